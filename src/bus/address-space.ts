@@ -1,0 +1,61 @@
+/**
+ * Guest-physical memory and port space: which device or RAM block answers at an address.
+ *
+ * Guest RAM is one shared WebAssembly memory (DESIGN §4); a RamBlock says which range of guest-physical addresses lies at
+ * which byte offset of it. Everything else is MMIO (or unassigned: reads give all ones, writes are dropped).
+ */
+
+/** Access width in bytes. Wider accesses are split by the bus before they reach a device. */
+export type AccessSize = 1 | 2 | 4 | 8;
+
+/**
+ * A device's register window. `offset` is from the start of the window. Values are unsigned numbers below 2^32; an
+ * 8-byte access reaches the handler as two 4-byte ones (low half first) unless it implements `read64`/`write64`.
+ * Handlers never throw on guest input.
+ */
+export interface IoHandler {
+  read(offset: number, size: 1 | 2 | 4): number;
+  write(offset: number, size: 1 | 2 | 4, value: number): void;
+}
+
+/** A window of MMIO or port space that a handler answers for. */
+export interface IoWindow {
+  readonly name: string;
+  readonly start: number;
+  readonly size: number;
+  readonly handler: IoHandler;
+}
+
+export interface RamBlock {
+  readonly name: string;
+  /** First guest-physical address; a multiple of 4096. */
+  readonly gpa: number;
+  /** Bytes; a multiple of 4096. */
+  readonly size: number;
+  /** Byte offset of the block's first byte in the machine's memory. */
+  readonly hva: number;
+  /** Guest stores are dropped (ROM). */
+  readonly readonly: boolean;
+}
+
+/** DMA as devices see it. Ranges outside RAM read as ones and drop writes; nothing throws on a guest's address. */
+export interface DmaSpace {
+  read(gpa: number, target: Uint8Array): void;
+  write(gpa: number, source: Uint8Array): void;
+  readU16(gpa: number): number;
+  readU32(gpa: number): number;
+  /** Below 2^53; the top 11 bits of the guest's value are cut. */
+  readU64(gpa: number): number;
+  writeU8(gpa: number, value: number): void;
+  writeU16(gpa: number, value: number): void;
+  writeU32(gpa: number, value: number): void;
+  /** value below 2^53 */
+  writeU64(gpa: number, value: number): void;
+  /**
+   * The bytes of [gpa, gpa+length) if they lie in one RAM block that the device may use, else undefined. After writing to
+   * a view the device calls `publish` before the guest can see the transfer as done.
+   */
+  view(gpa: number, length: number, forWrite: boolean): Uint8Array | undefined;
+  /** Tells the machine that a device wrote here: translated code on these pages is dropped, dirty bits are set. */
+  publish(gpa: number, length: number): void;
+}

@@ -1,0 +1,2 @@
+export * from './address-space.js';
+export * from './irq-line.js';

@@ -1,0 +1,35 @@
+/**
+ * The exit word: the one i32 with which translated code returns to the dispatcher. It describes itself, so that an exit
+ * costs a constant and a jump, and no table is needed.
+ *
+ *   bits 0-15   signed distance from the address at which the code was entered to the guest's next pc
+ *   bits 16-23  value for the deferred variable, or 255: it is in its home already
+ *   bits 24-30  exit code
+ */
+export const exitCode = {
+  /** Go on at the new pc. */
+  next: 0,
+  /** A loop has used up its budget; go on, but look at the clock soon. */
+  budget: 1,
+  /** A guest fault is described in the state; pc is the faulting instruction's. */
+  fault: 2,
+  /** A store hit translated code; nothing of the instruction at pc has happened yet. */
+  selfModified: 3,
+  /** Something that interrupts depend on has changed (e.g. they were enabled): look at them before going on. */
+  checkInterrupts: 4,
+  /** JavaScript must act: the reason is in the state (`leaveReason`). pc is past the instruction. */
+  leave: 5,
+  /** This cold block has become hot; nothing of it has run. */
+  hot: 6,
+  /** The dispatcher found no code at pc. */
+  missing: 7,
+  /** The kick word was set. */
+  kick: 8,
+} as const;
+
+export const DEFERRED_UNCHANGED = 255;
+
+/** `delta` is -32768..32767, `deferred` 0..254 or DEFERRED_UNCHANGED. */
+export function exitWord(code: number, delta: number, deferred: number): number {
+  return (code << 24) | (deferred << 16) | (delta & 0xffff);
+}

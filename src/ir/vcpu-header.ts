@@ -1,0 +1,46 @@
+/**
+ * The first bytes of every vCPU's state: what the engine and all guests share. The guest's own fields follow at
+ * HEADER_BYTES. Offsets are in bytes; the state is 64-byte aligned.
+ */
+export const header = {
+  /** i32, set to 1 (atomically) by any thread that wants the vCPU's attention; the dispatcher looks at every hop. */
+  kick: 0,
+  /** i32: an interrupt controller has something deliverable. */
+  interruptPending: 4,
+  /** i32: every mode bit that translated code assumes, as the guest CPU packs it. Code is found by (physical pc, key). */
+  modeKey: 8,
+  /** i32: why code left with exitCode.leave; the guest CPU numbers its reasons. */
+  leaveReason: 12,
+  /** i32: the guest fault, as the guest CPU packs it; 0: none. */
+  trapCode: 16,
+  /** i32: current MMU index. */
+  mmu: 20,
+  /** i32: host address of the current MMU index's TLB, and its index mask shifted left by TLB_ENTRY_SHIFT. */
+  tlb: 24,
+  tlbMask: 28,
+  /** i64: the guest's pc (x86: RIP/EIP without the segment's base). See GuestVars.pcOffset. */
+  pc: 32,
+  /** i64: what pc is masked with after an exit (all ones; 0xffffffff; 0xffff). */
+  pcMask: 40,
+  /** i64: what is added to pc to give the address that instruction fetch translates (x86: the base of CS). */
+  pcBase: 48,
+  /** i64: guest instructions executed, kept only with -icount. */
+  instructions: 56,
+  /** i32: bumped by every TLB flush. */
+  flushes: 64,
+  /** i32: see dispatcher. */
+  hops: 68,
+  /** i32 host addresses of the tables of each MMU index (up to 8), then their masks. */
+  tlbs: 96,
+  tlbMasks: 128,
+  /** 16 bytes where the slow path puts a loaded value that has no host address (MMIO, two pages). */
+  bounce: 160,
+  /** Space for results that JavaScript hands back to routines. */
+  scratch: 176,
+} as const;
+
+export const HEADER_BYTES = 256;
+
+/** A TLB entry: three tags (page address, or -1), then what is added to the low 32 bits of an address. */
+export const tlbEntry = { readTag: 0, writeTag: 8, execTag: 16, addend: 24 } as const;
+export const TLB_ENTRY_SHIFT = 5;

@@ -1,0 +1,3 @@
+export * from './boot-state.js';
+export * from './e820.js';
+export { loadKernel } from './load-kernel.js';

@@ -16,6 +16,9 @@ export type AccessSize = 1 | 2 | 4 | 8;
 export interface IoHandler {
   read(offset: number, size: 1 | 2 | 4): number;
   write(offset: number, size: 1 | 2 | 4, value: number): void;
+  /** Optional, for registers whose 64 bits must be read or written at once. */
+  read64?(offset: number): bigint;
+  write64?(offset: number, value: bigint): void;
 }
 
 /** A window of MMIO or port space that a handler answers for. */
@@ -24,6 +27,8 @@ export interface IoWindow {
   readonly start: number;
   readonly size: number;
   readonly handler: IoHandler;
+  /** The widest access that the handler takes; wider ones are split by the bus, low part first. 4 unless given. */
+  readonly maxAccess?: 1 | 2 | 4;
 }
 
 export interface RamBlock {

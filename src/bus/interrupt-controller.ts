@@ -1,0 +1,32 @@
+/** The two sides of the contract between a vCPU and its interrupt controller (on x86: the local APIC). */
+
+/** What the vCPU asks and tells its interrupt controller. */
+export interface CpuInterruptController {
+  /** A maskable interrupt can be delivered now: what the INTR pin shows. Cheap: asked at every interrupt window. */
+  pending(): boolean;
+  /** The vector to deliver, which this call acknowledges. Called only when pending() is true. */
+  acknowledge(): number;
+  /** CR8: the task priority class, 0 to 15. Writing may make pending() true or false. */
+  cr8: number;
+  /** Value of an MSR that belongs to the controller (0x1b, 0x6e0, 0x800-0x8ff); undefined means #GP. */
+  readMsr(index: number): bigint | undefined;
+  /** False means #GP. */
+  writeMsr(index: number, value: bigint): boolean;
+}
+
+/** What the interrupt controller asks and tells its vCPU. Calls may come while the vCPU runs: they set a flag and kick. */
+export interface CpuSignals {
+  /** pending() may have become true. */
+  interruptChanged(): void;
+  nmi(): void;
+  /** INIT: the vCPU resets and, unless it is the bootstrap processor, waits for a SIPI. */
+  init(): void;
+  /** Start-up IPI: begin in real mode at vector << 12. Only a vCPU that waits for it heeds it. */
+  sipi(vector: number): void;
+  /** SMI, where the machine has system-management mode; otherwise the message is dropped. */
+  smi?(): void;
+  /** The time-stamp counter as RDTSC gives it (IA32_TSC_ADJUST included). */
+  tscNow(): bigint;
+  /** Counts of the time-stamp counter per second. */
+  readonly tscHz: number;
+}

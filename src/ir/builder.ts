@@ -102,6 +102,8 @@ const noEffects: RoutineEffects = { vars: 'none', mayFault: false, pure: false }
 export class RoutineSet {
   readonly list: Routine[] = [];
   readonly #names = new Set<string>();
+  /** Declared, body not provided yet. */
+  readonly #open = new Set<string>();
 
   /** Defines a routine in IR. It must end every path with `ret`, unless it has no results. */
   define<const P extends readonly TypeName[], const R extends readonly TypeName[]>(
@@ -122,6 +124,25 @@ export class RoutineSet {
     effects: Partial<RoutineEffects>,
   ): Routine<P, R> {
     return this.#add(name, params, results, effects, undefined) as unknown as Routine<P, R>;
+  }
+
+  /** Declares a routine whose IR the engine provides. */
+  declare<const P extends readonly TypeName[], const R extends readonly TypeName[]>(
+    name: string,
+    params: P,
+    results: R,
+    effects: Partial<RoutineEffects>,
+  ): Routine<P, R> {
+    const routine = this.#add(name, params, results, effects, undefined);
+    this.#open.add(name);
+    return routine as unknown as Routine<P, R>;
+  }
+
+  /** Provides the body of a declared routine. */
+  provide(name: string, build: (r: RoutineBuilder, ...params: never[]) => void): void {
+    const at = this.list.findIndex((routine) => routine.name === name);
+    assert(this.#open.delete(name), `routine ${name} is not declared, or provided twice`);
+    this.list[at] = { ...this.list[at], build: build as Routine['build'] };
   }
 
   #add(name: string, params: readonly TypeName[], results: readonly TypeName[], effects: Partial<RoutineEffects>, build: Routine['build']): Routine {

@@ -5,3 +5,4 @@ export * from './exit-word.js';
 export * from './ops.js';
 export * from './types.js';
 export * from './vcpu-header.js';
+export * from './engine-routines.js';

@@ -188,7 +188,7 @@ export interface BlockHost {
   /** Is every byte zero? At memory speed. */
   isZero(bytes: Uint8Array): boolean;
   equal(a: Uint8Array, b: Uint8Array): boolean;
-  /** Bytes aligned for O_DIRECT, contents undefined. */
+  /** A buffer of its own with undefined contents. */
   allocate(sizeBytes: number): Uint8Array;
   monotonicNs(): number;
   /** Seconds and nanoseconds since 1970 for snapshot dates. */

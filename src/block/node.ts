@@ -16,6 +16,9 @@
  * A request either succeeds or rejects with a BlockError whose `code` is an errno name; nothing else is ever thrown, whatever
  * an image contains. A failed write has written all, part or none.
  *
+ * **Ends.** A read past the end gives zero bytes there and a write past it grows the node or is refused with EIO; who serves requests
+ * of strangers checks them against `length` first.
+ *
  * **Durability.** A write is durable once a later `flush` has resolved, or at once when it carries `RequestFlag.fua`.
  * The node's cache mode (`OpenFlags`) may weaken (`noFlush`) or strengthen (`writeThrough`: each write is followed by a flush) this.
  *
@@ -178,7 +181,9 @@ export interface BlockNode {
   writeZeroes(offset: number, length: number, flags?: number): Promise<void>;
   discard(offset: number, length: number): Promise<void>;
   flush(): Promise<void>;
-  /** This layer only. `wantZero` false: data against hole is all that matters, the driver may skip finding zeroes. */
+  /** Switches between read-only and read-write, children that store its data included. */
+  setReadOnly(readOnly: boolean): Promise<void>;
+  /** This layer only; at or past the end: zero and not allocated. `wantZero` false: data against hole is all that matters, the driver may skip finding zeroes. */
   blockStatus(offset: number, length: number, wantZero?: boolean): Promise<BlockStatus>;
   /** Looks down the backing chain up to but not including `base` (undefined: to its end). */
   chainStatus(offset: number, length: number, base?: BlockNode): Promise<ChainStatus>;
@@ -239,6 +244,8 @@ export interface DriverNode {
   readonly readOnly?: boolean;
   /** Never-written and newly grown areas read as zero. */
   readonly zeroInit?: boolean;
+  /** Writes past the end make it longer (files, and raw and filters over them). Other nodes refuse them with EIO. */
+  readonly growable?: boolean;
   /** Encrypted contents (`info` says so). */
   readonly encrypted?: boolean;
   /** The file name of the backing file as stored in the image, and the format. */
@@ -274,6 +281,8 @@ export interface DriverNode {
   writeVmState?(offset: number, buffer: Uint8Array): Promise<void>;
   /** Debug events (`blkdebug` as the child listens), e.g. `l2_alloc_write`. */
   onEvent?(event: string): Promise<void> | void;
+  /** Changes between read-only and read-write in place (commit writes to a backing file). Absent: can't. */
+  reopen?(readOnly: boolean): Promise<void>;
   /** Protocol drivers: lock state for the union of users' permissions; throws EAGAIN with QEMU's sentence. */
   lock?(permissions: number, shared: number): Promise<void>;
   close(): Promise<void>;
@@ -381,19 +390,19 @@ export interface OpenContext {
   /** Name without protocol prefix for protocols; the child's name for formats. */
   readonly filename: string;
   /** Opens (or adopts by reference) the child `file`, required. Format drivers call it first. */
-  openFile(): Promise<BlockNode>;
+  openFile(role?: ChildRole): Promise<BlockNode>;
   /**
    * Opens the child `name` from the options `name.*` or the reference `name`. `defaults` are options that hold if the user gave
    * none (an extent file's name relative to `base`). Undefined if nothing names it and `optional`.
    */
   openChild(name: string, role: ChildRole, how?: OpenChildOptions): Promise<BlockNode>;
   openOptionalChild(name: string, role: ChildRole, how?: OpenChildOptions): Promise<BlockNode | undefined>;
+  /** The node itself, usable once `open` has returned: bitmaps loaded by the driver are added to it in `open` already. */
+  readonly node: BlockNode;
   /** All options of the user that no row names, `prefix.*` (for lists such as `server.*`, `inject-error.0.event`); consumes them. */
   takePrefix(prefix: string): OptionDict;
   /** A path found inside an image, resolved against the directory of that image's own file, as QEMU does. */
   resolveRelative(name: string): string;
-  /** Tells parents that the disk's size changed by itself. */
-  lengthChanged(): void;
 }
 
 export interface OpenChildOptions {

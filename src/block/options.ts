@@ -16,6 +16,8 @@ export interface OptionRow {
   /** For `enum`. */
   readonly values?: readonly string[];
   readonly default?: OptionValue;
+  /** Changes what the disk contains: a node opened with it has a `json:` filename. */
+  readonly strong?: boolean;
   /** Help sentence as `-o help` prints it, in our own words where scripts don't match it. */
   readonly help: string;
 }

@@ -1,0 +1,116 @@
+/** Format `raw`: the file is the disk, or `size` bytes of it from `offset`. */
+import { BlockError } from '../../errors.js';
+import type { BlockDriver, BlockNode, BlockStatus, DriverNode, MeasureResult, ResizeOptions } from '../../node.js';
+import { RequestFlag } from '../../node.js';
+
+class RawNode implements DriverNode {
+  readonly #file: BlockNode;
+  readonly #offset: number;
+  #size: number | undefined;
+  readonly writeFlags = RequestFlag.fua;
+  readonly zeroFlags = RequestFlag.fua | RequestFlag.mayUnmap | RequestFlag.noFallback;
+
+  constructor(file: BlockNode, offset: number, size: number | undefined) {
+    this.#file = file;
+    this.#offset = offset;
+    this.#size = size;
+  }
+
+  get length(): number {
+    return this.#size ?? Math.max(0, this.#file.length - this.#offset);
+  }
+
+  get growable(): boolean {
+    return this.#size === undefined && (this.#file.instance.growable ?? false);
+  }
+
+  get zeroInit(): boolean {
+    return this.#file.instance.zeroInit ?? false;
+  }
+
+  get limits(): { requestAlignment: number } {
+    return {
+      requestAlignment: this.#offset === 0 && this.#size === undefined ? this.#file.limits.requestAlignment : 1,
+    };
+  }
+
+  read(offset: number, buffer: Uint8Array): Promise<void> {
+    return this.#file.read(this.#offset + offset, buffer);
+  }
+
+  write(offset: number, buffer: Uint8Array, flags: number): Promise<void> {
+    return this.#file.write(this.#offset + offset, buffer, flags);
+  }
+
+  writeZeroes(offset: number, length: number, flags: number): Promise<void> {
+    return this.#file.writeZeroes(this.#offset + offset, length, flags);
+  }
+
+  discard(offset: number, length: number): Promise<void> {
+    return this.#file.discard(this.#offset + offset, length);
+  }
+
+  async blockStatus(offset: number, length: number): Promise<BlockStatus> {
+    return {
+      length,
+      data: true,
+      zero: false,
+      allocated: true,
+      offset: this.#offset + offset,
+      file: this.#file,
+      passthrough: true,
+    };
+  }
+
+  async resize(length: number, options: ResizeOptions): Promise<void> {
+    if (this.#size !== undefined) throw new BlockError('ENOTSUP', 'Cannot resize fixed-size raw disks');
+    await this.#file.resize(this.#offset + length, options);
+  }
+
+  getInfo() {
+    return this.#file.getInfo();
+  }
+
+  async reopen(): Promise<void> {}
+
+  async close(): Promise<void> {}
+}
+
+export const rawDriver: BlockDriver = {
+  name: 'raw',
+  kind: 'format',
+  openOptions: [
+    { name: 'offset', type: 'size', help: 'offset in the disk where the image starts', strong: true },
+    { name: 'size', type: 'size', help: 'virtual disk size', strong: true },
+  ],
+  createOptions: [{ name: 'size', type: 'size', help: 'Virtual disk size' }],
+  async open(context) {
+    const offset = context.options.number('offset') ?? 0;
+    const size = context.options.number('size');
+    const isWhole = !context.options.given('offset') && size === undefined;
+    const file = await context.openFile(isWhole ? 'filtered' : 'storage');
+    if (offset > file.length) {
+      throw new BlockError(
+        'EINVAL',
+        `Offset (${offset}) cannot be greater than size of the containing file (${file.length})`,
+      );
+    }
+    if (size !== undefined && file.length - offset < size) {
+      throw new BlockError(
+        'EINVAL',
+        `The sum of offset (${offset}) and size (${size}) has to be smaller or equal to the  actual size of the containing file (${file.length})`,
+      );
+    }
+    if (size !== undefined && size % 512 !== 0) throw new BlockError('EINVAL', 'Specified size is not multiple of 512');
+    return new RawNode(file, offset, size);
+  },
+  async create(context) {
+    const size = context.options.number('size') ?? 0;
+    await context.createFile(context.filename, size);
+  },
+  async measure(options, source): Promise<MeasureResult> {
+    const size = source ? source.length : (options.number('size') ?? 0);
+    const whole = Math.ceil(size / 512) * 512;
+    return { required: whole, fullyAllocated: whole };
+  },
+};

@@ -1,0 +1,881 @@
+/**
+ * The one implementation of BlockNode: everything about requests that is the same for all drivers. What QEMU does in
+ * `block/io.c` and for permissions in `block.c`: range, alignment, splitting, emulation, status along chains, permissions.
+ */
+import { assert } from '../base/index.js';
+import { BlockError, errorCode } from './errors.js';
+import type { BlockHost } from './host.js';
+import {
+  type BlockChild,
+  type BlockDriver,
+  type BlockLimits,
+  type BlockNode,
+  type BlockStatus,
+  type ChainStatus,
+  type ChildRole,
+  type DirtyBitmap,
+  type DriverNode,
+  defaultLimits,
+  type NodeInfo,
+  type NodeUse,
+  type OpenFlags,
+  Permission,
+  RequestFlag,
+  type ResizeOptions,
+} from './node.js';
+import type { OptionDict } from './options.js';
+import { probeFormat } from './registry.js';
+
+/** Largest buffer made for emulation (write-zeroes by writing, copy-on-read). */
+const bounceBytes = 1 << 20;
+const maxRequestBytes = 2 ** 31 - 512;
+/** How much of the start of an image formats are guessed by. */
+export const probeBytes = 512;
+
+const permissionNames: readonly (readonly [number, string])[] = [
+  [Permission.consistentRead, 'consistent read'],
+  [Permission.write, 'write'],
+  [Permission.writeUnchanged, 'write unchanged'],
+  [Permission.resize, 'resize'],
+];
+
+export function permissionText(bits: number): string {
+  return permissionNames
+    .filter(([bit]) => (bits & bit) !== 0)
+    .map(([, name]) => name)
+    .join(', ');
+}
+
+function alignDown(value: number, alignment: number): number {
+  return value - (value % alignment);
+}
+
+function alignUp(value: number, alignment: number): number {
+  return Math.ceil(value / alignment) * alignment;
+}
+
+/** Refuses a request that does not lie within the disk, as servers and devices must before they pass it on. */
+export function checkRange(node: BlockNode, offset: number, length: number): void {
+  if (
+    !Number.isSafeInteger(offset) ||
+    !Number.isSafeInteger(length) ||
+    offset < 0 ||
+    length < 0 ||
+    length > maxRequestBytes ||
+    offset + length > node.length
+  ) {
+    throw new BlockError('EIO');
+  }
+}
+
+interface TrackedRequest {
+  readonly start: number;
+  readonly end: number;
+  readonly serializing: boolean;
+  readonly done: Promise<void>;
+}
+
+class Use implements NodeUse {
+  readonly user: string;
+  readonly #node: GraphNode;
+  permissions: number;
+  shared: number;
+  constructor(node: GraphNode, user: string, permissions: number, shared: number) {
+    this.#node = node;
+    this.user = user;
+    this.permissions = permissions;
+    this.shared = shared;
+  }
+  async change(permissions: number, shared: number): Promise<void> {
+    if (permissions === this.permissions && shared === this.shared) return;
+    await this.#node.changeUse(this, permissions, shared);
+  }
+  release(): Promise<void> {
+    return this.#node.releaseUse(this);
+  }
+}
+
+interface AttachedChild extends BlockChild {
+  node: GraphNode;
+  use: NodeUse;
+}
+
+/** What a node needs of a child, given what its own users need and share. */
+function childPermissions(
+  parent: GraphNode,
+  role: ChildRole,
+  permissions: number,
+  shared: number,
+): { permissions: number; shared: number } {
+  if (role === 'filtered') return { permissions, shared };
+  if (role === 'backing') {
+    return {
+      permissions: permissions & Permission.consistentRead,
+      shared:
+        (shared & Permission.write ? Permission.write | Permission.resize : 0) |
+        Permission.consistentRead |
+        Permission.writeUnchanged,
+    };
+  }
+  let needs = permissions;
+  let shares = shared;
+  if (role === 'storage' || role === 'metadata') {
+    if (!parent.readOnly) needs |= Permission.write | Permission.resize;
+    if (!parent.flags.noIo) needs |= Permission.consistentRead;
+    shares &= ~(Permission.write | Permission.resize);
+  } else {
+    if (needs & Permission.write) needs |= Permission.resize;
+    shares &= ~Permission.resize;
+  }
+  if (parent.flags.forceShare) shares = Permission.all;
+  return { permissions: needs, shared: shares };
+}
+
+export class GraphNode implements BlockNode {
+  readonly nodeName: string;
+  readonly driver: BlockDriver;
+  readonly host: BlockHost;
+  options: OptionDict;
+  flags: OpenFlags;
+  filename: string;
+  /** The format was guessed to be raw: block 0 may not become another format's header. */
+  probed = false;
+  readonly children: AttachedChild[] = [];
+  readonly bitmaps: DirtyBitmap[] = [];
+  /** Called when the last reference goes. */
+  onClosed: (() => void) | undefined;
+  #instance: DriverNode | undefined;
+  #limits: BlockLimits = defaultLimits;
+  #references = 1;
+  #uses: Use[] = [];
+  #inFlight = 0;
+  #idleWaiters: (() => void)[] = [];
+  #writeGeneration = 0;
+  #flushedGeneration = 0;
+  #flushing: Promise<void> | undefined;
+  #tracked: Set<TrackedRequest> | undefined;
+  #readOnly: boolean;
+
+  constructor(
+    host: BlockHost,
+    driver: BlockDriver,
+    nodeName: string,
+    filename: string,
+    options: OptionDict,
+    flags: OpenFlags,
+  ) {
+    this.host = host;
+    this.driver = driver;
+    this.nodeName = nodeName;
+    this.filename = filename;
+    this.options = options;
+    this.flags = flags;
+    this.#readOnly = flags.readOnly;
+  }
+
+  /** Second half of construction, once the driver has opened. */
+  start(instance: DriverNode): void {
+    this.#instance = instance;
+    this.#limits = { ...defaultLimits, ...instance.limits };
+    if (instance.readOnly) this.#readOnly = true;
+    if (this.flags.copyOnRead || this.#limits.requestAlignment > 1) this.#tracked = new Set();
+  }
+
+  get isStarted(): boolean {
+    return this.#instance !== undefined;
+  }
+
+  get instance(): DriverNode {
+    assert(this.#instance, 'node used before its driver opened');
+    return this.#instance;
+  }
+
+  get readOnly(): boolean {
+    return this.#readOnly;
+  }
+
+  get length(): number {
+    return this.instance.length;
+  }
+
+  get limits(): BlockLimits {
+    return this.#limits;
+  }
+
+  get file(): BlockNode | undefined {
+    return this.children.find((child) => child.role === 'storage' || child.role === 'filtered')?.node;
+  }
+
+  get backing(): GraphNode | undefined {
+    return this.children.find((child) => child.role === 'backing')?.node;
+  }
+
+  skipFilters(): BlockNode {
+    const below = this.children.find((child) => child.role === 'filtered');
+    return this.driver.kind === 'filter' && below ? below.node.skipFilters() : this;
+  }
+
+  // ---- children and permissions
+
+  /** Adds a child; the reference passes to this node. */
+  async attach(name: string, role: ChildRole, node: GraphNode): Promise<void> {
+    const wanted = this.#aggregate();
+    const own = childPermissions(this, role, wanted.permissions, wanted.shared);
+    const use = await node.acquire(`node '${this.nodeName}' as '${name}'`, own.permissions, own.shared);
+    this.children.push({ name, role, node, use });
+  }
+
+  /** Takes a child off and drops its reference. */
+  async detach(name: string): Promise<void> {
+    const index = this.children.findIndex((child) => child.name === name);
+    if (index < 0) return;
+    const [child] = this.children.splice(index, 1);
+    await child!.use.release();
+    await child!.node.close();
+  }
+
+  /** Puts another node in a child's place (mirror completion, stream). The new node's reference passes to this one. */
+  async replaceChild(name: string, node: GraphNode): Promise<void> {
+    const role = this.children.find((child) => child.name === name)?.role ?? 'backing';
+    await this.detach(name);
+    await this.attach(name, role, node);
+  }
+
+  #aggregate(except?: Use): { permissions: number; shared: number } {
+    let permissions = 0;
+    let shared: number = Permission.all;
+    for (const use of this.#uses) {
+      if (use === except) continue;
+      permissions |= use.permissions;
+      shared &= use.shared;
+    }
+    return { permissions, shared };
+  }
+
+  async acquire(user: string, permissions: number, shared: number): Promise<NodeUse> {
+    const use = new Use(this, user, 0, Permission.all);
+    this.#uses.push(use);
+    try {
+      await this.changeUse(use, permissions, shared);
+    } catch (error) {
+      this.#uses.splice(this.#uses.indexOf(use), 1);
+      throw error;
+    }
+    return use;
+  }
+
+  async changeUse(use: Use, permissions: number, shared: number): Promise<void> {
+    if (permissions & (Permission.write | Permission.resize) && this.#readOnly) {
+      throw new BlockError('EPERM', `Block node is read-only`);
+    }
+    for (const other of this.#uses) {
+      if (other === use) continue;
+      const refused = permissions & ~other.shared;
+      if (refused) {
+        throw new BlockError(
+          'EPERM',
+          `Conflicts with use by ${other.user}, which does not allow '${permissionText(refused)}' on ${this.nodeName}`,
+        );
+      }
+      const clash = other.permissions & ~shared;
+      if (clash)
+        throw new BlockError(
+          'EPERM',
+          `Conflicts with use by ${other.user}, which uses '${permissionText(clash)}' on ${this.nodeName}`,
+        );
+    }
+    const before = [use.permissions, use.shared] as const;
+    use.permissions = permissions;
+    use.shared = shared;
+    try {
+      await this.#applyPermissions();
+    } catch (error) {
+      [use.permissions, use.shared] = before;
+      await this.#applyPermissions().catch(() => undefined);
+      throw error;
+    }
+  }
+
+  async releaseUse(use: Use): Promise<void> {
+    const index = this.#uses.indexOf(use);
+    if (index < 0) return;
+    this.#uses.splice(index, 1);
+    await this.#applyPermissions();
+  }
+
+  async #applyPermissions(): Promise<void> {
+    const { permissions, shared } = this.#aggregate();
+    for (const child of this.children) {
+      const own = childPermissions(this, child.role, permissions, shared);
+      await child.use.change(own.permissions, own.shared);
+    }
+    if (!this.flags.forceShare) await this.#instance?.lock?.(permissions, shared);
+  }
+
+  async setReadOnly(readOnly: boolean): Promise<void> {
+    if (readOnly === this.#readOnly) return;
+    await this.flush();
+    if (!readOnly) {
+      for (const child of this.children) if (child.role !== 'backing') await child.node.setReadOnly(false);
+    }
+    if (this.instance.reopen) await this.instance.reopen(readOnly);
+    else if (this.driver.kind === 'protocol')
+      throw new BlockError('ENOTSUP', `Block node '${this.nodeName}' can't change between read-only and read-write`);
+    this.flags = { ...this.flags, readOnly };
+    this.#readOnly = readOnly;
+    await this.#applyPermissions();
+    if (readOnly) {
+      for (const child of this.children) if (child.role !== 'backing') await child.node.setReadOnly(true);
+    }
+  }
+
+  // ---- requests
+
+  #end(): void {
+    if (--this.#inFlight === 0 && this.#idleWaiters.length > 0) {
+      const waiters = this.#idleWaiters;
+      this.#idleWaiters = [];
+      for (const wake of waiters) wake();
+    }
+  }
+
+  async drain(): Promise<void> {
+    while (this.#inFlight > 0) await new Promise<void>((resolve) => this.#idleWaiters.push(resolve));
+  }
+
+  #check(offset: number, length: number): void {
+    if (!Number.isSafeInteger(offset) || offset < 0 || !(length <= Number.MAX_SAFE_INTEGER - offset))
+      throw new BlockError('EIO');
+  }
+
+  /** Waits for conflicting requests and registers; the returned function ends the registration. */
+  async #track(start: number, end: number, serializing: boolean): Promise<() => void> {
+    const tracked = this.#tracked!;
+    for (;;) {
+      let conflict: TrackedRequest | undefined;
+      for (const other of tracked) {
+        if (other.start < end && start < other.end && (serializing || other.serializing)) {
+          conflict = other;
+          break;
+        }
+      }
+      if (!conflict) break;
+      await conflict.done;
+    }
+    let finish!: () => void;
+    const done = new Promise<void>((resolve) => {
+      finish = resolve;
+    });
+    const request = { start, end, serializing, done };
+    tracked.add(request);
+    return () => {
+      tracked.delete(request);
+      finish();
+    };
+  }
+
+  async read(offset: number, buffer: Uint8Array, flags = 0): Promise<void> {
+    const length = buffer.length;
+    this.#check(offset, length);
+    if (length === 0) return;
+    this.#inFlight++;
+    try {
+      if (flags & RequestFlag.copyOnRead || this.flags.copyOnRead) {
+        if (this.#tracked === undefined) {
+          // Writes begun before tracking can't be waited for one by one.
+          this.#tracked = new Set();
+        }
+        await this.#copyOnRead(offset, buffer, flags);
+        return;
+      }
+      await this.#readAligned(offset, buffer);
+    } finally {
+      this.#end();
+    }
+  }
+
+  /** Zero-fills past the end and widens to the driver's alignment. */
+  async #readAligned(offset: number, buffer: Uint8Array): Promise<void> {
+    const instance = this.instance;
+    const total = instance.length;
+    let wanted = buffer;
+    if (offset + buffer.length > total && !instance.growable) {
+      const usable = Math.max(0, total - offset);
+      buffer.fill(0, usable);
+      if (usable === 0) return;
+      wanted = buffer.subarray(0, usable);
+    }
+    const alignment = this.#limits.requestAlignment;
+    if (alignment > 1 && (offset % alignment !== 0 || wanted.length % alignment !== 0)) {
+      const start = alignDown(offset, alignment);
+      const end = alignUp(offset + wanted.length, alignment);
+      const bounce = new Uint8Array(end - start);
+      await this.#readSplit(start, bounce);
+      wanted.set(bounce.subarray(offset - start, offset - start + wanted.length));
+      return;
+    }
+    const most = this.#limits.maxTransfer;
+    if (most === 0 || wanted.length <= most) await instance.read(offset, wanted, 0);
+    else await this.#readSplit(offset, wanted);
+  }
+
+  async #readSplit(offset: number, buffer: Uint8Array): Promise<void> {
+    const most = this.#limits.maxTransfer || maxRequestBytes;
+    for (let at = 0; at < buffer.length; at += most)
+      await this.instance.read(offset + at, buffer.subarray(at, at + most), 0);
+  }
+
+  async #copyOnRead(offset: number, buffer: Uint8Array, flags: number): Promise<void> {
+    if (this.#readOnly) {
+      if (!(flags & RequestFlag.prefetch)) await this.#readAligned(offset, buffer);
+      return;
+    }
+    const end = Math.min(offset + buffer.length, this.length);
+    const info = await this.getInfo();
+    const cluster = Math.max(info.subclusterSizeBytes ?? info.clusterSizeBytes ?? 1, this.#limits.requestAlignment);
+    const release = await this.#track(alignDown(offset, cluster), alignUp(end, cluster), true);
+    try {
+      let at = alignDown(offset, cluster);
+      const stop = Math.min(alignUp(end, cluster), this.length);
+      while (at < stop) {
+        const status = await this.blockStatus(at, Math.min(stop - at, bounceBytes), false);
+        const run = Math.min(status.length, stop - at, bounceBytes);
+        if (!status.allocated) {
+          const below = await this.chainStatus(at, run);
+          const size = Math.min(below.length, run);
+          if (below.zero && !below.data) await this.#writeZeroesAligned(at, size, RequestFlag.unchanged);
+          else {
+            const bounce = new Uint8Array(size);
+            await this.#readAligned(at, bounce);
+            await this.#writeSplit(at, bounce, RequestFlag.unchanged);
+          }
+          this.#writeGeneration++;
+          at += size;
+        } else at += run;
+      }
+    } finally {
+      release();
+    }
+    if (!(flags & RequestFlag.prefetch)) await this.#readAligned(offset, buffer);
+  }
+
+  #checkWritable(offset: number, length: number): void {
+    this.#check(offset, length);
+    if (this.#readOnly) throw new BlockError('EPERM');
+    if (offset + length > this.length && !this.instance.growable) throw new BlockError('EIO');
+  }
+
+  async write(offset: number, buffer: Uint8Array, flags = 0): Promise<void> {
+    const length = buffer.length;
+    const instance = this.instance;
+    this.#checkWritable(offset, length);
+    if (length === 0 && !(flags & RequestFlag.compressed)) return;
+    if (this.flags.detectZeroes !== 'off' && !(flags & RequestFlag.compressed) && this.host.isZero(buffer)) {
+      await this.writeZeroes(
+        offset,
+        length,
+        (flags & RequestFlag.fua) | (this.flags.detectZeroes === 'unmap' ? RequestFlag.mayUnmap : 0),
+      );
+      return;
+    }
+    if (this.probed && offset < probeBytes) this.#checkProbed(offset, buffer);
+    this.#inFlight++;
+    try {
+      if (flags & RequestFlag.compressed) {
+        if (!instance.writeCompressed) throw new BlockError('ENOTSUP');
+        await instance.writeCompressed(offset, buffer);
+      } else if (this.#tracked) await this.#writeTracked(offset, buffer, flags);
+      else await this.#writeSplit(offset, buffer, flags);
+      this.#writeGeneration++;
+      if (this.bitmaps.length > 0) this.#markDirty(offset, length);
+      if (this.flags.writeThrough && !(flags & RequestFlag.fua)) await this.#flushNow();
+    } finally {
+      this.#end();
+    }
+  }
+
+  #checkProbed(offset: number, buffer: Uint8Array): void {
+    if (offset !== 0 || buffer.length < Math.min(probeBytes, this.length)) {
+      // Part of block 0 only: it could complete a header that an earlier part began.
+      const block = new Uint8Array(probeBytes);
+      block.set(buffer.subarray(0, probeBytes - offset), offset);
+      if (offset === 0 && probeFormat(block, undefined) === this.driver.name) return;
+      throw new BlockError('EPERM');
+    }
+    if (probeFormat(buffer.slice(0, probeBytes), undefined) !== this.driver.name) throw new BlockError('EPERM');
+  }
+
+  async #writeTracked(offset: number, buffer: Uint8Array, flags: number): Promise<void> {
+    const alignment = this.#limits.requestAlignment;
+    const end = offset + buffer.length;
+    const start = alignDown(offset, alignment);
+    const stop = alignUp(end, alignment);
+    const isAligned = start === offset && stop === end;
+    const release = await this.#track(start, stop, !isAligned);
+    try {
+      if (isAligned) {
+        await this.#writeSplit(offset, buffer, flags);
+        return;
+      }
+      const bounce = new Uint8Array(stop - start);
+      if (start < offset) await this.#readEdge(start, bounce.subarray(0, alignment));
+      if (end < stop && (start === offset || stop - start > alignment))
+        await this.#readEdge(stop - alignment, bounce.subarray(bounce.length - alignment));
+      bounce.set(buffer, offset - start);
+      await this.#writeSplit(start, bounce, flags);
+    } finally {
+      release();
+    }
+  }
+
+  async #readEdge(offset: number, buffer: Uint8Array): Promise<void> {
+    await this.instance.read(offset, buffer, 0);
+  }
+
+  async #writeSplit(offset: number, buffer: Uint8Array, flags: number): Promise<void> {
+    const instance = this.instance;
+    if (!instance.write) throw new BlockError('ENOTSUP');
+    const supported = instance.writeFlags ?? 0;
+    const passed = flags & (supported | RequestFlag.unchanged);
+    const most = this.#limits.maxTransfer;
+    if (most === 0 || buffer.length <= most) await instance.write(offset, buffer, passed);
+    else
+      for (let at = 0; at < buffer.length; at += most)
+        await instance.write(offset + at, buffer.subarray(at, at + most), passed);
+    if (flags & RequestFlag.fua & ~supported) {
+      this.#writeGeneration++;
+      await this.#flushNow();
+    }
+  }
+
+  async readVector(offset: number, buffers: readonly Uint8Array[], flags = 0): Promise<void> {
+    if (buffers.length === 1) return this.read(offset, buffers[0]!, flags);
+    const total = buffers.reduce((sum, buffer) => sum + buffer.length, 0);
+    const whole = new Uint8Array(total);
+    await this.read(offset, whole, flags);
+    let at = 0;
+    for (const buffer of buffers) {
+      buffer.set(whole.subarray(at, at + buffer.length));
+      at += buffer.length;
+    }
+  }
+
+  async writeVector(offset: number, buffers: readonly Uint8Array[], flags = 0): Promise<void> {
+    if (buffers.length === 1) return this.write(offset, buffers[0]!, flags);
+    const total = buffers.reduce((sum, buffer) => sum + buffer.length, 0);
+    const whole = new Uint8Array(total);
+    let at = 0;
+    for (const buffer of buffers) {
+      whole.set(buffer, at);
+      at += buffer.length;
+    }
+    await this.write(offset, whole, flags);
+  }
+
+  #markDirty(offset: number, length: number): void {
+    for (const bitmap of this.bitmaps) if (bitmap.enabled) bitmap.set(offset, length);
+  }
+
+  async writeZeroes(offset: number, length: number, flags = 0): Promise<void> {
+    this.#checkWritable(offset, length);
+    if (length === 0) return;
+    if (!this.flags.unmap) flags &= ~RequestFlag.mayUnmap;
+    this.#inFlight++;
+    try {
+      const alignment = this.#limits.requestAlignment;
+      if (this.#tracked) {
+        const start = alignDown(offset, alignment);
+        const stop = alignUp(offset + length, alignment);
+        // Unaligned edges are read, changed and written in their own serialized requests.
+        const head = Math.min(alignUp(offset, alignment) - offset, length);
+        const tail = length - head >= 0 ? (offset + length) % alignment : 0;
+        if (start !== offset || stop !== offset + length) {
+          if (head > 0) await this.#writeTracked(offset, new Uint8Array(head), flags);
+          const middle = length - head - (head < length ? tail : 0);
+          if (middle > 0) await this.#zeroTracked(offset + head, middle, flags);
+          if (head < length && tail > 0) await this.#writeTracked(offset + length - tail, new Uint8Array(tail), flags);
+        } else await this.#zeroTracked(offset, length, flags);
+      } else await this.#writeZeroesAligned(offset, length, flags);
+      this.#writeGeneration++;
+      if (this.bitmaps.length > 0) this.#markDirty(offset, length);
+      if (this.flags.writeThrough && !(flags & RequestFlag.fua)) await this.#flushNow();
+    } finally {
+      this.#end();
+    }
+  }
+
+  async #zeroTracked(offset: number, length: number, flags: number): Promise<void> {
+    const release = await this.#track(offset, offset + length, false);
+    try {
+      await this.#writeZeroesAligned(offset, length, flags);
+    } finally {
+      release();
+    }
+  }
+
+  async #writeZeroesAligned(offset: number, length: number, flags: number): Promise<void> {
+    const instance = this.instance;
+    const unit = Math.max(this.#limits.zeroAlignment, this.#limits.requestAlignment, 1);
+    const most = alignDown(this.#limits.maxWriteZeroes || maxRequestBytes, unit);
+    let supported = instance.writeZeroes ? (instance.zeroFlags ?? 0) : 0;
+    if (!instance.writeZeroes) supported = 0;
+    let at = offset;
+    const end = offset + length;
+    let zeroes: Uint8Array | undefined;
+    let needsFlush = false;
+    while (at < end) {
+      let size = Math.min(end - at, most);
+      if (at % unit !== 0) size = Math.min(size, unit - (at % unit));
+      else if (size > unit) size = alignDown(size, unit);
+      let isDone = false;
+      if (instance.writeZeroes) {
+        try {
+          await instance.writeZeroes(
+            at,
+            size,
+            flags & (supported | RequestFlag.mayUnmap | RequestFlag.noFallback | RequestFlag.unchanged),
+          );
+          isDone = true;
+          if (flags & RequestFlag.fua & ~supported) needsFlush = true;
+        } catch (error) {
+          if (errorCode(error) !== 'ENOTSUP') throw error;
+        }
+      }
+      if (!isDone) {
+        if (flags & RequestFlag.noFallback) throw new BlockError('ENOTSUP');
+        zeroes ??= new Uint8Array(Math.min(bounceBytes, end - at));
+        for (let done = 0; done < size; done += zeroes.length) {
+          await this.#writeSplit(
+            at + done,
+            zeroes.subarray(0, Math.min(zeroes.length, size - done)),
+            flags & ~RequestFlag.mayUnmap,
+          );
+        }
+      }
+      at += size;
+    }
+    if (needsFlush) {
+      this.#writeGeneration++;
+      await this.#flushNow();
+    }
+  }
+
+  async discard(offset: number, length: number): Promise<void> {
+    this.#check(offset, length);
+    if (this.#readOnly) throw new BlockError('EPERM');
+    if (offset + length > this.length) throw new BlockError('EIO');
+    if (length === 0) return;
+    const instance = this.instance;
+    if (this.bitmaps.length > 0) this.#markDirty(offset, length);
+    if (!this.flags.unmap || !instance.discard) return;
+    this.#inFlight++;
+    try {
+      const unit = Math.max(this.#limits.discardAlignment, this.#limits.requestAlignment, 1);
+      const most = alignDown(this.#limits.maxDiscard || maxRequestBytes, unit);
+      let at = offset;
+      const end = offset + length;
+      while (at < end) {
+        let size = Math.min(end - at, most);
+        if (at % unit !== 0) size = Math.min(size, unit - (at % unit));
+        else if (size > unit) size = alignDown(size, unit);
+        const isAligned = at % this.#limits.requestAlignment === 0 && size % this.#limits.requestAlignment === 0;
+        try {
+          if (isAligned) await instance.discard(at, size);
+        } catch (error) {
+          if (errorCode(error) !== 'ENOTSUP') throw error;
+        }
+        at += size;
+      }
+      this.#writeGeneration++;
+    } finally {
+      this.#end();
+    }
+  }
+
+  async flush(): Promise<void> {
+    this.#inFlight++;
+    try {
+      await this.#flushNow();
+    } finally {
+      this.#end();
+    }
+  }
+
+  async #flushNow(): Promise<void> {
+    // What was complete when flush was called must be durable; one flush at a time serves all who wait.
+    const generation = this.#writeGeneration;
+    while (this.#flushing) await this.#flushing.catch(() => undefined);
+    if (
+      this.#flushedGeneration >= generation &&
+      this.#flushedGeneration > 0 &&
+      this.#writeGeneration === this.#flushedGeneration
+    )
+      return;
+    if (this.#readOnly) return;
+    const current = this.#writeGeneration;
+    this.#flushing = this.#flushDown();
+    try {
+      await this.#flushing;
+      this.#flushedGeneration = Math.max(this.#flushedGeneration, current);
+    } finally {
+      this.#flushing = undefined;
+    }
+  }
+
+  async #flushDown(): Promise<void> {
+    if (this.driver.kind === 'protocol') {
+      if (!this.flags.noFlush) await this.instance.flush?.();
+      return;
+    }
+    await this.instance.flush?.();
+    if (this.flags.noFlush) return;
+    for (const child of this.children) if (!child.node.readOnly && child.role !== 'backing') await child.node.flush();
+  }
+
+  // ---- status
+
+  async blockStatus(offset: number, length: number, wantZero = true): Promise<BlockStatus> {
+    this.#check(offset, length);
+    const total = this.length;
+    if (offset >= total) return { length, data: false, zero: true, allocated: false };
+    const instance = this.instance;
+    let size = Math.min(length, total - offset);
+    const alignment = this.#limits.requestAlignment;
+    const start = alignDown(offset, alignment);
+    if (!instance.blockStatus) {
+      const below = this.driver.kind === 'filter' ? this.file : undefined;
+      if (below) return below.blockStatus(offset, size, wantZero);
+      return {
+        length: size,
+        data: true,
+        zero: false,
+        allocated: true,
+        ...(this.driver.kind === 'protocol' ? { offset, file: this } : {}),
+      };
+    }
+    const answer = await instance.blockStatus(start, alignUp(offset + size, alignment) - start, wantZero);
+    size = Math.min(size, answer.length - (offset - start));
+    assert(size > 0, `${this.driver.name} gave an empty block status`);
+    if (answer.passthrough) {
+      const status = await answer.file!.blockStatus(answer.offset! + (offset - start), size, wantZero);
+      return status;
+    }
+    let { data, zero, allocated } = answer;
+    if (data || zero) allocated = answer.allocated;
+    else if (!allocated) {
+      const below = this.backing;
+      if (!below) zero = true;
+      else if (offset >= below.length) zero = true;
+    }
+    const mapped = answer.offset === undefined ? {} : { offset: answer.offset + (offset - start), file: answer.file! };
+    if (answer.recurse && wantZero && data && answer.offset !== undefined && answer.file && answer.file !== this) {
+      const inner = await answer.file.blockStatus(answer.offset + (offset - start), size, true);
+      if (answer.offset + (offset - start) >= answer.file.length) zero = true;
+      else {
+        size = Math.min(size, inner.length);
+        if (inner.zero) zero = true;
+      }
+    }
+    return { length: size, data, zero, allocated, ...mapped, ...(answer.compressed ? { compressed: true } : {}) };
+  }
+
+  async chainStatus(offset: number, length: number, base?: BlockNode): Promise<ChainStatus> {
+    let node: BlockNode = this;
+    let size = Math.min(length, Math.max(0, this.length - offset));
+    if (size === 0) return { length, data: false, zero: true, allocated: false, depth: 0, node: this };
+    let depth = 0;
+    for (;;) {
+      if (depth > 0 && offset >= node.length) {
+        // The layer above deferred to this one, which ends before: zeroes that belong here.
+        return { length: size, data: false, zero: true, allocated: true, depth, node };
+      }
+      const status = await node.blockStatus(offset, size);
+      size = Math.min(size, status.length);
+      if (status.allocated) return { ...status, length: size, depth, node };
+      const below: BlockNode | undefined = node.skipFilters().backing;
+      if (!below || below === base) return { ...status, length: size, depth, node };
+      node = below;
+      depth++;
+    }
+  }
+
+  // ---- the rest
+
+  async resize(length: number, options: ResizeOptions = {}): Promise<void> {
+    if (!Number.isSafeInteger(length) || length < 0) throw new BlockError('EINVAL', 'Image size too large');
+    if (this.#readOnly) throw new BlockError('EACCES', 'Image is read-only');
+    const instance = this.instance;
+    if (!instance.resize) throw new BlockError('ENOTSUP', 'Image format driver does not support resize');
+    await this.drain();
+    this.#inFlight++;
+    try {
+      const before = this.length;
+      const below = this.backing;
+      // A longer backing file must not show through in the area gained.
+      const mustZero = options.zero || (below !== undefined && length > before && below.length > before);
+      await instance.resize(length, { ...options, zero: mustZero });
+      this.#writeGeneration++;
+      for (const bitmap of this.bitmaps) bitmap.length = this.length;
+    } finally {
+      this.#end();
+    }
+  }
+
+  async getInfo(): Promise<NodeInfo> {
+    if (this.instance.getInfo) return this.instance.getInfo();
+    return this.driver.kind === 'filter' && this.file ? this.file.getInfo() : {};
+  }
+
+  addBitmap(bitmap: DirtyBitmap): void {
+    this.bitmaps.push(bitmap);
+  }
+
+  removeBitmap(bitmap: DirtyBitmap): void {
+    const index = this.bitmaps.indexOf(bitmap);
+    if (index >= 0) this.bitmaps.splice(index, 1);
+  }
+
+  /** A parent holds the opener's reference. */
+  isAdopted = false;
+
+  /** Ends a node whose opening failed. */
+  async abandon(): Promise<void> {
+    this.#references = 0;
+    if (this.#instance) await this.#instance.close().catch(() => undefined);
+    for (const child of this.children.splice(0).reverse()) {
+      await child.use.release().catch(() => undefined);
+      await child.node.close().catch(() => undefined);
+    }
+  }
+
+  retain(): this {
+    this.#references++;
+    return this;
+  }
+
+  /** Uses that the one who opened this node holds: released with it. */
+  rootUse: NodeUse | undefined;
+
+  async close(): Promise<void> {
+    if (--this.#references > 0) return;
+    let failure: unknown;
+    const attempt = async (step: () => Promise<void>): Promise<void> => {
+      try {
+        await step();
+      } catch (error) {
+        failure ??= error;
+      }
+    };
+    await this.drain();
+    if (this.#instance) {
+      if (!this.#readOnly) await attempt(() => this.flush());
+      await attempt(() => this.instance.close());
+    }
+    for (const child of this.children.splice(0).reverse()) {
+      await attempt(() => child.use.release());
+      await attempt(() => child.node.close());
+    }
+    this.onClosed?.();
+    if (failure !== undefined) throw failure;
+  }
+}

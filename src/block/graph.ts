@@ -1,0 +1,649 @@
+/**
+ * Opening and creating: names and options become nodes. The rules (which option beats which, what is probed, how a
+ * relative backing name is resolved, the error sentences) are QEMU's, since images and scripts depend on them.
+ */
+import { BlockError, errorText, toBlockError } from './errors.js';
+import { GraphNode, probeBytes } from './graph-node.js';
+import type { BlockHost } from './host.js';
+import {
+  type BlockDriver,
+  type BlockNode,
+  type ChildRole,
+  type CreateContext,
+  defaultOpenFlags,
+  type OpenChildOptions,
+  type OpenContext,
+  type OpenFlags,
+  Permission,
+  type Preallocation,
+} from './node.js';
+import {
+  flattenOptions,
+  nestOptions,
+  type OptionDict,
+  type OptionRow,
+  parseOptionString,
+  takeOptions,
+  takePrefix,
+} from './options.js';
+import { findProtocol, findRow, hasProtocol, loadDriver, probeFormat } from './registry.js';
+
+export interface OpenRequest {
+  /** A path, `protocol:…`, or `json:{…}`. */
+  readonly filename?: string;
+  /** As `-f`: the driver of the top node; probed when absent. */
+  readonly format?: string;
+  /** Flat options (see options.ts), e.g. from `parseOptionString` or `flattenOptions`. */
+  readonly options?: OptionDict;
+  readonly flags?: Partial<OpenFlags>;
+  /** What the caller does with the node: default consistentRead, and write when not read-only. */
+  readonly permissions?: number;
+  readonly shared?: number;
+}
+
+/** Options every node has. */
+const commonRows: readonly OptionRow[] = [
+  { name: 'node-name', type: 'string', help: 'Name of the node in the graph' },
+  { name: 'read-only', type: 'boolean', help: 'Refuse writes' },
+  { name: 'auto-read-only', type: 'boolean', help: 'Fall back to read-only when the medium cannot be written' },
+  { name: 'force-share', type: 'boolean', help: 'Let others write meanwhile' },
+  {
+    name: 'discard',
+    type: 'enum',
+    values: ['ignore', 'off', 'unmap', 'on'],
+    help: 'Whether discard requests are passed on',
+  },
+  {
+    name: 'detect-zeroes',
+    type: 'enum',
+    values: ['off', 'on', 'unmap'],
+    help: 'Turn writes of zero bytes into write-zeroes',
+  },
+  { name: 'copy-on-read', type: 'boolean', help: 'Store what is read from the backing file' },
+];
+
+const cacheRows: readonly OptionRow[] = [
+  { name: 'cache.direct', type: 'boolean', help: 'Bypass the host page cache' },
+  { name: 'cache.no-flush', type: 'boolean', help: 'Ignore flushes' },
+  { name: 'cache.writeback', type: 'boolean', help: 'Writes may stay in a cache until flushed' },
+];
+
+export type CacheMode = 'none' | 'writeback' | 'writethrough' | 'directsync' | 'unsafe' | 'off';
+
+/** Flags of QEMU's cache modes; undefined for an unknown name. */
+export function cacheFlags(mode: string): Partial<OpenFlags> | undefined {
+  switch (mode) {
+    case 'none':
+    case 'off':
+      return { direct: true, noFlush: false, writeThrough: false };
+    case 'directsync':
+      return { direct: true, noFlush: false, writeThrough: true };
+    case 'writeback':
+      return { direct: false, noFlush: false, writeThrough: false };
+    case 'unsafe':
+      return { direct: false, noFlush: true, writeThrough: false };
+    case 'writethrough':
+      return { direct: false, noFlush: false, writeThrough: true };
+    default:
+      return undefined;
+  }
+}
+
+/** Parses `json:{…}` into flat options. */
+export function parseJsonFilename(filename: string): OptionDict {
+  let value: unknown;
+  try {
+    value = JSON.parse(filename.slice('json:'.length));
+  } catch {
+    throw new BlockError('EINVAL', 'Could not parse the JSON options: JSON parse error, invalid syntax');
+  }
+  if (value === null || typeof value !== 'object' || Array.isArray(value))
+    throw new BlockError('EINVAL', 'Invalid JSON object given');
+  return flattenOptions(value);
+}
+
+/** Joins a name found in an image with the directory of that image, unless it is absolute or has a protocol. */
+export function combinePath(base: string, name: string): string {
+  if (name === '' || name.startsWith('/') || hasProtocol(name)) return name;
+  const protocolEnd = hasProtocol(base) ? base.indexOf(':') + 1 : 0;
+  const slash = base.lastIndexOf('/');
+  return base.slice(0, Math.max(protocolEnd, slash + 1)) + name;
+}
+
+/** All nodes of one process or machine that may name each other. */
+export class BlockGraph {
+  readonly host: BlockHost;
+  readonly #byName = new Map<string, GraphNode>();
+  #generated = 100;
+
+  constructor(host: BlockHost) {
+    this.host = host;
+  }
+
+  find(nodeName: string): GraphNode | undefined {
+    return this.#byName.get(nodeName);
+  }
+
+  get nodes(): readonly GraphNode[] {
+    return [...this.#byName.values()];
+  }
+
+  /** Opens an image for use: the node has one reference (drop it by `close`) and the permissions asked for. */
+  async open(request: OpenRequest): Promise<GraphNode> {
+    const flags: OpenFlags = { ...defaultOpenFlags, ...request.flags };
+    const node = await this.#open(request.filename, { ...request.options }, request.format, flags, {
+      isProtocol: false,
+      allowProbe: true,
+    });
+    try {
+      const permissions =
+        request.permissions ?? (flags.noIo ? 0 : Permission.consistentRead) | (node.readOnly ? 0 : Permission.write);
+      node.rootUse = await node.acquire('user', permissions, request.shared ?? Permission.all);
+    } catch (error) {
+      await node.close().catch(() => undefined);
+      throw error;
+    }
+    return node;
+  }
+
+  async #open(
+    filename: string | undefined,
+    options: OptionDict,
+    format: string | undefined,
+    inherited: OpenFlags,
+    how: { readonly isProtocol: boolean; readonly allowProbe: boolean; readonly backingOf?: string },
+  ): Promise<GraphNode> {
+    if (filename?.startsWith('json:')) {
+      // Options given beside the name win over those in it.
+      options = { ...parseJsonFilename(filename), ...options };
+      filename = undefined;
+    }
+    let driverName = typeof options['driver'] === 'string' ? options['driver'] : undefined;
+    delete options['driver'];
+    if (format !== undefined && driverName !== undefined && format !== driverName) {
+      throw new BlockError('EINVAL', 'Driver specified twice');
+    }
+    driverName ??= format;
+    if (driverName !== undefined && !findRow(driverName))
+      throw new BlockError('EINVAL', `Unknown driver '${driverName}'`);
+    const kind = driverName === undefined ? undefined : findRow(driverName)!.kind;
+    if (how.isProtocol || kind === 'protocol') {
+      filename ??= typeof options['filename'] === 'string' ? options['filename'] : undefined;
+      return this.#openProtocol(filename, options, driverName, inherited);
+    }
+    if (driverName === undefined && filename === undefined && Object.keys(options).length === 0) {
+      throw new BlockError('EINVAL', 'Must specify either driver or file');
+    }
+    if (kind === 'filter' && filename === undefined) filename = undefined;
+    const common = takeOptions([...commonRows, ...cacheRows], options);
+    const flags = this.#applyCommon(inherited, common);
+
+    let file: GraphNode | undefined;
+    let isProbed = false;
+    const needsFileFirst = driverName === undefined || kind === 'format';
+    if (needsFileFirst) file = await this.#openFileChild(filename, options, flags);
+    try {
+      if (driverName === undefined) {
+        if (!file) throw new BlockError('EINVAL', 'A block device must be specified for "file"');
+        driverName = await this.#probe(file);
+        isProbed = driverName === 'raw';
+      }
+      const driver = await loadDriver(driverName);
+      const node = new GraphNode(this.host, driver, this.#name(common.string('node-name')), filename ?? '', {}, flags);
+      node.probed = isProbed;
+      return await this.#openDriver(node, options, common.names().length > 0, file, how.backingOf);
+    } catch (error) {
+      // `#openDriver` took the reference if it got that far; closing twice is harmless as the count is then 0.
+      if (file && !file.isAdopted) await file.close().catch(() => undefined);
+      throw error;
+    }
+  }
+
+  #name(given: string | undefined): string {
+    if (given !== undefined) {
+      if (this.#byName.has(given)) throw new BlockError('EINVAL', `Duplicate nodes with node-name='${given}'`);
+      if (!/^[A-Za-z][A-Za-z0-9._-]*$/.test(given)) throw new BlockError('EINVAL', `Invalid node-name: '${given}'`);
+      return given;
+    }
+    return `#block${this.#generated++}`;
+  }
+
+  #applyCommon(inherited: OpenFlags, common: ReturnType<typeof takeOptions>): OpenFlags {
+    const discard = common.string('discard');
+    const detect = common.string('detect-zeroes') as OpenFlags['detectZeroes'] | undefined;
+    const unmap = discard === undefined ? inherited.unmap : discard === 'unmap' || discard === 'on';
+    if (detect === 'unmap' && !unmap) {
+      throw new BlockError(
+        'EINVAL',
+        'setting detect-zeroes to unmap is not allowed without setting discard operation to unmap',
+      );
+    }
+    return {
+      ...inherited,
+      readOnly: common.boolean('read-only') ?? inherited.readOnly,
+      autoReadOnly: common.boolean('auto-read-only') ?? inherited.autoReadOnly,
+      forceShare: common.boolean('force-share') ?? inherited.forceShare,
+      unmap,
+      detectZeroes: detect ?? inherited.detectZeroes,
+      copyOnRead: common.boolean('copy-on-read') ?? inherited.copyOnRead,
+      direct: common.boolean('cache.direct') ?? inherited.direct,
+      noFlush: common.boolean('cache.no-flush') ?? inherited.noFlush,
+      writeThrough:
+        common.boolean('cache.writeback') === undefined ? inherited.writeThrough : !common.boolean('cache.writeback'),
+    };
+  }
+
+  /** Flags a storage child gets from its parent. */
+  #storageFlags(flags: OpenFlags): OpenFlags {
+    return { ...flags, unmap: true, writeThrough: false, detectZeroes: 'off', copyOnRead: false, check: false };
+  }
+
+  async #openFileChild(
+    filename: string | undefined,
+    options: OptionDict,
+    flags: OpenFlags,
+  ): Promise<GraphNode | undefined> {
+    const reference = options['file'];
+    delete options['file'];
+    const own = takePrefix(options, 'file');
+    if (typeof reference === 'string') {
+      if (Object.keys(own).length > 0)
+        throw new BlockError(
+          'EINVAL',
+          'Cannot reference an existing block device with additional options or a new filename',
+        );
+      return this.#reference(reference);
+    }
+    // An implicit protocol node: `filename=x` beside `driver=qcow2` names the file.
+    let name = filename;
+    if (name === undefined && typeof options['filename'] === 'string') {
+      name = options['filename'];
+      delete options['filename'];
+    }
+    if (name === undefined && Object.keys(own).length === 0) return undefined;
+    return this.#openChildNode(name, own, this.#storageFlags(flags), false);
+  }
+
+  #reference(nodeName: string): GraphNode {
+    const node = this.#byName.get(nodeName);
+    if (!node) throw new BlockError('ENODEV', `Cannot find device='' nor node-name='${nodeName}'`);
+    return node.retain();
+  }
+
+  /** A child: without a driver named, a protocol node; with one, whatever it is. */
+  async #openChildNode(
+    filename: string | undefined,
+    options: OptionDict,
+    flags: OpenFlags,
+    allowProbe: boolean,
+  ): Promise<GraphNode> {
+    return this.#open(filename, options, undefined, flags, {
+      isProtocol: !allowProbe && this.#isProtocolChild(filename, options),
+      allowProbe,
+    });
+  }
+
+  #isProtocolChild(filename: string | undefined, options: OptionDict): boolean {
+    if (filename?.startsWith('json:')) {
+      const inner = parseJsonFilename(filename);
+      return typeof inner['driver'] !== 'string' || findRow(inner['driver'])?.kind === 'protocol';
+    }
+    const driver = options['driver'];
+    return typeof driver !== 'string' || findRow(driver)?.kind === 'protocol';
+  }
+
+  async #openProtocol(
+    filename: string | undefined,
+    options: OptionDict,
+    driverName: string | undefined,
+    inherited: OpenFlags,
+  ): Promise<GraphNode> {
+    if (filename === undefined && typeof options['filename'] === 'string') filename = options['filename'];
+    delete options['filename'];
+    if (driverName === undefined) {
+      if (filename === undefined) throw new BlockError('EINVAL', 'Must specify either driver or file');
+      const kind = hasProtocol(filename) ? undefined : (await this.host.files.stat(filename))?.kind;
+      driverName = findProtocol(filename, kind === 'block-device' || kind === 'character-device');
+    }
+    const driver = await loadDriver(driverName);
+    if (filename !== undefined && driver.parseFilename)
+      Object.assign(options, { ...driver.parseFilename(filename), ...options });
+    else if (filename !== undefined) options['filename'] = filename;
+    const common = takeOptions([...commonRows, ...cacheRows], options);
+    const flags = this.#applyCommon(inherited, common);
+    const node = new GraphNode(this.host, driver, this.#name(common.string('node-name')), filename ?? '', {}, flags);
+    return this.#openDriver(node, options, false, undefined, undefined);
+  }
+
+  async #probe(file: GraphNode): Promise<string> {
+    const size = Math.min(probeBytes, file.length);
+    if (size === 0) return 'raw';
+    const bytes = new Uint8Array(size);
+    try {
+      await file.read(0, bytes);
+    } catch (error) {
+      throw new BlockError(
+        toBlockError(error).code,
+        `Could not read image for determining its format: ${toBlockError(error).message}`,
+      );
+    }
+    return probeFormat(bytes, file.filename);
+  }
+
+  async #openDriver(
+    node: GraphNode,
+    options: OptionDict,
+    _hasCommon: boolean,
+    file: GraphNode | undefined,
+    _backingOf: string | undefined,
+  ): Promise<GraphNode> {
+    const driver = node.driver;
+    const given = { ...options };
+    const takeOpenOptions = takeOptions(driver.openOptions, options);
+    const graph = this;
+    const backingOptions = takePrefix(options, 'backing');
+    const backingReference = options['backing'];
+    delete options['backing'];
+    const context: OpenContext = {
+      host: this.host,
+      flags: node.flags,
+      options: takeOpenOptions,
+      filename: file?.filename ?? node.filename,
+      node,
+      async openFile(role: ChildRole = driver.kind === 'filter' ? 'filtered' : 'storage') {
+        const existing = node.children.find((child) => child.name === 'file');
+        if (existing) return existing.node;
+        if (!file) {
+          file = await graph.#openFileChild(undefined, options, node.flags);
+          if (!file) throw new BlockError('EINVAL', 'A block device must be specified for "file"');
+        }
+        const child = file;
+        child.isAdopted = true;
+        await node.attach('file', role, child).catch(async (error) => {
+          await child.close().catch(() => undefined);
+          throw error;
+        });
+        return child;
+      },
+      async openChild(name, role, how) {
+        const child = await context.openOptionalChild(name, role, how);
+        if (!child) throw new BlockError('EINVAL', `A block device must be specified for "${name}"`);
+        return child;
+      },
+      async openOptionalChild(name: string, role: ChildRole, how: OpenChildOptions = {}) {
+        const reference = options[name];
+        delete options[name];
+        const own = { ...how.defaults, ...takePrefix(options, name) };
+        let child: GraphNode;
+        if (typeof reference === 'string') child = graph.#reference(reference);
+        else if (Object.keys(own).length === 0 && how.filename === undefined) return undefined;
+        else {
+          const base =
+            role === 'backing'
+              ? graph.#backingFlags(node.flags)
+              : role === 'filtered'
+                ? node.flags
+                : graph.#storageFlags(node.flags);
+          child = await graph.#openChildNode(
+            how.filename,
+            own,
+            { ...base, ...how.flags },
+            how.allowProbe ?? role === 'filtered',
+          );
+        }
+        child.isAdopted = true;
+        await node.attach(name, role, child).catch(async (error) => {
+          await child.close().catch(() => undefined);
+          throw error;
+        });
+        return child;
+      },
+      takePrefix: (prefix) => takePrefix(options, prefix),
+      resolveRelative(name) {
+        const base = node.children.find((child) => child.role === 'storage')?.node.filename ?? node.filename;
+        if (name !== '' && !name.startsWith('/') && !hasProtocol(name) && base.startsWith('json:')) {
+          throw new BlockError('EINVAL', `Cannot use relative paths with '${base}'`);
+        }
+        return combinePath(base, name);
+      },
+    };
+    try {
+      const instance = await driver.open(context);
+      node.start(instance);
+      this.#finishNames(node, given);
+      const left = Object.keys(options);
+      if (left.length > 0) {
+        throw new BlockError(
+          'EINVAL',
+          driver.kind === 'protocol'
+            ? `Block protocol '${driver.name}' doesn't support the option '${left[0]}'`
+            : `Block format '${driver.name}' does not support the option '${left[0]}'`,
+        );
+      }
+      if (driver.supportsBacking) await this.#openBacking(node, backingReference, backingOptions);
+      else if (backingReference !== undefined || Object.keys(backingOptions).length > 0) {
+        if (!(backingReference === null))
+          throw new BlockError('EINVAL', `Block format '${driver.name}' does not support the option 'backing'`);
+      }
+    } catch (error) {
+      await node.abandon();
+      const typed = toBlockError(error);
+      if (!typed.bare) throw typed;
+      throw new BlockError(
+        typed.code,
+        node.filename !== ''
+          ? `Could not open '${node.filename}': ${errorText(typed.code)}`
+          : `Could not open image: ${errorText(typed.code)}`,
+        { cause: error },
+      );
+    }
+    this.#byName.set(node.nodeName, node);
+    node.onClosed = () => this.#byName.delete(node.nodeName);
+    return node;
+  }
+
+  /** The name under which this very node could be opened again. */
+  #finishNames(node: GraphNode, given: OptionDict): void {
+    const driver = node.driver;
+    const own: OptionDict = {};
+    for (const [key, value] of Object.entries(given)) {
+      if (node.children.some((child) => key === child.name || key.startsWith(child.name + '.'))) continue;
+      if (key === 'backing' || key.startsWith('backing.')) continue;
+      own[key] = value;
+    }
+    node.options = { driver: driver.name, ...own };
+    if (driver.kind === 'protocol') {
+      node.filename =
+        driver.formatFilename?.(own) ?? (typeof own['filename'] === 'string' ? own['filename'] : jsonFilename(node));
+      return;
+    }
+    const hasStrong = driver.openOptions.some((row) => row.strong && row.name in given);
+    const file = node.children.find((child) => child.name === 'file')?.node;
+    if (
+      driver.kind === 'format' &&
+      file?.driver.kind === 'protocol' &&
+      !file.filename.startsWith('json:') &&
+      !hasStrong &&
+      !('backing' in given)
+    ) {
+      node.filename = file.filename;
+    } else node.filename = jsonFilename(node);
+  }
+
+  #backingFlags(flags: OpenFlags): OpenFlags {
+    return {
+      ...flags,
+      readOnly: true,
+      autoReadOnly: false,
+      copyOnRead: false,
+      detectZeroes: 'off',
+      writeThrough: false,
+      check: false,
+    };
+  }
+
+  async #openBacking(node: GraphNode, reference: unknown, options: OptionDict): Promise<void> {
+    if (node.flags.noBacking || reference === null || node.backing) return;
+    const file = node.instance.backingFile;
+    if (typeof reference === 'string' && reference !== '') {
+      await node.attach('backing', 'backing', this.#reference(reference));
+      return;
+    }
+    const hasName = file !== undefined && file !== '';
+    if (!hasName && Object.keys(options).length === 0) return;
+    let child: GraphNode;
+    try {
+      let filename: string | undefined;
+      if (!('file.filename' in options) && !('filename' in options) && !('file' in options) && hasName) {
+        const base = node.file?.filename ?? '';
+        if (!file.startsWith('json:') && !file.startsWith('/') && !hasProtocol(file) && base.startsWith('json:')) {
+          throw new BlockError('EINVAL', `Cannot use relative paths with '${base}'`);
+        }
+        filename = file.startsWith('json:') ? file : combinePath(base, file);
+      }
+      const format = node.instance.backingFormat;
+      if (format !== undefined && format !== '' && !('driver' in options) && !filename?.startsWith('json:'))
+        options['driver'] = format;
+      child = await this.#open(filename, options, undefined, this.#backingFlags(node.flags), {
+        isProtocol: false,
+        allowProbe: true,
+      });
+    } catch (error) {
+      const typed = toBlockError(error);
+      throw new BlockError(typed.code, `Could not open backing file: ${typed.message}`, { cause: error });
+    }
+    try {
+      for (let at: BlockNode | undefined = child; at; at = at.backing) {
+        if (at === node) throw new BlockError('ELOOP', 'Backing chain loops');
+      }
+      await node.attach('backing', 'backing', child);
+    } catch (error) {
+      await child.close().catch(() => undefined);
+      throw error;
+    }
+  }
+
+  /** Replaces (or removes, by undefined) the backing node of an open node; the stored name stays as it is. */
+  async setBacking(node: GraphNode, backing: GraphNode | undefined): Promise<void> {
+    await node.drain();
+    await node.detach('backing');
+    if (backing) await node.attach('backing', 'backing', backing);
+  }
+
+  /** Opens a bare protocol node, read-write and resizable: what `create` writes its headers to. */
+  async openProtocol(filename: string, flags: Partial<OpenFlags> = {}, options: OptionDict = {}): Promise<GraphNode> {
+    const node = await this.#open(
+      filename,
+      { ...options },
+      undefined,
+      { ...defaultOpenFlags, readOnly: false, unmap: true, ...flags },
+      { isProtocol: true, allowProbe: false },
+    );
+    try {
+      node.rootUse = await node.acquire(
+        'creation',
+        Permission.write | Permission.resize | Permission.consistentRead,
+        Permission.consistentRead,
+      );
+    } catch (error) {
+      await node.close().catch(() => undefined);
+      throw error;
+    }
+    return node;
+  }
+
+  /** Creates an image: `format` a driver's name, options flat and still text. */
+  async create(format: string, filename: string, options: OptionDict): Promise<void> {
+    const driver = await loadDriver(format);
+    if (!driver.create || !driver.createOptions)
+      throw new BlockError('ENOTSUP', `Format driver '${format}' does not support image creation`);
+    const dict = { ...options };
+    const own = takeOptions(driver.createOptions, dict);
+    const protocol = driver.kind === 'protocol' ? driver : await this.#protocolFor(filename);
+    // What the format doesn't know is for the protocol.
+    const protocolDict = { ...dict };
+    const left = Object.keys(dict).find((key) => !protocol.createOptions?.some((row) => row.name === key));
+    if (left !== undefined) throw new BlockError('EINVAL', `Invalid parameter '${left}'`);
+    const context: CreateContext = {
+      host: this.host,
+      filename,
+      options: own,
+      createFile: (name, sizeBytes, preallocation) => this.createProtocol(name, sizeBytes, preallocation, protocolDict),
+      openProtocol: (name) => this.openProtocol(name),
+      openImage: (name, imageFormat, flags) =>
+        this.open({ filename: name, ...(imageFormat === undefined ? {} : { format: imageFormat }), flags }),
+    };
+    await driver.create(context);
+  }
+
+  async #protocolFor(filename: string): Promise<BlockDriver> {
+    const kind = hasProtocol(filename) ? undefined : (await this.host.files.stat(filename))?.kind;
+    return loadDriver(findProtocol(filename, kind === 'block-device' || kind === 'character-device'));
+  }
+
+  /** Options (rows) that creating `format` at `filename` takes, the protocol's included. */
+  async createRows(format: string, filename: string | undefined): Promise<readonly OptionRow[]> {
+    const driver = await loadDriver(format);
+    const rows = [...(driver.createOptions ?? [])];
+    if (filename !== undefined && driver.kind !== 'protocol') {
+      const protocol = await this.#protocolFor(filename);
+      for (const row of protocol.createOptions ?? [])
+        if (!rows.some((other) => other.name === row.name)) rows.push(row);
+    }
+    return rows;
+  }
+
+  async createProtocol(
+    filename: string,
+    sizeBytes: number,
+    preallocation?: Preallocation,
+    options: OptionDict = {},
+  ): Promise<void> {
+    const driver = await this.#protocolFor(filename);
+    if (!driver.create || !driver.createOptions)
+      throw new BlockError('ENOTSUP', `Protocol driver '${driver.name}' does not support image creation`);
+    const dict: OptionDict = { ...options, size: sizeBytes };
+    if (preallocation !== undefined && preallocation !== 'metadata') dict['preallocation'] = preallocation;
+    const values = takeOptions(driver.createOptions, dict);
+    const refuse = (): never => {
+      throw new BlockError('ENOTSUP');
+    };
+    await driver.create({
+      host: this.host,
+      filename,
+      options: values,
+      createFile: refuse,
+      openProtocol: refuse,
+      openImage: refuse,
+    });
+  }
+}
+
+/** `json:{…}` that describes the node with its children. */
+function jsonFilename(node: GraphNode): string {
+  const describe = (at: GraphNode): OptionDict => {
+    const all: OptionDict = { ...at.options };
+    for (const child of at.children) {
+      if (child.role === 'backing') continue;
+      for (const [key, value] of Object.entries(describe(child.node))) all[`${child.name}.${key}`] = value;
+    }
+    return all;
+  };
+  return `json:${spacedJson(nestOptions(describe(node)))}`;
+}
+
+/** JSON on one line with a space after colons and commas, as QEMU writes it. */
+export function spacedJson(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(spacedJson).join(', ')}]`;
+  if (value !== null && typeof value === 'object') {
+    return `{${Object.entries(value)
+      .map(([key, member]) => `${JSON.stringify(key)}: ${spacedJson(member)}`)
+      .join(', ')}}`;
+  }
+  return JSON.stringify(value);
+}
+
+/** Options from a `-drive`-style string, with `filename` or `file` naming the image. */
+export function openRequestFromOptions(text: string): OpenRequest {
+  return { options: parseOptionString(text) };
+}

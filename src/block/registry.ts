@@ -1,0 +1,89 @@
+/**
+ * The drivers by name. A row is all that is loaded at start: a probe over the first bytes and how to import the rest, so that a
+ * tool that handles raw files never loads qcow2.
+ */
+import { BlockError } from './errors.js';
+import type { BlockDriver } from './node.js';
+
+export interface RegistryRow {
+  readonly name: string;
+  readonly kind: 'protocol' | 'format' | 'filter';
+  /** Filename prefixes (before the colon). */
+  readonly protocols?: readonly string[];
+  /** 0 to 100: how sure the first 512 bytes (fewer in a shorter file) make it. `filename` is absent when checking a write. */
+  probe?(bytes: Uint8Array, filename: string | undefined): number;
+  load(): Promise<BlockDriver>;
+}
+
+/** Big-endian 32-bit number at `offset`, or -1 past the end. */
+export function be32(bytes: Uint8Array, offset: number): number {
+  if (offset + 4 > bytes.length) return -1;
+  return ((bytes[offset]! << 24) | (bytes[offset + 1]! << 16) | (bytes[offset + 2]! << 8) | bytes[offset + 3]!) >>> 0;
+}
+
+/** Rows in QEMU's order of registration matter only between equal scores. */
+export const registryRows: RegistryRow[] = [
+  {
+    name: 'file',
+    kind: 'protocol',
+    protocols: ['file'],
+    load: async () => (await import('./protocols/file.js')).fileDriver,
+  },
+  {
+    name: 'host_device',
+    kind: 'protocol',
+    protocols: ['host_device'],
+    load: async () => (await import('./protocols/file.js')).hostDeviceDriver,
+  },
+  {
+    name: 'null-co',
+    kind: 'protocol',
+    protocols: ['null-co'],
+    load: async () => (await import('./protocols/null.js')).nullDriver,
+  },
+  {
+    name: 'memory',
+    kind: 'protocol',
+    protocols: ['memory'],
+    load: async () => (await import('./protocols/memory.js')).memoryDriver,
+  },
+  { name: 'raw', kind: 'format', probe: () => 1, load: async () => (await import('./formats/raw/raw.js')).rawDriver },
+];
+
+export function findRow(name: string): RegistryRow | undefined {
+  return registryRows.find((row) => row.name === name);
+}
+
+export async function loadDriver(name: string): Promise<BlockDriver> {
+  const row = findRow(name);
+  if (!row) throw new BlockError('EINVAL', `Unknown driver '${name}'`);
+  return row.load();
+}
+
+/** The format whose probe scores highest; `raw` when nothing else claims the bytes. */
+export function probeFormat(bytes: Uint8Array, filename: string | undefined): string {
+  let best = 'raw';
+  let bestScore = 0;
+  for (const row of registryRows) {
+    const score = row.probe?.(bytes, filename) ?? 0;
+    if (score > bestScore) {
+      bestScore = score;
+      best = row.name;
+    }
+  }
+  return best;
+}
+
+/** Has the name a `protocol:` prefix (a colon before any slash)? */
+export function hasProtocol(filename: string): boolean {
+  return /^[^/:]*:/.test(filename);
+}
+
+/** Name of the protocol driver for a filename: by prefix, else by what kind of file it is. */
+export function findProtocol(filename: string, isDevice: boolean): string {
+  if (!hasProtocol(filename)) return isDevice ? 'host_device' : 'file';
+  const prefix = filename.slice(0, filename.indexOf(':'));
+  const row = registryRows.find((candidate) => candidate.protocols?.includes(prefix));
+  if (!row) throw new BlockError('EINVAL', `Unknown protocol '${prefix}'`);
+  return row.name;
+}

@@ -638,6 +638,7 @@ export const opRows = {
   assign_v128: special(['v128'], undefined, 1, { writes: true }, 'Routines: sets a mutable local.'),
   atomic_load_i32: special(['i32'], 'i32', 1, { reads: true, writes: true }, 'Routines: sequentially consistent load of an aligned word at host address + offset.'),
   atomic_store_i32: special(['i32', 'i32'], undefined, 1, { writes: true }, 'Routines: sequentially consistent store.'),
+  call_code: special(['i32'], 'i32', 0, { reads: true, writes: true }, 'Routines: calls translated code by its index in the code table; gives its exit word.'),
   fence: special([], undefined, 0, { writes: true }, 'Orders guest memory accesses between vCPUs.'),
 } as const;
 

@@ -9,8 +9,11 @@ export const header = {
   interruptPending: 4,
   /** i32: every mode bit that translated code assumes, as the guest CPU packs it. Code is found by (physical pc, key). */
   modeKey: 8,
-  /** i32: why code left with exitCode.leave; the guest CPU numbers its reasons. */
-  leaveReason: 12,
+  /**
+   * i32: bumped by every TLB flush and whenever code is dropped: with modeKey (one 64-bit load) it says whether an entry of
+   * the jump cache still holds.
+   */
+  generation: 12,
   /** i32: the guest fault, as the guest CPU packs it; 0: none. */
   trapCode: 16,
   /** i32: current MMU index. */
@@ -26,9 +29,9 @@ export const header = {
   pcBase: 48,
   /** i64: guest instructions executed, kept only with -icount. */
   instructions: 56,
-  /** i32: bumped by every TLB flush. */
-  flushes: 64,
-  /** i32: see dispatcher. */
+  /** i32: why code left with exitCode.leave; the guest CPU numbers its reasons. */
+  leaveReason: 64,
+  /** i32: hops that the dispatcher still makes before it returns to look at the clock. */
   hops: 68,
   /** i32 host addresses of the tables of each MMU index (up to 8), then their masks. */
   tlbs: 96,

@@ -1,0 +1,142 @@
+/** Writes a WebAssembly binary module (Core Specification 2.0 §5, with the threads proposal's shared memories). */
+import { type TypeName, typeNames } from '../ir/index.js';
+import { ByteWriter } from './bytes.js';
+
+/** Value type bytes by type code. */
+export const valueTypes = [0x7f, 0x7e, 0x7d, 0x7c, 0x7b] as const;
+const byName: Record<TypeName, number> = Object.fromEntries(typeNames.map((name, i) => [name, valueTypes[i]])) as Record<TypeName, number>;
+
+export interface FunctionCode {
+  /** Type codes of the locals after the parameters. */
+  readonly locals: readonly number[];
+  readonly body: ByteWriter;
+}
+
+interface Defined {
+  readonly type: number;
+  readonly locals: readonly number[];
+  readonly body: Uint8Array;
+  readonly exportName: string | undefined;
+}
+
+export class ModuleWriter {
+  readonly #types = new Map<string, number>();
+  readonly #typeBytes = new ByteWriter(256);
+  readonly #imports = new ByteWriter(256);
+  #importCount = 0;
+  #importedFunctions = 0;
+  readonly #functions: Defined[] = [];
+
+  type(params: readonly TypeName[], results: readonly TypeName[]): number {
+    const key = `${params.join()}:${results.join()}`;
+    let index = this.#types.get(key);
+    if (index === undefined) {
+      index = this.#types.size;
+      this.#types.set(key, index);
+      this.#typeBytes.u8(0x60);
+      this.#typeBytes.u32(params.length);
+      for (const type of params) this.#typeBytes.u8(byName[type]);
+      this.#typeBytes.u32(results.length);
+      for (const type of results) this.#typeBytes.u8(byName[type]);
+    }
+    return index;
+  }
+
+  #import(module: string, name: string, kind: number): void {
+    this.#importCount++;
+    this.#imports.name(module);
+    this.#imports.name(name);
+    this.#imports.u8(kind);
+  }
+
+  /** Imported functions come before all others; gives the function's index. */
+  importFunction(module: string, name: string, type: number): number {
+    this.#import(module, name, 0);
+    this.#imports.u32(type);
+    return this.#importedFunctions++;
+  }
+
+  importSharedMemory(module: string, name: string, initialPages: number, maximumPages: number): void {
+    this.#import(module, name, 2);
+    this.#imports.u8(3);
+    this.#imports.u32(initialPages);
+    this.#imports.u32(maximumPages);
+  }
+
+  importTable(module: string, name: string, initial: number): void {
+    this.#import(module, name, 1);
+    this.#imports.u8(0x70);
+    this.#imports.u8(0);
+    this.#imports.u32(initial);
+  }
+
+  /** Index that the next defined function will have. */
+  get nextFunction(): number {
+    return this.#importedFunctions + this.#functions.length;
+  }
+
+  /** Defines a function (its body without the closing `end`) and gives its index. */
+  define(type: number, code: FunctionCode, exportName?: string): number {
+    const index = this.nextFunction;
+    this.#functions.push({ type, locals: code.locals.slice(), body: code.body.view().slice(), exportName });
+    return index;
+  }
+
+  finish(): Uint8Array<ArrayBuffer> {
+    const out = new ByteWriter(4096);
+    out.raw([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
+    const section = (id: number, fill: (w: ByteWriter) => void) => {
+      const inner = new ByteWriter(1024);
+      fill(inner);
+      out.u8(id);
+      out.sized(inner);
+    };
+    section(1, (w) => {
+      w.u32(this.#types.size);
+      w.raw(this.#typeBytes.view());
+    });
+    section(2, (w) => {
+      w.u32(this.#importCount);
+      w.raw(this.#imports.view());
+    });
+    section(3, (w) => {
+      w.u32(this.#functions.length);
+      for (const { type } of this.#functions) w.u32(type);
+    });
+    section(7, (w) => {
+      const exported = this.#functions.flatMap(({ exportName }, i) => (exportName === undefined ? [] : [{ exportName, i }]));
+      w.u32(exported.length);
+      for (const { exportName, i } of exported) {
+        w.name(exportName);
+        w.u8(0);
+        w.u32(this.#importedFunctions + i);
+      }
+    });
+    section(10, (w) => {
+      w.u32(this.#functions.length);
+      const inner = new ByteWriter(4096);
+      for (const { locals, body } of this.#functions) {
+        inner.clear();
+        writeLocals(inner, locals);
+        inner.raw(body);
+        inner.u8(0x0b);
+        w.sized(inner);
+      }
+    });
+    return new Uint8Array(out.view());
+  }
+}
+
+/** Locals in runs of one type. */
+function writeLocals(w: ByteWriter, locals: readonly number[]): void {
+  let runs = 0;
+  for (let i = 0; i < locals.length; i++) if (i === 0 || locals[i] !== locals[i - 1]) runs++;
+  w.u32(runs);
+  for (let i = 0; i < locals.length; ) {
+    let end = i;
+    while (end < locals.length && locals[end] === locals[i]) end++;
+    w.u32(end - i);
+    w.u8(valueTypes[locals[i]]);
+    i = end;
+  }
+}

@@ -1,0 +1,32 @@
+/** The op table as typed arrays, for walking IR words fast. */
+import { opList, Op, typeCode } from '../ir/index.js';
+
+/** 1 if the op defines a temp. */
+export const opHasResult = Uint8Array.from(opList, (row) => (row.result ? 1 : 0));
+export const opResultType = Uint8Array.from(opList, (row) => (row.result ? typeCode[row.result] : 255));
+export const opParamCount = Uint8Array.from(opList, (row) => row.params.length);
+
+/** How the back ends treat an op. */
+export const kind = {
+  /** No effect: removed when unused, moved to its use. */
+  pure: 0,
+  /** Reads memory: removed when unused, moved to its use unless something is written in between. */
+  reads: 1,
+  /** A constant. */
+  constant: 2,
+  /** Everything that the back ends handle one by one. */
+  special: 3,
+  /** A plain WebAssembly instruction that writes. */
+  writes: 4,
+} as const;
+
+export const opKind = Uint8Array.from(opList, (row, op) => {
+  if (op >= Op.const_i32 && op <= Op.const_v128) return kind.constant;
+  if (row.wasm === undefined) return kind.special;
+  if (row.effects.writes) return kind.writes;
+  return row.effects.reads ? kind.reads : kind.pure;
+});
+
+export const encodings = { plain: 0, lane: 1, shuffle: 2, memarg: 3 } as const;
+export const opEncoding = Uint8Array.from(opList, (row) => encodings[row.encoding]);
+export const opBytes: readonly (readonly number[])[] = opList.map((row) => row.wasm ?? []);

@@ -124,6 +124,13 @@ export const field = {
   monitorArmed: take(4),
   /** i32: vector of an exception that is being delivered, or -1 (for double and triple faults). */
   deliveringVector: take(4),
+  /** Four i64: the page-directory-pointer-table entries of PAE paging, loaded with CR3. */
+  pdpte: take(8 * 4),
+  /** i64: bits of a paging entry that the model's MAXPHYADDR reserves; i64: PS of a PDPTE if it has no 1 GiB pages. */
+  physReserved: take(8),
+  hugeReserved: take(8),
+  /** i32: bits for DR6 of a debug trap due after the current instruction. */
+  debugPending: take(4),
   /** Space for routines' intermediate results: 512 bytes. */
   scratch: take(512),
   /** Room for XSAVE/FXSAVE and table-driven additions: add fields above, never reuse. */

@@ -145,10 +145,23 @@ export class RoutineSet {
     this.list[at] = { ...this.list[at], build: build as Routine['build'] };
   }
 
-  #add(name: string, params: readonly TypeName[], results: readonly TypeName[], effects: Partial<RoutineEffects>, build: Routine['build']): Routine {
+  #add(
+    name: string,
+    params: readonly TypeName[],
+    results: readonly TypeName[],
+    effects: Partial<RoutineEffects>,
+    build: Routine['build'],
+  ): Routine {
     assert(!this.#names.has(name), `routine ${name} defined twice`);
     this.#names.add(name);
-    const routine: Routine = { id: this.list.length, name, params, results, effects: { ...noEffects, ...effects }, build };
+    const routine: Routine = {
+      id: this.list.length,
+      name,
+      params,
+      results,
+      effects: { ...noEffects, ...effects },
+      build,
+    };
     this.list.push(routine);
     return routine;
   }

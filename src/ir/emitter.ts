@@ -3,10 +3,36 @@
  * types, taking operand temps and then immediates: `e.i64_add(a, b)`, `e.i64_load(host, 16)`.
  */
 import { assert } from '../base/index.js';
-import { Op, type OpName, type opRows, opList, opNames } from './ops.js';
-import { type F32, type F64, type I32, type I64, type Routine, type TempOf, type TempsOf, type TypeName, typeCode, type V128, type Var } from './types.js';
+import { Op, type OpName, opList, opNames, type opRows } from './ops.js';
+import {
+  type F32,
+  type F64,
+  type I32,
+  type I64,
+  type Routine,
+  type TempOf,
+  type TempsOf,
+  type TypeName,
+  typeCode,
+  type V128,
+  type Var,
+} from './types.js';
 
-type Hidden = 'call' | 'ret' | 'else' | 'end' | 'br' | 'br_if' | 'block' | 'loop' | 'if' | `get_${string}` | `set_${string}` | `local_${string}` | `assign_${string}` | `const_${string}`;
+type Hidden =
+  | 'call'
+  | 'ret'
+  | 'else'
+  | 'end'
+  | 'br'
+  | 'br_if'
+  | 'block'
+  | 'loop'
+  | 'if'
+  | `get_${string}`
+  | `set_${string}`
+  | `local_${string}`
+  | `assign_${string}`
+  | `const_${string}`;
 
 /** The methods derived from the op table. Immediates come last; a memory access's offset may be left out. */
 export type OpMethods = {
@@ -83,8 +109,12 @@ export class Emitter {
 
   /** A 64-bit constant from a safe integer (sign-extended) or a bigint (modulo 2^64). */
   i64(value: number | bigint): I64 {
-    if (typeof value === 'bigint') return this.i64pair(Number(value & 0xffffffffn), Number((value >> 32n) & 0xffffffffn));
-    return this.i64pair(value | 0, value >= -0x80000000 && value < 0x80000000 ? value >> 31 : Math.floor(value / 4294967296));
+    if (typeof value === 'bigint')
+      return this.i64pair(Number(value & 0xffffffffn), Number((value >> 32n) & 0xffffffffn));
+    return this.i64pair(
+      value | 0,
+      value >= -0x80000000 && value < 0x80000000 ? value >> 31 : Math.floor(value / 4294967296),
+    );
   }
 
   /** A 64-bit constant from its halves. */
@@ -139,7 +169,10 @@ export class Emitter {
   }
 
   /** Calls a routine; gives its results in order (an empty list, one or several temps). */
-  call<P extends readonly TypeName[], R extends readonly TypeName[]>(routine: Routine<P, R>, ...args: TempsOf<P>): TempsOf<R> {
+  call<P extends readonly TypeName[], R extends readonly TypeName[]>(
+    routine: Routine<P, R>,
+    ...args: TempsOf<P>
+  ): TempsOf<R> {
     const { results, params } = routine;
     assert(args.length === params.length, `arguments of ${routine.name}`);
     const at = this.reserve(3 + results.length + params.length);

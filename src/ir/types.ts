@@ -65,7 +65,10 @@ export interface RoutineEffects {
  * A function of the translator's own, called from both tiers: written with the builder (`build`), or, where `build` is
  * missing, imported from JavaScript by name. Every routine gets the vCPU's state address first, before `params`.
  */
-export interface Routine<P extends readonly TypeName[] = readonly TypeName[], R extends readonly TypeName[] = readonly TypeName[]> {
+export interface Routine<
+  P extends readonly TypeName[] = readonly TypeName[],
+  R extends readonly TypeName[] = readonly TypeName[],
+> {
   /** Dense, in order of definition. */
   readonly id: number;
   readonly name: string;

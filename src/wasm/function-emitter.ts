@@ -45,10 +45,40 @@ const STORE_SIZE = new Map<number, number>([
 ]);
 
 /** WebAssembly load and store instructions by size, for the fast path. */
-const LOAD_CODE: Record<number, readonly number[]> = { 1: [0x2d, 0, 0], 2: [0x2f, 0, 0], 4: [0x28, 0, 0], 8: [0x29, 0, 0], 16: [0xfd, 0, 0, 0] };
-const STORE_CODE: Record<number, readonly number[]> = { 1: [0x3a, 0, 0], 2: [0x3b, 0, 0], 4: [0x36, 0, 0], 8: [0x37, 0, 0], 16: [0xfd, 0x0b, 0, 0] };
+const LOAD_CODE: Record<number, readonly number[]> = {
+  1: [0x2d, 0, 0],
+  2: [0x2f, 0, 0],
+  4: [0x28, 0, 0],
+  8: [0x29, 0, 0],
+  16: [0xfd, 0, 0, 0],
+};
+const STORE_CODE: Record<number, readonly number[]> = {
+  1: [0x3a, 0, 0],
+  2: [0x3b, 0, 0],
+  4: [0x36, 0, 0],
+  8: [0x37, 0, 0],
+  16: [0xfd, 0x0b, 0, 0],
+};
 
-export const wasmOp = { block: 0x02, loop: 0x03, if: 0x04, else: 0x05, end: 0x0b, br: 0x0c, brIf: 0x0d, brTable: 0x0e, return: 0x0f, call: 0x10, drop: 0x1a, select: 0x1b, localGet: 0x20, localSet: 0x21, localTee: 0x22, i32Const: 0x41, i64Const: 0x42 } as const;
+export const wasmOp = {
+  block: 0x02,
+  loop: 0x03,
+  if: 0x04,
+  else: 0x05,
+  end: 0x0b,
+  br: 0x0c,
+  brIf: 0x0d,
+  brTable: 0x0e,
+  return: 0x0f,
+  call: 0x10,
+  drop: 0x1a,
+  select: 0x1b,
+  localGet: 0x20,
+  localSet: 0x21,
+  localTee: 0x22,
+  i32Const: 0x41,
+  i64Const: 0x42,
+} as const;
 export const VOID = 0x40;
 
 export abstract class FunctionEmitter {
@@ -301,7 +331,10 @@ export abstract class FunctionEmitter {
   protected isConstant(temp: number, n: number): boolean {
     if (this.#place[temp] !== CONSTANT) return false;
     const at = this.#defined[temp];
-    return this.words[at + 2] === n && (this.words[at] === Op.const_i32 || (this.words[at] === Op.const_i64 && this.words[at + 3] === n >> 31));
+    return (
+      this.words[at + 2] === n &&
+      (this.words[at] === Op.const_i32 || (this.words[at] === Op.const_i64 && this.words[at + 3] === n >> 31))
+    );
   }
 
   #operands(first: number, count: number): void {
@@ -364,7 +397,8 @@ export abstract class FunctionEmitter {
   #flushReads(): void {
     if (this.#pending.length === 0) return;
     for (const temp of this.#pending.slice()) {
-      if (this.#place[temp] === PENDING && opKind[this.words[this.#defined[temp]]] === kind.reads) this.#materialize(temp);
+      if (this.#place[temp] === PENDING && opKind[this.words[this.#defined[temp]]] === kind.reads)
+        this.#materialize(temp);
     }
   }
 
@@ -542,7 +576,14 @@ export abstract class FunctionEmitter {
       return;
     }
     this.localGet(0);
-    const base = what === 'tlb' ? (mmu === 0 ? header.tlb : header.tlbs + 4 * (mmu - 1)) : mmu === 0 ? header.tlbMask : header.tlbMasks + 4 * (mmu - 1);
+    const base =
+      what === 'tlb'
+        ? mmu === 0
+          ? header.tlb
+          : header.tlbs + 4 * (mmu - 1)
+        : mmu === 0
+          ? header.tlbMask
+          : header.tlbMasks + 4 * (mmu - 1);
     this.memory(0x28, base);
   }
 

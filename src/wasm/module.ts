@@ -4,7 +4,9 @@ import { ByteWriter } from './bytes.js';
 
 /** Value type bytes by type code. */
 export const valueTypes = [0x7f, 0x7e, 0x7d, 0x7c, 0x7b] as const;
-const byName: Record<TypeName, number> = Object.fromEntries(typeNames.map((name, i) => [name, valueTypes[i]])) as Record<TypeName, number>;
+const byName: Record<TypeName, number> = Object.fromEntries(
+  typeNames.map((name, i) => [name, valueTypes[i]]),
+) as Record<TypeName, number>;
 
 export interface FunctionCode {
   /** Type codes of the locals after the parameters. */
@@ -104,7 +106,9 @@ export class ModuleWriter {
       for (const { type } of this.#functions) w.u32(type);
     });
     section(7, (w) => {
-      const exported = this.#functions.flatMap(({ exportName }, i) => (exportName === undefined ? [] : [{ exportName, i }]));
+      const exported = this.#functions.flatMap(({ exportName }, i) =>
+        exportName === undefined ? [] : [{ exportName, i }],
+      );
       w.u32(exported.length);
       for (const { exportName, i } of exported) {
         w.name(exportName);

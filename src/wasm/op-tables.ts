@@ -1,5 +1,5 @@
 /** The op table as typed arrays, for walking IR words fast. */
-import { opList, Op, typeCode } from '../ir/index.js';
+import { Op, opList, typeCode } from '../ir/index.js';
 
 /** 1 if the op defines a temp. */
 export const opHasResult = Uint8Array.from(opList, (row) => (row.result ? 1 : 0));

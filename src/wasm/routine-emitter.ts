@@ -24,7 +24,10 @@ export class RoutineEmitter extends FunctionEmitter {
     assert(routine.build, `${routine.name} has no body`);
     const r = new RoutineBuilder();
     const params = routine.params.map((type) => r.local(type));
-    (routine.build as (r: RoutineBuilder, ...params: number[]) => void)(r, ...params.map((local) => r.read(local) as number));
+    (routine.build as (r: RoutineBuilder, ...params: number[]) => void)(
+      r,
+      ...params.map((local) => r.read(local) as number),
+    );
     this.#routine = routine;
     this.reset(1 + params.length);
     this.#mutable = r.localTypes.map((type, i) => (i < params.length ? 1 + i : this.newLocal(type)));
@@ -46,7 +49,14 @@ export class RoutineEmitter extends FunctionEmitter {
   #zero(type: number): void {
     if (type === 0) this.i32Const(0);
     else if (type === 1) this.i64Const(0, 0);
-    else this.out.raw(type === 2 ? [0x43, 0, 0, 0, 0] : type === 3 ? [0x44, 0, 0, 0, 0, 0, 0, 0, 0] : [0xfd, 0x0c, ...new Array<number>(16).fill(0)]);
+    else
+      this.out.raw(
+        type === 2
+          ? [0x43, 0, 0, 0, 0]
+          : type === 3
+            ? [0x44, 0, 0, 0, 0, 0, 0, 0, 0]
+            : [0xfd, 0x0c, ...new Array<number>(16).fill(0)],
+      );
   }
 
   protected override varLocal(): number {
@@ -172,4 +182,3 @@ export function wordsAt(words: Int32Array, at: number): number {
   if (op === Op.call) return words[at + 2];
   return op === Op.ret ? words[at + 1] : opWords[op];
 }
-

@@ -18,7 +18,11 @@ export interface RoutineInstance {
 export const slowPath = { load: 'slow_load', store: 'slow_store', store128: 'slow_store128' } as const;
 
 /** Ids of the slow path's routines in a set, or -1 where it lacks them. */
-export function slowPathIds(routines: readonly Routine[]): { slowLoad: number; slowStore: number; slowStore128: number } {
+export function slowPathIds(routines: readonly Routine[]): {
+  slowLoad: number;
+  slowStore: number;
+  slowStore128: number;
+} {
   const id = (name: string) => routines.findIndex((routine) => routine.name === name);
   return { slowLoad: id(slowPath.load), slowStore: id(slowPath.store), slowStore128: id(slowPath.store128) };
 }
@@ -80,4 +84,3 @@ export function compileRoutines(options: RoutineModuleOptions): RoutineInstance 
   const instance = new WebAssembly.Instance(compiled, { e: { m: memory, ...(table ? { t: table } : {}) }, h: imports });
   return { exports: instance.exports as RoutineInstance['exports'] };
 }
-

@@ -1,0 +1,395 @@
+/**
+ * Lowers a block's IR to cold code (cold-tier.ts).
+ *
+ * A variable that is read is used in its home when no write to it comes before the temp's last use; a temp that is written
+ * to a variable is computed right there when nobody can see the difference.
+ */
+import { assert } from '../base/index.js';
+import {
+  access,
+  type BlockBuilder,
+  DEFERRED_UNCHANGED,
+  exitCode,
+  exitWord,
+  type GuestVars,
+  Op,
+  opWords,
+  type Routine,
+} from '../ir/index.js';
+import {
+  CALL_BASE,
+  COLD_HEADER_BYTES,
+  guestLoads,
+  guestStores,
+  hasImmediateHandler,
+  immediateHandler,
+  LOAD_FOR_WRITE,
+  SLOW_ACCESS,
+} from './cold-tier.js';
+import { kind, opHasResult, opKind, opParamCount } from './op-tables.js';
+
+/** Slots for temps that one vCPU's state must have behind it, 16 bytes each. */
+export const TEMP_SLOTS = 1024;
+
+const guestLoadIndex = (op: number) => guestLoads.indexOf(op);
+const isGuestLoad = new Uint8Array(Object.keys(Op).length);
+const isGuestStore = new Uint8Array(Object.keys(Op).length);
+for (const op of guestLoads) isGuestLoad[op] = 1 + guestLoadIndex(op);
+for (const op of guestStores) isGuestStore[op] = 1 + guestStores.indexOf(op);
+
+const mayLeave = new Uint8Array(Object.keys(Op).length);
+for (const op of [...guestLoads, ...guestStores, Op.trap_if, Op.call]) mayLeave[op] = 1;
+
+export class ColdSerializer {
+  readonly #vars: GuestVars;
+  readonly #routines: readonly Routine[];
+  /** Offset of the first temp slot in the state. */
+  readonly #tempBase: number;
+  #lastUse = new Int32Array(1024);
+  #defined = new Int32Array(1024);
+  #definedAt = new Int32Array(1024);
+  /** Slot offset of each temp; 0: none yet. Constants: see #constants. */
+  #slot = new Int32Array(1024);
+  /** Slots from the free list carry their index + 1 here, to be given back after the temp's last use. */
+  #owned = new Int32Array(1024);
+  #nextSet = new Int32Array(4096);
+  #lastSet = new Int32Array(64);
+  #lastAccess = new Int32Array(64);
+  #aliasUntil = new Int32Array(64);
+  readonly #free: number[] = [];
+  #slots = 0;
+  /** Output. */
+  words = new Int32Array(8192);
+  length = 0;
+
+  constructor(vars: GuestVars, routines: readonly Routine[], tempBase: number) {
+    this.#vars = vars;
+    this.#routines = routines;
+    this.#tempBase = tempBase;
+    const count = vars.vars.length;
+    this.#lastSet = new Int32Array(count);
+    this.#lastAccess = new Int32Array(count);
+    this.#aliasUntil = new Int32Array(count);
+  }
+
+  /** Fills `words`/`length` with the block's code, header included. */
+  run(b: BlockBuilder, instructions: number): void {
+    const { words } = b;
+    const end = b.length;
+    this.#source = words;
+    if (this.#lastUse.length < b.temps) {
+      const size = b.temps * 2;
+      this.#lastUse = new Int32Array(size);
+      this.#defined = new Int32Array(size);
+      this.#definedAt = new Int32Array(size);
+      this.#slot = new Int32Array(size);
+      this.#owned = new Int32Array(size);
+    }
+    if (this.#nextSet.length < end) this.#nextSet = new Int32Array(end * 2);
+    this.#slot.fill(0, 0, b.temps);
+    this.#owned.fill(0, 0, b.temps);
+    this.#lastUse.fill(-1, 0, b.temps);
+    this.#analyse(words, end);
+    this.#free.length = 0;
+    this.#slots = 0;
+    this.#lastAccess.fill(-1);
+    this.#aliasUntil.fill(-1);
+    if (this.words.length < end * 3 + 64) this.words = new Int32Array(end * 6 + 64);
+    const out = this.words;
+    out[0] = 0;
+    out[1] = instructions;
+    out[2] = 0;
+    out[3] = 0;
+    this.length = COLD_HEADER_BYTES / 4;
+    this.#lower(words, end);
+  }
+
+  /** Last uses, definitions, and for each get and set the next write of its variable. Positions are word indices. */
+  #analyse(words: Int32Array, end: number): void {
+    const starts: number[] = this.#starts;
+    starts.length = 0;
+    for (let at = 0; at < end; ) {
+      starts.push(at);
+      const op = words[at];
+      if (op === Op.call) {
+        const { results, params } = this.#routines[words[at + 1]];
+        for (let i = 0; i < results.length; i++) this.#define(words[at + 3 + i], at);
+        for (let i = 0; i < params.length; i++) this.#lastUse[words[at + 3 + results.length + i]] = at;
+        at += words[at + 2];
+        continue;
+      }
+      let next = at + 1;
+      if (opHasResult[op]) this.#define(words[next++], at);
+      for (let i = 0; i < opParamCount[op]; i++) this.#lastUse[words[next + i]] = at;
+      at += opWords[op];
+    }
+    this.#lastSet.fill(0x7fffffff);
+    for (let i = starts.length - 1; i >= 0; i--) {
+      const at = starts[i];
+      const op = words[at];
+      if (op >= Op.get_i32 && op <= Op.get_v128) this.#nextSet[at] = this.#lastSet[words[at + 2]];
+      else if (op >= Op.set_i32 && op <= Op.set_v128) {
+        this.#nextSet[at] = this.#lastSet[words[at + 2]];
+        this.#lastSet[words[at + 2]] = at;
+      } else if (op === Op.call && this.#routines[words[at + 1]].effects.vars === 'write') this.#lastSet.fill(at);
+    }
+  }
+  readonly #starts: number[] = [];
+
+  #define(temp: number, at: number): void {
+    this.#definedAt[temp] = at;
+  }
+
+  #lower(words: Int32Array, end: number): void {
+    let delta = 0;
+    let deferred = DEFERRED_UNCHANGED;
+    let lastExit = -1;
+    const out = this.words;
+    const fault = () => exitWord(exitCode.fault, delta, deferred);
+    for (let at = 0; at < end; ) {
+      const op = words[at];
+      const size = op === Op.call ? words[at + 2] : opWords[op];
+      if (mayLeave[op]) lastExit = at;
+      switch (opKind[op]) {
+        case kind.constant:
+          break; // written when an op wants it in a slot
+        case kind.pure:
+        case kind.reads:
+        case kind.writes:
+          this.#plain(op, words, at);
+          break;
+        default:
+          if (op === Op.insn) delta = words[at + 1];
+          else if (op === Op.set_deferred) deferred = words[at + 1];
+          else if (op >= Op.get_i32 && op <= Op.get_v128) this.#get(op, words, at);
+          else if (op >= Op.set_i32 && op <= Op.set_v128) this.#set(op, words, at, lastExit);
+          else if (op === Op.state || op === Op.pc_rel) {
+            const slot = this.#result(words[at + 1]);
+            out[this.length++] = op;
+            out[this.length++] = slot;
+            if (op === Op.pc_rel) out[this.length++] = words[at + 2];
+          } else if (op === Op.trap_if) {
+            const slot = this.#operand(words[at + 1]);
+            out[this.length++] = op;
+            out[this.length++] = slot;
+            out[this.length++] = words[at + 2];
+            out[this.length++] = fault();
+          } else if (op === Op.call) this.#call(words, at, fault());
+          else if (isGuestLoad[op]) {
+            const i = isGuestLoad[op] - 1;
+            const address = this.#operand(words[at + 2]);
+            const bits = words[at + 3];
+            const slot = this.#result(words[at + 1]);
+            out[this.length++] =
+              bits & access.mmuMask ? SLOW_ACCESS + i : bits & access.forWrite ? LOAD_FOR_WRITE + i : op;
+            out[this.length++] = slot;
+            out[this.length++] = address;
+            out[this.length++] = bits;
+            out[this.length++] = fault();
+          } else if (isGuestStore[op]) {
+            const i = isGuestStore[op] - 1;
+            const address = this.#operand(words[at + 1]);
+            const value = this.#operand(words[at + 2]);
+            const bits = words[at + 3];
+            out[this.length++] = bits & access.mmuMask ? SLOW_ACCESS + 5 + i : op;
+            out[this.length++] = address;
+            out[this.length++] = value;
+            out[this.length++] = bits;
+            out[this.length++] = fault();
+          } else if (op === Op.goto) {
+            out[this.length++] = op;
+            out[this.length++] = exitWord(exitCode.next, words[at + 1], deferred);
+          } else if (op === Op.branch) {
+            const slot = this.#operand(words[at + 1]);
+            out[this.length++] = op;
+            out[this.length++] = slot;
+            out[this.length++] = exitWord(exitCode.next, words[at + 2], deferred);
+            out[this.length++] = exitWord(exitCode.next, words[at + 3], deferred);
+          } else if (op === Op.jump) {
+            const slot = this.#operand(words[at + 1]);
+            out[this.length++] = op;
+            out[this.length++] = slot;
+            out[this.length++] = exitWord(exitCode.next, 0, deferred);
+          } else if (op === Op.leave) {
+            out[this.length++] = op;
+            out[this.length++] = exitWord(words[at + 1], words[at + 2], deferred);
+          } else if (op === Op.resume) {
+            out[this.length++] = op;
+            out[this.length++] = exitWord(words[at + 1], 0, deferred);
+          } else if (op === Op.fence) out[this.length++] = op;
+          else assert(false, `op ${op} in a block`);
+      }
+      this.#releaseOperands(words, at, op);
+      at += size;
+    }
+  }
+
+  #releaseOperands(words: Int32Array, at: number, op: number): void {
+    let first: number;
+    let count: number;
+    if (op === Op.call) {
+      const { results, params } = this.#routines[words[at + 1]];
+      first = at + 3 + results.length;
+      count = params.length;
+    } else {
+      first = at + 1 + opHasResult[op];
+      count = opParamCount[op];
+    }
+    for (let i = 0; i < count; i++) {
+      const temp = words[first + i];
+      if (this.#lastUse[temp] === at && this.#owned[temp] !== 0) {
+        this.#free.push(this.#owned[temp] - 1);
+        this.#owned[temp] = 0;
+      }
+    }
+  }
+
+  #own(temp: number): number {
+    const index = this.#free.pop() ?? this.#slots++;
+    assert(index < TEMP_SLOTS, 'too many temps in a block');
+    this.#owned[temp] = index + 1;
+    return (this.#slot[temp] = this.#tempBase + 16 * index);
+  }
+
+  /** The slot a result goes to: the one chosen before (#retarget), or a new one. */
+  #result(temp: number): number {
+    this.#defined[temp] = this.length;
+    const slot = this.#own(temp);
+    if (this.#lastUse[temp] < 0) {
+      // Nobody uses it: its slot is free again at once.
+      this.#free.push(this.#owned[temp] - 1);
+      this.#owned[temp] = 0;
+    }
+    return slot;
+  }
+
+  /** The operand's slot; a constant is written to one first. */
+  #operand(temp: number): number {
+    let slot = this.#slot[temp];
+    if (slot !== 0) return slot;
+    const out = this.words;
+    const def = this.#definedAt[temp];
+    const words = this.#source;
+    slot = this.#own(temp);
+    const op = words[def];
+    const count = opWords[op] - 2;
+    out[this.length++] = op;
+    out[this.length++] = slot;
+    for (let i = 0; i < count; i++) out[this.length++] = words[def + 2 + i];
+    return slot;
+  }
+  #source: Int32Array = new Int32Array(0);
+
+  /** The last operand as a sign-extended word, if it is a constant that fits. */
+  #smallConstant(words: Int32Array, temp: number): boolean {
+    const def = this.#definedAt[temp];
+    return words[def] === Op.const_i32 || (words[def] === Op.const_i64 && words[def + 3] === words[def + 2] >> 31);
+  }
+
+  #plain(op: number, words: Int32Array, at: number): void {
+    const out = this.words;
+    const hasResult = opHasResult[op];
+    const first = at + 1 + hasResult;
+    const count = opParamCount[op];
+    const last = first + count - 1;
+    const immediate = hasImmediateHandler[op] === 1 && this.#smallConstant(words, words[last]);
+    const a = count > 0 && !(immediate && count === 1) ? this.#operand(words[first]) : 0;
+    const b = count > 1 && !(immediate && count === 2) ? this.#operand(words[first + 1]) : 0;
+    const c = count > 2 && !(immediate && count === 3) ? this.#operand(words[first + 2]) : 0;
+    const constant = immediate ? words[this.#definedAt[words[last]] + 2] : 0;
+    const result = hasResult ? this.#result(words[at + 1]) : 0;
+    out[this.length++] = immediate ? immediateHandler(op) : op;
+    if (hasResult) out[this.length++] = result;
+    if (count > 0) out[this.length++] = immediate && count === 1 ? constant : a;
+    if (count > 1) out[this.length++] = immediate && count === 2 ? constant : b;
+    if (count > 2) out[this.length++] = immediate && count === 3 ? constant : c;
+    const size = opWords[op];
+    for (let i = last + 1; i < at + size; i++) out[this.length++] = words[i];
+  }
+
+  #call(words: Int32Array, at: number, exit: number): void {
+    const out = this.words;
+    const routine = this.#routines[words[at + 1]];
+    const { results, params, effects } = routine;
+    const slots: number[] = [];
+    for (let i = 0; i < params.length; i++) slots.push(this.#operand(words[at + 3 + results.length + i]));
+    const start = this.length;
+    this.length += 1 + results.length + params.length;
+    out[start] = CALL_BASE + routine.id;
+    for (let i = 0; i < results.length; i++) out[start + 1 + i] = this.#result(words[at + 3 + i]);
+    for (let i = 0; i < params.length; i++) out[start + 1 + results.length + i] = slots[i];
+    if (effects.mayFault) out[this.length++] = exit;
+    // What it may read or write is seen as touched.
+    if (effects.vars !== 'none') this.#lastAccess.fill(at);
+  }
+
+  #get(op: number, words: Int32Array, at: number): void {
+    const temp = words[at + 1];
+    const id = words[at + 2];
+    const until = this.#lastUse[temp];
+    if (until < 0) return;
+    const home = this.#vars.vars[id].offset;
+    this.#lastAccess[id] = at;
+    if (until <= this.#nextSet[at]) {
+      this.#slot[temp] = home;
+      this.#owned[temp] = 0;
+      if (until > this.#aliasUntil[id]) this.#aliasUntil[id] = until;
+      return;
+    }
+    const slot = this.#result(temp);
+    const out = this.words;
+    out[this.length++] = op;
+    out[this.length++] = slot;
+    out[this.length++] = home;
+  }
+
+  #set(op: number, words: Int32Array, at: number, lastExit: number): void {
+    const temp = words[at + 1];
+    const id = words[at + 2];
+    const home = this.#vars.vars[id].offset;
+    const out = this.words;
+    const def = this.#definedAt[temp];
+    const defOp = words[def];
+    const owned = this.#owned[temp];
+    // Retarget: the op that computes the temp writes the variable itself.
+    if (
+      owned !== 0 &&
+      opKind[defOp] !== kind.constant &&
+      defOp !== Op.call &&
+      lastExit <= def &&
+      this.#lastAccess[id] <= def &&
+      this.#aliasUntil[id] <= def &&
+      this.#lastUse[temp] <= this.#nextSet[at]
+    ) {
+      const slotWord = this.#defined[temp] + 1;
+      // The temp's slot may have been read since: those ops must read the variable instead. Only when none has is it safe.
+      if (!this.#readSince(slotWord, this.#slot[temp])) {
+        out[slotWord] = home;
+        this.#free.push(owned - 1);
+        this.#owned[temp] = 0;
+        this.#slot[temp] = home;
+        this.#lastAccess[id] = at;
+        if (this.#lastUse[temp] > this.#aliasUntil[id]) this.#aliasUntil[id] = this.#lastUse[temp];
+        return;
+      }
+    }
+    this.#lastAccess[id] = at;
+    if (op <= Op.set_i64 && this.#slot[temp] === 0 && this.#smallConstant(words, temp)) {
+      out[this.length++] = immediateHandler(op);
+      out[this.length++] = home;
+      out[this.length++] = words[def + 2];
+      return;
+    }
+    const from = this.#operand(temp);
+    if (from === home) return;
+    out[this.length++] = op - Op.set_i32 + Op.get_i32;
+    out[this.length++] = home;
+    out[this.length++] = from;
+  }
+
+  /** Does the code after `slotWord` name the slot? Offsets and constants look alike: a false yes only costs a copy. */
+  #readSince(slotWord: number, slot: number): boolean {
+    for (let i = slotWord + 1; i < this.length; i++) if (this.words[i] === slot) return true;
+    return false;
+  }
+}

@@ -196,7 +196,6 @@ export class Emitter {
   }
 }
 
-// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: the methods are made from the table below
 export interface Emitter extends OpMethods {}
 
 const types = ['i32', 'i64', 'f32', 'f64', 'v128'] as const;

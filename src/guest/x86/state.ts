@@ -23,13 +23,18 @@ function take(bytes: number): number {
 }
 
 export const gprNames = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'] as const;
-/** General registers by number; always 64 bits, the upper halves kept zero by 32-bit writes. */
+/**
+ * General registers by number; always 64 bits, the upper halves kept zero by 32-bit writes. While code that is not 64-bit runs,
+ * the upper halves of RAX to RDI are zero (the architecture leaves them undefined there): what enters such code clears them.
+ */
 export const gpr: readonly Var<'i64'>[] = gprNames.map((name) => variable(name, 'i64', take(8)));
 
 /** Lazy flags (flags.ts): the last operation's result and sources, and which operation it was. */
 export const ccDst = variable('ccDst', 'i64', take(8));
 export const ccSrc = variable('ccSrc', 'i64', take(8));
 export const ccSrc2 = variable('ccSrc2', 'i64', take(8));
+/** CF and OF where they were set after the other flags (ccOp's overlay bit): bit 1 is CF, bit 0 is CF xor OF. */
+export const ccExtra = variable('ccExtra', 'i64', take(8));
 export const ccOp = variable('ccOp', 'i32', take(4));
 
 /** Segment registers by their encoding: ES CS SS DS FS GS. */
@@ -129,6 +134,8 @@ export const field = {
   /** i64: bits of a paging entry that the model's MAXPHYADDR reserves; i64: PS of a PDPTE if it has no 1 GiB pages. */
   physReserved: take(8),
   hugeReserved: take(8),
+  /** Four i64: lowest and highest address seen in large user pages, then in large supervisor pages, since the last TLB flush. */
+  largePages: take(8 * 4),
   /** i32: bits for DR6 of a debug trap due after the current instruction. */
   debugPending: take(4),
   /** Space for routines' intermediate results: 512 bytes. */

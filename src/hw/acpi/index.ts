@@ -1,0 +1,3 @@
+export * from './acpi-board.js';
+export { pirqOf } from './dsdt.js';
+export * from './tables.js';

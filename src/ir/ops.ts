@@ -175,6 +175,9 @@ export const opRows = {
   ...group(['i64'], 'i32', plain, {
     i32_wrap_i64: [0xa7, 'The low 32 bits.'],
   }),
+  ...group(['i64'], 'i64', plain, {
+    i64_low32: [[0xa7, 0xad], 'The low 32 bits, zero-extended.'],
+  }),
   ...group(['i32'], 'i64', plain, {
     i64_extend_i32_s: [0xac, 'Sign extension.'],
     i64_extend_i32_u: [0xad, 'Zero extension.'],

@@ -4,7 +4,7 @@
 export interface CpuInterruptController {
   /** A maskable interrupt can be delivered now: what the INTR pin shows. Cheap: asked at every interrupt window. */
   pending(): boolean;
-  /** The vector to deliver, which this call acknowledges. Called only when pending() is true. */
+  /** The vector to deliver, which this call acknowledges. Called when pending() is true, which it may be still after it. */
   acknowledge(): number;
   /** CR8: the task priority class, 0 to 15. Writing may make pending() true or false. */
   cr8: number;

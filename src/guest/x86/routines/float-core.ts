@@ -87,7 +87,7 @@ export function alignRight(r: RoutineBuilder, value: I64, count: I32, hi: Local<
           const { kept, out } = shiftOut(r, value, addTo(r, count, -64));
           r.assign(lo, r.i64_or(kept, bit64(r, nonZero(r, out))));
         },
-        () => r.assign(lo, r.i64(1)),
+        () => r.assign(lo, bit64(r, nonZero(r, value))),
       );
     },
   );

@@ -33,6 +33,8 @@ export const header = {
   leaveReason: 64,
   /** i32: hops that the dispatcher still makes before it returns to look at the clock. */
   hops: 68,
+  /** i32: the code whose exit brought us to JavaScript: index in the code table, or address of cold code. */
+  currentCode: 72,
   /** i32 host addresses of the tables of each MMU index (up to 8), then their masks. */
   tlbs: 96,
   tlbMasks: 128,

@@ -161,9 +161,18 @@ export class ColdSerializer {
         default:
           if (op === Op.insn) delta = words[at + 1];
           else if (op === Op.set_deferred) deferred = words[at + 1];
-          else if (op >= Op.get_i32 && op <= Op.get_v128) this.#get(op, words, at);
-          else if (op >= Op.set_i32 && op <= Op.set_v128) this.#set(op, words, at, lastExit);
-          else if (op === Op.state || op === Op.pc_rel) {
+          else if (op === Op.get_i32 && words[at + 2] === this.#vars.deferred.id && deferred !== DEFERRED_UNCHANGED) {
+            if (this.#lastUse[words[at + 1]] >= 0) {
+              const slot = this.#result(words[at + 1]);
+              out[this.length++] = Op.const_i32;
+              out[this.length++] = slot;
+              out[this.length++] = deferred;
+            }
+          } else if (op >= Op.get_i32 && op <= Op.get_v128) this.#get(op, words, at);
+          else if (op >= Op.set_i32 && op <= Op.set_v128) {
+            this.#set(op, words, at, lastExit);
+            if (words[at + 2] === this.#vars.deferred.id) deferred = DEFERRED_UNCHANGED;
+          } else if (op === Op.state || op === Op.pc_rel) {
             const slot = this.#result(words[at + 1]);
             out[this.length++] = op;
             out[this.length++] = slot;
@@ -174,7 +183,16 @@ export class ColdSerializer {
             out[this.length++] = slot;
             out[this.length++] = words[at + 2];
             out[this.length++] = fault();
-          } else if (op === Op.call) this.#call(words, at, fault());
+          } else if (op === Op.call) {
+            const { vars } = this.#routines[words[at + 1]].effects;
+            if (vars !== 'none' && deferred !== DEFERRED_UNCHANGED) {
+              // The routine looks for the deferred variable at home.
+              out[this.length++] = immediateHandler(Op.set_i32);
+              out[this.length++] = this.#vars.deferred.offset;
+              out[this.length++] = deferred;
+              if (vars === 'write') deferred = DEFERRED_UNCHANGED;
+            }
+            this.#call(words, at, fault());
           else if (isGuestLoad[op]) {
             const i = isGuestLoad[op] - 1;
             const address = this.#operand(words[at + 2]);

@@ -7,18 +7,7 @@
  * the state. An op whose last operand is a small constant has a second handler that takes it from the code. Ops that may
  * leave carry their exit word last.
  */
-import {
-  exitCode,
-  exitWord,
-  type GuestVars,
-  header,
-  Op,
-  opList,
-  opNames,
-  type Routine,
-  tlbEntry,
-  typeCode,
-} from '../ir/index.js';
+import { exitCode, exitWord, header, Op, opList, opNames, type Routine, tlbEntry, typeCode } from '../ir/index.js';
 import { ByteWriter } from './bytes.js';
 import { wasmOp } from './function-emitter.js';
 import type { ModuleExtension, ModuleWriter } from './index.js';
@@ -86,27 +75,17 @@ const RESULTS = 6;
 
 /** Writes the interpreter into the module of the routines, exported as `cold`: (state, code) → exit word. */
 export class ColdTierWriter implements ModuleExtension {
+  readonly routine = 'cold';
   readonly #routines: readonly Routine[];
   readonly #hotThreshold: number;
   readonly #withCounter: boolean;
   #w = new ByteWriter(65536);
   #functionIndex: (routine: number) => number = () => -1;
-  #index = -1;
-
   /** `countInstructions`: keeps header.instructions (-icount). */
-  constructor(
-    routines: readonly Routine[],
-    _vars: GuestVars,
-    options: { hotThreshold: number; countInstructions: boolean },
-  ) {
+  constructor(routines: readonly Routine[], options: { hotThreshold: number; countInstructions: boolean }) {
     this.#routines = routines;
     this.#hotThreshold = options.hotThreshold;
     this.#withCounter = options.countInstructions;
-  }
-
-  /** Index of the interpreter in the module. */
-  get index(): number {
-    return this.#index;
   }
 
   define(module: ModuleWriter, functionIndex: (routine: number) => number): void {
@@ -184,7 +163,7 @@ export class ColdTierWriter implements ModuleExtension {
     w.u8(0x00); // a handler that does not exist
     w.u8(wasmOp.end);
     w.u8(0x00);
-    this.#index = module.define(module.type(['i32', 'i32'], ['i32']), { locals, body: w }, 'cold');
+    module.define(module.type(['i32', 'i32'], ['i32']), { locals, body: w }, 'cold');
   }
 
   /** Depth of the loop as seen from a handler's body. */

@@ -29,7 +29,9 @@ export function slowPathIds(routines: readonly Routine[]): {
 
 /** More functions for the module, beside the routines. */
 export interface ModuleExtension {
-  /** Defines functions after the routines' indices are known. */
+  /** The declared routine whose function `define` writes. */
+  readonly routine: string;
+  /** Defines that one function, after the routines' indices are known. */
   define(module: ModuleWriter, functionIndex: (routine: number) => number): void;
 }
 
@@ -57,7 +59,7 @@ export function compileRoutines(options: RoutineModuleOptions): RoutineInstance 
   const index = new Map<number, number>();
   const imports: Record<string, HostFunction> = {};
   for (const routine of list) {
-    if (routine.build) continue;
+    if (routine.build || routine.name === extension?.routine) continue;
     index.set(routine.id, module.importFunction('h', routine.name, types[routine.id]));
     imports[routine.name] =
       host[routine.name] ??
@@ -67,6 +69,8 @@ export function compileRoutines(options: RoutineModuleOptions): RoutineInstance 
   }
   let next = module.nextFunction;
   for (const routine of list) if (routine.build) index.set(routine.id, next++);
+  const extended = extension ? list.findIndex((routine) => routine.name === extension.routine) : -1;
+  if (extended >= 0) index.set(extended, next);
   const functionIndex = (routine: number) => {
     const at = index.get(routine);
     assert(at !== undefined, `routine ${routine}`);

@@ -1,0 +1,271 @@
+/**
+ * The machine's translated code: which pieces exist, where guest code lies under them, and what happens when it is written.
+ * Blocks live in the cold code arena; regions are functions in the code table. When the arena or the hash is full, everything
+ * is dropped and translated again as needed.
+ */
+import { header } from '../../ir/index.js';
+import { codeHash } from './dispatcher.js';
+import { CODE_HASH_BYTES, CODE_HASH_ENTRIES, hashEntry, layout } from './layout.js';
+
+/** A translation block in the cold tier. */
+export interface Block {
+  /** Host address of its guest code; bytes of it; mode key. */
+  readonly hva: number;
+  readonly bytes: number;
+  readonly key: number;
+  readonly instructions: number;
+  /** Host address of the page it ends on, if that is another one, else 0. */
+  readonly second: number;
+  /** Address of the cold code. */
+  readonly code: number;
+  /** Index in the code hash. */
+  readonly slot: number;
+  /** The region that starts here, if it has been compiled. */
+  region: Region | undefined;
+  valid: boolean;
+}
+
+/** A compiled region: a function in the code table. */
+export interface Region {
+  readonly index: number;
+  readonly head: Block;
+  /** Host ranges of the guest code in it: start and end of each. */
+  readonly ranges: readonly number[];
+  valid: boolean;
+}
+
+export class CodeCache {
+  readonly #words: Int32Array;
+  readonly #masks: BigInt64Array;
+  readonly #state: number;
+  /** Called for a page that gets its first code. */
+  readonly #protectPage: (hva: number) => void;
+  #arena = layout.coldCode as number;
+  #entries = 0;
+  readonly #blocksByPage = new Map<number, Block[]>();
+  readonly #regionsByPage = new Map<number, Region[]>();
+  readonly #blockByCode = new Map<number, Block>();
+  readonly #blockBySlot = new Map<number, Block>();
+  /** Called for each region that is dropped. */
+  onDrop: (region: Region) => void = () => {};
+  readonly counters = { blocks: 0, invalidated: 0, flushes: 0, codeWrites: 0 };
+
+  constructor(buffer: SharedArrayBuffer, state: number, protectPage: (hva: number) => void) {
+    this.#words = new Int32Array(buffer);
+    this.#masks = new BigInt64Array(buffer, layout.codeMasks, (layout.coldCode - layout.codeMasks) / 8);
+    this.#state = state;
+    this.#protectPage = protectPage;
+  }
+
+  /** Adds a block; `code` is its cold code. */
+  add(
+    hva: number,
+    bytes: number,
+    key: number,
+    instructions: number,
+    second: number,
+    code: Int32Array,
+    length: number,
+  ): Block {
+    if (this.#arena + length * 4 > layout.coldCodeEnd || this.#entries > CODE_HASH_ENTRIES / 2) this.flush();
+    const at = this.#arena;
+    this.#words.set(code.subarray(0, length), at >> 2);
+    this.#arena = (at + length * 4 + 7) & ~7;
+    const slot = this.#insert(hva, key, second, at | 0x80000000);
+    const block: Block = { hva, bytes, key, instructions, second, code: at, slot, region: undefined, valid: true };
+    this.#blockByCode.set(at, block);
+    this.#blockBySlot.set(slot, block);
+    this.#cover(hva, second === 0 ? bytes : 4096 - (hva & 4095), (page) => push(this.#blocksByPage, page, block));
+    if (second !== 0)
+      this.#cover(second, bytes - (4096 - (hva & 4095)), (page) => push(this.#blocksByPage, page, block));
+    this.counters.blocks++;
+    return block;
+  }
+
+  /** The block whose cold code starts at an address. */
+  blockAt(code: number): Block | undefined {
+    return this.#blockByCode.get(code);
+  }
+
+  /** The valid block for guest code, if there is one. */
+  find(hva: number, key: number): Block | undefined {
+    const words = this.#words;
+    for (let slot = codeHash(hva, key); ; slot = (slot + 1) & (CODE_HASH_ENTRIES - 1)) {
+      const at = (layout.codeHash + slot * CODE_HASH_BYTES) >> 2;
+      if (words[at] === 0) return undefined;
+      if (words[at] === (hva | 0) && words[at + (hashEntry.key >> 2)] === (key | 0)) {
+        const block = this.#blockBySlot.get(slot);
+        return block?.valid ? block : undefined;
+      }
+    }
+  }
+
+  /** How often a block has been entered in the cold tier. */
+  heat(block: Block): number {
+    return this.#words[block.code >> 2];
+  }
+
+  setHeat(block: Block, count: number): void {
+    this.#words[block.code >> 2] = count;
+  }
+
+  addRegion(region: Region): void {
+    const { head, ranges } = region;
+    head.region = region;
+    for (let i = 0; i < ranges.length; i += 2) {
+      this.#cover(ranges[i], ranges[i + 1] - ranges[i], (page) => {
+        const list = this.#regionsByPage.get(page);
+        if (!list) this.#regionsByPage.set(page, [region]);
+        else if (!list.includes(region)) list.push(region);
+      });
+    }
+    this.#setTarget(head, region.index);
+  }
+
+  /** After targets have changed, the jump cache must not be believed. */
+  forgetJumps(): void {
+    this.#words[(this.#state + header.generation) >> 2]++;
+  }
+
+  /** Guest bytes [hva, hva + size) have been, or are about to be, written: drops the code on them. Gives true if there was any. */
+  invalidate(hva: number, size: number): boolean {
+    let any = false;
+    const end = hva + size;
+    for (let page = hva >>> 12; page <= (end - 1) >>> 12; page++) {
+      if (this.#masks[page] === 0n) continue;
+      this.counters.codeWrites++;
+      const from = Math.max(hva, (page << 12) >>> 0);
+      const to = Math.min(end, (page + 1) * 4096);
+      if (this.#dropOnPage(page, from & ~63, (to + 63) & ~63)) any = true;
+    }
+    if (any) this.forgetJumps();
+    return any;
+  }
+
+  /** Any code on the pages of a range? */
+  hasCode(hva: number, size: number): boolean {
+    for (let page = hva >>> 12; page <= (hva + size - 1) >>> 12; page++) if (this.#masks[page] !== 0n) return true;
+    return false;
+  }
+
+  /** Drops everything. */
+  flush(): void {
+    this.counters.flushes++;
+    for (const regions of this.#regionsByPage.values()) for (const region of regions) this.#dropRegion(region);
+    this.#regionsByPage.clear();
+    for (const blocks of this.#blocksByPage.values()) for (const block of blocks) block.valid = false;
+    for (const page of this.#blocksByPage.keys()) this.#masks[page] = 0n;
+    this.#blocksByPage.clear();
+    this.#blockByCode.clear();
+    this.#blockBySlot.clear();
+    this.#words.fill(0, layout.codeHash >> 2, (layout.codeHash + CODE_HASH_ENTRIES * CODE_HASH_BYTES) >> 2);
+    this.#entries = 0;
+    this.#arena = layout.coldCode;
+    this.forgetJumps();
+  }
+
+  #insert(hva: number, key: number, second: number, target: number): number {
+    const words = this.#words;
+    let slot = codeHash(hva, key);
+    for (;;) {
+      const at = (layout.codeHash + slot * CODE_HASH_BYTES) >> 2;
+      const held = words[at];
+      if (held === 0) this.#entries++;
+      if (held === 0 || (held === (hva | 0) && words[at + 1] === (key | 0))) {
+        words[at + (hashEntry.key >> 2)] = key;
+        words[at + (hashEntry.target >> 2)] = target;
+        words[at + (hashEntry.second >> 2)] = second;
+        words[at] = hva;
+        return slot;
+      }
+      slot = (slot + 1) & (CODE_HASH_ENTRIES - 1);
+    }
+  }
+
+  #setTarget(block: Block, target: number): void {
+    this.#words[(layout.codeHash + block.slot * CODE_HASH_BYTES + hashEntry.target) >> 2] = target;
+  }
+
+  /** Marks the 64-byte pieces of a range and notes who lies there. */
+  #cover(hva: number, bytes: number, note: (page: number) => void): void {
+    const end = hva + bytes;
+    for (let page = hva >>> 12; page <= (end - 1) >>> 12; page++) {
+      const start = page * 4096;
+      const before = this.#masks[page];
+      let mask = before;
+      for (let at = Math.max(hva, start) & ~63; at < Math.min(end, start + 4096); at += 64)
+        mask |= 1n << BigInt((at >>> 6) & 63);
+      this.#masks[page] = mask;
+      if (before === 0n) this.#protectPage(start);
+      note(page);
+    }
+  }
+
+  #dropOnPage(page: number, from: number, to: number): boolean {
+    const start = page * 4096;
+    const touches = (hva: number, end: number) => hva < to && end > from;
+    const part = (block: Block): [number, number] => {
+      if (block.hva >>> 12 === page) return [block.hva, block.second === 0 ? block.hva + block.bytes : start + 4096];
+      return [start, start + block.bytes - (4096 - (block.hva & 4095))];
+    };
+    let dropped = false;
+    let mask = 0n;
+    const marked = (hva: number, end: number) => {
+      for (let at = Math.max(hva, start) & ~63; at < Math.min(end, start + 4096); at += 64)
+        mask |= 1n << BigInt((at >>> 6) & 63);
+    };
+    const keptRegions: Region[] = [];
+    for (const region of this.#regionsByPage.get(page) ?? []) {
+      if (!region.valid) continue;
+      let hit = false;
+      for (let i = 0; i < region.ranges.length; i += 2) hit ||= touches(region.ranges[i], region.ranges[i + 1]);
+      if (hit) {
+        this.#dropRegion(region);
+        dropped = true;
+      } else {
+        keptRegions.push(region);
+        for (let i = 0; i < region.ranges.length; i += 2) marked(region.ranges[i], region.ranges[i + 1]);
+      }
+    }
+    const kept: Block[] = [];
+    for (const block of this.#blocksByPage.get(page) ?? []) {
+      if (!block.valid) continue;
+      const [hva, end] = part(block);
+      if (touches(hva, end)) {
+        block.valid = false;
+        this.#setTarget(block, 0);
+        this.#blockByCode.delete(block.code);
+        if (block.region) this.#dropRegion(block.region);
+        this.counters.invalidated++;
+        dropped = true;
+      } else {
+        kept.push(block);
+        marked(hva, end);
+      }
+    }
+    this.#blocksByPage.set(page, kept);
+    this.#regionsByPage.set(
+      page,
+      keptRegions.filter((region) => region.valid),
+    );
+    this.#masks[page] = mask;
+    return dropped;
+  }
+
+  #dropRegion(region: Region): void {
+    if (!region.valid) return;
+    region.valid = false;
+    region.head.region = undefined;
+    if (region.head.valid) {
+      this.#setTarget(region.head, region.head.code | 0x80000000);
+      this.setHeat(region.head, 0);
+    }
+    this.onDrop(region);
+  }
+}
+
+function push(map: Map<number, Block[]>, page: number, block: Block): void {
+  const list = map.get(page);
+  if (list) list.push(block);
+  else map.set(page, [block]);
+}

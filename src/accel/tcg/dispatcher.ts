@@ -1,0 +1,146 @@
+/**
+ * From one piece of translated code to the next without JavaScript: the jump cache by pc, behind it the code hash by
+ * (host address, mode key); then the code is called and its exit word applied.
+ *
+ * Targets: positive: index in the code table (a region); negative: address of cold code, with the sign bit set.
+ */
+import {
+  DEFERRED_UNCHANGED,
+  exitCode,
+  type GuestVars,
+  header,
+  type I32,
+  type I64,
+  type Routine,
+  type RoutineBuilder,
+  type RoutineSet,
+  tlbEntry,
+} from '../../ir/index.js';
+import { CODE_HASH_BYTES, CODE_HASH_ENTRIES, hashEntry, jumpEntry, layout } from './layout.js';
+import { accessKind, type defineSoftmmu, jumpCacheEntry } from './softmmu.js';
+
+/** What a budget exit costs in hops. */
+const BUDGET_HOPS = 256;
+
+/** Where a code hash probe starts. */
+export function codeHash(hva: number, key: number): number {
+  return (Math.imul(hva, 0x9e3779b1) ^ Math.imul(key, 0x85ebca6b)) >>> 14;
+}
+
+export function defineDispatcher(set: RoutineSet, vars: GuestVars, softmmu: ReturnType<typeof defineSoftmmu>) {
+  const cold = set.declare('cold', ['i32'], ['i32'], {});
+
+  /** Host address of the code at a linear address: (fault, hva). Where there is no RAM, a page of ones. */
+  const codeAddress = set.define('code_address', ['i64'], ['i32', 'i32'], {}, (r, address) => {
+    const mmu = r.i32_load(r.state(), header.mmu);
+    const entry = softmmu.entryOf(r, address, mmu);
+    r.if(r.i64_eq(r.i64_load(entry, tlbEntry.execTag), r.i64_and(address, r.i64(-4096))), () => {
+      r.ret(r.i32(0), r.i32_add(r.i32_wrap_i64(address), r.i32_load(entry, tlbEntry.addend)));
+    });
+    const [fault, hva] = r.call(softmmu.fill, address, r.i32(accessKind.fetch), mmu);
+    r.if(fault, () => r.ret(r.i32(1), r.i32(0)));
+    const nowhere = r.i32_add(r.i32(layout.noCodePage), r.i32_and(r.i32_wrap_i64(address), r.i32(4095)));
+    r.ret(r.i32(0), r.select(hva, hva, nowhere));
+  });
+
+  /** Finds the target for a linear address and remembers it: (fault, target); target 0: there is none, hva is in the scratch. */
+  const lookup = set.define('lookup', ['i64'], ['i32', 'i32'], {}, (r, address) => {
+    const [fault, hva] = r.call(codeAddress, address);
+    r.if(fault, () => r.ret(r.i32(1), r.i32(0)));
+    r.i32_store(r.state(), hva, header.scratch);
+    const key = r.i32_load(r.state(), header.modeKey);
+    const hash = r.i32_shr_u(
+      r.i32_xor(r.i32_mul(hva, r.i32(0x9e3779b1)), r.i32_mul(key, r.i32(0x85ebca6b))),
+      r.i32(14),
+    );
+    const slot = r.local('i32', hash);
+    r.loop((again) => {
+      const entry = r.i32_add(r.i32(layout.codeHash), r.i32_mul(r.read(slot), r.i32(CODE_HASH_BYTES)));
+      const at = r.i32_load(entry, hashEntry.hva);
+      r.if(r.i32_and(r.i32_eq(at, hva), r.i32_eq(r.i32_load(entry, hashEntry.key), key)), () => {
+        const second = r.i32_load(entry, hashEntry.second);
+        r.if(second, () => {
+          const [faultBehind, behind] = r.call(codeAddress, r.i64_add(r.i64_and(address, r.i64(-4096)), r.i64(4096)));
+          r.if(faultBehind, () => r.ret(r.i32(1), r.i32(0)));
+          r.if(r.i32_ne(behind, second), () => r.ret(r.i32(0), r.i32(0)));
+        });
+        const target = r.i32_load(entry, hashEntry.target);
+        r.if(target, () => {
+          const cached = jumpCacheEntry(r, address);
+          r.i64_store(cached, address, jumpEntry.pc);
+          r.i64_store(cached, r.i64_load(r.state(), header.modeKey), jumpEntry.key);
+          r.i32_store(cached, target, jumpEntry.target);
+        });
+        r.ret(r.i32(0), target);
+      });
+      r.if(r.i32_eqz(at), () => r.ret(r.i32(0), r.i32(0)));
+      r.assign(slot, r.i32_and(r.i32_add(r.read(slot), r.i32(1)), r.i32(CODE_HASH_ENTRIES - 1)));
+      r.br(again);
+    });
+  });
+
+  const apply = (r: RoutineBuilder, word: I32): void => {
+    const pc = r.i64_add(r.i64_load(r.state(), header.pc), r.i64_extend_i32_s(r.i32_extend16_s(word)));
+    r.i64_store(r.state(), r.i64_and(pc, r.i64_load(r.state(), header.pcMask)), header.pc);
+    const deferred = r.i32_and(r.i32_shr_u(word, r.i32(16)), r.i32(255));
+    r.if(r.i32_ne(deferred, r.i32(DEFERRED_UNCHANGED)), () => r.i32_store(r.state(), deferred, vars.deferred.offset));
+  };
+
+  /** Runs until something needs JavaScript; gives an exit code. */
+  set.define('dispatch', [], ['i32'], {}, (r) => {
+    const hops = r.local('i32', r.i32_load(r.state(), header.hops));
+    const leave = (code: I32) => {
+      r.i32_store(r.state(), r.read(hops), header.hops);
+      r.ret(code);
+    };
+    const target = r.local('i32');
+    r.loop((again) => {
+      r.if(r.i32_load(r.state(), header.kick), () => leave(r.i32(exitCode.kick)));
+      const address: I64 = r.i64_add(r.i64_load(r.state(), header.pc), r.i64_load(r.state(), header.pcBase));
+      const cached = jumpCacheEntry(r, address);
+      const hit = r.i32_and(
+        r.i64_eq(r.i64_load(cached, jumpEntry.pc), address),
+        r.i64_eq(r.i64_load(cached, jumpEntry.key), r.i64_load(r.state(), header.modeKey)),
+      );
+      r.if(
+        hit,
+        () => r.assign(target, r.i32_load(cached, jumpEntry.target)),
+        () => {
+          const [fault, found] = r.call(lookup, address);
+          r.if(fault, () => leave(r.i32(exitCode.fault)));
+          r.if(r.i32_eqz(found), () => leave(r.i32(exitCode.missing)));
+          r.assign(target, found);
+        },
+      );
+      const word = r.local('i32');
+      r.if(
+        r.i32_lt_s(r.read(target), r.i32(0)),
+        () => r.assign(word, r.call(cold, r.i32_and(r.read(target), r.i32(0x7fffffff)))[0]),
+        () => r.assign(word, r.call_code(r.read(target))),
+      );
+      apply(r, r.read(word));
+      const code = r.i32_shr_u(r.read(word), r.i32(24));
+      r.if(r.i32_gt_u(code, r.i32(exitCode.budget)), () => {
+        r.if(r.i32_ne(code, r.i32(exitCode.checkInterrupts)), () => {
+          r.i32_store(r.state(), r.i32_and(r.read(target), r.i32(0x7fffffff)), header.currentCode);
+          leave(code);
+        });
+        r.if(r.i32_load(r.state(), header.interruptPending), () => leave(code));
+      });
+      r.assign(
+        hops,
+        r.i32_sub(r.read(hops), r.select(r.i32_eq(code, r.i32(exitCode.budget)), r.i32(BUDGET_HOPS), r.i32(1))),
+      );
+      r.brIf(again, r.i32_ge_s(r.read(hops), r.i32(0)));
+      leave(r.i32(exitCode.budget));
+    });
+  });
+
+  /** Runs one piece of cold code and applies its exit word; gives the exit code. For instructions executed singly. */
+  set.define('run_cold', ['i32'], ['i32'], {}, (r, code) => {
+    const [word] = r.call(cold, code);
+    apply(r, word);
+    r.ret(r.i32_shr_u(word, r.i32(24)));
+  });
+  return { codeAddress, lookup } as { codeAddress: Routine; lookup: Routine };
+}

@@ -1,0 +1,355 @@
+/**
+ * The translator (accel tcg): runs one vCPU. It keeps the run loop, translates what is missing, and hands hot blocks to the
+ * region compiler.
+ */
+
+import type { GuestCpu, TranslationRequest, TranslationResult, VmExit } from '../../guest/guest-cpu.js';
+import { BlockBuilder, BlockOptimizer, exitCode, header, type RoutineSet, TLB_ENTRY_SHIFT } from '../../ir/index.js';
+import { ColdSerializer, ColdTierWriter, compileRoutines, type HostFunction } from '../../wasm/index.js';
+import { CodeCache } from './code-cache.js';
+import { defineDispatcher } from './dispatcher.js';
+import { layout, MMU_CONTEXTS, memoryPages, PAGE_BYTES, ramBlock, TLB_BYTES, TLB_ENTRIES, tempBase } from './layout.js';
+import { RegionCompiler } from './region-compiler.js';
+import { defineSoftmmu } from './softmmu.js';
+
+/** Guest-physical RAM as the translator sees it. */
+export interface EngineRamBlock {
+  readonly gpa: number;
+  readonly size: number;
+  readonly hva: number;
+  readonly readonly: boolean;
+}
+
+/** What the machine gives to the engine. All addresses are guest-physical. */
+export interface EngineHost {
+  mmioRead(gpa: number, size: 1 | 2 | 4): number;
+  mmioWrite(gpa: number, size: 1 | 2 | 4, value: number): void;
+  pioRead(port: number, size: 1 | 2 | 4): number;
+  pioWrite(port: number, size: 1 | 2 | 4, value: number): void;
+  /** The time-stamp counter without any offset. */
+  readTsc(): bigint;
+  randomBits(): bigint;
+  /**
+   * Called at least every few hundred microseconds of guest work and after each kick: fires timers, hears requests.
+   * Gives true to make `run` return 'kick'.
+   */
+  poll(): boolean;
+}
+
+export interface EngineOptions {
+  readonly cpu: GuestCpu;
+  readonly host: EngineHost;
+  /** Bytes of guest RAM and ROM to make room for. */
+  readonly ramBytes: number;
+  /** Bytes of the guest CPU's state. */
+  readonly stateBytes: number;
+  /** Entries of a block before it is compiled; a power of two, 0: never (cold tier only). */
+  readonly hotThreshold?: number;
+  readonly countInstructions?: boolean;
+  readonly trace?: (line: string) => void;
+}
+
+/** Sets that have the engine's routines already: a guest's routines exist once a process, its machines share them. */
+const extended = new WeakSet<RoutineSet>();
+
+/** Hops between two looks at the clock. */
+const HOPS = 4096;
+const MAX_BLOCK_INSTRUCTIONS = 48;
+/** Regions that are compiled together. */
+const BATCH = 24;
+
+export class TcgEngine {
+  readonly memory: WebAssembly.Memory;
+  readonly state = layout.state;
+  readonly cache: CodeCache;
+  readonly routines: Readonly<Record<string, (...args: unknown[]) => unknown>>;
+  readonly compiler: RegionCompiler;
+  readonly #hotThreshold: number;
+  readonly #cpu: GuestCpu;
+  readonly #host: EngineHost;
+  readonly #words: Int32Array;
+  readonly #view: DataView;
+  readonly #builder = new BlockBuilder();
+  readonly #optimizer: BlockOptimizer;
+  readonly #serializer: ColdSerializer;
+  readonly #request: { -readonly [K in keyof TranslationRequest]: TranslationRequest[K] };
+  readonly #result: TranslationResult = { bytes: 0, instructions: 0, crossesPage: false, needsNextPage: false };
+  readonly #trace: ((line: string) => void) | undefined;
+  readonly counters = { faults: 0, leaves: 0, kicks: 0, polls: 0, singleSteps: 0, hot: 0, translated: 0 };
+
+  constructor(options: EngineOptions) {
+    const { cpu, host } = options;
+    this.#cpu = cpu;
+    this.#host = host;
+    this.#trace = options.trace;
+    const set = cpu.routines;
+    if (!extended.has(set)) {
+      extended.add(set);
+      defineDispatcher(set, cpu.vars, defineSoftmmu(set));
+    }
+    const pages = memoryPages(options.ramBytes);
+    this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+    const table = new WebAssembly.Table({ element: 'anyfunc', initial: 1 });
+    const extension = new ColdTierWriter(set.list, {
+      hotThreshold: options.hotThreshold ?? 0,
+      countInstructions: options.countInstructions ?? false,
+    });
+    const instance = compileRoutines({
+      set,
+      vars: cpu.vars,
+      memory: this.memory,
+      memoryPages: { initial: pages, maximum: pages },
+      host: { ...cpu.hostRoutines(), ...this.#hostRoutines() },
+      table,
+      extension,
+    });
+    this.routines = instance.exports;
+    this.#words = new Int32Array(this.memory.buffer);
+    this.#view = new DataView(this.memory.buffer);
+    this.#optimizer = new BlockOptimizer(cpu.vars, set.list);
+    this.#serializer = new ColdSerializer(cpu.vars, set.list, tempBase(options.stateBytes));
+    this.#request = {
+      b: this.#builder,
+      page: new Uint8Array(0),
+      offset: 0,
+      nextPage: undefined,
+      modeKey: 0,
+      delta: 0,
+      maxInstructions: MAX_BLOCK_INSTRUCTIONS,
+    };
+    this.#initState();
+    const protect = this.routines['protect_page'] as (state: number, hva: number) => void;
+    this.cache = new CodeCache(this.memory.buffer, this.state, (hva) => protect(this.state, hva));
+    const threshold = options.hotThreshold ?? 0;
+    this.#hotThreshold = threshold;
+    this.compiler = new RegionCompiler({
+      cpu,
+      cache: this.cache,
+      memory: this.memory,
+      memoryPages: pages,
+      table,
+      routineExports: this.routines,
+      hotThreshold: threshold,
+    });
+    cpu.attach({ buffer: this.memory.buffer, state: this.state, routines: this.routines });
+  }
+
+  /** Bytes that RAM and ROM may be put at: from here to the end of the memory. */
+  get ramStart(): number {
+    return layout.guestRam;
+  }
+
+  get ramEnd(): number {
+    return Math.floor(this.memory.buffer.byteLength / PAGE_BYTES) * PAGE_BYTES;
+  }
+
+  /** Tells the engine where guest RAM lies from now on; flushes the TLB. */
+  setRamBlocks(blocks: readonly EngineRamBlock[]): void {
+    if (blocks.length > ramBlock.most) throw new Error('vring invariant broken: too many RAM blocks');
+    this.#words[layout.ramBlocks >> 2] = blocks.length;
+    blocks.forEach((block, i) => {
+      const at = layout.ramBlocks + ramBlock.first + i * ramBlock.bytes;
+      this.#view.setBigUint64(at + ramBlock.start, BigInt(block.gpa), true);
+      this.#view.setBigUint64(at + ramBlock.end, BigInt(block.gpa + block.size), true);
+      this.#view.setInt32(at + ramBlock.hva, block.hva, true);
+      this.#view.setInt32(at + ramBlock.flags, block.readonly ? ramBlock.readonly : 0, true);
+    });
+    this.routines['flush_tlb'](this.state, 0);
+  }
+
+  /** A device wrote to guest memory at these host addresses. */
+  published(hva: number, size: number): void {
+    if (this.cache.hasCode(hva, size)) this.cache.invalidate(hva, size);
+  }
+
+  /** Makes `run` look at interrupts and requests soon. Any thread may do the same by the word itself. */
+  kick(): void {
+    Atomics.store(this.#words, (this.state + header.kick) >> 2, 1);
+  }
+
+  /** An interrupt controller has, or no longer has, something for the vCPU. */
+  setInterruptPending(pending: boolean): void {
+    this.#words[(this.state + header.interruptPending) >> 2] = pending ? 1 : 0;
+    if (pending) this.kick();
+  }
+
+  /** Runs the guest until it halts, shuts down or the machine wants to be heard. */
+  run(): VmExit {
+    const words = this.#words;
+    const { state } = this;
+    const dispatch = this.routines['dispatch'] as (state: number) => number;
+    const hops = (state + header.hops) >> 2;
+    for (;;) {
+      const exit = this.#act(dispatch(state));
+      if (exit !== undefined) return exit;
+      if (words[hops] < 0) {
+        words[hops] = HOPS;
+        this.counters.polls++;
+        if (this.#host.poll()) return 'kick';
+      }
+    }
+  }
+
+  /** Executes one instruction at pc, past breakpoints and translated code. */
+  step(): VmExit | undefined {
+    return this.#single();
+  }
+
+  #act(code: number): VmExit | undefined {
+    const words = this.#words;
+    switch (code) {
+      case exitCode.budget:
+        return undefined;
+      case exitCode.missing:
+        return this.#translate();
+      case exitCode.fault:
+        if (words[(this.state + header.trapCode) >> 2] === 0) return this.#single();
+        this.counters.faults++;
+        return this.#cpu.deliverFault();
+      case exitCode.leave:
+        this.counters.leaves++;
+        return this.#cpu.handleLeave();
+      case exitCode.kick:
+        this.counters.kicks++;
+        Atomics.store(words, (this.state + header.kick) >> 2, 0);
+        if (this.#host.poll()) return 'kick';
+        this.#cpu.deliverPending();
+        return undefined;
+      case exitCode.checkInterrupts:
+        this.#cpu.deliverPending();
+        return undefined;
+      case exitCode.hot:
+        this.#hot();
+        return undefined;
+      default:
+        return undefined;
+    }
+  }
+
+  /** The cold block at pc has reached the threshold, or a multiple of it. */
+  #hot(): void {
+    this.counters.hot++;
+    const block = this.cache.blockAt(this.#words[(this.state + header.currentCode) >> 2]);
+    if (!block) return;
+    const waiting = this.compiler.enqueue(block);
+    if (waiting >= BATCH || this.cache.heat(block) > this.#hotThreshold) {
+      this.compiler.compile(this.#view.getInt32(this.state + header.pcMask, true) === -1);
+    }
+  }
+
+  /** Translates the block at pc; its host address is in the scratch. */
+  #translate(): VmExit | undefined {
+    const hva = this.#words[(this.state + header.scratch) >> 2] >>> 0;
+    const key = this.#words[(this.state + header.modeKey) >> 2];
+    const request = this.#request;
+    request.maxInstructions = MAX_BLOCK_INSTRUCTIONS;
+    const second = this.#generate(hva, key);
+    if (second < 0) return this.#cpu.deliverFault();
+    const { bytes, instructions } = this.#result;
+    this.#serializer.run(this.#builder, instructions);
+    this.cache.add(hva, bytes, key, instructions, second, this.#serializer.words, this.#serializer.length);
+    this.counters.translated += instructions;
+    return undefined;
+  }
+
+  /** IR for the code at a host address into the builder. Gives the host address of the second page, 0, or -1 on a fetch fault. */
+  #generate(hva: number, key: number): number {
+    const request = this.#request;
+    request.page = new Uint8Array(this.memory.buffer, hva & ~4095, 4096);
+    request.offset = hva & 4095;
+    request.nextPage = undefined;
+    request.modeKey = key;
+    request.delta = 0;
+    this.#builder.clear();
+    this.#cpu.translator.translate(request, this.#result);
+    let second = 0;
+    if (this.#result.needsNextPage) {
+      const address =
+        this.#view.getBigUint64(this.state + header.pc, true) +
+        this.#view.getBigUint64(this.state + header.pcBase, true);
+      const [fault, next] = this.routines['code_address'](this.state, BigInt.asIntN(64, (address | 4095n) + 1n)) as [
+        number,
+        number,
+      ];
+      if (fault !== 0) return -1;
+      request.nextPage = new Uint8Array(this.memory.buffer, next >>> 0, 4096);
+      this.#builder.clear();
+      this.#cpu.translator.translate(request, this.#result);
+      if (this.#result.crossesPage) second = next >>> 0;
+    }
+    this.#traceCode(hva);
+    this.#optimizer.run(this.#builder);
+    return second;
+  }
+
+  #traceCode(hva: number): void {
+    if (!this.#trace) return;
+    const { bytes } = this.#result;
+    const request = this.#request;
+    let pc = this.#view.getBigUint64(this.state + header.pc, true);
+    for (let at = 0; at < bytes; ) {
+      const line = this.#cpu.translator.disassemble(
+        request.page,
+        (hva & 4095) + at,
+        request.nextPage,
+        request.modeKey,
+        pc,
+      );
+      this.#trace(`0x${pc.toString(16).padStart(8, '0')}:  ${line.text}`);
+      at += Math.max(1, line.bytes);
+      pc += BigInt(Math.max(1, line.bytes));
+    }
+  }
+
+  /** Executes the instruction at pc by itself, from code that nothing else sees. */
+  #single(): VmExit | undefined {
+    this.counters.singleSteps++;
+    const address = BigInt.asIntN(
+      64,
+      this.#view.getBigUint64(this.state + header.pc, true) + this.#view.getBigUint64(this.state + header.pcBase, true),
+    );
+    const [fault, hva] = this.routines['code_address'](this.state, address) as [number, number];
+    if (fault !== 0) return this.#cpu.deliverFault();
+    const key = this.#words[(this.state + header.modeKey) >> 2];
+    this.#request.maxInstructions = 1;
+    if (this.#generate(hva >>> 0, key) < 0) return this.#cpu.deliverFault();
+    this.#serializer.run(this.#builder, 1);
+    this.#words.set(this.#serializer.words.subarray(0, this.#serializer.length), layout.singleStep >> 2);
+    return this.#act(this.routines['run_cold'](this.state, layout.singleStep) as number);
+  }
+
+  #initState(): void {
+    const words = this.#words;
+    const at = (offset: number) => (this.state + offset) >> 2;
+    for (let mmu = 0; mmu < MMU_CONTEXTS; mmu++) {
+      words[at(header.tlbs) + mmu] = layout.tlbs + mmu * TLB_BYTES;
+      words[at(header.tlbMasks) + mmu] = (TLB_ENTRIES - 1) << TLB_ENTRY_SHIFT;
+    }
+    words[at(header.tlb)] = layout.tlbs;
+    words[at(header.tlbMask)] = (TLB_ENTRIES - 1) << TLB_ENTRY_SHIFT;
+    words[at(header.generation)] = 1;
+    words[at(header.hops)] = HOPS;
+    new Uint8Array(this.memory.buffer, layout.noCodePage, 4096).fill(0xff);
+    this.routines['flush_tlb'](this.state, 0);
+  }
+
+  #hostRoutines(): Record<string, HostFunction> {
+    const host = this.#host;
+    const gpa = (low: number, high: number) => (high >>> 0) * 4294967296 + (low >>> 0);
+    const routines: Record<string, (...args: never[]) => unknown> = {
+      mmio_read: (_state: number, low: number, high: number, size: number) =>
+        host.mmioRead(gpa(low, high), size as 1 | 2 | 4),
+      mmio_write: (_state: number, low: number, high: number, size: number, value: number) =>
+        host.mmioWrite(gpa(low, high), size as 1 | 2 | 4, value >>> 0),
+      pio_read: (_state: number, port: number, size: number) => host.pioRead(port & 0xffff, size as 1 | 2 | 4),
+      pio_write: (_state: number, port: number, size: number, value: number) =>
+        host.pioWrite(port & 0xffff, size as 1 | 2 | 4, value >>> 0),
+      read_tsc: () => BigInt.asIntN(64, host.readTsc()),
+      random_bits: () => BigInt.asIntN(64, host.randomBits()),
+      code_written: (_state: number, hva: number, size: number) => {
+        this.cache.invalidate(hva >>> 0, size);
+      },
+    };
+    return routines;
+  }
+}

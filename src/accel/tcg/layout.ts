@@ -1,0 +1,65 @@
+/**
+ * The machine's memory: what lies where in the one shared WebAssembly memory. Everything below guestRam belongs to the
+ * translator; only pages that are touched cost host memory.
+ */
+import { TLB_ENTRY_SHIFT } from '../../ir/index.js';
+import { TEMP_SLOTS } from '../../wasm/index.js';
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+/** Translation contexts of a vCPU (MMU indices). */
+export const MMU_CONTEXTS = 4;
+/** Entries of each context's TLB. */
+export const TLB_ENTRIES = 1024;
+export const TLB_BYTES = TLB_ENTRIES << TLB_ENTRY_SHIFT;
+
+/** Jump cache: direct-mapped, by pc; 64 entries a page, so that one page's can be dropped quickly. */
+export const JUMP_CACHE_ENTRIES = 4096;
+export const JUMP_ENTRY_BYTES = 32;
+export const jumpEntry = { pc: 0, key: 8, target: 16 } as const;
+
+/**
+ * Code hash: open addressing, by (host address of the code, mode key). `second`: host address of the page on which the code
+ * ends, if that is another one: it must still be what follows.
+ */
+export const CODE_HASH_ENTRIES = 1 << 18;
+export const CODE_HASH_BYTES = 16;
+export const hashEntry = { hva: 0, key: 4, target: 8, second: 12 } as const;
+
+export const layout = {
+  /** The vCPU's state, then its temp slots. */
+  state: 64 * KIB,
+  /** Count of RAM blocks (i32, at +0), then the blocks from +64, 32 bytes each. */
+  ramBlocks: 192 * KIB,
+  /** A page of ones: what instruction fetch sees where there is no RAM. */
+  noCodePage: 196 * KIB,
+  tlbs: 256 * KIB,
+  jumpCache: 512 * KIB,
+  codeHash: 1 * MIB,
+  /** One i64 a host page: which 64-byte pieces of it hold translated code. */
+  codeMasks: 8 * MIB,
+  coldCode: 16 * MIB,
+  coldCodeEnd: 111 * MIB,
+  /** Code of an instruction that is executed once. */
+  singleStep: 111 * MIB,
+  guestRam: 112 * MIB,
+} as const;
+
+/** RAM block in the table: guest-physical start and end, host address of the start, flags. */
+export const ramBlock = { start: 0, end: 8, hva: 16, flags: 20, bytes: 32, first: 64, readonly: 1, most: 32 } as const;
+
+/** Where a state's temp slots start, given the size of the guest's part. */
+export function tempBase(stateBytes: number): number {
+  const base = Math.ceil(stateBytes / 64) * 64;
+  if (base + TEMP_SLOTS * 16 > 128 * KIB) throw new Error('vring invariant broken: the vCPU state is too large');
+  return base;
+}
+
+export const PAGE_BYTES = 65536;
+/** Pages of 64 KiB that a machine with `ramBytes` of guest RAM and ROM needs. */
+export function memoryPages(ramBytes: number): number {
+  return Math.ceil((layout.guestRam + ramBytes) / PAGE_BYTES);
+}
+/** The most guest RAM and ROM that a 32-bit WebAssembly memory leaves room for. */
+export const MAX_GUEST_BYTES = 4096 * MIB - layout.guestRam - PAGE_BYTES;

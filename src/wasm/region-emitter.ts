@@ -1,0 +1,420 @@
+/**
+ * Writes a region as one WebAssembly function (state) → exit word: guest variables in locals, loops as loops, one exit
+ * block that spills for all exits.
+ */
+import { assert } from '../base/index.js';
+import {
+  type BlockBuilder,
+  DEFERRED_UNCHANGED,
+  exitCode,
+  exitWord,
+  type GuestVars,
+  header,
+  Op,
+  opWords,
+  type Routine,
+  typeCode,
+} from '../ir/index.js';
+import { type CodeEnvironment, FunctionEmitter, wasmOp } from './function-emitter.js';
+import type { FunctionCode } from './module.js';
+import { analyseRegion, type EdgeTargets, type RegionGraph } from './region-graph.js';
+import { homeLoad, homeStore } from './routine-emitter.js';
+
+/** A block of a region: its IR and where its edges go. */
+export interface RegionBlock {
+  readonly ir: BlockBuilder;
+  /** Position of the terminator in the IR. */
+  readonly terminator: number;
+  /** Distance from the region's head. */
+  readonly delta: number;
+  readonly instructions: number;
+  /** Indices of the blocks that a goto or branch goes to, -1 outside. */
+  readonly edges: EdgeTargets;
+}
+
+/** Guest instructions that a region may run in loops before it lets the dispatcher look around. */
+const BUDGET = 4096;
+
+export class RegionEmitter extends FunctionEmitter {
+  protected override readonly reuseLocals = true;
+  readonly #vars: GuestVars;
+  /** Local of each variable the region uses, or -1. */
+  readonly #local: Int32Array;
+  readonly #written: Uint8Array;
+  #blocks: readonly RegionBlock[] = [];
+  #graph: RegionGraph | undefined;
+  #pc = -1;
+  #budget = -1;
+  #tlb = -1;
+  #tlbMask = -1;
+  #exitDepth = 0;
+  #delta = 0;
+  #deferred = DEFERRED_UNCHANGED;
+  /** Deferred variable at each block's start: its value, or DEFERRED_UNCHANGED when its home is right. */
+  #deferredIn = new Int32Array(0);
+  /** WebAssembly depth of the loop or block that stands for a region block. */
+  #loopDepth = new Int32Array(0);
+  #mergeDepth = new Int32Array(0);
+
+  constructor(env: CodeEnvironment, vars: GuestVars) {
+    super(env);
+    this.#vars = vars;
+    this.#local = new Int32Array(vars.vars.length);
+    this.#written = new Uint8Array(vars.vars.length);
+  }
+
+  emit(blocks: readonly RegionBlock[]): FunctionCode {
+    this.reset(1);
+    this.#blocks = blocks;
+    const graph = (this.#graph = analyseRegion(blocks.map((block) => block.edges)));
+    this.#loopDepth = new Int32Array(blocks.length);
+    this.#mergeDepth = new Int32Array(blocks.length);
+    const { usesMemory, usesPc } = this.#survey(graph.order);
+    const hasLoops = graph.isLoopHeader.some((is) => is === 1);
+    this.#planDeferred(graph);
+
+    for (const { id, type, offset } of this.#vars.vars) {
+      if (this.#local[id] < 0) continue;
+      this.localGet(0);
+      this.#home(homeLoad[typeCode[type]], offset);
+      this.localSet(this.#local[id]);
+    }
+    this.#pc = this.#budget = this.#tlb = this.#tlbMask = -1;
+    if (usesPc) {
+      this.#pc = this.newLocal(1);
+      this.localGet(0);
+      this.memory(0x29, header.pc);
+      this.localSet(this.#pc);
+    }
+    if (usesMemory) {
+      this.#tlb = this.newLocal(0);
+      this.#tlbMask = this.newLocal(0);
+      this.localGet(0);
+      this.memory(0x28, header.tlb);
+      this.localSet(this.#tlb);
+      this.localGet(0);
+      this.memory(0x28, header.tlbMask);
+      this.localSet(this.#tlbMask);
+    }
+    if (hasLoops) {
+      this.#budget = this.newLocal(0);
+      this.i32Const(BUDGET);
+      this.localSet(this.#budget);
+    }
+    const word = this.newLocal(0);
+    this.open(wasmOp.block, 0x7f);
+    this.#exitDepth = this.depth;
+    this.#tree(0);
+    this.op(0x00); // unreachable: every path has left
+    this.close();
+    this.localSet(word);
+    for (const { id, type, offset } of this.#vars.vars) {
+      if (this.#local[id] < 0 || !this.#written[id]) continue;
+      this.localGet(0);
+      this.localGet(this.#local[id]);
+      this.#home(homeStore[typeCode[type]], offset);
+    }
+    this.localGet(word);
+    return { locals: this.locals, body: this.out };
+  }
+
+  #home(code: readonly number[], offset: number): void {
+    this.out.raw(code);
+    this.out.u8(0);
+    this.out.u32(offset);
+  }
+
+  /** Which variables the blocks use and write, and whether they access memory or their pc. */
+  #survey(order: readonly number[]): { usesMemory: boolean; usesPc: boolean } {
+    this.#local.fill(-1);
+    this.#written.fill(0);
+    let usesMemory = false;
+    let usesPc = false;
+    for (const index of order) {
+      const { ir } = this.#blocks[index];
+      const { words } = ir;
+      for (let at = 0; at < ir.length; ) {
+        const op = words[at];
+        if (op >= Op.get_i32 && op <= Op.get_v128) this.#use(words[at + 2]);
+        else if (op >= Op.set_i32 && op <= Op.set_v128) {
+          this.#use(words[at + 2]);
+          this.#written[words[at + 2]] = 1;
+        } else if (op === Op.pc_rel) usesPc = true;
+        else if (op >= Op.guest_load8 && op <= Op.guest_store128) usesMemory = true;
+        at += op === Op.call ? words[at + 2] : opWords[op];
+      }
+    }
+    return { usesMemory, usesPc };
+  }
+
+  #use(id: number): void {
+    if (id === this.#vars.deferred.id) return;
+    if (this.#local[id] < 0) this.#local[id] = this.newLocal(typeCode[this.#vars.vars[id].type]);
+  }
+
+  /** The deferred variable's last value in a block, or DEFERRED_UNCHANGED. */
+  #lastDeferred(block: RegionBlock): number {
+    const { ir } = block;
+    const { words } = ir;
+    let last = DEFERRED_UNCHANGED;
+    for (let at = 0; at < ir.length; ) {
+      const op = words[at];
+      if (op === Op.set_deferred) last = words[at + 1];
+      else if (op === Op.call) {
+        if (this.env.routines[words[at + 1]].effects.vars === 'write') last = DEFERRED_UNCHANGED;
+        at += words[at + 2];
+        continue;
+      } else if (op === Op.set_i32 && words[at + 2] === this.#vars.deferred.id) last = DEFERRED_UNCHANGED;
+      at += opWords[op];
+    }
+    return last;
+  }
+
+  #planDeferred(graph: RegionGraph): void {
+    const out = new Int32Array(this.#blocks.length).fill(DEFERRED_UNCHANGED);
+    this.#deferredIn = new Int32Array(this.#blocks.length).fill(DEFERRED_UNCHANGED);
+    for (const index of graph.order) {
+      const from = graph.singlePredecessor[index];
+      if (from >= 0 && !graph.isLoopHeader[index]) this.#deferredIn[index] = out[from];
+      const last = this.#lastDeferred(this.#blocks[index]);
+      out[index] = last === DEFERRED_UNCHANGED ? this.#inherit(index) : last;
+    }
+  }
+
+  /** What a block that never sets the deferred variable hands on. */
+  #inherit(index: number): number {
+    const { ir } = this.#blocks[index];
+    for (let at = 0; at < ir.length; ) {
+      const op = ir.words[at];
+      if (op === Op.call) {
+        if (this.env.routines[ir.words[at + 1]].effects.vars === 'write') return DEFERRED_UNCHANGED;
+        at += ir.words[at + 2];
+      } else {
+        if (op === Op.set_i32 && ir.words[at + 2] === this.#vars.deferred.id) return DEFERRED_UNCHANGED;
+        at += opWords[op];
+      }
+    }
+    return this.#deferredIn[index];
+  }
+
+  // --- structure
+  #tree(index: number): void {
+    const graph = this.#graph as RegionGraph;
+    if (graph.isLoopHeader[index]) {
+      this.open(wasmOp.loop);
+      this.#loopDepth[index] = this.depth;
+      this.#within(index, graph.mergeChildren[index], 0);
+      this.close();
+      this.op(0x00);
+    } else this.#within(index, graph.mergeChildren[index], 0);
+  }
+
+  #within(index: number, children: readonly number[], first: number): void {
+    if (first === children.length) {
+      this.#block(index);
+      return;
+    }
+    const child = children[first];
+    this.open(wasmOp.block);
+    this.#mergeDepth[child] = this.depth;
+    this.#within(index, children, first + 1);
+    this.close();
+    this.#tree(child);
+  }
+
+  #block(index: number): void {
+    const block = this.#blocks[index];
+    const { ir, terminator } = block;
+    this.#delta = block.delta;
+    this.#deferred = this.#deferredIn[index];
+    this.begin(ir.words, 0, ir.length, ir.tempTypes, ir.temps);
+    this.emitOps(0, terminator);
+    this.#terminate(index, ir.words, terminator);
+  }
+
+  #terminate(index: number, words: Int32Array, at: number): void {
+    const op = words[at];
+    const edges = (this.#graph as RegionGraph).edges[index];
+    switch (op) {
+      case Op.goto:
+        this.#edge(index, edges[0], words[at + 1]);
+        break;
+      case Op.branch:
+        this.#branch(index, edges, words, at);
+        break;
+      case Op.jump:
+        this.localGet(0);
+        this.value(words[at + 1]);
+        this.memory(0x37, header.pc);
+        this.#exit(exitCode.next, 0);
+        break;
+      case Op.leave:
+        this.#exit(words[at + 1], words[at + 2]);
+        break;
+      case Op.resume:
+        this.#exit(words[at + 1], 0);
+        break;
+      default:
+        assert(false, `block ends with op ${op}`);
+    }
+  }
+
+  #branch(index: number, edges: EdgeTargets, words: Int32Array, at: number): void {
+    const [taken, fall] = edges;
+    const deltas = [words[at + 2], words[at + 3]];
+    if (taken < 0 && fall < 0) {
+      this.i32Const(exitWord(exitCode.next, deltas[0], this.#deferred));
+      this.i32Const(exitWord(exitCode.next, deltas[1], this.#deferred));
+      this.value(words[at + 1]);
+      this.op(wasmOp.select);
+      this.#brExit();
+      return;
+    }
+    this.value(words[at + 1]);
+    const deferred = this.#deferred;
+    // The side that leaves, or the one that is reached by a jump, goes into the `if`; the other follows.
+    const fallInside = fall < 0 || (taken >= 0 && this.#isJump(index, fall) && !this.#isJump(index, taken));
+    if (fallInside) this.op(0x45); // i32.eqz
+    this.open(wasmOp.if);
+    this.#edge(index, fallInside ? fall : taken, deltas[fallInside ? 1 : 0]);
+    this.close();
+    this.#deferred = deferred;
+    this.#edge(index, fallInside ? taken : fall, deltas[fallInside ? 0 : 1]);
+  }
+
+  /** Is the edge a jump to code that is written elsewhere (a loop's start or a merge), not code that follows in place? */
+  #isJump(from: number, to: number): boolean {
+    const graph = this.#graph as RegionGraph;
+    return graph.position[to] <= graph.position[from] || graph.isMerge[to] === 1;
+  }
+
+  #edge(from: number, to: number, delta: number): void {
+    if (to < 0) {
+      this.#exit(exitCode.next, delta);
+      return;
+    }
+    const graph = this.#graph as RegionGraph;
+    if (this.#deferred !== DEFERRED_UNCHANGED && this.#deferredIn[to] !== this.#deferred) {
+      this.localGet(0);
+      this.i32Const(this.#deferred);
+      this.memory(0x36, this.#vars.deferred.offset);
+      this.#deferred = DEFERRED_UNCHANGED;
+    }
+    if (graph.position[to] <= graph.position[from]) {
+      let instructions = 0;
+      for (let i = graph.position[to]; i <= graph.position[from]; i++)
+        instructions += this.#blocks[graph.order[i]].instructions;
+      this.localGet(this.#budget);
+      this.i32Const(instructions);
+      this.op(0x6b);
+      this.localTee(this.#budget);
+      this.i32Const(0);
+      this.op(0x4e); // i32.ge_s
+      this.op(wasmOp.brIf);
+      this.out.u32(this.depth - this.#loopDepth[to]);
+      this.#exit(exitCode.budget, this.#blocks[to].delta);
+    } else if (graph.isMerge[to]) {
+      this.op(wasmOp.br);
+      this.out.u32(this.depth - this.#mergeDepth[to]);
+    } else this.#tree(to);
+  }
+
+  #exit(code: number, delta: number): void {
+    this.i32Const(exitWord(code, delta, this.#deferred));
+    this.#brExit();
+  }
+
+  #brExit(): void {
+    this.op(wasmOp.br);
+    this.out.u32(this.depth - this.#exitDepth);
+  }
+
+  // --- hooks
+  protected override faultExit(): void {
+    this.#exit(exitCode.fault, this.#delta);
+  }
+
+  protected override varLocal(id: number): number {
+    return id === this.#vars.deferred.id ? -1 : this.#local[id];
+  }
+
+  /** Only the deferred variable has no local. */
+  protected override readVarHome(): void {
+    if (this.#deferred !== DEFERRED_UNCHANGED) this.i32Const(this.#deferred);
+    else {
+      this.localGet(0);
+      this.memory(0x28, this.#vars.deferred.offset);
+    }
+  }
+
+  protected override writeVarHome(_id: number, emitValue: () => void): void {
+    this.localGet(0);
+    emitValue();
+    this.memory(0x36, this.#vars.deferred.offset);
+    this.#deferred = DEFERRED_UNCHANGED;
+  }
+
+  protected override mutableLocal(): number {
+    return this.unknown(Op.local_i32);
+  }
+
+  protected override tlbLocal(what: 'tlb' | 'mask', mmu: number): number {
+    if (mmu !== 0) return -1;
+    return what === 'tlb' ? this.#tlb : this.#tlbMask;
+  }
+
+  protected override beforeCall(routine: Routine): void {
+    if (routine.effects.vars === 'none') return;
+    for (const { id, type, offset } of this.#vars.vars) {
+      if (this.#local[id] < 0 || !this.#written[id]) continue;
+      this.localGet(0);
+      this.localGet(this.#local[id]);
+      this.#home(homeStore[typeCode[type]], offset);
+    }
+    if (this.#deferred !== DEFERRED_UNCHANGED) {
+      this.localGet(0);
+      this.i32Const(this.#deferred);
+      this.memory(0x36, this.#vars.deferred.offset);
+    }
+  }
+
+  protected override afterCall(routine: Routine): void {
+    if (routine.effects.vars !== 'write') return;
+    this.#deferred = DEFERRED_UNCHANGED;
+    for (const { id, type, offset } of this.#vars.vars) {
+      const local = this.#local[id];
+      if (local < 0) continue;
+      this.saveAliases(local);
+      this.localGet(0);
+      this.#home(homeLoad[typeCode[type]], offset);
+      this.localSet(local);
+    }
+  }
+
+  protected override special(op: number, at: number): void {
+    const { words } = this;
+    switch (op) {
+      case Op.state:
+        this.localGet(0);
+        break;
+      case Op.pc_rel:
+        this.localGet(this.#pc);
+        if (words[at + 2] !== 0) {
+          this.i64Const(words[at + 2], words[at + 2] >> 31);
+          this.op(0x7c);
+        }
+        break;
+      case Op.insn:
+        this.#delta = words[at + 1];
+        break;
+      case Op.set_deferred:
+        this.#deferred = words[at + 1];
+        break;
+      case Op.fence:
+        this.out.raw([0xfe, 0x03, 0]);
+        break;
+      default:
+        this.unknown(op);
+    }
+  }
+}

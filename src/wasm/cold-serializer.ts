@@ -193,7 +193,7 @@ export class ColdSerializer {
               if (vars === 'write') deferred = DEFERRED_UNCHANGED;
             }
             this.#call(words, at, fault());
-          else if (isGuestLoad[op]) {
+          } else if (isGuestLoad[op]) {
             const i = isGuestLoad[op] - 1;
             const address = this.#operand(words[at + 2]);
             const bits = words[at + 3];

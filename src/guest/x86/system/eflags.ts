@@ -2,7 +2,7 @@
  * EFLAGS as a whole, and what PUSHF, POPF, CLI and STI do to it by mode: Intel SDM vol. 2 (those pages), vol. 3 20.3 and 20.4
  * (virtual-8086 mode extensions and protected-mode virtual interrupts).
  */
-import { header, type I32, type I64, type RoutineBuilder } from '../../../ir/index.js';
+import { header, type I32, type RoutineBuilder } from '../../../ir/index.js';
 import { computeFlags, flagKind } from '../flags.js';
 import { updateMode } from '../mode.js';
 import { routines } from '../routines/set.js';

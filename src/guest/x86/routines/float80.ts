@@ -34,7 +34,7 @@ import {
 import { routines } from './set.js';
 
 /** What an unmasked overflow subtracts from the exponent, and an unmasked underflow adds. */
-const BIAS_ADJUST = 24576;
+export const BIAS_ADJUST = 24576;
 export const INDEFINITE_SIG = QUIET_BIT | TOP_BIT;
 export const INDEFINITE_SE = 0xffff;
 
@@ -206,7 +206,7 @@ export function normalizeOperand(r: RoutineBuilder, exp: Local<'i32'>, sig: Loca
 }
 
 /** An unmasked DE stops before any other exception can arise. */
-function stopAtDenormal(r: RoutineBuilder, sig: I64, se: I32, flags: I32): void {
+export function stopAtDenormal(r: RoutineBuilder, sig: I64, se: I32, flags: I32): void {
   const unmasked = r.i32_xor(r.i32_load(r.state(), field.fpControl), r.i32(-1));
   r.if(and(r, r.i32_and(flags, unmasked), flag.DE), () => r.ret(sig, se, flags));
 }

@@ -1,0 +1,123 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { TcgEngine } from './engine.js';
+import { TOY_STATE_BYTES, ToyCpu, toy, toyInsn } from './toy-guest.js';
+
+const RAM = 1 << 20;
+
+function machine(program: number[][], hotThreshold: number) {
+  const cpu = new ToyCpu();
+  const mmio: string[] = [];
+  const engine = new TcgEngine({
+    cpu,
+    ramBytes: RAM,
+    stateBytes: TOY_STATE_BYTES,
+    hotThreshold,
+    host: {
+      mmioRead: (gpa, size) => {
+        mmio.push(`r${size} ${gpa.toString(16)}`);
+        return 0x11223344;
+      },
+      mmioWrite: (gpa, size, value) => {
+        mmio.push(`w${size} ${gpa.toString(16)} ${value.toString(16)}`);
+      },
+      pioRead: () => 0,
+      pioWrite: () => {},
+      readTsc: () => 0n,
+      randomBits: () => 0n,
+      poll: () => false,
+    },
+  });
+  engine.setRamBlocks([{ gpa: 0, size: RAM, hva: engine.ramStart, readonly: false }]);
+  const ram = new Uint8Array(engine.memory.buffer, engine.ramStart, RAM);
+  ram.set(program.flat(), 0x2000);
+  cpu.pc = 0x2000;
+  return { cpu, engine, ram, mmio };
+}
+
+/** r1 counts down from r1; r2 sums what lies at r3, which holds and is stored back increased by one. */
+const sum = [
+  toyInsn(toy.load, 4, 3),
+  toyInsn(toy.add, 2, 4),
+  toyInsn(toy.addImmediate, 4, 0, 1),
+  toyInsn(toy.store, 4, 3),
+  toyInsn(toy.addImmediate, 1, 0, -1),
+  toyInsn(toy.jumpIfNotZero, 1, 0, -5),
+  toyInsn(toy.mark, 9),
+  toyInsn(toy.halt),
+];
+
+for (const hotThreshold of [0, 16]) {
+  const tier = hotThreshold === 0 ? 'cold tier' : 'both tiers';
+  test(`a loop with loads and stores, ${tier}`, () => {
+    const { cpu, engine } = machine(sum, hotThreshold);
+    cpu.setRegister(1, 100_000n);
+    cpu.setRegister(3, 0x8000n);
+    assert.equal(engine.run(), 'halt');
+    assert.equal(cpu.register(2), (99_999n * 100_000n) / 2n);
+    assert.equal(cpu.register(4), 100_000n);
+    assert.equal(cpu.register(9), 2n, 'the deferred variable survives the way out of the loop');
+    assert.equal(cpu.pc, 0x2000 + 8 * 4);
+    assert.equal(engine.compiler.counters.regions > 0, hotThreshold > 0);
+  });
+
+  test(`a fault leaves registers and pc exact, ${tier}`, () => {
+    const { cpu, engine } = machine([toyInsn(toy.addImmediate, 1, 0, 1), toyInsn(toy.addImmediate, 3, 0, -8), toyInsn(toy.load, 4, 3), toyInsn(toy.jump, 0, 0, -3)], hotThreshold);
+    cpu.setRegister(3, 0x3000n + 8n);
+    assert.equal(engine.run(), 'shutdown');
+    assert.equal(cpu.faults, 1);
+    assert.equal(cpu.pc, 0x2008);
+    assert.equal(cpu.register(3), 0x1000n - 8n);
+    assert.equal(cpu.register(1), (0x3008n - (0x1000n - 8n)) / 8n);
+  });
+
+  test(`a store to the code that runs takes effect at once, ${tier}`, () => {
+    // The loop counts r1 up to 64, then overwrites its own addition by a halt.
+    const program = [
+      toyInsn(toy.addImmediate, 1, 0, 1),
+      toyInsn(toy.addImmediate, 2, 0, -1),
+      toyInsn(toy.jumpIfNotZero, 2, 0, -2),
+      toyInsn(toy.store, 5, 6),
+      toyInsn(toy.set, 2, 0, 100),
+      toyInsn(toy.jump, 0, 0, -5),
+    ];
+    const { cpu, engine } = machine(program, hotThreshold);
+    cpu.setRegister(2, 64n);
+    cpu.setRegister(6, 0x2000n);
+    cpu.setRegister(5, 0n); // two halts
+    assert.equal(engine.run(), 'halt');
+    assert.equal(cpu.register(1), 64n);
+    assert.equal(cpu.register(2), 100n);
+    assert.equal(cpu.pc, 0x2004);
+  });
+
+  test(`MMIO goes to the device in halves; an access over two pages is one value, ${tier}`, () => {
+    const { cpu, engine, ram, mmio } = machine(
+      [toyInsn(toy.load, 4, 3), toyInsn(toy.store, 4, 3, 8), toyInsn(toy.load, 5, 6), toyInsn(toy.store, 5, 6, 8), toyInsn(toy.halt)],
+      hotThreshold,
+    );
+    for (let i = 0; i < 16; i++) ram[0x8ff8 + i] = i + 1;
+    cpu.setRegister(3, 0xfee00000n);
+    cpu.setRegister(6, 0x8ffcn);
+    assert.equal(engine.run(), 'halt');
+    assert.deepEqual(mmio, ['r4 fee00000', 'r4 fee00004', 'w4 fee00008 11223344', 'w4 fee0000c 11223344']);
+    assert.equal(cpu.register(5), 0x0c0b0a0908070605n);
+  });
+}
+
+test('indirect jumps and calls between pages run without JavaScript once they are known', () => {
+  const { cpu, engine, ram } = machine([toyInsn(toy.jumpRegister, 0, 7)], 16);
+  ram.set([...toyInsn(toy.addImmediate, 1, 0, -1), ...toyInsn(toy.jumpIfNotZero, 1, 0, 2), ...toyInsn(toy.halt), ...toyInsn(toy.jumpRegister, 0, 8)], 0x5000);
+  cpu.setRegister(7, 0x5000n);
+  cpu.setRegister(8, 0x2000n);
+  cpu.setRegister(1, 300_000n);
+  assert.equal(engine.run(), 'halt');
+  assert.equal(cpu.register(1), 0n);
+  assert.ok(engine.cache.counters.blocks < 10);
+});
+
+test('a jump to where there is no RAM runs into ones, not into the host', () => {
+  const { cpu, engine } = machine([toyInsn(toy.jumpRegister, 0, 7)], 16);
+  cpu.setRegister(7, 0xfff00000n);
+  assert.equal(engine.run(), 'halt');
+});

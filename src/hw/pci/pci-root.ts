@@ -1,0 +1,199 @@
+/**
+ * A PCI hierarchy: buses by number, the two ways to reach configuration space (mechanism 1 at ports 0xCF8 and 0xCFC, PCI
+ * Local Bus 3.0, 3.2.2.3.2; memory-mapped, PCI Express 5.0, 7.2.2), and the wired-OR of INTx pins.
+ */
+import { assert } from '../../base/index.js';
+import type { IoHandler, Mapping, MemorySpace, PortSpace } from '../../bus/index.js';
+import { defineState, type StateArena, type StateOf, u32 } from '../../schema/index.js';
+import { configSize, reg } from './config-registers.js';
+import type { PciFunction, PciSpaces } from './pci-function.js';
+import { type StatePart, statePart } from './saved-parts.js';
+
+export const PciRootState = defineState('pci-root', 1, {
+  /** CONFADD: bit 31 enables, bits 23-16 bus, 15-8 device and function, 7-2 register. */
+  CONFADD: u32(),
+});
+
+const enable = 0x80000000;
+const ones = (size: number) => (size === 4 ? 0xffffffff : size === 2 ? 0xffff : 0xff);
+const pinCount = 4;
+
+/** Which of the root's four interrupt lines pin `pin` (0 = INTA) of a device on bus 0 drives. */
+export type PinRouting = (slot: number, pin: number) => number;
+
+interface Source {
+  readonly fn: PciFunction;
+  readonly line: number;
+}
+
+export class PciBus {
+  readonly number: number;
+  readonly #root: PciRoot;
+  readonly #functions = new Map<number, PciFunction>();
+  /** Line of the root for a pin on this bus. */
+  readonly #route: PinRouting;
+
+  constructor(root: PciRoot, number: number, route: PinRouting) {
+    this.#root = root;
+    this.number = number;
+    this.#route = route;
+  }
+
+  /** Plugs a function in. Several functions of one slot make it a multi-function device. */
+  add(fn: PciFunction, slot: number, functionNumber = 0): void {
+    const devfn = slot * 8 + functionNumber;
+    assert(slot >= 0 && slot < 32 && functionNumber >= 0 && functionNumber < 8, 'a slot and a function number');
+    assert(!this.#functions.has(devfn), `slot ${slot}.${functionNumber} is free for ${fn.name}`);
+    const others = [...this.#functions].filter(([at]) => at >> 3 === slot).map(([, other]) => other);
+    for (const other of others) other.setMultiFunction();
+    this.#functions.set(devfn, fn);
+    const pinChanged =
+      fn.interruptPin === 0 ? () => {} : this.#root.addSource(fn, this.#route(slot, fn.interruptPin - 1));
+    fn.plug(this.#root.spaces, pinChanged, others.length > 0);
+  }
+
+  /** The lowest slot with nothing in it, at or above `from`. */
+  freeSlot(from = 0): number | undefined {
+    for (let slot = from; slot < 32; slot++) {
+      let used = false;
+      for (let f = 0; f < 8; f++) used ||= this.#functions.has(slot * 8 + f);
+      if (!used) return slot;
+    }
+    return undefined;
+  }
+
+  at(devfn: number): PciFunction | undefined {
+    return this.#functions.get(devfn);
+  }
+
+  /** All functions in order of their address. */
+  functions(): { slot: number; functionNumber: number; fn: PciFunction }[] {
+    return [...this.#functions]
+      .sort(([a], [b]) => a - b)
+      .map(([devfn, fn]) => ({ slot: devfn >> 3, functionNumber: devfn & 7, fn }));
+  }
+
+  /** Line of the root that `fn` in `slot` drives. */
+  lineOf(slot: number, fn: PciFunction): number {
+    return this.#route(slot, fn.interruptPin - 1);
+  }
+}
+
+export class PciRoot {
+  readonly spaces: PciSpaces;
+  readonly state: StateOf<typeof PciRootState>;
+  readonly bus: PciBus;
+  /** Called when one of the four interrupt lines may have changed. */
+  onLine: ((line: number) => void) | undefined;
+  readonly #buses = new Map<number, PciBus>();
+  readonly #sources: Source[][] = Array.from({ length: pinCount }, () => []);
+
+  constructor(options: { spaces: PciSpaces; route: PinRouting; arena?: StateArena | undefined }) {
+    this.spaces = options.spaces;
+    this.state = PciRootState.allocate(options.arena);
+    this.bus = this.addBus(0, options.route);
+  }
+
+  /** A further root bus, or the bus behind a bridge. */
+  addBus(number: number, route: PinRouting): PciBus {
+    assert(!this.#buses.has(number), `bus ${number} exists once`);
+    const bus = new PciBus(this, number, route);
+    this.#buses.set(number, bus);
+    return bus;
+  }
+
+  addSource(fn: PciFunction, line: number): () => void {
+    this.#sources[line]!.push({ fn, line });
+    return () => this.onLine?.(line);
+  }
+
+  /** Wired OR of the pins on a line. */
+  lineLevel(line: number): boolean {
+    const sources = this.#sources[line]!;
+    for (let i = 0; i < sources.length; i++) if (sources[i]!.fn.pinLevel) return true;
+    return false;
+  }
+
+  reset(): void {
+    PciRootState.reset(this.state);
+  }
+  get part(): StatePart {
+    return statePart(PciRootState, this.state);
+  }
+
+  /** Reads configuration space; no device answers with ones. `offset` + `size` stay within the function's space. */
+  readConfig(bus: number, devfn: number, offset: number, size: 1 | 2 | 4): number {
+    const fn = this.#buses.get(bus)?.at(devfn);
+    if (fn === undefined) return ones(size);
+    // Conventional functions have no extended space.
+    return offset + size <= configSize ? fn.read(offset, size) : ones(size);
+  }
+
+  writeConfig(bus: number, devfn: number, offset: number, size: 1 | 2 | 4, value: number): void {
+    if (offset + size > configSize) return;
+    this.#buses.get(bus)?.at(devfn)?.write(offset, size, value);
+  }
+
+  /** Ports 0xCF8-0xCFB (only 4-byte accesses reach CONFADD) and 0xCFC-0xCFF. */
+  mapPorts(ports: PortSpace): Mapping[] {
+    const { state } = this;
+    const address: IoHandler = {
+      read: (offset, size) => (offset === 0 && size === 4 ? state.CONFADD : ones(size)),
+      write: (offset, size, value) => {
+        if (offset === 0 && size === 4) state.CONFADD = value;
+      },
+    };
+    const data: IoHandler = {
+      read: (offset, size) => {
+        const at = state.CONFADD;
+        if ((at & enable) === 0) return ones(size);
+        return this.readConfig((at >>> 16) & 0xff, (at >>> 8) & 0xff, (at & 0xfc) + offset, size);
+      },
+      write: (offset, size, value) => {
+        const at = state.CONFADD;
+        if ((at & enable) === 0) return;
+        this.writeConfig((at >>> 16) & 0xff, (at >>> 8) & 0xff, (at & 0xfc) + offset, size, value);
+      },
+    };
+    return [
+      ports.add({ name: 'pci-config-address', start: 0xcf8, size: 4, handler: address }),
+      ports.add({ name: 'pci-config-data', start: 0xcfc, size: 4, handler: data }),
+    ];
+  }
+
+  /** The memory-mapped configuration space of buses 0 to `lastBus`. */
+  mapEcam(memory: MemorySpace, gpa: number, lastBus: number): Mapping {
+    const split = (offset: number) => ({ bus: offset >>> 20, devfn: (offset >>> 12) & 0xff, at: offset & 0xfff });
+    return memory.addWindow({
+      name: 'pci-ecam',
+      start: gpa,
+      size: (lastBus + 1) * 0x100000,
+      handler: {
+        read: (offset, size) => {
+          const { bus, devfn, at } = split(offset);
+          return this.readConfig(bus, devfn, at, size);
+        },
+        write: (offset, size, value) => {
+          const { bus, devfn, at } = split(offset);
+          this.writeConfig(bus, devfn, at, size, value);
+        },
+      },
+    });
+  }
+
+  /** One line per function, as `info pci` shows it. */
+  describe(): string[] {
+    const hex = (value: number, digits: number) => value.toString(16).padStart(digits, '0');
+    return [...this.#buses.values()].flatMap((bus) =>
+      bus.functions().map(({ slot, functionNumber, fn }) => {
+        const ids = `${hex(fn.read(reg.vendorId, 2), 4)}:${hex(fn.read(reg.deviceId, 2), 4)}`;
+        const bars = fn.barSpecs.map((bar) => {
+          const address = fn.barAddress(bar);
+          return ` bar${bar.index}=${address === undefined ? 'off' : `0x${hex(address, 4)}`}+0x${hex(bar.size, 1)}`;
+        });
+        const irq = fn.interruptPin === 0 ? '' : ` irq=${fn.read(reg.interruptLine, 1)}`;
+        return `${hex(bus.number, 2)}:${hex(slot, 2)}.${functionNumber} ${ids} ${fn.name}${bars.join('')}${irq}`;
+      }),
+    );
+  }
+}

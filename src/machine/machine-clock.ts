@@ -1,0 +1,95 @@
+/**
+ * A machine's virtual time and timers. Time runs with a source given from outside (the host's monotonic clock, or executed
+ * instructions) and stands still while the machine is paused.
+ */
+import type { Timer, TimerService } from '../base/index.js';
+
+/** Where virtual time comes from. */
+export interface TimeSource {
+  /** Nanoseconds, monotonic. */
+  nowNs(): number;
+  /** Nanoseconds since 1970-01-01 UTC. */
+  wallNs(): number;
+}
+
+interface MachineTimer extends Timer {
+  deadlineNs: number;
+  readonly onExpire: (nowNs: number) => void;
+}
+
+export class MachineClock implements TimerService {
+  readonly #source: TimeSource;
+  readonly #timers: MachineTimer[] = [];
+  #offset: number;
+  #pausedAt: number | undefined = 0;
+  /** Deadline of the next timer, or Infinity. */
+  nextDeadlineNs = Infinity;
+  readonly #wallOffset: number;
+
+  /** The clock stands at 0 until `resume`. */
+  constructor(source: TimeSource) {
+    this.#source = source;
+    this.#offset = source.nowNs();
+    this.#wallOffset = source.wallNs() - source.nowNs();
+  }
+
+  nowNs(): number {
+    return this.#pausedAt ?? this.#source.nowNs() - this.#offset;
+  }
+
+  wallNs(): number {
+    return this.#source.nowNs() + this.#wallOffset;
+  }
+
+  pause(): void {
+    this.#pausedAt ??= this.nowNs();
+  }
+
+  resume(): void {
+    if (this.#pausedAt === undefined) return;
+    this.#offset = this.#source.nowNs() - this.#pausedAt;
+    this.#pausedAt = undefined;
+  }
+
+  createTimer(_name: string, onExpire: (nowNs: number) => void): Timer {
+    const timer: MachineTimer = {
+      deadlineNs: Infinity,
+      onExpire,
+      arm: (deadlineNs) => {
+        const before = timer.deadlineNs;
+        timer.deadlineNs = deadlineNs;
+        if (deadlineNs < this.nextDeadlineNs) this.nextDeadlineNs = deadlineNs;
+        else if (before === this.nextDeadlineNs) this.#findNext();
+      },
+      cancel: () => {
+        if (timer.deadlineNs === Infinity) return;
+        timer.deadlineNs = Infinity;
+        this.#findNext();
+      },
+    };
+    this.#timers.push(timer);
+    return timer;
+  }
+
+  #findNext(): void {
+    let next = Infinity;
+    for (let i = 0; i < this.#timers.length; i++) {
+      const { deadlineNs } = this.#timers[i];
+      if (deadlineNs < next) next = deadlineNs;
+    }
+    this.nextDeadlineNs = next;
+  }
+
+  /** Fires every timer that is due, in order of their deadlines; each at most once. */
+  fire(): void {
+    const now = this.nowNs();
+    if (now < this.nextDeadlineNs) return;
+    for (let fired = 0; fired < this.#timers.length && this.nextDeadlineNs <= now; fired++) {
+      const due = this.#timers.find((timer) => timer.deadlineNs === this.nextDeadlineNs);
+      if (!due) break;
+      due.deadlineNs = Infinity;
+      this.#findNext();
+      due.onExpire(now);
+    }
+  }
+}

@@ -1,0 +1,372 @@
+/**
+ * The board `pc`: an i440FX/PIIX PC as QEMU's, with the local APIC, I/O APIC, 8259s, 8254, RTC, HPET, ACPI, serial ports, i8042
+ * and PCI. It composes the vCPU, the accelerator and the chips, and runs them in the vCPU's thread.
+ */
+import { TcgEngine } from '../accel/index.js';
+import { assert } from '../base/index.js';
+import { type Device, type IrqLine, MemorySpace, type MsiTarget, PortSpace } from '../bus/index.js';
+import { header, STATE_BYTES, X86Cpu, type X86CpuModel } from '../guest/index.js';
+import {
+  AcpiPm,
+  ApicBus,
+  buildAcpiTables,
+  GPE0_BASE,
+  globalInterrupts,
+  HPET_GPA,
+  Hpet,
+  I440fx,
+  I8042,
+  IOAPIC_GPA,
+  IoApic,
+  LAPIC_BASE,
+  LocalApic,
+  linkAcpiTables,
+  PciRoot,
+  Piix3,
+  Piix4Pm,
+  PicPair,
+  Pit,
+  PM_BASE,
+  pcInterruptOverrides,
+  pcWindows,
+  piix4Pm,
+  assignResources,
+  Rtc,
+  type SerialBackend,
+  Uart16550,
+  wireAcpiPm,
+  wireHpet,
+  wireI8042,
+  wireIoApic,
+  wireLocalApic,
+  wireMsiWindow,
+  wirePic,
+  wirePit,
+  wireRtc,
+  wireUart,
+} from '../hw/index.js';
+import { type BootImages, type LoadedKernel, loadKernel, pcE820 } from './boot/index.js';
+import { MachineClock, type TimeSource } from './machine-clock.js';
+
+/** Time-stamp counter: one tick a nanosecond. */
+const TSC_HZ = 1_000_000_000;
+/** RAM below 4 GiB ends here at most; the rest starts at 4 GiB. */
+const LOW_RAM_LIMIT = 0xc000_0000;
+const HIGH_RAM_START = 0x1_0000_0000;
+const ACPI_GPA = 0xe_0000;
+const SERIAL_PORTS = [
+  { port: 0x3f8, irq: 4 },
+  { port: 0x2f8, irq: 3 },
+  { port: 0x3e8, irq: 4 },
+  { port: 0x2e8, irq: 3 },
+] as const;
+
+/** What the board needs of the thread it runs in. */
+export interface PcHost {
+  readonly time: TimeSource;
+  randomBits(): bigint;
+  /** Handles what other threads asked for; called at least every millisecond. True: `run` returns 'stopped'. */
+  service(): boolean;
+  /** A line for the log (`-d unimp`, `-D`). */
+  log?: ((line: string) => void) | undefined;
+}
+
+export interface PcOptions {
+  readonly ramBytes: number;
+  readonly model: X86CpuModel;
+  /** Back ends of COM1 to COM4; undefined: the port is not there. */
+  readonly serial: readonly (SerialBackend | undefined)[];
+  /** Entries of a block before it is compiled (a power of two); 0: cold tier only. */
+  readonly hotThreshold: number;
+  readonly trace?: ((line: string) => void) | undefined;
+  readonly hpet?: boolean;
+  /** Plugs further devices in, before PCI resources are assigned. */
+  readonly addDevices?: (board: PcBoard) => void;
+}
+
+/** What device constructors may want of the board. */
+export interface PcBoard {
+  readonly memory: MemorySpace;
+  readonly ports: PortSpace;
+  readonly clock: MachineClock;
+  readonly pci: PciRoot;
+  readonly msi: MsiTarget;
+  /** ISA interrupts and further global interrupts by number. */
+  readonly irqs: readonly IrqLine[];
+  add(device: Device): void;
+  /** Ends the machine's run with a status (isa-debug-exit). */
+  exit(status: number): void;
+}
+
+/** Why `run` has returned. */
+export type PcStop = { readonly why: 'stopped' } | { readonly why: 'poweroff' } | { readonly why: 'reset' } | { readonly why: 'exit'; readonly status: number } | { readonly why: 'debug' };
+
+export class PcMachine implements PcBoard {
+  readonly engine: TcgEngine;
+  readonly cpu: X86Cpu;
+  readonly memory: MemorySpace;
+  readonly ports = new PortSpace();
+  readonly clock: MachineClock;
+  readonly pci: PciRoot;
+  readonly msi: ApicBus;
+  readonly irqs: readonly IrqLine[];
+  readonly serial: readonly (Uart16550 | undefined)[];
+  readonly lapic: LocalApic;
+  readonly pic: PicPair;
+  readonly ioapic: IoApic;
+  readonly pm: AcpiPm;
+  readonly #host: PcHost;
+  readonly #options: PcOptions;
+  readonly #devices: Device[] = [];
+  readonly #piix3: Piix3;
+  readonly #piix4: Piix4Pm;
+  readonly #lowRamEnd: number;
+  readonly #words: Int32Array;
+  readonly #kick: number;
+  #stop: PcStop | undefined;
+  #rsdpGpa = 0;
+
+  constructor(host: PcHost, options: PcOptions) {
+    this.#host = host;
+    this.#options = options;
+    this.clock = new MachineClock(host.time);
+    const apicBus = new ApicBus();
+    this.msi = apicBus;
+    this.pic = new PicPair({ output: { set: (level) => this.lapic.lint[0].set(level) } });
+    this.lapic = new LocalApic({
+      id: 0,
+      bus: apicBus,
+      clock: this.clock,
+      acknowledgeExtInt: () => this.pic.acknowledge(),
+      signals: {
+        interruptChanged: () => this.engine.setInterruptPending(this.lapic.pending()),
+        nmi: () => this.#nmi(),
+        init: () => this.#finish({ why: 'reset' }),
+        sipi: () => {},
+        tscNow: () => this.cpu.tscNow(),
+        tscHz: TSC_HZ,
+      },
+    });
+    const tsc = () => BigInt(Math.floor(this.clock.nowNs()));
+    this.cpu = new X86Cpu({
+      model: options.model,
+      board: {
+        interrupts: this.lapic,
+        tsc,
+        tscHz: TSC_HZ,
+        floatError: () => this.irqs[13].set(true),
+        unimplemented: (what) => host.log?.(`unimplemented: ${what}`),
+      },
+    });
+    this.engine = new TcgEngine({
+      cpu: this.cpu,
+      ramBytes: options.ramBytes,
+      stateBytes: STATE_BYTES,
+      hotThreshold: options.hotThreshold,
+      ...(options.trace ? { trace: options.trace } : {}),
+      host: {
+        mmioRead: (gpa, size) => this.memory.read(gpa, size),
+        mmioWrite: (gpa, size, value) => this.memory.write(gpa, size, value),
+        pioRead: (port, size) => this.ports.read(port, size),
+        pioWrite: (port, size, value) => this.ports.write(port, size, value),
+        readTsc: tsc,
+        randomBits: () => host.randomBits(),
+        poll: () => this.#poll(),
+      },
+    });
+    this.#words = new Int32Array(this.engine.memory.buffer);
+    this.#kick = (this.engine.state + header.kick) >> 2;
+
+    // Guest RAM
+    this.memory = new MemorySpace(this.engine.memory.buffer);
+    this.memory.onPublish = (gpa, length) => {
+      const hva = this.memory.hvaOf(gpa, length, false);
+      if (hva >= 0) this.engine.published(hva, length);
+    };
+    this.memory.onChange(() => this.engine.setRamBlocks(this.memory.ramBlocks()));
+    this.memory.log = this.ports.log = host.log;
+    const low = Math.min(options.ramBytes, LOW_RAM_LIMIT);
+    this.#lowRamEnd = low;
+    this.memory.transaction(() => {
+      const hva = this.engine.ramStart;
+      this.memory.addRam({ name: 'pc.ram', gpa: 0, size: low, hva, readonly: false });
+      if (options.ramBytes > low) {
+        this.memory.addRam({ name: 'pc.ram-high', gpa: HIGH_RAM_START, size: options.ramBytes - low, hva: hva + low, readonly: false });
+      }
+      // The VGA window: nothing there yet.
+      this.memory.addWindow({ name: 'vga', start: 0xa0000, size: 0x20000, handler: { read: (_o, size) => (size === 4 ? 0xffffffff : size === 2 ? 0xffff : 0xff), write: () => {} } });
+    });
+
+    // Interrupt controllers and timers
+    this.ioapic = new IoApic({ bus: apicBus });
+    this.irqs = globalInterrupts(this.pic, this.ioapic);
+    wirePic(this.ports, this.pic);
+    wireIoApic(this.memory, this.ioapic);
+    wireLocalApic(this.memory, this.lapic);
+    wireMsiWindow(this.memory, apicBus);
+    const hpet = (options.hpet ?? true) ? new Hpet({ clock: this.clock, gsi: this.irqs, msi: apicBus }) : undefined;
+    const pit = new Pit({ clock: this.clock, irq: hpet ? hpet.pitInput : this.irqs[0] });
+    wirePit(this.ports, pit);
+    const rtc = new Rtc({ clock: this.clock, irq: hpet ? hpet.rtcInput : this.irqs[8] });
+    wireRtc(this.ports, rtc);
+    if (hpet) wireHpet(this.memory, hpet);
+    const i8042 = new I8042({ keyboardIrq: this.irqs[1], auxIrq: this.irqs[12], events: { reset: () => this.#finish({ why: 'reset' }), a20: (open) => this.cpu.setA20(open) } });
+    wireI8042(this.ports, i8042);
+
+    // Power management and PCI
+    this.pm = new AcpiPm({
+      clock: this.clock,
+      sci: this.irqs[9],
+      events: { powerOff: () => this.#finish({ why: 'poweroff' }), reset: () => this.#finish({ why: 'reset' }) },
+    });
+    this.pci = new PciRoot({ spaces: { memory: this.memory, ports: this.ports, msi: apicBus }, route: (slot, pin) => (slot + pin - 1) & 3 });
+    const i440fx = new I440fx(this.pci);
+    this.pci.mapPorts(this.ports);
+    this.#piix3 = new Piix3({ root: this.pci, irqs: this.irqs });
+    this.#piix3.onReset = () => this.#finish({ why: 'reset' });
+    this.#piix3.mapPorts(this.ports);
+    wireAcpiPm(this.ports, this.pm);
+    this.#piix4 = new Piix4Pm({ root: this.pci, block: this.pm.eventBlock });
+
+    this.serial = SERIAL_PORTS.map(({ port, irq }, i) => {
+      const backend = options.serial[i];
+      if (!backend) return undefined;
+      const uart = new Uart16550({ name: `serial${i}`, clock: this.clock, irq: this.irqs[irq], backend });
+      wireUart(this.ports, port, uart);
+      return uart;
+    });
+    this.#devices.push(this.pic, this.lapic, this.ioapic, pit, rtc, i8042, this.pm, i440fx, this.#piix3, this.#piix4);
+    if (hpet) this.#devices.push(hpet);
+    for (const uart of this.serial) if (uart) this.#devices.push(uart);
+    options.addDevices?.(this);
+    this.#describeBoard(hpet !== undefined);
+    this.#setCmos(rtc);
+  }
+
+  add(device: Device): void {
+    this.#devices.push(device);
+  }
+
+  exit(status: number): void {
+    this.#finish({ why: 'exit', status });
+  }
+
+  /** Power-on or reset: devices, vCPU, PCI resources as firmware would leave them, then the kernel. */
+  boot(images: Omit<BootImages, 'longMode'>): LoadedKernel {
+    this.#stop = undefined;
+    for (const device of this.#devices) device.reset();
+    this.cpu.reset();
+    this.engine.cache.flush();
+    this.#piix4.configure(PM_BASE, 9);
+    const { levelIrqs } = assignResources(this.pci, pcWindows(this.#lowRamEnd), this.#piix3.function);
+    for (const irq of [...levelIrqs, 9]) this.ports.write(0x4d0 + (irq >> 3), 1, this.ports.read(0x4d0 + (irq >> 3), 1) | (1 << (irq & 7)));
+    const { bytes, rsdpGpa } = linkAcpiTables(this.#acpi, ACPI_GPA);
+    this.memory.dma.write(ACPI_GPA, bytes);
+    this.#rsdpGpa = rsdpGpa;
+    const loaded = loadKernel(
+      { ...images, longMode: this.cpu.hasLongMode },
+      {
+        e820: pcE820(this.#lowRamEnd, this.#options.ramBytes - this.#lowRamEnd),
+        rsdpGpa: this.#rsdpGpa,
+        write: (gpa, source) => this.memory.dma.write(gpa, source),
+        clear: (gpa, size) => {
+          const hva = this.memory.hvaOf(gpa, size, true);
+          assert(hva >= 0, 'a loader clears RAM only');
+          new Uint8Array(this.engine.memory.buffer, hva, size).fill(0);
+        },
+      },
+    );
+    this.cpu.setBootState(loaded.state);
+    return loaded;
+  }
+
+  /** Runs until the machine stops by itself or `service` says so. */
+  run(): PcStop {
+    this.clock.resume();
+    for (;;) {
+      const exit = this.engine.run();
+      const stop = this.#stop;
+      if (stop) {
+        this.#stop = undefined;
+        return stop;
+      }
+      switch (exit) {
+        case 'halt':
+          if (!this.#idle()) return { why: 'stopped' };
+          break;
+        case 'shutdown':
+          return { why: 'reset' };
+        case 'debug':
+          return { why: 'debug' };
+        case 'kick':
+          return { why: 'stopped' };
+      }
+    }
+  }
+
+  /** What the loader and the interrupt tables say of the board. */
+  #acpi!: ReturnType<typeof buildAcpiTables>;
+
+  #describeBoard(hasHpet: boolean): void {
+    const windows = pcWindows(this.#lowRamEnd);
+    this.#acpi = buildAcpiTables({
+      cpus: [{ apicId: 0 }],
+      localApicGpa: LAPIC_BASE,
+      ioApic: { id: 0, gpa: IOAPIC_GPA, gsiBase: 0 },
+      interruptOverrides: pcInterruptOverrides,
+      pm: { ...piix4Pm, gpe0Port: GPE0_BASE },
+      reset: { port: 0xcf9, value: 6 },
+      ...(hasHpet ? { hpetGpa: HPET_GPA } : {}),
+      pci: { memoryWindows: [windows.memory], isaBridge: { device: 1, function: 0 }, linkIrqs: [5, 10, 11] },
+      isa: {
+        serial: SERIAL_PORTS.filter((_, i) => this.serial[i]),
+        rtc: true,
+        pit: true,
+        ps2: true,
+      },
+      vga: false,
+    });
+  }
+
+  /** What a BIOS keeps in CMOS: RAM sizes and equipment. */
+  #setCmos(rtc: Rtc): void {
+    const kib = Math.min((this.#lowRamEnd - 0x100000) / 1024, 65535);
+    const blocks = Math.max(0, Math.min((this.#lowRamEnd - 0x1000000) / 65536, 65535));
+    const set16 = (index: number, value: number) => {
+      rtc.setRam(index, value & 255);
+      rtc.setRam(index + 1, value >> 8);
+    };
+    set16(0x15, 640);
+    set16(0x17, kib);
+    set16(0x30, kib);
+    set16(0x34, blocks);
+    rtc.setRam(0x14, 0x06);
+  }
+
+  #poll(): boolean {
+    this.clock.fire();
+    return this.#host.service() || this.#stop !== undefined;
+  }
+
+  /** Sleeps until an interrupt wakes the vCPU. False: `service` wants the machine to stop. */
+  #idle(): boolean {
+    const words = this.#words;
+    for (;;) {
+      Atomics.store(words, this.#kick, 0);
+      if (this.#poll()) return this.#stop !== undefined;
+      if (this.cpu.deliverPending()) return true;
+      const wait = (this.clock.nextDeadlineNs - this.clock.nowNs()) / 1e6;
+      if (wait > 0) Atomics.wait(words, this.#kick, 0, Math.min(wait, 1000));
+    }
+  }
+
+  #nmi(): void {
+    this.cpu.raiseNmi();
+    this.engine.kick();
+  }
+
+  #finish(stop: PcStop): void {
+    this.#stop ??= stop;
+    this.engine.kick();
+  }
+}

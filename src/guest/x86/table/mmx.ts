@@ -126,9 +126,9 @@ function unpackRows(name: string, opcode: string, bytes: 1 | 2 | 4, high: boolea
 
 function mmUnpackLow(op: Binary): InsnRow['translate'] {
   return (t, insn) => {
+    t.enterMmx();
     const b = t.b;
     const y = insn.isReg ? t.readMm(insn.rm & 7) : b.i64_extend_i32_u(t.load(32, t.address()));
-    t.enterMmx();
     t.writeMm(insn.reg & 7, toMm(b, op(b, toVector(b, t.readMm(insn.reg & 7)), toVector(b, y))));
   };
 }
@@ -162,8 +162,8 @@ function shiftRows(name: string, opcode: string, group: string, op: ShiftOp, bit
       cpuid: 'mmx',
       unit: 'mmx',
       translate(t, insn) {
-        const b = t.b;
         t.enterMmx();
+        const b = t.b;
         const x = toVector(b, t.readMm(insn.rm & 7));
         t.writeMm(insn.rm & 7, toMm(b, shiftByConstant(b, op, bits, x, insn.immLow & 0xff)));
       },
@@ -206,6 +206,10 @@ function mmToRm(t: Translator, bits: 32 | 64, value: I64): void {
   t.writeRm(bits, bits === 64 ? value : t.b.i32_wrap_i64(value));
 }
 
+/** The x87 status word's summary of unmasked exceptions; #MF. */
+const ERROR_SUMMARY = 0x80;
+const MF = 16;
+
 const moves: InsnRow[] = [
   {
     name: 'MOVD',
@@ -214,8 +218,8 @@ const moves: InsnRow[] = [
     cpuid: 'mmx',
     unit: 'mmx',
     translate(t, insn) {
-      const value = insn.rexW ? (t.readRm(64) as I64) : t.b.i64_extend_i32_u(t.readRm(32) as I32);
       t.enterMmx();
+      const value = insn.rexW ? (t.readRm(64) as I64) : t.b.i64_extend_i32_u(t.readRm(32) as I32);
       t.writeMm(insn.reg & 7, value);
     },
   },
@@ -226,8 +230,8 @@ const moves: InsnRow[] = [
     cpuid: 'mmx',
     unit: 'mmx',
     translate(t, insn) {
-      mmToRm(t, insn.rexW ? 64 : 32, t.readMm(insn.reg & 7));
       t.enterMmx();
+      mmToRm(t, insn.rexW ? 64 : 32, t.readMm(insn.reg & 7));
     },
   },
   {
@@ -237,8 +241,8 @@ const moves: InsnRow[] = [
     cpuid: 'mmx',
     unit: 'mmx',
     translate(t, insn) {
-      const value = t.readMmRm();
       t.enterMmx();
+      const value = t.readMmRm();
       t.writeMm(insn.reg & 7, value);
     },
   },
@@ -249,9 +253,9 @@ const moves: InsnRow[] = [
     cpuid: 'mmx',
     unit: 'mmx',
     translate(t, insn) {
+      t.enterMmx();
       const value = t.readMm(insn.reg & 7);
       if (!insn.isReg) t.store(64, t.address(), value);
-      t.enterMmx();
       if (insn.isReg) t.writeMm(insn.rm & 7, value);
     },
   },
@@ -262,8 +266,11 @@ const moves: InsnRow[] = [
     cpuid: 'mmx',
     unit: 'mmx',
     translate(t) {
-      t.enterMmx();
-      t.b.i32_store(t.b.state(), t.b.i32(0xff), field.fpEmpty);
+      const b = t.b;
+      const pending = b.i32_and(b.i32_load(b.state(), field.fpStatus), b.i32(ERROR_SUMMARY));
+      t.faultIf(pending, MF);
+      b.i32_store(b.state(), b.i32(0), field.fpTop);
+      b.i32_store(b.state(), b.i32(0xff), field.fpEmpty);
     },
   },
   {
@@ -273,8 +280,8 @@ const moves: InsnRow[] = [
     cpuid: 'sse',
     unit: 'mmx',
     translate(t, insn) {
-      t.store(64, t.address(), t.readMm(insn.reg & 7));
       t.enterMmx();
+      t.store(64, t.address(), t.readMm(insn.reg & 7));
     },
   },
 ];
@@ -294,9 +301,9 @@ const selections: InsnRow[] = [
     cpuid: 'sse',
     unit: 'mmx',
     translate(t, insn) {
+      t.enterMmx();
       const b = t.b;
       const y = toVector(b, t.readMmRm());
-      t.enterMmx();
       t.writeMm(insn.reg & 7, toMm(b, pshufw(b, y, insn.immLow & 0xff)));
     },
   },
@@ -307,8 +314,8 @@ const selections: InsnRow[] = [
     cpuid: 'sse',
     unit: 'mmx',
     translate(t, insn) {
-      const b = t.b;
       t.enterMmx();
+      const b = t.b;
       t.writeGpr(32, insn.reg, b.i32_and(b.i8x16_bitmask(toVector(b, t.readMm(insn.rm & 7))), b.i32(0xff)));
     },
   },
@@ -327,8 +334,8 @@ const selections: InsnRow[] = [
     cpuid: 'sse',
     unit: 'mmx',
     translate(t, insn) {
-      const b = t.b;
       t.enterMmx();
+      const b = t.b;
       t.writeGpr(32, insn.reg, b.i16x8_extract_lane_u(toVector(b, t.readMm(insn.rm & 7)), insn.immLow & 3));
     },
   },
@@ -347,9 +354,9 @@ const selections: InsnRow[] = [
     cpuid: 'sse',
     unit: 'mmx',
     translate(t, insn) {
+      t.enterMmx();
       const b = t.b;
       const word = insertedWord(t);
-      t.enterMmx();
       const x = toVector(b, t.readMm(insn.reg & 7));
       t.writeMm(insn.reg & 7, toMm(b, b.i16x8_replace_lane(x, word, insn.immLow & 3)));
     },

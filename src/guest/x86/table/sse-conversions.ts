@@ -34,10 +34,10 @@ function fromMm(
     cpuid,
     unit,
     translate(t, insn) {
+      if (always || insn.isReg) t.enterMmx();
       const b = t.b;
       const integers = b.i64x2_replace_lane(zeros(b), t.readMmRm(), 0);
       const result = op(t, integers, insn);
-      if (always || insn.isReg) t.enterMmx();
       t.writeXmm(insn.reg, result);
     },
   };
@@ -59,9 +59,9 @@ function toMmRow(
     cpuid,
     unit,
     translate(t, insn) {
+      t.enterMmx();
       const x = wide ? t.readXmmRm() : lowHalf(t, t.readXmmRmLow(64));
       const [, integers] = t.b.call(packed.toI32, x, t.b.i32(truncate));
-      t.enterMmx();
       t.writeMm(insn.reg & 7, toMm(t.b, integers));
     },
   };

@@ -78,9 +78,9 @@ const alignRows: InsnRow[] = [
     cpuid: 'ssse3',
     unit: 'mmx',
     translate(t, insn) {
+      t.enterMmx();
       const b = t.b;
       const y = t.readMmRm();
-      t.enterMmx();
       const from = Math.min(insn.immLow & 0xff, 16);
       // source below, destination above, in one vector
       const both = joined(b, toVector(b, y), toVector(b, t.readMm(insn.reg & 7)));

@@ -3,7 +3,7 @@
  * XMM form from one operation on 128-bit vectors.
  *
  * An MMX operation is done on a vector whose halves both hold the 64-bit operand; the low half of the result counts.
- * Memory comes before `enterMmx`, so that a fault leaves the x87 state alone.
+ * `enterMmx` checks for a pending x87 exception, so it comes first; what it does to the x87 state happens last.
  */
 import type { BlockBuilder, I32, I64, OpName, OpRow, opRows, V128 } from '../../../ir/index.js';
 import type { DecodedInsn, InsnRow, Translator } from '../translator.js';
@@ -98,9 +98,9 @@ type Features = Pick<InsnRow, 'name' | 'cpuid'>;
 /** mm op= mm/m64 */
 export function mmBinary(op: Binary): Translate {
   return (t, insn) => {
+    t.enterMmx();
     const b = t.b;
     const y = toVector(b, t.readMmRm());
-    t.enterMmx();
     t.writeMm(insn.reg & 7, toMm(b, op(b, toVector(b, t.readMm(insn.reg & 7)), y)));
   };
 }

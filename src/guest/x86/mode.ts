@@ -41,7 +41,7 @@ export const keyBit = {
   /** The bases of ES, CS, SS and DS are all 0 (always so in 64-bit code): leave them out of addresses. */
   flat: 16,
   /**
-   * Bits 17-22, ES CS SS DS FS GS: data accesses through the segment need `checkSegment`, as its limit is not 4 GiB - 1, or it is
+   * Bits 17-22, ES CS SS DS FS GS: data accesses through the segment need a check (routine check_segment), as its limit is not 4 GiB - 1, or it is
    * unusable, not writable or expand-down. For CS also: fetches need a limit check. All 0 in 64-bit code.
    */
   checked: 17,

@@ -122,6 +122,12 @@ test('legacy replacement takes IRQ 0 and 8 from the PIT and the RTC', () => {
   assert.deepEqual([gsi[0]!.level, gsi[8]!.level], [true, true], 'the old lines show through again');
 });
 
+test('without a message target there are no FSB interrupts', () => {
+  const hpet = new Hpet({ clock: new ManualTime(), gsi: [], routes: 4 });
+  hpet.write(timer(0).config, 4, 0xffffffff);
+  assert.equal(hpet.read64(timer(0).config), 0x4_0000_3f7en);
+});
+
 test('FSB interrupts', () => {
   const { clock, messages, set, space } = make();
   space.write64(BASE + timer(1).route, 0xfee00000_00000041n);

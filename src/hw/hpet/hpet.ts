@@ -13,7 +13,7 @@ const TIMERS = 3;
 const TICK_NS = 10;
 /** Vendor 8086h, legacy replacement, 64 bits, three timers, revision 1; the period is in femtoseconds. */
 const CAPABILITIES = 0x8086a201n | (BigInt(TICK_NS * 1_000_000) << 32n);
-/** Interrupts that a comparator may be routed to: I/O APIC pins 2, 8 and 16 to 23. */
+/** Interrupts that a comparator may be routed to unless the board says otherwise: I/O APIC pins 2, 8 and 16 to 23. */
 const ROUTES = 0xff0104;
 /** How far a periodic comparator may lag behind before missed interrupts are dropped. */
 const MAX_LAG_NS = 1e9;
@@ -42,7 +42,7 @@ export const HpetState = defineState('hpet', 1, {
   counter: u64(),
   baseNs: f64(0, { min: 0 }),
   timers: list(TIMERS, {
-    configuration: u32(T_PERIODIC_CAPABLE | T_SIZE_64 | T_FSB_CAPABLE, { max: 0xffff }),
+    configuration: u32(0, { max: 0xffff }),
     comparator: u64(ALL_ONES),
     period: u64(),
     /** FSB interrupt route: value in the low half, address in the high one. */
@@ -64,14 +64,21 @@ export class Hpet implements Device, IoHandler {
   readonly rtcInput: IrqLine;
   readonly #clock: TimerService;
   readonly #gsi: readonly IrqLine[];
-  readonly #msi: MsiTarget;
+  readonly #msi: MsiTarget | undefined;
   readonly #timers: Timer[];
+  readonly #routes: number;
+  /** The read-only bits of each comparator's configuration. */
+  readonly #capabilities: number;
 
-  /** `gsi`: lines 0 (IRQ 0), 2, 8 and 16 to 23 are used. */
+  /**
+   * `gsi`: the global system interrupts, of which 0, 8 and those in the bit mask `routes` are used. Without `msi` the
+   * comparators cannot send messages.
+   */
   constructor(options: {
     clock: TimerService;
     gsi: readonly IrqLine[];
-    msi: MsiTarget;
+    msi?: MsiTarget | undefined;
+    routes?: number;
     arena?: StateArena;
     name?: string;
   }) {
@@ -80,6 +87,8 @@ export class Hpet implements Device, IoHandler {
     this.#clock = options.clock;
     this.#gsi = options.gsi;
     this.#msi = options.msi;
+    this.#routes = options.routes ?? ROUTES;
+    this.#capabilities = T_PERIODIC_CAPABLE | T_SIZE_64 | (options.msi === undefined ? 0 : T_FSB_CAPABLE);
     this.#timers = Array.from({ length: TIMERS }, (_, n) =>
       options.clock.createTimer(`${this.name}.${n}`, (now) => this.#expire(n, now)),
     );
@@ -145,7 +154,7 @@ export class Hpet implements Device, IoHandler {
     const { configuration } = this.state.timers[n]!;
     if ((configuration & T_FSB_ENABLE) !== 0) return undefined;
     const route = (configuration >> 9) & 31;
-    return ((ROUTES >> route) & 1) !== 0 ? this.#gsi[route] : undefined;
+    return ((this.#routes >>> route) & 1) !== 0 ? this.#gsi[route] : undefined;
   }
 
   #raise(n: number): void {
@@ -154,7 +163,7 @@ export class Hpet implements Device, IoHandler {
     const line = this.#line(n);
     if (line === undefined) {
       if ((configuration & T_FSB_ENABLE) === 0) return;
-      this.#msi.send(Number(route >> 32n), Number(route & 0xffffffffn));
+      this.#msi?.send(Number(route >> 32n), Number(route & 0xffffffffn));
     } else if ((configuration & T_LEVEL) !== 0) {
       this.state.ISR |= 1 << n;
       line.set(true);
@@ -245,7 +254,7 @@ export class Hpet implements Device, IoHandler {
   #writeTimer(n: number, value: number): void {
     const timer = this.state.timers[n]!;
     const before = timer.configuration;
-    const after = (before & ~T_WRITABLE) | (value & T_WRITABLE);
+    const after = value & (this.#msi === undefined ? T_WRITABLE & ~T_FSB_ENABLE : T_WRITABLE);
     // A level-triggered line falls when its comparator is disabled, made edge-triggered or routed elsewhere.
     const kept = T_LEVEL | T_ENABLE | T_FSB_ENABLE | 0x3e00;
     if (((before ^ after) & kept) !== 0) this.#lower(n);
@@ -275,7 +284,7 @@ export class Hpet implements Device, IoHandler {
     if (offset >= 0x100 && timer !== undefined) {
       switch (offset & 0x1f) {
         case 0x00:
-          return BigInt(timer.configuration & ~T_SET_VALUE) | (BigInt(ROUTES) << 32n);
+          return BigInt(timer.configuration | this.#capabilities) | (BigInt(this.#routes) << 32n);
         case 0x08:
           return timer.comparator;
         case 0x10:

@@ -157,7 +157,7 @@ test('reset and A20 by the output port, the pulse command and port 92h', () => {
   command(0xff);
   assert.deepEqual(seen.splice(0), []);
   command(0xd0);
-  assert.deepEqual(drain(), [0x03]);
+  assert.deepEqual(drain(), [0xcf]);
   command(0xd1);
   data(0x01);
   assert.deepEqual(seen.splice(0), ['a20 false']);

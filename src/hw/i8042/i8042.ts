@@ -28,6 +28,8 @@ const CONTROL_TRANSLATE = 0x40;
 /** Output port: bit 0 is the processor's reset (active low), bit 1 A20. */
 const OUTPUT_NOT_RESET = 0x01;
 const OUTPUT_A20 = 0x02;
+/** Unused bits and the idle clock and data lines of the keyboard. */
+const OUTPUT_ONES = 0xcc;
 
 const FROM_KEYBOARD = 0;
 const FROM_AUX = 1;
@@ -275,7 +277,7 @@ export class I8042 implements Device {
           const irqs =
             (state.full && state.source === FROM_KEYBOARD ? 0x10 : 0) |
             (state.full && state.source === FROM_AUX ? 0x20 : 0);
-          this.#answers.push(state.outputPort | irqs);
+          this.#answers.push(state.outputPort | OUTPUT_ONES | irqs);
           break;
         }
         case 0xd1:

@@ -1,12 +1,12 @@
 /**
- * Loading ES, SS, DS, FS and GS: Intel SDM vol. 3, 3.4, 5.3-5.6, vol. 2 MOV and POP. The common loads are IR; a load that faults, or that must set the accessed bit, is JavaScript.
+ * Loading ES, SS, DS, FS and GS, and checks of accesses through segments that are not flat: Intel SDM vol. 3, 3.4, 5.3-5.6, vol. 2 MOV and POP. The common loads are IR; a load that faults, or that must set the accessed bit, is JavaScript.
  *
  * Choice: loading a null selector into FS or GS clears its base, as Intel's processors do.
  */
-import type { I32 } from '../../../ir/index.js';
+import { header, type I32 } from '../../../ir/index.js';
 import { implicitAccess, updateMode } from '../mode.js';
 import { routines } from '../routines/set.js';
-import { field, segBase } from '../state.js';
+import { field, segBase, trapCode } from '../state.js';
 import { cr0, descriptor, eflag, seg, vector } from './bits.js';
 import { ATTRIBUTE_MASK, dplOf, isCode, isConformingCode, isPresent, isWritableData, type Vcpu } from './vcpu.js';
 
@@ -115,3 +115,46 @@ export function loadSegmentRegister(cpu: Vcpu, n: number, selector: number): voi
   }
   cpu.setSegment(n, selector, BigInt(selector << 4), cpu.getLimit(n), cpu.getAttributes(n));
 }
+
+/**
+ * Checks an access through a segment that the mode key says needs it: (segment, offset, bytes, is a write) → fault. #SS(0) for
+ * SS, else #GP(0).
+ */
+export const checkSegment = routines.define(
+  'check_segment',
+  ['i32', 'i64', 'i32', 'i32'],
+  ['i32'],
+  { mayFault: true },
+  (r, n, offset, bytes, write) => {
+    const s = r.state();
+    const words = r.i32_add(s, r.i32_shl(n, r.i32(2)));
+    const attributes = r.i32_load(words, field.attributes);
+    const limit = r.i64_load32_u(words, field.limit);
+    const first = r.i64_and(offset, r.i64(0xffffffff));
+    const last = r.i64_add(first, r.i64_extend_i32_u(r.i32_sub(bytes, r.i32(1))));
+    const has = (mask: number): I32 => r.i32_ne(r.i32_and(attributes, r.i32(mask)), r.i32(0));
+    const isCodeSegment = has(descriptor.code);
+    const present = r.i32_ne(r.i32_and(attributes, r.i32(descriptor.present)), r.i32(0));
+    const control = r.i32_load(s, field.cr0);
+    const flags = r.i32_load(s, field.eflags);
+    // Real and virtual-8086 mode have limits but no rights.
+    const rights = r.i32_and(
+      r.i32_ne(r.i32_and(control, r.i32(cr0.PE)), r.i32(0)),
+      r.i32_eqz(r.i32_and(flags, r.i32(eflag.VM))),
+    );
+    const writable = r.i32_and(r.i32_eqz(isCodeSegment), has(descriptor.writable));
+    const readable = r.i32_or(r.i32_eqz(isCodeSegment), has(descriptor.readable));
+    const allowed = r.i32_and(present, r.select(write, writable, readable));
+    const expandDown = r.i32_and(r.i32_eqz(isCodeSegment), has(descriptor.expandDown));
+    const top = r.select(has(descriptor.big), r.i64(0xffffffff), r.i64(0xffff));
+    const within = r.select(
+      expandDown,
+      r.i32_and(r.i64_gt_u(first, limit), r.i64_le_u(last, top)),
+      r.i64_le_u(last, limit),
+    );
+    r.if(r.i32_and(within, r.i32_or(allowed, r.i32_eqz(rights))), () => r.ret(r.i32(0)));
+    const stack = r.i32_eq(n, r.i32(seg.SS));
+    r.i32_store(s, r.select(stack, r.i32(trapCode(vector.SS, 0)), r.i32(trapCode(vector.GP, 0))), header.trapCode);
+    r.ret(r.i32(1));
+  },
+);

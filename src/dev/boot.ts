@@ -1,0 +1,72 @@
+/**
+ * Boots a kernel in this thread, without the library around it: for work on the translator.
+ * node dist/dev/boot.js -kernel FILE [-initrd FILE] [-append TEXT] [-m MIB] [-cold] [-stats] [-d FILE] [-cpu MODEL]
+ */
+import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { hostRandomBits, hostTime } from '../host/node/time.js';
+import { PcMachine } from '../machine/pc.js';
+import { parseCpuModel } from '../guest/index.js';
+
+const argv = process.argv.slice(2).map((word) => (/^-[a-z]{2,}$/.test(word) ? `-${word}` : word));
+const { values } = parseArgs({
+  args: argv,
+  options: {
+    kernel: { type: 'string' },
+    initrd: { type: 'string' },
+    append: { type: 'string', default: 'console=ttyS0' },
+    m: { type: 'string', default: '256' },
+    cpu: { type: 'string', default: 'qemu64' },
+    cold: { type: 'boolean', default: false },
+    stats: { type: 'boolean', default: false },
+    threshold: { type: 'string', default: '64' },
+    timeout: { type: 'string', default: '120' },
+    d: { type: 'string' },
+  },
+});
+const log = values.d ? openSync(values.d, 'w') : -1;
+const started = performance.now();
+const out: number[] = [];
+const flush = () => {
+  if (out.length > 0) writeSync(1, Uint8Array.from(out.splice(0)));
+};
+const machine = new PcMachine(
+  {
+    time: hostTime,
+    randomBits: hostRandomBits,
+    service: () => {
+      flush();
+      return performance.now() - started > Number(values.timeout) * 1000;
+    },
+    log: (line) => process.stderr.write(`${line}\n`),
+  },
+  {
+    ramBytes: Number(values.m) * 1024 * 1024,
+    model: parseCpuModel(values.cpu),
+    serial: [
+      {
+        write: (byte) => {
+          out.push(byte);
+        },
+      },
+    ],
+    hotThreshold: values.cold ? 0 : Number(values.threshold),
+    ...(log >= 0 ? { trace: (line: string) => void writeSync(log, `${line}\n`) } : {}),
+  },
+);
+const made = performance.now();
+const loaded = machine.boot({
+  kernel: readFileSync(values.kernel as string),
+  ...(values.initrd ? { initrd: readFileSync(values.initrd) } : {}),
+  commandLine: values.append,
+});
+process.stderr.write(`${loaded.description}\n`);
+const booted = performance.now();
+const stop = machine.run();
+flush();
+const ended = performance.now();
+process.stderr.write(`${JSON.stringify(stop)} made ${(made - started).toFixed(0)} loaded ${(booted - made).toFixed(0)} ran ${(ended - booted).toFixed(0)} ms\n`);
+if (values.stats) {
+  process.stderr.write(`${JSON.stringify({ engine: machine.engine.counters, cache: machine.engine.cache.counters, compiler: machine.engine.compiler.counters, rss: process.memoryUsage().rss >> 20 }, null, 1)}\n`);
+}
+if (log >= 0) closeSync(log);

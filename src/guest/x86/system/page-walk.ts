@@ -96,7 +96,7 @@ const walk32 = routines.define(
   'page_walk_32',
   ['i64', 'i32', 'i32'],
   ['i32', 'i64', 'i32'],
-  { mayFault: true },
+  {},
   (r, va, kind, mmu) => {
     const s = r.state();
     const control0 = r.i32_load(s, field.cr0);
@@ -178,7 +178,7 @@ export const pageWalk = routines.define(
   'page_walk',
   ['i64', 'i32', 'i32'],
   ['i32', 'i64', 'i32'],
-  { mayFault: true },
+  {},
   (r, va, kind, mmu) => {
     const s = r.state();
     const control0 = r.i32_load(s, field.cr0);

@@ -92,82 +92,76 @@ function gated(r: RoutineBuilder, gpa: I64): I64 {
 }
 
 /** 32-bit paging (4.3). */
-const walk32 = routines.define(
-  'page_walk_32',
-  ['i64', 'i32', 'i32'],
-  ['i32', 'i64', 'i32'],
-  {},
-  (r, va, kind, mmu) => {
-    const s = r.state();
-    const control0 = r.i32_load(s, field.cr0);
-    const control4 = r.i32_load(s, field.cr4);
-    const linear = r.i32_wrap_i64(va);
-    const error = r.local('i32', r.i32(0));
-    const leaf = r.local('i32');
-    const leafAt = r.local('i64');
-    const page = r.local('i64');
-    const upper = r.local('i32', r.i32(-1));
-    r.block((fail) => {
-      r.block((found) => {
-        const pdeAt = r.i64_extend_i32_u(
-          r.i32_or(
-            r.i32_and(r.i32_load(s, field.cr3), r.i32(~0xfff)),
-            r.i32_and(r.i32_shr_u(linear, r.i32(20)), r.i32(0xffc)),
-          ),
-        );
-        const [pde] = r.call(engine.physLoad32, pdeAt);
-        r.brIf(fail, r.i32_eqz(r.i32_and(pde, r.i32(entry.P))));
-        const large = r.i32_and(r.i32_and(pde, r.i32(entry.PS)), r.i32_shl(control4, r.i32(3)));
-        r.if(large, () => {
-          // PSE-36: bits 13-20 are address bits 32-39.
-          const high = r.i64_shl(r.i64_extend_i32_u(r.i32_and(pde, r.i32(0x1fe000))), r.i64(19));
-          const base = r.i64_or(high, r.i64_extend_i32_u(r.i32_and(pde, r.i32(0xffc00000 | 0))));
-          r.assign(error, r.i32(pageFault.present | pageFault.reserved));
-          r.brIf(fail, r.i32_and(pde, r.i32(1 << 21)));
-          r.brIf(fail, r.i64_ne(r.i64_and(base, r.i64_load(s, field.physReserved)), r.i64(0)));
-          r.assign(page, r.i64_or(base, r.i64_and(va, r.i64(0x3fffff))));
-          r.assign(leaf, pde);
-          r.assign(leafAt, pdeAt);
-          r.call(noteLargePage, r.i64_extend_i32_u(linear), r.i64(0x3fffff), r.i32_and(pde, r.i32(entry.US)));
-          r.br(found);
-        });
-        r.if(r.i32_eqz(r.i32_and(pde, r.i32(entry.A))), () => {
-          r.call(engine.physStore32, pdeAt, r.i32_or(pde, r.i32(entry.A)));
-        });
-        r.assign(upper, pde);
-        const pteAt = r.i64_extend_i32_u(
-          r.i32_or(r.i32_and(pde, r.i32(~0xfff)), r.i32_and(r.i32_shr_u(linear, r.i32(10)), r.i32(0xffc))),
-        );
-        const [pte] = r.call(engine.physLoad32, pteAt);
-        r.brIf(fail, r.i32_eqz(r.i32_and(pte, r.i32(entry.P))));
-        r.assign(leaf, pte);
-        r.assign(leafAt, pteAt);
-        r.assign(page, r.i64_extend_i32_u(r.i32_or(r.i32_and(pte, r.i32(~0xfff)), r.i32_and(linear, r.i32(0xfff)))));
-      });
-      const last = r.read(leaf);
-      const granted = rightsOf(r, r.i32_and(last, r.read(upper)), r.i32(1), control0, control4, mmu);
-      r.assign(error, r.i32(pageFault.present));
-      r.brIf(fail, r.i32_eqz(r.i32_and(granted, r.i32_shl(r.i32(1), kind))));
-      const isWrite = r.i32_eq(kind, r.i32(walkKind.write));
-      const marked = r.i32_or(last, r.select(isWrite, r.i32(entry.A | entry.D), r.i32(entry.A)));
-      r.if(r.i32_ne(marked, last), () => {
-        r.call(engine.physStore32, r.read(leafAt), marked);
-      });
-      const clean = r.i32_eqz(r.i32_and(marked, r.i32(entry.D)));
-      const global = r.i32_and(r.i32_shr_u(marked, r.i32(5)), r.i32_shr_u(control4, r.i32(4)));
-      r.ret(
-        r.i32(0),
-        gated(r, r.read(page)),
+const walk32 = routines.define('page_walk_32', ['i64', 'i32', 'i32'], ['i32', 'i64', 'i32'], {}, (r, va, kind, mmu) => {
+  const s = r.state();
+  const control0 = r.i32_load(s, field.cr0);
+  const control4 = r.i32_load(s, field.cr4);
+  const linear = r.i32_wrap_i64(va);
+  const error = r.local('i32', r.i32(0));
+  const leaf = r.local('i32');
+  const leafAt = r.local('i64');
+  const page = r.local('i64');
+  const upper = r.local('i32', r.i32(-1));
+  r.block((fail) => {
+    r.block((found) => {
+      const pdeAt = r.i64_extend_i32_u(
         r.i32_or(
-          r.i32_and(granted, r.select(clean, r.i32(~prot.write), r.i32(-1))),
-          r.i32_and(global, r.i32(prot.global)),
+          r.i32_and(r.i32_load(s, field.cr3), r.i32(~0xfff)),
+          r.i32_and(r.i32_shr_u(linear, r.i32(20)), r.i32(0xffc)),
         ),
       );
+      const [pde] = r.call(engine.physLoad32, pdeAt);
+      r.brIf(fail, r.i32_eqz(r.i32_and(pde, r.i32(entry.P))));
+      const large = r.i32_and(r.i32_and(pde, r.i32(entry.PS)), r.i32_shl(control4, r.i32(3)));
+      r.if(large, () => {
+        // PSE-36: bits 13-20 are address bits 32-39.
+        const high = r.i64_shl(r.i64_extend_i32_u(r.i32_and(pde, r.i32(0x1fe000))), r.i64(19));
+        const base = r.i64_or(high, r.i64_extend_i32_u(r.i32_and(pde, r.i32(0xffc00000 | 0))));
+        r.assign(error, r.i32(pageFault.present | pageFault.reserved));
+        r.brIf(fail, r.i32_and(pde, r.i32(1 << 21)));
+        r.brIf(fail, r.i64_ne(r.i64_and(base, r.i64_load(s, field.physReserved)), r.i64(0)));
+        r.assign(page, r.i64_or(base, r.i64_and(va, r.i64(0x3fffff))));
+        r.assign(leaf, pde);
+        r.assign(leafAt, pdeAt);
+        r.call(noteLargePage, r.i64_extend_i32_u(linear), r.i64(0x3fffff), r.i32_and(pde, r.i32(entry.US)));
+        r.br(found);
+      });
+      r.if(r.i32_eqz(r.i32_and(pde, r.i32(entry.A))), () => {
+        r.call(engine.physStore32, pdeAt, r.i32_or(pde, r.i32(entry.A)));
+      });
+      r.assign(upper, pde);
+      const pteAt = r.i64_extend_i32_u(
+        r.i32_or(r.i32_and(pde, r.i32(~0xfff)), r.i32_and(r.i32_shr_u(linear, r.i32(10)), r.i32(0xffc))),
+      );
+      const [pte] = r.call(engine.physLoad32, pteAt);
+      r.brIf(fail, r.i32_eqz(r.i32_and(pte, r.i32(entry.P))));
+      r.assign(leaf, pte);
+      r.assign(leafAt, pteAt);
+      r.assign(page, r.i64_extend_i32_u(r.i32_or(r.i32_and(pte, r.i32(~0xfff)), r.i32_and(linear, r.i32(0xfff)))));
     });
-    r.call(recordPageFault, r.i64_extend_i32_u(linear), r.read(error), kind, mmu);
-    r.ret(r.i32(1), r.i64(0), r.i32(0));
-  },
-);
+    const last = r.read(leaf);
+    const granted = rightsOf(r, r.i32_and(last, r.read(upper)), r.i32(1), control0, control4, mmu);
+    r.assign(error, r.i32(pageFault.present));
+    r.brIf(fail, r.i32_eqz(r.i32_and(granted, r.i32_shl(r.i32(1), kind))));
+    const isWrite = r.i32_eq(kind, r.i32(walkKind.write));
+    const marked = r.i32_or(last, r.select(isWrite, r.i32(entry.A | entry.D), r.i32(entry.A)));
+    r.if(r.i32_ne(marked, last), () => {
+      r.call(engine.physStore32, r.read(leafAt), marked);
+    });
+    const clean = r.i32_eqz(r.i32_and(marked, r.i32(entry.D)));
+    const global = r.i32_and(r.i32_shr_u(marked, r.i32(5)), r.i32_shr_u(control4, r.i32(4)));
+    r.ret(
+      r.i32(0),
+      gated(r, r.read(page)),
+      r.i32_or(
+        r.i32_and(granted, r.select(clean, r.i32(~prot.write), r.i32(-1))),
+        r.i32_and(global, r.i32(prot.global)),
+      ),
+    );
+  });
+  r.call(recordPageFault, r.i64_extend_i32_u(linear), r.read(error), kind, mmu);
+  r.ret(r.i32(1), r.i64(0), r.i32(0));
+});
 
 /**
  * Translates a linear address for an access of one kind by an MMU index. Results: 1 if it faults (the fault is then in the

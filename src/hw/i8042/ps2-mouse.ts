@@ -89,7 +89,7 @@ export class Ps2Mouse extends Ps2Queue {
     state.knock[2] = rate;
     const [a, b, c] = state.knock as unknown as [number, number, number];
     if (a === 200 && b === 100 && c === 80) state.deviceId = 3;
-    else if (a === 200 && b === 200 && c === 80 && state.deviceId === 3) state.deviceId = 4;
+    else if (a === 200 && b === 200 && c === 80) state.deviceId = 4;
   }
 
   /** A byte from the host. */

@@ -342,6 +342,10 @@ test('x2APIC mode: MSRs instead of memory, 32-bit ID, fixed logical ID, self IPI
   assert.equal(x.writeMsr(0x80f, 0x1ffn), true);
   assert.equal(x.writeMsr(0x80f, 0x1_0000_01ffn), false, 'reserved bits');
   assert.equal(x.writeMsr(0x808, 0x100n), false);
+  assert.equal(x.writeMsr(0x835, 0x1f7ffn), true, 'read-only bits may be written back');
+  assert.equal(x.readMsr(0x835), 0x1a7ffn);
+  assert.equal(x.writeMsr(0x835, 0x20000n), false);
+  x.writeMsr(0x835, 0x10000n);
   assert.equal(x.writeMsr(0x802, 1n), false, 'read-only');
   assert.equal(x.writeMsr(0x80d, 1n), false);
   assert.equal(x.writeMsr(0x80b, 1n), false, 'EOI takes zero only');

@@ -626,9 +626,9 @@ export class LocalApic implements Device, CpuInterruptController {
     if (row === undefined || row.only === 'xapic' || row.access === 'ro' || at === R.LDR.index) return false;
     const low = Number(value & 0xffffffffn);
     const high = Number(value >> 32n);
-    if ((low & ~(row.writable ?? 0xffffffff)) !== 0) return false;
+    if ((low & ~((row.writable ?? 0xffffffff) | (row.ignored ?? 0))) !== 0) return false;
     if (at === R.ICR.index) {
-      this.state.ICR = low;
+      this.state.ICR = low & R.ICR.writable;
       this.state.ICR_HIGH = high;
       this.#command(low, high);
       return true;

@@ -6,6 +6,8 @@ export interface ApicRegister {
   readonly access: 'ro' | 'rw' | 'wo';
   /** Bits that software may set; others are reserved (dropped in xAPIC mode, #GP in x2APIC mode). */
   readonly writable?: number;
+  /** Read-only bits that software may write back as it found them. */
+  readonly ignored?: number;
   /** In which of the two modes it exists; both unless given. */
   readonly only?: 'xapic' | 'x2apic';
   readonly meaning: string;
@@ -26,7 +28,7 @@ export const APIC_REGISTERS = {
   TMR: { index: 0x18, count: 8, access: 'ro', meaning: 'trigger mode' },
   IRR: { index: 0x20, count: 8, access: 'ro', meaning: 'requests' },
   ESR: { index: 0x28, access: 'rw', writable: 0, meaning: 'error status' },
-  ICR: { index: 0x30, access: 'rw', writable: 0xcdfff, meaning: 'interrupt command, low half' },
+  ICR: { index: 0x30, access: 'rw', writable: 0xccfff, ignored: 0x1000, meaning: 'interrupt command, low half' },
   ICR_HIGH: {
     index: 0x31,
     access: 'rw',
@@ -34,12 +36,24 @@ export const APIC_REGISTERS = {
     only: 'xapic',
     meaning: 'interrupt command, destination',
   },
-  LVT_TIMER: { index: 0x32, access: 'rw', writable: 0x700ff & ~0x0ff00, meaning: 'local vector: timer' },
-  LVT_THERMAL: { index: 0x33, access: 'rw', writable: 0x107ff, meaning: 'local vector: thermal sensor' },
-  LVT_PERFORMANCE: { index: 0x34, access: 'rw', writable: 0x107ff, meaning: 'local vector: performance counters' },
-  LVT_LINT0: { index: 0x35, access: 'rw', writable: 0x1a7ff, meaning: 'local vector: LINT0 pin' },
-  LVT_LINT1: { index: 0x36, access: 'rw', writable: 0x1a7ff, meaning: 'local vector: LINT1 pin' },
-  LVT_ERROR: { index: 0x37, access: 'rw', writable: 0x100ff, meaning: 'local vector: errors' },
+  LVT_TIMER: { index: 0x32, access: 'rw', writable: 0x700ff, ignored: 0x1000, meaning: 'local vector: timer' },
+  LVT_THERMAL: {
+    index: 0x33,
+    access: 'rw',
+    writable: 0x107ff,
+    ignored: 0x1000,
+    meaning: 'local vector: thermal sensor',
+  },
+  LVT_PERFORMANCE: {
+    index: 0x34,
+    access: 'rw',
+    writable: 0x107ff,
+    ignored: 0x1000,
+    meaning: 'local vector: performance counters',
+  },
+  LVT_LINT0: { index: 0x35, access: 'rw', writable: 0x1a7ff, ignored: 0x5000, meaning: 'local vector: LINT0 pin' },
+  LVT_LINT1: { index: 0x36, access: 'rw', writable: 0x1a7ff, ignored: 0x5000, meaning: 'local vector: LINT1 pin' },
+  LVT_ERROR: { index: 0x37, access: 'rw', writable: 0x100ff, ignored: 0x1000, meaning: 'local vector: errors' },
   INITIAL_COUNT: { index: 0x38, access: 'rw', writable: 0xffffffff, meaning: 'timer: initial count' },
   CURRENT_COUNT: { index: 0x39, access: 'ro', meaning: 'timer: current count' },
   DIVIDE: { index: 0x3e, access: 'rw', writable: 0x0b, meaning: 'timer: divide configuration' },

@@ -4,6 +4,7 @@
  */
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { compileOptimized } from '../host/node/engine-flags.js';
 import { hostRandomBits, hostTime } from '../host/node/time.js';
 import { PcMachine } from '../machine/pc.js';
 import { parseCpuModel } from '../guest/index.js';
@@ -34,6 +35,7 @@ const machine = new PcMachine(
   {
     time: hostTime,
     randomBits: hostRandomBits,
+    compileOptimized,
     service: () => {
       flush();
       return performance.now() - started > Number(values.timeout) * 1000;

@@ -9,6 +9,7 @@ import { header, STATE_BYTES, X86Cpu, type X86CpuModel } from '../guest/index.js
 import {
   AcpiPm,
   ApicBus,
+  assignResources,
   buildAcpiTables,
   GPE0_BASE,
   globalInterrupts,
@@ -22,15 +23,14 @@ import {
   LocalApic,
   linkAcpiTables,
   PciRoot,
+  PicPair,
   Piix3,
   Piix4Pm,
-  PicPair,
   Pit,
   PM_BASE,
   pcInterruptOverrides,
   pcWindows,
   piix4Pm,
-  assignResources,
   Rtc,
   type SerialBackend,
   Uart16550,
@@ -67,6 +67,7 @@ export interface PcHost {
   randomBits(): bigint;
   /** Handles what other threads asked for; called at least every millisecond. True: `run` returns 'stopped'. */
   service(): boolean;
+  compileOptimized?<T>(make: () => T): T;
   /** A line for the log (`-d unimp`, `-D`). */
   log?: ((line: string) => void) | undefined;
 }
@@ -99,7 +100,12 @@ export interface PcBoard {
 }
 
 /** Why `run` has returned. */
-export type PcStop = { readonly why: 'stopped' } | { readonly why: 'poweroff' } | { readonly why: 'reset' } | { readonly why: 'exit'; readonly status: number } | { readonly why: 'debug' };
+export type PcStop =
+  | { readonly why: 'stopped' }
+  | { readonly why: 'poweroff' }
+  | { readonly why: 'reset' }
+  | { readonly why: 'exit'; readonly status: number }
+  | { readonly why: 'debug' };
 
 export class PcMachine implements PcBoard {
   readonly engine: TcgEngine;
@@ -172,6 +178,7 @@ export class PcMachine implements PcBoard {
         readTsc: tsc,
         randomBits: () => host.randomBits(),
         poll: () => this.#poll(),
+        ...(host.compileOptimized ? { compileOptimized: host.compileOptimized } : {}),
       },
     });
     this.#words = new Int32Array(this.engine.memory.buffer);
@@ -191,10 +198,21 @@ export class PcMachine implements PcBoard {
       const hva = this.engine.ramStart;
       this.memory.addRam({ name: 'pc.ram', gpa: 0, size: low, hva, readonly: false });
       if (options.ramBytes > low) {
-        this.memory.addRam({ name: 'pc.ram-high', gpa: HIGH_RAM_START, size: options.ramBytes - low, hva: hva + low, readonly: false });
+        this.memory.addRam({
+          name: 'pc.ram-high',
+          gpa: HIGH_RAM_START,
+          size: options.ramBytes - low,
+          hva: hva + low,
+          readonly: false,
+        });
       }
       // The VGA window: nothing there yet.
-      this.memory.addWindow({ name: 'vga', start: 0xa0000, size: 0x20000, handler: { read: (_o, size) => (size === 4 ? 0xffffffff : size === 2 ? 0xffff : 0xff), write: () => {} } });
+      this.memory.addWindow({
+        name: 'vga',
+        start: 0xa0000,
+        size: 0x20000,
+        handler: { read: (_o, size) => (size === 4 ? 0xffffffff : size === 2 ? 0xffff : 0xff), write: () => {} },
+      });
     });
 
     // Interrupt controllers and timers
@@ -210,7 +228,11 @@ export class PcMachine implements PcBoard {
     const rtc = new Rtc({ clock: this.clock, irq: hpet ? hpet.rtcInput : this.irqs[8] });
     wireRtc(this.ports, rtc);
     if (hpet) wireHpet(this.memory, hpet);
-    const i8042 = new I8042({ keyboardIrq: this.irqs[1], auxIrq: this.irqs[12], events: { reset: () => this.#finish({ why: 'reset' }), a20: (open) => this.cpu.setA20(open) } });
+    const i8042 = new I8042({
+      keyboardIrq: this.irqs[1],
+      auxIrq: this.irqs[12],
+      events: { reset: () => this.#finish({ why: 'reset' }), a20: (open) => this.cpu.setA20(open) },
+    });
     wireI8042(this.ports, i8042);
 
     // Power management and PCI
@@ -219,7 +241,10 @@ export class PcMachine implements PcBoard {
       sci: this.irqs[9],
       events: { powerOff: () => this.#finish({ why: 'poweroff' }), reset: () => this.#finish({ why: 'reset' }) },
     });
-    this.pci = new PciRoot({ spaces: { memory: this.memory, ports: this.ports, msi: apicBus }, route: (slot, pin) => (slot + pin - 1) & 3 });
+    this.pci = new PciRoot({
+      spaces: { memory: this.memory, ports: this.ports, msi: apicBus },
+      route: (slot, pin) => (slot + pin - 1) & 3,
+    });
     const i440fx = new I440fx(this.pci);
     this.pci.mapPorts(this.ports);
     this.#piix3 = new Piix3({ root: this.pci, irqs: this.irqs });
@@ -259,7 +284,8 @@ export class PcMachine implements PcBoard {
     this.engine.cache.flush();
     this.#piix4.configure(PM_BASE, 9);
     const { levelIrqs } = assignResources(this.pci, pcWindows(this.#lowRamEnd), this.#piix3.function);
-    for (const irq of [...levelIrqs, 9]) this.ports.write(0x4d0 + (irq >> 3), 1, this.ports.read(0x4d0 + (irq >> 3), 1) | (1 << (irq & 7)));
+    for (const irq of [...levelIrqs, 9])
+      this.ports.write(0x4d0 + (irq >> 3), 1, this.ports.read(0x4d0 + (irq >> 3), 1) | (1 << (irq & 7)));
     const { bytes, rsdpGpa } = linkAcpiTables(this.#acpi, ACPI_GPA);
     this.memory.dma.write(ACPI_GPA, bytes);
     this.#rsdpGpa = rsdpGpa;

@@ -62,7 +62,15 @@ for (const hotThreshold of [0, 16]) {
   });
 
   test(`a fault leaves registers and pc exact, ${tier}`, () => {
-    const { cpu, engine } = machine([toyInsn(toy.addImmediate, 1, 0, 1), toyInsn(toy.addImmediate, 3, 0, -8), toyInsn(toy.load, 4, 3), toyInsn(toy.jump, 0, 0, -3)], hotThreshold);
+    const { cpu, engine } = machine(
+      [
+        toyInsn(toy.addImmediate, 1, 0, 1),
+        toyInsn(toy.addImmediate, 3, 0, -8),
+        toyInsn(toy.load, 4, 3),
+        toyInsn(toy.jump, 0, 0, -3),
+      ],
+      hotThreshold,
+    );
     cpu.setRegister(3, 0x3000n + 8n);
     assert.equal(engine.run(), 'shutdown');
     assert.equal(cpu.faults, 1);
@@ -93,7 +101,13 @@ for (const hotThreshold of [0, 16]) {
 
   test(`MMIO goes to the device in halves; an access over two pages is one value, ${tier}`, () => {
     const { cpu, engine, ram, mmio } = machine(
-      [toyInsn(toy.load, 4, 3), toyInsn(toy.store, 4, 3, 8), toyInsn(toy.load, 5, 6), toyInsn(toy.store, 5, 6, 8), toyInsn(toy.halt)],
+      [
+        toyInsn(toy.load, 4, 3),
+        toyInsn(toy.store, 4, 3, 8),
+        toyInsn(toy.load, 5, 6),
+        toyInsn(toy.store, 5, 6, 8),
+        toyInsn(toy.halt),
+      ],
       hotThreshold,
     );
     for (let i = 0; i < 16; i++) ram[0x8ff8 + i] = i + 1;
@@ -107,7 +121,15 @@ for (const hotThreshold of [0, 16]) {
 
 test('indirect jumps and calls between pages run without JavaScript once they are known', () => {
   const { cpu, engine, ram } = machine([toyInsn(toy.jumpRegister, 0, 7)], 16);
-  ram.set([...toyInsn(toy.addImmediate, 1, 0, -1), ...toyInsn(toy.jumpIfNotZero, 1, 0, 2), ...toyInsn(toy.halt), ...toyInsn(toy.jumpRegister, 0, 8)], 0x5000);
+  ram.set(
+    [
+      ...toyInsn(toy.addImmediate, 1, 0, -1),
+      ...toyInsn(toy.jumpIfNotZero, 1, 0, 2),
+      ...toyInsn(toy.halt),
+      ...toyInsn(toy.jumpRegister, 0, 8),
+    ],
+    0x5000,
+  );
   cpu.setRegister(7, 0x5000n);
   cpu.setRegister(8, 0x2000n);
   cpu.setRegister(1, 300_000n);

@@ -34,6 +34,8 @@ export interface EngineHost {
    * Gives true to make `run` return 'kick'.
    */
   poll(): boolean;
+  /** Runs `make` so that WebAssembly compiled in it is optimized at once, where the JavaScript engine can be told so. */
+  compileOptimized?<T>(make: () => T): T;
 }
 
 export interface EngineOptions {
@@ -94,15 +96,18 @@ export class TcgEngine {
       hotThreshold: options.hotThreshold ?? 0,
       countInstructions: options.countInstructions ?? false,
     });
-    const instance = compileRoutines({
-      set,
-      vars: cpu.vars,
-      memory: this.memory,
-      memoryPages: { initial: pages, maximum: pages },
-      host: { ...cpu.hostRoutines(), ...this.#hostRoutines() },
-      table,
-      extension,
-    });
+    const compile = <T>(make: () => T): T => (host.compileOptimized ? host.compileOptimized(make) : make());
+    const instance = compile(() =>
+      compileRoutines({
+        set,
+        vars: cpu.vars,
+        memory: this.memory,
+        memoryPages: { initial: pages, maximum: pages },
+        host: { ...cpu.hostRoutines(), ...this.#hostRoutines() },
+        table,
+        extension,
+      }),
+    );
     this.routines = instance.exports;
     this.#words = new Int32Array(this.memory.buffer);
     this.#view = new DataView(this.memory.buffer);
@@ -147,13 +152,16 @@ export class TcgEngine {
   setRamBlocks(blocks: readonly EngineRamBlock[]): void {
     if (blocks.length > ramBlock.most) throw new Error('vring invariant broken: too many RAM blocks');
     this.#words[layout.ramBlocks >> 2] = blocks.length;
-    blocks.forEach((block, i) => {
-      const at = layout.ramBlocks + ramBlock.first + i * ramBlock.bytes;
-      this.#view.setBigUint64(at + ramBlock.start, BigInt(block.gpa), true);
-      this.#view.setBigUint64(at + ramBlock.end, BigInt(block.gpa + block.size), true);
-      this.#view.setInt32(at + ramBlock.hva, block.hva, true);
-      this.#view.setInt32(at + ramBlock.flags, block.readonly ? ramBlock.readonly : 0, true);
-    });
+    // The largest first: it is where most addresses lie.
+    [...blocks]
+      .sort((a, b) => b.size - a.size)
+      .forEach((block, i) => {
+        const at = layout.ramBlocks + ramBlock.first + i * ramBlock.bytes;
+        this.#view.setBigUint64(at + ramBlock.start, BigInt(block.gpa), true);
+        this.#view.setBigUint64(at + ramBlock.end, BigInt(block.gpa + block.size), true);
+        this.#view.setInt32(at + ramBlock.hva, block.hva, true);
+        this.#view.setInt32(at + ramBlock.flags, block.readonly ? ramBlock.readonly : 0, true);
+      });
     this.routines['flush_tlb'](this.state, 0);
   }
 

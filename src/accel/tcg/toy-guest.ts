@@ -3,9 +3,24 @@
  * (operation, destination, source, immediate), identity-mapped memory below 2^32.
  */
 import type { CpuContext, GuestCpu, TranslationRequest, TranslationResult, VmExit } from '../../guest/guest-cpu.js';
-import { declareEngineRoutines, exitCode, type GuestVars, HEADER_BYTES, header, type I64, jumpKind, RoutineSet, type Var } from '../../ir/index.js';
+import {
+  declareEngineRoutines,
+  exitCode,
+  type GuestVars,
+  HEADER_BYTES,
+  header,
+  type I64,
+  jumpKind,
+  RoutineSet,
+  type Var,
+} from '../../ir/index.js';
 
-const vars: Var<'i64'>[] = Array.from({ length: 16 }, (_, id) => ({ id, name: `r${id}`, type: 'i64', offset: HEADER_BYTES + 8 * id }));
+const vars: Var<'i64'>[] = Array.from({ length: 16 }, (_, id) => ({
+  id,
+  name: `r${id}`,
+  type: 'i64',
+  offset: HEADER_BYTES + 8 * id,
+}));
 const flagsOp: Var<'i32'> = { id: 16, name: 'lastOp', type: 'i32', offset: HEADER_BYTES + 128 };
 export const toyVars: GuestVars = { vars: [...vars, flagsOp], deferred: flagsOp, pcOffset: header.pc };
 export const TOY_STATE_BYTES = HEADER_BYTES + 192;
@@ -22,7 +37,18 @@ set.define('page_walk', ['i64', 'i32', 'i32'], ['i32', 'i64', 'i32'], {}, (r, va
 });
 
 /** Operations by their code. */
-export const toy = { halt: 0, add: 1, addImmediate: 2, load: 3, store: 4, jumpIfNotZero: 5, jump: 6, jumpRegister: 7, set: 8, mark: 9 } as const;
+export const toy = {
+  halt: 0,
+  add: 1,
+  addImmediate: 2,
+  load: 3,
+  store: 4,
+  jumpIfNotZero: 5,
+  jump: 6,
+  jumpRegister: 7,
+  set: 8,
+  mark: 9,
+} as const;
 
 /** Bytes of one instruction; the immediate of jumps counts instructions from the jump itself. */
 export function toyInsn(op: number, rd = 0, rs = 0, immediate = 0): number[] {

@@ -16,10 +16,10 @@ function words(r: RoutineBuilder, word: number): V128 {
   return r.v128(word, word, word, word);
 }
 
-/** Denormals to zeros of the same sign. */
-function flush(r: RoutineBuilder, x: V128): V128 {
+/** Magnitudes below a bound to zeros of the same sign. */
+function flush(r: RoutineBuilder, x: V128, bound: number): V128 {
   const magnitude = r.v128_and(x, words(r, ~SIGN));
-  const tiny = r.i32x4_lt_s(magnitude, words(r, SMALLEST_NORMAL));
+  const tiny = r.i32x4_lt_s(magnitude, words(r, bound));
   return r.v128_andnot(x, r.v128_and(tiny, words(r, ~SIGN)));
 }
 
@@ -33,11 +33,13 @@ function keepNan(r: RoutineBuilder, operand: V128, value: V128): V128 {
 const one = 0x3f800000;
 
 export const rcp = routines.define('sse_rcp', ['v128'], ['v128'], { pure: true }, (r, x) => {
-  r.ret(keepNan(r, x, flush(r, r.f32x4_div(words(r, one), flush(r, x)))));
+  const value = r.f32x4_div(words(r, one), flush(r, x, SMALLEST_NORMAL));
+  // processors approximate the inverse of 2^126 from below, so that it is flushed too
+  r.ret(keepNan(r, x, flush(r, value, SMALLEST_NORMAL + 1)));
 });
 
 export const rsqrt = routines.define('sse_rsqrt', ['v128'], ['v128'], { pure: true }, (r, x) => {
-  const operand = flush(r, x);
+  const operand = flush(r, x, SMALLEST_NORMAL);
   const value = r.f32x4_div(words(r, one), r.f32x4_sqrt(operand));
   // below zero: the default NaN
   const negative = r.f32x4_lt(operand, words(r, 0));

@@ -398,6 +398,7 @@ test('approximations of special values', () => {
     [...new Uint32Array(call(routine, floats(...x))[0].buffer)].map((word) => word.toString(16));
   assert.deepEqual(values(rcp, 0, -0, denormal, -denormal), ['7f800000', 'ff800000', '7f800000', 'ff800000']);
   assert.deepEqual(values(rcp, Infinity, -Infinity, huge, -huge), ['0', '80000000', '0', '80000000']);
+  assert.deepEqual(values(rcp, 2 ** 126, -(2 ** 126), 2 ** 125, -4), ['0', '80000000', '1000000', 'be800000']);
   assert.deepEqual(values(rsqrt, 0, -0, -denormal, Infinity), ['7f800000', 'ff800000', 'ff800000', '0']);
   assert.deepEqual(values(rsqrt, -1, -Infinity, 4, 0.25), ['ffc00000', 'ffc00000', '3f000000', '40000000']);
   const nans = vectorOf([0x7f800001, 0xffc12345, 0xff800001, 0x7fffffff]);

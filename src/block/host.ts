@@ -196,6 +196,6 @@ export interface BlockHost {
   sleepMs(ms: number): Promise<void>;
   /** A secret's bytes by id, as `-object secret,id=…` defined it; throws BlockError. */
   secret(id: string): Promise<Uint8Array>;
-  /** One line of warning or error for a person, printed as the tool prints them. */
-  report(severity: 'warning' | 'error', message: string): void;
+  /** One line for a person on stderr; warnings and errors begin with the tool's name, `plain` ones do not. */
+  report(severity: 'warning' | 'error' | 'plain', message: string): void;
 }

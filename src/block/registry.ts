@@ -48,6 +48,12 @@ export const registryRows: RegistryRow[] = [
     load: async () => (await import('./protocols/memory.js')).memoryDriver,
   },
   { name: 'raw', kind: 'format', probe: () => 1, load: async () => (await import('./formats/raw/raw.js')).rawDriver },
+  {
+    name: 'qcow2',
+    kind: 'format',
+    probe: (bytes) => (be32(bytes, 0) === 0x514649fb && be32(bytes, 4) >= 2 ? 100 : 0),
+    load: async () => (await import('./formats/qcow2/driver.js')).qcow2Driver,
+  },
 ];
 
 export function findRow(name: string): RegistryRow | undefined {

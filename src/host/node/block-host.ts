@@ -8,13 +8,13 @@ const zeroes = Buffer.alloc(64 * 1024);
 export class NodeBlockHost implements BlockHost {
   readonly files = new NodeFileHost();
   readonly secrets = new Map<string, Uint8Array>();
-  readonly #report: (severity: 'warning' | 'error', message: string) => void;
+  readonly #report: (severity: 'warning' | 'error' | 'plain', message: string) => void;
 
   /** `report` prints one warning or error line; by default to stderr. */
-  constructor(report?: (severity: 'warning' | 'error', message: string) => void) {
+  constructor(report?: (severity: 'warning' | 'error' | 'plain', message: string) => void) {
     this.#report =
       report ??
-      ((severity, message) => process.stderr.write(`vring: ${severity === 'warning' ? 'warning: ' : ''}${message}\n`));
+      ((severity, message) => process.stderr.write(`${severity === 'plain' ? '' : severity === 'warning' ? 'vring: warning: ' : 'vring: '}${message}\n`));
   }
 
   async compression(): Promise<CompressionHost> {
@@ -72,7 +72,7 @@ export class NodeBlockHost implements BlockHost {
     return value;
   }
 
-  report(severity: 'warning' | 'error', message: string): void {
+  report(severity: 'warning' | 'error' | 'plain', message: string): void {
     this.#report(severity, message);
   }
 }

@@ -1,0 +1,237 @@
+/** Changing options of an existing qcow2 image: `qemu-img amend`. */
+import { BlockError } from '../../errors.js';
+import type { AmendRequest } from '../../node.js';
+import type { OptionValues } from '../../options.js';
+import type { Qcow2Node } from './driver.js';
+import type { Qcow2Image } from './image.js';
+import { AutoclearFeature, compressedBit, copiedBit, IncompatibleFeature, offsetHighMask, offsetLowMask, zeroBit } from './layout.js';
+import { getRefcount, Refcounts, serializeTable, setRefcount } from './refcounts.js';
+
+function fail(message: string, code = 'EINVAL'): never {
+  throw new BlockError(code, message);
+}
+
+export async function amendImage(node: Qcow2Node, options: OptionValues, request: AmendRequest): Promise<void> {
+  const { image } = node;
+  const { header } = image;
+  let version = header.version;
+  const compat = options.string('compat');
+  if (compat !== undefined) {
+    if (compat === '0.10' || compat === 'v2') version = 2;
+    else if (compat === '1.1' || compat === 'v3') version = 3;
+    else fail(`Unknown compatibility level ${compat}`);
+  }
+  const size = options.number('size');
+  const isLazy = options.boolean('lazy_refcounts') ?? (header.compatible & 1) !== 0;
+  const refcountBits = options.number('refcount_bits');
+  if (refcountBits !== undefined && (!Number.isInteger(Math.log2(refcountBits)) || refcountBits > 64)) {
+    fail('Refcount width must be a power of two and may not exceed 64 bits');
+  }
+  if (options.boolean('data_file_raw') && !image.hasDataFile) fail('data-file-raw requires data-file');
+  const dataFile = options.string('data_file');
+  if (dataFile !== undefined && !image.hasDataFile) fail('data-file can only be set for images that use an external data file');
+  if (options.boolean('data_file_raw') && image.header.backingFile !== undefined) fail('data-file-raw cannot be used with existing backing file');
+  const encryptNames = options.names().filter((name) => name.startsWith('encrypt.'));
+  if (encryptNames.length > 0) {
+    if (header.cryptMethod !== 2) fail('Only LUKS encryption options can be amended for qcow2 with amend');
+    const { amendEncryption } = await import('./encryption.js');
+    await amendEncryption(image, options, request.force);
+  }
+  request.progress?.(0, 1);
+  if (version > header.version) {
+    header.version = version;
+    header.headerBytes = 112;
+    await image.writeHeader();
+  }
+  if (refcountBits !== undefined && refcountBits !== image.refcounts.bits) {
+    if (header.version < 3) fail('Refcount width other than 16 bits requires compatibility level 1.1 or above (use version=v3 or greater)');
+    await image.mutex.run(() => changeRefcountBits(image, refcountBits, request));
+  }
+  if (options.given('data_file_raw')) {
+    if (options.boolean('data_file_raw')) header.autoclear |= AutoclearFeature.rawDataFile;
+    else header.autoclear &= ~AutoclearFeature.rawDataFile;
+    await image.writeHeader();
+  }
+  if (dataFile !== undefined) {
+    header.dataFile = dataFile === '' ? undefined : dataFile;
+    await image.writeHeader();
+  }
+  if (options.given('backing_file') || options.given('backing_fmt')) {
+    const file = options.given('backing_file') ? options.string('backing_file') || undefined : header.backingFile;
+    const format = options.given('backing_fmt') ? options.string('backing_fmt') || undefined : header.backingFormat;
+    if (file !== undefined && image.hasDataFile && header.autoclear & AutoclearFeature.rawDataFile) {
+      fail('Backing file and data-file-raw cannot be used at the same time');
+    }
+    await node.changeBackingFile(file, format);
+  }
+  if (isLazy !== ((header.compatible & 1) !== 0)) {
+    if (isLazy) {
+      if (version < 3) fail('Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)');
+      header.compatible |= 1;
+    } else {
+      await image.mutex.run(async () => {
+        await image.flushMetadata(true);
+        await image.clearDirty();
+      });
+      header.compatible &= ~1;
+    }
+    await image.writeHeader();
+  }
+  if (size !== undefined) await image.node.resize(size);
+  if (version < header.version) await downgrade(node, request);
+  await image.barrier();
+  request.progress?.(1, 1);
+}
+
+async function downgrade(node: Qcow2Node, request: AmendRequest): Promise<void> {
+  const { image } = node;
+  const { header } = image;
+  if (header.incompatible & ~(IncompatibleFeature.dirty | IncompatibleFeature.corrupt)) {
+    fail(`Cannot downgrade an image with incompatible features set`, 'ENOTSUP');
+  }
+  if (header.refcountOrder !== 4) fail('compat=0.10 requires refcount_bits=16');
+  if (image.node.bitmaps.some((bitmap) => bitmap.persistent)) fail('Cannot downgrade an image with persistent bitmaps', 'ENOTSUP');
+  for (const snapshot of node.snapshotList) {
+    if (snapshot.vmStateBytes !== 0 || snapshot.diskBytes !== header.sizeBytes) {
+      fail('Internal snapshots prevent downgrade of image', 'ENOTSUP');
+    }
+  }
+  await image.mutex.run(async () => {
+    await image.flushMetadata(true);
+    await image.clearDirty();
+  });
+  header.compatible = 0;
+  header.autoclear = 0;
+  await expandZeroes(node, request);
+  await image.mutex.run(async () => {
+    await image.flushMetadata(true);
+    await image.barrier();
+  });
+  header.version = 2;
+  header.headerBytes = 72;
+  header.unknownFields = new Uint8Array(0);
+  await image.writeHeader();
+}
+
+/** Version 2 has no zero clusters: they become data of zero bytes (or nothing, where no backing file would show). */
+async function expandZeroes(node: Qcow2Node, request: AmendRequest): Promise<void> {
+  const { image } = node;
+  const { clusterBytes } = image;
+  if (node.snapshotList.length > 0) await refuseZeroesInSnapshots(node);
+  const total = image.header.sizeBytes;
+  const zeroes = new Uint8Array(clusterBytes);
+  for (let at = 0; at < total; ) {
+    const slice = await image.slice(at / clusterBytes);
+    if (!slice) {
+      at = (Math.floor(at / image.tableSpan) + 1) * image.tableSpan;
+      continue;
+    }
+    const entry = image.entryAt(at / clusterBytes);
+    const high = slice.view.getUint32(entry);
+    const low = slice.view.getUint32(entry + 4);
+    if (!(high & compressedBit) && low & zeroBit) {
+      const place = (high & offsetHighMask) * 2 ** 32 + ((low & offsetLowMask) >>> 0);
+      if (!image.hasBacking) await node.requests.discard(at, Math.min(clusterBytes, total - at), 'never', true);
+      else if (place !== 0 && high & copiedBit) {
+        await image.dataFile.write(place, zeroes);
+        await image.mutex.run(async () => {
+          const fresh = await image.sliceForWrite(at / clusterBytes);
+          fresh.view.setUint32(entry + 4, (low & ~zeroBit) >>> 0);
+          image.l2.markDirty(fresh);
+        });
+      } else await node.requests.write(at, zeroes.subarray(0, Math.min(clusterBytes, total - at)));
+    }
+    at += clusterBytes;
+    request.progress?.(at, total);
+  }
+}
+
+async function refuseZeroesInSnapshots(node: Qcow2Node): Promise<void> {
+  const { image } = node;
+  const { parseL1 } = await import('./image.js');
+  for (const snapshot of node.snapshotList) {
+    const bytes = new Uint8Array(snapshot.l1Entries * 8);
+    if (bytes.length > 0) await image.file.read(snapshot.l1Offset, bytes);
+    for (const entry of parseL1(bytes)) {
+      if (entry === 0) continue;
+      const table = new Uint8Array(image.clusterBytes);
+      await image.file.read(entry - (entry % 2), table);
+      const view = new DataView(table.buffer);
+      for (let at = 0; at < table.length; at += 8) {
+        if (!(view.getUint32(at) & compressedBit) && view.getUint32(at + 4) & zeroBit) {
+          fail(`Failed to turn zero into data clusters: snapshot '${snapshot.name}' shares zero clusters; delete it first`, 'ENOTSUP');
+        }
+      }
+    }
+  }
+}
+
+/** Writes a second refcount structure of the new width, switches the header to it, frees the old one. With the mutex held. */
+async function changeRefcountBits(image: Qcow2Image, bits: number, request: AmendRequest): Promise<void> {
+  const { header, clusterBytes } = image;
+  await image.flushMetadata(true);
+  await image.flushMetadata(true);
+  const old = image.refcounts;
+  const most = bits === 64 ? Number.MAX_SAFE_INTEGER : 2 ** bits - 1;
+  const perBlock = (clusterBytes * 8) / bits;
+  // Everything in use lies below this; the new structure goes behind it.
+  let used = Math.ceil(image.file.length / clusterBytes);
+  for (let block = old.table.length - 1; block >= 0; block--) {
+    if (old.table[block] === 0) continue;
+    const bytes = new Uint8Array(clusterBytes);
+    await image.file.read(old.table[block]!, bytes);
+    const view = new DataView(bytes.buffer);
+    let index = old.perBlock - 1;
+    while (index >= 0 && getRefcount(bytes, view, old.bits, index) === 0) index--;
+    if (index >= 0) {
+      used = Math.max(used, block * old.perBlock + index + 1);
+      break;
+    }
+  }
+  let blocks = 1;
+  let tableClusters = 1;
+  for (;;) {
+    const needed = Math.ceil((used + blocks + tableClusters) / perBlock);
+    const clusters = Math.max(1, Math.ceil((needed * 8) / clusterBytes));
+    if (needed === blocks && clusters === tableClusters) break;
+    blocks = needed;
+    tableClusters = clusters;
+  }
+  const table = new Float64Array((tableClusters * clusterBytes) / 8);
+  const oldClusters = new Set<number>();
+  for (const offset of old.table) if (offset !== 0) oldClusters.add(offset / clusterBytes);
+  for (let index = 0; index < old.tableClusters; index++) oldClusters.add(old.tableOffset / clusterBytes + index);
+  for (let block = 0; block < blocks; block++) {
+    const bytes = new Uint8Array(clusterBytes);
+    const view = new DataView(bytes.buffer);
+    for (let index = 0; index < perBlock; index++) {
+      const cluster = block * perBlock + index;
+      let count = cluster >= used && cluster < used + blocks + tableClusters ? 1 : cluster < used ? await old.get(cluster) : 0;
+      // The old structure is in use until the header has switched; it is freed below, by the new one's count.
+      if (oldClusters.has(cluster) && count === 0) count = 1;
+      if (count > most) {
+        fail(`Cannot decrease refcount entry width to ${bits} bits: Cluster at offset ${cluster * clusterBytes} has a refcount of ${count}`);
+      }
+      if (count > 0) setRefcount(bytes, view, bits, index, count);
+    }
+    table[block] = (used + block) * clusterBytes;
+    await image.file.write(table[block]!, bytes);
+    request.progress?.(block, blocks);
+  }
+  const place = (used + blocks) * clusterBytes;
+  await image.file.write(place, serializeTable(table));
+  await image.barrier();
+  header.refcountOrder = Math.log2(bits);
+  header.refcountTableOffset = place;
+  header.refcountTableClusters = tableClusters;
+  await image.writeHeader();
+  await image.barrier();
+  image.refcounts = new Refcounts(image, header.refcountOrder, table, place, tableClusters);
+  for (const cluster of oldClusters) {
+    image.metadata.delete(cluster);
+    image.refcounts.queueFree(cluster * clusterBytes, clusterBytes, 'other');
+  }
+  for (let index = 0; index < blocks + tableClusters; index++) image.metadata.add(used + index);
+  await image.flushMetadata(true);
+  await image.flushMetadata(true);
+}

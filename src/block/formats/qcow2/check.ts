@@ -1,0 +1,465 @@
+/**
+ * Consistency check and repair. Counts every reference to every host cluster and compares with the refcounts; then compares the
+ * COPIED bits. Sentences are qemu-img's, as scripts and people know them.
+ *
+ * L2 tables that several L1 tables share are read once and counted with their multiplicity, so that neither many snapshots nor
+ * a hostile L1 table make the check long.
+ */
+import type { CheckFix, CheckResult } from '../../node.js';
+import type { Qcow2Node } from './driver.js';
+import { parseL1, type Qcow2Image } from './image.js';
+import { compressedBit, copiedBit, IncompatibleFeature, maxL1Bytes, offsetHighMask, offsetLowMask, zeroBit } from './layout.js';
+import { getRefcount, Refcounts, serializeTable, setRefcount } from './refcounts.js';
+
+const pageClusters = 4096;
+
+/** Sparse counters, one per host cluster. */
+class References {
+  readonly #pages = new Map<number, Uint32Array>();
+  highest = -1;
+  /** Clusters of the file; references past it are errors. */
+  readonly clusters: number;
+  constructor(clusters: number) {
+    this.clusters = clusters;
+  }
+  get(cluster: number): number {
+    return this.#pages.get(Math.floor(cluster / pageClusters))?.[cluster % pageClusters] ?? 0;
+  }
+  add(cluster: number, count: number): void {
+    const index = Math.floor(cluster / pageClusters);
+    let page = this.#pages.get(index);
+    if (!page) {
+      page = new Uint32Array(pageClusters);
+      this.#pages.set(index, page);
+    }
+    page[cluster % pageClusters]! += count;
+    if (cluster > this.highest) this.highest = cluster;
+  }
+  clear(cluster: number): void {
+    const page = this.#pages.get(Math.floor(cluster / pageClusters));
+    if (page) page[cluster % pageClusters] = 0;
+  }
+}
+
+class Check {
+  readonly node: Qcow2Node;
+  readonly image: Qcow2Image;
+  readonly fix: CheckFix;
+  references: References;
+  corruptions = 0;
+  leaks = 0;
+  checkErrors = 0;
+  corruptionsFixed = 0;
+  leaksFixed = 0;
+  allocated = 0;
+  compressed = 0;
+  fragmented = 0;
+  mustRebuild = false;
+  readonly lines: string[] = [];
+  #nextOffset = 0;
+
+  constructor(node: Qcow2Node, fix: CheckFix) {
+    this.node = node;
+    this.image = node.image;
+    this.fix = fix;
+    this.references = new References(Math.ceil(this.image.file.length / this.image.clusterBytes));
+  }
+
+  count(offset: number, bytes: number, times = 1): void {
+    if (bytes <= 0) return;
+    const { clusterBytes } = this.image;
+    if (offset > this.image.file.length + clusterBytes * 0 && Math.floor(offset / clusterBytes) >= this.references.clusters) {
+      this.#pastEnd(offset, bytes);
+      return;
+    }
+    const last = Math.floor((offset + bytes - 1) / clusterBytes);
+    if (last >= this.references.clusters) {
+      this.#pastEnd(offset, bytes);
+      return;
+    }
+    for (let cluster = Math.floor(offset / clusterBytes); cluster <= last; cluster++) this.references.add(cluster, times);
+  }
+
+  #pastEnd(offset: number, bytes: number): void {
+    // The end of the file may lie in a cluster whose rest was never written; one further cluster is what a cut leaves.
+    this.lines.push(
+      `ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset 0x${offset.toString(16)} size 0x${bytes.toString(16)}`,
+    );
+    this.corruptions++;
+  }
+
+  // ---- what refers to clusters
+
+  async countAll(): Promise<void> {
+    const { image } = this;
+    const { header, clusterBytes } = image;
+    this.count(0, clusterBytes);
+    const tables = new Map<number, number>();
+    await this.#countL1(image.l1, header.l1Offset, header.l1Entries, tables);
+    // The active tables in order, for the fragmentation figures.
+    for (const [table, times] of [...tables]) await this.#countL2(table, times, true);
+    const active = new Map(tables);
+    if (!image.hasDataFile || this.node.snapshotList.length > 0) {
+      for (const snapshot of this.node.snapshotList) {
+        if (snapshot.l1Offset % clusterBytes !== 0 || snapshot.l1Entries * 8 > maxL1Bytes) {
+          this.lines.push(`ERROR snapshot ${snapshot.id} (${snapshot.name}) l1_offset=0x${snapshot.l1Offset.toString(16)}: L1 table is not cluster aligned; snapshot table entry corrupted`);
+          this.corruptions++;
+          continue;
+        }
+        const bytes = new Uint8Array(snapshot.l1Entries * 8);
+        if (bytes.length > 0) await image.file.read(snapshot.l1Offset, bytes);
+        const more = new Map<number, number>();
+        await this.#countL1(parseL1(bytes), snapshot.l1Offset, snapshot.l1Entries, more);
+        for (const [table, times] of more) tables.set(table, (tables.get(table) ?? 0) + times);
+      }
+      for (const [table, times] of tables) {
+        const more = times - (active.get(table) ?? 0);
+        if (more > 0) await this.#countL2(table, more, false);
+      }
+    }
+    if (header.snapshotCount > 0) {
+      const bytes = await this.#snapshotTableBytes();
+      this.count(header.snapshotsOffset, bytes);
+    }
+    if (header.encryption) this.count(header.encryption.offset, header.encryption.length);
+    if (header.bitmaps) {
+      const { countBitmaps } = await import('./bitmaps.js');
+      await countBitmaps(image, (offset, bytes) => this.count(offset, bytes));
+    }
+    this.count(header.refcountTableOffset, header.refcountTableClusters * clusterBytes);
+    await this.#countBlocks();
+  }
+
+  async #snapshotTableBytes(): Promise<number> {
+    const { image, node } = this;
+    let at = 0;
+    for (const snapshot of node.snapshotList) {
+      const head = new DataView(new ArrayBuffer(40));
+      await image.file.read(image.header.snapshotsOffset + at, new Uint8Array(head.buffer));
+      void snapshot;
+      at = Math.ceil((at + 40 + head.getUint32(36) + head.getUint16(12) + head.getUint16(14)) / 8) * 8;
+    }
+    return at;
+  }
+
+  async #countL1(l1: Float64Array, offset: number, entries: number, tables: Map<number, number>): Promise<void> {
+    if (entries > 0) this.count(offset, entries * 8);
+    for (const entry of l1) {
+      const table = entry - (entry % 2);
+      if (table === 0) continue;
+      if (table % this.image.clusterBytes !== 0) {
+        this.lines.push(`ERROR l2_offset=${table.toString(16)}: Table is not cluster aligned; L1 entry corrupted`);
+        this.corruptions++;
+        if (table % 512 !== 0) continue;
+      }
+      this.count(table, this.image.clusterBytes);
+      tables.set(table, (tables.get(table) ?? 0) + 1);
+    }
+  }
+
+  async #countL2(table: number, times: number, isActive: boolean): Promise<void> {
+    const { image } = this;
+    const { clusterBytes, entryBytes } = image;
+    if (table % clusterBytes !== 0 || table >= image.file.length) return;
+    const bytes = new Uint8Array(clusterBytes);
+    await image.file.read(table, bytes);
+    const view = new DataView(bytes.buffer);
+    let isChanged = false;
+    for (let at = 0; at < clusterBytes; at += entryBytes) {
+      const high = view.getUint32(at);
+      const low = view.getUint32(at + 4);
+      if (image.isExtended && (view.getUint32(at + 8) & view.getUint32(at + 12)) !== 0) {
+        this.lines.push(`ERROR l2_entry=0x${hex64(high, low)} bitmap 0x${hex64(view.getUint32(at + 8), view.getUint32(at + 12))}: subcluster is both allocated and zero`);
+        this.corruptions++;
+      }
+      if ((high | low) === 0) continue;
+      if (high & compressedBit) {
+        if (high & copiedBit) {
+          this.lines.push(`ERROR: coffset=0x${hex64(high & ~copiedBit & offsetHighMask, low)}: copied flag must never be set for compressed clusters`);
+          if (this.fix.errors) {
+            view.setUint32(at, (high & ~copiedBit) >>> 0);
+            isChanged = true;
+            this.corruptionsFixed++;
+          } else this.corruptions++;
+        }
+        if (image.hasDataFile) {
+          this.lines.push('ERROR compressed cluster with data file');
+          this.corruptions++;
+          continue;
+        }
+        const { offset, bytes: size } = image.compressedPlace(high, low);
+        this.count(offset, size, times);
+        if (isActive) {
+          this.compressed++;
+          this.allocated++;
+          // Compressed clusters are fragmented by nature: they never end on a cluster.
+          this.fragmented++;
+        }
+        continue;
+      }
+      const offset = (high & offsetHighMask) * 2 ** 32 + ((low & offsetLowMask) >>> 0);
+      if (offset === 0 && !(image.hasDataFile && high & copiedBit)) continue;
+      const isZero = !image.isExtended && (low & zeroBit) !== 0;
+      if (offset % clusterBytes !== 0) {
+        this.corruptions++;
+        const isPlain = isZero;
+        this.lines.push(
+          `${this.fix.errors ? 'Repairing' : 'ERROR'} offset=${offset.toString(16)}: ${isPlain ? 'Preallocated cluster' : 'Cluster'} is not properly aligned; L2 entry corrupted.`,
+        );
+        if (this.fix.errors) {
+          view.setUint32(at, 0);
+          view.setUint32(at + 4, image.header.version >= 3 && !image.isExtended ? zeroBit : 0);
+          if (image.isExtended) {
+            view.setUint32(at + 8, 0xffffffff);
+            view.setUint32(at + 12, 0);
+          }
+          isChanged = true;
+          this.corruptions--;
+          this.corruptionsFixed++;
+        }
+        continue;
+      }
+      if (isActive && !isZero) {
+        this.allocated++;
+        if (this.#nextOffset !== 0 && offset !== this.#nextOffset) this.fragmented++;
+        this.#nextOffset = offset + clusterBytes;
+      }
+      if (!image.hasDataFile) this.count(offset, clusterBytes, times);
+    }
+    if (isChanged) {
+      await image.file.write(table, bytes);
+      image.l2.dropRange(table, clusterBytes);
+    }
+  }
+
+  async #countBlocks(): Promise<void> {
+    const { image } = this;
+    const { clusterBytes } = image;
+    const { table } = image.refcounts;
+    for (let index = 0; index < table.length; index++) {
+      const offset = table[index]!;
+      if (offset === 0) continue;
+      if (offset % clusterBytes !== 0) {
+        this.lines.push(`ERROR refcount block ${index} is not cluster aligned; refcount table entry corrupted`);
+        this.corruptions++;
+        this.mustRebuild = true;
+        continue;
+      }
+      const cluster = offset / clusterBytes;
+      if (cluster >= this.references.clusters) {
+        this.lines.push(`${this.fix.errors ? 'Repairing' : 'ERROR'} refcount block ${index} is outside image`);
+        this.corruptions++;
+        this.mustRebuild = true;
+        continue;
+      }
+      this.references.add(cluster, 1);
+      if (this.references.get(cluster) !== 1) {
+        this.lines.push(`ERROR refcount block ${index} refcount=${this.references.get(cluster)}`);
+        this.corruptions++;
+        this.mustRebuild = true;
+      }
+    }
+  }
+
+  // ---- comparing
+
+  /** Calls `visit` for each cluster of the file with its stored count; blocks are read one at a time. */
+  async eachCount(visit: (cluster: number, count: number) => Promise<void> | void): Promise<void> {
+    const { image } = this;
+    const { refcounts, clusterBytes } = image;
+    const total = this.references.clusters;
+    for (let block = 0; block * refcounts.perBlock < total; block++) {
+      const first = block * refcounts.perBlock;
+      const end = Math.min(total, first + refcounts.perBlock);
+      const offset = block < refcounts.table.length ? refcounts.table[block]! : 0;
+      let bytes: Uint8Array | undefined;
+      if (offset !== 0 && offset % clusterBytes === 0 && offset < image.file.length) {
+        bytes = new Uint8Array(clusterBytes);
+        await image.file.read(offset, bytes);
+      }
+      const view = bytes && new DataView(bytes.buffer);
+      for (let cluster = first; cluster < end; cluster++) {
+        const count = bytes ? getRefcount(bytes, view!, refcounts.bits, cluster - first) : 0;
+        if (count !== this.references.get(cluster)) await visit(cluster, count);
+      }
+    }
+  }
+
+  async compare(): Promise<void> {
+    const { image } = this;
+    const changes: [number, number][] = [];
+    await this.eachCount((cluster, count) => {
+      const wanted = this.references.get(cluster);
+      const isLeak = count > wanted;
+      const canFix = isLeak ? this.fix.leaks : this.fix.errors && !this.mustRebuild;
+      const blockIsThere = image.refcounts.table[Math.floor(cluster / image.refcounts.perBlock)];
+      if (!isLeak && !blockIsThere) this.mustRebuild = true;
+      const isFixed = canFix && blockIsThere !== undefined && blockIsThere !== 0 && wanted <= image.refcounts.maxCount;
+      this.lines.push(`${isFixed ? 'Repairing' : isLeak ? 'Leaked' : 'ERROR'} cluster ${cluster} refcount=${count} reference=${wanted}`);
+      if (isFixed) {
+        changes.push([cluster, wanted - count]);
+        if (isLeak) this.leaksFixed++;
+        else this.corruptionsFixed++;
+      } else if (isLeak) this.leaks++;
+      else this.corruptions++;
+    });
+    for (const [cluster, delta] of changes) await image.refcounts.add(cluster, 1, delta);
+    if (changes.length > 0) {
+      await image.refcounts.write();
+      await image.barrier();
+    }
+  }
+
+  /** COPIED exactly where the count is one. */
+  async compareCopied(): Promise<void> {
+    const { image } = this;
+    const { clusterBytes, entryBytes } = image;
+    const repair = this.fix.errors;
+    const countOf = async (cluster: number): Promise<number> => {
+      try {
+        return await image.refcounts.get(cluster);
+      } catch {
+        return 0;
+      }
+    };
+    for (let index = 0; index < image.l1.length; index++) {
+      const entry = image.l1[index]!;
+      const table = entry - (entry % 2);
+      if (table === 0 || table % clusterBytes !== 0 || table >= image.file.length) continue;
+      const count = await countOf(table / clusterBytes);
+      if ((count === 1) !== (entry % 2 === 1)) {
+        this.lines.push(
+          `${repair ? 'Repairing' : 'ERROR'} OFLAG_COPIED L2 cluster: l1_index=${index} l1_entry=${hex64(Math.floor(table / 2 ** 32) | (entry % 2 ? copiedBit : 0), table % 2 ** 32)} refcount=${count}`,
+        );
+        if (repair) {
+          image.setL1(index, table + (count === 1 ? 1 : 0));
+          this.corruptionsFixed++;
+        } else this.corruptions++;
+      }
+      const bytes = new Uint8Array(clusterBytes);
+      await image.file.read(table, bytes);
+      const view = new DataView(bytes.buffer);
+      let isChanged = false;
+      for (let at = 0; at < clusterBytes; at += entryBytes) {
+        const high = view.getUint32(at);
+        if (high & compressedBit) continue;
+        const low = view.getUint32(at + 4);
+        const offset = (high & offsetHighMask) * 2 ** 32 + ((low & offsetLowMask) >>> 0);
+        if (offset === 0 || offset % clusterBytes !== 0) continue;
+        const shared = image.hasDataFile ? 1 : await countOf(offset / clusterBytes);
+        if ((shared === 1) === ((high & copiedBit) !== 0)) continue;
+        this.lines.push(`${repair ? 'Repairing' : 'ERROR'} OFLAG_COPIED data cluster: l2_entry=${hex64(high, low)} refcount=${shared}`);
+        if (repair) {
+          view.setUint32(at, shared === 1 ? (high | copiedBit) >>> 0 : (high & ~copiedBit) >>> 0);
+          isChanged = true;
+          this.corruptionsFixed++;
+        } else this.corruptions++;
+      }
+      if (isChanged) {
+        await image.file.write(table, bytes);
+        image.l2.dropRange(table, clusterBytes);
+      }
+    }
+    if (repair) await image.flushMetadata(true);
+  }
+
+  /** Writes a whole new refcount table and blocks after the end of the image, made from the references found. */
+  async rebuild(): Promise<void> {
+    const { image } = this;
+    const { clusterBytes, header } = image;
+    this.lines.push('Rebuilding refcount structure');
+    // The old structure no longer counts.
+    const references = this.references;
+    for (const offset of image.refcounts.table) if (offset !== 0 && offset % clusterBytes === 0 && references.get(offset / clusterBytes) > 0) references.add(offset / clusterBytes, -1);
+    for (let index = 0; index < header.refcountTableClusters; index++) {
+      const cluster = header.refcountTableOffset / clusterBytes + index;
+      if (references.get(cluster) > 0) references.add(cluster, -1);
+    }
+    const perBlock = image.refcounts.perBlock;
+    const start = Math.max(references.clusters, references.highest + 1);
+    let blocks = 1;
+    let tableClusters = 1;
+    for (;;) {
+      const needed = Math.ceil((start + blocks + tableClusters) / perBlock);
+      const table = Math.max(1, Math.ceil((needed * 8) / clusterBytes));
+      if (needed === blocks && table === tableClusters) break;
+      blocks = needed;
+      tableClusters = table;
+    }
+    for (let index = 0; index < blocks + tableClusters; index++) references.add(start + index, 1);
+    const table = new Float64Array((tableClusters * clusterBytes) / 8);
+    for (let block = 0; block < blocks; block++) {
+      const bytes = new Uint8Array(clusterBytes);
+      const view = new DataView(bytes.buffer);
+      for (let index = 0; index < perBlock; index++) {
+        const count = references.get(block * perBlock + index);
+        if (count > 0) setRefcount(bytes, view, image.refcounts.bits, index, Math.min(count, image.refcounts.maxCount));
+      }
+      table[block] = (start + block) * clusterBytes;
+      await image.file.write(table[block]!, bytes);
+    }
+    const place = (start + blocks) * clusterBytes;
+    await image.file.write(place, serializeTable(table));
+    await image.barrier();
+    header.refcountTableOffset = place;
+    header.refcountTableClusters = tableClusters;
+    await image.writeHeader();
+    await image.barrier();
+    image.refcounts = new Refcounts(image, header.refcountOrder, table, place, tableClusters);
+  }
+}
+
+function hex64(high: number, low: number): string {
+  return `${high === 0 ? '' : (high >>> 0).toString(16)}${high === 0 ? (low >>> 0).toString(16) : (low >>> 0).toString(16).padStart(8, '0')}`;
+}
+
+export async function checkImage(node: Qcow2Node, fix: CheckFix): Promise<CheckResult> {
+  const { image } = node;
+  return image.mutex.run(async () => {
+    image.isChecking = true;
+    try {
+      if (fix.leaks || fix.errors) await image.flushMetadata(true);
+      const check = new Check(node, fix);
+      try {
+        await check.countAll();
+        await check.compare();
+        if (check.mustRebuild && fix.errors) {
+          const found = check.corruptions;
+          await check.rebuild();
+          check.corruptions = 0;
+          check.corruptionsFixed += found;
+          check.leaksFixed += check.leaks;
+          check.leaks = 0;
+        }
+        await check.compareCopied();
+      } catch (error) {
+        check.lines.push(`ERROR: ${(error as Error).message}`);
+        check.checkErrors++;
+      }
+      if ((fix.leaks || fix.errors) && check.checkErrors === 0 && check.corruptions === 0 && !node.image.node.readOnly) {
+        const bits = IncompatibleFeature.corrupt | IncompatibleFeature.dirty;
+        if (image.header.incompatible & bits) {
+          await image.barrier();
+          image.header.incompatible &= ~bits;
+          await image.writeHeader();
+          await image.barrier();
+        }
+      }
+      return {
+        corruptions: check.corruptions,
+        leaks: check.leaks,
+        checkErrors: check.checkErrors,
+        corruptionsFixed: check.corruptionsFixed,
+        leaksFixed: check.leaksFixed,
+        imageEndOffset: (check.references.highest + 1) * image.clusterBytes,
+        totalClusters: Math.ceil(image.header.sizeBytes / image.clusterBytes),
+        allocatedClusters: check.allocated,
+        fragmentedClusters: check.fragmented,
+        compressedClusters: check.compressed,
+        lines: check.lines,
+      };
+    } finally {
+      image.isChecking = false;
+    }
+  });
+}

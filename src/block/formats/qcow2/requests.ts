@@ -1,0 +1,696 @@
+/**
+ * Guest requests on a qcow2 image: read, write, compressed write, write-zeroes, discard, status.
+ *
+ * A write that needs new clusters takes them in one run, copies what surrounds it (copy-on-write) together with the data where that
+ * is one piece, and only then links the run into its L2 table; until then reads see the old mapping and other writes to these
+ * clusters wait.
+ */
+import { BlockError } from '../../errors.js';
+import type { BlockStatus } from '../../node.js';
+import { RequestFlag } from '../../node.js';
+import { ClusterType, type Qcow2Image, type Run } from './image.js';
+import { compressedBit, copiedBit, offsetHighMask, offsetLowMask, zeroBit } from './layout.js';
+import type { CachedTable } from './table-cache.js';
+
+/** Copy-on-write up to this size travels in one buffer with the data. */
+const mergeBytes = 2 ** 20;
+
+interface CopyPiece {
+  /** Guest offset. */
+  readonly start: number;
+  readonly length: number;
+}
+
+interface ClusterPlan {
+  readonly pieces: CopyPiece[];
+  readonly allocated: number;
+  readonly zeroes: number;
+}
+
+/** Contents of the compressed cluster decompressed last: small reads come in rows. */
+interface Decompressed {
+  readonly high: number;
+  readonly low: number;
+  readonly bytes: Uint8Array;
+}
+
+export class Qcow2Requests {
+  readonly #image: Qcow2Image;
+  #decompressed: Decompressed | undefined;
+
+  constructor(image: Qcow2Image) {
+    this.#image = image;
+  }
+
+  // ---- reading
+
+  async read(offset: number, buffer: Uint8Array): Promise<void> {
+    const image = this.#image;
+    let pending: Promise<void>[] | undefined;
+    let at = 0;
+    try {
+      while (at < buffer.length) {
+        const found = image.map(offset + at, buffer.length - at);
+        const run = found instanceof Promise ? await found : found;
+        const part = run.length === buffer.length ? buffer : buffer.subarray(at, at + run.length);
+        const work = this.#readRun(run, offset + at, part);
+        if (work) {
+          if (run.length === buffer.length) return await work;
+          (pending ??= []).push(work);
+        }
+        at += run.length;
+      }
+    } catch (error) {
+      if (pending) await Promise.allSettled(pending);
+      throw error;
+    }
+    if (pending) await Promise.all(pending);
+  }
+
+  #readRun(run: Run, offset: number, part: Uint8Array): Promise<void> | undefined {
+    const image = this.#image;
+    switch (run.type) {
+      case ClusterType.normal:
+        return image.isEncrypted ? this.#readEncrypted(run.host, offset, part) : image.dataFile.read(run.host, part);
+      case ClusterType.compressed:
+        return this.#readCompressed(run, offset, part);
+      case ClusterType.zero:
+      case ClusterType.zeroPlaced:
+        part.fill(0);
+        return undefined;
+      default: {
+        const backing = image.node.backing;
+        if (!backing) {
+          part.fill(0);
+          return undefined;
+        }
+        return this.#readBacking(offset, part);
+      }
+    }
+  }
+
+  async #readBacking(offset: number, part: Uint8Array): Promise<void> {
+    await this.#image.event('read_backing_aio');
+    await this.#image.node.backing!.read(offset, part);
+  }
+
+  async #readEncrypted(host: number, offset: number, part: Uint8Array): Promise<void> {
+    const { cipher } = this.#image;
+    if (!cipher) throw new BlockError('EIO');
+    await this.#image.dataFile.read(host, part);
+    cipher.decrypt(this.#cryptOffset(host, offset), part);
+  }
+
+  /** LUKS counts sectors from the host offset, the legacy AES from the guest's. */
+  #cryptOffset(host: number, offset: number): number {
+    return this.#image.header.cryptMethod === 2 ? host : offset;
+  }
+
+  async #readCompressed(run: Run, offset: number, part: Uint8Array): Promise<void> {
+    const image = this.#image;
+    const inCluster = offset % image.clusterBytes;
+    let known = this.#decompressed;
+    if (!known || known.high !== run.high || known.low !== run.low) {
+      const { offset: place, bytes } = image.compressedPlace(run.high, run.low);
+      const raw = new Uint8Array(bytes);
+      await image.event('read_compressed');
+      await image.file.read(place, raw);
+      const compression = await image.host.compression();
+      const plain =
+        image.header.compressionType === 1
+          ? await compression.zstdDecompress(raw, image.clusterBytes)
+          : await compression.inflate('raw', raw, image.clusterBytes);
+      known = { high: run.high, low: run.low, bytes: plain };
+      this.#decompressed = known;
+    }
+    part.set(known.bytes.subarray(inCluster, inCluster + part.length));
+  }
+
+  /** A compressed cluster's place was given to something else. */
+  forgetDecompressed(): void {
+    this.#decompressed = undefined;
+  }
+
+  // ---- writing
+
+  async write(offset: number, buffer: Uint8Array): Promise<void> {
+    let at = 0;
+    while (at < buffer.length) at += await this.#writeSome(offset + at, at === 0 ? buffer : buffer.subarray(at));
+  }
+
+  async #writeSome(offset: number, buffer: Uint8Array): Promise<number> {
+    const image = this.#image;
+    if (image.mustNotWrite) throw new BlockError('EIO');
+    const { clusterBytes } = image;
+    const start = offset - (offset % clusterBytes);
+    // One L2 slice at most, so that one table changes.
+    const sliceSpan = image.entriesPerSlice * clusterBytes;
+    const most = Math.min(buffer.length, sliceSpan - (offset % sliceSpan));
+    const stop = Math.ceil((offset + most) / clusterBytes) * clusterBytes;
+    for (;;) {
+      // In place, when the mapping is at hand and nobody changes it.
+      const conflict = image.ranges.conflict(start, stop, false);
+      if (conflict) {
+        await conflict;
+        continue;
+      }
+      const wait = image.mutex.lock();
+      if (wait) await wait;
+      let isLocked = true;
+      try {
+        const again = image.ranges.conflict(start, stop, false);
+        if (again) {
+          image.mutex.unlock();
+          isLocked = false;
+          await again;
+          continue;
+        }
+        const slice = await image.sliceForWrite(start / clusterBytes);
+        const run = image.mapIn(slice, offset, most);
+        const high = slice.view.getUint32(image.entryAt(start / clusterBytes));
+        if (run.type === ClusterType.normal && high & copiedBit) {
+          const length = this.#copiedRun(slice, offset, run.length);
+          image.checkOverlap(run.host, length);
+          const release = image.ranges.hold(start, Math.ceil((offset + length) / clusterBytes) * clusterBytes, false);
+          image.mutex.unlock();
+          isLocked = false;
+          try {
+            await this.#writeData(run.host, offset, buffer.length === length ? buffer : buffer.subarray(0, length));
+          } finally {
+            release();
+          }
+          return length;
+        }
+        const exclusive = image.ranges.conflict(start, stop, true);
+        if (exclusive) {
+          image.mutex.unlock();
+          isLocked = false;
+          await exclusive;
+          continue;
+        }
+        const plan = await this.#allocate(slice, offset, most);
+        const release = image.ranges.hold(start, start + plan.count * clusterBytes, true);
+        image.mutex.unlock();
+        isLocked = false;
+        const length = Math.min(most, start + plan.count * clusterBytes - offset);
+        try {
+          await this.#fill(plan, offset, buffer.length === length ? buffer : buffer.subarray(0, length));
+        } finally {
+          release();
+        }
+        return length;
+      } finally {
+        if (isLocked) image.mutex.unlock();
+      }
+    }
+  }
+
+  /** How much of a run of normal clusters may be written in place: as far as each is this image's alone. */
+  #copiedRun(slice: CachedTable, offset: number, length: number): number {
+    const image = this.#image;
+    const first = Math.floor(offset / image.clusterBytes);
+    const last = Math.floor((offset + length - 1) / image.clusterBytes);
+    for (let cluster = first + 1; cluster <= last; cluster++) {
+      if (!(slice.view.getUint32(image.entryAt(cluster)) & copiedBit)) return cluster * image.clusterBytes - offset;
+    }
+    return length;
+  }
+
+  async #writeData(host: number, offset: number, buffer: Uint8Array): Promise<void> {
+    const image = this.#image;
+    await image.event('write_aio');
+    if (!image.isEncrypted) return image.dataFile.write(host, buffer);
+    if (!image.cipher) throw new BlockError('EIO');
+    await image.dataFile.write(host, image.cipher.encrypt(this.#cryptOffset(host, offset), buffer));
+  }
+
+  /**
+   * Finds places for the clusters from `offset` on, as many as one run gives: either those that have a private place already
+   * but not contents (preallocated, zeroed), or new ones. With the mutex held.
+   */
+  async #allocate(slice: CachedTable, offset: number, most: number): Promise<AllocationPlan> {
+    const image = this.#image;
+    const { clusterBytes } = image;
+    const first = Math.floor(offset / clusterBytes);
+    const end = offset + most;
+    const wanted = Math.ceil(end / clusterBytes) - first;
+    const { view } = slice;
+    const placeOf = (cluster: number): number => {
+      const at = image.entryAt(cluster);
+      const high = view.getUint32(at);
+      if (high & compressedBit || !(high & copiedBit)) return -1;
+      const place = (high & offsetHighMask) * 2 ** 32 + ((view.getUint32(at + 4) & offsetLowMask) >>> 0);
+      if (place === 0 && !image.hasDataFile) return -1;
+      return place;
+    };
+    const isInPlace = (cluster: number): boolean => {
+      const start = Math.max(offset, cluster * clusterBytes);
+      const stop = Math.min(end, (cluster + 1) * clusterBytes);
+      const run = image.mapIn(slice, start, stop - start);
+      return run.type === ClusterType.normal && run.length === stop - start && placeOf(cluster) >= 0;
+    };
+    let count = 1;
+    let host = placeOf(first);
+    const isNew = host < 0;
+    if (!isNew) {
+      while (count < wanted && placeOf(first + count) === host + count * clusterBytes && !isInPlace(first + count)) count++;
+      image.checkOverlap(host, count * clusterBytes);
+    } else {
+      while (count < wanted && placeOf(first + count) < 0) count++;
+      if (image.isLazy && !image.hasDataFile) await image.markDirty();
+      if (image.hasDataFile) host = first * clusterBytes;
+      else {
+        const taken = await image.refcounts.allocateSome(count);
+        host = taken.offset;
+        count = taken.count;
+      }
+    }
+    const plans: ClusterPlan[] = [];
+    try {
+      for (let index = 0; index < count; index++) plans.push(this.#planCluster(slice, first + index, offset, end, isNew));
+      if (isNew) image.checkOverlap(host, count * clusterBytes);
+    } catch (error) {
+      if (isNew && !image.hasDataFile) await image.refcounts.release(host, count * clusterBytes);
+      throw error;
+    }
+    return { first, count, host, isNew, isFresh: isNew && host >= image.dataFile.length && (image.dataFile.instance.zeroInit ?? false), plans };
+  }
+
+  #planCluster(slice: CachedTable, cluster: number, offset: number, end: number, isNew: boolean): ClusterPlan {
+    const image = this.#image;
+    const { clusterBytes, subclusterBytes } = image;
+    const base = cluster * clusterBytes;
+    const from = Math.max(offset, base) - base;
+    const to = Math.min(end, base + clusterBytes) - base;
+    if (from === 0 && to === clusterBytes) return { pieces: [], allocated: 0xffffffff, zeroes: 0 };
+    const at = image.entryAt(cluster);
+    const { view } = slice;
+    const high = view.getUint32(at);
+    const low = view.getUint32(at + 4);
+    let zeroes = image.isExtended ? view.getUint32(at + 8) : 0;
+    let allocated = image.isExtended ? view.getUint32(at + 12) : 0;
+    const pieces: CopyPiece[] = [];
+    const copy = (start: number, stop: number): void => {
+      if (start >= stop) return;
+      const last = pieces.at(-1);
+      if (last && last.start + last.length === base + start) pieces[pieces.length - 1] = { start: last.start, length: last.length + stop - start };
+      else pieces.push({ start: base + start, length: stop - start });
+    };
+    for (let index = 0; index < image.subclustersPerCluster; index++) {
+      const start = index * subclusterBytes;
+      const stop = start + subclusterBytes;
+      const type = image.typeOf(high, low, image.isExtended ? view.getUint32(at + 12) : 0, image.isExtended ? view.getUint32(at + 8) : 0, index, cluster);
+      const isTouched = start < to && from < stop;
+      if (isTouched && !(type === ClusterType.normal && !isNew)) {
+        copy(start, Math.min(stop, from));
+        copy(Math.max(start, to), stop);
+      } else if (!isTouched && isNew && (type === ClusterType.normal || type === ClusterType.compressed)) copy(start, stop);
+      else if (!isTouched) continue;
+      allocated = (allocated | (1 << index)) >>> 0;
+      zeroes = (zeroes & ~(1 << index)) >>> 0;
+    }
+    return { pieces, allocated, zeroes };
+  }
+
+  /** Writes data and copies to the new clusters, then links them. */
+  async #fill(plan: AllocationPlan, offset: number, buffer: Uint8Array): Promise<void> {
+    const image = this.#image;
+    const { clusterBytes } = image;
+    try {
+      const pieces = plan.plans.flatMap((cluster) => cluster.pieces);
+      const hostOf = (guest: number): number => plan.host + (guest - plan.first * clusterBytes);
+      const copies: { readonly start: number; readonly bytes: Uint8Array }[] = [];
+      for (const piece of pieces) {
+        const isZero = await this.#isZeroPiece(piece);
+        if (isZero && plan.isFresh && !image.isEncrypted) continue;
+        const bytes = new Uint8Array(piece.length);
+        if (!isZero) {
+          await image.event('cow_read');
+          await this.read(piece.start, bytes);
+        }
+        copies.push({ start: piece.start, bytes });
+      }
+      let start = offset;
+      let end = offset + buffer.length;
+      const before = copies.filter((piece) => piece.start + piece.bytes.length === start);
+      const after = copies.filter((piece) => piece.start === end);
+      const merged = before.length + after.length > 0 && buffer.length <= mergeBytes ? [...before, ...after] : [];
+      let whole = buffer;
+      if (merged.length > 0) {
+        start = Math.min(start, ...before.map((piece) => piece.start));
+        end = Math.max(end, ...after.map((piece) => piece.start + piece.bytes.length));
+        whole = new Uint8Array(end - start);
+        for (const piece of merged) whole.set(piece.bytes, piece.start - start);
+        whole.set(buffer, offset - start);
+      }
+      for (const piece of copies) {
+        if (merged.includes(piece)) continue;
+        await image.event('cow_write');
+        await this.#writeData(hostOf(piece.start), piece.start, piece.bytes);
+      }
+      await this.#writeData(hostOf(start), start, whole);
+    } catch (error) {
+      if (plan.isNew && !image.hasDataFile) await image.mutex.run(() => image.refcounts.release(plan.host, plan.count * clusterBytes)).catch(() => undefined);
+      throw error;
+    }
+    await image.mutex.run(async () => {
+      const slice = await image.sliceForWrite(plan.first);
+      for (let index = 0; index < plan.count; index++) {
+        const cluster = plan.first + index;
+        const at = image.entryAt(cluster);
+        const host = plan.host + index * clusterBytes;
+        const [oldHigh, oldLow] = [slice.view.getUint32(at), slice.view.getUint32(at + 4)];
+        slice.view.setUint32(at, (Math.floor(host / 2 ** 32) | copiedBit) >>> 0);
+        slice.view.setUint32(at + 4, host % 2 ** 32);
+        if (image.isExtended) {
+          slice.view.setUint32(at + 8, plan.plans[index]!.zeroes);
+          slice.view.setUint32(at + 12, plan.plans[index]!.allocated);
+        }
+        if (plan.isNew) image.freeEntry(oldHigh, oldLow, 'never');
+      }
+      image.l2.markDirty(slice);
+      await image.relieve();
+    });
+  }
+
+  async #isZeroPiece(piece: CopyPiece): Promise<boolean> {
+    const image = this.#image;
+    let at = piece.start;
+    const end = piece.start + piece.length;
+    while (at < end) {
+      const run = await image.map(at, end - at);
+      if (run.type === ClusterType.normal || run.type === ClusterType.compressed) return false;
+      if (run.type === ClusterType.unallocated || run.type === ClusterType.unallocatedPlaced) {
+        const backing = image.node.backing;
+        if (backing && at < backing.length) return false;
+      }
+      at += run.length;
+    }
+    return true;
+  }
+
+  // ---- compressed writes
+
+  async writeCompressed(offset: number, buffer: Uint8Array): Promise<void> {
+    const image = this.#image;
+    const { clusterBytes } = image;
+    if (image.hasDataFile || image.isEncrypted) throw new BlockError('ENOTSUP');
+    if (offset % clusterBytes !== 0) throw new BlockError('EINVAL');
+    if (buffer.length % clusterBytes !== 0 && offset + buffer.length !== image.node.length) throw new BlockError('EINVAL');
+    const compression = await image.host.compression();
+    const jobs: Promise<{ readonly source: Uint8Array; readonly packed: Uint8Array | undefined }>[] = [];
+    for (let at = 0; at < buffer.length; at += clusterBytes) {
+      let source = buffer.subarray(at, at + clusterBytes);
+      if (source.length < clusterBytes) {
+        const padded = new Uint8Array(clusterBytes);
+        padded.set(source);
+        source = padded;
+      }
+      const limit = clusterBytes - 1;
+      const packing =
+        image.header.compressionType === 1 ? compression.zstdCompress(source, limit) : compression.deflateRaw(source, { windowBits: 12, limit });
+      jobs.push(packing.then((packed) => ({ source: buffer.subarray(at, at + clusterBytes), packed })));
+    }
+    const results = await Promise.all(jobs);
+    for (let index = 0; index < results.length; index++) {
+      const { source, packed } = results[index]!;
+      const at = offset + index * clusterBytes;
+      if (packed === undefined) await this.write(at, source);
+      else await this.#storeCompressed(at, packed);
+    }
+  }
+
+  async #storeCompressed(offset: number, packed: Uint8Array): Promise<void> {
+    const image = this.#image;
+    const { clusterBytes } = image;
+    const cluster = offset / clusterBytes;
+    for (;;) {
+      const conflict = image.ranges.conflict(offset, offset + clusterBytes, true);
+      if (!conflict) break;
+      await conflict;
+    }
+    const release = image.ranges.hold(offset, offset + clusterBytes, true);
+    try {
+      const place = await image.mutex.run(async () => {
+        const slice = await image.sliceForWrite(cluster);
+        // A compressed cluster can't take the place of one that is this image's alone: it would have to be freed first.
+        if (slice.view.getUint32(image.entryAt(cluster)) & copiedBit) throw new BlockError('EIO');
+        if (image.isLazy) await image.markDirty();
+        const bytes = await this.#allocateBytes(packed.length);
+        image.checkOverlap(bytes, packed.length);
+        return bytes;
+      });
+      await image.event('write_compressed');
+      await image.file.write(place, packed);
+      await image.mutex.run(async () => {
+        const slice = await image.sliceForWrite(cluster);
+        const at = image.entryAt(cluster);
+        const [oldHigh, oldLow] = [slice.view.getUint32(at), slice.view.getUint32(at + 4)];
+        const shift = 62 - (image.clusterBits - 8);
+        const sectors = Math.floor((place + packed.length - 1) / 512) - Math.floor(place / 512);
+        slice.view.setUint32(at, (compressedBit | (sectors << (shift - 32)) | Math.floor(place / 2 ** 32)) >>> 0);
+        slice.view.setUint32(at + 4, place % 2 ** 32);
+        if (image.isExtended) {
+          slice.view.setUint32(at + 8, 0);
+          slice.view.setUint32(at + 12, 0);
+        }
+        image.freeEntry(oldHigh, oldLow, 'never');
+        image.l2.markDirty(slice);
+        await image.relieve();
+      });
+    } finally {
+      release();
+    }
+  }
+
+  /** Room for compressed bytes: after the previous ones in the same cluster, and over its end where the next cluster follows. */
+  async #allocateBytes(size: number): Promise<number> {
+    const image = this.#image;
+    const { clusterBytes, refcounts } = image;
+    await image.event('cluster_alloc_bytes');
+    const current = image.freeByteOffset;
+    const room = current === 0 ? 0 : clusterBytes - (current % clusterBytes);
+    let place: number;
+    if (current !== 0 && room >= size && (await this.#canShare(current))) {
+      await refcounts.add(Math.floor(current / clusterBytes), 1, 1);
+      place = current;
+    } else {
+      const fresh = await refcounts.allocate(1);
+      if (current !== 0 && room > 0 && room < clusterBytes && fresh === current + room && (await this.#canShare(current))) {
+        await refcounts.add(Math.floor(current / clusterBytes), 1, 1);
+        place = current;
+      } else place = fresh;
+    }
+    const end = place + size;
+    image.freeByteOffset = end % clusterBytes === 0 ? 0 : end;
+    return place;
+  }
+
+  async #canShare(offset: number): Promise<boolean> {
+    const count = await this.#image.refcounts.get(Math.floor(offset / this.#image.clusterBytes));
+    return count > 0 && count < this.#image.refcounts.maxCount;
+  }
+
+  // ---- zeroes and discards
+
+  /** Runs `change` over each slice that maps the range, with nothing else under way there. Offsets are cluster aligned. */
+  async #changeRange(offset: number, length: number, change: (slice: CachedTable, first: number, count: number) => void | Promise<void>, skipUnmapped: boolean): Promise<void> {
+    const image = this.#image;
+    const { clusterBytes } = image;
+    const start = offset - (offset % clusterBytes);
+    const end = Math.ceil((offset + length) / clusterBytes) * clusterBytes;
+    for (;;) {
+      const conflict = image.ranges.conflict(start, end, true);
+      if (!conflict) break;
+      await conflict;
+    }
+    const release = image.ranges.hold(start, end, true);
+    try {
+      await image.mutex.run(async () => {
+        let cluster = start / clusterBytes;
+        const last = end / clusterBytes;
+        while (cluster < last) {
+          if (skipUnmapped) {
+            const index = Math.floor(cluster / image.entriesPerTable);
+            if (index >= image.l1.length || image.l1[index] === 0) {
+              cluster = (index + 1) * image.entriesPerTable;
+              continue;
+            }
+          }
+          const count = Math.min(last - cluster, image.entriesPerSlice - (cluster % image.entriesPerSlice));
+          const slice = await image.sliceForWrite(cluster);
+          await change(slice, cluster, count);
+          await image.relieve();
+          cluster += count;
+        }
+      });
+    } finally {
+      release();
+    }
+  }
+
+  async writeZeroes(offset: number, length: number, flags: number): Promise<void> {
+    const image = this.#image;
+    const { subclusterBytes, clusterBytes } = image;
+    const head = offset % subclusterBytes;
+    let end = offset + length;
+    const tail = end === image.node.length ? 0 : (subclusterBytes - (end % subclusterBytes)) % subclusterBytes;
+    if (head > 0 || tail > 0) {
+      // A part of a subcluster becomes the whole when the rest reads as zero anyway.
+      const start = offset - head;
+      const whole = await image.map(start, subclusterBytes);
+      const isPlain = whole.type !== ClusterType.normal && whole.type !== ClusterType.compressed;
+      if (!isPlain || length + head + tail > subclusterBytes || !(await this.#isZeroPiece({ start, length: subclusterBytes }))) {
+        throw new BlockError('ENOTSUP');
+      }
+      offset = start;
+      end = start + subclusterBytes;
+    } else if (end === image.node.length) end = Math.ceil(end / subclusterBytes) * subclusterBytes;
+    if (image.header.version < 3) {
+      if (image.hasBacking || offset % clusterBytes !== 0 || end % clusterBytes !== 0) throw new BlockError('ENOTSUP');
+      await this.discard(offset, end - offset, 'request');
+      return;
+    }
+    const isUnmap = (flags & RequestFlag.mayUnmap) !== 0;
+    if (image.hasDataFile && (image.header.autoclear & 2) !== 0) {
+      // A raw data file must read the same without the metadata.
+      await image.dataFile.writeZeroes(offset, Math.min(end, image.node.length) - offset, flags & (RequestFlag.mayUnmap | RequestFlag.noFallback));
+    }
+    await this.#changeRange(
+      offset,
+      end - offset,
+      (slice, first, count) => {
+        for (let cluster = first; cluster < first + count; cluster++) {
+          const from = Math.max(offset, cluster * clusterBytes) - cluster * clusterBytes;
+          const to = Math.min(end, (cluster + 1) * clusterBytes) - cluster * clusterBytes;
+          if (from === 0 && to === clusterBytes) this.#zeroCluster(slice, cluster, isUnmap);
+          else this.#zeroSubclusters(slice, cluster, from / subclusterBytes, to / subclusterBytes);
+        }
+      },
+      false,
+    );
+  }
+
+  #zeroCluster(slice: CachedTable, cluster: number, isUnmap: boolean): void {
+    const image = this.#image;
+    const at = image.entryAt(cluster);
+    const { view } = slice;
+    const [high, low] = [view.getUint32(at), view.getUint32(at + 4)];
+    image.typeOf(high, low, image.isExtended ? view.getUint32(at + 12) : 0, image.isExtended ? view.getUint32(at + 8) : 0, 0, cluster);
+    const isPlaced = (high & (compressedBit | offsetHighMask)) !== 0 || (low & offsetLowMask) !== 0 || (image.hasDataFile && (high & copiedBit) !== 0);
+    const drop = isPlaced && (isUnmap || (high & compressedBit) !== 0);
+    const [newHigh, base] = drop ? [0, 0] : [high, low];
+    const newLow = image.isExtended ? base : (base | zeroBit) >>> 0;
+    const isSame = newHigh === high && newLow === low && (!image.isExtended || (view.getUint32(at + 8) === 0xffffffff && view.getUint32(at + 12) === 0));
+    if (isSame) return;
+    view.setUint32(at, newHigh);
+    view.setUint32(at + 4, newLow);
+    if (image.isExtended) {
+      view.setUint32(at + 8, 0xffffffff);
+      view.setUint32(at + 12, 0);
+    }
+    image.l2.markDirty(slice);
+    if (drop) image.freeEntry(high, low, 'request');
+  }
+
+  #zeroSubclusters(slice: CachedTable, cluster: number, from: number, to: number): void {
+    const image = this.#image;
+    const at = image.entryAt(cluster);
+    const { view } = slice;
+    if (view.getUint32(at) & compressedBit) throw new BlockError('ENOTSUP');
+    let bits = 0;
+    for (let index = from; index < to; index++) bits |= 1 << index;
+    view.setUint32(at + 8, (view.getUint32(at + 8) | bits) >>> 0);
+    view.setUint32(at + 12, (view.getUint32(at + 12) & ~bits) >>> 0);
+    image.l2.markDirty(slice);
+  }
+
+  /** Whole clusters; `isFull`: they leave the disk (or its contents), and need not read as zero over a backing file. */
+  async discard(offset: number, length: number, kind: 'request' | 'snapshot' | 'other' | 'never', isFull = false): Promise<void> {
+    const image = this.#image;
+    const { clusterBytes } = image;
+    // What a raw data file shows must stay what the tables say.
+    if (!isFull && image.hasDataFile && image.header.autoclear & 2) throw new BlockError('ENOTSUP');
+    let end = offset + length;
+    if (end === image.node.length) end = Math.ceil(end / clusterBytes) * clusterBytes;
+    if (offset % clusterBytes !== 0 || end % clusterBytes !== 0) throw new BlockError('ENOTSUP');
+    await this.#changeRange(
+      offset,
+      end - offset,
+      (slice, first, count) => {
+        for (let cluster = first; cluster < first + count; cluster++) this.#discardCluster(slice, cluster, kind, isFull);
+      },
+      isFull || !image.hasBacking,
+    );
+  }
+
+  #discardCluster(slice: CachedTable, cluster: number, kind: 'request' | 'snapshot' | 'other' | 'never', isFull: boolean): void {
+    const image = this.#image;
+    const at = image.entryAt(cluster);
+    const { view } = slice;
+    const [high, low] = [view.getUint32(at), view.getUint32(at + 4)];
+    const isPlaced = (high & (compressedBit | offsetHighMask)) !== 0 || (low & offsetLowMask) !== 0 || (image.hasDataFile && (high & copiedBit) !== 0);
+    let newLow = low;
+    let newHigh = high;
+    let zeroes = image.isExtended ? view.getUint32(at + 8) : 0;
+    let allocated = image.isExtended ? view.getUint32(at + 12) : 0;
+    if (isFull) [newHigh, newLow, zeroes, allocated] = [0, 0, 0, 0];
+    else if (image.hasBacking || isPlaced) {
+      newHigh = 0;
+      newLow = 0;
+      if (image.isExtended) [zeroes, allocated] = [0xffffffff, 0];
+      else if (image.header.version >= 3) newLow = zeroBit;
+    }
+    if (newHigh === high && newLow === low && (!image.isExtended || (zeroes === view.getUint32(at + 8) && allocated === view.getUint32(at + 12)))) return;
+    view.setUint32(at, newHigh);
+    view.setUint32(at + 4, newLow);
+    if (image.isExtended) {
+      view.setUint32(at + 8, zeroes);
+      view.setUint32(at + 12, allocated);
+    }
+    image.l2.markDirty(slice);
+    if (isPlaced) image.freeEntry(high, low, kind);
+  }
+
+  // ---- status
+
+  async blockStatus(offset: number, length: number, isPreallocated: () => Promise<boolean>): Promise<BlockStatus> {
+    const image = this.#image;
+    const run = await image.map(offset, length);
+    let size = run.length;
+    if (run.type === ClusterType.unallocated || run.type === ClusterType.zero) {
+      // Runs without a place go on over table borders.
+      while (size < length) {
+        const next = await image.map(offset + size, length - size);
+        if (next.type !== run.type) break;
+        size += next.length;
+      }
+    }
+    const hasPlace = run.type === ClusterType.normal || run.type === ClusterType.zeroPlaced || run.type === ClusterType.unallocatedPlaced;
+    const place = hasPlace && !image.isEncrypted ? { offset: run.host, file: image.dataFile } : {};
+    switch (run.type) {
+      case ClusterType.unallocated:
+      case ClusterType.unallocatedPlaced:
+        return { length: size, data: false, zero: false, allocated: false, ...place };
+      case ClusterType.zero:
+      case ClusterType.zeroPlaced:
+        return { length: size, data: false, zero: true, allocated: true, ...place };
+      case ClusterType.compressed:
+        return { length: size, data: true, zero: false, allocated: true, compressed: true };
+      default:
+        return { length: size, data: true, zero: false, allocated: true, ...place, ...((await isPreallocated()) ? { recurse: true } : {}) };
+    }
+  }
+}
+
+interface AllocationPlan {
+  /** First guest cluster, how many, and where on the host. */
+  readonly first: number;
+  readonly count: number;
+  readonly host: number;
+  readonly isNew: boolean;
+  /** Never written before: reads as zero until it is. */
+  readonly isFresh: boolean;
+  readonly plans: readonly ClusterPlan[];
+}
+

@@ -1,0 +1,152 @@
+/**
+ * A bounded cache of equal-sized pieces of metadata tables (L2 slices, refcount block slices), by file offset. Pieces changed in
+ * memory are *dirty* until the image's flush writes them in its order; only clean ones are evicted.
+ */
+import type { BlockNode } from '../../node.js';
+
+export interface CachedTable {
+  readonly offset: number;
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  isDirty: boolean;
+  lastUse: number;
+}
+
+export class TableCache {
+  readonly tableBytes: number;
+  readonly #file: BlockNode;
+  readonly #tables = new Map<number, CachedTable>();
+  readonly #loading = new Map<number, Promise<CachedTable>>();
+  readonly #dirty = new Set<CachedTable>();
+  #maxTables: number;
+  #clock = 0;
+  /** Hits are mostly on the table of the request before. */
+  #last: CachedTable | undefined;
+
+  constructor(file: BlockNode, tableBytes: number, maxBytes: number) {
+    this.#file = file;
+    this.tableBytes = tableBytes;
+    this.#maxTables = Math.max(4, Math.floor(maxBytes / tableBytes));
+  }
+
+  get hasDirty(): boolean {
+    return this.#dirty.size > 0;
+  }
+
+  /** So much is dirty that evicting clean tables won't keep the bound: time to flush. */
+  get isPressed(): boolean {
+    return this.#dirty.size * 2 > this.#maxTables;
+  }
+
+  peek(offset: number): CachedTable | undefined {
+    const last = this.#last;
+    if (last && last.offset === offset) return last;
+    const table = this.#tables.get(offset);
+    if (table) {
+      table.lastUse = ++this.#clock;
+      this.#last = table;
+    }
+    return table;
+  }
+
+  async load(offset: number): Promise<CachedTable> {
+    const known = this.peek(offset);
+    if (known) return known;
+    let loading = this.#loading.get(offset);
+    if (!loading) {
+      loading = this.#read(offset).finally(() => this.#loading.delete(offset));
+      this.#loading.set(offset, loading);
+    }
+    return loading;
+  }
+
+  async #read(offset: number): Promise<CachedTable> {
+    const bytes = new Uint8Array(this.tableBytes);
+    await this.#file.read(offset, bytes);
+    return this.#tables.get(offset) ?? this.#insert(offset, bytes);
+  }
+
+  #insert(offset: number, bytes: Uint8Array): CachedTable {
+    if (this.#tables.size >= this.#maxTables) this.#evict();
+    const table: CachedTable = {
+      offset,
+      bytes,
+      view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength),
+      isDirty: false,
+      lastUse: ++this.#clock,
+    };
+    this.#tables.set(offset, table);
+    return table;
+  }
+
+  /** Drops the least recently used quarter of the clean tables. */
+  #evict(): void {
+    const clean = [...this.#tables.values()].filter((table) => !table.isDirty).sort((a, b) => a.lastUse - b.lastUse);
+    for (const table of clean.slice(0, Math.max(1, clean.length >> 2))) {
+      this.#tables.delete(table.offset);
+      if (this.#last === table) this.#last = undefined;
+    }
+  }
+
+  /** A table with new contents, not read from the file; dirty. */
+  create(offset: number, bytes: Uint8Array): CachedTable {
+    this.drop(offset);
+    const table = this.#insert(offset, bytes);
+    this.markDirty(table);
+    return table;
+  }
+
+  markDirty(table: CachedTable): void {
+    if (table.isDirty) return;
+    table.isDirty = true;
+    this.#dirty.add(table);
+    // A table evicted while someone held it must come back, or its change would be lost.
+    if (this.#tables.get(table.offset) !== table) this.#tables.set(table.offset, table);
+  }
+
+  /** Forgets a table whose cluster was freed or overwritten by other means. */
+  drop(offset: number): void {
+    const table = this.#tables.get(offset);
+    if (!table) return;
+    this.#dirty.delete(table);
+    table.isDirty = false;
+    this.#tables.delete(offset);
+    if (this.#last === table) this.#last = undefined;
+  }
+
+  dropRange(offset: number, length: number): void {
+    for (let at = offset; at < offset + length; at += this.tableBytes) this.drop(at);
+  }
+
+  clear(): void {
+    this.#tables.clear();
+    this.#dirty.clear();
+    this.#last = undefined;
+  }
+
+  /** Writes all dirty tables, neighbours together. Whatever fails stays dirty. */
+  async writeDirty(check?: (offset: number, length: number) => void): Promise<void> {
+    const tables = [...this.#dirty].sort((a, b) => a.offset - b.offset);
+    let index = 0;
+    while (index < tables.length) {
+      let end = index + 1;
+      while (end < tables.length && end - index < 64 && tables[end]!.offset === tables[end - 1]!.offset + this.tableBytes) end++;
+      const run = tables.slice(index, end);
+      check?.(run[0]!.offset, run.length * this.tableBytes);
+      for (const table of run) {
+        table.isDirty = false;
+        this.#dirty.delete(table);
+      }
+      try {
+        // Copies, so that what changes meanwhile is written again rather than torn.
+        const bytes = new Uint8Array(run.length * this.tableBytes);
+        run.forEach((table, at) => bytes.set(table.bytes, at * this.tableBytes));
+        await this.#file.write(run[0]!.offset, bytes);
+      } catch (error) {
+        for (const table of run) this.markDirty(table);
+        throw error;
+      }
+      index = end;
+    }
+  }
+}

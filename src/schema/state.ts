@@ -20,6 +20,9 @@ export class StateError extends VringError {}
 
 export type FieldKind = 'u8' | 'u16' | 'u32' | 'i32' | 'f64' | 'u64' | 'bool';
 
+/** 292 years. */
+const MAX_TIME_NS = 2 ** 63;
+
 const KINDS: readonly FieldKind[] = ['u8', 'u16', 'u32', 'i32', 'f64', 'u64', 'bool'];
 const WIDTH: Record<FieldKind, 1 | 2 | 4 | 8> = { u8: 1, bool: 1, u16: 2, u32: 4, i32: 4, f64: 8, u64: 8 };
 const LIMITS: Record<FieldKind, readonly [number | bigint, number | bigint]> = {
@@ -36,6 +39,8 @@ export interface FieldOptions {
   /** Smallest and largest value that a saved state may hold. */
   min?: number;
   max?: number;
+  /** An f64 that holds whole numbers only. */
+  integer?: boolean;
   /** Survives `reset` (battery-backed or set by the board). */
   keep?: boolean;
   /** The schema version that introduced the field: older saved states load with the reset value. */
@@ -50,6 +55,7 @@ export interface Field<T> {
   readonly reset: number | bigint;
   readonly min: number | bigint;
   readonly max: number | bigint;
+  readonly integer: boolean;
   readonly keep: boolean;
   readonly since: number;
   readonly members?: Fields;
@@ -80,6 +86,7 @@ function field<T>(
     reset,
     min: options.min ?? min,
     max: options.max ?? max,
+    integer: options.integer ?? false,
     keep: options.keep ?? false,
     since: options.since ?? 1,
   };
@@ -91,6 +98,11 @@ export const u32 = (reset = 0, options?: FieldOptions): Field<number> => field('
 export const i32 = (reset = 0, options?: FieldOptions): Field<number> => field('i32', undefined, reset, options);
 /** A time or a count beyond 32 bits; NaN is refused on load. */
 export const f64 = (reset = 0, options?: FieldOptions): Field<number> => field('f64', undefined, reset, options);
+/** A virtual time that lies in the past or present. */
+export const timeNs = (reset = 0, options?: FieldOptions): Field<number> =>
+  f64(reset, { min: 0, max: MAX_TIME_NS, ...options });
+/** The virtual time of an event to come; Infinity for none. */
+export const deadlineNs = (): Field<number> => f64(Infinity, { min: 0 });
 /** A bigint: for values that are rarely touched. */
 export const u64 = (reset = 0n, options?: FieldOptions): Field<bigint> => field('u64', undefined, reset, options);
 export const bool = (reset = false, options?: FieldOptions): Field<boolean> =>
@@ -112,6 +124,7 @@ export const list = <F extends Fields>(length: number, members: F): Field<readon
   reset: 0,
   min: 0,
   max: 0,
+  integer: false,
   keep: false,
   since: 1,
   members,
@@ -503,13 +516,13 @@ export class StateSchema<F extends Fields> {
       const width = WIDTH[c.kind];
       let at = reader.take(count * width);
       const target = viewOf(views, c.kind) as NumberArray;
-      const { min, max } = c.field;
+      const { min, max, integer } = c.field;
       for (let item = 0; item < c.items; item++) {
         const to = (c.offset + item * c.stride) / width;
         for (let i = 0; i < c.length; i++, at += width) {
           const value = getElement(reader.view, c.kind, at);
-          if (!(value >= min && value <= max)) {
-            const range = `${min} to ${max}`;
+          if (!(value >= min && value <= max) || (integer && !Number.isInteger(value))) {
+            const range = `${integer ? 'whole and ' : ''}${min} to ${max}`;
             throw new StateError(
               'state-range',
               `${this.name}.${columnName} is ${value} in the saved state, not ${range}.`,

@@ -93,7 +93,7 @@ export const AcpiPmState = defineState('acpi-pm', 1, {
   ...registerFields(gpeRegisters),
   /** PM1_STS as last evaluated, and up to which half period of the timer it is. */
   status: u16(),
-  halfPeriods: f64(0, { min: 0 }),
+  halfPeriods: f64(0, { min: 0, max: 2 ** 40, integer: true }),
   smiCommand: u8(),
   smiStatus: u8(),
   /** RCR: bit 1, hard reset. */

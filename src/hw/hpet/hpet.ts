@@ -6,7 +6,17 @@
  */
 import type { Timer, TimerService } from '../../base/index.js';
 import type { Device, IoHandler, IrqLine, MsiTarget } from '../../bus/index.js';
-import { bool, defineState, f64, list, type StateArena, type StateOf, u32, u64 } from '../../schema/index.js';
+import {
+  bool,
+  deadlineNs,
+  defineState,
+  list,
+  type StateArena,
+  type StateOf,
+  timeNs,
+  u32,
+  u64,
+} from '../../schema/index.js';
 
 export const HPET_GPA = 0xfed00000;
 const TIMERS = 3;
@@ -40,14 +50,14 @@ export const HpetState = defineState('hpet', 1, {
   ISR: u32(0, { max: 7 }),
   /** The counter's value at `baseNs`, or while it stands. */
   counter: u64(),
-  baseNs: f64(0, { min: 0 }),
+  baseNs: timeNs(),
   timers: list(TIMERS, {
     configuration: u32(0, { max: 0xffff }),
     comparator: u64(ALL_ONES),
     period: u64(),
     /** FSB interrupt route: value in the low half, address in the high one. */
     route: u64(),
-    deadlineNs: f64(Infinity, { min: 0 }),
+    deadlineNs: deadlineNs(),
   }),
   /** Levels of the interrupt lines of the PIT and the RTC, which pass through here. */
   pitLevel: bool(),

@@ -15,6 +15,8 @@ export const PIT_HZ = 1193182;
 /** How far interrupts may lag behind before the missed ones are dropped. */
 const MAX_LAG_TICKS = PIT_HZ;
 
+const TICKS = { min: 0, max: 2 ** 52, integer: true };
+
 export const PitState = defineState('i8254', 1, {
   channels: list(3, {
     mode: u8(0, { max: 5 }),
@@ -24,14 +26,14 @@ export const PitState = defineState('i8254', 1, {
     /** The count in use, 1 to 65536; 0 before the first load. */
     count: u32(0, { max: 65536 }),
     /** Tick at which counting from `count` began. */
-    startTick: f64(0, { min: 0 }),
+    startTick: f64(0, TICKS),
     /** Ticks counted when the gate stopped it, or -1 while it runs. */
-    frozenTicks: f64(-1, { min: -1 }),
+    frozenTicks: f64(-1, { ...TICKS, min: -1 }),
     /** A count was loaded (and, in modes 1 and 5, triggered). */
     running: bool(),
     /** Modes 2 and 3: the count to use from tick `nextFrom` on; 0 for none. */
     nextCount: u32(0, { max: 65536 }),
-    nextFrom: f64(0, { min: 0 }),
+    nextFrom: f64(0, TICKS),
     gate: bool(true),
     lowByte: u8(),
     writesHigh: bool(),
@@ -148,7 +150,7 @@ export class Pit implements Device {
   /** Tick of OUT's first rising edge after `now`. */
   #riseAfter(channel: Channel, now: number): number {
     const elapsed = this.#elapsed(channel, now);
-    if (!channel.running || channel.frozenTicks >= 0) return Infinity;
+    if (!channel.running || channel.frozenTicks >= 0 || channel.count === 0) return Infinity;
     const { count, mode, startTick } = channel;
     switch (mode) {
       case 0:

@@ -9,7 +9,18 @@
  */
 import type { Timer, TimerService } from '../../base/index.js';
 import type { CpuInterruptController, CpuSignals, Device, IrqLine } from '../../bus/index.js';
-import { bool, defineState, f64, type StateArena, type StateOf, u8, u32, u32s, u64 } from '../../schema/index.js';
+import {
+  bool,
+  deadlineNs,
+  defineState,
+  f64,
+  type StateArena,
+  type StateOf,
+  u8,
+  u32,
+  u32s,
+  u64,
+} from '../../schema/index.js';
 import { type ApicBus, BROADCAST, EXTINT, FIXED, INIT, LOWEST_PRIORITY, NMI, SMI, STARTUP } from './apic-bus.js';
 import { APIC_REGISTERS as R, ROW_AT } from './registers.js';
 
@@ -47,7 +58,7 @@ const BASE_EN = 0x800n;
 export const LapicState = defineState('lapic', 1, {
   enabled: bool(true),
   x2apic: bool(),
-  baseGpa: f64(LAPIC_BASE, { min: 0, max: 2 ** 52 }),
+  baseGpa: f64(LAPIC_BASE, { min: 0, max: 2 ** 52 - 4096, integer: true }),
   TPR: u8(),
   LDR: u32(),
   DFR: u32(0xffffffff),
@@ -64,7 +75,7 @@ export const LapicState = defineState('lapic', 1, {
   initialCount: u32(),
   divide: u8(0, { max: 0x0b }),
   /** Virtual time at which the timer expires; Infinity while it stands. */
-  timerDeadlineNs: f64(Infinity, { min: 0 }),
+  timerDeadlineNs: deadlineNs(),
   tscDeadline: u64(),
   /** Levels of the LINT pins, bit per pin. */
   lint: u8(0, { max: 3 }),

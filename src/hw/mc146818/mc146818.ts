@@ -11,7 +11,7 @@
  */
 import type { Timer, TimerService } from '../../base/index.js';
 import type { Device, IrqLine } from '../../bus/index.js';
-import { bool, bytes, defineState, f64, type StateArena, type StateOf, u8 } from '../../schema/index.js';
+import { bool, bytes, defineState, f64, type StateArena, type StateOf, timeNs, u8 } from '../../schema/index.js';
 
 const SECONDS = 0x00;
 const SECONDS_ALARM = 0x01;
@@ -52,12 +52,12 @@ export const RtcState = defineState('mc146818', 1, {
   /** Registers A to D, alarms and RAM; the time bytes hold the time only while it is held. */
   cmos: bytes(128, { keep: true }),
   /** Guest time = wall time + this. */
-  offsetNs: f64(0, { keep: true }),
+  offsetNs: f64(0, { min: -(2 ** 71), max: 2 ** 71, keep: true }),
   /** Up to which whole second of guest time flags are evaluated. */
-  seenSecond: f64(-1),
+  seenSecond: f64(-1, { min: -(2 ** 40), max: 2 ** 40, integer: true }),
   /** Virtual time from which periodic interrupts are counted, and how many of them are evaluated. */
-  periodicBaseNs: f64(0, { min: 0 }),
-  periodicSeen: f64(0, { min: 0 }),
+  periodicBaseNs: timeNs(),
+  periodicSeen: f64(0, { min: 0, max: 2 ** 52, integer: true }),
   index: u8(0, { max: 127 }),
   /** Bit 7 of port 70h: NMI is masked. */
   nmiMasked: bool(),

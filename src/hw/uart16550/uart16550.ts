@@ -6,7 +6,7 @@
  */
 import type { Timer, TimerService } from '../../base/index.js';
 import type { Device, IrqLine } from '../../bus/index.js';
-import { bool, bytes, defineState, f64, type StateArena, type StateOf, u8 } from '../../schema/index.js';
+import { bool, bytes, deadlineNs, defineState, type StateArena, type StateOf, u8 } from '../../schema/index.js';
 
 /** What a serial port is connected to. */
 export interface SerialBackend {
@@ -68,7 +68,7 @@ export const UartState = defineState('uart16550', 1, {
   /** The transmitter-empty interrupt waits to be seen. */
   thrPending: bool(),
   timeoutPending: bool(),
-  timeoutDeadlineNs: f64(Infinity, { min: 0 }),
+  timeoutDeadlineNs: deadlineNs(),
 });
 
 export class Uart16550 implements Device {

@@ -19,6 +19,8 @@ export interface TranslationRequest {
   /** Distance of this block from where the code is entered (0 for a block of its own). */
   delta: number;
   maxInstructions: number;
+  /** The deferred variable's value at the block's start, where all ways into it agree; otherwise undefined. */
+  deferred?: number;
 }
 
 export interface TranslationResult {

@@ -54,6 +54,16 @@ const moves: InsnRow[] = [
   streamRow('MOVNTPD', '66 0F 2B /r m'),
   streamRow('MOVNTDQ', '66 0F E7 /r m'),
   {
+    name: 'MOVNTI',
+    enc: 'NP 0F C3 /r m',
+    args: 'My:w, Gy:r',
+    cpuid: 'sse2',
+    translate(t, insn) {
+      const size = insn.rexW ? 64 : 32;
+      t.store(size, t.address(), t.readGpr(size, insn.reg));
+    },
+  },
+  {
     ...sse2,
     name: 'MOVSD',
     enc: 'F2 0F 10 /r r',

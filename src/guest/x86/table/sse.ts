@@ -7,7 +7,7 @@ import { field } from '../state.js';
 import type { InsnRow } from '../translator.js';
 import { maskedStore } from './masked-store.js';
 import { singleRows } from './sse-arithmetic.js';
-import { op2, shuffle, shuffled, swapped, two, xmmBinary, xmmImm } from './vector.js';
+import { idiom, op2, shuffle, shuffled, swapped, two, xmmBinary, xmmImm } from './vector.js';
 
 const sse = { cpuid: 'sse', unit: 'sse' } as const;
 
@@ -151,7 +151,7 @@ const logicAndShuffles: InsnRow[] = [
   { ...sse, name: 'ANDPS', enc: 'NP 0F 54 /r', args: 'Vdq:rw, Wdq:r', translate: xmmBinary(op2('v128_and')) },
   { ...sse, name: 'ANDNPS', enc: 'NP 0F 55 /r', args: 'Vdq:rw, Wdq:r', translate: xmmBinary(swapped('v128_andnot')) },
   { ...sse, name: 'ORPS', enc: 'NP 0F 56 /r', args: 'Vdq:rw, Wdq:r', translate: xmmBinary(op2('v128_or')) },
-  { ...sse, name: 'XORPS', enc: 'NP 0F 57 /r', args: 'Vdq:rw, Wdq:r', translate: xmmBinary(op2('v128_xor')) },
+  { ...sse, name: 'XORPS', enc: 'NP 0F 57 /r', args: 'Vdq:rw, Wdq:r', translate: xmmBinary(idiom('v128_xor', 0)) },
   {
     ...sse,
     name: 'UNPCKLPS',

@@ -7,7 +7,7 @@ import type { InsnRow } from '../translator.js';
 import { maskedStore } from './masked-store.js';
 import { doubleRows } from './sse-arithmetic.js';
 import { conversionRows } from './sse-conversions.js';
-import { gprAsVector, op2, shuffle, shuffled, swapped, two, xmmBinary, xmmImm } from './vector.js';
+import { gprAsVector, idiom, op2, shuffle, shuffled, swapped, two, xmmBinary, xmmImm } from './vector.js';
 
 const sse2 = { cpuid: 'sse2', unit: 'sse' } as const;
 
@@ -212,7 +212,7 @@ const logicAndShuffles: InsnRow[] = [
   { ...sse2, name: 'ANDPD', enc: '66 0F 54 /r', args: 'Vdq:rw, Wdq:r', translate: xmmBinary(op2('v128_and')) },
   { ...sse2, name: 'ANDNPD', enc: '66 0F 55 /r', args: 'Vdq:rw, Wdq:r', translate: xmmBinary(swapped('v128_andnot')) },
   { ...sse2, name: 'ORPD', enc: '66 0F 56 /r', args: 'Vdq:rw, Wdq:r', translate: xmmBinary(op2('v128_or')) },
-  { ...sse2, name: 'XORPD', enc: '66 0F 57 /r', args: 'Vdq:rw, Wdq:r', translate: xmmBinary(op2('v128_xor')) },
+  { ...sse2, name: 'XORPD', enc: '66 0F 57 /r', args: 'Vdq:rw, Wdq:r', translate: xmmBinary(idiom('v128_xor', 0)) },
   { ...sse2, name: 'UNPCKLPD', enc: '66 0F 14 /r', args: 'Vdq:rw, Wdq:r', translate: xmmBinary(shuffled(8, [0, 2])) },
   { ...sse2, name: 'UNPCKHPD', enc: '66 0F 15 /r', args: 'Vdq:rw, Wdq:r', translate: xmmBinary(shuffled(8, [1, 3])) },
   {

@@ -30,6 +30,11 @@ export function op2(name: Exclude<BinaryOp, 'i8x16_shuffle'>): Binary {
   return (b, x, y) => b[name](x, y);
 }
 
+/** The same where a register with itself always gives zeros (0) or ones (-1): how programs make these. */
+export function idiom(name: Exclude<BinaryOp, 'i8x16_shuffle'>, ofItself: 0 | -1): Binary {
+  return (b, x, y) => (x === y ? words(b, ofItself) : b[name](x, y));
+}
+
 /** The same with destination and source exchanged. */
 export function swapped(name: Exclude<BinaryOp, 'i8x16_shuffle'>): Binary {
   return (b, x, y) => b[name](y, x);
@@ -109,7 +114,8 @@ export function mmBinary(op: Binary): Translate {
 export function xmmBinary(op: Binary): Translate {
   return (t, insn) => {
     const y = t.readXmmRm();
-    t.writeXmm(insn.reg, op(t.b, t.readXmm(insn.reg), y));
+    const x = insn.isReg && insn.rm === insn.reg ? y : t.readXmm(insn.reg);
+    t.writeXmm(insn.reg, op(t.b, x, y));
   };
 }
 

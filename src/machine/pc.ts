@@ -306,6 +306,20 @@ export class PcMachine implements PcBoard {
     return loaded;
   }
 
+  /** Index of the kick word in the machine's memory, as 32-bit words. */
+  get kickIndex(): number {
+    return this.#kick;
+  }
+
+  raiseNmi(): void {
+    this.#nmi();
+  }
+
+  /** Every counter of the translator, by name. */
+  statistics(): Readonly<Record<string, Readonly<Record<string, number>>>> {
+    return { engine: this.engine.counters, cache: this.engine.cache.counters, compiler: this.engine.compiler.counters };
+  }
+
   /** Runs until the machine stops by itself or `service` says so. */
   run(): PcStop {
     this.clock.resume();

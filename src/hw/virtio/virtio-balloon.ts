@@ -2,7 +2,7 @@
  * Traditional memory balloon (Virtual I/O Device 1.2, 5.5): the host asks for pages by `num_pages`, the driver hands them over
  * and takes them back, and tells memory statistics when asked. Free page hinting and reporting are not offered.
  */
-import { defineState, type StateArena, u32 } from '../../schema/index.js';
+import { defineState, type StateArena, type StateOf, u32 } from '../../schema/index.js';
 import { type StatePart, statePart } from '../pci/saved-parts.js';
 import { ConfigBytes } from './config-bytes.js';
 import { type VirtioDevice, type VirtioModel, virtioType } from './virtio-device.js';
@@ -54,7 +54,7 @@ export class VirtioBalloon implements VirtioModel {
   readonly config: ConfigBytes;
   readonly configBytes = 8;
   readonly parts: readonly StatePart[];
-  readonly #state;
+  readonly #state: StateOf<typeof VirtioBalloonState>;
   readonly #host: BalloonHost;
   #device!: VirtioDevice;
 
@@ -62,12 +62,12 @@ export class VirtioBalloon implements VirtioModel {
     this.#host = options.host;
     this.#state = VirtioBalloonState.allocate(options.arena);
     this.parts = [statePart(VirtioBalloonState, this.#state)];
-    this.config = new ConfigBytes(this.configBytes, (offset, size, value) => this.#written(offset, size, value));
+    const written = (offset: number, size: number, value: number) => this.#written(offset, size, value);
+    this.config = new ConfigBytes(this.configBytes, written, () => this.#show());
   }
 
   attach(device: VirtioDevice): void {
     this.#device = device;
-    this.#show();
   }
 
   #show(): void {
@@ -77,6 +77,7 @@ export class VirtioBalloon implements VirtioModel {
 
   /** Only `actual` is the driver's; it may come in parts. */
   #written(offset: number, size: number, value: number): void {
+    this.#show();
     for (let i = 0; i < size; i++) {
       const at = offset + i;
       if (at >= configField.actual && at < configField.actual + 4) this.config.bytes[at] = (value >>> (8 * i)) & 0xff;
@@ -94,7 +95,6 @@ export class VirtioBalloon implements VirtioModel {
   /** Asks the guest to give up this much memory. */
   setTarget(sizeBytes: number): void {
     this.#state.numPages = Math.min(Math.floor(sizeBytes / pageBytes), 0xffffffff);
-    this.#show();
     this.#device.configChanged();
   }
 
@@ -111,11 +111,9 @@ export class VirtioBalloon implements VirtioModel {
 
   reset(): void {
     VirtioBalloonState.reset(this.#state);
-    this.#show();
   }
 
   restored(): void {
-    this.#show();
     for (const queue of this.#device.queues) {
       if (queue.index !== queueIndex.stats && queue.state.ready) this.#device.kick(queue.index);
     }

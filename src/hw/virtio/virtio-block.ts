@@ -1,5 +1,5 @@
 /** Block device (Virtual I/O Device 1.2, 5.2). */
-import { bool, defineState, type StateArena } from '../../schema/index.js';
+import { bool, defineState, type StateArena, type StateOf } from '../../schema/index.js';
 import { type StatePart, statePart } from '../pci/saved-parts.js';
 import type { BlockBackend, BlockDone, BlockFailure } from './block-backend.js';
 import { ConfigBytes } from './config-bytes.js';
@@ -77,7 +77,7 @@ export class VirtioBlock implements VirtioModel {
   readonly configBytes = configBytes;
   readonly parts: readonly StatePart[];
   readonly backend: BlockBackend;
-  readonly #state = VirtioBlockState.allocate();
+  readonly #state: StateOf<typeof VirtioBlockState>;
   readonly #serial: Uint8Array;
   readonly #spare: Request[] = [];
   readonly #header = new Uint8Array(headerBytes);
@@ -93,7 +93,7 @@ export class VirtioBlock implements VirtioModel {
     const queues = options.queues ?? 1;
     const queueSize = options.queueSize ?? 256;
     this.backend = backend;
-    if (options.arena !== undefined) this.#state = VirtioBlockState.allocate(options.arena);
+    this.#state = VirtioBlockState.allocate(options.arena);
     this.parts = [statePart(VirtioBlockState, this.#state)];
     this.queueSizes = new Array<number>(queues).fill(queueSize);
     this.#serial = new TextEncoder().encode(options.serial ?? '').subarray(0, idBytes);
@@ -105,12 +105,11 @@ export class VirtioBlock implements VirtioModel {
     if (backend.writeZeroes !== undefined && !backend.readonly) features.push(feature.writeZeroes);
     this.features = features;
 
-    this.config = new ConfigBytes(configBytes, (offset, size, value) => {
-      if (offset === configField.writeback && size === 1 && this.#device.hasFeature(feature.configWriteback)) {
-        this.#state.writeback = (value & 1) !== 0;
-        this.#showWriteback();
-      }
-    });
+    const written = (offset: number, size: number, value: number) => {
+      if (offset !== configField.writeback || size !== 1 || !this.#device.hasFeature(feature.configWriteback)) return;
+      this.#state.writeback = (value & 1) !== 0;
+    };
+    this.config = new ConfigBytes(configBytes, written, () => this.#showChanging());
     const { view } = this.config;
     const logical = options.logicalBlockSize ?? sectorBytes;
     const physical = Math.max(options.physicalBlockSize ?? logical, logical);
@@ -124,8 +123,6 @@ export class VirtioBlock implements VirtioModel {
     view.setUint32(configField.maxWriteZeroesSectors, maxRangeSectors, true);
     view.setUint32(configField.maxWriteZeroesSegments, 1, true);
     view.setUint8(configField.writeZeroesMayUnmap, 1);
-    this.#showCapacity();
-    this.#showWriteback();
   }
 
   attach(device: VirtioDevice): void {
@@ -138,11 +135,10 @@ export class VirtioBlock implements VirtioModel {
 
   /** The backend has another size now. */
   resized(): void {
-    this.#showCapacity();
     this.#device.configChanged();
   }
 
-  #showCapacity(): void {
+  #showChanging(): void {
     const { view } = this.config;
     const sectors = Math.floor(this.backend.sizeBytes / sectorBytes);
     view.setBigUint64(configField.capacity, BigInt(sectors), true);
@@ -150,19 +146,14 @@ export class VirtioBlock implements VirtioModel {
     view.setUint16(configField.cylinders, Math.min(Math.floor(sectors / (16 * 63)), 65535), true);
     view.setUint8(configField.heads, 16);
     view.setUint8(configField.sectors, 63);
-  }
-
-  #showWriteback(): void {
-    this.config.view.setUint8(configField.writeback, this.#state.writeback ? 1 : 0);
+    view.setUint8(configField.writeback, this.#state.writeback ? 1 : 0);
   }
 
   reset(): void {
     VirtioBlockState.reset(this.#state);
-    this.#showWriteback();
   }
 
   restored(): void {
-    this.#showWriteback();
     // A kick may have come between the last look at the rings and the save.
     for (const queue of this.#device.queues) if (queue.state.ready) this.#device.kick(queue.index);
   }

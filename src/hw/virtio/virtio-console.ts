@@ -140,16 +140,16 @@ export class VirtioConsole implements VirtioModel {
     const byId = new Array<ConsolePort | undefined>(maxPorts).fill(undefined);
     for (const port of this.ports) byId[port.id] = port;
     this.#byId = byId;
-    this.config = new ConfigBytes(configBytes, (offset, size, value) => {
+    const written = (offset: number, size: number, value: number) => {
       if (offset !== configField.emergencyWrite || size === 2) return;
       byId[0]?.backend.output(Uint8Array.of(value & 0xff));
-    });
+    };
+    this.config = new ConfigBytes(configBytes, written, () => this.#showSize());
     this.config.view.setUint32(configField.maxPorts, maxPorts, true);
   }
 
   attach(device: VirtioDevice): void {
     this.#device = device;
-    this.#showSize();
   }
 
   #of(port: ConsolePort): PortState {
@@ -168,7 +168,6 @@ export class VirtioConsole implements VirtioModel {
   reset(): void {
     const open = this.ports.filter((port) => this.#of(port).guestOpen);
     ConsoleState.reset(this.#state);
-    this.#showSize();
     for (const port of open) port.backend.guestOpened?.(false);
   }
 
@@ -182,7 +181,6 @@ export class VirtioConsole implements VirtioModel {
   }
 
   restored(): void {
-    this.#showSize();
     for (const port of this.ports) {
       if (!this.#of(port).guestOpen) continue;
       port.backend.guestOpened?.(true);
@@ -291,10 +289,7 @@ export class VirtioConsole implements VirtioModel {
     if (state.columns === c && state.rows === r) return;
     state.columns = c;
     state.rows = r;
-    if (port.id === 0) {
-      this.#showSize();
-      this.#device.configChanged();
-    }
+    if (port.id === 0) this.#device.configChanged();
     if (state.guestReady && port.isConsole) state.owed |= owed.resize;
     this.#sendControl();
   }

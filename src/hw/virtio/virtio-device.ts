@@ -173,7 +173,7 @@ export class VirtioDevice implements QueueOwner {
 
   /** The driver resets the device. Takes effect when the last request under way is done. */
   driverReset(): void {
-    for (const queue of this.queues) queue.generation++;
+    for (const queue of this.queues) queue.invalidate();
     if ((this.model.pendingRequests ?? 0) > 0) {
       this.#resetPending = true;
       return;
@@ -232,10 +232,7 @@ export class VirtioDevice implements QueueOwner {
   /** After loading: rings are found again, requests of before are forgotten. */
   restore(): void {
     this.#resetPending = false;
-    for (const queue of this.queues) {
-      queue.generation++;
-      queue.detach();
-    }
+    for (const queue of this.queues) queue.loaded();
     this.model.restored?.();
   }
 }

@@ -25,6 +25,7 @@ function make(options: { eventIndex?: boolean; indirect?: boolean } = {}) {
     availHigh: 0,
     usedLow: used,
     usedHigh: 0,
+    epoch: 0,
     nextAvail: 0,
     nextUsed: 0,
     signalled: 0,

@@ -21,6 +21,8 @@ export const queueFields = {
   availHigh: u32(),
   usedLow: u32(),
   usedHigh: u32(),
+  /** Goes up with every reset, in whichever thread it happens: what was looked up before is stale then. */
+  epoch: u32(),
   /** Next available entry to take, next used entry to write, and the used index at the last interrupt. */
   nextAvail: u16(),
   nextUsed: u16(),
@@ -37,6 +39,7 @@ export interface QueueState {
   availHigh: number;
   usedLow: number;
   usedHigh: number;
+  epoch: number;
   nextAvail: number;
   nextUsed: number;
   signalled: number;
@@ -77,14 +80,14 @@ export class Virtqueue {
   readonly index: number;
   readonly maxSize: number;
   readonly state: QueueState;
-  /** Goes up with every reset; chains of an earlier one are dropped when they come back. */
-  generation = 0;
   readonly #dma: DmaSpace;
   readonly #owner: QueueOwner;
   #desc: Ring | undefined;
   #avail: Ring | undefined;
   #used: Ring | undefined;
   #usedGpa = 0;
+  #attachedEpoch = 0;
+  #loads = 0;
   readonly #spare: DescriptorChain[] = [];
 
   constructor(index: number, maxSize: number, state: QueueState, dma: DmaSpace, owner: QueueOwner) {
@@ -105,11 +108,20 @@ export class Virtqueue {
     return this.state.usedHigh * 2 ** 32 + this.state.usedLow;
   }
 
+  /** Differs after every reset and load; chains of an earlier one are dropped when they come back. */
+  get generation(): number {
+    return this.#loads * 2 ** 32 + this.state.epoch;
+  }
+
+  /** Chains that are out become stale. */
+  invalidate(): void {
+    this.state.epoch = (this.state.epoch + 1) >>> 0;
+  }
+
   /** Power-on state: not ready, full size. */
   reset(): void {
     const { state } = this;
-    this.generation++;
-    this.detach();
+    this.invalidate();
     state.size = this.maxSize;
     state.ready = false;
     state.descLow = state.descHigh = state.availLow = state.availHigh = state.usedLow = state.usedHigh = 0;
@@ -117,9 +129,10 @@ export class Virtqueue {
     state.signalledValid = false;
   }
 
-  /** Forgets where the rings are; they are looked up again at the next use. */
-  detach(): void {
-    this.#desc = this.#avail = this.#used = undefined;
+  /** The state was loaded: rings are looked up again at the next use. */
+  loaded(): void {
+    this.#loads++;
+    this.#used = undefined;
   }
 
   #ring(gpa: number, length: number, forWrite: boolean): Ring | undefined {
@@ -131,8 +144,8 @@ export class Virtqueue {
   /** Finds the rings in RAM. False: not ready, or an error was reported. */
   #attach(): boolean {
     if (this.#owner.broken) return false;
-    if (this.#used !== undefined) return true;
     const { state } = this;
+    if (this.#used !== undefined && this.#attachedEpoch === state.epoch) return true;
     if (!state.ready) return false;
     const { size } = state;
     if (size === 0 || (size & (size - 1)) !== 0 || size > this.maxSize) {
@@ -146,6 +159,7 @@ export class Virtqueue {
     this.#avail = avail;
     this.#used = used;
     this.#usedGpa = this.usedGpa;
+    this.#attachedEpoch = state.epoch;
     return true;
   }
 

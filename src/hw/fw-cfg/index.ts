@@ -1,0 +1,3 @@
+export * from './board-items.js';
+export * from './fw-cfg.js';
+export * from './wiring.js';

@@ -1,0 +1,10 @@
+import type { Mapping, PortSpace } from '../../bus/index.js';
+import type { FwCfg } from './fw-cfg.js';
+
+/** Ports 0x510-0x511 (selector, data) and 0x514-0x51b (DMA). */
+export function wireFwCfg(ports: PortSpace, fwCfg: FwCfg, start = 0x510): Mapping[] {
+  return [
+    ports.add({ name: 'fw-cfg', start, size: 2, handler: fwCfg.ports }),
+    ports.add({ name: 'fw-cfg-dma', start: start + 4, size: 8, handler: fwCfg.dmaPorts }),
+  ];
+}

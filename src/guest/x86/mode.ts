@@ -7,7 +7,7 @@
  */
 import { header, type I32 } from '../../ir/index.js';
 import { engine, routines } from './routines/set.js';
-import { field, segBase } from './state.js';
+import { field, gpr, segBase } from './state.js';
 import { cr0, cr4, descriptor, efer, eflag, IOPL_SHIFT, seg } from './system/bits.js';
 
 /** Where each part of the key lies. One bit each unless said otherwise. */
@@ -159,7 +159,7 @@ const plainData = descriptor.present | descriptor.notSystem | descriptor.writabl
  * Recomputes the mode key and what goes with it from the state. The caller ends its block so that the dispatcher looks the
  * next code up anew.
  */
-export const updateMode = routines.define('update_mode', [], [], { vars: 'read' }, (r) => {
+export const updateMode = routines.define('update_mode', [], [], { vars: 'write' }, (r) => {
   const s = r.state();
   const shifted = (value: I32, mask: number, to: number): I32 => {
     const bit = r.i32_and(value, r.i32(mask));
@@ -215,6 +215,10 @@ export const updateMode = routines.define('update_mode', [], [], { vars: 'read' 
       r.i64_store(s, r.i64(0), header.pcBase);
     },
     () => {
+      // Outside 64-bit code the upper halves of RAX to RDI are zero (state.ts).
+      r.if(r.i32_eq(r.i32_load(s, field.codeSize), r.i32(64)), () => {
+        for (let n = 0; n < 8; n++) r.set(gpr[n], r.i64_low32(r.get(gpr[n])));
+      });
       const big = shifted(csAttributes, descriptor.big, 0);
       include(r.i32_or(big, shifted(attributes(seg.SS), descriptor.big, keyBit.stack32)));
       r.i32_store(s, r.select(big, r.i32(32), r.i32(16)), field.codeSize);

@@ -136,6 +136,14 @@ export const field = {
   hugeReserved: take(8),
   /** Four i64: lowest and highest address seen in large user pages, then in large supervisor pages, since the last TLB flush. */
   largePages: take(8 * 4),
+  /** i64 each: variable-range MTRRs (base and mask by turns), then the eleven fixed-range ones. */
+  mtrrVariable: take(8 * 16),
+  mtrrFixed: take(8 * 11),
+  /** i64 each: AMD's SYSCFG, HWCR, TOP_MEM and TOP_MEM2, which are kept and have no effect. */
+  amdSyscfg: take(8),
+  amdHwcr: take(8),
+  topMem: take(8),
+  topMem2: take(8),
   /** i32: bits for DR6 of a debug trap due after the current instruction. */
   debugPending: take(4),
   /** Space for routines' intermediate results: 512 bytes. */

@@ -1,0 +1,319 @@
+/**
+ * CPU models, by QEMU's names, and QEMU's spelling of `-cpu`: a model, then flags `+x`, `-x`, `x`, `x=on|off`, and a few
+ * properties.
+ *
+ * The default model, qemu64, is QEMU's (AMD family 15, whose processors have no Meltdown, L1TF, MDS or SSB, so that Linux leaves page
+ * tables whole) with what makes Linux start and run quicker on a translator: x86-64-v2, RDRAND (entropy at once), TSC deadline
+ * timer and invariant TSC (no calibration against other timers), FSGSBASE, ERMS, and automatic IBRS (indirect jumps of the
+ * kernel are not rewritten as return thunks).
+ */
+import { type CpuidModel, canonicalFeature, featureNeeds, featureRows, findFeature, qemuSpelling } from './cpuid.js';
+
+export interface CpuModelRow {
+  readonly name: string;
+  readonly doc: string;
+  readonly vendor: 'AuthenticAMD' | 'GenuineIntel';
+  readonly family: number;
+  readonly model: number;
+  readonly stepping: number;
+  readonly brand: string;
+  readonly features: string;
+  readonly level?: number;
+}
+
+const kvm32Base = 'fpu de pse tsc msr pae cx8 apic sep mtrr pge mca mce cmov pat pse36 clflush mmx fxsr sse sse2';
+const long = 'lm syscall nx lahf_lm cx16';
+const v2 = 'sse3 ssse3 sse4_1 sse4_2 popcnt';
+/** What has no counterpart in a processor's age: how the translator's machine keeps time, and that it is one. */
+const timing = 'hypervisor tsc_deadline tsc_adjust invtsc arat x2apic';
+const nehalem = `${kvm32Base} vme ${long} ${v2}`;
+const westmere = `${nehalem} aes pclmulqdq`;
+
+export const cpuModels: readonly CpuModelRow[] = [
+  {
+    name: 'qemu64',
+    doc: 'the default: x86-64-v2 with what Linux runs quickly on',
+    vendor: 'AuthenticAMD',
+    family: 15,
+    model: 107,
+    stepping: 1,
+    brand: 'QEMU Virtual CPU version 2.5+',
+    features: `${kvm32Base} vme ${long} ${v2} ${timing} rdtscp pdpe1gb abm 3dnowprefetch osvw fxsr_opt mmxext movbe rdrand rdseed fsgsbase erms rdpid xsaveerptr lfence_always_serializing null_sel_clr_base auto_ibrs aes pclmulqdq sha_ni bmi1 bmi2 adx clflushopt clwb`,
+  },
+  {
+    name: 'qemu32',
+    doc: 'a 32-bit processor',
+    vendor: 'GenuineIntel',
+    family: 6,
+    model: 6,
+    stepping: 3,
+    brand: 'QEMU Virtual CPU version 2.5+',
+    features: `${kvm32Base} vme sse3 hypervisor tsc_deadline tsc_adjust invtsc arat rdrand`,
+    level: 7,
+  },
+  {
+    name: 'kvm64',
+    doc: 'the least that 64-bit guests expect',
+    vendor: 'GenuineIntel',
+    family: 15,
+    model: 6,
+    stepping: 1,
+    brand: 'Common KVM processor',
+    features: `${kvm32Base} vme lm syscall nx cx16 sse3 hypervisor`,
+    level: 0xd,
+  },
+  {
+    name: 'kvm32',
+    doc: 'the least that 32-bit guests expect',
+    vendor: 'GenuineIntel',
+    family: 15,
+    model: 6,
+    stepping: 1,
+    brand: 'Common 32-bit KVM processor',
+    features: `${kvm32Base} vme sse3 hypervisor`,
+    level: 5,
+  },
+  {
+    name: '486',
+    doc: 'Intel 80486',
+    vendor: 'GenuineIntel',
+    family: 4,
+    model: 8,
+    stepping: 0,
+    brand: '',
+    features: 'fpu vme pse',
+    level: 1,
+  },
+  {
+    name: 'pentium',
+    doc: 'Intel Pentium',
+    vendor: 'GenuineIntel',
+    family: 5,
+    model: 4,
+    stepping: 3,
+    brand: '',
+    features: 'fpu de pse tsc msr mce cx8 mmx apic vme',
+    level: 1,
+  },
+  {
+    name: 'pentium3',
+    doc: 'Intel Pentium III',
+    vendor: 'GenuineIntel',
+    family: 6,
+    model: 8,
+    stepping: 3,
+    brand: '',
+    features: 'fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 mmx fxsr sse vme',
+    level: 3,
+  },
+  {
+    name: 'Nehalem',
+    doc: 'Intel Core i7 9xx (Nehalem Class Core i7): x86-64-v2',
+    vendor: 'GenuineIntel',
+    family: 6,
+    model: 26,
+    stepping: 3,
+    brand: 'Intel Core i7 9xx (Nehalem Class Core i7)',
+    features: `${nehalem} ${timing} rdtscp`,
+    level: 11,
+  },
+  {
+    name: 'Westmere',
+    doc: 'Westmere E56xx/L56xx/X56xx (Nehalem-C)',
+    vendor: 'GenuineIntel',
+    family: 6,
+    model: 44,
+    stepping: 1,
+    brand: 'Westmere E56xx/L56xx/X56xx (Nehalem-C)',
+    features: `${westmere} ${timing} rdtscp pdpe1gb`,
+    level: 11,
+  },
+];
+
+/** Everything that is implemented. */
+const maxModel: CpuModelRow = {
+  name: 'max',
+  doc: 'every feature that is implemented',
+  vendor: 'AuthenticAMD',
+  family: 15,
+  model: 107,
+  stepping: 1,
+  brand: 'vring virtual CPU',
+  features: featureRows.map((row) => row.name).join(' '),
+};
+
+export const allModels: readonly CpuModelRow[] = [
+  ...cpuModels,
+  maxModel,
+  { ...maxModel, name: 'base', doc: 'no features', features: '' },
+];
+
+/** A model with its flags applied: what a vCPU is made from. */
+export interface CpuModel extends CpuidModel {
+  readonly name: string;
+  /** Bits of CR4 and EFER that exist. */
+  readonly cr4Mask: number;
+  readonly eferMask: number;
+  readonly xcr0Mask: bigint;
+}
+
+/** A `-cpu` option that names nothing known. `code` as for other typed errors. */
+export class CpuOptionError extends Error {
+  readonly code = 'ERR_CPU_OPTION';
+}
+
+const physBitsDefault = 40;
+
+/** Reads the value of `-cpu`, e.g. "qemu64,+smap,-x2apic,aes=off". Throws CpuOptionError with one clear sentence. */
+export function parseCpuOption(text: string): CpuModel {
+  const [name, ...flags] = text.split(',');
+  const row = allModels.find((each) => each.name.toLowerCase() === name.toLowerCase());
+  if (!row)
+    throw new CpuOptionError(
+      `unknown CPU model '${name}'${suggestion(
+        name,
+        allModels.map((each) => each.name),
+      )}`,
+    );
+  const features = new Set(row.features.split(' ').filter((each) => each !== ''));
+  const changed = {
+    vendor: row.vendor as string,
+    family: row.family,
+    model: row.model,
+    stepping: row.stepping,
+    brand: row.brand,
+  };
+  let physBits = physBitsDefault;
+  let level = row.level;
+  for (const flag of flags) {
+    const [, sign, key, value] = /^([+-]?)([^=]*)(?:=(.*))?$/s.exec(flag) ?? [];
+    if (sign === '' && value !== undefined) {
+      const number = Number(value);
+      const inRange = (most: number): number => {
+        if (!Number.isInteger(number) || number < 0 || number > most)
+          throw new CpuOptionError(`CPU property '${flag}' is out of range`);
+        return number;
+      };
+      switch (key) {
+        case 'phys-bits':
+          physBits = inRange(52);
+          if (physBits < 32) throw new CpuOptionError(`CPU property '${flag}' is out of range`);
+          continue;
+        case 'family':
+          changed.family = inRange(270);
+          continue;
+        case 'model':
+          changed.model = inRange(255);
+          continue;
+        case 'stepping':
+          changed.stepping = inRange(15);
+          continue;
+        case 'level':
+          level = inRange(0x1f);
+          continue;
+        case 'vendor':
+          if (value.length !== 12) throw new CpuOptionError(`CPU property '${flag}' must have 12 characters`);
+          changed.vendor = value;
+          continue;
+        case 'model-id':
+          changed.brand = value.slice(0, 47);
+          continue;
+        case 'enforce':
+        case 'check':
+          continue;
+      }
+    }
+    const feature = findFeature(key);
+    if (!feature) {
+      throw new CpuOptionError(
+        `unknown or unsupported CPU feature '${key}'${suggestion(
+          key,
+          featureRows.map((each) => qemuSpelling(each.name)),
+        )}`,
+      );
+    }
+    const on = sign === '-' ? false : value === undefined || /^(on|yes|true|1)$/i.test(value);
+    if (value !== undefined && !/^(on|off|yes|no|true|false|1|0)$/i.test(value)) {
+      throw new CpuOptionError(`CPU feature '${key}' is on or off, not '${value}'`);
+    }
+    if (on) features.add(feature.name);
+    else features.delete(feature.name);
+  }
+  return makeModel({ name: row.name, ...changed, features, physBits, ...(level === undefined ? {} : { level }) });
+}
+
+/** Leaves out features whose needs are not met, and derives what registers allow. */
+export function makeModel(given: CpuidModel & { readonly name: string }): CpuModel {
+  const features = new Set(given.features);
+  for (let changed = true; changed; ) {
+    changed = false;
+    for (const [name, needs] of Object.entries(featureNeeds)) {
+      if (features.has(name) && !needs.every((need) => features.has(need))) {
+        features.delete(name);
+        changed = true;
+      }
+    }
+  }
+  let cr4Mask = 0;
+  let eferMask = 0;
+  for (const row of featureRows) {
+    if (!features.has(row.name)) continue;
+    cr4Mask |= row.cr4 ?? 0;
+    eferMask |= row.efer ?? 0;
+  }
+  // The performance-monitoring enable bit is taken with the TSC: there are no counters to read.
+  if (features.has('tsc')) cr4Mask |= 0x100;
+  const wide = features.has('pae') || features.has('pse36');
+  return {
+    ...given,
+    features,
+    physBits: wide ? given.physBits : 32,
+    cr4Mask,
+    eferMask,
+    xcr0Mask: features.has('xsave') ? 3n : 0n,
+  };
+}
+
+/** The nearest known word, if one is near. */
+function suggestion(word: string, known: readonly string[]): string {
+  let best = '';
+  let least = 3;
+  for (const each of known) {
+    const d = distance(canonicalFeature(word), canonicalFeature(each));
+    if (d < least) {
+      least = d;
+      best = each;
+    }
+  }
+  return best ? `; did you mean '${best}'?` : '';
+}
+
+/** Levenshtein distance of short words. */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= Math.min(a.length, 40); i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      next.push(Math.min(row[j] + 1, next[j - 1] + 1, row[j - 1] + (a[i - 1] === b[j - 1] ? 0 : 1)));
+    }
+    row = next;
+  }
+  return row[b.length];
+}
+
+/** Lines of `-cpu help`. */
+export function cpuHelp(): string {
+  const models = allModels.map((row) => `  ${row.name.padEnd(16)} ${row.doc}`);
+  const flags = featureRows.map((row) => qemuSpelling(row.name)).sort();
+  const lines: string[] = [];
+  let line = ' ';
+  for (const flag of flags) {
+    if (line.length + flag.length + 1 > 76) {
+      lines.push(line);
+      line = ' ';
+    }
+    line += ` ${flag}`;
+  }
+  lines.push(line);
+  return ['Available CPUs:', ...models, '', 'Recognized CPUID flags:', ...lines].join('\n');
+}

@@ -27,8 +27,10 @@ export const header = {
   pcMask: 40,
   /** i64: what is added to pc to give the address that instruction fetch translates (x86: the base of CS). */
   pcBase: 48,
-  /** i64: guest instructions executed, kept only with -icount. */
+  /** i64: guest instructions begun, kept only with -icount. */
   instructions: 56,
+  /** i64: with -icount no block may begin that would take `instructions` past this. */
+  instructionLimit: 80,
   /** i32: why code left with exitCode.leave; the guest CPU numbers its reasons. */
   leaveReason: 64,
   /** i32: hops that the dispatcher still makes before it returns to look at the clock. */

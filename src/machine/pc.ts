@@ -46,6 +46,7 @@ import {
   wireUart,
 } from '../hw/index.js';
 import { type BootImages, type LoadedKernel, loadKernel, pcE820 } from './boot/index.js';
+import { InstructionTime, seededBits } from './instruction-time.js';
 import { MachineClock, type TimeSource } from './machine-clock.js';
 
 /** Time-stamp counter: one tick a nanosecond. */
@@ -81,6 +82,11 @@ export interface PcOptions {
   readonly hotThreshold: number;
   readonly trace?: ((line: string) => void) | undefined;
   readonly hpet?: boolean;
+  /**
+   * Virtual time from executed instructions, 2^shift nanoseconds each (QEMU's -icount): the wall clock stands at a fixed date,
+   * idle time passes at once. `seed` gives the random numbers.
+   */
+  readonly icount?: { readonly shift: number; readonly seed?: bigint };
   /** Plugs further devices in, before PCI resources are assigned. */
   readonly addDevices?: (board: PcBoard) => void;
 }
@@ -121,6 +127,9 @@ export class PcMachine implements PcBoard {
   readonly pic: PicPair;
   readonly ioapic: IoApic;
   readonly pm: AcpiPm;
+  /** 64 random bits: the host's, or with -icount the seed's. */
+  readonly randomBits: () => bigint;
+  readonly #icount: InstructionTime | undefined;
   readonly #host: PcHost;
   readonly #options: PcOptions;
   readonly #devices: Device[] = [];
@@ -135,7 +144,10 @@ export class PcMachine implements PcBoard {
   constructor(host: PcHost, options: PcOptions) {
     this.#host = host;
     this.#options = options;
-    this.clock = new MachineClock(host.time);
+    this.#icount = options.icount ? new InstructionTime(options.icount.shift, () => this.engine?.instructions ?? 0) : undefined;
+    this.clock = new MachineClock(this.#icount ?? host.time);
+    const random = options.icount ? seededBits(options.icount.seed ?? 1n) : () => host.randomBits();
+    this.randomBits = random;
     const apicBus = new ApicBus();
     this.msi = apicBus;
     this.pic = new PicPair({ output: { set: (level) => this.lapic.lint[0].set(level) } });
@@ -169,6 +181,7 @@ export class PcMachine implements PcBoard {
       ramBytes: options.ramBytes,
       stateBytes: STATE_BYTES,
       hotThreshold: options.hotThreshold,
+      countInstructions: options.icount !== undefined,
       ...(options.trace ? { trace: options.trace } : {}),
       host: {
         mmioRead: (gpa, size) => this.memory.read(gpa, size),
@@ -176,7 +189,7 @@ export class PcMachine implements PcBoard {
         pioRead: (port, size) => this.ports.read(port, size),
         pioWrite: (port, size, value) => this.ports.write(port, size, value),
         readTsc: tsc,
-        randomBits: () => host.randomBits(),
+        randomBits: random,
         poll: () => this.#poll(),
         ...(host.compileOptimized ? { compileOptimized: host.compileOptimized } : {}),
       },
@@ -385,7 +398,9 @@ export class PcMachine implements PcBoard {
 
   #poll(): boolean {
     this.clock.fire();
-    return this.#host.service() || this.#stop !== undefined;
+    const stop = this.#host.service() || this.#stop !== undefined;
+    if (this.#icount) this.engine.instructionLimit = this.#icount.instructionsUntil(this.clock.nextDeadlineNs - this.clock.nowNs());
+    return stop;
   }
 
   /** Sleeps until an interrupt wakes the vCPU. False: `service` wants the machine to stop. */
@@ -395,6 +410,10 @@ export class PcMachine implements PcBoard {
       Atomics.store(words, this.#kick, 0);
       if (this.#poll()) return this.#stop !== undefined;
       if (this.cpu.deliverPending()) return true;
+      if (this.#icount && this.clock.nextDeadlineNs < Infinity) {
+        this.#icount.skip(this.clock.nextDeadlineNs - this.clock.nowNs());
+        continue;
+      }
       const wait = (this.clock.nextDeadlineNs - this.clock.nowNs()) / 1e6;
       if (wait > 0) Atomics.wait(words, this.#kick, 0, Math.min(wait, 1000));
     }

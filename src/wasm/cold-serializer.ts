@@ -45,6 +45,7 @@ export class ColdSerializer {
   readonly #routines: readonly Routine[];
   /** Offset of the first temp slot in the state. */
   readonly #tempBase: number;
+  readonly #countInstructions: boolean;
   #lastUse = new Int32Array(1024);
   #defined = new Int32Array(1024);
   #definedAt = new Int32Array(1024);
@@ -62,7 +63,8 @@ export class ColdSerializer {
   words = new Int32Array(8192);
   length = 0;
 
-  constructor(vars: GuestVars, routines: readonly Routine[], tempBase: number) {
+  constructor(vars: GuestVars, routines: readonly Routine[], tempBase: number, countInstructions: boolean) {
+    this.#countInstructions = countInstructions;
     this.#vars = vars;
     this.#routines = routines;
     this.#tempBase = tempBase;
@@ -159,8 +161,10 @@ export class ColdSerializer {
           this.#plain(op, words, at);
           break;
         default:
-          if (op === Op.insn) delta = words[at + 1];
-          else if (op === Op.set_deferred) deferred = words[at + 1];
+          if (op === Op.insn) {
+            delta = words[at + 1];
+            if (this.#countInstructions) out[this.length++] = op;
+          } else if (op === Op.set_deferred) deferred = words[at + 1];
           else if (op === Op.get_i32 && words[at + 2] === this.#vars.deferred.id && deferred !== DEFERRED_UNCHANGED) {
             if (this.#lastUse[words[at + 1]] >= 0) {
               const slot = this.#result(words[at + 1]);

@@ -117,12 +117,16 @@ export class ColdTierWriter implements ModuleExtension {
     }
     if (this.#withCounter) {
       this.#get(STATE);
-      this.#get(STATE);
       this.#memory(0x29, header.instructions);
       this.#get(CODE);
       this.#memory(0x35, coldHeader.instructions);
       w.u8(0x7c);
-      this.#memory(0x37, header.instructions);
+      this.#get(STATE);
+      this.#memory(0x29, header.instructionLimit);
+      w.raw([0x56, wasmOp.if, 0x40]); // i64.gt_u
+      this.#i32(exitWord(exitCode.budget, 0, 255));
+      w.u8(wasmOp.return);
+      w.u8(wasmOp.end);
     }
     this.#advance(COLD_HEADER_BYTES);
 
@@ -309,6 +313,16 @@ export class ColdTierWriter implements ModuleExtension {
           this.#loadSlot(1, 1);
           this.#memory(0x37, header.pc);
           this.#leaveWith(2);
+        };
+      case Op.insn:
+        // Only with -icount is the op in the code.
+        return () => {
+          this.#get(STATE);
+          this.#get(STATE);
+          this.#memory(0x29, header.instructions);
+          w().raw([wasmOp.i64Const, 1, 0x7c]);
+          this.#memory(0x37, header.instructions);
+          this.#next(1);
         };
       case Op.fence:
         return () => {

@@ -41,6 +41,7 @@ export class RegionEmitter extends FunctionEmitter {
   /** Local of each variable the region uses, or -1. */
   readonly #local: Int32Array;
   readonly #written: Uint8Array;
+  readonly #countInstructions: boolean;
   #blocks: readonly RegionBlock[] = [];
   #graph: RegionGraph | undefined;
   #pc = -1;
@@ -56,8 +57,9 @@ export class RegionEmitter extends FunctionEmitter {
   #loopDepth = new Int32Array(0);
   #mergeDepth = new Int32Array(0);
 
-  constructor(env: CodeEnvironment, vars: GuestVars) {
+  constructor(env: CodeEnvironment, vars: GuestVars, countInstructions: boolean) {
     super(env);
+    this.#countInstructions = countInstructions;
     this.#vars = vars;
     this.#local = new Int32Array(vars.vars.length);
     this.#written = new Uint8Array(vars.vars.length);
@@ -227,9 +229,33 @@ export class RegionEmitter extends FunctionEmitter {
     const { ir, terminator } = block;
     this.#delta = block.delta;
     this.#deferred = this.#deferredIn[index];
+    if (this.#countInstructions) this.#leaveAtLimit(block);
     this.begin(ir.words, 0, ir.length, ir.tempTypes, ir.temps);
     this.emitOps(0, terminator);
     this.#terminate(index, ir.words, terminator);
+  }
+
+  /** -icount: a block begins only if all of it lies below the limit. */
+  #leaveAtLimit(block: RegionBlock): void {
+    this.localGet(0);
+    this.memory(0x29, header.instructions);
+    this.i64Const(block.instructions, 0);
+    this.op(0x7c);
+    this.localGet(0);
+    this.memory(0x29, header.instructionLimit);
+    this.op(0x56); // i64.gt_u
+    this.open(wasmOp.if);
+    this.#exit(exitCode.budget, block.delta);
+    this.close();
+  }
+
+  #countOne(): void {
+    this.localGet(0);
+    this.localGet(0);
+    this.memory(0x29, header.instructions);
+    this.i64Const(1, 0);
+    this.op(0x7c);
+    this.memory(0x37, header.instructions);
   }
 
   #terminate(index: number, words: Int32Array, at: number): void {
@@ -406,6 +432,7 @@ export class RegionEmitter extends FunctionEmitter {
         break;
       case Op.insn:
         this.#delta = words[at + 1];
+        if (this.#countInstructions) this.#countOne();
         break;
       case Op.set_deferred:
         this.#deferred = words[at + 1];

@@ -9,7 +9,7 @@ import { ColdSerializer, ColdTierWriter, compileRoutines, type HostFunction } fr
 import { CodeCache } from './code-cache.js';
 import { defineDispatcher } from './dispatcher.js';
 import { layout, MMU_CONTEXTS, memoryPages, PAGE_BYTES, ramBlock, TLB_BYTES, TLB_ENTRIES, tempBase } from './layout.js';
-import { RegionCompiler } from './region-compiler.js';
+import { MAX_BLOCK_INSTRUCTIONS, RegionCompiler } from './region-compiler.js';
 import { defineSoftmmu } from './softmmu.js';
 
 /** Guest-physical RAM as the translator sees it. */
@@ -56,7 +56,6 @@ const extended = new WeakSet<RoutineSet>();
 
 /** Hops between two looks at the clock. */
 const HOPS = 4096;
-const MAX_BLOCK_INSTRUCTIONS = 48;
 /** Regions that are compiled together. */
 const BATCH = 24;
 
@@ -67,6 +66,7 @@ export class TcgEngine {
   readonly routines: Readonly<Record<string, (...args: unknown[]) => unknown>>;
   readonly compiler: RegionCompiler;
   readonly #hotThreshold: number;
+  readonly #counting: boolean;
   readonly #cpu: GuestCpu;
   readonly #host: EngineHost;
   readonly #words: Int32Array;
@@ -84,6 +84,7 @@ export class TcgEngine {
     this.#cpu = cpu;
     this.#host = host;
     this.#trace = options.trace;
+    this.#counting = options.countInstructions ?? false;
     const set = cpu.routines;
     if (!extended.has(set)) {
       extended.add(set);
@@ -112,7 +113,7 @@ export class TcgEngine {
     this.#words = new Int32Array(this.memory.buffer);
     this.#view = new DataView(this.memory.buffer);
     this.#optimizer = new BlockOptimizer(cpu.vars, set.list);
-    this.#serializer = new ColdSerializer(cpu.vars, set.list, tempBase(options.stateBytes));
+    this.#serializer = new ColdSerializer(cpu.vars, set.list, tempBase(options.stateBytes), options.countInstructions ?? false);
     this.#request = {
       b: this.#builder,
       page: new Uint8Array(0),
@@ -135,6 +136,7 @@ export class TcgEngine {
       table,
       routineExports: this.routines,
       hotThreshold: threshold,
+      countInstructions: options.countInstructions ?? false,
     });
     cpu.attach({ buffer: this.memory.buffer, state: this.state, routines: this.routines });
   }
@@ -172,6 +174,8 @@ export class TcgEngine {
 
   /** Makes `run` look at interrupts and requests soon. Any thread may do the same by the word itself. */
   kick(): void {
+    // Counted: at the next block, so that it is the same instruction in every run.
+    if (this.#counting) this.#view.setBigUint64(this.state + header.instructionLimit, 0n, true);
     Atomics.store(this.#words, (this.state + header.kick) >> 2, 1);
   }
 
@@ -181,6 +185,29 @@ export class TcgEngine {
     if (pending) this.kick();
   }
 
+  /** Guest instructions begun so far; kept only with `countInstructions`. */
+  get instructions(): number {
+    return Number(this.#view.getBigUint64(this.state + header.instructions, true));
+  }
+
+  /** `poll` is called when exactly this many instructions have been begun, or before. */
+  set instructionLimit(limit: number) {
+    this.#view.setBigUint64(this.state + header.instructionLimit, BigInt(Math.min(limit, Number.MAX_SAFE_INTEGER)), true);
+  }
+
+  /** With `countInstructions`: what is left of the way to the limit when no whole block fits goes step by step. */
+  #approachLimit(): VmExit | undefined {
+    const { state } = this;
+    const limit = Number(this.#view.getBigUint64(state + header.instructionLimit, true));
+    if (limit - this.instructions >= MAX_BLOCK_INSTRUCTIONS) return undefined;
+    while (this.instructions < Number(this.#view.getBigUint64(state + header.instructionLimit, true))) {
+      const exit = this.#single();
+      if (exit !== undefined) return exit;
+    }
+    this.#words[(state + header.hops) >> 2] = -1;
+    return undefined;
+  }
+
   /** Runs the guest until it halts, shuts down or the machine wants to be heard. */
   run(): VmExit {
     const words = this.#words;
@@ -188,7 +215,7 @@ export class TcgEngine {
     const dispatch = this.routines['dispatch'] as (state: number) => number;
     const hops = (state + header.hops) >> 2;
     for (;;) {
-      const exit = this.#act(dispatch(state));
+      const exit = this.#act(dispatch(state)) ?? (this.#counting ? this.#approachLimit() : undefined);
       if (exit !== undefined) return exit;
       if (words[hops] < 0) {
         words[hops] = HOPS;

@@ -10,6 +10,11 @@ import type { Block, CodeCache, Region } from './code-cache.js';
 /** Guest instructions in a region at most: beyond some 250 V8's optimizer slows down out of proportion. */
 const MAX_INSTRUCTIONS = 200;
 const MAX_BLOCKS = 40;
+/**
+ * Guest instructions in a block, in both tiers: blocks begin at the same places whether code is cold or hot, so that with
+ * -icount interrupts are taken at the same instructions.
+ */
+export const MAX_BLOCK_INSTRUCTIONS = 48;
 /** A successor joins a region if it has been entered at least this share of the threshold. */
 const JOIN_SHARE = 8;
 
@@ -21,6 +26,7 @@ export interface RegionCompilerOptions {
   readonly table: WebAssembly.Table;
   readonly routineExports: Readonly<Record<string, unknown>>;
   readonly hotThreshold: number;
+  readonly countInstructions: boolean;
 }
 
 /** A block chosen for a region, before it is laid out. */
@@ -87,8 +93,7 @@ export class RegionCompiler {
     for (const blocks of regions) for (const { ir } of blocks) for (const id of this.#callsOf(ir)) use(id);
     const emitter = new RegionEmitter(
       { routines: this.#routines, functionIndex: (id) => imported.get(id) as number, ...ids },
-      this.#options.cpu.vars,
-    );
+      this.#options.cpu.vars, this.#options.countInstructions);
     const type = module.type(['i32'], ['i32']);
     regions.forEach((blocks, i) => {
       module.define(type, emitter.emit(blocks), `${i}`);
@@ -140,7 +145,7 @@ export class RegionCompiler {
     while (waiting.length > 0 && chosen.length < MAX_BLOCKS && instructions < MAX_INSTRUCTIONS) {
       const delta = waiting.shift() as number;
       if (byDelta.has(delta)) continue;
-      const candidate = this.#translate(head, delta, delta === 0 ? MAX_INSTRUCTIONS : MAX_INSTRUCTIONS - instructions);
+      const candidate = this.#translate(head, delta);
       if (!candidate) continue;
       byDelta.set(delta, chosen.length);
       chosen.push(candidate);
@@ -172,7 +177,7 @@ export class RegionCompiler {
     return words[terminator] === Op.branch ? [words[terminator + 3], words[terminator + 2]] : [];
   }
 
-  #translate(head: Block, delta: number, maxInstructions: number): Candidate | undefined {
+  #translate(head: Block, delta: number): Candidate | undefined {
     const { cpu, memory } = this.#options;
     const ir = this.#builders[this.#used] ?? (this.#builders[this.#used] = new BlockBuilder());
     this.#used++;
@@ -184,7 +189,7 @@ export class RegionCompiler {
       nextPage: head.second === 0 ? undefined : new Uint8Array(memory.buffer, head.second, 4096),
       modeKey: head.key,
       delta,
-      maxInstructions: Math.min(48, maxInstructions),
+      maxInstructions: MAX_BLOCK_INSTRUCTIONS,
     };
     const result = this.#result;
     cpu.translator.translate(request, result);

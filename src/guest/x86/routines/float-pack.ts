@@ -51,7 +51,7 @@ export const signToBits = (r: RoutineBuilder, f: Format, sign: I32): I64 =>
   r.i64_shl(r.i64_extend_i32_u(sign), r.i64(f.fraction + f.exponent - 15));
 
 /** What `pack` is told beside the rounding mode (bits 0-1). */
-export const packMode = { underflowUnmasked: 4, flushToZero: 8 } as const;
+export const packMode = { underflowUnmasked: 4, flushToZero: 8, overflowUnmasked: 16 } as const;
 
 function definePack(f: Format) {
   const dropped = 63 - f.fraction;
@@ -96,11 +96,12 @@ function definePack(f: Format) {
         r.ret(r.i64_or(signBits, r.read(hi)), r.read(flags));
       });
       roundHere();
-      const top = addTo(r, r.i32_add(exp, carried()), 0);
+      const top = r.i32_add(exp, carried());
       r.if(r.i32_ge_s(top, r.i32(maxExponent(f))), () => {
         const away = r.select(sign, r.i32_eq(mode, r.i32(rounding.down)), r.i32_eq(mode, r.i32(rounding.up)));
         const toInfinity = r.i32_or(r.i32_eqz(mode), away);
         const magnitude = r.select(toInfinity, r.i64(infinityBits(f)), r.i64(infinityBits(f) - 1n));
+        r.if(and(r, modes, packMode.overflowUnmasked), () => r.ret(signBits, or(r, precisionFlags(), flag.OE)));
         const c1 = r.i32_shl(toInfinity, r.i32(9));
         r.ret(r.i64_or(signBits, magnitude), or(r, c1, flag.OE | flag.PE));
       });
@@ -111,7 +112,7 @@ function definePack(f: Format) {
   );
 }
 
-/** (sign, exponent, hi, lo, mode) → (bits, flags with C1): a wide number rounded. With an unmasked UE the bits mean nothing. */
+/** (sign, exponent, hi, lo, mode) → (bits, flags with C1): a wide number rounded. With an unmasked OE or UE the bits mean nothing. */
 export const packF32 = definePack(single);
 export const packF64 = definePack(double);
 

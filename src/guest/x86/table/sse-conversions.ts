@@ -18,13 +18,12 @@ function lowHalf(t: Translator, x: V128): V128 {
 
 // --- with MMX registers
 
-/** CVTPI2PS, CVTPI2PD: two 32-bit integers. `always`: MMX is entered also for an operand in memory. */
+/** CVTPI2PS, CVTPI2PD: two 32-bit integers. An operand in memory does not enter MMX, as processors do it in both. */
 function fromMm(
   name: string,
   enc: string,
   cpuid: string,
   args: string,
-  always: boolean,
   op: (t: Translator, integers: V128, insn: DecodedInsn) => V128,
 ): InsnRow {
   return {
@@ -34,7 +33,7 @@ function fromMm(
     cpuid,
     unit,
     translate(t, insn) {
-      if (always || insn.isReg) t.enterMmx();
+      if (insn.isReg) t.enterMmx();
       const b = t.b;
       const integers = b.i64x2_replace_lane(zeros(b), t.readMmRm(), 0);
       const result = op(t, integers, insn);
@@ -68,13 +67,11 @@ function toMmRow(
 }
 
 const withMmx: InsnRow[] = [
-  fromMm('CVTPI2PS', 'NP 0F 2A /r', 'sse', 'Vdq:rw, Qq:r', true, (t, integers, insn) => {
+  fromMm('CVTPI2PS', 'NP 0F 2A /r', 'sse', 'Vdq:rw, Qq:r', (t, integers, insn) => {
     const [, floats] = t.b.call(convert.f32x4FromI32, integers);
     return t.b.i64x2_replace_lane(t.readXmm(insn.reg), t.b.i64x2_extract_lane(floats, 0), 0);
   }),
-  fromMm('CVTPI2PD', '66 0F 2A /r', 'sse2', 'Vdq:w, Qq:r', false, (t, integers) =>
-    t.b.f64x2_convert_low_i32x4_s(integers),
-  ),
+  fromMm('CVTPI2PD', '66 0F 2A /r', 'sse2', 'Vdq:w, Qq:r', (t, integers) => t.b.f64x2_convert_low_i32x4_s(integers)),
   toMmRow('CVTTPS2PI', 'NP 0F 2C /r', 'sse', false, f32x4, 1),
   toMmRow('CVTPS2PI', 'NP 0F 2D /r', 'sse', false, f32x4, 0),
   toMmRow('CVTTPD2PI', '66 0F 2C /r', 'sse2', true, f64x2, 1),

@@ -241,25 +241,22 @@ function roundPacked(packed: PackedFloat): InsnRow['translate'] {
 /**
  * Dot products: the products of the lanes that the immediate's upper half names, added in pairs, and the pairs' sums
  * added; the sum goes to the lanes of the lower half. Lanes left out are +0, which raises nothing.
+ *
+ * Each lane adds its own partial sum and its neighbour's, in the order of Intel's processors: it shows where both are NaNs,
+ * of which the first operand is kept.
  */
 function dotProduct(b: BlockBuilder, x: V128, y: V128, imm: number): V128 {
   const [, products] = b.call(f32x4.mul, keepLanes(b, x, imm >> 4), keepLanes(b, y, imm >> 4));
-  const zero = zeros(b);
-  const [, sums] = b.call(
-    f32x4.add,
-    shuffle(b, products, zero, 4, [0, 2, 4, 4]),
-    shuffle(b, products, zero, 4, [1, 3, 4, 4]),
-  );
-  const [, sum] = b.call(f32x4.add, shuffle(b, sums, zero, 4, [0, 4, 4, 4]), shuffle(b, sums, zero, 4, [1, 4, 4, 4]));
-  return keepLanes(b, shuffle(b, sum, sum, 4, [0, 0, 0, 0]), imm);
+  const [, pairs] = b.call(f32x4.add, shuffle(b, products, products, 4, [1, 0, 3, 2]), products);
+  const [, sums] = b.call(f32x4.add, pairs, shuffle(b, pairs, pairs, 4, [2, 3, 0, 1]));
+  return keepLanes(b, sums, imm);
 }
 
 function dotProduct64(b: BlockBuilder, x: V128, y: V128, imm: number): V128 {
   const wide = (bits: number) => ((bits & 1) * 3) | (((bits >> 1) & 1) * 12);
   const [, products] = b.call(f64x2.mul, keepLanes(b, x, wide(imm >> 4)), keepLanes(b, y, wide(imm >> 4)));
-  const zero = zeros(b);
-  const [, sum] = b.call(f64x2.add, shuffle(b, products, zero, 8, [0, 2]), shuffle(b, products, zero, 8, [1, 2]));
-  return keepLanes(b, shuffle(b, sum, sum, 8, [0, 0]), wide(imm));
+  const [, sums] = b.call(f64x2.add, products, shuffle(b, products, products, 8, [1, 0]));
+  return keepLanes(b, sums, wide(imm));
 }
 
 const floatingPoint: InsnRow[] = [

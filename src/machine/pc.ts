@@ -68,6 +68,8 @@ export interface PcHost {
   randomBits(): bigint;
   /** Handles what other threads asked for; called at least every millisecond. True: `run` returns 'stopped'. */
   service(): boolean;
+  /** Waits for so long, or until something comes that `service` is to hear; the kick word is waited on unless given. */
+  sleep?(milliseconds: number): void;
   compileOptimized?<T>(make: () => T): T;
   /** A line for the log (`-d unimp`, `-D`). */
   log?: ((line: string) => void) | undefined;
@@ -415,7 +417,9 @@ export class PcMachine implements PcBoard {
         continue;
       }
       const wait = (this.clock.nextDeadlineNs - this.clock.nowNs()) / 1e6;
-      if (wait > 0) Atomics.wait(words, this.#kick, 0, Math.min(wait, 1000));
+      if (wait <= 0) continue;
+      if (this.#host.sleep) this.#host.sleep(Math.min(wait, 1000));
+      else Atomics.wait(words, this.#kick, 0, Math.min(wait, 1000));
     }
   }
 

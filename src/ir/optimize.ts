@@ -19,18 +19,18 @@ export class BlockOptimizer {
   readonly #routines: readonly Routine[];
   #positions = new Int32Array(1024);
   #uses = new Int32Array(1024);
-  #live = new Uint8Array(64);
+  readonly #dead: Float64Array;
+  #mark = 0;
 
   constructor(vars: GuestVars, routines: readonly Routine[]) {
     this.#routines = routines;
-    this.#live = new Uint8Array(vars.vars.length);
+    this.#dead = new Float64Array(vars.vars.length);
   }
 
   run(b: BlockBuilder): void {
     const { words, length } = b;
     if (this.#uses.length < b.temps) this.#uses = new Int32Array(b.temps * 2);
     const uses = this.#uses;
-    uses.fill(0, 0, b.temps);
     let count = 0;
     for (let at = 0; at < length; ) {
       if (count === this.#positions.length) {
@@ -43,16 +43,19 @@ export class BlockOptimizer {
       if (op === Op.call) {
         const routine = this.#routines[words[at + 1]];
         const first = at + 3 + routine.results.length;
+        for (let i = at + 3; i < first; i++) uses[words[i]] = 0;
         for (let i = 0; i < routine.params.length; i++) uses[words[first + i]]++;
         at += words[at + 2];
       } else {
-        const first = at + 1 + hasResult[op];
+        let first = at + 1;
+        if (hasResult[op]) uses[words[first++]] = 0;
         for (let i = 0; i < paramCount[op]; i++) uses[words[first + i]]++;
         at += opWords[op];
       }
     }
-    const live = this.#live;
-    live.fill(1);
+    // A variable is dead where its mark is the current number: making all live again is a new number.
+    const dead = this.#dead;
+    let mark = ++this.#mark;
     let dropped = 0;
     for (let i = count - 1; i >= 0; i--) {
       const at = this.#positions[i];
@@ -61,10 +64,10 @@ export class BlockOptimizer {
         if (uses[words[at + 1]] === 0) {
           this.#positions[i] = -1;
           dropped++;
-        } else live[words[at + 2]] = 1;
+        } else dead[words[at + 2]] = 0;
       } else if (op >= Op.set_i32 && op <= Op.set_v128) {
         const id = words[at + 2];
-        if (live[id]) live[id] = 0;
+        if (dead[id] !== mark) dead[id] = mark;
         else {
           uses[words[at + 1]]--;
           this.#positions[i] = -1;
@@ -76,12 +79,12 @@ export class BlockOptimizer {
           for (let k = 0; k < params.length; k++) uses[words[at + 3 + results.length + k]]--;
           this.#positions[i] = -1;
           dropped++;
-        } else if (effects.vars !== 'none' || effects.mayFault) live.fill(1);
+        } else if (effects.vars !== 'none' || effects.mayFault) mark = ++this.#mark;
       } else if (removable[op] && uses[words[at + 1]] === 0) {
         for (let k = 0; k < paramCount[op]; k++) uses[words[at + 2 + k]]--;
         this.#positions[i] = -1;
         dropped++;
-      } else if (mayExit[op]) live.fill(1);
+      } else if (mayExit[op]) mark = ++this.#mark;
     }
     if (dropped > 0) this.#compact(b, count);
   }

@@ -88,14 +88,12 @@ export class ColdSerializer {
       this.#owned = new Int32Array(size);
     }
     if (this.#nextSet.length < end) this.#nextSet = new Int32Array(end * 2);
-    this.#slot.fill(0, 0, b.temps);
-    this.#owned.fill(0, 0, b.temps);
-    this.#lastUse.fill(-1, 0, b.temps);
+    this.#base += this.#span;
+    this.#span = end + 1;
+    if (this.#base > 0x3fffffff) this.#startOver();
     this.#analyse(words, end);
     this.#free.length = 0;
     this.#slots = 0;
-    this.#lastAccess.fill(-1);
-    this.#aliasUntil.fill(-1);
     if (this.words.length < end * 3 + 64) this.words = new Int32Array(end * 6 + 64);
     const out = this.words;
     out[0] = 0;
@@ -104,6 +102,20 @@ export class ColdSerializer {
     out[3] = 0;
     this.length = COLD_HEADER_BYTES / 4;
     this.#lower(words, end);
+  }
+
+  /**
+   * Positions noted per variable are offset by #base, which grows with every block: what earlier blocks left there reads as
+   * "before this block" without being cleared.
+   */
+  #base = 0;
+  #span = 1;
+
+  #startOver(): void {
+    this.#base = 1;
+    this.#lastAccess.fill(0);
+    this.#aliasUntil.fill(0);
+    this.#lastSet.fill(0);
   }
 
   /** Last uses, definitions, and for each get and set the next write of its variable. Positions are word indices. */
@@ -125,21 +137,27 @@ export class ColdSerializer {
       for (let i = 0; i < opParamCount[op]; i++) this.#lastUse[words[next + i]] = at;
       at += opWords[op];
     }
-    this.#lastSet.fill(0x7fffffff);
+    // Variables whose last write seen (from the end) is not after `allSetAt` are next written there, by a call.
+    let allSetAt = 0x7fffffff;
+    const { lastSet, base } = { lastSet: this.#lastSet, base: this.#base };
     for (let i = starts.length - 1; i >= 0; i--) {
       const at = starts[i];
       const op = words[at];
-      if (op >= Op.get_i32 && op <= Op.get_v128) this.#nextSet[at] = this.#lastSet[words[at + 2]];
-      else if (op >= Op.set_i32 && op <= Op.set_v128) {
-        this.#nextSet[at] = this.#lastSet[words[at + 2]];
-        this.#lastSet[words[at + 2]] = at;
-      } else if (op === Op.call && this.#routines[words[at + 1]].effects.vars === 'write') this.#lastSet.fill(at);
+      if (op >= Op.get_i32 && op <= Op.set_v128 && op !== Op.set_deferred) {
+        const id = words[at + 2];
+        const seen = lastSet[id] - base;
+        this.#nextSet[at] = seen >= 0 && seen < allSetAt ? seen : allSetAt;
+        if (op >= Op.set_i32) lastSet[id] = at + base;
+      } else if (op === Op.call && this.#routines[words[at + 1]].effects.vars === 'write') allSetAt = at;
     }
   }
   readonly #starts: number[] = [];
 
   #define(temp: number, at: number): void {
     this.#definedAt[temp] = at;
+    this.#slot[temp] = 0;
+    this.#owned[temp] = 0;
+    this.#lastUse[temp] = -1;
   }
 
   #lower(words: Int32Array, end: number): void {
@@ -342,7 +360,7 @@ export class ColdSerializer {
     for (let i = 0; i < params.length; i++) out[start + 1 + results.length + i] = slots[i];
     if (effects.mayFault) out[this.length++] = exit;
     // What it may read or write is seen as touched.
-    if (effects.vars !== 'none') this.#lastAccess.fill(at);
+    if (effects.vars !== 'none') this.#lastAccess.fill(at + this.#base);
   }
 
   #get(op: number, words: Int32Array, at: number): void {
@@ -351,11 +369,11 @@ export class ColdSerializer {
     const until = this.#lastUse[temp];
     if (until < 0) return;
     const home = this.#vars.vars[id].offset;
-    this.#lastAccess[id] = at;
+    this.#lastAccess[id] = at + this.#base;
     if (until <= this.#nextSet[at]) {
       this.#slot[temp] = home;
       this.#owned[temp] = 0;
-      if (until > this.#aliasUntil[id]) this.#aliasUntil[id] = until;
+      if (until + this.#base > this.#aliasUntil[id]) this.#aliasUntil[id] = until + this.#base;
       return;
     }
     const slot = this.#result(temp);
@@ -379,8 +397,8 @@ export class ColdSerializer {
       opKind[defOp] !== kind.constant &&
       defOp !== Op.call &&
       lastExit <= def &&
-      this.#lastAccess[id] <= def &&
-      this.#aliasUntil[id] <= def &&
+      this.#lastAccess[id] <= def + this.#base &&
+      this.#aliasUntil[id] <= def + this.#base &&
       this.#lastUse[temp] <= this.#nextSet[at]
     ) {
       const slotWord = this.#defined[temp] + 1;
@@ -390,12 +408,14 @@ export class ColdSerializer {
         this.#free.push(owned - 1);
         this.#owned[temp] = 0;
         this.#slot[temp] = home;
-        this.#lastAccess[id] = at;
-        if (this.#lastUse[temp] > this.#aliasUntil[id]) this.#aliasUntil[id] = this.#lastUse[temp];
+        this.#lastAccess[id] = at + this.#base;
+        if (this.#lastUse[temp] + this.#base > this.#aliasUntil[id]) {
+          this.#aliasUntil[id] = this.#lastUse[temp] + this.#base;
+        }
         return;
       }
     }
-    this.#lastAccess[id] = at;
+    this.#lastAccess[id] = at + this.#base;
     if (op <= Op.set_i64 && this.#slot[temp] === 0 && this.#smallConstant(words, temp)) {
       out[this.length++] = immediateHandler(op);
       out[this.length++] = home;

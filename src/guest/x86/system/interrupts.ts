@@ -2,6 +2,7 @@
  * Entering interrupt and exception handlers, every mode and case: Intel SDM vol. 3 ch. 6, 20.2-20.3 (real and virtual-8086
  * mode). The common cases are in deliver-fast.ts.
  */
+import { header } from '../../../ir/index.js';
 import { routines } from '../routines/set.js';
 import { field } from '../state.js';
 import { cr4, descriptor, eflag, seg, systemType, vector } from './bits.js';
@@ -50,6 +51,11 @@ export const softwareInterrupt = routines.define(
   ['i32'],
   { vars: 'write', mayFault: true },
   (r, number, kind, returnPc) => {
+    // INTO passes vector 0 where there is no overflow.
+    r.if(r.i32_and(r.i32_eq(kind, r.i32(softwareKind.into)), r.i32_eqz(number)), () => {
+      r.i64_store(r.state(), returnPc, header.pc);
+      r.ret(r.i32(0));
+    });
     const flags = r.select(r.i32_eq(kind, r.i32(softwareKind.icebp)), r.i32(0), r.i32(eventFlag.software));
     // A handler entered by an instruction is not stepped into.
     r.i32_store(r.state(), r.i32(0), field.debugPending);

@@ -17,6 +17,9 @@ import { sse3Rows } from './sse3.js';
 import { sse41Rows } from './sse41.js';
 import { sse42Rows } from './sse42.js';
 import { ssse3Rows } from './ssse3.js';
+import { systemRows } from './system.js';
+import { systemIoRows } from './system-io.js';
+import { systemSegmentRows } from './system-segments.js';
 import { x87Rows } from './x87.js';
 
 export const integerRows: readonly InsnRow[] = [
@@ -31,6 +34,9 @@ export const integerRows: readonly InsnRow[] = [
 
 export const allRows: readonly InsnRow[] = [
   ...integerRows,
+  ...systemRows,
+  ...systemSegmentRows,
+  ...systemIoRows,
   ...x87Rows,
   ...mmxRows,
   ...sseRows,

@@ -79,11 +79,14 @@ export function defineDispatcher(set: RoutineSet, vars: GuestVars, softmmu: Retu
     });
   });
 
-  const apply = (r: RoutineBuilder, word: I32): void => {
-    const pc = r.i64_add(r.i64_load(r.state(), header.pc), r.i64_extend_i32_s(r.i32_extend16_s(word)));
-    r.i64_store(r.state(), r.i64_and(pc, r.i64_load(r.state(), header.pcMask)), header.pc);
+  /** Applies an exit word to the state; gives the new pc. */
+  const apply = (r: RoutineBuilder, word: I32): I64 => {
+    const distance = r.i64_extend_i32_s(r.i32_extend16_s(word));
+    const pc = r.i64_and(r.i64_add(r.i64_load(r.state(), header.pc), distance), r.i64_load(r.state(), header.pcMask));
+    r.i64_store(r.state(), pc, header.pc);
     const deferred = r.i32_and(r.i32_shr_u(word, r.i32(16)), r.i32(255));
     r.if(r.i32_ne(deferred, r.i32(DEFERRED_UNCHANGED)), () => r.i32_store(r.state(), deferred, vars.deferred.offset));
+    return pc;
   };
 
   /** Runs until something needs JavaScript; gives an exit code. */
@@ -94,9 +97,10 @@ export function defineDispatcher(set: RoutineSet, vars: GuestVars, softmmu: Retu
       r.ret(code);
     };
     const target = r.local('i32');
+    const pc = r.local('i64', r.i64_load(r.state(), header.pc));
     r.loop((again) => {
       r.if(r.i32_load(r.state(), header.kick), () => leave(r.i32(exitCode.kick)));
-      const address: I64 = r.i64_add(r.i64_load(r.state(), header.pc), r.i64_load(r.state(), header.pcBase));
+      const address = r.i64_add(r.read(pc), r.i64_load(r.state(), header.pcBase));
       const cached = jumpCacheEntry(r, address);
       const hit = r.i32_and(
         r.i64_eq(r.i64_load(cached, jumpEntry.pc), address),
@@ -118,7 +122,7 @@ export function defineDispatcher(set: RoutineSet, vars: GuestVars, softmmu: Retu
         () => r.assign(word, r.call(cold, r.i32_and(r.read(target), r.i32(0x7fffffff)))[0]),
         () => r.assign(word, r.call_code(r.read(target))),
       );
-      apply(r, r.read(word));
+      r.assign(pc, apply(r, r.read(word)));
       const code = r.i32_shr_u(r.read(word), r.i32(24));
       r.if(r.i32_gt_u(code, r.i32(exitCode.budget)), () => {
         r.if(r.i32_ne(code, r.i32(exitCode.checkInterrupts)), () => {

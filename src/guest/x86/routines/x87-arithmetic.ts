@@ -180,8 +180,7 @@ export const compareToFlags = routines.define(
   ['i32', 'i32'],
   faults,
   (r, i, pops, quiet) => {
-    const none = () => [r.i32(0)];
-    waitForPending(r, none);
+    waitForPending(r);
     const top = loadTop(r);
     const a = slot(r, top);
     const b = slot(r, top, i);

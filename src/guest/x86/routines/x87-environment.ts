@@ -151,8 +151,7 @@ const storeEnvironment = routines.define(
 
 /** (address, format): FNSTENV; masks all exceptions. */
 export const fnstenv = routines.define('x87_fnstenv', ['i64', 'i32'], ['i32'], faults, (r, address, format) => {
-  const [fault] = r.call(storeEnvironment, address, format);
-  r.if(fault, () => r.ret(fault));
+  r.call(storeEnvironment, address, format);
   const state = r.state();
   const control = or(r, r.i32_load(state, field.fpControl), 0x3f);
   r.i32_store(state, control, field.fpControl);
@@ -162,8 +161,7 @@ export const fnstenv = routines.define('x87_fnstenv', ['i64', 'i32'], ['i32'], f
 
 /** (address, format): FNSAVE; then as FNINIT. */
 export const fnsave = routines.define('x87_fnsave', ['i64', 'i32'], ['i32'], faults, (r, address, format) => {
-  const [fault, after] = r.call(storeEnvironment, address, format);
-  r.if(fault, () => r.ret(fault));
+  const [, after] = r.call(storeEnvironment, address, format);
   const top = r.i32_load(r.state(), field.fpTop);
   for (let i = 0; i < 8; i++) {
     const s = slotAt(r, and(r, addTo(r, top, i), 7));

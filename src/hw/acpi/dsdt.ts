@@ -122,16 +122,13 @@ function linkDevice(board: AcpiBoard, index: number): aml.Term {
   );
 }
 
-/** Ports and memory that belong to the board itself, so that no one else is given them. */
+/**
+ * Ports and memory that belong to the board itself, so that no one else is given them. The PM block's are the power
+ * management function's own.
+ */
 function motherboard(board: AcpiBoard): aml.Term {
   const { pm, pci } = board;
-  const resources: res.Resource[] = [
-    res.ioPorts(pm.pm1aEventPort, 4),
-    res.ioPorts(pm.pm1aControlPort, 2),
-    res.ioPorts(pm.pmTimerPort, 4),
-    res.ioPorts(pm.gpe0Port, pm.gpe0Bytes),
-    res.ioPorts(0x4d0, 2),
-  ];
+  const resources: res.Resource[] = [res.ioPorts(pm.gpe0Port, pm.gpe0Bytes), res.ioPorts(0x4d0, 2)];
   if (pm.smiCommandPort !== 0) resources.push(res.ioPorts(pm.smiCommandPort, 2));
   if (pci.ecam !== undefined) {
     resources.push(res.fixedMemory32(pci.ecam.gpa, (pci.ecam.lastBus + 1) * 0x100000, true));

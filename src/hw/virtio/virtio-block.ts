@@ -49,8 +49,8 @@ const requestStatus = { ok: 0, ioError: 1, unsupported: 2 } as const;
 const headerBytes = 16;
 const idBytes = 20;
 const segmentBytes = 16;
-/** Sectors that one discard or write-zeroes request may cover: 2 GiB. */
-const maxRangeSectors = 0x400000;
+/** Sectors that one discard or write-zeroes request may cover: just below 2 GiB. */
+const maxRangeSectors = 0x3fffff;
 const flagUnmap = 1;
 
 export interface VirtioBlockOptions {

@@ -127,7 +127,7 @@ test('several ports: announcement, names, console, open, resize', () => {
   assert.deepEqual(messages(buffers), [
     [0, RESIZE, 0, 'd\0\x1e\0'],
     [0, OPEN, 1, ''],
-    [1, NAME, 1, 'org.vring.agent'],
+    [1, NAME, 1, 'org.vring.agent\0'],
   ]);
   control(0, OPEN, 1);
   control(1, OPEN, 1);

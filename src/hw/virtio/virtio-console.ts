@@ -26,6 +26,8 @@ const controlEvent = {
 } as const;
 const controlBytes = 8;
 const queueIndex = { controlToDriver: 2, controlToDevice: 3 } as const;
+const portQueueSize = 128;
+const controlQueueSize = 32;
 const maxNameBytes = 256;
 
 /** Control messages of a port that the driver has yet to get, in the order in which they are sent. */
@@ -66,6 +68,8 @@ export interface ConsolePortSpec {
   readonly name?: string;
   /** A console (hvc) rather than a byte channel. */
   readonly isConsole: boolean;
+  /** The host side is open from the start; else `setHostOpen` opens it. */
+  readonly hostOpen?: boolean;
   readonly backend: ConsolePortBackend;
 }
 
@@ -134,11 +138,17 @@ export class VirtioConsole implements VirtioModel {
     this.#state = ConsoleState.allocate(options.arena);
     this.parts = [statePart(ConsoleState, this.#state)];
     this.#rowsFirst = options.resizeOrder === 'rows-first';
-    this.queueSizes = new Array<number>(multiport ? maxPorts * 2 + 2 : 2).fill(128);
+    const queueSizes = new Array<number>(multiport ? maxPorts * 2 + 2 : 2).fill(portQueueSize);
+    if (multiport) queueSizes.fill(controlQueueSize, queueIndex.controlToDriver, queueIndex.controlToDevice + 1);
+    this.queueSizes = queueSizes;
     this.features = [feature.size, feature.emergencyWrite, ...(multiport ? [feature.multiport] : [])];
     this.ports = options.ports.filter((spec) => spec.id < maxPorts).map((spec) => new ConsolePort(spec, this));
     const byId = new Array<ConsolePort | undefined>(maxPorts).fill(undefined);
     for (const port of this.ports) byId[port.id] = port;
+    if (!options.arena?.attached) {
+      for (const spec of options.ports)
+        if (spec.id < maxPorts) this.#state.ports[spec.id]!.hostOpen = spec.hostOpen ?? false;
+    }
     this.#byId = byId;
     const written = (offset: number, size: number, value: number) => {
       if (offset !== configField.emergencyWrite || size === 2) return;
@@ -379,7 +389,8 @@ export class VirtioConsole implements VirtioModel {
       case owed.console:
         return make(controlEvent.consolePort, 1);
       case owed.name:
-        return make(controlEvent.portName, 1, new TextEncoder().encode(port.name).subarray(0, maxNameBytes));
+        // The terminating zero is QEMU's habit.
+        return make(controlEvent.portName, 1, new TextEncoder().encode(`${port.name.slice(0, maxNameBytes)}\0`));
       case owed.resize: {
         const { columns, rows } = state;
         const [first, second] = this.#rowsFirst ? [rows, columns] : [columns, rows];

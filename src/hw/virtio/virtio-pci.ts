@@ -39,7 +39,6 @@ const modern = {
 /** virtio_pci_cap.cfg_type (4.1.4). */
 const configType = { common: 1, notify: 2, isr: 3, device: 4, pci: 5 } as const;
 
-const legacyBarSize = 0x80;
 /** Alignment of the used ring and unit of the queue address in the legacy layout (2.7.2, 4.1.4.8). */
 const legacyPage = 0x1000;
 /** Device configuration in the legacy BAR starts here: later when MSI-X is on. */
@@ -98,7 +97,10 @@ export class VirtioPci implements Device {
     const vectors = options.vectors ?? device.queues.length + 1;
     if (vectors > 0) this.#msix = new Msix({ barIndex: 1, vectors, arena });
     const bars: BarSpec[] = [];
-    if (legacy) bars.push({ index: 0, kind: 'io', size: legacyBarSize, handler: this.#legacyHandler() });
+    if (legacy) {
+      const size = 2 ** Math.ceil(Math.log2(legacyConfig.msix + device.model.configBytes));
+      bars.push({ index: 0, kind: 'io', size, handler: this.#legacyHandler() });
+    }
     if (this.#msix !== undefined) bars.push(this.#msix.bar);
     if (isModern) {
       this.#modernBar = {

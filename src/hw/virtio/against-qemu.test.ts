@@ -1,0 +1,594 @@
+/**
+ * The same driver steps on our PCI and virtio devices and on those of a QEMU whose guest is halted for ever, driven
+ * through its qtest socket: what a driver sees must be the same. Left out: order and place of capabilities, feature bits that only QEMU offers,
+ * status bits of the conventional bus, timing registers of the host bridge, the padding of a disk's serial number.
+ */
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'node:test';
+import { MemorySpace, PortSpace } from '../../bus/index.js';
+import { I440fx, PciRoot, Piix3, Piix4Pm } from '../pci/index.js';
+import type { BlockBackend, BlockDone } from './block-backend.js';
+import { VirtioBalloon } from './virtio-balloon.js';
+import { VirtioBlock } from './virtio-block.js';
+import { type ConsolePortBackend, VirtioConsole } from './virtio-console.js';
+import { VirtioDevice, type VirtioModel } from './virtio-device.js';
+import { VirtioEntropy } from './virtio-entropy.js';
+import { VirtioPci } from './virtio-pci.js';
+
+const QEMU = 'qemu-system-x86_64';
+const skip = spawnSync(QEMU, ['--version']).status === 0 ? false : `${QEMU} is not installed`;
+const slot = 4;
+const ramBytes = 16 << 20;
+
+/** A machine from the outside: ports and memory. */
+interface Machine {
+  in(port: number, size: 1 | 2 | 4): Promise<number>;
+  out(port: number, size: 1 | 2 | 4, value: number): Promise<void>;
+  read(gpa: number, size: 1 | 2 | 4): Promise<number>;
+  write(gpa: number, size: 1 | 2 | 4, value: number): Promise<void>;
+}
+
+const letter = { 1: 'b', 2: 'w', 4: 'l' } as const;
+
+class QemuMachine implements Machine {
+  readonly #process;
+  readonly #waiting: ((line: string) => void)[] = [];
+  #rest = '';
+
+  constructor(args: readonly string[], dir: string) {
+    // Its firmware is nothing but HLT: devices want a machine that runs.
+    const rom = join(dir, 'halt.bin');
+    writeFileSync(rom, new Uint8Array(0x10000).fill(0xf4));
+    const common = ['-M', 'pc', '-accel', 'tcg', '-bios', rom, '-display', 'none', '-nodefaults', '-m', '16'];
+    this.#process = spawn(QEMU, [...common, '-qtest', 'stdio', ...args], { stdio: ['pipe', 'pipe', 'ignore'] });
+    this.#process.stdin.on('error', () => {});
+    this.#process.stdout.setEncoding('latin1').on('data', (chunk: string) => {
+      const lines = (this.#rest + chunk).split('\n');
+      this.#rest = lines.pop()!;
+      for (const line of lines) if (/^(OK|FAIL|ERR)/.test(line)) this.#waiting.shift()?.(line);
+    });
+    this.#process.once('exit', () => {
+      for (const wake of this.#waiting.splice(0)) wake('FAIL QEMU has ended');
+    });
+  }
+  async #command(text: string): Promise<number> {
+    const reply = await new Promise<string>((resolve) => {
+      this.#waiting.push(resolve);
+      this.#process.stdin.write(`${text}\n`);
+    });
+    assert.match(reply, /^OK/, text);
+    return Number(reply.split(' ')[1] ?? 0);
+  }
+  in(port: number, size: 1 | 2 | 4) {
+    return this.#command(`in${letter[size]} ${port}`);
+  }
+  async out(port: number, size: 1 | 2 | 4, value: number) {
+    await this.#command(`out${letter[size]} ${port} ${value}`);
+  }
+  read(gpa: number, size: 1 | 2 | 4) {
+    return this.#command(`read${letter[size]} ${gpa}`);
+  }
+  async write(gpa: number, size: 1 | 2 | 4, value: number) {
+    await this.#command(`write${letter[size]} ${gpa} ${value}`);
+  }
+  close(): void {
+    this.#process.kill();
+  }
+}
+
+function ourMachine(model: VirtioModel, vectors: number): Machine {
+  const memory = new MemorySpace(new ArrayBuffer(ramBytes));
+  memory.addRam({ name: 'ram', gpa: 0, size: ramBytes, hva: 0, readonly: false });
+  const ports = new PortSpace();
+  const root = new PciRoot({
+    spaces: { memory, ports, msi: { send() {} } },
+    route: (at, pin) => (at + pin - 1) & 3,
+  });
+  new I440fx(root);
+  new Piix3({ root, irqs: [] });
+  new Piix4Pm({ root, block: { read: () => 0, write() {} } });
+  const device = new VirtioDevice(model, { name: 'virtio0', dma: memory.dma });
+  root.bus.add(new VirtioPci({ device, vectors }).function, slot);
+  root.mapPorts(ports);
+  return {
+    in: async (port, size) => ports.read(port, size),
+    out: async (port, size, value) => ports.write(port, size, value),
+    read: async (gpa, size) => memory.read(gpa, size),
+    write: async (gpa, size, value) => memory.write(gpa, size, value),
+  };
+}
+
+// Driver steps
+
+const barIo = 0xc000;
+const barMsix = 0xfe000000;
+const barModern = 0xfe010000;
+const [common, isr, config, notify] = [barModern, barModern + 0x1000, barModern + 0x2000, barModern + 0x3000];
+
+const configAddress = (fn: number, at: number) => (0x80000000 | (fn << 8) | (at & 0xfc)) >>> 0;
+
+async function pciRead(m: Machine, fn: number, at: number, size: 1 | 2 | 4) {
+  await m.out(0xcf8, 4, configAddress(fn, at));
+  return m.in(0xcfc + (at & 3), size);
+}
+async function pciWrite(m: Machine, fn: number, at: number, size: 1 | 2 | 4, value: number) {
+  await m.out(0xcf8, 4, configAddress(fn, at));
+  await m.out(0xcfc + (at & 3), size, value);
+}
+
+const virtioFn = slot << 3;
+type Log = (what: string, value: unknown) => void;
+
+/** Identity, BAR sizes and what can be written in the header. */
+async function pciHeader(m: Machine, fn: number, log: Log) {
+  for (const at of [0x00, 0x08, 0x2c]) log(`config ${at}`, await pciRead(m, fn, at, 4));
+  log('header type', await pciRead(m, fn, 0x0e, 1));
+  log('pin', await pciRead(m, fn, 0x3d, 1));
+  for (let bar = 0; bar < 6; bar++) {
+    await pciWrite(m, fn, 0x10 + bar * 4, 4, 0xffffffff);
+    log(`bar ${bar}`, await pciRead(m, fn, 0x10 + bar * 4, 4));
+    await pciWrite(m, fn, 0x10 + bar * 4, 4, 0);
+  }
+  await pciWrite(m, fn, 0x3c, 1, 0xa5);
+  log('line', await pciRead(m, fn, 0x3c, 1));
+}
+
+/** The structures that vendor capabilities name, and the size of the MSI-X table, in order of kind. */
+async function capabilities(m: Machine, log: Log) {
+  const found: string[] = [];
+  for (let at = await pciRead(m, virtioFn, 0x34, 1); at !== 0; at = await pciRead(m, virtioFn, at + 1, 1)) {
+    const id = await pciRead(m, virtioFn, at, 1);
+    if (id === 0x11) {
+      const words = [];
+      for (const i of [0, 4, 8]) words.push((await pciRead(m, virtioFn, at + i, 4)) >>> (i === 0 ? 16 : 0));
+      found.push(`msix ${words.join(' ')}`);
+    } else if (id === 9) {
+      const type = await pciRead(m, virtioFn, at + 3, 1);
+      const words = [];
+      for (const i of [4, 8, 12]) words.push(await pciRead(m, virtioFn, at + i, i === 4 ? 1 : 4));
+      if (type === 2) words.push(await pciRead(m, virtioFn, at + 16, 4));
+      found.push(`virtio ${type}: ${words.join(' ')}`);
+    }
+  }
+  log('capabilities', found.sort());
+}
+
+async function mapBars(m: Machine) {
+  await pciWrite(m, virtioFn, 0x10, 4, barIo);
+  await pciWrite(m, virtioFn, 0x14, 4, barMsix);
+  await pciWrite(m, virtioFn, 0x20, 4, barModern);
+  await pciWrite(m, virtioFn, 0x24, 4, 0);
+  await pciWrite(m, virtioFn, 4, 2, 7);
+}
+
+/** One queue of 256 entries at most, at a place of its own. */
+class Queue {
+  readonly desc: number;
+  readonly avail: number;
+  readonly used: number;
+  #available = 0;
+  #descriptors = 0;
+  #seen = 0;
+  readonly m: Machine;
+  readonly index: number;
+  readonly size: number;
+  constructor(m: Machine, index: number, size: number) {
+    this.m = m;
+    this.index = index;
+    this.size = size;
+    this.desc = 0x200000 + index * 0x4000;
+    this.avail = this.desc + 0x1000;
+    this.used = this.desc + 0x2000;
+  }
+  async descriptor(i: number, gpa: number, length: number, flags: number, next: number) {
+    const at = this.desc + i * 16;
+    await this.m.write(at, 4, gpa >>> 0);
+    await this.m.write(at + 4, 4, Math.floor(gpa / 2 ** 32));
+    await this.m.write(at + 8, 4, length);
+    await this.m.write(at + 12, 2, flags);
+    await this.m.write(at + 14, 2, next);
+  }
+  async offer(head: number) {
+    await this.m.write(this.avail + 4 + (this.#available % this.size) * 2, 2, head);
+    this.#available = (this.#available + 1) & 0xffff;
+    await this.m.write(this.avail + 2, 2, this.#available);
+  }
+  /** [gpa, length, written by the device] */
+  async add(pieces: readonly (readonly [number, number, boolean])[]) {
+    const head = this.#descriptors;
+    for (const [i, [gpa, length, write]] of pieces.entries()) {
+      const last = i + 1 === pieces.length;
+      await this.descriptor(head + i, gpa, length, (last ? 0 : 1) | (write ? 2 : 0), last ? 0 : head + i + 1);
+    }
+    this.#descriptors = (head + pieces.length) % (this.size - 8);
+    await this.offer(head);
+  }
+  async kick() {
+    await this.m.write(notify + this.index * 4, 2, this.index);
+  }
+  /** Waits for `count` used entries; gives [head, length] of each. */
+  async take(count: number): Promise<[number, number][]> {
+    const out: [number, number][] = [];
+    for (let tries = 0; tries < 2000 && out.length < count; tries++) {
+      const index = await this.m.read(this.used + 2, 2);
+      while (this.#seen !== index) {
+        const at = this.used + 4 + (this.#seen % this.size) * 8;
+        out.push([await this.m.read(at, 4), await this.m.read(at + 4, 4)]);
+        this.#seen = (this.#seen + 1) & 0xffff;
+      }
+    }
+    return out;
+  }
+}
+
+/** Negotiates `features` (bits below 32) and VERSION_1, and sets queues up. */
+async function start(m: Machine, features: number, queues: readonly number[], log: Log): Promise<Queue[]> {
+  await m.write(common + 20, 1, 0);
+  log('status after reset', await m.read(common + 20, 1));
+  await m.write(common + 20, 1, 3);
+  await m.write(common, 4, 0);
+  log('offered', (await m.read(common + 4, 4)) & features);
+  await m.write(common, 4, 1);
+  log('offered, version 1', (await m.read(common + 4, 4)) & 1);
+  await m.write(common, 4, 7);
+  log('offered, beyond', await m.read(common + 4, 4));
+  await m.write(common + 8, 4, 0);
+  await m.write(common + 12, 4, features >>> 0);
+  await m.write(common + 8, 4, 1);
+  await m.write(common + 12, 4, 1);
+  await m.write(common + 20, 1, 11);
+  log('status', await m.read(common + 20, 1));
+  const made: Queue[] = [];
+  for (const q of queues) {
+    await m.write(common + 22, 2, q);
+    const size = await m.read(common + 24, 2);
+    const queue = new Queue(m, q, size);
+    for (let at = queue.desc; at < queue.desc + 0x4000; at += 4) {
+      if (at === queue.avail || at === queue.used) await m.write(at, 4, 0);
+    }
+    for (const [at, gpa] of [
+      [32, queue.desc],
+      [40, queue.avail],
+      [48, queue.used],
+    ] as const) {
+      await m.write(common + at, 4, gpa);
+      await m.write(common + at + 4, 4, 0);
+      log(`queue ${q} address`, await m.read(common + at, 4));
+    }
+    log(`queue ${q}`, [size, await m.read(common + 30, 2), await m.read(common + 28, 2)]);
+    await m.write(common + 28, 2, 1);
+    log(`queue ${q} enabled`, await m.read(common + 28, 2));
+    made.push(queue);
+  }
+  await m.write(common + 22, 2, 1000);
+  log('queue 1000', await m.read(common + 24, 2));
+  await m.write(common + 20, 1, 15);
+  log('status', await m.read(common + 20, 1));
+  return made;
+}
+
+async function bytes(m: Machine, gpa: number, length: number): Promise<string> {
+  let out = '';
+  for (let i = 0; i < length; i++) out += (await m.read(gpa + i, 1)).toString(16).padStart(2, '0');
+  return out;
+}
+
+/** Runs the steps on both machines and compares what they logged. */
+async function compare(
+  model: VirtioModel,
+  vectors: number,
+  args: readonly string[],
+  steps: (m: Machine, log: Log) => Promise<void>,
+) {
+  const ours: string[] = [];
+  const theirs: string[] = [];
+  await steps(ourMachine(model, vectors), (what, value) => void ours.push(`${what}: ${JSON.stringify(value)}`));
+  const dir = mkdtempSync(join(tmpdir(), 'vring-qemu-'));
+  const qemu = new QemuMachine(args, dir);
+  try {
+    await steps(qemu, (what, value) => void theirs.push(`${what}: ${JSON.stringify(value)}`));
+  } finally {
+    qemu.close();
+    rmSync(dir, { recursive: true });
+  }
+  assert.deepEqual(ours, theirs);
+}
+
+// The tests
+
+test('the chip set has the identity that QEMU gives it', { skip }, async () => {
+  await compare(new VirtioEntropy(() => {}), 2, ['-device', `virtio-rng-pci,addr=${slot}`], async (m, log) => {
+    for (const fn of [0, 8]) await pciHeader(m, fn, log);
+    for (const at of [0x00, 0x08, 0x2c]) log(`pm ${at}`, await pciRead(m, 11, at, 4));
+    log('pm pin', await pciRead(m, 11, 0x3d, 1));
+    await pciWrite(m, 11, 0x40, 4, 0xb101);
+    log('pm base', await pciRead(m, 11, 0x40, 4));
+    await m.out(0xcf8, 2, 0x1234);
+    log('address', await m.in(0xcf8, 4));
+    log('nothing', await pciRead(m, 31 << 3, 0, 4));
+    await m.out(0xcf8, 4, 0);
+    log('disabled', await m.in(0xcfc, 4));
+  });
+});
+
+class MemoryDisk implements BlockBackend {
+  readonly bytes: Uint8Array;
+  readonly readonly = false;
+  constructor(content: Uint8Array) {
+    this.bytes = content.slice();
+  }
+  get sizeBytes(): number {
+    return this.bytes.length;
+  }
+  read(offset: number, targets: readonly Uint8Array[], done: BlockDone): void {
+    let at = offset;
+    for (const target of targets) {
+      target.set(this.bytes.subarray(at, at + target.length));
+      at += target.length;
+    }
+    done();
+  }
+  write(offset: number, sources: readonly Uint8Array[], done: BlockDone): void {
+    let at = offset;
+    for (const source of sources) {
+      this.bytes.set(source, at);
+      at += source.length;
+    }
+    done();
+  }
+  flush(done: BlockDone): void {
+    done();
+  }
+  discard(_offset: number, _length: number, done: BlockDone): void {
+    done();
+  }
+  writeZeroes(offset: number, length: number, _mayUnmap: boolean, done: BlockDone): void {
+    this.bytes.fill(0, offset, offset + length);
+    done();
+  }
+}
+
+async function blockSteps(m: Machine, log: Log) {
+  const [SEG_MAX, GEOMETRY, BLK_SIZE, FLUSH, TOPOLOGY, WCE, DISCARD, ZEROES] = [2, 4, 6, 9, 10, 11, 13, 14];
+  const [INDIRECT, EVENT] = [28, 29];
+  const bits = (...list: number[]) => list.reduce((sum, bit) => sum + 2 ** bit, 0);
+  await pciHeader(m, virtioFn, log);
+  await capabilities(m, log);
+  await mapBars(m);
+  // Legacy registers.
+  log('legacy features', (await m.in(barIo, 4)) & bits(SEG_MAX, BLK_SIZE, FLUSH, DISCARD, ZEROES, 27, INDIRECT, EVENT));
+  log('legacy queue size', await m.in(barIo + 12, 2));
+  log('legacy status', await m.in(barIo + 18, 1));
+  log('legacy isr', await m.in(barIo + 19, 1));
+  log('legacy capacity', await m.in(barIo + 20, 4));
+  await m.out(barIo + 8, 4, 0x300);
+  log('legacy frame', await m.in(barIo + 8, 4));
+  await m.out(barIo + 18, 1, 0);
+  log('legacy frame', await m.in(barIo + 8, 4));
+  // Modern ones.
+  log('queues', await m.read(common + 18, 2));
+  await m.write(common + 16, 2, 1);
+  log('vector', await m.read(common + 16, 2));
+  await m.write(common + 16, 2, 99);
+  log('vector', await m.read(common + 16, 2));
+  for (const at of [0, 4, 12, 20, 32, 36, 40, 44, 48, 52]) {
+    const size = at === 32 ? 1 : 4;
+    log(`disk config ${at}`, await m.read(config + at, size));
+  }
+  const wanted = bits(SEG_MAX, GEOMETRY, BLK_SIZE, FLUSH, TOPOLOGY, WCE, DISCARD, ZEROES, INDIRECT);
+  let [queue] = (await start(m, wanted, [0], log)) as [Queue];
+  const [header, status, data] = [0x100000, 0x101000, 0x102000];
+  const request = async (type: number, sector: number, pieces: [number, number, boolean][]) => {
+    await m.write(header, 4, type);
+    await m.write(header + 4, 4, 0);
+    await m.write(header + 8, 4, sector >>> 0);
+    await m.write(header + 12, 4, Math.floor(sector / 2 ** 32));
+    await m.write(status, 1, 0xee);
+    await queue.add([[header, 16, false], ...pieces, [status, 1, true]]);
+    await queue.kick();
+    const used = await queue.take(1);
+    return [used.map(([, length]) => length), await m.read(status, 1), await m.read(isr, 1), await m.read(isr, 1)];
+  };
+  log(
+    'read',
+    await request(0, 1, [
+      [data, 300, true],
+      [data + 0x1000, 212, true],
+    ]),
+  );
+  log('data', (await bytes(m, data, 300)) + (await bytes(m, data + 0x1000, 212)));
+  for (let i = 0; i < 1024; i += 4) await m.write(data + i, 4, (i * 0x01030507) >>> 0);
+  log('write', await request(1, 5, [[data, 1024, false]]));
+  log('read', await request(0, 5, [[data + 0x2000, 1024, true]]));
+  log('data', await bytes(m, data + 0x2000, 1024));
+  log('flush', await request(4, 0, []));
+  log('id', await request(8, 0, [[data, 20, true]]));
+  log('id', await bytes(m, data, 10));
+  log('unknown', await request(77, 0, []));
+  log('beyond', await request(0, 2047, [[data, 1024, true]]));
+  log('far beyond', await request(0, 2 ** 40, [[data, 512, true]]));
+  log('odd length', await request(1, 0, [[data, 100, false]]));
+  const range = async (type: number, sector: number, sectors: number, flags: number) => {
+    for (const [i, word] of [sector, 0, sectors, flags].entries()) await m.write(data + i * 4, 4, word);
+    return (await request(type, 0, [[data, 16, false]])).slice(1);
+  };
+  log('discard', await range(11, 8, 8, 0));
+  log('discard, flags', await range(11, 8, 8, 1));
+  log('discard, beyond', await range(11, 2047, 8, 0));
+  log('zeroes', await range(13, 5, 1, 0));
+  log('zeroes, flags', await range(13, 5, 1, 2));
+  log('read', await request(0, 5, [[data + 0x2000, 1024, true]]));
+  log('data', await bytes(m, data + 0x2000, 1024));
+  await m.write(config + 32, 1, 0);
+  log('write cache', await m.read(config + 32, 1));
+
+  // Broken rings: the device asks for a reset.
+  // QEMU also sets the queue bit of the ISR when it reports a change of configuration.
+  const broken: [string, (q: Queue) => Promise<void>][] = [
+    [
+      'loop',
+      async (q) => {
+        await q.descriptor(0, data, 16, 1, 1);
+        await q.descriptor(1, data, 16, 1, 0);
+        await q.offer(0);
+      },
+    ],
+    ['head', (q) => q.offer(q.size)],
+    [
+      'next',
+      async (q) => {
+        await q.descriptor(0, data, 16, 1, 9999);
+        await q.offer(0);
+      },
+    ],
+    [
+      'no bytes',
+      async (q) => {
+        await q.descriptor(0, data, 0, 0, 0);
+        await q.offer(0);
+      },
+    ],
+    [
+      'order',
+      async (q) => {
+        await q.descriptor(0, data, 16, 3, 1);
+        await q.descriptor(1, data, 16, 0, 0);
+        await q.offer(0);
+      },
+    ],
+    [
+      'indirect length',
+      async (q) => {
+        await q.descriptor(0, data, 17, 4, 0);
+        await q.offer(0);
+      },
+    ],
+    ['index', (q) => m.write(q.avail + 2, 2, 5000)],
+    [
+      'no header',
+      async (q) => {
+        await q.descriptor(0, data, 8, 0, 0);
+        await q.offer(0);
+      },
+    ],
+  ];
+  for (const [what, set] of broken) {
+    [queue] = (await start(m, wanted, [0], () => {})) as [Queue];
+    await m.read(isr, 1);
+    await set(queue);
+    await queue.kick();
+    log(`broken: ${what}`, [await m.read(common + 20, 1), (await m.read(isr, 1)) & 2, await m.read(queue.used + 2, 2)]);
+  }
+}
+
+test('block device against QEMU', { skip }, async () => {
+  const content = Uint8Array.from({ length: 1 << 20 }, (_, i) => (i * 7 + (i >> 9)) & 0xff);
+  const dir = mkdtempSync(join(tmpdir(), 'vring-virtio-'));
+  try {
+    const file = join(dir, 'disk.raw');
+    writeFileSync(file, content);
+    const args = [
+      '-drive',
+      `if=none,id=d,format=raw,file=${file},discard=unmap`,
+      '-device',
+      `virtio-blk-pci,addr=${slot},drive=d,serial=vring-disk,num-queues=1`,
+    ];
+    await compare(new VirtioBlock({ backend: new MemoryDisk(content), serial: 'vring-disk' }), 2, args, blockSteps);
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+});
+
+async function consoleSteps(m: Machine, log: Log) {
+  await pciHeader(m, virtioFn, log);
+  await mapBars(m);
+  log('queues', await m.read(common + 18, 2));
+  log('ports', await m.read(config + 4, 4));
+  const queues = await start(m, 2, [0, 1, 2, 3, 4, 5], log);
+  const [, , toDriver, toDevice, , output] = queues as [Queue, Queue, Queue, Queue, Queue, Queue];
+  const [message, buffer] = [0x100000, 0x110000];
+  let next = 0;
+  const offer = async (count: number) => {
+    for (let i = 0; i < count; i++) await toDriver.add([[buffer + next++ * 0x100, 0x100, true]]);
+    await toDriver.kick();
+  };
+  let read = 0;
+  const messages = async (count: number) => {
+    const out: string[] = [];
+    for (const [, length] of await toDriver.take(count)) out.push(await bytes(m, buffer + read++ * 0x100, length));
+    return out;
+  };
+  const control = async (id: number, event: number, value: number) => {
+    await m.write(message, 4, id);
+    await m.write(message + 4, 2, event);
+    await m.write(message + 6, 2, value);
+    await toDevice.add([[message, 8, false]]);
+    await toDevice.kick();
+    log(`control ${id} ${event} ${value}`, (await toDevice.take(1)).length);
+  };
+  await offer(16);
+  await control(0xffffffff, 0, 1);
+  log('ports added', (await messages(2)).sort());
+  await control(0, 3, 1);
+  log('console', await messages(2));
+  await control(1, 3, 1);
+  log('port', await messages(2));
+  await control(1, 6, 1);
+  await m.write(message, 4, 0x64636261);
+  await output.add([[message, 4, false]]);
+  await output.kick();
+  log('output', await output.take(1));
+  await control(55, 6, 1);
+  await control(1, 6, 0);
+}
+
+test('console device against QEMU', { skip }, async () => {
+  const host: ConsolePortBackend = { output: (data) => data.length };
+  const model = new VirtioConsole({
+    ports: [
+      { id: 0, isConsole: true, hostOpen: true, backend: host },
+      { id: 1, isConsole: false, name: 'org.vring.agent', hostOpen: true, backend: host },
+    ],
+    maxPorts: 4,
+  });
+  const args = ['-device', `virtio-serial-pci,addr=${slot},max_ports=4`];
+  args.push('-chardev', 'null,id=a', '-device', 'virtconsole,chardev=a,nr=0');
+  args.push('-chardev', 'file,id=b,path=/dev/null', '-device', 'virtserialport,chardev=b,nr=1,name=org.vring.agent');
+  await compare(model, 5, args, consoleSteps);
+});
+
+test('entropy device and balloon against QEMU', { skip }, async () => {
+  const args = ['-object', 'rng-builtin,id=r', '-device', `virtio-rng-pci,addr=${slot},rng=r`];
+  await compare(new VirtioEntropy((target) => target.fill(4)), 2, args, async (m, log) => {
+    await pciHeader(m, virtioFn, log);
+    await mapBars(m);
+    const [queue] = (await start(m, 0, [0], log)) as [Queue];
+    await queue.add([
+      [0x100000, 60, true],
+      [0x101000, 4, true],
+    ]);
+    await queue.kick();
+    log('filled', await queue.take(1));
+    log('isr', await m.read(isr, 1));
+  });
+  const host = { inflated() {}, deflated() {} };
+  const balloon = new VirtioBalloon({ host });
+  await compare(balloon, 0, ['-device', `virtio-balloon-pci,addr=${slot}`], async (m, log) => {
+    for (const at of [0x00, 0x08, 0x2c]) log(`config ${at}`, await pciRead(m, virtioFn, at, 4));
+    await mapBars(m);
+    const [inflate, deflate] = (await start(m, 2, [0, 1], log)) as [Queue, Queue];
+    await m.write(0x100000, 4, 0x800);
+    for (const queue of [inflate, deflate]) {
+      await queue.add([[0x100000, 4, false]]);
+      await queue.kick();
+      log('pages', await queue.take(1));
+    }
+    log('pages asked for', await m.read(config, 4));
+    await m.write(config + 4, 4, 3);
+    log('actual', await m.read(config + 4, 4));
+  });
+});

@@ -167,7 +167,7 @@ export class ColdTierWriter implements ModuleExtension {
     w.u8(0x00); // a handler that does not exist
     w.u8(wasmOp.end);
     w.u8(0x00);
-    module.define(module.type(['i32', 'i32'], ['i32']), { locals, body: w }, 'cold');
+    module.define(module.type(['i32', 'i32'], ['i32']), { locals, body: w, unlikely: [] }, 'cold');
   }
 
   /** Depth of the loop as seen from a handler's body. */

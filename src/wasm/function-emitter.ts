@@ -85,6 +85,8 @@ export abstract class FunctionEmitter {
   readonly out = new ByteWriter(4096);
   /** Type codes of the locals behind the parameters. */
   readonly locals: number[] = [];
+  /** Offsets of branches that are hardly ever taken. */
+  readonly unlikely: number[] = [];
   protected readonly env: CodeEnvironment;
   protected words: Int32Array = new Int32Array(0);
   protected tempTypes: Uint8Array = new Uint8Array(0);
@@ -113,6 +115,7 @@ export abstract class FunctionEmitter {
   protected reset(paramCount: number): void {
     this.out.clear();
     this.locals.length = 0;
+    this.unlikely.length = 0;
     this.paramCount = paramCount;
     this.depth = 0;
     this.#addressLocal = this.#entryLocal = this.#hostLocal = -1;
@@ -176,6 +179,11 @@ export abstract class FunctionEmitter {
     this.out.u8(code);
     this.out.u8(type);
     this.depth++;
+  }
+  /** An `if` whose inside is hardly ever run. */
+  protected openUnlikely(): void {
+    this.unlikely.push(this.out.length);
+    this.open(wasmOp.if);
   }
   protected close(): void {
     this.out.u8(wasmOp.end);
@@ -476,7 +484,7 @@ export abstract class FunctionEmitter {
     } else if (op === Op.trap_if) {
       this.value(words[at + 1]);
       this.#flushReads();
-      this.open(wasmOp.if);
+      this.openUnlikely();
       this.localGet(0);
       this.i32Const(words[at + 2]);
       this.memory(0x36, header.trapCode);
@@ -522,7 +530,7 @@ export abstract class FunctionEmitter {
       this.localGet(fault);
       this.#free[typeCode.i32].push(fault);
     }
-    this.open(wasmOp.if);
+    this.openUnlikely();
     this.faultExit();
     this.close();
     if (this.uses[words[at + 3]] > 0) {
@@ -563,11 +571,11 @@ export abstract class FunctionEmitter {
     this.op(0x6a);
     this.localSet(h);
     this.op(0x52); // i64.ne
-    this.open(wasmOp.if);
+    this.openUnlikely();
     slow();
     this.localTee(h);
     this.op(0x45); // i32.eqz
-    this.open(wasmOp.if);
+    this.openUnlikely();
     this.faultExit();
     this.close();
     this.close();

@@ -12,6 +12,8 @@ export interface FunctionCode {
   /** Type codes of the locals after the parameters. */
   readonly locals: readonly number[];
   readonly body: ByteWriter;
+  /** Offsets in the body of `if` and `br_if` instructions that are hardly ever taken. */
+  readonly unlikely: readonly number[];
 }
 
 interface Defined {
@@ -19,6 +21,7 @@ interface Defined {
   readonly locals: readonly number[];
   readonly body: Uint8Array;
   readonly exportName: string | undefined;
+  readonly unlikely: readonly number[];
 }
 
 export class ModuleWriter {
@@ -80,8 +83,36 @@ export class ModuleWriter {
   /** Defines a function (its body without the closing `end`) and gives its index. */
   define(type: number, code: FunctionCode, exportName?: string): number {
     const index = this.nextFunction;
-    this.#functions.push({ type, locals: code.locals.slice(), body: code.body.view().slice(), exportName });
+    this.#functions.push({
+      type,
+      locals: code.locals.slice(),
+      body: code.body.view().slice(),
+      exportName,
+      unlikely: code.unlikely.slice(),
+    });
     return index;
+  }
+
+  /** Custom section metadata.code.branch_hint (branch hinting proposal): which branches are unlikely. */
+  #writeHints(out: ByteWriter): void {
+    const hinted = this.#functions.flatMap((fn, i) => (fn.unlikely.length > 0 ? [{ fn, i }] : []));
+    if (hinted.length === 0) return;
+    const inner = new ByteWriter(4096);
+    const locals = new ByteWriter(64);
+    inner.name('metadata.code.branch_hint');
+    inner.u32(hinted.length);
+    for (const { fn, i } of hinted) {
+      locals.clear();
+      writeLocals(locals, fn.locals);
+      inner.u32(this.#importedFunctions + i);
+      inner.u32(fn.unlikely.length);
+      for (const offset of fn.unlikely) {
+        inner.u32(locals.length + offset);
+        inner.raw([1, 0]);
+      }
+    }
+    out.u8(0);
+    out.sized(inner);
   }
 
   finish(): Uint8Array<ArrayBuffer> {
@@ -116,6 +147,7 @@ export class ModuleWriter {
         w.u32(this.#importedFunctions + i);
       }
     });
+    this.#writeHints(out);
     section(10, (w) => {
       w.u32(this.#functions.length);
       const inner = new ByteWriter(4096);
@@ -131,7 +163,7 @@ export class ModuleWriter {
   }
 }
 
-/** Locals in runs of one type. */
+/** The prefix of a function body: its locals. */
 function writeLocals(w: ByteWriter, locals: readonly number[]): void {
   let runs = 0;
   for (let i = 0; i < locals.length; i++) if (i === 0 || locals[i] !== locals[i - 1]) runs++;

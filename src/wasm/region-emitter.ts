@@ -117,7 +117,7 @@ export class RegionEmitter extends FunctionEmitter {
       this.#home(homeStore[typeCode[type]], offset);
     }
     this.localGet(word);
-    return { locals: this.locals, body: this.out };
+    return { locals: this.locals, body: this.out, unlikely: this.unlikely };
   }
 
   #home(code: readonly number[], offset: number): void {

@@ -35,7 +35,7 @@ export class RoutineEmitter extends FunctionEmitter {
     this.emitOps(0, r.length);
     assert(this.depth === 0, `${routine.name}: open block`);
     if (routine.results.length > 0) this.op(0x00); // unreachable: every path has returned
-    return { locals: this.locals, body: this.out };
+    return { locals: this.locals, body: this.out, unlikely: this.unlikely };
   }
 
   protected override faultExit(): void {

@@ -113,7 +113,12 @@ export class TcgEngine {
     this.#words = new Int32Array(this.memory.buffer);
     this.#view = new DataView(this.memory.buffer);
     this.#optimizer = new BlockOptimizer(cpu.vars, set.list);
-    this.#serializer = new ColdSerializer(cpu.vars, set.list, tempBase(options.stateBytes), options.countInstructions ?? false);
+    this.#serializer = new ColdSerializer(
+      cpu.vars,
+      set.list,
+      tempBase(options.stateBytes),
+      options.countInstructions ?? false,
+    );
     this.#request = {
       b: this.#builder,
       page: new Uint8Array(0),
@@ -192,7 +197,11 @@ export class TcgEngine {
 
   /** `poll` is called when exactly this many instructions have been begun, or before. */
   set instructionLimit(limit: number) {
-    this.#view.setBigUint64(this.state + header.instructionLimit, BigInt(Math.min(limit, Number.MAX_SAFE_INTEGER)), true);
+    this.#view.setBigUint64(
+      this.state + header.instructionLimit,
+      BigInt(Math.min(limit, Number.MAX_SAFE_INTEGER)),
+      true,
+    );
   }
 
   /** With `countInstructions`: what is left of the way to the limit when no whole block fits goes step by step. */

@@ -93,7 +93,9 @@ export class RegionCompiler {
     for (const blocks of regions) for (const { ir } of blocks) for (const id of this.#callsOf(ir)) use(id);
     const emitter = new RegionEmitter(
       { routines: this.#routines, functionIndex: (id) => imported.get(id) as number, ...ids },
-      this.#options.cpu.vars, this.#options.countInstructions);
+      this.#options.cpu.vars,
+      this.#options.countInstructions,
+    );
     const type = module.type(['i32'], ['i32']);
     regions.forEach((blocks, i) => {
       module.define(type, emitter.emit(blocks), `${i}`);

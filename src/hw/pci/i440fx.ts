@@ -4,7 +4,7 @@
  * of the chip set (DRAM timing, IDE, USB) is left out; registers without a model read as they were defined and ignore writes.
  */
 import type { Device, IoHandler, IrqLine, Mapping, PortSpace } from '../../bus/index.js';
-import { defineState, type StateArena, StateError, type StateOf, u8 } from '../../schema/index.js';
+import { defineState, type StateArena, StateError, type StateOf, u8, u16 } from '../../schema/index.js';
 import { command } from './config-registers.js';
 import { PciFunction } from './pci-function.js';
 import type { PciRoot } from './pci-root.js';
@@ -98,6 +98,8 @@ const resetControlPort = 0xcf9;
 export const Piix3State = defineState('piix3', 1, {
   /** RCR: bit 1 selects a hard reset; bit 2 rises to start it. */
   RCR: u8(0, { max: 2 }),
+  /** ISA interrupts that the bridge holds up now. Others' levels are none of its business. */
+  driven: u16(),
 });
 
 /** ISA bridge, 8086:7000: routes the four PCI interrupt lines to ISA interrupts. */
@@ -151,6 +153,13 @@ export class Piix3 implements Device {
     if (irq === undefined) return;
     let level = false;
     for (let line = 0; line < pirqCount; line++) level ||= this.irqOf(line) === irq && this.#root.lineLevel(line);
+    this.#drive(irq, level);
+  }
+
+  #drive(irq: number, level: boolean): void {
+    const bit = 1 << irq;
+    if (((this.state.driven & bit) !== 0) === level) return;
+    this.state.driven ^= bit;
     this.#irqs[irq]?.set(level);
   }
 
@@ -171,17 +180,20 @@ export class Piix3 implements Device {
   }
 
   reset(): void {
-    Piix3State.reset(this.state);
     this.function.reset();
     this.#updateAll();
+    Piix3State.reset(this.state);
   }
   save(): Uint8Array {
     return saveParts([this.function.part, statePart(Piix3State, this.state)]);
   }
   load(saved: Uint8Array): void {
     const parts = [this.function.part, statePart(Piix3State, this.state)];
+    const before = this.state.driven;
     loadParts(parts, saved, this.name, () => checkIdentity(this.function));
     this.function.restore();
+    // What the lines are is this machine's history; the state says what they should be once all functions are loaded.
+    this.state.driven = before;
     this.#updateAll();
   }
 }

@@ -1,5 +1,4 @@
 export * from './assign-resources.js';
-export * from './config-registers.js';
 export * from './i440fx.js';
 export * from './msi.js';
 export * from './msix.js';

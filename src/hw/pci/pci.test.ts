@@ -177,6 +177,16 @@ test('INTx goes through swizzle, PIRQ routing and the disable bit', () => {
   assert.equal(irqs[11]!.rises, 2, 'once by the device, once when its disable bit was cleared');
 });
 
+test('the bridge leaves interrupts alone that others drive', () => {
+  const { write, irqs, isa } = board();
+  irqs[9]!.set(true);
+  irqs[11]!.set(true);
+  for (const route of [9, 11, 0x80, 9]) write(1, 0, 0x60, 1, route);
+  isa.load(isa.save());
+  isa.reset();
+  assert.deepEqual([irqs[9]!.level, irqs[11]!.level], [true, true]);
+});
+
 test('resources are assigned as firmware would: disjoint, aligned, enabled', () => {
   const { root, isa, read, pm, ports, block } = board();
   for (const slot of [3, 4, 5]) root.bus.add(sample({ name: `dev${slot}` }), slot);
@@ -352,8 +362,10 @@ test('MSI: allotted vectors, masks, pending', () => {
 
 test('save and load: windows, routing and lines come back; damage is refused whole', () => {
   const from = board();
-  from.root.bus.add(sample(), 4);
+  const source = sample();
+  from.root.bus.add(source, 4);
   assignResources(from.root, pcWindows(0xe0000000), from.isa.function);
+  source.setIntx(true);
   from.pm.configure(0x600, 9);
   const to = board();
   const device = sample();

@@ -34,12 +34,16 @@ export class SparseBitmap implements DirtyBitmap {
   }
 
   set(offset: number, length: number): void {
-    if (length > 0) this.#change(Math.floor(offset / this.granularity), Math.ceil((offset + length) / this.granularity), true);
+    if (length > 0)
+      this.#change(Math.floor(offset / this.granularity), Math.ceil((offset + length) / this.granularity), true);
   }
 
   /** Only whole granules are cleared; the disk's last, shorter one counts as whole. */
   clear(offset: number, length: number): void {
-    const end = offset + length >= this.#length ? Math.ceil(this.#length / this.granularity) : Math.floor((offset + length) / this.granularity);
+    const end =
+      offset + length >= this.#length
+        ? Math.ceil(this.#length / this.granularity)
+        : Math.floor((offset + length) / this.granularity);
     const first = Math.ceil(offset / this.granularity);
     if (end > first) this.#change(first, end, false);
   }

@@ -191,6 +191,12 @@ export class BlockGraph {
       const driver = await loadDriver(driverName);
       const node = new GraphNode(this.host, driver, this.#name(common.string('node-name')), filename ?? '', {}, flags);
       node.probed = isProbed;
+      if (isProbed && !flags.readOnly && file) {
+        this.host.report(
+          'plain',
+          `WARNING: Image format was not specified for '${file.filename}' and probing guessed raw.\n         Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.\n         Specify the 'raw' format explicitly to remove the restrictions.`,
+        );
+      }
       return await this.#openDriver(node, options, common.names().length > 0, file, how.backingOf);
     } catch (error) {
       // `#openDriver` took the reference if it got that far; closing twice is harmless as the count is then 0.

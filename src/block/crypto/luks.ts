@@ -74,13 +74,30 @@ export function parseLuksOptions(values: OptionValues, prefix: string): LuksOpti
     if (!allowed.includes(value)) fail(`Parameter '${name}' does not accept value '${value}'`);
     return value;
   };
-  const allCiphers = ['aes-128', 'aes-192', 'aes-256', 'des', '3des', 'cast5-128', 'serpent-128', 'serpent-192', 'serpent-256', 'twofish-128', 'twofish-192', 'twofish-256'];
+  const allCiphers = [
+    'aes-128',
+    'aes-192',
+    'aes-256',
+    'des',
+    '3des',
+    'cast5-128',
+    'serpent-128',
+    'serpent-192',
+    'serpent-256',
+    'twofish-128',
+    'twofish-192',
+    'twofish-256',
+  ];
   const algorithm = pick('cipher-alg', allCiphers, 'aes-256');
   const mode = pick('cipher-mode', ['ecb', 'cbc', 'xts', 'ctr'], 'xts');
   const ivgen = pick('ivgen-alg', ['plain', 'plain64', 'essiv'], 'plain64');
-  const ivHash = values.string(`${prefix}ivgen-hash-alg`) === undefined ? undefined : pick('ivgen-hash-alg', ['md5', ...knownHashes], 'sha256');
+  const ivHash =
+    values.string(`${prefix}ivgen-hash-alg`) === undefined
+      ? undefined
+      : pick('ivgen-hash-alg', ['md5', ...knownHashes], 'sha256');
   const hash = pick('hash-alg', ['md5', ...knownHashes], 'sha256');
-  if (cipherKeyBytes(algorithm) === undefined || mode === 'ctr') throw new BlockError('ENOTSUP', `Algorithm '${algorithm}' with mode ${mode} not supported`);
+  if (cipherKeyBytes(algorithm) === undefined || mode === 'ctr')
+    throw new BlockError('ENOTSUP', `Algorithm '${algorithm}' with mode ${mode} not supported`);
   return {
     algorithm,
     mode: mode as LuksOptions['mode'],
@@ -115,7 +132,8 @@ export function isLuks(bytes: Uint8Array): boolean {
 }
 
 export function parseLuksHeader(bytes: Uint8Array): LuksHeader {
-  if (bytes.length < luksHeadBytes || !magic.every((byte, index) => bytes[index] === byte)) fail('Volume is not in LUKS format');
+  if (bytes.length < luksHeadBytes || !magic.every((byte, index) => bytes[index] === byte))
+    fail('Volume is not in LUKS format');
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const version = view.getUint16(6);
   if (version !== 1) throw new BlockError('ENOTSUP', `LUKS version ${version} is not supported`);
@@ -139,11 +157,14 @@ export function parseLuksHeader(bytes: Uint8Array): LuksHeader {
     };
     if (slot.stripes !== stripesDefault) fail(`Keyslot ${index} is corrupted (stripes ${slot.stripes} != 4000)`);
     if (slot.isActive && slot.iterations === 0) fail(`Keyslot ${index} iteration count is zero`);
-    if (slot.isActive && slot.iterations > maxIterations) fail(`Keyslot ${index} iteration count ${slot.iterations} is too large`);
+    if (slot.isActive && slot.iterations > maxIterations)
+      fail(`Keyslot ${index} iteration count ${slot.iterations} is too large`);
     const size = slotSectors(keyBytes, slot.stripes) * sector;
-    if (slot.offset < luksHeadBytes || slot.offset + keyBytes * stripesDefault > payloadOffset) fail(`Keyslot ${index} is overlapping with the encrypted payload`);
+    if (slot.offset < luksHeadBytes || slot.offset + keyBytes * stripesDefault > payloadOffset)
+      fail(`Keyslot ${index} is overlapping with the encrypted payload`);
     for (const other of slots) {
-      if (slot.offset < other.offset + size && other.offset < slot.offset + size) fail(`Keyslots ${slots.indexOf(other)} and ${index} are overlapping in the header`);
+      if (slot.offset < other.offset + size && other.offset < slot.offset + size)
+        fail(`Keyslots ${slots.indexOf(other)} and ${index} are overlapping in the header`);
     }
     slots.push(slot);
   }
@@ -173,9 +194,11 @@ function parseSpec(name: string, modeText: string, keyBytes: number): CipherSpec
   const mode = match[1] as CipherSpec['mode'];
   const bits = (mode === 'xts' ? keyBytes / 2 : keyBytes) * 8;
   const algorithm = `${name}-${bits}`;
-  if (cipherKeyBytes(algorithm) === undefined) throw new BlockError('ENOTSUP', `Algorithm '${name}' with key size ${bits / 8} bytes not supported`);
+  if (cipherKeyBytes(algorithm) === undefined)
+    throw new BlockError('ENOTSUP', `Algorithm '${name}' with key size ${bits / 8} bytes not supported`);
   const ivgen = match[2];
-  if (ivgen !== 'plain' && ivgen !== 'plain64' && ivgen !== 'essiv' && !(ivgen === undefined && mode === 'ecb')) fail(`Unsupported IV generator '${ivgen}'`);
+  if (ivgen !== 'plain' && ivgen !== 'plain64' && ivgen !== 'essiv' && !(ivgen === undefined && mode === 'ecb'))
+    fail(`Unsupported IV generator '${ivgen}'`);
   if (ivgen === 'essiv' && match[3] === undefined) fail('Missing IV generator hash specification');
   return { algorithm, mode, ivgen, ivHash: match[3] };
 }
@@ -240,7 +263,13 @@ function split(crypto: CryptoHost, algorithm: string, key: Uint8Array, stripes: 
   return result;
 }
 
-function merge(crypto: CryptoHost, algorithm: string, material: Uint8Array, keyBytes: number, stripes: number): Uint8Array {
+function merge(
+  crypto: CryptoHost,
+  algorithm: string,
+  material: Uint8Array,
+  keyBytes: number,
+  stripes: number,
+): Uint8Array {
   let block: Uint8Array = new Uint8Array(keyBytes);
   for (let index = 0; index < stripes; index++) {
     for (let at = 0; at < keyBytes; at++) block[at]! ^= material[index * keyBytes + at]!;
@@ -251,7 +280,13 @@ function merge(crypto: CryptoHost, algorithm: string, material: Uint8Array, keyB
 
 // ---- keys
 
-async function unlockSlot(crypto: CryptoHost, header: LuksHeader, slot: LuksSlot, storage: LuksStorage, secret: Uint8Array): Promise<Uint8Array | undefined> {
+async function unlockSlot(
+  crypto: CryptoHost,
+  header: LuksHeader,
+  slot: LuksSlot,
+  storage: LuksStorage,
+  secret: Uint8Array,
+): Promise<Uint8Array | undefined> {
   if (!slot.isActive) return undefined;
   const slotKey = await crypto.pbkdf2(header.hash, secret, slot.salt, slot.iterations, header.keyBytes);
   const size = Math.ceil((header.keyBytes * slot.stripes) / sector) * sector;
@@ -263,7 +298,12 @@ async function unlockSlot(crypto: CryptoHost, header: LuksHeader, slot: LuksSlot
 }
 
 /** The master key that `secret` opens. */
-export async function unlockLuks(crypto: CryptoHost, header: LuksHeader, storage: LuksStorage, secret: Uint8Array): Promise<Uint8Array> {
+export async function unlockLuks(
+  crypto: CryptoHost,
+  header: LuksHeader,
+  storage: LuksStorage,
+  secret: Uint8Array,
+): Promise<Uint8Array> {
   for (const slot of header.slots) {
     const key = await unlockSlot(crypto, header, slot, storage, secret);
     if (key) return key;
@@ -288,7 +328,15 @@ async function iterationsFor(crypto: CryptoHost, hash: string, keyBytes: number,
 }
 
 /** Encrypts the master key into a slot and writes its key material; the header is written by the caller. */
-async function fillSlot(crypto: CryptoHost, header: LuksHeader, slot: LuksSlot, storage: LuksStorage, key: Uint8Array, secret: Uint8Array, iterTimeMs: number): Promise<void> {
+async function fillSlot(
+  crypto: CryptoHost,
+  header: LuksHeader,
+  slot: LuksSlot,
+  storage: LuksStorage,
+  key: Uint8Array,
+  secret: Uint8Array,
+  iterTimeMs: number,
+): Promise<void> {
   slot.iterations = Math.max(minIterations, await iterationsFor(crypto, header.hash, header.keyBytes, iterTimeMs));
   slot.salt = crypto.randomBytes(saltBytes);
   const slotKey = await crypto.pbkdf2(header.hash, secret, slot.salt, slot.iterations, header.keyBytes);
@@ -308,16 +356,30 @@ function formatUuid(bytes: Uint8Array): string {
 }
 
 /** Makes a new volume header with one key slot; gives it and the cipher. */
-export async function createLuks(crypto: CryptoHost, options: LuksOptions, storage: LuksStorage, secret: Uint8Array): Promise<{ readonly header: LuksHeader; readonly cipher: VolumeCipher }> {
+export async function createLuks(
+  crypto: CryptoHost,
+  options: LuksOptions,
+  storage: LuksStorage,
+  secret: Uint8Array,
+): Promise<{ readonly header: LuksHeader; readonly cipher: VolumeCipher }> {
   const keyBytes = masterKeyBytes(options);
   const key = crypto.randomBytes(keyBytes);
   const digestSalt = crypto.randomBytes(saltBytes);
-  const digestIterations = Math.max(minIterations, Math.floor((await iterationsFor(crypto, options.hash, digestBytes, options.iterTimeMs)) / 8));
+  const digestIterations = Math.max(
+    minIterations,
+    Math.floor((await iterationsFor(crypto, options.hash, digestBytes, options.iterTimeMs)) / 8),
+  );
   const digest = await crypto.pbkdf2(options.hash, key, digestSalt, digestIterations, digestBytes);
   const each = slotSectors(keyBytes, stripesDefault) * sector;
   const slots: LuksSlot[] = [];
   for (let index = 0; index < slotCount; index++) {
-    slots.push({ isActive: false, iterations: 0, salt: new Uint8Array(saltBytes), offset: firstSlotOffset + index * each, stripes: stripesDefault });
+    slots.push({
+      isActive: false,
+      iterations: 0,
+      salt: new Uint8Array(saltBytes),
+      offset: firstSlotOffset + index * each,
+      stripes: stripesDefault,
+    });
   }
   const cipherName = options.algorithm.slice(0, options.algorithm.lastIndexOf('-'));
   const cipherMode = `${options.mode}-${options.ivgen}${options.ivgen === 'essiv' ? `:${options.ivHash}` : ''}`;
@@ -362,16 +424,28 @@ export function parseLuksAmend(values: OptionValues, prefix: string): LuksAmend 
 }
 
 /** Adds or erases key slots. `openSecret` is the one the volume was opened with. */
-export async function amendLuks(host: BlockHost, header: LuksHeader, storage: LuksStorage, openSecretId: string | undefined, amend: LuksAmend, isForced: boolean): Promise<void> {
+export async function amendLuks(
+  host: BlockHost,
+  header: LuksHeader,
+  storage: LuksStorage,
+  openSecretId: string | undefined,
+  amend: LuksAmend,
+  isForced: boolean,
+): Promise<void> {
   const crypto = await host.crypto();
-  if (amend.slot !== undefined && (amend.slot < 0 || amend.slot >= slotCount)) fail(`Invalid keyslot ${amend.slot}. Must be between 0 and ${slotCount - 1}`);
+  if (amend.slot !== undefined && (amend.slot < 0 || amend.slot >= slotCount))
+    fail(`Invalid keyslot ${amend.slot}. Must be between 0 and ${slotCount - 1}`);
   if (amend.state === 'active') {
     if (amend.newSecret === undefined) fail("'new-secret' is required to activate a keyslot");
     if (amend.oldSecret !== undefined) fail("'old-secret' must not be given when activating keyslots");
-    const slot = amend.slot === undefined ? header.slots.find((candidate) => !candidate.isActive) : header.slots[amend.slot];
+    const slot =
+      amend.slot === undefined ? header.slots.find((candidate) => !candidate.isActive) : header.slots[amend.slot];
     if (!slot) fail("Can't add a keyslot - all keyslots are in use");
     if (slot.isActive && !isForced) fail(`Refusing to overwrite active keyslot ${amend.slot} - please erase it first`);
-    const open = openSecretId === undefined ? fail("Parameter 'key-secret' is required for cipher") : await host.secret(openSecretId);
+    const open =
+      openSecretId === undefined
+        ? fail("Parameter 'key-secret' is required for cipher")
+        : await host.secret(openSecretId);
     const key = await unlockLuks(crypto, header, storage, open).catch(() => fail('Failed to retrieve the master key'));
     await fillSlot(crypto, header, slot, storage, key, await host.secret(amend.newSecret), amend.iterTimeMs);
     await storage.write(0, serializeHeader(header));
@@ -384,17 +458,26 @@ export async function amendLuks(host: BlockHost, header: LuksHeader, storage: Lu
     doomed = [];
     const candidates = amend.slot === undefined ? header.slots : [header.slots[amend.slot]!];
     for (const slot of candidates) if (await unlockSlot(crypto, header, slot, storage, secret)) doomed.push(slot);
-    if (doomed.length === 0) fail(amend.slot === undefined ? "No keyslots match given (old) password for erase operation" : `This keyslot ${amend.slot} doesn't match the given old password`);
+    if (doomed.length === 0)
+      fail(
+        amend.slot === undefined
+          ? 'No keyslots match given (old) password for erase operation'
+          : `This keyslot ${amend.slot} doesn't match the given old password`,
+      );
   } else if (amend.slot !== undefined) {
     doomed = [header.slots[amend.slot]!];
     if (!doomed[0]!.isActive && !isForced) fail(`Given keyslot ${amend.slot} is already erased (inactive)`);
-  } else fail("To erase keyslot(s), either explicit keyslot index or the password currently contained in them must be given");
+  } else
+    fail(
+      'To erase keyslot(s), either explicit keyslot index or the password currently contained in them must be given',
+    );
   const left = header.slots.filter((slot) => slot.isActive && !doomed.includes(slot)).length;
   if (left === 0 && !isForced) {
     fail(
       amend.slot === undefined
         ? 'All the active keyslots match the (old) password that was given and erasing them will erase all the data in the image, irreversibly - refusing operation'
-        : 'Attempt to erase the only active keyslot ' + `${amend.slot} which will erase all the data in the image irreversibly - refusing operation`,
+        : 'Attempt to erase the only active keyslot ' +
+            `${amend.slot} which will erase all the data in the image irreversibly - refusing operation`,
     );
   }
   for (const slot of doomed) {
@@ -417,7 +500,9 @@ export function luksInfo(header: LuksHeader): Record<string, unknown> {
     uuid: header.uuid,
     'cipher-mode': header.spec.mode,
     slots: header.slots.map((slot) =>
-      slot.isActive ? { active: true, iters: slot.iterations, 'key-offset': slot.offset, stripes: slot.stripes } : { active: false, 'key-offset': slot.offset },
+      slot.isActive
+        ? { active: true, iters: slot.iterations, 'key-offset': slot.offset, stripes: slot.stripes }
+        : { active: false, 'key-offset': slot.offset },
     ),
     'payload-offset': header.payloadOffset,
     'master-key-iters': header.digestIterations,

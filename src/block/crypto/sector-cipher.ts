@@ -84,7 +84,12 @@ function expandTweaks(first: Uint8Array, sectorBytes: number): Uint8Array {
   return result;
 }
 
-export function makeSectorCipher(crypto: CryptoHost, spec: CipherSpec, key: Uint8Array, sectorBytes = 512): VolumeCipher {
+export function makeSectorCipher(
+  crypto: CryptoHost,
+  spec: CipherSpec,
+  key: Uint8Array,
+  sectorBytes = 512,
+): VolumeCipher {
   const { algorithm, mode } = spec;
   const isNarrow = spec.ivgen === 'plain';
   const sectorOf = (offset: number): number => offset / sectorBytes;
@@ -96,22 +101,32 @@ export function makeSectorCipher(crypto: CryptoHost, spec: CipherSpec, key: Uint
       decrypt: (_offset, bytes) => bytes.set(cipher.decrypt(undefined, bytes)),
     };
   }
-  let makeIvs: (offset: number, count: number) => Uint8Array = (offset, count) => sectorIvs(sectorOf(offset), count, isNarrow);
+  let makeIvs: (offset: number, count: number) => Uint8Array = (offset, count) =>
+    sectorIvs(sectorOf(offset), count, isNarrow);
   if (spec.ivgen === 'essiv') {
     const salt = crypto.hash(spec.ivHash ?? 'sha256', key);
     if (!salt) throw new BlockError('ENOTSUP', `Hash algorithm '${spec.ivHash}' not supported`);
     const byBytes: Record<number, string> = { 16: 'aes-128', 24: 'aes-192', 32: 'aes-256' };
     const ivAlgorithm = byBytes[salt.length];
-    if (ivAlgorithm === undefined) throw new BlockError('ENOTSUP', `No cipher takes a key of ${salt.length} bytes for essiv`);
+    if (ivAlgorithm === undefined)
+      throw new BlockError('ENOTSUP', `No cipher takes a key of ${salt.length} bytes for essiv`);
     const ivCipher = primitive(crypto, ivAlgorithm, 'ecb', salt);
     makeIvs = (offset, count) => ivCipher.encrypt(undefined, sectorIvs(sectorOf(offset), count, false));
   }
   if (mode === 'cbc') {
     const cipher = primitive(crypto, algorithm, 'cbc', key);
-    const each = (offset: number, bytes: Uint8Array, result: Uint8Array, step: (iv: Uint8Array, part: Uint8Array) => Uint8Array): void => {
+    const each = (
+      offset: number,
+      bytes: Uint8Array,
+      result: Uint8Array,
+      step: (iv: Uint8Array, part: Uint8Array) => Uint8Array,
+    ): void => {
       const ivs = makeIvs(offset, bytes.length / sectorBytes);
       for (let at = 0, index = 0; at < bytes.length; at += sectorBytes, index++) {
-        result.set(step(ivs.subarray(index * blockBytes, (index + 1) * blockBytes), bytes.subarray(at, at + sectorBytes)), at);
+        result.set(
+          step(ivs.subarray(index * blockBytes, (index + 1) * blockBytes), bytes.subarray(at, at + sectorBytes)),
+          at,
+        );
       }
     };
     return {
@@ -129,7 +144,8 @@ export function makeSectorCipher(crypto: CryptoHost, spec: CipherSpec, key: Uint
   const half = key.length / 2;
   const data = primitive(crypto, algorithm, 'ecb', key.slice(0, half));
   const tweak = primitive(crypto, algorithm, 'ecb', key.slice(half));
-  const tweaksFor = (offset: number, length: number): Uint8Array => expandTweaks(tweak.encrypt(undefined, makeIvs(offset, length / sectorBytes)), sectorBytes);
+  const tweaksFor = (offset: number, length: number): Uint8Array =>
+    expandTweaks(tweak.encrypt(undefined, makeIvs(offset, length / sectorBytes)), sectorBytes);
   return {
     sectorBytes,
     encrypt(offset, bytes) {

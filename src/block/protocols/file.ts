@@ -262,8 +262,11 @@ async function preallocateFile(file: HostFile, from: number, to: number, mode: s
     const zeroes = new Uint8Array(fullStep);
     for (let at = from; at < to; at += fullStep) await file.write(at, zeroes.subarray(0, Math.min(fullStep, to - at)));
     await file.sync();
-  } else if (mode === 'off') await file.truncate(to);
-  else throw new BlockError('ENOTSUP', `Unsupported preallocation mode '${mode}'`);
+  } else if (mode === 'off') {
+    await file.truncate(to);
+    // As QEMU: a first block that exists lets O_DIRECT users find the alignment by reading it.
+    if (from === 0 && to > 0) await file.write(0, new Uint8Array(to < 4096 ? Math.min(512, to) : 4096));
+  } else throw new BlockError('ENOTSUP', `Unsupported preallocation mode '${mode}'`);
 }
 
 function stripPrefix(filename: string, prefix: string): string {

@@ -8,13 +8,18 @@ const zeroes = Buffer.alloc(64 * 1024);
 export class NodeBlockHost implements BlockHost {
   readonly files = new NodeFileHost();
   readonly secrets = new Map<string, Uint8Array>();
+  /** Other objects that a command line defined (TLS credentials, throttle groups), by id. */
+  readonly objects = new Map<string, { readonly type: string; readonly options: Readonly<Record<string, unknown>> }>();
   readonly #report: (severity: 'warning' | 'error' | 'plain', message: string) => void;
 
   /** `report` prints one warning or error line; by default to stderr. */
   constructor(report?: (severity: 'warning' | 'error' | 'plain', message: string) => void) {
     this.#report =
       report ??
-      ((severity, message) => process.stderr.write(`${severity === 'plain' ? '' : severity === 'warning' ? 'vring: warning: ' : 'vring: '}${message}\n`));
+      ((severity, message) =>
+        process.stderr.write(
+          `${severity === 'plain' ? '' : severity === 'warning' ? 'vring: warning: ' : 'vring: '}${message}\n`,
+        ));
   }
 
   async compression(): Promise<CompressionHost> {

@@ -4,7 +4,15 @@ import type { AmendRequest } from '../../node.js';
 import type { OptionValues } from '../../options.js';
 import type { Qcow2Node } from './driver.js';
 import type { Qcow2Image } from './image.js';
-import { AutoclearFeature, compressedBit, copiedBit, IncompatibleFeature, offsetHighMask, offsetLowMask, zeroBit } from './layout.js';
+import {
+  AutoclearFeature,
+  compressedBit,
+  copiedBit,
+  IncompatibleFeature,
+  offsetHighMask,
+  offsetLowMask,
+  zeroBit,
+} from './layout.js';
 import { getRefcount, Refcounts, serializeTable, setRefcount } from './refcounts.js';
 
 function fail(message: string, code = 'EINVAL'): never {
@@ -29,8 +37,10 @@ export async function amendImage(node: Qcow2Node, options: OptionValues, request
   }
   if (options.boolean('data_file_raw') && !image.hasDataFile) fail('data-file-raw requires data-file');
   const dataFile = options.string('data_file');
-  if (dataFile !== undefined && !image.hasDataFile) fail('data-file can only be set for images that use an external data file');
-  if (options.boolean('data_file_raw') && image.header.backingFile !== undefined) fail('data-file-raw cannot be used with existing backing file');
+  if (dataFile !== undefined && !image.hasDataFile)
+    fail('data-file can only be set for images that use an external data file');
+  if (options.boolean('data_file_raw') && image.header.backingFile !== undefined)
+    fail('data-file-raw cannot be used with existing backing file');
   const encryptNames = options.names().filter((name) => name.startsWith('encrypt.'));
   if (encryptNames.length > 0) {
     if (header.cryptMethod !== 2) fail('Only LUKS encryption options can be amended for qcow2 with amend');
@@ -44,7 +54,8 @@ export async function amendImage(node: Qcow2Node, options: OptionValues, request
     await image.writeHeader();
   }
   if (refcountBits !== undefined && refcountBits !== image.refcounts.bits) {
-    if (header.version < 3) fail('Refcount width other than 16 bits requires compatibility level 1.1 or above (use version=v3 or greater)');
+    if (header.version < 3)
+      fail('Refcount width other than 16 bits requires compatibility level 1.1 or above (use version=v3 or greater)');
     await image.mutex.run(() => changeRefcountBits(image, refcountBits, request));
   }
   if (options.given('data_file_raw')) {
@@ -66,7 +77,8 @@ export async function amendImage(node: Qcow2Node, options: OptionValues, request
   }
   if (isLazy !== ((header.compatible & 1) !== 0)) {
     if (isLazy) {
-      if (version < 3) fail('Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)');
+      if (version < 3)
+        fail('Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)');
       header.compatible |= 1;
     } else {
       await image.mutex.run(async () => {
@@ -90,7 +102,8 @@ async function downgrade(node: Qcow2Node, request: AmendRequest): Promise<void> 
     fail(`Cannot downgrade an image with incompatible features set`, 'ENOTSUP');
   }
   if (header.refcountOrder !== 4) fail('compat=0.10 requires refcount_bits=16');
-  if (image.node.bitmaps.some((bitmap) => bitmap.persistent)) fail('Cannot downgrade an image with persistent bitmaps', 'ENOTSUP');
+  if (image.node.bitmaps.some((bitmap) => bitmap.persistent))
+    fail('Cannot downgrade an image with persistent bitmaps', 'ENOTSUP');
   for (const snapshot of node.snapshotList) {
     if (snapshot.vmStateBytes !== 0 || snapshot.diskBytes !== header.sizeBytes) {
       fail('Internal snapshots prevent downgrade of image', 'ENOTSUP');
@@ -159,7 +172,10 @@ async function refuseZeroesInSnapshots(node: Qcow2Node): Promise<void> {
       const view = new DataView(table.buffer);
       for (let at = 0; at < table.length; at += 8) {
         if (!(view.getUint32(at) & compressedBit) && view.getUint32(at + 4) & zeroBit) {
-          fail(`Failed to turn zero into data clusters: snapshot '${snapshot.name}' shares zero clusters; delete it first`, 'ENOTSUP');
+          fail(
+            `Failed to turn zero into data clusters: snapshot '${snapshot.name}' shares zero clusters; delete it first`,
+            'ENOTSUP',
+          );
         }
       }
     }
@@ -206,11 +222,14 @@ async function changeRefcountBits(image: Qcow2Image, bits: number, request: Amen
     const view = new DataView(bytes.buffer);
     for (let index = 0; index < perBlock; index++) {
       const cluster = block * perBlock + index;
-      let count = cluster >= used && cluster < used + blocks + tableClusters ? 1 : cluster < used ? await old.get(cluster) : 0;
+      let count =
+        cluster >= used && cluster < used + blocks + tableClusters ? 1 : cluster < used ? await old.get(cluster) : 0;
       // The old structure is in use until the header has switched; it is freed below, by the new one's count.
       if (oldClusters.has(cluster) && count === 0) count = 1;
       if (count > most) {
-        fail(`Cannot decrease refcount entry width to ${bits} bits: Cluster at offset ${cluster * clusterBytes} has a refcount of ${count}`);
+        fail(
+          `Cannot decrease refcount entry width to ${bits} bits: Cluster at offset ${cluster * clusterBytes} has a refcount of ${count}`,
+        );
       }
       if (count > 0) setRefcount(bytes, view, bits, index, count);
     }

@@ -48,7 +48,8 @@ async function readDirectory(image: Qcow2Image): Promise<DirectoryEntry[]> {
     const nameBytes = view.getUint16(at + 18);
     const extraBytes = view.getUint32(at + 20);
     const size = Math.ceil((entryHeadBytes + nameBytes + extraBytes) / 8) * 8;
-    if (at + size > bytes.length || nameBytes > maxNameBytes || nameBytes === 0) throw new BlockError('EINVAL', 'Broken bitmap directory');
+    if (at + size > bytes.length || nameBytes > maxNameBytes || nameBytes === 0)
+      throw new BlockError('EINVAL', 'Broken bitmap directory');
     const entry: DirectoryEntry = {
       tableOffset: get64(view, at),
       tableEntries: view.getUint32(at + 8),
@@ -70,17 +71,28 @@ function checkEntry(image: Qcow2Image, entry: DirectoryEntry, type: number): voi
     throw new BlockError('EINVAL', `Bitmap '${entry.name}' doesn't satisfy the constraints`);
   };
   if (entry.tableEntries === 0 || entry.tableOffset === 0 || entry.tableOffset % image.clusterBytes !== 0) fail();
-  if (entry.tableEntries > maxTableEntries || entry.tableEntries * image.clusterBytes > maxBitmapBytes + image.clusterBytes) fail();
+  if (
+    entry.tableEntries > maxTableEntries ||
+    entry.tableEntries * image.clusterBytes > maxBitmapBytes + image.clusterBytes
+  )
+    fail();
   if (entry.granularityBits < minGranularityBits || entry.granularityBits > maxGranularityBits) fail();
   if (entry.flags & ~(Flag.inUse | Flag.auto | Flag.extraCompatible) || type !== dirtyTrackingType) fail();
   if (entry.extra.length > 0 && !(entry.flags & Flag.extraCompatible)) fail();
-  if (entry.tableOffset + entry.tableEntries * 8 > Math.ceil(image.file.length / image.clusterBytes) * image.clusterBytes) fail();
+  if (
+    entry.tableOffset + entry.tableEntries * 8 >
+    Math.ceil(image.file.length / image.clusterBytes) * image.clusterBytes
+  )
+    fail();
   // While a bitmap is in use its size may not fit a disk that was resized since.
   const wanted = Math.ceil(Math.ceil(image.header.sizeBytes / 2 ** entry.granularityBits) / 8 / image.clusterBytes);
   if (!(entry.flags & Flag.inUse) && entry.tableEntries !== wanted) fail();
 }
 
-async function readTable(image: Qcow2Image, entry: DirectoryEntry): Promise<{ readonly offsets: Float64Array; readonly ones: Uint8Array }> {
+async function readTable(
+  image: Qcow2Image,
+  entry: DirectoryEntry,
+): Promise<{ readonly offsets: Float64Array; readonly ones: Uint8Array }> {
   const bytes = new Uint8Array(entry.tableEntries * 8);
   await image.file.read(entry.tableOffset, bytes);
   const view = new DataView(bytes.buffer);
@@ -89,7 +101,8 @@ async function readTable(image: Qcow2Image, entry: DirectoryEntry): Promise<{ re
   for (let index = 0; index < entry.tableEntries; index++) {
     const value = get64(view, index * 8);
     const offset = value - (value % 512);
-    if (offset % image.clusterBytes !== 0 || offset > 2 ** 56) throw new BlockError('EINVAL', `Bitmap '${entry.name}' has a broken table`);
+    if (offset % image.clusterBytes !== 0 || offset > 2 ** 56)
+      throw new BlockError('EINVAL', `Bitmap '${entry.name}' has a broken table`);
     offsets[index] = offset;
     if (offset === 0 && value & allOnes) ones[index] = 1;
   }
@@ -115,7 +128,8 @@ export async function loadBitmaps(image: Qcow2Image, isReadOnly: boolean): Promi
         if (table.offsets[index] !== 0) {
           await image.file.read(table.offsets[index]!, cluster);
           bitmap.deserialize(first, cluster);
-        } else if (table.ones[index]) bitmap.set(first * 8 * bitmap.granularity, image.clusterBytes * 8 * bitmap.granularity);
+        } else if (table.ones[index])
+          bitmap.set(first * 8 * bitmap.granularity, image.clusterBytes * 8 * bitmap.granularity);
       }
       bitmap.readOnly = isReadOnly;
     }
@@ -166,16 +180,21 @@ export async function canStoreBitmap(image: Qcow2Image, name: string, granularit
   const bits = Math.log2(granularity);
   if (image.header.version < 3) fail('Cannot store dirty bitmaps in qcow2 v2 files', 'ENOTSUP');
   if (encoder.encode(name).length > maxNameBytes) fail('Name length exceeds maximum (1023 characters)');
-  if (!Number.isInteger(bits) || bits > maxGranularityBits) fail(`Granularity exceeds maximum (${2 ** maxGranularityBits} bytes)`);
+  if (!Number.isInteger(bits) || bits > maxGranularityBits)
+    fail(`Granularity exceeds maximum (${2 ** maxGranularityBits} bytes)`);
   if (bits < minGranularityBits) fail(`Granularity is under minimum (${2 ** minGranularityBits} bytes)`);
   const bytes = Math.ceil(Math.ceil(image.header.sizeBytes / granularity) / 8);
-  if (bytes > maxBitmapBytes || bytes > maxTableEntries * image.clusterBytes) fail('Too much space will be occupied by the bitmap. Use larger granularity');
-  if (image.node.bitmaps.filter((bitmap) => bitmap.persistent).length >= maxBitmaps) fail('Maximum number of persistent bitmaps is already reached', 'EOPNOTSUPP');
+  if (bytes > maxBitmapBytes || bytes > maxTableEntries * image.clusterBytes)
+    fail('Too much space will be occupied by the bitmap. Use larger granularity');
+  if (image.node.bitmaps.filter((bitmap) => bitmap.persistent).length >= maxBitmaps)
+    fail('Maximum number of persistent bitmaps is already reached', 'EOPNOTSUPP');
 }
 
 /** Writes all persistent bitmaps and a new directory, then frees the old ones'. */
 export async function storeBitmaps(image: Qcow2Image): Promise<void> {
-  const wanted = image.node.bitmaps.filter((bitmap): bitmap is SparseBitmap => bitmap.persistent && bitmap instanceof SparseBitmap);
+  const wanted = image.node.bitmaps.filter(
+    (bitmap): bitmap is SparseBitmap => bitmap.persistent && bitmap instanceof SparseBitmap,
+  );
   const old = await readDirectory(image);
   if (wanted.length === 0 && old.length === 0) return;
   await image.mutex.run(async () => {
@@ -218,7 +237,11 @@ async function storeBitmap(image: Qcow2Image, bitmap: SparseBitmap): Promise<Dir
 }
 
 /** The header leads to the new directory once this is durable. With the mutex held. */
-async function writeDirectory(image: Qcow2Image, old: readonly DirectoryEntry[], entries: readonly DirectoryEntry[]): Promise<void> {
+async function writeDirectory(
+  image: Qcow2Image,
+  old: readonly DirectoryEntry[],
+  entries: readonly DirectoryEntry[],
+): Promise<void> {
   const { header } = image;
   const before = header.bitmaps;
   const bytes = serializeDirectory(entries);
@@ -229,8 +252,10 @@ async function writeDirectory(image: Qcow2Image, old: readonly DirectoryEntry[],
   }
   await image.flushMetadata(true);
   await image.barrier();
-  header.bitmaps = entries.length > 0 ? { count: entries.length, directoryBytes: bytes.length, directoryOffset: place } : undefined;
-  header.autoclear = entries.length > 0 ? header.autoclear | AutoclearFeature.bitmaps : header.autoclear & ~AutoclearFeature.bitmaps;
+  header.bitmaps =
+    entries.length > 0 ? { count: entries.length, directoryBytes: bytes.length, directoryOffset: place } : undefined;
+  header.autoclear =
+    entries.length > 0 ? header.autoclear | AutoclearFeature.bitmaps : header.autoclear & ~AutoclearFeature.bitmaps;
   await image.writeHeader();
   await image.barrier();
   if (before) image.refcounts.queueFree(before.directoryOffset, before.directoryBytes, 'other');

@@ -8,7 +8,15 @@
 import type { CheckFix, CheckResult } from '../../node.js';
 import type { Qcow2Node } from './driver.js';
 import { parseL1, type Qcow2Image } from './image.js';
-import { compressedBit, copiedBit, IncompatibleFeature, maxL1Bytes, offsetHighMask, offsetLowMask, zeroBit } from './layout.js';
+import {
+  compressedBit,
+  copiedBit,
+  IncompatibleFeature,
+  maxL1Bytes,
+  offsetHighMask,
+  offsetLowMask,
+  zeroBit,
+} from './layout.js';
 import { getRefcount, Refcounts, serializeTable, setRefcount } from './refcounts.js';
 
 const pageClusters = 4096;
@@ -68,7 +76,10 @@ class Check {
   count(offset: number, bytes: number, times = 1): void {
     if (bytes <= 0) return;
     const { clusterBytes } = this.image;
-    if (offset > this.image.file.length + clusterBytes * 0 && Math.floor(offset / clusterBytes) >= this.references.clusters) {
+    if (
+      offset > this.image.file.length + clusterBytes * 0 &&
+      Math.floor(offset / clusterBytes) >= this.references.clusters
+    ) {
       this.#pastEnd(offset, bytes);
       return;
     }
@@ -77,7 +88,8 @@ class Check {
       this.#pastEnd(offset, bytes);
       return;
     }
-    for (let cluster = Math.floor(offset / clusterBytes); cluster <= last; cluster++) this.references.add(cluster, times);
+    for (let cluster = Math.floor(offset / clusterBytes); cluster <= last; cluster++)
+      this.references.add(cluster, times);
   }
 
   #pastEnd(offset: number, bytes: number): void {
@@ -102,7 +114,9 @@ class Check {
     if (!image.hasDataFile || this.node.snapshotList.length > 0) {
       for (const snapshot of this.node.snapshotList) {
         if (snapshot.l1Offset % clusterBytes !== 0 || snapshot.l1Entries * 8 > maxL1Bytes) {
-          this.lines.push(`ERROR snapshot ${snapshot.id} (${snapshot.name}) l1_offset=0x${snapshot.l1Offset.toString(16)}: L1 table is not cluster aligned; snapshot table entry corrupted`);
+          this.lines.push(
+            `ERROR snapshot ${snapshot.id} (${snapshot.name}) l1_offset=0x${snapshot.l1Offset.toString(16)}: L1 table is not cluster aligned; snapshot table entry corrupted`,
+          );
           this.corruptions++;
           continue;
         }
@@ -169,13 +183,17 @@ class Check {
       const high = view.getUint32(at);
       const low = view.getUint32(at + 4);
       if (image.isExtended && (view.getUint32(at + 8) & view.getUint32(at + 12)) !== 0) {
-        this.lines.push(`ERROR l2_entry=0x${hex64(high, low)} bitmap 0x${hex64(view.getUint32(at + 8), view.getUint32(at + 12))}: subcluster is both allocated and zero`);
+        this.lines.push(
+          `ERROR l2_entry=0x${hex64(high, low)} bitmap 0x${hex64(view.getUint32(at + 8), view.getUint32(at + 12))}: subcluster is both allocated and zero`,
+        );
         this.corruptions++;
       }
       if ((high | low) === 0) continue;
       if (high & compressedBit) {
         if (high & copiedBit) {
-          this.lines.push(`ERROR: coffset=0x${hex64(high & ~copiedBit & offsetHighMask, low)}: copied flag must never be set for compressed clusters`);
+          this.lines.push(
+            `ERROR: coffset=0x${hex64(high & ~copiedBit & offsetHighMask, low)}: copied flag must never be set for compressed clusters`,
+          );
           if (this.fix.errors) {
             view.setUint32(at, (high & ~copiedBit) >>> 0);
             isChanged = true;
@@ -295,7 +313,9 @@ class Check {
       const blockIsThere = image.refcounts.table[Math.floor(cluster / image.refcounts.perBlock)];
       if (!isLeak && !blockIsThere) this.mustRebuild = true;
       const isFixed = canFix && blockIsThere !== undefined && blockIsThere !== 0 && wanted <= image.refcounts.maxCount;
-      this.lines.push(`${isFixed ? 'Repairing' : isLeak ? 'Leaked' : 'ERROR'} cluster ${cluster} refcount=${count} reference=${wanted}`);
+      this.lines.push(
+        `${isFixed ? 'Repairing' : isLeak ? 'Leaked' : 'ERROR'} cluster ${cluster} refcount=${count} reference=${wanted}`,
+      );
       if (isFixed) {
         changes.push([cluster, wanted - count]);
         if (isLeak) this.leaksFixed++;
@@ -348,7 +368,9 @@ class Check {
         if (offset === 0 || offset % clusterBytes !== 0) continue;
         const shared = image.hasDataFile ? 1 : await countOf(offset / clusterBytes);
         if ((shared === 1) === ((high & copiedBit) !== 0)) continue;
-        this.lines.push(`${repair ? 'Repairing' : 'ERROR'} OFLAG_COPIED data cluster: l2_entry=${hex64(high, low)} refcount=${shared}`);
+        this.lines.push(
+          `${repair ? 'Repairing' : 'ERROR'} OFLAG_COPIED data cluster: l2_entry=${hex64(high, low)} refcount=${shared}`,
+        );
         if (repair) {
           view.setUint32(at, shared === 1 ? (high | copiedBit) >>> 0 : (high & ~copiedBit) >>> 0);
           isChanged = true;
@@ -370,7 +392,9 @@ class Check {
     this.lines.push('Rebuilding refcount structure');
     // The old structure no longer counts.
     const references = this.references;
-    for (const offset of image.refcounts.table) if (offset !== 0 && offset % clusterBytes === 0 && references.get(offset / clusterBytes) > 0) references.add(offset / clusterBytes, -1);
+    for (const offset of image.refcounts.table)
+      if (offset !== 0 && offset % clusterBytes === 0 && references.get(offset / clusterBytes) > 0)
+        references.add(offset / clusterBytes, -1);
     for (let index = 0; index < header.refcountTableClusters; index++) {
       const cluster = header.refcountTableOffset / clusterBytes + index;
       if (references.get(cluster) > 0) references.add(cluster, -1);
@@ -436,7 +460,12 @@ export async function checkImage(node: Qcow2Node, fix: CheckFix): Promise<CheckR
         check.lines.push(`ERROR: ${(error as Error).message}`);
         check.checkErrors++;
       }
-      if ((fix.leaks || fix.errors) && check.checkErrors === 0 && check.corruptions === 0 && !node.image.node.readOnly) {
+      if (
+        (fix.leaks || fix.errors) &&
+        check.checkErrors === 0 &&
+        check.corruptions === 0 &&
+        !node.image.node.readOnly
+      ) {
         const bits = IncompatibleFeature.corrupt | IncompatibleFeature.dirty;
         if (image.header.incompatible & bits) {
           await image.barrier();

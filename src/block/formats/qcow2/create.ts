@@ -2,7 +2,16 @@
 import { BlockError } from '../../errors.js';
 import type { CreateContext, Preallocation } from '../../node.js';
 import type { OptionValues } from '../../options.js';
-import { AutoclearFeature, CompatibleFeature, CryptMethod, IncompatibleFeature, maxL1Bytes, type Qcow2Header, serializeHeader, set64 } from './layout.js';
+import {
+  AutoclearFeature,
+  CompatibleFeature,
+  CryptMethod,
+  IncompatibleFeature,
+  maxL1Bytes,
+  type Qcow2Header,
+  serializeHeader,
+  set64,
+} from './layout.js';
 import { setRefcount } from './refcounts.js';
 
 export interface CreateSettings {
@@ -28,26 +37,37 @@ function fail(message: string): never {
 /** Checks the options against each other, with qemu-img's sentences. */
 export function createSettings(options: OptionValues): CreateSettings {
   const compat = options.string('compat') ?? '1.1';
-  const version = compat === '0.10' || compat === 'v2' ? 2 : compat === '1.1' || compat === 'v3' ? 3 : fail(`Invalid parameter '${compat}'`);
+  const version =
+    compat === '0.10' || compat === 'v2'
+      ? 2
+      : compat === '1.1' || compat === 'v3'
+        ? 3
+        : fail(`Parameter 'version' does not accept value '${compat}'`);
   const clusterBytes = options.number('cluster_size') ?? 65536;
   const bits = Math.log2(clusterBytes);
-  if (!Number.isInteger(bits) || bits < 9 || bits > 21) fail('Cluster size must be a power of two between 512 and 2048k');
+  if (!Number.isInteger(bits) || bits < 9 || bits > 21)
+    fail('Cluster size must be a power of two between 512 and 2048k');
   const isExtended = options.boolean('extended_l2') ?? false;
-  if (isExtended && clusterBytes < 16384) fail('Extended L2 entries are only supported with cluster sizes of at least 16384 bytes');
+  if (isExtended && clusterBytes < 16384)
+    fail('Extended L2 entries are only supported with cluster sizes of at least 16384 bytes');
   const preallocation = (options.string('preallocation') ?? 'off') as Preallocation;
-  if (!['off', 'metadata', 'falloc', 'full'].includes(preallocation)) fail(`Invalid parameter '${preallocation}'`);
+  if (!['off', 'metadata', 'falloc', 'full'].includes(preallocation))
+    fail(`Parameter 'preallocation' does not accept value '${preallocation}'`);
   const backingFile = options.string('backing_file');
   if (backingFile && preallocation !== 'off' && !isExtended) {
-    fail('Backing file and preallocation can only be used at the same time if extended_l2 is enabled');
+    fail('Backing file and preallocation can only be used at the same time if extended_l2 is on');
   }
   const backingFormat = options.string('backing_fmt');
   if (backingFormat && !backingFile) fail('Backing format cannot be used without backing file');
   const isLazy = options.boolean('lazy_refcounts') ?? false;
-  if (version < 3 && isLazy) fail('Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)');
-  if (version < 3 && isExtended) fail('Extended L2 entries are only supported with compatibility level 1.1 and above (use version=v3 or greater)');
+  if (version < 3 && isLazy)
+    fail('Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)');
+  if (version < 3 && isExtended)
+    fail('Extended L2 entries are only supported with compatibility level 1.1 and above (use version=v3 or greater)');
   const refcountBits = options.number('refcount_bits') ?? 16;
   const order = Math.log2(refcountBits);
-  if (!Number.isInteger(order) || refcountBits > 64) fail('Refcount width must be a power of two and may not exceed 64 bits');
+  if (!Number.isInteger(order) || refcountBits > 64)
+    fail('Refcount width must be a power of two and may not exceed 64 bits');
   if (version < 3 && refcountBits !== 16) {
     fail('Different refcount widths than 16 bits require compatibility level 1.1 or above (use version=v3 or greater)');
   }
@@ -55,14 +75,20 @@ export function createSettings(options: OptionValues): CreateSettings {
   const isRawDataFile = options.boolean('data_file_raw') ?? false;
   if (isRawDataFile && dataFile === undefined) fail('data-file-raw requires data-file');
   if (isRawDataFile && backingFile) fail('Backing file and data-file-raw cannot be used at the same time');
-  if (dataFile !== undefined && version < 3) fail('External data files are only supported with compatibility level 1.1 and above (use version=v3 or greater)');
+  if (dataFile !== undefined && version < 3)
+    fail('External data files are only supported with compatibility level 1.1 and above (use version=v3 or greater)');
   const compression = options.string('compression_type') ?? 'zlib';
-  if (compression !== 'zlib' && compression !== 'zstd') fail(`Invalid parameter '${compression}'`);
-  if (compression === 'zstd' && version < 3) fail('Non-zlib compression type is only supported with compatibility level 1.1 and above (use version=v3 or greater)');
+  if (compression !== 'zlib' && compression !== 'zstd')
+    fail(`Parameter 'compression-type' does not accept value '${compression}'`);
+  if (compression === 'zstd' && version < 3)
+    fail(
+      'Non-zlib compression type is only supported with compatibility level 1.1 and above (use version=v3 or greater)',
+    );
   const encryption = options.string('encrypt.format') ?? (options.boolean('encryption') ? 'aes' : undefined);
   const sizeBytes = options.number('size') ?? 0;
   const span = (clusterBytes / (isExtended ? 16 : 8)) * clusterBytes;
-  if ((sizeBytes / span) * 8 > maxL1Bytes || sizeBytes > Number.MAX_SAFE_INTEGER) fail('The image size is too large (try using a larger cluster size)');
+  if ((sizeBytes / span) * 8 > maxL1Bytes || sizeBytes > Number.MAX_SAFE_INTEGER)
+    throw new BlockError('EFBIG', 'The image size is too large (try using a larger cluster size)');
   return {
     sizeBytes: Math.ceil(sizeBytes / 512) * 512,
     version,

@@ -19,7 +19,16 @@ import type {
 import { RequestFlag } from '../../node.js';
 import type { OptionRow, OptionValues } from '../../options.js';
 import { parseL1, Qcow2Image } from './image.js';
-import { AutoclearFeature, CryptMethod, get64, IncompatibleFeature, maxL1Bytes, maxRefcountTableBytes, parseHeader, type Qcow2Header } from './layout.js';
+import {
+  AutoclearFeature,
+  CryptMethod,
+  get64,
+  IncompatibleFeature,
+  maxL1Bytes,
+  maxRefcountTableBytes,
+  parseHeader,
+  type Qcow2Header,
+} from './layout.js';
 import type { FreeKind } from './refcounts.js';
 import { Qcow2Requests } from './requests.js';
 import type { Snapshot } from './snapshots.js';
@@ -32,9 +41,23 @@ const encryptOpenRows: readonly OptionRow[] = [
 const openOptions: readonly OptionRow[] = [
   { name: 'lazy-refcounts', type: 'boolean', help: 'Postpone refcount updates' },
   { name: 'pass-discard-request', type: 'boolean', help: 'Pass guest discard requests to the layer below' },
-  { name: 'pass-discard-snapshot', type: 'boolean', default: true, help: 'Generate discard requests when snapshot related space is freed' },
-  { name: 'pass-discard-other', type: 'boolean', default: false, help: 'Generate discard requests when other clusters are freed' },
-  { name: 'overlap-check', type: 'string', help: 'Accepted for compatibility: writes are always checked against metadata' },
+  {
+    name: 'pass-discard-snapshot',
+    type: 'boolean',
+    default: true,
+    help: 'Generate discard requests when snapshot related space is freed',
+  },
+  {
+    name: 'pass-discard-other',
+    type: 'boolean',
+    default: false,
+    help: 'Generate discard requests when other clusters are freed',
+  },
+  {
+    name: 'overlap-check',
+    type: 'string',
+    help: 'Accepted for compatibility: writes are always checked against metadata',
+  },
   { name: 'overlap-check.template', type: 'string', help: 'Accepted for compatibility' },
   { name: 'cache-size', type: 'size', help: 'Accepted for compatibility: caches are bounded by themselves' },
   { name: 'l2-cache-size', type: 'size', help: 'Accepted for compatibility' },
@@ -45,7 +68,11 @@ const openOptions: readonly OptionRow[] = [
 ];
 
 const encryptCreateRows: readonly OptionRow[] = [
-  { name: 'encryption', type: 'boolean', help: "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)" },
+  {
+    name: 'encryption',
+    type: 'boolean',
+    help: "Encrypt the image with format 'aes'. (Deprecated in favor of encrypt.format=aes)",
+  },
   { name: 'encrypt.format', type: 'string', help: "Encrypt the image, format choices: 'aes', 'luks'" },
   { name: 'encrypt.key-secret', type: 'string', help: 'ID of secret providing qcow AES key or LUKS passphrase' },
   { name: 'encrypt.cipher-alg', type: 'string', help: 'Name of encryption cipher algorithm' },
@@ -56,20 +83,26 @@ const encryptCreateRows: readonly OptionRow[] = [
   { name: 'encrypt.iter-time', type: 'number', help: 'Time to spend in PBKDF in milliseconds' },
 ];
 
+/** In the order in which `create` prints them. */
 const createOptions: readonly OptionRow[] = [
+  ...encryptCreateRows,
+  { name: 'cluster_size', type: 'size', default: 65536, help: 'qcow2 cluster size' },
+  { name: 'extended_l2', type: 'boolean', default: false, help: 'Extended L2 tables' },
+  { name: 'preallocation', type: 'string', help: 'Preallocation mode (allowed values: off, metadata, falloc, full)' },
+  {
+    name: 'compression_type',
+    type: 'string',
+    default: 'zlib',
+    help: 'Compression method used for image cluster compression',
+  },
   { name: 'size', type: 'size', help: 'Virtual disk size' },
   { name: 'compat', type: 'string', help: 'Compatibility level (v2 [0.10] or v3 [1.1])' },
   { name: 'backing_file', type: 'string', help: 'File name of a base image' },
   { name: 'backing_fmt', type: 'string', help: 'Image format of the base image' },
   { name: 'data_file', type: 'string', help: 'File name of an external data file' },
   { name: 'data_file_raw', type: 'boolean', help: 'The external data file must stay valid as a raw image' },
-  { name: 'cluster_size', type: 'size', default: 65536, help: 'qcow2 cluster size' },
-  { name: 'extended_l2', type: 'boolean', help: 'Extended L2 tables' },
-  { name: 'preallocation', type: 'string', help: 'Preallocation mode (allowed values: off, metadata, falloc, full)' },
-  { name: 'lazy_refcounts', type: 'boolean', help: 'Postpone refcount updates' },
+  { name: 'lazy_refcounts', type: 'boolean', default: false, help: 'Postpone refcount updates' },
   { name: 'refcount_bits', type: 'number', default: 16, help: 'Width of a reference count entry in bits' },
-  { name: 'compression_type', type: 'string', default: 'zlib', help: 'Compression method used for image cluster compression' },
-  ...encryptCreateRows,
 ];
 
 const amendOptions: readonly OptionRow[] = [
@@ -82,7 +115,11 @@ const amendOptions: readonly OptionRow[] = [
   { name: 'lazy_refcounts', type: 'boolean', help: 'Postpone refcount updates' },
   { name: 'refcount_bits', type: 'number', help: 'Width of a reference count entry in bits' },
   { name: 'encrypt.state', type: 'string', help: 'Select new state of affected keyslots (active/inactive)' },
-  { name: 'encrypt.new-secret', type: 'string', help: 'New secret to set in the matching keyslots. Empty string to erase' },
+  {
+    name: 'encrypt.new-secret',
+    type: 'string',
+    help: 'New secret to set in the matching keyslots. Empty string to erase',
+  },
   { name: 'encrypt.old-secret', type: 'string', help: 'Select all keyslots that match this password' },
   { name: 'encrypt.keyslot', type: 'number', help: 'Select a single keyslot to modify explicitly' },
   { name: 'encrypt.iter-time', type: 'number', help: 'Time to spend in PBKDF in milliseconds' },
@@ -95,7 +132,8 @@ function fail(message: string, code = 'EINVAL'): never {
 /** A table named by the header: offset, entry count and size must be possible. */
 function checkTable(header: Qcow2Header, offset: number, bytes: number, most: number, name: string): void {
   if (bytes > most) fail(`${name} too large`, 'EFBIG');
-  if (offset > Number.MAX_SAFE_INTEGER - bytes || offset % 2 ** header.clusterBits !== 0) fail(`${name} offset invalid`);
+  if (offset > Number.MAX_SAFE_INTEGER - bytes || offset % 2 ** header.clusterBits !== 0)
+    fail(`${name} offset invalid`);
 }
 
 export class Qcow2Node implements DriverNode {
@@ -121,7 +159,11 @@ export class Qcow2Node implements DriverNode {
 
   get limits() {
     const unit = this.image.isEncrypted ? 512 : 1;
-    return { requestAlignment: unit, zeroAlignment: this.image.subclusterBytes, discardAlignment: this.image.clusterBytes };
+    return {
+      requestAlignment: unit,
+      zeroAlignment: this.image.subclusterBytes,
+      discardAlignment: this.image.clusterBytes,
+    };
   }
 
   get encrypted(): boolean {
@@ -176,7 +218,8 @@ export class Qcow2Node implements DriverNode {
     const threshold = Math.max(Math.floor((real * 10) / 9), real + 2);
     const end = Math.ceil(image.file.length / image.clusterBytes);
     let counted = 0;
-    for (let cluster = 0; cluster < end && counted < threshold; cluster++) if ((await image.refcounts.get(cluster)) > 0) counted++;
+    for (let cluster = 0; cluster < end && counted < threshold; cluster++)
+      if ((await image.refcounts.get(cluster)) > 0) counted++;
     return counted >= threshold;
   }
 
@@ -199,25 +242,23 @@ export class Qcow2Node implements DriverNode {
     const { header } = this.image;
     const isV3 = header.version >= 3;
     const data: Record<string, unknown> = { compat: isV3 ? '1.1' : '0.10' };
-    if (isV3) {
-      data['compression-type'] = header.compressionType === 1 ? 'zstd' : 'zlib';
-      data['lazy-refcounts'] = (header.compatible & 1) !== 0;
-      data['refcount-bits'] = 1 << header.refcountOrder;
-      data['corrupt'] = (header.incompatible & IncompatibleFeature.corrupt) !== 0;
-      data['extended-l2'] = this.image.isExtended;
-      if (this.image.node.bitmaps.length > 0 && header.bitmaps) {
-        const { bitmapInfos } = await import('./bitmaps.js');
-        data['bitmaps'] = await bitmapInfos(this.image);
-      }
-      if (header.dataFile !== undefined) data['data-file'] = header.dataFile;
-      if (header.incompatible & IncompatibleFeature.dataFile) data['data-file-raw'] = (header.autoclear & AutoclearFeature.rawDataFile) !== 0;
-    } else {
-      data['compression-type'] = 'zlib';
-      data['refcount-bits'] = 16;
+    data['compression-type'] = header.compressionType === 1 ? 'zstd' : 'zlib';
+    if (isV3) data['lazy-refcounts'] = (header.compatible & 1) !== 0;
+    if (isV3 && header.bitmaps) {
+      const { bitmapInfos } = await import('./bitmaps.js');
+      data['bitmaps'] = await bitmapInfos(this.image);
     }
+    data['refcount-bits'] = 1 << header.refcountOrder;
     if (header.cryptMethod !== CryptMethod.none) {
       const { encryptionInfo } = await import('./encryption.js');
       data['encrypt'] = await encryptionInfo(this.image);
+    }
+    if (isV3) {
+      if (header.dataFile !== undefined) data['data-file'] = header.dataFile;
+      if (header.incompatible & IncompatibleFeature.dataFile)
+        data['data-file-raw'] = (header.autoclear & AutoclearFeature.rawDataFile) !== 0;
+      data['corrupt'] = (header.incompatible & IncompatibleFeature.corrupt) !== 0;
+      data['extended-l2'] = this.image.isExtended;
     }
     return { type: 'qcow2', data };
   }
@@ -234,7 +275,8 @@ export class Qcow2Node implements DriverNode {
 
   async changeBackingFile(file: string | undefined, format: string | undefined): Promise<void> {
     const { image } = this;
-    if (file !== undefined && image.header.autoclear & AutoclearFeature.rawDataFile) fail('Backing file and data-file-raw cannot be used at the same time');
+    if (file !== undefined && image.header.autoclear & AutoclearFeature.rawDataFile)
+      fail('Backing file and data-file-raw cannot be used at the same time');
     if (file !== undefined && new TextEncoder().encode(file).length > 1023) throw new BlockError('EINVAL');
     const before = [image.header.backingFile, image.header.backingFormat] as const;
     image.header.backingFile = file;
@@ -251,7 +293,8 @@ export class Qcow2Node implements DriverNode {
   async makeEmpty(): Promise<void> {
     const { image } = this;
     const step = 2 ** 30;
-    for (let at = 0; at < this.length; at += step) await this.requests.discard(at, Math.min(step, this.length - at), 'snapshot', true);
+    for (let at = 0; at < this.length; at += step)
+      await this.requests.discard(at, Math.min(step, this.length - at), 'snapshot', true);
     await image.mutex.run(() => image.flushMetadata());
   }
 
@@ -290,7 +333,8 @@ export class Qcow2Node implements DriverNode {
 
   async reopen(readOnly: boolean): Promise<void> {
     if (readOnly) await this.#storeState();
-    else if (this.image.header.incompatible & IncompatibleFeature.corrupt) fail('qcow2: Image is corrupt; cannot be opened read/write', 'EACCES');
+    else if (this.image.header.incompatible & IncompatibleFeature.corrupt)
+      fail('qcow2: Image is corrupt; cannot be opened read/write', 'EACCES');
   }
 
   async #storeState(): Promise<void> {
@@ -376,7 +420,8 @@ async function open(context: OpenContext): Promise<Qcow2Node> {
   const instance = new Qcow2Node(image);
   if (context.options.boolean('lazy-refcounts') !== undefined && header.version >= 3) {
     if (context.options.boolean('lazy-refcounts')) header.compatible |= 1;
-  } else if (context.options.boolean('lazy-refcounts')) fail('Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level');
+  } else if (context.options.boolean('lazy-refcounts'))
+    fail('Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level');
 
   if (!flags.noIo || header.incompatible & IncompatibleFeature.dataFile) await openDataFile(context, image);
   if (header.cryptMethod !== CryptMethod.none && !flags.noIo) {
@@ -438,7 +483,12 @@ async function create(context: CreateContext): Promise<void> {
     await checkEncryptionOptions(context.host, settings, context.options);
   }
   await writeEmptyImage(context, settings);
-  const node = await context.openImage(context.filename, 'qcow2', { readOnly: false, noBacking: true, noFlush: true, noIo: false });
+  const node = await context.openImage(context.filename, 'qcow2', {
+    readOnly: false,
+    noBacking: true,
+    noFlush: true,
+    noIo: false,
+  });
   try {
     const instance = node.instance as Qcow2Node;
     const { image } = instance;
@@ -453,7 +503,12 @@ async function create(context: CreateContext): Promise<void> {
     }
     if (settings.dataFile !== undefined || settings.backingFile !== undefined || settings.encryption !== undefined) {
       await image.writeHeader().catch((error) => {
-        throw error.code === 'ENOSPC' ? new BlockError('EINVAL', `Could not assign backing file '${settings.backingFile}' with format '${settings.backingFormat ?? ''}': Invalid argument`) : error;
+        throw error.code === 'ENOSPC'
+          ? new BlockError(
+              'EINVAL',
+              `Could not assign backing file '${settings.backingFile}' with format '${settings.backingFormat ?? ''}': Invalid argument`,
+            )
+          : error;
       });
     }
     if (settings.sizeBytes > 0) await node.resize(settings.sizeBytes, { preallocation: settings.preallocation });

@@ -1,5 +1,17 @@
 /** Encrypted qcow2 images: LUKS (header kept in the image) and the legacy AES-128-CBC with the password as key. */
-import { amendLuks, createLuks, type LuksHeader, luksCipher, luksInfo, luksPayloadOffset, type LuksStorage, parseLuksAmend, parseLuksHeader, parseLuksOptions, unlockLuks } from '../../crypto/luks.js';
+import {
+  amendLuks,
+  createLuks,
+  type LuksHeader,
+  type LuksStorage,
+  luksCipher,
+  luksInfo,
+  luksPayloadOffset,
+  parseLuksAmend,
+  parseLuksHeader,
+  parseLuksOptions,
+  unlockLuks,
+} from '../../crypto/luks.js';
 import { makeSectorCipher } from '../../crypto/sector-cipher.js';
 import { BlockError } from '../../errors.js';
 import type { BlockHost } from '../../host.js';
@@ -22,7 +34,8 @@ function storageOf(image: Qcow2Image): LuksStorage {
   const { encryption } = image.header;
   if (!encryption) return fail('Missing CRYPTO header for crypt method 2');
   const check = (offset: number, length: number): void => {
-    if (offset + length > encryption.length) throw new BlockError('EINVAL', 'Request for data outside of extension header');
+    if (offset + length > encryption.length)
+      throw new BlockError('EINVAL', 'Request for data outside of extension header');
   };
   return {
     async read(offset, length) {
@@ -51,7 +64,11 @@ async function loadHeader(image: Qcow2Image): Promise<LuksHeader> {
 async function aesCipher(host: BlockHost, secret: Uint8Array) {
   const key = new Uint8Array(16);
   key.set(secret.subarray(0, 16));
-  return makeSectorCipher(await host.crypto(), { algorithm: 'aes-128', mode: 'cbc', ivgen: 'plain64', ivHash: undefined }, key);
+  return makeSectorCipher(
+    await host.crypto(),
+    { algorithm: 'aes-128', mode: 'cbc', ivgen: 'plain64', ivHash: undefined },
+    key,
+  );
 }
 
 export async function openCipher(image: Qcow2Image, options: OptionValues): Promise<void> {
@@ -74,8 +91,13 @@ export async function openCipher(image: Qcow2Image, options: OptionValues): Prom
   image.cipher = luksCipher(crypto, header, key);
 }
 
-export async function checkEncryptionOptions(host: BlockHost, settings: CreateSettings, options: OptionValues): Promise<void> {
-  if (settings.encryption !== 'aes' && settings.encryption !== 'luks') fail(`Parameter 'format' does not accept value '${settings.encryption}'`);
+export async function checkEncryptionOptions(
+  host: BlockHost,
+  settings: CreateSettings,
+  options: OptionValues,
+): Promise<void> {
+  if (settings.encryption !== 'aes' && settings.encryption !== 'luks')
+    fail(`Parameter 'format' does not accept value '${settings.encryption}'`);
   const id = options.string('encrypt.key-secret');
   if (settings.encryption === 'luks') parseLuksOptions(options, 'encrypt.');
   if (id === undefined) fail("Parameter 'encrypt.key-secret' is required for cipher");
@@ -83,7 +105,11 @@ export async function checkEncryptionOptions(host: BlockHost, settings: CreateSe
 }
 
 /** Turns a fresh, empty image into an encrypted one; the caller writes the header. */
-export async function createEncryption(image: Qcow2Image, settings: CreateSettings, options: OptionValues): Promise<void> {
+export async function createEncryption(
+  image: Qcow2Image,
+  settings: CreateSettings,
+  options: OptionValues,
+): Promise<void> {
   const secret = await image.host.secret(options.string('encrypt.key-secret')!);
   if (settings.encryption === 'aes') {
     image.header.cryptMethod = CryptMethod.aes;
@@ -107,12 +133,34 @@ export async function luksHeaderBytes(_host: BlockHost, options: OptionValues): 
 }
 
 export async function amendEncryption(image: Qcow2Image, options: OptionValues, isForced: boolean): Promise<void> {
-  await amendLuks(image.host, await loadHeader(image), storageOf(image), secretIds.get(image), parseLuksAmend(options, 'encrypt.'), isForced);
+  await amendLuks(
+    image.host,
+    await loadHeader(image),
+    storageOf(image),
+    secretIds.get(image),
+    parseLuksAmend(options, 'encrypt.'),
+    isForced,
+  );
 }
 
 /** `encrypt` of the format specific information. */
 export async function encryptionInfo(image: Qcow2Image): Promise<Record<string, unknown>> {
   if (image.header.cryptMethod === CryptMethod.aes) return { format: 'aes' };
-  const { 'ivgen-alg': ivgen, 'ivgen-hash-alg': ivHash, 'hash-alg': hash, 'cipher-alg': cipher, uuid, ...rest } = luksInfo(await loadHeader(image));
-  return { 'ivgen-alg': ivgen, ...(ivHash === undefined ? {} : { 'ivgen-hash-alg': ivHash }), 'hash-alg': hash, 'cipher-alg': cipher, uuid, format: 'luks', ...rest };
+  const {
+    'ivgen-alg': ivgen,
+    'ivgen-hash-alg': ivHash,
+    'hash-alg': hash,
+    'cipher-alg': cipher,
+    uuid,
+    ...rest
+  } = luksInfo(await loadHeader(image));
+  return {
+    'ivgen-alg': ivgen,
+    ...(ivHash === undefined ? {} : { 'ivgen-hash-alg': ivHash }),
+    'hash-alg': hash,
+    'cipher-alg': cipher,
+    uuid,
+    format: 'luks',
+    ...rest,
+  };
 }

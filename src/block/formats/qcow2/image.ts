@@ -5,14 +5,15 @@
  * guest data; (3) L2 tables; (4) barrier and L1 entries, where new L2 tables exist; (5) barrier, then queued frees go into the
  * refcounts in memory, written by the next flush. A cut between any two writes leaves leaks at most.
  */
+
+import type { VolumeCipher } from '../../crypto/volume-cipher.js';
 import { BlockError } from '../../errors.js';
 import type { BlockHost } from '../../host.js';
 import type { BlockNode } from '../../node.js';
-import type { VolumeCipher } from '../../crypto/volume-cipher.js';
 import {
+  CryptMethod,
   compressedBit,
   copiedBit,
-  CryptMethod,
   IncompatibleFeature,
   offsetHighMask,
   offsetLowMask,
@@ -85,7 +86,14 @@ export class Qcow2Image implements RefcountsOwner {
   readonly metadata = new Set<number>();
   readonly #dirtyL1 = new Set<number>();
 
-  constructor(host: BlockHost, node: BlockNode, file: BlockNode, header: Qcow2Header, l1: Float64Array, refcountTable: Float64Array) {
+  constructor(
+    host: BlockHost,
+    node: BlockNode,
+    file: BlockNode,
+    header: Qcow2Header,
+    l1: Float64Array,
+    refcountTable: Float64Array,
+  ) {
     this.host = host;
     this.node = node;
     this.file = file;
@@ -102,7 +110,13 @@ export class Qcow2Image implements RefcountsOwner {
     this.entriesPerSlice = slice / this.entryBytes;
     this.l2 = new TableCache(file, slice, l2CacheBytes);
     this.l1 = l1;
-    this.refcounts = new Refcounts(this, header.refcountOrder, refcountTable, header.refcountTableOffset, header.refcountTableClusters);
+    this.refcounts = new Refcounts(
+      this,
+      header.refcountOrder,
+      refcountTable,
+      header.refcountTableOffset,
+      header.refcountTableClusters,
+    );
     this.#collectMetadata();
   }
 
@@ -147,7 +161,8 @@ export class Qcow2Image implements RefcountsOwner {
 
   metadataFreed(offset: number, bytes: number): void {
     const last = Math.floor((offset + bytes - 1) / this.clusterBytes);
-    for (let cluster = Math.floor(offset / this.clusterBytes); cluster <= last; cluster++) this.metadata.delete(cluster);
+    for (let cluster = Math.floor(offset / this.clusterBytes); cluster <= last; cluster++)
+      this.metadata.delete(cluster);
   }
 
   /** Refuses, and marks the image corrupt, when a data write would hit metadata. */
@@ -164,7 +179,8 @@ export class Qcow2Image implements RefcountsOwner {
   #metadataName(cluster: number): string {
     if (cluster === 0) return 'qcow2_header';
     const offset = cluster * this.clusterBytes;
-    const within = (start: number, bytes: number) => bytes > 0 && offset + this.clusterBytes > start && offset < start + bytes;
+    const within = (start: number, bytes: number) =>
+      bytes > 0 && offset + this.clusterBytes > start && offset < start + bytes;
     if (within(this.header.l1Offset, this.header.l1Entries * 8)) return 'active L1 table';
     if (within(this.refcounts.tableOffset, this.refcounts.tableClusters * this.clusterBytes)) return 'refcount table';
     if (this.refcounts.table.includes(offset)) return 'refcount block';
@@ -251,7 +267,8 @@ export class Qcow2Image implements RefcountsOwner {
       }
       if (queue.length > 0) await this.barrier();
     } catch (error) {
-      for (const run of queue) this.refcounts.queueFree(run.cluster * this.clusterBytes, run.count * this.clusterBytes, run.kind);
+      for (const run of queue)
+        this.refcounts.queueFree(run.cluster * this.clusterBytes, run.count * this.clusterBytes, run.kind);
       throw error;
     }
     if (queue.length > 0) {
@@ -259,7 +276,10 @@ export class Qcow2Image implements RefcountsOwner {
         this.metadataFreed(offset, bytes);
         this.onFreed?.();
         if (this.freeByteOffset >= offset && this.freeByteOffset < offset + bytes) this.freeByteOffset = 0;
-        if (this.passDiscards.has(kind)) await this.file.discard(offset, Math.min(bytes, Math.max(0, this.file.length - offset))).catch(() => undefined);
+        if (this.passDiscards.has(kind))
+          await this.file
+            .discard(offset, Math.min(bytes, Math.max(0, this.file.length - offset)))
+            .catch(() => undefined);
       });
     }
   }
@@ -281,7 +301,8 @@ export class Qcow2Image implements RefcountsOwner {
 
   /** After a change, keeps what is only in memory bounded. With the mutex held. */
   async relieve(): Promise<void> {
-    if (this.l2.isPressed || this.refcounts.isPressed || this.refcounts.queuedClusters > maxQueuedClusters) await this.flushMetadata();
+    if (this.l2.isPressed || this.refcounts.isPressed || this.refcounts.queuedClusters > maxQueuedClusters)
+      await this.flushMetadata();
   }
 
   // ---- L2 tables
@@ -359,11 +380,16 @@ export class Qcow2Image implements RefcountsOwner {
     // In a data file offset 0 is as good as any other; the COPIED bit tells.
     const isPlaced = offset !== 0 || (this.hasDataFile && (high & copiedBit) !== 0);
     if (isPlaced && offset % this.clusterBytes !== 0) {
-      throw this.corrupt(`Cluster allocation offset 0x${offset.toString(16)} unaligned (guest cluster 0x${cluster.toString(16)})`);
+      throw this.corrupt(
+        `Cluster allocation offset 0x${offset.toString(16)} unaligned (guest cluster 0x${cluster.toString(16)})`,
+      );
     }
     if (!this.isExtended) {
       if (low & zeroBit) {
-        if (this.header.version < 3) throw this.corrupt(`Preallocated zero cluster found in pre-v3 image (guest cluster 0x${cluster.toString(16)})`);
+        if (this.header.version < 3)
+          throw this.corrupt(
+            `Preallocated zero cluster found in pre-v3 image (guest cluster 0x${cluster.toString(16)})`,
+          );
         return isPlaced ? ClusterType.zeroPlaced : ClusterType.zero;
       }
       return isPlaced ? ClusterType.normal : ClusterType.unallocated;
@@ -373,7 +399,8 @@ export class Qcow2Image implements RefcountsOwner {
     if ((allocated & zeroes) !== 0 || (!isPlaced && allocated !== 0)) {
       throw this.corrupt(`Invalid cluster entry found (guest cluster 0x${cluster.toString(16)})`);
     }
-    if (isPlaced) return isZero ? ClusterType.zeroPlaced : isAllocated ? ClusterType.normal : ClusterType.unallocatedPlaced;
+    if (isPlaced)
+      return isZero ? ClusterType.zeroPlaced : isAllocated ? ClusterType.normal : ClusterType.unallocatedPlaced;
     return isZero ? ClusterType.zero : ClusterType.unallocated;
   }
 
@@ -382,9 +409,17 @@ export class Qcow2Image implements RefcountsOwner {
     const slice = this.slice(cluster);
     if (slice === undefined) {
       const span = this.tableSpan;
-      return { type: ClusterType.unallocated, length: Math.min(most, span - (offset % span)), host: 0, high: 0, low: 0 };
+      return {
+        type: ClusterType.unallocated,
+        length: Math.min(most, span - (offset % span)),
+        host: 0,
+        high: 0,
+        low: 0,
+      };
     }
-    return slice instanceof Promise ? slice.then((loaded) => this.mapIn(loaded, offset, most)) : this.mapIn(slice, offset, most);
+    return slice instanceof Promise
+      ? slice.then((loaded) => this.mapIn(loaded, offset, most))
+      : this.mapIn(slice, offset, most);
   }
 
   mapIn(slice: CachedTable, offset: number, most: number): Run {
@@ -400,8 +435,10 @@ export class Qcow2Image implements RefcountsOwner {
     const allocated = this.isExtended ? view.getUint32(index * 16 + 12) : 0;
     const type = this.typeOf(high, low, allocated, zeroes, first, cluster);
     const place = (high & offsetHighMask) * 2 ** 32 + ((low & offsetLowMask) >>> 0);
-    if (type === ClusterType.compressed) return { type, length: Math.min(most, clusterBytes - inCluster), host: 0, high, low };
-    const isPlaced = type === ClusterType.normal || type === ClusterType.zeroPlaced || type === ClusterType.unallocatedPlaced;
+    if (type === ClusterType.compressed)
+      return { type, length: Math.min(most, clusterBytes - inCluster), host: 0, high, low };
+    const isPlaced =
+      type === ClusterType.normal || type === ClusterType.zeroPlaced || type === ClusterType.unallocatedPlaced;
     let length = -inCluster;
     let subcluster = first;
     let at = cluster;
@@ -411,7 +448,11 @@ export class Qcow2Image implements RefcountsOwner {
         const l = view.getUint32(index * 16 + 4);
         const z = view.getUint32(index * 16 + 8);
         const a = view.getUint32(index * 16 + 12);
-        if (isPlaced && (h & offsetHighMask) * 2 ** 32 + ((l & offsetLowMask) >>> 0) !== place + (at - cluster) * clusterBytes) break;
+        if (
+          isPlaced &&
+          (h & offsetHighMask) * 2 ** 32 + ((l & offsetLowMask) >>> 0) !== place + (at - cluster) * clusterBytes
+        )
+          break;
         for (; subcluster < 32; subcluster++) {
           if (this.typeOf(h, l, a, z, subcluster, at) !== type) {
             length += subcluster * this.subclusterBytes;
@@ -422,7 +463,11 @@ export class Qcow2Image implements RefcountsOwner {
         const h = view.getUint32(index * 8);
         const l = view.getUint32(index * 8 + 4);
         if (this.typeOf(h, l, 0, 0, 0, at) !== type) break;
-        if (isPlaced && (h & offsetHighMask) * 2 ** 32 + ((l & offsetLowMask) >>> 0) !== place + (at - cluster) * clusterBytes) break;
+        if (
+          isPlaced &&
+          (h & offsetHighMask) * 2 ** 32 + ((l & offsetLowMask) >>> 0) !== place + (at - cluster) * clusterBytes
+        )
+          break;
       }
       length += clusterBytes;
       subcluster = 0;
@@ -458,7 +503,8 @@ export class Qcow2Image implements RefcountsOwner {
 
   /** Clusters of a data file have no counts: freed ones are passed on as discards right away where wanted. */
   discardedInDataFile(offset: number): void {
-    if (this.passDiscards.has('request')) this.dataFile.discard(offset, Math.min(this.clusterBytes, this.dataFile.length - offset)).catch(() => undefined);
+    if (this.passDiscards.has('request'))
+      this.dataFile.discard(offset, Math.min(this.clusterBytes, this.dataFile.length - offset)).catch(() => undefined);
   }
 
   get isEncrypted(): boolean {

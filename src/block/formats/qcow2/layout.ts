@@ -6,7 +6,14 @@ import { BlockError } from '../../errors.js';
 
 export const qcow2Magic = 0x514649fb;
 
-export const IncompatibleFeature = { dirty: 1, corrupt: 2, dataFile: 4, compression: 8, extendedL2: 16, known: 31 } as const;
+export const IncompatibleFeature = {
+  dirty: 1,
+  corrupt: 2,
+  dataFile: 4,
+  compression: 8,
+  extendedL2: 16,
+  known: 31,
+} as const;
 export const CompatibleFeature = { lazyRefcounts: 1, known: 1 } as const;
 export const AutoclearFeature = { bitmaps: 1, rawDataFile: 2, known: 3 } as const;
 
@@ -191,11 +198,15 @@ export function parseHeader(bytes: Uint8Array, fileBytes: number): Qcow2Header {
     dataFile: undefined,
     unknownExtensions: [],
   };
-  const extensionsEnd = backingOffset > 0 ? Math.min(backingOffset, bytes.length) : Math.min(clusterBytes, bytes.length);
+  const extensionsEnd =
+    backingOffset > 0 ? Math.min(backingOffset, bytes.length) : Math.min(clusterBytes, bytes.length);
   const featureTable = parseExtensions(header, bytes, extensionsEnd, fileBytes);
   const unknownIncompatible = (incompatible & ~IncompatibleFeature.known) >>> 0;
   if (unknownIncompatible || incompatibleHigh) {
-    fail(`Unsupported qcow2 feature(s): ${unknownFeatureText(unknownIncompatible, incompatibleHigh, featureTable)}`, 'ENOTSUP');
+    fail(
+      `Unsupported qcow2 feature(s): ${unknownFeatureText(unknownIncompatible, incompatibleHigh, featureTable)}`,
+      'ENOTSUP',
+    );
   }
   if (refcountOrder > 6) fail('Reference count entry width too large; may not exceed 64 bits');
   if (header.cryptMethod > CryptMethod.luks) fail(`Unsupported encryption method ${header.cryptMethod}`);
@@ -208,14 +219,20 @@ export function parseHeader(bytes: Uint8Array, fileBytes: number): Qcow2Header {
     );
   }
   if (backingOffset > 0 && backingBytes > 0) {
-    if (backingBytes > Math.min(1023, clusterBytes - backingOffset) || backingOffset + backingBytes > bytes.length) fail('Backing file name too long');
+    if (backingBytes > Math.min(1023, clusterBytes - backingOffset) || backingOffset + backingBytes > bytes.length)
+      fail('Backing file name too long');
     header.backingFile = decoder.decode(bytes.slice(backingOffset, backingOffset + backingBytes));
   }
   return header;
 }
 
 /** Fills `header` from the extensions; returns the feature name table. */
-function parseExtensions(header: Qcow2Header, bytes: Uint8Array, end: number, fileBytes: number): Uint8Array | undefined {
+function parseExtensions(
+  header: Qcow2Header,
+  bytes: Uint8Array,
+  end: number,
+  fileBytes: number,
+): Uint8Array | undefined {
   const view = viewOf(bytes);
   let features: Uint8Array | undefined;
   let at = header.headerBytes;
@@ -236,10 +253,12 @@ function parseExtensions(header: Qcow2Header, bytes: Uint8Array, end: number, fi
         features = content;
         break;
       case Extension.encryption: {
-        if (header.cryptMethod !== CryptMethod.luks) fail('CRYPTO header extension only expected with LUKS encryption method');
+        if (header.cryptMethod !== CryptMethod.luks)
+          fail('CRYPTO header extension only expected with LUKS encryption method');
         if (length !== 16) fail(`CRYPTO header extension size ${length}, but expected size 16`);
         const encryption = { offset: get64(own, 0), length: get64(own, 8) };
-        if (encryption.offset % 2 ** header.clusterBits !== 0) fail('Encryption header offset is not a multiple of cluster size');
+        if (encryption.offset % 2 ** header.clusterBits !== 0)
+          fail('Encryption header offset is not a multiple of cluster size');
         if (encryption.offset + encryption.length > fileBytes) fail('Encryption header lies outside the image file');
         header.encryption = encryption;
         break;
@@ -250,11 +269,15 @@ function parseExtensions(header: Qcow2Header, bytes: Uint8Array, end: number, fi
         if (header.version < 3 || !(header.autoclear & AutoclearFeature.bitmaps)) break;
         const bitmaps = { count: own.getUint32(0), directoryBytes: get64(own, 8), directoryOffset: get64(own, 16) };
         if (own.getUint32(4) !== 0) fail('bitmaps_ext: Reserved field is not zero');
-        if (bitmaps.count > 65535) fail(`bitmaps_ext: image has ${bitmaps.count} bitmaps, exceeding the QEMU supported maximum of 65535`);
+        if (bitmaps.count > 65535)
+          fail(`bitmaps_ext: image has ${bitmaps.count} bitmaps, exceeding the QEMU supported maximum of 65535`);
         if (bitmaps.count === 0) fail('found bitmaps extension with zero bitmaps');
-        if (bitmaps.directoryOffset % 2 ** header.clusterBits !== 0) fail('bitmaps_ext: invalid bitmap directory offset');
+        if (bitmaps.directoryOffset % 2 ** header.clusterBits !== 0)
+          fail('bitmaps_ext: invalid bitmap directory offset');
         if (bitmaps.directoryBytes > 65535 * 1024 || bitmaps.directoryOffset + bitmaps.directoryBytes > fileBytes) {
-          fail(`bitmaps_ext: bitmap directory size (${bitmaps.directoryBytes}) exceeds the maximum supported size (${65535 * 1024})`);
+          fail(
+            `bitmaps_ext: bitmap directory size (${bitmaps.directoryBytes}) exceeds the maximum supported size (${65535 * 1024})`,
+          );
         }
         header.bitmaps = bitmaps;
         break;
@@ -307,7 +330,8 @@ export function serializeHeader(header: Qcow2Header): Uint8Array {
     at += 8 + padded;
   };
   if (header.backingFormat !== undefined) add(Extension.backingFormat, encoder.encode(header.backingFormat));
-  if (header.dataFile !== undefined && header.incompatible & IncompatibleFeature.dataFile) add(Extension.dataFile, encoder.encode(header.dataFile));
+  if (header.dataFile !== undefined && header.incompatible & IncompatibleFeature.dataFile)
+    add(Extension.dataFile, encoder.encode(header.dataFile));
   if (header.encryption) {
     const content = new Uint8Array(16);
     set64(viewOf(content), 0, header.encryption.offset);

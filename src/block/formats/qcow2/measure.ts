@@ -1,7 +1,7 @@
 /** How large a qcow2 file would become: `qemu-img measure`. */
 import { BlockError } from '../../errors.js';
-import type { BlockNode, MeasureResult } from '../../node.js';
 import type { BlockHost } from '../../host.js';
+import type { BlockNode, MeasureResult } from '../../node.js';
 import type { OptionValues } from '../../options.js';
 import { createSettings } from './create.js';
 import { maxL1Bytes } from './layout.js';
@@ -22,7 +22,11 @@ function refcountMetadataBytes(clusters: number, clusterBytes: number, refcountB
   }
 }
 
-export async function measureImage(options: OptionValues, source: BlockNode | undefined, host: BlockHost): Promise<MeasureResult> {
+export async function measureImage(
+  options: OptionValues,
+  source: BlockNode | undefined,
+  host: BlockHost,
+): Promise<MeasureResult> {
   const settings = createSettings(options);
   const { clusterBytes } = settings;
   let size = source ? source.length : settings.sizeBytes;
@@ -32,7 +36,7 @@ export async function measureImage(options: OptionValues, source: BlockNode | un
     throw new BlockError('EINVAL', 'The image size is too large (try using a larger cluster size)');
   }
   let bitmapBytes: number | undefined;
-  if (source && source.skipFilters().instance.persistentBitmaps) {
+  if (source?.skipFilters().instance.persistentBitmaps) {
     bitmapBytes = measureBitmaps(source, clusterBytes);
   }
   let encryptionBytes = 0;
@@ -63,7 +67,8 @@ export async function measureImage(options: OptionValues, source: BlockNode | un
   const l2Clusters = Math.ceil(clusters / entriesPerTable);
   const l1Clusters = Math.ceil((l2Clusters * 8) / clusterBytes);
   const metadata = clusterBytes + (l1Clusters + l2Clusters) * clusterBytes;
-  const whole = metadata + refcountMetadataBytes((metadata + size) / clusterBytes, clusterBytes, settings.refcountBits) + size;
+  const whole =
+    metadata + refcountMetadataBytes((metadata + size) / clusterBytes, clusterBytes, settings.refcountBits) + size;
   const fully = whole + encryptionBytes;
   const isPreallocated = settings.preallocation === 'full' || settings.preallocation === 'falloc';
   const required = isPreallocated ? fully : fully - size + (source ? data : 0);

@@ -79,7 +79,9 @@ export class Refcounts {
   #blockOffset(block: number): number {
     const offset = block < this.table.length ? this.table[block]! : 0;
     if (offset % this.#clusterBytes !== 0) {
-      throw this.#owner.corrupt(`Refblock offset 0x${offset.toString(16)} unaligned (reftable index: 0x${block.toString(16)})`);
+      throw this.#owner.corrupt(
+        `Refblock offset 0x${offset.toString(16)} unaligned (reftable index: 0x${block.toString(16)})`,
+      );
     }
     return offset;
   }
@@ -197,7 +199,11 @@ export class Refcounts {
   /** Makes blocks for the range where missing; true if it made any (they took clusters, so look again). */
   async #ensureBlocks(first: number, count: number): Promise<boolean> {
     let made = false;
-    for (let block = Math.floor(first / this.perBlock); block <= Math.floor((first + count - 1) / this.perBlock); block++) {
+    for (
+      let block = Math.floor(first / this.perBlock);
+      block <= Math.floor((first + count - 1) / this.perBlock);
+      block++
+    ) {
       if (block < this.table.length && this.#blockOffset(block) !== 0) continue;
       if (block >= this.table.length) await this.#growTable(block);
       else await this.#createBlock(block);
@@ -229,7 +235,8 @@ export class Refcounts {
   }
 
   #newBlock(offset: number): void {
-    for (let at = 0; at < this.#clusterBytes; at += this.#cache.tableBytes) this.#cache.create(offset + at, new Uint8Array(this.#cache.tableBytes));
+    for (let at = 0; at < this.#clusterBytes; at += this.#cache.tableBytes)
+      this.#cache.create(offset + at, new Uint8Array(this.#cache.tableBytes));
   }
 
   /**
@@ -312,7 +319,10 @@ export class Refcounts {
   }
 
   /** Applies queued decrements; runs of clusters that are free now go to `freed`. */
-  async applyQueue(queue: readonly FreeRun[], freed: (offset: number, bytes: number, kind: FreeKind) => Promise<void> | void): Promise<void> {
+  async applyQueue(
+    queue: readonly FreeRun[],
+    freed: (offset: number, bytes: number, kind: FreeKind) => Promise<void> | void,
+  ): Promise<void> {
     for (const run of queue) {
       let start = -1;
       for (let cluster = run.cluster; cluster < run.cluster + run.count; cluster++) {
@@ -329,7 +339,8 @@ export class Refcounts {
         if (start >= 0) await freed(start * this.#clusterBytes, (cluster - start) * this.#clusterBytes, run.kind);
         start = -1;
       }
-      if (start >= 0) await freed(start * this.#clusterBytes, (run.cluster + run.count - start) * this.#clusterBytes, run.kind);
+      if (start >= 0)
+        await freed(start * this.#clusterBytes, (run.cluster + run.count - start) * this.#clusterBytes, run.kind);
     }
   }
 

@@ -253,7 +253,8 @@ export class Qcow2Requests {
     let host = placeOf(first);
     const isNew = host < 0;
     if (!isNew) {
-      while (count < wanted && placeOf(first + count) === host + count * clusterBytes && !isInPlace(first + count)) count++;
+      while (count < wanted && placeOf(first + count) === host + count * clusterBytes && !isInPlace(first + count))
+        count++;
       image.checkOverlap(host, count * clusterBytes);
     } else {
       while (count < wanted && placeOf(first + count) < 0) count++;
@@ -267,13 +268,21 @@ export class Qcow2Requests {
     }
     const plans: ClusterPlan[] = [];
     try {
-      for (let index = 0; index < count; index++) plans.push(this.#planCluster(slice, first + index, offset, end, isNew));
+      for (let index = 0; index < count; index++)
+        plans.push(this.#planCluster(slice, first + index, offset, end, isNew));
       if (isNew) image.checkOverlap(host, count * clusterBytes);
     } catch (error) {
       if (isNew && !image.hasDataFile) await image.refcounts.release(host, count * clusterBytes);
       throw error;
     }
-    return { first, count, host, isNew, isFresh: isNew && host >= image.dataFile.length && (image.dataFile.instance.zeroInit ?? false), plans };
+    return {
+      first,
+      count,
+      host,
+      isNew,
+      isFresh: isNew && host >= image.dataFile.length && (image.dataFile.instance.zeroInit ?? false),
+      plans,
+    };
   }
 
   #planCluster(slice: CachedTable, cluster: number, offset: number, end: number, isNew: boolean): ClusterPlan {
@@ -293,18 +302,27 @@ export class Qcow2Requests {
     const copy = (start: number, stop: number): void => {
       if (start >= stop) return;
       const last = pieces.at(-1);
-      if (last && last.start + last.length === base + start) pieces[pieces.length - 1] = { start: last.start, length: last.length + stop - start };
+      if (last && last.start + last.length === base + start)
+        pieces[pieces.length - 1] = { start: last.start, length: last.length + stop - start };
       else pieces.push({ start: base + start, length: stop - start });
     };
     for (let index = 0; index < image.subclustersPerCluster; index++) {
       const start = index * subclusterBytes;
       const stop = start + subclusterBytes;
-      const type = image.typeOf(high, low, image.isExtended ? view.getUint32(at + 12) : 0, image.isExtended ? view.getUint32(at + 8) : 0, index, cluster);
+      const type = image.typeOf(
+        high,
+        low,
+        image.isExtended ? view.getUint32(at + 12) : 0,
+        image.isExtended ? view.getUint32(at + 8) : 0,
+        index,
+        cluster,
+      );
       const isTouched = start < to && from < stop;
       if (isTouched && !(type === ClusterType.normal && !isNew)) {
         copy(start, Math.min(stop, from));
         copy(Math.max(start, to), stop);
-      } else if (!isTouched && isNew && (type === ClusterType.normal || type === ClusterType.compressed)) copy(start, stop);
+      } else if (!isTouched && isNew && (type === ClusterType.normal || type === ClusterType.compressed))
+        copy(start, stop);
       else if (!isTouched) continue;
       allocated = (allocated | (1 << index)) >>> 0;
       zeroes = (zeroes & ~(1 << index)) >>> 0;
@@ -350,7 +368,10 @@ export class Qcow2Requests {
       }
       await this.#writeData(hostOf(start), start, whole);
     } catch (error) {
-      if (plan.isNew && !image.hasDataFile) await image.mutex.run(() => image.refcounts.release(plan.host, plan.count * clusterBytes)).catch(() => undefined);
+      if (plan.isNew && !image.hasDataFile)
+        await image.mutex
+          .run(() => image.refcounts.release(plan.host, plan.count * clusterBytes))
+          .catch(() => undefined);
       throw error;
     }
     await image.mutex.run(async () => {
@@ -396,7 +417,8 @@ export class Qcow2Requests {
     const { clusterBytes } = image;
     if (image.hasDataFile || image.isEncrypted) throw new BlockError('ENOTSUP');
     if (offset % clusterBytes !== 0) throw new BlockError('EINVAL');
-    if (buffer.length % clusterBytes !== 0 && offset + buffer.length !== image.node.length) throw new BlockError('EINVAL');
+    if (buffer.length % clusterBytes !== 0 && offset + buffer.length !== image.node.length)
+      throw new BlockError('EINVAL');
     const compression = await image.host.compression();
     const jobs: Promise<{ readonly source: Uint8Array; readonly packed: Uint8Array | undefined }>[] = [];
     for (let at = 0; at < buffer.length; at += clusterBytes) {
@@ -408,7 +430,9 @@ export class Qcow2Requests {
       }
       const limit = clusterBytes - 1;
       const packing =
-        image.header.compressionType === 1 ? compression.zstdCompress(source, limit) : compression.deflateRaw(source, { windowBits: 12, limit });
+        image.header.compressionType === 1
+          ? compression.zstdCompress(source, limit)
+          : compression.deflateRaw(source, { windowBits: 12, limit });
       jobs.push(packing.then((packed) => ({ source: buffer.subarray(at, at + clusterBytes), packed })));
     }
     const results = await Promise.all(jobs);
@@ -476,7 +500,13 @@ export class Qcow2Requests {
       place = current;
     } else {
       const fresh = await refcounts.allocate(1);
-      if (current !== 0 && room > 0 && room < clusterBytes && fresh === current + room && (await this.#canShare(current))) {
+      if (
+        current !== 0 &&
+        room > 0 &&
+        room < clusterBytes &&
+        fresh === current + room &&
+        (await this.#canShare(current))
+      ) {
         await refcounts.add(Math.floor(current / clusterBytes), 1, 1);
         place = current;
       } else place = fresh;
@@ -494,7 +524,12 @@ export class Qcow2Requests {
   // ---- zeroes and discards
 
   /** Runs `change` over each slice that maps the range, with nothing else under way there. Offsets are cluster aligned. */
-  async #changeRange(offset: number, length: number, change: (slice: CachedTable, first: number, count: number) => void | Promise<void>, skipUnmapped: boolean): Promise<void> {
+  async #changeRange(
+    offset: number,
+    length: number,
+    change: (slice: CachedTable, first: number, count: number) => void | Promise<void>,
+    skipUnmapped: boolean,
+  ): Promise<void> {
     const image = this.#image;
     const { clusterBytes } = image;
     const start = offset - (offset % clusterBytes);
@@ -540,7 +575,11 @@ export class Qcow2Requests {
       const start = offset - head;
       const whole = await image.map(start, subclusterBytes);
       const isPlain = whole.type !== ClusterType.normal && whole.type !== ClusterType.compressed;
-      if (!isPlain || length + head + tail > subclusterBytes || !(await this.#isZeroPiece({ start, length: subclusterBytes }))) {
+      if (
+        !isPlain ||
+        length + head + tail > subclusterBytes ||
+        !(await this.#isZeroPiece({ start, length: subclusterBytes }))
+      ) {
         throw new BlockError('ENOTSUP');
       }
       offset = start;
@@ -554,7 +593,11 @@ export class Qcow2Requests {
     const isUnmap = (flags & RequestFlag.mayUnmap) !== 0;
     if (image.hasDataFile && (image.header.autoclear & 2) !== 0) {
       // A raw data file must read the same without the metadata.
-      await image.dataFile.writeZeroes(offset, Math.min(end, image.node.length) - offset, flags & (RequestFlag.mayUnmap | RequestFlag.noFallback));
+      await image.dataFile.writeZeroes(
+        offset,
+        Math.min(end, image.node.length) - offset,
+        flags & (RequestFlag.mayUnmap | RequestFlag.noFallback),
+      );
     }
     await this.#changeRange(
       offset,
@@ -576,12 +619,25 @@ export class Qcow2Requests {
     const at = image.entryAt(cluster);
     const { view } = slice;
     const [high, low] = [view.getUint32(at), view.getUint32(at + 4)];
-    image.typeOf(high, low, image.isExtended ? view.getUint32(at + 12) : 0, image.isExtended ? view.getUint32(at + 8) : 0, 0, cluster);
-    const isPlaced = (high & (compressedBit | offsetHighMask)) !== 0 || (low & offsetLowMask) !== 0 || (image.hasDataFile && (high & copiedBit) !== 0);
+    image.typeOf(
+      high,
+      low,
+      image.isExtended ? view.getUint32(at + 12) : 0,
+      image.isExtended ? view.getUint32(at + 8) : 0,
+      0,
+      cluster,
+    );
+    const isPlaced =
+      (high & (compressedBit | offsetHighMask)) !== 0 ||
+      (low & offsetLowMask) !== 0 ||
+      (image.hasDataFile && (high & copiedBit) !== 0);
     const drop = isPlaced && (isUnmap || (high & compressedBit) !== 0);
     const [newHigh, base] = drop ? [0, 0] : [high, low];
     const newLow = image.isExtended ? base : (base | zeroBit) >>> 0;
-    const isSame = newHigh === high && newLow === low && (!image.isExtended || (view.getUint32(at + 8) === 0xffffffff && view.getUint32(at + 12) === 0));
+    const isSame =
+      newHigh === high &&
+      newLow === low &&
+      (!image.isExtended || (view.getUint32(at + 8) === 0xffffffff && view.getUint32(at + 12) === 0));
     if (isSame) return;
     view.setUint32(at, newHigh);
     view.setUint32(at + 4, newLow);
@@ -606,7 +662,12 @@ export class Qcow2Requests {
   }
 
   /** Whole clusters; `isFull`: they leave the disk (or its contents), and need not read as zero over a backing file. */
-  async discard(offset: number, length: number, kind: 'request' | 'snapshot' | 'other' | 'never', isFull = false): Promise<void> {
+  async discard(
+    offset: number,
+    length: number,
+    kind: 'request' | 'snapshot' | 'other' | 'never',
+    isFull = false,
+  ): Promise<void> {
     const image = this.#image;
     const { clusterBytes } = image;
     // What a raw data file shows must stay what the tables say.
@@ -618,18 +679,27 @@ export class Qcow2Requests {
       offset,
       end - offset,
       (slice, first, count) => {
-        for (let cluster = first; cluster < first + count; cluster++) this.#discardCluster(slice, cluster, kind, isFull);
+        for (let cluster = first; cluster < first + count; cluster++)
+          this.#discardCluster(slice, cluster, kind, isFull);
       },
       isFull || !image.hasBacking,
     );
   }
 
-  #discardCluster(slice: CachedTable, cluster: number, kind: 'request' | 'snapshot' | 'other' | 'never', isFull: boolean): void {
+  #discardCluster(
+    slice: CachedTable,
+    cluster: number,
+    kind: 'request' | 'snapshot' | 'other' | 'never',
+    isFull: boolean,
+  ): void {
     const image = this.#image;
     const at = image.entryAt(cluster);
     const { view } = slice;
     const [high, low] = [view.getUint32(at), view.getUint32(at + 4)];
-    const isPlaced = (high & (compressedBit | offsetHighMask)) !== 0 || (low & offsetLowMask) !== 0 || (image.hasDataFile && (high & copiedBit) !== 0);
+    const isPlaced =
+      (high & (compressedBit | offsetHighMask)) !== 0 ||
+      (low & offsetLowMask) !== 0 ||
+      (image.hasDataFile && (high & copiedBit) !== 0);
     let newLow = low;
     let newHigh = high;
     let zeroes = image.isExtended ? view.getUint32(at + 8) : 0;
@@ -641,7 +711,12 @@ export class Qcow2Requests {
       if (image.isExtended) [zeroes, allocated] = [0xffffffff, 0];
       else if (image.header.version >= 3) newLow = zeroBit;
     }
-    if (newHigh === high && newLow === low && (!image.isExtended || (zeroes === view.getUint32(at + 8) && allocated === view.getUint32(at + 12)))) return;
+    if (
+      newHigh === high &&
+      newLow === low &&
+      (!image.isExtended || (zeroes === view.getUint32(at + 8) && allocated === view.getUint32(at + 12)))
+    )
+      return;
     view.setUint32(at, newHigh);
     view.setUint32(at + 4, newLow);
     if (image.isExtended) {
@@ -666,7 +741,10 @@ export class Qcow2Requests {
         size += next.length;
       }
     }
-    const hasPlace = run.type === ClusterType.normal || run.type === ClusterType.zeroPlaced || run.type === ClusterType.unallocatedPlaced;
+    const hasPlace =
+      run.type === ClusterType.normal ||
+      run.type === ClusterType.zeroPlaced ||
+      run.type === ClusterType.unallocatedPlaced;
     const place = hasPlace && !image.isEncrypted ? { offset: run.host, file: image.dataFile } : {};
     switch (run.type) {
       case ClusterType.unallocated:
@@ -678,7 +756,14 @@ export class Qcow2Requests {
       case ClusterType.compressed:
         return { length: size, data: true, zero: false, allocated: true, compressed: true };
       default:
-        return { length: size, data: true, zero: false, allocated: true, ...place, ...((await isPreallocated()) ? { recurse: true } : {}) };
+        return {
+          length: size,
+          data: true,
+          zero: false,
+          allocated: true,
+          ...place,
+          ...((await isPreallocated()) ? { recurse: true } : {}),
+        };
     }
   }
 }
@@ -693,4 +778,3 @@ interface AllocationPlan {
   readonly isFresh: boolean;
   readonly plans: readonly ClusterPlan[];
 }
-

@@ -40,12 +40,18 @@ export async function growL1(image: Qcow2Image, entries: number): Promise<void> 
   }
 }
 
-export async function resizeImage(image: Qcow2Image, requests: Qcow2Requests, length: number, options: ResizeOptions): Promise<void> {
+export async function resizeImage(
+  image: Qcow2Image,
+  requests: Qcow2Requests,
+  length: number,
+  options: ResizeOptions,
+): Promise<void> {
   const { header, clusterBytes } = image;
   const before = header.sizeBytes;
   const mode: Preallocation = options.preallocation ?? 'off';
   if (length % 512 !== 0) throw new BlockError('EINVAL', 'The new size must be a multiple of 512');
-  if (header.snapshotCount > 0 && header.version < 3) throw new BlockError('ENOTSUP', "Can't resize a v2 image which has snapshots");
+  if (header.snapshotCount > 0 && header.version < 3)
+    throw new BlockError('ENOTSUP', "Can't resize a v2 image which has snapshots");
   if (header.bitmaps !== undefined && image.node.bitmaps.some((bitmap) => bitmap.inconsistent)) {
     throw new BlockError('ENOTSUP', `Cannot resize an image with inconsistent bitmaps`);
   }
@@ -56,11 +62,15 @@ export async function resizeImage(image: Qcow2Image, requests: Qcow2Requests, le
       try {
         await growL1(image, entries);
       } catch (error) {
-        throw (error as BlockError).code === 'EFBIG' ? new BlockError('EFBIG', 'Failed to grow the L1 table: File too large') : error;
+        throw (error as BlockError).code === 'EFBIG'
+          ? new BlockError('EFBIG', 'Failed to grow the L1 table: File too large')
+          : error;
       }
     });
     if (image.hasDataFile && (header.autoclear & 2 || image.dataFile.length < length)) {
-      await image.dataFile.resize(Math.max(length, image.dataFile.length), { preallocation: mode === 'metadata' ? 'off' : mode });
+      await image.dataFile.resize(Math.max(length, image.dataFile.length), {
+        preallocation: mode === 'metadata' ? 'off' : mode,
+      });
     }
     if (mode !== 'off') await preallocate(image, before, length, mode);
   }
@@ -71,14 +81,18 @@ export async function resizeImage(image: Qcow2Image, requests: Qcow2Requests, le
     const firstWhole = Math.min(length, Math.ceil(before / image.subclusterBytes) * image.subclusterBytes);
     try {
       if (firstWhole > before) await requests.write(before, new Uint8Array(firstWhole - before));
-      if (length > firstWhole) await requests.writeZeroes(firstWhole, length - firstWhole, 0).catch(async (error) => {
-        if (error.code !== 'ENOTSUP') throw error;
-        const zeroes = new Uint8Array(Math.min(2 ** 20, length - firstWhole));
-        for (let at = firstWhole; at < length; at += zeroes.length) await requests.write(at, zeroes.subarray(0, Math.min(zeroes.length, length - at)));
-      });
+      if (length > firstWhole)
+        await requests.writeZeroes(firstWhole, length - firstWhole, 0).catch(async (error) => {
+          if (error.code !== 'ENOTSUP') throw error;
+          const zeroes = new Uint8Array(Math.min(2 ** 20, length - firstWhole));
+          for (let at = firstWhole; at < length; at += zeroes.length)
+            await requests.write(at, zeroes.subarray(0, Math.min(zeroes.length, length - at)));
+        });
     } catch (error) {
       header.sizeBytes = before;
-      throw new BlockError((error as BlockError).code ?? 'EIO', `Failed to zero out new clusters`, { cause: { error, start } });
+      throw new BlockError((error as BlockError).code ?? 'EIO', `Failed to zero out new clusters`, {
+        cause: { error, start },
+      });
     }
   }
   await image.mutex.run(async () => {
@@ -146,7 +160,9 @@ async function preallocate(image: Qcow2Image, from: number, to: number, mode: Pr
           cluster++;
           continue;
         }
-        const taken = image.hasDataFile ? { offset: cluster * clusterBytes, count: inSlice } : await image.refcounts.allocateSome(inSlice);
+        const taken = image.hasDataFile
+          ? { offset: cluster * clusterBytes, count: inSlice }
+          : await image.refcounts.allocateSome(inSlice);
         for (let index = 0; index < taken.count; index++) {
           const entry = image.entryAt(cluster + index);
           const place = taken.offset + index * clusterBytes;
@@ -158,7 +174,8 @@ async function preallocate(image: Qcow2Image, from: number, to: number, mode: Pr
         cluster += taken.count;
       }
     });
-    if (!image.hasDataFile && highest > file.length) await file.resize(highest, { preallocation: mode === 'metadata' ? 'off' : mode });
+    if (!image.hasDataFile && highest > file.length)
+      await file.resize(highest, { preallocation: mode === 'metadata' ? 'off' : mode });
     await image.mutex.run(() => image.flushMetadata());
   }
 }

@@ -15,8 +15,8 @@ import {
   get64,
   maxL1Bytes,
   maxSnapshotExtraBytes,
-  maxSnapshotTableBytes,
   maxSnapshots,
+  maxSnapshotTableBytes,
   offsetHighMask,
   offsetLowMask,
   set64,
@@ -42,19 +42,22 @@ export async function readSnapshots(node: Qcow2Node, isTolerant: boolean): Promi
   const { header } = image;
   try {
     if (header.snapshotCount > maxSnapshots) throw new BlockError('EFBIG', 'Snapshot table too large');
-    if (header.snapshotsOffset % image.clusterBytes !== 0) throw new BlockError('EINVAL', 'Snapshot table offset invalid');
+    if (header.snapshotsOffset % image.clusterBytes !== 0)
+      throw new BlockError('EINVAL', 'Snapshot table offset invalid');
     const snapshots: Snapshot[] = [];
     let at = header.snapshotsOffset;
     for (let index = 0; index < header.snapshotCount; index++) {
       at = Math.ceil(at / 8) * 8;
-      if (at + headBytes > image.file.length || at - header.snapshotsOffset > maxSnapshotTableBytes) throw new BlockError('EFBIG', 'Snapshot table is too big');
+      if (at + headBytes > image.file.length || at - header.snapshotsOffset > maxSnapshotTableBytes)
+        throw new BlockError('EFBIG', 'Snapshot table is too big');
       const head = new Uint8Array(headBytes);
       await image.file.read(at, head);
       const view = new DataView(head.buffer);
       const idBytes = view.getUint16(12);
       const nameBytes = view.getUint16(14);
       const extraBytes = view.getUint32(36);
-      if (extraBytes > maxSnapshotExtraBytes) throw new BlockError('EINVAL', `Too much extra metadata in snapshot table entry ${index}`);
+      if (extraBytes > maxSnapshotExtraBytes)
+        throw new BlockError('EINVAL', `Too much extra metadata in snapshot table entry ${index}`);
       const rest = new Uint8Array(extraBytes + idBytes + nameBytes);
       await image.file.read(at + headBytes, rest);
       const extra = new DataView(rest.buffer, 0, extraBytes);
@@ -80,7 +83,12 @@ export async function readSnapshots(node: Qcow2Node, isTolerant: boolean): Promi
     image.metadataAllocated(header.snapshotsOffset, Math.max(1, at - header.snapshotsOffset));
     node.snapshotList = snapshots;
   } catch (error) {
-    if (!isTolerant) throw new BlockError((error as BlockError).code ?? 'EIO', `Could not read snapshots: ${(error as Error).message}`, { cause: error });
+    if (!isTolerant)
+      throw new BlockError(
+        (error as BlockError).code ?? 'EIO',
+        `Could not read snapshots: ${(error as Error).message}`,
+        { cause: error },
+      );
     node.snapshotList = [];
   }
 }
@@ -174,7 +182,11 @@ class RunSink {
 }
 
 /** Every host cluster that an L1 table leads to: its L2 tables and what they name. */
-async function walkL1(image: Qcow2Image, l1: Float64Array, visit: (first: number, count: number) => Promise<void>): Promise<void> {
+async function walkL1(
+  image: Qcow2Image,
+  l1: Float64Array,
+  visit: (first: number, count: number) => Promise<void>,
+): Promise<void> {
   const { clusterBytes } = image;
   const sink = new RunSink(visit);
   for (const entry of l1) {
@@ -195,7 +207,8 @@ async function walkL1(image: Qcow2Image, l1: Float64Array, visit: (first: number
         }
         const offset = (high & offsetHighMask) * 2 ** 32 + ((low & offsetLowMask) >>> 0);
         if (offset === 0) continue;
-        if (offset % clusterBytes !== 0) throw image.corrupt(`Cluster allocation offset 0x${offset.toString(16)} unaligned`);
+        if (offset % clusterBytes !== 0)
+          throw image.corrupt(`Cluster allocation offset 0x${offset.toString(16)} unaligned`);
         await sink.add(offset / clusterBytes, 1);
       }
     }
@@ -215,7 +228,9 @@ export async function refreshCopied(image: Qcow2Image): Promise<void> {
       const slice = await image.l2.load(table + at);
       for (let index = 0; index < image.entriesPerSlice; index++) {
         const high = slice.view.getUint32(index * image.entryBytes);
-        const offset = (high & offsetHighMask) * 2 ** 32 + ((slice.view.getUint32(index * image.entryBytes + 4) & offsetLowMask) >>> 0);
+        const offset =
+          (high & offsetHighMask) * 2 ** 32 +
+          ((slice.view.getUint32(index * image.entryBytes + 4) & offsetLowMask) >>> 0);
         if (high & compressedBit || offset === 0) continue;
         const isSingle = (await image.refcounts.get(offset / clusterBytes)) === 1;
         const wanted = isSingle ? (high | copiedBit) >>> 0 : (high & ~copiedBit) >>> 0;
@@ -256,7 +271,10 @@ async function underDirtyMark<T>(image: Qcow2Image, work: () => Promise<T>): Pro
   });
 }
 
-export async function createSnapshot(node: Qcow2Node, info: Omit<SnapshotInfo, 'id'> & { readonly id?: string }): Promise<void> {
+export async function createSnapshot(
+  node: Qcow2Node,
+  info: Omit<SnapshotInfo, 'id'> & { readonly id?: string },
+): Promise<void> {
   const { image } = node;
   if (node.snapshotList.length >= maxSnapshots) throw new BlockError('EFBIG');
   let highest = 0;
@@ -286,7 +304,9 @@ export async function createSnapshot(node: Qcow2Node, info: Omit<SnapshotInfo, '
 }
 
 function findSnapshot(node: Qcow2Node, id: string | undefined, name: string | undefined): Snapshot | undefined {
-  return node.snapshotList.find((snapshot) => (id === undefined || snapshot.id === id) && (name === undefined || snapshot.name === name));
+  return node.snapshotList.find(
+    (snapshot) => (id === undefined || snapshot.id === id) && (name === undefined || snapshot.name === name),
+  );
 }
 
 export async function removeSnapshot(node: Qcow2Node, id: string | undefined, name: string | undefined): Promise<void> {
@@ -314,7 +334,9 @@ export async function removeSnapshot(node: Qcow2Node, id: string | undefined, na
 
 export async function applySnapshot(node: Qcow2Node, idOrName: string): Promise<void> {
   const { image } = node;
-  const snapshot = node.snapshotList.find((other) => other.id === idOrName) ?? node.snapshotList.find((other) => other.name === idOrName);
+  const snapshot =
+    node.snapshotList.find((other) => other.id === idOrName) ??
+    node.snapshotList.find((other) => other.name === idOrName);
   if (!snapshot) throw new BlockError('ENOENT');
   await underDirtyMark(image, async () => {
     const l1 = await readL1(image, snapshot);
@@ -327,7 +349,8 @@ export async function applySnapshot(node: Qcow2Node, idOrName: string): Promise<
     l1.forEach((entry, index) => {
       active[index] = entry - (entry % 2);
     });
-    for (let index = 0; index < active.length; index++) if (image.l1[index] !== active[index]) image.setL1(index, active[index]!);
+    for (let index = 0; index < active.length; index++)
+      if (image.l1[index] !== active[index]) image.setL1(index, active[index]!);
     image.header.sizeBytes = snapshot.diskBytes ?? image.header.sizeBytes;
     await image.flushMetadata(true);
     await image.writeHeader();

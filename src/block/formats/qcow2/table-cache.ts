@@ -130,7 +130,12 @@ export class TableCache {
     let index = 0;
     while (index < tables.length) {
       let end = index + 1;
-      while (end < tables.length && end - index < 64 && tables[end]!.offset === tables[end - 1]!.offset + this.tableBytes) end++;
+      while (
+        end < tables.length &&
+        end - index < 64 &&
+        tables[end]!.offset === tables[end - 1]!.offset + this.tableBytes
+      )
+        end++;
       const run = tables.slice(index, end);
       check?.(run[0]!.offset, run.length * this.tableBytes);
       for (const table of run) {
@@ -140,7 +145,7 @@ export class TableCache {
       try {
         // Copies, so that what changes meanwhile is written again rather than torn.
         const bytes = new Uint8Array(run.length * this.tableBytes);
-        run.forEach((table, at) => bytes.set(table.bytes, at * this.tableBytes));
+        for (const [at, table] of run.entries()) bytes.set(table.bytes, at * this.tableBytes);
         await this.#file.write(run[0]!.offset, bytes);
       } catch (error) {
         for (const table of run) this.markDirty(table);

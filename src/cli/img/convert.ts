@@ -1,0 +1,601 @@
+/**
+ * `img convert`: copies one or more images, seen as one disk, into a new image.
+ *
+ * Chunks of up to 2 MiB are read several at a time and written in the order of the disk (any order with -W), so that source,
+ * compression and target work at once. What the source says is zero is not read; what turns out to be zero is not written.
+ */
+import { BlockError, errorCode, errorText, toBlockError } from '../../block/errors.js';
+import type { GraphNode } from '../../block/graph-node.js';
+import { type BlockNode, RequestFlag } from '../../block/node.js';
+import { type OptionDict, parseOptionString } from '../../block/options.js';
+import { findRow, loadDriver } from '../../block/registry.js';
+import { createChecked, printCreateHelp } from './create.js';
+import { hasHelpOption, joinOptions, type Tool } from './tool.js';
+
+const chunkBytes = 2 ** 21;
+const sectorBytes = 512;
+/** Zero runs are looked for in steps of this. */
+const grainBytes = 4096;
+
+interface Part {
+  readonly node: GraphNode;
+  /** Place in the disk that all parts make. */
+  readonly start: number;
+  readonly length: number;
+}
+
+interface Job {
+  readonly tool: Tool;
+  readonly parts: readonly Part[];
+  readonly target: GraphNode;
+  readonly total: number;
+  readonly minSparse: number;
+  readonly isCompressed: boolean;
+  readonly clusterBytes: number;
+  readonly isZeroInit: boolean;
+  readonly targetHasBacking: boolean;
+  readonly workers: number;
+  readonly isUnordered: boolean;
+  readonly isSalvage: boolean;
+  readonly isCopyRange: boolean;
+  readonly bytesPerSecond: number;
+}
+
+type ChunkKind = 'data' | 'zero' | 'backing';
+
+interface Chunk {
+  readonly kind: ChunkKind;
+  readonly offset: number;
+  readonly length: number;
+}
+
+function partAt(parts: readonly Part[], offset: number): Part {
+  return parts.find((part) => offset < part.start + part.length)!;
+}
+
+/** What lies at `offset` and how far. */
+async function classify(job: Job, offset: number): Promise<Chunk> {
+  const part = partAt(job.parts, offset);
+  const within = offset - part.start;
+  const left = part.length - within;
+  if (within >= part.node.length) return { kind: 'zero', offset, length: left };
+  const base =
+    job.targetHasBacking && job.parts.length === 1
+      ? (part.node.skipFilters().backing as BlockNode | undefined)
+      : undefined;
+  let status: Awaited<ReturnType<typeof part.node.chainStatus>>;
+  try {
+    status = await part.node.chainStatus(within, Math.min(left, part.node.length - within), base);
+  } catch (error) {
+    if (job.isSalvage) return { kind: 'data', offset, length: Math.min(left, chunkBytes) };
+    throw new BlockError(
+      errorCode(error),
+      `error while reading block status at offset ${offset}: ${errorText(errorCode(error))}`,
+    );
+  }
+  const kind: ChunkKind = status.zero ? 'zero' : status.data ? 'data' : job.targetHasBacking ? 'backing' : 'zero';
+  let length = Math.min(status.length, left);
+  // A sector at the end of a part that is no whole sector counts as one.
+  if (within + length === part.node.length && part.length > part.node.length)
+    length = Math.min(left, Math.ceil(length / sectorBytes) * sectorBytes);
+  return { kind, offset, length };
+}
+
+/** Runs of zero and other bytes, alternating, in whole grains relative to the disk's start. */
+export function* sparseRuns(
+  isZero: (bytes: Uint8Array) => boolean,
+  bytes: Uint8Array,
+  offset: number,
+  minSparse: number,
+  grain: number,
+): Generator<{ readonly zero: boolean; readonly from: number; readonly to: number }> {
+  const length = bytes.length;
+  let runStart = 0;
+  let at = 0;
+  while (at < length) {
+    // Past data, look for zeroes that last at least `minSparse`.
+    const step = Math.min(length - at, grain - ((offset + at) % grain));
+    if (!isZero(bytes.subarray(at, at + step))) {
+      at += step;
+      continue;
+    }
+    let end = at + step;
+    while (end < length) {
+      const next = Math.min(grain, length - end);
+      if (!isZero(bytes.subarray(end, end + next))) break;
+      end += next;
+    }
+    if (end - at >= minSparse || end === length || at === 0) {
+      if (at > runStart) yield { zero: false, from: runStart, to: at };
+      yield { zero: true, from: at, to: end };
+      runStart = end;
+    }
+    at = end;
+  }
+  if (runStart < length) yield { zero: false, from: runStart, to: length };
+}
+
+async function readChunk(job: Job, chunk: Chunk, buffer: Uint8Array): Promise<void> {
+  let at = 0;
+  while (at < chunk.length) {
+    const part = partAt(job.parts, chunk.offset + at);
+    const within = chunk.offset + at - part.start;
+    const size = Math.min(chunk.length - at, part.length - within);
+    const piece = buffer.subarray(at, at + size);
+    try {
+      await part.node.read(within, piece);
+    } catch (error) {
+      if (!job.isSalvage)
+        throw new BlockError(
+          errorCode(error),
+          `error while reading at byte ${chunk.offset + at}: ${errorText(errorCode(error))}`,
+        );
+      await salvage(job, part, within, piece, chunk.offset + at);
+    }
+    at += size;
+  }
+}
+
+/** Sector by sector; what can't be read becomes zero, with a warning. */
+async function salvage(job: Job, part: Part, within: number, piece: Uint8Array, offset: number): Promise<void> {
+  for (let at = 0; at < piece.length; at += sectorBytes) {
+    const sector = piece.subarray(at, at + sectorBytes);
+    try {
+      await part.node.read(within + at, sector);
+    } catch (error) {
+      if (!job.tool.quiet) job.tool.warn(`error while reading offset ${offset + at}: ${errorText(errorCode(error))}`);
+      sector.fill(0);
+    }
+  }
+}
+
+async function writeZero(job: Job, offset: number, length: number): Promise<void> {
+  if (job.isCompressed && !job.targetHasBacking && job.isZeroInit) return;
+  if (job.isZeroInit && !job.targetHasBacking) return;
+  await job.target.writeZeroes(offset, length, job.minSparse > 0 ? RequestFlag.mayUnmap : 0);
+}
+
+async function writeChunk(job: Job, chunk: Chunk, buffer: Uint8Array): Promise<void> {
+  const { target, tool } = job;
+  // A target shorter than the rounded sum of the parts ends inside the last sector.
+  const most = Math.max(0, Math.min(chunk.length, target.length - chunk.offset));
+  if (most === 0) return;
+  try {
+    if (chunk.kind === 'zero') {
+      if (job.minSparse === 0 && !job.targetHasBacking)
+        await writePlain(job, chunk.offset, new Uint8Array(Math.min(most, chunkBytes)), most);
+      else await writeZero(job, chunk.offset, most);
+      return;
+    }
+    const bytes = buffer.subarray(0, most);
+    if (job.isCompressed) {
+      await writeCompressed(job, chunk.offset, bytes);
+      return;
+    }
+    if (job.minSparse === 0) {
+      await target.write(chunk.offset, bytes);
+      return;
+    }
+    if (most >= grainBytes && !couldBeSparse(tool, bytes)) {
+      await target.write(chunk.offset, bytes);
+      return;
+    }
+    for (const run of sparseRuns((part) => tool.host.isZero(part), bytes, chunk.offset, job.minSparse, grainBytes)) {
+      if (run.zero) await writeZero(job, chunk.offset + run.from, run.to - run.from);
+      else await target.write(chunk.offset + run.from, bytes.subarray(run.from, run.to));
+    }
+  } catch (error) {
+    throw new BlockError(
+      errorCode(error),
+      `error while writing at byte ${chunk.offset}: ${errorText(errorCode(error))}`,
+    );
+  }
+}
+
+/** A grain of zero bytes begins with one: the first word of each grain rules most data out. */
+function couldBeSparse(tool: Tool, bytes: Uint8Array): boolean {
+  for (let at = 0; at < bytes.length; at += grainBytes) {
+    if (bytes[at] === 0 && tool.host.isZero(bytes.subarray(at, at + grainBytes))) return true;
+  }
+  return false;
+}
+
+async function writePlain(job: Job, offset: number, zeroes: Uint8Array, length: number): Promise<void> {
+  for (let at = 0; at < length; at += zeroes.length)
+    await job.target.write(offset + at, zeroes.subarray(0, Math.min(zeroes.length, length - at)));
+}
+
+/** Whole clusters; runs of zero ones are skipped. */
+async function writeCompressed(job: Job, offset: number, bytes: Uint8Array): Promise<void> {
+  const { clusterBytes, target, tool } = job;
+  let start = 0;
+  for (let at = 0; at < bytes.length; at += clusterBytes) {
+    const cluster = bytes.subarray(at, at + clusterBytes);
+    if (job.minSparse === 0 || !tool.host.isZero(cluster)) continue;
+    if (at > start) await target.write(offset + start, bytes.subarray(start, at), RequestFlag.compressed);
+    await writeZero(job, offset + at, cluster.length);
+    start = at + cluster.length;
+  }
+  if (start < bytes.length) await target.write(offset + start, bytes.subarray(start), RequestFlag.compressed);
+}
+
+async function copyAll(job: Job): Promise<void> {
+  const { tool, total } = job;
+  const unit = job.isCompressed ? job.clusterBytes : sectorBytes;
+  const most = job.isCompressed ? Math.max(chunkBytes, job.clusterBytes) : chunkBytes;
+  const buffers: Uint8Array[] = [];
+  const running = new Set<Promise<void>>();
+  let writes: Promise<void> = Promise.resolve();
+  let failure: unknown;
+  let done = 0;
+  let offset = 0;
+  const startNs = tool.host.monotonicNs();
+  const finish = (length: number): void => {
+    done += length;
+    tool.progress((done * 100) / total);
+  };
+  const next = async (): Promise<Chunk> => {
+    const first = await classify(job, offset);
+    let { kind, length } = first;
+    if (job.isCompressed) {
+      // A compressed write needs whole clusters, whatever they are made of.
+      if (kind === 'data' || length % unit !== 0) {
+        length = Math.min(
+          total - offset,
+          kind === 'data' ? Math.min(most, Math.ceil(length / unit) * unit) : length - (length % unit),
+        );
+        if (length === 0) {
+          length = Math.min(unit, total - offset);
+          kind = 'data';
+        }
+      }
+    }
+    if (kind === 'data') length = Math.min(length, most);
+    return { kind, offset, length };
+  };
+  while (offset < total && failure === undefined) {
+    const chunk = await next();
+    offset += chunk.length;
+    if (
+      chunk.kind === 'backing' ||
+      (chunk.kind === 'zero' && job.isZeroInit && !job.targetHasBacking && job.minSparse > 0)
+    ) {
+      finish(chunk.length);
+      continue;
+    }
+    while (running.size >= job.workers) await Promise.race(running);
+    if (failure !== undefined) break;
+    if (job.bytesPerSecond > 0) await pace(tool, startNs, done, job.bytesPerSecond);
+    const before = writes;
+    let release!: () => void;
+    if (!job.isUnordered) {
+      writes = new Promise((resolve) => {
+        release = resolve;
+      });
+    }
+    const work = (async () => {
+      let buffer: Uint8Array | undefined;
+      try {
+        if (chunk.kind === 'data') {
+          buffer = buffers.pop() ?? tool.host.allocate(most);
+          await readChunk(job, chunk, buffer.subarray(0, chunk.length));
+        }
+        if (!job.isUnordered) await before;
+        if (failure === undefined)
+          await writeChunk(job, chunk, (buffer ?? new Uint8Array(0)).subarray(0, chunk.length));
+        finish(chunk.length);
+      } catch (error) {
+        failure ??= error;
+      } finally {
+        release?.();
+        if (buffer) buffers.push(buffer);
+      }
+    })();
+    running.add(work);
+    work.finally(() => running.delete(work));
+  }
+  await Promise.all(running);
+  if (failure !== undefined) throw failure;
+  if (job.isCompressed) await job.target.write(0, new Uint8Array(0), RequestFlag.compressed);
+}
+
+async function pace(tool: Tool, startNs: number, done: number, bytesPerSecond: number): Promise<void> {
+  const dueNs = (done / bytesPerSecond) * 1e9;
+  const spent = tool.host.monotonicNs() - startNs;
+  if (dueNs > spent) await tool.host.sleepMs((dueNs - spent) / 1e6);
+}
+
+/** `-l`: `snapshot.id=…,snapshot.name=…`, or an id or a name. */
+export async function loadSnapshotParameter(tool: Tool, node: GraphNode, text: string): Promise<void> {
+  const { snapshots } = node.instance;
+  try {
+    if (!snapshots) throw new BlockError('ENOTSUP', `Device '${node.filename}' does not support internal snapshots`);
+    if (text.startsWith('snapshot.')) {
+      const options = parseOptionString(text);
+      await snapshots.load(
+        options['snapshot.id'] as string | undefined,
+        options['snapshot.name'] as string | undefined,
+      );
+      return;
+    }
+    const list = await snapshots.list();
+    if (list.some((snapshot) => snapshot.id === text)) await snapshots.load(text, undefined);
+    else await snapshots.load(undefined, text);
+  } catch (error) {
+    tool.failWith('Failed to load snapshot: ', error);
+  }
+}
+
+export async function convert(tool: Tool, argv: readonly string[]): Promise<number> {
+  const { options, operands } = tool.parse(argv, [
+    { key: 'format', short: 'f', value: true },
+    { key: 'target', short: 'O', value: true },
+    { key: 'backing', short: 'B', value: true },
+    { key: 'backingFormat', short: 'F', value: true },
+    { key: 'copyRange', short: 'C' },
+    { key: 'compress', short: 'c' },
+    { key: 'options', short: 'o', value: true },
+    { key: 'snapshot', short: 'l', value: true },
+    { key: 'sparse', short: 'S', value: true },
+    { key: 'progress', short: 'p' },
+    { key: 'cache', short: 't', value: true },
+    { key: 'sourceCache', short: 'T', value: true },
+    { key: 'quiet', short: 'q' },
+    { key: 'noCreate', short: 'n' },
+    { key: 'workers', short: 'm', value: true },
+    { key: 'unordered', short: 'W' },
+    { key: 'share', short: 'U', long: 'force-share' },
+    { key: 'rate', short: 'r', value: true },
+    { key: 'object', long: 'object', value: true },
+    { key: 'sourceOptions', long: 'source-image-opts' },
+    { key: 'imageOptions', long: 'image-opts' },
+    { key: 'targetOptions', long: 'target-image-opts' },
+    { key: 'salvage', long: 'salvage' },
+    { key: 'zeroTarget', long: 'target-is-zero' },
+    { key: 'bitmaps', long: 'bitmaps' },
+    { key: 'skipBroken', long: 'skip-broken-bitmaps' },
+  ]);
+  let [format, target, backing, backingFormat, optionText, snapshotName]: (string | undefined)[] = [];
+  let [isCompressed, isProgress, noCreate, isUnordered, forceShare, imageOptions, targetOptions] = [
+    false,
+    false,
+    false,
+    false,
+    false,
+    false,
+    false,
+  ];
+  let [isSalvage, isZeroTarget, withBitmaps, skipBroken, isCopyRange] = [false, false, false, false, false];
+  let cacheMode = 'unsafe';
+  let sourceCache = 'writeback';
+  let minSparse = 4096;
+  let isExplicitSparse = false;
+  let workers = 8;
+  let bytesPerSecond = 0;
+  for (const [key, value] of options) {
+    if (key === 'format') format = value;
+    else if (key === 'target') target = value;
+    else if (key === 'backing') backing = value;
+    else if (key === 'backingFormat') backingFormat = value;
+    else if (key === 'copyRange') isCopyRange = true;
+    else if (key === 'compress') isCompressed = true;
+    else if (key === 'options') optionText = joinOptions(optionText, value, tool);
+    else if (key === 'snapshot') snapshotName = value;
+    else if (key === 'sparse') {
+      const size = tool.size(value, 'buffer size for sparse output');
+      if (size % sectorBytes !== 0 || size > 16777216) {
+        tool.fail(
+          'Invalid buffer size for sparse output specified. Valid sizes are multiples of 512 up to 16777216. Select 0 to disable sparse detection (fully allocates output).',
+        );
+      }
+      minSparse = size;
+      isExplicitSparse = true;
+    } else if (key === 'progress') isProgress = true;
+    else if (key === 'cache') cacheMode = value;
+    else if (key === 'sourceCache') sourceCache = value;
+    else if (key === 'quiet') tool.quiet = true;
+    else if (key === 'noCreate') noCreate = true;
+    else if (key === 'workers') {
+      workers = /^\d+$/.test(value) ? Number(value) : 0;
+      if (workers < 1 || workers > 16)
+        tool.fail('Invalid number of coroutines. Allowed number of coroutines is between 1 and 16');
+    } else if (key === 'unordered') isUnordered = true;
+    else if (key === 'share') forceShare = true;
+    else if (key === 'rate') bytesPerSecond = tool.size(value, 'rate limit');
+    else if (key === 'object') await tool.addObject(value);
+    else if (key === 'imageOptions' || key === 'sourceOptions') imageOptions = true;
+    else if (key === 'targetOptions') targetOptions = true;
+    else if (key === 'salvage') isSalvage = true;
+    else if (key === 'zeroTarget') isZeroTarget = true;
+    else if (key === 'bitmaps') withBitmaps = true;
+    else if (key === 'skipBroken') skipBroken = true;
+  }
+  if (target === undefined && !targetOptions) target = 'raw';
+  if (isZeroTarget && !noCreate) tool.fail('--target-is-zero requires use of -n flag');
+  if (targetOptions && !noCreate) tool.fail('--target-image-opts requires use of -n flag');
+  if (noCreate && optionText !== undefined) tool.fail('-o has no effect when skipping image creation');
+  if (isCopyRange && isCompressed) tool.fail('Cannot enable copy offloading when -c is used');
+  if (isCopyRange && isExplicitSparse) tool.fail('Cannot enable copy offloading when -S is used');
+  if (isSalvage && isCopyRange) tool.fail('Cannot use copy offloading in salvaging mode');
+  if (skipBroken && !withBitmaps) tool.fail('Use of --skip-broken-bitmaps requires --bitmaps');
+  if (optionText !== undefined && hasHelpOption(optionText))
+    return printCreateHelp(tool, target ?? 'raw', operands.length > 0 ? operands.at(-1) : undefined);
+  if (operands.length < 2) tool.fail('Must specify image file name');
+  const outName = operands.at(-1)!;
+  const inNames = operands.slice(0, -1);
+  const targetCache = tool.cache(cacheMode);
+  const sourceFlags = tool.cache(sourceCache, 'source cache option');
+  const parts: Part[] = [];
+  let targetNode: GraphNode | undefined;
+  try {
+    let total = 0;
+    for (const filename of inNames) {
+      const node = await tool.open({
+        filename,
+        format,
+        imageOptions,
+        forceShare,
+        flags: { ...sourceFlags, readOnly: true },
+      });
+      const length = inNames.length > 1 ? Math.ceil(node.length / sectorBytes) * sectorBytes : node.length;
+      parts.push({ node, start: total, length });
+      total += length;
+    }
+    if (snapshotName !== undefined) {
+      if (parts.length > 1) tool.fail('No support for concatenating multiple snapshot');
+      await loadSnapshotParameter(tool, parts[0]!.node, snapshotName);
+      const { node } = parts[0]!;
+      parts[0] = { node, start: 0, length: node.length };
+      total = node.length;
+    }
+    const source = parts[0]!.node;
+    const dict: OptionDict = optionText === undefined ? {} : parseOptionString(optionText);
+    let backingName: string | undefined = backing;
+    if (!noCreate) {
+      if (!findRow(target!)) tool.fail(`Unknown file format '${target}'`);
+      const driver = await loadDriver(target!);
+      if (!driver.createOptions) tool.fail(`Format driver '${target}' does not support image creation`);
+      const rows = await tool.graph.createRows(target!, outName);
+      const unknown = Object.keys(dict).find((key) => !rows.some((row) => row.name === key));
+      if (unknown !== undefined) tool.fail(`Invalid parameter '${unknown}'`);
+      backingName ??= dict['backing_file'] as string | undefined;
+      if (backing !== undefined) {
+        if (!rows.some((row) => row.name === 'backing_file'))
+          tool.fail(`Backing file not supported for file format '${target}'`);
+        dict['backing_file'] = backing;
+      }
+      if (backingFormat !== undefined) dict['backing_fmt'] = backingFormat;
+      if (backingName !== undefined && dict['backing_fmt'] === undefined)
+        tool.fail('Use of backing file requires explicit backing format');
+      if (isCompressed && !(await supportsCompression(target!)))
+        tool.fail('Compression not supported for this file format');
+      if (isCompressed) {
+        if (dict['encryption'] === 'on' || dict['encrypt.format'] !== undefined)
+          tool.fail('Compression and encryption not supported at the same time');
+        if (dict['preallocation'] !== undefined && dict['preallocation'] !== 'off')
+          tool.fail('Compression and preallocation not supported at the same time');
+      }
+      const size = Math.ceil(total / sectorBytes) * sectorBytes;
+      if (dict['size'] === undefined) dict['size'] = size;
+    }
+    if (parts.length > 1 && backingName !== undefined)
+      tool.fail('Having a backing file for the target makes no sense when concatenating multiple input images');
+    if (withBitmaps) {
+      if (parts.length > 1) tool.fail('Copying bitmaps only possible with single source');
+      if (!source.skipFilters().instance.persistentBitmaps)
+        tool.fail('This will continue to be used as top-level bitmaps: Format driver does not support bitmaps');
+      const broken = source.bitmaps.find((bitmap) => bitmap.persistent && bitmap.inconsistent);
+      if (broken && !skipBroken) {
+        tool.error(`Cannot copy inconsistent bitmap '${broken.name}'`);
+        tool.io.err("Try --skip-broken-bitmaps, or use 'qemu-img bitmap --remove'\n");
+        return 1;
+      }
+    }
+    if (!noCreate) {
+      try {
+        await createChecked(tool, target!, outName, dict);
+      } catch (error) {
+        tool.failWith(`${outName}: error while converting ${target}: `, error);
+      }
+    }
+    targetNode = await tool.open({
+      filename: outName,
+      format: targetOptions
+        ? undefined
+        : noCreate && target === 'raw' && !options.some(([key]) => key === 'target')
+          ? 'raw'
+          : target,
+      imageOptions: targetOptions,
+      flags: { ...targetCache, readOnly: false, unmap: true, noBacking: false },
+    });
+    if (isCompressed && !targetNode.instance.writeCompressed)
+      tool.fail('Compression not supported for this file format');
+    if (backingName !== undefined && !targetNode.skipFilters().backing && !noCreate) tool.fail('Backing file missing');
+    if (noCreate && targetNode.length < total) tool.fail('output file is smaller than input file');
+    const targetHasBacking = targetNode.skipFilters().backing !== undefined;
+    const info = await targetNode.getInfo();
+    const clusterBytes = info.clusterSizeBytes ?? 0;
+    if (isCompressed && (clusterBytes <= 0 || clusterBytes > 2 ** 25)) tool.fail('invalid cluster size');
+    let isZeroInit =
+      isZeroTarget || (!noCreate && !targetHasBacking && (targetNode.instance.zeroInit ?? rawZeroInit(targetNode)));
+    if (!isZeroInit && !targetHasBacking && noCreate && minSparse > 0) {
+      // One call may clear the whole target cheaper than many pieces.
+      try {
+        await targetNode.writeZeroes(0, targetNode.length, RequestFlag.mayUnmap | RequestFlag.noFallback);
+        isZeroInit = true;
+      } catch (error) {
+        if (errorCode(error) !== 'ENOTSUP') throw error;
+      }
+    }
+    tool.startProgress(isProgress, 1);
+    const job: Job = {
+      tool,
+      parts,
+      target: targetNode,
+      total,
+      minSparse: noCreate && isExplicitSparse && minSparse === 0 ? 0 : minSparse,
+      isCompressed: isCompressed || info.needsCompressedWrites === true,
+      clusterBytes: clusterBytes || 65536,
+      isZeroInit,
+      targetHasBacking,
+      workers,
+      isUnordered,
+      isSalvage,
+      isCopyRange,
+      bytesPerSecond,
+    };
+    try {
+      await copyAll(job);
+    } catch (error) {
+      tool.endProgress();
+      tool.fail(toBlockError(error).message);
+    }
+    if (withBitmaps) await copyBitmaps(tool, source, targetNode, skipBroken);
+    tool.progress(100);
+    const finished = targetNode;
+    targetNode = undefined;
+    try {
+      await finished.close();
+    } catch (error) {
+      tool.fail(`error while writing: ${toBlockError(error).message}`);
+    }
+    tool.endProgress();
+    return 0;
+  } finally {
+    await targetNode?.close().catch(() => undefined);
+    for (const part of parts) await part.node.close().catch(() => undefined);
+  }
+}
+
+function rawZeroInit(node: GraphNode): boolean {
+  return node.instance.zeroInit ?? false;
+}
+
+/** Known before anything is created, so that a refused command leaves no file. */
+async function supportsCompression(format: string): Promise<boolean> {
+  return format === 'qcow2' || format === 'qcow' || format === 'vmdk';
+}
+
+/** `--bitmaps`: same granularity and recording state, same bits. */
+async function copyBitmaps(tool: Tool, source: GraphNode, target: GraphNode, skipBroken: boolean): Promise<void> {
+  const { SparseBitmap } = await import('../../block/dirty-bitmap.js');
+  const { persistentBitmaps } = target.instance;
+  for (const bitmap of source.bitmaps) {
+    if (!bitmap.persistent) continue;
+    if (bitmap.inconsistent && skipBroken) {
+      tool.warn(`Skipping inconsistent bitmap '${bitmap.name}'`);
+      continue;
+    }
+    try {
+      if (!persistentBitmaps) throw new BlockError('ENOTSUP', 'Driver does not support persistent bitmaps');
+      await persistentBitmaps.canStore(bitmap.name, bitmap.granularity);
+      const copy = new SparseBitmap(bitmap.name, bitmap.granularity, target.length);
+      copy.persistent = true;
+      copy.enabled = bitmap.enabled;
+      copy.merge(bitmap);
+      target.addBitmap(copy);
+    } catch (error) {
+      tool.failWith(`Failed to create bitmap ${bitmap.name}: `, error);
+    }
+  }
+}

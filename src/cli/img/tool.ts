@@ -1,0 +1,304 @@
+/** What the disk tools share: output, getopt-like options, numbers, opening images as qemu-img does. */
+import { BlockError, toBlockError } from '../../block/errors.js';
+import { BlockGraph, cacheFlags } from '../../block/graph.js';
+import type { GraphNode } from '../../block/graph-node.js';
+import type { OpenFlags } from '../../block/node.js';
+import { type OptionDict, parseOptionString, parseSize } from '../../block/options.js';
+import { NodeBlockHost } from '../../host/node/block-host.js';
+
+export interface ToolIo {
+  out(text: string): void;
+  err(text: string): void;
+}
+
+/** Ends the command with this exit code; the message, if any, has been printed. */
+export class ExitError extends Error {
+  readonly code: number;
+  constructor(code: number) {
+    super(`exit ${code}`);
+    this.code = code;
+  }
+}
+
+export interface OptionSpec {
+  readonly key: string;
+  readonly short?: string;
+  readonly long?: string;
+  readonly value?: boolean;
+}
+
+export interface ParsedOptions {
+  readonly options: readonly (readonly [string, string])[];
+  readonly operands: readonly string[];
+}
+
+export class Tool {
+  readonly name: string;
+  readonly io: ToolIo;
+  readonly host: NodeBlockHost;
+  readonly graph: BlockGraph;
+  quiet = false;
+  readonly #progress = { isOn: false, last: -100, min: 1 };
+
+  constructor(name: string, io: ToolIo) {
+    this.name = name;
+    this.io = io;
+    this.host = new NodeBlockHost((severity, message) => {
+      if (severity === 'plain') io.err(`${message}\n`);
+      else io.err(`${name}: ${severity === 'warning' ? 'warning: ' : ''}${message}\n`);
+    });
+    this.graph = new BlockGraph(this.host);
+  }
+
+  out(text: string): void {
+    this.io.out(text);
+  }
+
+  /** Output that `-q` silences. */
+  say(text: string): void {
+    if (!this.quiet) this.io.out(text);
+  }
+
+  error(message: string): void {
+    this.io.err(`${this.name}: ${message}\n`);
+  }
+
+  warn(message: string): void {
+    this.io.err(`${this.name}: warning: ${message}\n`);
+  }
+
+  fail(message: string, code = 1): never {
+    this.error(message);
+    throw new ExitError(code);
+  }
+
+  /** A usage mistake. */
+  misuse(message: string): never {
+    this.io.err(`${this.name}: ${message}\nTry '${this.name} --help' for more information\n`);
+    throw new ExitError(1);
+  }
+
+  // ---- options
+
+  parse(argv: readonly string[], specs: readonly OptionSpec[]): ParsedOptions {
+    const options: [string, string][] = [];
+    const operands: string[] = [];
+    for (let index = 0; index < argv.length; index++) {
+      const argument = argv[index]!;
+      if (argument === '--') {
+        operands.push(...argv.slice(index + 1));
+        break;
+      }
+      if (argument.startsWith('--')) {
+        const equals = argument.indexOf('=');
+        const name = argument.slice(2, equals < 0 ? undefined : equals);
+        const exact = specs.find((spec) => spec.long === name);
+        const matches = exact ? [exact] : specs.filter((spec) => spec.long?.startsWith(name));
+        const spec = matches.length === 1 ? matches[0]! : this.misuse(`unrecognized option '${argument}'`);
+        if (!spec.value && equals >= 0) this.misuse(`unrecognized option '${argument}'`);
+        if (!spec.value) options.push([spec.key, '']);
+        else if (equals >= 0) options.push([spec.key, argument.slice(equals + 1)]);
+        else if (++index < argv.length) options.push([spec.key, argv[index]!]);
+        else this.misuse(`missing argument for option '${argument}'`);
+        continue;
+      }
+      if (!argument.startsWith('-') || argument === '-') {
+        operands.push(argument);
+        continue;
+      }
+      for (let at = 1; at < argument.length; at++) {
+        const letter = argument[at]!;
+        const spec = specs.find((candidate) => candidate.short === letter);
+        if (!spec) this.misuse(`unrecognized option '${argument}'`);
+        if (!spec.value) {
+          options.push([spec.key, '']);
+          continue;
+        }
+        const inline = argument.slice(at + 1);
+        if (inline !== '') options.push([spec.key, inline]);
+        else if (++index < argv.length) options.push([spec.key, argv[index]!]);
+        else this.misuse(`missing argument for option '${argument}'`);
+        break;
+      }
+    }
+    return { options, operands };
+  }
+
+  /** A size as qemu-img's arguments take it; the error sentence names `what`. */
+  size(text: string, what: string, max = 2 ** 63 - 1024): number {
+    const value = parseSize(text);
+    if (value === undefined) {
+      this.error(`Invalid ${what} specified. You may use k, M, G, T, P or E suffixes for`);
+      this.fail('kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.');
+    }
+    if (value === 'range' || value > max) {
+      this.fail(
+        `Invalid ${what} specified. Must be between 0 and ${max > Number.MAX_SAFE_INTEGER ? '9223372036854775807' : max}.`,
+      );
+    }
+    return value;
+  }
+
+  cache(mode: string, what = 'cache option'): Partial<OpenFlags> {
+    return cacheFlags(mode) ?? this.fail(`Invalid ${what}: ${mode}`);
+  }
+
+  output(format: string): boolean {
+    if (format === 'json') return true;
+    if (format === 'human') return false;
+    return this.fail('--output must be used with human or json as argument.');
+  }
+
+  /** `--object secret,…`: the only objects that images need. */
+  async addObject(text: string): Promise<void> {
+    const options = text.trimStart().startsWith('{')
+      ? (JSON.parse(text) as OptionDict)
+      : parseOptionString(text, 'qom-type');
+    const type = options['qom-type'];
+    if (
+      type !== 'secret' &&
+      type !== 'secret_keyring' &&
+      type !== 'tls-creds-x509' &&
+      type !== 'tls-creds-psk' &&
+      type !== 'throttle-group'
+    ) {
+      this.fail(`Parameter 'qom-type' does not accept value '${String(type)}'`);
+    }
+    if (typeof options['id'] !== 'string') this.fail("Parameter 'id' is missing");
+    const { defineObject } = await import('./objects.js');
+    try {
+      await defineObject(this.host, String(type), options['id'], options);
+    } catch (error) {
+      this.fail(toBlockError(error).message);
+    }
+  }
+
+  // ---- images
+
+  /** Opens an image; on failure prints the sentence and ends with `code`. */
+  async open(how: OpenHow): Promise<GraphNode> {
+    const flags: Partial<OpenFlags> = { readOnly: true, ...how.flags, ...(how.forceShare ? { forceShare: true } : {}) };
+    try {
+      if (how.imageOptions) {
+        if (how.format !== undefined) this.fail('--image-opts and --format are mutually exclusive', how.exitCode);
+        const options = parseOptionString(how.filename);
+        // As in QEMU: a bare `file=x` or `filename=x` names the image.
+        return await this.graph.open({ options, flags: optionFlags(flags), ...use(how) });
+      }
+      return await this.graph.open({
+        filename: how.filename,
+        ...(how.format === undefined ? {} : { format: how.format }),
+        flags,
+        ...use(how),
+      });
+    } catch (error) {
+      if (error instanceof ExitError) throw error;
+      this.failWith(`Could not open '${how.filename}': `, error, how.exitCode);
+    }
+  }
+
+  /** Prints an error with its hint lines after it, as QEMU does. */
+  failWith(prefix: string, error: unknown, code = 1): never {
+    if (error instanceof ExitError) throw error;
+    this.error(prefix + toBlockError(error).message);
+    throw new ExitError(code);
+  }
+
+  // ---- progress
+
+  startProgress(isOn: boolean, minPercent: number): void {
+    this.#progress.isOn = isOn && !this.quiet;
+    this.#progress.last = -100;
+    this.#progress.min = minPercent;
+    this.progress(0);
+  }
+
+  /** `percent` of the whole. */
+  progress(percent: number): void {
+    const progress = this.#progress;
+    if (!progress.isOn) return;
+    if (percent - progress.last < progress.min && percent !== 0 && percent < 100) return;
+    progress.last = percent;
+    this.io.out(`    (${percent.toFixed(2)}/100%)\r`);
+  }
+
+  endProgress(): void {
+    if (this.#progress.isOn) this.io.out('\n');
+  }
+}
+
+function optionFlags(flags: Partial<OpenFlags>): Partial<OpenFlags> {
+  return flags;
+}
+
+function use(how: OpenHow): { permissions?: number; shared?: number } {
+  return {
+    ...(how.permissions === undefined ? {} : { permissions: how.permissions }),
+    ...(how.shared === undefined ? {} : { shared: how.shared }),
+  };
+}
+
+export interface OpenHow {
+  readonly filename: string;
+  readonly format?: string | undefined;
+  readonly imageOptions?: boolean;
+  readonly flags?: Partial<OpenFlags>;
+  readonly forceShare?: boolean;
+  readonly exitCode?: number;
+  readonly permissions?: number;
+  readonly shared?: number;
+}
+
+/** `-o` may come several times: joined by commas. `help` anywhere asks for the list. */
+export function joinOptions(before: string | undefined, more: string, tool: Tool): string {
+  if (!isValidOptionList(more)) tool.fail(`Invalid option list: ${more}`);
+  return before === undefined ? more : `${before},${more}`;
+}
+
+/** A list must not begin or end in a comma that is not doubled. */
+function isValidOptionList(text: string): boolean {
+  if (text === '') return false;
+  if (text.startsWith(',') && !text.startsWith(',,')) return false;
+  const trailing = /,*$/.exec(text)![0].length;
+  return trailing % 2 === 0;
+}
+
+export function hasHelpOption(text: string): boolean {
+  return text.split(/(?<!,),(?!,)/).some((part) => part === 'help' || part === '?');
+}
+
+/** Bytes as `1.5 MiB`: three significant digits, as QEMU prints sizes. */
+export function humanSize(bytes: number): string {
+  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'];
+  // The exponent steps up at 1000, so that at most three digits stand before the point.
+  let exponent = 0;
+  while (exponent < units.length - 1 && bytes / 1024 ** exponent >= 1000) exponent++;
+  return `${threeDigits(bytes / 1024 ** exponent)} ${units[exponent]}`;
+}
+
+/** C's %0.3g. */
+export function threeDigits(value: number): string {
+  if (value === 0) return '0';
+  const text = value.toPrecision(3);
+  const plain = text.includes('e') ? String(Number(text)) : text;
+  return plain.includes('.') ? plain.replace(/\.?0+$/, '') : plain;
+}
+
+/** JSON with QEMU's indentation: four spaces, an empty list on two lines. */
+export function prettyJson(value: unknown, indent = ''): string {
+  const inner = `${indent}    `;
+  if (Array.isArray(value)) {
+    if (value.length === 0) return `[\n${indent}]`;
+    return `[\n${value.map((member) => inner + prettyJson(member, inner)).join(',\n')}\n${indent}]`;
+  }
+  if (value !== null && typeof value === 'object') {
+    const entries = Object.entries(value).filter(([, member]) => member !== undefined);
+    if (entries.length === 0) return `{\n${indent}}`;
+    return `{\n${entries.map(([key, member]) => `${inner}${JSON.stringify(key)}: ${prettyJson(member, inner)}`).join(',\n')}\n${indent}}`;
+  }
+  return JSON.stringify(value);
+}
+
+export function isBlockError(error: unknown): error is BlockError {
+  return error instanceof BlockError;
+}

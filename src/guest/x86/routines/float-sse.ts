@@ -21,6 +21,7 @@ import { field, trapCode } from '../state.js';
 import { and, flag } from './float-core.js';
 import { exactF32, exactF32ToF64, exactF64, exactF64ToF32, loadMxcsr, mxcsr } from './float-sse-exact.js';
 import { routines } from './set.js';
+import { returnIfNormal, returnIfNormalVector, returnIfOrdered, returnIfTruncated } from './sse-quick.js';
 
 type Unary<A extends TypeName, B extends TypeName = A> = Routine<readonly [A], readonly ['i32', B]>;
 type Binary<T extends TypeName> = Routine<readonly [T, T], readonly ['i32', T]>;
@@ -179,6 +180,7 @@ function defineArithmetic<T extends Scalar>(type: T, name: 'add' | 'sub' | 'mul'
     const [a, b] = [x, y] as [Lane<T>, Lane<T>];
     const o = scalarOps(r, type);
     const result = o[name](a, b);
+    returnIfNormal(r, type, result, [a, b]);
     const control = loadMxcsr(r);
     const operands = r.i32_and(isPlain(r, type, a), isPlain(r, type, b));
     const zero = o.constant(0);
@@ -219,6 +221,7 @@ function defineSquareRoot<T extends Scalar>(type: T): Unary<T> {
   return routines.define(`sse_${type}_sqrt`, [type], ['i32', type], effects, (r, x) => {
     const a = x as Lane<T>;
     const o = scalarOps(r, type);
+    returnIfNormal(r, type, o.sqrt(a), [a]);
     const control = loadMxcsr(r);
     const inRange = r.i32_and(o.ge(a, o.constant(o.smallest)), o.lt(a, o.constant(Number.POSITIVE_INFINITY)));
     r.if(r.i32_and(usual(r, control), inRange), () => {
@@ -275,7 +278,7 @@ function defineComi<T extends Scalar>(type: T, name: 'comi' | 'ucomi'): Comi<T> 
   return routines.define(`sse_${type}_${name}`, [type, type], ['i32', 'i32'], effects, (r, x, y) => {
     const [a, b] = [x, y] as [Lane<T>, Lane<T>];
     const o = scalarOps(r, type);
-    r.if(r.i32_and(isPlain(r, type, a), isPlain(r, type, b)), () => r.ret(r.i32(0), relate(r, type, a, b)));
+    returnIfOrdered(r, type, a, b);
     const [bits, flags] = r.call(exactOf(type).compare, o.bits(a), o.bits(b), r.i32(name === 'comi' ? 1 : 0));
     r.ret(r.call(raise, flags)[0], bits);
   }) as unknown as Comi<T>;
@@ -310,6 +313,7 @@ function defineToInteger<T extends Scalar, const R extends 'i32' | 'i64'>(type: 
   return routines.define(`sse_${type}_to_${to}`, [type, 'i32'], ['i32', to], effects, (r, x, truncate) => {
     const a = x as Lane<T>;
     const o = scalarOps(r, type);
+    r.if(truncate, () => returnIfTruncated(r, type, to, a));
     const control = loadMxcsr(r);
     const whole = o.nearest(a);
     const value = r.select(truncate, o.trunc(a), whole);
@@ -436,6 +440,7 @@ function definePacked(type: Vector, name: VectorName | 'addsub'): Binary<'v128'>
       addend = r.v128_xor(b, signs);
     }
     const native = nativeVector(r, type, name === 'addsub' ? 'add' : name, a, addend);
+    returnIfNormalVector(r, type, native, [a, b]);
     const zeros = o.eq(native, o.splat(0));
     const ofZero = (v: V128) => o.eq(v, o.splat(0));
     const zeroResult =

@@ -130,7 +130,7 @@ function endCompare(r: RoutineBuilder, codes: I32, flags: I32, pops: I32): void 
 /** Stack underflow in a comparison: unordered. */
 function compareUnderflow(r: RoutineBuilder, condition: I32, pops: I32): void {
   r.if(condition, () => {
-    const [masked] = r.call(stackFault, r.i32(0));
+    const [masked] = r.call(stackFault, r.i32(0), r.i32(0));
     const state = r.state();
     r.i32_store(state, or(r, r.i32_load(state, field.fpStatus), cc.C3 | cc.C2 | cc.C0), field.fpStatus);
     r.if(masked, () => popTimes(r, pops));
@@ -187,7 +187,7 @@ export const compareToFlags = routines.define(
     const empty = loadEmpty(r);
     const unordered = () => [r.i32(0x45)];
     r.if(r.i32_or(isEmpty(r, empty, a), isEmpty(r, empty, b)), () => {
-      const [masked] = r.call(stackFault, r.i32(0));
+      const [masked] = r.call(stackFault, r.i32(0), r.i32(0));
       r.if(masked, () => popTimes(r, pops));
       r.ret(r.i32(0), ...unordered());
     });
@@ -263,7 +263,7 @@ function definePair(name: string, core: Core, cleared: number) {
     const s = slot(r, top);
     const other = slot(r, top, r.i32(1));
     const empty = loadEmpty(r);
-    underflowIf(r, r.i32_or(isEmpty(r, empty, s), isEmpty(r, empty, other)), s);
+    underflowIf(r, r.i32_or(isEmpty(r, empty, s), isEmpty(r, empty, other)), s, undefined, cleared & cc.C2);
     const [sig, se, flags] = r.call(core, loadSig(r, s), loadSe(r, s), loadSig(r, other), loadSe(r, other));
     commit(r, flags, () => storeSlot(r, s, sig, se), { cleared });
     r.ret(r.i32(0));
@@ -276,7 +276,7 @@ export const fscale = definePair('x87_fscale', scale80, flag.C1);
 export const fxtract = routines.define('x87_fxtract', [], ['i32'], faults, (r) => {
   waitForPending(r);
   const s = slot(r, loadTop(r));
-  const above = beginPair(r, s);
+  const above = beginPair(r, s, 0);
   const [expSig, expSe, sig, se, flags] = r.call(extract80, loadSig(r, s), loadSe(r, s));
   commit(r, flags, () => {
     storeSlot(r, s, expSig, expSe);
@@ -293,7 +293,7 @@ export const fxch = routines.define('x87_fxch', ['i32'], ['i32'], faults, (r, i)
   const b = slot(r, top, i);
   const empty = loadEmpty(r);
   r.if(r.i32_or(isEmpty(r, empty, a), isEmpty(r, empty, b)), () => {
-    const [masked] = r.call(stackFault, r.i32(0));
+    const [masked] = r.call(stackFault, r.i32(0), r.i32(0));
     r.if(r.i32_eqz(masked), () => r.ret(r.i32(0)));
     const fillIfEmpty = (s: Slot) =>
       r.if(isEmpty(r, empty, s), () => {
@@ -303,6 +303,7 @@ export const fxch = routines.define('x87_fxch', ['i32'], ['i32'], faults, (r, i)
     fillIfEmpty(a);
     fillIfEmpty(b);
   });
+  clearC1(r, r.i32_load(r.state(), field.fpStatus));
   const sig = loadSig(r, a);
   const se = loadSe(r, a);
   storeSlot(r, a, loadSig(r, b), loadSe(r, b));

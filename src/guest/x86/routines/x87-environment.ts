@@ -4,7 +4,7 @@
  *
  * FCS and FDS are always stored as 0 and ignored when loaded, as processors do that say so in CPUID.(7,0):EBX[13].
  */
-import type { I32, I64, RoutineBuilder } from '../../../ir/index.js';
+import { access, type I32, type I64, type RoutineBuilder } from '../../../ir/index.js';
 import { field } from '../state.js';
 import { addTo, and, EXP_MASK, flag, or } from './float-core.js';
 import { routines } from './set.js';
@@ -13,6 +13,7 @@ import { loadSe, loadSig, slotAt, storeSlot, waitForPending } from './x87-stack.
 const faults = { mayFault: true } as const;
 /** The current MMU context. */
 const HERE = 0;
+const REGISTER_BYTES = 80;
 
 /** Bits of the control word that exist; bit 6 is always 1. */
 const CONTROL_BITS = 0x1f3f;
@@ -102,6 +103,13 @@ export const fldcw = routines.define('x87_fldcw', ['i32'], ['i32'], faults, (r, 
 /** Layout of the environment: bit 0: 32-bit, bit 1: real-address form (real and virtual-8086 mode). */
 export const environmentFormat = { wide: 1, real: 2 } as const;
 
+/** Touches the last byte of an area first, as processors do: what crosses into a page that faults changes nothing. */
+function touchEnd(r: RoutineBuilder, address: I64, format: I32, registers: number, how: number): void {
+  const wide = and(r, format, environmentFormat.wide);
+  const last = r.select(wide, r.i64(27 + registers), r.i64(13 + registers));
+  r.guest_load8(r.i64_add(address, last), how);
+}
+
 /** Writes the environment; gives the address after it. */
 const storeEnvironment = routines.define(
   'x87_store_environment',
@@ -151,6 +159,7 @@ const storeEnvironment = routines.define(
 
 /** (address, format): FNSTENV; masks all exceptions. */
 export const fnstenv = routines.define('x87_fnstenv', ['i64', 'i32'], ['i32'], faults, (r, address, format) => {
+  touchEnd(r, address, format, 0, access.forWrite);
   r.call(storeEnvironment, address, format);
   const state = r.state();
   const control = or(r, r.i32_load(state, field.fpControl), 0x3f);
@@ -161,6 +170,7 @@ export const fnstenv = routines.define('x87_fnstenv', ['i64', 'i32'], ['i32'], f
 
 /** (address, format): FNSAVE; then as FNINIT. */
 export const fnsave = routines.define('x87_fnsave', ['i64', 'i32'], ['i32'], faults, (r, address, format) => {
+  touchEnd(r, address, format, REGISTER_BYTES, access.forWrite);
   const [, after] = r.call(storeEnvironment, address, format);
   const top = r.i32_load(r.state(), field.fpTop);
   for (let i = 0; i < 8; i++) {
@@ -239,6 +249,7 @@ function applyEnvironment(r: RoutineBuilder, e: Environment): void {
 /** (address, format): FLDENV. */
 export const fldenv = routines.define('x87_fldenv', ['i64', 'i32'], ['i32'], faults, (r, address, format) => {
   waitForPending(r);
+  touchEnd(r, address, format, 0, HERE);
   applyEnvironment(r, readEnvironment(r, address, format));
   r.ret(r.i32(0));
 });
@@ -246,6 +257,7 @@ export const fldenv = routines.define('x87_fldenv', ['i64', 'i32'], ['i32'], fau
 /** (address, format): FRSTOR. */
 export const frstor = routines.define('x87_frstor', ['i64', 'i32'], ['i32'], faults, (r, address, format) => {
   waitForPending(r);
+  touchEnd(r, address, format, REGISTER_BYTES, HERE);
   const e = readEnvironment(r, address, format);
   const registers = Array.from({ length: 8 }, (_, i) => ({
     sig: r.guest_load64(r.i64_add(e.after, r.i64(10 * i)), HERE),

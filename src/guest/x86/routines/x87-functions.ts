@@ -429,7 +429,7 @@ function timesLogarithmPlusOne(sigX: bigint, seX: number, sigY: bigint, seY: num
   const one = 1n << BigInt(units);
   const sum = negativeX ? one - value : one + value;
   // The manual leaves operands outside 1 - sqrt(1/2) open; at -1 and below there is no logarithm.
-  if (sum <= 0n) return [sigX, seX, 0];
+  if (sum <= 0n) return [sigX, seX, flag.PE];
   let power = bitLength(sum) - 1 - units;
   let unit = 1n << BigInt(power + units);
   if (sum > unit + (unit >> 1n)) {

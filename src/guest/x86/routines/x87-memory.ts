@@ -20,7 +20,7 @@ import {
 import { routines } from './set.js';
 import {
   beginPush,
-  bitOf,
+  clearC1,
   commit,
   endPush,
   fill,
@@ -34,6 +34,7 @@ import {
   type Slot,
   slot,
   stackFault,
+  storeIndefinite,
   storeSlot,
   underflowIf,
   waitForPending,
@@ -104,10 +105,13 @@ export const fldRegister = routines.define('x87_fld_st', ['i32'], ['i32'], fault
   const isFree = isEmpty(r, loadEmpty(r), from);
   // With nothing to load the indefinite is pushed.
   r.if(isFree, () => {
-    const [masked] = r.call(stackFault, r.i32(0));
+    const [masked] = r.call(stackFault, r.i32(0), r.i32(0));
     r.if(masked, () => {
-      const s = beginPush(r);
-      endPush(r, s, r.i64(INDEFINITE_SIG), r.i32(INDEFINITE_SE));
+      const top = and(r, addTo(r, loadTop(r), 7), 7);
+      const s = slot(r, top);
+      storeIndefinite(r, s);
+      fill(r, s);
+      r.i32_store(r.state(), top, field.fpTop);
     });
     r.ret(r.i32(0));
   });
@@ -163,18 +167,16 @@ export const fstRegister = routines.define('x87_fst_st', ['i32', 'i32'], ['i32']
   r.ret(r.i32(0));
 });
 
-/** (ST): FSTPNCE, the alias D9 D8+i: an empty register is copied as empty. */
+/** (ST): FSTPNCE, the alias D9 D8+i: with an empty ST(0) it only pops. */
 export const fstpNoCheck = routines.define('x87_fstpnce', ['i32'], ['i32'], faults, (r, i) => {
-  waitForPending(r);
+  clearC1(r, waitForPending(r));
   const top = loadTop(r);
   const from = slot(r, top);
-  const to = slot(r, top, i);
-  const wasEmpty = isEmpty(r, loadEmpty(r), from);
-  const sig = loadSig(r, from);
-  const se = loadSe(r, from);
-  commit(r, r.i32(0), () => storeSlot(r, to, sig, se));
-  fill(r, to);
-  r.if(wasEmpty, () => r.i32_store(r.state(), r.i32_or(loadEmpty(r), bitOf(r, to)), field.fpEmpty));
+  r.if(r.i32_eqz(isEmpty(r, loadEmpty(r), from)), () => {
+    const to = slot(r, top, i);
+    storeSlot(r, to, loadSig(r, from), loadSe(r, from));
+    fill(r, to);
+  });
   popTimes(r, r.i32(1));
   r.ret(r.i32(0));
 });
@@ -195,7 +197,7 @@ function endStore(r: RoutineBuilder, flags: I32, pops: I32, store: () => void): 
 function storeUnderflow(r: RoutineBuilder, from: Slot, pops: I32, store: () => void): void {
   r.if(isEmpty(r, loadEmpty(r), from), () => {
     r.if(and(r, loadControl(r), flag.IE), store);
-    const [masked] = r.call(stackFault, r.i32(0));
+    const [masked] = r.call(stackFault, r.i32(0), r.i32(0));
     r.if(masked, () => popTimes(r, pops));
     r.ret(r.i32(0));
   });

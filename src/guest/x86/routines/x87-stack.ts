@@ -121,10 +121,14 @@ export function commit(
   store();
 }
 
-/** Stack underflow or overflow (`C1`): 1 when IE is masked, and the masked response is to follow. */
-export const stackFault = routines.define('x87_stack_fault', ['i32'], ['i32'], {}, (r, c1) => {
+/**
+ * (C1, codes): stack underflow, or overflow with C1; clears those condition codes. 1 when IE is masked, and the masked response is
+ * to follow.
+ */
+export const stackFault = routines.define('x87_stack_fault', ['i32', 'i32'], ['i32'], {}, (r, c1, codes) => {
   const state = r.state();
-  const status = r.i32_or(and(r, r.i32_load(state, field.fpStatus), ~flag.C1), or(r, c1, flag.IE | flag.SF));
+  const kept = r.i32_and(r.i32_load(state, field.fpStatus), r.i32_xor(or(r, codes, flag.C1), r.i32(-1)));
+  const status = r.i32_or(kept, or(r, c1, flag.IE | flag.SF));
   const masked = and(r, loadControl(r), flag.IE);
   r.i32_store(state, r.select(masked, status, or(r, status, flag.ES | flag.B)), field.fpStatus);
   r.ret(masked);
@@ -134,22 +138,16 @@ export function storeIndefinite(r: RoutineBuilder, s: Slot): void {
   storeSlot(r, s, r.i64(INDEFINITE_SIG), r.i32(INDEFINITE_SE));
 }
 
-/** (condition) Stack underflow: the masked response stores the indefinite in the register, fills it and pops; returns. */
-export function underflowIf(
-  r: RoutineBuilder,
-  condition: I32,
-  target: Slot,
-  pops?: I32,
-  more: () => number[] = () => [],
-): void {
+/** Stack underflow if the condition is not 0: the masked response stores the indefinite in the register, fills it and pops; returns. */
+export function underflowIf(r: RoutineBuilder, condition: I32, target: Slot, pops?: I32, clearedCodes = 0): void {
   r.if(condition, () => {
-    const [masked] = r.call(stackFault, r.i32(0));
+    const [masked] = r.call(stackFault, r.i32(0), r.i32(clearedCodes));
     r.if(masked, () => {
       storeIndefinite(r, target);
       fill(r, target);
       if (pops !== undefined) popTimes(r, pops);
     });
-    r.ret(r.i32(0), ...more());
+    r.ret(r.i32(0));
   });
 }
 
@@ -158,7 +156,7 @@ export function beginPush(r: RoutineBuilder): Slot {
   const top = and(r, r.i32_add(loadTop(r), r.i32(7)), 7);
   const s = slot(r, top);
   r.if(r.i32_eqz(isEmpty(r, loadEmpty(r), s)), () => {
-    const [masked] = r.call(stackFault, r.i32(flag.C1));
+    const [masked] = r.call(stackFault, r.i32(flag.C1), r.i32(0));
     r.if(masked, () => {
       storeIndefinite(r, s);
       r.i32_store(r.state(), top, field.fpTop);
@@ -172,13 +170,13 @@ export function beginPush(r: RoutineBuilder): Slot {
  * For instructions that replace ST(0) and push a second result (FXTRACT, FSINCOS, FPTAN): the new ST(0), not yet filled. On
  * underflow or overflow the masked response is two indefinites; returns.
  */
-export function beginPair(r: RoutineBuilder, old: Slot): Slot {
+export function beginPair(r: RoutineBuilder, old: Slot, clearedCodes: number): Slot {
   const top = and(r, r.i32_add(loadTop(r), r.i32(7)), 7);
   const s = slot(r, top);
   const empty = loadEmpty(r);
   const underflow = isEmpty(r, empty, old);
   r.if(r.i32_or(underflow, r.i32_eqz(isEmpty(r, empty, s))), () => {
-    const [masked] = r.call(stackFault, r.select(underflow, r.i32(0), r.i32(flag.C1)));
+    const [masked] = r.call(stackFault, r.select(underflow, r.i32(0), r.i32(flag.C1)), r.i32(clearedCodes));
     r.if(masked, () => {
       storeIndefinite(r, old);
       storeIndefinite(r, s);

@@ -65,7 +65,7 @@ function defineUnary(name: Transcendental, cleared: number) {
   return routines.define(`x87_${name}`, [], ['i32'], faults, (r) => {
     waitForPending(r);
     const s = slot(r, loadTop(r));
-    underflowIf(r, isEmpty(r, loadEmpty(r), s), s);
+    underflowIf(r, isEmpty(r, loadEmpty(r), s), s, undefined, cleared & cc.C2);
     const [sig, se, , , flags] = call(r, name, [loadSig(r, s), loadSe(r, s)], [r.i64(0), r.i32(0)]);
     returnOutOfRange(r, flags);
     commit(r, flags, () => storeSlot(r, s, sig, se), { cleared });
@@ -78,7 +78,7 @@ function defineTwoResults(name: Transcendental) {
   return routines.define(`x87_${name}`, [], ['i32'], faults, (r) => {
     waitForPending(r);
     const s = slot(r, loadTop(r));
-    const above = beginPair(r, s);
+    const above = beginPair(r, s, cc.C2);
     const [sig, se, sig2, se2, flags] = call(r, name, [loadSig(r, s), loadSe(r, s)], [r.i64(0), r.i32(0)]);
     returnOutOfRange(r, flags);
     commit(

@@ -5,7 +5,7 @@
  * State components are x87 (0) and SSE (1). What comes after them (AVX and so on) goes into the extended region from byte 576 on:
  * see `EXTENDED` for where it is to be added.
  */
-import { header, type I32, type I64, type RoutineBuilder } from '../../../ir/index.js';
+import { access, header, type I32, type I64, type RoutineBuilder } from '../../../ir/index.js';
 import { field, trapCode, xmm } from '../state.js';
 import { and } from './float-core.js';
 import { routines } from './set.js';
@@ -150,10 +150,10 @@ function checkedMxcsr(r: RoutineBuilder, address: I64): I32 {
   return value;
 }
 
-/** Touches both ends of what will be loaded, so that no later load can fault and leave half of the state changed. */
-function touchEnds(r: RoutineBuilder, address: I64, bytes: number): void {
-  r.guest_load8(address, HERE);
-  r.guest_load8(plus(r, address, bytes - 1), HERE);
+/** Touches both ends of an area, so that no later access can fault and leave half of it, or of the state, changed. */
+function touchEnds(r: RoutineBuilder, address: I64, bytes: number, how: number): void {
+  r.guest_load8(address, how);
+  r.guest_load8(plus(r, address, bytes - 1), how);
 }
 
 // --- FXSAVE, FXRSTOR
@@ -183,7 +183,7 @@ export const fxrstor = routines.define(
   { ...faults, vars: 'write' },
   (r, address, format) => {
     protectMisaligned(r, address, 16);
-    touchEnds(r, address, at.bitVector);
+    touchEnds(r, address, at.bitVector, HERE);
     const sse = usesSse(r);
     r.if(sse, () => r.i32_store(r.state(), checkedMxcsr(r, address), field.mxcsr));
     restoreX87(r, address, format);
@@ -223,6 +223,7 @@ export const xsave = routines.define(
   { ...faults, vars: 'read' },
   (r, address, requested, format) => {
     protectMisaligned(r, address, 64);
+    touchEnds(r, address, EXTENDED, access.forWrite);
     const [inUse] = r.call(componentsInUse);
     const saved = r.local('i64', r.i64_and(requested, inUse));
     const compacted = and(r, format, areaFormat.compacted);
@@ -266,7 +267,7 @@ export const xrstor = routines.define(
   { ...faults, vars: 'write' },
   (r, address, requested, enabled, format) => {
     protectMisaligned(r, address, 64);
-    touchEnds(r, address, EXTENDED);
+    touchEnds(r, address, EXTENDED, HERE);
     const load = (bytes: number) => r.guest_load64(plus(r, address, bytes), HERE);
     const present = load(at.bitVector);
     const compaction = load(at.compaction);

@@ -17,6 +17,9 @@ export interface ControlRegisterLimits {
 /** Host routine: a control register other than CR2 and CR3 is written: (register, value) → fault. */
 export const writeControl = routines.host('write_control', ['i32', 'i64'], ['i32'], { vars: 'read', mayFault: true });
 
+/** Host routine: CR8, which the interrupt controller keeps. */
+export const readCr8 = routines.host('read_cr8', [], ['i64'], {});
+
 const writeCr3Slow = routines.host('write_cr3_slow', ['i64'], ['i32'], { vars: 'read', mayFault: true });
 
 /** MOV to CR3: value → fault. */
@@ -168,4 +171,10 @@ export function writeDebugRegister(cpu: Vcpu, n: number, value: bigint): void {
   else if (cpu.isLong && !cpu.isCanonical(value)) cpu.raiseGp(0);
   cpu.set64(field.dr + 8 * real, stored);
   if (real === 7) cpu.updateMode();
+}
+
+/** MOV to CR0 or CR4. */
+export function writeControlRegister(cpu: Vcpu, n: number, value: bigint, limits: ControlRegisterLimits): void {
+  if (n === 0) writeCr0(cpu, value);
+  else writeCr4(cpu, value, limits);
 }

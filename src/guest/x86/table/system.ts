@@ -5,7 +5,7 @@ import { readMsrRoutine, readTimeStamp, writeMsrRoutine } from '../msr.js';
 import { engine } from '../routines/set.js';
 import { field, segBase } from '../state.js';
 import { cr0, cr4, eflag, seg } from '../system/bits.js';
-import { readDebug, writeControl, writeCr3, writeDebug } from '../system/control-registers.js';
+import { readCr8, readDebug, writeControl, writeCr3, writeDebug } from '../system/control-registers.js';
 import { cpuidRoutine, writeExtendedControl } from '../system/cpuid-routine.js';
 import { systemCall, systemEnter, systemExit, systemReturn } from '../system/fast-transfers.js';
 import { leaveReason } from '../system/leave.js';
@@ -58,7 +58,8 @@ const controlRows: InsnRow[] = [
     translate(t, insn) {
       const home = controlHomes[insn.reg];
       if (home === undefined || (insn.reg === 8 && t.codeSize !== 64)) return t.fault(vector.UD);
-      t.writeWide(registerSize(t), insn.rm, t.b.i64_load(t.b.state(), home));
+      const value = insn.reg === 8 ? t.b.call(readCr8)[0] : t.b.i64_load(t.b.state(), home);
+      t.writeWide(registerSize(t), insn.rm, value);
     },
   },
   {

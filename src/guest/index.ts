@@ -1,0 +1,13 @@
+/** Guest CPUs: the contract with the engine, and x86. */
+
+export { header } from '../ir/index.js';
+export * from './guest-cpu.js';
+export { type CpuModel as X86CpuModel, CpuOptionError, cpuHelp, parseCpuOption } from './x86/models.js';
+export { STATE_BYTES } from './x86/state.js';
+export { X86Cpu, type X86CpuOptions } from './x86/system/cpu.js';
+export {
+  type BootState as X86BootState,
+  type RegisterView as X86RegisterView,
+  registerViews as x86RegisterViews,
+} from './x86/system/cpu-state.js';
+export type { X86Board } from './x86/system/vcpu.js';

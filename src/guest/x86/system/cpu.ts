@@ -1,0 +1,326 @@
+/**
+ * One x86 vCPU: what the engine calls on faults, interrupts and exits, and what the board does to it. Exceptions during
+ * exceptions: Intel SDM vol. 3, 6.15 (double fault) and table 6-5.
+ */
+import { header } from '../../../ir/index.js';
+import type { CpuContext, GuestCpu, GuestTranslator, VmExit } from '../../guest-cpu.js';
+import { cpuid } from '../cpuid.js';
+import type { CpuModel } from '../models.js';
+import { type MsrContext, readMsr, writeMsr } from '../msr.js';
+import { routines } from '../routines/set.js';
+import { x87HostRoutines } from '../routines/x87-stack.js';
+import { field, x86Vars } from '../state.js';
+import { createTranslator } from '../translate.js';
+import { eflag, seg, vector } from './bits.js';
+import {
+  readDebugRegister,
+  writeControlRegister,
+  writeCr3Pae,
+  writeDebugRegister,
+  writeXcr0,
+} from './control-registers.js';
+import { applyBootState, type BootState, resetState } from './cpu-state.js';
+import { debugTranslate } from './debug-walk.js';
+import { delivered, eventFlag } from './deliver-fast.js';
+import { type CpuEvent, deliverEvent, softwareKind } from './interrupts.js';
+import { leaveReason } from './leave.js';
+import { descriptorAnswer, lldt, ltr } from './protection.js';
+import { loadDataSegment } from './segments.js';
+import { callFar, iret, jumpFar, returnFar } from './transfers.js';
+import { Vcpu, type X86Board } from './vcpu.js';
+
+export interface X86CpuOptions {
+  readonly model: CpuModel;
+  readonly board: X86Board;
+}
+
+/** Exceptions that make a double fault of another of them (table 6-5). */
+const contributory = new Set<number>([vector.DE, vector.TS, vector.NP, vector.SS, vector.GP]);
+const pushesErrorCode = new Set<number>([vector.DF, vector.TS, vector.NP, vector.SS, vector.GP, vector.PF, vector.AC]);
+
+/** Two exceptions, the second while the first is delivered, are a double fault. */
+function isDoubleFault(first: number, second: number): boolean {
+  if (first === vector.PF) return second === vector.PF || contributory.has(second);
+  return contributory.has(first) && contributory.has(second);
+}
+
+type DeliverFast = (state: number, vector: number, flags: number, errorCode: number, pc: bigint) => number;
+
+export class X86Cpu implements GuestCpu {
+  readonly vars = x86Vars;
+  readonly routines = routines;
+  readonly translator: GuestTranslator;
+  readonly model: CpuModel;
+  readonly #board: X86Board;
+  #cpu!: Vcpu;
+  #msrs!: MsrContext;
+  #deliverFast!: DeliverFast;
+  /** A triple fault has stopped the CPU until it is reset. */
+  #shutDown = false;
+
+  constructor(options: X86CpuOptions) {
+    this.model = options.model;
+    this.#board = options.board;
+    this.translator = createTranslator(options.model.features);
+  }
+
+  attach(context: CpuContext): void {
+    this.#cpu = new Vcpu(context);
+    this.#msrs = { cpu: this.#cpu, model: this.model, board: this.#board };
+    this.#deliverFast = context.routines['deliver_fast'] as DeliverFast;
+  }
+
+  // --- the board's side
+
+  /** The state behind the routines: for tests, debuggers and monitors. */
+  get vcpu(): Vcpu {
+    return this.#cpu;
+  }
+
+  get hasLongMode(): boolean {
+    return this.model.features.has('lm');
+  }
+
+  /** A triple fault has stopped it. */
+  get isShutDown(): boolean {
+    return this.#shutDown;
+  }
+
+  reset(): void {
+    this.#shutDown = false;
+    resetState(this.#cpu, this.model);
+  }
+
+  /** As a boot loader would leave the CPU: called after reset(). */
+  setBootState(state: BootState): void {
+    applyBootState(this.#cpu, state);
+  }
+
+  setA20(open: boolean): void {
+    const mask = open ? 0xffffffff : 0xffefffff;
+    if (this.#cpu.get32(field.a20Mask) === mask) return;
+    this.#cpu.set32(field.a20Mask, mask);
+    this.#cpu.call('flush_tlb_pages', 0);
+  }
+
+  /** The caller kicks the engine. */
+  raiseNmi(): void {
+    this.#cpu.set32(field.nmiPending, 1);
+  }
+
+  /** The time-stamp counter as the guest sees it. */
+  tscNow(): bigint {
+    return BigInt.asUintN(64, this.#board.tsc() + this.#cpu.get64(field.tscOffset));
+  }
+
+  /** Guest-physical address of a linear one, for debuggers; undefined where nothing is mapped. */
+  translate(linear: bigint): bigint | undefined {
+    return debugTranslate(this.#cpu, linear);
+  }
+
+  // --- the engine's side
+
+  deliverFault(): VmExit | undefined {
+    const cpu = this.#cpu;
+    const code = cpu.get32(header.trapCode);
+    cpu.set32(header.trapCode, 0);
+    // A fault takes the place of the trap that would have followed the instruction.
+    cpu.set32(field.debugPending, 0);
+    const number = code & 0xff;
+    return this.#deliver(number, code & 0x100 ? code >>> 16 : undefined, number !== vector.DB);
+  }
+
+  deliverPending(): boolean {
+    const cpu = this.#cpu;
+    if (this.#shutDown) return false;
+    const traps = cpu.get32(field.debugPending);
+    if (traps !== 0) {
+      cpu.set32(field.debugPending, 0);
+      cpu.set32(field.dr + 8 * 6, cpu.get32(field.dr + 8 * 6) | traps);
+      this.#wake();
+      this.#deliver(vector.DB, undefined, false);
+      return true;
+    }
+    if (cpu.get32(field.interruptShadow) !== 0) return false;
+    if (cpu.get32(field.nmiPending) !== 0 && cpu.get32(field.nmiBlocked) === 0) {
+      cpu.set32(field.nmiPending, 0);
+      cpu.set32(field.nmiBlocked, 1);
+      this.#wake();
+      this.#deliver(vector.NMI, undefined, false);
+      return true;
+    }
+    const { interrupts } = this.#board;
+    if (!(cpu.get32(field.eflags) & eflag.IF)) {
+      // MWAIT ends on an interrupt that is masked by IF.
+      if (cpu.get32(field.halted) !== leaveReason.mwait || !interrupts.pending()) return false;
+      this.#wake();
+      return true;
+    }
+    if (!interrupts.pending()) return false;
+    this.#wake();
+    this.#deliver(interrupts.acknowledge(), undefined, false);
+    return true;
+  }
+
+  handleLeave(): VmExit | undefined {
+    const cpu = this.#cpu;
+    const reason = cpu.get32(header.leaveReason);
+    cpu.set32(header.leaveReason, 0);
+    cpu.set32(field.halted, reason);
+    if (this.deliverPending()) return this.#shutDown ? 'shutdown' : undefined;
+    return 'halt';
+  }
+
+  #wake(): void {
+    this.#cpu.set32(field.halted, 0);
+    this.#cpu.set32(field.monitorArmed, 0);
+  }
+
+  /** Enters a handler; exceptions on the way become double faults or replace it. */
+  #deliver(first: number, firstError: number | undefined, resume: boolean): VmExit | undefined {
+    const cpu = this.#cpu;
+    let number = first;
+    let errorCode = firstError;
+    let isFault = resume;
+    // Each round ends in a handler, or goes on to a worse exception: real tables end after a few.
+    for (let round = 0; round < 16; round++) {
+      if (this.#attempt(number, errorCode, isFault)) return undefined;
+      const code = cpu.get32(header.trapCode);
+      cpu.set32(header.trapCode, 0);
+      if (code === 0) continue; // translated code was in the way of a store: it is gone now
+      const second = code & 0xff;
+      if (number === vector.DF) break;
+      if (isDoubleFault(number, second)) {
+        number = vector.DF;
+        errorCode = 0;
+      } else {
+        number = second;
+        errorCode = code & 0x100 ? code >>> 16 : undefined;
+      }
+      isFault = true;
+    }
+    this.#shutDown = true;
+    return 'shutdown';
+  }
+
+  /** One try; false: an exception on the way is recorded. */
+  #attempt(number: number, errorCode: number | undefined, resume: boolean): boolean {
+    const cpu = this.#cpu;
+    // Real mode's exceptions push no error codes.
+    const pushed = cpu.isProtected && pushesErrorCode.has(number) ? (errorCode ?? 0) : undefined;
+    const given = errorCode === undefined ? undefined : pushed;
+    const { pc } = cpu;
+    const flags = (given === undefined ? 0 : eventFlag.errorCode) | (resume ? eventFlag.resume : 0);
+    const result = this.#deliverFast(cpu.state, number, flags, given ?? 0, BigInt.asIntN(64, pc));
+    if (result !== delivered.slow) return result === delivered.done;
+    const event: CpuEvent = {
+      vector: number,
+      software: false,
+      redirectable: false,
+      errorCode: given,
+      resume,
+      returnPc: pc,
+    };
+    return cpu.guarded(() => deliverEvent(cpu, event)) === 0;
+  }
+
+  // --- host routines
+
+  hostRoutines(): Readonly<Record<string, (...args: never[]) => unknown>> {
+    const guarded = (body: () => void): number => this.#cpu.guarded(body);
+    const unsigned = (value: bigint): bigint => BigInt.asUintN(64, value);
+    return {
+      ...x87HostRoutines(() => this.#board.floatError?.()),
+      load_segment_slow: (_s: number, n: number, selector: number) =>
+        guarded(() => {
+          loadDataSegment(this.#cpu, n, selector);
+          this.#cpu.updateMode();
+        }),
+      write_control: (_s: number, n: number, value: bigint) => guarded(() => this.#writeControl(n, unsigned(value))),
+      read_cr8: () => BigInt(this.#board.interrupts.cr8),
+      write_cr3_slow: (_s: number, value: bigint) => guarded(() => writeCr3Pae(this.#cpu, unsigned(value))),
+      read_debug: (_s: number, n: number) => {
+        let value = 0n;
+        const fault = guarded(() => {
+          value = readDebugRegister(this.#cpu, n);
+        });
+        return [fault, BigInt.asIntN(64, value)];
+      },
+      write_debug: (_s: number, n: number, value: bigint) =>
+        guarded(() => writeDebugRegister(this.#cpu, n, unsigned(value))),
+      far_jump: (_s: number, selector: number, offset: bigint, _size: number, next: bigint) =>
+        guarded(() => jumpFar(this.#cpu, selector & 0xffff, unsigned(offset), unsigned(next))),
+      far_call: (_s: number, selector: number, offset: bigint, size: number, next: bigint) =>
+        guarded(() => callFar(this.#cpu, selector & 0xffff, unsigned(offset), size, unsigned(next))),
+      far_return: (_s: number, size: number, drop: number) => guarded(() => returnFar(this.#cpu, size, drop)),
+      iret_slow: (_s: number, size: number, next: bigint) => guarded(() => iret(this.#cpu, size, unsigned(next))),
+      software_interrupt_slow: (_s: number, number: number, kind: number, next: bigint) =>
+        guarded(() =>
+          deliverEvent(this.#cpu, {
+            vector: number,
+            software: kind !== softwareKind.icebp,
+            redirectable: kind === softwareKind.int,
+            errorCode: undefined,
+            resume: false,
+            returnPc: unsigned(next),
+          }),
+        ),
+      load_ldt: (_s: number, selector: number) => guarded(() => lldt(this.#cpu, selector)),
+      load_task_register: (_s: number, selector: number) => guarded(() => ltr(this.#cpu, selector)),
+      query_descriptor: (_s: number, query: number, selector: number) => {
+        let answer: number | undefined;
+        const fault = guarded(() => {
+          answer = descriptorAnswer(this.#cpu, query, selector);
+        });
+        return [fault, answer === undefined ? 0 : 1, answer ?? 0];
+      },
+      cpuid: () => this.#cpuid(),
+      write_xcr: (_s: number, index: number, value: bigint) =>
+        guarded(() => {
+          if (index !== 0) this.#cpu.raiseGp(0);
+          writeXcr0(this.#cpu, unsigned(value), this.model);
+        }),
+      read_msr_slow: (_s: number, index: number) => {
+        let value: bigint | undefined;
+        const fault = guarded(() => {
+          value = readMsr(this.#msrs, index >>> 0);
+          if (value === undefined) this.#cpu.raiseGp(0);
+        });
+        return [fault, BigInt.asIntN(64, value ?? 0n)];
+      },
+      write_msr_slow: (_s: number, index: number, value: bigint) =>
+        guarded(() => {
+          if (!writeMsr(this.#msrs, index >>> 0, unsigned(value))) this.#cpu.raiseGp(0);
+        }),
+    };
+  }
+
+  #writeControl(n: number, value: bigint): void {
+    if (n === 8) {
+      if (value >> 4n) this.#cpu.raiseGp(0);
+      this.#cpu.set64(field.cr8, value);
+      this.#board.interrupts.cr8 = Number(value);
+    } else writeControlRegister(this.#cpu, n, value, this.model);
+  }
+
+  #cpuid(): void {
+    const cpu = this.#cpu;
+    const result = cpuid(this.model, cpu.getGpr32(0), cpu.getGpr32(1), {
+      cr4: cpu.get32(field.cr4),
+      xcr0: cpu.get64(field.xcr0),
+      xss: cpu.get64(field.xss),
+      apicId: 0,
+      cpus: 1,
+      tscHz: this.#board.tscHz,
+    });
+    cpu.setGpr32(0, result.eax);
+    cpu.setGpr32(3, result.ebx);
+    cpu.setGpr32(1, result.ecx);
+    cpu.setGpr32(2, result.edx);
+  }
+
+  /** CS:EIP as a linear address, for logs. */
+  get linearPc(): bigint {
+    return this.#cpu.codeSize === 64 ? this.#cpu.pc : this.#cpu.pc + this.#cpu.getBase(seg.CS);
+  }
+}

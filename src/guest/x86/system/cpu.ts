@@ -8,6 +8,7 @@ import { cpuid } from '../cpuid.js';
 import type { CpuModel } from '../models.js';
 import { type MsrContext, readMsr, writeMsr } from '../msr.js';
 import { routines } from '../routines/set.js';
+import { x87Function } from '../routines/x87-functions.js';
 import { x87HostRoutines } from '../routines/x87-stack.js';
 import { field, x86Vars } from '../state.js';
 import { createTranslator } from '../translate.js';
@@ -231,6 +232,7 @@ export class X86Cpu implements GuestCpu {
     const unsigned = (value: bigint): bigint => BigInt.asUintN(64, value);
     return {
       ...x87HostRoutines(() => this.#board.floatError?.()),
+      x87_function: x87Function,
       load_segment_slow: (_s: number, n: number, selector: number) =>
         guarded(() => {
           loadDataSegment(this.#cpu, n, selector);

@@ -258,14 +258,16 @@ export const frndint = defineUnary('x87_frndint', rint80);
 /** ST(0) := f(ST(0), ST(1)). */
 function definePair(name: string, core: Core, cleared: number) {
   return routines.define(name, [], ['i32'], faults, (r) => {
-    waitForPending(r);
+    const before = waitForPending(r);
     const top = loadTop(r);
     const s = slot(r, top);
     const other = slot(r, top, r.i32(1));
     const empty = loadEmpty(r);
     underflowIf(r, r.i32_or(isEmpty(r, empty, s), isEmpty(r, empty, other)), s, undefined, cleared & cc.C2);
     const [sig, se, flags] = r.call(core, loadSig(r, s), loadSe(r, s), loadSig(r, other), loadSe(r, other));
-    commit(r, flags, () => storeSlot(r, s, sig, se), { cleared });
+    // An invalid operation leaves C0 and C3 as they are.
+    const kept = r.select(and(r, flags, flag.IE), and(r, before, cleared & (cc.C0 | cc.C3)), r.i32(0));
+    commit(r, r.i32_or(flags, kept), () => storeSlot(r, s, sig, se), { cleared });
     r.ret(r.i32(0));
   });
 }

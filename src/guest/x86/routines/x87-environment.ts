@@ -103,8 +103,9 @@ export const fldcw = routines.define('x87_fldcw', ['i32'], ['i32'], faults, (r, 
 /** Layout of the environment: bit 0: 32-bit, bit 1: real-address form (real and virtual-8086 mode). */
 export const environmentFormat = { wide: 1, real: 2 } as const;
 
-/** Touches the last byte of an area first, as processors do: what crosses into a page that faults changes nothing. */
-function touchEnd(r: RoutineBuilder, address: I64, format: I32, registers: number, how: number): void {
+/** Touches an area's first byte, then its last, as processors do: where it crosses into a page that faults nothing changes. */
+function touchEnds(r: RoutineBuilder, address: I64, format: I32, registers: number, how: number): void {
+  r.guest_load8(address, how);
   const wide = and(r, format, environmentFormat.wide);
   const last = r.select(wide, r.i64(27 + registers), r.i64(13 + registers));
   r.guest_load8(r.i64_add(address, last), how);
@@ -159,7 +160,7 @@ const storeEnvironment = routines.define(
 
 /** (address, format): FNSTENV; masks all exceptions. */
 export const fnstenv = routines.define('x87_fnstenv', ['i64', 'i32'], ['i32'], faults, (r, address, format) => {
-  touchEnd(r, address, format, 0, access.forWrite);
+  touchEnds(r, address, format, 0, access.forWrite);
   r.call(storeEnvironment, address, format);
   const state = r.state();
   const control = or(r, r.i32_load(state, field.fpControl), 0x3f);
@@ -170,7 +171,7 @@ export const fnstenv = routines.define('x87_fnstenv', ['i64', 'i32'], ['i32'], f
 
 /** (address, format): FNSAVE; then as FNINIT. */
 export const fnsave = routines.define('x87_fnsave', ['i64', 'i32'], ['i32'], faults, (r, address, format) => {
-  touchEnd(r, address, format, REGISTER_BYTES, access.forWrite);
+  touchEnds(r, address, format, REGISTER_BYTES, access.forWrite);
   const [, after] = r.call(storeEnvironment, address, format);
   const top = r.i32_load(r.state(), field.fpTop);
   for (let i = 0; i < 8; i++) {
@@ -249,7 +250,7 @@ function applyEnvironment(r: RoutineBuilder, e: Environment): void {
 /** (address, format): FLDENV. */
 export const fldenv = routines.define('x87_fldenv', ['i64', 'i32'], ['i32'], faults, (r, address, format) => {
   waitForPending(r);
-  touchEnd(r, address, format, 0, HERE);
+  touchEnds(r, address, format, 0, HERE);
   applyEnvironment(r, readEnvironment(r, address, format));
   r.ret(r.i32(0));
 });
@@ -257,7 +258,7 @@ export const fldenv = routines.define('x87_fldenv', ['i64', 'i32'], ['i32'], fau
 /** (address, format): FRSTOR. */
 export const frstor = routines.define('x87_frstor', ['i64', 'i32'], ['i32'], faults, (r, address, format) => {
   waitForPending(r);
-  touchEnd(r, address, format, REGISTER_BYTES, HERE);
+  touchEnds(r, address, format, REGISTER_BYTES, HERE);
   const e = readEnvironment(r, address, format);
   const registers = Array.from({ length: 8 }, (_, i) => ({
     sig: r.guest_load64(r.i64_add(e.after, r.i64(10 * i)), HERE),

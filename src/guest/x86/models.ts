@@ -7,6 +7,7 @@
  * timer and invariant TSC (no calibration against other timers), FSGSBASE, ERMS, and automatic IBRS (indirect jumps of the
  * kernel are not rewritten as return thunks).
  */
+import { VringError } from '../../base/index.js';
 import { type CpuidModel, canonicalFeature, featureNeeds, featureRows, findFeature, qemuSpelling } from './cpuid.js';
 
 export interface CpuModelRow {
@@ -157,19 +158,16 @@ export interface CpuModel extends CpuidModel {
   readonly xcr0Mask: bigint;
 }
 
-/** A `-cpu` option that names nothing known. `code` as for other typed errors. */
-export class CpuOptionError extends Error {
-  readonly code = 'ERR_CPU_OPTION';
-}
+const optionError = (message: string): VringError => new VringError('cpu-option', message);
 
 const physBitsDefault = 40;
 
-/** Reads the value of `-cpu`, e.g. "qemu64,+smap,-x2apic,aes=off". Throws CpuOptionError with one clear sentence. */
-export function parseCpuOption(text: string): CpuModel {
+/** Reads the value of `-cpu`, e.g. "qemu64,+smap,-x2apic,aes=off". Throws VringError 'cpu-option' with one clear sentence. */
+export function parseCpuModel(text: string): CpuModel {
   const [name, ...flags] = text.split(',');
   const row = allModels.find((each) => each.name.toLowerCase() === name.toLowerCase());
   if (!row)
-    throw new CpuOptionError(
+    throw optionError(
       `unknown CPU model '${name}'${suggestion(
         name,
         allModels.map((each) => each.name),
@@ -191,13 +189,13 @@ export function parseCpuOption(text: string): CpuModel {
       const number = Number(value);
       const inRange = (most: number): number => {
         if (!Number.isInteger(number) || number < 0 || number > most)
-          throw new CpuOptionError(`CPU property '${flag}' is out of range`);
+          throw optionError(`CPU property '${flag}' is out of range`);
         return number;
       };
       switch (key) {
         case 'phys-bits':
           physBits = inRange(52);
-          if (physBits < 32) throw new CpuOptionError(`CPU property '${flag}' is out of range`);
+          if (physBits < 32) throw optionError(`CPU property '${flag}' is out of range`);
           continue;
         case 'family':
           changed.family = inRange(270);
@@ -212,7 +210,7 @@ export function parseCpuOption(text: string): CpuModel {
           level = inRange(0x1f);
           continue;
         case 'vendor':
-          if (value.length !== 12) throw new CpuOptionError(`CPU property '${flag}' must have 12 characters`);
+          if (value.length !== 12) throw optionError(`CPU property '${flag}' must have 12 characters`);
           changed.vendor = value;
           continue;
         case 'model-id':
@@ -225,7 +223,7 @@ export function parseCpuOption(text: string): CpuModel {
     }
     const feature = findFeature(key);
     if (!feature) {
-      throw new CpuOptionError(
+      throw optionError(
         `unknown or unsupported CPU feature '${key}'${suggestion(
           key,
           featureRows.map((each) => qemuSpelling(each.name)),
@@ -234,7 +232,7 @@ export function parseCpuOption(text: string): CpuModel {
     }
     const on = sign === '-' ? false : value === undefined || /^(on|yes|true|1)$/i.test(value);
     if (value !== undefined && !/^(on|off|yes|no|true|false|1|0)$/i.test(value)) {
-      throw new CpuOptionError(`CPU feature '${key}' is on or off, not '${value}'`);
+      throw optionError(`CPU feature '${key}' is on or off, not '${value}'`);
     }
     if (on) features.add(feature.name);
     else features.delete(feature.name);

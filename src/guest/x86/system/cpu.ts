@@ -20,7 +20,7 @@ import {
   writeDebugRegister,
   writeXcr0,
 } from './control-registers.js';
-import { applyBootState, type BootState, resetState } from './cpu-state.js';
+import { applyBootState, type BootState, registerViews, resetState } from './cpu-state.js';
 import { debugTranslate } from './debug-walk.js';
 import { delivered, eventFlag } from './deliver-fast.js';
 import { type CpuEvent, deliverEvent, softwareKind } from './interrupts.js';
@@ -115,8 +115,14 @@ export class X86Cpu implements GuestCpu {
   }
 
   /** Guest-physical address of a linear one, for debuggers; undefined where nothing is mapped. */
-  translate(linear: bigint): bigint | undefined {
-    return debugTranslate(this.#cpu, linear);
+  translateAddress(linear: bigint): number | undefined {
+    const gpa = debugTranslate(this.#cpu, linear);
+    return gpa === undefined ? undefined : Number(gpa);
+  }
+
+  /** Every register by its name (cpu-state.ts has the list). */
+  registers(): Readonly<Record<string, bigint>> {
+    return Object.fromEntries(registerViews.map((view) => [view.name, view.read(this.#cpu)]));
   }
 
   // --- the engine's side

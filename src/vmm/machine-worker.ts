@@ -1,196 +1,110 @@
 /**
- * The thread that runs a machine: vCPU and devices. It never returns to its event loop; it hears requests at each look at
- * the clock (`receiveMessageOnPort`), woken by the doorbell and the kick word.
+ * The thread that runs a machine: vCPU and devices. It never returns to its event loop while the machine lives; it hears
+ * requests at each look at the clock (`receiveMessageOnPort`), and sleeps on the doorbell while the vCPU is halted.
  */
+import { closeSync, openSync, writeSync } from 'node:fs';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { VringError } from '../base/index.js';
-import { parseCpuModel } from '../guest/index.js';
 import { compileOptimized } from '../host/node/engine-flags.js';
-import { RawDisk } from '../host/node/raw-disk.js';
+import { readImage } from '../host/node/image-file.js';
+import { openFailure } from '../host/node/open-failure.js';
 import { hostRandomBits, hostTime } from '../host/node/time.js';
+import type { SerialBackend } from '../hw/index.js';
+import { PcMachine, type PcStop } from '../machine/pc.js';
+import { parseCpu } from './cpu-option.js';
+import { describeMachine, registersOf, translateAddress } from './machine-info.js';
+import { MachineDevices } from './worker-devices.js';
 import {
-  type ConsolePort,
-  PcTestdev,
-  type SerialBackend,
-  VirtioBalloon,
-  VirtioBlock,
-  VirtioConsole,
-  VirtioDevice,
-  VirtioEntropy,
-  type VirtioModel,
-  VirtioPci,
-  wireIsaDebugcon,
-  wireIsaDebugExit,
-  wirePcTestdev,
-} from '../hw/index.js';
-import { type PcBoard, PcMachine, type PcStop } from '../machine/pc.js';
-import { ByteRing } from './byte-ring.js';
-import type { FromWorker, MachineEnd, Request, ToWorker, WorkerConfig } from './worker-protocol.js';
+  doorbellWord,
+  type FromWorker,
+  type ImageSource,
+  type MachineEnd,
+  type Request,
+  type ToWorker,
+  type TraceConfig,
+  type WorkerConfig,
+} from './worker-protocol.js';
+import { WorkerStream } from './worker-streams.js';
+
+/** Images larger than this cannot be in the RAM that a machine can have. */
+const MAX_IMAGE_BYTES = 2 ** 31;
+/** A guest may make the machine say as much as it likes; this much is passed on. */
+const MAX_LOG_LINES = 1000;
 
 const config = workerData as WorkerConfig;
 const port = parentPort as NonNullable<typeof parentPort>;
 const say = (message: FromWorker) => port.postMessage(message);
 
-/** The machine's side of a stream. */
-class Stream {
-  readonly output: ByteRing;
-  readonly input: ByteRing;
-  readonly #index: number;
-
-  constructor(index: number) {
-    this.#index = index;
-    this.output = new ByteRing(config.streams[index].output);
-    this.input = new ByteRing(config.streams[index].input);
-  }
-
-  /** Sends one byte; waits while nobody takes what was sent before, as QEMU's character devices do. */
-  sendByte(byte: number): void {
-    while (!this.output.writeByte(byte)) {
-      this.wake();
-      this.output.waitForSpace(100);
-      if (stopWanted()) return;
-    }
-    this.#dirty = true;
-  }
-
-  send(bytes: Uint8Array): number {
-    const count = this.output.write(bytes);
-    if (count < bytes.length) this.output.block();
-    this.#dirty = true;
-    return count;
-  }
-
-  #dirty = false;
-  /** Tells the owner, once, that there is something to read. */
-  wake(): void {
-    if (!this.#dirty) return;
-    this.#dirty = false;
-    if (this.output.wake()) say({ type: 'output', stream: this.#index });
-  }
-
-  /** Offers waiting input to `take`, which gives how much it took. */
-  offer(room: number, take: (bytes: Uint8Array) => number): void {
-    const count = Math.min(room, this.input.available);
-    if (count <= 0) return;
-    take(this.input.read(count));
-    if (this.input.unblock()) say({ type: 'inputSpace', stream: this.#index });
-  }
-}
-
 const doorbell = new Int32Array(config.doorbell);
-let ending: MachineEnd | undefined;
-let paused = config.startPaused;
-const stopWanted = () => ending !== undefined || Atomics.load(doorbell, 0) !== 0;
+const quitting = () => Atomics.load(doorbell, doorbellWord.quit) !== 0;
 
-const streams = config.streams.map((_, i) => new Stream(i));
-/** What is asked for input at each service, and when it has room. */
-const inputs: (() => void)[] = [];
-const consolePorts: ConsolePort[] = [];
-const disks: RawDisk[] = [];
+let machine: PcMachine | undefined;
+let paused = true;
+let restart = false;
 
-function addDevices(board: PcBoard): void {
-  const plug = (name: string, model: VirtioModel) => {
-    const device = new VirtioDevice(model, { name, dma: board.memory.dma, log: (line) => say({ type: 'log', line: `${name}: ${line}` }) });
-    const transport = new VirtioPci({ device });
-    const slot = board.pci.bus.freeSlot(2);
-    if (slot === undefined) throw new VringError('PCI_FULL', 'There is no free PCI slot left for the devices asked for.');
-    board.pci.bus.add(transport.function, slot);
-    board.add(transport);
-    return model;
-  };
-  config.disks.forEach((disk, i) => {
-    const backend = new RawDisk(disk.path, { readonly: disk.readonly });
-    disks.push(backend);
-    plug(`virtio-blk${i}`, new VirtioBlock({ backend, ...(disk.serial ? { serial: disk.serial } : {}) }));
-  });
-  if (config.consolePorts.length > 0) {
-    const console = new VirtioConsole({
-      // A port that is no console may not have number 0, which guests take for the console.
-      ports: config.consolePorts.map((spec, i) => ({
-        id: config.consolePorts[0].isConsole ? i : i + 1,
-        isConsole: spec.isConsole,
-        ...(spec.name ? { name: spec.name } : {}),
-        backend: {
-          output: (bytes) => streams[spec.stream].send(bytes),
-          inputReady: () => pumpPort(i),
-          guestOpened: (open) => say({ type: 'guestOpened', port: i, open }),
-        },
-      })),
-    });
-    plug('virtio-serial0', console);
-    consolePorts.push(...console.ports);
-    consolePorts.forEach((_, i) => {
-      inputs.push(() => pumpPort(i));
-    });
-  }
-  if (config.rng) plug('virtio-rng0', new VirtioEntropy((target) => fillRandom(target)));
-  if (config.balloon) plug('virtio-balloon0', new VirtioBalloon({ inflated: () => {}, deflated: () => {} }));
-  if (config.debugExit) wireIsaDebugExit(board.ports, (status) => board.exit(status), { port: config.debugExit.port, sizeBytes: config.debugExit.size });
-  if (config.debugcon) {
-    const stream = streams[config.debugcon.stream];
-    wireIsaDebugcon(board.ports, (byte) => stream.sendByte(byte), { port: config.debugcon.port });
-  }
-  if (config.testdev) {
-    const device = new PcTestdev({ irqs: board.irqs });
-    wirePcTestdev(board.ports, board.memory, device);
-    board.add(device);
-  }
+const streams = config.streams.map(
+  (rings, i) =>
+    new WorkerStream(i, rings, {
+      output: (stream) => say({ type: 'output', stream }),
+      inputSpace: (stream) => say({ type: 'inputSpace', stream }),
+      quitting,
+    }),
+);
+
+const logged = new Set<string>();
+function log(line: string): void {
+  if (logged.size >= MAX_LOG_LINES || logged.has(line)) return;
+  logged.add(line);
+  say({ type: 'log', line });
 }
 
-function fillRandom(target: Uint8Array): void {
-  for (let i = 0; i < target.length; ) {
-    let bits = hostRandomBits();
-    for (let k = 0; k < 8 && i < target.length; k++, bits >>= 8n) target[i++] = Number(bits & 255n);
-  }
-}
+/** What the guest did to its ports since the last look: told once a look, however often it does it. */
+const openings = new Map<number, boolean>();
 
-/** Input that did not fit into a console port's queue, by port. */
-const leftover: (Uint8Array | undefined)[] = [];
-function pumpPort(i: number): void {
-  const stream = streams[config.consolePorts[i].stream];
-  const waiting = leftover[i];
-  if (waiting) {
-    const took = consolePorts[i].input(waiting);
-    leftover[i] = took < waiting.length ? waiting.subarray(took) : undefined;
-    if (leftover[i]) return;
-  }
-  stream.offer(4096, (bytes) => {
-    const took = consolePorts[i].input(bytes);
-    if (took < bytes.length) leftover[i] = bytes.slice(took);
-    return took;
-  });
-  if (stream.input.closed && stream.input.available === 0 && !leftover[i] && !inputEnded.has(i)) {
-    inputEnded.add(i);
-    consolePorts[i].setHostOpen(false);
-  }
-}
-const inputEnded = new Set<number>();
+const devices = new MachineDevices({
+  streams,
+  randomBits: () => machine?.randomBits() ?? hostRandomBits(),
+  log,
+  guestOpened: (index, open) => openings.set(index, open),
+});
 
+const uartPumps: (() => void)[] = [];
 function serialBackend(i: number): SerialBackend | undefined {
   const spec = config.serial[i];
   if (!spec) return undefined;
   const stream = streams[spec.stream];
   const pump = () => {
+    if (stream.input.available === 0) return;
     const uart = machine?.serial[i];
-    if (uart) stream.offer(uart.canReceive(), (bytes) => uart.receive(bytes));
+    const room = uart?.canReceive() ?? 0;
+    if (room > 0) uart?.receive(stream.take(room));
   };
-  inputs.push(pump);
+  uartPumps.push(pump);
   return { write: (byte) => stream.sendByte(byte), receiveReady: pump };
 }
 
-let machine: PcMachine | undefined;
-
-function service(): boolean {
-  for (const stream of streams) stream.wake();
-  for (const pump of inputs) pump();
-  if (Atomics.exchange(doorbell, 0, 0) !== 0) {
-    for (const i of consolePorts.keys()) consolePorts[i].outputReady();
-    hear();
-  }
-  return ending !== undefined || paused || restart;
+function tellOpenings(): void {
+  if (openings.size === 0) return;
+  for (const [index, open] of openings) say({ type: 'guestOpened', port: index, open });
+  openings.clear();
 }
 
-let restart = false;
+/** Looks after streams and requests. True: the machine is not to go on running now. */
+function service(): boolean {
+  for (const stream of streams) stream.wake();
+  tellOpenings();
+  if (Atomics.exchange(doorbell, doorbellWord.rung, 0) !== 0) {
+    for (const { port: consolePort } of devices.ports) consolePort.outputReady();
+    for (const plugged of devices.ports) plugged.pump();
+    hear();
+  }
+  for (const pump of uartPumps) pump();
+  return quitting() || paused || restart;
+}
+
+function sleep(milliseconds: number): void {
+  Atomics.wait(doorbell, doorbellWord.rung, 0, milliseconds);
+}
 
 /** Answers every request that waits. */
 function hear(): void {
@@ -199,7 +113,7 @@ function hear(): void {
     if (!received) return;
     const { id, request } = received.message;
     try {
-      say({ type: 'reply', id, value: answer(request) });
+      say({ type: 'reply', id, value: answer(machine as PcMachine, request) });
     } catch (error) {
       if (!(error instanceof VringError)) throw error;
       say({ type: 'reply', id, error: { code: error.code, message: error.message } });
@@ -207,14 +121,13 @@ function hear(): void {
   }
 }
 
-function answer(request: Request): unknown {
-  const pc = machine as PcMachine;
+function answer(pc: PcMachine, request: Request): unknown {
   switch (request.type) {
-    case 'pause':
-      paused = true;
-      return undefined;
     case 'resume':
       paused = false;
+      return undefined;
+    case 'pause':
+      paused = true;
       return undefined;
     case 'reset':
       restart = true;
@@ -222,82 +135,198 @@ function answer(request: Request): unknown {
     case 'powerButton':
       pc.pm.pressPowerButton();
       return undefined;
-    case 'quit':
-      ending = { why: 'quit' };
-      return undefined;
     case 'nmi':
       pc.raiseNmi();
       return undefined;
     case 'readMemory': {
+      requireRam(pc, request.gpa, request.length);
       const bytes = new Uint8Array(request.length);
       pc.memory.dma.read(request.gpa, bytes);
       return bytes;
     }
     case 'writeMemory':
+      requireRam(pc, request.gpa, request.bytes.length);
       pc.memory.dma.write(request.gpa, request.bytes);
       return undefined;
+    case 'translate':
+      return translateAddress(pc, request.gva);
     case 'resize':
-      consolePorts[request.port]?.resize(request.columns, request.rows);
+      devices.ports[request.port]?.port.resize(request.columns, request.rows);
       return undefined;
     case 'hostOpen':
-      consolePorts[request.port]?.setHostOpen(request.open);
+      devices.ports[request.port]?.port.setHostOpen(request.open);
       return undefined;
     case 'statistics':
       return pc.statistics();
     case 'registers':
-      return pc.cpu.registers();
+      return registersOf(pc);
+    case 'info':
+      return describeMachine(pc, request.topic);
+  }
+}
+
+function requireRam(pc: PcMachine, gpa: number, length: number): void {
+  for (let at = gpa; at < gpa + length; ) {
+    const block = pc.memory.ramBlocks().find((each) => at >= each.gpa && at < each.gpa + each.size);
+    if (!block) throw new VringError('memory-absent', `There is no RAM at address 0x${at.toString(16)}.`);
+    at = block.gpa + block.size;
+  }
+}
+
+/** Translator's trace and log lines, to a file or standard error, as they come. */
+function openTrace(trace: TraceConfig): { line(text: string): void; close(): void } {
+  let fd = 2;
+  if (trace.path !== undefined) {
+    try {
+      fd = openSync(trace.path, 'w');
+    } catch (error) {
+      throw new VringError('log-open', `The log file '${trace.path}' cannot be opened: ${openFailure(error)}`);
+    }
+  }
+  let failed = false;
+  return {
+    line: (text) => {
+      if (failed) return;
+      try {
+        writeSync(fd, `${text}\n`);
+      } catch {
+        failed = true;
+      }
+    },
+    close: () => {
+      if (fd !== 2) closeSync(fd);
+    },
+  };
+}
+
+const imageOf = (what: string, source: ImageSource): Uint8Array =>
+  typeof source === 'string' ? readImage(what, source, MAX_IMAGE_BYTES) : source;
+
+function build(trace: ReturnType<typeof openTrace> | undefined): PcMachine {
+  const items = new Set(config.trace?.items);
+  try {
+    return new PcMachine(
+      {
+        time: { nowNs: hostTime.nowNs, wallNs: () => hostTime.wallNs() + config.rtcOffsetNs },
+        randomBits: hostRandomBits,
+        service,
+        sleep,
+        compileOptimized,
+        log: trace && items.has('unimp') ? trace.line : log,
+      },
+      {
+        ramBytes: config.ramBytes,
+        model: parseCpu(config.cpu),
+        serial: [0, 1, 2, 3].map(serialBackend),
+        hotThreshold: config.hotThreshold,
+        hpet: config.hpet,
+        ...(trace && items.has('in_asm') ? { trace: trace.line } : {}),
+        ...(config.icount
+          ? {
+              icount: {
+                shift: config.icount.shift,
+                ...(config.icount.seed === undefined ? {} : { seed: config.icount.seed }),
+              },
+            }
+          : {}),
+        addDevices: (board) => devices.plugAll(board, config.devices),
+      },
+    );
+  } catch (error) {
+    // V8's word for memory that the host does not give.
+    if (error instanceof RangeError && /memory/i.test(error.message)) {
+      throw new VringError(
+        'ram-unavailable',
+        `The host has no ${config.ramBytes >> 20} MiB of memory for the machine's RAM.`,
+      );
+    }
+    throw error;
+  }
+}
+
+/** Runs the machine until it ends. */
+function runMachine(pc: PcMachine, boot: () => void): MachineEnd {
+  const stopped = (why: 'poweroff' | 'reset' | 'debug') => {
+    paused = true;
+    say({ type: 'stopped', why });
+  };
+  for (;;) {
+    if (quitting()) return { why: 'quit' };
+    if (restart) {
+      restart = false;
+      boot();
+      say({ type: 'reset' });
+    }
+    if (paused) {
+      pc.clock.pause();
+      for (const stream of streams) stream.wake();
+      tellOpenings();
+      sleep(1000);
+      if (Atomics.exchange(doorbell, doorbellWord.rung, 0) !== 0) hear();
+      continue;
+    }
+    const stop: PcStop = pc.run();
+    switch (stop.why) {
+      case 'poweroff':
+        if (config.onPowerOff === 'end') return stop;
+        stopped('poweroff');
+        break;
+      case 'reset':
+        if (config.onReset === 'end') return stop;
+        if (config.onReset === 'pause') stopped('reset');
+        else restart = true;
+        break;
+      case 'exit':
+        return stop;
+      case 'debug':
+        stopped('debug');
+        break;
+      case 'stopped':
+        break;
+    }
   }
 }
 
 function main(): void {
-  machine = new PcMachine(
-    { time: hostTime, randomBits: hostRandomBits, service, compileOptimized, log: (line) => say({ type: 'log', line }) },
-    {
-      ramBytes: config.ramBytes,
-      model: parseCpuModel(config.cpu),
-      serial: [0, 1, 2, 3].map(serialBackend),
-      hotThreshold: config.hotThreshold,
-      hpet: config.hpet,
-      addDevices,
-    },
-  );
-  const images = { kernel: config.kernel, ...(config.initrd ? { initrd: config.initrd } : {}), commandLine: config.commandLine };
-  const { description } = machine.boot(images);
-  say({ type: 'ready', memory: machine.engine.memory.buffer, kickIndex: machine.kickIndex, description });
-  for (const i of consolePorts.keys()) consolePorts[i].setHostOpen(true);
-  while (ending === undefined) {
-    if (paused) {
-      machine.clock.pause();
-      say({ type: 'paused' });
-      while (paused && ending === undefined) {
-        Atomics.wait(doorbell, 0, 0, 1000);
-        if (Atomics.exchange(doorbell, 0, 0) !== 0) hear();
-      }
-      continue;
+  const trace = config.trace ? openTrace(config.trace) : undefined;
+  try {
+    const initrd = config.initrd === undefined ? undefined : imageOf('The initrd', config.initrd);
+    const images = {
+      kernel: imageOf('The kernel', config.kernel),
+      ...(initrd ? { initrd } : {}),
+      commandLine: config.commandLine,
+    };
+    machine = build(trace);
+    const pc = machine;
+    const boot = () => {
+      const loaded = pc.boot(images);
+      for (const plugged of devices.ports) plugged.open();
+      return loaded;
+    };
+    const { description } = boot();
+    say({ type: 'ready', description });
+    const end = runMachine(pc, boot);
+    for (const stream of streams) {
+      stream.wake();
+      stream.output.close();
     }
-    const stop: PcStop = machine.run();
-    if (restart || (stop.why === 'reset' && !config.rebootStops)) {
-      restart = false;
-      machine.boot(images);
-      for (const i of consolePorts.keys()) consolePorts[i].setHostOpen(true);
-    } else if (stop.why === 'poweroff' || stop.why === 'reset') {
-      if (config.shutdownPauses) paused = true;
-      else ending = stop;
-    } else if (stop.why === 'exit') ending = stop;
+    streams.forEach((_, stream) => {
+      say({ type: 'output', stream });
+    });
+    say({ type: 'end', end, statistics: pc.statistics() });
+  } finally {
+    devices.close();
+    trace?.close();
   }
-  for (const stream of streams) stream.output.close();
-  for (const disk of disks) {
-    disk.flush(() => {});
-    disk.close();
-  }
-  for (let i = 0; i < streams.length; i++) say({ type: 'output', stream: i });
-  say({ type: 'end', end: ending });
 }
 
 try {
   main();
 } catch (error) {
   if (error instanceof VringError) say({ type: 'failed', code: error.code, message: error.message });
-  else say({ type: 'failed', code: 'INTERNAL', message: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+  else {
+    const detail = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    say({ type: 'failed', code: 'internal', message: 'vring itself has failed: this is an error in it.', detail });
+  }
 }
 port.close();

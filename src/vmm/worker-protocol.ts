@@ -14,75 +14,132 @@ export interface SerialConfig {
 
 export interface ConsolePortConfig {
   readonly stream: number;
-  readonly name?: string;
+  readonly name?: string | undefined;
   /** A console (hvc) rather than a named port. */
   readonly isConsole: boolean;
+  /** Number of the port; the lowest free one unless given. Only a console may have number 0. */
+  readonly number?: number | undefined;
 }
 
-export interface DiskConfig {
-  readonly path: string;
-  readonly readonly: boolean;
-  readonly serial?: string;
+interface PciPlace {
+  /** PCI device number; the lowest free one unless given. */
+  readonly slot?: number | undefined;
+}
+
+/** A device beside those that every board has, in the order in which they are plugged in. */
+export type DeviceConfig =
+  | (PciPlace & {
+      readonly type: 'virtio-blk';
+      readonly path: string;
+      readonly readonly: boolean;
+      readonly serial?: string | undefined;
+    })
+  | (PciPlace & {
+      readonly type: 'virtio-serial';
+      readonly ports: readonly ConsolePortConfig[];
+      readonly maxPorts?: number | undefined;
+    })
+  | (PciPlace & { readonly type: 'virtio-rng' })
+  | (PciPlace & { readonly type: 'virtio-balloon' })
+  | { readonly type: 'isa-debug-exit'; readonly port: number; readonly sizeBytes: number }
+  | { readonly type: 'isa-debugcon'; readonly port: number; readonly stream: number }
+  | { readonly type: 'pc-testdev' };
+
+/** Bytes in shared memory, or the path of a file that the worker reads. */
+export type ImageSource = Uint8Array | string;
+
+/** Words of the doorbell, 32 bits each. */
+export const doorbellWord = {
+  /** Something waits: a request, input, or room for output. */
+  rung: 0,
+  /** The machine is to end at once. */
+  quit: 1,
+} as const;
+export const doorbellBytes = 8;
+
+/** What of the translator's and the machine's work is logged (-d). */
+export interface TraceConfig {
+  readonly items: readonly string[];
+  /** File for the lines; standard error unless given. */
+  readonly path?: string | undefined;
 }
 
 /** Everything a worker needs to build its machine; structured-cloneable. */
 export interface WorkerConfig {
   readonly ramBytes: number;
   readonly cpu: string;
-  readonly kernel: Uint8Array;
-  readonly initrd?: Uint8Array;
+  readonly kernel: ImageSource;
+  readonly initrd?: ImageSource | undefined;
   readonly commandLine: string;
   readonly streams: readonly StreamRings[];
   /** COM1 to COM4. */
   readonly serial: readonly (SerialConfig | undefined)[];
-  readonly consolePorts: readonly ConsolePortConfig[];
-  readonly disks: readonly DiskConfig[];
-  readonly rng: boolean;
-  readonly balloon: boolean;
-  readonly debugExit?: { readonly port: number; readonly size: number };
-  /** Stream that takes what is written to the debug console port. */
-  readonly debugcon?: { readonly port: number; readonly stream: number };
-  readonly testdev: boolean;
+  readonly devices: readonly DeviceConfig[];
   readonly hpet: boolean;
-  readonly rebootStops: boolean;
-  readonly shutdownPauses: boolean;
-  readonly startPaused: boolean;
+  /** What the guest's reset does. */
+  readonly onReset: 'reset' | 'end' | 'pause';
+  /** What the guest's power-off does. */
+  readonly onPowerOff: 'end' | 'pause';
   readonly hotThreshold: number;
-  /** Int32: [0] requests wait. */
+  /** Added to the host's wall clock for the guest's RTC. */
+  readonly rtcOffsetNs: number;
+  readonly icount?: { readonly shift: number; readonly seed?: bigint | undefined } | undefined;
+  readonly trace?: TraceConfig | undefined;
+  /** Int32, see `doorbellWord`. */
   readonly doorbell: SharedArrayBuffer;
 }
 
+/** What `info` can show; each is text for a person. */
+export const infoTopics = ['registers', 'jit', 'tlb', 'mtree', 'pic'] as const;
+export type InfoTopic = (typeof infoTopics)[number];
+
 /** Requests carry an id, and each gets one reply with it. */
 export type Request =
-  | { readonly type: 'pause' }
   | { readonly type: 'resume' }
+  | { readonly type: 'pause' }
   | { readonly type: 'reset' }
   | { readonly type: 'powerButton' }
-  | { readonly type: 'quit' }
   | { readonly type: 'nmi' }
   | { readonly type: 'readMemory'; readonly gpa: number; readonly length: number }
   | { readonly type: 'writeMemory'; readonly gpa: number; readonly bytes: Uint8Array }
+  | { readonly type: 'translate'; readonly gva: bigint }
   | { readonly type: 'resize'; readonly port: number; readonly columns: number; readonly rows: number }
   | { readonly type: 'hostOpen'; readonly port: number; readonly open: boolean }
   | { readonly type: 'statistics' }
-  | { readonly type: 'registers' };
+  | { readonly type: 'registers' }
+  | { readonly type: 'info'; readonly topic: InfoTopic };
 
 export type ToWorker = { readonly id: number; readonly request: Request };
 
 /** How a machine ended. */
 export type MachineEnd =
+  /** The guest switched it off. */
   | { readonly why: 'poweroff' }
+  /** The guest reset it, where that ends the machine. */
   | { readonly why: 'reset' }
+  /** The guest gave a status through isa-debug-exit. */
   | { readonly why: 'exit'; readonly status: number }
+  /** Its owner ended it. */
   | { readonly why: 'quit' };
 
+export type Statistics = Readonly<Record<string, Readonly<Record<string, number>>>>;
+
 export type FromWorker =
-  | { readonly type: 'ready'; readonly memory: SharedArrayBuffer; readonly kickIndex: number; readonly description: string }
-  | { readonly type: 'reply'; readonly id: number; readonly value?: unknown; readonly error?: { readonly code: string; readonly message: string } }
+  /** The machine is built, its kernel loaded; it stands still until `resume`. */
+  | { readonly type: 'ready'; readonly description: string }
+  | {
+      readonly type: 'reply';
+      readonly id: number;
+      readonly value?: unknown;
+      readonly error?: { readonly code: string; readonly message: string };
+    }
   | { readonly type: 'output'; readonly stream: number }
   | { readonly type: 'inputSpace'; readonly stream: number }
-  | { readonly type: 'paused' }
+  /** The machine stands still though nobody asked: the guest switched off or reset, and its options say so. */
+  | { readonly type: 'stopped'; readonly why: 'poweroff' | 'reset' | 'debug' }
+  | { readonly type: 'reset' }
   | { readonly type: 'log'; readonly line: string }
   | { readonly type: 'guestOpened'; readonly port: number; readonly open: boolean }
-  | { readonly type: 'end'; readonly end: MachineEnd }
-  | { readonly type: 'failed'; readonly code: string; readonly message: string };
+  | { readonly type: 'end'; readonly end: MachineEnd; readonly statistics: Statistics }
+  /** `detail` is for the program's developers. */
+  | { readonly type: 'failed'; readonly code: string; readonly message: string; readonly detail?: string };

@@ -1,0 +1,23 @@
+/** Why a file could not be opened or read, in the words of the C library. */
+const sentences: Readonly<Record<string, string>> = {
+  ENOENT: 'No such file or directory',
+  ENOTDIR: 'Not a directory',
+  EACCES: 'Permission denied',
+  EPERM: 'Operation not permitted',
+  EISDIR: 'Is a directory',
+  EROFS: 'Read-only file system',
+  EMFILE: 'Too many open files',
+  ENFILE: 'Too many open files in system',
+  ENAMETOOLONG: 'File name too long',
+  ELOOP: 'Too many levels of symbolic links',
+  ENOSPC: 'No space left on device',
+  EIO: 'Input/output error',
+  EBUSY: 'Device or resource busy',
+  ETXTBSY: 'Text file busy',
+  ENXIO: 'No such device or address',
+};
+
+export function openFailure(error: unknown): string {
+  const { code, message } = error as { code?: string; message?: string };
+  return sentences[code ?? ''] ?? message ?? String(error);
+}

@@ -1,0 +1,13 @@
+/** vring as a library. */
+export { VringError } from '../base/index.js';
+export type { WaitOptions } from './abort.js';
+export type { CharacterPort } from './character-port.js';
+export { createMachine, type Machine, type MachineEvents, type MachineState } from './machine.js';
+export type { ConsolePortOptions, DeviceOptions, MachineOptions } from './machine-options.js';
+export {
+  type InfoTopic,
+  infoTopics,
+  type MachineEnd,
+  type Statistics,
+  type TraceConfig,
+} from './worker-protocol.js';

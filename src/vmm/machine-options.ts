@@ -1,0 +1,171 @@
+/** What a machine is made of, as its owner says it, and as its worker needs it. */
+import { MAX_GUEST_BYTES } from '../accel/index.js';
+import { VringError } from '../base/index.js';
+import { parseCpu } from './cpu-option.js';
+import type { ConsolePortConfig, DeviceConfig, ImageSource, TraceConfig, WorkerConfig } from './worker-protocol.js';
+
+export interface ConsolePortOptions {
+  /** Appears as /dev/virtio-ports/NAME in Linux; required for a port that is no console. */
+  readonly name?: string | undefined;
+  /** A console (hvc0, …) rather than a plain byte channel. */
+  readonly console?: boolean | undefined;
+  readonly number?: number | undefined;
+}
+
+/** A device that is plugged in beside the board's own. */
+export type DeviceOptions =
+  | {
+      readonly type: 'virtio-blk';
+      /** Raw image: a file or a block device. */
+      readonly path: string;
+      readonly readonly?: boolean | undefined;
+      /** At most 20 ASCII characters. */
+      readonly serial?: string | undefined;
+      readonly slot?: number | undefined;
+    }
+  | {
+      readonly type: 'virtio-serial';
+      readonly ports: readonly ConsolePortOptions[];
+      readonly maxPorts?: number | undefined;
+      readonly slot?: number | undefined;
+    }
+  | { readonly type: 'virtio-rng'; readonly slot?: number | undefined }
+  | { readonly type: 'virtio-balloon'; readonly slot?: number | undefined }
+  | { readonly type: 'isa-debug-exit'; readonly port?: number | undefined; readonly sizeBytes?: number | undefined }
+  | { readonly type: 'isa-debugcon'; readonly port?: number | undefined }
+  | { readonly type: 'pc-testdev' };
+
+export interface MachineOptions {
+  /** RAM; 128 MiB unless given. */
+  readonly ramBytes?: number | undefined;
+  /** CPU model and flags in QEMU's spelling; `qemu64` unless given. */
+  readonly cpu?: string | undefined;
+  /** Path, or the bytes. A Linux bzImage, an ELF kernel with a PVH entry, or a Multiboot program. */
+  readonly kernel: string | Uint8Array;
+  readonly initrd?: string | Uint8Array | undefined;
+  /** The kernel's command line. */
+  readonly commandLine?: string | undefined;
+  /** Which of COM1 to COM4 are there; COM1 alone unless given. */
+  readonly serialPorts?: readonly boolean[] | undefined;
+  readonly devices?: readonly DeviceOptions[] | undefined;
+  readonly hpet?: boolean | undefined;
+  /** What happens when the guest resets: it starts anew (default), the machine ends, or it stands still. */
+  readonly onReset?: 'reset' | 'end' | 'pause' | undefined;
+  /** What happens when the guest switches off: the machine ends (default) or stands still. */
+  readonly onPowerOff?: 'end' | 'pause' | undefined;
+  /** Added to the host's clock for the guest's. */
+  readonly rtcOffsetMs?: number | undefined;
+  /** Virtual time from executed instructions, 2^shift ns each: two runs are alike to the last bit. */
+  readonly icount?: { readonly shift: number; readonly seed?: bigint | undefined } | undefined;
+  /** How often a block runs before it is compiled (a power of two), or 0: everything is interpreted. */
+  readonly hotThreshold?: number | undefined;
+  readonly trace?: TraceConfig | undefined;
+  /** Of its thread, as the host's tools show it. */
+  readonly name?: string | undefined;
+}
+
+/** A stream of the machine, in the order in which the worker counts them. */
+export type PortPlace =
+  | { readonly kind: 'serial'; readonly index: number }
+  | { readonly kind: 'console'; readonly name: string | undefined; readonly isConsole: boolean; readonly index: number }
+  | { readonly kind: 'debugcon' };
+
+export const DEFAULT_RAM_BYTES = 128 << 20;
+const MIN_RAM_BYTES = 2 << 20;
+const DEFAULT_HOT_THRESHOLD = 64;
+const COPY_STEP_BYTES = 1 << 20;
+
+function invalid(message: string): VringError {
+  return new VringError('options-invalid', message);
+}
+
+const mib = (bytes: number) => `${Math.floor(bytes / 2 ** 20)} MiB`;
+
+/** Checks the options and lays out streams and devices. Throws VringError `options-invalid`, `ram-size` and what the CPU's parser throws. */
+export function planMachine(options: MachineOptions): {
+  readonly places: readonly PortPlace[];
+  readonly config: Omit<WorkerConfig, 'kernel' | 'initrd' | 'streams' | 'doorbell'>;
+} {
+  const ramBytes = Math.ceil((options.ramBytes ?? DEFAULT_RAM_BYTES) / 4096) * 4096;
+  if (!Number.isSafeInteger(ramBytes) || ramBytes < MIN_RAM_BYTES) {
+    throw new VringError('ram-size', `A machine needs at least ${mib(MIN_RAM_BYTES)} of RAM.`);
+  }
+  if (ramBytes > MAX_GUEST_BYTES) {
+    throw new VringError(
+      'ram-size',
+      `A machine can have at most ${mib(MAX_GUEST_BYTES)} of RAM here: ${mib(ramBytes)} would need WebAssembly memory with 64-bit addresses.`,
+    );
+  }
+  parseCpu(options.cpu ?? 'qemu64');
+  const threshold = options.hotThreshold ?? DEFAULT_HOT_THRESHOLD;
+  if (threshold !== 0 && (threshold < 1 || threshold > 1 << 20 || (threshold & (threshold - 1)) !== 0)) {
+    throw invalid('hotThreshold is not a power of two.');
+  }
+  const shift = options.icount?.shift ?? 0;
+  if (!Number.isInteger(shift) || shift < 0 || shift > 10)
+    throw invalid('The shift of icount is not between 0 and 10.');
+
+  const places: PortPlace[] = [];
+  const stream = (place: PortPlace) => places.push(place) - 1;
+  const wanted = options.serialPorts ?? [true];
+  if (wanted.length > 4) throw invalid('A PC has four serial ports at most.');
+  const serial = [0, 1, 2, 3].map((index) =>
+    wanted[index] ? { stream: stream({ kind: 'serial', index }) } : undefined,
+  );
+  let consoles = 0;
+  const devices = (options.devices ?? []).map((device): DeviceConfig => {
+    switch (device.type) {
+      case 'virtio-blk':
+        return { ...device, readonly: device.readonly ?? false };
+      case 'virtio-serial':
+        return {
+          ...device,
+          ports: device.ports.map((port): ConsolePortConfig => {
+            const isConsole = port.console ?? false;
+            if (port.number === 0 && !isConsole) throw invalid('Number 0 of a virtio-serial device is for a console.');
+            const { name, number } = port;
+            return { stream: stream({ kind: 'console', name, isConsole, index: consoles++ }), name, number, isConsole };
+          }),
+        };
+      case 'isa-debug-exit':
+        return { type: device.type, port: device.port ?? 0x501, sizeBytes: device.sizeBytes ?? 2 };
+      case 'isa-debugcon':
+        return { type: device.type, port: device.port ?? 0xe9, stream: stream({ kind: 'debugcon' }) };
+      default:
+        return device;
+    }
+  });
+  return {
+    places,
+    config: {
+      ramBytes,
+      cpu: options.cpu ?? 'qemu64',
+      commandLine: options.commandLine ?? '',
+      serial,
+      devices,
+      hpet: options.hpet ?? true,
+      onReset: options.onReset ?? 'reset',
+      onPowerOff: options.onPowerOff ?? 'end',
+      hotThreshold: threshold,
+      rtcOffsetNs: (options.rtcOffsetMs ?? 0) * 1e6,
+      icount: options.icount,
+      trace: options.trace,
+    },
+  };
+}
+
+/** Bytes into shared memory, where the worker sees them without a copy; in steps, so that nothing else waits. */
+export async function shareImage(image: string | Uint8Array, signal?: AbortSignal): Promise<ImageSource> {
+  if (typeof image === 'string' || image.buffer instanceof SharedArrayBuffer) return image;
+  const shared = new Uint8Array(new SharedArrayBuffer(image.length));
+  for (let at = 0; at < image.length; at += COPY_STEP_BYTES) {
+    if (at > 0) {
+      await new Promise((resolve) => {
+        setImmediate(resolve);
+      });
+    }
+    if (signal?.aborted) return shared;
+    shared.set(image.subarray(at, at + COPY_STEP_BYTES), at);
+  }
+  return shared;
+}

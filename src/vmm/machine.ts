@@ -1,0 +1,433 @@
+/**
+ * One virtual machine as its owner sees it. The machine runs in a worker thread of its own; here are its requests, streams
+ * and events. The owner's event loop is never held: big images go through shared memory, output comes in chunks.
+ */
+import { Worker } from 'node:worker_threads';
+import { VringError } from '../base/index.js';
+import { abortedError, bounded, type WaitOptions } from './abort.js';
+import { type CharacterPort, MachinePort } from './character-port.js';
+import { type MachineOptions, type PortPlace, planMachine, shareImage } from './machine-options.js';
+import {
+  doorbellBytes,
+  doorbellWord,
+  type FromWorker,
+  type InfoTopic,
+  type MachineEnd,
+  type Request,
+  type Statistics,
+  type WorkerConfig,
+} from './worker-protocol.js';
+
+/** A request for memory is cut into pieces of this size, so that the machine is not held. */
+const MEMORY_STEP_BYTES = 1 << 20;
+/** How long `close` waits for the machine's thread before it is stopped the hard way. */
+const QUIT_MS = 2000;
+
+export type MachineState = 'ready' | 'running' | 'paused' | 'ended';
+
+export interface MachineEvents {
+  /** The machine's state has changed. */
+  state: (state: MachineState) => void;
+  /** It stands still though its owner did not ask: the guest switched it off or reset it, and its options say so. */
+  stopped: (why: 'poweroff' | 'reset' | 'debug') => void;
+  /** The guest, or the owner, has reset it. */
+  reset: () => void;
+  /** A line about something that the guest asked for and vring does not have. */
+  log: (line: string) => void;
+  /** The guest has opened or closed its side of a console port. */
+  portOpened: (port: CharacterPort, open: boolean) => void;
+  ended: (end: MachineEnd) => void;
+  /** The machine broke: an error in vring, or its thread ran out of memory. */
+  failed: (error: VringError) => void;
+}
+
+export interface Machine extends AsyncDisposable {
+  /** What was loaded: for a person. */
+  readonly description: string;
+  readonly state: MachineState;
+  /** How the machine ended; rejects when it broke. */
+  readonly ended: Promise<MachineEnd>;
+  start(): Promise<void>;
+  /** Resolves when the machine stands still; its time stands too. */
+  pause(options?: WaitOptions): Promise<void>;
+  resume(options?: WaitOptions): Promise<void>;
+  /** The reset button. */
+  reset(options?: WaitOptions): Promise<void>;
+  /** The power button: the guest is asked to shut down, and may take its time or refuse. */
+  pressPowerButton(options?: WaitOptions): Promise<void>;
+  /** Pulls the plug. */
+  powerOff(options?: WaitOptions): Promise<MachineEnd>;
+  /** A non-maskable interrupt. */
+  injectNmi(options?: WaitOptions): Promise<void>;
+  /** Serial port COM1 + index. Throws VringError `no-such-port`. */
+  serial(index?: number): CharacterPort;
+  /** Console or port of virtio-serial devices by name, or by its place among them all. Throws VringError `no-such-port`. */
+  console(which: string | number): CharacterPort;
+  /** What the guest writes to its isa-debugcon device. Throws VringError `no-such-port`. */
+  debugConsole(): CharacterPort;
+  /** Guest-physical RAM. Throws VringError `memory-absent` where there is none. */
+  readMemory(gpa: number, length: number, options?: WaitOptions): Promise<Uint8Array>;
+  writeMemory(gpa: number, bytes: Uint8Array, options?: WaitOptions): Promise<void>;
+  /** Guest-physical address of a guest-virtual one in the vCPU's present mode, or undefined where nothing is mapped. */
+  translateAddress(gva: bigint, options?: WaitOptions): Promise<number | undefined>;
+  /** The vCPU's registers by the manual's names. */
+  registers(options?: WaitOptions): Promise<Readonly<Record<string, bigint>>>;
+  /** Counters by part and name; those of its end when the machine has ended. */
+  statistics(options?: WaitOptions): Promise<Statistics>;
+  /** A text for a person. */
+  info(topic: InfoTopic, options?: WaitOptions): Promise<string>;
+  on<K extends keyof MachineEvents>(event: K, listener: MachineEvents[K]): () => void;
+  /** Ends the machine, if it has not ended, and releases all that it holds. */
+  close(): Promise<void>;
+}
+
+/** The worker as far as a machine uses it; tests put something else in its place. */
+export interface WorkerThread {
+  postMessage(message: unknown): void;
+  on(event: 'message', listener: (message: FromWorker) => void): unknown;
+  on(event: 'error', listener: (error: Error) => void): unknown;
+  on(event: 'exit', listener: (code: number) => void): unknown;
+  terminate(): Promise<number>;
+}
+
+export type StartWorker = (config: WorkerConfig, name: string) => WorkerThread;
+
+const startWorker: StartWorker = (config, name) =>
+  new Worker(new URL('./machine-worker.js', import.meta.url), {
+    workerData: config,
+    name,
+    // What a worker writes reaches the process's streams through this thread: there is nothing that a machine writes there.
+    stdin: false,
+    execArgv: [],
+  });
+
+interface Waiting {
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (error: VringError) => void;
+}
+
+class RunningMachine implements Machine {
+  description = '';
+  state: MachineState = 'ready';
+  readonly ended: Promise<MachineEnd>;
+  readonly built: Promise<void>;
+  readonly #worker: WorkerThread;
+  readonly #doorbell: Int32Array;
+  readonly #places: readonly PortPlace[];
+  readonly #ports: readonly MachinePort[];
+  readonly #requests = new Map<number, Waiting>();
+  readonly #listeners = new Map<keyof MachineEvents, Set<(...args: never[]) => void>>();
+  readonly #exited: Promise<void>;
+  #nextId = 1;
+  #end: MachineEnd | undefined;
+  #failure: VringError | undefined;
+  #statistics: Statistics | undefined;
+  #onBuilt!: { resolve: () => void; reject: (error: VringError) => void };
+  #onEnded!: { resolve: (end: MachineEnd) => void; reject: (error: VringError) => void };
+
+  constructor(
+    start: StartWorker,
+    name: string,
+    places: readonly PortPlace[],
+    config: Omit<WorkerConfig, 'streams' | 'doorbell'>,
+  ) {
+    const doorbell = new SharedArrayBuffer(doorbellBytes);
+    this.#doorbell = new Int32Array(doorbell);
+    this.#places = places;
+    this.#ports = places.map((place) => {
+      const resize = (columns: number, rows: number) => {
+        if (place.kind === 'console') this.#send({ type: 'resize', port: place.index, columns, rows });
+      };
+      return new MachinePort(portName(place), { ring: () => this.#ring(), resize });
+    });
+    this.built = new Promise((resolve, reject) => {
+      this.#onBuilt = { resolve, reject };
+    });
+    this.ended = new Promise((resolve, reject) => {
+      this.#onEnded = { resolve, reject };
+    });
+    // Whoever waits for it sees the failure; nobody has to.
+    this.ended.catch(() => {});
+    this.built.catch(() => {});
+    this.#worker = start({ ...config, streams: this.#ports.map(({ rings }) => rings), doorbell }, name);
+    this.#worker.on('message', (message) => this.#hear(message));
+    this.#worker.on('error', (error) => {
+      const memory = (error as { code?: string }).code === 'ERR_WORKER_OUT_OF_MEMORY';
+      this.#failure ??= memory
+        ? new VringError('host-memory', "The machine's thread ran out of memory.", { cause: error })
+        : new VringError('internal', `The machine's thread has failed: ${error.message}`, { cause: error });
+    });
+    this.#exited = new Promise((resolve) => {
+      this.#worker.on('exit', () => {
+        this.#finish();
+        resolve();
+      });
+    });
+  }
+
+  async start(): Promise<void> {
+    await this.resume();
+  }
+
+  async pause(options?: WaitOptions): Promise<void> {
+    await this.#request({ type: 'pause' }, options);
+    this.#setState('paused');
+  }
+
+  async resume(options?: WaitOptions): Promise<void> {
+    await this.#request({ type: 'resume' }, options);
+    this.#setState('running');
+  }
+
+  async reset(options?: WaitOptions): Promise<void> {
+    await this.#request({ type: 'reset' }, options);
+  }
+
+  async pressPowerButton(options?: WaitOptions): Promise<void> {
+    await this.#request({ type: 'powerButton' }, options);
+  }
+
+  async injectNmi(options?: WaitOptions): Promise<void> {
+    await this.#request({ type: 'nmi' }, options);
+  }
+
+  powerOff(options: WaitOptions = {}): Promise<MachineEnd> {
+    this.#quit();
+    return bounded(this.ended, options, () => new VringError('timeout', 'The machine did not end in time.'));
+  }
+
+  serial(index = 0): CharacterPort {
+    return this.#find(`serial port ${index}`, (place) => place.kind === 'serial' && place.index === index);
+  }
+
+  console(which: string | number): CharacterPort {
+    return this.#find(
+      `console port ${which}`,
+      (place) => place.kind === 'console' && (typeof which === 'number' ? place.index === which : place.name === which),
+    );
+  }
+
+  debugConsole(): CharacterPort {
+    return this.#find('isa-debugcon device', (place) => place.kind === 'debugcon');
+  }
+
+  async readMemory(gpa: number, length: number, options?: WaitOptions): Promise<Uint8Array> {
+    const bytes = new Uint8Array(length);
+    for (let at = 0; at < length; at += MEMORY_STEP_BYTES) {
+      const step = Math.min(MEMORY_STEP_BYTES, length - at);
+      bytes.set((await this.#request({ type: 'readMemory', gpa: gpa + at, length: step }, options)) as Uint8Array, at);
+    }
+    return bytes;
+  }
+
+  async writeMemory(gpa: number, bytes: Uint8Array, options?: WaitOptions): Promise<void> {
+    for (let at = 0; at < bytes.length; at += MEMORY_STEP_BYTES) {
+      const step = bytes.slice(at, at + MEMORY_STEP_BYTES);
+      await this.#request({ type: 'writeMemory', gpa: gpa + at, bytes: step }, options);
+    }
+  }
+
+  async translateAddress(gva: bigint, options?: WaitOptions): Promise<number | undefined> {
+    return (await this.#request({ type: 'translate', gva }, options)) as number | undefined;
+  }
+
+  async registers(options?: WaitOptions): Promise<Readonly<Record<string, bigint>>> {
+    return (await this.#request({ type: 'registers' }, options)) as Record<string, bigint>;
+  }
+
+  async statistics(options?: WaitOptions): Promise<Statistics> {
+    return this.#statistics ?? ((await this.#request({ type: 'statistics' }, options)) as Statistics);
+  }
+
+  async info(topic: InfoTopic, options?: WaitOptions): Promise<string> {
+    return (await this.#request({ type: 'info', topic }, options)) as string;
+  }
+
+  on<K extends keyof MachineEvents>(event: K, listener: MachineEvents[K]): () => void {
+    const listeners = this.#listeners.get(event) ?? new Set();
+    this.#listeners.set(event, listeners);
+    listeners.add(listener);
+    return () => {
+      listeners.delete(listener);
+    };
+  }
+
+  async close(): Promise<void> {
+    this.#quit();
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<'late'>((resolve) => {
+      timer = setTimeout(() => resolve('late'), QUIT_MS);
+    });
+    const outcome = await Promise.race([this.#exited, late]);
+    clearTimeout(timer);
+    if (outcome === 'late') {
+      await this.#worker.terminate();
+      await this.#exited;
+    }
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** Stops the thread without asking it. */
+  async abandon(): Promise<void> {
+    await this.#worker.terminate();
+    await this.#exited;
+  }
+
+  #emit<K extends keyof MachineEvents>(event: K, ...args: Parameters<MachineEvents[K]>): void {
+    for (const listener of [...(this.#listeners.get(event) ?? [])]) listener(...(args as never[]));
+  }
+
+  #setState(state: MachineState): void {
+    if (this.state === state || this.state === 'ended') return;
+    this.state = state;
+    this.#emit('state', state);
+  }
+
+  #find(what: string, is: (place: PortPlace) => boolean): MachinePort {
+    const at = this.#places.findIndex(is);
+    if (at < 0) throw new VringError('no-such-port', `The machine has no ${what}.`);
+    return this.#ports[at];
+  }
+
+  #ring(): void {
+    Atomics.store(this.#doorbell, doorbellWord.rung, 1);
+    Atomics.notify(this.#doorbell, doorbellWord.rung);
+  }
+
+  #quit(): void {
+    Atomics.store(this.#doorbell, doorbellWord.quit, 1);
+    this.#ring();
+  }
+
+  #endError(): VringError {
+    return this.#failure ?? new VringError('machine-ended', 'The machine has ended.');
+  }
+
+  #request(request: Request, options: WaitOptions = {}): Promise<unknown> {
+    if (options.signal?.aborted) return Promise.reject(abortedError(options.signal));
+    if (this.state === 'ended') return Promise.reject(this.#endError());
+    const id = this.#nextId++;
+    const reply = new Promise<unknown>((resolve, reject) => {
+      this.#requests.set(id, { resolve, reject });
+    });
+    this.#worker.postMessage({ id, request });
+    this.#ring();
+    const late = () => new VringError('timeout', 'The machine does not answer.');
+    return bounded(reply, options, late, () => this.#requests.delete(id));
+  }
+
+  /** A request whose answer nobody needs. */
+  #send(request: Request): void {
+    this.#request(request).catch(() => {});
+  }
+
+  #hear(message: FromWorker): void {
+    switch (message.type) {
+      case 'ready':
+        this.description = message.description;
+        this.#onBuilt.resolve();
+        return;
+      case 'reply': {
+        const waiting = this.#requests.get(message.id);
+        this.#requests.delete(message.id);
+        if (message.error) waiting?.reject(new VringError(message.error.code, message.error.message));
+        else waiting?.resolve(message.value);
+        return;
+      }
+      case 'output':
+        this.#ports[message.stream]?.drain();
+        return;
+      case 'inputSpace':
+        this.#ports[message.stream]?.inputSpace();
+        return;
+      case 'stopped':
+        this.#setState('paused');
+        this.#emit('stopped', message.why);
+        return;
+      case 'reset':
+        this.#emit('reset');
+        return;
+      case 'log':
+        this.#emit('log', message.line);
+        return;
+      case 'guestOpened': {
+        const at = this.#places.findIndex((place) => place.kind === 'console' && place.index === message.port);
+        if (at >= 0) this.#emit('portOpened', this.#ports[at], message.open);
+        return;
+      }
+      case 'end':
+        this.#end = message.end;
+        this.#statistics = message.statistics;
+        return;
+      case 'failed':
+        this.#failure = new VringError(message.code, message.message, message.detail ? { cause: message.detail } : {});
+    }
+  }
+
+  /** The thread is gone. */
+  #finish(): void {
+    const end = this.#end;
+    if (end === undefined && this.#failure === undefined && Atomics.load(this.#doorbell, doorbellWord.quit) === 0) {
+      this.#failure = new VringError('internal', "The machine's thread has ended without a word.");
+    }
+    this.#setState('ended');
+    const error = this.#endError();
+    for (const port of this.#ports) port.end(error);
+    for (const { reject } of this.#requests.values()) reject(error);
+    this.#requests.clear();
+    this.#onBuilt.reject(error);
+    if (this.#failure) {
+      this.#onEnded.reject(this.#failure);
+      this.#emit('failed', this.#failure);
+    } else {
+      this.#onEnded.resolve(end ?? { why: 'quit' });
+      this.#emit('ended', end ?? { why: 'quit' });
+    }
+    this.#listeners.clear();
+  }
+}
+
+function portName(place: PortPlace): string {
+  switch (place.kind) {
+    case 'serial':
+      return `serial${place.index}`;
+    case 'console':
+      return place.name ?? `${place.isConsole ? 'console' : 'port'}${place.index}`;
+    case 'debugcon':
+      return 'debugcon';
+  }
+}
+
+/** As `createMachine`, with another way to start a thread. */
+export async function createMachineWith(
+  start: StartWorker,
+  options: MachineOptions,
+  wait: WaitOptions = {},
+): Promise<Machine> {
+  if (wait.signal?.aborted) throw abortedError(wait.signal);
+  const { places, config } = planMachine(options);
+  const kernel = await shareImage(options.kernel, wait.signal);
+  const initrd = options.initrd === undefined ? undefined : await shareImage(options.initrd, wait.signal);
+  if (wait.signal?.aborted) throw abortedError(wait.signal);
+  const machine = new RunningMachine(start, options.name ?? 'vcpu0', places, { ...config, kernel, initrd });
+  try {
+    await bounded(machine.built, wait, () => new VringError('timeout', 'The machine was not built in time.'));
+  } catch (error) {
+    await machine.abandon();
+    throw error;
+  }
+  return machine;
+}
+
+/**
+ * Builds a machine: RAM, devices, the kernel loaded. It stands still until `start`.
+ *
+ * Throws VringError: `options-invalid`, `ram-size`, `ram-unavailable`, `image-open`, `image-too-large`, `disk-open`, `pci-full`,
+ * `pci-slot`, `console-ports`, what the kernel's loader (`BOOT_…`) and the CPU model's parser throw, `aborted`, `timeout`.
+ */
+export function createMachine(options: MachineOptions, wait?: WaitOptions): Promise<Machine> {
+  return createMachineWith(startWorker, options, wait);
+}

@@ -1,0 +1,213 @@
+/** Builds the devices of a machine's configuration, in the machine's thread. */
+import { VringError } from '../base/index.js';
+import { RawDisk } from '../host/node/raw-disk.js';
+import {
+  type ConsolePort,
+  type ConsolePortSpec,
+  PcTestdev,
+  VirtioBalloon,
+  VirtioBlock,
+  VirtioConsole,
+  VirtioDevice,
+  VirtioEntropy,
+  type VirtioModel,
+  VirtioPci,
+  wireIsaDebugcon,
+  wireIsaDebugExit,
+  wirePcTestdev,
+} from '../hw/index.js';
+import type { PcBoard } from '../machine/pc.js';
+import type { ConsolePortConfig, DeviceConfig } from './worker-protocol.js';
+import type { WorkerStream } from './worker-streams.js';
+
+export interface DeviceHost {
+  readonly streams: readonly WorkerStream[];
+  randomBits(): bigint;
+  log(line: string): void;
+  /** A console port of the machine, counted over all its devices, has been opened or closed by the guest. */
+  guestOpened(port: number, open: boolean): void;
+}
+
+/** A port of a console device with the stream behind it: keeps what the guest had no room for. */
+export class PluggedPort {
+  readonly port: ConsolePort;
+  readonly #stream: WorkerStream;
+  #waiting: Uint8Array | undefined;
+  #ended = false;
+
+  constructor(port: ConsolePort, stream: WorkerStream) {
+    this.port = port;
+    this.#stream = stream;
+  }
+
+  /** Hands waiting input to the guest, as far as it has room. */
+  pump(): void {
+    while (this.port.guestOpen) {
+      this.#waiting ??= this.#stream.take(4096);
+      if (this.#waiting.length > 0) {
+        const took = this.port.input(this.#waiting);
+        if (took < this.#waiting.length) {
+          this.#waiting = this.#waiting.subarray(took);
+          return;
+        }
+      }
+      this.#waiting = undefined;
+      if (this.#stream.input.available === 0) break;
+    }
+    if (this.#ended || this.#waiting !== undefined || !this.#stream.inputEnded) return;
+    this.#ended = true;
+    // A console has no end; a plain port's reader is to see one.
+    if (!this.port.isConsole) this.port.setHostOpen(false);
+  }
+
+  /** After power-on or reset. */
+  open(): void {
+    if (!this.#ended || this.port.isConsole) this.port.setHostOpen(true);
+  }
+}
+
+export class MachineDevices {
+  readonly ports: PluggedPort[] = [];
+  readonly #disks: RawDisk[] = [];
+  readonly #host: DeviceHost;
+
+  constructor(host: DeviceHost) {
+    this.#host = host;
+  }
+
+  /** Throws VringError `pci-full`, `pci-slot`, `disk-open`, `console-ports`. */
+  plugAll(board: PcBoard, devices: readonly DeviceConfig[]): void {
+    const taken = new Set<string>();
+    // Those with a place of their own come first, so that no other takes it.
+    for (const device of devices) if ('slot' in device && device.slot !== undefined) this.#plug(board, device, taken);
+    for (const device of devices)
+      if (!('slot' in device && device.slot !== undefined)) this.#plug(board, device, taken);
+  }
+
+  close(): void {
+    for (const disk of this.#disks) {
+      disk.flush(() => {});
+      disk.close();
+    }
+  }
+
+  #plug(board: PcBoard, config: DeviceConfig, taken: Set<string>): void {
+    switch (config.type) {
+      case 'virtio-blk': {
+        const backend = new RawDisk(config.path, { readonly: config.readonly });
+        this.#disks.push(backend);
+        const model = new VirtioBlock({ backend, ...(config.serial === undefined ? {} : { serial: config.serial }) });
+        this.#addVirtio(board, config.type, model, config.slot, taken);
+        return;
+      }
+      case 'virtio-serial':
+        this.#addConsole(board, config, taken);
+        return;
+      case 'virtio-rng':
+        this.#addVirtio(
+          board,
+          config.type,
+          new VirtioEntropy((target) => this.#fillRandom(target)),
+          config.slot,
+          taken,
+        );
+        return;
+      case 'virtio-balloon': {
+        const model = new VirtioBalloon({ host: { inflated: () => {}, deflated: () => {} } });
+        this.#addVirtio(board, config.type, model, config.slot, taken);
+        return;
+      }
+      case 'isa-debug-exit':
+        wireIsaDebugExit(board.ports, (status) => board.exit(status), {
+          port: config.port,
+          sizeBytes: config.sizeBytes,
+        });
+        return;
+      case 'isa-debugcon': {
+        const stream = this.#host.streams[config.stream];
+        wireIsaDebugcon(board.ports, (byte) => stream.sendByte(byte), { port: config.port });
+        return;
+      }
+      case 'pc-testdev': {
+        const device = new PcTestdev({ gsi: board.irqs });
+        wirePcTestdev(board.ports, board.memory, device);
+        board.add(device);
+      }
+    }
+  }
+
+  #addVirtio(board: PcBoard, type: string, model: VirtioModel, wanted: number | undefined, taken: Set<string>): void {
+    let name = type;
+    for (let i = 0; taken.has(name); i++) name = `${type}${i}`;
+    taken.add(name);
+    const device = new VirtioDevice(model, {
+      name,
+      dma: board.memory.dma,
+      log: (line) => this.#host.log(`${name}: ${line}`),
+    });
+    const slot = wanted ?? board.pci.bus.freeSlot(2);
+    if (slot === undefined) {
+      throw new VringError('pci-full', 'There is no free PCI slot left for the devices that were asked for.');
+    }
+    const key = `slot ${slot}`;
+    if (slot < 2 || taken.has(key)) throw new VringError('pci-slot', `PCI slot ${slot} is taken already.`);
+    taken.add(key);
+    const transport = new VirtioPci({ device });
+    board.pci.bus.add(transport.function, slot);
+    board.add(transport);
+  }
+
+  #addConsole(board: PcBoard, config: DeviceConfig & { type: 'virtio-serial' }, taken: Set<string>): void {
+    const { streams } = this.#host;
+    const numbers = portNumbers(config.ports, config.maxPorts ?? 31);
+    const first = this.ports.length;
+    const specs = config.ports.map(({ stream, name, isConsole }, i): ConsolePortSpec => {
+      const index = first + i;
+      return {
+        id: numbers[i],
+        isConsole,
+        ...(name === undefined ? {} : { name }),
+        backend: {
+          output: (bytes) => streams[stream].send(bytes),
+          inputReady: () => this.ports[index]?.pump(),
+          guestOpened: (open) => this.#host.guestOpened(index, open),
+        },
+      };
+    });
+    const model = new VirtioConsole({
+      ports: specs,
+      ...(config.maxPorts === undefined ? {} : { maxPorts: config.maxPorts }),
+    });
+    this.#addVirtio(board, config.type, model, config.slot, taken);
+    model.ports.forEach((port, i) => {
+      this.ports.push(new PluggedPort(port, streams[config.ports[i].stream]));
+    });
+  }
+
+  #fillRandom(target: Uint8Array): void {
+    for (let i = 0; i < target.length; ) {
+      let bits = this.#host.randomBits();
+      for (let k = 0; k < 8 && i < target.length; k++, bits >>= 8n) target[i++] = Number(bits & 255n);
+    }
+  }
+}
+
+/** Numbers of a device's ports: as given, or the lowest free; Linux takes number 0 for a console. */
+function portNumbers(ports: readonly ConsolePortConfig[], maxPorts: number): number[] {
+  const used = new Set(ports.map(({ number }) => number).filter((number) => number !== undefined));
+  return ports.map((port) => {
+    let number = port.number;
+    if (number === undefined) {
+      number = port.isConsole ? 0 : 1;
+      while (used.has(number)) number++;
+      used.add(number);
+    }
+    if (number >= maxPorts) {
+      throw new VringError(
+        'console-ports',
+        `A virtio-serial device has ${maxPorts} ports; there is no port ${number}.`,
+      );
+    }
+    return number;
+  });
+}

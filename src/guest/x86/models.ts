@@ -158,12 +158,19 @@ export interface CpuModel extends CpuidModel {
   readonly xcr0Mask: bigint;
 }
 
-const optionError = (message: string): VringError => new VringError('cpu-option', message);
+/** A `-cpu` value that means nothing here. */
+export class CpuOptionError extends VringError {
+  constructor(message: string) {
+    super('cpu-option', message);
+  }
+}
+
+const optionError = (message: string): CpuOptionError => new CpuOptionError(message);
 
 const physBitsDefault = 40;
 
-/** Reads the value of `-cpu`, e.g. "qemu64,+smap,-x2apic,aes=off". Throws VringError 'cpu-option' with one clear sentence. */
-export function parseCpuModel(text: string): CpuModel {
+/** Reads the value of `-cpu`, e.g. "qemu64,+smap,-x2apic,aes=off". Throws CpuOptionError with one clear sentence. */
+export function parseCpuOption(text: string): CpuModel {
   const [name, ...flags] = text.split(',');
   const row = allModels.find((each) => each.name.toLowerCase() === name.toLowerCase());
   if (!row)

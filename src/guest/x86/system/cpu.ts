@@ -115,9 +115,8 @@ export class X86Cpu implements GuestCpu {
   }
 
   /** Guest-physical address of a linear one, for debuggers; undefined where nothing is mapped. */
-  translateAddress(linear: bigint): number | undefined {
-    const gpa = debugTranslate(this.#cpu, linear);
-    return gpa === undefined ? undefined : Number(gpa);
+  translate(linear: bigint): bigint | undefined {
+    return debugTranslate(this.#cpu, linear);
   }
 
   /** Every register by its name (cpu-state.ts has the list). */

@@ -8,7 +8,7 @@ import { ConfigBytes } from './config-bytes.js';
 import { type VirtioDevice, type VirtioModel, virtioType } from './virtio-device.js';
 import type { Virtqueue } from './virtqueue.js';
 
-const feature = { mustTellHost: 0, stats: 1, deflateOnOom: 2 } as const;
+const feature = { stats: 1, deflateOnOom: 2 } as const;
 const configField = { numPages: 0, actual: 4 } as const;
 const queueIndex = { inflate: 0, deflate: 1, stats: 2 } as const;
 const pageBytes = 4096;
@@ -50,15 +50,20 @@ const VirtioBalloonState = defineState('virtio-balloon', 1, {
 export class VirtioBalloon implements VirtioModel {
   readonly type = virtioType.balloon;
   readonly queueSizes = [128, 128, 128];
-  readonly features: readonly number[] = [feature.mustTellHost, feature.stats, feature.deflateOnOom];
+  readonly features: readonly number[];
   readonly config: ConfigBytes;
-  readonly configBytes = 8;
+  /** Two fields, and two more of features that are not offered. */
+  readonly configBytes = 16;
+  /** As in QEMU: pin interrupts only. */
+  readonly vectors = 0;
   readonly parts: readonly StatePart[];
   readonly #state: StateOf<typeof VirtioBalloonState>;
   readonly #host: BalloonHost;
   #device!: VirtioDevice;
 
-  constructor(options: { host: BalloonHost; arena?: StateArena | undefined }) {
+  /** `deflateOnOom`: the driver may take pages back when the guest runs out of memory. */
+  constructor(options: { host: BalloonHost; deflateOnOom?: boolean; arena?: StateArena | undefined }) {
+    this.features = [feature.stats, ...(options.deflateOnOom ? [feature.deflateOnOom] : [])];
     this.#host = options.host;
     this.#state = VirtioBalloonState.allocate(options.arena);
     this.parts = [statePart(VirtioBalloonState, this.#state)];

@@ -125,6 +125,7 @@ export class VirtioConsole implements VirtioModel {
   readonly features: readonly number[];
   readonly config: ConfigBytes;
   readonly configBytes = configBytes;
+  readonly vectors: number;
   readonly parts: readonly StatePart[];
   readonly ports: readonly ConsolePort[];
   readonly #state: StateOf<typeof ConsoleState>;
@@ -141,6 +142,7 @@ export class VirtioConsole implements VirtioModel {
     const queueSizes = new Array<number>(multiport ? maxPorts * 2 + 2 : 2).fill(portQueueSize);
     if (multiport) queueSizes.fill(controlQueueSize, queueIndex.controlToDriver, queueIndex.controlToDevice + 1);
     this.queueSizes = queueSizes;
+    this.vectors = multiport ? maxPorts + 1 : 3;
     this.features = [feature.size, feature.emergencyWrite, ...(multiport ? [feature.multiport] : [])];
     this.ports = options.ports.filter((spec) => spec.id < maxPorts).map((spec) => new ConsolePort(spec, this));
     const byId = new Array<ConsolePort | undefined>(maxPorts).fill(undefined);

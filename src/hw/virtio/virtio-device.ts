@@ -32,6 +32,8 @@ export interface VirtioModel {
   /** The device-specific configuration; reads beyond `configBytes` give zero. */
   readonly config: IoHandler;
   readonly configBytes: number;
+  /** MSI-X vectors that QEMU gives this kind of device; one per queue and one for the configuration unless given. */
+  readonly vectors?: number;
   /** State of the model itself. */
   readonly parts: readonly StatePart[];
   /** Called once, before anything else. */

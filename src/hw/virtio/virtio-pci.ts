@@ -8,7 +8,7 @@ import { capabilityId } from '../pci/config-registers.js';
 import { Msix } from '../pci/msix.js';
 import { type BarSpec, PciFunction } from '../pci/pci-function.js';
 import { loadParts, type StatePart, saveParts, statePart } from '../pci/saved-parts.js';
-import { deviceStatus, type VirtioDevice, virtioType } from './virtio-device.js';
+import { deviceStatus, VirtioDevice, type VirtioDeviceOptions, type VirtioModel, virtioType } from './virtio-device.js';
 import type { Virtqueue } from './virtqueue.js';
 
 const vendorVirtio = 0x1af4;
@@ -62,7 +62,7 @@ function schemaFor(queues: number) {
 
 export interface VirtioPciOptions {
   readonly device: VirtioDevice;
-  /** MSI-X vectors; 0 for none. One per queue and one for the configuration unless given. */
+  /** MSI-X vectors; 0 for none. The model's own number unless given. */
   readonly vectors?: number;
   readonly legacy?: boolean;
   readonly modern?: boolean;
@@ -94,7 +94,7 @@ export class VirtioPci implements Device {
     this.#state = this.#schema.allocate(arena);
     this.#common = new RegisterBank(modern.pageSize, commonRegisters, this, this.#state);
     this.#legacyCommon = new RegisterBank(legacyConfig.msix, legacyRegisters, this, this.#state);
-    const vectors = options.vectors ?? device.queues.length + 1;
+    const vectors = options.vectors ?? device.model.vectors ?? device.queues.length + 1;
     if (vectors > 0) this.#msix = new Msix({ barIndex: 1, vectors, arena });
     const bars: BarSpec[] = [];
     if (legacy) {
@@ -141,6 +141,11 @@ export class VirtioPci implements Device {
       queueInterrupt: (queue) => this.#interrupt(this.#state.queueVectors[queue]!, isrQueue),
       configInterrupt: () => this.#interrupt(this.#state.configVector, isrConfig),
     };
+  }
+
+  /** Requests under way: a machine saves its state, or is reset, when there are none. */
+  get pendingRequests(): number {
+    return this.device.model.pendingRequests ?? 0;
   }
 
   // Interrupts
@@ -407,6 +412,25 @@ export class VirtioPci implements Device {
     this.#msix?.configChanged();
     this.device.restore();
   }
+}
+
+export interface CreateVirtioPciOptions extends VirtioDeviceOptions {
+  readonly legacy?: boolean;
+  readonly modern?: boolean;
+  readonly vectors?: number;
+}
+
+/** A model as a PCI device: `root.bus.add(created.function, slot)` plugs it in. */
+export function createVirtioPci(model: VirtioModel, options: CreateVirtioPciOptions): VirtioPci {
+  const { legacy, modern: isModern, vectors, ...rest } = options;
+  const device = new VirtioDevice(model, rest);
+  return new VirtioPci({
+    device,
+    arena: options.arena,
+    ...(legacy === undefined ? {} : { legacy }),
+    ...(isModern === undefined ? {} : { modern: isModern }),
+    ...(vectors === undefined ? {} : { vectors }),
+  });
 }
 
 function merge(before: number, value: number, mask: number): number {

@@ -62,7 +62,7 @@ function balloon(ram?: ArrayBufferLike) {
 test('balloon: target, pages in runs, actual size', () => {
   const { model, machine, driver, log } = balloon();
   driver.start();
-  assert.equal(driver.features() & 7n, 7n);
+  assert.equal(driver.features() & 7n, 2n);
   model.setTarget(0x300000);
   assert.equal(machine.memory.read(driver.isr, 1), 2);
   assert.equal(machine.memory.read(driver.config, 4), 0x300);

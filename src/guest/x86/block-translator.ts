@@ -18,6 +18,7 @@ import { Decoder, type DecoderTables, decodeFailure } from './decode.js';
 import { LazyFlags } from './lazy-flags.js';
 import { debugMask, decodeMode, keyBit, type Mode } from './mode.js';
 import { field, gpr, segBase, trapCode, xmm } from './state.js';
+import { dataBreakpoint, instructionBreakpoint, singleStep } from './system/debug.js';
 import { checkSegment } from './system/segments.js';
 import type { DecodedInsn, InsnRow, OperandSize, Translator } from './translator.js';
 import { WideValues } from './wide-values.js';
@@ -25,6 +26,7 @@ import { WideValues } from './wide-values.js';
 const PAGE = 4096;
 const LONGEST = 15;
 const RSP = 4;
+const CS = 1;
 const SS = 2;
 
 const fault = { UD: 6, NM: 7, GP: 13, MF: 16, AC: 17 } as const;
@@ -123,6 +125,7 @@ export class BlockTranslator implements Translator {
         this.#shadowsNext = false;
         this.#alone = true;
       }
+      if (single) this.#beginDebugged();
       if (row < 0)
         this.fault(row === decodeFailure.tooLong ? fault.GP : fault.UD, row === decodeFailure.tooLong ? 0 : undefined);
       else this.#translateRow(this.#rows[row]);
@@ -133,6 +136,22 @@ export class BlockTranslator implements Translator {
     }
     result.bytes = at - offset;
     result.instructions = count;
+  }
+
+  /** Before an instruction that runs with TF or a breakpoint set. */
+  #beginDebugged(): void {
+    const { b, mode } = this;
+    if (mode.instructionBreak) {
+      b.call(instructionBreakpoint, this.codeSize === 64 ? this.pc() : b.i64_add(this.pc(), b.get(segBase[CS])));
+    }
+    if (mode.singleStep) b.call(singleStep);
+  }
+
+  /** A data access of the size, for the data breakpoints. */
+  #watch(address: I64, bytes: number, write: boolean): void {
+    if (!this.mode.dataBreak) return;
+    const { b } = this;
+    b.call(dataBreakpoint, address, b.i32(bytes), b.i32(write ? 1 : 0));
   }
 
   #setMode(key: number): void {
@@ -302,6 +321,7 @@ export class BlockTranslator implements Translator {
   load(size: OperandSize, address: I64, forWrite = false): I32 | I64 {
     const { b } = this;
     this.#align(size, address);
+    this.#watch(address, size >> 3, false);
     const how = (forWrite ? access.forWrite : 0) | (this.insn.lock ? access.locked : 0);
     switch (size) {
       case 8:
@@ -318,6 +338,7 @@ export class BlockTranslator implements Translator {
   store(size: OperandSize, address: I64, value: I32 | I64): void {
     const { b } = this;
     this.#align(size, address);
+    this.#watch(address, size >> 3, true);
     const how = this.insn.lock ? access.locked : 0;
     switch (size) {
       case 8:
@@ -346,12 +367,14 @@ export class BlockTranslator implements Translator {
   load128(address: I64, aligned: boolean): V128 {
     const { b } = this;
     if (aligned) this.faultIf(b.i32_and(b.i32_wrap_i64(address), b.i32(15)), fault.GP, 0);
+    this.#watch(address, 16, false);
     return b.guest_load128(address, 0);
   }
 
   store128(address: I64, value: V128, aligned: boolean): void {
     const { b } = this;
     if (aligned) this.faultIf(b.i32_and(b.i32_wrap_i64(address), b.i32(15)), fault.GP, 0);
+    this.#watch(address, 16, true);
     b.guest_store128(address, value, 0);
   }
 

@@ -58,7 +58,7 @@ export const keyBit = {
   shadow: 25,
 } as const;
 
-/** Keys with one of these bits run one instruction at a time, each followed by X86Cpu.afterInstruction(). */
+/** Keys with one of these bits run one instruction at a time; debug traps come through field.debugPending and the kick word. */
 export const debugMask = (1 << keyBit.singleStep) | (1 << keyBit.dataBreak) | (1 << keyBit.instructionBreak);
 
 /** MMU indices. Implicit supervisor accesses (GDT, IDT, TSS …) use `supervisor` whatever CPL is. */

@@ -7,7 +7,8 @@ import { parseArgs } from 'node:util';
 import { compileOptimized } from '../host/node/engine-flags.js';
 import { hostRandomBits, hostTime } from '../host/node/time.js';
 import { PcMachine } from '../machine/pc.js';
-import { parseCpuModel } from '../guest/index.js';
+import { header, parseCpuOption } from '../guest/index.js';
+import { field, gpr } from '../guest/x86/state.js';
 
 const argv = process.argv.slice(2).map((word) => (/^-[a-z]{2,}$/.test(word) ? `-${word}` : word));
 const { values } = parseArgs({
@@ -23,6 +24,7 @@ const { values } = parseArgs({
     threshold: { type: 'string', default: '64' },
     timeout: { type: 'string', default: '120' },
     d: { type: 'string' },
+    int: { type: 'boolean', default: false },
   },
 });
 const log = values.d ? openSync(values.d, 'w') : -1;
@@ -44,7 +46,7 @@ const machine = new PcMachine(
   },
   {
     ramBytes: Number(values.m) * 1024 * 1024,
-    model: parseCpuModel(values.cpu),
+    model: parseCpuOption(values.cpu),
     serial: [
       {
         write: (byte) => {
@@ -56,6 +58,16 @@ const machine = new PcMachine(
     ...(log >= 0 ? { trace: (line: string) => void writeSync(log, `${line}\n`) } : {}),
   },
 );
+if (values.int) {
+  const view = new DataView(machine.engine.memory.buffer);
+  const deliver = machine.cpu.deliverFault.bind(machine.cpu);
+  machine.cpu.deliverFault = () => {
+    const at = machine.engine.state;
+    const code = view.getInt32(at + header.trapCode, true);
+    process.stderr.write(`fault v=${(code & 255).toString(16)} e=${(code >>> 16).toString(16)} pc=${view.getBigUint64(at + header.pc, true).toString(16)} cr2=${machine.cpu.vcpu.get64(field.cr2).toString(16)} rsp=${machine.cpu.vcpu.get64(gpr[4].offset).toString(16)}\n`);
+    return deliver();
+  };
+}
 const made = performance.now();
 const loaded = machine.boot({
   kernel: readFileSync(values.kernel as string),

@@ -29,6 +29,11 @@ export const exitCode = {
 
 export const DEFERRED_UNCHANGED = 255;
 
+/** Does a distance fit an exit word? Others are added to the pc's home by the code itself, and the word says 0. */
+export function fitsExitWord(delta: number): boolean {
+  return delta === (delta << 16) >> 16;
+}
+
 /** `delta` is -32768..32767, `deferred` 0..254 or DEFERRED_UNCHANGED. */
 export function exitWord(code: number, delta: number, deferred: number): number {
   return (code << 24) | (deferred << 16) | (delta & 0xffff);

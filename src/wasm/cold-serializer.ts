@@ -11,6 +11,7 @@ import {
   DEFERRED_UNCHANGED,
   exitCode,
   exitWord,
+  fitsExitWord,
   type GuestVars,
   Op,
   opWords,
@@ -18,6 +19,8 @@ import {
 } from '../ir/index.js';
 import {
   CALL_BASE,
+  FAR_BRANCH,
+  FAR_GOTO,
   COLD_HEADER_BYTES,
   guestLoads,
   guestStores,
@@ -237,14 +240,18 @@ export class ColdSerializer {
             out[this.length++] = bits;
             out[this.length++] = fault();
           } else if (op === Op.goto) {
-            out[this.length++] = op;
-            out[this.length++] = exitWord(exitCode.next, words[at + 1], deferred);
+            const far = !fitsExitWord(words[at + 1]);
+            out[this.length++] = far ? FAR_GOTO : op;
+            if (far) out[this.length++] = words[at + 1];
+            out[this.length++] = exitWord(exitCode.next, far ? 0 : words[at + 1], deferred);
           } else if (op === Op.branch) {
             const slot = this.#operand(words[at + 1]);
-            out[this.length++] = op;
+            const far = !fitsExitWord(words[at + 2]) || !fitsExitWord(words[at + 3]);
+            out[this.length++] = far ? FAR_BRANCH : op;
             out[this.length++] = slot;
-            out[this.length++] = exitWord(exitCode.next, words[at + 2], deferred);
-            out[this.length++] = exitWord(exitCode.next, words[at + 3], deferred);
+            out[this.length++] = far ? words[at + 2] : exitWord(exitCode.next, words[at + 2], deferred);
+            out[this.length++] = far ? words[at + 3] : exitWord(exitCode.next, words[at + 3], deferred);
+            if (far) out[this.length++] = exitWord(exitCode.next, 0, deferred);
           } else if (op === Op.jump) {
             const slot = this.#operand(words[at + 1]);
             out[this.length++] = op;

@@ -26,8 +26,11 @@ export function immediateHandler(op: number): number {
 /** Handlers of guest loads that fault as writes, and of accesses in a named MMU context: always by the slow path. */
 export const LOAD_FOR_WRITE = 2 * OPS;
 export const SLOW_ACCESS = LOAD_FOR_WRITE + 5;
+/** goto and branch to distances that no exit word can hold. */
+export const FAR_GOTO = SLOW_ACCESS + 10;
+export const FAR_BRANCH = FAR_GOTO + 1;
 /** Handler of a call: this plus the routine's id. */
-export const CALL_BASE = SLOW_ACCESS + 10;
+export const CALL_BASE = FAR_GOTO + 2;
 
 export const guestLoads = [Op.guest_load8, Op.guest_load16, Op.guest_load32, Op.guest_load64, Op.guest_load128];
 export const guestStores = [Op.guest_store8, Op.guest_store16, Op.guest_store32, Op.guest_store64, Op.guest_store128];
@@ -60,7 +63,8 @@ export function handlerName(handler: number, routines: readonly Routine[]): stri
   if (handler < OPS) return opNames[handler];
   if (handler < 2 * OPS) return `${opNames[handler - OPS]} imm`;
   if (handler < SLOW_ACCESS) return `${opNames[guestLoads[handler - LOAD_FOR_WRITE]]} for write`;
-  if (handler < CALL_BASE) return 'slow access';
+  if (handler < FAR_GOTO) return 'slow access';
+  if (handler < CALL_BASE) return handler === FAR_GOTO ? 'goto far' : 'branch far';
   return `call ${routines[handler - CALL_BASE].name}`;
 }
 
@@ -143,6 +147,17 @@ export class ColdTierWriter implements ModuleExtension {
       bodies.push({ handler: SLOW_ACCESS + i, write: () => this.#slowLoad(i) });
       bodies.push({ handler: SLOW_ACCESS + 5 + i, write: () => this.#slowStore(i) });
     }
+    bodies.push({ handler: FAR_GOTO, write: () => this.#far(() => this.#word(1), 2) });
+    bodies.push({
+      handler: FAR_BRANCH,
+      write: () =>
+        this.#far(() => {
+          this.#word(2);
+          this.#word(3);
+          this.#loadSlot(1, 0);
+          w.u8(wasmOp.select);
+        }, 4),
+    });
     for (const routine of this.#routines)
       bodies.push({ handler: CALL_BASE + routine.id, write: () => this.#call(routine, resultLocal) });
 
@@ -545,6 +560,17 @@ export class ColdTierWriter implements ModuleExtension {
   #slowStore(i: number): void {
     this.#slowPath(4, () => this.#callSlowStore(i));
     this.#finishStore(i);
+  }
+
+  /** Adds a distance to the pc and leaves with the word in the code. */
+  #far(distance: () => void, word: number): void {
+    this.#get(STATE);
+    this.#get(STATE);
+    this.#memory(0x29, header.pc);
+    distance();
+    this.#w.raw([0xac, 0x7c]); // i64.extend_i32_s, i64.add
+    this.#memory(0x37, header.pc);
+    this.#leaveWith(word);
   }
 
   /** words: handler, results, arguments, exit word if it may fault */

@@ -8,6 +8,7 @@ import {
   DEFERRED_UNCHANGED,
   exitCode,
   exitWord,
+  fitsExitWord,
   type GuestVars,
   header,
   Op,
@@ -288,7 +289,7 @@ export class RegionEmitter extends FunctionEmitter {
   #branch(index: number, edges: EdgeTargets, words: Int32Array, at: number): void {
     const [taken, fall] = edges;
     const deltas = [words[at + 2], words[at + 3]];
-    if (taken < 0 && fall < 0) {
+    if (taken < 0 && fall < 0 && fitsExitWord(deltas[0]) && fitsExitWord(deltas[1])) {
       this.i32Const(exitWord(exitCode.next, deltas[0], this.#deferred));
       this.i32Const(exitWord(exitCode.next, deltas[1], this.#deferred));
       this.value(words[at + 1]);
@@ -346,7 +347,16 @@ export class RegionEmitter extends FunctionEmitter {
   }
 
   #exit(code: number, delta: number): void {
-    this.i32Const(exitWord(code, delta, this.#deferred));
+    const near = fitsExitWord(delta);
+    if (!near) {
+      this.localGet(0);
+      this.localGet(0);
+      this.memory(0x29, header.pc);
+      this.i64Const(delta, delta >> 31);
+      this.op(0x7c);
+      this.memory(0x37, header.pc);
+    }
+    this.i32Const(exitWord(code, near ? delta : 0, this.#deferred));
     this.#brExit();
   }
 

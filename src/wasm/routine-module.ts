@@ -12,6 +12,8 @@ export type HostFunction = (...args: never[]) => unknown;
 export interface RoutineInstance {
   /** Exported functions by routine name. The first argument is the state's address. */
   readonly exports: Readonly<Record<string, (...args: unknown[]) => unknown>>;
+  /** What another module imports to call a routine: the exports, and JavaScript's for host routines. */
+  readonly importable: Readonly<Record<string, unknown>>;
 }
 
 /** The names of the slow memory path's routines, which the set must define if any routine accesses guest memory. */
@@ -86,5 +88,5 @@ export function compileRoutines(options: RoutineModuleOptions): RoutineInstance 
   extension?.define(module, functionIndex);
   const compiled = new WebAssembly.Module(module.finish());
   const instance = new WebAssembly.Instance(compiled, { e: { m: memory, ...(table ? { t: table } : {}) }, h: imports });
-  return { exports: instance.exports as RoutineInstance['exports'] };
+  return { exports: instance.exports as RoutineInstance['exports'], importable: { ...imports, ...instance.exports } };
 }

@@ -139,7 +139,7 @@ export class TcgEngine {
       memory: this.memory,
       memoryPages: pages,
       table,
-      routineExports: this.routines,
+      routineExports: instance.importable,
       hotThreshold: threshold,
       countInstructions: options.countInstructions ?? false,
     });

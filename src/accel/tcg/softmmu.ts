@@ -153,9 +153,10 @@ export function defineSoftmmu(set: RoutineSet) {
     const bounce = r.i32_add(r.state(), r.i32(header.bounce));
     r.if(crosses(r, va, size), () => {
       // Both pages are walked before anything is read, so that a fault has no effect on a device.
-      const last = r.i64_add(va, r.i64_extend_i32_u(r.i32_sub(size, r.i32(1))));
+      // A fault on the second page is one of its first byte.
+      const second = r.i64_and(r.i64_add(va, r.i64(4096)), r.i64(-4096));
       r.if(r.call(fill, va, forWrite, mmu)[0], () => r.ret(r.i32(0)));
-      r.if(r.call(fill, last, forWrite, mmu)[0], () => r.ret(r.i32(0)));
+      r.if(r.call(fill, second, forWrite, mmu)[0], () => r.ret(r.i32(0)));
       const i = r.local('i32', r.i32(0));
       r.loop((again) => {
         const [fault, byte] = r.call(loadByte, r.i64_add(va, r.i64_extend_i32_u(r.read(i))), forWrite, mmu);
@@ -295,9 +296,11 @@ export function defineSoftmmu(set: RoutineSet) {
       const [target] = r.call(storeTarget, va, r.i32(16), mmu);
       r.if(r.i32_ne(target, r.i32(1)), () => r.ret(target));
     });
-    const last = r.i64_add(va, r.i64(15));
     r.if(r.i32_eqz(r.call(storeTarget, va, r.i32(1), mmu)[0]), () => r.ret(r.i32(0)));
-    r.if(r.i32_eqz(r.call(storeTarget, last, r.i32(1), mmu)[0]), () => r.ret(r.i32(0)));
+    r.if(crosses(r, va, r.i32(16)), () => {
+      const second = r.i64_and(r.i64_add(va, r.i64(4096)), r.i64(-4096));
+      r.if(r.i32_eqz(r.call(storeTarget, second, r.i32(1), mmu)[0]), () => r.ret(r.i32(0)));
+    });
     const half = (offset: number, bits: I64) => {
       const at = r.i64_add(va, r.i64(offset));
       const [target] = r.call(

@@ -1,0 +1,43 @@
+/** Where the row tests' cases lie in memory, natively and on the translator, and the form of a case and of its result. */
+export interface Region {
+  readonly start: number;
+  readonly bytes: number;
+}
+
+/** The instruction; the rest of the page is HLT, which ends every run. */
+export const codeRegion: Region = { start: 0x20000000, bytes: 4096 };
+/** Where the instruction lies, and room for its bytes. */
+export const CODE_AT = codeRegion.start + 0x800;
+export const CODE_BYTES = 32;
+/** Data and stack; the pages around are not mapped. */
+export const dataRegion: Region = { start: 0x30000000, bytes: 8192 };
+export const CASE_REGIONS: readonly Region[] = [codeRegion, dataRegion];
+/** The parts of the data that cases fill and that are compared: around the pages' border, and before the end. */
+export const dataWindows: readonly Region[] = [
+  { start: dataRegion.start + 0xe00, bytes: 1024 },
+  { start: dataRegion.start + 0x1f00, bytes: 256 },
+];
+export const DATA_BYTES = dataWindows.reduce((sum, window) => sum + window.bytes, 0);
+
+/** A case's header: 16 registers, RFLAGS, entry, far pointer for 32-bit code (offset, selector), 1 for 32-bit code. */
+export const caseHeader = { gprs: 0, rflags: 128, entry: 136, far: 144, is32: 152, bytes: 160 } as const;
+/** The FXSAVE image follows, then the code, then the data windows. */
+export const FX_BYTES = 512;
+export const CASE_BYTES = caseHeader.bytes + FX_BYTES + CODE_BYTES + DATA_BYTES;
+
+/** A result: the registers as a signal frame has them, the FXSAVE image, the data windows. */
+export const signalRegister = {
+  /** Where each general register is in the frame, by its number. */
+  gprs: [13, 14, 12, 11, 15, 10, 9, 8, 0, 1, 2, 3, 4, 5, 6, 7],
+  rip: 16,
+  eflags: 17,
+  error: 19,
+  trap: 20,
+  cr2: 22,
+  count: 23,
+} as const;
+export const RESULT_HEADER_BYTES = 8 * signalRegister.count;
+export const RESULT_BYTES = RESULT_HEADER_BYTES + FX_BYTES + DATA_BYTES;
+
+/** FXSAVE image (SDM vol. 1 table 10-2). */
+export const fx = { control: 0, status: 2, tags: 4, mxcsr: 24, st: 32, xmm: 160 } as const;

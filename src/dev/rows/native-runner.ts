@@ -1,0 +1,44 @@
+/** Runs cases on this host's processor, by the program of native-elf.ts. */
+import { spawnSync } from 'node:child_process';
+import { chmodSync, closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { CASE_BYTES, RESULT_BYTES } from './layout.js';
+import { nativeRunner } from './native-elf.js';
+
+/** Why cases cannot run here; undefined if they can. */
+export function nativeUnavailable(): string | undefined {
+  return process.platform === 'linux' && process.arch === 'x64' ? undefined : 'the host is not x86-64 Linux';
+}
+
+export class NativeRunner {
+  readonly #directory = mkdtempSync(join(tmpdir(), 'vring-rows-'));
+  readonly #program = join(this.#directory, 'runner');
+
+  constructor() {
+    writeFileSync(this.#program, nativeRunner());
+    chmodSync(this.#program, 0o755);
+  }
+
+  /** Results of cases that lie one after another. */
+  run(cases: Uint8Array): Uint8Array {
+    const input = join(this.#directory, 'cases');
+    const output = join(this.#directory, 'results');
+    writeFileSync(input, cases);
+    const stdin = openSync(input, 'r');
+    const stdout = openSync(output, 'w');
+    const { status, signal, error } = spawnSync(this.#program, [], { stdio: [stdin, stdout, 'inherit'], timeout: 60_000 });
+    closeSync(stdin);
+    closeSync(stdout);
+    const results = new Uint8Array(readFileSync(output));
+    const done = results.length / RESULT_BYTES;
+    if (status !== 0 || done !== cases.length / CASE_BYTES) {
+      throw new Error(`the native runner stopped after ${done} cases: ${error ?? signal ?? `status ${status}`}`);
+    }
+    return results;
+  }
+
+  close(): void {
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+}

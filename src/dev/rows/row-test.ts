@@ -1,0 +1,255 @@
+/**
+ * Compares what an instruction row does on the translator with what the real processor does: registers, defined flags, memory,
+ * vector and x87 state, faults.
+ */
+import { field } from '../../guest/x86/state.js';
+import { xmm } from '../../guest/x86/state.js';
+import type { InsnRow } from '../../guest/x86/translator.js';
+import { allowedDifference, undefinedFlags } from './allowed-differences.js';
+import { CaseGenerator, type RowCase } from './case-generator.js';
+import {
+  CASE_BYTES,
+  CODE_AT,
+  CODE_BYTES,
+  caseHeader,
+  DATA_BYTES,
+  dataWindows,
+  FX_BYTES,
+  fx,
+  RESULT_BYTES,
+  RESULT_HEADER_BYTES,
+  signalRegister,
+} from './layout.js';
+import type { NativeRunner } from './native-runner.js';
+import type { RowMachine } from './row-machine.js';
+
+/** Status flags and DF. */
+const COMPARED_FLAGS = 0xcd5;
+const HLT = 0xf4;
+/** Runs of one case on a machine that compiles what is hot: the last ones are compiled code. */
+const HOT_RUNS = 4;
+
+function writeCase(c: RowCase, out: Uint8Array): void {
+  const view = new DataView(out.buffer, out.byteOffset, out.length);
+  c.gprs.forEach((value, i) => {
+    view.setBigUint64(caseHeader.gprs + 8 * i, value, true);
+  });
+  view.setBigUint64(caseHeader.rflags, BigInt(c.rflags), true);
+  view.setBigUint64(caseHeader.entry, BigInt(CODE_AT), true);
+  view.setUint32(caseHeader.far, CODE_AT, true);
+  view.setUint32(caseHeader.far + 4, 0x23, true);
+  view.setUint32(caseHeader.is32, c.is32 ? 1 : 0, true);
+  out.set(c.fx, caseHeader.bytes);
+  out.set(c.code, caseHeader.bytes + FX_BYTES);
+  out.set(c.data, caseHeader.bytes + FX_BYTES + CODE_BYTES);
+}
+
+/** What a run leaves, from either side. */
+interface Outcome {
+  gprs: bigint[];
+  rip: bigint;
+  flags: number;
+  /** The fault, or 'done' if the HLT behind the instruction was reached. */
+  end: string;
+  fx: Uint8Array;
+  data: Uint8Array;
+}
+
+function endOf(vector: number, error: number, cr2: bigint, rip: bigint, code: Uint8Array): string {
+  const at = Number(rip - BigInt(CODE_AT));
+  const byte = at >= 0 && at < CODE_BYTES ? code[at] : at > -2048 && at < 2048 ? HLT : -1;
+  if ((vector === 13 || vector === 6) && byte === HLT) return 'done';
+  return vector === 14 ? `#PF(${error.toString(16)}) at ${cr2.toString(16)}` : `vector ${vector}`;
+}
+
+function nativeOutcome(result: Uint8Array, c: RowCase): Outcome {
+  const view = new DataView(result.buffer, result.byteOffset, result.length);
+  const register = (n: number) => view.getBigUint64(8 * n, true);
+  const rip = register(signalRegister.rip);
+  return {
+    gprs: signalRegister.gprs.map(register),
+    rip,
+    flags: Number(register(signalRegister.eflags) & 0xffffffffn),
+    end: endOf(
+      Number(register(signalRegister.trap)),
+      Number(register(signalRegister.error)),
+      register(signalRegister.cr2),
+      rip,
+      c.code,
+    ),
+    fx: result.subarray(RESULT_HEADER_BYTES, RESULT_HEADER_BYTES + FX_BYTES),
+    data: result.subarray(RESULT_HEADER_BYTES + FX_BYTES),
+  };
+}
+
+function loadFx(machine: RowMachine, image: Uint8Array): void {
+  const { state } = machine;
+  const view = new DataView(image.buffer, image.byteOffset, image.length);
+  const status = view.getUint16(fx.status, true);
+  const top = (status >> 11) & 7;
+  state.setInt32(field.fpControl, view.getUint16(fx.control, true) | 0x40, true);
+  state.setInt32(field.fpStatus, status & ~0x3800, true);
+  state.setInt32(field.fpTop, top, true);
+  state.setInt32(field.fpEmpty, ~view.getUint8(fx.tags) & 0xff, true);
+  state.setInt32(field.mxcsr, view.getUint32(fx.mxcsr, true), true);
+  for (let i = 0; i < 8; i++) {
+    const at = field.fpr + 16 * ((top + i) & 7);
+    state.setBigUint64(at, view.getBigUint64(fx.st + 16 * i, true), true);
+    state.setUint16(at + 8, view.getUint16(fx.st + 16 * i + 8, true), true);
+  }
+  for (let i = 0; i < 16; i++) {
+    for (let part = 0; part < 16; part += 8) {
+      state.setBigUint64(xmm[i].offset + part, view.getBigUint64(fx.xmm + 16 * i + part, true), true);
+    }
+  }
+}
+
+function saveFx(machine: RowMachine): Uint8Array {
+  const { state } = machine;
+  const image = new Uint8Array(FX_BYTES);
+  const view = new DataView(image.buffer);
+  const top = state.getInt32(field.fpTop, true) & 7;
+  view.setUint16(fx.control, state.getInt32(field.fpControl, true), true);
+  view.setUint16(fx.status, (state.getInt32(field.fpStatus, true) & ~0x3800) | (top << 11), true);
+  view.setUint8(fx.tags, ~state.getInt32(field.fpEmpty, true) & 0xff);
+  view.setUint32(fx.mxcsr, state.getInt32(field.mxcsr, true), true);
+  for (let i = 0; i < 8; i++) {
+    const at = field.fpr + 16 * ((top + i) & 7);
+    view.setBigUint64(fx.st + 16 * i, state.getBigUint64(at, true), true);
+    view.setUint16(fx.st + 16 * i + 8, state.getUint16(at + 8, true), true);
+  }
+  for (let i = 0; i < 16; i++) {
+    for (let part = 0; part < 16; part += 8) {
+      view.setBigUint64(fx.xmm + 16 * i + part, state.getBigUint64(xmm[i].offset + part, true), true);
+    }
+  }
+  return image;
+}
+
+function runOnMachine(machine: RowMachine, c: RowCase, runs: number): Outcome {
+  machine.setMode(c.is32 ? 32 : 64);
+  machine.writeCode(CODE_AT, c.code);
+  for (let run = 0; run < runs; run++) {
+    c.gprs.forEach((value, n) => {
+      machine.writeGpr(n, value);
+    });
+    let at = 0;
+    for (const window of dataWindows) {
+      for (let done = 0; done < window.bytes; ) {
+        const count = Math.min(window.bytes - done, 4096 - ((window.start + done) & 4095));
+        machine.bytesAt(window.start + done, count).set(c.data.subarray(at, at + count));
+        at += count;
+        done += count;
+      }
+    }
+    loadFx(machine, c.fx);
+    machine.eflags = c.rflags;
+    machine.run(CODE_AT);
+  }
+  const data = new Uint8Array(DATA_BYTES);
+  let at = 0;
+  for (const window of dataWindows) {
+    for (let done = 0; done < window.bytes; ) {
+      const count = Math.min(window.bytes - done, 4096 - ((window.start + done) & 4095));
+      data.set(machine.bytesAt(window.start + done, count), at);
+      at += count;
+      done += count;
+    }
+  }
+  const { vector, error, cr2 } = machine.outcome;
+  return {
+    gprs: c.gprs.map((_, n) => machine.readGpr(n)),
+    rip: machine.pc,
+    flags: machine.eflags,
+    end: endOf(vector, error, cr2, machine.pc, c.code),
+    fx: saveFx(machine),
+    data,
+  };
+}
+
+const hexOf = (bytes: Uint8Array): string => Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(' ');
+const gprNames = 'rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15'.split(' ');
+
+/** Differences, as lines; `expected` is the processor's. */
+function differences(row: InsnRow, c: RowCase, actual: Outcome, expected: Outcome): string[] {
+  const found: string[] = [];
+  const note = (what: string, ours: string, theirs: string) => {
+    if (!allowedDifference(row, c, what)) found.push(`${what}: ${ours}, processor: ${theirs}`);
+  };
+  if (actual.end !== expected.end) note('end', actual.end, expected.end);
+  if (actual.rip !== expected.rip) note('rip', actual.rip.toString(16), expected.rip.toString(16));
+  // Upper halves are not preserved in 32-bit code.
+  const mask = c.is32 ? 0xffffffffn : 0xffffffffffffffffn;
+  for (let n = 0; n < (c.is32 ? 8 : 16); n++) {
+    const [ours, theirs] = [actual.gprs[n] & mask, expected.gprs[n] & mask];
+    if (ours !== theirs) note(gprNames[n], ours.toString(16), theirs.toString(16));
+  }
+  const compared = COMPARED_FLAGS & ~(expected.end === 'done' ? undefinedFlags(row, c) : 0);
+  if ((actual.flags ^ expected.flags) & compared) {
+    note('flags', (actual.flags & compared).toString(16), (expected.flags & compared).toString(16));
+  }
+  for (let i = 0; i < DATA_BYTES; i++) {
+    if (actual.data[i] !== expected.data[i]) {
+      note('memory', `${i.toString(16)}: ${hexOf(actual.data.subarray(i, i + 16))}`, hexOf(expected.data.subarray(i, i + 16)));
+      break;
+    }
+  }
+  if (row.unit !== undefined) compareFx(actual.fx, expected.fx, note);
+  return found;
+}
+
+function compareFx(ours: Uint8Array, theirs: Uint8Array, note: (what: string, ours: string, theirs: string) => void): void {
+  const fields: [string, number, number][] = [
+    ['fcw', fx.control, 2],
+    ['fsw', fx.status, 2],
+    ['tags', fx.tags, 1],
+    ['mxcsr', fx.mxcsr, 4],
+  ];
+  for (let i = 0; i < 8; i++) fields.push([`st${i}`, fx.st + 16 * i, 10]);
+  for (let i = 0; i < 16; i++) fields.push([`xmm${i}`, fx.xmm + 16 * i, 16]);
+  for (const [name, at, bytes] of fields) {
+    const [a, b] = [ours.subarray(at, at + bytes), theirs.subarray(at, at + bytes)];
+    if (a.some((byte, i) => byte !== b[i])) note(name, hexOf(a), hexOf(b));
+  }
+}
+
+export interface RowReport {
+  cases: number;
+  /** Cases that reached the end without a fault. */
+  completed: number;
+  /** What differed, worst first; empty if nothing did. */
+  failures: string[];
+}
+
+/** Runs `count` cases of a row on the processor and on each machine. */
+export function testRow(
+  row: InsnRow,
+  seed: number,
+  count: number,
+  native: NativeRunner,
+  machines: readonly { readonly name: string; readonly machine: RowMachine; readonly hot: boolean }[],
+): RowReport {
+  const generator = new CaseGenerator(row, seed);
+  const cases = Array.from({ length: count }, () => generator.next());
+  const input = new Uint8Array(count * CASE_BYTES);
+  cases.forEach((c, i) => {
+    writeCase(c, input.subarray(i * CASE_BYTES, (i + 1) * CASE_BYTES));
+  });
+  const results = native.run(input);
+  const report: RowReport = { cases: count, completed: 0, failures: [] };
+  for (const [i, c] of cases.entries()) {
+    const expected = nativeOutcome(results.subarray(i * RESULT_BYTES, (i + 1) * RESULT_BYTES), c);
+    if (expected.end === 'done') report.completed++;
+    for (const { name, machine, hot } of machines) {
+      const actual = runOnMachine(machine, c, hot ? HOT_RUNS : 1);
+      const found = differences(row, c, actual, expected);
+      if (found.length === 0) continue;
+      const registers = c.gprs.map((value, n) => `${gprNames[n]}=${value.toString(16)}`).join(' ');
+      report.failures.push(
+        `${row.name} '${row.enc}' case ${i} of seed ${seed}, ${name}, ${c.is32 ? 32 : 64}-bit code: ` +
+          `${hexOf(c.code.subarray(0, c.length))}\n  flags ${c.rflags.toString(16)} ${registers}\n  ${found.join('\n  ')}`,
+      );
+    }
+  }
+  return report;
+}

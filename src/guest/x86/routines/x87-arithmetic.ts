@@ -265,8 +265,9 @@ function definePair(name: string, core: Core, cleared: number) {
     const empty = loadEmpty(r);
     underflowIf(r, r.i32_or(isEmpty(r, empty, s), isEmpty(r, empty, other)), s, undefined, cleared & cc.C2);
     const [sig, se, flags] = r.call(core, loadSig(r, s), loadSe(r, s), loadSig(r, other), loadSe(r, other));
-    // An invalid operation leaves C0 and C3 as they are.
-    const kept = r.select(and(r, flags, flag.IE), and(r, before, cleared & (cc.C0 | cc.C3)), r.i32(0));
+    // A NaN for a result leaves C0 and C3 as they are.
+    const noQuotient = r.i32_or(and(r, flags, flag.IE), isNaN80(r, sig, exponentOf(r, se)));
+    const kept = r.select(noQuotient, and(r, before, cleared & (cc.C0 | cc.C3)), r.i32(0));
     commit(r, r.i32_or(flags, kept), () => storeSlot(r, s, sig, se), { cleared });
     r.ret(r.i32(0));
   });

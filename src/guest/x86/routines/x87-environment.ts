@@ -103,9 +103,9 @@ export const fldcw = routines.define('x87_fldcw', ['i32'], ['i32'], faults, (r, 
 /** Layout of the environment: bit 0: 32-bit, bit 1: real-address form (real and virtual-8086 mode). */
 export const environmentFormat = { wide: 1, real: 2 } as const;
 
-/** Touches an area's first byte, then its last, as processors do: where it crosses into a page that faults nothing changes. */
+/** Touches an area's first bytes, then its last, as processors do: where it crosses into a page that faults nothing changes. */
 function touchEnds(r: RoutineBuilder, address: I64, format: I32, registers: number, how: number): void {
-  r.guest_load8(address, how);
+  r.guest_load32(address, how);
   const wide = and(r, format, environmentFormat.wide);
   const last = r.select(wide, r.i64(27 + registers), r.i64(13 + registers));
   r.guest_load8(r.i64_add(address, last), how);

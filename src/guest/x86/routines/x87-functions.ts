@@ -423,12 +423,12 @@ function timesLogarithmPlusOne(sigX: bigint, seX: number, sigY: bigint, seY: num
     const size = (x.size << BigInt(2 * P)) / LN2;
     return product(y, { negative: negativeX, size, exp: x.exp - P, rough: true }, control, denormal);
   }
-  if (magnitude > 62) return timesLogarithm(sigX, seX, sigY, seY, control);
+  // The manual leaves operands outside 1 - sqrt(1/2) open; at -1 and below there is no logarithm.
+  if (magnitude > 62) return negativeX ? [sigX, seX, flag.PE] : timesLogarithm(sigX, seX, sigY, seY, control);
   const units = 140;
   const value = x.size << BigInt(x.exp + units);
   const one = 1n << BigInt(units);
   const sum = negativeX ? one - value : one + value;
-  // The manual leaves operands outside 1 - sqrt(1/2) open; at -1 and below there is no logarithm.
   if (sum <= 0n) return [sigX, seX, flag.PE];
   let power = bitLength(sum) - 1 - units;
   let unit = 1n << BigInt(power + units);

@@ -21,6 +21,7 @@ import { systemRows } from './system.js';
 import { systemIoRows } from './system-io.js';
 import { systemSegmentRows } from './system-segments.js';
 import { x87Rows } from './x87.js';
+import { xsaveRows } from './xsave.js';
 
 export const integerRows: readonly InsnRow[] = [
   ...integerMoveRows,
@@ -38,6 +39,7 @@ export const allRows: readonly InsnRow[] = [
   ...systemSegmentRows,
   ...systemIoRows,
   ...x87Rows,
+  ...xsaveRows,
   ...mmxRows,
   ...sseRows,
   ...sse2Rows,

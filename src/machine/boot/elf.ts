@@ -44,6 +44,8 @@ export interface ElfFile {
   readonly machine: number;
   readonly entry: number;
   readonly segments: readonly ElfSegment[];
+  /** End of the file header and the program headers, if these follow it directly. */
+  readonly headersEnd: number;
 }
 
 const PT_LOAD = 1;
@@ -122,7 +124,8 @@ export function parseElf(image: Uint8Array): ElfFile {
     }
     segments.push(segment);
   }
-  return { is64, machine, entry: is64 ? low52(view, 24) : entry, segments };
+  const headersEnd = phOffset === (is64 ? 64 : 52) ? phOffset + phCount * phSize : 0;
+  return { is64, machine, entry: is64 ? low52(view, 24) : entry, segments, headersEnd };
 }
 
 function low52(view: DataView, offset: number): number {
@@ -162,13 +165,29 @@ export function loadElfSegments(image: Uint8Array, elf: ElfFile, plan: RamPlan):
   let end = 0;
   for (const segment of elf.segments) {
     if (segment.type !== PT_LOAD || segment.memSize === 0) continue;
-    plan.reserve(segment.paddr, segment.memSize, 'the kernel');
-    plan.write(segment.paddr, image.subarray(segment.offset, segment.offset + segment.fileSize));
-    plan.clear(segment.paddr + segment.fileSize, segment.memSize - segment.fileSize);
-    end = Math.max(end, segment.paddr + segment.memSize);
+    const skip = headersOutsideRam(image, elf, segment, plan);
+    const gpa = segment.paddr + skip;
+    const memSize = segment.memSize - skip;
+    const content = image.subarray(segment.offset + skip, segment.offset + Math.max(skip, segment.fileSize));
+    plan.reserve(gpa, memSize, 'the kernel');
+    plan.write(gpa, content);
+    plan.clear(gpa + content.length, memSize - content.length);
+    end = Math.max(end, gpa + memSize);
   }
   if (end === 0) throw damaged('it has nothing to load');
   return end;
+}
+
+/**
+ * Linkers put the file's headers into the first segment, a page before the code: for a kernel at 1 MiB that page is no RAM.
+ * Nobody reads it there, so bytes of a segment that are headers, or the padding behind them, are left out where RAM is missing.
+ */
+function headersOutsideRam(image: Uint8Array, elf: ElfFile, segment: ElfSegment, plan: RamPlan): number {
+  if (segment.offset >= elf.headersEnd || plan.ramFrom(segment.paddr) > 0) return 0;
+  const skip = Math.min(segment.memSize, plan.nextRam(segment.paddr) - segment.paddr);
+  const end = segment.offset + Math.min(skip, segment.fileSize);
+  for (let at = elf.headersEnd; at < end; at++) if (image[at] !== 0) return 0;
+  return skip;
 }
 
 /** The entry point as a physical address: e_entry may be virtual where a code segment's two addresses differ. */

@@ -348,6 +348,26 @@ test('Multiboot: ELF kernel with modules', () => {
   );
 });
 
+test('ELF: headers that a linker put below 1 MiB are left out, code there is not', () => {
+  const m = machine(16);
+  // One segment from file offset 0, loaded at 0xff000: 0x1000 bytes of headers and padding, then code at 1 MiB.
+  const kernel = elfImage({ is64: false, entry: 0x100010, paddr: 0xff000, memSize: 0x1200 });
+  const view = new DataView(kernel.buffer);
+  view.setUint32(52 + 4, 0, true);
+  view.setUint32(52 + 16, 0x1100, true);
+  const second = elfImage({ is64: false, pvhEntry: 0x100010 });
+  kernel.set(second.subarray(0x200, 0x214), 0x1080);
+  view.setUint32(52 + 32, 4, true);
+  view.setUint32(52 + 32 + 4, 0x1080, true);
+  kernel.fill(0, 0x200, 0x214);
+  const { state } = loadKernel({ kernel, commandLine: '', longMode: false }, m.target);
+  assert.strictEqual(state.registers['rip'], 0x100010);
+  assert.deepStrictEqual(m.ram.subarray(0x100000, 0x100100), kernel.subarray(0x1000, 0x1100));
+  assert.deepStrictEqual(m.ram.subarray(0x100100, 0x100200), new Uint8Array(0x100));
+  kernel[0xfff] = 1;
+  refusal('BOOT_NO_RAM', /not all RAM/, () => loadKernel({ kernel, commandLine: '', longMode: false }, m.target));
+});
+
 test('Multiboot: address fields of the header, with bss', () => {
   const m = machine(32);
   const kernel = new Uint8Array(0x400);

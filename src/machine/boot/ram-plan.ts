@@ -35,6 +35,11 @@ export class RamPlan {
     return range === undefined ? 0 : range.end - gpa;
   }
 
+  /** The lowest RAM address above `gpa`, or Infinity. */
+  nextRam(gpa: number): number {
+    return this.#ram.find((r) => r.start > gpa)?.start ?? Number.POSITIVE_INFINITY;
+  }
+
   /** True when [gpa, gpa+size) is RAM in one piece and free. */
   isFree(gpa: number, size: number): boolean {
     const end = gpa + size;

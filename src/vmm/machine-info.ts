@@ -1,21 +1,9 @@
 /** What a monitor shows of a machine: text for a person, and registers and addresses for tools. */
-import { x86RegisterViews } from '../guest/index.js';
 import type { PcMachine } from '../machine/pc.js';
 import type { InfoTopic } from './worker-protocol.js';
 
 /** Lines of a list that a guest can make as long as it likes. */
 const MAX_LINES = 4096;
-
-export function registersOf(pc: PcMachine): Record<string, bigint> {
-  return Object.fromEntries(
-    x86RegisterViews.map((view) => [view.name, BigInt.asUintN(view.bits, view.read(pc.cpu.vcpu))]),
-  );
-}
-
-export function translateAddress(pc: PcMachine, gva: bigint): number | undefined {
-  const gpa = pc.cpu.translate(BigInt.asUintN(64, gva));
-  return gpa === undefined ? undefined : Number(gpa);
-}
 
 const hex = (value: bigint | number, digits: number) => value.toString(16).padStart(digits, '0');
 
@@ -35,7 +23,7 @@ export function describeMachine(pc: PcMachine, topic: InfoTopic): string {
 }
 
 function describeRegisters(pc: PcMachine): string {
-  const values = registersOf(pc);
+  const values = pc.cpu.registers();
   const rows: string[] = [];
   const row = (names: readonly string[], digits: number) =>
     rows.push(names.map((name) => `${name.toUpperCase().padStart(3)}=${hex(values[name], digits)}`).join(' '));
@@ -88,7 +76,7 @@ function describeMemory(pc: PcMachine): string {
 
 /** Present page-table entries, as QEMU's `info tlb` lists them: what the guest's tables say, not what is cached. */
 function describeTlb(pc: PcMachine): string {
-  const values = registersOf(pc);
+  const values = pc.cpu.registers();
   if ((values['cr0'] & (1n << 31n)) === 0n) return 'PG disabled';
   const pae = (values['cr4'] & (1n << 5n)) !== 0n;
   const long = (values['efer'] & (1n << 10n)) !== 0n;

@@ -1,7 +1,7 @@
 /** What a machine is made of, as its owner says it, and as its worker needs it. */
 import { MAX_GUEST_BYTES } from '../accel/index.js';
 import { VringError } from '../base/index.js';
-import { parseCpu } from './cpu-option.js';
+import { parseCpuOption } from '../guest/index.js';
 import type { ConsolePortConfig, DeviceConfig, ImageSource, TraceConfig, WorkerConfig } from './worker-protocol.js';
 
 export interface ConsolePortOptions {
@@ -96,7 +96,7 @@ export function planMachine(options: MachineOptions): {
       `A machine can have at most ${mib(MAX_GUEST_BYTES)} of RAM here: ${mib(ramBytes)} would need WebAssembly memory with 64-bit addresses.`,
     );
   }
-  parseCpu(options.cpu ?? 'qemu64');
+  parseCpuOption(options.cpu ?? 'qemu64');
   const threshold = options.hotThreshold ?? DEFAULT_HOT_THRESHOLD;
   if (threshold !== 0 && (threshold < 1 || threshold > 1 << 20 || (threshold & (threshold - 1)) !== 0)) {
     throw invalid('hotThreshold is not a power of two.');

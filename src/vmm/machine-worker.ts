@@ -5,14 +5,14 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { VringError } from '../base/index.js';
+import { parseCpuOption } from '../guest/index.js';
 import { compileOptimized } from '../host/node/engine-flags.js';
 import { readImage } from '../host/node/image-file.js';
 import { openFailure } from '../host/node/open-failure.js';
 import { hostRandomBits, hostTime } from '../host/node/time.js';
 import type { SerialBackend } from '../hw/index.js';
 import { PcMachine, type PcStop } from '../machine/pc.js';
-import { parseCpu } from './cpu-option.js';
-import { describeMachine, registersOf, translateAddress } from './machine-info.js';
+import { describeMachine } from './machine-info.js';
 import { MachineDevices } from './worker-devices.js';
 import {
   doorbellWord,
@@ -149,7 +149,7 @@ function answer(pc: PcMachine, request: Request): unknown {
       pc.memory.dma.write(request.gpa, request.bytes);
       return undefined;
     case 'translate':
-      return translateAddress(pc, request.gva);
+      return pc.cpu.translate(request.gva);
     case 'resize':
       devices.ports[request.port]?.port.resize(request.columns, request.rows);
       return undefined;
@@ -159,7 +159,7 @@ function answer(pc: PcMachine, request: Request): unknown {
     case 'statistics':
       return pc.statistics();
     case 'registers':
-      return registersOf(pc);
+      return pc.cpu.registers();
     case 'info':
       return describeMachine(pc, request.topic);
   }
@@ -216,7 +216,7 @@ function build(trace: ReturnType<typeof openTrace> | undefined): PcMachine {
       },
       {
         ramBytes: config.ramBytes,
-        model: parseCpu(config.cpu),
+        model: parseCpuOption(config.cpu),
         serial: [0, 1, 2, 3].map(serialBackend),
         hotThreshold: config.hotThreshold,
         hpet: config.hpet,

@@ -228,7 +228,8 @@ class RunningMachine implements Machine {
   }
 
   async translateAddress(gva: bigint, options?: WaitOptions): Promise<number | undefined> {
-    return (await this.#request({ type: 'translate', gva }, options)) as number | undefined;
+    const gpa = (await this.#request({ type: 'translate', gva }, options)) as bigint | undefined;
+    return gpa === undefined ? undefined : Number(gpa);
   }
 
   async registers(options?: WaitOptions): Promise<Readonly<Record<string, bigint>>> {

@@ -1,5 +1,5 @@
 /**
- * The same driver steps on our PCI and virtio devices and on those of a QEMU whose guest is halted for ever, driven
+ * The same driver steps on our PCI, virtio and fw_cfg devices and on those of a QEMU whose guest is halted for ever, driven
  * through its qtest socket: what a driver sees must be the same. Left out: order and place of capabilities, feature bits that only QEMU offers,
  * status bits of the conventional bus, timing registers of the host bridge, the padding of a disk's serial number.
  */
@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
 import { MemorySpace, PortSpace } from '../../bus/index.js';
+import { FwCfg, wireFwCfg } from '../fw-cfg/index.js';
 import { I440fx, PciRoot, Piix3, Piix4Pm } from '../pci/index.js';
 import type { BlockBackend, BlockDone } from './block-backend.js';
 import { VirtioBalloon } from './virtio-balloon.js';
@@ -93,6 +94,9 @@ function ourMachine(model: VirtioModel): Machine {
   new Piix4Pm({ root, block: { read: () => 0, write() {} } });
   root.bus.add(createVirtioPci(model, { name: 'virtio0', dma: memory.dma }).function, slot);
   root.mapPorts(ports);
+  const fwCfg = new FwCfg({ dma: memory.dma });
+  fwCfg.setFile('opt/vring/text', new TextEncoder().encode('firmware configuration'));
+  wireFwCfg(ports, fwCfg);
   return {
     in: async (port, size) => ports.read(port, size),
     out: async (port, size, value) => ports.write(port, size, value),
@@ -586,5 +590,78 @@ test('entropy device and balloon against QEMU', { skip }, async () => {
     log('pages asked for', await m.read(config, 4));
     await m.write(config + 4, 4, 3);
     log('actual', await m.read(config + 4, 4));
+  });
+});
+
+test('fw_cfg against QEMU', { skip }, async () => {
+  const args = [
+    '-device',
+    `virtio-rng-pci,addr=${slot}`,
+    '-fw_cfg',
+    'name=opt/vring/text,string=firmware configuration',
+  ];
+  await compare(new VirtioEntropy(() => {}), args, async (m, log) => {
+    const swap = (value: number) =>
+      ((value >>> 24) | ((value >>> 8) & 0xff00) | ((value & 0xff00) << 8) | ((value & 0xff) << 24)) >>> 0;
+    const select = (key: number) => m.out(0x510, 2, key);
+    const next = () => m.in(0x511, 1);
+    const text = async (length: number) => {
+      let out = '';
+      for (let i = 0; i < length; i++) out += (await next()).toString(16).padStart(2, '0');
+      return out;
+    };
+    for (const key of [0, 1, 0x3fff, 0xbfff]) {
+      await select(key);
+      log(`item ${key}`, await text(6));
+    }
+    log('DMA signature', [await m.in(0x514, 4), await m.in(0x518, 4), await m.in(0x516, 1)]);
+    log('ports', [await m.in(0x510, 1), await m.in(0x512, 1)]);
+    // The file's key, through the directory.
+    await select(0x19);
+    const be = async (bytes: number) => {
+      let value = 0;
+      for (let i = 0; i < bytes; i++) value = value * 256 + (await next());
+      return value;
+    };
+    let key = 0;
+    for (let left = await be(4); left > 0; left--) {
+      const size = await be(4);
+      const candidate = await be(2);
+      await be(2);
+      let name = '';
+      for (let i = 0; i < 56; i++) {
+        const c = await next();
+        if (c !== 0) name += String.fromCharCode(c);
+      }
+      if (name !== 'opt/vring/text') continue;
+      key = candidate;
+      log('size', size);
+    }
+    const [descriptor, buffer] = [0x100000, 0x110000];
+    const transfer = async (control: number, length: number) => {
+      for (const [i, word] of [control >>> 0, length, 0, buffer].entries()) {
+        await m.write(descriptor + i * 4, 4, swap(word));
+      }
+      for (let i = 0; i < 32; i += 4) await m.write(buffer + i, 4, 0xeeeeeeee);
+      await m.out(0x518, 4, swap(descriptor));
+      return [await m.read(descriptor, 4), await bytes(m, buffer, 32)];
+    };
+    const [READ, SKIP, SELECT, WRITE] = [2, 4, 8, 16];
+    log('select and read', await transfer((key << 16) | SELECT | READ, 8));
+    log('read on', await transfer(READ, 4));
+    log('by port', await text(2));
+    log('skip', await transfer(SKIP, 3));
+    log('read past the end', await transfer(READ, 20));
+    log('read on', await transfer(READ, 4));
+    log('write', await transfer((key << 16) | SELECT | WRITE, 4));
+    log('nothing', await transfer((key << 16) | SELECT, 4));
+    log('read after select', await transfer(READ, 4));
+    log('no such item', await transfer((0x3ffe << 16) | SELECT | READ, 4));
+    log('write to no item', await transfer((0x3ffe << 16) | SELECT | WRITE, 4));
+    log('skip in no item', await transfer(SKIP, 4));
+    await m.out(0x511, 1, 0x41);
+    await select(key);
+    await m.out(0x511, 1, 0x41);
+    log('after writes to the data port', await text(4));
   });
 });

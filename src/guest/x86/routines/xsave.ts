@@ -150,10 +150,10 @@ function checkedMxcsr(r: RoutineBuilder, address: I64): I32 {
   return value;
 }
 
-/** Touches both ends of an area, so that no later access can fault and leave half of it, or of the state, changed. */
+/** Touches both ends of an area, the last byte first as processors do, so that no later access can fault and leave half of it, or of the state, changed. */
 function touchEnds(r: RoutineBuilder, address: I64, bytes: number, how: number): void {
-  r.guest_load8(address, how);
   r.guest_load8(plus(r, address, bytes - 1), how);
+  r.guest_load8(address, how);
 }
 
 // --- FXSAVE, FXRSTOR
@@ -168,6 +168,7 @@ export const fxsave = routines.define(
   { ...faults, vars: 'read' },
   (r, address, format) => {
     protectMisaligned(r, address, 16);
+    touchEnds(r, address, at.bitVector, access.forWrite);
     saveX87(r, address, format);
     saveMxcsr(r, address);
     r.if(usesSse(r), () => saveXmm(r, address, format));

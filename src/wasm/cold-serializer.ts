@@ -239,12 +239,9 @@ export class ColdSerializer {
             out[this.length++] = value;
             out[this.length++] = bits;
             out[this.length++] = fault();
-          } else if (op === Op.goto) {
-            const far = !fitsExitWord(words[at + 1]);
-            out[this.length++] = far ? FAR_GOTO : op;
-            if (far) out[this.length++] = words[at + 1];
-            out[this.length++] = exitWord(exitCode.next, far ? 0 : words[at + 1], deferred);
-          } else if (op === Op.branch) {
+          } else if (op === Op.goto) this.#leaveTo(exitCode.next, words[at + 1], deferred);
+          else if (op === Op.leave) this.#leaveTo(words[at + 1], words[at + 2], deferred);
+          else if (op === Op.branch) {
             const slot = this.#operand(words[at + 1]);
             const far = !fitsExitWord(words[at + 2]) || !fitsExitWord(words[at + 3]);
             out[this.length++] = far ? FAR_BRANCH : op;
@@ -257,9 +254,6 @@ export class ColdSerializer {
             out[this.length++] = op;
             out[this.length++] = slot;
             out[this.length++] = exitWord(exitCode.next, 0, deferred);
-          } else if (op === Op.leave) {
-            out[this.length++] = op;
-            out[this.length++] = exitWord(words[at + 1], words[at + 2], deferred);
           } else if (op === Op.resume) {
             out[this.length++] = op;
             out[this.length++] = exitWord(words[at + 1], 0, deferred);
@@ -269,6 +263,14 @@ export class ColdSerializer {
       this.#releaseOperands(words, at, op);
       at += size;
     }
+  }
+
+  /** goto and leave: an exit word alone, or a distance added to the pc before it. */
+  #leaveTo(code: number, delta: number, deferred: number): void {
+    const near = fitsExitWord(delta);
+    this.words[this.length++] = near ? Op.goto : FAR_GOTO;
+    if (!near) this.words[this.length++] = delta;
+    this.words[this.length++] = exitWord(code, near ? delta : 0, deferred);
   }
 
   #releaseOperands(words: Int32Array, at: number, op: number): void {

@@ -84,7 +84,7 @@ const mib = (bytes: number) => `${Math.floor(bytes / 2 ** 20)} MiB`;
 /** Checks the options and lays out streams and devices. Throws VringError `options-invalid`, `ram-size` and what the CPU's parser throws. */
 export function planMachine(options: MachineOptions): {
   readonly places: readonly PortPlace[];
-  readonly config: Omit<WorkerConfig, 'kernel' | 'initrd' | 'streams' | 'doorbell'>;
+  readonly config: Omit<WorkerConfig, 'kernel' | 'initrd' | 'streams' | 'doorbell' | 'modules'>;
 } {
   const ramBytes = Math.ceil((options.ramBytes ?? DEFAULT_RAM_BYTES) / 4096) * 4096;
   if (!Number.isSafeInteger(ramBytes) || ramBytes < MIN_RAM_BYTES) {

@@ -212,6 +212,10 @@ function build(trace: ReturnType<typeof openTrace> | undefined): PcMachine {
         service,
         sleep,
         compileOptimized,
+        modules: {
+          get: (key) => config.modules.get(key),
+          set: (key, module) => say({ type: 'module', key, module }),
+        },
         log: trace && items.has('unimp') ? trace.line : log,
       },
       {

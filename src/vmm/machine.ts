@@ -3,6 +3,7 @@
  * and events. The owner's event loop is never held: big images go through shared memory, output comes in chunks.
  */
 import { Worker } from 'node:worker_threads';
+import type { CompiledModule } from '../accel/index.js';
 import { VringError } from '../base/index.js';
 import { abortedError, bounded, type WaitOptions } from './abort.js';
 import { type CharacterPort, MachinePort } from './character-port.js';
@@ -101,6 +102,9 @@ const startWorker: StartWorker = (config, name) =>
     execArgv: [],
   });
 
+/** What machines have compiled, for later ones: there are as many as ways to build the translator. */
+const compiledModules = new Map<string, CompiledModule>();
+
 interface Waiting {
   readonly resolve: (value: unknown) => void;
   readonly reject: (error: VringError) => void;
@@ -129,7 +133,7 @@ class RunningMachine implements Machine {
     start: StartWorker,
     name: string,
     places: readonly PortPlace[],
-    config: Omit<WorkerConfig, 'streams' | 'doorbell'>,
+    config: Omit<WorkerConfig, 'streams' | 'doorbell' | 'modules'>,
   ) {
     const doorbell = new SharedArrayBuffer(doorbellBytes);
     this.#doorbell = new Int32Array(doorbell);
@@ -149,7 +153,10 @@ class RunningMachine implements Machine {
     // Whoever waits for it sees the failure; nobody has to.
     this.ended.catch(() => {});
     this.built.catch(() => {});
-    this.#worker = start({ ...config, streams: this.#ports.map(({ rings }) => rings), doorbell }, name);
+    this.#worker = start(
+      { ...config, streams: this.#ports.map(({ rings }) => rings), doorbell, modules: compiledModules },
+      name,
+    );
     this.#worker.on('message', (message) => this.#hear(message));
     this.#worker.on('error', (error) => {
       const memory = (error as { code?: string }).code === 'ERR_WORKER_OUT_OF_MEMORY';
@@ -327,6 +334,9 @@ class RunningMachine implements Machine {
 
   #hear(message: FromWorker): void {
     switch (message.type) {
+      case 'module':
+        compiledModules.set(message.key, message.module);
+        return;
       case 'ready':
         this.description = message.description;
         this.#onBuilt.resolve();

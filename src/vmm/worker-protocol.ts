@@ -1,5 +1,7 @@
 /** What the thread that owns a machine and the thread that runs it say to each other. */
 
+import type { CompiledModule } from '../accel/index.js';
+
 /** A byte stream with the machine: two rings, seen from the machine. */
 export interface StreamRings {
   /** Machine → owner. */
@@ -87,6 +89,8 @@ export interface WorkerConfig {
   readonly trace?: TraceConfig | undefined;
   /** Int32, see `doorbellWord`. */
   readonly doorbell: SharedArrayBuffer;
+  /** Modules that earlier machines have compiled. */
+  readonly modules: ReadonlyMap<string, CompiledModule>;
 }
 
 /** What `info` can show; each is text for a person. */
@@ -125,6 +129,8 @@ export type MachineEnd =
 export type Statistics = Readonly<Record<string, Readonly<Record<string, number>>>>;
 
 export type FromWorker =
+  /** A compiled module that later machines can use. */
+  | { readonly type: 'module'; readonly key: string; readonly module: CompiledModule }
   /** The machine is built, its kernel loaded; it stands still until `resume`. */
   | { readonly type: 'ready'; readonly description: string }
   | {

@@ -47,6 +47,8 @@ export interface RoutineModuleOptions {
   /** The table of translated code; given to the one module that has the dispatcher. */
   readonly table?: WebAssembly.Table;
   readonly extension?: ModuleExtension;
+  /** Makes the module of its bytes; may give one that was made of the same routines before, and then needs no bytes. */
+  readonly compile?: ((write: () => Uint8Array) => WebAssembly.Module) | undefined;
 }
 
 /** Throws only for a mistake in a routine. */
@@ -78,15 +80,18 @@ export function compileRoutines(options: RoutineModuleOptions): RoutineInstance 
     assert(at !== undefined, `routine ${routine}`);
     return at;
   };
-  const emitter = new RoutineEmitter({ routines: list, functionIndex, ...slowPathIds(list) }, vars);
-  emitter.codeType = codeType;
-  for (const routine of list) {
-    if (!routine.build) continue;
-    const at = module.define(types[routine.id], emitter.emit(routine), routine.name);
-    assert(at === functionIndex(routine.id), routine.name);
-  }
-  extension?.define(module, functionIndex);
-  const compiled = new WebAssembly.Module(module.finish());
+  const write = () => {
+    const emitter = new RoutineEmitter({ routines: list, functionIndex, ...slowPathIds(list) }, vars);
+    emitter.codeType = codeType;
+    for (const routine of list) {
+      if (!routine.build) continue;
+      const at = module.define(types[routine.id], emitter.emit(routine), routine.name);
+      assert(at === functionIndex(routine.id), routine.name);
+    }
+    extension?.define(module, functionIndex);
+    return module.finish();
+  };
+  const compiled = options.compile ? options.compile(write) : new WebAssembly.Module(write());
   const instance = new WebAssembly.Instance(compiled, { e: { m: memory, ...(table ? { t: table } : {}) }, h: imports });
   return { exports: instance.exports as RoutineInstance['exports'], importable: { ...imports, ...instance.exports } };
 }

@@ -20,6 +20,12 @@ export interface EngineRamBlock {
   readonly readonly: boolean;
 }
 
+export type CompiledModule = WebAssembly.Module;
+export interface ModuleCache {
+  get(key: string): WebAssembly.Module | undefined;
+  set(key: string, module: WebAssembly.Module): void;
+}
+
 /** What the machine gives to the engine. All addresses are guest-physical. */
 export interface EngineHost {
   mmioRead(gpa: number, size: 1 | 2 | 4): number;
@@ -36,6 +42,8 @@ export interface EngineHost {
   poll(): boolean;
   /** Runs `make` so that WebAssembly compiled in it is optimized at once, where the JavaScript engine can be told so. */
   compileOptimized?<T>(make: () => T): T;
+  /** Modules compiled before, by what they depend on: the same for all machines of a process. */
+  readonly modules?: ModuleCache | undefined;
 }
 
 export interface EngineOptions {
@@ -97,18 +105,26 @@ export class TcgEngine {
       hotThreshold: options.hotThreshold ?? 0,
       countInstructions: options.countInstructions ?? false,
     });
-    const compile = <T>(make: () => T): T => (host.compileOptimized ? host.compileOptimized(make) : make());
-    const instance = compile(() =>
-      compileRoutines({
-        set,
-        vars: cpu.vars,
-        memory: this.memory,
-        memoryPages: { initial: pages, maximum: pages },
-        host: { ...cpu.hostRoutines(), ...this.#hostRoutines() },
-        table,
-        extension,
-      }),
-    );
+    const instance = compileRoutines({
+      set,
+      vars: cpu.vars,
+      memory: this.memory,
+      // No machine's own size: the module is good for all.
+      memoryPages: { initial: 1, maximum: 65536 },
+      host: { ...cpu.hostRoutines(), ...this.#hostRoutines() },
+      table,
+      extension,
+      compile: (write) => {
+        const key = `routines ${options.hotThreshold ?? 0} ${options.countInstructions ?? false}`;
+        const known = host.modules?.get(key);
+        if (known) return known;
+        const bytes = write();
+        const make = () => new WebAssembly.Module(bytes);
+        const module = host.compileOptimized ? host.compileOptimized(make) : make();
+        host.modules?.set(key, module);
+        return module;
+      },
+    });
     this.routines = instance.exports;
     this.#words = new Int32Array(this.memory.buffer);
     this.#view = new DataView(this.memory.buffer);

@@ -142,6 +142,8 @@ export class GraphNode implements BlockNode {
   probed = false;
   readonly children: AttachedChild[] = [];
   readonly bitmaps: DirtyBitmap[] = [];
+  /** Run before each write, zeroing or discard of a range: a backup copies what is about to go. */
+  readonly beforeWrite: ((offset: number, length: number) => Promise<void> | undefined)[] = [];
   /** Called when the last reference goes. */
   onClosed: (() => void) | undefined;
   #instance: DriverNode | undefined;
@@ -481,6 +483,7 @@ export class GraphNode implements BlockNode {
     if (this.probed && offset < probeBytes) this.#checkProbed(offset, buffer);
     this.#inFlight++;
     try {
+      if (this.beforeWrite.length > 0) await this.#notifyBefore(offset, length);
       if (flags & RequestFlag.compressed) {
         if (!instance.writeCompressed) throw new BlockError('ENOTSUP');
         await instance.writeCompressed(offset, buffer);
@@ -492,6 +495,10 @@ export class GraphNode implements BlockNode {
     } finally {
       this.#end();
     }
+  }
+
+  async #notifyBefore(offset: number, length: number): Promise<void> {
+    for (const notify of this.beforeWrite) await notify(offset, length);
   }
 
   #checkProbed(offset: number, buffer: Uint8Array): void {
@@ -582,6 +589,7 @@ export class GraphNode implements BlockNode {
     if (!this.flags.unmap) flags &= ~RequestFlag.mayUnmap;
     this.#inFlight++;
     try {
+      if (this.beforeWrite.length > 0) await this.#notifyBefore(offset, length);
       const alignment = this.#limits.requestAlignment;
       if (this.#tracked) {
         const start = alignDown(offset, alignment);
@@ -670,6 +678,7 @@ export class GraphNode implements BlockNode {
     if (!this.flags.unmap || !instance.discard) return;
     this.#inFlight++;
     try {
+      if (this.beforeWrite.length > 0) await this.#notifyBefore(offset, length);
       const unit = Math.max(this.#limits.discardAlignment, this.#limits.requestAlignment, 1);
       const most = alignDown(this.#limits.maxDiscard || maxRequestBytes, unit);
       let at = offset;

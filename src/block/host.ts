@@ -196,6 +196,8 @@ export interface BlockHost {
   sleepMs(ms: number): Promise<void>;
   /** A secret's bytes by id, as `-object secret,id=…` defined it; throws BlockError. */
   secret(id: string): Promise<Uint8Array>;
+  /** Another object that the command line defined: a throttle group, TLS credentials. */
+  object?(id: string): { readonly type: string; readonly options: Readonly<Record<string, unknown>> } | undefined;
   /** One line for a person on stderr; warnings and errors begin with the tool's name, `plain` ones do not. */
   report(severity: 'warning' | 'error' | 'plain', message: string): void;
 }

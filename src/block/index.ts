@@ -1,8 +1,15 @@
 /** `vring/block`: open a disk image or a graph of block nodes, read, write, map, and run jobs on it. */
+
+export { SparseBitmap } from './dirty-bitmap.js';
 export * from './errors.js';
 export { BlockGraph, type CacheMode, cacheFlags, type OpenRequest } from './graph.js';
-export { checkRange } from './graph-node.js';
+export { checkRange, GraphNode } from './graph-node.js';
 export * from './host.js';
+export { BackupJob, type BackupOptions } from './jobs/backup.js';
+export { type CommitOptions, commitChain } from './jobs/commit.js';
+export type { JobOptions } from './jobs/job.js';
+export { MirrorJob, type MirrorOptions } from './jobs/mirror.js';
+export { type StreamOptions, streamChain } from './jobs/stream.js';
 export * from './node.js';
 export * from './options.js';
 export { type RegistryRow, registryRows } from './registry.js';

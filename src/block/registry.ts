@@ -47,6 +47,18 @@ export const registryRows: RegistryRow[] = [
     protocols: ['memory'],
     load: async () => (await import('./protocols/memory.js')).memoryDriver,
   },
+  {
+    name: 'http',
+    kind: 'protocol',
+    protocols: ['http'],
+    load: async () => (await import('./protocols/http.js')).httpDriver,
+  },
+  {
+    name: 'https',
+    kind: 'protocol',
+    protocols: ['https'],
+    load: async () => (await import('./protocols/http.js')).httpsDriver,
+  },
   { name: 'raw', kind: 'format', probe: () => 1, load: async () => (await import('./formats/raw/raw.js')).rawDriver },
   {
     name: 'qcow2',
@@ -54,6 +66,25 @@ export const registryRows: RegistryRow[] = [
     probe: (bytes) => (be32(bytes, 0) === 0x514649fb && be32(bytes, 4) >= 2 ? 100 : 0),
     load: async () => (await import('./formats/qcow2/driver.js')).qcow2Driver,
   },
+  {
+    name: 'blkdebug',
+    kind: 'filter',
+    protocols: ['blkdebug'],
+    load: async () => (await import('./filters/blkdebug.js')).blkdebugDriver,
+  },
+  {
+    name: 'blkverify',
+    kind: 'filter',
+    protocols: ['blkverify'],
+    load: async () => (await import('./filters/blkverify.js')).blkverifyDriver,
+  },
+  { name: 'compress', kind: 'filter', load: async () => (await import('./filters/compress.js')).compressDriver },
+  {
+    name: 'copy-on-read',
+    kind: 'filter',
+    load: async () => (await import('./filters/copy-on-read.js')).copyOnReadDriver,
+  },
+  { name: 'throttle', kind: 'filter', load: async () => (await import('./filters/throttle.js')).throttleDriver },
 ];
 
 export function findRow(name: string): RegistryRow | undefined {

@@ -77,6 +77,10 @@ export class NodeBlockHost implements BlockHost {
     return value;
   }
 
+  object(id: string) {
+    return this.objects.get(id);
+  }
+
   report(severity: 'warning' | 'error' | 'plain', message: string): void {
     this.#report(severity, message);
   }

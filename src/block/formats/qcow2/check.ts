@@ -339,7 +339,8 @@ class Check {
     const repair = this.fix.errors;
     // Where all counts were right (or were made so), the references are the counts, and no table need be looked at again.
     const isExact = this.corruptions === 0 && this.leaks === 0 && this.corruptionsFixed === 0;
-    const countOf = (cluster: number): number | Promise<number> => (isExact ? this.references.get(cluster) : image.refcounts.get(cluster).catch(() => 0));
+    const countOf = (cluster: number): number | Promise<number> =>
+      isExact ? this.references.get(cluster) : image.refcounts.get(cluster).catch(() => 0);
     const bytes = new Uint8Array(clusterBytes);
     const view = new DataView(bytes.buffer);
     for (let index = 0; index < image.l1.length; index++) {

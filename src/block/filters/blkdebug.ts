@@ -1,0 +1,296 @@
+/**
+ * Filter `blkdebug`: injects errors into requests. A rule arms at an event of the format above (`l2_update`, `write_aio`, …; `none`: at
+ * once) and then fails requests that match it. `set-state` rules move a small state machine, so that "the third L2 load" can be named.
+ */
+import { BlockError, errnoName } from '../errors.js';
+import type { BlockDriver, BlockNode, BlockStatus } from '../node.js';
+import type { OptionDict } from '../options.js';
+import { FilterNode } from './filter-node.js';
+
+const requestKinds = ['read', 'write', 'write-zeroes', 'discard', 'flush', 'block-status'] as const;
+type RequestKind = (typeof requestKinds)[number];
+const sectorBytes = 512;
+
+interface InjectRule {
+  readonly kind: 'inject';
+  readonly event: string;
+  /** 0: any. */
+  readonly state: number;
+  readonly requests: ReadonlySet<RequestKind>;
+  readonly code: string;
+  readonly offset: number | undefined;
+  readonly once: boolean;
+}
+
+interface StateRule {
+  readonly kind: 'state';
+  readonly event: string;
+  readonly state: number;
+  readonly newState: number;
+}
+
+type Rule = InjectRule | StateRule;
+
+interface Breakpoint {
+  readonly event: string;
+  readonly tag: string;
+}
+
+interface Suspended {
+  readonly tag: string;
+  resume(): void;
+}
+
+export interface BlkdebugLimits {
+  readonly requestAlignment?: number;
+  readonly maxTransfer?: number;
+  readonly zeroAlignment?: number;
+  readonly maxWriteZeroes?: number;
+  readonly discardAlignment?: number;
+  readonly maxDiscard?: number;
+}
+
+export class BlkdebugNode extends FilterNode {
+  readonly limits: BlkdebugLimits;
+  #rules: Rule[];
+  #active: InjectRule[] = [];
+  #state = 1;
+  #breakpoints: Breakpoint[] = [];
+  #suspended: Suspended[] = [];
+  #arrivals: (() => void)[] = [];
+
+  constructor(below: BlockNode, rules: readonly Rule[], limits: BlkdebugLimits) {
+    super(below);
+    this.#rules = [...rules];
+    this.limits = limits;
+    this.#active = this.#rules.filter((rule): rule is InjectRule => rule.kind === 'inject' && rule.event === 'none');
+  }
+
+  onEvent(event: string): Promise<void> | undefined {
+    let isFirst = true;
+    let newState = this.#state;
+    for (const rule of this.#rules) {
+      if (rule.event !== event || (rule.state !== 0 && rule.state !== this.#state)) continue;
+      if (rule.kind === 'state') newState = rule.newState;
+      else {
+        if (isFirst) this.#active = [];
+        isFirst = false;
+        this.#active.push(rule);
+      }
+    }
+    this.#state = newState;
+    const index = this.#breakpoints.findIndex((point) => point.event === event);
+    if (index < 0) return undefined;
+    const [point] = this.#breakpoints.splice(index, 1);
+    return new Promise((resume) => {
+      this.#suspended.push({ tag: point!.tag, resume });
+      for (const wake of this.#arrivals.splice(0)) wake();
+    });
+  }
+
+  /** The next request that reaches `event` waits until `resume(tag)`. */
+  addBreakpoint(event: string, tag: string): void {
+    this.#breakpoints.push({ event, tag });
+  }
+
+  removeBreakpoint(tag: string): void {
+    this.#breakpoints = this.#breakpoints.filter((point) => point.tag !== tag);
+    this.resume(tag);
+  }
+
+  /** False when nothing waits under that tag. */
+  resume(tag: string): boolean {
+    const index = this.#suspended.findIndex((entry) => entry.tag === tag);
+    if (index < 0) return false;
+    this.#suspended.splice(index, 1)[0]!.resume();
+    return true;
+  }
+
+  isSuspended(tag: string): boolean {
+    return this.#suspended.some((entry) => entry.tag === tag);
+  }
+
+  async waitSuspended(tag: string): Promise<void> {
+    while (!this.isSuspended(tag)) await new Promise<void>((resolve) => this.#arrivals.push(resolve));
+  }
+
+  #check(kind: RequestKind, offset: number, length: number): void {
+    const rule = this.#active.find(
+      (candidate) =>
+        candidate.requests.has(kind) &&
+        (candidate.offset === undefined ||
+          (length > 0 && candidate.offset >= offset && candidate.offset < offset + length)),
+    );
+    if (!rule) return;
+    if (rule.once) {
+      this.#active = this.#active.filter((other) => other !== rule);
+      this.#rules = this.#rules.filter((other) => other !== rule);
+    }
+    throw new BlockError(rule.code);
+  }
+
+  override async read(offset: number, buffer: Uint8Array, flags: number): Promise<void> {
+    this.#check('read', offset, buffer.length);
+    await super.read(offset, buffer, flags);
+  }
+
+  override async write(offset: number, buffer: Uint8Array, flags: number): Promise<void> {
+    this.#check('write', offset, buffer.length);
+    await super.write(offset, buffer, flags);
+  }
+
+  override async writeZeroes(offset: number, length: number, flags: number): Promise<void> {
+    this.#check('write-zeroes', offset, length);
+    await super.writeZeroes(offset, length, flags);
+  }
+
+  override async discard(offset: number, length: number): Promise<void> {
+    this.#check('discard', offset, length);
+    await super.discard(offset, length);
+  }
+
+  override async flush(): Promise<void> {
+    this.#check('flush', 0, 0);
+  }
+
+  override async blockStatus(offset: number, length: number, wantZero: boolean): Promise<BlockStatus> {
+    this.#check('block-status', offset, length);
+    return super.blockStatus(offset, length, wantZero);
+  }
+
+  allocatedBytes() {
+    return this.below.instance.allocatedBytes?.() ?? Promise.resolve(undefined);
+  }
+}
+
+function numberOf(value: unknown, name: string): number | undefined {
+  if (value === undefined) return undefined;
+  const number = Number(value);
+  if (!Number.isInteger(number)) throw new BlockError('EINVAL', `Parameter '${name}' expects a number`);
+  return number;
+}
+
+function isOn(value: unknown): boolean {
+  return value === true || value === 'on' || value === 'true';
+}
+
+function parseRule(kind: 'inject-error' | 'set-state', options: OptionDict): Rule {
+  const event = options['event'];
+  if (typeof event !== 'string') throw new BlockError('EINVAL', 'Missing event name for rule');
+  const state = numberOf(options['state'], 'state') ?? 0;
+  if (kind === 'set-state')
+    return { kind: 'state', event, state, newState: numberOf(options['new_state'], 'new_state') ?? 0 };
+  const type = options['iotype'];
+  if (type !== undefined && !requestKinds.includes(type as RequestKind))
+    throw new BlockError('EINVAL', `Invalid parameter '${String(type)}'`);
+  // Asking where data lies fails only when named.
+  const requests = new Set<RequestKind>(
+    type === undefined ? requestKinds.filter((candidate) => candidate !== 'block-status') : [type as RequestKind],
+  );
+  const sector = numberOf(options['sector'], 'sector');
+  return {
+    kind: 'inject',
+    event,
+    state,
+    requests,
+    code: errnoName(numberOf(options['errno'], 'errno') ?? 5),
+    offset: sector === undefined || sector < 0 ? undefined : sector * sectorBytes,
+    once: isOn(options['once']),
+  };
+}
+
+/** Rules of a configuration file: sections `[inject-error]` and `[set-state]` with `name = "value"` lines. */
+function parseConfig(text: string): Rule[] {
+  const rules: Rule[] = [];
+  let section: 'inject-error' | 'set-state' | undefined;
+  let options: OptionDict = {};
+  const finish = (): void => {
+    if (section) rules.push(parseRule(section, options));
+    options = {};
+  };
+  text.split('\n').forEach((line, index) => {
+    const plain = line.trim();
+    if (plain === '' || plain.startsWith('#')) return;
+    const head = /^\[(inject-error|set-state)(?:\s+"[^"]*")?\]$/.exec(plain);
+    const entry = /^([\w-]+)\s*=\s*"([^"]*)"$/.exec(plain);
+    if (head) {
+      finish();
+      section = head[1] as typeof section;
+    } else if (entry && section) options[entry[1]!] = entry[2]!;
+    else throw new BlockError('EINVAL', `Could not parse blkdebug config file: line ${index + 1}`);
+  });
+  finish();
+  return rules;
+}
+
+async function readConfig(node: BlockNode, path: string): Promise<string> {
+  const file = await node.host.files.open(path, { write: false }).catch(() => {
+    throw new BlockError('ENOENT', `Could not read blkdebug config file: No such file or directory`);
+  });
+  try {
+    const bytes = new Uint8Array(Math.min(file.stat().sizeBytes, 2 ** 20));
+    file.readSync(0, bytes);
+    return new TextDecoder().decode(bytes);
+  } finally {
+    await file.close();
+  }
+}
+
+export const blkdebugDriver: BlockDriver = {
+  name: 'blkdebug',
+  kind: 'filter',
+  protocols: ['blkdebug'],
+  openOptions: [
+    { name: 'config', type: 'string', help: 'Path to the configuration file' },
+    { name: 'x-image', type: 'string', help: 'Filename of the image below' },
+    { name: 'align', type: 'size', help: 'Required alignment in bytes' },
+    { name: 'max-transfer', type: 'size', help: 'Maximum transfer size in bytes' },
+    { name: 'opt-write-zero', type: 'size', help: 'Optimum write zero alignment in bytes' },
+    { name: 'max-write-zero', type: 'size', help: 'Maximum write zero size in bytes' },
+    { name: 'opt-discard', type: 'size', help: 'Optimum discard alignment in bytes' },
+    { name: 'max-discard', type: 'size', help: 'Maximum discard size in bytes' },
+  ],
+  parseFilename(filename) {
+    // blkdebug:config:image
+    const rest = filename.slice('blkdebug:'.length);
+    const colon = rest.indexOf(':');
+    if (colon < 0) throw new BlockError('EINVAL', 'blkdebug requires both config file and image path');
+    const config = rest.slice(0, colon);
+    return { ...(config === '' ? {} : { config }), 'x-image': rest.slice(colon + 1) };
+  },
+  async open(context) {
+    const rules: Rule[] = [];
+    const config = context.options.string('config');
+    if (config !== undefined) rules.push(...parseConfig(await readConfig(context.node, config)));
+    for (const kind of ['inject-error', 'set-state'] as const) {
+      const all = context.takePrefix(kind);
+      const byIndex = new Map<string, OptionDict>();
+      for (const [key, value] of Object.entries(all)) {
+        const dot = key.indexOf('.');
+        const index = key.slice(0, dot);
+        const entry = byIndex.get(index) ?? {};
+        entry[key.slice(dot + 1)] = value;
+        byIndex.set(index, entry);
+      }
+      for (const entry of byIndex.values()) rules.push(parseRule(kind, entry));
+    }
+    const image = context.options.string('x-image');
+    const below = await context.openChild(
+      'image',
+      'filtered',
+      image === undefined ? {} : { filename: image, allowProbe: false },
+    );
+    const limit = (name: string) => context.options.number(name);
+    const defined = Object.fromEntries(
+      Object.entries({
+        requestAlignment: limit('align'),
+        maxTransfer: limit('max-transfer'),
+        zeroAlignment: limit('opt-write-zero'),
+        maxWriteZeroes: limit('max-write-zero'),
+        discardAlignment: limit('opt-discard'),
+        maxDiscard: limit('max-discard'),
+      }).filter(([, value]) => value !== undefined),
+    );
+    return new BlkdebugNode(below, rules, { requestAlignment: below.limits.requestAlignment, ...defined });
+  },
+};

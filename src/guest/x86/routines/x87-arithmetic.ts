@@ -3,7 +3,8 @@
  */
 import type { I32, I64, Routine, RoutineBuilder } from '../../../ir/index.js';
 import { field } from '../state.js';
-import { and, flag, or, SIGN } from './float-core.js';
+import { and, BIAS, emitAdd, emitMultiply, flag, or, SIGN, TOP_BIT, within } from './float-core.js';
+import { double, exponentOfBits, signOfBits } from './float-pack.js';
 import {
   add80,
   div80,
@@ -72,16 +73,89 @@ function mergeOperandFlags(r: RoutineBuilder, operand: I32, flags: I32): I32 {
   return r.select(and(r, r.i32_or(operand, flags), flag.IE), r.i32(flag.IE), r.i32_or(operand, flags));
 }
 
-function defineArithmetic(name: string, core: Core, reverse: boolean): Arithmetic {
+/** An operation as float-core has it, on numbers that are normal; `negate`: whose sign counts reversed. */
+interface Quick {
+  readonly emit: typeof emitAdd;
+  readonly negate?: 'to' | 'from';
+}
+
+/**
+ * The usual case at one go: nothing pending or empty, normal numbers, round to nearest, 64 bits, PE masked, and a result well
+ * inside the range. Returns then; else nothing has happened.
+ */
+function tryQuick(r: RoutineBuilder, quick: Quick, target: Slot, others: I32, from: Operand, pops?: I32): void {
+  const state = r.state();
+  const status = r.i32_load(state, field.fpStatus);
+  const control = r.i32_load(state, field.fpControl);
+  const sig = loadSig(r, target);
+  const se = loadSe(r, target);
+  const exp = exponentOf(r, se);
+  const unusual = r.i32_or(and(r, status, flag.ES), r.i32_xor(and(r, control, 0xf20), r.i32(0x320)));
+  const topBits = r.i64_lt_s(r.i64_and(sig, from.sig), r.i64(0));
+  const normal = r.i32_and(r.i32_and(within(r, exp, 1, 0x7ffe), from.normal), topBits);
+  r.if(r.i32_and(r.i32_eqz(r.i32_or(unusual, and(r, others, 1))), normal), () => {
+    const sign = and(r, se, SIGN);
+    const opposite = (x: I32) => r.i32_xor(x, r.i32(SIGN));
+    const toSign = quick.negate === 'to' ? opposite(sign) : sign;
+    const fromSign = quick.negate === 'from' ? opposite(from.sign) : from.sign;
+    const w = quick.emit(r, toSign, exp, sig, fromSign, from.exp, from.sig);
+    const resultExp = r.read(w.exp);
+    const hi = r.read(w.hi);
+    const lo = r.read(w.lo);
+    // A difference of 0 has no top bit.
+    r.if(r.i32_and(within(r, resultExp, 1, 0x7ffd), r.i64_lt_s(hi, r.i64(0))), () => {
+      const inexact = r.i64_ne(lo, r.i64(0));
+      const even = r.i64_xor(r.i64_and(hi, r.i64(1)), r.i64(1));
+      const up = r.i32_and(r.i32_wrap_i64(r.i64_shr_u(r.i64_sub(lo, even), r.i64(63))), inexact);
+      const raised = r.i64_add(hi, r.i64_extend_i32_u(up));
+      const carried = r.i64_eqz(raised);
+      r.i64_store(target.address, r.i64_or(raised, r.i64_shl(r.i64_extend_i32_u(carried), r.i64(63))), field.fpr);
+      r.i32_store16(target.address, r.i32_or(r.read(w.sign), r.i32_add(resultExp, carried)), field.fpr + 8);
+      const flags = r.i32_or(r.i32_shl(inexact, r.i32(5)), r.i32_shl(up, r.i32(9)));
+      r.i32_store(state, r.i32_or(and(r, status, ~flag.C1), flags), field.fpStatus);
+      if (pops !== undefined) popTimes(r, pops);
+      r.ret(r.i32(0));
+    });
+  });
+}
+
+/** The second operand of a quick operation. */
+interface Operand {
+  readonly sign: I32;
+  readonly exp: I32;
+  readonly sig: I64;
+  /** Its exponent is that of a normal number. */
+  readonly normal: I32;
+}
+
+function operandOfSlot(r: RoutineBuilder, s: Slot): Operand {
+  const se = loadSe(r, s);
+  const exp = exponentOf(r, se);
+  return { sign: and(r, se, SIGN), exp, sig: loadSig(r, s), normal: within(r, exp, 1, 0x7ffe) };
+}
+
+function operandOfF64(r: RoutineBuilder, bits: I64): Operand {
+  const exp = exponentOfBits(r, double, bits);
+  return {
+    sign: signOfBits(r, double, bits),
+    exp: r.i32_add(exp, r.i32(BIAS - double.bias)),
+    sig: r.i64_or(r.i64_shl(bits, r.i64(11)), r.i64(TOP_BIT)),
+    normal: within(r, exp, 1, 0x7fe),
+  };
+}
+
+function defineArithmetic(name: string, core: Core, reverse: boolean, quick?: Quick): Arithmetic {
   const apply = (r: RoutineBuilder, a: Number80, b: Number80) =>
     reverse ? r.call(core, b[0], b[1], a[0], a[1]) : r.call(core, a[0], a[1], b[0], b[1]);
   const registers = routines.define(`x87_${name}_st`, ['i32', 'i32', 'i32'], ['i32'], faults, (r, to, from, pops) => {
-    waitForPending(r);
     const top = loadTop(r);
     const target = slot(r, top, to);
     const source = slot(r, top, from);
     const empty = loadEmpty(r);
-    underflowIf(r, r.i32_or(isEmpty(r, empty, target), isEmpty(r, empty, source)), target, pops);
+    const missing = r.i32_or(isEmpty(r, empty, target), isEmpty(r, empty, source));
+    if (quick) tryQuick(r, quick, target, missing, operandOfSlot(r, source), pops);
+    waitForPending(r);
+    underflowIf(r, missing, target, pops);
     const a = [loadSig(r, target), loadSe(r, target)] as const;
     const [sig, se, flags] = apply(r, a, [loadSig(r, source), loadSe(r, source)]);
     commit(r, flags, () => storeSlot(r, target, sig, se));
@@ -90,12 +164,15 @@ function defineArithmetic(name: string, core: Core, reverse: boolean): Arithmeti
   });
   const value = (kind: OperandKind): FromValue =>
     routines.define(`x87_${name}_${kind}`, ['i64'], ['i32'], faults, (r, bits) => {
-      waitForPending(r);
       const target = slot(r, loadTop(r));
-      underflowIf(r, isEmpty(r, loadEmpty(r), target), target);
+      const missing = isEmpty(r, loadEmpty(r), target);
+      if (quick && kind === 'f64') tryQuick(r, quick, target, missing, operandOfF64(r, bits));
+      waitForPending(r);
+      underflowIf(r, missing, target);
       const b = widen(r, kind, bits);
-      const [sig, se, flags] = apply(r, [loadSig(r, target), loadSe(r, target)], [b.sig, b.se]);
-      const all = kind === 'integer' ? flags : combineFlags(r, b.flags, flags, loadSig(r, target), loadSe(r, target));
+      const a = [loadSig(r, target), loadSe(r, target)] as const;
+      const [sig, se, flags] = apply(r, a, [b.sig, b.se]);
+      const all = kind === 'integer' ? flags : combineFlags(r, b.flags, flags, a[0], a[1]);
       commit(r, all, () => storeSlot(r, target, sig, se));
       r.ret(r.i32(0));
     });
@@ -109,10 +186,10 @@ function combineFlags(r: RoutineBuilder, operand: I32, flags: I32, sig: I64, se:
 }
 
 export const arithmetic = {
-  add: defineArithmetic('add', add80, false),
-  mul: defineArithmetic('mul', mul80, false),
-  sub: defineArithmetic('sub', sub80, false),
-  subr: defineArithmetic('subr', sub80, true),
+  add: defineArithmetic('add', add80, false, { emit: emitAdd }),
+  mul: defineArithmetic('mul', mul80, false, { emit: emitMultiply }),
+  sub: defineArithmetic('sub', sub80, false, { emit: emitAdd, negate: 'from' }),
+  subr: defineArithmetic('subr', sub80, true, { emit: emitAdd, negate: 'to' }),
   div: defineArithmetic('div', div80, false),
   divr: defineArithmetic('divr', div80, true),
 } as const;

@@ -2,15 +2,15 @@
  * `/init` of the Debian guest, for busybox's shell, and the small files that tell it what to do in this run. The protocol
  * that it speaks is guest-protocol.ts's.
  *
- * The command's streams are FIFOs with a `cat` between each and its port, because a port can be opened only once and so would
- * make `echo x >/dev/stderr` fail. The command runs in the foreground of this shell: in the background a shell without job
- * control would have it ignore SIGINT. When it has ended, what it left running is killed, as a container's processes are, so
- * that the FIFOs end and the last bytes can be waited for.
+ * The command's streams are pipes with a `cat` between each and its port, because a port can be opened only once and so would
+ * make `echo x >/dev/stderr` fail. Pipes, not FIFOs: to open /dev/stdin again when its writer has ended must not block. The
+ * command runs in the foreground of this shell: in the background a shell without job control would have it ignore SIGINT.
+ * When it has ended, what it left running is killed, as a container's processes are, so that the pipes end and the last bytes
+ * can be waited for.
  */
 import { VringError } from '../base/errors.js';
 import { guestPorts, guestProtocolVersion } from './guest-protocol.js';
 
-/** Paths of `run`, `command` and `environment` are fixed: /vring. `root` is another root for tests on the host. */
 export const guestInit = `#!/bin/busybox sh
 # /init of vring's Debian guest.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root USER=root SHELL=/bin/sh
@@ -38,8 +38,8 @@ finish
 `;
 
 /**
- * The part of /init after the drivers: it is also run on a host under busybox, with FIFOs for ports, by the tests. It takes
- * `find_port NAME` and `finish` from what sources it when they are defined already.
+ * The part of /init after the drivers. What sources it may have defined `find_port NAME`, `open_control`, `end_others` and
+ * `finish` before: so the tests run it on the host, with FIFOs for ports.
  */
 export const guestSession = `# Runs the shell or the command of this run, and tells the host how it ended.
 state=\${VRING_STATE:-/run/vring}
@@ -55,6 +55,11 @@ type find_port >/dev/null 2>&1 || find_port() {
   return 1
 }
 
+# A port can be opened only once: reading is a copy of the same.
+type open_control >/dev/null 2>&1 || open_control() {
+  exec 9<>"$found" 8<&9
+}
+
 type finish >/dev/null 2>&1 || finish() {
   ! grep -q '^/dev/' /proc/mounts || umount -a -r 2>/dev/null
   poweroff -f
@@ -65,19 +70,53 @@ fail() {
   finish
 }
 
-# Every process but this one, the kernel's (which do not mind) and the relays of what is still to be written.
-end_others() {
-  others=
-  for each in /proc/[0-9]*; do
-    each=\${each#/proc/}
-    case " 1 $$ $relay_out $relay_err " in
-      *" $each "*) ;;
-      *) others="$others $each" ;;
-    esac
+# Kills every process but the first, this one and the relays of what is still to be written; again, for what forks meanwhile.
+# The kernel's own processes, and those that have ended, have no exe.
+type end_others >/dev/null 2>&1 || end_others() {
+  read -r self rest </proc/self/stat
+  while
+    others=
+    for each in /proc/[0-9]*; do
+      [ -e "$each/exe" ] || continue
+      each=\${each#/proc/}
+      case " 1 $self $relay_out $relay_err " in
+        *" $each "*) ;;
+        *) others="$others $each" ;;
+      esac
+    done
+    [ -n "$others" ]
+  do
+    kill -9 $others
   done
-  kill -9 $others 2>/dev/null
 }
-[ $$ = 1 ] || end_others() { kill -9 $relay_in $reader 2>/dev/null; }
+
+# Copies its input to its output, and leaves its process number where the others find it.
+relay() {
+  read -r self rest </proc/self/stat
+  echo $self >"$state/relay-$1"
+  exec cat 8<&- 9>&-
+}
+
+relay_number() {
+  while [ ! -s "$state/relay-$1" ]; do sleep 0.01; done
+  read -r number rest <"$state/relay-$1"
+}
+
+# The command itself: its errors go to 3. sh gives 126 and 127, and the word about it, for a command that cannot be run. In
+# parentheses the redirections are the child's, and this shell's own words ("Killed") stay out of the command's errors.
+run_command() {
+  (exec setsid sh -c 'echo $$ >"$VRING_PID"; unset VRING_PID; exec "$@"' sh "$@") 2>&3 3>&- 4>&- 8<&- 9>&-
+  echo $? >"$state/status"
+  relay_number in
+  relay_in=$number
+  relay_number out
+  relay_out=$number
+  relay_number err
+  relay_err=$number
+  exec >/dev/null 3>&- 4>&-
+  kill $relay_in
+  end_others
+}
 
 read_control() {
   while read -r verb first second; do
@@ -90,15 +129,14 @@ read_control() {
       winsize) stty -F "/dev/$console" cols "$first" rows "$second" 2>/dev/null ;;
       close)
         case $first in
-          stdout) kill $relay_out 2>/dev/null ;;
-          stderr) kill $relay_err 2>/dev/null ;;
+          stdout) relay_number out && kill $number ;;
+          stderr) relay_number err && kill $number ;;
         esac
         ;;
     esac
   done
 }
 
-relay_in= relay_out= relay_err=
 tries=0
 until find_port ${guestPorts.control}; do
   tries=$((tries + 1))
@@ -106,13 +144,13 @@ until find_port ${guestPorts.control}; do
   sleep 0.01
 done
 if [ $tries -lt 500 ]; then
-  exec 9<>"$found"
+  open_control
   echo 'hello ${guestProtocolVersion}' >&9
-  while read -r verb rest <&9 && [ "$verb" != start ]; do
+  while read -r verb rest <&8 && [ "$verb" != start ]; do
     [ "$verb" != winsize ] || stty -F "/dev/$console" cols "\${rest% *}" rows "\${rest#* }" 2>/dev/null
   done
 else
-  exec 9>/dev/null
+  exec 8</dev/null 9>/dev/null
 fi
 cd "$HOME" 2>/dev/null || cd /
 
@@ -124,26 +162,24 @@ if [ "$mode" = command ]; then
   stdout=$found
   find_port ${guestPorts.stderr} || fail 'The port ${guestPorts.stderr} is missing.'
   stderr=$found
-  mkfifo "$state/in" "$state/out" "$state/err" || fail 'No pipe can be made.'
-  cat <"$stdin" >"$state/in" 2>/dev/null 9>&- &
-  relay_in=$!
-  cat <"$state/out" >"$stdout" 2>/dev/null 9>&- &
-  relay_out=$!
-  cat <"$state/err" >"$stderr" 2>/dev/null 9>&- &
-  relay_err=$!
-  read_control <&9 9>&- >/dev/null 2>&1 &
-  reader=$!
-  # sh gives 126 and 127, and the word about it, for a command that cannot be run.
-  VRING_PID="$state/pid" setsid sh -c 'echo $$ >"$VRING_PID"; unset VRING_PID; exec "$@"' sh "$@" \\
-    <"$state/in" >"$state/out" 2>"$state/err" 9>&-
-  status=$?
-  end_others
-  wait $relay_out $relay_err
+  exec 2>/dev/null
+  export VRING_PID="$state/pid"
+  read_control <&8 >/dev/null &
+  {
+    {
+      relay in <"$stdin" | run_command "$@"
+    } 3>&1 >&4 4>&- | relay err >"$stderr"
+  } 4>&1 | relay out >"$stdout"
+  # Of a pipeline whose middle has been killed, the ends may still be at work.
+  relay_number out
+  while [ -e "/proc/$number/exe" ]; do sleep 0.01; done
+  relay_number err
+  while [ -e "/proc/$number/exe" ]; do sleep 0.01; done
+  read -r status <"$state/status"
 else
-  read_control <&9 9>&- >/dev/null 2>&1 &
-  reader=$!
+  read_control <&8 >/dev/null 2>&1 &
   VRING_PID="$state/pid" setsid -c sh -c 'echo $$ >"$VRING_PID"; unset VRING_PID; exec sh -l' \\
-    <>"/dev/$console" >&0 2>&1 9>&-
+    <>"/dev/$console" >&0 2>&1 8<&- 9>&-
   status=$?
 fi
 echo "status $status" >&9

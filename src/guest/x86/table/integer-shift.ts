@@ -191,13 +191,13 @@ const groupRows: InsnRow[] = names.flatMap((name, digit): InsnRow[] => [
 ]);
 
 /** SHLD and SHRD. Of 16 bits by more than 16 the result is undefined; this takes the bits of dest:source:dest, as processors do. */
-function doubleShift(t: Translator, insn: DecodedInsn, left: boolean, count: I64 | number): void {
+function doubleShift(t: Translator, insn: DecodedInsn, left: boolean, count?: I64): void {
   const { b, wide, flags } = t;
   const size = insn.opSize;
   const x = t.readRmWide(size, true);
   const y = t.readWide(size, insn.reg);
-  const constant = typeof count === 'number';
-  const by = constant ? count & countMask(size) : 0;
+  const constant = count === undefined;
+  const by = constant ? insn.immLow & countMask(size) : 0;
   if (constant && by === 0) {
     t.writeRmWide(size, x);
     return;
@@ -253,7 +253,7 @@ const doubleRows: InsnRow[] = [true, false].flatMap((left): InsnRow[] => [
     enc: `0F ${left ? 'A4' : 'AC'} /r ib`,
     args: 'Ev:rw, Gv:r, Ib',
     flags: { w: 'OSZPC', u: 'A' },
-    translate: (t, insn) => doubleShift(t, insn, left, insn.immLow),
+    translate: (t, insn) => doubleShift(t, insn, left),
   },
   {
     name: left ? 'SHLD' : 'SHRD',

@@ -7,3 +7,4 @@ export * from './ops.js';
 export * from './optimize.js';
 export * from './types.js';
 export * from './vcpu-header.js';
+export * from './print.js';

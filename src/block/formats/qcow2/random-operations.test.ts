@@ -179,7 +179,7 @@ for (const { label, ...layout } of layouts) {
     const directory = fs.mkdtempSync(path.join(tmpdir(), 'vring-qcow2-'));
     try {
       fs.writeFileSync(path.join(directory, 'base.raw'), new Uint8Array(backingBytes).fill(0x55));
-      for (const seed of (process.env.VRING_SEEDS ?? '1,2').split(',')) await exercise(directory, layout, Number(seed));
+      for (const seed of (process.env.VRING_SEEDS ?? '1').split(',')) await exercise(directory, layout, Number(seed));
     } finally {
       fs.rmSync(directory, { recursive: true, force: true });
     }

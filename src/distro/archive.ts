@@ -98,13 +98,11 @@ export class Archive {
     }
     const compression = index.path.endsWith('.xz') ? 'xz' : 'gz';
     // To a file first: nothing unverified is decompressed.
-    const temporary = `debian/index/${index.sha256}.${compression}`;
-    const entries = await cache.write(temporary, index.sizeBytes, async (writer) => {
+    const entries = await cache.withScratch(index.sizeBytes, async (writer) => {
       await this.#fetchIndexFile(mirror, suite, release, index, (chunk) => writer.write(chunk));
       return await readPackages(decompress(compression, createReadStream(writer.path, { highWaterMark: 1 << 18 })));
     });
     await cache.write(name, 0, (writer) => writer.write(Buffer.from(JSON.stringify(entries))));
-    await cache.remove([temporary]).catch(() => {});
     return entries;
   }
 

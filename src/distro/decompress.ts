@@ -5,6 +5,7 @@
  * be decompressed from inside a loop over another xz stream.
  */
 import { Readable } from 'node:stream';
+import { setImmediate as breathe } from 'node:timers/promises';
 import { createGunzip } from 'node:zlib';
 import { Decompress as ZstdDecompress } from 'fzstd';
 import xz from 'xz-decompress';
@@ -43,13 +44,22 @@ async function* withEmptyStart(source: Bytes): AsyncGenerator<Uint8Array> {
   yield* source;
 }
 
+/** Decoders that work in this thread hand the event loop back this often. */
+const sliceMs = 4;
+
 async function* fromXz(source: Bytes): AsyncGenerator<Uint8Array> {
   const reader = new xz.XzReadableStream(toWebStream(withEmptyStart(source))).getReader();
+  let sliceStart = performance.now();
   try {
     for (;;) {
       const { done, value } = await reader.read();
       if (done) return;
       if (value.length > 0) yield value;
+      // Neither reading nor yielding goes through the event loop.
+      if (performance.now() - sliceStart > sliceMs) {
+        await breathe();
+        sliceStart = performance.now();
+      }
     }
   } catch (error) {
     throw damaged('xz', error);
@@ -71,7 +81,13 @@ async function* fromZstd(source: Bytes): AsyncGenerator<Uint8Array> {
     ready = [];
     return out;
   };
-  for await (const chunk of source) yield* push(chunk, false);
+  for await (const chunk of source) {
+    // Small steps: what one push makes is held at once.
+    for (let at = 0; at < chunk.length; at += 1 << 15) {
+      yield* push(chunk.subarray(at, at + (1 << 15)), false);
+      await breathe();
+    }
+  }
   yield* push(new Uint8Array(0), true);
 }
 

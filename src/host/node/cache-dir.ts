@@ -105,6 +105,19 @@ export class CacheDirectory {
    * `produce` throws nothing is left. `expectedBytes` is checked against the free space before anything is done.
    */
   async write<T>(name: string, expectedBytes: number, produce: (writer: CacheFileWriter) => Promise<T>): Promise<T> {
+    return await this.#produce(name, expectedBytes, produce);
+  }
+
+  /** As `write`, but the file is removed when `produce` is done with it. */
+  async withScratch<T>(expectedBytes: number, produce: (writer: CacheFileWriter) => Promise<T>): Promise<T> {
+    return await this.#produce(undefined, expectedBytes, produce);
+  }
+
+  async #produce<T>(
+    name: string | undefined,
+    expectedBytes: number,
+    produce: (writer: CacheFileWriter) => Promise<T>,
+  ): Promise<T> {
     const root = await this.#writable();
     await this.#requireFreeSpace(root, expectedBytes);
     const temporary = join(root, 'tmp', `${process.pid}-${randomBytes(6).toString('hex')}`);
@@ -119,9 +132,13 @@ export class CacheDirectory {
           while (done < chunk.length) done += (await opened.write(chunk, done)).bytesWritten;
         },
       });
-      await file.sync();
+      if (name !== undefined) await file.sync();
       await file.close();
       file = undefined;
+      if (name === undefined) {
+        await unlink(temporary);
+        return result;
+      }
       const target = join(root, name);
       await mkdir(dirname(target), { recursive: true });
       await rename(temporary, target);

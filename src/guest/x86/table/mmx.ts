@@ -8,6 +8,7 @@ import type { InsnRow, Translator } from '../translator.js';
 import {
   type Binary,
   bothRows,
+  byWidth,
   evenProducts,
   idiom,
   joined,
@@ -212,7 +213,7 @@ const ERROR_SUMMARY = 0x80;
 const MF = 16;
 
 const moves: InsnRow[] = [
-  {
+  ...byWidth('MOVQ', {
     name: 'MOVD',
     enc: 'NP 0F 6E /r',
     args: 'Pq:w, Ey:r',
@@ -223,8 +224,8 @@ const moves: InsnRow[] = [
       const value = insn.rexW ? (t.readRm(64) as I64) : t.b.i64_extend_i32_u(t.readRm(32) as I32);
       t.writeMm(insn.reg & 7, value);
     },
-  },
-  {
+  }),
+  ...byWidth('MOVQ', {
     name: 'MOVD',
     enc: 'NP 0F 7E /r',
     args: 'Ey:w, Pq:r',
@@ -234,7 +235,7 @@ const moves: InsnRow[] = [
       t.enterMmx();
       mmToRm(t, insn.rexW ? 64 : 32, t.readMm(insn.reg & 7));
     },
-  },
+  }),
   {
     name: 'MOVQ',
     enc: 'NP 0F 6F /r',

@@ -7,7 +7,7 @@ import type { InsnRow } from '../translator.js';
 import { maskedStore } from './masked-store.js';
 import { doubleRows } from './sse-arithmetic.js';
 import { conversionRows } from './sse-conversions.js';
-import { gprAsVector, idiom, op2, shuffle, shuffled, swapped, two, xmmBinary, xmmImm } from './vector.js';
+import { byWidth, gprAsVector, idiom, op2, shuffle, shuffled, swapped, two, xmmBinary, xmmImm } from './vector.js';
 
 const sse2 = { cpuid: 'sse2', unit: 'sse' } as const;
 
@@ -122,14 +122,14 @@ const moves: InsnRow[] = [
     args: 'Mq:w, Vdq:r',
     translate: (t, insn) => t.store(64, t.address(), t.b.i64x2_extract_lane(t.readXmm(insn.reg), 1)),
   },
-  {
+  ...byWidth('MOVQ', {
     ...sse2,
     name: 'MOVD',
     enc: '66 0F 6E /r',
     args: 'Vdq:w, Ey:r',
     translate: (t, insn) => t.writeXmm(insn.reg, gprAsVector(t, insn)),
-  },
-  {
+  }),
+  ...byWidth('MOVQ', {
     ...sse2,
     name: 'MOVD',
     enc: '66 0F 7E /r',
@@ -139,7 +139,7 @@ const moves: InsnRow[] = [
       if (insn.rexW) t.writeRm(64, t.b.i64x2_extract_lane(x, 0));
       else t.writeRm(32, t.b.i32x4_extract_lane(x, 0));
     },
-  },
+  }),
   {
     ...sse2,
     name: 'MOVQ',

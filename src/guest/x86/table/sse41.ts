@@ -8,6 +8,7 @@ import { xmm } from '../state.js';
 import type { InsnRow, Translator } from '../translator.js';
 import {
   type Binary,
+  byWidth,
   evenProducts,
   op2,
   shuffle,
@@ -165,7 +166,7 @@ const extractAndInsert: InsnRow[] = [
   extractRow('PEXTRB', '14', 'Eb:w, Vdq:r, Ib', 8, (b, x, imm) => b.i8x16_extract_lane_u(x, imm & 15)),
   extractRow('PEXTRW', '15', 'Ew:w, Vdq:r, Ib', 16, (b, x, imm) => b.i16x8_extract_lane_u(x, imm & 7)),
   extractRow('EXTRACTPS', '17', 'Ed:w, Vdq:r, Ib', 32, (b, x, imm) => b.i32x4_extract_lane(x, imm & 3)),
-  {
+  ...byWidth('PEXTRQ', {
     ...sse41,
     name: 'PEXTRD',
     enc: '66 0F 3A 16 /r ib',
@@ -176,7 +177,7 @@ const extractAndInsert: InsnRow[] = [
       if (insn.rexW) t.writeRm(64, b.i64x2_extract_lane(x, insn.immLow & 1));
       else t.writeRm(32, b.i32x4_extract_lane(x, insn.immLow & 3));
     },
-  },
+  }),
   {
     ...sse41,
     name: 'PINSRB',
@@ -187,7 +188,7 @@ const extractAndInsert: InsnRow[] = [
       t.writeXmm(insn.reg, t.b.i8x16_replace_lane(t.readXmm(insn.reg), value, insn.immLow & 15));
     },
   },
-  {
+  ...byWidth('PINSRQ', {
     ...sse41,
     name: 'PINSRD',
     enc: '66 0F 3A 22 /r ib',
@@ -202,7 +203,7 @@ const extractAndInsert: InsnRow[] = [
         t.writeXmm(insn.reg, b.i32x4_replace_lane(t.readXmm(insn.reg), value, insn.immLow & 3));
       }
     },
-  },
+  }),
   {
     ...sse41,
     name: 'INSERTPS',

@@ -154,6 +154,14 @@ export function xmmImm(op: (b: BlockBuilder, x: V128, y: V128, imm: number) => V
   };
 }
 
+/** The rows without and with REX.W of an instruction between 32 or 64 bits (`Ey`) and a vector register. */
+export function byWidth(wideName: string, row: InsnRow): InsnRow[] {
+  return [
+    { ...row, enc: `REX.W0 ${row.enc}`, args: row.args.replace('Ey', 'Ed') },
+    { ...row, name: wideName, enc: `REX.W ${row.enc}`, args: row.args.replace('Ey', 'Eq') },
+  ];
+}
+
 /** The r/m32 or, with REX.W, r/m64 operand's value as the low lane of a vector of zeros. */
 export function gprAsVector(t: Translator, insn: DecodedInsn): V128 {
   const b = t.b;

@@ -69,7 +69,9 @@ export function assignResources(root: PciRoot, windows: PciWindows, isaBridge?: 
     let bits = fn.command;
     for (const bar of fn.barSpecs) bits |= bar.kind === 'io' ? command.io : command.memory;
     fn.setCommand(bits);
-    if (fn.interruptPin !== 0) fn.write(reg.interruptLine, 1, windows.lineIrqs[root.bus.lineOf(slot, fn)]!);
+    // A line that is set already is wired by the board, as the power management function's SCI.
+    if (fn.interruptPin !== 0 && fn.read(reg.interruptLine, 1) === 0)
+      fn.write(reg.interruptLine, 1, windows.lineIrqs[root.bus.lineOf(slot, fn)]!);
   }
   return { levelIrqs: [...new Set(windows.lineIrqs)] };
 }

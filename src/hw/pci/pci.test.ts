@@ -190,8 +190,10 @@ test('the bridge leaves interrupts alone that others drive', () => {
 test('resources are assigned as firmware would: disjoint, aligned, enabled', () => {
   const { root, isa, read, pm, ports, block } = board();
   for (const slot of [3, 4, 5]) root.bus.add(sample({ name: `dev${slot}` }), slot);
+  pm.configure(0x600, 9);
   const { levelIrqs } = assignResources(root, pcWindows(0xe0000000), isa.function);
   assert.deepEqual(levelIrqs, [10, 11]);
+  assert.equal(read(1, 3, 0x3c, 1), 9, 'the SCI stays where it is');
   const taken: [number, number][] = [];
   for (const { fn } of root.bus.functions()) {
     for (const bar of fn.barSpecs) {
@@ -215,7 +217,6 @@ test('resources are assigned as firmware would: disjoint, aligned, enabled', () 
     [0, 1, 2, 3].map((i) => read(1, 0, 0x60 + i, 1)),
     [10, 10, 11, 11],
   );
-  pm.configure(0x600, 9);
   ports.write(0x604, 1, 0x42);
   assert.equal(block[4], 0x42);
   assert.equal(read(1, 3, 0x40), 0x601);

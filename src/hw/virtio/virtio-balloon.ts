@@ -59,7 +59,7 @@ export class VirtioBalloon implements VirtioModel {
   readonly parts: readonly StatePart[];
   readonly #state: StateOf<typeof VirtioBalloonState>;
   readonly #host: BalloonHost;
-  #device!: VirtioDevice;
+  #device: VirtioDevice | undefined;
 
   /** `deflateOnOom`: the driver may take pages back when the guest runs out of memory. */
   constructor(options: { host: BalloonHost; deflateOnOom?: boolean; arena?: StateArena | undefined }) {
@@ -100,13 +100,13 @@ export class VirtioBalloon implements VirtioModel {
   /** Asks the guest to give up this much memory. */
   setTarget(sizeBytes: number): void {
     this.#state.numPages = Math.min(Math.floor(sizeBytes / pageBytes), 0xffffffff);
-    this.#device.configChanged();
+    this.#device?.configChanged();
   }
 
   /** Asks for fresh statistics; false when the driver has none on offer. They come by `statsArrived`. */
   requestStats(): boolean {
-    const queue = this.#device.queues[queueIndex.stats]!;
-    if (!this.#device.running || !this.#device.hasFeature(feature.stats)) return false;
+    const queue = this.#device?.queues[queueIndex.stats];
+    if (queue === undefined || !this.#device?.running || !this.#device.hasFeature(feature.stats)) return false;
     const chain = queue.pop();
     if (chain === undefined) return false;
     queue.push(chain, 0);
@@ -119,8 +119,8 @@ export class VirtioBalloon implements VirtioModel {
   }
 
   restored(): void {
-    for (const queue of this.#device.queues) {
-      if (queue.index !== queueIndex.stats && queue.state.ready) this.#device.kick(queue.index);
+    for (const queue of this.#device?.queues ?? []) {
+      if (queue.index !== queueIndex.stats && queue.state.ready) this.#device?.kick(queue.index);
     }
   }
 
@@ -138,7 +138,7 @@ export class VirtioBalloon implements VirtioModel {
       if (chain === undefined) break;
       if (chain.readableBytes > maxPages * 4) {
         queue.release(chain);
-        this.#device.fail('a balloon buffer names too many pages');
+        this.#device?.fail('a balloon buffer names too many pages');
         return;
       }
       const numbers = new Uint8Array(chain.readableBytes);

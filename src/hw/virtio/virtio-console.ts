@@ -131,7 +131,8 @@ export class VirtioConsole implements VirtioModel {
   readonly #state: StateOf<typeof ConsoleState>;
   readonly #byId: readonly (ConsolePort | undefined)[];
   readonly #rowsFirst: boolean;
-  #device!: VirtioDevice;
+  /** Undefined until the model is part of a device; ports may be used before. */
+  #device: VirtioDevice | undefined;
 
   constructor(options: VirtioConsoleOptions) {
     const maxPorts = Math.min(Math.max(options.maxPorts ?? 31, 1), 31);
@@ -168,13 +169,13 @@ export class VirtioConsole implements VirtioModel {
     return this.#state.ports[port.id]!;
   }
   get #multiport(): boolean {
-    return this.#device.hasFeature(feature.multiport);
+    return this.#device?.hasFeature(feature.multiport) ?? false;
   }
   #inputQueue(id: number): Virtqueue {
-    return this.#device.queues[id === 0 ? 0 : id * 2 + 2]!;
+    return this.#device!.queues[id === 0 ? 0 : id * 2 + 2]!;
   }
   #outputQueue(id: number): Virtqueue {
-    return this.#device.queues[id === 0 ? 1 : id * 2 + 3]!;
+    return this.#device!.queues[id === 0 ? 1 : id * 2 + 3]!;
   }
 
   reset(): void {
@@ -216,7 +217,7 @@ export class VirtioConsole implements VirtioModel {
   // Bytes
 
   input(port: ConsolePort, bytes: Uint8Array): number {
-    if (!this.#device.running || !this.#of(port).guestOpen) return 0;
+    if (!this.#device?.running || !this.#of(port).guestOpen) return 0;
     const queue = this.#inputQueue(port.id);
     let done = 0;
     while (done < bytes.length) {
@@ -231,7 +232,7 @@ export class VirtioConsole implements VirtioModel {
   }
 
   drainOutput(port: ConsolePort): void {
-    if (!this.#device.running) return;
+    if (!this.#device?.running) return;
     const queue = this.#outputQueue(port.id);
     const state = this.#of(port);
     if (!state.hostOpen) {
@@ -301,7 +302,7 @@ export class VirtioConsole implements VirtioModel {
     if (state.columns === c && state.rows === r) return;
     state.columns = c;
     state.rows = r;
-    if (port.id === 0) this.#device.configChanged();
+    if (port.id === 0) this.#device?.configChanged();
     if (state.guestReady && port.isConsole) state.owed |= owed.resize;
     this.#sendControl();
   }
@@ -355,7 +356,7 @@ export class VirtioConsole implements VirtioModel {
 
   /** Sends what is owed, as far as the driver has buffers. */
   #sendControl(): void {
-    if (!this.#device.running || !this.#state.driverReady || !this.#multiport) return;
+    if (!this.#device?.running || !this.#state.driverReady || !this.#multiport) return;
     const queue = this.#device.queues[queueIndex.controlToDriver]!;
     let pushed = false;
     for (const port of this.ports) {

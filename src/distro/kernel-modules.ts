@@ -84,8 +84,11 @@ export async function parseModule(path: string, packed: Uint8Array): Promise<Ker
     if (key === 'depends') depends.push(...value.split(',').filter((name) => /^[\w-]+$/.test(name)));
     else if (key === 'alias') aliases.push(value);
     else if (key === 'softdep') {
-      const before = /(?:^|\s)pre:\s*((?:[^\s:]+(?:\s+|$)(?!\S*:))*)/.exec(value)?.[1] ?? '';
-      softDependencies.push(...before.split(/\s+/).filter((name) => /^[\w.:-]+$/.test(name)));
+      let before = false;
+      for (const word of value.split(/\s+/)) {
+        if (word.endsWith(':')) before = word === 'pre:';
+        else if (before && /^[\w.:-]+$/.test(word)) softDependencies.push(word);
+      }
     }
   }
   return {

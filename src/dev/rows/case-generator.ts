@@ -48,7 +48,17 @@ export class Random {
       case 3:
         return BigInt(this.next());
       case 4:
-        return this.pick([0x7fffffffn, 0x80000000n, 0x7fffffffffffffffn, 0x8000000000000000n, 0xffffffffn, 0x7f80n, 0x8000n, 0xff7fn, 0x80n]);
+        return this.pick([
+          0x7fffffffn,
+          0x80000000n,
+          0x7fffffffffffffffn,
+          0x8000000000000000n,
+          0xffffffffn,
+          0x7f80n,
+          0x8000n,
+          0xff7fn,
+          0x80n,
+        ]);
       default:
         return (BigInt(this.next()) << 32n) | BigInt(this.next());
     }
@@ -67,6 +77,8 @@ export interface RowCase {
   /** Operand size that the bytes ask for: what undefined flags may depend on. */
   opSize: number;
   immediate: number;
+  /** The processor raised an exception; known once the case has been run there. */
+  faulted: boolean;
 }
 
 const SP = 4;
@@ -85,7 +97,23 @@ interface Operands {
 function operandsOf(row: InsnRow, opSize: number): Operands {
   const memory = /(?:^|[\s,])[EMWQ]([a-z]*)/.exec(row.args);
   const size = memory?.[1] ?? '';
-  const bytes: Readonly<Record<string, number>> = { b: 1, w: 2, d: 4, q: 8, dq: 16, x: 16, ps: 16, pd: 16, ss: 4, sd: 8, pi: 8, t: 10, v: opSize / 8, z: opSize === 16 ? 2 : 4, y: 8 };
+  const bytes: Readonly<Record<string, number>> = {
+    b: 1,
+    w: 2,
+    d: 4,
+    q: 8,
+    dq: 16,
+    x: 16,
+    ps: 16,
+    pd: 16,
+    ss: 4,
+    sd: 8,
+    pi: 8,
+    t: 10,
+    v: opSize / 8,
+    z: opSize === 16 ? 2 : 4,
+    y: 8,
+  };
   const memoryBytes = bytes[size] ?? 16;
   return { memoryBytes, aligned: memoryBytes === 16 };
 }
@@ -125,12 +153,19 @@ export class CaseGenerator {
     const gprs = Array.from({ length: 16 }, () => (is32 ? random.value() & 0xffffffffn : random.value()));
     const data = new Uint8Array(DATA_BYTES);
     for (let i = 0; i < DATA_BYTES; i++) data[i] = random.next() >>> 24;
-    if (random.chance(0.3)) for (let i = 0; i < DATA_BYTES; i += 8) new DataView(data.buffer).setBigUint64(i, random.value(), true);
+    if (random.chance(0.3))
+      for (let i = 0; i < DATA_BYTES; i += 8) new DataView(data.buffer).setBigUint64(i, random.value(), true);
 
     // Prefixes.
     const bytes: number[] = [];
     const bySize = /[EGMZIRXYO]v|[IEJ]z|rAX|Ov/.test(row.args) || stackNames.test(row.name);
-    const opSizePrefix = !vex && e.prefix <= 0 && bySize && !/^J|^CALL|^JMP|^RET|^LOOP|^ENTER|^LEAVE/.test(row.name) && e.prefix !== 0 && random.chance(0.25);
+    const opSizePrefix =
+      !vex &&
+      e.prefix <= 0 &&
+      bySize &&
+      !/^J|^CALL|^JMP|^RET|^LOOP|^ENTER|^LEAVE/.test(row.name) &&
+      e.prefix !== 0 &&
+      random.chance(0.25);
     const prefixed66 = opSizePrefix || (e.prefix >= 2 && bySize && random.chance(0.2));
     const addrSizePrefix = !is32 && random.chance(0.05) && !/^J|^LOOP/.test(row.name);
     const w = e.w >= 0 ? e.w : !is32 && random.chance(0.4) ? 1 : 0;
@@ -152,6 +187,7 @@ export class CaseGenerator {
     if (!vex && e.prefix === 2) bytes.push(0xf3);
     if (!vex && e.prefix === 3) bytes.push(0xf2);
 
+    this.#implied(random, gprs, data, string, is32);
     let rexR = 0;
     let rexX = 0;
     let rexB = 0;
@@ -184,10 +220,10 @@ export class CaseGenerator {
         if (jumpsIndirectly(row)) this.#placeTarget(random, data, made.target, is32);
       }
     }
-    const vvvv = random.below(registers);
+    const vvvv = /B[yq]/.test(row.args) ? random.below(registers) : 0;
     if (vex) {
-      const pp = e.prefix < 0 ? 0 : e.prefix;
-      const l = e.vexL < 0 ? 0 : e.vexL;
+      const pp = Math.max(e.prefix, 0);
+      const l = Math.max(e.vexL, 0);
       bytes.push(0xc4, ((rexR ^ 1) << 7) | ((rexX ^ 1) << 6) | ((rexB ^ 1) << 5) | (e.map - 4));
       bytes.push((w << 7) | ((vvvv ^ 15) << 3) | (l << 2) | pp);
     } else {
@@ -212,8 +248,12 @@ export class CaseGenerator {
       }
       const value = random.value();
       for (let i = 0; i < count; i++) bytes.push(Number((value >> BigInt(8 * i)) & 0xffn));
-      if (row.enc.includes('cz')) {
-        const distance = random.below(2000) - 1000;
+      if (/ c[bz]/.test(row.enc)) {
+        // A jump to its own bytes might never end.
+        const end = immediateAt + count;
+        let distance = random.below(2000) - 1000;
+        if (count === 1) distance = (distance << 24) >> 24;
+        if (distance < 0 && distance >= -end) distance = 16;
         for (let i = 0; i < count; i++) bytes[immediateAt + i] = (distance >> (8 * i)) & 0xff;
       }
     }
@@ -229,7 +269,6 @@ export class CaseGenerator {
       for (let i = 0; i < 4; i++) bytes[at + i] = (disp >> (8 * i)) & 0xff;
     }
 
-    this.#implied(random, gprs, data, string, is32);
     let rflags = 0x202 | (random.next() & 0x8d5);
     if (string && random.chance(0.3)) rflags |= 0x400;
     const code = new Uint8Array(CODE_BYTES).fill(0xf4);
@@ -244,6 +283,7 @@ export class CaseGenerator {
       data,
       opSize: /b\b|\bb/.test(row.args.split(',')[0].slice(1, 2)) ? 8 : opSize,
       immediate: bytes[immediateAt] ?? 0,
+      faulted: false,
     };
   }
 
@@ -280,7 +320,8 @@ export class CaseGenerator {
     if (mod === 0 && (base & 7) === 5) base = base === 5 ? 3 : 11;
     if (index === base) index = 1;
     const usesIndex = index !== 4;
-    if (usesIndex) gprs[index] = BigInt.asUintN(is32 ? 32 : 64, random.chance(0.5) ? BigInt(random.below(64)) : random.value());
+    if (usesIndex)
+      gprs[index] = BigInt.asUintN(is32 ? 32 : 64, random.chance(0.5) ? BigInt(random.below(64)) : random.value());
     const offset = (usesIndex ? gprs[index] << BigInt(scale) : 0n) + (mod === 0 ? 0n : BigInt(disp));
     place(base, BigInt(target) - offset);
     const sib = (scale << 6) | ((index & 7) << 3) | (base & 7);
@@ -322,11 +363,9 @@ export class CaseGenerator {
     }
     if (row.name === 'XLAT') gprs[3] = BigInt(dataAddress(random, 256, false));
     if (/^BT/.test(row.name) && !row.enc.includes('BA')) {
-      // A bit string near the operand: any register may hold the offset, so all those that do not address get a small one.
+      // A bit string near the operand: any register may hold the offset.
       for (let n = 0; n < (is32 ? 8 : 16); n++) {
-        if (gprs[n] < 0x20000000n || gprs[n] > 0x40000000n) {
-          if (random.chance(0.6)) gprs[n] = BigInt.asUintN(is32 ? 32 : 64, BigInt(random.below(512) - 256));
-        }
+        if (random.chance(0.6)) gprs[n] = BigInt.asUintN(is32 ? 32 : 64, BigInt(random.below(512) - 256));
       }
     }
     if (/^(I?DIV)$/.test(row.name) && random.chance(0.8)) gprs[2] = BigInt(random.below(3));
@@ -344,7 +383,13 @@ function randomFx(random: Random, row: InsnRow): Uint8Array {
   view.setUint16(fx.control, random.chance(0.7) ? 0x37f : 0x3f | (random.below(16) << 8), true);
   view.setUint16(fx.status, (random.below(8) << 11) | (random.next() & 0x4700), true);
   view.setUint8(fx.tags, isMmx && random.chance(0.5) ? 0 : random.next() & 0xff);
-  view.setUint32(fx.mxcsr, 0x1f80 | (random.chance(0.7) ? 0 : (random.below(4) << 13) | (random.chance(0.3) ? 0x8040 : 0)) | (random.chance(0.3) ? 0x20 : 0), true);
+  view.setUint32(
+    fx.mxcsr,
+    0x1f80 |
+      (random.chance(0.7) ? 0 : (random.below(4) << 13) | (random.chance(0.3) ? 0x8040 : 0)) |
+      (random.chance(0.3) ? 0x20 : 0),
+    true,
+  );
   for (let i = 0; i < 8; i++) {
     const at = fx.st + 16 * i;
     if (row.unit === 'fpu') {
@@ -374,7 +419,11 @@ const scratch = new DataView(new ArrayBuffer(8));
 function floatPair(random: Random): bigint {
   for (let i = 0; i < 2; i++) {
     const exponent = random.chance(0.8) ? 127 + random.below(40) - 20 : random.pick([0, 1, 254, 255]);
-    scratch.setUint32(4 * i, ((random.below(2) << 31) | (exponent << 23) | (random.chance(0.2) ? 0 : random.next() >>> 9)) >>> 0, true);
+    scratch.setUint32(
+      4 * i,
+      ((random.below(2) << 31) | (exponent << 23) | (random.chance(0.2) ? 0 : random.next() >>> 9)) >>> 0,
+      true,
+    );
   }
   return scratch.getBigUint64(0, true);
 }
@@ -382,6 +431,10 @@ function floatPair(random: Random): bigint {
 function doubleBits(random: Random): bigint {
   const exponent = random.chance(0.8) ? 1023 + random.below(80) - 40 : random.pick([0, 1, 2046, 2047]);
   scratch.setUint32(0, random.chance(0.2) ? 0 : random.next(), true);
-  scratch.setUint32(4, ((random.below(2) << 31) | (exponent << 20) | (random.chance(0.2) ? 0 : random.next() >>> 12)) >>> 0, true);
+  scratch.setUint32(
+    4,
+    ((random.below(2) << 31) | (exponent << 20) | (random.chance(0.2) ? 0 : random.next() >>> 12)) >>> 0,
+    true,
+  );
   return scratch.getBigUint64(0, true);
 }

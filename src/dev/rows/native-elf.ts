@@ -193,7 +193,12 @@ export function nativeRunner(): Uint8Array {
   const page = 4096;
   const segments = [
     { address: TEXT, bytes: image, memory: image.length, flags: 5 },
-    { address: codeRegion.start, bytes: new Uint8Array(codeRegion.bytes).fill(0xf4), memory: codeRegion.bytes, flags: 7 },
+    {
+      address: codeRegion.start,
+      bytes: new Uint8Array(codeRegion.bytes).fill(0xf4),
+      memory: codeRegion.bytes,
+      flags: 7,
+    },
     { address: STATE, bytes: new Uint8Array(0), memory: STATE_BYTES, flags: 6 },
     { address: dataRegion.start, bytes: new Uint8Array(0), memory: dataRegion.bytes, flags: 6 },
   ];

@@ -27,7 +27,10 @@ export class NativeRunner {
     writeFileSync(input, cases);
     const stdin = openSync(input, 'r');
     const stdout = openSync(output, 'w');
-    const { status, signal, error } = spawnSync(this.#program, [], { stdio: [stdin, stdout, 'inherit'], timeout: 60_000 });
+    const { status, signal, error } = spawnSync(this.#program, [], {
+      stdio: [stdin, stdout, 'inherit'],
+      timeout: 60_000,
+    });
     closeSync(stdin);
     closeSync(stdout);
     const results = new Uint8Array(readFileSync(output));

@@ -81,7 +81,11 @@ export class RowMachine implements GuestCpu {
         const level3 = child(PAGE_TABLES, 0);
         const level2 = child(level3, va >>> 30);
         const level1 = child(level2, (va >>> 21) & 511);
-        view.setBigUint64(level1 + 8 * ((va >>> 12) & 511), BigInt(page) | ENTRY | (region === codeRegion ? 0n : NO_EXECUTE), true);
+        view.setBigUint64(
+          level1 + 8 * ((va >>> 12) & 511),
+          BigInt(page) | ENTRY | (region === codeRegion ? 0n : NO_EXECUTE),
+          true,
+        );
         this.#pages.set(va, page);
         page += 4096;
       }
@@ -92,7 +96,7 @@ export class RowMachine implements GuestCpu {
     const missing = () => {
       throw new Error('a routine that needs the whole CPU was called');
     };
-    return Object.fromEntries(routines.list.filter((routine) => !routine.build).map((routine) => [routine.name, missing]));
+    return Object.fromEntries(routines.list.filter(({ build }) => !build).map(({ name }) => [name, missing]));
   }
 
   attach(context: CpuContext): void {

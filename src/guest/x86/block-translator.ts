@@ -173,28 +173,34 @@ export class BlockTranslator implements Translator {
   }
 
   #translateRow(row: InsnRow): void {
-    const { mode } = this;
-    if (row.protectedOnly && (!mode.protectedMode || mode.vm86)) return this.fault(fault.UD);
-    if (row.cpl0 && mode.cpl !== 0) return this.fault(fault.GP, 0);
-    switch (row.unit) {
-      case undefined:
-        break;
-      case 'fpu':
-        if (mode.em || mode.ts) return this.fault(fault.NM);
-        break;
-      case 'wait':
-        if (mode.mp && mode.ts) return this.fault(fault.NM);
-        break;
-      case 'mmx':
-        if (mode.em) return this.fault(fault.UD);
-        if (mode.ts) return this.fault(fault.NM);
-        break;
-      default:
-        if (mode.em || !mode.osfxsr) return this.fault(fault.UD);
-        if (mode.ts) return this.fault(fault.NM);
+    const refusal = this.#refusal(row);
+    if (refusal !== 0) {
+      this.fault(refusal, refusal === fault.GP ? 0 : undefined);
+      return;
     }
     row.translate(this, this.insn);
     if (this.#mmx) this.#commitMmx();
+  }
+
+  /** The vector of the exception that the row raises in this mode whatever its operands are, or 0. */
+  #refusal(row: InsnRow): number {
+    const { mode } = this;
+    if (row.protectedOnly && (!mode.protectedMode || mode.vm86)) return fault.UD;
+    if (row.cpl0 && mode.cpl !== 0) return fault.GP;
+    switch (row.unit) {
+      case undefined:
+        return 0;
+      case 'fpu':
+        return mode.em || mode.ts ? fault.NM : 0;
+      case 'wait':
+        return mode.mp && mode.ts ? fault.NM : 0;
+      case 'mmx':
+        if (mode.em) return fault.UD;
+        return mode.ts ? fault.NM : 0;
+      default:
+        if (mode.em || !mode.osfxsr) return fault.UD;
+        return mode.ts ? fault.NM : 0;
+    }
   }
 
   // --- addresses

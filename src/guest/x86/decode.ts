@@ -172,7 +172,16 @@ function fitsModrm(e: Encoding, modrm: number): boolean {
 }
 
 /** Row properties that decoding needs, as bits. */
-const rowBit = { modrm: 1, lock: 2, default64: 4, force64: 8, mandatory66: 16, mandatoryRep: 32 } as const;
+const rowBit = {
+  modrm: 1,
+  lock: 2,
+  default64: 4,
+  force64: 8,
+  mandatory66: 16,
+  mandatoryRep: 32,
+  /** VEX.vvvv names no operand and must be 1111. */
+  noVvvv: 64,
+} as const;
 
 /** Sizes of a memory operand: 1..16 bytes, or by operand size. */
 const BY_OPSIZE = 64;
@@ -253,6 +262,7 @@ export class DecoderTables {
         (row.lock ? rowBit.lock : 0) |
         (row.default64 ? rowBit.default64 : 0) |
         (row.force64 ? rowBit.force64 : 0) |
+        (e.map >= MAP_VEX && !/(^|[\s,])[BH][a-z]/.test(row.args) ? rowBit.noVvvv : 0) |
         (e.prefix === 1 ? rowBit.mandatory66 : 0) |
         (e.prefix >= 2 ? rowBit.mandatoryRep : 0);
       this.imm[i] = e.imm;
@@ -484,6 +494,7 @@ export class Decoder implements DecodedInsn {
     if (map >= MAP_VEX) {
       const wanted = tables.vexL[row];
       if (wanted >= 0 && wanted !== this.vexL) return decodeFailure.undefined;
+      if ((bits & rowBit.noVvvv) !== 0 && this.vvvv !== 0) return decodeFailure.undefined;
       if (!is64) rexW = 0;
     }
     this.lock = lock;

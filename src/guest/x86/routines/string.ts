@@ -94,16 +94,10 @@ function load({ r, size }: Machine, va: I64): I64 {
 }
 
 function store({ r, size }: Machine, va: I64, value: I64): void {
-  switch (size) {
-    case 8:
-      return r.guest_store8(va, r.i32_wrap_i64(value), 0);
-    case 16:
-      return r.guest_store16(va, r.i32_wrap_i64(value), 0);
-    case 32:
-      return r.guest_store32(va, r.i32_wrap_i64(value), 0);
-    default:
-      return r.guest_store64(va, value, 0);
-  }
+  if (size === 64) r.guest_store64(va, value, 0);
+  else if (size === 32) r.guest_store32(va, r.i32_wrap_i64(value), 0);
+  else if (size === 16) r.guest_store16(va, r.i32_wrap_i64(value), 0);
+  else r.guest_store8(va, r.i32_wrap_i64(value), 0);
 }
 
 /** Host address of `va` if the TLB says that the page may be accessed in place, else 0. */
@@ -130,11 +124,23 @@ function finish(m: Machine, n: I64, forwardBytes: I64, source: boolean, destinat
   advance(m, CX, m.r.i64_sub(m.r.i64(0), n));
 }
 
+/** What REPE and REPNE look at: 1 while their condition holds, and the last two values compared. */
+interface Comparison {
+  readonly goesOn: Local<'i32'>;
+  readonly left: Local<'i64'>;
+  readonly right: Local<'i64'>;
+}
+
 /**
  * The loop around a step: ends where the counter is 0, after MOST_STEPS steps, or where the step clears `goesOn`. The routine
  * gives 1 as second result if the instruction is to run again.
  */
-function repeated(operation: string, size: Size, step: (m: Machine, count: I64, goesOn: Local<'i32'>) => void) {
+function repeated(
+  operation: string,
+  size: Size,
+  step: (m: Machine, count: I64, compared: Comparison) => void,
+  setsFlags = false,
+) {
   return routines.define(
     `rep_${operation}${size}`,
     ['i64', 'i64', 'i64', 'i64', 'i32'],
@@ -143,19 +149,29 @@ function repeated(operation: string, size: Size, step: (m: Machine, count: I64, 
     (r, sourceBase, destinationBase, addressMask, linearMask, checks) => {
       const m: Machine = { r, size, sourceBase, destinationBase, addressMask, linearMask, checks };
       const steps = r.local('i32', r.i32(MOST_STEPS));
-      /** 1 while the condition of REPE or REPNE holds. */
       const goesOn = r.local('i32', r.i32(1));
+      const compared: Comparison = { goesOn, left: r.local('i64', r.i64(0)), right: r.local('i64', r.i64(0)) };
       r.block((out) => {
         r.loop((again) => {
           const count = readCounter(m);
           r.brIf(out, r.i64_eqz(count));
           r.brIf(out, r.i32_eqz(r.read(steps)));
-          step(m, count, goesOn);
+          step(m, count, compared);
           r.assign(steps, r.i32_sub(r.read(steps), r.i32(1)));
           r.brIf(again, r.read(goesOn));
         });
       });
-      r.ret(r.i32(0), r.i32_and(r.read(goesOn), r.i32_eqz(r.i64_eqz(readCounter(m)))));
+      const more = r.i32_and(r.read(goesOn), r.i32_eqz(r.i64_eqz(readCounter(m))));
+      if (setsFlags) {
+        // Only at the very end: a fault on the way finds the flags as they were before the instruction.
+        const any = r.i32_ne(r.read(steps), r.i32(MOST_STEPS));
+        r.if(r.i32_and(any, r.i32_eqz(more)), () => {
+          r.set(ccDst, r.read(compared.left));
+          r.set(ccSrc, r.read(compared.right));
+          r.set(ccOp, r.i32(flagKind.sub * 4 + Math.log2(size >> 3)));
+        });
+      }
+      r.ret(r.i32(0), more);
     },
   );
 }
@@ -265,16 +281,15 @@ const loadStep = (m: Machine): void => {
 };
 
 function compareStep(source: boolean, whileEqual: boolean) {
-  return (m: Machine, _count: I64, goesOn: Local<'i32'>): void => {
+  return (m: Machine, _count: I64, compared: Comparison): void => {
     const { r, size } = m;
     const mask = size === 64 ? r.i64(-1) : r.i64(2 ** size - 1);
     const left = source ? load(m, elementAddress(m, SI, false)) : r.i64_and(r.get(gpr[AX]), mask);
     const right = load(m, elementAddress(m, DI, false));
     finish(m, r.i64(1), stride(m), source, true);
-    r.set(ccDst, left);
-    r.set(ccSrc, right);
-    r.set(ccOp, r.i32(flagKind.sub * 4 + Math.log2(size >> 3)));
-    r.assign(goesOn, whileEqual ? r.i64_eq(left, right) : r.i64_ne(left, right));
+    r.assign(compared.left, left);
+    r.assign(compared.right, right);
+    r.assign(compared.goesOn, whileEqual ? r.i64_eq(left, right) : r.i64_ne(left, right));
   };
 }
 
@@ -285,8 +300,8 @@ export const repeatedString = {
   movs: sizes.map((size) => repeated('movs', size, moveStep)),
   stos: sizes.map((size) => repeated('stos', size, storeStep)),
   lods: sizes.map((size) => repeated('lods', size, loadStep)),
-  cmpsEqual: sizes.map((size) => repeated('repe_cmps', size, compareStep(true, true))),
-  cmpsUnequal: sizes.map((size) => repeated('repne_cmps', size, compareStep(true, false))),
-  scasEqual: sizes.map((size) => repeated('repe_scas', size, compareStep(false, true))),
-  scasUnequal: sizes.map((size) => repeated('repne_scas', size, compareStep(false, false))),
+  cmpsEqual: sizes.map((size) => repeated('repe_cmps', size, compareStep(true, true), true)),
+  cmpsUnequal: sizes.map((size) => repeated('repne_cmps', size, compareStep(true, false), true)),
+  scasEqual: sizes.map((size) => repeated('repe_scas', size, compareStep(false, true), true)),
+  scasUnequal: sizes.map((size) => repeated('repne_scas', size, compareStep(false, false), true)),
 } as const;

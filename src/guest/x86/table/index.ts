@@ -33,13 +33,9 @@ export const integerRows: readonly InsnRow[] = [
   ...integerMiscRows,
 ];
 
-export const allRows: readonly InsnRow[] = [
-  ...integerRows,
-  ...systemRows,
-  ...systemSegmentRows,
-  ...systemIoRows,
+/** Floating point and vectors. */
+export const vectorRows: readonly InsnRow[] = [
   ...x87Rows,
-  ...xsaveRows,
   ...mmxRows,
   ...sseRows,
   ...sse2Rows,
@@ -50,4 +46,13 @@ export const allRows: readonly InsnRow[] = [
   ...aesRows,
   ...pclmulRows,
   ...shaRows,
+];
+
+export const allRows: readonly InsnRow[] = [
+  ...integerRows,
+  ...systemRows,
+  ...systemSegmentRows,
+  ...systemIoRows,
+  ...vectorRows,
+  ...xsaveRows,
 ];

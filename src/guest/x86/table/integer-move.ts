@@ -2,7 +2,7 @@
 import type { I64 } from '../../../ir/index.js';
 import { flagKind, statusFlag } from '../flags.js';
 import type { InsnRow, Translator } from '../translator.js';
-import { ALL_FLAGS, byteAndWord, hex, NONE, reg, segment, sizeOf, vector } from './integer-helpers.js';
+import { ALL_FLAGS, byteAndWord, hex, reg, segment, sizeOf, vector } from './integer-helpers.js';
 
 const moveRows: InsnRow[] = [
   ...byteAndWord((byte) => ({
@@ -272,7 +272,8 @@ const stackRows: InsnRow[] = [
       const size = insn.opSize;
       const bytes = size >> 3;
       const values: I64[] = [];
-      for (let n = 0; n < 8; n++) values.push(n === reg.SP ? NONE : t.peekStack(size, bytes * (7 - n)));
+      // From the top of the stack on, so that a fault names the first page that is missing.
+      for (let n = 7; n >= 0; n--) if (n !== reg.SP) values[n] = t.peekStack(size, bytes * (7 - n));
       for (let n = 0; n < 8; n++) if (n !== reg.SP) t.writeWide(size, n, values[n]);
       t.moveStack(8 * bytes);
     },
@@ -404,13 +405,16 @@ const exchangeRows: InsnRow[] = [
       const old = t.readRmWide(size, true);
       const accumulator = t.readWide(size, reg.AX);
       const same = wide.equal(size, accumulator, old, false);
-      t.writeRmWide(size, b.select(same, t.readWide(size, insn.reg), old));
+      const source = t.readWide(size, insn.reg);
       if (size === 32) {
-        // Where they are equal RAX is not written, not even its upper half.
+        // What is not written keeps even its upper half: the accumulator where they are equal, a destination register where not.
         const whole = t.readWide(64, reg.AX);
-        t.writeWide(64, reg.AX, b.select(same, whole, wide.clean(32, old)));
-      } else if (!insn.isReg || insn.rm !== reg.AX) {
-        t.writeWide(size, reg.AX, b.select(same, accumulator, old));
+        if (insn.isReg) t.writeWide(64, insn.rm, b.select(same, wide.clean(32, source), t.readWide(64, insn.rm)));
+        else t.storeWide(32, t.address(), b.select(same, source, old));
+        if (!insn.isReg || insn.rm !== reg.AX) t.writeWide(64, reg.AX, b.select(same, whole, wide.clean(32, old)));
+      } else {
+        t.writeRmWide(size, b.select(same, source, old));
+        if (!insn.isReg || insn.rm !== reg.AX) t.writeWide(size, reg.AX, b.select(same, accumulator, old));
       }
       t.flags.set(flagKind.sub, size, accumulator, old);
     },

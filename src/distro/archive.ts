@@ -45,7 +45,7 @@ const packageIndexLimitBytes = 256 << 20;
 const retryDelayMs = 300;
 
 /** Version of what `readPackages` keeps; part of the name of what is cached. */
-const extractFormat = 1;
+const extractFormat = 2;
 
 const transient = new Set(['download-truncated', 'network-timeout']);
 

@@ -32,6 +32,7 @@ import { moduleGroups } from './module-list.js';
 import { parseKeyring } from './openpgp/keyring.js';
 import { findPackage, type PackageEntry, resolveKernel } from './packages.js';
 import type { Release } from './release.js';
+import type { TarEntry } from './tar.js';
 
 export interface PrepareDebianOptions {
   /** `stable` by default; any suite or codename of the archive. */
@@ -343,7 +344,7 @@ async function fetchDebian(
       throw new VringError('archive-no-package', `Debian's ${release.codename} has no ${absent} for ${architecture}.`);
     }
     const key = createHash('sha256')
-      .update(`${kernel.sha256} ${busybox.sha256} ${baseFormat}`)
+      .update([...kernel, busybox].map((entry) => entry.sha256).join(' ') + ` ${baseFormat}`)
       .digest('hex')
       .slice(0, 32);
     const { codename, version } = release;
@@ -375,7 +376,7 @@ async function buildSystem(
   archive: Archive,
   mirror: Mirror,
   pick: Pick,
-  kernelPackage: PackageEntry,
+  kernelPackages: readonly PackageEntry[],
   busyboxPackage: PackageEntry,
 ): Promise<Loaded> {
   const busybox = await withPackage(cache, archive, mirror, busyboxPackage, async (path) => {
@@ -388,12 +389,22 @@ async function buildSystem(
     }
     throw new VringError('archive-damaged', `The package ${busyboxPackage.name} holds no busybox.`);
   });
-  const unpacked = await withPackage(cache, archive, mirror, kernelPackage, (path) => unpackKernel(path, options));
+  const withPackages = async <T>(
+    entries: readonly PackageEntry[],
+    paths: string[],
+    use: (paths: string[]) => Promise<T>,
+  ): Promise<T> =>
+    entries.length === 0
+      ? await use(paths)
+      : await withPackage(cache, archive, mirror, entries[0]!, (path) =>
+          withPackages(entries.slice(1), [...paths, path], use),
+        );
+  const unpacked = await withPackages(kernelPackages, [], (paths) => unpackKernel(paths, options));
   const base = buildBase({ ...unpacked, busybox });
   const { kernel, kernelVersion } = unpacked;
   const system: System = {
     kernelVersion,
-    packageVersion: kernelPackage.version,
+    packageVersion: kernelPackages.find(({ name }) => name.startsWith('linux-image-'))!.version,
     kernel: { bytes: kernel.length, sha256: await sha256(kernel) },
     initramfs: { bytes: base.length, sha256: await sha256(base) },
   };
@@ -422,8 +433,13 @@ function throwIfAborted(signal: AbortSignal | undefined): void {
     throw new VringError('aborted', 'The preparation of Debian was cancelled.', { cause: signal.reason });
 }
 
+/** Where packages have the kernel itself: /boot, and since Linux 7 beside its modules. */
+function kernelVersionOf(path: string): string | undefined {
+  return (/^boot\/vmlinu[xz]-([^/]+)$/.exec(path) ?? /^usr\/lib\/modules\/([^/]+)\/vmlinu[xz]$/.exec(path))?.[1];
+}
+
 /** The kernel, the wanted modules with all that they depend on, and the list of what is built in. */
-async function unpackKernel(path: string, options: PrepareDebianOptions) {
+async function unpackKernel(paths: readonly string[], options: PrepareDebianOptions) {
   const what = 'modules';
   let wanted: Set<string> = new Set(Object.values(moduleGroups).flat());
   const modules = new Map<string, KernelModule>();
@@ -433,22 +449,20 @@ async function unpackKernel(path: string, options: PrepareDebianOptions) {
   const asked = new Set<string>();
   for (let first = true; first || wanted.size > 0; first = false) {
     const packed: { path: string; content: Uint8Array }[] = [];
-    const entries = readDeb(
-      path,
-      (entry) => {
-        if (entry.kind !== 'file') return false;
-        const module = moduleName(entry.path);
-        if (module !== undefined) return wanted.has(module);
-        return first && /^boot\/vmlinu[xz]-|\/modules\.builtin$/.test(entry.path);
-      },
-      unpackedLimitBytes,
-    );
-    for await (const file of entries) {
-      throwIfAborted(options.signal);
-      const boot = /^boot\/vmlinu[xz]-(.+)$/.exec(file.path);
-      if (boot !== null) [kernel, kernelVersion] = [file.content, boot[1]!];
-      else if (file.path.endsWith('/modules.builtin')) builtin = file.content;
-      else packed.push(file);
+    const want = (entry: TarEntry): boolean => {
+      if (entry.kind !== 'file') return false;
+      const module = moduleName(entry.path);
+      if (module !== undefined) return wanted.has(module);
+      return first && (kernelVersionOf(entry.path) !== undefined || entry.path.endsWith('/modules.builtin'));
+    };
+    for (const path of paths) {
+      for await (const file of readDeb(path, want, unpackedLimitBytes)) {
+        throwIfAborted(options.signal);
+        const version = kernelVersionOf(file.path);
+        if (version !== undefined) [kernel, kernelVersion] = [file.content, version];
+        else if (file.path.endsWith('/modules.builtin')) builtin = file.content;
+        else packed.push(file);
+      }
     }
     // Only now: one xz stream runs at a time.
     for (const [index, file] of packed.entries()) {

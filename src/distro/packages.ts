@@ -22,7 +22,8 @@ const nameField = Buffer.from('Package: ');
 
 /** Kernels, their metapackages and the userland; not the kernels' debugging symbols and unsigned twins. */
 export function isNeeded(name: string): boolean {
-  return name === 'busybox-static' || (/^linux-image-/.test(name) && !/-(dbg|unsigned|signed-template)$/.test(name));
+  if (name === 'busybox-static') return true;
+  return /^linux-(image|binary|modules|base)-/.test(name) && !/-dbg$|-signed-template$|-unsigned\b/.test(name);
 }
 
 function parseEntry(stanza: string): PackageEntry | undefined {
@@ -90,16 +91,27 @@ export function findPackage(entries: readonly PackageEntry[], name: string): Pac
     );
 }
 
-/** The kernel package that a metapackage such as `linux-image-cloud-amd64` depends on, itself if it is one. */
-export function resolveKernel(entries: readonly PackageEntry[], metapackage: string): PackageEntry | undefined {
+const kernelPart = /^linux-(image|binary|modules|base)-\d/;
+
+/**
+ * The packages of the kernel that a metapackage such as `linux-image-cloud-amd64` stands for: one, or since Linux 7 several
+ * (image, binary, modules, base), by the dependencies among them. Undefined when there is no such kernel.
+ */
+export function resolveKernel(entries: readonly PackageEntry[], metapackage: string): PackageEntry[] | undefined {
   const meta = findPackage(entries, metapackage);
   if (meta === undefined) return undefined;
-  for (const clause of meta.depends.split(',')) {
-    const match = /^\s*(linux-image-\d[A-Za-z0-9.+~-]*)(?::\w+)?\s*(?:\(\s*=\s*([^\s)]+)\s*\))?/.exec(clause);
-    if (match === null) continue;
-    const exact = entries.find(({ name, version }) => name === match[1] && version === match[2]);
-    const found = exact ?? findPackage(entries, match[1]!);
-    if (found !== undefined) return found;
-  }
-  return /^linux-image-\d/.test(metapackage) ? meta : undefined;
+  const parts = new Map<string, PackageEntry>();
+  const visit = (entry: PackageEntry): void => {
+    if (parts.has(entry.name)) return;
+    if (kernelPart.test(entry.name)) parts.set(entry.name, entry);
+    for (const clause of entry.depends.split(',')) {
+      const match = /^\s*([a-z0-9][A-Za-z0-9.+~-]*)(?::\w+)?\s*(?:\(\s*=\s*([^\s)]+)\s*\))?\s*$/.exec(clause);
+      if (match === null || !kernelPart.test(match[1]!)) continue;
+      const exact = entries.find(({ name, version }) => name === match[1] && version === match[2]);
+      const found = exact ?? findPackage(entries, match[1]!);
+      if (found !== undefined) visit(found);
+    }
+  };
+  visit(meta);
+  return [...parts.keys()].some((name) => name.startsWith('linux-image-')) ? [...parts.values()] : undefined;
 }

@@ -306,3 +306,21 @@ test('FNSTENV in real-address mode: 14 bytes, pointers in 20 bits; FLDENV takes 
   assert.equal(bench.cpu.get64(field.fpIp), 0xabcden);
   assert.equal(bench.cpu.get64(field.fpDp), 0x54321n);
 });
+
+test('FNSAVE keeps everything and initializes; FRSTOR brings it back', () => {
+  const bench = new Bench();
+  bench.fillState();
+  for (const prefix of [[], [0x66]]) {
+    assert.equal(bench.run([...prefix, ...on(6, 0xdd)]), undefined);
+    assert.equal(bench.cpu.get32(field.fpControl), 0x37f);
+    assert.equal(bench.cpu.get32(field.fpStatus), 0);
+    assert.equal(bench.cpu.get32(field.fpEmpty), 0xff);
+    // ST(0), R5, behind the environment.
+    const registers = prefix.length ? 28 : 14;
+    assert.equal(bench.quad(registers), 0x8000000000000005n);
+    assert.equal(bench.word(registers + 8), 0x4004);
+    for (let n = 0; n < 8; n++) bench.setRegister(n, 0n, 0);
+    assert.equal(bench.run([...prefix, ...on(4, 0xdd)]), undefined);
+    bench.checkState();
+  }
+});

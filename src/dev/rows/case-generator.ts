@@ -361,6 +361,7 @@ export class CaseGenerator {
       gprs[7] = random.chance(0.3) ? BigInt.asUintN(64, gprs[6] + BigInt(random.below(9) - 4)) : middle();
       gprs[1] = BigInt(random.below(12));
     }
+    if (row.name.startsWith('MASKMOV')) gprs[7] = BigInt(dataAddress(random, 16, false));
     if (row.name === 'XLAT') gprs[3] = BigInt(dataAddress(random, 256, false));
     if (/^BT/.test(row.name) && !row.enc.includes('BA')) {
       // A bit string near the operand: any register may hold the offset.

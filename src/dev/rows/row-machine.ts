@@ -6,6 +6,7 @@ import { TcgEngine } from '../../accel/tcg/engine.js';
 import type { CpuContext, GuestCpu, VmExit } from '../../guest/guest-cpu.js';
 import { encodeMode } from '../../guest/x86/mode.js';
 import { routines } from '../../guest/x86/routines/set.js';
+import { x87Function } from '../../guest/x86/routines/x87-functions.js';
 import { field, gpr, STATE_BYTES, x86Vars } from '../../guest/x86/state.js';
 import '../../guest/x86/system/page-walk.js';
 import { createTranslator } from '../../guest/x86/translate.js';
@@ -96,7 +97,8 @@ export class RowMachine implements GuestCpu {
     const missing = () => {
       throw new Error('a routine that needs the whole CPU was called');
     };
-    return Object.fromEntries(routines.list.filter(({ build }) => !build).map(({ name }) => [name, missing]));
+    const none = Object.fromEntries(routines.list.filter(({ build }) => !build).map(({ name }) => [name, missing]));
+    return { ...none, x87_function: x87Function, x87_ferr: () => {} };
   }
 
   attach(context: CpuContext): void {

@@ -1,16 +1,16 @@
 /**
- * MASKMOVQ and MASKMOVDQU: stores those bytes whose mask byte has its top bit set. Bytes that are not selected are not
- * touched, and cause no fault. A fault in the middle restarts the instruction, which stores the same bytes again.
+ * MASKMOVQ and MASKMOVDQU: stores those bytes whose mask byte has its top bit set, once the whole operand is known to be
+ * writable (table/masked-store.ts). A self-modifying store restarts the instruction, which stores the same bytes again.
  */
 import { routines } from './set.js';
 
-/** (linear address, low and high half of the bytes, one mask bit a byte) */
+/** (linear address, what addresses are masked with, low and high half of the bytes, one mask bit a byte) */
 export const storeMasked = routines.define(
   'sse_store_masked',
-  ['i64', 'i64', 'i64', 'i32'],
+  ['i64', 'i64', 'i64', 'i64', 'i32'],
   ['i32'],
   { mayFault: true },
-  (r, address, low, high, mask) => {
+  (r, address, wrap, low, high, mask) => {
     const at = r.local('i64', address);
     const bytes = r.local('i64', low);
     const above = r.local('i64', high);
@@ -20,7 +20,7 @@ export const storeMasked = routines.define(
       r.if(r.i32_and(remaining, r.i32(1)), () => {
         r.guest_store8(r.read(at), r.i32_wrap_i64(r.read(bytes)), 0);
       });
-      r.assign(at, r.i64_add(r.read(at), r.i64(1)));
+      r.assign(at, r.i64_and(r.i64_add(r.read(at), r.i64(1)), wrap));
       // the 128 bits move down by a byte
       r.assign(bytes, r.i64_or(r.i64_shr_u(r.read(bytes), r.i64(8)), r.i64_shl(r.read(above), r.i64(56))));
       r.assign(above, r.i64_shr_u(r.read(above), r.i64(8)));

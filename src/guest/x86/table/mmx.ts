@@ -9,6 +9,7 @@ import {
   type Binary,
   bothRows,
   byWidth,
+  enterMmxAndStore,
   evenProducts,
   idiom,
   joined,
@@ -232,7 +233,7 @@ const moves: InsnRow[] = [
     cpuid: 'mmx',
     unit: 'mmx',
     translate(t, insn) {
-      t.enterMmx();
+      enterMmxAndStore(t);
       mmToRm(t, insn.rexW ? 64 : 32, t.readMm(insn.reg & 7));
     },
   }),
@@ -255,7 +256,7 @@ const moves: InsnRow[] = [
     cpuid: 'mmx',
     unit: 'mmx',
     translate(t, insn) {
-      t.enterMmx();
+      enterMmxAndStore(t);
       const value = t.readMm(insn.reg & 7);
       if (!insn.isReg) t.store(64, t.address(), value);
       if (insn.isReg) t.writeMm(insn.rm & 7, value);
@@ -282,7 +283,7 @@ const moves: InsnRow[] = [
     cpuid: 'sse',
     unit: 'mmx',
     translate(t, insn) {
-      t.enterMmx();
+      enterMmxAndStore(t);
       t.store(64, t.address(), t.readMm(insn.reg & 7));
     },
   },

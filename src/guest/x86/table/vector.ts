@@ -6,6 +6,7 @@
  * `enterMmx` checks for a pending x87 exception, so it comes first; what it does to the x87 state happens last.
  */
 import type { BlockBuilder, I32, I64, OpName, OpRow, opRows, V128 } from '../../../ir/index.js';
+import { field } from '../state.js';
 import type { DecodedInsn, InsnRow, Translator } from '../translator.js';
 
 /** An operation on two vectors: destination and source. */
@@ -93,6 +94,15 @@ export function joined(b: BlockBuilder, x: V128, y: V128): V128 {
 export function evenProducts(op: 'i64x2_extmul_low_i32x4_u' | 'i64x2_extmul_low_i32x4_s'): Binary {
   const even = [0, 2, 0, 2];
   return (b, x, y) => b[op](shuffle(b, x, x, 4, even), shuffle(b, y, y, 4, even));
+}
+
+/**
+ * For a store of an MMX register: processors have set TOP to 0 even if the store then faults. (Elsewhere a fault of the
+ * memory operand comes first and leaves the x87 state alone.)
+ */
+export function enterMmxAndStore(t: Translator): void {
+  t.enterMmx();
+  t.b.i32_store(t.b.state(), t.b.i32(0), field.fpTop);
 }
 
 // --- rows

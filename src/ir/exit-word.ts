@@ -25,6 +25,8 @@ export const exitCode = {
   missing: 7,
   /** The kick word was set. */
   kick: 8,
+  /** This code has been dropped or replaced, nothing of it has run: look the pc up again. */
+  stale: 9,
 } as const;
 
 export const DEFERRED_UNCHANGED = 255;

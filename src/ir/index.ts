@@ -5,6 +5,6 @@ export * from './engine-routines.js';
 export * from './exit-word.js';
 export * from './ops.js';
 export * from './optimize.js';
+export * from './print.js';
 export * from './types.js';
 export * from './vcpu-header.js';
-export * from './print.js';

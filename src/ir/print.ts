@@ -19,7 +19,9 @@ export function printIr(words: Int32Array, length: number, { vars, routines }: P
       const routine = routines[words[at + 1]];
       const list = [...words.subarray(at + 3, at + words[at + 2])].map(temp);
       const results = list.slice(0, routine.results.length);
-      lines.push(`${results.length > 0 ? `${results.join(', ')} = ` : ''}call ${routine.name} ${list.slice(results.length).join(', ')}`.trimEnd());
+      lines.push(
+        `${results.length > 0 ? `${results.join(', ')} = ` : ''}call ${routine.name} ${list.slice(results.length).join(', ')}`.trimEnd(),
+      );
       at += words[at + 2];
       continue;
     }

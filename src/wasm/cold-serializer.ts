@@ -19,9 +19,9 @@ import {
 } from '../ir/index.js';
 import {
   CALL_BASE,
+  COLD_HEADER_BYTES,
   FAR_BRANCH,
   FAR_GOTO,
-  COLD_HEADER_BYTES,
   guestLoads,
   guestStores,
   hasImmediateHandler,

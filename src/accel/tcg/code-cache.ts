@@ -3,7 +3,8 @@
  * Blocks live in the cold code arena; regions are functions in the code table. When the arena or the hash is full, everything
  * is dropped and translated again as needed.
  */
-import { header } from '../../ir/index.js';
+import { DEFERRED_UNCHANGED, exitCode, exitWord, header, Op } from '../../ir/index.js';
+import { COLD_HEADER_BYTES } from '../../wasm/index.js';
 import { codeHash } from './dispatcher.js';
 import { CODE_HASH_BYTES, CODE_HASH_ENTRIES, hashEntry, layout } from './layout.js';
 
@@ -20,6 +21,9 @@ export interface Block {
   readonly code: number;
   /** Index in the code hash. */
   readonly slot: number;
+  /** The first two words of the cold code behind its header. */
+  readonly firstWord: number;
+  readonly secondWord: number;
   /** The region that starts here, if it has been compiled. */
   region: Region | undefined;
   valid: boolean;
@@ -36,7 +40,8 @@ export interface Region {
 
 export class CodeCache {
   readonly #words: Int32Array;
-  readonly #masks: BigInt64Array;
+  /** Two words a page: its 64-byte pieces that hold code. */
+  readonly #masks: Int32Array;
   readonly #state: number;
   /** Called for a page that gets its first code. */
   readonly #protectPage: (hva: number) => void;
@@ -52,7 +57,7 @@ export class CodeCache {
 
   constructor(buffer: SharedArrayBuffer, state: number, protectPage: (hva: number) => void) {
     this.#words = new Int32Array(buffer);
-    this.#masks = new BigInt64Array(buffer, layout.codeMasks, (layout.coldCode - layout.codeMasks) / 8);
+    this.#masks = new Int32Array(buffer, layout.codeMasks, (layout.coldCode - layout.codeMasks) / 4);
     this.#state = state;
     this.#protectPage = protectPage;
   }
@@ -72,7 +77,19 @@ export class CodeCache {
     this.#words.set(code.subarray(0, length), at >> 2);
     this.#arena = (at + length * 4 + 7) & ~7;
     const slot = this.#insert(hva, key, second, at | 0x80000000);
-    const block: Block = { hva, bytes, key, instructions, second, code: at, slot, region: undefined, valid: true };
+    const block: Block = {
+      hva,
+      bytes,
+      key,
+      instructions,
+      second,
+      code: at,
+      slot,
+      firstWord: code[4],
+      secondWord: code[5],
+      region: undefined,
+      valid: true,
+    };
     this.#blockByCode.set(at, block);
     this.#blockBySlot.set(slot, block);
     this.#cover(hva, second === 0 ? bytes : 4096 - (hva & 4095), (page) => push(this.#blocksByPage, page, block));
@@ -120,11 +137,26 @@ export class CodeCache {
       });
     }
     this.#setTarget(head, region.index);
+    this.#retire(head);
   }
 
-  /** After targets have changed, the jump cache must not be believed. */
+  /** The jump cache must not be believed any more. */
   forgetJumps(): void {
     this.#words[(this.#state + header.generation) >> 2]++;
+  }
+
+  /** Whoever still jumps to a block's cold code is told to look again. */
+  #retire(block: Block): void {
+    const at = (block.code + COLD_HEADER_BYTES) >> 2;
+    this.#words[at] = Op.goto;
+    this.#words[at + 1] = exitWord(exitCode.stale, 0, DEFERRED_UNCHANGED);
+  }
+
+  /** The block's cold code serves again. */
+  #restore(block: Block): void {
+    const at = (block.code + COLD_HEADER_BYTES) >> 2;
+    this.#words[at] = block.firstWord;
+    this.#words[at + 1] = block.secondWord;
   }
 
   /** Guest bytes [hva, hva + size) have been, or are about to be, written: drops the code on them. Gives true if there was any. */
@@ -132,19 +164,18 @@ export class CodeCache {
     let any = false;
     const end = hva + size;
     for (let page = hva >>> 12; page <= (end - 1) >>> 12; page++) {
-      if (this.#masks[page] === 0n) continue;
+      if (!this.#marked(page)) continue;
       this.counters.codeWrites++;
       const from = Math.max(hva, (page << 12) >>> 0);
       const to = Math.min(end, (page + 1) * 4096);
       if (this.#dropOnPage(page, from & ~63, (to + 63) & ~63)) any = true;
     }
-    if (any) this.forgetJumps();
     return any;
   }
 
   /** Any code on the pages of a range? */
   hasCode(hva: number, size: number): boolean {
-    for (let page = hva >>> 12; page <= (hva + size - 1) >>> 12; page++) if (this.#masks[page] !== 0n) return true;
+    for (let page = hva >>> 12; page <= (hva + size - 1) >>> 12; page++) if (this.#marked(page)) return true;
     return false;
   }
 
@@ -154,7 +185,7 @@ export class CodeCache {
     for (const regions of this.#regionsByPage.values()) for (const region of regions) this.#dropRegion(region);
     this.#regionsByPage.clear();
     for (const blocks of this.#blocksByPage.values()) for (const block of blocks) block.valid = false;
-    for (const page of this.#blocksByPage.keys()) this.#masks[page] = 0n;
+    for (const page of this.#blocksByPage.keys()) this.#masks.fill(0, page * 2, page * 2 + 2);
     this.#blocksByPage.clear();
     this.#blockByCode.clear();
     this.#blockBySlot.clear();
@@ -186,17 +217,29 @@ export class CodeCache {
     this.#words[(layout.codeHash + block.slot * CODE_HASH_BYTES + hashEntry.target) >> 2] = target;
   }
 
+  #marked(page: number): boolean {
+    return (this.#masks[page * 2] | this.#masks[page * 2 + 1]) !== 0;
+  }
+
+  /** Marks the pieces of [hva, end) that lie on a page. */
+  #mark(page: number, hva: number, end: number): void {
+    const first = Math.max(0, (hva - page * 4096) >> 6);
+    const last = Math.min(63, (end - 1 - page * 4096) >> 6);
+    for (let piece = first; piece <= last; piece++) this.#masks[page * 2 + (piece >> 5)] |= 1 << (piece & 31);
+  }
+
+  /** As #mark, for a range that may lie on another page. */
+  #markWithin(page: number, hva: number, end: number): void {
+    if (hva < (page + 1) * 4096 && end > page * 4096) this.#mark(page, hva, end);
+  }
+
   /** Marks the 64-byte pieces of a range and notes who lies there. */
   #cover(hva: number, bytes: number, note: (page: number) => void): void {
     const end = hva + bytes;
     for (let page = hva >>> 12; page <= (end - 1) >>> 12; page++) {
-      const start = page * 4096;
-      const before = this.#masks[page];
-      let mask = before;
-      for (let at = Math.max(hva, start) & ~63; at < Math.min(end, start + 4096); at += 64)
-        mask |= 1n << BigInt((at >>> 6) & 63);
-      this.#masks[page] = mask;
-      if (before === 0n) this.#protectPage(start);
+      const isFirst = !this.#marked(page);
+      this.#mark(page, hva, end);
+      if (isFirst) this.#protectPage(page * 4096);
       note(page);
     }
   }
@@ -209,11 +252,7 @@ export class CodeCache {
       return [start, start + block.bytes - (4096 - (block.hva & 4095))];
     };
     let dropped = false;
-    let mask = 0n;
-    const marked = (hva: number, end: number) => {
-      for (let at = Math.max(hva, start) & ~63; at < Math.min(end, start + 4096); at += 64)
-        mask |= 1n << BigInt((at >>> 6) & 63);
-    };
+    this.#masks.fill(0, page * 2, page * 2 + 2);
     const keptRegions: Region[] = [];
     for (const region of this.#regionsByPage.get(page) ?? []) {
       if (!region.valid) continue;
@@ -224,7 +263,8 @@ export class CodeCache {
         dropped = true;
       } else {
         keptRegions.push(region);
-        for (let i = 0; i < region.ranges.length; i += 2) marked(region.ranges[i], region.ranges[i + 1]);
+        for (let i = 0; i < region.ranges.length; i += 2)
+          this.#markWithin(page, region.ranges[i], region.ranges[i + 1]);
       }
     }
     const kept: Block[] = [];
@@ -234,13 +274,14 @@ export class CodeCache {
       if (touches(hva, end)) {
         block.valid = false;
         this.#setTarget(block, 0);
+        this.#retire(block);
         this.#blockByCode.delete(block.code);
         if (block.region) this.#dropRegion(block.region);
         this.counters.invalidated++;
         dropped = true;
       } else {
         kept.push(block);
-        marked(hva, end);
+        this.#markWithin(page, hva, end);
       }
     }
     this.#blocksByPage.set(page, kept);
@@ -248,7 +289,6 @@ export class CodeCache {
       page,
       keptRegions.filter((region) => region.valid),
     );
-    this.#masks[page] = mask;
     return dropped;
   }
 
@@ -259,6 +299,7 @@ export class CodeCache {
     if (region.head.valid) {
       this.#setTarget(region.head, region.head.code | 0x80000000);
       this.setHeat(region.head, 0);
+      this.#restore(region.head);
     }
     this.onDrop(region);
   }

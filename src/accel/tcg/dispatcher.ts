@@ -7,6 +7,7 @@
 import {
   DEFERRED_UNCHANGED,
   exitCode,
+  exitWord,
   type GuestVars,
   header,
   type I32,
@@ -125,6 +126,10 @@ export function defineDispatcher(set: RoutineSet, vars: GuestVars, softmmu: Retu
       r.assign(pc, apply(r, r.read(word)));
       const code = r.i32_shr_u(r.read(word), r.i32(24));
       r.if(r.i32_gt_u(code, r.i32(exitCode.budget)), () => {
+        r.if(r.i32_eq(code, r.i32(exitCode.stale)), () => {
+          r.i64_store(cached, r.i64(0), jumpEntry.key);
+          r.br(again);
+        });
         r.if(r.i32_ne(code, r.i32(exitCode.checkInterrupts)), () => {
           r.i32_store(r.state(), r.i32_and(r.read(target), r.i32(0x7fffffff)), header.currentCode);
           leave(code);
@@ -139,6 +144,9 @@ export function defineDispatcher(set: RoutineSet, vars: GuestVars, softmmu: Retu
       leave(r.i32(exitCode.budget));
     });
   });
+
+  /** What a code table entry leads to when its region has gone. */
+  set.define('stale_code', [], ['i32'], {}, (r) => r.ret(r.i32(exitWord(exitCode.stale, 0, DEFERRED_UNCHANGED))));
 
   /** Runs one piece of cold code and applies its exit word; gives the exit code. For instructions executed singly. */
   set.define('run_cold', ['i32'], ['i32'], {}, (r, code) => {

@@ -156,6 +156,7 @@ export class TcgEngine {
       memoryPages: pages,
       table,
       routineExports: instance.importable,
+      staleCode: this.routines['stale_code'],
       hotThreshold: threshold,
       countInstructions: options.countInstructions ?? false,
     });

@@ -10,6 +10,8 @@ import type { Block, CodeCache, Region } from './code-cache.js';
 /** Guest instructions in a region at most: beyond some 250 V8's optimizer slows down out of proportion. */
 const MAX_INSTRUCTIONS = 200;
 const MAX_BLOCKS = 40;
+/** Dropped regions before the jump caches are cleared so that their indices may serve again. */
+const MOST_RETIRED = 1024;
 /**
  * Guest instructions in a block, in both tiers: blocks begin at the same places whether code is cold or hot, so that with
  * -icount interrupts are taken at the same instructions.
@@ -25,6 +27,8 @@ export interface RegionCompilerOptions {
   readonly memoryPages: number;
   readonly table: WebAssembly.Table;
   readonly routineExports: Readonly<Record<string, unknown>>;
+  /** A function of the table's type that returns exitCode.stale. */
+  readonly staleCode: unknown;
   readonly hotThreshold: number;
   readonly countInstructions: boolean;
 }
@@ -45,6 +49,8 @@ export class RegionCompiler {
   readonly #optimizer: BlockOptimizer;
   readonly #builders: BlockBuilder[] = [];
   readonly #freeIndices: number[] = [];
+  /** Indices of dropped regions that jump caches may still name. */
+  #retired: number[] = [];
   #queue: Block[] = [];
   /** Called with each module, for `-d wasm`. */
   onModule: (bytes: Uint8Array, regions: readonly Region[]) => void = () => {};
@@ -55,8 +61,9 @@ export class RegionCompiler {
     this.#routines = options.cpu.routines.list;
     this.#optimizer = new BlockOptimizer(options.cpu.vars, this.#routines);
     options.cache.onDrop = (region) => {
-      options.table.set(region.index, null);
-      this.#freeIndices.push(region.index);
+      // Jump cache entries may still name the index: it leads to a function that sends them on, and serves again later.
+      options.table.set(region.index, options.staleCode);
+      this.#retired.push(region.index);
     };
   }
 
@@ -73,6 +80,11 @@ export class RegionCompiler {
     this.#queue = [];
     if (heads.length === 0) return;
     this.#used = 0;
+    if (this.#retired.length >= MOST_RETIRED) {
+      cache.forgetJumps();
+      this.#freeIndices.push(...this.#retired);
+      this.#retired = [];
+    }
     heads.sort((a, b) => a.hva - b.hva);
     const module = new ModuleWriter();
     module.importSharedMemory('e', 'm', memoryPages, memoryPages);
@@ -113,7 +125,6 @@ export class RegionCompiler {
       this.counters.blocks += regions[i].length;
       for (const { instructions } of regions[i]) this.counters.instructions += instructions;
     });
-    cache.forgetJumps();
     this.counters.regions += heads.length;
     this.counters.modules++;
     this.counters.bytes += bytes.length;

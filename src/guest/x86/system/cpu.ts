@@ -22,7 +22,7 @@ import {
 } from './control-registers.js';
 import { applyBootState, type BootState, registerViews, resetState } from './cpu-state.js';
 import { debugTranslate } from './debug-walk.js';
-import { delivered, eventFlag } from './deliver-fast.js';
+import { eventFlag } from './deliver-fast.js';
 import { type CpuEvent, deliverEvent, softwareKind } from './interrupts.js';
 import { leaveReason } from './leave.js';
 import { descriptorAnswer, lldt, ltr } from './protection.js';
@@ -45,7 +45,13 @@ function isDoubleFault(first: number, second: number): boolean {
   return contributory.has(first) && contributory.has(second);
 }
 
-type DeliverFast = (state: number, vector: number, flags: number, errorCode: number, pc: bigint) => number;
+type DeliverFast = (
+  state: number,
+  vector: number,
+  flags: number,
+  errorCode: number,
+  pc: bigint,
+) => readonly [number, number];
 
 export class X86Cpu implements GuestCpu {
   readonly vars = x86Vars;
@@ -217,8 +223,8 @@ export class X86Cpu implements GuestCpu {
     const given = errorCode === undefined ? undefined : pushed;
     const { pc } = cpu;
     const flags = (given === undefined ? 0 : eventFlag.errorCode) | (resume ? eventFlag.resume : 0);
-    const result = this.#deliverFast(cpu.state, number, flags, given ?? 0, BigInt.asIntN(64, pc));
-    if (result !== delivered.slow) return result === delivered.done;
+    const [fault, slow] = this.#deliverFast(cpu.state, number, flags, given ?? 0, BigInt.asIntN(64, pc));
+    if (slow === 0) return fault === 0;
     const event: CpuEvent = {
       vector: number,
       software: false,

@@ -11,9 +11,6 @@ import { descriptor, efer, eflag, seg, systemType } from './bits.js';
 import { loadEflags } from './eflags.js';
 import { ATTRIBUTE_MASK } from './vcpu.js';
 
-/** Results of deliver_fast. */
-export const delivered = { done: 0, fault: 1, slow: 2 } as const;
-
 /** What is delivered, and flags beside it. */
 export const eventFlag = {
   /** INT n, INT3, INTO: the gate's DPL counts. */
@@ -75,11 +72,11 @@ function setSegment(r: RoutineBuilder, n: number, selector: I32, low: I32, high:
 const deliverLong = routines.define(
   'deliver_long',
   ['i32', 'i32', 'i32', 'i64'],
-  ['i32'],
+  ['i32', 'i32'],
   { vars: 'write', mayFault: true },
   (r, number, flags, errorCode, returnPc) => {
     const s = r.state();
-    const slow = () => r.ret(r.i32(delivered.slow));
+    const slow = () => r.ret(r.i32(0), r.i32(1));
     const cpl = r.i32_load(s, field.cpl);
     const offset = r.i32_shl(number, r.i32(4));
     r.if(r.i32_gt_u(r.i32_or(offset, r.i32(15)), r.i32_load(s, field.idtLimit)), slow);
@@ -144,7 +141,7 @@ const deliverLong = routines.define(
     const entry = r.i64_or(wide(entryLow), r.i64_shl(upper, r.i64(32)));
     r.i64_store(s, entry, header.pc);
     r.call(updateMode);
-    r.ret(r.i32(delivered.done));
+    r.ret(r.i32(0), r.i32(0));
   },
 );
 
@@ -161,11 +158,11 @@ function enter(r: RoutineBuilder, gateHigh: I32): void {
 const deliver32 = routines.define(
   'deliver_32',
   ['i32', 'i32', 'i32', 'i64'],
-  ['i32'],
+  ['i32', 'i32'],
   { vars: 'write', mayFault: true },
   (r, number, flags, errorCode, returnPc) => {
     const s = r.state();
-    const slow = () => r.ret(r.i32(delivered.slow));
+    const slow = () => r.ret(r.i32(0), r.i32(1));
     const cpl = r.i32_load(s, field.cpl);
     const offset = r.i32_shl(number, r.i32(3));
     r.if(r.i32_gt_u(r.i32_or(offset, r.i32(7)), r.i32_load(s, field.idtLimit)), slow);
@@ -248,29 +245,29 @@ const deliver32 = routines.define(
       header.pc,
     );
     r.call(updateMode);
-    r.ret(r.i32(delivered.done));
+    r.ret(r.i32(0), r.i32(0));
   },
 );
 
 /**
- * (vector, eventFlag bits, error code, pc to return to) → `delivered`. `fault`: the delivery itself faulted and the fault is
- * recorded; with trap code 0 it is to be tried again. `slow`: nothing has happened.
+ * (vector, eventFlag bits, error code, pc to return to) → (fault, slow). Fault: the delivery itself faulted and the fault is
+ * recorded; with trap code 0 it is to be tried again. Slow: nothing has happened, JavaScript must do it.
  */
 export const deliverFast = routines.define(
   'deliver_fast',
   ['i32', 'i32', 'i32', 'i64'],
-  ['i32'],
+  ['i32', 'i32'],
   { vars: 'write', mayFault: true },
   (r, number, flags, errorCode, returnPc) => {
     const s = r.state();
     r.if(r.i32_and(r.i32_load(s, field.efer), r.i32(efer.LMA)), () => {
-      const [result] = r.call(deliverLong, number, flags, errorCode, returnPc);
-      r.ret(result);
+      const [fault, slow] = r.call(deliverLong, number, flags, errorCode, returnPc);
+      r.ret(fault, slow);
     });
     const protectedMode = r.i32_and(r.i32_load(s, field.cr0), r.i32(1));
     const vm86 = r.i32_and(r.i32_load(s, field.eflags), r.i32(eflag.VM));
-    r.if(r.i32_or(r.i32_eqz(protectedMode), vm86), () => r.ret(r.i32(delivered.slow)));
-    const [result] = r.call(deliver32, number, flags, errorCode, returnPc);
-    r.ret(result);
+    r.if(r.i32_or(r.i32_eqz(protectedMode), vm86), () => r.ret(r.i32(0), r.i32(1)));
+    const [fault, slow] = r.call(deliver32, number, flags, errorCode, returnPc);
+    r.ret(fault, slow);
   },
 );

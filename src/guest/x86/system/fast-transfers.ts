@@ -107,10 +107,10 @@ function restoreFlags(r: RoutineBuilder, image: I32, cpl: I32): void {
   storeEflags(r, r.i32_xor(old, r.i32_and(r.i32_xor(old, image), mask)));
 }
 
-/** IRETQ in 64-bit code: → 0 done, 1 fault, 2 nothing done. */
-const iretLong = routines.define('iret_long', [], ['i32'], { vars: 'write', mayFault: true }, (r) => {
+/** IRETQ in 64-bit code: → (fault, nothing done). */
+const iretLong = routines.define('iret_long', [], ['i32', 'i32'], { vars: 'write', mayFault: true }, (r) => {
   const s = r.state();
-  const slow = () => r.ret(r.i32(2));
+  const slow = () => r.ret(r.i32(0), r.i32(1));
   const cpl = r.i32_load(s, field.cpl);
   const sp = r.get(gpr[RSP]);
   const pop = (at: number) => r.guest_load64(r.i64_add(sp, r.i64(at)), 0);
@@ -151,13 +151,13 @@ const iretLong = routines.define('iret_long', [], ['i32'], { vars: 'write', mayF
   restoreFlags(r, image, cpl);
   r.i32_store(s, level, field.cpl);
   r.i64_store(s, target, header.pc);
-  r.ret(r.i32(0));
+  r.ret(r.i32(0), r.i32(0));
 });
 
 /** IRETD in protected mode on a flat stack, not to virtual-8086 mode: as iretLong. */
-const iret32 = routines.define('iret_32', [], ['i32'], { vars: 'write', mayFault: true }, (r) => {
+const iret32 = routines.define('iret_32', [], ['i32', 'i32'], { vars: 'write', mayFault: true }, (r) => {
   const s = r.state();
-  const slow = () => r.ret(r.i32(2));
+  const slow = () => r.ret(r.i32(0), r.i32(1));
   const cpl = r.i32_load(s, field.cpl);
   const flat = (attributes: I32, limit: I32): I32 =>
     r.i32_and(
@@ -196,7 +196,7 @@ const iret32 = routines.define('iret_32', [], ['i32'], { vars: 'write', mayFault
   restoreFlags(r, image, cpl);
   r.i32_store(s, level, field.cpl);
   r.i64_store(s, r.i64_extend_i32_u(target), header.pc);
-  r.ret(r.i32(0));
+  r.ret(r.i32(0), r.i32(0));
 });
 
 /** IRET: (operand size, address of the next instruction) → fault. Writes the pc. */
@@ -207,25 +207,24 @@ export const interruptReturn = routines.define(
   { vars: 'write', mayFault: true },
   (r, opSize, next) => {
     const s = r.state();
-    const result = r.local('i32', r.i32(2));
+    const slow = r.local('i32', r.i32(1));
     const flags = r.i32_load(s, field.eflags);
     const plain = r.i32_eqz(r.i32_and(flags, r.i32(eflag.NT | eflag.VM)));
     const protectedMode = r.i32_and(r.i32_load(s, field.cr0), r.i32(cr0.PE));
     r.if(r.i32_and(plain, protectedMode), () => {
       r.if(
         r.i32_eq(opSize, r.i32(64)),
-        () => r.assign(result, r.call(iretLong)[0]),
+        () => r.assign(slow, r.call(iretLong)[1]),
         () => {
           const legacy = r.i32_eqz(has(r, r.i32_load(s, field.efer), efer.LMA));
-          r.if(r.i32_and(legacy, r.i32_eq(opSize, r.i32(32))), () => r.assign(result, r.call(iret32)[0]));
+          r.if(r.i32_and(legacy, r.i32_eq(opSize, r.i32(32))), () => r.assign(slow, r.call(iret32)[1]));
         },
       );
     });
-    r.if(r.i32_eq(r.read(result), r.i32(2)), () => {
-      const [fault] = r.call(iretSlow, opSize, next);
-      r.ret(fault);
+    r.if(r.read(slow), () => {
+      r.call(iretSlow, opSize, next);
+      r.ret(r.i32(0));
     });
-    r.if(r.read(result), () => r.ret(r.i32(1)));
     r.i32_store(s, r.i32(0), field.nmiBlocked);
     r.call(updateMode);
     r.ret(r.i32(0));

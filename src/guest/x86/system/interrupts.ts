@@ -6,7 +6,7 @@ import { header } from '../../../ir/index.js';
 import { routines } from '../routines/set.js';
 import { field } from '../state.js';
 import { cr4, descriptor, eflag, seg, systemType, vector } from './bits.js';
-import { delivered, deliverFast, eventFlag } from './deliver-fast.js';
+import { deliverFast, eventFlag } from './deliver-fast.js';
 import { asWhom } from './guest-memory.js';
 import { Stack, type StackSegment } from './stack.js';
 import { switchTask } from './task-switch.js';
@@ -59,12 +59,9 @@ export const softwareInterrupt = routines.define(
     const flags = r.select(r.i32_eq(kind, r.i32(softwareKind.icebp)), r.i32(0), r.i32(eventFlag.software));
     // A handler entered by an instruction is not stepped into.
     r.i32_store(r.state(), r.i32(0), field.debugPending);
-    const [result] = r.call(deliverFast, number, flags, r.i32(0), returnPc);
-    r.if(r.i32_eq(result, r.i32(delivered.slow)), () => {
-      const [fault] = r.call(softwareInterruptSlow, number, kind, returnPc);
-      r.ret(fault);
-    });
-    r.ret(result);
+    const [, slow] = r.call(deliverFast, number, flags, r.i32(0), returnPc);
+    r.if(slow, () => r.call(softwareInterruptSlow, number, kind, returnPc));
+    r.ret(r.i32(0));
   },
 );
 

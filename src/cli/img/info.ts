@@ -96,7 +96,7 @@ function toJson(info: ImageInfo): unknown {
 }
 
 /** Nested values as indented `name: value` lines, `-` in names as spaces. */
-function humanLines(value: unknown, indent: number): string {
+export function humanLines(value: unknown, indent: number): string {
   const pad = ' '.repeat(indent * 4);
   const entries: [string, unknown][] = Array.isArray(value)
     ? value.map((member, index) => [`[${index}]`, member])

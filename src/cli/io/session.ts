@@ -1,0 +1,210 @@
+/** State of one `vring io` run: the open image, requests under way, and how a command line becomes a call. */
+import { toBlockError } from '../../block/errors.js';
+import { cacheFlags } from '../../block/graph.js';
+import type { GraphNode } from '../../block/graph-node.js';
+import type { OpenFlags } from '../../block/node.js';
+import { type OptionDict, parseOptionString } from '../../block/options.js';
+import { ExitError, type Tool } from '../img/tool.js';
+import { findCommand, type IoCommand, needsWriting } from './commands.js';
+import { splitWords } from './numbers.js';
+
+export class IoSession {
+  readonly tool: Tool;
+  node: GraphNode | undefined;
+  isDone = false;
+  /** From the tool's own options; `open` adds its own. */
+  defaults: { readOnly: boolean; flags: Partial<OpenFlags>; format?: string | undefined } = {
+    readOnly: false,
+    flags: {},
+  };
+  readonly #running = new Set<Promise<number>>();
+  #asyncResult = 0;
+
+  constructor(tool: Tool) {
+    this.tool = tool;
+  }
+
+  out(text: string): void {
+    this.tool.out(text);
+  }
+
+  start(work: () => Promise<number>): void {
+    const run: Promise<number> = work().finally(() => this.#running.delete(run));
+    run.then((result) => {
+      if (result !== 0) this.#asyncResult = -1;
+    });
+    this.#running.add(run);
+  }
+
+  /** Waits for all asynchronous requests. */
+  async settle(): Promise<number> {
+    while (this.#running.size > 0) await Promise.all(this.#running);
+    return 0;
+  }
+
+  get asyncResult(): number {
+    return this.#asyncResult;
+  }
+
+  async openImage(filename: string | undefined, flags: ReadonlyMap<string, string>): Promise<number> {
+    let options: OptionDict = {};
+    if (flags.has('o')) options = parseOptionString(flags.get('o')!);
+    const isReadOnly = flags.has('r') || this.defaults.readOnly;
+    const cache = flags.has('t') ? cacheFlags(flags.get('t')!) : flags.has('n') ? cacheFlags('none') : {};
+    if (!cache) {
+      this.tool.error(`Invalid cache option: ${flags.get('t')}`);
+      return -1;
+    }
+    const discard = flags.get('d');
+    if (discard !== undefined && !['ignore', 'off', 'unmap', 'on'].includes(discard)) {
+      this.tool.error(`Invalid discard option: ${discard}`);
+      return -1;
+    }
+    const merged: Partial<OpenFlags> = {
+      unmap: true,
+      ...this.defaults.flags,
+      ...cache,
+      readOnly: isReadOnly,
+      ...(discard === undefined ? {} : { unmap: discard === 'unmap' || discard === 'on' }),
+      ...(flags.has('C') ? { copyOnRead: true } : {}),
+      ...(flags.has('U') ? { forceShare: true } : {}),
+    };
+    return this.open(filename, options, merged, flags.has('s'));
+  }
+
+  async open(
+    filename: string | undefined,
+    options: OptionDict,
+    flags: Partial<OpenFlags>,
+    isSnapshot: boolean,
+  ): Promise<number> {
+    try {
+      const request = {
+        ...(filename === undefined ? {} : { filename }),
+        ...(this.defaults.format === undefined ? {} : { format: this.defaults.format }),
+        options,
+      };
+      if (isSnapshot) this.node = await this.#openTemporary(request, flags);
+      else this.node = await this.tool.graph.open({ ...request, flags });
+      return 0;
+    } catch (error) {
+      this.tool.error(
+        `can't open${filename === undefined ? '' : ` device ${filename}`}: ${toBlockError(error).message}`,
+      );
+      return -1;
+    }
+  }
+
+  /** `-s`: writes go to an overlay that vanishes when it is closed. */
+  async #openTemporary(
+    request: { filename?: string; format?: string; options: OptionDict },
+    flags: Partial<OpenFlags>,
+  ): Promise<GraphNode> {
+    const { graph, host } = this.tool;
+    const base = await graph.open({ ...request, flags: { ...flags, readOnly: true } });
+    const path = host.files.temporaryPath('vl.');
+    await graph.create('qcow2', path, { size: Math.ceil(base.length / 512) * 512 });
+    const node = await graph.open({
+      filename: path,
+      format: 'qcow2',
+      flags: { ...flags, readOnly: false, noBacking: true },
+    });
+    await host.files.remove(path);
+    await base.rootUse?.release();
+    base.rootUse = undefined;
+    await graph.setBacking(node, base);
+    return node;
+  }
+
+  async closeImage(): Promise<number> {
+    await this.settle();
+    const { node } = this;
+    this.node = undefined;
+    try {
+      await node?.close();
+      return 0;
+    } catch (error) {
+      this.tool.error(toBlockError(error).message);
+      return -1;
+    }
+  }
+
+  /** Runs one line; 0 or negative. */
+  async command(line: string): Promise<number> {
+    const words = splitWords(line);
+    const name = words[0];
+    if (name === undefined) return 0;
+    const command = findCommand(name);
+    if (!command) {
+      this.out(`command "${name}" not found\n`);
+      return -1;
+    }
+    if (command.needsFile && !this.node) {
+      this.out("no file open, try 'help open'\n");
+      return -1;
+    }
+    const rest = words.slice(1);
+    if (rest.length < command.min || (command.max >= 0 && rest.length > command.max)) {
+      const wanted =
+        command.max < 0
+          ? `at least ${command.min} arguments`
+          : command.min === command.max
+            ? `${command.min} arguments`
+            : `between ${command.min} and ${command.max} arguments`;
+      this.out(`bad argument count ${rest.length} to ${command.name}, expected ${wanted}\n`);
+      return -1;
+    }
+    const call = this.#parse(command, rest);
+    if (!call) return -1;
+    if (needsWriting(command) && this.node?.readOnly) {
+      this.tool.error('Block node is read-only');
+      return -1;
+    }
+    try {
+      return await command.run(this, { command, ...call });
+    } catch (error) {
+      if (error instanceof ExitError) return -1;
+      this.out(`${command.name} failed: ${toBlockError(error).message}\n`);
+      return -1;
+    }
+  }
+
+  #parse(
+    command: IoCommand,
+    words: readonly string[],
+  ): { readonly flags: Map<string, string>; readonly operands: string[] } | undefined {
+    const flags = new Map<string, string>();
+    const operands: string[] = [];
+    const letters = command.letters;
+    if (letters === undefined) return { flags, operands: [...words] };
+    for (let index = 0; index < words.length; index++) {
+      const word = words[index]!;
+      if (!word.startsWith('-') || word === '-') {
+        operands.push(word);
+        continue;
+      }
+      for (let at = 1; at < word.length; at++) {
+        const letter = word[at]!;
+        const place = letter === ':' ? -1 : letters.indexOf(letter);
+        if (place < 0) {
+          this.tool.io.err(`${command.name}: invalid option -- '${letter}'\n`);
+          this.out(`${command.name} ${command.args} -- ${command.oneLine}\n`);
+          return undefined;
+        }
+        if (letters[place + 1] !== ':') {
+          flags.set(letter, '');
+          continue;
+        }
+        const value = at + 1 < word.length ? word.slice(at + 1) : words[++index];
+        if (value === undefined) {
+          this.tool.io.err(`${command.name}: option requires an argument -- '${letter}'\n`);
+          this.out(`${command.name} ${command.args} -- ${command.oneLine}\n`);
+          return undefined;
+        }
+        flags.set(letter, value);
+        break;
+      }
+    }
+    return { flags, operands };
+  }
+}

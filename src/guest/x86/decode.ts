@@ -242,6 +242,14 @@ export class DecoderTables {
   readonly memorySize: Uint8Array;
   readonly memoryWrite: Uint8Array;
 
+  /** Tables in the making, and what has been made already, by the rows in it. */
+  readonly #made = {
+    nodes: [] as number[],
+    modrmTables: [] as Int16Array[],
+    slots: new Map<string, number>(),
+    leaves: new Map<string, number>(),
+  };
+
   /** `features`: the CPUID features of the CPU; rows of others are left out. Without it all rows are in. */
   constructor(allRows: readonly InsnRow[], features?: ReadonlySet<string>) {
     this.rows = features ? allRows.filter((row) => row.cpuid === undefined || features.has(row.cpuid)) : allRows;
@@ -280,75 +288,71 @@ export class DecoderTables {
         for (let n = 0; n < e.opcodeCount; n++) slots[(mode * MAPS + e.map) * 256 + e.opcode + n].push(i);
       }
     }
-    const nodes: number[] = [];
-    const modrmTables: number[] = [];
     for (const [slot, candidates] of slots.entries()) {
-      if (candidates.length > 0) this.root[slot] = this.#slot(candidates, nodes, modrmTables);
+      if (candidates.length > 0) this.root[slot] = this.#slot(candidates);
     }
-    this.nodes = Int16Array.from(nodes);
-    this.modrmTables = Int16Array.from(modrmTables);
+    this.nodes = Int16Array.from(this.#made.nodes);
+    this.modrmTables = new Int16Array(256 * this.#made.modrmTables.length);
+    for (const [i, table] of this.#made.modrmTables.entries()) this.modrmTables.set(table, 256 * i);
+    this.#made.slots.clear();
+    this.#made.leaves.clear();
   }
 
-  /** The entry of the root for an opcode with these candidate rows. */
-  #slot(candidates: readonly number[], nodes: number[], modrmTables: number[]): number {
+  /** The entry of the root for an opcode with these candidate rows; the same candidates share it. */
+  #slot(candidates: readonly number[]): number {
+    const key = candidates.join();
+    const known = this.#made.slots.get(key);
+    if (known !== undefined) return known;
+    const { nodes } = this.#made;
     const leaves: number[] = [];
-    const made = new Map<string, number>();
     for (let prefixAndW = 0; prefixAndW < 8; prefixAndW++) {
       const fitting = candidates.filter((i) => {
         const e = this.encodings[i];
         return (e.prefix < 0 || e.prefix === prefixAndW >> 1) && (e.w < 0 || e.w === (prefixAndW & 1));
       });
-      const key = fitting.join();
-      let leaf = made.get(key);
-      if (leaf === undefined) {
-        leaf = this.#leaf(fitting, modrmTables);
-        made.set(key, leaf);
-      }
-      leaves.push(leaf);
+      leaves.push(this.#leaf(fitting));
     }
-    if (leaves.every((leaf) => leaf === leaves[0] && leaf > 0)) return leaves[0];
-    nodes.push(...leaves);
-    return ~(nodes.length / 8 - 1);
+    let entry = leaves[0];
+    if (entry <= 0 || leaves.some((leaf) => leaf !== entry)) {
+      nodes.push(...leaves);
+      entry = ~(nodes.length / 8 - 1);
+    }
+    this.#made.slots.set(key, entry);
+    return entry;
   }
 
-  #leaf(fitting: readonly number[], modrmTables: number[]): number {
-    const plain = fitting.every((i) => {
-      const e = this.encodings[i];
-      return e.digit < 0 && e.form === 'any' && e.modrmFirst < 0;
-    });
-    if (plain) return this.#best(fitting);
-    const table: number[] = [];
-    for (let modrm = 0; modrm < 256; modrm++) {
-      table.push(
-        this.#best(
-          fitting.filter((i) => fitsModrm(this.encodings[i], modrm)),
-          modrm,
-        ),
-      );
-    }
-    modrmTables.push(...table);
-    return ~(modrmTables.length / 256 - 1);
-  }
-
-  /** Row + 1 of the candidate that says most, 0 if there is none. */
-  #best(fitting: readonly number[], modrm = -1): number {
-    let best = -1;
-    let score = -1;
-    let rival = -1;
+  /** What a node's entry is with these rows: row + 1, 0, or ~ModRM table. */
+  #leaf(fitting: readonly number[]): number {
+    const key = fitting.join();
+    const known = this.#made.leaves.get(key);
+    if (known !== undefined) return known;
+    const table = new Int16Array(256);
+    const scores = new Int8Array(256).fill(-1);
+    let plain = true;
     for (const i of fitting) {
-      const own = specificity(this.encodings[i]);
-      if (own > score) {
-        best = i;
-        score = own;
-        rival = -1;
-      } else if (own === score) rival = i;
+      const e = this.encodings[i];
+      const score = specificity(e);
+      if (e.digit >= 0 || e.form !== 'any' || e.modrmFirst >= 0) plain = false;
+      for (let modrm = Math.max(e.modrmFirst, 0); modrm <= (e.modrmFirst < 0 ? 255 : e.modrmLast); modrm++) {
+        if (score < scores[modrm] || !fitsModrm(e, modrm)) continue;
+        if (score === scores[modrm]) this.#overlap(i, table[modrm] - 1, modrm);
+        table[modrm] = i + 1;
+        scores[modrm] = score;
+      }
     }
-    if (rival >= 0) {
-      const [a, b] = [this.rows[best], this.rows[rival]];
-      const where = modrm < 0 ? '' : ` at ModRM ${modrm.toString(16)}`;
-      throw new Error(`instruction rows overlap${where}: ${a.name} '${a.enc}' and ${b.name} '${b.enc}'`);
-    }
-    return best + 1;
+    const { modrmTables } = this.#made;
+    const leaf = plain ? table[0] : ~modrmTables.length;
+    if (!plain) modrmTables.push(table);
+    this.#made.leaves.set(key, leaf);
+    return leaf;
+  }
+
+  /** Rows that say equally much about the same bytes. */
+  #overlap(first: number, second: number, modrm: number): never {
+    const [a, b] = [this.rows[first], this.rows[second]];
+    throw new Error(
+      `instruction rows overlap at ModRM ${modrm.toString(16)}: ${a.name} '${a.enc}' and ${b.name} '${b.enc}'`,
+    );
   }
 }
 

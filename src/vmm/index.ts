@@ -2,6 +2,15 @@
 export { VringError } from '../base/index.js';
 export type { WaitOptions } from './abort.js';
 export type { CharacterPort } from './character-port.js';
+export {
+  type CommandResult,
+  type DebianOptions,
+  type DebianSession,
+  openDebian,
+  type RunCommandOptions,
+  runCommand,
+  type SystemMachineOptions,
+} from './debian.js';
 export { createMachine, type Machine, type MachineEvents, type MachineState } from './machine.js';
 export type { ConsolePortOptions, DeviceOptions, MachineOptions } from './machine-options.js';
 export {

@@ -138,6 +138,9 @@ function answer(pc: PcMachine, request: Request): unknown {
     case 'nmi':
       pc.raiseNmi();
       return undefined;
+    case 'break':
+      pc.serial[request.serial]?.receiveBreak();
+      return undefined;
     case 'readMemory': {
       requireRam(pc, request.gpa, request.length);
       const bytes = new Uint8Array(request.length);

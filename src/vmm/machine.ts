@@ -22,7 +22,7 @@ import {
 /** A request for memory is cut into pieces of this size, so that the machine is not held. */
 const MEMORY_STEP_BYTES = 1 << 20;
 /** How long `close` waits for the machine's thread before it is stopped the hard way. */
-const QUIT_MS = 2000;
+const QUIT_MS = 1000;
 
 export type MachineState = 'ready' | 'running' | 'paused' | 'ended';
 
@@ -60,6 +60,8 @@ export interface Machine extends AsyncDisposable {
   powerOff(options?: WaitOptions): Promise<MachineEnd>;
   /** A non-maskable interrupt. */
   injectNmi(options?: WaitOptions): Promise<void>;
+  /** A break condition on a serial line. */
+  sendBreak(serial?: number, options?: WaitOptions): Promise<void>;
   /** Serial port COM1 + index. Throws VringError `no-such-port`. */
   serial(index?: number): CharacterPort;
   /** Console or port of virtio-serial devices by name, or by its place among them all. Throws VringError `no-such-port`. */
@@ -196,6 +198,10 @@ class RunningMachine implements Machine {
 
   async injectNmi(options?: WaitOptions): Promise<void> {
     await this.#request({ type: 'nmi' }, options);
+  }
+
+  async sendBreak(serial = 0, options?: WaitOptions): Promise<void> {
+    await this.#request({ type: 'break', serial }, options);
   }
 
   powerOff(options: WaitOptions = {}): Promise<MachineEnd> {

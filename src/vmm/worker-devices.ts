@@ -67,7 +67,10 @@ export class PluggedPort {
 }
 
 export class MachineDevices {
+  /** In the order of the configuration, whatever order they are plugged in. */
   readonly ports: PluggedPort[] = [];
+  /** Place of a device's first port among all. */
+  readonly #firstPorts = new Map<DeviceConfig, number>();
   readonly #disks: RawDisk[] = [];
   readonly #host: DeviceHost;
 
@@ -78,10 +81,15 @@ export class MachineDevices {
   /** Throws VringError `pci-full`, `pci-slot`, `disk-open`, `console-ports`. */
   plugAll(board: PcBoard, devices: readonly DeviceConfig[]): void {
     const taken = new Set<string>();
+    const placed = (device: DeviceConfig) => 'slot' in device && device.slot !== undefined;
+    let ports = 0;
+    for (const device of devices) {
+      this.#firstPorts.set(device, ports);
+      if (device.type === 'virtio-serial') ports += device.ports.length;
+    }
     // Those with a place of their own come first, so that no other takes it.
-    for (const device of devices) if ('slot' in device && device.slot !== undefined) this.#plug(board, device, taken);
-    for (const device of devices)
-      if (!('slot' in device && device.slot !== undefined)) this.#plug(board, device, taken);
+    for (const device of devices) if (placed(device)) this.#plug(board, device, taken);
+    for (const device of devices) if (!placed(device)) this.#plug(board, device, taken);
   }
 
   close(): void {
@@ -160,7 +168,7 @@ export class MachineDevices {
   #addConsole(board: PcBoard, config: DeviceConfig & { type: 'virtio-serial' }, taken: Set<string>): void {
     const { streams } = this.#host;
     const numbers = portNumbers(config.ports, config.maxPorts ?? 31);
-    const first = this.ports.length;
+    const first = this.#firstPorts.get(config) as number;
     const specs = config.ports.map(({ stream, name, isConsole }, i): ConsolePortSpec => {
       const index = first + i;
       return {
@@ -180,7 +188,7 @@ export class MachineDevices {
     });
     this.#addVirtio(board, config.type, model, config.slot, taken);
     model.ports.forEach((port, i) => {
-      this.ports.push(new PluggedPort(port, streams[config.ports[i].stream]));
+      this.ports[first + i] = new PluggedPort(port, streams[config.ports[i].stream]);
     });
   }
 

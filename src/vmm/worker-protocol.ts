@@ -104,6 +104,8 @@ export type Request =
   | { readonly type: 'reset' }
   | { readonly type: 'powerButton' }
   | { readonly type: 'nmi' }
+  /** A break condition on a serial line. */
+  | { readonly type: 'break'; readonly serial: number }
   | { readonly type: 'readMemory'; readonly gpa: number; readonly length: number }
   | { readonly type: 'writeMemory'; readonly gpa: number; readonly bytes: Uint8Array }
   | { readonly type: 'translate'; readonly gva: bigint }

@@ -1,0 +1,110 @@
+/** The commands of `vring`: one row each; help, completion and man page come from them. */
+import type { CommandRow, OptionRow } from './options/option-row.js';
+import type { ProcessIo } from './process-io.js';
+import { runCommand } from './run/options.js';
+
+export interface Command extends CommandRow {
+  /** Loads the command's code, which nothing else waits for. */
+  load(): Promise<(argv: readonly string[], io: ProcessIo) => Promise<number>>;
+  /** Names by which the program itself may be called, as `vring link` makes them. */
+  readonly programName?: string;
+  /** The command reads its own options: what it takes is told by its own help. */
+  readonly ownOptions?: boolean;
+}
+
+const help: OptionRow = { name: 'help', aliases: ['h'], sentence: 'Shows this help.', group: 'Options' };
+
+export const cacheActions = ['list', 'prune'] as const;
+export const shells = ['bash', 'zsh', 'fish'] as const;
+
+const toolOf = (io: ProcessIo, name: string) => ({
+  out: (text: string) => void io.stdout.write(text),
+  err: (text: string) => void io.stderr.write(text),
+  name,
+});
+
+export const commands: readonly Command[] = [
+  {
+    ...runCommand,
+    programName: 'qemu-system-x86_64',
+    load: async () => (await import('./run/index.js')).run,
+  },
+  {
+    name: 'img',
+    synopsis: 'COMMAND [OPTIONS]',
+    sentence: 'makes, converts, checks and changes disk images, as qemu-img does',
+    options: [],
+    dashes: 'double',
+    ownOptions: true,
+    operands: [
+      'amend',
+      'bench',
+      'bitmap',
+      'check',
+      'commit',
+      'compare',
+      'convert',
+      'create',
+      'dd',
+      'info',
+      'map',
+      'measure',
+      'rebase',
+      'resize',
+      'snapshot',
+    ],
+    programName: 'qemu-img',
+    load: async () => {
+      const { runImg } = await import('./img/index.js');
+      return (argv, io) => runImg(argv, toolOf(io, io.toolName), io.toolName);
+    },
+  },
+  {
+    name: 'cache',
+    synopsis: 'list|prune [OPTIONS]',
+    sentence: 'shows or clears what has been fetched',
+    operands: cacheActions,
+    options: [
+      { name: 'all', sentence: 'prune: removes everything.', group: 'Options' },
+      {
+        name: 'days',
+        argument: 'N',
+        default: '30',
+        sentence: 'prune: removes systems that were not used for N days.',
+        group: 'Options',
+      },
+      { name: 'json', sentence: 'list: as JSON.', group: 'Options' },
+      help,
+    ],
+    dashes: 'double',
+    load: async () => (await import('./cache.js')).cache,
+  },
+  {
+    name: 'link',
+    synopsis: 'DIR',
+    sentence: "makes links in DIR by which QEMU's names run vring",
+    options: [
+      { name: 'force', aliases: ['f'], sentence: 'Replaces links that are there already.', group: 'Options' },
+      help,
+    ],
+    dashes: 'double',
+    load: async () => (await import('./link.js')).link,
+  },
+  {
+    name: 'completion',
+    synopsis: 'bash|zsh|fish',
+    sentence: "prints a script that completes vring's commands and options",
+    operands: shells,
+    options: [help],
+    dashes: 'double',
+    load: async () => (await import('./completion.js')).completion,
+  },
+  {
+    name: 'man',
+    synopsis: '',
+    sentence: 'prints the man page: vring man | man -l -',
+    options: [help],
+    dashes: 'double',
+    load: async () => (await import('./man.js')).man,
+  },
+];

@@ -1,0 +1,125 @@
+/** Character devices: what `-serial`, `-monitor`, `-chardev` and devices with `chardev=` name. */
+import { KeyValues } from '../options/key-values.js';
+import { didYouMean } from '../suggest.js';
+import { UsageError } from '../usage-error.js';
+
+export interface Chardev {
+  readonly id: string;
+  readonly kind: 'stdio' | 'file' | 'null';
+  /** For a file. */
+  readonly path?: string | undefined;
+  readonly append?: boolean | undefined;
+  /** Several front ends share it; Ctrl-A commands work. */
+  readonly mux: boolean;
+  /** Ctrl-C on the terminal ends the program rather than reaching the guest. */
+  readonly signal: boolean;
+}
+
+const unsupportedKinds = [
+  'socket',
+  'udp',
+  'msmouse',
+  'vc',
+  'ringbuf',
+  'console',
+  'serial',
+  'pty',
+  'pipe',
+  'braille',
+  'tty',
+  'parallel',
+  'parport',
+  'spicevmc',
+  'spiceport',
+  'wctablet',
+  'testdev',
+  'unix',
+  'tcp',
+  'telnet',
+  'websocket',
+  'qemu-vdagent',
+  'dbus',
+];
+const kinds = ['stdio', 'file', 'null'];
+
+/** All character devices of a machine, and who uses each. */
+export class Chardevs {
+  readonly #byId = new Map<string, Chardev>();
+  readonly #users = new Map<string, string[]>();
+
+  get all(): readonly Chardev[] {
+    return [...this.#byId.values()];
+  }
+
+  add(chardev: Chardev): Chardev {
+    if (this.#byId.has(chardev.id)) throw new UsageError(`There are two character devices with the id '${chardev.id}'`);
+    if (chardev.kind === 'stdio' && this.all.some(({ kind }) => kind === 'stdio')) {
+      throw new UsageError('stdio cannot be used by several character devices; mon:stdio shares it with the monitor');
+    }
+    this.#byId.set(chardev.id, chardev);
+    return chardev;
+  }
+
+  /** `-chardev KIND,id=ID,…` */
+  addOption(text: string): void {
+    const option = `-chardev ${text}`;
+    const values = KeyValues.parse(option, text, 'backend');
+    const kind = values.need('backend');
+    if (!kinds.includes(kind)) {
+      if (unsupportedKinds.includes(kind)) throw new UsageError(`${option}: the kind '${kind}' is not supported yet`);
+      throw new UsageError(`${option}: there is no kind '${kind}'${didYouMean(kind, [...kinds, ...unsupportedKinds])}`);
+    }
+    const id = values.need('id');
+    const chardev: Chardev = {
+      id,
+      kind: kind as Chardev['kind'],
+      mux: values.flag('mux') ?? false,
+      ...(kind === 'file' ? { path: values.need('path'), append: values.flag('append') ?? false } : {}),
+      signal: kind === 'stdio' ? (values.flag('signal') ?? true) : false,
+    };
+    values.finish(['logfile', 'logappend']);
+    this.add(chardev);
+  }
+
+  /** What `-serial`, `-monitor` and `-debugcon` take. Undefined: nothing at all is there (`none`). */
+  fromShorthand(option: string, text: string, id: string): Chardev | undefined {
+    const where = `${option} ${text}`;
+    if (text === 'none') return undefined;
+    const shared = text.startsWith('mon:');
+    const word = shared ? text.slice(4) : text;
+    if (word.startsWith('chardev:')) return this.find(where, word.slice('chardev:'.length));
+    if (word === 'null') return this.add({ id, kind: 'null', mux: shared, signal: false });
+    if (word === 'stdio') return this.add({ id, kind: 'stdio', mux: shared, signal: !shared });
+    if (word.startsWith('file:')) {
+      const path = word.slice('file:'.length);
+      if (path === '') throw new UsageError(`${where}: the file's name is missing`);
+      return this.add({ id, kind: 'file', path, mux: shared, signal: false });
+    }
+    const kind = word.split(/[:,]/)[0];
+    if (unsupportedKinds.includes(kind) || word.startsWith('COM')) {
+      throw new UsageError(`${where}: '${kind}' is not supported yet`);
+    }
+    throw new UsageError(
+      `${where}: there is no such device${didYouMean(word, ['stdio', 'mon:stdio', 'none', 'null', ...unsupportedKinds])}`,
+    );
+  }
+
+  find(option: string, id: string): Chardev {
+    const chardev = this.#byId.get(id);
+    if (!chardev)
+      throw new UsageError(`${option}: there is no character device '${id}'${didYouMean(id, this.#byId.keys())}`);
+    return chardev;
+  }
+
+  /** Says that `user` sits on a device. Only one can, unless it is shared. */
+  attach(chardev: Chardev, user: string): void {
+    const users = this.#users.get(chardev.id) ?? [];
+    if (!chardev.mux && users.length > 0) {
+      throw new UsageError(
+        `The character device '${chardev.id}' is used by ${users[0]} and cannot be used by ${user} too, without mux=on`,
+      );
+    }
+    if (users.length === 4) throw new UsageError(`The character device '${chardev.id}' has four users already`);
+    this.#users.set(chardev.id, [...users, user]);
+  }
+}

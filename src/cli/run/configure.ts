@@ -1,0 +1,575 @@
+/** From the options of `vring run` to a machine and what its ports lead to. */
+import { VringError } from '../../base/index.js';
+import type { DeviceOptions, MachineOptions } from '../../vmm/index.js';
+import { KeyValues, parseSize } from '../options/key-values.js';
+import type { GivenOption } from '../options/parse.js';
+import { didYouMean } from '../suggest.js';
+import { UsageError } from '../usage-error.js';
+import { type Chardev, Chardevs } from './chardevs.js';
+import { deviceRows, findDevice } from './devices.js';
+import { type Drive, flattenJson, parseBlockdev, parseDrive } from './drives.js';
+import { accelerators, machineTypes, traceItems, unsupportedAccelerators, unsupportedMachines } from './options.js';
+
+/** A port of the machine, or the monitor, and the character device that it leads to. */
+export interface Attachment {
+  readonly from:
+    | { readonly kind: 'serial'; readonly index: number }
+    | { readonly kind: 'console'; readonly index: number }
+    | { readonly kind: 'debugcon' }
+    | { readonly kind: 'monitor' };
+  readonly chardev: Chardev;
+}
+
+export interface RunPlan {
+  /** Without kernel, initrd and command line when a system is named. */
+  readonly machine: Omit<MachineOptions, 'kernel'> & { readonly kernel?: string | undefined };
+  readonly attachments: readonly Attachment[];
+  readonly startPaused: boolean;
+  readonly stats: 'text' | 'json' | undefined;
+  readonly pidfile: string | undefined;
+  readonly escapeByte: number;
+  readonly name: string | undefined;
+  readonly offline: boolean;
+  readonly mirror: string | undefined;
+  readonly logUnimplemented: boolean;
+  /** Sentences for the person that stop nothing. */
+  readonly notices: readonly string[];
+}
+
+export interface PlanContext {
+  /** A system is named: it brings kernel, initrd and console. */
+  readonly system: boolean;
+  readonly nowMs: number;
+}
+
+class Options {
+  readonly #given: readonly GivenOption[];
+  constructor(given: readonly GivenOption[]) {
+    this.#given = given;
+  }
+  all(name: string): string[] {
+    return this.#given.filter(({ row }) => row.name === name).map(({ value }) => value ?? '');
+  }
+  last(name: string): string | undefined {
+    return this.all(name).at(-1);
+  }
+  has(name: string): boolean {
+    return this.#given.some(({ row }) => row.name === name);
+  }
+}
+
+/** Throws VringError, most of them UsageError. */
+export function planRun(given: readonly GivenOption[], context: PlanContext): RunPlan {
+  const options = new Options(given);
+  const notices: string[] = [];
+  const board = planBoard(options, notices);
+  const chardevs = new Chardevs();
+  for (const text of options.all('chardev')) chardevs.addOption(text);
+  const characters = planCharacters(options, chardevs, context);
+  const devices = planDevices(options, chardevs, characters, notices);
+
+  const kernel = options.last('kernel');
+  if (context.system) {
+    for (const name of ['kernel', 'initrd']) {
+      if (options.has(name)) throw new UsageError(`-${name}: the system that is named brings its own`);
+    }
+  } else if (kernel === undefined) {
+    for (const name of ['initrd', 'append']) {
+      if (options.has(name)) throw new UsageError(`-${name} is of use with -kernel only`);
+    }
+    throw new UsageError(
+      'There is nothing to run: name a system (vring run debian) or give -kernel FILE; disks and firmware are not booted yet',
+    );
+  }
+  for (const name of ['offline', 'mirror']) {
+    if (options.has(name) && !context.system)
+      throw new UsageError(`-${name} is of use with a system only, such as debian`);
+  }
+
+  const trace = planTrace(options);
+  const stats = options.has('stats') ? ((options.last('stats') || 'text') as 'text' | 'json') : undefined;
+  const actions = planActions(options);
+  const echr = options.last('echr') ?? '1';
+  if (!/^(0x[0-9a-f]+|\d+)$/i.test(echr) || Number(echr) > 255) {
+    throw new UsageError(`-echr ${echr}: the key is a number from 0 to 255`);
+  }
+  return {
+    machine: {
+      ...board,
+      kernel,
+      initrd: options.last('initrd'),
+      commandLine: options.last('append'),
+      serialPorts: characters.serialPorts,
+      devices,
+      ...actions,
+      trace: trace.items.length > 0 ? { items: trace.items, path: trace.path } : undefined,
+    },
+    attachments: characters.attachments,
+    startPaused: options.has('S'),
+    stats,
+    pidfile: options.last('pidfile'),
+    escapeByte: Number(echr),
+    name: board.name,
+    offline: options.has('offline'),
+    mirror: options.last('mirror'),
+    logUnimplemented: trace.items.includes('unimp'),
+    notices,
+  };
+}
+
+type Board = Pick<MachineOptions, 'ramBytes' | 'cpu' | 'hpet' | 'rtcOffsetMs' | 'icount' | 'hotThreshold' | 'name'>;
+
+function planBoard(options: Options, notices: string[]): Board {
+  let hpet = !options.has('no-hpet');
+  const accels = options.all('accel').map((text) => KeyValues.parse(`-accel ${text}`, text, 'accel'));
+  const machine = options.last('M');
+  if (machine !== undefined) {
+    const values = KeyValues.parse(`-M ${machine}`, machine, 'type');
+    const type = values.text('type') ?? 'pc';
+    if (!machineTypes.some(({ name }) => name === type) && !/^pc-i440fx-\d+\.\d+$/.test(type)) {
+      if (unsupportedMachines.includes(type) || /^pc-q35-/.test(type))
+        throw new UsageError(`-M ${type}: this board is not supported yet; there is pc`);
+      throw new UsageError(`-M ${type}: there is no such board${didYouMean(type, ['pc', ...unsupportedMachines])}`);
+    }
+    hpet = values.flag('hpet') ?? hpet;
+    const accel = values.text('accel');
+    if (accel !== undefined) {
+      if (accels.length > 0) throw new UsageError('-accel and accel= of -M cannot be given both');
+      for (const name of accel.split(':')) accels.push(new KeyValues(`-M accel=${accel}`, [['accel', name]]));
+    }
+    values.finish([
+      'usb',
+      'vmport',
+      'smm',
+      'smbus',
+      'sata',
+      'pit',
+      'i8042',
+      'acpi',
+      'kernel-irqchip',
+      'mem-merge',
+      'dump-guest-core',
+      'graphics',
+      'memory-backend',
+      'nvdimm',
+      'igd-passthru',
+      'hmat',
+      'pcspk-audiodev',
+      'fd-bootchk',
+      'max-ram-below-4g',
+      'kvm-shadow-mem',
+      'phandle-start',
+    ]);
+  }
+  const smp = options.last('smp');
+  if (smp !== undefined) {
+    const values = KeyValues.parse(`-smp ${smp}`, smp, 'cpus');
+    const cpus = values.number('cpus', 1, 255) ?? 1;
+    for (const key of ['sockets', 'dies', 'cores', 'threads', 'maxcpus', 'clusters']) {
+      if ((values.number(key, 1, 255) ?? 1) > 1)
+        throw new UsageError(`-smp ${smp}: more than one vCPU is not supported yet`);
+    }
+    if (cpus > 1) throw new UsageError(`-smp ${smp}: more than one vCPU is not supported yet`);
+    values.finish();
+  }
+  return {
+    hpet,
+    hotThreshold: planAccelerator(accels, notices),
+    ramBytes: planRam(options.last('m')),
+    cpu: options.last('cpu'),
+    rtcOffsetMs: planClock(options.last('rtc')),
+    icount: planIcount(options),
+    name: planName(options.last('name')),
+  };
+}
+
+function planRam(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const values = KeyValues.parse(`-m ${text}`, text, 'size');
+  const size = values.need('size');
+  const bytes = parseSize('-m', size, 'M');
+  values.finish(['slots', 'maxmem']);
+  if (bytes < 2 ** 21) throw new VringError('ram-size', `-m ${text}: a machine needs at least 2 MiB of RAM`);
+  return bytes;
+}
+
+/** The threshold of tcg. Accelerators are tried in the order given. */
+function planAccelerator(accels: readonly KeyValues[], notices: string[]): number | undefined {
+  let failed: string | undefined;
+  for (const values of accels) {
+    const name = values.text('accel') ?? '';
+    if (!accelerators.some((each) => each.name === name)) {
+      if (!unsupportedAccelerators.includes(name)) {
+        throw new UsageError(
+          `${values.option}: there is no accelerator '${name}'${didYouMean(name, ['tcg', ...unsupportedAccelerators])}`,
+        );
+      }
+      failed ??= name;
+      continue;
+    }
+    const threshold = values.number('hot-threshold', 0, 1 << 20);
+    values.choice('thread', ['single', 'multi']);
+    values.finish(['tb-size', 'split-wx', 'one-insn-per-tb']);
+    if (threshold !== undefined && threshold !== 0 && (threshold & (threshold - 1)) !== 0) {
+      throw new UsageError(`${values.option}: hot-threshold is 0 or a power of two`);
+    }
+    if (failed !== undefined) notices.push(`The accelerator ${failed} is not supported yet; tcg is used.`);
+    return threshold;
+  }
+  if (failed !== undefined)
+    throw new UsageError(`-accel ${failed}: this accelerator is not supported yet; there is tcg`);
+  return undefined;
+}
+
+function planClock(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const option = `-rtc ${text}`;
+  const values = KeyValues.parse(option, text);
+  const base = values.text('base') ?? 'utc';
+  values.choice('clock', ['host']);
+  values.choice('driftfix', ['none']);
+  values.finish();
+  if (base === 'utc') return 0;
+  const nowMs = Date.now();
+  if (base === 'localtime') return -new Date(nowMs).getTimezoneOffset() * 60_000;
+  const date = /^\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d)?$/.test(base)
+    ? Date.parse(base.includes('T') ? `${base}Z` : base)
+    : Number.NaN;
+  if (Number.isNaN(date))
+    throw new UsageError(`${option}: base is utc, localtime or a date such as 2024-01-31T12:00:00`);
+  return date - nowMs;
+}
+
+function planIcount(options: Options): MachineOptions['icount'] {
+  const text = options.last('icount');
+  const seedText = options.last('seed');
+  if (seedText !== undefined && !/^\d{1,19}$/.test(seedText))
+    throw new UsageError(`-seed ${seedText}: the seed is a whole number`);
+  if (text === undefined) {
+    if (seedText !== undefined) throw new UsageError('-seed is of use with -icount only');
+    return undefined;
+  }
+  const option = `-icount ${text}`;
+  const values = KeyValues.parse(option, text, 'shift');
+  const shift = values.text('shift') ?? 'auto';
+  if (shift === 'auto') throw new UsageError(`${option}: shift=auto is not supported yet; a number from 0 to 10 is`);
+  if (!/^\d+$/.test(shift) || Number(shift) > 10) throw new UsageError(`${option}: shift is a number from 0 to 10`);
+  if (values.flag('align')) throw new UsageError(`${option}: align=on is not supported yet`);
+  if (values.flag('sleep')) throw new UsageError(`${option}: sleep=on is not supported yet; idle time passes at once`);
+  values.finish(['rr', 'rrfile', 'rrsnapshot']);
+  return { shift: Number(shift), seed: seedText === undefined ? undefined : BigInt(seedText) };
+}
+
+function planName(text: string | undefined): string | undefined {
+  if (text === undefined) return undefined;
+  const values = KeyValues.parse(`-name ${text}`, text, 'guest');
+  const name = values.text('guest');
+  values.text('process');
+  values.flag('debug-threads');
+  values.finish();
+  return name;
+}
+
+function planActions(options: Options): Pick<MachineOptions, 'onReset' | 'onPowerOff'> {
+  let onReset: 'reset' | 'end' | 'pause' = options.has('no-reboot') ? 'end' : 'reset';
+  let onPowerOff: 'end' | 'pause' = options.has('no-shutdown') ? 'pause' : 'end';
+  for (const text of options.all('action')) {
+    const values = KeyValues.parse(`-action ${text}`, text);
+    const reboot = values.choice('reboot', ['reset', 'shutdown']);
+    const shutdown = values.choice('shutdown', ['poweroff', 'pause']);
+    values.finish(['panic', 'watchdog']);
+    if (reboot !== undefined) onReset = reboot === 'reset' ? 'reset' : 'end';
+    if (shutdown !== undefined) onPowerOff = shutdown === 'pause' ? 'pause' : 'end';
+  }
+  // A reset that is a shutdown does what a shutdown does.
+  if (onReset === 'end' && onPowerOff === 'pause') onReset = 'pause';
+  return { onReset, onPowerOff };
+}
+
+function planTrace(options: Options): { items: string[]; path: string | undefined } {
+  const items: string[] = [];
+  for (const text of options.all('d')) {
+    for (const name of text.split(',')) {
+      const item = traceItems.find((each) => each.name === name);
+      if (!item)
+        throw new UsageError(
+          `-d ${text}: there is no item '${name}'${didYouMean(
+            name,
+            traceItems.map((each) => each.name),
+          )}`,
+        );
+      if (!item.supported) throw new UsageError(`-d ${text}: the item '${name}' is not supported yet`);
+      items.push(name);
+    }
+  }
+  return { items, path: options.last('D') };
+}
+
+interface Characters {
+  readonly serialPorts: boolean[];
+  readonly attachments: Attachment[];
+  readonly debugcon: Chardev | undefined;
+}
+
+/** Serial ports, monitor and debug console, with QEMU's defaults. */
+function planCharacters(options: Options, chardevs: Chardevs, context: PlanContext): Characters {
+  const display = options.last('display');
+  if (display !== undefined && display !== 'none') {
+    const known = ['gtk', 'sdl', 'curses', 'vnc', 'egl-headless', 'spice-app', 'cocoa', 'dbus'];
+    const word = display.split(',')[0];
+    if (known.includes(word))
+      throw new UsageError(`-display ${display}: this display is not supported yet; there is none`);
+    throw new UsageError(`-display ${display}: there is no such display${didYouMean(word, ['none', ...known])}`);
+  }
+  for (const [name, words] of [
+    ['vga', ['std', 'cirrus', 'vmware', 'qxl', 'virtio', 'tcx', 'cg3', 'xenfb']],
+    ['nic', ['user', 'tap', 'bridge', 'socket', 'vde', 'l2tpv3', 'netmap', 'vhost-user']],
+    ['net', ['nic', 'user', 'tap', 'bridge', 'socket', 'vde', 'dump', 'l2tpv3', 'netmap']],
+    ['parallel', ['stdio', 'file', 'pty', 'vc']],
+  ] as const) {
+    for (const text of options.all(name)) {
+      if (text === 'none' || (name === 'parallel' && text === 'null')) continue;
+      const word = text.split(/[,:]/)[0];
+      const why = (words as readonly string[]).includes(word)
+        ? 'this is not supported yet; there is none'
+        : `there is no '${word}'`;
+      throw new UsageError(`-${name} ${text}: ${why}`);
+    }
+  }
+
+  const attachments: Attachment[] = [];
+  const serialPorts: boolean[] = [];
+  const monitorOn = (chardev: Chardev) => {
+    chardevs.attach(chardev, 'the monitor');
+    attachments.push({ from: { kind: 'monitor' }, chardev });
+  };
+  const serialOn = (chardev: Chardev | undefined) => {
+    const index = serialPorts.push(chardev !== undefined) - 1;
+    if (!chardev) return;
+    if (index === 4) throw new UsageError('A PC has four serial ports at most');
+    chardevs.attach(chardev, `serial port ${index}`);
+    attachments.push({ from: { kind: 'serial', index }, chardev });
+  };
+  const serial = options.all('serial');
+  const monitors = options.all('monitor');
+  const shared: Chardev[] = [];
+  for (const [i, text] of serial.entries()) {
+    const chardev = chardevs.fromShorthand('-serial', text, `serial${i}`);
+    serialOn(chardev);
+    if (chardev && text.startsWith('mon:')) shared.push(chardev);
+  }
+  for (const chardev of shared) monitorOn(chardev);
+  for (const text of monitors) {
+    const chardev = chardevs.fromShorthand('-monitor', text, 'compat_monitor0');
+    if (chardev) monitorOn(chardev);
+  }
+  for (const text of options.all('mon')) {
+    const values = KeyValues.parse(`-mon ${text}`, text, 'chardev');
+    const chardev = chardevs.find(`-mon ${text}`, values.need('chardev'));
+    values.choice('mode', ['readline']);
+    values.finish(['pretty']);
+    monitorOn(chardev);
+  }
+  // A named system has the terminal for itself, and what is here beside it is asked for.
+  const defaults = !options.has('nodefaults') && !context.system;
+  const onTerminal = defaults && (options.has('nographic') || display === undefined);
+  const defaultSerial = serial.length === 0;
+  const monitorGiven = monitors.length > 0 || shared.length > 0 || options.has('mon');
+  const terminalFree = !chardevs.all.some(({ kind }) => kind === 'stdio');
+  if (onTerminal && defaultSerial && !monitorGiven && terminalFree) {
+    const chardev = chardevs.fromShorthand('-serial', 'mon:stdio', 'serial0') as Chardev;
+    serialOn(chardev);
+    monitorOn(chardev);
+  } else if (onTerminal && options.has('nographic') && terminalFree && (defaultSerial || !monitorGiven)) {
+    const chardev = chardevs.fromShorthand('-serial', 'stdio', 'stdio0') as Chardev;
+    if (defaultSerial) serialOn(chardev);
+    else monitorOn(chardev);
+  } else if (defaults && defaultSerial) {
+    // As QEMU's: the port is there, and what it sends is lost.
+    serialPorts.push(true);
+  }
+  let debugcon: Chardev | undefined;
+  for (const text of options.all('debugcon')) {
+    if (debugcon) throw new UsageError('-debugcon can be given once');
+    debugcon = chardevs.fromShorthand('-debugcon', text, 'debugcon');
+  }
+  return { serialPorts, attachments, debugcon };
+}
+
+interface BusPort {
+  readonly port: { name?: string | undefined; console: boolean; number?: number | undefined };
+  readonly chardev: Chardev | undefined;
+  readonly isConsole: boolean;
+}
+
+function planDevices(options: Options, chardevs: Chardevs, characters: Characters, notices: string[]): DeviceOptions[] {
+  const drives = new Map<string, Drive>();
+  const addDrive = (drive: Drive) => {
+    if (drives.has(drive.id)) throw new UsageError(`There are two drives with the id '${drive.id}'`);
+    drives.set(drive.id, drive);
+  };
+  options.all('drive').forEach((text, i) => {
+    addDrive(parseDrive(text, i, (sentence) => notices.push(sentence)));
+  });
+  for (const text of options.all('blockdev')) addDrive(parseBlockdev(text, drives));
+
+  const devices: (DeviceOptions | { type: 'bus'; index: number })[] = [];
+  const buses: { id: string; ports: BusPort[]; maxPorts: number; slot: number | undefined }[] = [];
+  const ids = new Set<string>();
+  const used = new Set<string>();
+  let debugcons = 0;
+  for (const drive of drives.values()) {
+    if (drive.automatic) devices.push({ type: 'virtio-blk', path: drive.path, readonly: drive.readonly });
+  }
+  const attachTo = (values: KeyValues, user: string): Chardev | undefined => {
+    const id = values.text('chardev');
+    if (id === undefined) return undefined;
+    const chardev = chardevs.find(values.option, id);
+    chardevs.attach(chardev, user);
+    return chardev;
+  };
+  if (characters.debugcon) {
+    chardevs.attach(characters.debugcon, 'the debug console');
+    characters.attachments.push({ from: { kind: 'debugcon' }, chardev: characters.debugcon });
+    devices.push({ type: 'isa-debugcon', port: 0xe9 });
+    debugcons++;
+  }
+  for (const text of options.all('device')) {
+    const option = `-device ${text}`;
+    const values = text.startsWith('{')
+      ? new KeyValues(option, flattenJson(option, text))
+      : KeyValues.parse(option, text, 'driver');
+    const driver = values.need('driver');
+    const row = findDevice(driver);
+    if (!row) {
+      const names = deviceRows.flatMap((each) => [each.name, ...(each.aliases ?? [])]);
+      throw new UsageError(`${option}: there is no device '${driver}', or not yet${didYouMean(driver, names)}`);
+    }
+    const id = values.text('id');
+    if (id !== undefined) {
+      if (ids.has(id)) throw new UsageError(`${option}: there is a device with the id '${id}' already`);
+      ids.add(id);
+    }
+    const slot = row.bus === 'PCI' ? planSlot(values) : undefined;
+    switch (row.name) {
+      case 'virtio-blk-pci': {
+        const name = values.need('drive');
+        const drive = drives.get(name);
+        if (!drive) throw new UsageError(`${option}: there is no drive '${name}'${didYouMean(name, drives.keys())}`);
+        if (drive.automatic || used.has(name)) throw new UsageError(`${option}: the drive '${name}' is in use already`);
+        used.add(name);
+        const serial = values.text('serial');
+        if (serial !== undefined && !/^[\x20-\x7e]{0,20}$/.test(serial))
+          throw new UsageError(`${option}: a serial number has at most 20 ASCII characters`);
+        devices.push({ type: 'virtio-blk', path: drive.path, readonly: drive.readonly, serial, slot });
+        break;
+      }
+      case 'virtio-serial-pci':
+        devices.push({ type: 'bus', index: buses.length });
+        buses.push({
+          id: id ?? `virtio-serial${buses.length}`,
+          ports: [],
+          maxPorts: values.number('max_ports', 1, 31) ?? 31,
+          slot,
+        });
+        break;
+      case 'virtconsole':
+      case 'virtserialport': {
+        const wanted = values.text('bus');
+        const bus =
+          wanted === undefined ? buses[0] : buses.find((each) => wanted === each.id || wanted === `${each.id}.0`);
+        if (!bus)
+          throw new UsageError(
+            `${option}: there is no virtio-serial bus${wanted === undefined ? '; -device virtio-serial-pci before it makes one' : ` '${wanted}'`}`,
+          );
+        const isConsole = row.name === 'virtconsole';
+        const port = {
+          name: values.text('name'),
+          console: isConsole,
+          number: values.number('nr', isConsole ? 0 : 1, 30),
+        };
+        bus.ports.push({ port, chardev: attachTo(values, row.name), isConsole });
+        break;
+      }
+      case 'virtio-rng-pci':
+        devices.push({ type: 'virtio-rng', slot });
+        break;
+      case 'virtio-balloon-pci':
+        devices.push({ type: 'virtio-balloon', slot });
+        break;
+      case 'isa-serial': {
+        const index = values.number('index', 0, 3) ?? [0, 1, 2, 3].find((i) => !characters.serialPorts[i]);
+        if (index === undefined || characters.serialPorts[index])
+          throw new UsageError(`${option}: that serial port is there already`);
+        while (characters.serialPorts.length <= index) characters.serialPorts.push(false);
+        characters.serialPorts[index] = true;
+        const chardev = attachTo(values, row.name);
+        if (chardev) characters.attachments.push({ from: { kind: 'serial', index }, chardev });
+        break;
+      }
+      case 'isa-debug-exit':
+        devices.push({
+          type: 'isa-debug-exit',
+          port: values.number('iobase', 0, 0xffff),
+          sizeBytes: values.number('iosize', 1, 4),
+        });
+        break;
+      case 'isa-debugcon': {
+        if (debugcons++ > 0) throw new UsageError(`${option}: a second debug console is not supported yet`);
+        const chardev = attachTo(values, row.name);
+        if (chardev) characters.attachments.push({ from: { kind: 'debugcon' }, chardev });
+        devices.push({ type: 'isa-debugcon', port: values.number('iobase', 0, 0xffff) });
+        break;
+      }
+      case 'pc-testdev':
+        devices.push({ type: 'pc-testdev' });
+        break;
+    }
+    values.finish([
+      'bootindex',
+      'multifunction',
+      'disable-legacy',
+      'disable-modern',
+      'iothread',
+      'num-queues',
+      'romfile',
+      'rombar',
+      'packed',
+      'iommu_platform',
+      'vectors',
+      'share-rw',
+      'write-cache',
+      'rng',
+      'max-bytes',
+      'period',
+      'emulated',
+      'logical_block_size',
+      'physical_block_size',
+    ]);
+  }
+  // Console ports are counted in the order of their devices.
+  let index = 0;
+  return devices.map((device): DeviceOptions => {
+    if (device.type !== 'bus') return device;
+    const bus = buses[device.index];
+    for (const { chardev } of bus.ports) {
+      if (chardev) characters.attachments.push({ from: { kind: 'console', index }, chardev });
+      index++;
+    }
+    return { type: 'virtio-serial', ports: bus.ports.map(({ port }) => port), maxPorts: bus.maxPorts, slot: bus.slot };
+  });
+}
+
+function planSlot(values: KeyValues): number | undefined {
+  const bus = values.text('bus');
+  if (bus !== undefined && bus !== 'pci.0' && bus !== 'pci')
+    throw new UsageError(`${values.option}: there is no bus '${bus}'; there is pci.0`);
+  const text = values.text('addr');
+  if (text === undefined) return undefined;
+  const match = /^(?:0x)?([0-9a-f]{1,2})(?:\.([0-7]))?$/i.exec(text);
+  const slot = match ? Number.parseInt(match[1], 16) : 32;
+  if (slot > 31) throw new UsageError(`${values.option}: addr=${text} is no slot; slots are 0 to 1f`);
+  if (match?.[2] !== undefined && match[2] !== '0')
+    throw new UsageError(`${values.option}: functions other than 0 are not supported yet`);
+  return slot;
+}

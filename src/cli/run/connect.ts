@@ -1,0 +1,289 @@
+/** Connects a machine's ports and its monitor with the terminal and with files. */
+import { type FileHandle, open } from 'node:fs/promises';
+import { openFailure } from '../../host/node/open-failure.js';
+import type { Terminal } from '../../host/node/terminal.js';
+import type { CharacterPort, Machine } from '../../vmm/index.js';
+import { VringError } from '../../vmm/index.js';
+import type { Chardev } from './chardevs.js';
+import type { Attachment } from './configure.js';
+import { Monitor } from './monitor.js';
+import { type FrontEnd, Mux } from './mux.js';
+
+/** Typed or piped bytes that the guest has not taken yet; beyond that a terminal's keys are lost, and a pipe waits. */
+const inputLimit = 1 << 16;
+
+export interface ConnectOptions {
+  readonly machine: Machine;
+  readonly attachments: readonly Attachment[];
+  readonly terminal: Terminal;
+  readonly stdin: NodeJS.ReadStream;
+  readonly output: OutputSink;
+  readonly escapeByte: number;
+  readonly version: string;
+  readonly name: string | undefined;
+  quit(): void;
+  /** Ctrl-C and Ctrl-\ on a terminal that is not shared with a monitor. */
+  interrupt(signal: 'SIGINT' | 'SIGQUIT'): void;
+}
+
+export interface Connection {
+  /** The terminal goes to the guest, if anything leads to it. Called when the machine starts. */
+  start(): void;
+  /** Every byte of the machine, which has ended, has been written; the terminal is given back. */
+  finish(): Promise<void>;
+}
+
+/** Where bytes go: waits when the other side is slow. */
+export interface OutputSink {
+  write(bytes: Uint8Array | string): Promise<void>;
+}
+
+/** Standard output, or another stream of the process. A reader that has gone away is told once. */
+export class StreamSink implements OutputSink {
+  readonly #stream: NodeJS.WritableStream;
+  #gone = false;
+
+  constructor(stream: NodeJS.WritableStream, onGone: () => void) {
+    this.#stream = stream;
+    stream.on('error', () => {
+      if (this.#gone) return;
+      this.#gone = true;
+      onGone();
+    });
+  }
+
+  write(bytes: Uint8Array | string): Promise<void> {
+    if (this.#gone) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#stream.write(bytes, () => resolve());
+    });
+  }
+}
+
+class FileSink implements OutputSink {
+  readonly #file: FileHandle;
+  readonly #path: string;
+  #failed = false;
+  readonly #onFailure: (sentence: string) => void;
+
+  constructor(file: FileHandle, path: string, onFailure: (sentence: string) => void) {
+    this.#file = file;
+    this.#path = path;
+    this.#onFailure = onFailure;
+  }
+
+  async write(bytes: Uint8Array | string): Promise<void> {
+    if (this.#failed) return;
+    try {
+      const content = typeof bytes === 'string' ? Buffer.from(bytes) : bytes;
+      for (let at = 0; at < content.length; ) at += (await this.#file.write(content, at)).bytesWritten;
+    } catch (error) {
+      this.#failed = true;
+      this.#onFailure(`'${this.#path}' cannot be written: ${openFailure(error)}`);
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#file.close();
+  }
+}
+
+function portOf(machine: Machine, from: Attachment['from']): CharacterPort {
+  switch (from.kind) {
+    case 'serial':
+      return machine.serial(from.index);
+    case 'console':
+      return machine.console(from.index);
+    case 'debugcon':
+      return machine.debugConsole();
+    case 'monitor':
+      throw new Error('vring invariant broken: a monitor has no port');
+  }
+}
+
+/** Opens the files of all character devices, so that a mistake is told before anything runs. Throws VringError `chardev-open`. */
+export async function openFiles(attachments: readonly Attachment[]): Promise<ReadonlyMap<Chardev, FileHandle>> {
+  const files = new Map<Chardev, FileHandle>();
+  try {
+    for (const { chardev } of attachments) {
+      if (chardev.kind !== 'file' || files.has(chardev)) continue;
+      try {
+        files.set(chardev, await open(chardev.path as string, chardev.append ? 'a' : 'w'));
+      } catch (error) {
+        throw new VringError('chardev-open', `'${chardev.path}' cannot be opened: ${openFailure(error)}`, {
+          cause: error,
+        });
+      }
+    }
+  } catch (error) {
+    for (const file of files.values()) await file.close();
+    throw error;
+  }
+  return files;
+}
+
+export function connect(
+  options: ConnectOptions,
+  files: ReadonlyMap<Chardev, FileHandle>,
+  onFailure: (sentence: string) => void,
+): Connection {
+  const { machine, attachments, output } = options;
+  const copies: Promise<void>[] = [];
+  const fileSinks: FileSink[] = [];
+  const chardevs = [...new Set(attachments.map(({ chardev }) => chardev))];
+  let stdio: StdioInput | undefined;
+  for (const chardev of chardevs) {
+    let sink: OutputSink | undefined;
+    const file = files.get(chardev);
+    if (file) {
+      const fileSink = new FileSink(file, chardev.path as string, onFailure);
+      fileSinks.push(fileSink);
+      sink = fileSink;
+    } else if (chardev.kind === 'stdio') sink = output;
+    const own = attachments.filter((each) => each.chardev === chardev);
+    const ports: CharacterPort[] = [];
+    const frontEnds: FrontEnd[] = [];
+    // What is typed goes to the guest first.
+    for (const { from } of [
+      ...own.filter((each) => each.from.kind !== 'monitor'),
+      ...own.filter((each) => each.from.kind === 'monitor'),
+    ]) {
+      if (from.kind === 'monitor') {
+        const writes = sink ?? { write: () => Promise.resolve() };
+        const monitor = new Monitor({
+          machine,
+          version: options.version,
+          name: options.name,
+          write: (text) => void writes.write(text),
+          quit: options.quit,
+        });
+        frontEnds.push({ name: 'the monitor', input: (bytes) => monitor.input(bytes), focus: () => monitor.focus() });
+        continue;
+      }
+      const port = portOf(machine, from);
+      ports.push(port);
+      if (sink) copies.push(copy(port, sink));
+      const sendBreak = from.kind === 'serial' ? () => void machine.sendBreak(from.index).catch(() => {}) : undefined;
+      frontEnds.push({ name: port.name, input: portInput(port, () => stdio), ...(sendBreak ? { sendBreak } : {}) });
+    }
+    if (chardev.kind === 'stdio') stdio = new StdioInput(options, chardev, frontEnds, ports);
+  }
+  return {
+    start: () => stdio?.start(),
+    finish: async () => {
+      stdio?.stop();
+      await Promise.all(copies);
+      for (const sink of fileSinks) await sink.close();
+    },
+  };
+}
+
+async function copy(port: CharacterPort, sink: OutputSink): Promise<void> {
+  for await (const bytes of port) await sink.write(bytes);
+}
+
+/** Hands bytes to a port without waiting; counts what the guest has not taken. */
+function portInput(port: CharacterPort, stdio: () => StdioInput | undefined): (bytes: Uint8Array) => void {
+  return (bytes) => {
+    const input = stdio();
+    if (input && !input.room(bytes.length)) return;
+    input?.pending(bytes.length);
+    port.write(bytes).then(
+      () => input?.pending(-bytes.length),
+      () => {},
+    );
+  };
+}
+
+/** Standard input, as one character device. */
+class StdioInput {
+  readonly #options: ConnectOptions;
+  readonly #chardev: Chardev;
+  readonly #mux: Mux | undefined;
+  readonly #frontEnds: readonly FrontEnd[];
+  readonly #ports: readonly CharacterPort[];
+  #pendingBytes = 0;
+  #started = false;
+  #stopResize: (() => void) | undefined;
+  readonly #onData = (bytes: Buffer) => this.#input(bytes);
+  readonly #onEnd = () => {
+    for (const port of this.#ports) port.endInput();
+  };
+
+  constructor(
+    options: ConnectOptions,
+    chardev: Chardev,
+    frontEnds: readonly FrontEnd[],
+    ports: readonly CharacterPort[],
+  ) {
+    this.#options = options;
+    this.#chardev = chardev;
+    this.#frontEnds = frontEnds;
+    this.#ports = ports;
+    if (chardev.mux) {
+      const { output, quit } = options;
+      this.#mux = new Mux({ write: (text) => void output.write(text), quit }, frontEnds, options.escapeByte);
+    }
+  }
+
+  start(): void {
+    const { terminal, stdin } = this.#options;
+    this.#started = true;
+    terminal.enterRaw();
+    const resize = (size: { columns: number; rows: number }) => {
+      for (const port of this.#ports) port.resize(size.columns, size.rows);
+    };
+    const { size } = terminal;
+    if (size) resize(size);
+    this.#stopResize = terminal.onResize(resize);
+    this.#frontEnds[0]?.focus?.();
+    stdin.on('data', this.#onData);
+    stdin.on('end', this.#onEnd);
+    // A terminal that goes away is followed by SIGHUP; a broken pipe is an end.
+    stdin.on('error', this.#onEnd);
+    stdin.resume();
+  }
+
+  stop(): void {
+    if (!this.#started) return;
+    const { terminal, stdin } = this.#options;
+    stdin.off('data', this.#onData);
+    stdin.off('end', this.#onEnd);
+    stdin.pause();
+    this.#stopResize?.();
+    terminal.leaveRaw();
+  }
+
+  room(bytes: number): boolean {
+    return !this.#options.terminal.inputIsTerminal || this.#pendingBytes + bytes <= inputLimit;
+  }
+
+  pending(bytes: number): void {
+    this.#pendingBytes += bytes;
+    const { terminal, stdin } = this.#options;
+    // A terminal's commands must get through whatever the guest does.
+    if (terminal.inputIsTerminal) return;
+    if (this.#pendingBytes > inputLimit) stdin.pause();
+    else if (bytes < 0 && stdin.isPaused()) stdin.resume();
+  }
+
+  #input(bytes: Buffer): void {
+    if (this.#mux) {
+      this.#mux.input(bytes);
+      return;
+    }
+    let rest: Uint8Array = bytes;
+    if (this.#chardev.signal && this.#options.terminal.inputIsTerminal) rest = this.#signals(bytes);
+    if (rest.length > 0) this.#frontEnds[0]?.input(rest);
+  }
+
+  /** In raw mode the terminal sends no signals: its keys do here what they do elsewhere. */
+  #signals(bytes: Uint8Array): Uint8Array {
+    for (const byte of bytes) {
+      if (byte === 0x03) this.#options.interrupt('SIGINT');
+      else if (byte === 0x1c) this.#options.interrupt('SIGQUIT');
+      else if (byte === 0x1a) this.#options.terminal.suspend();
+    }
+    return bytes.filter((byte) => byte !== 0x03 && byte !== 0x1c && byte !== 0x1a);
+  }
+}

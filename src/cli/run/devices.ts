@@ -1,0 +1,147 @@
+/** The devices of `-device`, one row each, and their properties. */
+
+export interface PropertyRow {
+  readonly name: string;
+  /** As QEMU's `-device NAME,help` names types. */
+  readonly type: 'str' | 'bool' | 'uint16' | 'uint32';
+  readonly default?: string;
+  readonly sentence: string;
+}
+
+export interface DeviceRow {
+  readonly name: string;
+  readonly aliases?: readonly string[];
+  readonly bus: 'PCI' | 'ISA' | 'virtio-serial-bus';
+  readonly category: 'Storage' | 'Input' | 'Misc';
+  readonly sentence: string;
+  readonly properties: readonly PropertyRow[];
+}
+
+const id: PropertyRow = { name: 'id', type: 'str', sentence: 'name of the device' };
+const pci: readonly PropertyRow[] = [
+  id,
+  { name: 'bus', type: 'str', default: 'pci.0', sentence: 'the bus: pci.0' },
+  { name: 'addr', type: 'str', sentence: 'slot on the PCI bus, hexadecimal; the lowest free one unless given' },
+];
+const port: readonly PropertyRow[] = [
+  { name: 'chardev', type: 'str', sentence: 'the character device behind it' },
+  { name: 'name', type: 'str', sentence: 'name of the port in the guest' },
+  { name: 'nr', type: 'uint32', sentence: 'number of the port; the lowest free one unless given' },
+  id,
+  { name: 'bus', type: 'str', sentence: 'the virtio-serial bus, e.g. virtio-serial0.0' },
+];
+
+export const deviceRows: readonly DeviceRow[] = [
+  {
+    name: 'virtio-blk-pci',
+    aliases: ['virtio-blk'],
+    bus: 'PCI',
+    category: 'Storage',
+    sentence: 'Virtio disk',
+    properties: [
+      { name: 'drive', type: 'str', sentence: 'id of a -drive, or node-name of a -blockdev' },
+      { name: 'serial', type: 'str', sentence: 'serial number that the guest sees' },
+      ...pci,
+    ],
+  },
+  {
+    name: 'virtio-serial-pci',
+    aliases: ['virtio-serial'],
+    bus: 'PCI',
+    category: 'Input',
+    sentence: 'Virtio console controller',
+    properties: [{ name: 'max_ports', type: 'uint32', default: '31', sentence: 'most ports that it can have' }, ...pci],
+  },
+  {
+    name: 'virtconsole',
+    bus: 'virtio-serial-bus',
+    category: 'Input',
+    sentence: 'Console (hvc0, …) of a virtio-serial-pci',
+    properties: port,
+  },
+  {
+    name: 'virtserialport',
+    bus: 'virtio-serial-bus',
+    category: 'Input',
+    sentence: 'Named byte channel of a virtio-serial-pci',
+    properties: port,
+  },
+  {
+    name: 'virtio-rng-pci',
+    aliases: ['virtio-rng'],
+    bus: 'PCI',
+    category: 'Misc',
+    sentence: 'Virtio entropy source',
+    properties: pci,
+  },
+  {
+    name: 'virtio-balloon-pci',
+    aliases: ['virtio-balloon'],
+    bus: 'PCI',
+    category: 'Misc',
+    sentence: 'Virtio memory balloon',
+    properties: pci,
+  },
+  {
+    name: 'isa-serial',
+    bus: 'ISA',
+    category: 'Input',
+    sentence: 'Another serial port, 16550A',
+    properties: [
+      { name: 'chardev', type: 'str', sentence: 'the character device behind it' },
+      { name: 'index', type: 'uint32', sentence: '0 for COM1 to 3 for COM4; the lowest free one unless given' },
+      id,
+    ],
+  },
+  {
+    name: 'isa-debug-exit',
+    bus: 'ISA',
+    category: 'Misc',
+    sentence: 'Port that ends the machine with a status',
+    properties: [
+      { name: 'iobase', type: 'uint32', default: '0x501', sentence: 'the port' },
+      { name: 'iosize', type: 'uint32', default: '0x02', sentence: 'number of ports' },
+      id,
+    ],
+  },
+  {
+    name: 'isa-debugcon',
+    bus: 'ISA',
+    category: 'Misc',
+    sentence: 'Port that writes to a character device',
+    properties: [
+      { name: 'chardev', type: 'str', sentence: 'the character device behind it' },
+      { name: 'iobase', type: 'uint32', default: '0xe9', sentence: 'the port' },
+      id,
+    ],
+  },
+  { name: 'pc-testdev', bus: 'ISA', category: 'Misc', sentence: 'Test device of kvm-unit-tests', properties: [id] },
+];
+
+export function findDevice(name: string): DeviceRow | undefined {
+  return deviceRows.find((row) => row.name === name || row.aliases?.includes(name));
+}
+
+/** Text of `-device help`. */
+export function deviceHelp(): string {
+  const lines: string[] = [];
+  for (const category of ['Storage', 'Input', 'Misc'] as const) {
+    if (lines.length > 0) lines.push('');
+    lines.push(`${category} devices:`);
+    for (const row of deviceRows.filter((each) => each.category === category)) {
+      const alias = row.aliases ? `, alias "${row.aliases[0]}"` : '';
+      lines.push(`name "${row.name}", bus ${row.bus}${alias}, desc "${row.sentence}"`);
+    }
+  }
+  return lines.join('\n');
+}
+
+/** Text of `-device NAME,help`. */
+export function devicePropertiesHelp(row: DeviceRow): string {
+  const lines = [`${row.name} options:`];
+  for (const property of [...row.properties].sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    const fallback = property.default === undefined ? '' : ` (default: ${property.default})`;
+    lines.push(`  ${`${property.name}=<${property.type}>`.padEnd(22)} - ${property.sentence}${fallback}`);
+  }
+  return lines.join('\n');
+}

@@ -1,0 +1,158 @@
+/** `vring run`, also as `qemu-system-x86_64`. */
+import { rmSync, writeFileSync } from 'node:fs';
+import { openFailure } from '../../host/node/open-failure.js';
+import { onEndingSignal, Terminal } from '../../host/node/terminal.js';
+import { createMachine, type Machine, type MachineEnd, type Statistics, VringError } from '../../vmm/index.js';
+import { commandHelp } from '../help.js';
+import { parseLine } from '../options/parse.js';
+import { complain, type ProcessIo, print } from '../process-io.js';
+import { didYouMean } from '../suggest.js';
+import { UsageError } from '../usage-error.js';
+import { versionLine } from '../version.js';
+import { planRun, type RunPlan } from './configure.js';
+import { connect, openFiles, StreamSink } from './connect.js';
+import { helpTopic } from './help-topics.js';
+import { runCommand, unsupportedRunOptions } from './options.js';
+
+/** Exit status of a program that wrote to a pipe without a reader. */
+export const BROKEN_PIPE_STATUS = 141;
+
+export async function run(argv: readonly string[], io: ProcessIo): Promise<number> {
+  // With a command all that vring itself fails at is 125, as `docker run` and `env` have it.
+  const failure = argv.includes('--') ? 125 : 1;
+  try {
+    return await runParsed(argv, io);
+  } catch (error) {
+    if (!(error instanceof VringError)) throw error;
+    await complain(io, error.message);
+    return failure;
+  }
+}
+
+async function runParsed(argv: readonly string[], io: ProcessIo): Promise<number> {
+  const help = helpTopic(argv);
+  if (help !== undefined) {
+    await print(io.stdout, `${help}\n`);
+    return 0;
+  }
+  const line = parseLine(runCommand, argv, { unsupported: unsupportedRunOptions });
+  if (line.given.some(({ row }) => row.name === 'h')) {
+    await print(io.stdout, commandHelp(runCommand));
+    return 0;
+  }
+  if (line.given.some(({ row }) => row.name === 'version')) {
+    await print(io.stdout, `${versionLine()}\n`);
+    return 0;
+  }
+  const [name, extra] = line.operands;
+  if (extra !== undefined) throw new UsageError(`'${extra}': only one system can be run; a command comes after --`);
+  if (name !== undefined && !/^debian(:|$)/.test(name)) {
+    throw new UsageError(
+      `'${name}' is neither an option nor a system that vring knows${didYouMean(name.split(':')[0], ['debian'])}`,
+    );
+  }
+  if (line.rest && name === undefined)
+    throw new UsageError('A command after -- needs a system to run it in, such as debian');
+  const plan = planRun(line.given, { system: name !== undefined, nowMs: Date.now() });
+  for (const notice of plan.notices) await complain(io, notice);
+  return await withPidfile(plan.pidfile, async () => {
+    if (name === undefined) return await runKernel(plan, io);
+    const { runDebian } = await import('./debian.js');
+    return await runDebian(name, line.rest, plan, io);
+  });
+}
+
+async function withPidfile(path: string | undefined, work: () => Promise<number>): Promise<number> {
+  if (path === undefined) return await work();
+  try {
+    writeFileSync(path, `${process.pid}\n`);
+  } catch (error) {
+    throw new VringError('pidfile', `-pidfile ${path}: ${openFailure(error)}`, { cause: error });
+  }
+  try {
+    return await work();
+  } finally {
+    rmSync(path, { force: true });
+  }
+}
+
+/** Exit status of a machine's end, as QEMU has it. */
+export function statusOf(end: MachineEnd): number {
+  return end.why === 'exit' ? end.status : 0;
+}
+
+export async function printStatistics(io: ProcessIo, format: 'text' | 'json', statistics: Statistics): Promise<void> {
+  if (format === 'json') {
+    await print(io.stderr, `${JSON.stringify(statistics)}\n`);
+    return;
+  }
+  const lines = Object.entries(statistics).flatMap(([part, counters]) =>
+    Object.entries(counters).map(([counter, value]) => `${`${part}.${counter}`.padEnd(32)} ${value}`),
+  );
+  await print(io.stderr, `${lines.join('\n')}\n`);
+}
+
+async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
+  const terminal = new Terminal(io.stdin, io.stdout);
+  const files = await openFiles(plan.attachments);
+  const controller = new AbortController();
+  let machine: Machine | undefined;
+  let forced: number | undefined;
+  const quit = (status?: number) => {
+    forced ??= status;
+    if (machine) void machine.powerOff().catch(() => {});
+    else controller.abort();
+  };
+  let signals = 0;
+  const ending = (signal: string, number: number) => {
+    if (++signals > 1) {
+      terminal.leaveRaw();
+      process.exit(128 + number);
+    }
+    io.stderr.write(`${io.toolName}: terminating on ${signal}\n`);
+    // As QEMU: a machine that is told to end has not failed.
+    quit(0);
+  };
+  const stopSignals = onEndingSignal(ending);
+  const output = new StreamSink(io.stdout, () => quit(BROKEN_PIPE_STATUS));
+  try {
+    machine = await createMachine(
+      { ...plan.machine, kernel: plan.machine.kernel as string },
+      { signal: controller.signal },
+    );
+    const running = machine;
+    const connection = connect(
+      {
+        machine,
+        attachments: plan.attachments,
+        terminal,
+        stdin: io.stdin,
+        output,
+        escapeByte: plan.escapeByte,
+        version: versionLine(),
+        name: plan.name,
+        quit: () => quit(0),
+        interrupt: (signal) => ending(signal, signal === 'SIGINT' ? 2 : 3),
+      },
+      files,
+      (sentence) => void complain(io, sentence),
+    );
+    connection.start();
+    try {
+      if (!plan.startPaused) await running.start();
+      const end = await running.ended;
+      return forced ?? statusOf(end);
+    } finally {
+      await running.close();
+      await connection.finish();
+      if (plan.stats) await printStatistics(io, plan.stats, await running.statistics().catch(() => ({})));
+    }
+  } catch (error) {
+    if (forced !== undefined) return forced;
+    throw error;
+  } finally {
+    stopSignals();
+    terminal.leaveRaw();
+    if (!machine) for (const file of files.values()) await file.close();
+  }
+}

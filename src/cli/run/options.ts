@@ -1,0 +1,374 @@
+/** The options of `vring run`, in QEMU's spelling. */
+import type { CommandRow, OptionRow } from '../options/option-row.js';
+
+const machine = 'Machine';
+const boot = 'Boot';
+const storage = 'Disks and devices';
+const character = 'Character devices and display';
+const running = 'Run';
+const debug = 'Debugging';
+const debian = 'Debian';
+
+export const traceItems = [
+  { name: 'in_asm', sentence: 'guest code of each translated block', supported: true },
+  { name: 'unimp', sentence: 'what the guest asks for and vring does not have', supported: true },
+  { name: 'guest_errors', sentence: 'what guests should not do', supported: false },
+  { name: 'ir', sentence: 'intermediate code of each translated block', supported: false },
+  { name: 'wasm', sentence: 'WebAssembly of each region', supported: false },
+  { name: 'int', sentence: 'interrupts and exceptions', supported: false },
+  { name: 'exec', sentence: 'each block that runs', supported: false },
+  { name: 'mmu', sentence: 'page walks and TLB flushes', supported: false },
+  { name: 'cpu', sentence: 'registers before each block', supported: false },
+  { name: 'cpu_reset', sentence: 'registers before a reset', supported: false },
+] as const;
+
+export const runOptions: readonly OptionRow[] = [
+  {
+    name: 'M',
+    aliases: ['machine'],
+    argument: 'TYPE[,prop=value…]',
+    values: ['pc', 'help'],
+    default: 'pc',
+    sentence: 'Board; with hpet=on|off, accel=tcg. `help` lists the boards.',
+    group: machine,
+  },
+  {
+    name: 'cpu',
+    argument: 'MODEL[,+x][,-y]',
+    values: ['qemu64', 'qemu32', 'max', 'help'],
+    default: 'qemu64',
+    sentence: 'CPU model and feature flags. `help` lists them.',
+    group: machine,
+  },
+  {
+    name: 'accel',
+    argument: 'NAME[,prop=value…]',
+    values: ['tcg', 'help'],
+    default: 'tcg',
+    sentence:
+      'What runs the vCPU; the first given that works is taken. tcg has hot-threshold=N: entries of a block before it is compiled, 0 for never.',
+    group: machine,
+    repeats: true,
+  },
+  { name: 'smp', argument: '[cpus=]N', default: '1', sentence: 'Number of vCPUs: one, for now.', group: machine },
+  {
+    name: 'm',
+    argument: '[size=]MEGS',
+    default: '128',
+    sentence: 'RAM in MiB, or with K, M or G.',
+    group: machine,
+  },
+  {
+    name: 'rtc',
+    argument: '[base=utc|localtime|DATE][,clock=host]',
+    default: 'base=utc',
+    sentence: 'What the real-time clock shows when the machine starts; DATE as 2024-01-31T12:00:00.',
+    group: machine,
+  },
+  {
+    name: 'icount',
+    argument: '[shift=]N',
+    sentence: 'Virtual time from executed instructions, 2^N nanoseconds each: two runs are the same to the last bit.',
+    group: machine,
+  },
+  { name: 'seed', argument: 'N', sentence: 'Seed of the random numbers of -icount.', group: machine },
+  { name: 'no-hpet', sentence: 'Leaves the HPET out.', group: machine },
+  {
+    name: 'name',
+    argument: 'NAME',
+    sentence: 'Name of the machine, for messages and the tools that list threads.',
+    group: machine,
+  },
+  { name: 'nodefaults', sentence: 'Leaves out what is there unasked: serial port and monitor.', group: machine },
+  { name: 'no-user-config', sentence: 'Reads no configuration files: there are none.', group: machine },
+
+  {
+    name: 'kernel',
+    argument: 'FILE',
+    isFile: true,
+    sentence: 'Kernel: a Linux bzImage, an ELF file with a PVH entry, or a Multiboot program.',
+    group: boot,
+  },
+  { name: 'initrd', argument: 'FILE', isFile: true, sentence: 'Initial RAM disk.', group: boot },
+  { name: 'append', argument: 'TEXT', sentence: 'Command line of the kernel.', group: boot },
+
+  {
+    name: 'drive',
+    argument: 'file=FILE[,prop=value…]',
+    sentence: 'Disk: with if=virtio|none, format=raw, id=, readonly=on|off.',
+    group: storage,
+    repeats: true,
+  },
+  {
+    name: 'blockdev',
+    argument: 'driver=raw|file,node-name=NAME,…',
+    sentence: 'Block node, for -device virtio-blk-pci,drive=NAME.',
+    group: storage,
+    repeats: true,
+  },
+  {
+    name: 'device',
+    argument: 'DRIVER[,prop=value…]',
+    values: ['help'],
+    sentence: 'Plugs a device in. `help` lists devices, `DRIVER,help` the properties of one.',
+    group: storage,
+    repeats: true,
+  },
+  {
+    name: 'nic',
+    argument: 'none',
+    values: ['none'],
+    default: 'none',
+    sentence: 'Network card: none, for now.',
+    group: storage,
+    repeats: true,
+  },
+  { name: 'net', argument: 'none', values: ['none'], sentence: 'As -nic none.', group: storage, repeats: true },
+
+  {
+    name: 'nographic',
+    sentence: 'Serial port and monitor on the terminal; Ctrl-A h tells how to leave. The default without -display.',
+    group: character,
+  },
+  {
+    name: 'display',
+    argument: 'none',
+    values: ['none', 'help'],
+    sentence: 'Display: none, for now.',
+    group: character,
+  },
+  {
+    name: 'vga',
+    argument: 'none',
+    values: ['none'],
+    default: 'none',
+    sentence: 'Graphics card: none, for now.',
+    group: character,
+  },
+  {
+    name: 'serial',
+    argument: 'DEVICE',
+    values: ['stdio', 'mon:stdio', 'file:', 'null', 'none', 'chardev:'],
+    sentence: 'Where a serial port leads: stdio, mon:stdio, file:PATH, null, none, chardev:ID.',
+    group: character,
+    repeats: true,
+  },
+  {
+    name: 'monitor',
+    argument: 'DEVICE',
+    values: ['stdio', 'none', 'null', 'chardev:'],
+    sentence: 'Where the monitor is: stdio, none, chardev:ID.',
+    group: character,
+  },
+  {
+    name: 'mon',
+    argument: '[chardev=]ID[,mode=readline]',
+    sentence: 'A monitor on a character device.',
+    group: character,
+    repeats: true,
+  },
+  {
+    name: 'chardev',
+    argument: 'KIND,id=ID[,prop=value…]',
+    values: ['stdio', 'file', 'null'],
+    sentence: 'Character device: stdio (mux=on, signal=off), file (path=, append=on), null.',
+    group: character,
+    repeats: true,
+  },
+  {
+    name: 'debugcon',
+    argument: 'DEVICE',
+    sentence: 'Where port 0xe9 leads: stdio, file:PATH, null, chardev:ID.',
+    group: character,
+  },
+  {
+    name: 'parallel',
+    argument: 'none',
+    values: ['none', 'null'],
+    default: 'none',
+    sentence: 'Parallel port: none.',
+    group: character,
+    repeats: true,
+  },
+  {
+    name: 'echr',
+    argument: 'N',
+    default: '1',
+    sentence: 'The key that starts commands on the terminal, as a number: 1 is Ctrl-A.',
+    group: character,
+  },
+
+  { name: 'S', sentence: 'The machine stands still until the monitor says `cont`.', group: running },
+  { name: 'no-reboot', sentence: 'A reset ends the machine.', group: running },
+  { name: 'no-shutdown', sentence: 'After power-off the machine stands still, to be looked at.', group: running },
+  {
+    name: 'action',
+    argument: 'EVENT=ACTION',
+    values: ['reboot=reset', 'reboot=shutdown', 'shutdown=poweroff', 'shutdown=pause'],
+    sentence: 'What a reboot or shutdown does: reboot=reset|shutdown, shutdown=poweroff|pause.',
+    group: running,
+    repeats: true,
+  },
+  { name: 'pidfile', argument: 'FILE', isFile: true, sentence: 'Writes the process id to a file.', group: running },
+
+  {
+    name: 'd',
+    argument: 'ITEM[,…]',
+    values: [...traceItems.filter((item) => item.supported).map(({ name }) => name), 'help'],
+    sentence: 'Logs these. `help` lists them.',
+    group: debug,
+  },
+  {
+    name: 'D',
+    argument: 'FILE',
+    isFile: true,
+    sentence: 'The log goes to a file rather than to standard error.',
+    group: debug,
+  },
+  {
+    name: 'stats',
+    argument: '[text|json]',
+    argumentOptional: true,
+    values: ['text', 'json'],
+    sentence: 'Writes the counters of translator and machine to standard error at the end.',
+    group: debug,
+  },
+
+  { name: 'offline', sentence: 'Takes Debian from the cache alone, without network.', group: debian },
+  {
+    name: 'mirror',
+    argument: 'URL',
+    sentence: "Archive to fetch Debian from, in place of apt's or the public one.",
+    group: debian,
+  },
+
+  { name: 'h', aliases: ['help'], sentence: 'Shows this help.', group: 'Help' },
+  { name: 'version', sentence: 'Shows the version.', group: 'Help' },
+];
+
+export const runCommand: CommandRow = {
+  name: 'run',
+  synopsis: '[OPTIONS] [debian[:SUITE] [-- COMMAND [ARGUMENT…]]]',
+  sentence: 'runs a machine: Debian by name, or a kernel with the options of QEMU',
+  options: runOptions,
+  dashes: 'single',
+  operands: ['debian'],
+  examples: [
+    'vring run debian',
+    'vring run debian:bookworm -- uname -a',
+    "vring run -m 256 -kernel bzImage -initrd initrd.img -append 'console=ttyS0' -nographic",
+  ],
+  description: [
+    "`vring run debian` fetches Debian's kernel and busybox from its archive, verified and kept in a cache, and gives a shell on the terminal; leaving the shell powers the machine off. With `-- COMMAND` the command's input, output and errors are the program's own.",
+    'Without a name a kernel is booted by options that are spelled as those of qemu-system-x86_64. What is not supported yet is refused by name.',
+    'On the terminal Ctrl-A starts a command: x ends the machine, c changes between the serial port and the monitor, h shows all of them, Ctrl-A Ctrl-A sends Ctrl-A to the guest.',
+  ],
+  exitStatus: [
+    ['0', 'the machine powered off, or was ended by its owner'],
+    ['1', 'a mistake in what was asked for, or the machine failed'],
+    ['(n << 1) | 1', 'the guest wrote n to isa-debug-exit'],
+    [
+      "the command's",
+      'with -- COMMAND; 128+n when signal n ended it, 126 and 127 when it could not be run, 125 when vring itself failed',
+    ],
+  ],
+};
+
+const notYet = 'is not supported yet';
+
+/** Options of qemu-system-x86_64 7.2 that vring does not have yet, with the sentence that refuses them. */
+export const unsupportedRunOptions: ReadonlyMap<string, string> = new Map([
+  ...[
+    'acpitable',
+    'add-fd',
+    'async-teardown',
+    'audio',
+    'audio-help',
+    'audiodev',
+    'boot',
+    'chroot',
+    'compat',
+    'daemonize',
+    'dfilter',
+    'dtb',
+    'dump-vmstate',
+    'enable-sync-profile',
+    'full-screen',
+    'fsdev',
+    'fw_cfg',
+    'global',
+    'incoming',
+    'iscsi',
+    'k',
+    'loadvm',
+    'mem-path',
+    'mem-prealloc',
+    'msg',
+    'mtdblock',
+    'netdev',
+    'no-acpi',
+    'no-fd-bootchk',
+    'numa',
+    'object',
+    'only-migratable',
+    'option-rom',
+    'overcommit',
+    'plugin',
+    'portrait',
+    'preconfig',
+    'prom-env',
+    'qmp',
+    'qmp-pretty',
+    'readconfig',
+    'rotate',
+    'runas',
+    'sandbox',
+    'sd',
+    'semihosting',
+    'set',
+    'singlestep',
+    'smbios',
+    'snapshot',
+    'spice',
+    'tpmdev',
+    'trace',
+    'usb',
+    'usbdevice',
+    'uuid',
+    'virtfs',
+    'virtfs_synth',
+    'vnc',
+    'watchdog',
+    'watchdog-action',
+    'win2k-hack',
+    'writeconfig',
+    'xen-attach',
+    'xen-domid',
+    'xen-domid-restrict',
+    'alt-grab',
+    'ctrl-grab',
+    'no-quit',
+    'curses',
+    'sdl',
+    'g',
+  ].map((name) => [name, notYet] as const),
+  ...['fda', 'fdb', 'hda', 'hdb', 'hdc', 'hdd', 'cdrom'].map(
+    (name) =>
+      [
+        name,
+        `${notYet}: there is no IDE or floppy controller; attach a raw disk with -drive file=FILE,format=raw,if=virtio`,
+      ] as const,
+  ),
+  ['bios', `${notYet}: machines boot a kernel directly, with -kernel FILE`],
+  ['pflash', `${notYet}: machines boot a kernel directly, with -kernel FILE`],
+  ['L', `${notYet}: no firmware is loaded`],
+  ['enable-kvm', `${notYet}: the accelerator is tcg`],
+  ['s', `${notYet}: there is no gdb server`],
+  ['gdb', `${notYet}: there is no gdb server`],
+]);
+
+export const machineTypes = [{ name: 'pc', sentence: 'PC (i440FX + PIIX)', isDefault: true }] as const;
+/** Boards of QEMU that are refused by name. */
+export const unsupportedMachines = ['q35', 'microvm', 'isapc', 'none', 'x-remote'];
+export const accelerators = [{ name: 'tcg', sentence: 'translation to WebAssembly' }] as const;
+export const unsupportedAccelerators = ['kvm', 'xen', 'hvf', 'whpx', 'nvmm', 'hax', 'qtest', 'direct'];

@@ -81,6 +81,6 @@ flush();
 const ended = performance.now();
 process.stderr.write(`${JSON.stringify(stop)} made ${(made - started).toFixed(0)} loaded ${(booted - made).toFixed(0)} ran ${(ended - booted).toFixed(0)} ms\n`);
 if (values.stats) {
-  process.stderr.write(`${JSON.stringify({ engine: machine.engine.counters, cache: machine.engine.cache.counters, compiler: machine.engine.compiler.counters, rss: process.memoryUsage().rss >> 20 }, null, 1)}\n`);
+  process.stderr.write(`${JSON.stringify({ ...machine.statistics(), rss: process.memoryUsage().rss >> 20 }, null, 1)}\n`);
 }
 if (log >= 0) closeSync(log);

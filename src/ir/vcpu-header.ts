@@ -37,6 +37,9 @@ export const header = {
   hops: 68,
   /** i32: the code whose exit brought us to JavaScript: index in the code table, or address of cold code. */
   currentCode: 72,
+  /** i32 counters: misses of the jump cache; TLB refills. */
+  lookups: 88,
+  refills: 92,
   /** i32 host addresses of the tables of each MMU index (up to 8), then their masks. */
   tlbs: 96,
   tlbMasks: 128,

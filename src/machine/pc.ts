@@ -334,7 +334,7 @@ export class PcMachine implements PcBoard {
 
   /** Every counter of the translator, by name. */
   statistics(): Readonly<Record<string, Readonly<Record<string, number>>>> {
-    return { engine: this.engine.counters, cache: this.engine.cache.counters, compiler: this.engine.compiler.counters };
+    return this.engine.statistics();
   }
 
   /** Runs until the machine stops by itself or `service` says so. */

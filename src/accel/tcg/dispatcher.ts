@@ -46,6 +46,7 @@ export function defineDispatcher(set: RoutineSet, vars: GuestVars, softmmu: Retu
 
   /** Finds the target for a linear address and remembers it: (fault, target); target 0: there is none, hva is in the scratch. */
   const lookup = set.define('lookup', ['i64'], ['i32', 'i32'], {}, (r, address) => {
+    r.i32_store(r.state(), r.i32_add(r.i32_load(r.state(), header.lookups), r.i32(1)), header.lookups);
     const [fault, hva] = r.call(codeAddress, address);
     r.if(fault, () => r.ret(r.i32(1), r.i32(0)));
     r.i32_store(r.state(), hva, header.scratch);

@@ -207,6 +207,13 @@ export class TcgEngine {
     if (pending) this.kick();
   }
 
+  /** Every counter, by name (also `-stats` and the monitor's `info jit`). */
+  statistics(): Readonly<Record<string, Readonly<Record<string, number>>>> {
+    const word = (offset: number) => this.#words[(this.state + offset) >> 2] >>> 0;
+    const misses = { lookups: word(header.lookups), refills: word(header.refills), flushes: word(header.generation) };
+    return { engine: { ...this.counters, ...misses }, cache: this.cache.counters, compiler: this.compiler.counters };
+  }
+
   /** Guest instructions begun so far; kept only with `countInstructions`. */
   get instructions(): number {
     return Number(this.#view.getBigUint64(this.state + header.instructions, true));

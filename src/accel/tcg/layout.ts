@@ -14,8 +14,9 @@ export const MMU_CONTEXTS = 4;
 export const TLB_ENTRIES = 1024;
 export const TLB_BYTES = TLB_ENTRIES << TLB_ENTRY_SHIFT;
 
-/** Jump cache: direct-mapped, by pc; 64 entries a page, so that one page's can be dropped quickly. */
-export const JUMP_CACHE_ENTRIES = 4096;
+/** Jump cache: direct-mapped, by pc; a page's entries lie together, so that they can be dropped quickly. */
+export const JUMP_CACHE_PAGES = 64;
+export const JUMP_CACHE_PER_PAGE = 256;
 export const JUMP_ENTRY_BYTES = 32;
 export const jumpEntry = { pc: 0, key: 8, target: 16 } as const;
 

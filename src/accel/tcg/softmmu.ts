@@ -14,7 +14,7 @@ import {
   tlbEntry,
 } from '../../ir/index.js';
 import { slowPath } from '../../wasm/index.js';
-import { JUMP_ENTRY_BYTES, layout, MMU_CONTEXTS, ramBlock, TLB_BYTES } from './layout.js';
+import { JUMP_CACHE_PAGES, JUMP_CACHE_PER_PAGE, JUMP_ENTRY_BYTES, layout, MMU_CONTEXTS, ramBlock, TLB_BYTES } from './layout.js';
 
 /** Kinds of access, as the guest's page walk takes them. */
 export const accessKind = { read: 0, write: 1, fetch: 2 } as const;
@@ -75,6 +75,7 @@ export function defineSoftmmu(set: RoutineSet) {
    * store in place).
    */
   const fill = set.define('tlb_fill', ['i64', 'i32', 'i32'], ['i32', 'i32', 'i64', 'i32'], {}, (r, va, kind, mmu) => {
+    r.i32_store(r.state(), r.i32_add(r.i32_load(r.state(), header.refills), r.i32(1)), header.refills);
     const [fault, gpa, rights] = r.call(pageWalk, va, kind, mmu);
     r.if(fault, () => r.ret(r.i32(1), r.i32(0), r.i64(0), r.i32(0)));
     const [hva, flags] = r.call(ramAddress, gpa);
@@ -380,7 +381,7 @@ export function defineSoftmmu(set: RoutineSet) {
     }
     // Code that starts on the page, and code on the page before that ends here.
     for (const at of [page, r.i64_sub(page, r.i64(4096))]) {
-      r.memory_fill(r.i32_add(r.i32(layout.jumpCache), jumpCachePage(r, at)), r.i32(0), r.i32(64 * JUMP_ENTRY_BYTES));
+      r.memory_fill(r.i32_add(r.i32(layout.jumpCache), jumpCachePage(r, at)), r.i32(0), r.i32(JUMP_CACHE_PER_PAGE * JUMP_ENTRY_BYTES));
     }
   }) as never);
 
@@ -410,15 +411,16 @@ export function defineSoftmmu(set: RoutineSet) {
   return { fill, entryOf, ramAddress };
 }
 
-/** Offset in the jump cache of the 64 entries of an address's page. */
+/** Offset in the jump cache of the entries of an address's page. */
 export function jumpCachePage(r: RoutineBuilder, pc: I64): I32 {
   const page = r.i64_xor(r.i64_shr_u(pc, r.i64(12)), r.i64_shr_u(pc, r.i64(18)));
-  return r.i32_mul(r.i32_and(r.i32_wrap_i64(page), r.i32(63)), r.i32(64 * JUMP_ENTRY_BYTES));
+  return r.i32_mul(r.i32_and(r.i32_wrap_i64(page), r.i32(JUMP_CACHE_PAGES - 1)), r.i32(JUMP_CACHE_PER_PAGE * JUMP_ENTRY_BYTES));
 }
 
 /** Address of the jump cache's entry for a pc. */
 export function jumpCacheEntry(r: RoutineBuilder, pc: I64): I32 {
-  const within = r.i32_and(r.i32_wrap_i64(r.i64_xor(pc, r.i64_shr_u(pc, r.i64(6)))), r.i32(63));
+  const low = r.i32_wrap_i64(pc);
+  const within = r.i32_and(r.i32_xor(low, r.i32_shr_u(low, r.i32(8))), r.i32(JUMP_CACHE_PER_PAGE - 1));
   return r.i32_add(
     r.i32_add(r.i32(layout.jumpCache), jumpCachePage(r, pc)),
     r.i32_mul(within, r.i32(JUMP_ENTRY_BYTES)),

@@ -165,12 +165,6 @@ function specificity(e: Encoding): number {
   );
 }
 
-function fitsModrm(e: Encoding, modrm: number): boolean {
-  if (e.modrmFirst >= 0) return modrm >= e.modrmFirst && modrm <= e.modrmLast;
-  if (e.digit >= 0 && ((modrm >> 3) & 7) !== e.digit) return false;
-  return e.form === 'any' || (e.form === 'r') === modrm >= 0xc0;
-}
-
 /** Row properties that decoding needs, as bits. */
 const rowBit = {
   modrm: 1,
@@ -262,7 +256,7 @@ export class DecoderTables {
     this.vexL = new Int8Array(count);
     this.memorySize = new Uint8Array(count);
     this.memoryWrite = new Uint8Array(count);
-    const slots: number[][] = Array.from({ length: this.root.length }, () => []);
+    const slots = new Map<number, number[]>();
     for (const [i, row] of this.rows.entries()) {
       const e = this.encodings[i];
       this.bits[i] =
@@ -285,12 +279,15 @@ export class DecoderTables {
       }
       for (let mode = 0; mode < 2; mode++) {
         if (mode ? !e.in64 : !e.outside64) continue;
-        for (let n = 0; n < e.opcodeCount; n++) slots[(mode * MAPS + e.map) * 256 + e.opcode + n].push(i);
+        for (let n = 0; n < e.opcodeCount; n++) {
+          const slot = (mode * MAPS + e.map) * 256 + e.opcode + n;
+          const candidates = slots.get(slot);
+          if (candidates) candidates.push(i);
+          else slots.set(slot, [i]);
+        }
       }
     }
-    for (const [slot, candidates] of slots.entries()) {
-      if (candidates.length > 0) this.root[slot] = this.#slot(candidates);
-    }
+    for (const [slot, candidates] of slots) this.root[slot] = this.#slot(candidates);
     this.nodes = Int16Array.from(this.#made.nodes);
     this.modrmTables = new Int16Array(256 * this.#made.modrmTables.length);
     for (const [i, table] of this.#made.modrmTables.entries()) this.modrmTables.set(table, 256 * i);
@@ -304,12 +301,14 @@ export class DecoderTables {
     const known = this.#made.slots.get(key);
     if (known !== undefined) return known;
     const { nodes } = this.#made;
-    const leaves: number[] = [];
-    for (let prefixAndW = 0; prefixAndW < 8; prefixAndW++) {
-      const fitting = candidates.filter((i) => {
-        const e = this.encodings[i];
-        return (e.prefix < 0 || e.prefix === prefixAndW >> 1) && (e.w < 0 || e.w === (prefixAndW & 1));
-      });
+    const always = candidates.every((i) => this.encodings[i].prefix < 0 && this.encodings[i].w < 0);
+    const leaves: number[] = always ? new Array(8).fill(this.#leaf(candidates)) : [];
+    for (let prefixAndW = 0; leaves.length < 8; prefixAndW++) {
+      const fitting: number[] = [];
+      for (const i of candidates) {
+        const { prefix, w } = this.encodings[i];
+        if ((prefix < 0 || prefix === prefixAndW >> 1) && (w < 0 || w === (prefixAndW & 1))) fitting.push(i);
+      }
       leaves.push(this.#leaf(fitting));
     }
     let entry = leaves[0];
@@ -333,11 +332,21 @@ export class DecoderTables {
       const e = this.encodings[i];
       const score = specificity(e);
       if (e.digit >= 0 || e.form !== 'any' || e.modrmFirst >= 0) plain = false;
-      for (let modrm = Math.max(e.modrmFirst, 0); modrm <= (e.modrmFirst < 0 ? 255 : e.modrmLast); modrm++) {
-        if (score < scores[modrm] || !fitsModrm(e, modrm)) continue;
-        if (score === scores[modrm]) this.#overlap(i, table[modrm] - 1, modrm);
-        table[modrm] = i + 1;
-        scores[modrm] = score;
+      const paint = (first: number, last: number) => {
+        for (let modrm = first; modrm <= last; modrm++) {
+          if (score < scores[modrm]) continue;
+          if (score === scores[modrm]) this.#overlap(i, table[modrm] - 1, modrm);
+          table[modrm] = i + 1;
+          scores[modrm] = score;
+        }
+      };
+      if (e.modrmFirst >= 0) {
+        paint(e.modrmFirst, e.modrmLast);
+        continue;
+      }
+      for (let mod = e.form === 'r' ? 3 : 0; mod <= (e.form === 'm' ? 2 : 3); mod++) {
+        const from = (mod << 6) | (Math.max(e.digit, 0) << 3);
+        paint(from, from + (e.digit < 0 ? 63 : 7));
       }
     }
     const { modrmTables } = this.#made;

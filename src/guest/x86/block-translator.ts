@@ -261,7 +261,9 @@ export class BlockTranslator implements Translator {
   linear(segment: number, offset: I64, bytes: number, write: boolean): I64 {
     const { b, mode } = this;
     if (this.codeSize === 64) return segment < 4 ? offset : b.i64_add(offset, b.get(segBase[segment]));
-    if ((mode.checkedSegments >> segment) & 1) {
+    // Data accesses through CS are rare, and its rights are not in the key.
+    const throughCode = segment === CS && this.protectedMode && !this.vm86;
+    if (throughCode || (mode.checkedSegments >> segment) & 1) {
       b.call(checkSegment, b.i32(segment), offset, b.i32(bytes), b.i32(write ? 1 : 0));
     }
     if (mode.flat && segment < 4) return offset;

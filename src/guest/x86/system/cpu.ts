@@ -12,7 +12,7 @@ import { x87Function } from '../routines/x87-functions.js';
 import { x87HostRoutines } from '../routines/x87-stack.js';
 import { field, x86Vars } from '../state.js';
 import { createTranslator } from '../translate.js';
-import { eflag, seg, vector } from './bits.js';
+import { dr7, eflag, seg, vector } from './bits.js';
 import {
   readDebugRegister,
   writeControlRegister,
@@ -139,6 +139,7 @@ export class X86Cpu implements GuestCpu {
     // A fault takes the place of the trap that would have followed the instruction.
     cpu.set32(field.debugPending, 0);
     const number = code & 0xff;
+    if (number === vector.DB) this.#endGeneralDetect();
     return this.#deliver(number, code & 0x100 ? code >>> 16 : undefined, number !== vector.DB);
   }
 
@@ -150,6 +151,7 @@ export class X86Cpu implements GuestCpu {
       cpu.set32(field.debugPending, 0);
       cpu.set32(field.dr + 8 * 6, cpu.get32(field.dr + 8 * 6) | traps);
       this.#wake();
+      this.#endGeneralDetect();
       this.#deliver(vector.DB, undefined, false);
       return true;
     }
@@ -181,6 +183,11 @@ export class X86Cpu implements GuestCpu {
     cpu.set32(field.halted, reason);
     if (this.deliverPending()) return this.#shutDown ? 'shutdown' : undefined;
     return 'halt';
+  }
+
+  /** The handler of #DB may touch the debug registers. */
+  #endGeneralDetect(): void {
+    this.#cpu.set32(field.dr + 8 * 7, this.#cpu.get32(field.dr + 8 * 7) & ~dr7.GD);
   }
 
   #wake(): void {

@@ -3,7 +3,7 @@
  */
 import type { I32, I64, Routine, RoutineBuilder } from '../../../ir/index.js';
 import { field } from '../state.js';
-import { and, BIAS, emitAdd, emitMultiply, flag, or, SIGN, TOP_BIT, within } from './float-core.js';
+import { and, BIAS, emitAdd, emitMultiply, flag, or, QUIET_BIT, SIGN, TOP_BIT, within } from './float-core.js';
 import { double, exponentOfBits, signOfBits } from './float-pack.js';
 import {
   add80,
@@ -29,6 +29,7 @@ import {
   endPush,
   fill,
   isEmpty,
+  loadControl,
   loadEmpty,
   loadSe,
   loadSig,
@@ -65,7 +66,9 @@ export type OperandKind = 'f32' | 'f64' | 'integer';
 function widen(r: RoutineBuilder, kind: OperandKind, value: I64): { sig: I64; se: I32; flags: I32 } {
   if (kind === 'integer') return { ...fromInteger(r, value), flags: r.i32(0) };
   const [sig, se, flags] = r.call(kind === 'f32' ? widenF32 : widenF64, value);
-  return { sig, se, flags };
+  // A signaling NaN is to be seen as one: a quiet NaN in ST(0) is the result then.
+  const signaling = r.i64_and(sig, r.i64(~QUIET_BIT));
+  return { sig: r.select(and(r, flags, flag.IE), signaling, sig), se, flags };
 }
 
 /** A signaling NaN or a denormal of the memory format is one only there: its flags join the operation's, IE alone if there is one. */
@@ -179,10 +182,17 @@ function defineArithmetic(name: string, core: Core, reverse: boolean, quick?: Qu
   return { registers, f32: value('f32'), f64: value('f64'), integer: value('integer') };
 }
 
-/** mergeOperandFlags, but a denormal in memory goes unnoticed where the other operand is a NaN. */
+/**
+ * mergeOperandFlags for arithmetic: a denormal in memory goes unnoticed where the other operand is a NaN and where it is
+ * divided by 0; unmasked, it stops the operation.
+ */
 function combineFlags(r: RoutineBuilder, operand: I32, flags: I32, sig: I64, se: I32): I32 {
   const nan = isNaN80(r, sig, exponentOf(r, se));
-  return mergeOperandFlags(r, r.select(nan, and(r, operand, flag.IE), operand), flags);
+  const unnoticed = r.i32_or(nan, and(r, flags, flag.ZE));
+  const noticed = r.select(unnoticed, and(r, operand, flag.IE), operand);
+  const merged = mergeOperandFlags(r, noticed, flags);
+  const stopped = and(r, r.i32_and(merged, r.i32_xor(loadControl(r), r.i32(-1))), flag.DE);
+  return r.select(stopped, stopped, merged);
 }
 
 export const arithmetic = {
@@ -342,8 +352,9 @@ function definePair(name: string, core: Core, cleared: number) {
     const empty = loadEmpty(r);
     underflowIf(r, r.i32_or(isEmpty(r, empty, s), isEmpty(r, empty, other)), s, undefined, cleared & cc.C2);
     const [sig, se, flags] = r.call(core, loadSig(r, s), loadSe(r, s), loadSig(r, other), loadSe(r, other));
-    // A NaN for a result leaves C0 and C3 as they are.
-    const noQuotient = r.i32_or(and(r, flags, flag.IE), isNaN80(r, sig, exponentOf(r, se)));
+    // A NaN for a result, or none at all, leaves C0 and C3 as they are.
+    const stopped = and(r, r.i32_and(flags, r.i32_xor(loadControl(r), r.i32(-1))), flag.DE);
+    const noQuotient = r.i32_or(r.i32_or(and(r, flags, flag.IE), stopped), isNaN80(r, sig, exponentOf(r, se)));
     const kept = r.select(noQuotient, and(r, before, cleared & (cc.C0 | cc.C3)), r.i32(0));
     commit(r, r.i32_or(flags, kept), () => storeSlot(r, s, sig, se), { cleared });
     r.ret(r.i32(0));

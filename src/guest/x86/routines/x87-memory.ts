@@ -63,7 +63,8 @@ function defineLoad(f: Format, widen: typeof widenF64) {
       r.ret(r.i32(0));
     });
     const [sig, se, flags] = r.call(widen, bits);
-    commit(r, flags, () => endPush(r, s, sig, se));
+    // Even an unmasked DE does not keep the number from being loaded.
+    commit(r, flags, () => endPush(r, s, sig, se), { stops: flag.IE });
     r.ret(r.i32(0));
   });
 }

@@ -61,14 +61,15 @@ export class Archive {
    */
   async withRelease<T>(suite: string, work: (mirror: Mirror, release: Release) => Promise<T>): Promise<T> {
     const { mirrors, onNotice } = this.#options;
-    let first: unknown;
-    for (const [index, mirror] of mirrors.entries()) {
+    let first: VringError | undefined;
+    for (const mirror of mirrors) {
       try {
-        return await work(mirror, await this.#releaseOf(mirror, suite));
+        const result = await work(mirror, await this.#releaseOf(mirror, suite));
+        if (first !== undefined) onNotice(`${first.message} ${mirror.name} was used instead.`);
+        return result;
       } catch (error) {
         if (!(error instanceof VringError) || !isMirrorsFault(error)) throw error;
         first ??= error;
-        if (index === 0 && mirrors.length > 1) onNotice(`${error.message} Another mirror is tried.`);
       }
     }
     throw first;

@@ -394,6 +394,17 @@ test("apt's mirror is used with its keys; by-hash is optional", async (t) => {
   assert.ok(archive.requests.includes('dists/stable/main/binary-amd64/Packages.gz'));
 });
 
+test('when a mirror fails, the next one serves, and a notice says so', async (t) => {
+  const archive = await serveArchive(t);
+  const options = optionsFor(t, {});
+  mkdirSync(options.aptDirectory!, { recursive: true });
+  const lines = ['http://127.0.0.1:1/debian', archive.mirror].map((uri) => `deb ${uri} stable main\n`);
+  writeFileSync(join(options.aptDirectory!, 'sources.list'), lines.join(''));
+  assert.equal((await prepareDebian(options)).kernelVersion, version);
+  assert.equal(options.notices.length, 1);
+  assert.match(options.notices[0]!, /127\.0\.0\.1:1: it refuses the connection\. .* was used instead\.$/);
+});
+
 test('an archive with a detached signature alone will do', async (t) => {
   const archive = await serveArchive(t);
   archive.set({ detached: true });

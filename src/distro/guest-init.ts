@@ -18,6 +18,10 @@ export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/r
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev
+# A console whose driver is a module is not there yet, and the kernel then starts /init without open files.
+[ -e /proc/self/fd/0 ] || exec </dev/null
+[ -e /proc/self/fd/1 ] || exec >/dev/null
+[ -e /proc/self/fd/2 ] || exec 2>/dev/null
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 mount -t tmpfs shm /dev/shm
@@ -138,6 +142,7 @@ read_control() {
 }
 
 tries=0
+size=
 until find_port ${guestPorts.control}; do
   tries=$((tries + 1))
   [ $tries -lt 500 ] || break
@@ -147,7 +152,7 @@ if [ $tries -lt 500 ]; then
   open_control
   echo 'hello ${guestProtocolVersion}' >&9
   while read -r verb rest <&8 && [ "$verb" != start ]; do
-    [ "$verb" != winsize ] || stty -F "/dev/$console" cols "\${rest% *}" rows "\${rest#* }" 2>/dev/null
+    [ "$verb" != winsize ] || size="cols \${rest% *} rows \${rest#* }"
   done
 else
   exec 8</dev/null 9>/dev/null
@@ -178,8 +183,11 @@ if [ "$mode" = command ]; then
   read -r status <"$state/status"
 else
   read_control <&8 >/dev/null 2>&1 &
-  VRING_PID="$state/pid" setsid -c sh -c 'echo $$ >"$VRING_PID"; unset VRING_PID; exec sh -l' \\
-    <>"/dev/$console" >&0 2>&1 8<&- 9>&-
+  # The size is set by the shell's own process: when nobody has the terminal open it is forgotten.
+  VRING_PID="$state/pid" VRING_SIZE=$size setsid -c sh -c 'echo $$ >"$VRING_PID"
+    [ -z "$VRING_SIZE" ] || stty $VRING_SIZE
+    unset VRING_PID VRING_SIZE
+    exec sh -l' <>"/dev/$console" >&0 2>&1 8<&- 9>&-
   status=$?
 fi
 echo "status $status" >&9

@@ -11,7 +11,9 @@ import { type Routine, type RoutineEffects, type TempOf, type TempsOf, type Type
 export class BlockBuilder extends Emitter {
   /** The deferred variable's value from here on (0..254). */
   setDeferred(value: number): void {
-    this.emit(Op.set_deferred, [value]);
+    const at = this.reserve(2);
+    this.words[at] = Op.set_deferred;
+    this.words[at + 1] = value;
   }
 }
 

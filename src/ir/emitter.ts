@@ -165,7 +165,14 @@ export class Emitter {
   select<T extends I32 | I64 | F32 | F64 | V128>(condition: I32, ifTrue: T, ifFalse: T): T {
     const type = this.tempTypes[ifTrue];
     assert(type === this.tempTypes[ifFalse], 'select of two types');
-    return this.emit(SELECT[type], [ifTrue, ifFalse, condition]) as T;
+    const at = this.reserve(5);
+    const temp = this.temp(type);
+    this.words[at] = SELECT[type];
+    this.words[at + 1] = temp;
+    this.words[at + 2] = ifTrue;
+    this.words[at + 3] = ifFalse;
+    this.words[at + 4] = condition;
+    return temp as unknown as T;
   }
 
   /** Calls a routine; gives its results in order (an empty list, one or several temps). */
@@ -231,6 +238,30 @@ function methodFor(op: number): (this: Emitter, ...args: number[]) => unknown {
       self.words[at + 2] = a;
       self.words[at + 3] = b; // a missing immediate becomes 0
       return temp;
+    };
+  }
+  if (type >= 0 && total === 3) {
+    return function (a, b, c) {
+      const self = this as unknown as Inner;
+      const at = self.reserve(5);
+      const temp = self.temp(type);
+      self.words[at] = op;
+      self.words[at + 1] = temp;
+      self.words[at + 2] = a;
+      self.words[at + 3] = b;
+      self.words[at + 4] = c;
+      return temp;
+    };
+  }
+  if (type < 0 && total > 0 && total <= 3) {
+    return function (a, b, c) {
+      const self = this as unknown as Inner;
+      const at = self.reserve(1 + total);
+      self.words[at] = op;
+      self.words[at + 1] = a;
+      if (total > 1) self.words[at + 2] = b;
+      if (total > 2) self.words[at + 3] = c;
+      return undefined;
     };
   }
   return function (...args) {

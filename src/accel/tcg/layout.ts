@@ -11,7 +11,7 @@ const MIB = 1024 * KIB;
 /** Translation contexts of a vCPU (MMU indices). */
 export const MMU_CONTEXTS = 4;
 /** Entries of each context's TLB. */
-export const TLB_ENTRIES = 1024;
+export const TLB_ENTRIES = 4096;
 export const TLB_BYTES = TLB_ENTRIES << TLB_ENTRY_SHIFT;
 
 /** Jump cache: direct-mapped, by pc; a page's entries lie together, so that they can be dropped quickly. */
@@ -35,9 +35,11 @@ export const layout = {
   ramBlocks: 192 * KIB,
   /** A page of ones: what instruction fetch sees where there is no RAM. */
   noCodePage: 196 * KIB,
-  tlbs: 256 * KIB,
-  jumpCache: 512 * KIB,
-  codeHash: 1 * MIB,
+  /** Count (i32), then addresses of the TLB entries of pages that are not global, filled since the last flush. */
+  flushLog: 200 * KIB,
+  tlbs: 1 * MIB,
+  jumpCache: 3 * MIB,
+  codeHash: 4 * MIB,
   /** One i64 a host page: which 64-byte pieces of it hold translated code. */
   codeMasks: 8 * MIB,
   coldCode: 16 * MIB,
@@ -46,6 +48,9 @@ export const layout = {
   singleStep: 111 * MIB,
   guestRam: 112 * MIB,
 } as const;
+
+/** Entries in the flush log; more than that, and a flush looks at every TLB entry. */
+export const FLUSH_LOG_ENTRIES = 1023;
 
 /** RAM block in the table: guest-physical start and end, host address of the start, flags. */
 export const ramBlock = { start: 0, end: 8, hva: 16, flags: 20, bytes: 32, first: 64, readonly: 1, most: 32 } as const;

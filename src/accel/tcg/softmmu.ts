@@ -14,7 +14,16 @@ import {
   tlbEntry,
 } from '../../ir/index.js';
 import { slowPath } from '../../wasm/index.js';
-import { JUMP_CACHE_PAGES, JUMP_CACHE_PER_PAGE, JUMP_ENTRY_BYTES, layout, MMU_CONTEXTS, ramBlock, TLB_BYTES } from './layout.js';
+import {
+  FLUSH_LOG_ENTRIES,
+  JUMP_CACHE_PAGES,
+  JUMP_CACHE_PER_PAGE,
+  JUMP_ENTRY_BYTES,
+  layout,
+  MMU_CONTEXTS,
+  ramBlock,
+  TLB_BYTES,
+} from './layout.js';
 
 /** Kinds of access, as the guest's page walk takes them. */
 export const accessKind = { read: 0, write: 1, fetch: 2 } as const;
@@ -99,6 +108,13 @@ export function defineSoftmmu(set: RoutineSet) {
       r.i32_or(r.i32_shr_u(may(prot.global), r.i32(3)), r.i32_shl(r.i32_and(writable, hasCode), r.i32(1))),
       ENTRY_FLAGS,
     );
+    r.if(r.i32_eqz(may(prot.global)), () => {
+      const count = r.i32_load(r.i32(layout.flushLog));
+      r.if(r.i32_lt_u(count, r.i32(FLUSH_LOG_ENTRIES)), () =>
+        r.i32_store(r.i32_add(r.i32(layout.flushLog + 4), r.i32_shl(count, r.i32(2))), entry),
+      );
+      r.i32_store(r.i32(layout.flushLog), r.i32_add(count, r.i32(1)));
+    });
     r.ret(r.i32(0), hva, gpa, inPlace);
   });
 
@@ -348,23 +364,38 @@ export function defineSoftmmu(set: RoutineSet) {
   const bumpGeneration = (r: RoutineBuilder) =>
     r.i32_store(r.state(), r.i32_add(r.i32_load(r.state(), header.generation), r.i32(1)), header.generation);
 
+  const dropEntry = (r: RoutineBuilder, entry: I32): void => {
+    const none = r.i64(-1);
+    r.i64_store(entry, none, tlbEntry.readTag);
+    r.i64_store(entry, none, tlbEntry.writeTag);
+    r.i64_store(entry, none, tlbEntry.execTag);
+  };
+
   set.provide('flush_tlb', ((r: RoutineBuilder, keepGlobal: I32) => {
     bumpGeneration(r);
     const tables = r.i32_load(r.state(), header.tlbs);
+    const count = r.i32_load(r.i32(layout.flushLog));
+    r.i32_store(r.i32(layout.flushLog), r.i32(0));
     r.if(r.i32_eqz(keepGlobal), () => {
       r.memory_fill(tables, r.i32(0xff), r.i32(MMU_CONTEXTS * TLB_BYTES));
       r.ret();
     });
+    r.if(r.i32_le_u(count, r.i32(FLUSH_LOG_ENTRIES)), () => {
+      const i = r.local('i32', count);
+      r.loop((again) => {
+        r.if(r.read(i), () => {
+          dropEntry(r, r.i32_load(r.i32_add(r.i32(layout.flushLog), r.i32_shl(r.read(i), r.i32(2)))));
+          r.assign(i, r.i32_sub(r.read(i), r.i32(1)));
+          r.br(again);
+        });
+      });
+      r.ret();
+    });
     const at = r.local('i32', tables);
     const end = r.i32_add(tables, r.i32(MMU_CONTEXTS * TLB_BYTES));
-    const none = r.i64(-1);
     r.loop((again) => {
       const entry = r.read(at);
-      r.if(r.i32_eqz(r.i32_and(r.i32_load(entry, ENTRY_FLAGS), r.i32(entryFlag.global))), () => {
-        r.i64_store(entry, none, tlbEntry.readTag);
-        r.i64_store(entry, none, tlbEntry.writeTag);
-        r.i64_store(entry, none, tlbEntry.execTag);
-      });
+      r.if(r.i32_eqz(r.i32_and(r.i32_load(entry, ENTRY_FLAGS), r.i32(entryFlag.global))), () => dropEntry(r, entry));
       r.assign(at, r.i32_add(entry, r.i32(1 << TLB_ENTRY_SHIFT)));
       r.brIf(again, r.i32_lt_u(r.read(at), end));
     });
@@ -381,7 +412,11 @@ export function defineSoftmmu(set: RoutineSet) {
     }
     // Code that starts on the page, and code on the page before that ends here.
     for (const at of [page, r.i64_sub(page, r.i64(4096))]) {
-      r.memory_fill(r.i32_add(r.i32(layout.jumpCache), jumpCachePage(r, at)), r.i32(0), r.i32(JUMP_CACHE_PER_PAGE * JUMP_ENTRY_BYTES));
+      r.memory_fill(
+        r.i32_add(r.i32(layout.jumpCache), jumpCachePage(r, at)),
+        r.i32(0),
+        r.i32(JUMP_CACHE_PER_PAGE * JUMP_ENTRY_BYTES),
+      );
     }
   }) as never);
 
@@ -414,7 +449,10 @@ export function defineSoftmmu(set: RoutineSet) {
 /** Offset in the jump cache of the entries of an address's page. */
 export function jumpCachePage(r: RoutineBuilder, pc: I64): I32 {
   const page = r.i64_xor(r.i64_shr_u(pc, r.i64(12)), r.i64_shr_u(pc, r.i64(18)));
-  return r.i32_mul(r.i32_and(r.i32_wrap_i64(page), r.i32(JUMP_CACHE_PAGES - 1)), r.i32(JUMP_CACHE_PER_PAGE * JUMP_ENTRY_BYTES));
+  return r.i32_mul(
+    r.i32_and(r.i32_wrap_i64(page), r.i32(JUMP_CACHE_PAGES - 1)),
+    r.i32(JUMP_CACHE_PER_PAGE * JUMP_ENTRY_BYTES),
+  );
 }
 
 /** Address of the jump cache's entry for a pc. */

@@ -25,7 +25,8 @@ export class InstructionTime implements TimeSource {
 
   /** The vCPU is idle: time goes on without it. */
   skip(ns: number): void {
-    if (ns > 0) this.#skippedNs += ns;
+    // Whole nanoseconds: a deadline between two of them is passed, never approached for ever.
+    if (ns > 0) this.#skippedNs += Math.ceil(ns);
   }
 
   /** How many instructions will have been executed when so much time has passed. */

@@ -24,6 +24,8 @@ export class MachineClock implements TimerService {
   #pausedAt: number | undefined = 0;
   /** Deadline of the next timer, or Infinity. */
   nextDeadlineNs = Infinity;
+  /** Called when `nextDeadlineNs` has changed: who sleeps or counts until then must hear of it. */
+  onDeadline: () => void = () => {};
   readonly #wallOffset: number;
 
   /** The clock stands at 0 until `resume`. */
@@ -58,7 +60,7 @@ export class MachineClock implements TimerService {
       arm: (deadlineNs) => {
         const before = timer.deadlineNs;
         timer.deadlineNs = deadlineNs;
-        if (deadlineNs < this.nextDeadlineNs) this.nextDeadlineNs = deadlineNs;
+        if (deadlineNs < this.nextDeadlineNs) this.#setNext(deadlineNs);
         else if (before === this.nextDeadlineNs) this.#findNext();
       },
       cancel: () => {
@@ -77,7 +79,13 @@ export class MachineClock implements TimerService {
       const { deadlineNs } = this.#timers[i];
       if (deadlineNs < next) next = deadlineNs;
     }
-    this.nextDeadlineNs = next;
+    this.#setNext(next);
+  }
+
+  #setNext(deadlineNs: number): void {
+    if (deadlineNs === this.nextDeadlineNs) return;
+    this.nextDeadlineNs = deadlineNs;
+    this.onDeadline();
   }
 
   /** Fires every timer that is due, in order of their deadlines; each at most once. */

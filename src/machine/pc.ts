@@ -147,7 +147,9 @@ export class PcMachine implements PcBoard {
   constructor(host: PcHost, options: PcOptions) {
     this.#host = host;
     this.#options = options;
-    this.#icount = options.icount ? new InstructionTime(options.icount.shift, () => this.engine?.instructions ?? 0) : undefined;
+    this.#icount = options.icount
+      ? new InstructionTime(options.icount.shift, () => this.engine?.instructions ?? 0)
+      : undefined;
     this.clock = new MachineClock(this.#icount ?? host.time);
     const random = options.icount ? seededBits(options.icount.seed ?? 1n) : () => host.randomBits();
     this.randomBits = random;
@@ -198,6 +200,8 @@ export class PcMachine implements PcBoard {
         modules: host.modules,
       },
     });
+    const counted = this.#icount;
+    if (counted) this.clock.onDeadline = () => this.#limitInstructions(counted);
     this.#words = new Int32Array(this.engine.memory.buffer);
     this.#kick = (this.engine.state + header.kick) >> 2;
 
@@ -403,8 +407,13 @@ export class PcMachine implements PcBoard {
   #poll(): boolean {
     this.clock.fire();
     const stop = this.#host.service() || this.#stop !== undefined;
-    if (this.#icount) this.engine.instructionLimit = this.#icount.instructionsUntil(this.clock.nextDeadlineNs - this.clock.nowNs());
+    if (this.#icount) this.#limitInstructions(this.#icount);
     return stop;
+  }
+
+  /** The vCPU stops at the instruction at which the next timer is due. */
+  #limitInstructions(time: InstructionTime): void {
+    this.engine.instructionLimit = time.instructionsUntil(this.clock.nextDeadlineNs - this.clock.nowNs());
   }
 
   /** Sleeps until an interrupt wakes the vCPU. False: `service` wants the machine to stop. */

@@ -221,9 +221,11 @@ export class TcgEngine {
 
   /** `poll` is called when exactly this many instructions have been begun, or before. */
   set instructionLimit(limit: number) {
+    // Someone wants to be heard at the next block: that stays so until `poll` is called.
+    const next = Atomics.load(this.#words, (this.state + header.kick) >> 2) === 0 ? limit : 0;
     this.#view.setBigUint64(
       this.state + header.instructionLimit,
-      BigInt(Math.min(limit, Number.MAX_SAFE_INTEGER)),
+      BigInt(Math.min(next, Number.MAX_SAFE_INTEGER)),
       true,
     );
   }

@@ -359,7 +359,9 @@ export class CaseGenerator {
     if (string) {
       gprs[6] = middle();
       gprs[7] = random.chance(0.3) ? BigInt.asUintN(64, gprs[6] + BigInt(random.below(9) - 4)) : middle();
-      gprs[1] = BigInt(random.below(12));
+      gprs[1] = BigInt(random.below(random.chance(0.2) ? 200 : 12));
+      // Runs into the end of what is mapped.
+      if (random.chance(0.15)) gprs[random.pick([6, 7])] = BigInt(dataWindows[1].start + 200 + random.below(56));
     }
     if (row.name.startsWith('MASKMOV')) gprs[7] = BigInt(dataAddress(random, 16, false));
     if (row.name === 'XLAT') gprs[3] = BigInt(dataAddress(random, 256, false));
@@ -381,7 +383,8 @@ function randomFx(random: Random, row: InsnRow): Uint8Array {
   view.setUint32(fx.mxcsr, 0x1f80, true);
   if (row.unit === undefined) return image;
   const isMmx = row.unit === 'mmx';
-  view.setUint16(fx.control, random.chance(0.7) ? 0x37f : 0x3f | (random.below(16) << 8), true);
+  const masks = random.chance(0.5) ? 0x3f : random.below(64);
+  view.setUint16(fx.control, random.chance(0.6) ? 0x37f : 0x40 | masks | (random.below(16) << 8), true);
   view.setUint16(fx.status, (random.below(8) << 11) | (random.next() & 0x4700), true);
   view.setUint8(fx.tags, isMmx && random.chance(0.5) ? 0 : random.next() & 0xff);
   view.setUint32(

@@ -23,6 +23,8 @@ interface Big {
   readonly size: bigint;
   readonly exp: number;
   readonly rough: boolean;
+  /** Counts as inexact although it is taken as it stands. */
+  readonly inexact?: boolean;
 }
 
 /** Bits after the point in the series. */
@@ -77,7 +79,8 @@ function round(value: Big, control: number): Result {
     flags = flag.UE;
     exp += 24576;
   }
-  const { sig: rounded, inexact, up } = roundOff(value, drop, mode);
+  const { sig: rounded, inexact: dropped, up } = roundOff(value, drop, mode);
+  const inexact = dropped || value.inexact === true;
   let sig = rounded;
   if (inexact) flags |= flag.PE | (up ? flag.C1 : 0) | (tiny ? flag.UE : 0);
   if (sig >> 64n) {
@@ -189,11 +192,8 @@ function exact(sig: bigint, se: number): Big {
 /** Floor of its binary logarithm. */
 const magnitudeOf = (value: Big): number => value.exp + bitLength(value.size) - 1;
 
-/** The value a little larger or smaller in size than `value`: how a series begins. */
-function nudged(value: Big, by: 1n | -1n): Big {
-  const size = value.size << 80n;
-  return { negative: value.negative, size: by < 0n ? size - 1n : size, exp: value.exp - 80, rough: true };
-}
+/** The first term of a series where the others are out of sight: processors take it as it stands in every rounding mode. */
+const firstTerm = (value: Big): Big => ({ ...value, inexact: true });
 
 /** A fixed-point number as a rough one. */
 function fromFixed(fixed: bigint, negative: boolean): Big {
@@ -232,7 +232,7 @@ function pairSpecial(sigA: bigint, seA: number, sigB: bigint, seB: number): Resu
 function trigonometric(x: Big): { sin: Big; cos: Big; tan: Big } {
   if (magnitudeOf(x) < TINY) {
     const one: Big = { negative: false, size: 1n, exp: 0, rough: false };
-    return { sin: nudged(x, -1n), cos: nudged(one, -1n), tan: nudged(x, 1n) };
+    return { sin: firstTerm(x), cos: firstTerm(one), tan: firstTerm(x) };
   }
   // In units of 2^-140, which the operand is a multiple of.
   const units = 140;
@@ -306,7 +306,7 @@ function arctangent2(sigX: bigint, seX: number, sigY: bigint, seY: number, contr
     const quotient = (y.size << BigInt(shift)) / x.size;
     const isExact = quotient * x.size === y.size << BigInt(shift);
     const value: Big = { negative, size: quotient, exp: y.exp - x.exp - shift, rough: !isExact };
-    return finish(isExact ? nudged(value, -1n) : value);
+    return finish(firstTerm(value));
   }
   // The quotient of the smaller by the larger, in fixed point.
   const yLarger = y.exp > x.exp ? y.size << BigInt(y.exp - x.exp) : y.size;
@@ -424,12 +424,13 @@ function timesLogarithmPlusOne(sigX: bigint, seX: number, sigY: bigint, seY: num
     return product(y, { negative: negativeX, size, exp: x.exp - P, rough: true }, control, denormal);
   }
   // The manual leaves operands outside 1 - sqrt(1/2) open; at -1 and below there is no logarithm.
-  if (magnitude > 62) return negativeX ? [sigX, seX, flag.PE] : timesLogarithm(sigX, seX, sigY, seY, control);
+  if (magnitude > 62)
+    return negativeX ? [sigX, seX, flag.PE | denormal] : timesLogarithm(sigX, seX, sigY, seY, control);
   const units = 140;
   const value = x.size << BigInt(x.exp + units);
   const one = 1n << BigInt(units);
   const sum = negativeX ? one - value : one + value;
-  if (sum <= 0n) return [sigX, seX, flag.PE];
+  if (sum <= 0n) return [sigX, seX, flag.PE | denormal];
   let power = bitLength(sum) - 1 - units;
   let unit = 1n << BigInt(power + units);
   if (sum > unit + (unit >> 1n)) {

@@ -94,7 +94,7 @@ function loadFx(machine: RowMachine, image: Uint8Array): void {
   state.setInt32(field.fpEmpty, ~view.getUint8(fx.tags) & 0xff, true);
   state.setInt32(field.mxcsr, view.getUint32(fx.mxcsr, true), true);
   // The images' instruction and operand pointers are 0.
-  state.setInt32(field.fpOpcode, 0, true);
+  for (const offset of [field.fpOpcode, field.fpCs, field.fpDs]) state.setInt32(offset, 0, true);
   state.setBigUint64(field.fpIp, 0n, true);
   state.setBigUint64(field.fpDp, 0n, true);
   for (let i = 0; i < 8; i++) {

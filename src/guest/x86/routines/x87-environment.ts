@@ -2,7 +2,7 @@
  * x87 control: the control and status words, the environment and the whole state in memory. Intel SDM vol. 1 ch. 8.1.10 and
  * figures 8-9 to 8-12; vol. 2 FNINIT, FLDCW, FNSTENV, FLDENV, FNSAVE, FRSTOR.
  *
- * FCS and FDS are always stored as 0 and ignored when loaded, as processors do that say so in CPUID.(7,0):EBX[13].
+ * FCS and FDS are kept by 16- and 32-bit code only; instructions of 64-bit code leave them alone.
  */
 import { access, type I32, type I64, type RoutineBuilder } from '../../../ir/index.js';
 import { field } from '../state.js';
@@ -78,9 +78,14 @@ export function initialize(r: RoutineBuilder): void {
   r.i32_store(state, zero, field.fpStatus);
   r.i32_store(state, zero, field.fpTop);
   r.i32_store(state, r.i32(0xff), field.fpEmpty);
-  r.i32_store(state, zero, field.fpOpcode);
-  r.i64_store(state, r.i64(0), field.fpIp);
-  r.i64_store(state, r.i64(0), field.fpDp);
+  clearPointers(r);
+}
+
+/** Forgets the last instruction. */
+export function clearPointers(r: RoutineBuilder): void {
+  const state = r.state();
+  for (const offset of [field.fpOpcode, field.fpCs, field.fpDs]) r.i32_store(state, r.i32(0), offset);
+  for (const offset of [field.fpIp, field.fpDp]) r.i64_store(state, r.i64(0), offset);
 }
 
 export const fninit = routines.define('x87_fninit', [], [], {}, (r) => initialize(r));
@@ -123,9 +128,14 @@ const storeEnvironment = routines.define(
     const status = statusWord(r);
     const [tags] = r.call(fullTags);
     const opcode = r.i32_load(state, field.fpOpcode);
-    const ip = r.i32_load(state, field.fpIp);
-    const dp = r.i32_load(state, field.fpDp);
     const real = and(r, format, environmentFormat.real);
+    const cs = r.i32_load(state, field.fpCs);
+    const ds = r.i32_load(state, field.fpDs);
+    // The real-address form has linear addresses.
+    const pointer = (offset: number, selector: I32) =>
+      r.i32_add(r.i32_load(state, offset), r.select(real, r.i32_shl(selector, r.i32(4)), r.i32(0)));
+    const ip = pointer(field.fpIp, cs);
+    const dp = pointer(field.fpDp, ds);
     const at = (bytes: number) => r.i64_add(address, r.i64(bytes));
     const high = (pointer: I32, places: number, mask: number) =>
       r.i32_shl(and(r, r.i32_shr_u(pointer, r.i32(16)), mask), r.i32(places));
@@ -136,11 +146,11 @@ const storeEnvironment = routines.define(
         r.guest_store32(at(0), ones(control), HERE);
         r.guest_store32(at(4), ones(status), HERE);
         r.guest_store32(at(8), ones(tags), HERE);
-        const selectorWord = r.i32_shl(opcode, r.i32(16));
+        const selectorWord = r.i32_or(r.i32_shl(opcode, r.i32(16)), cs);
         r.guest_store32(at(12), r.select(real, ones(ip), ip), HERE);
         r.guest_store32(at(16), r.select(real, r.i32_or(high(ip, 12, 0xffff), opcode), selectorWord), HERE);
         r.guest_store32(at(20), r.select(real, ones(dp), dp), HERE);
-        r.guest_store32(at(24), r.select(real, high(dp, 12, 0xffff), r.i32(-65536)), HERE);
+        r.guest_store32(at(24), r.select(real, high(dp, 12, 0xffff), or(r, ds, -65536)), HERE);
         r.ret(r.i32(0), at(28));
       },
       () => {
@@ -148,9 +158,9 @@ const storeEnvironment = routines.define(
         r.guest_store16(at(2), status, HERE);
         r.guest_store16(at(4), tags, HERE);
         r.guest_store16(at(6), ip, HERE);
-        r.guest_store16(at(8), r.select(real, r.i32_or(high(ip, 12, 15), opcode), r.i32(0)), HERE);
+        r.guest_store16(at(8), r.select(real, r.i32_or(high(ip, 12, 15), opcode), cs), HERE);
         r.guest_store16(at(10), dp, HERE);
-        r.guest_store16(at(12), r.select(real, high(dp, 12, 15), r.i32(0)), HERE);
+        r.guest_store16(at(12), r.select(real, high(dp, 12, 15), ds), HERE);
         r.ret(r.i32(0), at(14));
       },
     );
@@ -190,11 +200,13 @@ interface Environment {
   readonly opcode: I32;
   readonly ip: I32;
   readonly dp: I32;
+  readonly cs: I32;
+  readonly ds: I32;
 }
 
 /** Reads the environment at the address, in both widths; gives its size too. */
 function readEnvironment(r: RoutineBuilder, address: I64, format: I32): Environment & { readonly after: I64 } {
-  const [control, status, tags, opcode, ip, dp] = Array.from({ length: 6 }, () => r.local('i32'));
+  const [control, status, tags, opcode, ip, dp, cs, ds] = Array.from({ length: 8 }, () => r.local('i32'));
   const after = r.local('i64');
   const real = and(r, format, environmentFormat.real);
   const at = (bytes: number) => r.i64_add(address, r.i64(bytes));
@@ -211,6 +223,8 @@ function readEnvironment(r: RoutineBuilder, address: I64, format: I32): Environm
       r.assign(ip, r.select(real, r.i32_or(low16(ipLow), upper(codes)), ipLow));
       r.assign(dp, r.select(real, r.i32_or(low16(dpLow), upper(dpHigh)), dpLow));
       r.assign(opcode, and(r, r.select(real, codes, r.i32_shr_u(codes, r.i32(16))), 0x7ff));
+      r.assign(cs, codes);
+      r.assign(ds, dpHigh);
       r.assign(after, at(28));
     },
     () => {
@@ -224,6 +238,8 @@ function readEnvironment(r: RoutineBuilder, address: I64, format: I32): Environm
       r.assign(dp, r.i32_or(dpLow, upper(dpHigh)));
       const old = r.i32_load(r.state(), field.fpOpcode);
       r.assign(opcode, r.select(real, and(r, codes, 0x7ff), old));
+      r.assign(cs, codes);
+      r.assign(ds, dpHigh);
       r.assign(after, at(14));
     },
   );
@@ -234,6 +250,8 @@ function readEnvironment(r: RoutineBuilder, address: I64, format: I32): Environm
     opcode: r.read(opcode),
     ip: r.read(ip),
     dp: r.read(dp),
+    cs: r.select(real, r.i32(0), low16(r.read(cs))),
+    ds: r.select(real, r.i32(0), low16(r.read(ds))),
     after: r.read(after),
   };
 }
@@ -245,6 +263,8 @@ function applyEnvironment(r: RoutineBuilder, e: Environment): void {
   r.i32_store(state, e.opcode, field.fpOpcode);
   r.i64_store(state, r.i64_extend_i32_u(e.ip), field.fpIp);
   r.i64_store(state, r.i64_extend_i32_u(e.dp), field.fpDp);
+  r.i32_store(state, e.cs, field.fpCs);
+  r.i32_store(state, e.ds, field.fpDs);
 }
 
 /** (address, format): FLDENV. */

@@ -9,7 +9,7 @@ import { access, header, type I32, type I64, type RoutineBuilder } from '../../.
 import { field, trapCode, xmm } from '../state.js';
 import { and } from './float-core.js';
 import { routines } from './set.js';
-import { loadWords, statusWord } from './x87-environment.js';
+import { clearPointers, loadWords, statusWord } from './x87-environment.js';
 import { slotAt } from './x87-stack.js';
 
 const faults = { mayFault: true } as const;
@@ -64,14 +64,16 @@ function saveX87(r: RoutineBuilder, address: I64, format: I32): void {
   const full = r.i32_xor(r.i32_load(state, field.fpEmpty), r.i32(0xff));
   const tags = r.i32_or(full, r.i32_shl(r.i32_load(state, field.fpOpcode), r.i32(16)));
   const first = r.i64_or(r.i64_extend_i32_u(words), r.i64_shl(r.i64_extend_i32_u(tags), r.i64(32)));
-  // Without REX.W the upper half is a selector, which is 0.
-  const pointer = (offset: number) => {
+  // Without REX.W the upper half is a selector.
+  const pointer = (offset: number, selector: number) => {
     const value = r.i64_load(state, offset);
-    return r.select(and(r, format, areaFormat.wide), value, r.i64_and(value, r.i64(0xffffffff)));
+    const upper = r.i64_shl(r.i64_extend_i32_u(r.i32_load(state, selector)), r.i64(32));
+    const narrow = r.i64_or(r.i64_and(value, r.i64(0xffffffff)), upper);
+    return r.select(and(r, format, areaFormat.wide), value, narrow);
   };
   r.guest_store64(address, first, HERE);
-  r.guest_store64(plus(r, address, 8), pointer(field.fpIp), HERE);
-  r.guest_store64(plus(r, address, 16), pointer(field.fpDp), HERE);
+  r.guest_store64(plus(r, address, 8), pointer(field.fpIp, field.fpCs), HERE);
+  r.guest_store64(plus(r, address, 16), pointer(field.fpDp, field.fpDs), HERE);
   const top = r.i32_load(state, field.fpTop);
   for (let i = 0; i < 8; i++) {
     const s = slotAt(r, and(r, r.i32_add(top, r.i32(i)), 7));
@@ -89,12 +91,14 @@ function restoreX87(r: RoutineBuilder, address: I64, format: I32): void {
   loadWords(r, and(r, words, 0xffff), r.i32_shr_u(words, r.i32(16)));
   r.i32_store(state, r.i32_xor(and(r, tags, 0xff), r.i32(0xff)), field.fpEmpty);
   r.i32_store(state, and(r, r.i32_shr_u(tags, r.i32(16)), 0x7ff), field.fpOpcode);
-  const pointer = (value: I64, offset: number) => {
-    const narrow = r.i64_and(value, r.i64(0xffffffff));
-    r.i64_store(state, r.select(and(r, format, areaFormat.wide), value, narrow), offset);
+  const wide = and(r, format, areaFormat.wide);
+  const pointer = (value: I64, offset: number, selector: number) => {
+    const upper = and(r, r.i32_wrap_i64(r.i64_shr_u(value, r.i64(32))), 0xffff);
+    r.i64_store(state, r.select(wide, value, r.i64_and(value, r.i64(0xffffffff))), offset);
+    r.i32_store(state, r.select(wide, r.i32(0), upper), selector);
   };
-  pointer(ip, field.fpIp);
-  pointer(dp, field.fpDp);
+  pointer(ip, field.fpIp, field.fpCs);
+  pointer(dp, field.fpDp, field.fpDs);
   const top = r.i32_load(state, field.fpTop);
   for (let i = 0; i < 8; i++) {
     const s = slotAt(r, and(r, r.i32_add(top, r.i32(i)), 7));
@@ -109,9 +113,7 @@ function initializeX87(r: RoutineBuilder): void {
   const state = r.state();
   loadWords(r, r.i32(0x37f), r.i32(0));
   r.i32_store(state, r.i32(0xff), field.fpEmpty);
-  r.i32_store(state, r.i32(0), field.fpOpcode);
-  r.i64_store(state, r.i64(0), field.fpIp);
-  r.i64_store(state, r.i64(0), field.fpDp);
+  clearPointers(r);
   const zero = r.v128(0, 0, 0, 0);
   for (let i = 0; i < 8; i++) r.v128_store(state, zero, field.fpr + 16 * i);
 }

@@ -2,7 +2,7 @@
  * x87 rows: opcodes D8 to DF and FWAIT, with the aliases that processors accept. Intel SDM vol. 1 ch. 8, vol. 2 appendix A.2.6.
  *
  * Each instruction is one routine call. What is kept of the last instruction is its address, its opcode and its operand's
- * address (always, as with CPUID.(7,0):EBX[6] clear); the segments are not (EBX[13] set).
+ * address (always, as with CPUID.(7,0):EBX[6] clear), and outside 64-bit mode their segments.
  */
 import type { I32, I64, Routine } from '../../../ir/index.js';
 import * as arith from '../routines/x87-arithmetic.js';
@@ -24,6 +24,8 @@ import type { DecodedInsn, InsnRow, Translator } from '../translator.js';
 type Translate = InsnRow['translate'];
 type Faulting<P extends readonly ('i32' | 'i64')[]> = Routine<P, readonly ['i32']>;
 
+const CS = 1;
+
 const rows: InsnRow[] = [];
 
 function add(name: string, enc: string, args: string, translate: Translate, more: Partial<InsnRow> = {}): void {
@@ -43,6 +45,9 @@ function record(t: Translator, insn: DecodedInsn): void {
   b.i64_store(state, t.pc(), field.fpIp);
   b.i32_store(state, b.i32(((insn.opcode & 7) << 8) | insn.modrm), field.fpOpcode);
   if (!insn.isReg) b.i64_store(state, operandOffset(t, insn), field.fpDp);
+  if (t.codeSize === 64) return;
+  b.i32_store(state, b.i32_load(state, field.selector + 4 * CS), field.fpCs);
+  if (!insn.isReg) b.i32_store(state, b.i32_load(state, field.selector + 4 * insn.segment), field.fpDs);
 }
 
 /** A row that is not a control instruction. */

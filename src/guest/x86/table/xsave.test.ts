@@ -307,6 +307,27 @@ test('FNSTENV in real-address mode: 14 bytes, pointers in 20 bits; FLDENV takes 
   assert.equal(bench.cpu.get64(field.fpDp), 0x54321n);
 });
 
+test('the pointers to the last instruction have its segments; in the real-address form they are linear', () => {
+  const bench = new Bench();
+  const { cpu } = bench;
+  cpu.setSegment(0, 0x30, 0x300n, 0xffff, 0x9300);
+  // fld dword es:[0x2100]: linear 0x2400
+  assert.equal(bench.run([0x26, 0xd9, 0x06, 0x00, 0x21]), undefined);
+  assert.equal(cpu.get64(field.fpIp), BigInt(CODE));
+  assert.equal(cpu.get64(field.fpDp), 0x2100n);
+  assert.equal(cpu.get32(field.fpDs), 0x30);
+  assert.equal(bench.run(on(6, 0xd9)), undefined);
+  assert.deepEqual(
+    [6, 8, 10, 12].map((at) => bench.word(at)),
+    [CODE, 0x106, 0x2400, 0],
+  );
+  assert.equal(bench.run(fxsave), undefined);
+  assert.deepEqual(
+    [6, 8, 12, 16, 20].map((at) => bench.word(at)),
+    [0x106, CODE, 0, 0x2100, 0x30],
+  );
+});
+
 test('FNSAVE keeps everything and initializes; FRSTOR brings it back', () => {
   const bench = new Bench();
   bench.fillState();

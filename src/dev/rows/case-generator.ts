@@ -133,6 +133,8 @@ export class CaseGenerator {
   readonly row: InsnRow;
   readonly #encoding: Encoding;
   readonly #random: Random;
+  /** This case's string instruction goes past the last mapped page. */
+  #runsOut = false;
   readonly #random32Only: boolean;
   readonly #random64Only: boolean;
 
@@ -187,6 +189,7 @@ export class CaseGenerator {
     if (!vex && e.prefix === 2) bytes.push(0xf3);
     if (!vex && e.prefix === 3) bytes.push(0xf2);
 
+    this.#runsOut = string && random.chance(0.2);
     this.#implied(random, gprs, data, string, is32);
     let rexR = 0;
     let rexX = 0;
@@ -203,7 +206,9 @@ export class CaseGenerator {
     if (e.hasModrm) {
       if (e.modrmFirst >= 0) modrm = e.modrmFirst + random.below(e.modrmLast - e.modrmFirst + 1);
       else if (!wantsMemory) {
-        const rm = random.below(registers);
+        let rm = random.below(registers);
+        // A call through RSP would push over the code.
+        if (jumpsIndirectly(row) && rm === SP) rm = 3;
         rexB = rm >> 3;
         rexR = e.digit >= 0 ? 0 : reg >> 3;
         modrm = 0xc0 | ((reg & 7) << 3) | (rm & 7);
@@ -270,7 +275,7 @@ export class CaseGenerator {
     }
 
     let rflags = 0x202 | (random.next() & 0x8d5);
-    if (string && random.chance(0.3)) rflags |= 0x400;
+    if (string && !this.#runsOut && random.chance(0.4)) rflags |= 0x400;
     const code = new Uint8Array(CODE_BYTES).fill(0xf4);
     code.set(bytes);
     return {
@@ -357,11 +362,12 @@ export class CaseGenerator {
       }
     }
     if (string) {
-      gprs[6] = middle();
-      gprs[7] = random.chance(0.3) ? BigInt.asUintN(64, gprs[6] + BigInt(random.below(9) - 4)) : middle();
-      gprs[1] = BigInt(random.below(random.chance(0.2) ? 200 : 12));
-      // Runs into the end of what is mapped.
-      if (random.chance(0.15)) gprs[random.pick([6, 7])] = BigInt(dataWindows[1].start + 200 + random.below(56));
+      // All elements lie in a window, up or down, or run up into the end of what is mapped.
+      const inside = () => BigInt(dataWindows[0].start + 300 + random.below(400));
+      gprs[6] = inside();
+      gprs[7] = random.chance(0.3) ? BigInt.asUintN(64, gprs[6] + BigInt(random.below(9) - 4)) : inside();
+      gprs[1] = BigInt(random.below(random.chance(0.3) ? 36 : 12));
+      if (this.#runsOut) gprs[random.pick([6, 7])] = BigInt(dataWindows[1].start + 100 + random.below(156));
     }
     if (row.name.startsWith('MASKMOV')) gprs[7] = BigInt(dataAddress(random, 16, false));
     if (row.name === 'XLAT') gprs[3] = BigInt(dataAddress(random, 256, false));

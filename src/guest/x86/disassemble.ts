@@ -118,7 +118,13 @@ export function formatInsn(d: Decoder, row: InsnRow, pc: bigint): string {
     .filter((word) => word !== '');
   const text = words.map((word) => operand(d, word, next)).join(', ');
   const lock = d.lock ? 'lock ' : '';
-  const rep = d.rep === 0xf3 ? 'rep ' : d.rep === 0xf2 ? 'repne ' : '';
+  const rep = !/^(ins|outs|movs|stos|lods|cmps|scas)[bwdq]?$/i.test(row.name)
+    ? ''
+    : d.rep === 0xf3
+      ? 'rep '
+      : d.rep === 0xf2
+        ? 'repne '
+        : '';
   return `${lock}${rep}${row.name.toLowerCase()}${text === '' ? '' : ` ${text}`}`;
 }
 

@@ -4,11 +4,11 @@
  */
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { header, parseCpuOption } from '../guest/index.js';
+import { field, gpr } from '../guest/x86/state.js';
 import { compileOptimized } from '../host/node/engine-flags.js';
 import { hostRandomBits, hostTime } from '../host/node/time.js';
 import { PcMachine } from '../machine/pc.js';
-import { header, parseCpuOption } from '../guest/index.js';
-import { field, gpr } from '../guest/x86/state.js';
 
 const argv = process.argv.slice(2).map((word) => (/^-[a-z]{2,}$/.test(word) ? `-${word}` : word));
 const { values } = parseArgs({
@@ -64,7 +64,9 @@ if (values.int) {
   machine.cpu.deliverFault = () => {
     const at = machine.engine.state;
     const code = view.getInt32(at + header.trapCode, true);
-    process.stderr.write(`fault v=${(code & 255).toString(16)} e=${(code >>> 16).toString(16)} pc=${view.getBigUint64(at + header.pc, true).toString(16)} cr2=${machine.cpu.vcpu.get64(field.cr2).toString(16)} rsp=${machine.cpu.vcpu.get64(gpr[4].offset).toString(16)}\n`);
+    process.stderr.write(
+      `fault v=${(code & 255).toString(16)} e=${(code >>> 16).toString(16)} pc=${view.getBigUint64(at + header.pc, true).toString(16)} cr2=${machine.cpu.vcpu.get64(field.cr2).toString(16)} rsp=${machine.cpu.vcpu.get64(gpr[4].offset).toString(16)}\n`,
+    );
     return deliver();
   };
 }
@@ -79,8 +81,12 @@ const booted = performance.now();
 const stop = machine.run();
 flush();
 const ended = performance.now();
-process.stderr.write(`${JSON.stringify(stop)} made ${(made - started).toFixed(0)} loaded ${(booted - made).toFixed(0)} ran ${(ended - booted).toFixed(0)} ms\n`);
+process.stderr.write(
+  `${JSON.stringify(stop)} made ${(made - started).toFixed(0)} loaded ${(booted - made).toFixed(0)} ran ${(ended - booted).toFixed(0)} ms\n`,
+);
 if (values.stats) {
-  process.stderr.write(`${JSON.stringify({ ...machine.statistics(), rss: process.memoryUsage().rss >> 20 }, null, 1)}\n`);
+  process.stderr.write(
+    `${JSON.stringify({ ...machine.statistics(), rss: process.memoryUsage().rss >> 20 }, null, 1)}\n`,
+  );
 }
 if (log >= 0) closeSync(log);

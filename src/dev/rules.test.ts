@@ -7,7 +7,9 @@ import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const src = join(root, 'src');
-const sources = readdirSync(src, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.ts') && !name.endsWith('.d.ts'));
+const sources = readdirSync(src, { recursive: true, encoding: 'utf8' }).filter(
+  (name) => name.endsWith('.ts') && !name.endsWith('.d.ts'),
+);
 const isTest = (name: string) => name.endsWith('.test.ts') || name.startsWith('dev/') || /\/testing\//.test(name);
 
 /** Layer of a source file: its directory, two deep below host/. */
@@ -18,7 +20,9 @@ function layerOf(name: string): string {
 
 /** What each layer's tsconfig.json lets it import. */
 function allowedImports(layer: string): Set<string> {
-  const config = JSON.parse(readFileSync(join(src, layer, 'tsconfig.json'), 'utf8')) as { references: { path: string }[] };
+  const config = JSON.parse(readFileSync(join(src, layer, 'tsconfig.json'), 'utf8')) as {
+    references: { path: string }[];
+  };
   return new Set([layer, ...config.references.map(({ path }) => relative(src, resolve(src, layer, path)))]);
 }
 

@@ -54,16 +54,20 @@ stream.on('test:pass', (event) => {
 stream.on('test:fail', (event) => {
   if (event.details.type === 'suite') return;
   const { error } = event.details;
-  const cause = error.cause instanceof Error ? (error.cause.stack ?? error.cause.message) : String(error.cause ?? error);
+  const cause =
+    error.cause instanceof Error ? (error.cause.stack ?? error.cause.message) : String(error.cause ?? error);
   if (files.includes(event.name) && /subtests? failed/.test(cause)) return;
   failed++;
-  console.log(`not ok: ${event.file ? relative(dist, event.file) : ''}: ${event.name}\n${cause.replace(/^/gm, '    ')}`);
+  console.log(
+    `not ok: ${event.file ? relative(dist, event.file) : ''}: ${event.name}\n${cause.replace(/^/gm, '    ')}`,
+  );
 });
 stream.on('test:stderr', ({ message }) => process.stderr.write(message));
 stream.on('test:complete', (event) => {
   if (!files.includes(event.name)) return;
   finished++;
-  if (process.stderr.isTTY || long) process.stderr.write(`[${finished}/${files.length}] ${relative(dist, event.name)}\n`);
+  if (process.stderr.isTTY || long)
+    process.stderr.write(`[${finished}/${files.length}] ${relative(dist, event.name)}\n`);
 });
 stream.resume();
 stream.on('end', () => {

@@ -212,7 +212,7 @@ export class CaseGenerator {
         rexB = rm >> 3;
         rexR = e.digit >= 0 ? 0 : reg >> 3;
         modrm = 0xc0 | ((reg & 7) << 3) | (rm & 7);
-        if (jumpsIndirectly(row)) gprs[rm] = BigInt(CODE_AT + random.below(1000));
+        if (jumpsIndirectly(row)) gprs[rm] = BigInt(CODE_AT + CODE_BYTES + random.below(1000));
       } else {
         rexR = e.digit >= 0 ? 0 : reg >> 3;
         reg &= 7;
@@ -335,7 +335,7 @@ export class CaseGenerator {
   }
 
   #placeTarget(random: Random, data: Uint8Array, address: number, is32: boolean): void {
-    const target = BigInt(CODE_AT + random.below(1000));
+    const target = BigInt(CODE_AT + CODE_BYTES + random.below(1000));
     this.#placeData(data, address, is32 ? target & 0xffffffffn : target);
   }
 
@@ -358,7 +358,7 @@ export class CaseGenerator {
       gprs[SP] = middle();
       if (/^(ENTER|LEAVE)/.test(row.name)) gprs[BP] = middle();
       if (row.name === 'RET') {
-        this.#placeData(data, Number(gprs[SP]), BigInt(CODE_AT + random.below(1000)));
+        this.#placeData(data, Number(gprs[SP]), BigInt(CODE_AT + CODE_BYTES + random.below(1000)));
       }
     }
     if (string) {

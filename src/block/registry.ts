@@ -59,6 +59,12 @@ export const registryRows: RegistryRow[] = [
     protocols: ['https'],
     load: async () => (await import('./protocols/http.js')).httpsDriver,
   },
+  {
+    name: 'nbd',
+    kind: 'protocol',
+    protocols: ['nbd', 'nbd+tcp', 'nbd+unix', 'nbds', 'nbds+tcp', 'nbds+unix'],
+    load: async () => (await import('./protocols/nbd/driver.js')).nbdDriver,
+  },
   { name: 'raw', kind: 'format', probe: () => 1, load: async () => (await import('./formats/raw/raw.js')).rawDriver },
   {
     name: 'qcow2',

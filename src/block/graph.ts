@@ -151,7 +151,7 @@ export class BlockGraph {
     options: OptionDict,
     format: string | undefined,
     inherited: OpenFlags,
-    how: { readonly isProtocol: boolean; readonly allowProbe: boolean; readonly backingOf?: string },
+    how: { readonly isProtocol: boolean; readonly allowProbe: boolean; readonly chain?: readonly string[] },
   ): Promise<GraphNode> {
     if (filename?.startsWith('json:')) {
       // Options given beside the name win over those in it.
@@ -197,7 +197,7 @@ export class BlockGraph {
           `WARNING: Image format was not specified for '${file.filename}' and probing guessed raw.\n         Automatically detecting the format is dangerous for raw images, write operations on block 0 will be restricted.\n         Specify the 'raw' format explicitly to remove the restrictions.`,
         );
       }
-      return await this.#openDriver(node, options, common.names().length > 0, file, how.backingOf);
+      return await this.#openDriver(node, options, common.names().length > 0, file, how.chain ?? []);
     } catch (error) {
       // `#openDriver` took the reference if it got that far; closing twice is harmless as the count is then 0.
       if (file && !file.isAdopted) await file.close().catch(() => undefined);
@@ -318,7 +318,7 @@ export class BlockGraph {
     const common = takeOptions([...commonRows, ...cacheRows], options);
     const flags = this.#applyCommon(inherited, common);
     const node = new GraphNode(this.host, driver, this.#name(common.string('node-name')), filename ?? '', {}, flags);
-    return this.#openDriver(node, options, false, undefined, undefined);
+    return this.#openDriver(node, options, false, undefined, []);
   }
 
   async #probe(file: GraphNode): Promise<string> {
@@ -341,7 +341,7 @@ export class BlockGraph {
     options: OptionDict,
     _hasCommon: boolean,
     file: GraphNode | undefined,
-    _backingOf: string | undefined,
+    chain: readonly string[],
   ): Promise<GraphNode> {
     const driver = node.driver;
     const given = { ...options };
@@ -426,7 +426,7 @@ export class BlockGraph {
             : `Block format '${driver.name}' does not support the option '${left[0]}'`,
         );
       }
-      if (driver.supportsBacking) await this.#openBacking(node, backingReference, backingOptions);
+      if (driver.supportsBacking) await this.#openBacking(node, backingReference, backingOptions, chain);
       else if (backingReference !== undefined || Object.keys(backingOptions).length > 0) {
         if (!(backingReference === null))
           throw new BlockError('EINVAL', `Block format '${driver.name}' does not support the option 'backing'`);
@@ -488,7 +488,12 @@ export class BlockGraph {
     };
   }
 
-  async #openBacking(node: GraphNode, reference: unknown, options: OptionDict): Promise<void> {
+  async #openBacking(
+    node: GraphNode,
+    reference: unknown,
+    options: OptionDict,
+    chain: readonly string[],
+  ): Promise<void> {
     if (node.flags.noBacking || reference === null || node.backing) return;
     const file = node.instance.backingFile;
     if (typeof reference === 'string' && reference !== '') {
@@ -510,9 +515,14 @@ export class BlockGraph {
       const format = node.instance.backingFormat;
       if (format !== undefined && format !== '' && !('driver' in options) && !filename?.startsWith('json:'))
         options['driver'] = format;
+      const known = [...chain, this.host.files.resolve(node.filename)];
+      if (filename !== undefined && known.includes(this.host.files.resolve(filename))) {
+        throw new BlockError('ELOOP', `Backing file '${filename}' creates an infinite loop`);
+      }
       child = await this.#open(filename, options, undefined, this.#backingFlags(node.flags), {
         isProtocol: false,
         allowProbe: true,
+        chain: known,
       });
     } catch (error) {
       const typed = toBlockError(error);

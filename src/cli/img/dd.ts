@@ -49,12 +49,11 @@ export async function dd(tool: Tool, argv: readonly string[]): Promise<number> {
     if (!findRow(target)) tool.fail(`Unknown file format '${target}'`);
     const driver = await loadDriver(target);
     if (!driver.createOptions) tool.fail(`Format driver '${driver.name}' does not support image creation`);
-    let size = source.length;
-    if (count !== undefined && count * blockBytes < size) size = count * blockBytes;
+    // As in qemu-img, `count` bounds the part of the input that is looked at, and `skip` is taken off its beginning.
+    let end = source.length;
+    if (count !== undefined) end = Math.min(end, count * blockBytes);
     const start = skip * blockBytes;
-    // `count` blocks after `skip` ones; past the end of the input there is nothing.
-    const end = count === undefined ? source.length : Math.min(source.length, (skip + count) * blockBytes);
-    size = Math.max(0, end - start);
+    const size = Math.max(0, end - start);
     try {
       await createChecked(tool, target, output, { size: Math.ceil(size / 512) * 512 });
     } catch (error) {

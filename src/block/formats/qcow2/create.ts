@@ -97,7 +97,8 @@ export function createSettings(options: OptionValues): CreateSettings {
     isLazy,
     isExtended,
     compressionType: compression === 'zstd' ? 1 : 0,
-    preallocation,
+    // A raw data file must be readable without the tables: every cluster has its place from the start.
+    preallocation: isRawDataFile && preallocation === 'off' ? 'metadata' : preallocation,
     backingFile: backingFile === '' ? undefined : backingFile,
     backingFormat: backingFormat === '' ? undefined : backingFormat,
     dataFile,

@@ -2,7 +2,7 @@
 import { BlockError } from '../../errors.js';
 import type { Preallocation, ResizeOptions } from '../../node.js';
 import { type Qcow2Image, serializeL1 } from './image.js';
-import { copiedBit, maxL1Bytes } from './layout.js';
+import { AutoclearFeature, copiedBit, maxL1Bytes } from './layout.js';
 import type { Qcow2Requests } from './requests.js';
 
 /** Guest bytes preallocated between two flushes. */
@@ -46,9 +46,11 @@ export async function resizeImage(
   length: number,
   options: ResizeOptions,
 ): Promise<void> {
-  const { header, clusterBytes } = image;
+  const { header } = image;
   const before = header.sizeBytes;
-  const mode: Preallocation = options.preallocation ?? 'off';
+  const asked: Preallocation = options.preallocation ?? 'off';
+  const isRaw = image.hasDataFile && (header.autoclear & AutoclearFeature.rawDataFile) !== 0;
+  const mode = asked === 'off' && isRaw && length > before ? 'metadata' : asked;
   if (length % 512 !== 0) throw new BlockError('EINVAL', 'The new size must be a multiple of 512');
   if (header.snapshotCount > 0 && header.version < 3)
     throw new BlockError('ENOTSUP', "Can't resize a v2 image which has snapshots");
@@ -101,7 +103,6 @@ export async function resizeImage(
     await image.writeHeader();
     await image.barrier();
   });
-  void clusterBytes;
 }
 
 async function shrink(image: Qcow2Image, requests: Qcow2Requests, length: number, mode: Preallocation): Promise<void> {

@@ -378,7 +378,8 @@ function checkInfo(info: ExportInfo): void {
   if (!Number.isSafeInteger(info.lengthBytes)) bad('export length is too large');
   if (info.minimumBlockBytes > 0 && info.lengthBytes % info.minimumBlockBytes !== 0)
     bad(`export size ${info.lengthBytes} is not a multiple of the minimum block size ${info.minimumBlockBytes}`);
-  if (info.minimumBlockBytes > maxMinimumBlockBytes) bad(`server minimum block size ${info.minimumBlockBytes} is too large`);
+  if (info.minimumBlockBytes > maxMinimumBlockBytes)
+    bad(`server minimum block size ${info.minimumBlockBytes} is too large`);
   if (!(info.flags & TransmissionFlag.hasFlags) && info.flags !== 0) bad('server sent no flags');
 }
 

@@ -17,11 +17,13 @@ const help: OptionRow = { name: 'help', aliases: ['h'], sentence: 'Shows this he
 export const cacheActions = ['list', 'prune'] as const;
 export const shells = ['bash', 'zsh', 'fish'] as const;
 
-const toolOf = (io: ProcessIo, name: string) => ({
-  out: (text: string) => void io.stdout.write(text),
-  err: (text: string) => void io.stderr.write(text),
-  name,
-});
+/** How the disk tools speak: by QEMU's names when they were called by them. */
+function disksTool(io: ProcessIo, name: string) {
+  return {
+    toolName: io.toolName === 'vring' ? `vring ${name}` : io.toolName,
+    tool: { out: (text: string) => void io.stdout.write(text), err: (text: string) => void io.stderr.write(text) },
+  };
+}
 
 export const commands: readonly Command[] = [
   {
@@ -56,7 +58,29 @@ export const commands: readonly Command[] = [
     programName: 'qemu-img',
     load: async () => {
       const { runImg } = await import('./img/index.js');
-      return (argv, io) => runImg(argv, toolOf(io, io.toolName), io.toolName);
+      return (argv, io) => {
+        const { tool, toolName } = disksTool(io, 'img');
+        return runImg(argv, tool, toolName);
+      };
+    },
+  },
+  {
+    name: 'io',
+    synopsis: '[OPTIONS] [-c COMMAND]… [FILE]',
+    sentence: 'reads and writes a disk image by commands, as qemu-io does',
+    options: [],
+    dashes: 'double',
+    ownOptions: true,
+    programName: 'qemu-io',
+    load: async () => {
+      const { runIo } = await import('./io/index.js');
+      const { createInterface } = await import('node:readline');
+      return (argv, io) => {
+        const { tool, toolName } = disksTool(io, 'io');
+        // Made when it is read from, so that a command that reads nothing ends.
+        const input = { [Symbol.asyncIterator]: () => createInterface({ input: io.stdin })[Symbol.asyncIterator]() };
+        return runIo(argv, { ...tool, input }, toolName);
+      };
     },
   },
   {

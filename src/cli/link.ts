@@ -1,5 +1,5 @@
 /** `vring link DIR`: links by which QEMU's names run vring. */
-import { lstat, mkdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, lstat, mkdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { makesLinks } from '../host/node/links.js';
@@ -19,6 +19,8 @@ export async function link(argv: readonly string[], io: ProcessIo): Promise<numb
   const program = fileURLToPath(new URL('./main.js', import.meta.url));
   try {
     await mkdir(directory, { recursive: true });
+    // npm makes an installed program executable, the compiler a built one not; where it cannot be changed it is so already.
+    await chmod(program, 0o755).catch(() => {});
     const names = commands.flatMap(({ programName }) => (programName === undefined ? [] : [programName]));
     for (const name of names) {
       const path = join(directory, makesLinks ? name : `${name}.cmd`);

@@ -175,7 +175,7 @@ export function parseCpuOption(text: string): CpuModel {
   const row = allModels.find((each) => each.name.toLowerCase() === name.toLowerCase());
   if (!row)
     throw optionError(
-      `unknown CPU model '${name}'${suggestion(
+      `there is no CPU model '${name}'${suggestion(
         name,
         allModels.map((each) => each.name),
       )}`,

@@ -118,7 +118,8 @@ export function switchTask(
   }
   cpu.pc = BigInt(incoming.ip);
   // Until each is loaded the segments are what their selectors say, and unusable.
-  for (const [n, value] of incoming.selectors.entries()) cpu.setSegment(n, value, 0n, 0, 0);
+  const wide = to === layout32 ? descriptor.big : 0;
+  for (const [n, value] of incoming.selectors.entries()) cpu.setSegment(n, value, 0n, 0, n === seg.CS ? wide : 0);
   cpu.set32(field.dr + 8 * 7, cpu.get32(field.dr + 8 * 7) & ~0x155);
   cpu.cpl = flags & eflag.VM ? 3 : incoming.selectors[seg.CS] & 3;
   cpu.set32(field.interruptShadow, 0);

@@ -61,6 +61,8 @@ export interface GuestCpu {
   attach(context: CpuContext): void;
   /** header.trapCode describes a fault of the instruction at header.pc: enter its handler. Gives 'shutdown' on a triple fault. */
   deliverFault(): VmExit | undefined;
+  /** A triple fault (or what the guest has for it) has stopped the CPU until it is reset. */
+  readonly isShutDown?: boolean;
   /** Takes a pending interrupt, NMI or debug trap if the CPU may take one now. Gives true if it did (or shut down). */
   deliverPending(): boolean;
   /** Acts on header.leaveReason. */

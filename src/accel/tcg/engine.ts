@@ -4,9 +4,9 @@
  */
 
 import type { GuestCpu, TranslationRequest, TranslationResult, VmExit } from '../../guest/guest-cpu.js';
-import { BlockBuilder, BlockOptimizer, exitCode, header, type RoutineSet, TLB_ENTRY_SHIFT } from '../../ir/index.js';
+import { BlockBuilder, BlockOptimizer, exitCode, header, type RoutineSet, TLB_ENTRY_SHIFT, tlbEntry } from '../../ir/index.js';
 import { ColdSerializer, ColdTierWriter, compileRoutines, type HostFunction } from '../../wasm/index.js';
-import { CodeCache } from './code-cache.js';
+import { type Block, CodeCache } from './code-cache.js';
 import { defineDispatcher } from './dispatcher.js';
 import { layout, MMU_CONTEXTS, memoryPages, PAGE_BYTES, ramBlock, TLB_BYTES, TLB_ENTRIES, tempBase } from './layout.js';
 import { MAX_BLOCK_INSTRUCTIONS, RegionCompiler } from './region-compiler.js';
@@ -157,6 +157,7 @@ export class TcgEngine {
       table,
       routineExports: instance.importable,
       staleCode: this.routines['stale_code'],
+      codeAt: (head, distance) => this.#codeAt(head, distance),
       hotThreshold: threshold,
       countInstructions: options.countInstructions ?? false,
     });
@@ -284,10 +285,10 @@ export class TcgEngine {
         Atomics.store(words, (this.state + header.kick) >> 2, 0);
         if (this.#host.poll()) return 'kick';
         this.#cpu.deliverPending();
-        return undefined;
+        return this.#cpu.isShutDown ? 'shutdown' : undefined;
       case exitCode.checkInterrupts:
         this.#cpu.deliverPending();
-        return undefined;
+        return this.#cpu.isShutDown ? 'shutdown' : undefined;
       case exitCode.hot:
         this.#hot();
         return undefined;
@@ -301,10 +302,31 @@ export class TcgEngine {
     this.counters.hot++;
     const block = this.cache.blockAt(this.#words[(this.state + header.currentCode) >> 2]);
     if (!block) return;
+    block.address = this.#linearPc();
     const waiting = this.compiler.enqueue(block);
     if (waiting >= BATCH || this.cache.heat(block) > this.#hotThreshold) {
       this.compiler.compile(this.#view.getInt32(this.state + header.pcMask, true) === -1);
     }
+  }
+
+  #linearPc(): bigint {
+    const { state } = this;
+    return this.#view.getBigUint64(state + header.pc, true) + this.#view.getBigUint64(state + header.pcBase, true);
+  }
+
+  /** RegionCompilerOptions.codeAt: by the TLB alone, in a context in which the head is mapped where it was. */
+  #codeAt(head: Block, distance: number): number | undefined {
+    for (let mmu = 0; mmu < MMU_CONTEXTS; mmu++) {
+      if (this.#fetchable(mmu, head.address) === head.hva) return this.#fetchable(mmu, BigInt.asUintN(64, head.address + BigInt(distance)));
+    }
+    return undefined;
+  }
+
+  /** Host address that a context's TLB gives for instruction fetch. */
+  #fetchable(mmu: number, address: bigint): number | undefined {
+    const entry = layout.tlbs + mmu * TLB_BYTES + ((Number((address >> 12n) & BigInt(TLB_ENTRIES - 1))) << TLB_ENTRY_SHIFT);
+    if (this.#view.getBigUint64(entry + tlbEntry.execTag, true) !== (address & ~4095n)) return undefined;
+    return (Number(address & 0xffffffffn) + this.#view.getInt32(entry + tlbEntry.addend, true)) >>> 0;
   }
 
   /** Translates the block at pc; its host address is in the scratch. */

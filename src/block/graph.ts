@@ -94,8 +94,12 @@ export function parseJsonFilename(filename: string): OptionDict {
   let value: unknown;
   try {
     value = JSON.parse(filename.slice('json:'.length));
-  } catch {
-    throw new BlockError('EINVAL', 'Could not parse the JSON options: JSON parse error, invalid syntax');
+  } catch (error) {
+    const isCut = /end of JSON|\(line|position/.test((error as Error).message) && !/[}\]]\s*$/.test(filename);
+    throw new BlockError(
+      'EINVAL',
+      `Could not parse the JSON options: JSON parse error, ${isCut ? 'premature EOI' : 'invalid syntax'}`,
+    );
   }
   if (value === null || typeof value !== 'object' || Array.isArray(value))
     throw new BlockError('EINVAL', 'Invalid JSON object given');

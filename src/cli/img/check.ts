@@ -26,7 +26,7 @@ export async function check(tool: Tool, argv: readonly string[]): Promise<number
     else if (key === 'repair') {
       if (value === 'leaks') fix = { leaks: true, errors: false };
       else if (value === 'all') fix = { leaks: true, errors: true };
-      else tool.fail(`Unknown option value for -r (expecting 'leaks' or 'all'): ${value}`);
+      else tool.misuse(`Unknown option value for -r (expecting 'leaks' or 'all'): ${value}`);
     } else if (key === 'quiet') tool.quiet = true;
     else if (key === 'object') await tool.addObject(value);
     else if (key === 'imageOptions') imageOptions = true;

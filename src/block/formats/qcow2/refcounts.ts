@@ -5,7 +5,6 @@
  * table on disk refers to the clusters any more. So a count on disk is never less than the references on disk, whatever prefix of the writes
  * survives, and a freed cluster is never reused while a stale reference could come back. A cut leaks clusters at most.
  */
-import { assert } from '../../../base/index.js';
 import { BlockError } from '../../errors.js';
 import type { BlockNode } from '../../node.js';
 import { maxRefcountTableBytes, set64 } from './layout.js';
@@ -295,7 +294,11 @@ export class Refcounts {
   queueFree(offset: number, bytes: number, kind: FreeKind): void {
     const first = Math.floor(offset / this.#clusterBytes);
     const count = Math.floor((offset + bytes - 1) / this.#clusterBytes) - first + 1;
-    assert(count > 0 && offset > 0, 'freeing nothing, or the header');
+    // Only a damaged table names the header, or what no file can hold.
+    if (first <= 0 || !Number.isSafeInteger(offset + bytes)) {
+      this.#owner.corrupt(`Cannot free cluster at offset 0x${offset.toString(16)}`);
+      return;
+    }
     const last = this.#queue.at(-1);
     if (last && last.cluster + last.count === first && last.kind === kind) last.count += count;
     else this.#queue.push({ cluster: first, count, kind });

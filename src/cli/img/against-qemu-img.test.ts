@@ -1,0 +1,341 @@
+/**
+ * The same command lines through qemu-img 7.2 and through `vring img`, in two directories: what they print and their exit codes must be
+ * equal. Left out of the comparison: space used on the host, where the image ends, progress, dates.
+ */
+import assert from 'node:assert';
+import { spawnSync } from 'node:child_process';
+import * as fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import * as path from 'node:path';
+import test from 'node:test';
+import { runImg } from './index.js';
+
+const version = spawnSync('qemu-img', ['--version'], { encoding: 'utf8' });
+const isReference = version.status === 0 && version.stdout.includes(' 7.2.');
+
+/**
+ * One command a line. `qemu-io …` prepares both sides with the real tool, `patch FILE OFFSET BYTES` damages a file, `cp` copies,
+ * `fresh` empties the directories.
+ */
+const script = `
+foo
+create
+create --foo
+create -f
+create -f qcow2 a.q
+create -f qcow2 a.q 10x
+create -f qcow2 a.q -1
+create -f nope a.q 1M
+create -f qcow2 a.q 1M 2M
+create a.raw 1000
+create -f qcow2 -o nope=1 a.q 1M
+create -f qcow2 -o compat=0.5 a.q 1M
+create -f qcow2 -o cluster_size=1000 a.q 1M
+create -f qcow2 -o cluster_size=4M a.q 1M
+create -f qcow2 -o preallocation=foo a.q 1M
+create -f qcow2 -o refcount_bits=7 a.q 1M
+create -f qcow2 -b nofile -F raw a.q 1M
+create -f qcow2 -b a.raw -F raw a.q
+create -f qcow2 -b a.raw -F qcow2 a2.q
+create -f qcow2 -u -b nofile a.q
+create -f qcow2 -u -b nofile -F raw a.q 1M
+create -q -f qcow2 -o lazy_refcounts=on,compat=0.10 a.q 1M
+create -f qcow2 -o backing_fmt=raw,backing_file=a.raw,compat=v3,data_file_raw=off,cluster_size=4096,lazy_refcounts=on,refcount_bits=8,extended_l2=off,compression_type=zstd,preallocation=off,nocow=off,extent_size_hint=1M a.q 4M
+create -f raw -b a.raw b.raw
+create -f qcow2 -o size=1M,cluster_size=512 a.q
+create -f qcow2 -o size=1M a.q 2M
+create -f qcow2 a.q 1T
+create -f qcow2 a.q 9E
+create -f qcow2 -o cluster_size=512 a.q 1T
+create -f qcow2 /nonexist/a.q 1M
+create -f qcow2 -o help
+create -o help -f raw a.raw
+create -f qcow2 -o preallocation=full,backing_file=a.raw,backing_fmt=raw a.q
+create -f qcow2 -o encryption=on a.q 1M
+create -f qcow2 -6 a.q 1M
+create -f qcow2 a.q 10M
+create -f qcow2 -b a.q -F qcow2 b.q
+qemu-io -c 'write -q -P 1 0 1M' -c 'write -q -P 2 5M 64k' b.q
+snapshot -c s1 b.q
+snapshot -c "snap two" b.q
+snapshot -l b.q
+snapshot b.q
+snapshot -d nope b.q
+snapshot -a nope b.q
+snapshot -d s1 b.q
+bitmap --add b.q bm0
+bitmap --add -g 32k b.q bm1
+bitmap --add b.q bm0
+bitmap --disable b.q bm1
+bitmap --remove b.q nope
+bitmap b.q
+bitmap b.q bm0
+info b.q
+info --backing-chain b.q
+info a.q --output=json
+map b.q
+map --output=json b.q
+check b.q
+qemu-img check b.q
+check --output=json b.q
+measure -O qcow2 b.q
+measure -O qcow2 --output=json b.q
+measure -O raw b.q
+measure --size 1G -O qcow2
+measure
+measure -O qcow2
+info nope
+info -f qcow2 a.raw
+info -f foo a.raw
+info --output=xml a.raw
+map -f raw --output=json a.raw
+map a.raw
+check a.raw
+check nope
+info
+info a b
+map
+check
+resize a.q +1M
+resize a.q -1M
+resize --shrink a.q -1M
+resize a.q 10M
+resize a.q
+resize a.q foo
+resize a.raw 1M
+resize -f raw a.raw 2M
+resize a.q 0x
+convert
+convert a.q
+convert -O foo a.q c.q
+convert -O qcow2 -p b.q c.q
+convert -c -O raw b.q c.raw
+convert -O qcow2 -l nope b.q c.q
+convert -n b.q nofile
+convert -O qcow2 -B a.q b.q d.q
+convert -O qcow2 -o foo=bar b.q d.q
+convert -m 99 b.q x
+convert -S 1 b.q x
+convert -S foo b.q x
+convert -t foo b.q x
+compare a.q b.q
+compare b.q b.q
+compare a.q a.raw
+compare -s a.q a.raw
+compare a.q nope
+compare a.q
+rebase -b '' b.q
+rebase a.q
+commit b.q
+commit a.q
+dd if=a.q of=y.raw bs=1M count=2
+dd if=a.q
+dd foo=1 if=a.q of=b
+dd if=a.q of=y.raw bs=0
+amend -o compat=0.10 a.q
+info a.q
+amend a.q
+amend -o foo=1 a.q
+amend -o size=1M a.q
+fresh
+create -q -f qcow2 base.q 8M
+qemu-io -c 'write -q -P 1 0 3M' base.q
+create -q -f qcow2 -b base.q -F qcow2 mid.q
+qemu-io -c 'write -q -P 2 1M 1M' mid.q
+create -q -f qcow2 -b mid.q -F qcow2 top.q
+qemu-io -c 'write -q -P 3 0 64k' -c 'write -q -z 2M 128k' top.q
+map --output=json top.q
+map top.q
+convert -O raw top.q top.raw
+compare top.q top.raw
+convert -O qcow2 -B base.q -F qcow2 top.q flat.q
+map --output=json flat.q
+compare flat.q top.raw
+convert -O qcow2 -o compression_type=zstd -c top.raw z.q
+check z.q
+compare z.q top.raw
+convert -c -O qcow2 top.raw zl.q
+compare zl.q top.raw
+info z.q
+rebase -b base.q -F qcow2 top.q
+compare top.q top.raw
+info top.q
+rebase -u -b '' top.q
+info top.q
+rebase -u -b base.q -F qcow2 top.q
+commit -p top.q
+compare base.q top.raw
+map --output=json base.q
+check top.q
+create -q -f qcow2 -b base.q -F qcow2 o.q
+rebase -b mid.q o.q
+resize -q base.q +4M
+info base.q
+convert -f raw -O qcow2 -n top.raw base.q
+compare base.q top.raw
+create -q -f qcow2 -o preallocation=metadata pre.q 4M
+map --output=json pre.q
+check pre.q
+create -q -f qcow2 -o preallocation=falloc pre2.q 4M
+map --output=json pre2.q
+create -q -f qcow2 -o extended_l2=on,cluster_size=16k ext.q 4M
+qemu-io -c 'write -q -P 1 512 512' ext.q
+map --output=json ext.q
+check ext.q
+info ext.q
+create -q -f qcow2 -o data_file=d.raw,data_file_raw=on d.q 4M
+qemu-io -c 'write -q -P 1 1M 64k' d.q
+map --output=json d.q
+info d.q
+check d.q
+measure -O qcow2 top.raw
+measure -O qcow2 -o cluster_size=4k top.q
+measure -O qcow2 -o preallocation=full top.q
+measure --size 1T -O qcow2 -o refcount_bits=1
+measure --size 1M -O raw
+bitmap --add -g 4k top.q b0
+qemu-io -c 'write -q 0 64k' top.q
+bitmap --add top.q b1
+bitmap --merge b0 top.q b1
+convert --bitmaps -O qcow2 top.q bc.q
+info bc.q
+bitmap --clear --disable top.q b0
+check top.q
+amend -o refcount_bits=64 top.q
+check top.q
+info top.q
+amend -o compat=0.10 top.q
+amend -o lazy_refcounts=on base.q
+info base.q
+snapshot -c a base.q
+qemu-io -c 'write -q -P 9 0 1M' base.q
+check base.q
+convert -l a -O raw base.q snap.raw
+convert -l snapshot.name=a -O raw base.q snap2.raw
+compare snap.raw snap2.raw
+snapshot -a a base.q
+check base.q
+compare base.q snap.raw
+snapshot -d a base.q
+check base.q
+dd -O qcow2 bs=64k count=3 skip=2 if=top.raw of=dd.q
+info dd.q
+dd bs=100 count=7 if=top.raw of=dd.raw
+convert -S 0 -O raw top.q s0.raw
+convert -W -m 4 -O qcow2 top.raw w.q
+compare w.q top.raw
+convert --salvage -O qcow2 top.raw w.q
+convert top.raw top.raw cat.raw
+convert --target-is-zero -n -O qcow2 top.raw w.q
+convert --target-is-zero top.raw w.q
+convert --image-opts -O raw driver=raw,offset=1048576,size=1048576,file.filename=top.raw part.raw
+info --image-opts driver=raw,offset=1048576,size=1048576,file.filename=top.raw
+info 'json:{"driver":"raw","file":{"driver":"file","filename":"top.raw"}}'
+info 'json:{"driver":"raw"}'
+info 'json:{'
+info nosuch:foo
+info --image-opts driver=raw,foo=1,file.filename=top.raw
+info --image-opts driver=file,foo=1,filename=top.raw
+info --image-opts driver=qcow2,foo=1,file.filename=base.q
+create -q -f qcow2 self.q 1M
+rebase -u -b self.q -F qcow2 self.q
+create -f qcow2 -b top.raw -F raw top.raw
+cp top.q cor.q
+patch cor.q 131072 0,0,0,0,0,0,0,0
+check cor.q
+check --output=json cor.q
+check -r all cor.q
+check cor.q
+compare cor.q top.q
+check -r foo cor.q
+create -q -f qcow2 leak.q 4M
+qemu-io -c 'write -q 0 1M' leak.q
+patch leak.q 131172 0,1,0,1
+check leak.q
+check --output=json leak.q
+check -r leaks leak.q
+check leak.q
+`;
+
+interface Outcome {
+  readonly code: number;
+  readonly text: string;
+}
+
+function splitWords(line: string): string[] {
+  return [...line.matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)].map((match) => match[1] ?? match[2] ?? match[3]!);
+}
+
+/** Members of a JSON object have no order. */
+function sorted(value: unknown): string {
+  if (value === null || typeof value !== 'object') return JSON.stringify(value);
+  return `{${Object.entries(value)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([key, member]) => `${key}:${sorted(member)}`)
+    .join()}}`;
+}
+
+/** Stdout then stderr, without what may differ. */
+function normalize(text: string): string {
+  return text
+    .split('\n')
+    .map((line) => (line.includes('\r') ? line.slice(line.lastIndexOf('\r') + 1) : line))
+    .filter(
+      (line) =>
+        !/^(disk size|Image end offset): |"(actual-size|image-end-offset|date-sec|date-nsec)":/.test(line.trim()),
+    )
+    .map((line) => line.replace(/json:(\{.*\})$/, (_whole, json: string) => `json:${sorted(JSON.parse(json))}`))
+    .map((line) => line.replace(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d/, 'DATE').replace(/, [\d.]+% fragmented/, ''))
+    .join('\n');
+}
+
+async function ours(words: readonly string[], directory: string): Promise<Outcome> {
+  let [out, err] = ['', ''];
+  const before = process.cwd();
+  process.chdir(directory);
+  try {
+    const io = { out: (text: string) => void (out += text), err: (text: string) => void (err += text) };
+    return { code: await runImg(words, io, 'qemu-img'), text: normalize(out + err) };
+  } finally {
+    process.chdir(before);
+  }
+}
+
+function theirs(words: readonly string[], directory: string): Outcome {
+  const result = spawnSync('qemu-img', words, { cwd: directory, encoding: 'utf8' });
+  return { code: result.status ?? -1, text: normalize(result.stdout + result.stderr) };
+}
+
+test('vring img answers as qemu-img does', {
+  skip: isReference ? false : 'qemu-img 7.2 is not installed',
+}, async () => {
+  const root = fs.mkdtempSync(path.join(tmpdir(), 'vring-img-'));
+  const sides = [path.join(root, 'a'), path.join(root, 'b')] as const;
+  try {
+    for (const side of sides) fs.mkdirSync(side);
+    for (const line of script.trim().split('\n')) {
+      const words = splitWords(line);
+      if (words[0] === 'fresh') {
+        for (const side of sides) for (const name of fs.readdirSync(side)) fs.rmSync(path.join(side, name));
+      } else if (words[0] === 'qemu-io') {
+        for (const side of sides) assert.equal(spawnSync('qemu-io', words.slice(1), { cwd: side }).status, 0, line);
+      } else if (words[0] === 'qemu-img') {
+        for (const side of sides) assert.equal(spawnSync('qemu-img', words.slice(1), { cwd: side }).status, 0, line);
+      } else if (words[0] === 'cp') {
+        for (const side of sides) fs.copyFileSync(path.join(side, words[1]!), path.join(side, words[2]!));
+      } else if (words[0] === 'patch') {
+        for (const side of sides) {
+          const file = fs.openSync(path.join(side, words[1]!), 'r+');
+          fs.writeSync(file, Buffer.from(words[3]!.split(',').map(Number)), 0, undefined, Number(words[2]));
+          fs.closeSync(file);
+        }
+      } else {
+        const expected = theirs(words, sides[0]);
+        const actual = await ours(words, sides[1]);
+        assert.deepEqual({ line, ...actual }, { line, ...expected });
+      }
+    }
+  } finally {
+    fs.rmSync(root, { recursive: true, force: true });
+  }
+});

@@ -251,3 +251,41 @@ export const updateMode = routines.define('update_mode', [], [], { vars: 'write'
   r.i32_store(s, r.read(key), header.modeKey);
   r.ret();
 });
+
+/** Bits of the key that do not depend on CS, SS, CPL or EFLAGS. */
+const lasting =
+  (1 << keyBit.protectedMode) |
+  (1 << keyBit.long) |
+  (1 << keyBit.em) |
+  (1 << keyBit.ts) |
+  (1 << keyBit.mp) |
+  (1 << keyBit.osfxsr) |
+  (1 << keyBit.osxsave) |
+  (1 << keyBit.dataBreak) |
+  (1 << keyBit.instructionBreak);
+
+/** updateMode where long mode goes on and the code entered is 64-bit: (new CPL); field.eflags and field.cpl are set already. */
+export const updateMode64 = routines.define('update_mode_64', ['i32'], [], {}, (r, cpl) => {
+  const s = r.state();
+  const flags = r.i32_load(s, field.eflags);
+  const user = r.i32_eq(cpl, r.i32(3));
+  const ac = r.i32_and(r.i32_shr_u(flags, r.i32(18)), r.i32(1));
+  const smap = r.i32_and(r.i32_shr_u(r.i32_load(s, field.cr4), r.i32(21)), ac);
+  r.call(engine.selectMmu, r.select(user, r.i32(mmuIndex.user), r.i32_add(r.i32(mmuIndex.supervisor), smap)));
+  const align = r.i32_and(r.i32_and(user, ac), r.i32_shr_u(r.i32_load(s, field.cr0), r.i32(18)));
+  const iopl = r.i32_and(r.i32_shr_u(flags, r.i32(IOPL_SHIFT)), r.i32(3));
+  const key = [
+    r.i32_and(r.i32_load(s, header.modeKey), r.i32(lasting)),
+    r.i32(2 | (1 << keyBit.flat)),
+    r.i32_shl(cpl, r.i32(keyBit.cpl)),
+    r.i32_and(flags, r.i32(eflag.TF)),
+    r.i32_shl(align, r.i32(keyBit.alignmentCheck)),
+    r.i32_shl(r.i32_le_u(cpl, iopl), r.i32(keyBit.ioAllowed)),
+  ].reduce((a, b) => r.i32_or(a, b));
+  r.i32_store(s, r.i32(0), field.interruptShadow);
+  r.i32_store(s, r.i32(64), field.codeSize);
+  r.i64_store(s, r.i64(-1), header.pcMask);
+  r.i64_store(s, r.i64(0), header.pcBase);
+  r.i32_store(s, key, header.modeKey);
+  r.ret();
+});

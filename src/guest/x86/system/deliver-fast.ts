@@ -4,7 +4,7 @@
  * Intel SDM vol. 3, 6.12 and 6.14.
  */
 import { header, type I32, type I64, type RoutineBuilder } from '../../../ir/index.js';
-import { implicitAccess, updateMode } from '../mode.js';
+import { implicitAccess, updateMode, updateMode64 } from '../mode.js';
 import { routines } from '../routines/set.js';
 import { field, gpr, segBase } from '../state.js';
 import { descriptor, efer, eflag, seg, systemType } from './bits.js';
@@ -140,7 +140,7 @@ const deliverLong = routines.define(
     const entryLow = r.i32_or(r.i32_and(gateLow, r.i32(0xffff)), r.i32_and(gateHigh, r.i32(0xffff0000 | 0)));
     const entry = r.i64_or(wide(entryLow), r.i64_shl(upper, r.i64(32)));
     r.i64_store(s, entry, header.pc);
-    r.call(updateMode);
+    r.call(updateMode64, code.dpl);
     r.ret(r.i32(0), r.i32(0));
   },
 );

@@ -3,7 +3,7 @@
  * SYSCALL outside 64-bit code, which Intel's processors lack and AMD's have. SYSENTER works in long mode as on Intel's.
  */
 import { header, type I32, type I64, type RoutineBuilder } from '../../../ir/index.js';
-import { implicitAccess, updateMode } from '../mode.js';
+import { implicitAccess, updateMode, updateMode64 } from '../mode.js';
 import { routines } from '../routines/set.js';
 import { field, gpr, segBase, trapCode } from '../state.js';
 import { cr0, cr4, descriptor, efer, eflag, IOPL_SHIFT, STATUS_FLAGS, seg, vector } from './bits.js';
@@ -151,6 +151,12 @@ const iretLong = routines.define('iret_long', [], ['i32', 'i32'], { vars: 'write
   restoreFlags(r, image, cpl);
   r.i32_store(s, level, field.cpl);
   r.i64_store(s, target, header.pc);
+  r.i32_store(s, r.i32(0), field.nmiBlocked);
+  r.if(
+    toLong,
+    () => r.call(updateMode64, level),
+    () => r.call(updateMode),
+  );
   r.ret(r.i32(0), r.i32(0));
 });
 
@@ -196,6 +202,8 @@ const iret32 = routines.define('iret_32', [], ['i32', 'i32'], { vars: 'write', m
   restoreFlags(r, image, cpl);
   r.i32_store(s, level, field.cpl);
   r.i64_store(s, r.i64_extend_i32_u(target), header.pc);
+  r.i32_store(s, r.i32(0), field.nmiBlocked);
+  r.call(updateMode);
   r.ret(r.i32(0), r.i32(0));
 });
 
@@ -225,8 +233,6 @@ export const interruptReturn = routines.define(
       r.call(iretSlow, opSize, next);
       r.ret(r.i32(0));
     });
-    r.i32_store(s, r.i32(0), field.nmiBlocked);
-    r.call(updateMode);
     r.ret(r.i32(0));
   },
 );
@@ -271,6 +277,9 @@ export const systemCall = routines.define(
         storeEflags(r, r.i32_and(flags, r.i32_xor(cleared, r.i32(-1))));
         putFlat(r, seg.CS, selector, r.i32(flatCode64));
         r.i64_store(s, r.select(from64, r.i64_load(s, field.lstar), r.i64_load(s, field.cstar)), header.pc);
+        r.i32_store(s, r.i32(0), field.debugPending);
+        r.call(updateMode64, r.i32(0));
+        r.ret(r.i32(0));
       },
       () => {
         r.set(gpr[RCX], next);
@@ -313,6 +322,10 @@ export const systemReturn = routines.define(
     putFlat(r, seg.SS, r.i32_or(r.i32_add(selector, r.i32(8)), r.i32(3)), r.i32(flatData | userDpl));
     r.i32_store(s, r.i32(3), field.cpl);
     r.i64_store(s, r.select(to64, target, r.i64_and(target, r.i64(0xffffffff))), header.pc);
+    r.if(to64, () => {
+      r.call(updateMode64, r.i32(3));
+      r.ret(r.i32(0));
+    });
     r.call(updateMode);
     r.ret(r.i32(0));
   },

@@ -169,7 +169,9 @@ export class CaseGenerator {
       e.prefix !== 0 &&
       random.chance(0.25);
     const prefixed66 = opSizePrefix || (e.prefix >= 2 && bySize && random.chance(0.2));
-    const addrSizePrefix = !is32 && random.chance(0.05) && !/^J|^LOOP/.test(row.name);
+    // 16-bit addresses reach no data here: in 32-bit code only what has none is given them.
+    const addressless = /^(LEA|JCXZ|LOOP)/.test(row.name);
+    const addrSizePrefix = (!is32 || addressless) && random.chance(addressless ? 0.3 : 0.05);
     const w = e.w >= 0 ? e.w : !is32 && random.chance(0.4) ? 1 : 0;
     const opSize = is32 ? (prefixed66 ? 16 : 32) : w || row.force64 ? 64 : prefixed66 ? 16 : row.default64 ? 64 : 32;
 
@@ -216,7 +218,10 @@ export class CaseGenerator {
       } else {
         rexR = e.digit >= 0 ? 0 : reg >> 3;
         reg &= 7;
-        const made = this.#memory(random, is32, addrSizePrefix, gprs, dataAddress(random, memoryBytes, aligned));
+        const made =
+          is32 && addrSizePrefix
+            ? address16(random)
+            : this.#memory(random, is32, addrSizePrefix, gprs, dataAddress(random, memoryBytes, aligned));
         rexX = made.x;
         rexB = made.b;
         modrm = (made.mod << 6) | (reg << 3) | made.rm;
@@ -379,6 +384,14 @@ export class CaseGenerator {
     }
     if (/^(I?DIV)$/.test(row.name) && random.chance(0.8)) gprs[2] = BigInt(random.below(3));
   }
+}
+
+/** Any ModRM memory operand with 16-bit addressing. */
+function address16(random: Random) {
+  const mod = random.below(3);
+  const rm = random.below(8);
+  const count = mod === 1 ? 1 : mod === 2 || rm === 6 ? 2 : 0;
+  return { mod, rm, tail: Array.from({ length: count }, () => random.below(256)), x: 0, b: 0, target: 0, rip: false };
 }
 
 /** The FXSAVE image: x87 and SSE state. */

@@ -8,7 +8,16 @@ import { nativeRunner } from './native-elf.js';
 
 /** Why cases cannot run here; undefined if they can. */
 export function nativeUnavailable(): string | undefined {
-  return process.platform === 'linux' && process.arch === 'x64' ? undefined : 'the host is not x86-64 Linux';
+  if (process.platform !== 'linux' || process.arch !== 'x64') return 'the host is not x86-64 Linux';
+  const runner = new NativeRunner();
+  try {
+    runner.run(new Uint8Array(0));
+    return undefined;
+  } catch (error) {
+    return `programs in the directory for temporary files do not run: ${String(error)}`;
+  } finally {
+    runner.close();
+  }
 }
 
 export class NativeRunner {

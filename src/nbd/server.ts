@@ -7,8 +7,9 @@
  */
 import { BlockError, toBlockError } from '../block/errors.js';
 import type { ByteStream } from '../block/host.js';
+import { FrameReader, FrameWriter } from '../block/protocols/nbd/frames.js';
 import { NbdExport, type NbdExportOptions } from './export.js';
-import { type NbdServerTls, negotiate } from './negotiation.js';
+import { type NbdServerTls, type NegotiatedSession, negotiate } from './negotiation.js';
 import { Transmission } from './transmission.js';
 
 export interface NbdServerOptions {
@@ -23,6 +24,8 @@ export interface NbdServerOptions {
 export interface ServeEvents {
   /** The client has chosen an export: it may now be idle for as long as it likes. */
   onNegotiated?(): void;
+  /** No negotiation: the peer (a kernel's client) begins with requests to this export, without structured replies. */
+  readonly attachedTo?: NbdExport;
 }
 
 export class NbdServer {
@@ -88,14 +91,16 @@ export class NbdServer {
     let current = stream;
     let hasChosen = false;
     try {
-      const session = await negotiate(
-        {
-          tls: this.#options.tls,
-          exports: () => this.#exports.values(),
-          find: (name) => this.#exports.get(name),
-        },
-        stream,
-      );
+      const session = events.attachedTo
+        ? attachedSession(stream, events.attachedTo)
+        : await negotiate(
+            {
+              tls: this.#options.tls,
+              exports: () => this.#exports.values(),
+              find: (name) => this.#exports.get(name),
+            },
+            stream,
+          );
       if (session) {
         hasChosen = true;
         current = session.stream;
@@ -135,4 +140,15 @@ export class NbdServer {
     this.#exports.clear();
     if (failure !== undefined) throw failure;
   }
+}
+
+function attachedSession(stream: ByteStream, entry: NbdExport): NegotiatedSession {
+  return {
+    stream,
+    reader: new FrameReader(stream),
+    writer: new FrameWriter(stream),
+    export: entry,
+    mode: 'simple',
+    contexts: [],
+  };
 }

@@ -91,7 +91,10 @@ export class NodeByteStream implements ByteStream {
               ...(options.serverName !== undefined && !net.isIP(options.serverName)
                 ? { servername: options.serverName }
                 : {}),
-              ...(options.serverName !== undefined ? { host: options.serverName } : {}),
+              // Without a name (a unix socket) there is none to check; the chain still is.
+              ...(options.serverName !== undefined
+                ? { host: options.serverName }
+                : { checkServerIdentity: () => undefined }),
               rejectUnauthorized: options.verifyPeer,
             });
       secure.once('secureConnect', () => {

@@ -72,7 +72,7 @@ interface Reply {
 export function addressText(address: StreamAddress): string {
   if (address.type === 'unix') return address.path;
   if (address.type === 'fd') return `fd:${address.fd}`;
-  return address.host.includes(':') ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`;
+  return `${address.host}:${address.port}`;
 }
 
 function bad(sentence: string): never {

@@ -9,15 +9,15 @@ import { defaultPort } from './wire.js';
 
 export const nbdSchemes = ['nbd', 'nbd+tcp', 'nbd+unix', 'nbds', 'nbds+tcp', 'nbds+unix'] as const;
 
-function bad(filename: string): never {
-  throw new BlockError('EINVAL', `Failed to parse URI: '${filename}' is no NBD URI`);
+function bad(): never {
+  throw new BlockError('EINVAL', 'No valid URL specified');
 }
 
-function decode(text: string, filename: string): string {
+function decode(text: string): string {
   try {
     return decodeURIComponent(text);
   } catch {
-    return bad(filename);
+    return bad();
   }
 }
 
@@ -26,7 +26,7 @@ export function parseNbdName(filename: string): OptionDict {
   const uri = /^(nbds?)(?:\+(tcp|unix))?:\/\/([^/?#]*)([^?#]*)(?:\?([^#]*))?$/.exec(filename);
   if (!uri) {
     if (filename.startsWith('nbd:') && !filename.startsWith('nbd://')) return parseOldName(filename);
-    return bad(filename);
+    return bad();
   }
   const [, scheme, transport, authority, path, query] = uri;
   const options: OptionDict = {};
@@ -34,24 +34,24 @@ export function parseNbdName(filename: string): OptionDict {
   for (const part of (query ?? '').split('&')) {
     if (part === '') continue;
     const equals = part.indexOf('=');
-    if (equals < 0) return bad(filename);
-    parameters.set(part.slice(0, equals), decode(part.slice(equals + 1), filename));
+    if (equals < 0) return bad();
+    parameters.set(part.slice(0, equals), decode(part.slice(equals + 1)));
   }
-  const name = decode((path ?? '').replace(/^\//, ''), filename);
+  const name = decode((path ?? '').replace(/^\//, ''));
   if (name !== '') options['export'] = name;
   if (transport === 'unix') {
     const socket = parameters.get('socket');
-    if (authority !== '' || socket === undefined || socket === '') return bad(filename);
+    if (authority !== '' || socket === undefined || socket === '') return bad();
     parameters.delete('socket');
     options['server.type'] = 'unix';
     options['server.path'] = socket;
   } else {
     const place = /^(?:([^@]*)@)?(?:\[([^\]]+)\]|([^:]*))(?::(\d+))?$/.exec(authority ?? '');
-    if (!place) return bad(filename);
+    if (!place) return bad();
     const [, user, six, host, port] = place;
-    if (user !== undefined && user !== '') parameters.set('tls-username', decode(user, filename));
+    if (user !== undefined && user !== '') parameters.set('tls-username', decode(user));
     options['server.type'] = 'inet';
-    options['server.host'] = decode(six ?? host ?? '', filename) || 'localhost';
+    options['server.host'] = decode(six ?? host ?? '') || 'localhost';
     options['server.port'] = port ?? String(defaultPort);
   }
   if (scheme === 'nbds') {
@@ -63,7 +63,7 @@ export function parseNbdName(filename: string): OptionDict {
     }
   }
   parameters.delete('tls-username');
-  if (parameters.size > 0) return bad(filename);
+  if (parameters.size > 0) return bad();
   return options;
 }
 

@@ -272,8 +272,8 @@ const stackRows: InsnRow[] = [
       const size = insn.opSize;
       const bytes = size >> 3;
       const values: I64[] = [];
-      // From the top of the stack on, so that a fault names the first page that is missing.
-      for (let n = 7; n >= 0; n--) if (n !== reg.SP) values[n] = t.peekStack(size, bytes * (7 - n));
+      // From the top of the stack on, so that a fault names the first page that is missing; SP's slot is read, and forgotten.
+      for (let n = 7; n >= 0; n--) values[n] = t.peekStack(size, bytes * (7 - n));
       for (let n = 0; n < 8; n++) if (n !== reg.SP) t.writeWide(size, n, values[n]);
       t.moveStack(8 * bytes);
     },

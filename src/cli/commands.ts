@@ -89,15 +89,15 @@ export const commands: readonly Command[] = [
     sentence: 'shows or clears what has been fetched',
     operands: cacheActions,
     options: [
-      { name: 'all', sentence: 'prune: removes everything.', group: 'Options' },
+      { name: 'all', sentence: 'With prune: removes everything.', group: 'Options' },
       {
         name: 'days',
         argument: 'N',
         default: '30',
-        sentence: 'prune: removes systems that were not used for N days.',
+        sentence: 'With prune: removes systems that were not used for N days.',
         group: 'Options',
       },
-      { name: 'json', sentence: 'list: as JSON.', group: 'Options' },
+      { name: 'json', sentence: 'With list: as JSON.', group: 'Options' },
       help,
     ],
     dashes: 'double',

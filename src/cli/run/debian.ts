@@ -173,9 +173,9 @@ async function runShell(
     files,
     (sentence) => void complain(io, sentence),
   );
-  connection.start();
   try {
     await session.start();
+    connection.start();
     return await session.exited;
   } finally {
     await connection.finish();

@@ -137,9 +137,9 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
       files,
       (sentence) => void complain(io, sentence),
     );
-    connection.start();
     try {
       if (!plan.startPaused) await running.start();
+      connection.start();
       const end = await running.ended;
       return forced ?? statusOf(end);
     } finally {

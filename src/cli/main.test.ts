@@ -1,0 +1,266 @@
+/** The program as a whole: what it prints where, and its exit status. */
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { programs } from '../vmm/testing/programs.js';
+
+const main = fileURLToPath(new URL('./main.js', import.meta.url));
+const folder = mkdtempSync(join(tmpdir(), 'vring cli é '));
+after(() => rmSync(folder, { recursive: true }));
+
+const image = (name: string, bytes: Uint8Array): string => {
+  const path = join(folder, name);
+  writeFileSync(path, bytes);
+  return path;
+};
+
+interface Result {
+  readonly status: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+interface How {
+  readonly input?: string;
+  readonly program?: string;
+  readonly env?: Record<string, string>;
+  /** Called with the process while it runs. */
+  readonly meanwhile?: (child: ChildProcess, stdout: () => string) => void;
+}
+
+function vring(argv: readonly string[], how: How = {}): Promise<Result> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [how.program ?? main, ...argv], {
+      cwd: folder,
+      env: { PATH: process.env['PATH'], HOME: folder, XDG_CACHE_HOME: join(folder, 'cache'), ...how.env },
+    });
+    let stdout = '';
+    let stderr = '';
+    child.stdout.setEncoding('latin1').on('data', (text: string) => {
+      stdout += text;
+    });
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      stderr += text;
+    });
+    child.on('error', reject);
+    child.on('close', (status, signal) => resolve({ status, signal, stdout, stderr }));
+    if (how.input !== undefined) child.stdin.end(how.input);
+    how.meanwhile?.(child, () => stdout);
+  });
+}
+
+/** Calls `then` once the process has written a text. */
+const onceWritten =
+  (text: string, then: (child: ChildProcess) => void) => (child: ChildProcess, stdout: () => string) => {
+    const timer = setInterval(() => {
+      if (!stdout().includes(text)) return;
+      clearInterval(timer);
+      then(child);
+    }, 5);
+    child.on('close', () => clearInterval(timer));
+  };
+
+test('vring alone, its version, its help', async () => {
+  const alone = await vring([]);
+  assert.equal(alone.status, 0);
+  assert.equal(alone.stdout.match(/^ {2}vring run /gm)?.length, 3, 'three examples');
+  const { version } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
+    version: string;
+  };
+  assert.equal((await vring(['--version'])).stdout, `vring ${version}\n`);
+  for (const argv of [
+    ['--help'],
+    ['run', '--help'],
+    ['run', '-h'],
+    ['cache', '--help'],
+    ['link', '-h'],
+    ['img', '--help'],
+  ]) {
+    const { status, stdout, stderr } = await vring(argv);
+    assert.deepEqual([status, stderr], [0, ''], argv.join(' '));
+    assert.match(stdout, /vring|usage/i, argv.join(' '));
+  }
+});
+
+test('every mistake: one sentence on stderr, nothing on stdout, status 1', async () => {
+  const damaged = image('damaged', readFileSync(main).subarray(0, 3000));
+  const empty = image('empty', new Uint8Array(0));
+  const kernel = image('kernel', programs.halt);
+  const large = image('large', new Uint8Array(40 << 20));
+  const cases: [string[], RegExp][] = [
+    [['nonsense'], /'nonsense' is no command/],
+    [['rnu'], /did you mean 'run'/],
+    [['run'], /nothing to run/],
+    [['run', '-kernle', 'x'], /did you mean '-kernel'/],
+    [['run', '-kernel', 'missing'], /'missing' cannot be read: No such file/],
+    [['run', '-kernel', folder], /Is a directory/],
+    [['run', '-kernel', damaged], /kernel/],
+    [['run', '-kernel', empty], /kernel/],
+    [['run', '-kernel', kernel, '-initrd', 'missing'], /initrd 'missing' cannot be read/],
+    [['run', '-kernel', kernel, '-initrd', large, '-m', '32'], /RAM|large/],
+    [['run', '-kernel', kernel, '-m', '1'], /at least 2 MiB/],
+    [['run', '-kernel', kernel, '-m', '8T'], /at most/],
+    [['run', '-kernel', kernel, '-cpu', 'i9'], /i9/],
+    [['run', '-kernel', kernel, '-drive', 'file=missing,format=raw,if=virtio'], /'missing'/],
+    [['run', '-kernel', kernel, '-serial', `file:${folder}/no/such`], /cannot be opened: No such file/],
+    [['run', '-kernel', kernel, '-d', 'in_asm', '-D', `${folder}/no/log`], /log file/],
+    [['run', '-kernel', kernel, '-pidfile', `${folder}/no/pid`], /-pidfile/],
+    [['run', 'ubuntu'], /'ubuntu' is neither/],
+    [['run', 'debian:NO SUCH'], /not the name of a Debian suite/],
+    [['run', 'debian', '-offline'], /not in the cache/],
+    [['run', 'debian', 'x'], /only one system/],
+    [['cache', 'prun'], /did you mean 'prune'/],
+    [['link'], /directory is missing/],
+    [['completion', 'bahs'], /did you mean 'bash'/],
+  ];
+  for (const [argv, sentence] of cases) {
+    const { status, stdout, stderr } = await vring(argv);
+    const what = `${argv.join(' ')}: ${stderr}`;
+    assert.equal(status, 1, what);
+    assert.equal(stdout, '', what);
+    assert.match(stderr, /^vring: .*\n$/, what);
+    assert.match(stderr, sentence, what);
+    assert.doesNotMatch(stderr, /\bat .*\.js:\d/, what);
+  }
+  for (const argv of [
+    ['run', 'debian', '-offline', '--', 'true'],
+    ['run', '-x', '--', 'true'],
+    ['run', 'debian', '--'],
+  ]) {
+    const { status, stdout, stderr } = await vring(argv);
+    assert.deepEqual([status, stdout], [125, ''], argv.join(' '));
+    assert.match(stderr, /^vring: .*\n$/);
+  }
+});
+
+test('no network, and a cache that cannot be written', async () => {
+  // Port 9 of this host: nobody answers.
+  const env = {
+    HTTP_PROXY: 'http://127.0.0.1:9',
+    HTTPS_PROXY: 'http://127.0.0.1:9',
+    http_proxy: 'http://127.0.0.1:9',
+    https_proxy: 'http://127.0.0.1:9',
+    APT_CONFIG: '/nonexistent',
+  };
+  const { status, stdout, stderr } = await vring(
+    ['run', 'debian', '-mirror', 'http://127.0.0.1:9/debian', '--', 'true'],
+    { env },
+  );
+  assert.deepEqual([status, stdout], [125, '']);
+  assert.match(stderr.trimEnd().split('\n').at(-1) ?? '', /^vring: .*127\.0\.0\.1/);
+  const blocked = image('a file', new Uint8Array(1));
+  const second = await vring(['run', 'debian', '-mirror', 'http://127.0.0.1:9/debian'], {
+    env: { ...env, XDG_CACHE_HOME: blocked },
+    input: '',
+  });
+  assert.equal(second.status, 1);
+  assert.equal(second.stdout, '');
+});
+
+test('a guest says something and ends with a status', async () => {
+  const kernel = image('exit.bin', programs.sayAndExit);
+  const device = ['-device', 'isa-debug-exit,iobase=0xf4,iosize=0x01'];
+  const { status, stdout, stderr } = await vring(['run', '-kernel', kernel, ...device, '-stats', 'json'], {
+    input: '',
+  });
+  assert.deepEqual([status, stdout], [7, 'OK\n']);
+  assert.ok(JSON.parse(stderr).engine.translated > 0);
+  const log = join(folder, 'serial.log');
+  const filed = await vring(['run', '-kernel', kernel, ...device, '-display', 'none', '-serial', `file:${log}`], {
+    input: '',
+  });
+  assert.deepEqual([filed.status, filed.stdout, filed.stderr, readFileSync(log, 'utf8')], [7, '', '', 'OK\n']);
+  const trace = join(folder, 'trace');
+  await vring(['run', '-kernel', kernel, ...device, '-d', 'in_asm', '-D', trace], { input: '' });
+  assert.match(readFileSync(trace, 'utf8'), /out/i);
+});
+
+test('piped input reaches the guest to its end, and its end is just that', async () => {
+  const kernel = image('echo.bin', programs.echo);
+  const text = `${'0123456789abcdef'.repeat(1000)}END`;
+  const { status, stdout, stderr } = await vring(['run', '-kernel', kernel, '-serial', 'stdio'], {
+    input: text,
+    meanwhile: onceWritten('END', (child) => child.kill('SIGTERM')),
+  });
+  assert.equal(stdout, text);
+  assert.equal(stderr, 'vring: terminating on SIGTERM\n');
+  assert.equal(status, 0, 'as QEMU has it');
+});
+
+test('the keys of the multiplexer work on a pipe too', async () => {
+  const kernel = image('echo2.bin', programs.echo);
+  const { status, stdout } = await vring(['run', '-kernel', kernel], {
+    input: 'ab\x01\x01\x01cinfo status\rinfo mtree\rquit\r',
+  });
+  assert.equal(status, 0);
+  assert.match(stdout, /ab\x01/);
+  assert.match(stdout, /VM status: running\r\n/);
+  assert.match(stdout, /pc\.ram/);
+});
+
+test('-S, the monitor, and what it shows', async () => {
+  const kernel = image('count.bin', programs.count);
+  const { status, stdout } = await vring(['run', '-kernel', kernel, '-S', '-display', 'none', '-monitor', 'stdio'], {
+    input: 'info status\nxp/1xw 0x200000\ninfo registers\ncont\nstop\ninfo status\nx/1xb $rip\nq\n',
+  });
+  assert.equal(status, 0);
+  assert.match(stdout, /VM status: paused \(prelaunch\)/);
+  assert.match(stdout, /0000000000200000: 0x00000000/);
+  assert.match(stdout, /RIP=0000000000100030/);
+  assert.match(stdout, /VM status: paused\r/);
+  assert.match(stdout, /00000000001000\w\w: 0x(ff|eb)/);
+});
+
+test('a reader that goes away ends the program', async () => {
+  const kernel = image('flood.bin', programs.flood);
+  const { status, stderr } = await vring(['run', '-kernel', kernel], {
+    meanwhile: onceWritten('xxxx', (child) => child.stdout?.destroy()),
+  });
+  assert.equal(status, 141);
+  assert.equal(stderr, '');
+});
+
+test('signals end it and leave no process', async () => {
+  const kernel = image('flood2.bin', programs.flood);
+  for (const signal of ['SIGTERM', 'SIGHUP', 'SIGINT'] as const) {
+    const pidfile = join(folder, 'pid');
+    const { status } = await vring(['run', '-kernel', kernel, '-pidfile', pidfile], {
+      meanwhile: onceWritten('xxxx', (child) => {
+        assert.equal(readFileSync(pidfile, 'utf8'), `${child.pid}\n`);
+        child.kill(signal);
+      }),
+    });
+    assert.equal(status, 0, signal);
+    assert.ok(!existsSync(pidfile));
+  }
+});
+
+test('links give it the names of QEMU', { skip: process.platform === 'win32' }, async () => {
+  const links = join(folder, 'links');
+  assert.equal((await vring(['link', links])).status, 0);
+  assert.equal(readlinkSync(join(links, 'qemu-img')), main);
+  assert.ok(statSync(main).mode & 0o100, 'it can be run');
+  const again = await vring(['link', links]);
+  assert.equal(again.status, 1);
+  assert.match(again.stderr, /is there already; --force/);
+  assert.equal((await vring(['link', '--force', links])).status, 0);
+  const asQemu = { program: join(links, 'qemu-system-x86_64') };
+  const { status, stderr } = await vring(['-M', 'q35', '-kernel', 'x'], asQemu);
+  assert.equal(status, 1);
+  assert.match(stderr, /^qemu-system-x86_64: -M q35/);
+  assert.match((await vring(['--version'], { program: join(links, 'qemu-img') })).stdout, /qemu-img version/);
+});
+
+test('an empty cache', async () => {
+  const { status, stdout } = await vring(['cache', 'list', '--json'], { env: { XDG_CACHE_HOME: join(folder, 'new') } });
+  assert.equal(status, 0);
+  assert.deepEqual(JSON.parse(stdout).systems, []);
+  const pruned = await vring(['cache', 'prune', '--all']);
+  assert.equal(pruned.status, 0);
+  assert.match(pruned.stdout, /files removed/);
+});

@@ -1,0 +1,118 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type Machine, VringError } from '../../vmm/index.js';
+import { Monitor } from './monitor.js';
+import { type FrontEnd, Mux } from './mux.js';
+
+/** A machine as far as the monitor uses it: 64 KiB of memory at 0, mapped at 0xffff800000000000 too. */
+function fakeMachine() {
+  const memory = Uint8Array.from({ length: 65536 }, (_, i) => (i * 3) & 255);
+  const calls: string[] = [];
+  const call = (name: string) => async () => void calls.push(name);
+  const machine = {
+    state: 'running',
+    pause: call('pause'),
+    resume: call('resume'),
+    reset: call('reset'),
+    pressPowerButton: call('powerButton'),
+    injectNmi: call('nmi'),
+    registers: async () => ({ rip: 0x10n, rsp: 0xffff800000000020n }),
+    translateAddress: async (gva: bigint) => {
+      const low = Number(gva & 0xffff_ffffn);
+      return (gva >> 47n === 0n || gva >> 47n === 0x1ffffn) && low < 65536 ? low : undefined;
+    },
+    readMemory: async (gpa: number, length: number) => {
+      if (gpa + length > memory.length) throw new VringError('memory-absent', 'There is no RAM there.');
+      return memory.slice(gpa, gpa + length);
+    },
+    info: async (topic: string) => `about ${topic}\nsecond line`,
+  };
+  return { machine: machine as unknown as Machine, calls, memory };
+}
+
+async function ask(...lines: string[]) {
+  const { machine, calls, memory } = fakeMachine();
+  let shown = '';
+  let quit = false;
+  const monitor = new Monitor({
+    machine,
+    version: 'vring 9',
+    name: 'me',
+    write: (text) => {
+      shown += text;
+    },
+    quit: () => {
+      quit = true;
+    },
+  });
+  for (const line of lines) monitor.input(Buffer.from(`${line}\r`));
+  await monitor.settled();
+  return { shown, calls, quit, memory };
+}
+
+test('commands reach the machine', async () => {
+  const { calls, quit } = await ask('stop', 'cont', 's', 'c', 'system_reset', 'system_powerdown', 'nmi', 'q');
+  assert.deepEqual(calls, ['pause', 'resume', 'pause', 'resume', 'reset', 'powerButton', 'nmi']);
+  assert.equal(quit, true);
+});
+
+test('info, help, and words that are none', async () => {
+  const { shown } = await ask('info status', 'info jit', 'info', 'help x', 'info regs', 'sotp');
+  assert.match(shown, /VM status: running\r\n/);
+  assert.match(shown, /about jit\r\nsecond line\r\n/);
+  assert.match(shown, /info registers +-- /);
+  assert.match(shown, /x \/FMT ADDRESS -- /);
+  assert.match(shown, /no 'info regs'/);
+  assert.match(shown, /unknown command: 'sotp'; did you mean 'stop'/);
+});
+
+test('memory, virtual and physical', async () => {
+  const { shown, memory } = await ask(
+    'x/2xw 0x10',
+    'xp/4xb 4',
+    'x/1xg $rsp',
+    'x/2db $rip+1',
+    'x/1xw 0x10000',
+    'x/1xw $nope',
+    'x/2z 0',
+    'x/1xh 0xfff',
+  );
+  const word = (at: number, bytes: number) => {
+    let value = 0n;
+    for (let i = bytes - 1; i >= 0; i--) value = (value << 8n) | BigInt(memory[at + i]);
+    return `0x${value.toString(16).padStart(bytes * 2, '0')}`;
+  };
+  assert.ok(shown.includes(`0000000000000010: ${word(0x10, 4)} ${word(0x14, 4)}\r\n`));
+  assert.ok(shown.includes(`0000000000000004: ${[4, 5, 6, 7].map((at) => word(at, 1)).join(' ')}\r\n`));
+  assert.ok(shown.includes(`ffff800000000020: ${word(0x20, 8)}\r\n`));
+  assert.ok(shown.includes('0000000000000011: 51 54\r\n'));
+  assert.ok(shown.includes('Cannot access memory at 0x10000'));
+  assert.match(shown, /no register '\$nope'/);
+  assert.match(shown, /no format 'z'/);
+  assert.ok(shown.includes(`0000000000000fff: ${word(0xfff, 2)}\r\n`), 'across two pages');
+});
+
+test('the line can be edited, recalled and completed', async () => {
+  const { shown, calls } = await ask('stopp\x7f', 'xyz\x15cont', '\x1b[A\x1b[A', 'system_res\t');
+  assert.deepEqual(calls, ['pause', 'resume', 'pause', 'reset']);
+  assert.match(shown, /system_reset /);
+});
+
+test('the multiplexer: focus, escapes, the escape key itself', () => {
+  const log: string[] = [];
+  const end = (name: string): FrontEnd => ({
+    name,
+    input: (bytes) => log.push(`${name}:${Buffer.from(bytes).toString('latin1')}`),
+    focus: () => log.push(`${name} focus`),
+    sendBreak: () => log.push(`${name} break`),
+  });
+  const said: string[] = [];
+  const mux = new Mux({ write: (text) => said.push(text), quit: () => log.push('quit') }, [end('a'), end('m')], 1);
+  mux.input(Buffer.from('x\x01'));
+  mux.input(Buffer.from('cy\x01\x01z\x01bq\x01cw\x01x'));
+  assert.deepEqual(log, ['a:x', 'm focus', 'm:y\x01z', 'm break', 'm:q', 'a focus', 'a:w', 'quit']);
+  mux.input(Buffer.from('\x01h'));
+  assert.match(said.join(''), /Ctrl-A x {4}ends the machine\r\n/);
+  mux.input(Buffer.from('\x01?\x01!k'));
+  assert.equal(log.at(-1), 'a:k', 'an unknown command is dropped');
+});

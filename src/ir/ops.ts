@@ -650,6 +650,14 @@ export const opRows = {
     'Calls a routine: word 1 is its id; results and arguments follow by its signature.',
   ),
 
+  call_note: special(
+    [],
+    undefined,
+    1,
+    { writes: true },
+    'The goto that follows is a call; the immediate is the distance of the instruction it returns to.',
+  ),
+
   goto: special(
     [],
     undefined,

@@ -258,7 +258,7 @@ export class ColdSerializer {
             out[this.length++] = op;
             out[this.length++] = exitWord(words[at + 1], 0, deferred);
           } else if (op === Op.fence) out[this.length++] = op;
-          else assert(false, `op ${op} in a block`);
+          else if (op !== Op.call_note) assert(false, `op ${op} in a block`);
       }
       this.#releaseOperands(words, at, op);
       at += size;

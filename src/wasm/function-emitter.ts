@@ -20,6 +20,8 @@ export interface CodeEnvironment {
   readonly slowLoad: number;
   readonly slowStore: number;
   readonly slowStore128: number;
+  /** (distance, host address, cell) → 1 if the code at that distance lies there still. */
+  readonly verifyEdge: number;
 }
 
 /** Where a temp is. */

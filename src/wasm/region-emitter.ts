@@ -26,10 +26,14 @@ export interface RegionBlock {
   readonly ir: BlockBuilder;
   /** Position of the terminator in the IR. */
   readonly terminator: number;
-  /** Distance from the region's head. */
+  /** Distance from the region's head; host address. */
   readonly delta: number;
+  readonly hva: number;
   readonly instructions: number;
-  /** Indices of the blocks that a goto or branch goes to, -1 outside. */
+  /**
+   * Indices of the blocks that a goto or branch goes to, -1 outside. Of a return: where it goes if it returns to the call
+   * that the region followed.
+   */
   readonly edges: EdgeTargets;
 }
 
@@ -142,7 +146,7 @@ export class RegionEmitter extends FunctionEmitter {
         else if (op >= Op.set_i32 && op <= Op.set_v128) {
           this.#use(words[at + 2]);
           this.#written[words[at + 2]] = 1;
-        } else if (op === Op.pc_rel) usesPc = true;
+        } else if (op === Op.pc_rel || (op === Op.jump && this.#blocks[index].edges[0] >= 0)) usesPc = true;
         else if (op >= Op.guest_load8 && op <= Op.guest_store128) usesMemory = true;
         at += op === Op.call ? words[at + 2] : opWords[op];
       }
@@ -270,10 +274,7 @@ export class RegionEmitter extends FunctionEmitter {
         this.#branch(index, edges, words, at);
         break;
       case Op.jump:
-        this.localGet(0);
-        this.value(words[at + 1]);
-        this.memory(0x37, header.pc);
-        this.#exit(exitCode.next, 0);
+        this.#jump(index, edges[0], words[at + 1]);
         break;
       case Op.leave:
         this.#exit(words[at + 1], words[at + 2]);
@@ -285,6 +286,61 @@ export class RegionEmitter extends FunctionEmitter {
         assert(false, `block ends with op ${op}`);
     }
   }
+
+  /** To an address; if the region follows a return, what was popped is compared with where the call came from. */
+  #jump(index: number, to: number, target: number): void {
+    if (to < 0) {
+      this.localGet(0);
+      this.value(target);
+      this.memory(0x37, header.pc);
+      this.#exit(exitCode.next, 0);
+      return;
+    }
+    const address = this.newLocal(1);
+    this.value(target);
+    this.localTee(address);
+    this.localGet(this.#pc);
+    this.i64Const(this.#blocks[to].delta, this.#blocks[to].delta >> 31);
+    this.op(0x7c);
+    this.localGet(0);
+    this.memory(0x29, header.pcMask);
+    this.op(0x83);
+    this.op(0x52); // i64.ne
+    this.openUnlikely();
+    this.localGet(0);
+    this.localGet(address);
+    this.memory(0x37, header.pc);
+    this.#exit(exitCode.next, 0);
+    this.close();
+    this.#edge(index, to, this.#blocks[to].delta);
+  }
+
+  /** The way to another guest page holds only while that page is mapped as it was: looked at again after each TLB flush. */
+  #guardPage(from: number, to: number): void {
+    const target = this.#blocks[to];
+    if (this.#blocks[from].hva >>> 12 === target.hva >>> 12) return;
+    const cell = this.newCell();
+    this.i32Const(cell);
+    this.memory(0x28, 0);
+    this.localGet(0);
+    this.memory(0x28, header.generation);
+    this.op(0x47); // i32.ne
+    this.openUnlikely();
+    this.localGet(0);
+    this.i32Const(target.delta);
+    this.i32Const(target.hva);
+    this.i32Const(cell);
+    this.op(wasmOp.call);
+    this.out.u32(this.env.functionIndex(this.env.verifyEdge));
+    this.op(0x45);
+    this.open(wasmOp.if);
+    this.#exit(exitCode.next, target.delta);
+    this.close();
+    this.close();
+  }
+
+  /** Gives addresses of words that are 0 at first, one for each edge between pages. */
+  newCell: () => number = () => this.unknown(Op.goto);
 
   #branch(index: number, edges: EdgeTargets, words: Int32Array, at: number): void {
     const [taken, fall] = edges;
@@ -321,6 +377,7 @@ export class RegionEmitter extends FunctionEmitter {
       return;
     }
     const graph = this.#graph as RegionGraph;
+    this.#guardPage(from, to);
     if (this.#deferred !== DEFERRED_UNCHANGED && this.#deferredIn[to] !== this.#deferred) {
       this.localGet(0);
       this.i32Const(this.#deferred);
@@ -446,6 +503,8 @@ export class RegionEmitter extends FunctionEmitter {
         break;
       case Op.set_deferred:
         this.#deferred = words[at + 1];
+        break;
+      case Op.call_note:
         break;
       case Op.fence:
         this.out.raw([0xfe, 0x03, 0]);

@@ -17,16 +17,27 @@ export interface RoutineInstance {
 }
 
 /** The names of the slow memory path's routines, which the set must define if any routine accesses guest memory. */
-export const slowPath = { load: 'slow_load', store: 'slow_store', store128: 'slow_store128' } as const;
+export const slowPath = {
+  load: 'slow_load',
+  store: 'slow_store',
+  store128: 'slow_store128',
+  verifyEdge: 'verify_edge',
+} as const;
 
 /** Ids of the slow path's routines in a set, or -1 where it lacks them. */
 export function slowPathIds(routines: readonly Routine[]): {
   slowLoad: number;
   slowStore: number;
   slowStore128: number;
+  verifyEdge: number;
 } {
   const id = (name: string) => routines.findIndex((routine) => routine.name === name);
-  return { slowLoad: id(slowPath.load), slowStore: id(slowPath.store), slowStore128: id(slowPath.store128) };
+  return {
+    slowLoad: id(slowPath.load),
+    slowStore: id(slowPath.store),
+    slowStore128: id(slowPath.store128),
+    verifyEdge: id(slowPath.verifyEdge),
+  };
 }
 
 /** More functions for the module, beside the routines. */

@@ -24,6 +24,8 @@ export interface Block {
   /** The first two words of the cold code behind its header. */
   readonly firstWord: number;
   readonly secondWord: number;
+  /** Linear address at which it became hot; 0 before. */
+  address: bigint;
   /** The region that starts here, if it has been compiled. */
   region: Region | undefined;
   valid: boolean;
@@ -87,6 +89,7 @@ export class CodeCache {
       slot,
       firstWord: code[4],
       secondWord: code[5],
+      address: 0n,
       region: undefined,
       valid: true,
     };

@@ -17,6 +17,7 @@ import {
   type RoutineSet,
   tlbEntry,
 } from '../../ir/index.js';
+import { slowPath } from '../../wasm/index.js';
 import { CODE_HASH_BYTES, CODE_HASH_ENTRIES, hashEntry, jumpEntry, layout } from './layout.js';
 import { accessKind, type defineSoftmmu, jumpCacheEntry } from './softmmu.js';
 
@@ -144,6 +145,22 @@ export function defineDispatcher(set: RoutineSet, vars: GuestVars, softmmu: Retu
       r.brIf(again, r.i32_ge_s(r.read(hops), r.i32(0)));
       leave(r.i32(exitCode.budget));
     });
+  });
+
+  /**
+   * A region goes on to another guest page: is the code at `distance` from where it was entered still at `hva`? Then the cell
+   * holds the present generation, so that the question need not be asked again before the next flush.
+   */
+  set.define(slowPath.verifyEdge, ['i32', 'i32', 'i32'], ['i32'], {}, (r, distance, hva, cell) => {
+    const pc = r.i64_add(r.i64_load(r.state(), header.pc), r.i64_extend_i32_s(distance));
+    const address = r.i64_add(
+      r.i64_and(pc, r.i64_load(r.state(), header.pcMask)),
+      r.i64_load(r.state(), header.pcBase),
+    );
+    const [fault, found] = r.call(codeAddress, address);
+    r.if(r.i32_or(fault, r.i32_ne(found, hva)), () => r.ret(r.i32(0)));
+    r.i32_store(cell, r.i32_load(r.state(), header.generation));
+    r.ret(r.i32(1));
   });
 
   /** What a code table entry leads to when its region has gone. */

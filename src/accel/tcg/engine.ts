@@ -4,7 +4,15 @@
  */
 
 import type { GuestCpu, TranslationRequest, TranslationResult, VmExit } from '../../guest/guest-cpu.js';
-import { BlockBuilder, BlockOptimizer, exitCode, header, type RoutineSet, TLB_ENTRY_SHIFT, tlbEntry } from '../../ir/index.js';
+import {
+  BlockBuilder,
+  BlockOptimizer,
+  exitCode,
+  header,
+  type RoutineSet,
+  TLB_ENTRY_SHIFT,
+  tlbEntry,
+} from '../../ir/index.js';
 import { ColdSerializer, ColdTierWriter, compileRoutines, type HostFunction } from '../../wasm/index.js';
 import { type Block, CodeCache } from './code-cache.js';
 import { defineDispatcher } from './dispatcher.js';
@@ -317,14 +325,16 @@ export class TcgEngine {
   /** RegionCompilerOptions.codeAt: by the TLB alone, in a context in which the head is mapped where it was. */
   #codeAt(head: Block, distance: number): number | undefined {
     for (let mmu = 0; mmu < MMU_CONTEXTS; mmu++) {
-      if (this.#fetchable(mmu, head.address) === head.hva) return this.#fetchable(mmu, BigInt.asUintN(64, head.address + BigInt(distance)));
+      if (this.#fetchable(mmu, head.address) === head.hva)
+        return this.#fetchable(mmu, BigInt.asUintN(64, head.address + BigInt(distance)));
     }
     return undefined;
   }
 
   /** Host address that a context's TLB gives for instruction fetch. */
   #fetchable(mmu: number, address: bigint): number | undefined {
-    const entry = layout.tlbs + mmu * TLB_BYTES + ((Number((address >> 12n) & BigInt(TLB_ENTRIES - 1))) << TLB_ENTRY_SHIFT);
+    const entry =
+      layout.tlbs + mmu * TLB_BYTES + (Number((address >> 12n) & BigInt(TLB_ENTRIES - 1)) << TLB_ENTRY_SHIFT);
     if (this.#view.getBigUint64(entry + tlbEntry.execTag, true) !== (address & ~4095n)) return undefined;
     return (Number(address & 0xffffffffn) + this.#view.getInt32(entry + tlbEntry.addend, true)) >>> 0;
   }

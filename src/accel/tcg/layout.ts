@@ -37,6 +37,9 @@ export const layout = {
   noCodePage: 196 * KIB,
   /** Count (i32), then addresses of the TLB entries of pages that are not global, filled since the last flush. */
   flushLog: 200 * KIB,
+  /** Words of regions' edges between pages: the generation in which an edge was last seen to hold. */
+  edgeCells: 256 * KIB,
+  edgeCellsEnd: 1 * MIB,
   tlbs: 1 * MIB,
   jumpCache: 3 * MIB,
   codeHash: 4 * MIB,

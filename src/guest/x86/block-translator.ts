@@ -576,6 +576,10 @@ export class BlockTranslator implements Translator {
     else this.#endAt(delta);
   }
 
+  noteCall(): void {
+    this.b.call_note(this.nextDelta);
+  }
+
   branchRelative(condition: I32, displacement: number): void {
     const { b } = this;
     const delta = this.#targetDelta(displacement);

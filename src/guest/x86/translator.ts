@@ -148,6 +148,8 @@ export interface Translator {
   endBlock(check?: boolean): void;
   /** Ends the block: near jump to a target `displacement` bytes past the next instruction, cut to the operand size. */
   gotoRelative(displacement: number): void;
+  /** The gotoRelative that follows is a call: it returns to the next instruction. */
+  noteCall(): void;
   /** The same if the condition is not 0; else on to the next instruction. */
   branchRelative(condition: I32, displacement: number): void;
   /** Ends the block: near jump to an address (jumpKind of the ir layer), cut to the operand size. */

@@ -31,6 +31,7 @@ const jumpRows: InsnRow[] = [
     force64: true,
     translate(t, insn) {
       t.push(insn.opSize, t.nextPc());
+      t.noteCall();
       t.gotoRelative(insn.immLow);
     },
   },

@@ -12,6 +12,11 @@ interface ZstdZlib {
 
 const nativeZstd = zlib as unknown as ZstdZlib;
 
+/** One output buffer for all of it: each further chunk would cost a trip to the thread pool and back. */
+function chunkSize(bytes: number): number {
+  return Math.max(1024, Math.min(bytes + 512, 2 ** 25));
+}
+
 function call(start: (callback: Callback) => void): Promise<Uint8Array> {
   return new Promise((resolve, reject) => start((error, result) => (error ? reject(error) : resolve(result))));
 }
@@ -32,18 +37,28 @@ function exact(result: Uint8Array, size: number): Uint8Array {
 export const nodeCompression: CompressionHost = {
   async deflateRaw(input, options) {
     const result = await call((callback) =>
-      zlib.deflateRaw(input, { level: options.level ?? -1, windowBits: options.windowBits ?? 15 }, callback),
+      zlib.deflateRaw(
+        input,
+        { level: options.level ?? -1, windowBits: options.windowBits ?? 15, chunkSize: chunkSize(input.length) },
+        callback,
+      ),
     );
     return result.length <= options.limit ? result : undefined;
   },
   async deflateZlib(input, options) {
-    const result = await call((callback) => zlib.deflate(input, { level: options.level ?? -1 }, callback));
+    const result = await call((callback) =>
+      zlib.deflate(input, { level: options.level ?? -1, chunkSize: chunkSize(input.length) }, callback),
+    );
     return result.length <= options.limit ? result : undefined;
   },
   async inflate(kind, input, size) {
     try {
       // Z_SYNC_FLUSH: a stream that has no end marker within the sectors it was given still yields what it holds.
-      const options = { maxOutputLength: Math.max(size, 1) + 65536, finishFlush: zlib.constants.Z_SYNC_FLUSH };
+      const options = {
+        maxOutputLength: Math.max(size, 1) + 65536,
+        chunkSize: chunkSize(size),
+        finishFlush: zlib.constants.Z_SYNC_FLUSH,
+      };
       const result = await call((callback) =>
         kind === 'raw' ? zlib.inflateRaw(input, options, callback) : zlib.inflate(input, options, callback),
       );

@@ -1,0 +1,158 @@
+/**
+ * `npm run bench`: the same guest binaries on vring and on `qemu-system-x86_64 -accel tcg`, in turn in one run, timed by the
+ * host's clock at lines on the guest's serial port. Prints seconds and the ratio of medians; the guest's own clock must agree.
+ *
+ * Arguments: names of programs (default: all, and the boot), `--runs=N` (default 3), `--suite=NAME` (default bookworm).
+ * The guest programs are compiled from bench/suite.c; without a C compiler only the boot is measured. Without QEMU there are
+ * no ratios. Each is said by name.
+ */
+import { spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { performance } from 'node:perf_hooks';
+import { fileURLToPath } from 'node:url';
+import { file, writeCpio } from '../distro/cpio.js';
+import { prepareDebian } from '../distro/index.js';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const argument = (name: string, value: string) =>
+  process.argv.find((word) => word.startsWith(`--${name}=`))?.slice(name.length + 3) ?? value;
+const wanted = process.argv.slice(2).filter((word) => !word.startsWith('--'));
+const runs = Number(argument('runs', '3'));
+
+interface Measured {
+  /** Seconds by the host's clock. */
+  readonly host: number;
+  /** Seconds by the guest's. */
+  readonly guest: number;
+}
+
+const directory = mkdtempSync(join(tmpdir(), 'vring-bench-'));
+process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
+
+const suite = join(directory, 'suite');
+const compiled = spawnSync(
+  'cc',
+  [
+    '-O2',
+    '-fno-math-errno',
+    '-static',
+    '-nostdlib',
+    '-ffreestanding',
+    '-fno-stack-protector',
+    '-o',
+    suite,
+    join(root, 'bench/suite.c'),
+  ],
+  { encoding: 'utf8' },
+);
+const programs = compiled.status === 0 ? spawnSync(suite, { encoding: 'utf8' }).stdout.trim().split('\n') : [];
+if (programs.length === 0) console.log('skipped: all programs but the boot (no C compiler for bench/suite.c)');
+const hasQemu = spawnSync('qemu-system-x86_64', ['--version']).status === 0;
+if (!hasQemu) console.log('skipped: ratios (qemu-system-x86_64 is not installed)');
+
+const debian = await prepareDebian({ suite: argument('suite', 'bookworm'), onNotice: (line) => console.error(line) });
+const init = `#!/bin/busybox sh
+/bin/busybox mount -t proc proc /proc
+echo "@boot $(/bin/busybox cut -d' ' -f1 /proc/uptime)"
+for name in $(/bin/busybox sed 's/.*bench=\\([^ ]*\\).*/\\1/;s/,/ /g' /proc/cmdline); do
+  [ "$name" = none ] && break
+  echo "@start $name $(/bin/busybox cut -d' ' -f1 /proc/uptime)"
+  /suite $name
+  echo "@end $name $(/bin/busybox cut -d' ' -f1 /proc/uptime)"
+done
+/bin/busybox poweroff -f
+`;
+const kernel = join(directory, 'kernel');
+const initrd = join(directory, 'initrd');
+writeFileSync(kernel, debian.kernel);
+const extra = writeCpio([
+  file('bench-init', init, 0o755),
+  ...(programs.length > 0 ? [file('suite', readFileSync(suite), 0o755)] : []),
+]);
+writeFileSync(initrd, Buffer.concat([debian.initrd, extra]));
+
+/** Boots and runs the programs; seconds of each, and of the boot to the first line of /init. */
+async function measure(
+  command: string,
+  leading: readonly string[],
+  names: readonly string[],
+): Promise<Map<string, Measured>> {
+  const results = new Map<string, Measured>();
+  const append = `console=ttyS0 quiet panic=-1 rdinit=/bench-init bench=${names.length > 0 ? names.join(',') : 'none'}`;
+  const began = performance.now();
+  const child = spawn(
+    command,
+    [
+      ...leading,
+      '-m',
+      '256',
+      '-nographic',
+      '-no-reboot',
+      '-nic',
+      'none',
+      '-kernel',
+      kernel,
+      '-initrd',
+      initrd,
+      '-append',
+      append,
+    ],
+    {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    },
+  );
+  let text = '';
+  let started = { host: 0, guest: 0 };
+  child.stdout.setEncoding('latin1');
+  child.stdout.on('data', (chunk: string) => {
+    const now = performance.now();
+    text += chunk;
+    for (let end = text.indexOf('\n'); end >= 0; end = text.indexOf('\n')) {
+      const line = text.slice(0, end).trim();
+      text = text.slice(end + 1);
+      // Firmware may have left control sequences before the first line.
+      const [word, ...rest] = line.slice(Math.max(0, line.indexOf('@'))).split(' ');
+      const guest = Number(rest[rest.length - 1]);
+      if (word === '@boot') results.set('boot', { host: (now - began) / 1000, guest: Number.NaN });
+      else if (word === '@start') started = { host: now, guest };
+      else if (word === '@end')
+        results.set(rest[0], { host: (now - started.host) / 1000, guest: guest - started.guest });
+    }
+  });
+  await new Promise((resolve) => child.on('close', resolve));
+  return results;
+}
+
+const median = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1];
+const names = wanted.length > 0 ? programs.filter((name) => wanted.includes(name)) : programs;
+const ours: Map<string, Measured>[] = [];
+const theirs: Map<string, Measured>[] = [];
+for (let i = 0; i < runs; i++) {
+  console.error(`run ${i + 1} of ${runs}`);
+  ours.push(await measure(process.execPath, [join(root, 'dist/cli/main.js'), 'run'], names));
+  if (hasQemu) theirs.push(await measure('qemu-system-x86_64', ['-accel', 'tcg'], names));
+}
+const logs: number[] = [];
+for (const name of ['boot', ...names]) {
+  const mine = median(ours.flatMap((run) => run.get(name)?.host ?? []));
+  const other = median(theirs.flatMap((run) => run.get(name)?.host ?? []));
+  const off = median(
+    ours.flatMap((run) => {
+      const at = run.get(name);
+      return at && !Number.isNaN(at.guest) ? Math.abs(at.guest / at.host - 1) : [];
+    }),
+  );
+  const ratio = mine / other;
+  if (name !== 'boot' && ratio > 0) logs.push(Math.log(ratio));
+  console.log(
+    `${name.padEnd(12)} vring ${mine?.toFixed(2).padStart(7)} s` +
+      (hasQemu ? `   qemu ${other?.toFixed(2).padStart(7)} s   ratio ${ratio.toFixed(2)}` : '') +
+      (off === undefined ? '' : `   guest clock off by ${(off * 100).toFixed(1)} %`),
+  );
+}
+if (logs.length > 0)
+  console.log(
+    `geometric mean of ${logs.length} programs: ${Math.exp(logs.reduce((a, b) => a + b) / logs.length).toFixed(2)}`,
+  );

@@ -663,7 +663,60 @@ export function spacedJson(value: unknown): string {
   return JSON.stringify(value);
 }
 
-/** Options from a `-drive`-style string, with `filename` or `file` naming the image. */
-export function openRequestFromOptions(text: string): OpenRequest {
-  return { options: parseOptionString(text) };
+/** What `-blockdev` takes, JSON or `key=value,…`, as a request to open. */
+export function blockdevRequest(text: string): OpenRequest {
+  if (!text.trimStart().startsWith('{')) return { options: parseOptionString(text, 'driver') };
+  return { options: parseJsonFilename(`json:${text}`) };
+}
+
+export interface DriveRequest {
+  readonly request: OpenRequest;
+  /** What concerns the device in front of the image: `if`, `index`, `media`, `id`, `werror`, … */
+  readonly device: OptionDict;
+  /** `snapshot=on`: writes are to be lost. */
+  readonly isTemporary: boolean;
+}
+
+const deviceKeys = ['if', 'bus', 'unit', 'index', 'media', 'id', 'serial', 'addr', 'werror', 'rerror', 'boot', 'group'];
+
+/** What `-drive` takes: the image's options apart from the device's. Unmap and read-write are its defaults, as QEMU's. */
+export function driveRequest(text: string): DriveRequest {
+  const options = parseOptionString(text, 'file');
+  const device: OptionDict = {};
+  for (const key of deviceKeys) {
+    if (options[key] === undefined) continue;
+    device[key] = options[key];
+    delete options[key];
+  }
+  const take = (...names: readonly string[]): string | undefined => {
+    let found: string | undefined;
+    for (const name of names) {
+      if (options[name] !== undefined) found = String(options[name]);
+      delete options[name];
+    }
+    return found;
+  };
+  const isOn = (name: string, value: string | undefined): boolean => {
+    if (value === undefined || value === 'off') return false;
+    if (value === 'on') return true;
+    throw new BlockError('EINVAL', `Parameter '${name}' expects 'on' or 'off'`);
+  };
+  const cache = take('cache');
+  const fromCache = cache === undefined ? {} : cacheFlags(cache);
+  if (!fromCache) throw new BlockError('EINVAL', 'invalid cache option');
+  const filename = take('file');
+  const format = take('format');
+  const readOnly = isOn('readonly', take('readonly', 'read-only')) || device['media'] === 'cdrom';
+  const isTemporary = isOn('snapshot', take('snapshot'));
+  take('aio');
+  return {
+    request: {
+      ...(filename === undefined ? {} : { filename }),
+      ...(format === undefined ? {} : { format }),
+      options,
+      flags: { ...fromCache, readOnly },
+    },
+    device,
+    isTemporary,
+  };
 }

@@ -2,7 +2,15 @@
 
 export { SparseBitmap } from './dirty-bitmap.js';
 export * from './errors.js';
-export { BlockGraph, type CacheMode, cacheFlags, type OpenRequest } from './graph.js';
+export {
+  BlockGraph,
+  blockdevRequest,
+  type CacheMode,
+  cacheFlags,
+  type DriveRequest,
+  driveRequest,
+  type OpenRequest,
+} from './graph.js';
 export { checkRange, GraphNode } from './graph-node.js';
 export * from './host.js';
 export { BackupJob, type BackupOptions } from './jobs/backup.js';

@@ -1,4 +1,5 @@
 /** `vring img`, also as `qemu-img`: finds the subcommand and loads only that. */
+import { BlockError } from '../../block/errors.js';
 import { ExitError, Tool, type ToolIo } from './tool.js';
 
 export type { ToolIo } from './tool.js';
@@ -58,6 +59,11 @@ export async function runImg(argv: readonly string[], io: ToolIo, toolName: stri
     return await (await load())(tool, own);
   } catch (error) {
     if (error instanceof ExitError) return error.code;
+    if (error instanceof BlockError) {
+      // Closing an image failed: its last writes are not on disk.
+      tool.error(error.message);
+      return 1;
+    }
     throw error;
   }
 }

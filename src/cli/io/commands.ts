@@ -604,7 +604,9 @@ export const ioCommands: readonly IoCommand[] = [
     async run(session, { operands }) {
       if (operands.length === 0) {
         for (const command of ioCommands)
-          session.out(`${command.name} ${command.args}${command.args === '' && command.name !== 'map' ? '' : ' '}-- ${command.oneLine}\n`);
+          session.out(
+            `${command.name} ${command.args}${command.args === '' && command.name !== 'map' ? '' : ' '}-- ${command.oneLine}\n`,
+          );
         session.out("\nUse 'help commandname' for extended help.\n");
         return 0;
       }

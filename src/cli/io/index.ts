@@ -1,4 +1,5 @@
 /** `vring io`, also as `qemu-io`: exercises an image by commands from `-c` or from standard input. */
+import { BlockError } from '../../block/errors.js';
 import type { OpenFlags } from '../../block/node.js';
 import { parseOptionString } from '../../block/options.js';
 import { referenceVersion } from '../img/index.js';
@@ -38,6 +39,11 @@ export async function runIo(argv: readonly string[], io: IoToolIo, toolName: str
     return await run(tool, session, argv, io);
   } catch (error) {
     if (error instanceof ExitError) return error.code;
+    if (error instanceof BlockError) {
+      // Closing an image failed: its last writes are not on disk.
+      tool.error(error.message);
+      return 1;
+    }
     throw error;
   }
 }

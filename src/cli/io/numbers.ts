@@ -9,7 +9,8 @@ export function sizeText(value: number): string {
   while (exponent < units.length - 1 && value >= 1024 ** (exponent + 1)) exponent++;
   const scaled = value / 1024 ** exponent;
   // Below one KiB fractions come from rates only, and then in full.
-  const text = exponent === 0 && !Number.isInteger(value) ? value.toFixed(6) : threeDecimals(scaled).replace(/\.000$/, '');
+  const text =
+    exponent === 0 && !Number.isInteger(value) ? value.toFixed(6) : threeDecimals(scaled).replace(/\.000$/, '');
   return `${text} ${units[exponent]}`;
 }
 

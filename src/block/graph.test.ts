@@ -1,0 +1,77 @@
+import assert from 'node:assert';
+import test from 'node:test';
+import { NodeBlockHost } from '../host/node/block-host.js';
+import { BlockGraph, blockdevRequest, combinePath, driveRequest } from './graph.js';
+import { parseOptionString, parseSize } from './options.js';
+import { memoryHost } from './testing/memory-host.js';
+
+const real = new NodeBlockHost(() => undefined);
+
+test('-blockdev: JSON and key=value name the same graph', async () => {
+  const host = memoryHost(real);
+  const graph = new BlockGraph(host);
+  await graph.create('qcow2', 'a,b', { size: 65536 });
+  const json = '{"driver":"qcow2","node-name":"disk","file":{"driver":"file","filename":"a,b"}}';
+  for (const text of [json, 'qcow2,node-name=disk,file.driver=file,file.filename=a,,b']) {
+    const node = await graph.open(blockdevRequest(text));
+    assert.equal(graph.find('disk'), node);
+    assert.equal(node.length, 65536);
+    await node.close();
+    assert.equal(graph.find('disk'), undefined);
+  }
+});
+
+test('-drive: image options apart from device options', () => {
+  const { request, device, isTemporary } = driveRequest(
+    'file=a.img,format=raw,if=virtio,id=d0,cache=none,readonly=on,snapshot=on,discard=unmap',
+  );
+  assert.deepEqual(device, { if: 'virtio', id: 'd0' });
+  assert.equal(isTemporary, true);
+  assert.equal(request.filename, 'a.img');
+  assert.equal(request.format, 'raw');
+  assert.deepEqual(request.options, { discard: 'unmap' });
+  assert.deepEqual(request.flags, { direct: true, noFlush: false, writeThrough: false, readOnly: true });
+  assert.throws(() => driveRequest('file=a,cache=some'), /invalid cache option/);
+});
+
+test('option strings and sizes read as QEMU reads them', () => {
+  assert.deepEqual(parseOptionString('a.img,ro,nolock,x=1,,2', 'file'), {
+    file: 'a.img',
+    ro: 'on',
+    lock: 'off',
+    x: '1,2',
+  });
+  assert.equal(parseSize('1.5k'), 1536);
+  assert.equal(parseSize('0x10'), 16);
+  assert.equal(parseSize('16E'), 'range');
+  assert.equal(parseSize('1x'), undefined);
+  assert.equal(parseSize(''), undefined);
+});
+
+test('backing names are relative to the image that holds them', () => {
+  assert.equal(combinePath('/a/b.qcow2', 'c.raw'), '/a/c.raw');
+  assert.equal(combinePath('b.qcow2', 'c.raw'), 'c.raw');
+  assert.equal(combinePath('/a/b', '/c'), '/c');
+  assert.equal(combinePath('/a/b', 'nbd:host:1'), 'nbd:host:1');
+});
+
+test('a node with a user that refuses writers has one', async () => {
+  const graph = new BlockGraph(memoryHost(real));
+  const node = await graph.open({
+    options: { driver: 'memory', size: 4096, 'node-name': 'm' },
+    flags: { readOnly: false },
+    shared: 1,
+  });
+  await assert.rejects(node.acquire('another', 2, 15), { code: 'EPERM' });
+  const reader = await node.acquire('reader', 1, 15);
+  await reader.release();
+  await node.close();
+});
+
+test('a chain that names itself is refused', async () => {
+  const host = memoryHost(real);
+  const graph = new BlockGraph(host);
+  await graph.create('qcow2', 'a', { size: 65536, backing_file: 'b', backing_fmt: 'qcow2' });
+  await graph.create('qcow2', 'b', { size: 65536, backing_file: 'a', backing_fmt: 'qcow2' });
+  await assert.rejects(graph.open({ filename: 'a', format: 'qcow2' }), /creates an infinite loop/);
+});

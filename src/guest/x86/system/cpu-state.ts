@@ -106,6 +106,8 @@ export function applyBootState(cpu: Vcpu, state: BootState): void {
   cpu.set64(field.idtBase, BigInt(state.idt.base));
   cpu.set32(field.idtLimit, state.idt.limit);
   cpu.cpl = segments.cs.dpl;
+  // As firmware would leave it: MTRRs on, all memory write-back.
+  cpu.set64(field.mtrrDefType, 0xc06n);
   cpu.call('flush_tlb_pages', 0);
   cpu.updateMode();
 }

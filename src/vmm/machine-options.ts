@@ -72,7 +72,7 @@ export type PortPlace =
 
 export const DEFAULT_RAM_BYTES = 128 << 20;
 const MIN_RAM_BYTES = 2 << 20;
-const DEFAULT_HOT_THRESHOLD = 64;
+const DEFAULT_HOT_THRESHOLD = 1024;
 const COPY_STEP_BYTES = 1 << 20;
 
 function invalid(message: string): VringError {

@@ -4,6 +4,7 @@
  */
 import { type Encoding, parseEncoding } from '../../guest/x86/decode.js';
 import type { InsnRow } from '../../guest/x86/translator.js';
+import { undefinedFlags } from './allowed-differences.js';
 import { CODE_AT, CODE_BYTES, DATA_BYTES, dataWindows, FX_BYTES, fx } from './layout.js';
 
 /** A small generator (xorshift32 and a multiplier): the same seed, the same cases. */
@@ -79,7 +80,12 @@ export interface RowCase {
   immediate: number;
   /** The processor raised an exception; known once the case has been run there. */
   faulted: boolean;
+  /** Status flags that are not defined at the end. */
+  undefinedFlags: number;
 }
+
+/** Flags that each pair of condition codes looks at. */
+const conditionUses = [0x800, 1, 0x40, 0x41, 0x80, 4, 0x880, 0x8c0];
 
 const SP = 4;
 const BP = 5;
@@ -283,7 +289,7 @@ export class CaseGenerator {
     if (string && !this.#runsOut && random.chance(0.4)) rflags |= 0x400;
     const code = new Uint8Array(CODE_BYTES).fill(0xf4);
     code.set(bytes);
-    return {
+    const made: RowCase = {
       is32,
       gprs,
       rflags,
@@ -294,7 +300,33 @@ export class CaseGenerator {
       opSize: /b\b|\bb/.test(row.args.split(',')[0].slice(1, 2)) ? 8 : opSize,
       immediate: bytes[immediateAt] ?? 0,
       faulted: false,
+      undefinedFlags: 0,
     };
+    made.undefinedFlags = undefinedFlags(row, made);
+    if (row.flags?.w && row.unit === undefined && random.chance(0.6)) this.#follow(random, made);
+    return made;
+  }
+
+  /** Puts an instruction behind that uses the flags: within one block its condition is not computed from EFLAGS' bits. */
+  #follow(random: Random, c: RowCase): void {
+    const r = random.below(4);
+    const usesCarry = (c.undefinedFlags & 1) === 0;
+    switch (random.below(4)) {
+      case 0:
+        if (!usesCarry) return;
+        c.code.set([0x11, 0xc0 | (random.below(8) << 3) | r], c.length); // adc
+        c.undefinedFlags = 0;
+        break;
+      case 1:
+        c.code.set([0xfe, 0xc0 | (random.below(2) << 3) | r], c.length); // inc, dec
+        c.undefinedFlags &= 1;
+        break;
+      default: {
+        const code = random.below(16);
+        if (conditionUses[code >> 1] & c.undefinedFlags) return;
+        c.code.set([0x0f, 0x90 | code, 0xc0 | r], c.length); // setcc
+      }
+    }
   }
 
   /** A ModRM memory operand at `target`, by any of the addressing forms; sets the registers that it uses. */

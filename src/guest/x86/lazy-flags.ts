@@ -204,11 +204,22 @@ export class LazyFlags {
       case flagKind.mul:
         return b.i64_ne(this.src(), b.i64pair(0, 0));
       case flagKind.shlCount:
-      case flagKind.shrCount:
-        return this.#flag(statusFlag.CF);
+      case flagKind.shrCount: {
+        const left = this.#kind === flagKind.shlCount;
+        const shifted = left ? wide.isNegative(size, this.src()) : b.i32_and(wide.narrow(this.src()), b.i32(1));
+        return this.#unlessKept(statusFlag.CF, shifted);
+      }
       default:
         return b.i32_and(wide.narrow(this.src()), b.i32(1));
     }
+  }
+
+  /** After a shift by count: a flag as the shift gives it, or as it was where the count was 0. */
+  #unlessKept(mask: number, shifted: I32): I32 {
+    const b = this.b;
+    const kept = this.#wide.narrow(this.src2());
+    const old = b.i32_and(b.i32_shr_u(kept, b.i32(31 - Math.clz32(mask))), b.i32(1));
+    return b.select(kept, old, shifted);
   }
 
   /** CF and OF as setCarryOverflow takes them. */
@@ -264,6 +275,7 @@ export class LazyFlags {
     const size = this.#size;
     const byResult = this.#bits === NO_BITS && kind !== flagKind.eflags && kind < flagKind.shlCount;
     const plain = byResult && this.#op < OVERLAY;
+    const byCount = this.#bits === NO_BITS && (kind === flagKind.shlCount || kind === flagKind.shrCount);
     switch (what) {
       case condition.O:
         return invert(this.overflow());
@@ -275,6 +287,7 @@ export class LazyFlags {
       case condition.Z:
         if (plain && kind === flagKind.sub) return wide.equal(size, this.dst(), this.src(), negate);
         if (byResult) return negate ? wide.isNonZero(size, this.#value()) : wide.isZero(size, this.#value());
+        if (byCount) return invert(this.#unlessKept(statusFlag.ZF, wide.isZero(size, this.dst())));
         break;
       case condition.BE:
         if (plain && kind === flagKind.sub) return wide.below(size, this.dst(), this.src(), true, negate);
@@ -285,6 +298,7 @@ export class LazyFlags {
         break;
       case condition.S:
         if (byResult) return invert(wide.isNegative(size, this.#value()));
+        if (byCount) return invert(this.#unlessKept(statusFlag.SF, wide.isNegative(size, this.dst())));
         break;
       case condition.P:
         if (byResult) {

@@ -1,4 +1,4 @@
-/** Guest programs for rings, gates, tasks, virtual-8086 mode, paging and long mode: see testdata/README.md. */
+/** Guest programs for real mode, rings, gates, tasks, virtual-8086 mode, paging and long mode: see testdata/README.md. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import test from 'node:test';
@@ -15,7 +15,7 @@ function image(name: string): Uint8Array {
   return bytes;
 }
 
-for (const name of ['rings', 'tasks', 'long-mode']) {
+for (const name of ['real-mode', 'rings', 'tasks', 'long-mode']) {
   for (const [tier, hotThreshold] of [
     ['cold tier', 0],
     ['regions', 2],

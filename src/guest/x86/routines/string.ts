@@ -171,6 +171,8 @@ function repeated(
           r.set(ccOp, r.i32(flagKind.sub * 4 + Math.log2(size >> 3)));
         });
       }
+      // This much may have taken long: timers and requests are looked at before it goes on.
+      r.if(more, () => r.i32_store(r.state(), r.i32(1), header.kick));
       r.ret(r.i32(0), more);
     },
   );

@@ -72,6 +72,8 @@ const extended = new WeakSet<RoutineSet>();
 
 /** Hops between two looks at the clock. */
 const HOPS = 4096;
+/** What an exit to JavaScript costs in hops. */
+const EXIT_HOPS = 8;
 /** Regions that are compiled together. */
 const BATCH = 24;
 
@@ -261,6 +263,8 @@ export class TcgEngine {
     for (;;) {
       const exit = this.#act(dispatch(state)) ?? (this.#counting ? this.#approachLimit() : undefined);
       if (exit !== undefined) return exit;
+      // Exits cost hops too: a guest that does nothing but fault is polled as well.
+      words[hops] -= EXIT_HOPS;
       if (words[hops] < 0) {
         words[hops] = HOPS;
         this.counters.polls++;

@@ -1,6 +1,7 @@
 /** Listening for NBD clients on Node.js: TCP, unix sockets, sockets that a service manager passed, or one descriptor. */
 import * as fs from 'node:fs';
 import * as net from 'node:net';
+import { dirname } from 'node:path';
 import { BlockError, errorText, toBlockError } from '../../block/errors.js';
 import { NodeByteStream } from './block-network.js';
 
@@ -53,9 +54,13 @@ export function listenForNbd(address: ListenAddress, serve: ServeConnection): Pr
     listening.once('error', (error) => {
       const { code } = toBlockError(error);
       const systemCode = (error as NodeJS.ErrnoException).code;
-      if (address.type === 'unix')
-        reject(new BlockError(code, `Failed to bind socket to ${address.path}: ${errorText(code)}`, { cause: error }));
-      else if (address.type === 'inet') {
+      if (address.type === 'unix') {
+        // libuv gives EACCES for a directory that isn't there.
+        const actual = code === 'EACCES' && !fs.existsSync(dirname(address.path)) ? 'ENOENT' : code;
+        reject(
+          new BlockError(actual, `Failed to bind socket to ${address.path}: ${errorText(actual)}`, { cause: error }),
+        );
+      } else if (address.type === 'inet') {
         const isUnknown = systemCode === 'ENOTFOUND' || systemCode === 'EAI_AGAIN';
         reject(
           new BlockError(

@@ -105,12 +105,12 @@ export function formatNbdName(options: OptionDict): string | undefined {
   ]);
   if (Object.keys(options).some((key) => !plain.has(key))) return undefined;
   const name = options['export'];
-  const encoded = name === undefined || name === null ? '' : encodeURI(String(name));
+  const exportName = name === undefined || name === null ? '' : String(name);
   const path = options['server.path'] ?? options['path'];
-  if (path !== undefined) return `nbd+unix:///${encoded}?socket=${path}`;
+  if (path !== undefined) return `nbd+unix:///${exportName}?socket=${path}`;
   const host = String(options['server.host'] ?? options['host'] ?? '');
   const port = options['server.port'] ?? options['port'] ?? defaultPort;
   if (host === '') return undefined;
   const place = `${host.includes(':') ? `[${host}]` : host}:${port}`;
-  return encoded === '' ? `nbd://${place}` : `nbd://${place}/${encoded}`;
+  return exportName === '' ? `nbd://${place}` : `nbd://${place}/${exportName}`;
 }

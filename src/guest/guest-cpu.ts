@@ -36,7 +36,13 @@ export interface TranslationResult {
 export interface GuestTranslator {
   translate(request: TranslationRequest, result: TranslationResult): void;
   /** One line of assembly for `-d in_asm`, with its length. */
-  disassemble(page: Uint8Array, offset: number, nextPage: Uint8Array | undefined, modeKey: number, pc: bigint): { text: string; bytes: number };
+  disassemble(
+    page: Uint8Array,
+    offset: number,
+    nextPage: Uint8Array | undefined,
+    modeKey: number,
+    pc: bigint,
+  ): { text: string; bytes: number };
 }
 
 /** Why `run` of an accelerator returns to the machine. */

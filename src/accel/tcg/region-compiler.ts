@@ -256,7 +256,7 @@ export class RegionCompiler {
     const hva = within >= 0 && within < 4096 ? from.hva + to.delta - from.delta : this.#options.codeAt(head, to.delta);
     if (hva === undefined) return undefined;
     const block = cache.find(hva, head.key);
-    if (!block || block.second !== 0) return undefined;
+    if (block?.second !== 0) return undefined;
     const heat = cache.heat(block);
     const share = to.returns.length > from.returns.length ? CALL_SHARE : JOIN_SHARE;
     if (!block.region && heat * share < hotThreshold) return undefined;

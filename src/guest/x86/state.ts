@@ -22,7 +22,24 @@ function take(bytes: number): number {
   return at;
 }
 
-export const gprNames = ['rax', 'rcx', 'rdx', 'rbx', 'rsp', 'rbp', 'rsi', 'rdi', 'r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'] as const;
+export const gprNames = [
+  'rax',
+  'rcx',
+  'rdx',
+  'rbx',
+  'rsp',
+  'rbp',
+  'rsi',
+  'rdi',
+  'r8',
+  'r9',
+  'r10',
+  'r11',
+  'r12',
+  'r13',
+  'r14',
+  'r15',
+] as const;
 /**
  * General registers by number; always 64 bits, the upper halves kept zero by 32-bit writes. While code that is not 64-bit runs,
  * the upper halves of RAX to RDI are zero (the architecture leaves them undefined there): what enters such code clears them.
@@ -44,7 +61,9 @@ export const segBase: readonly Var<'i64'>[] = segNames.map((name) => variable(`$
 
 const vectorHome = take(64 * 32);
 /** XMM registers: the low 16 bytes of each 64-byte vector register. */
-export const xmm: readonly Var<'v128'>[] = Array.from({ length: 16 }, (_, i) => variable(`xmm${i}`, 'v128', vectorHome + 64 * i));
+export const xmm: readonly Var<'v128'>[] = Array.from({ length: 16 }, (_, i) =>
+  variable(`xmm${i}`, 'v128', vectorHome + 64 * i),
+);
 
 /** Plain fields: byte offsets into the state. */
 export const field = {

@@ -1,5 +1,6 @@
 /**
- * The x87's transcendental functions, on big integers: near enough to the true value (relative error below 2^-100) that the
+ * The x87's transcendental functions, on big integers, for the operands that x87-series.ts does not take (special, denormal,
+ * tiny, huge), and the reference that its tests compare with: near enough to the true value (relative error below 2^-100) that the
  * result is the correctly rounded one but for cases that no test finds. Intel SDM vol. 1 ch. 8.3.10, vol. 2 FSIN, FPTAN,
  * FPATAN, F2XM1, FYL2X, FYL2XP1 for the special operands.
  *

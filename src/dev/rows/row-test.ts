@@ -257,13 +257,42 @@ export function testRow(
   native: NativeRunner,
   machines: readonly TestedMachine[],
 ): RowReport {
-  const generator = new CaseGenerator(row, seed);
-  const cases = Array.from({ length: count }, () => generator.next());
-  const input = new Uint8Array(count * CASE_BYTES);
-  cases.forEach((c, i) => {
-    writeCase(c, input.subarray(i * CASE_BYTES, (i + 1) * CASE_BYTES));
+  return testRows([{ row, seed }], count, native, machines)[0];
+}
+
+/** Runs `count` cases of each row, all in one run of the native program. */
+export function testRows(
+  rows: readonly { readonly row: InsnRow; readonly seed: number }[],
+  count: number,
+  native: NativeRunner,
+  machines: readonly TestedMachine[],
+): RowReport[] {
+  const input = new Uint8Array(rows.length * count * CASE_BYTES);
+  let at = 0;
+  const cases = rows.map(({ row, seed }) => {
+    const generator = new CaseGenerator(row, seed);
+    return Array.from({ length: count }, () => {
+      const c = generator.next();
+      writeCase(c, input.subarray(at, (at += CASE_BYTES)));
+      return c;
+    });
   });
   const results = native.run(input);
+  const each = count * RESULT_BYTES;
+  return rows.map(({ row, seed }, i) =>
+    judgeRow(row, seed, cases[i], results.subarray(i * each, (i + 1) * each), machines),
+  );
+}
+
+/** Runs a row's cases on each machine and compares with the processor's results. */
+function judgeRow(
+  row: InsnRow,
+  seed: number,
+  cases: readonly RowCase[],
+  results: Uint8Array,
+  machines: readonly TestedMachine[],
+): RowReport {
+  const count = cases.length;
   const report: RowReport = { cases: count, completed: 0, missing: false, failures: [] };
   const outcomes = cases.map((c, i) => nativeOutcome(results.subarray(i * RESULT_BYTES, (i + 1) * RESULT_BYTES), c));
   if (row.cpuid !== undefined && outcomes.every(({ end }) => end === 'vector 6')) return { ...report, missing: true };

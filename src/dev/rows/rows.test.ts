@@ -5,7 +5,7 @@ import type { InsnRow } from '../../guest/x86/translator.js';
 import { untestedRows } from './allowed-differences.js';
 import { NativeRunner, nativeUnavailable } from './native-runner.js';
 import { RowMachine } from './row-machine.js';
-import { rowSeed, testRow } from './row-test.js';
+import { rowSeed, testRows } from './row-test.js';
 
 /** A fresh seed each day; `VRING_SEED` repeats a run. */
 const seed = Number(process.env['VRING_SEED'] ?? Math.floor(Date.now() / 86_400_000));
@@ -30,8 +30,8 @@ for (const row of [...integerRows, ...vectorRows]) {
 for (const [family, rows] of families) {
   test(`${family} instructions do what the processor does (seed ${seed})`, { skip }, () => {
     assert.ok(native);
-    const failures: string[] = [];
-    for (const row of rows) failures.push(...testRow(row, rowSeed(row, seed), 12, native, machines).failures);
+    const seeded = rows.map((row) => ({ row, seed: rowSeed(row, seed) }));
+    const failures = testRows(seeded, 12, native, machines).flatMap((report) => report.failures);
     assert.equal(failures.length, 0, `${failures.length} differences, the first:\n${failures.slice(0, 3).join('\n')}`);
   });
 }

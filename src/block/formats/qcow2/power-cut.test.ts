@@ -191,7 +191,8 @@ for (const { name, options, snapshots } of cases) {
     for (const seed of (process.env.VRING_SEEDS ?? '1').split(',').map(Number)) {
       const recording = await record(options, seed, snapshots ?? false);
       const cuts = await cutEverywhere(recording, seed);
-      assert.ok(cuts > 100, 'the log was long enough to mean something');
+      // 45 steps on 16 KiB clusters make some 60 cuts, on small clusters several hundred.
+      assert.ok(cuts > 40, `the log gave only ${cuts} cuts`);
     }
   });
 }

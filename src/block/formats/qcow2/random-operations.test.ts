@@ -72,7 +72,7 @@ async function exercise(directory: string, layout: OptionDict, seed: number): Pr
   const { clusterSizeBytes = 0 } = await node.getInfo();
   const canSnapshot = !options['data_file'] && options['refcount_bits'] !== 1 && options['refcount_bits'] !== 2;
   const snapshots: { readonly name: string; readonly contents: Uint8Array<ArrayBuffer> }[] = [];
-  for (let step = 0; step < 160; step++) {
+  for (let step = 0; step < 100; step++) {
     const offset = random(diskBytes);
     const length = Math.min(diskBytes - offset, random(4) === 0 ? random(400_000) + 1 : random(6000) + 1);
     switch (random(10)) {

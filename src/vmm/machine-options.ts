@@ -57,7 +57,7 @@ export interface MachineOptions {
   readonly rtcOffsetMs?: number | undefined;
   /** Virtual time from executed instructions, 2^shift ns each: two runs are alike to the last bit. */
   readonly icount?: { readonly shift: number; readonly seed?: bigint | undefined } | undefined;
-  /** How often a block runs before it is compiled (a power of two), or 0: everything is interpreted. */
+  /** How often a block runs before it is compiled (a power of two from 2 on), or 0: everything is interpreted. */
   readonly hotThreshold?: number | undefined;
   readonly trace?: TraceConfig | undefined;
   /** Of its thread, as the host's tools show it. */
@@ -98,8 +98,8 @@ export function planMachine(options: MachineOptions): {
   }
   parseCpuOption(options.cpu ?? 'qemu64');
   const threshold = options.hotThreshold ?? DEFAULT_HOT_THRESHOLD;
-  if (threshold !== 0 && (threshold < 1 || threshold > 1 << 20 || (threshold & (threshold - 1)) !== 0)) {
-    throw invalid('hotThreshold is not a power of two.');
+  if (threshold !== 0 && (threshold < 2 || threshold > 1 << 20 || (threshold & (threshold - 1)) !== 0)) {
+    throw invalid('hotThreshold is not a power of two from 2 on.');
   }
   const shift = options.icount?.shift ?? 0;
   if (!Number.isInteger(shift) || shift < 0 || shift > 10)

@@ -61,7 +61,7 @@ export interface EngineOptions {
   readonly ramBytes: number;
   /** Bytes of the guest CPU's state. */
   readonly stateBytes: number;
-  /** Entries of a block before it is compiled; a power of two, 0: never (cold tier only). */
+  /** Entries of a block before it is compiled: a power of two from 2 on, or 0: never (cold tier only). */
   readonly hotThreshold?: number;
   readonly countInstructions?: boolean;
   readonly trace?: (line: string) => void;
@@ -95,6 +95,8 @@ export class TcgEngine {
   readonly #request: { -readonly [K in keyof TranslationRequest]: TranslationRequest[K] };
   readonly #result: TranslationResult = { bytes: 0, instructions: 0, crossesPage: false, needsNextPage: false };
   readonly #trace: ((line: string) => void) | undefined;
+  #breakpoints: ReadonlySet<bigint> = new Set();
+  #breakOffsets: readonly number[] = [];
   readonly counters = { faults: 0, leaves: 0, kicks: 0, polls: 0, singleSteps: 0, hot: 0, translated: 0 };
 
   constructor(options: EngineOptions) {
@@ -273,6 +275,29 @@ export class TcgEngine {
     }
   }
 
+  /**
+   * `run` returns 'debug' before an instruction at one of these linear addresses. While there are any, blocks end before every
+   * place with the same offset in its page, whatever address the page is mapped at, none begins there, and nothing is compiled.
+   */
+  setBreakpoints(addresses: ReadonlySet<bigint>): void {
+    this.#breakpoints = new Set(addresses);
+    this.#breakOffsets = [...new Set([...addresses].map((address) => Number(address & 4095n)))].sort((a, b) => a - b);
+    this.cache.flush();
+  }
+
+  /** Instructions of the block at a host address before the next breakpoint's offset. 0: one may be right here. */
+  #instructionsToBreak(hva: number, key: number): number {
+    const page = new Uint8Array(this.memory.buffer, hva & ~4095, 4096);
+    const start = hva & 4095;
+    const next = this.#breakOffsets.find((offset) => offset >= start);
+    if (next === undefined) return MAX_BLOCK_INSTRUCTIONS;
+    let count = 0;
+    for (let at = start; at < next && count < MAX_BLOCK_INSTRUCTIONS; count++) {
+      at += Math.max(1, this.#cpu.translator.disassemble(page, at, undefined, key, 0n).bytes);
+    }
+    return count;
+  }
+
   /** Executes one instruction at pc, past breakpoints and translated code. */
   step(): VmExit | undefined {
     return this.#single();
@@ -312,6 +337,7 @@ export class TcgEngine {
   /** The cold block at pc has reached the threshold, or a multiple of it. */
   #hot(): void {
     this.counters.hot++;
+    if (this.#breakpoints.size > 0) return;
     const block = this.cache.blockAt(this.#words[(this.state + header.currentCode) >> 2]);
     if (!block) return;
     block.address = this.#linearPc();
@@ -349,6 +375,10 @@ export class TcgEngine {
     const key = this.#words[(this.state + header.modeKey) >> 2];
     const request = this.#request;
     request.maxInstructions = MAX_BLOCK_INSTRUCTIONS;
+    if (this.#breakpoints.size > 0) {
+      request.maxInstructions = this.#instructionsToBreak(hva, key);
+      if (request.maxInstructions === 0) return this.#breakpoints.has(this.#linearPc()) ? 'debug' : this.#single();
+    }
     const second = this.#generate(hva, key);
     if (second < 0) return this.#cpu.deliverFault();
     const { bytes, instructions } = this.#result;
@@ -386,6 +416,12 @@ export class TcgEngine {
     this.#traceCode(hva);
     this.#optimizer.run(this.#builder);
     return second;
+  }
+
+  /** What instruction fetch translates: the pc with its segment's base. */
+  #linearPc(): bigint {
+    const pc = this.#view.getBigUint64(this.state + header.pc, true);
+    return BigInt.asUintN(64, pc + this.#view.getBigUint64(this.state + header.pcBase, true));
   }
 
   #traceCode(hva: number): void {

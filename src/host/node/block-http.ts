@@ -85,7 +85,6 @@ export const nodeHttp: HttpHost = {
     if (done < buffer.length) throw new BlockError('EIO');
   },
   close() {
-    agents.http.destroy();
-    agents.https.destroy();
+    // Connections are shared by all open images; idle ones do not keep the process alive, and end by themselves.
   },
 };

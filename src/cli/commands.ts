@@ -84,6 +84,22 @@ export const commands: readonly Command[] = [
     },
   },
   {
+    name: 'nbd',
+    synopsis: '[OPTIONS] FILE',
+    sentence: 'serves a disk image to NBD clients, as qemu-nbd does',
+    options: [],
+    dashes: 'double',
+    ownOptions: true,
+    programName: 'qemu-nbd',
+    load: async () => {
+      const { runNbd } = await import('./nbd/index.js');
+      return (argv, io) => {
+        const { tool, toolName } = disksTool(io, 'nbd');
+        return runNbd(argv, tool, toolName);
+      };
+    },
+  },
+  {
     name: 'cache',
     synopsis: 'list|prune [OPTIONS]',
     sentence: 'shows or clears what has been fetched',

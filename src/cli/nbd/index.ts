@@ -2,7 +2,7 @@
 import * as fs from 'node:fs';
 import { toBlockError } from '../../block/errors.js';
 import type { StreamAddress } from '../../block/host.js';
-import { loadTlsCredentials } from '../../block/protocols/nbd/credentials.js';
+import { loadTlsCredentials, type TlsCredentials } from '../../block/protocols/nbd/credentials.js';
 import { defaultPort } from '../../block/protocols/nbd/wire.js';
 import { firstPassedFd, type ListenAddress, takePassedSockets } from '../../host/node/nbd-listen.js';
 import type { NodeNbdServerTls } from '../../host/node/nbd-tls.js';
@@ -101,7 +101,14 @@ async function checkTls(tool: NbdTool, options: NbdToolOptions): Promise<NodeNbd
   const object = tool.host.object(tlsCreds);
   if (!object) tool.fail(`Failed to get TLS creds: No TLS credentials with id '${tlsCreds}'`);
   const endpoint = options.list ? 'client' : 'server';
-  const stated = object.options['endpoint'] ?? 'client';
+  const stated = object.options['endpoint'] === 'server' ? 'server' : 'client';
+  let credentials: TlsCredentials;
+  try {
+    // As the object that they are, whatever they are then used for.
+    credentials = await loadTlsCredentials(tool.host, tlsCreds, stated);
+  } catch (error) {
+    tool.fail(toBlockError(error).message);
+  }
   if (stated !== endpoint) tool.fail(`Failed to get TLS creds: Expecting TLS credentials with a ${endpoint} endpoint`);
   if (options.list) return undefined;
   let authorize: ((name: string) => boolean) | undefined;
@@ -111,7 +118,6 @@ async function checkTls(tool: NbdTool, options: NbdToolOptions): Promise<NodeNbd
     authorize = (name) => identity !== undefined && name === identity;
   }
   try {
-    const credentials = await loadTlsCredentials(tool.host, tlsCreds, 'server');
     const { NodeNbdServerTls } = await import('../../host/node/nbd-tls.js');
     return new NodeNbdServerTls(credentials, authorize);
   } catch (error) {

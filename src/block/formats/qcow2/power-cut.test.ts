@@ -10,11 +10,20 @@ import { errorCode } from '../../errors.js';
 import { BlockGraph } from '../../graph.js';
 import { RequestFlag } from '../../node.js';
 import type { OptionDict } from '../../options.js';
-import { type LogEntry, type MemoryImage, memoryHost, randomFrom } from '../../testing/memory-host.js';
+import { type LogEntry, MemoryImage, memoryHost, randomFrom } from '../../testing/memory-host.js';
 
 const sector = 512;
 const diskBytes = 128 * 1024;
 const real = new NodeBlockHost(() => undefined);
+/** What a backing file shows, in every sector. */
+const backingValue = 238;
+
+/** A host that has the backing file. */
+function hostWithBase() {
+  const host = memoryHost(real);
+  host.files.images.set('base', MemoryImage.from(new Uint8Array(diskBytes).fill(backingValue)));
+  return host;
+}
 
 interface GuestWrite {
   /** Log length when the request began: from here on its effects may be on disk. */
@@ -40,17 +49,15 @@ interface Recording {
 /** One value per sector: a sector is written whole, with one byte repeated. */
 async function record(options: OptionDict, seed: number, withSnapshots: boolean): Promise<Recording> {
   const random = randomFrom(seed);
-  const host = memoryHost(real);
+  const host = hostWithBase();
   const graph = new BlockGraph(host);
   await graph.create('qcow2', 'disk', { size: diskBytes, ...options });
-  const base = host.files.images.get('disk')!.clone();
   const node = await graph.open({ filename: 'disk', format: 'qcow2', flags: { readOnly: false, unmap: true } });
   host.files.log.length = 0;
-  const values = new Uint8Array(diskBytes / sector);
+  const values = new Uint8Array(diskBytes / sector).fill(options['backing_file'] ? backingValue : 0);
   const writes: GuestWrite[] = [];
   const flushes: Flushed[] = [{ at: 0, values: values.slice() }];
   const start = host.files.images.get('disk')!.clone();
-  void base;
   for (let step = 0; step < 45; step++) {
     const first = random(values.length);
     const count = Math.min(values.length - first, 1 + random(random(3) === 0 ? 40 : 6));
@@ -108,7 +115,7 @@ async function record(options: OptionDict, seed: number, withSnapshots: boolean)
 }
 
 async function verify(recording: Recording, image: MemoryImage, cut: number, what: string): Promise<void> {
-  const host = memoryHost(real);
+  const host = hostWithBase();
   host.files.images.set('disk', image);
   const graph = new BlockGraph(host);
   // A dirty image is repaired by whoever opens it for writing, as a machine would after the cut.
@@ -183,6 +190,7 @@ const cases: readonly { readonly name: string; readonly options: OptionDict; rea
   { name: 'snapshots', options: { cluster_size: 1024 }, snapshots: true },
   { name: 'lazy refcounts', options: { cluster_size: 1024, lazy_refcounts: 'on' } },
   { name: 'extended L2', options: { cluster_size: 16384, extended_l2: 'on' } },
+  { name: 'over a backing file', options: { cluster_size: 4096, backing_file: 'base', backing_fmt: 'raw' } },
   { name: '64 bit refcounts', options: { cluster_size: 512, refcount_bits: 64 } },
 ];
 

@@ -249,6 +249,7 @@ export class TcgEngine {
     const limit = Number(this.#view.getBigUint64(state + header.instructionLimit, true));
     if (limit - this.instructions >= MAX_BLOCK_INSTRUCTIONS) return undefined;
     while (this.instructions < Number(this.#view.getBigUint64(state + header.instructionLimit, true))) {
+      if (this.#breakpoints.size > 0 && this.#breakpoints.has(BigInt.asUintN(64, this.#linearPc()))) return 'debug';
       const exit = this.#single();
       if (exit !== undefined) return exit;
     }
@@ -377,7 +378,7 @@ export class TcgEngine {
     request.maxInstructions = MAX_BLOCK_INSTRUCTIONS;
     if (this.#breakpoints.size > 0) {
       request.maxInstructions = this.#instructionsToBreak(hva, key);
-      if (request.maxInstructions === 0) return this.#breakpoints.has(this.#linearPc()) ? 'debug' : this.#single();
+      if (request.maxInstructions === 0) return this.#breakpoints.has(BigInt.asUintN(64, this.#linearPc())) ? 'debug' : this.#single();
     }
     const second = this.#generate(hva, key);
     if (second < 0) return this.#cpu.deliverFault();
@@ -416,12 +417,6 @@ export class TcgEngine {
     this.#traceCode(hva);
     this.#optimizer.run(this.#builder);
     return second;
-  }
-
-  /** What instruction fetch translates: the pc with its segment's base. */
-  #linearPc(): bigint {
-    const pc = this.#view.getBigUint64(this.state + header.pc, true);
-    return BigInt.asUintN(64, pc + this.#view.getBigUint64(this.state + header.pcBase, true));
   }
 
   #traceCode(hva: number): void {

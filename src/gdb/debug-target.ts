@@ -1,0 +1,35 @@
+/** What a debugger's stub wants of a machine with one vCPU. */
+
+export interface DebugRegister {
+  readonly name: string;
+  readonly bits: 32 | 64 | 80 | 128;
+  /** Type in gdb's target description; an integer of its size unless given. */
+  readonly type?: string;
+  /** Feature of the target description that it belongs to. */
+  readonly feature: string;
+}
+
+export interface DebugTarget {
+  /** gdb's name of the architecture. */
+  readonly architecture: string;
+  /** In the order of gdb's `g` packet; those of one feature lie together. */
+  readonly registers: readonly DebugRegister[];
+  readRegister(index: number): bigint;
+  /** False: it cannot be written. */
+  writeRegister(index: number, value: bigint): boolean;
+  /** Guest-virtual memory; fewer bytes than asked for where mapped RAM ends. */
+  readMemory(address: bigint, length: number): Uint8Array;
+  /** False: not all of it is RAM; nothing was written. */
+  writeMemory(address: bigint, bytes: Uint8Array): boolean;
+  /** The vCPU stops before the instruction at a guest-virtual address. False: no room for more. */
+  setBreakpoint(address: bigint): boolean;
+  clearBreakpoint(address: bigint): void;
+  /** Executes one instruction. Called while the vCPU is stopped. */
+  step(): void;
+  /** Lets the vCPU run; its owner calls the stub's `stopped` when it has stopped again. */
+  resume(): void;
+  /** Asks a running vCPU to stop. */
+  interrupt(): void;
+  /** Ends the machine. */
+  kill(): void;
+}

@@ -1,0 +1,2 @@
+export type { DebugRegister, DebugTarget } from './debug-target.js';
+export { GdbStub, gdbSignal } from './stub.js';

@@ -1,0 +1,131 @@
+/** Breakpoints and stepping in a machine, alone and with the real gdb at the other end. */
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { type AddressInfo, createServer } from 'node:net';
+import test from 'node:test';
+import { GdbStub } from '../gdb/index.js';
+import { PcDebugTarget } from './debug-target.js';
+import { Program } from './testing/program.js';
+import { TestPc } from './testing/test-pc.js';
+
+/** Counts in EAX; calls `f` each time, which adds 3 to EBX. */
+function countingGuest(): Program {
+  const p = new Program().begin(0x8000, 0x90000).add('31 c0 31 db');
+  p.label('loop').add('40').add(0xe8).rel32('f').add('3d').u32(1_000_000).add(0x75).rel8('loop');
+  p.add('b0 00').exit();
+  return p.align(4).label('f').add('83 c3 03').label('ret').add('c3');
+}
+
+const control = { resume: () => {}, interrupt: () => {}, kill: () => {} };
+
+test('a breakpoint stops before its instruction, in code that is hot already', () => {
+  const p = countingGuest();
+  let polls = 0;
+  const machine = new TestPc({ service: () => ++polls === 20 }).boot(p);
+  assert.deepEqual(machine.run(), { why: 'stopped' });
+  assert.ok(machine.pc.engine.compiler.counters.regions > 0);
+  const target = new PcDebugTarget(machine.pc, control);
+  const register = (name: string) => target.readRegister(target.registers.findIndex((each) => each.name === name));
+  const [f, ret] = [BigInt(p.addressOf('f')), BigInt(p.addressOf('ret'))];
+  target.setBreakpoint(f);
+  assert.deepEqual(machine.run(), { why: 'debug' });
+  assert.equal(register('rip'), f);
+  const count = register('rax');
+  assert.equal(register('rbx'), (count - 1n) * 3n);
+  assert.deepEqual(machine.run(), { why: 'debug' }, 'it is still there');
+  assert.equal(register('rax'), count);
+  target.step();
+  assert.equal(register('rip'), ret);
+  assert.equal(register('rbx'), count * 3n);
+  assert.deepEqual(machine.run(), { why: 'debug' });
+  assert.equal(register('rax'), count + 1n);
+  target.clearBreakpoint(f);
+  assert.deepEqual(machine.run(), { why: 'exit', status: 1 });
+  assert.equal(register('rbx'), 3_000_000n);
+});
+
+test('the debugger reads and writes RAM that is mapped, and only that', () => {
+  const machine = new TestPc().boot(countingGuest());
+  const target = new PcDebugTarget(machine.pc, control);
+  assert.ok(target.writeMemory(0x200ffen, Uint8Array.of(1, 2, 3, 4)));
+  assert.deepEqual([...target.readMemory(0x200ffdn, 6)], [0, 1, 2, 3, 4, 0]);
+  assert.equal(target.readMemory(0x3ffffen, 8).length, 2);
+  assert.ok(!target.writeMemory(0x3ffffen, Uint8Array.of(9, 9, 9)));
+  assert.equal(target.readMemory(0xfee00000n, 4).length, 0, 'no device is read');
+});
+
+const hasGdb = spawnSync('gdb', ['--version']).status === 0;
+
+test('gdb', { skip: hasGdb ? false : 'gdb is not installed', timeout: 60_000 }, async () => {
+  const p = countingGuest();
+  let running = false;
+  let stopAsked = false;
+  let polls = 0;
+  const machine = new TestPc({ service: () => ++polls % 8 === 0, maxPolls: Infinity }).boot(p);
+  let stub: GdbStub | undefined;
+  const target = new PcDebugTarget(machine.pc, {
+    resume: () => {
+      running = true;
+    },
+    interrupt: () => {
+      stopAsked = true;
+    },
+    kill: () => server.close(),
+  });
+  const server = createServer((socket) => {
+    stub = new GdbStub(target, (bytes) => socket.write(bytes));
+    socket.on('data', (bytes) => stub?.receive(bytes));
+    socket.on('error', () => {});
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const f = p.addressOf('f');
+  const commands = [
+    'set architecture i386:x86-64',
+    `target remote 127.0.0.1:${(server.address() as AddressInfo).port}`,
+    `break *${f}`,
+    'continue',
+    'printf "first %d %d %#x\\n", $eax, $ebx, $pc',
+    'continue',
+    'printf "second %d %d\\n", $eax, $ebx',
+    'stepi',
+    'printf "stepped %d %#x\\n", $ebx, $pc',
+    'set $rbx = 1000',
+    'set *(int*)0x200000 = 0x1234567',
+    'printf "memory %#x\\n", *(int*)0x200000',
+    `x/2xb ${f}`,
+    'p $cr0',
+    'p $xmm0.uint128',
+    'delete',
+    'continue',
+  ];
+  const gdb = spawn('gdb', ['-nx', '-batch', ...commands.flatMap((command) => ['-ex', command])]);
+  let output = '';
+  gdb.stdout.on('data', (data) => {
+    output += data;
+  });
+  gdb.stderr.on('data', (data) => {
+    output += data;
+  });
+  let over = false;
+  gdb.on('close', () => {
+    over = true;
+  });
+  while (!over) {
+    await new Promise((resolve) => setTimeout(resolve, running ? 0 : 5));
+    if (!running) continue;
+    const stop = machine.run();
+    if (stop.why === 'stopped' && !stopAsked) continue;
+    running = stopAsked = false;
+    if (stop.why === 'exit') stub?.exited(stop.status);
+    else stub?.stopped();
+  }
+  server.close();
+  assert.match(output, new RegExp(`first 1 0 0x${f.toString(16)}`), output);
+  assert.match(output, /second 2 3/, output);
+  assert.match(output, new RegExp(`stepped 6 0x${p.addressOf('ret').toString(16)}`), output);
+  assert.match(output, /memory 0x1234567/, output);
+  assert.match(output, /0x83\s+0xc3/, output);
+  assert.match(output, /= 0x?11\b|= 17\b/, output);
+  assert.match(output, /exited with code 01/, output);
+  assert.equal(target.readRegister(1), 1000n + 3n * 999_998n);
+});

@@ -1,0 +1,120 @@
+/** A `pc` as a debugger's stub sees it (the gdb layer's DebugTarget, structurally). For the thread that runs the machine. */
+import { x86RegisterViews as registerViews } from '../guest/index.js';
+import type { PcMachine } from './pc.js';
+
+/** More than anyone sets by hand; each one makes blocks shorter. */
+const MAX_BREAKPOINTS = 1024;
+const PAGE = 4096n;
+
+const CORE = 'org.gnu.gdb.i386.core';
+
+/** Registers of gdb's core feature that the machine keeps in no form that gdb could want: they read 0. */
+const absent = ['ftag', 'fiseg', 'fioff', 'foseg', 'fooff', 'fop'];
+const types: Readonly<Record<string, string>> = { rip: 'code_ptr', rsp: 'data_ptr', rbp: 'data_ptr' };
+
+function describe(name: string, bits: 32 | 64 | 80 | 128) {
+  if (/^xmm/.test(name)) return { name, bits, type: 'vec128', feature: 'org.gnu.gdb.i386.sse' };
+  if (name === 'mxcsr') return { name, bits, feature: 'org.gnu.gdb.i386.sse' };
+  if (/^[fg]s_base$/.test(name)) return { name, bits, feature: 'org.gnu.gdb.i386.segments' };
+  if (/^cr|efer|k_gs_base/.test(name)) return { name, bits, feature: 'vring.i386.system' };
+  const type = bits === 80 ? 'i387_ext' : types[name];
+  return type === undefined ? { name, bits, feature: CORE } : { name, bits, type, feature: CORE };
+}
+
+/** Where each of gdb's registers comes from: its view, or nothing. */
+const rows = registerViews.flatMap((view) => {
+  const row = { view: view as (typeof registerViews)[number] | undefined, register: describe(view.name, view.bits) };
+  if (view.name !== 'fstat') return [row];
+  return [row, ...absent.map((name) => ({ view: undefined, register: describe(name, 32) }))];
+});
+
+/** What its owner does when the debugger says so. */
+export interface DebugControl {
+  /** `run` is to be called again. */
+  resume(): void;
+  /** `run` is to return: `service` gives true at its next call. */
+  interrupt(): void;
+  kill(): void;
+}
+
+export class PcDebugTarget {
+  readonly architecture = 'i386:x86-64';
+  readonly registers = rows.map(({ register }) => register);
+  readonly #pc: PcMachine;
+  readonly #control: DebugControl;
+  readonly #breakpoints = new Set<bigint>();
+
+  constructor(pc: PcMachine, control: DebugControl) {
+    this.#pc = pc;
+    this.#control = control;
+  }
+
+  readRegister(index: number): bigint {
+    return rows[index].view?.read(this.#pc.cpu.vcpu) ?? 0n;
+  }
+
+  writeRegister(index: number, value: bigint): boolean {
+    const { view } = rows[index];
+    view?.write?.(this.#pc.cpu.vcpu, value);
+    return view?.write !== undefined;
+  }
+
+  readMemory(address: bigint, length: number): Uint8Array {
+    const bytes = new Uint8Array(length);
+    const done = this.#pieces(address, length, (gpa, at, size) => {
+      this.#pc.memory.dma.read(gpa, bytes.subarray(at, at + size));
+    });
+    return bytes.subarray(0, done);
+  }
+
+  writeMemory(address: bigint, bytes: Uint8Array): boolean {
+    if (this.#pieces(address, bytes.length, () => {}) < bytes.length) return false;
+    this.#pieces(address, bytes.length, (gpa, at, size) => {
+      this.#pc.memory.dma.write(gpa, bytes.subarray(at, at + size));
+    });
+    return true;
+  }
+
+  setBreakpoint(address: bigint): boolean {
+    if (this.#breakpoints.size >= MAX_BREAKPOINTS) return false;
+    this.#breakpoints.add(BigInt.asUintN(64, address));
+    this.#pc.engine.setBreakpoints(this.#breakpoints);
+    return true;
+  }
+
+  clearBreakpoint(address: bigint): void {
+    if (this.#breakpoints.delete(BigInt.asUintN(64, address))) this.#pc.engine.setBreakpoints(this.#breakpoints);
+  }
+
+  step(): void {
+    this.#pc.engine.step();
+  }
+
+  resume(): void {
+    this.#control.resume();
+  }
+
+  interrupt(): void {
+    this.#control.interrupt();
+  }
+
+  kill(): void {
+    this.#control.kill();
+  }
+
+  /** Calls `use` for each piece of a range that lies in one page of RAM; gives how many bytes were there. */
+  #pieces(address: bigint, length: number, use: (gpa: number, at: number, size: number) => void): number {
+    let at = 0;
+    while (at < length) {
+      const linear = BigInt.asUintN(64, address + BigInt(at));
+      const size = Math.min(length - at, Number(PAGE - (linear % PAGE)));
+      const physical = this.#pc.cpu.translate(linear);
+      if (physical === undefined) break;
+      const gpa = Number(physical);
+      if (!this.#pc.memory.ramBlocks().some((block) => gpa >= block.gpa && gpa + size <= block.gpa + block.size)) break;
+      use(gpa, at, size);
+      at += size;
+    }
+    return at;
+  }
+}

@@ -24,6 +24,7 @@ import {
   type ResizeOptions,
 } from './node.js';
 import type { OptionDict } from './options.js';
+import { childPermissions, permissionText, Use } from './permissions.js';
 import { probeFormat } from './registry.js';
 
 /** Largest buffer made for emulation (write-zeroes by writing, copy-on-read). */
@@ -31,20 +32,6 @@ const bounceBytes = 1 << 20;
 const maxRequestBytes = 2 ** 31 - 512;
 /** How much of the start of an image formats are guessed by. */
 export const probeBytes = 512;
-
-const permissionNames: readonly (readonly [number, string])[] = [
-  [Permission.consistentRead, 'consistent read'],
-  [Permission.write, 'write'],
-  [Permission.writeUnchanged, 'write unchanged'],
-  [Permission.resize, 'resize'],
-];
-
-export function permissionText(bits: number): string {
-  return permissionNames
-    .filter(([bit]) => (bits & bit) !== 0)
-    .map(([, name]) => name)
-    .join(', ');
-}
 
 function alignDown(value: number, alignment: number): number {
   return value - (value % alignment);
@@ -75,60 +62,9 @@ interface TrackedRequest {
   readonly done: Promise<void>;
 }
 
-class Use implements NodeUse {
-  readonly user: string;
-  readonly #node: GraphNode;
-  permissions: number;
-  shared: number;
-  constructor(node: GraphNode, user: string, permissions: number, shared: number) {
-    this.#node = node;
-    this.user = user;
-    this.permissions = permissions;
-    this.shared = shared;
-  }
-  async change(permissions: number, shared: number): Promise<void> {
-    if (permissions === this.permissions && shared === this.shared) return;
-    await this.#node.changeUse(this, permissions, shared);
-  }
-  release(): Promise<void> {
-    return this.#node.releaseUse(this);
-  }
-}
-
 interface AttachedChild extends BlockChild {
   node: GraphNode;
   use: NodeUse;
-}
-
-/** What a node needs of a child, given what its own users need and share. */
-function childPermissions(
-  parent: GraphNode,
-  role: ChildRole,
-  permissions: number,
-  shared: number,
-): { permissions: number; shared: number } {
-  if (role === 'filtered') return { permissions, shared };
-  if (role === 'backing') {
-    return {
-      permissions: permissions & Permission.consistentRead,
-      shared:
-        (shared & Permission.write ? Permission.write | Permission.resize : 0) |
-        Permission.consistentRead |
-        Permission.writeUnchanged,
-    };
-  }
-  let needs = permissions;
-  let shares = shared;
-  if (role === 'storage' || role === 'metadata') {
-    if (!parent.readOnly) needs |= Permission.write | Permission.resize;
-    if (!parent.flags.noIo) needs |= Permission.consistentRead;
-    shares &= ~(Permission.write | Permission.resize);
-  } else {
-    if (needs & Permission.write) needs |= Permission.resize;
-    shares &= ~Permission.resize;
-  }
-  if (parent.flags.forceShare) shares = Permission.all;
-  return { permissions: needs, shared: shares };
 }
 
 export class GraphNode implements BlockNode {

@@ -8,7 +8,9 @@ import * as path from 'node:path';
 import test from 'node:test';
 import { BlockError } from '../../block/errors.js';
 import { BlockGraph } from '../../block/graph.js';
+import { NbdConnection } from '../../block/protocols/nbd/client.js';
 import { NodeBlockHost } from '../../host/node/block-host.js';
+import { nodeNetwork } from '../../host/node/block-network.js';
 import { runImg } from '../img/index.js';
 import { runNbd } from './index.js';
 
@@ -204,6 +206,24 @@ test('a client that leaves ends a server that is not persistent', { skip: missin
   const ours = await serveOurs(['-f', 'raw', makeRaw()]);
   assert.equal((await succeed('nbdinfo', '--size', ours.uri)).trim(), String(3 * 2 ** 20));
   assert.deepEqual(await ours.result, { code: 0, out: '', err: '' });
+});
+
+test('with --shared=1 the second client waits for the first to leave', async () => {
+  const ours = await serveOurs(['-t', '-f', 'raw', makeRaw()]);
+  const address = { type: 'unix', path: ours.socket } as const;
+  const first = await NbdConnection.open({ network: nodeNetwork, address });
+  let isSecondIn = false;
+  const second = NbdConnection.open({ network: nodeNetwork, address }).then((connection) => {
+    isSecondIn = true;
+    return connection;
+  });
+  await first.read(0, new Uint8Array(512));
+  await new Promise((resolve) => setTimeout(resolve, 150));
+  assert.equal(isSecondIn, false);
+  await first.close();
+  await (await second).close();
+  process.emit('SIGTERM');
+  assert.equal((await ours.result).code, 0);
 });
 
 test('--snapshot leaves the image as it is; --load-snapshot and --bitmap show what is inside', {

@@ -3,6 +3,7 @@ import { toBlockError } from '../../block/errors.js';
 import type { GraphNode } from '../../block/graph-node.js';
 import type { NodeByteStream } from '../../host/node/block-network.js';
 import {
+  type ConnectionEvents,
   type ListenAddress,
   listenForNbd,
   type NbdListener,
@@ -27,9 +28,10 @@ class Admission {
     this.#shared = shared;
   }
 
-  async enter(stream: NodeByteStream): Promise<boolean> {
+  async enter(stream: NodeByteStream, events: ConnectionEvents): Promise<boolean> {
     if (this.#shared > 0 && this.active >= this.#shared) {
       if (this.#waiting.length >= maxWaiting) return false;
+      events.onWaiting();
       let wake!: () => void;
       const turn = new Promise<void>((resolve) => {
         wake = resolve;
@@ -49,6 +51,7 @@ class Admission {
       }
     }
     this.active++;
+    events.onAdmitted();
     return true;
   }
 
@@ -85,7 +88,7 @@ export async function serve(
   });
   const serveClient: ServeConnection = async (stream, events) => {
     await opened;
-    if (!(await admission.enter(stream))) {
+    if (!(await admission.enter(stream, events))) {
       stream.destroy();
       return;
     }

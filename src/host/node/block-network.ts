@@ -102,6 +102,8 @@ export class NodeByteStream implements ByteStream {
         resolve(new NodeByteStream(secure));
       });
       secure.once('error', reject);
+      // Whatever else goes wrong with a connection that was given up is nobody's concern.
+      secure.on('error', () => undefined);
     });
   }
 

@@ -35,14 +35,28 @@ export interface NbdListener {
   close(): Promise<void>;
 }
 
-/** Serves one connection; `onNegotiated` ends the time limit for the handshake. */
-export type ServeConnection = (stream: NodeByteStream, events: { onNegotiated(): void }) => Promise<unknown>;
+/** What a server tells of a connection as it comes along. */
+export interface ConnectionEvents {
+  /** It has to wait for its turn, which is not its fault: its time for the handshake begins with `onAdmitted`. */
+  onWaiting(): void;
+  onAdmitted(): void;
+  /** The handshake is over: it may be idle for as long as it likes. */
+  onNegotiated(): void;
+}
 
-export function serveSocket(socket: net.Socket, serve: ServeConnection): Promise<unknown> {
+export type ServeConnection = (stream: NodeByteStream, events: ConnectionEvents) => Promise<unknown>;
+
+function serveSocket(socket: net.Socket, serve: ServeConnection): Promise<unknown> {
   socket.setNoDelay(true);
   const stream = new NodeByteStream(socket);
-  const timer = setTimeout(() => socket.destroy(), handshakeMs);
-  return serve(stream, { onNegotiated: () => clearTimeout(timer) }).finally(() => clearTimeout(timer));
+  let timer: NodeJS.Timeout | undefined;
+  const stop = () => clearTimeout(timer);
+  const start = () => {
+    stop();
+    timer = setTimeout(() => socket.destroy(), handshakeMs);
+  };
+  start();
+  return serve(stream, { onWaiting: stop, onAdmitted: start, onNegotiated: stop }).finally(stop);
 }
 
 /** Listens and serves each connection. BlockError with QEMU's sentence when the address can't be had. */
@@ -76,6 +90,8 @@ export function listenForNbd(address: ListenAddress, serve: ServeConnection): Pr
       } else reject(new BlockError(code, `Failed to listen on socket: ${errorText(code)}`, { cause: error }));
     });
     const ready = () => {
+      // A connection that could not be accepted is its client's loss.
+      listening.on('error', () => undefined);
       const bound = listening.address();
       resolve({
         port: typeof bound === 'object' ? bound?.port : undefined,

@@ -8,3 +8,4 @@ export * from './optimize.js';
 export * from './print.js';
 export * from './types.js';
 export * from './vcpu-header.js';
+export * from './verify.js';

@@ -221,9 +221,14 @@ test('with --shared=1 the second client waits for the first to leave', async () 
   await new Promise((resolve) => setTimeout(resolve, 150));
   assert.equal(isSecondIn, false);
   await first.close();
-  await (await second).close();
+  const admitted = await second;
+  // Who still waits when the server ends is sent away, and keeps it from nothing.
+  const third = NbdConnection.open({ network: nodeNetwork, address });
+  await admitted.read(0, new Uint8Array(512));
   process.emit('SIGTERM');
+  await assert.rejects(third, BlockError);
   assert.equal((await ours.result).code, 0);
+  await admitted.close();
 });
 
 test('--snapshot leaves the image as it is; --load-snapshot and --bitmap show what is inside', {
@@ -484,7 +489,7 @@ test('TLS with certificates: QEMU’s client and ours, and who has none is refus
   assert.equal((await ours.result).code, 0);
 });
 
-test('TLS with pre-shared keys, both ways', { skip: missing('qemu-img', 'qemu-nbd') }, async () => {
+test('TLS with pre-shared keys, both ways', { skip: missing('qemu-img', 'qemu-nbd', 'nbdinfo') }, async () => {
   const keys = place('psk');
   fs.mkdirSync(keys);
   fs.writeFileSync(path.join(keys, 'keys.psk'), 'alice:00112233445566778899aabbccddeeff\n');
@@ -509,6 +514,9 @@ test('TLS with pre-shared keys, both ways', { skip: missing('qemu-img', 'qemu-nb
   const image = (socket: string) => `driver=raw,file.driver=nbd,file.path=${socket},file.tls-creds=c`;
   const ours = await serveOurs(['-t', ...server]);
   const theirs = await run('qemu-img', ['map', ...client, '--image-opts', '--output=json', image(ours.socket)]);
+  const byUri = `nbds+unix://alice@/?socket=${ours.socket}&tls-psk-file=${keys}/keys.psk`;
+  const ourOwn = await img('map', '-f', 'raw', '--output=json', byUri);
+  const libnbd = await run('nbdinfo', ['--size', byUri]);
   assert.equal(theirs.code, 0, theirs.err);
   process.emit('SIGTERM');
   await ours.result;
@@ -516,6 +524,9 @@ test('TLS with pre-shared keys, both ways', { skip: missing('qemu-img', 'qemu-nb
     shape(theirs.out),
     expected.map(({ length, zero }) => ({ length, zero })),
   );
+  assert.equal(ourOwn.code, 0, ourOwn.err);
+  assert.deepEqual(shape(ourOwn.out), shape(theirs.out));
+  assert.equal(libnbd.out.trim(), String(3 * 2 ** 20), libnbd.err);
   const socket = place('qemu');
   const child = await serveTheirs('qemu-nbd', ['-t', '-k', socket, ...server], socket);
   const our = await img('map', ...client, '--image-opts', '--output=json', image(socket));

@@ -23,12 +23,14 @@ class Admission {
   readonly #shared: number;
   readonly #waiting: (() => void)[] = [];
   active = 0;
+  #isClosed = false;
 
   constructor(shared: number) {
     this.#shared = shared;
   }
 
   async enter(stream: NodeByteStream, events: ConnectionEvents): Promise<boolean> {
+    if (this.#isClosed) return false;
     if (this.#shared > 0 && this.active >= this.#shared) {
       if (this.#waiting.length >= maxWaiting) return false;
       events.onWaiting();
@@ -45,6 +47,7 @@ class Admission {
         this.#waiting.splice(index, 1);
         return false;
       }
+      if (this.#isClosed) return false;
       if (stream.socket.destroyed) {
         this.#waiting.shift()?.();
         return false;
@@ -53,6 +56,12 @@ class Admission {
     this.active++;
     events.onAdmitted();
     return true;
+  }
+
+  /** Sends away who waits and who comes. */
+  close(): void {
+    this.#isClosed = true;
+    for (const wake of this.#waiting.splice(0)) wake();
   }
 
   leave(): void {
@@ -98,9 +107,6 @@ export async function serve(
   };
   let listener: NbdListener | undefined;
   let node: GraphNode | undefined;
-  const release = async (): Promise<void> => {
-    await listener?.close();
-  };
   try {
     if (listen) listener = await listenForNbd(listen, serveClient);
   } catch (error) {
@@ -151,7 +157,10 @@ export async function serve(
     return 0;
   } finally {
     for (const signal of endings) process.off(signal, end);
-    const closing = release();
+    admission.close();
+    // Those who came before the image was open, if it never was.
+    open();
+    const closing = listener?.close();
     try {
       await server.close();
     } catch (error) {

@@ -41,7 +41,9 @@ export function parseNbdName(filename: string): OptionDict {
   if (name !== '') options['export'] = name;
   if (transport === 'unix') {
     const socket = parameters.get('socket');
-    if (authority !== '' || socket === undefined || socket === '') return bad();
+    const user = /^(?:([^@]*)@)?$/.exec(authority ?? '');
+    if (!user || socket === undefined || socket === '') return bad();
+    if (user[1]) parameters.set('tls-username', decode(user[1]));
     parameters.delete('socket');
     options['server.type'] = 'unix';
     options['server.path'] = socket;

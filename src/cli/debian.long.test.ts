@@ -87,7 +87,7 @@ test('a signal reaches the command; a second one ends the machine', { skip, time
       setTimeout(() => kill('SIGTERM'), 500);
     }),
   );
-  assert.equal(deaf.status, 143);
+  assert.equal(deaf.status, 143, deaf.stderr);
 });
 
 test('piped input is a script for the shell', { skip, timeout: limitMs }, async () => {
@@ -95,7 +95,7 @@ test('piped input is a script for the shell', { skip, timeout: limitMs }, async 
     [],
     'x=4; echo $((x * 2))\nmodprobe loop && grep -c ^loop /proc/modules\nexit 5\n',
   );
-  assert.equal(stdout.toString(), '8\n1\n');
+  assert.equal(stdout.toString(), '8\n1\n', stderr);
   assert.equal(status, 5);
   assert.match(stderr, /^Debian .*, Linux \S+, userland busybox for now\n$/);
 });

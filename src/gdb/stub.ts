@@ -45,6 +45,8 @@ export class GdbStub {
   readonly #breakpoints = new Set<bigint>();
   #last: Uint8Array | undefined;
   #acknowledges = true;
+  /** A debugger has spoken, and has not gone. */
+  #attached = false;
   #running = false;
   #signal: number = gdbSignal.trap;
 
@@ -74,12 +76,18 @@ export class GdbStub {
 
   /** Bytes from the debugger. */
   receive(bytes: Uint8Array): void {
+    if (!this.#attached) {
+      this.#attached = true;
+      this.#acknowledges = true;
+      this.#running = false;
+      this.#signal = gdbSignal.trap;
+    }
     this.#reader.receive(bytes);
   }
 
   /** The vCPU has stopped. `signal`: one of gdbSignal; unless given, the trap or the interrupt that was asked for. */
   stopped(signal?: number): void {
-    if (!this.#running) return;
+    if (!this.#attached || !this.#running) return;
     this.#running = false;
     if (signal !== undefined) this.#signal = signal;
     this.#reply(this.#stopReply());
@@ -95,6 +103,7 @@ export class GdbStub {
   close(): void {
     for (const address of this.#breakpoints) this.#target.clearBreakpoint(address);
     this.#breakpoints.clear();
+    this.#attached = false;
     if (!this.#running) {
       this.#running = true;
       this.#target.resume();
@@ -111,8 +120,8 @@ export class GdbStub {
   }
 
   #answer(packet: string): string | undefined {
-    // While the vCPU runs, gdb says nothing but the interrupt.
-    if (this.#running) return undefined;
+    // While the vCPU runs, gdb says nothing but the interrupt; `D` stands for a debugger that is gone, too.
+    if (this.#running && packet !== 'D') return undefined;
     const rest = packet.slice(1);
     switch (packet[0]) {
       case '?':

@@ -59,6 +59,8 @@ export interface MachineOptions {
   readonly icount?: { readonly shift: number; readonly seed?: bigint | undefined } | undefined;
   /** How often a block runs before it is compiled (a power of two from 2 on), or 0: everything is interpreted. */
   readonly hotThreshold?: number | undefined;
+  /** A debugger may come: `Machine.gdb()` is its stream. */
+  readonly gdb?: boolean | undefined;
   readonly trace?: TraceConfig | undefined;
   /** Of its thread, as the host's tools show it. */
   readonly name?: string | undefined;
@@ -68,7 +70,8 @@ export interface MachineOptions {
 export type PortPlace =
   | { readonly kind: 'serial'; readonly index: number }
   | { readonly kind: 'console'; readonly name: string | undefined; readonly isConsole: boolean; readonly index: number }
-  | { readonly kind: 'debugcon' };
+  | { readonly kind: 'debugcon' }
+  | { readonly kind: 'gdb' };
 
 export const DEFAULT_RAM_BYTES = 128 << 20;
 const MIN_RAM_BYTES = 2 << 20;
@@ -149,6 +152,7 @@ export function planMachine(options: MachineOptions): {
       hotThreshold: threshold,
       rtcOffsetNs: (options.rtcOffsetMs ?? 0) * 1e6,
       icount: options.icount,
+      gdb: options.gdb ? stream({ kind: 'gdb' }) : undefined,
       trace: options.trace,
     },
   };

@@ -5,12 +5,14 @@
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { VringError } from '../base/index.js';
+import { GdbStub } from '../gdb/index.js';
 import { parseCpuOption } from '../guest/index.js';
 import { compileOptimized } from '../host/node/engine-flags.js';
 import { readImage } from '../host/node/image-file.js';
 import { openFailure } from '../host/node/open-failure.js';
 import { hostRandomBits, hostTime } from '../host/node/time.js';
 import type { SerialBackend } from '../hw/index.js';
+import { PcDebugTarget } from '../machine/debug-target.js';
 import { PcMachine, type PcStop } from '../machine/pc.js';
 import { describeMachine } from './machine-info.js';
 import { MachineDevices } from './worker-devices.js';
@@ -89,6 +91,30 @@ function tellOpenings(): void {
   openings.clear();
 }
 
+let stub: GdbStub | undefined;
+function attachStub(pc: PcMachine, stream: WorkerStream): void {
+  const target = new PcDebugTarget(pc, {
+    resume: () => {
+      paused = false;
+    },
+    interrupt: () => {
+      paused = true;
+    },
+    kill: () => void Atomics.store(doorbell, doorbellWord.quit, 1),
+  });
+  stub = new GdbStub(target, (bytes) => {
+    for (const byte of bytes) stream.sendByte(byte);
+    stream.wake();
+  });
+}
+
+/** Hands on what the debugger says. */
+function hearDebugger(): void {
+  if (stub === undefined || config.gdb === undefined) return;
+  const stream = streams[config.gdb];
+  while (stream.input.available > 0) stub.receive(stream.take(4096));
+}
+
 /** Looks after streams and requests. True: the machine is not to go on running now. */
 function service(): boolean {
   for (const stream of streams) stream.wake();
@@ -97,6 +123,7 @@ function service(): boolean {
     for (const { port: consolePort } of devices.ports) consolePort.outputReady();
     for (const plugged of devices.ports) plugged.pump();
     hear();
+    hearDebugger();
   }
   for (const pump of uartPumps) pump();
   return quitting() || paused || restart;
@@ -266,10 +293,14 @@ function runMachine(pc: PcMachine, boot: () => void): MachineEnd {
     }
     if (paused) {
       pc.clock.pause();
+      stub?.stopped();
       for (const stream of streams) stream.wake();
       tellOpenings();
       sleep(1000);
-      if (Atomics.exchange(doorbell, doorbellWord.rung, 0) !== 0) hear();
+      if (Atomics.exchange(doorbell, doorbellWord.rung, 0) !== 0) {
+        hear();
+        hearDebugger();
+      }
       continue;
     }
     const stop: PcStop = pc.run();
@@ -286,7 +317,8 @@ function runMachine(pc: PcMachine, boot: () => void): MachineEnd {
       case 'exit':
         return stop;
       case 'debug':
-        stopped('debug');
+        if (stub) paused = true;
+        else stopped('debug');
         break;
       case 'stopped':
         break;
@@ -305,6 +337,7 @@ function main(): void {
     };
     machine = build(trace);
     const pc = machine;
+    if (config.gdb !== undefined) attachStub(pc, streams[config.gdb]);
     const boot = () => {
       const loaded = pc.boot(images);
       for (const plugged of devices.ports) plugged.open();

@@ -68,6 +68,11 @@ export interface Machine extends AsyncDisposable {
   console(which: string | number): CharacterPort;
   /** What the guest writes to its isa-debugcon device. Throws VringError `no-such-port`. */
   debugConsole(): CharacterPort;
+  /**
+   * gdb's remote protocol. The machine is to be paused before a debugger's first byte; `$D#44` says that it has gone.
+   * Throws VringError `no-such-port`.
+   */
+  gdb(): CharacterPort;
   /** Guest-physical RAM. Throws VringError `memory-absent` where there is none. */
   readMemory(gpa: number, length: number, options?: WaitOptions): Promise<Uint8Array>;
   writeMemory(gpa: number, bytes: Uint8Array, options?: WaitOptions): Promise<void>;
@@ -222,6 +227,10 @@ class RunningMachine implements Machine {
 
   debugConsole(): CharacterPort {
     return this.#find('isa-debugcon device', (place) => place.kind === 'debugcon');
+  }
+
+  gdb(): CharacterPort {
+    return this.#find('gdb stub', (place) => place.kind === 'gdb');
   }
 
   async readMemory(gpa: number, length: number, options?: WaitOptions): Promise<Uint8Array> {
@@ -415,6 +424,8 @@ function portName(place: PortPlace): string {
       return place.name ?? `${place.isConsole ? 'console' : 'port'}${place.index}`;
     case 'debugcon':
       return 'debugcon';
+    case 'gdb':
+      return 'gdb';
   }
 }
 

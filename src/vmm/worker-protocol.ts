@@ -86,6 +86,8 @@ export interface WorkerConfig {
   /** Added to the host's wall clock for the guest's RTC. */
   readonly rtcOffsetNs: number;
   readonly icount?: { readonly shift: number; readonly seed?: bigint | undefined } | undefined;
+  /** Stream of a debugger that speaks gdb's remote protocol. */
+  readonly gdb?: number | undefined;
   readonly trace?: TraceConfig | undefined;
   /** Int32, see `doorbellWord`. */
   readonly doorbell: SharedArrayBuffer;

@@ -212,7 +212,7 @@ test('each mistake gets one sentence that names it', () => {
     [['-d', 'exec'], /'exec' is not supported yet/],
     [['-echr', 'x'], /0 to 255/],
     [['-offline'], /with a system only/],
-    [['-s'], /not supported yet/],
+    [['-gdb', 'udp::1'], /only tcp:/],
     [['-bios', 'x'], /not supported yet/],
     [['-hda', 'x'], /not supported yet/],
     [['-kernle', 'x'], /did you mean '-kernel'/],

@@ -25,6 +25,8 @@ export interface RunPlan {
   readonly machine: Omit<MachineOptions, 'kernel'> & { readonly kernel?: string | undefined };
   readonly attachments: readonly Attachment[];
   readonly startPaused: boolean;
+  /** Where to wait for gdb. */
+  readonly gdb: GdbAddress | undefined;
   readonly stats: 'text' | 'json' | undefined;
   readonly pidfile: string | undefined;
   readonly escapeByte: number;
@@ -93,6 +95,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
   if (!/^(0x[0-9a-f]+|\d+)$/i.test(echr) || Number(echr) > 255) {
     throw new UsageError(`-echr ${echr}: the key is a number from 0 to 255`);
   }
+  const gdb = planGdb(options);
   return {
     machine: {
       ...board,
@@ -102,10 +105,12 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
       serialPorts: characters.serialPorts,
       devices,
       ...actions,
+      gdb: gdb !== undefined,
       trace: trace.items.length > 0 ? { items: trace.items, path: trace.path } : undefined,
     },
     attachments: characters.attachments,
     startPaused: options.has('S'),
+    gdb,
     stats,
     pidfile: options.last('pidfile'),
     escapeByte: Number(echr),
@@ -115,6 +120,20 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     logUnimplemented: trace.items.includes('unimp'),
     notices,
   };
+}
+
+export interface GdbAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+function planGdb(options: Options): GdbAddress | undefined {
+  const text = options.last('gdb') ?? (options.has('s') ? 'tcp::1234' : undefined);
+  if (text === undefined || text === 'none') return undefined;
+  const match = /^tcp:([^:,]*):(\d{1,5})$/.exec(text.replace(/(,server(=on)?)?(,(nowait|wait=off))?$/, ''));
+  const port = Number(match?.[2]);
+  if (!match || port > 65535) throw new UsageError(`-gdb ${text}: only tcp:[HOST]:PORT is supported`);
+  return { host: match[1] || '127.0.0.1', port };
 }
 
 type Board = Pick<MachineOptions, 'ramBytes' | 'cpu' | 'hpet' | 'rtcOffsetMs' | 'icount' | 'hotThreshold' | 'name'>;

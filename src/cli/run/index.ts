@@ -11,6 +11,7 @@ import { UsageError } from '../usage-error.js';
 import { versionLine } from '../version.js';
 import { planRun, type RunPlan } from './configure.js';
 import { connect, openFiles, StreamSink } from './connect.js';
+import { serveGdb } from './gdb-server.js';
 import { helpTopic } from './help-topics.js';
 import { runCommand, unsupportedRunOptions } from './options.js';
 
@@ -137,12 +138,15 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
       files,
       (sentence) => void complain(io, sentence),
     );
+    let stopGdb = () => {};
     try {
+      if (plan.gdb) stopGdb = await serveGdb(running, plan.gdb);
       if (!plan.startPaused) await running.start();
       connection.start();
       const end = await running.ended;
       return forced ?? statusOf(end);
     } finally {
+      stopGdb();
       await running.close();
       await connection.finish();
       if (plan.stats) await printStatistics(io, plan.stats, await running.statistics().catch(() => ({})));

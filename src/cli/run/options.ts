@@ -198,7 +198,14 @@ export const runOptions: readonly OptionRow[] = [
     group: character,
   },
 
-  { name: 'S', sentence: 'The machine stands still until the monitor says `cont`.', group: running },
+  { name: 'S', sentence: 'The machine stands still until the monitor or a debugger says so.', group: running },
+  { name: 's', sentence: 'Short for -gdb tcp::1234.', group: debug },
+  {
+    name: 'gdb',
+    argument: 'tcp:[HOST]:PORT',
+    sentence: 'Waits there for gdb (`target remote HOST:PORT`); HOST is 127.0.0.1 unless given.',
+    group: debug,
+  },
   { name: 'no-reboot', sentence: 'A reset ends the machine.', group: running },
   { name: 'no-shutdown', sentence: 'After power-off the machine stands still, to be looked at.', group: running },
   {
@@ -363,8 +370,6 @@ export const unsupportedRunOptions: ReadonlyMap<string, string> = new Map([
   ['pflash', `${notYet}: machines boot a kernel directly, with -kernel FILE`],
   ['L', `${notYet}: no firmware is loaded`],
   ['enable-kvm', `${notYet}: the accelerator is tcg`],
-  ['s', `${notYet}: there is no gdb server`],
-  ['gdb', `${notYet}: there is no gdb server`],
 ]);
 
 export const machineTypes = [{ name: 'pc', sentence: 'PC (i440FX + PIIX)', isDefault: true }] as const;

@@ -3,6 +3,8 @@ import { setFlagsFromString } from 'node:v8';
 
 /** Compiles WebAssembly modules made in `make` with the optimizing compiler at once, instead of when they prove hot. */
 export function compileOptimized<T>(make: () => T): T {
+  // From here on V8 also reads which branches a module says are unlikely; newer versions do so anyway.
+  setFlagsFromString('--experimental-wasm-branch-hinting');
   setFlagsFromString('--no-liftoff');
   setFlagsFromString('--no-wasm-lazy-compilation');
   try {
@@ -11,9 +13,4 @@ export function compileOptimized<T>(make: () => T): T {
     setFlagsFromString('--liftoff');
     setFlagsFromString('--wasm-lazy-compilation');
   }
-}
-
-/** Lets V8 read which branches a module says are unlikely; harmless where it does so anyway. */
-export function enableBranchHints(): void {
-  setFlagsFromString('--experimental-wasm-branch-hinting');
 }

@@ -378,7 +378,8 @@ export class TcgEngine {
     request.maxInstructions = MAX_BLOCK_INSTRUCTIONS;
     if (this.#breakpoints.size > 0) {
       request.maxInstructions = this.#instructionsToBreak(hva, key);
-      if (request.maxInstructions === 0) return this.#breakpoints.has(BigInt.asUintN(64, this.#linearPc())) ? 'debug' : this.#single();
+      if (request.maxInstructions === 0)
+        return this.#breakpoints.has(BigInt.asUintN(64, this.#linearPc())) ? 'debug' : this.#single();
     }
     const second = this.#generate(hva, key);
     if (second < 0) return this.#cpu.deliverFault();

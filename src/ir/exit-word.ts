@@ -11,10 +11,11 @@ export const exitCode = {
   next: 0,
   /** A loop has used up its budget; go on, but look at the clock soon. */
   budget: 1,
-  /** A guest fault is described in the state; pc is the faulting instruction's. */
+  /**
+   * A guest fault is described in the state; pc is the faulting instruction's. With no trap code there: a store hit translated
+   * code and was turned back; nothing of the instruction at pc has happened yet.
+   */
   fault: 2,
-  /** A store hit translated code; nothing of the instruction at pc has happened yet. */
-  selfModified: 3,
   /** Something that interrupts depend on has changed (e.g. they were enabled): look at them before going on. */
   checkInterrupts: 4,
   /** JavaScript must act: the reason is in the state (`leaveReason`). pc is past the instruction. */

@@ -31,7 +31,7 @@ export interface OpRow<
   readonly wasm: readonly number[] | undefined;
   /** What follows the opcode bytes. */
   readonly encoding: 'plain' | 'lane' | 'shuffle' | 'memarg';
-  /** log2 of the natural alignment, for memarg. */
+  /** One sentence of meaning. */
   readonly doc: string;
 }
 

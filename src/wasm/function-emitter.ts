@@ -9,7 +9,7 @@ import { assert } from '../base/index.js';
 import { access, Op, opNames, opWords, type Routine, typeCode } from '../ir/index.js';
 import { header, tlbEntry } from '../ir/vcpu-header.js';
 import { ByteWriter } from './bytes.js';
-import { encodings, kind, opBytes, opEncoding, opHasResult, opKind, opParamCount, opResultType } from './op-tables.js';
+import { encodings, kind, opBytes, opEncoding, opHasResult, opKind, opParamCount } from './op-tables.js';
 
 /** What a function's code refers to outside itself. */
 export interface CodeEnvironment {
@@ -651,13 +651,5 @@ export abstract class FunctionEmitter {
 
   protected unknown(op: number): never {
     throw new Error(`vring invariant broken: op ${opNames[op]} has no place here`);
-  }
-
-  protected typeOf(temp: number): number {
-    return this.tempTypes[temp];
-  }
-
-  protected resultType(op: number): number {
-    return opResultType[op];
   }
 }

@@ -1,9 +1,8 @@
 /** The op table as typed arrays, for walking IR words fast. */
-import { Op, opList, typeCode } from '../ir/index.js';
+import { Op, opList } from '../ir/index.js';
 
 /** 1 if the op defines a temp. */
 export const opHasResult = Uint8Array.from(opList, (row) => (row.result ? 1 : 0));
-export const opResultType = Uint8Array.from(opList, (row) => (row.result ? typeCode[row.result] : 255));
 export const opParamCount = Uint8Array.from(opList, (row) => row.params.length);
 
 /** How the back ends treat an op. */

@@ -12,7 +12,7 @@ export const CODE_BYTES = 32;
 /** Data and stack; the pages around are not mapped. */
 export const dataRegion: Region = { start: 0x30000000, bytes: 8192 };
 export const CASE_REGIONS: readonly Region[] = [codeRegion, dataRegion];
-/** The parts of the data that cases fill and that are compared: around the pages' border, and before the end. */
+/** The parts of the data that cases fill and that are compared (all else is 0 at a case's start): around the pages' border, and before the end. */
 export const dataWindows: readonly Region[] = [
   { start: dataRegion.start + 0xe00, bytes: 1024 },
   { start: dataRegion.start + 0x1f00, bytes: 256 },

@@ -111,6 +111,10 @@ function program(tables: { signalStack: number; action: number; input: number; o
     call(syscall.sigaction);
   }
   code.label('next');
+  code.set(RDI, dataRegion.start);
+  code.set(RCX, dataRegion.bytes / 8);
+  code.set(RAX, 0);
+  code.put(0xf3, 0x48, 0xab); // rep stosq
   code.set(RDI, 0);
   code.set(RSI, tables.input);
   code.set(RDX, 3 + dataWindows.length);

@@ -11,7 +11,7 @@ import { field, gpr, STATE_BYTES, x86Vars } from '../../guest/x86/state.js';
 import '../../guest/x86/system/page-walk.js';
 import { createTranslator } from '../../guest/x86/translate.js';
 import { header } from '../../ir/index.js';
-import { CASE_REGIONS, codeRegion } from './layout.js';
+import { CASE_REGIONS, codeRegion, dataRegion } from './layout.js';
 
 const RAM_BYTES = 1 << 20;
 const PAGE_TABLES = 0xc0000;
@@ -149,6 +149,11 @@ export class RowMachine implements GuestCpu {
     if (page === undefined) throw new Error(`nothing is mapped at ${va.toString(16)}`);
     const at = page + (va & 4095);
     return this.ram.subarray(at, at + count);
+  }
+
+  /** Zeroes the data region. */
+  clearData(): void {
+    for (let at = 0; at < dataRegion.bytes; at += 4096) this.bytesAt(dataRegion.start + at, 4096).fill(0);
   }
 
   /** Puts code at an address of the code page; the rest of the page stays HLT. */

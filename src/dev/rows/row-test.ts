@@ -138,6 +138,7 @@ function runOnMachine(machine: RowMachine, c: RowCase, runs: number): Outcome {
     c.gprs.forEach((value, n) => {
       machine.writeGpr(n, value);
     });
+    machine.clearData();
     let at = 0;
     for (const window of dataWindows) {
       for (let done = 0; done < window.bytes; ) {

@@ -154,13 +154,14 @@ const boundRow: InsnRow = {
   enc: '62 /r m I64',
   args: 'Gv:r, Ma:r',
   translate(t, insn) {
-    const { b, wide } = t;
+    const { wide } = t;
     const size = insn.opSize;
-    const lower = t.loadWide(size, t.address());
-    const upper = t.loadWide(size, t.addressPlus(size >> 3));
     const index = t.readWide(size, insn.reg);
-    const outside = b.i32_or(wide.less(size, index, lower, false, false), wide.less(size, index, upper, true, true));
-    t.faultIf(outside, vector.BR);
+    const lower = t.loadWide(size, t.address());
+    // Processors do not read the upper bound of an index that is below the lower one.
+    t.faultIf(wide.less(size, index, lower, false, false), vector.BR);
+    const upper = t.loadWide(size, t.addressPlus(size >> 3));
+    t.faultIf(wide.less(size, index, upper, true, true), vector.BR);
   },
 };
 

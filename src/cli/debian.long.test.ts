@@ -56,6 +56,39 @@ test("a command's streams are the program's own, byte for byte", { skip, timeout
   assert.equal(stderr, 'to stderr\n');
 });
 
+test('cat /proc/cpuinfo shows the model that -cpu asks for', { skip, timeout: limitMs }, async () => {
+  const cpuinfo = async (...options: string[]) => {
+    const { status, stdout, stderr } = await vring([...options, '--', 'cat', '/proc/cpuinfo'], '');
+    assert.equal(status, 0, stderr);
+    const fields = new Map(
+      stdout
+        .toString('latin1')
+        .split('\n')
+        .filter((line) => line.includes(':'))
+        .map((line) => [line.slice(0, line.indexOf(':')).trim(), line.slice(line.indexOf(':') + 1).trim()] as const),
+    );
+    return { fields, flags: new Set(fields.get('flags')?.split(' ')) };
+  };
+  const plain = await cpuinfo();
+  for (const [name, value] of [
+    ['processor', '0'],
+    ['vendor_id', 'AuthenticAMD'],
+    ['cpu family', '15'],
+    ['model', '107'],
+    ['model name', 'QEMU Virtual CPU version 2.5+'],
+    ['siblings', '1'],
+  ])
+    assert.equal(plain.fields.get(name), value, name);
+  // x86-64-v2, which is what Debian's own baseline and distributions above it need.
+  for (const flag of ['lm', 'nx', 'cx16', 'lahf_lm', 'popcnt', 'pni', 'ssse3', 'sse4_1', 'sse4_2', 'hypervisor'])
+    assert.ok(plain.flags.has(flag), flag);
+  for (const flag of ['avx', 'xsave', 'smap']) assert.ok(!plain.flags.has(flag), flag);
+  const other = await cpuinfo('-cpu', 'Nehalem,+smap,-sse4.2');
+  assert.equal(other.fields.get('vendor_id'), 'GenuineIntel');
+  assert.equal(other.fields.get('model name'), 'Intel Core i7 9xx (Nehalem Class Core i7)');
+  assert.ok(other.flags.has('smap') && !other.flags.has('sse4_2') && !other.flags.has('aes'));
+});
+
 test('statuses are handed on as a shell does', { skip, timeout: limitMs }, async () => {
   assert.equal((await vring(['--', 'sh', '-c', 'kill -9 $$'], '')).status, 137);
   const missing = await vring(['--', 'no-such-command'], '');

@@ -1,0 +1,96 @@
+/**
+ * Debian's bookworm kernels boot unattended to /init, do something there, and switch the machine off: the cloud kernel, the
+ * generic one (its xz stub, drivers as modules), and both of i386. Fetched from the archive.
+ */
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { type DebianOptions, openDebian, VringError } from './index.js';
+
+const limitMs = 300_000;
+const folder = mkdtempSync(join(tmpdir(), 'vring boots '));
+after(() => rmSync(folder, { recursive: true }));
+
+const flavours = [
+  { flavour: 'cloud-amd64', kernel: /^6\.\d+\.\d+-\d+-cloud-amd64$/, machine: 'x86_64' },
+  { flavour: 'amd64', kernel: /^6\.\d+\.\d+-\d+-amd64$/, machine: 'x86_64' },
+  { flavour: '686', kernel: /^6\.\d+\.\d+-\d+-686$/, machine: 'i686' },
+  { flavour: '686-pae', kernel: /^6\.\d+\.\d+-\d+-686-pae$/, machine: 'i686' },
+] as const;
+
+/** The output of a command in a guest that ends with status 0 and then switches the machine off. */
+async function output(options: DebianOptions, script: string): Promise<string[] | string> {
+  let session: Awaited<ReturnType<typeof openDebian>>;
+  try {
+    session = await openDebian({ suite: 'bookworm', ...options, command: ['sh', '-c', script] });
+  } catch (error) {
+    if (error instanceof VringError && /^(network|offline|mirror|http)-/.test(error.code)) return error.message;
+    throw error;
+  }
+  await using running = session;
+  const signal = AbortSignal.timeout(limitMs);
+  signal.addEventListener('abort', () => void running.close());
+  let text = '';
+  running.stream('stdout').onData((bytes) => {
+    text += Buffer.from(bytes).toString('latin1');
+  });
+  running.stream('stderr').onData((bytes) => {
+    text += `stderr: ${Buffer.from(bytes).toString('latin1')}`;
+  });
+  await running.start();
+  running.stream('stdin').endInput();
+  assert.equal(await running.exited, 0, `${text}\n${running.kernelLog}`);
+  assert.deepEqual(await running.machine.ended, { why: 'poweroff' });
+  assert.doesNotMatch(running.kernelLog, /Oops|BUG:|WARNING:|Call Trace|panic/i);
+  return text.trimEnd().split('\n');
+}
+
+for (const { flavour, kernel, machine } of flavours) {
+  test(`bookworm's ${flavour} kernel boots to /init and switches off`, { timeout: 2 * limitMs }, async (t) => {
+    const lines = await output(
+      { flavour },
+      'uname -r; uname -m; dmesg | grep -ciE "oops|bug:|call trace"; cat /proc/1/comm',
+    );
+    if (typeof lines === 'string') return t.skip(`no Debian here: ${lines}`);
+    assert.match(lines[0], kernel);
+    assert.deepEqual(lines.slice(1), [machine, '0', 'init']);
+  });
+}
+
+test("the generic kernel's virtio modules read and write a raw disk image", { timeout: 2 * limitMs }, async (t) => {
+  const image = join(folder, 'disk ü.raw');
+  const bytes = Buffer.alloc(24 << 20);
+  for (let i = 0; i < bytes.length; i += 4) bytes.writeUInt32LE(Math.imul(i + 1, 0x9e3779b1) >>> 0, i);
+  writeFileSync(image, bytes);
+  const lines = await output(
+    {
+      flavour: 'amd64',
+      machine: { devices: [{ type: 'virtio-blk', path: image, serial: 'VRING0001' }] },
+    },
+    [
+      'set -e',
+      "sed -n 's/^\\(virtio_[a-z]*\\) .*/\\1/p' /proc/modules | sort | tr '\\n' ' '; echo",
+      'cat /sys/block/vda/size /sys/block/vda/serial; echo',
+      'sha256sum </dev/vda',
+      // Scattered reads, past the cache.
+      'echo 3 >/proc/sys/vm/drop_caches',
+      'for at in 0 1 4095 24575; do dd if=/dev/vda bs=1024 skip=$at count=1 2>/dev/null; done | sha256sum',
+      'echo written by the guest | dd of=/dev/vda bs=512 seek=40000 conv=notrunc,sync 2>/dev/null; sync',
+    ].join('\n'),
+  );
+  if (typeof lines === 'string') return t.skip(`no Debian here: ${lines}`);
+  const hash = (...parts: Uint8Array[]) => createHash('sha256').update(Buffer.concat(parts)).digest('hex');
+  const blocks = [0, 1, 4095, 24575].map((at) => bytes.subarray(1024 * at, 1024 * (at + 1)));
+  assert.match(lines[0], /virtio_blk .*virtio_pci .*virtio_ring/);
+  assert.equal(lines[1], String(bytes.length / 512));
+  assert.equal(lines[2], 'VRING0001');
+  assert.equal(lines[3], `${hash(bytes)}  -`);
+  assert.equal(lines[4], `${hash(...blocks)}  -`);
+  assert.equal(lines.length, 5);
+  bytes.fill(0, 40_000 * 512, 40_001 * 512);
+  bytes.write('written by the guest\n', 40_000 * 512);
+  assert.ok(readFileSync(image).equals(bytes), 'the image holds what the guest wrote, and nothing else has changed');
+});

@@ -3,6 +3,7 @@
  * host's clock at lines on the guest's serial port. Prints seconds and the ratio of medians; the guest's own clock must agree.
  *
  * Arguments: names of programs (default: all, and the boot), `--runs=N` (default 3), `--suite=NAME` (default bookworm).
+ * Then the disk tools and the NBD server; `disks` as the first argument runs these alone (`bench-block.ts` reads the rest).
  * The guest programs are compiled from bench/suite.c; without a C compiler only the boot is measured. Without QEMU there are
  * no ratios. Each is said by name.
  */
@@ -14,6 +15,12 @@ import { performance } from 'node:perf_hooks';
 import { fileURLToPath } from 'node:url';
 import { file, writeCpio } from '../distro/cpio.js';
 import { prepareDebian } from '../distro/index.js';
+import { printBlockBench } from './bench-block.js';
+
+if (process.argv[2] === 'disks') {
+  await printBlockBench(process.argv.slice(3));
+  process.exit();
+}
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const argument = (name: string, value: string) =>
@@ -156,3 +163,4 @@ if (logs.length > 0)
   console.log(
     `geometric mean of ${logs.length} programs: ${Math.exp(logs.reduce((a, b) => a + b) / logs.length).toFixed(2)}`,
   );
+if (wanted.length === 0) await printBlockBench([]);

@@ -71,11 +71,6 @@ const statusWord = (text: string): number => bytesOf(text).getUint16(0, true);
 
 const table: readonly Allowed[] = [
   {
-    rows: /./,
-    what: /^end: vector 13, vector 12$/,
-    source: 'system/page-walk.ts: a non-canonical address raises #GP(0) even through SS',
-  },
-  {
     rows: /^SH[LR]D$/,
     what: /^(r..?|memory):/,
     when: (c, row) => c.opSize === 16 && shiftCount(row, c) > 16,

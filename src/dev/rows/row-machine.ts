@@ -7,8 +7,10 @@ import type { CpuContext, GuestCpu, VmExit } from '../../guest/guest-cpu.js';
 import { encodeMode } from '../../guest/x86/mode.js';
 import { routines } from '../../guest/x86/routines/set.js';
 import { x87Function } from '../../guest/x86/routines/x87-functions.js';
-import { field, gpr, STATE_BYTES, x86Vars } from '../../guest/x86/state.js';
+import { field, gpr, NON_CANONICAL, STATE_BYTES, x86Vars } from '../../guest/x86/state.js';
+import { vector } from '../../guest/x86/system/bits.js';
 import '../../guest/x86/system/page-walk.js';
+import { isStackAccess } from '../../guest/x86/system/stack-fault.js';
 import { createTranslator } from '../../guest/x86/translate.js';
 import { header } from '../../ir/index.js';
 import { CASE_REGIONS, codeRegion, dataRegion } from './layout.js';
@@ -195,7 +197,15 @@ export class RowMachine implements GuestCpu {
   deliverFault(): VmExit {
     const code = this.state.getInt32(header.trapCode, true);
     this.state.setInt32(header.trapCode, 0, true);
-    this.outcome.vector = code & 0xff;
+    const at = Number(this.pc);
+    const throughStack =
+      code & NON_CANONICAL &&
+      isStackAccess(
+        this.bytesAt(at, Math.min(15, 4096 - (at & 4095))),
+        (n) => this.readGpr(n),
+        this.state.getBigUint64(field.nonCanonical, true),
+      );
+    this.outcome.vector = throughStack ? vector.SS : code & 0xff;
     this.outcome.error = code & 0x100 ? code >>> 16 : 0;
     this.outcome.cr2 = this.outcome.vector === 14 ? this.state.getBigUint64(field.cr2, true) : 0n;
     return 'shutdown';

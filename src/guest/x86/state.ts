@@ -165,6 +165,8 @@ export const field = {
   topMem2: take(8),
   /** i32: bits for DR6 of a debug trap due after the current instruction. */
   debugPending: take(4),
+  /** i64: the linear address of the access that a NON_CANONICAL trap code tells of. */
+  nonCanonical: take(8),
   /** Space for routines' intermediate results: 512 bytes. */
   scratch: take(512),
   /** Room for XSAVE/FXSAVE and table-driven additions: add fields above, never reuse. */
@@ -177,8 +179,11 @@ export const x86Vars: GuestVars = { vars, deferred: ccOp, pcOffset: header.pc };
 
 /**
  * header.trapCode of an x86 exception: vector in bits 0-7, bit 8: it has an error code, error code in bits 16-31,
- * bit 9: always set, so that vector 0 is not "none".
+ * bit 9: always set, so that vector 0 is not "none"; NON_CANONICAL may be added.
  */
 export function trapCode(vector: number, errorCode?: number): number {
   return vector | 0x200 | (errorCode === undefined ? 0 : 0x100 | (errorCode << 16));
 }
+
+/** In header.trapCode: a #GP(0) that is #SS(0) if the access was one of the stack segment (system/stack-fault.ts). */
+export const NON_CANONICAL = 0x400;

@@ -16,6 +16,7 @@ import {
 } from '../../../ir/index.js';
 import { flagKind } from '../flags.js';
 import { ccDst, ccOp, ccSrc, field, gpr, trapCode } from '../state.js';
+import { dataBreakpoint } from '../system/debug.js';
 import { checkSegment } from '../system/segments.js';
 import { routines } from './set.js';
 
@@ -27,8 +28,11 @@ const DIRECTION = 1 << 10;
 /** Elements or runs in one call. */
 const MOST_STEPS = 512;
 
-/** Bits of a routine's last parameter: the source's segment in bits 0-2; check the source; check ES; alignment checks are on. */
-export const stringCheck = { source: 8, destination: 16, alignment: 32 } as const;
+/**
+ * Bits of a routine's last parameter: the source's segment in bits 0-2; check the source; check ES; alignment checks are on; the
+ * debugger looks at each element: its accesses are shown to the data breakpoints, and the call ends behind it.
+ */
+export const stringCheck = { source: 8, destination: 16, alignment: 32, debug: 64 } as const;
 
 type Size = 8 | 16 | 32 | 64;
 export type StringOperation = 'movs' | 'stos' | 'lods' | 'cmps' | 'scas';
@@ -77,6 +81,9 @@ function elementAddress(m: Machine, n: typeof SI | typeof DI, write: boolean): I
       },
     );
   }
+  r.if(r.i32_and(m.checks, r.i32(stringCheck.debug)), () => {
+    r.call(dataBreakpoint, linear, r.i32(m.size >> 3), r.i32(write ? 1 : 0));
+  });
   return linear;
 }
 
@@ -148,7 +155,8 @@ function repeated(
     { vars: 'write', mayFault: true },
     (r, sourceBase, destinationBase, addressMask, linearMask, checks) => {
       const m: Machine = { r, size, sourceBase, destinationBase, addressMask, linearMask, checks };
-      const steps = r.local('i32', r.i32(MOST_STEPS));
+      const most = r.select(r.i32_and(checks, r.i32(stringCheck.debug)), r.i32(1), r.i32(MOST_STEPS));
+      const steps = r.local('i32', most);
       const goesOn = r.local('i32', r.i32(1));
       const compared: Comparison = { goesOn, left: r.local('i64', r.i64(0)), right: r.local('i64', r.i64(0)) };
       r.block((out) => {
@@ -164,7 +172,7 @@ function repeated(
       const more = r.i32_and(r.read(goesOn), r.i32_eqz(r.i64_eqz(readCounter(m))));
       if (setsFlags) {
         // Only at the very end: a fault on the way finds the flags as they were before the instruction.
-        const any = r.i32_ne(r.read(steps), r.i32(MOST_STEPS));
+        const any = r.i32_ne(r.read(steps), most);
         r.if(r.i32_and(any, r.i32_eqz(more)), () => {
           r.set(ccDst, r.read(compared.left));
           r.set(ccSrc, r.read(compared.right));
@@ -182,7 +190,7 @@ function repeated(
 function mayRun(m: Machine): I32 {
   const { r } = m;
   const down = r.i32_and(r.i32_load(r.state(), field.eflags), r.i32(DIRECTION));
-  const checked = r.i32_and(m.checks, r.i32(stringCheck.source | stringCheck.destination | stringCheck.alignment));
+  const checked = r.i32_and(m.checks, r.i32(~7));
   const narrow = r.i64_eq(m.addressMask, r.i64(0xffff));
   return r.i32_eqz(r.i32_or(r.i32_or(down, checked), narrow));
 }

@@ -10,7 +10,7 @@ import { type MsrContext, readMsr, writeMsr } from '../msr.js';
 import { routines } from '../routines/set.js';
 import { x87Function } from '../routines/x87-functions.js';
 import { x87HostRoutines } from '../routines/x87-stack.js';
-import { field, x86Vars } from '../state.js';
+import { field, NON_CANONICAL, x86Vars } from '../state.js';
 import { createTranslator } from '../translate.js';
 import { dr7, eflag, seg, vector } from './bits.js';
 import {
@@ -27,6 +27,7 @@ import { type CpuEvent, deliverEvent, softwareKind } from './interrupts.js';
 import { leaveReason } from './leave.js';
 import { descriptorAnswer, lldt, ltr } from './protection.js';
 import { loadDataSegment } from './segments.js';
+import { isStackAccess } from './stack-fault.js';
 import { callFar, iret, jumpFar, returnFar } from './transfers.js';
 import { Vcpu, type X86Board } from './vcpu.js';
 
@@ -34,6 +35,8 @@ export interface X86CpuOptions {
   readonly model: CpuModel;
   readonly board: X86Board;
 }
+
+const LONGEST_INSTRUCTION = 15;
 
 /** Exceptions that make a double fault of another of them (table 6-5). */
 const contributory = new Set<number>([vector.DE, vector.TS, vector.NP, vector.SS, vector.GP]);
@@ -138,9 +141,24 @@ export class X86Cpu implements GuestCpu {
     cpu.set32(header.trapCode, 0);
     // A fault takes the place of the trap that would have followed the instruction.
     cpu.set32(field.debugPending, 0);
-    const number = code & 0xff;
+    const number = code & NON_CANONICAL && this.#isStackAccess() ? vector.SS : code & 0xff;
     if (number === vector.DB) this.#endGeneralDetect();
     return this.#deliver(number, code & 0x100 ? code >>> 16 : undefined, number !== vector.DB);
+  }
+
+  /** Whether the instruction at pc, whose access was not canonical, made it through SS. */
+  #isStackAccess(): boolean {
+    const cpu = this.#cpu;
+    if (cpu.codeSize !== 64) return false;
+    const code = new Uint8Array(LONGEST_INSTRUCTION);
+    for (let i = 0; i < code.length; i++) {
+      const gpa = debugTranslate(cpu, cpu.pc + BigInt(i));
+      if (gpa === undefined)
+        return isStackAccess(code.subarray(0, i), (n) => cpu.getGpr(n), cpu.get64(field.nonCanonical));
+      const word = cpu.call('phys_load32', gpa & ~3n) as number;
+      code[i] = word >>> (8 * Number(gpa & 3n));
+    }
+    return isStackAccess(code, (n) => cpu.getGpr(n), cpu.get64(field.nonCanonical));
   }
 
   deliverPending(): boolean {
@@ -172,7 +190,7 @@ export class X86Cpu implements GuestCpu {
     }
     if (!interrupts.pending()) return false;
     this.#wake();
-    this.#deliver(interrupts.acknowledge(), undefined, false);
+    this.#deliver(interrupts.acknowledge(), undefined, false, false);
     return true;
   }
 
@@ -195,9 +213,13 @@ export class X86Cpu implements GuestCpu {
     this.#cpu.set32(field.monitorArmed, 0);
   }
 
-  /** Enters a handler; exceptions on the way become double faults or replace it. */
-  #deliver(first: number, firstError: number | undefined, resume: boolean): VmExit | undefined {
+  /**
+   * Enters a handler; exceptions on the way become double faults or replace it. An interrupt that is replaced so has been
+   * acknowledged and does not come again: processors do the same.
+   */
+  #deliver(first: number, firstError: number | undefined, resume: boolean, exception = true): VmExit | undefined {
     const cpu = this.#cpu;
+    let isException = exception;
     let number = first;
     let errorCode = firstError;
     let isFault = resume;
@@ -208,8 +230,8 @@ export class X86Cpu implements GuestCpu {
       cpu.set32(header.trapCode, 0);
       if (code === 0) continue; // translated code was in the way of a store: it is gone now
       const second = code & 0xff;
-      if (number === vector.DF) break;
-      if (isDoubleFault(number, second)) {
+      if (isException && number === vector.DF) break;
+      if (isException && isDoubleFault(number, second)) {
         number = vector.DF;
         errorCode = 0;
       } else {
@@ -217,6 +239,7 @@ export class X86Cpu implements GuestCpu {
         errorCode = code & 0x100 ? code >>> 16 : undefined;
       }
       isFault = true;
+      isException = true;
     }
     this.#shutDown = true;
     return 'shutdown';

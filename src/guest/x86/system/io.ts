@@ -1,9 +1,10 @@
 /** Port access: permission (Intel SDM vol. 1, 19.5; vol. 3, 20.3.3), I/O breakpoints, and the string forms. */
 import { access, header, type I32, type I64, type RoutineBuilder } from '../../../ir/index.js';
-import { implicitAccess, keyBit } from '../mode.js';
+import { debugMask, implicitAccess, keyBit } from '../mode.js';
 import { engine, routines } from '../routines/set.js';
 import { field, gpr, segBase, trapCode } from '../state.js';
 import { cr4, descriptor, vector } from './bits.js';
+import { dataBreakpoint } from './debug.js';
 import { checkSegment } from './segments.js';
 
 const RCX = 1;
@@ -103,7 +104,9 @@ function stringLoop(
   repeated: I32,
   element: (offset: I64) => void,
 ): void {
-  const left = r.local('i32', r.i32(MOST_ELEMENTS));
+  // Under a debugger the instruction is left after each element.
+  const debugged = r.i32_and(r.i32_load(r.state(), header.modeKey), r.i32(debugMask));
+  const left = r.local('i32', r.select(debugged, r.i32(1), r.i32(MOST_ELEMENTS)));
   const backwards = r.i32_and(r.i32_load(r.state(), field.eflags), r.i32(0x400));
   const step = r.i64_extend_i32_s(r.select(backwards, r.i32_sub(r.i32(0), bytes), bytes));
   r.loop((again) => {
@@ -132,7 +135,11 @@ function elementAddress(r: RoutineBuilder, segment: I32, offset: I64, bytes: I32
   const base = r.i64_load(r.i32_add(s, r.i32_shl(segment, r.i32(3))), segBase[0].offset);
   const hasBase = r.i32_or(r.i32_eqz(long), r.i32_ge_u(segment, r.i32(4)));
   const sum = r.i64_add(offset, r.select(hasBase, base, r.i64(0)));
-  return r.select(long, sum, r.i64_and(sum, r.i64(0xffffffff)));
+  const linear = r.select(long, sum, r.i64_and(sum, r.i64(0xffffffff)));
+  r.if(r.i32_and(key, r.i32(1 << keyBit.dataBreak)), () => {
+    r.call(dataBreakpoint, linear, bytes, r.i32(write ? 1 : 0));
+  });
+  return linear;
 }
 
 /** INS: (port, bytes, address mask, repeated) → fault. */

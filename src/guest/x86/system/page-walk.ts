@@ -8,7 +8,7 @@
 import { header, type I32, type I64, type RoutineBuilder } from '../../../ir/index.js';
 import { mmuIndex } from '../mode.js';
 import { engine, routines } from '../routines/set.js';
-import { field, trapCode } from '../state.js';
+import { field, NON_CANONICAL, trapCode } from '../state.js';
 import { cr0, cr4, efer, vector } from './bits.js';
 
 /** What page_walk is asked for. */
@@ -245,7 +245,8 @@ export const pageWalk = routines.define(
           () => {
             const unused = r.select(r.i32_and(control4, r.i32(cr4.LA57)), r.i64(7), r.i64(16));
             r.if(r.i64_ne(r.i64_shr_s(r.i64_shl(va, unused), unused), va), () => {
-              r.i32_store(s, r.i32(trapCode(vector.GP, 0)), header.trapCode);
+              r.i64_store(s, va, field.nonCanonical);
+              r.i32_store(s, r.i32(trapCode(vector.GP, 0) | NON_CANONICAL), header.trapCode);
               r.ret(r.i32(1), r.i64(0), r.i32(0));
             });
             r.if(r.i32_and(control4, r.i32(cr4.LA57)), () => {

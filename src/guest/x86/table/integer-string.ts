@@ -1,8 +1,9 @@
 /** String instructions but for INS and OUTS: Intel SDM vol. 1 section 7.3.9. */
-import type { I64 } from '../../../ir/index.js';
+import type { I32, I64 } from '../../../ir/index.js';
 import { flagKind } from '../flags.js';
 import { repeatedString, stringCheck } from '../routines/string.js';
 import { field, segBase } from '../state.js';
+import { eflag } from '../system/bits.js';
 import type { DecodedInsn, InsnRow, OperandSize, Translator } from '../translator.js';
 import { ALL_FLAGS, byteAndWord, reg, segment, sizeOf } from './integer-helpers.js';
 
@@ -24,6 +25,13 @@ export function stepIndex(t: Translator, size: OperandSize, ...registers: readon
   for (const n of registers) t.writeWide(insn.addrSize, n, b.i64_add(t.readWide(insn.addrSize, n), stride));
 }
 
+/** An instruction breakpoint does not stop a repeated instruction again before its next element. */
+export function resumeIfMore(t: Translator, more: I32): void {
+  const { b } = t;
+  const flags = b.i32_load(b.state(), field.eflags);
+  b.i32_store(b.state(), b.i32_or(flags, b.select(more, b.i32(eflag.RF), b.i32(0))), field.eflags);
+}
+
 /** Calls a repeated instruction's routine and runs the instruction again while it says so. */
 function repeat(t: Translator, size: OperandSize, family: keyof typeof repeatedString): void {
   const { b, insn, mode } = t;
@@ -36,7 +44,8 @@ function repeat(t: Translator, size: OperandSize, family: keyof typeof repeatedS
     from |
     checked(from, stringCheck.source) |
     checked(segment.ES, stringCheck.destination) |
-    (mode.alignmentCheck ? stringCheck.alignment : 0);
+    (mode.alignmentCheck ? stringCheck.alignment : 0) |
+    (mode.singleStep || mode.dataBreak ? stringCheck.debug : 0);
   const routine = repeatedString[family][Math.log2(size >> 3)];
   const [, more] = b.call(
     routine,
@@ -47,6 +56,7 @@ function repeat(t: Translator, size: OperandSize, family: keyof typeof repeatedS
     b.i32(checks),
   );
   if (family !== 'movs' && family !== 'stos' && family !== 'lods') t.flags.invalidate();
+  if (mode.instructionBreak) resumeIfMore(t, more);
   t.repeatIf(more);
 }
 

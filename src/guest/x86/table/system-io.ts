@@ -4,6 +4,7 @@ import { seg } from '../system/bits.js';
 import { checkPort, portIn, portOut, stringIn, stringOut } from '../system/io.js';
 import type { DecodedInsn, InsnRow, Translator } from '../translator.js';
 import { reg } from './integer-helpers.js';
+import { resumeIfMore } from './integer-string.js';
 
 const sizeOf = (insn: DecodedInsn, byte: boolean): 8 | 16 | 32 => (byte ? 8 : insn.opSize === 16 ? 16 : 32);
 
@@ -72,7 +73,9 @@ function stringRow(name: 'INS' | 'OUTS', byte: boolean): InsnRow {
         return;
       }
       const left = b.i64_and(t.readWide(64, reg.CX), mask);
-      t.repeatIf(b.i64_ne(left, b.i64(0)));
+      const more = b.i64_ne(left, b.i64(0));
+      if (t.mode.instructionBreak) resumeIfMore(t, more);
+      t.repeatIf(more);
     },
   };
 }

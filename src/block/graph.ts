@@ -89,6 +89,17 @@ export function cacheFlags(mode: string): Partial<OpenFlags> | undefined {
   }
 }
 
+/** The name of a cache mode. */
+export function cacheModeOf({
+  direct,
+  noFlush,
+  writeThrough,
+}: Pick<OpenFlags, 'direct' | 'noFlush' | 'writeThrough'>): CacheMode {
+  if (noFlush) return 'unsafe';
+  if (direct) return writeThrough ? 'directsync' : 'none';
+  return writeThrough ? 'writethrough' : 'writeback';
+}
+
 /** Parses `json:{…}` into flat options. */
 export function parseJsonFilename(filename: string): OptionDict {
   let value: unknown;

@@ -7,6 +7,7 @@ export {
   blockdevRequest,
   type CacheMode,
   cacheFlags,
+  cacheModeOf,
   type DriveRequest,
   driveRequest,
   type OpenRequest,
@@ -20,4 +21,5 @@ export { MirrorJob, type MirrorOptions } from './jobs/mirror.js';
 export { type StreamOptions, streamChain } from './jobs/stream.js';
 export * from './node.js';
 export * from './options.js';
+export { addTemporaryOverlay } from './overlay.js';
 export { type RegistryRow, registryRows } from './registry.js';

@@ -4,10 +4,12 @@
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { BlockGraph } from '../block/index.js';
+import { NodeBlockHost } from '../host/node/block-host.js';
 import { type DebianOptions, openDebian, VringError } from './index.js';
 
 const limitMs = 300_000;
@@ -60,37 +62,50 @@ for (const { flavour, kernel, machine } of flavours) {
   });
 }
 
-test("the generic kernel's virtio modules read and write a raw disk image", { timeout: 2 * limitMs }, async (t) => {
-  const image = join(folder, 'disk ü.raw');
-  const bytes = Buffer.alloc(24 << 20);
-  for (let i = 0; i < bytes.length; i += 4) bytes.writeUInt32LE(Math.imul(i + 1, 0x9e3779b1) >>> 0, i);
-  writeFileSync(image, bytes);
-  const lines = await output(
-    {
-      flavour: 'amd64',
-      machine: { devices: [{ type: 'virtio-blk', path: image, serial: 'VRING0001' }] },
-    },
-    [
-      'set -e',
-      "sed -n 's/^\\(virtio_[a-z]*\\) .*/\\1/p' /proc/modules | sort | tr '\\n' ' '; echo",
-      'cat /sys/block/vda/size /sys/block/vda/serial; echo',
-      'sha256sum </dev/vda',
-      // Scattered reads, past the cache.
-      'echo 3 >/proc/sys/vm/drop_caches',
-      'for at in 0 1 4095 24575; do dd if=/dev/vda bs=1024 skip=$at count=1 2>/dev/null; done | sha256sum',
-      'echo written by the guest | dd of=/dev/vda bs=512 seek=40000 conv=notrunc,sync 2>/dev/null; sync',
-    ].join('\n'),
-  );
-  if (typeof lines === 'string') return t.skip(`no Debian here: ${lines}`);
-  const hash = (...parts: Uint8Array[]) => createHash('sha256').update(Buffer.concat(parts)).digest('hex');
-  const blocks = [0, 1, 4095, 24575].map((at) => bytes.subarray(1024 * at, 1024 * (at + 1)));
-  assert.match(lines[0], /virtio_blk .*virtio_pci .*virtio_ring/);
-  assert.equal(lines[1], String(bytes.length / 512));
-  assert.equal(lines[2], 'VRING0001');
-  assert.equal(lines[3], `${hash(bytes)}  -`);
-  assert.equal(lines[4], `${hash(...blocks)}  -`);
-  assert.equal(lines.length, 5);
-  bytes.fill(0, 40_000 * 512, 40_001 * 512);
-  bytes.write('written by the guest\n', 40_000 * 512);
-  assert.ok(readFileSync(image).equals(bytes), 'the image holds what the guest wrote, and nothing else has changed');
-});
+for (const format of ['raw', 'qcow2']) {
+  test(`the generic kernel's virtio modules read and write a ${format} disk image`, {
+    timeout: 2 * limitMs,
+  }, async (t) => {
+    const path = join(folder, `disk ü.${format}`);
+    const bytes = Buffer.alloc(24 << 20);
+    for (let i = 0; i < bytes.length; i += 4) bytes.writeUInt32LE(Math.imul(i + 1, 0x9e3779b1) >>> 0, i);
+    const graph = new BlockGraph(new NodeBlockHost());
+    await graph.create(format, path, { size: bytes.length });
+    const open = () => graph.open({ filename: path, format, flags: { readOnly: false } });
+    const before = await open();
+    await before.write(0, bytes);
+    await before.close();
+    const lines = await output(
+      {
+        flavour: 'amd64',
+        machine: { devices: [{ type: 'virtio-blk', image: { path, format }, serial: 'VRING0001' }] },
+      },
+      [
+        'set -e',
+        "sed -n 's/^\\(virtio_[a-z]*\\) .*/\\1/p' /proc/modules | sort | tr '\\n' ' '; echo",
+        'cat /sys/block/vda/size /sys/block/vda/serial; echo',
+        'sha256sum </dev/vda',
+        // Scattered reads, past the cache.
+        'echo 3 >/proc/sys/vm/drop_caches',
+        'for at in 0 1 4095 24575; do dd if=/dev/vda bs=1024 skip=$at count=1 2>/dev/null; done | sha256sum',
+        'echo written by the guest | dd of=/dev/vda bs=512 seek=40000 conv=notrunc,sync 2>/dev/null; sync',
+      ].join('\n'),
+    );
+    if (typeof lines === 'string') return t.skip(`no Debian here: ${lines}`);
+    const hash = (...parts: Uint8Array[]) => createHash('sha256').update(Buffer.concat(parts)).digest('hex');
+    const blocks = [0, 1, 4095, 24575].map((at) => bytes.subarray(1024 * at, 1024 * (at + 1)));
+    assert.match(lines[0], /virtio_blk .*virtio_pci .*virtio_ring/);
+    assert.equal(lines[1], String(bytes.length / 512));
+    assert.equal(lines[2], 'VRING0001');
+    assert.equal(lines[3], `${hash(bytes)}  -`);
+    assert.equal(lines[4], `${hash(...blocks)}  -`);
+    assert.equal(lines.length, 5);
+    bytes.fill(0, 40_000 * 512, 40_001 * 512);
+    bytes.write('written by the guest\n', 40_000 * 512);
+    const held = Buffer.alloc(bytes.length);
+    const image = await open();
+    await image.read(0, held);
+    await image.close();
+    assert.ok(held.equals(bytes), 'the image holds what the guest wrote, and nothing else has changed');
+  });
+}

@@ -11,6 +11,7 @@ export {
   runCommand,
   type SystemMachineOptions,
 } from './debian.js';
+export type { BlockObject, DiskDescription, DiskImage, ErrorPolicy } from './disk-protocol.js';
 export { createMachine, type Machine, type MachineEvents, type MachineState } from './machine.js';
 export type { ConsolePortOptions, DeviceOptions, MachineOptions } from './machine-options.js';
 export {
@@ -18,5 +19,6 @@ export {
   infoTopics,
   type MachineEnd,
   type Statistics,
+  type StopReason,
   type TraceConfig,
 } from './worker-protocol.js';

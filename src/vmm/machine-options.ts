@@ -1,7 +1,9 @@
 /** What a machine is made of, as its owner says it, and as its worker needs it. */
 import { MAX_GUEST_BYTES } from '../accel/index.js';
 import { VringError } from '../base/index.js';
+import type { OptionDict } from '../block/index.js';
 import { parseCpuOption } from '../guest/index.js';
+import type { BlockObject, DiskConfig, DiskImage } from './disk-protocol.js';
 import type { ConsolePortConfig, DeviceConfig, ImageSource, TraceConfig, WorkerConfig } from './worker-protocol.js';
 
 export interface ConsolePortOptions {
@@ -16,11 +18,15 @@ export interface ConsolePortOptions {
 export type DeviceOptions =
   | {
       readonly type: 'virtio-blk';
-      /** Raw image: a file or a block device. */
-      readonly path: string;
-      readonly readonly?: boolean | undefined;
+      /** What is in it. */
+      readonly image: DiskImage;
+      /** For a person, and in messages: `virtio0`, … unless given. */
+      readonly id?: string | undefined;
       /** At most 20 ASCII characters. */
       readonly serial?: string | undefined;
+      /** Block sizes that the guest is told: powers of two from 512 on. */
+      readonly logicalBlockSize?: number | undefined;
+      readonly physicalBlockSize?: number | undefined;
       readonly slot?: number | undefined;
     }
   | {
@@ -48,6 +54,12 @@ export interface MachineOptions {
   /** Which of COM1 to COM4 are there; COM1 alone unless given. */
   readonly serialPorts?: readonly boolean[] | undefined;
   readonly devices?: readonly DeviceOptions[] | undefined;
+  /** Block nodes that images refer to by name, in QEMU's `-blockdev` spelling, flat; each may name those before it. */
+  readonly blockNodes?: readonly OptionDict[] | undefined;
+  /** Passwords that images and connections refer to by id. */
+  readonly secrets?: Readonly<Record<string, Uint8Array>> | undefined;
+  /** Throttle groups and TLS credentials that block nodes refer to by id. */
+  readonly blockObjects?: Readonly<Record<string, BlockObject>> | undefined;
   readonly hpet?: boolean | undefined;
   /** What happens when the guest resets: it starts anew (default), the machine ends, or it stands still. */
   readonly onReset?: 'reset' | 'end' | 'pause' | undefined;
@@ -87,7 +99,8 @@ const mib = (bytes: number) => `${Math.floor(bytes / 2 ** 20)} MiB`;
 /** Checks the options and lays out streams and devices. Throws VringError `options-invalid`, `ram-size` and what the CPU's parser throws. */
 export function planMachine(options: MachineOptions): {
   readonly places: readonly PortPlace[];
-  readonly config: Omit<WorkerConfig, 'kernel' | 'initrd' | 'streams' | 'doorbell' | 'modules'>;
+  readonly disks: readonly DiskConfig[];
+  readonly config: Omit<WorkerConfig, 'kernel' | 'initrd' | 'streams' | 'doorbell' | 'modules' | 'disks'>;
 } {
   const ramBytes = Math.ceil((options.ramBytes ?? DEFAULT_RAM_BYTES) / 4096) * 4096;
   if (!Number.isSafeInteger(ramBytes) || ramBytes < MIN_RAM_BYTES) {
@@ -116,10 +129,18 @@ export function planMachine(options: MachineOptions): {
     wanted[index] ? { stream: stream({ kind: 'serial', index }) } : undefined,
   );
   let consoles = 0;
+  const disks: DiskConfig[] = [];
   const devices = (options.devices ?? []).map((device): DeviceConfig => {
     switch (device.type) {
       case 'virtio-blk':
-        return { ...device, readonly: device.readonly ?? false };
+        return {
+          type: device.type,
+          disk: disks.push({ ...device.image, id: device.id ?? `virtio${disks.length}` }) - 1,
+          serial: device.serial,
+          logicalBlockSize: device.logicalBlockSize,
+          physicalBlockSize: device.physicalBlockSize,
+          slot: device.slot,
+        };
       case 'virtio-serial':
         return {
           ...device,
@@ -140,6 +161,7 @@ export function planMachine(options: MachineOptions): {
   });
   return {
     places,
+    disks,
     config: {
       ramBytes,
       cpu: options.cpu ?? 'qemu64',

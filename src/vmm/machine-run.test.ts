@@ -165,7 +165,7 @@ test('mistakes are typed errors, and nothing is left behind', async () => {
   await assert.rejects(build({ ramBytes: 1024 }), { code: 'ram-size' });
   await assert.rejects(build({ ramBytes: 2 ** 33 }), { code: 'ram-size', message: /64-bit/ });
   await assert.rejects(build({ cpu: 'nonsense' }), { code: 'cpu-option' });
-  const disk = { type: 'virtio-blk', path: join(folder, 'no-disk') } as const;
+  const disk = { type: 'virtio-blk', image: { path: join(folder, 'no-disk') } } as const;
   await assert.rejects(build({ devices: [disk] }), { code: 'disk-open' });
   await assert.rejects(build({ devices: Array.from({ length: 40 }, () => ({ type: 'virtio-rng' }) as const) }), {
     code: 'pci-full',

@@ -14,6 +14,7 @@ import { hostRandomBits, hostTime } from '../host/node/time.js';
 import type { SerialBackend } from '../hw/index.js';
 import { PcDebugTarget } from '../machine/debug-target.js';
 import { PcMachine, type PcStop } from '../machine/pc.js';
+import { MachineDisks } from './disk-backend.js';
 import { describeMachine } from './machine-info.js';
 import { MachineDevices } from './worker-devices.js';
 import {
@@ -22,6 +23,8 @@ import {
   type ImageSource,
   type MachineEnd,
   type Request,
+  rungBy,
+  type StopReason,
   type ToWorker,
   type TraceConfig,
   type WorkerConfig,
@@ -63,8 +66,23 @@ function log(line: string): void {
 /** What the guest did to its ports since the last look: told once a look, however often it does it. */
 const openings = new Map<number, boolean>();
 
+/** A disk request failed, and the machine is to stand still until its owner has seen to it. */
+let diskFailed = false;
+
+const disks = config.disks
+  ? new MachineDisks(config.disks, {
+      synchronous: config.icount !== undefined,
+      failed: (disk) => {
+        diskFailed = true;
+        log(`The disk '${disk}' cannot be read or written; the machine stands still.`);
+      },
+      quitting,
+    })
+  : undefined;
+
 const devices = new MachineDevices({
   streams,
+  disks,
   randomBits: () => machine?.randomBits() ?? hostRandomBits(),
   log,
   guestOpened: (index, open) => openings.set(index, open),
@@ -119,14 +137,16 @@ function hearDebugger(): void {
 function service(): boolean {
   for (const stream of streams) stream.wake();
   tellOpenings();
-  if (Atomics.exchange(doorbell, doorbellWord.rung, 0) !== 0) {
+  const rung = Atomics.exchange(doorbell, doorbellWord.rung, 0);
+  disks?.collect();
+  if ((rung & rungBy.owner) !== 0) {
     for (const { port: consolePort } of devices.ports) consolePort.outputReady();
     for (const plugged of devices.ports) plugged.pump();
     hear();
     hearDebugger();
   }
   for (const pump of uartPumps) pump();
-  return quitting() || paused || restart;
+  return quitting() || paused || restart || diskFailed;
 }
 
 function sleep(milliseconds: number): void {
@@ -280,7 +300,8 @@ function build(trace: ReturnType<typeof openTrace> | undefined): PcMachine {
 
 /** Runs the machine until it ends. */
 function runMachine(pc: PcMachine, boot: () => void): MachineEnd {
-  const stopped = (why: 'poweroff' | 'reset' | 'debug') => {
+  let standing = false;
+  const stopped = (why: StopReason) => {
     paused = true;
     say({ type: 'stopped', why });
   };
@@ -288,21 +309,31 @@ function runMachine(pc: PcMachine, boot: () => void): MachineEnd {
     if (quitting()) return { why: 'quit' };
     if (restart) {
       restart = false;
+      disks?.reset();
+      diskFailed = false;
       boot();
       say({ type: 'reset' });
     }
     if (paused) {
       pc.clock.pause();
+      // What stands still is still: no device writes to memory.
+      if (!standing) disks?.drain();
+      standing = true;
       stub?.stopped();
       for (const stream of streams) stream.wake();
       tellOpenings();
       sleep(1000);
-      if (Atomics.exchange(doorbell, doorbellWord.rung, 0) !== 0) {
+      if ((Atomics.exchange(doorbell, doorbellWord.rung, 0) & rungBy.owner) !== 0) {
         hear();
         hearDebugger();
       }
       continue;
     }
+    if (standing) {
+      diskFailed = false;
+      disks?.retry();
+    }
+    standing = false;
     const stop: PcStop = pc.run();
     switch (stop.why) {
       case 'poweroff':
@@ -323,6 +354,10 @@ function runMachine(pc: PcMachine, boot: () => void): MachineEnd {
       case 'stopped':
         break;
     }
+    if (diskFailed) {
+      diskFailed = false;
+      stopped('io-error');
+    }
   }
 }
 
@@ -337,6 +372,7 @@ function main(): void {
     };
     machine = build(trace);
     const pc = machine;
+    disks?.attach(pc.engine.memory.buffer, pc.kickIndex);
     if (config.gdb !== undefined) attachStub(pc, streams[config.gdb]);
     const boot = () => {
       const loaded = pc.boot(images);
@@ -355,7 +391,6 @@ function main(): void {
     });
     say({ type: 'end', end, statistics: pc.statistics() });
   } finally {
-    devices.close();
     trace?.close();
   }
 }
@@ -369,4 +404,5 @@ try {
     say({ type: 'failed', code: 'internal', message: 'vring itself has failed: this is an error in it.', detail });
   }
 }
+config.disks?.port.close();
 port.close();

@@ -7,6 +7,8 @@ import type { CompiledModule } from '../accel/index.js';
 import { VringError } from '../base/index.js';
 import { abortedError, bounded, type WaitOptions } from './abort.js';
 import { type CharacterPort, MachinePort } from './character-port.js';
+import type { DiskDescription } from './disk-protocol.js';
+import { type MachineDiskThread, openDisks } from './disks.js';
 import { type MachineOptions, type PortPlace, planMachine, shareImage } from './machine-options.js';
 import {
   doorbellBytes,
@@ -15,7 +17,9 @@ import {
   type InfoTopic,
   type MachineEnd,
   type Request,
+  rungBy,
   type Statistics,
+  type StopReason,
   type WorkerConfig,
 } from './worker-protocol.js';
 
@@ -29,12 +33,17 @@ export type MachineState = 'ready' | 'running' | 'paused' | 'ended';
 export interface MachineEvents {
   /** The machine's state has changed. */
   state: (state: MachineState) => void;
-  /** It stands still though its owner did not ask: the guest switched it off or reset it, and its options say so. */
-  stopped: (why: 'poweroff' | 'reset' | 'debug') => void;
+  /**
+   * It stands still though its owner did not ask: the guest switched it off or reset it, and its options say so; a breakpoint;
+   * or a disk's image cannot be written, which `resume` tries again.
+   */
+  stopped: (why: StopReason) => void;
   /** The guest, or the owner, has reset it. */
   reset: () => void;
   /** A line about something that the guest asked for and vring does not have. */
   log: (line: string) => void;
+  /** A line that whoever runs the machine should see: an image's format was guessed, an image could not be closed. */
+  warning: (line: string) => void;
   /** The guest has opened or closed its side of a console port. */
   portOpened: (port: CharacterPort, open: boolean) => void;
   ended: (end: MachineEnd) => void;
@@ -46,6 +55,10 @@ export interface Machine extends AsyncDisposable {
   /** What was loaded: for a person. */
   readonly description: string;
   readonly state: MachineState;
+  /** Why it stands still though its owner did not ask. */
+  readonly stopReason: StopReason | undefined;
+  /** What there was to warn of when it was built; later ones are events. */
+  readonly warnings: readonly string[];
   /** How the machine ended; rejects when it broke. */
   readonly ended: Promise<MachineEnd>;
   start(): Promise<void>;
@@ -82,6 +95,8 @@ export interface Machine extends AsyncDisposable {
   registers(options?: WaitOptions): Promise<Readonly<Record<string, bigint>>>;
   /** Counters by part and name; those of its end when the machine has ended. */
   statistics(options?: WaitOptions): Promise<Statistics>;
+  /** Its disks, in the order of its devices. */
+  disks(options?: WaitOptions): Promise<readonly DiskDescription[]>;
   /** A text for a person. */
   info(topic: InfoTopic, options?: WaitOptions): Promise<string>;
   on<K extends keyof MachineEvents>(event: K, listener: MachineEvents[K]): () => void;
@@ -101,12 +116,14 @@ export interface WorkerThread {
 export type StartWorker = (config: WorkerConfig, name: string) => WorkerThread;
 
 const startWorker: StartWorker = (config, name) =>
+  // The port alone cannot be copied.
   new Worker(new URL('./machine-worker.js', import.meta.url), {
     workerData: config,
     name,
     // What a worker writes reaches the process's streams through this thread: there is nothing that a machine writes there.
     stdin: false,
     execArgv: [],
+    transferList: config.disks ? [config.disks.port] : [],
   });
 
 /** What machines have compiled, for later ones: there are as many as ways to build the translator. */
@@ -120,6 +137,8 @@ interface Waiting {
 class RunningMachine implements Machine {
   description = '';
   state: MachineState = 'ready';
+  stopReason: StopReason | undefined;
+  readonly warnings: string[] = [];
   readonly ended: Promise<MachineEnd>;
   readonly built: Promise<void>;
   readonly #worker: WorkerThread;
@@ -129,10 +148,12 @@ class RunningMachine implements Machine {
   readonly #requests = new Map<number, Waiting>();
   readonly #listeners = new Map<keyof MachineEvents, Set<(...args: never[]) => void>>();
   readonly #exited: Promise<void>;
+  readonly #disks: MachineDiskThread | undefined;
   #nextId = 1;
   #end: MachineEnd | undefined;
   #failure: VringError | undefined;
   #statistics: Statistics | undefined;
+  #built = false;
   #onBuilt!: { resolve: () => void; reject: (error: VringError) => void };
   #onEnded!: { resolve: (end: MachineEnd) => void; reject: (error: VringError) => void };
 
@@ -140,9 +161,16 @@ class RunningMachine implements Machine {
     start: StartWorker,
     name: string,
     places: readonly PortPlace[],
-    config: Omit<WorkerConfig, 'streams' | 'doorbell' | 'modules'>,
+    config: Omit<WorkerConfig, 'streams' | 'doorbell' | 'modules' | 'disks'>,
+    doorbell: SharedArrayBuffer,
+    disks: MachineDiskThread | undefined,
   ) {
-    const doorbell = new SharedArrayBuffer(doorbellBytes);
+    this.#disks = disks;
+    disks?.onReport((line) => this.#warn(line));
+    disks?.onFailure((error) => {
+      this.#failure ??= error;
+      this.#quit();
+    });
     this.#doorbell = new Int32Array(doorbell);
     this.#places = places;
     this.#ports = places.map((place) => {
@@ -161,7 +189,13 @@ class RunningMachine implements Machine {
     this.ended.catch(() => {});
     this.built.catch(() => {});
     this.#worker = start(
-      { ...config, streams: this.#ports.map(({ rings }) => rings), doorbell, modules: compiledModules },
+      {
+        ...config,
+        streams: this.#ports.map(({ rings }) => rings),
+        doorbell,
+        modules: compiledModules,
+        disks: disks?.config,
+      },
       name,
     );
     this.#worker.on('message', (message) => this.#hear(message));
@@ -173,8 +207,11 @@ class RunningMachine implements Machine {
     });
     this.#exited = new Promise((resolve) => {
       this.#worker.on('exit', () => {
-        this.#finish();
-        resolve();
+        // The end is told when what was written is in the images.
+        void (this.#disks?.close() ?? Promise.resolve()).then(() => {
+          this.#finish();
+          resolve();
+        });
       });
     });
   }
@@ -258,6 +295,16 @@ class RunningMachine implements Machine {
     return (await this.#request({ type: 'registers' }, options)) as Record<string, bigint>;
   }
 
+  async disks(options: WaitOptions = {}): Promise<readonly DiskDescription[]> {
+    if (this.state === 'ended') throw this.#endError();
+    if (!this.#disks) return [];
+    return await bounded(
+      this.#disks.describe(),
+      options,
+      () => new VringError('timeout', "The machine's disks do not answer."),
+    );
+  }
+
   async statistics(options?: WaitOptions): Promise<Statistics> {
     return this.#statistics ?? ((await this.#request({ type: 'statistics' }, options)) as Statistics);
   }
@@ -303,7 +350,13 @@ class RunningMachine implements Machine {
     for (const listener of [...(this.#listeners.get(event) ?? [])]) listener(...(args as never[]));
   }
 
+  #warn(line: string): void {
+    if (this.#built) this.#emit('warning', line);
+    else this.warnings.push(line);
+  }
+
   #setState(state: MachineState): void {
+    if (state !== 'paused') this.stopReason = undefined;
     if (this.state === state || this.state === 'ended') return;
     this.state = state;
     this.#emit('state', state);
@@ -316,7 +369,7 @@ class RunningMachine implements Machine {
   }
 
   #ring(): void {
-    Atomics.store(this.#doorbell, doorbellWord.rung, 1);
+    Atomics.or(this.#doorbell, doorbellWord.rung, rungBy.owner);
     Atomics.notify(this.#doorbell, doorbellWord.rung);
   }
 
@@ -354,6 +407,7 @@ class RunningMachine implements Machine {
         return;
       case 'ready':
         this.description = message.description;
+        this.#built = true;
         this.#onBuilt.resolve();
         return;
       case 'reply': {
@@ -370,6 +424,7 @@ class RunningMachine implements Machine {
         this.#ports[message.stream]?.inputSpace();
         return;
       case 'stopped':
+        this.stopReason = message.why;
         this.#setState('paused');
         this.#emit('stopped', message.why);
         return;
@@ -436,11 +491,33 @@ export async function createMachineWith(
   wait: WaitOptions = {},
 ): Promise<Machine> {
   if (wait.signal?.aborted) throw abortedError(wait.signal);
-  const { places, config } = planMachine(options);
+  const { places, disks: diskConfigs, config } = planMachine(options);
   const kernel = await shareImage(options.kernel, wait.signal);
   const initrd = options.initrd === undefined ? undefined : await shareImage(options.initrd, wait.signal);
   if (wait.signal?.aborted) throw abortedError(wait.signal);
-  const machine = new RunningMachine(start, options.name ?? 'vcpu0', places, { ...config, kernel, initrd });
+  const doorbell = new SharedArrayBuffer(doorbellBytes);
+  let disks: MachineDiskThread | undefined;
+  if (diskConfigs.length > 0) {
+    const opening = openDisks({
+      disks: diskConfigs,
+      blockNodes: options.blockNodes ?? [],
+      secrets: options.secrets ?? {},
+      objects: options.blockObjects ?? {},
+      doorbell,
+    });
+    const late = () => new VringError('timeout', 'The disks were not opened in time.');
+    disks = await bounded(opening, wait, late, () => {
+      opening.then((thread) => thread.close()).catch(() => {});
+    });
+  }
+  const machine = new RunningMachine(
+    start,
+    options.name ?? 'vcpu0',
+    places,
+    { ...config, kernel, initrd },
+    doorbell,
+    disks,
+  );
   try {
     await bounded(machine.built, wait, () => new VringError('timeout', 'The machine was not built in time.'));
   } catch (error) {

@@ -1,6 +1,5 @@
 /** Builds the devices of a machine's configuration, in the machine's thread. */
-import { VringError } from '../base/index.js';
-import { RawDisk } from '../host/node/raw-disk.js';
+import { assert, VringError } from '../base/index.js';
 import {
   type ConsolePort,
   type ConsolePortSpec,
@@ -17,11 +16,13 @@ import {
   wirePcTestdev,
 } from '../hw/index.js';
 import type { PcBoard } from '../machine/pc.js';
+import type { MachineDisks } from './disk-backend.js';
 import type { ConsolePortConfig, DeviceConfig } from './worker-protocol.js';
 import type { WorkerStream } from './worker-streams.js';
 
 export interface DeviceHost {
   readonly streams: readonly WorkerStream[];
+  readonly disks: MachineDisks | undefined;
   randomBits(): bigint;
   log(line: string): void;
   /** A console port of the machine, counted over all its devices, has been opened or closed by the guest. */
@@ -71,14 +72,13 @@ export class MachineDevices {
   readonly ports: PluggedPort[] = [];
   /** Place of a device's first port among all. */
   readonly #firstPorts = new Map<DeviceConfig, number>();
-  readonly #disks: RawDisk[] = [];
   readonly #host: DeviceHost;
 
   constructor(host: DeviceHost) {
     this.#host = host;
   }
 
-  /** Throws VringError `pci-full`, `pci-slot`, `disk-open`, `console-ports`. */
+  /** Throws VringError `pci-full`, `pci-slot`, `console-ports`. */
   plugAll(board: PcBoard, devices: readonly DeviceConfig[]): void {
     const taken = new Set<string>();
     const placed = (device: DeviceConfig) => 'slot' in device && device.slot !== undefined;
@@ -92,19 +92,18 @@ export class MachineDevices {
     for (const device of devices) if (!placed(device)) this.#plug(board, device, taken);
   }
 
-  close(): void {
-    for (const disk of this.#disks) {
-      disk.flush(() => {});
-      disk.close();
-    }
-  }
-
   #plug(board: PcBoard, config: DeviceConfig, taken: Set<string>): void {
     switch (config.type) {
       case 'virtio-blk': {
-        const backend = new RawDisk(config.path, { readonly: config.readonly });
-        this.#disks.push(backend);
-        const model = new VirtioBlock({ backend, ...(config.serial === undefined ? {} : { serial: config.serial }) });
+        const backend = this.#host.disks?.backends[config.disk];
+        assert(backend, 'a disk was opened for every device');
+        const { serial, logicalBlockSize, physicalBlockSize } = config;
+        const model = new VirtioBlock({
+          backend,
+          ...(serial === undefined ? {} : { serial }),
+          ...(logicalBlockSize === undefined ? {} : { logicalBlockSize }),
+          ...(physicalBlockSize === undefined ? {} : { physicalBlockSize }),
+        });
         this.#addVirtio(board, config.type, model, config.slot, taken);
         return;
       }

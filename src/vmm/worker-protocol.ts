@@ -1,6 +1,7 @@
 /** What the thread that owns a machine and the thread that runs it say to each other. */
 
 import type { CompiledModule } from '../accel/index.js';
+import type { MachineDisksConfig } from './disk-protocol.js';
 
 /** A byte stream with the machine: two rings, seen from the machine. */
 export interface StreamRings {
@@ -32,9 +33,11 @@ interface PciPlace {
 export type DeviceConfig =
   | (PciPlace & {
       readonly type: 'virtio-blk';
-      readonly path: string;
-      readonly readonly: boolean;
+      /** Place among the machine's disks. */
+      readonly disk: number;
       readonly serial?: string | undefined;
+      readonly logicalBlockSize?: number | undefined;
+      readonly physicalBlockSize?: number | undefined;
     })
   | (PciPlace & {
       readonly type: 'virtio-serial';
@@ -52,12 +55,18 @@ export type ImageSource = Uint8Array | string;
 
 /** Words of the doorbell, 32 bits each. */
 export const doorbellWord = {
-  /** Something waits: a request, input, or room for output. */
+  /** Something waits: bits of `rungBy`. */
   rung: 0,
   /** The machine is to end at once. */
   quit: 1,
 } as const;
 export const doorbellBytes = 8;
+export const rungBy = {
+  /** A request, input, or room for output. */
+  owner: 1,
+  /** Disk requests are done. */
+  disks: 2,
+} as const;
 
 /** What of the translator's and the machine's work is logged (-d). */
 export interface TraceConfig {
@@ -89,6 +98,7 @@ export interface WorkerConfig {
   /** Stream of a debugger that speaks gdb's remote protocol. */
   readonly gdb?: number | undefined;
   readonly trace?: TraceConfig | undefined;
+  readonly disks?: MachineDisksConfig | undefined;
   /** Int32, see `doorbellWord`. */
   readonly doorbell: SharedArrayBuffer;
   /** Modules that earlier machines have compiled. */
@@ -130,6 +140,9 @@ export type MachineEnd =
   /** Its owner ended it. */
   | { readonly why: 'quit' };
 
+/** Why a machine stands still though its owner did not ask. */
+export type StopReason = 'poweroff' | 'reset' | 'debug' | 'io-error';
+
 export type Statistics = Readonly<Record<string, Readonly<Record<string, number>>>>;
 
 export type FromWorker =
@@ -146,7 +159,7 @@ export type FromWorker =
   | { readonly type: 'output'; readonly stream: number }
   | { readonly type: 'inputSpace'; readonly stream: number }
   /** The machine stands still though nobody asked: the guest switched off or reset, and its options say so. */
-  | { readonly type: 'stopped'; readonly why: 'poweroff' | 'reset' | 'debug' }
+  | { readonly type: 'stopped'; readonly why: StopReason }
   | { readonly type: 'reset' }
   | { readonly type: 'log'; readonly line: string }
   | { readonly type: 'guestOpened'; readonly port: number; readonly open: boolean }

@@ -4,6 +4,7 @@ import { cacheFlags } from '../../block/graph.js';
 import type { GraphNode } from '../../block/graph-node.js';
 import type { OpenFlags } from '../../block/node.js';
 import { type OptionDict, parseOptionString } from '../../block/options.js';
+import { addTemporaryOverlay } from '../../block/overlay.js';
 import { ExitError, type Tool } from '../img/tool.js';
 import { findCommand, type IoCommand, needsWriting } from './commands.js';
 import { splitWords } from './numbers.js';
@@ -100,20 +101,9 @@ export class IoSession {
     request: { filename?: string; format?: string; options: OptionDict },
     flags: Partial<OpenFlags>,
   ): Promise<GraphNode> {
-    const { graph, host } = this.tool;
+    const { graph } = this.tool;
     const base = await graph.open({ ...request, flags: { ...flags, readOnly: true } });
-    const path = host.files.temporaryPath('vl.');
-    await graph.create('qcow2', path, { size: Math.ceil(base.length / 512) * 512 });
-    const node = await graph.open({
-      filename: path,
-      format: 'qcow2',
-      flags: { ...flags, readOnly: false, noBacking: true },
-    });
-    await host.files.remove(path);
-    await base.rootUse?.release();
-    base.rootUse = undefined;
-    await graph.setBacking(node, base);
-    return node;
+    return await addTemporaryOverlay(graph, base, { ...flags, readOnly: false });
   }
 
   async closeImage(): Promise<number> {

@@ -4,6 +4,7 @@ import { cacheFlags } from '../../block/graph.js';
 import type { GraphNode } from '../../block/graph-node.js';
 import type { OpenFlags } from '../../block/node.js';
 import { parseOptionString } from '../../block/options.js';
+import { addTemporaryOverlay } from '../../block/overlay.js';
 import type { NbdTool, NbdToolOptions } from './options.js';
 
 export async function openImage(tool: NbdTool, options: NbdToolOptions): Promise<GraphNode> {
@@ -25,7 +26,10 @@ export async function openImage(tool: NbdTool, options: NbdToolOptions): Promise
     tool.fail(`Failed to blk_new_open '${options.operand}': ${toBlockError(error).message}`);
   }
   try {
-    if (options.snapshot) node = await addOverlay(tool, node, options);
+    if (options.snapshot) {
+      const { readOnly, discard, detectZeroes } = options;
+      node = await addTemporaryOverlay(tool.graph, node, { readOnly, unmap: discard, detectZeroes });
+    }
     if (options.loadSnapshot) await loadSnapshot(node, options.loadSnapshot);
     if (options.offset > node.length) {
       throw new BlockError(
@@ -38,24 +42,6 @@ export async function openImage(tool: NbdTool, options: NbdToolOptions): Promise
     tool.fail(toBlockError(error).message);
   }
   return node;
-}
-
-/** An overlay whose file has no name any more once it is open: it goes when the process does. */
-async function addOverlay(tool: NbdTool, base: GraphNode, options: NbdToolOptions): Promise<GraphNode> {
-  const path = tool.host.files.temporaryPath('vl.');
-  await tool.graph.create('qcow2', path, { size: base.length });
-  try {
-    const overlay = await tool.graph.open({
-      filename: path,
-      format: 'qcow2',
-      // What is thrown away in the end needs no care for power cuts.
-      flags: { readOnly: options.readOnly, noFlush: true, unmap: options.discard, detectZeroes: options.detectZeroes },
-    });
-    await tool.graph.setBacking(overlay, base);
-    return overlay;
-  } finally {
-    await tool.host.files.remove(path).catch(() => undefined);
-  }
 }
 
 async function loadSnapshot(node: GraphNode, wanted: NonNullable<NbdToolOptions['loadSnapshot']>): Promise<void> {

@@ -1,15 +1,9 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { after, test } from 'node:test';
+import { test } from 'node:test';
 import { VringError } from '../../vmm/index.js';
 import { parseLine } from '../options/parse.js';
 import { planRun } from './configure.js';
 import { runCommand, unsupportedRunOptions } from './options.js';
-
-const folder = mkdtempSync(join(tmpdir(), 'vring-configure-'));
-after(() => rmSync(folder, { recursive: true }));
 
 const plan = (...argv: string[]) =>
   planRun(parseLine(runCommand, ['-kernel', 'k', ...argv], { unsupported: unsupportedRunOptions }).given, {
@@ -78,11 +72,30 @@ test('devices, in order and with their properties', () => {
       '-blockdev',
       '{"driver":"raw","file":"proto","node-name":"b"}',
     ],
-    ...['-device', 'virtio-blk-pci,drive=b,serial=S1,addr=0x5', '-device', '{"driver":"virtio-rng-pci"}'],
+    ...[
+      '-device',
+      'virtio-blk-pci,drive=b,serial=S1,addr=0x5,werror=stop,share-rw=on,logical_block_size=4096',
+      '-device',
+      '{"driver":"virtio-rng-pci"}',
+    ],
     ...['-device', 'isa-debug-exit,iobase=0xf4,iosize=0x04', '-debugcon', 'null', '-device', 'pc-testdev'],
   );
   assert.deepEqual(machine.devices, [
-    { type: 'virtio-blk', path: 'a.img', readonly: true },
+    {
+      type: 'virtio-blk',
+      id: 'virtio0',
+      serial: undefined,
+      image: {
+        path: 'a.img',
+        format: 'raw',
+        options: {},
+        readonly: true,
+        cache: 'writeback',
+        snapshot: false,
+        onReadError: undefined,
+        onWriteError: undefined,
+      },
+    },
     { type: 'isa-debugcon', port: 0xe9 },
     {
       type: 'virtio-serial',
@@ -91,10 +104,22 @@ test('devices, in order and with their properties', () => {
       slot: undefined,
     },
     { type: 'virtio-serial', ports: [{ name: 'p', console: false, number: 3 }], maxPorts: 31, slot: undefined },
-    { type: 'virtio-blk', path: 'b.img', readonly: false, serial: 'S1', slot: 5 },
+    {
+      type: 'virtio-blk',
+      id: 'b',
+      image: { node: 'b', onReadError: undefined, onWriteError: 'stop', shareWrites: true },
+      serial: 'S1',
+      logicalBlockSize: 4096,
+      physicalBlockSize: undefined,
+      slot: 5,
+    },
     { type: 'virtio-rng', slot: undefined },
     { type: 'isa-debug-exit', port: 0xf4, sizeBytes: 4 },
     { type: 'pc-testdev' },
+  ]);
+  assert.deepEqual(machine.blockNodes, [
+    { driver: 'file', filename: 'b.img', 'node-name': 'proto' },
+    { driver: 'raw', file: 'proto', 'node-name': 'b' },
   ]);
   const consoles = attachments.filter(({ from }) => from.kind === 'console');
   assert.deepEqual(
@@ -150,13 +175,31 @@ test('a named system brings kernel and console', () => {
   assert.throws(() => systemPlan('-kernel', 'x'), /brings its own/);
 });
 
-test('an image of another format is not taken for a raw one', () => {
-  const path = join(folder, 'disk');
-  writeFileSync(path, Buffer.concat([Buffer.from('QFI\xfb', 'latin1'), Buffer.alloc(508)]));
-  assert.match(refusal('-drive', `file=${path},if=virtio`), /qcow2 image/);
-  const raw = join(folder, 'raw');
-  writeFileSync(raw, Buffer.alloc(512));
-  assert.match(plan('-drive', `file=${raw},if=virtio`).notices[0], /taken for raw/);
+test('drives', () => {
+  const image = (...argv: string[]) => {
+    const [device] = plan(...argv).machine.devices ?? [];
+    assert.equal(device.type, 'virtio-blk');
+    return device.image;
+  };
+  const { path, format, options, cache, onWriteError, onReadError } = image(
+    '-drive',
+    'file=a,,b.qcow2,format=qcow2,if=virtio,cache=directsync,discard=unmap,werror=stop,rerror=ignore,backing.driver=raw',
+  );
+  assert.deepEqual(
+    [path, format, cache, onWriteError, onReadError],
+    ['a,b.qcow2', 'qcow2', 'directsync', 'stop', 'ignore'],
+  );
+  assert.deepEqual(options, { discard: 'unmap', 'backing.driver': 'raw' });
+  assert.equal(image('-drive', 'file=a,if=virtio,snapshot=on').snapshot, true);
+  assert.equal(image('-snapshot', '-drive', 'file=a,if=none,id=x', '-device', 'virtio-blk,drive=x').snapshot, true);
+  const { objects } = plan('-object', 'secret,id=s,data=pw', '-object', '{"qom-type":"throttle-group","id":"t"}');
+  assert.deepEqual(
+    objects.map(({ type, id }) => [type, id]),
+    [
+      ['secret', 's'],
+      ['throttle-group', 't'],
+    ],
+  );
 });
 
 test('each mistake gets one sentence that names it', () => {
@@ -195,11 +238,22 @@ test('each mistake gets one sentence that names it', () => {
     [['-drive', 'file=x'], /if=ide \(the default\) is not supported yet/],
     [['-drive', 'file=x,if=virtoi'], /did you mean 'virtio'/],
     [['-drive', 'if=virtio'], /file= is missing/],
-    [['-drive', 'file=x,if=virtio,format=qcow2'], /format=qcow2 is not supported yet/],
-    [['-drive', 'file=x,if=virtio,format=raw,cache=writethrough'], /cache=writethrough/],
+    [['-drive', 'file=x,if=virtio,format=qcow22'], /did you mean 'qcow2'/],
+    [['-drive', 'file=x,if=virtio,cache=some'], /invalid cache option/],
+    [['-drive', 'file=x,if=virtio,werror=never'], /werror is report, ignore, stop, enospc/],
+    [['-drive', 'file=x,if=virtio,rerror=enospc'], /rerror is report, ignore, stop, not/],
+    [['-drive', 'file=x,if=virtio,throttling.iops-total=5'], /throttling.iops-total= is not supported yet/],
+    [['-drive', 'file=x,if=virtio,media=cdrom'], /media=cdrom is not supported yet/],
+    [['-drive', 'file=x,if=virtio,serial=012345678901234567890'], /at most 20/],
+    [['-object', 'iothread,id=i'], /'iothread' is not supported yet/],
+    [['-object', 'secrte,id=i'], /did you mean 'secret'/],
+    [['-object', 'secret,data=x'], /id= is missing/],
     [['-drive', 'file=x,if=none,id=d,format=raw', '-drive', 'file=y,if=none,id=d,format=raw'], /two drives/],
-    [['-blockdev', 'driver=qcow2,node-name=q,file=x'], /driver=qcow2 is not supported yet/],
-    [['-blockdev', '{"driver"'], /no JSON/],
+    [['-blockdev', 'driver=qcow2,node-name=q,file=x'], /no node 'x'/],
+    [['-blockdev', 'driver=qcow22,node-name=q'], /did you mean 'qcow2'/],
+    [['-blockdev', 'driver=qcow2'], /node-name= is missing/],
+    [['-blockdev', '{"driver"'], /JSON parse error/],
+    [['-device', 'virtio-blk,drive=x,logical_block_size=1000', '-drive', 'if=none,id=x,file=y'], /power of two/],
     [['-device', 'virtio-blk-pci'], /drive= is missing/],
     [['-device', 'virtio-blk-pci,drive=nope'], /no drive 'nope'/],
     [['-device', 'virtio-bkl-pci,drive=x'], /did you mean 'virtio-blk-pci'/],

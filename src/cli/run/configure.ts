@@ -1,5 +1,6 @@
 /** From the options of `vring run` to a machine and what its ports lead to. */
 import { VringError } from '../../base/index.js';
+import type { OptionDict } from '../../block/index.js';
 import type { DeviceOptions, MachineOptions } from '../../vmm/index.js';
 import { KeyValues, parseSize } from '../options/key-values.js';
 import type { GivenOption } from '../options/parse.js';
@@ -7,7 +8,15 @@ import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
 import { type Chardev, Chardevs } from './chardevs.js';
 import { deviceRows, findDevice } from './devices.js';
-import { type Drive, flattenJson, parseBlockdev, parseDrive } from './drives.js';
+import {
+  type Drive,
+  errorPolicies,
+  flattenJson,
+  type ObjectPlan,
+  parseBlockdev,
+  parseDrive,
+  parseObject,
+} from './drives.js';
 import { accelerators, machineTypes, traceItems, unsupportedAccelerators, unsupportedMachines } from './options.js';
 
 /** A port of the machine, or the monitor, and the character device that it leads to. */
@@ -25,6 +34,8 @@ export interface RunPlan {
   readonly machine: Omit<MachineOptions, 'kernel'> & { readonly kernel?: string | undefined };
   readonly attachments: readonly Attachment[];
   readonly startPaused: boolean;
+  /** Secrets and others, to be made before the machine. */
+  readonly objects: readonly ObjectPlan[];
   /** Where to wait for gdb. */
   readonly gdb: GdbAddress | undefined;
   readonly stats: 'text' | 'json' | undefined;
@@ -68,7 +79,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
   const chardevs = new Chardevs();
   for (const text of options.all('chardev')) chardevs.addOption(text);
   const characters = planCharacters(options, chardevs, context);
-  const devices = planDevices(options, chardevs, characters, notices);
+  const { devices, blockNodes } = planDevices(options, chardevs, characters);
 
   const kernel = options.last('kernel');
   if (context.system) {
@@ -104,12 +115,14 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
       commandLine: options.last('append'),
       serialPorts: characters.serialPorts,
       devices,
+      blockNodes,
       ...actions,
       gdb: gdb !== undefined,
       trace: trace.items.length > 0 ? { items: trace.items, path: trace.path } : undefined,
     },
     attachments: characters.attachments,
     startPaused: options.has('S'),
+    objects: options.all('object').map(parseObject),
     gdb,
     stats,
     pidfile: options.last('pidfile'),
@@ -421,16 +434,26 @@ interface BusPort {
   readonly isConsole: boolean;
 }
 
-function planDevices(options: Options, chardevs: Chardevs, characters: Characters, notices: string[]): DeviceOptions[] {
+interface PlannedDevices {
+  readonly devices: DeviceOptions[];
+  readonly blockNodes: readonly OptionDict[];
+}
+
+function planDevices(options: Options, chardevs: Chardevs, characters: Characters): PlannedDevices {
   const drives = new Map<string, Drive>();
-  const addDrive = (drive: Drive) => {
+  options.all('drive').forEach((text, i) => {
+    const drive = parseDrive(text, i, options.has('snapshot'));
     if (drives.has(drive.id)) throw new UsageError(`There are two drives with the id '${drive.id}'`);
     drives.set(drive.id, drive);
-  };
-  options.all('drive').forEach((text, i) => {
-    addDrive(parseDrive(text, i, (sentence) => notices.push(sentence)));
   });
-  for (const text of options.all('blockdev')) addDrive(parseBlockdev(text, drives));
+  const blockNodes: OptionDict[] = [];
+  const nodeNames = new Set<string>();
+  for (const text of options.all('blockdev')) {
+    const { name, options: node } = parseBlockdev(text, nodeNames);
+    if (nodeNames.has(name)) throw new UsageError(`There are two block nodes with the node-name '${name}'`);
+    nodeNames.add(name);
+    blockNodes.push(node);
+  }
 
   const devices: (DeviceOptions | { type: 'bus'; index: number })[] = [];
   const buses: { id: string; ports: BusPort[]; maxPorts: number; slot: number | undefined }[] = [];
@@ -438,7 +461,8 @@ function planDevices(options: Options, chardevs: Chardevs, characters: Character
   const used = new Set<string>();
   let debugcons = 0;
   for (const drive of drives.values()) {
-    if (drive.automatic) devices.push({ type: 'virtio-blk', path: drive.path, readonly: drive.readonly });
+    const { id, image, serial, automatic } = drive;
+    if (automatic) devices.push({ type: 'virtio-blk', id, image, serial: checkSerial(`-drive id=${id}`, serial) });
   }
   const attachTo = (values: KeyValues, user: string): Chardev | undefined => {
     const id = values.text('chardev');
@@ -473,14 +497,28 @@ function planDevices(options: Options, chardevs: Chardevs, characters: Character
     switch (row.name) {
       case 'virtio-blk-pci': {
         const name = values.need('drive');
-        const drive = drives.get(name);
-        if (!drive) throw new UsageError(`${option}: there is no drive '${name}'${didYouMean(name, drives.keys())}`);
+        const drive = drives.get(name) ?? (nodeNames.has(name) ? blockdevDrive(name) : undefined);
+        if (!drive) {
+          const known = [...drives.keys(), ...nodeNames];
+          throw new UsageError(`${option}: there is no drive '${name}'${didYouMean(name, known)}`);
+        }
         if (drive.automatic || used.has(name)) throw new UsageError(`${option}: the drive '${name}' is in use already`);
         used.add(name);
-        const serial = values.text('serial');
-        if (serial !== undefined && !/^[\x20-\x7e]{0,20}$/.test(serial))
-          throw new UsageError(`${option}: a serial number has at most 20 ASCII characters`);
-        devices.push({ type: 'virtio-blk', path: drive.path, readonly: drive.readonly, serial, slot });
+        const policies = errorPolicies(option, { werror: values.text('werror'), rerror: values.text('rerror') });
+        devices.push({
+          type: 'virtio-blk',
+          id: drive.id,
+          image: {
+            ...drive.image,
+            onWriteError: policies.onWriteError ?? drive.image.onWriteError,
+            onReadError: policies.onReadError ?? drive.image.onReadError,
+            shareWrites: values.flag('share-rw'),
+          },
+          serial: checkSerial(option, values.text('serial') ?? drive.serial),
+          logicalBlockSize: blockSize(values, 'logical_block_size'),
+          physicalBlockSize: blockSize(values, 'physical_block_size'),
+          slot,
+        });
         break;
       }
       case 'virtio-serial-pci':
@@ -556,19 +594,19 @@ function planDevices(options: Options, chardevs: Chardevs, characters: Character
       'packed',
       'iommu_platform',
       'vectors',
-      'share-rw',
       'write-cache',
       'rng',
       'max-bytes',
       'period',
       'emulated',
-      'logical_block_size',
-      'physical_block_size',
+      'discard',
+      'write-zeroes',
+      'queue-size',
     ]);
   }
   // Console ports are counted in the order of their devices.
   let index = 0;
-  return devices.map((device): DeviceOptions => {
+  const plugged = devices.map((device): DeviceOptions => {
     if (device.type !== 'bus') return device;
     const bus = buses[device.index];
     for (const { chardev } of bus.ports) {
@@ -577,6 +615,23 @@ function planDevices(options: Options, chardevs: Chardevs, characters: Character
     }
     return { type: 'virtio-serial', ports: bus.ports.map(({ port }) => port), maxPorts: bus.maxPorts, slot: bus.slot };
   });
+  return { devices: plugged, blockNodes };
+}
+
+/** A device may sit on a block node by its name. */
+const blockdevDrive = (node: string): Drive => ({ id: node, image: { node }, automatic: false });
+
+function checkSerial(option: string, serial: string | undefined): string | undefined {
+  if (serial !== undefined && !/^[\x20-\x7e]{0,20}$/.test(serial))
+    throw new UsageError(`${option}: a serial number has at most 20 ASCII characters`);
+  return serial;
+}
+
+function blockSize(values: KeyValues, key: string): number | undefined {
+  const size = values.number(key, 512, 32768);
+  if (size !== undefined && (size & (size - 1)) !== 0)
+    throw new UsageError(`${values.option}: ${key} is a power of two from 512 to 32768, not ${size}`);
+  return size;
 }
 
 function planSlot(values: KeyValues): number | undefined {

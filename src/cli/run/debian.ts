@@ -9,7 +9,7 @@ import { versionLine } from '../version.js';
 import type { Chardev } from './chardevs.js';
 import type { RunPlan } from './configure.js';
 import { connect, openFiles, StreamSink } from './connect.js';
-import { printStatistics } from './index.js';
+import { planObjects, printStatistics, showWarnings } from './index.js';
 import { keyName } from './mux.js';
 
 const guestSignals = { SIGHUP: 'HUP', SIGINT: 'INT', SIGQUIT: 'QUIT', SIGTERM: 'TERM' } as const;
@@ -34,6 +34,7 @@ export async function runDebian(
   try {
     const session = await prepare(suite, run, plan, io, control.signal);
     control.session = session;
+    showWarnings(session.machine, io);
     try {
       if (command === undefined) await print(io.stderr, firstLine(session, script, plan.escapeByte));
       const status = run
@@ -119,7 +120,7 @@ async function prepare(
         mirror: plan.mirror,
         env: io.env,
         guestEnvironment,
-        machine,
+        machine: { ...machine, ...(await planObjects(plan)) },
         onProgress: (step) => progress.show(step),
         onNotice: (sentence) => {
           progress.clear();

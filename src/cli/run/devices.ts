@@ -3,7 +3,7 @@
 export interface PropertyRow {
   readonly name: string;
   /** As QEMU's `-device NAME,help` names types. */
-  readonly type: 'str' | 'bool' | 'uint16' | 'uint32';
+  readonly type: 'str' | 'bool' | 'size' | 'uint16' | 'uint32';
   readonly default?: string;
   readonly sentence: string;
 }
@@ -41,6 +41,11 @@ export const deviceRows: readonly DeviceRow[] = [
     properties: [
       { name: 'drive', type: 'str', sentence: 'id of a -drive, or node-name of a -blockdev' },
       { name: 'serial', type: 'str', sentence: 'serial number that the guest sees' },
+      { name: 'logical_block_size', type: 'size', default: '512', sentence: 'block size that the guest sees' },
+      { name: 'physical_block_size', type: 'size', default: '512', sentence: 'block size that the guest aligns to' },
+      { name: 'share-rw', type: 'bool', default: 'off', sentence: 'others may write to the image meanwhile' },
+      { name: 'werror', type: 'str', default: 'enospc', sentence: 'write errors: report, ignore, stop, enospc' },
+      { name: 'rerror', type: 'str', default: 'report', sentence: 'read errors: report, ignore, stop' },
       ...pci,
     ],
   },

@@ -1,175 +1,182 @@
-/** `-drive` and `-blockdev`: raw disks, for now. */
-import { closeSync, openSync, readSync } from 'node:fs';
-import { KeyValues } from '../options/key-values.js';
+/** `-drive`, `-blockdev` and `-object`: what the disks of a machine hold. */
+import {
+  blockdevRequest,
+  cacheModeOf,
+  driveRequest,
+  type OptionDict,
+  parseOptionString,
+  registryRows,
+  toBlockError,
+} from '../../block/index.js';
+import type { DiskImage, ErrorPolicy } from '../../vmm/index.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
 
+/** A `-drive`, or a `-blockdev` that a device names. */
 export interface Drive {
   readonly id: string;
-  readonly path: string;
-  readonly readonly: boolean;
+  readonly image: DiskImage;
+  readonly serial?: string | undefined;
   /** Plugged in as a virtio-blk-pci of its own. */
   readonly automatic: boolean;
 }
 
-const driveFormats = [
-  'qcow2',
-  'vmdk',
-  'vdi',
-  'vhdx',
-  'vpc',
-  'qed',
-  'luks',
-  'qcow',
-  'parallels',
-  'bochs',
-  'cloop',
-  'dmg',
-];
 const interfaces = ['ide', 'scsi', 'floppy', 'pflash', 'sd', 'mtd', 'xen'];
+const writePolicies: readonly ErrorPolicy[] = ['report', 'ignore', 'stop', 'enospc'];
+const readPolicies = writePolicies.filter((policy) => policy !== 'enospc');
+/** Keys of `-drive` that QEMU has and vring has not. */
+const unsupportedKeys = ['bus', 'unit', 'addr', 'boot', 'group', 'copy-on-read-group'];
 
-/** First bytes of image formats, by which a disk that is no raw one is known. */
-const magics: readonly (readonly [magic: string, format: string])[] = [
-  ['QFI\xfb', 'qcow2'],
-  ['KDMV', 'vmdk'],
-  ['COWD', 'vmdk'],
-  ['# Disk DescriptorFile', 'vmdk'],
-  ['<<< ', 'vdi'],
-  ['vhdxfile', 'vhdx'],
-  ['conectix', 'vpc'],
-  ['QED\0', 'qed'],
-  ['LUKS\xba\xbe', 'luks'],
-];
-
-function detectFormat(path: string): string | undefined {
-  let fd: number | undefined;
+/** The block layer's complaint about an option's text, with the option. */
+function attempt<T>(option: string, parse: () => T): T {
   try {
-    fd = openSync(path, 'r');
-    const bytes = Buffer.alloc(32);
-    readSync(fd, bytes, 0, bytes.length, 0);
-    const text = bytes.toString('latin1');
-    return magics.find(([magic]) => text.startsWith(magic))?.[1];
-  } catch {
-    // Whoever opens it for good says why it cannot be opened.
-    return undefined;
-  } finally {
-    if (fd !== undefined) closeSync(fd);
+    return parse();
+  } catch (error) {
+    throw new UsageError(`${option}: ${toBlockError(error).message}`);
   }
 }
 
-const convert = 'a machine takes raw images, for now; `vring img convert -O raw` makes one';
+/** Names of formats, filters and protocols. */
+const driverNames = () => registryRows.map(({ name }) => name);
 
-/** Throws UsageError. `warn` hears what a person should know. */
-export function parseDrive(text: string, index: number, warn: (sentence: string) => void): Drive {
+function checkDriver(option: string, key: string, name: unknown): void {
+  if (typeof name !== 'string' || driverNames().includes(name)) return;
+  throw new UsageError(`${option}: there is no ${key}=${name}, or not yet${didYouMean(name, driverNames())}`);
+}
+
+export function errorPolicies(option: string, values: { werror?: unknown; rerror?: unknown }) {
+  const policy = (key: 'werror' | 'rerror', known: readonly ErrorPolicy[]) => {
+    const value = values[key];
+    if (value === undefined || known.includes(value as ErrorPolicy)) return value as ErrorPolicy | undefined;
+    throw new UsageError(`${option}: ${key} is ${known.join(', ')}, not '${value}'`);
+  };
+  return {
+    onWriteError: policy('werror', writePolicies),
+    onReadError: policy('rerror', readPolicies) as DiskImage['onReadError'],
+  };
+}
+
+/** `-drive`. `temporary`: `-snapshot` was given. Throws UsageError. */
+export function parseDrive(text: string, index: number, temporary: boolean): Drive {
   const option = `-drive ${text}`;
-  const values = KeyValues.parse(option, text, 'file');
-  const type = values.text('if') ?? 'ide';
+  const { request, device, isTemporary } = attempt(option, () => driveRequest(text));
+  const type = String(device['if'] ?? 'ide');
   if (type !== 'virtio' && type !== 'none') {
     if (interfaces.includes(type)) {
       throw new UsageError(
-        `${option}: if=${type}${values.has('if') ? '' : ' (the default)'} is not supported yet; there is if=virtio`,
+        `${option}: if=${type}${device['if'] === undefined ? ' (the default)' : ''} is not supported yet; there is if=virtio`,
       );
     }
     throw new UsageError(`${option}: there is no if=${type}${didYouMean(type, ['virtio', 'none', ...interfaces])}`);
   }
-  const path = values.need('file').replace(/^file:(\/\/)?/, '');
-  const format = values.text('format');
-  if (format !== undefined && format !== 'raw') {
-    if (driveFormats.includes(format))
-      throw new UsageError(`${option}: format=${format} is not supported yet: ${convert}`);
-    throw new UsageError(`${option}: there is no format=${format}${didYouMean(format, ['raw', ...driveFormats])}`);
+  const options = { ...request.options };
+  for (const key of [...Object.keys(device), ...Object.keys(options)]) {
+    if (unsupportedKeys.includes(key) || key.startsWith('throttling.'))
+      throw new UsageError(`${option}: ${key}= is not supported yet`);
   }
-  if (format === undefined) {
-    const found = detectFormat(path);
-    if (found !== undefined) throw new UsageError(`${option}: this is a ${found} image: ${convert}`);
-    warn(`The format of '${path}' was not given, and it is taken for raw; format=raw says so.`);
+  if (device['media'] !== undefined && device['media'] !== 'disk') {
+    if (device['media'] === 'cdrom') throw new UsageError(`${option}: media=cdrom is not supported yet`);
+    throw new UsageError(`${option}: media is disk or cdrom, not '${device['media']}'`);
   }
-  if (values.choice('media', ['disk', 'cdrom']) === 'cdrom')
-    throw new UsageError(`${option}: media=cdrom is not supported yet`);
-  const cache = values.text('cache');
-  if (cache !== undefined && !['writeback', 'none', 'unsafe'].includes(cache)) {
-    throw new UsageError(
-      `${option}: cache=${cache} is not supported yet; there are writeback, none and unsafe, which here are the same`,
-    );
-  }
-  values.choice('aio', ['threads', 'native', 'io_uring']);
-  values.number('index', 0, 31);
-  const drive = {
-    id: values.text('id') ?? `${type}${index}`,
-    path,
-    readonly: values.flag('readonly') ?? values.flag('read-only') ?? false,
+  if (device['index'] !== undefined && !/^\d{1,2}$/.test(String(device['index'])))
+    throw new UsageError(`${option}: index is a whole number from 0 to 99, not '${device['index']}'`);
+  if (request.filename === undefined && !Object.keys(options).some((key) => key === 'driver' || key.startsWith('file')))
+    throw new UsageError(`${option}: file= is missing`);
+  checkDriver(option, 'format', request.format);
+  const { readOnly = false, direct = false, noFlush = false, writeThrough = false } = request.flags ?? {};
+  return {
+    id: String(device['id'] ?? `${type}${index}`),
+    serial: device['serial'] === undefined ? undefined : String(device['serial']),
     automatic: type === 'virtio',
+    image: {
+      path: request.filename,
+      format: request.format,
+      options,
+      readonly: readOnly,
+      cache: cacheModeOf({ direct, noFlush, writeThrough }),
+      snapshot: isTemporary || temporary,
+      ...errorPolicies(option, device),
+    },
   };
-  values.finish([
-    'snapshot',
-    'bus',
-    'unit',
-    'discard',
-    'detect-zeroes',
-    'werror',
-    'rerror',
-    'copy-on-read',
-    'serial',
-    'throttling',
-    'file.locking',
-    'locking',
-  ]);
-  return drive;
 }
 
-/** `-blockdev`: a protocol node (file, host_device), or a raw node over one. `known` are the nodes given before. */
-export function parseBlockdev(text: string, known: ReadonlyMap<string, Drive>): Drive {
+/** `-blockdev`: a node's options, flat, with its name. */
+export function parseBlockdev(text: string, known: ReadonlySet<string>): { name: string; options: OptionDict } {
   const option = `-blockdev ${text}`;
-  const values = text.startsWith('{') ? new KeyValues(option, flatten(option, text)) : KeyValues.parse(option, text);
-  const driver = values.need('driver');
-  const id = values.need('node-name');
-  const readonly = values.flag('read-only');
-  values.flag('auto-read-only');
-  values.flag('cache.direct');
-  values.flag('cache.no-flush');
-  let drive: Drive;
-  if (driver === 'file' || driver === 'host_device') {
-    drive = { id, path: values.need('filename'), readonly: readonly ?? false, automatic: false };
-    values.choice('aio', ['threads', 'native', 'io_uring']);
-  } else if (driver === 'raw') {
-    const below = values.text('file');
-    if (below !== undefined) {
-      const node = known.get(below);
-      if (!node) throw new UsageError(`${option}: there is no node '${below}'${didYouMean(below, known.keys())}`);
-      drive = { ...node, id, readonly: readonly ?? node.readonly };
-    } else {
-      const protocol = values.need('file.driver');
-      if (protocol !== 'file' && protocol !== 'host_device')
-        throw new UsageError(`${option}: file.driver=${protocol} is not supported yet`);
-      drive = {
-        id,
-        path: values.need('file.filename'),
-        readonly: readonly ?? values.flag('file.read-only') ?? false,
-        automatic: false,
-      };
-    }
-  } else {
-    throw new UsageError(`${option}: driver=${driver} is not supported yet: ${convert}`);
+  const options = attempt(option, () => blockdevRequest(text).options ?? {});
+  const name = options['node-name'];
+  if (typeof options['driver'] !== 'string') throw new UsageError(`${option}: driver= is missing`);
+  checkDriver(option, 'driver', options['driver']);
+  if (typeof name !== 'string' || name === '') throw new UsageError(`${option}: node-name= is missing`);
+  for (const key of ['file', 'backing', 'data-file', 'image']) {
+    const below = options[key];
+    if (typeof below === 'string' && below !== '' && !known.has(below))
+      throw new UsageError(`${option}: there is no node '${below}'${didYouMean(below, known)}`);
   }
-  values.finish(['discard', 'detect-zeroes', 'locking', 'file.locking', 'offset', 'size', 'force-share']);
-  return drive;
+  return { name, options };
 }
 
-function flatten(option: string, text: string): [string, string][] {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw new UsageError(`${option}: this is no JSON`);
-  }
-  const pairs: [string, string][] = [];
-  const add = (prefix: string, each: unknown): void => {
-    if (typeof each === 'object' && each !== null) {
-      for (const [key, inner] of Object.entries(each)) add(prefix === '' ? key : `${prefix}.${key}`, inner);
-    } else pairs.push([prefix, typeof each === 'boolean' ? (each ? 'on' : 'off') : String(each)]);
-  };
-  add('', value);
-  return pairs;
+/** A JSON option's members, flat: lists by number. */
+export function flattenJson(option: string, text: string): [string, string][] {
+  const dict = attempt(option, () => blockdevRequest(text).options ?? {});
+  return Object.entries(dict).map(([key, value]) => [
+    key,
+    value === true ? 'on' : value === false ? 'off' : String(value),
+  ]);
 }
 
-export { flatten as flattenJson };
+export interface ObjectPlan {
+  readonly type: string;
+  readonly id: string;
+  readonly options: OptionDict;
+}
+
+const objectTypes = ['secret', 'throttle-group', 'tls-creds-x509', 'tls-creds-psk'];
+const unsupportedObjects = [
+  'authz-list',
+  'authz-list-file',
+  'authz-pam',
+  'authz-simple',
+  'can-bus',
+  'can-host-socketcan',
+  'colo-compare',
+  'cryptodev-backend',
+  'cryptodev-backend-builtin',
+  'dbus-vmstate',
+  'filter-buffer',
+  'filter-dump',
+  'filter-mirror',
+  'input-barrier',
+  'input-linux',
+  'iothread',
+  'main-loop',
+  'memory-backend-epc',
+  'memory-backend-file',
+  'memory-backend-memfd',
+  'memory-backend-ram',
+  'pr-manager-helper',
+  'rng-builtin',
+  'rng-egd',
+  'rng-random',
+  'secret_keyring',
+  'sev-guest',
+  'tls-creds-anon',
+  'tls-cipher-suites',
+  'x-remote-object',
+];
+
+/** `-object`: secrets and what block nodes refer to. */
+export function parseObject(text: string): ObjectPlan {
+  const option = `-object ${text}`;
+  const options = attempt(option, () =>
+    text.trimStart().startsWith('{') ? (blockdevRequest(text).options ?? {}) : parseOptionString(text, 'qom-type'),
+  );
+  const { 'qom-type': type, id } = options;
+  if (typeof type !== 'string') throw new UsageError(`${option}: the type is missing`);
+  if (!objectTypes.includes(type)) {
+    if (unsupportedObjects.includes(type)) throw new UsageError(`${option}: '${type}' is not supported yet`);
+    throw new UsageError(`${option}: there is no type '${type}'${didYouMean(type, objectTypes)}`);
+  }
+  if (typeof id !== 'string') throw new UsageError(`${option}: id= is missing`);
+  return { type, id, options };
+}

@@ -1,9 +1,19 @@
 /** `vring run`, also as `qemu-system-x86_64`. */
 import { rmSync, writeFileSync } from 'node:fs';
+import { type OptionDict, toBlockError } from '../../block/index.js';
+import { NodeBlockHost } from '../../host/node/block-host.js';
 import { openFailure } from '../../host/node/open-failure.js';
 import { onEndingSignal, Terminal } from '../../host/node/terminal.js';
-import { createMachine, type Machine, type MachineEnd, type Statistics, VringError } from '../../vmm/index.js';
+import {
+  createMachine,
+  type Machine,
+  type MachineEnd,
+  type MachineOptions,
+  type Statistics,
+  VringError,
+} from '../../vmm/index.js';
 import { commandHelp } from '../help.js';
+import { defineObject } from '../img/objects.js';
 import { parseLine } from '../options/parse.js';
 import { complain, type ProcessIo, print } from '../process-io.js';
 import { didYouMean } from '../suggest.js';
@@ -82,6 +92,33 @@ export function statusOf(end: MachineEnd): number {
   return end.why === 'exit' ? end.status : 0;
 }
 
+/** Secrets and credentials, made from what -object says. */
+export async function planObjects(
+  plan: RunPlan,
+): Promise<Pick<MachineOptions, 'secrets' | 'blockObjects'> | undefined> {
+  if (plan.objects.length === 0) return undefined;
+  const host = new NodeBlockHost();
+  for (const { type, id, options } of plan.objects) {
+    try {
+      await defineObject(host, type, id, options);
+    } catch (error) {
+      throw new VringError('object', `-object ${type},id=${id}: ${toBlockError(error).message}`, { cause: error });
+    }
+  }
+  return {
+    secrets: Object.fromEntries(host.secrets),
+    blockObjects: Object.fromEntries(
+      [...host.objects].map(([id, { type, options }]) => [id, { type, options: options as OptionDict }]),
+    ),
+  };
+}
+
+/** Shows what the machine warns of, now and later. */
+export function showWarnings(machine: Machine, io: ProcessIo): void {
+  for (const line of machine.warnings) void complain(io, line);
+  machine.on('warning', (line) => void complain(io, line));
+}
+
 export async function printStatistics(io: ProcessIo, format: 'text' | 'json', statistics: Statistics): Promise<void> {
   if (format === 'json') {
     await print(io.stderr, `${JSON.stringify(statistics)}\n`);
@@ -118,10 +155,11 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
   const output = new StreamSink(io.stdout, () => quit(BROKEN_PIPE_STATUS));
   try {
     machine = await createMachine(
-      { ...plan.machine, kernel: plan.machine.kernel as string },
+      { ...plan.machine, ...(await planObjects(plan)), kernel: plan.machine.kernel as string },
       { signal: controller.signal },
     );
     const running = machine;
+    showWarnings(machine, io);
     const connection = connect(
       {
         machine,

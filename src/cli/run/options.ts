@@ -95,14 +95,28 @@ export const runOptions: readonly OptionRow[] = [
   {
     name: 'drive',
     argument: 'file=FILE[,prop=value…]',
-    sentence: 'Disk: with if=virtio|none, format=raw, id=, readonly=on|off.',
+    sentence:
+      'Disk: with if=virtio|none, format=raw|qcow2|…, id=, readonly=on|off, cache=, snapshot=on|off, discard=unmap|ignore, detect-zeroes=, serial=, werror=, rerror=; FILE may be nbd://…, https://…, json:{…}.',
     group: storage,
     repeats: true,
   },
   {
     name: 'blockdev',
-    argument: 'driver=raw|file,node-name=NAME,…',
-    sentence: 'Block node, for -device virtio-blk-pci,drive=NAME.',
+    argument: 'driver=DRIVER,node-name=NAME,…',
+    sentence: 'Block node, for -device virtio-blk-pci,drive=NAME; also as JSON.',
+    group: storage,
+    repeats: true,
+  },
+  {
+    name: 'snapshot',
+    sentence: 'Writes to all -drive go to temporary files, and are lost at the end.',
+    group: storage,
+  },
+  {
+    name: 'object',
+    argument: 'TYPE,id=ID[,prop=value…]',
+    values: ['secret', 'throttle-group', 'tls-creds-x509', 'tls-creds-psk'],
+    sentence: 'What block nodes refer to: secret (data= or file=), throttle-group, tls-creds-x509, tls-creds-psk.',
     group: storage,
     repeats: true,
   },
@@ -316,7 +330,6 @@ export const unsupportedRunOptions: ReadonlyMap<string, string> = new Map([
     'no-acpi',
     'no-fd-bootchk',
     'numa',
-    'object',
     'only-migratable',
     'option-rom',
     'overcommit',
@@ -335,7 +348,6 @@ export const unsupportedRunOptions: ReadonlyMap<string, string> = new Map([
     'set',
     'singlestep',
     'smbios',
-    'snapshot',
     'spice',
     'tpmdev',
     'trace',
@@ -361,10 +373,7 @@ export const unsupportedRunOptions: ReadonlyMap<string, string> = new Map([
   ].map((name) => [name, notYet] as const),
   ...['fda', 'fdb', 'hda', 'hdb', 'hdc', 'hdd', 'cdrom'].map(
     (name) =>
-      [
-        name,
-        `${notYet}: there is no IDE or floppy controller; attach a raw disk with -drive file=FILE,format=raw,if=virtio`,
-      ] as const,
+      [name, `${notYet}: there is no IDE or floppy controller; attach a disk with -drive file=FILE,if=virtio`] as const,
   ),
   ['bios', `${notYet}: machines boot a kernel directly, with -kernel FILE`],
   ['pflash', `${notYet}: machines boot a kernel directly, with -kernel FILE`],

@@ -31,7 +31,11 @@ export async function makeAndClose(count: number): Promise<void> {
     await using machine = await createMachine({
       kernel: programs.sayAndExit,
       ramBytes: 16 << 20,
-      devices: [{ type: 'isa-debug-exit', port: 0xf4, sizeBytes: 1 }, { type: 'virtio-rng' }],
+      devices: [
+        { type: 'isa-debug-exit', port: 0xf4, sizeBytes: 1 },
+        { type: 'virtio-rng' },
+        { type: 'virtio-blk', image: { options: { driver: 'null-co' } } },
+      ],
     });
     await machine.start();
     assert.deepEqual(await machine.ended, { why: 'exit', status: 7 });

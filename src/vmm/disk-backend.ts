@@ -1,0 +1,143 @@
+/** The disks as the machine's thread sees them: requests go to the thread of the disks, and end when it has answered. */
+import type { BlockBackend, BlockDone, BlockFailure } from '../hw/index.js';
+import type { ErrorPolicy, MachineDisksConfig, ToDisksFromMachine } from './disk-protocol.js';
+import { DiskRing, diskOp, diskSlots, diskStatus, diskWaits } from './disk-ring.js';
+
+const failures: Readonly<Record<number, BlockFailure | undefined>> = {
+  [diskStatus.io]: 'io',
+  [diskStatus.noSpace]: 'no-space',
+  [diskStatus.unsupported]: 'unsupported',
+};
+
+interface DiskRequest {
+  readonly disk: number;
+  readonly op: number;
+  readonly flags: number;
+  readonly offset: number;
+  readonly length: number;
+  readonly pieces: readonly Uint8Array[];
+  readonly done: BlockDone;
+}
+
+export interface MachineDisksHost {
+  /** Every request ends before the call that makes it returns, so that two runs are alike. */
+  readonly synchronous: boolean;
+  /** A request could not be done and waits: the machine is to stand still. */
+  failed(disk: string): void;
+  /** Whether to give up waiting: the machine ends. */
+  quitting(): boolean;
+}
+
+export class MachineDisks {
+  readonly backends: readonly BlockBackend[];
+  readonly #config: MachineDisksConfig;
+  readonly #host: MachineDisksHost;
+  readonly #ring: DiskRing;
+  readonly #free: number[] = Array.from({ length: diskSlots }, (_, i) => i);
+  readonly #underWay: (DiskRequest | undefined)[] = new Array<undefined>(diskSlots).fill(undefined);
+  /** No slot was free for them. A virtqueue bounds their number. */
+  readonly #waiting: DiskRequest[] = [];
+  /** Failed where the machine is to stop: tried again when it goes on. */
+  #held: DiskRequest[] = [];
+
+  constructor(config: MachineDisksConfig, host: MachineDisksHost) {
+    this.#config = config;
+    this.#host = host;
+    this.#ring = new DiskRing(config.ring);
+    this.backends = config.disks.map((disk, i): BlockBackend => {
+      const request = (op: number, done: BlockDone, offset = 0, length = 0, flags = 0) =>
+        this.#begin({ disk: i, op, flags, offset, length, pieces: [], done });
+      return {
+        sizeBytes: disk.sizeBytes,
+        readonly: disk.readonly,
+        read: (offset, pieces, done) =>
+          this.#begin({ disk: i, op: diskOp.read, flags: 0, offset, length: 0, pieces, done }),
+        write: (offset, pieces, done) =>
+          this.#begin({ disk: i, op: diskOp.write, flags: 0, offset, length: 0, pieces, done }),
+        flush: (done) => request(diskOp.flush, done),
+        discard: (offset, length, done) => request(diskOp.discard, done, offset, length),
+        writeZeroes: (offset, length, mayUnmap, done) =>
+          request(diskOp.writeZeroes, done, offset, length, mayUnmap ? 1 : 0),
+      };
+    });
+  }
+
+  /** Tells the other thread where guest memory is. Before the first request. */
+  attach(memory: ArrayBufferLike, kickIndex: number): void {
+    this.#say({ type: 'memory', memory: memory as SharedArrayBuffer, kickIndex });
+  }
+
+  /** Ends what the other thread is done with. */
+  collect(): void {
+    for (let slot = this.#ring.collect(); slot >= 0; slot = this.#ring.collect()) {
+      const request = this.#underWay[slot] as DiskRequest;
+      this.#underWay[slot] = undefined;
+      this.#free.push(slot);
+      this.#end(request, this.#ring.status(slot));
+      const next = this.#waiting.shift();
+      if (next) this.#submit(next);
+    }
+  }
+
+  /** Waits until nothing is under way. */
+  drain(): void {
+    for (;;) {
+      this.collect();
+      if (this.#free.length === diskSlots || this.#host.quitting()) return;
+      this.#ring.waitForDone(100);
+    }
+  }
+
+  /** The machine goes on: what failed is tried again. */
+  retry(): void {
+    const held = this.#held;
+    this.#held = [];
+    for (const request of held) this.#begin(request);
+  }
+
+  /** The machine is reset: nothing is under way afterwards. */
+  reset(): void {
+    const held = this.#held;
+    this.#held = [];
+    for (const { done } of held) done('io');
+    this.drain();
+  }
+
+  #say(message: ToDisksFromMachine): void {
+    this.#config.port.postMessage(message);
+  }
+
+  #begin(request: DiskRequest): void {
+    if (this.#free.length === 0) this.#waiting.push(request);
+    else this.#submit(request);
+    if (this.#host.synchronous) this.drain();
+  }
+
+  #submit(request: DiskRequest): void {
+    const ring = this.#ring;
+    const slot = this.#free.pop() as number;
+    ring.setRequest(slot, request.op, request.disk, request.flags, request.offset, request.length);
+    for (const piece of request.pieces) {
+      if (ring.addPiece(slot, piece.byteOffset, piece.length)) continue;
+      this.#free.push(slot);
+      request.done('io');
+      return;
+    }
+    this.#underWay[slot] = request;
+    if (ring.submit(slot) === diskWaits.inLoop) this.#say({ type: 'submitted' });
+  }
+
+  #end(request: DiskRequest, status: number): void {
+    const failure = failures[status];
+    if (failure === undefined || failure === 'unsupported') {
+      request.done(failure);
+      return;
+    }
+    const { id, onReadError, onWriteError } = this.#config.disks[request.disk];
+    const policy: ErrorPolicy = request.op === diskOp.read ? (onReadError ?? 'report') : (onWriteError ?? 'enospc');
+    if (policy === 'stop' || (policy === 'enospc' && failure === 'no-space')) {
+      this.#held.push(request);
+      this.#host.failed(id);
+    } else request.done(policy === 'ignore' ? undefined : failure);
+  }
+}

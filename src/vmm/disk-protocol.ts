@@ -1,0 +1,110 @@
+/** What a machine's disks are, and what the threads that have to do with them say to each other. */
+import type { MessagePort } from 'node:worker_threads';
+import type { CacheMode, OptionDict } from '../block/index.js';
+
+/** What happens to the guest's request when the image cannot be read or written. */
+export type ErrorPolicy =
+  /** The guest sees an error. */
+  | 'report'
+  /** The guest is told that all went well. */
+  | 'ignore'
+  /** The machine stands still; the request is tried again when it goes on. */
+  | 'stop'
+  /** As `stop` when the host has no space left, `report` otherwise. */
+  | 'enospc';
+
+/** An image behind a disk of the machine. Either `path` or `options` say which; options are spelled as QEMU's `-blockdev`. */
+export interface DiskImage {
+  /** File, block device, `nbd://…`, `https://…`, `json:{…}`. */
+  readonly path?: string | undefined;
+  /** Found by the image's first bytes unless given: `raw`, `qcow2`, … */
+  readonly format?: string | undefined;
+  /** Further options of its block nodes, flat: `{ 'backing.driver': 'raw' }`. */
+  readonly options?: OptionDict | undefined;
+  /** In place of all these: a node of `MachineOptions.blockNodes` by its node-name. */
+  readonly node?: string | undefined;
+  readonly readonly?: boolean | undefined;
+  /** `writeback` unless given. */
+  readonly cache?: CacheMode | undefined;
+  /** Whether what the guest discards is given back to the host; it is not unless told so. */
+  readonly discard?: 'ignore' | 'unmap' | undefined;
+  /** Writes go to a temporary file and are lost at the end. */
+  readonly snapshot?: boolean | undefined;
+  /** Others may write to the image meanwhile. */
+  readonly shareWrites?: boolean | undefined;
+  /** `report` unless given. */
+  readonly onReadError?: Exclude<ErrorPolicy, 'enospc'> | undefined;
+  /** `enospc` unless given. */
+  readonly onWriteError?: ErrorPolicy | undefined;
+}
+
+export interface DiskConfig extends DiskImage {
+  /** Its name for a person: a drive's id. */
+  readonly id: string;
+}
+
+/** An open disk as its device sees it. */
+export interface OpenDisk {
+  /** A multiple of 512. */
+  readonly sizeBytes: number;
+  readonly readonly: boolean;
+}
+
+/** An open disk, for a person. */
+export interface DiskDescription extends OpenDisk {
+  readonly id: string;
+  readonly nodeName: string;
+  readonly filename: string;
+  readonly format: string;
+  readonly backing: string | undefined;
+  readonly cache: CacheMode;
+}
+
+export interface DiskWorkerConfig {
+  readonly disks: readonly DiskConfig[];
+  /** Nodes that are opened first, in this order. */
+  readonly blockNodes: readonly OptionDict[];
+  readonly secrets: Readonly<Record<string, Uint8Array>>;
+  readonly objects: Readonly<Record<string, BlockObject>>;
+  /** Slots and rings (disk-ring.ts). */
+  readonly ring: SharedArrayBuffer;
+  /** The other end is the vCPU's. */
+  readonly port: MessagePort;
+  /** The machine's doorbell (worker-protocol.ts). */
+  readonly doorbell: SharedArrayBuffer;
+}
+
+/** What block nodes refer to by id: TLS credentials, throttle groups. */
+export interface BlockObject {
+  readonly type: string;
+  readonly options: OptionDict;
+}
+
+/** What a vCPU's thread needs of the disks. */
+export interface MachineDisksConfig {
+  readonly disks: readonly (OpenDisk & Pick<DiskConfig, 'id' | 'onReadError' | 'onWriteError'>)[];
+  readonly ring: SharedArrayBuffer;
+  readonly port: MessagePort;
+}
+
+/** From the vCPU's thread. */
+export type ToDisksFromMachine =
+  | {
+      readonly type: 'memory';
+      readonly memory: SharedArrayBuffer;
+      /** The vCPU's kick word, as an index of 32-bit words. */
+      readonly kickIndex: number;
+    }
+  /** There are submissions. */
+  | { readonly type: 'submitted' };
+
+/** From the machine's owner. */
+export type ToDisks = { readonly type: 'describe'; readonly id: number } | { readonly type: 'close' };
+
+export type FromDisks =
+  | { readonly type: 'opened'; readonly disks: readonly OpenDisk[] }
+  | { readonly type: 'failed'; readonly code: string; readonly message: string }
+  | { readonly type: 'description'; readonly id: number; readonly disks: readonly DiskDescription[] }
+  /** What the block layer has to say to a person. */
+  | { readonly type: 'report'; readonly line: string }
+  | { readonly type: 'closed' };

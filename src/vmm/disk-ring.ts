@@ -1,0 +1,195 @@
+/**
+ * Disk requests between a vCPU's thread and the thread of the disks: slots in shared memory, and two rings of slot numbers. Each
+ * ring has one writer and one reader. A request names guest memory by its place in the machine's memory, which both threads see.
+ */
+
+/** Requests under way at most; more wait in the vCPU's thread. */
+export const diskSlots = 128;
+/** Pieces of guest memory in one request. A virtio disk announces 254. */
+export const maxPieces = 256;
+
+export const diskOp = { read: 0, write: 1, flush: 2, discard: 3, writeZeroes: 4 } as const;
+export const diskStatus = { ok: 0, io: 1, noSpace: 2, unsupported: 3 } as const;
+
+/** How the thread of the disks waits. */
+export const diskWaits = {
+  /** It works, and will look again. */
+  not: 0,
+  /** In `Atomics.wait` on the count of submissions. */
+  onWord: 1,
+  /** In its event loop: a message wakes it. */
+  inLoop: 2,
+} as const;
+
+/** Words of the header. Counts only grow, modulo 2^32. */
+const SUBMITTED = 0;
+const TAKEN = 1;
+const DONE = 2;
+const COLLECTED = 3;
+const WAITS = 4;
+const HEADER_WORDS = 16;
+
+/** Words of a slot. Offset, length and pieces are float64. */
+const OP = 0;
+const DISK = 1;
+const FLAGS = 2;
+const STATUS = 3;
+const PIECES = 4;
+const SLOT_WORDS = 8;
+const OFFSET = 0;
+const LENGTH = 1;
+const FIRST_PIECE = 2;
+const SLOT_DOUBLES = FIRST_PIECE + 2 * maxPieces;
+
+export class DiskRing {
+  readonly buffer: SharedArrayBuffer;
+  readonly #words: Int32Array;
+  readonly #submissions: Int32Array;
+  readonly #completions: Int32Array;
+  readonly #slots: Int32Array;
+  readonly #numbers: Float64Array;
+
+  static create(): DiskRing {
+    const words = HEADER_WORDS + 2 * diskSlots + diskSlots * SLOT_WORDS;
+    return new DiskRing(new SharedArrayBuffer(words * 4 + diskSlots * SLOT_DOUBLES * 8));
+  }
+
+  constructor(buffer: SharedArrayBuffer) {
+    this.buffer = buffer;
+    let at = 0;
+    const words = (count: number) => {
+      const array = new Int32Array(buffer, at, count);
+      at += count * 4;
+      return array;
+    };
+    this.#words = words(HEADER_WORDS);
+    this.#submissions = words(diskSlots);
+    this.#completions = words(diskSlots);
+    this.#slots = words(diskSlots * SLOT_WORDS);
+    this.#numbers = new Float64Array(buffer, at, diskSlots * SLOT_DOUBLES);
+  }
+
+  // --- a slot's fields, for its owner at the time
+
+  setRequest(slot: number, op: number, disk: number, flags: number, offset: number, length: number): void {
+    const at = slot * SLOT_WORDS;
+    this.#slots[at + OP] = op;
+    this.#slots[at + DISK] = disk;
+    this.#slots[at + FLAGS] = flags;
+    this.#slots[at + PIECES] = 0;
+    this.#numbers[slot * SLOT_DOUBLES + OFFSET] = offset;
+    this.#numbers[slot * SLOT_DOUBLES + LENGTH] = length;
+  }
+
+  /** Another piece; one that begins where the last ends lengthens it. False: there is no room for it. */
+  addPiece(slot: number, hva: number, length: number): boolean {
+    const count = this.#slots[slot * SLOT_WORDS + PIECES];
+    const next = slot * SLOT_DOUBLES + FIRST_PIECE + 2 * count;
+    const numbers = this.#numbers;
+    if (count > 0 && numbers[next - 2] + numbers[next - 1] === hva) {
+      numbers[next - 1] += length;
+      return true;
+    }
+    if (count === maxPieces) return false;
+    numbers[next] = hva;
+    numbers[next + 1] = length;
+    this.#slots[slot * SLOT_WORDS + PIECES] = count + 1;
+    return true;
+  }
+
+  op(slot: number): number {
+    return this.#slots[slot * SLOT_WORDS + OP];
+  }
+  disk(slot: number): number {
+    return this.#slots[slot * SLOT_WORDS + DISK];
+  }
+  flags(slot: number): number {
+    return this.#slots[slot * SLOT_WORDS + FLAGS];
+  }
+  status(slot: number): number {
+    return this.#slots[slot * SLOT_WORDS + STATUS];
+  }
+  offset(slot: number): number {
+    return this.#numbers[slot * SLOT_DOUBLES + OFFSET];
+  }
+  length(slot: number): number {
+    return this.#numbers[slot * SLOT_DOUBLES + LENGTH];
+  }
+  pieces(slot: number, memory: SharedArrayBuffer): Uint8Array[] {
+    const pieces: Uint8Array[] = [];
+    const first = slot * SLOT_DOUBLES + FIRST_PIECE;
+    for (let i = 0; i < this.#slots[slot * SLOT_WORDS + PIECES]; i++) {
+      pieces.push(new Uint8Array(memory, this.#numbers[first + 2 * i], this.#numbers[first + 2 * i + 1]));
+    }
+    return pieces;
+  }
+
+  // --- the vCPU's thread
+
+  /** Hands a slot over. Gives how the other thread waited: after `inLoop` it wants a message. */
+  submit(slot: number): number {
+    const words = this.#words;
+    const at = Atomics.load(words, SUBMITTED);
+    this.#submissions[at & (diskSlots - 1)] = slot;
+    Atomics.store(words, SUBMITTED, (at + 1) | 0);
+    const waited = Atomics.exchange(words, WAITS, diskWaits.not);
+    if (waited === diskWaits.onWord) Atomics.notify(words, SUBMITTED);
+    return waited;
+  }
+
+  /** A slot that is done, or -1. */
+  collect(): number {
+    const words = this.#words;
+    const at = words[COLLECTED];
+    if (at === Atomics.load(words, DONE)) return -1;
+    const slot = this.#completions[at & (diskSlots - 1)];
+    Atomics.store(words, COLLECTED, (at + 1) | 0);
+    return slot;
+  }
+
+  /** Blocks until there is something to collect, or for `milliseconds`. */
+  waitForDone(milliseconds: number): void {
+    const words = this.#words;
+    Atomics.wait(words, DONE, words[COLLECTED], milliseconds);
+  }
+
+  // --- the thread of the disks
+
+  /** A slot to work on, or -1. */
+  take(): number {
+    const words = this.#words;
+    const at = words[TAKEN];
+    if (at === Atomics.load(words, SUBMITTED)) return -1;
+    const slot = this.#submissions[at & (diskSlots - 1)];
+    Atomics.store(words, TAKEN, (at + 1) | 0);
+    return slot;
+  }
+
+  finish(slot: number, status: number): void {
+    const words = this.#words;
+    this.#slots[slot * SLOT_WORDS + STATUS] = status;
+    const at = words[DONE];
+    this.#completions[at & (diskSlots - 1)] = slot;
+    Atomics.store(words, DONE, (at + 1) | 0);
+    Atomics.notify(words, DONE);
+  }
+
+  /** Says that a message is wanted. False: there are submissions to take already. */
+  waitInLoop(): boolean {
+    Atomics.store(this.#words, WAITS, diskWaits.inLoop);
+    return Atomics.load(this.#words, SUBMITTED) === this.#words[TAKEN];
+  }
+
+  /** Blocks until something is submitted, `wake` is called, or for `milliseconds`. */
+  waitOnWord(milliseconds: number): void {
+    const words = this.#words;
+    Atomics.store(words, WAITS, diskWaits.onWord);
+    Atomics.wait(words, SUBMITTED, words[TAKEN], milliseconds);
+    Atomics.store(words, WAITS, diskWaits.not);
+  }
+
+  /** From any thread: ends a `waitOnWord`. */
+  wake(): void {
+    Atomics.notify(this.#words, SUBMITTED);
+  }
+}

@@ -1,0 +1,225 @@
+/**
+ * The thread of a machine's disks: their images, and the requests that the vCPU's thread hands over. With nothing under way it
+ * blocks on the ring, where a submission wakes it soonest; while requests wait for the host it is in its event loop.
+ */
+import { parentPort, workerData } from 'node:worker_threads';
+import {
+  addTemporaryOverlay,
+  BlockError,
+  BlockGraph,
+  cacheFlags,
+  cacheModeOf,
+  errorCode,
+  type GraphNode,
+  type NodeUse,
+  type OpenFlags,
+  Permission,
+  RequestFlag,
+  toBlockError,
+} from '../block/index.js';
+import { NodeBlockHost } from '../host/node/block-host.js';
+import type {
+  DiskConfig,
+  DiskDescription,
+  DiskWorkerConfig,
+  FromDisks,
+  ToDisks,
+  ToDisksFromMachine,
+} from './disk-protocol.js';
+import { DiskRing, diskOp, diskStatus } from './disk-ring.js';
+import { doorbellWord, rungBy } from './worker-protocol.js';
+
+/** How long a submission is waited for on the ring before the event loop has its turn. */
+const BLOCK_MS = 20;
+
+const config = workerData as DiskWorkerConfig;
+const owner = parentPort as NonNullable<typeof parentPort>;
+const say = (message: FromDisks) => owner.postMessage(message);
+const ring = new DiskRing(config.ring);
+const doorbell = new Int32Array(config.doorbell);
+
+const host = new NodeBlockHost((severity, message) =>
+  say({ type: 'report', line: severity === 'plain' ? message : `${severity}: ${message}` }),
+);
+for (const [id, secret] of Object.entries(config.secrets)) host.secrets.set(id, secret);
+for (const [id, object] of Object.entries(config.objects)) host.objects.set(id, object);
+const graph = new BlockGraph(host);
+
+interface Disk {
+  readonly config: DiskConfig;
+  readonly node: GraphNode;
+  readonly use: NodeUse;
+}
+
+const nodes: GraphNode[] = [];
+const disks: Disk[] = [];
+let memory: SharedArrayBuffer | undefined;
+let kickWords: Int32Array = new Int32Array(new SharedArrayBuffer(4));
+let kickIndex = 0;
+let inFlight = 0;
+let closing = false;
+let scheduled = false;
+
+async function openAll(): Promise<void> {
+  for (const options of config.blockNodes) {
+    nodes.push(await graph.open({ options: { ...options }, flags: { readOnly: false }, permissions: 0 }));
+  }
+  for (const disk of config.disks) {
+    const node = await openNode(disk);
+    nodes.push(node);
+    let shared: number = Permission.consistentRead | Permission.writeUnchanged;
+    if (disk.shareWrites) shared |= Permission.write;
+    const needs = Permission.consistentRead | (node.readOnly ? 0 : Permission.write);
+    disks.push({ config: disk, node, use: await node.acquire(disk.id, needs, shared) });
+  }
+}
+
+async function openNode(disk: DiskConfig): Promise<GraphNode> {
+  if (disk.node !== undefined) {
+    const node = graph.find(disk.node);
+    if (!node) throw new BlockError('ENODEV', `There is no block node '${disk.node}'`);
+    return node.retain();
+  }
+  const readOnly = disk.readonly ?? false;
+  const flags: Partial<OpenFlags> = {
+    ...cacheFlags(disk.cache ?? 'writeback'),
+    unmap: disk.discard === 'unmap',
+    readOnly: readOnly || (disk.snapshot ?? false),
+  };
+  const node = await graph.open({
+    ...(disk.path === undefined ? {} : { filename: disk.path }),
+    ...(disk.format === undefined ? {} : { format: disk.format }),
+    options: { ...disk.options },
+    flags,
+    // What the device needs it acquires itself.
+    permissions: 0,
+  });
+  if (!disk.snapshot) return node;
+  try {
+    const overlay = await addTemporaryOverlay(graph, node, { readOnly, unmap: flags.unmap ?? true });
+    await overlay.rootUse?.release();
+    overlay.rootUse = undefined;
+    return overlay;
+  } catch (error) {
+    await node.close().catch(() => undefined);
+    throw error;
+  }
+}
+
+const openDisk = ({ node }: Disk) => ({ sizeBytes: Math.ceil(node.length / 512) * 512, readonly: node.readOnly });
+
+function describe(disk: Disk): DiskDescription {
+  const { node } = disk;
+  return {
+    ...openDisk(disk),
+    id: disk.config.id,
+    nodeName: node.nodeName,
+    filename: node.filename,
+    format: node.driver.name,
+    backing: node.backing?.filename,
+    cache: cacheModeOf(node.flags),
+  };
+}
+
+async function perform(slot: number): Promise<void> {
+  const { node } = disks[ring.disk(slot)];
+  const offset = ring.offset(slot);
+  switch (ring.op(slot)) {
+    case diskOp.read:
+      return await node.readVector(offset, ring.pieces(slot, memory as SharedArrayBuffer));
+    case diskOp.write:
+      return await node.writeVector(offset, ring.pieces(slot, memory as SharedArrayBuffer));
+    case diskOp.flush:
+      return await node.flush();
+    case diskOp.discard:
+      return await node.discard(offset, ring.length(slot));
+    case diskOp.writeZeroes:
+      return await node.writeZeroes(offset, ring.length(slot), ring.flags(slot) === 0 ? 0 : RequestFlag.mayUnmap);
+  }
+}
+
+function statusOf(error: unknown): number {
+  switch (errorCode(error)) {
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return diskStatus.noSpace;
+    case 'ENOTSUP':
+      return diskStatus.unsupported;
+    default:
+      return diskStatus.io;
+  }
+}
+
+function start(slot: number): void {
+  inFlight++;
+  const finish = (status: number) => {
+    inFlight--;
+    ring.finish(slot, status);
+    // The running vCPU sees its kick word, a sleeping one the doorbell.
+    Atomics.store(kickWords, kickIndex, 1);
+    if (Atomics.or(doorbell, doorbellWord.rung, rungBy.disks) === 0) Atomics.notify(doorbell, doorbellWord.rung);
+    schedule();
+  };
+  perform(slot).then(
+    () => finish(diskStatus.ok),
+    (error: unknown) => finish(statusOf(error)),
+  );
+}
+
+function schedule(): void {
+  if (scheduled) return;
+  scheduled = true;
+  setImmediate(look);
+}
+
+function look(): void {
+  scheduled = false;
+  if (closing) return;
+  let took = false;
+  for (let slot = ring.take(); slot >= 0; slot = ring.take()) {
+    took = true;
+    start(slot);
+  }
+  // What needs no waiting is done when the loop comes round.
+  if (took) schedule();
+  else if (inFlight === 0 && memory) {
+    ring.waitOnWord(BLOCK_MS);
+    if (!ring.waitInLoop()) schedule();
+  } else if (!ring.waitInLoop()) schedule();
+}
+
+async function close(): Promise<void> {
+  closing = true;
+  // The vCPU's thread has ended: what it did not hand over is lost, as in a power cut.
+  for (const { use } of disks) await use.release().catch(() => undefined);
+  for (const node of nodes.reverse()) {
+    await node.drain();
+    await node.close().catch((error: unknown) => {
+      say({ type: 'report', line: `error: '${node.filename}': ${toBlockError(error).message}` });
+    });
+  }
+  say({ type: 'closed' });
+  config.port.close();
+  owner.close();
+}
+
+owner.on('message', (message: ToDisks) => {
+  if (message.type === 'describe') say({ type: 'description', id: message.id, disks: disks.map(describe) });
+  else void close();
+});
+config.port.on('message', (message: ToDisksFromMachine) => {
+  if (message.type === 'memory') {
+    memory = message.memory;
+    kickWords = new Int32Array(memory);
+    kickIndex = message.kickIndex;
+  }
+  schedule();
+});
+
+openAll().then(
+  () => say({ type: 'opened', disks: disks.map(openDisk) }),
+  (error: unknown) => {
+    say({ type: 'failed', code: 'disk-open', message: toBlockError(error).message });
+    void close();
+  },
+);

@@ -1,0 +1,218 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { BlockGraph, type OptionDict } from '../block/index.js';
+import { NodeBlockHost } from '../host/node/block-host.js';
+import type { BlockFailure } from '../hw/index.js';
+import { MachineDisks } from './disk-backend.js';
+import type { DiskConfig, DiskWorkerConfig } from './disk-protocol.js';
+import { diskSlots } from './disk-ring.js';
+import { openDisks } from './disks.js';
+import { createMachine } from './machine.js';
+import { programs } from './testing/programs.js';
+import { doorbellBytes } from './worker-protocol.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'vring-disks-'));
+after(() => rmSync(folder, { recursive: true }));
+const host = new NodeBlockHost(() => {});
+const graph = new BlockGraph(host);
+const MiB = 2 ** 20;
+
+let images = 0;
+async function image(format: string, sizeBytes: number): Promise<string> {
+  const path = join(folder, `disk ${images++}`);
+  await graph.create(format, path, { size: sizeBytes });
+  return path;
+}
+
+async function contents(path: string, format: string, offset: number, length: number): Promise<Uint8Array> {
+  const node = await graph.open({ filename: path, format, flags: { readOnly: true } });
+  const bytes = new Uint8Array(length);
+  await node.read(offset, bytes);
+  await node.close();
+  return bytes;
+}
+
+/** The disks with guest memory, as the vCPU's thread has them. */
+async function open(disks: readonly DiskConfig[], more: Partial<DiskWorkerConfig> = {}) {
+  const thread = await openDisks({
+    disks,
+    blockNodes: [],
+    secrets: {},
+    objects: {},
+    doorbell: new SharedArrayBuffer(doorbellBytes),
+    ...more,
+  });
+  const failed: string[] = [];
+  const machineDisks = new MachineDisks(thread.config, {
+    synchronous: false,
+    failed: (disk) => failed.push(disk),
+    quitting: () => false,
+  });
+  const memory = new SharedArrayBuffer(8 * MiB);
+  machineDisks.attach(memory, 0);
+  const ended: (BlockFailure | 'ok')[] = [];
+  const done = (failure?: BlockFailure) => ended.push(failure ?? 'ok');
+  const ram = (at: number, length: number) => new Uint8Array(memory, at, length);
+  const settle = () => {
+    machineDisks.drain();
+    return ended.splice(0);
+  };
+  return {
+    disk: machineDisks.backends[0],
+    disks: machineDisks,
+    thread,
+    failed,
+    done,
+    ram,
+    settle,
+    kicked: () => Atomics.load(new Int32Array(memory), 0),
+    async [Symbol.asyncDispose]() {
+      machineDisks.drain();
+      thread.config.port.close();
+      await thread.close();
+    },
+  };
+}
+
+test('a qcow2 image takes more requests at once than there are slots, and holds what was written', async () => {
+  const path = await image('qcow2', 64 * MiB);
+  const count = 2 * diskSlots + 3;
+  {
+    await using at = await open([{ id: 'd', path }]);
+    assert.deepEqual([at.disk.sizeBytes, at.disk.readonly], [64 * MiB, false]);
+    for (let i = 0; i < count; i++) {
+      const bytes = at.ram(65536 + i * 4096, 4096);
+      bytes.fill(i % 251);
+      // In two pieces that do not touch, and one that goes on where the first ends.
+      const pieces = [bytes.subarray(0, 1024), bytes.subarray(1024, 2048), bytes.subarray(2048)];
+      at.disk.write(i * 128 * 1024, i % 2 ? pieces : [bytes], at.done);
+    }
+    assert.deepEqual(at.settle(), new Array(count).fill('ok'));
+    assert.equal(at.kicked(), 1, 'the vCPU was told');
+    at.disk.flush(at.done);
+    assert.deepEqual(at.settle(), ['ok']);
+    at.disk.read(5 * 128 * 1024, [at.ram(4096, 100), at.ram(8192, 412)], at.done);
+    at.disk.read(0x20000 + 4096, [at.ram(16384, 512)], at.done);
+    assert.deepEqual(at.settle(), ['ok', 'ok']);
+    assert.deepEqual([at.ram(4096, 1)[0], at.ram(4195, 1)[0], at.ram(8603, 1)[0], at.ram(8604, 1)[0]], [5, 5, 5, 0]);
+    assert.equal(at.ram(16384, 1)[0], 0);
+  }
+  for (const i of [0, 1, 200, count - 1]) {
+    assert.deepEqual(await contents(path, 'qcow2', i * 128 * 1024, 4096), new Uint8Array(4096).fill(i % 251));
+  }
+});
+
+test('zeroes are written, and discarded space is given back where that was asked for', async () => {
+  const path = await image('qcow2', 4 * MiB);
+  await using at = await open([{ id: 'd', path, discard: 'unmap' }]);
+  at.ram(65536, 65536).fill(7);
+  at.disk.write(0, [at.ram(65536, 65536)], at.done);
+  at.disk.write(65536, [at.ram(65536, 65536)], at.done);
+  assert.deepEqual(at.settle(), ['ok', 'ok']);
+  at.disk.writeZeroes?.(0, 65536, true, at.done);
+  at.disk.discard?.(65536, 65536, at.done);
+  assert.deepEqual(at.settle(), ['ok', 'ok']);
+  at.disk.read(0, [at.ram(65536, 65536)], at.done);
+  at.disk.read(65536, [at.ram(262144, 65536)], at.done);
+  at.settle();
+  assert.ok(host.isZero(at.ram(65536, 65536)));
+  assert.ok(host.isZero(at.ram(262144, 65536)));
+});
+
+test('an image that another has open for writing is refused by name', {
+  skip: host.files.missing.has('ofd-locks') && 'koffi is missing',
+}, async () => {
+  const path = await image('qcow2', MiB);
+  await using _first = await open([{ id: 'd', path }]);
+  await assert.rejects(open([{ id: 'e', path }]), { code: 'disk-open', message: /"write" lock/ });
+  await using reader = await open([{ id: 'r', path: await image('raw', MiB), readonly: true, format: 'raw' }]);
+  assert.equal(reader.disk.readonly, true);
+});
+
+test('with snapshot the image stays as it was', async () => {
+  const path = await image('raw', MiB);
+  {
+    await using at = await open([{ id: 'd', path, format: 'raw', snapshot: true }]);
+    at.ram(4096, 512).fill(9);
+    at.disk.write(0, [at.ram(4096, 512)], at.done);
+    at.disk.read(0, [at.ram(8192, 512)], at.done);
+    assert.deepEqual(at.settle().slice(0, 1), ['ok']);
+    at.disk.read(0, [at.ram(8192, 512)], at.done);
+    at.settle();
+    assert.equal(at.ram(8192, 1)[0], 9);
+    const [description] = await at.thread.describe();
+    assert.deepEqual([description.id, description.format, description.backing], ['d', 'qcow2', path]);
+  }
+  assert.equal((await contents(path, 'raw', 0, 1))[0], 0);
+});
+
+test('a full host stops the machine, and the request is tried again; other errors are the guest’s', async () => {
+  const path = await image('raw', MiB);
+  const failing = (errno: number) => ({
+    driver: 'blkdebug',
+    'image.driver': 'file',
+    'image.filename': path,
+    'inject-error.0.event': 'none',
+    'inject-error.0.iotype': 'write',
+    'inject-error.0.errno': errno,
+    'inject-error.0.once': true,
+  });
+  const ENOSPC = 28;
+  const EIO = 5;
+  {
+    await using at = await open([{ id: 'full', options: failing(ENOSPC) }]);
+    at.ram(4096, 512).fill(3);
+    at.disk.write(512, [at.ram(4096, 512)], at.done);
+    assert.deepEqual([at.settle(), at.failed], [[], ['full']]);
+    at.disks.retry();
+    assert.deepEqual(at.settle(), ['ok']);
+  }
+  assert.equal((await contents(path, 'raw', 512, 1))[0], 3);
+  for (const [onWriteError, outcome] of [
+    ['report', 'io'],
+    ['ignore', 'ok'],
+    ['enospc', 'io'],
+  ] as const) {
+    await using at = await open([{ id: 'd', options: failing(EIO), onWriteError }]);
+    at.disk.write(0, [at.ram(4096, 512)], at.done);
+    assert.deepEqual([at.settle(), at.failed], [[outcome], []], onWriteError);
+  }
+  await using at = await open([{ id: 'd', options: failing(EIO), onWriteError: 'stop' }]);
+  at.disk.write(0, [at.ram(4096, 512)], at.done);
+  assert.deepEqual([at.settle(), at.failed], [[], ['d']]);
+  at.disks.reset();
+  assert.deepEqual(at.settle(), ['io'], 'a reset leaves nothing under way');
+});
+
+test('a disk on a block node by its name', async () => {
+  const path = await image('qcow2', MiB);
+  const blockNodes: OptionDict[] = [
+    { driver: 'file', filename: path, 'node-name': 'file0' },
+    { driver: 'qcow2', file: 'file0', 'node-name': 'disk0' },
+  ];
+  await using at = await open([{ id: 'd', node: 'disk0' }], { blockNodes });
+  assert.equal(at.disk.sizeBytes, MiB);
+  await assert.rejects(open([{ id: 'd', node: 'disk1' }]), { code: 'disk-open', message: /disk1/ });
+});
+
+test('machines with disks', async () => {
+  const path = join(folder, 'guessed.img');
+  writeFileSync(path, new Uint8Array(1000));
+  {
+    await using machine = await createMachine({
+      kernel: programs.halt,
+      ramBytes: 16 * MiB,
+      devices: [{ type: 'virtio-blk', image: { path }, id: 'root' }],
+    });
+    assert.match(machine.warnings.join(), /guessed raw/);
+    const [disk] = await machine.disks();
+    assert.deepEqual([disk.id, disk.sizeBytes, disk.format, disk.cache], ['root', 1024, 'raw', 'writeback']);
+  }
+  const build = (image: { path: string; format?: string }) =>
+    createMachine({ kernel: programs.halt, ramBytes: 16 * MiB, devices: [{ type: 'virtio-blk', image }] });
+  await assert.rejects(build({ path: join(folder, 'missing') }), { code: 'disk-open', message: /No such file/ });
+  await assert.rejects(build({ path, format: 'qcow2' }), { code: 'disk-open', message: /not in qcow2 format/i });
+});

@@ -1,0 +1,120 @@
+/** A machine's disks, as the machine's owner holds them: the thread that has their images open. */
+import { MessageChannel, Worker } from 'node:worker_threads';
+import { VringError } from '../base/index.js';
+import type {
+  DiskDescription,
+  DiskWorkerConfig,
+  FromDisks,
+  MachineDisksConfig,
+  OpenDisk,
+  ToDisks,
+} from './disk-protocol.js';
+import { DiskRing } from './disk-ring.js';
+
+export interface MachineDiskThread {
+  /** What the vCPU's thread needs. */
+  readonly config: MachineDisksConfig;
+  describe(): Promise<readonly DiskDescription[]>;
+  /** Lines for a person, those of before included. */
+  onReport(listener: (line: string) => void): void;
+  onFailure(listener: (error: VringError) => void): void;
+  /** Resolves when all that was written is in the images, and the thread is gone. */
+  close(): Promise<void>;
+}
+
+/** How long the end of what is under way is waited for: a server that does not answer holds nobody for ever. */
+const CLOSE_MS = 30_000;
+
+/** Opens all images. Throws VringError `disk-open`. */
+export async function openDisks(config: Omit<DiskWorkerConfig, 'ring' | 'port'>): Promise<MachineDiskThread> {
+  const ring = DiskRing.create();
+  const { port1: machinePort, port2: port } = new MessageChannel();
+  const worker = new Worker(new URL('./disk-worker.js', import.meta.url), {
+    workerData: { ...config, ring: ring.buffer, port } satisfies DiskWorkerConfig,
+    transferList: [port],
+    name: 'disks',
+    stdin: false,
+    execArgv: [],
+  });
+  const say = (message: ToDisks) => {
+    worker.postMessage(message);
+    ring.wake();
+  };
+  const lines: string[] = [];
+  let report: (line: string) => void = (line) => {
+    lines.push(line);
+  };
+  let failed: (error: VringError) => void = () => {};
+  let failure: VringError | undefined;
+  let nextId = 1;
+  const waiting = new Map<number, (disks: readonly DiskDescription[]) => void>();
+  const exited = new Promise<void>((resolve) => {
+    worker.on('exit', () => {
+      for (const answer of waiting.values()) answer([]);
+      resolve();
+    });
+  });
+  const opened = await new Promise<readonly OpenDisk[] | VringError>((resolve) => {
+    worker.on('message', (message: FromDisks) => {
+      switch (message.type) {
+        case 'opened':
+          resolve(message.disks);
+          return;
+        case 'failed':
+          resolve(new VringError(message.code, message.message));
+          return;
+        case 'description':
+          waiting.get(message.id)?.(message.disks);
+          waiting.delete(message.id);
+          return;
+        case 'report':
+          report(message.line);
+      }
+    });
+    worker.on('error', (error) => {
+      failure = new VringError('internal', `The thread of the disks has failed: ${(error as Error).message}`, {
+        cause: error,
+      });
+      resolve(failure);
+      failed(failure);
+    });
+  });
+  if (opened instanceof VringError) {
+    machinePort.close();
+    await exited;
+    throw opened;
+  }
+  return {
+    config: {
+      ring: ring.buffer,
+      port: machinePort,
+      disks: opened.map((disk, i) => {
+        const { id, onReadError, onWriteError } = config.disks[i];
+        return { ...disk, id, onReadError, onWriteError };
+      }),
+    },
+    describe: () =>
+      new Promise((resolve) => {
+        const id = nextId++;
+        waiting.set(id, resolve);
+        say({ type: 'describe', id });
+      }),
+    onReport: (listener) => {
+      report = listener;
+      for (const line of lines.splice(0)) listener(line);
+    },
+    onFailure: (listener) => {
+      failed = listener;
+      if (failure) listener(failure);
+    },
+    close: async () => {
+      say({ type: 'close' });
+      const timer = setTimeout(() => {
+        report('A disk does not answer: what was last written to it may be lost.');
+        void worker.terminate();
+      }, CLOSE_MS);
+      await exited;
+      clearTimeout(timer);
+    },
+  };
+}

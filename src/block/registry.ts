@@ -67,6 +67,12 @@ export const registryRows: RegistryRow[] = [
   },
   { name: 'raw', kind: 'format', probe: () => 1, load: async () => (await import('./formats/raw/raw.js')).rawDriver },
   {
+    name: 'luks',
+    kind: 'format',
+    probe: (bytes) => (be32(bytes, 0) === 0x4c554b53 && be32(bytes, 4) === 0xbabe0001 ? 100 : 0),
+    load: async () => (await import('./formats/luks/driver.js')).luksDriver,
+  },
+  {
     name: 'qcow2',
     kind: 'format',
     probe: (bytes) => (be32(bytes, 0) === 0x514649fb && be32(bytes, 4) >= 2 ? 100 : 0),

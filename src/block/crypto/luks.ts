@@ -53,7 +53,7 @@ export interface LuksStorage {
 
 export interface LuksOptions {
   readonly algorithm: string;
-  readonly mode: 'cbc' | 'xts' | 'ecb';
+  readonly mode: CipherSpec['mode'];
   readonly ivgen: 'plain' | 'plain64' | 'essiv';
   readonly ivHash: string | undefined;
   readonly hash: string;
@@ -64,7 +64,7 @@ function fail(message: string): never {
   throw new BlockError('EINVAL', message);
 }
 
-const knownHashes = ['sha1', 'sha224', 'sha256', 'sha384', 'sha512', 'ripemd160'];
+const knownHashes = ['md5', 'sha1', 'sha224', 'sha256', 'sha384', 'sha512', 'ripemd160'];
 
 /** Creation options, with `prefix` (`encrypt.` in qcow2) before their names; qemu-img's defaults and errors. */
 export function parseLuksOptions(values: OptionValues, prefix: string): LuksOptions {
@@ -92,12 +92,10 @@ export function parseLuksOptions(values: OptionValues, prefix: string): LuksOpti
   const mode = pick('cipher-mode', ['ecb', 'cbc', 'xts', 'ctr'], 'xts');
   const ivgen = pick('ivgen-alg', ['plain', 'plain64', 'essiv'], 'plain64');
   const ivHash =
-    values.string(`${prefix}ivgen-hash-alg`) === undefined
-      ? undefined
-      : pick('ivgen-hash-alg', ['md5', ...knownHashes], 'sha256');
-  const hash = pick('hash-alg', ['md5', ...knownHashes], 'sha256');
-  if (cipherKeyBytes(algorithm) === undefined || mode === 'ctr')
-    throw new BlockError('ENOTSUP', `Algorithm '${algorithm}' with mode ${mode} not supported`);
+    values.string(`${prefix}ivgen-hash-alg`) === undefined ? undefined : pick('ivgen-hash-alg', knownHashes, 'sha256');
+  const hash = pick('hash-alg', knownHashes, 'sha256');
+  if (cipherKeyBytes(algorithm) === undefined)
+    throw new BlockError('ENOTSUP', `Algorithm '${algorithm}' not supported`);
   return {
     algorithm,
     mode: mode as LuksOptions['mode'],
@@ -142,12 +140,13 @@ export function parseLuksHeader(bytes: Uint8Array): LuksHeader {
   const hash = text(bytes.subarray(72, 104));
   const payloadOffset = view.getUint32(104) * sector;
   const keyBytes = view.getUint32(108);
-  if (!knownHashes.includes(hash)) fail(`Hash algorithm '${hash}' is not supported`);
+  if (!knownHashes.includes(hash)) fail(`Hash algorithm '${hash}' not supported`);
+  if (payloadOffset < luksHeadBytes) fail('LUKS payload is overlapping with the header');
   const slots: LuksSlot[] = [];
   for (let index = 0; index < slotCount; index++) {
     const at = 208 + index * 48;
     const state = view.getUint32(at);
-    if (state !== slotActive && state !== slotDisabled) fail(`Keyslot ${index} state (active/disabled) is corrupted`);
+    if (state !== slotActive && state !== slotDisabled) fail(`Keyslot ${index} state (active/disable) is corrupted`);
     const slot: LuksSlot = {
       isActive: state === slotActive,
       iterations: view.getUint32(at + 4),
@@ -160,7 +159,8 @@ export function parseLuksHeader(bytes: Uint8Array): LuksHeader {
     if (slot.isActive && slot.iterations > maxIterations)
       fail(`Keyslot ${index} iteration count ${slot.iterations} is too large`);
     const size = slotSectors(keyBytes, slot.stripes) * sector;
-    if (slot.offset < luksHeadBytes || slot.offset + keyBytes * stripesDefault > payloadOffset)
+    if (slot.offset < luksHeadBytes) fail(`Keyslot ${index} is overlapping with the LUKS header`);
+    if (slot.offset + keyBytes * stripesDefault > payloadOffset)
       fail(`Keyslot ${index} is overlapping with the encrypted payload`);
     for (const other of slots) {
       if (slot.offset < other.offset + size && other.offset < slot.offset + size)
@@ -189,16 +189,17 @@ export function parseLuksHeader(bytes: Uint8Array): LuksHeader {
 
 /** `aes` and `xts-plain64` or `cbc-essiv:sha256` with a key length, as one specification. */
 function parseSpec(name: string, modeText: string, keyBytes: number): CipherSpec {
-  const match = /^(ecb|cbc|xts)(?:-([a-z0-9]+)(?::([a-z0-9]+))?)?$/.exec(modeText);
+  const match = /^([^-]*)-([^:]*)(?::(.*))?$/.exec(modeText);
   if (!match) throw new BlockError('ENOTSUP', `Unexpected cipher mode string format '${modeText}'`);
-  const mode = match[1] as CipherSpec['mode'];
-  const bits = (mode === 'xts' ? keyBytes / 2 : keyBytes) * 8;
-  const algorithm = `${name}-${bits}`;
-  if (cipherKeyBytes(algorithm) === undefined)
-    throw new BlockError('ENOTSUP', `Algorithm '${name}' with key size ${bits / 8} bytes not supported`);
+  const modes: readonly CipherSpec['mode'][] = ['ecb', 'cbc', 'xts', 'ctr'];
+  const mode = modes.find((known) => known === match[1]) ?? fail(`Cipher mode '${match[1]}' not supported`);
+  const each = mode === 'xts' ? Math.floor(keyBytes / 2) : keyBytes;
+  const algorithm = `${name}-${each * 8}`;
+  if (cipherKeyBytes(algorithm) === undefined || (mode === 'xts' && keyBytes % 2 !== 0))
+    throw new BlockError('ENOTSUP', `Algorithm '${name}' with key size ${each} bytes not supported`);
   const ivgen = match[2];
-  if (ivgen !== 'plain' && ivgen !== 'plain64' && ivgen !== 'essiv' && !(ivgen === undefined && mode === 'ecb'))
-    fail(`Unsupported IV generator '${ivgen}'`);
+  if (ivgen !== 'plain' && ivgen !== 'plain64' && ivgen !== 'essiv') fail(`IV generator '${ivgen}' not supported`);
+  if (match[3] !== undefined && !knownHashes.includes(match[3])) fail(`Hash algorithm '${match[3]}' not supported`);
   if (ivgen === 'essiv' && match[3] === undefined) fail('Missing IV generator hash specification');
   return { algorithm, mode, ivgen, ivHash: match[3] };
 }
@@ -322,7 +323,7 @@ async function iterationsFor(crypto: CryptoHost, hash: string, keyBytes: number,
     const before = crypto.threadCpuMs();
     await crypto.pbkdf2(hash, new Uint8Array(16).fill(1), new Uint8Array(32), rounds, keyBytes);
     const spent = crypto.threadCpuMs() - before;
-    if (spent >= 50) return Math.min(maxIterations, Math.floor((rounds / spent) * ms));
+    if (spent >= 20) return Math.min(maxIterations, Math.floor((rounds / spent) * ms));
     rounds *= spent < 5 ? 10 : 2;
   }
 }
@@ -434,7 +435,7 @@ export async function amendLuks(
 ): Promise<void> {
   const crypto = await host.crypto();
   if (amend.slot !== undefined && (amend.slot < 0 || amend.slot >= slotCount))
-    fail(`Invalid keyslot ${amend.slot}. Must be between 0 and ${slotCount - 1}`);
+    fail(`Invalid keyslot ${amend.slot} specified, must be between 0 and ${slotCount - 1}`);
   if (amend.state === 'active') {
     if (amend.newSecret === undefined) fail("'new-secret' is required to activate a keyslot");
     if (amend.oldSecret !== undefined) fail("'old-secret' must not be given when activating keyslots");
@@ -462,11 +463,11 @@ export async function amendLuks(
       fail(
         amend.slot === undefined
           ? 'No keyslots match given (old) password for erase operation'
-          : `This keyslot ${amend.slot} doesn't match the given old password`,
+          : `Given keyslot ${amend.slot} doesn't contain the given old password for erase operation`,
       );
   } else if (amend.slot !== undefined) {
     doomed = [header.slots[amend.slot]!];
-    if (!doomed[0]!.isActive && !isForced) fail(`Given keyslot ${amend.slot} is already erased (inactive)`);
+    if (!doomed[0]!.isActive && !isForced) fail(`Given keyslot ${amend.slot} is already erased (inactive) `);
   } else
     fail(
       'To erase keyslot(s), either explicit keyslot index or the password currently contained in them must be given',
@@ -474,8 +475,8 @@ export async function amendLuks(
   const left = header.slots.filter((slot) => slot.isActive && !doomed.includes(slot)).length;
   if (left === 0 && !isForced) {
     fail(
-      amend.slot === undefined
-        ? 'All the active keyslots match the (old) password that was given and erasing them will erase all the data in the image, irreversibly - refusing operation'
+      amend.oldSecret !== undefined
+        ? 'All the active keyslots match the (old) password that was given and erasing them will erase all the data in the image irreversibly - refusing operation'
         : 'Attempt to erase the only active keyslot ' +
             `${amend.slot} which will erase all the data in the image irreversibly - refusing operation`,
     );

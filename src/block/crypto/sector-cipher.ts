@@ -1,5 +1,5 @@
 /**
- * Disk encryption by sector: block ciphers in CBC, XTS or ECB mode with an IV made from the sector number (dm-crypt's `plain`,
+ * Disk encryption by sector: block ciphers in CBC, XTS, CTR or ECB mode with an IV made from the sector number (dm-crypt's `plain`,
  * `plain64`, `essiv`).
  *
  * XTS (IEEE 1619) is built here on ECB over the whole request, so that a request costs two calls of the host's cipher rather than one
@@ -13,7 +13,7 @@ import type { VolumeCipher } from './volume-cipher.js';
 export interface CipherSpec {
   /** `aes-128`, `aes-192`, `aes-256`. */
   readonly algorithm: string;
-  readonly mode: 'cbc' | 'xts' | 'ecb';
+  readonly mode: 'cbc' | 'xts' | 'ctr' | 'ecb';
   readonly ivgen: 'plain' | 'plain64' | 'essiv' | undefined;
   readonly ivHash: string | undefined;
 }
@@ -109,12 +109,12 @@ export function makeSectorCipher(
     const byBytes: Record<number, string> = { 16: 'aes-128', 24: 'aes-192', 32: 'aes-256' };
     const ivAlgorithm = byBytes[salt.length];
     if (ivAlgorithm === undefined)
-      throw new BlockError('ENOTSUP', `No cipher takes a key of ${salt.length} bytes for essiv`);
+      throw new BlockError('ENOTSUP', `No AES cipher with key size ${salt.length} available`);
     const ivCipher = primitive(crypto, ivAlgorithm, 'ecb', salt);
     makeIvs = (offset, count) => ivCipher.encrypt(undefined, sectorIvs(sectorOf(offset), count, false));
   }
-  if (mode === 'cbc') {
-    const cipher = primitive(crypto, algorithm, 'cbc', key);
+  if (mode === 'cbc' || mode === 'ctr') {
+    const cipher = primitive(crypto, algorithm, mode, key);
     const each = (
       offset: number,
       bytes: Uint8Array,

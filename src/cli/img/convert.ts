@@ -47,6 +47,8 @@ interface Chunk {
   readonly kind: ChunkKind;
   readonly offset: number;
   readonly length: number;
+  /** Lengths of the runs that it was joined of; each is read by itself. */
+  readonly runs?: readonly number[];
 }
 
 function partAt(parts: readonly Part[], offset: number): Part {
@@ -116,11 +118,22 @@ export function* sparseRuns(
 }
 
 async function readChunk(job: Job, chunk: Chunk, buffer: Uint8Array): Promise<void> {
+  if (!chunk.runs || chunk.runs.length === 1) return readRun(job, chunk.offset, buffer);
+  const reads: Promise<void>[] = [];
   let at = 0;
-  while (at < chunk.length) {
-    const part = partAt(job.parts, chunk.offset + at);
-    const within = chunk.offset + at - part.start;
-    const size = Math.min(chunk.length - at, part.length - within);
+  for (const length of chunk.runs) {
+    reads.push(readRun(job, chunk.offset + at, buffer.subarray(at, at + length)));
+    at += length;
+  }
+  for (const result of await Promise.allSettled(reads)) if (result.status === 'rejected') throw result.reason;
+}
+
+async function readRun(job: Job, offset: number, buffer: Uint8Array): Promise<void> {
+  let at = 0;
+  while (at < buffer.length) {
+    const part = partAt(job.parts, offset + at);
+    const within = offset + at - part.start;
+    const size = Math.min(buffer.length - at, part.length - within);
     const piece = buffer.subarray(at, at + size);
     try {
       await part.node.read(within, piece);
@@ -128,9 +141,9 @@ async function readChunk(job: Job, chunk: Chunk, buffer: Uint8Array): Promise<vo
       if (!job.isSalvage)
         throw new BlockError(
           errorCode(error),
-          `error while reading at byte ${chunk.offset + at}: ${errorText(errorCode(error))}`,
+          `error while reading at byte ${offset + at}: ${errorText(errorCode(error))}`,
         );
-      await salvage(job, part, within, piece, chunk.offset + at);
+      await salvage(job, part, within, piece, offset + at);
     }
     at += size;
   }
@@ -234,9 +247,28 @@ async function copyAll(job: Job): Promise<void> {
     done += length;
     tool.progress((done * 100) / total);
   };
+  /** What was found behind the last chunk. */
+  let ahead: Chunk | undefined;
+  const look = async (at: number): Promise<Chunk> => (ahead?.offset === at ? ahead : await classify(job, at));
   const next = async (): Promise<Chunk> => {
-    const first = await classify(job, offset);
+    const first = await look(offset);
     let { kind, length } = first;
+    const runs: number[] = [];
+    if (kind === 'data') {
+      // Runs of data that follow each other (the clusters of a fragmented or compressed image) travel together.
+      length = Math.min(length, most);
+      runs.push(length);
+      if (length < first.length) ahead = { kind, offset: offset + length, length: first.length - length };
+      while (length < most && offset + length < total) {
+        const more = await look(offset + length);
+        ahead = more;
+        if (more.kind !== 'data') break;
+        const size = Math.min(more.length, most - length);
+        runs.push(size);
+        length += size;
+        if (size < more.length) ahead = { kind, offset: offset + length, length: more.length - size };
+      }
+    }
     if (job.isCompressed) {
       // A compressed write needs whole clusters, whatever they are made of.
       if (kind === 'data' || length % unit !== 0) {
@@ -250,8 +282,7 @@ async function copyAll(job: Job): Promise<void> {
         }
       }
     }
-    if (kind === 'data') length = Math.min(length, most);
-    return { kind, offset, length };
+    return { kind, offset, length, ...(kind === 'data' && !job.isCompressed ? { runs } : {}) };
   };
   while (offset < total && failure === undefined) {
     const chunk = await next();
@@ -506,6 +537,8 @@ export async function convert(tool: Tool, argv: readonly string[]): Promise<numb
           ? 'raw'
           : target,
       imageOptions: targetOptions,
+      // A new encrypted image is opened with the key that it was made with.
+      options: Object.fromEntries(Object.entries(dict).filter(([key]) => key.endsWith('key-secret'))),
       flags: { ...targetCache, readOnly: false, unmap: true, noBacking: false },
     });
     if (isCompressed && !targetNode.instance.writeCompressed)

@@ -188,6 +188,7 @@ export class Tool {
       return await this.graph.open({
         filename: how.filename,
         ...(how.format === undefined ? {} : { format: how.format }),
+        ...(how.options === undefined ? {} : { options: how.options }),
         flags,
         ...use(how),
       });
@@ -242,6 +243,8 @@ export interface OpenHow {
   readonly filename: string;
   readonly format?: string | undefined;
   readonly imageOptions?: boolean;
+  /** Beside a file name: options of the top node. */
+  readonly options?: OptionDict;
   readonly flags?: Partial<OpenFlags>;
   readonly forceShare?: boolean;
   readonly exitCode?: number;

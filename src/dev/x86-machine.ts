@@ -1,6 +1,6 @@
 /**
- * A bare x86 machine for tests of the CPU: RAM, the vCPU, the engine, one interrupt line, and a port (0xE9, QEMU's debug console)
- * whose bytes are the result. Nothing else answers.
+ * A bare x86 machine for tests of the CPU: RAM, the vCPU, the engine, one interrupt line, the local APIC's command register,
+ * and a port (0xE9, QEMU's debug console) whose bytes are the result. Nothing else answers.
  */
 import { TcgEngine } from '../accel/tcg/engine.js';
 import { parseCpuOption, STATE_BYTES, X86Cpu } from '../guest/index.js';
@@ -16,6 +16,7 @@ export interface X86MachineOptions {
 
 const DEBUG_PORT = 0xe9;
 const EXIT_PORT = 0xf4;
+const INTERRUPT_COMMAND = 0xfee00300;
 
 export class X86Machine {
   readonly cpu: X86Cpu;
@@ -61,7 +62,7 @@ export class X86Machine {
       ...(options.trace ? { trace: options.trace } : {}),
       host: {
         mmioRead: () => -1,
-        mmioWrite: () => {},
+        mmioWrite: (gpa, _size, value) => this.#mmioWrite(gpa, value),
         pioRead: () => this.portValue,
         pioWrite: (port, size, value) => this.#portWrite(port, size, value),
         readTsc: () => ++this.#tsc,
@@ -106,6 +107,15 @@ export class X86Machine {
       if (exit === 'shutdown') return 'shutdown';
       if (this.#polls > 2000) return 'timeout';
     }
+  }
+
+  /** What programs use of the local APIC, so that they run on QEMU too: interrupts and NMIs that they send to themselves. */
+  #mmioWrite(gpa: number, value: number): void {
+    if (gpa !== INTERRUPT_COMMAND) return;
+    if (((value >> 8) & 7) === 4) {
+      this.cpu.raiseNmi();
+      this.engine.kick();
+    } else this.interrupt(value & 0xff);
   }
 
   #portWrite(port: number, size: number, value: number): void {

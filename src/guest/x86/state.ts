@@ -165,6 +165,8 @@ export const field = {
   topMem2: take(8),
   /** i32: bits for DR6 of a debug trap due after the current instruction. */
   debugPending: take(4),
+  /** i32: the trap of debugPending waits for the next instruction, as MOV SS and POP SS make it. */
+  debugHeld: take(4),
   /** i64: the linear address of the access that a NON_CANONICAL trap code tells of. */
   nonCanonical: take(8),
   /** Space for routines' intermediate results: 512 bytes. */

@@ -165,6 +165,11 @@ export class X86Cpu implements GuestCpu {
     const cpu = this.#cpu;
     if (this.#shutDown) return false;
     const traps = cpu.get32(field.debugPending);
+    if (traps !== 0 && cpu.get32(field.debugHeld) !== 0) {
+      cpu.set32(field.debugHeld, 0);
+      this.#askAgain();
+      return false;
+    }
     if (traps !== 0) {
       cpu.set32(field.debugPending, 0);
       cpu.set32(field.dr + 8 * 6, cpu.get32(field.dr + 8 * 6) | traps);
@@ -173,7 +178,10 @@ export class X86Cpu implements GuestCpu {
       this.#deliver(vector.DB, undefined, false);
       return true;
     }
-    if (cpu.get32(field.interruptShadow) !== 0) return false;
+    if (cpu.get32(field.interruptShadow) !== 0) {
+      if (cpu.get32(field.nmiPending) !== 0) this.#askAgain();
+      return false;
+    }
     if (cpu.get32(field.nmiPending) !== 0 && cpu.get32(field.nmiBlocked) === 0) {
       cpu.set32(field.nmiPending, 0);
       cpu.set32(field.nmiBlocked, 1);
@@ -188,10 +196,18 @@ export class X86Cpu implements GuestCpu {
       this.#wake();
       return true;
     }
-    if (!interrupts.pending()) return false;
+    if (!interrupts.pending()) {
+      cpu.set32(header.interruptPending, 0);
+      return false;
+    }
     this.#wake();
     this.#deliver(interrupts.acknowledge(), undefined, false, false);
     return true;
+  }
+
+  /** The end of the instruction in the shadow makes the engine ask for what is pending, though no line is raised. */
+  #askAgain(): void {
+    this.#cpu.set32(header.interruptPending, 1);
   }
 
   handleLeave(): VmExit | undefined {

@@ -107,6 +107,13 @@ function restoreFlags(r: RoutineBuilder, image: I32, cpl: I32): void {
   storeEflags(r, r.i32_xor(old, r.i32_and(r.i32_xor(old, image), mask)));
 }
 
+/** IRET lets in the next NMI, and one that has been waiting at once. */
+function openToNmi(r: RoutineBuilder): void {
+  const s = r.state();
+  r.i32_store(s, r.i32(0), field.nmiBlocked);
+  r.if(r.i32_load(s, field.nmiPending), () => r.i32_store(s, r.i32(1), header.kick));
+}
+
 /** IRETQ in 64-bit code: → (fault, nothing done). */
 const iretLong = routines.define('iret_long', [], ['i32', 'i32'], { vars: 'write', mayFault: true }, (r) => {
   const s = r.state();
@@ -151,7 +158,7 @@ const iretLong = routines.define('iret_long', [], ['i32', 'i32'], { vars: 'write
   restoreFlags(r, image, cpl);
   r.i32_store(s, level, field.cpl);
   r.i64_store(s, target, header.pc);
-  r.i32_store(s, r.i32(0), field.nmiBlocked);
+  openToNmi(r);
   r.if(
     toLong,
     () => r.call(updateMode64, level),
@@ -202,7 +209,7 @@ const iret32 = routines.define('iret_32', [], ['i32', 'i32'], { vars: 'write', m
   restoreFlags(r, image, cpl);
   r.i32_store(s, level, field.cpl);
   r.i64_store(s, r.i64_extend_i32_u(target), header.pc);
-  r.i32_store(s, r.i32(0), field.nmiBlocked);
+  openToNmi(r);
   r.call(updateMode);
   r.ret(r.i32(0), r.i32(0));
 });

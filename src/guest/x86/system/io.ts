@@ -118,6 +118,7 @@ function stringLoop(
     r.if(r.i32_eqz(repeated), () => r.ret(r.i32(0)));
     r.set(gpr[RCX], withAddressSize(r, count, r.i64_sub(count, r.i64(1)), mask));
     r.assign(left, r.i32_sub(r.read(left), r.i32(1)));
+    r.if(r.i32_load(r.state(), field.debugPending), () => r.ret(r.i32(0)));
     r.brIf(again, r.read(left));
   });
   r.ret(r.i32(0));

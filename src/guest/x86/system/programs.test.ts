@@ -15,7 +15,7 @@ function image(name: string): Uint8Array {
   return bytes;
 }
 
-for (const name of ['real-mode', 'rings', 'tasks', 'long-mode']) {
+for (const name of ['real-mode', 'rings', 'tasks', 'long-mode', 'events', 'debugging']) {
   for (const [tier, hotThreshold] of [
     ['cold tier', 0],
     ['regions', 2],

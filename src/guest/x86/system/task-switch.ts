@@ -1,4 +1,5 @@
 /** Task switching: Intel SDM vol. 3 ch. 7 (7.2 structures, 7.3 switching, 7.4 linking). */
+import { header } from '../../../ir/index.js';
 import { field } from '../state.js';
 import { cr0, descriptor, dr6, eflag, seg, systemType, vector } from './bits.js';
 import { loadPageDirectoryPointers } from './control-registers.js';
@@ -137,7 +138,10 @@ export function switchTask(
     stack.commit();
   }
   if (incoming.ip > cpu.getLimit(seg.CS)) cpu.raiseGp(ext);
-  if (incoming.trap) cpu.set32(field.debugPending, cpu.get32(field.debugPending) | dr6.BT);
+  if (incoming.trap) {
+    cpu.set32(field.debugPending, cpu.get32(field.debugPending) | dr6.BT);
+    cpu.set32(header.kick, 1);
+  }
 }
 
 /** Writes the running task's state into its TSS. */

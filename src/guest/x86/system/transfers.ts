@@ -2,6 +2,7 @@
  * Far jumps, calls and returns, and IRET, in every mode: Intel SDM vol. 2 (JMP, CALL, RET, IRET), vol. 3, 5.8. The common IRETs
  * are in iret-fast.ts.
  */
+import { header } from '../../../ir/index.js';
 import { routines } from '../routines/set.js';
 import { field } from '../state.js';
 import { cr4, descriptor, eflag, STATUS_FLAGS, seg, systemType, vector } from './bits.js';
@@ -334,6 +335,7 @@ export function iret(cpu: Vcpu, opSize: number, next: bigint): void {
     switchTask(cpu, link, 'return', next);
   } else returnProtected(cpu, size);
   cpu.set32(field.nmiBlocked, 0);
+  if (cpu.get32(field.nmiPending) !== 0) cpu.set32(header.kick, 1);
 }
 
 function returnReal(cpu: Vcpu, size: Size): void {

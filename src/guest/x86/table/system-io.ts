@@ -33,6 +33,8 @@ const portRows: InsnRow[] = [0, 1, 2, 3].flatMap((form): InsnRow[] => {
         const number = port(t, insn, immediate, size);
         const [value] = t.b.call(portIn, number, t.b.i32(size >> 3));
         t.writeWide(size, reg.AX, t.wide.widen(value, 32));
+        // A breakpoint on the port may be due.
+        t.endBlock(true);
       },
     },
     {

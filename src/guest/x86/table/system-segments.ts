@@ -22,6 +22,10 @@ const readSelector = (t: Translator, n: number): I64 =>
 /** After a segment register was loaded: the shadow of SS, and a new mode key outside 64-bit code. */
 function afterLoad(t: Translator, n: number): void {
   const { b } = t;
+  if (n === seg.SS && (t.mode.singleStep || t.mode.dataBreak)) {
+    const pending = b.i32_ne(b.i32_load(b.state(), field.debugPending), b.i32(0));
+    b.i32_store(b.state(), pending, field.debugHeld);
+  }
   if (t.codeSize === 64) {
     if (n === seg.SS) t.shadowNext();
     return;

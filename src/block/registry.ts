@@ -21,6 +21,13 @@ export function be32(bytes: Uint8Array, offset: number): number {
   return ((bytes[offset]! << 24) | (bytes[offset + 1]! << 16) | (bytes[offset + 2]! << 8) | bytes[offset + 3]!) >>> 0;
 }
 
+/** `KDMV`, `COWD`, or a descriptor: comments and empty lines, then `version=`. */
+function probeVmdk(bytes: Uint8Array): number {
+  const magic = be32(bytes, 0);
+  if (magic === 0x4b444d56 || magic === 0x434f5744) return 100;
+  return /^(?:#[^\n]*\n| *\r?\n)*version=[123]\r?\n/.test(String.fromCharCode(...bytes)) ? 100 : 0;
+}
+
 /** Rows in QEMU's order of registration matter only between equal scores. */
 export const registryRows: RegistryRow[] = [
   {
@@ -77,6 +84,12 @@ export const registryRows: RegistryRow[] = [
     kind: 'format',
     probe: (bytes) => (be32(bytes, 0) === 0x514649fb && be32(bytes, 4) >= 2 ? 100 : 0),
     load: async () => (await import('./formats/qcow2/driver.js')).qcow2Driver,
+  },
+  {
+    name: 'vmdk',
+    kind: 'format',
+    probe: probeVmdk,
+    load: async () => (await import('./formats/vmdk/driver.js')).vmdkDriver,
   },
   {
     name: 'blkdebug',

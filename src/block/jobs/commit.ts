@@ -1,5 +1,4 @@
 /** Commit: the contents of an overlay (and of all layers between) go down into a node below it. */
-import { BlockError } from '../errors.js';
 import type { GraphNode } from '../graph-node.js';
 import { type JobOptions, RateLimit } from './job.js';
 
@@ -39,9 +38,8 @@ export async function commitChain(top: GraphNode, base: GraphNode, options: Comm
       options.progress?.(at, total);
     }
     await base.flush();
-    if (options.emptyTop) {
-      if (!top.instance.makeEmpty)
-        throw new BlockError('ENOTSUP', 'Could not empty the image: Operation not supported');
+    // A format that can't be emptied keeps what it has: the same that is in its backing file now.
+    if (options.emptyTop && top.instance.makeEmpty) {
       await top.instance.makeEmpty();
       await top.flush();
     }

@@ -13,7 +13,6 @@ interface ImageInfo {
   readonly clusterSize: number | undefined;
   readonly encrypted: boolean;
   readonly isDirty: boolean | undefined;
-  readonly isCompressed: boolean;
   readonly backingFile: string | undefined;
   readonly fullBackingFile: string | undefined;
   readonly backingFormat: string | undefined;
@@ -55,7 +54,6 @@ async function collect(node: GraphNode): Promise<ImageInfo> {
     clusterSize: details.clusterSizeBytes || undefined,
     encrypted: instance.encrypted ?? false,
     isDirty: details.isDirty,
-    isCompressed: details.needsCompressedWrites ?? false,
     backingFile,
     fullBackingFile,
     backingFormat: backingFile === undefined ? undefined : instance.backingFormat || undefined,
@@ -90,7 +88,6 @@ function toJson(info: ImageInfo): unknown {
     'full-backing-filename': info.fullBackingFile,
     'backing-filename': info.backingFile,
     encrypted: info.encrypted ? true : undefined,
-    compressed: info.isCompressed ? true : undefined,
     'dirty-flag': info.isDirty ?? false,
   };
 }

@@ -1,5 +1,5 @@
 /** `img snapshot`: lists, makes, applies and deletes internal snapshots. */
-import { errorText, toBlockError } from '../../block/errors.js';
+import { BlockError, errnoNumbers, errorText, toBlockError } from '../../block/errors.js';
 import { snapshotHeading, snapshotLine } from './snapshot-list.js';
 import type { Tool } from './tool.js';
 
@@ -48,7 +48,7 @@ export async function snapshot(tool: Tool, argv: readonly string[]): Promise<num
         return 0;
       case 'create':
         try {
-          if (!snapshots) throw toBlockError(Object.assign(new Error(), { code: 'ENOTSUP' }));
+          if (!snapshots) throw new BlockError('ENOTSUP');
           const now = Date.now();
           await snapshots.create({
             name,
@@ -59,12 +59,16 @@ export async function snapshot(tool: Tool, argv: readonly string[]): Promise<num
             icount: 0,
           });
         } catch (error) {
-          return report(`Could not create snapshot '${name}'`, error);
+          const { code } = toBlockError(error);
+          tool.error(
+            `Could not create snapshot '${name}': -${errnoNumbers[code] ?? errnoNumbers['EIO']} (${errorText(code)})`,
+          );
+          return 1;
         }
         return 0;
       case 'apply':
         try {
-          if (!snapshots) throw toBlockError(Object.assign(new Error(), { code: 'ENOTSUP' }));
+          if (!snapshots) throw new BlockError('ENOTSUP', 'Block driver does not support snapshots');
           await snapshots.apply(name);
         } catch (error) {
           if (!snapshots) return report(`Could not apply snapshot '${name}'`, error);

@@ -55,7 +55,9 @@ const machine = new PcMachine(
       },
     ],
     hotThreshold: values.cold ? 0 : Number(values.threshold),
-    ...(log >= 0 ? { trace: (line: string) => void writeSync(log, `${line}\n`) } : {}),
+    ...(log >= 0
+      ? { trace: { items: new Set(['in_asm'] as const), line: (text) => void writeSync(log, `${text}\n`) } }
+      : {}),
   },
 );
 if (values.int) {

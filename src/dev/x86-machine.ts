@@ -59,7 +59,7 @@ export class X86Machine {
       ramBytes,
       stateBytes: STATE_BYTES,
       hotThreshold: options.hotThreshold ?? 0,
-      ...(options.trace ? { trace: options.trace } : {}),
+      ...(options.trace ? { trace: { code: (lines) => options.trace?.(lines.join('\n')) } } : {}),
       host: {
         mmioRead: () => -1,
         mmioWrite: (gpa, _size, value) => this.#mmioWrite(gpa, value),

@@ -48,6 +48,7 @@ import {
 import { type BootImages, type LoadedKernel, loadKernel, pcE820 } from './boot/index.js';
 import { InstructionTime, seededBits } from './instruction-time.js';
 import { MachineClock, type TimeSource } from './machine-clock.js';
+import { PcTrace, type PcTraceOptions } from './trace.js';
 
 /** Time-stamp counter: one tick a nanosecond. */
 const TSC_HZ = 1_000_000_000;
@@ -83,7 +84,8 @@ export interface PcOptions {
   readonly serial: readonly (SerialBackend | undefined)[];
   /** Entries of a block before it is compiled (a power of two); 0: cold tier only. */
   readonly hotThreshold: number;
-  readonly trace?: ((line: string) => void) | undefined;
+  /** What is logged (-d). */
+  readonly trace?: PcTraceOptions | undefined;
   readonly hpet?: boolean;
   /**
    * Virtual time from executed instructions, 2^shift nanoseconds each (QEMU's -icount): the wall clock stands at a fixed date,
@@ -135,6 +137,7 @@ export class PcMachine implements PcBoard {
   readonly #icount: InstructionTime | undefined;
   readonly #host: PcHost;
   readonly #options: PcOptions;
+  readonly #trace: PcTrace | undefined;
   readonly #devices: Device[] = [];
   readonly #piix3: Piix3;
   readonly #piix4: Piix4Pm;
@@ -170,6 +173,8 @@ export class PcMachine implements PcBoard {
         tscHz: TSC_HZ,
       },
     });
+    const trace = options.trace ? new PcTrace(options.trace) : undefined;
+    this.#trace = trace;
     const tsc = () => BigInt(Math.floor(this.clock.nowNs()));
     this.cpu = new X86Cpu({
       model: options.model,
@@ -179,6 +184,7 @@ export class PcMachine implements PcBoard {
         tscHz: TSC_HZ,
         floatError: () => this.irqs[13].set(true),
         unimplemented: (what) => host.log?.(`unimplemented: ${what}`),
+        event: trace?.event,
       },
     });
     this.engine = new TcgEngine({
@@ -187,7 +193,7 @@ export class PcMachine implements PcBoard {
       stateBytes: STATE_BYTES,
       hotThreshold: options.hotThreshold,
       countInstructions: options.icount !== undefined,
-      ...(options.trace ? { trace: options.trace } : {}),
+      trace: trace?.engine,
       host: {
         mmioRead: (gpa, size) => this.memory.read(gpa, size),
         mmioWrite: (gpa, size, value) => this.memory.write(gpa, size, value),
@@ -200,6 +206,7 @@ export class PcMachine implements PcBoard {
         modules: host.modules,
       },
     });
+    trace?.attach(this);
     const counted = this.#icount;
     if (counted) this.clock.onDeadline = () => this.#limitInstructions(counted);
     this.#words = new Int32Array(this.engine.memory.buffer);
@@ -301,6 +308,7 @@ export class PcMachine implements PcBoard {
   boot(images: Omit<BootImages, 'longMode'>): LoadedKernel {
     this.#stop = undefined;
     for (const device of this.#devices) device.reset();
+    this.#trace?.reset();
     this.cpu.reset();
     this.engine.cache.flush();
     this.#piix4.configure(PM_BASE, 9);

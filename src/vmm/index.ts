@@ -1,5 +1,6 @@
 /** vring as a library. */
 export { VringError } from '../base/index.js';
+export { type TraceItem, traceItems } from '../machine/trace.js';
 export type { WaitOptions } from './abort.js';
 export type { CharacterPort } from './character-port.js';
 export {

@@ -274,7 +274,7 @@ function build(trace: ReturnType<typeof openTrace> | undefined): PcMachine {
         serial: [0, 1, 2, 3].map(serialBackend),
         hotThreshold: config.hotThreshold,
         hpet: config.hpet,
-        ...(trace && items.has('in_asm') ? { trace: trace.line } : {}),
+        trace: trace ? { items, line: trace.line } : undefined,
         ...(config.icount
           ? {
               icount: {

@@ -1,6 +1,7 @@
 /** What the thread that owns a machine and the thread that runs it say to each other. */
 
 import type { CompiledModule } from '../accel/index.js';
+import type { TraceItem } from '../machine/trace.js';
 import type { MachineDisksConfig } from './disk-protocol.js';
 
 /** A byte stream with the machine: two rings, seen from the machine. */
@@ -70,7 +71,7 @@ export const rungBy = {
 
 /** What of the translator's and the machine's work is logged (-d). */
 export interface TraceConfig {
-  readonly items: readonly string[];
+  readonly items: readonly TraceItem[];
   /** File for the lines; standard error unless given. */
   readonly path?: string | undefined;
 }

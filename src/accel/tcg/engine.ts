@@ -9,11 +9,13 @@ import {
   BlockOptimizer,
   exitCode,
   header,
+  type PrintNames,
+  printIr,
   type RoutineSet,
   TLB_ENTRY_SHIFT,
   tlbEntry,
 } from '../../ir/index.js';
-import { ColdSerializer, ColdTierWriter, compileRoutines, type HostFunction } from '../../wasm/index.js';
+import { ColdSerializer, ColdTierWriter, compileRoutines, type HostFunction, printModule } from '../../wasm/index.js';
 import { type Block, CodeCache } from './code-cache.js';
 import { defineDispatcher } from './dispatcher.js';
 import { layout, MMU_CONTEXTS, memoryPages, PAGE_BYTES, ramBlock, TLB_BYTES, TLB_ENTRIES, tempBase } from './layout.js';
@@ -54,6 +56,21 @@ export interface EngineHost {
   readonly modules?: ModuleCache | undefined;
 }
 
+/** Who wants to see the translator at work (`-d`). What is not given costs nothing. */
+export interface EngineTrace {
+  /** Guest code that is translated: an instruction a line. */
+  code?(lines: readonly string[]): void;
+  /** The intermediate code made of it, optimized. */
+  ir?(lines: readonly string[]): void;
+  /** A module of regions. */
+  wasm?(lines: readonly string[]): void;
+  /**
+   * A block is about to run, whose code for the cold tier lies at `target`. While this is given nothing is compiled, and blocks
+   * run one at a time.
+   */
+  block?(target: number): void;
+}
+
 export interface EngineOptions {
   readonly cpu: GuestCpu;
   readonly host: EngineHost;
@@ -64,7 +81,7 @@ export interface EngineOptions {
   /** Entries of a block before it is compiled: a power of two from 2 on, or 0: never (cold tier only). */
   readonly hotThreshold?: number;
   readonly countInstructions?: boolean;
-  readonly trace?: (line: string) => void;
+  readonly trace?: EngineTrace | undefined;
 }
 
 /** Sets that have the engine's routines already: a guest's routines exist once a process, its machines share them. */
@@ -94,7 +111,8 @@ export class TcgEngine {
   readonly #serializer: ColdSerializer;
   readonly #request: { -readonly [K in keyof TranslationRequest]: TranslationRequest[K] };
   readonly #result: TranslationResult = { bytes: 0, instructions: 0, crossesPage: false, needsNextPage: false };
-  readonly #trace: ((line: string) => void) | undefined;
+  readonly #trace: EngineTrace;
+  readonly #names: PrintNames;
   #breakpoints: ReadonlySet<bigint> = new Set();
   #breakOffsets: readonly number[] = [];
   readonly counters = { faults: 0, leaves: 0, kicks: 0, polls: 0, singleSteps: 0, hot: 0, translated: 0 };
@@ -103,7 +121,7 @@ export class TcgEngine {
     const { cpu, host } = options;
     this.#cpu = cpu;
     this.#host = host;
-    this.#trace = options.trace;
+    this.#trace = options.trace ?? {};
     this.#counting = options.countInstructions ?? false;
     const set = cpu.routines;
     if (!extended.has(set)) {
@@ -141,6 +159,7 @@ export class TcgEngine {
     this.#words = new Int32Array(this.memory.buffer);
     this.#view = new DataView(this.memory.buffer);
     this.#optimizer = new BlockOptimizer(cpu.vars, set.list);
+    this.#names = { vars: cpu.vars, routines: set.list };
     this.#serializer = new ColdSerializer(
       cpu.vars,
       set.list,
@@ -173,6 +192,8 @@ export class TcgEngine {
       hotThreshold: threshold,
       countInstructions: options.countInstructions ?? false,
     });
+    const { wasm } = this.#trace;
+    if (wasm) this.compiler.onModule = (bytes) => wasm(printModule(bytes));
     cpu.attach({ buffer: this.memory.buffer, state: this.state, routines: this.routines });
   }
 
@@ -227,6 +248,12 @@ export class TcgEngine {
     return { engine: { ...this.counters, ...misses }, cache: this.cache.counters, compiler: this.compiler.counters };
   }
 
+  /** How often the TLB was flushed, and entries filled, modulo 2^32. */
+  get tlbCounters(): { readonly flushes: number; readonly refills: number } {
+    const word = (offset: number) => this.#words[(this.state + offset) >> 2] >>> 0;
+    return { flushes: word(header.generation), refills: word(header.refills) };
+  }
+
   /** Guest instructions begun so far; kept only with `countInstructions`. */
   get instructions(): number {
     return Number(this.#view.getBigUint64(this.state + header.instructions, true));
@@ -264,6 +291,7 @@ export class TcgEngine {
     const dispatch = this.routines['dispatch'] as (state: number) => number;
     const hops = (state + header.hops) >> 2;
     for (;;) {
+      if (this.#trace.block) this.#announceBlock();
       const exit = this.#act(dispatch(state)) ?? (this.#counting ? this.#approachLimit() : undefined);
       if (exit !== undefined) return exit;
       // Exits cost hops too: a guest that does nothing but fault is polled as well.
@@ -274,6 +302,15 @@ export class TcgEngine {
         if (this.#host.poll()) return 'kick';
       }
     }
+  }
+
+  /** Tells of the block that `dispatch` runs next, and sees to it that it runs that one alone. */
+  #announceBlock(): void {
+    const { state } = this;
+    this.#words[(state + header.hops) >> 2] = 0;
+    if (this.#words[(state + header.kick) >> 2] !== 0) return;
+    const [fault, target] = this.routines['lookup'](state, BigInt.asIntN(64, this.#linearPc())) as [number, number];
+    if (fault === 0 && target !== 0) this.#trace.block?.(target & 0x7fffffff);
   }
 
   /**
@@ -338,7 +375,7 @@ export class TcgEngine {
   /** The cold block at pc has reached the threshold, or a multiple of it. */
   #hot(): void {
     this.counters.hot++;
-    if (this.#breakpoints.size > 0) return;
+    if (this.#breakpoints.size > 0 || this.#trace.block) return;
     const block = this.cache.blockAt(this.#words[(this.state + header.currentCode) >> 2]);
     if (!block) return;
     block.address = this.#linearPc();
@@ -415,13 +452,14 @@ export class TcgEngine {
       this.#cpu.translator.translate(request, this.#result);
       if (this.#result.crossesPage) second = next >>> 0;
     }
-    this.#traceCode(hva);
+    if (this.#trace.code) this.#traceCode(hva, this.#trace.code);
     this.#optimizer.run(this.#builder);
+    this.#trace.ir?.(printIr(this.#builder.words, this.#builder.length, this.#names));
     return second;
   }
 
-  #traceCode(hva: number): void {
-    if (!this.#trace) return;
+  #traceCode(hva: number, trace: (lines: readonly string[]) => void): void {
+    const lines: string[] = [];
     const { bytes } = this.#result;
     const request = this.#request;
     let pc = this.#view.getBigUint64(this.state + header.pc, true);
@@ -433,10 +471,17 @@ export class TcgEngine {
         request.modeKey,
         pc,
       );
-      this.#trace(`0x${pc.toString(16).padStart(8, '0')}:  ${line.text}`);
+      const code: string[] = [];
+      for (let i = 0; i < line.bytes; i++) {
+        const offset = (hva & 4095) + at + i;
+        const byte = offset < 4096 ? request.page[offset] : (request.nextPage?.[offset - 4096] ?? 0);
+        code.push(byte.toString(16).padStart(2, '0'));
+      }
+      lines.push(`0x${pc.toString(16).padStart(8, '0')}:  ${code.join(' ').padEnd(24)} ${line.text}`);
       at += Math.max(1, line.bytes);
       pc += BigInt(Math.max(1, line.bytes));
     }
+    trace(lines);
   }
 
   /** Executes the instruction at pc by itself, from code that nothing else sees. */
@@ -453,6 +498,7 @@ export class TcgEngine {
     if (this.#generate(hva >>> 0, key) < 0) return this.#cpu.deliverFault();
     this.#serializer.run(this.#builder, 1);
     this.#words.set(this.#serializer.words.subarray(0, this.#serializer.length), layout.singleStep >> 2);
+    this.#trace.block?.(layout.singleStep);
     return this.#act(this.routines['run_cold'](this.state, layout.singleStep) as number);
   }
 

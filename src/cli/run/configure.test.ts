@@ -263,7 +263,7 @@ test('each mistake gets one sentence that names it', () => {
     [['-device', 'virtconsole'], /virtio-serial bus/],
     [['-device', 'isa-debug-exit,iobase=0x10000'], /from 0 to 65535/],
     [['-d', 'exce'], /did you mean 'exec'/],
-    [['-d', 'exec'], /'exec' is not supported yet/],
+    [['-d', 'in_asm,out_asm'], /'out_asm' is not supported yet/],
     [['-echr', 'x'], /0 to 255/],
     [['-offline'], /with a system only/],
     [['-gdb', 'udp::1'], /only tcp:/],

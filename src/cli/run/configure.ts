@@ -1,7 +1,7 @@
 /** From the options of `vring run` to a machine and what its ports lead to. */
 import { VringError } from '../../base/index.js';
 import type { OptionDict } from '../../block/index.js';
-import type { DeviceOptions, MachineOptions } from '../../vmm/index.js';
+import { type DeviceOptions, type MachineOptions, type TraceItem, traceItems } from '../../vmm/index.js';
 import { KeyValues, parseSize } from '../options/key-values.js';
 import type { GivenOption } from '../options/parse.js';
 import { didYouMean } from '../suggest.js';
@@ -17,7 +17,7 @@ import {
   parseDrive,
   parseObject,
 } from './drives.js';
-import { accelerators, machineTypes, traceItems, unsupportedAccelerators, unsupportedMachines } from './options.js';
+import { accelerators, machineTypes, unsupportedAccelerators, unsupportedMachines } from './options.js';
 
 /** A port of the machine, or the monitor, and the character device that it leads to. */
 export interface Attachment {
@@ -318,20 +318,32 @@ function planActions(options: Options): Pick<MachineOptions, 'onReset' | 'onPowe
   return { onReset, onPowerOff };
 }
 
-function planTrace(options: Options): { items: string[]; path: string | undefined } {
-  const items: string[] = [];
+/** QEMU's items that vring has nothing for. */
+const unsupportedTraceItems = [
+  'out_asm',
+  'op',
+  'op_opt',
+  'op_ind',
+  'pcall',
+  'guest_errors',
+  'page',
+  'plugin',
+  'strace',
+];
+
+function planTrace(options: Options): { items: TraceItem[]; path: string | undefined } {
+  const items: TraceItem[] = [];
   for (const text of options.all('d')) {
     for (const name of text.split(',')) {
       const item = traceItems.find((each) => each.name === name);
-      if (!item)
-        throw new UsageError(
-          `-d ${text}: there is no item '${name}'${didYouMean(
-            name,
-            traceItems.map((each) => each.name),
-          )}`,
-        );
-      if (!item.supported) throw new UsageError(`-d ${text}: the item '${name}' is not supported yet`);
-      items.push(name);
+      if (item) {
+        items.push(item.name);
+        continue;
+      }
+      if (unsupportedTraceItems.includes(name) || name.startsWith('trace:'))
+        throw new UsageError(`-d ${text}: the item '${name}' is not supported yet`);
+      const known = [...traceItems.map((each) => each.name), ...unsupportedTraceItems];
+      throw new UsageError(`-d ${text}: there is no item '${name}'${didYouMean(name, known)}`);
     }
   }
   return { items, path: options.last('D') };

@@ -1,9 +1,10 @@
 /** `-M help`, `-cpu help`, `-device NAME,help` and so on: lists instead of a machine. */
 import { cpuHelp } from '../../guest/index.js';
+import { traceItems } from '../../vmm/index.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
 import { deviceHelp, devicePropertiesHelp, deviceRows, findDevice } from './devices.js';
-import { accelerators, machineTypes, runOptions, traceItems } from './options.js';
+import { accelerators, machineTypes, runOptions } from './options.js';
 
 const asksForHelp = (text: string): boolean => text === 'help' || text === '?';
 
@@ -21,11 +22,7 @@ const topics: Readonly<Record<string, () => string>> = {
   cpu: cpuHelp,
   accel: () => list('Accelerators supported:', accelerators),
   device: deviceHelp,
-  d: () =>
-    list(
-      'Log items (comma separated):',
-      traceItems.filter((item) => item.supported),
-    ),
+  d: () => list('Log items (comma separated):', traceItems),
   display: () => 'Available display backend types:\nnone',
   chardev: () => 'Available chardev backend types:\n  file\n  null\n  stdio',
 };

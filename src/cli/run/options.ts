@@ -1,4 +1,5 @@
 /** The options of `vring run`, in QEMU's spelling. */
+import { traceItems } from '../../vmm/index.js';
 import type { CommandRow, OptionRow } from '../options/option-row.js';
 
 const machine = 'Machine';
@@ -8,19 +9,6 @@ const character = 'Character devices and display';
 const running = 'Run';
 const debug = 'Debugging';
 const debian = 'Debian';
-
-export const traceItems = [
-  { name: 'in_asm', sentence: 'guest code of each translated block', supported: true },
-  { name: 'unimp', sentence: 'what the guest asks for and vring does not have', supported: true },
-  { name: 'guest_errors', sentence: 'what guests should not do', supported: false },
-  { name: 'ir', sentence: 'intermediate code of each translated block', supported: false },
-  { name: 'wasm', sentence: 'WebAssembly of each region', supported: false },
-  { name: 'int', sentence: 'interrupts and exceptions', supported: false },
-  { name: 'exec', sentence: 'each block that runs', supported: false },
-  { name: 'mmu', sentence: 'page walks and TLB flushes', supported: false },
-  { name: 'cpu', sentence: 'registers before each block', supported: false },
-  { name: 'cpu_reset', sentence: 'registers before a reset', supported: false },
-] as const;
 
 export const runOptions: readonly OptionRow[] = [
   {
@@ -235,7 +223,7 @@ export const runOptions: readonly OptionRow[] = [
   {
     name: 'd',
     argument: 'ITEM[,…]',
-    values: [...traceItems.filter((item) => item.supported).map(({ name }) => name), 'help'],
+    values: [...traceItems.map(({ name }) => name), 'help'],
     sentence: 'Logs these. `help` lists them.',
     group: debug,
   },

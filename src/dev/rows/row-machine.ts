@@ -47,7 +47,7 @@ export class RowMachine implements GuestCpu {
       ramBytes: RAM_BYTES,
       stateBytes: STATE_BYTES,
       hotThreshold,
-      ...(trace ? { trace } : {}),
+      ...(trace ? { trace: { code: (lines) => trace(lines.join('\n')) } } : {}),
       host: {
         mmioRead: () => 0,
         mmioWrite: () => {},

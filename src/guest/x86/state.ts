@@ -170,6 +170,8 @@ export const field = {
   /** i64: the linear address of the access that a NON_CANONICAL trap code tells of. */
   nonCanonical: take(8),
   /** Space for routines' intermediate results: 512 bytes. */
+  /** Somebody hears of INT instructions (X86Board.event). */
+  traceEvents: take(4),
   scratch: take(512),
   /** Room for XSAVE/FXSAVE and table-driven additions: add fields above, never reuse. */
 } as const;

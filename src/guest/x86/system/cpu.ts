@@ -20,6 +20,7 @@ import {
   writeDebugRegister,
   writeXcr0,
 } from './control-registers.js';
+import { dumpRegisters } from './cpu-dump.js';
 import { applyBootState, type BootState, registerViews, resetState } from './cpu-state.js';
 import { debugTranslate } from './debug-walk.js';
 import { eventFlag } from './deliver-fast.js';
@@ -37,6 +38,7 @@ export interface X86CpuOptions {
 }
 
 const LONGEST_INSTRUCTION = 15;
+const viewsByName = new Map(registerViews.map((view) => [view.name, view]));
 
 /** Exceptions that make a double fault of another of them (table 6-5). */
 const contributory = new Set<number>([vector.DE, vector.TS, vector.NP, vector.SS, vector.GP]);
@@ -99,6 +101,7 @@ export class X86Cpu implements GuestCpu {
   reset(): void {
     this.#shutDown = false;
     resetState(this.#cpu, this.model);
+    if (this.#board.event) this.#cpu.set32(field.traceEvents, 1);
   }
 
   /** As a boot loader would leave the CPU: called after reset(). */
@@ -131,6 +134,34 @@ export class X86Cpu implements GuestCpu {
   /** Every register by its name (cpu-state.ts has the list). */
   registers(): Readonly<Record<string, bigint>> {
     return Object.fromEntries(registerViews.map((view) => [view.name, view.read(this.#cpu)]));
+  }
+
+  /** A register by its name, as in `registers`. */
+  register(name: string): bigint | undefined {
+    return viewsByName.get(name)?.read(this.#cpu);
+  }
+
+  /** Where it is: what a block of code is known by. */
+  get place(): { readonly codeBase: bigint; readonly pc: bigint; readonly modeKey: number } {
+    const cpu = this.#cpu;
+    const codeBase = cpu.codeSize === 64 ? 0n : cpu.getBase(seg.CS);
+    return { codeBase, pc: cpu.pc, modeKey: cpu.get32(header.modeKey) >>> 0 };
+  }
+
+  /** The registers that say how addresses are translated; `a20`: 1 when the line is open. */
+  get translationControls(): Record<'cr0' | 'cr3' | 'cr4' | 'a20', bigint> {
+    const cpu = this.#cpu;
+    return {
+      cr0: cpu.get64(field.cr0),
+      cr3: cpu.get64(field.cr3),
+      cr4: cpu.get64(field.cr4),
+      a20: BigInt((cpu.get32(field.a20Mask) >>> 20) & 1),
+    };
+  }
+
+  /** The registers as text, laid out as QEMU's; `float`: with those of the FPU and SSE. */
+  dump(parts: { readonly float: boolean }): string {
+    return dumpRegisters(this.#cpu, parts);
   }
 
   // --- the engine's side
@@ -235,6 +266,7 @@ export class X86Cpu implements GuestCpu {
    */
   #deliver(first: number, firstError: number | undefined, resume: boolean, exception = true): VmExit | undefined {
     const cpu = this.#cpu;
+    this.#board.event?.({ vector: first, errorCode: firstError, kind: exception ? 'exception' : 'interrupt' });
     let isException = exception;
     let number = first;
     let errorCode = firstError;
@@ -313,6 +345,8 @@ export class X86Cpu implements GuestCpu {
         guarded(() => callFar(this.#cpu, selector & 0xffff, unsigned(offset), size, unsigned(next))),
       far_return: (_s: number, size: number, drop: number) => guarded(() => returnFar(this.#cpu, size, drop)),
       iret_slow: (_s: number, size: number, next: bigint) => guarded(() => iret(this.#cpu, size, unsigned(next))),
+      software_interrupt_event: (_s: number, number: number) =>
+        this.#board.event?.({ vector: number, errorCode: undefined, kind: 'software' }),
       software_interrupt_slow: (_s: number, number: number, kind: number, next: bigint) =>
         guarded(() =>
           deliverEvent(this.#cpu, {

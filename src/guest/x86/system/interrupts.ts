@@ -44,6 +44,8 @@ const softwareInterruptSlow = routines.host('software_interrupt_slow', ['i32', '
   mayFault: true,
 });
 
+const softwareInterruptEvent = routines.host('software_interrupt_event', ['i32'], [], { vars: 'read' });
+
 /** INT n and kin: (vector, softwareKind, address of the next instruction) → fault. The pc has been written. */
 export const softwareInterrupt = routines.define(
   'software_interrupt',
@@ -56,6 +58,7 @@ export const softwareInterrupt = routines.define(
       r.i64_store(r.state(), returnPc, header.pc);
       r.ret(r.i32(0));
     });
+    r.if(r.i32_load(r.state(), field.traceEvents), () => r.call(softwareInterruptEvent, number));
     const flags = r.select(r.i32_eq(kind, r.i32(softwareKind.icebp)), r.i32(0), r.i32(eventFlag.software));
     // A handler entered by an instruction is not stepped into.
     r.i32_store(r.state(), r.i32(0), field.debugPending);

@@ -15,6 +15,13 @@ export class GuestFault extends Error {}
 const theFault = new GuestFault('a guest fault is recorded');
 
 /** What the board gives to an x86 vCPU. Interrupts as in the bus layer's CpuInterruptController (structurally). */
+export interface DeliveredEvent {
+  readonly vector: number;
+  readonly errorCode: number | undefined;
+  /** By the processor, from an interrupt controller (NMIs and #DB traps too), or by INT n and kin. */
+  readonly kind: 'exception' | 'interrupt' | 'software';
+}
+
 export interface X86Board {
   readonly interrupts: {
     pending(): boolean;
@@ -28,6 +35,8 @@ export interface X86Board {
   readonly tscHz: number;
   /** FERR#: an unmasked x87 error with CR0.NE clear. */
   floatError?(): void;
+  /** Hears of every exception and interrupt before its handler is entered: for `-d int`. */
+  event?: ((event: DeliveredEvent) => void) | undefined;
   /** Names something that the guest used and that is not modelled; once each. */
   unimplemented?(what: string): void;
 }

@@ -104,7 +104,8 @@ export interface CompressionHost {
     options: { readonly level?: number; readonly limit: number },
   ): Promise<Uint8Array | undefined>;
   zstdCompress(input: Uint8Array, limit: number): Promise<Uint8Array | undefined>;
-  zstdDecompress(input: Uint8Array, size: number): Promise<Uint8Array>;
+  /** The frame at the start of `input` fills `output` exactly, or EIO. What follows the frame is ignored. */
+  zstdDecompress(input: Uint8Array, output: Uint8Array): Promise<void>;
 }
 
 /** Primitive ciphers and hashes; the modes and volume formats built of them are in `src/block/crypto`. */

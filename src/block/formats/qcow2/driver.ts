@@ -150,7 +150,7 @@ export class Qcow2Node implements DriverNode {
   constructor(image: Qcow2Image) {
     this.image = image;
     this.requests = new Qcow2Requests(image);
-    image.onFreed = () => this.requests.forgetDecompressed();
+    image.onFreed = () => this.requests.compressed.forget();
   }
 
   get length(): number {
@@ -187,7 +187,7 @@ export class Qcow2Node implements DriverNode {
   }
 
   async writeCompressed(offset: number, buffer: Uint8Array): Promise<void> {
-    if (buffer.length > 0) await this.requests.writeCompressed(offset, buffer);
+    if (buffer.length > 0) await this.requests.compressed.write(offset, buffer);
   }
 
   writeZeroes(offset: number, length: number, flags: number): Promise<void> {
@@ -217,10 +217,7 @@ export class Qcow2Node implements DriverNode {
     const real = Math.floor(allocated / image.clusterBytes);
     const threshold = Math.max(Math.floor((real * 10) / 9), real + 2);
     const end = Math.ceil(image.file.length / image.clusterBytes);
-    let counted = 0;
-    for (let cluster = 0; cluster < end && counted < threshold; cluster++)
-      if ((await image.refcounts.get(cluster)) > 0) counted++;
-    return counted >= threshold;
+    return (await image.refcounts.countUsed(end, threshold)) >= threshold;
   }
 
   async resize(length: number, options: ResizeOptions): Promise<void> {
@@ -378,12 +375,11 @@ async function readTable(file: BlockNode, offset: number, bytes: number, name: s
 async function open(context: OpenContext): Promise<Qcow2Node> {
   const file = await context.openFile();
   const { flags } = context;
-  const first = new Uint8Array(Math.min(file.length, 2 ** 21));
   // Most headers fit in the first 64 KiB; the rest of the first cluster only where it is larger.
-  let head = first.subarray(0, Math.min(first.length, 65536));
+  let head = new Uint8Array(Math.min(file.length, 65536));
   await file.read(0, head);
-  if (head.length >= 24 && new DataView(head.buffer).getUint32(20) > 16 && first.length > head.length) {
-    head = first;
+  if (head.length >= 24 && new DataView(head.buffer).getUint32(20) > 16 && file.length > head.length) {
+    head = new Uint8Array(Math.min(file.length, 2 ** 21));
     await file.read(0, head);
   }
   const header = parseHeader(head, file.length);

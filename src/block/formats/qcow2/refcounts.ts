@@ -156,6 +156,36 @@ export class Refcounts {
     }
   }
 
+  /** How many clusters from `first` on are free, at most `most`. */
+  async #countFree(first: number, most: number): Promise<number> {
+    const end = first + most;
+    for (let cluster = first; cluster < end; ) {
+      const found = this.#slice(cluster);
+      const stop = Math.min(end, cluster - (cluster % this.#perSlice) + this.#perSlice);
+      if (found) {
+        const slice = found instanceof Promise ? await found : found;
+        for (; cluster < stop; cluster++) if (this.#getIn(slice, cluster) !== 0) return cluster - first;
+      }
+      cluster = stop;
+    }
+    return Math.max(0, most);
+  }
+
+  /** How many of the clusters below `end` are in use; stops at `enough`. */
+  async countUsed(end: number, enough: number): Promise<number> {
+    let used = 0;
+    for (let cluster = 0; cluster < end && used < enough; ) {
+      const found = this.#slice(cluster);
+      const stop = Math.min(end, cluster - (cluster % this.#perSlice) + this.#perSlice);
+      if (found) {
+        const slice = found instanceof Promise ? await found : found;
+        for (; cluster < stop; cluster++) if (this.#getIn(slice, cluster) !== 0) used++;
+      }
+      cluster = stop;
+    }
+    return used;
+  }
+
   /** Allocates `count` neighbouring clusters, each with count 1; gives their offset. */
   async allocate(count: number): Promise<number> {
     await this.#owner.event('cluster_alloc');
@@ -173,8 +203,7 @@ export class Refcounts {
     await this.#owner.event('cluster_alloc');
     for (;;) {
       const first = await this.#findFree(1);
-      let count = 1;
-      while (count < most && (await this.get(first + count)) === 0) count++;
+      const count = 1 + (await this.#countFree(first + 1, most - 1));
       if (await this.#ensureBlocks(first, count)) continue;
       await this.add(first, count, 1);
       this.freeIndex = Math.max(this.freeIndex, first + count);
@@ -186,8 +215,7 @@ export class Refcounts {
   async allocateAt(offset: number, count: number): Promise<number> {
     const first = offset / this.#clusterBytes;
     for (;;) {
-      let free = 0;
-      while (free < count && (await this.get(first + free)) === 0) free++;
+      const free = await this.#countFree(first, count);
       if (free === 0) return 0;
       if (await this.#ensureBlocks(first, free)) continue;
       await this.add(first, free, 1);

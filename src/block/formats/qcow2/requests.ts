@@ -1,5 +1,5 @@
 /**
- * Guest requests on a qcow2 image: read, write, compressed write, write-zeroes, discard, status.
+ * Guest requests on a qcow2 image: read, write, write-zeroes, discard, status. Compressed clusters: compressed.ts.
  *
  * A write that needs new clusters takes them in one run, copies what surrounds it (copy-on-write) together with the data where that
  * is one piece, and only then links the run into its L2 table; until then reads see the old mapping and other writes to these
@@ -8,6 +8,7 @@
 import { BlockError } from '../../errors.js';
 import type { BlockStatus } from '../../node.js';
 import { RequestFlag } from '../../node.js';
+import { CompressedClusters, type PackedCluster, packedBytes } from './compressed.js';
 import { ClusterType, type Qcow2Image, type Run } from './image.js';
 import { compressedBit, copiedBit, offsetHighMask, offsetLowMask, zeroBit } from './layout.js';
 import type { CachedTable } from './table-cache.js';
@@ -27,19 +28,13 @@ interface ClusterPlan {
   readonly zeroes: number;
 }
 
-/** Contents of the compressed cluster decompressed last: small reads come in rows. */
-interface Decompressed {
-  readonly high: number;
-  readonly low: number;
-  readonly bytes: Uint8Array;
-}
-
 export class Qcow2Requests {
   readonly #image: Qcow2Image;
-  #decompressed: Decompressed | undefined;
+  readonly compressed: CompressedClusters;
 
   constructor(image: Qcow2Image) {
     this.#image = image;
+    this.compressed = new CompressedClusters(image, (offset, buffer) => this.write(offset, buffer));
   }
 
   // ---- reading
@@ -47,11 +42,23 @@ export class Qcow2Requests {
   async read(offset: number, buffer: Uint8Array): Promise<void> {
     const image = this.#image;
     let pending: Promise<void>[] | undefined;
+    let packed: PackedCluster[] = [];
     let at = 0;
     try {
       while (at < buffer.length) {
         const found = image.map(offset + at, buffer.length - at);
         const run = found instanceof Promise ? await found : found;
+        if (run.type === ClusterType.compressed && run.length === image.clusterBytes) {
+          const { offset: place, bytes } = image.compressedPlace(run.high, run.low);
+          const first = packed[0]?.place ?? place;
+          if (place < first || place + bytes - first > packedBytes) {
+            (pending ??= []).push(this.compressed.readPacked(packed, buffer));
+            packed = [];
+          }
+          packed.push({ place, bytes, at });
+          at += run.length;
+          continue;
+        }
         const part = run.length === buffer.length ? buffer : buffer.subarray(at, at + run.length);
         const work = this.#readRun(run, offset + at, part);
         if (work) {
@@ -64,6 +71,7 @@ export class Qcow2Requests {
       if (pending) await Promise.allSettled(pending);
       throw error;
     }
+    if (packed.length > 0) (pending ??= []).push(this.compressed.readPacked(packed, buffer));
     if (pending) await Promise.all(pending);
   }
 
@@ -73,7 +81,7 @@ export class Qcow2Requests {
       case ClusterType.normal:
         return image.isEncrypted ? this.#readEncrypted(run.host, offset, part) : image.dataFile.read(run.host, part);
       case ClusterType.compressed:
-        return this.#readCompressed(run, offset, part);
+        return this.compressed.read(run, offset, part);
       case ClusterType.zero:
       case ClusterType.zeroPlaced:
         part.fill(0);
@@ -104,31 +112,6 @@ export class Qcow2Requests {
   /** LUKS counts sectors from the host offset, the legacy AES from the guest's. */
   #cryptOffset(host: number, offset: number): number {
     return this.#image.header.cryptMethod === 2 ? host : offset;
-  }
-
-  async #readCompressed(run: Run, offset: number, part: Uint8Array): Promise<void> {
-    const image = this.#image;
-    const inCluster = offset % image.clusterBytes;
-    let known = this.#decompressed;
-    if (!known || known.high !== run.high || known.low !== run.low) {
-      const { offset: place, bytes } = image.compressedPlace(run.high, run.low);
-      const raw = new Uint8Array(bytes);
-      await image.event('read_compressed');
-      await image.file.read(place, raw);
-      const compression = await image.host.compression();
-      const plain =
-        image.header.compressionType === 1
-          ? await compression.zstdDecompress(raw, image.clusterBytes)
-          : await compression.inflate('raw', raw, image.clusterBytes);
-      known = { high: run.high, low: run.low, bytes: plain };
-      this.#decompressed = known;
-    }
-    part.set(known.bytes.subarray(inCluster, inCluster + part.length));
-  }
-
-  /** A compressed cluster's place was given to something else. */
-  forgetDecompressed(): void {
-    this.#decompressed = undefined;
   }
 
   // ---- writing
@@ -408,117 +391,6 @@ export class Qcow2Requests {
       at += run.length;
     }
     return true;
-  }
-
-  // ---- compressed writes
-
-  async writeCompressed(offset: number, buffer: Uint8Array): Promise<void> {
-    const image = this.#image;
-    const { clusterBytes } = image;
-    if (image.hasDataFile || image.isEncrypted) throw new BlockError('ENOTSUP');
-    if (offset % clusterBytes !== 0) throw new BlockError('EINVAL');
-    if (buffer.length % clusterBytes !== 0 && offset + buffer.length !== image.node.length)
-      throw new BlockError('EINVAL');
-    const compression = await image.host.compression();
-    const jobs: Promise<{ readonly source: Uint8Array; readonly packed: Uint8Array | undefined }>[] = [];
-    for (let at = 0; at < buffer.length; at += clusterBytes) {
-      let source = buffer.subarray(at, at + clusterBytes);
-      if (source.length < clusterBytes) {
-        const padded = new Uint8Array(clusterBytes);
-        padded.set(source);
-        source = padded;
-      }
-      const limit = clusterBytes - 1;
-      const packing =
-        image.header.compressionType === 1
-          ? compression.zstdCompress(source, limit)
-          : compression.deflateRaw(source, { windowBits: 12, limit });
-      jobs.push(packing.then((packed) => ({ source: buffer.subarray(at, at + clusterBytes), packed })));
-    }
-    const results = await Promise.all(jobs);
-    for (let index = 0; index < results.length; index++) {
-      const { source, packed } = results[index]!;
-      const at = offset + index * clusterBytes;
-      if (packed === undefined) await this.write(at, source);
-      else await this.#storeCompressed(at, packed);
-    }
-  }
-
-  async #storeCompressed(offset: number, packed: Uint8Array): Promise<void> {
-    const image = this.#image;
-    const { clusterBytes } = image;
-    const cluster = offset / clusterBytes;
-    for (;;) {
-      const conflict = image.ranges.conflict(offset, offset + clusterBytes, true);
-      if (!conflict) break;
-      await conflict;
-    }
-    const release = image.ranges.hold(offset, offset + clusterBytes, true);
-    try {
-      const place = await image.mutex.run(async () => {
-        const slice = await image.sliceForWrite(cluster);
-        // A compressed cluster can't take the place of one that is this image's alone: it would have to be freed first.
-        if (slice.view.getUint32(image.entryAt(cluster)) & copiedBit) throw new BlockError('EIO');
-        if (image.isLazy) await image.markDirty();
-        const bytes = await this.#allocateBytes(packed.length);
-        image.checkOverlap(bytes, packed.length);
-        return bytes;
-      });
-      await image.event('write_compressed');
-      await image.file.write(place, packed);
-      await image.mutex.run(async () => {
-        const slice = await image.sliceForWrite(cluster);
-        const at = image.entryAt(cluster);
-        const [oldHigh, oldLow] = [slice.view.getUint32(at), slice.view.getUint32(at + 4)];
-        const shift = 62 - (image.clusterBits - 8);
-        const sectors = Math.floor((place + packed.length - 1) / 512) - Math.floor(place / 512);
-        slice.view.setUint32(at, (compressedBit | (sectors << (shift - 32)) | Math.floor(place / 2 ** 32)) >>> 0);
-        slice.view.setUint32(at + 4, place % 2 ** 32);
-        if (image.isExtended) {
-          slice.view.setUint32(at + 8, 0);
-          slice.view.setUint32(at + 12, 0);
-        }
-        image.freeEntry(oldHigh, oldLow, 'never');
-        image.l2.markDirty(slice);
-        await image.relieve();
-      });
-    } finally {
-      release();
-    }
-  }
-
-  /** Room for compressed bytes: after the previous ones in the same cluster, and over its end where the next cluster follows. */
-  async #allocateBytes(size: number): Promise<number> {
-    const image = this.#image;
-    const { clusterBytes, refcounts } = image;
-    await image.event('cluster_alloc_bytes');
-    const current = image.freeByteOffset;
-    const room = current === 0 ? 0 : clusterBytes - (current % clusterBytes);
-    let place: number;
-    if (current !== 0 && room >= size && (await this.#canShare(current))) {
-      await refcounts.add(Math.floor(current / clusterBytes), 1, 1);
-      place = current;
-    } else {
-      const fresh = await refcounts.allocate(1);
-      if (
-        current !== 0 &&
-        room > 0 &&
-        room < clusterBytes &&
-        fresh === current + room &&
-        (await this.#canShare(current))
-      ) {
-        await refcounts.add(Math.floor(current / clusterBytes), 1, 1);
-        place = current;
-      } else place = fresh;
-    }
-    const end = place + size;
-    image.freeByteOffset = end % clusterBytes === 0 ? 0 : end;
-    return place;
-  }
-
-  async #canShare(offset: number): Promise<boolean> {
-    const count = await this.#image.refcounts.get(Math.floor(offset / this.#image.clusterBytes));
-    return count > 0 && count < this.#image.refcounts.maxCount;
   }
 
   // ---- zeroes and discards

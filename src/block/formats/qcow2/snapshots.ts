@@ -327,7 +327,7 @@ export async function removeSnapshot(node: Qcow2Node, id: string | undefined, na
       image.refcounts.queueFree(snapshot.l1Offset, snapshot.l1Entries * 8, 'snapshot');
     }
     await image.flushMetadata(true);
-    node.requests.forgetDecompressed();
+    node.requests.compressed.forget();
     await refreshCopied(image);
   });
 }
@@ -361,7 +361,7 @@ export async function applySnapshot(node: Qcow2Node, idOrName: string): Promise<
     for (const entry of old) if (entry !== 0) image.metadataFreed(entry, 1);
     for (const entry of active) if (entry !== 0) image.metadataAllocated(entry, 1);
     await image.flushMetadata(true);
-    node.requests.forgetDecompressed();
+    node.requests.compressed.forget();
     await refreshCopied(image);
   });
 }

@@ -1,16 +1,28 @@
 /** How V8 compiles WebAssembly: flags that can be set at run time. */
 import { setFlagsFromString } from 'node:v8';
 
-/** Compiles WebAssembly modules made in `make` with the optimizing compiler at once, instead of when they prove hot. */
+/**
+ * Bytes of code that a function runs in the baseline tier before the optimizing compiler takes it up, in the background. V8's own
+ * figure is a third of it; most of a boot's regions never pay for being optimized.
+ */
+const TIERING_BUDGET = 5_000_000;
+
+/**
+ * Compiles WebAssembly modules made in `make` with the optimizing compiler at once, instead of when they prove hot. Modules made
+ * later start in the baseline tier.
+ */
 export function compileOptimized<T>(make: () => T): T {
   // From here on V8 also reads which branches a module says are unlikely; newer versions do so anyway.
   setFlagsFromString('--experimental-wasm-branch-hinting');
-  setFlagsFromString('--no-liftoff');
+  // Functions are compiled with their module, in whatever thread makes it, not by the thread that first calls them.
   setFlagsFromString('--no-wasm-lazy-compilation');
+  setFlagsFromString('--no-liftoff');
   try {
     return make();
   } finally {
     setFlagsFromString('--liftoff');
-    setFlagsFromString('--wasm-lazy-compilation');
+    // Without Liftoff V8 also gives up waiting for functions to prove hot, and does not come back to it by itself.
+    setFlagsFromString('--wasm-dynamic-tiering');
+    setFlagsFromString(`--wasm-tiering-budget=${TIERING_BUDGET}`);
   }
 }

@@ -119,6 +119,7 @@ export class TcgEngine {
 
   constructor(options: EngineOptions) {
     const { cpu, host } = options;
+    const threshold = options.trace?.block ? 0 : (options.hotThreshold ?? 0);
     this.#cpu = cpu;
     this.#host = host;
     this.#trace = options.trace ?? {};
@@ -132,7 +133,7 @@ export class TcgEngine {
     this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
     const table = new WebAssembly.Table({ element: 'anyfunc', initial: 1 });
     const extension = new ColdTierWriter(set.list, {
-      hotThreshold: options.hotThreshold ?? 0,
+      hotThreshold: threshold,
       countInstructions: options.countInstructions ?? false,
     });
     const instance = compileRoutines({
@@ -145,7 +146,7 @@ export class TcgEngine {
       table,
       extension,
       compile: (write) => {
-        const key = `routines ${options.hotThreshold ?? 0} ${options.countInstructions ?? false}`;
+        const key = `routines ${threshold} ${options.countInstructions ?? false}`;
         const known = host.modules?.get(key);
         if (known) return known;
         const bytes = write();
@@ -178,7 +179,6 @@ export class TcgEngine {
     this.#initState();
     const protect = this.routines['protect_page'] as (state: number, hva: number) => void;
     this.cache = new CodeCache(this.memory.buffer, this.state, (hva) => protect(this.state, hva));
-    const threshold = options.hotThreshold ?? 0;
     this.#hotThreshold = threshold;
     this.compiler = new RegionCompiler({
       cpu,
@@ -375,7 +375,7 @@ export class TcgEngine {
   /** The cold block at pc has reached the threshold, or a multiple of it. */
   #hot(): void {
     this.counters.hot++;
-    if (this.#breakpoints.size > 0 || this.#trace.block) return;
+    if (this.#breakpoints.size > 0) return;
     const block = this.cache.blockAt(this.#words[(this.state + header.currentCode) >> 2]);
     if (!block) return;
     block.address = this.#linearPc();

@@ -72,7 +72,10 @@ export function dumpRegisters(cpu: Vcpu, parts: { readonly float: boolean }): st
     `HLT=${cpu.get32(field.halted) === 0 ? 0 : 1}`,
   );
   const segment = (name: string, selector: number, base: bigint, limit: number, attributes: number) => {
-    const cells = `${name.padEnd(3)}=${hex(selector, 4)} ${hex(base, digits)} ${hex(limit, 8)} ${hex(attributes, 8)}`;
+    // The descriptor's second word has the upper bits of the limit among the attributes.
+    const upper = (attributes & descriptor.granular ? limit >>> 12 : limit) & 0xf0000;
+    const shown = hex(attributes | upper, 8);
+    const cells = `${name.padEnd(3)}=${hex(selector, 4)} ${hex(base, digits)} ${hex(limit, 8)} ${shown}`;
     lines.push(`${cells}${describeAttributes(cpu, attributes)}`);
   };
   for (const name of ['es', 'cs', 'ss', 'ds', 'fs', 'gs'] as const) {

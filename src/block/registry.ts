@@ -80,6 +80,12 @@ export const registryRows: RegistryRow[] = [
     load: async () => (await import('./formats/luks/driver.js')).luksDriver,
   },
   {
+    name: 'qed',
+    kind: 'format',
+    probe: (bytes) => (be32(bytes, 0) === 0x51454400 ? 100 : 0),
+    load: async () => (await import('./formats/qed/driver.js')).qedDriver,
+  },
+  {
     name: 'qcow2',
     kind: 'format',
     probe: (bytes) => (be32(bytes, 0) === 0x514649fb && be32(bytes, 4) >= 2 ? 100 : 0),

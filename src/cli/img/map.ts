@@ -96,7 +96,13 @@ export async function map(tool: Tool, argv: readonly string[]): Promise<number> 
     };
     try {
       for (let at = start; at < length; ) {
-        const extent = await extentAt(node, at, Math.min(stepBytes, length - at));
+        let extent: Extent;
+        try {
+          extent = await extentAt(node, at, Math.min(stepBytes, length - at));
+        } catch (error) {
+          if (isJson && isFirst) text += '[';
+          tool.failWith('Could not read file metadata: ', error);
+        }
         at += extent.length;
         if (current && canMerge(current, extent)) current.length += extent.length;
         else {

@@ -32,9 +32,29 @@ function sorted(value: unknown): string {
     .join()}}`;
 }
 
+/** A JSON object laid out anew with its members by name; other text as it is. */
+function sortJson(text: string): string {
+  if (!text.startsWith('{')) return text;
+  const arrange = (value: unknown): unknown =>
+    value === null || typeof value !== 'object' || Array.isArray(value)
+      ? Array.isArray(value)
+        ? value.map(arrange)
+        : value
+      : Object.fromEntries(
+          Object.entries(value)
+            .sort(([a], [b]) => (a < b ? -1 : 1))
+            .map(([key, member]) => [key, arrange(member)]),
+        );
+  try {
+    return JSON.stringify(arrange(JSON.parse(text)), undefined, 4);
+  } catch {
+    return text;
+  }
+}
+
 /** Stdout then stderr, without what may differ. */
 function normalize(text: string): string {
-  return text
+  return sortJson(text)
     .split('\n')
     .map((line) => (line.includes('\r') ? line.slice(line.lastIndexOf('\r') + 1) : line))
     .filter(

@@ -36,7 +36,7 @@ export const keyBit = {
   osfxsr: 13,
   /** CR4.OSXSAVE. */
   osxsave: 14,
-  /** CPL <= IOPL (real mode: always): CLI, STI, PUSHF, POPF, INT n (virtual-8086), IN and OUT need no further check. */
+  /** CPL <= IOPL (real mode: always): CLI, STI, PUSHF, POPF, INT n (virtual-8086), IN and OUT (not virtual-8086) need no further check. */
   ioAllowed: 15,
   /** The bases of ES, CS, SS and DS are all 0 (always so in 64-bit code): leave them out of addresses. */
   flat: 16,

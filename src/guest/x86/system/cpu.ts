@@ -277,14 +277,16 @@ export class X86Cpu implements GuestCpu {
       const code = cpu.get32(header.trapCode);
       cpu.set32(header.trapCode, 0);
       if (code === 0) continue; // translated code was in the way of a store: it is gone now
-      const second = code & 0xff;
+      // Of what a delivery touches only the stack may lie at such an address.
+      const badStack = (code & NON_CANONICAL) !== 0;
+      const second = badStack ? vector.SS : code & 0xff;
       if (isException && number === vector.DF) break;
       if (isException && isDoubleFault(number, second)) {
         number = vector.DF;
         errorCode = 0;
       } else {
         number = second;
-        errorCode = code & 0x100 ? code >>> 16 : undefined;
+        errorCode = badStack ? 1 : code & 0x100 ? code >>> 16 : undefined;
       }
       isFault = true;
       isException = true;

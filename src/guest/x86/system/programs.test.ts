@@ -15,7 +15,17 @@ function image(name: string): Uint8Array {
   return bytes;
 }
 
-for (const name of ['real-mode', 'rings', 'tasks', 'long-mode', 'events', 'debugging']) {
+for (const name of [
+  'real-mode',
+  'rings',
+  'tasks',
+  'long-mode',
+  'events',
+  'debugging',
+  'protected-16',
+  'virtual-8086',
+  'paging-5',
+]) {
   for (const [tier, hotThreshold] of [
     ['cold tier', 0],
     ['regions', 2],

@@ -7,7 +7,7 @@ import { allRows } from '../table/index.js';
 import { seg } from './bits.js';
 
 /** Instructions of 64-bit code that use the stack beside an operand in memory that they may have. */
-const stackNames = /^(PUSH|POP(?!CNT)|CALL|RET|ENTER|LEAVE|IRET)/;
+const stackNames = /^(PUSH|POP(?!CNT)|CALL|RET|ENTER|LEAVE|IRET|INT)/;
 /** More than the operand that PUSH, POP or CALL can have, and than POP moves RSP by before it uses it. */
 const NEAR = 16n;
 

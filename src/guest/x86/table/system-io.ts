@@ -12,7 +12,8 @@ const sizeOf = (insn: DecodedInsn, byte: boolean): 8 | 16 | 32 => (byte ? 8 : in
 function port(t: Translator, insn: DecodedInsn, immediate: boolean, size: number): I32 {
   const { b } = t;
   const number = immediate ? b.i32(insn.immLow & 0xff) : t.wide.narrow(t.wide.clean(16, t.readWide(16, reg.DX)));
-  if (!t.mode.ioAllowed) b.call(checkPort, number, b.i32(size >> 3));
+  // In virtual-8086 mode IOPL does not count for ports.
+  if (!t.mode.ioAllowed || t.mode.vm86) b.call(checkPort, number, b.i32(size >> 3));
   return number;
 }
 

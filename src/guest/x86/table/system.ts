@@ -354,9 +354,10 @@ const tlbRows: InsnRow[] = [
       const pcide = b.i32_and(b.i32_load(b.state(), field.cr4), b.i32(cr4.PCIDE));
       const most = b.select(pcide, b.i64(0xfff), b.i64(0));
       const badPcid = b.i32_and(named, b.i64_gt_u(pcid, most));
-      const canonical = b.i64_eq(b.i64_shr_s(b.i64_shl(address, b.i64(16)), b.i64(16)), address);
       const la57 = b.i32_and(b.i32_load(b.state(), field.cr4), b.i32(cr4.LA57));
-      const badAddress = b.i32_and(single, b.i32_and(b.i32_eqz(canonical), b.i32_eqz(la57)));
+      const unused = b.select(la57, b.i64(7), b.i64(16));
+      const canonical = b.i64_eq(b.i64_shr_s(b.i64_shl(address, unused), unused), address);
+      const badAddress = b.i32_and(single, b.i32_eqz(canonical));
       t.faultIf(b.i32_or(b.i32_or(tooBig, badPcid), badAddress), vector.GP, 0);
       // Entries carry no PCID: all go. Only type 2 names global ones, but a single address may be in a large page.
       b.call(flushTlb, b.i32(0));

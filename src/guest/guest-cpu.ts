@@ -57,10 +57,14 @@ export interface CpuContext {
   readonly routines: Readonly<Record<string, (...args: unknown[]) => unknown>>;
 }
 
-export interface GuestCpu {
+/** A guest CPU's code as such: all that is needed to translate it, in whatever thread. */
+export interface GuestCode {
   readonly vars: GuestVars;
   readonly routines: RoutineSet;
   readonly translator: GuestTranslator;
+}
+
+export interface GuestCpu extends GuestCode {
   /** JavaScript bodies of the guest's own host routines. */
   hostRoutines(): Readonly<Record<string, (...args: never[]) => unknown>>;
   /** Called once, when the routines are compiled. */

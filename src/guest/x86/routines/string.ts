@@ -294,8 +294,9 @@ function compareStep(source: boolean, whileEqual: boolean) {
   return (m: Machine, _count: I64, compared: Comparison): void => {
     const { r, size } = m;
     const mask = size === 64 ? r.i64(-1) : r.i64(2 ** size - 1);
-    const left = source ? load(m, elementAddress(m, SI, false)) : r.i64_and(r.get(gpr[AX]), mask);
+    // Processors read the element at DI first, as shows where neither is mapped.
     const right = load(m, elementAddress(m, DI, false));
+    const left = source ? load(m, elementAddress(m, SI, false)) : r.i64_and(r.get(gpr[AX]), mask);
     finish(m, r.i64(1), stride(m), source, true);
     r.assign(compared.left, left);
     r.assign(compared.right, right);

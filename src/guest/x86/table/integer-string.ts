@@ -103,8 +103,8 @@ const stringRows: InsnRow[] = [
     translate(t, insn) {
       const size = sizeOf(byte, insn);
       if (insn.rep) return repeat(t, size, insn.rep === 0xf3 ? 'cmpsEqual' : 'cmpsUnequal');
-      const left = t.loadWide(size, elementAddress(t, reg.SI, size, false));
       const right = t.loadWide(size, elementAddress(t, reg.DI, size, false));
+      const left = t.loadWide(size, elementAddress(t, reg.SI, size, false));
       stepIndex(t, size, reg.SI, reg.DI);
       t.flags.set(flagKind.sub, size, left, right);
     },

@@ -92,6 +92,13 @@ export const registryRows: RegistryRow[] = [
     load: async () => (await import('./formats/qcow2/driver.js')).qcow2Driver,
   },
   {
+    name: 'vdi',
+    kind: 'format',
+    // 7f 10 da be at 0x40.
+    probe: (bytes) => (bytes.length >= 512 && be32(bytes, 64) === 0x7f10dabe ? 100 : 0),
+    load: async () => (await import('./formats/vdi/driver.js')).vdiDriver,
+  },
+  {
     name: 'vmdk',
     kind: 'format',
     probe: probeVmdk,

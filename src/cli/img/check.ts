@@ -84,21 +84,22 @@ export async function check(tool: Tool, argv: readonly string[]): Promise<number
   }
 }
 
+/** Members in the order qemu-img prints them. */
 function toJson(result: CheckResult, filename: string, format: string): string {
   const positive = (value: number | undefined): number | undefined => (value ? value : undefined);
   return `${prettyJson({
     'image-end-offset': positive(result.imageEndOffset),
-    'corruptions-fixed': positive(result.corruptionsFixed),
-    'total-clusters': positive(result.totalClusters),
-    'check-errors': result.checkErrors,
-    'fragmented-clusters': positive(result.fragmentedClusters),
-    'allocated-clusters': positive(result.allocatedClusters),
-    'leaks-fixed': positive(result.leaksFixed),
-    corruptions: positive(result.corruptions),
     'compressed-clusters': positive(result.compressedClusters),
+    'total-clusters': positive(result.totalClusters),
+    corruptions: positive(result.corruptions),
+    'corruptions-fixed': positive(result.corruptionsFixed),
+    'check-errors': result.checkErrors,
     leaks: positive(result.leaks),
+    'leaks-fixed': positive(result.leaksFixed),
+    'allocated-clusters': positive(result.allocatedClusters),
     filename,
     format,
+    'fragmented-clusters': positive(result.fragmentedClusters),
   })}\n`;
 }
 

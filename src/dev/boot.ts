@@ -1,6 +1,6 @@
 /**
  * Boots a kernel in this thread, without the library around it: for work on the translator.
- * node dist/dev/boot.js -kernel FILE [-initrd FILE] [-append TEXT] [-m MIB] [-cold] [-stats] [-d FILE] [-cpu MODEL]
+ * node dist/dev/boot.js -kernel FILE [-initrd FILE] [-append TEXT] [-m MIB] [-cold] [-inline: regions are written in the vCPU's thread] [-stats] [-d FILE] [-cpu MODEL]
  */
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -9,6 +9,7 @@ import { field, gpr } from '../guest/x86/state.js';
 import { compileOptimized } from '../host/node/engine-flags.js';
 import { hostRandomBits, hostTime } from '../host/node/time.js';
 import { PcMachine } from '../machine/pc.js';
+import { ThreadRegionService } from '../vmm/region-thread.js';
 
 const argv = process.argv.slice(2).map((word) => (/^-[a-z]{2,}$/.test(word) ? `-${word}` : word));
 const { values } = parseArgs({
@@ -19,9 +20,10 @@ const { values } = parseArgs({
     append: { type: 'string', default: 'console=ttyS0' },
     m: { type: 'string', default: '256' },
     cpu: { type: 'string', default: 'qemu64' },
+    inline: { type: 'boolean', default: false },
     cold: { type: 'boolean', default: false },
     stats: { type: 'boolean', default: false },
-    threshold: { type: 'string', default: '64' },
+    threshold: { type: 'string', default: '1024' },
     timeout: { type: 'string', default: '120' },
     d: { type: 'string' },
     int: { type: 'boolean', default: false },
@@ -38,6 +40,7 @@ const machine = new PcMachine(
     time: hostTime,
     randomBits: hostRandomBits,
     compileOptimized,
+    regionService: values.inline || values.cold ? undefined : new ThreadRegionService(values.cpu),
     service: () => {
       flush();
       return performance.now() - started > Number(values.timeout) * 1000;

@@ -2,9 +2,9 @@
 
 export { header } from '../ir/index.js';
 export * from './guest-cpu.js';
+export { x86Code } from './x86/code.js';
 export { type CpuModel as X86CpuModel, CpuOptionError, cpuHelp, parseCpuOption } from './x86/models.js';
 export { STATE_BYTES } from './x86/state.js';
-export { x86Code } from './x86/code.js';
 export { X86Cpu, type X86CpuOptions } from './x86/system/cpu.js';
 export {
   type BootState as X86BootState,

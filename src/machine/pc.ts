@@ -2,7 +2,7 @@
  * The board `pc`: an i440FX/PIIX PC as QEMU's, with the local APIC, I/O APIC, 8259s, 8254, RTC, HPET, ACPI, serial ports, i8042
  * and PCI. It composes the vCPU, the accelerator and the chips, and runs them in the vCPU's thread.
  */
-import { type ModuleCache, TcgEngine } from '../accel/index.js';
+import { type ModuleCache, type RegionService, TcgEngine } from '../accel/index.js';
 import { assert } from '../base/index.js';
 import { type Device, type IrqLine, MemorySpace, type MsiTarget, PortSpace } from '../bus/index.js';
 import { header, STATE_BYTES, X86Cpu, type X86CpuModel } from '../guest/index.js';
@@ -72,6 +72,8 @@ export interface PcHost {
   /** Waits for so long, or until something comes that `service` is to hear; the kick word is waited on unless given. */
   sleep?(milliseconds: number): void;
   compileOptimized?<T>(make: () => T): T;
+  /** Another thread that writes regions; without one the vCPU's own does. */
+  readonly regionService?: RegionService | undefined;
   readonly modules?: ModuleCache | undefined;
   /** A line for the log (`-d unimp`, `-D`). */
   log?: ((line: string) => void) | undefined;
@@ -193,6 +195,7 @@ export class PcMachine implements PcBoard {
       stateBytes: STATE_BYTES,
       hotThreshold: options.hotThreshold,
       countInstructions: options.icount !== undefined,
+      regionService: host.regionService,
       trace: trace?.engine,
       host: {
         mmioRead: (gpa, size) => this.memory.read(gpa, size),

@@ -16,6 +16,7 @@ import { PcDebugTarget } from '../machine/debug-target.js';
 import { PcMachine, type PcStop } from '../machine/pc.js';
 import { MachineDisks } from './disk-backend.js';
 import { describeMachine } from './machine-info.js';
+import { ThreadRegionService } from './region-thread.js';
 import { MachineDevices } from './worker-devices.js';
 import {
   doorbellWord,
@@ -55,6 +56,8 @@ const streams = config.streams.map(
       quitting,
     }),
 );
+
+const regionService = config.hotThreshold > 0 ? new ThreadRegionService(config.cpu) : undefined;
 
 const logged = new Set<string>();
 function log(line: string): void {
@@ -262,6 +265,7 @@ function build(trace: ReturnType<typeof openTrace> | undefined): PcMachine {
         service,
         sleep,
         compileOptimized,
+        regionService,
         modules: {
           get: (key) => config.modules.get(key),
           set: (key, module) => say({ type: 'module', key, module }),
@@ -404,5 +408,6 @@ try {
     say({ type: 'failed', code: 'internal', message: 'vring itself has failed: this is an error in it.', detail });
   }
 }
+regionService?.close();
 config.disks?.port.close();
 port.close();

@@ -24,11 +24,11 @@ export interface Block {
   /** The first two words of the cold code behind its header. */
   readonly firstWord: number;
   readonly secondWord: number;
-  /** Linear address at which it became hot; 0 before. */
-  address: bigint;
   /** The region that starts here, if it has been compiled. */
   region: Region | undefined;
   valid: boolean;
+  /** It has been asked for a region of it. */
+  waiting: boolean;
 }
 
 /** A compiled region: a function in the code table. */
@@ -53,6 +53,8 @@ export class CodeCache {
   readonly #regionsByPage = new Map<number, Region[]>();
   readonly #blockByCode = new Map<number, Block>();
   readonly #blockBySlot = new Map<number, Block>();
+  /** How often everything has been dropped. */
+  epoch = 0;
   /** Called for each region that is dropped. */
   onDrop: (region: Region) => void = () => {};
   readonly counters = { blocks: 0, invalidated: 0, flushes: 0, codeWrites: 0 };
@@ -89,9 +91,9 @@ export class CodeCache {
       slot,
       firstWord: code[4],
       secondWord: code[5],
-      address: 0n,
       region: undefined,
       valid: true,
+      waiting: false,
     };
     this.#blockByCode.set(at, block);
     this.#blockBySlot.set(slot, block);
@@ -105,19 +107,6 @@ export class CodeCache {
   /** The block whose cold code starts at an address. */
   blockAt(code: number): Block | undefined {
     return this.#blockByCode.get(code);
-  }
-
-  /** The valid block for guest code, if there is one. */
-  find(hva: number, key: number): Block | undefined {
-    const words = this.#words;
-    for (let slot = codeHash(hva, key); ; slot = (slot + 1) & (CODE_HASH_ENTRIES - 1)) {
-      const at = (layout.codeHash + slot * CODE_HASH_BYTES) >> 2;
-      if (words[at] === 0) return undefined;
-      if (words[at] === (hva | 0) && words[at + (hashEntry.key >> 2)] === (key | 0)) {
-        const block = this.#blockBySlot.get(slot);
-        return block?.valid ? block : undefined;
-      }
-    }
   }
 
   /** How often a block has been entered in the cold tier. */
@@ -195,6 +184,9 @@ export class CodeCache {
     this.#words.fill(0, layout.codeHash >> 2, (layout.codeHash + CODE_HASH_ENTRIES * CODE_HASH_BYTES) >> 2);
     this.#entries = 0;
     this.#arena = layout.coldCode;
+    // Regions that are on their way are of the past; the words of edges begin anew.
+    this.epoch++;
+    this.#words.fill(0, layout.edgeCells >> 2, layout.edgeCellsEnd >> 2);
     this.forgetJumps();
   }
 

@@ -3,7 +3,7 @@
  * region compiler.
  */
 
-import type { GuestCpu, TranslationRequest, TranslationResult, VmExit } from '../../guest/guest-cpu.js';
+import type { GuestCode, GuestCpu, TranslationRequest, TranslationResult, VmExit } from '../../guest/guest-cpu.js';
 import {
   BlockBuilder,
   BlockOptimizer,
@@ -13,13 +13,22 @@ import {
   printIr,
   type RoutineSet,
   TLB_ENTRY_SHIFT,
-  tlbEntry,
 } from '../../ir/index.js';
 import { ColdSerializer, ColdTierWriter, compileRoutines, type HostFunction, printModule } from '../../wasm/index.js';
-import { type Block, CodeCache } from './code-cache.js';
+import { CodeCache } from './code-cache.js';
 import { defineDispatcher } from './dispatcher.js';
-import { layout, MMU_CONTEXTS, memoryPages, PAGE_BYTES, ramBlock, TLB_BYTES, TLB_ENTRIES, tempBase } from './layout.js';
-import { MAX_BLOCK_INSTRUCTIONS, RegionCompiler } from './region-compiler.js';
+import {
+  layout,
+  MAX_BLOCK_INSTRUCTIONS,
+  MMU_CONTEXTS,
+  memoryPages,
+  PAGE_BYTES,
+  ramBlock,
+  TLB_BYTES,
+  TLB_ENTRIES,
+  tempBase,
+} from './layout.js';
+import { InlineRegionService, RegionCompiler, type RegionService } from './region-compiler.js';
 import { defineSoftmmu } from './softmmu.js';
 
 /** Guest-physical RAM as the translator sees it. */
@@ -81,6 +90,8 @@ export interface EngineOptions {
   /** Entries of a block before it is compiled: a power of two from 2 on, or 0: never (cold tier only). */
   readonly hotThreshold?: number;
   readonly countInstructions?: boolean;
+  /** Another thread that writes regions; without one the vCPU's own does. */
+  readonly regionService?: RegionService | undefined;
   readonly trace?: EngineTrace | undefined;
 }
 
@@ -91,8 +102,13 @@ const extended = new WeakSet<RoutineSet>();
 const HOPS = 4096;
 /** What an exit to JavaScript costs in hops. */
 const EXIT_HOPS = 8;
-/** Regions that are compiled together. */
-const BATCH = 24;
+
+/** Adds the engine's routines to a guest's: translated code calls them by their place in the set. */
+export function addEngineRoutines({ routines, vars }: GuestCode): void {
+  if (extended.has(routines)) return;
+  extended.add(routines);
+  defineDispatcher(routines, vars, defineSoftmmu(routines));
+}
 
 export class TcgEngine {
   readonly memory: WebAssembly.Memory;
@@ -125,10 +141,7 @@ export class TcgEngine {
     this.#trace = options.trace ?? {};
     this.#counting = options.countInstructions ?? false;
     const set = cpu.routines;
-    if (!extended.has(set)) {
-      extended.add(set);
-      defineDispatcher(set, cpu.vars, defineSoftmmu(set));
-    }
+    addEngineRoutines(cpu);
     const pages = memoryPages(options.ramBytes);
     this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
     const table = new WebAssembly.Table({ element: 'anyfunc', initial: 1 });
@@ -181,16 +194,17 @@ export class TcgEngine {
     this.cache = new CodeCache(this.memory.buffer, this.state, (hva) => protect(this.state, hva));
     this.#hotThreshold = threshold;
     this.compiler = new RegionCompiler({
-      cpu,
+      service: options.regionService ?? new InlineRegionService(cpu),
+      setup: {
+        memory: this.memory,
+        memoryPages: pages,
+        hotThreshold: threshold,
+        countInstructions: options.countInstructions ?? false,
+      },
       cache: this.cache,
-      memory: this.memory,
-      memoryPages: pages,
       table,
       routineExports: instance.importable,
       staleCode: this.routines['stale_code'],
-      codeAt: (head, distance) => this.#codeAt(head, distance),
-      hotThreshold: threshold,
-      countInstructions: options.countInstructions ?? false,
     });
     const { wasm } = this.#trace;
     if (wasm) this.compiler.onModule = (bytes) => wasm(printModule(bytes));
@@ -299,6 +313,7 @@ export class TcgEngine {
       if (words[hops] < 0) {
         words[hops] = HOPS;
         this.counters.polls++;
+        this.compiler.collect(false);
         if (this.#host.poll()) return 'kick';
       }
     }
@@ -378,33 +393,15 @@ export class TcgEngine {
     if (this.#breakpoints.size > 0) return;
     const block = this.cache.blockAt(this.#words[(this.state + header.currentCode) >> 2]);
     if (!block) return;
-    block.address = this.#linearPc();
-    const waiting = this.compiler.enqueue(block);
-    if (waiting >= BATCH || this.cache.heat(block) > this.#hotThreshold) {
-      this.compiler.compile(this.#view.getInt32(this.state + header.pcMask, true) === -1);
-    }
+    // Where the pc wraps at 64 KiB no other block may join.
+    const follow = this.#view.getInt32(this.state + header.pcMask, true) === -1;
+    this.compiler.request(block, this.#linearPc(), follow);
+    this.compiler.collect(this.cache.heat(block) > this.#hotThreshold);
   }
 
   #linearPc(): bigint {
     const { state } = this;
     return this.#view.getBigUint64(state + header.pc, true) + this.#view.getBigUint64(state + header.pcBase, true);
-  }
-
-  /** RegionCompilerOptions.codeAt: by the TLB alone, in a context in which the head is mapped where it was. */
-  #codeAt(head: Block, distance: number): number | undefined {
-    for (let mmu = 0; mmu < MMU_CONTEXTS; mmu++) {
-      if (this.#fetchable(mmu, head.address) === head.hva)
-        return this.#fetchable(mmu, BigInt.asUintN(64, head.address + BigInt(distance)));
-    }
-    return undefined;
-  }
-
-  /** Host address that a context's TLB gives for instruction fetch. */
-  #fetchable(mmu: number, address: bigint): number | undefined {
-    const entry =
-      layout.tlbs + mmu * TLB_BYTES + (Number((address >> 12n) & BigInt(TLB_ENTRIES - 1)) << TLB_ENTRY_SHIFT);
-    if (this.#view.getBigUint64(entry + tlbEntry.execTag, true) !== (address & ~4095n)) return undefined;
-    return (Number(address & 0xffffffffn) + this.#view.getInt32(entry + tlbEntry.addend, true)) >>> 0;
   }
 
   /** Translates the block at pc; its host address is in the scratch. */

@@ -37,6 +37,8 @@ export const layout = {
   noCodePage: 196 * KIB,
   /** Count (i32), then addresses of the TLB entries of pages that are not global, filled since the last flush. */
   flushLog: 200 * KIB,
+  /** Blocks on their way to be compiled (region-queue.ts). */
+  regionQueue: 208 * KIB,
   /** Words of regions' edges between pages: the generation in which an edge was last seen to hold. */
   edgeCells: 256 * KIB,
   edgeCellsEnd: 1 * MIB,
@@ -51,6 +53,15 @@ export const layout = {
   singleStep: 111 * MIB,
   guestRam: 112 * MIB,
 } as const;
+
+/**
+ * Guest instructions in a block, in both tiers: blocks begin at the same places whether code is cold or hot, so that with
+ * -icount interrupts are taken at the same instructions.
+ */
+export const MAX_BLOCK_INSTRUCTIONS = 48;
+
+/** Bytes of edge cells that a batch of regions may need. */
+export const EDGE_CELL_RESERVE = 64 * KIB;
 
 /** Entries in the flush log; more than that, and a flush looks at every TLB entry. */
 export const FLUSH_LOG_ENTRIES = 1023;

@@ -1,0 +1,394 @@
+/**
+ * Chooses what to compile with a hot block, and writes regions in batches: one WebAssembly module for many regions. It sees the
+ * machine through shared memory alone, so that it can work in a thread of its own; what it finds there may change under it.
+ * So it translates from a copy of the guest's code and says what that was: whoever installs a region compares.
+ */
+import { assert } from '../../base/index.js';
+import type { GuestCode, TranslationRequest, TranslationResult } from '../../guest/guest-cpu.js';
+import {
+  BlockBuilder,
+  BlockOptimizer,
+  jumpKind,
+  Op,
+  opWords,
+  type Routine,
+  TLB_ENTRY_SHIFT,
+  tlbEntry,
+} from '../../ir/index.js';
+import { coldHeader, ModuleWriter, type RegionBlock, RegionEmitter, slowPathIds } from '../../wasm/index.js';
+import { codeHash } from './dispatcher.js';
+import {
+  CODE_HASH_BYTES,
+  CODE_HASH_ENTRIES,
+  EDGE_CELL_RESERVE,
+  hashEntry,
+  layout,
+  MAX_BLOCK_INSTRUCTIONS,
+  MMU_CONTEXTS,
+  TLB_BYTES,
+  TLB_ENTRIES,
+} from './layout.js';
+import type { HotBlock } from './region-queue.js';
+
+/** Guest instructions in a region at most: beyond some 250 V8's optimizer slows down out of proportion. */
+const MAX_INSTRUCTIONS = 200;
+const MAX_BLOCKS = 40;
+/** Calls within calls that a region follows. */
+const MAX_CALL_DEPTH = 2;
+/** A successor joins a region if it has been entered at least this share of the threshold. */
+const JOIN_SHARE = 8;
+/** The same for a block that a call leads to; and how large a region may be that still follows calls. */
+const CALL_SHARE = 2;
+const MAX_INSTRUCTIONS_FOR_CALLS = 48;
+
+/** What is needed to write regions for a machine; can be sent to another thread. */
+export interface RegionSetup {
+  readonly memory: WebAssembly.Memory;
+  readonly memoryPages: number;
+  readonly hotThreshold: number;
+  readonly countInstructions: boolean;
+}
+
+/** A region as it leaves the builder: its function is exported by its place in the list. */
+export interface BuiltRegion {
+  /** HotBlock.id. */
+  readonly id: number;
+  /** Host ranges of the guest code it was made of: start and end of each; and that code, one range behind the other. */
+  readonly ranges: readonly number[];
+  readonly code: Uint8Array;
+  readonly blocks: number;
+  readonly instructions: number;
+}
+
+export interface BuiltModule {
+  readonly epoch: number;
+  /** The words for edges between pages are used up: only a flush of all code gives them back. */
+  readonly full: boolean;
+  readonly module: WebAssembly.Module;
+  /** Names of the routines it imports. */
+  readonly imports: readonly string[];
+  readonly bytes: Uint8Array;
+  readonly regions: readonly BuiltRegion[];
+}
+
+/** A piece of code of a region: distance from its head, host address, and the returns of the calls it is in, outermost first. */
+interface Place {
+  readonly delta: number;
+  readonly hva: number;
+  readonly returns: readonly number[];
+}
+
+function nameOf({ delta, returns }: Place): string {
+  return returns.length === 0 ? `${delta}` : `${delta}/${returns.join('/')}`;
+}
+
+/** A block chosen for a region, before it is laid out. */
+interface Candidate extends Place {
+  /** The block ends with a call: the distance it returns to. */
+  readonly calls: number | undefined;
+  readonly ir: BlockBuilder;
+  readonly terminator: number;
+  readonly instructions: number;
+  readonly bytes: number;
+  edges: [number, number];
+}
+
+export class RegionBuilder {
+  readonly #code: GuestCode;
+  readonly #setup: RegionSetup;
+  readonly #words: Int32Array;
+  readonly #view: DataView;
+  readonly #routines: readonly Routine[];
+  readonly #optimizer: BlockOptimizer;
+  readonly #builders: BlockBuilder[] = [];
+  /** Builders in use by the batch under way. */
+  #used = 0;
+  /** Copies of the pages that the batch under way reads. */
+  readonly #pages = new Map<number, Uint8Array>();
+  #cells: number = layout.edgeCells;
+  #epoch = 0;
+  readonly #result: TranslationResult = { bytes: 0, instructions: 0, crossesPage: false, needsNextPage: false };
+
+  constructor(code: GuestCode, setup: RegionSetup) {
+    this.#code = code;
+    this.#setup = setup;
+    this.#words = new Int32Array(setup.memory.buffer);
+    this.#view = new DataView(setup.memory.buffer);
+    this.#routines = code.routines.list;
+    this.#optimizer = new BlockOptimizer(code.vars, this.#routines);
+  }
+
+  get #isFull(): boolean {
+    return this.#cells > layout.edgeCellsEnd - EDGE_CELL_RESERVE;
+  }
+
+  /** Writes the regions of all heads that are still of the newest epoch; undefined if there is none. */
+  build(waiting: readonly HotBlock[]): BuiltModule | undefined {
+    const epoch = waiting.reduce((newest, block) => Math.max(newest, block.epoch), this.#epoch);
+    if (epoch !== this.#epoch) {
+      this.#epoch = epoch;
+      this.#cells = layout.edgeCells;
+    }
+    if (this.#isFull) return undefined;
+    this.#used = 0;
+    this.#pages.clear();
+    const made = waiting
+      .filter((head) => head.epoch === epoch)
+      .sort((a, b) => a.hva - b.hva)
+      .map((head) => ({ head, blocks: this.#choose(head) }))
+      // The code has changed since it was hot.
+      .filter(({ blocks }) => blocks.length > 0);
+    if (made.length === 0) return undefined;
+    const { bytes, imports } = this.#write(made.map(({ blocks }) => blocks));
+    return {
+      epoch,
+      full: this.#isFull,
+      module: new WebAssembly.Module(bytes),
+      imports,
+      bytes,
+      regions: made.map(({ head, blocks }) => this.#describe(head, blocks)),
+    };
+  }
+
+  #describe(head: HotBlock, blocks: readonly Candidate[]): BuiltRegion {
+    const ranges: number[] = [];
+    for (const { hva, bytes, delta } of blocks) {
+      const pageEnd = (hva & ~4095) + 4096;
+      if (delta === 0 && head.second !== 0 && hva + bytes > pageEnd)
+        ranges.push(hva, pageEnd, head.second, head.second + hva + bytes - pageEnd);
+      else ranges.push(hva, hva + bytes);
+    }
+    let length = 0;
+    for (let i = 0; i < ranges.length; i += 2) length += ranges[i + 1] - ranges[i];
+    const code = new Uint8Array(length);
+    let at = 0;
+    for (let i = 0; i < ranges.length; i += 2) {
+      const page = this.#page(ranges[i]);
+      const offset = ranges[i] & 4095;
+      const piece = page.subarray(offset, offset + ranges[i + 1] - ranges[i]);
+      code.set(piece, at);
+      at += piece.length;
+    }
+    return {
+      id: head.id,
+      ranges,
+      code,
+      blocks: blocks.length,
+      instructions: blocks.reduce((sum, block) => sum + block.instructions, 0),
+    };
+  }
+
+  #write(regions: readonly (readonly RegionBlock[])[]): { bytes: Uint8Array<ArrayBuffer>; imports: string[] } {
+    const { memoryPages, countInstructions } = this.#setup;
+    const module = new ModuleWriter();
+    module.importSharedMemory('e', 'm', memoryPages, memoryPages);
+    const imported = new Map<number, number>();
+    const imports: string[] = [];
+    // Imports come first in a module: the blocks have been translated before anything is written.
+    const ids = slowPathIds(this.#routines);
+    const use = (id: number) => {
+      if (imported.has(id)) return;
+      const { name, params, results } = this.#routines[id];
+      imported.set(id, module.importFunction('r', name, module.type(['i32', ...params], results)));
+      imports.push(name);
+    };
+    use(ids.slowLoad);
+    use(ids.slowStore);
+    use(ids.slowStore128);
+    use(ids.verifyEdge);
+    for (const blocks of regions) for (const { ir } of blocks) eachCall(ir, use);
+    const emitter = new RegionEmitter(
+      { routines: this.#routines, functionIndex: (id) => imported.get(id) as number, ...ids },
+      this.#code.vars,
+      countInstructions,
+    );
+    emitter.newCell = () => this.#newCell();
+    const type = module.type(['i32'], ['i32']);
+    regions.forEach((blocks, i) => {
+      module.define(type, emitter.emit(blocks), `${i}`);
+    });
+    return { bytes: module.finish(), imports };
+  }
+
+  /** A word for an edge between pages, 0 at first. */
+  #newCell(): number {
+    const cell = this.#cells;
+    assert(cell < layout.edgeCellsEnd, 'edge cells');
+    this.#cells = cell + 4;
+    return cell;
+  }
+
+  /**
+   * Translates the head and the hot blocks that direct edges and followed calls lead to. A block inside a followed call is
+   * another one than the same code elsewhere: it knows where its return goes.
+   */
+  #choose(head: HotBlock): Candidate[] {
+    const chosen: Candidate[] = [];
+    const byPlace = new Map<string, number>();
+    const waiting: Place[] = [{ delta: 0, hva: head.hva, returns: [] }];
+    let instructions = 0;
+    while (waiting.length > 0 && chosen.length < MAX_BLOCKS && instructions < MAX_INSTRUCTIONS) {
+      const place = waiting.shift() as Place;
+      const name = nameOf(place);
+      if (byPlace.has(name)) continue;
+      const candidate = this.#translate(head, place);
+      if (!candidate) {
+        if (chosen.length === 0) return [];
+        continue;
+      }
+      byPlace.set(name, chosen.length);
+      chosen.push(candidate);
+      instructions += candidate.instructions;
+      if (!head.follow) break;
+      for (const target of this.#targets(candidate)) {
+        if (byPlace.has(nameOf(target))) continue;
+        const found = this.#locate(head, candidate, target);
+        if (!found) continue;
+        // What belongs to the region's own code comes before the insides of calls.
+        if (found.returns.length === 0) waiting.unshift(found);
+        else if (instructions < MAX_INSTRUCTIONS_FOR_CALLS) waiting.push(found);
+      }
+    }
+    for (const candidate of chosen) {
+      const { words } = candidate.ir;
+      const at = candidate.terminator;
+      const targets = this.#targets(candidate).map((target) => byPlace.get(nameOf(target)) ?? -1);
+      if (words[at] === Op.branch) candidate.edges = [targets[1], targets[0]];
+      else candidate.edges = [targets[0] ?? -1, -1];
+    }
+    return chosen;
+  }
+
+  /** Where a block leads that is known now. Of a branch: first what follows it, as loops mostly branch back. */
+  #targets({ ir, terminator, returns, calls }: Candidate): Place[] {
+    const { words } = ir;
+    const to = (delta: number, stack: readonly number[]): Place => ({ delta, hva: 0, returns: stack });
+    switch (words[terminator]) {
+      case Op.goto:
+        return [
+          to(words[terminator + 1], calls === undefined ? returns : [...returns.slice(1 - MAX_CALL_DEPTH), calls]),
+        ];
+      case Op.branch:
+        return [to(words[terminator + 3], returns), to(words[terminator + 2], returns)];
+      case Op.jump:
+        if (words[terminator + 2] !== jumpKind.return || returns.length === 0) return [];
+        return [to(returns[returns.length - 1], returns.slice(0, -1))];
+      default:
+        return [];
+    }
+  }
+
+  /** The place with its host address, if it is hot enough to be in the region. */
+  #locate(head: HotBlock, from: Candidate, to: Place): Place | undefined {
+    const within = (from.hva & 4095) + to.delta - from.delta;
+    const hva = within >= 0 && within < 4096 ? from.hva + to.delta - from.delta : this.#codeAt(head, to.delta);
+    if (hva === undefined) return undefined;
+    const heat = this.#heat(hva, head.key);
+    const share = to.returns.length > from.returns.length ? CALL_SHARE : JOIN_SHARE;
+    return heat * share < this.#setup.hotThreshold ? undefined : { ...to, hva };
+  }
+
+  /** How often the block at a host address has been entered in the cold tier; -1: there is none that may join a region. */
+  #heat(hva: number, key: number): number {
+    const words = this.#words;
+    let slot = codeHash(hva, key);
+    for (let probes = 0; probes < CODE_HASH_ENTRIES; probes++) {
+      const at = (layout.codeHash + slot * CODE_HASH_BYTES) >> 2;
+      if (words[at] === 0) return -1;
+      if (words[at] === (hva | 0) && words[at + (hashEntry.key >> 2)] === (key | 0)) {
+        const target = words[at + (hashEntry.target >> 2)];
+        if (target === 0 || words[at + (hashEntry.second >> 2)] !== 0) return -1;
+        return target > 0 ? Infinity : words[((target & 0x7fffffff) + coldHeader.count) >> 2];
+      }
+      slot = (slot + 1) & (CODE_HASH_ENTRIES - 1);
+    }
+    return -1;
+  }
+
+  /** Host address of the code at a distance from the head: by the TLB, in a context in which the head is mapped where it was. */
+  #codeAt(head: HotBlock, distance: number): number | undefined {
+    for (let mmu = 0; mmu < MMU_CONTEXTS; mmu++) {
+      if (this.#fetchable(mmu, head.address) === head.hva)
+        return this.#fetchable(mmu, BigInt.asUintN(64, head.address + BigInt(distance)));
+    }
+    return undefined;
+  }
+
+  /** Host address that a context's TLB gives for instruction fetch. */
+  #fetchable(mmu: number, address: bigint): number | undefined {
+    const entry =
+      layout.tlbs + mmu * TLB_BYTES + (Number((address >> 12n) & BigInt(TLB_ENTRIES - 1)) << TLB_ENTRY_SHIFT);
+    if (this.#view.getBigUint64(entry + tlbEntry.execTag, true) !== (address & ~4095n)) return undefined;
+    const hva = (Number(address & 0xffffffffn) + this.#view.getInt32(entry + tlbEntry.addend, true)) >>> 0;
+    // The entry may have changed between the two reads.
+    return hva >= layout.guestRam && hva < this.#words.byteLength ? hva : undefined;
+  }
+
+  /** The page that a host address lies on, as it is now and stays for this batch. */
+  #page(hva: number): Uint8Array {
+    const start = (hva & ~4095) >>> 0;
+    let page = this.#pages.get(start);
+    if (!page) {
+      page = new Uint8Array(this.#setup.memory.buffer, start, 4096).slice();
+      this.#pages.set(start, page);
+    }
+    return page;
+  }
+
+  #translate(head: HotBlock, { delta, hva, returns }: Place): Candidate | undefined {
+    const ir = this.#builders[this.#used] ?? (this.#builders[this.#used] = new BlockBuilder());
+    this.#used++;
+    ir.clear();
+    const request: TranslationRequest = {
+      b: ir,
+      page: this.#page(hva),
+      offset: hva & 4095,
+      nextPage: head.second === 0 || delta !== 0 ? undefined : this.#page(head.second),
+      modeKey: head.key,
+      delta,
+      maxInstructions: MAX_BLOCK_INSTRUCTIONS,
+    };
+    const result = this.#result;
+    this.#code.translator.translate(request, result);
+    if (result.instructions === 0 || result.needsNextPage || (result.crossesPage && delta !== 0)) return undefined;
+    this.#optimizer.run(ir);
+    return {
+      delta,
+      hva,
+      returns,
+      calls: noteOf(ir),
+      ir,
+      terminator: lastOp(ir),
+      instructions: result.instructions,
+      bytes: result.bytes,
+      edges: [-1, -1],
+    };
+  }
+}
+
+function eachCall(ir: BlockBuilder, visit: (routine: number) => void): void {
+  for (let at = 0; at < ir.length; ) {
+    const op = ir.words[at];
+    if (op === Op.call) visit(ir.words[at + 1]);
+    at += op === Op.call ? ir.words[at + 2] : opWords[op];
+  }
+}
+
+function noteOf(ir: BlockBuilder): number | undefined {
+  for (let at = 0; at < ir.length; ) {
+    const op = ir.words[at];
+    if (op === Op.call_note) return ir.words[at + 1];
+    at += op === Op.call ? ir.words[at + 2] : opWords[op];
+  }
+  return undefined;
+}
+
+function lastOp(ir: BlockBuilder): number {
+  let last = 0;
+  for (let at = 0; at < ir.length; ) {
+    last = at;
+    const op = ir.words[at];
+    at += op === Op.call ? ir.words[at + 2] : opWords[op];
+  }
+  return last;
+}

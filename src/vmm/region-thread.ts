@@ -1,0 +1,66 @@
+/** Regions written by a thread of their own, as the vCPU's thread sees it. */
+import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
+import { type BuiltModule, RegionQueue, type RegionService, type RegionSetup } from '../accel/index.js';
+
+export interface RegionWorkerConfig {
+  /** CPU model and flags, as `-cpu` takes them. */
+  readonly cpu: string;
+  readonly setup: RegionSetup;
+  readonly port: MessagePort;
+}
+
+/** `failure`: a broken invariant, with its stack; nothing follows it. */
+export type FromRegionWorker = { readonly built: BuiltModule } | { readonly failure: string };
+
+/** A thread that does not come up in this time is not waited for. */
+const LOAD_MS = 5000;
+
+export class ThreadRegionService implements RegionService {
+  readonly #cpu: string;
+  #setup: RegionSetup | undefined;
+  #queue: RegionQueue | undefined;
+  #port: MessagePort | undefined;
+  #taken = 0;
+
+  constructor(cpu: string) {
+    this.#cpu = cpu;
+  }
+
+  start(setup: RegionSetup): void {
+    this.#setup = setup;
+    this.#queue = new RegionQueue(setup.memory.buffer);
+  }
+
+  take(): BuiltModule | undefined {
+    const queue = this.#queue as RegionQueue;
+    if (queue.finished === this.#taken) {
+      if (!this.#port && queue.waiting > 0) this.#startThread();
+      return undefined;
+    }
+    const received = this.#port && (receiveMessageOnPort(this.#port) as { message: FromRegionWorker } | undefined);
+    if (!received) return undefined;
+    this.#taken = (this.#taken + 1) | 0;
+    if ('failure' in received.message) throw new Error(received.message.failure);
+    return received.message.built;
+  }
+
+  /** Before the vCPU's thread ends: a thread that ends while it loads its code leaves files open. */
+  close(): void {
+    if (this.#port) this.#queue?.awaitReady(LOAD_MS);
+  }
+
+  /** Only when something is hot: many a machine never gets so far. */
+  #startThread(): void {
+    const { port1, port2: port } = new MessageChannel();
+    this.#port = port1;
+    const worker = new Worker(new URL('./region-worker.js', import.meta.url), {
+      workerData: { cpu: this.#cpu, setup: this.#setup as RegionSetup, port } satisfies RegionWorkerConfig,
+      transferList: [port],
+      name: 'regions',
+      stdin: false,
+      execArgv: [],
+    });
+    worker.unref();
+    port1.unref();
+  }
+}

@@ -1,0 +1,35 @@
+/**
+ * The thread that writes regions for a machine: it takes hot blocks from the queue in the machine's memory, compiles them, and
+ * sends the modules to the vCPU's thread. It ends with the thread that started it.
+ */
+import { workerData } from 'node:worker_threads';
+import { addEngineRoutines, RegionBuilder, RegionQueue } from '../accel/index.js';
+import { parseCpuOption, x86Code } from '../guest/index.js';
+import type { FromRegionWorker, RegionWorkerConfig } from './region-thread.js';
+
+/** A module costs the vCPU's thread about as much as ten of its functions: for so many it is worth waiting a little. */
+const WORTH_A_MODULE = 12;
+const LINGER_MS = 2;
+const MOST_IN_A_MODULE = 48;
+
+const { cpu, setup, port } = workerData as RegionWorkerConfig;
+const say = (message: FromRegionWorker) => port.postMessage(message);
+const queue = new RegionQueue(setup.memory.buffer);
+queue.ready();
+
+try {
+  const code = x86Code(parseCpuOption(cpu));
+  addEngineRoutines(code);
+  const builder = new RegionBuilder(code, setup);
+  for (;;) {
+    queue.sleep();
+    if (queue.waiting < WORTH_A_MODULE) queue.linger(LINGER_MS);
+    const built = builder.build(queue.take(MOST_IN_A_MODULE));
+    if (!built) continue;
+    say({ built });
+    queue.finish();
+  }
+} catch (error) {
+  say({ failure: error instanceof Error ? (error.stack ?? error.message) : String(error) });
+  queue.finish();
+}

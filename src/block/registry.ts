@@ -86,6 +86,12 @@ export const registryRows: RegistryRow[] = [
     load: async () => (await import('./formats/qed/driver.js')).qedDriver,
   },
   {
+    name: 'vhdx',
+    kind: 'format',
+    probe: (bytes) => (be32(bytes, 0) === 0x76686478 && be32(bytes, 4) === 0x66696c65 ? 100 : 0),
+    load: async () => (await import('./formats/vhdx/driver.js')).vhdxDriver,
+  },
+  {
     name: 'qcow2',
     kind: 'format',
     probe: (bytes) => (be32(bytes, 0) === 0x514649fb && be32(bytes, 4) >= 2 ? 100 : 0),

@@ -10,8 +10,8 @@ export const header = {
   /** i32: every mode bit that translated code assumes, as the guest CPU packs it. Code is found by (physical pc, key). */
   modeKey: 8,
   /**
-   * i32: bumped by every TLB flush and whenever code is dropped: with modeKey (one 64-bit load) it says whether an entry of
-   * the jump cache still holds.
+   * i32: bumped by a flush of the whole TLB and whenever code is dropped: with modeKey (one 64-bit load) it says whether an
+   * entry of the jump cache still holds.
    */
   generation: 12,
   /** i32: the guest fault, as the guest CPU packs it; 0: none. */
@@ -37,7 +37,8 @@ export const header = {
   hops: 68,
   /** i32: the code whose exit brought us to JavaScript: index in the code table, or address of cold code. */
   currentCode: 72,
-  /** i32 counters: misses of the jump cache; TLB refills. */
+  /** i32 counters: TLB flushes; misses of the jump cache; TLB refills. */
+  flushes: 76,
   lookups: 88,
   refills: 92,
   /** i32 host addresses of the tables of each MMU index (up to 8), then their masks. */

@@ -76,7 +76,7 @@ export class RegionEmitter extends FunctionEmitter {
     const graph = (this.#graph = analyseRegion(blocks.map((block) => block.edges)));
     this.#loopDepth = new Int32Array(blocks.length);
     this.#mergeDepth = new Int32Array(blocks.length);
-    const { usesMemory, usesPc } = this.#survey(graph.order);
+    const { usesMemory, usesPc } = this.#survey(graph);
     const hasLoops = graph.isLoopHeader.some((is) => is === 1);
     this.#planDeferred(graph);
 
@@ -132,12 +132,12 @@ export class RegionEmitter extends FunctionEmitter {
   }
 
   /** Which variables the blocks use and write, and whether they access memory or their pc. */
-  #survey(order: readonly number[]): { usesMemory: boolean; usesPc: boolean } {
+  #survey(graph: RegionGraph): { usesMemory: boolean; usesPc: boolean } {
     this.#local.fill(-1);
     this.#written.fill(0);
     let usesMemory = false;
     let usesPc = false;
-    for (const index of order) {
+    for (const index of graph.order) {
       const { ir } = this.#blocks[index];
       const { words } = ir;
       for (let at = 0; at < ir.length; ) {
@@ -150,6 +150,7 @@ export class RegionEmitter extends FunctionEmitter {
         else if (op >= Op.guest_load8 && op <= Op.guest_store128) usesMemory = true;
         at += op === Op.call ? words[at + 2] : opWords[op];
       }
+      for (const to of graph.edges[index]) usesPc ||= this.#leavesPage(index, to);
     }
     return { usesMemory, usesPc };
   }
@@ -315,16 +316,31 @@ export class RegionEmitter extends FunctionEmitter {
     this.#edge(index, to, this.#blocks[to].delta);
   }
 
-  /** The way to another guest page holds only while that page is mapped as it was: looked at again after each TLB flush. */
+  #leavesPage(from: number, to: number): boolean {
+    return to >= 0 && this.#blocks[from].hva >>> 12 !== this.#blocks[to].hva >>> 12;
+  }
+
+  /**
+   * The way to another guest page holds only while that page is mapped as it was: looked at again after a TLB flush, and where
+   * the region's code is run at another address than before. The cell has the generation and the page number of both.
+   */
   #guardPage(from: number, to: number): void {
+    if (!this.#leavesPage(from, to)) return;
     const target = this.#blocks[to];
-    if (this.#blocks[from].hva >>> 12 === target.hva >>> 12) return;
     const cell = this.newCell();
     this.i32Const(cell);
     this.memory(0x28, 0);
     this.localGet(0);
     this.memory(0x28, header.generation);
-    this.op(0x47); // i32.ne
+    this.op(0x73); // i32.xor
+    this.i32Const(cell);
+    this.memory(0x28, 4);
+    this.localGet(this.#pc);
+    this.i64Const(12, 0);
+    this.op(0x88); // i64.shr_u
+    this.op(0xa7); // i32.wrap_i64
+    this.op(0x73);
+    this.op(0x72); // i32.or
     this.openUnlikely();
     this.localGet(0);
     this.i32Const(target.delta);
@@ -339,7 +355,7 @@ export class RegionEmitter extends FunctionEmitter {
     this.close();
   }
 
-  /** Gives addresses of words that are 0 at first, one for each edge between pages. */
+  /** Gives addresses of pairs of words that are 0 at first, one for each edge between pages. */
   newCell: () => number = () => this.unknown(Op.goto);
 
   #branch(index: number, edges: EdgeTargets, words: Int32Array, at: number): void {

@@ -73,6 +73,12 @@ export function defineDispatcher(set: RoutineSet, vars: GuestVars, softmmu: Retu
           r.i64_store(cached, address, jumpEntry.pc);
           r.i64_store(cached, r.i64_load(r.state(), header.modeKey), jumpEntry.key);
           r.i32_store(cached, target, jumpEntry.target);
+          const generation = r.i32_add(cached, r.i32(jumpEntry.key + 4));
+          // Code on two pages goes by the second as well: the first stands for both only if both are global.
+          r.call(softmmu.logEdge, address, generation);
+          r.if(second, () =>
+            r.call(softmmu.logEdge, r.i64_add(r.i64_and(address, r.i64(-4096)), r.i64(4096)), generation),
+          );
         });
         r.ret(r.i32(0), target);
       });
@@ -160,6 +166,8 @@ export function defineDispatcher(set: RoutineSet, vars: GuestVars, softmmu: Retu
     const [fault, found] = r.call(codeAddress, address);
     r.if(r.i32_or(fault, r.i32_ne(found, hva)), () => r.ret(r.i32(0)));
     r.i32_store(cell, r.i32_load(r.state(), header.generation));
+    r.i32_store(cell, r.i32_wrap_i64(r.i64_shr_u(r.i64_load(r.state(), header.pc), r.i64(12))), 4);
+    r.call(softmmu.logEdge, address, cell);
     r.ret(r.i32(1));
   });
 

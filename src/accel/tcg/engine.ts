@@ -258,14 +258,14 @@ export class TcgEngine {
   /** Every counter, by name (also `-stats` and the monitor's `info jit`). */
   statistics(): Readonly<Record<string, Readonly<Record<string, number>>>> {
     const word = (offset: number) => this.#words[(this.state + offset) >> 2] >>> 0;
-    const misses = { lookups: word(header.lookups), refills: word(header.refills), flushes: word(header.generation) };
+    const misses = { lookups: word(header.lookups), refills: word(header.refills), flushes: word(header.flushes) };
     return { engine: { ...this.counters, ...misses }, cache: this.cache.counters, compiler: this.compiler.counters };
   }
 
   /** How often the TLB was flushed, and entries filled, modulo 2^32. */
   get tlbCounters(): { readonly flushes: number; readonly refills: number } {
     const word = (offset: number) => this.#words[(this.state + offset) >> 2] >>> 0;
-    return { flushes: word(header.generation), refills: word(header.refills) };
+    return { flushes: word(header.flushes), refills: word(header.refills) };
   }
 
   /** Guest instructions begun so far; kept only with `countInstructions`. */

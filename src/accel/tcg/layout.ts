@@ -39,7 +39,9 @@ export const layout = {
   flushLog: 200 * KIB,
   /** Blocks on their way to be compiled (region-queue.ts). */
   regionQueue: 208 * KIB,
-  /** Words of regions' edges between pages: the generation in which an edge was last seen to hold. */
+  /** Count (i32), then addresses of words to be zeroed at the next flush: what leads to code by way of pages that are not global. */
+  edgeLog: 220 * KIB,
+  /** Of regions' edges between pages: the generation in which an edge was last seen to hold, and at which page (two i32). */
   edgeCells: 256 * KIB,
   edgeCellsEnd: 1 * MIB,
   tlbs: 1 * MIB,
@@ -61,10 +63,12 @@ export const layout = {
 export const MAX_BLOCK_INSTRUCTIONS = 48;
 
 /** Bytes of edge cells that a batch of regions may need. */
-export const EDGE_CELL_RESERVE = 64 * KIB;
+export const EDGE_CELL_RESERVE = 96 * KIB;
 
 /** Entries in the flush log; more than that, and a flush looks at every TLB entry. */
 export const FLUSH_LOG_ENTRIES = 1023;
+/** Entries in the edge log; more than that, and a flush forgets all ways from code to code. */
+export const EDGE_LOG_ENTRIES = 4095;
 
 /** RAM block in the table: guest-physical start and end, host address of the start, flags. */
 export const ramBlock = { start: 0, end: 8, hva: 16, flags: 20, bytes: 32, first: 64, readonly: 1, most: 32 } as const;

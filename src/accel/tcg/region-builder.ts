@@ -210,11 +210,11 @@ export class RegionBuilder {
     return { bytes: module.finish(), imports };
   }
 
-  /** A word for an edge between pages, 0 at first. */
+  /** Two words for an edge between pages, 0 at first. */
   #newCell(): number {
     const cell = this.#cells;
     assert(cell < layout.edgeCellsEnd, 'edge cells');
-    this.#cells = cell + 4;
+    this.#cells = cell + 8;
     return cell;
   }
 

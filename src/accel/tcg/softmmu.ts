@@ -15,6 +15,7 @@ import {
 } from '../../ir/index.js';
 import { slowPath } from '../../wasm/index.js';
 import {
+  EDGE_LOG_ENTRIES,
   FLUSH_LOG_ENTRIES,
   JUMP_CACHE_PAGES,
   JUMP_CACHE_PER_PAGE,
@@ -371,8 +372,47 @@ export function defineSoftmmu(set: RoutineSet) {
     r.i64_store(entry, none, tlbEntry.execTag);
   };
 
+  /** The way from code to code that a word stands for goes by `va`: unless that page is global, the next flush zeroes the word. */
+  const logEdge = set.define('log_edge', ['i64', 'i32'], [], {}, (r, va, word) => {
+    const entry = entryOf(r, va, r.i32_load(r.state(), header.mmu));
+    const isGlobal = r.i32_and(
+      r.i64_eq(r.i64_load(entry, tlbEntry.execTag), r.i64_and(va, r.i64(-4096))),
+      r.i32_and(r.i32_load(entry, ENTRY_FLAGS), r.i32(entryFlag.global)),
+    );
+    r.if(isGlobal, () => r.ret());
+    const count = r.i32_load(r.i32(layout.edgeLog));
+    r.if(r.i32_lt_u(count, r.i32(EDGE_LOG_ENTRIES)), () =>
+      r.i32_store(r.i32_add(r.i32(layout.edgeLog + 4), r.i32_shl(count, r.i32(2))), word),
+    );
+    r.i32_store(r.i32(layout.edgeLog), r.i32_add(count, r.i32(1)));
+  });
+
+  /** Forgets the ways from code to code that do not go by global pages. */
+  const dropEdges = (r: RoutineBuilder): void => {
+    const left = r.local('i32', r.i32_load(r.i32(layout.edgeLog)));
+    r.if(
+      r.i32_gt_u(r.read(left), r.i32(EDGE_LOG_ENTRIES)),
+      () => bumpGeneration(r),
+      () =>
+        r.loop((again) => {
+          r.if(r.read(left), () => {
+            const at = r.i32_add(r.i32(layout.edgeLog), r.i32_shl(r.read(left), r.i32(2)));
+            r.i32_store(r.i32_load(at), r.i32(0));
+            r.assign(left, r.i32_sub(r.read(left), r.i32(1)));
+            r.br(again);
+          });
+        }),
+    );
+  };
+
   set.provide('flush_tlb', ((r: RoutineBuilder, keepGlobal: I32) => {
-    bumpGeneration(r);
+    r.i32_store(r.state(), r.i32_add(r.i32_load(r.state(), header.flushes), r.i32(1)), header.flushes);
+    r.if(
+      keepGlobal,
+      () => dropEdges(r),
+      () => bumpGeneration(r),
+    );
+    r.i32_store(r.i32(layout.edgeLog), r.i32(0));
     const tables = r.i32_load(r.state(), header.tlbs);
     const count = r.i32_load(r.i32(layout.flushLog));
     r.i32_store(r.i32(layout.flushLog), r.i32(0));
@@ -443,7 +483,7 @@ export function defineSoftmmu(set: RoutineSet) {
   set.provide('mul_high_u', high(false));
   set.provide('mul_high_s', high(true));
 
-  return { fill, entryOf, ramAddress };
+  return { fill, entryOf, ramAddress, logEdge };
 }
 
 /** Offset in the jump cache of the entries of an address's page. */

@@ -111,6 +111,24 @@ export const registryRows: RegistryRow[] = [
     load: async () => (await import('./formats/vmdk/driver.js')).vmdkDriver,
   },
   {
+    name: 'vpc',
+    kind: 'format',
+    // `conectix`; a fixed image has it at its end only, and must be named.
+    probe: (bytes) => (be32(bytes, 0) === 0x636f6e65 && be32(bytes, 4) === 0x63746978 ? 100 : 0),
+    load: async () => (await import('./formats/vpc/driver.js')).vpcDriver,
+  },
+  {
+    name: 'parallels',
+    kind: 'format',
+    probe: (bytes) =>
+      bytes.length >= 64 &&
+      bytes[16] === 2 &&
+      /^Withou(tFreeSpace|FreSpacExt)/.test(String.fromCharCode(...bytes.subarray(0, 16)))
+        ? 100
+        : 0,
+    load: async () => (await import('./formats/parallels/driver.js')).parallelsDriver,
+  },
+  {
     name: 'blkdebug',
     kind: 'filter',
     protocols: ['blkdebug'],

@@ -53,7 +53,8 @@ async function collect(node: GraphNode): Promise<ImageInfo> {
     actualSize: await allocatedBytes(node),
     clusterSize: details.clusterSizeBytes || undefined,
     encrypted: instance.encrypted ?? false,
-    isDirty: details.isDirty,
+    // Drivers that know nothing of themselves don't say that they are clean either.
+    isDirty: instance.getInfo ? (details.isDirty ?? false) : undefined,
     backingFile,
     fullBackingFile,
     backingFormat: backingFile === undefined ? undefined : instance.backingFormat || undefined,
@@ -88,7 +89,7 @@ function toJson(info: ImageInfo): unknown {
     'full-backing-filename': info.fullBackingFile,
     'backing-filename': info.backingFile,
     encrypted: info.encrypted ? true : undefined,
-    'dirty-flag': info.isDirty ?? false,
+    'dirty-flag': info.isDirty,
   };
 }
 

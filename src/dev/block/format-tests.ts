@@ -216,7 +216,7 @@ export async function cutPowerEverywhere(how: FormatCase, seed = 1, atLeast = 40
 export async function failOnce(how: FormatCase, code: string, errno: number, seed: number): Promise<boolean> {
   const random = randomFrom(seed);
   const { host, graph } = await makeHost(how);
-  const fileSectors = host.files.images.get('disk')!.size / sector + 300;
+  const fileSectors = (host.files.images.get('disk')!.size + how.diskBytes) / sector;
   const node = await graph
     .open({
       options: {
@@ -228,7 +228,7 @@ export async function failOnce(how: FormatCase, code: string, errno: number, see
         'file.inject-error.0.errno': errno,
         'file.inject-error.0.once': true,
         // Headers and tables at the front are met more often than their share.
-        'file.inject-error.0.sector': random(random(2) === 0 ? 64 : fileSectors),
+        'file.inject-error.0.sector': random([4, 64, fileSectors][random(3)]!),
         'file.inject-error.0.iotype': random(4) > 0 ? 'write' : 'read',
         ...(how.backing && { 'backing.driver': how.backing.format, 'backing.file.filename': how.backing.file }),
       },

@@ -3,6 +3,7 @@
  * `block/io.c` and for permissions in `block.c`: range, alignment, splitting, emulation, status along chains, permissions.
  */
 import { assert } from '../base/index.js';
+import { alignDown, alignUp } from './alignment.js';
 import { BlockError, errorCode } from './errors.js';
 import type { BlockHost } from './host.js';
 import {
@@ -26,20 +27,14 @@ import {
 import type { OptionDict } from './options.js';
 import { childPermissions, permissionText, Use } from './permissions.js';
 import { probeFormat } from './registry.js';
+import { RequestTracker } from './request-tracker.js';
+import { layerStatus, statusAlongChain } from './status.js';
 
 /** Largest buffer made for emulation (write-zeroes by writing, copy-on-read). */
 const bounceBytes = 1 << 20;
 const maxRequestBytes = 2 ** 31 - 512;
 /** How much of the start of an image formats are guessed by. */
 export const probeBytes = 512;
-
-function alignDown(value: number, alignment: number): number {
-  return value - (value % alignment);
-}
-
-function alignUp(value: number, alignment: number): number {
-  return Math.ceil(value / alignment) * alignment;
-}
 
 /** Refuses a request that does not lie within the disk, as servers and devices must before they pass it on. */
 export function checkRange(node: BlockNode, offset: number, length: number): void {
@@ -53,13 +48,6 @@ export function checkRange(node: BlockNode, offset: number, length: number): voi
   ) {
     throw new BlockError('EIO');
   }
-}
-
-interface TrackedRequest {
-  readonly start: number;
-  readonly end: number;
-  readonly serializing: boolean;
-  readonly done: Promise<void>;
 }
 
 interface AttachedChild extends BlockChild {
@@ -91,7 +79,7 @@ export class GraphNode implements BlockNode {
   #writeGeneration = 0;
   #flushedGeneration = 0;
   #flushing: Promise<void> | undefined;
-  #tracked: Set<TrackedRequest> | undefined;
+  #tracked: RequestTracker | undefined;
   #readOnly: boolean;
 
   constructor(
@@ -116,7 +104,7 @@ export class GraphNode implements BlockNode {
     this.#instance = instance;
     this.#limits = { ...defaultLimits, ...instance.limits };
     if (instance.readOnly) this.#readOnly = true;
-    if (this.flags.copyOnRead || this.#limits.requestAlignment > 1) this.#tracked = new Set();
+    if (this.flags.copyOnRead || this.#limits.requestAlignment > 1) this.#tracked = new RequestTracker();
   }
 
   get isStarted(): boolean {
@@ -286,32 +274,6 @@ export class GraphNode implements BlockNode {
       throw new BlockError('EIO');
   }
 
-  /** Waits for conflicting requests and registers; the returned function ends the registration. */
-  async #track(start: number, end: number, serializing: boolean): Promise<() => void> {
-    const tracked = this.#tracked!;
-    for (;;) {
-      let conflict: TrackedRequest | undefined;
-      for (const other of tracked) {
-        if (other.start < end && start < other.end && (serializing || other.serializing)) {
-          conflict = other;
-          break;
-        }
-      }
-      if (!conflict) break;
-      await conflict.done;
-    }
-    let finish!: () => void;
-    const done = new Promise<void>((resolve) => {
-      finish = resolve;
-    });
-    const request = { start, end, serializing, done };
-    tracked.add(request);
-    return () => {
-      tracked.delete(request);
-      finish();
-    };
-  }
-
   async read(offset: number, buffer: Uint8Array, flags = 0): Promise<void> {
     const length = buffer.length;
     this.#check(offset, length);
@@ -321,7 +283,7 @@ export class GraphNode implements BlockNode {
       if (flags & RequestFlag.copyOnRead || this.flags.copyOnRead) {
         if (this.#tracked === undefined) {
           // Writes begun before tracking can't be waited for one by one.
-          this.#tracked = new Set();
+          this.#tracked = new RequestTracker();
         }
         await this.#copyOnRead(offset, buffer, flags);
         return;
@@ -330,6 +292,43 @@ export class GraphNode implements BlockNode {
     } finally {
       this.#end();
     }
+  }
+
+  readNow(offset: number, buffer: Uint8Array): boolean {
+    const instance = this.instance;
+    const { requestAlignment, maxTransfer } = this.#limits;
+    return (
+      instance.readNow !== undefined &&
+      offset >= 0 &&
+      offset + buffer.length <= instance.length &&
+      !this.flags.copyOnRead &&
+      (requestAlignment === 1 || (offset % requestAlignment === 0 && buffer.length % requestAlignment === 0)) &&
+      (maxTransfer === 0 || buffer.length <= maxTransfer) &&
+      instance.readNow(offset, buffer)
+    );
+  }
+
+  writeNow(offset: number, buffer: Uint8Array): boolean {
+    const instance = this.instance;
+    const { requestAlignment, maxTransfer } = this.#limits;
+    const { length } = buffer;
+    if (
+      instance.writeNow === undefined ||
+      offset < (this.probed ? probeBytes : 0) ||
+      (offset + length > instance.length && !instance.growable) ||
+      this.#readOnly ||
+      this.flags.detectZeroes !== 'off' ||
+      this.flags.writeThrough ||
+      this.beforeWrite.length > 0 ||
+      this.#tracked?.isIdle === false ||
+      (requestAlignment > 1 && (offset % requestAlignment !== 0 || length % requestAlignment !== 0)) ||
+      (maxTransfer > 0 && length > maxTransfer) ||
+      !instance.writeNow(offset, buffer)
+    )
+      return false;
+    this.#writeGeneration++;
+    if (this.bitmaps.length > 0) this.#markDirty(offset, length);
+    return true;
   }
 
   /** Zero-fills past the end and widens to the driver's alignment. */
@@ -371,7 +370,7 @@ export class GraphNode implements BlockNode {
     const end = Math.min(offset + buffer.length, this.length);
     const info = await this.getInfo();
     const cluster = Math.max(info.subclusterSizeBytes ?? info.clusterSizeBytes ?? 1, this.#limits.requestAlignment);
-    const release = await this.#track(alignDown(offset, cluster), alignUp(end, cluster), true);
+    const release = await this.#tracked!.track(alignDown(offset, cluster), alignUp(end, cluster), true);
     try {
       let at = alignDown(offset, cluster);
       const stop = Math.min(alignUp(end, cluster), this.length);
@@ -454,7 +453,7 @@ export class GraphNode implements BlockNode {
     const start = alignDown(offset, alignment);
     const stop = alignUp(end, alignment);
     const isAligned = start === offset && stop === end;
-    const release = await this.#track(start, stop, !isAligned);
+    const release = await this.#tracked!.track(start, stop, !isAligned);
     try {
       if (isAligned) {
         await this.#writeSplit(offset, buffer, flags);
@@ -549,7 +548,7 @@ export class GraphNode implements BlockNode {
   }
 
   async #zeroTracked(offset: number, length: number, flags: number): Promise<void> {
-    const release = await this.#track(offset, offset + length, false);
+    const release = await this.#tracked!.track(offset, offset + length, false);
     try {
       await this.#writeZeroesAligned(offset, length, flags);
     } finally {
@@ -681,67 +680,11 @@ export class GraphNode implements BlockNode {
 
   async blockStatus(offset: number, length: number, wantZero = true): Promise<BlockStatus> {
     this.#check(offset, length);
-    const total = this.length;
-    if (offset >= total) return { length, data: false, zero: true, allocated: false };
-    const instance = this.instance;
-    let size = Math.min(length, total - offset);
-    const alignment = this.#limits.requestAlignment;
-    const start = alignDown(offset, alignment);
-    if (!instance.blockStatus) {
-      const below = this.driver.kind === 'filter' ? this.file : undefined;
-      if (below) return below.blockStatus(offset, size, wantZero);
-      return {
-        length: size,
-        data: true,
-        zero: false,
-        allocated: true,
-        ...(this.driver.kind === 'protocol' ? { offset, file: this } : {}),
-      };
-    }
-    const answer = await instance.blockStatus(start, alignUp(offset + size, alignment) - start, wantZero);
-    size = Math.min(size, answer.length - (offset - start));
-    assert(size > 0, `${this.driver.name} gave an empty block status`);
-    if (answer.passthrough) {
-      const status = await answer.file!.blockStatus(answer.offset! + (offset - start), size, wantZero);
-      return status;
-    }
-    let { data, zero, allocated } = answer;
-    if (data || zero) allocated = answer.allocated;
-    else if (!allocated) {
-      const below = this.backing;
-      if (!below) zero = true;
-      else if (offset >= below.length) zero = true;
-    }
-    const mapped = answer.offset === undefined ? {} : { offset: answer.offset + (offset - start), file: answer.file! };
-    if (answer.recurse && wantZero && data && answer.offset !== undefined && answer.file && answer.file !== this) {
-      const inner = await answer.file.blockStatus(answer.offset + (offset - start), size, true);
-      if (answer.offset + (offset - start) >= answer.file.length) zero = true;
-      else {
-        size = Math.min(size, inner.length);
-        if (inner.zero) zero = true;
-      }
-    }
-    return { length: size, data, zero, allocated, ...mapped, ...(answer.compressed ? { compressed: true } : {}) };
+    return layerStatus(this, offset, length, wantZero);
   }
 
-  async chainStatus(offset: number, length: number, base?: BlockNode): Promise<ChainStatus> {
-    let node: BlockNode = this;
-    let size = Math.min(length, Math.max(0, this.length - offset));
-    if (size === 0) return { length, data: false, zero: true, allocated: false, depth: 0, node: this };
-    let depth = 0;
-    for (;;) {
-      if (depth > 0 && offset >= node.length) {
-        // The layer above deferred to this one, which ends before: zeroes that belong here.
-        return { length: size, data: false, zero: true, allocated: true, depth, node };
-      }
-      const status = await node.blockStatus(offset, size);
-      size = Math.min(size, status.length);
-      if (status.allocated) return { ...status, length: size, depth, node };
-      const below: BlockNode | undefined = node.skipFilters().backing;
-      if (!below || below === base) return { ...status, length: size, depth, node };
-      node = below;
-      depth++;
-    }
+  chainStatus(offset: number, length: number, base?: BlockNode): Promise<ChainStatus> {
+    return statusAlongChain(this, offset, length, base);
   }
 
   // ---- the rest

@@ -1,6 +1,7 @@
 import assert from 'node:assert';
 import test from 'node:test';
 import { NodeBlockHost } from '../host/node/block-host.js';
+import { SparseBitmap } from './dirty-bitmap.js';
 import { BlockGraph, blockdevRequest, combinePath, driveRequest } from './graph.js';
 import { parseOptionString, parseSize } from './options.js';
 import { memoryHost } from './testing/memory-host.js';
@@ -74,4 +75,46 @@ test('a chain that names itself is refused', async () => {
   await graph.create('qcow2', 'a', { size: 65536, backing_file: 'b', backing_fmt: 'qcow2' });
   await graph.create('qcow2', 'b', { size: 65536, backing_file: 'a', backing_fmt: 'qcow2' });
   await assert.rejects(graph.open({ filename: 'a', format: 'qcow2' }), /creates an infinite loop/);
+});
+
+test('reads and writes in place do what the others do, and stand back where something is in the way', async () => {
+  const host = memoryHost(real);
+  const graph = new BlockGraph(host);
+  await graph.create('qcow2', 'disk', { size: '1M' });
+  const node = await graph.open({ filename: 'disk', format: 'qcow2', flags: { readOnly: false } });
+  const bytes = new Uint8Array(4096).fill(7);
+  const back = new Uint8Array(4096);
+  const isRead = (offset: number): boolean => node.readNow(offset, back);
+  await node.read(0, back);
+  assert.ok(isRead(0));
+  assert.deepEqual(back, new Uint8Array(4096), 'nothing is there yet');
+  assert.equal(node.writeNow(0, bytes), false, 'a new cluster is needed');
+  await node.write(0, bytes);
+  assert.equal(node.writeNow(8192, bytes), true);
+  assert.ok(isRead(8192));
+  assert.deepEqual(back, bytes);
+  assert.equal(node.writeNow(65_536 - 2048, bytes), false, 'half of it lies in no cluster');
+  assert.equal(isRead(2 ** 20 - 2048), false, 'past the end');
+  assert.equal(node.writeNow(-1, bytes), false);
+  const bitmap = new SparseBitmap('b', 65_536, 2 ** 20);
+  bitmap.enabled = true;
+  node.addBitmap(bitmap);
+  assert.equal(node.writeNow(4096, bytes), true);
+  assert.equal(bitmap.get(0), true, 'bitmaps hear of it');
+  node.removeBitmap(bitmap);
+  node.beforeWrite.push(() => undefined);
+  assert.equal(node.writeNow(0, bytes), false, 'a backup wants to know first');
+  node.beforeWrite.pop();
+  // What a snapshot shares is not written in place.
+  await node.instance.snapshots!.create({
+    name: 's',
+    vmStateBytes: 0,
+    dateSeconds: 1,
+    dateNanoseconds: 0,
+    vmClockNs: 0,
+  });
+  assert.equal(node.writeNow(0, new Uint8Array(4096).fill(9)), false);
+  await node.setReadOnly(true);
+  assert.equal(node.writeNow(0, bytes), false);
+  await node.close();
 });

@@ -45,9 +45,13 @@ export interface HostFile {
   stat(): HostFileStat;
   /** Bytes read; less than asked for only at end of file. */
   read(offset: number, buffer: Uint8Array): Promise<number>;
+  /** Reads in place where that is likely not to wait (the bytes read), else does nothing. Failures are left to `read`. */
+  readNow?(offset: number, buffer: Uint8Array): number | undefined;
   readSync(offset: number, buffer: Uint8Array): number;
   /** Writes all of the buffer or throws. */
   write(offset: number, buffer: Uint8Array): Promise<void>;
+  /** Writes in place where that is likely not to wait, else (or where it fails, perhaps in part) gives false. */
+  writeNow?(offset: number, buffer: Uint8Array): boolean;
   writeSync(offset: number, buffer: Uint8Array): void;
   /** fdatasync. */
   sync(): Promise<void>;
@@ -135,8 +139,10 @@ export interface BlockCipher {
 export interface ByteStream {
   /** The next bytes, at most `limit`; empty at end of stream. */
   read(limit: number): Promise<Uint8Array>;
-  /** Resolves when the bytes are handed to the host and it wants more. */
+  /** Resolves when the host has taken the bytes, which must not change before, and wants more. */
   write(...parts: readonly Uint8Array[]): Promise<void>;
+  /** Like `write`, but undefined when the host has taken all bytes at once. */
+  writeNow?(bytes: Uint8Array): Promise<void> | undefined;
   /** Starts TLS as the client on this stream; the stream given must not be used further. */
   startTls?(options: TlsOptions): Promise<ByteStream>;
   end(): Promise<void>;

@@ -175,6 +175,12 @@ export interface BlockNode {
 
   read(offset: number, buffer: Uint8Array, flags?: number): Promise<void>;
   write(offset: number, buffer: Uint8Array, flags?: number): Promise<void>;
+  /**
+   * Reads or writes at once where all layers can do so without waiting and nothing stands in the way; false: nothing was done (or
+   * a write in part), ask again with `read` or `write`. For callers with many small requests, for which promises cost more than the work.
+   */
+  readNow(offset: number, buffer: Uint8Array): boolean;
+  writeNow(offset: number, buffer: Uint8Array): boolean;
   /** Scatter / gather: one request over several buffers. */
   readVector(offset: number, buffers: readonly Uint8Array[], flags?: number): Promise<void>;
   writeVector(offset: number, buffers: readonly Uint8Array[], flags?: number): Promise<void>;
@@ -254,6 +260,9 @@ export interface DriverNode {
 
   read(offset: number, buffer: Uint8Array, flags: number): Promise<void>;
   write?(offset: number, buffer: Uint8Array, flags: number): Promise<void>;
+  /** Like `read` and `write` (without flags), if it can be done at once; false: not, or not wholly. They never throw. */
+  readNow?(offset: number, buffer: Uint8Array): boolean;
+  writeNow?(offset: number, buffer: Uint8Array): boolean;
   /** One whole cluster (or the disk's tail), compressed. An empty buffer finishes (streamOptimized formats). */
   writeCompressed?(offset: number, buffer: Uint8Array): Promise<void>;
   writeZeroes?(offset: number, length: number, flags: number): Promise<void>;

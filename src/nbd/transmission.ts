@@ -13,6 +13,7 @@ import {
   commands,
   encodeText,
   errorToWire,
+  extendedReplyBytes,
   extendedRequestBytes,
   getU64,
   maxPayloadBytes,
@@ -20,9 +21,14 @@ import {
   pack,
   packChunk,
   packSimpleReply,
+  putChunk,
+  putSimpleReply,
   type Request,
+  requestAt,
   requestBytes,
   setU64,
+  simpleReplyBytes,
+  structuredReplyBytes,
   TransmissionFlag,
   unpackRequest,
   viewOf,
@@ -39,8 +45,16 @@ const stepBytes = 2 ** 30;
 const cacheStepBytes = 2 ** 18;
 /** What one cache request reads at most; the rest of its range is left as it is, for caching is advice. */
 const maxCacheBytes = 64 * 2 ** 20;
-/** Reads below this are not searched for holes: telling of one would cost more than its zeroes. */
+/** Reads below this are not searched for holes: telling of one would cost more than its zeroes. Requests below it may be served in place. */
 const sparseReadBytes = 65536;
+/** Replies to requests served in place are gathered up to this. */
+const batchBytes = 2 ** 18;
+/**
+ * Buffers of larger requests are kept for the next ones up to this size, as many as there are requests at once and no more than so
+ * many bytes: garbage of that size would keep the collector busy.
+ */
+const pooledBytes = 2 ** 20;
+const maxPoolBytes = 8 * 2 ** 20;
 /** Extents in one answer: 1 MiB of it. */
 const maxExtents = 2 ** 17;
 /** Bytes that one block-status request looks over in one go. */
@@ -78,6 +92,10 @@ export class Transmission {
   #bytesInFlight = 0;
   #wake: (() => void) | undefined;
   #isStopping = false;
+  #batch: Uint8Array | undefined;
+  #batchView: DataView | undefined;
+  readonly #pool: ArrayBufferLike[] = [];
+  #poolBytes = 0;
 
   constructor(session: NegotiatedSession) {
     this.#session = session;
@@ -92,6 +110,8 @@ export class Transmission {
     const headerBytes = this.#isExtended ? extendedRequestBytes : requestBytes;
     try {
       for (;;) {
+        const wait = this.#serveReady();
+        if (wait) await wait;
         const header = await reader.readOrEnd(headerBytes);
         if (!header) return;
         const request = unpackRequest(header, this.#isExtended);
@@ -103,6 +123,87 @@ export class Transmission {
       this.#isStopping = true;
       while (this.#inFlight > 0) await this.#released();
     }
+  }
+
+  // ---- in place
+
+  /**
+   * Serves the small reads and writes that have arrived whole, as long as the disk can do them at once, and sends their replies
+   * together: for these a promise each would cost more than the work. The promise is there when the client has to catch up.
+   */
+  #serveReady(): Promise<void> | undefined {
+    const { reader, export: entry } = this.#session;
+    const { node } = entry;
+    const isExtended = this.#isExtended;
+    const headerBytes = isExtended ? extendedRequestBytes : requestBytes;
+    const writeFlags = isExtended ? CommandFlag.payloadLength : 0;
+    let filled = 0;
+    while (reader.buffered >= headerBytes) {
+      const request = requestAt(reader.view, reader.position, isExtended);
+      if (!request) break;
+      const { command, offset, length } = request;
+      if (length === 0 || !(length < sparseReadBytes && offset + length <= entry.lengthBytes)) break;
+      this.#batch ??= node.host.allocate(batchBytes);
+      const batch = this.#batch;
+      const view = (this.#batchView ??= viewOf(batch));
+      if (filled + extendedReplyBytes + 8 + length > batchBytes) {
+        const wait = this.#sendBatch(filled);
+        if (wait) return wait;
+        filled = 0;
+      }
+      if (command === Command.read && request.flags === 0) {
+        const head = this.#isStructured
+          ? 8 + (isExtended ? extendedReplyBytes : structuredReplyBytes)
+          : simpleReplyBytes;
+        const start = filled + head;
+        if (!node.readNow(entry.offsetBytes + offset, batch.subarray(start, start + length))) break;
+        if (this.#isStructured) {
+          putChunk(view, filled, request, isExtended, Chunk.offsetData, ChunkFlag.done, 8 + length);
+          setU64(view, start - 8, offset);
+        } else putSimpleReply(view, filled, request, 0);
+        filled = start + length;
+        reader.advance(headerBytes);
+      } else if (command === Command.write && request.flags === writeFlags) {
+        if (entry.readOnly || entry.writeThrough || reader.buffered < headerBytes + length) break;
+        const start = reader.position + headerBytes;
+        if (!node.writeNow(entry.offsetBytes + offset, reader.chunk.subarray(start, start + length))) break;
+        filled += isExtended
+          ? putChunk(view, filled, request, true, Chunk.none, ChunkFlag.done, 0)
+          : putSimpleReply(view, filled, request, 0);
+        reader.advance(headerBytes + length);
+      } else break;
+    }
+    return filled > 0 ? this.#sendBatch(filled) : undefined;
+  }
+
+  #sendBatch(length: number): Promise<void> | undefined {
+    const { writer, stream } = this.#session;
+    const sent = writer.sendNow(this.#batch!.subarray(0, length));
+    if (!sent) return undefined;
+    // The stream still needs the buffer.
+    this.#batch = undefined;
+    this.#batchView = undefined;
+    return sent.catch(() => stream.destroy());
+  }
+
+  // ---- one by one
+
+  /** A buffer of this length, one used before if it may be. */
+  #takeBuffer(length: number): Uint8Array {
+    if (length > pooledBytes || length < sparseReadBytes) return this.#session.export.node.host.allocate(length);
+    const index = this.#pool.findIndex((buffer) => buffer.byteLength >= length);
+    const known = index < 0 ? undefined : this.#pool.splice(index, 1)[0];
+    if (!known) return this.#session.export.node.host.allocate(length);
+    this.#poolBytes -= known.byteLength;
+    return new Uint8Array(known, 0, length);
+  }
+
+  /** Nobody uses the buffer, which `#takeBuffer` gave, any more. */
+  #giveBuffer({ buffer, byteLength }: Uint8Array): void {
+    if (byteLength < sparseReadBytes || buffer.byteLength > pooledBytes || this.#pool.length >= maxInFlight) return;
+    if (this.#poolBytes + buffer.byteLength > maxPoolBytes) return;
+    this.#pool.push(buffer);
+    this.#poolBytes += buffer.byteLength;
   }
 
   #released(): Promise<void> {
@@ -133,6 +234,7 @@ export class Transmission {
     const hasPayloadFlag = this.#isExtended && (request.flags & CommandFlag.payloadLength) !== 0;
     const sendsPayload = this.#isExtended ? hasPayloadFlag : request.command === Command.write;
     let payload: Uint8Array | undefined;
+    let pooled: Uint8Array | undefined;
     let problem: BlockError | undefined;
     let held = 0;
     if (sendsPayload && (request.length > maxPayloadBytes || !Number.isFinite(request.length))) {
@@ -146,7 +248,11 @@ export class Transmission {
       await this.#reserve(held);
       try {
         if (isExpected) {
-          payload = await this.#readPayload(request.length);
+          payload = reader.take(request.length);
+          if (!payload) {
+            payload = pooled = this.#takeBuffer(request.length);
+            await reader.readInto(payload);
+          }
         } else {
           await reader.skip(request.length);
           problem = refusal(
@@ -166,16 +272,10 @@ export class Transmission {
     void this.#serve(request, payload, problem)
       // The reply could not be sent: the reader will find the stream ended.
       .catch(() => this.#session.stream.destroy())
-      .finally(() => this.#release(held));
-  }
-
-  async #readPayload(length: number): Promise<Uint8Array> {
-    const { reader } = this.#session;
-    const ready = reader.take(length);
-    if (ready) return ready;
-    const buffer = this.#session.export.node.host.allocate(length);
-    await reader.readInto(buffer);
-    return buffer;
+      .finally(() => {
+        if (pooled) this.#giveBuffer(pooled);
+        this.#release(held);
+      });
   }
 
   /** Is it a request that may be tried? */
@@ -318,9 +418,11 @@ export class Transmission {
     const { length } = request;
     if (length === 0) return this.#sendDone(request);
     if (!this.#isStructured) {
-      const buffer = node.host.allocate(length);
+      const buffer = this.#takeBuffer(length);
       await node.read(at, buffer);
-      return writer.send(packSimpleReply(request, 0), buffer);
+      await writer.send(packSimpleReply(request, 0), buffer);
+      this.#giveBuffer(buffer);
+      return;
     }
     const mayBeSparse = length >= sparseReadBytes && (request.flags & CommandFlag.df) === 0;
     let done = 0;
@@ -341,13 +443,14 @@ export class Transmission {
         const body = pack(['u64', offset], ['u32', size]);
         await writer.send(packChunk(request, this.#isExtended, Chunk.offsetHole, flags, body.length), body);
       } else {
-        const buffer = node.host.allocate(size);
+        const buffer = this.#takeBuffer(size);
         await node.read(at + done, buffer);
         await writer.send(
           packChunk(request, this.#isExtended, Chunk.offsetData, flags, 8 + size),
           pack(['u64', offset]),
           buffer,
         );
+        this.#giveBuffer(buffer);
       }
       done += size;
     }

@@ -80,6 +80,20 @@ class FileNode implements DriverNode {
     if (count < buffer.length) buffer.fill(0, count);
   }
 
+  readNow(offset: number, buffer: Uint8Array): boolean {
+    const count = this.#file.readNow?.(offset, buffer);
+    if (count === undefined) return false;
+    if (count < buffer.length) buffer.fill(0, count);
+    return true;
+  }
+
+  writeNow(offset: number, buffer: Uint8Array): boolean {
+    this.#extent = undefined;
+    if (!this.#file.writeNow?.(offset, buffer)) return false;
+    if (offset + buffer.length > this.length) this.length = offset + buffer.length;
+    return true;
+  }
+
   async write(offset: number, buffer: Uint8Array): Promise<void> {
     this.#extent = undefined;
     await this.#file.write(offset, buffer);

@@ -25,11 +25,26 @@ export class MemoryNode implements DriverNode {
   }
 
   async read(offset: number, buffer: Uint8Array): Promise<void> {
+    this.readNow(offset, buffer);
+  }
+
+  readNow(offset: number, buffer: Uint8Array): boolean {
     this.#each(offset, buffer.length, (page, from, size, done) => {
       const bytes = this.#pages.get(page);
       if (bytes) buffer.set(bytes.subarray(from, from + size), done);
       else buffer.fill(0, done, done + size);
     });
+    return true;
+  }
+
+  writeNow(offset: number, buffer: Uint8Array): boolean {
+    // In one page that is there already.
+    const page = Math.floor(offset / pageBytes);
+    const bytes = this.#pages.get(page);
+    if (!bytes || offset + buffer.length > (page + 1) * pageBytes) return false;
+    bytes.set(buffer, offset - page * pageBytes);
+    this.length = Math.max(this.length, offset + buffer.length);
+    return true;
   }
 
   async write(offset: number, buffer: Uint8Array): Promise<void> {

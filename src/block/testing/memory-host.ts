@@ -88,6 +88,15 @@ class MemoryFile implements HostFile {
     return this.readSync(offset, buffer);
   }
 
+  readNow(offset: number, buffer: Uint8Array): number {
+    return this.readSync(offset, buffer);
+  }
+
+  writeNow(offset: number, buffer: Uint8Array): boolean {
+    this.writeSync(offset, buffer);
+    return true;
+  }
+
   writeSync(offset: number, buffer: Uint8Array): void {
     this.#change({ kind: 'write', path: this.path, offset, bytes: buffer.slice() });
   }

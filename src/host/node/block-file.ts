@@ -8,6 +8,7 @@
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import * as path from 'node:path';
+import { alignUp } from '../../block/alignment.js';
 import { BlockError } from '../../block/errors.js';
 import type { FileHost, HostFile, HostFileKind, HostFileOpenFlags, HostFileStat } from '../../block/host.js';
 import * as px from './posix.js';
@@ -128,13 +129,27 @@ class NodeFile implements HostFile {
     return done;
   }
 
+  /** A read in place, which tells whether the next one may be. */
+  #readTimed(offset: number, buffer: Uint8Array): number {
+    const start = performance.now();
+    const count = this.readSync(offset, buffer);
+    if (performance.now() - start > cachedReadMs + buffer.length / cachedBytesPerMs) this.#coldLeft = coldReads;
+    return count;
+  }
+
+  readNow(offset: number, buffer: Uint8Array): number | undefined {
+    if (this.direct || this.#coldLeft > 0 || buffer.length > inPlaceReadBytes) return undefined;
+    try {
+      return this.#readTimed(offset, buffer);
+    } catch {
+      return undefined;
+    }
+  }
+
   read(offset: number, buffer: Uint8Array): Promise<number> {
     if (this.direct || (buffer.length <= inPlaceReadBytes && (this.#coldLeft === 0 || --this.#coldLeft === 0))) {
       try {
-        const start = performance.now();
-        const count = this.readSync(offset, buffer);
-        if (performance.now() - start > cachedReadMs + buffer.length / cachedBytesPerMs) this.#coldLeft = coldReads;
-        return Promise.resolve(count);
+        return Promise.resolve(this.#readTimed(offset, buffer));
       } catch (error) {
         return Promise.reject(error);
       }
@@ -166,6 +181,16 @@ class NodeFile implements HostFile {
       }
     } catch (error) {
       throw asBlockError(error);
+    }
+  }
+
+  writeNow(offset: number, buffer: Uint8Array): boolean {
+    if (this.direct || buffer.length > inPlaceWriteBytes) return false;
+    try {
+      this.writeSync(offset, buffer);
+      return true;
+    } catch {
+      return false;
     }
   }
 
@@ -277,10 +302,6 @@ class NodeFile implements HostFile {
       fs.close(this.#fd, (error) => (error ? reject(asBlockError(error)) : resolve())),
     );
   }
-}
-
-function alignUp(value: number, alignment: number): number {
-  return Math.ceil(value / alignment) * alignment;
 }
 
 /** Size of a block device without ioctl: the last byte that reads, by doubling and halving. */

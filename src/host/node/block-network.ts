@@ -4,6 +4,13 @@ import * as tls from 'node:tls';
 import { BlockError, toBlockError } from '../../block/errors.js';
 import type { ByteStream, NetworkHost, StreamAddress, TlsOptions } from '../../block/host.js';
 
+/** A write that may not have been taken by the system yet. */
+interface WaitingWrite {
+  isDone: boolean;
+  error: unknown;
+  wake: (() => void) | undefined;
+}
+
 export class NodeByteStream implements ByteStream {
   readonly socket: net.Socket;
   #error: unknown;
@@ -51,23 +58,53 @@ export class NodeByteStream implements ByteStream {
   }
 
   async write(...parts: readonly Uint8Array[]): Promise<void> {
+    this.#checkWritable();
+    if (parts.length > 1) this.socket.cork();
+    let last: WaitingWrite | undefined;
+    for (const [index, part] of parts.entries()) {
+      if (index < parts.length - 1) this.socket.write(part);
+      else last = this.#writeLast(part);
+    }
+    if (parts.length > 1) this.socket.uncork();
+    if (last && this.socket.writableLength > 0) await this.#taken(last);
+  }
+
+  writeNow(bytes: Uint8Array): Promise<void> | undefined {
+    try {
+      this.#checkWritable();
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    const write = this.#writeLast(bytes);
+    return this.socket.writableLength > 0 ? this.#taken(write) : undefined;
+  }
+
+  #checkWritable(): void {
     if (this.#error) throw toBlockError(this.#error);
     if (this.socket.destroyed) throw new BlockError('EPIPE');
-    if (parts.length > 1) this.socket.cork();
-    let flowing = true;
-    for (const part of parts) flowing = this.socket.write(part);
-    if (parts.length > 1) this.socket.uncork();
-    if (flowing) return;
-    await new Promise<void>((resolve) => {
-      const done = () => {
-        this.socket.off('drain', done);
-        this.socket.off('close', done);
-        resolve();
-      };
-      this.socket.on('drain', done);
-      this.socket.on('close', done);
+  }
+
+  #writeLast(bytes: Uint8Array): WaitingWrite {
+    const write: WaitingWrite = { isDone: false, error: undefined, wake: undefined };
+    this.socket.write(bytes, (error) => {
+      write.isDone = true;
+      write.error = error;
+      write.wake?.();
     });
-    if (this.#error) throw toBlockError(this.#error);
+    return write;
+  }
+
+  /** Waits until the system has taken it, and with it all that was written before. */
+  async #taken(write: WaitingWrite): Promise<void> {
+    if (!write.isDone) {
+      await new Promise<void>((resolve) => {
+        write.wake = resolve;
+        this.socket.once('close', resolve);
+      });
+      this.socket.off('close', write.wake!);
+    }
+    const error = this.#error ?? write.error;
+    if (error) throw toBlockError(error);
   }
 
   startTls(options: TlsOptions): Promise<ByteStream> {

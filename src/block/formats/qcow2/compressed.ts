@@ -51,6 +51,15 @@ export class CompressedClusters {
     part.set(known.bytes.subarray(inCluster, inCluster + part.length));
   }
 
+  /** If the cluster was decompressed last. */
+  readNow(run: Run, offset: number, part: Uint8Array): boolean {
+    const known = this.#decompressed;
+    if (!known || known.high !== run.high || known.low !== run.low) return false;
+    const inCluster = offset % this.#image.clusterBytes;
+    part.set(known.bytes.subarray(inCluster, inCluster + part.length));
+    return true;
+  }
+
   /** Reads the bytes of all in one request and decompresses each to its place in `buffer`. */
   async readPacked(clusters: readonly PackedCluster[], buffer: Uint8Array): Promise<void> {
     const image = this.#image;

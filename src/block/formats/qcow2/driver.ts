@@ -186,6 +186,14 @@ export class Qcow2Node implements DriverNode {
     return this.requests.write(offset, buffer);
   }
 
+  readNow(offset: number, buffer: Uint8Array): boolean {
+    return this.requests.readNow(offset, buffer);
+  }
+
+  writeNow(offset: number, buffer: Uint8Array): boolean {
+    return this.requests.writeNow(offset, buffer);
+  }
+
   async writeCompressed(offset: number, buffer: Uint8Array): Promise<void> {
     if (buffer.length > 0) await this.requests.compressed.write(offset, buffer);
   }

@@ -61,7 +61,7 @@ async function loadHeader(image: Qcow2Image): Promise<LuksHeader> {
 }
 
 /** The legacy method takes the first 16 bytes of the password, padded with zeroes, as the key. */
-async function aesCipher(host: BlockHost, secret: Uint8Array) {
+export async function aesCipher(host: BlockHost, secret: Uint8Array) {
   const key = new Uint8Array(16);
   key.set(secret.subarray(0, 16));
   return makeSectorCipher(

@@ -326,6 +326,16 @@ export class Qcow2Image implements RefcountsOwner {
     return this.l2.peek(offset) ?? this.#loadSlice(offset);
   }
 
+  /** The slice in memory, if this image alone has its table. */
+  peekPrivateSlice(cluster: number): CachedTable | undefined {
+    const index = Math.floor(cluster / this.entriesPerTable);
+    if (index >= this.l1.length || this.l1[index]! % 2 === 0) return undefined;
+    const slice = this.slice(cluster);
+    if (!(slice instanceof Promise)) return slice;
+    slice.catch(() => undefined);
+    return undefined;
+  }
+
   async #loadSlice(offset: number): Promise<CachedTable> {
     await this.event('l2_load');
     return this.l2.load(offset);

@@ -4,6 +4,10 @@ export class Mutex {
   #isLocked = false;
   readonly #waiting: (() => void)[] = [];
 
+  get isLocked(): boolean {
+    return this.#isLocked;
+  }
+
   /** Undefined when it was free (and is now held), so that the common case costs no turn of the event loop. */
   lock(): Promise<void> | undefined {
     if (!this.#isLocked) {

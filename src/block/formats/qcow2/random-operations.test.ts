@@ -91,7 +91,7 @@ async function exercise(directory: string, layout: OptionDict, seed: number): Pr
       }
       case 7: {
         const bytes = new Uint8Array(length);
-        await node.read(offset, bytes);
+        if (random(2) === 0 || !node.readNow(offset, bytes)) await node.read(offset, bytes);
         assert.equal(
           Buffer.compare(bytes, expected.subarray(offset, offset + length)),
           0,
@@ -134,7 +134,7 @@ async function exercise(directory: string, layout: OptionDict, seed: number): Pr
       }
       default: {
         const bytes = new Uint8Array(length).fill(random(255) + 1);
-        await node.write(offset, bytes);
+        if (random(2) === 0 || !node.writeNow(offset, bytes)) await node.write(offset, bytes);
         expected.set(bytes, offset);
       }
     }

@@ -75,6 +75,40 @@ export class Qcow2Requests {
     if (pending) await Promise.all(pending);
   }
 
+  /** In place, when one run covers it and its table is at hand. */
+  readNow(offset: number, buffer: Uint8Array): boolean {
+    const image = this.#image;
+    if (image.isEncrypted || image.file.instance.onEvent) return false;
+    let run: Run | Promise<Run>;
+    try {
+      run = image.map(offset, buffer.length);
+    } catch {
+      return false;
+    }
+    if (run instanceof Promise) {
+      // The table is on its way now; what becomes of it is for the request to tell.
+      run.catch(() => undefined);
+      return false;
+    }
+    if (run.length < buffer.length) return false;
+    switch (run.type) {
+      case ClusterType.normal:
+        return image.dataFile.readNow(run.host, buffer);
+      case ClusterType.compressed:
+        return this.compressed.readNow(run, offset, buffer);
+      case ClusterType.zero:
+      case ClusterType.zeroPlaced:
+        buffer.fill(0);
+        return true;
+      default: {
+        const { backing } = image.node;
+        if (backing) return backing.readNow(offset, buffer);
+        buffer.fill(0);
+        return true;
+      }
+    }
+  }
+
   #readRun(run: Run, offset: number, part: Uint8Array): Promise<void> | undefined {
     const image = this.#image;
     switch (run.type) {
@@ -119,6 +153,28 @@ export class Qcow2Requests {
   async write(offset: number, buffer: Uint8Array): Promise<void> {
     let at = 0;
     while (at < buffer.length) at += await this.#writeSome(offset + at, at === 0 ? buffer : buffer.subarray(at));
+  }
+
+  /** In place, when it changes no mapping, its table is at hand and nobody else is at work there. */
+  writeNow(offset: number, buffer: Uint8Array): boolean {
+    const image = this.#image;
+    const { clusterBytes } = image;
+    if (image.mustNotWrite || image.isEncrypted || image.mutex.isLocked || image.file.instance.onEvent) return false;
+    const start = offset - (offset % clusterBytes);
+    const stop = Math.ceil((offset + buffer.length) / clusterBytes) * clusterBytes;
+    if (image.ranges.conflict(start, stop, false)) return false;
+    try {
+      const slice = image.peekPrivateSlice(start / clusterBytes);
+      if (!slice) return false;
+      const run = image.mapIn(slice, offset, buffer.length);
+      if (run.type !== ClusterType.normal || run.length < buffer.length) return false;
+      if (!(slice.view.getUint32(image.entryAt(start / clusterBytes)) & copiedBit)) return false;
+      if (this.#copiedRun(slice, offset, run.length) < buffer.length) return false;
+      image.checkOverlap(run.host, buffer.length);
+      return image.dataFile.writeNow(run.host, buffer);
+    } catch {
+      return false;
+    }
   }
 
   async #writeSome(offset: number, buffer: Uint8Array): Promise<number> {

@@ -42,6 +42,14 @@ class RawNode implements DriverNode {
     return this.#file.write(this.#offset + offset, buffer, flags);
   }
 
+  readNow(offset: number, buffer: Uint8Array): boolean {
+    return this.#file.readNow(this.#offset + offset, buffer);
+  }
+
+  writeNow(offset: number, buffer: Uint8Array): boolean {
+    return this.#file.writeNow(this.#offset + offset, buffer);
+  }
+
   writeZeroes(offset: number, length: number, flags: number): Promise<void> {
     return this.#file.writeZeroes(this.#offset + offset, length, flags);
   }

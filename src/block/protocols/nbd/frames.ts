@@ -9,6 +9,7 @@ const readAheadBytes = 256 * 1024;
 export class FrameReader {
   readonly #stream: ByteStream;
   #chunk: Uint8Array = new Uint8Array(0);
+  #view: DataView | undefined;
   #at = 0;
 
   constructor(stream: ByteStream) {
@@ -22,8 +23,27 @@ export class FrameReader {
 
   async #more(): Promise<boolean> {
     this.#chunk = await this.#stream.read(readAheadBytes);
+    this.#view = undefined;
     this.#at = 0;
     return this.#chunk.length > 0;
+  }
+
+  /** What has arrived, of which the bytes from `position` on are not taken yet: for looking at frames before `advance` takes them. */
+  get chunk(): Uint8Array {
+    return this.#chunk;
+  }
+
+  get view(): DataView {
+    this.#view ??= new DataView(this.#chunk.buffer, this.#chunk.byteOffset, this.#chunk.length);
+    return this.#view;
+  }
+
+  get position(): number {
+    return this.#at;
+  }
+
+  advance(count: number): void {
+    this.#at += count;
   }
 
   /** The next `count` bytes if they have arrived already. */
@@ -101,6 +121,15 @@ export class FrameWriter {
     for (const part of parts) this.#queue.push(part);
     this.#current ??= this.#run();
     return this.#current;
+  }
+
+  /** Undefined when the host has taken the bytes; else they must not change until the promise resolves. */
+  sendNow(bytes: Uint8Array): Promise<void> | undefined {
+    if (this.#current || this.#failure || !this.#stream.writeNow) return this.send(bytes);
+    return this.#stream.writeNow(bytes)?.catch((error) => {
+      this.#failure ??= toBlockError(error);
+      throw this.#failure;
+    });
   }
 
   async #run(): Promise<void> {

@@ -342,26 +342,59 @@ export function packRequest(request: Request, isExtended: boolean): Uint8Array {
 
 /** Undefined when the magic is wrong: the stream can't be trusted any more. */
 export function unpackRequest(bytes: Uint8Array, isExtended: boolean): Request | undefined {
-  const view = viewOf(bytes);
-  if (view.getUint32(0) !== (isExtended ? magic.extendedRequest : magic.request)) return undefined;
+  return requestAt(viewOf(bytes), 0, isExtended);
+}
+
+/** The request whose header begins at `at`; like `unpackRequest`, for many in one buffer. */
+export function requestAt(view: DataView, at: number, isExtended: boolean): Request | undefined {
+  if (view.getUint32(at) !== (isExtended ? magic.extendedRequest : magic.request)) return undefined;
   return {
-    flags: view.getUint16(4),
-    command: view.getUint16(6),
-    cookieHigh: view.getUint32(8),
-    cookieLow: view.getUint32(12),
-    offset: getU64(view, 16),
-    length: isExtended ? getU64(view, 24) : view.getUint32(24),
+    flags: view.getUint16(at + 4),
+    command: view.getUint16(at + 6),
+    cookieHigh: view.getUint32(at + 8),
+    cookieLow: view.getUint32(at + 12),
+    offset: getU64(view, at + 16),
+    length: isExtended ? getU64(view, at + 24) : view.getUint32(at + 24),
   };
+}
+
+/** Writes a simple reply at `at`; gives its length. */
+export function putSimpleReply(view: DataView, at: number, request: Request, error: number): number {
+  view.setUint32(at, magic.simpleReply);
+  view.setUint32(at + 4, error);
+  view.setUint32(at + 8, request.cookieHigh);
+  view.setUint32(at + 12, request.cookieLow);
+  return simpleReplyBytes;
 }
 
 export function packSimpleReply(request: Request, error: number): Uint8Array {
   const bytes = new Uint8Array(simpleReplyBytes);
-  const view = viewOf(bytes);
-  view.setUint32(0, magic.simpleReply);
-  view.setUint32(4, error);
-  view.setUint32(8, request.cookieHigh);
-  view.setUint32(12, request.cookieLow);
+  putSimpleReply(viewOf(bytes), 0, request, error);
   return bytes;
+}
+
+/** Writes the header of a reply chunk at `at`; gives its length. */
+export function putChunk(
+  view: DataView,
+  at: number,
+  request: Request,
+  isExtended: boolean,
+  type: number,
+  flags: number,
+  length: number,
+): number {
+  view.setUint32(at, isExtended ? magic.extendedReply : magic.structuredReply);
+  view.setUint16(at + 4, flags);
+  view.setUint16(at + 6, type);
+  view.setUint32(at + 8, request.cookieHigh);
+  view.setUint32(at + 12, request.cookieLow);
+  if (!isExtended) {
+    view.setUint32(at + 16, length);
+    return structuredReplyBytes;
+  }
+  setU64(view, at + 16, request.offset);
+  setU64(view, at + 24, length);
+  return extendedReplyBytes;
 }
 
 /** Header of one reply chunk whose payload has `length` bytes. */
@@ -373,15 +406,6 @@ export function packChunk(
   length: number,
 ): Uint8Array {
   const bytes = new Uint8Array(isExtended ? extendedReplyBytes : structuredReplyBytes);
-  const view = viewOf(bytes);
-  view.setUint32(0, isExtended ? magic.extendedReply : magic.structuredReply);
-  view.setUint16(4, flags);
-  view.setUint16(6, type);
-  view.setUint32(8, request.cookieHigh);
-  view.setUint32(12, request.cookieLow);
-  if (isExtended) {
-    setU64(view, 16, request.offset);
-    setU64(view, 24, length);
-  } else view.setUint32(16, length);
+  putChunk(viewOf(bytes), 0, request, isExtended, type, flags, length);
   return bytes;
 }

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { CASE_BYTES, RESULT_BYTES } from './layout.js';
 import { nativeRunner } from './native-elf.js';
+import type { CaseRunner } from './row-test.js';
 
 /** Why cases cannot run here; undefined if they can. */
 export function nativeUnavailable(): string | undefined {
@@ -20,7 +21,7 @@ export function nativeUnavailable(): string | undefined {
   }
 }
 
-export class NativeRunner {
+export class NativeRunner implements CaseRunner {
   readonly #directory = mkdtempSync(join(tmpdir(), 'vring-rows-'));
   readonly #program = join(this.#directory, 'runner');
 

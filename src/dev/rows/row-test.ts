@@ -19,7 +19,6 @@ import {
   RESULT_HEADER_BYTES,
   signalRegister,
 } from './layout.js';
-import type { NativeRunner } from './native-runner.js';
 import type { RowMachine } from './row-machine.js';
 
 /** Status flags and DF. */
@@ -250,24 +249,18 @@ export function rowSeed(row: InsnRow, seed: number): number {
   return [...row.name, ...row.enc].reduce((sum, letter) => (Math.imul(sum, 31) + letter.charCodeAt(0)) >>> 0, seed);
 }
 
-/** Runs `count` cases of a row on the processor and on each machine. */
-export function testRow(
-  row: InsnRow,
-  seed: number,
-  count: number,
-  native: NativeRunner,
-  machines: readonly TestedMachine[],
-): RowReport {
-  return testRows([{ row, seed }], count, native, machines)[0];
+/** What knows the results of cases that lie one after another. */
+export interface CaseRunner {
+  run(cases: Uint8Array): Uint8Array;
 }
 
-/** Runs `count` cases of each row, all in one run of the native program. */
-export function testRows(
-  rows: readonly { readonly row: InsnRow; readonly seed: number }[],
-  count: number,
-  native: NativeRunner,
-  machines: readonly TestedMachine[],
-): RowReport[] {
+interface SeededRow {
+  readonly row: InsnRow;
+  readonly seed: number;
+}
+
+/** `count` cases of each row, and their bytes one after another. */
+export function writeCases(rows: readonly SeededRow[], count: number): { cases: RowCase[][]; input: Uint8Array } {
   const input = new Uint8Array(rows.length * count * CASE_BYTES);
   let at = 0;
   const cases = rows.map(({ row, seed }) => {
@@ -278,6 +271,28 @@ export function testRows(
       return c;
     });
   });
+  return { cases, input };
+}
+
+/** Runs `count` cases of a row on the processor and on each machine. */
+export function testRow(
+  row: InsnRow,
+  seed: number,
+  count: number,
+  native: CaseRunner,
+  machines: readonly TestedMachine[],
+): RowReport {
+  return testRows([{ row, seed }], count, native, machines)[0];
+}
+
+/** Runs `count` cases of each row, all in one run of the native program. */
+export function testRows(
+  rows: readonly SeededRow[],
+  count: number,
+  native: CaseRunner,
+  machines: readonly TestedMachine[],
+): RowReport[] {
+  const { cases, input } = writeCases(rows, count);
   const results = native.run(input);
   const each = count * RESULT_BYTES;
   return rows.map(({ row, seed }, i) =>

@@ -38,7 +38,7 @@ for (const [family, rows] of families) {
 // Everywhere: where there is no processor to ask, this is all that is compared.
 test('a set of cases has the results that a processor gave when they were recorded', () => {
   const reports = testRows(storedRows(), STORED_CASES, new StoredRunner(), machines);
-  assert.deepEqual(reports.filter(({ missing }) => missing).length, 0);
+  assert.equal(reports.filter(({ missing }) => missing).length, 0);
   const failures = reports.flatMap((report) => report.failures);
   assert.equal(failures.length, 0, `${failures.length} differences, the first:\n${failures.slice(0, 3).join('\n')}`);
 });

@@ -92,6 +92,12 @@ export const registryRows: RegistryRow[] = [
     load: async () => (await import('./formats/vhdx/driver.js')).vhdxDriver,
   },
   {
+    name: 'qcow',
+    kind: 'format',
+    probe: (bytes) => (be32(bytes, 0) === 0x514649fb && be32(bytes, 4) === 1 ? 100 : 0),
+    load: async () => (await import('./formats/qcow/driver.js')).qcowDriver,
+  },
+  {
     name: 'qcow2',
     kind: 'format',
     probe: (bytes) => (be32(bytes, 0) === 0x514649fb && be32(bytes, 4) >= 2 ? 100 : 0),

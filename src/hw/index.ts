@@ -18,6 +18,7 @@ export * from './lapic/wiring.js';
 export * from './mc146818/mc146818.js';
 export * from './mc146818/wiring.js';
 export * from './pci/index.js';
+export * from './smbios/tables.js';
 export * from './test-devices/isa-debug-exit.js';
 export * from './test-devices/isa-debugcon.js';
 export * from './test-devices/pc-testdev.js';

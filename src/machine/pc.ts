@@ -11,6 +11,7 @@ import {
   ApicBus,
   assignResources,
   buildAcpiTables,
+  FwCfg,
   GPE0_BASE,
   globalInterrupts,
   HPET_GPA,
@@ -35,6 +36,7 @@ import {
   type SerialBackend,
   Uart16550,
   wireAcpiPm,
+  wireFwCfg,
   wireHpet,
   wireI8042,
   wireIoApic,
@@ -46,6 +48,15 @@ import {
   wireUart,
 } from '../hw/index.js';
 import { type BootImages, type LoadedKernel, loadKernel, pcE820 } from './boot/index.js';
+import {
+  addFiles,
+  checkFirmware,
+  type FirmwareFile,
+  type FirmwareOptions,
+  fillFwCfg,
+  openShadow,
+  PcFirmware,
+} from './firmware.js';
 import { InstructionTime, seededBits } from './instruction-time.js';
 import { MachineClock, type TimeSource } from './machine-clock.js';
 import { PcTrace, type PcTraceOptions } from './trace.js';
@@ -94,6 +105,11 @@ export interface PcOptions {
    * idle time passes at once. `seed` gives the random numbers.
    */
   readonly icount?: { readonly shift: number; readonly seed?: bigint };
+  /** Firmware runs instead of a kernel that is put into memory. */
+  readonly firmware?: FirmwareOptions | undefined;
+  /** Files for fw_cfg beside the board's own. */
+  readonly fwCfgFiles?: readonly FirmwareFile[] | undefined;
+  readonly uuid?: Uint8Array | undefined;
   /** Plugs further devices in, before PCI resources are assigned. */
   readonly addDevices?: (board: PcBoard) => void;
 }
@@ -134,6 +150,9 @@ export class PcMachine implements PcBoard {
   readonly pic: PicPair;
   readonly ioapic: IoApic;
   readonly pm: AcpiPm;
+  readonly fwCfg: FwCfg;
+  /** What is booted from fw_cfg by firmware, for a person. */
+  readonly firmwareKernel: string | undefined;
   /** 64 random bits: the host's, or with -icount the seed's. */
   readonly randomBits: () => bigint;
   readonly #icount: InstructionTime | undefined;
@@ -143,6 +162,7 @@ export class PcMachine implements PcBoard {
   readonly #devices: Device[] = [];
   readonly #piix3: Piix3;
   readonly #piix4: Piix4Pm;
+  readonly #i440fx: I440fx;
   readonly #lowRamEnd: number;
   readonly #words: Int32Array;
   readonly #kick: number;
@@ -150,6 +170,7 @@ export class PcMachine implements PcBoard {
   #rsdpGpa = 0;
 
   constructor(host: PcHost, options: PcOptions) {
+    if (options.firmware) checkFirmware(options.firmware.image);
     this.#host = host;
     this.#options = options;
     this.#icount = options.icount
@@ -191,7 +212,7 @@ export class PcMachine implements PcBoard {
     });
     this.engine = new TcgEngine({
       cpu: this.cpu,
-      ramBytes: options.ramBytes,
+      ramBytes: options.ramBytes + (options.firmware?.image.length ?? 0),
       stateBytes: STATE_BYTES,
       hotThreshold: options.hotThreshold,
       countInstructions: options.icount !== undefined,
@@ -277,6 +298,18 @@ export class PcMachine implements PcBoard {
       route: (slot, pin) => (slot + pin - 1) & 3,
     });
     const i440fx = new I440fx(this.pci);
+    this.#i440fx = i440fx;
+    if (options.firmware) {
+      const firmware = new PcFirmware({
+        image: options.firmware.image,
+        memory: this.memory,
+        buffer: this.engine.memory.buffer,
+        lowRamHva: this.engine.ramStart,
+        romHva: this.engine.ramStart + options.ramBytes,
+        published: (hva, size) => this.engine.published(hva, size),
+      });
+      i440fx.onShadow = (ranges) => firmware.shadow(ranges);
+    }
     this.pci.mapPorts(this.ports);
     this.#piix3 = new Piix3({ root: this.pci, irqs: this.irqs });
     this.#piix3.onReset = () => this.#finish({ why: 'reset' });
@@ -294,9 +327,24 @@ export class PcMachine implements PcBoard {
     this.#devices.push(this.pic, this.lapic, this.ioapic, pit, rtc, i8042, this.pm, i440fx, this.#piix3, this.#piix4);
     if (hpet) this.#devices.push(hpet);
     for (const uart of this.serial) if (uart) this.#devices.push(uart);
+    this.fwCfg = new FwCfg({ dma: this.memory.dma });
+    wireFwCfg(this.ports, this.fwCfg);
+    this.#devices.push(this.fwCfg);
     options.addDevices?.(this);
     this.#describeBoard(hpet !== undefined);
     this.#setCmos(rtc);
+    this.firmwareKernel = fillFwCfg(
+      this.fwCfg,
+      {
+        ramBytes: options.ramBytes,
+        lowRamEnd: low,
+        acpi: this.#acpi,
+        cpu: options.model.name,
+        uuid: options.uuid,
+      },
+      options.firmware,
+    );
+    addFiles(this.fwCfg, options.fwCfgFiles ?? []);
   }
 
   add(device: Device): void {
@@ -307,13 +355,16 @@ export class PcMachine implements PcBoard {
     this.#finish({ why: 'exit', status });
   }
 
-  /** Power-on or reset: devices, vCPU, PCI resources as firmware would leave them, then the kernel. */
+  /** Power-on or reset of a machine with firmware: the vCPU is at its reset vector. */
+  start(): void {
+    assert(this.#options.firmware, 'a machine without firmware boots a kernel');
+    this.#reset();
+  }
+
+  /** Power-on or reset without firmware: PCI resources as it would leave them, then the kernel. */
   boot(images: Omit<BootImages, 'longMode'>): LoadedKernel {
-    this.#stop = undefined;
-    for (const device of this.#devices) device.reset();
-    this.#trace?.reset();
-    this.cpu.reset();
-    this.engine.cache.flush();
+    this.#reset();
+    openShadow(this.#i440fx);
     this.#piix4.configure(PM_BASE, 9);
     const { levelIrqs } = assignResources(this.pci, pcWindows(this.#lowRamEnd), this.#piix3.function);
     for (const irq of [...levelIrqs, 9])
@@ -336,6 +387,14 @@ export class PcMachine implements PcBoard {
     );
     this.cpu.setBootState(loaded.state);
     return loaded;
+  }
+
+  #reset(): void {
+    this.#stop = undefined;
+    for (const device of this.#devices) device.reset();
+    this.#trace?.reset();
+    this.cpu.reset();
+    this.engine.cache.flush();
   }
 
   /** Index of the kick word in the machine's memory, as 32-bit words. */
@@ -395,6 +454,7 @@ export class PcMachine implements PcBoard {
         rtc: true,
         pit: true,
         ps2: true,
+        fwCfgPort: 0x510,
       },
       vga: false,
     });
@@ -413,6 +473,12 @@ export class PcMachine implements PcBoard {
     set16(0x30, kib);
     set16(0x34, blocks);
     rtc.setRam(0x14, 0x06);
+    // Boot order of firmware that has no other: disk, floppy, CD.
+    rtc.setRam(0x3d, 0x12);
+    rtc.setRam(0x38, 0x30);
+    const high = (this.#options.ramBytes - this.#lowRamEnd) / 65536;
+    set16(0x5b, high & 0xffff);
+    rtc.setRam(0x5d, high >> 16);
   }
 
   #poll(): boolean {

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { BlockGraph } from '../block/index.js';
 import { NodeBlockHost } from '../host/node/block-host.js';
+import { defaultFirmware, findFirmware } from '../host/node/firmware-file.js';
 import { type DebianOptions, openDebian, VringError } from './index.js';
 
 const limitMs = 300_000;
@@ -109,3 +110,29 @@ for (const format of ['raw', 'qcow2']) {
     assert.ok(held.equals(bytes), 'the image holds what the guest wrote, and nothing else has changed');
   });
 }
+
+test("SeaBIOS boots the cloud kernel, which finds the board's tables", { timeout: 2 * limitMs }, async (t) => {
+  const image = findFirmware(defaultFirmware, []);
+  if (image === undefined) return t.skip('no seabios here');
+  const lines = await output(
+    {
+      flavour: 'cloud-amd64',
+      machine: {
+        firmware: { image },
+        uuid: '01234567-89ab-cdef-0123-456789abcdef',
+        fwCfg: [{ name: 'opt/vring', bytes: Buffer.from('from the host') }],
+      },
+    },
+    [
+      'cat /sys/class/dmi/id/bios_vendor /sys/class/dmi/id/sys_vendor /sys/class/dmi/id/product_uuid',
+      'ls /sys/firmware/acpi/tables | tr "\\n" " "; echo',
+      'modprobe qemu_fw_cfg; cat /sys/firmware/qemu_fw_cfg/by_name/opt/vring/raw; echo',
+      'dmesg | grep -c "Firmware Bug\\|ACPI Error"',
+      'true',
+    ].join('\n'),
+  );
+  if (typeof lines === 'string') return t.skip(`no Debian here: ${lines}`);
+  assert.deepEqual(lines.slice(0, 3), ['SeaBIOS', 'vring', '01234567-89ab-cdef-0123-456789abcdef']);
+  assert.match(lines[3], /APIC .*DSDT .*FACP .*FACS .*HPET/);
+  assert.deepEqual(lines.slice(4), ['from the host', '0']);
+});

@@ -1,5 +1,6 @@
 /** vring as a library. */
 export { VringError } from '../base/index.js';
+export type { FirmwareFile } from '../machine/firmware.js';
 export { type TraceItem, traceItems } from '../machine/trace.js';
 export type { WaitOptions } from './abort.js';
 export type { CharacterPort } from './character-port.js';
@@ -14,7 +15,7 @@ export {
 } from './debian.js';
 export type { BlockObject, DiskDescription, DiskImage, ErrorPolicy } from './disk-protocol.js';
 export { createMachine, type Machine, type MachineEvents, type MachineState } from './machine.js';
-export type { ConsolePortOptions, DeviceOptions, MachineOptions } from './machine-options.js';
+export type { ConsolePortOptions, DeviceOptions, MachineFirmware, MachineOptions } from './machine-options.js';
 export {
   type InfoTopic,
   infoTopics,

@@ -3,6 +3,7 @@ import { MAX_GUEST_BYTES } from '../accel/index.js';
 import { VringError } from '../base/index.js';
 import type { OptionDict } from '../block/index.js';
 import { parseCpuOption } from '../guest/index.js';
+import type { FirmwareFile } from '../machine/firmware.js';
 import type { BlockObject, DiskConfig, DiskImage } from './disk-protocol.js';
 import type { ConsolePortConfig, DeviceConfig, ImageSource, TraceConfig, WorkerConfig } from './worker-protocol.js';
 
@@ -27,6 +28,8 @@ export type DeviceOptions =
       /** Block sizes that the guest is told: powers of two from 512 on. */
       readonly logicalBlockSize?: number | undefined;
       readonly physicalBlockSize?: number | undefined;
+      /** Firmware boots from the device with the lowest. */
+      readonly bootIndex?: number | undefined;
       readonly slot?: number | undefined;
     }
   | {
@@ -41,13 +44,31 @@ export type DeviceOptions =
   | { readonly type: 'isa-debugcon'; readonly port?: number | undefined }
   | { readonly type: 'pc-testdev' };
 
+/** Firmware that starts the machine: SeaBIOS. */
+export interface MachineFirmware {
+  /** Path, or the bytes. */
+  readonly image: string | Uint8Array;
+  /** What it shows on a screen appears on COM1. */
+  readonly serialConsole?: boolean | undefined;
+  /** It offers a menu of what to boot from for so long. */
+  readonly bootMenuMs?: number | undefined;
+}
+
 export interface MachineOptions {
   /** RAM; 128 MiB unless given. */
   readonly ramBytes?: number | undefined;
   /** CPU model and flags in QEMU's spelling; `qemu64` unless given. */
   readonly cpu?: string | undefined;
-  /** Path, or the bytes. A Linux bzImage, an ELF kernel with a PVH entry, or a Multiboot program. */
-  readonly kernel: string | Uint8Array;
+  /**
+   * Path, or the bytes. A Linux bzImage, an ELF kernel with a PVH entry, or a Multiboot program. It is put into memory and entered
+   * directly; with `firmware` that boots it (Linux only). One of the two is needed.
+   */
+  readonly kernel?: string | Uint8Array | undefined;
+  readonly firmware?: MachineFirmware | undefined;
+  /** Files that firmware and guests find in fw_cfg. */
+  readonly fwCfg?: readonly FirmwareFile[] | undefined;
+  /** Of the machine, as its SMBIOS tables tell: `01234567-89ab-cdef-0123-456789abcdef`. */
+  readonly uuid?: string | undefined;
   readonly initrd?: string | Uint8Array | undefined;
   /** The kernel's command line. */
   readonly commandLine?: string | undefined;
@@ -86,6 +107,8 @@ export type PortPlace =
   | { readonly kind: 'gdb' };
 
 export const DEFAULT_RAM_BYTES = 128 << 20;
+/** What firmware images have at most. */
+const FIRMWARE_ROOM_BYTES = 8 << 20;
 const MIN_RAM_BYTES = 2 << 20;
 const DEFAULT_HOT_THRESHOLD = 1024;
 const COPY_STEP_BYTES = 1 << 20;
@@ -100,13 +123,17 @@ const mib = (bytes: number) => `${Math.floor(bytes / 2 ** 20)} MiB`;
 export function planMachine(options: MachineOptions): {
   readonly places: readonly PortPlace[];
   readonly disks: readonly DiskConfig[];
-  readonly config: Omit<WorkerConfig, 'kernel' | 'initrd' | 'streams' | 'doorbell' | 'modules' | 'disks'>;
+  readonly config: Omit<WorkerConfig, 'kernel' | 'initrd' | 'firmware' | 'streams' | 'doorbell' | 'modules' | 'disks'>;
 } {
   const ramBytes = Math.ceil((options.ramBytes ?? DEFAULT_RAM_BYTES) / 4096) * 4096;
   if (!Number.isSafeInteger(ramBytes) || ramBytes < MIN_RAM_BYTES) {
     throw new VringError('ram-size', `A machine needs at least ${mib(MIN_RAM_BYTES)} of RAM.`);
   }
-  if (ramBytes > MAX_GUEST_BYTES) {
+  if (options.kernel === undefined && options.firmware === undefined)
+    throw invalid('There is neither a kernel nor firmware.');
+  const uuid = options.uuid?.replaceAll('-', '') ?? '';
+  if (!/^([0-9a-f]{32})?$/i.test(uuid)) throw invalid(`'${options.uuid}' is no UUID.`);
+  if (ramBytes > MAX_GUEST_BYTES - (options.firmware ? FIRMWARE_ROOM_BYTES : 0)) {
     throw new VringError(
       'ram-size',
       `A machine can have at most ${mib(MAX_GUEST_BYTES)} of RAM here: ${mib(ramBytes)} would need WebAssembly memory with 64-bit addresses.`,
@@ -139,6 +166,7 @@ export function planMachine(options: MachineOptions): {
           serial: device.serial,
           logicalBlockSize: device.logicalBlockSize,
           physicalBlockSize: device.physicalBlockSize,
+          bootIndex: device.bootIndex,
           slot: device.slot,
         };
       case 'virtio-serial':
@@ -166,6 +194,8 @@ export function planMachine(options: MachineOptions): {
       ramBytes,
       cpu: options.cpu ?? 'qemu64',
       commandLine: options.commandLine ?? '',
+      fwCfg: options.fwCfg ?? [],
+      uuid: uuid === '' ? undefined : Uint8Array.from(uuid.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16)),
       serial,
       devices,
       hpet: options.hpet ?? true,

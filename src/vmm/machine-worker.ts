@@ -255,7 +255,9 @@ function openTrace(trace: TraceConfig): { line(text: string): void; close(): voi
 const imageOf = (what: string, source: ImageSource): Uint8Array =>
   typeof source === 'string' ? readImage(what, source, MAX_IMAGE_BYTES) : source;
 
-function build(trace: ReturnType<typeof openTrace> | undefined): PcMachine {
+type Images = Parameters<PcMachine['boot']>[0];
+
+function build(trace: ReturnType<typeof openTrace> | undefined, images: Images | undefined): PcMachine {
   const items = new Set(config.trace?.items);
   try {
     return new PcMachine(
@@ -288,6 +290,14 @@ function build(trace: ReturnType<typeof openTrace> | undefined): PcMachine {
             }
           : {}),
         addDevices: (board) => devices.plugAll(board, config.devices),
+        fwCfgFiles: config.fwCfg,
+        uuid: config.uuid,
+        firmware: config.firmware && {
+          ...config.firmware,
+          image: imageOf('The firmware', config.firmware.image),
+          bootOrder: () => devices.bootOrder,
+          kernel: images,
+        },
       },
     );
   } catch (error) {
@@ -369,22 +379,26 @@ function main(): void {
   const trace = config.trace ? openTrace(config.trace) : undefined;
   try {
     const initrd = config.initrd === undefined ? undefined : imageOf('The initrd', config.initrd);
-    const images = {
-      kernel: imageOf('The kernel', config.kernel),
-      ...(initrd ? { initrd } : {}),
-      commandLine: config.commandLine,
-    };
-    machine = build(trace);
+    const images =
+      config.kernel === undefined
+        ? undefined
+        : {
+            kernel: imageOf('The kernel', config.kernel),
+            ...(initrd ? { initrd } : {}),
+            commandLine: config.commandLine,
+          };
+    machine = build(trace, images);
     const pc = machine;
     disks?.attach(pc.engine.memory.buffer, pc.kickIndex);
     if (config.gdb !== undefined) attachStub(pc, streams[config.gdb]);
     const boot = () => {
-      const loaded = pc.boot(images);
+      let description = pc.firmwareKernel ?? 'firmware';
+      if (config.firmware) pc.start();
+      else if (images) description = pc.boot(images).description;
       for (const plugged of devices.ports) plugged.open();
-      return loaded;
+      return description;
     };
-    const { description } = boot();
-    say({ type: 'ready', description });
+    say({ type: 'ready', description: boot() });
     const end = runMachine(pc, boot);
     for (const stream of streams) {
       stream.wake();

@@ -492,8 +492,14 @@ export async function createMachineWith(
 ): Promise<Machine> {
   if (wait.signal?.aborted) throw abortedError(wait.signal);
   const { places, disks: diskConfigs, config } = planMachine(options);
-  const kernel = await shareImage(options.kernel, wait.signal);
-  const initrd = options.initrd === undefined ? undefined : await shareImage(options.initrd, wait.signal);
+  const shared = async (image: string | Uint8Array | undefined) =>
+    image === undefined ? undefined : await shareImage(image, wait.signal);
+  const kernel = await shared(options.kernel);
+  const firmware = options.firmware && {
+    ...options.firmware,
+    image: await shareImage(options.firmware.image, wait.signal),
+  };
+  const initrd = await shared(options.initrd);
   if (wait.signal?.aborted) throw abortedError(wait.signal);
   const doorbell = new SharedArrayBuffer(doorbellBytes);
   let disks: MachineDiskThread | undefined;
@@ -514,7 +520,7 @@ export async function createMachineWith(
     start,
     options.name ?? 'vcpu0',
     places,
-    { ...config, kernel, initrd },
+    { ...config, kernel, initrd, firmware },
     doorbell,
     disks,
   );
@@ -531,7 +537,7 @@ export async function createMachineWith(
  * Builds a machine: RAM, devices, the kernel loaded. It stands still until `start`.
  *
  * Throws VringError: `options-invalid`, `ram-size`, `ram-unavailable`, `image-open`, `image-too-large`, `disk-open`, `pci-full`,
- * `pci-slot`, `console-ports`, what the kernel's loader (`BOOT_…`) and the CPU model's parser throw, `aborted`, `timeout`.
+ * `pci-slot`, `console-ports`, `firmware-size`, `fw-cfg`, what the kernel's loader (`BOOT_…`) and the CPU model's parser throw, `aborted`, `timeout`.
  */
 export function createMachine(options: MachineOptions, wait?: WaitOptions): Promise<Machine> {
   return createMachineWith(startWorker, options, wait);

@@ -72,10 +72,17 @@ export class MachineDevices {
   readonly ports: PluggedPort[] = [];
   /** Place of a device's first port among all. */
   readonly #firstPorts = new Map<DeviceConfig, number>();
+  /** Firmware's paths of devices that have a boot index. */
+  readonly #bootable: { readonly index: number; readonly path: string }[] = [];
   readonly #host: DeviceHost;
 
   constructor(host: DeviceHost) {
     this.#host = host;
+  }
+
+  /** Open Firmware paths of what can be booted from, first choice first. */
+  get bootOrder(): readonly string[] {
+    return this.#bootable.toSorted((a, b) => a.index - b.index).map(({ path }) => path);
   }
 
   /** Throws VringError `pci-full`, `pci-slot`, `console-ports`. */
@@ -104,7 +111,9 @@ export class MachineDevices {
           ...(logicalBlockSize === undefined ? {} : { logicalBlockSize }),
           ...(physicalBlockSize === undefined ? {} : { physicalBlockSize }),
         });
-        this.#addVirtio(board, config.type, model, config.slot, taken);
+        const slot = this.#addVirtio(board, config.type, model, config.slot, taken);
+        if (config.bootIndex !== undefined)
+          this.#bootable.push({ index: config.bootIndex, path: `/pci@i0cf8/scsi@${slot.toString(16)}/disk@0,0` });
         return;
       }
       case 'virtio-serial':
@@ -143,7 +152,8 @@ export class MachineDevices {
     }
   }
 
-  #addVirtio(board: PcBoard, type: string, model: VirtioModel, wanted: number | undefined, taken: Set<string>): void {
+  /** Gives the slot. */
+  #addVirtio(board: PcBoard, type: string, model: VirtioModel, wanted: number | undefined, taken: Set<string>): number {
     let name = type;
     for (let i = 0; taken.has(name); i++) name = `${type}${i}`;
     taken.add(name);
@@ -162,6 +172,7 @@ export class MachineDevices {
     const transport = new VirtioPci({ device });
     board.pci.bus.add(transport.function, slot);
     board.add(transport);
+    return slot;
   }
 
   #addConsole(board: PcBoard, config: DeviceConfig & { type: 'virtio-serial' }, taken: Set<string>): void {

@@ -1,6 +1,7 @@
 /** What the thread that owns a machine and the thread that runs it say to each other. */
 
 import type { CompiledModule } from '../accel/index.js';
+import type { FirmwareFile, FirmwareOptions } from '../machine/firmware.js';
 import type { TraceItem } from '../machine/trace.js';
 import type { MachineDisksConfig } from './disk-protocol.js';
 
@@ -39,6 +40,7 @@ export type DeviceConfig =
       readonly serial?: string | undefined;
       readonly logicalBlockSize?: number | undefined;
       readonly physicalBlockSize?: number | undefined;
+      readonly bootIndex?: number | undefined;
     })
   | (PciPlace & {
       readonly type: 'virtio-serial';
@@ -80,7 +82,12 @@ export interface TraceConfig {
 export interface WorkerConfig {
   readonly ramBytes: number;
   readonly cpu: string;
-  readonly kernel: ImageSource;
+  readonly kernel?: ImageSource | undefined;
+  readonly firmware?:
+    | (Pick<FirmwareOptions, 'serialConsole' | 'bootMenuMs'> & { readonly image: ImageSource })
+    | undefined;
+  readonly fwCfg: readonly FirmwareFile[];
+  readonly uuid?: Uint8Array | undefined;
   readonly initrd?: ImageSource | undefined;
   readonly commandLine: string;
   readonly streams: readonly StreamRings[];

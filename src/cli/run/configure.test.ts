@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { VringError } from '../../vmm/index.js';
 import { parseLine } from '../options/parse.js';
 import { planRun } from './configure.js';
@@ -74,7 +76,7 @@ test('devices, in order and with their properties', () => {
     ],
     ...[
       '-device',
-      'virtio-blk-pci,drive=b,serial=S1,addr=0x5,werror=stop,share-rw=on,logical_block_size=4096',
+      'virtio-blk-pci,drive=b,serial=S1,addr=0x5,bootindex=3,werror=stop,share-rw=on,logical_block_size=4096',
       '-device',
       '{"driver":"virtio-rng-pci"}',
     ],
@@ -111,6 +113,7 @@ test('devices, in order and with their properties', () => {
       serial: 'S1',
       logicalBlockSize: 4096,
       physicalBlockSize: undefined,
+      bootIndex: 3,
       slot: 5,
     },
     { type: 'virtio-rng', slot: undefined },
@@ -202,6 +205,16 @@ test('drives', () => {
   );
 });
 
+test('firmware', () => {
+  const image = join(fileURLToPath(import.meta.url));
+  const { machine } = plan('-bios', image, '-boot', 'menu=on,splash-time=1000', '-fw_cfg', 'opt/a,string=b');
+  assert.deepEqual(machine.firmware, { image, bootMenuMs: 1000, serialConsole: true });
+  assert.deepEqual(machine.fwCfg, [{ name: 'opt/a', bytes: Uint8Array.of(0x62) }]);
+  assert.equal(plan('-bios', image, '-display', 'none').machine.firmware?.serialConsole, false);
+  assert.equal(plan('-bios', image, '-M', 'pc,graphics=off', '-display', 'none').machine.firmware?.serialConsole, true);
+  assert.equal(plan().machine.firmware, undefined, 'a kernel needs none');
+});
+
 test('each mistake gets one sentence that names it', () => {
   const cases: [string[], RegExp][] = [
     [['-M', 'q35'], /q35.*not supported yet/],
@@ -267,7 +280,12 @@ test('each mistake gets one sentence that names it', () => {
     [['-echr', 'x'], /0 to 255/],
     [['-offline'], /with a system only/],
     [['-gdb', 'udp::1'], /only tcp:/],
-    [['-bios', 'x'], /not supported yet/],
+    [['-bios', 'no-such-firmware'], /no firmware 'no-such-firmware' in .*seabios/],
+    [['-boot', 'menu=on'], /with firmware only/],
+    [['-bios', 'no/such', '-boot', 'order=d'], /order= is not supported yet/],
+    [['-fw_cfg', 'opt/x'], /file= or string= is missing/],
+    [['-fw_cfg', 'opt/x,string=a,file=b'], /cannot be given both/],
+    [['-pflash', 'x'], /not supported yet/],
     [['-hda', 'x'], /not supported yet/],
     [['-kernle', 'x'], /did you mean '-kernel'/],
   ];

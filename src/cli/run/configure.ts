@@ -1,6 +1,8 @@
 /** From the options of `vring run` to a machine and what its ports lead to. */
 import { VringError } from '../../base/index.js';
 import type { OptionDict } from '../../block/index.js';
+import { defaultFirmware, findFirmware, firmwareFolders } from '../../host/node/firmware-file.js';
+import { readImage } from '../../host/node/image-file.js';
 import { type DeviceOptions, type MachineOptions, type TraceItem, traceItems } from '../../vmm/index.js';
 import { KeyValues, parseSize } from '../options/key-values.js';
 import type { GivenOption } from '../options/parse.js';
@@ -31,7 +33,7 @@ export interface Attachment {
 
 export interface RunPlan {
   /** Without kernel, initrd and command line when a system is named. */
-  readonly machine: Omit<MachineOptions, 'kernel'> & { readonly kernel?: string | undefined };
+  readonly machine: MachineOptions;
   readonly attachments: readonly Attachment[];
   readonly startPaused: boolean;
   /** Secrets and others, to be made before the machine. */
@@ -90,9 +92,11 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     for (const name of ['initrd', 'append']) {
       if (options.has(name)) throw new UsageError(`-${name} is of use with -kernel only`);
     }
-    throw new UsageError(
-      'There is nothing to run: name a system (vring run debian) or give -kernel FILE; disks and firmware are not booted yet',
-    );
+    if (!options.has('bios') && !options.has('drive') && !options.has('blockdev')) {
+      throw new UsageError(
+        'There is nothing to run: name a system (vring run debian), or give -kernel FILE, -drive or -bios FILE',
+      );
+    }
   }
   for (const name of ['offline', 'mirror']) {
     if (options.has(name) && !context.system)
@@ -113,6 +117,9 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
       kernel,
       initrd: options.last('initrd'),
       commandLine: options.last('append'),
+      firmware: planFirmware(options, context),
+      fwCfg: options.all('fw_cfg').map(planFwCfg),
+      uuid: options.last('uuid'),
       serialPorts: characters.serialPorts,
       devices,
       blockNodes,
@@ -134,6 +141,54 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     notices,
   };
 }
+
+/** Firmware boots what is not a kernel that is put into memory. */
+function planFirmware(options: Options, { system }: PlanContext): MachineOptions['firmware'] {
+  const given = options.last('bios');
+  let bootMenuMs: number | undefined;
+  for (const text of options.all('boot')) {
+    const values = KeyValues.parse(`-boot ${text}`, text, 'order');
+    const waitMs = values.number('splash-time', 0, 65535) ?? DEFAULT_MENU_MS;
+    bootMenuMs = values.flag('menu') ? waitMs : undefined;
+    values.flag('strict');
+    values.finish(['order', 'once', 'splash', 'reboot-timeout']);
+  }
+  if (given === undefined && (system || options.has('kernel'))) {
+    if (options.has('boot')) throw new UsageError('-boot is of use with firmware only: -bios FILE, or no -kernel');
+    return undefined;
+  }
+  const name = given ?? defaultFirmware;
+  const image = findFirmware(name, options.all('L'));
+  if (image === undefined) {
+    throw new VringError(
+      'firmware-missing',
+      `There is no firmware '${name}'${name.includes('/') ? '' : ` in ${[...options.all('L'), ...firmwareFolders].join(', ')}: Debian's package seabios has it, and -bios names another`}`,
+    );
+  }
+  const graphics = KeyValues.parse('-M', options.last('M') ?? 'pc', 'type').flag('graphics');
+  const display = options.last('display');
+  return { image, bootMenuMs, serialConsole: !(graphics ?? (display !== undefined && !options.has('nographic'))) };
+}
+
+/** What SeaBIOS itself waits. */
+const DEFAULT_MENU_MS = 2500;
+
+function planFwCfg(text: string): { name: string; bytes: Uint8Array } {
+  const option = `-fw_cfg ${text}`;
+  const values = KeyValues.parse(option, text, 'name');
+  const name = values.need('name');
+  const string = values.text('string');
+  const file = values.text('file');
+  values.finish(['gen_id']);
+  if (file !== undefined) {
+    if (string !== undefined) throw new UsageError(`${option}: file= and string= cannot be given both`);
+    return { name, bytes: readImage('The file', file, MOST_FW_CFG_BYTES) };
+  }
+  if (string === undefined) throw new UsageError(`${option}: file= or string= is missing`);
+  return { name, bytes: new TextEncoder().encode(string) };
+}
+
+const MOST_FW_CFG_BYTES = 2 ** 31;
 
 export interface GdbAddress {
   readonly host: string;
@@ -164,6 +219,7 @@ function planBoard(options: Options, notices: string[]): Board {
       throw new UsageError(`-M ${type}: there is no such board${didYouMean(type, ['pc', ...unsupportedMachines])}`);
     }
     hpet = values.flag('hpet') ?? hpet;
+    values.flag('graphics');
     const accel = values.text('accel');
     if (accel !== undefined) {
       if (accels.length > 0) throw new UsageError('-accel and accel= of -M cannot be given both');
@@ -181,7 +237,6 @@ function planBoard(options: Options, notices: string[]): Board {
       'kernel-irqchip',
       'mem-merge',
       'dump-guest-core',
-      'graphics',
       'memory-backend',
       'nvdimm',
       'igd-passthru',
@@ -529,6 +584,7 @@ function planDevices(options: Options, chardevs: Chardevs, characters: Character
           serial: checkSerial(option, values.text('serial') ?? drive.serial),
           logicalBlockSize: blockSize(values, 'logical_block_size'),
           physicalBlockSize: blockSize(values, 'physical_block_size'),
+          bootIndex: values.number('bootindex', 0, 2 ** 31 - 1),
           slot,
         });
         break;
@@ -595,7 +651,6 @@ function planDevices(options: Options, chardevs: Chardevs, characters: Character
         break;
     }
     values.finish([
-      'bootindex',
       'multifunction',
       'disable-legacy',
       'disable-modern',

@@ -43,6 +43,7 @@ export const deviceRows: readonly DeviceRow[] = [
       { name: 'serial', type: 'str', sentence: 'serial number that the guest sees' },
       { name: 'logical_block_size', type: 'size', default: '512', sentence: 'block size that the guest sees' },
       { name: 'physical_block_size', type: 'size', default: '512', sentence: 'block size that the guest aligns to' },
+      { name: 'bootindex', type: 'uint32', sentence: 'firmware boots from the device with the lowest' },
       { name: 'share-rw', type: 'bool', default: 'off', sentence: 'others may write to the image meanwhile' },
       { name: 'werror', type: 'str', default: 'enospc', sentence: 'write errors: report, ignore, stop, enospc' },
       { name: 'rerror', type: 'str', default: 'report', sentence: 'read errors: report, ignore, stop' },

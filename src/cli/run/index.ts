@@ -154,10 +154,7 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
   const stopSignals = onEndingSignal(ending);
   const output = new StreamSink(io.stdout, () => quit(BROKEN_PIPE_STATUS));
   try {
-    machine = await createMachine(
-      { ...plan.machine, ...(await planObjects(plan)), kernel: plan.machine.kernel as string },
-      { signal: controller.signal },
-    );
+    machine = await createMachine({ ...plan.machine, ...(await planObjects(plan)) }, { signal: controller.signal });
     const running = machine;
     showWarnings(machine, io);
     const connection = connect(

@@ -79,6 +79,37 @@ export const runOptions: readonly OptionRow[] = [
   },
   { name: 'initrd', argument: 'FILE', isFile: true, sentence: 'Initial RAM disk.', group: boot },
   { name: 'append', argument: 'TEXT', sentence: 'Command line of the kernel.', group: boot },
+  {
+    name: 'bios',
+    argument: 'FILE',
+    isFile: true,
+    sentence:
+      "Firmware: a path, or a name in -L's folders and where packages of SeaBIOS and QEMU put it. With -kernel it boots that. Without both, and with disks, bios-256k.bin.",
+    group: boot,
+  },
+  {
+    name: 'L',
+    argument: 'FOLDER',
+    isFile: true,
+    sentence: 'Where firmware is looked for first.',
+    group: boot,
+    repeats: true,
+  },
+  {
+    name: 'boot',
+    argument: '[menu=on|off][,splash-time=MS]',
+    sentence: "Firmware's boot menu, and how long it waits; the order is given by bootindex= of devices.",
+    group: boot,
+    repeats: true,
+  },
+  {
+    name: 'fw_cfg',
+    argument: '[name=]NAME,file=FILE|string=TEXT',
+    sentence: 'A file for firmware and guest, in fw_cfg; names of a person begin with opt/.',
+    group: boot,
+    repeats: true,
+  },
+  { name: 'uuid', argument: 'UUID', sentence: 'UUID of the machine.', group: machine },
 
   {
     name: 'drive',
@@ -294,7 +325,6 @@ export const unsupportedRunOptions: ReadonlyMap<string, string> = new Map([
     'audio',
     'audio-help',
     'audiodev',
-    'boot',
     'chroot',
     'compat',
     'daemonize',
@@ -304,7 +334,6 @@ export const unsupportedRunOptions: ReadonlyMap<string, string> = new Map([
     'enable-sync-profile',
     'full-screen',
     'fsdev',
-    'fw_cfg',
     'global',
     'incoming',
     'iscsi',
@@ -341,7 +370,6 @@ export const unsupportedRunOptions: ReadonlyMap<string, string> = new Map([
     'trace',
     'usb',
     'usbdevice',
-    'uuid',
     'virtfs',
     'virtfs_synth',
     'vnc',
@@ -363,9 +391,7 @@ export const unsupportedRunOptions: ReadonlyMap<string, string> = new Map([
     (name) =>
       [name, `${notYet}: there is no IDE or floppy controller; attach a disk with -drive file=FILE,if=virtio`] as const,
   ),
-  ['bios', `${notYet}: machines boot a kernel directly, with -kernel FILE`],
-  ['pflash', `${notYet}: machines boot a kernel directly, with -kernel FILE`],
-  ['L', `${notYet}: no firmware is loaded`],
+  ['pflash', `${notYet}: firmware that keeps nothing is given with -bios FILE`],
   ['enable-kvm', `${notYet}: the accelerator is tcg`],
 ]);
 

@@ -39,7 +39,7 @@ function place(wanted: Wanted[], first: number, last: number, kind: string): voi
     const address = Math.ceil(next / bar.size) * bar.size;
     if (address + bar.size - 1 > last) {
       throw new VringError(
-        'PCI_NO_SPACE',
+        'pci-no-space',
         `The PCI devices need more ${kind} space than there is: ${fn.name} does not fit.`,
       );
     }

@@ -230,6 +230,8 @@ export class Piix4Pm implements Device {
     this.function.define(pmBase, 4, 1, 0xffc0);
     this.function.define(pmRegMisc, 1, 0, 0x01);
     this.function.define(0x06, 2, 0x0280);
+    // There is no system management mode: firmware is told that it has been set up already (APMC_EN), as QEMU does without it.
+    this.function.define(0x58, 4, 0x0200_0000);
     // Host configuration of the SMBus, which is not there: disabled, as the chip comes out of reset.
     this.function.define(0x90, 4, 1, 0xfff0);
     this.function.define(0xd2, 1, 0, 0x0f);

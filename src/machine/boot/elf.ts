@@ -60,7 +60,7 @@ export function isElf(image: Uint8Array): boolean {
 }
 
 function damaged(why: string): VringError {
-  return new VringError('BOOT_KERNEL_DAMAGED', `The kernel is a damaged ELF file: ${why}.`);
+  return new VringError('boot-kernel-damaged', `The kernel is a damaged ELF file: ${why}.`);
 }
 
 /** Values at or above 2^53 come out as Infinity, which no range check passes. */
@@ -78,7 +78,7 @@ export function parseElf(image: Uint8Array): ElfFile {
   const machine = view.getUint16(18, !bigEndian);
   if (bigEndian || (machine !== elfMachine.i386 && machine !== elfMachine.x86_64)) {
     const name = machineNames[machine] ?? `machine number ${machine}`;
-    throw new VringError('BOOT_KERNEL_ARCH', `The kernel is for another architecture: ${name}, not x86.`);
+    throw new VringError('boot-kernel-arch', `The kernel is for another architecture: ${name}, not x86.`);
   }
   const is64 = elfClass === 2;
   if (image.length < (is64 ? 64 : 52)) throw damaged('it ends inside its header');

@@ -10,7 +10,7 @@ import { cString, longState, lowLayout, protectedState } from './entry-state.js'
 import { RamPlan } from './ram-plan.js';
 
 /** Offsets in the image's first sectors; boot_params has the header at the same offsets. */
-const header = {
+export const header = {
   setupSects: 0x1f1,
   syssize: 0x1f4,
   vidMode: 0x1fa,
@@ -24,6 +24,7 @@ const header = {
   code32Start: 0x214,
   ramdiskImage: 0x218,
   ramdiskSize: 0x21c,
+  heapEndPtr: 0x224,
   cmdLinePtr: 0x228,
   initrdAddrMax: 0x22c,
   kernelAlignment: 0x230,
@@ -78,14 +79,14 @@ export function isLinux(image: Uint8Array): boolean {
 }
 
 function damaged(why: string): VringError {
-  return new VringError('BOOT_KERNEL_DAMAGED', `The kernel is a damaged bzImage: ${why}.`);
+  return new VringError('boot-kernel-damaged', `The kernel is a damaged bzImage: ${why}.`);
 }
 
 function unsupported(why: string): VringError {
-  return new VringError('BOOT_KERNEL_UNSUPPORTED', `The kernel is a Linux image that vring does not boot: ${why}.`);
+  return new VringError('boot-kernel-unsupported', `The kernel is a Linux image that vring does not boot: ${why}.`);
 }
 
-function parseHeader(image: Uint8Array): SetupHeader {
+export function parseHeader(image: Uint8Array): SetupHeader {
   if (image.length < 0x400) throw damaged('it ends inside its header');
   const view = new DataView(image.buffer, image.byteOffset, image.length);
   const protocol = view.getUint16(header.version, true);
@@ -153,7 +154,7 @@ function loadAddress(setup: SetupHeader, payloadBytes: number, plan: RamPlan): n
   const runsAt = Math.max(setup.prefAddress, 0x100000);
   if (plan.ramFrom(0x100000) < payloadBytes || plan.ramFrom(runsAt) < setup.initSize) {
     throw new VringError(
-      'BOOT_NO_RAM',
+      'boot-no-ram',
       `The kernel does not fit into RAM: it needs ${Math.ceil((runsAt + room) / 0x100000)} MiB, ` +
         `the machine has ${Math.floor(plan.ramBytes / 0x100000)} MiB.`,
     );
@@ -167,7 +168,7 @@ function placeInitrd(setup: SetupHeader, initrd: Uint8Array, kernelEnd: number, 
   const gpa = plan.findHigh(initrd.length, 0x1000, kernelEnd, limit + 1);
   if (gpa === undefined) {
     throw new VringError(
-      'BOOT_INITRD_TOO_LARGE',
+      'boot-initrd-too-large',
       `The initrd does not fit into RAM: it has ${initrd.length} bytes, ` +
         `the machine has ${Math.floor(plan.ramBytes / 0x100000)} MiB of RAM, the kernel included.`,
     );
@@ -181,12 +182,12 @@ function placeCommandLine(setup: SetupHeader, commandLine: string, plan: RamPlan
   // cmdline_size counts without the terminating zero.
   if (bytes.length - 1 > setup.cmdlineSize) {
     throw new VringError(
-      'BOOT_COMMAND_LINE_TOO_LONG',
+      'boot-command-line-too-long',
       `The kernel command line has ${bytes.length - 1} bytes; this kernel takes at most ${setup.cmdlineSize}.`,
     );
   }
   if (lowLayout.commandLine + bytes.length > lowLayout.lowEnd) {
-    throw new VringError('BOOT_COMMAND_LINE_TOO_LONG', `The kernel command line has ${bytes.length - 1} bytes.`);
+    throw new VringError('boot-command-line-too-long', `The kernel command line has ${bytes.length - 1} bytes.`);
   }
   plan.place(lowLayout.commandLine, bytes, 'the command line');
   return lowLayout.commandLine;

@@ -170,7 +170,7 @@ test('bzImage: placement follows the header and RAM', () => {
   assert.strictEqual(limited.u32(loaded.state.registers['rsi']! + 0x218), 0x1fff000);
 
   // With 20 MiB the kernel does not fit where it wants to run (16 MiB + 8 MiB).
-  refusal('BOOT_NO_RAM', /needs 24 MiB, the machine has 19 MiB/, () =>
+  refusal('boot-no-ram', /needs 24 MiB, the machine has 19 MiB/, () =>
     loadKernel({ kernel: bzImage(), commandLine: '', longMode: true }, machine(20).target),
   );
 });
@@ -178,22 +178,22 @@ test('bzImage: placement follows the header and RAM', () => {
 test('bzImage: bad input is refused by a sentence', () => {
   const boot = (kernel: Uint8Array, ramMib = 64, initrd?: Uint8Array, commandLine = '') =>
     loadKernel({ kernel, commandLine, longMode: true, ...(initrd ? { initrd } : {}) }, machine(ramMib).target);
-  refusal('BOOT_KERNEL_DAMAGED', /truncated/, () => boot(bzImage().subarray(0, 0x1000)));
-  refusal('BOOT_KERNEL_DAMAGED', /header/, () => boot(bzImage().subarray(0, 0x300)));
-  refusal('BOOT_KERNEL_DAMAGED', /setup code/, () => boot(bzImage().subarray(0, 0x800)));
-  refusal('BOOT_KERNEL_UNSUPPORTED', /2\.00 is older/, () => boot(bzImage({ protocol: 0x200 })));
-  refusal('BOOT_KERNEL_UNSUPPORTED', /zImage/, () => boot(bzImage({ loadflags: 0 })));
-  refusal('BOOT_INITRD_TOO_LARGE', /41943041 bytes, the machine has 63 MiB/, () =>
+  refusal('boot-kernel-damaged', /truncated/, () => boot(bzImage().subarray(0, 0x1000)));
+  refusal('boot-kernel-damaged', /header/, () => boot(bzImage().subarray(0, 0x300)));
+  refusal('boot-kernel-damaged', /setup code/, () => boot(bzImage().subarray(0, 0x800)));
+  refusal('boot-kernel-unsupported', /2\.00 is older/, () => boot(bzImage({ protocol: 0x200 })));
+  refusal('boot-kernel-unsupported', /zImage/, () => boot(bzImage({ loadflags: 0 })));
+  refusal('boot-initrd-too-large', /41943041 bytes, the machine has 63 MiB/, () =>
     boot(bzImage(), 64, new Uint8Array(40 * mib + 1)),
   );
-  refusal('BOOT_COMMAND_LINE_TOO_LONG', /2048 bytes; this kernel takes at most 2047/, () =>
+  refusal('boot-command-line-too-long', /2048 bytes; this kernel takes at most 2047/, () =>
     boot(bzImage(), 64, undefined, 'x'.repeat(2048)),
   );
-  refusal('BOOT_KERNEL_DAMAGED', /empty/, () => boot(new Uint8Array(0)));
-  refusal('BOOT_KERNEL_UNSUPPORTED', /no known kind/, () => boot(new Uint8Array(5000)));
+  refusal('boot-kernel-damaged', /empty/, () => boot(new Uint8Array(0)));
+  refusal('boot-kernel-unsupported', /no known kind/, () => boot(new Uint8Array(5000)));
   const arm64 = new Uint8Array(5000);
   arm64.set(Buffer.from('ARM\x64'), 0x38);
-  refusal('BOOT_KERNEL_ARCH', /AArch64/, () => boot(arm64));
+  refusal('boot-kernel-arch', /AArch64/, () => boot(arm64));
 });
 
 interface ElfOptions {
@@ -298,14 +298,14 @@ test('ELF with PVH note: start information, modules, memory map, entry state', (
 
 test('ELF: bad input is refused by a sentence', () => {
   const boot = (kernel: Uint8Array) => loadKernel({ kernel, commandLine: '', longMode: true }, machine(16).target);
-  refusal('BOOT_KERNEL_UNSUPPORTED', /without a PVH entry note/, () => boot(elfImage()));
-  refusal('BOOT_KERNEL_ARCH', /AArch64/, () => boot(elfImage({ machine: 183 })));
-  refusal('BOOT_KERNEL_ARCH', /machine number 999/, () => boot(elfImage({ machine: 999 })));
-  refusal('BOOT_KERNEL_DAMAGED', /truncated/, () => boot(elfImage({ pvhEntry: 0x200000 }).subarray(0, 0x1080)));
-  refusal('BOOT_NO_RAM', /not all RAM/, () => boot(elfImage({ pvhEntry: 0x200000, memSize: 0x2000000 })));
-  refusal('BOOT_NO_RAM', /not all RAM/, () => boot(elfImage({ pvhEntry: 0x200000, paddr: 0xf0000 })));
-  refusal('BOOT_OVERLAP', /overwrite the start information/, () => boot(elfImage({ pvhEntry: 0x1000, paddr: 0x1000 })));
-  refusal('BOOT_KERNEL_DAMAGED', /outside RAM/, () => boot(elfImage({ pvhEntry: 0xfff00000 })));
+  refusal('boot-kernel-unsupported', /without a PVH entry note/, () => boot(elfImage()));
+  refusal('boot-kernel-arch', /AArch64/, () => boot(elfImage({ machine: 183 })));
+  refusal('boot-kernel-arch', /machine number 999/, () => boot(elfImage({ machine: 999 })));
+  refusal('boot-kernel-damaged', /truncated/, () => boot(elfImage({ pvhEntry: 0x200000 }).subarray(0, 0x1080)));
+  refusal('boot-no-ram', /not all RAM/, () => boot(elfImage({ pvhEntry: 0x200000, memSize: 0x2000000 })));
+  refusal('boot-no-ram', /not all RAM/, () => boot(elfImage({ pvhEntry: 0x200000, paddr: 0xf0000 })));
+  refusal('boot-overlap', /overwrite the start information/, () => boot(elfImage({ pvhEntry: 0x1000, paddr: 0x1000 })));
+  refusal('boot-kernel-damaged', /outside RAM/, () => boot(elfImage({ pvhEntry: 0xfff00000 })));
 });
 
 function multibootHeader(flags: number, fields: number[] = []): Uint8Array {
@@ -365,7 +365,7 @@ test('ELF: headers that a linker put below 1 MiB are left out, code there is not
   assert.deepStrictEqual(m.ram.subarray(0x100000, 0x100100), kernel.subarray(0x1000, 0x1100));
   assert.deepStrictEqual(m.ram.subarray(0x100100, 0x100200), new Uint8Array(0x100));
   kernel[0xfff] = 1;
-  refusal('BOOT_NO_RAM', /not all RAM/, () => loadKernel({ kernel, commandLine: '', longMode: false }, m.target));
+  refusal('boot-no-ram', /not all RAM/, () => loadKernel({ kernel, commandLine: '', longMode: false }, m.target));
 });
 
 test('Multiboot: address fields of the header, with bss', () => {
@@ -385,12 +385,12 @@ test('Multiboot: address fields of the header, with bss', () => {
     image.set(multibootHeader(flags, fields), 0x20);
     return () => loadKernel({ kernel: image, commandLine: '', longMode: false }, machine(16).target);
   };
-  refusal('BOOT_KERNEL_DAMAGED', /contradict/, boot([0x100000, 0x100010, 0, 0, 0x100000]));
-  refusal('BOOT_KERNEL_DAMAGED', /shorter/, boot([0x100010, 0x100000, 0x200000, 0, 0x100000]));
-  refusal('BOOT_NO_RAM', /not all RAM/, boot([0x100010, 0x100000, 0, 0xf0000000, 0x100000]));
-  refusal('BOOT_KERNEL_DAMAGED', /entry point/, boot([0x100010, 0x100000, 0, 0, 0xf0000000]));
-  refusal('BOOT_KERNEL_UNSUPPORTED', /flags 0x8/, boot([], 8));
-  refusal('BOOT_KERNEL_UNSUPPORTED', /64-bit ELF/, () =>
+  refusal('boot-kernel-damaged', /contradict/, boot([0x100000, 0x100010, 0, 0, 0x100000]));
+  refusal('boot-kernel-damaged', /shorter/, boot([0x100010, 0x100000, 0x200000, 0, 0x100000]));
+  refusal('boot-no-ram', /not all RAM/, boot([0x100010, 0x100000, 0, 0xf0000000, 0x100000]));
+  refusal('boot-kernel-damaged', /entry point/, boot([0x100010, 0x100000, 0, 0, 0xf0000000]));
+  refusal('boot-kernel-unsupported', /flags 0x8/, boot([], 8));
+  refusal('boot-kernel-unsupported', /64-bit ELF/, () =>
     loadKernel(
       { kernel: elfImage({ prefix: multibootHeader(0) }), commandLine: '', longMode: true },
       machine(16).target,

@@ -11,20 +11,20 @@ import { loadPvh } from './pvh.js';
 /** What else people hand to `-kernel`, by the bytes at an offset, with the sentence that helps them. */
 const known: readonly { readonly at: number; readonly bytes: string; readonly code: string; readonly text: string }[] =
   [
-    { at: 0x38, bytes: 'ARM\x64', code: 'BOOT_KERNEL_ARCH', text: 'is for another architecture: AArch64, not x86' },
-    { at: 0x38, bytes: 'RSC\x05', code: 'BOOT_KERNEL_ARCH', text: 'is for another architecture: RISC-V, not x86' },
+    { at: 0x38, bytes: 'ARM\x64', code: 'boot-kernel-arch', text: 'is for another architecture: AArch64, not x86' },
+    { at: 0x38, bytes: 'RSC\x05', code: 'boot-kernel-arch', text: 'is for another architecture: RISC-V, not x86' },
     {
       at: 0x24,
       bytes: '\x18\x28\x6f\x01',
-      code: 'BOOT_KERNEL_ARCH',
+      code: 'boot-kernel-arch',
       text: 'is for another architecture: ARM, not x86',
     },
-    { at: 0, bytes: '\x27\x05\x19\x56', code: 'BOOT_KERNEL_UNSUPPORTED', text: 'is a U-Boot image, not an x86 kernel' },
-    { at: 0, bytes: '\x1f\x8b', code: 'BOOT_KERNEL_UNSUPPORTED', text: 'is a gzip file: unpack it first' },
-    { at: 0, bytes: '\xfd7zXZ', code: 'BOOT_KERNEL_UNSUPPORTED', text: 'is an xz file: unpack it first' },
-    { at: 0, bytes: '\x28\xb5\x2f\xfd', code: 'BOOT_KERNEL_UNSUPPORTED', text: 'is a zstd file: unpack it first' },
-    { at: 0, bytes: '!<arch>', code: 'BOOT_KERNEL_UNSUPPORTED', text: 'is an ar archive (a Debian package?)' },
-    { at: 0, bytes: '070701', code: 'BOOT_KERNEL_UNSUPPORTED', text: 'is a cpio archive: an initrd?' },
+    { at: 0, bytes: '\x27\x05\x19\x56', code: 'boot-kernel-unsupported', text: 'is a U-Boot image, not an x86 kernel' },
+    { at: 0, bytes: '\x1f\x8b', code: 'boot-kernel-unsupported', text: 'is a gzip file: unpack it first' },
+    { at: 0, bytes: '\xfd7zXZ', code: 'boot-kernel-unsupported', text: 'is an xz file: unpack it first' },
+    { at: 0, bytes: '\x28\xb5\x2f\xfd', code: 'boot-kernel-unsupported', text: 'is a zstd file: unpack it first' },
+    { at: 0, bytes: '!<arch>', code: 'boot-kernel-unsupported', text: 'is an ar archive (a Debian package?)' },
+    { at: 0, bytes: '070701', code: 'boot-kernel-unsupported', text: 'is a cpio archive: an initrd?' },
   ];
 
 function matches(image: Uint8Array, at: number, bytes: string): boolean {
@@ -35,7 +35,7 @@ function matches(image: Uint8Array, at: number, bytes: string): boolean {
 /** Loads a kernel into guest RAM and returns the state in which the first vCPU starts. Throws VringError. */
 export function loadKernel(images: BootImages, target: BootTarget): LoadedKernel {
   const image = images.kernel;
-  if (image.length === 0) throw new VringError('BOOT_KERNEL_DAMAGED', 'The kernel image is empty.');
+  if (image.length === 0) throw new VringError('boot-kernel-damaged', 'The kernel image is empty.');
   if (isLinux(image)) return loadLinux(images, target);
   if (isMultiboot(image)) return loadMultiboot(images, target);
   if (isElf(image)) return loadPvh(images, target);
@@ -43,7 +43,7 @@ export function loadKernel(images: BootImages, target: BootTarget): LoadedKernel
     if (matches(image, at, bytes)) throw new VringError(code, `The kernel image ${text}.`);
   }
   throw new VringError(
-    'BOOT_KERNEL_UNSUPPORTED',
+    'boot-kernel-unsupported',
     'The kernel image is of no known kind: neither a Linux bzImage, nor an ELF file with a PVH entry, nor Multiboot.',
   );
 }

@@ -43,7 +43,7 @@ export function isMultiboot(image: Uint8Array): boolean {
 }
 
 function damaged(why: string): VringError {
-  return new VringError('BOOT_KERNEL_DAMAGED', `The kernel is a damaged Multiboot image: ${why}.`);
+  return new VringError('boot-kernel-damaged', `The kernel is a damaged Multiboot image: ${why}.`);
 }
 
 /** Loads by the header's address fields (specification 3.1.3). Returns the entry address and the end of what was loaded. */
@@ -75,7 +75,7 @@ function loadElf(image: Uint8Array, plan: RamPlan) {
   const elf = parseElf(image);
   if (elf.is64) {
     throw new VringError(
-      'BOOT_KERNEL_UNSUPPORTED',
+      'boot-kernel-unsupported',
       'The kernel is a 64-bit ELF file with a Multiboot header; Multiboot starts 32-bit files only.',
     );
   }
@@ -96,7 +96,7 @@ class LowArea {
   put(bytes: Uint8Array, what: string): number {
     const gpa = this.#next;
     if (gpa + bytes.length > this.#end) {
-      throw new VringError('BOOT_COMMAND_LINE_TOO_LONG', `The kernel and module command lines are too long (${what}).`);
+      throw new VringError('boot-command-line-too-long', `The kernel and module command lines are too long (${what}).`);
     }
     this.#plan.place(gpa, bytes, what);
     this.#next = Math.ceil((gpa + bytes.length) / 16) * 16;
@@ -109,7 +109,7 @@ function placeModule(module: BootModule, from: number, plan: RamPlan): number {
   const gpa = plan.findLow(module.bytes.length, 0x1000, Math.max(from, 0x100000), 0x1_0000_0000);
   if (gpa === undefined) {
     throw new VringError(
-      'BOOT_INITRD_TOO_LARGE',
+      'boot-initrd-too-large',
       `A Multiboot module does not fit into RAM: it has ${module.bytes.length} bytes, ` +
         `the machine has ${Math.floor(plan.ramBytes / 0x100000)} MiB of RAM, the kernel included.`,
     );
@@ -125,7 +125,7 @@ export function loadMultiboot(images: BootImages, target: BootTarget): LoadedKer
   const unknown = header.flags & 0xffff & ~(headerFlag.pageAlign | headerFlag.memoryInfo | headerFlag.videoMode);
   if (unknown !== 0) {
     throw new VringError(
-      'BOOT_KERNEL_UNSUPPORTED',
+      'boot-kernel-unsupported',
       `The kernel's Multiboot header asks for features that vring does not have (flags 0x${unknown.toString(16)}).`,
     );
   }
@@ -135,7 +135,7 @@ export function loadMultiboot(images: BootImages, target: BootTarget): LoadedKer
   modules.push(...(images.modules ?? []));
   if (modules.length > maxModules) {
     throw new VringError(
-      'BOOT_KERNEL_UNSUPPORTED',
+      'boot-kernel-unsupported',
       `There are ${modules.length} Multiboot modules; at most ${maxModules} are taken.`,
     );
   }

@@ -55,13 +55,13 @@ export function loadPvh(images: BootImages, target: BootTarget): LoadedKernel {
   const note = elfNotes(image, elf).find((n) => n.name === noteName && n.type === notePhys32Entry);
   if (note === undefined) {
     throw new VringError(
-      'BOOT_KERNEL_UNSUPPORTED',
+      'boot-kernel-unsupported',
       'The kernel is an ELF file without a PVH entry note (a Linux vmlinux needs CONFIG_PVH; else use its bzImage).',
     );
   }
   if (note.desc.length !== 4 && note.desc.length !== 8) {
     throw new VringError(
-      'BOOT_KERNEL_DAMAGED',
+      'boot-kernel-damaged',
       'The kernel is a damaged ELF file: its PVH entry note has a wrong size.',
     );
   }
@@ -73,13 +73,13 @@ export function loadPvh(images: BootImages, target: BootTarget): LoadedKernel {
   plan.reserve(lowLayout.startInfo, listBytes, 'the start information');
   const commandLine = cString(images.commandLine);
   if (lowLayout.commandLine + commandLine.length > lowLayout.lowEnd) {
-    throw new VringError('BOOT_COMMAND_LINE_TOO_LONG', `The kernel command line has ${commandLine.length - 1} bytes.`);
+    throw new VringError('boot-command-line-too-long', `The kernel command line has ${commandLine.length - 1} bytes.`);
   }
   plan.place(lowLayout.commandLine, commandLine, 'the command line');
   const state = protectedState(plan, { rip: entry, rbx: lowLayout.startInfo });
   const end = loadElfSegments(image, elf, plan);
   if (plan.ramFrom(entry) === 0) {
-    throw new VringError('BOOT_KERNEL_DAMAGED', 'The kernel is a damaged ELF file: its PVH entry lies outside RAM.');
+    throw new VringError('boot-kernel-damaged', 'The kernel is a damaged ELF file: its PVH entry lies outside RAM.');
   }
   const modules: { gpa: number; size: number }[] = [];
   const initrd = images.initrd;
@@ -88,7 +88,7 @@ export function loadPvh(images: BootImages, target: BootTarget): LoadedKernel {
     const gpa = plan.findHigh(initrd.length, 0x1000, end, 0x80000000);
     if (gpa === undefined) {
       throw new VringError(
-        'BOOT_INITRD_TOO_LARGE',
+        'boot-initrd-too-large',
         `The initrd does not fit into RAM: it has ${initrd.length} bytes, ` +
           `the machine has ${Math.floor(plan.ramBytes / 0x100000)} MiB of RAM, the kernel included.`,
       );

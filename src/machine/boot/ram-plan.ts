@@ -53,7 +53,7 @@ export class RamPlan {
     const end = gpa + size;
     if (!this.#ram.some((r) => gpa >= r.start && end <= r.end)) {
       throw new VringError(
-        'BOOT_NO_RAM',
+        'boot-no-ram',
         `${what} does not fit: it needs ${size} bytes at address 0x${gpa.toString(16)}, which is not all RAM ` +
           `(the machine has ${this.ramBytes} bytes).`,
       );
@@ -61,7 +61,7 @@ export class RamPlan {
     const clash = this.#taken.find((t) => gpa < t.end && end > t.start);
     if (clash !== undefined) {
       throw new VringError(
-        'BOOT_OVERLAP',
+        'boot-overlap',
         `${what} at address 0x${gpa.toString(16)} would overwrite ${clash.what} at 0x${clash.start.toString(16)}.`,
       );
     }

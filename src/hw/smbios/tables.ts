@@ -1,0 +1,102 @@
+/**
+ * SMBIOS structures (DMTF DSP0134, 2.8) as firmware takes them from fw_cfg: the structures, and a 2.1 entry point that firmware
+ * completes with their address. Firmware adds type 0, which describes itself.
+ */
+import { le } from '../acpi/aml.js';
+
+export interface SmbiosBoard {
+  readonly product: string;
+  readonly version: string;
+  readonly cpu: string;
+  readonly ramBytes: number;
+  /** End of RAM below 4 GiB; the rest begins at 4 GiB. */
+  readonly lowRamEnd: number;
+  readonly uuid?: Uint8Array | undefined;
+}
+
+export const smbiosFile = { tables: 'etc/smbios/smbios-tables', anchor: 'etc/smbios/smbios-anchor' } as const;
+
+const manufacturer = 'vring';
+const handle = { system: 0x100, chassis: 0x300, cpu: 0x400, memory: 0x1000, module: 0x1100, map: 0x1300, boot: 0x2000 };
+const HIGH_RAM_START = 0x1_0000_0000;
+
+class Structures {
+  readonly bytes: number[] = [];
+  count = 0;
+  largest = 0;
+
+  /** A structure: header, body, and its strings, which the body names by number from 1 on. */
+  add(type: number, at: number, body: readonly number[], ...strings: readonly string[]): void {
+    const start = this.bytes.length;
+    this.bytes.push(type, 4 + body.length, ...le(at, 2), ...body);
+    for (const string of strings) this.bytes.push(...ascii(string), 0);
+    if (strings.length === 0) this.bytes.push(0);
+    this.bytes.push(0);
+    this.count++;
+    this.largest = Math.max(this.largest, this.bytes.length - start);
+  }
+}
+
+const ascii = (text: string): number[] => [...text].map((c) => c.charCodeAt(0) & 0x7f);
+
+/** Field by field; sections of DSP0134 in the comments. */
+export function smbiosFiles(board: SmbiosBoard): { name: string; bytes: Uint8Array }[] {
+  const s = new Structures();
+  const uuid = board.uuid ?? new Uint8Array(16);
+  // 7.2 System: the first three fields of the UUID are little-endian.
+  const wire = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15].map((i) => uuid[i]);
+  s.add(1, handle.system, [1, 2, 3, 0, ...wire, 6, 0, 0], manufacturer, board.product, board.version);
+  // 7.4 Chassis: other; safe, safe, safe, no security.
+  s.add(3, handle.chassis, [1, 1, 2, 0, 0, 3, 3, 3, 2, ...le(0, 4), 0, 0, 0, 0, 0], manufacturer, board.version);
+  // 7.5 Processor: a central one, populated and enabled; 2 GHz named, one core.
+  s.add(
+    4,
+    handle.cpu,
+    [
+      ...[1, 3, 1, 2, ...le(0, 8), 3, 0, ...le(0, 2), ...le(2000, 2), ...le(2000, 2), 0x41, 1],
+      ...[...le(0xffff, 2), ...le(0xffff, 2), ...le(0xffff, 2), 0, 0, 0, 1, 1, 1, ...le(2, 2), ...le(1, 2)],
+    ],
+    'CPU 0',
+    manufacturer,
+    board.cpu,
+  );
+  // 7.17 Physical memory array, 7.18 one module, 7.20 where it lies.
+  const kib = board.ramBytes / 1024;
+  const extended = kib >= 0x80000000;
+  s.add(16, handle.memory, [
+    ...[1, 3, 6, ...le(extended ? 0x80000000 : kib, 4), ...le(0xfffe, 2), ...le(1, 2)],
+    ...le(extended ? board.ramBytes : 0, 8),
+  ]);
+  const mib = Math.ceil(board.ramBytes / 2 ** 20);
+  s.add(
+    17,
+    handle.module,
+    [
+      ...[...le(handle.memory, 2), ...le(0xfffe, 2), ...le(0xffff, 2), ...le(0xffff, 2)],
+      ...[...le(Math.min(mib, 0x7fff), 2), 9, 0, 1, 0, 7, ...le(2, 2), ...le(0, 2), 2, 0, 0, 0, 0],
+      ...le(mib >= 0x7fff ? mib : 0, 4),
+      ...le(0, 2),
+    ],
+    'DIMM 0',
+    manufacturer,
+  );
+  const low = Math.min(board.ramBytes, board.lowRamEnd);
+  const ranges = [[0, low]];
+  if (board.ramBytes > low) ranges.push([HIGH_RAM_START, HIGH_RAM_START + board.ramBytes - low]);
+  ranges.forEach(([start, end], i) => {
+    s.add(19, handle.map + i, [...le(start / 1024, 4), ...le(end / 1024 - 1, 4), ...le(handle.memory, 2), 1]);
+  });
+  // 7.33 Boot information: no errors; 7.45 end.
+  s.add(32, handle.boot, [0, 0, 0, 0, 0, 0, 0]);
+  s.add(127, 0x7f00, []);
+
+  // 5.2.1 Entry point: the address and both checksums are firmware's to fill in.
+  const anchor = Uint8Array.from([
+    ...[...ascii('_SM_'), 0, 0x1f, 2, 8, ...le(s.largest, 2), 0, 0, 0, 0, 0, 0],
+    ...[...ascii('_DMI_'), 0, ...le(s.bytes.length, 2), ...le(0, 4), ...le(s.count, 2), 0x28],
+  ]);
+  return [
+    { name: smbiosFile.tables, bytes: Uint8Array.from(s.bytes) },
+    { name: smbiosFile.anchor, bytes: anchor },
+  ];
+}

@@ -1,0 +1,198 @@
+/**
+ * A PC with firmware: its ROM below 4 GiB and, of its last 128 KiB, below 1 MiB; the chip set's shadowing of 0xC0000-0xFFFFF; and
+ * what firmware is told by fw_cfg. Where the chip set sends reads to the ROM and writes to RAM, code is not executed: firmware
+ * copies itself so and runs elsewhere meanwhile.
+ */
+import { VringError } from '../base/index.js';
+import type { Mapping, MemorySpace } from '../bus/index.js';
+import {
+  type AcpiTables,
+  acpiLoaderFiles,
+  addBoardItems,
+  type FwCfg,
+  fwCfgKey,
+  type I440fx,
+  isFwCfgName,
+  type ShadowRange,
+  smbiosFiles,
+} from '../hw/index.js';
+import { type BootImages, e820Type } from './boot/index.js';
+import { addLinux, linuxRomPath } from './boot/linux-rom.js';
+
+const FOUR_GIB = 0x1_0000_0000;
+const BIOS_START = 0xe0000;
+const BIOS_END = 0x100000;
+const MOST_ROM_BYTES = 8 << 20;
+const ROM_UNIT = 0x10000;
+/** The first serial port, for firmware that copies its screen there. */
+const SERIAL_PORT = 0x3f8;
+const HIGH_RAM_START = FOUR_GIB;
+
+export interface FirmwareFile {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+}
+
+export interface FirmwareOptions {
+  /** A multiple of 64 KiB, at most 8 MiB. It is entered at its last 16 bytes. */
+  readonly image: Uint8Array;
+  /** What firmware shows goes to COM1 too. */
+  readonly serialConsole?: boolean | undefined;
+  /** It stops at a menu of what it could boot from, for so long. */
+  readonly bootMenuMs?: number | undefined;
+  /** Open Firmware paths of devices in the order in which they are tried. */
+  readonly bootOrder?: (() => readonly string[]) | undefined;
+  /** A Linux image that it boots. */
+  readonly kernel?: Omit<BootImages, 'longMode'> | undefined;
+}
+
+/** Checks a firmware image. Throws VringError `firmware-size`. */
+export function checkFirmware(image: Uint8Array): void {
+  if (image.length > 0 && image.length <= MOST_ROM_BYTES && image.length % ROM_UNIT === 0) return;
+  throw new VringError(
+    'firmware-size',
+    `The firmware image has ${image.length} bytes: it is a multiple of 64 KiB, up to 8 MiB.`,
+  );
+}
+
+export interface PcFirmwareOptions {
+  readonly image: Uint8Array;
+  readonly memory: MemorySpace;
+  /** The machine's memory, and in it RAM address 0 and the room for the image. */
+  readonly buffer: ArrayBufferLike;
+  readonly lowRamHva: number;
+  readonly romHva: number;
+  /** A write to RAM that the memory space does not see as one. */
+  published(hva: number, size: number): void;
+}
+
+export class PcFirmware {
+  readonly #options: PcFirmwareOptions;
+  readonly #bytes: Uint8Array;
+  #overlays: Mapping[] = [];
+
+  constructor(options: PcFirmwareOptions) {
+    const { image, memory, buffer, romHva } = options;
+    this.#options = options;
+    this.#bytes = new Uint8Array(buffer);
+    this.#bytes.set(image, romHva);
+    memory.addRam({
+      name: 'pc.bios',
+      gpa: FOUR_GIB - image.length,
+      size: image.length,
+      hva: romHva,
+      readonly: true,
+    });
+  }
+
+  /** Shows ROM and RAM as the chip set says. */
+  shadow(ranges: readonly ShadowRange[]): void {
+    this.#options.memory.transaction(() => {
+      for (const overlay of this.#overlays) overlay.remove();
+      this.#overlays = [];
+      const romStart = Math.max(BIOS_START, BIOS_END - this.#options.image.length);
+      let last: ShadowRange | undefined;
+      for (const range of ranges) {
+        const joins = last && last.readsRam === range.readsRam && last.writesRam === range.writesRam;
+        // Where the ROM begins, a piece ends.
+        if (last && joins && range.start !== romStart) {
+          last = { ...last, size: last.size + range.size };
+          continue;
+        }
+        if (last) this.#show(last);
+        last = range;
+      }
+      if (last) this.#show(last);
+    });
+  }
+
+  #show({ start, size, readsRam, writesRam }: ShadowRange): void {
+    if (readsRam && writesRam) return;
+    const { image, memory, lowRamHva, romHva } = this.#options;
+    const romOffset = image.length - (BIOS_END - start);
+    const shownRom = start >= BIOS_START && romOffset >= 0 ? romHva + romOffset : undefined;
+    const overlay = (name: string, hva: number) =>
+      this.#overlays.push(memory.addRam({ name, gpa: start, size, hva, readonly: true }, 2));
+    if (readsRam) overlay('pc.ram', lowRamHva + start);
+    else if (!writesRam && shownRom !== undefined) overlay('isa-bios', shownRom);
+    else this.#window(start, size, shownRom, writesRam ? lowRamHva + start : undefined);
+  }
+
+  /** Reads and writes go to different places, or nowhere. */
+  #window(start: number, size: number, readHva: number | undefined, writeHva: number | undefined): void {
+    const handler = {
+      read: (offset: number) => (readHva === undefined ? 0xff : this.#bytes[readHva + offset]),
+      write: (offset: number, _size: number, value: number) => {
+        if (writeHva === undefined) return;
+        this.#bytes[writeHva + offset] = value;
+        this.#options.published(writeHva + offset, 1);
+      },
+    };
+    const { memory } = this.#options;
+    this.#overlays.push(memory.addWindow({ name: 'pam', start, size, maxAccess: 1, handler }, 2));
+  }
+}
+
+/** The whole of 0xC0000-0xFFFFF is RAM: what direct boot leaves, as firmware would in the end. */
+export function openShadow(bridge: I440fx): void {
+  bridge.function.write(0x59, 1, 0x30);
+  for (let i = 1; i < 7; i++) bridge.function.write(0x59 + i, 1, 0x33);
+}
+
+export interface FirmwareBoard {
+  readonly ramBytes: number;
+  readonly lowRamEnd: number;
+  readonly acpi: AcpiTables;
+  readonly cpu: string;
+  readonly uuid?: Uint8Array | undefined;
+}
+
+/** What firmware and guests find in fw_cfg, but for the files of a person's own. Gives a line that describes the kernel. */
+export function fillFwCfg(
+  fwCfg: FwCfg,
+  board: FirmwareBoard,
+  options: FirmwareOptions | undefined,
+): string | undefined {
+  const e820 = [{ start: 0, size: board.lowRamEnd, type: e820Type.ram }];
+  const highBytes = board.ramBytes - board.lowRamEnd;
+  if (highBytes > 0) e820.push({ start: HIGH_RAM_START, size: highBytes, type: e820Type.ram });
+  const { ramBytes, uuid } = board;
+  addBoardItems(fwCfg, { ramBytes, cpus: 1, maxCpus: 1, graphic: false, e820, ...(uuid ? { uuid } : {}) });
+  const product = 'Standard PC (i440FX + PIIX, 1996)';
+  for (const { name, bytes } of [
+    ...acpiLoaderFiles(board.acpi),
+    ...smbiosFiles({ product, version: 'pc', cpu: board.cpu, ramBytes, lowRamEnd: board.lowRamEnd, uuid }),
+  ]) {
+    fwCfg.setFile(name, bytes);
+  }
+  const order: string[] = [];
+  let description: string | undefined;
+  if (options?.kernel) {
+    description = addLinux(fwCfg, options.kernel, board.lowRamEnd);
+    order.push(linuxRomPath);
+  }
+  order.push(...(options?.bootOrder?.() ?? []));
+  if (order.length > 0) fwCfg.setFile('bootorder', new TextEncoder().encode(`${order.join('\n')}\0`));
+  const number = (bytes: 2 | 8, value: number) => {
+    const content = new Uint8Array(bytes);
+    if (bytes === 2) new DataView(content.buffer).setUint16(0, value, true);
+    else new DataView(content.buffer).setBigUint64(0, BigInt(value), true);
+    return content;
+  };
+  if (options?.serialConsole) fwCfg.setFile('etc/sercon-port', number(8, SERIAL_PORT));
+  if (options?.bootMenuMs !== undefined) {
+    fwCfg.setU16(fwCfgKey.bootMenu, 1);
+    fwCfg.setFile('etc/boot-menu-wait', number(2, options.bootMenuMs));
+  }
+  return description;
+}
+
+/** A person's own files. Throws VringError `fw-cfg`. */
+export function addFiles(fwCfg: FwCfg, files: readonly FirmwareFile[]): void {
+  for (const { name, bytes } of files) {
+    if (!isFwCfgName(name))
+      throw new VringError('fw-cfg', `fw_cfg: '${name}' is no name: it has 1 to 55 printable ASCII characters.`);
+    if (fwCfg.file(name)) throw new VringError('fw-cfg', `fw_cfg: there is a file '${name}' already.`);
+    fwCfg.setFile(name, bytes);
+  }
+}

@@ -13,6 +13,14 @@ export interface FaultCase {
   /** blkdebug events of the driver, `none` among them for any request. */
   readonly events: readonly string[];
   readonly steps?: number;
+  /** Besides the events: faults at this many places of the file. */
+  readonly places?: number;
+  /** As in power cuts. */
+  readonly prepare?: (graph: BlockGraph, diskBytes: number) => Promise<void>;
+  readonly backing?: { readonly options: OptionDict; readonly value: number };
+  readonly writesOnce?: boolean;
+  readonly isRepaired?: boolean;
+  readonly maxSectors?: number;
   /** The image can only be looked at after it was opened for writing (a log to replay). */
   readonly isReplayed?: boolean;
 }
@@ -21,17 +29,26 @@ function must(condition: boolean, message: string): asserts condition {
   if (!condition) throw new Error(message);
 }
 
-async function work(real: BlockHost, what: FaultCase, event: string, code: string, seed: number): Promise<boolean> {
+async function work(
+  real: BlockHost,
+  what: FaultCase,
+  event: string,
+  code: string,
+  seed: number,
+  isPlaced = false,
+): Promise<boolean> {
   const random = randomFrom(seed);
   const diskBytes = what.diskBytes ?? 2 ** 20;
   const host = memoryHost(real);
   const graph = new BlockGraph(host);
   const { format, openOptions = {} } = what;
+  await what.prepare?.(graph, diskBytes);
   await graph.create(format, 'disk', { size: diskBytes, ...what.options });
-  const expected = new Uint8Array(diskBytes);
+  const expected = new Uint8Array(diskBytes).fill(what.backing?.value ?? 0);
   const fresh = await graph.open({ filename: 'disk', format, options: openOptions, flags: { readOnly: false } });
   if (!fresh.instance.zeroInit) await fresh.write(0, expected);
   await fresh.close();
+  const fileSectors = (host.files.images.get('disk')!.size + diskBytes) / 512;
   const options: OptionDict = {
     driver: format,
     ...openOptions,
@@ -46,6 +63,8 @@ async function work(real: BlockHost, what: FaultCase, event: string, code: strin
     'file.inject-error.0.state': event === 'none' ? 0 : 1 + random(2),
     'file.inject-error.0.errno': errnoNumbers[code]!,
     'file.inject-error.0.once': true,
+    ...(isPlaced ? { 'file.inject-error.0.sector': random([4, 64, fileSectors][random(3)]!) } : {}),
+    ...what.backing?.options,
     'file.inject-error.0.iotype': event === 'flush_to_os' ? 'flush' : random(3) > 0 ? 'write' : 'read',
   };
   let isHit = false;
@@ -56,14 +75,22 @@ async function work(real: BlockHost, what: FaultCase, event: string, code: strin
     return undefined;
   });
   if (!node) return true;
+  const written = new Set<number>();
   for (let step = 0; step < (what.steps ?? 60); step++) {
-    const first = random(unsure.length);
-    const count = Math.min(unsure.length - first, 1 + random(60));
+    let first = random(unsure.length);
+    let count = Math.min(unsure.length - first, 1 + random(what.maxSectors ?? 60));
+    if (what.writesOnce) {
+      const cluster = (await node.getInfo()).clusterSizeBytes! / 512;
+      first -= first % cluster;
+      count = Math.min(unsure.length - first, cluster);
+      if (written.has(first)) continue;
+    }
     const value = 1 + random(255);
     try {
       if (random(8) === 0) await node.flush();
       else {
         unsure.fill(1, first, first + count);
+        written.add(first);
         await node.write(first * 512, new Uint8Array(count * 512).fill(value));
         expected.fill(value, first * 512, (first + count) * 512);
         unsure.fill(0, first, first + count);
@@ -76,6 +103,16 @@ async function work(real: BlockHost, what: FaultCase, event: string, code: strin
   await node.close().catch((error) => must(errorCode(error) === code, `${event}: ${error.message}`));
   if (what.isReplayed)
     await (await graph.open({ filename: 'disk', format, options: openOptions, flags: { readOnly: false } })).close();
+  if (what.isRepaired) {
+    const broken = await graph.open({
+      filename: 'disk',
+      format,
+      options: openOptions,
+      flags: { readOnly: false, check: true },
+    });
+    await broken.instance.check!({ leaks: true, errors: true });
+    await broken.close();
+  }
   const again = await graph.open({ filename: 'disk', format, options: openOptions, flags: { check: true } });
   if (again.instance.check) {
     const result = await again.instance.check({ leaks: false, errors: false });
@@ -99,5 +136,6 @@ export async function injectFaults(real: BlockHost, what: FaultCase, code: 'EIO'
   let hits = 0;
   for (const event of what.events)
     for (let seed = 1; seed <= 3; seed++) if (await work(real, what, event, code, seed)) hits++;
+  for (let seed = 1; seed <= (what.places ?? 0); seed++) if (await work(real, what, 'none', code, seed, true)) hits++;
   return hits;
 }

@@ -23,6 +23,11 @@ export interface HostileCase {
   /** The format can't be written. */
   readonly isReadOnly?: boolean;
   readonly mutations?: number;
+  /** The file that is damaged (default `disk`), and the image's other files. */
+  readonly path?: string;
+  readonly others?: ReadonlyMap<string, MemoryImage>;
+  /** May a file of this name be opened? Those of the image may. */
+  readonly mayOpen?: (path: string) => boolean;
 }
 
 const lateMs = 20_000;
@@ -85,7 +90,8 @@ async function attack(real: BlockHost, what: HostileCase, image: MemoryImage, me
   const graph = new BlockGraph(host);
   const buffer = new Uint8Array(131072);
   const use = async (name: string, flags: Partial<OpenFlags>, work: (node: GraphNode) => Promise<void>) => {
-    host.files.images.set('disk', image.clone());
+    for (const [path, other] of what.others ?? []) host.files.images.set(path, other.clone());
+    host.files.images.set(what.path ?? 'disk', image.clone());
     await expectClean(real, `${message}, ${name}`, async () => {
       const node = await graph.open({
         filename: 'disk',
@@ -115,10 +121,14 @@ async function attack(real: BlockHost, what: HostileCase, image: MemoryImage, me
   await use('check', { check: true }, async (node) => {
     await node.instance.check?.({ leaks: false, errors: false });
   });
-  if (what.isReadOnly) {
-    for (const path of opened) if (path !== 'disk') throw new Error(`${message}: opened ${path}`);
-    return;
-  }
+  const checkOpened = (): void => {
+    for (const path of opened) {
+      if (path === 'disk' || path === what.path || what.others?.has(path) || what.mayOpen?.(path)) continue;
+      throw new Error(`${message}: opened ${path}`);
+    }
+  };
+  checkOpened();
+  if (what.isReadOnly) return;
   await use('write', { readOnly: false }, async (node) => {
     await expectClean(real, `${message}, write`, () => node.write(1024, buffer.subarray(0, 5120)));
     await expectClean(real, `${message}, write`, () => node.write(500_224, buffer));
@@ -130,7 +140,7 @@ async function attack(real: BlockHost, what: HostileCase, image: MemoryImage, me
   await use('repair', { readOnly: false, check: true }, async (node) => {
     await node.instance.check?.({ leaks: true, errors: true });
   });
-  for (const path of opened) if (path !== 'disk') throw new Error(`${message}: opened ${path}`);
+  checkOpened();
 }
 
 /** Damages the image by `mutations` seeds and works on each result. */

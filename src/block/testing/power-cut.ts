@@ -27,8 +27,27 @@ export interface PowerCutCase {
   readonly compresses?: boolean;
   /** Growth in the course of the work. */
   readonly resizes?: boolean;
+  /** Makes what the image stands on, before it is created. */
+  readonly prepare?: (graph: BlockGraph, diskBytes: number) => Promise<void>;
+  /** What every sector of the backing file holds, where `prepare` made one. */
+  readonly backingValue?: number;
+  /** Each cluster is written whole and once (stream-optimized). */
+  readonly writesOnce?: boolean;
+  /** After a crash the image must be repaired before it is used. */
+  readonly isRepaired?: boolean;
+  /** Largest request in sectors. */
+  readonly maxSectors?: number;
+  /** After each cut one more sector is written, which must change nothing else. */
+  readonly goesOn?: boolean;
   /** The format needs to be opened for writing before it can be opened read-only (a log to replay). */
   readonly isReplayed?: boolean;
+}
+
+/** Every file of the image, by path. */
+type Files = ReadonlyMap<string, MemoryImage>;
+
+function cloneFiles(files: Files): Files {
+  return new Map([...files].map(([path, image]) => [path, image.clone()]));
 }
 
 interface GuestWrite {
@@ -48,7 +67,7 @@ interface Flushed {
 interface Recording {
   readonly what: PowerCutCase;
   readonly real: BlockHost;
-  readonly base: MemoryImage;
+  readonly base: Files;
   readonly log: readonly LogEntry[];
   readonly writes: readonly GuestWrite[];
   readonly flushes: readonly Flushed[];
@@ -79,25 +98,37 @@ async function record(real: BlockHost, what: PowerCutCase, seed: number): Promis
   const diskBytes = what.diskBytes ?? 128 * 1024;
   const host = hostWithBase(real, diskBytes);
   const graph = new BlockGraph(host);
+  await what.prepare?.(graph, diskBytes);
   await graph.create(what.format, 'disk', { size: diskBytes, ...what.options });
   const node = await openDisk(graph, what, false);
   host.files.log.length = 0;
-  const values = new Uint8Array(diskBytes / sector).fill(what.options['backing_file'] ? backingValue : 0);
+  const below = what.options['backing_file'] ? (what.backingValue ?? backingValue) : 0;
+  const values = new Uint8Array(diskBytes / sector).fill(below);
   if (!node.instance.zeroInit && !what.options['backing_file']) {
     await node.write(0, new Uint8Array(diskBytes));
     await node.flush();
     host.files.log.length = 0;
   }
-  const base = host.files.images.get('disk')!.clone();
+  const base = cloneFiles(host.files.images);
+  const written = new Set<number>();
   const writes: GuestWrite[] = [];
   const flushes: Flushed[] = [{ at: 0, values: values.slice() }];
   for (let step = 0; step < (what.steps ?? 45); step++) {
     const first = random(values.length);
-    const count = Math.min(values.length - first, 1 + random(random(3) === 0 ? 40 : 6));
+    const count = Math.min(values.length - first, 1 + random(random(3) === 0 ? (what.maxSectors ?? 40) : 6));
     const kind = random(12);
     const begin = host.files.log.length;
     const cluster = (await node.getInfo()).clusterSizeBytes ?? sector;
-    if (kind < 6) {
+    if (kind < 10 && what.writesOnce) {
+      const from = first * sector - ((first * sector) % cluster);
+      const length = Math.min(cluster, diskBytes - from);
+      if (written.has(from)) continue;
+      written.add(from);
+      const value = 1 + random(255);
+      writes.push({ begin, first: from / sector, count: length / sector, value });
+      await node.write(from, new Uint8Array(length).fill(value));
+      values.fill(value, from / sector, (from + length) / sector);
+    } else if (kind < 6) {
       const value = 1 + random(255);
       writes.push({ begin, first, count, value });
       await node.write(first * sector, new Uint8Array(count * sector).fill(value));
@@ -136,14 +167,19 @@ async function record(real: BlockHost, what: PowerCutCase, seed: number): Promis
   return { what, real, base, log, writes, flushes };
 }
 
-async function verify(recording: Recording, image: MemoryImage, cut: number, message: string): Promise<void> {
+async function verify(recording: Recording, files: Files, cut: number, message: string): Promise<void> {
   const { what, real } = recording;
   const diskBytes = what.diskBytes ?? 128 * 1024;
   const host = hostWithBase(real, diskBytes);
-  host.files.images.set('disk', image);
+  for (const [path, image] of files) host.files.images.set(path, image);
   const graph = new BlockGraph(host);
   // A dirty image is repaired by whoever opens it for writing, as a machine would after the cut.
   if (what.isReplayed) await (await openDisk(graph, what, false)).close();
+  if (what.isRepaired) {
+    const broken = await openDisk(graph, what, false, true);
+    await broken.instance.check!({ leaks: true, errors: true });
+    await broken.close();
+  }
   const node = await openDisk(graph, what, true, true);
   if (node.instance.check) {
     const result = await node.instance.check({ leaks: false, errors: false });
@@ -167,36 +203,64 @@ async function verify(recording: Recording, image: MemoryImage, cut: number, mes
       must(isWritten, `${message}: sector ${index} holds ${value}, flushed was ${flushed.values[index]}`);
     }
     for (let byte = at + 1; byte < at + sector; byte++)
-      must(contents[byte] === value, `${message}: sector ${index} is torn`);
+      if (contents[byte] !== value) throw new Error(`${message}: sector ${index} is torn`);
   }
+  if (what.goesOn) await goOn(graph, what, contents, cut % flushed.values.length, message);
+}
+
+/** What lies in space that a cut left unused must not show through when the space is taken again. */
+async function goOn(
+  graph: BlockGraph,
+  what: PowerCutCase,
+  contents: Uint8Array,
+  index: number,
+  message: string,
+): Promise<void> {
+  const piece = new Uint8Array(sector).fill(255);
+  const writer = await openDisk(graph, what, false);
+  await writer.write(index * sector, piece);
+  await writer.close();
+  contents.set(piece, index * sector);
+  const node = await openDisk(graph, what, true, true);
+  const result = await node.instance.check?.({ leaks: false, errors: false });
+  must((result?.corruptions ?? 0) === 0, `${message}, then written: ${result?.lines.join(' | ')}`);
+  const after = new Uint8Array(contents.length);
+  await node.read(0, after);
+  await node.close();
+  if (graph.host.equal(after, contents)) return;
+  const changed = after.findIndex((byte, at) => byte !== contents[at]);
+  throw new Error(`${message}, then sector ${index} written: sector ${Math.floor(changed / sector)} changed`);
 }
 
 async function cutEverywhere(recording: Recording, seed: number): Promise<number> {
   const random = randomFrom(seed);
   const { log } = recording;
   let cuts = 0;
-  const durable = recording.base.clone();
-  let durableEnd = 0;
-  const running = recording.base.clone();
+  const durable = cloneFiles(recording.base);
+  const running = cloneFiles(recording.base);
+  /** What no sync of its file has made durable yet. */
+  let pending: LogEntry[] = [];
   for (let cut = 0; cut <= log.length; cut++) {
-    await verify(recording, running.clone(), cut, `cut after ${cut} of ${log.length} writes`);
+    await verify(recording, cloneFiles(running), cut, `cut after ${cut} of ${log.length} writes`);
     cuts++;
-    // What was written since the last sync, in part, each write whole or not at all.
-    if (cut - durableEnd > 1) {
+    // What was written to each file since its last sync, in part, each write whole or not at all.
+    if (pending.length > 1) {
       for (let round = 0; round < 2; round++) {
-        const image = durable.clone();
-        for (let index = durableEnd; index < cut; index++) if (random(2) === 0) image.apply(log[index]!);
-        const message = `cut after ${cut} of ${log.length} writes, some since ${durableEnd} lost (round ${round})`;
-        await verify(recording, image, cut, message);
+        const files = cloneFiles(durable);
+        for (const entry of pending) if (random(2) === 0) files.get(entry.path)!.apply(entry);
+        const message = `cut after ${cut} of ${log.length} writes, some of the last ${pending.length} lost (round ${round})`;
+        await verify(recording, files, cut, message);
         cuts++;
       }
     }
     const entry = log[cut];
     if (!entry) break;
-    running.apply(entry);
     if (entry.kind === 'sync') {
-      for (let index = durableEnd; index < cut; index++) durable.apply(log[index]!);
-      durableEnd = cut + 1;
+      for (const done of pending) if (done.path === entry.path) durable.get(done.path)!.apply(done);
+      pending = pending.filter((other) => other.path !== entry.path);
+    } else {
+      running.get(entry.path)!.apply(entry);
+      pending.push(entry);
     }
   }
   return cuts;

@@ -1,0 +1,53 @@
+/** Parallels images under power cuts, injected errors and damage. */
+import assert from 'node:assert';
+import test from 'node:test';
+import { NodeBlockHost } from '../../../host/node/block-host.js';
+import { BlockGraph } from '../../graph.js';
+import { injectFaults } from '../../testing/faults.js';
+import { attackImage, type Region } from '../../testing/hostile.js';
+import { type MemoryImage, memoryHost } from '../../testing/memory-host.js';
+import { cutPower, type PowerCutCase } from '../../testing/power-cut.js';
+
+const real = new NodeBlockHost(() => undefined);
+
+const common = { format: 'parallels', isRepaired: true, goesOn: true };
+const cases: readonly (PowerCutCase & { readonly name: string })[] = [
+  { ...common, name: '64 KiB clusters', diskBytes: 2 ** 20, options: { cluster_size: 65536 } },
+  { ...common, name: '1 KiB clusters', diskBytes: 2 ** 20, options: { cluster_size: 1024 } },
+  { ...common, name: '1 MiB clusters', diskBytes: 3 * 2 ** 20, options: {}, maxSectors: 3000, steps: 25 },
+];
+
+for (const { name, ...what } of cases) {
+  test(`parallels, ${name}: a power cut anywhere loses nothing flushed`, async () => {
+    const cuts = await cutPower(real, what);
+    assert.ok(cuts > 20, `the log gave only ${cuts} cuts`);
+  });
+  for (const code of ['ENOSPC', 'EIO'] as const) {
+    test(`parallels, ${name}: ${code} in the middle of work leaves a sound image`, async () => {
+      const hits = await injectFaults(real, { ...what, steps: 60, events: ['none'], places: 20 }, code);
+      assert.ok(hits >= 4, `the fault struck ${hits} times`);
+    });
+  }
+  test(`parallels, ${name}: damaged images end in clear errors`, async () => {
+    const image = await makeImage(what);
+    await attackImage(real, { format: 'parallels', image, regions: regions(image), mutations: 80 });
+  });
+}
+
+async function makeImage(what: PowerCutCase): Promise<MemoryImage> {
+  const host = memoryHost(real);
+  const graph = new BlockGraph(host);
+  await graph.create('parallels', 'disk', { size: what.diskBytes!, ...what.options });
+  const node = await graph.open({ filename: 'disk', format: 'parallels', flags: { readOnly: false } });
+  for (const at of [0, what.diskBytes! / 2]) await node.write(at, new Uint8Array(65536).fill(1 + at));
+  await node.close();
+  return host.files.images.get('disk')!;
+}
+
+function regions(_image: MemoryImage): readonly Region[] {
+  return [
+    [0, 64],
+    [28, 8],
+    [64, 32],
+  ];
+}

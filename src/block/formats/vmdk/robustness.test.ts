@@ -1,0 +1,132 @@
+/** VMDK images under power cuts, injected errors and damage. */
+import assert from 'node:assert';
+import test from 'node:test';
+import { NodeBlockHost } from '../../../host/node/block-host.js';
+import { BlockGraph } from '../../graph.js';
+import type { OptionDict } from '../../options.js';
+import { injectFaults } from '../../testing/faults.js';
+import { attackImage, type Region } from '../../testing/hostile.js';
+import { type MemoryImage, memoryHost } from '../../testing/memory-host.js';
+import { cutPower, type PowerCutCase } from '../../testing/power-cut.js';
+
+const real = new NodeBlockHost(() => undefined);
+const diskBytes = 2 ** 20;
+const backingValue = 77;
+
+/** Overlays stand on VMDK images only. */
+async function makeParent(graph: BlockGraph): Promise<void> {
+  await graph.create('vmdk', 'parent', { size: diskBytes });
+  const node = await graph.open({ filename: 'parent', format: 'vmdk', flags: { readOnly: false } });
+  await node.write(0, new Uint8Array(diskBytes).fill(backingValue));
+  await node.close();
+}
+
+const overlay: OptionDict = { backing_file: 'parent', backing_fmt: 'vmdk' };
+
+const cases: readonly (Omit<PowerCutCase, 'format'> & { readonly name: string })[] = [
+  { name: 'monolithicSparse', options: {}, goesOn: true },
+  { name: 'zeroed grains', options: { zeroed_grain: 'on' }, maxSectors: 400, goesOn: true },
+  { name: 'twoGbMaxExtentSparse', options: { subformat: 'twoGbMaxExtentSparse' } },
+  { name: 'monolithicFlat', options: { subformat: 'monolithicFlat' } },
+  { name: 'streamOptimized', options: { subformat: 'streamOptimized' }, writesOnce: true },
+  { name: 'an overlay', options: overlay, prepare: makeParent, backingValue, goesOn: true },
+];
+
+for (const { name, ...what } of cases) {
+  test(`vmdk, ${name}: a power cut anywhere loses nothing flushed`, async () => {
+    const cuts = await cutPower(real, { format: 'vmdk', diskBytes, ...what });
+    assert.ok(cuts > 40, `the log gave only ${cuts} cuts`);
+  });
+}
+
+for (const code of ['ENOSPC', 'EIO'] as const) {
+  for (const { name, options, prepare, writesOnce = false } of cases) {
+    // Faults are put into the first file only, which has no data here.
+    if (name.includes('twoGb') || name.includes('Flat')) continue;
+    test(`vmdk, ${name}: ${code} in the middle of work leaves a sound image`, async () => {
+      const backing = prepare && {
+        options: { 'backing.driver': 'vmdk', 'backing.file.filename': 'parent' },
+        value: backingValue,
+      };
+      const hits = await injectFaults(
+        real,
+        {
+          format: 'vmdk',
+          options,
+          diskBytes,
+          events: ['none'],
+          places: 20,
+          writesOnce,
+          ...(prepare && backing ? { prepare, backing } : {}),
+        },
+        code,
+      );
+      assert.ok(hits >= 4, `the fault struck ${hits} times`);
+    });
+  }
+}
+
+/** Headers, the descriptor, directories and the used beginnings of the tables of a 1 MiB extent. */
+const sparseRegions: readonly Region[] = [
+  [0, 80],
+  [512, 400],
+  [21 * 512, 8],
+  [22 * 512, 80],
+  [26 * 512, 8],
+  [27 * 512, 80],
+];
+const descriptorRegions: readonly Region[] = [[0, 350]];
+const grainRegion: Region = [65536, 100];
+
+async function makeFiles(options: OptionDict): Promise<ReadonlyMap<string, MemoryImage>> {
+  const host = memoryHost(real);
+  const graph = new BlockGraph(host);
+  await graph.create('vmdk', 'disk', { size: diskBytes, ...options });
+  const node = await graph.open({ filename: 'disk', format: 'vmdk', flags: { readOnly: false } });
+  for (const at of [0, diskBytes / 2]) await node.write(at, new Uint8Array(65536).fill(1 + at));
+  await node.close();
+  return host.files.images;
+}
+
+const attacks: readonly (readonly [string, OptionDict, string, readonly Region[]])[] = [
+  ['monolithicSparse', {}, 'disk', sparseRegions],
+  ['zeroed grains', { zeroed_grain: 'on' }, 'disk', sparseRegions],
+  ['streamOptimized', { subformat: 'streamOptimized' }, 'disk', [...sparseRegions, grainRegion]],
+  ['a descriptor', { subformat: 'twoGbMaxExtentSparse' }, 'disk', descriptorRegions],
+  ['an extent', { subformat: 'twoGbMaxExtentSparse' }, 'disk-s001', sparseRegions],
+  ['monolithicFlat', { subformat: 'monolithicFlat' }, 'disk', descriptorRegions],
+];
+
+for (const [name, options, path, regions] of attacks) {
+  test(`vmdk, ${name}: damaged images end in clear errors`, async () => {
+    const files = await makeFiles(options);
+    await attackImage(real, {
+      format: 'vmdk',
+      image: files.get(path)!,
+      path,
+      others: new Map([...files].filter(([other]) => other !== path)),
+      regions,
+      mutations: 80,
+      // Whatever damage makes of an extent's name, it is a file beside the descriptor or an absolute path.
+      mayOpen: (opened) => !opened.includes(':') || opened.startsWith('./') || opened.startsWith('/'),
+    });
+  });
+}
+
+test('vmdk: extent names never lead to another protocol', async () => {
+  const host = memoryHost(real);
+  const opened: string[] = [];
+  const { open } = host.files;
+  host.files.open = (path, flags) => {
+    opened.push(path);
+    return open.call(host.files, path, flags);
+  };
+  const files = await makeFiles({ subformat: 'monolithicFlat' });
+  for (const [path, image] of files) host.files.images.set(path, image.clone());
+  const text = new TextDecoder().decode(files.get('disk')!.bytes).replace('disk-flat', 'nbd:unix:/socket');
+  const image = host.files.images.get('disk')!;
+  image.apply({ kind: 'truncate', path: 'disk', size: 0 });
+  image.apply({ kind: 'write', path: 'disk', offset: 0, bytes: new TextEncoder().encode(text) });
+  await assert.rejects(new BlockGraph(host).open({ filename: 'disk', format: 'vmdk' }), { code: 'ENOENT' });
+  assert.deepEqual(opened, ['disk', './nbd:unix:/socket']);
+});

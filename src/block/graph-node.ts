@@ -432,6 +432,25 @@ export class GraphNode implements BlockNode {
     }
   }
 
+  async copyRange(offset: number, source: BlockNode, sourceOffset: number, length: number): Promise<boolean> {
+    const { instance } = this;
+    this.#checkWritable(offset, length);
+    const isPlain = !this.#tracked && this.flags.detectZeroes === 'off' && !(this.probed && offset < probeBytes);
+    if (!instance.copyRange || !isPlain || length === 0) return false;
+    this.#inFlight++;
+    try {
+      if (this.beforeWrite.length > 0) await this.#notifyBefore(offset, length);
+      const isDone = await instance.copyRange(offset, source, sourceOffset, length);
+      // Also when a part was done.
+      this.#writeGeneration++;
+      if (this.bitmaps.length > 0) this.#markDirty(offset, length);
+      if (isDone && this.flags.writeThrough) await this.#flushNow();
+      return isDone;
+    } finally {
+      this.#end();
+    }
+  }
+
   async #notifyBefore(offset: number, length: number): Promise<void> {
     for (const notify of this.beforeWrite) await notify(offset, length);
   }

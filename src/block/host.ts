@@ -53,6 +53,11 @@ export interface HostFile {
   /** Writes in place where that is likely not to wait, else (or where it fails, perhaps in part) gives false. */
   writeNow?(offset: number, buffer: Uint8Array): boolean;
   writeSync(offset: number, buffer: Uint8Array): void;
+  /**
+   * Copies from another file of this host inside the system (copy_file_range), which may share blocks instead. False: it can't be done,
+   * or was done in part; copy by reading and writing, which tells what is wrong.
+   */
+  copyFrom?(source: HostFile, sourceOffset: number, offset: number, length: number): Promise<boolean>;
   /** fdatasync. */
   sync(): Promise<void>;
   truncate(sizeBytes: number): Promise<void>;

@@ -181,6 +181,11 @@ export interface BlockNode {
    */
   readNow(offset: number, buffer: Uint8Array): boolean;
   writeNow(offset: number, buffer: Uint8Array): boolean;
+  /**
+   * Copies from where another node's bytes are stored, as its status told (`file` and `offset`), without passing them through this
+   * process. False: can't be done here, read and write instead.
+   */
+  copyRange(offset: number, source: BlockNode, sourceOffset: number, length: number): Promise<boolean>;
   /** Scatter / gather: one request over several buffers. */
   readVector(offset: number, buffers: readonly Uint8Array[], flags?: number): Promise<void>;
   writeVector(offset: number, buffers: readonly Uint8Array[], flags?: number): Promise<void>;
@@ -263,6 +268,8 @@ export interface DriverNode {
   /** Like `read` and `write` (without flags), if it can be done at once; false: not, or not wholly. They never throw. */
   readNow?(offset: number, buffer: Uint8Array): boolean;
   writeNow?(offset: number, buffer: Uint8Array): boolean;
+  /** See BlockNode.copyRange; absent: can't. */
+  copyRange?(offset: number, source: BlockNode, sourceOffset: number, length: number): Promise<boolean>;
   /** One whole cluster (or the disk's tail), compressed. An empty buffer finishes (streamOptimized formats). */
   writeCompressed?(offset: number, buffer: Uint8Array): Promise<void>;
   writeZeroes?(offset: number, length: number, flags: number): Promise<void>;

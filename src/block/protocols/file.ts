@@ -100,6 +100,15 @@ class FileNode implements DriverNode {
     if (offset + buffer.length > this.length && this.growable) this.length = offset + buffer.length;
   }
 
+  async copyRange(offset: number, source: BlockNode, sourceOffset: number, length: number): Promise<boolean> {
+    const from = source.instance;
+    if (!(from instanceof FileNode) || !this.#file.copyFrom || sourceOffset + length > from.length) return false;
+    this.#extent = undefined;
+    const isDone = await this.#file.copyFrom(from.#file, sourceOffset, offset, length);
+    if (isDone && offset + length > this.length && this.growable) this.length = offset + length;
+    return isDone;
+  }
+
   async writeZeroes(offset: number, length: number, flags: number): Promise<void> {
     this.#extent = undefined;
     const end = offset + length;

@@ -49,6 +49,8 @@ interface Chunk {
   readonly length: number;
   /** Lengths of the runs that it was joined of; each is read by itself. */
   readonly runs?: readonly number[];
+  /** Where its bytes are stored as they are. */
+  readonly place?: { readonly file: BlockNode; readonly offset: number };
 }
 
 function partAt(parts: readonly Part[], offset: number): Part {
@@ -80,7 +82,8 @@ async function classify(job: Job, offset: number): Promise<Chunk> {
   // A sector at the end of a part that is no whole sector counts as one.
   if (within + length === part.node.length && part.length > part.node.length)
     length = Math.min(left, Math.ceil(length / sectorBytes) * sectorBytes);
-  return { kind, offset, length };
+  const isPlain = kind === 'data' && status.offset !== undefined && status.file !== undefined && !status.compressed;
+  return { kind, offset, length, ...(isPlain ? { place: { file: status.file!, offset: status.offset! } } : {}) };
 }
 
 /** Runs of zero and other bytes, alternating, in whole grains relative to the disk's start. */
@@ -159,6 +162,27 @@ async function salvage(job: Job, part: Part, within: number, piece: Uint8Array, 
       if (!job.tool.quiet) job.tool.warn(`error while reading offset ${offset + at}: ${errorText(errorCode(error))}`);
       sector.fill(0);
     }
+  }
+}
+
+/** What follows the first `length` bytes of a chunk. */
+function restOf(chunk: Chunk, length: number): Chunk {
+  const { kind, place } = chunk;
+  const rest = { kind, offset: chunk.offset + length, length: chunk.length - length };
+  return place ? { ...rest, place: { file: place.file, offset: place.offset + length } } : rest;
+}
+
+/** `-C`: has the host copy the bytes; false when it can't. */
+async function copyRange(job: Job, chunk: Chunk): Promise<boolean> {
+  const length = Math.min(chunk.length, job.target.length - chunk.offset);
+  if (length <= 0) return true;
+  try {
+    return await job.target.copyRange(chunk.offset, chunk.place!.file, chunk.place!.offset, length);
+  } catch (error) {
+    throw new BlockError(
+      errorCode(error),
+      `error while writing at byte ${chunk.offset}: ${errorText(errorCode(error))}`,
+    );
   }
 }
 
@@ -249,6 +273,7 @@ async function copyAll(job: Job): Promise<void> {
   };
   /** What was found behind the last chunk. */
   let ahead: Chunk | undefined;
+  let canCopyRange = job.isCopyRange;
   const look = async (at: number): Promise<Chunk> => (ahead?.offset === at ? ahead : await classify(job, at));
   const next = async (): Promise<Chunk> => {
     const first = await look(offset);
@@ -258,15 +283,15 @@ async function copyAll(job: Job): Promise<void> {
       // Runs of data that follow each other (the clusters of a fragmented or compressed image) travel together.
       length = Math.min(length, most);
       runs.push(length);
-      if (length < first.length) ahead = { kind, offset: offset + length, length: first.length - length };
-      while (length < most && offset + length < total) {
+      if (length < first.length) ahead = restOf(first, length);
+      while (length < most && offset + length < total && !job.isCopyRange) {
         const more = await look(offset + length);
         ahead = more;
         if (more.kind !== 'data') break;
         const size = Math.min(more.length, most - length);
         runs.push(size);
         length += size;
-        if (size < more.length) ahead = { kind, offset: offset + length, length: more.length - size };
+        if (size < more.length) ahead = restOf(more, size);
       }
     }
     if (job.isCompressed) {
@@ -282,7 +307,8 @@ async function copyAll(job: Job): Promise<void> {
         }
       }
     }
-    return { kind, offset, length, ...(kind === 'data' && !job.isCompressed ? { runs } : {}) };
+    if (kind !== 'data' || job.isCompressed) return { kind, offset, length };
+    return { kind, offset, length, runs, ...(first.place && job.isCopyRange ? { place: first.place } : {}) };
   };
   while (offset < total && failure === undefined) {
     const chunk = await next();
@@ -307,6 +333,15 @@ async function copyAll(job: Job): Promise<void> {
     const work = (async () => {
       let buffer: Uint8Array | undefined;
       try {
+        if (chunk.place && canCopyRange) {
+          if (!job.isUnordered) await before;
+          if (await copyRange(job, chunk)) {
+            finish(chunk.length);
+            return;
+          }
+          // What can't be done once can't be done at all.
+          canCopyRange = false;
+        }
         if (chunk.kind === 'data') {
           buffer = buffers.pop() ?? tool.host.allocate(most);
           await readChunk(job, chunk, buffer.subarray(0, chunk.length));

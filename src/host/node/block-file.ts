@@ -217,6 +217,21 @@ class NodeFile implements HostFile {
     });
   }
 
+  async copyFrom(source: HostFile, sourceOffset: number, offset: number, length: number): Promise<boolean> {
+    const copy = this.#posix?.copyFileRange;
+    if (!copy || !(source instanceof NodeFile) || this.direct || source.direct) return false;
+    try {
+      for (let done = 0; done < length; ) {
+        const count = await copy(source.#fd, sourceOffset + done, this.#fd, offset + done, length - done);
+        if (count <= 0) return false;
+        done += count;
+      }
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
   sync(): Promise<void> {
     return new Promise((resolve, reject) =>
       fs.fdatasync(this.#fd, (error) => (error ? reject(asBlockError(error)) : resolve())),

@@ -109,3 +109,35 @@ test('options: commas doubled, dotted keys, JSON', async () => {
     /Block format 'raw' does not support the option 'bogus'/,
   );
 });
+
+test(
+  'the host copies between files where it can; elsewhere nothing is touched',
+  withDirectory(async (directory) => {
+    const [from, to] = [path.join(directory, 'from.raw'), path.join(directory, 'to.raw')];
+    const contents = Buffer.alloc(300_000, 'what is copied ');
+    fs.writeFileSync(from, contents);
+    fs.writeFileSync(to, Buffer.alloc(200_000, 1));
+    const graph = new BlockGraph(silent);
+    const source = await graph.open({ filename: from, format: 'raw' });
+    const target = await graph.open({ filename: to, format: 'raw', flags: { readOnly: false } });
+    const { file, offset } = await source.chainStatus(10_000, 250_000);
+    const isDone = await target.copyRange(5000, file!, offset!, 250_000);
+    const written = fs.readFileSync(to);
+    if (isDone) {
+      assert.ok(written.subarray(5000, 255_000).equals(contents.subarray(10_000, 260_000)));
+      assert.equal(target.length, 255_000, 'the file has grown');
+      assert.ok(written.subarray(0, 5000).equals(Buffer.alloc(5000, 1)));
+    } else assert.ok(silent.files.missing.has('seek-hole'), 'without the FFI only');
+    assert.equal(await target.copyRange(0, file!, 299_000, 2000), false, 'past the end of the source');
+    await graph.create('qcow2', path.join(directory, 'q'), { size: '1M' });
+    const other = await graph.open({
+      filename: path.join(directory, 'q'),
+      format: 'qcow2',
+      flags: { readOnly: false },
+    });
+    assert.equal(await other.copyRange(0, file!, 0, 4096), false, 'a format that does not know how');
+    await target.setReadOnly(true);
+    await assert.rejects(target.copyRange(0, file!, 0, 4096), { code: 'EPERM' });
+    for (const node of [source, target, other]) await node.close();
+  }),
+);

@@ -12,6 +12,8 @@ export interface Posix {
   fcntl(fd: number, command: number, argument: Uint8Array): number;
   ioctl(fd: number, request: number, argument: Uint8Array): number;
   errno(): number;
+  /** Bytes copied, in the thread pool; absent where the C library has no copy_file_range. */
+  copyFileRange?(from: number, fromOffset: number, to: number, toOffset: number, length: number): Promise<number>;
 }
 
 export const SEEK_DATA = 3;
@@ -47,6 +49,19 @@ export function loadPosix(): Posix | undefined {
       ioctl: libc.func('int ioctl(int fd, unsigned long request, _Inout_ uint8_t *argument)'),
       errno: () => koffi.errno(),
     };
+    try {
+      const copy = libc.func(
+        'int64_t copy_file_range(int from, _Inout_ int64_t *fromOffset, int to, _Inout_ int64_t *toOffset, size_t length, unsigned int flags)',
+      );
+      loaded.copyFileRange = (from, fromOffset, to, toOffset, length) =>
+        new Promise((resolve, reject) =>
+          copy.async(from, [fromOffset], to, [toOffset], length, 0, (error: unknown, count: number | bigint) =>
+            error ? reject(error) : resolve(Number(count)),
+          ),
+        );
+    } catch {
+      // Copied through memory then.
+    }
   } catch {
     loaded = undefined;
   }

@@ -50,6 +50,10 @@ class RawNode implements DriverNode {
     return this.#file.writeNow(this.#offset + offset, buffer);
   }
 
+  copyRange(offset: number, source: BlockNode, sourceOffset: number, length: number): Promise<boolean> {
+    return this.#file.copyRange(this.#offset + offset, source, sourceOffset, length);
+  }
+
   writeZeroes(offset: number, length: number, flags: number): Promise<void> {
     return this.#file.writeZeroes(this.#offset + offset, length, flags);
   }

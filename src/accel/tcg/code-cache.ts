@@ -4,7 +4,7 @@
  * is dropped and translated again as needed.
  */
 import { DEFERRED_UNCHANGED, exitCode, exitWord, header, Op } from '../../ir/index.js';
-import { COLD_HEADER_BYTES } from '../../wasm/index.js';
+import { COLD_HEADER_BYTES, coldHeader } from '../../wasm/index.js';
 import { codeHash } from './dispatcher.js';
 import { CODE_HASH_BYTES, CODE_HASH_ENTRIES, hashEntry, layout } from './layout.js';
 
@@ -51,8 +51,8 @@ export class CodeCache {
   #entries = 0;
   readonly #blocksByPage = new Map<number, Block[]>();
   readonly #regionsByPage = new Map<number, Region[]>();
-  readonly #blockByCode = new Map<number, Block>();
-  readonly #blockBySlot = new Map<number, Block>();
+  /** By the number in their cold code's header. */
+  #blocks: Block[] = [];
   /** How often everything has been dropped. */
   epoch = 0;
   /** Called for each region that is dropped. */
@@ -78,7 +78,9 @@ export class CodeCache {
   ): Block {
     if (this.#arena + length * 4 > layout.coldCodeEnd || this.#entries > CODE_HASH_ENTRIES / 2) this.flush();
     const at = this.#arena;
-    this.#words.set(code.subarray(0, length), at >> 2);
+    const words = this.#words;
+    for (let i = 0, to = at >> 2; i < length; i++) words[to + i] = code[i];
+    words[(at + coldHeader.number) >> 2] = this.#blocks.length;
     this.#arena = (at + length * 4 + 7) & ~7;
     const slot = this.#insert(hva, key, second, at | 0x80000000);
     const block: Block = {
@@ -95,18 +97,17 @@ export class CodeCache {
       valid: true,
       waiting: false,
     };
-    this.#blockByCode.set(at, block);
-    this.#blockBySlot.set(slot, block);
-    this.#cover(hva, second === 0 ? bytes : 4096 - (hva & 4095), (page) => push(this.#blocksByPage, page, block));
-    if (second !== 0)
-      this.#cover(second, bytes - (4096 - (hva & 4095)), (page) => push(this.#blocksByPage, page, block));
+    this.#blocks.push(block);
+    this.#coverBlock(block, hva, second === 0 ? bytes : 4096 - (hva & 4095));
+    if (second !== 0) this.#coverBlock(block, second, bytes - (4096 - (hva & 4095)));
     this.counters.blocks++;
     return block;
   }
 
   /** The block whose cold code starts at an address. */
   blockAt(code: number): Block | undefined {
-    return this.#blockByCode.get(code);
+    const block = this.#blocks[this.#words[(code + coldHeader.number) >> 2]];
+    return block?.valid && block.code === code ? block : undefined;
   }
 
   /** How often a block has been entered in the cold tier. */
@@ -179,8 +180,7 @@ export class CodeCache {
     for (const blocks of this.#blocksByPage.values()) for (const block of blocks) block.valid = false;
     for (const page of this.#blocksByPage.keys()) this.#masks.fill(0, page * 2, page * 2 + 2);
     this.#blocksByPage.clear();
-    this.#blockByCode.clear();
-    this.#blockBySlot.clear();
+    this.#blocks = [];
     this.#words.fill(0, layout.codeHash >> 2, (layout.codeHash + CODE_HASH_ENTRIES * CODE_HASH_BYTES) >> 2);
     this.#entries = 0;
     this.#arena = layout.coldCode;
@@ -239,6 +239,17 @@ export class CodeCache {
     }
   }
 
+  /** A block's bytes on one page. */
+  #coverBlock(block: Block, hva: number, bytes: number): void {
+    const page = hva >>> 12;
+    const isFirst = !this.#marked(page);
+    this.#mark(page, hva, hva + bytes);
+    if (isFirst) this.#protectPage(page * 4096);
+    const list = this.#blocksByPage.get(page);
+    if (list) list.push(block);
+    else this.#blocksByPage.set(page, [block]);
+  }
+
   #dropOnPage(page: number, from: number, to: number): boolean {
     const start = page * 4096;
     const touches = (hva: number, end: number) => hva < to && end > from;
@@ -270,7 +281,6 @@ export class CodeCache {
         block.valid = false;
         this.#setTarget(block, 0);
         this.#retire(block);
-        this.#blockByCode.delete(block.code);
         if (block.region) this.#dropRegion(block.region);
         this.counters.invalidated++;
         dropped = true;
@@ -298,10 +308,4 @@ export class CodeCache {
     }
     this.onDrop(region);
   }
-}
-
-function push(map: Map<number, Block[]>, page: number, block: Block): void {
-  const list = map.get(page);
-  if (list) list.push(block);
-  else map.set(page, [block]);
 }

@@ -2,7 +2,7 @@
  * Runs single x86 instructions on the translator as a user program would: long mode, CPL 3, paging with a few mapped pages and
  * nothing else. Whatever faults ends the run, and is the result.
  */
-import { TcgEngine } from '../../accel/tcg/engine.js';
+import { type EngineTrace, TcgEngine } from '../../accel/tcg/engine.js';
 import type { CpuContext, GuestCpu, VmExit } from '../../guest/guest-cpu.js';
 import { encodeMode } from '../../guest/x86/mode.js';
 import { routines } from '../../guest/x86/routines/set.js';
@@ -41,13 +41,13 @@ export class RowMachine implements GuestCpu {
   readonly ram: Uint8Array;
   readonly #code: { hva: number; bytes: Uint8Array };
 
-  constructor(hotThreshold: number, trace?: (line: string) => void) {
+  constructor(hotThreshold: number, trace?: EngineTrace) {
     this.engine = new TcgEngine({
       cpu: this,
       ramBytes: RAM_BYTES,
       stateBytes: STATE_BYTES,
       hotThreshold,
-      ...(trace ? { trace: { code: (lines) => trace(lines.join('\n')) } } : {}),
+      ...(trace ? { trace } : {}),
       host: {
         mmioRead: () => 0,
         mmioWrite: () => {},

@@ -6,7 +6,8 @@ import type { OpenFlags } from '../../block/node.js';
 import { type OptionDict, parseOptionString } from '../../block/options.js';
 import { addTemporaryOverlay } from '../../block/overlay.js';
 import { ExitError, type Tool } from '../img/tool.js';
-import { findCommand, type IoCommand, needsWriting } from './commands.js';
+import type { IoCommand } from './call.js';
+import { findCommand, needsWriting } from './commands.js';
 import { splitWords } from './numbers.js';
 
 export class IoSession {

@@ -9,6 +9,8 @@ export interface DebugRegister {
   readonly feature: string;
 }
 
+export type WatchKind = 'write' | 'read' | 'access';
+
 export interface DebugTarget {
   /** gdb's name of the architecture. */
   readonly architecture: string;
@@ -24,6 +26,11 @@ export interface DebugTarget {
   /** The vCPU stops before the instruction at a guest-virtual address. False: no room for more. */
   setBreakpoint(address: bigint): boolean;
   clearBreakpoint(address: bigint): void;
+  /** The vCPU stops after an instruction that accesses a range so. False: no room for more. Absent: it has none. */
+  setWatchpoint?(kind: WatchKind, address: bigint, length: number): boolean;
+  clearWatchpoint?(kind: WatchKind, address: bigint, length: number): void;
+  /** Which one stopped the vCPU since the last call, if one did. */
+  takeWatchpointHit?(): { readonly kind: WatchKind; readonly address: bigint } | undefined;
   /** Executes one instruction. Called while the vCPU is stopped. */
   step(): void;
   /** Lets the vCPU run; its owner calls the stub's `stopped` when it has stopped again. */

@@ -1,7 +1,7 @@
 /** The protocol by its bytes, from gdb's manual (appendix E), against a machine of two registers and sixteen bytes. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import type { DebugTarget } from './debug-target.js';
+import type { DebugTarget, WatchKind } from './debug-target.js';
 import { encodePacket } from './packets.js';
 import { GdbStub } from './stub.js';
 
@@ -9,6 +9,7 @@ function bench() {
   const memory = Uint8Array.from({ length: 16 }, (_, i) => i);
   const values = [0x1122334455667788n, 0x99aabbccn];
   const calls: string[] = [];
+  const hits: { kind: WatchKind; address: bigint }[] = [];
   const target: DebugTarget = {
     architecture: 'i386:x86-64',
     registers: [
@@ -28,6 +29,9 @@ function bench() {
     },
     setBreakpoint: (address) => calls.push(`+${address.toString(16)}`) > 0,
     clearBreakpoint: (address) => void calls.push(`-${address.toString(16)}`),
+    setWatchpoint: (kind, address, length) => calls.push(`+${kind} ${address.toString(16)} ${length}`) > 0,
+    clearWatchpoint: (kind, address, length) => void calls.push(`-${kind} ${address.toString(16)} ${length}`),
+    takeWatchpointHit: () => hits.shift(),
     step: () => void calls.push('step'),
     resume: () => void calls.push('resume'),
     interrupt: () => void calls.push('interrupt'),
@@ -48,7 +52,7 @@ function bench() {
     stub.receive(encodePacket(text));
     return /^\+\$(.*)#..$/s.exec(sent)?.[1] ?? sent;
   };
-  return { stub, raw, ask, memory, values, calls, sent: () => sent };
+  return { stub, raw, ask, memory, values, calls, hits, sent: () => sent };
 }
 
 test('packets: checksum, refusal, repetition', () => {
@@ -60,6 +64,28 @@ test('packets: checksum, refusal, repetition', () => {
   assert.equal(raw('$?'), '', 'half a packet');
   assert.equal(raw('#3f'), '+$T05thread:1;#d7');
   assert.equal(raw(`$${'m'.repeat(20000)}`), '-', 'no packet is that long');
+});
+
+test('watchpoints', () => {
+  const { stub, ask, calls, hits, sent } = bench();
+  assert.equal(ask('Z2,1000,4'), 'OK');
+  assert.equal(ask('Z2,1000,4'), 'OK', 'twice is once');
+  assert.equal(ask('Z3,2000,1'), 'OK');
+  assert.equal(ask('Z4,ffffffff81000000,8'), 'OK');
+  assert.equal(ask('Z2,1000,0'), 'E01');
+  assert.equal(ask('Z5,1000,4'), '');
+  assert.deepEqual(calls.splice(0), ['+write 1000 4', '+read 2000 1', '+access ffffffff81000000 8']);
+  ask('c');
+  hits.push({ kind: 'access', address: 0xffffffff81000000n });
+  stub.stopped();
+  assert.match(sent(), /\$T05awatch:ffffffff81000000;thread:1;#/);
+  assert.equal(ask('z3,2000,1'), 'OK');
+  hits.push({ kind: 'write', address: 0x1000n });
+  assert.equal(ask('s'), 'T05watch:1000;thread:1;');
+  assert.equal(ask('s'), 'T05thread:1;');
+  calls.length = 0;
+  ask('D');
+  assert.deepEqual(calls, ['-write 1000 4', '-access ffffffff81000000 8', 'resume']);
 });
 
 test('registers and memory', () => {
@@ -86,7 +112,6 @@ test('run control', () => {
   const { ask, raw, calls, stub, sent } = bench();
   assert.equal(ask('Z0,1000,1'), 'OK');
   assert.equal(ask('Z1,2000,1'), 'OK');
-  assert.equal(ask('Z2,2000,1'), '', 'watchpoints are not served');
   assert.equal(ask('z1,2000,1'), 'OK');
   assert.equal(ask('vCont;s:1;c'), 'T05thread:1;');
   assert.equal(ask('vCont;c'), '+', 'no answer until it stops');

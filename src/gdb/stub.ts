@@ -4,14 +4,19 @@
  * Use: `new GdbStub(target, send)`; hand it what comes by `receive`, in the thread that may touch the machine; call `stopped`
  * whenever the vCPU has stopped after `target.resume()`. The machine is to be stopped when a debugger comes.
  *
- * Not served: watchpoints (Z2-Z4; gdb steps instead), reverse execution, several threads, file transfer, `R`.
+ * Not served: reverse execution, several threads, file transfer, `R`.
  */
-import type { DebugTarget } from './debug-target.js';
+import type { DebugTarget, WatchKind } from './debug-target.js';
 import { encodePacket, MAX_PACKET, PacketReader } from './packets.js';
 import { describeTarget } from './target-description.js';
 
 /** Signals by gdb's numbers. */
 export const gdbSignal = { interrupt: 2, trap: 5, segv: 11 } as const;
+
+/** Watchpoints by the numbers of `Z` packets, and what stop replies call them. */
+const watchKinds: Readonly<Record<string, WatchKind | undefined>> = { 2: 'write', 3: 'read', 4: 'access' };
+const watchWords: Readonly<Record<WatchKind, string>> = { write: 'watch', read: 'rwatch', access: 'awatch' };
+const MAX_WATCHED_BYTES = 2 ** 32;
 
 const hexByte = (byte: number) => (byte & 0xff).toString(16).padStart(2, '0');
 
@@ -43,12 +48,16 @@ export class GdbStub {
   readonly #reader: PacketReader;
   readonly #description: string;
   readonly #breakpoints = new Set<bigint>();
+  /** By the packet's text behind `Z` or `z`. */
+  readonly #watchpoints = new Map<string, readonly [WatchKind, bigint, number]>();
   #last: Uint8Array | undefined;
   #acknowledges = true;
   /** A debugger has spoken, and has not gone. */
   #attached = false;
   #running = false;
   #signal: number = gdbSignal.trap;
+  /** What the stop reply says of a watchpoint. */
+  #hit: string | undefined;
 
   constructor(target: DebugTarget, send: (bytes: Uint8Array) => void) {
     this.#target = target;
@@ -90,6 +99,7 @@ export class GdbStub {
     if (!this.#attached || !this.#running) return;
     this.#running = false;
     if (signal !== undefined) this.#signal = signal;
+    this.#takeHit();
     this.#reply(this.#stopReply());
   }
 
@@ -103,6 +113,8 @@ export class GdbStub {
   close(): void {
     for (const address of this.#breakpoints) this.#target.clearBreakpoint(address);
     this.#breakpoints.clear();
+    for (const watchpoint of this.#watchpoints.values()) this.#target.clearWatchpoint?.(...watchpoint);
+    this.#watchpoints.clear();
     this.#attached = false;
     if (!this.#running) {
       this.#running = true;
@@ -115,8 +127,13 @@ export class GdbStub {
     this.#send(this.#last);
   }
 
+  #takeHit(): void {
+    const hit = this.#target.takeWatchpointHit?.();
+    this.#hit = hit && `${watchWords[hit.kind]}:${hit.address.toString(16)};`;
+  }
+
   #stopReply(): string {
-    return `T${hexByte(this.#signal)}thread:1;`;
+    return `T${hexByte(this.#signal)}${this.#hit ?? ''}thread:1;`;
   }
 
   #answer(packet: string): string | undefined {
@@ -219,7 +236,8 @@ export class GdbStub {
   // --- stopping and going on
 
   #breakpoint(set: boolean, text: string): string | undefined {
-    const [type, where] = text.split(',');
+    const [type, where, size] = text.split(';', 1)[0].split(',');
+    if (watchKinds[type]) return this.#watchpoint(set, watchKinds[type], where, size);
     if (type !== '0' && type !== '1') return '';
     const address = parseHex(where ?? '');
     if (address === undefined) return 'E01';
@@ -230,6 +248,23 @@ export class GdbStub {
     }
     if (!this.#target.setBreakpoint(address)) return 'E0c';
     this.#breakpoints.add(address);
+    return 'OK';
+  }
+
+  #watchpoint(set: boolean, kind: WatchKind, where: string | undefined, size: string | undefined): string {
+    const target = this.#target;
+    if (!target.setWatchpoint || !target.clearWatchpoint) return '';
+    const address = parseHex(where ?? '');
+    const length = Number(parseHex(size ?? '') ?? 0n);
+    if (address === undefined || length < 1 || length > MAX_WATCHED_BYTES) return 'E01';
+    const key = `${kind} ${address} ${length}`;
+    if (!set) {
+      target.clearWatchpoint(kind, address, length);
+      this.#watchpoints.delete(key);
+    } else if (!this.#watchpoints.has(key)) {
+      if (!target.setWatchpoint(kind, address, length)) return 'E0c';
+      this.#watchpoints.set(key, [kind, address, length]);
+    }
     return 'OK';
   }
 
@@ -245,8 +280,10 @@ export class GdbStub {
 
   #go(step: boolean): string | undefined {
     this.#signal = gdbSignal.trap;
+    this.#hit = undefined;
     if (step) {
       this.#target.step();
+      this.#takeHit();
       return this.#stopReply();
     }
     this.#running = true;

@@ -44,6 +44,44 @@ test('a breakpoint stops before its instruction, in code that is hot already', (
   assert.equal(register('rbx'), 3_000_000n);
 });
 
+for (const hotThreshold of [0, 16]) {
+  test(`watchpoints stop behind the instruction that touched the range, hot threshold ${hotThreshold}`, () => {
+    const p = new Program().begin(0x8000, 0x90000).mov(1, 0).mov(3, 0x200000);
+    p.label('loop').add('41 8b 43 08').label('store').add('89 0b').label('behind').add('81 f9').u32(5000);
+    p.add(0x75).rel8('loop');
+    p.mov(6, 0x200000).mov(7, 0x300000).mov(1, 8).label('copy').add('f3 a4').label('after');
+    p.add('b0 00').exit();
+    const machine = new TestPc({ hotThreshold }).boot(p);
+    const target = new PcDebugTarget(machine.pc, control);
+    const register = (name: string) => target.readRegister(target.registers.findIndex((each) => each.name === name));
+    const stop = () => {
+      assert.deepEqual(machine.run(), { why: 'debug' });
+      return [target.takeWatchpointHit()?.kind, register('rip')];
+    };
+    assert.ok(target.setWatchpoint('write', 0x200002n, 1));
+    for (const count of [1n, 2n]) {
+      assert.deepEqual(stop(), ['write', BigInt(p.addressOf('behind'))]);
+      assert.equal(register('rcx'), count, 'the store has been done');
+      assert.equal(machine.u32(0x200000), Number(count));
+    }
+    target.clearWatchpoint('write', 0x200002n, 1);
+    assert.ok(target.setWatchpoint('read', 0x200008n, 4));
+    assert.ok(target.setWatchpoint('read', 0x200004n, 4), 'what lies before it is nobody’s');
+    assert.deepEqual(stop(), ['read', BigInt(p.addressOf('store'))]);
+    target.clearWatchpoint('read', 0x200008n, 4);
+    target.clearWatchpoint('read', 0x200004n, 4);
+    assert.ok(target.setWatchpoint('access', 0x300003n, 1));
+    const [kind] = stop();
+    assert.equal(kind, 'access');
+    assert.equal(register('rdi'), 0x300004n, 'a repeated instruction stops at the element');
+    target.step();
+    assert.equal(target.takeWatchpointHit(), undefined);
+    target.clearWatchpoint('access', 0x300003n, 1);
+    assert.deepEqual(machine.run(), { why: 'exit', status: 1 });
+    assert.equal(machine.u32(0x200000), 5000);
+  });
+}
+
 test('the debugger reads and writes RAM that is mapped, and only that', () => {
   const machine = new TestPc().boot(countingGuest());
   const target = new PcDebugTarget(machine.pc, control);
@@ -89,6 +127,12 @@ test('gdb', { skip: hasGdb ? false : 'gdb is not installed', timeout: 60_000 }, 
     'printf "second %d %d\\n", $eax, $ebx',
     'stepi',
     'printf "stepped %d %#x\\n", $ebx, $pc',
+    'delete',
+    'set *(int*)($rsp - 4) = 0',
+    'watch *(int*)($rsp - 4)',
+    'continue',
+    'printf "watched %d\\n", $eax',
+    'delete',
     'set $rbx = 1000',
     'set *(int*)0x200000 = 0x1234567',
     'printf "memory %#x\\n", *(int*)0x200000',
@@ -122,6 +166,7 @@ test('gdb', { skip: hasGdb ? false : 'gdb is not installed', timeout: 60_000 }, 
   server.close();
   assert.match(output, new RegExp(`first 1 0 0x${f.toString(16)}`), output);
   assert.match(output, /second 2 3/, output);
+  assert.match(output, /watched 3/, output);
   assert.match(output, new RegExp(`stepped 6 0x${p.addressOf('ret').toString(16)}`), output);
   assert.match(output, /memory 0x1234567/, output);
   assert.match(output, /0x83\s+0xc3/, output);

@@ -4,6 +4,7 @@ import type { PcMachine } from './pc.js';
 
 /** More than anyone sets by hand; each one makes blocks shorter. */
 const MAX_BREAKPOINTS = 1024;
+const MAX_WATCHPOINTS = 64;
 const PAGE = 4096n;
 
 const CORE = 'org.gnu.gdb.i386.core';
@@ -28,6 +29,12 @@ const rows = registerViews.flatMap((view) => {
   return [row, ...absent.map((name) => ({ view: undefined, register: describe(name, 32) }))];
 });
 
+interface Watchpoint {
+  readonly kind: 'write' | 'read' | 'access';
+  readonly address: bigint;
+  readonly length: number;
+}
+
 /** What its owner does when the debugger says so. */
 export interface DebugControl {
   /** `run` is to be called again. */
@@ -43,6 +50,8 @@ export class PcDebugTarget {
   readonly #pc: PcMachine;
   readonly #control: DebugControl;
   readonly #breakpoints = new Set<bigint>();
+  #watchpoints: readonly Watchpoint[] = [];
+  #hit: Watchpoint | undefined;
 
   constructor(pc: PcMachine, control: DebugControl) {
     this.#pc = pc;
@@ -86,8 +95,46 @@ export class PcDebugTarget {
     if (this.#breakpoints.delete(BigInt.asUintN(64, address))) this.#pc.engine.setBreakpoints(this.#breakpoints);
   }
 
+  setWatchpoint(kind: Watchpoint['kind'], address: bigint, length: number): boolean {
+    if (this.#watchpoints.length >= MAX_WATCHPOINTS || length < 1) return false;
+    this.#watch([...this.#watchpoints, { kind, address: BigInt.asUintN(64, address), length }]);
+    return true;
+  }
+
+  clearWatchpoint(kind: Watchpoint['kind'], address: bigint, length: number): void {
+    const at = BigInt.asUintN(64, address);
+    this.#watch(
+      this.#watchpoints.filter((each) => each.kind !== kind || each.address !== at || each.length !== length),
+    );
+  }
+
+  takeWatchpointHit(): Watchpoint | undefined {
+    const hit = this.#hit;
+    this.#hit = undefined;
+    return hit;
+  }
+
+  /** As the processor's own data breakpoints, these see what instructions do: not page walks, descriptor loads and DMA. */
+  #watch(watchpoints: readonly Watchpoint[]): void {
+    this.#watchpoints = watchpoints;
+    const any = watchpoints.length > 0;
+    this.#pc.onDataAccess = any ? (linear, bytes, write) => this.#accessed(linear, bytes, write) : undefined;
+    this.#pc.cpu.setWatching(any);
+  }
+
+  #accessed(linear: bigint, bytes: number, write: boolean): void {
+    for (const watchpoint of this.#watchpoints) {
+      const { kind, address, length } = watchpoint;
+      if (kind !== 'access' && (kind === 'write') !== write) continue;
+      if (linear >= address + BigInt(length) || address >= linear + BigInt(bytes)) continue;
+      this.#hit ??= watchpoint;
+      this.#pc.stopForDebugger();
+      return;
+    }
+  }
+
   step(): void {
-    this.#pc.engine.step();
+    this.#pc.step();
   }
 
   resume(): void {

@@ -167,6 +167,8 @@ export class PcMachine implements PcBoard {
   readonly #words: Int32Array;
   readonly #kick: number;
   #stop: PcStop | undefined;
+  /** Hears of data accesses while the vCPU's `setWatching` is on. */
+  onDataAccess: ((linear: bigint, bytes: number, write: boolean) => void) | undefined;
   #rsdpGpa = 0;
 
   constructor(host: PcHost, options: PcOptions) {
@@ -208,6 +210,7 @@ export class PcMachine implements PcBoard {
         floatError: () => this.irqs[13].set(true),
         unimplemented: (what) => host.log?.(`unimplemented: ${what}`),
         event: trace?.event,
+        dataAccess: (linear, bytes, write) => this.onDataAccess?.(linear, bytes, write),
       },
     });
     this.engine = new TcgEngine({
@@ -400,6 +403,17 @@ export class PcMachine implements PcBoard {
   /** Index of the kick word in the machine's memory, as 32-bit words. */
   get kickIndex(): number {
     return this.#kick;
+  }
+
+  /** `run` returns 'debug' after the instruction under way. */
+  stopForDebugger(): void {
+    this.#finish({ why: 'debug' });
+  }
+
+  /** One instruction, for a debugger. */
+  step(): void {
+    this.engine.step();
+    if (this.#stop?.why === 'debug') this.#stop = undefined;
   }
 
   raiseNmi(): void {

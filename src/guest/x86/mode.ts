@@ -45,7 +45,7 @@ export const keyBit = {
    * unusable, not writable or expand-down. For CS also: fetches need a limit check. All 0 in 64-bit code.
    */
   checked: 17,
-  /** A data breakpoint is enabled in DR7: every block is one instruction, and each of its accesses calls `dataBreakpoint`. */
+  /** A data breakpoint is enabled in DR7, or a debugger watches data: every block is one instruction, and each of its accesses calls `dataBreakpoint`. */
   dataBreak: 23,
   /** An instruction breakpoint is enabled in DR7: every block is one instruction and starts with `instructionBreakpoint`. */
   instructionBreak: 24,
@@ -248,6 +248,7 @@ export const updateMode = routines.define('update_mode', [], [], { vars: 'write'
       });
     }
   });
+  include(flagAt(r.i32_load(s, field.watching), keyBit.dataBreak));
   r.i32_store(s, r.read(key), header.modeKey);
   r.ret();
 });

@@ -172,6 +172,8 @@ export const field = {
   /** Space for routines' intermediate results: 512 bytes. */
   /** Somebody hears of INT instructions (X86Board.event). */
   traceEvents: take(4),
+  /** i32: 1 while a debugger watches data (X86Board.dataAccess). */
+  watching: take(4),
   scratch: take(512),
   /** Room for XSAVE/FXSAVE and table-driven additions: add fields above, never reuse. */
 } as const;

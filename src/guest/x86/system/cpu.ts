@@ -69,6 +69,7 @@ export class X86Cpu implements GuestCpu {
   #deliverFast!: DeliverFast;
   /** A triple fault has stopped the CPU until it is reset. */
   #shutDown = false;
+  #watching = false;
 
   constructor(options: X86CpuOptions) {
     this.model = options.model;
@@ -102,6 +103,7 @@ export class X86Cpu implements GuestCpu {
     this.#shutDown = false;
     resetState(this.#cpu, this.model);
     if (this.#board.event) this.#cpu.set32(field.traceEvents, 1);
+    if (this.#watching) this.setWatching(true);
   }
 
   /** As a boot loader would leave the CPU: called after reset(). */
@@ -134,6 +136,13 @@ export class X86Cpu implements GuestCpu {
   /** Every register by its name (cpu-state.ts has the list). */
   registers(): Readonly<Record<string, bigint>> {
     return Object.fromEntries(registerViews.map((view) => [view.name, view.read(this.#cpu)]));
+  }
+
+  /** Whether `X86Board.dataAccess` is called; blocks are single instructions meanwhile. */
+  setWatching(on: boolean): void {
+    this.#watching = on;
+    this.#cpu.set32(field.watching, on ? 1 : 0);
+    this.#cpu.updateMode();
   }
 
   /** A register by its name, as in `registers`. */
@@ -347,6 +356,8 @@ export class X86Cpu implements GuestCpu {
         guarded(() => callFar(this.#cpu, selector & 0xffff, unsigned(offset), size, unsigned(next))),
       far_return: (_s: number, size: number, drop: number) => guarded(() => returnFar(this.#cpu, size, drop)),
       iret_slow: (_s: number, size: number, next: bigint) => guarded(() => iret(this.#cpu, size, unsigned(next))),
+      data_access: (_s: number, at: bigint, bytes: number, write: number) =>
+        this.#board.dataAccess?.(unsigned(at), bytes, write !== 0),
       software_interrupt_event: (_s: number, number: number) =>
         this.#board.event?.({ vector: number, errorCode: undefined, kind: 'software' }),
       software_interrupt_slow: (_s: number, number: number, kind: number, next: bigint) =>

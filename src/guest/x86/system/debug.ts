@@ -35,6 +35,8 @@ export const instructionBreakpoint = routines.define(
   },
 );
 
+const dataAccess = routines.host('data_access', ['i64', 'i32', 'i32'], [], {});
+
 /** Called with each data access (linear address, bytes, is a write) if the mode key has dataBreak; the trap comes after the instruction. */
 export const dataBreakpoint = routines.define(
   'data_breakpoint',
@@ -43,6 +45,7 @@ export const dataBreakpoint = routines.define(
   {},
   (r, at, bytes, write) => {
     const s = r.state();
+    r.if(r.i32_load(s, field.watching), () => r.call(dataAccess, at, bytes, write));
     const enabled = r.i32_load(s, field.dr + 8 * 7);
     const last = r.i64_add(at, r.i64_extend_i32_u(r.i32_sub(bytes, r.i32(1))));
     for (let n = 0; n < 4; n++) {

@@ -37,6 +37,8 @@ export interface X86Board {
   floatError?(): void;
   /** Hears of every exception and interrupt before its handler is entered: for `-d int`. */
   event?: ((event: DeliveredEvent) => void) | undefined;
+  /** Hears of every data access by an instruction, before it, while `setWatching` is on: for a debugger's watchpoints. */
+  dataAccess?: ((linear: bigint, bytes: number, write: boolean) => void) | undefined;
   /** Names something that the guest used and that is not modelled; once each. */
   unimplemented?(what: string): void;
 }

@@ -11,7 +11,7 @@ import { TestPc } from './testing/test-pc.js';
 /** Counts in EAX; calls `f` each time, which adds 3 to EBX. */
 function countingGuest(): Program {
   const p = new Program().begin(0x8000, 0x90000).add('31 c0 31 db');
-  p.label('loop').add('40').add(0xe8).rel32('f').add('3d').u32(1_000_000).add(0x75).rel8('loop');
+  p.label('loop').add('40').add(0xe8).rel32('f').label('back').add('3d').u32(1_000_000).add(0x75).rel8('loop');
   p.add('b0 00').exit();
   return p.align(4).label('f').add('83 c3 03').label('ret').add('c3');
 }
@@ -128,10 +128,10 @@ test('gdb', { skip: hasGdb ? false : 'gdb is not installed', timeout: 60_000 }, 
     'stepi',
     'printf "stepped %d %#x\\n", $ebx, $pc',
     'delete',
-    'set *(int*)($rsp - 4) = 0',
-    'watch *(int*)($rsp - 4)',
+    // The return address, which `ret` reads.
+    `awatch *(int*)${0x90000 - 4}`,
     'continue',
-    'printf "watched %d\\n", $eax',
+    'printf "watched %d %#x\\n", $eax, $pc',
     'delete',
     'set $rbx = 1000',
     'set *(int*)0x200000 = 0x1234567',
@@ -166,7 +166,8 @@ test('gdb', { skip: hasGdb ? false : 'gdb is not installed', timeout: 60_000 }, 
   server.close();
   assert.match(output, new RegExp(`first 1 0 0x${f.toString(16)}`), output);
   assert.match(output, /second 2 3/, output);
-  assert.match(output, /watched 3/, output);
+  assert.match(output, /Hardware access \(read\/write\) watchpoint 2/, output);
+  assert.match(output, new RegExp(`watched 2 0x${p.addressOf('back').toString(16)}`), output);
   assert.match(output, new RegExp(`stepped 6 0x${p.addressOf('ret').toString(16)}`), output);
   assert.match(output, /memory 0x1234567/, output);
   assert.match(output, /0x83\s+0xc3/, output);

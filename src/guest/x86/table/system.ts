@@ -387,9 +387,9 @@ const waitRows: InsnRow[] = [
     enc: '0F 01 C8',
     args: '',
     cpuid: 'monitor',
-    cpl0: true,
     translate(t, insn) {
       const { b, wide } = t;
+      if (t.cpl !== 0) return t.fault(vector.UD);
       t.faultIf(b.i64_ne(wide.clean(32, t.readWide(32, reg.CX)), b.i64(0)), vector.GP, 0);
       const size = insn.addrSize;
       const segment = insn.segOverride >= 0 ? insn.segOverride : seg.DS;
@@ -404,9 +404,9 @@ const waitRows: InsnRow[] = [
     enc: '0F 01 C9',
     args: '',
     cpuid: 'monitor',
-    cpl0: true,
     translate(t) {
       const { b, wide } = t;
+      if (t.cpl !== 0) return t.fault(vector.UD);
       t.faultIf(b.i32_gt_u(wide.narrow(t.readWide(32, reg.CX)), b.i32(1)), vector.GP, 0);
       wait(t, leaveReason.mwait);
     },

@@ -1,6 +1,6 @@
 /** Guest programs for real mode, rings, gates, tasks, virtual-8086 mode, paging and long mode: see testdata/README.md. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import test from 'node:test';
 import { X86Machine } from '../../../dev/x86-machine.js';
 
@@ -15,17 +15,11 @@ function image(name: string): Uint8Array {
   return bytes;
 }
 
-for (const name of [
-  'real-mode',
-  'rings',
-  'tasks',
-  'long-mode',
-  'events',
-  'debugging',
-  'protected-16',
-  'virtual-8086',
-  'paging-5',
-]) {
+const names = readdirSync(testdata)
+  .filter((file) => file.endsWith('.hex'))
+  .map((file) => file.slice(0, -4));
+
+for (const name of names) {
   for (const [tier, hotThreshold] of [
     ['cold tier', 0],
     ['regions', 2],

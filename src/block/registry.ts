@@ -28,6 +28,10 @@ function probeVmdk(bytes: Uint8Array): number {
   return /^(?:#[^\n]*\n| *\r?\n)*version=[123]\r?\n/.test(String.fromCharCode(...bytes)) ? 100 : 0;
 }
 
+function startsWith(bytes: Uint8Array, text: string): boolean {
+  return bytes.length >= text.length && [...text].every((letter, index) => bytes[index] === letter.charCodeAt(0));
+}
+
 /** Rows in QEMU's order of registration matter only between equal scores. */
 export const registryRows: RegistryRow[] = [
   {
@@ -96,6 +100,25 @@ export const registryRows: RegistryRow[] = [
     kind: 'format',
     probe: (bytes) => (be32(bytes, 0) === 0x514649fb && be32(bytes, 4) === 1 ? 100 : 0),
     load: async () => (await import('./formats/qcow/driver.js')).qcowDriver,
+  },
+  {
+    name: 'dmg',
+    kind: 'format',
+    // The header is at the end: only the name tells.
+    probe: (_bytes, filename) => (filename?.endsWith('.dmg') ? 2 : 0),
+    load: async () => (await import('./formats/dmg/driver.js')).dmgDriver,
+  },
+  {
+    name: 'cloop',
+    kind: 'format',
+    probe: (bytes) => (startsWith(bytes, '#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 ') ? 2 : 0),
+    load: async () => (await import('./formats/cloop/driver.js')).cloopDriver,
+  },
+  {
+    name: 'bochs',
+    kind: 'format',
+    probe: (bytes) => (startsWith(bytes, 'Bochs Virtual HD Image\0') ? 100 : 0),
+    load: async () => (await import('./formats/bochs/driver.js')).bochsDriver,
   },
   {
     name: 'qcow2',

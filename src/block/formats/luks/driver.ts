@@ -28,6 +28,7 @@ import type {
   CreateContext,
   DriverNode,
   MeasureResult,
+  NodeInfo,
   OpenContext,
   ResizeOptions,
   SpecificInfo,
@@ -107,6 +108,10 @@ class LuksNode implements DriverNode {
 
   async resize(length: number, options: ResizeOptions): Promise<void> {
     await this.#file.resize(this.#header.payloadOffset + length, options);
+  }
+
+  async getInfo(): Promise<NodeInfo> {
+    return {};
   }
 
   async specificInfo(): Promise<SpecificInfo> {

@@ -53,8 +53,8 @@ function sortJson(text: string): string {
 }
 
 /** Stdout then stderr, without what may differ. */
-function normalize(text: string): string {
-  return sortJson(text)
+function normalize(out: string, err: string): string {
+  return (sortJson(out) + err)
     .split('\n')
     .map((line) => (line.includes('\r') ? line.slice(line.lastIndexOf('\r') + 1) : line))
     .filter(
@@ -72,7 +72,7 @@ async function ours(words: readonly string[], directory: string): Promise<Outcom
   process.chdir(directory);
   try {
     const io = { out: (text: string) => void (out += text), err: (text: string) => void (err += text) };
-    return { code: await runImg(words, io, 'qemu-img'), text: normalize(out + err) };
+    return { code: await runImg(words, io, 'qemu-img'), text: normalize(out, err) };
   } finally {
     process.chdir(before);
   }
@@ -83,7 +83,7 @@ function theirs(words: readonly string[], directory: string): Outcome {
   // How fast the host derives keys is not always measurable on a busy machine.
   for (let retry = 0; retry < 5 && result.stderr.includes('Unable to get accurate CPU usage'); retry++)
     result = spawnSync('qemu-img', words, { cwd: directory, encoding: 'utf8' });
-  return { code: result.status ?? -1, text: normalize(result.stdout + result.stderr) };
+  return { code: result.status ?? -1, text: normalize(result.stdout, result.stderr) };
 }
 
 /** Further changes to what is compared, such as random numbers in it. */
@@ -92,13 +92,20 @@ export type Normalizer = (text: string) => string;
 /**
  * Runs a script, one command a line, on both sides. A line is arguments of the tool, or: `qemu-io …` and `qemu-img …` prepare both
  * sides with the real tool, `vring …` does so with ours, `patch FILE OFFSET BYTES` damages a file, `cp FROM TO` copies, `swap FILE` exchanges a file between the
- * sides, so that each tool goes on with what the other wrote, `fresh` empties the directories.
+ * sides, so that each tool goes on with what the other wrote, `fresh` empties the directories. `files` are there at the start.
  */
-export async function compareWithQemuImg(script: string, normalizer: Normalizer = (text) => text): Promise<void> {
+export async function compareWithQemuImg(
+  script: string,
+  normalizer: Normalizer = (text) => text,
+  files: Readonly<Record<string, Uint8Array>> = {},
+): Promise<void> {
   const root = fs.mkdtempSync(path.join(tmpdir(), 'vring-img-'));
   const sides = [path.join(root, 'a'), path.join(root, 'b')] as const;
   try {
-    for (const side of sides) fs.mkdirSync(side);
+    for (const side of sides) {
+      fs.mkdirSync(side);
+      for (const [name, bytes] of Object.entries(files)) fs.writeFileSync(path.join(side, name), bytes);
+    }
     for (const line of script.trim().split('\n')) {
       const words = splitWords(line);
       if (words[0] === 'fresh') {

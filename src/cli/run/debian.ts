@@ -9,6 +9,7 @@ import { versionLine } from '../version.js';
 import type { Chardev } from './chardevs.js';
 import type { RunPlan } from './configure.js';
 import { connect, openFiles, StreamSink } from './connect.js';
+import { serveGdb } from './gdb-server.js';
 import { planObjects, printStatistics, showWarnings } from './index.js';
 import { keyName } from './mux.js';
 
@@ -25,7 +26,6 @@ export async function runDebian(
 ): Promise<number> {
   const suite = parseDebianName(name);
   if (command?.length === 0) throw new UsageError('The command after -- is missing');
-  if (plan.startPaused) throw new UsageError('-S is of use with -kernel only');
   const terminal = new Terminal(io.stdin, io.stdout);
   // Piped input is a script for the shell, whose output is then no terminal's.
   const script = command === undefined && !terminal.inputIsTerminal;
@@ -35,13 +35,16 @@ export async function runDebian(
     const session = await prepare(suite, run, plan, io, control.signal);
     control.session = session;
     showWarnings(session.machine, io);
+    let stopGdb = () => {};
     try {
+      if (plan.gdb) stopGdb = await serveGdb(session.machine, plan.gdb);
       if (command === undefined) await print(io.stderr, firstLine(session, script, plan.escapeByte));
       const status = run
         ? await runStreams(session, plan, io)
         : await runShell(session, plan, io, terminal, () => control.end(0));
       return control.forced ?? status;
     } finally {
+      stopGdb();
       await session.close();
       if (plan.stats) await printStatistics(io, plan.stats, await session.machine.statistics().catch(() => ({})));
     }
@@ -175,7 +178,7 @@ async function runShell(
     (sentence) => void complain(io, sentence),
   );
   try {
-    await session.start();
+    if (!plan.startPaused) await session.start();
     connection.start();
     return await session.exited;
   } finally {
@@ -193,7 +196,7 @@ async function runStreams(session: DebianSession, plan: RunPlan, io: ProcessIo):
     for await (const bytes of session.stream(from)) await sink.write(bytes);
   };
   const copies = Promise.all([copy('stdout', io.stdout), copy('stderr', io.stderr)]);
-  await session.start();
+  if (!plan.startPaused) await session.start();
   // Not waited for: a command may end without having read everything.
   feed(session.stream('stdin'), io.stdin).catch(() => {});
   try {

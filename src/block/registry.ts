@@ -111,7 +111,8 @@ export const registryRows: RegistryRow[] = [
   {
     name: 'cloop',
     kind: 'format',
-    probe: (bytes) => (startsWith(bytes, '#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 ') ? 2 : 0),
+    probe: (bytes) =>
+      startsWith(bytes, '#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 ') ? 2 : 0,
     load: async () => (await import('./formats/cloop/driver.js')).cloopDriver,
   },
   {

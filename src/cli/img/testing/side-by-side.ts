@@ -46,7 +46,7 @@ function sortJson(text: string): string {
             .map(([key, member]) => [key, arrange(member)]),
         );
   try {
-    return JSON.stringify(arrange(JSON.parse(text)), undefined, 4);
+    return `${JSON.stringify(arrange(JSON.parse(text)), undefined, 4)}\n`;
   } catch {
     return text;
   }

@@ -1,4 +1,8 @@
 /** VMDK images of every kind through qemu-img 7.2 and through vring: same output, and each reads and checks what the other wrote. */
+import { spawnSync } from 'node:child_process';
+import * as fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import * as path from 'node:path';
 import test from 'node:test';
 import { compareWithQemuImg, skipReason } from '../../../cli/img/testing/side-by-side.js';
 
@@ -52,11 +56,55 @@ check -r all base.vmdk
 convert -O vmdk -c -o subformat=monolithicFlat r.raw c.vmdk
 `;
 
+/** `patch` lines that put bytes, 32-bit numbers (little-endian) or a text at an offset. */
+function put(file: string, offset: number, what: string | readonly number[]): string {
+  const bytes =
+    typeof what === 'string'
+      ? [...Buffer.from(what)]
+      : what.flatMap((word) => [word & 255, (word >>> 8) & 255, (word >>> 16) & 255, word >>> 24]);
+  return `patch ${file} ${offset} ${bytes.join(',')}`;
+}
+
+function descriptor(createType: string, extents: string): string {
+  return `# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\ncreateType="${createType}"\n\n# Extent description\n${extents}\n`;
+}
+
+/** Faults of a descriptor: what stands there, and what in its place. (Without any extent qemu-img ends in an assertion.) */
+const flatDamages: readonly (readonly [string, string])[] = [
+  ['', ''],
+  ['createType', 'createTypo'],
+  ['monolithicFlat', 'monolithixFlat'],
+  ['monolithicFlat"', 'monolithicFlat'],
+  ['CID=', 'CIX='],
+  ['CID=1', 'CID=x'],
+  ['CID=12345678\nparent', 'parent'],
+  ['parentCID=ffffffff\n', ''],
+  ['RW 2048', 'RW 20480'],
+  ['FLAT', 'VMFS'],
+  ['FLAT', 'SPARSE'],
+  ['FLAT "r.raw" 0', 'SPARSE "r.raw"'],
+  ['FLAT "r.raw" 0', 'VMFS "r.raw"'],
+  ['r.raw', 'x.raw'],
+  ['" 0', '"'],
+  ['" 0', '" -1'],
+  ['" 0', '" 1'],
+  ['version', 'vershun'],
+];
+
+function damagedDescriptor([from, to]: readonly [string, string]): string {
+  const text = descriptor('monolithicFlat', 'RW 2048 FLAT "r.raw" 0').replace(from, to);
+  return `create -q -f raw m.vmdk 512
+${put('m.vmdk', 0, text)}
+info -f vmdk m.vmdk
+info m.vmdk
+map -f vmdk --output=json m.vmdk
+check -f vmdk m.vmdk`;
+}
+
 const damageLines = `
 fresh
 create -q -f vmdk base.vmdk 3M
 create -q r.raw 1M
-qemu-img create -q -f vmdk -o subformat=monolithicFlat flat.vmdk 1M
 cp base.vmdk m.vmdk
 patch m.vmdk 4 4
 info m.vmdk
@@ -93,21 +141,7 @@ patch m.vmdk 13824 0,0,16,0,200
 check m.vmdk
 check --output=json m.vmdk
 map --output=json m.vmdk
-cp flat.vmdk m.vmdk
-patch m.vmdk 43 120
-info m.vmdk
-cp flat.vmdk m.vmdk
-patch m.vmdk 72 120
-info m.vmdk
-cp flat.vmdk m.vmdk
-patch m.vmdk 85 120
-info m.vmdk
-cp flat.vmdk m.vmdk
-patch m.vmdk 135 120
-info m.vmdk
-cp flat.vmdk m.vmdk
-patch m.vmdk 156 32
-info m.vmdk
+${flatDamages.map(damagedDescriptor).join('\n')}
 `;
 
 /** The same work with each kind; the files change sides between the tools. */
@@ -183,10 +217,85 @@ compare mid.vmdk top.raw
 convert -O vmdk -B base.vmdk -F vmdk base.vmdk copy.vmdk
 `;
 
+/** What ESX server makes: a COWD extent (16 sectors a grain, tables of 4096 entries), and a raw one named VMFS. */
+const cowdLines = `
+create -q -f raw cow.raw 128k
+create -q -f raw flat.raw 64k
+qemu-io -f raw -c 'write -q -P 7 20480 16k' cow.raw
+qemu-io -f raw -c 'write -q -P 9 0 64k' flat.raw
+${put('cow.raw', 0, 'COWD')}
+${put('cow.raw', 4, [1, 3, 512, 16, 4, 1, 256])}
+${put('cow.raw', 4 * 512, [5])}
+${put('cow.raw', 5 * 512, [40, 0, 0, 56])}
+create -q -f raw d.vmdk 512
+${put('d.vmdk', 0, descriptor('vmfsSparse', 'RW 512 VMFSSPARSE "cow.raw"\nRW 128 VMFS "flat.raw"\nRW 128 ZERO "none"\nRDONLY 128 FLAT "flat.raw" 0'))}
+create -q -f raw expected.raw 320k
+qemu-io -f raw -c 'write -q -P 7 0 8k' -c 'write -q -P 7 24k 8k' -c 'write -q -P 9 256k 64k' expected.raw
+info d.vmdk
+info --output=json d.vmdk
+map --output=json d.vmdk
+map d.vmdk
+check d.vmdk
+compare d.vmdk expected.raw
+create -q -f raw new.raw 320k
+qemu-io -f raw -c 'write -q -P 3 1k 100k' -c 'write -q -P 4 250k 10k' new.raw
+convert -n -O vmdk new.raw d.vmdk
+swap d.vmdk
+swap cow.raw
+swap flat.raw
+compare d.vmdk new.raw
+map --output=json d.vmdk
+check d.vmdk
+`;
+
+/** What VMware's tools export: the directory's place stands in a footer at the end of the file. */
+function footerLines(): string {
+  const directory = fs.mkdtempSync(path.join(tmpdir(), 'vring-vmdk-'));
+  const make = [
+    'convert',
+    '-f',
+    'raw',
+    '-O',
+    'vmdk',
+    '-o',
+    'subformat=streamOptimized',
+    path.join(directory, 'data.raw'),
+    path.join(directory, 's.vmdk'),
+  ];
+  try {
+    fs.writeFileSync(path.join(directory, 'data.raw'), Buffer.alloc(2 ** 20, 'some words '));
+    spawnSync('qemu-img', make);
+    const image = fs.readFileSync(path.join(directory, 's.vmdk'));
+    const end = image.length;
+    const words = Array.from({ length: 20 }, (_unused, index) => image.readUInt32LE(index * 4));
+    return `
+create -q -f raw data.raw 1M
+${put('data.raw', 0, 'some words '.repeat(95326).slice(0, 2 ** 20))}
+qemu-img ${make.join(' ').replaceAll(`${directory}/`, '')}
+${put('s.vmdk', 56, [0xffffffff, 0xffffffff])}
+info s.vmdk
+${put('s.vmdk', end + 1532, [0])}
+info s.vmdk
+${put('s.vmdk', end, [1, 0, 0, 3])}
+${put('s.vmdk', end + 512, words)}
+info s.vmdk
+check s.vmdk
+map --output=json s.vmdk
+compare s.vmdk data.raw
+convert -O raw s.vmdk out.raw
+compare out.raw data.raw
+`;
+  } finally {
+    fs.rmSync(directory, { recursive: true, force: true });
+  }
+}
+
 const options = { skip: skipReason };
 
 test('vmdk: creation and its errors', options, () => compareWithQemuImg(createLines, withoutIds));
 test('vmdk: damaged images', options, () => compareWithQemuImg(damageLines, withoutIds));
+test('vmdk: extents of ESX server', options, () => compareWithQemuImg(cowdLines, withoutIds));
+test('vmdk: a footer', options, () => compareWithQemuImg(footerLines(), withoutIds));
 test('vmdk: chains', options, () => compareWithQemuImg(chainLines, withoutIds));
 for (const [kind, extents, isFlat] of [
   ['monolithicSparse', '', false],

@@ -54,6 +54,17 @@ function fail(message: string, code = 'EINVAL'): never {
   throw new BlockError(code, message);
 }
 
+/** Grains that one answer about a compressed extent's status covers. */
+const maxStatusGrains = 1024;
+/** Grains decompressed at once: each has two buffers. */
+const maxParallelGrains = 32;
+
+/** Waits for all, also when one fails. */
+async function settle(pending: readonly Promise<void>[]): Promise<void> {
+  const failed = (await Promise.allSettled(pending)).find((outcome) => outcome.status === 'rejected');
+  if (failed) throw failed.reason;
+}
+
 interface Descriptor {
   readonly createType: string;
   /** Where in `file` its text begins, and the text. */
@@ -69,6 +80,8 @@ class VmdkNode implements DriverNode {
   readonly length: number;
   readonly backingFile: string | undefined;
   readonly backingFormat: string | undefined;
+  /** Absent where the extents are of several kinds. */
+  readonly getInfo?: () => Promise<NodeInfo>;
   readonly #parentId: number;
   #contentId: number;
   #isParentChecked = false;
@@ -83,12 +96,22 @@ class VmdkNode implements DriverNode {
     const last = extents.at(-1);
     this.length = last ? last.start + last.length : 0;
     this.#contentId = findContentId(descriptor.text, false).value;
-    this.#parentId = descriptor.text.includes('parentCID') ? findContentId(descriptor.text, true).value : 0;
+    this.#parentId = findContentId(descriptor.text, true).value;
     const parent = quotedValue(descriptor.text, 'parentFileNameHint');
     if (parent === undefined && descriptor.text.includes('parentFileNameHint')) throw new BlockError('EINVAL');
     if (parent !== undefined && parent.length > 1023) throw new BlockError('EINVAL');
     this.backingFile = parent === undefined ? undefined : decodeName(parent);
     this.backingFormat = parent === undefined ? undefined : 'vmdk';
+    const [first] = extents;
+    const isAlike = (extent: Extent): boolean =>
+      extent.isCompressed === first?.isCompressed && extent.grainBytes === first.grainBytes;
+    if (first && extents.every(isAlike)) {
+      const details: NodeInfo = {
+        ...(first.grainBytes === undefined ? {} : { clusterSizeBytes: first.grainBytes }),
+        needsCompressedWrites: first.isCompressed,
+      };
+      this.getInfo = async () => details;
+    }
   }
 
   /** What an overlay remembers of this image. */
@@ -135,13 +158,22 @@ class VmdkNode implements DriverNode {
 
   async read(offset: number, buffer: Uint8Array): Promise<void> {
     await this.#each(offset, buffer.length, async (extent, within, at, size) => {
+      /** Grains that are being decompressed, side by side. */
+      let pending: Promise<void>[] = [];
       for (let done = 0; done < size; ) {
         const run = await extent.map(within + done, size - done);
         const part = buffer.subarray(at + done, at + done + run.length);
-        if (run.state === 'data') await extent.readRun(run, within + done, part);
-        else if (run.state === 'zero') part.fill(0);
+        if (run.state === 'data') {
+          const work = extent.readRun(run, within + done, part);
+          if (extent.isCompressed) pending.push(work);
+          else await work;
+        } else if (run.state === 'zero') part.fill(0);
         else await this.#readBelow(offset + at + done, part);
         done += run.length;
+        if (pending.length >= maxParallelGrains || done >= size) {
+          await settle(pending);
+          pending = [];
+        }
       }
     });
   }
@@ -213,28 +245,24 @@ class VmdkNode implements DriverNode {
   async blockStatus(offset: number, length: number): Promise<BlockStatus> {
     const extent = this.#extents[this.#extentIndex(offset)];
     if (!extent) throw new BlockError('EIO');
-    const run = await extent.map(offset - extent.start, length);
+    const within = offset - extent.start;
+    const run = await extent.map(within, length);
     if (run.state !== 'data')
       return { length: run.length, data: false, zero: run.state === 'zero', allocated: run.state === 'zero' };
     const status = { length: run.length, data: true, zero: false, allocated: true };
-    if (extent.isCompressed) return { ...status, compressed: true };
-    return { ...status, offset: run.host, file: extent.file, ...(extent.isFlat ? { recurse: true } : {}) };
+    if (!extent.isCompressed)
+      return { ...status, offset: run.host, file: extent.file, ...(extent.isFlat ? { recurse: true } : {}) };
+    // Compressed grains have no place to tell: like follows like, as far as one look at the tables is cheap.
+    let size = run.length;
+    for (let grains = 1; grains < maxStatusGrains && size < length && within + size < extent.length; grains++) {
+      const next = await extent.map(within + size, length - size);
+      if (next.state !== 'data') break;
+      size += next.length;
+    }
+    return { ...status, length: size, compressed: true };
   }
 
   // ---- the rest
-
-  async getInfo(): Promise<NodeInfo> {
-    const [first] = this.#extents;
-    if (!first) return {};
-    const isAlike = this.#extents.every(
-      (extent) => extent.isCompressed === first.isCompressed && extent.grainBytes === first.grainBytes,
-    );
-    if (!isAlike) return {};
-    return {
-      ...(first.grainBytes === undefined ? {} : { clusterSizeBytes: first.grainBytes }),
-      needsCompressedWrites: first.isCompressed,
-    };
-  }
 
   async specificInfo(): Promise<SpecificInfo> {
     return {

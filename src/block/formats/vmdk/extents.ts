@@ -231,20 +231,26 @@ export class SparseExtent implements Extent {
     buffer.set(grain.subarray(inGrain, inGrain + buffer.length));
   }
 
+  /** What the file has from `offset` on, at most `most`. */
+  async #readHeld(offset: number, most: number): Promise<Uint8Array> {
+    const bytes = new Uint8Array(Math.max(0, Math.min(most, this.file.length - offset)));
+    await this.file.read(offset, bytes);
+    return bytes;
+  }
+
   async #inflate(host: number, grainStart: number): Promise<Uint8Array> {
     if (this.#inflated?.host === host) return this.#inflated.bytes;
     const { grainBytes } = this;
     let size = 2 * grainBytes;
-    let place = host;
+    // Compressed contents are seldom larger than a grain: one read gets marker and all.
+    let raw = await this.#readHeld(host, this.#hasMarkers ? markerBytes + grainBytes : size);
     if (this.#hasMarkers) {
-      const marker = new Uint8Array(markerBytes);
-      await this.file.read(host, marker);
-      size = new DataView(marker.buffer).getUint32(8, true);
+      if (raw.length < markerBytes) throw new BlockError('EINVAL');
+      size = new DataView(raw.buffer, raw.byteOffset).getUint32(8, true);
       if (size === 0 || size > 2 * grainBytes) throw new BlockError('EINVAL');
-      place += markerBytes;
+      if (markerBytes + size > raw.length) raw = await this.#readHeld(host, markerBytes + size);
     }
-    const input = new Uint8Array(Math.max(0, Math.min(size, this.file.length - place)));
-    await this.file.read(place, input);
+    const input = this.#hasMarkers ? raw.subarray(markerBytes, markerBytes + size) : raw;
     const compression = await this.#host.compression();
     // The disk's last grain may be stored without what lies past the end.
     const wanted = Math.min(grainBytes, this.length - grainStart);

@@ -70,7 +70,6 @@ check x.l
 check ${secrets} ${open('x.l')}
 snapshot -l ${secrets} ${open('x.l')}
 measure -O luks --size 1G
-measure -O luks --size 1000 --output=json ${secrets} -o key-secret=s,cipher-alg=aes-128
 measure -O luks --size 1000 -o cipher-alg=foo
 resize ${secrets} ${open('x.l')} 2M
 resize ${secrets} --preallocation=full ${open('x.l')} 3M

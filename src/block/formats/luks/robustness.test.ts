@@ -3,6 +3,8 @@ import assert from 'node:assert';
 import test from 'node:test';
 import { NodeBlockHost } from '../../../host/node/block-host.js';
 import { BlockGraph } from '../../graph.js';
+import { takeOptions } from '../../options.js';
+import { workConcurrently } from '../../testing/concurrency.js';
 import { injectFaults } from '../../testing/faults.js';
 import { attackImage } from '../../testing/hostile.js';
 import { memoryHost } from '../../testing/memory-host.js';
@@ -15,6 +17,18 @@ const what = {
   options: { 'key-secret': 's', 'iter-time': 1, 'cipher-alg': 'aes-128' },
   openOptions: { 'key-secret': 's' },
 };
+
+test('LUKS: measure tells what a new image takes', async () => {
+  const host = memoryHost(real);
+  const graph = new BlockGraph(host);
+  await graph.create('luks', 'disk', { size: 10_240, ...what.options });
+  const { luksDriver } = await import('./driver.js');
+  const values = takeOptions(luksDriver.createOptions!, { size: 10_240, ...what.options });
+  const { size } = host.files.images.get('disk')!;
+  // qemu-img measure, which takes seconds to say so: 1052672 bytes of header and key slots for a 256 bit XTS key.
+  assert.equal(size, 1_052_672 + 10_240);
+  assert.deepEqual(await luksDriver.measure!(values, undefined, host), { required: size, fullyAllocated: size });
+});
 
 test('LUKS: a power cut anywhere loses nothing flushed', async () => {
   const cuts = await cutPower(real, { ...what, resizes: true, diskBytes: 65536, steps: 20 });
@@ -44,4 +58,8 @@ test('LUKS: damaged images end in clear errors', { timeout: 120_000 }, async () 
     ],
     mutations: 60,
   });
+});
+
+test('LUKS: many requests at once', async () => {
+  for (let seed = 1; seed <= 2; seed++) await workConcurrently(real, { ...what, requests: 150 }, seed);
 });

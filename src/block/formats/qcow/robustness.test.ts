@@ -4,12 +4,14 @@ import test from 'node:test';
 import { NodeBlockHost } from '../../../host/node/block-host.js';
 import { BlockGraph } from '../../graph.js';
 import { RequestFlag } from '../../node.js';
+import { workConcurrently } from '../../testing/concurrency.js';
 import { injectFaults } from '../../testing/faults.js';
 import { attackImage } from '../../testing/hostile.js';
 import { memoryHost } from '../../testing/memory-host.js';
 import { cutPower } from '../../testing/power-cut.js';
 
 const real = new NodeBlockHost(() => undefined);
+real.secrets.set('s', new TextEncoder().encode('secret words'));
 
 for (const [name, options] of [
   ['4 KiB clusters', {}],
@@ -51,3 +53,13 @@ test('qcow: damaged images end in clear errors', async () => {
     ],
   });
 });
+
+for (const [name, options, openOptions] of [
+  ['4 KiB clusters', {}, {}],
+  ['512 byte clusters over a backing file', { backing_file: 'base', backing_fmt: 'raw' }, {}],
+  ['encrypted', { 'encrypt.format': 'aes', 'encrypt.key-secret': 's' }, { 'encrypt.key-secret': 's' }],
+] as const) {
+  test(`qcow: many requests at once: ${name}`, async () => {
+    for (let seed = 1; seed <= 3; seed++) await workConcurrently(real, { format: 'qcow', options, openOptions }, seed);
+  });
+}

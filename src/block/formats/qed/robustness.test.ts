@@ -4,6 +4,7 @@ import test from 'node:test';
 import { NodeBlockHost } from '../../../host/node/block-host.js';
 import { BlockGraph } from '../../graph.js';
 import type { OptionDict } from '../../options.js';
+import { workConcurrently } from '../../testing/concurrency.js';
 import { injectFaults } from '../../testing/faults.js';
 import { attackImage } from '../../testing/hostile.js';
 import { memoryHost } from '../../testing/memory-host.js';
@@ -61,3 +62,12 @@ test('QED: damaged images end in clear errors', async () => {
     ],
   });
 });
+
+for (const [name, options] of [
+  ['4 KiB clusters', small],
+  ['64 KiB clusters over a backing file', { backing_file: 'base', backing_fmt: 'raw' }],
+] as const) {
+  test(`QED: many requests at once: ${name}`, async () => {
+    for (let seed = 1; seed <= 3; seed++) await workConcurrently(real, { format: 'qed', options }, seed);
+  });
+}

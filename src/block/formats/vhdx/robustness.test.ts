@@ -3,6 +3,7 @@ import assert from 'node:assert';
 import test from 'node:test';
 import { NodeBlockHost } from '../../../host/node/block-host.js';
 import { BlockGraph } from '../../graph.js';
+import { workConcurrently } from '../../testing/concurrency.js';
 import { injectFaults } from '../../testing/faults.js';
 import { attackImage } from '../../testing/hostile.js';
 import { type MemoryImage, memoryHost } from '../../testing/memory-host.js';
@@ -93,4 +94,10 @@ test('VHDX: damaged images end in clear errors', async () => {
     mend,
     mutations: 40,
   });
+});
+
+test('VHDX: many requests at once', async () => {
+  const options = { block_size: mebibyte };
+  for (let seed = 1; seed <= 3; seed++)
+    await workConcurrently(real, { format: 'vhdx', options, diskBytes: 5 * mebibyte + 512 }, seed);
 });

@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util';
 import { header, parseCpuOption } from '../guest/index.js';
 import { field, gpr } from '../guest/x86/state.js';
 import { compileOptimized } from '../host/node/engine-flags.js';
+import { readStoredRoutines } from '../host/node/routine-file.js';
 import { hostRandomBits, hostTime } from '../host/node/time.js';
 import { PcMachine } from '../machine/pc.js';
 import { ThreadRegionService } from '../vmm/region-thread.js';
@@ -40,6 +41,7 @@ const machine = new PcMachine(
     time: hostTime,
     randomBits: hostRandomBits,
     compileOptimized,
+    routineStore: { get: readStoredRoutines },
     regionService: values.inline || values.cold ? undefined : new ThreadRegionService(values.cpu),
     service: () => {
       flush();

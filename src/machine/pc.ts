@@ -2,7 +2,7 @@
  * The board `pc`: an i440FX/PIIX PC as QEMU's, with the local APIC, I/O APIC, 8259s, 8254, RTC, HPET, ACPI, serial ports, i8042
  * and PCI. It composes the vCPU, the accelerator and the chips, and runs them in the vCPU's thread.
  */
-import { type ModuleCache, type RegionService, TcgEngine } from '../accel/index.js';
+import { type ModuleCache, type RegionService, type RoutineStore, TcgEngine } from '../accel/index.js';
 import { assert } from '../base/index.js';
 import { type Device, type IrqLine, MemorySpace, type MsiTarget, PortSpace } from '../bus/index.js';
 import { header, STATE_BYTES, X86Cpu, type X86CpuModel } from '../guest/index.js';
@@ -86,6 +86,7 @@ export interface PcHost {
   /** Another thread that writes regions; without one the vCPU's own does. */
   readonly regionService?: RegionService | undefined;
   readonly modules?: ModuleCache | undefined;
+  readonly routineStore?: RoutineStore | undefined;
   /** A line for the log (`-d unimp`, `-D`). */
   log?: ((line: string) => void) | undefined;
 }
@@ -231,6 +232,7 @@ export class PcMachine implements PcBoard {
         poll: () => this.#poll(),
         ...(host.compileOptimized ? { compileOptimized: host.compileOptimized } : {}),
         modules: host.modules,
+        routineStore: host.routineStore,
       },
     });
     trace?.attach(this);

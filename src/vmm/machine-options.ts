@@ -1,8 +1,8 @@
 /** What a machine is made of, as its owner says it, and as its worker needs it. */
-import { MAX_GUEST_BYTES } from '../accel/index.js';
+import { MAX_GUEST_BYTES } from '../accel/guest-limit.js';
 import { VringError } from '../base/index.js';
 import type { OptionDict } from '../block/index.js';
-import { parseCpuOption } from '../guest/index.js';
+import { parseCpuOption } from '../guest/x86/models.js';
 import type { FirmwareFile } from '../machine/firmware.js';
 import type { BlockObject, DiskConfig, DiskImage } from './disk-protocol.js';
 import type { ConsolePortConfig, DeviceConfig, ImageSource, TraceConfig, WorkerConfig } from './worker-protocol.js';
@@ -110,7 +110,7 @@ export const DEFAULT_RAM_BYTES = 128 << 20;
 /** What firmware images have at most. */
 const FIRMWARE_ROOM_BYTES = 8 << 20;
 const MIN_RAM_BYTES = 2 << 20;
-const DEFAULT_HOT_THRESHOLD = 512;
+export const DEFAULT_HOT_THRESHOLD = 512;
 const COPY_STEP_BYTES = 1 << 20;
 
 function invalid(message: string): VringError {

@@ -10,6 +10,7 @@ import { parseCpuOption } from '../guest/index.js';
 import { compileOptimized } from '../host/node/engine-flags.js';
 import { readImage } from '../host/node/image-file.js';
 import { openFailure } from '../host/node/open-failure.js';
+import { readStoredRoutines } from '../host/node/routine-file.js';
 import { hostRandomBits, hostTime } from '../host/node/time.js';
 import type { SerialBackend } from '../hw/index.js';
 import { PcDebugTarget } from '../machine/debug-target.js';
@@ -268,6 +269,7 @@ function build(trace: ReturnType<typeof openTrace> | undefined, images: Images |
         sleep,
         compileOptimized,
         regionService,
+        routineStore: { get: readStoredRoutines },
         modules: {
           get: (key) => config.modules.get(key),
           set: (key, module) => say({ type: 'module', key, module }),

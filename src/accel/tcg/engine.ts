@@ -45,6 +45,13 @@ export interface ModuleCache {
   set(key: string, module: WebAssembly.Module): void;
 }
 
+/** Bytes of the routines' module, written when the program was built, by what they depend on. */
+export interface RoutineStore {
+  get(key: string): Uint8Array | undefined;
+  /** Called with what `get` did not have. */
+  set?(key: string, bytes: Uint8Array): void;
+}
+
 /** What the machine gives to the engine. All addresses are guest-physical. */
 export interface EngineHost {
   mmioRead(gpa: number, size: 1 | 2 | 4): number;
@@ -63,6 +70,7 @@ export interface EngineHost {
   compileOptimized?<T>(make: () => T): T;
   /** Modules compiled before, by what they depend on: the same for all machines of a process. */
   readonly modules?: ModuleCache | undefined;
+  readonly routineStore?: RoutineStore | undefined;
 }
 
 /** Who wants to see the translator at work (`-d`). What is not given costs nothing. */
@@ -162,7 +170,9 @@ export class TcgEngine {
         const key = `routines ${threshold} ${options.countInstructions ?? false}`;
         const known = host.modules?.get(key);
         if (known) return known;
-        const bytes = write();
+        const stored = host.routineStore?.get(key);
+        const bytes = stored ?? write();
+        if (!stored) host.routineStore?.set?.(key, bytes);
         const make = () => new WebAssembly.Module(bytes);
         const module = host.compileOptimized ? host.compileOptimized(make) : make();
         host.modules?.set(key, module);

@@ -4,6 +4,7 @@
  */
 import { TLB_ENTRY_SHIFT } from '../../ir/index.js';
 import { TEMP_SLOTS } from '../../wasm/index.js';
+import { GUEST_RAM_START } from '../guest-limit.js';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -53,7 +54,7 @@ export const layout = {
   coldCodeEnd: 111 * MIB,
   /** Code of an instruction that is executed once. */
   singleStep: 111 * MIB,
-  guestRam: 112 * MIB,
+  guestRam: GUEST_RAM_START,
 } as const;
 
 /**
@@ -85,5 +86,3 @@ export const PAGE_BYTES = 65536;
 export function memoryPages(ramBytes: number): number {
   return Math.ceil((layout.guestRam + ramBytes) / PAGE_BYTES);
 }
-/** The most guest RAM and ROM that a 32-bit WebAssembly memory leaves room for. */
-export const MAX_GUEST_BYTES = 4096 * MIB - layout.guestRam - PAGE_BYTES;

@@ -1,5 +1,5 @@
 /** `-M help`, `-cpu help`, `-device NAME,help` and so on: lists instead of a machine. */
-import { cpuHelp } from '../../guest/index.js';
+import { cpuHelp } from '../../guest/x86/models.js';
 import { traceItems } from '../../vmm/index.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';

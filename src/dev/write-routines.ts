@@ -1,0 +1,21 @@
+/** Part of the build: stores the module of the translator's routines for the usual options, so that no machine has to make it. */
+import { parseCpuOption } from '../guest/index.js';
+import { readStoredRoutines, storeRoutines } from '../host/node/routine-file.js';
+import { hostRandomBits, hostTime } from '../host/node/time.js';
+import { PcMachine } from '../machine/pc.js';
+import { DEFAULT_HOT_THRESHOLD } from '../vmm/machine-options.js';
+
+new PcMachine(
+  {
+    time: hostTime,
+    randomBits: hostRandomBits,
+    service: () => false,
+    routineStore: { get: readStoredRoutines, set: storeRoutines },
+  },
+  {
+    ramBytes: 16 * 1024 * 1024,
+    model: parseCpuOption('qemu64'),
+    serial: [],
+    hotThreshold: DEFAULT_HOT_THRESHOLD,
+  },
+);

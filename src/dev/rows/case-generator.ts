@@ -5,7 +5,7 @@
 import { type Encoding, parseEncoding } from '../../guest/x86/decode.js';
 import type { InsnRow } from '../../guest/x86/translator.js';
 import { undefinedFlags } from './allowed-differences.js';
-import { CODE_AT, CODE_BYTES, DATA_BYTES, dataWindows, FX_BYTES, fx } from './layout.js';
+import { CODE_BYTES, codeAt, DATA_BYTES, dataBase, dataWindows, FX_BYTES, fx } from './layout.js';
 
 /** A small generator (xorshift32 and a multiplier): the same seed, the same cases. */
 export class Random {
@@ -67,7 +67,7 @@ export class Random {
 }
 
 export interface RowCase {
-  is32: boolean;
+  codeSize: 16 | 32 | 64;
   gprs: bigint[];
   rflags: number;
   fx: Uint8Array;
@@ -143,22 +143,30 @@ export class CaseGenerator {
   #runsOut = false;
   readonly #random32Only: boolean;
   readonly #random64Only: boolean;
+  readonly #with16: boolean;
+  /** Of the case being built. */
+  #codeSize: 16 | 32 | 64 = 64;
 
-  constructor(row: InsnRow, seed: number) {
+  /** `with16`: cases of 16-bit code too. */
+  constructor(row: InsnRow, seed: number, with16: boolean) {
     this.row = row;
     this.#encoding = parseEncoding(row);
     this.#random = new Random(seed);
     this.#random32Only = !this.#encoding.in64;
     this.#random64Only = !this.#encoding.outside64;
+    this.#with16 = with16;
   }
 
   next(): RowCase {
     const random = this.#random;
     const { row } = this;
     const e = this.#encoding;
-    const is32 = this.#random32Only || (!this.#random64Only && random.chance(0.25));
+    const legacy = this.#random32Only || (!this.#random64Only && random.chance(0.3));
+    const codeSize = legacy ? (this.#with16 && random.chance(0.4) ? 16 : 32) : 64;
+    this.#codeSize = codeSize;
+    const base = dataBase(codeSize);
     const vex = e.map >= 4;
-    const gprs = Array.from({ length: 16 }, () => (is32 ? random.value() & 0xffffffffn : random.value()));
+    const gprs = Array.from({ length: 16 }, () => (legacy ? random.value() & 0xffffffffn : random.value()));
     const data = new Uint8Array(DATA_BYTES);
     for (let i = 0; i < DATA_BYTES; i++) data[i] = random.next() >>> 24;
     if (random.chance(0.3))
@@ -175,15 +183,27 @@ export class CaseGenerator {
       e.prefix !== 0 &&
       random.chance(0.25);
     const prefixed66 = opSizePrefix || (e.prefix >= 2 && bySize && random.chance(0.2));
-    // 16-bit addresses reach no data here: in 32-bit code only what has none is given them.
+    // 16-bit addresses reach no data in flat segments: in 32-bit code only what has none is given them.
     const addressless = /^(LEA|JCXZ|LOOP)/.test(row.name);
-    const addrSizePrefix = (!is32 || addressless) && random.chance(addressless ? 0.3 : 0.05);
-    const w = e.w >= 0 ? e.w : !is32 && random.chance(0.4) ? 1 : 0;
-    const opSize = is32 ? (prefixed66 ? 16 : 32) : w || row.force64 ? 64 : prefixed66 ? 16 : row.default64 ? 64 : 32;
+    const addrSizePrefix =
+      codeSize === 16 ? random.chance(0.3) : (!legacy || addressless) && random.chance(addressless ? 0.3 : 0.05);
+    const addrSize = codeSize === 64 ? (addrSizePrefix ? 32 : 64) : (codeSize === 16) !== addrSizePrefix ? 16 : 32;
+    const w = e.w >= 0 ? e.w : !legacy && random.chance(0.4) ? 1 : 0;
+    const opSize = legacy
+      ? (codeSize === 16) !== prefixed66
+        ? 16
+        : 32
+      : w || row.force64
+        ? 64
+        : prefixed66
+          ? 16
+          : row.default64
+            ? 64
+            : 32;
 
     // Operands in ModRM.
     const wantsMemory = e.form === 'm' || (e.form === 'any' && random.chance(0.5));
-    const registers = is32 ? 8 : 16;
+    const registers = legacy ? 8 : 16;
     let reg = e.digit >= 0 ? e.digit : random.below(registers);
     const { memoryBytes, aligned } = operandsOf(row, opSize);
     const lock = row.lock === true && e.hasModrm && wantsMemory && random.chance(0.15);
@@ -198,7 +218,7 @@ export class CaseGenerator {
     if (!vex && e.prefix === 3) bytes.push(0xf2);
 
     this.#runsOut = string && random.chance(0.2);
-    this.#implied(random, gprs, data, string, is32);
+    this.#implied(random, gprs, data, string, legacy);
     let rexR = 0;
     let rexX = 0;
     let rexB = 0;
@@ -220,20 +240,23 @@ export class CaseGenerator {
         rexB = rm >> 3;
         rexR = e.digit >= 0 ? 0 : reg >> 3;
         modrm = 0xc0 | ((reg & 7) << 3) | (rm & 7);
-        if (jumpsIndirectly(row)) gprs[rm] = BigInt(CODE_AT + CODE_BYTES + random.below(1000));
+        if (jumpsIndirectly(row)) gprs[rm] = this.#target(random);
       } else {
         rexR = e.digit >= 0 ? 0 : reg >> 3;
         reg &= 7;
+        const address = dataAddress(random, memoryBytes, aligned) - base;
         const made =
-          is32 && addrSizePrefix
-            ? address16(random)
-            : this.#memory(random, is32, addrSizePrefix, gprs, dataAddress(random, memoryBytes, aligned));
+          codeSize === 16 && addrSize === 16
+            ? memory16(random, gprs, address)
+            : legacy && addrSize === 16
+              ? address16(random)
+              : this.#memory(random, legacy, addrSizePrefix, gprs, address);
         rexX = made.x;
         rexB = made.b;
         modrm = (made.mod << 6) | (reg << 3) | made.rm;
         tail.push(...made.tail);
         if (made.rip) ripTarget = made.target;
-        if (jumpsIndirectly(row)) this.#placeTarget(random, data, made.target, is32);
+        if (jumpsIndirectly(row)) this.#placeData(data, made.target + base, this.#target(random));
       }
     }
     const vvvv = /B[yq]/.test(row.args) ? random.below(registers) : 0;
@@ -244,7 +267,7 @@ export class CaseGenerator {
       bytes.push((w << 7) | ((vvvv ^ 15) << 3) | (l << 2) | pp);
     } else {
       const rex = 0x40 | (w << 3) | (rexR << 2) | (rexX << 1) | rexB;
-      if (!is32 && (rex !== 0x40 || random.chance(0.2))) bytes.push(rex);
+      if (!legacy && (rex !== 0x40 || random.chance(0.2))) bytes.push(rex);
       if (e.map >= 1) bytes.push(0x0f);
       if (e.map === 2) bytes.push(0x38);
       if (e.map === 3) bytes.push(0x3a);
@@ -256,9 +279,9 @@ export class CaseGenerator {
     // Immediates.
     const immediateAt = bytes.length;
     for (const kind of [e.imm, e.imm2]) {
-      const count = [0, 1, 1, 2, 4, opSize === 16 ? 2 : 4, opSize / 8, is32 || addrSizePrefix ? 4 : 8, 0][kind];
+      const count = [0, 1, 1, 2, 4, opSize === 16 ? 2 : 4, opSize / 8, addrSize / 8, 0][kind];
       if (kind === 7) {
-        const address = BigInt(dataAddress(random, opSize / 8, false));
+        const address = BigInt(dataAddress(random, opSize / 8, false) - base);
         for (let i = 0; i < count; i++) bytes.push(Number((address >> BigInt(8 * i)) & 0xffn));
         continue;
       }
@@ -281,7 +304,7 @@ export class CaseGenerator {
     } else if (row.name === 'RET' && e.imm) bytes[immediateAt + 1] = 0;
     if (ripTarget >= 0) {
       const at = immediateAt - 4;
-      const disp = ripTarget - (CODE_AT + bytes.length);
+      const disp = ripTarget - (codeAt(64) + bytes.length);
       for (let i = 0; i < 4; i++) bytes[at + i] = (disp >> (8 * i)) & 0xff;
     }
 
@@ -290,7 +313,7 @@ export class CaseGenerator {
     const code = new Uint8Array(CODE_BYTES).fill(0xf4);
     code.set(bytes);
     const made: RowCase = {
-      is32,
+      codeSize,
       gprs,
       rflags,
       fx: randomFx(random, row),
@@ -371,9 +394,9 @@ export class CaseGenerator {
     return { mod, rm: 4, tail: [sib, ...tail], x: index >> 3, b: base >> 3, target, rip: false };
   }
 
-  #placeTarget(random: Random, data: Uint8Array, address: number, is32: boolean): void {
-    const target = BigInt(CODE_AT + CODE_BYTES + random.below(1000));
-    this.#placeData(data, address, is32 ? target & 0xffffffffn : target);
+  /** Somewhere among the HLTs, as the code sees it. */
+  #target(random: Random): bigint {
+    return BigInt(codeAt(this.#codeSize) + CODE_BYTES + random.below(1000));
   }
 
   #placeData(data: Uint8Array, address: number, value: bigint): void {
@@ -390,24 +413,27 @@ export class CaseGenerator {
   /** Registers that the instruction uses without naming them. */
   #implied(random: Random, gprs: bigint[], data: Uint8Array, string: boolean, is32: boolean): void {
     const { row } = this;
-    const middle = () => BigInt(dataAddress(random, 8, false));
+    const base = dataBase(this.#codeSize);
+    const middle = () => BigInt(dataAddress(random, 8, false) - base);
     if (stackNames.test(row.name)) {
-      gprs[SP] = middle();
+      const top = middle();
+      // Of a 16-bit stack pointer the upper half counts for nothing, and stays.
+      gprs[SP] = this.#codeSize === 16 ? top | (BigInt(random.next() & 0x7fff0000) & 0xffff0000n) : top;
       if (/^(ENTER|LEAVE)/.test(row.name)) gprs[BP] = middle();
       if (row.name === 'RET') {
-        this.#placeData(data, Number(gprs[SP]), BigInt(CODE_AT + CODE_BYTES + random.below(1000)));
+        this.#placeData(data, Number(top) + base, this.#target(random));
       }
     }
     if (string) {
       // All elements lie in a window, up or down, or run up into the end of what is mapped.
-      const inside = () => BigInt(dataWindows[0].start + 300 + random.below(400));
+      const inside = () => BigInt(dataWindows[0].start + 300 + random.below(400) - base);
       gprs[6] = inside();
       gprs[7] = random.chance(0.3) ? BigInt.asUintN(64, gprs[6] + BigInt(random.below(9) - 4)) : inside();
       gprs[1] = BigInt(random.below(random.chance(0.3) ? 36 : 12));
-      if (this.#runsOut) gprs[random.pick([6, 7])] = BigInt(dataWindows[1].start + 100 + random.below(156));
+      if (this.#runsOut) gprs[random.pick([6, 7])] = BigInt(dataWindows[1].start + 100 + random.below(156) - base);
     }
-    if (row.name.startsWith('MASKMOV')) gprs[7] = BigInt(dataAddress(random, 16, false));
-    if (row.name === 'XLAT') gprs[3] = BigInt(dataAddress(random, 256, false));
+    if (row.name.startsWith('MASKMOV')) gprs[7] = BigInt(dataAddress(random, 16, false) - base);
+    if (row.name === 'XLAT') gprs[3] = BigInt(dataAddress(random, 256, false) - base);
     if (/^BT/.test(row.name) && !row.enc.includes('BA')) {
       // A bit string near the operand: any register may hold the offset.
       for (let n = 0; n < (is32 ? 8 : 16); n++) {
@@ -416,6 +442,32 @@ export class CaseGenerator {
     }
     if (/^(I?DIV)$/.test(row.name) && random.chance(0.8)) gprs[2] = BigInt(random.below(3));
   }
+}
+
+const BX = 3;
+const SI = 6;
+const DI = 7;
+/** Registers of the 16-bit addressing forms, by ModRM.rm. */
+const forms16 = [[BX, SI], [BX, DI], [BP, SI], [BP, DI], [SI], [DI], [BP], [BX]] as const;
+
+/** A ModRM memory operand at `target` with 16-bit addressing; sets the registers that it uses. */
+function memory16(random: Random, gprs: bigint[], target: number) {
+  const mod = random.below(3);
+  const rm = random.below(8);
+  const absolute = mod === 0 && rm === 6;
+  const disp = absolute ? target : mod === 0 ? 0 : mod === 1 ? random.below(256) - 128 : random.below(0x10000);
+  const put = (n: number, value: number) => {
+    gprs[n] = (gprs[n] & 0xffff0000n) | BigInt(value & 0xffff);
+  };
+  if (!absolute) {
+    const [first, second] = forms16[rm];
+    const index = second === undefined ? 0 : random.below(0x10000);
+    if (second !== undefined) put(second, index);
+    put(first, target - disp - index);
+  }
+  const bytes = absolute || mod === 2 ? 2 : mod;
+  const tail = [disp & 0xff, (disp >> 8) & 0xff].slice(0, bytes);
+  return { mod, rm, tail, x: 0, b: 0, target, rip: false };
 }
 
 /** Any ModRM memory operand with 16-bit addressing. */

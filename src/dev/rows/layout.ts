@@ -19,8 +19,19 @@ export const dataWindows: readonly Region[] = [
 ];
 export const DATA_BYTES = dataWindows.reduce((sum, window) => sum + window.bytes, 0);
 
-/** A case's header: 16 registers, RFLAGS, entry, far pointer for 32-bit code (offset, selector), 1 for 32-bit code. */
-export const caseHeader = { gprs: 0, rflags: 128, entry: 136, far: 144, is32: 152, bytes: 160 } as const;
+/** Where the instruction lies as the code sees it: 16-bit code has segments of its own, that begin at the regions' starts. */
+export const codeAt = (codeSize: 16 | 32 | 64): number => (codeSize === 16 ? CODE_AT - codeRegion.start : CODE_AT);
+export const codeBase = (codeSize: 16 | 32 | 64): number => (codeSize === 16 ? codeRegion.start : 0);
+export const dataBase = (codeSize: 16 | 32 | 64): number => (codeSize === 16 ? dataRegion.start : 0);
+/** Selectors in a user program on Linux: flat 32-bit code and data; in the local descriptor table 16-bit code and data. */
+export const selector = { code32: 0x23, data: 0x2b, code16: 0x07, data16: 0x0f } as const;
+
+/**
+ * A case's header: 16 registers, RFLAGS, entry, far pointer for code that is not 64-bit (offset, selector), what code it is
+ * (0: 64 bits, 1: 32, 2: 16).
+ */
+export const caseHeader = { gprs: 0, rflags: 128, entry: 136, far: 144, kind: 152, bytes: 160 } as const;
+export const codeKind = { 64: 0, 32: 1, 16: 2 } as const;
 /** The FXSAVE image follows, then the code, then the data windows. */
 export const FX_BYTES = 512;
 export const CASE_BYTES = caseHeader.bytes + FX_BYTES + CODE_BYTES + DATA_BYTES;

@@ -8,11 +8,13 @@ import {
   CODE_AT,
   CODE_BYTES,
   caseHeader,
+  codeKind,
   codeRegion,
   dataRegion,
   dataWindows,
   FX_BYTES,
   RESULT_HEADER_BYTES,
+  selector,
 } from './layout.js';
 
 const TEXT = 0x10000000;
@@ -26,7 +28,14 @@ const SCRATCH_STACK = STATE + 0x4000;
 const SIGNAL_STACK = STATE + 0x8000;
 const SIGNAL_STACK_BYTES = 0x30000;
 
-const syscall = { write: 1, sigaction: 13, readv: 19, writev: 20, exit: 60, sigaltstack: 131 } as const;
+const syscall = { write: 1, sigaction: 13, readv: 19, writev: 20, exit: 60, sigaltstack: 131, modifyLdt: 154 } as const;
+const WRITE_LDT = 0x11;
+/** struct user_desc: entry, base, limit, and flags: contents in bits 1-2 (0 data, 2 code), bit 6: useable. */
+const DESCRIPTOR_BYTES = 16;
+const descriptors = [
+  [selector.code16 >> 3, codeRegion.start, 0xffff, (2 << 1) | (1 << 6)],
+  [selector.data16 >> 3, dataRegion.start, dataRegion.bytes - 1, 1 << 6],
+];
 const SIGNALS = [4, 5, 7, 8, 11];
 /** SA_SIGINFO | SA_RESTORER | SA_ONSTACK | SA_NODEFER. */
 const SIGNAL_FLAGS = 0x4c000004;
@@ -93,7 +102,16 @@ const RSI = 6;
 const RDI = 7;
 
 /** The program's text; `tables` is where its constant tables will lie. */
-function program(tables: { signalStack: number; action: number; input: number; output: number }): Code {
+interface Tables {
+  readonly signalStack: number;
+  readonly action: number;
+  readonly input: number;
+  readonly output: number;
+  /** What modify_ldt is to write. */
+  readonly descriptors: readonly number[];
+}
+
+function program(tables: Tables): Code {
   const code = new Code();
   const call = (number: number) => {
     code.set(RAX, number);
@@ -102,6 +120,12 @@ function program(tables: { signalStack: number; action: number; input: number; o
   code.set(RDI, tables.signalStack);
   code.set(RSI, 0);
   call(syscall.sigaltstack);
+  for (const descriptor of tables.descriptors) {
+    code.set(RDI, WRITE_LDT);
+    code.set(RSI, descriptor);
+    code.set(RDX, DESCRIPTOR_BYTES);
+    call(syscall.modifyLdt);
+  }
   for (const signal of SIGNALS) {
     code.set(RDI, signal);
     code.set(RSI, tables.action);
@@ -122,9 +146,17 @@ function program(tables: { signalStack: number; action: number; input: number; o
   code.put(0x3d); // cmp eax, imm32
   code.word(CASE_BYTES);
   code.toLabel('exit', 0x0f, 0x85);
-  // The data segments of 32-bit code.
-  code.set(RAX, 0x2b);
-  code.put(0x8e, 0xd8, 0x8e, 0xc0);
+  // The data segments of code that is not 64-bit.
+  const loadSegments = (data: number) => {
+    code.set(RAX, data);
+    code.put(0x8e, 0xd8, 0x8e, 0xc0, 0x8e, 0xd0); // mov ds, es, ss
+  };
+  loadSegments(selector.data);
+  code.absolute([0x83], 7, IN + caseHeader.kind); // cmp dword, imm8
+  code.put(codeKind[16]);
+  code.toLabel('flat', 0x0f, 0x85);
+  loadSegments(selector.data16);
+  code.label('flat');
   code.absolute([0x48, 0x0f, 0xae], 1, IN_FX); // fxrstor64
   const loadRegisters = () => {
     code.put(0xbc); // mov esp, imm32
@@ -135,8 +167,8 @@ function program(tables: { signalStack: number; action: number; input: number; o
       code.absolute([n < 8 ? 0x48 : 0x4c, 0x8b], n, IN + 8 * n);
     }
   };
-  code.absolute([0x83], 7, IN + caseHeader.is32); // cmp dword, 0
-  code.put(0);
+  code.absolute([0x83], 7, IN + caseHeader.kind); // cmp dword, imm8
+  code.put(codeKind[64]);
   code.toLabel('compatibility', 0x0f, 0x85);
   loadRegisters();
   code.absolute([0xff], 4, IN + caseHeader.entry); // jmp qword
@@ -177,15 +209,23 @@ function quads(...values: number[]): Uint8Array {
 /** The whole ELF executable. */
 export function nativeRunner(): Uint8Array {
   // The tables follow the text; its length does not depend on their addresses.
-  const length = program({ signalStack: 0, action: 0, input: 0, output: 0 }).bytes.length;
+  const length = program({ signalStack: 0, action: 0, input: 0, output: 0, descriptors: [0, 0] }).bytes.length;
   const start = TEXT + Math.ceil(length / 16) * 16;
   const windows = dataWindows.flatMap((window) => [window.start, window.bytes]);
   const input = [IN, caseHeader.bytes, IN_FX, FX_BYTES, CODE_AT, CODE_BYTES, ...windows];
   const output = [OUT, RESULT_HEADER_BYTES, OUT_FX, FX_BYTES, ...windows];
-  const tables = { signalStack: start, action: start + 24, input: start + 56, output: start + 56 + 8 * input.length };
+  const lists = start + 56;
+  const after = lists + 8 * (input.length + output.length);
+  const tables = {
+    signalStack: start,
+    action: start + 24,
+    input: lists,
+    output: lists + 8 * input.length,
+    descriptors: descriptors.map((_, i) => after + DESCRIPTOR_BYTES * i),
+  };
   const code = program(tables);
   const text = code.link();
-  const end = tables.output + 8 * output.length - TEXT;
+  const end = after + DESCRIPTOR_BYTES * descriptors.length - TEXT;
   const image = new Uint8Array(end);
   image.set(text);
   const place = (address: number, bytes: Uint8Array) => image.set(bytes, address - TEXT);
@@ -193,6 +233,9 @@ export function nativeRunner(): Uint8Array {
   place(tables.action, quads(code.addressOf('handler'), SIGNAL_FLAGS, code.addressOf('exit'), 0));
   place(tables.input, quads(...input));
   place(tables.output, quads(...output));
+  for (const [i, words] of descriptors.entries()) {
+    place(tables.descriptors[i], new Uint8Array(Uint32Array.from(words).buffer));
+  }
 
   const page = 4096;
   const segments = [

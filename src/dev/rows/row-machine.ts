@@ -7,14 +7,17 @@ import type { CpuContext, GuestCpu, VmExit } from '../../guest/guest-cpu.js';
 import { encodeMode } from '../../guest/x86/mode.js';
 import { routines } from '../../guest/x86/routines/set.js';
 import { x87Function } from '../../guest/x86/routines/x87-functions.js';
-import { field, gpr, NON_CANONICAL, STATE_BYTES, x86Vars } from '../../guest/x86/state.js';
-import { vector } from '../../guest/x86/system/bits.js';
+import { field, gpr, NON_CANONICAL, STATE_BYTES, segBase, x86Vars } from '../../guest/x86/state.js';
+import { seg, vector } from '../../guest/x86/system/bits.js';
 import '../../guest/x86/system/page-walk.js';
 import { isStackAccess } from '../../guest/x86/system/stack-fault.js';
 import { createTranslator } from '../../guest/x86/translate.js';
 import { header } from '../../ir/index.js';
-import { CASE_REGIONS, codeRegion, dataRegion } from './layout.js';
+import { CASE_REGIONS, codeBase, codeRegion, dataBase, dataRegion } from './layout.js';
 
+/** Present, DPL 3, 16-bit. */
+const DATA_SEGMENT = 0xf300;
+const CODE_SEGMENT = 0xfb00;
 const RAM_BYTES = 1 << 20;
 const PAGE_TABLES = 0xc0000;
 /** Present, writable, user; and not executable. */
@@ -116,9 +119,13 @@ export class RowMachine implements GuestCpu {
     state.setInt32(header.mmu, 0, true);
   }
 
-  /** Sets the mode to 64-bit or 32-bit user code. */
-  setMode(codeSize: 32 | 64): void {
+  /** Sets the mode to user code of a size; 16-bit code has segments of its own (layout.ts). */
+  setMode(codeSize: 16 | 32 | 64): void {
     const { state } = this;
+    const segmented = codeSize === 16;
+    for (const n of [seg.ES, seg.SS, seg.DS])
+      this.#setSegment(n, dataBase(codeSize), dataRegion.bytes - 1, DATA_SEGMENT);
+    this.#setSegment(seg.CS, codeBase(codeSize), 0xffff, CODE_SEGMENT);
     const key = encodeMode({
       codeSize,
       protectedMode: true,
@@ -134,15 +141,22 @@ export class RowMachine implements GuestCpu {
       osfxsr: true,
       osxsave: false,
       ioAllowed: false,
-      flat: true,
-      checkedSegments: 0,
+      flat: !segmented,
+      checkedSegments: segmented ? (1 << seg.ES) | (1 << seg.CS) | (1 << seg.SS) | (1 << seg.DS) : 0,
       dataBreak: false,
       instructionBreak: false,
       shadow: false,
     });
     state.setInt32(header.modeKey, key, true);
-    state.setBigInt64(header.pcMask, codeSize === 64 ? -1n : 0xffffffffn, true);
+    state.setBigInt64(header.pcMask, codeSize === 64 ? -1n : codeSize === 32 ? 0xffffffffn : 0xffffn, true);
+    state.setBigInt64(header.pcBase, BigInt(codeBase(codeSize)), true);
     state.setInt32(field.codeSize, codeSize, true);
+  }
+
+  #setSegment(n: number, base: number, limit: number, attributes: number): void {
+    this.state.setBigUint64(segBase[n].offset, BigInt(base), true);
+    this.state.setUint32(field.limit + 4 * n, limit, true);
+    this.state.setUint32(field.attributes + 4 * n, attributes, true);
   }
 
   /** The bytes behind a mapped address. */

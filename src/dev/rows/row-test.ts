@@ -11,12 +11,15 @@ import {
   CODE_AT,
   CODE_BYTES,
   caseHeader,
+  codeAt,
+  codeKind,
   DATA_BYTES,
   dataWindows,
   FX_BYTES,
   fx,
   RESULT_BYTES,
   RESULT_HEADER_BYTES,
+  selector,
   signalRegister,
 } from './layout.js';
 import type { RowMachine } from './row-machine.js';
@@ -34,9 +37,9 @@ function writeCase(c: RowCase, out: Uint8Array): void {
   });
   view.setBigUint64(caseHeader.rflags, BigInt(c.rflags), true);
   view.setBigUint64(caseHeader.entry, BigInt(CODE_AT), true);
-  view.setUint32(caseHeader.far, CODE_AT, true);
-  view.setUint32(caseHeader.far + 4, 0x23, true);
-  view.setUint32(caseHeader.is32, c.is32 ? 1 : 0, true);
+  view.setUint32(caseHeader.far, codeAt(c.codeSize), true);
+  view.setUint32(caseHeader.far + 4, c.codeSize === 16 ? selector.code16 : selector.code32, true);
+  view.setUint32(caseHeader.kind, codeKind[c.codeSize], true);
   out.set(c.fx, caseHeader.bytes);
   out.set(c.code, caseHeader.bytes + FX_BYTES);
   out.set(c.data, caseHeader.bytes + FX_BYTES + CODE_BYTES);
@@ -53,8 +56,8 @@ interface Outcome {
   data: Uint8Array;
 }
 
-function endOf(vector: number, error: number, cr2: bigint, rip: bigint, code: Uint8Array): string {
-  const at = Number(rip - BigInt(CODE_AT));
+function endOf(vector: number, error: number, cr2: bigint, rip: bigint, { code, codeSize }: RowCase): string {
+  const at = Number(rip - BigInt(codeAt(codeSize)));
   const byte = at >= 0 && at < CODE_BYTES ? code[at] : at > -2048 && at < 2048 ? HLT : -1;
   if ((vector === 13 || vector === 6) && byte === HLT) return 'done';
   // What the host's kernel has mapped up there is no business of ours: whether the page is present is not compared.
@@ -75,7 +78,7 @@ function nativeOutcome(result: Uint8Array, c: RowCase): Outcome {
       Number(register(signalRegister.error)),
       register(signalRegister.cr2),
       rip,
-      c.code,
+      c,
     ),
     fx: result.subarray(RESULT_HEADER_BYTES, RESULT_HEADER_BYTES + FX_BYTES),
     data: result.subarray(RESULT_HEADER_BYTES + FX_BYTES),
@@ -131,7 +134,7 @@ function saveFx(machine: RowMachine): Uint8Array {
 }
 
 function runOnMachine(machine: RowMachine, c: RowCase, runs: number): Outcome {
-  machine.setMode(c.is32 ? 32 : 64);
+  machine.setMode(c.codeSize);
   machine.writeCode(CODE_AT, c.code);
   for (let run = 0; run < runs; run++) {
     c.gprs.forEach((value, n) => {
@@ -149,7 +152,7 @@ function runOnMachine(machine: RowMachine, c: RowCase, runs: number): Outcome {
     }
     loadFx(machine, c.fx);
     machine.eflags = c.rflags;
-    machine.run(CODE_AT);
+    machine.run(codeAt(c.codeSize));
   }
   const data = new Uint8Array(DATA_BYTES);
   let at = 0;
@@ -166,7 +169,7 @@ function runOnMachine(machine: RowMachine, c: RowCase, runs: number): Outcome {
     gprs: c.gprs.map((_, n) => machine.readGpr(n)),
     rip: machine.pc,
     flags: machine.eflags,
-    end: endOf(vector, error, cr2, machine.pc, c.code),
+    end: endOf(vector, error, cr2, machine.pc, c),
     fx: saveFx(machine),
     data,
   };
@@ -183,9 +186,9 @@ function differences(row: InsnRow, c: RowCase, actual: Outcome, expected: Outcom
   };
   if (actual.end !== expected.end) note('end', actual.end, expected.end);
   if (actual.rip !== expected.rip) note('rip', actual.rip.toString(16), expected.rip.toString(16));
-  // Upper halves are not preserved in 32-bit code.
-  const mask = c.is32 ? 0xffffffffn : 0xffffffffffffffffn;
-  for (let n = 0; n < (c.is32 ? 8 : 16); n++) {
+  // Upper halves are not preserved in code that is not 64-bit.
+  const mask = c.codeSize !== 64 ? 0xffffffffn : 0xffffffffffffffffn;
+  for (let n = 0; n < (c.codeSize === 64 ? 16 : 8); n++) {
     const [ours, theirs] = [actual.gprs[n] & mask, expected.gprs[n] & mask];
     if (ours !== theirs) note(gprNames[n], ours.toString(16), theirs.toString(16));
   }
@@ -251,6 +254,8 @@ export function rowSeed(row: InsnRow, seed: number): number {
 
 /** What knows the results of cases that lie one after another. */
 export interface CaseRunner {
+  /** 16-bit code is among what it knows. */
+  readonly with16: boolean;
   run(cases: Uint8Array): Uint8Array;
 }
 
@@ -260,11 +265,15 @@ interface SeededRow {
 }
 
 /** `count` cases of each row, and their bytes one after another. */
-export function writeCases(rows: readonly SeededRow[], count: number): { cases: RowCase[][]; input: Uint8Array } {
+export function writeCases(
+  rows: readonly SeededRow[],
+  count: number,
+  with16: boolean,
+): { cases: RowCase[][]; input: Uint8Array } {
   const input = new Uint8Array(rows.length * count * CASE_BYTES);
   let at = 0;
   const cases = rows.map(({ row, seed }) => {
-    const generator = new CaseGenerator(row, seed);
+    const generator = new CaseGenerator(row, seed, with16);
     return Array.from({ length: count }, () => {
       const c = generator.next();
       writeCase(c, input.subarray(at, (at += CASE_BYTES)));
@@ -292,7 +301,7 @@ export function testRows(
   native: CaseRunner,
   machines: readonly TestedMachine[],
 ): RowReport[] {
-  const { cases, input } = writeCases(rows, count);
+  const { cases, input } = writeCases(rows, count, native.with16);
   const results = native.run(input);
   const each = count * RESULT_BYTES;
   return rows.map(({ row, seed }, i) =>
@@ -323,7 +332,7 @@ function judgeRow(
       if (found.length === 0) continue;
       const registers = c.gprs.map((value, n) => `${gprNames[n]}=${value.toString(16)}`).join(' ');
       report.failures.push(
-        `${row.name} '${row.enc}' case ${i} of seed ${seed}, ${name}, ${c.is32 ? 32 : 64}-bit code: ` +
+        `${row.name} '${row.enc}' case ${i} of seed ${seed}, ${name}, ${c.codeSize}-bit code: ` +
           `${hexOf(c.code.subarray(0, c.length + 4))}\n  flags ${c.rflags.toString(16)} ${registers}\n  ${found.join('\n  ')}`,
       );
     }

@@ -278,6 +278,8 @@ export interface DriverNode {
   flush?(): Promise<void>;
   /** Absent: all is data (protocols), or passthrough (filters). */
   blockStatus?(offset: number, length: number, wantZero: boolean): Promise<BlockStatus>;
+  /** The same answer where it is at hand, undefined where not. Never throws. For who asks thousands of times. */
+  statusNow?(offset: number, length: number, wantZero: boolean): BlockStatus | undefined;
   resize?(length: number, options: ResizeOptions): Promise<void>;
   getInfo?(): Promise<NodeInfo>;
   /** `format-specific` of `info --output=json`: `{type, data}` in QEMU's names, members in QEMU's order. */

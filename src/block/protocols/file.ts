@@ -163,6 +163,10 @@ class FileNode implements DriverNode {
   }
 
   async blockStatus(offset: number, length: number, wantZero: boolean): Promise<BlockStatus> {
+    return this.statusNow(offset, length, wantZero);
+  }
+
+  statusNow(offset: number, length: number, wantZero: boolean): BlockStatus {
     const whole: BlockStatus = { length, data: true, zero: false, allocated: true, offset, file: this.#node };
     if (!wantZero) return whole;
     let known = this.#extent;

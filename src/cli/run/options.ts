@@ -1,5 +1,5 @@
 /** The options of `vring run`, in QEMU's spelling. */
-import { traceItems } from '../../vmm/index.js';
+import { traceItems } from '../../machine/trace.js';
 import type { CommandRow, OptionRow } from '../options/option-row.js';
 
 const machine = 'Machine';

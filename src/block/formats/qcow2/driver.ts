@@ -145,7 +145,7 @@ export class Qcow2Node implements DriverNode {
   snapshotList: Snapshot[] = [];
   /** Set by `load` of a snapshot: its disk size. */
   loadedSize: number | undefined;
-  #isPreallocated: Promise<boolean> | undefined;
+  #isPreallocated: boolean | undefined;
 
   constructor(image: Qcow2Image) {
     this.image = image;
@@ -214,7 +214,15 @@ export class Qcow2Node implements DriverNode {
   }
 
   blockStatus(offset: number, length: number) {
-    return this.requests.blockStatus(offset, length, () => (this.#isPreallocated ??= this.#detectPreallocation()));
+    return this.requests.blockStatus(
+      offset,
+      length,
+      async () => (this.#isPreallocated ??= await this.#detectPreallocation()),
+    );
+  }
+
+  statusNow(offset: number, length: number) {
+    return this.requests.statusNow(offset, length, this.#isPreallocated);
   }
 
   /** More clusters counted than the file has blocks: metadata is preallocated, and what is data must be asked of the file. */

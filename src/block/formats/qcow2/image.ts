@@ -449,6 +449,10 @@ export class Qcow2Image implements RefcountsOwner {
       return { type, length: Math.min(most, clusterBytes - inCluster), host: 0, high, low };
     const isPlaced =
       type === ClusterType.normal || type === ClusterType.zeroPlaced || type === ClusterType.unallocatedPlaced;
+    // What the next entry is when the run goes on, which spares most entries a closer look.
+    const step = isPlaced ? clusterBytes : 0;
+    let nextHigh = high;
+    let nextLow = low;
     let length = -inCluster;
     let subcluster = first;
     let at = cluster;
@@ -472,6 +476,20 @@ export class Qcow2Image implements RefcountsOwner {
       } else if (at !== cluster) {
         const h = view.getUint32(index * 8);
         const l = view.getUint32(index * 8 + 4);
+        nextLow += step;
+        if (nextLow >= 2 ** 32) {
+          nextLow -= 2 ** 32;
+          nextHigh++;
+        }
+        if (h === nextHigh && l === nextLow) {
+          length += clusterBytes;
+          at++;
+          index++;
+          if (length >= most || index >= this.entriesPerSlice) break;
+          continue;
+        }
+        nextHigh = h;
+        nextLow = l;
         if (this.typeOf(h, l, 0, 0, 0, at) !== type) break;
         if (
           isPlaced &&

@@ -79,18 +79,8 @@ export class Qcow2Requests {
   readNow(offset: number, buffer: Uint8Array): boolean {
     const image = this.#image;
     if (image.isEncrypted || image.file.instance.onEvent) return false;
-    let run: Run | Promise<Run>;
-    try {
-      run = image.map(offset, buffer.length);
-    } catch {
-      return false;
-    }
-    if (run instanceof Promise) {
-      // The table is on its way now; what becomes of it is for the request to tell.
-      run.catch(() => undefined);
-      return false;
-    }
-    if (run.length < buffer.length) return false;
+    const run = this.#mapNow(offset, buffer.length);
+    if (!run || run.length < buffer.length) return false;
     switch (run.type) {
       case ClusterType.normal:
         return image.dataFile.readNow(run.host, buffer);
@@ -669,30 +659,47 @@ export class Qcow2Requests {
         size += next.length;
       }
     }
-    const hasPlace =
-      run.type === ClusterType.normal ||
-      run.type === ClusterType.zeroPlaced ||
-      run.type === ClusterType.unallocatedPlaced;
-    const place = hasPlace && !image.isEncrypted ? { offset: run.host, file: image.dataFile } : {};
-    switch (run.type) {
-      case ClusterType.unallocated:
-      case ClusterType.unallocatedPlaced:
-        return { length: size, data: false, zero: false, allocated: false, ...place };
-      case ClusterType.zero:
-      case ClusterType.zeroPlaced:
-        return { length: size, data: false, zero: true, allocated: true, ...place };
-      case ClusterType.compressed:
-        return { length: size, data: true, zero: false, allocated: true, compressed: true };
-      default:
-        return {
-          length: size,
-          data: true,
-          zero: false,
-          allocated: true,
-          ...place,
-          ...((await isPreallocated()) ? { recurse: true } : {}),
-        };
+    return this.#describe(run, size, run.type === ClusterType.normal && (await isPreallocated()));
+  }
+
+  /** The same from what is in memory; runs may end early at the border of a table that isn't. */
+  statusNow(offset: number, length: number, isPreallocated: boolean | undefined): BlockStatus | undefined {
+    const run = this.#mapNow(offset, length);
+    if (!run || (run.type === ClusterType.normal && isPreallocated === undefined)) return undefined;
+    let size = run.length;
+    if (run.type === ClusterType.unallocated || run.type === ClusterType.zero) {
+      while (size < length) {
+        const next = this.#mapNow(offset + size, length - size);
+        if (next?.type !== run.type) break;
+        size += next.length;
+      }
     }
+    return this.#describe(run, size, isPreallocated === true);
+  }
+
+  /** Undefined where the table must be read first, or is damaged: then the asynchronous way tells. */
+  #mapNow(offset: number, length: number): Run | undefined {
+    try {
+      const run = this.#image.map(offset, length);
+      if (!(run instanceof Promise)) return run;
+      // The table is on its way now.
+      run.catch(() => undefined);
+    } catch {}
+    return undefined;
+  }
+
+  #describe(run: Run, length: number, isPreallocated: boolean): BlockStatus {
+    const image = this.#image;
+    const { type } = run;
+    const hasPlace =
+      type === ClusterType.normal || type === ClusterType.zeroPlaced || type === ClusterType.unallocatedPlaced;
+    const isData = type === ClusterType.normal || type === ClusterType.compressed;
+    const isZero = type === ClusterType.zero || type === ClusterType.zeroPlaced;
+    const allocated = isData || isZero;
+    if (type === ClusterType.compressed) return { length, data: true, zero: false, allocated, compressed: true };
+    const recurse = type === ClusterType.normal && isPreallocated;
+    if (!hasPlace || image.isEncrypted) return { length, data: isData, zero: isZero, allocated, recurse };
+    return { length, data: isData, zero: isZero, allocated, offset: run.host, file: image.dataFile, recurse };
   }
 }
 

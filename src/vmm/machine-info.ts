@@ -5,57 +5,52 @@ import type { InfoTopic } from './worker-protocol.js';
 /** Lines of a list that a guest can make as long as it likes. */
 const MAX_LINES = 4096;
 
+/** Page tables that are looked at: a guest's may point at one another without end. */
+const MAX_TABLES = 8192;
+const PHYSICAL = 0x000f_ffff_ffff_f000n;
 const hex = (value: bigint | number, digits: number) => value.toString(16).padStart(digits, '0');
 
+const describers: Readonly<Record<InfoTopic, (pc: PcMachine) => string>> = {
+  registers: (pc) => `CPU#0\n${pc.cpu.dump({ float: true })}`,
+  cpus: describeCpus,
+  jit: describeCounters,
+  tlb: describeTlb,
+  mem: describeMappings,
+  mtree: describeMemory,
+  pic: describeInterrupts,
+  pci: (pc) => pc.pci.describe().join('\n'),
+  qtree: describeDevices,
+};
+
 export function describeMachine(pc: PcMachine, topic: InfoTopic): string {
-  switch (topic) {
-    case 'registers':
-      return describeRegisters(pc);
-    case 'jit':
-      return describeCounters(pc);
-    case 'tlb':
-      return describeTlb(pc);
-    case 'mtree':
-      return describeMemory(pc);
-    case 'pic':
-      return describeInterrupts(pc);
-  }
+  return describers[topic](pc);
 }
 
-function describeRegisters(pc: PcMachine): string {
-  const values = pc.cpu.registers();
-  const rows: string[] = [];
-  const row = (names: readonly string[], digits: number) =>
-    rows.push(names.map((name) => `${name.toUpperCase().padStart(3)}=${hex(values[name], digits)}`).join(' '));
-  for (const names of [
-    ['rax', 'rbx', 'rcx', 'rdx'],
-    ['rsi', 'rdi', 'rbp', 'rsp'],
-    ['r8', 'r9', 'r10', 'r11'],
-    ['r12', 'r13', 'r14', 'r15'],
-  ]) {
-    row(names, 16);
+/** Lines of assembly from a guest-virtual address on; fewer where mapped RAM ends. */
+export function disassemble(pc: PcMachine, gva: bigint, count: number): string[] {
+  const lines: string[] = [];
+  const page = (at: bigint): Uint8Array | undefined => {
+    const gpa = pc.cpu.translate(at & ~4095n);
+    if (gpa === undefined) return undefined;
+    return pc.memory.dma.view(Number(gpa), 4096, false);
+  };
+  const { modeKey } = pc.cpu.place;
+  for (let at = gva; lines.length < Math.min(count, MAX_LINES); ) {
+    const first = page(at);
+    if (!first) break;
+    const offset = Number(at & 4095n);
+    // The page behind is looked up only where an instruction may reach it.
+    const next = offset > 4096 - 16 ? page((at | 4095n) + 1n) : undefined;
+    const { text, bytes } = pc.cpu.translator.disassemble(first, offset, next, modeKey, at);
+    lines.push(`0x${hex(at, 16)}:  ${text}`);
+    at = BigInt.asUintN(64, at + BigInt(Math.max(1, bytes)));
   }
-  const { vcpu } = pc.cpu;
-  rows.push(`RIP=${hex(values['rip'], 16)} EFLAGS=${hex(values['eflags'], 8)} CPL=${vcpu.cpl}`);
-  row(['cs', 'ss', 'ds', 'es', 'fs', 'gs'], 4);
-  rows.push(
-    `FS_BASE=${hex(values['fs_base'], 16)} GS_BASE=${hex(values['gs_base'], 16)} K_GS_BASE=${hex(values['k_gs_base'], 16)}`,
-  );
-  row(['cr0', 'cr2', 'cr3', 'cr4'], 16);
-  rows.push(
-    `EFER=${hex(values['efer'], 16)} FCW=${hex(values['fctrl'], 4)} FSW=${hex(values['fstat'], 4)} MXCSR=${hex(values['mxcsr'], 8)}`,
-  );
-  for (let i = 0; i < 8; i += 2) {
-    rows.push(
-      [i, i + 1]
-        .map((n) => `FPR${n}=${hex(values[`st${n}`] & (2n ** 64n - 1n), 16)} ${hex(values[`st${n}`] >> 64n, 4)}`)
-        .join(' '),
-    );
-  }
-  for (let i = 0; i < 16; i += 2) {
-    rows.push([i, i + 1].map((n) => `XMM${String(n).padStart(2, '0')}=${hex(values[`xmm${n}`], 32)}`).join(' '));
-  }
-  return rows.join('\n');
+  return lines;
+}
+
+function describeCpus(pc: PcMachine): string {
+  const { codeBase, pc: offset } = pc.cpu.place;
+  return `* CPU #0: pc=0x${hex(BigInt.asUintN(64, codeBase + offset), 16)}`;
 }
 
 function describeCounters(pc: PcMachine): string {
@@ -71,56 +66,144 @@ function describeMemory(pc: PcMachine): string {
   for (const { start, end, name, kind } of pc.memory.describe().slice(0, MAX_LINES)) {
     lines.push(`  ${hex(start, 16)}-${hex(end - 1, 16)} (${kind}): ${name}`);
   }
+  lines.push('', 'address-space: I/O');
+  for (const { start, end, name } of pc.ports.describe().slice(0, MAX_LINES)) {
+    lines.push(`  ${hex(start, 16)}-${hex(end - 1, 16)} (i/o): ${name}`);
+  }
   return lines.join('\n');
 }
 
-/** Present page-table entries, as QEMU's `info tlb` lists them: what the guest's tables say, not what is cached. */
-function describeTlb(pc: PcMachine): string {
-  const values = pc.cpu.registers();
-  if ((values['cr0'] & (1n << 31n)) === 0n) return 'PG disabled';
-  const pae = (values['cr4'] & (1n << 5n)) !== 0n;
-  const long = (values['efer'] & (1n << 10n)) !== 0n;
-  const nx = (values['efer'] & (1n << 11n)) !== 0n;
-  const lines: string[] = [];
+interface Mapping {
+  readonly va: bigint;
+  readonly gpa: bigint;
+  readonly sizeBytes: bigint;
+  readonly entry: bigint;
+  readonly large: boolean;
+  /** User and writable at every level. */
+  readonly user: boolean;
+  readonly writable: boolean;
+}
+
+/** Present page-table entries: what the guest's tables say, not what is cached. Only while paging is on. */
+function* mappings(pc: PcMachine): Generator<Mapping> {
+  const register = (name: string) => pc.cpu.register(name) ?? 0n;
+  const cr4 = register('cr4');
+  const pae = (cr4 & (1n << 5n)) !== 0n;
+  const long = (register('efer') & (1n << 10n)) !== 0n;
   const entryBytes = pae ? 8 : 4;
   const indexBits = pae ? 9n : 10n;
-  const physical = 0x000f_ffff_ffff_f000n;
   const read = (at: bigint): bigint => {
     const gpa = Number(at);
     const low = BigInt(pc.memory.dma.readU32(gpa));
     return pae ? low | (BigInt(pc.memory.dma.readU32(gpa + 4)) << 32n) : low;
   };
-  const levels = long ? ((values['cr4'] & (1n << 12n)) !== 0n ? 5 : 4) : pae ? 3 : 2;
-  const walk = (table: bigint, level: number, base: bigint): void => {
+  const levels = long ? ((cr4 & (1n << 12n)) !== 0n ? 5 : 4) : pae ? 3 : 2;
+  let tables = 0;
+  function* walk(table: bigint, level: number, base: bigint, rights: bigint): Generator<Mapping> {
     const shift = 12n + indexBits * BigInt(level - 1);
-    const entries = pae && !long && level === 3 ? 4 : 1 << Number(indexBits);
-    for (let i = 0; i < entries && lines.length < MAX_LINES; i++) {
+    const directory = pae && !long && level === 3;
+    if (++tables > MAX_TABLES) return;
+    const entries = directory ? 4 : 1 << Number(indexBits);
+    for (let i = 0; i < entries; i++) {
       const entry = read(table + BigInt(i * entryBytes));
       if ((entry & 1n) === 0n) continue;
       let va = base | (BigInt(i) << shift);
-      const large = level > 1 && (entry & 0x80n) !== 0n && level <= 3 && !(pae && !long && level === 3);
+      const both = directory ? rights : rights & entry;
+      const large = level > 1 && (entry & 0x80n) !== 0n && level <= 3 && !directory;
       if (level > 1 && !large) {
-        walk(entry & physical, level - 1, va);
+        yield* walk(entry & PHYSICAL, level - 1, va, both);
         continue;
       }
       if (long) va = BigInt.asUintN(64, BigInt.asIntN(levels === 5 ? 57 : 48, va));
-      const gpa = entry & physical & ~((1n << shift) - 1n);
-      const flag = (bit: bigint, letter: string) => ((entry & bit) !== 0n ? letter : '-');
-      const flags =
-        (nx && pae ? flag(1n << 63n, 'X') : '-') +
-        flag(0x100n, 'G') +
-        (level > 1 ? 'P' : '-') +
-        flag(0x40n, 'D') +
-        flag(0x20n, 'A') +
-        flag(0x10n, 'C') +
-        flag(0x08n, 'T') +
-        flag(0x04n, 'U') +
-        flag(0x02n, 'W');
-      lines.push(`${hex(va, 16)}: ${hex(gpa, 16)} ${flags}`);
+      const sizeBytes = 1n << shift;
+      const [user, writable] = [(both & 4n) !== 0n, (both & 2n) !== 0n];
+      yield { va, gpa: entry & PHYSICAL & ~(sizeBytes - 1n), sizeBytes, entry, large, user, writable };
     }
+  }
+  yield* walk(register('cr3') & (pae && !long ? 0xffff_ffe0n : PHYSICAL), levels, 0n, 6n);
+}
+
+const pagingIsOff = (pc: PcMachine) => ((pc.cpu.register('cr0') ?? 0n) & (1n << 31n)) === 0n;
+
+/** As QEMU's `info tlb` lists them. */
+function describeTlb(pc: PcMachine): string {
+  if (pagingIsOff(pc)) return 'PG disabled';
+  const nx = ((pc.cpu.register('efer') ?? 0n) & (1n << 11n)) !== 0n;
+  const lines: string[] = [];
+  for (const { va, gpa, entry, large } of mappings(pc)) {
+    if (lines.length === MAX_LINES) {
+      lines.push('…');
+      break;
+    }
+    const flag = (bit: bigint, letter: string) => ((entry & bit) !== 0n ? letter : '-');
+    const flags =
+      (nx ? flag(1n << 63n, 'X') : '-') +
+      flag(0x100n, 'G') +
+      (large ? 'P' : '-') +
+      flag(0x40n, 'D') +
+      flag(0x20n, 'A') +
+      flag(0x10n, 'C') +
+      flag(0x08n, 'T') +
+      flag(0x04n, 'U') +
+      flag(0x02n, 'W');
+    lines.push(`${hex(va, 16)}: ${hex(gpa, 16)} ${flags}`);
+  }
+  return lines.join('\n');
+}
+
+/** Ranges of addresses with the same rights, as QEMU's `info mem` lists them. */
+function describeMappings(pc: PcMachine): string {
+  if (pagingIsOff(pc)) return 'PG disabled';
+  const lines: string[] = [];
+  let range: { start: bigint; end: bigint; rights: string } | undefined;
+  const close = () => {
+    if (range)
+      lines.push(`${hex(range.start, 16)}-${hex(range.end, 16)} ${hex(range.end - range.start, 16)} ${range.rights}`);
   };
-  walk(values['cr3'] & (pae && !long ? 0xffff_ffe0n : physical), levels, 0n);
-  if (lines.length >= MAX_LINES) lines.push('…');
+  for (const { va, sizeBytes, user, writable } of mappings(pc)) {
+    const rights = `${user ? 'u' : '-'}r${writable ? 'w' : '-'}`;
+    if (range && range.end === va && range.rights === rights) {
+      range = { ...range, end: va + sizeBytes };
+      continue;
+    }
+    close();
+    range = undefined;
+    if (lines.length === MAX_LINES) {
+      lines.push('…');
+      break;
+    }
+    range = { start: va, end: va + sizeBytes, rights };
+  }
+  close();
+  return lines.join('\n');
+}
+
+/** What the board is made of, by its buses. */
+function describeDevices(pc: PcMachine): string {
+  const lines = ['bus: main-system-bus', '  type System'];
+  const windows = pc.memory.describe().filter(({ kind }) => kind === 'mmio');
+  for (const { start, end, name } of windows) {
+    lines.push(`  dev: ${name}`, `    mmio ${hex(start, 16)}/${hex(end - start, 16)}`);
+  }
+  lines.push('  dev: i440FX-pcihost', '    bus: pci.0', '      type PCI');
+  for (const { slot, functionNumber, fn } of pc.pci.bus.functions()) {
+    const ids = `${hex(fn.read(0, 2), 4)}:${hex(fn.read(2, 2), 4)}`;
+    lines.push(`      dev: ${fn.name}`, `        addr = ${hex(slot, 2)}.${functionNumber}`, `        id ${ids}`);
+    for (const bar of fn.barSpecs) {
+      const at = fn.barAddress(bar);
+      const where = at === undefined ? 'unmapped' : `0x${hex(at, 1)}`;
+      lines.push(`        bar ${bar.index}: ${bar.kind === 'io' ? 'i/o' : 'mem'} at ${where} [0x${hex(bar.size, 1)}]`);
+    }
+    if (fn.name !== 'piix3') continue;
+    lines.push('        bus: isa.0', '          type ISA');
+    const devices = new Map<string, string[]>();
+    for (const { start, end, name } of pc.ports.describe()) {
+      const ports = devices.get(name) ?? [];
+      ports.push(`0x${hex(start, 4)}/${end - start}`);
+      devices.set(name, ports);
+    }
+    for (const [name, ports] of devices) lines.push(`          dev: ${name}`, `            ports ${ports.join(' ')}`);
+  }
   return lines.join('\n');
 }
 

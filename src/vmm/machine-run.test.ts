@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { after, test } from 'node:test';
-import { createMachine, type Machine, type MachineOptions } from './index.js';
+import { createMachine, infoTopics, type Machine, type MachineOptions } from './index.js';
 import { makeAndClose } from './testing/leaks.js';
 import { programs } from './testing/programs.js';
 
@@ -83,10 +83,17 @@ test('a paused machine stands still, and its memory can be read and written', as
   const registers = await machine.registers();
   assert.ok(registers['rip'] >= 0x100030n && registers['rip'] < 0x100040n, `rip is ${registers['rip']}`);
   assert.equal(await machine.translateAddress(0x1234n), 0x1234, 'paging is off');
-  for (const topic of ['registers', 'jit', 'tlb', 'mtree', 'pic'] as const) {
+  for (const topic of infoTopics) {
     assert.ok((await machine.info(topic)).length > 5, topic);
   }
-  assert.match(await machine.info('mtree'), /pc\.ram/);
+  assert.match(await machine.info('mtree'), /pc\.ram[\s\S]*address-space: I\/O[\s\S]*serial0/);
+  assert.match(await machine.info('qtree'), /dev: piix3\n[\s\S]*bus: isa\.0[\s\S]*dev: serial0/);
+  assert.match(await machine.info('pci'), /00:01\.0 8086:7000/);
+  assert.match(await machine.info('registers'), /EIP=001000[34][0-9a-f] EFL=/);
+  const [line, next] = await machine.disassemble(0x100030n, 2);
+  assert.match(line, /^0x0000000000100030: {2}inc .*\[0x200000\]$/);
+  assert.equal(next, '0x0000000000100036:  jmp 0x100030');
+  assert.equal(await machine.readPort(0x3fd, 1), 0x60, 'the line status of an idle COM1');
 });
 
 test('reset starts anew, and ends the machine where that is asked for', async () => {

@@ -16,7 +16,7 @@ import type { SerialBackend } from '../hw/index.js';
 import { PcDebugTarget } from '../machine/debug-target.js';
 import { PcMachine, type PcStop } from '../machine/pc.js';
 import { MachineDisks } from './disk-backend.js';
-import { describeMachine } from './machine-info.js';
+import { describeMachine, disassemble } from './machine-info.js';
 import { ThreadRegionService } from './region-thread.js';
 import { MachineDevices } from './worker-devices.js';
 import {
@@ -201,6 +201,13 @@ function answer(pc: PcMachine, request: Request): unknown {
     case 'writeMemory':
       requireRam(pc, request.gpa, request.bytes.length);
       pc.memory.dma.write(request.gpa, request.bytes);
+      return undefined;
+    case 'disassemble':
+      return disassemble(pc, request.gva, request.count);
+    case 'readPort':
+      return pc.ports.read(request.port, request.size);
+    case 'writePort':
+      pc.ports.write(request.port, request.size, request.value);
       return undefined;
     case 'translate':
       return pc.cpu.translate(request.gva);

@@ -91,6 +91,11 @@ export interface Machine extends AsyncDisposable {
   writeMemory(gpa: number, bytes: Uint8Array, options?: WaitOptions): Promise<void>;
   /** Guest-physical address of a guest-virtual one in the vCPU's present mode, or undefined where nothing is mapped. */
   translateAddress(gva: bigint, options?: WaitOptions): Promise<number | undefined>;
+  /** Lines of assembly from a guest-virtual address on, in the vCPU's present mode. Fewer where mapped RAM ends. */
+  disassemble(gva: bigint, count: number, options?: WaitOptions): Promise<readonly string[]>;
+  /** An access to an I/O port, as the guest's own would be. */
+  readPort(port: number, size: 1 | 2 | 4, options?: WaitOptions): Promise<number>;
+  writePort(port: number, size: 1 | 2 | 4, value: number, options?: WaitOptions): Promise<void>;
   /** The vCPU's registers by the manual's names. */
   registers(options?: WaitOptions): Promise<Readonly<Record<string, bigint>>>;
   /** Counters by part and name; those of its end when the machine has ended. */
@@ -289,6 +294,18 @@ class RunningMachine implements Machine {
   async translateAddress(gva: bigint, options?: WaitOptions): Promise<number | undefined> {
     const gpa = (await this.#request({ type: 'translate', gva }, options)) as bigint | undefined;
     return gpa === undefined ? undefined : Number(gpa);
+  }
+
+  async disassemble(gva: bigint, count: number, options?: WaitOptions): Promise<readonly string[]> {
+    return (await this.#request({ type: 'disassemble', gva, count }, options)) as string[];
+  }
+
+  async readPort(port: number, size: 1 | 2 | 4, options?: WaitOptions): Promise<number> {
+    return (await this.#request({ type: 'readPort', port: port & 0xffff, size }, options)) as number;
+  }
+
+  async writePort(port: number, size: 1 | 2 | 4, value: number, options?: WaitOptions): Promise<void> {
+    await this.#request({ type: 'writePort', port: port & 0xffff, size, value: value >>> 0 }, options);
   }
 
   async registers(options?: WaitOptions): Promise<Readonly<Record<string, bigint>>> {

@@ -114,7 +114,7 @@ export interface WorkerConfig {
 }
 
 /** What `info` can show; each is text for a person. */
-export const infoTopics = ['registers', 'jit', 'tlb', 'mtree', 'pic'] as const;
+export const infoTopics = ['registers', 'cpus', 'jit', 'tlb', 'mem', 'mtree', 'pic', 'pci', 'qtree'] as const;
 export type InfoTopic = (typeof infoTopics)[number];
 
 /** Requests carry an id, and each gets one reply with it. */
@@ -129,6 +129,9 @@ export type Request =
   | { readonly type: 'readMemory'; readonly gpa: number; readonly length: number }
   | { readonly type: 'writeMemory'; readonly gpa: number; readonly bytes: Uint8Array }
   | { readonly type: 'translate'; readonly gva: bigint }
+  | { readonly type: 'disassemble'; readonly gva: bigint; readonly count: number }
+  | { readonly type: 'readPort'; readonly port: number; readonly size: 1 | 2 | 4 }
+  | { readonly type: 'writePort'; readonly port: number; readonly size: 1 | 2 | 4; readonly value: number }
   | { readonly type: 'resize'; readonly port: number; readonly columns: number; readonly rows: number }
   | { readonly type: 'hostOpen'; readonly port: number; readonly open: boolean }
   | { readonly type: 'statistics' }

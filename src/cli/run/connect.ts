@@ -154,6 +154,7 @@ export function connect(
           machine,
           version: options.version,
           name: options.name,
+          chardevs,
           write: (text) => void writes.write(text),
           quit: options.quit,
         });

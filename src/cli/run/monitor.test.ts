@@ -1,4 +1,7 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { type Machine, VringError } from '../../vmm/index.js';
 import { Monitor } from './monitor.js';
@@ -25,6 +28,19 @@ function fakeMachine() {
       if (gpa + length > memory.length) throw new VringError('memory-absent', 'There is no RAM there.');
       return memory.slice(gpa, gpa + length);
     },
+    disks: async () => [
+      {
+        ...{ id: 'virtio0', nodeName: '#block1', filename: 'a.qcow2', format: 'qcow2', backing: 'base.raw' },
+        ...{ readonly: false, sizeBytes: 1024, cache: 'writeback' },
+      },
+    ],
+    disassemble: async (gva: bigint, count: number) =>
+      Array.from({ length: gva < 65536n ? count : 0 }, (_, i) => `0x${(gva + BigInt(i)).toString(16)}: nop`),
+    readPort: async (port: number, size: number) => {
+      calls.push(`in ${port} ${size}`);
+      return 0x5a;
+    },
+    writePort: async (port: number, size: number, value: number) => void calls.push(`out ${port} ${size} ${value}`),
     info: async (topic: string) => `about ${topic}\nsecond line`,
   };
   return { machine: machine as unknown as Machine, calls, memory };
@@ -38,6 +54,10 @@ async function ask(...lines: string[]) {
     machine,
     version: 'vring 9',
     name: 'me',
+    chardevs: [
+      { id: 'serial0', kind: 'stdio', mux: true, signal: false },
+      { id: 'c1', kind: 'file', path: '/tmp/x', mux: false, signal: false },
+    ],
     write: (text) => {
       shown += text;
     },
@@ -90,6 +110,33 @@ test('memory, virtual and physical', async () => {
   assert.match(shown, /no register '\$nope'/);
   assert.match(shown, /no format 'z'/);
   assert.ok(shown.includes(`0000000000000fff: ${word(0xfff, 2)}\r\n`), 'across two pages');
+});
+
+test('values, ports, disks and files', async () => {
+  const path = join(mkdtempSync(join(tmpdir(), 'vring-monitor-')), 'saved');
+  const { shown, calls, memory } = await ask(
+    ...['p 2 + 3*(4-1)', 'print/d 0-1', 'p ~0xff & 0xffff', 'p $rip*2', 'p 1/0', 'p 1 +', 'p (1', 'p 1 2'],
+    ...['sum 4 3', 'gva2gpa 0x20', 'gva2gpa 0x20000', 'i/b 0x64', 'i/w 0xcf8', 'o/h 0x80 0x12', 'o/b 0x80'],
+    ...['x/2i 0x10', 'x/i 0x20000', 'info block', 'info chardev', 'info qtree', `pmemsave 16 32 ${path}`],
+    ...[`memsave 0xffff800000000fff 2 "${path}2"`, 'memsave 1 1', 'sum 4', 'pmemsave 0 1 /no/such/folder/x'],
+  );
+  const answers = shown.split('\r\n').map((line) => line.replace(/^(\(vring\) )+/, ''));
+  for (const answer of [
+    ...['0xb', '-1', '0xff00', '0x20', 'Error: Division by zero', 'Error: The expression ends too early'],
+    ..."Error: A ')' is missing|Error: '2' is not expected here|gpa: 0x20|Unmapped|portb[0x0064] = 0x5a".split('|'),
+    ...['portl[0x0cf8] = 0x0000005a', '0x10: nop', '0x11: nop', 'Error: Cannot access memory at 0x20000'],
+    ...['virtio0 (#block1): a.qcow2 (qcow2)', '    Backing file:     base.raw', 'about qtree'],
+    ...['serial0: filename=stdio', 'c1: filename=/tmp/x', 'Error: A port and a value are needed, each without spaces'],
+    ...['Error: An address and a size are needed, each without spaces', 'Error: The file is missing'],
+  ])
+    assert.ok(answers.includes(answer), `${answer}\n${shown}`);
+  // The algorithm of BSD's sum, by hand: bytes 12, 15, 18.
+  const rotate = (value: number) => (value >> 1) | ((value & 1) << 15);
+  assert.ok(answers.includes(String(rotate(rotate(12) + 15) + 18).padStart(5, '0')), shown);
+  assert.deepEqual(calls, ['in 100 1', 'in 3320 4', 'out 128 2 18']);
+  assert.deepEqual([...readFileSync(path)], [...memory.subarray(16, 48)]);
+  assert.deepEqual([...readFileSync(`${path}2`)], [...memory.subarray(0xfff, 0x1001)]);
+  assert.match(shown, /'\/no\/such\/folder\/x' cannot be written: /);
 });
 
 test('the line can be edited, recalled and completed', async () => {

@@ -1,12 +1,17 @@
 /** The human monitor: a small shell over a machine, with the commands of QEMU's. */
-import { type InfoTopic, infoTopics, type Machine, VringError } from '../../vmm/index.js';
+import { writeFile } from 'node:fs/promises';
+import { openFailure } from '../../host/node/open-failure.js';
+import { type InfoTopic, type Machine, type StopReason, VringError } from '../../vmm/index.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
+import type { Chardev } from './chardevs.js';
+import { evaluate } from './monitor-expression.js';
 
 export interface MonitorHost {
   readonly machine: Machine;
   readonly version: string;
   readonly name: string | undefined;
+  readonly chardevs: readonly Chardev[];
   write(text: string): void;
   quit(): void;
 }
@@ -19,58 +24,83 @@ interface MonitorCommand {
   run(host: MonitorHost, argument: string): Promise<string>;
 }
 
-const topics: readonly { name: string; sentence: string }[] = [
-  { name: 'registers', sentence: 'registers of the vCPU' },
-  { name: 'status', sentence: 'whether the machine runs' },
-  { name: 'jit', sentence: 'counters of the translator' },
-  { name: 'tlb', sentence: 'virtual to physical mappings' },
-  { name: 'mtree', sentence: 'what answers at which physical address' },
-  { name: 'pic', sentence: 'interrupt controllers' },
-  { name: 'name', sentence: 'name of the machine' },
-  { name: 'version', sentence: 'version of vring' },
+/** A topic of `info`. */
+interface InfoRow {
+  readonly name: string;
+  readonly sentence: string;
+  show(host: MonitorHost): Promise<string>;
+}
+
+const stateWords = { ready: 'paused (prelaunch)', running: 'running', paused: 'paused', ended: 'shutdown' } as const;
+const stopWords: Readonly<Record<StopReason, string>> = {
+  poweroff: 'paused (shutdown)',
+  reset: 'paused (shutdown)',
+  debug: 'paused (debug)',
+  'io-error': 'paused (io-error)',
+};
+
+/** What the machine's own thread shows. */
+const machineRow = (name: InfoTopic, sentence: string): InfoRow => ({
+  name,
+  sentence,
+  show: ({ machine }) => machine.info(name),
+});
+
+const infoRows: readonly InfoRow[] = [
+  { name: 'block', sentence: 'disks and their images', show: describeDisks },
+  {
+    name: 'chardev',
+    sentence: 'character devices',
+    show: async ({ chardevs }) => chardevs.map(({ id, kind, path }) => `${id}: filename=${path ?? kind}`).join('\n'),
+  },
+  machineRow('cpus', 'where each vCPU is'),
+  machineRow('jit', 'counters of the translator'),
+  machineRow('mem', 'virtual address ranges and their rights'),
+  machineRow('mtree', 'what answers at which physical address and port'),
+  { name: 'name', sentence: 'name of the machine', show: async ({ name }) => name ?? '' },
+  machineRow('pci', 'PCI functions'),
+  machineRow('pic', 'interrupt controllers'),
+  machineRow('qtree', 'devices by their buses'),
+  machineRow('registers', 'registers of the vCPU'),
+  {
+    name: 'status',
+    sentence: 'whether the machine runs',
+    show: async ({ machine }) =>
+      `VM status: ${machine.stopReason ? stopWords[machine.stopReason] : stateWords[machine.state]}`,
+  },
+  machineRow('tlb', 'virtual to physical mappings'),
+  { name: 'version', sentence: 'version of vring', show: async ({ version }) => version },
 ];
 
-const stateWords = { ready: 'paused (prelaunch)', running: 'running', paused: 'paused', ended: 'shut down' } as const;
-
 async function info(host: MonitorHost, topic: string): Promise<string> {
-  if (topic === '') return topics.map(({ name, sentence }) => `info ${name.padEnd(10)} -- ${sentence}`).join('\n');
-  if (topic === 'status') return `VM status: ${stateWords[host.machine.state]}`;
-  if (topic === 'version') return host.version;
-  if (topic === 'name') return host.name ?? '';
-  if ((infoTopics as readonly string[]).includes(topic)) return await host.machine.info(topic as InfoTopic);
+  if (topic === '') return infoRows.map(({ name, sentence }) => `info ${name.padEnd(10)} -- ${sentence}`).join('\n');
+  const row = infoRows.find(({ name }) => name === topic);
+  if (row) return await row.show(host);
   throw new UsageError(
     `There is no 'info ${topic}'${didYouMean(
       topic,
-      topics.map(({ name }) => name),
+      infoRows.map(({ name }) => name),
       'info ',
     )}`,
   );
 }
 
+async function describeDisks({ machine }: MonitorHost): Promise<string> {
+  const disks = await machine.disks();
+  return disks
+    .map(({ id, nodeName, filename, format, readonly, cache, backing, sizeBytes }) =>
+      [
+        `${id} (${nodeName}): ${filename} (${format}${readonly ? ', read-only' : ''})`,
+        `    Size:             ${sizeBytes} bytes`,
+        `    Cache mode:       ${cache}`,
+        ...(backing === undefined ? [] : [`    Backing file:     ${backing}`]),
+      ].join('\n'),
+    )
+    .join('\n\n');
+}
+
 const unitBytes: Readonly<Record<string, number>> = { b: 1, h: 2, w: 4, g: 8 };
 const mostUnits = 4096;
-
-/** `$rip+0x10`, `0xffff888000000000`, `4096`: registers and numbers, added and subtracted. */
-async function evaluate(machine: Machine, text: string): Promise<bigint> {
-  const terms = text.replace(/\s+/g, '').match(/[+-]?[^+-]+/g);
-  if (!terms) throw new UsageError('The address is missing');
-  let registers: Readonly<Record<string, bigint>> | undefined;
-  let sum = 0n;
-  for (const term of terms) {
-    const word = term.replace(/^[+-]/, '');
-    let value: bigint | undefined;
-    if (word.startsWith('$')) {
-      registers ??= await machine.registers();
-      const name = word.slice(1).toLowerCase();
-      value = registers[name === 'pc' ? 'rip' : name === 'sp' ? 'rsp' : name];
-      if (value === undefined)
-        throw new UsageError(`There is no register '${word}'${didYouMean(word.slice(1), Object.keys(registers), '$')}`);
-    } else if (/^(0x[0-9a-f]+|\d+)$/i.test(word)) value = BigInt(word);
-    if (value === undefined) throw new UsageError(`'${word}' is neither a number nor a register such as $rip`);
-    sum += term.startsWith('-') ? -value : value;
-  }
-  return BigInt.asUintN(64, sum);
-}
 
 function formatUnit(value: bigint, bytes: number, format: string): string {
   switch (format) {
@@ -93,9 +123,16 @@ function formatUnit(value: bigint, bytes: number, format: string): string {
 async function examine({ machine }: MonitorHost, argument: string, physical: boolean): Promise<string> {
   const match = /^(?:\/(\d*)([a-z]*)\s+)?(.*)$/i.exec(argument.trim());
   const letters = match?.[2] ?? '';
-  const unknown = [...letters].find((letter) => !'xduocbhwg'.includes(letter));
+  const unknown = [...letters].find((letter) => !'xduocibhwg'.includes(letter));
   if (unknown !== undefined)
-    throw new UsageError(`There is no format '${unknown}'; there are x d u o c, and the sizes b h w g`);
+    throw new UsageError(`There is no format '${unknown}'; there are x d u o c i, and the sizes b h w g`);
+  if (letters.includes('i')) {
+    if (physical) throw new UsageError('Instructions are shown of virtual memory: x');
+    const from = await evaluate(machine, match?.[3] ?? '');
+    const lines = await machine.disassemble(from, Math.min(Number(match?.[1] || 1), mostUnits));
+    if (lines.length === 0) throw new UsageError(`Cannot access memory at 0x${from.toString(16)}`);
+    return lines.join('\n');
+  }
   const format = [...letters].find((letter) => 'xduoc'.includes(letter)) ?? 'x';
   const size = unitBytes[[...letters].find((letter) => 'bhwg'.includes(letter)) ?? (format === 'c' ? 'b' : 'w')];
   const count = Math.min(Number(match?.[1] || 1), mostUnits);
@@ -131,6 +168,83 @@ async function readBytes(machine: Machine, address: bigint, size: number, physic
   return bytes;
 }
 
+/** `/COUNT FORMAT SIZE` before an argument, and the rest. */
+function splitFormat(argument: string, known: string): { letters: string; rest: string } {
+  const match = /^(?:\/\d*([a-z]*)\s+)?(.*)$/i.exec(argument.trim());
+  const letters = match?.[1] ?? '';
+  const unknown = [...letters].find((letter) => !known.includes(letter));
+  if (unknown !== undefined) throw new UsageError(`There is no format '${unknown}'; there are ${[...known].join(' ')}`);
+  return { letters, rest: match?.[2] ?? '' };
+}
+
+async function printValue({ machine }: MonitorHost, argument: string): Promise<string> {
+  const { letters, rest } = splitFormat(argument, 'xduoc');
+  const value = await evaluate(machine, rest);
+  return letters === '' || letters === 'x' ? `0x${value.toString(16)}` : formatUnit(value, 8, letters);
+}
+
+const mostSummed = 2 ** 32;
+const saveStepBytes = 1 << 20;
+
+/** The first two words of an argument, as values, and what comes behind them. */
+async function rangeOf(machine: Machine, argument: string): Promise<{ at: bigint; size: number; rest: string }> {
+  const match = /^(\S+)\s+(\S+)\s*(.*)$/.exec(argument.trim());
+  if (!match) throw new UsageError('An address and a size are needed, each without spaces');
+  const size = await evaluate(machine, match[2]);
+  if (size > BigInt(mostSummed)) throw new UsageError(`The size is at most ${mostSummed} bytes`);
+  return { at: await evaluate(machine, match[1]), size: Number(size), rest: match[3] };
+}
+
+async function sum({ machine }: MonitorHost, argument: string): Promise<string> {
+  const { at, size } = await rangeOf(machine, argument);
+  let value = 0;
+  for (let done = 0; done < size; done += saveStepBytes) {
+    const bytes = await machine.readMemory(Number(at) + done, Math.min(saveStepBytes, size - done));
+    for (const byte of bytes) value = (((value >> 1) | ((value & 1) << 15)) + byte) & 0xffff;
+  }
+  return String(value).padStart(5, '0');
+}
+
+async function saveMemory({ machine }: MonitorHost, argument: string, physical: boolean): Promise<string> {
+  const { at, size, rest } = await rangeOf(machine, argument);
+  const path = rest.trim().replace(/^"(.*)"$/, '$1');
+  if (path === '') throw new UsageError('The file is missing');
+  const bytes = new Uint8Array(size);
+  for (let done = 0; done < size; ) {
+    const va = BigInt.asUintN(64, at + BigInt(done));
+    const step = Math.min(size - done, physical ? saveStepBytes : 4096 - Number(va & 4095n));
+    bytes.set(await readBytes(machine, va, step, physical), done);
+    done += step;
+  }
+  try {
+    await writeFile(path, bytes);
+  } catch (error) {
+    throw new UsageError(`'${path}' cannot be written: ${openFailure(error)}`);
+  }
+  return '';
+}
+
+const portSizes: Readonly<Record<string, 1 | 2 | 4>> = { b: 1, h: 2, w: 4 };
+
+async function readPort({ machine }: MonitorHost, argument: string): Promise<string> {
+  const { letters, rest } = splitFormat(argument, 'xbhw');
+  const size = portSizes[[...letters].find((letter) => letter in portSizes) ?? 'b'];
+  const port = Number((await evaluate(machine, rest)) & 0xffffn);
+  const value = await machine.readPort(port, size);
+  const suffix = size === 1 ? 'b' : size === 2 ? 'w' : 'l';
+  return `port${suffix}[0x${port.toString(16).padStart(4, '0')}] = 0x${value.toString(16).padStart(size * 2, '0')}`;
+}
+
+async function writePort({ machine }: MonitorHost, argument: string): Promise<string> {
+  const { letters, rest } = splitFormat(argument, 'bhw');
+  const match = /^(\S+)\s+(\S+)$/.exec(rest);
+  if (!match) throw new UsageError('A port and a value are needed, each without spaces');
+  const size = portSizes[letters] ?? 1;
+  const port = Number((await evaluate(machine, match[1])) & 0xffffn);
+  await machine.writePort(port, size, Number((await evaluate(machine, match[2])) & 0xffff_ffffn));
+  return '';
+}
+
 export const monitorCommands: readonly MonitorCommand[] = [
   {
     name: 'help',
@@ -156,6 +270,52 @@ export const monitorCommands: readonly MonitorCommand[] = [
     argument: '/FMT ADDRESS',
     sentence: 'shows physical memory',
     run: (host, argument) => examine(host, argument, true),
+  },
+  {
+    name: 'print',
+    aliases: ['p'],
+    argument: '/FMT EXPRESSION',
+    sentence: 'shows a value: numbers, registers as $rip, + - * / % & | ^ ~ ( )',
+    run: printValue,
+  },
+  {
+    name: 'sum',
+    argument: 'ADDRESS SIZE',
+    sentence: 'the checksum of physical memory (BSD, 16 bits)',
+    run: sum,
+  },
+  {
+    name: 'gva2gpa',
+    argument: 'ADDRESS',
+    sentence: 'the physical address of a virtual one',
+    run: async ({ machine }, argument) => {
+      const gpa = await machine.translateAddress(await evaluate(machine, argument));
+      return gpa === undefined ? 'Unmapped' : `gpa: 0x${gpa.toString(16)}`;
+    },
+  },
+  {
+    name: 'memsave',
+    argument: 'ADDRESS SIZE FILE',
+    sentence: 'saves virtual memory to a file',
+    run: (host, argument) => saveMemory(host, argument, false),
+  },
+  {
+    name: 'pmemsave',
+    argument: 'ADDRESS SIZE FILE',
+    sentence: 'saves physical memory to a file',
+    run: (host, argument) => saveMemory(host, argument, true),
+  },
+  {
+    name: 'i',
+    argument: '/FMT PORT',
+    sentence: 'reads an I/O port: i/b 0x64',
+    run: readPort,
+  },
+  {
+    name: 'o',
+    argument: '/FMT PORT VALUE',
+    sentence: 'writes an I/O port: o/b 0x80 1',
+    run: writePort,
   },
   {
     name: 'stop',
@@ -307,7 +467,7 @@ export class Monitor {
 
   #complete(): void {
     const inInfo = /^info\s+(\w*)$/.exec(this.#line);
-    const words = inInfo ? topics.map(({ name }) => name) : monitorCommands.map(({ name }) => name);
+    const words = inInfo ? infoRows.map(({ name }) => name) : monitorCommands.map(({ name }) => name);
     const prefix = inInfo ? inInfo[1] : this.#line;
     const fitting = words.filter((word) => word.startsWith(prefix));
     if (fitting.length === 1) {

@@ -319,7 +319,10 @@ export class BlockGraph {
     driverName: string | undefined,
     inherited: OpenFlags,
   ): Promise<GraphNode> {
-    if (filename === undefined && typeof options['filename'] === 'string') filename = options['filename'];
+    const named = options['filename'];
+    if (filename === undefined && typeof named === 'string') filename = named;
+    else if (named !== undefined && named !== filename)
+      throw new BlockError('EINVAL', "Can't specify 'file' and 'filename' options at the same time");
     delete options['filename'];
     if (driverName === undefined) {
       if (filename === undefined) throw new BlockError('EINVAL', 'Must specify either driver or file');
@@ -441,10 +444,11 @@ export class BlockGraph {
             : `Block format '${driver.name}' does not support the option '${left[0]}'`,
         );
       }
+      const [backingOption] = Object.keys(backingOptions);
       if (driver.supportsBacking) await this.#openBacking(node, backingReference, backingOptions, chain);
-      else if (backingReference !== undefined || Object.keys(backingOptions).length > 0) {
-        if (!(backingReference === null))
-          throw new BlockError('EINVAL', `Block format '${driver.name}' does not support the option 'backing'`);
+      else if (backingReference !== null && (backingReference !== undefined || backingOption !== undefined)) {
+        const option = backingOption === undefined ? 'backing' : `backing.${backingOption}`;
+        throw new BlockError('EINVAL', `Block format '${driver.name}' does not support the option '${option}'`);
       }
     } catch (error) {
       await node.abandon();

@@ -17,8 +17,18 @@ interface Extent {
 /** Largest run asked for at once. */
 const stepBytes = 2 ** 30;
 
+/** The first layer that says what is there: data or zeroes; one that ends before the layer above it has no say. */
 async function extentAt(node: BlockNode, offset: number, length: number): Promise<Extent> {
-  const status = await node.chainStatus(offset, length);
+  let layer = node;
+  let status = await layer.blockStatus(offset, length);
+  let depth = 0;
+  while (!status.data && !status.zero) {
+    const below = layer.skipFilters().backing;
+    if (!below) break;
+    layer = below;
+    depth++;
+    status = await layer.blockStatus(offset, status.length);
+  }
   const hasOffset = status.offset !== undefined;
   return {
     start: offset,
@@ -26,7 +36,7 @@ async function extentAt(node: BlockNode, offset: number, length: number): Promis
     data: status.data,
     zero: status.zero,
     present: status.allocated,
-    depth: status.depth,
+    depth,
     offset: status.offset,
     filename: hasOffset ? status.file?.filename : undefined,
   };

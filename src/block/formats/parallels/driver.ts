@@ -369,8 +369,7 @@ function refuseUnclean(): never {
 async function open(context: OpenContext): Promise<ParallelsNode> {
   const file = await context.openFile();
   const mode = context.options.string('prealloc-mode');
-  if (mode !== undefined && mode !== 'falloc' && mode !== 'truncate')
-    fail(`Parameter 'prealloc-mode' does not accept value '${mode}'`);
+  if (mode !== undefined && mode !== 'falloc' && mode !== 'truncate') fail(`invalid parameter value: ${mode}`);
   const bytes = new Uint8Array(headerBytes);
   await file.read(0, bytes);
   const header = parseHeader(bytes);

@@ -316,7 +316,7 @@ export class CaseGenerator {
       codeSize,
       gprs,
       rflags,
-      fx: randomFx(random, row),
+      fx: randomFx(random, row, codeSize),
       code,
       length: bytes.length,
       data,
@@ -479,14 +479,15 @@ function address16(random: Random) {
 }
 
 /** The FXSAVE image: x87 and SSE state. */
-function randomFx(random: Random, row: InsnRow): Uint8Array {
+function randomFx(random: Random, row: InsnRow, codeSize: number): Uint8Array {
   const image = new Uint8Array(FX_BYTES);
   const view = new DataView(image.buffer);
   view.setUint16(fx.control, 0x37f, true);
   view.setUint32(fx.mxcsr, 0x1f80, true);
   if (row.unit === undefined) return image;
   const isMmx = row.unit === 'mmx';
-  const masks = random.chance(0.5) ? 0x3f : random.below(64);
+  // An unmasked exception keeps a store from being made, and processors then do not look at the segment's limit; we do.
+  const masks = codeSize === 16 || random.chance(0.5) ? 0x3f : random.below(64);
   view.setUint16(fx.control, random.chance(0.6) ? 0x37f : 0x40 | masks | (random.below(16) << 8), true);
   view.setUint16(fx.status, (random.below(8) << 11) | (random.next() & 0x4700), true);
   view.setUint8(fx.tags, isMmx && random.chance(0.5) ? 0 : random.next() & 0xff);

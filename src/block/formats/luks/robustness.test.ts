@@ -56,7 +56,7 @@ test('LUKS: damaged images end in clear errors', { timeout: 120_000 }, async () 
       [216, 40],
       [4096, 4096],
     ],
-    mutations: 60,
+    mutations: 30,
   });
 });
 

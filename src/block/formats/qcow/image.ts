@@ -137,8 +137,9 @@ export class QcowImage implements ClusterMap {
 
   static async open(host: BlockHost, node: BlockNode, file: BlockNode, header: QcowHeader): Promise<QcowImage> {
     const count = l1EntryCount(header.sizeBytes, header.clusterBits, header.l2Bits);
-    if (header.l1Offset < headerBytes || header.l1Offset > Math.max(file.length, headerBytes))
-      throw new BlockError('EIO');
+    // The table must be there: no more memory than the file has bytes for.
+    const end = header.l1Offset + count * 8;
+    if (header.l1Offset < headerBytes || end > Math.ceil(file.length / 512) * 512) throw new BlockError('EIO');
     const bytes = new Uint8Array(count * 8);
     await file.read(header.l1Offset, bytes);
     const view = new DataView(bytes.buffer);

@@ -27,6 +27,7 @@ test('VHDX: a power cut anywhere loses nothing flushed', async () => {
     diskBytes: 4 * mebibyte,
     steps: 15,
     isReplayed: true,
+    goesOn: true,
   });
   assert.ok(cuts > 30, `the log gave only ${cuts} cuts`);
 });

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -110,6 +110,41 @@ for (const format of ['raw', 'qcow2']) {
     assert.ok(held.equals(bytes), 'the image holds what the guest wrote, and nothing else has changed');
   });
 }
+
+test('a full host stops the machine; it goes on when there is room', { timeout: 2 * limitMs }, async (t) => {
+  const path = join(folder, 'full');
+  const graph = new BlockGraph(new NodeBlockHost());
+  await graph.create('raw', path, { size: 1 << 20 });
+  const ENOSPC = 28;
+  const options = {
+    driver: 'blkdebug',
+    ...{ 'image.driver': 'file', 'image.filename': path, 'inject-error.0.event': 'none' },
+    ...{ 'inject-error.0.iotype': 'write', 'inject-error.0.errno': ENOSPC, 'inject-error.0.once': true },
+  };
+  let session: Awaited<ReturnType<typeof openDebian>>;
+  try {
+    session = await openDebian({
+      suite: 'bookworm',
+      machine: { devices: [{ type: 'virtio-blk', image: { options } }] },
+      command: ['sh', '-c', 'modprobe virtio_blk; yes | dd of=/dev/vda bs=4096 count=4 conv=fsync 2>/dev/null'],
+    });
+  } catch (error) {
+    if (error instanceof VringError && /^(network|offline|mirror|http)-/.test(error.code)) return t.skip(error.message);
+    throw error;
+  }
+  await using running = session;
+  const stopped = new Promise((resolve) => {
+    running.machine.on('stopped', resolve);
+  });
+  await running.start();
+  assert.equal(await stopped, 'io-error');
+  assert.deepEqual([running.machine.state, running.machine.stopReason], ['paused', 'io-error']);
+  assert.ok(readFileSync(path).every((byte) => byte === 0));
+  await running.machine.resume();
+  assert.equal(await running.exited, 0, running.kernelLog);
+  await running.machine.ended;
+  assert.equal(readFileSync(path).subarray(0, 16384).toString(), 'y\n'.repeat(8192));
+});
 
 test("SeaBIOS boots the cloud kernel, which finds the board's tables", { timeout: 2 * limitMs }, async (t) => {
   const image = findFirmware(defaultFirmware, []);

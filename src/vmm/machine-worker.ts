@@ -76,9 +76,8 @@ let diskFailed = false;
 const disks = config.disks
   ? new MachineDisks(config.disks, {
       synchronous: config.icount !== undefined,
-      failed: (disk) => {
+      failed: () => {
         diskFailed = true;
-        log(`The disk '${disk}' cannot be read or written; the machine stands still.`);
       },
       quitting,
     })

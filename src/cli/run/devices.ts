@@ -144,10 +144,12 @@ export function deviceHelp(): string {
 
 /** Text of `-device NAME,help`. */
 export function devicePropertiesHelp(row: DeviceRow): string {
-  const lines = [`${row.name} options:`];
-  for (const property of [...row.properties].sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    const fallback = property.default === undefined ? '' : ` (default: ${property.default})`;
-    lines.push(`  ${`${property.name}=<${property.type}>`.padEnd(22)} - ${property.sentence}${fallback}`);
-  }
-  return lines.join('\n');
+  const lines = [...row.properties]
+    .sort((a, b) => (a.name < b.name ? -1 : 1))
+    .map(({ name, type, sentence, default: fallback }) => [
+      `${name}=<${type}>`,
+      `${sentence}${fallback === undefined ? '' : ` (default: ${fallback})`}`,
+    ]);
+  const width = Math.max(22, ...lines.map(([head]) => head.length));
+  return [`${row.name} options:`, ...lines.map(([head, text]) => `  ${head.padEnd(width)} - ${text}`)].join('\n');
 }

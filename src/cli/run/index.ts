@@ -117,6 +117,13 @@ export async function planObjects(
 export function showWarnings(machine: Machine, io: ProcessIo): void {
   for (const line of machine.warnings) void complain(io, line);
   machine.on('warning', (line) => void complain(io, line));
+  machine.on('stopped', (why) => {
+    if (why !== 'io-error') return;
+    void complain(
+      io,
+      'A disk could not be read or written, and the machine stands still; `cont` in the monitor tries again.',
+    );
+  });
 }
 
 export async function printStatistics(io: ProcessIo, format: 'text' | 'json', statistics: Statistics): Promise<void> {

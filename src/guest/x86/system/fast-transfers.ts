@@ -95,15 +95,18 @@ function checkInnerSegments(r: RoutineBuilder, level: I32, slow: () => void): vo
   }
 }
 
-const restorable = STATUS_FLAGS | eflag.TF | eflag.DF | eflag.NT | eflag.RF | eflag.AC | eflag.ID;
+const restorable = STATUS_FLAGS | eflag.TF | eflag.DF | eflag.NT | eflag.AC | eflag.ID;
 
 /** EFLAGS from the popped image by CPL and IOPL as they were. */
 function restoreFlags(r: RoutineBuilder, image: I32, cpl: I32): void {
   const old = r.i32_load(r.state(), field.eflags);
+  // RF lasts for one instruction and counts for breakpoints alone: only where there are any does somebody clear it.
+  const breakpoints = r.i32_and(r.i32_load(r.state(), field.dr + 8 * 7), r.i32(0xff));
+  const resume = r.select(breakpoints, r.i32(eflag.RF), r.i32(0));
   const iopl = r.i32_and(r.i32_shr_u(old, r.i32(IOPL_SHIFT)), r.i32(3));
   const interrupts = r.select(r.i32_le_u(cpl, iopl), r.i32(eflag.IF), r.i32(0));
   const system = r.select(cpl, r.i32(0), r.i32(eflag.IOPL | eflag.VIF | eflag.VIP));
-  const mask = r.i32_or(r.i32_or(interrupts, system), r.i32(restorable));
+  const mask = r.i32_or(r.i32_or(interrupts, system), r.i32_or(resume, r.i32(restorable)));
   storeEflags(r, r.i32_xor(old, r.i32_and(r.i32_xor(old, image), mask)));
 }
 

@@ -317,7 +317,12 @@ export function returnFar(cpu: Vcpu, opSize: number, drop: number): void {
   cpu.updateMode();
 }
 
-const restorable = STATUS_FLAGS | eflag.TF | eflag.DF | eflag.NT | eflag.RF | eflag.AC | eflag.ID;
+const lasting = STATUS_FLAGS | eflag.TF | eflag.DF | eflag.NT | eflag.AC | eflag.ID;
+
+/** What IRET restores whatever the privilege. RF only for breakpoints: see restoreFlags in fast-transfers.ts. */
+function restorableFlags(cpu: Vcpu): number {
+  return lasting | (cpu.get32(field.dr + 8 * 7) & 0xff ? eflag.RF : 0);
+}
 
 /** Bits of EFLAGS where the mask has ones. */
 function mergeFlags(cpu: Vcpu, value: number, mask: number): void {
@@ -345,7 +350,7 @@ function returnReal(cpu: Vcpu, size: Size): void {
   const flags = Number(stack.pop(size) & 0xffffffffn);
   if (offset > BigInt(cpu.getLimit(seg.CS))) cpu.raiseGp(0);
   stack.commit();
-  const mask = restorable | eflag.IF | eflag.IOPL;
+  const mask = restorableFlags(cpu) | eflag.IF | eflag.IOPL;
   mergeFlags(cpu, flags, size === 2 ? mask & 0xffff : mask);
   jumpUnchecked(cpu, selector, offset);
 }
@@ -358,7 +363,7 @@ function returnVirtual(cpu: Vcpu, size: Size): void {
   const selector = Number(stack.pop(size) & 0xffffn);
   const flags = Number(stack.pop(size) & 0xffffffffn);
   if (offset > BigInt(cpu.getLimit(seg.CS))) cpu.raiseGp(0);
-  const mask = size === 2 ? restorable & 0xffff : restorable;
+  const mask = size === 2 ? lasting & 0xffff : restorableFlags(cpu);
   if (virtual) {
     const wants = (flags & eflag.IF) !== 0;
     if (flags & eflag.TF || (wants && cpu.get32(field.eflags) & eflag.VIP)) cpu.raiseGp(0);
@@ -383,7 +388,7 @@ function returnProtected(cpu: Vcpu, size: Size): void {
   const d = readReturnCode(cpu, selector);
   const level = selector & 3;
   const toLong = cpu.isLong && (d.high & descriptor.long) !== 0;
-  let mask = restorable;
+  let mask = restorableFlags(cpu);
   if (cpu.cpl <= cpu.iopl) mask |= eflag.IF;
   if (cpu.cpl === 0) mask |= eflag.IOPL | (size === 2 ? 0 : eflag.VIF | eflag.VIP);
   if (size === 2) mask &= 0xffff;
@@ -417,7 +422,7 @@ function enterVirtual(cpu: Vcpu, stack: Stack, offset: bigint, selector: number,
   const selectors = new Map<number, number>([[seg.CS, selector]]);
   for (const n of [seg.SS, seg.ES, seg.DS, seg.FS, seg.GS]) selectors.set(n, Number(stack.pop(4) & 0xffffn));
   if (offset > 0xffffn) cpu.raiseGp(0);
-  mergeFlags(cpu, flags, restorable | eflag.IF | eflag.IOPL | eflag.VM | eflag.VIF | eflag.VIP);
+  mergeFlags(cpu, flags, restorableFlags(cpu) | eflag.IF | eflag.IOPL | eflag.VM | eflag.VIF | eflag.VIP);
   for (const [n, value] of selectors) cpu.setSegment(n, value, BigInt(value << 4), 0xffff, 0xf300);
   cpu.setGpr(4, pointer);
   cpu.cpl = 3;

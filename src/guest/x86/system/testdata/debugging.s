@@ -267,7 +267,33 @@ bp0e: nop
   movl %eax,%dr7
   lcall $SEL_TSS2,$0
   OFF
+  T 0x15
+  # RF of an image that IRET restores is gone after one instruction, with breakpoints and without
+  GATE 6, over
+  GATE 0x35, resume
+  ud2
+  int $0x35
+  ud2
+  nop
+  int $0x35
+  DR 0, 0x12345
+  DR 7, 0x00000402
+  ud2
+  nop
+  int $0x35
+  OFF
   jmp quit
+over: addl $2,(%esp)
+  movl 8(%esp),%eax
+  shrl $16,%eax
+  andl $1,%eax
+  call hex
+  iretl
+resume: movl 8(%esp),%eax
+  shrl $16,%eax
+  andl $1,%eax
+  call hex
+  iretl
 task: movl %dr7,%eax
   call hex
   iretl

@@ -28,7 +28,7 @@ import type { OptionDict } from './options.js';
 import { childPermissions, permissionText, Use } from './permissions.js';
 import { probeFormat } from './registry.js';
 import { RequestTracker } from './request-tracker.js';
-import { layerStatus, statusAlongChain } from './status.js';
+import { layerStatus, layerStatusNow, statusAlongChain } from './status.js';
 
 /** Largest buffer made for emulation (write-zeroes by writing, copy-on-read). */
 const bounceBytes = 1 << 20;
@@ -699,7 +699,7 @@ export class GraphNode implements BlockNode {
 
   async blockStatus(offset: number, length: number, wantZero = true): Promise<BlockStatus> {
     this.#check(offset, length);
-    return layerStatus(this, offset, length, wantZero);
+    return layerStatusNow(this, offset, length, wantZero) ?? layerStatus(this, offset, length, wantZero);
   }
 
   chainStatus(offset: number, length: number, base?: BlockNode): Promise<ChainStatus> {

@@ -24,6 +24,9 @@ const pageClusters = 4096;
 /** Sparse counters, one per host cluster. */
 class References {
   readonly #pages = new Map<number, Uint32Array>();
+  /** The page used last: neighbours follow each other. */
+  #last: Uint32Array | undefined;
+  #lastIndex = -1;
   highest = -1;
   /** Clusters of the file; references past it are errors. */
   readonly clusters: number;
@@ -31,20 +34,29 @@ class References {
     this.clusters = clusters;
   }
   get(cluster: number): number {
-    return this.#pages.get(Math.floor(cluster / pageClusters))?.[cluster % pageClusters] ?? 0;
+    const page = this.#pageOf(Math.floor(cluster / pageClusters));
+    return page ? page[cluster % pageClusters]! : 0;
+  }
+  #pageOf(index: number): Uint32Array | undefined {
+    if (index !== this.#lastIndex) {
+      this.#last = this.#pages.get(index);
+      this.#lastIndex = index;
+    }
+    return this.#last;
   }
   add(cluster: number, count: number): void {
     const index = Math.floor(cluster / pageClusters);
-    let page = this.#pages.get(index);
+    let page = this.#pageOf(index);
     if (!page) {
       page = new Uint32Array(pageClusters);
       this.#pages.set(index, page);
+      this.#last = page;
     }
     page[cluster % pageClusters]! += count;
     if (cluster > this.highest) this.highest = cluster;
   }
   clear(cluster: number): void {
-    const page = this.#pages.get(Math.floor(cluster / pageClusters));
+    const page = this.#pageOf(Math.floor(cluster / pageClusters));
     if (page) page[cluster % pageClusters] = 0;
   }
 }
@@ -181,9 +193,29 @@ class Check {
     await image.file.read(table, bytes);
     const view = new DataView(bytes.buffer);
     let isChanged = false;
+    // As QEMU counts fragments: within one table.
+    this.#nextOffset = 0;
+    const { references } = this;
+    const isSimple = !image.isExtended && !image.hasDataFile;
+    const lowBits = clusterBytes - 1;
+    const highFactor = 2 ** (32 - image.clusterBits);
     for (let at = 0; at < clusterBytes; at += entryBytes) {
       const high = view.getUint32(at);
       const low = view.getUint32(at + 4);
+      if (isSimple && (low & lowBits) === 0 && (high & compressedBit) === 0) {
+        // Most entries: an aligned cluster of data within the file.
+        const cluster = (high & offsetHighMask) * highFactor + (low >>> image.clusterBits);
+        if (cluster > 0 && cluster < references.clusters) {
+          references.add(cluster, times);
+          if (isActive) {
+            this.allocated++;
+            const offset = cluster * clusterBytes;
+            if (this.#nextOffset !== 0 && offset !== this.#nextOffset) this.fragmented++;
+            this.#nextOffset = offset + clusterBytes;
+          }
+          continue;
+        }
+      }
       if (image.isExtended && (view.getUint32(at + 8) & view.getUint32(at + 12)) !== 0) {
         this.lines.push(
           `ERROR l2_entry=0x${hex64(high, low)} bitmap 0x${hex64(view.getUint32(at + 8), view.getUint32(at + 12))}: subcluster is both allocated and zero`,
@@ -298,9 +330,15 @@ class Check {
         await image.file.read(offset, bytes);
       }
       const view = bytes && new DataView(bytes.buffer);
+      const { references } = this;
+      const is16Bit = refcounts.bits === 16;
       for (let cluster = first; cluster < end; cluster++) {
-        const count = bytes ? getRefcount(bytes, view!, refcounts.bits, cluster - first) : 0;
-        if (count !== this.references.get(cluster)) await visit(cluster, count);
+        const count = !bytes
+          ? 0
+          : is16Bit
+            ? view!.getUint16((cluster - first) * 2)
+            : getRefcount(bytes, view!, refcounts.bits, cluster - first);
+        if (count !== references.get(cluster)) await visit(cluster, count);
       }
     }
   }
@@ -343,6 +381,10 @@ class Check {
       isExact ? this.references.get(cluster) : image.refcounts.get(cluster).catch(() => 0);
     const bytes = new Uint8Array(clusterBytes);
     const view = new DataView(bytes.buffer);
+    const { references } = this;
+    const isSimple = isExact && !image.hasDataFile;
+    const lowBits = clusterBytes - 1;
+    const highFactor = 2 ** (32 - image.clusterBits);
     for (let index = 0; index < image.l1.length; index++) {
       const entry = image.l1[index]!;
       const table = entry - (entry % 2);
@@ -363,6 +405,9 @@ class Check {
         const high = view.getUint32(at);
         if (high & compressedBit) continue;
         const low = view.getUint32(at + 4);
+        if (isSimple && high & copiedBit && (low & lowBits) === 0) {
+          if (references.get((high & offsetHighMask) * highFactor + (low >>> image.clusterBits)) === 1) continue;
+        }
         const offset = (high & offsetHighMask) * 2 ** 32 + ((low & offsetLowMask) >>> 0);
         if (offset === 0 || offset % clusterBytes !== 0) continue;
         const found = image.hasDataFile ? 1 : countOf(offset / clusterBytes);

@@ -9,6 +9,9 @@ import { type MemoryImage, memoryHost } from '../../testing/memory-host.js';
 import { cutPower, type PowerCutCase } from '../../testing/power-cut.js';
 
 const real = new NodeBlockHost(() => undefined);
+/** More of both are for a long night. */
+const mutations = Number(process.env['VRING_MUTATIONS'] ?? 80);
+const seeds = (process.env['VRING_SEEDS'] ?? '1').split(',').map(Number);
 
 const common = { format: 'parallels', isRepaired: true, goesOn: true };
 const cases: readonly (PowerCutCase & { readonly name: string })[] = [
@@ -19,8 +22,10 @@ const cases: readonly (PowerCutCase & { readonly name: string })[] = [
 
 for (const { name, ...what } of cases) {
   test(`parallels, ${name}: a power cut anywhere loses nothing flushed`, async () => {
-    const cuts = await cutPower(real, what);
-    assert.ok(cuts > 20, `the log gave only ${cuts} cuts`);
+    for (const seed of seeds) {
+      const cuts = await cutPower(real, what, seed);
+      assert.ok(cuts > 20, `the log gave only ${cuts} cuts`);
+    }
   });
   for (const code of ['ENOSPC', 'EIO'] as const) {
     test(`parallels, ${name}: ${code} in the middle of work leaves a sound image`, async () => {
@@ -30,7 +35,7 @@ for (const { name, ...what } of cases) {
   }
   test(`parallels, ${name}: damaged images end in clear errors`, async () => {
     const image = await makeImage(what);
-    await attackImage(real, { format: 'parallels', image, regions: regions(image), mutations: 80 });
+    await attackImage(real, { format: 'parallels', image, regions: regions(image), mutations });
   });
 }
 

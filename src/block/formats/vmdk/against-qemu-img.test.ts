@@ -248,6 +248,51 @@ map --output=json d.vmdk
 check d.vmdk
 `;
 
+/** A 64-bit number as two words. */
+function wide(...values: readonly number[]): number[] {
+  return values.flatMap((value) => [value % 2 ** 32, Math.floor(value / 2 ** 32)]);
+}
+
+/** [offset, words] that make an seSparse extent worse. */
+const seDamages: readonly (readonly [number, readonly number[]])[] = [
+  [0, wide(1)],
+  [8, wide(1)],
+  [24, wide(16)],
+  [32, wide(32)],
+  [40, wide(1)],
+  [48, wide(1, 2)],
+  [300, [1]],
+  [512, wide(1)],
+  [512 + 24, wide(1)],
+  [512 + 100, [1]],
+  [136, wide(2 ** 20)],
+];
+
+/** Constant and volatile header, a directory whose third entry makes no sense, two tables, some grains. */
+const seLines = `
+create -q -f raw se.raw 256k
+qemu-io -f raw -c 'write -q -P 5 96k 4k' -c 'write -q -P 6 100k 8k' -c 'write -q -P 7 112k 4k' se.raw
+${put('se.raw', 0, wide(0xcafebabe, 2 * 2 ** 32 + 1, 70_000, 8, 64, 0, 0, 0, 0, 0, 1, 1, 2, 1, 3, 1, 8, 1, 16, 128, 4, 1, 5, 1, 192, 64))}
+${put('se.raw', 512, wide(0xcafecafe))}
+${put('se.raw', 8 * 512, [0, 0x10000000, 1, 0x10000000])}
+${put('se.raw', 16 * 512, [0, 0x30000000, 0, 0x30010000, 0, 0, 0, 0x20000000, 0, 0x10000000, 0, 0x30020000])}
+${put('se.raw', 80 * 512, [0, 0, 0, 0x30040000])}
+create -q -f raw d.vmdk 512
+${put('d.vmdk', 0, descriptor('seSparse', 'RW 70000 SESPARSE "se.raw"'))}
+info d.vmdk
+info --output=json d.vmdk
+map --output=json d.vmdk
+map d.vmdk
+check d.vmdk
+convert -O raw d.vmdk out.raw
+swap out.raw
+compare d.vmdk out.raw
+convert -n -O vmdk out.raw d.vmdk
+convert -O vmdk d.vmdk copy.vmdk
+compare copy.vmdk d.vmdk
+${seDamages.map(([offset, words]) => `cp se.raw good.raw\n${put('se.raw', offset, words)}\ninfo d.vmdk\ncp good.raw se.raw`).join('\n')}
+`;
+
 /** What VMware's tools export: the directory's place stands in a footer at the end of the file. */
 function footerLines(): string {
   const directory = fs.mkdtempSync(path.join(tmpdir(), 'vring-vmdk-'));
@@ -295,6 +340,7 @@ const options = { skip: skipReason };
 test('vmdk: creation and its errors', options, () => compareWithQemuImg(createLines, withoutIds));
 test('vmdk: damaged images', options, () => compareWithQemuImg(damageLines, withoutIds));
 test('vmdk: extents of ESX server', options, () => compareWithQemuImg(cowdLines, withoutIds));
+test('vmdk: seSparse extents', options, () => compareWithQemuImg(seLines, withoutIds));
 test('vmdk: a footer', options, () => compareWithQemuImg(footerLines(), withoutIds));
 test('vmdk: chains', options, () => compareWithQemuImg(chainLines, withoutIds));
 for (const [kind, extents, isFlat] of [

@@ -1,8 +1,8 @@
 /**
  * Driver `vmdk`: VMware's disks. The header or the text descriptor says which files (extents) make the disk; see layout.ts and
  * extents.ts. Read and write: monolithicSparse, monolithicFlat, twoGbMaxExtentSparse, twoGbMaxExtentFlat, streamOptimized, vmfs and
- * vmfsSparse. Not supported: SESPARSE extents, and writing to stream-optimized images that end in a footer (VMware's; QEMU's and
- * ours don't).
+ * vmfsSparse; read only: seSparse. Not supported: writing to stream-optimized images that end in a footer (VMware's; QEMU's and ours
+ * don't).
  *
  * Extent names are taken as files beside the descriptor (or absolute): a name can't lead to another protocol.
  */
@@ -40,6 +40,7 @@ import {
   quotedValue,
   sectorBytes,
 } from './layout.js';
+import { SeSparseExtent } from './se-sparse.js';
 
 const supportedTypes = [
   'monolithicFlat',
@@ -117,6 +118,11 @@ class VmdkNode implements DriverNode {
   /** What an overlay remembers of this image. */
   get contentId(): number {
     return this.#contentId;
+  }
+
+  /** seSparse extents can't be written. */
+  get readOnly(): boolean {
+    return this.#extents.some((extent) => extent instanceof SeSparseExtent);
   }
 
   get limits() {
@@ -366,7 +372,11 @@ async function openExtent(context: OpenContext, line: ExtentLine, index: number,
   }
   const file = await context.openChild(`extents.${index}`, isFlat ? 'data' : 'storage', { filename });
   if (isFlat) return new FlatExtent(file, line.type, start, line.sectors, line.flatSector);
-  if (line.type === 'SESPARSE') fail(`Unsupported extent type '${line.type}'`, 'ENOTSUP');
+  if (line.type === 'SESPARSE') {
+    if (!context.flags.readOnly && !context.flags.autoReadOnly)
+      fail('No write support for seSparse images available', 'EACCES');
+    return SeSparseExtent.open(file, line.type, start);
+  }
   return openSparse(context, file, line.type, start);
 }
 

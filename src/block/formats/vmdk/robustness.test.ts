@@ -6,10 +6,13 @@ import { BlockGraph } from '../../graph.js';
 import type { OptionDict } from '../../options.js';
 import { injectFaults } from '../../testing/faults.js';
 import { attackImage, type Region } from '../../testing/hostile.js';
-import { type MemoryImage, memoryHost } from '../../testing/memory-host.js';
+import { MemoryImage, memoryHost } from '../../testing/memory-host.js';
 import { cutPower, type PowerCutCase } from '../../testing/power-cut.js';
 
 const real = new NodeBlockHost(() => undefined);
+/** More of both are for a long night. */
+const mutations = Number(process.env['VRING_MUTATIONS'] ?? 80);
+const seeds = (process.env['VRING_SEEDS'] ?? '1').split(',').map(Number);
 const diskBytes = 2 ** 20;
 const backingValue = 77;
 
@@ -34,8 +37,10 @@ const cases: readonly (Omit<PowerCutCase, 'format'> & { readonly name: string })
 
 for (const { name, ...what } of cases) {
   test(`vmdk, ${name}: a power cut anywhere loses nothing flushed`, async () => {
-    const cuts = await cutPower(real, { format: 'vmdk', diskBytes, ...what });
-    assert.ok(cuts > 40, `the log gave only ${cuts} cuts`);
+    for (const seed of seeds) {
+      const cuts = await cutPower(real, { format: 'vmdk', diskBytes, ...what }, seed);
+      assert.ok(cuts > 40, `the log gave only ${cuts} cuts`);
+    }
   });
 }
 
@@ -106,12 +111,36 @@ for (const [name, options, path, regions] of attacks) {
       path,
       others: new Map([...files].filter(([other]) => other !== path)),
       regions,
-      mutations: 80,
+      mutations,
       // Whatever damage makes of an extent's name, it is a file beside the descriptor or an absolute path.
       mayOpen: (opened) => !opened.includes(':') || opened.startsWith('./') || opened.startsWith('/'),
     });
   });
 }
+
+test('vmdk, seSparse: damaged images end in clear errors', async () => {
+  const words: readonly (readonly [number, readonly number[]])[] = [
+    [0, [0xcafebabe, 0, 1, 2, 70_000, 0, 8, 0, 64, 0]],
+    [80, [1, 0, 1, 0, 2, 0, 1, 0, 3, 0, 1, 0, 8, 0, 1, 0, 16, 0, 128, 0, 4, 0, 1, 0, 5, 0, 1, 0, 192, 0, 64, 0]],
+    [512, [0xcafecafe, 0]],
+    [8 * 512, [0, 0x10000000, 1, 0x10000000]],
+    [16 * 512, [0, 0x30000000, 0, 0x30010000, 0, 0, 0, 0x20000000, 0, 0x10000000, 0, 0x30020000]],
+  ];
+  const image = MemoryImage.from(new Uint8Array(256 * 1024));
+  for (const [offset, values] of words) {
+    const bytes = new Uint8Array(new Uint32Array(values).buffer);
+    image.apply({ kind: 'write', path: 'se', offset, bytes });
+  }
+  const text = 'version=1\nCID=1\nparentCID=ffffffff\ncreateType="seSparse"\nRW 70000 SESPARSE "se"\n';
+  const others = new Map([['disk', MemoryImage.from(new TextEncoder().encode(text))]]);
+  const regions: readonly Region[] = [
+    [0, 208],
+    [512, 40],
+    [8 * 512, 24],
+    [16 * 512, 64],
+  ];
+  await attackImage(real, { format: 'vmdk', image, path: 'se', others, regions, isReadOnly: true, mutations });
+});
 
 test('vmdk: extent names never lead to another protocol', async () => {
   const host = memoryHost(real);

@@ -9,6 +9,9 @@ import { type MemoryImage, memoryHost } from '../../testing/memory-host.js';
 import { cutPower, type PowerCutCase } from '../../testing/power-cut.js';
 
 const real = new NodeBlockHost(() => undefined);
+/** More of both are for a long night. */
+const mutations = Number(process.env['VRING_MUTATIONS'] ?? 80);
+const seeds = (process.env['VRING_SEEDS'] ?? '1').split(',').map(Number);
 
 const common = { format: 'vpc', maxSectors: 3000, steps: 25, goesOn: true };
 const cases: readonly (PowerCutCase & { readonly name: string })[] = [
@@ -18,8 +21,10 @@ const cases: readonly (PowerCutCase & { readonly name: string })[] = [
 
 for (const { name, ...what } of cases) {
   test(`vpc, ${name}: a power cut anywhere loses nothing flushed`, async () => {
-    const cuts = await cutPower(real, what);
-    assert.ok(cuts > 20, `the log gave only ${cuts} cuts`);
+    for (const seed of seeds) {
+      const cuts = await cutPower(real, what, seed);
+      assert.ok(cuts > 20, `the log gave only ${cuts} cuts`);
+    }
   });
   for (const code of ['ENOSPC', 'EIO'] as const) {
     test(`vpc, ${name}: ${code} in the middle of work leaves a sound image`, async () => {
@@ -29,7 +34,7 @@ for (const { name, ...what } of cases) {
   }
   test(`vpc, ${name}: damaged images end in clear errors`, async () => {
     const image = await makeImage(what);
-    await attackImage(real, { format: 'vpc', image, regions: regions(image), mutations: 80 });
+    await attackImage(real, { format: 'vpc', image, regions: regions(image), mutations });
   });
 }
 

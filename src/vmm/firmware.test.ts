@@ -1,5 +1,10 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { BlockGraph } from '../block/index.js';
+import { NodeBlockHost } from '../host/node/block-host.js';
 import { defaultFirmware, findFirmware } from '../host/node/firmware-file.js';
 import { createMachine } from './machine.js';
 
@@ -34,4 +39,44 @@ test('SeaBIOS comes up on the serial console, to its menu, and after a reset aga
   await serial.waitForText('No bootable device', wait);
   await machine.reset();
   await serial.waitForText('Press ESC for boot menu', wait);
+});
+
+const folder = mkdtempSync(join(tmpdir(), 'vring-firmware-'));
+after(() => rmSync(folder, { recursive: true }));
+
+/** A boot sector that reads the sector behind it by INT 13h, and shows its text by INT 10h. */
+const bootSector = [
+  ...[0x31, 0xc0, 0x8e, 0xc0, 0x8e, 0xd8], // es = ds = 0
+  ...[0xb8, 0x01, 0x02, 0xb9, 0x02, 0x00, 0xb6, 0x00, 0xbb, 0x00, 0x7e, 0xcd, 0x13], // sector 2 to 0:7e00
+  ...[0xbe, 0x00, 0x7e, 0xac, 0x84, 0xc0, 0x74, 0x06, 0xb4, 0x0e, 0xcd, 0x10, 0xeb, 0xf5], // show what lies there
+  ...[0xf4, 0xeb, 0xfd],
+];
+
+test('a disk is booted, the one with the lowest boot index', {
+  skip: !seabios && 'no seabios here',
+  timeout: limitMs,
+}, async () => {
+  const graph = new BlockGraph(new NodeBlockHost(() => {}));
+  const disk = async (name: string, text: string) => {
+    const path = join(folder, name);
+    await graph.create('qcow2', path, { size: 1 << 20 });
+    const node = await graph.open({ filename: path, format: 'qcow2', flags: { readOnly: false } });
+    const bytes = new Uint8Array(1024);
+    bytes.set(bootSector);
+    bytes.set([0x55, 0xaa], 510);
+    bytes.set(new TextEncoder().encode(text), 512);
+    await node.write(0, bytes);
+    await node.close();
+    return { path, format: 'qcow2' };
+  };
+  await using machine = await createMachine({
+    ramBytes: 64 << 20,
+    firmware: { image: seabios as string, serialConsole: true },
+    devices: [
+      { type: 'virtio-blk', image: await disk('first', 'booted from the first disk'), bootIndex: 2 },
+      { type: 'virtio-blk', image: await disk('second', 'booted from the second disk'), bootIndex: 1 },
+    ],
+  });
+  await machine.start();
+  await machine.serial().waitForText('booted from the second disk', { timeoutMs: limitMs });
 });

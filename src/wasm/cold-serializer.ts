@@ -20,6 +20,8 @@ import {
 import {
   CALL_BASE,
   COLD_HEADER_BYTES,
+  DISPLACED,
+  EXTENDED,
   FAR_BRANCH,
   FAR_GOTO,
   guestLoads,
@@ -179,6 +181,8 @@ export class ColdSerializer {
         case kind.pure:
         case kind.reads:
         case kind.writes:
+          if (op === Op.i32_wrap_i64 && this.#wrap(words, at)) break;
+          if (op === Op.i64_extend_i32_u && this.#extendLoad(words, at)) break;
           this.#plain(op, words, at);
           break;
         default:
@@ -220,25 +224,40 @@ export class ColdSerializer {
             this.#call(words, at, fault());
           } else if (isGuestLoad[op]) {
             const i = isGuestLoad[op] - 1;
-            const address = this.#operand(words[at + 2]);
             const bits = words[at + 3];
+            const usual = (bits & (access.mmuMask | access.forWrite)) === 0;
+            const displaced = usual && this.#takeDisplacement(words[at + 2], at);
+            const address = displaced ? this.#addressBase : this.#operand(words[at + 2]);
             const slot = this.#result(words[at + 1]);
-            out[this.length++] =
-              bits & access.mmuMask ? SLOW_ACCESS + i : bits & access.forWrite ? LOAD_FOR_WRITE + i : op;
+            out[this.length++] = displaced
+              ? DISPLACED + i
+              : bits & access.mmuMask
+                ? SLOW_ACCESS + i
+                : bits & access.forWrite
+                  ? LOAD_FOR_WRITE + i
+                  : op;
             out[this.length++] = slot;
             out[this.length++] = address;
             out[this.length++] = bits;
             out[this.length++] = fault();
+            if (displaced) out[this.length++] = this.#displacement;
           } else if (isGuestStore[op]) {
             const i = isGuestStore[op] - 1;
-            const address = this.#operand(words[at + 1]);
-            const value = this.#operand(words[at + 2]);
             const bits = words[at + 3];
-            out[this.length++] = bits & access.mmuMask ? SLOW_ACCESS + 5 + i : op;
+            // A value that is yet to be written to a slot could get that of the address's base.
+            const displaced =
+              (bits & access.mmuMask) === 0 &&
+              this.#slot[words[at + 2]] !== 0 &&
+              words[at + 1] !== words[at + 2] &&
+              this.#takeDisplacement(words[at + 1], at);
+            const address = displaced ? this.#addressBase : this.#operand(words[at + 1]);
+            const value = this.#operand(words[at + 2]);
+            out[this.length++] = displaced ? DISPLACED + 5 + i : bits & access.mmuMask ? SLOW_ACCESS + 5 + i : op;
             out[this.length++] = address;
             out[this.length++] = value;
             out[this.length++] = bits;
             out[this.length++] = fault();
+            if (displaced) out[this.length++] = this.#displacement;
           } else if (op === Op.goto) this.#leaveTo(exitCode.next, words[at + 1], deferred);
           else if (op === Op.leave) this.#leaveTo(words[at + 1], words[at + 2], deferred);
           else if (op === Op.branch) {
@@ -263,6 +282,70 @@ export class ColdSerializer {
       this.#releaseOperands(words, at, op);
       at += size;
     }
+  }
+
+  #displacement = 0;
+  #addressBase = 0;
+
+  /** If the op before has added a constant to make this address and nothing else uses it, the access does that itself. */
+  #takeDisplacement(temp: number, at: number): boolean {
+    const out = this.words;
+    const start = this.#defined[temp];
+    if (
+      this.#lastUse[temp] !== at ||
+      this.#owned[temp] === 0 ||
+      start !== this.length - 4 ||
+      this.#source[this.#definedAt[temp]] !== Op.i64_add ||
+      out[start] !== immediateHandler(Op.i64_add)
+    )
+      return false;
+    this.#addressBase = out[start + 2];
+    this.#displacement = out[start + 3];
+    this.length = start;
+    return true;
+  }
+
+  /** The low half of an i64 is where the i64 is: no code, unless the slot changes too soon. */
+  #wrap(words: Int32Array, at: number): boolean {
+    const result = words[at + 1];
+    const from = words[at + 2];
+    const until = this.#lastUse[result];
+    const slot = this.#slot[from];
+    if (until < 0 || slot === 0) return false;
+    const def = this.#definedAt[from];
+    if (this.#owned[from] !== 0) {
+      if (this.#lastUse[from] !== at) return false;
+      this.#owned[result] = this.#owned[from];
+      this.#owned[from] = 0;
+    } else {
+      if (words[def] !== Op.get_i64 || until > this.#nextSet[def]) return false;
+      const id = words[def + 2];
+      if (until + this.#base > this.#aliasUntil[id]) this.#aliasUntil[id] = until + this.#base;
+      this.#owned[result] = 0;
+    }
+    this.#slot[result] = slot;
+    // What computed it wrote eight bytes: it cannot write a variable of four instead.
+    this.#defined[result] = -1;
+    return true;
+  }
+
+  /** If the op before is the load of what is extended, it extends by itself. */
+  #extendLoad(words: Int32Array, at: number): boolean {
+    const result = words[at + 1];
+    const from = words[at + 2];
+    const start = this.#defined[from];
+    const load = isGuestLoad[words[this.#definedAt[from]]] - 1;
+    if (load < 0 || load > 2 || this.#lastUse[from] !== at || this.#owned[from] === 0 || start < 0) return false;
+    if (this.#lastUse[result] < 0) return false;
+    const out = this.words;
+    if (out[start] === guestLoads[load] && start + 5 === this.length) out[start] = EXTENDED + load;
+    else if (out[start] === DISPLACED + load && start + 6 === this.length) out[start] = EXTENDED + 3 + load;
+    else return false;
+    this.#owned[result] = this.#owned[from];
+    this.#owned[from] = 0;
+    this.#slot[result] = this.#slot[from];
+    this.#defined[result] = start;
+    return true;
   }
 
   /** goto and leave: an exit word alone, or a distance added to the pc before it. */
@@ -403,6 +486,7 @@ export class ColdSerializer {
     // Retarget: the op that computes the temp writes the variable itself.
     if (
       owned !== 0 &&
+      this.#defined[temp] >= 0 &&
       opKind[defOp] !== kind.constant &&
       defOp !== Op.call &&
       lastExit <= def &&

@@ -28,7 +28,11 @@ export function immediateHandler(op: number): number {
 export const LOAD_FOR_WRITE = 2 * OPS;
 export const SLOW_ACCESS = LOAD_FOR_WRITE + 5;
 /** goto and branch to distances that no exit word can hold. */
-export const FAR_GOTO = SLOW_ACCESS + 10;
+/** Accesses whose address is a slot plus a constant: five loads, five stores. */
+export const DISPLACED = SLOW_ACCESS + 10;
+/** Loads of one, two and four bytes into an i64, then the same at a slot plus a constant. */
+export const EXTENDED = DISPLACED + 10;
+export const FAR_GOTO = EXTENDED + 6;
 export const FAR_BRANCH = FAR_GOTO + 1;
 /** Handler of a call: this plus the routine's id. */
 export const CALL_BASE = FAR_GOTO + 2;
@@ -64,7 +68,9 @@ export function handlerName(handler: number, routines: readonly Routine[]): stri
   if (handler < OPS) return opNames[handler];
   if (handler < 2 * OPS) return `${opNames[handler - OPS]} imm`;
   if (handler < SLOW_ACCESS) return `${opNames[guestLoads[handler - LOAD_FOR_WRITE]]} for write`;
-  if (handler < FAR_GOTO) return 'slow access';
+  if (handler < DISPLACED) return 'slow access';
+  if (handler < EXTENDED) return `${opNames[[...guestLoads, ...guestStores][handler - DISPLACED]]} displaced`;
+  if (handler < FAR_GOTO) return `${opNames[guestLoads[(handler - EXTENDED) % 3]]} extended`;
   if (handler < CALL_BASE) return handler === FAR_GOTO ? 'goto far' : 'branch far';
   return `call ${routines[handler - CALL_BASE].name}`;
 }
@@ -144,9 +150,18 @@ export class ColdTierWriter implements ModuleExtension {
       if (hasImmediateHandler[op]) bodies.push({ handler: immediateHandler(op), write: () => this.#plain(op, true) });
     }
     for (let i = 0; i < 5; i++) {
-      bodies.push({ handler: LOAD_FOR_WRITE + i, write: () => this.#guestLoad(i, true) });
+      bodies.push({ handler: LOAD_FOR_WRITE + i, write: () => this.#guestLoad(i, tlbEntry.writeTag) });
+      bodies.push({ handler: DISPLACED + i, write: () => this.#guestLoad(i, tlbEntry.readTag, { displaced: true }) });
+      bodies.push({ handler: DISPLACED + 5 + i, write: () => this.#guestStore(i, true) });
       bodies.push({ handler: SLOW_ACCESS + i, write: () => this.#slowLoad(i) });
       bodies.push({ handler: SLOW_ACCESS + 5 + i, write: () => this.#slowStore(i) });
+    }
+    for (let i = 0; i < 3; i++) {
+      bodies.push({ handler: EXTENDED + i, write: () => this.#guestLoad(i, tlbEntry.readTag, { extended: true }) });
+      bodies.push({
+        handler: EXTENDED + 3 + i,
+        write: () => this.#guestLoad(i, tlbEntry.readTag, { displaced: true, extended: true }),
+      });
     }
     bodies.push({ handler: FAR_GOTO, write: () => this.#far(() => this.#word(1), 2) });
     bodies.push({
@@ -347,9 +362,9 @@ export class ColdTierWriter implements ModuleExtension {
         };
       default: {
         const load = guestLoads.indexOf(op);
-        if (load >= 0) return () => this.#guestLoad(load, false);
+        if (load >= 0) return () => this.#guestLoad(load, tlbEntry.readTag);
         const store = guestStores.indexOf(op);
-        if (store >= 0) return () => this.#guestStore(store);
+        if (store >= 0) return () => this.#guestStore(store, false);
         return undefined;
       }
     }
@@ -458,10 +473,18 @@ export class ColdTierWriter implements ModuleExtension {
     return Math.max(1, ...this.#routines.map((routine) => routine.results.length));
   }
 
-  /** The inline TLB lookup; leaves HOST set, or returns the exit word in word `exit`. `slow` pushes the slow path's result. */
-  #translate(addressWord: number, size: number, tag: number, exit: number, slow: () => void): void {
+  /**
+   * The inline TLB lookup for ADDRESS: a slot, displaced by word 5 if there is one. Leaves HOST set, or returns the exit word
+   * in word 4. `slow` pushes the slow path's result.
+   */
+  #translate(addressWord: number, displaced: boolean, size: number, tag: number, slow: () => void): void {
     const w = this.#w;
     this.#loadSlot(addressWord, 1);
+    if (displaced) {
+      this.#get(CODE);
+      this.#memory(0x34, 4 * 5); // i64.load32_s
+      w.u8(0x7c);
+    }
     this.#tee(ADDRESS);
     w.raw([wasmOp.i64Const, 7, 0x88, 0xa7]);
     this.#get(STATE);
@@ -488,7 +511,7 @@ export class ColdTierWriter implements ModuleExtension {
     w.u8(0x6a);
     this.#set(HOST);
     w.u8(wasmOp.else);
-    this.#slowPath(exit, slow);
+    this.#slowPath(4, slow);
     w.u8(wasmOp.end);
   }
 
@@ -502,16 +525,15 @@ export class ColdTierWriter implements ModuleExtension {
     w.u8(wasmOp.end);
   }
 
-  /** words: handler, result, address, access, exit */
-  #guestLoad(i: number, forWrite: boolean): void {
-    const slow = () => this.#callSlowLoad(i, 2);
-    this.#translate(2, SIZES[i], forWrite ? tlbEntry.writeTag : tlbEntry.readTag, 4, slow);
-    this.#finishLoad(i);
+  /** words: handler, result, address, access, exit, displacement if displaced. `extended`: into an i64. */
+  #guestLoad(i: number, tag: number, { displaced = false, extended = false } = {}): void {
+    this.#translate(2, displaced, SIZES[i], tag, () => this.#callSlowLoad(i));
+    this.#finishLoad(i, extended, displaced ? 6 : 5);
   }
 
-  #callSlowLoad(i: number, addressWord: number): void {
+  #callSlowLoad(i: number): void {
     this.#get(STATE);
-    this.#loadSlot(addressWord, 1);
+    this.#get(ADDRESS);
     this.#word(3);
     this.#i32(SIZES[i] << 8);
     this.#w.u8(0x72);
@@ -519,28 +541,31 @@ export class ColdTierWriter implements ModuleExtension {
     this.#w.u32(this.#functionIndex(slowPathIds(this.#routines).slowLoad));
   }
 
-  #finishLoad(i: number): void {
+  #finishLoad(i: number, extended: boolean, words: number): void {
     this.#slot(1);
     this.#get(HOST);
     this.#w.raw(LOADS[i]);
-    this.#storeSlot(i < 3 ? 0 : i === 3 ? 1 : 4);
-    this.#next(5);
+    if (extended) this.#w.u8(0xad); // i64.extend_i32_u
+    this.#storeSlot(extended || i === 3 ? 1 : i < 3 ? 0 : 4);
+    this.#next(words);
   }
 
   #slowLoad(i: number): void {
-    this.#slowPath(4, () => this.#callSlowLoad(i, 2));
-    this.#finishLoad(i);
+    this.#loadSlot(2, 1);
+    this.#set(ADDRESS);
+    this.#slowPath(4, () => this.#callSlowLoad(i));
+    this.#finishLoad(i, false, 5);
   }
 
-  /** words: handler, address, value, access, exit */
-  #guestStore(i: number): void {
-    this.#translate(1, SIZES[i], tlbEntry.writeTag, 4, () => this.#callSlowStore(i));
-    this.#finishStore(i);
+  /** words: handler, address, value, access, exit, displacement if displaced */
+  #guestStore(i: number, displaced: boolean): void {
+    this.#translate(1, displaced, SIZES[i], tlbEntry.writeTag, () => this.#callSlowStore(i));
+    this.#finishStore(i, displaced ? 6 : 5);
   }
 
   #callSlowStore(i: number): void {
     this.#get(STATE);
-    this.#loadSlot(1, 1);
+    this.#get(ADDRESS);
     this.#loadSlot(2, i < 3 ? 0 : i === 3 ? 1 : 4);
     if (i < 3) this.#w.u8(0xad);
     this.#word(3);
@@ -551,16 +576,18 @@ export class ColdTierWriter implements ModuleExtension {
     this.#w.u32(this.#functionIndex(i === 4 ? ids.slowStore128 : ids.slowStore));
   }
 
-  #finishStore(i: number): void {
+  #finishStore(i: number, words: number): void {
     this.#get(HOST);
     this.#loadSlot(2, i < 3 ? 0 : i === 3 ? 1 : 4);
     this.#w.raw(STORES[i]);
-    this.#next(5);
+    this.#next(words);
   }
 
   #slowStore(i: number): void {
+    this.#loadSlot(1, 1);
+    this.#set(ADDRESS);
     this.#slowPath(4, () => this.#callSlowStore(i));
-    this.#finishStore(i);
+    this.#finishStore(i, 5);
   }
 
   /** Adds a distance to the pc and leaves with the word in the code. */

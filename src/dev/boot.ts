@@ -6,7 +6,7 @@ import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { header, parseCpuOption } from '../guest/index.js';
 import { field, gpr } from '../guest/x86/state.js';
-import { compileOptimized } from '../host/node/engine-flags.js';
+import { compileOptimized, tuneForMachines } from '../host/node/engine-flags.js';
 import { readStoredRoutines } from '../host/node/routine-file.js';
 import { hostRandomBits, hostTime } from '../host/node/time.js';
 import { PcMachine } from '../machine/pc.js';
@@ -36,6 +36,7 @@ const out: number[] = [];
 const flush = () => {
   if (out.length > 0) writeSync(1, Uint8Array.from(out.splice(0)));
 };
+tuneForMachines();
 const machine = new PcMachine(
   {
     time: hostTime,

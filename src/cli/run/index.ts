@@ -2,6 +2,7 @@
 import { rmSync, writeFileSync } from 'node:fs';
 import { type OptionDict, toBlockError } from '../../block/index.js';
 import { NodeBlockHost } from '../../host/node/block-host.js';
+import { tuneForMachines } from '../../host/node/engine-flags.js';
 import { openFailure } from '../../host/node/open-failure.js';
 import { onEndingSignal, Terminal } from '../../host/node/terminal.js';
 import {
@@ -64,6 +65,7 @@ async function runParsed(argv: readonly string[], io: ProcessIo): Promise<number
   }
   if (line.rest && name === undefined)
     throw new UsageError('A command after -- needs a system to run it in, such as debian');
+  tuneForMachines();
   const plan = planRun(line.given, { system: name !== undefined, nowMs: Date.now() });
   for (const notice of plan.notices) await complain(io, notice);
   return await withPidfile(plan.pidfile, async () => {

@@ -214,7 +214,7 @@ test('-S, the monitor, and what it shows', async () => {
   assert.equal(status, 0);
   assert.match(stdout, /VM status: paused \(prelaunch\)/);
   assert.match(stdout, /0000000000200000: 0x00000000/);
-  assert.match(stdout, /RIP=0000000000100030/);
+  assert.match(stdout, /EIP=00100030 EFL=00000002/);
   assert.match(stdout, /VM status: paused\r/);
   assert.match(stdout, /00000000001000\w\w: 0x(ff|eb)/);
 });

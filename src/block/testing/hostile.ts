@@ -23,6 +23,8 @@ export interface HostileCase {
   /** The format can't be written. */
   readonly isReadOnly?: boolean;
   readonly mutations?: number;
+  /** More to do with an image opened for writing. */
+  readonly alsoWrite?: (node: GraphNode) => Promise<void>;
   /** The file that is damaged (default `disk`), and the image's other files. */
   readonly path?: string;
   readonly others?: ReadonlyMap<string, MemoryImage>;
@@ -134,6 +136,7 @@ async function attack(real: BlockHost, what: HostileCase, image: MemoryImage, me
     await expectClean(real, `${message}, write`, () => node.write(500_224, buffer));
     await expectClean(real, `${message}, zeroes`, () => node.writeZeroes(65536, 131072));
     await expectClean(real, `${message}, discard`, () => node.discard(0, 65536));
+    if (what.alsoWrite) await expectClean(real, `${message}, more writing`, () => what.alsoWrite!(node));
     await expectClean(real, `${message}, flush`, () => node.flush());
     await expectClean(real, `${message}, resize`, () => node.resize(2 ** 21));
   });

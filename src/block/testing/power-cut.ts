@@ -27,6 +27,8 @@ export interface PowerCutCase {
   readonly compresses?: boolean;
   /** Growth in the course of the work. */
   readonly resizes?: boolean;
+  /** Done now and then between requests: snapshots. */
+  readonly between?: (node: GraphNode, step: number, random: (below: number) => number) => Promise<void>;
   /** Makes what the image stands on, before it is created. */
   readonly prepare?: (graph: BlockGraph, diskBytes: number) => Promise<void>;
   /** What every sector of the backing file holds, where `prepare` made one. */
@@ -156,7 +158,8 @@ async function record(real: BlockHost, what: PowerCutCase, seed: number): Promis
           writes.pop();
         },
       );
-    } else if (kind === 9 && what.resizes) await node.resize(node.length + 65536);
+    } else if (kind === 9 && what.between) await what.between(node, step, random);
+    else if (kind === 9 && what.resizes) await node.resize(node.length + 65536);
     else if (kind >= 10) {
       await node.flush();
       flushes.push({ at: host.files.log.length, values: values.slice() });
@@ -174,7 +177,13 @@ async function verify(recording: Recording, files: Files, cut: number, message: 
   for (const [path, image] of files) host.files.images.set(path, image);
   const graph = new BlockGraph(host);
   // A dirty image is repaired by whoever opens it for writing, as a machine would after the cut.
-  if (what.isReplayed) await (await openDisk(graph, what, false)).close();
+  let isDirty = what.isReplayed ?? false;
+  if (!isDirty) {
+    const probe = await openDisk(graph, what, true);
+    isDirty = (await probe.getInfo()).isDirty === true;
+    await probe.close();
+  }
+  if (isDirty) await (await openDisk(graph, what, false)).close();
   if (what.isRepaired) {
     const broken = await openDisk(graph, what, false, true);
     await broken.instance.check!({ leaks: true, errors: true });

@@ -161,5 +161,10 @@ test('images that cannot be', () => {
   const files = (name: string) => () => new TestPc({ fwCfgFiles: [{ name, bytes: new Uint8Array(1) }] });
   assert.throws(files('etc/e820'), { code: 'fw-cfg' });
   assert.throws(files(''), { code: 'fw-cfg' });
+  const boot = (bootDevices: string) => () =>
+    new TestPc({ firmware: { image: rom(exit(0)), bootDevices }, ramBytes: 16 << 20 });
+  for (const devices of ['x', 'cc', 'cadn']) assert.throws(boot(devices), { code: 'boot-devices' });
+  const kernel = { kernel: new Uint8Array(4096), commandLine: '' };
+  assert.throws(() => machine(rom(exit(0)), kernel), { code: 'boot-kernel-unsupported' });
   assert.throws(files('x'.repeat(56)), { code: 'fw-cfg' });
 });

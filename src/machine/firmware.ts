@@ -40,6 +40,10 @@ export interface FirmwareOptions {
   readonly serialConsole?: boolean | undefined;
   /** It stops at a menu of what it could boot from, for so long. */
   readonly bootMenuMs?: number | undefined;
+  /** When nothing could be booted it waits so long and resets; -1: it does not. */
+  readonly rebootTimeoutMs?: number | undefined;
+  /** Kinds of devices in the order in which they are tried, where `bootOrder` names none: a floppy, c disk, d CD, n network. */
+  readonly bootDevices?: string | undefined;
   /** Open Firmware paths of devices in the order in which they are tried. */
   readonly bootOrder?: (() => readonly string[]) | undefined;
   /** A Linux image that it boots. */
@@ -173,18 +177,33 @@ export function fillFwCfg(
   }
   order.push(...(options?.bootOrder?.() ?? []));
   if (order.length > 0) fwCfg.setFile('bootorder', new TextEncoder().encode(`${order.join('\n')}\0`));
-  const number = (bytes: 2 | 8, value: number) => {
+  const number = (bytes: 2 | 4 | 8, value: number) => {
     const content = new Uint8Array(bytes);
     if (bytes === 2) new DataView(content.buffer).setUint16(0, value, true);
+    else if (bytes === 4) new DataView(content.buffer).setInt32(0, value, true);
     else new DataView(content.buffer).setBigUint64(0, BigInt(value), true);
     return content;
   };
   if (options?.serialConsole) fwCfg.setFile('etc/sercon-port', number(8, SERIAL_PORT));
+  if (options?.rebootTimeoutMs !== undefined) fwCfg.setFile('etc/boot-fail-wait', number(4, options.rebootTimeoutMs));
   if (options?.bootMenuMs !== undefined) {
     fwCfg.setU16(fwCfgKey.bootMenu, 1);
     fwCfg.setFile('etc/boot-menu-wait', number(2, options.bootMenuMs));
   }
   return description;
+}
+
+/** Boot order as CMOS has it: a code for each of the first three kinds of devices. Throws VringError `boot-devices`. */
+export function bootOrderBytes(devices: string): { readonly at3d: number; readonly at38: number } {
+  const codes = [...devices].map((letter) => 'acdn'.indexOf(letter) + 1);
+  if (codes.length > 3 || codes.includes(0) || new Set(codes).size < codes.length) {
+    throw new VringError(
+      'boot-devices',
+      `The boot order '${devices}' is not up to three different ones of a (floppy), c (disk), d (CD) and n (network).`,
+    );
+  }
+  const [first = 0, second = 0, third = 0] = codes;
+  return { at3d: first | (second << 4), at38: third << 4 };
 }
 
 /** A person's own files. Throws VringError `fw-cfg`. */

@@ -50,6 +50,7 @@ import {
 import { type BootImages, type LoadedKernel, loadKernel, pcE820 } from './boot/index.js';
 import {
   addFiles,
+  bootOrderBytes,
   checkFirmware,
   type FirmwareFile,
   type FirmwareOptions,
@@ -489,9 +490,9 @@ export class PcMachine implements PcBoard {
     set16(0x30, kib);
     set16(0x34, blocks);
     rtc.setRam(0x14, 0x06);
-    // Boot order of firmware that has no other: disk, floppy, CD.
-    rtc.setRam(0x3d, 0x12);
-    rtc.setRam(0x38, 0x30);
+    const { at3d, at38 } = bootOrderBytes(this.#options.firmware?.bootDevices ?? 'cad');
+    rtc.setRam(0x3d, at3d);
+    rtc.setRam(0x38, at38);
     const high = (this.#options.ramBytes - this.#lowRamEnd) / 65536;
     set16(0x5b, high & 0xffff);
     rtc.setRam(0x5d, high >> 16);

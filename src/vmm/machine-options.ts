@@ -52,6 +52,10 @@ export interface MachineFirmware {
   readonly serialConsole?: boolean | undefined;
   /** It offers a menu of what to boot from for so long. */
   readonly bootMenuMs?: number | undefined;
+  /** When nothing could be booted it waits so long and resets; -1: it stays. A minute unless given. */
+  readonly rebootTimeoutMs?: number | undefined;
+  /** Kinds of devices in the order in which they are tried: up to three of `acdn` (floppy, disk, CD, network). */
+  readonly bootDevices?: string | undefined;
 }
 
 export interface MachineOptions {

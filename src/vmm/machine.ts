@@ -554,7 +554,7 @@ export async function createMachineWith(
  * Builds a machine: RAM, devices, the kernel loaded. It stands still until `start`.
  *
  * Throws VringError: `options-invalid`, `ram-size`, `ram-unavailable`, `image-open`, `image-too-large`, `disk-open`, `pci-full`,
- * `pci-slot`, `console-ports`, `firmware-size`, `fw-cfg`, what the kernel's loader (`BOOT_…`) and the CPU model's parser throw, `aborted`, `timeout`.
+ * `pci-slot`, `console-ports`, `firmware-size`, `fw-cfg`, `boot-devices`, what the kernel's loader (`BOOT_…`) and the CPU model's parser throw, `aborted`, `timeout`.
  */
 export function createMachine(options: MachineOptions, wait?: WaitOptions): Promise<Machine> {
   return createMachineWith(startWorker, options, wait);

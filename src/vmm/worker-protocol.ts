@@ -84,7 +84,9 @@ export interface WorkerConfig {
   readonly cpu: string;
   readonly kernel?: ImageSource | undefined;
   readonly firmware?:
-    | (Pick<FirmwareOptions, 'serialConsole' | 'bootMenuMs'> & { readonly image: ImageSource })
+    | (Pick<FirmwareOptions, 'serialConsole' | 'bootMenuMs' | 'rebootTimeoutMs' | 'bootDevices'> & {
+        readonly image: ImageSource;
+      })
     | undefined;
   readonly fwCfg: readonly FirmwareFile[];
   readonly uuid?: Uint8Array | undefined;

@@ -207,8 +207,21 @@ test('drives', () => {
 
 test('firmware', () => {
   const image = join(fileURLToPath(import.meta.url));
-  const { machine } = plan('-bios', image, '-boot', 'menu=on,splash-time=1000', '-fw_cfg', 'opt/a,string=b');
-  assert.deepEqual(machine.firmware, { image, bootMenuMs: 1000, serialConsole: true });
+  const { machine } = plan(
+    '-bios',
+    image,
+    '-boot',
+    'ca,menu=on,splash-time=1000,reboot-timeout=-1',
+    '-fw_cfg',
+    'opt/a,string=b',
+  );
+  assert.deepEqual(machine.firmware, {
+    image,
+    bootMenuMs: 1000,
+    bootDevices: 'ca',
+    rebootTimeoutMs: -1,
+    serialConsole: true,
+  });
   assert.deepEqual(machine.fwCfg, [{ name: 'opt/a', bytes: Uint8Array.of(0x62) }]);
   assert.equal(plan('-bios', image, '-display', 'none').machine.firmware?.serialConsole, false);
   assert.equal(plan('-bios', image, '-M', 'pc,graphics=off', '-display', 'none').machine.firmware?.serialConsole, true);
@@ -282,7 +295,8 @@ test('each mistake gets one sentence that names it', () => {
     [['-gdb', 'udp::1'], /only tcp:/],
     [['-bios', 'no-such-firmware'], /no firmware 'no-such-firmware' in .*seabios/],
     [['-boot', 'menu=on'], /with firmware only/],
-    [['-bios', 'no/such', '-boot', 'order=d'], /order= is not supported yet/],
+    [['-bios', 'no/such', '-boot', 'once=d'], /once= is not supported yet/],
+    [['-bios', 'no/such', '-boot', 'reboot-timeout=x'], /up to 65535, or -1/],
     [['-fw_cfg', 'opt/x'], /file= or string= is missing/],
     [['-fw_cfg', 'opt/x,string=a,file=b'], /cannot be given both/],
     [['-pflash', 'x'], /not supported yet/],

@@ -3,7 +3,13 @@ import { VringError } from '../../base/index.js';
 import type { OptionDict } from '../../block/index.js';
 import { defaultFirmware, findFirmware, firmwareFolders } from '../../host/node/firmware-file.js';
 import { readImage } from '../../host/node/image-file.js';
-import { type DeviceOptions, type MachineOptions, type TraceItem, traceItems } from '../../vmm/index.js';
+import {
+  type DeviceOptions,
+  type MachineFirmware,
+  type MachineOptions,
+  type TraceItem,
+  traceItems,
+} from '../../vmm/index.js';
 import { KeyValues, parseSize } from '../options/key-values.js';
 import type { GivenOption } from '../options/parse.js';
 import { didYouMean } from '../suggest.js';
@@ -145,13 +151,20 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
 /** Firmware boots what is not a kernel that is put into memory. */
 function planFirmware(options: Options, { system }: PlanContext): MachineOptions['firmware'] {
   const given = options.last('bios');
-  let bootMenuMs: number | undefined;
+  let boot: Pick<MachineFirmware, 'bootMenuMs' | 'bootDevices' | 'rebootTimeoutMs'> = {};
   for (const text of options.all('boot')) {
     const values = KeyValues.parse(`-boot ${text}`, text, 'order');
     const waitMs = values.number('splash-time', 0, 65535) ?? DEFAULT_MENU_MS;
-    bootMenuMs = values.flag('menu') ? waitMs : undefined;
+    const timeout = values.text('reboot-timeout');
+    if (timeout !== undefined && !(/^(-1|\d{1,5})$/.test(timeout) && Number(timeout) < 65536))
+      throw new UsageError(`-boot ${text}: reboot-timeout is a number of milliseconds up to 65535, or -1`);
+    boot = {
+      bootMenuMs: values.flag('menu') ? waitMs : undefined,
+      bootDevices: values.text('order'),
+      rebootTimeoutMs: timeout === undefined ? undefined : Number(timeout),
+    };
     values.flag('strict');
-    values.finish(['order', 'once', 'splash', 'reboot-timeout']);
+    values.finish(['once', 'splash']);
   }
   if (given === undefined && (system || options.has('kernel'))) {
     if (options.has('boot')) throw new UsageError('-boot is of use with firmware only: -bios FILE, or no -kernel');
@@ -167,7 +180,7 @@ function planFirmware(options: Options, { system }: PlanContext): MachineOptions
   }
   const graphics = KeyValues.parse('-M', options.last('M') ?? 'pc', 'type').flag('graphics');
   const display = options.last('display');
-  return { image, bootMenuMs, serialConsole: !(graphics ?? (display !== undefined && !options.has('nographic'))) };
+  return { image, ...boot, serialConsole: !(graphics ?? (display !== undefined && !options.has('nographic'))) };
 }
 
 /** What SeaBIOS itself waits. */

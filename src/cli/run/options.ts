@@ -97,8 +97,9 @@ export const runOptions: readonly OptionRow[] = [
   },
   {
     name: 'boot',
-    argument: '[menu=on|off][,splash-time=MS]',
-    sentence: "Firmware's boot menu, and how long it waits; the order is given by bootindex= of devices.",
+    argument: '[order=]DEVICES[,menu=on|off][,splash-time=MS][,reboot-timeout=MS]',
+    sentence:
+      'What firmware boots from: c disk, a floppy, d CD, n network, unless devices have a bootindex=; its menu, and how long it waits; what it does when there is nothing.',
     group: boot,
     repeats: true,
   },

@@ -7,7 +7,7 @@
 import { VringError } from '../../base/index.js';
 import { addKernel, type FwCfg, fwCfgKey } from '../../hw/index.js';
 import type { BootImages } from './boot-state.js';
-import { header, parseHeader } from './linux.js';
+import { header, isLinux, parseHeader } from './linux.js';
 
 /** As boot loaders lay real-mode parts out: setup code, heap and stack in one segment, the command line behind it. */
 const SETUP_GPA = 0x10000;
@@ -84,6 +84,12 @@ function optionRom(code: readonly number[], product: string): Uint8Array {
 /** Puts a Linux kernel where firmware finds and boots it. Throws VringError. */
 export function addLinux(fwCfg: FwCfg, images: Omit<BootImages, 'longMode'>, lowRamEnd: number): string {
   const image = images.kernel;
+  if (!isLinux(image)) {
+    throw new VringError(
+      'boot-kernel-unsupported',
+      'Under firmware a kernel is a Linux bzImage; others are booted without it.',
+    );
+  }
   const { setupBytes, protocol, initrdAddrMax, cmdlineSize, version } = parseHeader(image);
   const commandLine = new TextEncoder().encode(images.commandLine);
   if (commandLine.length > cmdlineSize) {

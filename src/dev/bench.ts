@@ -3,7 +3,7 @@
  * host's clock at lines on the guest's serial port. Prints seconds and the ratio of medians; the guest's own clock must agree.
  *
  * Arguments: names of programs (default: all, and the boot), `--runs=N` (default 3), `--suite=NAME` (default bookworm).
- * Then the disk tools and the NBD server; `disks` as the first argument runs these alone (`bench-block.ts` reads the rest).
+ * Then interrupts (`interrupts` as the first argument runs these alone), the disk tools and the NBD server; `disks` runs those alone (`bench-block.ts` reads the rest).
  * The guest programs are compiled from bench/suite.c; without a C compiler only the boot is measured. Without QEMU there are
  * no ratios. Each is said by name.
  */
@@ -16,7 +16,12 @@ import { fileURLToPath } from 'node:url';
 import { file, writeCpio } from '../distro/cpio.js';
 import { prepareDebian } from '../distro/index.js';
 import { printBlockBench } from './bench-block.js';
+import { printLatencies } from './bench-latency.js';
 
+if (process.argv[2] === 'interrupts') {
+  printLatencies();
+  process.exit();
+}
 if (process.argv[2] === 'disks') {
   await printBlockBench(process.argv.slice(3));
   process.exit();
@@ -65,9 +70,7 @@ const init = `#!/bin/busybox sh
 echo "@boot $(/bin/busybox cut -d' ' -f1 /proc/uptime)"
 for name in $(/bin/busybox sed 's/.*bench=\\([^ ]*\\).*/\\1/;s/,/ /g' /proc/cmdline); do
   [ "$name" = none ] && break
-  echo "@start $name $(/bin/busybox cut -d' ' -f1 /proc/uptime)"
   /suite $name
-  echo "@end $name $(/bin/busybox cut -d' ' -f1 /proc/uptime)"
 done
 /bin/busybox poweroff -f
 `;
@@ -123,9 +126,10 @@ async function measure(
       const [word, ...rest] = line.slice(Math.max(0, line.indexOf('@'))).split(' ');
       const guest = Number(rest[rest.length - 1]);
       if (word === '@boot') results.set('boot', { host: (now - began) / 1000, guest: Number.NaN });
+      // The program says its own clock, in nanoseconds.
       else if (word === '@start') started = { host: now, guest };
       else if (word === '@end')
-        results.set(rest[0], { host: (now - started.host) / 1000, guest: guest - started.guest });
+        results.set(rest[0], { host: (now - started.host) / 1000, guest: (guest - started.guest) / 1e9 });
     }
   });
   await new Promise((resolve) => child.on('close', resolve));
@@ -163,4 +167,7 @@ if (logs.length > 0)
   console.log(
     `geometric mean of ${logs.length} programs: ${Math.exp(logs.reduce((a, b) => a + b) / logs.length).toFixed(2)}`,
   );
-if (wanted.length === 0) await printBlockBench([]);
+if (wanted.length === 0) {
+  printLatencies();
+  await printBlockBench([]);
+}

@@ -79,7 +79,7 @@ export class GraphNode implements BlockNode {
   #writeGeneration = 0;
   #flushedGeneration = 0;
   #flushing: Promise<void> | undefined;
-  #tracked: RequestTracker | undefined;
+  readonly #tracker = new RequestTracker();
   #readOnly: boolean;
 
   constructor(
@@ -104,7 +104,7 @@ export class GraphNode implements BlockNode {
     this.#instance = instance;
     this.#limits = { ...defaultLimits, ...instance.limits };
     if (instance.readOnly) this.#readOnly = true;
-    if (this.flags.copyOnRead || this.#limits.requestAlignment > 1) this.#tracked = new RequestTracker();
+    if (this.flags.copyOnRead || this.#limits.requestAlignment > 1) void this.#tracker.start();
   }
 
   get isStarted(): boolean {
@@ -281,10 +281,7 @@ export class GraphNode implements BlockNode {
     this.#inFlight++;
     try {
       if (flags & RequestFlag.copyOnRead || this.flags.copyOnRead) {
-        if (this.#tracked === undefined) {
-          // Writes begun before tracking can't be waited for one by one.
-          this.#tracked = new RequestTracker();
-        }
+        await this.#tracker.start();
         await this.#copyOnRead(offset, buffer, flags);
         return;
       }
@@ -320,7 +317,7 @@ export class GraphNode implements BlockNode {
       this.flags.detectZeroes !== 'off' ||
       this.flags.writeThrough ||
       this.beforeWrite.length > 0 ||
-      this.#tracked?.isIdle === false ||
+      !this.#tracker.isIdle ||
       (requestAlignment > 1 && (offset % requestAlignment !== 0 || length % requestAlignment !== 0)) ||
       (maxTransfer > 0 && length > maxTransfer) ||
       !instance.writeNow(offset, buffer)
@@ -370,7 +367,7 @@ export class GraphNode implements BlockNode {
     const end = Math.min(offset + buffer.length, this.length);
     const info = await this.getInfo();
     const cluster = Math.max(info.subclusterSizeBytes ?? info.clusterSizeBytes ?? 1, this.#limits.requestAlignment);
-    const release = await this.#tracked!.track(alignDown(offset, cluster), alignUp(end, cluster), true);
+    const release = await this.#tracker.track(alignDown(offset, cluster), alignUp(end, cluster), true);
     try {
       let at = alignDown(offset, cluster);
       const stop = Math.min(alignUp(end, cluster), this.length);
@@ -417,17 +414,19 @@ export class GraphNode implements BlockNode {
     }
     if (this.probed && offset < probeBytes) this.#checkProbed(offset, buffer);
     this.#inFlight++;
+    const isUntracked = this.#tracker.beginUntracked();
     try {
       if (this.beforeWrite.length > 0) await this.#notifyBefore(offset, length);
       if (flags & RequestFlag.compressed) {
         if (!instance.writeCompressed) throw new BlockError('ENOTSUP');
         await instance.writeCompressed(offset, buffer);
-      } else if (this.#tracked) await this.#writeTracked(offset, buffer, flags);
+      } else if (this.#tracker.isOn) await this.#writeTracked(offset, buffer, flags);
       else await this.#writeSplit(offset, buffer, flags);
       this.#writeGeneration++;
       if (this.bitmaps.length > 0) this.#markDirty(offset, length);
       if (this.flags.writeThrough && !(flags & RequestFlag.fua)) await this.#flushNow();
     } finally {
+      if (isUntracked) this.#tracker.endUntracked();
       this.#end();
     }
   }
@@ -435,7 +434,7 @@ export class GraphNode implements BlockNode {
   async copyRange(offset: number, source: BlockNode, sourceOffset: number, length: number): Promise<boolean> {
     const { instance } = this;
     this.#checkWritable(offset, length);
-    const isPlain = !this.#tracked && this.flags.detectZeroes === 'off' && !(this.probed && offset < probeBytes);
+    const isPlain = !this.#tracker.isOn && this.flags.detectZeroes === 'off' && !(this.probed && offset < probeBytes);
     if (!instance.copyRange || !isPlain || length === 0) return false;
     this.#inFlight++;
     try {
@@ -472,7 +471,7 @@ export class GraphNode implements BlockNode {
     const start = alignDown(offset, alignment);
     const stop = alignUp(end, alignment);
     const isAligned = start === offset && stop === end;
-    const release = await this.#tracked!.track(start, stop, !isAligned);
+    const release = await this.#tracker.track(start, stop, !isAligned);
     try {
       if (isAligned) {
         await this.#writeSplit(offset, buffer, flags);
@@ -542,10 +541,11 @@ export class GraphNode implements BlockNode {
     if (length === 0) return;
     if (!this.flags.unmap) flags &= ~RequestFlag.mayUnmap;
     this.#inFlight++;
+    const isUntracked = this.#tracker.beginUntracked();
     try {
       if (this.beforeWrite.length > 0) await this.#notifyBefore(offset, length);
       const alignment = this.#limits.requestAlignment;
-      if (this.#tracked) {
+      if (this.#tracker.isOn) {
         const start = alignDown(offset, alignment);
         const stop = alignUp(offset + length, alignment);
         // Unaligned edges are read, changed and written in their own serialized requests.
@@ -562,12 +562,13 @@ export class GraphNode implements BlockNode {
       if (this.bitmaps.length > 0) this.#markDirty(offset, length);
       if (this.flags.writeThrough && !(flags & RequestFlag.fua)) await this.#flushNow();
     } finally {
+      if (isUntracked) this.#tracker.endUntracked();
       this.#end();
     }
   }
 
   async #zeroTracked(offset: number, length: number, flags: number): Promise<void> {
-    const release = await this.#tracked!.track(offset, offset + length, false);
+    const release = await this.#tracker.track(offset, offset + length, false);
     try {
       await this.#writeZeroesAligned(offset, length, flags);
     } finally {

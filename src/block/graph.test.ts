@@ -3,6 +3,7 @@ import test from 'node:test';
 import { NodeBlockHost } from '../host/node/block-host.js';
 import { SparseBitmap } from './dirty-bitmap.js';
 import { BlockGraph, blockdevRequest, combinePath, driveRequest } from './graph.js';
+import { RequestFlag } from './node.js';
 import { parseOptionString, parseSize } from './options.js';
 import { memoryHost } from './testing/memory-host.js';
 
@@ -117,4 +118,24 @@ test('reads and writes in place do what the others do, and stand back where some
   await node.setReadOnly(true);
   assert.equal(node.writeNow(0, bytes), false);
   await node.close();
+});
+
+test('copy-on-read does not overwrite what was being written when it began', async () => {
+  const graph = new BlockGraph(memoryHost(real));
+  await graph.create('qcow2', 'base', { size: '1M' });
+  const base = await graph.open({ filename: 'base', format: 'qcow2', flags: { readOnly: false } });
+  await base.write(0, new Uint8Array(2 ** 20).fill(1));
+  await base.close();
+  await graph.create('qcow2', 'top', { size: '1M', backing_file: 'base', backing_fmt: 'qcow2' });
+  const top = await graph.open({ filename: 'top', format: 'qcow2', flags: { readOnly: false } });
+  const expected = new Uint8Array(65_536).fill(1).fill(9, 4096, 4608);
+  const writing = top.write(4096, new Uint8Array(512).fill(9));
+  const buffer = new Uint8Array(65_536);
+  const flags = RequestFlag.copyOnRead | RequestFlag.prefetch;
+  // The second one finds tracking begun, but the write still under way.
+  await Promise.all([top.read(0, buffer, flags), top.read(0, new Uint8Array(65_536), flags)]);
+  await writing;
+  await top.read(0, buffer);
+  assert.deepEqual(buffer, expected);
+  await top.close();
 });

@@ -1,4 +1,7 @@
-/** Requests under way on a node whose unaligned writes read, change and write back: such a one lets no other touch its blocks meanwhile. */
+/**
+ * Requests under way on a node where some read, change and write back (unaligned writes, copy-on-read): such a one lets no other touch
+ * its blocks meanwhile. Until the first of them comes, requests are only counted.
+ */
 
 interface TrackedRequest {
   readonly start: number;
@@ -9,6 +12,31 @@ interface TrackedRequest {
 
 export class RequestTracker {
   readonly #requests = new Set<TrackedRequest>();
+  #isOn = false;
+  #untracked = 0;
+  readonly #waiting: (() => void)[] = [];
+
+  get isOn(): boolean {
+    return this.#isOn;
+  }
+
+  /** Requests are tracked from now on; resolves when those have ended that began before, and can't be told by their place. */
+  async start(): Promise<void> {
+    this.#isOn = true;
+    while (this.#untracked > 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+  }
+
+  /** Counts a write that begins while nothing is tracked; true: `endUntracked` must follow. */
+  beginUntracked(): boolean {
+    if (this.#isOn) return false;
+    this.#untracked++;
+    return true;
+  }
+
+  endUntracked(): void {
+    if (--this.#untracked > 0) return;
+    for (const wake of this.#waiting.splice(0)) wake();
+  }
 
   get isIdle(): boolean {
     return this.#requests.size === 0;

@@ -1,5 +1,6 @@
 /**
- * Errors with a stable `code`: what a caller may act on. The message is one sentence for a person.
+ * Errors with a stable `code`: what a caller may act on, in words joined by hyphens (`disk-open`). The block layer's have the
+ * system's own names instead (`ENOSPC`), since images and guests act on those. The message is one sentence for a person.
  * Guest mistakes are never errors (they become architectural faults); broken invariants use `assert`.
  */
 export class VringError extends Error {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -79,4 +79,41 @@ test('a disk is booted, the one with the lowest boot index', {
   });
   await machine.start();
   await machine.serial().waitForText('booted from the second disk', { timeoutMs: limitMs });
+});
+
+test('counted time: firmware, its disk and its console are alike in two runs, and on the cold tier', {
+  skip: !seabios && 'no seabios here',
+  timeout: limitMs,
+}, async () => {
+  const path = join(folder, 'counted');
+  const bytes = new Uint8Array(1 << 20);
+  // The boot sector reads the next one, and gives its first byte to the exit device.
+  bytes.set([...bootSector.slice(0, 19), 0xa0, 0x00, 0x7e, 0xe6, 0xf4, 0xf4]);
+  bytes.set([0x55, 0xaa], 510);
+  bytes[512] = 21;
+  writeFileSync(path, bytes);
+  const run = async (hotThreshold: number) => {
+    await using machine = await createMachine({
+      ramBytes: 64 << 20,
+      icount: { shift: 3 },
+      hotThreshold,
+      firmware: { image: seabios as string, serialConsole: true },
+      devices: [
+        { type: 'virtio-blk', image: { path, format: 'raw' } },
+        { type: 'isa-debug-exit', port: 0xf4, sizeBytes: 1 },
+      ],
+    });
+    let shown = '';
+    machine.serial().onData((chunk) => {
+      shown += Buffer.from(chunk).toString('latin1');
+    });
+    await machine.start();
+    assert.deepEqual(await machine.ended, { why: 'exit', status: (21 << 1) | 1 });
+    const { translated, lookups, refills, flushes } = (await machine.statistics())['engine'];
+    return { shown, translated, lookups, refills, flushes };
+  };
+  const first = await run(1024);
+  assert.match(first.shown, /Booting from Hard Disk/);
+  assert.deepEqual(await run(1024), first);
+  assert.deepEqual(await run(0), first);
 });

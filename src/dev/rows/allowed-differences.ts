@@ -83,6 +83,20 @@ const table: readonly Allowed[] = [
     source: 'POPA restarts after a fault; which registers it has loaded by then is not architectural',
   },
   {
+    rows: /^FSTP$/,
+    what: /^memory:/,
+    when: (c, row) => c.faulted && c.codeSize === 16 && row.enc === 'DB /7',
+    source:
+      'FSTP m80 over the limit of a segment: some processors have stored the significand when they fault, which is not architectural',
+  },
+  {
+    rows: /./,
+    what: /^end: vector 12, vector 13$/,
+    when: (c, row) => c.codeSize === 16 && row.unit === 'sse',
+    source:
+      'SDM vol. 3 table 6-2: an operand that is misaligned (#GP) and beyond the stack segment (#SS) is one class; the order is not defined',
+  },
+  {
     rows: /./,
     what: /^(fsw|tags|st\d):/,
     when: (c, row) => c.faulted && row.unit === 'mmx',

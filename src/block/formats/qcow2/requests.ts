@@ -485,21 +485,17 @@ export class Qcow2Requests {
   async writeZeroes(offset: number, length: number, flags: number): Promise<void> {
     const image = this.#image;
     const { subclusterBytes, clusterBytes } = image;
+    const asked = { offset, end: offset + length };
     const head = offset % subclusterBytes;
     let end = offset + length;
     const tail = end === image.node.length ? 0 : (subclusterBytes - (end % subclusterBytes)) % subclusterBytes;
-    if (head > 0 || tail > 0) {
+    const isWidened = head > 0 || tail > 0;
+    if (isWidened) {
       // A part of a subcluster becomes the whole when the rest reads as zero anyway.
       const start = offset - head;
-      const whole = await image.map(start, subclusterBytes);
-      const isPlain = whole.type !== ClusterType.normal && whole.type !== ClusterType.compressed;
-      if (
-        !isPlain ||
-        length + head + tail > subclusterBytes ||
-        !(await this.#isZeroPiece({ start, length: subclusterBytes }))
-      ) {
+      const isOne = length + head + tail <= subclusterBytes;
+      if (image.header.version < 3 || !isOne || !(await this.#isZeroPiece({ start, length: subclusterBytes })))
         throw new BlockError('ENOTSUP');
-      }
       offset = start;
       end = start + subclusterBytes;
     } else if (end === image.node.length) end = Math.ceil(end / subclusterBytes) * subclusterBytes;
@@ -512,15 +508,18 @@ export class Qcow2Requests {
     if (image.hasDataFile && (image.header.autoclear & 2) !== 0) {
       // A raw data file must read the same without the metadata.
       await image.dataFile.writeZeroes(
-        offset,
-        Math.min(end, image.node.length) - offset,
+        asked.offset,
+        asked.end - asked.offset,
         flags & (RequestFlag.mayUnmap | RequestFlag.noFallback),
       );
     }
     await this.#changeRange(
       offset,
       end - offset,
-      (slice, first, count) => {
+      async (slice, first, count) => {
+        // Now that nothing else is under way there: a write to the rest may have come first.
+        if (isWidened && !(await this.#isZeroPiece({ start: offset, length: subclusterBytes })))
+          throw new BlockError('ENOTSUP');
         for (let cluster = first; cluster < first + count; cluster++) {
           const from = Math.max(offset, cluster * clusterBytes) - cluster * clusterBytes;
           const to = Math.min(end, (cluster + 1) * clusterBytes) - cluster * clusterBytes;

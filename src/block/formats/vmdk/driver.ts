@@ -227,7 +227,10 @@ class VmdkNode implements DriverNode {
   }
 
   #markChanged(): Promise<void> {
-    this.#isMarked ??= this.#writeContentId();
+    this.#isMarked ??= this.#writeContentId().catch((error) => {
+      this.#isMarked = undefined;
+      throw error;
+    });
     return this.#isMarked;
   }
 

@@ -2,6 +2,7 @@
 import assert from 'node:assert';
 import test from 'node:test';
 import { NodeBlockHost } from '../../../host/node/block-host.js';
+import { BlockError } from '../../errors.js';
 import { BlockGraph } from '../../graph.js';
 import type { OptionDict } from '../../options.js';
 import { injectFaults } from '../../testing/faults.js';
@@ -140,6 +141,53 @@ test('vmdk, seSparse: damaged images end in clear errors', async () => {
     [16 * 512, 64],
   ];
   await attackImage(real, { format: 'vmdk', image, path: 'se', others, regions, isReadOnly: true, mutations });
+});
+
+test('vmdk: a new content id that could not be written is written with the next request', async () => {
+  const host = memoryHost(real);
+  const graph = new BlockGraph(host);
+  await graph.create('vmdk', 'disk', { size: diskBytes });
+  const idOf = () => /CID=\w+/.exec(new TextDecoder().decode(host.files.images.get('disk')!.bytes))![0];
+  const before = idOf();
+  const { open } = host.files;
+  let faults = 1;
+  host.files.open = async (path, flags) => {
+    const file = await open.call(host.files, path, flags);
+    const write = file.writeSync.bind(file);
+    file.writeSync = (offset, buffer) => {
+      if (offset >= 512 && offset < 21 * 512 && faults-- > 0) throw new BlockError('EIO');
+      write(offset, buffer);
+    };
+    return file;
+  };
+  const node = await graph.open({ filename: 'disk', format: 'vmdk', flags: { readOnly: false } });
+  await assert.rejects(node.write(0, new Uint8Array(512).fill(1)), { code: 'EIO' });
+  assert.equal(idOf(), before);
+  await node.write(512, new Uint8Array(512).fill(2));
+  await node.close();
+  assert.notEqual(idOf(), before);
+});
+
+test('vmdk: an image with its header at the end stays as it is', async () => {
+  const files = await makeFiles({ subformat: 'streamOptimized' });
+  const host = memoryHost(real);
+  const image = files.get('disk')!.clone();
+  host.files.images.set('disk', image);
+  const end = Math.ceil(image.size / 512) * 512;
+  const footer = new Uint8Array(3 * 512);
+  // Marker of a footer, the header that counts, marker of the end.
+  footer.set([1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3]);
+  footer.set(image.bytes.subarray(0, 512), 512);
+  image.apply({ kind: 'write', path: 'disk', offset: end, bytes: footer });
+  image.apply({ kind: 'write', path: 'disk', offset: 56, bytes: new Uint8Array(8).fill(0xff) });
+  const before = image.bytes.slice();
+  const node = await new BlockGraph(host).open({ filename: 'disk', format: 'vmdk', flags: { readOnly: false } });
+  const grain = new Uint8Array(65536);
+  await node.read(0, grain);
+  assert.ok(grain.every((byte) => byte === 1));
+  await assert.rejects(node.write(131072, grain), { code: 'ENOTSUP' });
+  await node.close();
+  assert.deepEqual(image.bytes, before);
 });
 
 test('vmdk: extent names never lead to another protocol', async () => {

@@ -188,15 +188,14 @@ export class SparseExtent implements Extent {
 
   async map(offset: number, most: number): Promise<ExtentRun> {
     const limit = Math.min(most, this.length - offset);
-    let index = Math.floor(offset / this.#span);
+    const index = Math.floor(offset / this.#span);
     if (!this.#directory[index]) {
       // Whole tables may be absent, many in a row.
       let end = index + 1;
       const last = Math.min(this.#directory.length, Math.ceil((offset + limit) / this.#span));
       while (end < last && !this.#directory[end]) end++;
-      if (end >= this.#directory.length) return { state: 'unallocated', length: limit, host: 0 };
-      index = end;
-      return { state: 'unallocated', length: Math.min(limit, index * this.#span - offset), host: 0 };
+      const length = end >= this.#directory.length ? limit : Math.min(limit, end * this.#span - offset);
+      return { state: 'unallocated', length, host: 0 };
     }
     const found = this.#table(index)!;
     const { view } = found instanceof Promise ? await found : found;
@@ -252,11 +251,13 @@ export class SparseExtent implements Extent {
     }
     const input = this.#hasMarkers ? raw.subarray(markerBytes, markerBytes + size) : raw;
     const compression = await this.#host.compression();
-    // The disk's last grain may be stored without what lies past the end.
-    const wanted = Math.min(grainBytes, this.length - grainStart);
+    // The disk's last grain is stored whole (VMware) or without what lies past the end (QEMU).
+    const held = Math.min(grainBytes, this.length - grainStart);
     let bytes: Uint8Array;
     try {
-      bytes = await compression.inflate('zlib', input, wanted);
+      bytes = await compression
+        .inflate('zlib', input, grainBytes)
+        .catch((error) => (held < grainBytes ? compression.inflate('zlib', input, held) : Promise.reject(error)));
     } catch (error) {
       throw new BlockError('EINVAL', undefined, { cause: error });
     }

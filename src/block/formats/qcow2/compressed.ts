@@ -127,12 +127,7 @@ export class CompressedClusters {
     const { clusterBytes } = image;
     const first = offset / clusterBytes;
     const end = offset + packed.length * clusterBytes;
-    for (;;) {
-      const conflict = image.ranges.conflict(offset, end, true);
-      if (!conflict) break;
-      await conflict;
-    }
-    const release = image.ranges.hold(offset, end, true);
+    const release = await image.holdExclusively(offset, end);
     try {
       const places: number[] = [];
       await image.mutex.run(async () => {

@@ -137,6 +137,25 @@ export class Qcow2Image implements RefcountsOwner {
     return this.file.instance.onEvent?.(name);
   }
 
+  /**
+   * Waits until nothing is under way in the range and keeps it so. Taken with the mutex, as writers are between finding a place for
+   * what they write and holding the range for it.
+   */
+  async holdExclusively(start: number, end: number): Promise<() => void> {
+    for (;;) {
+      const conflict = this.ranges.conflict(start, end, true);
+      if (conflict) {
+        await conflict;
+        continue;
+      }
+      const wait = this.mutex.lock();
+      if (wait) await wait;
+      const release = this.ranges.conflict(start, end, true) ? undefined : this.ranges.hold(start, end, true);
+      this.mutex.unlock();
+      if (release) return release;
+    }
+  }
+
   barrier(): Promise<void> {
     return this.file.flush();
   }

@@ -452,12 +452,7 @@ export class Qcow2Requests {
     const { clusterBytes } = image;
     const start = offset - (offset % clusterBytes);
     const end = Math.ceil((offset + length) / clusterBytes) * clusterBytes;
-    for (;;) {
-      const conflict = image.ranges.conflict(start, end, true);
-      if (!conflict) break;
-      await conflict;
-    }
-    const release = image.ranges.hold(start, end, true);
+    const release = await image.holdExclusively(start, end);
     try {
       await image.mutex.run(async () => {
         let cluster = start / clusterBytes;

@@ -52,6 +52,34 @@ for (const hotThreshold of [0, 8]) {
     assert.equal(machine.u32(RESULT), ((200 * 201) / 2) * 0x101);
   });
 
+  test(`code and data above 2 GiB, ${tier}`, () => {
+    const high = 0x9000_0ff8;
+    const p = new Program().begin(IDT, STACK);
+    // The function, across two pages, to the high address.
+    p.add(0xbe).abs32('f').mov(7, high).mov(1, 32).add('f3 a4');
+    p.mov(1, 200).add('31 f6').mov(3, high);
+    p.label('again').add('ff d3 49 75').rel8('again'); // call ebx; dec ecx; jnz
+    p.add('89 35').u32(RESULT);
+    p.store32(high, 0xc307ee83).add('31 f6 ff d3'); // sub esi, 7; ret: over what has been translated; xor esi, esi; call
+    p.add('f7 de 89 35')
+      .u32(RESULT + 4)
+      .add('b0 00')
+      .exit();
+    p.label('f')
+      .add('01 ce 89 35')
+      .u32(0x9000_2000)
+      .add('03 35')
+      .u32(0x9000_2000)
+      .add('2b 35')
+      .u32(0x9000_2000)
+      .add('c3');
+    const machine = runProgram(p, { hotThreshold, ramBytes: 0xa000_0000 });
+    assert.equal(machine.u32(RESULT), (200 * 201) / 2);
+    assert.equal(machine.u32(0x9000_2000), (200 * 201) / 2);
+    assert.equal(machine.u32(RESULT + 4), 7, 'what was written over it');
+    compiled(machine);
+  });
+
   test(`the instruction behind a store is what was stored, ${tier}`, () => {
     const p = new Program().begin(IDT, STACK);
     p.mov(1, 100).add('31 f6');

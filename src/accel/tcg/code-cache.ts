@@ -161,7 +161,7 @@ export class CodeCache {
       this.counters.codeWrites++;
       const from = Math.max(hva, (page << 12) >>> 0);
       const to = Math.min(end, (page + 1) * 4096);
-      if (this.#dropOnPage(page, from & ~63, (to + 63) & ~63)) any = true;
+      if (this.#dropOnPage(page, from - (from & 63), Math.ceil(to / 64) * 64)) any = true;
     }
     return any;
   }

@@ -350,7 +350,7 @@ export class TcgEngine {
 
   /** Instructions of the block at a host address before the next breakpoint's offset. 0: one may be right here. */
   #instructionsToBreak(hva: number, key: number): number {
-    const page = new Uint8Array(this.memory.buffer, hva & ~4095, 4096);
+    const page = new Uint8Array(this.memory.buffer, hva - (hva & 4095), 4096);
     const start = hva & 4095;
     const next = this.#breakOffsets.find((offset) => offset >= start);
     if (next === undefined) return MAX_BLOCK_INSTRUCTIONS;
@@ -437,7 +437,7 @@ export class TcgEngine {
   /** IR for the code at a host address into the builder. Gives the host address of the second page, 0, or -1 on a fetch fault. */
   #generate(hva: number, key: number): number {
     const request = this.#request;
-    request.page = new Uint8Array(this.memory.buffer, hva & ~4095, 4096);
+    request.page = new Uint8Array(this.memory.buffer, hva - (hva & 4095), 4096);
     request.offset = hva & 4095;
     request.nextPage = undefined;
     request.modeKey = key;

@@ -153,7 +153,7 @@ export class RegionBuilder {
   #describe(head: HotBlock, blocks: readonly Candidate[]): BuiltRegion {
     const ranges: number[] = [];
     for (const { hva, bytes, delta } of blocks) {
-      const pageEnd = (hva & ~4095) + 4096;
+      const pageEnd = hva - (hva & 4095) + 4096;
       if (delta === 0 && head.second !== 0 && hva + bytes > pageEnd)
         ranges.push(hva, pageEnd, head.second, head.second + hva + bytes - pageEnd);
       else ranges.push(hva, hva + bytes);
@@ -326,7 +326,7 @@ export class RegionBuilder {
 
   /** The page that a host address lies on, as it is now and stays for this batch. */
   #page(hva: number): Uint8Array {
-    const start = (hva & ~4095) >>> 0;
+    const start = hva - (hva & 4095);
     let page = this.#pages.get(start);
     if (!page) {
       page = new Uint8Array(this.#setup.memory.buffer, start, 4096).slice();

@@ -5,7 +5,8 @@
  * **What falls away without the FFI (koffi)** is listed by name in `FileHost.missing` and nothing else changes:
  * `seek-hole` (allocation of raw files is then unknown: everything counts as data), `punch-hole` and `fallocate` (discard of raw files
  * is a no-op, write-zeroes writes zero bytes, `preallocation=falloc` is refused), `ofd-locks` (no locking: a second writer
- * isn't noticed), `block-device-size` (found by seeking instead).
+ * isn't noticed), `block-device-size` (found by seeking instead), `copy-range` (copies go through memory). Before Node 22.15 zstd is
+ * slow without it.
  */
 
 export interface HostFileOpenFlags {

@@ -357,7 +357,7 @@ export class NodeFileHost implements FileHost {
   get missing(): ReadonlySet<string> {
     return px.loadPosix()
       ? new Set()
-      : new Set(['seek-hole', 'punch-hole', 'fallocate', 'ofd-locks', 'block-device-size']);
+      : new Set(['seek-hole', 'punch-hole', 'fallocate', 'ofd-locks', 'block-device-size', 'copy-range']);
   }
 
   async open(filePath: string, flags: HostFileOpenFlags): Promise<HostFile> {

@@ -5,7 +5,7 @@
 import { type Encoding, parseEncoding } from '../../guest/x86/decode.js';
 import type { InsnRow } from '../../guest/x86/translator.js';
 import { undefinedFlags } from './allowed-differences.js';
-import { CODE_BYTES, codeAt, DATA_BYTES, dataBase, dataWindows, FX_BYTES, fx } from './layout.js';
+import { CODE_BYTES, codeAt, DATA_BYTES, dataBase, dataWindows, FS_BASE, FX_BYTES, fx, GS_BASE } from './layout.js';
 
 /** A small generator (xorshift32 and a multiplier): the same seed, the same cases. */
 export class Random {
@@ -212,6 +212,10 @@ export class CaseGenerator {
 
     if (lock) bytes.push(0xf0);
     if (rep) bytes.push(rep);
+    const override =
+      codeSize === 64 && e.hasModrm && wantsMemory && row.name !== 'LEA' && random.chance(0.1) ? random.below(2) : -1;
+    const segmentBase = override < 0 ? base : override === 0 ? FS_BASE : GS_BASE;
+    if (override >= 0) bytes.push(0x64 + override);
     if (addrSizePrefix) bytes.push(0x67);
     if (prefixed66 || e.prefix === 1) if (!vex) bytes.push(0x66);
     if (!vex && e.prefix === 2) bytes.push(0xf3);
@@ -244,7 +248,7 @@ export class CaseGenerator {
       } else {
         rexR = e.digit >= 0 ? 0 : reg >> 3;
         reg &= 7;
-        const address = dataAddress(random, memoryBytes, aligned) - base;
+        const address = dataAddress(random, memoryBytes, aligned) - segmentBase;
         const made =
           codeSize === 16 && addrSize === 16
             ? memory16(random, gprs, address)
@@ -256,7 +260,7 @@ export class CaseGenerator {
         modrm = (made.mod << 6) | (reg << 3) | made.rm;
         tail.push(...made.tail);
         if (made.rip) ripTarget = made.target;
-        if (jumpsIndirectly(row)) this.#placeData(data, made.target + base, this.#target(random));
+        if (jumpsIndirectly(row)) this.#placeData(data, made.target + segmentBase, this.#target(random));
       }
     }
     const vvvv = /B[yq]/.test(row.args) ? random.below(registers) : 0;

@@ -23,6 +23,9 @@ export const DATA_BYTES = dataWindows.reduce((sum, window) => sum + window.bytes
 export const codeAt = (codeSize: 16 | 32 | 64): number => (codeSize === 16 ? CODE_AT - codeRegion.start : CODE_AT);
 export const codeBase = (codeSize: 16 | 32 | 64): number => (codeSize === 16 ? codeRegion.start : 0);
 export const dataBase = (codeSize: 16 | 32 | 64): number => (codeSize === 16 ? dataRegion.start : 0);
+/** Bases of FS and GS in 64-bit code. */
+export const FS_BASE = 0x12345000;
+export const GS_BASE = 0x2abcd000;
 /** Selectors in a user program on Linux: flat 32-bit code and data; in the local descriptor table 16-bit code and data. */
 export const selector = { code32: 0x23, data: 0x2b, code16: 0x07, data16: 0x0f } as const;
 

@@ -12,7 +12,9 @@ import {
   codeRegion,
   dataRegion,
   dataWindows,
+  FS_BASE,
   FX_BYTES,
+  GS_BASE,
   RESULT_HEADER_BYTES,
   selector,
 } from './layout.js';
@@ -28,8 +30,19 @@ const SCRATCH_STACK = STATE + 0x4000;
 const SIGNAL_STACK = STATE + 0x8000;
 const SIGNAL_STACK_BYTES = 0x30000;
 
-const syscall = { write: 1, sigaction: 13, readv: 19, writev: 20, exit: 60, sigaltstack: 131, modifyLdt: 154 } as const;
+const syscall = {
+  write: 1,
+  sigaction: 13,
+  readv: 19,
+  writev: 20,
+  exit: 60,
+  sigaltstack: 131,
+  modifyLdt: 154,
+  archPrctl: 158,
+} as const;
 const WRITE_LDT = 0x11;
+const SET_GS = 0x1001;
+const SET_FS = 0x1002;
 /** struct user_desc: entry, base, limit, and flags: contents in bits 1-2 (0 data, 2 code), bit 6: useable. */
 const DESCRIPTOR_BYTES = 16;
 const descriptors = [
@@ -125,6 +138,14 @@ function program(tables: Tables): Code {
     code.set(RSI, descriptor);
     code.set(RDX, DESCRIPTOR_BYTES);
     call(syscall.modifyLdt);
+  }
+  for (const [which, base] of [
+    [SET_FS, FS_BASE],
+    [SET_GS, GS_BASE],
+  ]) {
+    code.set(RDI, which);
+    code.set(RSI, base);
+    call(syscall.archPrctl);
   }
   for (const signal of SIGNALS) {
     code.set(RDI, signal);

@@ -13,7 +13,7 @@ import '../../guest/x86/system/page-walk.js';
 import { isStackAccess } from '../../guest/x86/system/stack-fault.js';
 import { createTranslator } from '../../guest/x86/translate.js';
 import { header } from '../../ir/index.js';
-import { CASE_REGIONS, codeBase, codeRegion, dataBase, dataRegion } from './layout.js';
+import { CASE_REGIONS, codeBase, codeRegion, dataBase, dataRegion, FS_BASE, GS_BASE } from './layout.js';
 
 /** Present, DPL 3, 16-bit. */
 const DATA_SEGMENT = 0xf300;
@@ -126,6 +126,8 @@ export class RowMachine implements GuestCpu {
     for (const n of [seg.ES, seg.SS, seg.DS])
       this.#setSegment(n, dataBase(codeSize), dataRegion.bytes - 1, DATA_SEGMENT);
     this.#setSegment(seg.CS, codeBase(codeSize), 0xffff, CODE_SEGMENT);
+    this.#setSegment(seg.FS, FS_BASE, 0, 0);
+    this.#setSegment(seg.GS, GS_BASE, 0, 0);
     const key = encodeMode({
       codeSize,
       protectedMode: true,

@@ -148,7 +148,7 @@ const words = (text: string) =>
 
 test('ir and wasm', async () => {
   assert.match(logOf(loop(), ['ir']), /^IR:\n(.+\n)*t\d+ = i64_add t\d+, t\d+\n/m);
-  const machine = new TestPc({ hotThreshold: 8 });
+  const machine = new TestPc({ hotThreshold: 8, trace: { items: new Set(['wasm']), line: () => {} } });
   const modules: Uint8Array[] = [];
   machine.pc.engine.compiler.onModule = (bytes) => modules.push(bytes.slice());
   machine.boot(loop());

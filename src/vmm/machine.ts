@@ -125,6 +125,8 @@ const startWorker: StartWorker = (config, name) =>
   new Worker(new URL('./machine-worker.js', import.meta.url), {
     workerData: config,
     name,
+    // What a machine allocates in JavaScript dies young: a small nursery keeps the process small.
+    resourceLimits: { maxYoungGenerationSizeMb: 12 },
     // What a worker writes reaches the process's streams through this thread: there is nothing that a machine writes there.
     stdin: false,
     execArgv: [],

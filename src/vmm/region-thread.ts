@@ -57,6 +57,8 @@ export class ThreadRegionService implements RegionService {
       workerData: { cpu: this.#cpu, setup: this.#setup as RegionSetup, port } satisfies RegionWorkerConfig,
       transferList: [port],
       name: 'regions',
+      // What it allocates dies young: a small nursery keeps the process small.
+      resourceLimits: { maxYoungGenerationSizeMb: 6, maxOldGenerationSizeMb: 256 },
       stdin: false,
       execArgv: [],
     });

@@ -7,10 +7,10 @@ import { addEngineRoutines, RegionBuilder, RegionQueue } from '../accel/index.js
 import { parseCpuOption, x86Code } from '../guest/index.js';
 import type { FromRegionWorker, RegionWorkerConfig } from './region-thread.js';
 
-/** A module costs the vCPU's thread about as much as ten of its functions: for so many it is worth waiting a little. */
-const WORTH_A_MODULE = 12;
-const LINGER_MS = 2;
-const MOST_IN_A_MODULE = 48;
+/** A module costs the vCPU's thread about as much as ten of its functions, and 50 KB: for so many it is worth waiting a little. */
+const WORTH_A_MODULE = 24;
+const LINGER_MS = 6;
+const MOST_IN_A_MODULE = 64;
 
 const { cpu, setup, port } = workerData as RegionWorkerConfig;
 const say = (message: FromRegionWorker) => port.postMessage(message);

@@ -210,6 +210,7 @@ export class TcgEngine {
         memoryPages: pages,
         hotThreshold: threshold,
         countInstructions: options.countInstructions ?? false,
+        keepBytes: this.#trace.wasm !== undefined,
       },
       cache: this.cache,
       table,

@@ -47,6 +47,7 @@ export interface RegionSetup {
   readonly memoryPages: number;
   readonly hotThreshold: number;
   readonly countInstructions: boolean;
+  readonly keepBytes: boolean;
 }
 
 /** A region as it leaves the builder: its function is exported by its place in the list. */
@@ -67,7 +68,9 @@ export interface BuiltModule {
   readonly module: WebAssembly.Module;
   /** Names of the routines it imports. */
   readonly imports: readonly string[];
-  readonly bytes: Uint8Array;
+  readonly size: number;
+  /** What the module was made of, if the setup asks for it. */
+  readonly bytes: Uint8Array | undefined;
   readonly regions: readonly BuiltRegion[];
 }
 
@@ -145,7 +148,8 @@ export class RegionBuilder {
       full: this.#isFull,
       module: new WebAssembly.Module(bytes),
       imports,
-      bytes,
+      size: bytes.length,
+      bytes: this.#setup.keepBytes ? bytes : undefined,
       regions: made.map(({ head, blocks }) => this.#describe(head, blocks)),
     };
   }

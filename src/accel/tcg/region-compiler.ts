@@ -62,7 +62,7 @@ export class RegionCompiler {
   /** Blocks that wait for a region, by the number they went by. */
   readonly #waiting = new Map<number, Block>();
   #nextId = 0;
-  /** Called with each module, for `-d wasm`. */
+  /** Called with each module if its bytes are kept, for `-d wasm`. */
   onModule: (bytes: Uint8Array, regions: readonly Region[]) => void = () => {};
   readonly counters = { regions: 0, modules: 0, bytes: 0, blocks: 0, instructions: 0, outdated: 0 };
 
@@ -106,7 +106,7 @@ export class RegionCompiler {
   }
   #epoch = 0;
 
-  #install({ module, imports, bytes, regions }: BuiltModule): void {
+  #install({ module, imports, size, bytes, regions }: BuiltModule): void {
     const { cache, setup, table, routineExports } = this.#options;
     if (this.#retired.length >= MOST_RETIRED) {
       cache.forgetJumps();
@@ -140,8 +140,8 @@ export class RegionCompiler {
       this.counters.instructions += built.instructions;
     });
     this.counters.modules++;
-    this.counters.bytes += bytes.length;
-    this.onModule(bytes, made);
+    this.counters.bytes += size;
+    if (bytes) this.onModule(bytes, made);
   }
 
   /** Is the guest's code what the region was made of? */

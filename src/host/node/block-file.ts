@@ -14,7 +14,7 @@ import type { FileHost, HostFile, HostFileKind, HostFileOpenFlags, HostFileStat 
 import * as px from './posix.js';
 
 /** Transfers up to this size are done in the calling thread. */
-const inPlaceWriteBytes = 128 * 1024;
+const inPlaceWriteBytes = 256 * 1024;
 const inPlaceReadBytes = 2 ** 21;
 /** A read that takes longer than this and than its bytes at half a gigabyte a second was no hit in the page cache. */
 const cachedReadMs = 0.2;

@@ -423,9 +423,10 @@ export class PcMachine implements PcBoard {
     this.#nmi();
   }
 
-  /** Every counter of the translator, by name. */
+  /** Every counter of the translator, by name; with counted time also the guest's instructions. */
   statistics(): Readonly<Record<string, Readonly<Record<string, number>>>> {
-    return this.engine.statistics();
+    const counters = this.engine.statistics();
+    return this.#icount ? { ...counters, guest: { instructions: this.engine.instructions } } : counters;
   }
 
   /** Runs until the machine stops by itself or `service` says so. */

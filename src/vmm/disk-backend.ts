@@ -1,7 +1,8 @@
 /** The disks as the machine's thread sees them: requests go to the thread of the disks, and end when it has answered. */
+import { VringError } from '../base/index.js';
 import type { BlockBackend, BlockDone, BlockFailure } from '../hw/index.js';
 import type { ErrorPolicy, MachineDisksConfig, ToDisksFromMachine } from './disk-protocol.js';
-import { DiskRing, diskOp, diskSlots, diskStatus, diskWaits } from './disk-ring.js';
+import { DiskRing, diskOp, diskOpening, diskSlots, diskStatus, diskWaits } from './disk-ring.js';
 
 const failures: Readonly<Record<number, BlockFailure | undefined>> = {
   [diskStatus.io]: 'io',
@@ -29,7 +30,6 @@ export interface MachineDisksHost {
 }
 
 export class MachineDisks {
-  readonly backends: readonly BlockBackend[];
   readonly #config: MachineDisksConfig;
   readonly #host: MachineDisksHost;
   readonly #ring: DiskRing;
@@ -44,22 +44,29 @@ export class MachineDisks {
     this.#config = config;
     this.#host = host;
     this.#ring = new DiskRing(config.ring);
-    this.backends = config.disks.map((disk, i): BlockBackend => {
-      const request = (op: number, done: BlockDone, offset = 0, length = 0, flags = 0) =>
-        this.#begin({ disk: i, op, flags, offset, length, pieces: [], done });
-      return {
-        sizeBytes: disk.sizeBytes,
-        readonly: disk.readonly,
-        read: (offset, pieces, done) =>
-          this.#begin({ disk: i, op: diskOp.read, flags: 0, offset, length: 0, pieces, done }),
-        write: (offset, pieces, done) =>
-          this.#begin({ disk: i, op: diskOp.write, flags: 0, offset, length: 0, pieces, done }),
-        flush: (done) => request(diskOp.flush, done),
-        discard: (offset, length, done) => request(diskOp.discard, done, offset, length),
-        writeZeroes: (offset, length, mayUnmap, done) =>
-          request(diskOp.writeZeroes, done, offset, length, mayUnmap ? 1 : 0),
-      };
-    });
+  }
+
+  /** A disk by its place. Waits until it is open. Throws VringError `disk-open`; the thread of the disks says why. */
+  backend(disk: number): BlockBackend {
+    for (;;) {
+      const opening = this.#ring.waitForOpening(100);
+      if (opening === diskOpening.done) break;
+      if (opening === diskOpening.failed || this.#host.quitting())
+        throw new VringError('disk-open', 'A disk could not be opened.');
+    }
+    const request = (op: number, done: BlockDone, offset = 0, length = 0, flags = 0) =>
+      this.#begin({ disk, op, flags, offset, length, pieces: [], done });
+    const transfer = (op: number, offset: number, pieces: readonly Uint8Array[], done: BlockDone) =>
+      this.#begin({ disk, op, flags: 0, offset, length: 0, pieces, done });
+    return {
+      ...this.#ring.opened(disk),
+      read: (offset, pieces, done) => transfer(diskOp.read, offset, pieces, done),
+      write: (offset, pieces, done) => transfer(diskOp.write, offset, pieces, done),
+      flush: (done) => request(diskOp.flush, done),
+      discard: (offset, length, done) => request(diskOp.discard, done, offset, length),
+      writeZeroes: (offset, length, mayUnmap, done) =>
+        request(diskOp.writeZeroes, done, offset, length, mayUnmap ? 1 : 0),
+    };
   }
 
   /** Tells the other thread where guest memory is. Before the first request. */

@@ -82,7 +82,7 @@ export interface BlockObject {
 
 /** What a vCPU's thread needs of the disks. */
 export interface MachineDisksConfig {
-  readonly disks: readonly (OpenDisk & Pick<DiskConfig, 'id' | 'onReadError' | 'onWriteError'>)[];
+  readonly disks: readonly Pick<DiskConfig, 'id' | 'onReadError' | 'onWriteError'>[];
   readonly ring: SharedArrayBuffer;
   readonly port: MessagePort;
 }
@@ -102,7 +102,7 @@ export type ToDisksFromMachine =
 export type ToDisks = { readonly type: 'describe'; readonly id: number } | { readonly type: 'close' };
 
 export type FromDisks =
-  | { readonly type: 'opened'; readonly disks: readonly OpenDisk[] }
+  | { readonly type: 'opened' }
   | { readonly type: 'failed'; readonly code: string; readonly message: string }
   | { readonly type: 'description'; readonly id: number; readonly disks: readonly DiskDescription[] }
   /** What the block layer has to say to a person. */

@@ -2,6 +2,7 @@
  * Disk requests between a vCPU's thread and the thread of the disks: slots in shared memory, and two rings of slot numbers. Each
  * ring has one writer and one reader. A request names guest memory by its place in the machine's memory, which both threads see.
  */
+import type { OpenDisk } from './disk-protocol.js';
 
 /** Requests under way at most; more wait in the vCPU's thread. */
 export const diskSlots = 128;
@@ -21,12 +22,16 @@ export const diskWaits = {
   inLoop: 2,
 } as const;
 
+/** What has become of opening the disks. */
+export const diskOpening = { underWay: 0, done: 1, failed: 2 } as const;
+
 /** Words of the header. Counts only grow, modulo 2^32. */
 const SUBMITTED = 0;
 const TAKEN = 1;
 const DONE = 2;
 const COLLECTED = 3;
 const WAITS = 4;
+const OPENING = 5;
 const HEADER_WORDS = 16;
 
 /** Words of a slot. Offset, length and pieces are float64. */
@@ -40,6 +45,7 @@ const OFFSET = 0;
 const LENGTH = 1;
 const FIRST_PIECE = 2;
 const SLOT_DOUBLES = FIRST_PIECE + 2 * maxPieces;
+const DISK_DOUBLES = 2;
 
 export class DiskRing {
   readonly buffer: SharedArrayBuffer;
@@ -48,10 +54,13 @@ export class DiskRing {
   readonly #completions: Int32Array;
   readonly #slots: Int32Array;
   readonly #numbers: Float64Array;
+  /** Of each disk its size and 1 if it is read-only. */
+  readonly #disks: Float64Array;
 
-  static create(): DiskRing {
+  /** For so many disks. */
+  static create(disks: number): DiskRing {
     const words = HEADER_WORDS + 2 * diskSlots + diskSlots * SLOT_WORDS;
-    return new DiskRing(new SharedArrayBuffer(words * 4 + diskSlots * SLOT_DOUBLES * 8));
+    return new DiskRing(new SharedArrayBuffer(words * 4 + (diskSlots * SLOT_DOUBLES + disks * DISK_DOUBLES) * 8));
   }
 
   constructor(buffer: SharedArrayBuffer) {
@@ -67,6 +76,29 @@ export class DiskRing {
     this.#completions = words(diskSlots);
     this.#slots = words(diskSlots * SLOT_WORDS);
     this.#numbers = new Float64Array(buffer, at, diskSlots * SLOT_DOUBLES);
+    this.#disks = new Float64Array(buffer, at + this.#numbers.byteLength);
+  }
+
+  // --- opening
+
+  /** The disks are open, or could not be opened. */
+  setOpened(disks: readonly OpenDisk[] | undefined): void {
+    disks?.forEach(({ sizeBytes, readonly }, i) => {
+      this.#disks.set([sizeBytes, readonly ? 1 : 0], i * DISK_DOUBLES);
+    });
+    Atomics.store(this.#words, OPENING, disks ? diskOpening.done : diskOpening.failed);
+    Atomics.notify(this.#words, OPENING);
+  }
+
+  /** Blocks until the disks are open or could not be opened, or for `milliseconds`. One of `diskOpening`. */
+  waitForOpening(milliseconds: number): number {
+    Atomics.wait(this.#words, OPENING, diskOpening.underWay, milliseconds);
+    return Atomics.load(this.#words, OPENING);
+  }
+
+  opened(disk: number): OpenDisk {
+    const at = disk * DISK_DOUBLES;
+    return { sizeBytes: this.#disks[at], readonly: this.#disks[at + 1] === 1 };
   }
 
   // --- a slot's fields, for its owner at the time

@@ -189,7 +189,10 @@ function look(): void {
 }
 
 async function close(): Promise<void> {
+  if (closing) return;
   closing = true;
+  // What is being opened is to be closed too.
+  await opening.catch(() => {});
   // The vCPU's thread has ended: what it did not hand over is lost, as in a power cut.
   for (const { use } of disks) await use.release().catch(() => undefined);
   for (const node of nodes.reverse()) {
@@ -216,10 +219,15 @@ config.port.on('message', (message: ToDisksFromMachine) => {
   schedule();
 });
 
-openAll().then(
-  () => say({ type: 'opened', disks: disks.map(openDisk) }),
+const opening = openAll();
+opening.then(
+  () => {
+    say({ type: 'opened' });
+    ring.setOpened(disks.map(openDisk));
+  },
   (error: unknown) => {
     say({ type: 'failed', code: 'disk-open', message: toBlockError(error).message });
+    ring.setOpened(undefined);
     void close();
   },
 );

@@ -37,7 +37,7 @@ async function contents(path: string, format: string, offset: number, length: nu
 
 /** The disks with guest memory, as the vCPU's thread has them. */
 async function open(disks: readonly DiskConfig[], more: Partial<DiskWorkerConfig> = {}) {
-  const thread = await openDisks({
+  const thread = openDisks({
     disks,
     blockNodes: [],
     secrets: {},
@@ -45,6 +45,13 @@ async function open(disks: readonly DiskConfig[], more: Partial<DiskWorkerConfig
     doorbell: new SharedArrayBuffer(doorbellBytes),
     ...more,
   });
+  try {
+    await thread.opened;
+  } catch (error) {
+    thread.config.port.close();
+    await thread.close();
+    throw error;
+  }
   const failed: string[] = [];
   const machineDisks = new MachineDisks(thread.config, {
     synchronous: false,
@@ -61,7 +68,7 @@ async function open(disks: readonly DiskConfig[], more: Partial<DiskWorkerConfig
     return ended.splice(0);
   };
   return {
-    disk: machineDisks.backends[0],
+    disk: machineDisks.backend(0),
     disks: machineDisks,
     thread,
     failed,

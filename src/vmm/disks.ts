@@ -1,19 +1,14 @@
 /** A machine's disks, as the machine's owner holds them: the thread that has their images open. */
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { VringError } from '../base/index.js';
-import type {
-  DiskDescription,
-  DiskWorkerConfig,
-  FromDisks,
-  MachineDisksConfig,
-  OpenDisk,
-  ToDisks,
-} from './disk-protocol.js';
+import type { DiskDescription, DiskWorkerConfig, FromDisks, MachineDisksConfig, ToDisks } from './disk-protocol.js';
 import { DiskRing } from './disk-ring.js';
 
 export interface MachineDiskThread {
   /** What the vCPU's thread needs. */
   readonly config: MachineDisksConfig;
+  /** All images are open. Rejects with VringError `disk-open`. */
+  readonly opened: Promise<void>;
   describe(): Promise<readonly DiskDescription[]>;
   /** Lines for a person, those of before included. */
   onReport(listener: (line: string) => void): void;
@@ -25,9 +20,9 @@ export interface MachineDiskThread {
 /** How long the end of what is under way is waited for: a server that does not answer holds nobody for ever. */
 const CLOSE_MS = 30_000;
 
-/** Opens all images. Throws VringError `disk-open`. */
-export async function openDisks(config: Omit<DiskWorkerConfig, 'ring' | 'port'>): Promise<MachineDiskThread> {
-  const ring = DiskRing.create();
+/** Starts the thread, which opens all images. */
+export function openDisks(config: Omit<DiskWorkerConfig, 'ring' | 'port'>): MachineDiskThread {
+  const ring = DiskRing.create(config.disks.length);
   const { port1: machinePort, port2: port } = new MessageChannel();
   const worker = new Worker(new URL('./disk-worker.js', import.meta.url), {
     workerData: { ...config, ring: ring.buffer, port } satisfies DiskWorkerConfig,
@@ -54,14 +49,14 @@ export async function openDisks(config: Omit<DiskWorkerConfig, 'ring' | 'port'>)
       resolve();
     });
   });
-  const opened = await new Promise<readonly OpenDisk[] | VringError>((resolve) => {
+  const opened = new Promise<void>((resolve, reject) => {
     worker.on('message', (message: FromDisks) => {
       switch (message.type) {
         case 'opened':
-          resolve(message.disks);
+          resolve();
           return;
         case 'failed':
-          resolve(new VringError(message.code, message.message));
+          reject(new VringError(message.code, message.message));
           return;
         case 'description':
           waiting.get(message.id)?.(message.disks);
@@ -75,24 +70,19 @@ export async function openDisks(config: Omit<DiskWorkerConfig, 'ring' | 'port'>)
       failure = new VringError('internal', `The thread of the disks has failed: ${(error as Error).message}`, {
         cause: error,
       });
-      resolve(failure);
+      reject(failure);
       failed(failure);
     });
   });
-  if (opened instanceof VringError) {
-    machinePort.close();
-    await exited;
-    throw opened;
-  }
+  // Whoever waits for it sees the failure; nobody has to.
+  opened.catch(() => {});
   return {
     config: {
       ring: ring.buffer,
       port: machinePort,
-      disks: opened.map((disk, i) => {
-        const { id, onReadError, onWriteError } = config.disks[i];
-        return { ...disk, id, onReadError, onWriteError };
-      }),
+      disks: config.disks.map(({ id, onReadError, onWriteError }) => ({ id, onReadError, onWriteError })),
     },
+    opened,
     describe: () =>
       new Promise((resolve) => {
         const id = nextId++;

@@ -521,20 +521,17 @@ export async function createMachineWith(
   const initrd = await shared(options.initrd);
   if (wait.signal?.aborted) throw abortedError(wait.signal);
   const doorbell = new SharedArrayBuffer(doorbellBytes);
-  let disks: MachineDiskThread | undefined;
-  if (diskConfigs.length > 0) {
-    const opening = openDisks({
-      disks: diskConfigs,
-      blockNodes: options.blockNodes ?? [],
-      secrets: options.secrets ?? {},
-      objects: options.blockObjects ?? {},
-      doorbell,
-    });
-    const late = () => new VringError('timeout', 'The disks were not opened in time.');
-    disks = await bounded(opening, wait, late, () => {
-      opening.then((thread) => thread.close()).catch(() => {});
-    });
-  }
+  // Both threads start at once: the images are opened while the machine is built.
+  const disks =
+    diskConfigs.length === 0
+      ? undefined
+      : openDisks({
+          disks: diskConfigs,
+          blockNodes: options.blockNodes ?? [],
+          secrets: options.secrets ?? {},
+          objects: options.blockObjects ?? {},
+          doorbell,
+        });
   const machine = new RunningMachine(
     start,
     options.name ?? 'vcpu0',
@@ -544,7 +541,8 @@ export async function createMachineWith(
     disks,
   );
   try {
-    await bounded(machine.built, wait, () => new VringError('timeout', 'The machine was not built in time.'));
+    const built = Promise.resolve(disks?.opened).then(() => machine.built);
+    await bounded(built, wait, () => new VringError('timeout', 'The machine was not built in time.'));
   } catch (error) {
     await machine.abandon();
     throw error;

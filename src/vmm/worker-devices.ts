@@ -85,7 +85,7 @@ export class MachineDevices {
     return this.#bootable.toSorted((a, b) => a.index - b.index).map(({ path }) => path);
   }
 
-  /** Throws VringError `pci-full`, `pci-slot`, `console-ports`. */
+  /** Throws VringError `pci-full`, `pci-slot`, `disk-open`, `console-ports`. */
   plugAll(board: PcBoard, devices: readonly DeviceConfig[]): void {
     const taken = new Set<string>();
     const placed = (device: DeviceConfig) => 'slot' in device && device.slot !== undefined;
@@ -102,8 +102,8 @@ export class MachineDevices {
   #plug(board: PcBoard, config: DeviceConfig, taken: Set<string>): void {
     switch (config.type) {
       case 'virtio-blk': {
-        const backend = this.#host.disks?.backends[config.disk];
-        assert(backend, 'a disk was opened for every device');
+        assert(this.#host.disks, 'a disk is opened for every device');
+        const backend = this.#host.disks.backend(config.disk);
         const { serial, logicalBlockSize, physicalBlockSize } = config;
         const model = new VirtioBlock({
           backend,

@@ -10,14 +10,14 @@ import { cutPower, type PowerCutCase } from '../../testing/power-cut.js';
 
 const real = new NodeBlockHost(() => undefined);
 /** More of both are for a long night. */
-const mutations = Number(process.env['VRING_MUTATIONS'] ?? 80);
+const mutations = Number(process.env['VRING_MUTATIONS'] ?? 40);
 const seeds = (process.env['VRING_SEEDS'] ?? '1').split(',').map(Number);
 
 const common = { format: 'parallels', isRepaired: true, goesOn: true };
 const cases: readonly (PowerCutCase & { readonly name: string })[] = [
   { ...common, name: '64 KiB clusters', diskBytes: 2 ** 20, options: { cluster_size: 65536 } },
-  { ...common, name: '1 KiB clusters', diskBytes: 2 ** 20, options: { cluster_size: 1024 } },
-  { ...common, name: '1 MiB clusters', diskBytes: 3 * 2 ** 20, options: {}, maxSectors: 3000, steps: 25 },
+  { ...common, name: '1 KiB clusters', diskBytes: 2 ** 18, options: { cluster_size: 1024 } },
+  { ...common, name: '1 MiB clusters', diskBytes: 3 * 2 ** 20, options: {}, maxSectors: 3000, steps: 20 },
 ];
 
 for (const { name, ...what } of cases) {

@@ -15,7 +15,7 @@ check a.vdi
 create -f vdi -o static=foo a.vdi 10M
 create -f vdi -o static=on,block_size=1 a.vdi 10M
 create -f vdi -o static=on,preallocation=full b.vdi 3M
-create -f vdi a.vdi 511T
+create -f vdi a.vdi 1T
 create -f vdi a.vdi 1P
 create -f vdi a.vdi 5G
 info a.vdi

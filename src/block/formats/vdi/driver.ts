@@ -228,7 +228,10 @@ class VdiNode implements DriverNode {
 
   async reopen(): Promise<void> {}
 
-  async close(): Promise<void> {}
+  /** What a failed flush left in memory gets one more chance. */
+  async close(): Promise<void> {
+    await this.flush();
+  }
 }
 
 async function create(context: CreateContext): Promise<void> {

@@ -10,10 +10,10 @@ import { cutPower, type PowerCutCase } from '../../testing/power-cut.js';
 
 const real = new NodeBlockHost(() => undefined);
 /** More of both are for a long night. */
-const mutations = Number(process.env['VRING_MUTATIONS'] ?? 80);
+const mutations = Number(process.env['VRING_MUTATIONS'] ?? 40);
 const seeds = (process.env['VRING_SEEDS'] ?? '1').split(',').map(Number);
 
-const common = { format: 'vdi', diskBytes: 3 * 2 ** 20, maxSectors: 3000, steps: 30, goesOn: true };
+const common = { format: 'vdi', diskBytes: 3 * 2 ** 20, maxSectors: 3000, steps: 22, goesOn: true };
 const cases: readonly (PowerCutCase & { readonly name: string })[] = [
   { ...common, name: 'dynamic', options: {} },
   { ...common, name: 'static', options: { static: 'on' } },

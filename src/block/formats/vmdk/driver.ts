@@ -318,7 +318,10 @@ class VmdkNode implements DriverNode {
 
   async reopen(): Promise<void> {}
 
-  async close(): Promise<void> {}
+  /** What a failed flush left in memory gets one more chance. */
+  async close(): Promise<void> {
+    await this.flush();
+  }
 }
 
 // ---- opening

@@ -12,9 +12,9 @@ import { cutPower, type PowerCutCase } from '../../testing/power-cut.js';
 
 const real = new NodeBlockHost(() => undefined);
 /** More of both are for a long night. */
-const mutations = Number(process.env['VRING_MUTATIONS'] ?? 80);
+const mutations = Number(process.env['VRING_MUTATIONS'] ?? 40);
 const seeds = (process.env['VRING_SEEDS'] ?? '1').split(',').map(Number);
-const diskBytes = 2 ** 20;
+const diskBytes = 2 ** 19;
 const backingValue = 77;
 
 /** Overlays stand on VMDK images only. */

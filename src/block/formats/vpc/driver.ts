@@ -234,7 +234,10 @@ class DynamicNode implements DriverNode {
 
   async reopen(): Promise<void> {}
 
-  async close(): Promise<void> {}
+  /** What a failed flush left in memory gets one more chance. */
+  async close(): Promise<void> {
+    await this.flush();
+  }
 }
 
 async function readTable(file: BlockNode, header: DynamicHeader): Promise<{ table: Uint32Array; free: number }> {

@@ -10,10 +10,10 @@ import { cutPower, type PowerCutCase } from '../../testing/power-cut.js';
 
 const real = new NodeBlockHost(() => undefined);
 /** More of both are for a long night. */
-const mutations = Number(process.env['VRING_MUTATIONS'] ?? 80);
+const mutations = Number(process.env['VRING_MUTATIONS'] ?? 40);
 const seeds = (process.env['VRING_SEEDS'] ?? '1').split(',').map(Number);
 
-const common = { format: 'vpc', maxSectors: 3000, steps: 25, goesOn: true };
+const common = { format: 'vpc', maxSectors: 3000, steps: 20, goesOn: true };
 const cases: readonly (PowerCutCase & { readonly name: string })[] = [
   { ...common, name: 'dynamic', diskBytes: 6 * 2 ** 20, options: { force_size: 'on' } },
   { ...common, name: 'fixed', diskBytes: 2 ** 20, options: { subformat: 'fixed', force_size: 'on' } },

@@ -19,8 +19,8 @@ const saltBytes = 32;
 const sector = 512;
 const firstSlotOffset = 4096;
 const minIterations = 1000;
-/** More would let a header keep the reader busy for hours. */
-const maxIterations = 2 ** 28;
+/** More would let a header keep the reader busy for many minutes. */
+const maxIterations = 2 ** 26;
 
 export interface LuksSlot {
   isActive: boolean;

@@ -141,10 +141,11 @@ test('dmg with bzip2 chunks', { skip: hasBzip2 ? false : 'bzip2 is not installed
 });
 
 test('dmg: damaged images end in clear errors', async () => {
-  const forked = MemoryImage.from(dmgImage(disk, ['zlib', 'raw'], 'fork'));
+  const real = new NodeBlockHost(() => undefined);
   const { length } = blocks(disk, ['zlib', 'raw']).table;
+  const forked = MemoryImage.from(dmgImage(disk, ['zlib', 'raw'], 'fork'));
   const end = forked.size - 512;
-  await attackImage(new NodeBlockHost(() => undefined), {
+  await attackImage(real, {
     format: 'dmg',
     image: forked,
     regions: [
@@ -155,5 +156,17 @@ test('dmg: damaged images end in clear errors', async () => {
       [0, 2000],
     ],
     isReadOnly: true,
+  });
+  const listed = MemoryImage.from(image);
+  await attackImage(real, {
+    format: 'dmg',
+    image: listed,
+    regions: [
+      [listed.size - 512, 512],
+      [listed.size - 512 + 0xd8, 16],
+      [listed.size - 512 - Math.ceil((length * 4) / 3), Math.ceil((length * 4) / 3)],
+    ],
+    isReadOnly: true,
+    mutations: 50,
   });
 });

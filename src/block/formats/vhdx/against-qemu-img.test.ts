@@ -100,7 +100,15 @@ ${damaged(`patch d.v ${items + 8} 0,0,0,0,128,0,0,0`)}
 ${damaged(`patch d.v ${items + 8} 1,0,0,0`)}
 ${damaged(`patch d.v ${items + 32} 0,16,0,0`)}
 ${damaged(`patch d.v ${items + 36} 0,8,0,0`)}
-${damaged(`patch d.v ${bat} 7,0,0,0,0,0,0,0`, 'convert -O raw d.v e.raw')}
+${damaged(`patch d.v ${bat} 7,0,0,0,0,0,0,0`, 'check d.v\nconvert -O raw d.v e.raw')}
+${damaged(`patch d.v ${bat} 6,0,0,1,0,0,0,0`)}
+${damaged(`patch d.v ${bat} 6,0,16,0,0,0,0,0`)}
+${damaged(`patch d.v ${bat} 6,0,32,0,0,0,0,0`)}
+${damaged(`patch d.v ${bat} 6,0,48,0,0,0,0,0`)}
+${damaged(`patch d.v ${bat} 6,0,0,0,0,0,240,255`)}
+${damaged(`patch d.v ${bat} 6,0,0,0,0,0,240,255\npatch d.v ${bat + 8} 6,0,0,1,0,0,0,0`)}
+${damaged(`patch d.v ${bat} 5,0,0,0,0,0,0,0`, 'check d.v\nconvert -O raw d.v e.raw')}
+${damaged(`patch d.v ${bat} 6,0,144,0,0,0,0,0`, 'check d.v\nconvert -O raw d.v e.raw')}
 `;
 
 test('VHDX images: vring answers as qemu-img does', { skip: skipReason }, () =>

@@ -6,6 +6,7 @@
  * none: all counts as data.
  */
 import { BlockError } from '../../errors.js';
+import type { BlockHost } from '../../host.js';
 import type {
   BlockDriver,
   BlockNode,
@@ -18,6 +19,7 @@ import type {
 } from '../../node.js';
 import { RequestFlag } from '../../node.js';
 import type { OptionRow } from '../../options.js';
+import { checkTable } from './check.js';
 import { newGuid, VhdxImage, type VhdxLayout, writeNextHeader } from './image.js';
 import {
   ascii,
@@ -28,7 +30,6 @@ import {
   chunkRatio,
   fail,
   Guid,
-  get64,
   headerBytes,
   headerOffsets,
   maxBlockBytes,
@@ -55,6 +56,7 @@ import {
 import { hasPendingLog, replayLog } from './log.js';
 
 const creator = 'vring';
+const maxCheckedTableBytes = 8 * mebibyte;
 /** BAT bytes handled at once by check and creation. */
 const pieceBytes = mebibyte;
 /** Room between the metadata and the first block, as QEMU leaves it. */
@@ -84,9 +86,11 @@ const createOptions: readonly OptionRow[] = [
 class VhdxNode implements DriverNode {
   readonly image: VhdxImage;
   readonly zeroFlags = RequestFlag.mayUnmap;
+  readonly #host: BlockHost;
   readonly #wasReplayed: boolean;
 
-  constructor(image: VhdxImage, wasReplayed: boolean) {
+  constructor(host: BlockHost, image: VhdxImage, wasReplayed: boolean) {
+    this.#host = host;
     this.image = image;
     this.#wasReplayed = wasReplayed;
   }
@@ -128,35 +132,14 @@ class VhdxNode implements DriverNode {
 
   /** Every entry of the table must lead to a place for a block; a log replayed at open counts as repaired. */
   async check(_fix: CheckFix): Promise<CheckResult> {
-    const { image } = this;
-    const { metadata } = image.layout;
-    const blocks = Math.ceil(metadata.diskBytes / metadata.blockBytes);
-    await image.flush();
-    let corruptions = 0;
-    const total = batEntries(metadata) * 8;
-    const ratio = chunkRatio(metadata);
-    const lines: string[] = [];
-    for (let at = 0; at < total; at += pieceBytes) {
-      const piece = new Uint8Array(Math.min(pieceBytes, total - at));
-      await image.file.read(image.layout.bat.offset + at, piece);
-      const view = viewOf(piece);
-      for (let index = 0; index < piece.length; index += 8) {
-        const entry = (at + index) / 8;
-        // Each chunk's last entry is for a sector bitmap.
-        if (entry % (ratio + 1) === ratio) continue;
-        const block = entry - Math.floor(entry / (ratio + 1));
-        if (block >= blocks || (view.getUint32(index, true) & 7) !== BlockState.fullyPresent) continue;
-        const place = get64(view, index) - (view.getUint32(index, true) & 0xfffff);
-        if (!image.isPlace(block, place)) corruptions++;
-      }
-    }
+    await this.image.flush();
     return {
-      corruptions,
+      corruptions: await checkTable(this.#host, this.image, false),
       leaks: 0,
       checkErrors: 0,
       corruptionsFixed: this.#wasReplayed ? 1 : 0,
       leaksFixed: 0,
-      lines,
+      lines: [],
     };
   }
 
@@ -227,7 +210,11 @@ async function open(context: OpenContext): Promise<DriverNode> {
   }
   if (!isReadOnly) requireLog(state.header);
   const layout = await readLayout(file, state.header, state.slot);
-  return new VhdxNode(new VhdxImage(context.host, context.node, file, layout), wasReplayed);
+  const image = new VhdxImage(context.host, context.node, file, layout);
+  // Larger tables are not gone over at each open: their entries are looked at as they are used, here as there.
+  const isSmall = batEntries(layout.metadata) * 8 <= maxCheckedTableBytes;
+  if (isSmall && !context.flags.check && (await checkTable(context.host, image, true)) > 0) fail();
+  return new VhdxNode(context.host, image, wasReplayed);
 }
 
 function blockBytesFor(diskBytes: number, given: number): number {

@@ -2,6 +2,7 @@
  * Many requests at once on an image in memory whose file answers late and out of order, against a plain array of what the disk must hold.
  * Requests under way never overlap each other, so that each has one right answer; they do share clusters.
  */
+import { errorCode } from '../errors.js';
 import { BlockGraph } from '../graph.js';
 import type { BlockHost, HostFile } from '../host.js';
 import { RequestFlag } from '../node.js';
@@ -15,6 +16,7 @@ export interface ConcurrencyCase {
   readonly diskBytes?: number;
   readonly requests?: number;
   readonly discards?: boolean;
+  readonly compresses?: boolean;
 }
 
 interface Span {
@@ -92,6 +94,17 @@ export async function workConcurrently(real: BlockHost, what: ConcurrencyCase, s
       if (to <= from) return;
       expected.fill(0, from, to);
       await node.discard(from, to - from);
+    } else if (kind === 8 && what.compresses) {
+      const from = Math.ceil(start / cluster) * cluster;
+      if (from + cluster > end) return;
+      const bytes = new Uint8Array(cluster).fill(1 + random(255));
+      try {
+        await node.write(from, bytes, RequestFlag.compressed);
+        expected.set(bytes, from);
+      } catch (error) {
+        // Refused over a cluster of its own: nothing was written.
+        must(errorCode(error) === 'EIO', `seed ${seed}: compressed write at ${from}: ${(error as Error).message}`);
+      }
     } else if (kind === 7) await node.flush();
     else {
       const bytes = new Uint8Array(end - start);

@@ -5,6 +5,7 @@ import { NodeBlockHost } from '../../../host/node/block-host.js';
 import { BlockError } from '../../errors.js';
 import { BlockGraph } from '../../graph.js';
 import type { OptionDict } from '../../options.js';
+import { workConcurrently } from '../../testing/concurrency.js';
 import { injectFaults } from '../../testing/faults.js';
 import { attackImage, type Region } from '../../testing/hostile.js';
 import { MemoryImage, memoryHost } from '../../testing/memory-host.js';
@@ -42,6 +43,14 @@ for (const { name, ...what } of cases) {
       const cuts = await cutPower(real, { format: 'vmdk', diskBytes, ...what }, seed);
       assert.ok(cuts > 40, `the log gave only ${cuts} cuts`);
     }
+  });
+}
+
+for (const { name, options, prepare, writesOnce } of cases) {
+  // Requests of any size and place; what has to be made first is not for this harness.
+  if (writesOnce || prepare) continue;
+  test(`vmdk, ${name}: requests at once, answered late and out of order`, async () => {
+    for (const seed of seeds) await workConcurrently(real, { format: 'vmdk', options, diskBytes }, seed);
   });
 }
 

@@ -3,6 +3,7 @@ import assert from 'node:assert';
 import test from 'node:test';
 import { NodeBlockHost } from '../../../host/node/block-host.js';
 import { BlockGraph } from '../../graph.js';
+import { workConcurrently } from '../../testing/concurrency.js';
 import { injectFaults } from '../../testing/faults.js';
 import { attackImage, type Region } from '../../testing/hostile.js';
 import { type MemoryImage, memoryHost } from '../../testing/memory-host.js';
@@ -32,6 +33,10 @@ for (const { name, ...what } of cases) {
       assert.ok(hits >= 4, `the fault struck ${hits} times`);
     });
   }
+  test(`vpc, ${name}: requests at once, answered late and out of order`, async () => {
+    const { format, options, diskBytes = 0 } = what;
+    for (const seed of seeds) await workConcurrently(real, { format, options, diskBytes }, seed);
+  });
   test(`vpc, ${name}: damaged images end in clear errors`, async () => {
     const image = await makeImage(what);
     await attackImage(real, { format: 'vpc', image, regions: regions(image), mutations });

@@ -27,7 +27,8 @@ const IN_FX = STATE + 0x400;
 const OUT = STATE + 0x800;
 const OUT_FX = STATE + 0xc00;
 const SCRATCH_STACK = STATE + 0x4000;
-const SIGNAL_STACK = STATE + 0x8000;
+/** Above 4 GiB: a case of 32-bit code that leaves ESP in it would have Linux go on there, as in a handler within a handler. */
+const SIGNAL_STACK = 0x1000000000;
 const SIGNAL_STACK_BYTES = 0x30000;
 
 const syscall = {
@@ -269,6 +270,7 @@ export function nativeRunner(): Uint8Array {
     },
     { address: STATE, bytes: new Uint8Array(0), memory: STATE_BYTES, flags: 6 },
     { address: dataRegion.start, bytes: new Uint8Array(0), memory: dataRegion.bytes, flags: 6 },
+    { address: SIGNAL_STACK, bytes: new Uint8Array(0), memory: SIGNAL_STACK_BYTES, flags: 6 },
   ];
   const file: number[] = new Array(page).fill(0);
   const header = new DataView(new ArrayBuffer(page));

@@ -37,12 +37,15 @@ test(
     assert.deepEqual([...back], [7, 7, 7, 7, 7, 0, 0, 0, 0, 0]);
     // Creation writes the first block, as qemu-img does.
     const hole = await node.blockStatus(4096, 4 << 20);
-    assert.equal(hole.zero, true);
-    assert.equal(hole.length, (1 << 20) - 4096);
+    const tellsHoles = !silent.files.missing.has('seek-hole');
+    assert.equal(hole.zero, tellsHoles);
+    if (tellsHoles) assert.equal(hole.length, (1 << 20) - 4096);
     const data = await node.blockStatus(1 << 20, 4 << 20);
     assert.equal(data.data && !data.zero, true);
     await node.writeZeroes(1 << 20, 65536, RequestFlag.mayUnmap);
-    assert.equal((await node.blockStatus(1 << 20, 65536)).zero, true);
+    assert.equal((await node.blockStatus(1 << 20, 65536)).zero, tellsHoles);
+    await node.read(1 << 20, back);
+    assert.deepEqual([...back], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
     await node.resize(8 << 20);
     assert.equal(node.length, 8 << 20);
     await node.close();
@@ -52,6 +55,7 @@ test(
 
 test(
   'a second writer is refused, in this process and against qemu-io',
+  { skip: silent.files.missing.has('ofd-locks') ? 'locks need koffi' : false },
   withDirectory(async (directory) => {
     const name = path.join(directory, 'a.raw');
     const graph = new BlockGraph(silent);

@@ -24,7 +24,7 @@ const { values } = parseArgs({
     inline: { type: 'boolean', default: false },
     cold: { type: 'boolean', default: false },
     stats: { type: 'boolean', default: false },
-    threshold: { type: 'string', default: '512' },
+    threshold: { type: 'string', default: '1024' },
     timeout: { type: 'string', default: '120' },
     d: { type: 'string' },
     int: { type: 'boolean', default: false },

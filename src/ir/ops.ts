@@ -655,7 +655,7 @@ export const opRows = {
     undefined,
     1,
     { writes: true },
-    'The goto that follows is a call; the immediate is the distance of the instruction it returns to.',
+    'The goto or jump that follows is a call; the immediate is the distance of the instruction it returns to.',
   ),
 
   goto: special(

@@ -20,6 +20,7 @@ import {
 import {
   CALL_BASE,
   COLD_HEADER_BYTES,
+  coldHeader,
   DISPLACED,
   EXTENDED,
   FAR_BRANCH,
@@ -273,6 +274,8 @@ export class ColdSerializer {
             out[this.length++] = op;
             out[this.length++] = slot;
             out[this.length++] = exitWord(exitCode.next, 0, deferred);
+            out[coldHeader.lastJump >> 2] = 4 * this.length;
+            out[this.length++] = 0;
           } else if (op === Op.resume) {
             out[this.length++] = op;
             out[this.length++] = exitWord(words[at + 1], 0, deferred);

@@ -2,7 +2,7 @@
  * The cold tier: an interpreter of serialized IR, itself one WebAssembly function that is generated from the op table.
  *
  * Cold code is a row of 32-bit words in the machine's memory. A block starts with its header (COLD_HEADER_BYTES: how often it
- * has been entered; its number of instructions; its number); then come the ops: handler number, offset of the result's slot, offsets of
+ * has been entered; its number of instructions; see coldHeader); then come the ops: handler number, offset of the result's slot, offsets of
  * the operands' slots, immediates. Slots lie in the vCPU's state: a guest variable is its own slot, temps have theirs behind
  * the state. An op whose last operand is a small constant has a second handler that takes it from the code. Ops that may
  * leave carry their exit word last.
@@ -16,8 +16,11 @@ import { homeLoad, homeStore } from './routine-emitter.js';
 import { slowPathIds } from './routine-module.js';
 
 export const COLD_HEADER_BYTES = 16;
-/** `number` is the engine's. */
-export const coldHeader = { count: 0, instructions: 4, number: 8 } as const;
+/**
+ * `number` is the engine's. `lastJump`: offset of the word in which a block that ends with a jump to an address keeps how far
+ * it went the last time (low 32 bits; 0: never), or 0.
+ */
+export const coldHeader = { count: 0, instructions: 4, number: 8, lastJump: 12 } as const;
 
 const OPS = opList.length;
 /** Handler of an op whose last operand is a 32-bit constant in the code (sign-extended for i64). */
@@ -339,9 +342,17 @@ export class ColdTierWriter implements ModuleExtension {
           w().raw([wasmOp.select, wasmOp.return]);
         };
       case Op.jump:
+        // How far it went the last time stays in the code.
         return () => {
-          this.#get(STATE);
+          this.#get(CODE);
           this.#loadSlot(1, 1);
+          this.#tee(ADDRESS);
+          this.#get(STATE);
+          this.#memory(0x29, header.pc);
+          w().raw([0x7d, 0xa7]); // i64.sub, i32.wrap_i64
+          this.#memory(0x36, 12);
+          this.#get(STATE);
+          this.#get(ADDRESS);
           this.#memory(0x37, header.pc);
           this.#leaveWith(2);
         };

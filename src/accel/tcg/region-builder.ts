@@ -89,6 +89,8 @@ function nameOf({ delta, returns }: Place): string {
 interface Candidate extends Place {
   /** The block ends with a call: the distance it returns to. */
   readonly calls: number | undefined;
+  /** The block ends with a jump to an address: how far it went the last time, or 0 when that is not known. */
+  readonly lastJump: number;
   readonly ir: BlockBuilder;
   readonly terminator: number;
   readonly instructions: number;
@@ -263,20 +265,23 @@ export class RegionBuilder {
     return chosen;
   }
 
-  /** Where a block leads that is known now. Of a branch: first what follows it, as loops mostly branch back. */
-  #targets({ ir, terminator, returns, calls }: Candidate): Place[] {
+  /**
+   * Where a block leads that is known now; of a jump to an address, where it went the last time. Of a branch: first what follows
+   * it, as loops mostly branch back.
+   */
+  #targets({ ir, terminator, delta, returns, calls, lastJump }: Candidate): Place[] {
     const { words } = ir;
-    const to = (delta: number, stack: readonly number[]): Place => ({ delta, hva: 0, returns: stack });
+    const to = (distance: number, stack: readonly number[]): Place => ({ delta: distance, hva: 0, returns: stack });
+    const inside = calls === undefined ? returns : [...returns.slice(1 - MAX_CALL_DEPTH), calls];
     switch (words[terminator]) {
       case Op.goto:
-        return [
-          to(words[terminator + 1], calls === undefined ? returns : [...returns.slice(1 - MAX_CALL_DEPTH), calls]),
-        ];
+        return [to(words[terminator + 1], inside)];
       case Op.branch:
         return [to(words[terminator + 3], returns), to(words[terminator + 2], returns)];
       case Op.jump:
-        if (words[terminator + 2] !== jumpKind.return || returns.length === 0) return [];
-        return [to(returns[returns.length - 1], returns.slice(0, -1))];
+        if (words[terminator + 2] !== jumpKind.return)
+          return lastJump === 0 ? [] : [to((delta + lastJump) | 0, inside)];
+        return returns.length === 0 ? [] : [to(returns[returns.length - 1], returns.slice(0, -1))];
       default:
         return [];
     }
@@ -295,15 +300,32 @@ export class RegionBuilder {
   /** How often the block at a host address has been entered in the cold tier; -1: there is none that may join a region. */
   #heat(hva: number, key: number): number {
     const words = this.#words;
+    const at = this.#hashEntry(hva, key);
+    if (at < 0 || words[at + (hashEntry.second >> 2)] !== 0) return -1;
+    const target = words[at + (hashEntry.target >> 2)];
+    if (target >= 0) return target === 0 ? -1 : Infinity;
+    return words[((target & 0x7fffffff) + coldHeader.count) >>> 2];
+  }
+
+  /** Candidate.lastJump, as the cold tier has left it. */
+  #lastJump(hva: number, key: number): number {
+    const words = this.#words;
+    const at = this.#hashEntry(hva, key);
+    const target = at < 0 ? 0 : words[at + (hashEntry.target >> 2)];
+    if (target >= 0) return 0;
+    const code = target & 0x7fffffff;
+    const offset = words[(code + coldHeader.lastJump) >>> 2];
+    return offset === 0 ? 0 : (words[(code + offset) >>> 2] ?? 0);
+  }
+
+  /** Index of the words of a block in the code hash, or -1. */
+  #hashEntry(hva: number, key: number): number {
+    const words = this.#words;
     let slot = codeHash(hva, key);
     for (let probes = 0; probes < CODE_HASH_ENTRIES; probes++) {
       const at = (layout.codeHash + slot * CODE_HASH_BYTES) >> 2;
       if (words[at] === 0) return -1;
-      if (words[at] === (hva | 0) && words[at + (hashEntry.key >> 2)] === (key | 0)) {
-        const target = words[at + (hashEntry.target >> 2)];
-        if (target === 0 || words[at + (hashEntry.second >> 2)] !== 0) return -1;
-        return target > 0 ? Infinity : words[((target & 0x7fffffff) + coldHeader.count) >> 2];
-      }
+      if (words[at] === (hva | 0) && words[at + (hashEntry.key >> 2)] === (key | 0)) return at;
       slot = (slot + 1) & (CODE_HASH_ENTRIES - 1);
     }
     return -1;
@@ -356,13 +378,16 @@ export class RegionBuilder {
     this.#code.translator.translate(request, result);
     if (result.instructions === 0 || result.needsNextPage || (result.crossesPage && delta !== 0)) return undefined;
     this.#optimizer.run(ir);
+    const terminator = lastOp(ir);
+    const { words } = ir;
     return {
       delta,
       hva,
       returns,
       calls: noteOf(ir),
+      lastJump: words[terminator] === Op.jump ? this.#lastJump(hva, head.key) : 0,
       ir,
-      terminator: lastOp(ir),
+      terminator,
       instructions: result.instructions,
       bytes: result.bytes,
       edges: [-1, -1],

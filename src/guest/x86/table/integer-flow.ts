@@ -43,6 +43,7 @@ const jumpRows: InsnRow[] = [
     translate(t, insn) {
       const target = t.readRmWide(insn.opSize);
       t.push(insn.opSize, t.nextPc());
+      t.noteCall();
       t.jump(target, jumpKind.call);
     },
   },

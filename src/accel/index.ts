@@ -1,5 +1,5 @@
 export { MAX_GUEST_BYTES } from './guest-limit.js';
 export * from './tcg/engine.js';
 export { type BuiltModule, RegionBuilder, type RegionSetup } from './tcg/region-builder.js';
-export type { RegionService } from './tcg/region-compiler.js';
+export { InlineRegionService, type RegionService } from './tcg/region-compiler.js';
 export { RegionQueue } from './tcg/region-queue.js';

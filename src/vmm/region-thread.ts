@@ -1,6 +1,16 @@
-/** Regions written by a thread of their own, as the vCPU's thread sees it. */
+/**
+ * Regions written by a thread of their own, as the vCPU's thread sees it. The thread starts with the first hot block; until it has
+ * loaded its code the vCPU's thread writes regions itself, as a kernel unpacks itself in that time.
+ */
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
-import { type BuiltModule, RegionQueue, type RegionService, type RegionSetup } from '../accel/index.js';
+import {
+  type BuiltModule,
+  InlineRegionService,
+  RegionQueue,
+  type RegionService,
+  type RegionSetup,
+} from '../accel/index.js';
+import { parseCpuOption, x86Code } from '../guest/index.js';
 
 export interface RegionWorkerConfig {
   /** CPU model and flags, as `-cpu` takes them. */
@@ -20,6 +30,7 @@ export class ThreadRegionService implements RegionService {
   #setup: RegionSetup | undefined;
   #queue: RegionQueue | undefined;
   #port: MessagePort | undefined;
+  #inline: InlineRegionService | undefined;
   #taken = 0;
 
   constructor(cpu: string) {
@@ -29,14 +40,19 @@ export class ThreadRegionService implements RegionService {
   start(setup: RegionSetup): void {
     this.#setup = setup;
     this.#queue = new RegionQueue(setup.memory.buffer);
+    this.#inline = new InlineRegionService(x86Code(parseCpuOption(this.#cpu)));
+    this.#inline.start(setup);
   }
 
   take(): BuiltModule | undefined {
     const queue = this.#queue as RegionQueue;
-    if (queue.finished === this.#taken) {
+    if (this.#inline) {
       if (!this.#port && queue.waiting > 0) this.#startThread();
-      return undefined;
+      if (!queue.isReady) return this.#inline.take(true);
+      queue.handOver(this.#inline.nextCell);
+      this.#inline = undefined;
     }
+    if (queue.finished === this.#taken) return undefined;
     const received = this.#port && (receiveMessageOnPort(this.#port) as { message: FromRegionWorker } | undefined);
     if (!received) return undefined;
     this.#taken = (this.#taken + 1) | 0;

@@ -15,12 +15,12 @@ const MOST_IN_A_MODULE = 64;
 const { cpu, setup, port } = workerData as RegionWorkerConfig;
 const say = (message: FromRegionWorker) => port.postMessage(message);
 const queue = new RegionQueue(setup.memory.buffer);
-queue.ready();
 
 try {
   const code = x86Code(parseCpuOption(cpu));
   addEngineRoutines(code);
-  const builder = new RegionBuilder(code, setup);
+  queue.ready();
+  const builder = new RegionBuilder(code, setup, queue.awaitHandOver());
   for (;;) {
     queue.sleep();
     if (queue.waiting < WORTH_A_MODULE) queue.linger(LINGER_MS);

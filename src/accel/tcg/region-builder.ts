@@ -110,17 +110,25 @@ export class RegionBuilder {
   #used = 0;
   /** Copies of the pages that the batch under way reads. */
   readonly #pages = new Map<number, Uint8Array>();
-  #cells: number = layout.edgeCells;
-  #epoch = 0;
+  #cells: number;
+  /** Of the newest head so far; -1: there was none. */
+  #epoch = -1;
   readonly #result: TranslationResult = { bytes: 0, instructions: 0, crossesPage: false, needsNextPage: false };
 
-  constructor(code: GuestCode, setup: RegionSetup) {
+  /** `firstCell`: where the words for edges that another builder has used end. */
+  constructor(code: GuestCode, setup: RegionSetup, firstCell: number = layout.edgeCells) {
     this.#code = code;
     this.#setup = setup;
+    this.#cells = firstCell;
     this.#words = new Int32Array(setup.memory.buffer);
     this.#view = new DataView(setup.memory.buffer);
     this.#routines = code.routines.list;
     this.#optimizer = new BlockOptimizer(code.vars, this.#routines);
+  }
+
+  /** Where the next word for an edge will lie. */
+  get nextCell(): number {
+    return this.#cells;
   }
 
   get #isFull(): boolean {
@@ -131,8 +139,8 @@ export class RegionBuilder {
   build(waiting: readonly HotBlock[]): BuiltModule | undefined {
     const epoch = waiting.reduce((newest, block) => Math.max(newest, block.epoch), this.#epoch);
     if (epoch !== this.#epoch) {
+      if (this.#epoch >= 0) this.#cells = layout.edgeCells;
       this.#epoch = epoch;
-      this.#cells = layout.edgeCells;
     }
     if (this.#isFull) return undefined;
     this.#used = 0;

@@ -35,6 +35,11 @@ export class InlineRegionService implements RegionService {
     this.#queue = new RegionQueue(setup.memory.buffer);
   }
 
+  /** RegionBuilder.nextCell. */
+  get nextCell(): number {
+    return (this.#builder as RegionBuilder).nextCell;
+  }
+
   take(urgent: boolean): BuiltModule | undefined {
     const waiting = this.#queue?.waiting ?? 0;
     if (waiting === 0 || (waiting < BATCH && !urgent)) return undefined;

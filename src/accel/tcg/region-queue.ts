@@ -25,6 +25,7 @@ const READ = WRITTEN + 1;
 const FINISHED = WRITTEN + 2;
 const NEVER = WRITTEN + 3;
 const READY = WRITTEN + 4;
+const HANDED_OVER = WRITTEN + 5;
 const FIRST = WRITTEN + 8;
 const ENTRY_WORDS = 8;
 const ENTRIES = 256;
@@ -96,6 +97,22 @@ export class RegionQueue {
   ready(): void {
     Atomics.store(this.#words, READY, 1);
     Atomics.notify(this.#words, READY);
+  }
+
+  get isReady(): boolean {
+    return Atomics.load(this.#words, READY) !== 0;
+  }
+
+  /** The vCPU's thread takes no more from the queue, and has used the words for edges up to this address. */
+  handOver(nextCell: number): void {
+    Atomics.store(this.#words, HANDED_OVER, nextCell);
+    Atomics.notify(this.#words, HANDED_OVER);
+  }
+
+  /** In another thread: waits until the queue is its own; gives what `handOver` said. */
+  awaitHandOver(): number {
+    Atomics.wait(this.#words, HANDED_OVER, 0);
+    return Atomics.load(this.#words, HANDED_OVER);
   }
 
   /** Waits until `ready` has been called, or so long. */

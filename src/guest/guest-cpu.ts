@@ -75,6 +75,8 @@ export interface GuestCpu extends GuestCode {
   readonly isShutDown?: boolean;
   /** Takes a pending interrupt, NMI or debug trap if the CPU may take one now. Gives true if it did (or shut down). */
   deliverPending(): boolean;
+  /** A non-maskable interrupt is pending. The caller kicks the engine. */
+  raiseNmi?(): void;
   /** Acts on header.leaveReason. */
   handleLeave(): VmExit | undefined;
 }

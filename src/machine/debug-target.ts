@@ -87,12 +87,12 @@ export class PcDebugTarget {
   setBreakpoint(address: bigint): boolean {
     if (this.#breakpoints.size >= MAX_BREAKPOINTS) return false;
     this.#breakpoints.add(BigInt.asUintN(64, address));
-    this.#pc.engine.setBreakpoints(this.#breakpoints);
+    this.#pc.accelerator.setBreakpoints(this.#breakpoints);
     return true;
   }
 
   clearBreakpoint(address: bigint): void {
-    if (this.#breakpoints.delete(BigInt.asUintN(64, address))) this.#pc.engine.setBreakpoints(this.#breakpoints);
+    if (this.#breakpoints.delete(BigInt.asUintN(64, address))) this.#pc.accelerator.setBreakpoints(this.#breakpoints);
   }
 
   setWatchpoint(kind: Watchpoint['kind'], address: bigint, length: number): boolean {

@@ -2,7 +2,14 @@
  * The board `pc`: an i440FX/PIIX PC as QEMU's, with the local APIC, I/O APIC, 8259s, 8254, RTC, HPET, ACPI, serial ports, i8042
  * and PCI. It composes the vCPU, the accelerator and the chips, and runs them in the vCPU's thread.
  */
-import { type ModuleCache, type RegionService, type RoutineStore, TcgEngine } from '../accel/index.js';
+import {
+  type Accelerator,
+  type AcceleratorHost,
+  type ModuleCache,
+  type RegionService,
+  type RoutineStore,
+  TcgEngine,
+} from '../accel/index.js';
 import { assert } from '../base/index.js';
 import { type Device, type IrqLine, MemorySpace, type MsiTarget, PortSpace } from '../bus/index.js';
 import { header, STATE_BYTES, X86Cpu, type X86CpuModel } from '../guest/index.js';
@@ -139,7 +146,10 @@ export type PcStop =
   | { readonly why: 'debug' };
 
 export class PcMachine implements PcBoard {
+  /** The translator. It also keeps the machine's memory: guest RAM and the vCPU's state. */
   readonly engine: TcgEngine;
+  /** What accelerators ask of this board. */
+  readonly acceleratorHost: AcceleratorHost;
   readonly cpu: X86Cpu;
   readonly memory: MemorySpace;
   readonly ports = new PortSpace();
@@ -168,6 +178,7 @@ export class PcMachine implements PcBoard {
   readonly #lowRamEnd: number;
   readonly #words: Int32Array;
   readonly #kick: number;
+  #accelerator!: Accelerator;
   #stop: PcStop | undefined;
   /** Hears of data accesses while the vCPU's `setWatching` is on. */
   onDataAccess: ((linear: bigint, bytes: number, write: boolean) => void) | undefined;
@@ -192,7 +203,7 @@ export class PcMachine implements PcBoard {
       clock: this.clock,
       acknowledgeExtInt: () => this.pic.acknowledge(),
       signals: {
-        interruptChanged: () => this.engine.setInterruptPending(this.lapic.pending()),
+        interruptChanged: () => this.#accelerator.setInterruptPending(this.lapic.pending()),
         nmi: () => this.#nmi(),
         init: () => this.#finish({ why: 'reset' }),
         sipi: () => {},
@@ -215,6 +226,16 @@ export class PcMachine implements PcBoard {
         dataAccess: (linear, bytes, write) => this.onDataAccess?.(linear, bytes, write),
       },
     });
+    this.acceleratorHost = {
+      mmioRead: (gpa, size) => this.memory.read(gpa, size),
+      mmioWrite: (gpa, size, value) => this.memory.write(gpa, size, value),
+      pioRead: (port, size) => this.ports.read(port, size),
+      pioWrite: (port, size, value) => this.ports.write(port, size, value),
+      readTsc: tsc,
+      randomBits: random,
+      poll: () => this.#poll(),
+      untilDeadlineNs: () => this.clock.nextDeadlineNs - this.clock.nowNs(),
+    };
     this.engine = new TcgEngine({
       cpu: this.cpu,
       ramBytes: options.ramBytes + (options.firmware?.image.length ?? 0),
@@ -224,18 +245,13 @@ export class PcMachine implements PcBoard {
       regionService: host.regionService,
       trace: trace?.engine,
       host: {
-        mmioRead: (gpa, size) => this.memory.read(gpa, size),
-        mmioWrite: (gpa, size, value) => this.memory.write(gpa, size, value),
-        pioRead: (port, size) => this.ports.read(port, size),
-        pioWrite: (port, size, value) => this.ports.write(port, size, value),
-        readTsc: tsc,
-        randomBits: random,
-        poll: () => this.#poll(),
+        ...this.acceleratorHost,
         ...(host.compileOptimized ? { compileOptimized: host.compileOptimized } : {}),
         modules: host.modules,
         routineStore: host.routineStore,
       },
     });
+    this.#accelerator = this.engine;
     trace?.attach(this);
     const counted = this.#icount;
     if (counted) this.clock.onDeadline = () => this.#limitInstructions(counted);
@@ -246,9 +262,9 @@ export class PcMachine implements PcBoard {
     this.memory = new MemorySpace(this.engine.memory.buffer);
     this.memory.onPublish = (gpa, length) => {
       const hva = this.memory.hvaOf(gpa, length, false);
-      if (hva >= 0) this.engine.published(hva, length);
+      if (hva >= 0) this.#accelerator.published(hva, length);
     };
-    this.memory.onChange(() => this.engine.setRamBlocks(this.memory.ramBlocks()));
+    this.memory.onChange(() => this.#accelerator.setRamBlocks(this.memory.ramBlocks()));
     this.memory.log = this.ports.log = host.log;
     const low = Math.min(options.ramBytes, LOW_RAM_LIMIT);
     this.#lowRamEnd = low;
@@ -312,7 +328,7 @@ export class PcMachine implements PcBoard {
         buffer: this.engine.memory.buffer,
         lowRamHva: this.engine.ramStart,
         romHva: this.engine.ramStart + options.ramBytes,
-        published: (hva, size) => this.engine.published(hva, size),
+        published: (hva, size) => this.#accelerator.published(hva, size),
       });
       i440fx.onShadow = (ranges) => firmware.shadow(ranges);
     }
@@ -399,8 +415,28 @@ export class PcMachine implements PcBoard {
     this.#stop = undefined;
     for (const device of this.#devices) device.reset();
     this.#trace?.reset();
+    this.#accelerator.synchronize();
     this.cpu.reset();
-    this.engine.cache.flush();
+    this.#accelerator.takeOver();
+  }
+
+  /** What runs the vCPU. */
+  get accelerator(): Accelerator {
+    return this.#accelerator;
+  }
+
+  /**
+   * Lets another accelerator run the vCPU from here on: its state goes through its home, RAM stays where it is. Between two calls
+   * of `run` only. The one that ran it until now is not closed.
+   */
+  setAccelerator(next: Accelerator): void {
+    const before = this.#accelerator;
+    if (next === before) return;
+    before.synchronize();
+    this.#accelerator = next;
+    next.setRamBlocks(this.memory.ramBlocks());
+    next.takeOver();
+    next.setInterruptPending(this.lapic.pending());
   }
 
   /** Index of the kick word in the machine's memory, as 32-bit words. */
@@ -415,7 +451,7 @@ export class PcMachine implements PcBoard {
 
   /** One instruction, for a debugger. */
   step(): void {
-    this.engine.step();
+    this.#accelerator.step();
     if (this.#stop?.why === 'debug') this.#stop = undefined;
   }
 
@@ -423,9 +459,9 @@ export class PcMachine implements PcBoard {
     this.#nmi();
   }
 
-  /** Every counter of the translator, by name; with counted time also the guest's instructions. */
+  /** VM exits by reason; every counter of the translator; with counted time also the guest's instructions. */
   statistics(): Readonly<Record<string, Readonly<Record<string, number>>>> {
-    const counters = this.engine.statistics();
+    const counters = { exits: this.#accelerator.exits.toRecord(), ...this.engine.statistics() };
     return this.#icount ? { ...counters, guest: { instructions: this.engine.instructions } } : counters;
   }
 
@@ -433,7 +469,7 @@ export class PcMachine implements PcBoard {
   run(): PcStop {
     this.clock.resume();
     for (;;) {
-      const exit = this.engine.run();
+      const exit = this.#accelerator.run();
       const stop = this.#stop;
       if (stop) {
         this.#stop = undefined;
@@ -517,7 +553,7 @@ export class PcMachine implements PcBoard {
     for (;;) {
       Atomics.store(words, this.#kick, 0);
       if (this.#poll()) return this.#stop !== undefined;
-      if (this.cpu.deliverPending()) return true;
+      if (this.#accelerator.wake()) return true;
       if (this.#icount && this.clock.nextDeadlineNs < Infinity) {
         this.#icount.skip(this.clock.nextDeadlineNs - this.clock.nowNs());
         continue;
@@ -530,12 +566,11 @@ export class PcMachine implements PcBoard {
   }
 
   #nmi(): void {
-    this.cpu.raiseNmi();
-    this.engine.kick();
+    this.#accelerator.raiseNmi();
   }
 
   #finish(stop: PcStop): void {
     this.#stop ??= stop;
-    this.engine.kick();
+    this.#accelerator.kick();
   }
 }

@@ -15,6 +15,8 @@ import {
   TLB_ENTRY_SHIFT,
 } from '../../ir/index.js';
 import { ColdSerializer, ColdTierWriter, compileRoutines, type HostFunction, printModule } from '../../wasm/index.js';
+import type { Accelerator, AcceleratorHost, AcceleratorRamBlock } from '../accelerator.js';
+import { ExitCounters, exitIndex } from '../exits.js';
 import { CodeCache } from './code-cache.js';
 import { defineDispatcher } from './dispatcher.js';
 import {
@@ -31,14 +33,6 @@ import {
 import { InlineRegionService, RegionCompiler, type RegionService } from './region-compiler.js';
 import { defineSoftmmu } from './softmmu.js';
 
-/** Guest-physical RAM as the translator sees it. */
-export interface EngineRamBlock {
-  readonly gpa: number;
-  readonly size: number;
-  readonly hva: number;
-  readonly readonly: boolean;
-}
-
 export type CompiledModule = WebAssembly.Module;
 export interface ModuleCache {
   get(key: string): WebAssembly.Module | undefined;
@@ -52,20 +46,8 @@ export interface RoutineStore {
   set?(key: string, bytes: Uint8Array): void;
 }
 
-/** What the machine gives to the engine. All addresses are guest-physical. */
-export interface EngineHost {
-  mmioRead(gpa: number, size: 1 | 2 | 4): number;
-  mmioWrite(gpa: number, size: 1 | 2 | 4, value: number): void;
-  pioRead(port: number, size: 1 | 2 | 4): number;
-  pioWrite(port: number, size: 1 | 2 | 4, value: number): void;
-  /** The time-stamp counter without any offset. */
-  readTsc(): bigint;
-  randomBits(): bigint;
-  /**
-   * Called at least every few hundred microseconds of guest work and after each kick: fires timers, hears requests.
-   * Gives true to make `run` return 'kick'.
-   */
-  poll(): boolean;
+/** What the machine gives to the engine beside what every accelerator gets. */
+export interface EngineHost extends Omit<AcceleratorHost, 'untilDeadlineNs'> {
   /** Runs `make` so that WebAssembly compiled in it is optimized at once, where the JavaScript engine can be told so. */
   compileOptimized?<T>(make: () => T): T;
   /** Modules compiled before, by what they depend on: the same for all machines of a process. */
@@ -118,7 +100,9 @@ export function addEngineRoutines({ routines, vars }: GuestCode): void {
   defineDispatcher(routines, vars, defineSoftmmu(routines));
 }
 
-export class TcgEngine {
+export class TcgEngine implements Accelerator {
+  readonly name = 'tcg';
+  readonly exits = new ExitCounters();
   readonly memory: WebAssembly.Memory;
   readonly state = layout.state;
   readonly cache: CodeCache;
@@ -232,7 +216,7 @@ export class TcgEngine {
   }
 
   /** Tells the engine where guest RAM lies from now on; flushes the TLB. */
-  setRamBlocks(blocks: readonly EngineRamBlock[]): void {
+  setRamBlocks(blocks: readonly AcceleratorRamBlock[]): void {
     if (blocks.length > ramBlock.most) throw new Error('vring invariant broken: too many RAM blocks');
     this.#words[layout.ramBlocks >> 2] = blocks.length;
     // The largest first: it is where most addresses lie.
@@ -318,17 +302,41 @@ export class TcgEngine {
     for (;;) {
       if (this.#trace.block) this.#announceBlock();
       const exit = this.#act(dispatch(state)) ?? (this.#counting ? this.#approachLimit() : undefined);
-      if (exit !== undefined) return exit;
+      if (exit !== undefined) return this.#leave(exit);
       // Exits cost hops too: a guest that does nothing but fault is polled as well.
       words[hops] -= EXIT_HOPS;
       if (words[hops] < 0) {
         words[hops] = HOPS;
         this.counters.polls++;
         this.compiler.collect(false);
-        if (this.#host.poll()) return 'kick';
+        if (this.#host.poll()) return this.#leave('kick');
       }
     }
   }
+
+  /** Counts the exit with which `run` returns; kicks are counted as they come. */
+  #leave(exit: VmExit): VmExit {
+    if (exit !== 'kick') this.exits.counts[exitIndex[exit]]++;
+    return exit;
+  }
+
+  wake(): boolean {
+    return this.#cpu.deliverPending();
+  }
+
+  raiseNmi(): void {
+    this.#cpu.raiseNmi?.();
+    this.kick();
+  }
+
+  synchronize(): void {}
+
+  takeOver(): void {
+    this.cache.flush();
+    this.routines['flush_tlb'](this.state, 0);
+  }
+
+  close(): void {}
 
   /** Tells of the block that `dispatch` runs next, and sees to it that it runs that one alone. */
   #announceBlock(): void {
@@ -383,6 +391,7 @@ export class TcgEngine {
         return this.#cpu.handleLeave();
       case exitCode.kick:
         this.counters.kicks++;
+        this.exits.counts[exitIndex.kick]++;
         Atomics.store(words, (this.state + header.kick) >> 2, 0);
         if (this.#host.poll()) return 'kick';
         this.#cpu.deliverPending();
@@ -527,15 +536,26 @@ export class TcgEngine {
 
   #hostRoutines(): Record<string, HostFunction> {
     const host = this.#host;
+    const { counts } = this.exits;
+    const { pioRead, pioWrite, mmioRead, mmioWrite } = exitIndex;
     const gpa = (low: number, high: number) => (high >>> 0) * 4294967296 + (low >>> 0);
     const routines: Record<string, (...args: never[]) => unknown> = {
-      mmio_read: (_state: number, low: number, high: number, size: number) =>
-        host.mmioRead(gpa(low, high), size as 1 | 2 | 4),
-      mmio_write: (_state: number, low: number, high: number, size: number, value: number) =>
-        host.mmioWrite(gpa(low, high), size as 1 | 2 | 4, value >>> 0),
-      pio_read: (_state: number, port: number, size: number) => host.pioRead(port & 0xffff, size as 1 | 2 | 4),
-      pio_write: (_state: number, port: number, size: number, value: number) =>
-        host.pioWrite(port & 0xffff, size as 1 | 2 | 4, value >>> 0),
+      mmio_read: (_state: number, low: number, high: number, size: number) => {
+        counts[mmioRead]++;
+        return host.mmioRead(gpa(low, high), size as 1 | 2 | 4);
+      },
+      mmio_write: (_state: number, low: number, high: number, size: number, value: number) => {
+        counts[mmioWrite]++;
+        host.mmioWrite(gpa(low, high), size as 1 | 2 | 4, value >>> 0);
+      },
+      pio_read: (_state: number, port: number, size: number) => {
+        counts[pioRead]++;
+        return host.pioRead(port & 0xffff, size as 1 | 2 | 4);
+      },
+      pio_write: (_state: number, port: number, size: number, value: number) => {
+        counts[pioWrite]++;
+        host.pioWrite(port & 0xffff, size as 1 | 2 | 4, value >>> 0);
+      },
       read_tsc: () => BigInt.asIntN(64, host.readTsc()),
       random_bits: () => BigInt.asIntN(64, host.randomBits()),
       code_written: (_state: number, hva: number, size: number) => {

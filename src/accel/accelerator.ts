@@ -1,0 +1,73 @@
+/**
+ * The contract between a board and what runs its vCPU. It is modelled on KVM: the vCPU runs until a VM exit; exits that a device
+ * answers (PIO, MMIO, MSR) are answered in place, by calls of the host's side from the thread that runs the vCPU; `run` returns
+ * for what concerns the board.
+ *
+ * The vCPU's architectural state has one home, the state area in the machine's memory that the guest's schema lays out. The
+ * translator works on it directly. An accelerator that keeps registers elsewhere brings them home at `synchronize`, and takes
+ * them from there again at its next `run`: so a debugger, a snapshot and a move to another accelerator all see and change one
+ * thing.
+ */
+import type { VmExit } from '../guest/guest-cpu.js';
+import type { ExitCounters } from './exits.js';
+
+export const acceleratorNames = ['kvm', 'tcg'] as const;
+export type AcceleratorName = (typeof acceleratorNames)[number];
+
+/** Guest-physical RAM or ROM, all whole pages. */
+export interface AcceleratorRamBlock {
+  readonly gpa: number;
+  readonly size: number;
+  /** Byte offset in the machine's memory. */
+  readonly hva: number;
+  readonly readonly: boolean;
+}
+
+/** What the board gives to an accelerator. All addresses are guest-physical. */
+export interface AcceleratorHost {
+  mmioRead(gpa: number, size: 1 | 2 | 4): number;
+  mmioWrite(gpa: number, size: 1 | 2 | 4, value: number): void;
+  pioRead(port: number, size: 1 | 2 | 4): number;
+  pioWrite(port: number, size: 1 | 2 | 4, value: number): void;
+  /** The time-stamp counter without any offset. */
+  readTsc(): bigint;
+  randomBits(): bigint;
+  /**
+   * Called at least every few hundred microseconds of guest work where the accelerator counts it, when `untilDeadlineNs` has
+   * passed, and after each kick: fires timers, hears requests. Gives true to make `run` return 'kick'.
+   */
+  poll(): boolean;
+  /** Nanoseconds to the next timer's deadline; 0 or less: it is due. Infinity: there is none. */
+  untilDeadlineNs(): number;
+}
+
+export interface Accelerator {
+  readonly name: AcceleratorName;
+  /** VM exits since it was made. */
+  readonly exits: ExitCounters;
+  /** Runs the guest until it halts, shuts down, meets a debugger's stop, or the machine wants to be heard ('kick'). */
+  run(): VmExit;
+  /** Executes one instruction, past breakpoints. */
+  step(): VmExit | undefined;
+  /** A halted vCPU takes what wakes it, if there is something. True: `run` may be called. */
+  wake(): boolean;
+  /**
+   * Makes `run` call `poll` soon. For the thread that runs the vCPU (devices call it in the middle of an exit); other threads set
+   * the kick word in the state's header, or do what the accelerator's maker says.
+   */
+  kick(): void;
+  /** The interrupt controller has, or no longer has, something for the vCPU. */
+  setInterruptPending(pending: boolean): void;
+  raiseNmi(): void;
+  /** `run` returns 'debug' before an instruction at one of these linear addresses. */
+  setBreakpoints(addresses: ReadonlySet<bigint>): void;
+  /** Where guest RAM lies from now on. */
+  setRamBlocks(blocks: readonly AcceleratorRamBlock[]): void;
+  /** A device wrote to guest memory at these host addresses. */
+  published(hva: number, size: number): void;
+  /** The vCPU's state is at home afterwards, and may be read and changed there until the next `run`. */
+  synchronize(): void;
+  /** The state at home, and guest RAM, were made by someone else: forgets whatever was derived from them. */
+  takeOver(): void;
+  close(): void;
+}

@@ -30,20 +30,20 @@ for (const [text, expected, codeSize] of [
   ['66 48 01 c8', 'add rax, rcx'],
   ['00 e0', 'add al, ah'],
   ['40 00 e0', 'add al, spl'],
-  ['4c 8b 44 88 08', 'mov r8, [rax+rcx*4+0x8]'],
-  ['8b 05 10 00 00 00', 'mov eax, [rip+0x1016]'],
-  ['8b 04 25 10 00 00 00', 'mov eax, [0x10]'],
-  ['8b 05 10 00 00 00', 'mov eax, [0x10]', 32],
-  ['8b 42 fe', 'mov ax, [bp+si-0x2]', 16],
-  ['67 8b 42 fe', 'mov ax, [edx-0x2]', 16],
-  ['65 48 8b 04 25 28 00 00 00', 'mov rax, gs:[0x28]'],
-  ['2e 8b 00', 'mov eax, [rax]'],
+  ['4c 8b 44 88 08', 'mov r8, qword ptr [rax+rcx*4+0x8]'],
+  ['8b 05 10 00 00 00', 'mov eax, dword ptr [rip+0x1016]'],
+  ['8b 04 25 10 00 00 00', 'mov eax, dword ptr [0x10]'],
+  ['8b 05 10 00 00 00', 'mov eax, dword ptr [0x10]', 32],
+  ['8b 42 fe', 'mov ax, word ptr [bp+si-0x2]', 16],
+  ['67 8b 42 fe', 'mov ax, word ptr [edx-0x2]', 16],
+  ['65 48 8b 04 25 28 00 00 00', 'mov rax, qword ptr gs:[0x28]'],
+  ['2e 8b 00', 'mov eax, dword ptr [rax]'],
   ['48 b8 88 77 66 55 44 33 22 11', 'mov rax, 0x1122334455667788'],
   ['6a ff', 'push -0x1'],
   ['41 57', 'push r15'],
   ['40', 'inc eax', 32],
   ['e8 fb ff ff ff', 'call 0x1000'],
-  ['f3 48 ab', 'rep stos [rdi], rax'],
+  ['f3 48 ab', 'rep stosq'],
   ['f3 90', 'pause'],
   ['f3 0f bc c1', 'tzcnt eax, ecx'],
   ['f3 0f 1e fa', 'nop edx'],
@@ -53,7 +53,7 @@ for (const [text, expected, codeSize] of [
   ['66 f2 0f 38 f1 c1', 'crc32 eax, cx'],
   ['c4 e2 70 f2 c2', 'andn eax, ecx, edx'],
   ['c4 e2 78 f2 c2', 'andn eax, eax, edx'],
-  ['f0 48 0f b1 0f', 'lock cmpxchg [rdi], rcx, rax'],
+  ['f0 48 0f b1 0f', 'lock cmpxchg qword ptr [rdi], rcx'],
   ['0f 01 d0', 'xgetbv'],
   // What is no instruction.
   ['f0 01 c8', '#UD'],
@@ -74,7 +74,7 @@ for (const [text, expected, codeSize] of [
 }
 
 test('14 prefixes and one byte of opcode are 15 bytes, and legal', () => {
-  assert.equal(decoded(`${'66 '.repeat(14)}90`), 'xchg ax, ax');
+  assert.equal(decoded(`${'66 '.repeat(14)}90`), 'nop');
 });
 
 test('a REX before another prefix counts for nothing', () => {

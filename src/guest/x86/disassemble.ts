@@ -1,5 +1,8 @@
 /** Disassembly from the instruction rows, in Intel's syntax (SDM vol. 2 section 3.1.1.3): for `-d in_asm` and the monitor. */
+
+import { letterBits } from './assembler/operands.js';
 import { Decoder, type DecoderTables, decodeFailure } from './decode.js';
+import { isStringRow, mnemonicOf, writtenOperands } from './mnemonics.js';
 import { decodeMode } from './mode.js';
 import type { InsnRow } from './translator.js';
 
@@ -19,30 +22,20 @@ function gprName(size: number, n: number, rex: boolean): string {
 
 const hexadecimal = (value: bigint): string => (value < 0n ? `-0x${(-value).toString(16)}` : `0x${value.toString(16)}`);
 
-/** Bits of an operand by its size letters. */
-function operandBits(d: Decoder, letters: string): number {
-  switch (letters) {
-    case 'b':
-    case 'bs':
-      return 8;
-    case 'w':
-      return 16;
-    case 'd':
-    case 'ss':
-      return 32;
-    case 'q':
-    case 'sd':
-    case 'pi':
-      return 64;
-    case 'v':
-      return d.opSize;
-    case 'z':
-      return d.opSize === 16 ? 16 : 32;
-    case 'y':
-      return d.rexW ? 64 : 32;
-    default:
-      return 128;
-  }
+const pointerNames: Readonly<Record<number, string>> = {
+  8: 'byte',
+  16: 'word',
+  32: 'dword',
+  48: 'fword',
+  64: 'qword',
+  80: 'tbyte',
+  128: 'xmmword',
+};
+
+/** What a memory operand's size letters say, as it is written before the address. */
+function pointer(letters: string, opSize: number): string {
+  const name = pointerNames[letterBits(letters, opSize) ?? 0];
+  return name === undefined ? '' : `${name} ptr `;
 }
 
 function memoryOperand(d: Decoder, next: bigint): string {
@@ -59,17 +52,23 @@ function memoryOperand(d: Decoder, next: bigint): string {
 }
 
 function operand(d: Decoder, word: string, next: bigint): string {
-  const name = word.split(':')[0];
-  if (/^(1|[A-D][LHX]|r[A-Z]X|e[A-Z]X|XMM0)$/.test(name)) {
+  const name = word;
+  if (name === '1') return '0x1';
+  if (/^([A-D][LHX]|r[A-Z]X|e[A-Z]X|XMM0|[C-GS]S)$/.test(name) && name !== 'eAX') {
     if (/^[re][A-Z]X$/.test(name)) return gprName(d.opSize, ['AX', 'CX', 'DX', 'BX'].indexOf(name.slice(1)), false);
     return name.toLowerCase();
   }
-  const bits = operandBits(d, name.slice(1));
+  if (name === 'STi') return `st(${d.modrm & 7})`;
+  if (/^ST[01]$/.test(name)) return name === 'ST0' ? 'st' : 'st(1)';
+  if (name === 'eAX') return d.opSize === 16 ? 'ax' : 'eax';
+  const letters = name.slice(1);
+  const bits = letterBits(letters, d.opSize) ?? 128;
+  const memory = () => pointer(letters, d.opSize) + memoryOperand(d, next);
   switch (name[0]) {
     case 'E':
     case 'M':
     case 'R':
-      return d.isReg ? gprName(bits, d.rm, d.rex !== 0) : memoryOperand(d, next);
+      return d.isReg ? gprName(bits, d.rm, d.rex !== 0) : memory();
     case 'G':
       return gprName(bits, d.reg, d.rex !== 0);
     case 'B':
@@ -78,12 +77,12 @@ function operand(d: Decoder, word: string, next: bigint): string {
       return gprName(bits, d.rm, d.rex !== 0);
     case 'W':
     case 'U':
-      return d.isReg ? `xmm${d.rm}` : memoryOperand(d, next);
+      return d.isReg ? `xmm${d.rm}` : memory();
     case 'V':
       return `xmm${d.reg}`;
     case 'Q':
     case 'N':
-      return d.isReg ? `mm${d.rm & 7}` : memoryOperand(d, next);
+      return d.isReg ? `mm${d.rm & 7}` : memory();
     case 'P':
       return `mm${d.reg & 7}`;
     case 'S':
@@ -99,11 +98,9 @@ function operand(d: Decoder, word: string, next: bigint): string {
     case 'J':
       return `0x${BigInt.asUintN(64, next + BigInt(d.immLow)).toString(16)}`;
     case 'O':
-      return `[${hexadecimal((BigInt(d.immHigh >>> 0) << 32n) | BigInt(d.immLow >>> 0))}]`;
-    case 'X':
-      return '[rsi]';
-    case 'Y':
-      return '[rdi]';
+      return `${pointer(letters, d.opSize)}[${hexadecimal((BigInt(d.immHigh >>> 0) << 32n) | BigInt(d.immLow >>> 0))}]`;
+    case 'A':
+      return `${hexadecimal(BigInt(d.imm2))}:${hexadecimal(BigInt(d.immLow >>> 0))}`;
     default:
       return name.toLowerCase();
   }
@@ -112,20 +109,16 @@ function operand(d: Decoder, word: string, next: bigint): string {
 /** The text of an instruction that `d` has just decoded as this row. */
 export function formatInsn(d: Decoder, row: InsnRow, pc: bigint): string {
   const next = pc + BigInt(d.length);
-  const words = row.args
-    .split(',')
-    .map((word) => word.trim())
-    .filter((word) => word !== '');
-  const text = words.map((word) => operand(d, word, next)).join(', ');
+  // 90 is NOP, whatever the row that it is a case of says.
+  if (row.name === 'XCHG' && d.opcode === 0x90 && d.rm === 0) return 'nop';
+  const text = writtenOperands(row)
+    .map((word) => operand(d, word, next))
+    .join(', ');
   const lock = d.lock ? 'lock ' : '';
-  const rep = !/^(ins|outs|movs|stos|lods|cmps|scas)[bwdq]?$/i.test(row.name)
-    ? ''
-    : d.rep === 0xf3
-      ? 'rep '
-      : d.rep === 0xf2
-        ? 'repne '
-        : '';
-  return `${lock}${rep}${row.name.toLowerCase()}${text === '' ? '' : ` ${text}`}`;
+  const string = isStringRow(row);
+  const rep = !string || d.rep === 0 ? '' : d.rep === 0xf3 ? 'rep ' : 'repne ';
+  const override = string && d.segOverride >= 0 ? `${segmentNames[d.segOverride]} ` : '';
+  return `${lock}${rep}${override}${mnemonicOf(row, d.opSize)}${text === '' ? '' : ` ${text}`}`;
 }
 
 /** One line of assembly and its length; bytes that are no instruction are shown as data. */

@@ -54,6 +54,7 @@ const controlRows: InsnRow[] = [
     name: 'MOV',
     enc: '0F 20 /r',
     args: 'Ry:w, Cy:r',
+    force64: true,
     cpl0: true,
     translate(t, insn) {
       const home = controlHomes[insn.reg];
@@ -66,6 +67,7 @@ const controlRows: InsnRow[] = [
     name: 'MOV',
     enc: '0F 22 /r',
     args: 'Cy:w, Ry:r',
+    force64: true,
     cpl0: true,
     translate(t, insn) {
       const { b } = t;
@@ -85,6 +87,7 @@ const controlRows: InsnRow[] = [
     name: 'MOV',
     enc: '0F 21 /r',
     args: 'Ry:w, Dy:r',
+    force64: true,
     cpl0: true,
     translate(t, insn) {
       if (insn.reg > 7) return t.fault(vector.UD);
@@ -96,6 +99,7 @@ const controlRows: InsnRow[] = [
     name: 'MOV',
     enc: '0F 23 /r',
     args: 'Dy:w, Ry:r',
+    force64: true,
     cpl0: true,
     translate(t, insn) {
       if (insn.reg > 7) return t.fault(vector.UD);
@@ -232,6 +236,7 @@ const msrRows: InsnRow[] = [
     name: 'RDPID',
     enc: 'F3 0F C7 /7 r',
     args: 'Ry:w',
+    force64: true,
     cpuid: 'rdpid',
     translate(t, insn) {
       t.writeWide(registerSize(t), insn.rm, t.b.i64_load(t.b.state(), field.tscAux));
@@ -339,6 +344,7 @@ const tlbRows: InsnRow[] = [
     name: 'INVPCID',
     enc: '66 0F 38 82 /r m',
     args: 'Gy:r, Mdq:r',
+    force64: true,
     cpuid: 'invpcid',
     cpl0: true,
     translate(t, insn) {

@@ -1,0 +1,2 @@
+export { type Assembly, type AssemblyOptions, assemble } from './assemble.js';
+export { AssemblyError } from './expression.js';

@@ -1,6 +1,7 @@
 /** A machine's disks, as the machine's owner holds them: the thread that has their images open. */
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { VringError } from '../base/index.js';
+import { bundle } from '../host/node/bundles.js';
 import type { DiskDescription, DiskWorkerConfig, FromDisks, MachineDisksConfig, ToDisks } from './disk-protocol.js';
 import { DiskRing } from './disk-ring.js';
 
@@ -24,7 +25,7 @@ const CLOSE_MS = 30_000;
 export function openDisks(config: Omit<DiskWorkerConfig, 'ring' | 'port'>): MachineDiskThread {
   const ring = DiskRing.create(config.disks.length);
   const { port1: machinePort, port2: port } = new MessageChannel();
-  const worker = new Worker(new URL('./disk-worker.js', import.meta.url), {
+  const worker = new Worker(bundle('disk-worker') ?? new URL('./disk-worker.js', import.meta.url), {
     workerData: { ...config, ring: ring.buffer, port } satisfies DiskWorkerConfig,
     transferList: [port],
     name: 'disks',

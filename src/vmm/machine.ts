@@ -5,6 +5,7 @@
 import { Worker } from 'node:worker_threads';
 import type { CompiledModule } from '../accel/index.js';
 import { VringError } from '../base/index.js';
+import { bundle } from '../host/node/bundles.js';
 import { abortedError, bounded, type WaitOptions } from './abort.js';
 import { type CharacterPort, MachinePort } from './character-port.js';
 import type { DiskDescription } from './disk-protocol.js';
@@ -122,7 +123,7 @@ export type StartWorker = (config: WorkerConfig, name: string) => WorkerThread;
 
 const startWorker: StartWorker = (config, name) =>
   // The port alone cannot be copied.
-  new Worker(new URL('./machine-worker.js', import.meta.url), {
+  new Worker(bundle('machine-worker') ?? new URL('./machine-worker.js', import.meta.url), {
     workerData: config,
     name,
     // What a machine allocates in JavaScript dies young: a small nursery keeps the process small.

@@ -11,6 +11,7 @@ import {
   type RegionSetup,
 } from '../accel/index.js';
 import { parseCpuOption, x86Code } from '../guest/index.js';
+import { bundle } from '../host/node/bundles.js';
 
 export interface RegionWorkerConfig {
   /** CPU model and flags, as `-cpu` takes them. */
@@ -69,7 +70,7 @@ export class ThreadRegionService implements RegionService {
   #startThread(): void {
     const { port1, port2: port } = new MessageChannel();
     this.#port = port1;
-    const worker = new Worker(new URL('./region-worker.js', import.meta.url), {
+    const worker = new Worker(bundle('region-worker') ?? new URL('./region-worker.js', import.meta.url), {
       workerData: { cpu: this.#cpu, setup: this.#setup as RegionSetup, port } satisfies RegionWorkerConfig,
       transferList: [port],
       name: 'regions',

@@ -8,7 +8,8 @@ import test from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
-const main = path.join(root, 'dist/cli/main.js');
+// The single files that the bundle is made of.
+const main = path.join(root, 'dist/cli/program.js');
 
 test('a disk tool loads only what it uses', () => {
   const directory = fs.mkdtempSync(path.join(tmpdir(), 'vring-start-'));

@@ -1,37 +1,16 @@
-/**
- * The module of the translator's routines, written by the build beside the program (`dist/routines/`). A file says what code it
- * was made of: after a change to that code alone it is passed over, and the module is made anew at each start.
- */
-import { createHash } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+/** The module of the translator's routines, written by the build beside the program (`dist/routines/`). */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { isBuilt } from './bundles.js';
 
-const dist = fileURLToPath(new URL('../..', import.meta.url));
-/** Layers whose code the routines are made of. */
-const LAYERS = ['base', 'ir', 'wasm', 'guest', 'accel'];
-const DIGEST_BYTES = 32;
+const directory = fileURLToPath(new URL('../../routines', import.meta.url));
+const pathOf = (key: string) => join(directory, `${key.replace(/[^a-z0-9]+/g, '-')}.wasm`);
 
-function digestOfCode(): Buffer {
-  const hash = createHash('sha256');
-  for (const layer of LAYERS) {
-    const names = readdirSync(join(dist, layer), { recursive: true, encoding: 'utf8' });
-    for (const name of names.sort()) {
-      if (!name.endsWith('.js') || name.endsWith('.test.js')) continue;
-      hash.update(`${layer}/${name.replaceAll('\\', '/')}\n`).update(readFileSync(join(dist, layer, name)));
-    }
-  }
-  return hash.digest();
-}
-
-const pathOf = (key: string) => join(dist, 'routines', `${key.replace(/[^a-z0-9]+/g, '-')}.wasm`);
-
-/** The stored bytes, or undefined when there are none for the present code. */
+/** The stored bytes, or undefined when there are none for the present code: then the module is made anew at each start. */
 export function readStoredRoutines(key: string): Uint8Array | undefined {
   try {
-    const file = readFileSync(pathOf(key));
-    if (!file.subarray(0, DIGEST_BYTES).equals(digestOfCode())) return undefined;
-    return file.subarray(DIGEST_BYTES);
+    return isBuilt() ? readFileSync(pathOf(key)) : undefined;
   } catch {
     return undefined;
   }
@@ -39,6 +18,6 @@ export function readStoredRoutines(key: string): Uint8Array | undefined {
 
 /** For the build. */
 export function storeRoutines(key: string, bytes: Uint8Array): void {
-  mkdirSync(join(dist, 'routines'), { recursive: true });
-  writeFileSync(pathOf(key), Buffer.concat([digestOfCode(), bytes]));
+  mkdirSync(directory, { recursive: true });
+  writeFileSync(pathOf(key), bytes);
 }

@@ -65,13 +65,16 @@ export interface BuiltModule {
   readonly epoch: number;
   /** The words for edges between pages are used up: only a flush of all code gives them back. */
   readonly full: boolean;
-  readonly module: WebAssembly.Module;
+  /** Undefined: all heads were dismissed. */
+  readonly module: WebAssembly.Module | undefined;
   /** Names of the routines it imports. */
   readonly imports: readonly string[];
   readonly size: number;
   /** What the module was made of, if the setup asks for it. */
   readonly bytes: Uint8Array | undefined;
   readonly regions: readonly BuiltRegion[];
+  /** HotBlock.id of heads that get no region now: their code has changed, or is part of another region already. */
+  readonly dismissed: readonly number[];
 }
 
 /** A piece of code of a region: distance from its head, host address, and the returns of the calls it is in, outermost first. */
@@ -111,6 +114,11 @@ export class RegionBuilder {
   /** Copies of the pages that the batch under way reads. */
   readonly #pages = new Map<number, Uint8Array>();
   #cells: number;
+  /**
+   * Blocks that are part of a region but not its head: mode keys by host address. All blocks of a loop become hot in the same
+   * round; one region serves them all. A block that asks once more is entered from elsewhere and gets its own.
+   */
+  readonly #covered = new Map<number, number>();
   /** Of the newest head so far; -1: there was none. */
   #epoch = -1;
   readonly #result: TranslationResult = { bytes: 0, instructions: 0, crossesPage: false, needsNextPage: false };
@@ -141,27 +149,40 @@ export class RegionBuilder {
     if (epoch !== this.#epoch) {
       if (this.#epoch >= 0) this.#cells = layout.edgeCells;
       this.#epoch = epoch;
+      this.#covered.clear();
     }
     if (this.#isFull) return undefined;
     this.#used = 0;
     this.#pages.clear();
-    const made = waiting
-      .filter((head) => head.epoch === epoch)
-      .sort((a, b) => a.hva - b.hva)
-      .map((head) => ({ head, blocks: this.#choose(head) }))
-      // The code has changed since it was hot.
-      .filter(({ blocks }) => blocks.length > 0);
-    if (made.length === 0) return undefined;
-    const { bytes, imports } = this.#write(made.map(({ blocks }) => blocks));
+    const dismissed: number[] = [];
+    const made: { head: HotBlock; blocks: Candidate[] }[] = [];
+    for (const head of waiting) {
+      if (head.epoch !== epoch) continue;
+      const blocks = this.#isCovered(head) ? [] : this.#choose(head);
+      // None at all: the code has changed since it was hot.
+      if (blocks.length === 0) dismissed.push(head.id);
+      else made.push({ head, blocks });
+      for (let i = 1; i < blocks.length; i++) this.#covered.set(blocks[i].hva, head.key);
+    }
+    made.sort((a, b) => a.head.hva - b.head.hva);
+    const written = made.length > 0 ? this.#write(made.map(({ blocks }) => blocks)) : undefined;
     return {
       epoch,
       full: this.#isFull,
-      module: new WebAssembly.Module(bytes),
-      imports,
-      size: bytes.length,
-      bytes: this.#setup.keepBytes ? bytes : undefined,
+      module: written && new WebAssembly.Module(written.bytes),
+      imports: written?.imports ?? [],
+      size: written?.bytes.length ?? 0,
+      bytes: this.#setup.keepBytes ? written?.bytes : undefined,
       regions: made.map(({ head, blocks }) => this.#describe(head, blocks)),
+      dismissed,
     };
+  }
+
+  /** Is the block part of a region, and has not asked before? */
+  #isCovered({ hva, key }: HotBlock): boolean {
+    if (this.#covered.get(hva) !== key) return false;
+    this.#covered.delete(hva);
+    return true;
   }
 
   #describe(head: HotBlock, blocks: readonly Candidate[]): BuiltRegion {

@@ -69,7 +69,7 @@ export class RegionCompiler {
   #nextId = 0;
   /** Called with each module if its bytes are kept, for `-d wasm`. */
   onModule: (bytes: Uint8Array, regions: readonly Region[]) => void = () => {};
-  readonly counters = { regions: 0, modules: 0, bytes: 0, blocks: 0, instructions: 0, outdated: 0 };
+  readonly counters = { regions: 0, modules: 0, bytes: 0, blocks: 0, instructions: 0, outdated: 0, dismissed: 0 };
 
   constructor(options: RegionCompilerOptions) {
     const { cache, table, staleCode, setup } = options;
@@ -111,19 +111,25 @@ export class RegionCompiler {
   }
   #epoch = 0;
 
-  #install({ module, imports, size, bytes, regions }: BuiltModule): void {
+  /** The block that went by a number, and is answered now. */
+  #answered(id: number): Block | undefined {
+    const head = this.#waiting.get(id);
+    this.#waiting.delete(id);
+    if (head) head.waiting = false;
+    return head;
+  }
+
+  #install({ module, imports, size, bytes, regions, dismissed }: BuiltModule): void {
     const { cache, setup, table, routineExports } = this.#options;
+    this.counters.dismissed += dismissed.length;
+    for (const id of dismissed) this.#answered(id);
+    if (!module) return;
     if (this.#retired.length >= MOST_RETIRED) {
       cache.forgetJumps();
       this.#freeIndices.push(...this.#retired);
       this.#retired = [];
     }
-    const heads = regions.map(({ id }) => {
-      const head = this.#waiting.get(id);
-      this.#waiting.delete(id);
-      if (head) head.waiting = false;
-      return head;
-    });
+    const heads = regions.map(({ id }) => this.#answered(id));
     const routines: Record<string, unknown> = {};
     for (const name of imports) routines[name] = routineExports[name];
     let functions: Readonly<Record<string, unknown>> | undefined;

@@ -33,9 +33,9 @@ export const header = {
   instructionLimit: 80,
   /** i32: why code left with exitCode.leave; the guest CPU numbers its reasons. */
   leaveReason: 64,
-  /** i32: hops that the dispatcher still makes before it returns to look at the clock. */
+  /** i32: hops from code to code until the dispatcher returns to look at the clock. */
   hops: 68,
-  /** i32: the code whose exit brought us to JavaScript: index in the code table, or address of cold code. */
+  /** i32: address of the cold code that has become hot. */
   currentCode: 72,
   /** i32 counters: TLB flushes; misses of the jump cache; TLB refills. */
   flushes: 76,

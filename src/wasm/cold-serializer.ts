@@ -1,5 +1,5 @@
 /**
- * Lowers a block's IR to cold code (cold-tier.ts).
+ * Lowers a block's IR to cold code (cold-code.ts).
  *
  * A variable that is read is used in its home when no write to it comes before the temp's last use; a temp that is written
  * to a variable is computed right there when nobody can see the difference.
@@ -20,18 +20,22 @@ import {
 import {
   CALL_BASE,
   COLD_HEADER_BYTES,
+  callWords,
   coldHeader,
   DISPLACED,
   EXTENDED,
   FAR_BRANCH,
   FAR_GOTO,
+  FUSED,
+  fuse,
   guestLoads,
   guestStores,
+  handlerWords,
   hasImmediateHandler,
   immediateHandler,
   LOAD_FOR_WRITE,
   SLOW_ACCESS,
-} from './cold-tier.js';
+} from './cold-code.js';
 import { kind, opHasResult, opKind, opParamCount } from './op-tables.js';
 
 /** Slots for temps that one vCPU's state must have behind it, 16 bytes each. */
@@ -68,12 +72,19 @@ export class ColdSerializer {
   /** Output. */
   words = new Int32Array(8192);
   length = 0;
+  /** Of each way to another block: where its link is in `words`, and how far that block is from this one's start. */
+  readonly links: number[] = [];
+  /** Words of each handler's op. */
+  readonly #sizes: Uint8Array;
 
   constructor(vars: GuestVars, routines: readonly Routine[], tempBase: number, countInstructions: boolean) {
     this.#countInstructions = countInstructions;
     this.#vars = vars;
     this.#routines = routines;
     this.#tempBase = tempBase;
+    this.#sizes = new Uint8Array(CALL_BASE + routines.length);
+    for (let handler = 0; handler < FUSED; handler++) this.#sizes[handler] = handlerWords(handler);
+    for (const routine of routines) this.#sizes[CALL_BASE + routine.id] = callWords(routine);
     const count = vars.vars.length;
     this.#lastSet = new Int32Array(count);
     this.#lastAccess = new Int32Array(count);
@@ -102,12 +113,12 @@ export class ColdSerializer {
     this.#slots = 0;
     if (this.words.length < end * 3 + 64) this.words = new Int32Array(end * 6 + 64);
     const out = this.words;
-    out[0] = 0;
-    out[1] = instructions;
-    out[2] = 0;
-    out[3] = 0;
+    out.fill(0, 0, COLD_HEADER_BYTES / 4);
+    out[coldHeader.instructions >> 2] = instructions;
     this.length = COLD_HEADER_BYTES / 4;
+    this.links.length = 0;
     this.#lower(words, end);
+    this.#fuse();
   }
 
   /**
@@ -266,9 +277,14 @@ export class ColdSerializer {
             const far = !fitsExitWord(words[at + 2]) || !fitsExitWord(words[at + 3]);
             out[this.length++] = far ? FAR_BRANCH : op;
             out[this.length++] = slot;
-            out[this.length++] = far ? words[at + 2] : exitWord(exitCode.next, words[at + 2], deferred);
-            out[this.length++] = far ? words[at + 3] : exitWord(exitCode.next, words[at + 3], deferred);
-            if (far) out[this.length++] = exitWord(exitCode.next, 0, deferred);
+            if (far) {
+              out[this.length++] = words[at + 2];
+              out[this.length++] = words[at + 3];
+              out[this.length++] = exitWord(exitCode.next, 0, deferred);
+            } else {
+              this.#linked(words[at + 2], deferred);
+              this.#linked(words[at + 3], deferred);
+            }
           } else if (op === Op.jump) {
             const slot = this.#operand(words[at + 1]);
             out[this.length++] = op;
@@ -351,10 +367,33 @@ export class ColdSerializer {
     return true;
   }
 
-  /** goto and leave: an exit word alone, or a distance added to the pc before it. */
+  /** A way to another block: exit word and link. */
+  #linked(delta: number, deferred: number): void {
+    this.words[this.length++] = exitWord(exitCode.next, delta, deferred);
+    this.links.push(this.length, delta);
+    this.words[this.length++] = 0;
+  }
+
+  /** Gives ops in a row that have one handler together that handler. */
+  #fuse(): void {
+    const { words, length } = this;
+    for (let at = COLD_HEADER_BYTES / 4; at < length; ) {
+      let handler = words[at];
+      let next = at + this.#sizes[handler];
+      for (let more = 0; next < length; next += this.#sizes[words[next]]) {
+        more = fuse(handler, words[next]);
+        if (more === 0) break;
+        handler = more;
+      }
+      words[at] = handler;
+      at = next;
+    }
+  }
+
+  /** An exit word alone, or a distance added to the pc before it. */
   #leaveTo(code: number, delta: number, deferred: number): void {
     const near = fitsExitWord(delta);
-    this.words[this.length++] = near ? Op.goto : FAR_GOTO;
+    this.words[this.length++] = near ? Op.leave : FAR_GOTO;
     if (!near) this.words[this.length++] = delta;
     this.words[this.length++] = exitWord(code, near ? delta : 0, deferred);
   }

@@ -1,48 +1,33 @@
 /**
- * The cold tier: an interpreter of serialized IR, itself one WebAssembly function that is generated from the op table.
- *
- * Cold code is a row of 32-bit words in the machine's memory. A block starts with its header (COLD_HEADER_BYTES: how often it
- * has been entered; its number of instructions; see coldHeader); then come the ops: handler number, offset of the result's slot, offsets of
- * the operands' slots, immediates. Slots lie in the vCPU's state: a guest variable is its own slot, temps have theirs behind
- * the state. An op whose last operand is a small constant has a second handler that takes it from the code. Ops that may
- * leave carry their exit word last.
+ * The cold tier: an interpreter of cold code (cold-code.ts), generated from the op table as two WebAssembly functions. The inner
+ * one runs everything that needs no call, from block to block along the links, with its few variables in registers; the outer one
+ * (exported as `cold`) does what the inner one hands out: calls, vectors, floating point, and accesses that miss the TLB.
  */
-import { exitCode, exitWord, header, Op, opList, opNames, type Routine, tlbEntry, typeCode } from '../ir/index.js';
+import { exitCode, exitWord, type GuestVars, header, Op, opList, opNames, type Routine, tlbEntry, typeCode } from '../ir/index.js';
 import { ByteWriter } from './bytes.js';
+import {
+  accessOf,
+  CALL_BASE,
+  COLD_HEADER_BYTES,
+  type ColdAccess,
+  callWords,
+  coldHeader,
+  FAR_BRANCH,
+  FAR_GOTO,
+  FUSED,
+  handlerWords,
+  hasImmediateHandler,
+  immediateHandler,
+  isInner,
+  sequences,
+} from './cold-code.js';
 import { wasmOp } from './function-emitter.js';
 import type { ModuleExtension, ModuleWriter } from './index.js';
 import { encodings, kind, opBytes, opEncoding, opKind } from './op-tables.js';
 import { homeLoad, homeStore } from './routine-emitter.js';
 import { slowPathIds } from './routine-module.js';
 
-export const COLD_HEADER_BYTES = 16;
-/**
- * `number` is the engine's. `lastJump`: offset of the word in which a block that ends with a jump to an address keeps how far
- * it went the last time (low 32 bits; 0: never), or 0.
- */
-export const coldHeader = { count: 0, instructions: 4, number: 8, lastJump: 12 } as const;
-
 const OPS = opList.length;
-/** Handler of an op whose last operand is a 32-bit constant in the code (sign-extended for i64). */
-export function immediateHandler(op: number): number {
-  return OPS + op;
-}
-/** Handlers of guest loads that fault as writes, and of accesses in a named MMU context: always by the slow path. */
-export const LOAD_FOR_WRITE = 2 * OPS;
-export const SLOW_ACCESS = LOAD_FOR_WRITE + 5;
-/** goto and branch to distances that no exit word can hold. */
-/** Accesses whose address is a slot plus a constant: five loads, five stores. */
-export const DISPLACED = SLOW_ACCESS + 10;
-/** Loads of one, two and four bytes into an i64, then the same at a slot plus a constant. */
-export const EXTENDED = DISPLACED + 10;
-export const FAR_GOTO = EXTENDED + 6;
-export const FAR_BRANCH = FAR_GOTO + 1;
-/** Handler of a call: this plus the routine's id. */
-export const CALL_BASE = FAR_GOTO + 2;
-
-export const guestLoads = [Op.guest_load8, Op.guest_load16, Op.guest_load32, Op.guest_load64, Op.guest_load128];
-export const guestStores = [Op.guest_store8, Op.guest_store16, Op.guest_store32, Op.guest_store64, Op.guest_store128];
-const SIZES = [1, 2, 4, 8, 16];
 const LOADS: readonly (readonly number[])[] = [
   [0x2d, 0, 0],
   [0x2f, 0, 0],
@@ -58,78 +43,227 @@ const STORES: readonly (readonly number[])[] = [
   [0xfd, 0x0b, 0, 0],
 ];
 
-/** Has the op a handler with an immediate last operand? */
-export const hasImmediateHandler = Uint8Array.from(opList, (row, op) => {
-  const last = row.params[row.params.length - 1];
-  if (last !== 'i32' && last !== 'i64') return 0;
-  if (opKind[op] === kind.special) return op >= Op.set_i32 && op <= Op.set_i64 ? 1 : 0;
-  return row.params.length >= 2 && opEncoding[op] !== encodings.lane ? 1 : 0;
-});
-
-/** Names of handlers, for counters and dumps. */
-export function handlerName(handler: number, routines: readonly Routine[]): string {
-  if (handler < OPS) return opNames[handler];
-  if (handler < 2 * OPS) return `${opNames[handler - OPS]} imm`;
-  if (handler < SLOW_ACCESS) return `${opNames[guestLoads[handler - LOAD_FOR_WRITE]]} for write`;
-  if (handler < DISPLACED) return 'slow access';
-  if (handler < EXTENDED) return `${opNames[[...guestLoads, ...guestStores][handler - DISPLACED]]} displaced`;
-  if (handler < FAR_GOTO) return `${opNames[guestLoads[(handler - EXTENDED) % 3]]} extended`;
-  if (handler < CALL_BASE) return handler === FAR_GOTO ? 'goto far' : 'branch far';
-  return `call ${routines[handler - CALL_BASE].name}`;
-}
-
-// Locals of the interpreter.
+// Locals of both functions; the outer one has the results of a call behind them.
 const STATE = 0;
+/** Inner: address of the op under way. Outer, at first: the block. */
 const CODE = 1;
-const COUNT = 2;
+const SCRATCH = 2;
 const ADDRESS = 3;
 const ENTRY = 4;
 const HOST = 5;
 const RESULTS = 6;
+const LOCALS: readonly number[] = [0, 1, 0, 0];
 
-/** Writes the interpreter into the module of the routines, exported as `cold`: (state, code) → exit word. */
+/** Special ops that a block in the cold tier may hold, but for get, set, calls and accesses. */
+const SPECIAL: readonly number[] = [
+  Op.state,
+  Op.pc_rel,
+  Op.trap_if,
+  Op.goto,
+  Op.leave,
+  Op.resume,
+  Op.branch,
+  Op.jump,
+  Op.insn,
+  Op.fence,
+];
+
+export interface ColdTierOptions {
+  /** Entries of a block at which it asks to be compiled, and at each multiple: a power of two, or 0: never. */
+  readonly hotThreshold: number;
+  /** Keeps header.instructions (-icount). */
+  readonly countInstructions: boolean;
+}
+
+/** All handlers of single ops but calls. */
+function singleHandlers(): number[] {
+  const handlers: number[] = [];
+  for (let op = 0; op < OPS; op++) {
+    const isCopy = op >= Op.get_i32 && op <= Op.get_v128;
+    if (opKind[op] !== kind.special || isCopy || SPECIAL.includes(op) || accessOf(op)) handlers.push(op);
+    if (hasImmediateHandler[op]) handlers.push(immediateHandler(op));
+  }
+  for (let handler = 2 * OPS; handler < FUSED; handler++) handlers.push(handler);
+  return handlers;
+}
+
 export class ColdTierWriter implements ModuleExtension {
   readonly routine = 'cold';
   readonly #routines: readonly Routine[];
-  readonly #hotThreshold: number;
-  readonly #withCounter: boolean;
+  readonly #options: ColdTierOptions;
+  readonly #deferredOffset: number;
   #w = new ByteWriter(65536);
+  #unlikely: number[] = [];
   #functionIndex: (routine: number) => number = () => -1;
-  /** `countInstructions`: keeps header.instructions (-icount). */
-  constructor(routines: readonly Routine[], options: { hotThreshold: number; countInstructions: boolean }) {
+  #inner = false;
+  /** Words of the op that is written now lie this many words behind CODE. */
+  #base = 0;
+  /** Depth of the loop over ops, and of the block that ends before `#follow`, as seen from a handler's body. */
+  #loopDepth = 0;
+  #followDepth = 0;
+
+  constructor(routines: readonly Routine[], vars: GuestVars, options: ColdTierOptions) {
     this.#routines = routines;
-    this.#hotThreshold = options.hotThreshold;
-    this.#withCounter = options.countInstructions;
+    this.#options = options;
+    this.#deferredOffset = vars.deferred.offset;
   }
 
   define(module: ModuleWriter, functionIndex: (routine: number) => number): void {
     this.#functionIndex = functionIndex;
-    const w = (this.#w = new ByteWriter(65536));
-    const maxResults = Math.max(1, ...this.#routines.map((routine) => routine.results.length));
-    const locals: number[] = [0, 1, 0, 0]; // COUNT, ADDRESS, ENTRY, HOST
+    const results = module.type(['i32', 'i32', 'i32'], ['i32', 'i32']);
+    const outer = module.nextFunction;
+    this.#begin(false);
+    this.#writeOuter(outer + 1);
+    const locals = [...LOCALS];
     // One local per type and position for the results of a call.
-    for (let type = 0; type < 5; type++) for (let i = 0; i < maxResults; i++) locals.push(type);
-    const resultLocal = (type: number, i: number) => RESULTS + type * maxResults + i;
+    for (let type = 0; type < 5; type++) for (let i = 0; i < this.#mostResults; i++) locals.push(type);
+    module.define(
+      module.type(['i32', 'i32'], ['i32']),
+      { locals, body: this.#w, unlikely: this.#unlikely },
+      this.routine,
+    );
+    this.#begin(true);
+    this.#writeInner();
+    // The third parameter takes the scratch local's place.
+    module.define(results, { locals: LOCALS.slice(1), body: this.#w, unlikely: this.#unlikely });
+  }
 
-    // The block's counter: at the threshold, and at each multiple, the block asks to be compiled.
+  get #mostResults(): number {
+    return Math.max(1, ...this.#routines.map((routine) => routine.results.length));
+  }
+
+  #begin(inner: boolean): void {
+    this.#inner = inner;
+    this.#w = new ByteWriter(65536);
+    this.#unlikely = [];
+    this.#base = 0;
+  }
+
+  /** (state, block) → exit word. */
+  #writeOuter(inner: number): void {
+    const w = this.#w;
+    this.#i32(1);
+    this.#set(SCRATCH);
+    w.raw([wasmOp.loop, 0x40]);
+    this.#get(STATE);
+    this.#get(CODE);
+    this.#get(SCRATCH);
+    w.u8(wasmOp.call);
+    w.u32(inner);
+    this.#set(CODE);
+    this.#set(SCRATCH);
+    this.#get(CODE);
+    w.raw([0x45, wasmOp.if, 0x40]);
+    this.#get(SCRATCH);
+    w.raw([wasmOp.return, wasmOp.end]);
+    this.#i32(0);
+    this.#set(SCRATCH);
+    const bodies: { handler: number; write: () => void }[] = [];
+    for (const handler of singleHandlers()) {
+      const access = accessOf(handler);
+      if (access) bodies.push({ handler, write: () => this.#slowAccess(handler, access) });
+      else if (!isInner(handler)) bodies.push({ handler, write: () => this.#single(handler) });
+    }
+    for (const routine of this.#routines)
+      bodies.push({ handler: CALL_BASE + routine.id, write: () => this.#call(routine) });
+    const target = this.#dispatch(CALL_BASE + this.#routines.length, bodies, 0);
+    // A sequence is handed out for the sake of its first op, with whose words it begins.
+    sequences.forEach(([first], i) => {
+      target[FUSED + i] = target[first];
+    });
+    this.#bodies(target, bodies);
+    w.u8(0x00); // a handler that does not exist
+    w.u8(wasmOp.end);
+    w.u8(0x00);
+  }
+
+  /**
+   * (state, code, 1: a block starts there) → (exit word, 0), or (0, address of an op for the outer function).
+   */
+  #writeInner(): void {
+    const w = this.#w;
+    this.#get(SCRATCH);
+    w.raw([wasmOp.if, 0x40]);
+    this.#enterBlock();
+    w.u8(wasmOp.end);
+    const bodies: { handler: number; write: () => void }[] = [];
+    for (const handler of singleHandlers())
+      if (isInner(handler)) bodies.push({ handler, write: () => this.#single(handler) });
+    sequences.forEach((ops, i) => {
+      bodies.push({ handler: FUSED + i, write: () => this.#sequence(ops) });
+    });
+    w.raw([wasmOp.loop, 0x40]);
+    // What goes on to another block by a link leaves this block with the address of its exit word in SCRATCH.
+    w.raw([wasmOp.block, 0x40]);
+    const target = this.#dispatch(CALL_BASE, bodies, 1);
+    this.#bodies(target, bodies);
+    this.#i32(0);
+    this.#get(CODE);
+    w.u8(wasmOp.return);
+    w.u8(wasmOp.end);
+    this.#follow();
+    w.u8(wasmOp.br);
+    w.u32(0);
+    w.u8(wasmOp.end);
+    w.u8(0x00);
+  }
+
+  /** Which body each handler has; the last number: none. */
+  #dispatch(handlers: number, bodies: readonly { handler: number }[], around: number): Int32Array {
+    const target = new Int32Array(handlers).fill(bodies.length);
+    bodies.forEach(({ handler }, i) => {
+      target[handler] = i;
+    });
+    this.#followDepth = around - 1;
+    this.#loopDepth = around;
+    return target;
+  }
+
+  /** The jump by handler number, and the bodies; what follows is for handlers without one. */
+  #bodies(target: Int32Array, bodies: readonly { write: () => void }[]): void {
+    const w = this.#w;
+    const { length } = bodies;
+    const around = this.#loopDepth;
+    for (let i = 0; i <= length; i++) w.raw([wasmOp.block, 0x40]);
+    this.#get(CODE);
+    this.#memory(0x28, 0);
+    w.u8(wasmOp.brTable);
+    w.u32(target.length);
+    for (const body of target) w.u32(body);
+    w.u32(length);
+    for (let i = 0; i < length; i++) {
+      w.u8(wasmOp.end);
+      this.#loopDepth = around + length - i;
+      this.#followDepth = around - 1 + length - i;
+      bodies[i].write();
+    }
+    w.u8(wasmOp.end);
+  }
+
+  /** A block begins at CODE: counts, and asks to be compiled or stops if it is time. */
+  #enterBlock(): void {
+    const w = this.#w;
+    const { hotThreshold, countInstructions } = this.#options;
     this.#get(CODE);
     this.#get(CODE);
     this.#memory(0x28, coldHeader.count);
     this.#i32(1);
     w.u8(0x6a);
-    this.#tee(COUNT);
+    this.#tee(SCRATCH);
     this.#memory(0x36, coldHeader.count);
-    if (this.#hotThreshold > 0) {
-      this.#get(COUNT);
-      this.#i32(this.#hotThreshold - 1);
-      w.u8(0x71);
-      w.u8(0x45);
-      w.raw([wasmOp.if, 0x40]);
-      this.#i32(exitWord(exitCode.hot, 0, 255));
-      w.u8(wasmOp.return);
-      w.u8(wasmOp.end);
+    if (hotThreshold > 0) {
+      this.#get(SCRATCH);
+      this.#i32(hotThreshold - 1);
+      w.raw([0x71, 0x45]);
+      this.#rarely(() => {
+        this.#get(STATE);
+        this.#get(CODE);
+        this.#memory(0x36, header.currentCode);
+        this.#i32(exitWord(exitCode.hot, 0, 255));
+        this.#return();
+      });
     }
-    if (this.#withCounter) {
+    if (countInstructions) {
       this.#get(STATE);
       this.#memory(0x29, header.instructions);
       this.#get(CODE);
@@ -137,75 +271,86 @@ export class ColdTierWriter implements ModuleExtension {
       w.u8(0x7c);
       this.#get(STATE);
       this.#memory(0x29, header.instructionLimit);
-      w.raw([0x56, wasmOp.if, 0x40]); // i64.gt_u
-      this.#i32(exitWord(exitCode.budget, 0, 255));
-      w.u8(wasmOp.return);
-      w.u8(wasmOp.end);
-    }
-    this.#advance(COLD_HEADER_BYTES);
-
-    const handlers = CALL_BASE + this.#routines.length;
-    // Only handlers that exist get a block; all others share one that traps.
-    const bodies: { handler: number; write: () => void }[] = [];
-    for (let op = 0; op < OPS; op++) {
-      const write = this.#handlerOf(op);
-      if (write) bodies.push({ handler: op, write });
-      if (hasImmediateHandler[op]) bodies.push({ handler: immediateHandler(op), write: () => this.#plain(op, true) });
-    }
-    for (let i = 0; i < 5; i++) {
-      bodies.push({ handler: LOAD_FOR_WRITE + i, write: () => this.#guestLoad(i, tlbEntry.writeTag) });
-      bodies.push({ handler: DISPLACED + i, write: () => this.#guestLoad(i, tlbEntry.readTag, { displaced: true }) });
-      bodies.push({ handler: DISPLACED + 5 + i, write: () => this.#guestStore(i, true) });
-      bodies.push({ handler: SLOW_ACCESS + i, write: () => this.#slowLoad(i) });
-      bodies.push({ handler: SLOW_ACCESS + 5 + i, write: () => this.#slowStore(i) });
-    }
-    for (let i = 0; i < 3; i++) {
-      bodies.push({ handler: EXTENDED + i, write: () => this.#guestLoad(i, tlbEntry.readTag, { extended: true }) });
-      bodies.push({
-        handler: EXTENDED + 3 + i,
-        write: () => this.#guestLoad(i, tlbEntry.readTag, { displaced: true, extended: true }),
+      w.u8(0x56); // i64.gt_u
+      this.#rarely(() => {
+        this.#i32(exitWord(exitCode.budget, 0, 255));
+        this.#return();
       });
     }
-    bodies.push({ handler: FAR_GOTO, write: () => this.#far(() => this.#word(1), 2) });
-    bodies.push({
-      handler: FAR_BRANCH,
-      write: () =>
-        this.#far(() => {
-          this.#word(2);
-          this.#word(3);
-          this.#loadSlot(1, 0);
-          w.u8(wasmOp.select);
-        }, 4),
-    });
-    for (const routine of this.#routines)
-      bodies.push({ handler: CALL_BASE + routine.id, write: () => this.#call(routine, resultLocal) });
-
-    const target = new Int32Array(handlers).fill(bodies.length);
-    bodies.forEach(({ handler }, i) => {
-      target[handler] = i;
-    });
-    w.raw([wasmOp.loop, 0x40]);
-    for (let i = 0; i <= bodies.length; i++) w.raw([wasmOp.block, 0x40]);
-    this.#get(CODE);
-    this.#memory(0x28, 0);
-    w.u8(wasmOp.brTable);
-    w.u32(handlers);
-    for (let i = 0; i < handlers; i++) w.u32(target[i]);
-    w.u32(bodies.length);
-    for (let i = 0; i < bodies.length; i++) {
-      w.u8(wasmOp.end);
-      this.#loopDepth = bodies.length - i;
-      bodies[i].write();
-    }
-    w.u8(wasmOp.end);
-    w.u8(0x00); // a handler that does not exist
-    w.u8(wasmOp.end);
-    w.u8(0x00);
-    module.define(module.type(['i32', 'i32'], ['i32']), { locals, body: w, unlikely: [] }, 'cold');
+    this.#advance(COLD_HEADER_BYTES);
   }
 
-  /** Depth of the loop as seen from a handler's body. */
-  #loopDepth = 0;
+  /** SCRATCH is the address of an exit word and a link: goes on to the linked block, or returns the exit word. */
+  #follow(): void {
+    const w = this.#w;
+    this.#get(SCRATCH);
+    this.#memory(0x28, 0);
+    this.#set(HOST);
+    w.raw([wasmOp.block, 0x40, wasmOp.block, 0x40]);
+    this.#get(SCRATCH);
+    this.#memory(0x28, 4);
+    this.#tee(CODE);
+    this.#i32(0);
+    w.raw([0x4c, wasmOp.brIf, 0]); // i32.le_s
+    this.#get(CODE);
+    this.#memory(0x28, coldHeader.key);
+    this.#get(STATE);
+    this.#memory(0x28, header.modeKey);
+    w.raw([0x47, wasmOp.brIf, 0]);
+    this.#get(STATE);
+    this.#memory(0x28, header.kick);
+    w.raw([wasmOp.brIf, 0]);
+    this.#get(STATE);
+    this.#get(STATE);
+    this.#memory(0x28, header.hops);
+    this.#i32(1);
+    w.u8(0x6b);
+    this.#tee(SCRATCH);
+    this.#memory(0x36, header.hops);
+    this.#get(SCRATCH);
+    this.#i32(0);
+    w.raw([0x4e, wasmOp.brIf, 1, wasmOp.end]); // i32.ge_s
+    this.#get(HOST);
+    this.#return();
+    w.u8(wasmOp.end);
+    // pc
+    this.#get(STATE);
+    this.#get(STATE);
+    this.#memory(0x29, header.pc);
+    this.#get(HOST);
+    w.raw([0xac, 0xc3, 0x7c]); // i64.extend_i32_s, i64.extend16_s, i64.add
+    this.#get(STATE);
+    this.#memory(0x29, header.pcMask);
+    w.u8(0x83);
+    this.#memory(0x37, header.pc);
+    // the deferred variable
+    this.#get(HOST);
+    this.#i32(16);
+    w.u8(0x76);
+    this.#tee(HOST);
+    this.#i32(255);
+    w.raw([0x47, wasmOp.if, 0x40]);
+    this.#get(STATE);
+    this.#get(HOST);
+    this.#memory(0x36, this.#deferredOffset);
+    w.u8(wasmOp.end);
+    this.#enterBlock();
+  }
+
+  #sequence(ops: readonly number[]): void {
+    for (const handler of ops) {
+      this.#body(handler);
+      this.#base += handlerWords(handler);
+    }
+    const words = this.#base;
+    this.#base = 0;
+    this.#next(words);
+  }
+
+  #single(handler: number): void {
+    this.#body(handler);
+    this.#next(handlerWords(handler));
+  }
 
   #get(local: number): void {
     this.#w.u8(wasmOp.localGet);
@@ -228,6 +373,18 @@ export class ColdTierWriter implements ModuleExtension {
     this.#w.u8(0);
     this.#w.u32(offset);
   }
+  /** An if that is hardly ever taken. */
+  #rarely(then: () => void): void {
+    this.#unlikely.push(this.#w.length);
+    this.#w.raw([wasmOp.if, 0x40]);
+    then();
+    this.#w.u8(wasmOp.end);
+  }
+  /** Returns the exit word on the stack. */
+  #return(): void {
+    if (this.#inner) this.#i32(0);
+    this.#w.u8(wasmOp.return);
+  }
   #advance(bytes: number): void {
     this.#get(CODE);
     this.#i32(bytes);
@@ -240,10 +397,14 @@ export class ColdTierWriter implements ModuleExtension {
     this.#w.u8(wasmOp.br);
     this.#w.u32(this.#loopDepth);
   }
+  /** A load from word `i` of the op. */
+  #codeLoad(code: number, i: number): void {
+    this.#get(CODE);
+    this.#memory(code, 4 * (this.#base + i));
+  }
   /** Word `i` of the op. */
   #word(i: number): void {
-    this.#get(CODE);
-    this.#memory(0x28, 4 * i);
+    this.#codeLoad(0x28, i);
   }
   /** Address of the slot that word `i` names. */
   #slot(i: number): void {
@@ -262,123 +423,134 @@ export class ColdTierWriter implements ModuleExtension {
   }
   #leaveWith(word: number): void {
     this.#word(word);
-    this.#w.u8(wasmOp.return);
+    this.#return();
   }
 
-  #handlerOf(op: number): (() => void) | undefined {
-    if (opKind[op] !== kind.special && opKind[op] !== kind.constant) return () => this.#plain(op, false);
-    const w = () => this.#w;
-    const type = opList[op].result ? typeCode[opList[op].result as keyof typeof typeCode] : -1;
-    if (opKind[op] === kind.constant) {
-      const words = [1, 2, 1, 2, 4][type];
-      return () => {
-        this.#slot(1);
-        if (type === 0 || type === 2) {
-          this.#word(2);
-          this.#memory(0x36, 0);
-        } else if (type === 1 || type === 3) {
-          this.#get(CODE);
-          this.#memory(0x29, 8);
-          this.#memory(0x37, 0);
-        } else {
-          this.#get(CODE);
-          this.#w.raw([0xfd, 0x00, 0, 8]);
-          this.#w.raw([0xfd, 0x0b, 0, 0]);
-        }
-        this.#next(2 + words);
-      };
+  /** What an op does; CODE stays. Ops that end a block leave. */
+  #body(handler: number): void {
+    const access = accessOf(handler);
+    if (access) this.#access(access);
+    else if (handler === FAR_GOTO) this.#far(() => this.#word(1), 2);
+    else if (handler === FAR_BRANCH)
+      this.#far(() => {
+        this.#word(2);
+        this.#word(3);
+        this.#loadSlot(1, 0);
+        this.#w.u8(wasmOp.select);
+      }, 4);
+    else if (handler >= OPS) this.#plain(handler - OPS, true);
+    else if (opKind[handler] === kind.constant) this.#constant(handler);
+    else if (opKind[handler] === kind.special) this.#special(handler);
+    else this.#plain(handler, false);
+  }
+
+  #constant(op: number): void {
+    const type = op - Op.const_i32;
+    this.#slot(1);
+    if (type === 0 || type === 2) {
+      this.#word(2);
+      this.#memory(0x36, 0);
+    } else if (type === 1 || type === 3) {
+      this.#codeLoad(0x29, 2);
+      this.#memory(0x37, 0);
+    } else {
+      this.#codeVector(2);
+      this.#storeSlot(4);
     }
+  }
+
+  /** The vector at word `i` of the op. */
+  #codeVector(i: number): void {
+    this.#get(CODE);
+    this.#w.raw([0xfd, 0x00, 0]);
+    this.#w.u32(4 * (this.#base + i));
+  }
+
+  #special(op: number): void {
+    const w = this.#w;
     switch (op) {
       case Op.state:
-        return () => {
-          this.#slot(1);
-          this.#get(STATE);
-          this.#memory(0x36, 0);
-          this.#next(2);
-        };
+        this.#slot(1);
+        this.#get(STATE);
+        this.#memory(0x36, 0);
+        break;
       case Op.pc_rel:
-        return () => {
-          this.#slot(1);
-          this.#get(STATE);
-          this.#memory(0x29, header.pc);
-          this.#get(CODE);
-          this.#memory(0x34, 8);
-          w().u8(0x7c);
-          this.#memory(0x37, 0);
-          this.#next(3);
-        };
-      // get and set are both a copy from slot to slot; words: destination, source
-      case Op.get_i32:
-      case Op.get_i64:
-      case Op.get_f32:
-      case Op.get_f64:
-      case Op.get_v128:
-        return () => {
-          this.#slot(1);
-          this.#loadSlot(2, type);
-          this.#storeSlot(type);
-          this.#next(3);
-        };
+        this.#slot(1);
+        this.#get(STATE);
+        this.#memory(0x29, header.pc);
+        this.#codeLoad(0x34, 2);
+        w.u8(0x7c);
+        this.#memory(0x37, 0);
+        break;
       case Op.trap_if:
-        return () => {
-          this.#loadSlot(1, 0);
-          w().raw([wasmOp.if, 0x40]);
+        this.#loadSlot(1, 0);
+        this.#rarely(() => {
           this.#get(STATE);
           this.#word(2);
           this.#memory(0x36, header.trapCode);
           this.#leaveWith(3);
-          w().u8(wasmOp.end);
-          this.#next(4);
-        };
-      case Op.goto:
+        });
+        break;
       case Op.leave:
       case Op.resume:
-        return () => this.#leaveWith(1);
+        this.#leaveWith(1);
+        break;
+      case Op.goto:
+        this.#get(CODE);
+        this.#i32(4 * (this.#base + 1));
+        w.u8(0x6a);
+        this.#goOn();
+        break;
       case Op.branch:
-        return () => {
-          this.#word(2);
-          this.#word(3);
-          this.#loadSlot(1, 0);
-          w().raw([wasmOp.select, wasmOp.return]);
-        };
+        // Words: slot; exit word and link if it is not 0; the same if it is.
+        this.#i32(4 * (this.#base + 2));
+        this.#i32(4 * (this.#base + 4));
+        this.#loadSlot(1, 0);
+        w.u8(wasmOp.select);
+        this.#get(CODE);
+        w.u8(0x6a);
+        this.#goOn();
+        break;
       case Op.jump:
         // How far it went the last time stays in the code.
-        return () => {
-          this.#get(CODE);
-          this.#loadSlot(1, 1);
-          this.#tee(ADDRESS);
-          this.#get(STATE);
-          this.#memory(0x29, header.pc);
-          w().raw([0x7d, 0xa7]); // i64.sub, i32.wrap_i64
-          this.#memory(0x36, 12);
-          this.#get(STATE);
-          this.#get(ADDRESS);
-          this.#memory(0x37, header.pc);
-          this.#leaveWith(2);
-        };
+        this.#get(CODE);
+        this.#loadSlot(1, 1);
+        this.#tee(ADDRESS);
+        this.#get(STATE);
+        this.#memory(0x29, header.pc);
+        w.raw([0x7d, 0xa7]); // i64.sub, i32.wrap_i64
+        this.#memory(0x36, 4 * (this.#base + 3));
+        this.#get(STATE);
+        this.#get(ADDRESS);
+        this.#memory(0x37, header.pc);
+        this.#leaveWith(2);
+        break;
       case Op.insn:
         // Only with -icount is the op in the code.
-        return () => {
-          this.#get(STATE);
-          this.#get(STATE);
-          this.#memory(0x29, header.instructions);
-          w().raw([wasmOp.i64Const, 1, 0x7c]);
-          this.#memory(0x37, header.instructions);
-          this.#next(1);
-        };
+        this.#get(STATE);
+        this.#get(STATE);
+        this.#memory(0x29, header.instructions);
+        w.raw([wasmOp.i64Const, 1, 0x7c]);
+        this.#memory(0x37, header.instructions);
+        break;
       case Op.fence:
-        return () => {
-          w().raw([0xfe, 0x03, 0]);
-          this.#next(1);
-        };
+        w.raw([0xfe, 0x03, 0]);
+        break;
       default: {
-        const load = guestLoads.indexOf(op);
-        if (load >= 0) return () => this.#guestLoad(load, tlbEntry.readTag);
-        const store = guestStores.indexOf(op);
-        if (store >= 0) return () => this.#guestStore(store, false);
-        return undefined;
+        // get and set are both a copy from slot to slot; words: destination, source
+        const type = op - Op.get_i32;
+        this.#slot(1);
+        this.#loadSlot(2, type);
+        this.#storeSlot(type);
       }
     }
+  }
+
+  /** On by the exit word and link at the address on the stack. */
+  #goOn(): void {
+    this.#set(SCRATCH);
+    this.#w.u8(wasmOp.br);
+    this.#w.u32(this.#followDepth);
   }
 
   /** A WebAssembly instruction; with `immediate` its last operand is in the code. */
@@ -389,10 +561,8 @@ export class ColdTierWriter implements ModuleExtension {
       // set with a constant: destination slot, value
       const type = op - Op.set_i32;
       this.#slot(1);
-      this.#get(CODE);
-      this.#memory(type === 0 ? 0x28 : 0x34, 8);
+      this.#codeLoad(type === 0 ? 0x28 : 0x34, 2);
       this.#storeSlot(type);
-      this.#next(3);
       return;
     }
     const type = row.result ? typeCode[row.result] : -1;
@@ -407,26 +577,21 @@ export class ColdTierWriter implements ModuleExtension {
     if (encoding === encodings.shuffle) {
       // The lane indices come from the code: two swizzles, of which the other gives zeros.
       this.#loadSlot(2, 4);
-      this.#get(CODE);
-      w.raw([0xfd, 0x00, 0, 16]);
+      this.#codeVector(4);
       w.raw([0xfd, 0x0e]);
       this.#loadSlot(3, 4);
-      this.#get(CODE);
-      w.raw([0xfd, 0x00, 0, 16]);
+      this.#codeVector(4);
       w.raw([0xfd, 0x0c, ...new Array<number>(16).fill(16)]);
       w.raw([0xfd, 0x71, 0xfd, 0x0e]); // i8x16.sub, swizzle
       w.raw([0xfd, 0x50]); // v128.or
       this.#storeSlot(4);
-      this.#next(8);
       return;
     }
     // A memory instruction's offset comes last in the code, before no exit word.
     for (let i = 0; i < count; i++) {
       const paramType = typeCode[row.params[i]];
-      if (immediate && i === count - 1) {
-        this.#get(CODE);
-        this.#memory(paramType === 0 ? 0x28 : 0x34, 4 * word);
-      } else this.#loadSlot(word, paramType);
+      if (immediate && i === count - 1) this.#codeLoad(paramType === 0 ? 0x28 : 0x34, word);
+      else this.#loadSlot(word, paramType);
       word++;
       if (i === 0 && encoding === encodings.memarg) {
         // host address + offset
@@ -435,12 +600,8 @@ export class ColdTierWriter implements ModuleExtension {
       }
     }
     w.raw(opBytes[op]);
-    if (encoding === encodings.memarg) {
-      w.raw([0, 0]);
-      word++;
-    }
+    if (encoding === encodings.memarg) w.raw([0, 0]);
     if (type >= 0) this.#storeSlot(type);
-    this.#next(word);
   }
 
   /** Lanes are read and replaced in memory, at slot + lane · width. The result's slot address is on the stack. */
@@ -461,12 +622,11 @@ export class ColdTierWriter implements ModuleExtension {
       else w.raw(homeLoad[type]);
       w.raw([0, 0]);
       this.#storeSlot(type);
-      this.#next(4);
       return;
     }
     // replace: result ← vector, then the lane's bytes ← value (the value is read first: it may be the result's slot)
     const valueType = typeCode[opList[op].params[1]];
-    const local = RESULTS + valueType * this.#perType();
+    const local = this.#resultLocal(valueType, 0);
     this.#loadSlot(word + 1, valueType);
     this.#set(local);
     this.#loadSlot(word, 4);
@@ -477,26 +637,30 @@ export class ColdTierWriter implements ModuleExtension {
     else if (width === 2) w.u8(0x3b);
     else w.raw(homeStore[valueType]);
     w.raw([0, 0]);
-    this.#next(5);
   }
 
-  #perType(): number {
-    return Math.max(1, ...this.#routines.map((routine) => routine.results.length));
+  #resultLocal(type: number, i: number): number {
+    return RESULTS + type * this.#mostResults + i;
+  }
+
+  /** ADDRESS, from the slot in a word, displaced by word 5. */
+  #accessAddress({ store, displaced }: ColdAccess): void {
+    this.#loadSlot(store ? 1 : 2, 1);
+    if (displaced) {
+      this.#codeLoad(0x34, 5); // i64.load32_s
+      this.#w.u8(0x7c);
+    }
+    this.#tee(ADDRESS);
   }
 
   /**
-   * The inline TLB lookup for ADDRESS: a slot, displaced by word 5 if there is one. Leaves HOST set, or returns the exit word
-   * in word 4. `slow` pushes the slow path's result.
+   * A guest access with the inline TLB lookup; a miss is handed to the outer function. Words: handler, result, address, access,
+   * exit word, displacement; a store has the address and the value instead of result and address.
    */
-  #translate(addressWord: number, displaced: boolean, size: number, tag: number, slow: () => void): void {
+  #access(access: ColdAccess): void {
     const w = this.#w;
-    this.#loadSlot(addressWord, 1);
-    if (displaced) {
-      this.#get(CODE);
-      this.#memory(0x34, 4 * 5); // i64.load32_s
-      w.u8(0x7c);
-    }
-    this.#tee(ADDRESS);
+    const { store, forWrite, sizeLog2 } = access;
+    this.#accessAddress(access);
     w.raw([wasmOp.i64Const, 7, 0x88, 0xa7]);
     this.#get(STATE);
     this.#memory(0x28, header.tlbMask);
@@ -505,100 +669,73 @@ export class ColdTierWriter implements ModuleExtension {
     this.#memory(0x28, header.tlb);
     w.u8(0x6a);
     this.#tee(ENTRY);
-    this.#memory(0x29, tag);
+    this.#memory(0x29, store || forWrite ? tlbEntry.writeTag : tlbEntry.readTag);
     this.#get(ADDRESS);
     w.u8(wasmOp.i64Const);
-    w.s64(size - 1, 0);
+    w.s64((1 << sizeLog2) - 1, 0);
     w.u8(0x7c);
     w.u8(wasmOp.i64Const);
     w.s64(-4096, -1);
     w.u8(0x83);
-    w.u8(0x51); // i64.eq
-    w.raw([wasmOp.if, 0x40]);
+    w.u8(0x52); // i64.ne
+    this.#rarely(() => {
+      this.#i32(0);
+      this.#get(CODE);
+      if (this.#base > 0) {
+        this.#i32(4 * this.#base);
+        w.u8(0x6a);
+      }
+      w.u8(wasmOp.return);
+    });
     this.#get(ADDRESS);
     w.u8(0xa7);
     this.#get(ENTRY);
     this.#memory(0x28, tlbEntry.addend);
     w.u8(0x6a);
     this.#set(HOST);
-    w.u8(wasmOp.else);
-    this.#slowPath(4, slow);
-    w.u8(wasmOp.end);
+    this.#finishAccess(access);
   }
 
-  #slowPath(exit: number, slow: () => void): void {
+  /** The value from, or to, HOST. */
+  #finishAccess({ store, sizeLog2, extended }: ColdAccess): void {
     const w = this.#w;
-    slow();
-    this.#tee(HOST);
-    w.u8(0x45);
-    w.raw([wasmOp.if, 0x40]);
-    this.#leaveWith(exit);
-    w.u8(wasmOp.end);
-  }
-
-  /** words: handler, result, address, access, exit, displacement if displaced. `extended`: into an i64. */
-  #guestLoad(i: number, tag: number, { displaced = false, extended = false } = {}): void {
-    this.#translate(2, displaced, SIZES[i], tag, () => this.#callSlowLoad(i));
-    this.#finishLoad(i, extended, displaced ? 6 : 5);
-  }
-
-  #callSlowLoad(i: number): void {
-    this.#get(STATE);
-    this.#get(ADDRESS);
-    this.#word(3);
-    this.#i32(SIZES[i] << 8);
-    this.#w.u8(0x72);
-    this.#w.u8(wasmOp.call);
-    this.#w.u32(this.#functionIndex(slowPathIds(this.#routines).slowLoad));
-  }
-
-  #finishLoad(i: number, extended: boolean, words: number): void {
+    const type = [0, 0, 0, 1, 4][sizeLog2];
+    if (store) {
+      this.#get(HOST);
+      this.#loadSlot(2, type);
+      w.raw(STORES[sizeLog2]);
+      return;
+    }
     this.#slot(1);
     this.#get(HOST);
-    this.#w.raw(LOADS[i]);
-    if (extended) this.#w.u8(0xad); // i64.extend_i32_u
-    this.#storeSlot(extended || i === 3 ? 1 : i < 3 ? 0 : 4);
-    this.#next(words);
+    w.raw(LOADS[sizeLog2]);
+    if (extended) w.u8(0xad); // i64.extend_i32_u
+    this.#storeSlot(extended ? 1 : type);
   }
 
-  #slowLoad(i: number): void {
-    this.#loadSlot(2, 1);
-    this.#set(ADDRESS);
-    this.#slowPath(4, () => this.#callSlowLoad(i));
-    this.#finishLoad(i, false, 5);
-  }
-
-  /** words: handler, address, value, access, exit, displacement if displaced */
-  #guestStore(i: number, displaced: boolean): void {
-    this.#translate(1, displaced, SIZES[i], tlbEntry.writeTag, () => this.#callSlowStore(i));
-    this.#finishStore(i, displaced ? 6 : 5);
-  }
-
-  #callSlowStore(i: number): void {
+  /** The same by the slow path's routines. */
+  #slowAccess(handler: number, access: ColdAccess): void {
+    const w = this.#w;
+    const { store, sizeLog2 } = access;
+    const ids = slowPathIds(this.#routines);
+    this.#accessAddress(access);
+    w.u8(wasmOp.drop);
     this.#get(STATE);
     this.#get(ADDRESS);
-    this.#loadSlot(2, i < 3 ? 0 : i === 3 ? 1 : 4);
-    if (i < 3) this.#w.u8(0xad);
+    if (store) {
+      this.#loadSlot(2, [0, 0, 0, 1, 4][sizeLog2]);
+      if (sizeLog2 < 3) w.u8(0xad);
+    }
     this.#word(3);
-    this.#i32(SIZES[i] << 8);
-    this.#w.u8(0x72);
-    this.#w.u8(wasmOp.call);
-    const ids = slowPathIds(this.#routines);
-    this.#w.u32(this.#functionIndex(i === 4 ? ids.slowStore128 : ids.slowStore));
-  }
-
-  #finishStore(i: number, words: number): void {
-    this.#get(HOST);
-    this.#loadSlot(2, i < 3 ? 0 : i === 3 ? 1 : 4);
-    this.#w.raw(STORES[i]);
-    this.#next(words);
-  }
-
-  #slowStore(i: number): void {
-    this.#loadSlot(1, 1);
-    this.#set(ADDRESS);
-    this.#slowPath(4, () => this.#callSlowStore(i));
-    this.#finishStore(i, 5);
+    this.#i32((1 << sizeLog2) << 8);
+    w.u8(0x72);
+    w.u8(wasmOp.call);
+    w.u32(this.#functionIndex(!store ? ids.slowLoad : sizeLog2 === 4 ? ids.slowStore128 : ids.slowStore));
+    this.#tee(HOST);
+    w.u8(0x45);
+    this.#rarely(() => this.#leaveWith(4));
+    this.#finishAccess(access);
+    this.#next(handlerWords(handler));
   }
 
   /** Adds a distance to the pc and leaves with the word in the code. */
@@ -612,8 +749,8 @@ export class ColdTierWriter implements ModuleExtension {
     this.#leaveWith(word);
   }
 
-  /** words: handler, results, arguments, exit word if it may fault */
-  #call(routine: Routine, resultLocal: (type: number, i: number) => number): void {
+  /** Words: handler, results, arguments, exit word if it may fault. */
+  #call(routine: Routine): void {
     const w = this.#w;
     const { results, params, effects } = routine;
     this.#get(STATE);
@@ -622,21 +759,17 @@ export class ColdTierWriter implements ModuleExtension {
     });
     w.u8(wasmOp.call);
     w.u32(this.#functionIndex(routine.id));
-    for (let i = results.length - 1; i >= 0; i--) this.#set(resultLocal(typeCode[results[i]], i));
-    let words = 1 + results.length + params.length;
+    for (let i = results.length - 1; i >= 0; i--) this.#set(this.#resultLocal(typeCode[results[i]], i));
     if (effects.mayFault) {
-      this.#get(resultLocal(0, 0));
-      w.raw([wasmOp.if, 0x40]);
-      this.#leaveWith(words);
-      w.u8(wasmOp.end);
-      words++;
+      this.#get(this.#resultLocal(0, 0));
+      this.#rarely(() => this.#leaveWith(1 + results.length + params.length));
     }
     results.forEach((type, i) => {
       if (i === 0 && effects.mayFault) return;
       this.#slot(1 + i);
-      this.#get(resultLocal(typeCode[type], i));
+      this.#get(this.#resultLocal(typeCode[type], i));
       this.#storeSlot(typeCode[type]);
     });
-    this.#next(words);
+    this.#next(callWords(routine));
   }
 }

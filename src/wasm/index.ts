@@ -1,3 +1,4 @@
+export * from './cold-code.js';
 export * from './cold-serializer.js';
 export * from './cold-tier.js';
 export * from './function-emitter.js';

@@ -40,6 +40,9 @@ export interface Region {
   valid: boolean;
 }
 
+/** A mode key that no vCPU has. */
+const NO_KEY = -1;
+
 export class CodeCache {
   readonly #words: Int32Array;
   /** Two words a page: its 64-byte pieces that hold code. */
@@ -53,6 +56,11 @@ export class CodeCache {
   readonly #regionsByPage = new Map<number, Region[]>();
   /** By the number in their cold code's header. */
   #blocks: Block[] = [];
+  /**
+   * Links that wait for a block to be translated, by the host address of its code: index of the link's word, which holds the
+   * negative index of the next, or 0.
+   */
+  readonly #awaited = new Map<number, number>();
   /** How often everything has been dropped. */
   epoch = 0;
   /** Called for each region that is dropped. */
@@ -66,7 +74,9 @@ export class CodeCache {
     this.#protectPage = protectPage;
   }
 
-  /** Adds a block; `code` is its cold code. */
+  /**
+   * Adds a block; `code` is its cold code, `links` where its links are in it and how far away the blocks that they may lead to.
+   */
   add(
     hva: number,
     bytes: number,
@@ -75,12 +85,14 @@ export class CodeCache {
     second: number,
     code: Int32Array,
     length: number,
+    links: readonly number[],
   ): Block {
     if (this.#arena + length * 4 > layout.coldCodeEnd || this.#entries > CODE_HASH_ENTRIES / 2) this.flush();
     const at = this.#arena;
     const words = this.#words;
     for (let i = 0, to = at >> 2; i < length; i++) words[to + i] = code[i];
     words[(at + coldHeader.number) >> 2] = this.#blocks.length;
+    words[(at + coldHeader.key) >> 2] = key;
     this.#arena = (at + length * 4 + 7) & ~7;
     const slot = this.#insert(hva, key, second, at | 0x80000000);
     const block: Block = {
@@ -91,8 +103,8 @@ export class CodeCache {
       second,
       code: at,
       slot,
-      firstWord: code[4],
-      secondWord: code[5],
+      firstWord: code[COLD_HEADER_BYTES >> 2],
+      secondWord: code[(COLD_HEADER_BYTES >> 2) + 1],
       region: undefined,
       valid: true,
       waiting: false,
@@ -101,7 +113,45 @@ export class CodeCache {
     this.#coverBlock(block, hva, second === 0 ? bytes : 4096 - (hva & 4095));
     if (second !== 0) this.#coverBlock(block, second, bytes - (4096 - (hva & 4095)));
     this.counters.blocks++;
+    this.#linkTo(block);
+    for (let i = 0; i < links.length; i += 2) this.#link((at >> 2) + links[i], hva, hva + links[i + 1], key);
     return block;
+  }
+
+  /** The links that have waited for a block. */
+  #linkTo({ hva, code, second }: Block): void {
+    const first = this.#awaited.get(hva);
+    // What ends on another page may be followed by another one the next time.
+    if (first === undefined || second !== 0) return;
+    this.#awaited.delete(hva);
+    for (let link = first; link !== 0; ) {
+      const next: number = -this.#words[link];
+      this.#words[link] = code;
+      link = next;
+    }
+  }
+
+  /** Lets the link in a word lead to the block at `target`, or wait for it. */
+  #link(word: number, hva: number, target: number, key: number): void {
+    if (hva >>> 12 !== target >>> 12) return;
+    const at = this.#find(target, key);
+    const found = at < 0 ? 0 : this.#words[at + (hashEntry.target >> 2)];
+    if (found < 0) {
+      if (this.#words[at + (hashEntry.second >> 2)] === 0) this.#words[word] = found & 0x7fffffff;
+    } else if (found === 0) {
+      this.#words[word] = -(this.#awaited.get(target) ?? 0);
+      this.#awaited.set(target, word);
+    }
+  }
+
+  /** Index of the words of a block in the code hash, or -1. */
+  #find(hva: number, key: number): number {
+    const words = this.#words;
+    for (let slot = codeHash(hva, key); ; slot = (slot + 1) & (CODE_HASH_ENTRIES - 1)) {
+      const at = (layout.codeHash + slot * CODE_HASH_BYTES) >> 2;
+      if (words[at] === 0) return -1;
+      if (words[at] === (hva | 0) && words[at + (hashEntry.key >> 2)] === (key | 0)) return at;
+    }
   }
 
   /** The block whose cold code starts at an address. */
@@ -138,16 +188,18 @@ export class CodeCache {
     this.#words[(this.#state + header.generation) >> 2]++;
   }
 
-  /** Whoever still jumps to a block's cold code is told to look again. */
+  /** Whoever still jumps to a block's cold code is told to look again, and no link is followed to it. */
   #retire(block: Block): void {
     const at = (block.code + COLD_HEADER_BYTES) >> 2;
-    this.#words[at] = Op.goto;
+    this.#words[(block.code + coldHeader.key) >> 2] = NO_KEY;
+    this.#words[at] = Op.leave;
     this.#words[at + 1] = exitWord(exitCode.stale, 0, DEFERRED_UNCHANGED);
   }
 
   /** The block's cold code serves again. */
   #restore(block: Block): void {
     const at = (block.code + COLD_HEADER_BYTES) >> 2;
+    this.#words[(block.code + coldHeader.key) >> 2] = block.key;
     this.#words[at] = block.firstWord;
     this.#words[at + 1] = block.secondWord;
   }
@@ -181,6 +233,7 @@ export class CodeCache {
     for (const page of this.#blocksByPage.keys()) this.#masks.fill(0, page * 2, page * 2 + 2);
     this.#blocksByPage.clear();
     this.#blocks = [];
+    this.#awaited.clear();
     this.#words.fill(0, layout.codeHash >> 2, (layout.codeHash + CODE_HASH_ENTRIES * CODE_HASH_BYTES) >> 2);
     this.#entries = 0;
     this.#arena = layout.coldCode;

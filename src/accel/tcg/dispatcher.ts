@@ -100,15 +100,10 @@ export function defineDispatcher(set: RoutineSet, vars: GuestVars, softmmu: Retu
 
   /** Runs until something needs JavaScript; gives an exit code. */
   set.define('dispatch', [], ['i32'], {}, (r) => {
-    const hops = r.local('i32', r.i32_load(r.state(), header.hops));
-    const leave = (code: I32) => {
-      r.i32_store(r.state(), r.read(hops), header.hops);
-      r.ret(code);
-    };
     const target = r.local('i32');
     const pc = r.local('i64', r.i64_load(r.state(), header.pc));
     r.loop((again) => {
-      r.if(r.i32_load(r.state(), header.kick), () => leave(r.i32(exitCode.kick)));
+      r.if(r.i32_load(r.state(), header.kick), () => r.ret(r.i32(exitCode.kick)));
       const address = r.i64_add(r.read(pc), r.i64_load(r.state(), header.pcBase));
       const cached = jumpCacheEntry(r, address);
       const hit = r.i32_and(
@@ -120,8 +115,8 @@ export function defineDispatcher(set: RoutineSet, vars: GuestVars, softmmu: Retu
         () => r.assign(target, r.i32_load(cached, jumpEntry.target)),
         () => {
           const [fault, found] = r.call(lookup, address);
-          r.if(fault, () => leave(r.i32(exitCode.fault)));
-          r.if(r.i32_eqz(found), () => leave(r.i32(exitCode.missing)));
+          r.if(fault, () => r.ret(r.i32(exitCode.fault)));
+          r.if(r.i32_eqz(found), () => r.ret(r.i32(exitCode.missing)));
           r.assign(target, found);
         },
       );
@@ -139,17 +134,17 @@ export function defineDispatcher(set: RoutineSet, vars: GuestVars, softmmu: Retu
           r.br(again);
         });
         r.if(r.i32_ne(code, r.i32(exitCode.checkInterrupts)), () => {
-          r.i32_store(r.state(), r.i32_and(r.read(target), r.i32(0x7fffffff)), header.currentCode);
-          leave(code);
+          r.ret(code);
         });
-        r.if(r.i32_load(r.state(), header.interruptPending), () => leave(code));
+        r.if(r.i32_load(r.state(), header.interruptPending), () => r.ret(code));
       });
-      r.assign(
-        hops,
-        r.i32_sub(r.read(hops), r.select(r.i32_eq(code, r.i32(exitCode.budget)), r.i32(BUDGET_HOPS), r.i32(1))),
+      const hops = r.i32_sub(
+        r.i32_load(r.state(), header.hops),
+        r.select(r.i32_eq(code, r.i32(exitCode.budget)), r.i32(BUDGET_HOPS), r.i32(1)),
       );
-      r.brIf(again, r.i32_ge_s(r.read(hops), r.i32(0)));
-      leave(r.i32(exitCode.budget));
+      r.i32_store(r.state(), hops, header.hops);
+      r.brIf(again, r.i32_ge_s(hops, r.i32(0)));
+      r.ret(r.i32(exitCode.budget));
     });
   });
 

@@ -137,7 +137,7 @@ export class TcgEngine implements Accelerator {
     const pages = memoryPages(options.ramBytes);
     this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
     const table = new WebAssembly.Table({ element: 'anyfunc', initial: 1 });
-    const extension = new ColdTierWriter(set.list, {
+    const extension = new ColdTierWriter(set.list, cpu.vars, {
       hotThreshold: threshold,
       countInstructions: options.countInstructions ?? false,
     });
@@ -414,9 +414,17 @@ export class TcgEngine implements Accelerator {
     const block = this.cache.blockAt(this.#words[(this.state + header.currentCode) >> 2]);
     if (!block) return;
     // Where the pc wraps at 64 KiB no other block may join.
-    const follow = this.#view.getInt32(this.state + header.pcMask, true) === -1;
-    this.compiler.request(block, this.#linearPc(), follow);
+    this.compiler.request(block, this.#linearPc(), this.#follows);
     this.compiler.collect(this.cache.heat(block) > this.#hotThreshold);
+  }
+
+  /** Blocks may go on to each other by themselves: not where the pc wraps at 64 KiB, and not when each is announced. */
+  get #mayLink(): boolean {
+    return this.#trace.block === undefined && this.#follows;
+  }
+
+  get #follows(): boolean {
+    return this.#view.getInt32(this.state + header.pcMask, true) === -1;
   }
 
   #linearPc(): bigint {
@@ -439,7 +447,8 @@ export class TcgEngine implements Accelerator {
     if (second < 0) return this.#cpu.deliverFault();
     const { bytes, instructions } = this.#result;
     this.#serializer.run(this.#builder, instructions);
-    this.cache.add(hva, bytes, key, instructions, second, this.#serializer.words, this.#serializer.length);
+    const { words, length, links } = this.#serializer;
+    this.cache.add(hva, bytes, key, instructions, second, words, length, this.#mayLink ? links : []);
     this.counters.translated += instructions;
     return undefined;
   }

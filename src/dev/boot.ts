@@ -8,6 +8,7 @@ import { header, parseCpuOption } from '../guest/index.js';
 import { field, gpr } from '../guest/x86/state.js';
 import { compileOptimized, tuneForMachines } from '../host/node/engine-flags.js';
 import { readStoredRoutines } from '../host/node/routine-file.js';
+import { letBackgroundGiveWay } from '../host/node/thread-priority.js';
 import { hostRandomBits, hostTime } from '../host/node/time.js';
 import { PcMachine } from '../machine/pc.js';
 import { ThreadRegionService } from '../vmm/region-thread.js';
@@ -37,6 +38,7 @@ const flush = () => {
   if (out.length > 0) writeSync(1, Uint8Array.from(out.splice(0)));
 };
 tuneForMachines();
+letBackgroundGiveWay();
 const machine = new PcMachine(
   {
     time: hostTime,

@@ -103,8 +103,9 @@ export class BlockOptimizer {
       const op = words[at];
       const size = op === Op.call ? words[at + 2] : opWords[op];
       assert(size > 0, 'op of no size in a block');
-      if (to !== at) words.copyWithin(to, at, at + size);
-      to += size;
+      // By hand: for so few words a call of copyWithin costs more.
+      if (to === at) to += size;
+      else for (let end = at + size, from = at; from < end; from++) words[to++] = words[from];
     }
     b.length = to;
   }

@@ -114,7 +114,7 @@ export const DEFAULT_RAM_BYTES = 128 << 20;
 /** What firmware images have at most. */
 const FIRMWARE_ROOM_BYTES = 8 << 20;
 const MIN_RAM_BYTES = 2 << 20;
-export const DEFAULT_HOT_THRESHOLD = 1024;
+export const DEFAULT_HOT_THRESHOLD = 512;
 const COPY_STEP_BYTES = 1 << 20;
 
 function invalid(message: string): VringError {

@@ -5,17 +5,22 @@
 import { workerData } from 'node:worker_threads';
 import { addEngineRoutines, RegionBuilder, RegionQueue } from '../accel/index.js';
 import { parseCpuOption, x86Code } from '../guest/index.js';
+import { giveWayToOthers } from '../host/node/thread-priority.js';
 import type { FromRegionWorker, RegionWorkerConfig } from './region-thread.js';
 
 /** A module costs the vCPU's thread about as much as ten of its functions, and 50 KB: for so many it is worth waiting a little. */
-const WORTH_A_MODULE = 24;
-const LINGER_MS = 6;
-const MOST_IN_A_MODULE = 64;
+const WORTH_A_MODULE = 16;
+const LINGER_MS = 3;
+/** The blocks that wait are run in the cold tier meanwhile: no module takes long. */
+const MOST_IN_A_MODULE = 24;
+/** Steps of niceness by which the thread gives way to the vCPU's. */
+const STEPS = 4;
 
 const { cpu, setup, port } = workerData as RegionWorkerConfig;
 const say = (message: FromRegionWorker) => port.postMessage(message);
 const queue = new RegionQueue(setup.memory.buffer);
 
+giveWayToOthers(STEPS);
 try {
   const code = x86Code(parseCpuOption(cpu));
   addEngineRoutines(code);

@@ -67,13 +67,16 @@ export class ColdSerializer {
   #lastSet = new Int32Array(64);
   #lastAccess = new Int32Array(64);
   #aliasUntil = new Int32Array(64);
-  readonly #free: number[] = [];
+  /** Slots that serve again: a stack. */
+  readonly #free = new Int32Array(TEMP_SLOTS);
+  #freeSlots = 0;
   #slots = 0;
   /** Output. */
   words = new Int32Array(8192);
   length = 0;
-  /** Of each way to another block: where its link is in `words`, and how far that block is from this one's start. */
-  readonly links: number[] = [];
+  /** Of each way to another block, `linkWords / 2`: where its link is in `words`, and how far that block is from this one's start. */
+  readonly links = new Int32Array(4);
+  linkWords = 0;
   /** Words of each handler's op. */
   readonly #sizes: Uint8Array;
 
@@ -109,14 +112,14 @@ export class ColdSerializer {
     this.#span = end + 1;
     if (this.#base > 0x3fffffff) this.#startOver();
     this.#analyse(words, end);
-    this.#free.length = 0;
+    this.#freeSlots = 0;
     this.#slots = 0;
     if (this.words.length < end * 3 + 64) this.words = new Int32Array(end * 6 + 64);
     const out = this.words;
-    out.fill(0, 0, COLD_HEADER_BYTES / 4);
+    for (let i = 0; i < COLD_HEADER_BYTES / 4; i++) out[i] = 0;
     out[coldHeader.instructions >> 2] = instructions;
     this.length = COLD_HEADER_BYTES / 4;
-    this.links.length = 0;
+    this.linkWords = 0;
     this.#lower(words, end);
     this.#fuse();
   }
@@ -137,10 +140,11 @@ export class ColdSerializer {
 
   /** Last uses, definitions, and for each get and set the next write of its variable. Positions are word indices. */
   #analyse(words: Int32Array, end: number): void {
-    const starts: number[] = this.#starts;
-    starts.length = 0;
+    if (this.#starts.length < end) this.#starts = new Int32Array(end * 2);
+    const starts = this.#starts;
+    let count = 0;
     for (let at = 0; at < end; ) {
-      starts.push(at);
+      starts[count++] = at;
       const op = words[at];
       if (op === Op.call) {
         const { results, params } = this.#routines[words[at + 1]];
@@ -156,19 +160,21 @@ export class ColdSerializer {
     }
     // Variables whose last write seen (from the end) is not after `allSetAt` are next written there, by a call.
     let allSetAt = 0x7fffffff;
-    const { lastSet, base } = { lastSet: this.#lastSet, base: this.#base };
-    for (let i = starts.length - 1; i >= 0; i--) {
+    const lastSet = this.#lastSet;
+    const base = this.#base;
+    const nextSet = this.#nextSet;
+    for (let i = count - 1; i >= 0; i--) {
       const at = starts[i];
       const op = words[at];
       if (op >= Op.get_i32 && op <= Op.set_v128 && op !== Op.set_deferred) {
         const id = words[at + 2];
         const seen = lastSet[id] - base;
-        this.#nextSet[at] = seen >= 0 && seen < allSetAt ? seen : allSetAt;
+        nextSet[at] = seen >= 0 && seen < allSetAt ? seen : allSetAt;
         if (op >= Op.set_i32) lastSet[id] = at + base;
       } else if (op === Op.call && this.#routines[words[at + 1]].effects.vars === 'write') allSetAt = at;
     }
   }
-  readonly #starts: number[] = [];
+  #starts = new Int32Array(1024);
 
   #define(temp: number, at: number): void {
     this.#definedAt[temp] = at;
@@ -370,7 +376,8 @@ export class ColdSerializer {
   /** A way to another block: exit word and link. */
   #linked(delta: number, deferred: number): void {
     this.words[this.length++] = exitWord(exitCode.next, delta, deferred);
-    this.links.push(this.length, delta);
+    this.links[this.linkWords++] = this.length;
+    this.links[this.linkWords++] = delta;
     this.words[this.length++] = 0;
   }
 
@@ -412,14 +419,14 @@ export class ColdSerializer {
     for (let i = 0; i < count; i++) {
       const temp = words[first + i];
       if (this.#lastUse[temp] === at && this.#owned[temp] !== 0) {
-        this.#free.push(this.#owned[temp] - 1);
+        this.#free[this.#freeSlots++] = this.#owned[temp] - 1;
         this.#owned[temp] = 0;
       }
     }
   }
 
   #own(temp: number): number {
-    const index = this.#free.pop() ?? this.#slots++;
+    const index = this.#freeSlots > 0 ? this.#free[--this.#freeSlots] : this.#slots++;
     assert(index < TEMP_SLOTS, 'too many temps in a block');
     this.#owned[temp] = index + 1;
     return (this.#slot[temp] = this.#tempBase + 16 * index);
@@ -431,7 +438,7 @@ export class ColdSerializer {
     const slot = this.#own(temp);
     if (this.#lastUse[temp] < 0) {
       // Nobody uses it: its slot is free again at once.
-      this.#free.push(this.#owned[temp] - 1);
+      this.#free[this.#freeSlots++] = this.#owned[temp] - 1;
       this.#owned[temp] = 0;
     }
     return slot;
@@ -540,7 +547,7 @@ export class ColdSerializer {
       // The temp's slot may have been read since: those ops must read the variable instead. Only when none has is it safe.
       if (!this.#readSince(slotWord, this.#slot[temp])) {
         out[slotWord] = home;
-        this.#free.push(owned - 1);
+        this.#free[this.#freeSlots++] = owned - 1;
         this.#owned[temp] = 0;
         this.#slot[temp] = home;
         this.#lastAccess[id] = at + this.#base;

@@ -75,7 +75,8 @@ export class CodeCache {
   }
 
   /**
-   * Adds a block; `code` is its cold code, `links` where its links are in it and how far away the blocks that they may lead to.
+   * Adds a block; `code` is its cold code, `links` where its links are in it and how far away the blocks that they may lead to,
+   * in turn.
    */
   add(
     hva: number,
@@ -85,7 +86,8 @@ export class CodeCache {
     second: number,
     code: Int32Array,
     length: number,
-    links: readonly number[],
+    links: Int32Array,
+    linkWords: number,
   ): Block {
     if (this.#arena + length * 4 > layout.coldCodeEnd || this.#entries > CODE_HASH_ENTRIES / 2) this.flush();
     const at = this.#arena;
@@ -114,7 +116,7 @@ export class CodeCache {
     if (second !== 0) this.#coverBlock(block, second, bytes - (4096 - (hva & 4095)));
     this.counters.blocks++;
     this.#linkTo(block);
-    for (let i = 0; i < links.length; i += 2) this.#link((at >> 2) + links[i], hva, hva + links[i + 1], key);
+    for (let i = 0; i < linkWords; i += 2) this.#link((at >> 2) + links[i], hva, hva + links[i + 1], key);
     return block;
   }
 

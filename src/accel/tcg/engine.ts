@@ -447,8 +447,8 @@ export class TcgEngine implements Accelerator {
     if (second < 0) return this.#cpu.deliverFault();
     const { bytes, instructions } = this.#result;
     this.#serializer.run(this.#builder, instructions);
-    const { words, length, links } = this.#serializer;
-    this.cache.add(hva, bytes, key, instructions, second, words, length, this.#mayLink ? links : []);
+    const { words, length, links, linkWords } = this.#serializer;
+    this.cache.add(hva, bytes, key, instructions, second, words, length, links, this.#mayLink ? linkWords : 0);
     this.counters.translated += instructions;
     return undefined;
   }

@@ -54,9 +54,8 @@ export interface RegionSetup {
 export interface BuiltRegion {
   /** HotBlock.id. */
   readonly id: number;
-  /** Host ranges of the guest code it was made of: start and end of each; and that code, one range behind the other. */
+  /** Host ranges of the guest code it was made of: start and end of each. */
   readonly ranges: readonly number[];
-  readonly code: Uint8Array;
   readonly blocks: number;
   readonly instructions: number;
 }
@@ -73,6 +72,8 @@ export interface BuiltModule {
   /** What the module was made of, if the setup asks for it. */
   readonly bytes: Uint8Array | undefined;
   readonly regions: readonly BuiltRegion[];
+  /** The guest code that they were made of: all their ranges, one behind the other. */
+  readonly code: Uint8Array;
   /** HotBlock.id of heads that get no region now: their code has changed, or is part of another region already. */
   readonly dismissed: readonly number[];
 }
@@ -165,6 +166,7 @@ export class RegionBuilder {
       for (let i = 1; i < blocks.length; i++) this.#covered.set(blocks[i].hva, head.key);
     }
     made.sort((a, b) => a.head.hva - b.head.hva);
+    const regions = made.map(({ head, blocks }) => this.#describe(head, blocks));
     const written = made.length > 0 ? this.#write(made.map(({ blocks }) => blocks)) : undefined;
     return {
       epoch,
@@ -173,7 +175,8 @@ export class RegionBuilder {
       imports: written?.imports ?? [],
       size: written?.bytes.length ?? 0,
       bytes: this.#setup.keepBytes ? written?.bytes : undefined,
-      regions: made.map(({ head, blocks }) => this.#describe(head, blocks)),
+      regions,
+      code: this.#codeOf(regions),
       dismissed,
     };
   }
@@ -193,24 +196,29 @@ export class RegionBuilder {
         ranges.push(hva, pageEnd, head.second, head.second + hva + bytes - pageEnd);
       else ranges.push(hva, hva + bytes);
     }
-    let length = 0;
-    for (let i = 0; i < ranges.length; i += 2) length += ranges[i + 1] - ranges[i];
-    const code = new Uint8Array(length);
-    let at = 0;
-    for (let i = 0; i < ranges.length; i += 2) {
-      const page = this.#page(ranges[i]);
-      const offset = ranges[i] & 4095;
-      const piece = page.subarray(offset, offset + ranges[i + 1] - ranges[i]);
-      code.set(piece, at);
-      at += piece.length;
-    }
     return {
       id: head.id,
       ranges,
-      code,
       blocks: blocks.length,
       instructions: blocks.reduce((sum, block) => sum + block.instructions, 0),
     };
+  }
+
+  #codeOf(regions: readonly BuiltRegion[]): Uint8Array {
+    const pieces: Uint8Array[] = [];
+    for (const { ranges } of regions) {
+      for (let i = 0; i < ranges.length; i += 2) {
+        const offset = ranges[i] & 4095;
+        pieces.push(this.#page(ranges[i]).subarray(offset, offset + ranges[i + 1] - ranges[i]));
+      }
+    }
+    const code = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
+    let at = 0;
+    for (const piece of pieces) {
+      code.set(piece, at);
+      at += piece.length;
+    }
+    return code;
   }
 
   #write(regions: readonly (readonly RegionBlock[])[]): { bytes: Uint8Array<ArrayBuffer>; imports: string[] } {

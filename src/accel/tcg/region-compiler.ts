@@ -119,7 +119,7 @@ export class RegionCompiler {
     return head;
   }
 
-  #install({ module, imports, size, bytes, regions, dismissed }: BuiltModule): void {
+  #install({ module, imports, size, bytes, regions, code, dismissed }: BuiltModule): void {
     const { cache, setup, table, routineExports } = this.#options;
     this.counters.dismissed += dismissed.length;
     for (const id of dismissed) this.#answered(id);
@@ -134,9 +134,12 @@ export class RegionCompiler {
     for (const name of imports) routines[name] = routineExports[name];
     let functions: Readonly<Record<string, unknown>> | undefined;
     const made: Region[] = [];
+    let codeEnd = 0;
     regions.forEach((built, i) => {
       const head = heads[i];
-      if (!head?.valid || head.region || !this.#isCurrent(built)) {
+      const codeStart = codeEnd;
+      for (let k = 0; k < built.ranges.length; k += 2) codeEnd += built.ranges[k + 1] - built.ranges[k];
+      if (!head?.valid || head.region || !this.#isCurrent(built, code, codeStart)) {
         this.counters.outdated++;
         return;
       }
@@ -156,9 +159,9 @@ export class RegionCompiler {
   }
 
   /** Is the guest's code what the region was made of? */
-  #isCurrent({ ranges, code }: BuiltRegion): boolean {
+  #isCurrent({ ranges }: BuiltRegion, code: Uint8Array, start: number): boolean {
     const bytes = this.#bytes;
-    let at = 0;
+    let at = start;
     for (let i = 0; i < ranges.length; i += 2) {
       for (let hva = ranges[i]; hva < ranges[i + 1]; hva++) if (bytes[hva] !== code[at++]) return false;
     }

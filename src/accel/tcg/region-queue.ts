@@ -26,6 +26,8 @@ const FINISHED = WRITTEN + 2;
 const NEVER = WRITTEN + 3;
 const READY = WRITTEN + 4;
 const HANDED_OVER = WRITTEN + 5;
+/** The reader sleeps, or is about to: to wake nobody costs a system call. */
+const SLEEPING = WRITTEN + 6;
 const FIRST = WRITTEN + 8;
 const ENTRY_WORDS = 8;
 const ENTRIES = 256;
@@ -56,7 +58,7 @@ export class RegionQueue {
     words[at + 6] = block.follow ? 1 : 0;
     words[at + 7] = block.epoch;
     Atomics.store(words, WRITTEN, (count + 1) | 0);
-    Atomics.notify(words, WRITTEN);
+    if (Atomics.load(words, SLEEPING) !== 0) Atomics.notify(words, WRITTEN);
     return true;
   }
 
@@ -84,8 +86,11 @@ export class RegionQueue {
 
   /** In another thread: sleeps until something waits. */
   sleep(): void {
-    const written = Atomics.load(this.#words, WRITTEN);
-    if (written === Atomics.load(this.#words, READ)) Atomics.wait(this.#words, WRITTEN, written);
+    const words = this.#words;
+    Atomics.store(words, SLEEPING, 1);
+    const written = Atomics.load(words, WRITTEN);
+    if (written === Atomics.load(words, READ)) Atomics.wait(words, WRITTEN, written);
+    Atomics.store(words, SLEEPING, 0);
   }
 
   /** In another thread: gives more blocks the time to come. */

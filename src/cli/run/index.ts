@@ -3,6 +3,7 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { type OptionDict, toBlockError } from '../../block/index.js';
 import { NodeBlockHost } from '../../host/node/block-host.js';
 import { tuneForMachines } from '../../host/node/engine-flags.js';
+import { letBackgroundGiveWay } from '../../host/node/thread-priority.js';
 import { openFailure } from '../../host/node/open-failure.js';
 import { onEndingSignal, Terminal } from '../../host/node/terminal.js';
 import {
@@ -66,6 +67,7 @@ async function runParsed(argv: readonly string[], io: ProcessIo): Promise<number
   if (line.rest && name === undefined)
     throw new UsageError('A command after -- needs a system to run it in, such as debian');
   tuneForMachines();
+  letBackgroundGiveWay();
   const plan = planRun(line.given, { system: name !== undefined, nowMs: Date.now() });
   for (const notice of plan.notices) await complain(io, notice);
   return await withPidfile(plan.pidfile, async () => {

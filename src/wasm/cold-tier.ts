@@ -3,7 +3,18 @@
  * one runs everything that needs no call, from block to block along the links, with its few variables in registers; the outer one
  * (exported as `cold`) does what the inner one hands out: calls, vectors, floating point, and accesses that miss the TLB.
  */
-import { exitCode, exitWord, type GuestVars, header, Op, opList, opNames, type Routine, tlbEntry, typeCode } from '../ir/index.js';
+import {
+  exitCode,
+  exitWord,
+  type GuestVars,
+  header,
+  Op,
+  opList,
+  opNames,
+  type Routine,
+  tlbEntry,
+  typeCode,
+} from '../ir/index.js';
 import { ByteWriter } from './bytes.js';
 import {
   accessOf,

@@ -3,9 +3,9 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { type OptionDict, toBlockError } from '../../block/index.js';
 import { NodeBlockHost } from '../../host/node/block-host.js';
 import { tuneForMachines } from '../../host/node/engine-flags.js';
-import { letBackgroundGiveWay } from '../../host/node/thread-priority.js';
 import { openFailure } from '../../host/node/open-failure.js';
 import { onEndingSignal, Terminal } from '../../host/node/terminal.js';
+import { letBackgroundGiveWay } from '../../host/node/thread-priority.js';
 import {
   createMachine,
   type Machine,

@@ -32,18 +32,19 @@ const MAX_FILL = 1 << 24;
 
 let rowsByName: Map<string, EncodableRow[]> | undefined;
 
-/** The rows of a mnemonic. */
-function rowsOf(name: string): readonly EncodableRow[] {
+/** The rows of a name with so many operands. */
+function rowsOf(name: string, operands: number): readonly EncodableRow[] {
   if (!rowsByName) {
     rowsByName = new Map();
     for (const row of allRows) {
-      const rows = rowsByName.get(row.name);
       const encodable = new EncodableRow(row);
+      const key = `${row.name} ${encodable.words.length}`;
+      const rows = rowsByName.get(key);
       if (rows) rows.push(encodable);
-      else rowsByName.set(row.name, [encodable]);
+      else rowsByName.set(key, [encodable]);
     }
   }
-  return rowsByName.get(name) ?? [];
+  return rowsByName.get(`${name} ${operands}`) ?? [];
 }
 
 /** The shortest encoding of an instruction. Throws AssemblyError. */
@@ -54,8 +55,9 @@ export function encodeInstruction(
 ): readonly number[] {
   const { name, opSize, fits, bytes } = readMnemonic(word, operands.length);
   if (bytes) return bytes;
-  const rows = rowsOf(name).filter(({ row }) => fits === undefined || fits(row));
-  if (rows.length === 0) throw new AssemblyError(`there is no instruction '${word}'`);
+  const rows = rowsOf(name, operands.length).filter(({ row }) => fits === undefined || fits(row));
+  if (rows.length === 0 && !allRows.some((row) => row.name === name))
+    throw new AssemblyError(`there is no instruction '${word}'`);
   const all = rows
     .map((row) => encode(row, { ...request, operands, opSize }))
     .filter((encoded) => encoded !== undefined);
@@ -67,6 +69,19 @@ export function encodeInstruction(
   return all.reduce((best: Encoded, each) => (each.bytes.length < best.bytes.length ? each : best)).bytes;
 }
 
+function dependsOnAddresses(operand: Operand): boolean {
+  switch (operand.kind) {
+    case 'register':
+      return false;
+    case 'memory':
+      return operand.displacement.movable || operand.base === -2;
+    case 'immediate':
+      return operand.value.movable;
+    case 'far':
+      return operand.offset.movable || operand.selector.movable;
+  }
+}
+
 /** One pass over the source, with the addresses of the pass before. */
 class Pass {
   readonly bytes: number[] = [];
@@ -74,10 +89,18 @@ class Pass {
   readonly #origin: bigint;
   readonly #before: ReadonlyMap<string, Value> | undefined;
   readonly #long: Set<number>;
+  /** Encodings of lines that no address is part of: they are the same in all passes. */
+  readonly #settled: Map<number, readonly number[]>;
   #codeSize: Size;
   #scope = '';
 
-  constructor(options: AssemblyOptions, before: ReadonlyMap<string, Value> | undefined, long: Set<number>) {
+  constructor(
+    options: AssemblyOptions,
+    before: ReadonlyMap<string, Value> | undefined,
+    long: Set<number>,
+    settled: Map<number, readonly number[]>,
+  ) {
+    this.#settled = settled;
     this.#origin = options.origin;
     this.#codeSize = options.codeSize ?? 64;
     this.#before = before;
@@ -122,11 +145,19 @@ class Pass {
   }
 
   #instruction({ word, lock, rep, operands }: SourceLine, index: number): void {
+    const settled = this.#settled.get(index);
+    if (settled) {
+      this.bytes.push(...settled);
+      return;
+    }
     const request = { codeSize: this.#codeSize, pc: this.here, lock, rep };
     const values = operands.map((text) => readOperand(text, this.lookup));
     if (!this.#long.has(index)) {
       try {
-        this.bytes.push(...encodeInstruction(word, values, { ...request, allowShort: true }));
+        const encoded = encodeInstruction(word, values, { ...request, allowShort: true });
+        this.bytes.push(...encoded);
+        // A jump's target may be a plain number.
+        if (!values.some(dependsOnAddresses) && !/^(j|call|loop)/.test(word)) this.#settled.set(index, encoded);
         return;
       } catch (error) {
         if (!(error instanceof AssemblyError)) throw error;
@@ -200,9 +231,10 @@ export function assemble(source: string, options: AssemblyOptions): Assembly {
   const texts = source.split('\n');
   const lines = texts.map(readLine);
   const long = new Set<number>();
+  const settledLines = new Map<number, readonly number[]>();
   let before: ReadonlyMap<string, Value> | undefined;
   for (let count = 0; count < MAX_PASSES; count++) {
-    const pass = new Pass(options, before, long);
+    const pass = new Pass(options, before, long, settledLines);
     for (const [i, line] of lines.entries()) {
       try {
         pass.line(line, i);

@@ -86,7 +86,7 @@ export function readOperand(text: string, lookup: Lookup): Operand {
     const segment = memory[2] === undefined ? undefined : registerNamed(memory[2].toLowerCase())?.number;
     return readAddress(memory[3], bits, segment, lookup);
   }
-  const far = /^(?:(d?word)\s+ptr\s+)?([^:]+):([^:]+)$/i.exec(text);
+  const far = /^(?:(d?word)\s+ptr\s+)?([^:']+):([^:']+)$/i.exec(text);
   if (far) {
     const bits = far[1] === undefined ? undefined : pointerBits[far[1].toLowerCase()];
     return { kind: 'far', bits, selector: evaluate(far[2], lookup), offset: evaluate(far[3], lookup) };

@@ -65,6 +65,25 @@ const onceWritten =
     child.on('close', () => clearInterval(timer));
   };
 
+test('with nothing named the built-in guest runs, and ends where its input does', async () => {
+  const { status, stdout, stderr } = await vring(['run'], { input: 'syscall 20\nrandom 2\n' });
+  assert.equal(status, 0);
+  assert.equal(stderr, '');
+  assert.match(stdout, /built-in guest.*\r\n20 system calls.*\r\n2 times 16 bytes/s);
+});
+
+test('where no archive can be reached the built-in guest runs instead of Debian, and says so', async () => {
+  const unreachable = ['run', 'debian', '-mirror', 'http://127.0.0.1:9/debian'];
+  const { status, stdout, stderr } = await vring(unreachable, { input: 'rings\n' });
+  assert.match(stderr, /Cannot fetch from 127\.0\.0\.1:9.*The built-in guest runs instead/);
+  assert.match(stdout, /ring 3 runs with code selector/);
+  // The script was meant for a shell of Debian's.
+  assert.equal(status, 1);
+  const command = await vring([...unreachable, '--', 'true'], { input: '' });
+  assert.equal(command.status, 125);
+  assert.equal(command.stdout, '');
+});
+
 test('vring alone, its version, its help', async () => {
   const alone = await vring([]);
   assert.equal(alone.status, 0);
@@ -95,7 +114,6 @@ test('every mistake: one sentence on stderr, nothing on stdout, status 1', async
   const cases: [string[], RegExp][] = [
     [['nonsense'], /'nonsense' is no command/],
     [['rnu'], /did you mean 'run'/],
-    [['run'], /nothing to run/],
     [['run', '-kernle', 'x'], /did you mean '-kernel'/],
     [['run', '-kernel', 'missing'], /'missing' cannot be read: No such file/],
     [['run', '-kernel', folder], /Is a directory/],

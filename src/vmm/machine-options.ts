@@ -65,10 +65,12 @@ export interface MachineOptions {
   readonly cpu?: string | undefined;
   /**
    * Path, or the bytes. A Linux bzImage, an ELF kernel with a PVH entry, or a Multiboot program. It is put into memory and entered
-   * directly; with `firmware` that boots it (Linux only). One of the two is needed.
+   * directly; with `firmware` that boots it (Linux only). One of the two is needed, or `builtInGuest`.
    */
   readonly kernel?: string | Uint8Array | undefined;
   readonly firmware?: MachineFirmware | undefined;
+  /** vring's own small kernel runs, with a prompt on COM1; there is neither kernel nor firmware then. */
+  readonly builtInGuest?: boolean | undefined;
   /** Files that firmware and guests find in fw_cfg. */
   readonly fwCfg?: readonly FirmwareFile[] | undefined;
   /** Of the machine, as its SMBIOS tables tell: `01234567-89ab-cdef-0123-456789abcdef`. */
@@ -133,11 +135,12 @@ export function planMachine(options: MachineOptions): {
   if (!Number.isSafeInteger(ramBytes) || ramBytes < MIN_RAM_BYTES) {
     throw new VringError('ram-size', `A machine needs at least ${mib(MIN_RAM_BYTES)} of RAM.`);
   }
-  if (options.kernel === undefined && options.firmware === undefined)
-    throw invalid('There is neither a kernel nor firmware.');
+  const named = options.kernel !== undefined || options.firmware !== undefined;
+  if (!named && !options.builtInGuest) throw invalid('There is neither a kernel nor firmware.');
+  if (named && options.builtInGuest) throw invalid('The built-in guest needs neither kernel nor firmware.');
   const uuid = options.uuid?.replaceAll('-', '') ?? '';
   if (!/^([0-9a-f]{32})?$/i.test(uuid)) throw invalid(`'${options.uuid}' is no UUID.`);
-  if (ramBytes > MAX_GUEST_BYTES - (options.firmware ? FIRMWARE_ROOM_BYTES : 0)) {
+  if (ramBytes > MAX_GUEST_BYTES - (options.firmware || options.builtInGuest ? FIRMWARE_ROOM_BYTES : 0)) {
     throw new VringError(
       'ram-size',
       `A machine can have at most ${mib(MAX_GUEST_BYTES)} of RAM here: ${mib(ramBytes)} would need WebAssembly memory with 64-bit addresses.`,
@@ -198,6 +201,7 @@ export function planMachine(options: MachineOptions): {
       ramBytes,
       cpu: options.cpu ?? 'qemu64',
       commandLine: options.commandLine ?? '',
+      builtInGuest: options.builtInGuest ?? false,
       fwCfg: options.fwCfg ?? [],
       uuid: uuid === '' ? undefined : Uint8Array.from(uuid.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16)),
       serial,

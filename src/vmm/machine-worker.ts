@@ -13,7 +13,9 @@ import { openFailure } from '../host/node/open-failure.js';
 import { readStoredRoutines } from '../host/node/routine-file.js';
 import { hostRandomBits, hostTime } from '../host/node/time.js';
 import type { SerialBackend } from '../hw/index.js';
+import { builtInGuest } from '../machine/built-in-guest/index.js';
 import { PcDebugTarget } from '../machine/debug-target.js';
+import type { FirmwareOptions } from '../machine/firmware.js';
 import { PcMachine, type PcStop } from '../machine/pc.js';
 import { MachineDisks } from './disk-backend.js';
 import { describeMachine, disassemble } from './machine-info.js';
@@ -300,12 +302,7 @@ function build(trace: ReturnType<typeof openTrace> | undefined, images: Images |
         addDevices: (board) => devices.plugAll(board, config.devices),
         fwCfgFiles: config.fwCfg,
         uuid: config.uuid,
-        firmware: config.firmware && {
-          ...config.firmware,
-          image: imageOf('The firmware', config.firmware.image),
-          bootOrder: () => devices.bootOrder,
-          kernel: images,
-        },
+        firmware: firmwareOptions(images),
       },
     );
   } catch (error) {
@@ -318,6 +315,18 @@ function build(trace: ReturnType<typeof openTrace> | undefined, images: Images |
     }
     throw error;
   }
+}
+
+function firmwareOptions(images: Images | undefined): FirmwareOptions | undefined {
+  if (config.builtInGuest) return { image: builtInGuest() };
+  return (
+    config.firmware && {
+      ...config.firmware,
+      image: imageOf('The firmware', config.firmware.image),
+      bootOrder: () => devices.bootOrder,
+      kernel: images,
+    }
+  );
 }
 
 /** Runs the machine until it ends. */
@@ -400,8 +409,8 @@ function main(): void {
     disks?.attach(pc.engine.memory.buffer, pc.kickIndex);
     if (config.gdb !== undefined) attachStub(pc, streams[config.gdb]);
     const boot = () => {
-      let description = pc.firmwareKernel ?? 'firmware';
-      if (config.firmware) pc.start();
+      let description = pc.firmwareKernel ?? (config.builtInGuest ? 'built-in guest' : 'firmware');
+      if (config.firmware || config.builtInGuest) pc.start();
       else if (images) description = pc.boot(images).description;
       for (const plugged of devices.ports) plugged.open();
       return description;

@@ -88,6 +88,7 @@ export interface WorkerConfig {
         readonly image: ImageSource;
       })
     | undefined;
+  readonly builtInGuest: boolean;
   readonly fwCfg: readonly FirmwareFile[];
   readonly uuid?: Uint8Array | undefined;
   readonly initrd?: ImageSource | undefined;

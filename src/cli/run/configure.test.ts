@@ -308,6 +308,7 @@ test('each mistake gets one sentence that names it', () => {
     (...argv: string[]) =>
     () =>
       planRun(parseLine(runCommand, argv).given, { system: false, nowMs: 0 });
-  assert.throws(without(), /nothing to run/);
+  assert.equal(without()().builtIn, true);
+  assert.equal(without('-kernel', 'x')().builtIn, false);
   assert.throws(without('-append', 'x'), /-kernel only/);
 });

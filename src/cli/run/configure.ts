@@ -41,6 +41,8 @@ export interface RunPlan {
   /** Without kernel, initrd and command line when a system is named. */
   readonly machine: MachineOptions;
   readonly attachments: readonly Attachment[];
+  /** The built-in guest runs. */
+  readonly builtIn: boolean;
   readonly startPaused: boolean;
   /** Secrets and others, to be made before the machine. */
   readonly objects: readonly ObjectPlan[];
@@ -60,6 +62,8 @@ export interface RunPlan {
 export interface PlanContext {
   /** A system is named: it brings kernel, initrd and console. */
   readonly system: boolean;
+  /** The built-in guest runs instead of what is named. */
+  readonly builtIn?: boolean;
   readonly nowMs: number;
 }
 
@@ -90,22 +94,23 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
   const { devices, blockNodes } = planDevices(options, chardevs, characters);
 
   const kernel = options.last('kernel');
+  const bootable = ['kernel', 'bios', 'drive', 'blockdev'];
+  const builtIn = context.builtIn ?? (!context.system && !bootable.some((name) => options.has(name)));
   if (context.system) {
     for (const name of ['kernel', 'initrd']) {
       if (options.has(name)) throw new UsageError(`-${name}: the system that is named brings its own`);
     }
-  } else if (kernel === undefined) {
+  } else if (kernel === undefined && !context.builtIn) {
     for (const name of ['initrd', 'append']) {
       if (options.has(name)) throw new UsageError(`-${name} is of use with -kernel only`);
     }
-    if (!options.has('bios') && !options.has('drive') && !options.has('blockdev')) {
-      throw new UsageError(
-        'There is nothing to run: name a system (vring run debian), or give -kernel FILE, -drive or -bios FILE',
-      );
-    }
+  }
+  if (builtIn) {
+    for (const type of ['virtio-rng', 'virtio-balloon'] as const)
+      if (!devices.some((device) => device.type === type)) devices.push({ type });
   }
   for (const name of ['offline', 'mirror']) {
-    if (options.has(name) && !context.system)
+    if (options.has(name) && !context.system && !context.builtIn)
       throw new UsageError(`-${name} is of use with a system only, such as debian`);
   }
 
@@ -123,7 +128,8 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
       kernel,
       initrd: options.last('initrd'),
       commandLine: options.last('append'),
-      firmware: planFirmware(options, context),
+      firmware: builtIn ? undefined : planFirmware(options, context),
+      builtInGuest: builtIn,
       fwCfg: options.all('fw_cfg').map(planFwCfg),
       uuid: options.last('uuid'),
       serialPorts: characters.serialPorts,
@@ -134,6 +140,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
       trace: trace.items.length > 0 ? { items: trace.items, path: trace.path } : undefined,
     },
     attachments: characters.attachments,
+    builtIn,
     startPaused: options.has('S'),
     objects: options.all('object').map(parseObject),
     gdb,

@@ -21,6 +21,8 @@ export interface ConnectOptions {
   readonly escapeByte: number;
   readonly version: string;
   readonly name: string | undefined;
+  /** What is typed for a person when standard input ends. */
+  readonly atEndOfInput?: string | undefined;
   quit(): void;
   /** Ctrl-C and Ctrl-\ on a terminal that is not shared with a monitor. */
   interrupt(signal: 'SIGINT' | 'SIGQUIT'): void;
@@ -208,6 +210,8 @@ class StdioInput {
   #stopResize: (() => void) | undefined;
   readonly #onData = (bytes: Buffer) => this.#input(bytes);
   readonly #onEnd = () => {
+    const { atEndOfInput } = this.#options;
+    if (atEndOfInput !== undefined) this.#frontEnds[0]?.input(new TextEncoder().encode(atEndOfInput));
     for (const port of this.#ports) port.endInput();
   };
 

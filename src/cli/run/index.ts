@@ -73,8 +73,21 @@ async function runParsed(argv: readonly string[], io: ProcessIo): Promise<number
   return await withPidfile(plan.pidfile, async () => {
     if (name === undefined) return await runKernel(plan, io);
     const { runDebian } = await import('./debian.js');
-    return await runDebian(name, line.rest, plan, io);
+    try {
+      return await runDebian(name, line.rest, plan, io);
+    } catch (error) {
+      if (line.rest !== undefined || !isUnreachable(error)) throw error;
+      await complain(io, `${error.message} The built-in guest runs instead: \`help\` there lists what it can do.`);
+      const status = await runKernel(planRun(line.given, { system: false, builtIn: true, nowMs: Date.now() }), io);
+      // What was piped in was meant for a shell of Debian's.
+      return io.stdin.isTTY ? status : 1;
+    }
   });
+}
+
+/** No archive could be reached, and nothing was kept from before. */
+function isUnreachable(error: unknown): error is VringError {
+  return error instanceof VringError && /^(network-|proxy-|http-status$|offline-missing$)/.test(error.code);
 }
 
 async function withPidfile(path: string | undefined, work: () => Promise<number>): Promise<number> {
@@ -178,6 +191,8 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
         escapeByte: plan.escapeByte,
         version: versionLine(),
         name: plan.name,
+        // Its prompt takes Ctrl-D for the end.
+        atEndOfInput: plan.builtIn ? '\x04' : undefined,
         quit: () => quit(0),
         interrupt: (signal) => ending(signal, signal === 'SIGINT' ? 2 : 3),
       },

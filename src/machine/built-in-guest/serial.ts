@@ -1,12 +1,9 @@
-/** The console: COM1, a 16550A. Output in runs of its FIFO's length; input by interrupt. And numbers as text. */
+/** The console: COM1, a 16550A without its FIFOs: turning them on would lose what has come already. Input by interrupt. And numbers as text. */
 
 export const serialSource = `
 serial_init:
         mov dx, 0x3fb                   ; LCR: 8 bits, no parity
         mov al, 3
-        out dx, al
-        mov dx, 0x3fa                   ; FCR: FIFOs on and empty
-        mov al, 7
         out dx, al
         mov dx, 0x3fc                   ; MCR: DTR, RTS, interrupts reach the 8259
         mov al, 0x0b
@@ -18,16 +15,13 @@ serial_init:
 
         ; Writes the byte in AL. Changes RAX and RDX.
 putc:
-        dec dword ptr [fifo_room]
-        jns .room
         push rax
         mov dx, 0x3fd
 .wait:  in al, dx
-        test al, 0x20                   ; the FIFO is empty: 16 bytes have room
+        test al, 0x20                   ; the transmitter is empty
         jz .wait
         pop rax
-        mov dword ptr [fifo_room], 15
-.room:  mov dx, 0x3f8
+        mov dx, 0x3f8
         out dx, al
         ret
 
@@ -136,7 +130,6 @@ hex_digits: .ascii "0123456789abcdef"
             .fill 24
 digits_end: .byte 0
             .align 8
-fifo_room:  .long 0
 input_head: .long 0
 input_tail: .long 0
 input_ring: .fill 256

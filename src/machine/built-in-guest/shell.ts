@@ -157,6 +157,8 @@ read_line:
         je .back
         cmp al, 8
         je .back
+        cmp al, 4                       ; the end of what is typed
+        je .leave
         cmp al, ' '
         jb .next
         cmp ebx, 63
@@ -171,6 +173,10 @@ read_line:
         mov rsi, text_erase
         call puts
         jmp .next
+.leave: test ebx, ebx
+        jnz .next
+        call newline
+        jmp command_poweroff
 .end:   mov byte ptr [line + rbx], 0
         jmp newline
 

@@ -59,6 +59,8 @@ export interface Accelerator {
   /** The interrupt controller has, or no longer has, something for the vCPU. */
   setInterruptPending(pending: boolean): void;
   raiseNmi(): void;
+  /** `untilDeadlineNs` gives something else than before. */
+  deadlineChanged(): void;
   /** `run` returns 'debug' before an instruction at one of these linear addresses. */
   setBreakpoints(addresses: ReadonlySet<bigint>): void;
   /** Where guest RAM lies from now on. */

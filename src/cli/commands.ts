@@ -100,6 +100,14 @@ export const commands: readonly Command[] = [
     },
   },
   {
+    name: 'doctor',
+    synopsis: '[OPTIONS]',
+    sentence: 'shows what this host offers for running guests',
+    options: [{ name: 'json', sentence: 'As JSON.', group: 'Options' }, help],
+    dashes: 'double',
+    load: async () => (await import('./doctor.js')).doctor,
+  },
+  {
     name: 'cache',
     synopsis: 'list|prune [OPTIONS]',
     sentence: 'shows or clears what has been fetched',

@@ -183,25 +183,44 @@ test('no network, and a cache that cannot be written', async () => {
 test('a guest says something and ends with a status', async () => {
   const kernel = image('exit.bin', programs.sayAndExit);
   const device = ['-device', 'isa-debug-exit,iobase=0xf4,iosize=0x01'];
-  const { status, stdout, stderr } = await vring(['run', '-kernel', kernel, ...device, '-stats', 'json'], {
+  const tcg = ['-accel', 'tcg'];
+  const { status, stdout, stderr } = await vring(['run', '-kernel', kernel, ...tcg, ...device, '-stats', 'json'], {
     input: '',
   });
   assert.deepEqual([status, stdout], [7, 'OK\n']);
   assert.ok(JSON.parse(stderr).engine.translated > 0);
   const log = join(folder, 'serial.log');
-  const filed = await vring(['run', '-kernel', kernel, ...device, '-display', 'none', '-serial', `file:${log}`], {
-    input: '',
-  });
+  const toFile = ['-display', 'none', '-serial', `file:${log}`];
+  const filed = await vring(['run', '-kernel', kernel, ...tcg, ...device, ...toFile], { input: '' });
   assert.deepEqual([filed.status, filed.stdout, filed.stderr, readFileSync(log, 'utf8')], [7, '', '', 'OK\n']);
   const trace = join(folder, 'trace');
   await vring(['run', '-kernel', kernel, ...device, '-d', 'in_asm', '-D', trace], { input: '' });
   assert.match(readFileSync(trace, 'utf8'), /out/i);
 });
 
+test('one line says what runs the guest, where there was a choice', async () => {
+  const kernel = image('exit2.bin', programs.sayAndExit);
+  const device = ['-device', 'isa-debug-exit,iobase=0xf4,iosize=0x01'];
+  const run = (...more: string[]) => vring(['run', '-kernel', kernel, ...device, ...more], { input: '' });
+  const { status, stdout, stderr } = await run();
+  assert.deepEqual([status, stdout], [7, 'OK\n']);
+  assert.match(stderr, /^vring: (KVM runs the guest\.|KVM not used: .+\. tcg runs the guest\.)\n$/);
+  const without = { env: { VRING_NO_FFI: '1' }, input: '' };
+  const noFfi = await vring(['run', '-kernel', kernel, ...device, '-accel', 'kvm', '-accel', 'tcg'], without);
+  assert.deepEqual([noFfi.status, noFfi.stdout], [7, 'OK\n']);
+  assert.match(noFfi.stderr, /^vring: KVM not used: [^\n]*koffi[^\n]*\. tcg runs the guest\.\n$/);
+  const alone = await vring(['run', '-kernel', kernel, ...device, '-accel', 'kvm'], without);
+  assert.deepEqual([alone.status, alone.stdout], [1, '']);
+  assert.match(alone.stderr, /^vring: KVM not used: [^\n]*koffi[^\n]*\n$/);
+  const counted = await run('-accel', 'kvm', '-icount', '1');
+  assert.equal(counted.status, 1);
+  assert.match(counted.stderr, /^vring: KVM not used: the translator alone has counted time[^\n]*\n$/);
+});
+
 test('piped input reaches the guest to its end, and its end is just that', async () => {
   const kernel = image('echo.bin', programs.echo);
   const text = `${'0123456789abcdef'.repeat(1000)}END`;
-  const { status, stdout, stderr } = await vring(['run', '-kernel', kernel, '-serial', 'stdio'], {
+  const { status, stdout, stderr } = await vring(['run', '-accel', 'tcg', '-kernel', kernel, '-serial', 'stdio'], {
     input: text,
     meanwhile: onceWritten('END', (child) => child.kill('SIGTERM')),
   });
@@ -239,7 +258,7 @@ test('-S, the monitor, and what it shows', async () => {
 
 test('a reader that goes away ends the program', async () => {
   const kernel = image('flood.bin', programs.flood);
-  const { status, stderr } = await vring(['run', '-kernel', kernel], {
+  const { status, stderr } = await vring(['run', '-accel', 'tcg', '-kernel', kernel], {
     meanwhile: onceWritten('xxxx', (child) => child.stdout?.destroy()),
   });
   assert.equal(status, 141);

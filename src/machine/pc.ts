@@ -69,7 +69,7 @@ import { InstructionTime, seededBits } from './instruction-time.js';
 import { MachineClock, type TimeSource } from './machine-clock.js';
 import { PcTrace, type PcTraceOptions } from './trace.js';
 
-/** Time-stamp counter: one tick a nanosecond. */
+/** Time-stamp counter, unless told otherwise: one tick a nanosecond. */
 const TSC_HZ = 1_000_000_000;
 /** RAM below 4 GiB ends here at most; the rest starts at 4 GiB. */
 const LOW_RAM_LIMIT = 0xc000_0000;
@@ -90,6 +90,7 @@ export interface PcHost {
   service(): boolean;
   /** Waits for so long, or until something comes that `service` is to hear; the kick word is waited on unless given. */
   sleep?(milliseconds: number): void;
+  compileOptimized?<T>(make: () => T): T;
   /** Another thread that writes regions; without one the vCPU's own does. */
   readonly regionService?: RegionService | undefined;
   readonly modules?: ModuleCache | undefined;
@@ -178,6 +179,9 @@ export class PcMachine implements PcBoard {
   readonly #words: Int32Array;
   readonly #kick: number;
   #accelerator!: Accelerator;
+  readonly #tsc = { hz: TSC_HZ };
+  /** The vCPU sleeps in HLT. */
+  #halted = false;
   #stop: PcStop | undefined;
   /** Hears of data accesses while the vCPU's `setWatching` is on. */
   onDataAccess: ((linear: bigint, bytes: number, write: boolean) => void) | undefined;
@@ -193,6 +197,7 @@ export class PcMachine implements PcBoard {
     this.clock = new MachineClock(this.#icount ?? host.time);
     const random = options.icount ? seededBits(options.icount.seed ?? 1n) : () => host.randomBits();
     this.randomBits = random;
+    const rate = this.#tsc;
     const apicBus = new ApicBus();
     this.msi = apicBus;
     this.pic = new PicPair({ output: { set: (level) => this.lapic.lint[0].set(level) } });
@@ -207,18 +212,22 @@ export class PcMachine implements PcBoard {
         init: () => this.#finish({ why: 'reset' }),
         sipi: () => {},
         tscNow: () => this.cpu.tscNow(),
-        tscHz: TSC_HZ,
+        get tscHz() {
+          return rate.hz;
+        },
       },
     });
     const trace = options.trace ? new PcTrace(options.trace) : undefined;
     this.#trace = trace;
-    const tsc = () => BigInt(Math.floor(this.clock.nowNs()));
+    const tsc = () => BigInt(Math.floor(this.clock.nowNs() * (rate.hz / 1e9)));
     this.cpu = new X86Cpu({
       model: options.model,
       board: {
         interrupts: this.lapic,
         tsc,
-        tscHz: TSC_HZ,
+        get tscHz() {
+          return rate.hz;
+        },
         floatError: () => this.irqs[13].set(true),
         unimplemented: (what) => host.log?.(`unimplemented: ${what}`),
         event: trace?.event,
@@ -245,6 +254,7 @@ export class PcMachine implements PcBoard {
       trace: trace?.engine,
       host: {
         ...this.acceleratorHost,
+        ...(host.compileOptimized ? { compileOptimized: host.compileOptimized } : {}),
         modules: host.modules,
         routineStore: host.routineStore,
       },
@@ -252,7 +262,9 @@ export class PcMachine implements PcBoard {
     this.#accelerator = this.engine;
     trace?.attach(this);
     const counted = this.#icount;
-    if (counted) this.clock.onDeadline = () => this.#limitInstructions(counted);
+    this.clock.onDeadline = counted
+      ? () => this.#limitInstructions(counted)
+      : () => this.#accelerator.deadlineChanged();
     this.#words = new Int32Array(this.engine.memory.buffer);
     this.#kick = (this.engine.state + header.kick) >> 2;
 
@@ -411,11 +423,20 @@ export class PcMachine implements PcBoard {
 
   #reset(): void {
     this.#stop = undefined;
+    this.#halted = false;
     for (const device of this.#devices) device.reset();
     this.#trace?.reset();
     this.#accelerator.synchronize();
     this.cpu.reset();
     this.#accelerator.takeOver();
+  }
+
+  /** Ticks of the time-stamp counter per second. To be set before the guest has seen it: before `boot` or `start`. */
+  get tscHz(): number {
+    return this.#tsc.hz;
+  }
+  set tscHz(hz: number) {
+    this.#tsc.hz = hz;
   }
 
   /** What runs the vCPU. */
@@ -449,7 +470,7 @@ export class PcMachine implements PcBoard {
 
   /** One instruction, for a debugger. */
   step(): void {
-    this.#accelerator.step();
+    this.#halted = this.#accelerator.step() === 'halt';
     if (this.#stop?.why === 'debug') this.#stop = undefined;
   }
 
@@ -467,7 +488,7 @@ export class PcMachine implements PcBoard {
   run(): PcStop {
     this.clock.resume();
     for (;;) {
-      const exit = this.#accelerator.run();
+      const exit = this.#halted && !this.#idle() ? 'kick' : this.#accelerator.run();
       const stop = this.#stop;
       if (stop) {
         this.#stop = undefined;
@@ -475,7 +496,7 @@ export class PcMachine implements PcBoard {
       }
       switch (exit) {
         case 'halt':
-          if (!this.#idle()) return { why: 'stopped' };
+          this.#halted = true;
           break;
         case 'shutdown':
           return { why: 'reset' };
@@ -545,13 +566,16 @@ export class PcMachine implements PcBoard {
     this.engine.instructionLimit = time.instructionsUntil(this.clock.nextDeadlineNs - this.clock.nowNs());
   }
 
-  /** Sleeps until an interrupt wakes the vCPU. False: `service` wants the machine to stop. */
+  /** Sleeps until something wakes the vCPU. False: it sleeps on, and the machine is to stop. */
   #idle(): boolean {
     const words = this.#words;
     for (;;) {
       Atomics.store(words, this.#kick, 0);
-      if (this.#poll()) return this.#stop !== undefined;
-      if (this.#accelerator.wake()) return true;
+      if (this.#poll()) return false;
+      if (this.#accelerator.wake()) {
+        this.#halted = false;
+        return true;
+      }
       if (this.#icount && this.clock.nextDeadlineNs < Infinity) {
         this.#icount.skip(this.clock.nextDeadlineNs - this.clock.nowNs());
         continue;

@@ -27,7 +27,8 @@ import type {
   ToDisksFromMachine,
 } from './disk-protocol.js';
 import { DiskRing, diskOp, diskStatus } from './disk-ring.js';
-import { doorbellWord, rungBy } from './worker-protocol.js';
+import { ringDoorbell } from './doorbell.js';
+import { rungBy } from './worker-protocol.js';
 
 /** How long a submission is waited for on the ring before the event loop has its turn. */
 const BLOCK_MS = 20;
@@ -157,7 +158,7 @@ function start(slot: number): void {
     ring.finish(slot, status);
     // The running vCPU sees its kick word, a sleeping one the doorbell.
     Atomics.store(kickWords, kickIndex, 1);
-    if (Atomics.or(doorbell, doorbellWord.rung, rungBy.disks) === 0) Atomics.notify(doorbell, doorbellWord.rung);
+    ringDoorbell(doorbell, rungBy.disks);
     schedule();
   };
   perform(slot).then(

@@ -1,4 +1,5 @@
 /** vring as a library. */
+export type { AcceleratorName } from '../accel/accelerator.js';
 export { VringError } from '../base/index.js';
 export type { FirmwareFile } from '../machine/firmware.js';
 export { type TraceItem, traceItems } from '../machine/trace.js';

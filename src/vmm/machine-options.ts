@@ -1,4 +1,5 @@
 /** What a machine is made of, as its owner says it, and as its worker needs it. */
+import { type AcceleratorName, acceleratorNames } from '../accel/accelerator.js';
 import { MAX_GUEST_BYTES } from '../accel/guest-limit.js';
 import { VringError } from '../base/index.js';
 import type { OptionDict } from '../block/index.js';
@@ -61,8 +62,13 @@ export interface MachineFirmware {
 export interface MachineOptions {
   /** RAM; 128 MiB unless given. */
   readonly ramBytes?: number | undefined;
-  /** CPU model and flags in QEMU's spelling; `qemu64` unless given. */
+  /** CPU model and flags in QEMU's spelling; `qemu64` unless given, less what KVM cannot give where that is used. */
   readonly cpu?: string | undefined;
+  /**
+   * What may run the guest, first choice first: the first that works here, and for `kvm` is worth using, does. `kvm` alone is taken
+   * however slow it is. Unless given: `kvm`, then `tcg`.
+   */
+  readonly accelerators?: readonly AcceleratorName[] | undefined;
   /**
    * Path, or the bytes. A Linux bzImage, an ELF kernel with a PVH entry, or a Multiboot program. It is put into memory and entered
    * directly; with `firmware` that boots it (Linux only). One of the two is needed, or `builtInGuest`.
@@ -112,6 +118,8 @@ export type PortPlace =
   | { readonly kind: 'debugcon' }
   | { readonly kind: 'gdb' };
 
+export const DEFAULT_CPU = 'qemu64';
+export const DEFAULT_ACCELERATORS: readonly AcceleratorName[] = ['kvm', 'tcg'];
 export const DEFAULT_RAM_BYTES = 128 << 20;
 /** What firmware images have at most. */
 const FIRMWARE_ROOM_BYTES = 8 << 20;
@@ -146,7 +154,10 @@ export function planMachine(options: MachineOptions): {
       `A machine can have at most ${mib(MAX_GUEST_BYTES)} of RAM here: ${mib(ramBytes)} would need WebAssembly memory with 64-bit addresses.`,
     );
   }
-  parseCpuOption(options.cpu ?? 'qemu64');
+  parseCpuOption(options.cpu ?? DEFAULT_CPU);
+  const accelerators = options.accelerators ?? DEFAULT_ACCELERATORS;
+  if (accelerators.length === 0 || accelerators.some((name) => !acceleratorNames.includes(name)))
+    throw invalid(`The accelerators are some of ${acceleratorNames.join(' and ')}.`);
   const threshold = options.hotThreshold ?? DEFAULT_HOT_THRESHOLD;
   if (threshold !== 0 && (threshold < 2 || threshold > 1 << 20 || (threshold & (threshold - 1)) !== 0)) {
     throw invalid('hotThreshold is not a power of two from 2 on.');
@@ -199,7 +210,7 @@ export function planMachine(options: MachineOptions): {
     disks,
     config: {
       ramBytes,
-      cpu: options.cpu ?? 'qemu64',
+      cpu: options.cpu ?? DEFAULT_CPU,
       commandLine: options.commandLine ?? '',
       builtInGuest: options.builtInGuest ?? false,
       fwCfg: options.fwCfg ?? [],

@@ -7,8 +7,9 @@ import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_thread
 import { VringError } from '../base/index.js';
 import { GdbStub } from '../gdb/index.js';
 import { parseCpuOption } from '../guest/index.js';
-import { setEngineFlags } from '../host/node/engine-flags.js';
+import { compileOptimized } from '../host/node/engine-flags.js';
 import { readImage } from '../host/node/image-file.js';
+import type { KvmAccelerator } from '../host/node/kvm/accelerator.js';
 import { openFailure } from '../host/node/open-failure.js';
 import { readStoredRoutines } from '../host/node/routine-file.js';
 import { hostRandomBits, hostTime } from '../host/node/time.js';
@@ -40,8 +41,6 @@ const MAX_IMAGE_BYTES = 2 ** 31;
 /** A guest may make the machine say as much as it likes; this much is passed on. */
 const MAX_LOG_LINES = 1000;
 
-setEngineFlags();
-
 const config = workerData as WorkerConfig;
 const port = parentPort as NonNullable<typeof parentPort>;
 const say = (message: FromWorker) => port.postMessage(message);
@@ -52,6 +51,11 @@ const quitting = () => Atomics.load(doorbell, doorbellWord.quit) !== 0;
 let machine: PcMachine | undefined;
 let paused = true;
 let restart = false;
+
+type SwitchRequest = Request & { type: 'accelerator' };
+/** Requests for another accelerator, which are answered between two turns of the guest. */
+const switches: { readonly id: number; readonly request: SwitchRequest }[] = [];
+let kvm: KvmAccelerator | undefined;
 
 const streams = config.streams.map(
   (rings, i) =>
@@ -153,7 +157,7 @@ function service(): boolean {
     hearDebugger();
   }
   for (const pump of uartPumps) pump();
-  return quitting() || paused || restart || diskFailed;
+  return quitting() || paused || restart || diskFailed || switches.length > 0;
 }
 
 function sleep(milliseconds: number): void {
@@ -166,6 +170,10 @@ function hear(): void {
     const received = receiveMessageOnPort(port) as { message: ToWorker } | undefined;
     if (!received) return;
     const { id, request } = received.message;
+    if (request.type === 'accelerator') {
+      switches.push({ id, request });
+      continue;
+    }
     try {
       say({ type: 'reply', id, value: answer(machine as PcMachine, request) });
     } catch (error) {
@@ -175,7 +183,7 @@ function hear(): void {
   }
 }
 
-function answer(pc: PcMachine, request: Request): unknown {
+function answer(pc: PcMachine, request: Exclude<Request, { type: 'accelerator' }>): unknown {
   switch (request.type) {
     case 'resume':
       paused = false;
@@ -206,6 +214,7 @@ function answer(pc: PcMachine, request: Request): unknown {
       pc.memory.dma.write(request.gpa, request.bytes);
       return undefined;
     case 'disassemble':
+      pc.accelerator.synchronize();
       return disassemble(pc, request.gva, request.count);
     case 'readPort':
       return pc.ports.read(request.port, request.size);
@@ -213,6 +222,7 @@ function answer(pc: PcMachine, request: Request): unknown {
       pc.ports.write(request.port, request.size, request.value);
       return undefined;
     case 'translate':
+      pc.accelerator.synchronize();
       return pc.cpu.translate(request.gva);
     case 'resize':
       devices.ports[request.port]?.port.resize(request.columns, request.rows);
@@ -223,8 +233,10 @@ function answer(pc: PcMachine, request: Request): unknown {
     case 'statistics':
       return pc.statistics();
     case 'registers':
+      pc.accelerator.synchronize();
       return pc.cpu.registers();
     case 'info':
+      pc.accelerator.synchronize();
       return describeMachine(pc, request.topic);
   }
 }
@@ -277,6 +289,7 @@ function build(trace: ReturnType<typeof openTrace> | undefined, images: Images |
         randomBits: hostRandomBits,
         service,
         sleep,
+        compileOptimized,
         regionService,
         routineStore: { get: readStoredRoutines },
         modules: {
@@ -330,8 +343,60 @@ function firmwareOptions(images: Images | undefined): FirmwareOptions | undefine
   );
 }
 
+/** Lets another accelerator run the vCPU. Throws VringError `accelerator`, and what `createX86Kvm` throws. */
+async function switchAccelerator(pc: PcMachine, { name, cpu, tscHz }: SwitchRequest): Promise<void> {
+  if (name === 'tcg') {
+    pc.setAccelerator(pc.engine);
+    return;
+  }
+  const unfit = config.icount ? 'counted time (icount)' : config.trace ? 'a log of what is translated' : undefined;
+  if (unfit) throw new VringError('accelerator', `the translator alone has ${unfit}`);
+  kvm ??= await openKvm(pc, cpu ?? config.cpu, tscHz ?? pc.tscHz);
+  pc.setAccelerator(kvm);
+}
+
+async function openKvm(pc: PcMachine, cpu: string, tscHz: number): Promise<KvmAccelerator> {
+  const { createX86Kvm } = await import('../host/node/kvm/x86-accelerator.js');
+  const model = cpu === config.cpu ? pc.cpu.model : parseCpuOption(cpu);
+  const made = createX86Kvm({
+    cpu: pc.cpu,
+    model,
+    host: pc.acceleratorHost,
+    interrupts: pc.lapic,
+    memory: pc.engine.memory.buffer,
+    attention: {
+      begin(thread) {
+        Atomics.store(doorbell, doorbellWord.guestThread, thread);
+        return Atomics.load(doorbell, doorbellWord.rung) !== 0;
+      },
+      end: () => void Atomics.store(doorbell, doorbellWord.guestThread, 0),
+    },
+    apicId: 0,
+    cpus: 1,
+    tscHz,
+  });
+  if (model !== pc.cpu.model) {
+    pc.cpu.setModel(model);
+    regionService?.setCpu(cpu);
+  }
+  pc.tscHz = tscHz;
+  return made;
+}
+
+async function answerSwitches(pc: PcMachine): Promise<void> {
+  for (const { id, request } of switches.splice(0)) {
+    try {
+      await switchAccelerator(pc, request);
+      say({ type: 'reply', id });
+    } catch (error) {
+      if (!(error instanceof VringError)) throw error;
+      say({ type: 'reply', id, error: { code: error.code, message: error.message } });
+    }
+  }
+}
+
 /** Runs the machine until it ends. */
-function runMachine(pc: PcMachine, boot: () => void): MachineEnd {
+async function runMachine(pc: PcMachine, boot: () => void): Promise<MachineEnd> {
   let standing = false;
   const stopped = (why: StopReason) => {
     paused = true;
@@ -339,6 +404,7 @@ function runMachine(pc: PcMachine, boot: () => void): MachineEnd {
   };
   for (;;) {
     if (quitting()) return { why: 'quit' };
+    if (switches.length > 0) await answerSwitches(pc);
     if (restart) {
       restart = false;
       disks?.reset();
@@ -347,6 +413,7 @@ function runMachine(pc: PcMachine, boot: () => void): MachineEnd {
       say({ type: 'reset' });
     }
     if (paused) {
+      pc.accelerator.synchronize();
       pc.clock.pause();
       // What stands still is still: no device writes to memory.
       if (!standing) disks?.drain();
@@ -393,7 +460,7 @@ function runMachine(pc: PcMachine, boot: () => void): MachineEnd {
   }
 }
 
-function main(): void {
+async function main(): Promise<void> {
   const trace = config.trace ? openTrace(config.trace) : undefined;
   try {
     const initrd = config.initrd === undefined ? undefined : imageOf('The initrd', config.initrd);
@@ -417,7 +484,7 @@ function main(): void {
       return description;
     };
     say({ type: 'ready', description: boot() });
-    const end = runMachine(pc, boot);
+    const end = await runMachine(pc, boot);
     for (const stream of streams) {
       stream.wake();
       stream.output.close();
@@ -431,15 +498,22 @@ function main(): void {
   }
 }
 
-try {
-  main();
-} catch (error) {
-  if (error instanceof VringError) say({ type: 'failed', code: error.code, message: error.message });
-  else {
-    const detail = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    say({ type: 'failed', code: 'internal', message: 'vring itself has failed: this is an error in it.', detail });
+function tellFailure(error: unknown): void {
+  if (error instanceof VringError) {
+    const { cause } = error;
+    const detail = typeof cause === 'string' ? cause : undefined;
+    say({ type: 'failed', code: error.code, message: error.message, ...(detail ? { detail } : {}) });
+    return;
   }
+  const detail = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  say({ type: 'failed', code: 'internal', message: 'vring itself has failed: this is an error in it.', detail });
 }
-regionService?.close();
-config.disks?.port.close();
-port.close();
+
+void main()
+  .catch(tellFailure)
+  .then(() => {
+    kvm?.close();
+    regionService?.close();
+    config.disks?.port.close();
+    port.close();
+  });

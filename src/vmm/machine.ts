@@ -3,14 +3,23 @@
  * and events. The owner's event loop is never held: big images go through shared memory, output comes in chunks.
  */
 import { Worker } from 'node:worker_threads';
-import type { CompiledModule } from '../accel/index.js';
+import type { AcceleratorName, CompiledModule } from '../accel/index.js';
 import { VringError } from '../base/index.js';
 import { bundle } from '../host/node/bundles.js';
 import { abortedError, bounded, type WaitOptions } from './abort.js';
 import { type CharacterPort, MachinePort } from './character-port.js';
+import type { Candidate, Choice } from './choose-accelerator.js';
 import type { DiskDescription } from './disk-protocol.js';
 import { type MachineDiskThread, openDisks } from './disks.js';
-import { type MachineOptions, type PortPlace, planMachine, shareImage } from './machine-options.js';
+import { ringDoorbell } from './doorbell.js';
+import {
+  DEFAULT_ACCELERATORS,
+  DEFAULT_CPU,
+  type MachineOptions,
+  type PortPlace,
+  planMachine,
+  shareImage,
+} from './machine-options.js';
 import {
   doorbellBytes,
   doorbellWord,
@@ -60,6 +69,10 @@ export interface Machine extends AsyncDisposable {
   readonly stopReason: StopReason | undefined;
   /** What there was to warn of when it was built; later ones are events. */
   readonly warnings: readonly string[];
+  /** What runs the guest. */
+  readonly accelerator: AcceleratorName;
+  /** Why not another that was wished for before it, a sentence each; empty where there was none. */
+  readonly acceleratorRefusals: readonly string[];
   /** How the machine ended; rejects when it broke. */
   readonly ended: Promise<MachineEnd>;
   start(): Promise<void>;
@@ -99,6 +112,11 @@ export interface Machine extends AsyncDisposable {
   writePort(port: number, size: 1 | 2 | 4, value: number, options?: WaitOptions): Promise<void>;
   /** The vCPU's registers by the manual's names. */
   registers(options?: WaitOptions): Promise<Readonly<Record<string, bigint>>>;
+  /**
+   * Lets another accelerator run the guest from here on; the machine may be running. Throws VringError `accelerator`,
+   * `kvm-unavailable`, `kvm-cpu-features`, `kvm-tsc`, `kvm-call` with what is in the way: then nothing has changed.
+   */
+  setAccelerator(name: AcceleratorName, options?: WaitOptions): Promise<void>;
   /** Counters by part and name; those of its end when the machine has ended. */
   statistics(options?: WaitOptions): Promise<Statistics>;
   /** Its disks, in the order of its devices. */
@@ -147,6 +165,8 @@ class RunningMachine implements Machine {
   state: MachineState = 'ready';
   stopReason: StopReason | undefined;
   readonly warnings: string[] = [];
+  accelerator: AcceleratorName = 'tcg';
+  readonly acceleratorRefusals: string[] = [];
   readonly ended: Promise<MachineEnd>;
   readonly built: Promise<void>;
   readonly #worker: WorkerThread;
@@ -329,6 +349,27 @@ class RunningMachine implements Machine {
     return this.#statistics ?? ((await this.#request({ type: 'statistics' }, options)) as Statistics);
   }
 
+  async setAccelerator(name: AcceleratorName, options?: WaitOptions): Promise<void> {
+    await this.#request({ type: 'accelerator', name }, options);
+    this.accelerator = name;
+  }
+
+  /** The first of a choice that works takes the vCPU up. Throws VringError `no-accelerator`. */
+  async settle(choice: Choice, options?: WaitOptions): Promise<void> {
+    this.acceleratorRefusals.push(...choice.refusals);
+    for (const { name, cpu, tscHz } of choice.candidates) {
+      try {
+        if (name !== 'tcg') await this.#request({ type: 'accelerator', name, cpu, tscHz }, options);
+        this.accelerator = name;
+        return;
+      } catch (error) {
+        if (!(error instanceof VringError) || !isRefusal(error)) throw error;
+        this.acceleratorRefusals.push(`KVM not used: ${error.message}`);
+      }
+    }
+    throw new VringError('no-accelerator', this.acceleratorRefusals.join('; '));
+  }
+
   async info(topic: InfoTopic, options?: WaitOptions): Promise<string> {
     return (await this.#request({ type: 'info', topic }, options)) as string;
   }
@@ -389,8 +430,7 @@ class RunningMachine implements Machine {
   }
 
   #ring(): void {
-    Atomics.or(this.#doorbell, doorbellWord.rung, rungBy.owner);
-    Atomics.notify(this.#doorbell, doorbellWord.rung);
+    ringDoorbell(this.#doorbell, rungBy.owner);
   }
 
   #quit(): void {
@@ -491,6 +531,11 @@ class RunningMachine implements Machine {
   }
 }
 
+/** An accelerator is not to be had; anything else is a failure. */
+function isRefusal({ code }: VringError): boolean {
+  return code.startsWith('kvm-') || code === 'accelerator';
+}
+
 function portName(place: PortPlace): string {
   switch (place.kind) {
     case 'serial':
@@ -542,8 +587,11 @@ export async function createMachineWith(
     disks,
   );
   try {
-    const built = Promise.resolve(disks?.opened).then(() => machine.built);
+    // While the machine is built it is found out what can run it.
+    const choice = choose(options);
+    const built = Promise.all([Promise.resolve(disks?.opened).then(() => machine.built), choice]);
     await bounded(built, wait, () => new VringError('timeout', 'The machine was not built in time.'));
+    await machine.settle(await choice, wait);
   } catch (error) {
     await machine.abandon();
     throw error;
@@ -551,11 +599,27 @@ export async function createMachineWith(
   return machine;
 }
 
+async function choose(options: MachineOptions): Promise<Choice> {
+  const wishes = options.accelerators ?? DEFAULT_ACCELERATORS;
+  if (wishes[0] === 'tcg') return { candidates: [{ name: 'tcg' }] satisfies Candidate[], refusals: [] };
+  const { chooseAccelerator } = await import('./choose-accelerator.js');
+  return chooseAccelerator({
+    wishes,
+    cpu: options.cpu,
+    defaultCpu: DEFAULT_CPU,
+    needsTranslator: options.icount
+      ? 'counted time (icount)'
+      : options.trace
+        ? 'a log of what is translated'
+        : undefined,
+  });
+}
+
 /**
  * Builds a machine: RAM, devices, the kernel loaded. It stands still until `start`.
  *
  * Throws VringError: `options-invalid`, `ram-size`, `ram-unavailable`, `image-open`, `image-too-large`, `disk-open`, `pci-full`,
- * `pci-slot`, `console-ports`, `firmware-size`, `fw-cfg`, `boot-devices`, what the kernel's loader (`BOOT_…`) and the CPU model's parser throw, `aborted`, `timeout`.
+ * `pci-slot`, `console-ports`, `no-accelerator`, `firmware-size`, `fw-cfg`, `boot-devices`, what the kernel's loader (`BOOT_…`) and the CPU model's parser throw, `aborted`, `timeout`.
  */
 export function createMachine(options: MachineOptions, wait?: WaitOptions): Promise<Machine> {
   return createMachineWith(startWorker, options, wait);

@@ -27,7 +27,7 @@ export type FromRegionWorker = { readonly built: BuiltModule } | { readonly fail
 const LOAD_MS = 5000;
 
 export class ThreadRegionService implements RegionService {
-  readonly #cpu: string;
+  #cpu: string;
   #setup: RegionSetup | undefined;
   #queue: RegionQueue | undefined;
   #port: MessagePort | undefined;
@@ -36,6 +36,12 @@ export class ThreadRegionService implements RegionService {
 
   constructor(cpu: string) {
     this.#cpu = cpu;
+  }
+
+  /** Another CPU model, before the guest has run. */
+  setCpu(cpu: string): void {
+    this.#cpu = cpu;
+    if (this.#setup) this.start(this.#setup);
   }
 
   start(setup: RegionSetup): void {

@@ -1,6 +1,6 @@
 /** What the thread that owns a machine and the thread that runs it say to each other. */
 
-import type { CompiledModule } from '../accel/index.js';
+import type { AcceleratorName, CompiledModule } from '../accel/index.js';
 import type { FirmwareFile, FirmwareOptions } from '../machine/firmware.js';
 import type { TraceItem } from '../machine/trace.js';
 import type { MachineDisksConfig } from './disk-protocol.js';
@@ -62,8 +62,10 @@ export const doorbellWord = {
   rung: 0,
   /** The machine is to end at once. */
   quit: 1,
+  /** The thread that is to be signalled, for it is in a guest that hears of nothing else; 0: there is none. */
+  guestThread: 2,
 } as const;
-export const doorbellBytes = 8;
+export const doorbellBytes = 16;
 export const rungBy = {
   /** A request, input, or room for output. */
   owner: 1,
@@ -137,6 +139,13 @@ export type Request =
   | { readonly type: 'writePort'; readonly port: number; readonly size: 1 | 2 | 4; readonly value: number }
   | { readonly type: 'resize'; readonly port: number; readonly columns: number; readonly rows: number }
   | { readonly type: 'hostOpen'; readonly port: number; readonly open: boolean }
+  /** `cpu`, `tscHz`: what a guest that has not run yet is to see instead of what it was built with. */
+  | {
+      readonly type: 'accelerator';
+      readonly name: AcceleratorName;
+      readonly cpu?: string | undefined;
+      readonly tscHz?: number | undefined;
+    }
   | { readonly type: 'statistics' }
   | { readonly type: 'registers' }
   | { readonly type: 'info'; readonly topic: InfoTopic };

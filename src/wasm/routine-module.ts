@@ -96,8 +96,7 @@ export function compileRoutines(options: RoutineModuleOptions): RoutineInstance 
     emitter.codeType = codeType;
     for (const routine of list) {
       if (!routine.build) continue;
-      const compiled = set.optimizedAtOnce.has(routine.name) ? 'optimized' : 'lazy';
-      const at = module.define(types[routine.id], emitter.emit(routine), routine.name, compiled);
+      const at = module.define(types[routine.id], emitter.emit(routine), routine.name);
       assert(at === functionIndex(routine.id), routine.name);
     }
     extension?.define(module, functionIndex);

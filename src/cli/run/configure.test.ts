@@ -154,7 +154,12 @@ test('the board', () => {
   assert.equal(machine.cpu, 'max,-aes');
   assert.deepEqual(machine.icount, { shift: 3, seed: 9n });
   assert.equal(plan('-accel', 'tcg,hot-threshold=0').machine.hotThreshold, 0);
-  assert.deepEqual(plan('-accel', 'kvm', '-accel', 'tcg').notices.length, 1);
+  assert.deepEqual(machine.accelerators, ['tcg']);
+  assert.deepEqual(plan('-accel', 'kvm', '-accel', 'tcg,hot-threshold=8').machine.accelerators, ['kvm', 'tcg']);
+  assert.deepEqual(plan('-M', 'accel=tcg:kvm').machine.accelerators, ['tcg', 'kvm']);
+  assert.deepEqual(plan('-enable-kvm').machine.accelerators, ['kvm']);
+  assert.equal(plan().machine.accelerators, undefined, 'the default');
+  assert.match(plan('-accel', 'hvf', '-accel', 'tcg').notices.join(), /hvf is not supported; tcg is tried/);
   assert.equal(plan('-rtc', 'base=utc').machine.rtcOffsetMs, 0);
   const offset = plan('-rtc', 'base=2001-02-03T04:05:06').machine.rtcOffsetMs as number;
   assert.ok(Math.abs(Date.now() + offset - Date.UTC(2001, 1, 3, 4, 5, 6)) < 5000);
@@ -240,7 +245,9 @@ test('each mistake gets one sentence that names it', () => {
     [['-smp', '2'], /more than one vCPU/],
     [['-smp', 'cpus=1,cores=2'], /more than one vCPU/],
     [['-smp', 'zero'], /whole number/],
-    [['-accel', 'kvm'], /kvm.*not supported yet/],
+    [['-accel', 'hvf'], /hvf: this accelerator is not supported; there are kvm and tcg/],
+    [['-accel', 'kvn'], /did you mean 'kvm'/],
+    [['-accel', 'kvm', '-M', 'accel=tcg'], /cannot be given both/],
     [['-accel', 'tgc'], /did you mean 'tcg'/],
     [['-accel', 'tcg,hot-threshold=3'], /power of two/],
     [['-accel', 'tcg,tb-size=32'], /tb-size= is not supported yet/],

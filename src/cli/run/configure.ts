@@ -3,6 +3,7 @@ import { VringError } from '../../base/index.js';
 import type { OptionDict } from '../../block/index.js';
 import { defaultFirmware, findFirmware, firmwareFolders } from '../../host/node/firmware-file.js';
 import { readImage } from '../../host/node/image-file.js';
+import type { AcceleratorName } from '../../vmm/index.js';
 import {
   type DeviceOptions,
   type MachineFirmware,
@@ -224,11 +225,15 @@ function planGdb(options: Options): GdbAddress | undefined {
   return { host: match[1] || '127.0.0.1', port };
 }
 
-type Board = Pick<MachineOptions, 'ramBytes' | 'cpu' | 'hpet' | 'rtcOffsetMs' | 'icount' | 'hotThreshold' | 'name'>;
+type Board = Pick<
+  MachineOptions,
+  'accelerators' | 'ramBytes' | 'cpu' | 'hpet' | 'rtcOffsetMs' | 'icount' | 'hotThreshold' | 'name'
+>;
 
 function planBoard(options: Options, notices: string[]): Board {
   let hpet = !options.has('no-hpet');
   const accels = options.all('accel').map((text) => KeyValues.parse(`-accel ${text}`, text, 'accel'));
+  if (options.has('enable-kvm')) accels.push(new KeyValues('-enable-kvm', [['accel', 'kvm']]));
   const machine = options.last('M');
   if (machine !== undefined) {
     const values = KeyValues.parse(`-M ${machine}`, machine, 'type');
@@ -281,7 +286,7 @@ function planBoard(options: Options, notices: string[]): Board {
   }
   return {
     hpet,
-    hotThreshold: planAccelerator(accels, notices),
+    ...planAccelerators(accels, notices),
     ramBytes: planRam(options.last('m')),
     cpu: options.last('cpu'),
     rtcOffsetMs: planClock(options.last('rtc')),
@@ -300,32 +305,42 @@ function planRam(text: string | undefined): number | undefined {
   return bytes;
 }
 
-/** The threshold of tcg. Accelerators are tried in the order given. */
-function planAccelerator(accels: readonly KeyValues[], notices: string[]): number | undefined {
+/** Accelerators in the order given, each once; those that vring does not have are told of. */
+function planAccelerators(
+  accels: readonly KeyValues[],
+  notices: string[],
+): Pick<MachineOptions, 'accelerators' | 'hotThreshold'> {
+  const chosen = new Set<AcceleratorName>();
   let failed: string | undefined;
+  let hotThreshold: number | undefined;
   for (const values of accels) {
     const name = values.text('accel') ?? '';
-    if (!accelerators.some((each) => each.name === name)) {
-      if (!unsupportedAccelerators.includes(name)) {
-        throw new UsageError(
-          `${values.option}: there is no accelerator '${name}'${didYouMean(name, ['tcg', ...unsupportedAccelerators])}`,
-        );
-      }
+    const row = accelerators.find((each) => each.name === name);
+    if (!row) {
+      const known = [...accelerators.map((each) => each.name), ...unsupportedAccelerators];
+      if (!unsupportedAccelerators.includes(name))
+        throw new UsageError(`${values.option}: there is no accelerator '${name}'${didYouMean(name, known)}`);
       failed ??= name;
       continue;
     }
-    const threshold = values.number('hot-threshold', 0, 1 << 20);
+    chosen.add(row.name);
+    if (row.name === 'kvm') {
+      values.finish(['dirty-ring-size', 'notify-vmexit', 'notify-window', 'kvm-shadow-mem']);
+      continue;
+    }
+    hotThreshold ??= values.number('hot-threshold', 0, 1 << 20);
     values.choice('thread', ['single', 'multi']);
     values.finish(['tb-size', 'split-wx', 'one-insn-per-tb']);
-    if (threshold !== undefined && threshold !== 0 && (threshold & (threshold - 1)) !== 0) {
+    if (hotThreshold !== undefined && hotThreshold !== 0 && (hotThreshold & (hotThreshold - 1)) !== 0) {
       throw new UsageError(`${values.option}: hot-threshold is 0 or a power of two`);
     }
-    if (failed !== undefined) notices.push(`The accelerator ${failed} is not supported yet; tcg is used.`);
-    return threshold;
   }
-  if (failed !== undefined)
-    throw new UsageError(`-accel ${failed}: this accelerator is not supported yet; there is tcg`);
-  return undefined;
+  if (failed !== undefined) {
+    if (chosen.size === 0)
+      throw new UsageError(`-accel ${failed}: this accelerator is not supported; there are kvm and tcg`);
+    notices.push(`The accelerator ${failed} is not supported; ${[...chosen].join(', then ')} is tried.`);
+  }
+  return { accelerators: chosen.size > 0 ? [...chosen] : undefined, hotThreshold };
 }
 
 function planClock(text: string | undefined): number | undefined {

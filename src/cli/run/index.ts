@@ -130,8 +130,16 @@ export async function planObjects(
   };
 }
 
+/** What runs the guest, and why not something that was wished for more; nothing where there was no choice. */
+export function acceleratorLine({ accelerator, acceleratorRefusals }: Machine): string | undefined {
+  if (acceleratorRefusals.length > 0) return `${acceleratorRefusals.join('; ')}. ${accelerator} runs the guest.`;
+  return accelerator === 'tcg' ? undefined : `KVM runs the guest.`;
+}
+
 /** Shows what the machine warns of, now and later. */
 export function showWarnings(machine: Machine, io: ProcessIo): void {
+  const chosen = acceleratorLine(machine);
+  if (chosen) void complain(io, chosen);
   for (const line of machine.warnings) void complain(io, line);
   machine.on('warning', (line) => void complain(io, line));
   machine.on('stopped', (why) => {

@@ -55,6 +55,11 @@ const infoRows: readonly InfoRow[] = [
   },
   machineRow('cpus', 'where each vCPU is'),
   machineRow('jit', 'counters of the translator'),
+  {
+    name: 'kvm',
+    sentence: 'whether KVM runs the guest',
+    show: async ({ machine }) => `kvm support: ${machine.accelerator === 'kvm' ? 'enabled' : 'disabled'}`,
+  },
   machineRow('mem', 'virtual address ranges and their rights'),
   machineRow('mtree', 'what answers at which physical address and port'),
   { name: 'name', sentence: 'name of the machine', show: async ({ name }) => name ?? '' },
@@ -348,6 +353,17 @@ export const monitorCommands: readonly MonitorCommand[] = [
     sentence: 'presses the power button',
     run: async ({ machine }) => {
       await machine.pressPowerButton();
+      return '';
+    },
+  },
+  {
+    name: 'accel',
+    argument: 'NAME',
+    sentence: 'lets another accelerator run the guest: kvm or tcg',
+    run: async ({ machine }, argument) => {
+      if (argument !== 'kvm' && argument !== 'tcg')
+        throw new UsageError(`accel: there is no accelerator '${argument}'${didYouMean(argument, ['kvm', 'tcg'])}`);
+      await machine.setAccelerator(argument);
       return '';
     },
   },

@@ -174,6 +174,8 @@ export const field = {
   traceEvents: take(4),
   /** i32: 1 while a debugger watches data (X86Board.dataAccess). */
   watching: take(4),
+  /** i32: vector + 1 of an interrupt that was acknowledged and whose handler is still to be entered; 0: none. */
+  injectedInterrupt: take(4),
   scratch: take(512),
   /** Room for XSAVE/FXSAVE and table-driven additions: add fields above, never reuse. */
 } as const;

@@ -61,8 +61,8 @@ type DeliverFast = (
 export class X86Cpu implements GuestCpu {
   readonly vars = x86Vars;
   readonly routines = routines;
-  readonly translator: GuestTranslator;
-  readonly model: CpuModel;
+  #translator: GuestTranslator;
+  #model: CpuModel;
   readonly #board: X86Board;
   #cpu!: Vcpu;
   #msrs!: MsrContext;
@@ -72,9 +72,24 @@ export class X86Cpu implements GuestCpu {
   #watching = false;
 
   constructor(options: X86CpuOptions) {
-    this.model = options.model;
+    this.#model = options.model;
     this.#board = options.board;
-    this.translator = createTranslator(options.model.features);
+    this.#translator = createTranslator(options.model.features);
+  }
+
+  get translator(): GuestTranslator {
+    return this.#translator;
+  }
+
+  get model(): CpuModel {
+    return this.#model;
+  }
+
+  /** Another model, before the guest has run. */
+  setModel(model: CpuModel): void {
+    this.#model = model;
+    this.#translator = createTranslator(model.features);
+    this.#msrs = { cpu: this.#cpu, model, board: this.#board };
   }
 
   attach(context: CpuContext): void {
@@ -145,6 +160,16 @@ export class X86Cpu implements GuestCpu {
     this.#cpu.updateMode();
   }
 
+  /** A model-specific register as RDMSR would give it; undefined: #GP(0). */
+  readMsr(index: number): bigint | undefined {
+    return readMsr(this.#msrs, index);
+  }
+
+  /** As WRMSR; false: #GP(0). */
+  writeMsr(index: number, value: bigint): boolean {
+    return writeMsr(this.#msrs, index, value);
+  }
+
   /** A register by its name, as in `registers`. */
   register(name: string): bigint | undefined {
     return viewsByName.get(name)?.read(this.#cpu);
@@ -204,6 +229,13 @@ export class X86Cpu implements GuestCpu {
   deliverPending(): boolean {
     const cpu = this.#cpu;
     if (this.#shutDown) return false;
+    const injected = cpu.get32(field.injectedInterrupt);
+    if (injected !== 0) {
+      cpu.set32(field.injectedInterrupt, 0);
+      this.#wake();
+      this.#deliver(injected - 1, undefined, false, false);
+      return true;
+    }
     const traps = cpu.get32(field.debugPending);
     if (traps !== 0 && cpu.get32(field.debugHeld) !== 0) {
       cpu.set32(field.debugHeld, 0);

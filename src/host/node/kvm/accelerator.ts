@@ -1,0 +1,334 @@
+/**
+ * The accelerator `kvm`: a vCPU that the processor runs, in the thread that calls `run`. This file is what every architecture
+ * shares: the loop of entries and exits, PIO and MMIO, kicks and time. What is x86 is behind `KvmArchitecture`.
+ *
+ * While `run` is on, a word tells other threads which thread to signal (`KvmAttention`); a timer of the system ends the guest's
+ * turn when a deadline of the machine's clock is due. Nothing polls.
+ */
+import {
+  type Accelerator,
+  type AcceleratorHost,
+  type AcceleratorRamBlock,
+  ExitCounters,
+  exitIndex,
+} from '../../../accel/index.js';
+import { VringError } from '../../../base/index.js';
+import type { VmExit } from '../../../guest/guest-cpu.js';
+import { exit, runPage } from './abi.js';
+import type { KvmVm } from './system.js';
+import type { KvmVcpu } from './vcpu.js';
+
+/** Devices are looked after so long after the guest has spoken to one. */
+const SERVICE_NS = 1e6;
+
+/** How other threads reach the one that is in the guest. */
+export interface KvmAttention {
+  /** The thread is about to run the guest: from now on signals reach it. True: somebody has asked to be heard already. */
+  begin(threadId: number): boolean;
+  end(): void;
+}
+
+/** What depends on the processor's architecture. */
+export interface KvmArchitecture {
+  /** State: home → KVM, and back. */
+  load(): void;
+  save(): void;
+  /** Before each entry; with what is to be injected. */
+  beforeEntry(): void;
+  /** After each exit. */
+  afterExit(): void;
+  setInterruptPending(pending: boolean): void;
+  raiseNmi(): void;
+  /** A halted vCPU may go on. */
+  wake(): boolean;
+  /** An exit that is not one of every architecture. Undefined: the guest goes on. Throws for those unknown. */
+  handleExit(reason: number): VmExit | undefined;
+  /** Breakpoints (linear addresses) and single-stepping from the next entry on. */
+  setDebug(breakpoints: ReadonlySet<bigint>, step: boolean): void;
+  /** Whether the stop of a `debug` exit is for the debugger, rather than on the way to a breakpoint. */
+  isStop(): boolean;
+  /** Registers as text, for a person; the state is at home. */
+  dump(): string;
+}
+
+export interface KvmAcceleratorOptions {
+  readonly vm: KvmVm;
+  readonly vcpu: KvmVcpu;
+  readonly host: AcceleratorHost;
+  readonly attention: KvmAttention;
+  readonly architecture: (exits: ExitCounters) => KvmArchitecture;
+}
+
+export class KvmAccelerator implements Accelerator {
+  readonly name = 'kvm';
+  readonly exits = new ExitCounters();
+  readonly vm: KvmVm;
+  readonly #vcpu: KvmVcpu;
+  readonly #host: AcceleratorHost;
+  readonly #attention: KvmAttention;
+  readonly #arch: KvmArchitecture;
+  /** The vCPU's state lies at home, and KVM is to take it from there. */
+  #atHome = true;
+  /** `poll` is to be called before the next entry. */
+  #wanted = false;
+  /** The timer that is armed stands for something that has changed, or has gone off. */
+  #timerStale = true;
+  /** A device was spoken to since the last poll. */
+  #busy = false;
+  #breakpoints: ReadonlySet<bigint> = new Set();
+
+  constructor(options: KvmAcceleratorOptions) {
+    this.vm = options.vm;
+    this.#vcpu = options.vcpu;
+    this.#host = options.host;
+    this.#attention = options.attention;
+    this.#arch = options.architecture(this.exits);
+  }
+
+  run(): VmExit {
+    this.#wanted ||= this.#attention.begin(this.#vcpu.threadId);
+    try {
+      return this.#count(this.#run());
+    } finally {
+      this.#attention.end();
+    }
+  }
+
+  /** Counts the exit with which `run` returns; kicks are counted as they come. */
+  #count(stop: VmExit): VmExit {
+    if (stop !== 'kick') this.exits.counts[exitIndex[stop]]++;
+    return stop;
+  }
+
+  #run(): VmExit {
+    const vcpu = this.#vcpu;
+    const { words } = vcpu;
+    const arch = this.#arch;
+    const reasonAt = runPage.exitReason >> 2;
+    for (;;) {
+      if (this.#wanted) {
+        this.#wanted = false;
+        this.#busy = false;
+        this.#timerStale = true;
+        this.exits.counts[exitIndex.kick]++;
+        if (this.#host.poll()) return 'kick';
+      }
+      if (this.#timerStale) this.#armTimer();
+      if (this.#atHome) {
+        this.#atHome = false;
+        arch.load();
+      }
+      arch.beforeEntry();
+      if (!vcpu.run()) {
+        arch.afterExit();
+        this.#wanted = true;
+        continue;
+      }
+      arch.afterExit();
+      const reason = words[reasonAt];
+      switch (reason) {
+        case exit.io:
+          this.#io();
+          break;
+        case exit.mmio:
+          this.#mmio();
+          break;
+        case exit.intr:
+          this.#wanted = true;
+          break;
+        case exit.debug:
+          if (arch.isStop()) return 'debug';
+          break;
+        case exit.failEntry:
+          throw this.#failure(`the processor refuses the guest's state (reason 0x${this.#hex64(runPage.failReason)})`);
+        case exit.internalError:
+          throw this.#failure(this.#internalError());
+        default: {
+          const stop = this.#handle(reason);
+          if (stop !== undefined) return stop;
+        }
+      }
+    }
+  }
+
+  #handle(reason: number): VmExit | undefined {
+    try {
+      return this.#arch.handleExit(reason);
+    } catch (error) {
+      if (error instanceof UnknownExit) throw this.#failure(`an exit that is not known (${reason})`);
+      throw error;
+    }
+  }
+
+  /** The guest's turn ends when the next deadline is due, and soon after it has spoken to a device. */
+  #armTimer(): void {
+    const until = this.#host.untilDeadlineNs();
+    if (until <= 0) {
+      this.#wanted = true;
+      this.#vcpu.setTimer(1);
+      return;
+    }
+    this.#timerStale = false;
+    const delay = this.#busy ? Math.min(until, SERVICE_NS) : until;
+    this.#vcpu.setTimer(delay === Infinity ? 0 : Math.min(delay, 1e15));
+  }
+
+  #spoke(): void {
+    if (this.#busy) return;
+    this.#busy = true;
+    this.#timerStale = true;
+  }
+
+  /** IN and OUT, with REP too: `count` items lie in the shared page. */
+  #io(): void {
+    const { bytes, view } = this.#vcpu;
+    const isWrite = bytes[runPage.ioDirection] === 1;
+    const size = bytes[runPage.ioSize] as 1 | 2 | 4;
+    const port = bytes[runPage.ioPort] | (bytes[runPage.ioPort + 1] << 8);
+    const count = this.#vcpu.words[runPage.ioCount >> 2];
+    let at = this.#vcpu.words[runPage.ioDataOffset >> 2];
+    this.exits.counts[isWrite ? exitIndex.pioWrite : exitIndex.pioRead]++;
+    for (let i = 0; i < count; i++, at += size) {
+      if (isWrite) {
+        const value = size === 1 ? bytes[at] : size === 2 ? view.getUint16(at, true) : view.getUint32(at, true);
+        this.#host.pioWrite(port, size, value);
+      } else {
+        const value = this.#host.pioRead(port, size);
+        if (size === 1) bytes[at] = value;
+        else if (size === 2) view.setUint16(at, value, true);
+        else view.setUint32(at, value, true);
+      }
+    }
+    this.#spoke();
+  }
+
+  #mmio(): void {
+    const { bytes, view, words } = this.#vcpu;
+    const isWrite = bytes[runPage.mmioIsWrite] !== 0;
+    const length = words[runPage.mmioLength >> 2];
+    const gpa = view.getUint32(runPage.mmioAddress, true) + view.getUint32(runPage.mmioAddress + 4, true) * 2 ** 32;
+    this.exits.counts[isWrite ? exitIndex.mmioWrite : exitIndex.mmioRead]++;
+    for (let done = 0; done < length; ) {
+      const left = length - done;
+      const size = left >= 4 ? 4 : left >= 2 ? 2 : 1;
+      const at = runPage.mmioData + done;
+      if (isWrite) {
+        const value = size === 4 ? view.getUint32(at, true) : size === 2 ? view.getUint16(at, true) : bytes[at];
+        this.#host.mmioWrite(gpa + done, size, value);
+      } else {
+        const value = this.#host.mmioRead(gpa + done, size);
+        if (size === 4) view.setUint32(at, value, true);
+        else if (size === 2) view.setUint16(at, value, true);
+        else bytes[at] = value;
+      }
+      done += size;
+    }
+    this.#spoke();
+  }
+
+  step(): VmExit | undefined {
+    this.#arch.setDebug(new Set(), true);
+    this.#wanted = false;
+    try {
+      // One entry, which a kick may end before the instruction.
+      for (let tries = 0; tries < 100; tries++) {
+        if (this.#atHome) {
+          this.#atHome = false;
+          this.#arch.load();
+        }
+        this.#arch.beforeEntry();
+        if (!this.#vcpu.run()) continue;
+        this.#arch.afterExit();
+        const reason = this.#vcpu.words[runPage.exitReason >> 2];
+        if (reason === exit.debug) return undefined;
+        if (reason === exit.io) this.#io();
+        else if (reason === exit.mmio) this.#mmio();
+        else return this.#handle(reason);
+      }
+      return undefined;
+    } finally {
+      this.#arch.setDebug(this.#breakpoints, false);
+    }
+  }
+
+  wake(): boolean {
+    return this.#arch.wake();
+  }
+
+  kick(): void {
+    this.#wanted = true;
+  }
+
+  setInterruptPending(pending: boolean): void {
+    this.#arch.setInterruptPending(pending);
+  }
+
+  raiseNmi(): void {
+    this.#arch.raiseNmi();
+  }
+
+  deadlineChanged(): void {
+    this.#timerStale = true;
+  }
+
+  setBreakpoints(addresses: ReadonlySet<bigint>): void {
+    this.#breakpoints = new Set(addresses);
+    this.#arch.setDebug(this.#breakpoints, false);
+  }
+
+  setRamBlocks(blocks: readonly AcceleratorRamBlock[]): void {
+    this.vm.setRamBlocks(blocks);
+  }
+
+  published(): void {}
+
+  synchronize(): void {
+    if (this.#atHome) return;
+    this.#arch.save();
+    this.#atHome = true;
+  }
+
+  takeOver(): void {
+    this.#atHome = true;
+  }
+
+  close(): void {
+    this.#vcpu.close();
+    this.vm.close();
+    this.vm.system.close();
+  }
+
+  #hex64(at: number): string {
+    return this.#vcpu.view.getBigUint64(at, true).toString(16);
+  }
+
+  #internalError(): string {
+    const { words } = this.#vcpu;
+    const suberror = words[runPage.internalSuberror >> 2];
+    const count = Math.min(words[runPage.internalDataCount >> 2], 16);
+    const names = [
+      '',
+      'it cannot emulate an instruction',
+      'two events at once',
+      'an event during delivery',
+      'an exit it does not know',
+    ];
+    const values = Array.from({ length: count }, (_, i) => this.#hex64(runPage.internalData + 8 * i));
+    return `${names[suberror] || `internal error ${suberror}`}${values.length ? ` (${values.join(' ')})` : ''}`;
+  }
+
+  /** KVM cannot go on: the sentence, with the registers in its cause. */
+  #failure(what: string): VringError {
+    let dump: string;
+    try {
+      this.synchronize();
+      dump = this.#arch.dump();
+    } catch (error) {
+      dump = `The registers cannot be read: ${error instanceof Error ? error.message : error}`;
+    }
+    return new VringError('kvm-internal', `KVM cannot run the guest any further: ${what}.`, { cause: dump });
+  }
+}
+
+/** Thrown by an architecture for an exit that it does not know. */
+export class UnknownExit extends Error {}

@@ -1,0 +1,143 @@
+/**
+ * The system calls that KVM needs, through koffi: loaded when KVM is first asked for, not before. One signal is used to take a
+ * vCPU out of the guest: SIGURG, which nobody hears unless asked to and of which at most one waits. It is blocked in a vCPU's
+ * thread but while the thread is in the guest: one that comes earlier ends the next entry at once, so that none is lost.
+ */
+import { createRequire } from 'node:module';
+import { VringError } from '../../../base/index.js';
+
+const SIGURG = 23;
+const SIG_BLOCK = 0;
+const SIG_UNBLOCK = 1;
+const CLOCK_MONOTONIC = 1;
+const SIGEV_THREAD_ID = 4;
+const PROT_READ_WRITE = 3;
+const MAP_SHARED = 1;
+const O_RDWR_CLOEXEC = 0x80002;
+const SIGNAL_SET_BYTES = 128;
+const tgkillNumber = { x64: 234, arm64: 131 } as Readonly<Record<string, number>>;
+const gettidNumber = { x64: 186, arm64: 178 } as Readonly<Record<string, number>>;
+
+export interface Native {
+  /** A descriptor, or -1 with `errno`; so all that follow. */
+  open(path: string): number;
+  close(fd: number): number;
+  ioctl(fd: number, request: number, value: number | bigint): number;
+  /** `bytes` is read and written in place. */
+  ioctlBytes(fd: number, request: number, bytes: Uint8Array): number;
+  /** Memory of a descriptor, shared with the kernel. Nobody may touch it after `release`. */
+  map(fd: number, length: number): { readonly buffer: ArrayBuffer; release(): void } | undefined;
+  /** Where a buffer lies in this process. It must not be small: small arrays move. */
+  addressOf(bytes: Uint8Array): bigint;
+  eventfd(): number;
+  errno(): number;
+  threadId(): number;
+  /** Takes the thread out of the guest, now or at its next entry. */
+  signal(threadId: number): void;
+  /** This thread runs vCPUs: the kick signal waits outside the guest. Gives the signals that are blocked in it, but for that one. */
+  prepareThread(): Uint8Array;
+  /** It does no longer. */
+  releaseThread(): void;
+  /** Forgets a kick that waits. */
+  drain(): void;
+  createTimer(threadId: number): NativeTimer;
+}
+
+/** Takes a thread out of the guest after a time. */
+export interface NativeTimer {
+  /** Nanoseconds from now; 0: never. */
+  set(delayNs: number): void;
+  close(): void;
+}
+
+let loaded: Native | undefined;
+
+/** Throws VringError `kvm-unavailable` where there is no such system, or no koffi. */
+export function loadNative(): Native {
+  loaded ??= load();
+  return loaded;
+}
+
+function load(): Native {
+  if (process.platform !== 'linux') throw new VringError('kvm-unavailable', 'this system is not Linux');
+  const { arch } = process;
+  if (!(arch in tgkillNumber)) throw new VringError('kvm-unavailable', `no KVM is known for ${arch} processors`);
+  let koffi: typeof import('koffi').default;
+  try {
+    if (process.env.VRING_NO_FFI) throw new Error('VRING_NO_FFI is set');
+    koffi = createRequire(import.meta.url)('koffi') as typeof koffi;
+  } catch (error) {
+    throw new VringError('kvm-unavailable', 'the module koffi, which calls the system, is not installed', {
+      cause: error,
+    });
+  }
+  const libc = koffi.load(null);
+  const open = libc.func('int open(const char *path, int flags)');
+  const close = libc.func('int close(int fd)');
+  const ioctl = libc.func('int ioctl(int fd, unsigned long request, long value)');
+  const ioctlBytes = libc.func('int ioctl(int fd, unsigned long request, void *bytes)');
+  const mmap = libc.func('void *mmap(void *at, size_t length, int protection, int flags, int fd, int64_t offset)');
+  const munmap = libc.func('int munmap(void *at, size_t length)');
+  const syscall = libc.func('long syscall(long number, long a, long b, long c)');
+  const eventfd = libc.func('int eventfd(unsigned int value, int flags)');
+  const mask = libc.func('int pthread_sigmask(int how, void *set, void *old)');
+  const wait = libc.func('int sigtimedwait(void *set, void *information, void *timeout)');
+  const timerCreate = libc.func('int timer_create(int clock, void *event, void *timer)');
+  const timerSet = libc.func('int timer_settime(intptr_t timer, int flags, void *value, void *old)');
+  const timerDelete = libc.func('int timer_delete(intptr_t timer)');
+
+  const kick = new Uint8Array(new ArrayBuffer(SIGNAL_SET_BYTES));
+  kick[(SIGURG - 1) >> 3] = 1 << ((SIGURG - 1) & 7);
+  const noTime = new Uint8Array(new ArrayBuffer(16));
+
+  return {
+    open: (path) => open(path, O_RDWR_CLOEXEC),
+    close: (fd) => close(fd),
+    ioctl: (fd, request, value) => ioctl(fd, request, value),
+    ioctlBytes: (fd, request, bytes) => ioctlBytes(fd, request, bytes),
+    map(fd, length) {
+      const at = mmap(null, length, PROT_READ_WRITE, MAP_SHARED, fd, 0);
+      if (BigInt.asIntN(64, koffi.address(at)) === -1n) return undefined;
+      return { buffer: koffi.view(at, length), release: () => void munmap(at, length) };
+    },
+    addressOf: (bytes) => koffi.address(bytes),
+    eventfd: () => eventfd(0, 0x80800),
+    errno: () => koffi.errno(),
+    threadId: () => Number(syscall(gettidNumber[arch], 0, 0, 0)),
+    signal: (threadId) => void syscall(tgkillNumber[arch], process.pid, threadId, SIGURG),
+    prepareThread() {
+      const old = new Uint8Array(new ArrayBuffer(SIGNAL_SET_BYTES));
+      mask(SIG_BLOCK, kick, old);
+      const blocked = old.slice(0, 8);
+      for (let i = 0; i < blocked.length; i++) blocked[i] &= ~kick[i];
+      return blocked;
+    },
+    releaseThread() {
+      while (wait(kick, null, noTime) > 0);
+      mask(SIG_UNBLOCK, kick, null);
+    },
+    drain() {
+      while (wait(kick, null, noTime) > 0);
+    },
+    createTimer(threadId) {
+      const event = new DataView(new ArrayBuffer(64));
+      event.setInt32(8, SIGURG, true);
+      event.setInt32(12, SIGEV_THREAD_ID, true);
+      event.setInt32(16, threadId, true);
+      const made = new BigInt64Array(new ArrayBuffer(8));
+      if (timerCreate(CLOCK_MONOTONIC, new Uint8Array(event.buffer), made) !== 0)
+        throw new VringError('kvm-unavailable', 'the system gives no timer');
+      const [timer] = made;
+      const value = new DataView(new ArrayBuffer(32));
+      const bytes = new Uint8Array(value.buffer);
+      return {
+        set(delayNs) {
+          value.setBigInt64(16, BigInt(Math.floor(delayNs / 1e9)), true);
+          value.setBigInt64(24, BigInt(Math.ceil(delayNs % 1e9)), true);
+          timerSet(timer, 0, bytes, null);
+        },
+        close: () => void timerDelete(timer),
+      };
+    },
+  };
+}

@@ -1,0 +1,85 @@
+/** A vCPU of KVM, as far as it is the same on every architecture: the page shared with the kernel, entering the guest, kicks. */
+import { VringError } from '../../../base/index.js';
+import { errnoNameOf } from '../posix.js';
+import { call, runPage } from './abi.js';
+import type { Native, NativeTimer } from './native.js';
+import { type KvmVm, unavailable } from './system.js';
+
+const EINTR = 4;
+const EAGAIN = 11;
+
+export class KvmVcpu {
+  readonly fd: number;
+  readonly threadId: number;
+  /** `struct kvm_run` and what follows it, in three widths. */
+  readonly bytes: Uint8Array;
+  readonly words: Int32Array;
+  readonly view: DataView;
+  readonly #native: Native;
+  readonly #timer: NativeTimer;
+  readonly #release: () => void;
+
+  /** For the thread that makes it. Throws VringError `kvm-unavailable`. */
+  constructor(vm: KvmVm, id: number) {
+    const { native } = vm.system;
+    this.#native = native;
+    this.fd = vm.call(`make vCPU ${id}`, call.createVcpu, id);
+    const length = native.ioctl(vm.system.fd, call.getVcpuMmapSize, 0);
+    const shared = native.map(this.fd, length);
+    if (!shared) throw unavailable(`KVM shares no page with vCPU ${id}: ${errnoNameOf(native.errno())}`);
+    this.#release = () => shared.release();
+    this.bytes = new Uint8Array(shared.buffer);
+    this.words = new Int32Array(shared.buffer);
+    this.view = new DataView(shared.buffer);
+    this.threadId = native.threadId();
+    const blocked = native.prepareThread();
+    const mask = new Uint8Array(new ArrayBuffer(12));
+    new DataView(mask.buffer).setUint32(0, blocked.length, true);
+    mask.set(blocked, 4);
+    this.call('take a signal mask', call.setSignalMask, mask);
+    this.#timer = native.createTimer(this.threadId);
+  }
+
+  /** A call that is to succeed. Throws VringError `kvm-call` that names it. */
+  call(what: string, request: number, argument: number | bigint | Uint8Array = 0): number {
+    const result = this.try(request, argument);
+    if (result < 0) throw new VringError('kvm-call', `KVM refuses to ${what}: ${errnoNameOf(this.#native.errno())}`);
+    return result;
+  }
+
+  /** The result of a call; negative where it failed. */
+  try(request: number, argument: number | bigint | Uint8Array = 0): number {
+    return argument instanceof Uint8Array
+      ? this.#native.ioctlBytes(this.fd, request, argument)
+      : this.#native.ioctl(this.fd, request, argument);
+  }
+
+  /** Enters the guest until its next exit: the reason is in the shared page. False: a kick or the timer ended it. */
+  run(): boolean {
+    if (this.#native.ioctl(this.fd, call.run, 0) === 0) return true;
+    const number = this.#native.errno();
+    if (number !== EINTR && number !== EAGAIN)
+      throw new VringError('kvm-run', `KVM does not run the vCPU: ${errnoNameOf(number)}`);
+    this.#native.drain();
+    return false;
+  }
+
+  /** Lets KVM finish the exit under way, so that the registers are those after it; the guest does not run. */
+  finishExit(): void {
+    this.bytes[runPage.immediateExit] = 1;
+    this.#native.ioctl(this.fd, call.run, 0);
+    this.bytes[runPage.immediateExit] = 0;
+  }
+
+  /** `run` ends after so long; 0: the timer stands. */
+  setTimer(delayNs: number): void {
+    this.#timer.set(delayNs);
+  }
+
+  close(): void {
+    this.#timer.close();
+    this.#release();
+    this.#native.releaseThread();
+    this.#native.close(this.fd);
+  }
+}

@@ -1,0 +1,302 @@
+/** A KVM machine with one x86 vCPU: what `KvmAccelerator` leaves to the architecture. Interrupt controllers are the board's own. */
+import { type AcceleratorHost, type ExitCounters, exitIndex } from '../../../accel/index.js';
+import { VringError } from '../../../base/index.js';
+import type { CpuInterruptController } from '../../../bus/index.js';
+import type { VmExit } from '../../../guest/guest-cpu.js';
+import { qemuSpelling } from '../../../guest/x86/cpuid.js';
+import type { CpuModel } from '../../../guest/x86/models.js';
+import { field as home } from '../../../guest/x86/state.js';
+import type { X86Cpu } from '../../../guest/x86/system/cpu.js';
+import { call, debugControl, exit, runPage } from './abi.js';
+import { KvmAccelerator, type KvmArchitecture, type KvmAttention, UnknownExit } from './accelerator.js';
+import { KvmSystem, type KvmVm } from './system.js';
+import { KvmVcpu } from './vcpu.js';
+import { cpuidTable, hostFeatures, missingFeatures } from './x86-cpuid.js';
+import { X86KvmState } from './x86-state.js';
+
+/** Where processors that cannot run real mode keep what they need for it: in the hole below the firmware's ROM, as QEMU has it. */
+const IDENTITY_MAP_GPA = 0xfeffc000;
+const TSS_GPA = 0xfeffd000;
+
+const MSR_APIC_BASE = 0x1b;
+const MSR_TSC_DEADLINE = 0x6e0;
+const IF = 0x200;
+const HARDWARE_BREAKPOINTS = 4;
+/** MSRs that KVM hands to the machine: those it does not know, refuses, or is told to. */
+const MSR_EXITS = 1 | 2 | 4;
+
+/** What every x86 machine of KVM needs. */
+const needed = [
+  'USER_MEMORY',
+  'EXT_CPUID',
+  'MP_STATE',
+  'VCPU_EVENTS',
+  'DEBUGREGS',
+  'XSAVE',
+  'XCRS',
+  'READONLY_MEM',
+  'IMMEDIATE_EXIT',
+] as const;
+
+export interface X86KvmOptions {
+  readonly cpu: X86Cpu;
+  /** What the guest is to see: the vCPU's model, or one that it is about to be given. */
+  readonly model: CpuModel;
+  readonly host: AcceleratorHost;
+  readonly interrupts: CpuInterruptController;
+  /** The machine's memory: RAM blocks are offsets in it. */
+  readonly memory: ArrayBufferLike;
+  readonly attention: KvmAttention;
+  readonly apicId: number;
+  readonly cpus: number;
+  /** Ticks of the time-stamp counter per second. */
+  readonly tscHz: number;
+  /** Path of KVM's device, for tests. */
+  readonly device?: string | undefined;
+}
+
+/** Throws VringError `kvm-unavailable`, `kvm-cpu-features`, `kvm-tsc` or `kvm-call`: the sentence says what is in the way. */
+export function createX86Kvm(options: X86KvmOptions): KvmAccelerator {
+  const opened: { close(): void }[] = [];
+  try {
+    const system = new KvmSystem(options.device);
+    opened.push(system);
+    system.require(...needed);
+    const missing = missingFeatures(options.model, hostFeatures(system));
+    if (missing.length > 0) {
+      const names = missing.map(qemuSpelling).join(', ');
+      throw new VringError('kvm-cpu-features', `this host's KVM lacks CPU features that the machine has: ${names}`);
+    }
+    const vm = system.createVm();
+    opened.push(vm);
+    vm.setMemory(options.memory);
+    const gpa = new Uint8Array(new ArrayBuffer(8));
+    new DataView(gpa.buffer).setBigUint64(0, BigInt(IDENTITY_MAP_GPA), true);
+    vm.call('set aside a page', call.setIdentityMapAddress, gpa);
+    vm.call('set aside a task-state segment', call.setTssAddress, TSS_GPA);
+    openMsrs(vm);
+    const vcpu = new KvmVcpu(vm, options.apicId);
+    opened.push(vcpu);
+    setTscRate(vcpu, options.tscHz);
+    const table = cpuidTable(options.model, options);
+    vcpu.call("take the model's CPUID", call.setCpuid2, table);
+    return new KvmAccelerator({
+      vm,
+      vcpu,
+      host: options.host,
+      attention: options.attention,
+      architecture: (exits) => new X86Architecture(options, vcpu, exits),
+    });
+  } catch (error) {
+    for (const each of opened.reverse()) each.close();
+    throw error;
+  }
+}
+
+/** MSRs of the machine's own that KVM does not know, and those of a local APIC that is the board's. */
+function openMsrs(vm: KvmVm): void {
+  vm.system.require('X86_USER_SPACE_MSR', 'X86_MSR_FILTER');
+  vm.enable('hand over model-specific registers', 'X86_USER_SPACE_MSR', MSR_EXITS);
+  // One range: a bitmap with a bit a register; 0: not KVM's.
+  const bitmap = new Uint8Array(new ArrayBuffer(64));
+  const filter = new DataView(new ArrayBuffer(0x188));
+  filter.setUint32(8, 3, true);
+  filter.setUint32(12, 1, true);
+  filter.setUint32(16, MSR_TSC_DEADLINE, true);
+  filter.setBigUint64(24, vm.system.native.addressOf(bitmap), true);
+  vm.call('hand over the deadline timer', call.setMsrFilter, new Uint8Array(filter.buffer));
+}
+
+function setTscRate(vcpu: KvmVcpu, tscHz: number): void {
+  const khz = Math.round(tscHz / 1000);
+  if (Math.abs(vcpu.try(call.getTscKhz) - khz) <= khz / 4000) return;
+  if (vcpu.try(call.setTscKhz, khz) >= 0) return;
+  const has = vcpu.try(call.getTscKhz);
+  throw new VringError(
+    'kvm-tsc',
+    `this host's time-stamp counter runs at ${has} kHz and cannot be scaled to the machine's ${khz} kHz`,
+  );
+}
+
+class X86Architecture implements KvmArchitecture {
+  readonly #options: X86KvmOptions;
+  readonly #vcpu: KvmVcpu;
+  readonly #exits: ExitCounters;
+  readonly #state: X86KvmState;
+  /** The interrupt controller has something, or may have. */
+  #pending = true;
+  #inKvm = false;
+  #breakpoints: ReadonlySet<bigint> = new Set();
+  #stepping = false;
+  #debugging = false;
+
+  constructor(options: X86KvmOptions, vcpu: KvmVcpu, exits: ExitCounters) {
+    this.#options = options;
+    this.#vcpu = vcpu;
+    this.#exits = exits;
+    const { interrupts } = options;
+    this.#state = new X86KvmState({
+      vcpu,
+      cpu: options.cpu,
+      apic: {
+        get cr8() {
+          return interrupts.cr8;
+        },
+        get base() {
+          return interrupts.readMsr(MSR_APIC_BASE) ?? 0n;
+        },
+        set(cr8, base) {
+          interrupts.cr8 = cr8;
+          if (base !== interrupts.readMsr(MSR_APIC_BASE)) interrupts.writeMsr(MSR_APIC_BASE, base);
+        },
+      },
+      readTsc: () => options.host.readTsc(),
+      haltsInKernel: false,
+    });
+  }
+
+  load(): void {
+    this.#state.load();
+    this.#inKvm = true;
+    this.#pending = true;
+  }
+
+  save(): void {
+    this.#state.save();
+    this.#inKvm = false;
+  }
+
+  beforeEntry(): void {
+    const { bytes } = this.#vcpu;
+    const { interrupts } = this.#options;
+    bytes[runPage.cr8] = interrupts.cr8;
+    if (!this.#pending) return;
+    if (!interrupts.pending()) {
+      this.#pending = false;
+      bytes[runPage.requestInterruptWindow] = 0;
+      return;
+    }
+    if (bytes[runPage.readyForInterruptInjection] && this.#inject(interrupts.acknowledge())) {
+      if (!interrupts.pending()) {
+        this.#pending = false;
+        bytes[runPage.requestInterruptWindow] = 0;
+        return;
+      }
+    }
+    bytes[runPage.requestInterruptWindow] = 1;
+  }
+
+  #inject(vector: number): boolean {
+    const bytes = new Uint8Array(new ArrayBuffer(4));
+    new DataView(bytes.buffer).setUint32(0, vector, true);
+    this.#vcpu.call('take an interrupt', call.interrupt, bytes);
+    this.#vcpu.bytes[runPage.readyForInterruptInjection] = 0;
+    return true;
+  }
+
+  afterExit(): void {
+    const { bytes } = this.#vcpu;
+    const { interrupts } = this.#options;
+    if (bytes[runPage.cr8] !== interrupts.cr8) interrupts.cr8 = bytes[runPage.cr8];
+  }
+
+  setInterruptPending(pending: boolean): void {
+    if (pending) this.#pending = true;
+  }
+
+  raiseNmi(): void {
+    if (this.#inKvm) this.#vcpu.call('take a non-maskable interrupt', call.nmi);
+    else this.#options.cpu.raiseNmi();
+  }
+
+  wake(): boolean {
+    const { cpu, interrupts } = this.#options;
+    if (!this.#inKvm) {
+      if (cpu.vcpu.get32(home.halted) === 0) return true;
+      const open = (cpu.vcpu.get32(home.eflags) & IF) !== 0 && interrupts.pending();
+      if (!open && cpu.vcpu.get32(home.nmiPending) === 0) return false;
+      cpu.vcpu.set32(home.halted, 0);
+      return true;
+    }
+    const open = this.#vcpu.bytes[runPage.ifFlag] !== 0 && interrupts.pending();
+    if (!open && !this.#nmiPending()) return false;
+    this.#state.halted = false;
+    return true;
+  }
+
+  #nmiPending(): boolean {
+    const events = new Uint8Array(new ArrayBuffer(64));
+    this.#vcpu.call('give its events', call.getVcpuEvents, events);
+    return events[13] !== 0 || events[12] !== 0;
+  }
+
+  handleExit(reason: number): VmExit | undefined {
+    const { counts } = this.#exits;
+    switch (reason) {
+      case exit.hlt:
+        this.#state.halted = true;
+        return 'halt';
+      case exit.irqWindowOpen:
+        counts[exitIndex.interruptWindow]++;
+        return undefined;
+      case exit.shutdown:
+        return 'shutdown';
+      case exit.setTpr:
+        counts[exitIndex.other]++;
+        this.#pending = true;
+        return undefined;
+      case exit.x86Rdmsr:
+      case exit.x86Wrmsr:
+        counts[exitIndex.msr]++;
+        this.#msr(reason === exit.x86Wrmsr);
+        return undefined;
+      default:
+        throw new UnknownExit();
+    }
+  }
+
+  #msr(isWrite: boolean): void {
+    const { view, bytes } = this.#vcpu;
+    const index = view.getUint32(runPage.msrIndex, true);
+    const { cpu } = this.#options;
+    if (isWrite) {
+      bytes[runPage.msrError] = cpu.writeMsr(index, view.getBigUint64(runPage.msrData, true)) ? 0 : 1;
+      this.#pending = true;
+      return;
+    }
+    const value = cpu.readMsr(index);
+    bytes[runPage.msrError] = value === undefined ? 1 : 0;
+    view.setBigUint64(runPage.msrData, value ?? 0n, true);
+  }
+
+  setDebug(breakpoints: ReadonlySet<bigint>, step: boolean): void {
+    this.#breakpoints = breakpoints;
+    // The processor has four; with more, the guest goes step by step.
+    this.#stepping = step || breakpoints.size > HARDWARE_BREAKPOINTS;
+    if (!this.#debugging && breakpoints.size === 0 && !step) return;
+    this.#debugging = breakpoints.size > 0 || step;
+    const debug = new DataView(new ArrayBuffer(72));
+    let control = this.#debugging ? debugControl.enable : 0;
+    if (this.#stepping) control |= debugControl.singleStep;
+    else if (breakpoints.size > 0) {
+      control |= debugControl.hardwareBreakpoints;
+      let dr7 = 0x400n;
+      [...breakpoints].forEach((address, i) => {
+        debug.setBigUint64(8 + 8 * i, address, true);
+        dr7 |= 2n << BigInt(2 * i);
+      });
+      debug.setBigUint64(8 + 8 * 7, dr7, true);
+    }
+    debug.setUint32(0, control, true);
+    this.#vcpu.call('debug the guest', call.setGuestDebug, new Uint8Array(debug.buffer));
+  }
+
+  isStop(): boolean {
+    if (!this.#stepping || this.#breakpoints.size === 0) return true;
+    return this.#breakpoints.has(this.#vcpu.view.getBigUint64(runPage.debugPc, true));
+  }
+
+  dump(): string {
+    return this.#options.cpu.dump({ float: false });
+  }
+}

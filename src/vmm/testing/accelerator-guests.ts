@@ -1,0 +1,440 @@
+/**
+ * Guests that every accelerator must run alike: small Multiboot programs, written for vring's assembler. Each leaves its results at
+ * RESULT and ends with OUT to EXIT_PORT.
+ */
+import { assemble } from '../../guest/x86/assembler/index.js';
+
+export const EXIT_PORT = 0xf4;
+export const RESULT = 0x9000;
+const ORIGIN = 0x100000;
+
+const header = `
+.bits 32
+RESULT = ${RESULT}
+IDT = 0x8000
+STACK = 0x90000
+image:
+        .long 0x1badb002, 0x10000, 0 - 0x1badb002 - 0x10000 & 0xffffffff
+        .long image, image, image_end, image_end, entry
+        .align 8
+gdt:    .quad 0
+        .quad 0x00cf9b000000ffff        ; 0x08 code, 32 bits
+        .quad 0x00cf93000000ffff        ; 0x10 data
+        .quad 0x00af9b000000ffff        ; 0x18 code, 64 bits
+        .quad 0x00cff3000000ffff        ; 0x20 data of ring 3
+        .quad 0x00affb000000ffff        ; 0x28 code of ring 3, 64 bits
+        .quad 0x0000890000000067 | (tss << 16)  ; 0x30 task-state segment, below 16 MiB
+        .quad 0
+gdt_pointer: .word 0x3f
+        .long gdt
+        .align 8
+tss:    .fill 104
+entry:  mov esp, STACK
+        lgdt [gdt_pointer]
+        jmp dword ptr 8:reload
+reload: mov eax, 0x10
+        mov ds, ax
+        mov es, ax
+        mov ss, ax
+`;
+
+/** 64-bit code from \`long\` on: identity mapping of 4 GiB by large pages, open to ring 3; own IDT at IDT. */
+const toLongMode = `
+        mov edi, 0x20000
+        mov ecx, 0x1800
+        xor eax, eax
+        rep stosd
+        mov dword ptr [0x20000], 0x21007
+        mov dword ptr [0x21000], 0x22007
+        mov dword ptr [0x21008], 0x23007
+        mov dword ptr [0x21010], 0x24007
+        mov dword ptr [0x21018], 0x25007
+        mov edi, 0x22000
+        mov eax, 0x87
+        mov ecx, 2048
+.pages: mov [edi], eax
+        add eax, 0x200000
+        add edi, 8
+        dec ecx
+        jnz .pages
+        mov eax, 0x620                  ; PAE, OSFXSR, OSXMMEXCPT
+        mov cr4, eax
+        mov eax, 0x20000
+        mov cr3, eax
+        mov ecx, 0xc0000080
+        rdmsr
+        or eax, 0x101                   ; LME, SCE
+        wrmsr
+        mov eax, cr0
+        or eax, 0x80000002              ; PG, MP
+        and eax, ~4 & 0xffffffff        ; not EM
+        mov cr0, eax
+        jmp dword ptr 0x18:long
+.bits 64
+; gate of vector RAX: handler RDX, type CL
+set_gate: shl eax, 4
+        add rax, IDT
+        mov [rax], dx
+        mov word ptr [rax + 2], 0x18
+        mov byte ptr [rax + 4], 0
+        mov [rax + 5], cl
+        shr rdx, 16
+        mov [rax + 6], edx
+        mov dword ptr [rax + 10], 0
+        ret
+long:   mov dword ptr [tss + 4], STACK
+        mov eax, 0x30
+        ltr ax
+        mov word ptr [0x7ff0], 0xfff
+        mov qword ptr [0x7ff2], IDT
+        lidt [0x7ff0]
+`;
+
+const exit = `
+finish: mov al, 0
+        out ${EXIT_PORT}, al
+.here:  hlt
+        jmp .here
+image_end:
+`;
+
+const setPic = `
+        mov al, 0x11
+        out 0x20, al
+        out 0xa0, al
+        mov al, 0x20
+        out 0x21, al
+        mov al, 0x28
+        out 0xa1, al
+        mov al, 4
+        out 0x21, al
+        mov al, 2
+        out 0xa1, al
+        mov al, 1
+        out 0x21, al
+        out 0xa1, al
+        mov al, 0xff
+        out 0xa1, al
+`;
+
+export interface AcceleratorGuest {
+  readonly name: string;
+  readonly image: Uint8Array;
+  /** Dwords that are to lie from RESULT on; undefined: whatever. */
+  readonly results: readonly (number | undefined)[];
+  readonly serial: string;
+  /** What the probe of KVM tries and this guest needs. */
+  readonly needs: readonly string[];
+}
+
+function guest(
+  name: string,
+  source: string,
+  results: readonly (number | undefined)[],
+  serial = '',
+  needs: readonly string[] = [],
+): AcceleratorGuest {
+  const { bytes } = assemble(header + source + exit, { origin: BigInt(ORIGIN), codeSize: 32 });
+  return { name, image: bytes, results, serial, needs };
+}
+
+/** A guest of one's own, with what all begin and end with; `source` is 64-bit code from there on. */
+export function longModeGuest(
+  name: string,
+  source: string,
+  results: readonly (number | undefined)[],
+): AcceleratorGuest {
+  return guest(name, toLongMode + source, results);
+}
+
+export const acceleratorGuests: readonly AcceleratorGuest[] = [
+  guest(
+    'protected mode: arithmetic, strings, port I/O with REP',
+    `
+        xor eax, eax
+        mov ecx, 1000
+.sum:   add eax, ecx
+        dec ecx
+        jnz .sum
+        mov [RESULT], eax
+        mov esi, text
+        mov ecx, 5
+        mov dx, 0x3f8
+        cld
+        rep outsb                       ; to the serial port
+        mov edi, RESULT + 4
+        mov ecx, 4
+        mov dx, 0x3ff                   ; its scratch register
+        mov al, 0x5a
+        out dx, al
+        rep insb
+        jmp finish
+text:   .ascii "hello"
+`,
+    [500500, 0x5a5a5a5a],
+    'hello',
+  ),
+  guest(
+    'real mode and back',
+    `
+        mov esi, real
+        mov edi, 0x7000
+        mov ecx, real_end - real
+        rep movsb
+        mov dword ptr [0x6000], 0xffff
+        mov dword ptr [0x6004], 0x00009b00
+        jmp dword ptr 8:go
+go:     mov word ptr [gdt + 0x38], 0xffff       ; a 16-bit code segment in the last slot
+        mov dword ptr [gdt + 0x3c], 0x00009b00
+        mov word ptr [gdt + 0x3a], 0
+        jmp dword ptr 0x38:0x7000
+.bits 16
+real:   mov eax, cr0
+        and al, 0xfe
+        mov cr0, eax
+        jmp 0:0x7000 + (in_real - real)
+in_real: xor ax, ax
+        mov ds, ax
+        mov ss, ax
+        mov sp, 0x6ff0
+        mov bx, 0x1234
+        push bx
+        pop cx
+        mov [RESULT], cx
+        mov word ptr [RESULT + 2], 0
+        mov ax, 0xff00                  ; segment arithmetic: ff00:1000 is 0x100000
+        mov ds, ax
+        mov eax, [0x1000]
+        xor bx, bx
+        mov ds, bx
+        mov [RESULT + 4], eax
+        mov eax, cr0
+        or al, 1
+        mov cr0, eax
+        jmp dword ptr 8:back
+real_end:
+.bits 32
+back:   mov eax, 0x10
+        mov ds, ax
+        mov es, ax
+        mov ss, ax
+        mov esp, STACK
+        jmp finish
+`,
+    [0x1234, 0x1badb002],
+  ),
+  guest(
+    'long mode: 64-bit arithmetic; SSE and x87 in ring 3',
+    `${toLongMode}
+        xor eax, eax
+        mov edx, 0x00180018
+        mov ecx, 0xc0000081
+        wrmsr
+        mov eax, finish                 ; SYSCALL ends the program
+        xor edx, edx
+        inc ecx
+        wrmsr
+        mov rax, 0x123456789
+        imul rax, rax, 1000
+        mov [RESULT], rax
+        push 0x23
+        push 0x80000
+        push 0x202
+        push 0x2b
+        push user
+        iretq
+user:   mov eax, 3
+        cvtsi2sd xmm0, eax
+        mulsd xmm0, xmm0
+        cvttsd2si eax, xmm0
+        mov [RESULT + 8], eax
+        fninit
+        fld1
+        fld1
+        .byte 0xde, 0xc1                ; faddp st1, st0
+        fistp dword ptr [RESULT + 12]
+        syscall
+`,
+    [Number((0x123456789n * 1000n) & 0xffffffffn), Number((0x123456789n * 1000n) >> 32n), 9, 2],
+  ),
+  guest(
+    'ring 3: a system call, a page fault, a protection fault, each back to ring 0',
+    `${toLongMode}
+        mov eax, 14
+        mov rdx, page_fault
+        mov cl, 0x8e
+        call set_gate
+        mov eax, 13
+        mov rdx, protection
+        call set_gate
+        xor eax, eax                    ; SYSCALL: ring 0 is 0x18, ring 3 from 0x18 on
+        mov edx, 0x00180018
+        mov ecx, 0xc0000081
+        wrmsr
+        mov eax, syscall_entry
+        xor edx, edx
+        inc ecx
+        wrmsr
+        mov eax, 0x200
+        xor edx, edx
+        mov ecx, 0xc0000084
+        wrmsr
+        push 0x23
+        push 0x80000
+        push 0x202
+        push 0x2b
+        push user
+        iretq
+user:   mov eax, cs
+        and eax, 3
+        mov [RESULT], eax
+        mov edi, 7
+        syscall
+        mov [RESULT + 4], eax
+        mov rbx, 0x7000000000
+        mov eax, [rbx]                  ; nothing is there: #PF from ring 3
+after_fault:
+        cli                             ; #GP from ring 3
+        ud2
+syscall_entry:
+        lea eax, [rdi + 100]
+        push 0x23                       ; on the caller's stack; SYSRET would not say more
+        push 0x80000
+        push r11
+        push 0x2b
+        push rcx
+        iretq
+page_fault:
+        pop rax
+        mov [RESULT + 8], eax           ; error code
+        mov rax, cr2
+        shr rax, 32
+        mov [RESULT + 12], eax
+        mov qword ptr [rsp], after_fault
+        iretq
+protection:
+        pop rax
+        mov [RESULT + 16], eax
+        mov rax, [rsp + 8]
+        and eax, 3
+        mov [RESULT + 20], eax          ; from which ring
+        jmp finish
+`,
+    [3, 107, 4, 0x70, 0, 3],
+  ),
+  guest(
+    'software interrupts from ring 0 and 3',
+    `${toLongMode}
+        mov eax, 0x80
+        mov rdx, gate
+        mov cl, 0xee
+        call set_gate
+        mov eax, 3
+        mov rdx, breakpoint
+        call set_gate
+        mov dword ptr [RESULT + 8], 0
+        mov eax, 11
+        int 0x80
+        mov [RESULT], eax
+        int3
+        push 0x23
+        push 0x80000
+        push 0x202
+        push 0x2b
+        push user
+        iretq
+user:   int3
+        mov eax, 22
+        int 0x80
+        mov [RESULT + 4], eax
+        mov eax, 77
+        int 0x80
+breakpoint:
+        inc dword ptr [RESULT + 8]
+        iretq
+gate:   add eax, 1000
+        cmp eax, 1077
+        jz finish
+        iretq
+`,
+    [1011, 1022, 2],
+    '',
+    ['int3'],
+  ),
+  guest(
+    'interrupts: 8254 through the 8259, halted in between',
+    `${toLongMode}${setPic}
+        mov al, 0xfe
+        out 0x21, al
+        mov eax, 0x20
+        mov rdx, tick
+        mov cl, 0x8e
+        call set_gate
+        mov al, 0x34                    ; channel 0, rate generator
+        out 0x43, al
+        mov al, 0xa9
+        out 0x40, al
+        mov al, 4
+        out 0x40, al                    ; 1193 counts: a millisecond
+        mov dword ptr [RESULT], 0
+        sti
+wait:   hlt
+        cmp dword ptr [RESULT], 10
+        jb wait
+        cli
+        mov dword ptr [RESULT + 4], 1
+        jmp finish
+tick:   push rax
+        inc dword ptr [RESULT]
+        mov al, 0x20
+        out 0x20, al
+        pop rax
+        iretq
+`,
+    [undefined, 1],
+  ),
+  guest(
+    'interrupts: the local APIC to itself and by its timer, with priorities',
+    `${toLongMode}${setPic}
+        mov al, 0xff
+        out 0x21, al
+        mov eax, 0x40
+        mov rdx, timer
+        mov cl, 0x8e
+        call set_gate
+        mov eax, 0x50
+        mov rdx, own
+        call set_gate
+        mov ebx, 0xfee00000
+        mov dword ptr [rbx + 0xf0], 0x1ff
+        mov dword ptr [rbx + 0x320], 0x40       ; one shot
+        mov dword ptr [rbx + 0x3e0], 0xb        ; by 1
+        mov qword ptr [RESULT], 0
+        mov eax, 5
+        mov cr8, rax                            ; 0x50 waits
+        sti
+        mov dword ptr [rbx + 0x300], 0x40050    ; to itself
+        nop
+        mov eax, [RESULT + 4]
+        mov [RESULT + 8], eax
+        xor eax, eax
+        mov cr8, rax
+.open:  mov eax, [RESULT + 4]
+        cmp eax, 1
+        jb .open
+        mov [RESULT + 12], eax
+        mov dword ptr [rbx + 0x380], 1000000
+.wait:  cmp dword ptr [RESULT], 1
+        jb .wait
+        cli
+        jmp finish
+timer:  inc dword ptr [RESULT]
+        mov dword ptr [rbx + 0xb0], 0
+        iretq
+own:    inc dword ptr [RESULT + 4]
+        mov dword ptr [rbx + 0xb0], 0
+        iretq
+`,
+    [1, 1, 0, 1],
+  ),
+];

@@ -4,7 +4,7 @@
  */
 import { Worker } from 'node:worker_threads';
 import { header, parseCpuOption } from '../guest/index.js';
-import { compileOptimized } from '../host/node/engine-flags.js';
+import { setEngineFlags } from '../host/node/engine-flags.js';
 import { hostRandomBits, hostTime } from '../host/node/time.js';
 import { PcMachine } from '../machine/pc.js';
 import { Program } from '../machine/testing/program.js';
@@ -57,6 +57,7 @@ const asker = `
 
 /** Sorted latencies in microseconds. */
 function measure(halts: boolean, samples: number): number[] {
+  setEngineFlags();
   const shared = new SharedArrayBuffer(SHARED_BYTES);
   const words = new Int32Array(shared);
   const asked = new BigInt64Array(shared, TIME_OFFSET, 1);
@@ -66,7 +67,6 @@ function measure(halts: boolean, samples: number): number[] {
     {
       time: hostTime,
       randomBits: hostRandomBits,
-      compileOptimized,
       service: () => {
         if (!raised && Atomics.load(words, word.asked) !== 0) {
           raised = true;

@@ -6,7 +6,7 @@ import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { header, parseCpuOption } from '../guest/index.js';
 import { field, gpr } from '../guest/x86/state.js';
-import { compileOptimized, tuneForMachines } from '../host/node/engine-flags.js';
+import { tuneForMachines } from '../host/node/engine-flags.js';
 import { readStoredRoutines } from '../host/node/routine-file.js';
 import { letBackgroundGiveWay } from '../host/node/thread-priority.js';
 import { hostRandomBits, hostTime } from '../host/node/time.js';
@@ -43,7 +43,6 @@ const machine = new PcMachine(
   {
     time: hostTime,
     randomBits: hostRandomBits,
-    compileOptimized,
     routineStore: { get: readStoredRoutines },
     regionService: values.inline || values.cold ? undefined : new ThreadRegionService(values.cpu),
     service: () => {

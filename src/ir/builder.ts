@@ -104,6 +104,8 @@ const noEffects: RoutineEffects = { vars: 'none', mayFault: false, pure: false }
 export class RoutineSet {
   readonly list: Routine[] = [];
   readonly #names = new Set<string>();
+  /** Called so often while a guest starts that they are optimized with their module; the others when they prove hot. */
+  readonly optimizedAtOnce = new Set<string>();
   /** Declared, body not provided yet. */
   readonly #open = new Set<string>();
 

@@ -90,7 +90,6 @@ export interface PcHost {
   service(): boolean;
   /** Waits for so long, or until something comes that `service` is to hear; the kick word is waited on unless given. */
   sleep?(milliseconds: number): void;
-  compileOptimized?<T>(make: () => T): T;
   /** Another thread that writes regions; without one the vCPU's own does. */
   readonly regionService?: RegionService | undefined;
   readonly modules?: ModuleCache | undefined;
@@ -254,7 +253,6 @@ export class PcMachine implements PcBoard {
       trace: trace?.engine,
       host: {
         ...this.acceleratorHost,
-        ...(host.compileOptimized ? { compileOptimized: host.compileOptimized } : {}),
         modules: host.modules,
         routineStore: host.routineStore,
       },

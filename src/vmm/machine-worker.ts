@@ -7,7 +7,7 @@ import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_thread
 import { VringError } from '../base/index.js';
 import { GdbStub } from '../gdb/index.js';
 import { parseCpuOption } from '../guest/index.js';
-import { compileOptimized } from '../host/node/engine-flags.js';
+import { setEngineFlags } from '../host/node/engine-flags.js';
 import { readImage } from '../host/node/image-file.js';
 import type { KvmAccelerator } from '../host/node/kvm/accelerator.js';
 import { openFailure } from '../host/node/open-failure.js';
@@ -40,6 +40,8 @@ import { WorkerStream } from './worker-streams.js';
 const MAX_IMAGE_BYTES = 2 ** 31;
 /** A guest may make the machine say as much as it likes; this much is passed on. */
 const MAX_LOG_LINES = 1000;
+
+setEngineFlags();
 
 const config = workerData as WorkerConfig;
 const port = parentPort as NonNullable<typeof parentPort>;
@@ -289,7 +291,6 @@ function build(trace: ReturnType<typeof openTrace> | undefined, images: Images |
         randomBits: hostRandomBits,
         service,
         sleep,
-        compileOptimized,
         regionService,
         routineStore: { get: readStoredRoutines },
         modules: {

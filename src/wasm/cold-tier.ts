@@ -132,11 +132,17 @@ export class ColdTierWriter implements ModuleExtension {
       module.type(['i32', 'i32'], ['i32']),
       { locals, body: this.#w, unlikely: this.#unlikely },
       this.routine,
+      'optimized',
     );
     this.#begin(true);
     this.#writeInner();
     // The third parameter takes the scratch local's place.
-    module.define(results, { locals: LOCALS.slice(1), body: this.#w, unlikely: this.#unlikely });
+    module.define(
+      results,
+      { locals: LOCALS.slice(1), body: this.#w, unlikely: this.#unlikely },
+      undefined,
+      'optimized',
+    );
   }
 
   get #mostResults(): number {

@@ -16,12 +16,17 @@ export interface FunctionCode {
   readonly unlikely: readonly number[];
 }
 
+/** When a function is compiled, and how: `optimized` with the module, `lazy` when it is first called. */
+export type CompileHint = 'default' | 'optimized' | 'lazy';
+const compileHints: Readonly<Record<CompileHint, number>> = { default: 0, optimized: 2 | (2 << 2) | (2 << 4), lazy: 1 };
+
 interface Defined {
   readonly type: number;
   readonly locals: readonly number[];
   readonly body: Uint8Array;
   readonly exportName: string | undefined;
   readonly unlikely: readonly number[];
+  readonly compiled: CompileHint;
 }
 
 export class ModuleWriter {
@@ -81,7 +86,7 @@ export class ModuleWriter {
   }
 
   /** Defines a function (its body without the closing `end`) and gives its index. */
-  define(type: number, code: FunctionCode, exportName?: string): number {
+  define(type: number, code: FunctionCode, exportName?: string, compiled: CompileHint = 'default'): number {
     const index = this.nextFunction;
     this.#functions.push({
       type,
@@ -89,6 +94,7 @@ export class ModuleWriter {
       body: code.body.view().slice(),
       exportName,
       unlikely: code.unlikely.slice(),
+      compiled,
     });
     return index;
   }
@@ -111,6 +117,20 @@ export class ModuleWriter {
         inner.raw([1, 0]);
       }
     }
+    out.u8(0);
+    out.sized(inner);
+  }
+
+  /**
+   * Custom section compilationHints (V8's `--experimental-wasm-compilation-hints`, up to version 13; others pass it over): a byte a
+   * function, strategy (1 lazy, 2 eager), then in bits 2 and 4 baseline and top tier (2 optimized).
+   */
+  #writeCompileHints(out: ByteWriter): void {
+    if (this.#functions.every(({ compiled }) => compiled === 'default')) return;
+    const inner = new ByteWriter(1024);
+    inner.name('compilationHints');
+    inner.u32(this.#functions.length);
+    for (const { compiled } of this.#functions) inner.u8(compileHints[compiled]);
     out.u8(0);
     out.sized(inner);
   }
@@ -148,6 +168,7 @@ export class ModuleWriter {
       }
     });
     this.#writeHints(out);
+    this.#writeCompileHints(out);
     section(10, (w) => {
       w.u32(this.#functions.length);
       const inner = new ByteWriter(4096);

@@ -96,7 +96,8 @@ export function compileRoutines(options: RoutineModuleOptions): RoutineInstance 
     emitter.codeType = codeType;
     for (const routine of list) {
       if (!routine.build) continue;
-      const at = module.define(types[routine.id], emitter.emit(routine), routine.name);
+      const compiled = set.optimizedAtOnce.has(routine.name) ? 'optimized' : 'lazy';
+      const at = module.define(types[routine.id], emitter.emit(routine), routine.name, compiled);
       assert(at === functionIndex(routine.id), routine.name);
     }
     extension?.define(module, functionIndex);

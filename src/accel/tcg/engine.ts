@@ -48,8 +48,6 @@ export interface RoutineStore {
 
 /** What the machine gives to the engine beside what every accelerator gets. */
 export interface EngineHost extends Omit<AcceleratorHost, 'untilDeadlineNs'> {
-  /** Runs `make` so that WebAssembly compiled in it is optimized at once, where the JavaScript engine can be told so. */
-  compileOptimized?<T>(make: () => T): T;
   /** Modules compiled before, by what they depend on: the same for all machines of a process. */
   readonly modules?: ModuleCache | undefined;
   readonly routineStore?: RoutineStore | undefined;
@@ -97,7 +95,14 @@ const EXIT_HOPS = 8;
 export function addEngineRoutines({ routines, vars }: GuestCode): void {
   if (extended.has(routines)) return;
   extended.add(routines);
+  const before = routines.list.length;
   defineDispatcher(routines, vars, defineSoftmmu(routines));
+  for (const { name } of routines.list.slice(before)) routines.optimizedAtOnce.add(name);
+}
+
+/** What the module of the routines depends on: its key in a `ModuleCache` or `RoutineStore`. */
+export function routinesKey(hotThreshold: number, countInstructions: boolean): string {
+  return `routines ${hotThreshold} ${countInstructions}`;
 }
 
 export class TcgEngine implements Accelerator {
@@ -151,14 +156,13 @@ export class TcgEngine implements Accelerator {
       table,
       extension,
       compile: (write) => {
-        const key = `routines ${threshold} ${options.countInstructions ?? false}`;
+        const key = routinesKey(threshold, options.countInstructions ?? false);
         const known = host.modules?.get(key);
         if (known) return known;
         const stored = host.routineStore?.get(key);
         const bytes = stored ?? write();
         if (!stored) host.routineStore?.set?.(key, bytes);
-        const make = () => new WebAssembly.Module(bytes);
-        const module = host.compileOptimized ? host.compileOptimized(make) : make();
+        const module = new WebAssembly.Module(bytes);
         host.modules?.set(key, module);
         return module;
       },

@@ -2,6 +2,7 @@
  * How V8 compiles: flags that can be set at run time. A code cache (`bundles.ts`) is good under the flags it was made under, so
  * those that stay are set before any thread starts.
  */
+import { versions } from 'node:process';
 import { setFlagsFromString } from 'node:v8';
 
 /**
@@ -11,29 +12,22 @@ import { setFlagsFromString } from 'node:v8';
  */
 const TIERING_BUDGET = 100_000_000;
 
-/** What every thread that makes or runs translated code needs. */
+/** The version of V8 from which on it has no hints for single functions, and would complain of the flag. */
+const V8_WITHOUT_HINTS = 14;
+
 const engineFlags = [
   // V8 also reads which branches a module says are unlikely; newer versions do so anyway.
   '--experimental-wasm-branch-hinting',
-  // Functions are compiled with their module, in whatever thread makes it, not by the thread that first calls them.
+  // A module says which of its functions are to be optimized at once, and which compiled only when they are called.
+  ...(Number.parseInt(versions.v8, 10) < V8_WITHOUT_HINTS ? ['--experimental-wasm-compilation-hints'] : []),
+  // Others are compiled with their module, in whatever thread makes it, not by the thread that first calls them.
   '--no-wasm-lazy-compilation',
   `--wasm-tiering-budget=${TIERING_BUDGET}`,
 ];
 
-/**
- * Compiles WebAssembly modules made in `make` with the optimizing compiler at once, instead of when they prove hot. Modules made
- * later start in the baseline tier.
- */
-export function compileOptimized<T>(make: () => T): T {
-  for (const flag of engineFlags) setFlagsFromString(flag);
-  setFlagsFromString('--no-liftoff');
-  try {
-    return make();
-  } finally {
-    setFlagsFromString('--liftoff');
-    // Without Liftoff V8 also gives up waiting for functions to prove hot, and does not come back to it by itself.
-    setFlagsFromString('--wasm-dynamic-tiering');
-  }
+/** For whatever compiles translated code, before it does. */
+export function setEngineFlags(set: (flag: string) => void = setFlagsFromString): void {
+  for (const flag of engineFlags) set(flag);
 }
 
 /**
@@ -41,6 +35,6 @@ export function compileOptimized<T>(make: () => T): T {
  * translator, which are large: it spends a third less time on optimizing them, and they run as fast.
  */
 export function tuneForMachines(set: (flag: string) => void = setFlagsFromString): void {
-  for (const flag of engineFlags) set(flag);
+  setEngineFlags(set);
   set('--max-inlined-bytecode-size-cumulative=300');
 }

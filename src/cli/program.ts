@@ -6,9 +6,16 @@ async function main(): Promise<number> {
   const called = basename(process.argv[1] ?? 'vring').replace(/\.(exe|cmd|js|mjs)$/, '');
   const argv = process.argv.slice(2);
   const io: ProcessIo = {
-    stdin: process.stdin,
-    stdout: process.stdout,
-    stderr: process.stderr,
+    // Made when something is read or written: most commands read nothing.
+    get stdin() {
+      return process.stdin;
+    },
+    get stdout() {
+      return process.stdout;
+    },
+    get stderr() {
+      return process.stderr;
+    },
     env: process.env,
     toolName: called.startsWith('qemu-') ? called : 'vring',
   };

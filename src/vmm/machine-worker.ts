@@ -4,6 +4,7 @@
  */
 import { closeSync, openSync, writeSync } from 'node:fs';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import type { CompiledModule } from '../accel/index.js';
 import { VringError } from '../base/index.js';
 import { GdbStub } from '../gdb/index.js';
 import { parseCpuOption } from '../guest/index.js';
@@ -27,6 +28,7 @@ import {
   type FromWorker,
   type ImageSource,
   type MachineEnd,
+  type ModuleMessage,
   type Request,
   rungBy,
   type StopReason,
@@ -169,8 +171,10 @@ function sleep(milliseconds: number): void {
 /** Answers every request that waits. */
 function hear(): void {
   for (;;) {
-    const received = receiveMessageOnPort(port) as { message: ToWorker } | undefined;
+    const received = receiveMessageOnPort(port) as { message: ToWorker | ModuleMessage } | undefined;
     if (!received) return;
+    // A machine that did not need the module.
+    if ('module' in received.message) continue;
     const { id, request } = received.message;
     if (request.type === 'accelerator') {
       switches.push({ id, request });
@@ -280,6 +284,16 @@ function openTrace(trace: TraceConfig): { line(text: string): void; close(): voi
 const imageOf = (what: string, source: ImageSource): Uint8Array =>
   typeof source === 'string' ? readImage(what, source, MAX_IMAGE_BYTES) : source;
 
+/** The module that the owner's thread compiles meanwhile. It sends nothing before it. */
+function awaitModule(): CompiledModule | undefined {
+  while (Atomics.load(doorbell, doorbellWord.module) === 0) {
+    Atomics.wait(doorbell, doorbellWord.module, 0, 1000);
+    if (quitting()) return undefined;
+  }
+  const received = receiveMessageOnPort(port) as { message: ModuleMessage } | undefined;
+  return received?.message.module;
+}
+
 type Images = Parameters<PcMachine['boot']>[0];
 
 function build(trace: ReturnType<typeof openTrace> | undefined, images: Images | undefined): PcMachine {
@@ -294,7 +308,7 @@ function build(trace: ReturnType<typeof openTrace> | undefined, images: Images |
         regionService,
         routineStore: { get: readStoredRoutines },
         modules: {
-          get: (key) => config.modules.get(key),
+          get: (key) => config.modules.get(key) ?? (key === config.comingModule ? awaitModule() : undefined),
           set: (key, module) => say({ type: 'module', key, module }),
         },
         log: trace && items.has('unimp') ? trace.line : log,

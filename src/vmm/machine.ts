@@ -3,7 +3,7 @@
  * and events. The owner's event loop is never held: big images go through shared memory, output comes in chunks.
  */
 import { Worker } from 'node:worker_threads';
-import type { AcceleratorName, CompiledModule } from '../accel/index.js';
+import type { AcceleratorName } from '../accel/index.js';
 import { VringError } from '../base/index.js';
 import { bundle } from '../host/node/bundles.js';
 import { abortedError, bounded, type WaitOptions } from './abort.js';
@@ -20,12 +20,14 @@ import {
   planMachine,
   shareImage,
 } from './machine-options.js';
+import { comingModule, compiledModules } from './routine-modules.js';
 import {
   doorbellBytes,
   doorbellWord,
   type FromWorker,
   type InfoTopic,
   type MachineEnd,
+  type ModuleMessage,
   type Request,
   rungBy,
   type Statistics,
@@ -139,21 +141,27 @@ export interface WorkerThread {
 
 export type StartWorker = (config: WorkerConfig, name: string) => WorkerThread;
 
-const startWorker: StartWorker = (config, name) =>
-  // The port alone cannot be copied.
-  new Worker(bundle('machine-worker') ?? new URL('./machine-worker.js', import.meta.url), {
-    workerData: config,
+const startWorker: StartWorker = (config, name) => {
+  const coming = config.trace ? undefined : comingModule(config.hotThreshold, config.icount !== undefined);
+  const worker = new Worker(bundle('machine-worker') ?? new URL('./machine-worker.js', import.meta.url), {
+    workerData: { ...config, comingModule: coming?.key } satisfies WorkerConfig,
     name,
     // What a machine allocates in JavaScript dies young: a small nursery keeps the process small.
     resourceLimits: { maxYoungGenerationSizeMb: 12 },
     // What a worker writes reaches the process's streams through this thread: there is nothing that a machine writes there.
     stdin: false,
     execArgv: [],
+    // The port alone cannot be copied.
     transferList: config.disks ? [config.disks.port] : [],
   });
-
-/** What machines have compiled, for later ones: there are as many as ways to build the translator. */
-const compiledModules = new Map<string, CompiledModule>();
+  void coming?.module.then((module) => {
+    worker.postMessage({ module } satisfies ModuleMessage);
+    const doorbell = new Int32Array(config.doorbell);
+    Atomics.store(doorbell, doorbellWord.module, 1);
+    Atomics.notify(doorbell, doorbellWord.module);
+  });
+  return worker;
+};
 
 interface Waiting {
   readonly resolve: (value: unknown) => void;

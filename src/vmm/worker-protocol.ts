@@ -64,6 +64,8 @@ export const doorbellWord = {
   quit: 1,
   /** The thread that is to be signalled, for it is in a guest that hears of nothing else; 0: there is none. */
   guestThread: 2,
+  /** The module that `WorkerConfig.comingModule` promises has been sent. */
+  module: 3,
 } as const;
 export const doorbellBytes = 16;
 export const rungBy = {
@@ -116,6 +118,8 @@ export interface WorkerConfig {
   readonly doorbell: SharedArrayBuffer;
   /** Modules that earlier machines have compiled. */
   readonly modules: ReadonlyMap<string, CompiledModule>;
+  /** Key of a module that is still being compiled: it is the first message. */
+  readonly comingModule?: string | undefined;
 }
 
 /** What `info` can show; each is text for a person. */
@@ -151,6 +155,8 @@ export type Request =
   | { readonly type: 'info'; readonly topic: InfoTopic };
 
 export type ToWorker = { readonly id: number; readonly request: Request };
+/** The first message where `WorkerConfig.comingModule` is given. Undefined: it could not be compiled. */
+export type ModuleMessage = { readonly module: CompiledModule | undefined };
 
 /** How a machine ended. */
 export type MachineEnd =

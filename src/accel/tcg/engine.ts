@@ -32,6 +32,7 @@ import {
 } from './layout.js';
 import { InlineRegionService, RegionCompiler, type RegionService } from './region-compiler.js';
 import { defineSoftmmu } from './softmmu.js';
+import { routinesKey } from './stored-routines.js';
 
 export type CompiledModule = WebAssembly.Module;
 export interface ModuleCache {
@@ -98,11 +99,6 @@ export function addEngineRoutines({ routines, vars }: GuestCode): void {
   const before = routines.list.length;
   defineDispatcher(routines, vars, defineSoftmmu(routines));
   for (const { name } of routines.list.slice(before)) routines.optimizedAtOnce.add(name);
-}
-
-/** What the module of the routines depends on: its key in a `ModuleCache` or `RoutineStore`. */
-export function routinesKey(hotThreshold: number, countInstructions: boolean): string {
-  return `routines ${hotThreshold} ${countInstructions}`;
 }
 
 export class TcgEngine implements Accelerator {

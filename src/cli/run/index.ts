@@ -14,6 +14,7 @@ import {
   type Statistics,
   VringError,
 } from '../../vmm/index.js';
+import { prepareMachines } from '../../vmm/routine-modules.js';
 import { commandHelp } from '../help.js';
 import { defineObject } from '../img/objects.js';
 import { parseLine } from '../options/parse.js';
@@ -68,6 +69,7 @@ async function runParsed(argv: readonly string[], io: ProcessIo): Promise<number
     throw new UsageError('A command after -- needs a system to run it in, such as debian');
   tuneForMachines();
   letBackgroundGiveWay();
+  prepareMachines();
   const plan = planRun(line.given, { system: name !== undefined, nowMs: Date.now() });
   for (const notice of plan.notices) await complain(io, notice);
   return await withPidfile(plan.pidfile, async () => {

@@ -1,0 +1,9 @@
+/** What the module of the routines depends on: its key in a `ModuleCache` or `RoutineStore`. */
+export function routinesKey(hotThreshold: number, countInstructions: boolean): string {
+  return `routines ${hotThreshold} ${countInstructions}`;
+}
+
+/** Compiles the module's bytes in the background. */
+export function compileRoutinesModule(bytes: Uint8Array): Promise<WebAssembly.Module> {
+  return WebAssembly.compile(bytes);
+}

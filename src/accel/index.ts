@@ -4,4 +4,4 @@ export { MAX_GUEST_BYTES } from './guest-limit.js';
 export * from './tcg/engine.js';
 export { type BuiltModule, RegionBuilder, type RegionSetup } from './tcg/region-builder.js';
 export { InlineRegionService, type RegionService } from './tcg/region-compiler.js';
-export { RegionQueue } from './tcg/region-queue.js';
+export { type HotBlock, RegionQueue } from './tcg/region-queue.js';

@@ -3,7 +3,7 @@
  * sends the modules to the vCPU's thread. It ends with the thread that started it.
  */
 import { workerData } from 'node:worker_threads';
-import { addEngineRoutines, RegionBuilder, RegionQueue } from '../accel/index.js';
+import { addEngineRoutines, type HotBlock, RegionBuilder, RegionQueue } from '../accel/index.js';
 import { parseCpuOption, x86Code } from '../guest/index.js';
 import { giveWayToOthers } from '../host/node/thread-priority.js';
 import type { FromRegionWorker, RegionWorkerConfig } from './region-thread.js';
@@ -26,10 +26,12 @@ try {
   addEngineRoutines(code);
   queue.ready();
   const builder = new RegionBuilder(code, setup, queue.awaitHandOver());
+  const waiting: HotBlock[] = [];
   for (;;) {
-    queue.sleep();
-    if (queue.waiting < WORTH_A_MODULE) queue.linger(LINGER_MS);
-    const built = builder.build(queue.take(MOST_IN_A_MODULE));
+    if (waiting.length === 0) queue.sleep();
+    if (waiting.length + queue.waiting < WORTH_A_MODULE) queue.linger(LINGER_MS);
+    waiting.push(...queue.take());
+    const built = builder.build(builder.takeHottest(waiting, MOST_IN_A_MODULE));
     if (!built) continue;
     say({ built });
     queue.finish();

@@ -41,6 +41,9 @@ const JOIN_SHARE = 8;
 const CALL_SHARE = 2;
 const MAX_INSTRUCTIONS_FOR_CALLS = 48;
 
+/** How many times cooler than the hottest a block may be to be written with it. */
+const COOLER = 4;
+
 /** What is needed to write regions for a machine; can be sent to another thread. */
 export interface RegionSetup {
   readonly memory: WebAssembly.Memory;
@@ -179,6 +182,20 @@ export class RegionBuilder {
       code: this.#codeOf(regions),
       dismissed,
     };
+  }
+
+  /**
+   * Takes the hottest out of those that wait: at most `most`, and none that is much cooler than the first. While a block waits it
+   * runs in the cold tier: a loop that has become hot does not wait for others.
+   */
+  takeHottest(waiting: HotBlock[], most: number): HotBlock[] {
+    const heat = new Map(waiting.map((block) => [block, this.#heat(block.hva, block.key)]));
+    const heatOf = (block: HotBlock) => heat.get(block) as number;
+    waiting.sort((a, b) => heatOf(b) - heatOf(a));
+    const least = waiting.length === 0 ? 0 : heatOf(waiting[0]) / COOLER;
+    let count = 1;
+    while (count < most && count < waiting.length && heatOf(waiting[count]) >= least) count++;
+    return waiting.splice(0, count);
   }
 
   /** Is the block part of a region, and has not asked before? */

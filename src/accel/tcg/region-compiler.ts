@@ -43,7 +43,7 @@ export class InlineRegionService implements RegionService {
   take(urgent: boolean): BuiltModule | undefined {
     const waiting = this.#queue?.waiting ?? 0;
     if (waiting === 0 || (waiting < BATCH && !urgent)) return undefined;
-    return this.#builder?.build(this.#queue?.take(waiting) ?? []);
+    return this.#builder?.build(this.#queue?.take() ?? []);
   }
 }
 

@@ -62,13 +62,13 @@ export class RegionQueue {
     return true;
   }
 
-  /** Takes all that wait, at most `most`. */
-  take(most: number): HotBlock[] {
+  /** Takes all that wait. */
+  take(): HotBlock[] {
     const words = this.#words;
     const taken: HotBlock[] = [];
     const end = Atomics.load(words, WRITTEN);
     let count = words[READ];
-    for (; count !== end && taken.length < most; count = (count + 1) | 0) {
+    for (; count !== end; count = (count + 1) | 0) {
       const at = FIRST + ((count >>> 0) % ENTRIES) * ENTRY_WORDS;
       taken.push({
         id: words[at],

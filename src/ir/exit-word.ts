@@ -28,6 +28,8 @@ export const exitCode = {
   kick: 8,
   /** This code has been dropped or replaced, nothing of it has run: look the pc up again. */
   stale: 9,
+  /** The dispatcher has entered this region very often; nothing of it has run this time. */
+  busy: 10,
 } as const;
 
 export const DEFERRED_UNCHANGED = 255;

@@ -35,7 +35,7 @@ export const header = {
   leaveReason: 64,
   /** i32: hops from code to code until the dispatcher returns to look at the clock. */
   hops: 68,
-  /** i32: address of the cold code that has become hot. */
+  /** i32: address of the cold code that has become hot, or index of the region that is busy. */
   currentCode: 72,
   /** i32 counters: TLB flushes; misses of the jump cache; TLB refills. */
   flushes: 76,

@@ -37,6 +37,8 @@ export interface Region {
   readonly head: Block;
   /** Host ranges of the guest code in it: start and end of each. */
   readonly ranges: readonly number[];
+  /** HotBlock.large. */
+  readonly large: boolean;
   valid: boolean;
 }
 
@@ -171,8 +173,10 @@ export class CodeCache {
     this.#words[block.code >> 2] = count;
   }
 
+  /** Puts a region in its head's place, or in that of the head's smaller one. */
   addRegion(region: Region): void {
     const { head, ranges } = region;
+    if (head.region) this.#dropRegion(head.region);
     head.region = region;
     for (let i = 0; i < ranges.length; i += 2) {
       this.#cover(ranges[i], ranges[i + 1] - ranges[i], (page) => {
@@ -181,7 +185,7 @@ export class CodeCache {
         else if (!list.includes(region)) list.push(region);
       });
     }
-    this.#setTarget(head, region.index);
+    this.#words[(head.code + coldHeader.region) >> 2] = region.index;
     this.#retire(head);
   }
 
@@ -263,8 +267,9 @@ export class CodeCache {
     }
   }
 
-  #setTarget(block: Block, target: number): void {
-    this.#words[(layout.codeHash + block.slot * CODE_HASH_BYTES + hashEntry.target) >> 2] = target;
+  /** The block is not found any more. */
+  #forget(block: Block): void {
+    this.#words[(layout.codeHash + block.slot * CODE_HASH_BYTES + hashEntry.target) >> 2] = 0;
   }
 
   #marked(page: number): boolean {
@@ -334,7 +339,7 @@ export class CodeCache {
       const [hva, end] = part(block);
       if (touches(hva, end)) {
         block.valid = false;
-        this.#setTarget(block, 0);
+        this.#forget(block);
         this.#retire(block);
         if (block.region) this.#dropRegion(block.region);
         this.counters.invalidated++;
@@ -357,7 +362,7 @@ export class CodeCache {
     region.valid = false;
     region.head.region = undefined;
     if (region.head.valid) {
-      this.#setTarget(region.head, region.head.code | 0x80000000);
+      this.#words[(region.head.code + coldHeader.region) >> 2] = 0;
       this.setHeat(region.head, 0);
       this.#restore(region.head);
     }

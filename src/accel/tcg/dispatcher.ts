@@ -17,10 +17,12 @@ import {
   type RoutineSet,
   tlbEntry,
 } from '../../ir/index.js';
-import { slowPath } from '../../wasm/index.js';
+import { coldHeader, slowPath } from '../../wasm/index.js';
 import { CODE_HASH_BYTES, CODE_HASH_ENTRIES, hashEntry, jumpEntry, layout } from './layout.js';
 import { accessKind, type defineSoftmmu, jumpCacheEntry } from './softmmu.js';
 
+/** Entries into a region at which it is looked at once more: a power of two. They have cost about a millisecond. */
+const BUSY = 1 << 16;
 /** What a budget exit costs in hops. */
 const BUDGET_HOPS = 256;
 
@@ -67,19 +69,21 @@ export function defineDispatcher(set: RoutineSet, vars: GuestVars, softmmu: Retu
           r.if(faultBehind, () => r.ret(r.i32(1), r.i32(0)));
           r.if(r.i32_ne(behind, second), () => r.ret(r.i32(0), r.i32(0)));
         });
-        const target = r.i32_load(entry, hashEntry.target);
-        r.if(target, () => {
-          const cached = jumpCacheEntry(r, address);
-          r.i64_store(cached, address, jumpEntry.pc);
-          r.i64_store(cached, r.i64_load(r.state(), header.modeKey), jumpEntry.key);
-          r.i32_store(cached, target, jumpEntry.target);
-          const generation = r.i32_add(cached, r.i32(jumpEntry.key + 4));
-          // Code on two pages goes by the second as well: the first stands for both only if both are global.
-          r.call(softmmu.logEdge, address, generation);
-          r.if(second, () =>
-            r.call(softmmu.logEdge, r.i64_add(r.i64_and(address, r.i64(-4096)), r.i64(4096)), generation),
-          );
-        });
+        const cold = r.i32_load(entry, hashEntry.target);
+        r.if(r.i32_eqz(cold), () => r.ret(r.i32(0), r.i32(0)));
+        const region = r.i32_load(r.i32_and(cold, r.i32(0x7fffffff)), coldHeader.region);
+        const target = r.select(region, region, cold);
+        const cached = jumpCacheEntry(r, address);
+        r.i64_store(cached, address, jumpEntry.pc);
+        r.i64_store(cached, r.i64_load(r.state(), header.modeKey), jumpEntry.key);
+        r.i32_store(cached, target, jumpEntry.target);
+        r.i32_store(cached, r.i32(0), jumpEntry.entered);
+        const generation = r.i32_add(cached, r.i32(jumpEntry.key + 4));
+        // Code on two pages goes by the second as well: the first stands for both only if both are global.
+        r.call(softmmu.logEdge, address, generation);
+        r.if(second, () =>
+          r.call(softmmu.logEdge, r.i64_add(r.i64_and(address, r.i64(-4096)), r.i64(4096)), generation),
+        );
         r.ret(r.i32(0), target);
       });
       r.if(r.i32_eqz(at), () => r.ret(r.i32(0), r.i32(0)));
@@ -124,7 +128,15 @@ export function defineDispatcher(set: RoutineSet, vars: GuestVars, softmmu: Retu
       r.if(
         r.i32_lt_s(r.read(target), r.i32(0)),
         () => r.assign(word, r.call(cold, r.i32_and(r.read(target), r.i32(0x7fffffff)))[0]),
-        () => r.assign(word, r.call_code(r.read(target))),
+        () => {
+          const entered = r.i32_add(r.i32_load(cached, jumpEntry.entered), r.i32(1));
+          r.i32_store(cached, entered, jumpEntry.entered);
+          r.if(r.i32_eqz(r.i32_and(entered, r.i32(BUSY - 1))), () => {
+            r.i32_store(r.state(), r.read(target), header.currentCode);
+            r.ret(r.i32(exitCode.busy));
+          });
+          r.assign(word, r.call_code(r.read(target)));
+        },
       );
       r.assign(pc, apply(r, r.read(word)));
       const code = r.i32_shr_u(r.read(word), r.i32(24));

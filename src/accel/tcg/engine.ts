@@ -124,7 +124,7 @@ export class TcgEngine implements Accelerator {
   readonly #names: PrintNames;
   #breakpoints: ReadonlySet<bigint> = new Set();
   #breakOffsets: readonly number[] = [];
-  readonly counters = { faults: 0, leaves: 0, kicks: 0, polls: 0, singleSteps: 0, hot: 0, translated: 0 };
+  readonly counters = { faults: 0, leaves: 0, kicks: 0, polls: 0, singleSteps: 0, hot: 0, busy: 0, translated: 0 };
 
   constructor(options: EngineOptions) {
     const { cpu, host } = options;
@@ -404,6 +404,9 @@ export class TcgEngine implements Accelerator {
       case exitCode.hot:
         this.#hot();
         return undefined;
+      case exitCode.busy:
+        this.#busy();
+        return undefined;
       default:
         return undefined;
     }
@@ -418,6 +421,16 @@ export class TcgEngine implements Accelerator {
     // Where the pc wraps at 64 KiB no other block may join.
     this.compiler.request(block, this.#linearPc(), this.#follows);
     this.compiler.collect(this.cache.heat(block) > this.#hotThreshold);
+  }
+
+  /**
+   * The region at pc has been entered very often: what it leads to may not have been hot yet when it was written, or too much to
+   * be followed. By now all that matters is known; it is written once more, larger.
+   */
+  #busy(): void {
+    this.counters.busy++;
+    const head = this.compiler.regionAt(this.#words[(this.state + header.currentCode) >> 2])?.head;
+    if (head && this.#breakpoints.size === 0) this.compiler.request(head, this.#linearPc(), this.#follows, true);
   }
 
   /** Blocks may go on to each other by themselves: not where the pc wraps at 64 KiB, and not when each is announced. */

@@ -19,10 +19,12 @@ export const TLB_BYTES = TLB_ENTRIES << TLB_ENTRY_SHIFT;
 export const JUMP_CACHE_PAGES = 64;
 export const JUMP_CACHE_PER_PAGE = 256;
 export const JUMP_ENTRY_BYTES = 32;
-export const jumpEntry = { pc: 0, key: 8, target: 16 } as const;
+/** `entered`: how often the dispatcher has gone to the target, a region, since the entry was made. */
+export const jumpEntry = { pc: 0, key: 8, target: 16, entered: 20 } as const;
 
 /**
- * Code hash: open addressing, by (host address of the code, mode key). `second`: host address of the page on which the code
+ * Code hash: open addressing, by (host address of the code, mode key). `target`: address of the cold code with the sign bit set,
+ * or 0. `second`: host address of the page on which the code
  * ends, if that is another one: it must still be what follows.
  */
 export const CODE_HASH_ENTRIES = 1 << 18;

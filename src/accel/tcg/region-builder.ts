@@ -39,7 +39,7 @@ const MAX_CALL_DEPTH = 2;
 const JOIN_SHARE = 8;
 /** The same for a block that a call leads to; and how large a region may be that still follows calls. */
 const CALL_SHARE = 2;
-const MAX_INSTRUCTIONS_FOR_CALLS = 48;
+const MAX_INSTRUCTIONS_FOR_CALLS = { first: 48, large: 160 } as const;
 
 /** How many times cooler than the hottest a block may be to be written with it. */
 const COOLER = 4;
@@ -57,6 +57,7 @@ export interface RegionSetup {
 export interface BuiltRegion {
   /** HotBlock.id. */
   readonly id: number;
+  readonly large: boolean;
   /** Host ranges of the guest code it was made of: start and end of each. */
   readonly ranges: readonly number[];
   readonly blocks: number;
@@ -162,7 +163,7 @@ export class RegionBuilder {
     const made: { head: HotBlock; blocks: Candidate[] }[] = [];
     for (const head of waiting) {
       if (head.epoch !== epoch) continue;
-      const blocks = this.#isCovered(head) ? [] : this.#choose(head);
+      const blocks = !head.large && this.#isCovered(head) ? [] : this.#choose(head);
       // None at all: the code has changed since it was hot.
       if (blocks.length === 0) dismissed.push(head.id);
       else made.push({ head, blocks });
@@ -215,6 +216,7 @@ export class RegionBuilder {
     }
     return {
       id: head.id,
+      large: head.large,
       ranges,
       blocks: blocks.length,
       instructions: blocks.reduce((sum, block) => sum + block.instructions, 0),
@@ -286,6 +288,7 @@ export class RegionBuilder {
     const chosen: Candidate[] = [];
     const byPlace = new Map<string, number>();
     const waiting: Place[] = [{ delta: 0, hva: head.hva, returns: [] }];
+    const forCalls = head.large ? MAX_INSTRUCTIONS_FOR_CALLS.large : MAX_INSTRUCTIONS_FOR_CALLS.first;
     let instructions = 0;
     while (waiting.length > 0 && chosen.length < MAX_BLOCKS && instructions < MAX_INSTRUCTIONS) {
       const place = waiting.shift() as Place;
@@ -306,7 +309,7 @@ export class RegionBuilder {
         if (!found) continue;
         // What belongs to the region's own code comes before the insides of calls.
         if (found.returns.length === 0) waiting.unshift(found);
-        else if (instructions < MAX_INSTRUCTIONS_FOR_CALLS) waiting.push(found);
+        else if (instructions < forCalls) waiting.push(found);
       }
     }
     for (const candidate of chosen) {
@@ -357,8 +360,9 @@ export class RegionBuilder {
     const at = this.#hashEntry(hva, key);
     if (at < 0 || words[at + (hashEntry.second >> 2)] !== 0) return -1;
     const target = words[at + (hashEntry.target >> 2)];
-    if (target >= 0) return target === 0 ? -1 : Infinity;
-    return words[((target & 0x7fffffff) + coldHeader.count) >>> 2];
+    if (target === 0) return -1;
+    const code = target & 0x7fffffff;
+    return words[(code + coldHeader.region) >>> 2] === 0 ? words[(code + coldHeader.count) >>> 2] : Infinity;
   }
 
   /** Candidate.lastJump, as the cold tier has left it. */
@@ -366,7 +370,7 @@ export class RegionBuilder {
     const words = this.#words;
     const at = this.#hashEntry(hva, key);
     const target = at < 0 ? 0 : words[at + (hashEntry.target >> 2)];
-    if (target >= 0) return 0;
+    if (target === 0) return 0;
     const code = target & 0x7fffffff;
     const offset = words[(code + coldHeader.lastJump) >>> 2];
     return offset === 0 ? 0 : (words[(code + offset) >>> 2] ?? 0);

@@ -47,6 +47,11 @@ export class InlineRegionService implements RegionService {
   }
 }
 
+/** May a new region stand where this one does, if there is one? */
+function mayReplace(region: Region | undefined, large: boolean): boolean {
+  return region === undefined || (large && !region.large);
+}
+
 export interface RegionCompilerOptions {
   readonly service: RegionService;
   readonly setup: RegionSetup;
@@ -64,6 +69,8 @@ export class RegionCompiler {
   readonly #freeIndices: number[] = [];
   /** Indices of dropped regions that jump caches may still name. */
   #retired: number[] = [];
+  /** By index in the code table. */
+  readonly #regions: (Region | undefined)[] = [];
   /** Blocks that wait for a region, by the number they went by. */
   readonly #waiting = new Map<number, Block>();
   #nextId = 0;
@@ -79,17 +86,23 @@ export class RegionCompiler {
     cache.onDrop = (region) => {
       // Jump cache entries may still name the index: it leads to a function that sends them on, and serves again later.
       table.set(region.index, staleCode);
+      this.#regions[region.index] = undefined;
       this.#retired.push(region.index);
     };
     options.service.start(setup);
   }
 
-  /** A block has become hot at a linear address. */
-  request(block: Block, address: bigint, follow: boolean): void {
-    if (block.waiting || block.region || !block.valid) return;
+  /** The region at an index of the code table. */
+  regionAt(index: number): Region | undefined {
+    return this.#regions[index];
+  }
+
+  /** A block has become hot at a linear address, or (`large`) its region is busy. */
+  request(block: Block, address: bigint, follow: boolean, large = false): void {
+    if (block.waiting || !block.valid || !mayReplace(block.region, large)) return;
     const { hva, key, second } = block;
     const id = this.#nextId;
-    if (!this.#queue.push({ id, hva, key, second, address, follow, epoch: this.#options.cache.epoch })) return;
+    if (!this.#queue.push({ id, hva, key, second, address, follow, large, epoch: this.#options.cache.epoch })) return;
     this.#nextId = (id + 1) & 0x3fffffff;
     block.waiting = true;
     this.#waiting.set(id, block);
@@ -139,15 +152,16 @@ export class RegionCompiler {
       const head = heads[i];
       const codeStart = codeEnd;
       for (let k = 0; k < built.ranges.length; k += 2) codeEnd += built.ranges[k + 1] - built.ranges[k];
-      if (!head?.valid || head.region || !this.#isCurrent(built, code, codeStart)) {
+      if (!head?.valid || !mayReplace(head.region, built.large) || !this.#isCurrent(built, code, codeStart)) {
         this.counters.outdated++;
         return;
       }
       functions ??= new WebAssembly.Instance(module, { e: { m: setup.memory }, r: routines }).exports;
       const index = this.#freeIndices.pop() ?? table.grow(1);
       table.set(index, functions[`${i}`]);
-      const region: Region = { index, head, ranges: built.ranges, valid: true };
+      const region: Region = { index, head, ranges: built.ranges, large: built.large, valid: true };
       cache.addRegion(region);
+      this.#regions[index] = region;
       made.push(region);
       this.counters.regions++;
       this.counters.blocks += built.blocks;

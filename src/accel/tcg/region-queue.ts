@@ -16,6 +16,8 @@ export interface HotBlock {
   readonly address: bigint;
   /** Regions may join other blocks to it (not where the pc wraps at 64 KiB). */
   readonly follow: boolean;
+  /** The region takes the place of a smaller one, which the dispatcher enters too often. */
+  readonly large: boolean;
   /** The flush of all code that it is younger than: what is made of it is worthless after the next one. */
   readonly epoch: number;
 }
@@ -55,7 +57,7 @@ export class RegionQueue {
     words[at + 3] = block.second;
     words[at + 4] = Number(BigInt.asIntN(32, block.address));
     words[at + 5] = Number(BigInt.asIntN(32, block.address >> 32n));
-    words[at + 6] = block.follow ? 1 : 0;
+    words[at + 6] = (block.follow ? 1 : 0) | (block.large ? 2 : 0);
     words[at + 7] = block.epoch;
     Atomics.store(words, WRITTEN, (count + 1) | 0);
     if (Atomics.load(words, SLEEPING) !== 0) Atomics.notify(words, WRITTEN);
@@ -76,7 +78,8 @@ export class RegionQueue {
         key: words[at + 2],
         second: words[at + 3] >>> 0,
         address: (BigInt.asUintN(32, BigInt(words[at + 5])) << 32n) | BigInt.asUintN(32, BigInt(words[at + 4])),
-        follow: words[at + 6] !== 0,
+        follow: (words[at + 6] & 1) !== 0,
+        large: (words[at + 6] & 2) !== 0,
         epoch: words[at + 7],
       });
     }

@@ -39,6 +39,8 @@ export interface AcceleratorHost {
   poll(): boolean;
   /** Nanoseconds to the next timer's deadline; 0 or less: it is due. Infinity: there is none. */
   untilDeadlineNs(): number;
+  /** Hears of every entry into guest code and of its end, where somebody measures; undefined otherwise. */
+  readonly guest?: { enter(): void; leave(): void } | undefined;
 }
 
 export interface Accelerator {

@@ -12,7 +12,7 @@ import {
 } from '../accel/index.js';
 import { assert } from '../base/index.js';
 import { type Device, type IrqLine, MemorySpace, type MsiTarget, PortSpace } from '../bus/index.js';
-import { header, STATE_BYTES, X86Cpu, type X86CpuModel } from '../guest/index.js';
+import { header, STATE_BYTES, type X86Board, X86Cpu, type X86CpuModel } from '../guest/index.js';
 import {
   AcpiPm,
   ApicBus,
@@ -66,6 +66,7 @@ import {
   PcFirmware,
 } from './firmware.js';
 import { InstructionTime, seededBits } from './instruction-time.js';
+import { Lens, type LensTotals } from './lens.js';
 import { MachineClock, type TimeSource } from './machine-clock.js';
 import { PcTrace, type PcTraceOptions } from './trace.js';
 
@@ -107,6 +108,8 @@ export interface PcOptions {
   readonly hotThreshold: number;
   /** What is logged (-d). */
   readonly trace?: PcTraceOptions | undefined;
+  /** What happens is counted and timed: `PcMachine.lens`. */
+  readonly lens?: boolean | undefined;
   readonly hpet?: boolean;
   /**
    * Virtual time from executed instructions, 2^shift nanoseconds each (QEMU's -icount): the wall clock stands at a fixed date,
@@ -170,6 +173,7 @@ export class PcMachine implements PcBoard {
   readonly #host: PcHost;
   readonly #options: PcOptions;
   readonly #trace: PcTrace | undefined;
+  readonly #lens: Lens | undefined;
   readonly #devices: Device[] = [];
   readonly #piix3: Piix3;
   readonly #piix4: Piix4Pm;
@@ -218,6 +222,8 @@ export class PcMachine implements PcBoard {
     });
     const trace = options.trace ? new PcTrace(options.trace) : undefined;
     this.#trace = trace;
+    const lens = options.lens ? new Lens({ nowNs: host.time.nowNs }) : undefined;
+    this.#lens = lens;
     const tsc = () => BigInt(Math.floor(this.clock.nowNs() * (rate.hz / 1e9)));
     this.cpu = new X86Cpu({
       model: options.model,
@@ -229,11 +235,12 @@ export class PcMachine implements PcBoard {
         },
         floatError: () => this.irqs[13].set(true),
         unimplemented: (what) => host.log?.(`unimplemented: ${what}`),
-        event: trace?.event,
+        event: lens ? (event) => this.#event(event) : trace?.event,
+        transfer: (opcode) => lens?.transfer(opcode),
         dataAccess: (linear, bytes, write) => this.onDataAccess?.(linear, bytes, write),
       },
     });
-    this.acceleratorHost = {
+    const accelerated: AcceleratorHost = {
       mmioRead: (gpa, size) => this.memory.read(gpa, size),
       mmioWrite: (gpa, size, value) => this.memory.write(gpa, size, value),
       pioRead: (port, size) => this.ports.read(port, size),
@@ -243,6 +250,7 @@ export class PcMachine implements PcBoard {
       poll: () => this.#poll(),
       untilDeadlineNs: () => this.clock.nextDeadlineNs - this.clock.nowNs(),
     };
+    this.acceleratorHost = lens?.watch(accelerated) ?? accelerated;
     this.engine = new TcgEngine({
       cpu: this.cpu,
       ramBytes: options.ramBytes + (options.firmware?.image.length ?? 0),
@@ -259,6 +267,7 @@ export class PcMachine implements PcBoard {
     });
     this.#accelerator = this.engine;
     trace?.attach(this);
+    if (lens) this.#attachLens(lens);
     const counted = this.#icount;
     this.clock.onDeadline = counted
       ? () => this.#limitInstructions(counted)
@@ -424,6 +433,7 @@ export class PcMachine implements PcBoard {
     this.#halted = false;
     for (const device of this.#devices) device.reset();
     this.#trace?.reset();
+    this.#lens?.reset();
     this.#accelerator.synchronize();
     this.cpu.reset();
     this.#accelerator.takeOver();
@@ -482,8 +492,51 @@ export class PcMachine implements PcBoard {
     return this.#icount ? { ...counters, guest: { instructions: this.engine.instructions } } : counters;
   }
 
+  /** What the lens has seen; undefined without one. */
+  lens(): LensTotals | undefined {
+    return this.#lens?.totals();
+  }
+
+  /** Whose which part of the machine's memory is: offsets and sizes. */
+  memoryUse(): readonly { readonly owner: string; readonly at: number; readonly bytes: number }[] {
+    const blocks = this.memory.ramBlocks().filter(({ hva }) => hva >= this.engine.ramStart);
+    const ram = { owner: 'guestRam', at: this.engine.ramStart, bytes: this.#options.ramBytes };
+    const rom = blocks.find(({ hva }) => hva >= ram.at + ram.bytes);
+    return [
+      ram,
+      ...(rom ? [{ owner: 'firmware', at: ram.at + ram.bytes, bytes: this.#options.firmware?.image.length ?? 0 }] : []),
+      ...this.engine.memoryUse(),
+    ];
+  }
+
+  #attachLens(lens: Lens): void {
+    const machine = this;
+    lens.attach({
+      get accelerator() {
+        return machine.#accelerator.name;
+      },
+      get exits() {
+        return machine.#accelerator.exits.toRecord();
+      },
+      ring: () => (machine.#accelerator.name === 'tcg' ? machine.cpu.ring : undefined),
+      portName: (port) => machine.ports.nameAt(port),
+      memoryName: (gpa) => machine.memory.nameAt(gpa),
+    });
+    this.cpu.setLens(true);
+  }
+
+  #event(event: Parameters<NonNullable<X86Board['event']>>[0]): void {
+    this.#lens?.event(event.kind, event.vector);
+    this.#trace?.event?.(event);
+  }
+
   /** Runs until the machine stops by itself or `service` says so. */
   run(): PcStop {
+    this.#lens?.begin();
+    return this.#lens ? this.#lens.owned('board', () => this.#run()) : this.#run();
+  }
+
+  #run(): PcStop {
     this.clock.resume();
     for (;;) {
       const exit = this.#halted && !this.#idle() ? 'kick' : this.#accelerator.run();
@@ -569,7 +622,7 @@ export class PcMachine implements PcBoard {
     const words = this.#words;
     for (;;) {
       Atomics.store(words, this.#kick, 0);
-      if (this.#poll()) return false;
+      if (this.acceleratorHost.poll()) return false;
       if (this.#accelerator.wake()) {
         this.#halted = false;
         return true;
@@ -580,8 +633,12 @@ export class PcMachine implements PcBoard {
       }
       const wait = (this.clock.nextDeadlineNs - this.clock.nowNs()) / 1e6;
       if (wait <= 0) continue;
-      if (this.#host.sleep) this.#host.sleep(Math.min(wait, 1000));
-      else Atomics.wait(words, this.#kick, 0, Math.min(wait, 1000));
+      const sleep = () => {
+        if (this.#host.sleep) this.#host.sleep(Math.min(wait, 1000));
+        else Atomics.wait(words, this.#kick, 0, Math.min(wait, 1000));
+      };
+      if (this.#lens) this.#lens.owned('halted', sleep);
+      else sleep();
     }
   }
 

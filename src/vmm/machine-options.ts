@@ -107,6 +107,8 @@ export interface MachineOptions {
   /** A debugger may come: `Machine.gdb()` is its stream. */
   readonly gdb?: boolean | undefined;
   readonly trace?: TraceConfig | undefined;
+  /** Where time goes and what crosses which border is counted and timed: `Machine.lens()`. It costs speed. */
+  readonly lens?: boolean | undefined;
   /** Of its thread, as the host's tools show it. */
   readonly name?: string | undefined;
 }
@@ -213,6 +215,7 @@ export function planMachine(options: MachineOptions): {
       cpu: options.cpu ?? DEFAULT_CPU,
       commandLine: options.commandLine ?? '',
       builtInGuest: options.builtInGuest ?? false,
+      lens: options.lens ?? false,
       fwCfg: options.fwCfg ?? [],
       uuid: uuid === '' ? undefined : Uint8Array.from(uuid.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16)),
       serial,

@@ -20,6 +20,7 @@ import { PcDebugTarget } from '../machine/debug-target.js';
 import type { FirmwareOptions } from '../machine/firmware.js';
 import { PcMachine, type PcStop } from '../machine/pc.js';
 import { MachineDisks } from './disk-backend.js';
+import { lensReport } from './lens-report.js';
 import { describeMachine, disassemble } from './machine-info.js';
 import { ThreadRegionService } from './region-thread.js';
 import { MachineDevices } from './worker-devices.js';
@@ -238,6 +239,8 @@ function answer(pc: PcMachine, request: Exclude<Request, { type: 'accelerator' }
       return undefined;
     case 'statistics':
       return pc.statistics();
+    case 'lens':
+      return lensReport(pc);
     case 'registers':
       pc.accelerator.synchronize();
       return pc.cpu.registers();
@@ -319,6 +322,7 @@ function build(trace: ReturnType<typeof openTrace> | undefined, images: Images |
         serial: [0, 1, 2, 3].map(serialBackend),
         hotThreshold: config.hotThreshold,
         hpet: config.hpet,
+        lens: config.lens,
         trace: trace ? { items, line: trace.line } : undefined,
         ...(config.icount
           ? {
@@ -507,7 +511,7 @@ async function main(): Promise<void> {
     streams.forEach((_, stream) => {
       say({ type: 'output', stream });
     });
-    say({ type: 'end', end, statistics: pc.statistics() });
+    say({ type: 'end', end, statistics: pc.statistics(), lens: lensReport(pc) });
   } finally {
     trace?.close();
   }

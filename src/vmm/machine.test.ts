@@ -45,7 +45,7 @@ class FakeWorker extends EventEmitter implements WorkerThread {
     const timer = setInterval(() => {
       if (Atomics.load(bell, doorbellWord.quit) === 0) return;
       clearInterval(timer);
-      this.say({ type: 'end', end: { why: 'quit' }, statistics: {} });
+      this.say({ type: 'end', end: { why: 'quit' }, statistics: {}, lens: undefined });
       this.emit('exit', 0);
     }, 1);
   }
@@ -110,7 +110,7 @@ test('bytes go through the rings; output in the last moment is not lost', async 
   assert.ok(output.wake(), 'the owner sleeps on an empty ring');
   worker.say({ type: 'output', stream: 0 });
   output.write(Buffer.from('last'));
-  worker.say({ type: 'end', end: { why: 'poweroff' }, statistics: { engine: { kicks: 3 } } });
+  worker.say({ type: 'end', end: { why: 'poweroff' }, statistics: { engine: { kicks: 3 } }, lens: undefined });
   worker.emit('exit', 0);
   await reading;
   assert.equal(chunks.join(''), 'first last');

@@ -12,6 +12,7 @@ import type { Candidate, Choice } from './choose-accelerator.js';
 import type { DiskDescription } from './disk-protocol.js';
 import { type MachineDiskThread, openDisks } from './disks.js';
 import { ringDoorbell } from './doorbell.js';
+import type { LensReport } from './lens-report.js';
 import {
   DEFAULT_ACCELERATORS,
   DEFAULT_CPU,
@@ -121,6 +122,8 @@ export interface Machine extends AsyncDisposable {
   setAccelerator(name: AcceleratorName, options?: WaitOptions): Promise<void>;
   /** Counters by part and name; those of its end when the machine has ended. */
   statistics(options?: WaitOptions): Promise<Statistics>;
+  /** What the lens has seen so far, also after the end; undefined for a machine made without `lens`. */
+  lens(options?: WaitOptions): Promise<LensReport | undefined>;
   /** Its disks, in the order of its devices. */
   disks(options?: WaitOptions): Promise<readonly DiskDescription[]>;
   /** A text for a person. */
@@ -189,6 +192,7 @@ class RunningMachine implements Machine {
   #end: MachineEnd | undefined;
   #failure: VringError | undefined;
   #statistics: Statistics | undefined;
+  #lens: LensReport | undefined;
   #built = false;
   #onBuilt!: { resolve: () => void; reject: (error: VringError) => void };
   #onEnded!: { resolve: (end: MachineEnd) => void; reject: (error: VringError) => void };
@@ -353,6 +357,11 @@ class RunningMachine implements Machine {
     );
   }
 
+  async lens(options?: WaitOptions): Promise<LensReport | undefined> {
+    if (this.#statistics) return this.#lens;
+    return (await this.#request({ type: 'lens' }, options)) as LensReport | undefined;
+  }
+
   async statistics(options?: WaitOptions): Promise<Statistics> {
     return this.#statistics ?? ((await this.#request({ type: 'statistics' }, options)) as Statistics);
   }
@@ -510,6 +519,7 @@ class RunningMachine implements Machine {
       case 'end':
         this.#end = message.end;
         this.#statistics = message.statistics;
+        this.#lens = message.lens;
         return;
       case 'failed':
         this.#failure = new VringError(message.code, message.message, message.detail ? { cause: message.detail } : {});

@@ -4,6 +4,7 @@ import type { AcceleratorName, CompiledModule } from '../accel/index.js';
 import type { FirmwareFile, FirmwareOptions } from '../machine/firmware.js';
 import type { TraceItem } from '../machine/trace.js';
 import type { MachineDisksConfig } from './disk-protocol.js';
+import type { LensReport } from './lens-report.js';
 
 /** A byte stream with the machine: two rings, seen from the machine. */
 export interface StreamRings {
@@ -93,6 +94,7 @@ export interface WorkerConfig {
       })
     | undefined;
   readonly builtInGuest: boolean;
+  readonly lens: boolean;
   readonly fwCfg: readonly FirmwareFile[];
   readonly uuid?: Uint8Array | undefined;
   readonly initrd?: ImageSource | undefined;
@@ -151,6 +153,7 @@ export type Request =
       readonly tscHz?: number | undefined;
     }
   | { readonly type: 'statistics' }
+  | { readonly type: 'lens' }
   | { readonly type: 'registers' }
   | { readonly type: 'info'; readonly topic: InfoTopic };
 
@@ -192,6 +195,11 @@ export type FromWorker =
   | { readonly type: 'reset' }
   | { readonly type: 'log'; readonly line: string }
   | { readonly type: 'guestOpened'; readonly port: number; readonly open: boolean }
-  | { readonly type: 'end'; readonly end: MachineEnd; readonly statistics: Statistics }
+  | {
+      readonly type: 'end';
+      readonly end: MachineEnd;
+      readonly statistics: Statistics;
+      readonly lens: LensReport | undefined;
+    }
   /** `detail` is for the program's developers. */
   | { readonly type: 'failed'; readonly code: string; readonly message: string; readonly detail?: string };

@@ -257,6 +257,17 @@ export class TcgEngine implements Accelerator {
     return { engine: { ...this.counters, ...misses }, cache: this.cache.counters, compiler: this.compiler.counters };
   }
 
+  /** What of the memory below guest RAM is for what: offsets and sizes. */
+  memoryUse(): readonly { readonly owner: string; readonly at: number; readonly bytes: number }[] {
+    const part = (owner: string, at: number, end: number) => ({ owner, at, bytes: end - at });
+    return [
+      part('vcpuState', layout.state, layout.ramBlocks),
+      part('tlbs', layout.tlbs, layout.jumpCache),
+      part('codeLookup', layout.jumpCache, layout.coldCode),
+      part('coldCode', layout.coldCode, layout.coldCodeEnd),
+    ];
+  }
+
   /** How often the TLB was flushed, and entries filled, modulo 2^32. */
   get tlbCounters(): { readonly flushes: number; readonly refills: number } {
     const word = (offset: number) => this.#words[(this.state + offset) >> 2] >>> 0;
@@ -297,7 +308,7 @@ export class TcgEngine implements Accelerator {
   run(): VmExit {
     const words = this.#words;
     const { state } = this;
-    const dispatch = this.routines['dispatch'] as (state: number) => number;
+    const dispatch = this.#dispatch();
     const hops = (state + header.hops) >> 2;
     for (;;) {
       if (this.#trace.block) this.#announceBlock();
@@ -312,6 +323,19 @@ export class TcgEngine implements Accelerator {
         if (this.#host.poll()) return this.#leave('kick');
       }
     }
+  }
+
+  /** Runs translated code until something needs JavaScript. */
+  #dispatch(): (state: number) => number {
+    const plain = this.routines['dispatch'] as (state: number) => number;
+    const { guest } = this.#host;
+    if (!guest) return plain;
+    return (state) => {
+      guest.enter();
+      const code = plain(state);
+      guest.leave();
+      return code;
+    };
   }
 
   /** Counts the exit with which `run` returns; kicks are counted as they come. */

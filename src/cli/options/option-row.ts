@@ -7,7 +7,7 @@ export interface OptionRow {
   readonly aliases?: readonly string[];
   /** What follows the option, as help shows it; absent: the option stands alone. */
   readonly argument?: string;
-  /** The argument may be missing; it is taken only when it is one of `values`. */
+  /** The argument may be missing; it is taken only when it is one of `values`, or starts with one that ends in `=`. */
   readonly argumentOptional?: boolean;
   /** Words that the argument can be, or can start with. */
   readonly values?: readonly string[];

@@ -56,7 +56,8 @@ export function parseLine(command: CommandRow, argv: readonly string[], hints: P
     }
     const next = argv[i + 1];
     if (row.argumentOptional) {
-      const takes = next !== undefined && (row.values?.includes(next) ?? false);
+      const fits = (value: string) => next === value || (value.endsWith('=') && next?.startsWith(value));
+      const takes = next !== undefined && (row.values?.some(fits) ?? false);
       given.push({ row, value: takes ? next : undefined });
       if (takes) i++;
       continue;

@@ -26,6 +26,7 @@ import {
   parseDrive,
   parseObject,
 } from './drives.js';
+import { type LensPlan, planLens } from './lens.js';
 import { accelerators, machineTypes, unsupportedAccelerators, unsupportedMachines } from './options.js';
 
 /** A port of the machine, or the monitor, and the character device that it leads to. */
@@ -50,6 +51,7 @@ export interface RunPlan {
   /** Where to wait for gdb. */
   readonly gdb: GdbAddress | undefined;
   readonly stats: 'text' | 'json' | undefined;
+  readonly lens: LensPlan | undefined;
   readonly pidfile: string | undefined;
   readonly escapeByte: number;
   readonly name: string | undefined;
@@ -131,6 +133,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
       commandLine: options.last('append'),
       firmware: builtIn ? undefined : planFirmware(options, context),
       builtInGuest: builtIn,
+      lens: options.has('lens'),
       fwCfg: options.all('fw_cfg').map(planFwCfg),
       uuid: options.last('uuid'),
       serialPorts: characters.serialPorts,
@@ -146,6 +149,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     objects: options.all('object').map(parseObject),
     gdb,
     stats,
+    lens: options.has('lens') ? planLens(options.last('lens') ?? '') : undefined,
     pidfile: options.last('pidfile'),
     escapeByte: Number(echr),
     name: board.name,

@@ -11,6 +11,7 @@ import type { RunPlan } from './configure.js';
 import { connect, openFiles, StreamSink } from './connect.js';
 import { serveGdb } from './gdb-server.js';
 import { planObjects, printStatistics, showWarnings } from './index.js';
+import { LensView } from './lens.js';
 import { keyName } from './mux.js';
 
 const guestSignals = { SIGHUP: 'HUP', SIGINT: 'INT', SIGQUIT: 'QUIT', SIGTERM: 'TERM' } as const;
@@ -35,9 +36,11 @@ export async function runDebian(
     const session = await prepare(suite, run, plan, io, control.signal);
     control.session = session;
     showWarnings(session.machine, io);
+    const lens = plan.lens && new LensView(plan.lens, session.machine, terminal, io);
     let stopGdb = () => {};
     try {
       if (plan.gdb) stopGdb = await serveGdb(session.machine, plan.gdb);
+      lens?.start();
       if (command === undefined) await print(io.stderr, firstLine(session, script, plan.escapeByte));
       const status = run
         ? await runStreams(session, plan, io)
@@ -46,6 +49,7 @@ export async function runDebian(
     } finally {
       stopGdb();
       await session.close();
+      await lens?.finish();
       if (plan.stats) await printStatistics(io, plan.stats, await session.machine.statistics().catch(() => ({})));
     }
   } catch (error) {

@@ -26,6 +26,7 @@ import { planRun, type RunPlan } from './configure.js';
 import { connect, openFiles, StreamSink } from './connect.js';
 import { serveGdb } from './gdb-server.js';
 import { helpTopic } from './help-topics.js';
+import { LensView } from './lens.js';
 import { runCommand, unsupportedRunOptions } from './options.js';
 
 /** Exit status of a program that wrote to a pipe without a reader. */
@@ -209,9 +210,11 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
       files,
       (sentence) => void complain(io, sentence),
     );
+    const lens = plan.lens && new LensView(plan.lens, running, terminal, io);
     let stopGdb = () => {};
     try {
       if (plan.gdb) stopGdb = await serveGdb(running, plan.gdb);
+      lens?.start();
       if (!plan.startPaused) await running.start();
       connection.start();
       const end = await running.ended;
@@ -220,6 +223,7 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
       stopGdb();
       await running.close();
       await connection.finish();
+      await lens?.finish();
       if (plan.stats) await printStatistics(io, plan.stats, await running.statistics().catch(() => ({})));
     }
   } catch (error) {

@@ -275,6 +275,15 @@ export const runOptions: readonly OptionRow[] = [
     sentence: 'Writes the counters of translator and machine to standard error at the end.',
     group: debug,
   },
+  {
+    name: 'lens',
+    argument: '[json=FILE][,interval=MS]',
+    argumentOptional: true,
+    values: ['json=', 'interval='],
+    sentence:
+      'Counts and times what happens: rings, exits, devices, memory. Live at the bottom of the terminal, as JSON lines in a file, and a summary at the end.',
+    group: debug,
+  },
 
   { name: 'offline', sentence: 'Takes Debian from the cache alone, without network.', group: debian },
   {

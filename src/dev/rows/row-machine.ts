@@ -148,6 +148,7 @@ export class RowMachine implements GuestCpu {
       dataBreak: false,
       instructionBreak: false,
       shadow: false,
+      lens: false,
     });
     state.setInt32(header.modeKey, key, true);
     state.setBigInt64(header.pcMask, codeSize === 64 ? -1n : codeSize === 32 ? 0xffffffffn : 0xffffn, true);

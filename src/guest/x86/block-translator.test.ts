@@ -30,6 +30,7 @@ const mode64: Mode = {
   dataBreak: false,
   instructionBreak: false,
   shadow: false,
+  lens: false,
 };
 const mode32: Mode = { ...mode64, codeSize: 32, stackSize: 32, long: false };
 const mode16: Mode = {

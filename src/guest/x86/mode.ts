@@ -56,6 +56,8 @@ export const keyBit = {
    * next one with exitCode.checkInterrupts, never needs it.
    */
   shadow: 25,
+  /** Instructions that may change the ring tell of it (field.lens). */
+  lens: 26,
 } as const;
 
 /** Keys with one of these bits run one instruction at a time; debug traps come through field.debugPending and the kick word. */
@@ -95,6 +97,7 @@ export interface Mode {
   readonly dataBreak: boolean;
   readonly instructionBreak: boolean;
   readonly shadow: boolean;
+  readonly lens: boolean;
 }
 
 const codeSizes = [16, 32, 64] as const;
@@ -122,6 +125,7 @@ export function decodeMode(key: number): Mode {
     dataBreak: bit(keyBit.dataBreak),
     instructionBreak: bit(keyBit.instructionBreak),
     shadow: bit(keyBit.shadow),
+    lens: bit(keyBit.lens),
   };
 }
 
@@ -146,7 +150,8 @@ export function encodeMode(mode: Mode): number {
     (mode.checkedSegments << keyBit.checked) |
     bit(mode.dataBreak, keyBit.dataBreak) |
     bit(mode.instructionBreak, keyBit.instructionBreak) |
-    bit(mode.shadow, keyBit.shadow)
+    bit(mode.shadow, keyBit.shadow) |
+    bit(mode.lens, keyBit.lens)
   );
 }
 
@@ -249,6 +254,7 @@ export const updateMode = routines.define('update_mode', [], [], { vars: 'write'
     }
   });
   include(flagAt(r.i32_load(s, field.watching), keyBit.dataBreak));
+  include(flagAt(r.i32_load(s, field.lens), keyBit.lens));
   r.i32_store(s, r.read(key), header.modeKey);
   r.ret();
 });
@@ -263,7 +269,8 @@ const lasting =
   (1 << keyBit.osfxsr) |
   (1 << keyBit.osxsave) |
   (1 << keyBit.dataBreak) |
-  (1 << keyBit.instructionBreak);
+  (1 << keyBit.instructionBreak) |
+  (1 << keyBit.lens);
 
 /** updateMode where long mode goes on and the code entered is 64-bit: (new CPL); field.eflags and field.cpl are set already. */
 export const updateMode64 = routines.define('update_mode_64', ['i32'], [], {}, (r, cpl) => {

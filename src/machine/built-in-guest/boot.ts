@@ -17,7 +17,6 @@ const descriptors = `
         .quad 0x00cf93000000ffff        ; DATA32
         .quad 0x00af9b000000ffff        ; CODE64
         .quad 0x00cf93000000ffff        ; DATA64
-        .quad 0x00cffb000000ffff        ; 32-bit code of ring 3: only for the order that SYSRET wants
         .quad 0x00cff3000000ffff        ; USER_DATA
         .quad 0x00affb000000ffff        ; USER_CODE
 `;
@@ -95,9 +94,9 @@ kernel:
         mov cr4, eax
         mov eax, PML4
         mov cr3, eax
-        mov ecx, 0xc0000080             ; EFER: LME, SCE
+        mov ecx, 0xc0000080             ; EFER: LME
         rdmsr
-        or eax, 0x101
+        or eax, 0x100
         wrmsr
         mov eax, cr0
         or eax, 0x80010000              ; CR0.PG, CR0.WP
@@ -134,7 +133,6 @@ long_mode:
         mov ax, TSS
         ltr ax
         call interrupts_init
-        call system_calls_init
         call serial_init
         call power_init
         mov rbx, virtio_probe

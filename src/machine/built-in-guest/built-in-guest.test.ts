@@ -60,7 +60,7 @@ for (const hotThreshold of [0, 16]) {
 
 test('rings: code selectors with their privilege, and each crossing once', () => {
   const { text } = session(['rings']);
-  assert.match(text, /ring 3 runs with code selector 0x3b, ring 0 with 0x18\n/);
+  assert.match(text, /ring 3 runs with code selector 0x33, ring 0 with 0x18\n/);
   assert.match(text, /asked: +1 .*\nmissing: +1 .*\nforbidden: +1 .*\ninterrupted: +1 /);
 });
 

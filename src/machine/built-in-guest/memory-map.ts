@@ -44,9 +44,7 @@ export const selector = {
   DATA32: 0x10,
   CODE64: 0x18,
   DATA64: 0x20,
-  /** SYSRET takes SS from 8 and CS from 16 above this. */
-  SYSRET_BASE: 0x28,
-  USER_DATA: 0x33,
-  USER_CODE: 0x3b,
-  TSS: 0x40,
+  USER_DATA: 0x2b,
+  USER_CODE: 0x33,
+  TSS: 0x38,
 } as const;

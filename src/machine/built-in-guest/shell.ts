@@ -183,7 +183,7 @@ read_line:
 command_help:
         mov rsi, text_help
         jmp puts
-${counted('syscall', 'user_system_calls', 'system_calls', ' system calls: SYSCALL took ring 3 to ring 0, SYSRET took it back')}
+${counted('syscall', 'user_system_calls', 'system_calls', ' system calls: INT3 took ring 3 to ring 0 by a gate, IRET took it back')}
 ${counted('gp', 'user_protection_faults', 'protection_faults', ' general-protection faults: HLT is not for ring 3')}
 command_fault:
         call zone_unmap

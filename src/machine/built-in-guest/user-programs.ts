@@ -6,7 +6,7 @@ user_image:
 user_system_calls:
         mov rbx, rdi
 .again: mov eax, 1
-        syscall
+        int3
         dec rbx
         jnz .again
         jmp user_end
@@ -48,7 +48,7 @@ user_work:
         jnz .again
         mov rdi, rax
         xor eax, eax
-        syscall
+        int3
 
         ; Writes to memory that belongs to ring 0.
 user_crash:
@@ -59,12 +59,12 @@ user_crash:
 user_selector:
         mov edi, cs
         xor eax, eax
-        syscall
+        int3
 
 user_end:
         xor edi, edi
         xor eax, eax
-        syscall
+        int3
         .align 4096
 user_image_end:
 `;

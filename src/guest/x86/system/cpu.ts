@@ -70,6 +70,7 @@ export class X86Cpu implements GuestCpu {
   /** A triple fault has stopped the CPU until it is reset. */
   #shutDown = false;
   #watching = false;
+  #lens = false;
 
   constructor(options: X86CpuOptions) {
     this.#model = options.model;
@@ -119,6 +120,7 @@ export class X86Cpu implements GuestCpu {
     resetState(this.#cpu, this.model);
     if (this.#board.event) this.#cpu.set32(field.traceEvents, 1);
     if (this.#watching) this.setWatching(true);
+    if (this.#lens) this.setLens(true);
   }
 
   /** As a boot loader would leave the CPU: called after reset(). */
@@ -168,6 +170,18 @@ export class X86Cpu implements GuestCpu {
   /** As WRMSR; false: #GP(0). */
   writeMsr(index: number, value: bigint): boolean {
     return writeMsr(this.#msrs, index, value);
+  }
+
+  /** Whether `X86Board.transfer` is called: part of what translated code assumes. */
+  setLens(on: boolean): void {
+    this.#lens = on;
+    this.#cpu.set32(field.lens, on ? 1 : 0);
+    this.#cpu.updateMode();
+  }
+
+  /** The ring that the vCPU is in; 0 in real mode. */
+  get ring(): number {
+    return this.#cpu.cpl;
   }
 
   /** A register by its name, as in `registers`. */
@@ -390,6 +404,7 @@ export class X86Cpu implements GuestCpu {
       iret_slow: (_s: number, size: number, next: bigint) => guarded(() => iret(this.#cpu, size, unsigned(next))),
       data_access: (_s: number, at: bigint, bytes: number, write: number) =>
         this.#board.dataAccess?.(unsigned(at), bytes, write !== 0),
+      ring_transfer: (_s: number, opcode: number) => this.#board.transfer?.(opcode),
       software_interrupt_event: (_s: number, number: number) =>
         this.#board.event?.({ vector: number, errorCode: undefined, kind: 'software' }),
       software_interrupt_slow: (_s: number, number: number, kind: number, next: bigint) =>

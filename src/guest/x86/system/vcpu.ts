@@ -37,6 +37,11 @@ export interface X86Board {
   floatError?(): void;
   /** Hears of every exception and interrupt before its handler is entered: for `-d int`. */
   event?: ((event: DeliveredEvent) => void) | undefined;
+  /**
+   * Hears, while `setLens` is on, of every instruction that may have changed the ring, after it, by its opcode's last byte: SYSCALL,
+   * SYSRET, SYSENTER, SYSEXIT, IRET, INT n and kin, far jumps, calls and returns.
+   */
+  transfer?: ((opcode: number) => void) | undefined;
   /** Hears of every data access by an instruction, before it, while `setWatching` is on: for a debugger's watchpoints. */
   dataAccess?: ((linear: bigint, bytes: number, write: boolean) => void) | undefined;
   /** Names something that the guest used and that is not modelled; once each. */

@@ -8,7 +8,7 @@ import { cr0, cr4, eflag, seg } from '../system/bits.js';
 import { readCr8, readDebug, writeControl, writeCr3, writeDebug } from '../system/control-registers.js';
 import { cpuidRoutine, writeExtendedControl } from '../system/cpuid-routine.js';
 import { systemCall, systemEnter, systemExit, systemReturn } from '../system/fast-transfers.js';
-import { leaveReason } from '../system/leave.js';
+import { leaveReason, ringTransfer } from '../system/leave.js';
 import { flushTlb, invalidatePage } from '../system/page-walk.js';
 import type { InsnRow, Translator } from '../translator.js';
 import { reg, vector } from './integer-helpers.js';
@@ -18,6 +18,7 @@ const nothing = () => {};
 /** Ends the block where a routine has written the pc. */
 export function endAtRoutinesPc(t: Translator, check = false): void {
   const { b } = t;
+  if (t.mode.lens) b.call(ringTransfer, b.i32(t.insn.opcode));
   if (t.mode.shadow) {
     b.i32_store(b.state(), b.i32(0), field.interruptShadow);
     const key = b.i32_load(b.state(), header.modeKey);

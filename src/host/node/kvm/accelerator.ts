@@ -105,6 +105,7 @@ export class KvmAccelerator implements Accelerator {
     const { words } = vcpu;
     const arch = this.#arch;
     const reasonAt = runPage.exitReason >> 2;
+    const { guest } = this.#host;
     for (;;) {
       if (this.#wanted) {
         this.#wanted = false;
@@ -119,7 +120,10 @@ export class KvmAccelerator implements Accelerator {
         arch.load();
       }
       arch.beforeEntry();
-      if (!vcpu.run()) {
+      guest?.enter();
+      const ran = vcpu.run();
+      guest?.leave();
+      if (!ran) {
         arch.afterExit();
         this.#wanted = true;
         continue;

@@ -1,0 +1,34 @@
+/** What the lens tells of a machine: the board's totals, and whose the memory is. */
+import { mappingOfSize, residentBytes } from '../host/node/resident.js';
+import type { LensTotals } from '../machine/lens.js';
+import type { PcMachine } from '../machine/pc.js';
+
+export interface MemoryUse {
+  readonly bytes: number;
+  /** What of it the host has given out, and nobody else has; undefined where the host does not tell. */
+  readonly residentBytes: number | undefined;
+}
+
+export interface LensReport extends LensTotals {
+  /** By owner: guest RAM, firmware, the translator's parts, and the whole process. */
+  readonly memory: Readonly<Record<string, MemoryUse>>;
+}
+
+/** Of a machine that was made with a lens. */
+export function lensReport(pc: PcMachine): LensReport | undefined {
+  const totals = pc.lens();
+  if (!totals) return undefined;
+  const { buffer } = pc.engine.memory;
+  const base = mappingOfSize(buffer.byteLength);
+  const memory: Record<string, MemoryUse> = {};
+  for (const { owner, at, bytes } of pc.memoryUse()) {
+    const resident = base === undefined ? undefined : residentBytes(base + BigInt(at), bytes);
+    const before = memory[owner];
+    memory[owner] = {
+      bytes: (before?.bytes ?? 0) + bytes,
+      residentBytes: resident === undefined ? undefined : (before?.residentBytes ?? 0) + resident,
+    };
+  }
+  memory['process'] = { bytes: process.memoryUsage.rss(), residentBytes: process.memoryUsage.rss() };
+  return { ...totals, memory };
+}

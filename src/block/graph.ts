@@ -5,6 +5,7 @@
 import { BlockError, errorText, toBlockError } from './errors.js';
 import { GraphNode, probeBytes } from './graph-node.js';
 import type { BlockHost } from './host.js';
+import { parseJson } from './json.js';
 import {
   type BlockDriver,
   type BlockNode,
@@ -22,6 +23,7 @@ import {
   nestOptions,
   type OptionDict,
   type OptionRow,
+  parseBoolean,
   parseOptionString,
   takeOptions,
   takePrefix,
@@ -68,6 +70,12 @@ const cacheRows: readonly OptionRow[] = [
   { name: 'cache.writeback', type: 'boolean', help: 'Writes may stay in a cache until flushed' },
 ];
 
+/** What an open node may be told anew. */
+const changeableRows: readonly OptionRow[] = [
+  ...commonRows.filter(({ name }) => name === 'discard' || name === 'detect-zeroes'),
+  ...cacheRows,
+];
+
 export type CacheMode = 'none' | 'writeback' | 'writethrough' | 'directsync' | 'unsafe' | 'off';
 
 /** Flags of QEMU's cache modes; undefined for an unknown name. */
@@ -104,13 +112,9 @@ export function cacheModeOf({
 export function parseJsonFilename(filename: string): OptionDict {
   let value: unknown;
   try {
-    value = JSON.parse(filename.slice('json:'.length));
+    value = parseJson(filename.slice('json:'.length));
   } catch (error) {
-    const isCut = /end of JSON|\(line|position/.test((error as Error).message) && !/[}\]]\s*$/.test(filename);
-    throw new BlockError(
-      'EINVAL',
-      `Could not parse the JSON options: JSON parse error, ${isCut ? 'premature EOI' : 'invalid syntax'}`,
-    );
+    throw new BlockError('EINVAL', `Could not parse the JSON options: ${toBlockError(error).message}`);
   }
   if (value === null || typeof value !== 'object' || Array.isArray(value))
     throw new BlockError('EINVAL', 'Invalid JSON object given');
@@ -199,7 +203,7 @@ export class BlockGraph {
     if (needsFileFirst) file = await this.#openFileChild(filename, options, flags);
     try {
       if (driverName === undefined) {
-        if (!file) throw new BlockError('EINVAL', 'A block device must be specified for "file"');
+        if (!file) throw new BlockError('EINVAL', 'Must specify either driver or file');
         driverName = await this.#probe(file);
         isProbed = driverName === 'raw';
       }
@@ -229,6 +233,17 @@ export class BlockGraph {
     return `#block${this.#generated++}`;
   }
 
+  /** The flags that `options` give an open node. What can only be set when a node is opened is refused unless it says what is so already. */
+  changeableFlags(node: GraphNode, options: OptionDict): OpenFlags {
+    const left = { ...options };
+    const common = takeOptions(changeableRows, left);
+    for (const [name, value] of Object.entries(left)) {
+      if (String(node.options[name]) !== String(value))
+        throw new BlockError('EINVAL', `Cannot change the option '${name}'`);
+    }
+    return this.#applyCommon(node.flags, common);
+  }
+
   #applyCommon(inherited: OpenFlags, common: ReturnType<typeof takeOptions>): OpenFlags {
     const discard = common.string('discard');
     const detect = common.string('detect-zeroes') as OpenFlags['detectZeroes'] | undefined;
@@ -239,11 +254,15 @@ export class BlockGraph {
         'setting detect-zeroes to unmap is not allowed without setting discard operation to unmap',
       );
     }
+    const readOnly = common.boolean('read-only') ?? inherited.readOnly;
+    const forceShare = common.boolean('force-share') ?? inherited.forceShare;
+    if (forceShare && !readOnly)
+      throw new BlockError('EINVAL', 'force-share=on can only be used with read-only images');
     return {
       ...inherited,
-      readOnly: common.boolean('read-only') ?? inherited.readOnly,
+      readOnly,
       autoReadOnly: common.boolean('auto-read-only') ?? inherited.autoReadOnly,
-      forceShare: common.boolean('force-share') ?? inherited.forceShare,
+      forceShare,
       unmap,
       detectZeroes: detect ?? inherited.detectZeroes,
       copyOnRead: common.boolean('copy-on-read') ?? inherited.copyOnRead,
@@ -287,7 +306,7 @@ export class BlockGraph {
 
   #reference(nodeName: string): GraphNode {
     const node = this.#byName.get(nodeName);
-    if (!node) throw new BlockError('ENODEV', `Cannot find device='' nor node-name='${nodeName}'`);
+    if (!node) throw new BlockError('ENODEV', `Cannot find device='${nodeName}' nor node-name='${nodeName}'`);
     return node.retain();
   }
 
@@ -712,9 +731,7 @@ export function driveRequest(text: string): DriveRequest {
     return found;
   };
   const isOn = (name: string, value: string | undefined): boolean => {
-    if (value === undefined || value === 'off') return false;
-    if (value === 'on') return true;
-    throw new BlockError('EINVAL', `Parameter '${name}' expects 'on' or 'off'`);
+    return value !== undefined && parseBoolean(name, value);
   };
   const cache = take('cache');
   const fromCache = cache === undefined ? {} : cacheFlags(cache);

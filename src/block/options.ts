@@ -63,16 +63,40 @@ const sizeSuffixes: Readonly<Record<string, number>> = {
 
 /**
  * A size as the tools take them: decimal with fraction, or hexadecimal, and one suffix of b k M G T P E (either case).
- * `'range'` when over 2^63, undefined when malformed. Values past 2^53 lose precision: callers bound them.
+ * `'range'` from 2^64 on, undefined when malformed. Values past 2^53 lose precision: callers bound them.
  */
 export function parseSize(text: string, defaultSuffix = 'b'): number | 'range' | undefined {
-  const match = /^\s*\+?(?:(0[xX][0-9a-fA-F]+)|(\d+(?:\.\d*)?|\.\d+))([bBkKmMgGtTpPeE]?)$/.exec(text);
+  const match = /^\s*\+?(?:(0[xX][0-9a-fA-F]+)|(\d+(?:\.\d*)?))([bBkKmMgGtTpPeE]?)$/.exec(text);
   if (!match) return undefined;
   const suffix = sizeSuffixes[(match[3] || defaultSuffix).toLowerCase()]!;
   const value = match[1] !== undefined ? Number(match[1]) : Number(match[2]);
   if (match[2]?.includes('.') && suffix === 1 && !Number.isInteger(value)) return undefined;
   const size = Math.trunc(value * suffix);
-  return size >= 2 ** 63 ? 'range' : size;
+  return size >= 2 ** 64 ? 'range' : size;
+}
+
+/** An integer as C's strtoull takes it with base 0: blanks, a sign, `0x` or a leading 0 for octal. `'range'` from 2^64 on. */
+export function parseInteger(text: string): number | 'range' | undefined {
+  const match = /^\s*([+-]?)(?:0[xX]([0-9a-fA-F]+)|(0[0-7]*)|([1-9]\d*))$/.exec(text);
+  if (!match) return undefined;
+  const [, sign, hex, octal, decimal] = match;
+  const value =
+    hex !== undefined ? Number(`0x${hex}`) : octal !== undefined ? Number.parseInt(octal, 8) : Number(decimal);
+  if (value >= 2 ** 64) return 'range';
+  return sign === '-' ? -value : value;
+}
+
+/** All digits of an integer, where String would round from 2^53 on or write an exponent. */
+export function integerText(value: number): string {
+  return Number.isSafeInteger(value) || !Number.isInteger(value) ? String(value) : String(BigInt(value));
+}
+
+/** A switch in any of its spellings; `name` is for the error. */
+export function parseBoolean(name: string, value: OptionValue): boolean {
+  if (typeof value === 'boolean') return value;
+  if (['on', 'yes', 'true', 'y'].includes(String(value))) return true;
+  if (['off', 'no', 'false', 'n'].includes(String(value))) return false;
+  throw new BlockError('EINVAL', `Parameter '${name}' expects 'on' or 'off'`);
 }
 
 function parseValue(row: OptionRow, value: OptionValue): OptionValue {
@@ -80,10 +104,7 @@ function parseValue(row: OptionRow, value: OptionValue): OptionValue {
     case 'string':
       return value === null ? null : String(value);
     case 'boolean':
-      if (typeof value === 'boolean') return value;
-      if (value === 'on') return true;
-      if (value === 'off') return false;
-      throw new BlockError('EINVAL', `Parameter '${row.name}' expects 'on' or 'off'`);
+      return parseBoolean(row.name, value);
     case 'size': {
       if (typeof value === 'number') return value;
       const size = parseSize(String(value));
@@ -99,10 +120,11 @@ function parseValue(row: OptionRow, value: OptionValue): OptionValue {
     }
     case 'number': {
       if (typeof value === 'number') return value;
-      const text = String(value);
-      if (!/^(0[xX][0-9a-fA-F]+|\d+)$/.test(text))
-        throw new BlockError('EINVAL', `Parameter '${row.name}' expects a number`);
-      return Number(text);
+      const parsed = parseInteger(String(value));
+      if (parsed === 'range')
+        throw new BlockError('ERANGE', `Value '${value}' is too large for parameter '${row.name}'`);
+      if (parsed === undefined) throw new BlockError('EINVAL', `Parameter '${row.name}' expects a number`);
+      return parsed;
     }
     case 'enum':
       if (!row.values!.includes(String(value))) throw new BlockError('EINVAL', `Invalid parameter '${String(value)}'`);

@@ -78,6 +78,8 @@ function onUnexpected(error: unknown): void {
 
 process.on('uncaughtException', onUnexpected);
 process.on('unhandledRejection', onUnexpected);
+// Node's own answer to this signal is to open a debugger's port.
+process.on('SIGUSR1', () => {});
 // A reader of our messages that has gone away is nothing to stop for; standard output is looked after where it is written.
 process.stderr.on('error', () => {});
 process.stdout.on('error', () => {});

@@ -4,7 +4,7 @@
  */
 import { BlockError, errnoName } from '../errors.js';
 import type { BlockDriver, BlockNode, BlockStatus } from '../node.js';
-import type { OptionDict } from '../options.js';
+import { type OptionDict, parseBoolean } from '../options.js';
 import { FilterNode } from './filter-node.js';
 
 const requestKinds = ['read', 'write', 'write-zeroes', 'discard', 'flush', 'block-status'] as const;
@@ -170,10 +170,6 @@ function numberOf(value: unknown, name: string): number | undefined {
   return number;
 }
 
-function isOn(value: unknown): boolean {
-  return value === true || value === 'on' || value === 'true';
-}
-
 function parseRule(kind: 'inject-error' | 'set-state', options: OptionDict): Rule {
   const event = options['event'];
   if (typeof event !== 'string') throw new BlockError('EINVAL', 'Missing event name for rule');
@@ -195,7 +191,7 @@ function parseRule(kind: 'inject-error' | 'set-state', options: OptionDict): Rul
     requests,
     code: errnoName(numberOf(options['errno'], 'errno') ?? 5),
     offset: sector === undefined || sector < 0 ? undefined : sector * sectorBytes,
-    once: isOn(options['once']),
+    once: options['once'] !== undefined && parseBoolean('once', options['once']),
   };
 }
 

@@ -1,5 +1,6 @@
 /** `img bench`: a fixed number of equal requests, several at a time. */
 import { errorCode, errorText } from '../../block/errors.js';
+import { checkRange } from '../../block/graph-node.js';
 import type { Tool } from './tool.js';
 
 export async function bench(tool: Tool, argv: readonly string[]): Promise<number> {
@@ -63,10 +64,10 @@ export async function bench(tool: Tool, argv: readonly string[]): Promise<number
     if (node.length === 0) tool.fail('Image is empty');
     const stride = step || size;
     const kind = isWrite ? 'write' : 'read';
-    tool.say(
+    tool.out(
       `Sending ${count} ${kind} requests, ${size} bytes each, ${depth} in parallel (starting at offset ${offset}, step size ${stride})\n`,
     );
-    if (flushInterval > 0) tool.say(`Sending flush every ${flushInterval} requests\n`);
+    if (flushInterval > 0) tool.out(`Sending flush every ${flushInterval} requests\n`);
     const started = tool.host.monotonicNs();
     let next = 0;
     let at = offset;
@@ -76,12 +77,11 @@ export async function bench(tool: Tool, argv: readonly string[]): Promise<number
       while (next < count && failure === undefined) {
         const index = next++;
         const place = at;
-        at += stride;
-        if (node.length <= at + size) at = offset;
+        at = (at + stride) % node.length;
         try {
-          if (isWrite)
-            await node.write(place % Math.max(1, node.length), buffer.subarray(0, Math.min(size, node.length - place)));
-          else await node.read(place, buffer.subarray(0, Math.min(size, node.length - place)));
+          checkRange(node, place, size);
+          if (isWrite) await node.write(place, buffer);
+          else await node.read(place, buffer);
           if (flushInterval > 0 && (index + 1) % flushInterval === 0) await node.flush();
         } catch (error) {
           failure ??= error;
@@ -90,7 +90,7 @@ export async function bench(tool: Tool, argv: readonly string[]): Promise<number
     };
     await Promise.all(Array.from({ length: Math.min(depth, count) }, worker));
     if (failure !== undefined) tool.fail(`Failed request: ${errorText(errorCode(failure))}`);
-    tool.say(`Run completed in ${((tool.host.monotonicNs() - started) / 1e9).toFixed(3)} seconds.\n`);
+    tool.out(`Run completed in ${((tool.host.monotonicNs() - started) / 1e9).toFixed(3)} seconds.\n`);
     return 0;
   } finally {
     await node.close();

@@ -7,7 +7,7 @@
 import { BlockError, errorCode, errorText, toBlockError } from '../../block/errors.js';
 import type { GraphNode } from '../../block/graph-node.js';
 import { type BlockNode, RequestFlag } from '../../block/node.js';
-import { type OptionDict, parseOptionString } from '../../block/options.js';
+import { type OptionDict, parseBoolean, parseOptionString } from '../../block/options.js';
 import { findRow, loadDriver } from '../../block/registry.js';
 import { createChecked, printCreateHelp } from './create.js';
 import { hasHelpOption, joinOptions, type Tool } from './tool.js';
@@ -536,7 +536,10 @@ export async function convert(tool: Tool, argv: readonly string[]): Promise<numb
       if (isCompressed && !(await supportsCompression(target!)))
         tool.fail('Compression not supported for this file format');
       if (isCompressed) {
-        if (dict['encryption'] === 'on' || dict['encrypt.format'] !== undefined)
+        if (
+          (dict['encryption'] !== undefined && parseBoolean('encryption', dict['encryption'])) ||
+          dict['encrypt.format'] !== undefined
+        )
           tool.fail('Compression and encryption not supported at the same time');
         if (dict['preallocation'] !== undefined && dict['preallocation'] !== 'off')
           tool.fail('Compression and preallocation not supported at the same time');

@@ -2,6 +2,7 @@
 import { BlockError, errorText, toBlockError } from '../../block/errors.js';
 import { combinePath } from '../../block/graph.js';
 import {
+  integerText,
   type OptionDict,
   type OptionRow,
   type OptionValue,
@@ -44,6 +45,8 @@ export async function printCreateHelp(tool: Tool, format: string, filename: stri
 
 function valueText(row: OptionRow, value: OptionValue): string {
   if (row.type === 'boolean') return value === true ? 'on' : 'off';
+  // Sizes from 2^63 on are shown as the signed numbers they are in C.
+  if (typeof value === 'number') return integerText(value >= 2 ** 63 ? value - 2 ** 64 : value);
   return String(value).replaceAll(',', ',,');
 }
 
@@ -132,7 +135,10 @@ export async function createImage(tool: Tool, request: CreateRequest): Promise<v
     for (const row of rows) {
       const value =
         row.type === 'boolean' ? shown.boolean(row.name) : (shown.number(row.name) ?? shown.string(row.name));
-      if (value !== undefined) parts.push(`${row.name}=${valueText(row, value)}`);
+      const given = dict[row.name];
+      // As the user spelled it.
+      const text = row.type === 'boolean' && typeof given === 'string' ? given : undefined;
+      if (value !== undefined) parts.push(`${row.name}=${text ?? valueText(row, value)}`);
     }
     tool.out(`Formatting '${filename}', fmt=${format} ${parts.join(' ')}\n`);
   }

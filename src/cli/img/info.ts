@@ -2,6 +2,7 @@
 import { combinePath } from '../../block/graph.js';
 import type { GraphNode } from '../../block/graph-node.js';
 import type { BlockNode, SnapshotInfo, SpecificInfo } from '../../block/node.js';
+import { integerText } from '../../block/options.js';
 import { snapshotHeading, snapshotLine } from './snapshot-list.js';
 import { humanSize, prettyJson, type Tool } from './tool.js';
 
@@ -112,7 +113,7 @@ export function humanLines(value: unknown, indent: number): string {
 
 function toText(info: ImageInfo): string {
   const actual = info.actualSize === undefined ? 'unavailable' : humanSize(info.actualSize);
-  let text = `image: ${info.filename}\nfile format: ${info.format}\nvirtual size: ${humanSize(info.virtualSize)} (${info.virtualSize} bytes)\ndisk size: ${actual}\n`;
+  let text = `image: ${info.filename}\nfile format: ${info.format}\nvirtual size: ${humanSize(info.virtualSize)} (${integerText(info.virtualSize)} bytes)\ndisk size: ${actual}\n`;
   if (info.encrypted) text += 'encrypted: yes\n';
   if (info.clusterSize !== undefined) text += `cluster_size: ${info.clusterSize}\n`;
   if (info.isDirty) text += 'cleanly shut down: no\n';

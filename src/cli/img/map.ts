@@ -14,6 +14,18 @@ interface Extent {
   readonly filename: string | undefined;
 }
 
+/** What is printed of a range without a byte. */
+const nothing: Extent = {
+  start: 0,
+  length: 0,
+  data: false,
+  zero: false,
+  present: false,
+  depth: 0,
+  offset: undefined,
+  filename: undefined,
+};
+
 /** Largest run asked for at once. */
 const stepBytes = 2 ** 30;
 
@@ -120,8 +132,7 @@ export async function map(tool: Tool, argv: readonly string[]): Promise<number> 
           current = extent;
         }
       }
-      if (current) print(current, true);
-      else if (isJson) tool.out('[]\n');
+      print(current ?? nothing, true);
     } finally {
       if (text !== '') tool.out(text);
     }

@@ -33,7 +33,7 @@ export async function resize(tool: Tool, argv: readonly string[]): Promise<numbe
   if (operands.length !== 1) tool.misuse('Expecting image file name and size');
   const relative = sizeText.startsWith('+') ? 1 : sizeText.startsWith('-') ? -1 : 0;
   const parsed = parseSize(relative === 0 ? sizeText : sizeText.slice(1));
-  if (parsed === undefined || parsed === 'range') {
+  if (typeof parsed !== 'number') {
     if (parsed === 'range') tool.fail("Value '" + sizeText + "' is out of range for parameter 'size'");
     tool.fail(
       "Parameter 'size' expects a non-negative number below 2^64\nOptional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.",

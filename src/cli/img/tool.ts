@@ -2,9 +2,21 @@
 import { BlockError, toBlockError } from '../../block/errors.js';
 import { BlockGraph, cacheFlags } from '../../block/graph.js';
 import type { GraphNode } from '../../block/graph-node.js';
+import { parseJson } from '../../block/json.js';
 import type { OpenFlags } from '../../block/node.js';
-import { type OptionDict, parseOptionString, parseSize } from '../../block/options.js';
+import { flattenOptions, integerText, type OptionDict, parseOptionString, parseSize } from '../../block/options.js';
 import { NodeBlockHost } from '../../host/node/block-host.js';
+
+/** SIGUSR1, which asks for a line of progress. */
+const progressSignal = { isHeard: false, isPending: false };
+
+function listenForProgress(): void {
+  if (progressSignal.isHeard) return;
+  progressSignal.isHeard = true;
+  process.on('SIGUSR1', () => {
+    progressSignal.isPending = true;
+  });
+}
 
 export interface ToolIo {
   out(text: string): void;
@@ -127,6 +139,8 @@ export class Tool {
   /** A size as qemu-img's arguments take it; the error sentence names `what`. */
   size(text: string, what: string, max = 2 ** 63 - 1024): number {
     const value = parseSize(text);
+    if (/^\s*\+?0x[0-9a-f]+[kmgtp]$/i.test(text))
+      this.warn(`Using a multiplier suffix on hex numbers is deprecated: ${text}`);
     if (value === undefined) {
       this.error(`Invalid ${what} specified. You may use k, M, G, T, P or E suffixes for`);
       this.fail('kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.');
@@ -149,26 +163,22 @@ export class Tool {
     return this.fail('--output must be used with human or json as argument.');
   }
 
-  /** `--object secret,…`: the only objects that images need. */
+  /** `--object TYPE,…`, or JSON; `help` in its place ends the command. */
   async addObject(text: string): Promise<void> {
-    const options = text.trimStart().startsWith('{')
-      ? (JSON.parse(text) as OptionDict)
-      : parseOptionString(text, 'qom-type');
-    const type = options['qom-type'];
-    if (
-      type !== 'secret' &&
-      type !== 'secret_keyring' &&
-      type !== 'tls-creds-x509' &&
-      type !== 'tls-creds-psk' &&
-      type !== 'throttle-group'
-    ) {
-      this.fail(`Parameter 'qom-type' does not accept value '${String(type)}'`);
-    }
-    if (typeof options['id'] !== 'string') this.fail("Parameter 'id' is missing");
-    const { defineObject } = await import('./objects.js');
+    const { defineObject, objectHelp } = await import('./objects.js');
     try {
-      await defineObject(this.host, String(type), options['id'], options);
+      const isJson = text.trimStart().startsWith('{');
+      const options = isJson ? flattenOptions(parseJson(text)) : parseOptionString(text, 'qom-type');
+      const type = options['qom-type'];
+      const help =
+        type === 'help' || type === '?' ? objectHelp(undefined) : options['help'] && objectHelp(String(type));
+      if (typeof help === 'string') {
+        this.out(help);
+        throw new ExitError(0);
+      }
+      await defineObject(this.host, options);
     } catch (error) {
+      if (error instanceof ExitError) throw error;
       this.fail(toBlockError(error).message);
     }
   }
@@ -181,8 +191,7 @@ export class Tool {
     try {
       if (how.imageOptions) {
         if (how.format !== undefined) this.fail('--image-opts and --format are mutually exclusive', how.exitCode);
-        const options = parseOptionString(how.filename);
-        // As in QEMU: a bare `file=x` or `filename=x` names the image.
+        const options = parseOptionString(how.filename, 'file');
         return await this.graph.open({ options, flags: optionFlags(flags), ...use(how) });
       }
       return await this.graph.open({
@@ -211,12 +220,18 @@ export class Tool {
     this.#progress.isOn = isOn && !this.quiet;
     this.#progress.last = -100;
     this.#progress.min = minPercent;
+    // Without a running display, SIGUSR1 asks for one line.
+    if (!this.#progress.isOn) listenForProgress();
     this.progress(0);
   }
 
   /** `percent` of the whole. */
   progress(percent: number): void {
     const progress = this.#progress;
+    if (progressSignal.isPending) {
+      progressSignal.isPending = false;
+      this.io.err(`    (${percent.toFixed(2)}/100%)\n`);
+    }
     if (!progress.isOn) return;
     if (percent - progress.last < progress.min && percent !== 0 && percent < 100) return;
     progress.last = percent;
@@ -299,7 +314,7 @@ export function prettyJson(value: unknown, indent = ''): string {
     if (entries.length === 0) return `{\n${indent}}`;
     return `{\n${entries.map(([key, member]) => `${inner}${JSON.stringify(key)}: ${prettyJson(member, inner)}`).join(',\n')}\n${indent}}`;
   }
-  return JSON.stringify(value);
+  return typeof value === 'number' ? integerText(value) : JSON.stringify(value);
 }
 
 export function isBlockError(error: unknown): error is BlockError {

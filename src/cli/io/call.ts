@@ -33,10 +33,11 @@ export function parseNumber(session: IoSession, text: string): number | undefine
   return number(text) ?? parsingError(session, text);
 }
 
-export function parseLength(session: IoSession, text: string): number | undefined {
+/** `unless`: the flag that lifts the bound, as the message tells it. */
+export function parseLength(session: IoSession, text: string, unless = ''): number | undefined {
   const value = parseNumber(session, text);
   if (value !== undefined && value > maxLength) {
-    session.out(`length cannot exceed ${maxLength}, given ${text}\n`);
+    session.out(`length cannot exceed ${maxLength}${unless}, given ${text}\n`);
     return undefined;
   }
   return value;

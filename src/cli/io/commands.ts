@@ -1,8 +1,10 @@
 /** The commands of `vring io` (qemu-io's language): requests on one open image, each reported with its size and speed. */
 import { errorText, toBlockError } from '../../block/errors.js';
 import { BlkdebugNode } from '../../block/filters/blkdebug.js';
+import { cacheFlags } from '../../block/graph.js';
 import type { GraphNode } from '../../block/graph-node.js';
 import type { BlockNode, Preallocation } from '../../block/node.js';
+import { parseInteger, parseOptionString } from '../../block/options.js';
 import { type IoCall, type IoCommand, parseNumber, usage } from './call.js';
 import { sizeText } from './numbers.js';
 import type { IoSession } from './session.js';
@@ -21,15 +23,15 @@ async function allocCommand(session: IoSession, { operands }: IoCall): Promise<n
   if (start === undefined) return -1;
   const count = operands[1] === undefined ? 512 : parseNumber(session, operands[1]);
   if (count === undefined) return -1;
+  const end = Math.max(start, Math.min(start + count, session.node!.length));
   let allocated = 0;
-  for (let at = start; at < start + count; ) {
-    const left = start + count - at;
-    const status = await session.node!.blockStatus(at, left, false);
-    const size = Math.min(status.length, left);
+  for (let at = start; at < end; ) {
+    const status = await session.node!.blockStatus(at, end - at, false);
+    const size = Math.min(status.length, end - at);
     if (status.allocated) allocated += size;
     at += size;
   }
-  session.out(`${allocated}/${count} bytes allocated at offset ${sizeText(start)}\n`);
+  session.out(`${allocated}/${end - start} bytes allocated at offset ${sizeText(start)}\n`);
   return 0;
 }
 
@@ -74,7 +76,7 @@ async function truncateCommand(session: IoSession, { flags, operands }: IoCall):
   if (flags.has('m')) {
     const mode = flags.get('m')!;
     if (!['off', 'metadata', 'falloc', 'full'].includes(mode)) {
-      session.tool.error(`Parameter 'preallocation mode' does not accept value '${mode}'`);
+      session.tool.error(`Invalid preallocation mode '${mode}'`);
       return -1;
     }
     preallocation = mode as Preallocation;
@@ -95,6 +97,9 @@ function findDebug(node: BlockNode | undefined): BlkdebugNode | undefined {
   return undefined;
 }
 
+/** Numbers above are no signals. */
+const lastSignal = 65;
+
 const openLetters = 'snCro:ki:t:d:U';
 
 async function openCommand(session: IoSession, { flags, operands, command }: IoCall): Promise<number> {
@@ -106,13 +111,24 @@ async function openCommand(session: IoSession, { flags, operands, command }: IoC
   return session.openImage(operands[0], flags);
 }
 
-async function reopenCommand(session: IoSession, { flags }: IoCall): Promise<number> {
+async function reopenCommand(session: IoSession, { flags, operands, command }: IoCall): Promise<number> {
   const node = session.node as GraphNode;
-  if (flags.has('r') && flags.has('w')) {
-    session.tool.error('Only one -r/-c/-w option may be given');
+  const refuse = (message: string): number => {
+    session.tool.error(message);
     return -1;
-  }
+  };
+  const cache = flags.has('c') ? cacheFlags(flags.get('c')!) : {};
+  if (!cache) return refuse(`Invalid cache option: ${flags.get('c')}`);
+  if (flags.has('r') && flags.has('w')) return refuse('Only one -r/-w option may be given');
+  if (operands.length > 0) return usage(session, command);
+  const options = flags.has('o') ? parseOptionString(flags.get('o')!) : {};
+  const names = Object.keys(options);
+  if ((flags.has('r') || flags.has('w')) && names.includes('read-only'))
+    return refuse("Cannot set both -r/-w and 'read-only'");
+  if (flags.has('c') && names.some((name) => name.startsWith('cache.')))
+    return refuse('Cannot set both -c and the cache options');
   try {
+    node.changeFlags({ ...cache, ...session.tool.graph.changeableFlags(node, options) });
     if (flags.has('r')) {
       await node.rootUse?.change(1, 15);
       await node.setReadOnly(true);
@@ -264,6 +280,7 @@ export const ioCommands: readonly IoCommand[] = [
   }),
   define({
     name: 'info',
+    aliases: ['i'],
     args: '',
     oneLine: 'prints information about the current file',
     min: 0,
@@ -289,7 +306,7 @@ export const ioCommands: readonly IoCommand[] = [
     args: '',
     oneLine: 'prints the allocated areas of a file',
     min: 0,
-    max: 1,
+    max: 0,
     needsFile: true,
     run: mapCommand,
   }),
@@ -310,7 +327,7 @@ export const ioCommands: readonly IoCommand[] = [
     args: '',
     oneLine: 'exit the program',
     min: 0,
-    max: 0,
+    max: -1,
     needsFile: false,
     async run(session) {
       session.isDone = true;
@@ -392,7 +409,15 @@ export const ioCommands: readonly IoCommand[] = [
     async run(session, { operands }) {
       const signal = parseNumber(session, operands[0]!);
       if (signal === undefined) return -1;
-      if (signal !== 0) process.kill(process.pid, signal);
+      if (signal > lastSignal) {
+        session.out(`signal argument '${operands[0]}' is too large to be a valid signal\n`);
+        return -1;
+      }
+      try {
+        if (signal !== 0) process.kill(process.pid, signal);
+      } catch {
+        // A number that this host has no signal for.
+      }
       return 0;
     },
   }),
@@ -404,8 +429,11 @@ export const ioCommands: readonly IoCommand[] = [
     max: 1,
     needsFile: false,
     async run(session, { operands }) {
-      const ms = parseNumber(session, operands[0]!);
-      if (ms === undefined) return -1;
+      const ms = parseInteger(operands[0]!);
+      if (typeof ms !== 'number' || ms < 0) {
+        session.out(`${operands[0]} is not a valid number\n`);
+        return -1;
+      }
       await session.tool.host.sleepMs(ms);
       return 0;
     },

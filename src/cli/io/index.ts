@@ -72,6 +72,7 @@ async function run(tool: Tool, session: IoSession, argv: readonly string[], io: 
   let format: string | undefined;
   let [isReadOnly, isSnapshot, imageOptions] = [false, false, false];
   let flags: Partial<OpenFlags> = { unmap: true };
+  let aio = 'threads';
   for (const [key, value] of options) {
     if (key === 'cmd') commands.push(value);
     else if (key === 'format') format = value;
@@ -83,9 +84,11 @@ async function run(tool: Tool, session: IoSession, argv: readonly string[], io: 
     else if (key === 'discard') {
       if (!['ignore', 'off', 'unmap', 'on'].includes(value)) tool.fail(`Invalid discard option: ${value}`);
       flags = { ...flags, unmap: value === 'unmap' || value === 'on' };
-    } else if (key === 'aio' && !['threads', 'native', 'io_uring'].includes(value))
-      tool.fail(`Invalid aio option: ${value}`);
-    else if (key === 'share') flags = { ...flags, forceShare: true };
+    } else if (key === 'nativeAio') aio = 'native';
+    else if (key === 'aio') {
+      if (!['threads', 'native', 'io_uring'].includes(value)) tool.fail(`Invalid aio option: ${value}`);
+      aio = value;
+    } else if (key === 'share') flags = { ...flags, forceShare: true };
     else if (key === 'imageOptions') imageOptions = true;
     else if (key === 'object') await tool.addObject(value);
     else if (key === 'help') {
@@ -105,6 +108,11 @@ async function run(tool: Tool, session: IoSession, argv: readonly string[], io: 
   let result = 0;
   const filename = operands[0];
   if (filename !== undefined) {
+    if (aio === 'native' && !flags.direct) {
+      tool.fail(
+        `can't open device ${filename}: aio=native was specified, but it requires cache.direct=on, which was not specified.`,
+      );
+    }
     const opened = await session.open(
       imageOptions ? undefined : filename,
       imageOptions ? parseOptionString(filename) : {},
@@ -128,7 +136,6 @@ async function run(tool: Tool, session: IoSession, argv: readonly string[], io: 
       }
     }
     await session.settle();
-    if (session.asyncResult !== 0) result = 1;
   } finally {
     if (session.node && (await session.closeImage()) !== 0) result = 1;
   }

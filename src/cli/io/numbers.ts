@@ -52,15 +52,12 @@ export function report(
 /** A number with a size suffix, `undefined` when malformed or negative. */
 export function number(text: string): number | undefined {
   const value = parseSize(text);
-  return typeof value === 'number' ? value : undefined;
+  return typeof value === 'number' && value < 2 ** 63 ? value : undefined;
 }
 
-/** Words apart by blanks, quotes kept together. */
+/** Words apart by spaces; quotes mean nothing in this language. */
 export function splitWords(line: string): string[] {
-  const words: string[] = [];
-  const pattern = /"([^"]*)"|'([^']*)'|(\S+)/g;
-  for (let match = pattern.exec(line); match; match = pattern.exec(line)) words.push(match[1] ?? match[2] ?? match[3]!);
-  return words;
+  return line.split(' ').filter((word) => word !== '');
 }
 
 /** Hex and text, 16 bytes a line, as `read -v` shows them. */

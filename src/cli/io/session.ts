@@ -19,8 +19,7 @@ export class IoSession {
     readOnly: false,
     flags: {},
   };
-  readonly #running = new Set<Promise<number>>();
-  #asyncResult = 0;
+  readonly #running = new Set<Promise<void>>();
 
   constructor(tool: Tool) {
     this.tool = tool;
@@ -30,11 +29,13 @@ export class IoSession {
     this.tool.out(text);
   }
 
-  start(work: () => Promise<number>): void {
-    const run: Promise<number> = work().finally(() => this.#running.delete(run));
-    run.then((result) => {
-      if (result !== 0) this.#asyncResult = -1;
-    });
+  /** A line on standard error, without the tool's name. */
+  complain(text: string): void {
+    this.tool.io.err(`${text}\n`);
+  }
+
+  start(work: () => Promise<void>): void {
+    const run: Promise<void> = work().finally(() => this.#running.delete(run));
     this.#running.add(run);
   }
 
@@ -42,10 +43,6 @@ export class IoSession {
   async settle(): Promise<number> {
     while (this.#running.size > 0) await Promise.all(this.#running);
     return 0;
-  }
-
-  get asyncResult(): number {
-    return this.#asyncResult;
   }
 
   async openImage(filename: string | undefined, flags: ReadonlyMap<string, string>): Promise<number> {
@@ -127,11 +124,11 @@ export class IoSession {
     if (name === undefined) return 0;
     const command = findCommand(name);
     if (!command) {
-      this.out(`command "${name}" not found\n`);
+      this.complain(`command "${name}" not found`);
       return -1;
     }
     if (command.needsFile && !this.node) {
-      this.out("no file open, try 'help open'\n");
+      this.complain("no file open, try 'help open'");
       return -1;
     }
     const rest = words.slice(1);
@@ -142,7 +139,7 @@ export class IoSession {
           : command.min === command.max
             ? `${command.min} arguments`
             : `between ${command.min} and ${command.max} arguments`;
-      this.out(`bad argument count ${rest.length} to ${command.name}, expected ${wanted}\n`);
+      this.complain(`bad argument count ${rest.length} to ${name}, expected ${wanted}`);
       return -1;
     }
     const call = this.#parse(command, rest);

@@ -62,7 +62,7 @@ export async function readCommand(session: IoSession, { command, flags, operands
     { verb: 'read', failure: 'read', offset, length, isQuiet: flags.has('q'), isTerse: flags.has('C') },
     async () => {
       if (isVmState) {
-        if (!node.instance.readVmState) throw new BlockError('ENOMEDIUM');
+        if (!node.instance.readVmState) throw new BlockError('ENOTSUP');
         await node.instance.readVmState(offset, buffer);
         return;
       }
@@ -104,21 +104,23 @@ export async function writeCommand(session: IoSession, { command, flags, operand
   if (pattern === undefined) return -1;
   const offset = parseNumber(session, operands[0]!);
   if (offset === undefined) return -1;
-  const length = parseLength(session, operands[1]!);
+  const length = flags.has('n')
+    ? parseNumber(session, operands[1]!)
+    : parseLength(session, operands[1]!, ' without -n');
   if (length === undefined) return -1;
   let buffer: Uint8Array = new Uint8Array(0);
   if (flags.has('s')) {
     try {
       const source = fs.readFileSync(flags.get('s')!);
       if (source.length === 0) {
-        session.out(`${flags.get('s')}: file is empty\n`);
+        session.complain(`${flags.get('s')}: file is empty`);
         return -1;
       }
       buffer = new Uint8Array(length);
       for (let at = 0; at < length; at += source.length)
         buffer.set(source.subarray(0, Math.min(source.length, length - at)), at);
     } catch (error) {
-      session.out(`${flags.get('s')}: ${errorText(errorCode(error))}\n`);
+      session.complain(`${flags.get('s')}: ${errorText(errorCode(error))}`);
       return -1;
     }
   } else if (!flags.has('z')) buffer = new Uint8Array(length).fill(pattern);
@@ -132,7 +134,7 @@ export async function writeCommand(session: IoSession, { command, flags, operand
     { verb: 'wrote', failure: 'write', offset, length, isQuiet: flags.has('q'), isTerse: flags.has('C') },
     async () => {
       if (flags.has('b')) {
-        if (!node.instance.writeVmState) throw new BlockError('ENOMEDIUM');
+        if (!node.instance.writeVmState) throw new BlockError('ENOTSUP');
         await node.instance.writeVmState(offset, buffer);
         return;
       }
@@ -229,31 +231,33 @@ export async function writevCommand(session: IoSession, call: IoCall): Promise<n
   );
 }
 
-/** Starts the request; its report comes when it ends (at the latest with aio_flush). */
+/** Starts the request; its report comes when it ends (at the latest with aio_flush), and its failure is no failure of the command. */
 export async function aioReadCommand(session: IoSession, call: IoCall): Promise<number> {
-  const request = await vectorRequest(session, call, false);
-  if (!request) return 0;
   const { flags } = call;
+  if (flags.has('i')) {
+    session.out('injecting invalid read request\n');
+    return 0;
+  }
+  const request = await vectorRequest(session, call, false);
+  if (!request) return -1;
   const { offset, length, buffers, pattern } = request;
   const isQuiet = flags.has('q');
   session.start(async () => {
     const start = session.tool.host.monotonicNs();
     try {
-      if (flags.has('i')) throw new BlockError('EINVAL');
       checkRange(session.node!, offset, length);
       await session.node!.readVector(offset, buffers);
     } catch (error) {
       session.out(`readv failed: ${errorText(errorCode(error))}\n`);
-      return -1;
+      return;
     }
     const whole = Buffer.concat(buffers);
-    const result = pattern === undefined ? 0 : verifyPattern(session, whole, pattern, offset);
+    if (pattern !== undefined) verifyPattern(session, whole, pattern, offset);
     if (!isQuiet && flags.has('v')) session.out(dump(whole, offset));
     if (!isQuiet)
       session.out(
         report('read', offset, length, length, 1, (session.tool.host.monotonicNs() - start) / 1e9, flags.has('C')),
       );
-    return result;
   });
   return 0;
 }
@@ -268,31 +272,29 @@ export async function aioWriteCommand(session: IoSession, call: IoCall): Promise
     session.out('-u requires -z to be specified\n');
     return -1;
   }
-  if (flags.has('z') && flags.has('P')) {
-    session.out('-z and -P cannot be specified at the same time\n');
-    return -1;
-  }
   if (operands.length < 2) return usage(session, command);
+  if (flags.has('i')) {
+    session.out('injecting invalid write request\n');
+    return 0;
+  }
   const request = flags.has('z') ? await zeroRequest(session, operands) : await vectorRequest(session, call, true);
-  if (!request) return 0;
+  if (!request) return -1;
   const { offset, length, buffers } = request;
   const bits = (flags.has('f') ? RequestFlag.fua : 0) | (flags.has('u') ? RequestFlag.mayUnmap : 0);
   session.start(async () => {
     const start = session.tool.host.monotonicNs();
     try {
-      if (flags.has('i')) throw new BlockError('EINVAL');
       checkRange(session.node!, offset, length);
       if (flags.has('z')) await session.node!.writeZeroes(offset, length, bits);
       else await session.node!.writeVector(offset, buffers, bits);
     } catch (error) {
       session.out(`aio_write failed: ${errorText(errorCode(error))}\n`);
-      return -1;
+      return;
     }
     if (!flags.has('q'))
       session.out(
         report('wrote', offset, length, length, 1, (session.tool.host.monotonicNs() - start) / 1e9, flags.has('C')),
       );
-    return 0;
   });
   return 0;
 }

@@ -102,15 +102,6 @@ export class NbdTool extends Tool {
     this.io.err(`${this.name}: Invalid number of arguments\nTry \`${this.name} --help' for more information.\n`);
     throw new ExitError(1);
   }
-
-  /** Also takes who may connect. */
-  override async addObject(text: string): Promise<void> {
-    const options = parseOptionString(text, 'qom-type');
-    if (options['qom-type'] !== 'authz-simple') return super.addObject(text);
-    if (typeof options['id'] !== 'string') this.fail("Parameter 'id' is missing");
-    if (typeof options['identity'] !== 'string') this.fail("Parameter 'identity' is missing");
-    this.host.objects.set(options['id'], { type: 'authz-simple', options });
-  }
 }
 
 export async function parseNbdOptions(tool: NbdTool, argv: readonly string[]): Promise<NbdToolOptions> {

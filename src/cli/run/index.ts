@@ -120,7 +120,7 @@ export async function planObjects(
   const host = new NodeBlockHost();
   for (const { type, id, options } of plan.objects) {
     try {
-      await defineObject(host, type, id, options);
+      await defineObject(host, { ...options, 'qom-type': type, id });
     } catch (error) {
       throw new VringError('object', `-object ${type},id=${id}: ${toBlockError(error).message}`, { cause: error });
     }

@@ -239,6 +239,7 @@ class NodeFile implements HostFile {
   }
 
   async truncate(sizeBytes: number): Promise<void> {
+    if (!Number.isSafeInteger(sizeBytes)) throw new BlockError('EFBIG');
     try {
       fs.ftruncateSync(this.#fd, sizeBytes);
     } catch (error) {

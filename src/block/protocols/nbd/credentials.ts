@@ -4,6 +4,7 @@
  */
 import { BlockError } from '../../errors.js';
 import type { BlockHost } from '../../host.js';
+import { parseBoolean } from '../../options.js';
 
 export type TlsEndpoint = 'client' | 'server';
 
@@ -42,10 +43,6 @@ async function readSmall(host: BlockHost, path: string): Promise<Uint8Array | un
   }
 }
 
-function isTrue(value: unknown, fallback: boolean): boolean {
-  return value === undefined ? fallback : value === true || value === 'on' || value === 'yes' || value === 'true';
-}
-
 /** Lines `user:hexkey`. */
 export function parsePskFile(text: string): Map<string, Uint8Array> {
   const keys = new Map<string, Uint8Array>();
@@ -79,7 +76,13 @@ export async function loadTlsCredentials(host: BlockHost, id: string, endpoint: 
   }
   const secret = object.options['passwordid'];
   const passphrase = typeof secret === 'string' ? new TextDecoder().decode(await host.secret(secret)) : undefined;
-  return loadX509(host, directory, endpoint, isTrue(object.options['verify-peer'], true), passphrase);
+  return loadX509(
+    host,
+    directory,
+    endpoint,
+    parseBoolean('verify-peer', String(object.options['verify-peer'] ?? 'on')),
+    passphrase,
+  );
 }
 
 export async function loadPsk(

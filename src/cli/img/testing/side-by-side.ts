@@ -7,6 +7,7 @@ import { spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import * as path from 'node:path';
+import { runIo } from '../../io/index.js';
 import { runImg } from '../index.js';
 
 const version = spawnSync('qemu-img', ['--version'], { encoding: 'utf8' });
@@ -62,27 +63,29 @@ function normalize(out: string, err: string): string {
         !/^(disk size|Image end offset): |"(actual-size|image-end-offset|date-sec|date-nsec)":/.test(line.trim()),
     )
     .map((line) => line.replace(/json:(\{.*\})$/, (_whole, json: string) => `json:${sorted(JSON.parse(json))}`))
+    .map((line) => line.replace(/ ops; \S+ sec \(.*\)$/, ' ops').replace(/^(\d+,\d+),\d+:.*$/, '$1'))
     .map((line) => line.replace(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d/, 'DATE').replace(/, [\d.]+% fragmented/, ''))
     .join('\n');
 }
 
-async function ours(words: readonly string[], directory: string): Promise<Outcome> {
+async function ours(program: 'qemu-img' | 'qemu-io', words: readonly string[], directory: string): Promise<Outcome> {
   let [out, err] = ['', ''];
   const before = process.cwd();
   process.chdir(directory);
   try {
     const io = { out: (text: string) => void (out += text), err: (text: string) => void (err += text) };
-    return { code: await runImg(words, io, 'qemu-img'), text: normalize(out, err) };
+    const run = program === 'qemu-img' ? runImg : runIo;
+    return { code: await run(words, io, program), text: normalize(out, err) };
   } finally {
     process.chdir(before);
   }
 }
 
-function theirs(words: readonly string[], directory: string): Outcome {
-  let result = spawnSync('qemu-img', words, { cwd: directory, encoding: 'utf8' });
+function theirs(program: 'qemu-img' | 'qemu-io', words: readonly string[], directory: string): Outcome {
+  let result = spawnSync(program, words, { cwd: directory, encoding: 'utf8' });
   // How fast the host derives keys is not always measurable on a busy machine.
   for (let retry = 0; retry < 5 && result.stderr.includes('Unable to get accurate CPU usage'); retry++)
-    result = spawnSync('qemu-img', words, { cwd: directory, encoding: 'utf8' });
+    result = spawnSync(program, words, { cwd: directory, encoding: 'utf8' });
   return { code: result.status ?? -1, text: normalize(result.stdout, result.stderr) };
 }
 
@@ -90,7 +93,7 @@ function theirs(words: readonly string[], directory: string): Outcome {
 export type Normalizer = (text: string) => string;
 
 /**
- * Runs a script, one command a line, on both sides. A line is arguments of the tool, or: `qemu-io …` and `qemu-img …` prepare both
+ * Runs a script, one command a line, on both sides. A line is arguments of qemu-img, or of qemu-io after `io`, or: `qemu-io …` and `qemu-img …` prepare both
  * sides with the real tool, `vring …` does so with ours, `patch FILE OFFSET BYTES` damages a file, `cp FROM TO` copies, `swap FILE` exchanges a file between the
  * sides, so that each tool goes on with what the other wrote, `fresh` empties the directories. `files` are there at the start.
  */
@@ -117,7 +120,7 @@ export async function compareWithQemuImg(
         }
       } else if (words[0] === 'vring') {
         for (const side of sides) {
-          const { code, text } = await ours(words.slice(1), side);
+          const { code, text } = await ours('qemu-img', words.slice(1), side);
           assert.equal(code, 0, `${line}: ${text}`);
         }
       } else if (words[0] === 'cp') {
@@ -134,8 +137,10 @@ export async function compareWithQemuImg(
           fs.closeSync(file);
         }
       } else {
-        const expected = theirs(words, sides[0]);
-        const actual = await ours(words, sides[1]);
+        const program = words[0] === 'io' ? 'qemu-io' : 'qemu-img';
+        const own = program === 'qemu-io' ? words.slice(1) : words;
+        const expected = theirs(program, own, sides[0]);
+        const actual = await ours(program, own, sides[1]);
         assert.deepEqual(
           { line, code: actual.code, text: normalizer(actual.text) },
           { line, code: expected.code, text: normalizer(expected.text) },

@@ -102,7 +102,11 @@ export class GraphNode implements BlockNode {
   /** Second half of construction, once the driver has opened. */
   start(instance: DriverNode): void {
     this.#instance = instance;
-    this.#limits = { ...defaultLimits, ...instance.limits };
+    const limits = { ...defaultLimits, ...instance.limits };
+    // Block 0 of a probed image is written as a whole, so that what it becomes is known (`#checkProbed`).
+    this.#limits = this.probed
+      ? { ...limits, requestAlignment: Math.max(limits.requestAlignment, probeBytes) }
+      : limits;
     if (instance.readOnly) this.#readOnly = true;
     if (this.flags.copyOnRead || this.#limits.requestAlignment > 1) void this.#tracker.start();
   }
@@ -236,6 +240,11 @@ export class GraphNode implements BlockNode {
       await child.use.change(own.permissions, own.shared);
     }
     if (!this.flags.forceShare) await this.#instance?.lock?.(permissions, shared);
+  }
+
+  /** Takes effect on requests from now on; whether the host's cache is bypassed (`direct`) stays as opened. */
+  changeFlags(flags: Partial<OpenFlags>): void {
+    this.flags = { ...this.flags, ...flags, readOnly: this.flags.readOnly, direct: this.flags.direct };
   }
 
   async setReadOnly(readOnly: boolean): Promise<void> {
@@ -412,7 +421,6 @@ export class GraphNode implements BlockNode {
       );
       return;
     }
-    if (this.probed && offset < probeBytes) this.#checkProbed(offset, buffer);
     this.#inFlight++;
     const isUntracked = this.#tracker.beginUntracked();
     try {
@@ -454,14 +462,9 @@ export class GraphNode implements BlockNode {
     for (const notify of this.beforeWrite) await notify(offset, length);
   }
 
-  #checkProbed(offset: number, buffer: Uint8Array): void {
-    if (offset !== 0 || buffer.length < Math.min(probeBytes, this.length)) {
-      // Part of block 0 only: it could complete a header that an earlier part began.
-      const block = new Uint8Array(probeBytes);
-      block.set(buffer.subarray(0, probeBytes - offset), offset);
-      if (offset === 0 && probeFormat(block, undefined) === this.driver.name) return;
-      throw new BlockError('EPERM');
-    }
+  /** Refuses what would have the image probed as another format the next time; `start` is aligned. */
+  #checkProbed(start: number, buffer: Uint8Array): void {
+    if (!this.probed || start > 0) return;
     if (probeFormat(buffer.slice(0, probeBytes), undefined) !== this.driver.name) throw new BlockError('EPERM');
   }
 
@@ -474,6 +477,7 @@ export class GraphNode implements BlockNode {
     const release = await this.#tracker.track(start, stop, !isAligned);
     try {
       if (isAligned) {
+        this.#checkProbed(start, buffer);
         await this.#writeSplit(offset, buffer, flags);
         return;
       }
@@ -482,6 +486,7 @@ export class GraphNode implements BlockNode {
       if (end < stop && (start === offset || stop - start > alignment))
         await this.#readEdge(stop - alignment, bounce.subarray(bounce.length - alignment));
       bounce.set(buffer, offset - start);
+      this.#checkProbed(start, bounce);
       await this.#writeSplit(start, bounce, flags);
     } finally {
       release();
@@ -539,7 +544,8 @@ export class GraphNode implements BlockNode {
   async writeZeroes(offset: number, length: number, flags = 0): Promise<void> {
     this.#checkWritable(offset, length);
     if (length === 0) return;
-    if (!this.flags.unmap) flags &= ~RequestFlag.mayUnmap;
+    // As in QEMU, `discard` of the node that a user writes to is for discards; below, it says whether holes may be made.
+    if (!this.flags.unmap && this.driver.kind === 'protocol') flags &= ~RequestFlag.mayUnmap;
     this.#inFlight++;
     const isUntracked = this.#tracker.beginUntracked();
     try {

@@ -127,7 +127,7 @@ class FileNode implements DriverNode {
         this.#canPunch = false;
       }
     }
-    if (offset >= this.length) {
+    if (flags & RequestFlag.mayUnmap && offset >= this.length) {
       // Past the end a hole reads as zero.
       await this.#grow(end);
       return;
@@ -141,6 +141,10 @@ class FileNode implements DriverNode {
         if (errorCode(error) !== 'ENOTSUP') throw error;
         this.#canZero = false;
       }
+    }
+    if (offset >= this.length) {
+      await this.#grow(end);
+      return;
     }
     throw new BlockError('ENOTSUP');
   }
@@ -293,7 +297,7 @@ async function preallocateFile(file: HostFile, from: number, to: number, mode: s
     await file.truncate(to);
     // As QEMU: a first block that exists lets O_DIRECT users find the alignment by reading it.
     if (from === 0 && to > 0) await file.write(0, new Uint8Array(to < 4096 ? Math.min(512, to) : 4096));
-  } else throw new BlockError('ENOTSUP', `Unsupported preallocation mode '${mode}'`);
+  } else throw new BlockError('ENOTSUP', `Unsupported preallocation mode: ${mode}`);
 }
 
 function stripPrefix(filename: string, prefix: string): string {
@@ -302,7 +306,7 @@ function stripPrefix(filename: string, prefix: string): string {
 
 async function openFile(context: OpenContext): Promise<DriverNode> {
   const filename = context.options.string('filename');
-  if (filename === undefined) throw new BlockError('EINVAL', "The 'file' block driver requires a file name");
+  if (!filename) throw new BlockError('EINVAL', "The 'file' block driver requires a file name");
   const { flags, host } = context;
   const how = (write: boolean) => host.files.open(filename, { write, direct: flags.direct });
   let file: HostFile;

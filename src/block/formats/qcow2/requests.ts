@@ -5,7 +5,7 @@
  * is one piece, and only then links the run into its L2 table; until then reads see the old mapping and other writes to these
  * clusters wait.
  */
-import { BlockError } from '../../errors.js';
+import { BlockError, errorCode } from '../../errors.js';
 import type { BlockStatus } from '../../node.js';
 import { RequestFlag } from '../../node.js';
 import { CompressedClusters, type PackedCluster, packedBytes } from './compressed.js';
@@ -369,7 +369,10 @@ export class Qcow2Requests {
       const copies: { readonly start: number; readonly bytes: Uint8Array }[] = [];
       for (const piece of pieces) {
         const isZero = await this.#isZeroPiece(piece);
-        if (isZero && plan.isFresh && !image.isEncrypted) continue;
+        if (isZero && plan.isFresh && !image.isEncrypted) {
+          await this.#reserve(hostOf(piece.start), piece.length);
+          continue;
+        }
         const bytes = new Uint8Array(piece.length);
         if (!isZero) {
           await image.event('cow_read');
@@ -421,6 +424,18 @@ export class Qcow2Requests {
       image.l2.markDirty(slice);
       await image.relieve();
     });
+  }
+
+  /**
+   * Around data in clusters beyond the file's end, which read as zero anyway: space on the host, so that the file has no holes by which
+   * the image would look preallocated, and the next write there can't run out of space. Without, where the host can't.
+   */
+  async #reserve(host: number, length: number): Promise<void> {
+    try {
+      await this.#image.dataFile.writeZeroes(host, length, RequestFlag.noFallback);
+    } catch (error) {
+      if (errorCode(error) !== 'ENOTSUP') throw error;
+    }
   }
 
   async #isZeroPiece(piece: CopyPiece): Promise<boolean> {

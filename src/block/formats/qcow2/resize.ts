@@ -114,7 +114,8 @@ async function shrink(image: Qcow2Image, requests: Qcow2Requests, length: number
   if (last > first) await requests.discard(first, last - first, 'other', true);
   await image.mutex.run(async () => {
     // L2 tables of the area cut off are empty now: unlink, then free them.
-    const entries = l1EntriesFor(image, length);
+    // The table keeps one entry, so that its cluster stays in use.
+    const entries = Math.max(1, l1EntriesFor(image, length));
     const freed: number[] = [];
     for (let index = entries; index < image.l1.length; index++) {
       const entry = image.l1[index]!;
@@ -129,7 +130,7 @@ async function shrink(image: Qcow2Image, requests: Qcow2Requests, length: number
     }
     await image.flushMetadata(true);
     await image.flushMetadata(true);
-    image.l1 = image.l1.slice(0, Math.max(entries, 0));
+    image.l1 = image.l1.slice(0, entries);
     header.l1Entries = entries;
     await truncateTail(image);
   });

@@ -439,6 +439,11 @@ export class PcMachine implements PcBoard {
     this.#accelerator.takeOver();
   }
 
+  /** The state of every device, by name. */
+  saveDevices(): (readonly [name: string, state: Uint8Array])[] {
+    return this.#devices.map((device) => [device.name, device.save()] as const);
+  }
+
   /** Ticks of the time-stamp counter per second. To be set before the guest has seen it: before `boot` or `start`. */
   get tscHz(): number {
     return this.#tsc.hz;

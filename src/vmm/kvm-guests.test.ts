@@ -1,12 +1,15 @@
 /** The same guests on every accelerator. What this host's KVM cannot do is skipped by name. */
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import test from 'node:test';
 import { VringError } from '../base/index.js';
+import type { KvmAccelerator } from '../host/node/kvm/accelerator.js';
 import { probeKvm } from '../host/node/kvm/probe.js';
 import { createX86Kvm } from '../host/node/kvm/x86-accelerator.js';
 import { hostTime } from '../host/node/time.js';
+import { PcDebugTarget } from '../machine/debug-target.js';
 import { TestPc } from '../machine/testing/test-pc.js';
-import { acceleratorGuests, RESULT } from './testing/accelerator-guests.js';
+import { acceleratorGuests, busyGuest, longModeGuest, RESULT } from './testing/accelerator-guests.js';
 
 function whyNoKvm(): string | false {
   try {
@@ -36,24 +39,23 @@ function machineOn(accelerator: 'tcg' | 'kvm', service?: () => boolean): TestPc 
     maxPolls: 1e9,
     service: () => performance.now() > end || (service?.() ?? false),
   });
-  if (accelerator === 'kvm') {
-    const { pc } = machine;
-    pc.tscHz = probeKvm().tscHz;
-    pc.setAccelerator(
-      createX86Kvm({
-        cpu: pc.cpu,
-        model: pc.cpu.model,
-        host: pc.acceleratorHost,
-        interrupts: pc.lapic,
-        memory: pc.engine.memory.buffer,
-        attention: { begin: () => false, end: () => {} },
-        apicId: 0,
-        cpus: 1,
-        tscHz: pc.tscHz,
-      }),
-    );
-  }
+  if (accelerator === 'kvm') machine.pc.setAccelerator(kvmFor(machine));
   return machine;
+}
+
+function kvmFor({ pc }: TestPc): KvmAccelerator {
+  pc.tscHz = probeKvm().tscHz;
+  return createX86Kvm({
+    cpu: pc.cpu,
+    model: pc.cpu.model,
+    host: pc.acceleratorHost,
+    interrupts: pc.lapic,
+    memory: pc.engine.memory.buffer,
+    attention: { begin: () => false, end: () => {} },
+    apicId: 0,
+    cpus: 1,
+    tscHz: pc.tscHz,
+  });
 }
 
 for (const accelerator of ['tcg', 'kvm'] as const) {
@@ -72,3 +74,170 @@ for (const accelerator of ['tcg', 'kvm'] as const) {
     });
   }
 }
+
+/** Everything that a move must leave as it is; the time-stamp counter's offset, which goes on meanwhile, apart. */
+function stateOf({ pc }: TestPc) {
+  const { cpu } = pc;
+  const msrs: Record<string, string> = {};
+  const indices = [
+    0x174, 0x175, 0x176, 0x277, 0x2ff, 0xc0000080, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000102,
+  ];
+  for (const index of [...indices, 0x1b, ...Array.from({ length: 16 }, (_, i) => 0x200 + i)])
+    msrs[index.toString(16)] = String(cpu.readMsr(index));
+  return {
+    text: cpu.dump({ float: true }),
+    registers: cpu.registers(),
+    msrs,
+    devices: pc.saveDevices().map(([name, bytes]) => [name, Buffer.from(bytes).toString('hex')]),
+    ram: createHash('sha256')
+      .update(new Uint8Array(pc.engine.memory.buffer, pc.engine.ramStart, 4 << 20))
+      .digest('hex'),
+  };
+}
+
+test('a running guest moves between the accelerators a hundred times', { skip: noKvm, timeout: 120_000 }, () => {
+  let leaveAt = 0;
+  const machine = machineOn('tcg', () => performance.now() > leaveAt);
+  const { pc } = machine;
+  const kvm = kvmFor(machine);
+  machine.boot(busyGuest.image);
+  const counts = { tcg: 0, kvm: 0 };
+  let tsc = 0n;
+  for (let i = 0; i < 100; i++) {
+    const before = machine.u32(RESULT);
+    leaveAt = performance.now() + 3;
+    assert.deepEqual(machine.run(), { why: 'stopped' });
+    pc.clock.pause();
+    pc.accelerator.synchronize();
+    counts[pc.accelerator.name] += machine.u32(RESULT) - before;
+    const left = stateOf(machine);
+    assert.ok(pc.cpu.tscNow() > tsc, 'the time-stamp counter goes on');
+    tsc = pc.cpu.tscNow();
+    pc.setAccelerator(pc.accelerator === kvm ? pc.engine : kvm);
+    // Through KVM's registers and back home.
+    if (pc.accelerator === kvm) kvm.exchange();
+    assert.deepEqual(stateOf(machine), left, `move ${i}`);
+  }
+  assert.ok(counts.tcg > 1000 && counts.kvm > 1000, `both have run it: ${JSON.stringify(counts)}`);
+  assert.ok(machine.u32(RESULT + 8) > 20, 'ticks came all the time');
+  // The registers that the guest never changes again are what it put there.
+  assert.equal(pc.cpu.register('r15'), 0x1122334455667788n);
+  assert.equal(pc.cpu.register('st1'), 0x4000c90fdaa22168c235n, 'pi');
+  kvm.close();
+});
+
+test('an endless loop with interrupts off is left when the host asks', { skip: noKvm, timeout: 60_000 }, () => {
+  const stopAt = performance.now() + 200;
+  const guest = longModeGuest('a loop', 'cli\n.here: jmp .here\n', []);
+  const machine = machineOn('kvm', () => performance.now() > stopAt).boot(guest.image);
+  machine.pc.clock.createTimer('stop', () => {}).arm(machine.pc.clock.nowNs() + 250e6);
+  assert.deepEqual(machine.run(), { why: 'stopped' });
+  machine.pc.accelerator.close();
+});
+
+for (const accelerator of ['tcg', 'kvm'] as const) {
+  const skip = accelerator === 'kvm' && noKvm;
+  test(`a triple fault resets, on ${accelerator}`, { skip, timeout: 60_000 }, () => {
+    const guest = longModeGuest('a triple fault', 'mov word ptr [0x7ff0], 0\nlidt [0x7ff0]\nud2\n', []);
+    const machine = machineOn(accelerator).boot(guest.image);
+    assert.deepEqual(machine.run(), { why: 'reset' });
+    machine.boot(acceleratorGuests[0].image);
+    assert.deepEqual(machine.run(), { why: 'exit', status: 1 }, 'it runs again');
+    machine.pc.accelerator.close();
+  });
+
+  test(`a non-maskable interrupt wakes the processor, on ${accelerator}`, { skip, timeout: 60_000 }, () => {
+    const guest = longModeGuest(
+      'NMI',
+      `
+        mov eax, 2
+        mov rdx, nmi
+        mov cl, 0x8e
+        call set_gate
+        mov dword ptr [RESULT], 0
+        cli
+        hlt
+        jmp finish
+nmi:    inc dword ptr [RESULT]
+        iretq
+`,
+      [1],
+    );
+    let sent = false;
+    const machine = machineOn(accelerator, () => {
+      if (!sent && machine.pc.accelerator.exits.toRecord()['halt']) {
+        sent = true;
+        machine.pc.raiseNmi();
+      }
+      return false;
+    }).boot(guest.image);
+    assert.deepEqual(machine.run(), { why: 'exit', status: 1 });
+    assert.equal(machine.u32(RESULT), 1);
+    machine.pc.accelerator.close();
+  });
+
+  test(`breakpoints and single steps, on ${accelerator}`, { skip, timeout: 60_000 }, (t) => {
+    const guest = longModeGuest(
+      'steps',
+      `
+        xor eax, eax
+        mov ecx, 3
+target: inc eax
+        dec ecx
+        jnz target
+        jmp finish
+`,
+      [],
+    );
+    const machine = machineOn(accelerator).boot(guest.image);
+    const target = new PcDebugTarget(machine.pc, { resume: () => {}, interrupt: () => {}, kill: () => {} });
+    const at = guest.symbols.get('target') as bigint;
+    const register = (name: string) => {
+      machine.pc.accelerator.synchronize();
+      return machine.pc.cpu.register(name);
+    };
+    target.setBreakpoint(at);
+    const first = machine.run();
+    if (accelerator === 'kvm' && first.why === 'exit') {
+      t.skip("this host's KVM has no breakpoints on kvm");
+      return;
+    }
+    assert.deepEqual(first, { why: 'debug' });
+    assert.deepEqual([register('rip'), register('rax')], [at, 0n]);
+    target.step();
+    assert.deepEqual([register('rip'), register('rax')], [at + 2n, 1n]);
+    target.step();
+    assert.deepEqual([register('rip'), register('rcx')], [at + 4n, 2n]);
+    assert.deepEqual(machine.run(), { why: 'debug' });
+    assert.deepEqual([register('rip'), register('rax')], [at, 1n]);
+    target.clearBreakpoint(at);
+    assert.deepEqual(machine.run(), { why: 'exit', status: 1 });
+    machine.pc.accelerator.close();
+  });
+}
+
+test('the dirty log names the pages that the guest wrote, and no other', { skip: noKvm, timeout: 60_000 }, () => {
+  const guest = longModeGuest(
+    'stores',
+    `
+        mov dword ptr [0x200000], 1
+        mov eax, [0x201000]
+        mov dword ptr [0x203ffe], 1
+        jmp finish
+`,
+    [],
+  );
+  const machine = machineOn('kvm').boot(guest.image);
+  const { pc } = machine;
+  const kvm = pc.accelerator as KvmAccelerator;
+  kvm.vm.setDirtyLogging(true);
+  assert.deepEqual(machine.run(), { why: 'exit', status: 1 });
+  const dirty = new Set<number>();
+  kvm.vm.takeDirty((hva) => dirty.add(hva - pc.engine.ramStart));
+  assert.ok(dirty.has(0x200000) && dirty.has(0x203000) && dirty.has(0x204000));
+  assert.ok(!dirty.has(0x201000) && !dirty.has(0x202000) && !dirty.has(0x205000));
+  const again: number[] = [];
+  kvm.vm.takeDirty((hva) => again.push(hva));
+  assert.deepEqual(again, [], 'what was taken is taken');
+  kvm.close();
+});

@@ -120,6 +120,7 @@ const setPic = `
 export interface AcceleratorGuest {
   readonly name: string;
   readonly image: Uint8Array;
+  readonly symbols: ReadonlyMap<string, bigint>;
   /** Dwords that are to lie from RESULT on; undefined: whatever. */
   readonly results: readonly (number | undefined)[];
   readonly serial: string;
@@ -134,8 +135,8 @@ function guest(
   serial = '',
   needs: readonly string[] = [],
 ): AcceleratorGuest {
-  const { bytes } = assemble(header + source + exit, { origin: BigInt(ORIGIN), codeSize: 32 });
-  return { name, image: bytes, results, serial, needs };
+  const { bytes, symbols } = assemble(header + source + exit, { origin: BigInt(ORIGIN), codeSize: 32 });
+  return { name, image: bytes, symbols, results, serial, needs };
 }
 
 /** A guest of one's own, with what all begin and end with; `source` is 64-bit code from there on. */
@@ -438,3 +439,52 @@ own:    inc dword ptr [RESULT + 4]
     [1, 1, 0, 1],
   ),
 ];
+
+/** Counts for ever, in ring 3, with SSE and x87 registers in use, while ticks come in: a guest to move about. */
+export const busyGuest: AcceleratorGuest = guest(
+  'a guest that counts in ring 3 and takes ticks',
+  `${toLongMode}${setPic}
+        mov al, 0xfe
+        out 0x21, al
+        mov eax, 0x20
+        mov rdx, tick
+        mov cl, 0x8e
+        call set_gate
+        mov al, 0x34
+        out 0x43, al
+        mov al, 0xa9
+        out 0x40, al
+        mov al, 4
+        out 0x40, al
+        mov qword ptr [RESULT], 0
+        mov qword ptr [RESULT + 8], 0
+        push 0x23
+        push 0x80000
+        push 0x202
+        push 0x2b
+        push user
+        iretq
+user:   mov eax, 7
+        cvtsi2sd xmm7, eax
+        cvtsi2sd xmm1, eax
+        fninit
+        fldpi
+        fld1
+        mov r15, 0x1122334455667788
+        xor ebx, ebx
+.again: inc rbx
+        mov [RESULT], rbx
+        addsd xmm1, xmm7
+        mov rax, rbx
+        mul r15
+        mov r14, rax
+        jmp .again
+tick:   push rax
+        inc qword ptr [RESULT + 8]
+        mov al, 0x20
+        out 0x20, al
+        pop rax
+        iretq
+`,
+  [],
+);

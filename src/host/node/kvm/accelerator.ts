@@ -296,6 +296,13 @@ export class KvmAccelerator implements Accelerator {
     this.#atHome = true;
   }
 
+  /** The state that lies at home goes into KVM and comes back: what a move to KVM makes of it. */
+  exchange(): void {
+    this.#arch.load();
+    this.#atHome = false;
+    this.synchronize();
+  }
+
   close(): void {
     this.#vcpu.close();
     this.vm.close();

@@ -12,7 +12,9 @@ import { hostFeatures, supportedCpuid } from './x86-cpuid.js';
 /** Below this many instructions a second in ring 0 the translator is quicker: it runs a kernel at some hundred million. */
 const WORTHWHILE_PER_SECOND = 50e6;
 const MEMORY_BYTES = 2 << 20;
-const TRIAL_NS = 8e6;
+/** Whoever enters a guest for the first time may have much to prepare. */
+const FIRST_TRIAL_NS = 100e6;
+const TRIAL_NS = 20e6;
 const DONE_PORT = 0x80;
 /** A first loop of so many rounds tells how long the second may be. */
 const FIRST_ROUNDS = 500;
@@ -105,6 +107,7 @@ class ProbeGuest {
   readonly #vcpu: KvmVcpu;
   readonly #memory = new WebAssembly.Memory({ initial: MEMORY_BYTES >> 16, maximum: MEMORY_BYTES >> 16, shared: true });
   readonly #view = new DataView(this.#memory.buffer);
+  #isFirst = true;
   readonly #fresh = new Uint8Array(new ArrayBuffer(312));
 
   constructor(vm: KvmVm, vcpu: KvmVcpu) {
@@ -166,7 +169,8 @@ class ProbeGuest {
     regs.setBigUint64(128, BigInt(options.isCode32 ? place : at.entry), true);
     regs.setBigUint64(136, 2n, true);
     vcpu.call('take registers', call.setRegs, new Uint8Array(regs.buffer));
-    vcpu.setTimer(TRIAL_NS);
+    vcpu.setTimer(this.#isFirst ? FIRST_TRIAL_NS : TRIAL_NS);
+    this.#isFirst = false;
     const start = performance.now();
     try {
       if (!vcpu.run()) return undefined;

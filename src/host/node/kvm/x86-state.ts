@@ -30,6 +30,8 @@ const sregs = {
   apicBase: 272,
 };
 const EFER_LMA = 0x400n;
+/** In a segment's attributes at home. */
+const PRESENT = 0x8000;
 
 /** Model-specific registers that are plain fields at home. Those that a host's KVM does not know stay there. */
 const msrFields: readonly (readonly [index: number, offset: number])[] = [
@@ -112,6 +114,8 @@ export class X86KvmState {
   readonly #xsave = block(4096);
   readonly #xcrs = block(392);
   readonly #mp = block(8);
+  /** Segments that cannot be used, by their places, as they were at home: processors keep nothing but the selector of one. */
+  readonly #unusable = new Map<number, { selector: number; limit: number; attributes: number }>();
   readonly #msrs: { readonly bytes: Uint8Array; readonly view: DataView };
   /** Rows of `msrFields` that KVM knows. */
   readonly #known: readonly (readonly [index: number, offset: number])[];
@@ -208,6 +212,8 @@ export class X86KvmState {
 
   #putSegment(at: number, selector: number, base: bigint, limit: number, attributes: number): void {
     const { view, bytes } = this.#sregs;
+    if (attributes & PRESENT) this.#unusable.delete(at);
+    else this.#unusable.set(at, { selector, limit, attributes });
     view.setBigUint64(at, base, true);
     view.setUint32(at + 8, limit, true);
     view.setUint16(at + 12, selector, true);
@@ -387,15 +393,15 @@ export class X86KvmState {
   #takeSegment(at: number): { selector: number; base: bigint; limit: number; attributes: number } {
     const { view, bytes } = this.#sregs;
     const [type, present, dpl, db, s, l, g, avl, unusable] = bytes.subarray(at + 14, at + 23);
-    const attributes = unusable
-      ? 0
-      : (type << 8) | (s << 12) | (dpl << 13) | (present << 15) | (avl << 20) | (l << 21) | (db << 22) | (g << 23);
-    return {
-      selector: view.getUint16(at + 12, true),
-      base: view.getBigUint64(at, true),
-      limit: unusable ? 0 : view.getUint32(at + 8, true),
-      attributes,
-    };
+    const selector = view.getUint16(at + 12, true);
+    const base = view.getBigUint64(at, true);
+    if (unusable) {
+      const known = this.#unusable.get(at);
+      return known?.selector === selector ? { ...known, base } : { selector, base, limit: 0, attributes: 0 };
+    }
+    const attributes =
+      (type << 8) | (s << 12) | (dpl << 13) | (present << 15) | (avl << 20) | (l << 21) | (db << 22) | (g << 23);
+    return { selector, base, limit: view.getUint32(at + 8, true), attributes };
   }
 
   #saveFloat(): void {

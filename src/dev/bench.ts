@@ -3,7 +3,7 @@
  * host's clock at lines on the guest's serial port. Prints seconds and the ratio of medians; the guest's own clock must agree.
  *
  * Arguments: names of programs (default: all, and the boot), `--runs=N` (default 3), `--suite=NAME` (default bookworm).
- * Then interrupts (`interrupts` as the first argument runs these alone), the disk tools and the NBD server; `disks` runs those alone (`bench-block.ts` reads the rest).
+ * Then interrupts (`interrupts` as the first argument runs these alone), VM exits of KVM (`exits`), the disk tools and the NBD server; `disks` runs those alone (`bench-block.ts` reads the rest).
  * The guest programs are compiled from bench/suite.c; without a C compiler only the boot is measured. Without QEMU there are
  * no ratios. Each is said by name.
  */
@@ -16,10 +16,15 @@ import { fileURLToPath } from 'node:url';
 import { file, writeCpio } from '../distro/cpio.js';
 import { prepareDebian } from '../distro/index.js';
 import { printBlockBench } from './bench-block.js';
+import { printKvmBench } from './bench-kvm.js';
 import { printLatencies } from './bench-latency.js';
 
 if (process.argv[2] === 'interrupts') {
   printLatencies();
+  process.exit();
+}
+if (process.argv[2] === 'exits') {
+  printKvmBench();
   process.exit();
 }
 if (process.argv[2] === 'disks') {
@@ -169,5 +174,6 @@ if (logs.length > 0)
   );
 if (wanted.length === 0) {
   printLatencies();
+  printKvmBench();
   await printBlockBench([]);
 }

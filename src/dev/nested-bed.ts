@@ -2,7 +2,7 @@
  * A test bed with a KVM of the hardware's kind, on hosts that have none: QEMU's translator runs a Debian kernel on a processor with
  * AMD's SVM, and in that guest Node runs vring on the guest's own KVM. Minutes rather than seconds: for long tests, and by hand:
  *
- *     node dist/dev/nested-bed.js COMMAND…     each argument a line for the guest's shell; vring lies in /vring
+ *     node dist/dev/nested-bed.js COMMAND…     each argument a line for the guest's shell, or `boot OPTIONS`; vring lies in /vring
  */
 import { execFileSync, spawn } from 'node:child_process';
 import {
@@ -88,6 +88,32 @@ class Tree {
   }
 }
 
+/** What a guest of the bed's own KVM boots: says that it has come to /init, which processor it sees, and switches off. */
+function innerInitramfs(busybox: string): Uint8Array {
+  const tree = new Tree();
+  tree.addFile('bin/busybox', busybox);
+  for (const name of ['dev', 'proc', 'sys']) tree.add(directory(name));
+  tree.add(characterDevice('dev/console', 5, 1));
+  const init = [
+    '#!/bin/busybox sh',
+    '/bin/busybox mount -t proc proc /proc',
+    'echo "inner: /init, $(/bin/busybox uname -r)"',
+    '/bin/busybox grep -m1 "model name" /proc/cpuinfo',
+    'echo "inner: $(/bin/busybox grep -c ^processor /proc/cpuinfo) processors"',
+    '/bin/busybox grep -E "LOC|timer" /proc/interrupts',
+    'echo "inner: clock $(/bin/busybox date +%Y)"',
+    '/bin/busybox poweroff -f',
+    '',
+  ];
+  tree.add(file('init', init.join('\n'), 0o755));
+  return tree.bytes();
+}
+
+/** The line that boots Linux in the bed by vring, with more options before the others. */
+export const bootInner = (options: string, append = ''): string =>
+  `node dist/cli/main.js run ${options} -m 192 -kernel /boot/vmlinuz -initrd /boot/initramfs -nographic ` +
+  `-append 'console=ttyS0 panic=-1 mitigations=off ${append}' </dev/null`;
+
 export interface BedOptions {
   /** Lines for the guest's shell. */
   readonly commands: readonly string[];
@@ -124,6 +150,8 @@ export async function runInBed(options: BedOptions): Promise<string> {
     const tree = new Tree();
     const busybox = realpathSync(which('busybox') as string);
     tree.addFile('bin/busybox', busybox);
+    tree.addFile('boot/vmlinuz', kernel);
+    tree.add(file('boot/initramfs', innerInitramfs(busybox)));
     for (const applet of execFileSync(busybox, ['--list'], { encoding: 'utf8' }).trim().split('\n'))
       if (applet !== 'busybox') tree.add(symlink(`bin/${applet}`, 'busybox'));
     for (const path of modules)
@@ -189,7 +217,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const lacks = bedLacks();
   if (lacks) throw new Error(lacks);
   await runInBed({
-    commands: process.argv.slice(2),
+    commands: process.argv.slice(2).map((line) => (line.startsWith('boot ') ? bootInner(line.slice(5)) : line)),
     timeoutMs: 3_600_000,
     onOutput: (text) => process.stdout.write(text),
   });

@@ -35,6 +35,8 @@ export class IoApic implements Device {
   readonly name: string;
   readonly state: StateOf<typeof IoApicState>;
   readonly inputs: readonly IrqLine[];
+  /** An entry of the redirection table was written. */
+  onRedirection: (() => void) | undefined;
   readonly #bus: ApicBus;
 
   constructor(options: { bus: ApicBus; arena?: StateArena; name?: string }) {
@@ -117,6 +119,7 @@ export class IoApic implements Device {
     if (pin < 0 || pin >= IOAPIC_PINS) return;
     if ((select & 1) !== 0) {
       state.high[pin] = value & 0xff000000;
+      this.onRedirection?.();
       return;
     }
     let entry = (value & WRITABLE_LOW) | (state.low[pin]! & REMOTE_IRR);
@@ -124,6 +127,7 @@ export class IoApic implements Device {
     if ((entry & LEVEL) === 0) entry &= ~REMOTE_IRR;
     else state.edges &= ~(1 << pin);
     state.low[pin] = entry;
+    this.onRedirection?.();
     this.#service(pin);
   }
 }

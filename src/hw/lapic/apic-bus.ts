@@ -21,7 +21,18 @@ export const BROADCAST = 0xffffffff;
 const SELF = 1;
 const ALL = 2;
 
+/** Takes an interrupt message; false: nobody took it. */
+export type ApicMessage = (
+  destination: number,
+  logical: boolean,
+  mode: number,
+  vector: number,
+  levelTriggered: boolean,
+) => boolean;
+
 export class ApicBus implements MsiTarget {
+  /** Local APICs that lie elsewhere (in the host's kernel): messages go there instead. */
+  divert: ApicMessage | undefined;
   readonly #locals: LocalApic[] = [];
   readonly #ioApics: { endOfInterrupt(vector: number): void }[] = [];
 
@@ -34,6 +45,7 @@ export class ApicBus implements MsiTarget {
 
   /** An interrupt from an I/O APIC or device, with its 8-bit destination. False if no local APIC took it. */
   deliver(destination: number, logical: boolean, mode: number, vector: number, levelTriggered: boolean): boolean {
+    if (this.divert) return this.divert(destination, logical, mode, vector, levelTriggered);
     return this.#deliver(destination === 0xff ? BROADCAST : destination, logical, mode, vector, levelTriggered);
   }
 

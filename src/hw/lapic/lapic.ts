@@ -176,6 +176,11 @@ export class LocalApic implements Device, CpuInterruptController {
     this.#signals.interruptChanged();
   }
 
+  /** Another keeps this APIC's time and interrupts from here on, until `load`. */
+  standBy(): void {
+    this.#timer.cancel();
+  }
+
   /** Where the register page lies, or undefined in x2APIC mode and while disabled. */
   mmioGpa(): number | undefined {
     return this.state.enabled && !this.state.x2apic ? this.state.baseGpa : undefined;
@@ -414,7 +419,8 @@ export class LocalApic implements Device, CpuInterruptController {
     this.#setDeadline(value === 0 ? Infinity : this.#clock.nowNs() + value * this.#countNs());
   }
 
-  #currentCount(): number {
+  /** What is left of the timer's count. */
+  currentCount(): number {
     const { state } = this;
     if (state.timerDeadlineNs === Infinity || this.#timerMode() === TSC_DEADLINE) return 0;
     const step = this.#countNs();
@@ -428,7 +434,7 @@ export class LocalApic implements Device, CpuInterruptController {
   }
 
   #writeDivide(value: number): void {
-    const left = this.#currentCount();
+    const left = this.currentCount();
     this.state.divide = value & 0x0b;
     // The count goes on from where it is, at the new pace.
     if (left !== 0) this.#setDeadline(this.#clock.nowNs() + left * this.#countNs());
@@ -534,7 +540,7 @@ export class LocalApic implements Device, CpuInterruptController {
       case R.INITIAL_COUNT.index:
         return state.initialCount;
       case R.CURRENT_COUNT.index:
-        return this.#currentCount();
+        return this.currentCount();
       case R.DIVIDE.index:
         return state.divide;
       default:

@@ -1,0 +1,37 @@
+/** vring on a KVM of the hardware's kind: its test guests, the moves between accelerators, firmware, and Linux to /init. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import test from 'node:test';
+import { bedLacks, bootInner, runInBed } from './nested-bed.js';
+
+const lacks = bedLacks();
+
+test('vring on the KVM of a processor with SVM', { skip: lacks ?? false, timeout: 3_000_000 }, async () => {
+  const bios = '/usr/share/seabios/bios-256k.bin';
+  // The monitor moves a running Linux to the translator and back.
+  const moves = 'echo "echo moves"; for i in $(seq 3); do sleep 3; echo "accel tcg"; sleep 3; echo "accel kvm"; done';
+  const text = await runInBed({
+    timeoutMs: 2_900_000,
+    files: { '/bios.bin': readFileSync(bios) },
+    commands: [
+      'node dist/cli/main.js doctor',
+      'node --test-reporter=tap dist/vmm/kvm-guests.test.js | grep -E "^(not )?ok|error:|^# (pass|fail)"',
+      `timeout 60 node dist/cli/main.js run -accel kvm -bios /bios.bin -nographic -m 32 </dev/null | grep -a bootable`,
+      'echo; echo "bed: boot"',
+      bootInner('-accel kvm'),
+      'echo "bed: moves"',
+      `(${moves}) | ${bootInner('-accel kvm -monitor stdio -serial file:/tmp/serial').replace('-nographic', '-display none').replace('</dev/null', '')}`,
+      'cat /tmp/serial | tail -20',
+    ],
+    onOutput: (part) => process.stderr.write(part),
+  });
+  assert.match(text, /^KVM:/m, 'the bed has KVM');
+  assert.doesNotMatch(text, /^not ok/m);
+  const passed = Number(/^# pass (\d+)/m.exec(text)?.[1]);
+  assert.ok(passed >= 20, `${passed} test guests ran`);
+  assert.doesNotMatch(text, /# SKIP/, 'none was skipped');
+  assert.match(text, /No bootable device/);
+  const boot = text.slice(text.indexOf('bed: boot'), text.indexOf('bed: moves'));
+  assert.match(boot, /inner: \/init, 6\./);
+  assert.match(text.slice(text.indexOf('bed: moves')), /inner: \/init, 6\./);
+});

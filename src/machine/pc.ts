@@ -203,7 +203,15 @@ export class PcMachine implements PcBoard {
     const rate = this.#tsc;
     const apicBus = new ApicBus();
     this.msi = apicBus;
-    this.pic = new PicPair({ output: { set: (level) => this.lapic.lint[0].set(level) } });
+    this.pic = new PicPair({
+      output: {
+        set: (level) => {
+          this.lapic.lint[0].set(level);
+          // A local APIC in the host's kernel does not see the line: the accelerator asks the 8259 itself.
+          if (level && apicBus.divert) this.#accelerator.setInterruptPending(true);
+        },
+      },
+    });
     this.lapic = new LocalApic({
       id: 0,
       bus: apicBus,
@@ -431,12 +439,18 @@ export class PcMachine implements PcBoard {
   #reset(): void {
     this.#stop = undefined;
     this.#halted = false;
+    this.#accelerator.synchronize();
     for (const device of this.#devices) device.reset();
     this.#trace?.reset();
     this.#lens?.reset();
-    this.#accelerator.synchronize();
     this.cpu.reset();
     this.#accelerator.takeOver();
+  }
+
+  /** What an accelerator with a local APIC of its own works with. */
+  get controllers() {
+    const { lapic, ioapic, pic, msi, clock } = this;
+    return { lapic, ioapic, pic, bus: msi, nowNs: () => clock.nowNs() };
   }
 
   /** The state of every device, by name. */
@@ -465,6 +479,7 @@ export class PcMachine implements PcBoard {
     const before = this.#accelerator;
     if (next === before) return;
     before.synchronize();
+    this.#halted = this.cpu.isHalted;
     this.#accelerator = next;
     next.setRamBlocks(this.memory.ramBlocks());
     next.takeOver();

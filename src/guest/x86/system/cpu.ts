@@ -115,6 +115,11 @@ export class X86Cpu implements GuestCpu {
     return this.#shutDown;
   }
 
+  /** It sleeps in HLT or MWAIT. */
+  get isHalted(): boolean {
+    return this.#cpu.get32(field.halted) !== 0;
+  }
+
   reset(): void {
     this.#shutDown = false;
     resetState(this.#cpu, this.model);

@@ -160,4 +160,6 @@ export const runPage = {
 } as const;
 
 export const slotFlag = { logDirty: 1, readonly: 2 } as const;
+/** Types of entries of the routing table of interrupts. */
+export const routing = { entryBytes: 48, msi: 2 } as const;
 export const debugControl = { enable: 1, singleStep: 2, hardwareBreakpoints: 0x20000 } as const;

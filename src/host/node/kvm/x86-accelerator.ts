@@ -7,12 +7,14 @@ import { qemuSpelling } from '../../../guest/x86/cpuid.js';
 import type { CpuModel } from '../../../guest/x86/models.js';
 import { field as home } from '../../../guest/x86/state.js';
 import type { X86Cpu } from '../../../guest/x86/system/cpu.js';
+import { readRegisterPage, writeRegisterPage } from '../../../hw/index.js';
 import { call, debugControl, exit, runPage } from './abi.js';
 import { KvmAccelerator, type KvmArchitecture, type KvmAttention, UnknownExit } from './accelerator.js';
+import { KernelApic, type X86Controllers } from './kernel-apic.js';
 import { KvmSystem, type KvmVm } from './system.js';
 import { KvmVcpu } from './vcpu.js';
 import { cpuidTable, hostFeatures, missingFeatures } from './x86-cpuid.js';
-import { X86KvmState } from './x86-state.js';
+import { X86KvmState, type X86StateOptions } from './x86-state.js';
 
 /** Where processors that cannot run real mode keep what they need for it: in the hole below the firmware's ROM, as QEMU has it. */
 const IDENTITY_MAP_GPA = 0xfeffc000;
@@ -44,6 +46,8 @@ export interface X86KvmOptions {
   readonly model: CpuModel;
   readonly host: AcceleratorHost;
   readonly interrupts: CpuInterruptController;
+  /** The board's controllers, for a local APIC in the kernel. Absent: all lie with the board. */
+  readonly controllers?: X86Controllers | undefined;
   /** The machine's memory: RAM blocks are offsets in it. */
   readonly memory: ArrayBufferLike;
   readonly attention: KvmAttention;
@@ -74,7 +78,8 @@ export function createX86Kvm(options: X86KvmOptions): KvmAccelerator {
     new DataView(gpa.buffer).setBigUint64(0, BigInt(IDENTITY_MAP_GPA), true);
     vm.call('set aside a page', call.setIdentityMapAddress, gpa);
     vm.call('set aside a task-state segment', call.setTssAddress, TSS_GPA);
-    openMsrs(vm);
+    openMsrs(vm, options.controllers === undefined);
+    const kernelApic = options.controllers && new KernelApic(vm, options.controllers);
     const vcpu = new KvmVcpu(vm, options.apicId);
     opened.push(vcpu);
     setTscRate(vcpu, options.tscHz);
@@ -85,7 +90,7 @@ export function createX86Kvm(options: X86KvmOptions): KvmAccelerator {
       vcpu,
       host: options.host,
       attention: options.attention,
-      architecture: (exits) => new X86Architecture(options, vcpu, exits),
+      architecture: (exits) => new X86Architecture(options, vcpu, exits, kernelApic),
     });
   } catch (error) {
     for (const each of opened.reverse()) each.close();
@@ -93,10 +98,12 @@ export function createX86Kvm(options: X86KvmOptions): KvmAccelerator {
   }
 }
 
-/** MSRs of the machine's own that KVM does not know, and those of a local APIC that is the board's. */
-function openMsrs(vm: KvmVm): void {
-  vm.system.require('X86_USER_SPACE_MSR', 'X86_MSR_FILTER');
+/** MSRs of the machine's own that KVM does not know, and the deadline timer of a local APIC that is the board's. */
+function openMsrs(vm: KvmVm, boardHasApic: boolean): void {
+  vm.system.require('X86_USER_SPACE_MSR');
   vm.enable('hand over model-specific registers', 'X86_USER_SPACE_MSR', MSR_EXITS);
+  if (!boardHasApic) return;
+  vm.system.require('X86_MSR_FILTER');
   // One range: a bitmap with a bit a register; 0: not KVM's.
   const bitmap = new Uint8Array(new ArrayBuffer(64));
   const filter = new DataView(new ArrayBuffer(0x188));
@@ -118,11 +125,22 @@ function setTscRate(vcpu: KvmVcpu, tscHz: number): void {
   );
 }
 
+function kernelApicState({ lapic, nowNs }: X86Controllers): X86StateOptions['kernelApic'] {
+  return {
+    write: (page) => writeRegisterPage(lapic, page),
+    read: (page, msrs) => readRegisterPage(lapic, page, msrs, nowNs()),
+    get tscDeadline() {
+      return lapic.state.tscDeadline;
+    },
+  };
+}
+
 class X86Architecture implements KvmArchitecture {
   readonly #options: X86KvmOptions;
   readonly #vcpu: KvmVcpu;
   readonly #exits: ExitCounters;
   readonly #state: X86KvmState;
+  readonly #kernelApic: KernelApic | undefined;
   /** The interrupt controller has something, or may have. */
   #pending = true;
   #inKvm = false;
@@ -130,8 +148,9 @@ class X86Architecture implements KvmArchitecture {
   #stepping = false;
   #debugging = false;
 
-  constructor(options: X86KvmOptions, vcpu: KvmVcpu, exits: ExitCounters) {
+  constructor(options: X86KvmOptions, vcpu: KvmVcpu, exits: ExitCounters, kernelApic: KernelApic | undefined) {
     this.#options = options;
+    this.#kernelApic = kernelApic;
     this.#vcpu = vcpu;
     this.#exits = exits;
     const { interrupts } = options;
@@ -146,22 +165,26 @@ class X86Architecture implements KvmArchitecture {
           return interrupts.readMsr(MSR_APIC_BASE) ?? 0n;
         },
         set(cr8, base) {
+          // Where the kernel has it, its page says all.
+          if (kernelApic) return;
           interrupts.cr8 = cr8;
           if (base !== interrupts.readMsr(MSR_APIC_BASE)) interrupts.writeMsr(MSR_APIC_BASE, base);
         },
       },
       readTsc: () => options.host.readTsc(),
-      haltsInKernel: false,
+      kernelApic: options.controllers && kernelApicState(options.controllers),
     });
   }
 
   load(): void {
     this.#state.load();
+    this.#kernelApic?.take();
     this.#inKvm = true;
     this.#pending = true;
   }
 
   save(): void {
+    this.#kernelApic?.give();
     this.#state.save();
     this.#inKvm = false;
   }
@@ -169,6 +192,10 @@ class X86Architecture implements KvmArchitecture {
   beforeEntry(): void {
     const { bytes } = this.#vcpu;
     const { interrupts } = this.#options;
+    if (this.#kernelApic) {
+      if (this.#pending) this.#offerExternal();
+      return;
+    }
     bytes[runPage.cr8] = interrupts.cr8;
     if (!this.#pending) return;
     if (!interrupts.pending()) {
@@ -186,6 +213,15 @@ class X86Architecture implements KvmArchitecture {
     bytes[runPage.requestInterruptWindow] = 1;
   }
 
+  /** The 8259s' interrupt, where the kernel's local APIC lets it through. */
+  #offerExternal(): void {
+    const { bytes } = this.#vcpu;
+    const { pic } = this.#options.controllers as X86Controllers;
+    if (pic.state.INTR && bytes[runPage.readyForInterruptInjection]) this.#inject(pic.acknowledge());
+    this.#pending = pic.state.INTR;
+    bytes[runPage.requestInterruptWindow] = this.#pending ? 1 : 0;
+  }
+
   #inject(vector: number): boolean {
     const bytes = new Uint8Array(new ArrayBuffer(4));
     new DataView(bytes.buffer).setUint32(0, vector, true);
@@ -195,6 +231,7 @@ class X86Architecture implements KvmArchitecture {
   }
 
   afterExit(): void {
+    if (this.#kernelApic) return;
     const { bytes } = this.#vcpu;
     const { interrupts } = this.#options;
     if (bytes[runPage.cr8] !== interrupts.cr8) interrupts.cr8 = bytes[runPage.cr8];
@@ -241,6 +278,10 @@ class X86Architecture implements KvmArchitecture {
         return undefined;
       case exit.shutdown:
         return 'shutdown';
+      case exit.ioapicEoi:
+        counts[exitIndex.ioapicEoi]++;
+        this.#kernelApic?.endOfInterrupt(this.#vcpu.bytes[runPage.eoiVector]);
+        return undefined;
       case exit.setTpr:
         counts[exitIndex.other]++;
         this.#pending = true;

@@ -56,6 +56,7 @@ const msrFields: readonly (readonly [index: number, offset: number])[] = [
 ];
 const MSR_TSC = 0x10;
 const MSR_TSC_ADJUST = 0x3b;
+const MSR_TSC_DEADLINE = 0x6e0;
 
 const event = {
   exceptionInjected: 0,
@@ -99,8 +100,14 @@ export interface X86StateOptions {
     set?(cr8: number, base: bigint): void;
   };
   readTsc(): bigint;
-  /** HLT waits in the kernel. */
-  readonly haltsInKernel: boolean;
+  /** The local APIC lies in the kernel, where HLT waits too: its state, home → register page, and back. */
+  readonly kernelApic?:
+    | {
+        write(page: DataView): void;
+        read(page: DataView, msrs: { readonly base: bigint; readonly tscDeadline: bigint }): void;
+        readonly tscDeadline: bigint;
+      }
+    | undefined;
 }
 
 export class X86KvmState {
@@ -114,6 +121,7 @@ export class X86KvmState {
   readonly #xsave = block(4096);
   readonly #xcrs = block(392);
   readonly #mp = block(8);
+  readonly #apic = block(1024);
   /** Segments that cannot be used, by their places, as they were at home: processors keep nothing but the selector of one. */
   readonly #unusable = new Map<number, { selector: number; limit: number; attributes: number }>();
   readonly #msrs: { readonly bytes: Uint8Array; readonly view: DataView };
@@ -154,6 +162,7 @@ export class X86KvmState {
     vcpu.call('take registers', call.setRegs, this.#regs.bytes);
     this.#loadFloat();
     this.#loadMsrs();
+    this.#loadApic();
     const debug = this.#debug.view;
     for (let i = 0; i < 4; i++) debug.setBigUint64(8 * i, cpu.get64(home.dr + 8 * i), true);
     debug.setBigUint64(32, cpu.get64(home.dr + 8 * 6), true);
@@ -161,7 +170,7 @@ export class X86KvmState {
     vcpu.call('take debug registers', call.setDebugRegs, this.#debug.bytes);
     this.#loadEvents();
     this.halted = cpu.get32(home.halted) !== 0;
-    this.#mp.view.setUint32(0, this.halted && this.#options.haltsInKernel ? mpState.halted : mpState.runnable, true);
+    this.#mp.view.setUint32(0, this.halted && this.#options.kernelApic ? mpState.halted : mpState.runnable, true);
     vcpu.call('take its run state', call.setMpState, this.#mp.bytes);
   }
 
@@ -284,6 +293,31 @@ export class X86KvmState {
     }
   }
 
+  #loadApic(): void {
+    const { kernelApic } = this.#options;
+    if (!kernelApic) return;
+    kernelApic.write(this.#apic.view);
+    this.#vcpu.call('take a local APIC', call.setLapic, this.#apic.bytes);
+    this.#msr(call.setMsrs, MSR_TSC_DEADLINE, kernelApic.tscDeadline);
+  }
+
+  #saveApic(base: bigint): void {
+    const { kernelApic } = this.#options;
+    if (!kernelApic) return;
+    this.#vcpu.call('give its local APIC', call.getLapic, this.#apic.bytes);
+    kernelApic.read(this.#apic.view, { base, tscDeadline: this.#msr(call.getMsrs, MSR_TSC_DEADLINE, 0n) });
+  }
+
+  /** One register; gives its value. */
+  #msr(request: number, index: number, value: bigint): bigint {
+    const { bytes, view } = block(8 + 16);
+    view.setUint32(0, 1, true);
+    view.setUint32(8, index, true);
+    view.setBigUint64(16, value, true);
+    this.#vcpu.call('exchange a model-specific register', request, bytes);
+    return view.getBigUint64(16, true);
+  }
+
   #loadEvents(): void {
     const cpu = this.#home;
     const { view, bytes } = this.#events;
@@ -330,6 +364,7 @@ export class X86KvmState {
     cpu.setFlags(flags);
     this.#saveFloat();
     this.#saveMsrs();
+    this.#saveApic(this.#sregs.view.getBigUint64(sregs.apicBase, true));
     vcpu.call('give its debug registers', call.getDebugRegs, this.#debug.bytes);
     const debug = this.#debug.view;
     for (let i = 0; i < 4; i++) cpu.set64(home.dr + 8 * i, debug.getBigUint64(8 * i, true));
@@ -337,7 +372,7 @@ export class X86KvmState {
     cpu.set64(home.dr + 8 * 7, debug.getBigUint64(40, true));
     this.#saveEvents();
     vcpu.call('give its run state', call.getMpState, this.#mp.bytes);
-    if (this.#options.haltsInKernel) this.halted = this.#mp.view.getUint32(0, true) === mpState.halted;
+    if (this.#options.kernelApic) this.halted = this.#mp.view.getUint32(0, true) === mpState.halted;
     cpu.set32(home.halted, this.halted ? leaveReason.halt : 0);
     cpu.call('flush_tlb_pages', 0);
     cpu.updateMode();

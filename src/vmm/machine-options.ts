@@ -69,6 +69,8 @@ export interface MachineOptions {
    * however slow it is. Unless given: `kvm`, then `tcg`.
    */
   readonly accelerators?: readonly AcceleratorName[] | undefined;
+  /** With KVM: the local APIC lies in the kernel, the other interrupt controllers here (`split`, unless given); or all lie here. */
+  readonly kernelIrqchip?: 'split' | 'off' | undefined;
   /**
    * Path, or the bytes. A Linux bzImage, an ELF kernel with a PVH entry, or a Multiboot program. It is put into memory and entered
    * directly; with `firmware` that boots it (Linux only). One of the two is needed, or `builtInGuest`.
@@ -221,6 +223,7 @@ export function planMachine(options: MachineOptions): {
       serial,
       devices,
       hpet: options.hpet ?? true,
+      kernelIrqchip: options.kernelIrqchip ?? 'split',
       onReset: options.onReset ?? 'reset',
       onPowerOff: options.onPowerOff ?? 'end',
       hotThreshold: threshold,

@@ -382,6 +382,7 @@ async function openKvm(pc: PcMachine, cpu: string, tscHz: number): Promise<KvmAc
     model,
     host: pc.acceleratorHost,
     interrupts: pc.lapic,
+    controllers: config.kernelIrqchip === 'split' ? pc.controllers : undefined,
     memory: pc.engine.memory.buffer,
     attention: {
       begin(thread) {

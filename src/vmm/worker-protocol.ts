@@ -104,6 +104,7 @@ export interface WorkerConfig {
   readonly serial: readonly (SerialConfig | undefined)[];
   readonly devices: readonly DeviceConfig[];
   readonly hpet: boolean;
+  readonly kernelIrqchip: 'split' | 'off';
   /** What the guest's reset does. */
   readonly onReset: 'reset' | 'end' | 'pause';
   /** What the guest's power-off does. */

@@ -236,6 +236,7 @@ type Board = Pick<
 
 function planBoard(options: Options, notices: string[]): Board {
   let hpet = !options.has('no-hpet');
+  let irqchip: MachineOptions['kernelIrqchip'];
   const accels = options.all('accel').map((text) => KeyValues.parse(`-accel ${text}`, text, 'accel'));
   if (options.has('enable-kvm')) accels.push(new KeyValues('-enable-kvm', [['accel', 'kvm']]));
   const machine = options.last('M');
@@ -249,6 +250,7 @@ function planBoard(options: Options, notices: string[]): Board {
     }
     hpet = values.flag('hpet') ?? hpet;
     values.flag('graphics');
+    irqchip = planIrqchip(values) ?? irqchip;
     const accel = values.text('accel');
     if (accel !== undefined) {
       if (accels.length > 0) throw new UsageError('-accel and accel= of -M cannot be given both');
@@ -263,7 +265,6 @@ function planBoard(options: Options, notices: string[]): Board {
       'pit',
       'i8042',
       'acpi',
-      'kernel-irqchip',
       'mem-merge',
       'dump-guest-core',
       'memory-backend',
@@ -290,6 +291,7 @@ function planBoard(options: Options, notices: string[]): Board {
   }
   return {
     hpet,
+    kernelIrqchip: irqchip,
     ...planAccelerators(accels, notices),
     ramBytes: planRam(options.last('m')),
     cpu: options.last('cpu'),
@@ -309,14 +311,22 @@ function planRam(text: string | undefined): number | undefined {
   return bytes;
 }
 
+function planIrqchip(values: KeyValues): MachineOptions['kernelIrqchip'] {
+  const where = values.choice('kernel-irqchip', ['on', 'off', 'split']);
+  if (where === 'on')
+    throw new UsageError(`${values.option}: kernel-irqchip=on is not supported; there are split and off`);
+  return where as MachineOptions['kernelIrqchip'];
+}
+
 /** Accelerators in the order given, each once; those that vring does not have are told of. */
 function planAccelerators(
   accels: readonly KeyValues[],
   notices: string[],
-): Pick<MachineOptions, 'accelerators' | 'hotThreshold'> {
+): Pick<MachineOptions, 'accelerators' | 'hotThreshold' | 'kernelIrqchip'> {
   const chosen = new Set<AcceleratorName>();
   let failed: string | undefined;
   let hotThreshold: number | undefined;
+  let kernelIrqchip: MachineOptions['kernelIrqchip'];
   for (const values of accels) {
     const name = values.text('accel') ?? '';
     const row = accelerators.find((each) => each.name === name);
@@ -329,6 +339,7 @@ function planAccelerators(
     }
     chosen.add(row.name);
     if (row.name === 'kvm') {
+      kernelIrqchip ??= planIrqchip(values);
       values.finish(['dirty-ring-size', 'notify-vmexit', 'notify-window', 'kvm-shadow-mem']);
       continue;
     }
@@ -344,7 +355,11 @@ function planAccelerators(
       throw new UsageError(`-accel ${failed}: this accelerator is not supported; there are kvm and tcg`);
     notices.push(`The accelerator ${failed} is not supported; ${[...chosen].join(', then ')} is tried.`);
   }
-  return { accelerators: chosen.size > 0 ? [...chosen] : undefined, hotThreshold };
+  return {
+    accelerators: chosen.size > 0 ? [...chosen] : undefined,
+    hotThreshold,
+    ...(kernelIrqchip ? { kernelIrqchip } : {}),
+  };
 }
 
 function planClock(text: string | undefined): number | undefined {

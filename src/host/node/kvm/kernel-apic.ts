@@ -5,7 +5,7 @@
  */
 import type { ApicBus, IoApic, LocalApic, PicPair } from '../../../hw/index.js';
 import { call, routing } from './abi.js';
-import type { KvmVm } from './system.js';
+import type { KvmSystem, KvmVm } from './system.js';
 
 const PINS = 24;
 const MSI_GPA = 0xfee00000;
@@ -38,8 +38,12 @@ export class KernelApic {
   constructor(vm: KvmVm, board: X86Controllers) {
     this.#vm = vm;
     this.#board = board;
-    vm.system.require('SPLIT_IRQCHIP', 'SIGNAL_MSI', 'IRQ_ROUTING');
     vm.enable('keep local APICs', 'SPLIT_IRQCHIP', PINS);
+  }
+
+  /** Whether this host's KVM has what it takes. */
+  static isOffered(system: KvmSystem): boolean {
+    return (['SPLIT_IRQCHIP', 'SIGNAL_MSI', 'IRQ_ROUTING'] as const).every((name) => system.check(name) !== 0);
   }
 
   /** From here on KVM has the local APIC. */

@@ -46,7 +46,7 @@ export interface X86KvmOptions {
   readonly model: CpuModel;
   readonly host: AcceleratorHost;
   readonly interrupts: CpuInterruptController;
-  /** The board's controllers, for a local APIC in the kernel. Absent: all lie with the board. */
+  /** The board's controllers, for a local APIC in the kernel where it has one. Absent: all lie with the board. */
   readonly controllers?: X86Controllers | undefined;
   /** The machine's memory: RAM blocks are offsets in it. */
   readonly memory: ArrayBufferLike;
@@ -60,12 +60,13 @@ export interface X86KvmOptions {
 }
 
 /** Throws VringError `kvm-unavailable`, `kvm-cpu-features`, `kvm-tsc` or `kvm-call`: the sentence says what is in the way. */
-export function createX86Kvm(options: X86KvmOptions): KvmAccelerator {
+export function createX86Kvm(wanted: X86KvmOptions): KvmAccelerator {
   const opened: { close(): void }[] = [];
   try {
-    const system = new KvmSystem(options.device);
+    const system = new KvmSystem(wanted.device);
     opened.push(system);
     system.require(...needed);
+    const options = KernelApic.isOffered(system) ? wanted : { ...wanted, controllers: undefined };
     const missing = missingFeatures(options.model, hostFeatures(system));
     if (missing.length > 0) {
       const names = missing.map(qemuSpelling).join(', ');

@@ -17,6 +17,23 @@ const help: OptionRow = { name: 'help', aliases: ['h'], sentence: 'Shows this he
 export const cacheActions = ['list', 'prune'] as const;
 export const shells = ['bash', 'zsh', 'fish'] as const;
 
+export const tourCommand: CommandRow = {
+  name: 'tour',
+  synopsis: '[OPTIONS]',
+  sentence: 'shows on a running machine what each layer does: rings, VM exits, devices, memory, a disk request',
+  options: [
+    {
+      name: 'without',
+      argument: 'NAME',
+      values: ['kvm', 'translation-cache', 'tlb', 'virtio', 'irqchip'],
+      sentence: 'Runs the same work with a part and without it, and shows the difference.',
+      group: 'Options',
+    },
+    help,
+  ],
+  dashes: 'double',
+};
+
 /** How the disk tools speak: by QEMU's names when they were called by them. */
 function disksTool(io: ProcessIo, name: string) {
   return {
@@ -99,6 +116,7 @@ export const commands: readonly Command[] = [
       };
     },
   },
+  { ...tourCommand, load: async () => (await import('./tour/index.js')).tour },
   {
     name: 'doctor',
     synopsis: '[OPTIONS]',

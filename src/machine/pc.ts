@@ -5,6 +5,7 @@
 import {
   type Accelerator,
   type AcceleratorHost,
+  type EngineOptions,
   type ModuleCache,
   type RegionService,
   type RoutineStore,
@@ -108,6 +109,8 @@ export interface PcOptions {
   readonly hotThreshold: number;
   /** What is logged (-d). */
   readonly trace?: PcTraceOptions | undefined;
+  /** The translator with parts left out, to show what they are for. */
+  readonly translator?: Pick<EngineOptions, 'codeCache' | 'tlbEntries'> | undefined;
   /** What happens is counted and timed: `PcMachine.lens`. */
   readonly lens?: boolean | undefined;
   readonly hpet?: boolean;
@@ -267,6 +270,7 @@ export class PcMachine implements PcBoard {
       countInstructions: options.icount !== undefined,
       regionService: host.regionService,
       trace: trace?.engine,
+      ...options.translator,
       host: {
         ...this.acceleratorHost,
         modules: host.modules,

@@ -17,6 +17,7 @@ import {
   RequestFlag,
   toBlockError,
 } from '../block/index.js';
+import { nameThread } from '../host/node/activity.js';
 import { NodeBlockHost } from '../host/node/block-host.js';
 import type {
   DiskConfig,
@@ -57,6 +58,7 @@ const disks: Disk[] = [];
 let memory: SharedArrayBuffer | undefined;
 let kickWords: Int32Array = new Int32Array(new SharedArrayBuffer(4));
 let kickIndex = 0;
+nameThread('disks');
 let inFlight = 0;
 let closing = false;
 let scheduled = false;

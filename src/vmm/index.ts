@@ -15,7 +15,7 @@ export {
   type SystemMachineOptions,
 } from './debian.js';
 export type { BlockObject, DiskDescription, DiskImage, ErrorPolicy } from './disk-protocol.js';
-export type { LensReport, MemoryUse } from './lens-report.js';
+export type { HostPage, LensReport, MemoryUse } from './lens-report.js';
 export { createMachine, type Machine, type MachineEvents, type MachineState } from './machine.js';
 export type { ConsolePortOptions, DeviceOptions, MachineFirmware, MachineOptions } from './machine-options.js';
 export {

@@ -14,6 +14,24 @@ export interface LensReport extends LensTotals {
   readonly memory: Readonly<Record<string, MemoryUse>>;
 }
 
+/** Where a page of guest RAM lies in this process, and whether the host has given memory for it. */
+export interface HostPage {
+  readonly gpa: number;
+  /** Host address; undefined where it is not to be seen. */
+  readonly hva: bigint | undefined;
+  readonly resident: boolean | undefined;
+}
+
+export function hostPage(pc: PcMachine, gpa: number): HostPage {
+  const page = gpa - (gpa % 4096);
+  const offset = pc.memory.hvaOf(page, 4096, false);
+  const base = mappingOfSize(pc.engine.memory.buffer.byteLength);
+  if (base === undefined || offset < 0) return { gpa: page, hva: undefined, resident: undefined };
+  const hva = base + BigInt(offset);
+  const bytes = residentBytes(hva, 4096);
+  return { gpa: page, hva, resident: bytes === undefined ? undefined : bytes > 0 };
+}
+
 /** Of a machine that was made with a lens. */
 export function lensReport(pc: PcMachine): LensReport | undefined {
   const totals = pc.lens();

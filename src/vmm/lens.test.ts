@@ -1,5 +1,6 @@
 /** The lens on the built-in guest, which does things as often as it is told. */
 import assert from 'node:assert/strict';
+import { createRequire } from 'node:module';
 import { test } from 'node:test';
 import { createMachine, type LensReport, type Machine } from './index.js';
 
@@ -131,4 +132,34 @@ test('without the lens there is nothing to tell', async () => {
   const machine = await createMachine({ builtInGuest: true });
   assert.equal(await machine.lens(), undefined);
   await machine.close();
+});
+
+function hasFfi(): boolean {
+  try {
+    createRequire(import.meta.url).resolve('koffi');
+    return !process.env.VRING_NO_FFI;
+  } catch {
+    return false;
+  }
+}
+
+test('what goes into the balloon is given back to the host', async (t) => {
+  const machine = await createMachine({ builtInGuest: true, lens: true, devices: [{ type: 'virtio-balloon' }] });
+  const session = new Session(machine);
+  try {
+    await machine.start();
+    await session.say('');
+    await machine.writeMemory(0x40000, Uint8Array.of(5));
+    const before = await machine.hostPage(0x40000);
+    if (before.resident === undefined || !hasFfi()) {
+      t.skip('pages are given back by Linux, through koffi');
+      return;
+    }
+    assert.equal(before.resident, true);
+    await session.say('balloon 1');
+    assert.equal((await machine.hostPage(0x40000)).resident, false);
+    assert.deepEqual(await machine.readMemory(0x40000, 1), Uint8Array.of(0));
+  } finally {
+    await machine.close();
+  }
 });

@@ -111,6 +111,10 @@ export interface MachineOptions {
   readonly trace?: TraceConfig | undefined;
   /** Where time goes and what crosses which border is counted and timed: `Machine.lens()`. It costs speed. */
   readonly lens?: boolean | undefined;
+  /** The translator with parts left out, to show what they are for: nothing translated is kept; a TLB of fewer entries. */
+  readonly translator?:
+    | { readonly codeCache?: boolean | undefined; readonly tlbEntries?: number | undefined }
+    | undefined;
   /** Of its thread, as the host's tools show it. */
   readonly name?: string | undefined;
 }
@@ -216,8 +220,10 @@ export function planMachine(options: MachineOptions): {
       ramBytes,
       cpu: options.cpu ?? DEFAULT_CPU,
       commandLine: options.commandLine ?? '',
+      name: options.name ?? 'vcpu0',
       builtInGuest: options.builtInGuest ?? false,
       lens: options.lens ?? false,
+      translator: options.translator,
       fwCfg: options.fwCfg ?? [],
       uuid: uuid === '' ? undefined : Uint8Array.from(uuid.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16)),
       serial,

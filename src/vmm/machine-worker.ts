@@ -8,6 +8,8 @@ import type { CompiledModule } from '../accel/index.js';
 import { VringError } from '../base/index.js';
 import { GdbStub } from '../gdb/index.js';
 import { parseCpuOption } from '../guest/index.js';
+import { nameThread } from '../host/node/activity.js';
+import { discardPages } from '../host/node/discard.js';
 import { setEngineFlags } from '../host/node/engine-flags.js';
 import { readImage } from '../host/node/image-file.js';
 import type { KvmAccelerator } from '../host/node/kvm/accelerator.js';
@@ -20,7 +22,7 @@ import { PcDebugTarget } from '../machine/debug-target.js';
 import type { FirmwareOptions } from '../machine/firmware.js';
 import { PcMachine, type PcStop } from '../machine/pc.js';
 import { MachineDisks } from './disk-backend.js';
-import { lensReport } from './lens-report.js';
+import { hostPage, lensReport } from './lens-report.js';
 import { describeMachine, disassemble } from './machine-info.js';
 import { ThreadRegionService } from './region-thread.js';
 import { MachineDevices } from './worker-devices.js';
@@ -51,6 +53,8 @@ const port = parentPort as NonNullable<typeof parentPort>;
 const say = (message: FromWorker) => port.postMessage(message);
 
 const doorbell = new Int32Array(config.doorbell);
+nameThread(config.name);
+
 const quitting = () => Atomics.load(doorbell, doorbellWord.quit) !== 0;
 
 let machine: PcMachine | undefined;
@@ -100,6 +104,7 @@ const devices = new MachineDevices({
   streams,
   disks,
   randomBits: () => machine?.randomBits() ?? hostRandomBits(),
+  discard: (gpa, sizeBytes) => machine && discardRam(machine, gpa, sizeBytes),
   log,
   guestOpened: (index, open) => openings.set(index, open),
 });
@@ -239,6 +244,8 @@ function answer(pc: PcMachine, request: Exclude<Request, { type: 'accelerator' }
       return undefined;
     case 'statistics':
       return pc.statistics();
+    case 'hostPage':
+      return hostPage(pc, request.gpa);
     case 'lens':
       return lensReport(pc);
     case 'registers':
@@ -256,6 +263,13 @@ function requireRam(pc: PcMachine, gpa: number, length: number): void {
     if (!block) throw new VringError('memory-absent', `There is no RAM at address 0x${at.toString(16)}.`);
     at = block.gpa + block.size;
   }
+}
+
+/** What the guest gave to the balloon goes back to the host, where the host takes it. */
+function discardRam(pc: PcMachine, gpa: number, sizeBytes: number): void {
+  const hva = pc.memory.hvaOf(gpa, sizeBytes, true);
+  if (hva < 0 || !discardPages(pc.engine.memory.buffer, hva, sizeBytes)) return;
+  pc.memory.dma.publish(gpa, sizeBytes);
 }
 
 /** Translator's trace and log lines, to a file or standard error, as they come. */
@@ -323,6 +337,7 @@ function build(trace: ReturnType<typeof openTrace> | undefined, images: Images |
         hotThreshold: config.hotThreshold,
         hpet: config.hpet,
         lens: config.lens,
+        translator: config.translator,
         trace: trace ? { items, line: trace.line } : undefined,
         ...(config.icount
           ? {

@@ -12,7 +12,7 @@ import type { Candidate, Choice } from './choose-accelerator.js';
 import type { DiskDescription } from './disk-protocol.js';
 import { type MachineDiskThread, openDisks } from './disks.js';
 import { ringDoorbell } from './doorbell.js';
-import type { LensReport } from './lens-report.js';
+import type { HostPage, LensReport } from './lens-report.js';
 import {
   DEFAULT_ACCELERATORS,
   DEFAULT_CPU,
@@ -122,6 +122,8 @@ export interface Machine extends AsyncDisposable {
   setAccelerator(name: AcceleratorName, options?: WaitOptions): Promise<void>;
   /** Counters by part and name; those of its end when the machine has ended. */
   statistics(options?: WaitOptions): Promise<Statistics>;
+  /** Where the page of guest RAM at this address lies in this process. */
+  hostPage(gpa: number, options?: WaitOptions): Promise<HostPage>;
   /** What the lens has seen so far, also after the end; undefined for a machine made without `lens`. */
   lens(options?: WaitOptions): Promise<LensReport | undefined>;
   /** Its disks, in the order of its devices. */
@@ -355,6 +357,10 @@ class RunningMachine implements Machine {
       options,
       () => new VringError('timeout', "The machine's disks do not answer."),
     );
+  }
+
+  async hostPage(gpa: number, options?: WaitOptions): Promise<HostPage> {
+    return (await this.#request({ type: 'hostPage', gpa }, options)) as HostPage;
   }
 
   async lens(options?: WaitOptions): Promise<LensReport | undefined> {

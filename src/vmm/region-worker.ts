@@ -5,6 +5,7 @@
 import { workerData } from 'node:worker_threads';
 import { addEngineRoutines, type HotBlock, RegionBuilder, RegionQueue } from '../accel/index.js';
 import { parseCpuOption, x86Code } from '../guest/index.js';
+import { nameThread } from '../host/node/activity.js';
 import { giveWayToOthers } from '../host/node/thread-priority.js';
 import type { FromRegionWorker, RegionWorkerConfig } from './region-thread.js';
 
@@ -20,6 +21,7 @@ const { cpu, setup, port } = workerData as RegionWorkerConfig;
 const say = (message: FromRegionWorker) => port.postMessage(message);
 const queue = new RegionQueue(setup.memory.buffer);
 
+nameThread('regions');
 giveWayToOthers(STEPS);
 try {
   const code = x86Code(parseCpuOption(cpu));

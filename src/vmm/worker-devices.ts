@@ -25,6 +25,8 @@ export interface DeviceHost {
   readonly disks: MachineDisks | undefined;
   randomBits(): bigint;
   log(line: string): void;
+  /** The guest has given up these pages. */
+  discard(gpa: number, sizeBytes: number): void;
   /** A console port of the machine, counted over all its devices, has been opened or closed by the guest. */
   guestOpened(port: number, open: boolean): void;
 }
@@ -129,7 +131,9 @@ export class MachineDevices {
         );
         return;
       case 'virtio-balloon': {
-        const model = new VirtioBalloon({ host: { inflated: () => {}, deflated: () => {} } });
+        const model = new VirtioBalloon({
+          host: { inflated: (gpa, sizeBytes) => this.#host.discard(gpa, sizeBytes), deflated: () => {} },
+        });
         this.#addVirtio(board, config.type, model, config.slot, taken);
         return;
       }

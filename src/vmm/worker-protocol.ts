@@ -2,6 +2,7 @@
 
 import type { AcceleratorName, CompiledModule } from '../accel/index.js';
 import type { FirmwareFile, FirmwareOptions } from '../machine/firmware.js';
+import type { PcOptions } from '../machine/pc.js';
 import type { TraceItem } from '../machine/trace.js';
 import type { MachineDisksConfig } from './disk-protocol.js';
 import type { LensReport } from './lens-report.js';
@@ -93,8 +94,11 @@ export interface WorkerConfig {
         readonly image: ImageSource;
       })
     | undefined;
+  /** Of the thread. */
+  readonly name: string;
   readonly builtInGuest: boolean;
   readonly lens: boolean;
+  readonly translator: PcOptions['translator'];
   readonly fwCfg: readonly FirmwareFile[];
   readonly uuid?: Uint8Array | undefined;
   readonly initrd?: ImageSource | undefined;
@@ -155,6 +159,7 @@ export type Request =
     }
   | { readonly type: 'statistics' }
   | { readonly type: 'lens' }
+  | { readonly type: 'hostPage'; readonly gpa: number }
   | { readonly type: 'registers' }
   | { readonly type: 'info'; readonly topic: InfoTopic };
 

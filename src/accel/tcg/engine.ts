@@ -82,6 +82,10 @@ export interface EngineOptions {
   /** Another thread that writes regions; without one the vCPU's own does. */
   readonly regionService?: RegionService | undefined;
   readonly trace?: EngineTrace | undefined;
+  /** False: nothing translated is kept; each instruction is translated when it runs. To show what the cache is for. */
+  readonly codeCache?: boolean | undefined;
+  /** Entries of each TLB: a power of two. All there is room for unless given; fewer show what it is for. */
+  readonly tlbEntries?: number | undefined;
 }
 
 /** Sets that have the engine's routines already: a guest's routines exist once a process, its machines share them. */
@@ -111,6 +115,7 @@ export class TcgEngine implements Accelerator {
   readonly compiler: RegionCompiler;
   readonly #hotThreshold: number;
   readonly #counting: boolean;
+  readonly #uncached: boolean;
   readonly #cpu: GuestCpu;
   readonly #host: EngineHost;
   readonly #words: Int32Array;
@@ -183,7 +188,8 @@ export class TcgEngine implements Accelerator {
       delta: 0,
       maxInstructions: MAX_BLOCK_INSTRUCTIONS,
     };
-    this.#initState();
+    this.#uncached = options.codeCache === false;
+    this.#initState(options.tlbEntries ?? TLB_ENTRIES);
     const protect = this.routines['protect_page'] as (state: number, hva: number) => void;
     this.cache = new CodeCache(this.memory.buffer, this.state, (hva) => protect(this.state, hva));
     this.#hotThreshold = threshold;
@@ -312,7 +318,9 @@ export class TcgEngine implements Accelerator {
     const hops = (state + header.hops) >> 2;
     for (;;) {
       if (this.#trace.block) this.#announceBlock();
-      const exit = this.#act(dispatch(state)) ?? (this.#counting ? this.#approachLimit() : undefined);
+      const exit = this.#uncached
+        ? this.#uncachedStep()
+        : (this.#act(dispatch(state)) ?? (this.#counting ? this.#approachLimit() : undefined));
       if (exit !== undefined) return this.#leave(exit);
       // Exits cost hops too: a guest that does nothing but fault is polled as well.
       words[hops] -= EXIT_HOPS;
@@ -336,6 +344,16 @@ export class TcgEngine implements Accelerator {
       guest.leave();
       return code;
     };
+  }
+
+  /** One instruction without the code cache; interrupts first. */
+  #uncachedStep(): VmExit | undefined {
+    if (this.#words[(this.state + header.kick) >> 2] !== 0) return this.#act(exitCode.kick);
+    const { guest } = this.#host;
+    guest?.enter();
+    const exit = this.#single();
+    guest?.leave();
+    return exit;
   }
 
   /** Counts the exit with which `run` returns; kicks are counted as they come. */
@@ -567,15 +585,15 @@ export class TcgEngine implements Accelerator {
     return this.#act(this.routines['run_cold'](this.state, layout.singleStep) as number);
   }
 
-  #initState(): void {
+  #initState(tlbEntries: number): void {
     const words = this.#words;
     const at = (offset: number) => (this.state + offset) >> 2;
     for (let mmu = 0; mmu < MMU_CONTEXTS; mmu++) {
       words[at(header.tlbs) + mmu] = layout.tlbs + mmu * TLB_BYTES;
-      words[at(header.tlbMasks) + mmu] = (TLB_ENTRIES - 1) << TLB_ENTRY_SHIFT;
+      words[at(header.tlbMasks) + mmu] = (tlbEntries - 1) << TLB_ENTRY_SHIFT;
     }
     words[at(header.tlb)] = layout.tlbs;
-    words[at(header.tlbMask)] = (TLB_ENTRIES - 1) << TLB_ENTRY_SHIFT;
+    words[at(header.tlbMask)] = (tlbEntries - 1) << TLB_ENTRY_SHIFT;
     words[at(header.generation)] = 1;
     words[at(header.hops)] = HOPS;
     new Uint8Array(this.memory.buffer, layout.noCodePage, 4096).fill(0xff);

@@ -19,7 +19,7 @@ const LEAST_ROWS = 16;
 
 /** Reads the option's argument. Throws UsageError. */
 export function planLens(text: string): LensPlan {
-  const values = KeyValues.parse(`-lens ${text}`, text);
+  const values = text === '' ? new KeyValues('-lens', []) : KeyValues.parse(`-lens ${text}`, text);
   const plan = {
     json: values.text('json'),
     intervalMs: values.number('interval', 10, 3_600_000) ?? DEFAULT_INTERVAL_MS,

@@ -87,6 +87,8 @@ export class VirtioBlock implements VirtioModel {
   #pending = 0;
   /** Queue whose kick is being handled: its interrupt is sent once at the end. */
   #draining: Virtqueue | undefined;
+  /** A request has ended while its queue was drained. */
+  #finished = false;
 
   constructor(options: VirtioBlockOptions) {
     const { backend } = options;
@@ -165,12 +167,14 @@ export class VirtioBlock implements VirtioModel {
 
   queueKicked(queue: Virtqueue): void {
     this.#draining = queue;
+    this.#finished = false;
     for (let budget = queue.state.size; budget > 0; budget--) {
       const chain = queue.pop();
       if (chain === undefined || !this.#submit(queue, chain)) break;
     }
     this.#draining = undefined;
-    queue.signal();
+    // Those that are still under way signal when they end.
+    if (this.#finished) queue.signal();
   }
 
   /** False: the request has no header or no room for a status, and the device has failed. */
@@ -274,7 +278,8 @@ export class VirtioBlock implements VirtioModel {
     queue.push(chain, length);
     this.#spare.push(request);
     this.#pending--;
-    if (this.#draining !== queue && this.#device.running) queue.signal();
+    if (this.#draining === queue) this.#finished = true;
+    else if (this.#device.running) queue.signal();
     if (this.#pending === 0) this.#device.requestsDone();
   }
 }

@@ -13,8 +13,10 @@ const commands = [
   ['gp', true, 'privileged instructions in ring 3: general-protection faults'],
   ['tick', true, 'timer interrupts that come while ring 3 runs'],
   ['work', true, 'millions of rounds of arithmetic in ring 3'],
+  ['walk', true, 'thousands of loads in ring 3, from two pages in turn'],
   ['port', true, 'writes to a port of the serial chip'],
   ['mmio', true, 'reads of a register of the HPET'],
+  ['pio', true, 'times 512 bytes read from fw_cfg, a byte at a time, through a port'],
   ['random', true, 'requests to a virtio entropy device'],
   ['disk', true, 'sectors read from a virtio disk'],
   ['balloon', true, 'pages given to the host, and taken back'],
@@ -227,6 +229,16 @@ command_work:
         jmp newline
 .text:  .asciz " million rounds, and the result is "
 
+command_walk:
+        mov rdi, USER + (user_walk - user_image)
+        mov rsi, r12
+        call run_user
+        mov rax, r12
+        call print_dec
+        mov rsi, .text
+        jmp puts
+.text:  .asciz " thousand loads from two pages in turn\\n"
+
 command_port:
         mov rcx, r12
         mov dx, 0x3ff                   ; the scratch register
@@ -255,6 +267,29 @@ command_mmio:
         call print_dec
         jmp newline
 .text:  .asciz " reads of 0xfed00004: "
+
+        ; What a disk would be like without DMA: every byte is an exit.
+command_pio:
+        mov r13, r12
+.sector:
+        mov dx, 0x510
+        mov ax, 0x19                    ; the directory, over and over
+        out dx, ax
+        mov dx, 0x511
+        mov rdi, BUFFERS
+        mov ecx, 512
+.byte:  in al, dx
+        mov [rdi], al
+        inc rdi
+        dec ecx
+        jnz .byte
+        dec r13
+        jnz .sector
+        mov rax, r12
+        call print_dec
+        mov rsi, .text
+        jmp puts
+.text:  .asciz " times 512 bytes through port 0x511\\n"
 
 command_rings:
         mov rdi, USER + (user_selector - user_image)

@@ -50,6 +50,15 @@ user_work:
         xor eax, eax
         int3
 
+        ; A thousand loads each, from its stack and from the page that ring 0 shares.
+user_walk:
+        imul rcx, rdi, 500
+.again: mov rax, [USER_STACK_TOP - 8]
+        mov rax, [USER_SHARED]
+        dec rcx
+        jnz .again
+        jmp user_end
+
         ; Writes to memory that belongs to ring 0.
 user_crash:
         mov byte ptr [KERNEL], 0

@@ -1,0 +1,81 @@
+/** `vring tour`: through the rings of a running machine, step by step. */
+import { createInterface } from 'node:readline/promises';
+import { VringError } from '../../vmm/index.js';
+import { tourCommand } from '../commands.js';
+import { commandHelp } from '../help.js';
+import { parseLine } from '../options/parse.js';
+import { complain, type ProcessIo, print } from '../process-io.js';
+import { didYouMean } from '../suggest.js';
+import { UsageError } from '../usage-error.js';
+import { TourSession } from './session.js';
+import { steps } from './steps.js';
+import { absentParts, parts, runWithout, showIrqchip } from './without.js';
+
+const WIDTH = 100;
+
+/** Breaks a line at spaces; what begins with spaces goes on below its text. */
+function wrap(line: string): string[] {
+  if (/^ {2}(guest \||\S+ {2})/.test(line)) return [line];
+  const indent = /^ */.exec(line)?.[0] ?? '';
+  const lines: string[] = [];
+  let current = indent;
+  for (const word of line.trim().split(' ')) {
+    if (current.length > indent.length && current.length + word.length + 1 > WIDTH) {
+      lines.push(current);
+      current = indent;
+    }
+    current += current.length > indent.length ? ` ${word}` : word;
+  }
+  lines.push(current);
+  return lines;
+}
+
+export async function tour(argv: readonly string[], io: ProcessIo): Promise<number> {
+  const { given, operands } = parseLine(tourCommand, argv);
+  if (given.some(({ row }) => row.name === 'help')) {
+    await print(io.stdout, commandHelp(tourCommand));
+    return 0;
+  }
+  if (operands.length > 0) throw new UsageError(`tour: '${operands[0]}' is too much`);
+  const without = given.find(({ row }) => row.name === 'without')?.value;
+  const say = (line: string) => print(io.stdout, `${wrap(line).join('\n')}\n`);
+  try {
+    if (without === undefined) await walk(io, say);
+    else await compare(without, say);
+    return 0;
+  } catch (error) {
+    if (!(error instanceof VringError) || error instanceof UsageError) throw error;
+    await complain(io, error.message);
+    return 1;
+  }
+}
+
+async function compare(name: string, say: (line: string) => Promise<void>): Promise<void> {
+  if (name === 'irqchip') return await showIrqchip(say);
+  const part = parts.find((each) => each.name === name);
+  if (!part) {
+    const names = [...parts.map((each) => each.name), ...absentParts];
+    throw new UsageError(`--without ${name}: there is ${names.join(', ')}${didYouMean(name, names)}`);
+  }
+  await runWithout(part, say);
+}
+
+/** On a terminal it waits between the steps. */
+async function walk(io: ProcessIo, say: (line: string) => Promise<void>): Promise<void> {
+  const interactive = io.stdin.isTTY === true && io.stdout.isTTY === true;
+  const lines = interactive ? createInterface({ input: io.stdin, output: io.stdout }) : undefined;
+  const session = await TourSession.open();
+  try {
+    for (const [i, step] of steps.entries()) {
+      await say(`${i > 0 ? '\n' : ''}${i + 1}. ${step.title}`);
+      for (const line of await step.run(session)) await say(line);
+      if (lines && i + 1 < steps.length && /^q/i.test(await lines.question('Enter goes on, q ends. '))) return;
+    }
+    await say(
+      `\nWhat if a part were not there? vring tour --without ${[...parts.map(({ name }) => name), ...absentParts].join(', ')}`,
+    );
+  } finally {
+    lines?.close();
+    await session.close();
+  }
+}

@@ -1,0 +1,192 @@
+/** A machine with the built-in guest for the tour: what is typed at its prompt, and what the lens says it cost. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createMachine, type LensReport, type Machine, type MachineOptions, VringError } from '../../vmm/index.js';
+
+const PROMPT = 'vring> ';
+const DISK_BYTES = 1 << 20;
+const ANSWER_TIMEOUT_MS = 120_000;
+
+/** What happened between two looks: every number is a difference. */
+export interface Measured {
+  /** What the guest wrote, without the echo and the prompt. */
+  readonly text: string;
+  readonly wallNs: number;
+  readonly timeNs: Readonly<Record<string, number>>;
+  readonly exits: Readonly<Record<string, number>>;
+  readonly devices: Readonly<Record<string, Readonly<Record<string, number>>>>;
+  readonly crossings: Readonly<Record<string, number>> | undefined;
+  readonly exceptions: Readonly<Record<string, number>>;
+  readonly interrupts: Readonly<Record<string, number>>;
+  readonly systemCalls: number | undefined;
+  /** Of the translator: `refills` of the TLB, blocks `translated`, `singleSteps`. */
+  readonly counters: Readonly<Record<string, number>>;
+}
+
+type Numbers = Readonly<Record<string, number | undefined>>;
+
+function difference(after: Numbers, before: Numbers): Record<string, number> {
+  const result: Record<string, number> = {};
+  for (const [name, value] of Object.entries(after)) {
+    const by = (value ?? 0) - (before[name] ?? 0);
+    if (by !== 0) result[name] = by;
+  }
+  return result;
+}
+
+/** Crossings of all kinds by border and kind: `3>0 exception`. */
+function flat(crossings: LensReport['crossings']): Record<string, number> {
+  const result: Record<string, number> = {};
+  for (const [border, kinds] of Object.entries(crossings ?? {}))
+    for (const [kind, count] of Object.entries(kinds)) result[`${border} ${kind}`] = count;
+  return result;
+}
+
+export class TourSession {
+  readonly machine: Machine;
+  readonly #folder: string;
+  #text = '';
+  #heard = () => {};
+
+  private constructor(machine: Machine, folder: string) {
+    this.machine = machine;
+    this.#folder = folder;
+    void this.#listen();
+  }
+
+  /** Builds the machine: a disk of 1 MiB in a temporary file, an entropy device, a balloon. Throws what createMachine throws. */
+  static async open(
+    options: Pick<MachineOptions, 'accelerators' | 'translator' | 'hotThreshold'> = {},
+  ): Promise<TourSession> {
+    const folder = mkdtempSync(join(tmpdir(), 'vring-tour-'));
+    try {
+      const path = join(folder, 'disk.raw');
+      writeFileSync(
+        path,
+        Uint8Array.from({ length: DISK_BYTES }, (_, i) => i % 251),
+      );
+      const machine = await createMachine({
+        ...options,
+        builtInGuest: true,
+        lens: true,
+        ramBytes: 32 << 20,
+        devices: [
+          { type: 'virtio-blk', image: { path, format: 'raw' } },
+          { type: 'virtio-rng' },
+          { type: 'virtio-balloon' },
+        ],
+      });
+      return new TourSession(machine, folder);
+    } catch (error) {
+      rmSync(folder, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  async #listen(): Promise<void> {
+    for await (const bytes of this.machine.serial(0)) {
+      this.#text += new TextDecoder('latin1').decode(bytes);
+      this.#heard();
+    }
+    this.#heard();
+  }
+
+  /** The next prompt. Throws VringError `tour-guest` where it does not come. */
+  async #prompt(): Promise<string> {
+    const until = performance.now() + ANSWER_TIMEOUT_MS;
+    while (!this.#text.endsWith(PROMPT)) {
+      if (performance.now() > until || this.machine.state === 'ended')
+        throw new VringError('tour-guest', 'The built-in guest does not answer.');
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, 500);
+        this.#heard = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+    }
+    const text = this.#text.slice(0, -PROMPT.length);
+    this.#text = '';
+    return text;
+  }
+
+  async #report(): Promise<LensReport> {
+    const report = await this.machine.lens();
+    if (!report) throw new VringError('tour-guest', 'The machine has no lens.');
+    return report;
+  }
+
+  /** Starts the machine and waits for its first prompt. */
+  async boot(): Promise<Measured> {
+    const before = await this.#report();
+    const counters = await this.#counters();
+    await this.machine.start();
+    const text = await this.#prompt();
+    return this.#measured(text, before, await this.#report(), counters, await this.#counters());
+  }
+
+  /** Types a line. */
+  async run(line: string): Promise<Measured> {
+    const counters = await this.#counters();
+    const before = await this.#report();
+    await this.machine.serial(0).write(new TextEncoder().encode(`${line}\r`));
+    const text = await this.#prompt();
+    const shown = text.replaceAll('\r', '').split('\n').slice(1).join('\n').trimEnd();
+    const after = await this.#report();
+    return this.#measured(shown, before, after, counters, await this.#counters());
+  }
+
+  async #counters(): Promise<Numbers> {
+    return (await this.machine.statistics())['engine'] ?? {};
+  }
+
+  #measured(
+    text: string,
+    before: LensReport,
+    after: LensReport,
+    countersBefore: Numbers,
+    countersAfter: Numbers,
+  ): Measured {
+    const devices: Record<string, Record<string, number>> = {};
+    for (const [name, totals] of Object.entries(after.devices)) {
+      const by = difference({ ...totals }, { ...before.devices[name] });
+      if (Object.keys(by).length > 0) devices[name] = by;
+    }
+    return {
+      text,
+      wallNs: after.wallNs - before.wallNs,
+      timeNs: difference(after.timeNs, before.timeNs),
+      exits: difference(after.exits, before.exits),
+      devices,
+      crossings: after.crossings && difference(flat(after.crossings), flat(before.crossings)),
+      exceptions: difference(after.exceptions ?? {}, before.exceptions ?? {}),
+      interrupts: difference(after.interrupts ?? {}, before.interrupts ?? {}),
+      counters: difference(countersAfter, countersBefore),
+      systemCalls: after.systemCalls === undefined ? undefined : after.systemCalls - (before.systemCalls ?? 0),
+    };
+  }
+
+  async close(): Promise<void> {
+    await this.machine.close();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+}
+
+/** Time that something took while the machine had work: all owners but those that wait. */
+export function busyNs({ timeNs }: Measured): number {
+  const { halted = 0, stopped = 0, ...rest } = timeNs;
+  return Object.values(rest).reduce((sum, ns) => sum + ns, 0);
+}
+
+/** Guest code alone. */
+export function guestNs({ timeNs }: Measured): number {
+  return ['ring0', 'ring1', 'ring2', 'ring3', 'guest'].reduce((sum, ring) => sum + (timeNs[ring] ?? 0), 0);
+}
+
+export function formatNs(ns: number): string {
+  if (ns < 1e3) return `${ns.toFixed(0)} ns`;
+  if (ns < 1e6) return `${(ns / 1e3).toFixed(ns < 1e4 ? 2 : 1)} µs`;
+  if (ns < 1e9) return `${(ns / 1e6).toFixed(1)} ms`;
+  return `${(ns / 1e9).toFixed(2)} s`;
+}

@@ -1,0 +1,69 @@
+/** The tour as a person sees it who pipes it: every step, with figures that belong together. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { steps } from './steps.js';
+
+const main = fileURLToPath(new URL('../main.js', import.meta.url));
+
+function vring(...argv: string[]): Promise<{ status: number | null; stdout: string; stderr: string }> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [main, ...argv], { stdio: ['ignore', 'pipe', 'pipe'] });
+    let stdout = '';
+    let stderr = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      stdout += text;
+    });
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      stderr += text;
+    });
+    child.on('error', reject);
+    child.on('close', (status) => resolve({ status, stdout, stderr }));
+  });
+}
+
+test('vring tour: every step; what was asked for is what was counted', async () => {
+  const { status, stdout, stderr } = await vring('tour');
+  assert.equal(stderr, '');
+  assert.equal(status, 0);
+  for (const [i, { title }] of steps.entries()) assert.ok(stdout.includes(`${i + 1}. ${title}\n`), title);
+  const text = stdout.replaceAll(/\s+/g, ' ');
+  assert.match(text, /20000 page faults: ring 0 put a frame/);
+  // The translator tells what crossed; the program itself ends with one more system call.
+  if (text.includes('that the translator saw')) {
+    assert.match(text, /3>0 exception 20000/);
+    assert.match(text, /3>0 interrupt 20/);
+    assert.match(text, /vector 64 200 times/);
+  }
+  assert.match(text, /Notify: .*: 200 for 200 requests/);
+  assert.match(text, /descriptor 0: 16 bytes at 0x20000, the device reads, goes on with 1/);
+  assert.match(text, /descriptor 1: 512 bytes at 0x20200, the device writes/);
+  // The disk's bytes are i mod 251: the sum over its first 200 sectors.
+  let sum = 0;
+  for (let i = 0; i < 200 * 512; i++) sum += i % 251;
+  assert.match(text, new RegExp(`sum of their bytes is ${sum}`));
+  if (text.includes('the host has given a page')) {
+    assert.match(text, /before: no page of the host yet; after: the host has given a page/);
+  }
+});
+
+test('vring tour --without tlb, translation-cache, virtio: counters tell the difference', async () => {
+  const tlb = await vring('tour', '--without', 'tlb');
+  const [, walks] = /walk 1000 .* (\d+) page walks$/m.exec(tlb.stdout) ?? [];
+  assert.ok(Number(walks) >= 1_000_000, tlb.stdout);
+  const cache = await vring('tour', '--without', 'translation-cache');
+  const [, kept, made] = /syscall 300 .* (\d+) translations \/ (\d+) translations$/m.exec(cache.stdout) ?? [];
+  assert.ok(Number(made) > 300 * 10 && Number(kept) < 100, cache.stdout);
+  const virtio = await vring('tour', '--without', 'virtio');
+  const [, few, many] = /disk 500 .* (\d+) exits \/ (\d+) exits$/m.exec(virtio.stdout) ?? [];
+  // Each byte of 500 times 512 is an exit; a request with virtio is one notify and what the interrupt costs.
+  assert.ok(Number(many) > 256_000 && Number(few) < 5_000, virtio.stdout);
+});
+
+test('a part that there is not', async () => {
+  const { status, stdout, stderr } = await vring('tour', '--without', 'vritio');
+  assert.equal(status, 1);
+  assert.equal(stdout, '');
+  assert.match(stderr, /there is kvm, translation-cache, tlb, virtio, irqchip; did you mean 'virtio'/);
+});

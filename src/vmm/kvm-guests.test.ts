@@ -9,6 +9,7 @@ import { createX86Kvm } from '../host/node/kvm/x86-accelerator.js';
 import { hostTime } from '../host/node/time.js';
 import { PcDebugTarget } from '../machine/debug-target.js';
 import { TestPc } from '../machine/testing/test-pc.js';
+import { createMachine } from './index.js';
 import { acceleratorGuests, busyGuest, longModeGuest, RESULT } from './testing/accelerator-guests.js';
 
 function whyNoKvm(): string | false {
@@ -251,4 +252,44 @@ test('the dirty log names the pages that the guest wrote, and none that it never
   kvm.vm.takeDirty((hva) => again.push(hva));
   assert.deepEqual(again, [], 'what was taken is taken');
   kvm.close();
+});
+
+test('the built-in guest prints the same on both accelerators, byte for byte', { skip: noKvm }, async () => {
+  const lines = [
+    'help',
+    'rings',
+    'mem',
+    'page',
+    'pci',
+    'syscall 50',
+    'fault 20',
+    'gp 3',
+    'tick 2',
+    'work 1',
+    'walk 5',
+    'port 9',
+  ];
+  const all = [...lines, 'mmio 4', 'pio 1', 'random 3', 'disk', 'balloon 2', 'crash', 'nonsense', 'poweroff'];
+  const printed = async (accelerator: 'kvm' | 'tcg', kernelIrqchip: 'split' | 'off') => {
+    const machine = await createMachine({
+      builtInGuest: true,
+      accelerators: [accelerator],
+      kernelIrqchip,
+      devices: [{ type: 'virtio-rng' }, { type: 'virtio-balloon' }],
+    });
+    try {
+      await machine.serial(0).write(new TextEncoder().encode(`${all.join('\r')}\r`));
+      await machine.start();
+      let text = '';
+      for await (const bytes of machine.serial(0)) text += Buffer.from(bytes).toString('latin1');
+      assert.deepEqual(await machine.ended, { why: 'poweroff' });
+      return text;
+    } finally {
+      await machine.close();
+    }
+  };
+  const expected = await printed('tcg', 'split');
+  assert.match(expected, /50 system calls.*the program was ended/s);
+  assert.equal(await printed('kvm', 'split'), expected);
+  assert.equal(await printed('kvm', 'off'), expected);
 });

@@ -9,7 +9,7 @@ import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
 import { TourSession } from './session.js';
 import { steps } from './steps.js';
-import { absentParts, parts, runWithout, showIrqchip } from './without.js';
+import { parts, runWithout } from './without.js';
 
 const WIDTH = 100;
 
@@ -51,10 +51,9 @@ export async function tour(argv: readonly string[], io: ProcessIo): Promise<numb
 }
 
 async function compare(name: string, say: (line: string) => Promise<void>): Promise<void> {
-  if (name === 'irqchip') return await showIrqchip(say);
   const part = parts.find((each) => each.name === name);
   if (!part) {
-    const names = [...parts.map((each) => each.name), ...absentParts];
+    const names = parts.map((each) => each.name);
     throw new UsageError(`--without ${name}: there is ${names.join(', ')}${didYouMean(name, names)}`);
   }
   await runWithout(part, say);
@@ -71,9 +70,7 @@ async function walk(io: ProcessIo, say: (line: string) => Promise<void>): Promis
       for (const line of await step.run(session)) await say(line);
       if (lines && i + 1 < steps.length && /^q/i.test(await lines.question('Enter goes on, q ends. '))) return;
     }
-    await say(
-      `\nWhat if a part were not there? vring tour --without ${[...parts.map(({ name }) => name), ...absentParts].join(', ')}`,
-    );
+    await say(`\nWhat if a part were not there? vring tour --without ${parts.map(({ name }) => name).join(', ')}`);
   } finally {
     lines?.close();
     await session.close();

@@ -43,6 +43,9 @@ function flat(crossings: LensReport['crossings']): Record<string, number> {
   return result;
 }
 
+/** What may differ between two machines of the tour. */
+export type TourMachine = Pick<MachineOptions, 'accelerators' | 'translator' | 'hotThreshold' | 'kernelIrqchip'>;
+
 export class TourSession {
   readonly machine: Machine;
   readonly #folder: string;
@@ -56,9 +59,7 @@ export class TourSession {
   }
 
   /** Builds the machine: a disk of 1 MiB in a temporary file, an entropy device, a balloon. Throws what createMachine throws. */
-  static async open(
-    options: Pick<MachineOptions, 'accelerators' | 'translator' | 'hotThreshold'> = {},
-  ): Promise<TourSession> {
+  static async open(options: TourMachine = {}): Promise<TourSession> {
     const folder = mkdtempSync(join(tmpdir(), 'vring-tour-'));
     try {
       const path = join(folder, 'disk.raw');

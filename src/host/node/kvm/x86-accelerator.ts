@@ -11,6 +11,7 @@ import { readRegisterPage, writeRegisterPage } from '../../../hw/index.js';
 import { call, debugControl, exit, runPage } from './abi.js';
 import { KvmAccelerator, type KvmArchitecture, type KvmAttention, UnknownExit } from './accelerator.js';
 import { KernelApic, type X86Controllers } from './kernel-apic.js';
+import type { Native } from './native.js';
 import { KvmSystem, type KvmVm } from './system.js';
 import { KvmVcpu } from './vcpu.js';
 import { cpuidTable, hostFeatures, missingFeatures } from './x86-cpuid.js';
@@ -55,15 +56,16 @@ export interface X86KvmOptions {
   readonly cpus: number;
   /** Ticks of the time-stamp counter per second. */
   readonly tscHz: number;
-  /** Path of KVM's device, for tests. */
+  /** Path of KVM's device, and the calls to it, for tests. */
   readonly device?: string | undefined;
+  readonly native?: Native | undefined;
 }
 
 /** Throws VringError `kvm-unavailable`, `kvm-cpu-features`, `kvm-tsc` or `kvm-call`: the sentence says what is in the way. */
 export function createX86Kvm(wanted: X86KvmOptions): KvmAccelerator {
   const opened: { close(): void }[] = [];
   try {
-    const system = new KvmSystem(wanted.device);
+    const system = new KvmSystem(wanted.device, wanted.native);
     opened.push(system);
     system.require(...needed);
     const options = KernelApic.isOffered(system) ? wanted : { ...wanted, controllers: undefined };

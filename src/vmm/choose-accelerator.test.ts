@@ -1,0 +1,178 @@
+/** What stands in KVM's way is one sentence, and the next accelerator is taken. */
+import assert from 'node:assert/strict';
+import { constants } from 'node:os';
+import test from 'node:test';
+import { VringError } from '../base/index.js';
+import { call, capability } from '../host/node/kvm/abi.js';
+import { loadNative, type Native } from '../host/node/kvm/native.js';
+import { probeKvm } from '../host/node/kvm/probe.js';
+import { KvmSystem } from '../host/node/kvm/system.js';
+import { createX86Kvm } from '../host/node/kvm/x86-accelerator.js';
+import { TestPc } from '../machine/testing/test-pc.js';
+import { chooseAccelerator } from './choose-accelerator.js';
+import { createMachine } from './index.js';
+import { longModeGuest } from './testing/accelerator-guests.js';
+
+const question = { cpu: undefined, defaultCpu: 'qemu64', needsTranslator: undefined };
+
+function noKvm(): string | false {
+  try {
+    probeKvm();
+    return false;
+  } catch (error) {
+    if (!(error instanceof VringError)) throw error;
+    return `no KVM: ${error.message}`;
+  }
+}
+
+/** A host whose calls give errors. */
+function hostWith(calls: Partial<Native>): Native {
+  return {
+    ...({ close: () => 0, errno: () => 0, open: () => 3, ioctl: () => 12 } as Partial<Native>),
+    ...calls,
+  } as Native;
+}
+
+for (const [what, device, pattern] of [
+  ['no such file', '/nowhere/kvm', /^KVM not used: \/nowhere\/kvm: no such file/],
+  ['another device', '/dev/null', /^KVM not used: \/dev\/null is not KVM's device$/],
+] as const) {
+  test(`${what}: the next is taken, or there is none`, () => {
+    const choice = chooseAccelerator({ ...question, wishes: ['kvm', 'tcg'], device });
+    assert.deepEqual(choice.candidates, [{ name: 'tcg' }]);
+    assert.equal(choice.refusals.length, 1);
+    assert.match(choice.refusals[0], pattern);
+    assert.deepEqual(chooseAccelerator({ ...question, wishes: ['kvm'], device }).candidates, []);
+  });
+}
+
+test('what only the translator has', () => {
+  const choice = chooseAccelerator({ ...question, wishes: ['kvm', 'tcg'], needsTranslator: 'counted time (icount)' });
+  assert.deepEqual(choice.candidates, [{ name: 'tcg' }]);
+  assert.match(choice.refusals[0], /^KVM not used: the translator alone has counted time/);
+});
+
+test('permission, another interface, an old kernel', () => {
+  const opening = (host: Native) => () => new KvmSystem('/dev/kvm', host);
+  const denied = hostWith({ open: () => -1, errno: () => constants.errno.EACCES });
+  assert.throws(opening(denied), { message: '/dev/kvm: permission denied; add yourself to group kvm' });
+  let closed = 0;
+  const other = hostWith({ ioctl: () => 11, close: () => ++closed });
+  assert.throws(opening(other), /version 11 of KVM's interface, not 12/);
+  assert.equal(closed, 1, 'nothing stays open');
+  const old = hostWith({
+    ioctl: (_fd, request, value) =>
+      request === call.checkExtension ? (value === capability.READONLY_MEM ? 0 : 1) : 12,
+  });
+  assert.throws(
+    () => new KvmSystem('/dev/kvm', old).require('USER_MEMORY', 'READONLY_MEM'),
+    /lacks KVM_CAP_READONLY_MEM: it is too old/,
+  );
+});
+
+test('CPU features that the host lacks, on kvm', { skip: noKvm() }, () => {
+  const lacking = ['movbe', 'rdseed', 'adx', 'bmi2', 'erms'].find(
+    (name) => !probeKvm().features.has(name.replace(/[-.]/g, '_')),
+  );
+  if (lacking === undefined) return;
+  const choice = chooseAccelerator({ ...question, wishes: ['kvm'], cpu: `base,+${lacking}` });
+  assert.deepEqual(choice.candidates, []);
+  assert.match(choice.refusals[0], new RegExp(`lacks CPU features that the machine has: ${lacking}`));
+  const follows = chooseAccelerator({ ...question, wishes: ['kvm'] });
+  assert.match(follows.candidates[0]?.cpu ?? '', new RegExp(`-${lacking}`), 'the default model follows the host');
+});
+
+test('a call that fails half-way leaves nothing open, on kvm', { skip: noKvm() }, () => {
+  const native = loadNative();
+  for (const failing of [call.createVm, call.createVcpu, call.setTssAddress, call.setCpuid2, call.enableCapability]) {
+    const open = new Set<number>();
+    const track = (fd: number) => {
+      if (fd >= 0) open.add(fd);
+      return fd;
+    };
+    const host: Native = {
+      ...native,
+      open: (path) => track(native.open(path)),
+      close: (fd) => {
+        open.delete(fd);
+        return native.close(fd);
+      },
+      ioctl: (fd, request, value) => {
+        if (request === failing) return -1;
+        const result = native.ioctl(fd, request, value);
+        return request === call.createVm || request === call.createVcpu ? track(result) : result;
+      },
+      ioctlBytes: (fd, request, bytes) => (request === failing ? -1 : native.ioctlBytes(fd, request, bytes)),
+      errno: () => constants.errno.EINVAL,
+    };
+    const { pc } = new TestPc({ cpu: 'base,+fpu,+tsc,+msr,+pae,+cx8,+apic,+fxsr,+sse,+sse2,+lm' });
+    assert.throws(
+      () =>
+        createX86Kvm({
+          cpu: pc.cpu,
+          model: pc.cpu.model,
+          host: pc.acceleratorHost,
+          interrupts: pc.lapic,
+          memory: pc.engine.memory.buffer,
+          attention: { begin: () => false, end: () => {} },
+          apicId: 0,
+          cpus: 1,
+          tscHz: probeKvm().tscHz,
+          native: host,
+        }),
+      (error) => error instanceof VringError && /^kvm-/.test(error.code) && /EINVAL/.test(error.message),
+      String(failing),
+    );
+    assert.equal(open.size, 0, `call 0x${failing.toString(16)}`);
+  }
+});
+
+test('a vCPU stuck in the guest stops when its owner says so, on kvm', { skip: noKvm(), timeout: 60_000 }, async () => {
+  const { image } = longModeGuest('stuck', 'cli\n.here: jmp .here\n', []);
+  const machine = await createMachine({ accelerators: ['kvm'], kernel: image, ramBytes: 8 << 20 });
+  assert.equal(machine.accelerator, 'kvm');
+  await machine.start();
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  await machine.pause({ timeoutMs: 10_000 });
+  const { rip } = await machine.registers();
+  assert.ok(rip > 0x100000n && rip < 0x101000n);
+  await machine.resume();
+  const end = await machine.powerOff({ timeoutMs: 10_000 });
+  assert.deepEqual(end, { why: 'quit' });
+  await machine.close();
+});
+
+test('the built-in guest says the same on both accelerators, on kvm', { skip: noKvm(), timeout: 120_000 }, async () => {
+  const commands = [
+    'help',
+    'rings',
+    'mem',
+    'page',
+    'pci',
+    'syscall 5',
+    'fault 3',
+    'gp 2',
+    'tick 3',
+    'work 1',
+    'port 4',
+  ];
+  const texts: string[] = [];
+  for (const accelerator of ['tcg', 'kvm'] as const) {
+    const machine = await createMachine({ accelerators: [accelerator], builtInGuest: true, ramBytes: 64 << 20 });
+    const serial = machine.serial();
+    let text = '';
+    serial.onData((bytes) => {
+      text += Buffer.from(bytes).toString('latin1');
+    });
+    await machine.start();
+    for (const command of [...commands, 'crash', 'poweroff']) {
+      await serial.waitForText('vring> ', { timeoutMs: 30_000 });
+      await serial.write(`${command}\r`);
+    }
+    assert.deepEqual(await machine.ended, { why: 'poweroff' });
+    await machine.close();
+    texts.push(text);
+  }
+  assert.ok(texts[0].length > 2000);
+  assert.equal(texts[1], texts[0]);
+});

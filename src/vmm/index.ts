@@ -25,4 +25,5 @@ export {
   type Statistics,
   type StopReason,
   type TraceConfig,
+  type VirtioPlace,
 } from './worker-protocol.js';

@@ -6,7 +6,14 @@ import type { OptionDict } from '../block/index.js';
 import { parseCpuOption } from '../guest/x86/models.js';
 import type { FirmwareFile } from '../machine/firmware.js';
 import type { BlockObject, DiskConfig, DiskImage } from './disk-protocol.js';
-import type { ConsolePortConfig, DeviceConfig, ImageSource, TraceConfig, WorkerConfig } from './worker-protocol.js';
+import type {
+  ConsolePortConfig,
+  DeviceConfig,
+  ImageSource,
+  TraceConfig,
+  VirtioPlace,
+  WorkerConfig,
+} from './worker-protocol.js';
 
 export interface ConsolePortOptions {
   /** Appears as /dev/virtio-ports/NAME in Linux; required for a port that is no console. */
@@ -18,7 +25,7 @@ export interface ConsolePortOptions {
 
 /** A device that is plugged in beside the board's own. */
 export type DeviceOptions =
-  | {
+  | (VirtioPlace & {
       readonly type: 'virtio-blk';
       /** What is in it. */
       readonly image: DiskImage;
@@ -31,16 +38,14 @@ export type DeviceOptions =
       readonly physicalBlockSize?: number | undefined;
       /** Firmware boots from the device with the lowest. */
       readonly bootIndex?: number | undefined;
-      readonly slot?: number | undefined;
-    }
-  | {
+    })
+  | (VirtioPlace & {
       readonly type: 'virtio-serial';
       readonly ports: readonly ConsolePortOptions[];
       readonly maxPorts?: number | undefined;
-      readonly slot?: number | undefined;
-    }
-  | { readonly type: 'virtio-rng'; readonly slot?: number | undefined }
-  | { readonly type: 'virtio-balloon'; readonly slot?: number | undefined }
+    })
+  | (VirtioPlace & { readonly type: 'virtio-rng' })
+  | (VirtioPlace & { readonly type: 'virtio-balloon' })
   | { readonly type: 'isa-debug-exit'; readonly port?: number | undefined; readonly sizeBytes?: number | undefined }
   | { readonly type: 'isa-debugcon'; readonly port?: number | undefined }
   | { readonly type: 'pc-testdev' };
@@ -194,6 +199,8 @@ export function planMachine(options: MachineOptions): {
           physicalBlockSize: device.physicalBlockSize,
           bootIndex: device.bootIndex,
           slot: device.slot,
+          interfaces: device.interfaces,
+          vectors: device.vectors,
         };
       case 'virtio-serial':
         return {

@@ -17,7 +17,7 @@ import {
 } from '../hw/index.js';
 import type { PcBoard } from '../machine/pc.js';
 import type { MachineDisks } from './disk-backend.js';
-import type { ConsolePortConfig, DeviceConfig } from './worker-protocol.js';
+import type { ConsolePortConfig, DeviceConfig, VirtioPlace } from './worker-protocol.js';
 import type { WorkerStream } from './worker-streams.js';
 
 export interface DeviceHost {
@@ -113,7 +113,7 @@ export class MachineDevices {
           ...(logicalBlockSize === undefined ? {} : { logicalBlockSize }),
           ...(physicalBlockSize === undefined ? {} : { physicalBlockSize }),
         });
-        const slot = this.#addVirtio(board, config.type, model, config.slot, taken);
+        const slot = this.#addVirtio(board, config, model, taken);
         if (config.bootIndex !== undefined)
           this.#bootable.push({ index: config.bootIndex, path: `/pci@i0cf8/scsi@${slot.toString(16)}/disk@0,0` });
         return;
@@ -122,19 +122,13 @@ export class MachineDevices {
         this.#addConsole(board, config, taken);
         return;
       case 'virtio-rng':
-        this.#addVirtio(
-          board,
-          config.type,
-          new VirtioEntropy((target) => this.#fillRandom(target)),
-          config.slot,
-          taken,
-        );
+        this.#addVirtio(board, config, new VirtioEntropy((target) => this.#fillRandom(target)), taken);
         return;
       case 'virtio-balloon': {
         const model = new VirtioBalloon({
           host: { inflated: (gpa, sizeBytes) => this.#host.discard(gpa, sizeBytes), deflated: () => {} },
         });
-        this.#addVirtio(board, config.type, model, config.slot, taken);
+        this.#addVirtio(board, config, model, taken);
         return;
       }
       case 'isa-debug-exit':
@@ -157,7 +151,12 @@ export class MachineDevices {
   }
 
   /** Gives the slot. */
-  #addVirtio(board: PcBoard, type: string, model: VirtioModel, wanted: number | undefined, taken: Set<string>): number {
+  #addVirtio(
+    board: PcBoard,
+    { type, slot: wanted, interfaces, vectors }: VirtioPlace & { readonly type: string },
+    model: VirtioModel,
+    taken: Set<string>,
+  ): number {
     let name = type;
     for (let i = 0; taken.has(name); i++) name = `${type}${i}`;
     taken.add(name);
@@ -173,7 +172,12 @@ export class MachineDevices {
     const key = `slot ${slot}`;
     if (slot < 2 || taken.has(key)) throw new VringError('pci-slot', `PCI slot ${slot} is taken already.`);
     taken.add(key);
-    const transport = new VirtioPci({ device });
+    const transport = new VirtioPci({
+      device,
+      legacy: interfaces !== 'modern',
+      modern: interfaces !== 'legacy',
+      ...(vectors === undefined ? {} : { vectors }),
+    });
     board.pci.bus.add(transport.function, slot);
     board.add(transport);
     return slot;
@@ -200,7 +204,7 @@ export class MachineDevices {
       ports: specs,
       ...(config.maxPorts === undefined ? {} : { maxPorts: config.maxPorts }),
     });
-    this.#addVirtio(board, config.type, model, config.slot, taken);
+    this.#addVirtio(board, config, model, taken);
     model.ports.forEach((port, i) => {
       this.ports[first + i] = new PluggedPort(port, streams[config.ports[i].stream]);
     });

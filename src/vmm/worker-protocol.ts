@@ -28,14 +28,19 @@ export interface ConsolePortConfig {
   readonly number?: number | undefined;
 }
 
-interface PciPlace {
+/** How a virtio device shows itself on the PCI bus. */
+export interface VirtioPlace {
   /** PCI device number; the lowest free one unless given. */
   readonly slot?: number | undefined;
+  /** The interface of virtio 1.0, that of before, or both (`transitional`, the default). */
+  readonly interfaces?: 'transitional' | 'modern' | 'legacy' | undefined;
+  /** MSI-X vectors, 0 for none; as many as the device can use unless given. */
+  readonly vectors?: number | undefined;
 }
 
 /** A device beside those that every board has, in the order in which they are plugged in. */
 export type DeviceConfig =
-  | (PciPlace & {
+  | (VirtioPlace & {
       readonly type: 'virtio-blk';
       /** Place among the machine's disks. */
       readonly disk: number;
@@ -44,13 +49,13 @@ export type DeviceConfig =
       readonly physicalBlockSize?: number | undefined;
       readonly bootIndex?: number | undefined;
     })
-  | (PciPlace & {
+  | (VirtioPlace & {
       readonly type: 'virtio-serial';
       readonly ports: readonly ConsolePortConfig[];
       readonly maxPorts?: number | undefined;
     })
-  | (PciPlace & { readonly type: 'virtio-rng' })
-  | (PciPlace & { readonly type: 'virtio-balloon' })
+  | (VirtioPlace & { readonly type: 'virtio-rng' })
+  | (VirtioPlace & { readonly type: 'virtio-balloon' })
   | { readonly type: 'isa-debug-exit'; readonly port: number; readonly sizeBytes: number }
   | { readonly type: 'isa-debugcon'; readonly port: number; readonly stream: number }
   | { readonly type: 'pc-testdev' };

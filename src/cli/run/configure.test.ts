@@ -82,6 +82,7 @@ test('devices, in order and with their properties', () => {
     ],
     ...['-device', 'isa-debug-exit,iobase=0xf4,iosize=0x04', '-debugcon', 'null', '-device', 'pc-testdev'],
   );
+  const anywhere = { slot: undefined, interfaces: undefined, vectors: undefined };
   assert.deepEqual(machine.devices, [
     {
       type: 'virtio-blk',
@@ -103,9 +104,9 @@ test('devices, in order and with their properties', () => {
       type: 'virtio-serial',
       ports: [{ name: 'con', console: true, number: undefined }],
       maxPorts: 4,
-      slot: undefined,
+      ...anywhere,
     },
-    { type: 'virtio-serial', ports: [{ name: 'p', console: false, number: 3 }], maxPorts: 31, slot: undefined },
+    { type: 'virtio-serial', ports: [{ name: 'p', console: false, number: 3 }], maxPorts: 31, ...anywhere },
     {
       type: 'virtio-blk',
       id: 'b',
@@ -114,9 +115,10 @@ test('devices, in order and with their properties', () => {
       logicalBlockSize: 4096,
       physicalBlockSize: undefined,
       bootIndex: 3,
+      ...anywhere,
       slot: 5,
     },
-    { type: 'virtio-rng', slot: undefined },
+    { type: 'virtio-rng', ...anywhere },
     { type: 'isa-debug-exit', port: 0xf4, sizeBytes: 4 },
     { type: 'pc-testdev' },
   ]);
@@ -132,6 +134,27 @@ test('devices, in order and with their properties', () => {
       [{ kind: 'console', index: 1 }, 'f'],
     ],
   );
+});
+
+test('interfaces of virtio devices, in the spelling of properties and of names', () => {
+  const device = (text: string) => {
+    const [found] = plan('-device', text).machine.devices ?? [];
+    assert.ok(found && 'interfaces' in found);
+    return [found.interfaces, found.vectors];
+  };
+  assert.deepEqual(device('virtio-rng-pci'), [undefined, undefined]);
+  assert.deepEqual(device('virtio-rng-pci,disable-legacy=on,vectors=0'), ['modern', 0]);
+  assert.deepEqual(device('virtio-rng-pci,disable-modern=true,disable-legacy=off'), ['legacy', undefined]);
+  assert.deepEqual(device('virtio-balloon-pci-non-transitional'), ['modern', undefined]);
+  assert.deepEqual(device('virtio-rng-pci-transitional'), ['transitional', undefined]);
+  assert.match(refusal('-device', 'virtio-rng-pci,disable-legacy=on,disable-modern=on'), /without any interface/);
+  assert.match(refusal('-device', 'virtio-rng-pci-transitional,disable-legacy=on'), /asks for transitional/);
+});
+
+test('devices that QEMU has are refused by name, others with the nearest word', () => {
+  for (const name of ['e1000', 'VGA', 'virtio-net-pci', 'usb-kbd', 'nvme', 'scsi-hd', 'vhost-vsock-pci'])
+    assert.match(refusal('-device', name), /is not supported yet$/, name);
+  assert.match(refusal('-device', 'isa-debugexit'), /did you mean 'isa-debug-exit'/);
 });
 
 test('the board', () => {

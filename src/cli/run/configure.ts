@@ -10,13 +10,14 @@ import {
   type MachineOptions,
   type TraceItem,
   traceItems,
+  type VirtioPlace,
 } from '../../vmm/index.js';
 import { KeyValues, parseSize } from '../options/key-values.js';
 import type { GivenOption } from '../options/parse.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
 import { type Chardev, Chardevs } from './chardevs.js';
-import { deviceRows, findDevice } from './devices.js';
+import { type FoundDevice, findDevice, noDevice } from './devices.js';
 import {
   type Drive,
   errorPolicies,
@@ -577,7 +578,7 @@ function planDevices(options: Options, chardevs: Chardevs, characters: Character
   }
 
   const devices: (DeviceOptions | { type: 'bus'; index: number })[] = [];
-  const buses: { id: string; ports: BusPort[]; maxPorts: number; slot: number | undefined }[] = [];
+  const buses: { id: string; ports: BusPort[]; maxPorts: number; place: VirtioPlace | undefined }[] = [];
   const ids = new Set<string>();
   const used = new Set<string>();
   let debugcons = 0;
@@ -604,17 +605,15 @@ function planDevices(options: Options, chardevs: Chardevs, characters: Character
       ? new KeyValues(option, flattenJson(option, text))
       : KeyValues.parse(option, text, 'driver');
     const driver = values.need('driver');
-    const row = findDevice(driver);
-    if (!row) {
-      const names = deviceRows.flatMap((each) => [each.name, ...(each.aliases ?? [])]);
-      throw new UsageError(`${option}: there is no device '${driver}', or not yet${didYouMean(driver, names)}`);
-    }
+    const found = findDevice(driver);
+    if (!found) throw noDevice(option, driver);
+    const { row } = found;
     const id = values.text('id');
     if (id !== undefined) {
       if (ids.has(id)) throw new UsageError(`${option}: there is a device with the id '${id}' already`);
       ids.add(id);
     }
-    const slot = row.bus === 'PCI' ? planSlot(values) : undefined;
+    const place = row.bus === 'PCI' ? planVirtio(values, found) : undefined;
     switch (row.name) {
       case 'virtio-blk-pci': {
         const name = values.need('drive');
@@ -639,7 +638,7 @@ function planDevices(options: Options, chardevs: Chardevs, characters: Character
           logicalBlockSize: blockSize(values, 'logical_block_size'),
           physicalBlockSize: blockSize(values, 'physical_block_size'),
           bootIndex: values.number('bootindex', 0, 2 ** 31 - 1),
-          slot,
+          ...place,
         });
         break;
       }
@@ -649,7 +648,7 @@ function planDevices(options: Options, chardevs: Chardevs, characters: Character
           id: id ?? `virtio-serial${buses.length}`,
           ports: [],
           maxPorts: values.number('max_ports', 1, 31) ?? 31,
-          slot,
+          place,
         });
         break;
       case 'virtconsole':
@@ -671,10 +670,10 @@ function planDevices(options: Options, chardevs: Chardevs, characters: Character
         break;
       }
       case 'virtio-rng-pci':
-        devices.push({ type: 'virtio-rng', slot });
+        devices.push({ type: 'virtio-rng', ...place });
         break;
       case 'virtio-balloon-pci':
-        devices.push({ type: 'virtio-balloon', slot });
+        devices.push({ type: 'virtio-balloon', ...place });
         break;
       case 'isa-serial': {
         const index = values.number('index', 0, 3) ?? [0, 1, 2, 3].find((i) => !characters.serialPorts[i]);
@@ -706,15 +705,12 @@ function planDevices(options: Options, chardevs: Chardevs, characters: Character
     }
     values.finish([
       'multifunction',
-      'disable-legacy',
-      'disable-modern',
       'iothread',
       'num-queues',
       'romfile',
       'rombar',
       'packed',
       'iommu_platform',
-      'vectors',
       'write-cache',
       'rng',
       'max-bytes',
@@ -734,7 +730,7 @@ function planDevices(options: Options, chardevs: Chardevs, characters: Character
       if (chardev) characters.attachments.push({ from: { kind: 'console', index }, chardev });
       index++;
     }
-    return { type: 'virtio-serial', ports: bus.ports.map(({ port }) => port), maxPorts: bus.maxPorts, slot: bus.slot };
+    return { type: 'virtio-serial', ports: bus.ports.map(({ port }) => port), maxPorts: bus.maxPorts, ...bus.place };
   });
   return { devices: plugged, blockNodes };
 }
@@ -753,6 +749,22 @@ function blockSize(values: KeyValues, key: string): number | undefined {
   if (size !== undefined && (size & (size - 1)) !== 0)
     throw new UsageError(`${values.option}: ${key} is a power of two from 512 to 32768, not ${size}`);
   return size;
+}
+
+/** Where a virtio device sits, and which interfaces it has. */
+function planVirtio(values: KeyValues, { only }: FoundDevice): VirtioPlace {
+  const slot = planSlot(values);
+  const legacy = values.choice('disable-legacy', ['on', 'off', 'auto']) !== 'on';
+  const modern = !values.flag('disable-modern');
+  if (!legacy && !modern) throw new UsageError(`${values.option}: a device without any interface is of no use`);
+  const asked = legacy && modern ? undefined : modern ? 'modern' : 'legacy';
+  if (only && asked && asked !== only)
+    throw new UsageError(`${values.option}: the name asks for ${only} interfaces, the properties for ${asked} ones`);
+  return {
+    slot,
+    interfaces: only ?? asked,
+    vectors: values.number('vectors', 0, 2048),
+  };
 }
 
 function planSlot(values: KeyValues): number | undefined {

@@ -1,9 +1,11 @@
 /** The devices of `-device`, one row each, and their properties. */
+import { didYouMean } from '../suggest.js';
+import { UsageError } from '../usage-error.js';
 
 export interface PropertyRow {
   readonly name: string;
   /** As QEMU's `-device NAME,help` names types. */
-  readonly type: 'str' | 'bool' | 'size' | 'uint16' | 'uint32';
+  readonly type: 'str' | 'bool' | 'OnOffAuto' | 'size' | 'uint16' | 'uint32';
   readonly default?: string;
   readonly sentence: string;
 }
@@ -22,6 +24,17 @@ const pci: readonly PropertyRow[] = [
   id,
   { name: 'bus', type: 'str', default: 'pci.0', sentence: 'the bus: pci.0' },
   { name: 'addr', type: 'str', sentence: 'slot on the PCI bus, hexadecimal; the lowest free one unless given' },
+];
+const virtio: readonly PropertyRow[] = [
+  ...pci,
+  {
+    name: 'disable-legacy',
+    type: 'OnOffAuto',
+    default: 'auto',
+    sentence: 'on: without the interface before virtio 1.0',
+  },
+  { name: 'disable-modern', type: 'bool', default: 'off', sentence: 'on: without the interface of virtio 1.0' },
+  { name: 'vectors', type: 'uint32', sentence: 'MSI-X vectors, 0 for none; as many as the device can use' },
 ];
 const port: readonly PropertyRow[] = [
   { name: 'chardev', type: 'str', sentence: 'the character device behind it' },
@@ -47,7 +60,7 @@ export const deviceRows: readonly DeviceRow[] = [
       { name: 'share-rw', type: 'bool', default: 'off', sentence: 'others may write to the image meanwhile' },
       { name: 'werror', type: 'str', default: 'enospc', sentence: 'write errors: report, ignore, stop, enospc' },
       { name: 'rerror', type: 'str', default: 'report', sentence: 'read errors: report, ignore, stop' },
-      ...pci,
+      ...virtio,
     ],
   },
   {
@@ -56,7 +69,10 @@ export const deviceRows: readonly DeviceRow[] = [
     bus: 'PCI',
     category: 'Input',
     sentence: 'Virtio console controller',
-    properties: [{ name: 'max_ports', type: 'uint32', default: '31', sentence: 'most ports that it can have' }, ...pci],
+    properties: [
+      { name: 'max_ports', type: 'uint32', default: '31', sentence: 'most ports that it can have' },
+      ...virtio,
+    ],
   },
   {
     name: 'virtconsole',
@@ -78,7 +94,7 @@ export const deviceRows: readonly DeviceRow[] = [
     bus: 'PCI',
     category: 'Misc',
     sentence: 'Virtio entropy source',
-    properties: pci,
+    properties: virtio,
   },
   {
     name: 'virtio-balloon-pci',
@@ -86,7 +102,7 @@ export const deviceRows: readonly DeviceRow[] = [
     bus: 'PCI',
     category: 'Misc',
     sentence: 'Virtio memory balloon',
-    properties: pci,
+    properties: virtio,
   },
   {
     name: 'isa-serial',
@@ -124,8 +140,28 @@ export const deviceRows: readonly DeviceRow[] = [
   { name: 'pc-testdev', bus: 'ISA', category: 'Misc', sentence: 'Test device of kvm-unit-tests', properties: [id] },
 ];
 
-export function findDevice(name: string): DeviceRow | undefined {
-  return deviceRows.find((row) => row.name === name || row.aliases?.includes(name));
+/** Devices that QEMU has and vring does not yet. */
+const unsupportedDevices =
+  /^(AC97|AMDVI-PCI|ES1370|VGA|acpi-erst|adlib|am53c974|amd-iommu|ati-vga|bochs-display|cirrus-vga|cs4231a|ctucan_pci|dc390|edu|floppy|gus|ib700|intel-(hda|iommu)|i6300esb|ioh3420|ipoctal232|kvaser_pci|(guest-)?loader|lsi|lsi53c8\w+|megasas(-gen2)?|mioe3680_pci|mptsas1068|ne2k_(isa|pci)|nvdimm|pc-dimm|pcm3680_pci|pcnet|pvpanic(-pci)?|pvrdma|pvscsi|qxl(-vga)?|ramfb|rocker|rtl8139|sb16|secondary-vga|sga|smbus-ipmi|tpci200|tulip|vmbus-bridge|vmcoreinfo|vmgenid|vmmouse|vmware-svga|vmxnet3|vt82c686b-usb-uhci|x-pci-proxy-dev|x3130-upstream|xio3130-downstream|i82\w+|isa-(applesmc|cirrus-vga|fdc|ide|ipmi-\w+|parallel|vga)|virtio-(9p|crypto|gpu|gpu-gl|iommu|keyboard|mem|mouse|net|pmem|scsi|tablet|vga|vga-gl|input-host)(-(device|pci|pci-(non-)?transitional))?|virtio-(blk|serial|rng|balloon)-device)$|^(ccid|cxl|e1000e?|hda|hyperv?|hv|i2c|ich9|ide|ipmi-bmc|ivshmem|nec-usb|nvme|pci|pcie|piix[34]|pxb|qemu-xhci|scsi|sd|sdhci|tpm|u2f|usb|vfio|vhost)(-|$)/;
+
+/** A row, and which interfaces QEMU's names for one kind alone mean. */
+export interface FoundDevice {
+  readonly row: DeviceRow;
+  readonly only?: 'transitional' | 'modern';
+}
+
+export function findDevice(name: string): FoundDevice | undefined {
+  const match = /^(virtio-.*-pci)(-(?:non-)?transitional)$/.exec(name);
+  const row = deviceRows.find((each) => each.name === (match?.[1] ?? name) || each.aliases?.includes(name));
+  if (!row || !match) return row && { row };
+  return { row, only: match[2] === '-transitional' ? 'transitional' : 'modern' };
+}
+
+/** The sentence about a device that is not there. */
+export function noDevice(option: string, name: string): UsageError {
+  if (unsupportedDevices.test(name)) return new UsageError(`${option}: the device '${name}' is not supported yet`);
+  const names = deviceRows.flatMap((each) => [each.name, ...(each.aliases ?? [])]);
+  return new UsageError(`${option}: there is no device '${name}'${didYouMean(name, names)}`);
 }
 
 /** Text of `-device help`. */

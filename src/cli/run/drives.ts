@@ -131,7 +131,7 @@ export interface ObjectPlan {
   readonly options: OptionDict;
 }
 
-const objectTypes = ['secret', 'throttle-group', 'tls-creds-x509', 'tls-creds-psk'];
+export const objectTypes = ['secret', 'throttle-group', 'tls-creds-x509', 'tls-creds-psk'];
 const unsupportedObjects = [
   'authz-list',
   'authz-list-file',

@@ -1,10 +1,9 @@
 /** `-M help`, `-cpu help`, `-device NAME,help` and so on: lists instead of a machine. */
 import { cpuHelp } from '../../guest/x86/models.js';
 import { traceItems } from '../../vmm/index.js';
-import { didYouMean } from '../suggest.js';
-import { UsageError } from '../usage-error.js';
-import { deviceHelp, devicePropertiesHelp, deviceRows, findDevice } from './devices.js';
-import { accelerators, machineTypes, runOptions } from './options.js';
+import { deviceHelp, devicePropertiesHelp, findDevice, noDevice } from './devices.js';
+import { objectTypes } from './drives.js';
+import { acceleratorProperties, accelerators, machineProperties, machineTypes, runOptions } from './options.js';
 
 const asksForHelp = (text: string): boolean => text === 'help' || text === '?';
 
@@ -24,7 +23,14 @@ const topics: Readonly<Record<string, () => string>> = {
   device: deviceHelp,
   d: () => list('Log items (comma separated):', traceItems),
   display: () => 'Available display backend types:\nnone',
+  object: () => ['List of user creatable objects:', ...objectTypes.map((name) => `  ${name}`)].join('\n'),
   chardev: () => 'Available chardev backend types:\n  file\n  null\n  stdio',
+};
+
+/** `-M pc,help`: the properties of what is named first. */
+const propertyTopics: Readonly<Record<string, () => string>> = {
+  M: () => list('pc options:', machineProperties),
+  accel: () => list('tcg options:', acceleratorProperties),
 };
 
 /** The list that a command line asks for, or undefined. Throws UsageError for an unknown device. */
@@ -37,18 +43,16 @@ export function helpTopic(argv: readonly string[]): string | undefined {
     if (!row || row.argument === undefined) continue;
     const value = words[i + 1];
     if (asksForHelp(value) && topics[row.name]) return topics[row.name]();
+    const parts = value.split(',');
+    const asksForProperties = parts.slice(1).some(asksForHelp);
+    if (asksForProperties && /^(type=|accel=)?(pc|tcg)$/.test(parts[0]) && propertyTopics[row.name])
+      return propertyTopics[row.name]();
     if (row.name === 'device') {
-      const parts = value.split(',');
-      if (!parts.slice(1).some(asksForHelp)) continue;
-      const device = findDevice(parts[0].replace(/^driver=/, ''));
-      if (!device)
-        throw new UsageError(
-          `-device ${value}: there is no device '${parts[0]}', or not yet${didYouMean(
-            parts[0],
-            deviceRows.map(({ name }) => name),
-          )}`,
-        );
-      return devicePropertiesHelp(device);
+      if (!asksForProperties) continue;
+      const name = parts[0].replace(/^driver=/, '');
+      const found = findDevice(name);
+      if (!found) throw noDevice(`-device ${value}`, name);
+      return devicePropertiesHelp(found.row);
     }
     if (!row.argumentOptional) i++;
   }

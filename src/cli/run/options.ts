@@ -408,6 +408,16 @@ export const unsupportedRunOptions: ReadonlyMap<string, string> = new Map([
 export const machineTypes = [{ name: 'pc', sentence: 'PC (i440FX + PIIX)', isDefault: true }] as const;
 /** Boards of QEMU that are refused by name. */
 export const unsupportedMachines = ['q35', 'microvm', 'isapc', 'none', 'x-remote'];
+/** What `-M pc,…` and `-accel tcg,…` take. */
+export const machineProperties = [
+  { name: 'accel', sentence: 'accelerators to try in turn, with : between them' },
+  { name: 'hpet', sentence: 'on|off: the HPET (default: on)' },
+  { name: 'graphics', sentence: 'on|off: off shows what firmware writes on the serial port' },
+] as const;
+export const acceleratorProperties = [
+  { name: 'hot-threshold', sentence: 'entries of a block before it is compiled, 0 for never (default: 1024)' },
+  { name: 'thread', sentence: 'single|multi: no difference with one vCPU' },
+] as const;
 export const accelerators = [
   { name: 'kvm', sentence: 'the processor itself, by way of the kernel' },
   { name: 'tcg', sentence: 'translation to WebAssembly' },

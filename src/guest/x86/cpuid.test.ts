@@ -68,9 +68,19 @@ test('flags of -cpu in all spellings', () => {
 test('what is unknown is refused with the nearest word', () => {
   assert.throws(() => parseCpuOption('qemu46'), /no CPU model 'qemu46'; did you mean 'qemu64'/);
   assert.throws(() => parseCpuOption('max,+smpe'), /'smpe'; did you mean 'smep'/);
-  assert.throws(() => parseCpuOption('max,avx512f=on'), /unknown or unsupported CPU feature 'avx512f'/);
+  assert.throws(() => parseCpuOption('max,avx512f=on'), /the CPU feature 'avx512f' is not supported yet/);
+  for (const known of ['Haswell', 'EPYC-Milan-v1', 'SandyBridge-IBRS', 'phenom'])
+    assert.throws(() => parseCpuOption(known), /is not supported yet/, known);
+  for (const known of ['+vmx', 'kvm=off', 'hv-time', '+f16c'])
+    assert.throws(() => parseCpuOption(`max,${known}`), /is not supported yet/, known);
+  assert.throws(() => parseCpuOption('host'), /tcg has max/);
   assert.throws(() => parseCpuOption('max,aes=perhaps'), /on or off/);
   assert.throws(() => parseCpuOption('max,phys-bits=99'), /out of range/);
+});
+
+test("versions and QEMU's checks of a model", () => {
+  assert.deepEqual(parseCpuOption('Penryn-v1,enforce,check'), parseCpuOption('Penryn'));
+  assert.throws(() => parseCpuOption('max-v1'), /no CPU model/);
 });
 
 test('every model names known features, and needs no feature that it lacks', () => {

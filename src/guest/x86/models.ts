@@ -27,6 +27,8 @@ const long = 'lm syscall nx lahf_lm cx16';
 const v2 = 'sse3 ssse3 sse4_1 sse4_2 popcnt';
 /** What has no counterpart in a processor's age: how the translator's machine keeps time, and that it is one. */
 const timing = 'hypervisor tsc_deadline tsc_adjust invtsc arat x2apic';
+const coreDuo =
+  'fpu de pse tsc msr pae cx8 apic sep mtrr pge mca mce cmov pat clflush mmx fxsr sse sse2 sse3 vme ss monitor hypervisor';
 const nehalem = `${kvm32Base} vme ${long} ${v2}`;
 const westmere = `${nehalem} aes pclmulqdq`;
 
@@ -97,6 +99,17 @@ export const cpuModels: readonly CpuModelRow[] = [
     level: 1,
   },
   {
+    name: 'pentium2',
+    doc: 'Intel Pentium II',
+    vendor: 'GenuineIntel',
+    family: 6,
+    model: 5,
+    stepping: 2,
+    brand: '',
+    features: 'fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 mmx fxsr vme',
+    level: 2,
+  },
+  {
     name: 'pentium3',
     doc: 'Intel Pentium III',
     vendor: 'GenuineIntel',
@@ -106,6 +119,72 @@ export const cpuModels: readonly CpuModelRow[] = [
     brand: '',
     features: 'fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 mmx fxsr sse vme',
     level: 3,
+  },
+  {
+    name: 'coreduo',
+    doc: 'Intel Core Duo T2600: the last of 32 bits',
+    vendor: 'GenuineIntel',
+    family: 6,
+    model: 14,
+    stepping: 8,
+    brand: 'Genuine Intel(R) CPU           T2600  @ 2.16GHz',
+    features: `${coreDuo} nx`,
+    level: 10,
+  },
+  {
+    name: 'n270',
+    doc: 'Intel Atom N270, 32 bits',
+    vendor: 'GenuineIntel',
+    family: 6,
+    model: 28,
+    stepping: 2,
+    brand: 'Intel(R) Atom(TM) CPU N270   @ 1.60GHz',
+    features: `${coreDuo} nx ssse3 movbe`,
+    level: 10,
+  },
+  {
+    name: 'core2duo',
+    doc: 'Intel Core 2 Duo T7700',
+    vendor: 'GenuineIntel',
+    family: 6,
+    model: 15,
+    stepping: 11,
+    brand: 'Intel(R) Core(TM)2 Duo CPU     T7700  @ 2.40GHz',
+    features: `${coreDuo} pse36 ${long} ssse3`,
+    level: 10,
+  },
+  {
+    name: 'Conroe',
+    doc: 'Intel Celeron_4x0 (Conroe/Merom Class Core 2)',
+    vendor: 'GenuineIntel',
+    family: 6,
+    model: 15,
+    stepping: 3,
+    brand: 'Intel Celeron_4x0 (Conroe/Merom Class Core 2)',
+    features: `${kvm32Base} lm syscall nx lahf_lm sse3 ssse3 hypervisor`,
+    level: 10,
+  },
+  {
+    name: 'Penryn',
+    doc: 'Intel Core 2 Duo P9xxx (Penryn Class Core 2)',
+    vendor: 'GenuineIntel',
+    family: 6,
+    model: 23,
+    stepping: 3,
+    brand: 'Intel Core 2 Duo P9xxx (Penryn Class Core 2)',
+    features: `${kvm32Base} ${long} sse3 ssse3 sse4_1 hypervisor`,
+    level: 10,
+  },
+  {
+    name: 'Opteron_G1',
+    doc: 'AMD Opteron 240 (Gen 1 Class Opteron)',
+    vendor: 'AuthenticAMD',
+    family: 15,
+    model: 6,
+    stepping: 1,
+    brand: 'AMD Opteron 240 (Gen 1 Class Opteron)',
+    features: `${kvm32Base} lm syscall nx sse3 hypervisor`,
+    level: 5,
   },
   {
     name: 'Nehalem',
@@ -149,6 +228,46 @@ export const allModels: readonly CpuModelRow[] = [
   { ...maxModel, name: 'base', doc: 'no features', features: '' },
 ];
 
+/** Models that QEMU has and vring does not yet, most of them for want of AVX. */
+const unsupportedModels =
+  /^(athlon|phenom|Opteron_G[2-5]|(Nehalem|Westmere)-IBRS|(SandyBridge|IvyBridge)(-IBRS)?|(Haswell|Broadwell)(-noTSX)?(-IBRS)?|Skylake-(Client|Server)(-noTSX)?(-IBRS)?|(Cascadelake|Icelake)-Server(-noTSX)?|Cooperlake|Denverton|Dhyana|EPYC(-IBPB|-Rome|-Milan)?|KnightsMill|Snowridge)(-v\d)?$|^(Nehalem|Westmere)-v2$/i;
+
+/** Properties and flags of processors that QEMU has and vring does not. */
+const unsupportedFeatures = new Set(
+  (
+    '3dnow 3dnowext ace2 ace2_en amd_no_ssb amd_ssbd amd_stibp arch_capabilities arch_lbr avic avx avx_vnni avx2 bus_lock_detect cid ' +
+    'cldemote clzero cmp_legacy core_capability cr8legacy dca decodeassists ds ds_cpl dtes64 est extapic f16c flushbyasid fma fma4 ' +
+    'full_width_write gfni hle ht ia64 ibpb ibrs ibrs_all ibs intel_pt intel_pt_lip lbrv lwp md_clear mds_no misalignsse movdir64b ' +
+    'movdiri mpx nodeid_msr npt nrip_save pause_filter pbe pcommit pdcm perfctr_core perfctr_nb pfthreshold phe phe_en pks pku pmm ' +
+    'pmm_en pn pschange_mc_no rdctl_no rsba rtm serialize skinit skip_l1dfl_vmentry smx spec_ctrl split_lock_detect ssb_no ssbd sse4a ' +
+    'stibp svm svm_lock svme_addr_chk taa_no tbm tce tm tm2 topoext tsc_scale tsx_ctrl tsx_ldtrk v_vmsave_vmload vaes vgif virt_ssbd ' +
+    'vmcb_clean vmx vpclmulqdq waitpkg wbnoinvd wdt xcrypt xcrypt_en xfd xop xstore xstore_en xtpr ' +
+    'cpuid_0xb full_cpuid_auto_level fill_mtrr_mask guest_phys_bits host_cache_info host_phys_bits host_phys_bits_limit kvm ' +
+    'kvm_no_smi_migration l3_cache legacy_cache legacy_instance_id lbr_fmt lmce memory migratable min_level min_xlevel min_xlevel2 ' +
+    'pmu start_powered_off tcg_cpuid tsc_frequency ucode_rev vmware_cpuid_freq xlevel xlevel2'
+  ).split(' '),
+);
+const unsupportedFamilies = /^(amx|avx512|hv|kvm|sgx|vmx|x)_|^(avx512|kvmclock|sgx)/;
+
+function refuseFeature(key: string): CpuOptionError {
+  const name = canonicalFeature(key);
+  if (unsupportedFeatures.has(name) || unsupportedFamilies.test(name))
+    return optionError(`the CPU feature '${key}' is not supported yet`);
+  const known = featureRows.map((each) => qemuSpelling(each.name));
+  return optionError(`there is no CPU feature '${key}'${suggestion(key, known)}`);
+}
+
+function findModel(name: string): CpuModelRow {
+  // QEMU numbers the versions of its models; the first is the one that the bare name has.
+  const wanted = name.toLowerCase().replace(/-v1$/, '');
+  const row = allModels.find((each) => each.name.toLowerCase() === wanted);
+  if (row && !(wanted !== name.toLowerCase() && /^(max|base)$/.test(wanted))) return row;
+  if (/^host$/i.test(name)) throw optionError("the CPU model 'host' needs the host's own processor; tcg has max");
+  if (unsupportedModels.test(name)) throw optionError(`the CPU model '${name}' is not supported yet`);
+  const known = allModels.map((each) => each.name);
+  throw optionError(`there is no CPU model '${name}'${suggestion(name, known)}`);
+}
+
 /** A model with its flags applied: what a vCPU is made from. */
 export interface CpuModel extends CpuidModel {
   readonly name: string;
@@ -172,14 +291,7 @@ const physBitsDefault = 40;
 /** Reads the value of `-cpu`, e.g. "qemu64,+smap,-x2apic,aes=off". Throws CpuOptionError with one clear sentence. */
 export function parseCpuOption(text: string): CpuModel {
   const [name, ...flags] = text.split(',');
-  const row = allModels.find((each) => each.name.toLowerCase() === name.toLowerCase());
-  if (!row)
-    throw optionError(
-      `there is no CPU model '${name}'${suggestion(
-        name,
-        allModels.map((each) => each.name),
-      )}`,
-    );
+  const row = findModel(name);
   const features = new Set(row.features.split(' ').filter((each) => each !== ''));
   const changed = {
     vendor: row.vendor as string,
@@ -192,6 +304,8 @@ export function parseCpuOption(text: string): CpuModel {
   let level = row.level;
   for (const flag of flags) {
     const [, sign, key, value] = /^([+-]?)([^=]*)(?:=(.*))?$/s.exec(flag) ?? [];
+    // What the model cannot have is refused in any case.
+    if (sign === '' && /^(enforce|check)$/.test(key)) continue;
     if (sign === '' && value !== undefined) {
       const number = Number(value);
       const inRange = (most: number): number => {
@@ -223,20 +337,10 @@ export function parseCpuOption(text: string): CpuModel {
         case 'model-id':
           changed.brand = value.slice(0, 47);
           continue;
-        case 'enforce':
-        case 'check':
-          continue;
       }
     }
     const feature = findFeature(key);
-    if (!feature) {
-      throw optionError(
-        `unknown or unsupported CPU feature '${key}'${suggestion(
-          key,
-          featureRows.map((each) => qemuSpelling(each.name)),
-        )}`,
-      );
-    }
+    if (!feature) throw refuseFeature(key);
     const on = sign === '-' ? false : value === undefined || /^(on|yes|true|1)$/i.test(value);
     if (value !== undefined && !/^(on|off|yes|no|true|false|1|0)$/i.test(value)) {
       throw optionError(`CPU feature '${key}' is on or off, not '${value}'`);

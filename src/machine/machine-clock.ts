@@ -4,6 +4,9 @@
  */
 import type { Timer, TimerService } from '../base/index.js';
 
+/** Between two expirations of a timer that is behind: the guest takes the interrupt of the first before the second comes. */
+const CATCH_UP_NS = 100_000;
+
 /** Where virtual time comes from. */
 export interface TimeSource {
   /** Nanoseconds, monotonic. */
@@ -22,6 +25,7 @@ export class MachineClock implements TimerService {
   readonly #timers: MachineTimer[] = [];
   #offset: number;
   #pausedAt: number | undefined = 0;
+  #expiring: { readonly timer: MachineTimer; readonly nowNs: number } | undefined;
   /** Deadline of the next timer, or Infinity. */
   nextDeadlineNs = Infinity;
   /** Called when `nextDeadlineNs` has changed: who sleeps or counts until then must hear of it. */
@@ -57,8 +61,11 @@ export class MachineClock implements TimerService {
     const timer: MachineTimer = {
       deadlineNs: Infinity,
       onExpire,
-      arm: (deadlineNs) => {
+      arm: (wantedNs) => {
         const before = timer.deadlineNs;
+        const expiring = this.#expiring;
+        const isBehind = expiring?.timer === timer && wantedNs <= expiring.nowNs;
+        const deadlineNs = isBehind ? expiring.nowNs + CATCH_UP_NS : wantedNs;
         timer.deadlineNs = deadlineNs;
         if (deadlineNs < this.nextDeadlineNs) this.#setNext(deadlineNs);
         else if (before === this.nextDeadlineNs) this.#findNext();
@@ -88,7 +95,10 @@ export class MachineClock implements TimerService {
     this.onDeadline();
   }
 
-  /** Fires every timer that is due, in order of their deadlines; each at most once. */
+  /**
+   * Fires every timer that is due, in order of their deadlines; each at most once. A periodic timer that is behind because the
+   * host was busy comes again soon after: expirations at one moment would be one interrupt to the guest.
+   */
   fire(): void {
     const now = this.nowNs();
     if (now < this.nextDeadlineNs) return;
@@ -97,7 +107,9 @@ export class MachineClock implements TimerService {
       if (!due) break;
       due.deadlineNs = Infinity;
       this.#findNext();
+      this.#expiring = { timer: due, nowNs: now };
       due.onExpire(now);
+      this.#expiring = undefined;
     }
   }
 }

@@ -1,2 +1,3 @@
 export type { DebugRegister, DebugTarget } from './debug-target.js';
+export { encodePacket } from './packets.js';
 export { GdbStub, gdbSignal } from './stub.js';

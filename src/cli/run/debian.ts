@@ -10,8 +10,8 @@ import type { Chardev } from './chardevs.js';
 import type { RunPlan } from './configure.js';
 import { connect, openFiles, StreamSink } from './connect.js';
 import { serveGdb } from './gdb-server.js';
-import { planObjects, printStatistics, showWarnings } from './index.js';
-import { LensView } from './lens.js';
+import { monitorHost, planObjects, printStatistics, showWarnings } from './index.js';
+      lens?.start();
 import { keyName } from './mux.js';
 
 const guestSignals = { SIGHUP: 'HUP', SIGINT: 'INT', SIGQUIT: 'QUIT', SIGTERM: 'TERM' } as const;
@@ -39,7 +39,12 @@ export async function runDebian(
     const lens = plan.lens && new LensView(plan.lens, session.machine, terminal, io);
     let stopGdb = () => {};
     try {
-      if (plan.gdb) stopGdb = await serveGdb(session.machine, plan.gdb);
+      if (plan.gdb)
+        stopGdb = await serveGdb(
+          session.machine,
+          plan.gdb,
+          monitorHost(plan, () => control.end(0)),
+        );
       lens?.start();
       if (command === undefined) await print(io.stderr, firstLine(session, script, plan.escapeByte));
       const status = run

@@ -2,14 +2,22 @@
 import { createServer, type Socket } from 'node:net';
 import { openFailure } from '../../host/node/open-failure.js';
 import { type Machine, VringError } from '../../vmm/index.js';
+import { versionLine } from '../version.js';
 import type { GdbAddress } from './configure.js';
+import { MonitorPackets } from './gdb-monitor.js';
+import { Monitor, type MonitorHost } from './monitor.js';
 
 /** What gdb says when it leaves (protocol: `D`). */
 const DETACH = '$D#44';
 
-/** Listens; gives what ends it. Throws VringError `gdb-listen`. */
-export async function serveGdb(machine: Machine, { host, port }: GdbAddress): Promise<() => void> {
+/** Listens; gives what ends it. gdb's `monitor` has the commands of the machine's monitor. Throws VringError `gdb-listen`. */
+export async function serveGdb(
+  machine: Machine,
+  address: GdbAddress,
+  host: Pick<MonitorHost, 'name' | 'chardevs' | 'quit'>,
+): Promise<() => void> {
   const stub = machine.gdb();
+  const monitor = new Monitor({ machine, version: versionLine(), write: () => {}, ...host });
   let client: Socket | undefined;
   const server = createServer((socket) => {
     if (client) {
@@ -18,18 +26,31 @@ export async function serveGdb(machine: Machine, { host, port }: GdbAddress): Pr
     }
     client = socket;
     let ready: Promise<unknown> = machine.pause();
-    const forward = (bytes: Uint8Array | string) => {
-      ready = ready.then(() => stub.write(bytes)).catch(() => socket.destroy());
-    };
-    const endData = stub.onData((bytes) => {
+    const reply = (bytes: Uint8Array) => {
       // gdb itself takes no bytes once it has gone.
       if (!socket.destroyed) socket.write(bytes);
+    };
+    let written: Promise<unknown> = Promise.resolve();
+    const forward = (bytes: Uint8Array | string) => {
+      written = stub.write(bytes);
+    };
+    const packets = new MonitorPackets({
+      forward,
+      reply,
+      run: async (line) => `${await monitor.execute(line)}\n`,
     });
+    const then = (next: () => Promise<void> | void) => {
+      ready = ready
+        .then(next)
+        .then(() => written)
+        .catch(() => socket.destroy());
+    };
+    const endData = stub.onData(reply);
     socket.setNoDelay(true);
-    socket.on('data', forward);
+    socket.on('data', (bytes) => then(() => packets.receive(bytes)));
     socket.on('error', () => {});
     socket.on('close', () => {
-      forward(DETACH);
+      then(() => forward(DETACH));
       endData();
       client = undefined;
     });
@@ -37,12 +58,16 @@ export async function serveGdb(machine: Machine, { host, port }: GdbAddress): Pr
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error) => {
       reject(
-        new VringError('gdb-listen', `gdb cannot be waited for at ${host}:${port}: ${openFailure(error)}`, {
-          cause: error,
-        }),
+        new VringError(
+          'gdb-listen',
+          `gdb cannot be waited for at ${address.host}:${address.port}: ${openFailure(error)}`,
+          {
+            cause: error,
+          },
+        ),
       );
     });
-    server.listen(port, host, resolve);
+    server.listen(address.port, address.host, resolve);
   });
   server.on('error', () => {});
   return () => {

@@ -48,6 +48,9 @@ test('gdb stops a machine, looks at it and lets it go on', {
       'continue',
       'continue',
       'printf "count %d at %#x\\n", $ecx, $pc',
+      'monitor info registers',
+      'monitor   p $rip',
+      'monitor nonsense',
       'stepi',
       'printf "then %#x\\n", $pc',
       'delete',
@@ -63,6 +66,9 @@ test('gdb stops a machine, looks at it and lets it go on', {
     await new Promise((resolve) => gdb.on('close', resolve));
     const here = p.addressOf('here');
     assert.match(output, new RegExp(`count 2 at 0x${here.toString(16)}`), output + said);
+    assert.match(output, /^EAX=.* ECX=00000002 /m, output);
+    assert.match(output, new RegExp(`^0x${here.toString(16)}$`, 'm'), output);
+    assert.match(output, /^unknown command: 'nonsense'/m, output);
     assert.match(output, new RegExp(`then 0x${(here + 1).toString(16)}`), output);
     assert.equal(await status, 7, said);
   } finally {

@@ -139,6 +139,11 @@ export function acceleratorLine({ accelerator, acceleratorRefusals }: Machine): 
   return accelerator === 'tcg' ? undefined : `KVM runs the guest.`;
 }
 
+/** What a monitor without a place of its own knows of the run. */
+export function monitorHost({ name, attachments }: RunPlan, quit: () => void) {
+  return { name, chardevs: [...new Set(attachments.map(({ chardev }) => chardev))], quit };
+}
+
 /** Shows what the machine warns of, now and later. */
 export function showWarnings(machine: Machine, io: ProcessIo): void {
   const chosen = acceleratorLine(machine);
@@ -213,7 +218,12 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
     const lens = plan.lens && new LensView(plan.lens, running, terminal, io);
     let stopGdb = () => {};
     try {
-      if (plan.gdb) stopGdb = await serveGdb(running, plan.gdb);
+      if (plan.gdb)
+        stopGdb = await serveGdb(
+          running,
+          plan.gdb,
+          monitorHost(plan, () => quit(0)),
+        );
       lens?.start();
       if (!plan.startPaused) await running.start();
       connection.start();

@@ -503,15 +503,16 @@ export class Monitor {
       this.#history.length = Math.min(this.#history.length, historyLimit);
     }
     this.#busy = this.#busy.then(async () => {
-      const text = line === '' ? '' : await this.#run(line);
+      const text = line === '' ? '' : await this.execute(line);
       if (text !== '') this.#host.write(`${text.replaceAll('\n', '\r\n')}\r\n`);
       this.#host.write(monitorPrompt);
     });
   }
 
-  async #run(line: string): Promise<string> {
+  /** Runs one command without a keyboard; what it says, with \n between lines. */
+  async execute(line: string): Promise<string> {
     // `x/4x` is the command x with its format.
-    const [, word, argument] = /^([^\s/]+)\s*(.*)$/.exec(line) as unknown as [string, string, string];
+    const [, word, argument] = (/^\s*([^\s/]+)\s*(.*?)\s*$/.exec(line) ?? ['', 'help', '']) as [string, string, string];
     const row = monitorCommands.find((each) => matches(each, word));
     if (!row) {
       const names = monitorCommands.flatMap((each) => [each.name, ...(each.aliases ?? [])]);

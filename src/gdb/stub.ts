@@ -105,6 +105,7 @@ export class GdbStub {
 
   /** The machine has ended by itself, with a status. */
   exited(status: number): void {
+    if (!this.#attached || !this.#running) return;
     this.#running = false;
     this.#reply(`W${hexByte(status)}`);
   }

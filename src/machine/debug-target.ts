@@ -11,13 +11,21 @@ const CORE = 'org.gnu.gdb.i386.core';
 
 /** Registers of gdb's core feature that the machine keeps in no form that gdb could want: they read 0. */
 const absent = ['ftag', 'fiseg', 'fioff', 'foseg', 'fooff', 'fop'];
-const types: Readonly<Record<string, string>> = { rip: 'code_ptr', rsp: 'data_ptr', rbp: 'data_ptr' };
+const types: Readonly<Record<string, string>> = {
+  eflags: 'i386_eflags',
+  rip: 'code_ptr',
+  rsp: 'data_ptr',
+  rbp: 'data_ptr',
+};
 
 function describe(name: string, bits: 32 | 64 | 80 | 128) {
   if (/^xmm/.test(name)) return { name, bits, type: 'vec128', feature: 'org.gnu.gdb.i386.sse' };
-  if (name === 'mxcsr') return { name, bits, feature: 'org.gnu.gdb.i386.sse' };
+  if (name === 'mxcsr') return { name, bits, type: 'i386_mxcsr', feature: 'org.gnu.gdb.i386.sse' };
   if (/^[fg]s_base$/.test(name)) return { name, bits, feature: 'org.gnu.gdb.i386.segments' };
-  if (/^cr|efer|k_gs_base/.test(name)) return { name, bits, feature: 'vring.i386.system' };
+  if (/^cr|efer|k_gs_base/.test(name)) {
+    const feature = 'vring.i386.system';
+    return /^(cr[034]|efer)$/.test(name) ? { name, bits, type: `x86_${name}`, feature } : { name, bits, feature };
+  }
   const type = bits === 80 ? 'i387_ext' : types[name];
   return type === undefined ? { name, bits, feature: CORE } : { name, bits, type, feature: CORE };
 }

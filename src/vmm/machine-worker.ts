@@ -520,6 +520,7 @@ async function main(): Promise<void> {
     };
     say({ type: 'ready', description: boot() });
     const end = await runMachine(pc, boot);
+    stub?.exited(end.why === 'exit' ? end.status : 0);
     for (const stream of streams) {
       stream.wake();
       stream.output.close();

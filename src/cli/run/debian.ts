@@ -11,7 +11,7 @@ import type { RunPlan } from './configure.js';
 import { connect, openFiles, StreamSink } from './connect.js';
 import { serveGdb } from './gdb-server.js';
 import { monitorHost, planObjects, printStatistics, showWarnings } from './index.js';
-      lens?.start();
+import { LensView } from './lens.js';
 import { keyName } from './mux.js';
 
 const guestSignals = { SIGHUP: 'HUP', SIGINT: 'INT', SIGQUIT: 'QUIT', SIGTERM: 'TERM' } as const;

@@ -71,7 +71,8 @@ export async function serveGdb(
   });
   server.on('error', () => {});
   return () => {
-    client?.destroy();
+    // What the stub said last, that the machine has ended, still goes out.
+    client?.destroySoon();
     server.close();
   };
 }

@@ -54,7 +54,7 @@ test('gdb stops a machine, looks at it and lets it go on', {
       'stepi',
       'printf "then %#x\\n", $pc',
       'delete',
-      'detach',
+      'continue',
     ];
     const gdb = spawn('gdb', ['-nx', '-batch', ...commands.flatMap((command) => ['-ex', command])]);
     let output = '';
@@ -71,6 +71,7 @@ test('gdb stops a machine, looks at it and lets it go on', {
     assert.match(output, /^unknown command: 'nonsense'/m, output);
     assert.match(output, new RegExp(`then 0x${(here + 1).toString(16)}`), output);
     assert.equal(await status, 7, said);
+    assert.match(output, /exited with code 07/, output);
   } finally {
     rmSync(directory, { recursive: true });
   }

@@ -23,6 +23,17 @@ export interface AcceleratorRamBlock {
   readonly readonly: boolean;
 }
 
+/** Hears of the guest's code as such. */
+export interface GuestObserver {
+  enter(): void;
+  leave(): void;
+  /**
+   * Guest code has come to a handler of its own, as far as the accelerator can tell without being asked by the guest: a vector's,
+   * or that of SYSCALL.
+   */
+  handler(what: number | 'syscall'): void;
+}
+
 /** What the board gives to an accelerator. All addresses are guest-physical. */
 export interface AcceleratorHost {
   mmioRead(gpa: number, size: 1 | 2 | 4): number;
@@ -40,7 +51,7 @@ export interface AcceleratorHost {
   /** Nanoseconds to the next timer's deadline; 0 or less: it is due. Infinity: there is none. */
   untilDeadlineNs(): number;
   /** Hears of every entry into guest code and of its end, where somebody measures; undefined otherwise. */
-  readonly guest?: { enter(): void; leave(): void } | undefined;
+  readonly guest?: GuestObserver | undefined;
 }
 
 export interface Accelerator {

@@ -18,7 +18,7 @@ const owners = [
   'accelerator',
   /** Timers, and requests of other threads. */
   'board',
-  /** The vCPU sleeps in HLT. */
+  /** The vCPU sleeps in HLT; under KVM with a local APIC in the kernel it does that as part of `guest`. */
   'halted',
   /** The machine stands still. */
   'stopped',
@@ -51,6 +51,8 @@ const transferKinds = new Map<number, CrossingKind>([
   [0xf1, 'softwareInterrupt'],
 ]);
 
+const PAGE_FAULT = 14;
+
 /** Exits to one device. */
 export interface DeviceTotals {
   pioRead: number;
@@ -70,12 +72,13 @@ export interface LensTotals {
   readonly devices: Readonly<Record<string, Readonly<DeviceTotals>>>;
   /** From ring to ring, as `3>0`, by kind. Undefined where the accelerator does not tell. */
   readonly crossings: Readonly<Record<string, Readonly<Partial<Record<CrossingKind, number>>>>> | undefined;
-  /** SYSCALL and SYSENTER, and INT n that went to an inner ring. */
-  readonly systemCalls: number | undefined;
-  /** By vector. */
-  readonly exceptions: Readonly<Record<string, number>> | undefined;
+  /** SYSCALL and SYSENTER, and INT n that went to an inner ring; under KVM every entry of the handlers of SYSCALL, INT3 and INT 80h. */
+  readonly systemCalls: number;
+  /** By vector; under KVM page faults alone. */
+  readonly exceptions: Readonly<Record<string, number>>;
   readonly interrupts: Readonly<Record<string, number>> | undefined;
-  readonly softwareInterrupts: Readonly<Record<string, number>> | undefined;
+  /** Under KVM those of vectors 3 and 0x80 alone. */
+  readonly softwareInterrupts: Readonly<Record<string, number>>;
   /** VM exits by reason. */
   readonly exits: Readonly<Partial<Record<ExitReason, number>>>;
   /** Of the guest's own time: run from translated code, and by the processor itself. */
@@ -189,7 +192,11 @@ export class Lens {
       mmioWrite: (gpa, size, value) =>
         timed('mmioWrite', this.#board.memoryName(gpa), () => host.mmioWrite(gpa, size, value)),
       poll: () => this.owned('board', () => host.poll()),
-      guest: { enter: () => this.#enterGuest(), leave: () => this.#leaveGuest() },
+      guest: {
+        enter: () => this.#enterGuest(),
+        leave: () => this.#leaveGuest(),
+        handler: (what) => this.#handler(what),
+      },
     };
   }
 
@@ -212,6 +219,15 @@ export class Lens {
     const since = this.#since;
     const before = this.#switch(owners.indexOf('accelerator'));
     if (before === owners.indexOf('guest')) this.#nativeNs += this.#since - since;
+  }
+
+  /** Where the accelerator sees no more of the rings than this. */
+  #handler(what: number | 'syscall'): void {
+    if (what === PAGE_FAULT) this.event('exception', what);
+    else {
+      if (what !== 'syscall') this.event('software', what);
+      this.#systemCalls++;
+    }
   }
 
   #crossed(kind: CrossingKind, to: number): void {
@@ -267,10 +283,10 @@ export class Lens {
       timeNs,
       devices,
       crossings: told ? Object.fromEntries(this.#crossings) : undefined,
-      systemCalls: told ? this.#systemCalls : undefined,
-      exceptions: told ? byVector(this.#events.exception) : undefined,
+      systemCalls: this.#systemCalls,
+      exceptions: byVector(this.#events.exception),
       interrupts: told ? byVector(this.#events.interrupt) : undefined,
-      softwareInterrupts: told ? byVector(this.#events.software) : undefined,
+      softwareInterrupts: byVector(this.#events.software),
       exits: this.#board.exits,
       shares: { translated: translated / own, native: this.#nativeNs / own },
     };

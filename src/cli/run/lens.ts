@@ -178,13 +178,12 @@ export function lensLines(report: LensReport): string[] {
   };
   section('time', timeParts(report));
   section('crossings', crossingParts(report));
-  if (report.systemCalls !== undefined)
-    section('events', [
-      `system calls ${report.systemCalls}`,
-      `exceptions by vector: ${counts(report.exceptions ?? {})}`,
-      `interrupts by vector: ${counts(report.interrupts ?? {})}`,
-      `software interrupts by vector: ${counts(report.softwareInterrupts ?? {})}`,
-    ]);
+  section('events', [
+    `system calls ${report.systemCalls}`,
+    `exceptions by vector: ${counts(report.exceptions)}`,
+    `interrupts by vector: ${report.interrupts ? counts(report.interrupts) : 'not told by this accelerator'}`,
+    `software interrupts by vector: ${counts(report.softwareInterrupts)}`,
+  ]);
   section('VM exits', [counts(report.exits)]);
   section('exits by device, and the time they took', deviceParts(report));
   section('guest code', [`translated ${share(report.shares.translated)}, native ${share(report.shares.native)}`]);

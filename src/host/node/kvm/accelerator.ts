@@ -43,6 +43,9 @@ export interface KvmArchitecture {
   wake(): boolean;
   /** An exit that is not one of every architecture. Undefined: the guest goes on. Throws for those unknown. */
   handleExit(reason: number): VmExit | undefined;
+  /** With an observer: the guest has, or may have, other handlers than before; then, with the state at home, to watch those. */
+  handlersChanged(): boolean;
+  watchHandlers(): void;
   /** Breakpoints (linear addresses) and single-stepping from the next entry on. */
   setDebug(breakpoints: ReadonlySet<bigint>, step: boolean): void;
   /** Whether the stop of a `debug` exit is for the debugger, rather than on the way to a breakpoint. */
@@ -115,6 +118,10 @@ export class KvmAccelerator implements Accelerator {
         if (this.#host.poll()) return 'kick';
       }
       if (this.#timerStale) this.#armTimer();
+      if (guest && !this.#atHome && arch.handlersChanged()) {
+        this.synchronize();
+        arch.watchHandlers();
+      }
       if (this.#atHome) {
         this.#atHome = false;
         arch.load();

@@ -15,6 +15,7 @@ import type { Native } from './native.js';
 import { KvmSystem, type KvmVm } from './system.js';
 import { KvmVcpu } from './vcpu.js';
 import { cpuidTable, hostFeatures, missingFeatures } from './x86-cpuid.js';
+import { type Handled, X86Handlers } from './x86-handlers.js';
 import { X86KvmState, type X86StateOptions } from './x86-state.js';
 
 /** Where processors that cannot run real mode keep what they need for it: in the hole below the firmware's ROM, as QEMU has it. */
@@ -150,12 +151,18 @@ class X86Architecture implements KvmArchitecture {
   #breakpoints: ReadonlySet<bigint> = new Set();
   #stepping = false;
   #debugging = false;
+  readonly #handlers: X86Handlers;
+  /** Handlers that are watched, by address, while no debugger is there. */
+  #watched: ReadonlyMap<bigint, Handled> = new Map();
+  /** The first instruction of one of them is being carried out. */
+  #past = false;
 
   constructor(options: X86KvmOptions, vcpu: KvmVcpu, exits: ExitCounters, kernelApic: KernelApic | undefined) {
     this.#options = options;
     this.#kernelApic = kernelApic;
     this.#vcpu = vcpu;
     this.#exits = exits;
+    this.#handlers = new X86Handlers(vcpu, options.cpu);
     const { interrupts } = options;
     this.#state = new X86KvmState({
       vcpu,
@@ -319,13 +326,19 @@ class X86Architecture implements KvmArchitecture {
     this.#stepping = step || breakpoints.size > HARDWARE_BREAKPOINTS;
     if (!this.#debugging && breakpoints.size === 0 && !step) return;
     this.#debugging = breakpoints.size > 0 || step;
+    this.#past = false;
+    this.#setGuestDebug(this.#debugging ? breakpoints : this.#watched.keys(), this.#stepping);
+  }
+
+  #setGuestDebug(addresses: Iterable<bigint>, step: boolean): void {
+    const breakpoints = [...addresses];
     const debug = new DataView(new ArrayBuffer(72));
-    let control = this.#debugging ? debugControl.enable : 0;
-    if (this.#stepping) control |= debugControl.singleStep;
-    else if (breakpoints.size > 0) {
+    let control = step || breakpoints.length > 0 ? debugControl.enable : 0;
+    if (step) control |= debugControl.singleStep;
+    else if (breakpoints.length > 0) {
       control |= debugControl.hardwareBreakpoints;
       let dr7 = 0x400n;
-      [...breakpoints].forEach((address, i) => {
+      breakpoints.forEach((address, i) => {
         debug.setBigUint64(8 + 8 * i, address, true);
         dr7 |= 2n << BigInt(2 * i);
       });
@@ -335,7 +348,32 @@ class X86Architecture implements KvmArchitecture {
     this.#vcpu.call('debug the guest', call.setGuestDebug, new Uint8Array(debug.buffer));
   }
 
+  handlersChanged(): boolean {
+    return this.#handlers.changed();
+  }
+
+  watchHandlers(): void {
+    this.#watched = this.#handlers.addresses();
+    if (!this.#debugging) this.#setGuestDebug(this.#watched.keys(), false);
+  }
+
+  /** The stop at a handler, which is told, or after its first instruction: it is nobody's else. */
+  #isHandler(pc: bigint): boolean {
+    if (this.#past) {
+      this.#past = false;
+      this.#setGuestDebug(this.#watched.keys(), false);
+      return true;
+    }
+    const what = this.#watched.get(pc);
+    if (what === undefined) return false;
+    this.#options.host.guest?.handler(what);
+    this.#past = true;
+    this.#setGuestDebug([], true);
+    return true;
+  }
+
   isStop(): boolean {
+    if (!this.#debugging && this.#isHandler(this.#vcpu.view.getBigUint64(runPage.debugPc, true))) return false;
     if (!this.#stepping || this.#breakpoints.size === 0) return true;
     return this.#breakpoints.has(this.#vcpu.view.getBigUint64(runPage.debugPc, true));
   }

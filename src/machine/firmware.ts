@@ -148,6 +148,7 @@ export interface FirmwareBoard {
   readonly lowRamEnd: number;
   readonly acpi: AcpiTables;
   readonly cpu: string;
+  readonly cpus: number;
   readonly uuid?: Uint8Array | undefined;
 }
 
@@ -161,7 +162,14 @@ export function fillFwCfg(
   const highBytes = board.ramBytes - board.lowRamEnd;
   if (highBytes > 0) e820.push({ start: HIGH_RAM_START, size: highBytes, type: e820Type.ram });
   const { ramBytes, uuid } = board;
-  addBoardItems(fwCfg, { ramBytes, cpus: 1, maxCpus: 1, graphic: false, e820, ...(uuid ? { uuid } : {}) });
+  addBoardItems(fwCfg, {
+    ramBytes,
+    cpus: board.cpus,
+    maxCpus: board.cpus,
+    graphic: false,
+    e820,
+    ...(uuid ? { uuid } : {}),
+  });
   const product = 'Standard PC (i440FX + PIIX, 1996)';
   for (const { name, bytes } of [
     ...acpiLoaderFiles(board.acpi),

@@ -102,6 +102,8 @@ export interface PcHost {
 
 export interface PcOptions {
   readonly ramBytes: number;
+  /** What the board's tables say of it; one unless given. */
+  readonly cpus?: number | undefined;
   readonly model: X86CpuModel;
   /** Back ends of COM1 to COM4; undefined: the port is not there. */
   readonly serial: readonly (SerialBackend | undefined)[];
@@ -391,6 +393,7 @@ export class PcMachine implements PcBoard {
         lowRamEnd: low,
         acpi: this.#acpi,
         cpu: options.model.name,
+        cpus: options.cpus ?? 1,
         uuid: options.uuid,
       },
       options.firmware,
@@ -400,6 +403,11 @@ export class PcMachine implements PcBoard {
 
   add(device: Device): void {
     this.#devices.push(device);
+  }
+
+  /** A vCPU of many has shut down. */
+  shutdown(): void {
+    this.#finish({ why: 'reset' });
   }
 
   exit(status: number): void {
@@ -589,7 +597,7 @@ export class PcMachine implements PcBoard {
   #describeBoard(hasHpet: boolean): void {
     const windows = pcWindows(this.#lowRamEnd);
     this.#acpi = buildAcpiTables({
-      cpus: [{ apicId: 0 }],
+      cpus: Array.from({ length: this.#options.cpus ?? 1 }, (_, apicId) => ({ apicId })),
       localApicGpa: LAPIC_BASE,
       ioApic: { id: 0, gpa: IOAPIC_GPA, gsiBase: 0 },
       interruptOverrides: pcInterruptOverrides,

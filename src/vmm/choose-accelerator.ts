@@ -30,6 +30,8 @@ export interface ChoiceQuestion {
   readonly defaultCpu: string;
   /** What is asked for that only the translator has, for a person. */
   readonly needsTranslator: string | undefined;
+  /** What only KVM has, for a person. */
+  readonly needsKvm?: string | undefined;
   /** Path of KVM's device, for tests. */
   readonly device?: string | undefined;
 }
@@ -43,7 +45,8 @@ export function chooseAccelerator(question: ChoiceQuestion): Choice {
   const refusals: string[] = [];
   for (const name of question.wishes) {
     if (name === 'tcg') {
-      candidates.push({ name });
+      if (question.needsKvm === undefined) candidates.push({ name });
+      else refusals.push(`tcg not used: only KVM has ${question.needsKvm}`);
       continue;
     }
     const found = kvmCandidate(question);

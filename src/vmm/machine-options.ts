@@ -67,6 +67,8 @@ export interface MachineFirmware {
 export interface MachineOptions {
   /** RAM; 128 MiB unless given. */
   readonly ramBytes?: number | undefined;
+  /** vCPUs: one, unless given. More need KVM, and a thread of the host each. */
+  readonly cpus?: number | undefined;
   /** CPU model and flags in QEMU's spelling; `qemu64` unless given, less what KVM cannot give where that is used. */
   readonly cpu?: string | undefined;
   /**
@@ -159,6 +161,8 @@ export function planMachine(options: MachineOptions): {
   const named = options.kernel !== undefined || options.firmware !== undefined;
   if (!named && !options.builtInGuest) throw invalid('There is neither a kernel nor firmware.');
   if (named && options.builtInGuest) throw invalid('The built-in guest needs neither kernel nor firmware.');
+  const cpus = options.cpus ?? 1;
+  if (!Number.isInteger(cpus) || cpus < 1 || cpus > 255) throw invalid('A machine has 1 to 255 vCPUs.');
   const uuid = options.uuid?.replaceAll('-', '') ?? '';
   if (!/^([0-9a-f]{32})?$/i.test(uuid)) throw invalid(`'${options.uuid}' is no UUID.`);
   if (ramBytes > MAX_GUEST_BYTES - (options.firmware || options.builtInGuest ? FIRMWARE_ROOM_BYTES : 0)) {
@@ -236,6 +240,7 @@ export function planMachine(options: MachineOptions): {
       serial,
       devices,
       hpet: options.hpet ?? true,
+      cpus,
       kernelIrqchip: options.kernelIrqchip ?? 'split',
       onReset: options.onReset ?? 'reset',
       onPowerOff: options.onPowerOff ?? 'end',

@@ -3,7 +3,7 @@
  * requests at each look at the clock (`receiveMessageOnPort`), and sleeps on the doorbell while the vCPU is halted.
  */
 import { closeSync, openSync, writeSync } from 'node:fs';
-import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { parentPort, receiveMessageOnPort, Worker, workerData } from 'node:worker_threads';
 import type { CompiledModule } from '../accel/index.js';
 import { VringError } from '../base/index.js';
 import { GdbStub } from '../gdb/index.js';
@@ -25,6 +25,7 @@ import { MachineDisks } from './disk-backend.js';
 import { hostPage, lensReport } from './lens-report.js';
 import { describeMachine, disassemble } from './machine-info.js';
 import { ThreadRegionService } from './region-thread.js';
+import type { VcpuWorkerConfig } from './vcpu-worker.js';
 import { MachineDevices } from './worker-devices.js';
 import {
   doorbellWord,
@@ -332,6 +333,7 @@ function build(trace: ReturnType<typeof openTrace> | undefined, images: Images |
       },
       {
         ramBytes: config.ramBytes,
+        cpus: config.cpus,
         model: parseCpuOption(config.cpu),
         serial: [0, 1, 2, 3].map(serialBackend),
         hotThreshold: config.hotThreshold,
@@ -380,6 +382,7 @@ function firmwareOptions(images: Images | undefined): FirmwareOptions | undefine
 /** Lets another accelerator run the vCPU. Throws VringError `accelerator`, and what `createX86Kvm` throws. */
 async function switchAccelerator(pc: PcMachine, { name, cpu, tscHz }: SwitchRequest): Promise<void> {
   if (name === 'tcg') {
+    if (config.cpus > 1) throw new VringError('accelerator', 'the translator has one vCPU');
     pc.setAccelerator(pc.engine);
     return;
   }
@@ -407,8 +410,14 @@ async function openKvm(pc: PcMachine, cpu: string, tscHz: number): Promise<KvmAc
       end: () => void Atomics.store(doorbell, doorbellWord.guestThread, 0),
     },
     apicId: 0,
-    cpus: 1,
+    cpus: config.cpus,
     tscHz,
+    startVcpu: (secondary) => {
+      const data: VcpuWorkerConfig = { ...secondary, doorbell: config.doorbell };
+      const worker = new Worker(new URL('./vcpu-worker.js', import.meta.url), { workerData: data, stdin: false });
+      worker.unref();
+    },
+    shutdown: () => pc.shutdown(),
   });
   if (model !== pc.cpu.model) {
     pc.cpu.setModel(model);

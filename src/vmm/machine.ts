@@ -625,12 +625,15 @@ export async function createMachineWith(
 
 async function choose(options: MachineOptions): Promise<Choice> {
   const wishes = options.accelerators ?? DEFAULT_ACCELERATORS;
-  if (wishes[0] === 'tcg') return { candidates: [{ name: 'tcg' }] satisfies Candidate[], refusals: [] };
+  const needsKvm = (options.cpus ?? 1) > 1 ? 'more than one vCPU' : undefined;
+  if (wishes[0] === 'tcg' && needsKvm === undefined)
+    return { candidates: [{ name: 'tcg' }] satisfies Candidate[], refusals: [] };
   const { chooseAccelerator } = await import('./choose-accelerator.js');
   return chooseAccelerator({
     wishes,
     cpu: options.cpu,
     defaultCpu: DEFAULT_CPU,
+    needsKvm,
     needsTranslator: options.icount
       ? 'counted time (icount)'
       : options.trace

@@ -80,6 +80,8 @@ export const rungBy = {
   owner: 1,
   /** Disk requests are done. */
   disks: 2,
+  /** A vCPU with a thread of its own asks something of a device. */
+  vcpus: 4,
 } as const;
 
 /** What of the translator's and the machine's work is logged (-d). */
@@ -92,6 +94,7 @@ export interface TraceConfig {
 /** Everything a worker needs to build its machine; structured-cloneable. */
 export interface WorkerConfig {
   readonly ramBytes: number;
+  readonly cpus: number;
   readonly cpu: string;
   readonly kernel?: ImageSource | undefined;
   readonly firmware?:

@@ -182,6 +182,7 @@ test('the board', () => {
   assert.deepEqual(plan('-M', 'accel=tcg:kvm').machine.accelerators, ['tcg', 'kvm']);
   assert.deepEqual(plan('-enable-kvm').machine.accelerators, ['kvm']);
   assert.equal(plan().machine.accelerators, undefined, 'the default');
+  assert.deepEqual([plan('-smp', '4').machine.cpus, plan('-smp', 'cores=2,threads=2').machine.cpus], [4, 4]);
   assert.match(plan('-accel', 'hvf', '-accel', 'tcg').notices.join(), /hvf is not supported; tcg is tried/);
   assert.equal(plan('-rtc', 'base=utc').machine.rtcOffsetMs, 0);
   const offset = plan('-rtc', 'base=2001-02-03T04:05:06').machine.rtcOffsetMs as number;
@@ -265,8 +266,8 @@ test('each mistake gets one sentence that names it', () => {
     [['-m', '1'], /at least 2 MiB/],
     [['-m', 'lots'], /no size/],
     [['-m', '256,maxmem=1G'], /maxmem= is not supported yet/],
-    [['-smp', '2'], /more than one vCPU/],
-    [['-smp', 'cpus=1,cores=2'], /more than one vCPU/],
+    [['-smp', '3,cores=2'], /the topology has 2 vCPUs, not 3/],
+    [['-smp', '1,maxcpus=2'], /plugged in later/],
     [['-smp', 'zero'], /whole number/],
     [['-accel', 'hvf'], /hvf: this accelerator is not supported; there are kvm and tcg/],
     [['-accel', 'kvn'], /did you mean 'kvm'/],

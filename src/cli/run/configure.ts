@@ -232,7 +232,16 @@ function planGdb(options: Options): GdbAddress | undefined {
 
 type Board = Pick<
   MachineOptions,
-  'accelerators' | 'ramBytes' | 'cpu' | 'hpet' | 'rtcOffsetMs' | 'icount' | 'hotThreshold' | 'name'
+  | 'cpus'
+  | 'accelerators'
+  | 'kernelIrqchip'
+  | 'ramBytes'
+  | 'cpu'
+  | 'hpet'
+  | 'rtcOffsetMs'
+  | 'icount'
+  | 'hotThreshold'
+  | 'name'
 >;
 
 function planBoard(options: Options, notices: string[]): Board {
@@ -279,18 +288,8 @@ function planBoard(options: Options, notices: string[]): Board {
       'phandle-start',
     ]);
   }
-  const smp = options.last('smp');
-  if (smp !== undefined) {
-    const values = KeyValues.parse(`-smp ${smp}`, smp, 'cpus');
-    const cpus = values.number('cpus', 1, 255) ?? 1;
-    for (const key of ['sockets', 'dies', 'cores', 'threads', 'maxcpus', 'clusters']) {
-      if ((values.number(key, 1, 255) ?? 1) > 1)
-        throw new UsageError(`-smp ${smp}: more than one vCPU is not supported yet`);
-    }
-    if (cpus > 1) throw new UsageError(`-smp ${smp}: more than one vCPU is not supported yet`);
-    values.finish();
-  }
   return {
+    cpus: planCpus(options.last('smp')),
     hpet,
     kernelIrqchip: irqchip,
     ...planAccelerators(accels, notices),
@@ -300,6 +299,24 @@ function planBoard(options: Options, notices: string[]): Board {
     icount: planIcount(options),
     name: planName(options.last('name')),
   };
+}
+
+/** Number of vCPUs. Each is a socket of its own: topologies are told to no guest. */
+function planCpus(smp: string | undefined): number | undefined {
+  if (smp === undefined) return undefined;
+  const values = KeyValues.parse(`-smp ${smp}`, smp, 'cpus');
+  const cpus = values.number('cpus', 1, 255);
+  const product = ['sockets', 'dies', 'clusters', 'cores', 'threads']
+    .map((key) => values.number(key, 1, 255) ?? 1)
+    .reduce((a, b) => a * b, 1);
+  const most = values.number('maxcpus', 1, 255);
+  values.finish();
+  const count = cpus ?? product;
+  if (product > 1 && product !== count)
+    throw new UsageError(`-smp ${smp}: the topology has ${product} vCPUs, not ${count}`);
+  if (most !== undefined && most !== count)
+    throw new UsageError(`-smp ${smp}: vCPUs cannot be plugged in later: maxcpus is ${count}`);
+  return count;
 }
 
 function planRam(text: string | undefined): number | undefined {

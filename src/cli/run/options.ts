@@ -39,7 +39,13 @@ export const runOptions: readonly OptionRow[] = [
     repeats: true,
   },
   { name: 'enable-kvm', sentence: 'The same as -accel kvm.', group: machine },
-  { name: 'smp', argument: '[cpus=]N', default: '1', sentence: 'Number of vCPUs: one, for now.', group: machine },
+  {
+    name: 'smp',
+    argument: '[cpus=]N',
+    default: '1',
+    sentence: 'Number of vCPUs. More than one need KVM.',
+    group: machine,
+  },
   {
     name: 'm',
     argument: '[size=]MEGS',

@@ -488,3 +488,97 @@ tick:   push rax
 `,
   [],
 );
+
+/**
+ * Two processors: the first starts the second, which adds to a shared number with LOCK while the first does, writes a port, and is
+ * told by an inter-processor interrupt to end. Ends with status 1 if all came out as it must, otherwise 3.
+ */
+export const twoProcessors: AcceleratorGuest = guest(
+  'two processors',
+  `${toLongMode}
+        mov esi, trampoline             ; to 0x7000: where the start-up interrupt points
+        mov edi, 0x7000
+        mov ecx, trampoline_end - trampoline
+        rep movsb
+        mov eax, 0x40
+        mov rdx, told
+        mov cl, 0x8e
+        call set_gate
+        mov qword ptr [RESULT], 0
+        mov qword ptr [RESULT + 8], 0
+        mov ebx, 0xfee00000
+        mov dword ptr [rbx + 0xf0], 0x1ff
+        mov dword ptr [rbx + 0x310], 0x01000000
+        mov dword ptr [rbx + 0x300], 0x4500     ; INIT
+        mov dword ptr [rbx + 0x310], 0x01000000
+        mov dword ptr [rbx + 0x300], 0x4607     ; start at 0x7000
+.up:    cmp dword ptr [RESULT + 4], 1
+        jb .up
+        mov ecx, 1000
+.add:   lock inc dword ptr [RESULT]
+        dec ecx
+        jnz .add
+.both:  cmp dword ptr [RESULT + 4], 2
+        jb .both
+        mov dword ptr [rbx + 0x310], 0x01000000
+        mov dword ptr [rbx + 0x300], 0x40       ; the interrupt
+.end:   cmp dword ptr [RESULT + 4], 3
+        jb .end
+        cmp dword ptr [RESULT], 2000
+        jne .bad
+        cmp dword ptr [RESULT + 8], 1           ; the APIC ID of the second
+        je finish
+.bad:   mov al, 1
+        out ${EXIT_PORT}, al
+        jmp .bad
+.bits 16
+trampoline:
+        cli
+        xor ax, ax
+        mov ds, ax
+        lgdt [0x7000 + (far_gdt - trampoline)]
+        mov eax, 0x620
+        mov cr4, eax
+        mov eax, 0x20000
+        mov cr3, eax
+        mov ecx, 0xc0000080
+        rdmsr
+        or eax, 0x101
+        wrmsr
+        mov eax, cr0
+        or eax, 0x80000003
+        and eax, 0x9ffffffb
+        mov cr0, eax
+        jmp dword ptr 0x18:second
+far_gdt: .word 0x3f
+        .long gdt
+trampoline_end:
+.bits 64
+second: mov esp, 0x8f000
+        mov word ptr [0x7ff0], 0xfff
+        mov qword ptr [0x7ff2], IDT
+        lidt [0x7ff0]
+        mov ebx, 0xfee00000
+        mov dword ptr [rbx + 0xf0], 0x1ff
+        mov eax, [rbx + 0x20]
+        shr eax, 24
+        mov [RESULT + 8], eax                   ; its APIC ID
+        mov dx, 0x3f8
+        mov al, 'S'
+        out dx, al
+        mov dword ptr [RESULT + 4], 1
+        mov ecx, 1000
+.add:   lock inc dword ptr [RESULT]
+        dec ecx
+        jnz .add
+        mov dword ptr [RESULT + 4], 2
+        sti
+.wait:  hlt
+        jmp .wait
+told:   mov dword ptr [RESULT + 4], 3
+        mov dword ptr [rbx + 0xb0], 0
+        iretq
+`,
+  [2000, 3, 1],
+  'S',
+);

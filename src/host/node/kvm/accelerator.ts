@@ -15,6 +15,7 @@ import {
 import { VringError } from '../../../base/index.js';
 import type { VmExit } from '../../../guest/guest-cpu.js';
 import { exit, runPage } from './abi.js';
+import type { Secondaries } from './secondary.js';
 import type { KvmVm } from './system.js';
 import type { KvmVcpu } from './vcpu.js';
 
@@ -60,6 +61,8 @@ export interface KvmAcceleratorOptions {
   readonly host: AcceleratorHost;
   readonly attention: KvmAttention;
   readonly architecture: (exits: ExitCounters) => KvmArchitecture;
+  /** vCPUs beside this one. */
+  readonly secondaries?: Secondaries | undefined;
 }
 
 export class KvmAccelerator implements Accelerator {
@@ -70,6 +73,7 @@ export class KvmAccelerator implements Accelerator {
   readonly #host: AcceleratorHost;
   readonly #attention: KvmAttention;
   readonly #arch: KvmArchitecture;
+  readonly #secondaries: Secondaries | undefined;
   /** The vCPU's state lies at home, and KVM is to take it from there. */
   #atHome = true;
   /** `poll` is to be called before the next entry. */
@@ -79,6 +83,8 @@ export class KvmAccelerator implements Accelerator {
   /** A device was spoken to since the last poll. */
   #busy = false;
   #breakpoints: ReadonlySet<bigint> = new Set();
+  /** The other vCPUs run. */
+  #resumed = false;
 
   constructor(options: KvmAcceleratorOptions) {
     this.vm = options.vm;
@@ -86,6 +92,7 @@ export class KvmAccelerator implements Accelerator {
     this.#host = options.host;
     this.#attention = options.attention;
     this.#arch = options.architecture(this.exits);
+    this.#secondaries = options.secondaries;
   }
 
   run(): VmExit {
@@ -93,6 +100,9 @@ export class KvmAccelerator implements Accelerator {
     try {
       return this.#count(this.#run());
     } finally {
+      // Where one stands, all stand.
+      this.#secondaries?.pause();
+      this.#resumed = false;
       this.#attention.end();
     }
   }
@@ -115,6 +125,7 @@ export class KvmAccelerator implements Accelerator {
         this.#busy = false;
         this.#timerStale = true;
         this.exits.counts[exitIndex.kick]++;
+        this.#secondaries?.serve();
         if (this.#host.poll()) return 'kick';
       }
       if (this.#timerStale) this.#armTimer();
@@ -125,6 +136,10 @@ export class KvmAccelerator implements Accelerator {
       if (this.#atHome) {
         this.#atHome = false;
         arch.load();
+      }
+      if (this.#secondaries && !this.#resumed) {
+        this.#resumed = true;
+        this.#secondaries.resume();
       }
       arch.beforeEntry();
       guest?.enter();
@@ -301,6 +316,7 @@ export class KvmAccelerator implements Accelerator {
 
   takeOver(): void {
     this.#atHome = true;
+    this.#secondaries?.reset();
   }
 
   /** The state that lies at home goes into KVM and comes back: what a move to KVM makes of it. */
@@ -311,6 +327,7 @@ export class KvmAccelerator implements Accelerator {
   }
 
   close(): void {
+    this.#secondaries?.close();
     this.#vcpu.close();
     this.vm.close();
     this.vm.system.close();

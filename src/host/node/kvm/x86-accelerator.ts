@@ -12,6 +12,7 @@ import { call, debugControl, exit, runPage } from './abi.js';
 import { KvmAccelerator, type KvmArchitecture, type KvmAttention, UnknownExit } from './accelerator.js';
 import { KernelApic, type X86Controllers } from './kernel-apic.js';
 import type { Native } from './native.js';
+import { Secondaries, type SecondaryConfig } from './secondary.js';
 import { KvmSystem, type KvmVm } from './system.js';
 import { KvmVcpu } from './vcpu.js';
 import { cpuidTable, hostFeatures, missingFeatures } from './x86-cpuid.js';
@@ -57,6 +58,10 @@ export interface X86KvmOptions {
   readonly cpus: number;
   /** Ticks of the time-stamp counter per second. */
   readonly tscHz: number;
+  /** Starts the thread of a further vCPU, which makes a `SecondaryVcpu` of the configuration. Needed for more than one. */
+  readonly startVcpu?: ((config: SecondaryConfig) => void) | undefined;
+  /** A further vCPU has shut down. */
+  readonly shutdown?: (() => void) | undefined;
   /** Path of KVM's device, and the calls to it, for tests. */
   readonly device?: string | undefined;
   readonly native?: Native | undefined;
@@ -89,12 +94,15 @@ export function createX86Kvm(wanted: X86KvmOptions): KvmAccelerator {
     setTscRate(vcpu, options.tscHz);
     const table = cpuidTable(options.model, options);
     vcpu.call("take the model's CPUID", call.setCpuid2, table);
+    const secondaries = startSecondaries(vm, options, kernelApic);
+    if (secondaries) opened.push(secondaries);
     return new KvmAccelerator({
       vm,
       vcpu,
+      secondaries,
       host: options.host,
       attention: options.attention,
-      architecture: (exits) => new X86Architecture(options, vcpu, exits, kernelApic),
+      architecture: (exits) => new X86Architecture(options, vcpu, exits, kernelApic, secondaries),
     });
   } catch (error) {
     for (const each of opened.reverse()) each.close();
@@ -116,6 +124,35 @@ function openMsrs(vm: KvmVm, boardHasApic: boolean): void {
   filter.setUint32(16, MSR_TSC_DEADLINE, true);
   filter.setBigUint64(24, vm.system.native.addressOf(bitmap), true);
   vm.call('hand over the deadline timer', call.setMsrFilter, new Uint8Array(filter.buffer));
+}
+
+/** Threads of all vCPUs but the first. Throws VringError `kvm-vcpus`. */
+function startSecondaries(vm: KvmVm, options: X86KvmOptions, apic: KernelApic | undefined): Secondaries | undefined {
+  const { cpus, cpu, host, model, startVcpu } = options;
+  if (cpus === 1) return undefined;
+  const most = Math.max(vm.system.check('MAX_VCPUS'), vm.system.check('NR_VCPUS'), 1);
+  if (cpus > most) throw new VringError('kvm-vcpus', `this host's KVM allows ${most} vCPUs, not ${cpus}`);
+  if (!apic || !startVcpu)
+    throw new VringError('kvm-vcpus', 'more than one vCPU needs local APICs in the kernel (kernel-irqchip=split)');
+  return new Secondaries(
+    vm,
+    cpus - 1,
+    {
+      ...host,
+      readMsr: (index) => cpu.readMsr(index),
+      writeMsr: (index, value) => cpu.writeMsr(index, value),
+      endOfInterrupt: (vector) => apic.endOfInterrupt(vector),
+      shutdown: () => options.shutdown?.(),
+    },
+    (id, shared) =>
+      startVcpu({
+        vmFd: vm.fd,
+        id,
+        shared,
+        cpuid: cpuidTable(model, { ...options, apicId: id }),
+        tscKhz: Math.round(options.tscHz / 1000),
+      }),
+  );
 }
 
 function setTscRate(vcpu: KvmVcpu, tscHz: number): void {
@@ -145,6 +182,7 @@ class X86Architecture implements KvmArchitecture {
   readonly #exits: ExitCounters;
   readonly #state: X86KvmState;
   readonly #kernelApic: KernelApic | undefined;
+  readonly #secondaries: Secondaries | undefined;
   /** The interrupt controller has something, or may have. */
   #pending = true;
   #inKvm = false;
@@ -157,7 +195,14 @@ class X86Architecture implements KvmArchitecture {
   /** The first instruction of one of them is being carried out. */
   #past = false;
 
-  constructor(options: X86KvmOptions, vcpu: KvmVcpu, exits: ExitCounters, kernelApic: KernelApic | undefined) {
+  constructor(
+    options: X86KvmOptions,
+    vcpu: KvmVcpu,
+    exits: ExitCounters,
+    kernelApic: KernelApic | undefined,
+    secondaries: Secondaries | undefined,
+  ) {
+    this.#secondaries = secondaries;
     this.#options = options;
     this.#kernelApic = kernelApic;
     this.#vcpu = vcpu;
@@ -188,6 +233,7 @@ class X86Architecture implements KvmArchitecture {
 
   load(): void {
     this.#state.load();
+    this.#secondaries?.setTsc(this.#options.cpu.tscNow());
     this.#kernelApic?.take();
     this.#inKvm = true;
     this.#pending = true;

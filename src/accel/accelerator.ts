@@ -29,9 +29,9 @@ export interface GuestObserver {
   leave(): void;
   /**
    * Guest code has come to a handler of its own, as far as the accelerator can tell without being asked by the guest: a vector's,
-   * or that of SYSCALL.
+   * or that of SYSCALL. To tell it costs exits: absent where time alone is measured.
    */
-  handler(what: number | 'syscall'): void;
+  readonly handler?: ((what: number | 'syscall') => void) | undefined;
 }
 
 /** What the board gives to an accelerator. All addresses are guest-physical. */

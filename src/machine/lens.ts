@@ -88,6 +88,8 @@ export interface LensTotals {
 export interface LensOptions {
   /** The thread's own time, in nanoseconds. */
   nowNs(): number;
+  /** Under KVM page faults and system calls are counted too, which costs two exits each. */
+  readonly countsHandlers: boolean;
 }
 
 /** What the lens asks of the board when it tells. */
@@ -102,6 +104,7 @@ export interface LensBoard {
 
 export class Lens {
   readonly #nowNs: () => number;
+  readonly #countsHandlers: boolean;
   #board!: LensBoard;
   #start = 0;
   #since = 0;
@@ -128,6 +131,7 @@ export class Lens {
 
   constructor(options: LensOptions) {
     this.#nowNs = options.nowNs;
+    this.#countsHandlers = options.countsHandlers;
   }
 
   attach(board: LensBoard): void {
@@ -195,7 +199,7 @@ export class Lens {
       guest: {
         enter: () => this.#enterGuest(),
         leave: () => this.#leaveGuest(),
-        handler: (what) => this.#handler(what),
+        handler: this.#countsHandlers ? (what) => this.#handler(what) : undefined,
       },
     };
   }

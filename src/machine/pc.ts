@@ -113,8 +113,8 @@ export interface PcOptions {
   readonly trace?: PcTraceOptions | undefined;
   /** The translator with parts left out, to show what they are for. */
   readonly translator?: Pick<EngineOptions, 'codeCache' | 'tlbEntries'> | undefined;
-  /** What happens is counted and timed: `PcMachine.lens`. */
-  readonly lens?: boolean | undefined;
+  /** What happens is counted and timed: `PcMachine.lens`. `time`: nothing is counted that costs exits. */
+  readonly lens?: boolean | 'time' | undefined;
   readonly hpet?: boolean;
   /**
    * Virtual time from executed instructions, 2^shift nanoseconds each (QEMU's -icount): the wall clock stands at a fixed date,
@@ -235,7 +235,9 @@ export class PcMachine implements PcBoard {
     });
     const trace = options.trace ? new PcTrace(options.trace) : undefined;
     this.#trace = trace;
-    const lens = options.lens ? new Lens({ nowNs: host.time.nowNs }) : undefined;
+    const lens = options.lens
+      ? new Lens({ nowNs: host.time.nowNs, countsHandlers: options.lens !== 'time' })
+      : undefined;
     this.#lens = lens;
     const tsc = () => BigInt(Math.floor(this.clock.nowNs() * (rate.hz / 1e9)));
     this.cpu = new X86Cpu({

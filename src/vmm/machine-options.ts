@@ -116,8 +116,11 @@ export interface MachineOptions {
   /** A debugger may come: `Machine.gdb()` is its stream. */
   readonly gdb?: boolean | undefined;
   readonly trace?: TraceConfig | undefined;
-  /** Where time goes and what crosses which border is counted and timed: `Machine.lens()`. It costs speed. */
-  readonly lens?: boolean | undefined;
+  /**
+   * Where time goes and what crosses which border is counted and timed: `Machine.lens()`. It costs speed. `time`: under KVM page
+   * faults and system calls are not counted, so that times are undisturbed.
+   */
+  readonly lens?: boolean | 'time' | undefined;
   /** The translator with parts left out, to show what they are for: nothing translated is kept; a TLB of fewer entries. */
   readonly translator?:
     | { readonly codeCache?: boolean | undefined; readonly tlbEntries?: number | undefined }

@@ -105,7 +105,7 @@ export interface WorkerConfig {
   /** Of the thread. */
   readonly name: string;
   readonly builtInGuest: boolean;
-  readonly lens: boolean;
+  readonly lens: PcOptions['lens'];
   readonly translator: PcOptions['translator'];
   readonly fwCfg: readonly FirmwareFile[];
   readonly uuid?: Uint8Array | undefined;

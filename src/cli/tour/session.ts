@@ -70,7 +70,7 @@ export class TourSession {
       const machine = await createMachine({
         ...options,
         builtInGuest: true,
-        lens: true,
+        lens: 'time',
         ramBytes: 32 << 20,
         devices: [
           { type: 'virtio-blk', image: { path, format: 'raw' } },

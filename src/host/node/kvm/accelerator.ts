@@ -129,7 +129,7 @@ export class KvmAccelerator implements Accelerator {
         if (this.#host.poll()) return 'kick';
       }
       if (this.#timerStale) this.#armTimer();
-      if (guest && !this.#atHome && arch.handlersChanged()) {
+      if (guest?.handler && !this.#atHome && arch.handlersChanged()) {
         this.synchronize();
         arch.watchHandlers();
       }

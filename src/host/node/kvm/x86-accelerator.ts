@@ -412,7 +412,7 @@ class X86Architecture implements KvmArchitecture {
     }
     const what = this.#watched.get(pc);
     if (what === undefined) return false;
-    this.#options.host.guest?.handler(what);
+    this.#options.host.guest?.handler?.(what);
     this.#past = true;
     this.#setGuestDebug([], true);
     return true;

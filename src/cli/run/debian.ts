@@ -35,7 +35,8 @@ export async function runDebian(
   try {
     const session = await prepare(suite, run, plan, io, control.signal);
     control.session = session;
-    showWarnings(session.machine, io);
+    // Standard error is the command's own, unless a choice was asked for.
+    showWarnings(session.machine, io, command === undefined || plan.machine.accelerators !== undefined);
     const lens = plan.lens && new LensView(plan.lens, session.machine, terminal, io);
     let stopGdb = () => {};
     try {

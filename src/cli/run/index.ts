@@ -144,9 +144,9 @@ export function monitorHost({ name, attachments }: RunPlan, quit: () => void) {
   return { name, chardevs: [...new Set(attachments.map(({ chardev }) => chardev))], quit };
 }
 
-/** Shows what the machine warns of, now and later. */
-export function showWarnings(machine: Machine, io: ProcessIo): void {
-  const chosen = acceleratorLine(machine);
+/** Shows which accelerator was chosen, and what the machine warns of, now and later. */
+export function showWarnings(machine: Machine, io: ProcessIo, tellsAccelerator = true): void {
+  const chosen = tellsAccelerator ? acceleratorLine(machine) : undefined;
   if (chosen) void complain(io, chosen);
   for (const line of machine.warnings) void complain(io, line);
   machine.on('warning', (line) => void complain(io, line));

@@ -35,6 +35,8 @@ const bounceBytes = 1 << 20;
 const maxRequestBytes = 2 ** 31 - 512;
 /** How much of the start of an image formats are guessed by. */
 export const probeBytes = 512;
+/** Unit of every node's length. */
+const sectorBytes = 512;
 
 /** Refuses a request that does not lie within the disk, as servers and devices must before they pass it on. */
 export function checkRange(node: BlockNode, offset: number, length: number): void {
@@ -124,8 +126,10 @@ export class GraphNode implements BlockNode {
     return this.#readOnly;
   }
 
+  /** In whole sectors, as QEMU counts: what a file lacks at its end reads as zero. */
   get length(): number {
-    return this.instance.length;
+    const { length } = this.instance;
+    return length % sectorBytes === 0 ? length : alignUp(length, sectorBytes);
   }
 
   get limits(): BlockLimits {

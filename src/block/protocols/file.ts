@@ -173,6 +173,7 @@ class FileNode implements DriverNode {
   statusNow(offset: number, length: number, wantZero: boolean): BlockStatus {
     const whole: BlockStatus = { length, data: true, zero: false, allocated: true, offset, file: this.#node };
     if (!wantZero) return whole;
+    if (offset >= this.length) return { ...whole, data: false, zero: true };
     let known = this.#extent;
     if (!known || offset < known.start || offset >= known.end) {
       const found = this.#file.extent(offset);

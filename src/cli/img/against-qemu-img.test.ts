@@ -242,4 +242,73 @@ check -r leaks leak.q
 check leak.q
 `;
 
+/** Files whose size is no multiple of a sector. */
+const oddSizes = `
+info odd
+info --output=json -f raw odd
+map --output=json odd
+map odd
+check odd
+measure -O qcow2 odd
+convert -O qcow2 odd o.q
+map --output=json o.q
+convert -O raw odd o.raw
+compare odd o.raw
+io -f raw -c length -c map -c 'read -v 990 40' -c 'alloc 0 4k' odd
+io -f raw -c 'write -P 5 1020 4' odd
+map --output=json odd
+create -f qcow2 -b odd -F raw over
+map --output=json over
+resize -f raw odd +1M
+info odd
+map --output=json empty
+map empty
+info empty
+`;
+
+test('files that end within a sector', { skip: skipReason }, () =>
+  compareWithQemuImg(oddSizes, undefined, { odd: new Uint8Array(1000).fill(7), empty: new Uint8Array(0) }),
+);
+
+const refusals = `
+qemu-img create -q -f qcow2 base 1M
+qemu-img create -q -f qcow2 -b base -F qcow2 top
+qemu-img create -q -f raw d.raw 1M
+qemu-img create -q -f qcow2 -o data_file=d.raw d 1M
+amend -o backing_file=d.raw,backing_fmt=raw top
+amend -o backing_file= top
+amend -o backing_fmt=raw top
+amend -o backing_file=base,backing_fmt=qcow2 top
+amend -o data_file_raw=on base
+amend -o data_file_raw=on d
+amend -o data_file_raw=off d
+amend -o encrypt.state=active base
+amend -o cluster_size=4k base
+amend -o compat=1.1 base top
+bitmap --add base
+bitmap --add base ""
+bitmap --add -g 100 base b
+bitmap --add -g 1000 base b
+bitmap --add -g 1T base b
+bitmap --add -g 0 base b
+bitmap --add top t
+bitmap --merge t -b top base nope
+bitmap --merge t -b top base b
+bitmap -b nofile --merge t base b
+compare --object foo base top
+convert -o help base
+measure -O qcow2 -o encrypt.format=luks --size 10M
+bench -c 1 -s 3M -S 3M base
+bench -c 2 -s 1M -S 512k base
+info base
+info top
+info --image-opts top
+info ""
+-T
+`;
+
+test('what qemu-img refuses is refused in its words', { skip: skipReason }, () =>
+  compareWithQemuImg(refusals, (text) => text.replace(/Run completed in .*/, '')),
+);
+
 test('vring img answers as qemu-img does', { skip: skipReason }, () => compareWithQemuImg(script));

@@ -42,7 +42,7 @@ export async function amend(tool: Tool, argv: readonly string[]): Promise<number
   tool.startProgress(isProgress, 1);
   const filename = operands.at(-1);
   if (format !== undefined && hasHelpOption(optionText)) return printHelp(tool, format);
-  if (filename === undefined) tool.fail('Expecting one image file name');
+  if (filename === undefined || operands.length > 1) tool.fail('Expecting one image file name');
   const node = await tool.open({
     filename,
     format,
@@ -60,9 +60,10 @@ export async function amend(tool: Tool, argv: readonly string[]): Promise<number
       const values = takeOptions(driver.amendOptions, dict);
       const left = Object.keys(dict)[0];
       if (left !== undefined) {
-        if (driver.createOptions?.some((row) => row.name === left))
-          tool.error('This option is only supported for image creation');
-        tool.fail(`Invalid parameter '${left}'`);
+        const isForCreation = driver.createOptions?.some((row) => row.name === left);
+        tool.fail(
+          `Invalid parameter '${left}'${isForCreation ? '\nThis option is only supported for image creation' : ''}`,
+        );
       }
       await node.instance.amend(values, {
         force: isForced,

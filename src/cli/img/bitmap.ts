@@ -2,7 +2,7 @@
 import { SparseBitmap } from '../../block/dirty-bitmap.js';
 import { BlockError, toBlockError } from '../../block/errors.js';
 import type { GraphNode } from '../../block/graph-node.js';
-import type { Tool } from './tool.js';
+import { ExitError, type Tool } from './tool.js';
 
 interface Action {
   readonly kind: 'add' | 'remove' | 'clear' | 'enable' | 'disable' | 'merge';
@@ -10,6 +10,7 @@ interface Action {
 }
 
 const defaultGranularity = 65536;
+const maxGranularity = 2 ** 31;
 
 export async function bitmap(tool: Tool, argv: readonly string[]): Promise<number> {
   const { options, operands } = tool.parse(argv, [
@@ -35,7 +36,7 @@ export async function bitmap(tool: Tool, argv: readonly string[]): Promise<numbe
     if (key === 'sourceFile') sourceFile = value;
     else if (key === 'sourceFormat') sourceFormat = value;
     else if (key === 'granularity') {
-      granularity = tool.size(value, 'granularity', 2 ** 31);
+      granularity = tool.size(value, 'granularity');
     } else if (key === 'format') format = value;
     else if (key === 'imageOptions') imageOptions = true;
     else if (key === 'object') await tool.addObject(value);
@@ -46,7 +47,7 @@ export async function bitmap(tool: Tool, argv: readonly string[]): Promise<numbe
     }
   }
   if (actions.length === 0) tool.fail('Need at least one of --add, --remove, --clear, --enable, --disable, or --merge');
-  if (operands.length !== 2) tool.misuse('Expecting filename and bitmap name');
+  if (operands.length !== 2) tool.fail('Expecting filename and bitmap name');
   if (granularity !== undefined && !isAdding) tool.fail('granularity only supported with --add');
   if (sourceFile === undefined && sourceFormat !== undefined) tool.fail('-F only supported with -b');
   if (sourceFile !== undefined && !actions.some((action) => action.kind === 'merge'))
@@ -62,11 +63,12 @@ export async function bitmap(tool: Tool, argv: readonly string[]): Promise<numbe
             source = await tool.open({
               filename: sourceFile,
               format: sourceFormat,
-              flags: { readOnly: true, noIo: false },
+              flags: { readOnly: true, noBacking: true },
             });
           merge(node, source ?? node, name, action.source!);
         } else await apply(node, action, name, granularity);
       } catch (error) {
+        if (error instanceof ExitError) throw error;
         tool.failWith(`Operation ${action.kind} on bitmap ${name} failed: `, toBlockError(error));
       }
     }
@@ -103,18 +105,15 @@ async function apply(node: GraphNode, action: Action, name: string, granularity:
     case 'add': {
       if (node.bitmaps.some((candidate) => candidate.name === name))
         throw new BlockError('EEXIST', `Bitmap already exists: ${name}`);
+      if (name === '') throw new BlockError('EINVAL', 'Bitmap name cannot be empty');
       const size =
-        granularity ??
+        granularity ||
         Math.max(4096, Math.min(defaultGranularity, (await node.getInfo()).clusterSizeBytes ?? defaultGranularity));
-      if (size < 512 || !Number.isInteger(Math.log2(size))) {
-        throw new BlockError(
-          'EINVAL',
-          size < 512 ? 'Granularity must be at least 512' : 'Granularity must be power of 2',
-        );
-      }
+      if (size < 512 || size > maxGranularity || !Number.isInteger(Math.log2(size)))
+        throw new BlockError('EINVAL', 'Granularity must be power of 2 and at least 512');
       const { persistentBitmaps } = node.skipFilters().instance;
       if (!persistentBitmaps) {
-        throw new BlockError('ENOTSUP', `Cannot store dirty bitmaps in file '${node.filename}'`);
+        throw new BlockError('ENOTSUP', `Can't store persistent bitmaps to ${node.nodeName}: Operation not supported`);
       }
       await persistentBitmaps.canStore(name, size);
       const made = new SparseBitmap(name, size, node.length);

@@ -28,7 +28,7 @@ export async function compare(tool: Tool, argv: readonly string[]): Promise<numb
     else if (key === 'quiet') tool.quiet = true;
     else if (key === 'strict') isStrict = true;
     else if (key === 'share') forceShare = true;
-    else if (key === 'object') await tool.addObject(value);
+    else if (key === 'object') await tool.addObject(value, 2);
     else if (key === 'imageOptions') imageOptions = true;
   }
   if (operands.length !== 2) tool.misuse('Expecting two image file names');

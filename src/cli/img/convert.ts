@@ -485,7 +485,7 @@ export async function convert(tool: Tool, argv: readonly string[]): Promise<numb
   if (isSalvage && isCopyRange) tool.fail('Cannot use copy offloading in salvaging mode');
   if (skipBroken && !withBitmaps) tool.fail('Use of --skip-broken-bitmaps requires --bitmaps');
   if (optionText !== undefined && hasHelpOption(optionText))
-    return printCreateHelp(tool, target ?? 'raw', operands.length > 0 ? operands.at(-1) : undefined);
+    return printCreateHelp(tool, target ?? 'raw', operands.length > 1 ? operands.at(-1) : undefined);
   if (operands.length < 2) tool.fail('Must specify image file name');
   const outName = operands.at(-1)!;
   const inNames = operands.slice(0, -1);

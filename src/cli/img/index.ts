@@ -43,6 +43,8 @@ export async function runImg(argv: readonly string[], io: ToolIo, toolName: stri
         io.out(`${toolName} version ${referenceVersion} (vring)\n`);
         return 0;
       }
+      if ((option === '-T' || option === '--trace') && rest.length === 1)
+        tool.misuse(`missing argument for option '${option}'`);
       if (option === '-T' || option === '--trace') rest = rest.slice(2);
       else if (option.startsWith('--trace=') || option.startsWith('-T')) rest = rest.slice(1);
       else tool.misuse(`unrecognized option '${option}'`);

@@ -28,7 +28,7 @@ export async function snapshot(tool: Tool, argv: readonly string[]): Promise<num
     else if (key === 'share') forceShare = true;
   }
   if (operands.length !== 1) tool.misuse('Expecting one image file name');
-  const isReadOnly = action === 'list' || action === undefined;
+  const isReadOnly = action === 'list';
   const node = await tool.open({
     filename: operands[0]!,
     imageOptions,

@@ -164,7 +164,7 @@ export class Tool {
   }
 
   /** `--object TYPE,…`, or JSON; `help` in its place ends the command. */
-  async addObject(text: string): Promise<void> {
+  async addObject(text: string, exitCode = 1): Promise<void> {
     const { defineObject, objectHelp } = await import('./objects.js');
     try {
       const isJson = text.trimStart().startsWith('{');
@@ -179,7 +179,7 @@ export class Tool {
       await defineObject(this.host, options);
     } catch (error) {
       if (error instanceof ExitError) throw error;
-      this.fail(toBlockError(error).message);
+      this.fail(toBlockError(error).message, exitCode);
     }
   }
 

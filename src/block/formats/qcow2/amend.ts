@@ -35,14 +35,24 @@ export async function amendImage(node: Qcow2Node, options: OptionValues, request
   if (refcountBits !== undefined && (!Number.isInteger(Math.log2(refcountBits)) || refcountBits > 64)) {
     fail('Refcount width must be a power of two and may not exceed 64 bits');
   }
-  if (options.boolean('data_file_raw') && !image.hasDataFile) fail('data-file-raw requires data-file');
+  if (options.boolean('data_file_raw') && !(header.autoclear & AutoclearFeature.rawDataFile))
+    fail('data-file-raw cannot be set on existing images');
   const dataFile = options.string('data_file');
   if (dataFile !== undefined && !image.hasDataFile)
     fail('data-file can only be set for images that use an external data file');
-  if (options.boolean('data_file_raw') && image.header.backingFile !== undefined)
-    fail('data-file-raw cannot be used with existing backing file');
+  if (options.given('backing_file') || options.given('backing_fmt')) {
+    // They may be named, but only as they are.
+    const changed =
+      options.string('backing_file') !== header.backingFile
+        ? 'file'
+        : options.string('backing_fmt') !== header.backingFormat
+          ? 'format'
+          : undefined;
+    if (changed !== undefined) fail(`Cannot amend the backing ${changed}\nYou can use 'qemu-img rebase' instead.`);
+  }
   const encryptNames = options.names().filter((name) => name.startsWith('encrypt.'));
   if (encryptNames.length > 0) {
+    if (header.cryptMethod === 0) fail("Can't amend encryption options - encryption not present");
     if (header.cryptMethod !== 2) fail('Only LUKS encryption options can be amended for qcow2 with amend');
     const { amendEncryption } = await import('./encryption.js');
     await amendEncryption(image, options, request.force);
@@ -59,21 +69,12 @@ export async function amendImage(node: Qcow2Node, options: OptionValues, request
     await image.mutex.run(() => changeRefcountBits(image, refcountBits, request));
   }
   if (options.given('data_file_raw')) {
-    if (options.boolean('data_file_raw')) header.autoclear |= AutoclearFeature.rawDataFile;
-    else header.autoclear &= ~AutoclearFeature.rawDataFile;
+    if (!options.boolean('data_file_raw')) header.autoclear &= ~AutoclearFeature.rawDataFile;
     await image.writeHeader();
   }
   if (dataFile !== undefined) {
     header.dataFile = dataFile === '' ? undefined : dataFile;
     await image.writeHeader();
-  }
-  if (options.given('backing_file') || options.given('backing_fmt')) {
-    const file = options.given('backing_file') ? options.string('backing_file') || undefined : header.backingFile;
-    const format = options.given('backing_fmt') ? options.string('backing_fmt') || undefined : header.backingFormat;
-    if (file !== undefined && image.hasDataFile && header.autoclear & AutoclearFeature.rawDataFile) {
-      fail('Backing file and data-file-raw cannot be used at the same time');
-    }
-    await node.changeBackingFile(file, format);
   }
   if (isLazy !== ((header.compatible & 1) !== 0)) {
     if (isLazy) {

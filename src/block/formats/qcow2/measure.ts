@@ -41,6 +41,8 @@ export async function measureImage(
   }
   let encryptionBytes = 0;
   if (settings.encryption === 'luks') {
+    if (!options.given('encrypt.key-secret'))
+      throw new BlockError('EINVAL', "Parameter 'encrypt.key-secret' is required for cipher");
     const { luksHeaderBytes } = await import('./encryption.js');
     encryptionBytes = Math.ceil((await luksHeaderBytes(host, options)) / clusterBytes) * clusterBytes;
   }

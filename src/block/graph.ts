@@ -618,16 +618,34 @@ export class BlockGraph {
     const protocolDict = { ...dict };
     const left = Object.keys(dict).find((key) => !protocol.createOptions?.some((row) => row.name === key));
     if (left !== undefined) throw new BlockError('EINVAL', `Invalid parameter '${left}'`);
+    const made: string[] = [];
     const context: CreateContext = {
       host: this.host,
       filename,
       options: own,
-      createFile: (name, sizeBytes, preallocation) => this.createProtocol(name, sizeBytes, preallocation, protocolDict),
+      createFile: async (name, sizeBytes, preallocation) => {
+        await this.createProtocol(name, sizeBytes, preallocation, protocolDict);
+        made.push(name);
+      },
       openProtocol: (name) => this.openProtocol(name),
       openImage: (name, imageFormat, flags) =>
         this.open({ filename: name, ...(imageFormat === undefined ? {} : { format: imageFormat }), flags }),
     };
-    await driver.create(context);
+    try {
+      await driver.create(context);
+    } catch (error) {
+      // Half an image is of no use to anybody.
+      for (const name of made) await this.#removeFile(name);
+      throw error;
+    }
+  }
+
+  /** Takes away what `createFile` made, if it is a file. */
+  async #removeFile(name: string): Promise<void> {
+    const path = name.startsWith('file:') ? name.slice('file:'.length) : name;
+    if (hasProtocol(path)) return;
+    const stat = await this.host.files.stat(path);
+    if (stat?.kind === 'regular') await this.host.files.remove(path).catch(() => undefined);
   }
 
   async #protocolFor(filename: string): Promise<BlockDriver> {

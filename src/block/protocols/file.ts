@@ -215,7 +215,13 @@ class FileNode implements DriverNode {
   }
 
   async reopen(readOnly: boolean): Promise<void> {
-    const file = await this.#node.host.files.open(this.#file.path, { write: !readOnly, direct: this.#file.direct });
+    const { path } = this.#file;
+    const file = await this.#node.host.files
+      .open(path, { write: !readOnly, direct: this.#file.direct })
+      .catch((error) => {
+        const code = errorCode(error);
+        throw new BlockError(code, `Could not open '${path}': ${errorText(code)}`, { cause: error });
+      });
     const old = this.#file;
     const [used, refused] = [this.#used, this.#refused];
     this.#file = file;
@@ -292,8 +298,14 @@ async function preallocateFile(file: HostFile, from: number, to: number, mode: s
   } else if (mode === 'full') {
     await file.truncate(to);
     const zeroes = new Uint8Array(fullStep);
-    for (let at = from; at < to; at += fullStep) await file.write(at, zeroes.subarray(0, Math.min(fullStep, to - at)));
-    await file.sync();
+    try {
+      for (let at = from; at < to; at += fullStep)
+        await file.write(at, zeroes.subarray(0, Math.min(fullStep, to - at)));
+      await file.sync();
+    } catch (error) {
+      const code = errorCode(error);
+      throw new BlockError(code, `Could not write zeros for preallocation: ${errorText(code)}`, { cause: error });
+    }
   } else if (mode === 'off') {
     await file.truncate(to);
     // As QEMU: a first block that exists lets O_DIRECT users find the alignment by reading it.
@@ -425,6 +437,6 @@ export const hostDeviceDriver: BlockDriver = {
     const file = await context.host.files.open(filename, { write: true });
     const size = file.stat().sizeBytes;
     await file.close();
-    if (size < (context.options.number('size') ?? 0)) throw new BlockError('ENOSPC', 'Device is too small');
+    if (size < (context.options.number('size') ?? 0)) throw new BlockError('ENOSPC', 'Cannot grow device files');
   },
 };

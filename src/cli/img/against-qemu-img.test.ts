@@ -274,6 +274,8 @@ const refusals = `
 qemu-img create -q -f qcow2 base 1M
 qemu-img create -q -f qcow2 -b base -F qcow2 top
 qemu-img create -q -f raw d.raw 1M
+qemu-img create -q -f raw own.raw 1M
+qemu-io -f raw -c 'write -q -P 9 0 1M' own.raw
 qemu-img create -q -f qcow2 -o data_file=d.raw d 1M
 amend -o backing_file=d.raw,backing_fmt=raw top
 amend -o backing_file= top
@@ -297,6 +299,14 @@ bitmap --merge t -b top base b
 bitmap -b nofile --merge t base b
 compare --object foo base top
 convert -o help base
+convert -f raw -O raw own.raw own.raw
+convert -n -f raw -O raw own.raw own.raw
+qemu-io -f raw -c 'read -P 9 0 1M' own.raw
+convert -O qcow2 -o size=3M base grown
+info grown
+convert --bitmaps base plain
+convert -l snapshot.foo=1 base plain
+create /dev/full 1M
 measure -O qcow2 -o encrypt.format=luks --size 10M
 bench -c 1 -s 3M -S 3M base
 bench -c 2 -s 1M -S 512k base

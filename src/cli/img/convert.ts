@@ -6,7 +6,7 @@
  */
 import { BlockError, errorCode, errorText, toBlockError } from '../../block/errors.js';
 import type { GraphNode } from '../../block/graph-node.js';
-import { type BlockNode, RequestFlag } from '../../block/node.js';
+import { type BlockNode, Permission, RequestFlag } from '../../block/node.js';
 import { type OptionDict, parseBoolean, parseOptionString } from '../../block/options.js';
 import { findRow, loadDriver } from '../../block/registry.js';
 import { createChecked, printCreateHelp } from './create.js';
@@ -378,6 +378,11 @@ export async function loadSnapshotParameter(tool: Tool, node: GraphNode, text: s
     if (!snapshots) throw new BlockError('ENOTSUP', `Device '${node.filename}' does not support internal snapshots`);
     if (text.startsWith('snapshot.')) {
       const options = parseOptionString(text);
+      const unknown = Object.keys(options).find((key) => key !== 'snapshot.id' && key !== 'snapshot.name');
+      if (unknown !== undefined) {
+        tool.error(`Invalid parameter '${unknown}'`);
+        tool.fail(`Failed in parsing snapshot param '${text}'`);
+      }
       await snapshots.load(
         options['snapshot.id'] as string | undefined,
         options['snapshot.name'] as string | undefined,
@@ -502,6 +507,8 @@ export async function convert(tool: Tool, argv: readonly string[]): Promise<numb
         imageOptions,
         forceShare,
         flags: { ...sourceFlags, readOnly: true },
+        // The target must not be the source itself, whose contents would be gone before they are read.
+        shared: Permission.consistentRead | Permission.writeUnchanged,
       });
       const length = inNames.length > 1 ? Math.ceil(node.length / sectorBytes) * sectorBytes : node.length;
       parts.push({ node, start: total, length });
@@ -545,7 +552,7 @@ export async function convert(tool: Tool, argv: readonly string[]): Promise<numb
           tool.fail('Compression and preallocation not supported at the same time');
       }
       const size = Math.ceil(total / sectorBytes) * sectorBytes;
-      if (dict['size'] === undefined) dict['size'] = size;
+      dict['size'] = size;
     }
     if (parts.length > 1 && backingName !== undefined)
       tool.fail('Having a backing file for the target makes no sense when concatenating multiple input images');
@@ -579,6 +586,8 @@ export async function convert(tool: Tool, argv: readonly string[]): Promise<numb
       options: Object.fromEntries(Object.entries(dict).filter(([key]) => key.endsWith('key-secret'))),
       flags: { ...targetCache, readOnly: false, unmap: true, noBacking: false },
     });
+    if (withBitmaps && !targetNode.skipFilters().instance.persistentBitmaps)
+      tool.fail(`Format driver '${targetNode.driver.name}' does not support bitmaps`);
     if (isCompressed && !targetNode.instance.writeCompressed)
       tool.fail('Compression not supported for this file format');
     if (backingName !== undefined && !targetNode.skipFilters().backing && !noCreate) tool.fail('Backing file missing');

@@ -142,7 +142,13 @@ export async function createImage(tool: Tool, request: CreateRequest): Promise<v
     }
     tool.out(`Formatting '${filename}', fmt=${format} ${parts.join(' ')}\n`);
   }
-  await createChecked(tool, format, filename, { ...dict, size: Math.ceil(size / 512) * 512 });
+  try {
+    await createChecked(tool, format, filename, { ...dict, size: Math.ceil(size / 512) * 512 });
+  } catch (error) {
+    if (!(error instanceof BlockError) || error.code !== 'EFBIG') throw error;
+    const hint = rows.some(({ name }) => name === 'cluster_size') ? ' (try using a larger cluster size)' : '';
+    throw new BlockError('EFBIG', `The image size is too large for file format '${format}'${hint}`);
+  }
 }
 
 export async function createChecked(tool: Tool, format: string, filename: string, options: OptionDict): Promise<void> {
@@ -150,10 +156,6 @@ export async function createChecked(tool: Tool, format: string, filename: string
     await tool.graph.create(format, filename, options);
   } catch (error) {
     const typed = toBlockError(error);
-    if (typed.code === 'EFBIG') {
-      const hint = 'cluster_size' in options || format === 'qcow2' ? ' (try using a larger cluster size)' : '';
-      throw new BlockError('EFBIG', `The image size is too large for file format '${format}'${hint}`);
-    }
     throw typed.bare ? new BlockError(typed.code, errorText(typed.code)) : typed;
   }
 }

@@ -1,5 +1,5 @@
 /** Creating a qcow2 image: the smallest valid one first, then what the options ask for by the ordinary operations on an open image. */
-import { BlockError } from '../../errors.js';
+import { BlockError, errorCode, errorText } from '../../errors.js';
 import type { CreateContext, Preallocation } from '../../node.js';
 import type { OptionValues } from '../../options.js';
 import {
@@ -158,6 +158,9 @@ export async function writeEmptyImage(context: CreateContext, settings: CreateSe
     // The refcounts before the header that leads to them.
     await file.write(settings.clusterBytes, bytes.subarray(settings.clusterBytes));
     await file.write(0, bytes.subarray(0, settings.clusterBytes));
+  } catch (error) {
+    const code = errorCode(error);
+    throw new BlockError(code, `Could not write qcow2 header: ${errorText(code)}`, { cause: error });
   } finally {
     await file.close();
   }

@@ -104,6 +104,8 @@ export class PcDebugTarget {
   }
 
   setWatchpoint(kind: Watchpoint['kind'], address: bigint, length: number): boolean {
+    // Only the translator tells of every access.
+    if (this.#pc.accelerator.name !== 'tcg') return false;
     if (this.#watchpoints.length >= MAX_WATCHPOINTS || length < 1) return false;
     this.#watch([...this.#watchpoints, { kind, address: BigInt.asUintN(64, address), length }]);
     return true;

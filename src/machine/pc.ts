@@ -513,6 +513,7 @@ export class PcMachine implements PcBoard {
   /** One instruction, for a debugger. */
   step(): void {
     this.#halted = this.#accelerator.step() === 'halt';
+    this.#accelerator.synchronize();
     if (this.#stop?.why === 'debug') this.#stop = undefined;
   }
 

@@ -56,7 +56,7 @@ export function chooseAccelerator(question: ChoiceQuestion): Choice {
   return { candidates, refusals };
 }
 
-/** KVM as it can be had, or why it cannot. Where nothing else is wished for, slowness is no reason. */
+/** KVM as it can be had, or why it cannot. Where nothing else is wished for or will do, slowness is no reason. */
 function kvmCandidate(question: ChoiceQuestion): Candidate | string {
   if (question.needsTranslator !== undefined) return `the translator alone has ${question.needsTranslator}`;
   let probe: KvmProbe;
@@ -66,7 +66,8 @@ function kvmCandidate(question: ChoiceQuestion): Candidate | string {
     if (!(error instanceof VringError)) throw error;
     return error.message;
   }
-  if (probe.objection !== undefined && question.wishes.some((name) => name !== 'kvm')) return probe.objection;
+  const isAlone = question.needsKvm !== undefined || question.wishes.every((name) => name === 'kvm');
+  if (probe.objection !== undefined && !isAlone) return probe.objection;
   const missing = missingFeatures(parseCpuOption(question.cpu ?? question.defaultCpu), probe.features);
   const names = missing.map((name) => qemuSpelling(findFeature(name)?.name ?? name));
   // The default and `max` follow the host; whoever names a model means it.

@@ -137,10 +137,10 @@ static u64 chasing(void) {
 /* Copies of many sizes, by words and by rep movsb. */
 static u64 copying(void) {
   u64 sum = 0;
-  for (int round = 0; round < 100; round++) {
+  for (int round = 0; round < 700; round++) {
     u64 *from = (u64 *)area, *to = (u64 *)(area + (8 << 20));
-    for (u64 i = 0; i < 1 << 18; i++) to[i] = from[i] + 1;
-    memcpy(area + (16 << 20), area + (8 << 20), 8 << 20);
+    for (u64 i = 0; i < 1 << 20; i++) to[i] = from[i] + 1;
+    memcpy(area + (16 << 20), area + (8 << 20), 256 << 10);
     for (int i = 0; i < 4000; i++) memcpy(area + i * 64, area + (9 << 20) + i * 64, 1 + (i & 63));
     sum += area[(16 << 20) + round];
   }
@@ -188,8 +188,8 @@ static u64 indirect(void) {
 static __attribute__((noinline)) u64 fib(u64 n) { return n < 2 ? n : fib(n - 1) + fib(n - 2); }
 static __attribute__((noinline)) u64 deep(u64 n) { return n == 0 ? 1 : deep(n - 1) * 3 + n; }
 static u64 calls(void) {
-  u64 sum = fib(38);
-  for (int i = 0; i < 6000; i++) sum += deep(10000);
+  u64 sum = fib(39);
+  for (int i = 0; i < 10000; i++) sum += deep(10000);
   return sum;
 }
 
@@ -227,7 +227,7 @@ static u64 packed(void) {
   bytes16 *a = (bytes16 *)area;
   words4 sum = {1, 2, 3, 4};
   for (u64 i = 0; i < 1 << 16; i++) a[i] = (bytes16)(words4){(u32)i, (u32)(i * 3), (u32)(i * 5), (u32)(i * 7)};
-  for (int round = 0; round < 6000; round++)
+  for (int round = 0; round < 7500; round++)
     for (u64 i = 0; i + 1 < 1 << 16; i++) {
       bytes16 x = a[i] + a[i + 1];
       x = (bytes16)(x > a[i + 1]) ^ x;

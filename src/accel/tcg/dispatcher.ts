@@ -18,11 +18,11 @@ import {
   tlbEntry,
 } from '../../ir/index.js';
 import { coldHeader, slowPath } from '../../wasm/index.js';
-import { CODE_HASH_BYTES, CODE_HASH_ENTRIES, hashEntry, jumpEntry, layout } from './layout.js';
+import { CODE_HASH_BYTES, CODE_HASH_ENTRIES, hashEntry, jumpEntry, layout, REGION_COUNTERS } from './layout.js';
 import { accessKind, type defineSoftmmu, jumpCacheEntry } from './softmmu.js';
 
-/** Entries into a region at which it is looked at once more: a power of two. They have cost about a millisecond. */
-const BUSY = 1 << 16;
+/** Entries into a region that make it busy: they have cost about half a millisecond. */
+const BUSY = 1 << 15;
 /** What a budget exit costs in hops. */
 const BUDGET_HOPS = 256;
 
@@ -77,7 +77,6 @@ export function defineDispatcher(set: RoutineSet, vars: GuestVars, softmmu: Retu
         r.i64_store(cached, address, jumpEntry.pc);
         r.i64_store(cached, r.i64_load(r.state(), header.modeKey), jumpEntry.key);
         r.i32_store(cached, target, jumpEntry.target);
-        r.i32_store(cached, r.i32(0), jumpEntry.entered);
         const generation = r.i32_add(cached, r.i32(jumpEntry.key + 4));
         // Code on two pages goes by the second as well: the first stands for both only if both are global.
         r.call(softmmu.logEdge, address, generation);
@@ -129,9 +128,10 @@ export function defineDispatcher(set: RoutineSet, vars: GuestVars, softmmu: Retu
         r.i32_lt_s(r.read(target), r.i32(0)),
         () => r.assign(word, r.call(cold, r.i32_and(r.read(target), r.i32(0x7fffffff)))[0]),
         () => {
-          const entered = r.i32_add(r.i32_load(cached, jumpEntry.entered), r.i32(1));
-          r.i32_store(cached, entered, jumpEntry.entered);
-          r.if(r.i32_eqz(r.i32_and(entered, r.i32(BUSY - 1))), () => {
+          const counter = r.i32_shl(r.i32_and(r.read(target), r.i32(REGION_COUNTERS - 1)), r.i32(2));
+          const entered = r.i32_add(r.i32_load(counter, layout.regionEntries), r.i32(1));
+          r.i32_store(counter, entered, layout.regionEntries);
+          r.if(r.i32_ge_s(entered, r.i32(BUSY)), () => {
             r.i32_store(r.state(), r.read(target), header.currentCode);
             r.ret(r.i32(exitCode.busy));
           });

@@ -471,7 +471,7 @@ export class TcgEngine implements Accelerator {
    */
   #busy(): void {
     this.counters.busy++;
-    const head = this.compiler.regionAt(this.#words[(this.state + header.currentCode) >> 2])?.head;
+    const head = this.compiler.busyRegion(this.#words[(this.state + header.currentCode) >> 2])?.head;
     if (head && this.#breakpoints.size === 0) this.compiler.request(head, this.#linearPc(), this.#follows, true);
   }
 

@@ -19,8 +19,7 @@ export const TLB_BYTES = TLB_ENTRIES << TLB_ENTRY_SHIFT;
 export const JUMP_CACHE_PAGES = 64;
 export const JUMP_CACHE_PER_PAGE = 256;
 export const JUMP_ENTRY_BYTES = 32;
-/** `entered`: how often the dispatcher has gone to the target, a region, since the entry was made. */
-export const jumpEntry = { pc: 0, key: 8, target: 16, entered: 20 } as const;
+export const jumpEntry = { pc: 0, key: 8, target: 16 } as const;
 
 /**
  * Code hash: open addressing, by (host address of the code, mode key). `target`: address of the cold code with the sign bit set,
@@ -46,7 +45,9 @@ export const layout = {
   edgeLog: 220 * KIB,
   /** Of regions' edges between pages: the generation in which an edge was last seen to hold, and at which page (two i32). */
   edgeCells: 256 * KIB,
-  edgeCellsEnd: 1 * MIB,
+  edgeCellsEnd: 768 * KIB,
+  /** How often the dispatcher has entered each region: an i32 for each index in the code table (modulo their number). */
+  regionEntries: 768 * KIB,
   tlbs: 1 * MIB,
   jumpCache: 3 * MIB,
   codeHash: 4 * MIB,
@@ -64,6 +65,9 @@ export const layout = {
  * -icount interrupts are taken at the same instructions.
  */
 export const MAX_BLOCK_INSTRUCTIONS = 48;
+
+/** Counters of entries into regions. */
+export const REGION_COUNTERS = 1 << 16;
 
 /** Bytes of edge cells that a batch of regions may need. */
 export const EDGE_CELL_RESERVE = 96 * KIB;

@@ -171,7 +171,7 @@ export class RegionBuilder {
     }
     made.sort((a, b) => a.head.hva - b.head.hva);
     const regions = made.map(({ head, blocks }) => this.#describe(head, blocks));
-    const written = made.length > 0 ? this.#write(made.map(({ blocks }) => blocks)) : undefined;
+    const written = made.length > 0 ? this.#write(made) : undefined;
     return {
       epoch,
       full: this.#isFull,
@@ -187,15 +187,15 @@ export class RegionBuilder {
 
   /**
    * Takes the hottest out of those that wait: at most `most`, and none that is much cooler than the first. While a block waits it
-   * runs in the cold tier: a loop that has become hot does not wait for others.
+   * runs in the cold tier: a loop that has become hot does not wait for others. Busy regions come when nothing else is left.
    */
   takeHottest(waiting: HotBlock[], most: number): HotBlock[] {
-    const heat = new Map(waiting.map((block) => [block, this.#heat(block.hva, block.key)]));
+    const heat = new Map(waiting.map((block) => [block, block.large ? 0 : this.#heat(block.hva, block.key)]));
     const heatOf = (block: HotBlock) => heat.get(block) as number;
     waiting.sort((a, b) => heatOf(b) - heatOf(a));
     const least = waiting.length === 0 ? 0 : heatOf(waiting[0]) / COOLER;
     let count = 1;
-    while (count < most && count < waiting.length && heatOf(waiting[count]) >= least) count++;
+    while (count < most && count < waiting.length && heatOf(waiting[count]) >= least && !waiting[count].large) count++;
     return waiting.splice(0, count);
   }
 
@@ -240,7 +240,10 @@ export class RegionBuilder {
     return code;
   }
 
-  #write(regions: readonly (readonly RegionBlock[])[]): { bytes: Uint8Array<ArrayBuffer>; imports: string[] } {
+  #write(made: readonly { head: HotBlock; blocks: readonly RegionBlock[] }[]): {
+    bytes: Uint8Array<ArrayBuffer>;
+    imports: string[];
+  } {
     const { memoryPages, countInstructions } = this.#setup;
     const module = new ModuleWriter();
     module.importSharedMemory('e', 'm', memoryPages, memoryPages);
@@ -258,7 +261,7 @@ export class RegionBuilder {
     use(ids.slowStore);
     use(ids.slowStore128);
     use(ids.verifyEdge);
-    for (const blocks of regions) for (const { ir } of blocks) eachCall(ir, use);
+    for (const { blocks } of made) for (const { ir } of blocks) eachCall(ir, use);
     const emitter = new RegionEmitter(
       { routines: this.#routines, functionIndex: (id) => imported.get(id) as number, ...ids },
       this.#code.vars,
@@ -266,8 +269,9 @@ export class RegionBuilder {
     );
     emitter.newCell = () => this.#newCell();
     const type = module.type(['i32'], ['i32']);
-    regions.forEach((blocks, i) => {
-      module.define(type, emitter.emit(blocks), `${i}`);
+    made.forEach(({ head, blocks }, i) => {
+      // What is busy will go on to be.
+      module.define(type, emitter.emit(blocks), `${i}`, head.large ? 'optimized' : 'default');
     });
     return { bytes: module.finish(), imports };
   }

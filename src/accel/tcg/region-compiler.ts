@@ -4,6 +4,7 @@
  */
 import type { GuestCode } from '../../guest/guest-cpu.js';
 import type { Block, CodeCache, Region } from './code-cache.js';
+import { layout, REGION_COUNTERS } from './layout.js';
 import { type BuiltModule, type BuiltRegion, RegionBuilder, type RegionSetup } from './region-builder.js';
 import { RegionQueue } from './region-queue.js';
 
@@ -47,6 +48,9 @@ export class InlineRegionService implements RegionService {
   }
 }
 
+/** Entries into a region that is not to be written again. */
+const NEVER_BUSY = -0x80000000;
+
 /** May a new region stand where this one does, if there is one? */
 function mayReplace(region: Region | undefined, large: boolean): boolean {
   return region === undefined || (large && !region.large);
@@ -66,6 +70,7 @@ export class RegionCompiler {
   readonly #options: RegionCompilerOptions;
   readonly #queue: RegionQueue;
   readonly #bytes: Uint8Array;
+  readonly #words: Int32Array;
   readonly #freeIndices: number[] = [];
   /** Indices of dropped regions that jump caches may still name. */
   #retired: number[] = [];
@@ -83,6 +88,7 @@ export class RegionCompiler {
     this.#options = options;
     this.#queue = new RegionQueue(setup.memory.buffer);
     this.#bytes = new Uint8Array(setup.memory.buffer);
+    this.#words = new Int32Array(setup.memory.buffer);
     cache.onDrop = (region) => {
       // Jump cache entries may still name the index: it leads to a function that sends them on, and serves again later.
       table.set(region.index, staleCode);
@@ -92,9 +98,14 @@ export class RegionCompiler {
     options.service.start(setup);
   }
 
-  /** The region at an index of the code table. */
-  regionAt(index: number): Region | undefined {
+  /** The region at an index of the code table, which the dispatcher has found busy: it counts from far below now. */
+  busyRegion(index: number): Region | undefined {
+    this.#setEntries(index, NEVER_BUSY);
     return this.#regions[index];
+  }
+
+  #setEntries(index: number, entries: number): void {
+    this.#words[(layout.regionEntries >> 2) + (index & (REGION_COUNTERS - 1))] = entries;
   }
 
   /** A block has become hot at a linear address, or (`large`) its region is busy. */
@@ -158,6 +169,7 @@ export class RegionCompiler {
       }
       functions ??= new WebAssembly.Instance(module, { e: { m: setup.memory }, r: routines }).exports;
       const index = this.#freeIndices.pop() ?? table.grow(1);
+      this.#setEntries(index, built.large ? NEVER_BUSY : 0);
       table.set(index, functions[`${i}`]);
       const region: Region = { index, head, ranges: built.ranges, large: built.large, valid: true };
       cache.addRegion(region);

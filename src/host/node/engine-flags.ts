@@ -10,7 +10,7 @@ import { setFlagsFromString } from 'node:v8';
  * milliseconds, about as long as optimizing it takes. With V8's own figure, 1.8 million, a boot spends more time on optimizing
  * than it saves.
  */
-const TIERING_BUDGET = 100_000_000;
+const TIERING_BUDGET = 40_000_000;
 
 /** The version of V8 from which on it has no hints for single functions, and would complain of the flag. */
 const V8_WITHOUT_HINTS = 14;

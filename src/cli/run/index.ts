@@ -90,7 +90,7 @@ async function runParsed(argv: readonly string[], io: ProcessIo): Promise<number
 
 /** No archive could be reached, and nothing was kept from before. */
 function isUnreachable(error: unknown): error is VringError {
-  return error instanceof VringError && /^(network-|proxy-|http-status$|offline-missing$)/.test(error.code);
+  return error instanceof VringError && /^(network-|proxy-|http-status$)/.test(error.code);
 }
 
 async function withPidfile(path: string | undefined, work: () => Promise<number>): Promise<number> {

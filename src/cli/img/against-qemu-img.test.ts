@@ -310,6 +310,17 @@ create /dev/full 1M
 measure -O qcow2 -o encrypt.format=luks --size 10M
 bench -c 1 -s 3M -S 3M base
 bench -c 2 -s 1M -S 512k base
+measure -O qcow2 -o encrypt.format=luks,encrypt.key-secret=s --size 10M
+measure -O qcow2 -o backing_file=base top
+measure -O qcow2 -o nosuch=1 top
+measure -O raw -o preallocation=off top
+measure -f raw -O qcow2 --size 1M
+map -s 512k -l 0 --output=json base
+map -s 100M --output=json base
+map -s 100M base
+rebase -b nofile top
+rebase -U -b base -F qcow2 top
+resize top +16E
 info base
 info top
 info --image-opts top

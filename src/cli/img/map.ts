@@ -95,7 +95,6 @@ export async function map(tool: Tool, argv: readonly string[]): Promise<number> 
   try {
     if (!isJson) tool.out(`${'Offset'.padEnd(16)}${'Length'.padEnd(16)}${'Mapped to'.padEnd(16)}File\n`);
     let length = node.length;
-    if (start > length) tool.fail('start offset beyond the image');
     if (most !== undefined) length = Math.min(length, start + most);
     let isFirst = true;
     let current: Extent | undefined;
@@ -132,7 +131,7 @@ export async function map(tool: Tool, argv: readonly string[]): Promise<number> 
           current = extent;
         }
       }
-      print(current ?? nothing, true);
+      print(current ?? { ...nothing, start }, true);
     } finally {
       if (text !== '') tool.out(text);
     }

@@ -40,7 +40,7 @@ export async function measure(tool: Tool, argv: readonly string[]): Promise<numb
   if (filename !== undefined && size !== undefined) tool.fail('--size N cannot be used together with a filename.');
   if (filename === undefined && size === undefined) tool.fail('Either --size N or one filename must be specified.');
   if (filename === undefined && (imageOptions || format !== undefined || snapshotName !== undefined)) {
-    tool.fail('--image-opts, -f, and -l can only be used with a filename argument.');
+    tool.fail('--image-opts, -f, and -l require a filename argument.');
   }
   let node: GraphNode | undefined;
   if (filename !== undefined) {
@@ -58,9 +58,12 @@ export async function measure(tool: Tool, argv: readonly string[]): Promise<numb
     const dict = optionText === undefined ? {} : parseOptionString(optionText);
     if (size !== undefined) dict['size'] = size;
     try {
-      const values = takeOptions(driver.createOptions, dict);
+      const values = takeOptions(await tool.graph.createRows(target, 'file:'), dict);
       const left = Object.keys(dict)[0];
-      if (left !== undefined) tool.fail(`Invalid parameter '${left}'`);
+      if (left !== undefined) {
+        tool.error(`Invalid parameter '${left}'`);
+        tool.fail(`Invalid options for file format '${target}'`);
+      }
       if (!driver.measure) tool.fail(`Block driver '${target}' does not support size measurement`);
       const result = await driver.measure(values, node, tool.host);
       if (isJson)

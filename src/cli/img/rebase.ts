@@ -49,7 +49,6 @@ export async function rebase(tool: Tool, argv: readonly string[]): Promise<numbe
     filename: operands[0]!,
     format,
     imageOptions,
-    forceShare,
     flags: { ...flags, readOnly: false, unmap: true, noBacking: isUnsafe },
   });
   let newBacking: GraphNode | undefined;
@@ -65,7 +64,13 @@ export async function rebase(tool: Tool, argv: readonly string[]): Promise<numbe
       if (name !== undefined) {
         const full = name.startsWith('json:') ? name : combinePath(top.file?.filename ?? top.filename, name);
         newBacking = await tool
-          .open({ filename: full, format: backingFormat, forceShare, flags: { ...sourceFlags, readOnly: true } })
+          .open({
+            filename: full,
+            format: backingFormat,
+            forceShare,
+            flags: { ...sourceFlags, readOnly: true },
+            what: 'new backing file ',
+          })
           .catch((error) => tool.failWith('', error));
       }
       await copyDifferences(tool, node, top, oldBacking, newBacking);

@@ -34,7 +34,8 @@ export async function resize(tool: Tool, argv: readonly string[]): Promise<numbe
   const relative = sizeText.startsWith('+') ? 1 : sizeText.startsWith('-') ? -1 : 0;
   const parsed = parseSize(relative === 0 ? sizeText : sizeText.slice(1));
   if (typeof parsed !== 'number') {
-    if (parsed === 'range') tool.fail("Value '" + sizeText + "' is out of range for parameter 'size'");
+    if (parsed === 'range')
+      tool.fail(`Value '${sizeText.slice(Math.abs(relative))}' is out of range for parameter 'size'`);
     tool.fail(
       "Parameter 'size' expects a non-negative number below 2^64\nOptional suffix k, M, G, T, P or E means kilo-, mega-, giga-, tera-, peta-\nand exabytes, respectively.",
     );

@@ -203,7 +203,7 @@ export class Tool {
       });
     } catch (error) {
       if (error instanceof ExitError) throw error;
-      this.failWith(`Could not open '${how.filename}': `, error, how.exitCode);
+      this.failWith(`Could not open ${how.what ?? ''}'${how.filename}': `, error, how.exitCode);
     }
   }
 
@@ -263,6 +263,8 @@ export interface OpenHow {
   readonly flags?: Partial<OpenFlags>;
   readonly forceShare?: boolean;
   readonly exitCode?: number;
+  /** What the image is, for the message: words and a blank. */
+  readonly what?: string;
   readonly permissions?: number;
   readonly shared?: number;
 }

@@ -41,14 +41,17 @@ export async function measureImage(
   }
   let encryptionBytes = 0;
   if (settings.encryption === 'luks') {
-    if (!options.given('encrypt.key-secret'))
-      throw new BlockError('EINVAL', "Parameter 'encrypt.key-secret' is required for cipher");
+    const secret = options.string('encrypt.key-secret');
+    if (secret === undefined) throw new BlockError('EINVAL', "Parameter 'encrypt.key-secret' is required for cipher");
+    await host.secret(secret);
     const { luksHeaderBytes } = await import('./encryption.js');
     encryptionBytes = Math.ceil((await luksHeaderBytes(host, options)) / clusterBytes) * clusterBytes;
   }
   // Header, then L2 tables, then L1, then what counts all that.
   let data = 0;
-  if (source) {
+  // How much a backing file would hold is not known: all of it may have to be stored.
+  if (source && options.given('backing_file')) data = size;
+  else if (source) {
     let at = 0;
     while (at < source.length) {
       const status = await source.chainStatus(at, Math.min(source.length - at, 2 ** 30));

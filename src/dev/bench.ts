@@ -147,7 +147,7 @@ const ours: Map<string, Measured>[] = [];
 const theirs: Map<string, Measured>[] = [];
 for (let i = 0; i < runs; i++) {
   console.error(`run ${i + 1} of ${runs}`);
-  ours.push(await measure(process.execPath, [join(root, 'dist/cli/main.js'), 'run'], names));
+  ours.push(await measure(process.execPath, [join(root, 'dist/cli/main.js'), 'run', '-accel', 'tcg'], names));
   if (hasQemu) theirs.push(await measure('qemu-system-x86_64', ['-accel', 'tcg'], names));
 }
 const logs: number[] = [];

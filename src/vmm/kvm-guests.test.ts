@@ -103,7 +103,7 @@ function stateOf({ pc }: TestPc) {
 }
 
 for (const on of ['kvm', 'kvm, split irqchip'] as const)
-  test(`a running guest moves between tcg and ${on} a hundred times`, { skip: noKvm, timeout: 120_000 }, () => {
+  test(`a running guest moves to tcg and back a hundred times, on ${on}`, { skip: noKvm, timeout: 120_000 }, () => {
     let leaveAt = 0;
     let from = 0;
     // Until it has counted on, or is given up.
@@ -139,7 +139,7 @@ for (const on of ['kvm', 'kvm, split irqchip'] as const)
     kvm.close();
   });
 
-test('an endless loop with interrupts off is left when the host asks', { skip: noKvm, timeout: 60_000 }, () => {
+test('an endless loop with interrupts off is left when the host asks, on kvm', { skip: noKvm, timeout: 60_000 }, () => {
   const stopAt = performance.now() + 200;
   const guest = longModeGuest('a loop', 'cli\n.here: jmp .here\n', []);
   const machine = machineOn('kvm', () => performance.now() > stopAt).boot(guest.image);

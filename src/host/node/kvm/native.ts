@@ -10,6 +10,7 @@ const SIGURG = 23;
 const SIG_BLOCK = 0;
 const SIG_UNBLOCK = 1;
 const CLOCK_MONOTONIC = 1;
+const CLOCK_THREAD_CPUTIME = 3;
 const SIGEV_THREAD_ID = 4;
 const PROT_READ_WRITE = 3;
 const MAP_SHARED = 1;
@@ -40,7 +41,10 @@ export interface Native {
   releaseThread(): void;
   /** Forgets a kick that waits. */
   drain(): void;
-  createTimer(threadId: number): NativeTimer;
+  /** `cpu`: it counts the time in which the calling thread runs, in the guest too, rather than all time. */
+  createTimer(threadId: number, counts: 'time' | 'cpu'): NativeTimer;
+  /** Milliseconds that the calling thread has run. */
+  threadMs(): number;
 }
 
 /** Takes a thread out of the guest after a time. */
@@ -82,6 +86,7 @@ function load(): Native {
   const eventfd = libc.func('int eventfd(unsigned int value, int flags)');
   const mask = libc.func('int pthread_sigmask(int how, void *set, void *old)');
   const wait = libc.func('int sigtimedwait(void *set, void *information, void *timeout)');
+  const clockGet = libc.func('int clock_gettime(int clock, void *time)');
   const timerCreate = libc.func('int timer_create(int clock, void *event, void *timer)');
   const timerSet = libc.func('int timer_settime(intptr_t timer, int flags, void *value, void *old)');
   const timerDelete = libc.func('int timer_delete(intptr_t timer)');
@@ -89,6 +94,8 @@ function load(): Native {
   const kick = new Uint8Array(new ArrayBuffer(SIGNAL_SET_BYTES));
   kick[(SIGURG - 1) >> 3] = 1 << ((SIGURG - 1) & 7);
   const noTime = new Uint8Array(new ArrayBuffer(16));
+  const now = new Uint8Array(new ArrayBuffer(16));
+  const nowWords = new BigInt64Array(now.buffer);
 
   return {
     open: (path) => open(path, O_RDWR_CLOEXEC),
@@ -119,13 +126,18 @@ function load(): Native {
     drain() {
       while (wait(kick, null, noTime) > 0);
     },
-    createTimer(threadId) {
+    threadMs() {
+      clockGet(CLOCK_THREAD_CPUTIME, now);
+      return Number(nowWords[0]) * 1000 + Number(nowWords[1]) / 1e6;
+    },
+    createTimer(threadId, counts) {
       const event = new DataView(new ArrayBuffer(64));
       event.setInt32(8, SIGURG, true);
       event.setInt32(12, SIGEV_THREAD_ID, true);
       event.setInt32(16, threadId, true);
       const made = new BigInt64Array(new ArrayBuffer(8));
-      if (timerCreate(CLOCK_MONOTONIC, new Uint8Array(event.buffer), made) !== 0)
+      const clock = counts === 'cpu' ? CLOCK_THREAD_CPUTIME : CLOCK_MONOTONIC;
+      if (timerCreate(clock, new Uint8Array(event.buffer), made) !== 0)
         throw new VringError('kvm-unavailable', 'the system gives no timer');
       const [timer] = made;
       const value = new DataView(new ArrayBuffer(32));

@@ -19,8 +19,8 @@ export class KvmVcpu {
   readonly #timer: NativeTimer;
   readonly #release: () => void;
 
-  /** For the thread that makes it. Throws VringError `kvm-unavailable`. */
-  constructor(vm: KvmVm, id: number) {
+  /** For the thread that makes it. `timer`: what `setTimer` counts. Throws VringError `kvm-unavailable`. */
+  constructor(vm: KvmVm, id: number, timer: 'time' | 'cpu' = 'time') {
     const { native } = vm.system;
     this.#native = native;
     this.fd = vm.call(`make vCPU ${id}`, call.createVcpu, id);
@@ -37,7 +37,7 @@ export class KvmVcpu {
     new DataView(mask.buffer).setUint32(0, blocked.length, true);
     mask.set(blocked, 4);
     this.call('take a signal mask', call.setSignalMask, mask);
-    this.#timer = native.createTimer(this.threadId);
+    this.#timer = native.createTimer(this.threadId, timer);
   }
 
   /** A call that is to succeed. Throws VringError `kvm-call` that names it. */

@@ -114,8 +114,25 @@ export interface CompressionHost {
     options: { readonly level?: number; readonly limit: number },
   ): Promise<Uint8Array | undefined>;
   zstdCompress(input: Uint8Array, limit: number): Promise<Uint8Array | undefined>;
-  /** The frame at the start of `input` fills `output` exactly, or EIO. What follows the frame is ignored. */
-  zstdDecompress(input: Uint8Array, output: Uint8Array): Promise<void>;
+  /**
+   * Decompresses each piece, a raw deflate stream or a zstd frame, to `size` bytes, or throws EIO. What follows it in the input is
+   * ignored. Many pieces at once may be done by other threads, if both buffers come from `allocateShared`.
+   */
+  decompressAll(
+    kind: 'deflate' | 'zstd',
+    input: Uint8Array,
+    output: Uint8Array,
+    pieces: readonly PackedPiece[],
+    size: number,
+  ): Promise<void>;
+}
+
+export interface PackedPiece {
+  /** Where it is in the input. */
+  readonly from: number;
+  readonly length: number;
+  /** Where its bytes go in the output. */
+  readonly to: number;
 }
 
 /** Primitive ciphers and hashes; the modes and volume formats built of them are in `src/block/crypto`. */
@@ -203,6 +220,8 @@ export interface BlockHost {
   equal(a: Uint8Array, b: Uint8Array): boolean;
   /** A buffer of its own with undefined contents. */
   allocate(sizeBytes: number): Uint8Array;
+  /** Zeroed memory that the host's threads can work on. Slower to get: for what is used again. */
+  allocateShared(sizeBytes: number): Uint8Array;
   monotonicNs(): number;
   /** Seconds and nanoseconds since 1970 for snapshot dates. */
   wallNs(): number;

@@ -187,6 +187,7 @@ export function memoryHost(
     isZero: (bytes) => real.isZero(bytes),
     equal: (a, b) => real.equal(a, b),
     allocate: (size) => new Uint8Array(size),
+    allocateShared: (size) => new Uint8Array(size),
     monotonicNs: () => real.monotonicNs(),
     wallNs: () => real.wallNs(),
     sleepMs: (ms) => real.sleepMs(ms),

@@ -1,7 +1,7 @@
 /**
  * `img convert`: copies one or more images, seen as one disk, into a new image.
  *
- * Chunks of up to 2 MiB are read several at a time and written in the order of the disk (any order with -W), so that source,
+ * Chunks of up to 2 MiB are read several at a time and their writes begin in the order of the disk (any order with -W), so that source,
  * compression and target work at once. What the source says is zero is not read; what turns out to be zero is not written.
  */
 import { BlockError, errorCode, errorText, toBlockError } from '../../block/errors.js';
@@ -47,7 +47,7 @@ interface Chunk {
   readonly kind: ChunkKind;
   readonly offset: number;
   readonly length: number;
-  /** Lengths of the runs that it was joined of; each is read by itself. */
+  /** Lengths of the runs that it was joined of. */
   readonly runs?: readonly number[];
   /** Where its bytes are stored as they are. */
   readonly place?: { readonly file: BlockNode; readonly offset: number };
@@ -121,14 +121,18 @@ export function* sparseRuns(
 }
 
 async function readChunk(job: Job, chunk: Chunk, buffer: Uint8Array): Promise<void> {
-  if (!chunk.runs || chunk.runs.length === 1) return readRun(job, chunk.offset, buffer);
-  const reads: Promise<void>[] = [];
-  let at = 0;
-  for (const length of chunk.runs) {
-    reads.push(readRun(job, chunk.offset + at, buffer.subarray(at, at + length)));
-    at += length;
+  const { runs } = chunk;
+  try {
+    await readRun(job, chunk.offset, buffer);
+  } catch (error) {
+    // Once more in the runs that it was joined of, to tell which of them can't be read.
+    if (!runs || runs.length === 1) throw error;
+    let at = 0;
+    for (const length of runs) {
+      await readRun(job, chunk.offset + at, buffer.subarray(at, at + length));
+      at += length;
+    }
   }
-  for (const result of await Promise.allSettled(reads)) if (result.status === 'rejected') throw result.reason;
 }
 
 async function readRun(job: Job, offset: number, buffer: Uint8Array): Promise<void> {
@@ -192,7 +196,8 @@ async function writeZero(job: Job, offset: number, length: number): Promise<void
   await job.target.writeZeroes(offset, length, job.minSparse > 0 ? RequestFlag.mayUnmap : 0);
 }
 
-async function writeChunk(job: Job, chunk: Chunk, buffer: Uint8Array): Promise<void> {
+/** `begun` is called when all of its writes have begun. */
+async function writeChunk(job: Job, chunk: Chunk, buffer: Uint8Array, begun: () => void): Promise<void> {
   const { target, tool } = job;
   // A target shorter than the rounded sum of the parts ends inside the last sector.
   const most = Math.max(0, Math.min(chunk.length, target.length - chunk.offset));
@@ -209,18 +214,22 @@ async function writeChunk(job: Job, chunk: Chunk, buffer: Uint8Array): Promise<v
       await writeCompressed(job, chunk.offset, bytes);
       return;
     }
-    if (job.minSparse === 0) {
-      await target.write(chunk.offset, bytes);
+    if (job.minSparse === 0 || (most >= grainBytes && !couldBeSparse(tool, bytes))) {
+      const writing = target.write(chunk.offset, bytes);
+      begun();
+      await writing;
       return;
     }
-    if (most >= grainBytes && !couldBeSparse(tool, bytes)) {
-      await target.write(chunk.offset, bytes);
-      return;
-    }
+    const writes: Promise<void>[] = [];
     for (const run of sparseRuns((part) => tool.host.isZero(part), bytes, chunk.offset, job.minSparse, grainBytes)) {
-      if (run.zero) await writeZero(job, chunk.offset + run.from, run.to - run.from);
-      else await target.write(chunk.offset + run.from, bytes.subarray(run.from, run.to));
+      writes.push(
+        run.zero
+          ? writeZero(job, chunk.offset + run.from, run.to - run.from)
+          : target.write(chunk.offset + run.from, bytes.subarray(run.from, run.to)),
+      );
     }
+    begun();
+    for (const result of await Promise.allSettled(writes)) if (result.status === 'rejected') throw result.reason;
   } catch (error) {
     throw new BlockError(
       errorCode(error),
@@ -324,7 +333,7 @@ async function copyAll(job: Job): Promise<void> {
     if (failure !== undefined) break;
     if (job.bytesPerSecond > 0) await pace(tool, startNs, done, job.bytesPerSecond);
     const before = writes;
-    let release!: () => void;
+    let release = (): void => undefined;
     if (!job.isUnordered) {
       writes = new Promise((resolve) => {
         release = resolve;
@@ -343,17 +352,17 @@ async function copyAll(job: Job): Promise<void> {
           canCopyRange = false;
         }
         if (chunk.kind === 'data') {
-          buffer = buffers.pop() ?? tool.host.allocate(most);
+          buffer = buffers.pop() ?? tool.host.allocateShared(most);
           await readChunk(job, chunk, buffer.subarray(0, chunk.length));
         }
         if (!job.isUnordered) await before;
         if (failure === undefined)
-          await writeChunk(job, chunk, (buffer ?? new Uint8Array(0)).subarray(0, chunk.length));
+          await writeChunk(job, chunk, (buffer ?? new Uint8Array(0)).subarray(0, chunk.length), release);
         finish(chunk.length);
       } catch (error) {
         failure ??= error;
       } finally {
-        release?.();
+        release();
         if (buffer) buffers.push(buffer);
       }
     })();

@@ -2,17 +2,17 @@
 import * as zlib from 'node:zlib';
 import { BlockError } from '../../block/errors.js';
 import type { CompressionHost } from '../../block/host.js';
-import { loadZstd, zstdFrameLength } from './zstd.js';
+import { decompressThreads } from './decompress-threads.js';
+import { chunkSize, codecFor, decompressPieces, inflateOptions } from './inflate.js';
+import { loadZstd } from './zstd.js';
 
 type Callback = (error: Error | null, result: Buffer) => void;
 
 /** Inflating up to this takes less than 0.2 ms. */
 const inPlaceBytes = 128 * 1024;
 
-/** One output buffer for all of it: each further chunk would cost a trip to the thread pool and back. */
-function chunkSize(bytes: number): number {
-  return Math.max(1024, Math.min(bytes + 512, 2 ** 25));
-}
+/** Fewer bytes than this are decompressed in the calling thread. */
+const threadedBytes = 256 * 1024;
 
 function call(start: (callback: Callback) => void): Promise<Uint8Array> {
   return new Promise((resolve, reject) => start((error, result) => (error ? reject(error) : resolve(result))));
@@ -37,12 +37,7 @@ export const nodeCompression: CompressionHost = {
   },
   async inflate(kind, input, size) {
     try {
-      // Z_SYNC_FLUSH: a stream that has no end marker within the sectors it was given still yields what it holds.
-      const options = {
-        maxOutputLength: Math.max(size, 1) + 65536,
-        chunkSize: chunkSize(size),
-        finishFlush: zlib.constants.Z_SYNC_FLUSH,
-      };
+      const options = inflateOptions(size);
       let result: Uint8Array;
       if (size <= inPlaceBytes && input.length <= inPlaceBytes)
         result = kind === 'raw' ? zlib.inflateRawSync(input, options) : zlib.inflateSync(input, options);
@@ -59,7 +54,16 @@ export const nodeCompression: CompressionHost = {
   async zstdCompress(input, limit) {
     return (await loadZstd()).compress(input, limit);
   },
-  async zstdDecompress(input, output) {
-    (await loadZstd()).decompress(input.subarray(0, zstdFrameLength(input)), output);
+  async decompressAll(kind, input, output, pieces, size) {
+    const bytes = pieces.length * size;
+    if (bytes >= threadedBytes && decompressThreads.isReady && isShared(input) && isShared(output)) {
+      if (await decompressThreads.run({ kind, input, output, pieces, size })) return;
+    }
+    decompressPieces(await codecFor(kind), input, output, pieces, size);
+    decompressThreads.note(bytes);
   },
 };
+
+function isShared(bytes: Uint8Array): boolean {
+  return bytes.buffer instanceof SharedArrayBuffer;
+}

@@ -1,9 +1,10 @@
 /**
  * Files and block devices for the block layer, on Node's `fs` and (where koffi is there) the POSIX calls it lacks.
  *
- * A transfer in place costs about 1 µs, one through the thread pool 36 µs (measured). Reads are done in place as long as they come at the
- * speed of the page cache; after one that the disk made wait, the next go to the pool, where they overlap. So do large writes and
- * fsync; small writes only fill the page cache.
+ * A transfer in place costs about 1 µs, one through the thread pool 36 µs (measured). Small ones are done in place as long as they come at
+ * the speed of the page cache; after one that the disk made wait, the next go to the pool, where they overlap. Large reads go to the
+ * pool, where several run at once; large writes stay here, for the system lets no two into the page cache of one file, and the
+ * pool's threads read meanwhile what is to be written next.
  */
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -14,13 +15,15 @@ import type { FileHost, HostFile, HostFileKind, HostFileOpenFlags, HostFileStat 
 import * as px from './posix.js';
 
 /** Transfers up to this size are done in the calling thread. */
-const inPlaceWriteBytes = 256 * 1024;
-const inPlaceReadBytes = 2 ** 21;
+const inPlaceWriteBytes = 2 ** 21;
+const inPlaceReadBytes = 256 * 1024;
 /** A read that takes longer than this and than its bytes at half a gigabyte a second was no hit in the page cache. */
 const cachedReadMs = 0.2;
 const cachedBytesPerMs = 500_000;
-/** So many reads go to the thread pool after one that was no hit. */
-const coldReads = 64;
+/** The system makes writers wait for the disk in steps of this and longer, when too much of the page cache is dirty. */
+const throttledWriteMs = 10;
+/** So many transfers go to the thread pool after one that was slow. */
+const coldTransfers = 64;
 const directAlignment = 4096;
 
 function asBlockError(error: unknown): BlockError {
@@ -71,6 +74,7 @@ class NodeFile implements HostFile {
   readonly #posix: px.Posix | undefined;
   #bounce: Uint8Array<ArrayBuffer> | undefined;
   #coldLeft = 0;
+  #coldWritesLeft = 0;
 
   constructor(filePath: string, fd: number, kind: HostFileKind, flags: HostFileOpenFlags, posix: px.Posix | undefined) {
     this.path = filePath;
@@ -133,7 +137,7 @@ class NodeFile implements HostFile {
   #readTimed(offset: number, buffer: Uint8Array): number {
     const start = performance.now();
     const count = this.readSync(offset, buffer);
-    if (performance.now() - start > cachedReadMs + buffer.length / cachedBytesPerMs) this.#coldLeft = coldReads;
+    if (performance.now() - start > cachedReadMs + buffer.length / cachedBytesPerMs) this.#coldLeft = coldTransfers;
     return count;
   }
 
@@ -184,10 +188,17 @@ class NodeFile implements HostFile {
     }
   }
 
+  /** A write in place, which tells whether the next one may be. */
+  #writeTimed(offset: number, buffer: Uint8Array): void {
+    const start = performance.now();
+    this.writeSync(offset, buffer);
+    if (performance.now() - start > throttledWriteMs) this.#coldWritesLeft = coldTransfers;
+  }
+
   writeNow(offset: number, buffer: Uint8Array): boolean {
-    if (this.direct || buffer.length > inPlaceWriteBytes) return false;
+    if (this.direct || this.#coldWritesLeft > 0 || buffer.length > inPlaceWriteBytes) return false;
     try {
-      this.writeSync(offset, buffer);
+      this.#writeTimed(offset, buffer);
       return true;
     } catch {
       return false;
@@ -195,9 +206,12 @@ class NodeFile implements HostFile {
   }
 
   write(offset: number, buffer: Uint8Array): Promise<void> {
-    if (this.direct || buffer.length <= inPlaceWriteBytes) {
+    if (
+      this.direct ||
+      (buffer.length <= inPlaceWriteBytes && (this.#coldWritesLeft === 0 || --this.#coldWritesLeft === 0))
+    ) {
       try {
-        this.writeSync(offset, buffer);
+        this.#writeTimed(offset, buffer);
         return Promise.resolve();
       } catch (error) {
         return Promise.reject(error);

@@ -59,6 +59,10 @@ export class NodeBlockHost implements BlockHost {
     return Buffer.allocUnsafeSlow(sizeBytes);
   }
 
+  allocateShared(sizeBytes: number): Uint8Array {
+    return new Uint8Array(new SharedArrayBuffer(sizeBytes));
+  }
+
   monotonicNs(): number {
     return performance.now() * 1e6;
   }

@@ -23,11 +23,14 @@ export interface PackedCluster {
 
 /** Neighbouring compressed clusters are read together up to this. */
 export const packedBytes = 2 ** 20;
+/** Buffers of that size kept for the next reads. */
+const maxScratch = 8;
 
 export class CompressedClusters {
   readonly #image: Qcow2Image;
   readonly #writePlain: (offset: number, buffer: Uint8Array) => Promise<void>;
   #decompressed: Decompressed | undefined;
+  readonly #scratch: Uint8Array[] = [];
 
   constructor(image: Qcow2Image, writePlain: (offset: number, buffer: Uint8Array) => Promise<void>) {
     this.#image = image;
@@ -66,18 +69,24 @@ export class CompressedClusters {
     const { clusterBytes } = image;
     const start = clusters[0]!.place;
     const end = clusters.reduce((most, { place, bytes }) => Math.max(most, place + bytes), start);
-    const raw = image.host.allocate(end - start);
-    await image.event('read_compressed');
-    await image.file.read(start, raw);
-    const compression = await image.host.compression();
-    const isZstd = image.header.compressionType === 1;
-    const work = clusters.map(async ({ place, bytes, at }) => {
-      const from = raw.subarray(place - start, place - start + bytes);
-      const to = buffer.subarray(at, at + clusterBytes);
-      if (isZstd) await compression.zstdDecompress(from, to);
-      else to.set(await compression.inflate('raw', from, clusterBytes));
-    });
-    await Promise.all(work);
+    const isMany = clusters.length > 1 && end - start <= packedBytes;
+    const raw = isMany
+      ? (this.#scratch.pop() ?? image.host.allocateShared(packedBytes)).subarray(0, end - start)
+      : image.host.allocate(end - start);
+    try {
+      await image.event('read_compressed');
+      await image.file.read(start, raw);
+      const compression = await image.host.compression();
+      await compression.decompressAll(
+        image.header.compressionType === 1 ? 'zstd' : 'deflate',
+        raw,
+        buffer,
+        clusters.map(({ place, bytes, at }) => ({ from: place - start, length: bytes, to: at })),
+        clusterBytes,
+      );
+    } finally {
+      if (isMany && this.#scratch.length < maxScratch) this.#scratch.push(new Uint8Array(raw.buffer));
+    }
   }
 
   /** A compressed cluster's place was given to something else. */

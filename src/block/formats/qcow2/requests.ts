@@ -660,8 +660,8 @@ export class Qcow2Requests {
     const image = this.#image;
     const run = await image.map(offset, length);
     let size = run.length;
-    if (run.type === ClusterType.unallocated || run.type === ClusterType.zero) {
-      // Runs without a place go on over table borders.
+    if (hasNoPlace(run.type)) {
+      // Such runs go on over table borders.
       while (size < length) {
         const next = await image.map(offset + size, length - size);
         if (next.type !== run.type) break;
@@ -676,7 +676,7 @@ export class Qcow2Requests {
     const run = this.#mapNow(offset, length);
     if (!run || (run.type === ClusterType.normal && isPreallocated === undefined)) return undefined;
     let size = run.length;
-    if (run.type === ClusterType.unallocated || run.type === ClusterType.zero) {
+    if (hasNoPlace(run.type)) {
       while (size < length) {
         const next = this.#mapNow(offset + size, length - size);
         if (next?.type !== run.type) break;
@@ -710,6 +710,11 @@ export class Qcow2Requests {
     if (!hasPlace || image.isEncrypted) return { length, data: isData, zero: isZero, allocated, recurse };
     return { length, data: isData, zero: isZero, allocated, offset: run.host, file: image.dataFile, recurse };
   }
+}
+
+/** No place, or none that is told: neighbours of the type make one run. */
+function hasNoPlace(type: number): boolean {
+  return type === ClusterType.unallocated || type === ClusterType.zero || type === ClusterType.compressed;
 }
 
 interface AllocationPlan {

@@ -713,6 +713,11 @@ export class GraphNode implements BlockNode {
     return layerStatusNow(this, offset, length, wantZero) ?? layerStatus(this, offset, length, wantZero);
   }
 
+  statusNow(offset: number, length: number): BlockStatus | undefined {
+    this.#check(offset, length);
+    return layerStatusNow(this, offset, length, true);
+  }
+
   chainStatus(offset: number, length: number, base?: BlockNode): Promise<ChainStatus> {
     return statusAlongChain(this, offset, length, base);
   }

@@ -197,6 +197,8 @@ export interface BlockNode {
   /** This layer only; at or past the end: zero and not allocated. `wantZero` false: data against hole is all that matters, the driver may skip finding zeroes. */
   blockStatus(offset: number, length: number, wantZero?: boolean): Promise<BlockStatus>;
   /** Looks down the backing chain up to but not including `base` (undefined: to its end). */
+  /** `blockStatus` where the answer is at hand. */
+  statusNow(offset: number, length: number): BlockStatus | undefined;
   chainStatus(offset: number, length: number, base?: BlockNode): Promise<ChainStatus>;
   resize(length: number, options?: ResizeOptions): Promise<void>;
   getInfo(): Promise<NodeInfo>;

@@ -4,14 +4,6 @@ import { alignDown, alignUp } from './alignment.js';
 import { BlockError } from './errors.js';
 import type { BlockNode, BlockStatus, ChainStatus } from './node.js';
 
-/** One layer's answer before it is brought together with that of the node below, where one is to be asked. */
-interface Asked {
-  /** Bytes that the answer holds for. */
-  readonly size: number;
-  readonly answer: BlockStatus;
-  readonly below?: { readonly node: BlockNode; readonly offset: number };
-}
-
 /** What a layer without a status of its own says; undefined: ask `node.file`. */
 function plainStatus(node: BlockNode, offset: number, length: number): BlockStatus | undefined {
   if (offset >= node.length) return { length, data: false, zero: true, allocated: false };
@@ -36,38 +28,45 @@ function alignedRange(
   return { start, length: end - start };
 }
 
-function examine(
-  node: BlockNode,
-  offset: number,
-  length: number,
-  start: number,
-  answer: BlockStatus,
-  wantZero: boolean,
-): Asked {
-  const size = Math.min(length, node.length - offset, answer.length - (offset - start));
-  assert(size > 0, `${node.driver.name} gave an empty block status`);
-  const isRecursive = answer.recurse && wantZero && answer.data && answer.file !== node;
-  if (!answer.file || answer.offset === undefined || !(answer.passthrough || isRecursive)) return { size, answer };
-  return { size, answer, below: { node: answer.file, offset: answer.offset + (offset - start) } };
+/** Must the node that an answer names be asked too? */
+function asksBelow(node: BlockNode, answer: BlockStatus, wantZero: boolean): boolean {
+  if (!answer.file || answer.offset === undefined) return false;
+  return answer.passthrough === true || (answer.recurse === true && wantZero && answer.data && answer.file !== node);
 }
 
-function conclude(node: BlockNode, offset: number, start: number, asked: Asked, inner?: BlockStatus): BlockStatus {
-  const { answer, below } = asked;
+/** Bytes from `offset` on that the answer holds for, which was given for the range from `start` on. */
+function sizeOf(node: BlockNode, offset: number, length: number, start: number, answer: BlockStatus): number {
+  const size = Math.min(length, node.length - offset, answer.length - (offset - start));
+  assert(size > 0, `${node.driver.name} gave an empty block status`);
+  return size;
+}
+
+/** A layer's answer brought together with that of the node below, where that was asked. */
+function conclude(
+  node: BlockNode,
+  offset: number,
+  start: number,
+  size: number,
+  answer: BlockStatus,
+  inner?: BlockStatus,
+): BlockStatus {
   if (answer.passthrough && inner) return inner;
-  let { size } = asked;
   const { data, allocated, file, compressed } = answer;
   let { zero } = answer;
   if (!data && !zero && !allocated) {
     const { backing } = node;
     if (!backing || offset >= backing.length) zero = true;
   }
-  if (inner && below) {
-    if (below.offset >= below.node.length) zero = true;
+  if (inner) {
+    if (answer.offset! + (offset - start) >= file!.length) zero = true;
     else {
       size = Math.min(size, inner.length);
       if (inner.zero) zero = true;
     }
   }
+  // Most answers stand as they are.
+  if (size === answer.length && zero === answer.zero && offset === start && !answer.recurse && !answer.passthrough)
+    return answer;
   if (compressed) return { length: size, data, zero, allocated, compressed };
   if (answer.offset === undefined || !file) return { length: size, data, zero, allocated };
   return { length: size, data, zero, allocated, offset: answer.offset + (offset - start), file };
@@ -86,9 +85,11 @@ export async function layerStatus(
   if (!instance.blockStatus) return node.file!.blockStatus(offset, Math.min(length, node.length - offset), wantZero);
   const range = alignedRange(node, offset, length);
   const answer = await instance.blockStatus(range.start, range.length, wantZero);
-  const asked = examine(node, offset, length, range.start, answer, wantZero);
-  const inner = asked.below && (await asked.below.node.blockStatus(asked.below.offset, asked.size, wantZero));
-  return conclude(node, offset, range.start, asked, inner);
+  const size = sizeOf(node, offset, length, range.start, answer);
+  const inner = asksBelow(node, answer, wantZero)
+    ? await answer.file!.blockStatus(answer.offset! + (offset - range.start), size, wantZero)
+    : undefined;
+  return conclude(node, offset, range.start, size, answer, inner);
 }
 
 /** The same where all that is asked have their answer at hand. */
@@ -104,12 +105,15 @@ export function layerStatusNow(
   if (!instance.blockStatus)
     return layerStatusNow(node.file!, offset, Math.min(length, node.length - offset), wantZero);
   if (!instance.statusNow) return undefined;
-  const range = alignedRange(node, offset, length);
-  const answer = instance.statusNow(range.start, range.length, wantZero);
+  const isAligned = node.limits.requestAlignment === 1 && offset + length <= node.length;
+  const range = isAligned ? undefined : alignedRange(node, offset, length);
+  const start = range ? range.start : offset;
+  const answer = instance.statusNow(start, range ? range.length : length, wantZero);
   if (!answer) return undefined;
-  const asked = examine(node, offset, length, range.start, answer, wantZero);
-  const inner = asked.below && layerStatusNow(asked.below.node, asked.below.offset, asked.size, wantZero);
-  return asked.below && !inner ? undefined : conclude(node, offset, range.start, asked, inner);
+  const size = sizeOf(node, offset, length, start, answer);
+  if (!asksBelow(node, answer, wantZero)) return conclude(node, offset, start, size, answer);
+  const inner = layerStatusNow(answer.file!, answer.offset! + (offset - start), size, wantZero);
+  return inner && conclude(node, offset, start, size, answer, inner);
 }
 
 /** Plain literals: spreading costs several times as much, and a map asks a hundred thousand times. */

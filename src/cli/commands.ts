@@ -75,9 +75,7 @@ export const commands: readonly Command[] = [
     programName: 'qemu-img',
     load: async () => {
       const { runImg } = await import('./img/index.js');
-      const { tuneForTools } = await import('../host/node/engine-flags.js');
       return (argv, io) => {
-        tuneForTools();
         const { tool, toolName } = disksTool(io, 'img');
         return runImg(argv, tool, toolName);
       };

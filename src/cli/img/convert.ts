@@ -9,6 +9,7 @@ import type { GraphNode } from '../../block/graph-node.js';
 import { type BlockNode, Permission, RequestFlag } from '../../block/node.js';
 import { type OptionDict, parseBoolean, parseOptionString } from '../../block/options.js';
 import { findRow, loadDriver } from '../../block/registry.js';
+import { tuneForCopying } from '../../host/node/engine-flags.js';
 import { createChecked, printCreateHelp } from './create.js';
 import { hasHelpOption, joinOptions, type Tool } from './tool.js';
 
@@ -633,6 +634,7 @@ export async function convert(tool: Tool, argv: readonly string[]): Promise<numb
       isCopyRange,
       bytesPerSecond,
     };
+    tuneForCopying();
     try {
       await copyAll(job);
     } catch (error) {

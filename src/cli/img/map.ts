@@ -1,38 +1,36 @@
 /** `img map`. */
 import type { GraphNode } from '../../block/graph-node.js';
-import type { BlockNode } from '../../block/node.js';
+import type { BlockNode, BlockStatus } from '../../block/node.js';
 import type { Tool } from './tool.js';
 
 interface Extent {
   start: number;
   length: number;
-  readonly data: boolean;
-  readonly zero: boolean;
-  readonly present: boolean;
+  readonly status: BlockStatus;
   readonly depth: number;
-  readonly offset: number | undefined;
-  readonly filename: string | undefined;
 }
 
 /** What is printed of a range without a byte. */
 const nothing: Extent = {
   start: 0,
   length: 0,
-  data: false,
-  zero: false,
-  present: false,
+  status: { length: 0, data: false, zero: false, allocated: false },
   depth: 0,
-  offset: undefined,
-  filename: undefined,
 };
 
 /** Largest run asked for at once. */
 const stepBytes = 2 ** 30;
+/** Text is printed in pieces of this. */
+const textBytes = 65536;
 
 /** The first layer that says what is there: data or zeroes; one that ends before the layer above it has no say. */
-async function extentAt(node: BlockNode, offset: number, length: number): Promise<Extent> {
-  let layer = node;
-  let status = await layer.blockStatus(offset, length);
+async function lookDown(
+  top: BlockNode,
+  offset: number,
+  length: number,
+): Promise<{ readonly status: BlockStatus; readonly depth: number }> {
+  let layer = top;
+  let status = layer.statusNow(offset, length) ?? (await layer.blockStatus(offset, length));
   let depth = 0;
   while (!status.data && !status.zero) {
     const below = layer.skipFilters().backing;
@@ -41,27 +39,21 @@ async function extentAt(node: BlockNode, offset: number, length: number): Promis
     depth++;
     status = await layer.blockStatus(offset, status.length);
   }
-  const hasOffset = status.offset !== undefined;
-  return {
-    start: offset,
-    length: status.length,
-    data: status.data,
-    zero: status.zero,
-    present: status.allocated,
-    depth,
-    offset: status.offset,
-    filename: hasOffset ? status.file?.filename : undefined,
-  };
+  return { status, depth };
 }
 
-function canMerge(a: Extent, b: Extent): boolean {
+function canMerge(a: Extent, b: BlockStatus, depth: number): boolean {
+  const { status } = a;
   return (
-    a.zero === b.zero &&
-    a.data === b.data &&
-    a.present === b.present &&
-    a.depth === b.depth &&
-    a.filename === b.filename &&
-    (a.offset === undefined ? b.offset === undefined : b.offset !== undefined && a.offset + a.length === b.offset)
+    status.zero === b.zero &&
+    status.data === b.data &&
+    status.allocated === b.allocated &&
+    a.depth === depth &&
+    (status.offset === undefined
+      ? b.offset === undefined
+      : b.offset !== undefined &&
+        status.offset + a.length === b.offset &&
+        (status.file === b.file || status.file?.filename === b.file?.filename))
   );
 }
 
@@ -99,37 +91,48 @@ export async function map(tool: Tool, argv: readonly string[]): Promise<number> 
     let isFirst = true;
     let current: Extent | undefined;
     let text = '';
-    const print = (extent: Extent, isLast: boolean): void => {
+    /** The part of a line that few extents differ in. */
+    const tails = new Map<number, string>();
+    const print = ({ start, length, status, depth }: Extent, isLast: boolean): void => {
+      const { data, zero, allocated, offset } = status;
       if (isJson) {
-        text += `${isFirst ? '[' : ',\n'}{ "start": ${extent.start}, "length": ${extent.length}, "depth": ${extent.depth}, "present": ${extent.present}, "zero": ${extent.zero}, "data": ${extent.data}`;
-        if (extent.offset !== undefined) text += `, "offset": ${extent.offset}`;
-        text += '}';
+        const kind = (depth << 3) | (allocated ? 4 : 0) | (zero ? 2 : 0) | (data ? 1 : 0);
+        let tail = tails.get(kind);
+        if (tail === undefined) {
+          tail = `, "depth": ${depth}, "present": ${allocated}, "zero": ${zero}, "data": ${data}`;
+          tails.set(kind, tail);
+        }
+        text += `${isFirst ? '[' : ',\n'}{ "start": ${start}, "length": ${length}${tail}`;
+        if (offset !== undefined) text += `, "offset": ${offset}`;
+        text += isLast ? '}]\n' : '}';
         isFirst = false;
-        if (isLast) text += ']\n';
-      } else if (extent.data && !extent.zero) {
-        if (extent.offset === undefined) tool.fail('File contains external, encrypted or compressed clusters.');
-        text += `${hex(extent.start).padEnd(16)}${hex(extent.length).padEnd(16)}${hex(extent.offset).padEnd(16)}${extent.filename ?? ''}\n`;
+      } else if (data && !zero) {
+        if (offset === undefined) tool.fail('File contains external, encrypted or compressed clusters.');
+        text += `${hex(start).padEnd(16)}${hex(length).padEnd(16)}${hex(offset).padEnd(16)}${status.file?.filename ?? ''}\n`;
       }
-      if (text.length > 65536 || isLast) {
+      if (text.length > textBytes || isLast) {
         tool.out(text);
         text = '';
       }
     };
     try {
       for (let at = start; at < length; ) {
-        let extent: Extent;
+        let status: BlockStatus | undefined;
+        let depth = 0;
         try {
-          extent = await extentAt(node, at, Math.min(stepBytes, length - at));
+          status = node.statusNow(at, Math.min(stepBytes, length - at));
+          if (!status || !(status.data || status.zero))
+            ({ status, depth } = await lookDown(node, at, Math.min(stepBytes, length - at)));
         } catch (error) {
           if (isJson && isFirst) text += '[';
           tool.failWith('Could not read file metadata: ', error);
         }
-        at += extent.length;
-        if (current && canMerge(current, extent)) current.length += extent.length;
+        if (current && canMerge(current, status, depth)) current.length += status.length;
         else {
           if (current) print(current, false);
-          current = extent;
+          current = { start: at, length: status.length, status, depth };
         }
+        at += status.length;
       }
       print(current ?? { ...nothing, start }, true);
     } finally {

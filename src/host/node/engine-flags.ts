@@ -40,9 +40,9 @@ export function tuneForMachines(set: (flag: string) => void = setFlagsFromString
 }
 
 /**
- * For a process that moves bytes for a second or so: a function has to run eight times as long as usual before the optimizing compiler
- * takes it up, whose threads would otherwise use as much CPU as they spare and keep it from the ones that read ahead.
+ * For a process that copies for a second or so, with little computing: a function has to run eight times as long as usual before the
+ * optimizing compiler takes it up, whose threads would otherwise use as much CPU as they spare and keep it from the ones that read ahead.
  */
-export function tuneForTools(): void {
+export function tuneForCopying(): void {
   setFlagsFromString('--interrupt-budget=1000000');
 }

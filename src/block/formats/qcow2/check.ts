@@ -11,6 +11,7 @@ import { parseL1, type Qcow2Image } from './image.js';
 import {
   compressedBit,
   copiedBit,
+  entryRun,
   IncompatibleFeature,
   maxL1Bytes,
   offsetHighMask,
@@ -28,6 +29,8 @@ class References {
   #last: Uint32Array | undefined;
   #lastIndex = -1;
   highest = -1;
+  /** The largest count of any cluster so far. */
+  most = 0;
   /** Clusters of the file; references past it are errors. */
   readonly clusters: number;
   constructor(clusters: number) {
@@ -37,6 +40,10 @@ class References {
     const page = this.#pageOf(Math.floor(cluster / pageClusters));
     return page ? page[cluster % pageClusters]! : 0;
   }
+  /** The counters of the page that a cluster is on; undefined: all zero. */
+  pageOf(cluster: number): Uint32Array | undefined {
+    return this.#pageOf(Math.floor(cluster / pageClusters));
+  }
   #pageOf(index: number): Uint32Array | undefined {
     if (index !== this.#lastIndex) {
       this.#last = this.#pages.get(index);
@@ -45,20 +52,53 @@ class References {
     return this.#last;
   }
   add(cluster: number, count: number): void {
-    const index = Math.floor(cluster / pageClusters);
-    let page = this.#pageOf(index);
-    if (!page) {
-      page = new Uint32Array(pageClusters);
-      this.#pages.set(index, page);
-      this.#last = page;
+    this.addRun(cluster, 1, count);
+  }
+  /** Adds `count` to each of `length` clusters. */
+  addRun(first: number, length: number, count: number): void {
+    const end = first + length;
+    for (let cluster = first; cluster < end; ) {
+      const index = Math.floor(cluster / pageClusters);
+      let page = this.#pageOf(index);
+      if (!page) {
+        page = new Uint32Array(pageClusters);
+        this.#pages.set(index, page);
+        this.#last = page;
+      }
+      const stop = Math.min(end, (index + 1) * pageClusters);
+      this.most = Math.max(this.most, addToEach(page, cluster % pageClusters, stop - cluster, count));
+      cluster = stop;
     }
-    page[cluster % pageClusters]! += count;
-    if (cluster > this.highest) this.highest = cluster;
+    if (end - 1 > this.highest) this.highest = end - 1;
   }
   clear(cluster: number): void {
     const page = this.#pageOf(Math.floor(cluster / pageClusters));
     if (page) page[cluster % pageClusters] = 0;
   }
+}
+
+/** Gives the largest of the sums. */
+function addToEach(counters: Uint32Array, start: number, length: number, count: number): number {
+  let most = 0;
+  for (let index = start; index < start + length; index++) {
+    const sum = counters[index]! + count;
+    counters[index] = sum;
+    if (sum > most) most = sum;
+  }
+  return most;
+}
+
+/** How many of `count` 16-bit refcounts are equal to the counters (all zero, if there are none). */
+function equalCounts(
+  view: DataView,
+  at: number,
+  counters: Uint32Array | undefined,
+  start: number,
+  count: number,
+): number {
+  for (let index = 0; index < count; index++)
+    if (view.getUint16(at + index * 2) !== (counters ? counters[start + index] : 0)) return index;
+  return count;
 }
 
 class Check {
@@ -77,6 +117,8 @@ class Check {
   mustRebuild = false;
   readonly lines: string[] = [];
   #nextOffset = 0;
+  /** L2 tables all of whose entries have the COPIED bit or name no cluster. */
+  readonly #copiedTables = new Set<number>();
   readonly #tableBytes: Uint8Array<ArrayBuffer>;
 
   constructor(node: Qcow2Node, fix: CheckFix) {
@@ -193,6 +235,7 @@ class Check {
     await image.file.read(table, bytes);
     const view = new DataView(bytes.buffer);
     let isChanged = false;
+    let isCopied = true;
     // As QEMU counts fragments: within one table.
     this.#nextOffset = 0;
     const { references } = this;
@@ -206,13 +249,18 @@ class Check {
         // Most entries: an aligned cluster of data within the file.
         const cluster = (high & offsetHighMask) * highFactor + (low >>> image.clusterBits);
         if (cluster > 0 && cluster < references.clusters) {
-          references.add(cluster, times);
+          const most = references.clusters - cluster;
+          const end = Math.min(clusterBytes, at + most * entryBytes);
+          const run = entryRun(view, at, end, clusterBytes);
+          references.addRun(cluster, run, times);
+          if (!(high & copiedBit)) isCopied = false;
           if (isActive) {
-            this.allocated++;
+            this.allocated += run;
             const offset = cluster * clusterBytes;
             if (this.#nextOffset !== 0 && offset !== this.#nextOffset) this.fragmented++;
-            this.#nextOffset = offset + clusterBytes;
+            this.#nextOffset = offset + run * clusterBytes;
           }
+          at += (run - 1) * entryBytes;
           continue;
         }
       }
@@ -251,6 +299,7 @@ class Check {
       }
       const offset = (high & offsetHighMask) * 2 ** 32 + ((low & offsetLowMask) >>> 0);
       if (offset === 0 && !(image.hasDataFile && high & copiedBit)) continue;
+      if (!(high & copiedBit)) isCopied = false;
       const isZero = !image.isExtended && (low & zeroBit) !== 0;
       if (offset % clusterBytes !== 0) {
         this.corruptions++;
@@ -278,6 +327,7 @@ class Check {
       }
       if (!image.hasDataFile) this.count(offset, clusterBytes, times);
     }
+    if (isCopied) this.#copiedTables.add(table);
     if (isChanged) {
       await image.file.write(table, bytes);
       image.l2.dropRange(table, clusterBytes);
@@ -319,25 +369,30 @@ class Check {
   async eachCount(visit: (cluster: number, count: number) => Promise<void> | void): Promise<void> {
     const { image } = this;
     const { refcounts, clusterBytes } = image;
-    const total = this.references.clusters;
+    const { references } = this;
+    const total = references.clusters;
+    const bytes = new Uint8Array(clusterBytes);
+    const view = new DataView(bytes.buffer);
+    const is16Bit = refcounts.bits === 16;
     for (let block = 0; block * refcounts.perBlock < total; block++) {
       const first = block * refcounts.perBlock;
       const end = Math.min(total, first + refcounts.perBlock);
       const offset = block < refcounts.table.length ? refcounts.table[block]! : 0;
-      let bytes: Uint8Array | undefined;
-      if (offset !== 0 && offset % clusterBytes === 0 && offset < image.file.length) {
-        bytes = new Uint8Array(clusterBytes);
-        await image.file.read(offset, bytes);
-      }
-      const view = bytes && new DataView(bytes.buffer);
-      const { references } = this;
-      const is16Bit = refcounts.bits === 16;
+      const isThere = offset !== 0 && offset % clusterBytes === 0 && offset < image.file.length;
+      if (isThere) await image.file.read(offset, bytes);
+      else bytes.fill(0);
       for (let cluster = first; cluster < end; cluster++) {
-        const count = !bytes
-          ? 0
-          : is16Bit
-            ? view!.getUint16((cluster - first) * 2)
-            : getRefcount(bytes, view!, refcounts.bits, cluster - first);
+        if (is16Bit) {
+          const start = cluster % pageClusters;
+          const most = Math.min(end - cluster, pageClusters - start);
+          const equal = equalCounts(view, (cluster - first) * 2, references.pageOf(cluster), start, most);
+          if (equal === most) {
+            cluster += most - 1;
+            continue;
+          }
+          cluster += equal;
+        }
+        const count = getRefcount(bytes, view, refcounts.bits, cluster - first);
         if (count !== references.get(cluster)) await visit(cluster, count);
       }
     }
@@ -399,6 +454,8 @@ class Check {
           this.corruptionsFixed++;
         } else this.corruptions++;
       }
+      // With no count above one, all that is named must have the bit.
+      if (isExact && references.most <= 1 && this.#copiedTables.has(table)) continue;
       await image.file.read(table, bytes);
       let isChanged = false;
       for (let at = 0; at < clusterBytes; at += entryBytes) {

@@ -14,6 +14,7 @@ import {
   CryptMethod,
   compressedBit,
   copiedBit,
+  entryRun,
   IncompatibleFeature,
   offsetHighMask,
   offsetLowMask,
@@ -342,7 +343,8 @@ export class Qcow2Image implements RefcountsOwner {
     const table = this.#tableOffset(index);
     if (table === 0) return undefined;
     const offset = table + Math.floor((cluster % this.entriesPerTable) / this.entriesPerSlice) * this.l2.tableBytes;
-    return this.l2.peek(offset) ?? this.#loadSlice(offset);
+    const known = this.file.instance.onEvent ? this.l2.peek(offset) : this.l2.loadNow(offset);
+    return known ?? this.#loadSlice(offset);
   }
 
   /** The slice in memory, if this image alone has its table. */
@@ -463,64 +465,38 @@ export class Qcow2Image implements RefcountsOwner {
     const zeroes = this.isExtended ? view.getUint32(index * 16 + 8) : 0;
     const allocated = this.isExtended ? view.getUint32(index * 16 + 12) : 0;
     const type = this.typeOf(high, low, allocated, zeroes, first, cluster);
-    const place = (high & offsetHighMask) * 2 ** 32 + ((low & offsetLowMask) >>> 0);
+    const place = placeIn(high, low);
     if (type === ClusterType.compressed)
       return { type, length: Math.min(most, clusterBytes - inCluster), host: 0, high, low };
     const isPlaced =
       type === ClusterType.normal || type === ClusterType.zeroPlaced || type === ClusterType.unallocatedPlaced;
-    // What the next entry is when the run goes on, which spares most entries a closer look.
-    const step = isPlaced ? clusterBytes : 0;
-    let nextHigh = high;
-    let nextLow = low;
+    if (!this.isExtended) {
+      const end = Math.min(this.entriesPerSlice, index + Math.ceil((most + inCluster) / clusterBytes)) * 8;
+      let count = entryRun(view, index * 8, end, isPlaced ? clusterBytes : 0);
+      // Entries with other flags may be of the same kind.
+      for (let at = (index + count) * 8; at < end; at += 8, count++) {
+        const [h, l] = [view.getUint32(at), view.getUint32(at + 4)];
+        if (this.typeOf(h, l, 0, 0, 0, cluster + count) !== type) break;
+        if (isPlaced && placeIn(h, l) !== place + count * clusterBytes) break;
+      }
+      const length = Math.min(most, count * clusterBytes - inCluster);
+      return { type, length, host: isPlaced ? place + inCluster : 0, high, low };
+    }
     let length = -inCluster;
     let subcluster = first;
-    let at = cluster;
-    scan: for (;;) {
-      if (this.isExtended) {
-        const h = view.getUint32(index * 16);
-        const l = view.getUint32(index * 16 + 4);
-        const z = view.getUint32(index * 16 + 8);
-        const a = view.getUint32(index * 16 + 12);
-        if (
-          isPlaced &&
-          (h & offsetHighMask) * 2 ** 32 + ((l & offsetLowMask) >>> 0) !== place + (at - cluster) * clusterBytes
-        )
-          break;
-        for (; subcluster < 32; subcluster++) {
-          if (this.typeOf(h, l, a, z, subcluster, at) !== type) {
-            length += subcluster * this.subclusterBytes;
-            break scan;
-          }
+    scan: for (let at = cluster; length < most && index < this.entriesPerSlice; at++, index++) {
+      const [h, l] = [view.getUint32(index * 16), view.getUint32(index * 16 + 4)];
+      if (isPlaced && placeIn(h, l) !== place + (at - cluster) * clusterBytes) break;
+      const z = view.getUint32(index * 16 + 8);
+      const a = view.getUint32(index * 16 + 12);
+      for (; subcluster < 32; subcluster++) {
+        if (this.typeOf(h, l, a, z, subcluster, at) !== type) {
+          length += subcluster * this.subclusterBytes;
+          break scan;
         }
-      } else if (at !== cluster) {
-        const h = view.getUint32(index * 8);
-        const l = view.getUint32(index * 8 + 4);
-        nextLow += step;
-        if (nextLow >= 2 ** 32) {
-          nextLow -= 2 ** 32;
-          nextHigh++;
-        }
-        if (h === nextHigh && l === nextLow) {
-          length += clusterBytes;
-          at++;
-          index++;
-          if (length >= most || index >= this.entriesPerSlice) break;
-          continue;
-        }
-        nextHigh = h;
-        nextLow = l;
-        if (this.typeOf(h, l, 0, 0, 0, at) !== type) break;
-        if (
-          isPlaced &&
-          (h & offsetHighMask) * 2 ** 32 + ((l & offsetLowMask) >>> 0) !== place + (at - cluster) * clusterBytes
-        )
-          break;
       }
       length += clusterBytes;
       subcluster = 0;
-      at++;
-      index++;
-      if (length >= most || index >= this.entriesPerSlice) break;
     }
     return { type, length: Math.min(most, length), host: isPlaced ? place + inCluster : 0, high, low };
   }
@@ -557,6 +533,11 @@ export class Qcow2Image implements RefcountsOwner {
   get isEncrypted(): boolean {
     return this.header.cryptMethod !== CryptMethod.none;
   }
+}
+
+/** The host offset in an L2 entry. */
+function placeIn(high: number, low: number): number {
+  return (high & offsetHighMask) * 2 ** 32 + ((low & offsetLowMask) >>> 0);
 }
 
 /** L1 entries (offset plus copied flag in bit 0) as on disk. */

@@ -49,6 +49,14 @@ export class TableCache {
     return table;
   }
 
+  /** A table in memory, or read at once where that is possible. */
+  loadNow(offset: number): CachedTable | undefined {
+    const known = this.peek(offset);
+    if (known || this.#loading.has(offset)) return known;
+    const bytes = this.#file.host.allocate(this.tableBytes);
+    return this.#file.readNow(offset, bytes) ? this.#insert(offset, bytes) : undefined;
+  }
+
   async load(offset: number): Promise<CachedTable> {
     const known = this.peek(offset);
     if (known) return known;

@@ -162,6 +162,8 @@ export interface BlockCipher {
 export interface ByteStream {
   /** The next bytes, at most `limit`; empty at end of stream. */
   read(limit: number): Promise<Uint8Array>;
+  /** Fills the buffer as far as bytes have arrived that `read` would give next; 0: none, or this stream can't tell. */
+  readNow?(buffer: Uint8Array): number;
   /** Resolves when the host has taken the bytes, which must not change before, and wants more. */
   write(...parts: readonly Uint8Array[]): Promise<void>;
   /** Like `write`, but undefined when the host has taken all bytes at once. */

@@ -1,4 +1,5 @@
 /** Byte streams over TCP and unix sockets, and TLS over either, on node:net and node:tls. */
+import * as fs from 'node:fs';
 import * as net from 'node:net';
 import * as tls from 'node:tls';
 import { BlockError, toBlockError } from '../../block/errors.js';
@@ -54,6 +55,19 @@ export class NodeByteStream implements ByteStream {
         // Asking for bytes that aren't there makes the stream tell when they are.
         if (this.socket.readableLength === 0) this.socket.read(0);
       });
+    }
+  }
+
+  readNow(buffer: Uint8Array): number {
+    if (this.socket.readableLength > 0 || this.#isEnded || this.socket instanceof tls.TLSSocket) return 0;
+    // Node tells the descriptor of a socket only here. It is non-blocking; where there is none, `read` does all.
+    const { fd } = (this.socket as unknown as { readonly _handle?: { readonly fd?: number } | null })._handle ?? {};
+    if (fd === undefined || fd < 0) return 0;
+    try {
+      return fs.readSync(fd, buffer);
+    } catch {
+      // Nothing is there, or `read` will tell what is wrong.
+      return 0;
     }
   }
 

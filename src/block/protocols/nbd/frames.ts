@@ -4,6 +4,10 @@ import type { ByteStream } from '../../host.js';
 
 /** Bytes asked of the stream at once when nothing larger is awaited. */
 const readAheadBytes = 256 * 1024;
+/** Frames of this size and more, and the headers that follow them, are read straight to their place where the stream can. */
+const bulkBytes = 64 * 1024;
+/** After so many of them the event loop gets its turn, and with it other streams. */
+const bulkTurns = 8;
 
 /** Reads frames of known size. Views it gives out are valid for as long as the caller keeps them. */
 export class FrameReader {
@@ -11,6 +15,7 @@ export class FrameReader {
   #chunk: Uint8Array = new Uint8Array(0);
   #view: DataView | undefined;
   #at = 0;
+  #turns = 0;
 
   constructor(stream: ByteStream) {
     this.#stream = stream;
@@ -76,7 +81,15 @@ export class FrameReader {
 
   async #fill(buffer: Uint8Array): Promise<boolean> {
     let done = 0;
+    if (buffer.length >= bulkBytes) this.#turns = this.#turns || bulkTurns;
+    else if (this.#turns > 0) this.#turns--;
     while (done < buffer.length) {
+      if (this.#turns > 0 && this.#at === this.#chunk.length) {
+        const count = this.#stream.readNow?.(done === 0 ? buffer : buffer.subarray(done)) ?? 0;
+        if (count === 0) this.#turns = 0;
+        done += count;
+        if (count > 0) continue;
+      }
       if (this.#at === this.#chunk.length && !(await this.#more())) {
         if (done === 0) return false;
         throw new BlockError('EIO', 'Unexpected end-of-file before all bytes were read');

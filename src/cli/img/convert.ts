@@ -14,9 +14,12 @@ import { createChecked, printCreateHelp } from './create.js';
 import { hasHelpOption, joinOptions, type Tool } from './tool.js';
 
 const chunkBytes = 2 ** 21;
+/** What the system copies by itself goes in larger pieces: nothing is held in memory. */
+const copyRangeBytes = 2 ** 24;
 const sectorBytes = 512;
 /** Zero runs are looked for in steps of this. */
 const grainBytes = 4096;
+const noBytes = new Uint8Array(0);
 
 interface Part {
   readonly node: GraphNode;
@@ -177,6 +180,15 @@ function restOf(chunk: Chunk, length: number): Chunk {
   return place ? { ...rest, place: { file: place.file, offset: place.offset + length } } : rest;
 }
 
+/** Only data are longer than a buffer, where the system was to copy them and would not. */
+function piecesOf(chunk: Chunk, most: number): readonly Chunk[] {
+  if (chunk.kind !== 'data' || chunk.length <= most) return [chunk];
+  const pieces: Chunk[] = [];
+  for (let at = 0; at < chunk.length; at += most)
+    pieces.push({ kind: 'data', offset: chunk.offset + at, length: Math.min(most, chunk.length - at) });
+  return pieces;
+}
+
 /** `-C`: has the host copy the bytes; false when it can't. */
 async function copyRange(job: Job, chunk: Chunk): Promise<boolean> {
   const length = Math.min(chunk.length, job.target.length - chunk.offset);
@@ -270,6 +282,8 @@ async function copyAll(job: Job): Promise<void> {
   const { tool, total } = job;
   const unit = job.isCompressed ? job.clusterBytes : sectorBytes;
   const most = job.isCompressed ? Math.max(chunkBytes, job.clusterBytes) : chunkBytes;
+  const mostOf = (chunk: Chunk): number =>
+    chunk.place && canCopyRange && job.bytesPerSecond === 0 ? copyRangeBytes : most;
   const buffers: Uint8Array[] = [];
   const running = new Set<Promise<void>>();
   let writes: Promise<void> = Promise.resolve();
@@ -291,7 +305,7 @@ async function copyAll(job: Job): Promise<void> {
     const runs: number[] = [];
     if (kind === 'data') {
       // Runs of data that follow each other (the clusters of a fragmented or compressed image) travel together.
-      length = Math.min(length, most);
+      length = Math.min(length, mostOf(first));
       runs.push(length);
       if (length < first.length) ahead = restOf(first, length);
       while (length < most && offset + length < total && !job.isCopyRange) {
@@ -352,13 +366,17 @@ async function copyAll(job: Job): Promise<void> {
           // What can't be done once can't be done at all.
           canCopyRange = false;
         }
-        if (chunk.kind === 'data') {
-          buffer = buffers.pop() ?? tool.host.allocateShared(most);
-          await readChunk(job, chunk, buffer.subarray(0, chunk.length));
+        for (const piece of piecesOf(chunk, most)) {
+          if (chunk.kind === 'data') {
+            buffer ??= buffers.pop() ?? tool.host.allocateShared(most);
+            await readChunk(job, piece, buffer.subarray(0, piece.length));
+          }
+          if (!job.isUnordered) await before;
+          if (failure !== undefined) break;
+          const isLast = piece.offset + piece.length === chunk.offset + chunk.length;
+          const bytes = (buffer ?? noBytes).subarray(0, piece.length);
+          await writeChunk(job, piece, bytes, isLast ? release : () => undefined);
         }
-        if (!job.isUnordered) await before;
-        if (failure === undefined)
-          await writeChunk(job, chunk, (buffer ?? new Uint8Array(0)).subarray(0, chunk.length), release);
         finish(chunk.length);
       } catch (error) {
         failure ??= error;

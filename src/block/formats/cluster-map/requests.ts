@@ -6,7 +6,7 @@
  */
 import { BlockError } from '../../errors.js';
 import type { BlockNode, BlockStatus } from '../../node.js';
-import { Mutex, RangeLocks } from '../qcow2/locks.js';
+import { Mutex, RangeLocks } from '../locks.js';
 
 /** Where a cluster lies: a file offset, or one of these. */
 export const Place = {

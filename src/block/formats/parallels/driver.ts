@@ -16,8 +16,8 @@ import type {
   DriverNode,
   OpenContext,
 } from '../../node.js';
-import { Mutex } from '../qcow2/locks.js';
-import { TableCache } from '../qcow2/table-cache.js';
+import { Mutex } from '../locks.js';
+import { TableCache } from '../table-cache.js';
 import {
   checkExtension,
   headerBytes,

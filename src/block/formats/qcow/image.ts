@@ -11,7 +11,7 @@ import { BlockError } from '../../errors.js';
 import type { BlockHost } from '../../host.js';
 import type { BlockNode } from '../../node.js';
 import { type ClusterMap, ClusterRequests, Place } from '../cluster-map/requests.js';
-import { type CachedTable, TableCache } from '../qcow2/table-cache.js';
+import { type CachedTable, TableCache } from '../table-cache.js';
 
 export const headerBytes = 48;
 const magic = 0x514649fb;

@@ -3,9 +3,9 @@
  * far as its L2 entry tells. New ones are laid one behind the other, so that neighbours are read and written together.
  */
 import { BlockError } from '../../errors.js';
+import type { CachedTable } from '../table-cache.js';
 import type { Qcow2Image, Run } from './image.js';
 import { compressedBit, copiedBit } from './layout.js';
-import type { CachedTable } from './table-cache.js';
 
 /** Contents of the compressed cluster decompressed last: small reads come in rows. */
 interface Decompressed {

@@ -10,6 +10,8 @@ import type { VolumeCipher } from '../../crypto/volume-cipher.js';
 import { BlockError } from '../../errors.js';
 import type { BlockHost } from '../../host.js';
 import type { BlockNode } from '../../node.js';
+import { Mutex, RangeLocks } from '../locks.js';
+import { type CachedTable, TableCache } from '../table-cache.js';
 import {
   CryptMethod,
   compressedBit,
@@ -23,9 +25,7 @@ import {
   set64,
   zeroBit,
 } from './layout.js';
-import { Mutex, RangeLocks } from './locks.js';
 import { type FreeKind, Refcounts, type RefcountsOwner } from './refcounts.js';
-import { type CachedTable, TableCache } from './table-cache.js';
 
 const l2CacheBytes = 32 * 2 ** 20;
 const maxSliceBytes = 16384;

@@ -7,8 +7,8 @@
  */
 import { BlockError } from '../../errors.js';
 import type { BlockNode } from '../../node.js';
+import { type CachedTable, TableCache } from '../table-cache.js';
 import { maxRefcountTableBytes, set64 } from './layout.js';
-import { type CachedTable, TableCache } from './table-cache.js';
 
 const cacheBytes = 8 * 2 ** 20;
 const maxSliceBytes = 65536;

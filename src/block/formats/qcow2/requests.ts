@@ -8,10 +8,10 @@
 import { BlockError, errorCode } from '../../errors.js';
 import type { BlockStatus } from '../../node.js';
 import { RequestFlag } from '../../node.js';
+import type { CachedTable } from '../table-cache.js';
 import { CompressedClusters, type PackedCluster, packedBytes } from './compressed.js';
 import { ClusterType, type Qcow2Image, type Run } from './image.js';
 import { compressedBit, copiedBit, offsetHighMask, offsetLowMask, zeroBit } from './layout.js';
-import type { CachedTable } from './table-cache.js';
 
 /** Copy-on-write up to this size travels in one buffer with the data. */
 const mergeBytes = 2 ** 20;

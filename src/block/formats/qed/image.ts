@@ -8,7 +8,7 @@
 import { BlockError } from '../../errors.js';
 import type { BlockNode } from '../../node.js';
 import { type ClusterMap, ClusterRequests, Place } from '../cluster-map/requests.js';
-import { type CachedTable, TableCache } from '../qcow2/table-cache.js';
+import { type CachedTable, TableCache } from '../table-cache.js';
 import { get64, type QedHeader, serializeHeader, set64 } from './layout.js';
 
 /** Tables are kept in pieces of this; every table is a multiple of it. */

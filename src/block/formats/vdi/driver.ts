@@ -15,8 +15,8 @@ import type {
   DriverNode,
   NodeInfo,
 } from '../../node.js';
-import { Mutex } from '../qcow2/locks.js';
-import { TableCache } from '../qcow2/table-cache.js';
+import { Mutex } from '../locks.js';
+import { TableCache } from '../table-cache.js';
 import {
   blockBytes,
   firstUnallocated,

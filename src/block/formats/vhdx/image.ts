@@ -9,8 +9,8 @@ import { BlockError } from '../../errors.js';
 import type { BlockHost } from '../../host.js';
 import type { BlockNode } from '../../node.js';
 import { type ClusterMap, ClusterRequests, Place } from '../cluster-map/requests.js';
-import { Mutex } from '../qcow2/locks.js';
-import { type CachedTable, TableCache } from '../qcow2/table-cache.js';
+import { Mutex } from '../locks.js';
+import { type CachedTable, TableCache } from '../table-cache.js';
 import {
   BlockState,
   chunkRatio,

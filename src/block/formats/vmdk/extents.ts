@@ -7,8 +7,8 @@
 import { BlockError, errorCode } from '../../errors.js';
 import type { BlockHost } from '../../host.js';
 import type { BlockNode } from '../../node.js';
-import { Mutex } from '../qcow2/locks.js';
-import { type CachedTable, TableCache } from '../qcow2/table-cache.js';
+import { Mutex } from '../locks.js';
+import { type CachedTable, TableCache } from '../table-cache.js';
 import { maxDirectoryEntries, maxExtentSectors, type SparseHeader, sectorBytes, zeroedEntry } from './layout.js';
 
 /** Tables of one extent kept in memory. */

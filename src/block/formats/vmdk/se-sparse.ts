@@ -4,7 +4,7 @@
  */
 import { BlockError, errorCode } from '../../errors.js';
 import type { BlockNode } from '../../node.js';
-import { TableCache } from '../qcow2/table-cache.js';
+import { TableCache } from '../table-cache.js';
 import type { Extent, ExtentRun } from './extents.js';
 import { maxDirectoryEntries, sectorBytes } from './layout.js';
 

@@ -15,7 +15,7 @@ import type {
   NodeInfo,
   OpenContext,
 } from '../../node.js';
-import { Mutex } from '../qcow2/locks.js';
+import { Mutex } from '../locks.js';
 import {
   chooseSize,
   DiskType,

@@ -1,8 +1,8 @@
 /**
- * A bounded cache of equal-sized pieces of metadata tables (L2 slices, refcount block slices), by file offset. Pieces changed in
+ * A bounded cache of equal-sized pieces of metadata tables (of qcow2: L2 slices, refcount block slices), by file offset. Pieces changed in
  * memory are *dirty* until the image's flush writes them in its order; only clean ones are evicted.
  */
-import type { BlockNode } from '../../node.js';
+import type { BlockNode } from '../node.js';
 
 export interface CachedTable {
   readonly offset: number;

@@ -1,5 +1,6 @@
 /** The steps of the tour. Each runs something in the guest and tells what the lens saw; no figure comes from elsewhere. */
 import { readCalls, samePageMerging, threadTimes } from '../../host/node/activity.js';
+import { gpa } from '../../machine/built-in-guest/memory-map.js';
 import { busyNs, formatNs, guestNs, type Measured, type TourSession } from './session.js';
 
 export interface Step {
@@ -7,11 +8,6 @@ export interface Step {
   /** Gives the lines to show. */
   run(session: TourSession): Promise<readonly string[]>;
 }
-
-/** Guest-physical addresses that the built-in guest uses (`mem` and `page` there tell the same). */
-const ZONE_FRAME = 0x31000;
-const BALLOON_FRAME = 0x40000;
-const FIRST_QUEUE = 0x10000;
 
 const quote = (text: string): string[] => text.split('\n').map((line) => `  guest | ${line}`);
 const counts = (record: Readonly<Record<string, number>>): string =>
@@ -74,9 +70,9 @@ export const steps: readonly Step[] = [
   {
     title: 'One page: guest-virtual → guest-physical → host',
     async run(session) {
-      const before = await session.machine.hostPage(ZONE_FRAME);
+      const before = await session.machine.hostPage(gpa.ZONE_FRAME);
       const touched = await session.run('page');
-      const after = await session.machine.hostPage(ZONE_FRAME);
+      const after = await session.machine.hostPage(gpa.ZONE_FRAME);
       const state = (resident: boolean | undefined) =>
         resident === undefined
           ? 'not told by this host'
@@ -84,19 +80,19 @@ export const steps: readonly Step[] = [
             ? 'the host has given a page'
             : 'no page of the host yet';
       const ksm = samePageMerging();
-      await session.machine.writeMemory(BALLOON_FRAME, Uint8Array.of(1));
-      const used = await session.machine.hostPage(BALLOON_FRAME);
+      await session.machine.writeMemory(gpa.BALLOON, Uint8Array.of(1));
+      const used = await session.machine.hostPage(gpa.BALLOON);
       const balloon = await session.run('balloon 1');
-      const given = await session.machine.hostPage(BALLOON_FRAME);
+      const given = await session.machine.hostPage(gpa.BALLOON);
       return [
         'A program of ring 3 stores a byte where nothing is mapped. Ring 0 takes the page fault and maps a frame there:',
         ...quote(touched.text),
-        `Guest-physical ${hex(ZONE_FRAME)} is host-virtual ${after.hva === undefined ? '(not told by this host)' : hex(after.hva)} in this process: the guest's RAM is one piece of memory here.`,
+        `Guest-physical ${hex(gpa.ZONE_FRAME)} is host-virtual ${after.hva === undefined ? '(not told by this host)' : hex(after.hva)} in this process: the guest's RAM is one piece of memory here.`,
         `  before: ${state(before.resident)}; after: ${state(after.resident)}.`,
         "So two owners gave it, each at the first touch: the guest's kernel its frame, at the page fault above; the host's kernel its page, when that store reached memory.",
         `Sharing: equal pages of two machines can be one page of the host. ${ksm === undefined ? 'This host has no same-page merging.' : ksm ? 'This host merges same pages.' : "This host's same-page merging is off."} vring does not offer guest RAM for it: every page here is this machine's own.`,
         'Ballooning: the guest gives pages back. Guest-physical ' +
-          hex(BALLOON_FRAME) +
+          hex(gpa.BALLOON) +
           `, which was in use: ${state(used.resident)}.`,
         ...quote(balloon.text),
         `  afterwards: ${state(given.resident)}. The next touch brings a new one, of zeros.`,
@@ -113,7 +109,7 @@ export const steps: readonly Step[] = [
         'The program asks: one instruction (here INT3; SYSCALL and INT n do alike) goes through a gate that ring 0 has set up, IRET comes back.',
         ...quote(once.text),
         crossed(once),
-        `${count} of them, and nothing left the guest for it: ${formatNs(busyNs(many) / count)} each. Of that:`,
+        `${count} of them: ${formatNs(busyNs(many) / count)} each. Nothing left the guest for it: what exits there were are the line's typing and printing (${counts(withoutKicks(many))}). Of that time:`,
         ...split(many, count),
       ];
     },
@@ -179,7 +175,7 @@ export const steps: readonly Step[] = [
       const callsBefore = readCalls();
       const disk = await session.run(`disk ${count}`);
       const calls = callsBefore === undefined ? undefined : (readCalls() ?? 0) - callsBefore;
-      const queue = await session.machine.readMemory(FIRST_QUEUE, 0x30);
+      const queue = await session.machine.readMemory(gpa.QUEUES, 0x30);
       const view = new DataView(queue.buffer, queue.byteOffset, queue.length);
       const descriptor = (i: number) => {
         const flags = view.getUint16(16 * i + 12, true);

@@ -28,7 +28,7 @@ const stringRow = /^(INS|OUTS|MOVS|STOS|LODS|CMPS|SCAS)B?$/;
 
 export const isStringRow = (row: InsnRow): boolean => stringRow.test(row.name) && /(^|[ ,])[XY]/.test(row.args);
 
-/** The row's operands that are written, without their access. `plainModrm`: none of them is named by the encoding. */
+/** The row's operands that are written, without their access. */
 export function writtenOperands(row: InsnRow): readonly string[] {
   if (isStringRow(row)) return [];
   const words = row.args

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -79,6 +80,18 @@ test('where the root cannot be written, a temporary directory serves, with one n
   assert.match(notices[0]!, /cannot be used .* for this run only/);
   await cache.close();
   assert.equal(await cache.read('a'), undefined);
+});
+
+test('a root where folders cannot exist ends in the temporary directory too', {
+  skip: existsSync('/proc/self') ? false : 'no /proc',
+  timeout: 20_000,
+}, async () => {
+  const notices: string[] = [];
+  const cache = new CacheDirectory('/proc/vring/cache', (sentence) => notices.push(sentence));
+  await cache.write('a', 1, async (writer) => writer.write(bytes('x')));
+  assert.equal(String(await cache.read('a')), 'x');
+  assert.equal(notices.length, 1);
+  await cache.close();
 });
 
 test('what a root that cannot be written holds is still read', async (t) => {

@@ -62,6 +62,25 @@ function codeOf(error: unknown): string {
   return (error as NodeJS.ErrnoException | undefined)?.code ?? '';
 }
 
+/**
+ * A folder and those above it. Node's own recursive mkdir never ends where a file system answers ENOENT to a name in a folder that
+ * is there, as /proc does.
+ */
+async function makeFolder(path: string): Promise<void> {
+  const make = async () => {
+    await mkdir(path).catch(async (error: unknown) => {
+      if (codeOf(error) !== 'EEXIST' || !(await stat(path)).isDirectory()) throw error;
+    });
+  };
+  try {
+    await make();
+  } catch (error) {
+    if (codeOf(error) !== 'ENOENT' || dirname(path) === path) throw error;
+    await makeFolder(dirname(path));
+    await make();
+  }
+}
+
 const isAbsent = (error: unknown): boolean => ['ENOENT', 'ENOTDIR'].includes(codeOf(error));
 const isUnwritable = (error: unknown): boolean =>
   ['EACCES', 'EROFS', 'EPERM', 'ENOTDIR', 'EEXIST', 'ENOENT', 'ELOOP', 'ENAMETOOLONG'].includes(codeOf(error));
@@ -140,7 +159,7 @@ export class CacheDirectory {
         return result;
       }
       const target = join(root, name);
-      await mkdir(dirname(target), { recursive: true });
+      await makeFolder(dirname(target));
       await rename(temporary, target);
       await this.#syncFolder(dirname(target));
       return result;
@@ -329,8 +348,8 @@ function describe(error: unknown): string {
 }
 
 async function prepareRoot(root: string): Promise<void> {
-  await mkdir(join(root, 'tmp'), { recursive: true });
-  await mkdir(join(root, 'locks'), { recursive: true });
+  await makeFolder(join(root, 'tmp'));
+  await makeFolder(join(root, 'locks'));
   const tag = join(root, 'CACHEDIR.TAG');
   const probe = join(root, 'tmp', `${process.pid}-${randomBytes(6).toString('hex')}`);
   // Also shows that the directory can be written; the text is that of the Cache Directory Tagging Specification.

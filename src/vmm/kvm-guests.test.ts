@@ -169,7 +169,10 @@ for (const accelerator of all) {
         call set_gate
         mov dword ptr [RESULT], 0
         cli
-        hlt
+        mov dword ptr [RESULT + 4], 0x600d
+.wait:  hlt
+        cmp dword ptr [RESULT], 0
+        je .wait
         jmp finish
 nmi:    inc dword ptr [RESULT]
         iretq
@@ -178,9 +181,14 @@ nmi:    inc dword ptr [RESULT]
     );
     const machine = machineOn(accelerator).boot(guest.image);
     const { clock } = machine.pc;
-    clock.createTimer('nmi', () => machine.pc.raiseNmi()).arm(clock.nowNs() + 50e6);
+    // Once the guest is ready, and again: one may come between its last look and HLT.
+    const timer = clock.createTimer('nmi', () => {
+      if (machine.u32(RESULT + 4) === 0x600d) machine.pc.raiseNmi();
+      timer.arm(clock.nowNs() + 20e6);
+    });
+    timer.arm(clock.nowNs() + 20e6);
     assert.deepEqual(machine.run(), { why: 'exit', status: 1 });
-    assert.equal(machine.u32(RESULT), 1);
+    assert.ok(machine.u32(RESULT) > 0);
     machine.pc.accelerator.close();
   });
 

@@ -34,7 +34,8 @@ const command = { pause: 0, run: 1, end: 2 } as const;
 const started = 0;
 const kind = { pio: 0, mmio: 1, msr: 2, eoi: 3, shutdown: 4, failed: 5 } as const;
 
-const HEARD_MS = 5000;
+/** A busy host may take long to start a thread. */
+const HEARD_MS = 60_000;
 const MP_UNINITIALIZED = 1;
 
 export interface SecondaryConfig {

@@ -29,7 +29,12 @@ test('vring on the KVM of a processor with SVM', { skip: lacks ?? false, timeout
   assert.doesNotMatch(text, /^not ok/m);
   const passed = Number(/^# pass (\d+)/m.exec(text)?.[1]);
   assert.ok(passed >= 20, `${passed} test guests ran`);
-  assert.doesNotMatch(text, /# SKIP/, 'none was skipped');
+  // QEMU's translator gives a guest's guest no breakpoints; nothing else is skipped.
+  const skips = [...text.matchAll(/^ok .*# SKIP (.*)/gm)].map(([, why]) => why);
+  assert.deepEqual(
+    skips.filter((why) => !/no breakpoints/.test(why)),
+    [],
+  );
   assert.match(text, /No bootable device/);
   const boot = text.slice(text.indexOf('bed: boot'), text.indexOf('bed: moves'));
   assert.match(boot, /inner: \/init, 6\./);

@@ -157,7 +157,7 @@ test('a shell on the terminal, with its size, and its status', { skip, timeout: 
     text = text.slice(text.search(wanted) + 1);
   };
   // Before it may be one that says what runs the guest.
-    await until(/(^|\n)Debian .*busybox for now; Ctrl-A x leaves/);
+  await until(/(^|\n)Debian .*busybox for now; Ctrl-A x leaves/);
   await until(/# /);
   pty.write('stty size; echo "term $TERM"\r');
   await until(/33 101/);

@@ -1,7 +1,11 @@
-/** Part of the build: stores the module of the translator's routines for the usual options, so that no machine has to make it. */
+/**
+ * Part of the build: stores the module of the translator's routines for the usual options, and the built-in guest, so that no
+ * machine has to make them.
+ */
 import { parseCpuOption } from '../guest/index.js';
-import { readStoredRoutines, storeRoutines } from '../host/node/routine-file.js';
+import { readStoredRoutines, storeGuest, storeRoutines } from '../host/node/routine-file.js';
 import { hostRandomBits, hostTime } from '../host/node/time.js';
+import { builtInGuest } from '../machine/built-in-guest/index.js';
 import { PcMachine } from '../machine/pc.js';
 import { DEFAULT_HOT_THRESHOLD } from '../vmm/machine-options.js';
 
@@ -19,3 +23,5 @@ new PcMachine(
     hotThreshold: DEFAULT_HOT_THRESHOLD,
   },
 );
+
+storeGuest(builtInGuest());

@@ -14,7 +14,7 @@ import { setEngineFlags } from '../host/node/engine-flags.js';
 import { readImage } from '../host/node/image-file.js';
 import type { KvmAccelerator } from '../host/node/kvm/accelerator.js';
 import { openFailure } from '../host/node/open-failure.js';
-import { readStoredRoutines } from '../host/node/routine-file.js';
+import { readStoredGuest, readStoredRoutines } from '../host/node/routine-file.js';
 import { hostRandomBits, hostTime } from '../host/node/time.js';
 import type { SerialBackend } from '../hw/index.js';
 import { builtInGuest } from '../machine/built-in-guest/index.js';
@@ -368,7 +368,7 @@ function build(trace: ReturnType<typeof openTrace> | undefined, images: Images |
 }
 
 function firmwareOptions(images: Images | undefined): FirmwareOptions | undefined {
-  if (config.builtInGuest) return { image: builtInGuest() };
+  if (config.builtInGuest) return { image: readStoredGuest() ?? builtInGuest() };
   return (
     config.firmware && {
       ...config.firmware,

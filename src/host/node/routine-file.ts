@@ -1,4 +1,4 @@
-/** The module of the translator's routines, written by the build beside the program (`dist/routines/`). */
+/** What the build writes beside the program (`dist/routines/`): the module of the translator's routines, the built-in guest. */
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -20,4 +20,21 @@ export function readStoredRoutines(key: string): Uint8Array | undefined {
 export function storeRoutines(key: string, bytes: Uint8Array): void {
   mkdirSync(directory, { recursive: true });
   writeFileSync(pathOf(key), bytes);
+}
+
+const guestPath = join(directory, 'built-in-guest.rom');
+
+/** The built-in guest as the present code assembles it, or undefined where none is stored. */
+export function readStoredGuest(): Uint8Array | undefined {
+  try {
+    return isBuilt() ? readFileSync(guestPath) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** For the build. */
+export function storeGuest(image: Uint8Array): void {
+  mkdirSync(directory, { recursive: true });
+  writeFileSync(guestPath, image);
 }

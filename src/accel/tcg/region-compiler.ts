@@ -110,6 +110,7 @@ export class RegionCompiler {
 
   /** A block has become hot at a linear address, or (`large`) its region is busy. */
   request(block: Block, address: bigint, follow: boolean, large = false): void {
+    this.#forgetOld();
     if (block.waiting || !block.valid || !mayReplace(block.region, large)) return;
     const { hva, key, second } = block;
     const id = this.#nextId;
@@ -128,10 +129,15 @@ export class RegionCompiler {
         if (built.full) cache.flush();
       }
     }
-    if (this.#epoch !== cache.epoch) {
-      this.#epoch = cache.epoch;
-      this.#waiting.clear();
-    }
+    this.#forgetOld();
+  }
+
+  /** Blocks from before the last flush of all code wait for nothing any more. */
+  #forgetOld(): void {
+    const { epoch } = this.#options.cache;
+    if (this.#epoch === epoch) return;
+    this.#epoch = epoch;
+    this.#waiting.clear();
   }
   #epoch = 0;
 

@@ -1,7 +1,7 @@
 /**
  * `img convert`: copies one or more images, seen as one disk, into a new image.
  *
- * Chunks of up to 2 MiB are read several at a time and their writes begin in the order of the disk (any order with -W), so that source,
+ * Chunks of up to 2 MiB are read several at a time and written in the order of the disk (any order with -W), so that source,
  * compression and target work at once. What the source says is zero is not read; what turns out to be zero is not written.
  */
 import { BlockError, errorCode, errorText, toBlockError } from '../../block/errors.js';
@@ -209,8 +209,7 @@ async function writeZero(job: Job, offset: number, length: number): Promise<void
   await job.target.writeZeroes(offset, length, job.minSparse > 0 ? RequestFlag.mayUnmap : 0);
 }
 
-/** `begun` is called when all of its writes have begun. */
-async function writeChunk(job: Job, chunk: Chunk, buffer: Uint8Array, begun: () => void): Promise<void> {
+async function writeChunk(job: Job, chunk: Chunk, buffer: Uint8Array): Promise<void> {
   const { target, tool } = job;
   // A target shorter than the rounded sum of the parts ends inside the last sector.
   const most = Math.max(0, Math.min(chunk.length, target.length - chunk.offset));
@@ -228,21 +227,13 @@ async function writeChunk(job: Job, chunk: Chunk, buffer: Uint8Array, begun: () 
       return;
     }
     if (job.minSparse === 0 || (most >= grainBytes && !couldBeSparse(tool, bytes))) {
-      const writing = target.write(chunk.offset, bytes);
-      begun();
-      await writing;
+      await target.write(chunk.offset, bytes);
       return;
     }
-    const writes: Promise<void>[] = [];
     for (const run of sparseRuns((part) => tool.host.isZero(part), bytes, chunk.offset, job.minSparse, grainBytes)) {
-      writes.push(
-        run.zero
-          ? writeZero(job, chunk.offset + run.from, run.to - run.from)
-          : target.write(chunk.offset + run.from, bytes.subarray(run.from, run.to)),
-      );
+      if (run.zero) await writeZero(job, chunk.offset + run.from, run.to - run.from);
+      else await target.write(chunk.offset + run.from, bytes.subarray(run.from, run.to));
     }
-    begun();
-    for (const result of await Promise.allSettled(writes)) if (result.status === 'rejected') throw result.reason;
   } catch (error) {
     throw new BlockError(
       errorCode(error),
@@ -373,9 +364,7 @@ async function copyAll(job: Job): Promise<void> {
           }
           if (!job.isUnordered) await before;
           if (failure !== undefined) break;
-          const isLast = piece.offset + piece.length === chunk.offset + chunk.length;
-          const bytes = (buffer ?? noBytes).subarray(0, piece.length);
-          await writeChunk(job, piece, bytes, isLast ? release : () => undefined);
+          await writeChunk(job, piece, (buffer ?? noBytes).subarray(0, piece.length));
         }
         finish(chunk.length);
       } catch (error) {

@@ -65,12 +65,11 @@ class DecompressThreads {
     });
     const thread: Thread = { worker, isReady: false, running: undefined };
     threads.push(thread);
-    worker.unref();
     worker.on('message', (isDone: boolean) => {
       const finished = thread.running;
       thread.running = undefined;
       thread.isReady = true;
-      if (finished) worker.unref();
+      worker.unref();
       this.#next();
       finished?.done(isDone);
     });
@@ -84,6 +83,8 @@ class DecompressThreads {
     };
     worker.on('error', lost);
     worker.on('exit', lost);
+    // Work under way keeps the process alive, threads alone do not: last, as listeners hold it too.
+    worker.unref();
   }
 
   #next(): void {
@@ -91,7 +92,6 @@ class DecompressThreads {
       if (this.#queue.length === 0) return;
       if (!thread.isReady || thread.running) continue;
       thread.running = this.#queue.shift()!;
-      // Work under way keeps the process alive.
       thread.worker.ref();
       thread.worker.postMessage(thread.running.job);
     }

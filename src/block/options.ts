@@ -106,8 +106,9 @@ function parseValue(row: OptionRow, value: OptionValue): OptionValue {
     case 'boolean':
       return parseBoolean(row.name, value);
     case 'size': {
-      if (typeof value === 'number') return value;
-      const size = parseSize(String(value));
+      // JSON's numbers come as numbers: whole and not negative ones are sizes, others fail as their text does.
+      if (typeof value === 'number' && Number.isInteger(value) && value >= 0) return value;
+      const size = typeof value === 'number' && value < 2 ** 64 ? undefined : parseSize(String(value));
       if (size === 'range')
         throw new BlockError('ERANGE', `Value '${value}' is out of range for parameter '${row.name}'`);
       if (size === undefined) {
@@ -119,7 +120,7 @@ function parseValue(row: OptionRow, value: OptionValue): OptionValue {
       return size;
     }
     case 'number': {
-      if (typeof value === 'number') return value;
+      if (typeof value === 'number' && Number.isInteger(value)) return value;
       const parsed = parseInteger(String(value));
       if (parsed === 'range')
         throw new BlockError('ERANGE', `Value '${value}' is too large for parameter '${row.name}'`);

@@ -216,6 +216,8 @@ convert --target-is-zero top.raw w.q
 convert --image-opts -O raw driver=raw,offset=1048576,size=1048576,file.filename=top.raw part.raw
 info --image-opts driver=raw,offset=1048576,size=1048576,file.filename=top.raw
 info 'json:{"driver":"raw","file":{"driver":"file","filename":"top.raw"}}'
+info 'json:{"driver":"raw","file":{"driver":"file","filename":"top.raw"},"offset":-1}'
+info 'json:{"driver":"raw","file":{"driver":"file","filename":"top.raw"},"size":0.5}'
 info 'json:{"driver":"raw"}'
 info 'json:{'
 info nosuch:foo

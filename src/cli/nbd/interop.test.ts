@@ -117,6 +117,8 @@ test('nbdinfo tells of our server what it tells of qemu-nbd', { skip: missing('n
     ['-f', 'raw', '-r'],
     ['-f', 'raw', '-e', '0'],
     ['-f', 'raw', '-o', '4096', '-A', '-D', 'some words'],
+    // Direct access aligns its requests itself and asks no client to.
+    ['-f', 'raw', '--cache=none'],
   ]) {
     const theirs = place('theirs');
     const child = await serveTheirs('qemu-nbd', ['-t', '-k', theirs, ...options, raw], theirs);
@@ -232,7 +234,7 @@ test('with --shared=1 the second client waits for the first to leave', async () 
 });
 
 test('--snapshot leaves the image as it is; --load-snapshot and --bitmap show what is inside', {
-  skip: missing('qemu-io', 'qemu-img', 'nbdinfo'),
+  skip: missing('qemu-io', 'qemu-img', 'qemu-nbd', 'nbdinfo'),
 }, async () => {
   const image = place('snap.qcow2');
   await succeed('qemu-img', 'create', '-q', '-f', 'qcow2', image, '1M');
@@ -269,6 +271,17 @@ test('--snapshot leaves the image as it is; --load-snapshot and --bitmap show wh
     ],
   );
   assert.equal((await bits.result).code, 0);
+  // Several contexts are listed as qemu-nbd lists them: the last one named comes first.
+  await succeed('qemu-img', 'bitmap', '--add', image, 'other');
+  const named = ['-f', 'qcow2', '-r', '-A', '-B', 'dirty', '-B', 'other', image];
+  const socket = place('two');
+  const child = await serveTheirs('qemu-nbd', ['-k', socket, ...named], socket);
+  const listed = JSON.parse(await succeed('nbdinfo', '--json', `nbd+unix:///?socket=${socket}`));
+  await ended(child);
+  const two = await serveOurs(named);
+  const ours = JSON.parse(await succeed('nbdinfo', '--json', two.uri));
+  assert.deepEqual(ours.exports[0].contexts, listed.exports[0].contexts);
+  assert.equal((await two.result).code, 0);
 });
 
 test('our client reads, writes and maps what qemu-nbd and nbdkit serve', {

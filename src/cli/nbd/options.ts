@@ -160,7 +160,8 @@ export async function parseNbdOptions(tool: NbdTool, argv: readonly string[]): P
         texts.set(key, value);
         break;
       case 'bitmap':
-        bitmaps.push(value);
+        // Contexts are listed with the last one first, as qemu-nbd lists them.
+        bitmaps.unshift(value);
         break;
       case 'loadSnapshot': {
         const given = value.startsWith('snapshot.') ? parseOptionString(value) : {};

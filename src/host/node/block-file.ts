@@ -10,7 +10,7 @@ import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import * as path from 'node:path';
 import { alignUp } from '../../block/alignment.js';
-import { BlockError } from '../../block/errors.js';
+import { BlockError, errorCode } from '../../block/errors.js';
 import type { FileHost, HostFile, HostFileKind, HostFileOpenFlags, HostFileStat } from '../../block/host.js';
 import * as px from './posix.js';
 
@@ -24,6 +24,7 @@ const cachedBytesPerMs = 500_000;
 const throttledWriteMs = 10;
 /** So many transfers go to the thread pool after one that was slow. */
 const coldTransfers = 64;
+/** O_DIRECT: the alignment tried last, which any host's file takes. */
 const directAlignment = 4096;
 
 function asBlockError(error: unknown): BlockError {
@@ -64,6 +65,28 @@ function allocateAligned(sizeBytes: number): Uint8Array<ArrayBuffer> {
   return new Uint8Array(new Memory({ initial: pages, maximum: pages }).buffer, 0, sizeBytes);
 }
 
+/**
+ * The alignment that O_DIRECT asks for on `fd`: a device's logical block, else the smallest read that is not refused. A file
+ * that takes single bytes (an empty one does) tells nothing, and the safe value stands.
+ */
+function probeDirectAlignment(fd: number, kind: HostFileKind, posix: px.Posix | undefined): number {
+  if (kind === 'block-device' && posix) {
+    const bytes = new Uint8Array(4);
+    if (posix.ioctl(fd, px.BLKSSZGET, bytes) === 0) return new DataView(bytes.buffer).getUint32(0, true);
+  }
+  const buffer = allocateAligned(directAlignment);
+  for (let alignment = 1; alignment < directAlignment; alignment = Math.max(512, alignment * 2)) {
+    try {
+      fs.readSync(fd, buffer, 0, alignment, 0);
+    } catch (error) {
+      // Only EINVAL speaks of alignment; a disk that can't be read says so at the request that needs it.
+      if (errorCode(error) === 'EINVAL') continue;
+    }
+    return alignment === 1 ? directAlignment : alignment;
+  }
+  return directAlignment;
+}
+
 class NodeFile implements HostFile {
   readonly path: string;
   readonly kind: HostFileKind;
@@ -81,7 +104,7 @@ class NodeFile implements HostFile {
     this.kind = kind;
     this.writable = flags.write;
     this.direct = flags.direct ?? false;
-    this.alignment = this.direct ? directAlignment : 1;
+    this.alignment = this.direct ? probeDirectAlignment(fd, kind, posix) : 1;
     this.#fd = fd;
     this.#posix = posix;
   }
@@ -124,7 +147,7 @@ class NodeFile implements HostFile {
     while (done < buffer.length) {
       this.#bounce ??= allocateAligned(1 << 20);
       const want = Math.min(buffer.length - done, this.#bounce.length);
-      const count = fs.readSync(this.#fd, this.#bounce, 0, alignUp(want, directAlignment), offset + done);
+      const count = fs.readSync(this.#fd, this.#bounce, 0, alignUp(want, this.alignment), offset + done);
       const usable = Math.min(count, want);
       buffer.set(this.#bounce.subarray(0, usable), done);
       done += usable;

@@ -28,12 +28,6 @@ class RawNode implements DriverNode {
     return this.#file.instance.zeroInit ?? false;
   }
 
-  get limits(): { requestAlignment: number } {
-    return {
-      requestAlignment: this.#offset === 0 && this.#size === undefined ? this.#file.limits.requestAlignment : 1,
-    };
-  }
-
   read(offset: number, buffer: Uint8Array): Promise<void> {
     return this.#file.read(this.#offset + offset, buffer);
   }

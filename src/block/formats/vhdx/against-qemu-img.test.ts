@@ -44,6 +44,12 @@ create -f vhdx -o block_state_zero=off a.v 1000
 info a.v
 qemu-img create -q -f raw a.raw 10M
 qemu-io -f raw -c 'write -q -P 1 64k 64k' -c 'write -q -P 2 5M 3M' -c 'write -q -P 3 9M 10k' a.raw
+create -f vhdx a.v 0
+swap a.v
+info --output=json a.v
+create -f vhdx -o block_size=1M,subformat=fixed a.v 0
+swap a.v
+info --output=json a.v
 create -f vhdx -o block_size=1M a.v 10M
 info --output=json a.v
 check --output=json a.v

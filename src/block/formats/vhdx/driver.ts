@@ -246,9 +246,11 @@ async function create(context: CreateContext): Promise<void> {
   const blockBytes = blockBytesFor(diskBytes, options.number('block_size') ?? 0);
   const metadata: VhdxMetadata = { blockBytes, leavesBlocksAllocated: isFixed, diskBytes, sectorBytes: 512 };
   const entries = batEntries(metadata);
+  // QEMU takes the blocks of an empty disk less one for 2^32 - 1 and opens no image whose table has no room for their bitmaps.
+  const room = diskBytes === 0 ? Math.floor((2 ** 32 - 1) / chunkRatio(metadata)) : entries;
   const bat: Region = {
     offset: mebibyte + logBytes,
-    length: Math.max(1, Math.ceil((entries * 8) / mebibyte)) * mebibyte,
+    length: Math.max(1, Math.ceil((room * 8) / mebibyte)) * mebibyte,
   };
   const metadataRegion: Region = { offset: bat.offset + bat.length, length: mebibyte };
   const payload = metadataRegion.offset + metadataRegion.length + payloadGap;

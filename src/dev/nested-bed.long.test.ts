@@ -4,7 +4,8 @@ import { readFileSync } from 'node:fs';
 import test from 'node:test';
 import { bedLacks, bootInner, runInBed } from './nested-bed.js';
 
-const lacks = bedLacks();
+// Under load the guest in the guest is starved until its watchdogs bark: only where the host has nothing else to do.
+const lacks = bedLacks() ?? (process.env['VRING_NESTED_BED'] ? undefined : 'VRING_NESTED_BED=1 runs it');
 
 test('vring on the KVM of a processor with SVM', { skip: lacks ?? false, timeout: 3_000_000 }, async () => {
   const bios = '/usr/share/seabios/bios-256k.bin';

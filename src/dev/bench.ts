@@ -20,7 +20,7 @@ import { printKvmBench } from './bench-kvm.js';
 import { printLatencies } from './bench-latency.js';
 
 if (process.argv[2] === 'interrupts') {
-  printLatencies();
+  await printLatencies();
   process.exit();
 }
 if (process.argv[2] === 'exits') {
@@ -173,7 +173,7 @@ if (logs.length > 0)
     `geometric mean of ${logs.length} programs: ${Math.exp(logs.reduce((a, b) => a + b) / logs.length).toFixed(2)}`,
   );
 if (wanted.length === 0) {
-  printLatencies();
+  await printLatencies();
   printKvmBench();
   await printBlockBench([]);
 }

@@ -100,6 +100,7 @@ export class MachineClock implements TimerService {
    * host was busy comes again soon after: expirations at one moment would be one interrupt to the guest.
    */
   fire(): void {
+    if (this.nextDeadlineNs === Infinity) return;
     const now = this.nowNs();
     if (now < this.nextDeadlineNs) return;
     for (let fired = 0; fired < this.#timers.length && this.nextDeadlineNs <= now; fired++) {

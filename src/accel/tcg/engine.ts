@@ -129,6 +129,8 @@ export class TcgEngine implements Accelerator {
   readonly #names: PrintNames;
   #breakpoints: ReadonlySet<bigint> = new Set();
   #breakOffsets: readonly number[] = [];
+  /** The host is being polled; what is pending is looked at right after. */
+  #attending = false;
   readonly counters = { faults: 0, leaves: 0, kicks: 0, polls: 0, singleSteps: 0, hot: 0, busy: 0, translated: 0 };
 
   constructor(options: EngineOptions) {
@@ -253,7 +255,7 @@ export class TcgEngine implements Accelerator {
   /** An interrupt controller has, or no longer has, something for the vCPU. */
   setInterruptPending(pending: boolean): void {
     this.#words[(this.state + header.interruptPending) >> 2] = pending ? 1 : 0;
-    if (pending) this.kick();
+    if (pending && !this.#attending) this.kick();
   }
 
   /** Every counter, by name (also `-stats` and the monitor's `info jit`). */
@@ -437,9 +439,7 @@ export class TcgEngine implements Accelerator {
         this.counters.kicks++;
         this.exits.counts[exitIndex.kick]++;
         Atomics.store(words, (this.state + header.kick) >> 2, 0);
-        if (this.#host.poll()) return 'kick';
-        this.#cpu.deliverPending();
-        return this.#cpu.isShutDown ? 'shutdown' : undefined;
+        return this.#attend();
       case exitCode.checkInterrupts:
         this.#cpu.deliverPending();
         return this.#cpu.isShutDown ? 'shutdown' : undefined;
@@ -452,6 +452,18 @@ export class TcgEngine implements Accelerator {
       default:
         return undefined;
     }
+  }
+
+  /** Polls, then takes what is pending: what the poll itself finds pending needs no kick, unless it could not be taken now. */
+  #attend(): VmExit | undefined {
+    this.#attending = true;
+    const stop = this.#host.poll();
+    this.#attending = false;
+    // An NMI or a debug trap goes first; a masked interrupt is asked for by the instruction that unmasks it.
+    const again = stop || this.#cpu.deliverPending();
+    if (again && this.#words[(this.state + header.interruptPending) >> 2] !== 0) this.kick();
+    if (stop) return 'kick';
+    return this.#cpu.isShutDown ? 'shutdown' : undefined;
   }
 
   /** The cold block at pc has reached the threshold, or a multiple of it. */

@@ -292,7 +292,9 @@ export class X86Cpu implements GuestCpu {
       return false;
     }
     this.#wake();
-    this.#deliver(interrupts.acknowledge(), undefined, false, false);
+    const taken = interrupts.acknowledge();
+    if (!interrupts.pending()) cpu.set32(header.interruptPending, 0);
+    this.#deliver(taken, undefined, false, false);
     return true;
   }
 

@@ -72,6 +72,8 @@ class Session {
 
   async restored(status: number): Promise<void> {
     await this.ended;
+    // The end of the shell can be heard before its last words.
+    await this.until(/(same|different)\r\n/);
     assert.match(this.text, new RegExp(`status=${status}\\r\\n`));
     assert.match(this.text, /same\r\n/, 'the terminal is as it was');
   }

@@ -13,9 +13,9 @@ import { parts, runWithout } from './without.js';
 
 const WIDTH = 100;
 
-/** Breaks a line at spaces; what begins with spaces goes on below its text. */
+/** Breaks a line at spaces; what begins with spaces goes on below its text. Rows of tables stay as they are. */
 function wrap(line: string): string[] {
-  if (/^ {2}(guest \||\S+ {2})/.test(line)) return [line];
+  if (/^ {2}(guest \||\S+ {2})/.test(line) || /\S {3}/.test(line)) return [line];
   const indent = /^ */.exec(line)?.[0] ?? '';
   const lines: string[] = [];
   let current = indent;

@@ -54,7 +54,8 @@ test('vring tour --without tlb, translation-cache, virtio: counters tell the dif
   assert.ok(Number(walks) >= 1_000_000, tlb.stdout);
   const cache = await vring('tour', '--without', 'translation-cache');
   const [, kept, made] = /syscall 300 .* (\d+) translations \/ (\d+) translations$/m.exec(cache.stdout) ?? [];
-  assert.ok(Number(made) > 300 * 10 && Number(kept) < 100, cache.stdout);
+  // Some of it is compiled in the meantime, sooner or later.
+  assert.ok(Number(made) > 300 * 10 && Number(kept) < Number(made) / 10, cache.stdout);
   const virtio = await vring('tour', '--without', 'virtio');
   const [, few, many] = /disk 500 .* (\d+) exits \/ (\d+) exits$/m.exec(virtio.stdout) ?? [];
   // Each byte of 500 times 512 is an exit; a request with virtio is one notify and what the interrupt costs.

@@ -82,7 +82,7 @@ class Session {
 test('Ctrl-A x ends it, whatever the guest does', { skip }, async () => {
   for (const kernel of ['halt', 'count', 'flood', 'echo']) {
     const session = new Session(['run', '-kernel', kernels[kernel]]);
-    if (kernel === 'halt') await session.until(/up/);
+    if (kernel === 'halt') await session.until(/\bup\b/);
     else if (kernel === 'flood') await session.until(/xxxx/);
     else {
       session.pty.write('\x01h');
@@ -111,7 +111,7 @@ test("keys are the guest's: no echo, no signals, Enter is a carriage return", { 
 
 test('without a monitor on the terminal Ctrl-C ends the program', { skip }, async () => {
   const session = new Session(['run', '-kernel', kernels['halt'], '-serial', 'stdio']);
-  await session.until(/up/);
+  await session.until(/\bup\b/);
   session.pty.write('\x03');
   await session.restored(0);
   assert.match(session.text, /terminating on SIGINT/);
@@ -124,7 +124,7 @@ test('the end of the guest, and signals, leave the terminal as it was', { skip }
   await failed.restored(1);
   for (const signal of ['SIGTERM', 'SIGHUP', 'SIGQUIT'] as const) {
     const session = new Session(['run', '-kernel', kernels['halt']]);
-    await session.until(/up/);
+    await session.until(/\bup\b/);
     process.kill(session.program(), signal);
     await session.restored(0);
   }

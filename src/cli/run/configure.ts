@@ -113,7 +113,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     for (const type of ['virtio-rng', 'virtio-balloon'] as const)
       if (!devices.some((device) => device.type === type)) devices.push({ type });
   }
-  for (const name of ['offline', 'mirror']) {
+  for (const name of ['offline', 'mirror', 'or-built-in']) {
     if (options.has(name) && !context.system && !context.builtIn)
       throw new UsageError(`-${name} is of use with a system only, such as debian`);
   }

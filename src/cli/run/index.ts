@@ -79,11 +79,10 @@ async function runParsed(argv: readonly string[], io: ProcessIo): Promise<number
     try {
       return await runDebian(name, line.rest, plan, io);
     } catch (error) {
-      if (line.rest !== undefined || !isUnreachable(error)) throw error;
+      const mayFallBack = line.rest === undefined && line.given.some(({ row }) => row.name === 'or-built-in');
+      if (!mayFallBack || !isUnreachable(error)) throw error;
       await complain(io, `${error.message} The built-in guest runs instead: \`help\` there lists what it can do.`);
-      const status = await runKernel(planRun(line.given, { system: false, builtIn: true, nowMs: Date.now() }), io);
-      // What was piped in was meant for a shell of Debian's.
-      return io.stdin.isTTY ? status : 1;
+      return await runKernel(planRun(line.given, { system: false, builtIn: true, nowMs: Date.now() }), io);
     }
   });
 }

@@ -298,6 +298,7 @@ export const runOptions: readonly OptionRow[] = [
     sentence: "Archive to fetch Debian from, in place of apt's or the public one.",
     group: debian,
   },
+  { name: 'or-built-in', sentence: 'Runs the built-in guest where no archive can be reached.', group: debian },
 
   { name: 'h', aliases: ['help'], sentence: 'Shows this help.', group: 'Help' },
   { name: 'version', sentence: 'Shows the version.', group: 'Help' },

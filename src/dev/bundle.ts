@@ -4,7 +4,7 @@
  * done where all of it is there for the present code and the present Node.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -81,8 +81,15 @@ function warmUp(): void {
   };
   try {
     run(0, 'img', 'create', '-f', 'qcow2', image, '1M');
+    // Data and holes, so that what copies them is compiled.
+    const raw = `${image}.raw`;
+    const sparse = new Uint8Array(2 ** 20).fill(1, 0, 2 ** 18).fill(1, 2 ** 19);
+    writeFileSync(raw, sparse);
+    truncateSync(raw, 2 ** 23);
+    run(0, 'img', 'convert', '-O', 'qcow2', raw, image);
+    run(0, 'img', 'convert', '-O', 'raw', image, raw);
+    run(0, 'img', 'compare', image, raw);
     for (const command of ['info', 'check', 'map']) run(0, 'img', command, image);
-    run(0, 'img', 'convert', '-O', 'raw', image, `${image}.raw`);
     const drive = `file=${image},format=qcow2,if=virtio`;
     run(85, 'run', '-kernel', guest, '-drive', drive, '-device', 'isa-debug-exit', '-nographic');
   } finally {

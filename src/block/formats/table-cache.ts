@@ -12,6 +12,16 @@ export interface CachedTable {
   lastUse: number;
 }
 
+function tableOf(offset: number, bytes: Uint8Array, lastUse: number): CachedTable {
+  return {
+    offset,
+    bytes,
+    view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength),
+    isDirty: false,
+    lastUse,
+  };
+}
+
 export class TableCache {
   readonly tableBytes: number;
   readonly #file: BlockNode;
@@ -22,6 +32,8 @@ export class TableCache {
   #clock = 0;
   /** Hits are mostly on the table of the request before. */
   #last: CachedTable | undefined;
+  /** Outside the cache: what `glanceNow` read last, until it is loaded (and may change) or dropped. */
+  #glanced: CachedTable | undefined;
 
   constructor(file: BlockNode, tableBytes: number, maxBytes: number) {
     this.#file = file;
@@ -57,6 +69,22 @@ export class TableCache {
     return this.#file.readNow(offset, bytes) ? this.#insert(offset, bytes) : undefined;
   }
 
+  /**
+   * The same for one look, by who goes over all tables once: what is not in memory is not kept, and its buffer is used again for the next.
+   */
+  glanceNow(offset: number): CachedTable | undefined {
+    const known = this.peek(offset);
+    if (known || this.#loading.has(offset)) return known;
+    let glanced = this.#glanced;
+    if (glanced?.offset === offset) return glanced;
+    const bytes = glanced?.bytes ?? this.#file.host.allocate(this.tableBytes);
+    this.#glanced = undefined;
+    if (!this.#file.readNow(offset, bytes)) return undefined;
+    glanced = tableOf(offset, bytes, 0);
+    this.#glanced = glanced;
+    return glanced;
+  }
+
   async load(offset: number): Promise<CachedTable> {
     const known = this.peek(offset);
     if (known) return known;
@@ -76,13 +104,8 @@ export class TableCache {
 
   #insert(offset: number, bytes: Uint8Array): CachedTable {
     if (this.#tables.size >= this.#maxTables) this.#evict();
-    const table: CachedTable = {
-      offset,
-      bytes,
-      view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength),
-      isDirty: false,
-      lastUse: ++this.#clock,
-    };
+    if (this.#glanced?.offset === offset) this.#glanced = undefined;
+    const table = tableOf(offset, bytes, ++this.#clock);
     this.#tables.set(offset, table);
     return table;
   }
@@ -109,11 +132,14 @@ export class TableCache {
     table.isDirty = true;
     this.#dirty.add(table);
     // A table evicted while someone held it must come back, or its change would be lost.
-    if (this.#tables.get(table.offset) !== table) this.#tables.set(table.offset, table);
+    if (this.#tables.get(table.offset) === table) return;
+    if (this.#glanced?.offset === table.offset) this.#glanced = undefined;
+    this.#tables.set(table.offset, table);
   }
 
   /** Forgets a table whose cluster was freed or overwritten by other means. */
   drop(offset: number): void {
+    if (this.#glanced?.offset === offset) this.#glanced = undefined;
     const table = this.#tables.get(offset);
     if (!table) return;
     this.#dirty.delete(table);
@@ -130,6 +156,7 @@ export class TableCache {
     this.#tables.clear();
     this.#dirty.clear();
     this.#last = undefined;
+    this.#glanced = undefined;
   }
 
   /** Writes all dirty tables, neighbours together. Whatever fails stays dirty. */

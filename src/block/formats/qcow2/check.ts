@@ -22,11 +22,14 @@ import { getRefcount, Refcounts, serializeTable, setRefcount } from './refcounts
 
 const pageClusters = 4096;
 
+/** Counters of a page: bytes as long as these are enough. */
+type Counters = Uint8Array | Uint32Array;
+
 /** Sparse counters, one per host cluster. */
 class References {
-  readonly #pages = new Map<number, Uint32Array>();
+  readonly #pages = new Map<number, Counters>();
   /** The page used last: neighbours follow each other. */
-  #last: Uint32Array | undefined;
+  #last: Counters | undefined;
   #lastIndex = -1;
   highest = -1;
   /** The largest count of any cluster so far. */
@@ -41,10 +44,10 @@ class References {
     return page ? page[cluster % pageClusters]! : 0;
   }
   /** The counters of the page that a cluster is on; undefined: all zero. */
-  pageOf(cluster: number): Uint32Array | undefined {
+  pageOf(cluster: number): Counters | undefined {
     return this.#pageOf(Math.floor(cluster / pageClusters));
   }
-  #pageOf(index: number): Uint32Array | undefined {
+  #pageOf(index: number): Counters | undefined {
     if (index !== this.#lastIndex) {
       this.#last = this.#pages.get(index);
       this.#lastIndex = index;
@@ -59,26 +62,32 @@ class References {
     const end = first + length;
     for (let cluster = first; cluster < end; ) {
       const index = Math.floor(cluster / pageClusters);
-      let page = this.#pageOf(index);
-      if (!page) {
-        page = new Uint32Array(pageClusters);
-        this.#pages.set(index, page);
-        this.#last = page;
-      }
+      const start = cluster % pageClusters;
       const stop = Math.min(end, (index + 1) * pageClusters);
-      this.most = Math.max(this.most, addToEach(page, cluster % pageClusters, stop - cluster, count));
+      let page = this.#pageOf(index);
+      if (!page) page = this.#setPage(index, new Uint8Array(pageClusters));
+      if (this.most + count > 255 && page instanceof Uint8Array && !fitsBytes(page, start, stop - cluster, count))
+        page = this.#setPage(index, Uint32Array.from(page));
+      this.most = Math.max(this.most, addToEach(page, start, stop - cluster, count));
       cluster = stop;
     }
     if (end - 1 > this.highest) this.highest = end - 1;
   }
-  clear(cluster: number): void {
-    const page = this.#pageOf(Math.floor(cluster / pageClusters));
-    if (page) page[cluster % pageClusters] = 0;
+  #setPage(index: number, page: Counters): Counters {
+    this.#pages.set(index, page);
+    this.#last = page;
+    return page;
   }
 }
 
+/** Does no sum pass what a byte holds? */
+function fitsBytes(counters: Uint8Array, start: number, length: number, count: number): boolean {
+  for (let index = start; index < start + length; index++) if (counters[index]! + count > 255) return false;
+  return true;
+}
+
 /** Gives the largest of the sums. */
-function addToEach(counters: Uint32Array, start: number, length: number, count: number): number {
+function addToEach(counters: Counters, start: number, length: number, count: number): number {
   let most = 0;
   for (let index = start; index < start + length; index++) {
     const sum = counters[index]! + count;
@@ -89,13 +98,7 @@ function addToEach(counters: Uint32Array, start: number, length: number, count: 
 }
 
 /** How many of `count` 16-bit refcounts are equal to the counters (all zero, if there are none). */
-function equalCounts(
-  view: DataView,
-  at: number,
-  counters: Uint32Array | undefined,
-  start: number,
-  count: number,
-): number {
+function equalCounts(view: DataView, at: number, counters: Counters | undefined, start: number, count: number): number {
   for (let index = 0; index < count; index++)
     if (view.getUint16(at + index * 2) !== (counters ? counters[start + index] : 0)) return index;
   return count;

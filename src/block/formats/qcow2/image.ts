@@ -338,13 +338,19 @@ export class Qcow2Image implements RefcountsOwner {
 
   /** The slice that maps a guest cluster; undefined where no table exists. */
   slice(cluster: number): CachedTable | undefined | Promise<CachedTable> {
-    const index = Math.floor(cluster / this.entriesPerTable);
-    if (index >= this.l1.length) return undefined;
-    const table = this.#tableOffset(index);
-    if (table === 0) return undefined;
-    const offset = table + Math.floor((cluster % this.entriesPerTable) / this.entriesPerSlice) * this.l2.tableBytes;
+    const offset = this.#sliceOffset(cluster);
+    if (offset === 0) return undefined;
     const known = this.file.instance.onEvent ? this.l2.peek(offset) : this.l2.loadNow(offset);
     return known ?? this.#loadSlice(offset);
+  }
+
+  /** 0 where no table exists. */
+  #sliceOffset(cluster: number): number {
+    const index = Math.floor(cluster / this.entriesPerTable);
+    if (index >= this.l1.length) return 0;
+    const table = this.#tableOffset(index);
+    if (table === 0) return 0;
+    return table + Math.floor((cluster % this.entriesPerTable) / this.entriesPerSlice) * this.l2.tableBytes;
   }
 
   /** The slice in memory, if this image alone has its table. */
@@ -438,19 +444,23 @@ export class Qcow2Image implements RefcountsOwner {
   map(offset: number, most: number): Run | Promise<Run> {
     const cluster = Math.floor(offset / this.clusterBytes);
     const slice = this.slice(cluster);
-    if (slice === undefined) {
-      const span = this.tableSpan;
-      return {
-        type: ClusterType.unallocated,
-        length: Math.min(most, span - (offset % span)),
-        host: 0,
-        high: 0,
-        low: 0,
-      };
-    }
+    if (slice === undefined) return this.#unmapped(offset, most);
     return slice instanceof Promise
       ? slice.then((loaded) => this.mapIn(loaded, offset, most))
       : this.mapIn(slice, offset, most);
+  }
+
+  /** `map` without keeping the table, for who goes over the whole disk. Undefined where it can't be had at once. */
+  glance(offset: number, most: number): Run | undefined {
+    const place = this.#sliceOffset(Math.floor(offset / this.clusterBytes));
+    if (place === 0) return this.#unmapped(offset, most);
+    const slice = this.file.instance.onEvent ? this.l2.peek(place) : this.l2.glanceNow(place);
+    return slice && this.mapIn(slice, offset, most);
+  }
+
+  #unmapped(offset: number, most: number): Run {
+    const span = this.tableSpan;
+    return { type: ClusterType.unallocated, length: Math.min(most, span - (offset % span)), host: 0, high: 0, low: 0 };
   }
 
   mapIn(slice: CachedTable, offset: number, most: number): Run {

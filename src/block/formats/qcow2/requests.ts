@@ -673,12 +673,12 @@ export class Qcow2Requests {
 
   /** The same from what is in memory; runs may end early at the border of a table that isn't. */
   statusNow(offset: number, length: number, isPreallocated: boolean | undefined): BlockStatus | undefined {
-    const run = this.#mapNow(offset, length);
+    const run = this.#glance(offset, length);
     if (!run || (run.type === ClusterType.normal && isPreallocated === undefined)) return undefined;
     let size = run.length;
     if (hasNoPlace(run.type)) {
       while (size < length) {
-        const next = this.#mapNow(offset + size, length - size);
+        const next = this.#glance(offset + size, length - size);
         if (next?.type !== run.type) break;
         size += next.length;
       }
@@ -687,11 +687,19 @@ export class Qcow2Requests {
   }
 
   /** Undefined where the table must be read first, or is damaged: then the asynchronous way tells. */
+  #glance(offset: number, length: number): Run | undefined {
+    try {
+      return this.#image.glance(offset, length);
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** The same for requests, which come back to the table: it is kept, and on its way if it must be read first. */
   #mapNow(offset: number, length: number): Run | undefined {
     try {
       const run = this.#image.map(offset, length);
       if (!(run instanceof Promise)) return run;
-      // The table is on its way now.
       run.catch(() => undefined);
     } catch {}
     return undefined;

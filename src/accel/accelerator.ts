@@ -32,6 +32,8 @@ export interface GuestObserver {
    * or that of SYSCALL. To tell it costs exits: absent where time alone is measured.
    */
   readonly handler?: ((what: number | 'syscall') => void) | undefined;
+  /** From here on another vCPU runs in this thread. */
+  readonly turn?: ((vcpu: number) => void) | undefined;
 }
 
 /** What the board gives to an accelerator. All addresses are guest-physical. */
@@ -58,20 +60,22 @@ export interface Accelerator {
   readonly name: AcceleratorName;
   /** VM exits since it was made. */
   readonly exits: ExitCounters;
-  /** Runs the guest until it halts, shuts down, meets a debugger's stop, or the machine wants to be heard ('kick'). */
+  /**
+   * Runs the guest until all its vCPUs halt, one shuts down or meets a debugger's stop, or the machine wants to be heard ('kick').
+   */
   run(): VmExit;
-  /** Executes one instruction, past breakpoints. */
-  step(): VmExit | undefined;
-  /** A halted vCPU takes what wakes it, if there is something. True: `run` may be called. */
+  /** Executes one instruction of a vCPU, past breakpoints; the others stand. One that sleeps does nothing. */
+  step(vcpu: number): VmExit | undefined;
+  /** Where all halt, one takes what wakes it, if there is something. True: `run` may be called. */
   wake(): boolean;
   /**
    * Makes `run` call `poll` soon. For the thread that runs the vCPU (devices call it in the middle of an exit); other threads set
    * the kick word in the state's header, or do what the accelerator's maker says.
    */
   kick(): void;
-  /** The interrupt controller has, or no longer has, something for the vCPU. */
-  setInterruptPending(pending: boolean): void;
-  raiseNmi(): void;
+  /** The board's interrupt controller of a vCPU (the first unless given) has, or no longer has, something for it. */
+  setInterruptPending(pending: boolean, vcpu?: number): void;
+  raiseNmi(vcpu?: number): void;
   /** `untilDeadlineNs` gives something else than before. */
   deadlineChanged(): void;
   /** `run` returns 'debug' before an instruction at one of these linear addresses. */

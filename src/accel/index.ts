@@ -1,6 +1,6 @@
 export * from './accelerator.js';
 export * from './exits.js';
-export { MAX_GUEST_BYTES } from './guest-limit.js';
+export { maxGuestBytes } from './guest-limit.js';
 export * from './tcg/engine.js';
 export { type BuiltModule, RegionBuilder, type RegionSetup } from './tcg/region-builder.js';
 export { InlineRegionService, type RegionService } from './tcg/region-compiler.js';

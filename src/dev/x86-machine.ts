@@ -55,7 +55,7 @@ export class X86Machine {
       },
     });
     this.engine = new TcgEngine({
-      cpu: this.cpu,
+      cpus: [this.cpu],
       ramBytes,
       stateBytes: STATE_BYTES,
       hotThreshold: options.hotThreshold ?? 0,

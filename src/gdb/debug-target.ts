@@ -1,4 +1,4 @@
-/** What a debugger's stub wants of a machine with one vCPU. */
+/** What a debugger's stub wants of a machine: its vCPUs are gdb's threads. */
 
 export interface DebugRegister {
   readonly name: string;
@@ -16,6 +16,12 @@ export interface DebugTarget {
   readonly architecture: string;
   /** In the order of gdb's `g` packet; those of one feature lie together. */
   readonly registers: readonly DebugRegister[];
+  /** Number of vCPUs; absent: one. */
+  readonly vcpus?: number;
+  /**
+   * The vCPU that registers, virtual addresses and `step` are about, from 0 on. After a stop it is the one that stopped the machine.
+   */
+  vcpu?: number;
   readRegister(index: number): bigint;
   /** False: it cannot be written. */
   writeRegister(index: number, value: bigint): boolean;
@@ -31,7 +37,7 @@ export interface DebugTarget {
   clearWatchpoint?(kind: WatchKind, address: bigint, length: number): void;
   /** Which one stopped the vCPU since the last call, if one did. */
   takeWatchpointHit?(): { readonly kind: WatchKind; readonly address: bigint } | undefined;
-  /** Executes one instruction. Called while the vCPU is stopped. */
+  /** Executes one instruction of `vcpu` alone. Called while all are stopped. */
   step(): void;
   /** Lets the vCPU run; its owner calls the stub's `stopped` when it has stopped again. */
   resume(): void;

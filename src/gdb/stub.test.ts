@@ -5,13 +5,15 @@ import type { DebugTarget, WatchKind } from './debug-target.js';
 import { encodePacket } from './packets.js';
 import { GdbStub } from './stub.js';
 
-function bench() {
+function bench(vcpus = 1) {
   const memory = Uint8Array.from({ length: 16 }, (_, i) => i);
   const values = [0x1122334455667788n, 0x99aabbccn];
   const calls: string[] = [];
   const hits: { kind: WatchKind; address: bigint }[] = [];
   const target: DebugTarget = {
     architecture: 'i386:x86-64',
+    vcpus,
+    vcpu: 0,
     registers: [
       { name: 'rip', bits: 64, feature: 'a' },
       { name: 'eflags', bits: 32, feature: 'b' },
@@ -52,7 +54,7 @@ function bench() {
     stub.receive(encodePacket(text));
     return /^\+\$(.*)#..$/s.exec(sent)?.[1] ?? sent;
   };
-  return { stub, raw, ask, memory, values, calls, hits, sent: () => sent };
+  return { stub, target, raw, ask, memory, values, calls, hits, sent: () => sent };
 }
 
 test('packets: checksum, refusal, repetition', () => {
@@ -131,9 +133,26 @@ test('questions', () => {
   assert.equal(ask('qfThreadInfo'), 'm1');
   assert.equal(ask('qsThreadInfo'), 'l');
   assert.equal(ask('Hg0'), 'OK');
+  assert.equal(ask('Hg2'), 'E01', 'there is one vCPU');
   assert.equal(ask('vMustReplyEmpty'), '');
   assert.equal(ask('QStartNoAckMode'), 'OK');
   assert.equal(raw('$?#3f'), '$T05thread:1;#d7');
+});
+
+test('vCPUs are threads', () => {
+  const { ask, calls, stub, sent, target } = bench(3);
+  assert.equal(ask('qfThreadInfo'), 'm1,2,3');
+  assert.equal(ask('qThreadExtraInfo,2'), Buffer.from('CPU#1').toString('hex'));
+  assert.equal(ask('qC'), 'QC1');
+  assert.deepEqual([ask('T3'), ask('T4'), ask('Hg4'), ask('qThreadExtraInfo,4')], ['OK', 'E01', 'E01', 'E01']);
+  assert.equal(ask('Hg2'), 'OK');
+  assert.equal(target.vcpu, 1);
+  assert.equal(ask('vCont;s:3;c'), 'T05thread:3;');
+  ask('vCont;c');
+  target.vcpu = 1;
+  stub.stopped();
+  assert.match(sent(), /\$T05thread:2;#/, 'the one that has stopped');
+  assert.deepEqual(calls, ['step', 'resume']);
 });
 
 test('nonsense of all kinds', () => {

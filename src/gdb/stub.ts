@@ -1,10 +1,11 @@
 /**
- * gdb's remote serial protocol (GDB manual, appendix E) for one vCPU, over any stream of bytes.
+ * gdb's remote serial protocol (GDB manual, appendix E) over any stream of bytes. Each vCPU is a thread, numbered from 1 on; all run
+ * and stop together, but for a single step, which is one vCPU's.
  *
  * Use: `new GdbStub(target, send)`; hand it what comes by `receive`, in the thread that may touch the machine; call `stopped`
  * whenever the vCPU has stopped after `target.resume()`. The machine is to be stopped when a debugger comes.
  *
- * Not served: reverse execution, several threads, file transfer, `R`.
+ * Not served: reverse execution, file transfer, `R`.
  */
 import type { DebugTarget, WatchKind } from './debug-target.js';
 import { encodePacket, MAX_PACKET, PacketReader } from './packets.js';
@@ -134,7 +135,27 @@ export class GdbStub {
   }
 
   #stopReply(): string {
-    return `T${hexByte(this.#signal)}${this.#hit ?? ''}thread:1;`;
+    return `T${hexByte(this.#signal)}${this.#hit ?? ''}thread:${this.#thread};`;
+  }
+
+  /** The thread that questions are about, in hex. */
+  get #thread(): string {
+    return ((this.#target.vcpu ?? 0) + 1).toString(16);
+  }
+
+  /** Number of the vCPU that a thread is; undefined: there is none such. */
+  #vcpuOf(thread: string): number | undefined {
+    const vcpu = Number(parseHex(thread) ?? 0n) - 1;
+    return vcpu >= 0 && vcpu < (this.#target.vcpus ?? 1) ? vcpu : undefined;
+  }
+
+  /** `-1` and `0` are all threads and any: what is chosen stays. */
+  #chooseThread(thread: string): string {
+    if (thread === '-1' || thread === '0' || thread === '') return 'OK';
+    const vcpu = this.#vcpuOf(thread);
+    if (vcpu === undefined) return 'E01';
+    if (vcpu !== (this.#target.vcpu ?? 0)) this.#target.vcpu = vcpu;
+    return 'OK';
   }
 
   #answer(packet: string): string | undefined {
@@ -172,8 +193,10 @@ export class GdbStub {
       case 'Q':
         return this.#query(packet);
       case 'H':
+        // All go on together: whom `c` is about is of no consequence.
+        return rest[0] === 'g' || rest[0] === 'c' ? this.#chooseThread(rest.slice(1)) : 'E01';
       case 'T':
-        return 'OK';
+        return this.#vcpuOf(rest) === undefined ? 'E01' : 'OK';
       case 'D':
         this.close();
         return 'OK';
@@ -297,7 +320,10 @@ export class GdbStub {
     if (!packet.startsWith('vCont;')) return '';
     const action = packet[6];
     if (action === 'c' || action === 'C') return this.#go(false);
-    if (action === 's' || action === 'S') return this.#go(true);
+    if (action === 's' || action === 'S') {
+      const thread = /^[sS][0-9a-f]*:(-?[0-9a-f]+)/i.exec(packet.slice(6))?.[1] ?? '';
+      return this.#chooseThread(thread) === 'OK' ? this.#go(true) : 'E01';
+    }
     return 'E01';
   }
 
@@ -314,13 +340,13 @@ export class GdbStub {
       case 'qXfer':
         return this.#transfer(packet);
       case 'qC':
-        return 'QC1';
+        return `QC${this.#thread}`;
       case 'qfThreadInfo':
-        return 'm1';
+        return `m${Array.from({ length: this.#target.vcpus ?? 1 }, (_, i) => (i + 1).toString(16)).join(',')}`;
       case 'qsThreadInfo':
         return 'l';
       case 'qThreadExtraInfo':
-        return [...new TextEncoder().encode('CPU#0')].map(hexByte).join('');
+        return this.#describeThread(packet.split(',')[1] ?? '');
       case 'qAttached':
         return '1';
       case 'qOffsets':
@@ -328,6 +354,12 @@ export class GdbStub {
       default:
         return '';
     }
+  }
+
+  #describeThread(thread: string): string {
+    const vcpu = this.#vcpuOf(thread);
+    if (vcpu === undefined) return 'E01';
+    return [...new TextEncoder().encode(`CPU#${vcpu}`)].map(hexByte).join('');
   }
 
   #transfer(packet: string): string | undefined {

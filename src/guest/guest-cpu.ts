@@ -71,12 +71,14 @@ export interface GuestCpu extends GuestCode {
   attach(context: CpuContext): void;
   /** header.trapCode describes a fault of the instruction at header.pc: enter its handler. Gives 'shutdown' on a triple fault. */
   deliverFault(): VmExit | undefined;
+  /** It sleeps until `deliverPending` gives true, or waits to be started. Absent: it never does so while another could run. */
+  readonly isHalted?: boolean;
   /** A triple fault (or what the guest has for it) has stopped the CPU until it is reset. */
   readonly isShutDown?: boolean;
   /** Takes a pending interrupt, NMI or debug trap if the CPU may take one now. Gives true if it did (or shut down). */
   deliverPending(): boolean;
   /** A non-maskable interrupt is pending. The caller kicks the engine. */
   raiseNmi?(): void;
-  /** Acts on header.leaveReason. */
-  handleLeave(): VmExit | undefined;
+  /** Acts on header.leaveReason. 'yield': another vCPU may have its turn. */
+  handleLeave(): VmExit | 'yield' | undefined;
 }

@@ -14,7 +14,7 @@ import {
   Uart16550,
   wireHpet,
   wireIoApic,
-  wireLocalApic,
+  wireLocalApics,
   wirePic,
   wirePit,
   wireRtc,
@@ -48,7 +48,7 @@ function board() {
   const pit = new Pit({ clock, irq: hpet.pitInput });
   const rtc = new Rtc({ clock, irq: hpet.rtcInput });
   const uart = new Uart16550({ clock, irq: gsi[4]! });
-  wireLocalApic(space, lapic);
+  wireLocalApics(space, [lapic], () => 0);
   wirePic(ports, pic);
   wireIoApic(space, ioapic);
   wireHpet(space, hpet);

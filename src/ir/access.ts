@@ -4,7 +4,7 @@ export const access = {
   mmuMask: 15,
   /** A load that belongs to a read-modify-write: faults as a write does. */
   forWrite: 1 << 4,
-  /** Part of a locked read-modify-write: atomic between vCPUs. With one vCPU a plain access is that already. */
+  /** Part of a locked read-modify-write: atomic between vCPUs. While vCPUs take turns in one thread a plain access is that already. */
   locked: 1 << 5,
 } as const;
 

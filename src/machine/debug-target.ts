@@ -57,6 +57,8 @@ export class PcDebugTarget {
   readonly registers = rows.map(({ register }) => register);
   readonly #pc: PcMachine;
   readonly #control: DebugControl;
+  /** The vCPU that the debugger chose since the last stop. */
+  #chosen: number | undefined;
   readonly #breakpoints = new Set<bigint>();
   #watchpoints: readonly Watchpoint[] = [];
   #hit: Watchpoint | undefined;
@@ -66,13 +68,29 @@ export class PcDebugTarget {
     this.#control = control;
   }
 
+  /** KVM keeps the registers of all but the first to itself. */
+  get vcpus(): number {
+    return this.#pc.accelerator.name === 'tcg' ? this.#pc.cpus.length : 1;
+  }
+
+  get vcpu(): number {
+    return this.#chosen ?? this.#pc.engine.current;
+  }
+  set vcpu(vcpu: number) {
+    this.#chosen = vcpu;
+  }
+
+  get #cpu() {
+    return this.#pc.cpus[this.vcpu];
+  }
+
   readRegister(index: number): bigint {
-    return rows[index].view?.read(this.#pc.cpu.vcpu) ?? 0n;
+    return rows[index].view?.read(this.#cpu.vcpu) ?? 0n;
   }
 
   writeRegister(index: number, value: bigint): boolean {
     const { view } = rows[index];
-    view?.write?.(this.#pc.cpu.vcpu, value);
+    view?.write?.(this.#cpu.vcpu, value);
     return view?.write !== undefined;
   }
 
@@ -129,7 +147,7 @@ export class PcDebugTarget {
     this.#watchpoints = watchpoints;
     const any = watchpoints.length > 0;
     this.#pc.onDataAccess = any ? (linear, bytes, write) => this.#accessed(linear, bytes, write) : undefined;
-    this.#pc.cpu.setWatching(any);
+    this.#pc.setWatching(any);
   }
 
   #accessed(linear: bigint, bytes: number, write: boolean): void {
@@ -144,10 +162,11 @@ export class PcDebugTarget {
   }
 
   step(): void {
-    this.#pc.step();
+    this.#pc.step(this.vcpu);
   }
 
   resume(): void {
+    this.#chosen = undefined;
     this.#control.resume();
   }
 
@@ -165,7 +184,7 @@ export class PcDebugTarget {
     while (at < length) {
       const linear = BigInt.asUintN(64, address + BigInt(at));
       const size = Math.min(length - at, Number(PAGE - (linear % PAGE)));
-      const physical = this.#pc.cpu.translate(linear);
+      const physical = this.#cpu.translate(linear);
       if (physical === undefined) break;
       const gpa = Number(physical);
       if (!this.#pc.memory.ramBlocks().some((block) => gpa >= block.gpa && gpa + size <= block.gpa + block.size)) break;

@@ -125,6 +125,9 @@ export class Lens {
   /** The ring of the guest code that ran last, and how it was left, if by an event. */
   #ring = 0;
   #left: CrossingKind | undefined;
+  /** The same of the vCPUs whose turn it is not, by number. */
+  #vcpu = 0;
+  readonly #waiting: { ring: number; left: CrossingKind | undefined }[] = [];
   #nativeNs = 0;
   /** The guest has run where its ring is not told. */
   #unseen = false;
@@ -200,6 +203,7 @@ export class Lens {
         enter: () => this.#enterGuest(),
         leave: () => this.#leaveGuest(),
         handler: this.#countsHandlers ? (what) => this.#handler(what) : undefined,
+        turn: (vcpu) => this.#turn(vcpu),
       },
     };
   }
@@ -217,6 +221,15 @@ export class Lens {
     if (ring !== this.#ring) this.#crossed(this.#left ?? 'farTransfer', ring);
     this.#left = undefined;
     this.#switch(ring);
+  }
+
+  /** Another vCPU has its turn: to come from one to the other crosses no border. */
+  #turn(vcpu: number): void {
+    this.#waiting[this.#vcpu] = { ring: this.#ring, left: this.#left };
+    const { ring, left } = this.#waiting[vcpu] ?? { ring: 0, left: undefined };
+    this.#vcpu = vcpu;
+    this.#ring = ring;
+    this.#left = left;
   }
 
   #leaveGuest(): void {
@@ -263,6 +276,7 @@ export class Lens {
   reset(): void {
     this.#ring = 0;
     this.#left = undefined;
+    this.#waiting.length = 0;
   }
 
   totals(): LensTotals {

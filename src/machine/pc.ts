@@ -13,7 +13,7 @@ import {
 } from '../accel/index.js';
 import { assert } from '../base/index.js';
 import { type Device, type IrqLine, MemorySpace, type MsiTarget, PortSpace } from '../bus/index.js';
-import { header, STATE_BYTES, type X86Board, X86Cpu, type X86CpuModel } from '../guest/index.js';
+import { STATE_BYTES, type X86Board, X86Cpu, type X86CpuModel } from '../guest/index.js';
 import {
   AcpiPm,
   ApicBus,
@@ -48,7 +48,7 @@ import {
   wireHpet,
   wireI8042,
   wireIoApic,
-  wireLocalApic,
+  wireLocalApics,
   wireMsiWindow,
   wirePic,
   wirePit,
@@ -102,7 +102,7 @@ export interface PcHost {
 
 export interface PcOptions {
   readonly ramBytes: number;
-  /** What the board's tables say of it; one unless given. */
+  /** Number of vCPUs; one unless given. */
   readonly cpus?: number | undefined;
   readonly model: X86CpuModel;
   /** Back ends of COM1 to COM4; undefined: the port is not there. */
@@ -157,7 +157,8 @@ export class PcMachine implements PcBoard {
   readonly engine: TcgEngine;
   /** What accelerators ask of this board. */
   readonly acceleratorHost: AcceleratorHost;
-  readonly cpu: X86Cpu;
+  /** By APIC ID. Where KVM runs the machine it keeps all but the first to itself. */
+  readonly cpus: readonly X86Cpu[];
   readonly memory: MemorySpace;
   readonly ports = new PortSpace();
   readonly clock: MachineClock;
@@ -165,7 +166,8 @@ export class PcMachine implements PcBoard {
   readonly msi: ApicBus;
   readonly irqs: readonly IrqLine[];
   readonly serial: readonly (Uart16550 | undefined)[];
-  readonly lapic: LocalApic;
+  /** By APIC ID. */
+  readonly lapics: readonly LocalApic[];
   readonly pic: PicPair;
   readonly ioapic: IoApic;
   readonly pm: AcpiPm;
@@ -217,22 +219,27 @@ export class PcMachine implements PcBoard {
         },
       },
     });
-    this.lapic = new LocalApic({
-      id: 0,
-      bus: apicBus,
-      clock: this.clock,
-      acknowledgeExtInt: () => this.pic.acknowledge(),
-      signals: {
-        interruptChanged: () => this.#accelerator.setInterruptPending(this.lapic.pending()),
-        nmi: () => this.#nmi(),
-        init: () => this.#finish({ why: 'reset' }),
-        sipi: () => {},
-        tscNow: () => this.cpu.tscNow(),
-        get tscHz() {
-          return rate.hz;
-        },
-      },
-    });
+    const cpus = options.cpus ?? 1;
+    const ids = Array.from({ length: cpus }, (_, id) => id);
+    this.lapics = ids.map(
+      (id) =>
+        new LocalApic({
+          id,
+          bus: apicBus,
+          clock: this.clock,
+          acknowledgeExtInt: () => this.pic.acknowledge(),
+          signals: {
+            interruptChanged: () => this.#accelerator.setInterruptPending(this.lapics[id].pending(), id),
+            nmi: () => this.#accelerator.raiseNmi(id),
+            init: () => (id === 0 ? this.#finish({ why: 'reset' }) : this.cpus[id].init()),
+            sipi: (vector) => this.cpus[id].startUp(vector),
+            tscNow: () => this.cpus[id].tscNow(),
+            get tscHz() {
+              return rate.hz;
+            },
+          },
+        }),
+    );
     const trace = options.trace ? new PcTrace(options.trace) : undefined;
     this.#trace = trace;
     const lens = options.lens
@@ -240,21 +247,26 @@ export class PcMachine implements PcBoard {
       : undefined;
     this.#lens = lens;
     const tsc = () => BigInt(Math.floor(this.clock.nowNs() * (rate.hz / 1e9)));
-    this.cpu = new X86Cpu({
-      model: options.model,
-      board: {
-        interrupts: this.lapic,
-        tsc,
-        get tscHz() {
-          return rate.hz;
-        },
-        floatError: () => this.irqs[13].set(true),
-        unimplemented: (what) => host.log?.(`unimplemented: ${what}`),
-        event: lens ? (event) => this.#event(event) : trace?.event,
-        transfer: (opcode) => lens?.transfer(opcode),
-        dataAccess: (linear, bytes, write) => this.onDataAccess?.(linear, bytes, write),
-      },
-    });
+    this.cpus = ids.map(
+      (apicId) =>
+        new X86Cpu({
+          model: options.model,
+          apicId,
+          cpus,
+          board: {
+            interrupts: this.lapics[apicId],
+            tsc,
+            get tscHz() {
+              return rate.hz;
+            },
+            floatError: () => this.irqs[13].set(true),
+            unimplemented: (what) => host.log?.(`unimplemented: ${what}`),
+            event: lens ? (event) => this.#event(event) : trace?.event,
+            transfer: (opcode) => lens?.transfer(opcode),
+            dataAccess: (linear, bytes, write) => this.onDataAccess?.(linear, bytes, write),
+          },
+        }),
+    );
     const accelerated: AcceleratorHost = {
       mmioRead: (gpa, size) => this.memory.read(gpa, size),
       mmioWrite: (gpa, size, value) => this.memory.write(gpa, size, value),
@@ -267,7 +279,7 @@ export class PcMachine implements PcBoard {
     };
     this.acceleratorHost = lens?.watch(accelerated) ?? accelerated;
     this.engine = new TcgEngine({
-      cpu: this.cpu,
+      cpus: this.cpus,
       ramBytes: options.ramBytes + (options.firmware?.image.length ?? 0),
       stateBytes: STATE_BYTES,
       hotThreshold: options.hotThreshold,
@@ -289,7 +301,7 @@ export class PcMachine implements PcBoard {
       ? () => this.#limitInstructions(counted)
       : () => this.#accelerator.deadlineChanged();
     this.#words = new Int32Array(this.engine.memory.buffer);
-    this.#kick = (this.engine.state + header.kick) >> 2;
+    this.#kick = this.engine.kickIndices[0];
 
     // Guest RAM
     this.memory = new MemorySpace(this.engine.memory.buffer);
@@ -327,7 +339,7 @@ export class PcMachine implements PcBoard {
     this.irqs = globalInterrupts(this.pic, this.ioapic);
     wirePic(this.ports, this.pic);
     wireIoApic(this.memory, this.ioapic);
-    wireLocalApic(this.memory, this.lapic);
+    wireLocalApics(this.memory, this.lapics, () => this.engine.current);
     wireMsiWindow(this.memory, apicBus);
     const hpet = (options.hpet ?? true) ? new Hpet({ clock: this.clock, gsi: this.irqs, msi: apicBus }) : undefined;
     const pit = new Pit({ clock: this.clock, irq: hpet ? hpet.pitInput : this.irqs[0] });
@@ -338,7 +350,10 @@ export class PcMachine implements PcBoard {
     const i8042 = new I8042({
       keyboardIrq: this.irqs[1],
       auxIrq: this.irqs[12],
-      events: { reset: () => this.#finish({ why: 'reset' }), a20: (open) => this.cpu.setA20(open) },
+      events: {
+        reset: () => this.#finish({ why: 'reset' }),
+        a20: (open) => this.#onEachCpu((cpu) => cpu.setA20(open)),
+      },
     });
     wireI8042(this.ports, i8042);
 
@@ -379,7 +394,18 @@ export class PcMachine implements PcBoard {
       wireUart(this.ports, port, uart);
       return uart;
     });
-    this.#devices.push(this.pic, this.lapic, this.ioapic, pit, rtc, i8042, this.pm, i440fx, this.#piix3, this.#piix4);
+    this.#devices.push(
+      this.pic,
+      ...this.lapics,
+      this.ioapic,
+      pit,
+      rtc,
+      i8042,
+      this.pm,
+      i440fx,
+      this.#piix3,
+      this.#piix4,
+    );
     if (hpet) this.#devices.push(hpet);
     for (const uart of this.serial) if (uart) this.#devices.push(uart);
     this.fwCfg = new FwCfg({ dma: this.memory.dma });
@@ -395,7 +421,7 @@ export class PcMachine implements PcBoard {
         lowRamEnd: low,
         acpi: this.#acpi,
         cpu: options.model.name,
-        cpus: options.cpus ?? 1,
+        cpus,
         uuid: options.uuid,
       },
       options.firmware,
@@ -457,7 +483,7 @@ export class PcMachine implements PcBoard {
     for (const device of this.#devices) device.reset();
     this.#trace?.reset();
     this.#lens?.reset();
-    this.cpu.reset();
+    this.#onEachCpu((cpu) => cpu.reset());
     this.#accelerator.takeOver();
   }
 
@@ -497,12 +523,40 @@ export class PcMachine implements PcBoard {
     this.#accelerator = next;
     next.setRamBlocks(this.memory.ramBlocks());
     next.takeOver();
-    next.setInterruptPending(this.lapic.pending());
+    for (const lapic of this.lapics) next.setInterruptPending(lapic.pending(), lapic.id);
   }
 
-  /** Index of the kick word in the machine's memory, as 32-bit words. */
-  get kickIndex(): number {
-    return this.#kick;
+  /** The bootstrap processor, and its local APIC. */
+  get cpu(): X86Cpu {
+    return this.cpus[0];
+  }
+  get lapic(): LocalApic {
+    return this.lapics[0];
+  }
+
+  /** The vCPU that runs, or ran last: what a debugger looks at. */
+  get currentCpu(): X86Cpu {
+    return this.cpus[this.engine.current];
+  }
+
+  /** Number of the vCPU that a monitor shows. */
+  shown = 0;
+  get shownCpu(): X86Cpu {
+    return this.cpus[this.shown];
+  }
+
+  #onEachCpu(work: (cpu: X86Cpu) => void): void {
+    for (const cpu of this.cpus) work(cpu);
+  }
+
+  /** Debuggers hear of every data access: `onDataAccess`. */
+  setWatching(on: boolean): void {
+    this.#onEachCpu((cpu) => cpu.setWatching(on));
+  }
+
+  /** Indices of the kick words in the machine's memory, as 32-bit words: one that asks sets them all. */
+  get kickIndices(): readonly number[] {
+    return this.engine.kickIndices;
   }
 
   /** `run` returns 'debug' after the instruction under way. */
@@ -510,15 +564,15 @@ export class PcMachine implements PcBoard {
     this.#finish({ why: 'debug' });
   }
 
-  /** One instruction, for a debugger. */
-  step(): void {
-    this.#halted = this.#accelerator.step() === 'halt';
+  /** One instruction of a vCPU, for a debugger. */
+  step(vcpu: number): void {
+    this.#halted = this.#accelerator.step(vcpu) === 'halt';
     this.#accelerator.synchronize();
     if (this.#stop?.why === 'debug') this.#stop = undefined;
   }
 
   raiseNmi(): void {
-    this.#nmi();
+    this.#accelerator.raiseNmi();
   }
 
   /** VM exits by reason; every counter of the translator; with counted time also the guest's instructions. */
@@ -553,11 +607,11 @@ export class PcMachine implements PcBoard {
       get exits() {
         return machine.#accelerator.exits.toRecord();
       },
-      ring: () => (machine.#accelerator.name === 'tcg' ? machine.cpu.ring : undefined),
+      ring: () => (machine.#accelerator.name === 'tcg' ? machine.currentCpu.ring : undefined),
       portName: (port) => machine.ports.nameAt(port),
       memoryName: (gpa) => machine.memory.nameAt(gpa),
     });
-    this.cpu.setLens(true);
+    this.#onEachCpu((cpu) => cpu.setLens(true));
   }
 
   #event(event: Parameters<NonNullable<X86Board['event']>>[0]): void {
@@ -675,10 +729,6 @@ export class PcMachine implements PcBoard {
       if (this.#lens) this.#lens.owned('halted', sleep);
       else sleep();
     }
-  }
-
-  #nmi(): void {
-    this.#accelerator.raiseNmi();
   }
 
   #finish(stop: PcStop): void {

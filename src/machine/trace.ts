@@ -38,7 +38,8 @@ export class PcTrace {
   readonly #line: (text: string) => void;
   #pc!: PcMachine;
   #events = 0;
-  #mmu = { cr0: -1n, cr3: -1n, cr4: -1n, a20: -1n, flushes: 0, refills: 0 };
+  /** By vCPU. */
+  readonly #mmu: (Record<'cr0' | 'cr3' | 'cr4' | 'a20', bigint> & Record<'flushes' | 'refills', number>)[] = [];
 
   constructor({ items, line }: PcTraceOptions) {
     this.#items = items;
@@ -60,20 +61,21 @@ export class PcTrace {
 
   /** Before a reset. */
   reset(): void {
-    if (this.#items.has('cpu_reset')) this.#line(`CPU Reset (CPU 0)\n${this.#pc.cpu.dump({ float: true })}`);
+    if (!this.#items.has('cpu_reset')) return;
+    for (const [i, cpu] of this.#pc.cpus.entries()) this.#line(`CPU Reset (CPU ${i})\n${cpu.dump({ float: true })}`);
   }
 
   #dump(): string {
-    return this.#pc.cpu.dump({ float: this.#items.has('fpu') });
+    return this.#pc.currentCpu.dump({ float: this.#items.has('fpu') });
   }
 
   #block(target: number): void {
     if (this.#items.has('mmu')) this.#translation();
-    const { cpu } = this.#pc;
+    const { currentCpu, engine } = this.#pc;
     if (this.#items.has('exec')) {
-      const { codeBase, pc, modeKey } = cpu.place;
+      const { codeBase, pc, modeKey } = currentCpu.place;
       this.#line(
-        `Trace 0: 0x${hex(target, 8)} [${hex(codeBase, 16)}/${hex(BigInt.asUintN(64, pc + codeBase), 16)}/${hex(modeKey, 8)}/00000000] `,
+        `Trace ${engine.current}: 0x${hex(target, 8)} [${hex(codeBase, 16)}/${hex(BigInt.asUintN(64, pc + codeBase), 16)}/${hex(modeKey, 8)}/00000000] `,
       );
     }
     if (this.#items.has('cpu')) this.#line(this.#dump());
@@ -81,9 +83,9 @@ export class PcTrace {
 
   /** What has changed since the last block. */
   #translation(): void {
-    const { cpu, engine } = this.#pc;
-    const old = this.#mmu;
-    const now = { ...cpu.translationControls, ...engine.tlbCounters };
+    const { currentCpu, engine } = this.#pc;
+    const old = this.#mmu[engine.current] ?? { cr0: -1n, cr3: -1n, cr4: -1n, a20: -1n, flushes: 0, refills: 0 };
+    const now = { ...currentCpu.translationControls, ...engine.tlbCounters };
     if (now.cr0 !== old.cr0) this.#line(`CR0 update: CR0=0x${hex(now.cr0, 8)}`);
     if (now.cr3 !== old.cr3) this.#line(`CR3 update: CR3=${hex(now.cr3, 16)}`);
     if (now.cr4 !== old.cr4) this.#line(`CR4 update: CR4=0x${hex(now.cr4, 8)}`);
@@ -93,11 +95,11 @@ export class PcTrace {
     };
     count('flush', (now.flushes - old.flushes) >>> 0);
     count('refill', (now.refills - old.refills) >>> 0);
-    this.#mmu = now;
+    this.#mmu[engine.current] = now;
   }
 
   #event({ vector, errorCode, kind }: Parameters<NonNullable<X86Board['event']>>[0]): void {
-    const { cpu } = this.#pc;
+    const cpu = this.#pc.currentCpu;
     const cr2 = cpu.register('cr2') ?? 0n;
     if (this.#items.has('mmu') && kind === 'exception' && vector === PAGE_FAULT) {
       this.#line(`page fault: CR2=${hex(cr2, 16)} error=${hex(errorCode ?? 0, 4)}`);

@@ -52,14 +52,6 @@ test('what only the translator has', () => {
   assert.match(choice.refusals[0], /^KVM not used: the translator alone has counted time/);
 });
 
-test('what only KVM has: slowness is no reason, on kvm', { skip: noKvm() }, () => {
-  const choice = chooseAccelerator({ ...question, wishes: ['kvm', 'tcg'], needsKvm: 'more than one vCPU' });
-  assert.deepEqual(
-    choice.candidates.map(({ name }) => name),
-    ['kvm'],
-  );
-});
-
 test('permission, another interface, an old kernel', () => {
   const opening = (host: Native) => () => new KvmSystem('/dev/kvm', host);
   const denied = hostWith({ open: () => -1, errno: () => constants.errno.EACCES });

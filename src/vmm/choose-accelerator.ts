@@ -30,8 +30,6 @@ export interface ChoiceQuestion {
   readonly defaultCpu: string;
   /** What is asked for that only the translator has, for a person. */
   readonly needsTranslator: string | undefined;
-  /** What only KVM has, for a person. */
-  readonly needsKvm?: string | undefined;
   /** Path of KVM's device, for tests. */
   readonly device?: string | undefined;
 }
@@ -45,8 +43,7 @@ export function chooseAccelerator(question: ChoiceQuestion): Choice {
   const refusals: string[] = [];
   for (const name of question.wishes) {
     if (name === 'tcg') {
-      if (question.needsKvm === undefined) candidates.push({ name });
-      else refusals.push(`tcg not used: only KVM has ${question.needsKvm}`);
+      candidates.push({ name });
       continue;
     }
     const found = kvmCandidate(question);
@@ -56,7 +53,7 @@ export function chooseAccelerator(question: ChoiceQuestion): Choice {
   return { candidates, refusals };
 }
 
-/** KVM as it can be had, or why it cannot. Where nothing else is wished for or will do, slowness is no reason. */
+/** KVM as it can be had, or why it cannot. Where nothing else is wished for, slowness is no reason. */
 function kvmCandidate(question: ChoiceQuestion): Candidate | string {
   if (question.needsTranslator !== undefined) return `the translator alone has ${question.needsTranslator}`;
   let probe: KvmProbe;
@@ -66,7 +63,7 @@ function kvmCandidate(question: ChoiceQuestion): Candidate | string {
     if (!(error instanceof VringError)) throw error;
     return error.message;
   }
-  const isAlone = question.needsKvm !== undefined || question.wishes.every((name) => name === 'kvm');
+  const isAlone = question.wishes.every((name) => name === 'kvm');
   if (probe.objection !== undefined && !isAlone) return probe.objection;
   const missing = missingFeatures(parseCpuOption(question.cpu ?? question.defaultCpu), probe.features);
   const names = missing.map((name) => qemuSpelling(findFeature(name)?.name ?? name));

@@ -1,6 +1,6 @@
 /**
  * Debian's bookworm kernels boot unattended to /init, do something there, and switch the machine off: the cloud kernel, the
- * generic one (its xz stub, drivers as modules), and both of i386. Fetched from the archive.
+ * generic one (its xz stub, drivers as modules), both of i386; one with two vCPUs. Fetched from the archive.
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -62,6 +62,30 @@ for (const { flavour, kernel, machine } of flavours) {
     assert.deepEqual(lines.slice(1), [machine, '0', 'init']);
   });
 }
+
+test('two vCPUs of the translator: both work, interrupt each other, and switch off', {
+  timeout: 2 * limitMs,
+}, async (t) => {
+  const lines = await output(
+    { flavour: 'cloud-amd64', machine: { accelerators: ['tcg'], cpus: 2 } },
+    [
+      'nproc',
+      // More than there are vCPUs.
+      'for i in 1 2 3 4; do (n=0; while [ $n -lt 2000 ]; do n=$((n+1)); done; echo done) & done; wait',
+      "sed -n 's/^ *\\(RES\\|CAL\\|LOC\\): *\\([0-9]*\\) *\\([0-9]*\\) .*/\\1 \\2 \\3/p' /proc/interrupts",
+      'dmesg | grep -ciE "oops|bug:|call trace|stall"',
+      'true',
+    ].join('\n'),
+  );
+  if (typeof lines === 'string') return t.skip(`no Debian here: ${lines}`);
+  assert.equal(lines[0], '2');
+  assert.deepEqual(lines.slice(1, 5), ['done', 'done', 'done', 'done']);
+  for (const name of ['LOC', 'RES', 'CAL']) {
+    const [, first, second] = lines.find((line) => line.startsWith(name))?.split(' ') ?? [];
+    assert.ok(Number(first) > 0 && Number(second) > 0, `${name} on both: ${lines.join('; ')}`);
+  }
+  assert.equal(lines.at(-1), '0');
+});
 
 for (const format of ['raw', 'qcow2']) {
   test(`the generic kernel's virtio modules read and write a ${format} disk image`, {

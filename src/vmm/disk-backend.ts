@@ -70,8 +70,8 @@ export class MachineDisks {
   }
 
   /** Tells the other thread where guest memory is. Before the first request. */
-  attach(memory: ArrayBufferLike, kickIndex: number): void {
-    this.#say({ type: 'memory', memory: memory as SharedArrayBuffer, kickIndex });
+  attach(memory: ArrayBufferLike, kickIndices: readonly number[]): void {
+    this.#say({ type: 'memory', memory: memory as SharedArrayBuffer, kickIndices });
   }
 
   /** Ends what the other thread is done with. */

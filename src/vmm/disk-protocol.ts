@@ -92,8 +92,8 @@ export type ToDisksFromMachine =
   | {
       readonly type: 'memory';
       readonly memory: SharedArrayBuffer;
-      /** The vCPU's kick word, as an index of 32-bit words. */
-      readonly kickIndex: number;
+      /** The vCPUs' kick words, as indices of 32-bit words. */
+      readonly kickIndices: readonly number[];
     }
   /** There are submissions. */
   | { readonly type: 'submitted' };

@@ -57,7 +57,7 @@ const nodes: GraphNode[] = [];
 const disks: Disk[] = [];
 let memory: SharedArrayBuffer | undefined;
 let kickWords: Int32Array = new Int32Array(new SharedArrayBuffer(4));
-let kickIndex = 0;
+let kickIndices: readonly number[] = [];
 nameThread('disks');
 let inFlight = 0;
 let closing = false;
@@ -159,7 +159,7 @@ function start(slot: number): void {
     inFlight--;
     ring.finish(slot, status);
     // The running vCPU sees its kick word, a sleeping one the doorbell.
-    Atomics.store(kickWords, kickIndex, 1);
+    for (const index of kickIndices) Atomics.store(kickWords, index, 1);
     ringDoorbell(doorbell, rungBy.disks);
     schedule();
   };
@@ -217,7 +217,7 @@ config.port.on('message', (message: ToDisksFromMachine) => {
   if (message.type === 'memory') {
     memory = message.memory;
     kickWords = new Int32Array(memory);
-    kickIndex = message.kickIndex;
+    kickIndices = message.kickIndices;
   }
   schedule();
 });

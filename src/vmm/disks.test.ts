@@ -59,7 +59,7 @@ async function open(disks: readonly DiskConfig[], more: Partial<DiskWorkerConfig
     quitting: () => false,
   });
   const memory = new SharedArrayBuffer(8 * MiB);
-  machineDisks.attach(memory, 0);
+  machineDisks.attach(memory, [0]);
   const ended: (BlockFailure | 'ok')[] = [];
   const done = (failure?: BlockFailure) => ended.push(failure ?? 'ok');
   const ram = (at: number, length: number) => new Uint8Array(memory, at, length);

@@ -11,7 +11,11 @@ const PHYSICAL = 0x000f_ffff_ffff_f000n;
 const hex = (value: bigint | number, digits: number) => value.toString(16).padStart(digits, '0');
 
 const describers: Readonly<Record<InfoTopic, (pc: PcMachine) => string>> = {
-  registers: (pc) => `CPU#0\n${pc.cpu.dump({ float: true })}`,
+  registers: (pc) => describeRegisters(pc, pc.shown),
+  'registers-all': (pc) =>
+    seenCpus(pc)
+      .map((_, i) => describeRegisters(pc, i))
+      .join('\n\n'),
   cpus: describeCpus,
   jit: describeCounters,
   tlb: describeTlb,
@@ -30,11 +34,11 @@ export function describeMachine(pc: PcMachine, topic: InfoTopic): string {
 export function disassemble(pc: PcMachine, gva: bigint, count: number): string[] {
   const lines: string[] = [];
   const page = (at: bigint): Uint8Array | undefined => {
-    const gpa = pc.cpu.translate(at & ~4095n);
+    const gpa = pc.shownCpu.translate(at & ~4095n);
     if (gpa === undefined) return undefined;
     return pc.memory.dma.view(Number(gpa), 4096, false);
   };
-  const { modeKey } = pc.cpu.place;
+  const { modeKey } = pc.shownCpu.place;
   for (let at = gva; lines.length < Math.min(count, MAX_LINES); ) {
     const first = page(at);
     if (!first) break;
@@ -48,9 +52,22 @@ export function disassemble(pc: PcMachine, gva: bigint, count: number): string[]
   return lines;
 }
 
+/** The vCPUs whose registers are at home: under KVM the first. */
+function seenCpus(pc: PcMachine): PcMachine['cpus'] {
+  return pc.accelerator.name === 'tcg' ? pc.cpus : pc.cpus.slice(0, 1);
+}
+
+function describeRegisters(pc: PcMachine, index: number): string {
+  return `CPU#${index}\n${pc.cpus[index].dump({ float: true })}`;
+}
+
 function describeCpus(pc: PcMachine): string {
-  const { codeBase, pc: offset } = pc.cpu.place;
-  return `* CPU #0: pc=0x${hex(BigInt.asUintN(64, codeBase + offset), 16)}`;
+  return seenCpus(pc)
+    .map(({ linearPc, isHalted }, i) => {
+      const state = isHalted ? ' (halted)' : '';
+      return `${i === pc.shown ? '*' : ' '} CPU #${i}: pc=0x${hex(BigInt.asUintN(64, linearPc), 16)}${state}`;
+    })
+    .join('\n');
 }
 
 function describeCounters(pc: PcMachine): string {
@@ -86,7 +103,7 @@ interface Mapping {
 
 /** Present page-table entries: what the guest's tables say, not what is cached. Only while paging is on. */
 function* mappings(pc: PcMachine): Generator<Mapping> {
-  const register = (name: string) => pc.cpu.register(name) ?? 0n;
+  const register = (name: string) => pc.shownCpu.register(name) ?? 0n;
   const cr4 = register('cr4');
   const pae = (cr4 & (1n << 5n)) !== 0n;
   const long = (register('efer') & (1n << 10n)) !== 0n;
@@ -123,12 +140,12 @@ function* mappings(pc: PcMachine): Generator<Mapping> {
   yield* walk(register('cr3') & (pae && !long ? 0xffff_ffe0n : PHYSICAL), levels, 0n, 6n);
 }
 
-const pagingIsOff = (pc: PcMachine) => ((pc.cpu.register('cr0') ?? 0n) & (1n << 31n)) === 0n;
+const pagingIsOff = (pc: PcMachine) => ((pc.shownCpu.register('cr0') ?? 0n) & (1n << 31n)) === 0n;
 
 /** As QEMU's `info tlb` lists them. */
 function describeTlb(pc: PcMachine): string {
   if (pagingIsOff(pc)) return 'PG disabled';
-  const nx = ((pc.cpu.register('efer') ?? 0n) & (1n << 11n)) !== 0n;
+  const nx = ((pc.shownCpu.register('efer') ?? 0n) & (1n << 11n)) !== 0n;
   const lines: string[] = [];
   for (const { va, gpa, entry, large } of mappings(pc)) {
     if (lines.length === MAX_LINES) {
@@ -232,14 +249,13 @@ function describeInterrupts(pc: PcMachine): string {
       `  pin ${String(pin).padEnd(2)} 0x${hex(high[pin], 8)}${hex(entry >>> 0, 8)} dest=${high[pin] >>> 24} ${words.join(' ')}`,
     );
   }
-  const apic = pc.lapic.state as unknown as Record<string, ArrayLike<number> | number>;
-  const bits = (name: string) => {
-    const words = apic[name];
-    if (typeof words !== 'object') return '';
+  const bits = (words: ArrayLike<number>) => {
     const set: number[] = [];
     for (let n = 0; n < words.length * 32; n++) if ((words[n >> 5] >>> (n & 31)) & 1) set.push(n);
     return set.length === 0 ? '(none)' : set.join(' ');
   };
-  lines.push(`lapic0: ISR ${bits('ISR')}`, `        IRR ${bits('IRR')}`);
+  for (const { name, state } of pc.lapics) {
+    lines.push(`${name}: ISR ${bits(state.ISR)}`, `${' '.repeat(name.length + 2)}IRR ${bits(state.IRR)}`);
+  }
   return lines.join('\n');
 }

@@ -1,6 +1,6 @@
 /** What a machine is made of, as its owner says it, and as its worker needs it. */
 import { type AcceleratorName, acceleratorNames } from '../accel/accelerator.js';
-import { MAX_GUEST_BYTES } from '../accel/guest-limit.js';
+import { maxGuestBytes } from '../accel/guest-limit.js';
 import { VringError } from '../base/index.js';
 import type { OptionDict } from '../block/index.js';
 import { parseCpuOption } from '../guest/x86/models.js';
@@ -168,10 +168,11 @@ export function planMachine(options: MachineOptions): {
   if (!Number.isInteger(cpus) || cpus < 1 || cpus > 255) throw invalid('A machine has 1 to 255 vCPUs.');
   const uuid = options.uuid?.replaceAll('-', '') ?? '';
   if (!/^([0-9a-f]{32})?$/i.test(uuid)) throw invalid(`'${options.uuid}' is no UUID.`);
-  if (ramBytes > MAX_GUEST_BYTES - (options.firmware || options.builtInGuest ? FIRMWARE_ROOM_BYTES : 0)) {
+  const most = maxGuestBytes(cpus);
+  if (ramBytes > most - (options.firmware || options.builtInGuest ? FIRMWARE_ROOM_BYTES : 0)) {
     throw new VringError(
       'ram-size',
-      `A machine can have at most ${mib(MAX_GUEST_BYTES)} of RAM here: ${mib(ramBytes)} would need WebAssembly memory with 64-bit addresses.`,
+      `A machine can have at most ${mib(most)} of RAM here: ${mib(ramBytes)} would need WebAssembly memory with 64-bit addresses.`,
     );
   }
   parseCpuOption(options.cpu ?? DEFAULT_CPU);

@@ -66,6 +66,8 @@ type SwitchRequest = Request & { type: 'accelerator' };
 /** Requests for another accelerator, which are answered between two turns of the guest. */
 const switches: { readonly id: number; readonly request: SwitchRequest }[] = [];
 let kvm: KvmAccelerator | undefined;
+/** The guest has run. */
+let begun = false;
 
 const streams = config.streams.map(
   (rings, i) =>
@@ -236,7 +238,7 @@ function answer(pc: PcMachine, request: Exclude<Request, { type: 'accelerator' }
       return undefined;
     case 'translate':
       pc.accelerator.synchronize();
-      return pc.cpu.translate(request.gva);
+      return pc.shownCpu.translate(request.gva);
     case 'resize':
       devices.ports[request.port]?.port.resize(request.columns, request.rows);
       return undefined;
@@ -251,11 +253,21 @@ function answer(pc: PcMachine, request: Exclude<Request, { type: 'accelerator' }
       return lensReport(pc);
     case 'registers':
       pc.accelerator.synchronize();
-      return pc.cpu.registers();
+      return pc.shownCpu.registers();
+    case 'selectCpu':
+      selectCpu(pc, request.cpu);
+      return undefined;
     case 'info':
       pc.accelerator.synchronize();
       return describeMachine(pc, request.topic);
   }
+}
+
+function selectCpu(pc: PcMachine, cpu: number): void {
+  if (!(cpu in pc.cpus)) throw new VringError('no-such-cpu', `There is no vCPU ${cpu}.`);
+  if (cpu > 0 && pc.accelerator.name === 'kvm')
+    throw new VringError('no-such-cpu', 'KVM keeps the registers of all vCPUs but the first to itself.');
+  pc.shown = cpu;
 }
 
 function requireRam(pc: PcMachine, gpa: number, length: number): void {
@@ -381,8 +393,9 @@ function firmwareOptions(images: Images | undefined): FirmwareOptions | undefine
 
 /** Lets another accelerator run the vCPU. Throws VringError `accelerator`, and what `createX86Kvm` throws. */
 async function switchAccelerator(pc: PcMachine, { name, cpu, tscHz }: SwitchRequest): Promise<void> {
+  if (begun && config.cpus > 1 && name !== pc.accelerator.name)
+    throw new VringError('accelerator', 'a machine with several vCPUs stays with what runs it');
   if (name === 'tcg') {
-    if (config.cpus > 1) throw new VringError('accelerator', 'the translator has one vCPU');
     pc.setAccelerator(pc.engine);
     return;
   }
@@ -477,6 +490,7 @@ async function runMachine(pc: PcMachine, boot: () => void): Promise<MachineEnd> 
       disks?.retry();
     }
     standing = false;
+    begun = true;
     const stop: PcStop = pc.run();
     switch (stop.why) {
       case 'poweroff':
@@ -518,7 +532,7 @@ async function main(): Promise<void> {
           };
     machine = build(trace, images);
     const pc = machine;
-    disks?.attach(pc.engine.memory.buffer, pc.kickIndex);
+    disks?.attach(pc.engine.memory.buffer, pc.kickIndices);
     if (config.gdb !== undefined) attachStub(pc, streams[config.gdb]);
     const boot = () => {
       let description = pc.firmwareKernel ?? (config.builtInGuest ? 'built-in guest' : 'firmware');

@@ -113,6 +113,11 @@ export interface Machine extends AsyncDisposable {
   /** An access to an I/O port, as the guest's own would be. */
   readPort(port: number, size: 1 | 2 | 4, options?: WaitOptions): Promise<number>;
   writePort(port: number, size: 1 | 2 | 4, value: number, options?: WaitOptions): Promise<void>;
+  /**
+   * Which vCPU addresses, registers and `info` are about from here on; at first it is number 0. Throws VringError `no-such-cpu`, also
+   * for those whose registers the accelerator keeps to itself.
+   */
+  selectCpu(index: number, options?: WaitOptions): Promise<void>;
   /** The vCPU's registers by the manual's names. */
   registers(options?: WaitOptions): Promise<Readonly<Record<string, bigint>>>;
   /**
@@ -347,6 +352,10 @@ class RunningMachine implements Machine {
 
   async registers(options?: WaitOptions): Promise<Readonly<Record<string, bigint>>> {
     return (await this.#request({ type: 'registers' }, options)) as Record<string, bigint>;
+  }
+
+  async selectCpu(cpu: number, options?: WaitOptions): Promise<void> {
+    await this.#request({ type: 'selectCpu', cpu }, options);
   }
 
   async disks(options: WaitOptions = {}): Promise<readonly DiskDescription[]> {
@@ -625,15 +634,12 @@ export async function createMachineWith(
 
 async function choose(options: MachineOptions): Promise<Choice> {
   const wishes = options.accelerators ?? DEFAULT_ACCELERATORS;
-  const needsKvm = (options.cpus ?? 1) > 1 ? 'more than one vCPU' : undefined;
-  if (wishes[0] === 'tcg' && needsKvm === undefined)
-    return { candidates: [{ name: 'tcg' }] satisfies Candidate[], refusals: [] };
+  if (wishes[0] === 'tcg') return { candidates: [{ name: 'tcg' }] satisfies Candidate[], refusals: [] };
   const { chooseAccelerator } = await import('./choose-accelerator.js');
   return chooseAccelerator({
     wishes,
     cpu: options.cpu,
     defaultCpu: DEFAULT_CPU,
-    needsKvm,
     needsTranslator: options.icount
       ? 'counted time (icount)'
       : options.trace

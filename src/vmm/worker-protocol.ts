@@ -138,7 +138,18 @@ export interface WorkerConfig {
 }
 
 /** What `info` can show; each is text for a person. */
-export const infoTopics = ['registers', 'cpus', 'jit', 'tlb', 'mem', 'mtree', 'pic', 'pci', 'qtree'] as const;
+export const infoTopics = [
+  'registers',
+  'registers-all',
+  'cpus',
+  'jit',
+  'tlb',
+  'mem',
+  'mtree',
+  'pic',
+  'pci',
+  'qtree',
+] as const;
 export type InfoTopic = (typeof infoTopics)[number];
 
 /** Requests carry an id, and each gets one reply with it. */
@@ -169,6 +180,7 @@ export type Request =
   | { readonly type: 'lens' }
   | { readonly type: 'hostPage'; readonly gpa: number }
   | { readonly type: 'registers' }
+  | { readonly type: 'selectCpu'; readonly cpu: number }
   | { readonly type: 'info'; readonly topic: InfoTopic };
 
 export type ToWorker = { readonly id: number; readonly request: Request };

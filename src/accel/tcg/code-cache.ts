@@ -3,7 +3,7 @@
  * Blocks live in the cold code arena; regions are functions in the code table. When the arena or the hash is full, everything
  * is dropped and translated again as needed.
  */
-import { DEFERRED_UNCHANGED, exitCode, exitWord, header, Op } from '../../ir/index.js';
+import { DEFERRED_UNCHANGED, exitCode, exitWord, Op } from '../../ir/index.js';
 import { COLD_HEADER_BYTES, coldHeader } from '../../wasm/index.js';
 import { codeHash } from './dispatcher.js';
 import { CODE_HASH_BYTES, CODE_HASH_ENTRIES, hashEntry, layout } from './layout.js';
@@ -45,13 +45,19 @@ export interface Region {
 /** A mode key that no vCPU has. */
 const NO_KEY = -1;
 
+/** What all vCPUs that run the code must know. */
+export interface CodeCacheVcpus {
+  /** A page has got its first code. */
+  protectPage(hva: number): void;
+  /** The jump cache, and what is known of edges between pages, must not be believed any more. */
+  forgetJumps(): void;
+}
+
 export class CodeCache {
   readonly #words: Int32Array;
   /** Two words a page: its 64-byte pieces that hold code. */
   readonly #masks: Int32Array;
-  readonly #state: number;
-  /** Called for a page that gets its first code. */
-  readonly #protectPage: (hva: number) => void;
+  readonly #vcpus: CodeCacheVcpus;
   #arena = layout.coldCode as number;
   #entries = 0;
   readonly #blocksByPage = new Map<number, Block[]>();
@@ -69,11 +75,10 @@ export class CodeCache {
   onDrop: (region: Region) => void = () => {};
   readonly counters = { blocks: 0, invalidated: 0, flushes: 0, codeWrites: 0 };
 
-  constructor(buffer: SharedArrayBuffer, state: number, protectPage: (hva: number) => void) {
+  constructor(buffer: SharedArrayBuffer, vcpus: CodeCacheVcpus) {
     this.#words = new Int32Array(buffer);
     this.#masks = new Int32Array(buffer, layout.codeMasks, (layout.coldCode - layout.codeMasks) / 4);
-    this.#state = state;
-    this.#protectPage = protectPage;
+    this.#vcpus = vcpus;
   }
 
   /**
@@ -191,7 +196,7 @@ export class CodeCache {
 
   /** The jump cache must not be believed any more. */
   forgetJumps(): void {
-    this.#words[(this.#state + header.generation) >> 2]++;
+    this.#vcpus.forgetJumps();
   }
 
   /** Whoever still jumps to a block's cold code is told to look again, and no link is followed to it. */
@@ -294,7 +299,7 @@ export class CodeCache {
     for (let page = hva >>> 12; page <= (end - 1) >>> 12; page++) {
       const isFirst = !this.#marked(page);
       this.#mark(page, hva, end);
-      if (isFirst) this.#protectPage(page * 4096);
+      if (isFirst) this.#vcpus.protectPage(page * 4096);
       note(page);
     }
   }
@@ -304,7 +309,7 @@ export class CodeCache {
     const page = hva >>> 12;
     const isFirst = !this.#marked(page);
     this.#mark(page, hva, hva + bytes);
-    if (isFirst) this.#protectPage(page * 4096);
+    if (isFirst) this.#vcpus.protectPage(page * 4096);
     const list = this.#blocksByPage.get(page);
     if (list) list.push(block);
     else this.#blocksByPage.set(page, [block]);

@@ -9,7 +9,7 @@ function machine(program: number[][], hotThreshold: number) {
   const cpu = new ToyCpu();
   const mmio: string[] = [];
   const engine = new TcgEngine({
-    cpu,
+    cpus: [cpu],
     ramBytes: RAM,
     stateBytes: TOY_STATE_BYTES,
     hotThreshold,

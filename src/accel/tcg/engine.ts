@@ -1,6 +1,6 @@
 /**
- * The translator (accel tcg): runs one vCPU. It keeps the run loop, translates what is missing, and hands hot blocks to the
- * region compiler.
+ * The translator (accel tcg): runs the vCPUs of a machine, by turns in one thread. It keeps the run loop, translates what is
+ * missing, and hands hot blocks to the region compiler. Translated code is the machine's; each vCPU has its own state and TLBs.
  */
 
 import type { GuestCode, GuestCpu, TranslationRequest, TranslationResult, VmExit } from '../../guest/guest-cpu.js';
@@ -18,10 +18,12 @@ import { ColdSerializer, ColdTierWriter, compileRoutines, type HostFunction, pri
 import type { Accelerator, AcceleratorHost, AcceleratorRamBlock } from '../accelerator.js';
 import { ExitCounters, exitIndex } from '../exits.js';
 import { CodeCache } from './code-cache.js';
+import { codeLines } from './code-lines.js';
 import { defineDispatcher } from './dispatcher.js';
 import {
   layout,
   MAX_BLOCK_INSTRUCTIONS,
+  MAX_VCPUS,
   MMU_CONTEXTS,
   memoryPages,
   PAGE_BYTES,
@@ -29,6 +31,7 @@ import {
   TLB_BYTES,
   TLB_ENTRIES,
   tempBase,
+  vcpuLayout,
 } from './layout.js';
 import { InlineRegionService, RegionCompiler, type RegionService } from './region-compiler.js';
 import { defineSoftmmu } from './softmmu.js';
@@ -70,7 +73,8 @@ export interface EngineTrace {
 }
 
 export interface EngineOptions {
-  readonly cpu: GuestCpu;
+  /** All of one model. */
+  readonly cpus: readonly GuestCpu[];
   readonly host: EngineHost;
   /** Bytes of guest RAM and ROM to make room for. */
   readonly ramBytes: number;
@@ -93,8 +97,13 @@ const extended = new WeakSet<RoutineSet>();
 
 /** Hops between two looks at the clock. */
 const HOPS = 4096;
+/** Looks at the clock in a turn, where others want theirs: some milliseconds. With counted instructions so many of those. */
+const TURN_LOOKS = 4;
+const TURN_INSTRUCTIONS = 100_000;
 /** What an exit to JavaScript costs in hops. */
 const EXIT_HOPS = 8;
+/** What it costs to hand over the turn, or find nobody to take it. */
+const YIELD_HOPS = 32;
 
 /** Adds the engine's routines to a guest's: translated code calls them by their place in the set. */
 export function addEngineRoutines({ routines, vars }: GuestCode): void {
@@ -105,18 +114,41 @@ export function addEngineRoutines({ routines, vars }: GuestCode): void {
   for (const { name } of routines.list.slice(before)) routines.optimizedAtOnce.add(name);
 }
 
+interface EngineVcpu {
+  readonly index: number;
+  readonly cpu: GuestCpu;
+  /** Address of its state in the machine's memory. */
+  readonly state: number;
+  readonly hostRoutines: Readonly<Record<string, (...args: never[]) => unknown>>;
+}
+
+/** Why a vCPU has stopped running: what concerns the machine, or its turn is over. */
+type TurnEnd = VmExit | 'yield';
+
 export class TcgEngine implements Accelerator {
   readonly name = 'tcg';
   readonly exits = new ExitCounters();
   readonly memory: WebAssembly.Memory;
-  readonly state = layout.state;
+  /** Of the vCPU whose turn it is: its address in the memory. */
+  state: number = layout.state;
   readonly cache: CodeCache;
   readonly routines: Readonly<Record<string, (...args: unknown[]) => unknown>>;
   readonly compiler: RegionCompiler;
   readonly #hotThreshold: number;
   readonly #counting: boolean;
   readonly #uncached: boolean;
-  readonly #cpu: GuestCpu;
+  readonly #vcpus: readonly EngineVcpu[];
+  /** The vCPU whose turn it is; the others, the one that has waited longest first. */
+  #current: EngineVcpu;
+  #cpu: GuestCpu;
+  #others: EngineVcpu[];
+  /** A vCPU that slept has something to do. */
+  #woken: EngineVcpu | undefined;
+  /** What is left of the turn, where instructions are not counted; and where they are, the count at which it ends. */
+  #looksLeft = TURN_LOOKS;
+  #turnEnd = Infinity;
+  /** With `countInstructions`: `poll` is to be called at this count. */
+  #limit = Infinity;
   readonly #host: EngineHost;
   readonly #words: Int32Array;
   readonly #view: DataView;
@@ -134,16 +166,26 @@ export class TcgEngine implements Accelerator {
   readonly counters = { faults: 0, leaves: 0, kicks: 0, polls: 0, singleSteps: 0, hot: 0, busy: 0, translated: 0 };
 
   constructor(options: EngineOptions) {
-    const { cpu, host } = options;
+    const { cpus, host } = options;
+    const [cpu] = cpus;
+    if (cpus.length < 1 || cpus.length > MAX_VCPUS) throw new Error('vring invariant broken: the number of vCPUs');
     const threshold = options.trace?.block ? 0 : (options.hotThreshold ?? 0);
-    this.#cpu = cpu;
     this.#host = host;
     this.#trace = options.trace ?? {};
     this.#counting = options.countInstructions ?? false;
     const set = cpu.routines;
     addEngineRoutines(cpu);
-    const pages = memoryPages(options.ramBytes);
+    const pages = memoryPages(options.ramBytes, cpus.length);
     this.memory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
+    this.#vcpus = cpus.map((each, index) => ({
+      index,
+      cpu: each,
+      state: index === 0 ? layout.state : pages * PAGE_BYTES - (cpus.length - index) * vcpuLayout.bytes,
+      hostRoutines: each.hostRoutines(),
+    }));
+    this.#current = this.#vcpus[0];
+    this.#cpu = cpu;
+    this.#others = this.#vcpus.slice(1);
     const table = new WebAssembly.Table({ element: 'anyfunc', initial: 1 });
     const extension = new ColdTierWriter(set.list, cpu.vars, {
       hotThreshold: threshold,
@@ -155,7 +197,7 @@ export class TcgEngine implements Accelerator {
       memory: this.memory,
       // No machine's own size: the module is good for all.
       memoryPages: { initial: 1, maximum: 65536 },
-      host: { ...cpu.hostRoutines(), ...this.#hostRoutines() },
+      host: { ...this.#guestRoutines(), ...this.#hostRoutines() },
       table,
       extension,
       compile: (write) => {
@@ -192,8 +234,10 @@ export class TcgEngine implements Accelerator {
     };
     this.#uncached = options.codeCache === false;
     this.#initState(options.tlbEntries ?? TLB_ENTRIES);
-    const protect = this.routines['protect_page'] as (state: number, hva: number) => void;
-    this.cache = new CodeCache(this.memory.buffer, this.state, (hva) => protect(this.state, hva));
+    this.cache = new CodeCache(this.memory.buffer, {
+      protectPage: (hva) => this.#onEach('protect_page', hva),
+      forgetJumps: () => this.#onEach('forget_jumps'),
+    });
     this.#hotThreshold = threshold;
     this.compiler = new RegionCompiler({
       service: options.regionService ?? new InlineRegionService(cpu),
@@ -211,7 +255,34 @@ export class TcgEngine implements Accelerator {
     });
     const { wasm } = this.#trace;
     if (wasm) this.compiler.onModule = (bytes) => wasm(printModule(bytes));
-    cpu.attach({ buffer: this.memory.buffer, state: this.state, routines: this.routines });
+    for (const { cpu: each, state } of this.#vcpus)
+      each.attach({ buffer: this.memory.buffer, state, routines: this.routines });
+  }
+
+  /** The guest's host routines act on the vCPU whose turn it is. */
+  #guestRoutines(): Record<string, HostFunction> {
+    const first = this.#vcpus[0].hostRoutines as Record<string, HostFunction>;
+    if (this.#vcpus.length === 1) return first;
+    const chosen: Record<string, HostFunction> = {};
+    for (const name of Object.keys(first)) {
+      chosen[name] = (...args: unknown[]) => (this.#current.hostRoutines[name] as HostFunction)(...(args as never[]));
+    }
+    return chosen;
+  }
+
+  /** Calls a routine for every vCPU. */
+  #onEach(routine: string, ...args: number[]): void {
+    for (const { state } of this.#vcpus) this.routines[routine](state, ...args);
+  }
+
+  /** Number of the vCPU whose turn it is. */
+  get current(): number {
+    return this.#current.index;
+  }
+
+  /** Indices of the kick words of all vCPUs, as 32-bit words of the memory. */
+  get kickIndices(): readonly number[] {
+    return this.#vcpus.map(({ state }) => (state + header.kick) >> 2);
   }
 
   /** Bytes that RAM and ROM may be put at: from here to the end of the memory. */
@@ -220,7 +291,7 @@ export class TcgEngine implements Accelerator {
   }
 
   get ramEnd(): number {
-    return Math.floor(this.memory.buffer.byteLength / PAGE_BYTES) * PAGE_BYTES;
+    return this.memory.buffer.byteLength - (this.#vcpus.length - 1) * vcpuLayout.bytes;
   }
 
   /** Tells the engine where guest RAM lies from now on; flushes the TLB. */
@@ -237,7 +308,7 @@ export class TcgEngine implements Accelerator {
         this.#view.setInt32(at + ramBlock.hva, block.hva, true);
         this.#view.setInt32(at + ramBlock.flags, block.readonly ? ramBlock.readonly : 0, true);
       });
-    this.routines['flush_tlb'](this.state, 0);
+    this.#onEach('flush_tlb', 0);
   }
 
   /** A device wrote to guest memory at these host addresses. */
@@ -252,16 +323,30 @@ export class TcgEngine implements Accelerator {
     Atomics.store(this.#words, (this.state + header.kick) >> 2, 1);
   }
 
-  /** An interrupt controller has, or no longer has, something for the vCPU. */
-  setInterruptPending(pending: boolean): void {
-    this.#words[(this.state + header.interruptPending) >> 2] = pending ? 1 : 0;
-    if (pending && !this.#attending) this.kick();
+  /** An interrupt controller has, or no longer has, something for a vCPU. */
+  setInterruptPending(pending: boolean, index = 0): void {
+    const vcpu = this.#vcpus[index];
+    this.#words[(vcpu.state + header.interruptPending) >> 2] = pending ? 1 : 0;
+    if (pending) this.#call(vcpu);
+  }
+
+  /** A vCPU has something to do: soon, if it runs; at its next turn, if it waits for one; and it gets a turn now, if it sleeps. */
+  #call(vcpu: EngineVcpu): void {
+    if (vcpu !== this.#current) {
+      if (!vcpu.cpu.isHalted) {
+        Atomics.store(this.#words, (vcpu.state + header.kick) >> 2, 1);
+        return;
+      }
+      this.#woken = vcpu;
+    }
+    if (!this.#attending) this.kick();
   }
 
   /** Every counter, by name (also `-stats` and the monitor's `info jit`). */
   statistics(): Readonly<Record<string, Readonly<Record<string, number>>>> {
-    const word = (offset: number) => this.#words[(this.state + offset) >> 2] >>> 0;
-    const misses = { lookups: word(header.lookups), refills: word(header.refills), flushes: word(header.flushes) };
+    const sum = (offset: number) =>
+      this.#vcpus.reduce((total, { state }) => total + (this.#words[(state + offset) >> 2] >>> 0), 0);
+    const misses = { lookups: sum(header.lookups), refills: sum(header.refills), flushes: sum(header.flushes) };
     return { engine: { ...this.counters, ...misses }, cache: this.cache.counters, compiler: this.compiler.counters };
   }
 
@@ -269,14 +354,15 @@ export class TcgEngine implements Accelerator {
   memoryUse(): readonly { readonly owner: string; readonly at: number; readonly bytes: number }[] {
     const part = (owner: string, at: number, end: number) => ({ owner, at, bytes: end - at });
     return [
-      part('vcpuState', layout.state, layout.ramBlocks),
-      part('tlbs', layout.tlbs, layout.jumpCache),
-      part('codeLookup', layout.jumpCache, layout.coldCode),
+      part('vcpuState', layout.state, layout.state + vcpuLayout.tlbs),
+      part('tlbs', layout.state + vcpuLayout.tlbs, layout.regionEntries),
+      part('codeLookup', layout.regionEntries, layout.coldCode),
       part('coldCode', layout.coldCode, layout.coldCodeEnd),
+      ...(this.#vcpus.length > 1 ? [part('furtherVcpus', this.ramEnd, this.memory.buffer.byteLength)] : []),
     ];
   }
 
-  /** How often the TLB was flushed, and entries filled, modulo 2^32. */
+  /** How often the TLB of the vCPU whose turn it is was flushed, and entries filled, modulo 2^32. */
   get tlbCounters(): { readonly flushes: number; readonly refills: number } {
     const word = (offset: number) => this.#words[(this.state + offset) >> 2] >>> 0;
     return { flushes: word(header.flushes), refills: word(header.refills) };
@@ -284,13 +370,25 @@ export class TcgEngine implements Accelerator {
 
   /** Guest instructions begun so far; kept only with `countInstructions`. */
   get instructions(): number {
-    return Number(this.#view.getBigUint64(this.state + header.instructions, true));
+    return this.#vcpus.reduce((total, vcpu) => total + this.#begun(vcpu), 0);
+  }
+
+  #begun({ state }: EngineVcpu): number {
+    return Number(this.#view.getBigUint64(state + header.instructions, true));
   }
 
   /** `poll` is called when exactly this many instructions have been begun, or before. */
   set instructionLimit(limit: number) {
+    this.#limit = limit;
+    this.#setOwnLimit();
+  }
+
+  /** What the vCPU whose turn it is may begin before the machine's limit or the end of its turn. */
+  #setOwnLimit(): void {
+    if (!this.#counting) return;
+    const own = Math.min(this.#limit, this.#turnEnd) - this.instructions + this.#begun(this.#current);
     // Someone wants to be heard at the next block: that stays so until `poll` is called.
-    const next = Atomics.load(this.#words, (this.state + header.kick) >> 2) === 0 ? limit : 0;
+    const next = Atomics.load(this.#words, (this.state + header.kick) >> 2) === 0 ? Math.max(0, own) : 0;
     this.#view.setBigUint64(
       this.state + header.instructionLimit,
       BigInt(Math.min(next, Number.MAX_SAFE_INTEGER)),
@@ -299,11 +397,11 @@ export class TcgEngine implements Accelerator {
   }
 
   /** With `countInstructions`: what is left of the way to the limit when no whole block fits goes step by step. */
-  #approachLimit(): VmExit | undefined {
+  #approachLimit(): TurnEnd | undefined {
     const { state } = this;
     const limit = Number(this.#view.getBigUint64(state + header.instructionLimit, true));
-    if (limit - this.instructions >= MAX_BLOCK_INSTRUCTIONS) return undefined;
-    while (this.instructions < Number(this.#view.getBigUint64(state + header.instructionLimit, true))) {
+    if (limit - this.#begun(this.#current) >= MAX_BLOCK_INSTRUCTIONS) return undefined;
+    while (this.#begun(this.#current) < Number(this.#view.getBigUint64(state + header.instructionLimit, true))) {
       if (this.#breakpoints.size > 0 && this.#breakpoints.has(BigInt.asUintN(64, this.#linearPc()))) return 'debug';
       const exit = this.#single();
       if (exit !== undefined) return exit;
@@ -312,8 +410,61 @@ export class TcgEngine implements Accelerator {
     return undefined;
   }
 
-  /** Runs the guest until it halts, shuts down or the machine wants to be heard. */
+  /** Runs the guest until all vCPUs halt, one shuts down or the machine wants to be heard. */
   run(): VmExit {
+    for (;;) {
+      if (this.#cpu.isShutDown) return this.#leave('shutdown');
+      const end = this.#runTurn();
+      if (end !== 'yield' && end !== 'halt') return this.#leave(end);
+      if (!this.#nextTurn()) return this.#leave('halt');
+    }
+  }
+
+  /** Gives the turn to the vCPU that was woken, or to the first of those waiting that can run. False: none can. */
+  #nextTurn(): boolean {
+    const before = this.#current;
+    const order = this.#others;
+    if (this.#woken) order.unshift(...order.splice(order.indexOf(this.#woken), 1));
+    this.#woken = undefined;
+    order.push(before);
+    for (const vcpu of order) {
+      const { cpu, state } = vcpu;
+      const isHalted = cpu.isHalted ?? vcpu === before;
+      const called =
+        (this.#words[(state + header.interruptPending) >> 2] | this.#words[(state + header.kick) >> 2]) !== 0;
+      if (isHalted && !called && vcpu !== before) continue;
+      this.#take(vcpu);
+      if (!isHalted || cpu.deliverPending()) {
+        order.splice(order.indexOf(vcpu), 1);
+        return true;
+      }
+    }
+    order.pop();
+    return false;
+  }
+
+  /** From here on it is this vCPU's turn. */
+  #take(vcpu: EngineVcpu): void {
+    this.#looksLeft = TURN_LOOKS;
+    if (this.#vcpus.length > 1) this.#turnEnd = this.#counting ? this.instructions + TURN_INSTRUCTIONS : Infinity;
+    if (vcpu !== this.#current) {
+      this.#current = vcpu;
+      this.#cpu = vcpu.cpu;
+      this.state = vcpu.state;
+      this.#host.guest?.turn?.(vcpu.index);
+    }
+    this.#setOwnLimit();
+  }
+
+  /** After a look at the clock: somebody else is to have a turn. */
+  #turnIsOver(): boolean {
+    if (this.#others.length === 0) return false;
+    if (this.#woken !== undefined) return true;
+    return this.#counting ? this.instructions >= this.#turnEnd : --this.#looksLeft <= 0;
+  }
+
+  /** Runs the vCPU whose turn it is. */
+  #runTurn(): TurnEnd {
     const words = this.#words;
     const { state } = this;
     const dispatch = this.#dispatch();
@@ -323,15 +474,17 @@ export class TcgEngine implements Accelerator {
       const exit = this.#uncached
         ? this.#uncachedStep()
         : (this.#act(dispatch(state)) ?? (this.#counting ? this.#approachLimit() : undefined));
-      if (exit !== undefined) return this.#leave(exit);
-      // Exits cost hops too: a guest that does nothing but fault is polled as well.
-      words[hops] -= EXIT_HOPS;
+      if (exit !== undefined && exit !== 'yield') return exit;
+      // Exits cost hops too: a guest that does nothing but fault, or wait for another vCPU, is polled as well.
+      words[hops] -= exit === undefined ? EXIT_HOPS : YIELD_HOPS;
       if (words[hops] < 0) {
         words[hops] = HOPS;
         this.counters.polls++;
         this.compiler.collect(false);
-        if (this.#host.poll()) return this.#leave('kick');
+        if (this.#host.poll()) return 'kick';
+        if (this.#turnIsOver()) return 'yield';
       }
+      if (exit !== undefined) return exit;
     }
   }
 
@@ -349,7 +502,7 @@ export class TcgEngine implements Accelerator {
   }
 
   /** One instruction without the code cache; interrupts first. */
-  #uncachedStep(): VmExit | undefined {
+  #uncachedStep(): TurnEnd | undefined {
     if (this.#words[(this.state + header.kick) >> 2] !== 0) return this.#act(exitCode.kick);
     const { guest } = this.#host;
     guest?.enter();
@@ -365,12 +518,14 @@ export class TcgEngine implements Accelerator {
   }
 
   wake(): boolean {
-    return this.#cpu.deliverPending();
+    return this.#nextTurn();
   }
 
-  raiseNmi(): void {
-    this.#cpu.raiseNmi?.();
-    this.kick();
+  raiseNmi(index = 0): void {
+    const vcpu = this.#vcpus[index];
+    vcpu.cpu.raiseNmi?.();
+    if (vcpu !== this.#current) Atomics.store(this.#words, (vcpu.state + header.kick) >> 2, 1);
+    this.#call(vcpu);
   }
 
   deadlineChanged(): void {}
@@ -379,7 +534,10 @@ export class TcgEngine implements Accelerator {
 
   takeOver(): void {
     this.cache.flush();
-    this.routines['flush_tlb'](this.state, 0);
+    this.#onEach('flush_tlb', 0);
+    this.#woken = undefined;
+    this.#others = this.#vcpus.slice(1);
+    this.#take(this.#vcpus[0]);
   }
 
   close(): void {}
@@ -411,17 +569,24 @@ export class TcgEngine implements Accelerator {
     if (next === undefined) return MAX_BLOCK_INSTRUCTIONS;
     let count = 0;
     for (let at = start; at < next && count < MAX_BLOCK_INSTRUCTIONS; count++) {
-      at += Math.max(1, this.#cpu.translator.disassemble(page, at, undefined, key, 0n).bytes);
+      at += Math.max(1, this.#vcpus[0].cpu.translator.disassemble(page, at, undefined, key, 0n).bytes);
     }
     return count;
   }
 
   /** Executes one instruction at pc, past breakpoints and translated code. */
-  step(): VmExit | undefined {
-    return this.#single();
+  step(index: number): VmExit | undefined {
+    const vcpu = this.#vcpus[index];
+    if (vcpu !== this.#current) {
+      this.#others = this.#others.map((each) => (each === vcpu ? this.#current : each));
+      this.#take(vcpu);
+    }
+    if (this.#cpu.isHalted && !this.#cpu.deliverPending()) return 'halt';
+    const exit = this.#single();
+    return exit === 'yield' ? undefined : exit;
   }
 
-  #act(code: number): VmExit | undefined {
+  #act(code: number): TurnEnd | undefined {
     const words = this.#words;
     switch (code) {
       case exitCode.budget:
@@ -455,7 +620,7 @@ export class TcgEngine implements Accelerator {
   }
 
   /** Polls, then takes what is pending: what the poll itself finds pending needs no kick, unless it could not be taken now. */
-  #attend(): VmExit | undefined {
+  #attend(): TurnEnd | undefined {
     this.#attending = true;
     const stop = this.#host.poll();
     this.#attending = false;
@@ -463,7 +628,8 @@ export class TcgEngine implements Accelerator {
     const again = stop || this.#cpu.deliverPending();
     if (again && this.#words[(this.state + header.interruptPending) >> 2] !== 0) this.kick();
     if (stop) return 'kick';
-    return this.#cpu.isShutDown ? 'shutdown' : undefined;
+    if (this.#cpu.isShutDown) return 'shutdown';
+    return this.#woken === undefined ? undefined : 'yield';
   }
 
   /** The cold block at pc has reached the threshold, or a multiple of it. */
@@ -473,7 +639,7 @@ export class TcgEngine implements Accelerator {
     const block = this.cache.blockAt(this.#words[(this.state + header.currentCode) >> 2]);
     if (!block) return;
     // Where the pc wraps at 64 KiB no other block may join.
-    this.compiler.request(block, this.#linearPc(), this.#follows);
+    this.compiler.request(block, this.#linearPc(), this.#tlbs, this.#follows);
     this.compiler.collect(this.cache.heat(block) > this.#hotThreshold);
   }
 
@@ -484,7 +650,12 @@ export class TcgEngine implements Accelerator {
   #busy(): void {
     this.counters.busy++;
     const head = this.compiler.busyRegion(this.#words[(this.state + header.currentCode) >> 2])?.head;
-    if (head && this.#breakpoints.size === 0) this.compiler.request(head, this.#linearPc(), this.#follows, true);
+    if (head && this.#breakpoints.size === 0)
+      this.compiler.request(head, this.#linearPc(), this.#tlbs, this.#follows, true);
+  }
+
+  get #tlbs(): number {
+    return this.state + vcpuLayout.tlbs;
   }
 
   /** Blocks may go on to each other by themselves: not where the pc wraps at 64 KiB, and not when each is announced. */
@@ -502,7 +673,7 @@ export class TcgEngine implements Accelerator {
   }
 
   /** Translates the block at pc; its host address is in the scratch. */
-  #translate(): VmExit | undefined {
+  #translate(): TurnEnd | undefined {
     const hva = this.#words[(this.state + header.scratch) >> 2] >>> 0;
     const key = this.#words[(this.state + header.modeKey) >> 2];
     const request = this.#request;
@@ -531,7 +702,7 @@ export class TcgEngine implements Accelerator {
     request.modeKey = key;
     request.delta = 0;
     this.#builder.clear();
-    this.#cpu.translator.translate(request, this.#result);
+    this.#vcpus[0].cpu.translator.translate(request, this.#result);
     let second = 0;
     if (this.#result.needsNextPage) {
       const address =
@@ -544,43 +715,24 @@ export class TcgEngine implements Accelerator {
       if (fault !== 0) return -1;
       request.nextPage = new Uint8Array(this.memory.buffer, next >>> 0, 4096);
       this.#builder.clear();
-      this.#cpu.translator.translate(request, this.#result);
+      this.#vcpus[0].cpu.translator.translate(request, this.#result);
       if (this.#result.crossesPage) second = next >>> 0;
     }
-    if (this.#trace.code) this.#traceCode(hva, this.#trace.code);
+    this.#trace.code?.(
+      codeLines(
+        this.#vcpus[0].cpu.translator,
+        request,
+        this.#result.bytes,
+        this.#view.getBigUint64(this.state + header.pc, true),
+      ),
+    );
     this.#optimizer.run(this.#builder);
     this.#trace.ir?.(printIr(this.#builder.words, this.#builder.length, this.#names));
     return second;
   }
 
-  #traceCode(hva: number, trace: (lines: readonly string[]) => void): void {
-    const lines: string[] = [];
-    const { bytes } = this.#result;
-    const request = this.#request;
-    let pc = this.#view.getBigUint64(this.state + header.pc, true);
-    for (let at = 0; at < bytes; ) {
-      const line = this.#cpu.translator.disassemble(
-        request.page,
-        (hva & 4095) + at,
-        request.nextPage,
-        request.modeKey,
-        pc,
-      );
-      const code: string[] = [];
-      for (let i = 0; i < line.bytes; i++) {
-        const offset = (hva & 4095) + at + i;
-        const byte = offset < 4096 ? request.page[offset] : (request.nextPage?.[offset - 4096] ?? 0);
-        code.push(byte.toString(16).padStart(2, '0'));
-      }
-      lines.push(`0x${pc.toString(16).padStart(8, '0')}:  ${code.join(' ').padEnd(24)} ${line.text}`);
-      at += Math.max(1, line.bytes);
-      pc += BigInt(Math.max(1, line.bytes));
-    }
-    trace(lines);
-  }
-
   /** Executes the instruction at pc by itself, from code that nothing else sees. */
-  #single(): VmExit | undefined {
+  #single(): TurnEnd | undefined {
     this.counters.singleSteps++;
     const address = BigInt.asIntN(
       64,
@@ -599,17 +751,20 @@ export class TcgEngine implements Accelerator {
 
   #initState(tlbEntries: number): void {
     const words = this.#words;
-    const at = (offset: number) => (this.state + offset) >> 2;
-    for (let mmu = 0; mmu < MMU_CONTEXTS; mmu++) {
-      words[at(header.tlbs) + mmu] = layout.tlbs + mmu * TLB_BYTES;
-      words[at(header.tlbMasks) + mmu] = (tlbEntries - 1) << TLB_ENTRY_SHIFT;
+    for (const { index, state } of this.#vcpus) {
+      const at = (offset: number) => (state + offset) >> 2;
+      const tlbs = state + vcpuLayout.tlbs;
+      for (let mmu = 0; mmu < MMU_CONTEXTS; mmu++) {
+        words[at(header.tlbs) + mmu] = tlbs + mmu * TLB_BYTES;
+        words[at(header.tlbMasks) + mmu] = (tlbEntries - 1) << TLB_ENTRY_SHIFT;
+      }
+      words[at(header.tlb)] = tlbs;
+      words[at(header.tlbMask)] = (tlbEntries - 1) << TLB_ENTRY_SHIFT;
+      words[at(header.generation)] = index + 1;
+      words[at(header.hops)] = HOPS;
     }
-    words[at(header.tlb)] = layout.tlbs;
-    words[at(header.tlbMask)] = (tlbEntries - 1) << TLB_ENTRY_SHIFT;
-    words[at(header.generation)] = 1;
-    words[at(header.hops)] = HOPS;
     new Uint8Array(this.memory.buffer, layout.noCodePage, 4096).fill(0xff);
-    this.routines['flush_tlb'](this.state, 0);
+    this.#onEach('flush_tlb', 0);
   }
 
   #hostRoutines(): Record<string, HostFunction> {

@@ -4,7 +4,7 @@
  */
 import { TLB_ENTRY_SHIFT } from '../../ir/index.js';
 import { TEMP_SLOTS } from '../../wasm/index.js';
-import { GUEST_RAM_START } from '../guest-limit.js';
+import { GUEST_RAM_START, VCPU_BYTES } from '../guest-limit.js';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -19,6 +19,7 @@ export const TLB_BYTES = TLB_ENTRIES << TLB_ENTRY_SHIFT;
 export const JUMP_CACHE_PAGES = 64;
 export const JUMP_CACHE_PER_PAGE = 256;
 export const JUMP_ENTRY_BYTES = 32;
+export const JUMP_CACHE_BYTES = JUMP_CACHE_PAGES * JUMP_CACHE_PER_PAGE * JUMP_ENTRY_BYTES;
 export const jumpEntry = { pc: 0, key: 8, target: 16 } as const;
 
 /**
@@ -30,25 +31,30 @@ export const CODE_HASH_ENTRIES = 1 << 18;
 export const CODE_HASH_BYTES = 16;
 export const hashEntry = { hva: 0, key: 4, target: 8, second: 12 } as const;
 
-export const layout = {
-  /** The vCPU's state, then its temp slots. */
-  state: 64 * KIB,
-  /** Count of RAM blocks (i32, at +0), then the blocks from +64, 32 bytes each. */
-  ramBlocks: 192 * KIB,
-  /** A page of ones: what instruction fetch sees where there is no RAM. */
-  noCodePage: 196 * KIB,
+/** What each vCPU has for itself, from the address of its state on. */
+export const vcpuLayout = {
   /** Count (i32), then addresses of the TLB entries of pages that are not global, filled since the last flush. */
-  flushLog: 200 * KIB,
-  /** Blocks on their way to be compiled (region-queue.ts). */
-  regionQueue: 208 * KIB,
+  flushLog: 128 * KIB,
   /** Count (i32), then addresses of words to be zeroed at the next flush: what leads to code by way of pages that are not global. */
-  edgeLog: 220 * KIB,
-  /** Of regions' edges between pages: the generation in which an edge was last seen to hold, and at which page (two i32). */
-  edgeCells: 256 * KIB,
-  edgeCellsEnd: 768 * KIB,
+  edgeLog: 136 * KIB,
+  tlbs: 160 * KIB,
+  bytes: VCPU_BYTES,
+} as const;
+
+export const layout = {
+  /** The first vCPU's state, then its temp slots and the rest of what it has for itself. Further vCPUs lie behind guest RAM. */
+  state: 64 * KIB,
   /** How often the dispatcher has entered each region: an i32 for each index in the code table (modulo their number). */
   regionEntries: 768 * KIB,
-  tlbs: 1 * MIB,
+  /** Count of RAM blocks (i32, at +0), then the blocks from +64, 32 bytes each. */
+  ramBlocks: 1024 * KIB,
+  /** A page of ones: what instruction fetch sees where there is no RAM. */
+  noCodePage: 1028 * KIB,
+  /** Blocks on their way to be compiled (region-queue.ts). */
+  regionQueue: 1032 * KIB,
+  /** Of regions' edges between pages: the generation in which an edge was last seen to hold, and at which page (two i32). */
+  edgeCells: 1536 * KIB,
+  edgeCellsEnd: 2048 * KIB,
   jumpCache: 3 * MIB,
   codeHash: 4 * MIB,
   /** One i64 a host page: which 64-byte pieces of it hold translated code. */
@@ -87,8 +93,16 @@ export function tempBase(stateBytes: number): number {
   return base;
 }
 
+/**
+ * By how much a vCPU's generation grows: what is left over when it is divided by this is the vCPU's number and 1. So no vCPU takes
+ * another's entry of the jump cache, or edge between pages, for its own, and all can share them.
+ */
+export const GENERATION_STEP = 256;
+/** The most vCPUs of a machine. */
+export const MAX_VCPUS = GENERATION_STEP - 1;
+
 export const PAGE_BYTES = 65536;
-/** Pages of 64 KiB that a machine with `ramBytes` of guest RAM and ROM needs. */
-export function memoryPages(ramBytes: number): number {
-  return Math.ceil((layout.guestRam + ramBytes) / PAGE_BYTES);
+/** Pages of 64 KiB that a machine with `ramBytes` of guest RAM and ROM and so many vCPUs needs. */
+export function memoryPages(ramBytes: number, vcpus: number): number {
+  return Math.ceil((layout.guestRam + ramBytes) / PAGE_BYTES) + ((vcpus - 1) * vcpuLayout.bytes) / PAGE_BYTES;
 }

@@ -396,16 +396,16 @@ export class RegionBuilder {
   /** Host address of the code at a distance from the head: by the TLB, in a context in which the head is mapped where it was. */
   #codeAt(head: HotBlock, distance: number): number | undefined {
     for (let mmu = 0; mmu < MMU_CONTEXTS; mmu++) {
-      if (this.#fetchable(mmu, head.address) === head.hva)
-        return this.#fetchable(mmu, BigInt.asUintN(64, head.address + BigInt(distance)));
+      const tlb = head.tlbs + mmu * TLB_BYTES;
+      if (this.#fetchable(tlb, head.address) === head.hva)
+        return this.#fetchable(tlb, BigInt.asUintN(64, head.address + BigInt(distance)));
     }
     return undefined;
   }
 
-  /** Host address that a context's TLB gives for instruction fetch. */
-  #fetchable(mmu: number, address: bigint): number | undefined {
-    const entry =
-      layout.tlbs + mmu * TLB_BYTES + (Number((address >> 12n) & BigInt(TLB_ENTRIES - 1)) << TLB_ENTRY_SHIFT);
+  /** Host address that a TLB gives for instruction fetch. */
+  #fetchable(tlb: number, address: bigint): number | undefined {
+    const entry = tlb + (Number((address >> 12n) & BigInt(TLB_ENTRIES - 1)) << TLB_ENTRY_SHIFT);
     if (this.#view.getBigUint64(entry + tlbEntry.execTag, true) !== (address & ~4095n)) return undefined;
     const hva = (Number(address & 0xffffffffn) + this.#view.getInt32(entry + tlbEntry.addend, true)) >>> 0;
     // The entry may have changed between the two reads.

@@ -108,13 +108,14 @@ export class RegionCompiler {
     this.#words[(layout.regionEntries >> 2) + (index & (REGION_COUNTERS - 1))] = entries;
   }
 
-  /** A block has become hot at a linear address, or (`large`) its region is busy. */
-  request(block: Block, address: bigint, follow: boolean, large = false): void {
+  /** A block has become hot at a linear address of the vCPU whose TLBs lie there, or (`large`) its region is busy. */
+  request(block: Block, address: bigint, tlbs: number, follow: boolean, large = false): void {
     this.#forgetOld();
     if (block.waiting || !block.valid || !mayReplace(block.region, large)) return;
     const { hva, key, second } = block;
     const id = this.#nextId;
-    if (!this.#queue.push({ id, hva, key, second, address, follow, large, epoch: this.#options.cache.epoch })) return;
+    if (!this.#queue.push({ id, hva, key, second, address, tlbs, follow, large, epoch: this.#options.cache.epoch }))
+      return;
     this.#nextId = (id + 1) & 0x3fffffff;
     block.waiting = true;
     this.#waiting.set(id, block);

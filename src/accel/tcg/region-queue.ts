@@ -12,8 +12,9 @@ export interface HotBlock {
   readonly hva: number;
   readonly key: number;
   readonly second: number;
-  /** Linear address it was entered at. */
+  /** Linear address it was entered at, and where the TLBs of the vCPU lie that did so. */
   readonly address: bigint;
+  readonly tlbs: number;
   /** Regions may join other blocks to it (not where the pc wraps at 64 KiB). */
   readonly follow: boolean;
   /** The region takes the place of a smaller one, which the dispatcher enters too often. */
@@ -31,7 +32,7 @@ const HANDED_OVER = WRITTEN + 5;
 /** The reader sleeps, or is about to: to wake nobody costs a system call. */
 const SLEEPING = WRITTEN + 6;
 const FIRST = WRITTEN + 8;
-const ENTRY_WORDS = 8;
+const ENTRY_WORDS = 9;
 const ENTRIES = 256;
 
 export class RegionQueue {
@@ -59,6 +60,7 @@ export class RegionQueue {
     words[at + 5] = Number(BigInt.asIntN(32, block.address >> 32n));
     words[at + 6] = (block.follow ? 1 : 0) | (block.large ? 2 : 0);
     words[at + 7] = block.epoch;
+    words[at + 8] = block.tlbs;
     Atomics.store(words, WRITTEN, (count + 1) | 0);
     if (Atomics.load(words, SLEEPING) !== 0) Atomics.notify(words, WRITTEN);
     return true;
@@ -81,6 +83,7 @@ export class RegionQueue {
         follow: (words[at + 6] & 1) !== 0,
         large: (words[at + 6] & 2) !== 0,
         epoch: words[at + 7],
+        tlbs: words[at + 8] >>> 0,
       });
     }
     Atomics.store(words, READ, count);

@@ -17,6 +17,8 @@ import { slowPath } from '../../wasm/index.js';
 import {
   EDGE_LOG_ENTRIES,
   FLUSH_LOG_ENTRIES,
+  GENERATION_STEP,
+  JUMP_CACHE_BYTES,
   JUMP_CACHE_PAGES,
   JUMP_CACHE_PER_PAGE,
   JUMP_ENTRY_BYTES,
@@ -24,6 +26,7 @@ import {
   MMU_CONTEXTS,
   ramBlock,
   TLB_BYTES,
+  vcpuLayout,
 } from './layout.js';
 
 /** Kinds of access, as the guest's page walk takes them. */
@@ -110,11 +113,11 @@ export function defineSoftmmu(set: RoutineSet) {
       ENTRY_FLAGS,
     );
     r.if(r.i32_eqz(may(prot.global)), () => {
-      const count = r.i32_load(r.i32(layout.flushLog));
+      const count = r.i32_load(r.state(), vcpuLayout.flushLog);
       r.if(r.i32_lt_u(count, r.i32(FLUSH_LOG_ENTRIES)), () =>
-        r.i32_store(r.i32_add(r.i32(layout.flushLog + 4), r.i32_shl(count, r.i32(2))), entry),
+        r.i32_store(r.i32_add(r.state(), r.i32_shl(count, r.i32(2))), entry, vcpuLayout.flushLog + 4),
       );
-      r.i32_store(r.i32(layout.flushLog), r.i32_add(count, r.i32(1)));
+      r.i32_store(r.state(), r.i32_add(count, r.i32(1)), vcpuLayout.flushLog);
     });
     r.ret(r.i32(0), hva, gpa, inPlace);
   });
@@ -362,8 +365,18 @@ export function defineSoftmmu(set: RoutineSet) {
   set.provide('phys_store64', ((r: RoutineBuilder, gpa: I64, value: I64) =>
     physStore(r, gpa, 8, (hva) => r.i64_store(hva, value))) as never);
 
-  const bumpGeneration = (r: RoutineBuilder) =>
-    r.i32_store(r.state(), r.i32_add(r.i32_load(r.state(), header.generation), r.i32(1)), header.generation);
+  const bumpGeneration = (r: RoutineBuilder): void => {
+    const next = r.i32_add(r.i32_load(r.state(), header.generation), r.i32(GENERATION_STEP));
+    r.i32_store(r.state(), next, header.generation);
+    // It begins anew: what is left of its first round must not be believed.
+    r.if(r.i32_lt_u(next, r.i32(GENERATION_STEP)), () => {
+      r.memory_fill(r.i32(layout.jumpCache), r.i32(0), r.i32(JUMP_CACHE_BYTES));
+      r.memory_fill(r.i32(layout.edgeCells), r.i32(0), r.i32(layout.edgeCellsEnd - layout.edgeCells));
+    });
+  };
+
+  /** Nothing that the vCPU knows of where code lies holds any more. */
+  set.define('forget_jumps', [], [], {}, (r) => bumpGeneration(r));
 
   const dropEntry = (r: RoutineBuilder, entry: I32): void => {
     const none = r.i64(-1);
@@ -380,24 +393,24 @@ export function defineSoftmmu(set: RoutineSet) {
       r.i32_and(r.i32_load(entry, ENTRY_FLAGS), r.i32(entryFlag.global)),
     );
     r.if(isGlobal, () => r.ret());
-    const count = r.i32_load(r.i32(layout.edgeLog));
+    const count = r.i32_load(r.state(), vcpuLayout.edgeLog);
     r.if(r.i32_lt_u(count, r.i32(EDGE_LOG_ENTRIES)), () =>
-      r.i32_store(r.i32_add(r.i32(layout.edgeLog + 4), r.i32_shl(count, r.i32(2))), word),
+      r.i32_store(r.i32_add(r.state(), r.i32_shl(count, r.i32(2))), word, vcpuLayout.edgeLog + 4),
     );
-    r.i32_store(r.i32(layout.edgeLog), r.i32_add(count, r.i32(1)));
+    r.i32_store(r.state(), r.i32_add(count, r.i32(1)), vcpuLayout.edgeLog);
   });
 
   /** Forgets the ways from code to code that do not go by global pages. */
   const dropEdges = (r: RoutineBuilder): void => {
-    const left = r.local('i32', r.i32_load(r.i32(layout.edgeLog)));
+    const left = r.local('i32', r.i32_load(r.state(), vcpuLayout.edgeLog));
     r.if(
       r.i32_gt_u(r.read(left), r.i32(EDGE_LOG_ENTRIES)),
       () => bumpGeneration(r),
       () =>
         r.loop((again) => {
           r.if(r.read(left), () => {
-            const at = r.i32_add(r.i32(layout.edgeLog), r.i32_shl(r.read(left), r.i32(2)));
-            r.i32_store(r.i32_load(at), r.i32(0));
+            const at = r.i32_add(r.state(), r.i32_shl(r.read(left), r.i32(2)));
+            r.i32_store(r.i32_load(at, vcpuLayout.edgeLog), r.i32(0));
             r.assign(left, r.i32_sub(r.read(left), r.i32(1)));
             r.br(again);
           });
@@ -412,10 +425,10 @@ export function defineSoftmmu(set: RoutineSet) {
       () => dropEdges(r),
       () => bumpGeneration(r),
     );
-    r.i32_store(r.i32(layout.edgeLog), r.i32(0));
+    r.i32_store(r.state(), r.i32(0), vcpuLayout.edgeLog);
     const tables = r.i32_load(r.state(), header.tlbs);
-    const count = r.i32_load(r.i32(layout.flushLog));
-    r.i32_store(r.i32(layout.flushLog), r.i32(0));
+    const count = r.i32_load(r.state(), vcpuLayout.flushLog);
+    r.i32_store(r.state(), r.i32(0), vcpuLayout.flushLog);
     r.if(r.i32_eqz(keepGlobal), () => {
       r.memory_fill(tables, r.i32(0xff), r.i32(MMU_CONTEXTS * TLB_BYTES));
       r.ret();
@@ -424,7 +437,7 @@ export function defineSoftmmu(set: RoutineSet) {
       const i = r.local('i32', count);
       r.loop((again) => {
         r.if(r.read(i), () => {
-          dropEntry(r, r.i32_load(r.i32_add(r.i32(layout.flushLog), r.i32_shl(r.read(i), r.i32(2)))));
+          dropEntry(r, r.i32_load(r.i32_add(r.state(), r.i32_shl(r.read(i), r.i32(2))), vcpuLayout.flushLog));
           r.assign(i, r.i32_sub(r.read(i), r.i32(1)));
           r.br(again);
         });

@@ -42,6 +42,7 @@ function fakeMachine() {
     },
     writePort: async (port: number, size: number, value: number) => void calls.push(`out ${port} ${size} ${value}`),
     info: async (topic: string) => `about ${topic}\nsecond line`,
+    selectCpu: async (cpu: number) => void calls.push(`cpu ${cpu}`),
   };
   return { machine: machine as unknown as Machine, calls, memory };
 }
@@ -74,6 +75,15 @@ test('commands reach the machine', async () => {
   const { calls, quit } = await ask('stop', 'cont', 's', 'c', 'system_reset', 'system_powerdown', 'nmi', 'q');
   assert.deepEqual(calls, ['pause', 'resume', 'pause', 'resume', 'reset', 'powerButton', 'nmi']);
   assert.equal(quit, true);
+});
+
+test('several vCPUs', async () => {
+  const { shown, calls } = await ask('cpu 1', 'info registers -a', 'info registers -b', 'info jit -a', 'cpu x');
+  assert.deepEqual(calls, ['cpu 1']);
+  assert.match(shown, /about registers-all/);
+  assert.match(shown, /'-b' means nothing here/);
+  assert.match(shown, /info jit: '-a' means nothing here/);
+  assert.match(shown, /number of a vCPU is needed/);
 });
 
 test('info, help, and words that are none', async () => {

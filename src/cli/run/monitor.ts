@@ -29,6 +29,8 @@ interface InfoRow {
   readonly name: string;
   readonly sentence: string;
   show(host: MonitorHost): Promise<string>;
+  /** What `-a` shows. */
+  readonly showAll?: (host: MonitorHost) => Promise<string>;
 }
 
 const stateWords = { ready: 'paused (prelaunch)', running: 'running', paused: 'paused', ended: 'shutdown' } as const;
@@ -66,7 +68,10 @@ const infoRows: readonly InfoRow[] = [
   machineRow('pci', 'PCI functions'),
   machineRow('pic', 'interrupt controllers'),
   machineRow('qtree', 'devices by their buses'),
-  machineRow('registers', 'registers of the vCPU'),
+  {
+    ...machineRow('registers', 'registers of the vCPU that `cpu` chose; -a: of all'),
+    showAll: ({ machine }) => machine.info('registers-all'),
+  },
   {
     name: 'status',
     sentence: 'whether the machine runs',
@@ -77,10 +82,13 @@ const infoRows: readonly InfoRow[] = [
   { name: 'version', sentence: 'version of vring', show: async ({ version }) => version },
 ];
 
-async function info(host: MonitorHost, topic: string): Promise<string> {
+async function info(host: MonitorHost, argument: string): Promise<string> {
+  const [topic, ...flags] = argument.split(/\s+/);
   if (topic === '') return infoRows.map(({ name, sentence }) => `info ${name.padEnd(10)} -- ${sentence}`).join('\n');
   const row = infoRows.find(({ name }) => name === topic);
-  if (row) return await row.show(host);
+  if (row && flags.length === 0) return await row.show(host);
+  if (row?.showAll && flags.join() === '-a') return await row.showAll(host);
+  if (row) throw new UsageError(`info ${topic}: '${flags.join(' ')}' means nothing here`);
   throw new UsageError(
     `There is no 'info ${topic}'${didYouMean(
       topic,
@@ -364,6 +372,16 @@ export const monitorCommands: readonly MonitorCommand[] = [
       if (argument !== 'kvm' && argument !== 'tcg')
         throw new UsageError(`accel: there is no accelerator '${argument}'${didYouMean(argument, ['kvm', 'tcg'])}`);
       await machine.setAccelerator(argument);
+      return '';
+    },
+  },
+  {
+    name: 'cpu',
+    argument: 'N',
+    sentence: 'chooses the vCPU that addresses and registers are of; at first it is 0',
+    run: async ({ machine }, argument) => {
+      if (!/^\d{1,3}$/.test(argument)) throw new UsageError('cpu: the number of a vCPU is needed');
+      await machine.selectCpu(Number(argument));
       return '';
     },
   },

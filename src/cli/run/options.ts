@@ -43,7 +43,8 @@ export const runOptions: readonly OptionRow[] = [
     name: 'smp',
     argument: '[cpus=]N',
     default: '1',
-    sentence: 'Number of vCPUs. More than one need KVM.',
+    sentence:
+      'Number of vCPUs. Under KVM each has a thread of its own; under tcg they take turns in one, so that more of them do no more work.',
     group: machine,
   },
   {
@@ -423,7 +424,7 @@ export const machineProperties = [
 ] as const;
 export const acceleratorProperties = [
   { name: 'hot-threshold', sentence: 'entries of a block before it is compiled, 0 for never (default: 1024)' },
-  { name: 'thread', sentence: 'single|multi: no difference with one vCPU' },
+  { name: 'thread', sentence: 'single|multi: no difference; vCPUs take turns in one thread' },
 ] as const;
 export const accelerators = [
   { name: 'kvm', sentence: 'the processor itself, by way of the kernel' },

@@ -46,7 +46,7 @@ export class RowMachine implements GuestCpu {
 
   constructor(hotThreshold: number, trace?: EngineTrace) {
     this.engine = new TcgEngine({
-      cpu: this,
+      cpus: [this],
       ramBytes: RAM_BYTES,
       stateBytes: STATE_BYTES,
       hotThreshold,
@@ -149,6 +149,7 @@ export class RowMachine implements GuestCpu {
       instructionBreak: false,
       shadow: false,
       lens: false,
+      shared: false,
     });
     state.setInt32(header.modeKey, key, true);
     state.setBigInt64(header.pcMask, codeSize === 64 ? -1n : codeSize === 32 ? 0xffffffffn : 0xffffn, true);

@@ -31,6 +31,7 @@ const mode64: Mode = {
   instructionBreak: false,
   shadow: false,
   lens: false,
+  shared: false,
 };
 const mode32: Mode = { ...mode64, codeSize: 32, stackSize: 32, long: false };
 const mode16: Mode = {

@@ -10,7 +10,7 @@ test('encoding and decoding are inverse for every key', () => {
   let random = 12345;
   for (let i = 0; i < 2000; i++) {
     random = (Math.imul(random, 1103515245) + 12345) >>> 0;
-    let key = random & ((1 << (keyBit.lens + 1)) - 1);
+    let key = random & ((1 << (keyBit.shared + 1)) - 1);
     if ((key & 3) === 3) key &= ~1;
     if ((key & 3) === 2) key &= ~(1 << keyBit.stack32);
     assert.equal(encodeMode(decodeMode(key)), key);

@@ -56,8 +56,10 @@ export const keyBit = {
    * next one with exitCode.checkInterrupts, never needs it.
    */
   shadow: 25,
-  /** Instructions that may change the ring tell of it (field.lens). */
+  /** Instructions that may change the ring tell of it. This and the following bits are those of field.ownerBits. */
   lens: 26,
+  /** Others take turns with the vCPU in its thread: PAUSE ends the turn. */
+  shared: 27,
 } as const;
 
 /** Keys with one of these bits run one instruction at a time; debug traps come through field.debugPending and the kick word. */
@@ -98,6 +100,12 @@ export interface Mode {
   readonly instructionBreak: boolean;
   readonly shadow: boolean;
   readonly lens: boolean;
+  readonly shared: boolean;
+}
+
+/** Every block is one instruction, whose end sees to traps or the shadow. */
+export function isAlone({ singleStep, dataBreak, instructionBreak, shadow }: Mode): boolean {
+  return singleStep || dataBreak || instructionBreak || shadow;
 }
 
 const codeSizes = [16, 32, 64] as const;
@@ -126,6 +134,7 @@ export function decodeMode(key: number): Mode {
     instructionBreak: bit(keyBit.instructionBreak),
     shadow: bit(keyBit.shadow),
     lens: bit(keyBit.lens),
+    shared: bit(keyBit.shared),
   };
 }
 
@@ -151,7 +160,8 @@ export function encodeMode(mode: Mode): number {
     bit(mode.dataBreak, keyBit.dataBreak) |
     bit(mode.instructionBreak, keyBit.instructionBreak) |
     bit(mode.shadow, keyBit.shadow) |
-    bit(mode.lens, keyBit.lens)
+    bit(mode.lens, keyBit.lens) |
+    bit(mode.shared, keyBit.shared)
   );
 }
 
@@ -254,7 +264,7 @@ export const updateMode = routines.define('update_mode', [], [], { vars: 'write'
     }
   });
   include(flagAt(r.i32_load(s, field.watching), keyBit.dataBreak));
-  include(flagAt(r.i32_load(s, field.lens), keyBit.lens));
+  include(flagAt(r.i32_load(s, field.ownerBits), keyBit.lens));
   r.i32_store(s, r.read(key), header.modeKey);
   r.ret();
 });
@@ -270,7 +280,8 @@ const lasting =
   (1 << keyBit.osxsave) |
   (1 << keyBit.dataBreak) |
   (1 << keyBit.instructionBreak) |
-  (1 << keyBit.lens);
+  (1 << keyBit.lens) |
+  (1 << keyBit.shared);
 
 /** updateMode where long mode goes on and the code entered is 64-bit: (new CPL); field.eflags and field.cpl are set already. */
 export const updateMode64 = routines.define('update_mode_64', ['i32'], [], {}, (r, cpl) => {

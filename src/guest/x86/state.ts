@@ -176,8 +176,8 @@ export const field = {
   watching: take(4),
   /** i32: vector + 1 of an interrupt that was acknowledged and whose handler is still to be entered; 0: none. */
   injectedInterrupt: take(4),
-  /** i32: 1 while instructions that may change the ring tell of it (X86Board.transfer). */
-  lens: take(4),
+  /** i32: bits of the mode key that the vCPU's owner decides, from keyBit.lens on. */
+  ownerBits: take(4),
   scratch: take(512),
   /** Room for XSAVE/FXSAVE and table-driven additions: add fields above, never reuse. */
 } as const;

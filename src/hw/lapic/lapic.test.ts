@@ -4,7 +4,7 @@ import { type CpuSignals, ManualTime, MemorySpace } from '../../bus/index.js';
 import { fuzzAccesses, seededRandom } from '../testing.js';
 import { ApicBus } from './apic-bus.js';
 import { LocalApic } from './lapic.js';
-import { wireLocalApic, wireMsiWindow } from './wiring.js';
+import { wireLocalApics, wireMsiWindow } from './wiring.js';
 
 const TSC_HZ = 2_000_000_000;
 const BASE = 0xfee00000;
@@ -42,7 +42,7 @@ function make(count = 1) {
     const signals = new Signals(clock);
     const apic = new LocalApic({ id, bus, clock, signals, acknowledgeExtInt: () => 0x30 });
     const space = new MemorySpace(new ArrayBuffer(0));
-    wireLocalApic(space, apic);
+    wireLocalApics(space, [apic], () => 0);
     wireMsiWindow(space, bus);
     const read = (offset: number) => space.read(BASE + offset, 4);
     const write = (offset: number, value: number) => space.write(BASE + offset, 4, value);

@@ -6,27 +6,38 @@ import type { LocalApic } from './lapic.js';
 const PRIORITY = 1000;
 
 /**
- * The register page of a vCPU's own local APIC in the address space that this vCPU sees. It follows IA32_APIC_BASE.
+ * The register pages of the vCPUs' local APICs. They follow IA32_APIC_BASE, usually all to one address, where each vCPU sees its
+ * own: `current` tells which one makes the access. Where that one has its page elsewhere nothing answers.
  * Registers are accessed by aligned 32-bit words (SDM vol. 3, 11.4.1): other writes are dropped, narrower reads give a part.
  */
-export function wireLocalApic(space: MemorySpace, lapic: LocalApic): Mapping {
-  const mapping = space.addWindow(
-    {
-      name: lapic.name,
-      start: lapic.state.baseGpa,
-      size: 0x1000,
-      handler: {
-        read: (offset) => ((offset & 15) < 4 ? lapic.readMmio(offset & ~3) >>> (8 * (offset & 3)) : 0),
-        write: (offset, size, value) => {
-          if (size === 4 && (offset & 15) === 0) lapic.writeMmio(offset, value);
+export function wireLocalApics(space: MemorySpace, lapics: readonly LocalApic[], current: () => number): void {
+  const mappings = lapics.map((lapic) => {
+    const own = () => {
+      const here = lapics[current()]!;
+      return here === lapic || here.mmioGpa() === lapic.mmioGpa() ? here : undefined;
+    };
+    return space.addWindow(
+      {
+        name: lapic.name,
+        start: lapic.state.baseGpa,
+        size: 0x1000,
+        handler: {
+          read: (offset) => ((offset & 15) < 4 ? (own()?.readMmio(offset & ~3) ?? 0) >>> (8 * (offset & 3)) : 0),
+          write: (offset, size, value) => {
+            if (size === 4 && (offset & 15) === 0) own()?.writeMmio(offset, value);
+          },
         },
       },
-    },
-    PRIORITY,
-  );
-  lapic.onBaseChange = () => mapping.move(lapic.mmioGpa());
-  mapping.move(lapic.mmioGpa());
-  return mapping;
+      PRIORITY,
+    );
+  });
+  // One window for each address that a page lies at.
+  const place = () => {
+    const places = lapics.map((lapic) => lapic.mmioGpa());
+    for (const [i, gpa] of places.entries()) mappings[i]!.move(places.indexOf(gpa) === i ? gpa : undefined);
+  };
+  for (const lapic of lapics) lapic.onBaseChange = place;
+  place();
 }
 
 /** Writes by a vCPU to 0xfee00000-0xfeefffff beside its APIC's page are message-signalled interrupts. */

@@ -582,3 +582,75 @@ told:   mov dword ptr [RESULT + 4], 3
   [2000, 3, 1],
   'S',
 );
+
+/** Starts the second processor at 0x7000 with real-mode code; EBX is the local APIC. */
+const startSecond = (realMode: string) => `
+        mov esi, trampoline
+        mov edi, 0x7000
+        mov ecx, trampoline_end - trampoline
+        rep movsb
+        mov qword ptr [RESULT], 0
+        mov qword ptr [RESULT + 8], 0
+        mov ebx, 0xfee00000
+        mov dword ptr [rbx + 0xf0], 0x1ff
+        mov dword ptr [rbx + 0x310], 0x01000000
+        mov dword ptr [rbx + 0x300], 0x4500     ; INIT
+        mov dword ptr [rbx + 0x300], 0x4607     ; start at 0x7000
+        jmp started
+.bits 16
+trampoline:
+        cli
+        xor ax, ax
+        mov ds, ax
+${realMode}
+trampoline_end:
+.bits 64
+started:
+`;
+
+/** INIT stops the second processor in the middle of its work, and a start-up IPI begins it anew. */
+export const restartedProcessor: AcceleratorGuest = longModeGuest(
+  'a processor stopped and started again',
+  `${startSecond(`
+        lock inc dword ptr [RESULT]
+.count: inc dword ptr [RESULT + 4]
+        jmp .count
+`)}
+.up:    pause
+        cmp dword ptr [RESULT + 4], 1000
+        jb .up
+        mov dword ptr [rbx + 0x300], 0x4500     ; INIT: it stands
+        mov ecx, 2000
+.wait:  pause
+        dec ecx
+        jnz .wait
+        mov esi, [RESULT + 4]
+        mov ecx, 2000
+.stood: pause
+        dec ecx
+        jnz .stood
+        sub esi, [RESULT + 4]
+        mov [RESULT + 8], esi
+        mov dword ptr [rbx + 0x300], 0x4607
+.again: pause
+        cmp dword ptr [RESULT], 2
+        jb .again
+        jmp finish
+`,
+  [2, undefined, 0],
+);
+
+/** The second processor meets a triple fault. */
+export const faultingProcessor: AcceleratorGuest = longModeGuest(
+  'a triple fault of the second processor',
+  `${startSecond(`
+        lidt [0x7000 + (none - trampoline)]
+        int3
+none:   .word 0
+        .long 0
+`)}
+.here:  pause
+        jmp .here
+`,
+  [],
+);

@@ -66,6 +66,25 @@ export function resetState(cpu: Vcpu, model: CpuModel): void {
   cpu.updateMode();
 }
 
+/** What INIT leaves as it is (SDM vol. 3, table 9-1): place and bytes of each. */
+export const keptByInit: readonly (readonly [at: number, bytes: number])[] = [
+  [xmm[0].offset, 64 * 32],
+  ...[field.xcr0, field.xss, field.tscOffset, field.tscAdjust, field.tscAux, field.apicBase].map(
+    (at) => [at, 8] as const,
+  ),
+  ...[field.miscEnable, field.pat, field.mtrrDefType].map((at) => [at, 8] as const),
+  ...[field.star, field.lstar, field.cstar, field.fmask, field.kernelGsBase].map((at) => [at, 8] as const),
+  ...[field.sysenterCs, field.sysenterEsp, field.sysenterEip].map((at) => [at, 8] as const),
+  ...[field.amdSyscfg, field.amdHwcr, field.topMem, field.topMem2].map((at) => [at, 8] as const),
+  [field.mtrrVariable, 8 * 16],
+  [field.mtrrFixed, 8 * 11],
+  [field.fpr, 16 * 8],
+  ...[field.fpControl, field.fpStatus, field.fpTop, field.fpEmpty, field.mxcsr].map((at) => [at, 4] as const),
+  ...[field.fpOpcode, field.fpCs, field.fpDs].map((at) => [at, 4] as const),
+  ...[field.fpIp, field.fpDp].map((at) => [at, 8] as const),
+  [field.a20Mask, 4],
+];
+
 function attributesOf(s: BootSegment): number {
   return (
     (s.type << 8) |

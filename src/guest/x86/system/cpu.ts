@@ -5,6 +5,7 @@
 import { header } from '../../../ir/index.js';
 import type { CpuContext, GuestCpu, GuestTranslator, VmExit } from '../../guest-cpu.js';
 import { cpuid } from '../cpuid.js';
+import { keyBit } from '../mode.js';
 import type { CpuModel } from '../models.js';
 import { type MsrContext, readMsr, writeMsr } from '../msr.js';
 import { routines } from '../routines/set.js';
@@ -12,7 +13,7 @@ import { x87Function } from '../routines/x87-functions.js';
 import { x87HostRoutines } from '../routines/x87-stack.js';
 import { field, NON_CANONICAL, x86Vars } from '../state.js';
 import { createTranslator } from '../translate.js';
-import { dr7, eflag, seg, vector } from './bits.js';
+import { cr0, dr7, eflag, seg, vector } from './bits.js';
 import {
   readDebugRegister,
   writeControlRegister,
@@ -21,11 +22,11 @@ import {
   writeXcr0,
 } from './control-registers.js';
 import { dumpRegisters } from './cpu-dump.js';
-import { applyBootState, type BootState, registerViews, resetState } from './cpu-state.js';
+import { applyBootState, type BootState, keptByInit, registerViews, resetState } from './cpu-state.js';
 import { debugTranslate } from './debug-walk.js';
 import { eventFlag } from './deliver-fast.js';
 import { type CpuEvent, deliverEvent, softwareKind } from './interrupts.js';
-import { leaveReason } from './leave.js';
+import { leaveReason, WAIT_FOR_SIPI } from './leave.js';
 import { descriptorAnswer, lldt, ltr } from './protection.js';
 import { loadDataSegment } from './segments.js';
 import { isStackAccess } from './stack-fault.js';
@@ -35,6 +36,10 @@ import { Vcpu, type X86Board } from './vcpu.js';
 export interface X86CpuOptions {
   readonly model: CpuModel;
   readonly board: X86Board;
+  /** 0 is the bootstrap processor, the default; the others wait for a start-up IPI after a reset. */
+  readonly apicId?: number | undefined;
+  /** vCPUs of the machine, which take turns; 1 unless given. */
+  readonly cpus?: number | undefined;
 }
 
 const LONGEST_INSTRUCTION = 15;
@@ -61,9 +66,11 @@ type DeliverFast = (
 export class X86Cpu implements GuestCpu {
   readonly vars = x86Vars;
   readonly routines = routines;
-  #translator: GuestTranslator;
+  #translator: GuestTranslator | undefined;
   #model: CpuModel;
   readonly #board: X86Board;
+  readonly #apicId: number;
+  readonly #cpus: number;
   #cpu!: Vcpu;
   #msrs!: MsrContext;
   #deliverFast!: DeliverFast;
@@ -75,10 +82,12 @@ export class X86Cpu implements GuestCpu {
   constructor(options: X86CpuOptions) {
     this.#model = options.model;
     this.#board = options.board;
-    this.#translator = createTranslator(options.model.features);
+    this.#apicId = options.apicId ?? 0;
+    this.#cpus = options.cpus ?? 1;
   }
 
   get translator(): GuestTranslator {
+    this.#translator ??= createTranslator(this.#model.features);
     return this.#translator;
   }
 
@@ -89,7 +98,7 @@ export class X86Cpu implements GuestCpu {
   /** Another model, before the guest has run. */
   setModel(model: CpuModel): void {
     this.#model = model;
-    this.#translator = createTranslator(model.features);
+    this.#translator = undefined;
     this.#msrs = { cpu: this.#cpu, model, board: this.#board };
   }
 
@@ -115,7 +124,7 @@ export class X86Cpu implements GuestCpu {
     return this.#shutDown;
   }
 
-  /** It sleeps in HLT or MWAIT. */
+  /** It sleeps in HLT or MWAIT, or waits for a start-up IPI. */
   get isHalted(): boolean {
     return this.#cpu.get32(field.halted) !== 0;
   }
@@ -124,8 +133,35 @@ export class X86Cpu implements GuestCpu {
     this.#shutDown = false;
     resetState(this.#cpu, this.model);
     if (this.#board.event) this.#cpu.set32(field.traceEvents, 1);
-    if (this.#watching) this.setWatching(true);
-    if (this.#lens) this.setLens(true);
+    if (this.#watching) this.#cpu.set32(field.watching, 1);
+    if (this.#apicId !== 0) this.#cpu.set32(field.halted, WAIT_FOR_SIPI);
+    this.#setOwnerBits();
+  }
+
+  /** INIT of a vCPU that is not the bootstrap processor: SDM vol. 3, table 9-1. */
+  init(): void {
+    const caching = this.#cpu.get32(field.cr0) & (cr0.CD | cr0.NW);
+    const kept = keptByInit.map(([at, bytes]) => this.#cpu.bytes(at, bytes).slice());
+    this.reset();
+    for (const [i, [at]] of keptByInit.entries()) this.#cpu.bytes(at, kept[i].length).set(kept[i]);
+    this.#cpu.set32(field.cr0, cr0.ET | caching);
+  }
+
+  /** Start-up IPI: only a vCPU that waits for it heeds it. */
+  startUp(vector: number): void {
+    const cpu = this.#cpu;
+    if (cpu.get32(field.halted) !== WAIT_FOR_SIPI) return;
+    cpu.set32(field.halted, 0);
+    cpu.setSegment(seg.CS, vector << 8, BigInt(vector << 12), 0xffff, 0x9b00);
+    cpu.pc = 0n;
+    cpu.updateMode();
+  }
+
+  /** The bits of the mode key that are not the guest's to choose. */
+  #setOwnerBits(): void {
+    const bits = (this.#lens ? 1 : 0) | (this.#cpus > 1 ? 1 << (keyBit.shared - keyBit.lens) : 0);
+    this.#cpu.set32(field.ownerBits, bits);
+    this.#cpu.updateMode();
   }
 
   /** As a boot loader would leave the CPU: called after reset(). */
@@ -180,8 +216,7 @@ export class X86Cpu implements GuestCpu {
   /** Whether `X86Board.transfer` is called: part of what translated code assumes. */
   setLens(on: boolean): void {
     this.#lens = on;
-    this.#cpu.set32(field.lens, on ? 1 : 0);
-    this.#cpu.updateMode();
+    this.#setOwnerBits();
   }
 
   /** The ring that the vCPU is in; 0 in real mode. */
@@ -247,7 +282,7 @@ export class X86Cpu implements GuestCpu {
 
   deliverPending(): boolean {
     const cpu = this.#cpu;
-    if (this.#shutDown) return false;
+    if (this.#shutDown || cpu.get32(field.halted) === WAIT_FOR_SIPI) return false;
     const injected = cpu.get32(field.injectedInterrupt);
     if (injected !== 0) {
       cpu.set32(field.injectedInterrupt, 0);
@@ -303,10 +338,12 @@ export class X86Cpu implements GuestCpu {
     this.#cpu.set32(header.interruptPending, 1);
   }
 
-  handleLeave(): VmExit | undefined {
+  handleLeave(): VmExit | 'yield' | undefined {
     const cpu = this.#cpu;
     const reason = cpu.get32(header.leaveReason);
     cpu.set32(header.leaveReason, 0);
+    // MWAIT may end for any reason: another vCPU could write what it waits for.
+    if (this.#cpus > 1 && reason !== leaveReason.halt) return 'yield';
     cpu.set32(field.halted, reason);
     if (this.deliverPending()) return this.#shutDown ? 'shutdown' : undefined;
     return 'halt';
@@ -469,8 +506,8 @@ export class X86Cpu implements GuestCpu {
       cr4: cpu.get32(field.cr4),
       xcr0: cpu.get64(field.xcr0),
       xss: cpu.get64(field.xss),
-      apicId: 0,
-      cpus: 1,
+      apicId: this.#apicId,
+      cpus: this.#cpus,
       tscHz: this.#board.tscHz,
     });
     cpu.setGpr32(0, result.eax);

@@ -121,7 +121,7 @@ const hintRows: InsnRow[] = [
   ),
   { name: 'PREFETCH', enc: '0F 18 /r', args: 'Ev', translate: nothing },
   { name: 'PREFETCHW', enc: '0F 0D /r', args: 'Ev', cpuid: '3dnowprefetch', translate: nothing },
-  // One vCPU sees its own accesses in order.
+  // vCPUs take turns in one thread: each sees all accesses in order.
   ...(['LFENCE', 'MFENCE', 'SFENCE'] as const).map(
     (name, i): InsnRow => ({
       name,

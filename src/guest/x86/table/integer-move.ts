@@ -1,6 +1,8 @@
 /** Data transfer: Intel SDM vol. 1 section 7.3.1; XLAT, LEA, MOVBE, BSWAP and conditional moves with it. */
 import type { I64 } from '../../../ir/index.js';
 import { flagKind, statusFlag } from '../flags.js';
+import { isAlone } from '../mode.js';
+import { leaveFor, leaveReason } from '../system/leave.js';
 import type { InsnRow, Translator } from '../translator.js';
 import { ALL_FLAGS, byteAndWord, hex, reg, segment, sizeOf, vector } from './integer-helpers.js';
 
@@ -111,6 +113,8 @@ const moveRows: InsnRow[] = [
     args: '',
     translate(t, insn) {
       if (insn.rm !== 0) exchangeWithAccumulator(t);
+      // A block of one instruction has its own end.
+      else if (t.mode.shared && !isAlone(t.mode)) leaveFor(t, leaveReason.pause);
     },
   },
   {

@@ -8,7 +8,7 @@ import { cr0, cr4, eflag, seg } from '../system/bits.js';
 import { readCr8, readDebug, writeControl, writeCr3, writeDebug } from '../system/control-registers.js';
 import { cpuidRoutine, writeExtendedControl } from '../system/cpuid-routine.js';
 import { systemCall, systemEnter, systemExit, systemReturn } from '../system/fast-transfers.js';
-import { leaveReason, ringTransfer } from '../system/leave.js';
+import { leaveFor, leaveReason, ringTransfer } from '../system/leave.js';
 import { flushTlb, invalidatePage } from '../system/page-walk.js';
 import type { InsnRow, Translator } from '../translator.js';
 import { reg, vector } from './integer-helpers.js';
@@ -375,20 +375,8 @@ const tlbRows: InsnRow[] = [
   { name: 'WBINVD', enc: '0F 09', args: '', cpl0: true, translate: nothing },
 ];
 
-/** Leaves to wait for an interrupt. */
-function wait(t: Translator, reason: number): void {
-  const { b } = t;
-  if (t.mode.shadow) {
-    b.i32_store(b.state(), b.i32(0), field.interruptShadow);
-    b.call(updateMode);
-  }
-  b.i32_store(b.state(), b.i32(reason), header.leaveReason);
-  b.leave(exitCode.leave, t.nextDelta);
-  t.blockEnded();
-}
-
 const waitRows: InsnRow[] = [
-  { name: 'HLT', enc: 'F4', args: '', cpl0: true, translate: (t) => wait(t, leaveReason.halt) },
+  { name: 'HLT', enc: 'F4', args: '', cpl0: true, translate: (t) => leaveFor(t, leaveReason.halt) },
   {
     name: 'MONITOR',
     enc: '0F 01 C8',
@@ -415,7 +403,7 @@ const waitRows: InsnRow[] = [
       const { b, wide } = t;
       if (t.cpl !== 0) return t.fault(vector.UD);
       t.faultIf(b.i32_gt_u(wide.narrow(t.readWide(32, reg.CX)), b.i32(1)), vector.GP, 0);
-      wait(t, leaveReason.mwait);
+      leaveFor(t, leaveReason.mwait);
     },
   },
 ];

@@ -84,6 +84,13 @@ export interface Accelerator {
   setRamBlocks(blocks: readonly AcceleratorRamBlock[]): void;
   /** A device wrote to guest memory at these host addresses. */
   published(hva: number, size: number): void;
+  /** From here on it is noted which pages of RAM the guest and `published` write, all clean at first; false: no longer. */
+  setDirtyLogging(on: boolean): void;
+  /**
+   * Tells each page written since logging began, or since the last call, once, by host address. A page may be told that was only
+   * about to be written: by a store that met a fault on its next page, or, under KVM, one that was read.
+   */
+  takeDirty(page: (hva: number) => void): void;
   /** The vCPU's state is at home afterwards, and may be read and changed there until the next `run`. */
   synchronize(): void;
   /** The state at home, and guest RAM, were made by someone else: forgets whatever was derived from them. */

@@ -19,6 +19,7 @@ import type { Accelerator, AcceleratorHost, AcceleratorRamBlock } from '../accel
 import { ExitCounters, exitIndex } from '../exits.js';
 import { CodeCache } from './code-cache.js';
 import { codeLines } from './code-lines.js';
+import { DirtyLog } from './dirty-log.js';
 import { defineDispatcher } from './dispatcher.js';
 import {
   layout,
@@ -28,6 +29,7 @@ import {
   memoryPages,
   PAGE_BYTES,
   ramBlock,
+  ramFlag,
   TLB_BYTES,
   TLB_ENTRIES,
   tempBase,
@@ -157,6 +159,7 @@ export class TcgEngine implements Accelerator {
   readonly #serializer: ColdSerializer;
   readonly #request: { -readonly [K in keyof TranslationRequest]: TranslationRequest[K] };
   readonly #result: TranslationResult = { bytes: 0, instructions: 0, crossesPage: false, needsNextPage: false };
+  readonly #dirtyLog: DirtyLog;
   readonly #trace: EngineTrace;
   readonly #names: PrintNames;
   #breakpoints: ReadonlySet<bigint> = new Set();
@@ -214,6 +217,7 @@ export class TcgEngine implements Accelerator {
     });
     this.routines = instance.exports;
     this.#words = new Int32Array(this.memory.buffer);
+    this.#dirtyLog = new DirtyLog(this.memory.buffer, this.ramStart, this.ramEnd);
     this.#view = new DataView(this.memory.buffer);
     this.#optimizer = new BlockOptimizer(cpu.vars, set.list);
     this.#names = { vars: cpu.vars, routines: set.list };
@@ -306,14 +310,30 @@ export class TcgEngine implements Accelerator {
         this.#view.setBigUint64(at + ramBlock.start, BigInt(block.gpa), true);
         this.#view.setBigUint64(at + ramBlock.end, BigInt(block.gpa + block.size), true);
         this.#view.setInt32(at + ramBlock.hva, block.hva, true);
-        this.#view.setInt32(at + ramBlock.flags, block.readonly ? ramBlock.readonly : 0, true);
+        const flags = (block.readonly ? ramFlag.readonly : 0) | (this.#dirtyLog.isOn ? ramFlag.logged : 0);
+        this.#view.setInt32(at + ramBlock.flags, flags, true);
       });
     this.#onEach('flush_tlb', 0);
   }
 
   /** A device wrote to guest memory at these host addresses. */
   published(hva: number, size: number): void {
+    this.#dirtyLog.mark(hva, size);
     if (this.cache.hasCode(hva, size)) this.cache.invalidate(hva, size);
+  }
+
+  setDirtyLogging(on: boolean): void {
+    this.#dirtyLog.set(on);
+    const blocks = layout.ramBlocks + ramBlock.first + ramBlock.flags;
+    for (let i = 0; i < this.#words[layout.ramBlocks >> 2]; i++) {
+      const at = (blocks + i * ramBlock.bytes) >> 2;
+      this.#words[at] = on ? this.#words[at] | ramFlag.logged : this.#words[at] & ~ramFlag.logged;
+    }
+    if (on) this.#onEach('protect_all');
+  }
+
+  takeDirty(page: (hva: number) => void): void {
+    if (this.#dirtyLog.take(page)) this.#onEach('protect_all');
   }
 
   /** Makes `run` look at interrupts and requests soon. Any thread may do the same by the word itself. */

@@ -55,6 +55,8 @@ export const layout = {
   /** Of regions' edges between pages: the generation in which an edge was last seen to hold, and at which page (two i32). */
   edgeCells: 1536 * KIB,
   edgeCellsEnd: 2048 * KIB,
+  /** A byte for each host page: 1 while the dirty log is kept and the page has not been written. */
+  cleanPages: 2 * MIB,
   jumpCache: 3 * MIB,
   codeHash: 4 * MIB,
   /** One i64 a host page: which 64-byte pieces of it hold translated code. */
@@ -84,7 +86,9 @@ export const FLUSH_LOG_ENTRIES = 1023;
 export const EDGE_LOG_ENTRIES = 4095;
 
 /** RAM block in the table: guest-physical start and end, host address of the start, flags. */
-export const ramBlock = { start: 0, end: 8, hva: 16, flags: 20, bytes: 32, first: 64, readonly: 1, most: 32 } as const;
+export const ramBlock = { start: 0, end: 8, hva: 16, flags: 20, bytes: 32, first: 64, most: 32 } as const;
+/** `logged`: what is written to it goes into the dirty log. */
+export const ramFlag = { readonly: 1, logged: 2 } as const;
 
 /** Where a state's temp slots start, given the size of the guest's part. */
 export function tempBase(stateBytes: number): number {

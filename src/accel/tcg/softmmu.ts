@@ -25,6 +25,7 @@ import {
   layout,
   MMU_CONTEXTS,
   ramBlock,
+  ramFlag,
   TLB_BYTES,
   vcpuLayout,
 } from './layout.js';
@@ -33,8 +34,11 @@ import {
 export const accessKind = { read: 0, write: 1, fetch: 2 } as const;
 /** Rights that a page walk gives. */
 export const prot = { read: 1, write: 2, exec: 4, global: 8 } as const;
-/** Bits of a TLB entry's flag word (at +28). */
-const entryFlag = { global: 1, codeWritable: 2 } as const;
+/**
+ * Bits of a TLB entry's flag word (at +28). `slowWritable`: stores are allowed but take the slow path, for the page holds code or is
+ * clean.
+ */
+const entryFlag = { global: 1, slowWritable: 2 } as const;
 const ENTRY_FLAGS = 28;
 
 type PageWalk = Routine<['i64', 'i32', 'i32'], ['i32', 'i64', 'i32']>;
@@ -74,6 +78,15 @@ export function defineSoftmmu(set: RoutineSet) {
   const maskAddress = (r: RoutineBuilder, hva: I32) =>
     r.i32_add(r.i32(layout.codeMasks), r.i32_shl(r.i32_shr_u(hva, r.i32(12)), r.i32(3)));
 
+  /** Where the page's byte is, before layout.cleanPages is added. */
+  const cleanByte = (r: RoutineBuilder, hva: I32) => r.i32_shr_u(hva, r.i32(12));
+
+  /** A store to the page is about to be made. */
+  const markDirty = (r: RoutineBuilder, hva: I32): void => {
+    const page = cleanByte(r, hva);
+    r.if(r.i32_load8_u(page, layout.cleanPages), () => r.i32_store8(page, r.i32(0), layout.cleanPages));
+  };
+
   /** The entry that an address has in a context's TLB. */
   const entryOf = (r: RoutineBuilder, va: I64, mmu: I32): I32 => {
     const slot = r.i32_add(r.state(), r.i32_shl(mmu, r.i32(2)));
@@ -97,19 +110,22 @@ export function defineSoftmmu(set: RoutineSet) {
     const none = r.i64(-1);
     const entry = entryOf(r, va, mmu);
     const may = (bit: number) => r.i32_and(rights, r.i32(bit));
-    const hasCode = r.i32_eqz(r.i64_eqz(r.i64_load(maskAddress(r, hva))));
+    const watched = r.local('i32', r.i32_eqz(r.i64_eqz(r.i64_load(maskAddress(r, hva)))));
+    r.if(r.i32_and(flags, r.i32(ramFlag.logged)), () =>
+      r.assign(watched, r.i32_or(r.read(watched), r.i32_load8_u(cleanByte(r, hva), layout.cleanPages))),
+    );
     const writable = r.i32_and(
       r.i32_ne(may(prot.write), r.i32(0)),
-      r.i32_eqz(r.i32_and(flags, r.i32(ramBlock.readonly))),
+      r.i32_eqz(r.i32_and(flags, r.i32(ramFlag.readonly))),
     );
-    const inPlace = r.i32_and(writable, r.i32_eqz(hasCode));
+    const inPlace = r.i32_and(writable, r.i32_eqz(r.read(watched)));
     r.i64_store(entry, r.select(may(prot.read), page, none), tlbEntry.readTag);
     r.i64_store(entry, r.select(inPlace, page, none), tlbEntry.writeTag);
     r.i64_store(entry, r.select(may(prot.exec), page, none), tlbEntry.execTag);
     r.i32_store(entry, r.i32_sub(hva, r.i32_wrap_i64(va)), tlbEntry.addend);
     r.i32_store(
       entry,
-      r.i32_or(r.i32_shr_u(may(prot.global), r.i32(3)), r.i32_shl(r.i32_and(writable, hasCode), r.i32(1))),
+      r.i32_or(r.i32_shr_u(may(prot.global), r.i32(3)), r.i32_shl(r.i32_and(writable, r.read(watched)), r.i32(1))),
       ENTRY_FLAGS,
     );
     r.if(r.i32_eqz(may(prot.global)), () => {
@@ -188,12 +204,12 @@ export function defineSoftmmu(set: RoutineSet) {
       });
       r.ret(bounce);
     });
-    // A named context has no inline lookup: look here first. A read-modify-write of a page with code may be in the TLB too.
+    // A named context has no inline lookup: look here first. A read-modify-write of a page with code, or a clean one, may be in the TLB too.
     const entry = entryOf(r, va, mmu);
     r.if(r.i64_eq(r.i64_load(entry, tlbEntry.readTag), r.i64_and(va, r.i64(-4096))), () => {
       const writable = r.i32_or(
         r.i64_eq(r.i64_load(entry, tlbEntry.writeTag), r.i64_and(va, r.i64(-4096))),
-        r.i32_and(r.i32_load(entry, ENTRY_FLAGS), r.i32(entryFlag.codeWritable)),
+        r.i32_and(r.i32_load(entry, ENTRY_FLAGS), r.i32(entryFlag.slowWritable)),
       );
       r.if(r.i32_or(r.i32_eqz(forWrite), writable), () => {
         r.ret(r.i32_add(r.i32_wrap_i64(va), r.i32_load(entry, tlbEntry.addend)));
@@ -231,7 +247,7 @@ export function defineSoftmmu(set: RoutineSet) {
       r.i64_eq(r.i64_load(entry, tlbEntry.readTag), page),
       r.i32_or(
         r.i64_eq(r.i64_load(entry, tlbEntry.writeTag), page),
-        r.i32_ne(r.i32_and(r.i32_load(entry, ENTRY_FLAGS), r.i32(entryFlag.codeWritable)), r.i32(0)),
+        r.i32_ne(r.i32_and(r.i32_load(entry, ENTRY_FLAGS), r.i32(entryFlag.slowWritable)), r.i32(0)),
       ),
     );
     r.if(
@@ -243,7 +259,7 @@ export function defineSoftmmu(set: RoutineSet) {
         r.i64_store(r.state(), gpa, header.scratch);
         r.if(r.i32_eqz(hva), () => r.ret(r.i32(1)));
         const [, flags] = r.call(ramAddress, gpa);
-        r.if(r.i32_and(flags, r.i32(ramBlock.readonly)), () => r.ret(r.i32(1)));
+        r.if(r.i32_and(flags, r.i32(ramFlag.readonly)), () => r.ret(r.i32(1)));
         r.assign(target, hva);
       },
     );
@@ -253,7 +269,8 @@ export function defineSoftmmu(set: RoutineSet) {
       r.call(codeWritten, hva, size);
       r.ret(r.i32(0));
     });
-    // The page's code is gone: from now on stores to it are quick again.
+    markDirty(r, hva);
+    // The page's code is gone, or it was clean: from now on stores to it are quick.
     r.if(r.i32_and(known, r.i64_eqz(r.i64_load(maskAddress(r, hva)))), () =>
       r.i64_store(entry, page, tlbEntry.writeTag),
     );
@@ -271,8 +288,23 @@ export function defineSoftmmu(set: RoutineSet) {
       r.if(r.i32_eq(r.i32_add(r.i32_wrap_i64(tag), r.i32_load(entry, tlbEntry.addend)), hva), () => {
         r.if(r.i64_ne(tag, r.i64(-1)), () => {
           r.i64_store(entry, r.i64(-1), tlbEntry.writeTag);
-          r.i32_store(entry, r.i32_or(r.i32_load(entry, ENTRY_FLAGS), r.i32(entryFlag.codeWritable)), ENTRY_FLAGS);
+          r.i32_store(entry, r.i32_or(r.i32_load(entry, ENTRY_FLAGS), r.i32(entryFlag.slowWritable)), ENTRY_FLAGS);
         });
+      });
+      r.assign(at, r.i32_add(entry, r.i32(1 << TLB_ENTRY_SHIFT)));
+      r.brIf(again, r.i32_lt_u(r.read(at), end));
+    });
+  });
+
+  /** Pages have become clean: the next store to each takes the slow path. */
+  set.define('protect_all', [], [], {}, (r) => {
+    const at = r.local('i32', r.i32_load(r.state(), header.tlbs));
+    const end = r.i32_add(r.i32_load(r.state(), header.tlbs), r.i32(MMU_CONTEXTS * TLB_BYTES));
+    r.loop((again) => {
+      const entry = r.read(at);
+      r.if(r.i64_ne(r.i64_load(entry, tlbEntry.writeTag), r.i64(-1)), () => {
+        r.i64_store(entry, r.i64(-1), tlbEntry.writeTag);
+        r.i32_store(entry, r.i32_or(r.i32_load(entry, ENTRY_FLAGS), r.i32(entryFlag.slowWritable)), ENTRY_FLAGS);
       });
       r.assign(at, r.i32_add(entry, r.i32(1 << TLB_ENTRY_SHIFT)));
       r.brIf(again, r.i32_lt_u(r.read(at), end));
@@ -353,10 +385,11 @@ export function defineSoftmmu(set: RoutineSet) {
   }) as never);
   const physStore = (r: RoutineBuilder, gpa: I64, size: number, store: (hva: I32) => void) => {
     const [hva, flags] = r.call(ramAddress, gpa);
-    r.if(r.i32_and(r.i32_ne(hva, r.i32(0)), r.i32_eqz(r.i32_and(flags, r.i32(ramBlock.readonly)))), () => {
+    r.if(r.i32_and(r.i32_ne(hva, r.i32(0)), r.i32_eqz(r.i32_and(flags, r.i32(ramFlag.readonly)))), () => {
       r.if(r.i32_eqz(r.i64_eqz(r.i64_and(r.i64_load(maskAddress(r, hva)), pieces(r, hva, r.i32(size))))), () =>
         r.call(codeWritten, hva, r.i32(size)),
       );
+      markDirty(r, hva);
       store(hva);
     });
   };

@@ -21,6 +21,7 @@ import type { KvmVcpu } from './vcpu.js';
 
 /** Devices are looked after so long after the guest has spoken to one. */
 const SERVICE_NS = 1e6;
+const PAGE = 4096;
 
 /** How other threads reach the one that is in the guest. */
 export interface KvmAttention {
@@ -83,6 +84,8 @@ export class KvmAccelerator implements Accelerator {
   /** A device was spoken to since the last poll. */
   #busy = false;
   #breakpoints: ReadonlySet<bigint> = new Set();
+  /** Pages that devices have written, while the dirty log is kept: KVM sees only what the guest does. */
+  #published: Set<number> | undefined;
   /** The other vCPUs run. */
   #resumed = false;
 
@@ -306,7 +309,26 @@ export class KvmAccelerator implements Accelerator {
     this.vm.setRamBlocks(blocks);
   }
 
-  published(): void {}
+  published(hva: number, size: number): void {
+    if (!this.#published || size <= 0) return;
+    for (let page = hva - (hva % PAGE); page < hva + size; page += PAGE) this.#published.add(page);
+  }
+
+  setDirtyLogging(on: boolean): void {
+    this.#published = on ? new Set() : undefined;
+    this.vm.setDirtyLogging(on);
+  }
+
+  takeDirty(page: (hva: number) => void): void {
+    const published = this.#published;
+    if (!published) return;
+    this.vm.takeDirty((hva) => {
+      published.delete(hva);
+      page(hva);
+    });
+    for (const hva of published) page(hva);
+    published.clear();
+  }
 
   synchronize(): void {
     if (this.#atHome) return;

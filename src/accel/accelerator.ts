@@ -64,7 +64,7 @@ export interface Accelerator {
    * Runs the guest until all its vCPUs halt, one shuts down or meets a debugger's stop, or the machine wants to be heard ('kick').
    */
   run(): VmExit;
-  /** Executes one instruction of a vCPU, past breakpoints; the others stand. One that sleeps does nothing. */
+  /** Executes one instruction of a vCPU, past breakpoints; the others stand. It goes on from a halt; one that waits to be started does nothing. */
   step(vcpu: number): VmExit | undefined;
   /** Where all halt, one takes what wakes it, if there is something. True: `run` may be called. */
   wake(): boolean;

@@ -73,6 +73,8 @@ export interface GuestCpu extends GuestCode {
   deliverFault(): VmExit | undefined;
   /** It sleeps until `deliverPending` gives true, or waits to be started. Absent: it never does so while another could run. */
   readonly isHalted?: boolean;
+  /** A debugger lets it execute an instruction though it sleeps. False: it waits to be started, and cannot. */
+  goOn?(): boolean;
   /** A triple fault (or what the guest has for it) has stopped the CPU until it is reset. */
   readonly isShutDown?: boolean;
   /** Takes a pending interrupt, NMI or debug trap if the CPU may take one now. Gives true if it did (or shut down). */

@@ -469,6 +469,7 @@ export class PcMachine implements PcBoard {
           const hva = this.memory.hvaOf(gpa, size, true);
           assert(hva >= 0, 'a loader clears RAM only');
           new Uint8Array(this.engine.memory.buffer, hva, size).fill(0);
+          this.memory.dma.publish(gpa, size);
         },
       },
     );

@@ -124,6 +124,10 @@ test("a debugger sees which vCPU has stopped, and each one's registers", () => {
   const target = new PcDebugTarget(machine.pc, { resume: () => {}, interrupt: () => {}, kill: () => {} });
   const register = (name: string) => target.readRegister(target.registers.findIndex((each) => each.name === name));
   const at = twoProcessors.symbols.get('second') as bigint;
+  target.vcpu = 1;
+  target.step();
+  assert.equal(register('rip'), 0xfff0n, 'it waits to be started');
+  target.resume();
   target.setBreakpoint(at);
   assert.deepEqual(machine.run(), { why: 'debug' });
   assert.deepEqual([target.vcpus, target.vcpu, register('rip')], [2, 1, at]);

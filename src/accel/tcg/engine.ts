@@ -38,6 +38,7 @@ import {
 import { InlineRegionService, RegionCompiler, type RegionService } from './region-compiler.js';
 import { defineSoftmmu } from './softmmu.js';
 import { routinesKey } from './stored-routines.js';
+import { type EngineVcpu, Turns } from './turns.js';
 
 export type CompiledModule = WebAssembly.Module;
 export interface ModuleCache {
@@ -99,9 +100,6 @@ const extended = new WeakSet<RoutineSet>();
 
 /** Hops between two looks at the clock. */
 const HOPS = 4096;
-/** Looks at the clock in a turn, where others want theirs: some milliseconds. With counted instructions so many of those. */
-const TURN_LOOKS = 4;
-const TURN_INSTRUCTIONS = 100_000;
 /** What an exit to JavaScript costs in hops. */
 const EXIT_HOPS = 8;
 /** What it costs to hand over the turn, or find nobody to take it. */
@@ -114,14 +112,6 @@ export function addEngineRoutines({ routines, vars }: GuestCode): void {
   const before = routines.list.length;
   defineDispatcher(routines, vars, defineSoftmmu(routines));
   for (const { name } of routines.list.slice(before)) routines.optimizedAtOnce.add(name);
-}
-
-interface EngineVcpu {
-  readonly index: number;
-  readonly cpu: GuestCpu;
-  /** Address of its state in the machine's memory. */
-  readonly state: number;
-  readonly hostRoutines: Readonly<Record<string, (...args: never[]) => unknown>>;
 }
 
 /** Why a vCPU has stopped running: what concerns the machine, or its turn is over. */
@@ -140,15 +130,9 @@ export class TcgEngine implements Accelerator {
   readonly #counting: boolean;
   readonly #uncached: boolean;
   readonly #vcpus: readonly EngineVcpu[];
-  /** The vCPU whose turn it is; the others, the one that has waited longest first. */
-  #current: EngineVcpu;
+  readonly #turns: Turns;
+  /** Of the vCPU whose turn it is. */
   #cpu: GuestCpu;
-  #others: EngineVcpu[];
-  /** A vCPU that slept has something to do. */
-  #woken: EngineVcpu | undefined;
-  /** What is left of the turn, where instructions are not counted; and where they are, the count at which it ends. */
-  #looksLeft = TURN_LOOKS;
-  #turnEnd = Infinity;
   /** With `countInstructions`: `poll` is to be called at this count. */
   #limit = Infinity;
   readonly #host: EngineHost;
@@ -186,9 +170,14 @@ export class TcgEngine implements Accelerator {
       state: index === 0 ? layout.state : pages * PAGE_BYTES - (cpus.length - index) * vcpuLayout.bytes,
       hostRoutines: each.hostRoutines(),
     }));
-    this.#current = this.#vcpus[0];
     this.#cpu = cpu;
-    this.#others = this.#vcpus.slice(1);
+    this.#turns = new Turns({
+      vcpus: this.#vcpus,
+      instructions: this.#counting ? () => this.instructions : undefined,
+      isCalled: ({ state }) =>
+        (this.#words[(state + header.interruptPending) >> 2] | this.#words[(state + header.kick) >> 2]) !== 0,
+      begin: (vcpu, before) => this.#beginTurn(vcpu, before),
+    });
     const table = new WebAssembly.Table({ element: 'anyfunc', initial: 1 });
     const extension = new ColdTierWriter(set.list, cpu.vars, {
       hotThreshold: threshold,
@@ -269,7 +258,8 @@ export class TcgEngine implements Accelerator {
     if (this.#vcpus.length === 1) return first;
     const chosen: Record<string, HostFunction> = {};
     for (const name of Object.keys(first)) {
-      chosen[name] = (...args: unknown[]) => (this.#current.hostRoutines[name] as HostFunction)(...(args as never[]));
+      chosen[name] = (...args: unknown[]) =>
+        (this.#turns.current.hostRoutines[name] as HostFunction)(...(args as never[]));
     }
     return chosen;
   }
@@ -281,7 +271,7 @@ export class TcgEngine implements Accelerator {
 
   /** Number of the vCPU whose turn it is. */
   get current(): number {
-    return this.#current.index;
+    return this.#turns.current.index;
   }
 
   /** Indices of the kick words of all vCPUs, as 32-bit words of the memory. */
@@ -352,12 +342,12 @@ export class TcgEngine implements Accelerator {
 
   /** A vCPU has something to do: soon, if it runs; at its next turn, if it waits for one; and it gets a turn now, if it sleeps. */
   #call(vcpu: EngineVcpu): void {
-    if (vcpu !== this.#current) {
+    if (vcpu !== this.#turns.current) {
       if (!vcpu.cpu.isHalted) {
         Atomics.store(this.#words, (vcpu.state + header.kick) >> 2, 1);
         return;
       }
-      this.#woken = vcpu;
+      this.#turns.wake(vcpu);
     }
     if (!this.#attending) this.kick();
   }
@@ -406,7 +396,7 @@ export class TcgEngine implements Accelerator {
   /** What the vCPU whose turn it is may begin before the machine's limit or the end of its turn. */
   #setOwnLimit(): void {
     if (!this.#counting) return;
-    const own = Math.min(this.#limit, this.#turnEnd) - this.instructions + this.#begun(this.#current);
+    const own = Math.min(this.#limit, this.#turns.end) - this.instructions + this.#begun(this.#turns.current);
     // Someone wants to be heard at the next block: that stays so until `poll` is called.
     const next = Atomics.load(this.#words, (this.state + header.kick) >> 2) === 0 ? Math.max(0, own) : 0;
     this.#view.setBigUint64(
@@ -420,8 +410,8 @@ export class TcgEngine implements Accelerator {
   #approachLimit(): TurnEnd | undefined {
     const { state } = this;
     const limit = Number(this.#view.getBigUint64(state + header.instructionLimit, true));
-    if (limit - this.#begun(this.#current) >= MAX_BLOCK_INSTRUCTIONS) return undefined;
-    while (this.#begun(this.#current) < Number(this.#view.getBigUint64(state + header.instructionLimit, true))) {
+    if (limit - this.#begun(this.#turns.current) >= MAX_BLOCK_INSTRUCTIONS) return undefined;
+    while (this.#begun(this.#turns.current) < Number(this.#view.getBigUint64(state + header.instructionLimit, true))) {
       if (this.#breakpoints.size > 0 && this.#breakpoints.has(BigInt.asUintN(64, this.#linearPc()))) return 'debug';
       const exit = this.#single();
       if (exit !== undefined) return exit;
@@ -436,51 +426,17 @@ export class TcgEngine implements Accelerator {
       if (this.#cpu.isShutDown) return this.#leave('shutdown');
       const end = this.#runTurn();
       if (end !== 'yield' && end !== 'halt') return this.#leave(end);
-      if (!this.#nextTurn()) return this.#leave('halt');
+      if (!this.#turns.next()) return this.#leave('halt');
     }
   }
 
-  /** Gives the turn to the vCPU that was woken, or to the first of those waiting that can run. False: none can. */
-  #nextTurn(): boolean {
-    const before = this.#current;
-    const order = this.#others;
-    if (this.#woken) order.unshift(...order.splice(order.indexOf(this.#woken), 1));
-    this.#woken = undefined;
-    order.push(before);
-    for (const vcpu of order) {
-      const { cpu, state } = vcpu;
-      const isHalted = cpu.isHalted ?? vcpu === before;
-      const called =
-        (this.#words[(state + header.interruptPending) >> 2] | this.#words[(state + header.kick) >> 2]) !== 0;
-      if (isHalted && !called && vcpu !== before) continue;
-      this.#take(vcpu);
-      if (!isHalted || cpu.deliverPending()) {
-        order.splice(order.indexOf(vcpu), 1);
-        return true;
-      }
-    }
-    order.pop();
-    return false;
-  }
-
-  /** From here on it is this vCPU's turn. */
-  #take(vcpu: EngineVcpu): void {
-    this.#looksLeft = TURN_LOOKS;
-    if (this.#vcpus.length > 1) this.#turnEnd = this.#counting ? this.instructions + TURN_INSTRUCTIONS : Infinity;
-    if (vcpu !== this.#current) {
-      this.#current = vcpu;
+  #beginTurn(vcpu: EngineVcpu, before: EngineVcpu): void {
+    if (vcpu !== before) {
       this.#cpu = vcpu.cpu;
       this.state = vcpu.state;
       this.#host.guest?.turn?.(vcpu.index);
     }
     this.#setOwnLimit();
-  }
-
-  /** After a look at the clock: somebody else is to have a turn. */
-  #turnIsOver(): boolean {
-    if (this.#others.length === 0) return false;
-    if (this.#woken !== undefined) return true;
-    return this.#counting ? this.instructions >= this.#turnEnd : --this.#looksLeft <= 0;
   }
 
   /** Runs the vCPU whose turn it is. */
@@ -502,7 +458,7 @@ export class TcgEngine implements Accelerator {
         this.counters.polls++;
         this.compiler.collect(false);
         if (this.#host.poll()) return 'kick';
-        if (this.#turnIsOver()) return 'yield';
+        if (this.#turns.isOver()) return 'yield';
       }
       if (exit !== undefined) return exit;
     }
@@ -538,13 +494,13 @@ export class TcgEngine implements Accelerator {
   }
 
   wake(): boolean {
-    return this.#nextTurn();
+    return this.#turns.next();
   }
 
   raiseNmi(index = 0): void {
     const vcpu = this.#vcpus[index];
     vcpu.cpu.raiseNmi?.();
-    if (vcpu !== this.#current) Atomics.store(this.#words, (vcpu.state + header.kick) >> 2, 1);
+    if (vcpu !== this.#turns.current) Atomics.store(this.#words, (vcpu.state + header.kick) >> 2, 1);
     this.#call(vcpu);
   }
 
@@ -555,9 +511,7 @@ export class TcgEngine implements Accelerator {
   takeOver(): void {
     this.cache.flush();
     this.#onEach('flush_tlb', 0);
-    this.#woken = undefined;
-    this.#others = this.#vcpus.slice(1);
-    this.#take(this.#vcpus[0]);
+    this.#turns.reset();
   }
 
   close(): void {}
@@ -596,12 +550,8 @@ export class TcgEngine implements Accelerator {
 
   /** Executes one instruction at pc, past breakpoints and translated code. */
   step(index: number): VmExit | undefined {
-    const vcpu = this.#vcpus[index];
-    if (vcpu !== this.#current) {
-      this.#others = this.#others.map((each) => (each === vcpu ? this.#current : each));
-      this.#take(vcpu);
-    }
-    if (this.#cpu.isHalted && !this.#cpu.deliverPending()) return 'halt';
+    this.#turns.choose(this.#vcpus[index]);
+    if (this.#cpu.goOn?.() === false) return 'halt';
     const exit = this.#single();
     return exit === 'yield' ? undefined : exit;
   }
@@ -649,7 +599,7 @@ export class TcgEngine implements Accelerator {
     if (again && this.#words[(this.state + header.interruptPending) >> 2] !== 0) this.kick();
     if (stop) return 'kick';
     if (this.#cpu.isShutDown) return 'shutdown';
-    return this.#woken === undefined ? undefined : 'yield';
+    return this.#turns.isUrgent ? 'yield' : undefined;
   }
 
   /** The cold block at pc has reached the threshold, or a multiple of it. */

@@ -354,6 +354,12 @@ export class X86Cpu implements GuestCpu {
     this.#cpu.set32(field.dr + 8 * 7, this.#cpu.get32(field.dr + 8 * 7) & ~dr7.GD);
   }
 
+  goOn(): boolean {
+    const halted = this.#cpu.get32(field.halted);
+    if (halted !== 0 && halted !== WAIT_FOR_SIPI) this.#wake();
+    return halted !== WAIT_FOR_SIPI;
+  }
+
   #wake(): void {
     this.#cpu.set32(field.halted, 0);
     this.#cpu.set32(field.monitorArmed, 0);

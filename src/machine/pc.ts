@@ -473,7 +473,7 @@ export class PcMachine implements PcBoard {
         },
       },
     );
-    this.cpu.setBootState(loaded.state);
+    for (const cpu of this.cpus) cpu.setBootState(cpu === this.cpu ? loaded.state : undefined);
     return loaded;
   }
 

@@ -11,7 +11,7 @@ import { createX86Kvm } from '../host/node/kvm/x86-accelerator.js';
 import { TestPc } from '../machine/testing/test-pc.js';
 import { chooseAccelerator } from './choose-accelerator.js';
 import { createMachine } from './index.js';
-import { longModeGuest } from './testing/accelerator-guests.js';
+import { longModeGuest, twoProcessors } from './testing/accelerator-guests.js';
 
 const question = { cpu: undefined, defaultCpu: 'qemu64', needsTranslator: undefined };
 
@@ -125,6 +125,44 @@ test('a call that fails half-way leaves nothing open, on kvm', { skip: noKvm() }
     );
     assert.equal(open.size, 0, `call 0x${failing.toString(16)}`);
   }
+});
+
+test('more vCPUs than the host allows: one sentence, and the translator runs them, on kvm', { skip: noKvm() }, () => {
+  const native = loadNative();
+  const limits: readonly number[] = [capability.MAX_VCPUS, capability.NR_VCPUS];
+  const host: Native = {
+    ...native,
+    ioctl: (fd, request, value) =>
+      request === call.checkExtension && limits.includes(Number(value)) ? 1 : native.ioctl(fd, request, value),
+  };
+  const machine = new TestPc({
+    cpu: `base,+fpu,+tsc,+msr,+pae,+cx8,+apic,+fxsr,+sse,+sse2,+lm,+syscall`,
+    ramBytes: 16 << 20,
+    cpus: 2,
+  });
+  const { pc } = machine;
+  let started = 0;
+  assert.throws(
+    () =>
+      createX86Kvm({
+        cpu: pc.cpu,
+        model: pc.cpu.model,
+        host: pc.acceleratorHost,
+        interrupts: pc.lapic,
+        controllers: pc.controllers,
+        memory: pc.engine.memory.buffer,
+        attention: { begin: () => false, end: () => {} },
+        apicId: 0,
+        cpus: pc.cpus.length,
+        tscHz: probeKvm().tscHz,
+        startVcpu: () => void started++,
+        native: host,
+      }),
+    { code: 'kvm-vcpus', message: "this host's KVM has at most 1 vCPU, not 2" },
+  );
+  assert.equal(started, 0);
+  machine.boot(twoProcessors.image);
+  assert.deepEqual(machine.run(), { why: 'exit', status: 1 });
 });
 
 test('a vCPU stuck in the guest stops when its owner says so, on kvm', { skip: noKvm(), timeout: 60_000 }, async () => {

@@ -102,6 +102,7 @@ export class Turns {
   #begin(vcpu: EngineVcpu): void {
     const before = this.#current;
     this.#current = vcpu;
+    if (vcpu === this.#woken) this.#woken = undefined;
     this.#looksLeft = TURN_LOOKS;
     const { instructions } = this.#options;
     if (instructions && this.#options.vcpus.length > 1) this.end = instructions() + TURN_INSTRUCTIONS;

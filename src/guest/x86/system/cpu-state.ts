@@ -97,6 +97,11 @@ function attributesOf(s: BootSegment): number {
   );
 }
 
+/** As firmware leaves every vCPU: MTRRs on, all memory write-back. */
+export function enableMtrrs(cpu: Vcpu): void {
+  cpu.set64(field.mtrrDefType, 0xc06n);
+}
+
 /** Puts a boot loader's state on top of the reset state. */
 export function applyBootState(cpu: Vcpu, state: BootState): void {
   const { registers, segments } = state;
@@ -125,8 +130,6 @@ export function applyBootState(cpu: Vcpu, state: BootState): void {
   cpu.set64(field.idtBase, BigInt(state.idt.base));
   cpu.set32(field.idtLimit, state.idt.limit);
   cpu.cpl = segments.cs.dpl;
-  // As firmware would leave it: MTRRs on, all memory write-back.
-  cpu.set64(field.mtrrDefType, 0xc06n);
   cpu.call('flush_tlb_pages', 0);
   cpu.updateMode();
 }

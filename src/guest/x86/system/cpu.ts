@@ -22,7 +22,7 @@ import {
   writeXcr0,
 } from './control-registers.js';
 import { dumpRegisters } from './cpu-dump.js';
-import { applyBootState, type BootState, keptByInit, registerViews, resetState } from './cpu-state.js';
+import { applyBootState, type BootState, enableMtrrs, keptByInit, registerViews, resetState } from './cpu-state.js';
 import { debugTranslate } from './debug-walk.js';
 import { eventFlag } from './deliver-fast.js';
 import { type CpuEvent, deliverEvent, softwareKind } from './interrupts.js';
@@ -164,9 +164,10 @@ export class X86Cpu implements GuestCpu {
     this.#cpu.updateMode();
   }
 
-  /** As a boot loader would leave the CPU: called after reset(). */
-  setBootState(state: BootState): void {
-    applyBootState(this.#cpu, state);
+  /** As firmware and a boot loader would leave the CPU: called after reset(). Without `state`: one that still waits to be started. */
+  setBootState(state?: BootState): void {
+    enableMtrrs(this.#cpu);
+    if (state) applyBootState(this.#cpu, state);
   }
 
   setA20(open: boolean): void {

@@ -131,7 +131,10 @@ function startSecondaries(vm: KvmVm, options: X86KvmOptions, apic: KernelApic | 
   const { cpus, cpu, host, model, startVcpu } = options;
   if (cpus === 1) return undefined;
   const most = Math.max(vm.system.check('MAX_VCPUS'), vm.system.check('NR_VCPUS'), 1);
-  if (cpus > most) throw new VringError('kvm-vcpus', `this host's KVM allows ${most} vCPUs, not ${cpus}`);
+  if (cpus > most) {
+    const vcpus = most === 1 ? 'vCPU' : 'vCPUs';
+    throw new VringError('kvm-vcpus', `this host's KVM has at most ${most} ${vcpus}, not ${cpus}`);
+  }
   if (!apic || !startVcpu)
     throw new VringError('kvm-vcpus', 'more than one vCPU needs local APICs in the kernel (kernel-irqchip=split)');
   return new Secondaries(

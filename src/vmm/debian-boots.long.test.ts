@@ -170,7 +170,9 @@ test('a full host stops the machine; it goes on when there is room', { timeout: 
   assert.equal(readFileSync(path).subarray(0, 16384).toString(), 'y\n'.repeat(8192));
 });
 
-test("SeaBIOS boots the cloud kernel, which finds the board's tables", { timeout: 2 * limitMs }, async (t) => {
+test("SeaBIOS starts two vCPUs and boots the cloud kernel, which finds the board's tables", {
+  timeout: 2 * limitMs,
+}, async (t) => {
   const image = findFirmware(defaultFirmware, []);
   if (image === undefined) return t.skip('no seabios here');
   const lines = await output(
@@ -178,11 +180,13 @@ test("SeaBIOS boots the cloud kernel, which finds the board's tables", { timeout
       flavour: 'cloud-amd64',
       machine: {
         firmware: { image },
+        cpus: 2,
         uuid: '01234567-89ab-cdef-0123-456789abcdef',
         fwCfg: [{ name: 'opt/vring', bytes: Buffer.from('from the host') }],
       },
     },
     [
+      'nproc',
       'cat /sys/class/dmi/id/bios_vendor /sys/class/dmi/id/sys_vendor /sys/class/dmi/id/product_uuid',
       'ls /sys/firmware/acpi/tables | tr "\\n" " "; echo',
       'modprobe qemu_fw_cfg; cat /sys/firmware/qemu_fw_cfg/by_name/opt/vring/raw; echo',
@@ -191,7 +195,7 @@ test("SeaBIOS boots the cloud kernel, which finds the board's tables", { timeout
     ].join('\n'),
   );
   if (typeof lines === 'string') return t.skip(`no Debian here: ${lines}`);
-  assert.deepEqual(lines.slice(0, 3), ['SeaBIOS', 'vring', '01234567-89ab-cdef-0123-456789abcdef']);
-  assert.match(lines[3], /APIC .*DSDT .*FACP .*FACS .*HPET/);
-  assert.deepEqual(lines.slice(4), ['from the host', '0']);
+  assert.deepEqual(lines.slice(0, 4), ['2', 'SeaBIOS', 'vring', '01234567-89ab-cdef-0123-456789abcdef']);
+  assert.match(lines[4], /APIC .*DSDT .*FACP .*FACS .*HPET/);
+  assert.deepEqual(lines.slice(5), ['from the host', '0']);
 });

@@ -139,3 +139,19 @@ test('copy-on-read does not overwrite what was being written when it began', asy
   assert.deepEqual(buffer, expected);
   await top.close();
 });
+
+test('a hole made past the end of a file does not cut off what a write under way puts behind it', async () => {
+  const graph = new BlockGraph(memoryHost(real));
+  await graph.create('raw', 'grown', { size: 0 });
+  const node = await graph.open({
+    options: { driver: 'file', filename: 'grown' },
+    flags: { readOnly: false, unmap: true },
+  });
+  const written = new Uint8Array(4096).fill(7);
+  await Promise.all([node.write(8192, written), node.writeZeroes(0, 4096, RequestFlag.mayUnmap)]);
+  assert.equal(node.length, 12288);
+  const found = new Uint8Array(4096);
+  await node.read(8192, found);
+  assert.deepEqual(found, written);
+  await node.close();
+});

@@ -58,6 +58,9 @@ class FileNode implements DriverNode {
   #canZero = true;
   #used = 0;
   #refused = 0;
+  /** Writes under way, and the furthest end of them. */
+  #writes = 0;
+  #writesEnd = 0;
   /** Last run asked for by blockStatus, valid until something changes what is allocated. */
   #extent: { readonly start: number; readonly end: number; readonly data: boolean } | undefined;
 
@@ -96,7 +99,13 @@ class FileNode implements DriverNode {
 
   async write(offset: number, buffer: Uint8Array): Promise<void> {
     this.#extent = undefined;
-    await this.#file.write(offset, buffer);
+    this.#writes++;
+    this.#writesEnd = Math.max(this.#writesEnd, offset + buffer.length);
+    try {
+      await this.#file.write(offset, buffer);
+    } finally {
+      if (--this.#writes === 0) this.#writesEnd = 0;
+    }
     if (offset + buffer.length > this.length && this.growable) this.length = offset + buffer.length;
   }
 
@@ -149,9 +158,10 @@ class FileNode implements DriverNode {
     throw new BlockError('ENOTSUP');
   }
 
+  /** Does not cut off what a write under way has put behind the new end. */
   async #grow(length: number): Promise<void> {
-    await this.#file.truncate(length);
-    this.length = length;
+    await this.#file.truncate(Math.max(length, this.#writesEnd));
+    this.length = Math.max(length, this.length);
   }
 
   async discard(offset: number, length: number): Promise<void> {

@@ -98,6 +98,8 @@ class NodeFile implements HostFile {
   #bounce: Uint8Array<ArrayBuffer> | undefined;
   #coldLeft = 0;
   #coldWritesLeft = 0;
+  /** Of the last hole that was found. */
+  #holeEnd = -1;
 
   constructor(filePath: string, fd: number, kind: HostFileKind, flags: HostFileOpenFlags, posix: px.Posix | undefined) {
     this.path = filePath;
@@ -324,12 +326,20 @@ class NodeFile implements HostFile {
   extent(offset: number): { readonly data: boolean; readonly end: number } | undefined {
     const posix = this.#posix;
     if (!posix || this.kind !== 'regular') return undefined;
+    if (offset === this.#holeEnd) {
+      // Where a hole ends data begin, unless they have gone since.
+      const end = posix.lseek(this.#fd, offset, px.SEEK_HOLE);
+      if (end > offset) return { data: true, end };
+    }
     const data = posix.lseek(this.#fd, offset, px.SEEK_DATA);
     if (data < 0) {
       // ENXIO: no data from here to the end of the file.
       return px.errnoNameOf(posix.errno()) === 'ENXIO' ? { data: false, end: Number.POSITIVE_INFINITY } : undefined;
     }
-    if (data > offset) return { data: false, end: data };
+    if (data > offset) {
+      this.#holeEnd = data;
+      return { data: false, end: data };
+    }
     const hole = posix.lseek(this.#fd, offset, px.SEEK_HOLE);
     return hole <= offset ? undefined : { data: true, end: hole };
   }

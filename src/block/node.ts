@@ -103,6 +103,19 @@ export interface BlockStatus {
   readonly compressed?: boolean;
 }
 
+/** Bits of a run's kind: the members of BlockStatus. */
+export const RunKind = { data: 1, zero: 2, allocated: 4 } as const;
+
+/** Many answers of blockStatus, one after the other, without an object for each. */
+export interface StatusRuns {
+  readonly lengths: Float64Array;
+  /** Places in `file`; -1: none. */
+  readonly offsets: Float64Array;
+  /** RunKind. */
+  readonly kinds: Uint8Array;
+  file: BlockNode | undefined;
+}
+
 /** blockStatus along the backing chain: `depth` 0 is the node asked, 1 its backing file, … */
 export interface ChainStatus extends BlockStatus {
   readonly depth: number;
@@ -282,6 +295,8 @@ export interface DriverNode {
   blockStatus?(offset: number, length: number, wantZero: boolean): Promise<BlockStatus>;
   /** The same answer where it is at hand, undefined where not. Never throws. For who asks thousands of times. */
   statusNow?(offset: number, length: number, wantZero: boolean): BlockStatus | undefined;
+  /** The runs from `offset` on, as many as are at hand and `runs` holds; gives how many. 0: ask for one. Never throws. */
+  runsNow?(offset: number, length: number, runs: StatusRuns): number;
   resize?(length: number, options: ResizeOptions): Promise<void>;
   getInfo?(): Promise<NodeInfo>;
   /** `format-specific` of `info --output=json`: `{type, data}` in QEMU's names, members in QEMU's order. */

@@ -2,7 +2,7 @@
 import { assert } from '../base/index.js';
 import { alignDown, alignUp } from './alignment.js';
 import { BlockError } from './errors.js';
-import type { BlockNode, BlockStatus, ChainStatus } from './node.js';
+import { type BlockNode, type BlockStatus, type ChainStatus, RunKind, type StatusRuns } from './node.js';
 
 /** What a layer without a status of its own says; undefined: ask `node.file`. */
 function plainStatus(node: BlockNode, offset: number, length: number): BlockStatus | undefined {
@@ -114,6 +114,29 @@ export function layerStatusNow(
   if (!asksBelow(node, answer, wantZero)) return conclude(node, offset, start, size, answer);
   const inner = layerStatusNow(answer.file!, answer.offset! + (offset - start), size, wantZero);
   return inner && conclude(node, offset, start, size, answer, inner);
+}
+
+export function newStatusRuns(capacity: number): StatusRuns {
+  return {
+    lengths: new Float64Array(capacity),
+    offsets: new Float64Array(capacity),
+    kinds: new Uint8Array(capacity),
+    file: undefined,
+  };
+}
+
+/** `layerStatusNow` for many runs at once: how many from `offset` on are in `runs` now. 0: ask for one. */
+export function layerRunsNow(node: BlockNode, offset: number, length: number, runs: StatusRuns): number {
+  const { instance } = node;
+  if (!instance.runsNow || node.limits.requestAlignment !== 1 || offset + length > node.length) return 0;
+  const count = instance.runsNow(offset, length, runs);
+  const backingLength = node.backing?.length ?? 0;
+  for (let index = 0, at = offset; index < count; index++) {
+    // As in `conclude`: nothing here, and nothing below that could show through.
+    if (runs.kinds[index] === 0 && at >= backingLength) runs.kinds[index] = RunKind.zero;
+    at += runs.lengths[index]!;
+  }
+  return count;
 }
 
 /** Plain literals: spreading costs several times as much, and a map asks a hundred thousand times. */

@@ -1,27 +1,27 @@
 /** `img map`. */
 import type { GraphNode } from '../../block/graph-node.js';
-import type { BlockNode, BlockStatus } from '../../block/node.js';
+import { type BlockNode, type BlockStatus, RunKind } from '../../block/node.js';
+import { layerRunsNow, newStatusRuns } from '../../block/status.js';
 import type { Tool } from './tool.js';
 
+/** A run as it is printed. Others are joined to it while they can be. */
 interface Extent {
   start: number;
   length: number;
-  readonly status: BlockStatus;
-  readonly depth: number;
+  /** RunKind. */
+  kind: number;
+  depth: number;
+  /** -1: none. */
+  offset: number;
+  file: BlockNode | undefined;
 }
-
-/** What is printed of a range without a byte. */
-const nothing: Extent = {
-  start: 0,
-  length: 0,
-  status: { length: 0, data: false, zero: false, allocated: false },
-  depth: 0,
-};
 
 /** Largest run asked for at once. */
 const stepBytes = 2 ** 30;
-/** Text is printed in pieces of this. */
-const textBytes = 65536;
+/** Runs asked for at once. */
+const runsAtOnce = 1024;
+/** Text is printed in pieces of this: the shorter, the less there is to keep when new objects are collected. */
+const textBytes = 16384;
 
 /** The first layer that says what is there: data or zeroes; one that ends before the layer above it has no say. */
 async function lookDown(
@@ -42,19 +42,8 @@ async function lookDown(
   return { status, depth };
 }
 
-function canMerge(a: Extent, b: BlockStatus, depth: number): boolean {
-  const { status } = a;
-  return (
-    status.zero === b.zero &&
-    status.data === b.data &&
-    status.allocated === b.allocated &&
-    a.depth === depth &&
-    (status.offset === undefined
-      ? b.offset === undefined
-      : b.offset !== undefined &&
-        status.offset + a.length === b.offset &&
-        (status.file === b.file || status.file?.filename === b.file?.filename))
-  );
+function kindOf({ data, zero, allocated }: BlockStatus): number {
+  return (data ? RunKind.data : 0) | (zero ? RunKind.zero : 0) | (allocated ? RunKind.allocated : 0);
 }
 
 export async function map(tool: Tool, argv: readonly string[]): Promise<number> {
@@ -89,52 +78,82 @@ export async function map(tool: Tool, argv: readonly string[]): Promise<number> 
     let length = node.length;
     if (most !== undefined) length = Math.min(length, start + most);
     let isFirst = true;
-    let current: Extent | undefined;
     let text = '';
+    let hasPrinted = false;
     /** The part of a line that few extents differ in. */
     const tails = new Map<number, string>();
-    const print = ({ start, length, status, depth }: Extent, isLast: boolean): void => {
-      const { data, zero, allocated, offset } = status;
+    const current: Extent = { start, length: 0, kind: 0, depth: 0, offset: -1, file: undefined };
+    const print = (isLast: boolean): void => {
+      const { start, length, kind, depth, offset, file } = current;
       if (isJson) {
-        const kind = (depth << 3) | (allocated ? 4 : 0) | (zero ? 2 : 0) | (data ? 1 : 0);
-        let tail = tails.get(kind);
+        let tail = tails.get((depth << 3) | kind);
         if (tail === undefined) {
-          tail = `, "depth": ${depth}, "present": ${allocated}, "zero": ${zero}, "data": ${data}`;
-          tails.set(kind, tail);
+          const is = (bit: number): boolean => (kind & bit) !== 0;
+          tail = `, "depth": ${depth}, "present": ${is(RunKind.allocated)}, "zero": ${is(RunKind.zero)}, "data": ${is(RunKind.data)}`;
+          tails.set((depth << 3) | kind, tail);
         }
-        text += `${isFirst ? '[' : ',\n'}{ "start": ${start}, "length": ${length}${tail}`;
-        if (offset !== undefined) text += `, "offset": ${offset}`;
-        text += isLast ? '}]\n' : '}';
+        const place = offset < 0 ? '' : `, "offset": ${offset}`;
+        text += `${isFirst ? '[' : ',\n'}{ "start": ${start}, "length": ${length}${tail}${place}${isLast ? '}]\n' : '}'}`;
         isFirst = false;
-      } else if (data && !zero) {
-        if (offset === undefined) tool.fail('File contains external, encrypted or compressed clusters.');
-        text += `${hex(start).padEnd(16)}${hex(length).padEnd(16)}${hex(offset).padEnd(16)}${status.file?.filename ?? ''}\n`;
+      } else if ((kind & (RunKind.data | RunKind.zero)) === RunKind.data) {
+        if (offset < 0) tool.fail('File contains external, encrypted or compressed clusters.');
+        text += `${hex(start).padEnd(16)}${hex(length).padEnd(16)}${hex(offset).padEnd(16)}${file?.filename ?? ''}\n`;
       }
       if (text.length > textBytes || isLast) {
         tool.out(text);
         text = '';
+        hasPrinted = true;
       }
     };
+    /** What lies at the end of `current`: more of it, or the next to be printed. */
+    const add = (length: number, kind: number, depth: number, offset: number, file: BlockNode | undefined): void => {
+      const isMore =
+        kind === current.kind &&
+        depth === current.depth &&
+        (offset < 0
+          ? current.offset < 0
+          : current.offset >= 0 &&
+            current.offset + current.length === offset &&
+            (current.file === file || current.file?.filename === file?.filename));
+      if (isMore && current.length > 0) {
+        current.length += length;
+        return;
+      }
+      if (current.length > 0) print(false);
+      current.start += current.length;
+      current.length = length;
+      current.kind = kind;
+      current.depth = depth;
+      current.offset = offset;
+      current.file = file;
+    };
+    const runs = newStatusRuns(runsAtOnce);
     try {
       for (let at = start; at < length; ) {
-        let status: BlockStatus | undefined;
-        let depth = 0;
+        // A stream lets go of what it has written only between two turns of the event loop.
+        if (hasPrinted) await new Promise(setImmediate);
+        hasPrinted = false;
         try {
-          status = node.statusNow(at, Math.min(stepBytes, length - at));
-          if (!status || !(status.data || status.zero))
-            ({ status, depth } = await lookDown(node, at, Math.min(stepBytes, length - at)));
+          const wanted = Math.min(stepBytes, length - at);
+          const before = at;
+          const count = layerRunsNow(node, at, wanted, runs);
+          for (let index = 0; index < count; index++) {
+            const kind = runs.kinds[index]!;
+            // What is neither is for the layers below.
+            if ((kind & (RunKind.data | RunKind.zero)) === 0) break;
+            add(runs.lengths[index]!, kind, 0, runs.offsets[index]!, runs.file);
+            at += runs.lengths[index]!;
+          }
+          if (at > before) continue;
+          const { status, depth } = await lookDown(node, at, wanted);
+          add(status.length, kindOf(status), depth, status.offset ?? -1, status.file);
+          at += status.length;
         } catch (error) {
           if (isJson && isFirst) text += '[';
           tool.failWith('Could not read file metadata: ', error);
         }
-        if (current && canMerge(current, status, depth)) current.length += status.length;
-        else {
-          if (current) print(current, false);
-          current = { start: at, length: status.length, status, depth };
-        }
-        at += status.length;
       }
-      print(current ?? { ...nothing, start }, true);
+      print(true);
     } finally {
       if (text !== '') tool.out(text);
     }

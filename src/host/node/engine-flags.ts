@@ -48,6 +48,9 @@ export function tuneForMachines(set: (flag: string) => void = setFlagsFromString
  */
 export function tuneForCopying(): void {
   setFlagsFromString('--interrupt-budget=1000000');
-  // New objects are few: waking threads to collect them takes longer than collecting them.
+}
+
+/** For a process that ends soon: few of its new objects live on, and waking threads to collect them takes longer than doing it. */
+export function tuneForTools(): void {
   setFlagsFromString('--no-parallel-scavenge');
 }

@@ -15,6 +15,7 @@ import type {
   ResizeOptions,
   SnapshotCapability,
   SpecificInfo,
+  StatusRuns,
 } from '../../node.js';
 import { RequestFlag } from '../../node.js';
 import type { OptionRow, OptionValues } from '../../options.js';
@@ -223,6 +224,10 @@ export class Qcow2Node implements DriverNode {
 
   statusNow(offset: number, length: number) {
     return this.requests.statusNow(offset, length, this.#isPreallocated);
+  }
+
+  runsNow(offset: number, length: number, runs: StatusRuns): number {
+    return this.requests.runsNow(offset, length, runs, this.#isPreallocated);
   }
 
   /** More clusters counted than the file has blocks: metadata is preallocated, and what is data must be asked of the file. */

@@ -6,8 +6,8 @@
  * clusters wait.
  */
 import { BlockError, errorCode } from '../../errors.js';
-import type { BlockStatus } from '../../node.js';
-import { RequestFlag } from '../../node.js';
+import type { BlockStatus, StatusRuns } from '../../node.js';
+import { RequestFlag, RunKind } from '../../node.js';
 import type { CachedTable } from '../table-cache.js';
 import { CompressedClusters, type PackedCluster, packedBytes } from './compressed.js';
 import { ClusterType, type Qcow2Image, type Run } from './image.js';
@@ -686,6 +686,23 @@ export class Qcow2Requests {
     return this.#describe(run, size, isPreallocated === true);
   }
 
+  /** As far as that is at hand, and the file (of preallocated images) has no say. */
+  runsNow(offset: number, length: number, runs: StatusRuns, isPreallocated: boolean | undefined): number {
+    const image = this.#image;
+    runs.file = image.dataFile;
+    let count = 0;
+    for (let at = offset; at < offset + length && count < runs.kinds.length; count++) {
+      const run = this.#glance(at, offset + length - at);
+      if (!run || (run.type === ClusterType.normal && isPreallocated !== false)) break;
+      const { type } = run;
+      runs.kinds[count] = kindOf(type);
+      runs.lengths[count] = run.length;
+      runs.offsets[count] = hasPlace(type) && !image.isEncrypted ? run.host : -1;
+      at += run.length;
+    }
+    return count;
+  }
+
   /** Undefined where the table must be read first, or is damaged: then the asynchronous way tells. */
   #glance(offset: number, length: number): Run | undefined {
     try {
@@ -708,16 +725,33 @@ export class Qcow2Requests {
   #describe(run: Run, length: number, isPreallocated: boolean): BlockStatus {
     const image = this.#image;
     const { type } = run;
-    const hasPlace =
-      type === ClusterType.normal || type === ClusterType.zeroPlaced || type === ClusterType.unallocatedPlaced;
-    const isData = type === ClusterType.normal || type === ClusterType.compressed;
-    const isZero = type === ClusterType.zero || type === ClusterType.zeroPlaced;
-    const allocated = isData || isZero;
+    const kind = kindOf(type);
+    const isData = (kind & RunKind.data) !== 0;
+    const isZero = (kind & RunKind.zero) !== 0;
+    const allocated = (kind & RunKind.allocated) !== 0;
     if (type === ClusterType.compressed) return { length, data: true, zero: false, allocated, compressed: true };
     const recurse = type === ClusterType.normal && isPreallocated;
-    if (!hasPlace || image.isEncrypted) return { length, data: isData, zero: isZero, allocated, recurse };
+    if (!hasPlace(type) || image.isEncrypted) return { length, data: isData, zero: isZero, allocated, recurse };
     return { length, data: isData, zero: isZero, allocated, offset: run.host, file: image.dataFile, recurse };
   }
+}
+
+/** RunKind of a ClusterType. */
+function kindOf(type: number): number {
+  switch (type) {
+    case ClusterType.normal:
+    case ClusterType.compressed:
+      return RunKind.data | RunKind.allocated;
+    case ClusterType.zero:
+    case ClusterType.zeroPlaced:
+      return RunKind.zero | RunKind.allocated;
+    default:
+      return 0;
+  }
+}
+
+function hasPlace(type: number): boolean {
+  return type === ClusterType.normal || type === ClusterType.zeroPlaced || type === ClusterType.unallocatedPlaced;
 }
 
 /** No place, or none that is told: neighbours of the type make one run. */

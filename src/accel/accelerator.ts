@@ -8,6 +8,7 @@
  * them from there again at its next `run`: so a debugger, a snapshot and a move to another accelerator all see and change one
  * thing.
  */
+import type { DeferrableRange } from '../bus/index.js';
 import type { VmExit } from '../guest/guest-cpu.js';
 import type { ExitCounters } from './exits.js';
 
@@ -52,6 +53,8 @@ export interface AcceleratorHost {
   poll(): boolean;
   /** Nanoseconds to the next timer's deadline; 0 or less: it is due. Infinity: there is none. */
   untilDeadlineNs(): number;
+  /** Where writes may be collected and handed over before the next other access. */
+  deferrable(): readonly DeferrableRange[];
   /** Hears of every entry into guest code and of its end, where somebody measures; undefined otherwise. */
   readonly guest?: GuestObserver | undefined;
 }

@@ -29,6 +29,18 @@ export interface IoWindow {
   readonly handler: IoHandler;
   /** The widest access that the handler takes; wider ones are split by the bus, low part first. 4 unless given. */
   readonly maxAccess?: 1 | 2 | 4;
+  /**
+   * Registers whose writes show in nothing but later accesses to devices. Who runs the guest may collect them and hand them over
+   * in order before the next access that it does not collect.
+   */
+  readonly deferrable?: readonly { readonly offset: number; readonly size: number }[];
+}
+
+/** Addresses, of ports or of memory, whose writes may be handed over late. */
+export interface DeferrableRange {
+  readonly space: 'port' | 'memory';
+  readonly start: number;
+  readonly size: number;
 }
 
 export interface RamBlock {

@@ -8,7 +8,7 @@
  */
 
 import { assert } from '../base/index.js';
-import type { DmaSpace, IoWindow, RamBlock } from './address-space.js';
+import type { DeferrableRange, DmaSpace, IoWindow, RamBlock } from './address-space.js';
 
 const PAGE = 4096;
 /** Addresses from here on are nobody's: numbers stay exact. */
@@ -140,6 +140,15 @@ export class MemorySpace {
    */
   ramBlocks(): readonly RamBlock[] {
     return this.#blocks;
+  }
+
+  /** Where writes may be handed over late, as it is now. */
+  deferrable(): DeferrableRange[] {
+    return this.#ranges.flatMap(({ start, end, window, windowStart }) =>
+      (window?.deferrable ?? [])
+        .map(({ offset, size }) => ({ space: 'memory' as const, start: windowStart + offset, size }))
+        .filter((range) => range.start >= start && range.start + range.size <= end),
+    );
   }
 
   #changed(): void {

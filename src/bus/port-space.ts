@@ -3,7 +3,7 @@
  * an access that fits the window at its first port arrives there whole, else it is carried out byte by byte.
  */
 import { assert } from '../base/index.js';
-import type { IoWindow } from './address-space.js';
+import type { DeferrableRange, IoWindow } from './address-space.js';
 import { type Mapping, readWindow, writeWindow } from './memory-space.js';
 
 const PORTS = 0x10000;
@@ -94,6 +94,17 @@ export class PortSpace {
       }
     }
     for (let i = 0; i < size && at + i < PORTS; i++) this.write(at + i, 1, (value >>> (8 * i)) & 0xff);
+  }
+
+  /** Where writes may be handed over late, as it is now. */
+  deferrable(): DeferrableRange[] {
+    return this.#slots.flatMap((slot, index) =>
+      slot?.start === undefined
+        ? []
+        : (slot.window.deferrable ?? [])
+            .map(({ offset, size }) => ({ space: 'port' as const, start: slot.start! + offset, size }))
+            .filter(({ start, size }) => this.#table.subarray(start, start + size).every((at) => at === index + 1)),
+    );
   }
 
   nameAt(port: number): string {

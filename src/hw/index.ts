@@ -23,6 +23,7 @@ export * from './smbios/tables.js';
 export * from './test-devices/isa-debug-exit.js';
 export * from './test-devices/isa-debugcon.js';
 export * from './test-devices/pc-testdev.js';
+export * from './test-devices/post-code.js';
 export * from './uart16550/uart16550.js';
 export * from './uart16550/wiring.js';
 export * from './virtio/index.js';

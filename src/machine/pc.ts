@@ -52,6 +52,7 @@ import {
   wireMsiWindow,
   wirePic,
   wirePit,
+  wirePostCode,
   wireRtc,
   wireUart,
 } from '../hw/index.js';
@@ -276,6 +277,7 @@ export class PcMachine implements PcBoard {
       randomBits: random,
       poll: () => this.#poll(),
       untilDeadlineNs: () => this.clock.nextDeadlineNs - this.clock.nowNs(),
+      deferrable: () => [...this.ports.deferrable(), ...this.memory.deferrable()],
     };
     this.acceleratorHost = lens?.watch(accelerated) ?? accelerated;
     this.engine = new TcgEngine({
@@ -346,6 +348,7 @@ export class PcMachine implements PcBoard {
     wirePit(this.ports, pit);
     const rtc = new Rtc({ clock: this.clock, irq: hpet ? hpet.rtcInput : this.irqs[8] });
     wireRtc(this.ports, rtc);
+    wirePostCode(this.ports);
     if (hpet) wireHpet(this.memory, hpet);
     const i8042 = new I8042({
       keyboardIrq: this.irqs[1],

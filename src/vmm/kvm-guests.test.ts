@@ -2,9 +2,13 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import test from 'node:test';
+import { exitIndex } from '../accel/index.js';
 import { VringError } from '../base/index.js';
+import { call } from '../host/node/kvm/abi.js';
 import type { KvmAccelerator } from '../host/node/kvm/accelerator.js';
+import { loadNative, type Native } from '../host/node/kvm/native.js';
 import { probeKvm } from '../host/node/kvm/probe.js';
+import { KvmSystem } from '../host/node/kvm/system.js';
 import { createX86Kvm } from '../host/node/kvm/x86-accelerator.js';
 import { hostTime } from '../host/node/time.js';
 import { PcDebugTarget } from '../machine/debug-target.js';
@@ -49,7 +53,7 @@ function machineOn(on: On, service?: () => boolean): TestPc {
   return machine;
 }
 
-function kvmFor({ pc }: TestPc, on: On): KvmAccelerator {
+function kvmFor({ pc }: TestPc, on: On, native?: Native): KvmAccelerator {
   pc.tscHz = probeKvm().tscHz;
   return createX86Kvm({
     cpu: pc.cpu,
@@ -62,6 +66,7 @@ function kvmFor({ pc }: TestPc, on: On): KvmAccelerator {
     apicId: 0,
     cpus: 1,
     tscHz: pc.tscHz,
+    native,
   });
 }
 
@@ -81,6 +86,37 @@ for (const accelerator of all) {
     });
   }
 }
+
+const noCollecting =
+  noKvm || (new KvmSystem().check('COALESCED_PIO') === 0 && "this host's KVM collects no port writes");
+
+test('writes to port 0x80 are collected without an exit, and counted', { skip: noCollecting }, () => {
+  const machine = machineOn('tcg');
+  let entries = 0;
+  const native = loadNative();
+  const kvm = kvmFor(machine, 'kvm', {
+    ...native,
+    ioctl: (fd, request, value) => {
+      if (request === call.run) entries++;
+      return native.ioctl(fd, request, value);
+    },
+  });
+  machine.pc.setAccelerator(kvm);
+  const writes = 1000;
+  const source = `
+        mov ecx, ${writes}
+.next:  out 0x80, al
+        dec ecx
+        jnz .next
+`;
+  machine.boot(longModeGuest('writes', source, []).image);
+  const before = kvm.exits.counts[exitIndex.pioWrite];
+  assert.deepEqual(machine.run(), { why: 'exit', status: 1 });
+  // And the one that ends the machine.
+  assert.equal(kvm.exits.counts[exitIndex.pioWrite] - before, writes + 1);
+  assert.ok(entries < writes / 4, `${entries} entries`);
+  kvm.close();
+});
 
 /** Everything that a move must leave as it is; the time-stamp counter's offset, which goes on meanwhile, apart. */
 function stateOf({ pc }: TestPc) {

@@ -54,7 +54,7 @@ export interface RoutineStore {
 }
 
 /** What the machine gives to the engine beside what every accelerator gets. */
-export interface EngineHost extends Omit<AcceleratorHost, 'untilDeadlineNs'> {
+export interface EngineHost extends Omit<AcceleratorHost, 'untilDeadlineNs' | 'deferrable'> {
   /** Modules compiled before, by what they depend on: the same for all machines of a process. */
   readonly modules?: ModuleCache | undefined;
   readonly routineStore?: RoutineStore | undefined;

@@ -12,6 +12,7 @@ export function wireIoApic(space: MemorySpace, ioapic: IoApic, gpa: number = IOA
     name: ioapic.name,
     start: gpa,
     size: 0x1000,
+    deferrable: [{ offset: IOREGSEL, size: 4 }],
     handler: {
       read: (offset) => {
         if ((offset & 0xff) === IOREGSEL) return ioapic.state.select;

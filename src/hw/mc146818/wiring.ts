@@ -8,6 +8,7 @@ export function wireRtc(ports: PortSpace, rtc: Rtc): Mapping {
     start: 0x70,
     size: 2,
     maxAccess: 1,
+    deferrable: [{ offset: 0, size: 1 }],
     handler: {
       read: (offset) => (offset === 0 ? 0xff : rtc.readSelected()),
       write: (offset, _size, value) => (offset === 0 ? rtc.writeIndex(value) : rtc.writeSelected(value)),

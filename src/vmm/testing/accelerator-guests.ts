@@ -176,6 +176,51 @@ text:   .ascii "hello"
     'hello',
   ),
   guest(
+    'writes that may be handed over late arrive in order, before what depends on them',
+    `
+        xor edi, edi                    ; differences
+        mov ecx, 500
+.next:  mov al, 0x40
+        out 0x70, al                    ; index of the clock's memory
+        mov al, cl
+        out 0x71, al
+        mov al, 0x41
+        out 0x70, al
+        not cl
+        mov al, cl
+        not cl
+        out 0x80, al
+        out 0x71, al
+        mov al, 0x41
+        out 0x70, al
+        mov al, 0x40
+        out 0x70, al
+        in al, 0x71
+        sub al, cl
+        movzx eax, al
+        add edi, eax
+        mov al, 0x41
+        out 0x70, al
+        in al, 0x71
+        add al, cl
+        inc al
+        movzx eax, al
+        add edi, eax
+        dec ecx
+        jnz .next
+        mov [RESULT], edi
+        mov dword ptr [0xfec00000], 0   ; index of the I/O APIC's registers
+        mov dword ptr [0xfec00010], 0x05000000
+        mov dword ptr [0xfec00000], 1
+        mov eax, [0xfec00010]
+        mov [RESULT + 4], eax
+        mov dword ptr [0xfec00000], 0
+        mov eax, [0xfec00010]
+        mov [RESULT + 8], eax
+`,
+    [0, 0x170020, 0x05000000],
+  ),
+  guest(
     'real mode and back',
     `
         mov esi, real

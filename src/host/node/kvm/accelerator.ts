@@ -15,6 +15,7 @@ import {
 import { VringError } from '../../../base/index.js';
 import type { VmExit } from '../../../guest/guest-cpu.js';
 import { exit, runPage } from './abi.js';
+import type { DeferredWrites } from './deferred-writes.js';
 import type { Secondaries } from './secondary.js';
 import type { KvmVm } from './system.js';
 import type { KvmVcpu } from './vcpu.js';
@@ -64,6 +65,8 @@ export interface KvmAcceleratorOptions {
   readonly architecture: (exits: ExitCounters) => KvmArchitecture;
   /** vCPUs beside this one. */
   readonly secondaries?: Secondaries | undefined;
+  /** Writes that KVM collects. */
+  readonly deferred?: DeferredWrites | undefined;
 }
 
 export class KvmAccelerator implements Accelerator {
@@ -75,6 +78,7 @@ export class KvmAccelerator implements Accelerator {
   readonly #attention: KvmAttention;
   readonly #arch: KvmArchitecture;
   readonly #secondaries: Secondaries | undefined;
+  readonly #deferred: DeferredWrites | undefined;
   /** The vCPU's state lies at home, and KVM is to take it from there. */
   #atHome = true;
   /** `poll` is to be called before the next entry. */
@@ -96,6 +100,7 @@ export class KvmAccelerator implements Accelerator {
     this.#attention = options.attention;
     this.#arch = options.architecture(this.exits);
     this.#secondaries = options.secondaries;
+    this.#deferred = options.deferred;
   }
 
   run(): VmExit {
@@ -104,7 +109,8 @@ export class KvmAccelerator implements Accelerator {
       return this.#count(this.#run());
     } finally {
       // Where one stands, all stand.
-      this.#secondaries?.pause();
+      this.#secondaries?.pause(() => this.#drain());
+      this.#drain();
       this.#resumed = false;
       this.#attention.end();
     }
@@ -128,7 +134,7 @@ export class KvmAccelerator implements Accelerator {
         this.#busy = false;
         this.#timerStale = true;
         this.exits.counts[exitIndex.kick]++;
-        this.#secondaries?.serve();
+        this.#secondaries?.serve(() => this.#drain());
         if (this.#host.poll()) return 'kick';
       }
       if (this.#timerStale) this.#armTimer();
@@ -148,12 +154,12 @@ export class KvmAccelerator implements Accelerator {
       guest?.enter();
       const ran = vcpu.run();
       guest?.leave();
+      arch.afterExit();
+      this.#drain();
       if (!ran) {
-        arch.afterExit();
         this.#wanted = true;
         continue;
       }
-      arch.afterExit();
       const reason = words[reasonAt];
       switch (reason) {
         case exit.io:
@@ -187,6 +193,10 @@ export class KvmAccelerator implements Accelerator {
       if (error instanceof UnknownExit) throw this.#failure(`an exit that is not known (${reason})`);
       throw error;
     }
+  }
+
+  #drain(): void {
+    this.#deferred?.drain(this.exits);
   }
 
   /** The guest's turn ends when the next deadline is due, and soon after it has spoken to a device. */
@@ -268,6 +278,7 @@ export class KvmAccelerator implements Accelerator {
         this.#arch.beforeEntry();
         if (!this.#vcpu.run()) continue;
         this.#arch.afterExit();
+        this.#drain();
         const reason = this.#vcpu.words[runPage.exitReason >> 2];
         if (reason === exit.debug) return undefined;
         if (reason === exit.io) this.#io();

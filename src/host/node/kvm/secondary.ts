@@ -204,9 +204,9 @@ export class Secondaries {
     }
   }
 
-  /** All stand when it returns; what they ask meanwhile is answered. */
-  pause(): void {
-    this.#order(command.pause);
+  /** All stand when it returns; what they ask meanwhile is answered, each time after `before`. */
+  pause(before: () => void): void {
+    this.#order(command.pause, before);
   }
 
   /** As after power-on: each waits for the first to start it. They stand. */
@@ -227,10 +227,10 @@ export class Secondaries {
   }
 
   close(): void {
-    this.#order(command.end);
+    this.#order(command.end, () => {});
   }
 
-  #order(what: number): void {
+  #order(what: number, before: () => void): void {
     for (const { words } of this.#blocks) {
       Atomics.store(words, at.command, what);
       Atomics.notify(words, at.command);
@@ -239,16 +239,17 @@ export class Secondaries {
     const end = performance.now() + HEARD_MS;
     for (const { words } of this.#blocks) {
       while (Atomics.load(words, at.heard) !== what + 1 && performance.now() < end) {
-        this.serve();
+        this.serve(before);
         Atomics.wait(words, at.heard, command.run + 1, 1);
       }
     }
   }
 
-  /** Answers what they ask. Throws VringError `kvm-internal` when one has failed. */
-  serve(): void {
+  /** Answers what they ask, each time after `before`. Throws VringError `kvm-internal` when one has failed. */
+  serve(before: () => void): void {
     for (const block of this.#blocks) {
       if (Atomics.load(block.words, at.state) !== state.asked) continue;
+      before();
       this.#answer(block);
       Atomics.store(block.words, at.state, state.answered);
       Atomics.notify(block.words, at.state);

@@ -10,6 +10,7 @@ import type { X86Cpu } from '../../../guest/x86/system/cpu.js';
 import { readRegisterPage, writeRegisterPage } from '../../../hw/index.js';
 import { call, debugControl, exit, runPage } from './abi.js';
 import { KvmAccelerator, type KvmArchitecture, type KvmAttention, UnknownExit } from './accelerator.js';
+import { DeferredWrites } from './deferred-writes.js';
 import { KernelApic, type X86Controllers } from './kernel-apic.js';
 import type { Native } from './native.js';
 import { Secondaries, type SecondaryConfig } from './secondary.js';
@@ -100,6 +101,7 @@ export function createX86Kvm(wanted: X86KvmOptions): KvmAccelerator {
       vm,
       vcpu,
       secondaries,
+      deferred: DeferredWrites.begin(vm, vcpu, options.host),
       host: options.host,
       attention: options.attention,
       architecture: (exits) => new X86Architecture(options, vcpu, exits, kernelApic, secondaries),

@@ -4,7 +4,6 @@
  * flags from being set. Intel SDM vol. 1 ch. 4.9, 10.2.3, 11.5; NaN results by table 4-7.
  */
 import type { I32, I64, RoutineBuilder } from '../../../ir/index.js';
-import { field } from '../state.js';
 import {
   alignRight,
   and,
@@ -20,7 +19,7 @@ import {
   roundsUp,
   SIGN,
   type Wide,
-} from './float-core.js';
+} from '../../float/core.js';
 import {
   double,
   exponentOfBits,
@@ -28,8 +27,6 @@ import {
   fractionOfBits,
   infinityBits,
   magnitudeOfBits,
-  packF32,
-  packF64,
   packMode,
   quietBit,
   signBit,
@@ -37,7 +34,9 @@ import {
   signToBits,
   single,
   unpackFinite,
-} from './float-pack.js';
+} from '../../float/pack.js';
+import { field } from '../state.js';
+import { packF32, packF64 } from './float-pack.js';
 import { routines } from './set.js';
 
 export const mxcsr = { DAZ: 0x40, masks: 0x1f80, RC: 0x6000, FTZ: 0x8000 } as const;

@@ -17,8 +17,8 @@ import {
   type TypeName,
   type V128,
 } from '../../../ir/index.js';
+import { and, flag } from '../../float/core.js';
 import { field, trapCode } from '../state.js';
-import { and, flag } from './float-core.js';
 import { exactF32, exactF32ToF64, exactF64, exactF64ToF32, loadMxcsr, mxcsr } from './float-sse-exact.js';
 import { routines } from './set.js';
 import { returnIfNormal, returnIfNormalVector, returnIfOrdered, returnIfTruncated } from './sse-quick.js';

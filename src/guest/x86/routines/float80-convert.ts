@@ -3,7 +3,6 @@
  * ch. 4.2 and 8.2, vol. 2 FLD, FST, FIST, FISTTP, FBLD, FBSTP. Flags as in float80.ts.
  */
 import type { I32, I64, RoutineBuilder } from '../../../ir/index.js';
-import { field } from '../state.js';
 import {
   addTo,
   alignRight,
@@ -15,11 +14,10 @@ import {
   nonZero,
   or,
   QUIET_BIT,
-  roundingMode,
   roundsUp,
   TOP_BIT,
   within,
-} from './float-core.js';
+} from '../../float/core.js';
 import {
   double,
   exponentOfBits,
@@ -27,8 +25,6 @@ import {
   fractionOfBits,
   infinityBits,
   maxExponent,
-  packF32,
-  packF64,
   packMode,
   quietBit,
   signBit,
@@ -36,7 +32,9 @@ import {
   signToBits,
   single,
   unpackFinite,
-} from './float-pack.js';
+} from '../../float/pack.js';
+import { field } from '../state.js';
+import { packF32, packF64, roundingMode } from './float-pack.js';
 import { exponentOf, isInfinite, isNaN80, isQuiet, isUnsupported, normalizeOperand, signOf } from './float80.js';
 import { routines } from './set.js';
 

@@ -3,8 +3,8 @@
  * FXTRACT. The precision control has no say in these.
  */
 import type { I32, I64, Local, RoutineBuilder } from '../../../ir/index.js';
+import { addTo, and, BIAS, bit64, divideWide, EXP_MASK, flag, or, QUIET_BIT, SIGN, TOP_BIT } from '../../float/core.js';
 import { field } from '../state.js';
-import { addTo, and, BIAS, bit64, divideWide, EXP_MASK, flag, or, QUIET_BIT, SIGN, TOP_BIT } from './float-core.js';
 import {
   BIAS_ADJUST,
   exponentOf,

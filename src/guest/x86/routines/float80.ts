@@ -7,7 +7,6 @@
  * nothing; with an unmasked OE or UE it has the exponent biased by 24576, as the manual says for register destinations.
  */
 import type { I32, I64, Local, RoutineBuilder } from '../../../ir/index.js';
-import { field } from '../state.js';
 import {
   addTo,
   alignRight,
@@ -30,7 +29,8 @@ import {
   TOP_BIT,
   type Wide,
   within,
-} from './float-core.js';
+} from '../../float/core.js';
+import { field } from '../state.js';
 import { routines } from './set.js';
 
 /** What an unmasked overflow subtracts from the exponent, and an unmasked underflow adds. */

@@ -2,9 +2,9 @@
  * x87 arithmetic and comparison between registers, and with a number from memory. Intel SDM vol. 1 ch. 8.3.5, 8.3.6; vol. 2.
  */
 import type { I32, I64, Routine, RoutineBuilder } from '../../../ir/index.js';
+import { and, BIAS, emitAdd, emitMultiply, flag, or, QUIET_BIT, SIGN, TOP_BIT, within } from '../../float/core.js';
+import { double, exponentOfBits, signOfBits } from '../../float/pack.js';
 import { field } from '../state.js';
-import { and, BIAS, emitAdd, emitMultiply, flag, or, QUIET_BIT, SIGN, TOP_BIT, within } from './float-core.js';
-import { double, exponentOfBits, signOfBits } from './float-pack.js';
 import {
   add80,
   div80,

@@ -5,8 +5,8 @@
  * FCS and FDS are kept by 16- and 32-bit code only; instructions of 64-bit code leave them alone.
  */
 import { access, type I32, type I64, type RoutineBuilder } from '../../../ir/index.js';
+import { addTo, and, EXP_MASK, flag, or } from '../../float/core.js';
 import { field } from '../state.js';
-import { addTo, and, EXP_MASK, flag, or } from './float-core.js';
 import { routines } from './set.js';
 import { loadSe, loadSig, slotAt, storeSlot, waitForPending } from './x87-stack.js';
 

@@ -8,7 +8,7 @@
  * from the sine, and equal to what processors give.
  */
 
-import { BIAS, EXP_MASK, flag, QUIET_BIT, rounding, SIGN, TOP_BIT } from './float-core.js';
+import { BIAS, EXP_MASK, flag, QUIET_BIT, rounding, SIGN, TOP_BIT } from '../../float/core.js';
 import { INDEFINITE_SE, INDEFINITE_SIG } from './float80.js';
 import { cc } from './float80-remainder.js';
 import { functionNumber } from './x87-transcendental.js';

@@ -3,9 +3,10 @@
  * memory themselves, after the check for a pending exception, and write the stack after the last access that can fault.
  */
 import type { I32, I64, RoutineBuilder } from '../../../ir/index.js';
+import { addTo, and, BIAS, flag, rounding, TOP_BIT, within } from '../../float/core.js';
+import { double, exponentOfBits, type Format, signOfBits, signToBits, single } from '../../float/pack.js';
 import { field } from '../state.js';
-import { addTo, and, BIAS, flag, rounding, roundingMode, TOP_BIT, within } from './float-core.js';
-import { double, exponentOfBits, type Format, signOfBits, signToBits, single } from './float-pack.js';
+import { roundingMode } from './float-pack.js';
 import { exponentOf, INDEFINITE_SE, INDEFINITE_SIG, isNormal, signOf } from './float80.js';
 import {
   fromDecimal,

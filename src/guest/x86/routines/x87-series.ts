@@ -20,7 +20,7 @@ import {
   TOP_BIT,
   type Wide,
   wideLocals,
-} from './float-core.js';
+} from '../../float/core.js';
 import { round80 } from './float80.js';
 import { routines } from './set.js';
 

@@ -5,8 +5,8 @@
  * Routines return a fault word first. TOP, the status word without TOP and the empty registers are fields of their own.
  */
 import { header, type I32, type I64, type RoutineBuilder } from '../../../ir/index.js';
+import { and, flag, or } from '../../float/core.js';
 import { field, trapCode } from '../state.js';
-import { and, flag, or } from './float-core.js';
 import { INDEFINITE_SE, INDEFINITE_SIG } from './float80.js';
 import { routines } from './set.js';
 

@@ -3,7 +3,7 @@
  * operands in x87-series.ts, on all others in JavaScript (x87-functions.ts). Intel SDM vol. 1 ch. 8.3.7, 8.3.8, 8.3.10.
  */
 import type { I32, I64, RoutineBuilder } from '../../../ir/index.js';
-import { BIAS, flag, SIGN, TOP_BIT, within } from './float-core.js';
+import { BIAS, flag, SIGN, TOP_BIT, within } from '../../float/core.js';
 import { exponentOf, isNormal, signOf } from './float80.js';
 import { cc } from './float80-remainder.js';
 import { routines } from './set.js';

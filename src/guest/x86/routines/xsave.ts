@@ -6,8 +6,8 @@
  * see `EXTENDED` for where it is to be added.
  */
 import { access, header, type I32, type I64, type RoutineBuilder } from '../../../ir/index.js';
+import { and } from '../../float/core.js';
 import { field, trapCode, xmm } from '../state.js';
-import { and } from './float-core.js';
 import { routines } from './set.js';
 import { clearPointers, loadWords, statusWord } from './x87-environment.js';
 import { slotAt } from './x87-stack.js';

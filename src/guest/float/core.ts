@@ -1,12 +1,12 @@
 /**
- * Binary floating point on integers, independent of format: pieces of IR that the x87 and SSE routines are made of.
+ * Binary floating point on integers, independent of format: pieces of IR that the guests' floating-point routines
+ * are made of.
  *
  * A finite number other than zero is taken apart into a sign (0 or SIGN), a biased exponent (any i32; bias 16383) and a
  * significand of 64 bits whose top bit is set. A result before rounding is *wide*: the same with 64 more bits below
  * (`lo`), the last of them sticky. Algorithms: Knuth vol. 2, 4.3.1 (division), Zimmermann, "Karatsuba Square Root".
  */
-import type { I32, I64, Local, RoutineBuilder } from '../../../ir/index.js';
-import { field } from '../state.js';
+import type { I32, I64, Local, RoutineBuilder } from '../../ir/index.js';
 
 /** The sign as the routines carry it: where an 80-bit number's upper 16 bits have it. */
 export const SIGN = 0x8000;
@@ -29,7 +29,7 @@ export const flag = {
   B: 0x8000,
 } as const;
 
-export const rounding = { nearest: 0, down: 1, up: 2, zero: 3 } as const;
+export const rounding = { nearest: 0, down: 1, up: 2, zero: 3, tiesAway: 4 } as const;
 
 /** An unrounded result: hi has its top bit set, or hi and lo are 0. */
 export interface Wide {
@@ -323,10 +323,10 @@ export function emitSquareRoot(r: RoutineBuilder, exp: I32, sig: I64): Wide {
 }
 
 /**
- * 1 if `hi` must be raised by one in its last place, given the bits below it. `mode` as in the control word; the sign
- * decides the directed modes.
+ * 1 if `hi` must be raised by one in its last place, given the bits below it. `mode` as in `rounding`; the sign decides the
+ * directed modes. `tiesAway`: the mode may be that too, which x86 does not have.
  */
-export function roundsUp(r: RoutineBuilder, mode: I32, sign: I32, hi: I64, lo: I64): I32 {
+export function roundsUp(r: RoutineBuilder, mode: I32, sign: I32, hi: I64, lo: I64, tiesAway = false): I32 {
   const even = r.i64_xor(r.i64_and(hi, r.i64(1)), r.i64(1));
   const nearest = r.i32_wrap_i64(r.i64_shr_u(r.i64_sub(lo, even), r.i64(63)));
   // down rounds negative numbers away from zero, up the positive ones
@@ -334,10 +334,7 @@ export function roundsUp(r: RoutineBuilder, mode: I32, sign: I32, hi: I64, lo: I
   const isUp = r.i32_eq(mode, r.i32(rounding.up));
   const directed = r.select(sign, isDown, isUp);
   const up = r.select(r.i32_eqz(mode), nearest, directed);
-  return r.i32_and(up, nonZero(r, lo));
-}
-
-/** The x87's rounding mode. */
-export function roundingMode(r: RoutineBuilder): I32 {
-  return and(r, r.i32_shr_u(r.i32_load(r.state(), field.fpControl), r.i32(10)), 3);
+  if (!tiesAway) return r.i32_and(up, nonZero(r, lo));
+  const away = r.i32_wrap_i64(r.i64_shr_u(lo, r.i64(63)));
+  return r.i32_and(r.select(r.i32_eq(mode, r.i32(rounding.tiesAway)), away, up), nonZero(r, lo));
 }

@@ -1,0 +1,172 @@
+/** Random cases of a row: registers, memory and operands such that something worth comparing happens. */
+import { decodeFields, type Encoding, encodeFields, newFields } from '../../guest/riscv/encoding.js';
+import type { Fields } from '../../guest/riscv/row.js';
+import { CASE_BYTES, CODE_AT, CODE_PAGE, caseField, TEXT, TEXT_BYTES, WINDOW, WINDOW_BYTES } from './layout.js';
+import { instruction } from './runner-elf.js';
+
+export interface RowCase {
+  readonly bytes: Uint8Array;
+  readonly word: number;
+}
+
+/** xorshift32. */
+export class Random {
+  #state: number;
+  constructor(seed: number) {
+    this.#state = seed | 1;
+  }
+  next(): number {
+    let x = this.#state;
+    x ^= x << 13;
+    x ^= x >>> 17;
+    x ^= x << 5;
+    this.#state = x;
+    return x >>> 0;
+  }
+  below(n: number): number {
+    return Math.floor((this.next() / 2 ** 32) * n);
+  }
+  bits64(): bigint {
+    return (BigInt(this.next()) << 32n) | BigInt(this.next());
+  }
+  pick<T>(list: readonly T[]): T {
+    return list[this.below(list.length)];
+  }
+}
+
+const ALL = (1n << 64n) - 1n;
+
+function integer(random: Random): bigint {
+  switch (random.below(4)) {
+    case 0:
+      return random.pick([0n, 1n, ALL, 1n << 63n, (1n << 63n) - 1n, 1n << 31n, (1n << 31n) - 1n, ALL << 31n]) & ALL;
+    case 1: {
+      const small = BigInt(random.below(64)) - 32n;
+      return small & ALL;
+    }
+    case 2:
+      return random.bits64() >> BigInt(random.below(64));
+    default:
+      return random.bits64();
+  }
+}
+
+interface FloatShape {
+  readonly fraction: bigint;
+  readonly exponents: number;
+}
+const doubles: FloatShape = { fraction: 52n, exponents: 2047 };
+const singles: FloatShape = { fraction: 23n, exponents: 255 };
+
+/** A number of a format: often with an exponent near the middle or an end, a short fraction, or special. */
+function float(random: Random, { fraction, exponents }: FloatShape): bigint {
+  const middle = exponents >> 1;
+  const exponent = BigInt(
+    random.pick([
+      0,
+      1,
+      exponents,
+      exponents - 1,
+      middle,
+      middle + random.below(8) - 4,
+      middle + random.below(8) - 4,
+      middle + random.below(80) - 10,
+      Math.max(0, middle - random.below(middle)),
+      random.below(exponents),
+    ]),
+  );
+  const mask = (1n << fraction) - 1n;
+  const places = BigInt(random.below(Number(fraction)));
+  const bits = random.pick([0n, mask, random.bits64(), random.bits64() << places, ALL >> places, 1n << places]) & mask;
+  const width = fraction + BigInt(exponents.toString(2).length);
+  return (BigInt(random.below(2)) << width) | (exponent << fraction) | bits;
+}
+
+function floatRegister(random: Random): bigint {
+  const kind = random.below(16);
+  if (kind === 0) return random.bits64();
+  if (kind < 8) return float(random, doubles);
+  return (0xffffffffn << 32n) | float(random, singles);
+}
+
+const SP = 2;
+const CSRS = [1, 2, 3, 0x100, 0x180, 0x300, 0x341, 0xf14, 0x7ff];
+/** Rows whose registers hold addresses of code. */
+const jumps = new Set(['jalr', 'c.jr', 'c.jalr']);
+
+/** A case of the row, or undefined where the random fields did not make one. */
+function tryCase(encoding: Encoding, random: Random): RowCase | undefined {
+  const { row } = encoding;
+  const fields: Fields = newFields();
+  const register = () => random.below(32);
+  const given: Partial<Fields> = {
+    rd: register(),
+    rs1: register(),
+    rs2: random.below(8) === 0 ? 0 : register(),
+    rs3: register(),
+    rm: random.pick([0, 1, 2, 3, 4, 5, 7, 7, 7, 7]),
+    aq: random.below(2),
+    rl: random.below(2),
+    csr: random.pick(CSRS),
+    imm: random.below(2) === 0 ? random.next() | 0 : (random.next() | 0) >> random.below(32),
+  };
+  const word = encodeFields(encoding, given);
+  if (!decodeFields(encoding, word, fields)) return undefined;
+  if (row.args.includes('target')) {
+    const target = CODE_AT + fields.imm;
+    if (target >= TEXT && target < TEXT + TEXT_BYTES) return undefined;
+    // QEMU reads what follows an EBREAK (is it semihosting?) and faults where that runs over the end of the page.
+    if (target >= CODE_PAGE + 0xff8 && target < CODE_PAGE + 0x1000) return undefined;
+    // Not into the instruction itself.
+    if (fields.imm >= 0 && fields.imm < 16) return undefined;
+  }
+  const bytes = new Uint8Array(CASE_BYTES);
+  const view = new DataView(bytes.buffer);
+  const x = Array.from({ length: 32 }, () => integer(random));
+  const f = Array.from({ length: 32 }, () => floatRegister(random));
+  // Sums that cancel: neighbours of each other.
+  if (random.below(4) === 0) f[fields.rs2] = f[fields.rs1] ^ (BigInt(random.below(2)) << 63n) ^ BigInt(random.below(4));
+  if (random.below(4) === 0) x[fields.rs2] = x[fields.rs1];
+  const base = row.args.includes('sp-mem') ? SP : fields.rs1;
+  const displacement = row.args.includes('(rs1)') ? 0 : fields.imm;
+  if (jumps.has(row.name)) {
+    const target = CODE_PAGE + random.pick([random.below(0x700), 0x900 + random.below(0x600)]);
+    x[fields.rs1] = BigInt.asUintN(64, BigInt(target - (row.name === 'jalr' ? fields.imm : 0)));
+  } else if (row.bytes !== undefined && random.below(10) > 0) {
+    const aligned = random.below(4) > 0 ? -row.bytes : -1;
+    const at = (16 + random.below(WINDOW_BYTES - 48)) & aligned;
+    x[base] = BigInt.asUintN(64, BigInt(WINDOW + at - displacement));
+  }
+  x[0] = 0n;
+  for (let n = 0; n < 32; n++) {
+    view.setBigUint64(caseField.x + 8 * n, x[n], true);
+    view.setBigUint64(caseField.f + 8 * n, f[n], true);
+  }
+  const frm = random.pick([0, 0, 0, 0, 1, 2, 3, 4, 6]);
+  view.setUint32(caseField.fcsr, (frm << 5) | random.pick([0, 0, 1, 1, random.below(32)]), true);
+  const code: number[] = [];
+  // An SC that fails faults where QEMU's does not look at the address (table/atomic.ts): bad ones come with an LR.
+  const inWindow = x[base] >= BigInt(WINDOW) && x[base] < BigInt(WINDOW + WINDOW_BYTES);
+  const good = inWindow && x[base] % BigInt(row.bytes ?? 1) === 0n;
+  if (row.name.startsWith('sc.') && (!good || random.below(4) > 0))
+    code.push(instruction(row.name.replace('sc', 'lr'), { rd: 0, rs1: fields.rs1 }));
+  code.push(word);
+  for (let at = caseField.code; at < caseField.bytes; at += 2) view.setUint16(at, instruction('c.ebreak'), true);
+  let at = caseField.code;
+  for (const [i, one] of code.entries()) {
+    const isShort = i === code.length - 1 && encoding.bits === 16;
+    if (isShort) view.setUint16(at, one, true);
+    else view.setUint32(at, one, true);
+    at += 4;
+  }
+  for (let i = caseField.bytes; i < CASE_BYTES; i += 4) view.setUint32(i, random.next(), true);
+  return { bytes, word };
+}
+
+export function randomCase(encoding: Encoding, random: Random): RowCase {
+  for (let i = 0; i < 1000; i++) {
+    const made = tryCase(encoding, random);
+    if (made) return made;
+  }
+  throw new Error(`no case of ${encoding.row.name} could be made`);
+}

@@ -1,0 +1,139 @@
+/** Every row of the RISC-V instruction table with random operands, on both tiers, against QEMU's user mode. */
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { disassemble } from '../../guest/riscv/disassemble.js';
+import { DecoderTables, type Encoding, parseEncoding } from '../../guest/riscv/encoding.js';
+import { cause, floatNames, integerNames } from '../../guest/riscv/state.js';
+import { allRows } from '../../guest/riscv/table/index.js';
+import { Random, type RowCase, randomCase } from './cases.js';
+import { CASE_BYTES, RESULT_BYTES, resultField } from './layout.js';
+import { type Outcome, RiscvRowMachine } from './machine.js';
+import { QemuRunner, qemuUnavailable } from './runner.js';
+
+/** A fresh seed each day; `VRING_SEED` repeats a run. */
+const seed = Number(process.env['VRING_SEED'] ?? Math.floor(Date.now() / 86_400_000));
+const CASES = Number(process.env['VRING_ROW_CASES'] ?? 40);
+/** Runs of a case on a machine that compiles what is hot: the last one is compiled code. */
+const HOT_RUNS = 4;
+/** The share of the cases that are compiled: each is a module. */
+const HOT_SHARE = 0.25;
+
+/** What a user program cannot show: a system call; WFI, which QEMU's user mode takes for a pause. */
+const untested = new Set(['ecall', 'wfi']);
+
+const skip = qemuUnavailable() ?? false;
+const runner = skip ? undefined : new QemuRunner();
+after(() => runner?.close());
+const cold = new RiscvRowMachine(0);
+const hot = new RiscvRowMachine(2);
+const tables = new DecoderTables(allRows);
+
+/** The signal that Linux makes of a trap. */
+function signalOf(code: number): number {
+  switch (code) {
+    case cause.illegalInstruction:
+      return 4;
+    case cause.breakpoint:
+      return 5;
+    case cause.loadMisaligned:
+    case cause.storeMisaligned:
+      return 7;
+    default:
+      return 11;
+  }
+}
+
+function differences(actual: Outcome, result: Uint8Array): string[] {
+  const view = new DataView(result.buffer, result.byteOffset, result.length);
+  const found: string[] = [];
+  const compare = (what: string, ours: bigint | number, theirs: bigint | number) => {
+    if (ours !== theirs) found.push(`${what}: ${ours.toString(16)}, QEMU: ${theirs.toString(16)}`);
+  };
+  compare('signal', signalOf(actual.cause), Number(view.getBigUint64(resultField.signal, true)));
+  compare('pc', actual.pc, view.getBigUint64(resultField.x, true));
+  for (let n = 1; n < 32; n++) compare(integerNames[n], actual.x[n], view.getBigUint64(resultField.x + 8 * n, true));
+  for (let n = 0; n < 32; n++) compare(floatNames[n], actual.f[n], view.getBigUint64(resultField.f + 8 * n, true));
+  compare('fcsr', actual.fcsr, view.getUint32(resultField.fcsr, true));
+  for (const [i, theirs] of result.subarray(resultField.bytes).entries()) {
+    compare(`memory +${i.toString(16)}`, actual.window[i], theirs);
+  }
+  return found;
+}
+
+const describe = ({ bytes, word }: RowCase): string => {
+  const view = new DataView(bytes.buffer);
+  const x = Array.from({ length: 32 }, (_, n) => view.getBigUint64(8 * n, true).toString(16));
+  const f = Array.from({ length: 32 }, (_, n) => view.getBigUint64(256 + 8 * n, true).toString(16));
+  const text = disassemble(tables, word, 0n).text;
+  return `${text} (${word.toString(16)}), fcsr ${view.getUint32(512, true).toString(16)}\n  x ${x.join(' ')}\n  f ${f.join(' ')}`;
+};
+
+/**
+ * Where the oracle is wrong, its result is put right by the manual: QEMU 7.2's CTZW counts on into the upper half when the lower
+ * one is 0, where the answer is 32.
+ */
+function correct({ row }: Encoding, { bytes, word }: RowCase, result: Uint8Array): void {
+  if (row.name !== 'ctzw') return;
+  const rd = (word >>> 7) & 31;
+  const rs1 = (word >>> 15) & 31;
+  const source = new DataView(bytes.buffer).getBigUint64(8 * rs1, true);
+  if (rd === 0 || (source & 0xffffffffn) !== 0n) return;
+  new DataView(result.buffer, result.byteOffset).setBigUint64(resultField.x + 8 * rd, 32n, true);
+}
+
+function seedOf(name: string): number {
+  return [...name].reduce((sum, letter) => (Math.imul(sum, 31) + letter.charCodeAt(0)) >>> 0, seed);
+}
+
+function testRows(encodings: readonly Encoding[], qemu: QemuRunner): void {
+  const cases = encodings.map((encoding) => {
+    const random = new Random(seedOf(encoding.row.name));
+    return Array.from({ length: CASES }, () => randomCase(encoding, random));
+  });
+  const input = new Uint8Array(encodings.length * CASES * CASE_BYTES);
+  for (const [i, { bytes }] of cases.flat().entries()) input.set(bytes, i * CASE_BYTES);
+  const results = qemu.run(input);
+  const failures: string[] = [];
+  let done = 0;
+  for (const [i, list] of cases.entries()) {
+    for (const [k, one] of list.entries()) {
+      const at = (i * CASES + k) * RESULT_BYTES;
+      const result = results.subarray(at, at + RESULT_BYTES);
+      correct(encodings[i], one, result);
+      if (result[resultField.signal] === 5) done++;
+      for (const [tier, machine, runs] of [
+        ['cold tier', cold, 1],
+        ['compiled code', hot, HOT_RUNS],
+      ] as const) {
+        if (machine === hot && k >= CASES * HOT_SHARE) continue;
+        const found = differences(machine.run(one.bytes, runs), result);
+        if (found.length === 0) continue;
+        failures.push(
+          `${encodings[i].row.name}, case ${k}, ${tier}: ${describe(one)}\n  ${found.slice(0, 6).join('\n  ')}`,
+        );
+      }
+    }
+  }
+  assert.equal(failures.length, 0, `${failures.length} differences, the first:\n${failures.slice(0, 4).join('\n')}`);
+  assert.ok(done > encodings.length, 'some cases end without a fault');
+}
+
+const families: Readonly<Record<string, (encoding: Encoding) => boolean>> = {
+  compressed: ({ bits }) => bits === 16,
+  'floating-point': ({ bits, row }) => bits === 32 && row.float === true,
+  integer: ({ bits, row }) => bits === 32 && row.float !== true,
+};
+
+for (const [family, belongs] of Object.entries(families)) {
+  test(`RISC-V ${family} instructions do what QEMU's do (seed ${seed})`, { skip }, () => {
+    assert.ok(runner);
+    const { hasZicond } = runner;
+    const chosen = allRows
+      .filter(({ name }) => !untested.has(name) && (hasZicond || !name.startsWith('czero')))
+      .map(parseEncoding)
+      .filter(belongs);
+    const before = hot.engine.compiler.counters.regions;
+    testRows(chosen, runner);
+    assert.ok(hot.engine.compiler.counters.regions - before > chosen.length, 'hot code was compiled');
+  });
+}

@@ -1,0 +1,232 @@
+/** Translates blocks of guest code by the instruction table. */
+import { type BlockBuilder, exitCode, header, type I32, type I64 } from '../../ir/index.js';
+import { rounding } from '../float/core.js';
+import { single } from '../float/pack.js';
+import type { GuestTranslator, TranslationRequest, TranslationResult } from '../guest-cpu.js';
+import { disassemble } from './disassemble.js';
+import { DecoderTables, type Encoding, newFields } from './encoding.js';
+import { decodeMode, FS_SHIFT, type Mode } from './mode.js';
+import { canonicalNaN } from './routines/float.js';
+import type { Fields, Translator } from './row.js';
+import { cause, field, freg, mstatus, trapCode, xreg } from './state.js';
+import { allRows } from './table/index.js';
+
+const PAGE = 4096;
+/** frm's modes in the order of the float routines'; the others are no rounding modes. */
+const roundingModes = [rounding.nearest, rounding.zero, rounding.down, rounding.up, rounding.tiesAway];
+const DYNAMIC = 7;
+const BOXED = 0xffffffff00000000n;
+
+class BlockTranslator implements Translator {
+  b!: BlockBuilder;
+  mode: Mode = decodeMode(0);
+  length = 4;
+  readonly #tables: DecoderTables;
+  readonly #fields: Fields = newFields();
+  readonly #modes = new Map<number, Mode>();
+  /** Distance of the instruction from where the code is entered; its bits. */
+  #delta = 0;
+  #word = 0;
+  #ended = false;
+  /** FS is dirty already, as far as this block goes. */
+  #dirty = false;
+
+  constructor(tables: DecoderTables) {
+    this.#tables = tables;
+  }
+
+  translate(request: TranslationRequest, result: TranslationResult): void {
+    const { page, offset, nextPage } = request;
+    this.b = request.b;
+    this.#setMode(request.modeKey);
+    this.#ended = false;
+    this.#dirty = this.mode.fs === 2;
+    this.#delta = request.delta;
+    result.crossesPage = false;
+    result.needsNextPage = false;
+    const most = Math.max(1, request.maxInstructions);
+    let at = offset;
+    let count = 0;
+    while (!this.#ended) {
+      const isShort = at < PAGE && (page[at] & 3) !== 3;
+      const crosses = at === PAGE - 2 && !isShort;
+      if (count === most || at >= PAGE || (crosses && count > 0)) {
+        this.b.goto(this.#delta);
+        break;
+      }
+      if (crosses && !nextPage) {
+        result.bytes = 2;
+        result.instructions = 0;
+        result.needsNextPage = true;
+        return;
+      }
+      const low = page[at] | (page[at + 1] << 8);
+      const upper = crosses ? nextPage : page;
+      const from = crosses ? 0 : at + 2;
+      this.#word = isShort || !upper ? low : low | (upper[from] << 16) | (upper[from + 1] << 24);
+      this.length = isShort ? 2 : 4;
+      this.b.insn(this.#delta);
+      count++;
+      const encoding = this.#tables.decode(this.#word, this.#fields);
+      if (encoding) this.#translateRow(encoding);
+      else this.illegal();
+      at += this.length;
+      this.#delta += this.length;
+      if (crosses) {
+        result.crossesPage = true;
+        if (!this.#ended) this.b.goto(this.#delta);
+        break;
+      }
+    }
+    result.bytes = at - offset;
+    result.instructions = count;
+  }
+
+  #setMode(key: number): void {
+    let mode = this.#modes.get(key);
+    if (!mode) {
+      mode = decodeMode(key);
+      this.#modes.set(key, mode);
+    }
+    this.mode = mode;
+  }
+
+  #translateRow({ row, parts }: Encoding): void {
+    if (row.float && !this.#mayFloat(parts)) this.illegal();
+    else row.translate(this, this.#fields);
+  }
+
+  /** FS is on, and the rounding mode is one. */
+  #mayFloat(parts: Encoding['parts']): boolean {
+    if (this.mode.fs === 0) return false;
+    if (!parts.some(({ register }) => register === 'rm')) return true;
+    const { rm } = this.#fields;
+    return (rm === DYNAMIC ? this.mode.frm : rm) < roundingModes.length;
+  }
+
+  /** The state of floating point changes: FS becomes dirty (privileged specification 3.1.6.6). */
+  #markDirty(): void {
+    if (this.#dirty) return;
+    this.#dirty = true;
+    const { b } = this;
+    const state = b.state();
+    const bits = b.i64(mstatus.FS | mstatus.SD);
+    b.i64_store(state, b.i64_or(b.i64_load(state, field.mstatus), bits), field.mstatus);
+    const key = b.i32_and(b.i32_load(state, header.modeKey), b.i32(~(3 << FS_SHIFT)));
+    b.i32_store(state, b.i32_or(key, b.i32(2 << FS_SHIFT)), header.modeKey);
+  }
+
+  // --- registers
+
+  x(n: number): I64 {
+    return n === 0 ? this.b.i64(0) : this.b.get(xreg[n]);
+  }
+  setX(n: number, value: I64): void {
+    if (n !== 0) this.b.set(xreg[n], value);
+  }
+  address(n: number, displacement: number): I64 {
+    const base = this.x(n);
+    return displacement === 0 ? base : this.b.i64_add(base, this.b.i64(displacement));
+  }
+  f(n: number): I64 {
+    return this.b.get(freg[n]);
+  }
+  setF(n: number, value: I64): void {
+    this.b.set(freg[n], value);
+    this.#markDirty();
+  }
+  single(n: number): I64 {
+    const { b } = this;
+    const bits = this.f(n);
+    const isBoxed = b.i64_ge_u(bits, b.i64(BOXED));
+    return b.select(isBoxed, b.i64_low32(bits), b.i64(canonicalNaN(single)));
+  }
+  setSingle(n: number, value: I64): void {
+    this.setF(n, this.b.i64_or(value, this.b.i64(BOXED)));
+  }
+  pcPlus(displacement: number): I64 {
+    const { b } = this;
+    // Only what is near may be a distance in the code.
+    if (Math.abs(displacement) < 1 << 20) return b.pc_rel(this.#delta + displacement);
+    return b.i64_add(b.pc_rel(this.#delta), b.i64(displacement));
+  }
+  rounding(rm: number): I32 {
+    return this.b.i32(roundingModes[rm === DYNAMIC ? this.mode.frm : rm]);
+  }
+
+  // --- exceptions and ends
+
+  trap(code: number): void {
+    this.b.i64_store(this.b.state(), code === cause.breakpoint ? this.pcPlus(0) : this.b.i64(0), field.trapValue);
+    this.#trapNow(code);
+  }
+
+  #trapNow(code: number): void {
+    this.b.trap_if(this.b.i32(1), trapCode(code));
+    this.b.goto(this.#delta);
+    this.#ended = true;
+  }
+
+  trapIf(condition: I32, code: number, value: I64): void {
+    this.b.i64_store(this.b.state(), value, field.trapValue);
+    this.b.trap_if(condition, trapCode(code));
+  }
+
+  illegal(): void {
+    this.mayBeIllegal();
+    this.#trapNow(cause.illegalInstruction);
+  }
+
+  mayBeIllegal(): void {
+    const { b } = this;
+    const bits = this.length === 2 ? this.#word & 0xffff : this.#word >>> 0;
+    b.i64_store(b.state(), b.i64pair(bits | 0, 0), field.trapValue);
+  }
+
+  goto(displacement: number, link = false): void {
+    if (link) this.b.call_note(this.#delta + this.length);
+    this.b.goto(this.#delta + displacement);
+    this.#ended = true;
+  }
+
+  branch(condition: I32, displacement: number): void {
+    this.b.branch(condition, this.#delta + displacement, this.#delta + this.length);
+    this.#ended = true;
+  }
+
+  jump(target: I64, kind: number): void {
+    this.b.jump(target, kind);
+    this.#ended = true;
+  }
+
+  endBlock(check = false): void {
+    this.b.leave(check ? exitCode.checkInterrupts : exitCode.next, this.#delta + this.length);
+    this.#ended = true;
+  }
+
+  leave(): void {
+    this.b.leave(exitCode.leave, this.#delta + this.length);
+    this.#ended = true;
+  }
+
+  resume(): void {
+    this.b.resume(exitCode.checkInterrupts);
+    this.#ended = true;
+  }
+}
+
+export function createTranslator(): GuestTranslator {
+  const tables = new DecoderTables(allRows);
+  const translator = new BlockTranslator(tables);
+  return {
+    translate: (request, result) => translator.translate(request, result),
+    disassemble: (page, offset, nextPage, _modeKey, pc) => {
+      let word = 0;
+      for (let i = 0; i < 4; i++) {
+        const byte = offset + i < PAGE ? page[offset + i] : (nextPage?.[offset + i - PAGE] ?? 0);
+        word |= byte << (8 * i);
+      }
+      return disassemble(tables, word, pc);
+    },
+  };
+}

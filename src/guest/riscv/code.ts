@@ -1,0 +1,9 @@
+/** RISC-V code as such: what any thread needs to translate it. */
+import type { GuestCode } from '../guest-cpu.js';
+import { createTranslator } from './block-translator.js';
+import { routines } from './routines/set.js';
+import { riscvVars } from './state.js';
+
+export function riscvCode(): GuestCode {
+  return { vars: riscvVars, routines, translator: createTranslator() };
+}

@@ -1,0 +1,63 @@
+/**
+ * The mode key: every bit of state that translated code assumes.
+ *
+ *   bits 0-1   privilege mode
+ *   bits 2-3   FS: 0 off, 1 on but not dirty yet, 2 dirty
+ *   bits 4-6   frm
+ *   bit 7      WFI is illegal (U-mode, or TW)
+ *   bit 8      SRET is illegal (U-mode, or S-mode with TSR)
+ *   bit 9      SFENCE.VMA and satp are illegal (U-mode, or S-mode with TVM)
+ */
+import { mstatus, privilege } from './state.js';
+
+export const mmuIndex = { user: 0, supervisor: 1, supervisorSum: 2, machine: 3 } as const;
+
+export interface Mode {
+  readonly privilege: number;
+  readonly fs: 0 | 1 | 2;
+  readonly frm: number;
+  readonly wfiIllegal: boolean;
+  readonly sretIllegal: boolean;
+  readonly fenceIllegal: boolean;
+}
+
+export const FS_SHIFT = 2;
+
+export function encodeMode(level: number, status: bigint, frm: number): number {
+  const fs = Number((status & mstatus.FS) >> 13n);
+  const has = (bit: bigint) => (status & bit) !== 0n;
+  const inS = level === privilege.S;
+  const inU = level === privilege.U;
+  return (
+    level |
+    ((fs === 3 ? 2 : fs === 0 ? 0 : 1) << FS_SHIFT) |
+    (frm << 4) |
+    (Number(inU || (inS && has(mstatus.TW))) << 7) |
+    (Number(inU || (inS && has(mstatus.TSR))) << 8) |
+    (Number(inU || (inS && has(mstatus.TVM))) << 9)
+  );
+}
+
+export function decodeMode(key: number): Mode {
+  return {
+    privilege: key & 3,
+    fs: ((key >> FS_SHIFT) & 3) as 0 | 1 | 2,
+    frm: (key >> 4) & 7,
+    wfiIllegal: (key & (1 << 7)) !== 0,
+    sretIllegal: (key & (1 << 8)) !== 0,
+    fenceIllegal: (key & (1 << 9)) !== 0,
+  };
+}
+
+/** The translation context of loads, stores and fetches. */
+export function mmuOf(level: number, status: bigint): number {
+  if (level === privilege.M) return mmuIndex.machine;
+  if (level === privilege.U) return mmuIndex.user;
+  return (status & mstatus.SUM) === 0n ? mmuIndex.supervisor : mmuIndex.supervisorSum;
+}
+
+/** How M-mode's loads and stores are translated: MPRV, and with it MPP and SUM. 0: not at all. */
+export function dataContext(status: bigint): number {
+  if ((status & mstatus.MPRV) === 0n) return 0;
+  return 1 | (Number((status & mstatus.MPP) >> 11n) << 1) | (Number((status & mstatus.SUM) !== 0n) << 3);
+}

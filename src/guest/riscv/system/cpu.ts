@@ -1,0 +1,126 @@
+/** One RISC-V hart: what the engine calls on traps, interrupts and exits, and what the board does to it. */
+import { header } from '../../../ir/index.js';
+import type { CpuContext, GuestCpu, VmExit } from '../../guest-cpu.js';
+import { createTranslator } from '../block-translator.js';
+import { routines } from '../routines/set.js';
+import { field, irq, mstatus, privilege, riscvVars } from '../state.js';
+import { csrByNumber, updatePmp } from './csr.js';
+import { Hart, type RiscvBoard } from './hart.js';
+
+/** Interrupts, the most urgent first (privileged specification 3.1.9). */
+const byPriority = [irq.MEI, irq.MSI, irq.MTI, irq.SEI, irq.SSI, irq.STI];
+
+export class RiscvCpu implements GuestCpu {
+  readonly vars = riscvVars;
+  readonly routines = routines;
+  readonly translator = createTranslator();
+  readonly #board: RiscvBoard;
+  #hart!: Hart;
+
+  constructor(board: RiscvBoard) {
+    this.#board = board;
+  }
+
+  attach(context: CpuContext): void {
+    this.#hart = new Hart(context, this.#board);
+  }
+
+  // --- the board's side
+
+  /** The state behind the routines: for tests, debuggers and boards. */
+  get hart(): Hart {
+    return this.#hart;
+  }
+
+  /** It waits in WFI. */
+  get isHalted(): boolean {
+    return this.#hart.get32(field.halted) !== 0;
+  }
+
+  /** As after power-on: M-mode at `pc`. What the specification leaves open is 0. */
+  reset(pc: bigint): void {
+    const hart = this.#hart;
+    for (const { offset } of riscvVars.vars) hart.set64(offset, 0n);
+    const offsets = Object.values(field).filter((offset) => offset > header.pc);
+    const end = field.dataContext + 8;
+    for (let at = Math.min(...offsets); at < end; at += 8) hart.set64(at, 0n);
+    hart.set64(header.pcMask, (1n << 64n) - 1n);
+    hart.set64(header.pcBase, 0n);
+    hart.pc = pc;
+    hart.set32(field.privilege, privilege.M);
+    hart.set64(field.mstatus, mstatus.UXL | mstatus.SXL);
+    hart.set64(field.reservation, (1n << 64n) - 1n);
+    hart.set64(field.stimecmp, (1n << 64n) - 1n);
+    hart.board.setTimer(undefined);
+    updatePmp(hart);
+    hart.updateMode();
+  }
+
+  /** A device raises or lowers an interrupt line of mip (irq). The caller kicks the engine. */
+  setLine(line: number, level: boolean): void {
+    const bit = 1n << BigInt(line);
+    const lines = this.#hart.get64(field.lines);
+    this.#hart.set64(field.lines, level ? lines | bit : lines & ~bit);
+    this.#hart.noteInterrupts();
+  }
+
+  // --- the engine's side
+
+  deliverFault(): undefined {
+    const hart = this.#hart;
+    const code = hart.get32(header.trapCode) & 0xff;
+    hart.set32(header.trapCode, 0);
+    hart.trap(code, hart.get64(field.trapValue), false);
+    return undefined;
+  }
+
+  deliverPending(): boolean {
+    const hart = this.#hart;
+    const pending = hart.noteInterrupts();
+    if (pending === 0n) return false;
+    const wasHalted = hart.get32(field.halted) !== 0;
+    hart.set32(field.halted, 0);
+    const { status } = hart;
+    const level = hart.privilege;
+    const toS = hart.get64(field.mideleg);
+    const takesM = level !== privilege.M || (status & mstatus.MIE) !== 0n;
+    const takesS = level === privilege.U || (level === privilege.S && (status & mstatus.SIE) !== 0n);
+    // Those of the higher privilege go first.
+    const machine = takesM ? pending & ~toS : 0n;
+    const taken = machine !== 0n ? machine : takesS ? pending & toS : 0n;
+    // WFI ends for what is enabled in mie, whether it is taken or not.
+    if (taken === 0n) return wasHalted;
+    const line = byPriority.find((n) => ((taken >> BigInt(n)) & 1n) !== 0n);
+    if (line === undefined) return wasHalted;
+    hart.trap(line, 0n, true);
+    return true;
+  }
+
+  handleLeave(): VmExit | undefined {
+    this.#hart.set32(field.halted, 1);
+    return this.deliverPending() ? undefined : 'halt';
+  }
+
+  hostRoutines(): Readonly<Record<string, (...args: never[]) => unknown>> {
+    return {
+      csr_read: (_state: number, number: number) => {
+        const row = csrByNumber.get(number);
+        if (!row?.read || row.refused?.(this.#hart)) return [this.#hart.illegal(), 0n];
+        return [0, BigInt.asIntN(64, row.read(this.#hart))];
+      },
+      csr_write: (_state: number, number: number, value: bigint, bits: bigint) => {
+        const hart = this.#hart;
+        const row = csrByNumber.get(number);
+        if (!row?.read || !row.write || row.refused?.(hart)) return hart.illegal();
+        const mask = BigInt.asUintN(64, bits);
+        const old = (row.updateFrom ?? row.read)(hart);
+        row.write(hart, (old & ~mask) | (BigInt.asUintN(64, value) & mask));
+        hart.noteInterrupts();
+        return 0;
+      },
+      trap_return: (_state: number, level: number) => {
+        this.#hart.returnFrom(level);
+      },
+    };
+  }
+}

@@ -1,0 +1,150 @@
+/** F and D: floating point (unprivileged specification ch. 21 and 22). The rows of both formats are made from one list. */
+import type { I64 } from '../../../ir/index.js';
+import { type FloatRoutines, f32, f32ToF64, f64, f64ToF32 } from '../routines/float.js';
+import type { Fields, InsnRow, Translator } from '../row.js';
+import { loadValue, low, storeValue } from './shared.js';
+
+interface Format {
+  readonly letter: 's' | 'd';
+  readonly code: string;
+  readonly bytes: 4 | 8;
+  readonly routines: FloatRoutines;
+  readonly signBit: bigint;
+  /** Width in a load's or store's encoding. */
+  readonly funct3: string;
+}
+const single: Format = { letter: 's', code: '00', bytes: 4, routines: f32, signBit: 1n << 31n, funct3: '010' };
+const double: Format = { letter: 'd', code: '01', bytes: 8, routines: f64, signBit: 1n << 63n, funct3: '011' };
+
+const read = (t: Translator, f: Format, n: number): I64 => (f === double ? t.f(n) : t.single(n));
+const write = (t: Translator, f: Format, n: number, value: I64): void => {
+  if (f === double) t.setF(n, value);
+  else t.setSingle(n, value);
+};
+
+const OP_FP = '1010011';
+const row = (name: string, enc: string, args: string, translate: (t: Translator, i: Fields) => void): InsnRow => ({
+  name,
+  enc,
+  args,
+  float: true,
+  translate,
+});
+
+/** Integer formats: their code in an encoding, and their bounds. */
+const integers = [
+  { name: 'w', code: '00000', lowest: 1n << 31n, highest: (1n << 31n) - 1n },
+  { name: 'wu', code: '00001', lowest: 0n, highest: (1n << 32n) - 1n },
+  { name: 'l', code: '00010', lowest: 1n << 63n, highest: (1n << 63n) - 1n },
+  { name: 'lu', code: '00011', lowest: 0n, highest: (1n << 64n) - 1n },
+] as const;
+
+function rowsOf(f: Format): InsnRow[] {
+  const { letter, code, bytes, routines } = f;
+  const arithmetic = (name: 'add' | 'sub' | 'mul' | 'div', funct5: string) =>
+    row(`f${name}.${letter}`, `${funct5}${code} rs2 rs1 rm rd ${OP_FP}`, 'fd, fs1, fs2, rm', (t, i) => {
+      const operands = [read(t, f, i.rs1), read(t, f, i.rs2)] as const;
+      write(t, f, i.rd, t.b.call(routines[name], ...operands, t.rounding(i.rm))[0]);
+    });
+  /** fs1 * fs2 + fs3 with the product or the sum negated. */
+  const fused = (name: string, opcode: string, negateProduct: boolean, negateAddend: boolean) =>
+    row(`${name}.${letter}`, `rs3 ${code} rs2 rs1 rm rd ${opcode}`, 'fd, fs1, fs2, fs3, rm', (t, i) => {
+      const { b } = t;
+      const flip = (value: I64, negate: boolean) => (negate ? b.i64_xor(value, b.i64(f.signBit)) : value);
+      const factor = flip(read(t, f, i.rs1), negateProduct);
+      const addend = flip(read(t, f, i.rs3), negateAddend);
+      write(t, f, i.rd, b.call(routines.fma, factor, read(t, f, i.rs2), addend, t.rounding(i.rm))[0]);
+    });
+  const signs = (name: string, funct3: string, sign: (t: Translator, a: I64, b: I64) => I64) =>
+    row(`fsgnj${name}.${letter}`, `00100${code} rs2 rs1 ${funct3} rd ${OP_FP}`, 'fd, fs1, fs2', (t, i) => {
+      const { b } = t;
+      const a = read(t, f, i.rs1);
+      const mask = b.i64(f.signBit);
+      const bit = b.i64_and(sign(t, a, read(t, f, i.rs2)), mask);
+      write(t, f, i.rd, b.i64_or(b.i64_and(a, b.i64(~f.signBit)), bit));
+    });
+  const choice = (name: 'min' | 'max', funct3: string) =>
+    row(`f${name}.${letter}`, `00101${code} rs2 rs1 ${funct3} rd ${OP_FP}`, 'fd, fs1, fs2', (t, i) =>
+      write(t, f, i.rd, t.b.call(routines[name], read(t, f, i.rs1), read(t, f, i.rs2))[0]),
+    );
+  const compare = (name: 'eq' | 'lt' | 'le', funct3: string) =>
+    row(`f${name}.${letter}`, `10100${code} rs2 rs1 ${funct3} rd ${OP_FP}`, 'rd, fs1, fs2', (t, i) =>
+      t.setX(i.rd, t.b.call(routines[name], read(t, f, i.rs1), read(t, f, i.rs2))[0]),
+    );
+  return [
+    {
+      name: bytes === 8 ? 'fld' : 'flw',
+      enc: `imm[11:0] rs1 ${f.funct3} rd 0000111`,
+      args: 'fd, mem',
+      float: true,
+      bytes,
+      translate: (t, i) => write(t, f, i.rd, loadValue(t, t.address(i.rs1, i.imm), bytes, false)),
+    },
+    {
+      name: bytes === 8 ? 'fsd' : 'fsw',
+      enc: `imm[11:5] rs2 rs1 ${f.funct3} imm[4:0] 0100111`,
+      args: 'fs2, mem',
+      float: true,
+      bytes,
+      // What is stored of a register that holds no single is its low half as it is.
+      translate: (t, i) => storeValue(t, t.address(i.rs1, i.imm), bytes, t.f(i.rs2)),
+    },
+    arithmetic('add', '00000'),
+    arithmetic('sub', '00001'),
+    arithmetic('mul', '00010'),
+    arithmetic('div', '00011'),
+    row(`fsqrt.${letter}`, `01011${code} 00000 rs1 rm rd ${OP_FP}`, 'fd, fs1, rm', (t, i) =>
+      write(t, f, i.rd, t.b.call(routines.sqrt, read(t, f, i.rs1), t.rounding(i.rm))[0]),
+    ),
+    fused('fmadd', '1000011', false, false),
+    fused('fmsub', '1000111', false, true),
+    fused('fnmsub', '1001011', true, false),
+    fused('fnmadd', '1001111', true, true),
+    signs('', '000', (_, __, y) => y),
+    signs('n', '001', ({ b }, _, y) => b.i64_xor(y, b.i64(-1))),
+    signs('x', '010', ({ b }, x, y) => b.i64_xor(x, y)),
+    choice('min', '000'),
+    choice('max', '001'),
+    compare('le', '000'),
+    compare('lt', '001'),
+    compare('eq', '010'),
+    row(`fclass.${letter}`, `11100${code} 00000 rs1 001 rd ${OP_FP}`, 'rd, fs1', (t, i) =>
+      t.setX(i.rd, t.b.call(routines.classify, read(t, f, i.rs1))[0]),
+    ),
+    row(`fmv.x.${bytes === 8 ? 'd' : 'w'}`, `11100${code} 00000 rs1 000 rd ${OP_FP}`, 'rd, fs1', (t, i) =>
+      t.setX(i.rd, bytes === 8 ? t.f(i.rs1) : t.b.i64_extend32_s(t.f(i.rs1))),
+    ),
+    row(`fmv.${bytes === 8 ? 'd' : 'w'}.x`, `11110${code} 00000 rs1 000 rd ${OP_FP}`, 'fd, rs1', (t, i) =>
+      write(t, f, i.rd, bytes === 8 ? t.x(i.rs1) : low(t, t.x(i.rs1))),
+    ),
+    ...integers.flatMap(({ name, code: integer, lowest, highest }) => {
+      const isWord = name.startsWith('w');
+      const signed = !name.endsWith('u');
+      return [
+        row(`fcvt.${name}.${letter}`, `11000${code} ${integer} rs1 rm rd ${OP_FP}`, 'rd, fs1, rm', (t, i) => {
+          const { b } = t;
+          const bounds = [b.i64(lowest), b.i64(highest)] as const;
+          const [value] = b.call(routines.toInteger, read(t, f, i.rs1), t.rounding(i.rm), ...bounds);
+          t.setX(i.rd, isWord ? b.i64_extend32_s(value) : value);
+        }),
+        row(`fcvt.${letter}.${name}`, `11010${code} ${integer} rs1 rm rd ${OP_FP}`, 'fd, rs1, rm', (t, i) => {
+          const { b } = t;
+          const whole = t.x(i.rs1);
+          const value = !isWord ? whole : signed ? b.i64_extend32_s(whole) : low(t, whole);
+          write(t, f, i.rd, b.call(routines.fromInteger, value, b.i32(signed ? 1 : 0), t.rounding(i.rm))[0]);
+        }),
+      ];
+    }),
+  ];
+}
+
+export const floatRows: readonly InsnRow[] = [
+  ...rowsOf(single),
+  ...rowsOf(double),
+  row('fcvt.s.d', `0100000 00001 rs1 rm rd ${OP_FP}`, 'fd, fs1, rm', (t, i) =>
+    t.setSingle(i.rd, t.b.call(f64ToF32, t.f(i.rs1), t.rounding(i.rm))[0]),
+  ),
+  row('fcvt.d.s', `0100001 00000 rs1 rm rd ${OP_FP}`, 'fd, fs1, rm', (t, i) =>
+    t.setF(i.rd, t.b.call(f32ToF64, t.single(i.rs1), t.rounding(i.rm))[0]),
+  ),
+];

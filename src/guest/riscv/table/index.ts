@@ -1,0 +1,19 @@
+/** All instructions. */
+import type { InsnRow } from '../row.js';
+import { atomicRows } from './atomic.js';
+import { bitRows } from './bits.js';
+import { compressedRows } from './compressed.js';
+import { floatRows } from './float.js';
+import { integerRows } from './integer.js';
+import { multiplyRows } from './multiply.js';
+import { systemRows } from './system.js';
+
+export const allRows: readonly InsnRow[] = [
+  ...integerRows,
+  ...multiplyRows,
+  ...atomicRows,
+  ...floatRows,
+  ...compressedRows,
+  ...bitRows,
+  ...systemRows,
+];

@@ -1,5 +1,6 @@
 /** Runs cases on the translator as a user program would: U-mode, no paging, PMP giving it its pages; traps end in M-mode at a WFI. */
 import { TcgEngine } from '../../accel/tcg/engine.js';
+import { quietHost } from '../../accel/testing/quiet-host.js';
 import { field, freg, mstatus, privilege, STATE_BYTES, xreg } from '../../guest/riscv/state.js';
 import { RiscvCpu } from '../../guest/riscv/system/cpu.js';
 import { csrByNumber } from '../../guest/riscv/system/csr.js';
@@ -31,15 +32,7 @@ export class RiscvRowMachine {
       ramBytes: RAM_BYTES,
       stateBytes: STATE_BYTES,
       hotThreshold,
-      host: {
-        mmioRead: () => 0,
-        mmioWrite: () => {},
-        pioRead: () => 0,
-        pioWrite: () => {},
-        readTsc: () => 0n,
-        randomBits: () => 0n,
-        poll: () => false,
-      },
+      host: quietHost,
     });
     const hva = this.engine.ramStart;
     this.engine.setRamBlocks([

@@ -3,6 +3,7 @@
  * nothing else. Whatever faults ends the run, and is the result.
  */
 import { type EngineTrace, TcgEngine } from '../../accel/tcg/engine.js';
+import { quietHost } from '../../accel/testing/quiet-host.js';
 import type { CpuContext, GuestCpu, VmExit } from '../../guest/guest-cpu.js';
 import { encodeMode } from '../../guest/x86/mode.js';
 import { routines } from '../../guest/x86/routines/set.js';
@@ -51,15 +52,7 @@ export class RowMachine implements GuestCpu {
       stateBytes: STATE_BYTES,
       hotThreshold,
       ...(trace ? { trace } : {}),
-      host: {
-        mmioRead: () => 0,
-        mmioWrite: () => {},
-        pioRead: () => 0,
-        pioWrite: () => {},
-        readTsc: () => 0n,
-        randomBits: () => 0x0123456789abcdefn,
-        poll: () => false,
-      },
+      host: { ...quietHost, randomBits: () => 0x0123456789abcdefn },
     });
     this.engine.setRamBlocks([{ gpa: 0, size: RAM_BYTES, hva: this.engine.ramStart, readonly: false }]);
     this.ram = new Uint8Array(this.engine.memory.buffer, this.engine.ramStart, RAM_BYTES);

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { TcgEngine } from '../../../accel/tcg/engine.js';
+import { quietHost } from '../../../accel/testing/quiet-host.js';
 import { encodeFields, parseEncoding } from '../encoding.js';
 import type { Fields } from '../row.js';
 import { cause, envcfg, field, freg, irq, mstatus, privilege, STATE_BYTES, xreg } from '../state.js';
@@ -61,15 +62,7 @@ class Bench {
       ramBytes: RAM_BYTES,
       stateBytes: STATE_BYTES,
       hotThreshold,
-      host: {
-        mmioRead: () => 0,
-        mmioWrite: () => {},
-        pioRead: () => 0,
-        pioWrite: () => {},
-        readTsc: () => 0n,
-        randomBits: () => 0n,
-        poll: () => false,
-      },
+      host: quietHost,
     });
     this.engine.setRamBlocks([{ gpa: RAM, size: RAM_BYTES, hva: this.engine.ramStart, readonly: false }]);
     this.view = new DataView(this.engine.memory.buffer, this.engine.ramStart, RAM_BYTES);

@@ -47,12 +47,23 @@ test.after(() => fs.rmSync(directory, { recursive: true, force: true }));
 let serial = 0;
 const place = (name: string) => path.join(directory, `${serial++}-${name}`);
 
+/** Between bind and listen the path of a socket is there, but nobody can connect. Linux tells the two apart. */
+function isListening(socket: string): boolean {
+  const table = '/proc/net/unix';
+  if (!fs.existsSync(table)) return fs.existsSync(socket);
+  const acceptsConnections = '00010000';
+  return fs
+    .readFileSync(table, 'utf8')
+    .split('\n')
+    .some((line) => line.endsWith(` ${socket}`) && line.split(/\s+/)[3] === acceptsConnections);
+}
+
 async function waitFor(socket: string): Promise<void> {
   for (let tries = 0; tries < 400; tries++) {
-    if (fs.existsSync(socket)) return;
+    if (isListening(socket)) return;
     await new Promise((resolve) => setTimeout(resolve, 25));
   }
-  throw new Error(`${socket} does not appear`);
+  throw new Error(`nobody listens at ${socket}`);
 }
 
 /** A server of ours in this process; it ends with its last client. */
@@ -65,8 +76,15 @@ async function serveOurs(args: readonly string[]): Promise<{ uri: string; socket
   return { uri: `nbd+unix:///?socket=${socket}`, socket, result };
 }
 
+/** What a failed test leaves running would keep this file from ending. */
+const servers: ChildProcess[] = [];
+test.after(() => {
+  for (const server of servers) server.kill('SIGKILL');
+});
+
 async function serveTheirs(command: string, args: readonly string[], socket: string): Promise<ChildProcess> {
   const child = spawn(command, args, { stdio: 'inherit' });
+  servers.push(child);
   await waitFor(socket);
   return child;
 }

@@ -59,6 +59,8 @@ export interface CpuContext {
 
 /** A guest CPU's code as such: all that is needed to translate it, in whatever thread. */
 export interface GuestCode {
+  /** Name of the instruction set: what is kept of routines is kept under it. */
+  readonly architecture: string;
   readonly vars: GuestVars;
   readonly routines: RoutineSet;
   readonly translator: GuestTranslator;

@@ -1,10 +1,10 @@
-/** Guest CPUs: the contract with the engine, x86 and RISC-V. */
+/**
+ * Guest CPUs: the contract with the engine, and x86. Whoever needs x86 code loads it from here, RISC-V's from riscv/index.ts: a
+ * set's routines are numbered as their modules are loaded, so all threads load them in one order.
+ */
 
 export { header } from '../ir/index.js';
 export * from './guest-cpu.js';
-export { riscvCode } from './riscv/code.js';
-export { RiscvCpu } from './riscv/system/cpu.js';
-export type { RiscvBoard } from './riscv/system/hart.js';
 export { type Assembly, AssemblyError, type AssemblyOptions, assemble } from './x86/assembler/index.js';
 export { x86Code } from './x86/code.js';
 export { type CpuModel as X86CpuModel, CpuOptionError, cpuHelp, parseCpuOption } from './x86/models.js';

@@ -4,7 +4,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { type AddressInfo, createServer } from 'node:net';
 import test from 'node:test';
 import { GdbStub } from '../gdb/index.js';
-import { PcDebugTarget } from './debug-target.js';
+import { BoardDebugTarget } from './debug-target.js';
 import { Program } from './testing/program.js';
 import { TestPc } from './testing/test-pc.js';
 
@@ -24,7 +24,7 @@ test('a breakpoint stops before its instruction, in code that is hot already', (
   const machine = new TestPc({ service: () => ++polls === 20 }).boot(p);
   assert.deepEqual(machine.run(), { why: 'stopped' });
   assert.ok(machine.pc.engine.compiler.counters.regions > 0);
-  const target = new PcDebugTarget(machine.pc, control);
+  const target = new BoardDebugTarget(machine.pc, control);
   const register = (name: string) => target.readRegister(target.registers.findIndex((each) => each.name === name));
   const [f, ret] = [BigInt(p.addressOf('f')), BigInt(p.addressOf('ret'))];
   target.setBreakpoint(f);
@@ -52,7 +52,7 @@ for (const hotThreshold of [0, 16]) {
     p.mov(6, 0x200000).mov(7, 0x300000).mov(1, 8).label('copy').add('f3 a4').label('after');
     p.add('b0 00').exit();
     const machine = new TestPc({ hotThreshold }).boot(p);
-    const target = new PcDebugTarget(machine.pc, control);
+    const target = new BoardDebugTarget(machine.pc, control);
     const register = (name: string) => target.readRegister(target.registers.findIndex((each) => each.name === name));
     const stop = () => {
       assert.deepEqual(machine.run(), { why: 'debug' });
@@ -84,7 +84,7 @@ for (const hotThreshold of [0, 16]) {
 
 test('the debugger reads and writes RAM that is mapped, and only that', () => {
   const machine = new TestPc().boot(countingGuest());
-  const target = new PcDebugTarget(machine.pc, control);
+  const target = new BoardDebugTarget(machine.pc, control);
   assert.ok(target.writeMemory(0x200ffen, Uint8Array.of(1, 2, 3, 4)));
   assert.deepEqual([...target.readMemory(0x200ffdn, 6)], [0, 1, 2, 3, 4, 0]);
   assert.equal(target.readMemory(0x3ffffen, 8).length, 2);
@@ -101,7 +101,7 @@ test('gdb', { skip: hasGdb ? false : 'gdb is not installed', timeout: 60_000 }, 
   let polls = 0;
   const machine = new TestPc({ service: () => ++polls % 8 === 0, maxPolls: Infinity }).boot(p);
   let stub: GdbStub | undefined;
-  const target = new PcDebugTarget(machine.pc, {
+  const target = new BoardDebugTarget(machine.pc, {
     resume: () => {
       running = true;
     },

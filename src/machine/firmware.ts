@@ -12,7 +12,6 @@ import {
   type FwCfg,
   fwCfgKey,
   type I440fx,
-  isFwCfgName,
   type ShadowRange,
   smbiosFiles,
 } from '../hw/index.js';
@@ -27,11 +26,6 @@ const ROM_UNIT = 0x10000;
 /** The first serial port, for firmware that copies its screen there. */
 const SERIAL_PORT = 0x3f8;
 const HIGH_RAM_START = FOUR_GIB;
-
-export interface FirmwareFile {
-  readonly name: string;
-  readonly bytes: Uint8Array;
-}
 
 export interface FirmwareOptions {
   /** A multiple of 64 KiB, at most 8 MiB. It is entered at its last 16 bytes. */
@@ -212,14 +206,4 @@ export function bootOrderBytes(devices: string): { readonly at3d: number; readon
   }
   const [first = 0, second = 0, third = 0] = codes;
   return { at3d: first | (second << 4), at38: third << 4 };
-}
-
-/** A person's own files. Throws VringError `fw-cfg`. */
-export function addFiles(fwCfg: FwCfg, files: readonly FirmwareFile[]): void {
-  for (const { name, bytes } of files) {
-    if (!isFwCfgName(name))
-      throw new VringError('fw-cfg', `fw_cfg: '${name}' is no name: it has 1 to 55 printable ASCII characters.`);
-    if (fwCfg.file(name)) throw new VringError('fw-cfg', `fw_cfg: there is a file '${name}' already.`);
-    fwCfg.setFile(name, bytes);
-  }
 }

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { VirtioBalloon, VirtioBlock, VirtioDevice, VirtioEntropy, VirtioPci } from '../hw/index.js';
+import type { DeviceBoard } from './board.js';
 import { seededBits } from './instruction-time.js';
-import type { PcBoard } from './pc.js';
 import { Program } from './testing/program.js';
 import { TestPc } from './testing/test-pc.js';
 
@@ -60,7 +60,7 @@ test('a guest that does nothing but fault is left when the host asks', () => {
   assert.deepEqual(new TestPc({ service: () => ++polls > 20 }).boot(p).run(), { why: 'stopped' });
 });
 
-function plugVirtio(board: PcBoard): void {
+function plugVirtio(board: DeviceBoard): void {
   const disk = new Uint8Array(64 * 1024);
   const models = [
     new VirtioBlock({

@@ -1,7 +1,6 @@
 /** What `-d` logs of a machine, laid out as QEMU's log, which people's eyes and scripts know. */
 import type { EngineTrace } from '../accel/index.js';
-import type { X86Board } from '../guest/index.js';
-import type { PcMachine } from './pc.js';
+import type { Board } from './board.js';
 
 export const traceItems = [
   { name: 'in_asm', sentence: 'guest code of each translated block' },
@@ -21,29 +20,24 @@ export const traceItems = [
 ] as const;
 export type TraceItem = (typeof traceItems)[number]['name'];
 
-export interface PcTraceOptions {
+export interface TraceOptions {
   readonly items: ReadonlySet<TraceItem>;
   /** Takes one or more lines, without the last one's end. */
   line(text: string): void;
 }
 
-const PAGE_FAULT = 14;
-const NMI = 2;
 const hex = (value: bigint | number, digits: number) => value.toString(16).padStart(digits, '0');
 
-export class PcTrace {
+/** What is told alike of every architecture; those with more to tell extend it. */
+export class MachineTrace {
   readonly engine: EngineTrace;
-  readonly event: X86Board['event'];
-  readonly #items: ReadonlySet<TraceItem>;
-  readonly #line: (text: string) => void;
-  #pc!: PcMachine;
-  #events = 0;
-  /** By vCPU. */
-  readonly #mmu: (Record<'cr0' | 'cr3' | 'cr4' | 'a20', bigint> & Record<'flushes' | 'refills', number>)[] = [];
+  protected readonly items: ReadonlySet<TraceItem>;
+  protected readonly line: (text: string) => void;
+  #board!: Board;
 
-  constructor({ items, line }: PcTraceOptions) {
-    this.#items = items;
-    this.#line = line;
+  constructor({ items, line }: TraceOptions) {
+    this.items = items;
+    this.line = line;
     const lines = (head: string) => (text: readonly string[]) => line(`${head}${text.join('\n')}\n`);
     const everyBlock = items.has('exec') || items.has('cpu') || items.has('mmu');
     this.engine = {
@@ -52,71 +46,35 @@ export class PcTrace {
       ...(items.has('wasm') ? { wasm: lines('WASM:\n') } : {}),
       ...(everyBlock ? { block: (target: number) => this.#block(target) } : {}),
     };
-    if (items.has('int') || items.has('mmu')) this.event = (event) => this.#event(event);
   }
 
-  attach(pc: PcMachine): void {
-    this.#pc = pc;
+  attach(board: Board): void {
+    this.#board = board;
   }
 
   /** Before a reset. */
   reset(): void {
-    if (!this.#items.has('cpu_reset')) return;
-    for (const [i, cpu] of this.#pc.cpus.entries()) this.#line(`CPU Reset (CPU ${i})\n${cpu.dump({ float: true })}`);
+    if (!this.items.has('cpu_reset')) return;
+    for (const [i, cpu] of this.#board.cpus.entries()) this.line(`CPU Reset (CPU ${i})\n${cpu.dump({ float: true })}`);
   }
 
-  #dump(): string {
-    return this.#pc.currentCpu.dump({ float: this.#items.has('fpu') });
+  /** The registers as they are. */
+  protected dump(): string {
+    return this.#board.currentCpu.dump({ float: this.items.has('fpu') });
   }
+
+  /** How addresses are translated, where that has changed since the last block. */
+  protected translation(): void {}
 
   #block(target: number): void {
-    if (this.#items.has('mmu')) this.#translation();
-    const { currentCpu, engine } = this.#pc;
-    if (this.#items.has('exec')) {
+    if (this.items.has('mmu')) this.translation();
+    const { currentCpu, engine } = this.#board;
+    if (this.items.has('exec')) {
       const { codeBase, pc, modeKey } = currentCpu.place;
-      this.#line(
+      this.line(
         `Trace ${engine.current}: 0x${hex(target, 8)} [${hex(codeBase, 16)}/${hex(BigInt.asUintN(64, pc + codeBase), 16)}/${hex(modeKey, 8)}/00000000] `,
       );
     }
-    if (this.#items.has('cpu')) this.#line(this.#dump());
-  }
-
-  /** What has changed since the last block. */
-  #translation(): void {
-    const { currentCpu, engine } = this.#pc;
-    const old = this.#mmu[engine.current] ?? { cr0: -1n, cr3: -1n, cr4: -1n, a20: -1n, flushes: 0, refills: 0 };
-    const now = { ...currentCpu.translationControls, ...engine.tlbCounters };
-    if (now.cr0 !== old.cr0) this.#line(`CR0 update: CR0=0x${hex(now.cr0, 8)}`);
-    if (now.cr3 !== old.cr3) this.#line(`CR3 update: CR3=${hex(now.cr3, 16)}`);
-    if (now.cr4 !== old.cr4) this.#line(`CR4 update: CR4=0x${hex(now.cr4, 8)}`);
-    if (now.a20 !== old.a20) this.#line(`A20 update: a20=${now.a20}`);
-    const count = (what: string, by: number) => {
-      if (by > 0) this.#line(`TLB ${what}: ${by}`);
-    };
-    count('flush', (now.flushes - old.flushes) >>> 0);
-    count('refill', (now.refills - old.refills) >>> 0);
-    this.#mmu[engine.current] = now;
-  }
-
-  #event({ vector, errorCode, kind }: Parameters<NonNullable<X86Board['event']>>[0]): void {
-    const cpu = this.#pc.currentCpu;
-    const cr2 = cpu.register('cr2') ?? 0n;
-    if (this.#items.has('mmu') && kind === 'exception' && vector === PAGE_FAULT) {
-      this.#line(`page fault: CR2=${hex(cr2, 16)} error=${hex(errorCode ?? 0, 4)}`);
-    }
-    if (!this.#items.has('int')) return;
-    if (kind === 'exception') this.#line(`check_exception old: 0xffffffff new 0x${hex(vector, 1)}`);
-    else if (kind === 'interrupt' && vector !== NMI) this.#line(`Servicing hardware INT=0x${hex(vector, 2)}`);
-    // As QEMU: in real mode no more is said.
-    if (((cpu.register('cr0') ?? 0n) & 1n) === 0n) return;
-    const { codeBase, pc } = cpu.place;
-    const value = (name: string, digits: number) => hex(cpu.register(name) ?? 0n, digits);
-    const last = vector === PAGE_FAULT ? `CR2=${hex(cr2, 16)}` : `env->regs[R_EAX]=${value('rax', 16)}`;
-    const head = [
-      `${String(this.#events++).padStart(6)}: v=${hex(vector, 2)} e=${hex(errorCode ?? 0, 4)} i=${kind === 'software' ? 1 : 0}`,
-      `cpl=${cpu.vcpu.cpl} IP=${value('cs', 4)}:${hex(pc, 16)} pc=${hex(BigInt.asUintN(64, pc + codeBase), 16)}`,
-      `SP=${value('ss', 4)}:${value('rsp', 16)} ${last}`,
-    ];
-    this.#line(`${head.join(' ')}\n${this.#dump()}`);
+    if (this.items.has('cpu')) this.line(this.dump());
   }
 }

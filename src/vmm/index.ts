@@ -1,7 +1,7 @@
 /** vring as a library. */
 export type { AcceleratorName } from '../accel/accelerator.js';
 export { VringError } from '../base/index.js';
-export type { FirmwareFile } from '../machine/firmware.js';
+export type { FirmwareFile } from '../machine/firmware-file.js';
 export { type TraceItem, traceItems } from '../machine/trace.js';
 export type { WaitOptions } from './abort.js';
 export type { CharacterPort } from './character-port.js';

@@ -11,7 +11,7 @@ import { probeKvm } from '../host/node/kvm/probe.js';
 import { KvmSystem } from '../host/node/kvm/system.js';
 import { createX86Kvm } from '../host/node/kvm/x86-accelerator.js';
 import { hostTime } from '../host/node/time.js';
-import { PcDebugTarget } from '../machine/debug-target.js';
+import { BoardDebugTarget } from '../machine/debug-target.js';
 import { TestPc } from '../machine/testing/test-pc.js';
 import { createMachine } from './index.js';
 import { acceleratorGuests, busyGuest, EXIT_PORT, longModeGuest, RESULT } from './testing/accelerator-guests.js';
@@ -242,7 +242,7 @@ target: inc eax
       [],
     );
     const machine = machineOn(accelerator).boot(guest.image);
-    const target = new PcDebugTarget(machine.pc, { resume: () => {}, interrupt: () => {}, kill: () => {} });
+    const target = new BoardDebugTarget(machine.pc, { resume: () => {}, interrupt: () => {}, kill: () => {} });
     const at = guest.symbols.get('target') as bigint;
     const register = (name: string) => {
       machine.pc.accelerator.synchronize();

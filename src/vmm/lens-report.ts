@@ -1,7 +1,7 @@
 /** What the lens tells of a machine: the board's totals, and whose the memory is. */
 import { mappingOfSize, residentBytes } from '../host/node/resident.js';
+import type { Board } from '../machine/board.js';
 import type { LensTotals } from '../machine/lens.js';
-import type { PcMachine } from '../machine/pc.js';
 
 export interface MemoryUse {
   readonly bytes: number;
@@ -22,10 +22,10 @@ export interface HostPage {
   readonly resident: boolean | undefined;
 }
 
-export function hostPage(pc: PcMachine, gpa: number): HostPage {
+export function hostPage(board: Board, gpa: number): HostPage {
   const page = gpa - (gpa % 4096);
-  const offset = pc.memory.hvaOf(page, 4096, false);
-  const base = mappingOfSize(pc.engine.memory.buffer.byteLength);
+  const offset = board.memory.hvaOf(page, 4096, false);
+  const base = mappingOfSize(board.engine.memory.buffer.byteLength);
   if (base === undefined || offset < 0) return { gpa: page, hva: undefined, resident: undefined };
   const hva = base + BigInt(offset);
   const bytes = residentBytes(hva, 4096);
@@ -33,13 +33,13 @@ export function hostPage(pc: PcMachine, gpa: number): HostPage {
 }
 
 /** Of a machine that was made with a lens. */
-export function lensReport(pc: PcMachine): LensReport | undefined {
-  const totals = pc.lens();
+export function lensReport(board: Board): LensReport | undefined {
+  const totals = board.lens();
   if (!totals) return undefined;
-  const { buffer } = pc.engine.memory;
+  const { buffer } = board.engine.memory;
   const base = mappingOfSize(buffer.byteLength);
   const memory: Record<string, MemoryUse> = {};
-  for (const { owner, at, bytes } of pc.memoryUse()) {
+  for (const { owner, at, bytes } of board.memoryUse()) {
     const resident = base === undefined ? undefined : residentBytes(base + BigInt(at), bytes);
     const before = memory[owner];
     memory[owner] = {

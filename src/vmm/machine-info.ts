@@ -1,51 +1,47 @@
 /** What a monitor shows of a machine: text for a person, and registers and addresses for tools. */
-import type { PcMachine } from '../machine/pc.js';
+import type { Board } from '../machine/board.js';
 import type { InfoTopic } from './worker-protocol.js';
 
 /** Lines of a list that a guest can make as long as it likes. */
 const MAX_LINES = 4096;
-
-/** Page tables that are looked at: a guest's may point at one another without end. */
-const MAX_TABLES = 8192;
-const PHYSICAL = 0x000f_ffff_ffff_f000n;
 const hex = (value: bigint | number, digits: number) => value.toString(16).padStart(digits, '0');
 
-const describers: Readonly<Record<InfoTopic, (pc: PcMachine) => string>> = {
-  registers: (pc) => describeRegisters(pc, pc.shown),
-  'registers-all': (pc) =>
-    seenCpus(pc)
-      .map((_, i) => describeRegisters(pc, i))
+const describers: Readonly<Record<InfoTopic, (board: Board) => string>> = {
+  registers: (board) => describeRegisters(board, board.shown),
+  'registers-all': (board) =>
+    seenCpus(board)
+      .map((_, i) => describeRegisters(board, i))
       .join('\n\n'),
   cpus: describeCpus,
   jit: describeCounters,
-  tlb: describeTlb,
-  mem: describeMappings,
+  tlb: ({ info }) => info.tlb(),
+  mem: ({ info }) => info.mappings(),
   mtree: describeMemory,
-  pic: describeInterrupts,
-  pci: (pc) => pc.pci.describe().join('\n'),
+  pic: ({ info }) => info.interrupts(),
+  pci: (board) => board.pci.describe().join('\n'),
   qtree: describeDevices,
 };
 
-export function describeMachine(pc: PcMachine, topic: InfoTopic): string {
-  return describers[topic](pc);
+export function describeMachine(board: Board, topic: InfoTopic): string {
+  return describers[topic](board);
 }
 
 /** Lines of assembly from a guest-virtual address on; fewer where mapped RAM ends. */
-export function disassemble(pc: PcMachine, gva: bigint, count: number): string[] {
+export function disassemble(board: Board, gva: bigint, count: number): string[] {
   const lines: string[] = [];
   const page = (at: bigint): Uint8Array | undefined => {
-    const gpa = pc.shownCpu.translate(at & ~4095n);
+    const gpa = board.shownCpu.translate(at & ~4095n);
     if (gpa === undefined) return undefined;
-    return pc.memory.dma.view(Number(gpa), 4096, false);
+    return board.memory.dma.view(Number(gpa), 4096, false);
   };
-  const { modeKey } = pc.shownCpu.place;
+  const { modeKey } = board.shownCpu.place;
   for (let at = gva; lines.length < Math.min(count, MAX_LINES); ) {
     const first = page(at);
     if (!first) break;
     const offset = Number(at & 4095n);
     // The page behind is looked up only where an instruction may reach it.
     const next = offset > 4096 - 16 ? page((at | 4095n) + 1n) : undefined;
-    const { text, bytes } = pc.cpu.translator.disassemble(first, offset, next, modeKey, at);
+    const { text, bytes } = board.cpu.translator.disassemble(first, offset, next, modeKey, at);
     lines.push(`0x${hex(at, 16)}:  ${text}`);
     at = BigInt.asUintN(64, at + BigInt(Math.max(1, bytes)));
   }
@@ -53,157 +49,52 @@ export function disassemble(pc: PcMachine, gva: bigint, count: number): string[]
 }
 
 /** The vCPUs whose registers are at home: under KVM the first. */
-function seenCpus(pc: PcMachine): PcMachine['cpus'] {
-  return pc.accelerator.name === 'tcg' ? pc.cpus : pc.cpus.slice(0, 1);
+function seenCpus(board: Board): Board['cpus'] {
+  return board.accelerator.name === 'tcg' ? board.cpus : board.cpus.slice(0, 1);
 }
 
-function describeRegisters(pc: PcMachine, index: number): string {
-  return `CPU#${index}\n${pc.cpus[index].dump({ float: true })}`;
+function describeRegisters(board: Board, index: number): string {
+  return `CPU#${index}\n${board.cpus[index].dump({ float: true })}`;
 }
 
-function describeCpus(pc: PcMachine): string {
-  return seenCpus(pc)
+function describeCpus(board: Board): string {
+  return seenCpus(board)
     .map(({ linearPc, isHalted }, i) => {
       const state = isHalted ? ' (halted)' : '';
-      return `${i === pc.shown ? '*' : ' '} CPU #${i}: pc=0x${hex(BigInt.asUintN(64, linearPc), 16)}${state}`;
+      return `${i === board.shown ? '*' : ' '} CPU #${i}: pc=0x${hex(BigInt.asUintN(64, linearPc), 16)}${state}`;
     })
     .join('\n');
 }
 
-function describeCounters(pc: PcMachine): string {
+function describeCounters(board: Board): string {
   const lines: string[] = [];
-  for (const [part, counters] of Object.entries(pc.statistics())) {
+  for (const [part, counters] of Object.entries(board.statistics())) {
     for (const [name, value] of Object.entries(counters)) lines.push(`${`${part}.${name}`.padEnd(32)} ${value}`);
   }
   return lines.join('\n');
 }
 
-function describeMemory(pc: PcMachine): string {
+function describeMemory(board: Board): string {
   const lines = ['address-space: memory'];
-  for (const { start, end, name, kind } of pc.memory.describe().slice(0, MAX_LINES)) {
+  for (const { start, end, name, kind } of board.memory.describe().slice(0, MAX_LINES)) {
     lines.push(`  ${hex(start, 16)}-${hex(end - 1, 16)} (${kind}): ${name}`);
   }
   lines.push('', 'address-space: I/O');
-  for (const { start, end, name } of pc.ports.describe().slice(0, MAX_LINES)) {
+  for (const { start, end, name } of board.ports.describe().slice(0, MAX_LINES)) {
     lines.push(`  ${hex(start, 16)}-${hex(end - 1, 16)} (i/o): ${name}`);
   }
   return lines.join('\n');
 }
 
-interface Mapping {
-  readonly va: bigint;
-  readonly gpa: bigint;
-  readonly sizeBytes: bigint;
-  readonly entry: bigint;
-  readonly large: boolean;
-  /** User and writable at every level. */
-  readonly user: boolean;
-  readonly writable: boolean;
-}
-
-/** Present page-table entries: what the guest's tables say, not what is cached. Only while paging is on. */
-function* mappings(pc: PcMachine): Generator<Mapping> {
-  const register = (name: string) => pc.shownCpu.register(name) ?? 0n;
-  const cr4 = register('cr4');
-  const pae = (cr4 & (1n << 5n)) !== 0n;
-  const long = (register('efer') & (1n << 10n)) !== 0n;
-  const entryBytes = pae ? 8 : 4;
-  const indexBits = pae ? 9n : 10n;
-  const read = (at: bigint): bigint => {
-    const gpa = Number(at);
-    const low = BigInt(pc.memory.dma.readU32(gpa));
-    return pae ? low | (BigInt(pc.memory.dma.readU32(gpa + 4)) << 32n) : low;
-  };
-  const levels = long ? ((cr4 & (1n << 12n)) !== 0n ? 5 : 4) : pae ? 3 : 2;
-  let tables = 0;
-  function* walk(table: bigint, level: number, base: bigint, rights: bigint): Generator<Mapping> {
-    const shift = 12n + indexBits * BigInt(level - 1);
-    const directory = pae && !long && level === 3;
-    if (++tables > MAX_TABLES) return;
-    const entries = directory ? 4 : 1 << Number(indexBits);
-    for (let i = 0; i < entries; i++) {
-      const entry = read(table + BigInt(i * entryBytes));
-      if ((entry & 1n) === 0n) continue;
-      let va = base | (BigInt(i) << shift);
-      const both = directory ? rights : rights & entry;
-      const large = level > 1 && (entry & 0x80n) !== 0n && level <= 3 && !directory;
-      if (level > 1 && !large) {
-        yield* walk(entry & PHYSICAL, level - 1, va, both);
-        continue;
-      }
-      if (long) va = BigInt.asUintN(64, BigInt.asIntN(levels === 5 ? 57 : 48, va));
-      const sizeBytes = 1n << shift;
-      const [user, writable] = [(both & 4n) !== 0n, (both & 2n) !== 0n];
-      yield { va, gpa: entry & PHYSICAL & ~(sizeBytes - 1n), sizeBytes, entry, large, user, writable };
-    }
-  }
-  yield* walk(register('cr3') & (pae && !long ? 0xffff_ffe0n : PHYSICAL), levels, 0n, 6n);
-}
-
-const pagingIsOff = (pc: PcMachine) => ((pc.shownCpu.register('cr0') ?? 0n) & (1n << 31n)) === 0n;
-
-/** As QEMU's `info tlb` lists them. */
-function describeTlb(pc: PcMachine): string {
-  if (pagingIsOff(pc)) return 'PG disabled';
-  const nx = ((pc.shownCpu.register('efer') ?? 0n) & (1n << 11n)) !== 0n;
-  const lines: string[] = [];
-  for (const { va, gpa, entry, large } of mappings(pc)) {
-    if (lines.length === MAX_LINES) {
-      lines.push('…');
-      break;
-    }
-    const flag = (bit: bigint, letter: string) => ((entry & bit) !== 0n ? letter : '-');
-    const flags =
-      (nx ? flag(1n << 63n, 'X') : '-') +
-      flag(0x100n, 'G') +
-      (large ? 'P' : '-') +
-      flag(0x40n, 'D') +
-      flag(0x20n, 'A') +
-      flag(0x10n, 'C') +
-      flag(0x08n, 'T') +
-      flag(0x04n, 'U') +
-      flag(0x02n, 'W');
-    lines.push(`${hex(va, 16)}: ${hex(gpa, 16)} ${flags}`);
-  }
-  return lines.join('\n');
-}
-
-/** Ranges of addresses with the same rights, as QEMU's `info mem` lists them. */
-function describeMappings(pc: PcMachine): string {
-  if (pagingIsOff(pc)) return 'PG disabled';
-  const lines: string[] = [];
-  let range: { start: bigint; end: bigint; rights: string } | undefined;
-  const close = () => {
-    if (range)
-      lines.push(`${hex(range.start, 16)}-${hex(range.end, 16)} ${hex(range.end - range.start, 16)} ${range.rights}`);
-  };
-  for (const { va, sizeBytes, user, writable } of mappings(pc)) {
-    const rights = `${user ? 'u' : '-'}r${writable ? 'w' : '-'}`;
-    if (range && range.end === va && range.rights === rights) {
-      range = { ...range, end: va + sizeBytes };
-      continue;
-    }
-    close();
-    range = undefined;
-    if (lines.length === MAX_LINES) {
-      lines.push('…');
-      break;
-    }
-    range = { start: va, end: va + sizeBytes, rights };
-  }
-  close();
-  return lines.join('\n');
-}
-
 /** What the board is made of, by its buses. */
-function describeDevices(pc: PcMachine): string {
+function describeDevices(board: Board): string {
   const lines = ['bus: main-system-bus', '  type System'];
-  const windows = pc.memory.describe().filter(({ kind }) => kind === 'mmio');
+  const windows = board.memory.describe().filter(({ kind }) => kind === 'mmio');
   for (const { start, end, name } of windows) {
     lines.push(`  dev: ${name}`, `    mmio ${hex(start, 16)}/${hex(end - start, 16)}`);
   }
-  lines.push('  dev: i440FX-pcihost', '    bus: pci.0', '      type PCI');
-  for (const { slot, functionNumber, fn } of pc.pci.bus.functions()) {
+  lines.push(`  dev: ${board.info.pciHost}`, '    bus: pci.0', '      type PCI');
+  for (const { slot, functionNumber, fn } of board.pci.bus.functions()) {
     const ids = `${hex(fn.read(0, 2), 4)}:${hex(fn.read(2, 2), 4)}`;
     lines.push(`      dev: ${fn.name}`, `        addr = ${hex(slot, 2)}.${functionNumber}`, `        id ${ids}`);
     for (const bar of fn.barSpecs) {
@@ -214,48 +105,12 @@ function describeDevices(pc: PcMachine): string {
     if (fn.name !== 'piix3') continue;
     lines.push('        bus: isa.0', '          type ISA');
     const devices = new Map<string, string[]>();
-    for (const { start, end, name } of pc.ports.describe()) {
+    for (const { start, end, name } of board.ports.describe()) {
       const ports = devices.get(name) ?? [];
       ports.push(`0x${hex(start, 4)}/${end - start}`);
       devices.set(name, ports);
     }
     for (const [name, ports] of devices) lines.push(`          dev: ${name}`, `            ports ${ports.join(' ')}`);
-  }
-  return lines.join('\n');
-}
-
-function describeInterrupts(pc: PcMachine): string {
-  const lines: string[] = [];
-  const { chips } = pc.pic.state;
-  for (let i = 0; i < 2; i++) {
-    const chip = chips[i] as unknown as Record<string, number>;
-    const fields = ['IRR', 'IMR', 'ISR', 'ELCR'].filter((name) => chip[name] !== undefined);
-    lines.push(`pic${i}: ${fields.map((name) => `${name.toLowerCase()}=${hex(chip[name], 2)}`).join(' ')}`);
-  }
-  const { low, high, lines: levels, ID } = pc.ioapic.state;
-  lines.push(`ioapic0: id=${hex(ID, 2)} lines=${hex(levels, 6)}`);
-  for (let pin = 0; pin < 24; pin++) {
-    const entry = low[pin];
-    const delivery = ['fixed', 'lowpri', 'smi', '…', 'nmi', 'init', '…', 'extint'][(entry >> 8) & 7];
-    const words = [
-      `vec=${entry & 0xff}`,
-      delivery,
-      (entry & 0x800) !== 0 ? 'logical' : 'physical',
-      (entry & 0x8000) !== 0 ? 'level' : 'edge',
-      ...((entry & 0x10000) !== 0 ? ['masked'] : []),
-      ...((entry & 0x4000) !== 0 ? ['remote-irr'] : []),
-    ];
-    lines.push(
-      `  pin ${String(pin).padEnd(2)} 0x${hex(high[pin], 8)}${hex(entry >>> 0, 8)} dest=${high[pin] >>> 24} ${words.join(' ')}`,
-    );
-  }
-  const bits = (words: ArrayLike<number>) => {
-    const set: number[] = [];
-    for (let n = 0; n < words.length * 32; n++) if ((words[n >> 5] >>> (n & 31)) & 1) set.push(n);
-    return set.length === 0 ? '(none)' : set.join(' ');
-  };
-  for (const { name, state } of pc.lapics) {
-    lines.push(`${name}: ISR ${bits(state.ISR)}`, `${' '.repeat(name.length + 2)}IRR ${bits(state.IRR)}`);
   }
   return lines.join('\n');
 }

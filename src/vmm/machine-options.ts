@@ -3,8 +3,8 @@ import { type AcceleratorName, acceleratorNames } from '../accel/accelerator.js'
 import { maxGuestBytes } from '../accel/guest-limit.js';
 import { VringError } from '../base/index.js';
 import type { OptionDict } from '../block/index.js';
-import { parseCpuOption } from '../guest/x86/models.js';
-import type { FirmwareFile } from '../machine/firmware.js';
+import type { FirmwareFile } from '../machine/firmware-file.js';
+import { type Architecture, DEFAULT_ARCHITECTURE, findArchitecture } from './architectures.js';
 import type { BlockObject, DiskConfig, DiskImage } from './disk-protocol.js';
 import type {
   ConsolePortConfig,
@@ -65,11 +65,13 @@ export interface MachineFirmware {
 }
 
 export interface MachineOptions {
+  /** `x86_64` unless given; QEMU's names, and Debian's (`amd64`, …). */
+  readonly architecture?: string | undefined;
   /** RAM; 128 MiB unless given. */
   readonly ramBytes?: number | undefined;
   /** vCPUs: one, unless given. More need KVM, and a thread of the host each. */
   readonly cpus?: number | undefined;
-  /** CPU model and flags in QEMU's spelling; `qemu64` unless given, less what KVM cannot give where that is used. */
+  /** CPU model and flags in QEMU's spelling; the architecture's own (`qemu64`) unless given, less what KVM cannot give where that is used. */
   readonly cpu?: string | undefined;
   /**
    * What may run the guest, first choice first: the first that works here, and for `kvm` is worth using, does. `kvm` alone is taken
@@ -136,8 +138,6 @@ export type PortPlace =
   | { readonly kind: 'debugcon' }
   | { readonly kind: 'gdb' };
 
-export const DEFAULT_CPU = 'qemu64';
-export const DEFAULT_ACCELERATORS: readonly AcceleratorName[] = ['kvm', 'tcg'];
 export const DEFAULT_RAM_BYTES = 128 << 20;
 /** What firmware images have at most. */
 const FIRMWARE_ROOM_BYTES = 8 << 20;
@@ -150,6 +150,11 @@ function invalid(message: string): VringError {
 }
 
 const mib = (bytes: number) => `${Math.floor(bytes / 2 ** 20)} MiB`;
+
+/** The architecture that is asked for. Throws VringError `architecture-unknown`. */
+export function architectureOf({ architecture }: MachineOptions): Architecture {
+  return architecture === undefined ? DEFAULT_ARCHITECTURE : findArchitecture(architecture);
+}
 
 /** Checks the options and lays out streams and devices. Throws VringError `options-invalid`, `ram-size` and what the CPU's parser throws. */
 export function planMachine(options: MachineOptions): {
@@ -164,8 +169,10 @@ export function planMachine(options: MachineOptions): {
   const named = options.kernel !== undefined || options.firmware !== undefined;
   if (!named && !options.builtInGuest) throw invalid('There is neither a kernel nor firmware.');
   if (named && options.builtInGuest) throw invalid('The built-in guest needs neither kernel nor firmware.');
+  const architecture = architectureOf(options);
   const cpus = options.cpus ?? 1;
-  if (!Number.isInteger(cpus) || cpus < 1 || cpus > 255) throw invalid('A machine has 1 to 255 vCPUs.');
+  const { maxCpus } = architecture;
+  if (!Number.isInteger(cpus) || cpus < 1 || cpus > maxCpus) throw invalid(`A machine has 1 to ${maxCpus} vCPUs.`);
   const uuid = options.uuid?.replaceAll('-', '') ?? '';
   if (!/^([0-9a-f]{32})?$/i.test(uuid)) throw invalid(`'${options.uuid}' is no UUID.`);
   const most = maxGuestBytes(cpus);
@@ -175,8 +182,8 @@ export function planMachine(options: MachineOptions): {
       `A machine can have at most ${mib(most)} of RAM here: ${mib(ramBytes)} would need WebAssembly memory with 64-bit addresses.`,
     );
   }
-  parseCpuOption(options.cpu ?? DEFAULT_CPU);
-  const accelerators = options.accelerators ?? DEFAULT_ACCELERATORS;
+  const cpu = architecture.cpuOption(options.cpu ?? architecture.defaultCpu);
+  const accelerators = options.accelerators ?? architecture.accelerators;
   if (accelerators.length === 0 || accelerators.some((name) => !acceleratorNames.includes(name)))
     throw invalid(`The accelerators are some of ${acceleratorNames.join(' and ')}.`);
   const threshold = options.hotThreshold ?? DEFAULT_HOT_THRESHOLD;
@@ -233,7 +240,8 @@ export function planMachine(options: MachineOptions): {
     disks,
     config: {
       ramBytes,
-      cpu: options.cpu ?? DEFAULT_CPU,
+      architecture: architecture.name,
+      cpu,
       commandLine: options.commandLine ?? '',
       name: options.name ?? 'vcpu0',
       builtInGuest: options.builtInGuest ?? false,

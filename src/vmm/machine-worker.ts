@@ -3,29 +3,27 @@
  * requests at each look at the clock (`receiveMessageOnPort`), and sleeps on the doorbell while the vCPU is halted.
  */
 import { closeSync, openSync, writeSync } from 'node:fs';
-import { parentPort, receiveMessageOnPort, Worker, workerData } from 'node:worker_threads';
-import type { CompiledModule } from '../accel/index.js';
+import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import type { Accelerator, CompiledModule } from '../accel/index.js';
 import { VringError } from '../base/index.js';
 import { GdbStub } from '../gdb/index.js';
-import { parseCpuOption } from '../guest/index.js';
 import { nameThread } from '../host/node/activity.js';
 import { discardPages } from '../host/node/discard.js';
 import { setEngineFlags } from '../host/node/engine-flags.js';
 import { readImage } from '../host/node/image-file.js';
-import type { KvmAccelerator } from '../host/node/kvm/accelerator.js';
 import { openFailure } from '../host/node/open-failure.js';
 import { readStoredGuest, readStoredRoutines } from '../host/node/routine-file.js';
 import { hostRandomBits, hostTime } from '../host/node/time.js';
 import type { SerialBackend } from '../hw/index.js';
-import { builtInGuest } from '../machine/built-in-guest/index.js';
-import { PcDebugTarget } from '../machine/debug-target.js';
+import type { Board, BoardStop, KernelImages } from '../machine/board.js';
+import { BoardDebugTarget } from '../machine/debug-target.js';
 import type { FirmwareOptions } from '../machine/firmware.js';
-import { PcMachine, type PcStop } from '../machine/pc.js';
+import { findArchitecture } from './architectures.js';
+import type { BoardMaker, MadeBoard } from './boards/board-maker.js';
 import { MachineDisks } from './disk-backend.js';
 import { hostPage, lensReport } from './lens-report.js';
 import { describeMachine, disassemble } from './machine-info.js';
 import { ThreadRegionService } from './region-thread.js';
-import type { VcpuWorkerConfig } from './vcpu-worker.js';
 import { MachineDevices } from './worker-devices.js';
 import {
   doorbellWord,
@@ -58,14 +56,16 @@ nameThread(config.name);
 
 const quitting = () => Atomics.load(doorbell, doorbellWord.quit) !== 0;
 
-let machine: PcMachine | undefined;
+const architecture = findArchitecture(config.architecture);
+let machine: Board | undefined;
 let paused = true;
 let restart = false;
 
 type SwitchRequest = Request & { type: 'accelerator' };
 /** Requests for another accelerator, which are answered between two turns of the guest. */
 const switches: { readonly id: number; readonly request: SwitchRequest }[] = [];
-let kvm: KvmAccelerator | undefined;
+let openKvm: MadeBoard['openKvm'];
+let kvm: Accelerator | undefined;
 /** The guest has run. */
 let begun = false;
 
@@ -78,7 +78,7 @@ const streams = config.streams.map(
     }),
 );
 
-const regionService = config.hotThreshold > 0 ? new ThreadRegionService(config.cpu) : undefined;
+let regionService: ThreadRegionService | undefined;
 
 const logged = new Set<string>();
 function log(line: string): void {
@@ -134,8 +134,8 @@ function tellOpenings(): void {
 }
 
 let stub: GdbStub | undefined;
-function attachStub(pc: PcMachine, stream: WorkerStream): void {
-  const target = new PcDebugTarget(pc, {
+function attachStub(board: Board, stream: WorkerStream): void {
+  const target = new BoardDebugTarget(board, {
     resume: () => {
       paused = false;
     },
@@ -190,7 +190,7 @@ function hear(): void {
       continue;
     }
     try {
-      say({ type: 'reply', id, value: answer(machine as PcMachine, request) });
+      say({ type: 'reply', id, value: answer(machine as Board, request) });
     } catch (error) {
       if (!(error instanceof VringError)) throw error;
       say({ type: 'reply', id, error: { code: error.code, message: error.message } });
@@ -198,7 +198,7 @@ function hear(): void {
   }
 }
 
-function answer(pc: PcMachine, request: Exclude<Request, { type: 'accelerator' }>): unknown {
+function answer(board: Board, request: Exclude<Request, { type: 'accelerator' }>): unknown {
   switch (request.type) {
     case 'resume':
       paused = false;
@@ -210,35 +210,35 @@ function answer(pc: PcMachine, request: Exclude<Request, { type: 'accelerator' }
       restart = true;
       return undefined;
     case 'powerButton':
-      pc.pm.pressPowerButton();
+      board.pressPowerButton();
       return undefined;
     case 'nmi':
-      pc.raiseNmi();
+      board.raiseNmi();
       return undefined;
     case 'break':
-      pc.serial[request.serial]?.receiveBreak();
+      board.serial[request.serial]?.receiveBreak();
       return undefined;
     case 'readMemory': {
-      requireRam(pc, request.gpa, request.length);
+      requireRam(board, request.gpa, request.length);
       const bytes = new Uint8Array(request.length);
-      pc.memory.dma.read(request.gpa, bytes);
+      board.memory.dma.read(request.gpa, bytes);
       return bytes;
     }
     case 'writeMemory':
-      requireRam(pc, request.gpa, request.bytes.length);
-      pc.memory.dma.write(request.gpa, request.bytes);
+      requireRam(board, request.gpa, request.bytes.length);
+      board.memory.dma.write(request.gpa, request.bytes);
       return undefined;
     case 'disassemble':
-      pc.accelerator.synchronize();
-      return disassemble(pc, request.gva, request.count);
+      board.accelerator.synchronize();
+      return disassemble(board, request.gva, request.count);
     case 'readPort':
-      return pc.ports.read(request.port, request.size);
+      return board.ports.read(request.port, request.size);
     case 'writePort':
-      pc.ports.write(request.port, request.size, request.value);
+      board.ports.write(request.port, request.size, request.value);
       return undefined;
     case 'translate':
-      pc.accelerator.synchronize();
-      return pc.shownCpu.translate(request.gva);
+      board.accelerator.synchronize();
+      return board.shownCpu.translate(request.gva);
     case 'resize':
       devices.ports[request.port]?.port.resize(request.columns, request.rows);
       return undefined;
@@ -246,43 +246,43 @@ function answer(pc: PcMachine, request: Exclude<Request, { type: 'accelerator' }
       devices.ports[request.port]?.port.setHostOpen(request.open);
       return undefined;
     case 'statistics':
-      return pc.statistics();
+      return board.statistics();
     case 'hostPage':
-      return hostPage(pc, request.gpa);
+      return hostPage(board, request.gpa);
     case 'lens':
-      return lensReport(pc);
+      return lensReport(board);
     case 'registers':
-      pc.accelerator.synchronize();
-      return pc.shownCpu.registers();
+      board.accelerator.synchronize();
+      return board.shownCpu.registers();
     case 'selectCpu':
-      selectCpu(pc, request.cpu);
+      selectCpu(board, request.cpu);
       return undefined;
     case 'info':
-      pc.accelerator.synchronize();
-      return describeMachine(pc, request.topic);
+      board.accelerator.synchronize();
+      return describeMachine(board, request.topic);
   }
 }
 
-function selectCpu(pc: PcMachine, cpu: number): void {
-  if (!(cpu in pc.cpus)) throw new VringError('no-such-cpu', `There is no vCPU ${cpu}.`);
-  if (cpu > 0 && pc.accelerator.name === 'kvm')
+function selectCpu(board: Board, cpu: number): void {
+  if (!(cpu in board.cpus)) throw new VringError('no-such-cpu', `There is no vCPU ${cpu}.`);
+  if (cpu > 0 && board.accelerator.name === 'kvm')
     throw new VringError('no-such-cpu', 'KVM keeps the registers of all vCPUs but the first to itself.');
-  pc.shown = cpu;
+  board.shown = cpu;
 }
 
-function requireRam(pc: PcMachine, gpa: number, length: number): void {
+function requireRam(board: Board, gpa: number, length: number): void {
   for (let at = gpa; at < gpa + length; ) {
-    const block = pc.memory.ramBlocks().find((each) => at >= each.gpa && at < each.gpa + each.size);
+    const block = board.memory.ramBlocks().find((each) => at >= each.gpa && at < each.gpa + each.size);
     if (!block) throw new VringError('memory-absent', `There is no RAM at address 0x${at.toString(16)}.`);
     at = block.gpa + block.size;
   }
 }
 
 /** What the guest gave to the balloon goes back to the host, where the host takes it. */
-function discardRam(pc: PcMachine, gpa: number, sizeBytes: number): void {
-  const hva = pc.memory.hvaOf(gpa, sizeBytes, true);
-  if (hva < 0 || !discardPages(pc.engine.memory.buffer, hva, sizeBytes)) return;
-  pc.memory.dma.publish(gpa, sizeBytes);
+function discardRam(board: Board, gpa: number, sizeBytes: number): void {
+  const hva = board.memory.hvaOf(gpa, sizeBytes, true);
+  if (hva < 0 || !discardPages(board.engine.memory.buffer, hva, sizeBytes)) return;
+  board.memory.dma.publish(gpa, sizeBytes);
 }
 
 /** Translator's trace and log lines, to a file or standard error, as they come. */
@@ -324,12 +324,14 @@ function awaitModule(): CompiledModule | undefined {
   return received?.message.module;
 }
 
-type Images = Parameters<PcMachine['boot']>[0];
-
-function build(trace: ReturnType<typeof openTrace> | undefined, images: Images | undefined): PcMachine {
+function build(
+  make: BoardMaker,
+  trace: ReturnType<typeof openTrace> | undefined,
+  firmware: FirmwareOptions | undefined,
+): MadeBoard {
   const items = new Set(config.trace?.items);
   try {
-    return new PcMachine(
+    return make(
       {
         time: { nowNs: hostTime.nowNs, wallNs: () => hostTime.wallNs() + config.rtcOffsetNs },
         randomBits: hostRandomBits,
@@ -346,7 +348,7 @@ function build(trace: ReturnType<typeof openTrace> | undefined, images: Images |
       {
         ramBytes: config.ramBytes,
         cpus: config.cpus,
-        model: parseCpuOption(config.cpu),
+        cpu: config.cpu,
         serial: [0, 1, 2, 3].map(serialBackend),
         hotThreshold: config.hotThreshold,
         hpet: config.hpet,
@@ -364,7 +366,7 @@ function build(trace: ReturnType<typeof openTrace> | undefined, images: Images |
         addDevices: (board) => devices.plugAll(board, config.devices),
         fwCfgFiles: config.fwCfg,
         uuid: config.uuid,
-        firmware: firmwareOptions(images),
+        firmware,
       },
     );
   } catch (error) {
@@ -379,8 +381,11 @@ function build(trace: ReturnType<typeof openTrace> | undefined, images: Images |
   }
 }
 
-function firmwareOptions(images: Images | undefined): FirmwareOptions | undefined {
-  if (config.builtInGuest) return { image: readStoredGuest() ?? builtInGuest() };
+async function firmwareOptions(images: KernelImages | undefined): Promise<FirmwareOptions | undefined> {
+  if (config.builtInGuest) {
+    const stored = readStoredGuest();
+    return { image: stored ?? (await import('../machine/built-in-guest/index.js')).builtInGuest() };
+  }
   return (
     config.firmware && {
       ...config.firmware,
@@ -391,59 +396,31 @@ function firmwareOptions(images: Images | undefined): FirmwareOptions | undefine
   );
 }
 
-/** Lets another accelerator run the vCPU. Throws VringError `accelerator`, and what `createX86Kvm` throws. */
-async function switchAccelerator(pc: PcMachine, { name, cpu, tscHz }: SwitchRequest): Promise<void> {
-  if (begun && config.cpus > 1 && name !== pc.accelerator.name)
+/** Lets another accelerator run the vCPU. Throws VringError `accelerator`, and what `openKvm` throws. */
+async function switchAccelerator(board: Board, { name, cpu, tscHz }: SwitchRequest): Promise<void> {
+  if (begun && config.cpus > 1 && name !== board.accelerator.name)
     throw new VringError('accelerator', 'a machine with several vCPUs stays with what runs it');
   if (name === 'tcg') {
-    pc.setAccelerator(pc.engine);
+    board.setAccelerator(board.engine);
     return;
   }
   const unfit = config.icount ? 'counted time (icount)' : config.trace ? 'a log of what is translated' : undefined;
   if (unfit) throw new VringError('accelerator', `the translator alone has ${unfit}`);
-  kvm ??= await openKvm(pc, cpu ?? config.cpu, tscHz ?? pc.tscHz);
-  pc.setAccelerator(kvm);
-}
-
-async function openKvm(pc: PcMachine, cpu: string, tscHz: number): Promise<KvmAccelerator> {
-  const { createX86Kvm } = await import('../host/node/kvm/x86-accelerator.js');
-  const model = cpu === config.cpu ? pc.cpu.model : parseCpuOption(cpu);
-  const made = createX86Kvm({
-    cpu: pc.cpu,
-    model,
-    host: pc.acceleratorHost,
-    interrupts: pc.lapic,
-    controllers: config.kernelIrqchip === 'split' ? pc.controllers : undefined,
-    memory: pc.engine.memory.buffer,
-    attention: {
-      begin(thread) {
-        Atomics.store(doorbell, doorbellWord.guestThread, thread);
-        return Atomics.load(doorbell, doorbellWord.rung) !== 0;
-      },
-      end: () => void Atomics.store(doorbell, doorbellWord.guestThread, 0),
-    },
-    apicId: 0,
-    cpus: config.cpus,
+  if (!openKvm) throw new VringError('accelerator', `KVM runs no ${architecture.name} guests here`);
+  kvm ??= await openKvm({
+    config,
+    doorbell,
+    cpu: cpu ?? config.cpu,
     tscHz,
-    startVcpu: (secondary) => {
-      const data: VcpuWorkerConfig = { ...secondary, doorbell: config.doorbell };
-      const worker = new Worker(new URL('./vcpu-worker.js', import.meta.url), { workerData: data, stdin: false });
-      worker.unref();
-    },
-    shutdown: () => pc.shutdown(),
+    cpuChanged: (model) => regionService?.setCpu(model),
   });
-  if (model !== pc.cpu.model) {
-    pc.cpu.setModel(model);
-    regionService?.setCpu(cpu);
-  }
-  pc.tscHz = tscHz;
-  return made;
+  board.setAccelerator(kvm);
 }
 
-async function answerSwitches(pc: PcMachine): Promise<void> {
+async function answerSwitches(board: Board): Promise<void> {
   for (const { id, request } of switches.splice(0)) {
     try {
-      await switchAccelerator(pc, request);
+      await switchAccelerator(board, request);
       say({ type: 'reply', id });
     } catch (error) {
       if (!(error instanceof VringError)) throw error;
@@ -453,7 +430,7 @@ async function answerSwitches(pc: PcMachine): Promise<void> {
 }
 
 /** Runs the machine until it ends. */
-async function runMachine(pc: PcMachine, boot: () => void): Promise<MachineEnd> {
+async function runMachine(board: Board, boot: () => void): Promise<MachineEnd> {
   let standing = false;
   const stopped = (why: StopReason) => {
     paused = true;
@@ -461,7 +438,7 @@ async function runMachine(pc: PcMachine, boot: () => void): Promise<MachineEnd> 
   };
   for (;;) {
     if (quitting()) return { why: 'quit' };
-    if (switches.length > 0) await answerSwitches(pc);
+    if (switches.length > 0) await answerSwitches(board);
     if (restart) {
       restart = false;
       disks?.reset();
@@ -470,8 +447,8 @@ async function runMachine(pc: PcMachine, boot: () => void): Promise<MachineEnd> 
       say({ type: 'reset' });
     }
     if (paused) {
-      pc.accelerator.synchronize();
-      pc.clock.pause();
+      board.accelerator.synchronize();
+      board.clock.pause();
       // What stands still is still: no device writes to memory.
       if (!standing) disks?.drain();
       standing = true;
@@ -491,7 +468,7 @@ async function runMachine(pc: PcMachine, boot: () => void): Promise<MachineEnd> 
     }
     standing = false;
     begun = true;
-    const stop: PcStop = pc.run();
+    const stop: BoardStop = board.run();
     switch (stop.why) {
       case 'poweroff':
         if (config.onPowerOff === 'end') return stop;
@@ -527,22 +504,24 @@ async function main(): Promise<void> {
         ? undefined
         : {
             kernel: imageOf('The kernel', config.kernel),
-            ...(initrd ? { initrd } : {}),
+            initrd,
             commandLine: config.commandLine,
           };
-    machine = build(trace, images);
-    const pc = machine;
-    disks?.attach(pc.engine.memory.buffer, pc.kickIndices);
-    if (config.gdb !== undefined) attachStub(pc, streams[config.gdb]);
+    if (config.hotThreshold > 0) regionService = new ThreadRegionService(config, await architecture.loadCode());
+    const made = build(await architecture.loadBoard(), trace, await firmwareOptions(images));
+    const { board } = made;
+    machine = board;
+    openKvm = made.openKvm;
+    disks?.attach(board.engine.memory.buffer, board.kickIndices);
+    if (config.gdb !== undefined) attachStub(board, streams[config.gdb]);
     const boot = () => {
-      let description = pc.firmwareKernel ?? (config.builtInGuest ? 'built-in guest' : 'firmware');
-      if (config.firmware || config.builtInGuest) pc.start();
-      else if (images) description = pc.boot(images).description;
+      const started = board.powerOn(images);
+      const description = config.builtInGuest ? 'built-in guest' : started;
       for (const plugged of devices.ports) plugged.open();
       return description;
     };
     say({ type: 'ready', description: boot() });
-    const end = await runMachine(pc, boot);
+    const end = await runMachine(board, boot);
     stub?.exited(end.why === 'exit' ? end.status : 0);
     for (const stream of streams) {
       stream.wake();
@@ -551,7 +530,7 @@ async function main(): Promise<void> {
     streams.forEach((_, stream) => {
       say({ type: 'output', stream });
     });
-    say({ type: 'end', end, statistics: pc.statistics(), lens: lensReport(pc) });
+    say({ type: 'end', end, statistics: board.statistics(), lens: lensReport(board) });
   } finally {
     trace?.close();
   }

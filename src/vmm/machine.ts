@@ -7,20 +7,14 @@ import type { AcceleratorName } from '../accel/index.js';
 import { VringError } from '../base/index.js';
 import { bundle } from '../host/node/bundles.js';
 import { abortedError, bounded, type WaitOptions } from './abort.js';
+import { findArchitecture } from './architectures.js';
 import { type CharacterPort, MachinePort } from './character-port.js';
 import type { Candidate, Choice } from './choose-accelerator.js';
 import type { DiskDescription } from './disk-protocol.js';
 import { type MachineDiskThread, openDisks } from './disks.js';
 import { ringDoorbell } from './doorbell.js';
 import type { HostPage, LensReport } from './lens-report.js';
-import {
-  DEFAULT_ACCELERATORS,
-  DEFAULT_CPU,
-  type MachineOptions,
-  type PortPlace,
-  planMachine,
-  shareImage,
-} from './machine-options.js';
+import { architectureOf, type MachineOptions, type PortPlace, planMachine, shareImage } from './machine-options.js';
 import { comingModule, compiledModules } from './routine-modules.js';
 import {
   doorbellBytes,
@@ -152,7 +146,9 @@ export interface WorkerThread {
 export type StartWorker = (config: WorkerConfig, name: string) => WorkerThread;
 
 const startWorker: StartWorker = (config, name) => {
-  const coming = config.trace ? undefined : comingModule(config.hotThreshold, config.icount !== undefined);
+  const coming = config.trace
+    ? undefined
+    : comingModule(findArchitecture(config.architecture), config.hotThreshold, config.icount !== undefined);
   const worker = new Worker(bundle('machine-worker') ?? new URL('./machine-worker.js', import.meta.url), {
     workerData: { ...config, comingModule: coming?.key } satisfies WorkerConfig,
     name,
@@ -633,13 +629,18 @@ export async function createMachineWith(
 }
 
 async function choose(options: MachineOptions): Promise<Choice> {
-  const wishes = options.accelerators ?? DEFAULT_ACCELERATORS;
+  const architecture = architectureOf(options);
+  const wishes = options.accelerators ?? architecture.accelerators;
+  if (!architecture.accelerators.includes('kvm')) {
+    const refusals = wishes.includes('kvm') ? [`KVM not used: it runs no ${architecture.name} guests here`] : [];
+    return { candidates: wishes.filter((name) => name !== 'kvm').map((name) => ({ name })), refusals };
+  }
   if (wishes[0] === 'tcg') return { candidates: [{ name: 'tcg' }] satisfies Candidate[], refusals: [] };
   const { chooseAccelerator } = await import('./choose-accelerator.js');
   return chooseAccelerator({
     wishes,
-    cpu: options.cpu,
-    defaultCpu: DEFAULT_CPU,
+    cpu: options.cpu === undefined ? undefined : architecture.cpuOption(options.cpu),
+    defaultCpu: architecture.cpuOption(architecture.defaultCpu),
     needsTranslator: options.icount
       ? 'counted time (icount)'
       : options.trace

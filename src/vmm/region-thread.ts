@@ -10,10 +10,12 @@ import {
   type RegionService,
   type RegionSetup,
 } from '../accel/index.js';
-import { parseCpuOption, x86Code } from '../guest/index.js';
+import type { GuestCode } from '../guest/guest-cpu.js';
 import { bundle } from '../host/node/bundles.js';
+import type { ArchitectureName } from './architectures.js';
 
 export interface RegionWorkerConfig {
+  readonly architecture: ArchitectureName;
   /** CPU model and flags, as `-cpu` takes them. */
   readonly cpu: string;
   readonly setup: RegionSetup;
@@ -27,6 +29,8 @@ export type FromRegionWorker = { readonly built: BuiltModule } | { readonly fail
 const LOAD_MS = 5000;
 
 export class ThreadRegionService implements RegionService {
+  readonly #architecture: ArchitectureName;
+  readonly #codeOf: (cpu: string) => GuestCode;
   #cpu: string;
   #setup: RegionSetup | undefined;
   #queue: RegionQueue | undefined;
@@ -34,7 +38,13 @@ export class ThreadRegionService implements RegionService {
   #inline: InlineRegionService | undefined;
   #taken = 0;
 
-  constructor(cpu: string) {
+  /** `codeOf`: guest code of a CPU model of the architecture. */
+  constructor(
+    { architecture, cpu }: { readonly architecture: ArchitectureName; readonly cpu: string },
+    codeOf: (cpu: string) => GuestCode,
+  ) {
+    this.#architecture = architecture;
+    this.#codeOf = codeOf;
     this.#cpu = cpu;
   }
 
@@ -47,7 +57,7 @@ export class ThreadRegionService implements RegionService {
   start(setup: RegionSetup): void {
     this.#setup = setup;
     this.#queue = new RegionQueue(setup.memory.buffer);
-    this.#inline = new InlineRegionService(x86Code(parseCpuOption(this.#cpu)));
+    this.#inline = new InlineRegionService(this.#codeOf(this.#cpu));
     this.#inline.start(setup);
   }
 
@@ -77,7 +87,12 @@ export class ThreadRegionService implements RegionService {
     const { port1, port2: port } = new MessageChannel();
     this.#port = port1;
     const worker = new Worker(bundle('region-worker') ?? new URL('./region-worker.js', import.meta.url), {
-      workerData: { cpu: this.#cpu, setup: this.#setup as RegionSetup, port } satisfies RegionWorkerConfig,
+      workerData: {
+        architecture: this.#architecture,
+        cpu: this.#cpu,
+        setup: this.#setup as RegionSetup,
+        port,
+      } satisfies RegionWorkerConfig,
       transferList: [port],
       name: 'regions',
       // What it allocates dies young: a small nursery keeps the process small.

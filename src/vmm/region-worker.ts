@@ -4,9 +4,9 @@
  */
 import { workerData } from 'node:worker_threads';
 import { addEngineRoutines, type HotBlock, RegionBuilder, RegionQueue } from '../accel/index.js';
-import { parseCpuOption, x86Code } from '../guest/index.js';
 import { nameThread } from '../host/node/activity.js';
 import { giveWayToOthers } from '../host/node/thread-priority.js';
+import { findArchitecture } from './architectures.js';
 import type { FromRegionWorker, RegionWorkerConfig } from './region-thread.js';
 
 /** A module costs the vCPU's thread about as much as ten of its functions, and 50 KB: for so many it is worth waiting a little. */
@@ -17,14 +17,14 @@ const MOST_IN_A_MODULE = 24;
 /** Steps of niceness by which the thread gives way to the vCPU's. */
 const STEPS = 4;
 
-const { cpu, setup, port } = workerData as RegionWorkerConfig;
+const { architecture, cpu, setup, port } = workerData as RegionWorkerConfig;
 const say = (message: FromRegionWorker) => port.postMessage(message);
 const queue = new RegionQueue(setup.memory.buffer);
 
 nameThread('regions');
 giveWayToOthers(STEPS);
-try {
-  const code = x86Code(parseCpuOption(cpu));
+async function main(): Promise<void> {
+  const code = (await findArchitecture(architecture).loadCode())(cpu);
   addEngineRoutines(code);
   queue.ready();
   const builder = new RegionBuilder(code, setup, queue.awaitHandOver());
@@ -38,7 +38,9 @@ try {
     say({ built });
     queue.finish();
   }
-} catch (error) {
+}
+
+main().catch((error: unknown) => {
   say({ failure: error instanceof Error ? (error.stack ?? error.message) : String(error) });
   queue.finish();
-}
+});

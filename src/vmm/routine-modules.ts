@@ -6,6 +6,7 @@ import type { CompiledModule } from '../accel/index.js';
 import { compileRoutinesModule, routinesKey } from '../accel/tcg/stored-routines.js';
 import { setEngineFlags } from '../host/node/engine-flags.js';
 import { readStoredRoutines } from '../host/node/routine-file.js';
+import { type Architecture, DEFAULT_ARCHITECTURE } from './architectures.js';
 import { DEFAULT_HOT_THRESHOLD } from './machine-options.js';
 
 /** Those that are compiled. */
@@ -20,8 +21,12 @@ export interface ComingModule {
 const coming = new Map<string, ComingModule>();
 
 /** A module that is being compiled, or undefined: it is there, or the machine's own thread is to make it. */
-export function comingModule(hotThreshold: number, countInstructions: boolean): ComingModule | undefined {
-  const key = routinesKey(hotThreshold, countInstructions);
+export function comingModule(
+  { code }: Architecture,
+  hotThreshold: number,
+  countInstructions: boolean,
+): ComingModule | undefined {
+  const key = routinesKey(code, hotThreshold, countInstructions);
   const known = coming.get(key);
   if (known || compiledModules.has(key)) return known;
   const bytes = readStoredRoutines(key);
@@ -41,6 +46,6 @@ export function comingModule(hotThreshold: number, countInstructions: boolean): 
 }
 
 /** Begins with what the first machine will need. */
-export function prepareMachines(): void {
-  comingModule(DEFAULT_HOT_THRESHOLD, false);
+export function prepareMachines(architecture: Architecture = DEFAULT_ARCHITECTURE): void {
+  comingModule(architecture, DEFAULT_HOT_THRESHOLD, false);
 }

@@ -5,7 +5,7 @@ import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { VringError } from '../base/index.js';
 import { probeKvm } from '../host/node/kvm/probe.js';
-import { PcDebugTarget } from '../machine/debug-target.js';
+import { BoardDebugTarget } from '../machine/debug-target.js';
 import { TestPc, type TestPcOptions } from '../machine/testing/test-pc.js';
 import { createMachine, type Machine } from './index.js';
 import {
@@ -121,7 +121,7 @@ test('with counted time turns end at the same instructions in every run and tier
 
 test("a debugger sees which vCPU has stopped, and each one's registers", () => {
   const machine = pcWith().boot(twoProcessors.image);
-  const target = new PcDebugTarget(machine.pc, { resume: () => {}, interrupt: () => {}, kill: () => {} });
+  const target = new BoardDebugTarget(machine.pc, { resume: () => {}, interrupt: () => {}, kill: () => {} });
   const register = (name: string) => target.readRegister(target.registers.findIndex((each) => each.name === name));
   const at = twoProcessors.symbols.get('second') as bigint;
   target.vcpu = 1;

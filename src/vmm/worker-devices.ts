@@ -15,7 +15,7 @@ import {
   wireIsaDebugExit,
   wirePcTestdev,
 } from '../hw/index.js';
-import type { PcBoard } from '../machine/pc.js';
+import type { DeviceBoard } from '../machine/board.js';
 import type { MachineDisks } from './disk-backend.js';
 import type { ConsolePortConfig, DeviceConfig, VirtioPlace } from './worker-protocol.js';
 import type { WorkerStream } from './worker-streams.js';
@@ -88,7 +88,7 @@ export class MachineDevices {
   }
 
   /** Throws VringError `pci-full`, `pci-slot`, `disk-open`, `console-ports`. */
-  plugAll(board: PcBoard, devices: readonly DeviceConfig[]): void {
+  plugAll(board: DeviceBoard, devices: readonly DeviceConfig[]): void {
     const taken = new Set<string>();
     const placed = (device: DeviceConfig) => 'slot' in device && device.slot !== undefined;
     let ports = 0;
@@ -101,7 +101,7 @@ export class MachineDevices {
     for (const device of devices) if (!placed(device)) this.#plug(board, device, taken);
   }
 
-  #plug(board: PcBoard, config: DeviceConfig, taken: Set<string>): void {
+  #plug(board: DeviceBoard, config: DeviceConfig, taken: Set<string>): void {
     switch (config.type) {
       case 'virtio-blk': {
         assert(this.#host.disks, 'a disk is opened for every device');
@@ -115,7 +115,7 @@ export class MachineDevices {
         });
         const slot = this.#addVirtio(board, config, model, taken);
         if (config.bootIndex !== undefined)
-          this.#bootable.push({ index: config.bootIndex, path: `/pci@i0cf8/scsi@${slot.toString(16)}/disk@0,0` });
+          this.#bootable.push({ index: config.bootIndex, path: `${board.pciPath}/scsi@${slot.toString(16)}/disk@0,0` });
         return;
       }
       case 'virtio-serial':
@@ -143,7 +143,8 @@ export class MachineDevices {
         return;
       }
       case 'pc-testdev': {
-        const device = new PcTestdev({ gsi: board.irqs });
+        assert(board.isaIrqs, 'a board with an ISA bus');
+        const device = new PcTestdev({ gsi: board.isaIrqs });
         wirePcTestdev(board.ports, board.memory, device);
         board.add(device);
       }
@@ -152,7 +153,7 @@ export class MachineDevices {
 
   /** Gives the slot. */
   #addVirtio(
-    board: PcBoard,
+    board: DeviceBoard,
     { type, slot: wanted, interfaces, vectors }: VirtioPlace & { readonly type: string },
     model: VirtioModel,
     taken: Set<string>,
@@ -165,12 +166,13 @@ export class MachineDevices {
       dma: board.memory.dma,
       log: (line) => this.#host.log(`${name}: ${line}`),
     });
-    const slot = wanted ?? board.pci.bus.freeSlot(2);
+    const slot = wanted ?? board.pci.bus.freeSlot(board.firstSlot);
     if (slot === undefined) {
       throw new VringError('pci-full', 'There is no free PCI slot left for the devices that were asked for.');
     }
     const key = `slot ${slot}`;
-    if (slot < 2 || taken.has(key)) throw new VringError('pci-slot', `PCI slot ${slot} is taken already.`);
+    if (slot < board.firstSlot || taken.has(key))
+      throw new VringError('pci-slot', `PCI slot ${slot} is taken already.`);
     taken.add(key);
     const transport = new VirtioPci({
       device,
@@ -183,7 +185,7 @@ export class MachineDevices {
     return slot;
   }
 
-  #addConsole(board: PcBoard, config: DeviceConfig & { type: 'virtio-serial' }, taken: Set<string>): void {
+  #addConsole(board: DeviceBoard, config: DeviceConfig & { type: 'virtio-serial' }, taken: Set<string>): void {
     const { streams } = this.#host;
     const numbers = portNumbers(config.ports, config.maxPorts ?? 31);
     const first = this.#firstPorts.get(config) as number;

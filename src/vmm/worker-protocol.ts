@@ -1,9 +1,11 @@
 /** What the thread that owns a machine and the thread that runs it say to each other. */
 
 import type { AcceleratorName, CompiledModule } from '../accel/index.js';
-import type { FirmwareFile, FirmwareOptions } from '../machine/firmware.js';
-import type { PcOptions } from '../machine/pc.js';
+import type { BoardOptions } from '../machine/board.js';
+import type { FirmwareOptions } from '../machine/firmware.js';
+import type { FirmwareFile } from '../machine/firmware-file.js';
 import type { TraceItem } from '../machine/trace.js';
+import type { ArchitectureName } from './architectures.js';
 import type { MachineDisksConfig } from './disk-protocol.js';
 import type { LensReport } from './lens-report.js';
 
@@ -93,6 +95,7 @@ export interface TraceConfig {
 
 /** Everything a worker needs to build its machine; structured-cloneable. */
 export interface WorkerConfig {
+  readonly architecture: ArchitectureName;
   readonly ramBytes: number;
   readonly cpus: number;
   readonly cpu: string;
@@ -105,8 +108,8 @@ export interface WorkerConfig {
   /** Of the thread. */
   readonly name: string;
   readonly builtInGuest: boolean;
-  readonly lens: PcOptions['lens'];
-  readonly translator: PcOptions['translator'];
+  readonly lens: BoardOptions['lens'];
+  readonly translator: BoardOptions['translator'];
   readonly fwCfg: readonly FirmwareFile[];
   readonly uuid?: Uint8Array | undefined;
   readonly initrd?: ImageSource | undefined;

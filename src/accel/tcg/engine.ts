@@ -193,7 +193,7 @@ export class TcgEngine implements Accelerator {
       table,
       extension,
       compile: (write) => {
-        const key = routinesKey(threshold, options.countInstructions ?? false);
+        const key = routinesKey(cpu.architecture, threshold, options.countInstructions ?? false);
         const known = host.modules?.get(key);
         if (known) return known;
         const stored = host.routineStore?.get(key);

@@ -1,6 +1,6 @@
 /** What the module of the routines depends on: its key in a `ModuleCache` or `RoutineStore`. */
-export function routinesKey(hotThreshold: number, countInstructions: boolean): string {
-  return `routines ${hotThreshold} ${countInstructions}`;
+export function routinesKey(architecture: string, hotThreshold: number, countInstructions: boolean): string {
+  return `routines ${architecture} ${hotThreshold} ${countInstructions}`;
 }
 
 /** Compiles the module's bytes in the background. */

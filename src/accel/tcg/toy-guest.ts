@@ -56,6 +56,7 @@ export function toyInsn(op: number, rd = 0, rs = 0, immediate = 0): number[] {
 }
 
 export class ToyCpu implements GuestCpu {
+  readonly architecture = 'toy';
   readonly vars = toyVars;
   readonly routines = set;
   faults = 0;

@@ -33,6 +33,7 @@ export interface RowOutcome {
 }
 
 export class RowMachine implements GuestCpu {
+  readonly architecture = 'x86';
   readonly vars = x86Vars;
   readonly routines = routines;
   readonly translator = createTranslator();

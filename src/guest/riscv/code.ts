@@ -5,5 +5,5 @@ import { routines } from './routines/set.js';
 import { riscvVars } from './state.js';
 
 export function riscvCode(): GuestCode {
-  return { vars: riscvVars, routines, translator: createTranslator() };
+  return { architecture: 'riscv', vars: riscvVars, routines, translator: createTranslator() };
 }

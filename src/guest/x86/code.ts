@@ -6,5 +6,5 @@ import { x86Vars } from './state.js';
 import { createTranslator } from './translate.js';
 
 export function x86Code(model: CpuModel): GuestCode {
-  return { vars: x86Vars, routines, translator: createTranslator(model.features) };
+  return { architecture: 'x86', vars: x86Vars, routines, translator: createTranslator(model.features) };
 }

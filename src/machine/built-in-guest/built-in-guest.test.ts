@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { VirtioBalloon, VirtioDevice, VirtioEntropy, type VirtioModel, VirtioPci } from '../../hw/index.js';
-import type { PcBoard } from '../pc.js';
+import type { DeviceBoard } from '../board.js';
 import { TestPc } from '../testing/test-pc.js';
 import { builtInGuest } from './index.js';
 
 const image = builtInGuest();
 
-function plug(board: PcBoard, name: string, model: VirtioModel): void {
+function plug(board: DeviceBoard, name: string, model: VirtioModel): void {
   const { dma } = board.memory;
   const pci = new VirtioPci({ device: new VirtioDevice(model, { name, dma }) });
   board.pci.bus.add(pci.function, board.pci.bus.freeSlot(2) as number);

@@ -1,8 +1,9 @@
 /** A `pc` for tests: boots a Program, collects COM1's bytes, ends by isa-debug-exit, and always ends. */
 import { parseCpuOption } from '../../guest/index.js';
 import { wireIsaDebugExit } from '../../hw/index.js';
+import type { BoardStop } from '../board.js';
 import type { TimeSource } from '../machine-clock.js';
-import { PcMachine, type PcOptions, type PcStop } from '../pc.js';
+import { PcMachine, type PcOptions } from '../pc.js';
 import type { Program } from './program.js';
 
 const modules = new Map<string, WebAssembly.Module>();
@@ -66,7 +67,7 @@ export class TestPc {
     return this;
   }
 
-  run(): PcStop {
+  run(): BoardStop {
     this.#polls = 0;
     return this.pc.run();
   }

@@ -11,6 +11,7 @@ import { Hart, type RiscvBoard } from './hart.js';
 const byPriority = [irq.MEI, irq.MSI, irq.MTI, irq.SEI, irq.SSI, irq.STI];
 
 export class RiscvCpu implements GuestCpu {
+  readonly architecture = 'riscv';
   readonly vars = riscvVars;
   readonly routines = routines;
   readonly translator = createTranslator();

@@ -64,6 +64,7 @@ type DeliverFast = (
 ) => readonly [number, number];
 
 export class X86Cpu implements GuestCpu {
+  readonly architecture = 'x86';
   readonly vars = x86Vars;
   readonly routines = routines;
   #translator: GuestTranslator | undefined;

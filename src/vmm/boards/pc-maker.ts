@@ -1,0 +1,51 @@
+/** The board `pc` for a machine's thread, and KVM for it. */
+import { Worker } from 'node:worker_threads';
+import type { Accelerator } from '../../accel/index.js';
+import { parseCpuOption } from '../../guest/index.js';
+import { PcMachine } from '../../machine/pc.js';
+import type { VcpuWorkerConfig } from '../vcpu-worker.js';
+import { doorbellWord } from '../worker-protocol.js';
+import type { BoardMaker, KvmRequest } from './board-maker.js';
+
+export const pcMaker: BoardMaker = (host, { cpu, ...plan }) => {
+  const pc = new PcMachine(host, { ...plan, model: parseCpuOption(cpu) });
+  return { board: pc, openKvm: (request) => openKvm(pc, request) };
+};
+
+async function openKvm(
+  pc: PcMachine,
+  { config, doorbell, cpu, tscHz = pc.tscHz, cpuChanged }: KvmRequest,
+): Promise<Accelerator> {
+  const { createX86Kvm } = await import('../../host/node/kvm/x86-accelerator.js');
+  const model = cpu === config.cpu ? pc.cpu.model : parseCpuOption(cpu);
+  const made = createX86Kvm({
+    cpu: pc.cpu,
+    model,
+    host: pc.acceleratorHost,
+    interrupts: pc.lapic,
+    controllers: config.kernelIrqchip === 'split' ? pc.controllers : undefined,
+    memory: pc.engine.memory.buffer,
+    attention: {
+      begin(thread) {
+        Atomics.store(doorbell, doorbellWord.guestThread, thread);
+        return Atomics.load(doorbell, doorbellWord.rung) !== 0;
+      },
+      end: () => void Atomics.store(doorbell, doorbellWord.guestThread, 0),
+    },
+    apicId: 0,
+    cpus: config.cpus,
+    tscHz,
+    startVcpu: (secondary) => {
+      const data: VcpuWorkerConfig = { ...secondary, doorbell: config.doorbell };
+      const worker = new Worker(new URL('../vcpu-worker.js', import.meta.url), { workerData: data, stdin: false });
+      worker.unref();
+    },
+    shutdown: () => pc.shutdown(),
+  });
+  if (model !== pc.cpu.model) {
+    pc.cpu.setModel(model);
+    cpuChanged(cpu);
+  }
+  pc.tscHz = tscHz;
+  return made;
+}

@@ -4,7 +4,7 @@
  */
 import { VringError } from '../../base/index.js';
 import { command, reg } from './config-registers.js';
-import type { BarSpec, PciFunction } from './pci-function.js';
+import { type BarSpec, type PciFunction, romBar } from './pci-function.js';
 import type { PciRoot } from './pci-root.js';
 
 export interface PciWindows {
@@ -58,7 +58,8 @@ export function assignResources(root: PciRoot, windows: PciWindows, isaBridge?: 
   const memory: Wanted[] = [];
   const functions = root.bus.functions();
   for (const { fn } of functions) {
-    for (const bar of fn.barSpecs) (bar.kind === 'io' ? io : memory).push({ fn, bar });
+    // Nobody runs an option ROM then.
+    for (const bar of fn.barSpecs) if (bar.index !== romBar) (bar.kind === 'io' ? io : memory).push({ fn, bar });
   }
   place(io, windows.io.first, windows.io.last, 'port');
   place(memory, windows.memory.first, windows.memory.last, 'memory');

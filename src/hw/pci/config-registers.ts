@@ -12,6 +12,7 @@ export const reg = {
   bar0: 0x10,
   subsystemVendorId: 0x2c,
   subsystemId: 0x2e,
+  rom: 0x30,
   capabilities: 0x34,
   interruptLine: 0x3c,
   interruptPin: 0x3d,

@@ -4,9 +4,9 @@
  * of the chip set (DRAM timing, IDE, USB) is left out; registers without a model read as they were defined and ignore writes.
  */
 import type { Device, IoHandler, IrqLine, Mapping, PortSpace } from '../../bus/index.js';
-import { defineState, type StateArena, StateError, type StateOf, u8, u16 } from '../../schema/index.js';
+import { defineState, type StateArena, type StateOf, u8, u16 } from '../../schema/index.js';
 import { command } from './config-registers.js';
-import { PciFunction } from './pci-function.js';
+import { checkIdentity, PciFunction } from './pci-function.js';
 import type { PciRoot } from './pci-root.js';
 import { loadParts, saveParts, statePart } from './saved-parts.js';
 
@@ -83,11 +83,6 @@ export class I440fx implements Device {
     this.function.restore();
     this.onShadow?.(this.shadow());
   }
-}
-
-function checkIdentity(fn: PciFunction): void {
-  if (fn.hasOwnIdentity()) return;
-  throw new StateError('state-field', `The saved state of ${fn.name} is of another PCI function.`);
 }
 
 const pirqRegister = 0x60;

@@ -5,7 +5,7 @@ import { assert } from '../../base/index.js';
 import type { IoHandler } from '../../bus/index.js';
 import { bytes, defineState, type StateArena } from '../../schema/index.js';
 import { capabilityId } from './config-registers.js';
-import type { BarSpec, PciFunction } from './pci-function.js';
+import type { PciFunction, RegisterBar } from './pci-function.js';
 import { type StatePart, statePart } from './saved-parts.js';
 
 const entrySize = 16;
@@ -21,7 +21,7 @@ function schemaFor(vectors: number) {
 export class Msix {
   readonly vectors: number;
   /** The BAR that holds table and pending bits; it goes into the function's list. */
-  readonly bar: BarSpec;
+  readonly bar: RegisterBar;
   readonly part: StatePart;
   readonly #table: Uint8Array;
   readonly #tableView: DataView;

@@ -6,7 +6,7 @@
  */
 import { assert } from '../../base/index.js';
 import type { IoHandler, Mapping, MemorySpace, MsiTarget, PortSpace } from '../../bus/index.js';
-import { bool, bytes, defineState, type StateArena, type StateOf } from '../../schema/index.js';
+import { bool, bytes, defineState, type StateArena, StateError, type StateOf } from '../../schema/index.js';
 import { command, configSize, multiFunction, reg, status } from './config-registers.js';
 import { type StatePart, statePart } from './saved-parts.js';
 
@@ -16,15 +16,34 @@ export const PciFunctionState = defineState('pci-function', 1, {
   intx: bool(),
 });
 
-export interface BarSpec {
-  /** 0 to 5; a 64-bit BAR takes the next one too. */
+interface BarPlace {
+  /** 0 to 5; a 64-bit BAR takes the next one too. 6 is the option ROM's. */
   readonly index: number;
   readonly kind: 'io' | 'memory32' | 'memory64';
   readonly prefetchable?: boolean;
-  /** A power of two: at least 4 for ports, 16 for memory. */
+  /** A power of two: at least 4 for ports, 16 for memory, 4096 for RAM. */
   readonly size: number;
+}
+
+/** A BAR with registers behind it. */
+export interface RegisterBar extends BarPlace {
   readonly handler: IoHandler;
   readonly maxAccess?: 1 | 2 | 4;
+  readonly ram?: undefined;
+}
+
+/** A BAR that shows a piece of the machine's memory. */
+export interface RamBar extends BarPlace {
+  readonly ram: { readonly hva: number; readonly readonly: boolean };
+}
+
+export type BarSpec = RegisterBar | RamBar;
+
+export const romBar = 6;
+
+/** Where a BAR's register lies in configuration space. */
+export function barOffset(index: number): number {
+  return index === romBar ? reg.rom : reg.bar0 + index * 4;
 }
 
 export interface PciFunctionOptions {
@@ -56,10 +75,9 @@ export interface PciSpaces {
 /** Unmapped for both spaces: beyond their ends. */
 const nowhere = 2 ** 52;
 const barPriority = -1;
+const romEnable = 1;
 
-interface Bar extends BarSpec {
-  readonly mapping: Mapping;
-}
+type Bar = BarSpec & { readonly mapping: Mapping };
 
 export class PciFunction {
   readonly name: string;
@@ -141,6 +159,11 @@ export class PciFunction {
     const { index, kind, size } = bar;
     const least = kind === 'io' ? 4 : 16;
     assert(size >= least && (size & (size - 1)) === 0 && size <= 0x80000000, `BAR ${index} has a size of a BAR`);
+    if (index === romBar) {
+      assert(kind === 'memory32' && size >= 0x800, `the option ROM of ${this.name} is memory`);
+      this.define(reg.rom, 4, 0, (~(size - 1) | romEnable) >>> 0);
+      return;
+    }
     const type = kind === 'io' ? 1 : (kind === 'memory64' ? 4 : 0) | (bar.prefetchable ? 8 : 0);
     this.define(reg.bar0 + index * 4, 4, type, ~(size - 1) >>> 0);
     if (kind === 'memory64') this.define(reg.bar0 + index * 4 + 4, 4, 0, 0xffffffff);
@@ -152,10 +175,16 @@ export class PciFunction {
     this.#spaces = spaces;
     this.#pinChanged = pinChanged;
     this.#bars = this.barSpecs.map((bar) => {
+      const name = bar.index === romBar ? `${this.name} rom` : `${this.name} bar${bar.index}`;
+      const { size } = bar;
+      if (bar.ram) {
+        const mapping = spaces.memory.addRam({ name, gpa: nowhere, size, ...bar.ram }, barPriority);
+        return { ...bar, mapping };
+      }
       const window = {
-        name: `${this.name} bar${bar.index}`,
+        name,
         start: nowhere,
-        size: bar.size,
+        size,
         handler: bar.handler,
         ...(bar.maxAccess === undefined ? {} : { maxAccess: bar.maxAccess }),
       };
@@ -203,7 +232,7 @@ export class PciFunction {
   /** Address that a BAR decodes now, or undefined. */
   barAddress(bar: BarSpec): number | undefined {
     const { config } = this;
-    const at = reg.bar0 + bar.index * 4;
+    const at = barOffset(bar.index);
     const low = (config[at]! | (config[at + 1]! << 8) | (config[at + 2]! << 16) | (config[at + 3]! << 24)) >>> 0;
     if (bar.kind === 'io') {
       if ((this.command & command.io) === 0) return undefined;
@@ -211,6 +240,7 @@ export class PciFunction {
       return port === 0 || port + bar.size > 0x10000 ? undefined : port;
     }
     if ((this.command & command.memory) === 0) return undefined;
+    if (bar.index === romBar && (low & romEnable) === 0) return undefined;
     let gpa = (low & ~(bar.size - 1) & ~0xf) >>> 0;
     if (bar.kind === 'memory64') {
       const high = (config[at + 4]! | (config[at + 5]! << 8) | (config[at + 6]! << 16) | (config[at + 7]! << 24)) >>> 0;
@@ -253,7 +283,7 @@ export class PciFunction {
       const writable = this.#writable[at]!;
       config[at] = ((config[at]! & ~writable) | (byte & writable)) & ~(byte & this.#clearable[at]!);
     }
-    if (offset < reg.bar0 + 24 && offset + size > reg.command) {
+    if (offset < reg.rom + 4 && offset + size > reg.command) {
       this.#follow();
       if (offset < reg.status) this.#pinChanged?.();
     }
@@ -288,4 +318,10 @@ export class PciFunction {
     this.#follow();
     this.#pinChanged?.();
   }
+}
+
+/** Throws StateError if what has been loaded is another function's state. */
+export function checkIdentity(fn: PciFunction): void {
+  if (fn.hasOwnIdentity()) return;
+  throw new StateError('state-field', `The saved state of ${fn.name} is of another PCI function.`);
 }

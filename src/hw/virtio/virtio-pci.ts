@@ -6,7 +6,7 @@ import { type Device, defineRegisters, type IoHandler, RegisterBank } from '../.
 import { bool, defineState, type StateArena, StateError, u8, u16, u16s, u32 } from '../../schema/index.js';
 import { capabilityId } from '../pci/config-registers.js';
 import { Msix } from '../pci/msix.js';
-import { type BarSpec, PciFunction } from '../pci/pci-function.js';
+import { type BarSpec, PciFunction, type RegisterBar } from '../pci/pci-function.js';
 import { loadParts, type StatePart, saveParts, statePart } from '../pci/saved-parts.js';
 import { deviceStatus, VirtioDevice, type VirtioDeviceOptions, type VirtioModel, virtioType } from './virtio-device.js';
 import type { Virtqueue } from './virtqueue.js';
@@ -79,7 +79,7 @@ export class VirtioPci implements Device {
   readonly #parts: readonly StatePart[];
   readonly #common: RegisterBank<VirtioPci>;
   readonly #legacyCommon: RegisterBank<VirtioPci>;
-  readonly #modernBar: BarSpec | undefined;
+  readonly #modernBar: RegisterBar | undefined;
   #pciCfgCapability = 0;
   #constructed = false;
 

@@ -4,14 +4,19 @@ import test from 'node:test';
 import { type Device, type IoHandler, ManualTime, MemorySpace, PortSpace } from '../bus/index.js';
 import { StateArena, StateError } from '../schema/index.js';
 import {
+  ACLINT_BYTES,
+  Aclint,
   AcpiPm,
   ApicBus,
+  GOLDFISH_RTC_BYTES,
+  GoldfishRtc,
   Hpet,
   I8042,
   IoApic,
   LocalApic,
   PicPair,
   Pit,
+  Plic,
   Rtc,
   Uart16550,
   wireAcpiPm,
@@ -100,6 +105,31 @@ const subjects: Record<string, (clock: ManualTime, arena: StateArena) => Subject
   hpet: (clock, arena) => {
     const device = new Hpet({ clock, arena, gsi: range(0, 24).map(() => nowhere), msi: new ApicBus() });
     return { device, size: 0x180, handler: device };
+  },
+  aclint: (clock, arena) => {
+    const device = new Aclint({ clock, software: nowhere, timer: nowhere, arena });
+    return { device, size: ACLINT_BYTES, handler: device.registers };
+  },
+  plic: (_clock, arena) => {
+    const device = new Plic({ outputs: [nowhere, nowhere], arena });
+    return {
+      device,
+      size: 0x1000,
+      // The parts of its window where registers lie, one behind the other.
+      handler: {
+        read: (offset, size) => device.read((offset & 0x3ff) + 0x1000 * (offset >> 10), size),
+        write: (offset, size, value) => device.write((offset & 0x3ff) + 0x1000 * (offset >> 10), size, value),
+      },
+      poke: () => {
+        device.inputs[10].set(true);
+        assert.ok(device.read(0x201004, 4) <= 95);
+        device.inputs[10].set(false);
+      },
+    };
+  },
+  'goldfish-rtc': (clock, arena) => {
+    const device = new GoldfishRtc({ clock, irq: nowhere, arena });
+    return { device, size: GOLDFISH_RTC_BYTES, handler: device.registers };
   },
   ioapic: (_clock, arena) => {
     const device = new IoApic({ bus: new ApicBus(), arena });

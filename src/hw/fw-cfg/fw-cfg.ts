@@ -1,6 +1,6 @@
 /**
- * QEMU's firmware configuration device (QEMU docs/specs/fw_cfg.rst), x86 port layout: selector and data at ports 0x510 and
- * 0x511, DMA address at 0x514 (big endian). Items have 16-bit keys; files have names too, listed in a directory item.
+ * QEMU's firmware configuration device (QEMU docs/specs/fw_cfg.rst). In x86's port layout selector and data are at ports 0x510 and
+ * 0x511, the DMA address at 0x514 (big endian); the layout in memory has data, selector (big endian) and DMA address. Items have 16-bit keys; files have names too, listed in a directory item.
  */
 import { assert } from '../../base/index.js';
 import type { Device, DmaSpace, IoHandler } from '../../bus/index.js';
@@ -177,6 +177,24 @@ export class FwCfg implements Device {
     write: (offset, size, value) => {
       // Data written here were ignored since QEMU 2.4.
       if (offset === 0 && size === 2) this.#select(value & 0xffff);
+    },
+  };
+
+  /** The data register of the layout in memory: bytes in their order, whatever the access. */
+  readonly data: IoHandler = {
+    read: (_offset, size) => {
+      let value = 0;
+      for (let i = 0; i < size; i++) value |= this.#nextByte() << (8 * i);
+      return value >>> 0;
+    },
+    write: () => {},
+  };
+
+  /** The selector of the layout in memory: 16 bits, big endian. */
+  readonly selector: IoHandler = {
+    read: () => 0,
+    write: (offset, size, value) => {
+      if (offset === 0 && size === 2) this.#select(((value & 0xff) << 8) | ((value >>> 8) & 0xff));
     },
   };
 

@@ -1,4 +1,5 @@
 export * from './assign-resources.js';
+export * from './gpex.js';
 export * from './i440fx.js';
 export * from './msi.js';
 export * from './msix.js';

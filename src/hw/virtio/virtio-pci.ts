@@ -9,7 +9,7 @@ import { Msix } from '../pci/msix.js';
 import { type BarSpec, PciFunction, type RegisterBar } from '../pci/pci-function.js';
 import { loadParts, type StatePart, saveParts, statePart } from '../pci/saved-parts.js';
 import { deviceStatus, VirtioDevice, type VirtioDeviceOptions, type VirtioModel, virtioType } from './virtio-device.js';
-import type { Virtqueue } from './virtqueue.js';
+import { mergeBits, type QueueAddress, type Virtqueue } from './virtqueue.js';
 
 const vendorVirtio = 0x1af4;
 const modernDeviceBase = 0x1040;
@@ -305,7 +305,7 @@ export class VirtioPci implements Device {
   setDriverFeatures(value: number, mask: number): void {
     const select = this.#state.driverFeatureSelect;
     if (select > 1) return;
-    this.device.setDriverFeatures(select === 0 ? 0 : 1, merge(this.driverFeatures(), value, mask));
+    this.device.setDriverFeatures(select === 0 ? 0 : 1, mergeBits(this.driverFeatures(), value, mask));
   }
 
   vectorOf(which: 'config' | 'queue'): number {
@@ -317,7 +317,7 @@ export class VirtioPci implements Device {
   /** A vector that does not exist reads back as none (4.1.5.1.2). */
   setVector(which: 'config' | 'queue', value: number, mask: number): void {
     const state = this.#state;
-    const wanted = merge(this.vectorOf(which), value, mask);
+    const wanted = mergeBits(this.vectorOf(which), value, mask);
     const vector = wanted < (this.#msix?.vectors ?? 0) ? wanted : noVector;
     if (which === 'config') state.configVector = vector;
     else if (state.queueSelect < state.queueVectors.length) state.queueVectors[state.queueSelect] = vector;
@@ -338,24 +338,6 @@ export class VirtioPci implements Device {
     const bus = this.#state;
     this.#schema.reset(bus);
     this.function.setIntx(false);
-  }
-
-  /** A field of the selected queue; changes only while the queue is not ready (4.1.4.3.2). */
-  setQueueField(
-    field: 'descLow' | 'descHigh' | 'availLow' | 'availHigh' | 'usedLow' | 'usedHigh',
-    value: number,
-    mask: number,
-  ): void {
-    const state = this.selectedQueue?.state;
-    if (state !== undefined && !state.ready) state[field] = merge(state[field], value, mask);
-  }
-
-  setQueueSize(value: number, mask: number): void {
-    const queue = this.selectedQueue;
-    if (queue === undefined || queue.state.ready) return;
-    const size = merge(queue.state.size, value, mask);
-    // Anything but a power of two within the maximum is no size; the old one stays.
-    if (size > 0 && size <= queue.maxSize && (size & (size - 1)) === 0) queue.state.size = size;
   }
 
   enableQueue(value: number): void {
@@ -433,10 +415,6 @@ export function createVirtioPci(model: VirtioModel, options: CreateVirtioPciOpti
   });
 }
 
-function merge(before: number, value: number, mask: number): number {
-  return ((before & ~mask) | value) >>> 0;
-}
-
 function split(address: number): [number, number] {
   return [address % 2 ** 32, Math.floor(address / 2 ** 32)];
 }
@@ -484,7 +462,7 @@ const commonRegisters = defineRegisters<VirtioPci>()({
     width: 2,
     access: 'rw',
     read: (t) => t.selectedQueue?.state.size ?? 0,
-    write: (t, value, mask) => t.setQueueSize(value, mask),
+    write: (t, value, mask) => t.selectedQueue?.setSize(value, mask),
     meaning: 'entries; 0 for a queue that does not exist',
   },
   queueMsixVector: {
@@ -515,20 +493,14 @@ const commonRegisters = defineRegisters<VirtioPci>()({
   ...queueAddress('queueDevice', 48, 'usedLow', 'usedHigh', 'used ring'),
 });
 
-function queueAddress<N extends string>(
-  name: N,
-  offset: number,
-  low: 'descLow' | 'availLow' | 'usedLow',
-  high: 'descHigh' | 'availHigh' | 'usedHigh',
-  what: string,
-) {
-  const half = (at: number, field: typeof low | typeof high, meaning: string) =>
+function queueAddress<N extends string>(name: N, offset: number, low: QueueAddress, high: QueueAddress, what: string) {
+  const half = (at: number, field: QueueAddress, meaning: string) =>
     ({
       offset: at,
       width: 4,
       access: 'rw',
       read: (t: VirtioPci) => t.selectedQueue?.state[field] ?? 0,
-      write: (t: VirtioPci, value: number, mask: number) => t.setQueueField(field, value, mask),
+      write: (t: VirtioPci, value: number, mask: number) => t.selectedQueue?.setAddress(field, value, mask),
       meaning,
     }) as const;
   return {
@@ -545,7 +517,7 @@ const legacyRegisters = defineRegisters<VirtioPci>()({
     width: 4,
     access: 'rw',
     read: (t) => t.device.driverFeaturesLow,
-    write: (t, value, mask) => t.device.setLegacyFeatures(merge(t.device.driverFeaturesLow, value, mask)),
+    write: (t, value, mask) => t.device.setLegacyFeatures(mergeBits(t.device.driverFeaturesLow, value, mask)),
     meaning: 'accepted features',
   },
   queueFrame: {

@@ -46,6 +46,14 @@ export interface QueueState {
   signalledValid: boolean;
 }
 
+/** Halves of the rings' addresses. */
+export type QueueAddress = 'descLow' | 'descHigh' | 'availLow' | 'availHigh' | 'usedLow' | 'usedHigh';
+
+/** What a register holds after a write of some of its bits. */
+export function mergeBits(before: number, value: number, mask: number): number {
+  return ((before & ~mask) | value) >>> 0;
+}
+
 const descNext = 1;
 const descWrite = 2;
 const descIndirect = 4;
@@ -127,6 +135,19 @@ export class Virtqueue {
     state.descLow = state.descHigh = state.availLow = state.availHigh = state.usedLow = state.usedHigh = 0;
     state.nextAvail = state.nextUsed = state.signalled = 0;
     state.signalledValid = false;
+  }
+
+  /** Sets half of a ring's address; while the queue is ready its addresses stand (4.1.4.3.2, 4.2.2.2). */
+  setAddress(field: QueueAddress, value: number, mask: number): void {
+    const { state } = this;
+    if (!state.ready) state[field] = mergeBits(state[field], value, mask);
+  }
+
+  /** Anything but a power of two within the maximum is no size; the old one stays. */
+  setSize(value: number, mask: number): void {
+    const { state } = this;
+    const size = mergeBits(state.size, value, mask);
+    if (!state.ready && size > 0 && size <= this.maxSize && (size & (size - 1)) === 0) state.size = size;
   }
 
   /** The state was loaded: rings are looked up again at the next use. */

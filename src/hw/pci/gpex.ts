@@ -1,0 +1,57 @@
+/**
+ * The generic PCI Express host (QEMU's gpex, the device tree's pci-host-ecam-generic): configuration space in memory, a window of
+ * memory behind which I/O ports lie, and four interrupt lines. Functions behind it are conventional PCI's; memory BARs are seen where
+ * the guest puts them.
+ */
+import type { Device, IrqLine, MemorySpace, MsiTarget, PortSpace } from '../../bus/index.js';
+import { PciFunction } from './pci-function.js';
+import { PciRoot } from './pci-root.js';
+import { loadParts, saveParts } from './saved-parts.js';
+
+const PORTS_BYTES = 0x10000;
+
+export interface GpexOptions {
+  readonly memory: MemorySpace;
+  readonly ports: PortSpace;
+  readonly msi: MsiTarget;
+  readonly ecamGpa: number;
+  readonly lastBus: number;
+  readonly portsGpa: number;
+  /** Interrupts of INTA to INTD of slot 0; those of other slots are rotated. */
+  readonly lines: readonly [IrqLine, IrqLine, IrqLine, IrqLine];
+}
+
+export class Gpex implements Device {
+  readonly name = 'gpex';
+  readonly root: PciRoot;
+  readonly #function: PciFunction;
+
+  constructor({ memory, ports, msi, ecamGpa, lastBus, portsGpa, lines }: GpexOptions) {
+    this.root = new PciRoot({ spaces: { memory, ports, msi }, route: (slot, pin) => (slot + pin) & 3 });
+    this.root.onLine = (line) => lines[line].set(this.root.lineLevel(line));
+    this.root.mapEcam(memory, ecamGpa, lastBus);
+    memory.addWindow({
+      name: 'pci-ports',
+      start: portsGpa,
+      size: PORTS_BYTES,
+      handler: {
+        read: (offset, size) => ports.read(offset, size),
+        write: (offset, size, value) => ports.write(offset, size, value),
+      },
+    });
+    this.#function = new PciFunction({ name: 'gpex-root', vendorId: 0x1b36, deviceId: 0x0008, classCode: 0x060000 });
+    this.root.bus.add(this.#function, 0);
+  }
+
+  reset(): void {
+    this.root.reset();
+    this.#function.reset();
+  }
+  save(): Uint8Array {
+    return saveParts([this.root.part, this.#function.part]);
+  }
+  load(saved: Uint8Array): void {
+    loadParts([this.root.part, this.#function.part], saved, this.name);
+    this.#function.restore();
+  }
+}

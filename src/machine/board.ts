@@ -16,6 +16,7 @@ import { type Device, type IrqLine, MemorySpace, type MsiTarget, PortSpace } fro
 import type { GuestCpu } from '../guest/guest-cpu.js';
 import type { PciRoot } from '../hw/pci/index.js';
 import type { SerialBackend, Uart16550 } from '../hw/uart16550/uart16550.js';
+import type { VirtioDevice } from '../hw/virtio/virtio-device.js';
 import type { FirmwareFile } from './firmware-file.js';
 import { InstructionTime, seededBits } from './instruction-time.js';
 import { Lens, type LensTotals } from './lens.js';
@@ -71,6 +72,15 @@ export interface KernelImages {
   readonly commandLine: string;
 }
 
+/** Places for virtio devices outside of PCI (virtio-mmio), by number from 0 on. */
+export interface VirtioMmioSlots {
+  readonly count: number;
+  /** The slot that is used next, or undefined where all are. */
+  free(): number | undefined;
+  isFree(slot: number): boolean;
+  plug(slot: number, device: VirtioDevice): void;
+}
+
 /** What device constructors may want of the board. */
 export interface DeviceBoard {
   readonly memory: MemorySpace;
@@ -83,6 +93,8 @@ export interface DeviceBoard {
   readonly pciPath: string;
   /** ISA interrupts by number, where the board has an ISA bus. */
   readonly isaIrqs: readonly IrqLine[] | undefined;
+  /** Slots for virtio devices by themselves, where the board has such. */
+  readonly virtioMmio: VirtioMmioSlots | undefined;
   add(device: Device): void;
   /** Ends the machine's run with a status (isa-debug-exit). */
   exit(status: number): void;
@@ -158,6 +170,7 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
   abstract readonly firstSlot: number;
   abstract readonly pciPath: string;
   abstract readonly isaIrqs: readonly IrqLine[] | undefined;
+  abstract readonly virtioMmio: VirtioMmioSlots | undefined;
   abstract readonly debug: DebugDescription;
   abstract readonly info: BoardInfo;
   readonly ports = new PortSpace();

@@ -90,6 +90,7 @@ export class PcMachine extends Board<X86Cpu> {
   readonly serial: readonly (Uart16550 | undefined)[];
   readonly firstSlot = 2;
   readonly pciPath = '/pci@i0cf8';
+  readonly virtioMmio = undefined;
   readonly info: BoardInfo = pcInfo(this);
   /** By APIC ID. */
   readonly lapics: readonly LocalApic[];

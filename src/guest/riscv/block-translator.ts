@@ -215,8 +215,9 @@ class BlockTranslator implements Translator {
   }
 }
 
-export function createTranslator(): GuestTranslator {
-  const tables = new DecoderTables(allRows);
+/** `extensions`: those that the CPU model has. */
+export function createTranslator(extensions: ReadonlySet<string>): GuestTranslator {
+  const tables = new DecoderTables(allRows.filter(({ extension }) => !extension || extensions.has(extension)));
   const translator = new BlockTranslator(tables);
   return {
     translate: (request, result) => translator.translate(request, result),

@@ -1,5 +1,7 @@
 /** RISC-V guest CPUs. Whoever needs their code loads it from here, in the order that numbers their routines. */
 export { riscvCode } from './code.js';
+export { parseRiscvCpu, type RiscvModel } from './models.js';
 export * from './state.js';
 export { RiscvCpu } from './system/cpu.js';
-export type { RiscvBoard } from './system/hart.js';
+export { csrRows, readCsr, writeCsr } from './system/csr.js';
+export type { Hart, RiscvBoard } from './system/hart.js';

@@ -1,6 +1,7 @@
 /** What a row of the instruction table says, and what its `translate` has at hand. */
 import type { BlockBuilder, I32, I64 } from '../../ir/index.js';
 import type { Mode } from './mode.js';
+import type { Extension } from './models.js';
 
 /** An instruction's fields. Register numbers are whole (8 to 15 for the compressed formats' short ones). */
 export interface Fields {
@@ -72,6 +73,8 @@ export interface InsnRow {
   readonly where?: (i: Fields) => boolean;
   /** Needs FS not to be off; `rm` fields must name a rounding mode. */
   readonly float?: true;
+  /** The extension that a CPU model may lack (models.ts). */
+  readonly extension?: Extension;
   /** Bytes that it accesses at its memory operand. */
   readonly bytes?: number;
   readonly translate: (t: Translator, i: Fields) => void;

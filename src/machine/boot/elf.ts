@@ -5,7 +5,16 @@
 import { VringError } from '../../base/index.js';
 import type { RamPlan } from './ram-plan.js';
 
-export const elfMachine = { i386: 3, x86_64: 62 } as const;
+export const elfMachine = { i386: 3, x86_64: 62, riscv: 243 } as const;
+
+/** What a machine's loader takes. */
+export interface ElfTarget {
+  readonly machines: readonly number[];
+  /** Of the architecture, for a person. */
+  readonly name: string;
+}
+
+const x86: ElfTarget = { machines: [elfMachine.i386, elfMachine.x86_64], name: 'x86' };
 
 const machineNames: Readonly<Record<number, string>> = {
   2: 'SPARC',
@@ -69,16 +78,16 @@ function u64(view: DataView, offset: number): number {
   return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : Number.POSITIVE_INFINITY;
 }
 
-export function parseElf(image: Uint8Array): ElfFile {
+export function parseElf(image: Uint8Array, target: ElfTarget = x86): ElfFile {
   const elfClass = image[4];
   if (elfClass !== 1 && elfClass !== 2) throw damaged('its class is neither 32 nor 64 bits');
   const bigEndian = image[5] === 2;
   if (!bigEndian && image[5] !== 1) throw damaged('its byte order is unknown');
   const view = new DataView(image.buffer, image.byteOffset, image.length);
   const machine = view.getUint16(18, !bigEndian);
-  if (bigEndian || (machine !== elfMachine.i386 && machine !== elfMachine.x86_64)) {
+  if (bigEndian || !target.machines.includes(machine)) {
     const name = machineNames[machine] ?? `machine number ${machine}`;
-    throw new VringError('boot-kernel-arch', `The kernel is for another architecture: ${name}, not x86.`);
+    throw new VringError('boot-kernel-arch', `The kernel is for another architecture: ${name}, not ${target.name}.`);
   }
   const is64 = elfClass === 2;
   if (image.length < (is64 ? 64 : 52)) throw damaged('it ends inside its header');

@@ -1,29 +1,39 @@
 /** One RISC-V hart: what the engine calls on traps, interrupts and exits, and what the board does to it. */
 import { header } from '../../../ir/index.js';
-import type { CpuContext, GuestCpu, VmExit } from '../../guest-cpu.js';
+import type { CpuContext, GuestCpu, GuestTranslator, VmExit } from '../../guest-cpu.js';
 import { createTranslator } from '../block-translator.js';
+import { defaultModel, type RiscvModel } from '../models.js';
 import { routines } from '../routines/set.js';
-import { field, irq, mstatus, privilege, riscvVars } from '../state.js';
-import { csrByNumber, updatePmp } from './csr.js';
+import { cause, envcfg, field, freg, integerNames, irq, mstatus, privilege, riscvVars, xreg } from '../state.js';
+import { csrByNumber, csrRows, readCsr, updatePmp } from './csr.js';
+import { debugTranslate } from './debug-translate.js';
+import { dumpRegisters } from './dump.js';
 import { Hart, type RiscvBoard } from './hart.js';
 
 /** Interrupts, the most urgent first (privileged specification 3.1.9). */
 const byPriority = [irq.MEI, irq.MSI, irq.MTI, irq.SEI, irq.SSI, irq.STI];
 
+const ECALL_BYTES = 4n;
+/** What firmware leaves to S-mode: all exceptions but ECALL from S-mode and M-mode. */
+const DELEGATED = 0xb1ffn;
+
 export class RiscvCpu implements GuestCpu {
   readonly architecture = 'riscv';
   readonly vars = riscvVars;
   readonly routines = routines;
-  readonly translator = createTranslator();
+  readonly model: RiscvModel;
+  readonly translator: GuestTranslator;
   readonly #board: RiscvBoard;
   #hart!: Hart;
 
-  constructor(board: RiscvBoard) {
+  constructor(board: RiscvBoard, model: RiscvModel = defaultModel) {
     this.#board = board;
+    this.model = model;
+    this.translator = createTranslator(model.extensions);
   }
 
   attach(context: CpuContext): void {
-    this.#hart = new Hart(context, this.#board);
+    this.#hart = new Hart(context, this.#board, this.model);
   }
 
   // --- the board's side
@@ -31,6 +41,38 @@ export class RiscvCpu implements GuestCpu {
   /** The state behind the routines: for tests, debuggers and boards. */
   get hart(): Hart {
     return this.#hart;
+  }
+
+  /** Guest-virtual address of the next instruction. */
+  get linearPc(): bigint {
+    return this.#hart.pc;
+  }
+
+  /** Where it is: what a block of code is known by. */
+  get place(): { readonly codeBase: bigint; readonly pc: bigint; readonly modeKey: number } {
+    return { codeBase: 0n, pc: this.#hart.pc, modeKey: this.#hart.get32(header.modeKey) >>> 0 };
+  }
+
+  /** Integer and floating-point registers, pc, privilege, and every CSR, by the manual's names. */
+  registers(): Readonly<Record<string, bigint>> {
+    const hart = this.#hart;
+    return {
+      ...Object.fromEntries(integerNames.map((name, n) => [name, hart.get64(xreg[n].offset)])),
+      ...Object.fromEntries(freg.map(({ name, offset }) => [name, hart.get64(offset)])),
+      pc: hart.pc,
+      priv: BigInt(hart.privilege),
+      ...Object.fromEntries(csrRows.map((row) => [row.name, readCsr(hart, row)])),
+    };
+  }
+
+  /** The registers as text, laid out as QEMU's; `float`: with those of floating point. */
+  dump(parts: { readonly float: boolean }): string {
+    return dumpRegisters(this.#hart, parts);
+  }
+
+  /** Guest-physical address of a guest-virtual one, for debuggers; undefined where nothing is mapped. */
+  translate(gva: bigint): bigint | undefined {
+    return debugTranslate(this.#hart, gva);
   }
 
   /** It waits in WFI. */
@@ -57,6 +99,27 @@ export class RiscvCpu implements GuestCpu {
     hart.updateMode();
   }
 
+  /**
+   * As firmware in M-mode leaves the hart for a kernel: S-mode at `pc` with a0 and a1, traps delegated, all memory open, counters,
+   * stimecmp and marking of page tables by the hart turned on. Called after reset().
+   */
+  enterSupervisor(pc: bigint, a0: bigint, a1: bigint): void {
+    const hart = this.#hart;
+    hart.set64(field.medeleg, DELEGATED);
+    hart.set64(field.mideleg, (1n << BigInt(irq.SSI)) | (1n << BigInt(irq.STI)) | (1n << BigInt(irq.SEI)));
+    hart.set64(field.mcounteren, 0xffffffffn);
+    hart.set64(field.menvcfg, envcfg.STCE | (this.model.extensions.has('svadu') ? envcfg.ADUE : 0n));
+    // One entry that holds every address, readable, writable and executable.
+    hart.set64(field.pmpAddress, (1n << 54n) - 1n);
+    hart.set8(field.pmpConfig, 0x1f);
+    updatePmp(hart);
+    hart.set32(field.privilege, privilege.S);
+    hart.set64(xreg[10].offset, a0);
+    hart.set64(xreg[11].offset, a1);
+    hart.pc = pc;
+    hart.updateMode();
+  }
+
   /** A device raises or lowers an interrupt line of mip (irq). The caller kicks the engine. */
   setLine(line: number, level: boolean): void {
     const bit = 1n << BigInt(line);
@@ -71,6 +134,10 @@ export class RiscvCpu implements GuestCpu {
     const hart = this.#hart;
     const code = hart.get32(header.trapCode) & 0xff;
     hart.set32(header.trapCode, 0);
+    if (code === cause.ecallS && hart.board.environmentCall?.()) {
+      hart.pc = BigInt.asUintN(64, hart.pc + ECALL_BYTES);
+      return undefined;
+    }
     hart.trap(code, hart.get64(field.trapValue), false);
     return undefined;
   }

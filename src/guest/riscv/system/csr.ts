@@ -72,9 +72,9 @@ function writeSatp(hart: Hart, value: bigint): void {
   hart.flushTlb(mode === old >> 60n);
 }
 
-/** Tells the board when stimecmp interrupts. */
-const announceTimer = (hart: Hart): void =>
-  hart.board.setTimer(hart.hasStimecmp ? hart.get64(field.stimecmp) : undefined);
+/** Extensions that the model lacks cannot be turned on. */
+const menvcfgWritable = ({ model: { extensions } }: Hart): bigint =>
+  envcfg.FIOM | (extensions.has('svadu') ? envcfg.ADUE : 0n) | (extensions.has('sstc') ? envcfg.STCE : 0n);
 
 const counterEnabled =
   (n: number) =>
@@ -239,10 +239,11 @@ export const csrRows: readonly CsrRow[] = [
     read: (hart) => hart.get64(field.stimecmp),
     write: (hart, value) => {
       hart.set64(field.stimecmp, value);
-      announceTimer(hart);
+      hart.announceTimer();
     },
     refused: (hart) =>
-      hart.privilege !== privilege.M && (!hart.hasStimecmp || (hart.get64(field.mcounteren) & 2n) === 0n),
+      !hart.model.extensions.has('sstc') ||
+      (hart.privilege !== privilege.M && (!hart.hasStimecmp || (hart.get64(field.mcounteren) & 2n) === 0n)),
   },
   {
     number: 0x180,
@@ -286,9 +287,9 @@ export const csrRows: readonly CsrRow[] = [
     read: (hart) => hart.get64(field.menvcfg),
     write: (hart, value) => {
       const before = hart.get64(field.menvcfg);
-      hart.set64(field.menvcfg, value & (envcfg.FIOM | envcfg.ADUE | envcfg.STCE));
+      hart.set64(field.menvcfg, value & menvcfgWritable(hart));
       if (((before ^ value) & envcfg.ADUE) !== 0n) hart.flushTlb();
-      announceTimer(hart);
+      hart.announceTimer();
     },
   },
   plain(0x320, 'mcountinhibit', ZERO, 0n),
@@ -330,6 +331,20 @@ export const csrRows: readonly CsrRow[] = [
   ...numbered(29, 3, (n) => zero(0xb00 + n, `mhpmcounter${n}`)),
   ...numbered(29, 3, (n) => zero(0x320 + n, `mhpmevent${n}`)),
 ];
+
+/** A register as a debugger sees it, whatever the privilege. */
+export const readCsr = (hart: Hart, row: CsrRow): bigint =>
+  BigInt.asUintN(64, row.read ? row.read(hart) : hart.get64(row.home ?? ZERO));
+
+/** False: it cannot be written. */
+export function writeCsr(hart: Hart, row: CsrRow, value: bigint): boolean {
+  if (row.write) row.write(hart, value);
+  else if (row.home !== undefined && row.writable)
+    hart.set64(row.home, merge(hart.get64(row.home), value, row.writable));
+  else return false;
+  hart.noteInterrupts();
+  return true;
+}
 
 export const csrByNumber: ReadonlyMap<number, CsrRow> = new Map(csrRows.map((row) => [row.number, row]));
 

@@ -2,6 +2,7 @@
 import { header } from '../../../ir/index.js';
 import type { CpuContext } from '../../guest-cpu.js';
 import { dataContext, encodeMode, mmuOf } from '../mode.js';
+import type { RiscvModel } from '../models.js';
 import { cause, envcfg, field, irq, mstatus, privilege, trapCode } from '../state.js';
 
 /** What a hart asks of its board. */
@@ -12,16 +13,22 @@ export interface RiscvBoard {
   cycles(): bigint;
   /** stimecmp, or whether it counts, has changed: `deliverPending` must be called when `time` gets there. Undefined: never. */
   setTimer(at: bigint | undefined): void;
+  /** ECALL from S-mode, where no firmware in M-mode serves it. True: it was served, and the hart goes on behind it. */
+  readonly environmentCall?: (() => boolean) | undefined;
+  /** A trap is about to be taken. */
+  readonly event?: ((code: number, value: bigint, interrupt: boolean) => void) | undefined;
 }
 
 export class Hart {
   readonly board: RiscvBoard;
+  readonly model: RiscvModel;
   readonly state: number;
   readonly #view: DataView;
   readonly #routines: CpuContext['routines'];
 
-  constructor(context: CpuContext, board: RiscvBoard) {
+  constructor(context: CpuContext, board: RiscvBoard, model: RiscvModel) {
     this.board = board;
+    this.model = model;
     this.state = context.state;
     this.#view = new DataView(context.buffer);
     this.#routines = context.routines;
@@ -80,6 +87,11 @@ export class Hart {
     return enabled;
   }
 
+  /** Tells the board when stimecmp interrupts. */
+  announceTimer(): void {
+    this.board.setTimer(this.hasStimecmp ? this.get64(field.stimecmp) : undefined);
+  }
+
   flushTlb(keepGlobal = false): void {
     this.call('flush_tlb_pages', keepGlobal ? 1 : 0);
   }
@@ -113,6 +125,7 @@ export class Hart {
 
   /** Enters a trap's handler (privileged specification 3.1.6.1, 12.1.1). */
   trap(code: number, value: bigint, interrupt: boolean): void {
+    this.board.event?.(code, value, interrupt);
     const from = this.privilege;
     const delegated = this.get64(interrupt ? field.mideleg : field.medeleg);
     const toS = from !== privilege.M && ((delegated >> BigInt(code)) & 1n) !== 0n;

@@ -1,0 +1,407 @@
+/** The board `virt`: programs of a few instructions on both tiers, with the SBI that is built in, with OpenSBI, and on the bare machine. */
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { parseRiscvCpu } from '../guest/riscv/index.js';
+import { field, irq } from '../guest/riscv/state.js';
+import { seededRandom } from '../hw/testing.js';
+import { BoardDebugTarget } from '../machine/debug-target.js';
+import { RiscvVirt, type RiscvVirtOptions } from '../machine/riscv/virt.js';
+import { instruction } from './riscv-rows/runner-elf.js';
+
+const RAM = 0x8000_0000;
+const ENTRY = RAM + 0x20_0000;
+const TABLE = 0x1000;
+const RESULTS = 0x4000;
+const IMAGE_BYTES = 0x8000;
+const modules = new Map<string, WebAssembly.Module>();
+
+class TestVirt {
+  readonly board: RiscvVirt;
+  console = '';
+  polls = 0;
+  #nowNs = 0;
+
+  constructor(options: Partial<RiscvVirtOptions> = {}) {
+    this.board = new RiscvVirt(
+      {
+        // Each look at the clock takes a microsecond: time does not depend on the host.
+        time: { nowNs: () => (this.#nowNs += 1000), wallNs: () => 1.7e18 },
+        randomBits: () => 0x0123456789abcdefn,
+        service: () => ++this.polls > 20_000,
+        sleep: (milliseconds) => void (this.#nowNs += milliseconds * 1e6),
+        modules,
+      },
+      {
+        ramBytes: 16 << 20,
+        hotThreshold: 16,
+        model: parseRiscvCpu('rv64'),
+        serial: [
+          {
+            write: (byte) => {
+              this.console += String.fromCharCode(byte);
+            },
+          },
+        ],
+        ...options,
+      },
+    );
+  }
+
+  u64(gpa: number): bigint {
+    const { dma } = this.board.memory;
+    return BigInt(dma.readU32(gpa) >>> 0) | (BigInt(dma.readU32(gpa + 4) >>> 0) << 32n);
+  }
+}
+
+const words = (code: readonly number[]): Uint8Array => new Uint8Array(Uint32Array.from(code).buffer);
+
+/** A Linux Image whose code begins behind the header, with a table of numbers in it. */
+function image(code: readonly number[], table: readonly bigint[] = []): Uint8Array {
+  const bytes = new Uint8Array(IMAGE_BYTES);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, instruction('jal', { rd: 0, imm: 64 }), true);
+  view.setBigUint64(8, 0x20_0000n, true);
+  view.setBigUint64(16, BigInt(IMAGE_BYTES), true);
+  view.setUint32(0x38, 0x05435352, true);
+  bytes.set(words(code), 64);
+  for (const [i, value] of table.entries()) view.setBigUint64(TABLE + 8 * i, BigInt.asUintN(64, value), true);
+  return bytes;
+}
+
+const kernel = (code: readonly number[], table: readonly bigint[] = []) => ({
+  kernel: image(code, table),
+  commandLine: 'test',
+});
+const x = { a0: 10, a1: 11, a2: 12, a6: 16, a7: 17, s0: 8, s1: 9, s2: 18, s3: 19, t0: 5 } as const;
+/** s0 becomes the image's address, s1 the table's, s2 the results'. */
+const prologue = [
+  instruction('auipc', { rd: x.s0, imm: 0 }),
+  instruction('addi', { rd: x.s0, rs1: x.s0, imm: -64 }),
+  instruction('lui', { rd: x.t0, imm: TABLE }),
+  instruction('add', { rd: x.s1, rs1: x.s0, rs2: x.t0 }),
+  instruction('lui', { rd: x.t0, imm: RESULTS }),
+  instruction('add', { rd: x.s2, rs1: x.s0, rs2: x.t0 }),
+];
+const load = (rd: number, imm: number) => instruction('ld', { rd, rs1: x.s1, imm });
+const store = (rs2: number, imm: number) => instruction('sd', { rs2, rs1: x.s2, imm });
+
+/** Makes the calls of the table: their number, then a0, a1, a2, a6, a7 of each; stores a0 and a1 of each answer. */
+const callAll = [
+  ...prologue,
+  load(x.s3, 0),
+  instruction('addi', { rd: x.s1, rs1: x.s1, imm: 8 }),
+  ...[x.a0, x.a1, x.a2, x.a6, x.a7].map((register, i) => load(register, 8 * i)),
+  instruction('ecall'),
+  store(x.a0, 0),
+  store(x.a1, 8),
+  instruction('addi', { rd: x.s1, rs1: x.s1, imm: 40 }),
+  instruction('addi', { rd: x.s2, rs1: x.s2, imm: 16 }),
+  instruction('addi', { rd: x.s3, rs1: x.s3, imm: -1 }),
+  instruction('bne', { rs1: x.s3, rs2: 0, imm: -4 * 11 }),
+  instruction('jal', { rd: 0, imm: 0 }),
+];
+
+const extension = {
+  base: 0x10n,
+  time: 0x54494d45n,
+  ipi: 0x735049n,
+  fence: 0x52464e43n,
+  hart: 0x48534dn,
+  reset: 0x53525354n,
+  console: 0x4442434en,
+};
+type Call = readonly [extension: bigint, fn: bigint, ...args: bigint[]];
+const shutDown: Call = [extension.reset, 0n, 0n, 0n];
+
+/** Errors and values of the calls, as signed numbers; the last call ends the machine. */
+function makeCalls(machine: TestVirt, calls: readonly Call[]): [bigint, bigint][] {
+  const all = [...calls, shutDown];
+  const table = [BigInt(all.length), ...all.flatMap(([id, fn, a0 = 0n, a1 = 0n, a2 = 0n]) => [a0, a1, a2, fn, id])];
+  machine.board.powerOn(kernel(callAll, table));
+  assert.deepEqual(machine.board.run(), { why: 'poweroff' });
+  return calls.map((_, i) => {
+    const at = ENTRY + RESULTS + 16 * i;
+    return [BigInt.asIntN(64, machine.u64(at)), BigInt.asIntN(64, machine.u64(at + 8))];
+  });
+}
+
+for (const hotThreshold of [0, 2]) {
+  test(`the built-in SBI, threshold ${hotThreshold}`, () => {
+    const machine = new TestVirt({ hotThreshold });
+    const text = ENTRY + 0x38;
+    const answers = makeCalls(machine, [
+      [extension.base, 0n],
+      ...Object.values(extension).map((id): Call => [extension.base, 3n, id]),
+      [extension.base, 3n, 0x999n],
+      [extension.hart, 2n, 0n],
+      [extension.hart, 2n, 1n],
+      [extension.hart, 0n, 0n, 0n, 0n],
+      [extension.fence, 1n, 1n, 0n, 0n],
+      [extension.fence, 1n, 2n, 0n, 0n],
+      [extension.fence, 1n, 0n, -1n, 0n],
+      [extension.fence, 3n, 1n, 0n],
+      [extension.console, 0n, 3n, BigInt(text), 0n],
+      [extension.console, 0n, 3n, 0x1000_0000n, 0n],
+      [extension.console, 2n, 0x21n],
+      [1n, 0n, 0x2an],
+      [2n, 0n],
+      [0x999n, 0n],
+      [extension.base, 99n],
+      [extension.ipi, 0n, 1n, 0n],
+      [extension.ipi, 0n, 4n, 0n],
+      [extension.reset, 0n, 7n, 0n],
+    ]);
+    const ok = (value: bigint): [bigint, bigint] => [0n, value];
+    assert.deepEqual(answers, [
+      ok(0x0200_0000n),
+      ...Object.values(extension).map(() => ok(1n)),
+      ok(0n),
+      ok(0n),
+      [-3n, 0n],
+      [-6n, 0n],
+      ok(0n),
+      [-3n, 0n],
+      ok(0n),
+      [-2n, 0n],
+      ok(3n),
+      [-3n, 0n],
+      ok(0n),
+      // Legacy calls leave a1 alone.
+      [0n, 0n],
+      [-1n, 0n],
+      [-2n, 0n],
+      [-2n, 0n],
+      ok(0n),
+      [-3n, 0n],
+      [-3n, 0n],
+    ]);
+    assert.equal(machine.console, 'RSC!*');
+    const { hart } = machine.board.cpu;
+    assert.equal((hart.pending >> BigInt(irq.SSI)) & 1n, 1n, 'the IPI is pending');
+  });
+}
+
+test('the built-in SBI does not stumble over any arguments', () => {
+  const random = seededRandom(21);
+  const value = () => {
+    const choices = [0n, 1n, BigInt(ENTRY), BigInt(RAM - 8), (1n << 64n) - 1n, 1n << 63n, BigInt(random(2 ** 32))];
+    return choices[random(choices.length)];
+  };
+  const ids = [...Object.values(extension).filter((id) => id !== extension.reset), 0n, 1n, 2n, 3n, 4n, 5n, 6n, 7n];
+  const calls = Array.from({ length: 200 }, (): Call => {
+    const id = ids[random(ids.length)];
+    return [id, BigInt(random(8)), value(), value(), value()];
+  });
+  makeCalls(new TestVirt(), calls);
+});
+
+test('a timer ends WFI when its time has come, set by SBI or by stimecmp', () => {
+  const wait = [
+    ...prologue,
+    instruction('addi', { rd: x.t0, rs1: 0, imm: 0x20 }),
+    instruction('csrrs', { rd: 0, csr: 0x104, rs1: x.t0 }),
+    instruction('csrrs', { rd: x.a0, csr: 0xc01, rs1: 0 }),
+    instruction('addi', { rd: x.a0, rs1: x.a0, imm: 2000 }),
+    store(x.a0, 0),
+  ];
+  const end = [
+    instruction('wfi'),
+    instruction('csrrs', { rd: x.a0, csr: 0xc01, rs1: 0 }),
+    store(x.a0, 8),
+    instruction('csrrs', { rd: x.a0, csr: 0x144, rs1: 0 }),
+    store(x.a0, 16),
+    instruction('addi', { rd: x.a7, rs1: 0, imm: 8 }),
+    instruction('ecall'),
+  ];
+  const bySbi = [load(x.a7, 0), instruction('addi', { rd: x.a6, rs1: 0, imm: 0 }), instruction('ecall')];
+  const byStimecmp = [instruction('csrrw', { rd: 0, csr: 0x14d, rs1: x.a0 })];
+  for (const [name, set] of [
+    ['SBI', bySbi],
+    ['stimecmp', byStimecmp],
+  ] as const) {
+    const machine = new TestVirt();
+    machine.board.powerOn(kernel([...wait, ...set, ...end], [extension.time]));
+    assert.deepEqual(machine.board.run(), { why: 'poweroff' }, name);
+    const [deadline, woken, pending] = [0, 8, 16].map((at) => machine.u64(ENTRY + RESULTS + at));
+    assert.ok(woken >= deadline && woken < deadline + 2000n, `${name}: woken at ${woken}, not ${deadline}`);
+    assert.equal((pending >> 5n) & 1n, 1n, name);
+  }
+});
+
+test('without stimecmp in the CPU the register is not there; features that are off are illegal instructions', () => {
+  const code = [
+    ...prologue,
+    instruction('csrrw', { rd: 0, csr: 0x105, rs1: x.s0 }),
+    instruction('csrrs', { rd: x.a0, csr: 0x14d, rs1: 0 }),
+  ];
+  const machine = new TestVirt({ model: parseRiscvCpu('rv64,sstc=off') });
+  machine.board.powerOn(kernel(code));
+  for (let i = 0; i < code.length + 1; i++) machine.board.step(0);
+  assert.equal(machine.board.cpu.hart.get64(field.scause), 2n);
+  const noBits = new TestVirt({ model: parseRiscvCpu('rv64,zba=off') });
+  noBits.board.powerOn(kernel([...prologue, instruction('sh1add', { rd: x.a0, rs1: x.a0, rs2: x.a0 })]));
+  for (let i = 0; i < prologue.length + 2; i++) noBits.board.step(0);
+  assert.equal(noBits.board.cpu.hart.get64(field.scause), 2n);
+});
+
+test('the kernel is entered as the boot protocol says: hart in a0, device tree in a1, no paging', () => {
+  const machine = new TestVirt();
+  machine.board.powerOn(kernel([instruction('wfi')]));
+  const registers = machine.board.cpu.registers();
+  assert.equal(registers['pc'], BigInt(ENTRY));
+  assert.equal(registers['a0'], 0n);
+  assert.equal(registers['satp'], 0n);
+  assert.equal(registers['priv'], 1n);
+  const tree = Number(registers['a1']);
+  assert.equal(tree % 8, 0);
+  // Big endian.
+  assert.equal(machine.board.memory.dma.readU32(tree) >>> 0, 0xedfe0dd0);
+});
+
+test('an interrupt goes from a chip by the PLIC to the hart, in M-mode and in S-mode', () => {
+  const { board } = new TestVirt();
+  board.powerOn(kernel([instruction('wfi')]));
+  const { memory, cpu } = board;
+  const has = (line: number) => (cpu.hart.pending >> BigInt(line)) & 1n;
+  memory.write(0xc00_0000 + 4 * 10, 4, 1);
+  memory.write(0xc00_2000, 4, 1 << 10);
+  memory.write(0x1000_0001, 1, 2);
+  assert.equal(has(irq.MEI), 1n, 'the transmitter is empty');
+  assert.equal(has(irq.SEI), 0n);
+  memory.write(0xc00_2080, 4, 1 << 10);
+  assert.equal(has(irq.SEI), 1n);
+  assert.equal(memory.read(0xc20_1004, 4), 10);
+  assert.deepEqual([has(irq.MEI), has(irq.SEI)], [0n, 0n]);
+});
+
+test('the ACLINT raises software and timer interrupts of M-mode', () => {
+  const { board } = new TestVirt();
+  board.powerOn(kernel([instruction('wfi')]));
+  const has = (line: number) => (board.cpu.hart.pending >> BigInt(line)) & 1n;
+  board.memory.write(0x200_0000, 4, 1);
+  assert.equal(has(irq.MSI), 1n);
+  board.memory.write64(0x200_4000, 0n);
+  assert.equal(has(irq.MTI), 1n);
+});
+
+test('the test device ends the machine: off, reset, or with a status', () => {
+  for (const [word, stop] of [
+    [0x5555, { why: 'poweroff' }],
+    [0x7777, { why: 'reset' }],
+    [0x2a3333, { why: 'exit', status: 42 }],
+  ] as const) {
+    const machine = new TestVirt();
+    const code = [
+      ...prologue,
+      load(x.a0, 0),
+      load(x.a1, 8),
+      instruction('sw', { rs1: x.a1, rs2: x.a0, imm: 0 }),
+      instruction('jal', { rd: 0, imm: 0 }),
+    ];
+    machine.board.powerOn(kernel(code, [BigInt(word), 0x10_0000n]));
+    assert.deepEqual(machine.board.run(), stop);
+  }
+});
+
+test('the bare machine: a program at the start of RAM, in M-mode, from the reset vector on', () => {
+  const program = [
+    instruction('lui', { rd: x.t0, imm: 0x1000_0000 }),
+    instruction('addi', { rd: x.a2, rs1: 0, imm: 0x4f }),
+    instruction('sb', { rs1: x.t0, rs2: x.a2, imm: 0 }),
+    instruction('lui', { rd: x.t0, imm: 0x10_0000 }),
+    instruction('lui', { rd: x.a2, imm: 0x5000 }),
+    instruction('addi', { rd: x.a2, rs1: x.a2, imm: 0x555 }),
+    instruction('sw', { rs1: x.t0, rs2: x.a2, imm: 0 }),
+    instruction('jal', { rd: 0, imm: 0 }),
+  ];
+  const machine = new TestVirt({ firmware: words(program) });
+  machine.board.powerOn(undefined);
+  assert.equal(machine.board.cpu.linearPc, 0x1000n);
+  assert.deepEqual(machine.board.run(), { why: 'poweroff' });
+  assert.equal(machine.console, 'O');
+  const registers = machine.board.cpu.registers();
+  assert.equal(registers['a0'], 0n);
+  assert.equal(machine.board.memory.dma.readU32(Number(registers['a1'])) >>> 0, 0xedfe0dd0);
+});
+
+const FIRMWARE = '/usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin';
+const skip = existsSync(FIRMWARE) ? false : 'OpenSBI (package opensbi) is not installed';
+test('OpenSBI finds the board by its device tree, starts the kernel and serves it', { skip }, () => {
+  const machine = new TestVirt({ firmware: readFileSync(FIRMWARE) });
+  const answers = makeCalls(machine, [
+    [extension.base, 1n],
+    [extension.base, 3n, extension.time],
+    [extension.hart, 2n, 0n],
+    [1n, 0n, 0x21n],
+  ]);
+  assert.deepEqual(answers[0], [0n, 1n], "OpenSBI's number");
+  assert.deepEqual(answers.slice(1, 3), [
+    [0n, 1n],
+    [0n, 0n],
+  ]);
+  assert.match(machine.console, /OpenSBI v\d/);
+  assert.match(machine.console, /Platform Name\s*: riscv-virtio,vring/);
+  assert.match(machine.console, /Platform IPI Device\s*: aclint-mswi/);
+  assert.match(machine.console, /Platform Timer Device\s*: aclint-mtimer @ 10000000Hz/);
+  assert.match(machine.console, /Platform Console Device\s*: uart8250/);
+  assert.match(machine.console, /Domain0 Next Address\s*: 0x0000000080200000/);
+  assert.ok(machine.console.endsWith('!'));
+});
+
+test('a debugger reads and writes registers and memory, steps, and stops at breakpoints', () => {
+  const machine = new TestVirt();
+  machine.board.powerOn(kernel([...prologue, instruction('jal', { rd: 0, imm: 0 })]));
+  const target = new BoardDebugTarget(machine.board, { resume: () => {}, interrupt: () => {}, kill: () => {} });
+  assert.equal(target.architecture, 'riscv:rv64');
+  const index = (name: string) => target.registers.findIndex((each) => each.name === name);
+  const read = (name: string) => target.readRegister(index(name));
+  assert.equal(read('pc'), BigInt(ENTRY));
+  target.step();
+  assert.equal(read('pc'), BigInt(ENTRY + 64));
+  target.step();
+  target.step();
+  assert.equal(read('fp'), BigInt(ENTRY));
+  assert.equal(target.writeRegister(index('s3'), 77n), true);
+  assert.equal(machine.board.cpu.registers()['s3'], 77n);
+  assert.equal(target.writeRegister(index('zero'), 1n), false);
+  assert.equal(read('mhartid'), 0n);
+  assert.equal(target.writeRegister(index('stvec'), 0x80001000n), true);
+  assert.equal(read('stvec'), 0x80001000n);
+  assert.equal(target.readMemory(BigInt(ENTRY + 0x38), 4).length, 4);
+  assert.equal(target.readMemory(0x10n, 4).length, 0, 'no RAM');
+  assert.equal(target.setWatchpoint('write', BigInt(ENTRY), 8), false, 'the hart does not tell of accesses');
+  const last = BigInt(ENTRY + 64 + 4 * prologue.length);
+  assert.equal(target.setBreakpoint(last), true);
+  assert.deepEqual(machine.board.run(), { why: 'debug' });
+  assert.equal(read('pc'), last);
+});
+
+test("registers are shown as QEMU's monitor lays them out", () => {
+  const { board } = new TestVirt();
+  board.powerOn(kernel([instruction('wfi')]));
+  const lines = board.cpu.dump({ float: true }).split('\n');
+  assert.equal(lines[0], ` pc       ${ENTRY.toString(16).padStart(16, '0')}`);
+  assert.equal(lines[1], ' mhartid  0000000000000000');
+  const x0 = lines.findIndex((line) => line.startsWith(' x0/zero'));
+  assert.match(lines[x0], /^ x0\/zero {2}0{16} x1\/ra {4}0{16} x2\/sp {4}0{16} x3\/gp {4}0{16}$/);
+  assert.equal(lines.length, x0 + 16);
+  assert.match(lines.at(-1) ?? '', /^ f28\/ft8 {2}0{16} f29\/ft9 {2}0{16} f30\/ft10 0{16} f31\/ft11 0{16}$/);
+  assert.match(board.info.interrupts(), /aclint: msip 0/);
+  assert.equal(board.info.mappings(), 'No translation or protection');
+});
+
+test('CPU models: what is missing, fixed or unknown is refused by name', () => {
+  for (const [text, sentence] of [
+    ['rv64,v=on', /feature 'v' is not supported yet/],
+    ['rv64,zfh=true', /feature 'zfh' is not supported yet/],
+    ['rv64,c=off', /'c' cannot be turned off/],
+    ['rv64,zba=perhaps', /on or off, not 'perhaps'/],
+    ['rv64,nonsense=on', /no CPU feature 'nonsense'/],
+    ['sifive-u54', /'sifive-u54' is not supported yet/],
+    ['qemu64', /'qemu64' is none of RISC-V/],
+  ] as const)
+    assert.throws(() => parseRiscvCpu(text), sentence, text);
+  assert.equal(parseRiscvCpu('rv64,h=off,v=false').extensions.size, 6);
+  assert.deepEqual([...parseRiscvCpu('max,+zba,-zbb').extensions].includes('zbb'), false);
+});

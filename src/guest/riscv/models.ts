@@ -1,0 +1,84 @@
+/** CPU models of RISC-V and their extensions: what `-cpu` takes. Light: no instruction table is loaded with it. */
+import { VringError } from '../../base/index.js';
+
+/** Extensions that a model may have or lack. */
+export const extensionRows = [
+  { name: 'zba', isa: 'zba', sentence: 'addresses: shift and add' },
+  { name: 'zbb', isa: 'zbb', sentence: 'basic bit manipulation' },
+  { name: 'zbs', isa: 'zbs', sentence: 'single bits' },
+  { name: 'zicond', isa: 'zicond', sentence: 'conditional zero' },
+  { name: 'sstc', isa: 'sstc', sentence: 'timer of S-mode: stimecmp' },
+  { name: 'svadu', isa: 'svadu', sentence: 'the hart marks page tables accessed and dirty' },
+] as const;
+export type Extension = (typeof extensionRows)[number]['name'];
+
+export interface RiscvModel {
+  readonly name: string;
+  readonly extensions: ReadonlySet<string>;
+}
+
+const modelRows = [
+  { name: 'rv64', aliases: ['any'], sentence: 'RV64GC with all extensions that vring has' },
+  { name: 'max', aliases: [], sentence: 'the same' },
+] as const;
+
+/** Models and properties of QEMU that vring does not have. */
+const unsupportedModels = [
+  ...['host', 'rv32', 'rv64i', 'rv64e', 'rva22u64', 'rva22s64', 'rva23s64', 'shakti-c', 'sifive-e51', 'sifive-u54'],
+  ...['sifive-u34', 'sifive-e31', 'thead-c906', 'veyron-v1', 'x-rv128', 'lowrisc-ibex', 'xiangshan-nanhu'],
+];
+const unsupportedExtensions =
+  /^(h|v|e|j|p|q|x-.*|z[a-z0-9]+|s[vsm][a-z0-9]+|xthead.*|xventana.*|vlen|elen|vext_spec|pmu-num|cbom_blocksize|cboz_blocksize)$/i;
+/** What every model has. */
+const fixedExtensions = /^(i|m|a|f|d|c|g|s|u|zicsr|zifencei|icsr|ifencei|mmu|pmp|counters|zicntr|sv39|sv48|sv57)$/i;
+
+const optionError = (message: string): VringError => new VringError('cpu-option', message);
+const all = (): Set<string> => new Set(extensionRows.map(({ name }) => name));
+export const defaultModel: RiscvModel = { name: 'rv64', extensions: all() };
+
+/** Reads the value of `-cpu`, e.g. "rv64,zba=off". Throws VringError `cpu-option` with one clear sentence. */
+export function parseRiscvCpu(text: string): RiscvModel {
+  const [name, ...flags] = text.split(',');
+  const row = modelRows.find((each) => each.name === name || (each.aliases as readonly string[]).includes(name));
+  if (!row) {
+    const what = unsupportedModels.includes(name) ? 'is not supported yet' : 'is none of RISC-V';
+    throw optionError(`The CPU model '${name}' ${what}; there are ${modelRows.map((each) => each.name).join(', ')}.`);
+  }
+  const extensions = all();
+  for (const flag of flags) {
+    const [, sign, key, value] = /^([+-]?)([^=]*)(?:=(.*))?$/s.exec(flag) ?? [];
+    if (value !== undefined && !/^(on|off|yes|no|true|false|1|0)$/i.test(value))
+      throw optionError(`The CPU feature '${key}' is on or off, not '${value}'.`);
+    const on = sign === '-' ? false : value === undefined || /^(on|yes|true|1)$/i.test(value);
+    const wanted = key.toLowerCase().replace(/^x-/, '');
+    const extension = extensionRows.find((each) => each.name === wanted);
+    if (extension) {
+      if (on) extensions.add(extension.name);
+      else extensions.delete(extension.name);
+    } else if (fixedExtensions.test(key)) {
+      if (!on) throw optionError(`The CPU feature '${key}' cannot be turned off: every model has it.`);
+    } else if (unsupportedExtensions.test(key)) {
+      if (on) throw optionError(`The CPU feature '${key}' is not supported yet.`);
+    } else throw optionError(`There is no CPU feature '${key}' of RISC-V.`);
+  }
+  return { name: row.name, extensions };
+}
+
+/** The device tree's `riscv,isa`, and its parts. */
+export function isaOf({ extensions }: RiscvModel): { readonly text: string; readonly parts: readonly string[] } {
+  const letters = ['i', 'm', 'a', 'f', 'd', 'c'];
+  const long = ['zicntr', 'zicond', 'zicsr', 'zifencei', 'zba', 'zbb', 'zbs', 'sstc', 'svadu'];
+  const optional: readonly string[] = extensionRows.map(({ name }) => name);
+  const parts = long.filter((name) => !optional.includes(name) || extensions.has(name));
+  return { text: `rv64${letters.join('')}_${parts.join('_')}`, parts: [...letters, ...parts] };
+}
+
+export function riscvCpuHelp(): string {
+  return [
+    'Available CPUs:',
+    ...modelRows.map(({ name, sentence }) => `  ${name.padEnd(16)} ${sentence}`),
+    '',
+    'Features, each NAME=on|off:',
+    ...extensionRows.map(({ name, sentence }) => `  ${name.padEnd(16)} ${sentence}`),
+  ].join('\n');
+}

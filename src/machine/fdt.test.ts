@@ -1,0 +1,87 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import test from 'node:test';
+import { parseRiscvCpu } from '../guest/riscv/models.js';
+import { flattenTree, twoCells } from './fdt.js';
+import { virtTree } from './riscv/device-tree.js';
+
+const hasDtc = spawnSync('dtc', ['--version']).status === 0;
+const skip = hasDtc ? false : 'dtc (package device-tree-compiler) is not installed';
+
+/** What dtc reads out of a tree; its complaints are failures. */
+function decompile(tree: Uint8Array): string {
+  const ran = spawnSync('dtc', ['-I', 'dtb', '-O', 'dts', '-'], { input: tree, encoding: 'utf8' });
+  assert.equal(ran.status, 0, ran.stderr);
+  assert.equal(ran.stderr, '');
+  return ran.stdout;
+}
+
+test('every kind of property, as the specification lays it out (5.4)', () => {
+  const tree = flattenTree({
+    cells: [1, 0xffffffff],
+    text: 'ab',
+    texts: ['a', 'bc'],
+    bytes: Uint8Array.of(1, 2, 3),
+    empty: true,
+    absent: undefined,
+    'node@1': { cells: [] },
+  });
+  const view = new DataView(tree.buffer, tree.byteOffset, tree.length);
+  const word = (at: number) => view.getUint32(at);
+  assert.deepEqual([word(0), word(4), word(20), word(24)], [0xd00dfeed, tree.length, 17, 16]);
+  const structure = word(8);
+  const strings = word(12);
+  assert.equal(structure % 4, 0);
+  assert.equal(word(16) % 8, 0, 'the reservations are aligned to 8');
+  assert.deepEqual([word(structure), word(structure + 4)], [1, 0], 'the root, without a name');
+  // The first property: its length, its name's place, its cells.
+  assert.deepEqual(
+    [8, 12, 16, 20, 24].map((at) => word(structure + at)),
+    [3, 8, 0, 1, 0xffffffff],
+  );
+  assert.equal(new TextDecoder().decode(tree.subarray(strings, strings + 6)), 'cells\0');
+  assert.equal(word(strings - 4), 9, 'the structure ends with FDT_END');
+  assert.equal(strings + word(32), tree.length);
+  assert.equal(strings - structure, word(36));
+});
+
+test('a name is kept once', () => {
+  const tree = flattenTree({ a: { name1: [1] }, b: { name1: [2] } });
+  const text = new TextDecoder('latin1').decode(tree);
+  assert.equal(text.indexOf('name1'), text.lastIndexOf('name1'));
+});
+
+test('numbers beyond 32 bits are two cells', () => {
+  assert.deepEqual(twoCells(0x4_8000_0001), [4, 0x80000001]);
+});
+
+test('dtc reads it back', { skip }, () => {
+  const dts = decompile(flattenTree({ a: [1, 2], list: ['x', 'yz'], flag: true, node: { value: [8] } }));
+  assert.match(dts, /a = <0x01 0x02>;/);
+  assert.match(dts, /list = "x\\0yz";|list = "x", "yz";/);
+  assert.match(dts, /flag;/);
+  assert.match(dts, /node \{\s+value = <0x08>;/);
+});
+
+test("the board's tree: dtc finds no fault, and devices are where they are", { skip }, () => {
+  const dts = decompile(
+    flattenTree(
+      virtTree({
+        model: parseRiscvCpu('rv64,zba=off'),
+        ramBytes: 0x1000_0000,
+        commandLine: 'console=ttyS0 "quoted"',
+        initrd: { start: 0x8800_0000, end: 0x8810_0000 },
+        rngSeed: new Uint8Array(32),
+        serial: true,
+      }),
+    ),
+  );
+  assert.match(dts, /bootargs = "console=ttyS0 \\"quoted\\"";/);
+  assert.match(dts, /linux,initrd-start = <0x00 0x88000000>;/);
+  assert.match(dts, /memory@80000000 \{\s+device_type = "memory";\s+reg = <0x00 0x80000000 0x00 0x10000000>;/);
+  assert.match(dts, /riscv,isa = "rv64imafdc_zicntr_zicond_zicsr_zifencei_zbb_zbs_sstc_svadu";/);
+  assert.match(dts, /plic@c000000 \{[^}]*interrupts-extended = <0x02 0x0b 0x02 0x09>;[^}]*riscv,ndev = <0x5f>;/);
+  assert.match(dts, /clint@2000000 \{[^}]*interrupts-extended = <0x02 0x03 0x02 0x07>;/);
+  assert.match(dts, /virtio_mmio@10008000 \{[^}]*interrupts = <0x08>;/);
+  assert.match(dts, /pci@30000000 \{[^}]*interrupt-map-mask = <0x1800 0x00 0x00 0x07>;/);
+});

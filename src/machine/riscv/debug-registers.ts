@@ -1,0 +1,73 @@
+/** A hart's registers as gdb names them (GDB manual, G.5.14, RISC-V features). */
+import {
+  csrRows,
+  floatNames,
+  freg,
+  integerNames,
+  type RiscvCpu,
+  readCsr,
+  writeCsr,
+  xreg,
+} from '../../guest/riscv/index.js';
+import type { BoardRegister, DebugDescription } from '../board.js';
+
+const FLOAT = 'org.gnu.gdb.riscv.fpu';
+const floatCsrs = ['fflags', 'frm', 'fcsr'];
+
+export function riscvDebugRegisters(cpus: readonly RiscvCpu[]): DebugDescription {
+  const hart = (vcpu: number) => cpus[vcpu].hart;
+  const csr = (name: string, bits: 32 | 64, feature: string): BoardRegister[] =>
+    csrRows
+      .filter((row) => row.name === name)
+      .map((row) => ({
+        name,
+        bits,
+        feature,
+        read: (vcpu) => readCsr(hart(vcpu), row),
+        write: (vcpu, value) => void writeCsr(hart(vcpu), row, value),
+      }));
+  const registers: BoardRegister[] = [
+    ...integerNames.map((name, n): BoardRegister => {
+      const row = {
+        // gdb's own name of x8.
+        name: n === 8 ? 'fp' : name,
+        bits: 64 as const,
+        ...(n === 2 || n === 8 ? { type: 'data_ptr' } : n === 1 ? { type: 'code_ptr' } : {}),
+        feature: 'org.gnu.gdb.riscv.cpu',
+        read: (vcpu: number) => hart(vcpu).get64(xreg[n].offset),
+      };
+      return n === 0 ? row : { ...row, write: (vcpu, value) => hart(vcpu).set64(xreg[n].offset, value) };
+    }),
+    {
+      name: 'pc',
+      bits: 64,
+      type: 'code_ptr',
+      feature: 'org.gnu.gdb.riscv.cpu',
+      read: (vcpu) => hart(vcpu).pc,
+      write: (vcpu, value) => {
+        hart(vcpu).pc = value;
+      },
+    },
+    ...floatNames.map(
+      (name, n): BoardRegister => ({
+        name,
+        bits: 64,
+        type: 'ieee_double',
+        feature: FLOAT,
+        read: (vcpu) => hart(vcpu).get64(freg[n].offset),
+        write: (vcpu, value) => hart(vcpu).set64(freg[n].offset, value),
+      }),
+    ),
+    ...floatCsrs.flatMap((name) => csr(name, 32, FLOAT)),
+    {
+      name: 'priv',
+      bits: 64,
+      feature: 'org.gnu.gdb.riscv.virtual',
+      read: (vcpu) => BigInt(hart(vcpu).privilege),
+    },
+    ...csrRows
+      .filter(({ name }) => !floatCsrs.includes(name))
+      .flatMap(({ name }) => csr(name, 64, 'org.gnu.gdb.riscv.csr')),
+  ];
+  return { architecture: 'riscv:rv64', registers };
+}

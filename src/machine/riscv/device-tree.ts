@@ -1,0 +1,169 @@
+/** The device tree of the board `virt`: nodes and properties as Linux's bindings and QEMU's board have them. */
+import { isaOf, type RiscvModel } from '../../guest/riscv/models.js';
+import { ACLINT_BYTES, GOLDFISH_RTC_BYTES, MTIME_HZ, PLIC_BYTES, PLIC_SOURCES } from '../../hw/index.js';
+import { type FdtNode, twoCells } from '../fdt.js';
+import { map } from './memory-map.js';
+
+export interface TreeOptions {
+  readonly model: RiscvModel;
+  readonly ramBytes: number;
+  readonly commandLine?: string | undefined;
+  readonly initrd?: { readonly start: number; readonly end: number } | undefined;
+  readonly rngSeed: Uint8Array;
+  /** The serial port is there. */
+  readonly serial: boolean;
+}
+
+const phandle = { cpu: 1, cpuInterrupts: 2, plic: 3, test: 4 } as const;
+/** Interrupt numbers of the hart. */
+const cpuLine = { software: 3, timer: 7, supervisorExternal: 9, machineExternal: 11 } as const;
+const UART_HZ = 3_686_400;
+/** Address spaces of PCI's `ranges`: ports, memory of 32 bits, memory of 64 bits. */
+const pciSpace = { ports: 0x0100_0000, memory: 0x0200_0000, memory64: 0x0300_0000 } as const;
+
+const reg = (gpa: number, bytes: number): number[] => [...twoCells(gpa), ...twoCells(bytes)];
+const hex = (gpa: number): string => gpa.toString(16);
+
+/** Pins INTA to INTD of slots 0 to 3, which stand for all: each next slot is turned by one. */
+function interruptMap(): number[] {
+  const rows: number[] = [];
+  for (let slot = 0; slot < 4; slot++)
+    for (let pin = 0; pin < 4; pin++)
+      rows.push(slot << 11, 0, 0, pin + 1, phandle.plic, map.pciMemory.irq + ((slot + pin) & 3));
+  return rows;
+}
+
+function virtioSlots(): FdtNode {
+  const slots = Array.from({ length: map.virtio.slots }, (_, slot) => slot).reverse();
+  return Object.fromEntries(
+    slots.map((slot) => {
+      const gpa = map.virtio.gpa + slot * map.virtio.stride;
+      return [
+        `virtio_mmio@${hex(gpa)}`,
+        {
+          compatible: 'virtio,mmio',
+          reg: reg(gpa, map.virtio.stride),
+          'interrupt-parent': [phandle.plic],
+          interrupts: [map.virtio.irq + slot],
+        },
+      ];
+    }),
+  );
+}
+
+export function virtTree({ model, ramBytes, commandLine, initrd, rngSeed, serial }: TreeOptions): FdtNode {
+  const isa = isaOf(model);
+  const uart = `serial@${hex(map.uart.gpa)}`;
+  const onPlic = (irq: number) => ({ 'interrupt-parent': [phandle.plic], interrupts: [irq] });
+  const syscon = (compatible: string, value: number) => ({
+    compatible,
+    regmap: [phandle.test],
+    offset: [0],
+    value: [value],
+  });
+  return {
+    '#address-cells': [2],
+    '#size-cells': [2],
+    compatible: 'riscv-virtio',
+    model: 'riscv-virtio,vring',
+    chosen: {
+      bootargs: commandLine,
+      'rng-seed': rngSeed,
+      'stdout-path': serial ? `/soc/${uart}` : undefined,
+      'linux,initrd-start': initrd ? twoCells(initrd.start) : undefined,
+      'linux,initrd-end': initrd ? twoCells(initrd.end) : undefined,
+    },
+    [`memory@${hex(map.ram.gpa)}`]: { device_type: 'memory', reg: reg(map.ram.gpa, ramBytes) },
+    cpus: {
+      '#address-cells': [1],
+      '#size-cells': [0],
+      'timebase-frequency': [MTIME_HZ],
+      'cpu@0': {
+        phandle: [phandle.cpu],
+        device_type: 'cpu',
+        reg: [0],
+        status: 'okay',
+        compatible: 'riscv',
+        'riscv,isa': isa.text,
+        'riscv,isa-base': 'rv64i',
+        'riscv,isa-extensions': isa.parts,
+        'mmu-type': 'riscv,sv57',
+        'interrupt-controller': {
+          '#address-cells': [0],
+          '#interrupt-cells': [1],
+          'interrupt-controller': true,
+          compatible: 'riscv,cpu-intc',
+          phandle: [phandle.cpuInterrupts],
+        },
+      },
+      'cpu-map': { cluster0: { core0: { cpu: [phandle.cpu] } } },
+    },
+    'fw-cfg@10100000': { compatible: 'qemu,fw-cfg-mmio', reg: reg(map.fwCfg.gpa, 0x18), 'dma-coherent': true },
+    poweroff: syscon('syscon-poweroff', 0x5555),
+    reboot: syscon('syscon-reboot', 0x7777),
+    soc: {
+      '#address-cells': [2],
+      '#size-cells': [2],
+      compatible: 'simple-bus',
+      ranges: true,
+      [`test@${hex(map.test.gpa)}`]: {
+        phandle: [phandle.test],
+        compatible: ['sifive,test1', 'sifive,test0', 'syscon'],
+        reg: reg(map.test.gpa, 0x1000),
+      },
+      [`rtc@${hex(map.rtc.gpa)}`]: {
+        compatible: 'google,goldfish-rtc',
+        reg: reg(map.rtc.gpa, Math.ceil(GOLDFISH_RTC_BYTES / 0x1000) * 0x1000),
+        ...onPlic(map.rtc.irq),
+      },
+      ...(serial
+        ? {
+            [uart]: {
+              compatible: 'ns16550a',
+              reg: reg(map.uart.gpa, 0x100),
+              'clock-frequency': [UART_HZ],
+              ...onPlic(map.uart.irq),
+            },
+          }
+        : {}),
+      ...virtioSlots(),
+      [`pci@${hex(map.pciEcam.gpa)}`]: {
+        compatible: 'pci-host-ecam-generic',
+        device_type: 'pci',
+        '#address-cells': [3],
+        '#size-cells': [2],
+        '#interrupt-cells': [1],
+        'linux,pci-domain': [0],
+        'bus-range': [0, map.pciEcam.buses - 1],
+        'dma-coherent': true,
+        reg: reg(map.pciEcam.gpa, map.pciEcam.bytes),
+        ranges: [
+          ...[pciSpace.ports, 0, 0, ...reg(map.pciPorts.gpa, map.pciPorts.bytes)],
+          ...[pciSpace.memory, ...twoCells(map.pciMemory.gpa), ...reg(map.pciMemory.gpa, map.pciMemory.bytes)],
+          ...[pciSpace.memory64, ...twoCells(map.pciHighMemory.gpa)],
+          ...reg(map.pciHighMemory.gpa, map.pciHighMemory.bytes),
+        ],
+        'interrupt-map-mask': [0x1800, 0, 0, 7],
+        'interrupt-map': interruptMap(),
+      },
+      [`plic@${hex(map.plic.gpa)}`]: {
+        phandle: [phandle.plic],
+        compatible: ['sifive,plic-1.0.0', 'riscv,plic0'],
+        '#address-cells': [0],
+        '#interrupt-cells': [1],
+        'interrupt-controller': true,
+        'interrupts-extended': [
+          ...[phandle.cpuInterrupts, cpuLine.machineExternal],
+          ...[phandle.cpuInterrupts, cpuLine.supervisorExternal],
+        ],
+        reg: reg(map.plic.gpa, PLIC_BYTES),
+        'riscv,ndev': [PLIC_SOURCES],
+      },
+      [`clint@${hex(map.clint.gpa)}`]: {
+        compatible: ['sifive,clint0', 'riscv,clint0'],
+        'interrupts-extended': [phandle.cpuInterrupts, cpuLine.software, phandle.cpuInterrupts, cpuLine.timer],
+        reg: reg(map.clint.gpa, ACLINT_BYTES),
+      },
+    },
+  };
+}

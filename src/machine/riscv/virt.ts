@@ -1,0 +1,325 @@
+/**
+ * The board `virt` with one RISC-V hart, as QEMU's: ACLINT, PLIC, 16550, goldfish RTC, SiFive's test device, virtio-mmio slots, fw_cfg
+ * and a PCI Express host. Without firmware the kernel starts in S-mode and the board itself serves its SBI calls.
+ */
+import type { Accelerator } from '../../accel/index.js';
+import { VringError } from '../../base/index.js';
+import { type IrqLine, type MsiTarget, unconnected } from '../../bus/index.js';
+import { RiscvCpu, type RiscvModel, STATE_BYTES } from '../../guest/riscv/index.js';
+import { irq } from '../../guest/riscv/state.js';
+import {
+  ACLINT_BYTES,
+  Aclint,
+  emptyVirtioMmio,
+  FwCfg,
+  fwCfgKey,
+  GOLDFISH_RTC_BYTES,
+  GoldfishRtc,
+  Gpex,
+  type PciRoot,
+  PLIC_BYTES,
+  Plic,
+  SIFIVE_TEST_BYTES,
+  sifiveTest,
+  Uart16550,
+  VIRTIO_MMIO_BYTES,
+  type VirtioDevice,
+  VirtioMmio,
+  wireFwCfgMemory,
+  wireUartMemory,
+} from '../../hw/index.js';
+import {
+  Board,
+  type BoardHost,
+  type BoardInfo,
+  type BoardOptions,
+  type DebugDescription,
+  type KernelImages,
+  type VirtioMmioSlots,
+} from '../board.js';
+import { e820Type } from '../boot/boot-state.js';
+import { flattenTree } from '../fdt.js';
+import { addFiles } from '../firmware-file.js';
+import { riscvDebugRegisters } from './debug-registers.js';
+import { virtTree } from './device-tree.js';
+import { virtInfo } from './info.js';
+import { loadRiscv } from './load-kernel.js';
+import { map } from './memory-map.js';
+import { serveSbi } from './sbi.js';
+import { RiscvTrace } from './trace.js';
+
+const ROM_BYTES = map.rom.gpa + map.rom.bytes;
+const RNG_SEED_WORDS = 4;
+/** Registers of the 16550: received byte, line status. */
+const RBR = 0;
+const LSR = 5;
+const DATA_READY = 1;
+
+/**
+ * The reset vector: a0 is the hart's number, a1 the device tree's address, a2 that of fw_dynamic_info, behind the addresses.
+ *
+ *     auipc t0, 0 · addi a2, t0, 40 · csrr a0, mhartid · ld a1, 32(t0) · ld t0, 24(t0) · jr t0 · entry · tree · fw_dynamic_info
+ */
+const resetVector = [0x00000297, 0x02828613, 0xf1402573, 0x0202b583, 0x0182b283, 0x00028067];
+/** struct fw_dynamic_info of OpenSBI (include/sbi/fw_dynamic.h). */
+const dynamic = { magic: 0x4942534fn, version: 2n, modeS: 1n } as const;
+
+export interface RiscvVirtOptions extends BoardOptions {
+  readonly model: RiscvModel;
+  /** What starts in M-mode at the start of RAM: OpenSBI, or a program for the bare machine. */
+  readonly firmware?: Uint8Array | undefined;
+}
+
+export class RiscvVirt extends Board<RiscvCpu> {
+  readonly serial: readonly (Uart16550 | undefined)[];
+  readonly msi: MsiTarget = { send: () => {} };
+  readonly firstSlot = 1;
+  readonly pciPath = '/soc/pci@30000000';
+  readonly isaIrqs = undefined;
+  readonly info: BoardInfo = virtInfo(this);
+  readonly aclint: Aclint;
+  readonly plic: Plic;
+  readonly fwCfg: FwCfg;
+  readonly #gpex: Gpex;
+  readonly #options: RiscvVirtOptions;
+  readonly #romHva: number;
+  readonly #slots: (VirtioDevice | undefined)[] = Array.from({ length: map.virtio.slots }, () => undefined);
+  /** Where the hart starts, and with what, where no firmware does. */
+  #start: { readonly pc: number; readonly treeGpa: number } = { pc: map.rom.gpa, treeGpa: 0 };
+
+  constructor(host: BoardHost, options: RiscvVirtOptions) {
+    super(host, options);
+    this.#options = options;
+    if ((options.cpus ?? 1) > 1) throw new VringError('options-invalid', 'The board virt has one hart.');
+    const trace = options.trace ? new RiscvTrace(options.trace) : undefined;
+    const supervisorTimer = this.clock.createTimer('stimecmp', () => this.#noteInterrupts());
+    const event = trace?.event;
+    const cpu: RiscvCpu = new RiscvCpu(
+      {
+        time: () => this.aclint.time(),
+        cycles: () => BigInt(Math.floor(this.clock.nowNs())),
+        setTimer: (at) => {
+          const deadline = at === undefined || this.aclint.time() >= at ? Infinity : this.aclint.deadlineOf(at);
+          if (deadline === Infinity) supervisorTimer.cancel();
+          else supervisorTimer.arm(deadline);
+        },
+        environmentCall: options.firmware ? undefined : () => this.#serveSbi(),
+        event: event && ((code, value, interrupt) => event(cpu, code, value, interrupt)),
+      },
+      options.model,
+    );
+    this.startEngine([cpu], {
+      stateBytes: STATE_BYTES,
+      romBytes: ROM_BYTES,
+      readTsc: () => 0n,
+      trace,
+    });
+    trace?.attach(this);
+    const { memory, clock } = this;
+    const ramHva = this.engine.ramStart;
+    this.#romHva = ramHva + options.ramBytes;
+    const line = (number: number): IrqLine => ({
+      set: (level) => {
+        cpu.setLine(number, level);
+        this.#noteInterrupts();
+      },
+    });
+
+    this.aclint = new Aclint({
+      clock,
+      software: line(irq.MSI),
+      timer: line(irq.MTI),
+      timeChanged: () => cpu.hart.announceTimer(),
+    });
+    this.plic = new Plic({ outputs: [line(irq.MEI), line(irq.SEI)] });
+    const rtc = new GoldfishRtc({ clock, irq: this.plic.inputs[map.rtc.irq] });
+    const [backend] = options.serial;
+    if (options.serial.slice(1).some((each) => each !== undefined))
+      throw new VringError('options-invalid', 'The board virt has one serial port.');
+    this.serial = [backend && new Uart16550({ name: 'serial0', clock, irq: this.plic.inputs[map.uart.irq], backend })];
+    this.fwCfg = new FwCfg({ dma: memory.dma });
+    const pciLine = (n: number) => this.plic.inputs[map.pciMemory.irq + n];
+    memory.transaction(() => {
+      memory.addRam({
+        name: 'virt.rom',
+        gpa: map.rom.gpa,
+        size: map.rom.bytes,
+        hva: this.#romHva + map.rom.gpa,
+        readonly: true,
+      });
+      memory.addRam({ name: 'virt.ram', gpa: map.ram.gpa, size: options.ramBytes, hva: ramHva, readonly: false });
+      memory.addWindow({ name: 'aclint', start: map.clint.gpa, size: ACLINT_BYTES, handler: this.aclint.registers });
+      memory.addWindow({ name: 'plic', start: map.plic.gpa, size: PLIC_BYTES, handler: this.plic });
+      memory.addWindow({ name: 'rtc', start: map.rtc.gpa, size: GOLDFISH_RTC_BYTES, handler: rtc.registers });
+      memory.addWindow({
+        name: 'sifive-test',
+        start: map.test.gpa,
+        size: SIFIVE_TEST_BYTES,
+        handler: sifiveTest({
+          pass: () => this.finish({ why: 'poweroff' }),
+          reset: () => this.finish({ why: 'reset' }),
+          fail: (status) => this.exit(status),
+        }),
+      });
+      if (this.serial[0]) wireUartMemory(memory, map.uart.gpa, this.serial[0]);
+      wireFwCfgMemory(memory, this.fwCfg, map.fwCfg.gpa);
+    });
+    this.#gpex = new Gpex({
+      memory,
+      ports: this.ports,
+      msi: this.msi,
+      ecamGpa: map.pciEcam.gpa,
+      lastBus: map.pciEcam.buses - 1,
+      portsGpa: map.pciPorts.gpa,
+      lines: [pciLine(0), pciLine(1), pciLine(2), pciLine(3)],
+    });
+    this.add(this.aclint, this.plic, rtc, this.#gpex, this.fwCfg);
+    if (this.serial[0]) this.add(this.serial[0]);
+    options.addDevices?.(this);
+    this.#wireEmptySlots();
+    this.#fillFwCfg();
+  }
+
+  get pci(): PciRoot {
+    return this.#gpex.root;
+  }
+
+  /** virtio-mmio: the highest free slot is the first to be used, as with QEMU. */
+  readonly virtioMmio: VirtioMmioSlots = {
+    count: map.virtio.slots,
+    free: () => {
+      const slot = this.#slots.lastIndexOf(undefined);
+      return slot < 0 ? undefined : slot;
+    },
+    isFree: (slot) => this.#slots[slot] === undefined,
+    plug: (slot, device) => {
+      this.#slots[slot] = device;
+      const transport = new VirtioMmio({ device, irq: this.plic.inputs[map.virtio.irq + slot] ?? unconnected });
+      this.memory.addWindow({
+        name: device.name,
+        start: map.virtio.gpa + slot * map.virtio.stride,
+        size: VIRTIO_MMIO_BYTES,
+        handler: transport,
+      });
+      this.add(transport);
+    },
+  };
+
+  #wireEmptySlots(): void {
+    this.memory.transaction(() => {
+      for (const [slot, device] of this.#slots.entries()) {
+        if (device) continue;
+        this.memory.addWindow({
+          name: 'virtio-mmio',
+          start: map.virtio.gpa + slot * map.virtio.stride,
+          size: VIRTIO_MMIO_BYTES,
+          handler: emptyVirtioMmio,
+        });
+      }
+    });
+  }
+
+  #fillFwCfg(): void {
+    const { fwCfg } = this;
+    const { ramBytes, uuid, fwCfgFiles } = this.#options;
+    fwCfg.setItem(fwCfgKey.uuid, uuid ?? new Uint8Array(16));
+    fwCfg.setU64(fwCfgKey.ramSize, ramBytes);
+    fwCfg.setU16(fwCfgKey.noGraphic, 1);
+    fwCfg.setU16(fwCfgKey.cpuCount, 1);
+    fwCfg.setU16(fwCfgKey.maxCpus, 1);
+    fwCfg.setU16(fwCfgKey.bootMenu, 0);
+    addFiles(fwCfg, fwCfgFiles ?? []);
+  }
+
+  powerOn(kernel: KernelImages | undefined): string {
+    const { model, ramBytes, firmware } = this.#options;
+    const seed = new BigUint64Array(
+      Array.from({ length: RNG_SEED_WORDS }, () => BigInt.asUintN(64, this.randomBits())),
+    );
+    const boot = loadRiscv(
+      {
+        firmware,
+        kernel,
+        tree: (initrd) =>
+          flattenTree(
+            virtTree({
+              model,
+              ramBytes,
+              commandLine: kernel?.commandLine,
+              initrd,
+              rngSeed: new Uint8Array(seed.buffer),
+              serial: this.serial[0] !== undefined,
+            }),
+          ),
+      },
+      {
+        e820: [{ start: map.ram.gpa, size: ramBytes, type: e820Type.ram }],
+        write: (gpa, bytes) => this.memory.dma.write(gpa, bytes),
+        clear: (gpa, size) => this.clearRam(gpa, size),
+      },
+    );
+    if (firmware) this.#writeResetVector(boot.entry, boot.treeGpa, boot.kernelEntry);
+    this.#start = firmware ? { pc: map.rom.gpa, treeGpa: 0 } : { pc: boot.entry, treeGpa: boot.treeGpa };
+    this.reset();
+    return firmware ? boot.description : `${boot.description}, built-in SBI`;
+  }
+
+  #writeResetVector(entry: number, treeGpa: number, kernelEntry: number): void {
+    const hva = this.#romHva + map.rom.gpa;
+    const view = new DataView(this.engine.memory.buffer, hva, map.rom.bytes);
+    for (const [i, word] of resetVector.entries()) view.setUint32(4 * i, word, true);
+    const numbers = [
+      BigInt(entry),
+      BigInt(treeGpa),
+      dynamic.magic,
+      dynamic.version,
+      BigInt(kernelEntry),
+      dynamic.modeS,
+    ];
+    // Options and the hart that boots: 0.
+    for (const [i, value] of [...numbers, 0n, 0n].entries())
+      view.setBigUint64(4 * resetVector.length + 8 * i, value, true);
+    this.accelerator.published(hva, map.rom.bytes);
+  }
+
+  protected resetCpus(): void {
+    const { pc, treeGpa } = this.#start;
+    this.cpu.reset(BigInt(pc));
+    if (!this.#options.firmware) this.cpu.enterSupervisor(BigInt(pc), 0n, BigInt(treeGpa));
+  }
+
+  #noteInterrupts(): void {
+    this.accelerator.setInterruptPending(this.cpu.hart.noteInterrupts() !== 0n);
+  }
+
+  #serveSbi(): boolean {
+    const { cpu, memory } = this;
+    const [uart] = this.serial;
+    serveSbi(cpu.hart, {
+      powerOff: () => this.finish({ why: 'poweroff' }),
+      reset: () => this.finish({ why: 'reset' }),
+      putByte: (byte) => this.#options.serial[0]?.write(byte),
+      takeByte: () => (uart && (uart.read(LSR) & DATA_READY) !== 0 ? uart.read(RBR) : undefined),
+      view: (gpa, length, forWrite) => memory.dma.view(Number(gpa), length, forWrite),
+      published: (gpa, length) => memory.dma.publish(Number(gpa), length),
+      translate: (gva) => cpu.translate(gva),
+    });
+    return true;
+  }
+
+  /** There is no button: the board has no GPIO. */
+  pressPowerButton(): void {}
+
+  protected announceInterrupts(accelerator: Accelerator): void {
+    accelerator.setInterruptPending(this.cpu.hart.noteInterrupts() !== 0n);
+  }
+
+  /** The hart does not tell of its accesses. */
+  setWatching(on: boolean): boolean {
+    return !on;
+  }
+
+  get debug(): DebugDescription {
+    return riscvDebugRegisters(this.cpus);
+  }
+}

@@ -8,6 +8,7 @@ export interface Command extends CommandRow {
   load(): Promise<(argv: readonly string[], io: ProcessIo) => Promise<number>>;
   /** Names by which the program itself may be called, as `vring link` makes them. */
   readonly programName?: string;
+  readonly otherNames?: readonly string[];
   /** The command reads its own options: what it takes is told by its own help. */
   readonly ownOptions?: boolean;
 }
@@ -46,6 +47,7 @@ export const commands: readonly Command[] = [
   {
     ...runCommand,
     programName: 'qemu-system-x86_64',
+    otherNames: ['qemu-system-i386', 'qemu-system-riscv64'],
     load: async () => (await import('./run/index.js')).run,
   },
   {

@@ -39,7 +39,9 @@ export function bashCompletion(): string {
     '  local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]} program=${COMP_WORDS[0]##*/}',
     '  COMPREPLY=()',
     '  case $program in',
-    ...commands.flatMap(({ programName, name }) => (programName ? [`    ${programName}) command=${name} ;;`] : [])),
+    ...commands.flatMap(({ programName, otherNames = [], name }) =>
+      programName ? [`    ${[programName, ...otherNames].join('|')}) command=${name} ;;`] : [],
+    ),
     '    *)',
     '      if [ "$COMP_CWORD" -eq 1 ]; then',
     `        COMPREPLY=($(compgen -W ${quote([...names, '--help', '--version'].join(' '))} -- "$word"))`,
@@ -67,7 +69,9 @@ export function bashCompletion(): string {
     const words = [...optionWords(command), ...(command.operands ?? [])];
     lines.push(`      COMPREPLY=($(compgen -W ${quote(words.join(' '))} -- "$word")) ;;`);
   }
-  const programs = commands.flatMap(({ programName }) => programName ?? []);
+  const programs = commands.flatMap(({ programName, otherNames = [] }) =>
+    programName ? [programName, ...otherNames] : [],
+  );
   lines.push('  esac', '}', `complete -o default -F _vring vring ${programs.join(' ')}`, '');
   return lines.join('\n');
 }
@@ -76,7 +80,7 @@ export function zshCompletion(): string {
   const describe = (text: string) =>
     text.replace(/[[\]:'\\]/g, (character) => (character === "'" ? "'\\''" : `\\${character}`));
   const lines = [
-    '#compdef vring qemu-system-x86_64=vring-run',
+    '#compdef vring qemu-system-x86_64=vring-run qemu-system-i386=vring-run qemu-system-riscv64=vring-run',
     '# zsh completion of vring: source <(vring completion zsh)',
     '_vring() {',
     '  local -a commands',
@@ -123,7 +127,9 @@ export function fishCompletion(): string {
   }
   for (const command of commands) {
     const heads = [`complete -c vring -n ${quote(`__fish_seen_subcommand_from ${command.name}`)}`];
-    if (command.programName && !command.ownOptions) heads.push(`complete -c ${command.programName}`);
+    if (command.programName && !command.ownOptions) {
+      for (const name of [command.programName, ...(command.otherNames ?? [])]) heads.push(`complete -c ${name}`);
+    }
     for (const head of heads) {
       if (command.operands) lines.push(`${head} -a ${quote(command.operands.join(' '))}`);
       for (const row of command.options) {

@@ -21,7 +21,9 @@ export async function link(argv: readonly string[], io: ProcessIo): Promise<numb
     await mkdir(directory, { recursive: true });
     // npm makes an installed program executable, the compiler a built one not; where it cannot be changed it is so already.
     await chmod(program, 0o755).catch(() => {});
-    const names = commands.flatMap(({ programName }) => (programName === undefined ? [] : [programName]));
+    const names = commands.flatMap(({ programName, otherNames = [] }) =>
+      programName === undefined ? [] : [programName, ...otherNames],
+    );
     for (const name of names) {
       const path = join(directory, makesLinks ? name : `${name}.cmd`);
       const there = await lstat(path).catch(() => undefined);

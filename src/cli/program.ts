@@ -42,7 +42,9 @@ async function dispatch(called: string, argv: readonly string[], io: ProcessIo):
     }
   }
   const { commands } = await import('./commands.js');
-  const byProgram = commands.find(({ programName }) => programName === called);
+  const byProgram = commands.find(
+    ({ programName, otherNames }) => programName === called || otherNames?.includes(called),
+  );
   if (byProgram) return await (await byProgram.load())(argv, io);
   if (first === undefined || first === '--help' || first === '-h' || first === 'help') {
     const { shortHelp, fullHelp } = await import('./overview.js');

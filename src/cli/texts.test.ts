@@ -83,7 +83,7 @@ test('bash completes', (t) => {
       .split('\n')
       .slice(0, 5)
       .map((line) => line.trim()),
-    ['cache', '-kernel', 'pc help', '--all --days --json --help --h list prune', '-nographic'].map((line) =>
+    ['cache', '-kernel', 'pc virt help', '--all --days --json --help --h list prune', '-nographic'].map((line) =>
       line.replace(' --h ', ' -h '),
     ),
     stderr,

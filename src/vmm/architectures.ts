@@ -5,10 +5,10 @@
 import type { AcceleratorName } from '../accel/accelerator.js';
 import { VringError } from '../base/index.js';
 import type { GuestCode } from '../guest/guest-cpu.js';
+import { parseRiscvCpu, riscvCpuHelp } from '../guest/riscv/models.js';
 import { cpuHelp, parseCpuOption } from '../guest/x86/models.js';
+import { type ArchitectureName, architectureNames } from '../machine/architecture-names.js';
 import type { BoardMaker } from './boards/board-maker.js';
-
-export type ArchitectureName = 'x86_64' | 'i386';
 
 export interface MachineType {
   readonly name: string;
@@ -16,11 +16,15 @@ export interface MachineType {
   readonly sentence: string;
 }
 
+/** Options that not every architecture has. */
+export interface ArchitectureOptions {
+  readonly builtInGuest?: boolean | undefined;
+  readonly lens?: boolean | 'time' | undefined;
+}
+
 export interface Architecture {
   /** As in QEMU's `qemu-system-NAME`. */
   readonly name: ArchitectureName;
-  /** What else people call it: Debian's name, the kernel's. */
-  readonly aliases: readonly string[];
   readonly sentence: string;
   /** What its guest code is kept under: `GuestCode.architecture`. */
   readonly code: string;
@@ -30,6 +34,17 @@ export interface Architecture {
   /** What can run its guests, first choice first. */
   readonly accelerators: readonly AcceleratorName[];
   readonly maxCpus: number;
+  readonly serialPorts: number;
+  /** Buses that devices can be plugged in on, by QEMU's names. */
+  readonly buses: readonly string[];
+  /** Boards of QEMU that are refused by name. */
+  readonly unsupportedMachines: readonly string[];
+  /** What of its options only other architectures have, for a person; undefined: nothing. */
+  unfit(options: ArchitectureOptions): string | undefined;
+  /** The firmware that starts without being asked for, where a kernel or disks alone cannot start. */
+  readonly defaultFirmware: string | undefined;
+  /** Unpacks a kernel where its loader does not do so itself. */
+  loadUnpack(): Promise<(kernel: Uint8Array) => Uint8Array>;
   /** `-cpu`'s value as the machine takes it. Throws VringError `cpu-option`. */
   cpuOption(text: string): string;
   cpuHelp(): string;
@@ -47,6 +62,12 @@ const x86 = {
   machines: [{ name: 'pc', sentence: 'PC (i440FX + PIIX)' }],
   accelerators: ['kvm', 'tcg'],
   maxCpus: 255,
+  serialPorts: 4,
+  buses: ['PCI', 'ISA', 'virtio-serial-bus'],
+  unsupportedMachines: ['q35', 'microvm', 'isapc', 'none', 'x-remote'],
+  unfit: () => undefined,
+  defaultFirmware: 'bios-256k.bin',
+  loadUnpack: async () => (kernel) => kernel,
   cpuHelp,
   loadCode: async () => {
     const { x86Code } = await import('../guest/index.js');
@@ -59,7 +80,6 @@ export const architectures: readonly Architecture[] = [
   {
     ...x86,
     name: 'x86_64',
-    aliases: ['amd64', 'x86-64'],
     sentence: 'PCs with 64 bits',
     defaultCpu: 'qemu64',
     cpuOption: checkedX86,
@@ -67,11 +87,35 @@ export const architectures: readonly Architecture[] = [
   {
     ...x86,
     name: 'i386',
-    aliases: ['i686', 'x86'],
     sentence: 'PCs with 32 bits',
     defaultCpu: 'qemu32',
     // Whatever the model has, a guest of this architecture finds no long mode.
     cpuOption: (text) => checkedX86(`${text},-lm`),
+  },
+  {
+    name: 'riscv64',
+    sentence: 'RISC-V with 64 bits',
+    code: 'riscv',
+    defaultCpu: 'rv64',
+    machines: [{ name: 'virt', sentence: 'RISC-V VirtIO board' }],
+    accelerators: ['tcg'],
+    maxCpus: 1,
+    serialPorts: 1,
+    buses: ['PCI', 'virtio-bus', 'virtio-serial-bus'],
+    unsupportedMachines: ['sifive_u', 'sifive_e', 'spike', 'shakti_c', 'microchip-icicle-kit', 'none', 'x-remote'],
+    unfit: ({ builtInGuest, lens }) => (builtInGuest ? 'the built-in guest' : lens ? 'the lens' : undefined),
+    defaultFirmware: undefined,
+    cpuOption: (text) => {
+      parseRiscvCpu(text);
+      return text;
+    },
+    cpuHelp: riscvCpuHelp,
+    loadCode: async () => {
+      const { parseRiscvCpu: parse, riscvCode } = await import('../guest/riscv/index.js');
+      return (cpu) => riscvCode(parse(cpu));
+    },
+    loadBoard: async () => (await import('./boards/virt-maker.js')).virtMaker,
+    loadUnpack: async () => (await import('./boards/unpack-kernel.js')).unpackKernel,
   },
 ];
 
@@ -79,7 +123,9 @@ export const DEFAULT_ARCHITECTURE = architectures[0];
 
 /** By any of its names. Throws VringError `architecture-unknown`. */
 export function findArchitecture(name: string): Architecture {
-  const found = architectures.find((each) => each.name === name || each.aliases.includes(name));
+  const isCalled = (each: Architecture): boolean =>
+    each.name === name || (architectureNames[each.name] as readonly string[]).includes(name);
+  const found = architectures.find(isCalled);
   if (found) return found;
   const known = architectures.map((each) => each.name).join(', ');
   throw new VringError('architecture-unknown', `There are no machines of architecture '${name}'; there are ${known}.`);

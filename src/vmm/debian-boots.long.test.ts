@@ -10,7 +10,8 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { BlockGraph } from '../block/index.js';
 import { NodeBlockHost } from '../host/node/block-host.js';
-import { defaultFirmware, findFirmware } from '../host/node/firmware-file.js';
+import { findFirmware } from '../host/node/firmware-file.js';
+import { DEFAULT_ARCHITECTURE } from './architectures.js';
 import { type DebianOptions, openDebian, VringError } from './index.js';
 
 const limitMs = 300_000;
@@ -173,7 +174,7 @@ test('a full host stops the machine; it goes on when there is room', { timeout: 
 test("SeaBIOS starts two vCPUs and boots the cloud kernel, which finds the board's tables", {
   timeout: 2 * limitMs,
 }, async (t) => {
-  const image = findFirmware(defaultFirmware, []);
+  const image = findFirmware(DEFAULT_ARCHITECTURE.defaultFirmware ?? '', []);
   if (image === undefined) return t.skip('no seabios here');
   const lines = await output(
     {

@@ -15,6 +15,7 @@ import {
   prepareDebian,
 } from '../distro/index.js';
 import { abortedError, bounded, type WaitOptions } from './abort.js';
+import { findArchitecture } from './architectures.js';
 import type { CharacterPort } from './character-port.js';
 import { createMachine, type Machine } from './machine.js';
 import type { MachineOptions } from './machine-options.js';
@@ -28,7 +29,10 @@ const POWER_OFF_MS = 30_000;
 const OUTPUT_LIMIT = 1 << 30;
 
 /** The machine's own options that make sense for a system that brings its kernel. */
-export type SystemMachineOptions = Omit<MachineOptions, 'kernel' | 'initrd' | 'onPowerOff' | 'onReset'>;
+export type SystemMachineOptions = Omit<
+  MachineOptions,
+  'architecture' | 'kernel' | 'initrd' | 'onPowerOff' | 'onReset'
+>;
 
 export interface DebianOptions extends Omit<PrepareDebianOptions, 'command' | 'console' | 'signal'> {
   /** What to run; a login shell on the console unless given. */
@@ -176,6 +180,8 @@ export async function openDebian(options: DebianOptions = {}, wait: WaitOptions 
   // The shell is on a virtio console, which is faster than a serial line and knows the window's size; the kernel's own words
   // are on the serial line.
   const isCommand = options.command !== undefined;
+  // Before anything is fetched for a machine that there is not.
+  if (options.architecture !== undefined) findArchitecture(options.architecture);
   const prepared = await prepareDebian({ ...preparation, ...(isCommand ? {} : { console: 'hvc0' }), signal });
   const { kernel, initrd, ...system } = prepared;
   const ports = isCommand
@@ -184,6 +190,7 @@ export async function openDebian(options: DebianOptions = {}, wait: WaitOptions 
   const machine = await createMachine(
     {
       ...own,
+      architecture: prepared.architecture,
       ramBytes: own.ramBytes ?? DEBIAN_RAM_BYTES,
       kernel,
       initrd,

@@ -5,11 +5,12 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { BlockGraph } from '../block/index.js';
 import { NodeBlockHost } from '../host/node/block-host.js';
-import { defaultFirmware, findFirmware } from '../host/node/firmware-file.js';
+import { findFirmware } from '../host/node/firmware-file.js';
+import { DEFAULT_ARCHITECTURE } from './architectures.js';
 import { createMachine } from './machine.js';
 
 const limitMs = 60_000;
-const seabios = findFirmware(defaultFirmware, []);
+const seabios = findFirmware(DEFAULT_ARCHITECTURE.defaultFirmware ?? '', []);
 
 test('SeaBIOS comes up on the serial console, to its menu, and after a reset again', {
   skip: !seabios && 'no seabios here',

@@ -170,9 +170,16 @@ export function planMachine(options: MachineOptions): {
   if (!named && !options.builtInGuest) throw invalid('There is neither a kernel nor firmware.');
   if (named && options.builtInGuest) throw invalid('The built-in guest needs neither kernel nor firmware.');
   const architecture = architectureOf(options);
+  const unfit = architecture.unfit(options);
+  if (unfit !== undefined) throw invalid(`Machines of ${architecture.name} do not have ${unfit} yet.`);
   const cpus = options.cpus ?? 1;
   const { maxCpus } = architecture;
-  if (!Number.isInteger(cpus) || cpus < 1 || cpus > maxCpus) throw invalid(`A machine has 1 to ${maxCpus} vCPUs.`);
+  if (!Number.isInteger(cpus) || cpus < 1 || cpus > maxCpus)
+    throw invalid(
+      maxCpus === 1
+        ? `A machine of ${architecture.name} has one vCPU for now.`
+        : `A machine has 1 to ${maxCpus} vCPUs.`,
+    );
   const uuid = options.uuid?.replaceAll('-', '') ?? '';
   if (!/^([0-9a-f]{32})?$/i.test(uuid)) throw invalid(`'${options.uuid}' is no UUID.`);
   const most = maxGuestBytes(cpus);
@@ -197,7 +204,8 @@ export function planMachine(options: MachineOptions): {
   const places: PortPlace[] = [];
   const stream = (place: PortPlace) => places.push(place) - 1;
   const wanted = options.serialPorts ?? [true];
-  if (wanted.length > 4) throw invalid('A PC has four serial ports at most.');
+  if (wanted.length > architecture.serialPorts)
+    throw invalid(`A machine of ${architecture.name} has at most ${architecture.serialPorts} serial ports.`);
   const serial = [0, 1, 2, 3].map((index) =>
     wanted[index] ? { stream: stream({ kind: 'serial', index }) } : undefined,
   );

@@ -503,7 +503,7 @@ async function main(): Promise<void> {
       config.kernel === undefined
         ? undefined
         : {
-            kernel: imageOf('The kernel', config.kernel),
+            kernel: (await architecture.loadUnpack())(imageOf('The kernel', config.kernel)),
             initrd,
             commandLine: config.commandLine,
           };

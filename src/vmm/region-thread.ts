@@ -12,7 +12,7 @@ import {
 } from '../accel/index.js';
 import type { GuestCode } from '../guest/guest-cpu.js';
 import { bundle } from '../host/node/bundles.js';
-import type { ArchitectureName } from './architectures.js';
+import type { ArchitectureName } from '../machine/architecture-names.js';
 
 export interface RegionWorkerConfig {
   readonly architecture: ArchitectureName;

@@ -132,19 +132,20 @@ export class MachineDevices {
         return;
       }
       case 'isa-debug-exit':
+        isaOf(board, config.type);
         wireIsaDebugExit(board.ports, (status) => board.exit(status), {
           port: config.port,
           sizeBytes: config.sizeBytes,
         });
         return;
       case 'isa-debugcon': {
+        isaOf(board, config.type);
         const stream = this.#host.streams[config.stream];
         wireIsaDebugcon(board.ports, (byte) => stream.sendByte(byte), { port: config.port });
         return;
       }
       case 'pc-testdev': {
-        assert(board.isaIrqs, 'a board with an ISA bus');
-        const device = new PcTestdev({ gsi: board.isaIrqs });
+        const device = new PcTestdev({ gsi: isaOf(board, config.type) });
         wirePcTestdev(board.ports, board.memory, device);
         board.add(device);
       }
@@ -154,7 +155,7 @@ export class MachineDevices {
   /** Gives the slot. */
   #addVirtio(
     board: DeviceBoard,
-    { type, slot: wanted, interfaces, vectors }: VirtioPlace & { readonly type: string },
+    { type, bus, slot: wanted, interfaces, vectors }: VirtioPlace & { readonly type: string },
     model: VirtioModel,
     taken: Set<string>,
   ): number {
@@ -166,6 +167,7 @@ export class MachineDevices {
       dma: board.memory.dma,
       log: (line) => this.#host.log(`${name}: ${line}`),
     });
+    if (bus === 'mmio') return plugMmio(board, device, wanted);
     const slot = wanted ?? board.pci.bus.freeSlot(board.firstSlot);
     if (slot === undefined) {
       throw new VringError('pci-full', 'There is no free PCI slot left for the devices that were asked for.');
@@ -218,6 +220,27 @@ export class MachineDevices {
       for (let k = 0; k < 8 && i < target.length; k++, bits >>= 8n) target[i++] = Number(bits & 255n);
     }
   }
+}
+
+/** Gives the slot. */
+function plugMmio({ virtioMmio }: DeviceBoard, device: VirtioDevice, wanted: number | undefined): number {
+  if (!virtioMmio)
+    throw new VringError('device-bus', `${device.name}: this board has no slots for virtio devices but those of PCI.`);
+  const slot = wanted ?? virtioMmio.free();
+  if (slot === undefined) throw new VringError('device-bus', `${device.name}: no virtio-mmio slot is free.`);
+  if (slot >= virtioMmio.count) {
+    const last = virtioMmio.count - 1;
+    throw new VringError('device-bus', `${device.name}: there is no virtio-mmio slot ${slot}; the last is ${last}.`);
+  }
+  if (!virtioMmio.isFree(slot)) throw new VringError('device-bus', `virtio-mmio slot ${slot} is taken already.`);
+  virtioMmio.plug(slot, device);
+  return slot;
+}
+
+/** A device on the ISA bus is for boards that have one. */
+function isaOf(board: DeviceBoard, type: string): NonNullable<DeviceBoard['isaIrqs']> {
+  if (board.isaIrqs) return board.isaIrqs;
+  throw new VringError('device-bus', `${type}: this board has no ISA bus.`);
 }
 
 /** Numbers of a device's ports: as given, or the lowest free; Linux takes number 0 for a console. */

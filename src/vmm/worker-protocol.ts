@@ -1,11 +1,11 @@
 /** What the thread that owns a machine and the thread that runs it say to each other. */
 
 import type { AcceleratorName, CompiledModule } from '../accel/index.js';
+import type { ArchitectureName } from '../machine/architecture-names.js';
 import type { BoardOptions } from '../machine/board.js';
 import type { FirmwareOptions } from '../machine/firmware.js';
 import type { FirmwareFile } from '../machine/firmware-file.js';
 import type { TraceItem } from '../machine/trace.js';
-import type { ArchitectureName } from './architectures.js';
 import type { MachineDisksConfig } from './disk-protocol.js';
 import type { LensReport } from './lens-report.js';
 
@@ -30,9 +30,11 @@ export interface ConsolePortConfig {
   readonly number?: number | undefined;
 }
 
-/** How a virtio device shows itself on the PCI bus. */
+/** How a virtio device shows itself: on the PCI bus unless told otherwise. */
 export interface VirtioPlace {
-  /** PCI device number; the lowest free one unless given. */
+  /** `mmio`: in one of the board's slots for virtio devices; then interfaces and vectors mean nothing. */
+  readonly bus?: 'pci' | 'mmio' | undefined;
+  /** PCI device number, the lowest free one unless given; or number of the slot, the highest free one. */
   readonly slot?: number | undefined;
   /** The interface of virtio 1.0, that of before, or both (`transitional`, the default). */
   readonly interfaces?: 'transitional' | 'modern' | 'legacy' | undefined;

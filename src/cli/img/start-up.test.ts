@@ -25,7 +25,8 @@ test('a disk tool loads only what it uses', () => {
       url.replace(/.*\/dist\//, ''),
     );
     assert.ok(loaded.includes('block/formats/qcow2/driver.js'), 'the log of the module loader reads otherwise now');
-    const allowed = /^(base|block|cli\/(img|options|run\/options\.js|[\w-]+\.js)|host\/node|machine\/trace\.js)/;
+    const allowed =
+      /^(base|block|cli\/(img|options|run\/options\.js|[\w-]+\.js)|host\/node|machine\/(trace|architecture-names)\.js)/;
     assert.deepEqual(
       loaded.filter((file) => !allowed.test(file)),
       [],

@@ -1,12 +1,10 @@
 /** From the options of `vring run` to a machine and what its ports lead to. */
 import { VringError } from '../../base/index.js';
 import type { OptionDict } from '../../block/index.js';
-import { defaultFirmware, findFirmware, firmwareFolders } from '../../host/node/firmware-file.js';
-import { readImage } from '../../host/node/image-file.js';
+import { type Architecture, DEFAULT_ARCHITECTURE, findArchitecture } from '../../vmm/architectures.js';
 import type { AcceleratorName } from '../../vmm/index.js';
 import {
   type DeviceOptions,
-  type MachineFirmware,
   type MachineOptions,
   type TraceItem,
   traceItems,
@@ -27,8 +25,10 @@ import {
   parseDrive,
   parseObject,
 } from './drives.js';
+import { planFirmware, planFwCfg, planRiscvFirmware } from './firmware.js';
+import { Options } from './given-options.js';
 import { type LensPlan, planLens } from './lens.js';
-import { accelerators, machineTypes, unsupportedAccelerators, unsupportedMachines } from './options.js';
+import { accelerators, unsupportedAccelerators } from './options.js';
 
 /** A port of the machine, or the monitor, and the character device that it leads to. */
 export interface Attachment {
@@ -69,35 +69,24 @@ export interface PlanContext {
   /** The built-in guest runs instead of what is named. */
   readonly builtIn?: boolean;
   readonly nowMs: number;
-}
-
-class Options {
-  readonly #given: readonly GivenOption[];
-  constructor(given: readonly GivenOption[]) {
-    this.#given = given;
-  }
-  all(name: string): string[] {
-    return this.#given.filter(({ row }) => row.name === name).map(({ value }) => value ?? '');
-  }
-  last(name: string): string | undefined {
-    return this.all(name).at(-1);
-  }
-  has(name: string): boolean {
-    return this.#given.some(({ row }) => row.name === name);
-  }
+  /** Where `-arch` does not say; x86_64 unless given. */
+  readonly architecture?: Architecture;
 }
 
 /** Throws VringError, most of them UsageError. */
 export function planRun(given: readonly GivenOption[], context: PlanContext): RunPlan {
   const options = new Options(given);
   const notices: string[] = [];
-  const board = planBoard(options, notices);
+  const architecture = architectureOf(options, context);
+  const board = planBoard(options, notices, architecture);
   const chardevs = new Chardevs();
   for (const text of options.all('chardev')) chardevs.addOption(text);
-  const characters = planCharacters(options, chardevs, context);
-  const { devices, blockNodes } = planDevices(options, chardevs, characters);
+  const characters = planCharacters(options, chardevs, context, architecture);
+  const { devices, blockNodes } = planDevices(options, chardevs, characters, architecture);
 
-  const kernel = options.last('kernel');
+  // Without any firmware the kernel itself is what starts in M-mode.
+  const isBare = architecture.name === 'riscv64' && options.last('bios') === 'none';
+  const kernel = isBare ? undefined : options.last('kernel');
   const bootable = ['kernel', 'bios', 'drive', 'blockdev'];
   const builtIn = context.builtIn ?? (!context.system && !bootable.some((name) => options.has(name)));
   if (context.system) {
@@ -129,10 +118,15 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
   return {
     machine: {
       ...board,
+      architecture: architecture.name,
       kernel,
       initrd: options.last('initrd'),
       commandLine: options.last('append'),
-      firmware: builtIn ? undefined : planFirmware(options, context),
+      firmware: builtIn
+        ? undefined
+        : architecture.name === 'riscv64'
+          ? planRiscvFirmware(options)
+          : planFirmware(options, context, architecture),
       builtInGuest: builtIn,
       lens: options.has('lens'),
       fwCfg: options.all('fw_cfg').map(planFwCfg),
@@ -161,60 +155,11 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
   };
 }
 
-/** Firmware boots what is not a kernel that is put into memory. */
-function planFirmware(options: Options, { system }: PlanContext): MachineOptions['firmware'] {
-  const given = options.last('bios');
-  let boot: Pick<MachineFirmware, 'bootMenuMs' | 'bootDevices' | 'rebootTimeoutMs'> = {};
-  for (const text of options.all('boot')) {
-    const values = KeyValues.parse(`-boot ${text}`, text, 'order');
-    const waitMs = values.number('splash-time', 0, 65535) ?? DEFAULT_MENU_MS;
-    const timeout = values.text('reboot-timeout');
-    if (timeout !== undefined && !(/^(-1|\d{1,5})$/.test(timeout) && Number(timeout) < 65536))
-      throw new UsageError(`-boot ${text}: reboot-timeout is a number of milliseconds up to 65535, or -1`);
-    boot = {
-      bootMenuMs: values.flag('menu') ? waitMs : undefined,
-      bootDevices: values.text('order'),
-      rebootTimeoutMs: timeout === undefined ? undefined : Number(timeout),
-    };
-    values.flag('strict');
-    values.finish(['once', 'splash']);
-  }
-  if (given === undefined && (system || options.has('kernel'))) {
-    if (options.has('boot')) throw new UsageError('-boot is of use with firmware only: -bios FILE, or no -kernel');
-    return undefined;
-  }
-  const name = given ?? defaultFirmware;
-  const image = findFirmware(name, options.all('L'));
-  if (image === undefined) {
-    throw new VringError(
-      'firmware-missing',
-      `There is no firmware '${name}'${name.includes('/') ? '' : ` in ${[...options.all('L'), ...firmwareFolders].join(', ')}: Debian's package seabios has it, and -bios names another`}`,
-    );
-  }
-  const graphics = KeyValues.parse('-M', options.last('M') ?? 'pc', 'type').flag('graphics');
-  const display = options.last('display');
-  return { image, ...boot, serialConsole: !(graphics ?? (display !== undefined && !options.has('nographic'))) };
+/** `-arch`, or what the program is called by. Throws VringError `architecture-unknown`. */
+function architectureOf(options: Options, context: PlanContext): Architecture {
+  const name = options.last('arch');
+  return name === undefined ? (context.architecture ?? DEFAULT_ARCHITECTURE) : findArchitecture(name);
 }
-
-/** What SeaBIOS itself waits. */
-const DEFAULT_MENU_MS = 2500;
-
-function planFwCfg(text: string): { name: string; bytes: Uint8Array } {
-  const option = `-fw_cfg ${text}`;
-  const values = KeyValues.parse(option, text, 'name');
-  const name = values.need('name');
-  const string = values.text('string');
-  const file = values.text('file');
-  values.finish(['gen_id']);
-  if (file !== undefined) {
-    if (string !== undefined) throw new UsageError(`${option}: file= and string= cannot be given both`);
-    return { name, bytes: readImage('The file', file, MOST_FW_CFG_BYTES) };
-  }
-  if (string === undefined) throw new UsageError(`${option}: file= or string= is missing`);
-  return { name, bytes: new TextEncoder().encode(string) };
-}
-
-const MOST_FW_CFG_BYTES = 2 ** 31;
 
 export interface GdbAddress {
   readonly host: string;
@@ -244,7 +189,9 @@ type Board = Pick<
   | 'name'
 >;
 
-function planBoard(options: Options, notices: string[]): Board {
+function planBoard(options: Options, notices: string[], architecture: Architecture): Board {
+  const isPc = architecture.machines[0].name === 'pc';
+  if (options.has('no-hpet') && !isPc) throw new UsageError('-no-hpet: only a PC has an HPET');
   let hpet = !options.has('no-hpet');
   let irqchip: MachineOptions['kernelIrqchip'];
   const accels = options.all('accel').map((text) => KeyValues.parse(`-accel ${text}`, text, 'accel'));
@@ -252,14 +199,21 @@ function planBoard(options: Options, notices: string[]): Board {
   const machine = options.last('M');
   if (machine !== undefined) {
     const values = KeyValues.parse(`-M ${machine}`, machine, 'type');
-    const type = values.text('type') ?? 'pc';
-    if (!machineTypes.some(({ name }) => name === type) && !/^pc-i440fx-\d+\.\d+$/.test(type)) {
-      if (unsupportedMachines.includes(type) || /^pc-q35-/.test(type))
-        throw new UsageError(`-M ${type}: this board is not supported yet; there is pc`);
-      throw new UsageError(`-M ${type}: there is no such board${didYouMean(type, ['pc', ...unsupportedMachines])}`);
+    const { machines, unsupportedMachines } = architecture;
+    const names = machines.map(({ name }) => name);
+    const type = values.text('type') ?? names[0];
+    if (!names.includes(type) && !(isPc && /^pc-i440fx-\d+\.\d+$/.test(type))) {
+      if (unsupportedMachines.includes(type) || (isPc && /^pc-q35-/.test(type)))
+        throw new UsageError(`-M ${type}: this board is not supported yet; there is ${names.join(', ')}`);
+      const hint = didYouMean(type, [...names, ...unsupportedMachines]);
+      throw new UsageError(
+        `-M ${type}: there is no such board${hint || `; ${architecture.name} has ${names.join(', ')}`}`,
+      );
     }
-    hpet = values.flag('hpet') ?? hpet;
-    values.flag('graphics');
+    if (isPc) {
+      hpet = values.flag('hpet') ?? hpet;
+      values.flag('graphics');
+    }
     irqchip = planIrqchip(values) ?? irqchip;
     const accel = values.text('accel');
     if (accel !== undefined) {
@@ -286,6 +240,7 @@ function planBoard(options: Options, notices: string[]): Board {
       'max-ram-below-4g',
       'kvm-shadow-mem',
       'phandle-start',
+      ...(isPc ? [] : ['aclint', 'aia', 'aia-guests', 'dumpdtb', 'dtb', 'pflash0', 'pflash1', 'iommu-sys']),
     ]);
   }
   return {
@@ -483,7 +438,12 @@ interface Characters {
 }
 
 /** Serial ports, monitor and debug console, with QEMU's defaults. */
-function planCharacters(options: Options, chardevs: Chardevs, context: PlanContext): Characters {
+function planCharacters(
+  options: Options,
+  chardevs: Chardevs,
+  context: PlanContext,
+  { name: architecture, serialPorts: mostSerial }: Architecture,
+): Characters {
   const display = options.last('display');
   if (display !== undefined && display !== 'none') {
     const known = ['gtk', 'sdl', 'curses', 'vnc', 'egl-headless', 'spice-app', 'cocoa', 'dbus'];
@@ -517,7 +477,10 @@ function planCharacters(options: Options, chardevs: Chardevs, context: PlanConte
   const serialOn = (chardev: Chardev | undefined) => {
     const index = serialPorts.push(chardev !== undefined) - 1;
     if (!chardev) return;
-    if (index === 4) throw new UsageError('A PC has four serial ports at most');
+    if (index >= mostSerial)
+      throw new UsageError(
+        `A machine of ${architecture} has at most ${mostSerial} serial port${mostSerial === 1 ? '' : 's'}`,
+      );
     chardevs.attach(chardev, `serial port ${index}`);
     attachments.push({ from: { kind: 'serial', index }, chardev });
   };
@@ -578,7 +541,12 @@ interface PlannedDevices {
   readonly blockNodes: readonly OptionDict[];
 }
 
-function planDevices(options: Options, chardevs: Chardevs, characters: Characters): PlannedDevices {
+function planDevices(
+  options: Options,
+  chardevs: Chardevs,
+  characters: Characters,
+  { name: architecture, buses: boardBuses }: Architecture,
+): PlannedDevices {
   const drives = new Map<string, Drive>();
   options.all('drive').forEach((text, i) => {
     const drive = parseDrive(text, i, options.has('snapshot'));
@@ -625,14 +593,18 @@ function planDevices(options: Options, chardevs: Chardevs, characters: Character
     const found = findDevice(driver);
     if (!found) throw noDevice(option, driver);
     const { row } = found;
+    if (!boardBuses.includes(row.bus))
+      throw new UsageError(`${option}: a machine of ${architecture} has no ${row.bus}`);
     const id = values.text('id');
     if (id !== undefined) {
       if (ids.has(id)) throw new UsageError(`${option}: there is a device with the id '${id}' already`);
       ids.add(id);
     }
-    const place = row.bus === 'PCI' ? planVirtio(values, found) : undefined;
+    const place =
+      row.bus === 'PCI' ? planVirtio(values, found) : row.bus === 'virtio-bus' ? planMmio(values) : undefined;
     switch (row.name) {
-      case 'virtio-blk-pci': {
+      case 'virtio-blk-pci':
+      case 'virtio-blk-device': {
         const name = values.need('drive');
         const drive = drives.get(name) ?? (nodeNames.has(name) ? blockdevDrive(name) : undefined);
         if (!drive) {
@@ -660,6 +632,7 @@ function planDevices(options: Options, chardevs: Chardevs, characters: Character
         break;
       }
       case 'virtio-serial-pci':
+      case 'virtio-serial-device':
         devices.push({ type: 'bus', index: buses.length });
         buses.push({
           id: id ?? `virtio-serial${buses.length}`,
@@ -687,9 +660,11 @@ function planDevices(options: Options, chardevs: Chardevs, characters: Character
         break;
       }
       case 'virtio-rng-pci':
+      case 'virtio-rng-device':
         devices.push({ type: 'virtio-rng', ...place });
         break;
       case 'virtio-balloon-pci':
+      case 'virtio-balloon-device':
         devices.push({ type: 'virtio-balloon', ...place });
         break;
       case 'isa-serial': {
@@ -784,9 +759,18 @@ function planVirtio(values: KeyValues, { only }: FoundDevice): VirtioPlace {
   };
 }
 
+/** The virtio-mmio slot that a device sits in. */
+function planMmio(values: KeyValues): VirtioPlace {
+  const bus = values.text('bus');
+  if (bus === undefined) return { bus: 'mmio' };
+  const match = /^virtio-mmio-bus\.(\d)$/.exec(bus);
+  if (!match) throw new UsageError(`${values.option}: there is no bus '${bus}'; there are virtio-mmio-bus.0 to .7`);
+  return { bus: 'mmio', slot: Number(match[1]) };
+}
+
 function planSlot(values: KeyValues): number | undefined {
   const bus = values.text('bus');
-  if (bus !== undefined && bus !== 'pci.0' && bus !== 'pci')
+  if (bus !== undefined && bus !== 'pci.0' && bus !== 'pci' && bus !== 'pcie.0')
     throw new UsageError(`${values.option}: there is no bus '${bus}'; there is pci.0`);
   const text = values.text('addr');
   if (text === undefined) return undefined;

@@ -124,10 +124,18 @@ async function prepare(
     if (value !== undefined && value !== '') guestEnvironment[variable] = value;
   }
   try {
-    const { kernel: _kernel, initrd: _initrd, onPowerOff: _off, onReset: _reset, ...machine } = plan.machine;
+    const {
+      kernel: _kernel,
+      initrd: _initrd,
+      onPowerOff: _off,
+      onReset: _reset,
+      architecture,
+      ...machine
+    } = plan.machine;
     return await openDebian(
       {
         suite,
+        architecture,
         command,
         offline: plan.offline,
         mirror: plan.mirror,

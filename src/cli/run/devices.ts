@@ -13,7 +13,7 @@ export interface PropertyRow {
 export interface DeviceRow {
   readonly name: string;
   readonly aliases?: readonly string[];
-  readonly bus: 'PCI' | 'ISA' | 'virtio-serial-bus';
+  readonly bus: 'PCI' | 'ISA' | 'virtio-serial-bus' | 'virtio-bus';
   readonly category: 'Storage' | 'Input' | 'Misc';
   readonly sentence: string;
   readonly properties: readonly PropertyRow[];
@@ -36,12 +36,28 @@ const virtio: readonly PropertyRow[] = [
   { name: 'disable-modern', type: 'bool', default: 'off', sentence: 'on: without the interface of virtio 1.0' },
   { name: 'vectors', type: 'uint32', sentence: 'MSI-X vectors, 0 for none; as many as the device can use' },
 ];
+/** virtio-mmio. */
+const slot: readonly PropertyRow[] = [
+  id,
+  { name: 'bus', type: 'str', sentence: 'the slot: virtio-mmio-bus.0 to .7; the highest free one unless given' },
+];
 const port: readonly PropertyRow[] = [
   { name: 'chardev', type: 'str', sentence: 'the character device behind it' },
   { name: 'name', type: 'str', sentence: 'name of the port in the guest' },
   { name: 'nr', type: 'uint32', sentence: 'number of the port; the lowest free one unless given' },
   id,
   { name: 'bus', type: 'str', sentence: 'the virtio-serial bus, e.g. virtio-serial0.0' },
+];
+
+const disk: readonly PropertyRow[] = [
+  { name: 'drive', type: 'str', sentence: 'id of a -drive, or node-name of a -blockdev' },
+  { name: 'serial', type: 'str', sentence: 'serial number that the guest sees' },
+  { name: 'logical_block_size', type: 'size', default: '512', sentence: 'block size that the guest sees' },
+  { name: 'physical_block_size', type: 'size', default: '512', sentence: 'block size that the guest aligns to' },
+  { name: 'bootindex', type: 'uint32', sentence: 'firmware boots from the device with the lowest' },
+  { name: 'share-rw', type: 'bool', default: 'off', sentence: 'others may write to the image meanwhile' },
+  { name: 'werror', type: 'str', default: 'enospc', sentence: 'write errors: report, ignore, stop, enospc' },
+  { name: 'rerror', type: 'str', default: 'report', sentence: 'read errors: report, ignore, stop' },
 ];
 
 export const deviceRows: readonly DeviceRow[] = [
@@ -51,17 +67,7 @@ export const deviceRows: readonly DeviceRow[] = [
     bus: 'PCI',
     category: 'Storage',
     sentence: 'Virtio disk',
-    properties: [
-      { name: 'drive', type: 'str', sentence: 'id of a -drive, or node-name of a -blockdev' },
-      { name: 'serial', type: 'str', sentence: 'serial number that the guest sees' },
-      { name: 'logical_block_size', type: 'size', default: '512', sentence: 'block size that the guest sees' },
-      { name: 'physical_block_size', type: 'size', default: '512', sentence: 'block size that the guest aligns to' },
-      { name: 'bootindex', type: 'uint32', sentence: 'firmware boots from the device with the lowest' },
-      { name: 'share-rw', type: 'bool', default: 'off', sentence: 'others may write to the image meanwhile' },
-      { name: 'werror', type: 'str', default: 'enospc', sentence: 'write errors: report, ignore, stop, enospc' },
-      { name: 'rerror', type: 'str', default: 'report', sentence: 'read errors: report, ignore, stop' },
-      ...virtio,
-    ],
+    properties: [...disk, ...virtio],
   },
   {
     name: 'virtio-serial-pci',
@@ -104,6 +110,27 @@ export const deviceRows: readonly DeviceRow[] = [
     sentence: 'Virtio memory balloon',
     properties: virtio,
   },
+  ...(
+    [
+      ['virtio-blk-device', 'Storage', 'Virtio disk in a virtio-mmio slot', [...disk, ...slot]],
+      [
+        'virtio-serial-device',
+        'Input',
+        'Virtio console controller in a virtio-mmio slot',
+        [{ name: 'max_ports', type: 'uint32', default: '31', sentence: 'most ports that it can have' }, ...slot],
+      ],
+      ['virtio-rng-device', 'Misc', 'Virtio entropy source in a virtio-mmio slot', slot],
+      ['virtio-balloon-device', 'Misc', 'Virtio memory balloon in a virtio-mmio slot', slot],
+    ] as const
+  ).map(
+    ([name, category, sentence, properties]): DeviceRow => ({
+      name,
+      bus: 'virtio-bus',
+      category,
+      sentence,
+      properties,
+    }),
+  ),
   {
     name: 'isa-serial',
     bus: 'ISA',
@@ -142,7 +169,7 @@ export const deviceRows: readonly DeviceRow[] = [
 
 /** Devices that QEMU has and vring does not yet. */
 const unsupportedDevices =
-  /^(AC97|AMDVI-PCI|ES1370|VGA|acpi-erst|adlib|am53c974|amd-iommu|ati-vga|bochs-display|cirrus-vga|cs4231a|ctucan_pci|dc390|edu|floppy|gus|ib700|intel-(hda|iommu)|i6300esb|ioh3420|ipoctal232|kvaser_pci|(guest-)?loader|lsi|lsi53c8\w+|megasas(-gen2)?|mioe3680_pci|mptsas1068|ne2k_(isa|pci)|nvdimm|pc-dimm|pcm3680_pci|pcnet|pvpanic(-pci)?|pvrdma|pvscsi|qxl(-vga)?|ramfb|rocker|rtl8139|sb16|secondary-vga|sga|smbus-ipmi|tpci200|tulip|vmbus-bridge|vmcoreinfo|vmgenid|vmmouse|vmware-svga|vmxnet3|vt82c686b-usb-uhci|x-pci-proxy-dev|x3130-upstream|xio3130-downstream|i82\w+|isa-(applesmc|cirrus-vga|fdc|ide|ipmi-\w+|parallel|vga)|virtio-(9p|crypto|gpu|gpu-gl|iommu|keyboard|mem|mouse|net|pmem|scsi|tablet|vga|vga-gl|input-host)(-(device|pci|pci-(non-)?transitional))?|virtio-(blk|serial|rng|balloon)-device)$|^(ccid|cxl|e1000e?|hda|hyperv?|hv|i2c|ich9|ide|ipmi-bmc|ivshmem|nec-usb|nvme|pci|pcie|piix[34]|pxb|qemu-xhci|scsi|sd|sdhci|tpm|u2f|usb|vfio|vhost)(-|$)/;
+  /^(AC97|AMDVI-PCI|ES1370|VGA|acpi-erst|adlib|am53c974|amd-iommu|ati-vga|bochs-display|cirrus-vga|cs4231a|ctucan_pci|dc390|edu|floppy|gus|ib700|intel-(hda|iommu)|i6300esb|ioh3420|ipoctal232|kvaser_pci|(guest-)?loader|lsi|lsi53c8\w+|megasas(-gen2)?|mioe3680_pci|mptsas1068|ne2k_(isa|pci)|nvdimm|pc-dimm|pcm3680_pci|pcnet|pvpanic(-pci)?|pvrdma|pvscsi|qxl(-vga)?|ramfb|rocker|rtl8139|sb16|secondary-vga|sga|smbus-ipmi|tpci200|tulip|vmbus-bridge|vmcoreinfo|vmgenid|vmmouse|vmware-svga|vmxnet3|vt82c686b-usb-uhci|x-pci-proxy-dev|x3130-upstream|xio3130-downstream|i82\w+|isa-(applesmc|cirrus-vga|fdc|ide|ipmi-\w+|parallel|vga)|virtio-(9p|crypto|gpu|gpu-gl|iommu|keyboard|mem|mouse|net|pmem|scsi|tablet|vga|vga-gl|input-host)(-(device|pci|pci-(non-)?transitional))?)$|^(ccid|cxl|e1000e?|hda|hyperv?|hv|i2c|ich9|ide|ipmi-bmc|ivshmem|nec-usb|nvme|pci|pcie|piix[34]|pxb|qemu-xhci|scsi|sd|sdhci|tpm|u2f|usb|vfio|vhost)(-|$)/;
 
 /** A row, and which interfaces QEMU's names for one kind alone mean. */
 export interface FoundDevice {

@@ -1,24 +1,22 @@
 /** `-M help`, `-cpu help`, `-device NAME,help` and so on: lists instead of a machine. */
-import { cpuHelp } from '../../guest/x86/models.js';
+import { type Architecture, DEFAULT_ARCHITECTURE, findArchitecture } from '../../vmm/architectures.js';
 import { traceItems } from '../../vmm/index.js';
 import { deviceHelp, devicePropertiesHelp, findDevice, noDevice } from './devices.js';
 import { objectTypes } from './drives.js';
-import { acceleratorProperties, accelerators, machineProperties, machineTypes, runOptions } from './options.js';
+import { acceleratorProperties, accelerators, machineProperties, runOptions } from './options.js';
 
 const asksForHelp = (text: string): boolean => text === 'help' || text === '?';
 
 const list = (title: string, rows: readonly { readonly name: string; readonly sentence: string }[]): string =>
   [title, ...rows.map(({ name, sentence }) => `  ${name.padEnd(16)} ${sentence}`)].join('\n');
 
-const topics: Readonly<Record<string, () => string>> = {
-  M: () =>
+const topics: Readonly<Record<string, (architecture: Architecture) => string>> = {
+  M: ({ machines }) =>
     [
       'Supported machines are:',
-      ...machineTypes.map(
-        ({ name, sentence, isDefault }) => `${name.padEnd(20)} ${sentence}${isDefault ? ' (default)' : ''}`,
-      ),
+      ...machines.map(({ name, sentence }, i) => `${name.padEnd(20)} ${sentence}${i === 0 ? ' (default)' : ''}`),
     ].join('\n'),
-  cpu: cpuHelp,
+  cpu: ({ cpuHelp }) => cpuHelp(),
   accel: () => list('Accelerators supported:', accelerators),
   device: deviceHelp,
   d: () => list('Log items (comma separated):', traceItems),
@@ -33,16 +31,18 @@ const propertyTopics: Readonly<Record<string, () => string>> = {
   accel: () => list('tcg options:', acceleratorProperties),
 };
 
-/** The list that a command line asks for, or undefined. Throws UsageError for an unknown device. */
-export function helpTopic(argv: readonly string[]): string | undefined {
+/** The list that a command line asks for, or undefined. Throws UsageError for an unknown device, VringError for an architecture. */
+export function helpTopic(argv: readonly string[], fallback = DEFAULT_ARCHITECTURE): string | undefined {
   const end = argv.indexOf('--');
   const words = end < 0 ? argv : argv.slice(0, end);
+  const place = words.findLastIndex((word) => /^--?arch$/.test(word));
+  const architecture = place < 0 ? fallback : findArchitecture(words[place + 1] ?? '');
   for (let i = 0; i + 1 < words.length; i++) {
     const match = /^--?(.+)$/.exec(words[i]);
     const row = match && runOptions.find((each) => each.name === match[1] || each.aliases?.includes(match[1]));
     if (!row || row.argument === undefined) continue;
     const value = words[i + 1];
-    if (asksForHelp(value) && topics[row.name]) return topics[row.name]();
+    if (asksForHelp(value) && topics[row.name]) return topics[row.name](architecture);
     const parts = value.split(',');
     const asksForProperties = parts.slice(1).some(asksForHelp);
     if (asksForProperties && /^(type=|accel=)?(pc|tcg)$/.test(parts[0]) && propertyTopics[row.name])

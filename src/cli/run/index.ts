@@ -6,6 +6,7 @@ import { tuneForMachines } from '../../host/node/engine-flags.js';
 import { openFailure } from '../../host/node/open-failure.js';
 import { onEndingSignal, Terminal } from '../../host/node/terminal.js';
 import { letBackgroundGiveWay } from '../../host/node/thread-priority.js';
+import { DEFAULT_ARCHITECTURE, findArchitecture } from '../../vmm/architectures.js';
 import {
   createMachine,
   type Machine,
@@ -45,7 +46,9 @@ export async function run(argv: readonly string[], io: ProcessIo): Promise<numbe
 }
 
 async function runParsed(argv: readonly string[], io: ProcessIo): Promise<number> {
-  const help = helpTopic(argv);
+  const called = /^qemu-system-(.+)$/.exec(io.toolName)?.[1];
+  const fallback = called === undefined ? DEFAULT_ARCHITECTURE : findArchitecture(called);
+  const help = helpTopic(argv, fallback);
   if (help !== undefined) {
     await print(io.stdout, `${help}\n`);
     return 0;
@@ -70,8 +73,8 @@ async function runParsed(argv: readonly string[], io: ProcessIo): Promise<number
     throw new UsageError('A command after -- needs a system to run it in, such as debian');
   tuneForMachines();
   letBackgroundGiveWay();
-  prepareMachines();
-  const plan = planRun(line.given, { system: name !== undefined, nowMs: Date.now() });
+  const plan = planRun(line.given, { system: name !== undefined, nowMs: Date.now(), architecture: fallback });
+  prepareMachines(findArchitecture(plan.machine.architecture ?? fallback.name));
   for (const notice of plan.notices) await complain(io, notice);
   return await withPidfile(plan.pidfile, async () => {
     if (name === undefined) return await runKernel(plan, io);

@@ -1,4 +1,5 @@
 /** The options of `vring run`, in QEMU's spelling. */
+import { architectureNames } from '../../machine/architecture-names.js';
 import { traceItems } from '../../machine/trace.js';
 import type { CommandRow, OptionRow } from '../options/option-row.js';
 
@@ -12,19 +13,27 @@ const debian = 'Debian';
 
 export const runOptions: readonly OptionRow[] = [
   {
+    name: 'arch',
+    argument: 'NAME',
+    values: Object.entries(architectureNames).flatMap(([name, others]) => [name, ...others]),
+    default: 'x86_64',
+    sentence: `Architecture of the machine, by QEMU's name or Debian's: ${Object.keys(architectureNames).join(', ')}.`,
+    group: machine,
+  },
+  {
     name: 'M',
     aliases: ['machine'],
     argument: 'TYPE[,prop=value…]',
-    values: ['pc', 'help'],
-    default: 'pc',
-    sentence: 'Board; with hpet=on|off, accel=kvm:tcg. `help` lists the boards.',
+    values: ['pc', 'virt', 'help'],
+    default: 'pc, or virt',
+    sentence: 'Board; with accel=kvm:tcg, and pc with hpet=on|off. `help` lists the boards of the architecture.',
     group: machine,
   },
   {
     name: 'cpu',
     argument: 'MODEL[,+x][,-y]',
-    values: ['qemu64', 'qemu32', 'max', 'help'],
-    default: 'qemu64',
+    values: ['qemu64', 'qemu32', 'rv64', 'max', 'help'],
+    default: 'qemu64, or rv64',
     sentence: 'CPU model and feature flags. `help` lists them.',
     group: machine,
   },
@@ -82,7 +91,8 @@ export const runOptions: readonly OptionRow[] = [
     name: 'kernel',
     argument: 'FILE',
     isFile: true,
-    sentence: 'Kernel: a Linux bzImage, an ELF file with a PVH entry, or a Multiboot program.',
+    sentence:
+      'Kernel: a Linux bzImage, an ELF file with a PVH entry, or a Multiboot program; on RISC-V a Linux Image (packed or not) or an ELF file.',
     group: boot,
   },
   { name: 'initrd', argument: 'FILE', isFile: true, sentence: 'Initial RAM disk.', group: boot },
@@ -92,7 +102,7 @@ export const runOptions: readonly OptionRow[] = [
     argument: 'FILE',
     isFile: true,
     sentence:
-      "Firmware: a path, or a name in -L's folders and where packages of SeaBIOS and QEMU put it. With -kernel it boots that. Without both, and with disks, bios-256k.bin.",
+      "Firmware: a path, or a name in -L's folders and where packages of SeaBIOS and QEMU put it. With -kernel it boots that. Without both, and with disks, bios-256k.bin. On RISC-V OpenSBI or another for M-mode, none for the bare machine; without it vring serves SBI calls itself.",
     group: boot,
   },
   {
@@ -319,7 +329,7 @@ export const runCommand: CommandRow = {
   ],
   description: [
     "`vring run debian` fetches Debian's kernel and busybox from its archive, verified and kept in a cache, and gives a shell on the terminal; leaving the shell powers the machine off. With `-- COMMAND` the command's input, output and errors are the program's own.",
-    'Without a name a kernel is booted by options that are spelled as those of qemu-system-x86_64. What is not supported yet is refused by name.',
+    'Without a name a kernel is booted by options that are spelled as those of qemu-system-x86_64; --arch NAME takes the place of qemu-system-NAME. What is not supported yet is refused by name.',
     'On the terminal Ctrl-A starts a command: x ends the machine, c changes between the serial port and the monitor, h shows all of them, Ctrl-A Ctrl-A sends Ctrl-A to the guest.',
   ],
   exitStatus: [
@@ -413,9 +423,6 @@ export const unsupportedRunOptions: ReadonlyMap<string, string> = new Map([
   ['pflash', `${notYet}: firmware that keeps nothing is given with -bios FILE`],
 ]);
 
-export const machineTypes = [{ name: 'pc', sentence: 'PC (i440FX + PIIX)', isDefault: true }] as const;
-/** Boards of QEMU that are refused by name. */
-export const unsupportedMachines = ['q35', 'microvm', 'isapc', 'none', 'x-remote'];
 /** What `-M pc,…` and `-accel tcg,…` take. */
 export const machineProperties = [
   { name: 'accel', sentence: 'accelerators to try in turn, with : between them' },

@@ -1,15 +1,13 @@
-/** Where firmware images lie on a host: those that its packages of SeaBIOS and QEMU install. vring brings none. */
+/** Where firmware images lie on a host: those that its packages of SeaBIOS, OpenSBI and QEMU install. vring brings none. */
 import { existsSync } from 'node:fs';
 import { isAbsolute, join, sep } from 'node:path';
-
-/** SeaBIOS for machines with PCI. */
-export const defaultFirmware = 'bios-256k.bin';
 
 const folders: readonly string[] =
   process.platform === 'win32'
     ? [join(process.env['ProgramFiles'] ?? 'C:\\Program Files', 'qemu'), 'C:\\msys64\\mingw64\\share\\qemu']
     : [
         '/usr/share/seabios',
+        '/usr/lib/riscv64-linux-gnu/opensbi/generic',
         '/usr/share/qemu',
         '/usr/local/share/qemu',
         '/usr/local/share/seabios',

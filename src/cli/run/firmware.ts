@@ -1,0 +1,84 @@
+/** Firmware and fw_cfg, as `-bios`, `-boot`, `-L` and `-fw_cfg` ask for them. */
+import { VringError } from '../../base/index.js';
+import { findFirmware, firmwareFolders } from '../../host/node/firmware-file.js';
+import { readImage } from '../../host/node/image-file.js';
+import type { Architecture } from '../../vmm/architectures.js';
+import type { MachineFirmware, MachineOptions } from '../../vmm/index.js';
+import { KeyValues } from '../options/key-values.js';
+import { UsageError } from '../usage-error.js';
+import type { Options } from './given-options.js';
+
+/** What runs in M-mode: nothing unless asked for, for the board serves SBI calls itself. */
+export function planRiscvFirmware(options: Options): MachineOptions['firmware'] {
+  if (options.has('boot')) throw new UsageError("-boot is of use with a PC's firmware only");
+  const given = options.last('bios');
+  if (given === undefined) return undefined;
+  if (given === 'none') {
+    const kernel = options.last('kernel');
+    if (kernel === undefined) throw new UsageError('-bios none: the bare machine starts what -kernel names');
+    return { image: kernel };
+  }
+  return { image: needFirmware(given === 'default' ? 'fw_dynamic.bin' : given, options, 'opensbi') };
+}
+
+/** The path of a firmware image. Throws VringError `firmware-missing`. */
+function needFirmware(name: string, options: Options, debianPackage: string): string {
+  const image = findFirmware(name, options.all('L'));
+  if (image !== undefined) return image;
+  throw new VringError(
+    'firmware-missing',
+    `There is no firmware '${name}'${name.includes('/') ? '' : ` in ${[...options.all('L'), ...firmwareFolders].join(', ')}: Debian's package ${debianPackage} has it, and -bios names another`}`,
+  );
+}
+
+/** Firmware boots what is not a kernel that is put into memory. */
+export function planFirmware(
+  options: Options,
+  { system }: { readonly system: boolean },
+  { defaultFirmware }: Architecture,
+): MachineOptions['firmware'] {
+  const given = options.last('bios');
+  let boot: Pick<MachineFirmware, 'bootMenuMs' | 'bootDevices' | 'rebootTimeoutMs'> = {};
+  for (const text of options.all('boot')) {
+    const values = KeyValues.parse(`-boot ${text}`, text, 'order');
+    const waitMs = values.number('splash-time', 0, 65535) ?? DEFAULT_MENU_MS;
+    const timeout = values.text('reboot-timeout');
+    if (timeout !== undefined && !(/^(-1|\d{1,5})$/.test(timeout) && Number(timeout) < 65536))
+      throw new UsageError(`-boot ${text}: reboot-timeout is a number of milliseconds up to 65535, or -1`);
+    boot = {
+      bootMenuMs: values.flag('menu') ? waitMs : undefined,
+      bootDevices: values.text('order'),
+      rebootTimeoutMs: timeout === undefined ? undefined : Number(timeout),
+    };
+    values.flag('strict');
+    values.finish(['once', 'splash']);
+  }
+  if (given === undefined && (system || options.has('kernel'))) {
+    if (options.has('boot')) throw new UsageError('-boot is of use with firmware only: -bios FILE, or no -kernel');
+    return undefined;
+  }
+  const image = needFirmware(given ?? defaultFirmware ?? '', options, 'seabios');
+  const graphics = KeyValues.parse('-M', options.last('M') ?? 'pc', 'type').flag('graphics');
+  const display = options.last('display');
+  return { image, ...boot, serialConsole: !(graphics ?? (display !== undefined && !options.has('nographic'))) };
+}
+
+/** What SeaBIOS itself waits. */
+const DEFAULT_MENU_MS = 2500;
+
+export function planFwCfg(text: string): { name: string; bytes: Uint8Array } {
+  const option = `-fw_cfg ${text}`;
+  const values = KeyValues.parse(option, text, 'name');
+  const name = values.need('name');
+  const string = values.text('string');
+  const file = values.text('file');
+  values.finish(['gen_id']);
+  if (file !== undefined) {
+    if (string !== undefined) throw new UsageError(`${option}: file= and string= cannot be given both`);
+    return { name, bytes: readImage('The file', file, MOST_FW_CFG_BYTES) };
+  }
+  if (string === undefined) throw new UsageError(`${option}: file= or string= is missing`);
+  return { name, bytes: new TextEncoder().encode(string) };
+}
+
+const MOST_FW_CFG_BYTES = 2 ** 31;

@@ -19,6 +19,7 @@ const entries: Readonly<Record<BundleName, string>> = {
   'machine-worker': 'vmm/machine-worker.js',
   'region-worker': 'vmm/region-worker.js',
   'disk-worker': 'vmm/disk-worker.js',
+  'screen-worker': 'vmm/screen-worker.js',
 };
 const names = Object.keys(entries) as BundleName[];
 

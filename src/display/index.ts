@@ -1,2 +1,3 @@
+export * from './keys.js';
 export * from './pictures.js';
 export * from './surface.js';

@@ -12,11 +12,13 @@ import {
   type RoutineStore,
   TcgEngine,
 } from '../accel/index.js';
+import { assert } from '../base/index.js';
 import { type Device, type IrqLine, MemorySpace, type MsiTarget, PortSpace } from '../bus/index.js';
 import type { GuestCpu } from '../guest/guest-cpu.js';
 import type { PciRoot } from '../hw/pci/index.js';
 import type { SerialBackend, Uart16550 } from '../hw/uart16550/uart16550.js';
 import type { VirtioDevice } from '../hw/virtio/virtio-device.js';
+import type { StateArena } from '../schema/index.js';
 import type { FirmwareFile } from './firmware-file.js';
 import { InstructionTime, seededBits } from './instruction-time.js';
 import { Lens, type LensTotals } from './lens.js';
@@ -61,6 +63,10 @@ export interface BoardOptions {
   /** Files for fw_cfg beside the board's own. */
   readonly fwCfgFiles?: readonly FirmwareFile[] | undefined;
   readonly uuid?: Uint8Array | undefined;
+  /** Memory of devices that the guest sees as RAM: what `DeviceBoard.takeMemory` gives out. */
+  readonly deviceBytes?: number | undefined;
+  /** Where devices that another thread looks at keep their state: the keyboard controller first, then those that are plugged in. */
+  readonly sharedState?: StateArena | undefined;
   /** Plugs further devices in, before the guest is told what there is. */
   readonly addDevices?: ((board: DeviceBoard) => void) | undefined;
 }
@@ -96,6 +102,12 @@ export interface DeviceBoard {
   /** Slots for virtio devices by themselves, where the board has such. */
   readonly virtioMmio: VirtioMmioSlots | undefined;
   add(device: Device): void;
+  /** The machine's memory. */
+  readonly buffer: ArrayBufferLike;
+  /** Takes so many bytes, whole pages, of `BoardOptions.deviceBytes`, and gives their byte offset in the machine's memory. */
+  takeMemory(bytes: number): number;
+  /** A device has written to such memory, or to RAM, itself. */
+  published(hva: number, sizeBytes: number): void;
   /** Ends the machine's run with a status (isa-debug-exit). */
   exit(status: number): void;
 }
@@ -163,6 +175,14 @@ export interface BoardEngine {
   readonly trace: { readonly engine: EngineTrace; reset(): void } | undefined;
 }
 
+/** Keyboard and mouse as a person moves them. */
+export interface BoardInput {
+  /** A key by its set 1 code, 0xe000 added for the extended keys, goes down or up. */
+  key(set1Code: number, down: boolean): void;
+  /** Movement (right, up, wheel away from the user) and the buttons held (bits: left, right, middle, fourth, fifth). */
+  moveMouse(dx: number, dy: number, dz: number, buttons: number): void;
+}
+
 export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBoard {
   abstract readonly pci: PciRoot;
   abstract readonly msi: MsiTarget;
@@ -173,6 +193,8 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
   abstract readonly virtioMmio: VirtioMmioSlots | undefined;
   abstract readonly debug: DebugDescription;
   abstract readonly info: BoardInfo;
+  /** Absent: the board has neither keyboard nor mouse. */
+  readonly input: BoardInput | undefined;
   readonly ports = new PortSpace();
   readonly clock: MachineClock;
   /** 64 random bits: the host's, or with -icount the seed's. */
@@ -196,6 +218,7 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
   #words!: Int32Array;
   #kick = 0;
   #romBytes = 0;
+  #takenBytes = 0;
   /** All vCPUs sleep. */
   #halted = false;
   #stop: BoardStop | undefined;
@@ -235,7 +258,7 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
     this.#acceleratorHost = observer?.watch(accelerated) ?? accelerated;
     this.#engine = new TcgEngine({
       cpus,
-      ramBytes: options.ramBytes + romBytes,
+      ramBytes: options.ramBytes + romBytes + (options.deviceBytes ?? 0),
       stateBytes,
       hotThreshold: options.hotThreshold,
       countInstructions: options.icount !== undefined,
@@ -327,6 +350,21 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
     this.#devices.push(...devices);
   }
 
+  get buffer(): ArrayBufferLike {
+    return this.#engine.memory.buffer;
+  }
+
+  takeMemory(bytes: number): number {
+    const at = this.#takenBytes;
+    this.#takenBytes += bytes;
+    assert(this.#takenBytes <= (this.#options.deviceBytes ?? 0), 'memory is laid out for every device');
+    return this.#engine.ramStart + this.#options.ramBytes + this.#romBytes + at;
+  }
+
+  published(hva: number, sizeBytes: number): void {
+    this.#accelerator.published(hva, sizeBytes);
+  }
+
   /** The state of every device, by name. */
   saveDevices(): (readonly [name: string, state: Uint8Array])[] {
     return this.#devices.map((device) => [device.name, device.save()] as const);
@@ -415,7 +453,8 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
   memoryUse(): readonly { readonly owner: string; readonly at: number; readonly bytes: number }[] {
     const ram = { owner: 'guestRam', at: this.#engine.ramStart, bytes: this.#options.ramBytes };
     const rom = { owner: 'firmware', at: ram.at + ram.bytes, bytes: this.#romBytes };
-    return [ram, ...(rom.bytes > 0 ? [rom] : []), ...this.#engine.memoryUse()];
+    const devices = { owner: 'devices', at: rom.at + rom.bytes, bytes: this.#options.deviceBytes ?? 0 };
+    return [ram, ...[rom, devices].filter(({ bytes }) => bytes > 0), ...this.#engine.memoryUse()];
   }
 
   /** Runs until the machine stops by itself or `service` says so. */

@@ -143,6 +143,8 @@ export interface FirmwareBoard {
   readonly acpi: AcpiTables;
   readonly cpu: string;
   readonly cpus: number;
+  /** It has a screen. */
+  readonly graphic: boolean;
   readonly uuid?: Uint8Array | undefined;
 }
 
@@ -160,7 +162,7 @@ export function fillFwCfg(
     ramBytes,
     cpus: board.cpus,
     maxCpus: board.cpus,
-    graphic: false,
+    graphic: board.graphic,
     e820,
     ...(uuid ? { uuid } : {}),
   });

@@ -51,6 +51,7 @@ import {
   Board,
   type BoardHost,
   type BoardInfo,
+  type BoardInput,
   type BoardOptions,
   type DebugDescription,
   type KernelImages,
@@ -69,6 +70,8 @@ const TSC_HZ = 1_000_000_000;
 const LOW_RAM_LIMIT = 0xc000_0000;
 const HIGH_RAM_START = 0x1_0000_0000;
 const ACPI_GPA = 0xe_0000;
+/** PCI's class of VGA-compatible controllers. */
+const VGA_CLASS = 0x0300;
 const SERIAL_PORTS = [
   { port: 0x3f8, irq: 4 },
   { port: 0x2f8, irq: 3 },
@@ -91,6 +94,7 @@ export class PcMachine extends Board<X86Cpu> {
   readonly firstSlot = 2;
   readonly pciPath = '/pci@i0cf8';
   readonly virtioMmio = undefined;
+  override readonly input: BoardInput;
   readonly info: BoardInfo = pcInfo(this);
   /** By APIC ID. */
   readonly lapics: readonly LocalApic[];
@@ -194,7 +198,7 @@ export class PcMachine extends Board<X86Cpu> {
           readonly: false,
         });
       }
-      // The VGA window: nothing there yet.
+      // The VGA window: nothing there, unless a VGA lies over it.
       this.memory.addWindow({
         name: 'vga',
         start: 0xa0000,
@@ -220,6 +224,7 @@ export class PcMachine extends Board<X86Cpu> {
     const i8042 = new I8042({
       keyboardIrq: this.irqs[1],
       auxIrq: this.irqs[12],
+      ...(options.sharedState ? { arena: options.sharedState } : {}),
       events: {
         reset: () => this.finish({ why: 'reset' }),
         a20: (open) => {
@@ -228,6 +233,7 @@ export class PcMachine extends Board<X86Cpu> {
       },
     });
     wireI8042(this.ports, i8042);
+    this.input = i8042;
 
     // Power management and PCI
     this.pm = new AcpiPm({
@@ -284,11 +290,16 @@ export class PcMachine extends Board<X86Cpu> {
         acpi: this.#acpi,
         cpu: options.model.name,
         cpus,
+        graphic: this.#hasVga,
         uuid: options.uuid,
       },
       options.firmware,
     );
     addFiles(this.fwCfg, options.fwCfgFiles ?? []);
+  }
+
+  get #hasVga(): boolean {
+    return this.pci.bus.functions().some(({ fn }) => fn.read(0x0a, 2) === VGA_CLASS);
   }
 
   get isaIrqs(): readonly IrqLine[] {
@@ -417,7 +428,7 @@ export class PcMachine extends Board<X86Cpu> {
         ps2: true,
         fwCfgPort: 0x510,
       },
-      vga: false,
+      vga: this.#hasVga,
     });
   }
 

@@ -1,6 +1,7 @@
 /** vring as a library. */
 export type { AcceleratorName } from '../accel/accelerator.js';
 export { VringError } from '../base/index.js';
+export type { TextScreen } from '../display/index.js';
 export type { FirmwareFile } from '../machine/firmware-file.js';
 export { type TraceItem, traceItems } from '../machine/trace.js';
 export type { WaitOptions } from './abort.js';
@@ -18,6 +19,8 @@ export type { BlockObject, DiskDescription, DiskImage, ErrorPolicy } from './dis
 export type { HostPage, LensReport, MemoryUse } from './lens-report.js';
 export { createMachine, type Machine, type MachineEvents, type MachineState } from './machine.js';
 export type { ConsolePortOptions, DeviceOptions, MachineFirmware, MachineOptions } from './machine-options.js';
+export type { InputEvent } from './screen-input.js';
+export type { PictureFormat } from './screen-protocol.js';
 export {
   type InfoTopic,
   infoTopics,

@@ -5,7 +5,9 @@ import { VringError } from '../base/index.js';
 import type { OptionDict } from '../block/index.js';
 import type { FirmwareFile } from '../machine/firmware-file.js';
 import { type Architecture, DEFAULT_ARCHITECTURE, findArchitecture } from './architectures.js';
+import { ByteRing } from './byte-ring.js';
 import type { BlockObject, DiskConfig, DiskImage } from './disk-protocol.js';
+import { SCREEN_STATE_BYTES, VGA_ROM_BYTES } from './screen-protocol.js';
 import type {
   ConsolePortConfig,
   DeviceConfig,
@@ -46,6 +48,15 @@ export type DeviceOptions =
     })
   | (VirtioPlace & { readonly type: 'virtio-rng' })
   | (VirtioPlace & { readonly type: 'virtio-balloon' })
+  | {
+      /** QEMU's standard VGA: the machine has a screen, which `Machine.screendump` shows. At most one. */
+      readonly type: 'vga';
+      readonly slot?: number | undefined;
+      /** Video memory, a power of two from 1 to 256 MiB; 16 MiB unless given. */
+      readonly memoryBytes?: number | undefined;
+      /** Path of its option ROM (SeaBIOS's vgabios-stdvga.bin): with firmware it sets modes and shows text. */
+      readonly rom?: string | undefined;
+    }
   | { readonly type: 'isa-debug-exit'; readonly port?: number | undefined; readonly sizeBytes?: number | undefined }
   | { readonly type: 'isa-debugcon'; readonly port?: number | undefined }
   | { readonly type: 'pc-testdev' };
@@ -144,6 +155,9 @@ const FIRMWARE_ROOM_BYTES = 8 << 20;
 const MIN_RAM_BYTES = 2 << 20;
 export const DEFAULT_HOT_THRESHOLD = 512;
 const COPY_STEP_BYTES = 1 << 20;
+const DEFAULT_VGA_BYTES = 16 << 20;
+/** Room for a thousand events. */
+const INPUT_BYTES = 8192;
 
 function invalid(message: string): VringError {
   return new VringError('options-invalid', message);
@@ -210,6 +224,7 @@ export function planMachine(options: MachineOptions): {
     wanted[index] ? { stream: stream({ kind: 'serial', index }) } : undefined,
   );
   let consoles = 0;
+  let deviceBytes = 0;
   const disks: DiskConfig[] = [];
   const devices = (options.devices ?? []).map((device): DeviceConfig => {
     switch (device.type) {
@@ -235,6 +250,15 @@ export function planMachine(options: MachineOptions): {
             return { stream: stream({ kind: 'console', name, isConsole, index: consoles++ }), name, number, isConsole };
           }),
         };
+      case 'vga': {
+        const memoryBytes = device.memoryBytes ?? DEFAULT_VGA_BYTES;
+        const fits = memoryBytes >= 1 << 20 && memoryBytes <= 256 << 20;
+        if (!fits || (memoryBytes & (memoryBytes - 1)) !== 0)
+          throw invalid('The memory of a VGA is a power of two from 1 to 256 MiB.');
+        if (deviceBytes > 0) throw invalid('A machine has one VGA at most.');
+        deviceBytes += memoryBytes + VGA_ROM_BYTES;
+        return { ...device, memoryBytes };
+      }
       case 'isa-debug-exit':
         return { type: device.type, port: device.port ?? 0x501, sizeBytes: device.sizeBytes ?? 2 };
       case 'isa-debugcon':
@@ -259,6 +283,11 @@ export function planMachine(options: MachineOptions): {
       uuid: uuid === '' ? undefined : Uint8Array.from(uuid.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16)),
       serial,
       devices,
+      screen:
+        deviceBytes > 0
+          ? { state: new SharedArrayBuffer(SCREEN_STATE_BYTES), input: ByteRing.create(INPUT_BYTES).buffer }
+          : undefined,
+      deviceBytes,
       hpet: options.hpet ?? true,
       cpus,
       kernelIrqchip: options.kernelIrqchip ?? 'split',

@@ -18,12 +18,15 @@ import type { SerialBackend } from '../hw/index.js';
 import type { Board, BoardStop, KernelImages } from '../machine/board.js';
 import { BoardDebugTarget } from '../machine/debug-target.js';
 import type { FirmwareOptions } from '../machine/firmware.js';
+import { StateArena } from '../schema/index.js';
 import { findArchitecture } from './architectures.js';
 import type { BoardMaker, MadeBoard } from './boards/board-maker.js';
+import { ByteRing } from './byte-ring.js';
 import { MachineDisks } from './disk-backend.js';
 import { hostPage, lensReport } from './lens-report.js';
 import { describeMachine, disassemble } from './machine-info.js';
 import { ThreadRegionService } from './region-thread.js';
+import { giveInput, takeInput } from './screen-input.js';
 import { MachineDevices } from './worker-devices.js';
 import {
   doorbellWord,
@@ -103,7 +106,10 @@ const disks = config.disks
     })
   : undefined;
 
+const sharedState = config.screen && new StateArena(config.screen.state);
+
 const devices = new MachineDevices({
+  sharedState,
   streams,
   disks,
   randomBits: () => machine?.randomBits() ?? hostRandomBits(),
@@ -169,8 +175,14 @@ function service(): boolean {
     hear();
     hearDebugger();
   }
+  hearInput();
   for (const pump of uartPumps) pump();
   return quitting() || paused || restart || diskFailed || switches.length > 0;
+}
+
+const inputRing = config.screen && new ByteRing(config.screen.input);
+function hearInput(): void {
+  if (inputRing && machine?.input) takeInput(inputRing, machine.input);
 }
 
 function sleep(milliseconds: number): void {
@@ -256,6 +268,9 @@ function answer(board: Board, request: Exclude<Request, { type: 'accelerator' }>
       return board.shownCpu.registers();
     case 'selectCpu':
       selectCpu(board, request.cpu);
+      return undefined;
+    case 'input':
+      if (board.input) for (const event of request.events) giveInput(event, board.input);
       return undefined;
     case 'info':
       board.accelerator.synchronize();
@@ -364,6 +379,8 @@ function build(
             }
           : {}),
         addDevices: (board) => devices.plugAll(board, config.devices),
+        deviceBytes: config.deviceBytes,
+        sharedState,
         fwCfgFiles: config.fwCfg,
         uuid: config.uuid,
         firmware,
@@ -520,7 +537,9 @@ async function main(): Promise<void> {
       for (const plugged of devices.ports) plugged.open();
       return description;
     };
-    say({ type: 'ready', description: boot() });
+    const description = boot();
+    const screen = devices.screen && { ...devices.screen, memory: board.engine.memory.buffer as SharedArrayBuffer };
+    say({ type: 'ready', description, screen });
     const end = await runMachine(board, boot);
     stub?.exited(end.why === 'exit' ? end.status : 0);
     for (const stream of streams) {

@@ -5,6 +5,7 @@
 import { Worker } from 'node:worker_threads';
 import type { AcceleratorName } from '../accel/index.js';
 import { VringError } from '../base/index.js';
+import type { TextScreen } from '../display/index.js';
 import { bundle } from '../host/node/bundles.js';
 import { abortedError, bounded, type WaitOptions } from './abort.js';
 import { findArchitecture } from './architectures.js';
@@ -16,6 +17,9 @@ import { ringDoorbell } from './doorbell.js';
 import type { HostPage, LensReport } from './lens-report.js';
 import { architectureOf, type MachineOptions, type PortPlace, planMachine, shareImage } from './machine-options.js';
 import { comingModule, compiledModules } from './routine-modules.js';
+import { ScreenThread } from './screen.js';
+import type { InputEvent } from './screen-input.js';
+import type { PictureFormat, ScreenShares } from './screen-protocol.js';
 import {
   doorbellBytes,
   doorbellWord,
@@ -127,6 +131,12 @@ export interface Machine extends AsyncDisposable {
   lens(options?: WaitOptions): Promise<LensReport | undefined>;
   /** Its disks, in the order of its devices. */
   disks(options?: WaitOptions): Promise<readonly DiskDescription[]>;
+  /** The picture on the screen, as a file of that format. Throws VringError `no-screen`. */
+  screendump(format: PictureFormat): Promise<Uint8Array>;
+  /** The characters on the screen; undefined while it shows graphics. Throws VringError `no-screen`. */
+  screenText(): Promise<TextScreen | undefined>;
+  /** Keys and movements of the mouse, at once and in order. */
+  sendInput(events: readonly InputEvent[], options?: WaitOptions): Promise<void>;
   /** A text for a person. */
   info(topic: InfoTopic, options?: WaitOptions): Promise<string>;
   on<K extends keyof MachineEvents>(event: K, listener: MachineEvents[K]): () => void;
@@ -191,6 +201,8 @@ class RunningMachine implements Machine {
   readonly #listeners = new Map<keyof MachineEvents, Set<(...args: never[]) => void>>();
   readonly #exited: Promise<void>;
   readonly #disks: MachineDiskThread | undefined;
+  readonly #shares: ScreenShares | undefined;
+  #screen: ScreenThread | undefined;
   #nextId = 1;
   #end: MachineEnd | undefined;
   #failure: VringError | undefined;
@@ -209,6 +221,7 @@ class RunningMachine implements Machine {
     disks: MachineDiskThread | undefined,
   ) {
     this.#disks = disks;
+    this.#shares = config.screen;
     disks?.onReport((line) => this.#warn(line));
     disks?.onFailure((error) => {
       this.#failure ??= error;
@@ -251,7 +264,7 @@ class RunningMachine implements Machine {
     this.#exited = new Promise((resolve) => {
       this.#worker.on('exit', () => {
         // The end is told when what was written is in the images.
-        void (this.#disks?.close() ?? Promise.resolve()).then(() => {
+        void Promise.all([this.#disks?.close(), this.#screen?.close()]).then(() => {
           this.#finish();
           resolve();
         });
@@ -362,6 +375,24 @@ class RunningMachine implements Machine {
       options,
       () => new VringError('timeout', "The machine's disks do not answer."),
     );
+  }
+
+  #needScreen(): ScreenThread {
+    if (this.state === 'ended') throw this.#endError();
+    if (!this.#screen) throw new VringError('no-screen', 'The machine has no screen: that takes a VGA.');
+    return this.#screen;
+  }
+
+  async screendump(format: PictureFormat): Promise<Uint8Array> {
+    return await this.#needScreen().picture(format);
+  }
+
+  async screenText(): Promise<TextScreen | undefined> {
+    return await this.#needScreen().text();
+  }
+
+  async sendInput(events: readonly InputEvent[], options?: WaitOptions): Promise<void> {
+    await this.#request({ type: 'input', events }, options);
   }
 
   async hostPage(gpa: number, options?: WaitOptions): Promise<HostPage> {
@@ -495,6 +526,10 @@ class RunningMachine implements Machine {
         return;
       case 'ready':
         this.description = message.description;
+        if (message.screen && this.#shares) {
+          const doorbell = this.#doorbell.buffer as SharedArrayBuffer;
+          this.#screen = new ScreenThread({ ...message.screen, ...this.#shares, doorbell });
+        }
         this.#built = true;
         this.#onBuilt.resolve();
         return;

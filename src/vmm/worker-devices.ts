@@ -16,13 +16,18 @@ import {
   wirePcTestdev,
 } from '../hw/index.js';
 import type { DeviceBoard } from '../machine/board.js';
+import type { StateArena } from '../schema/index.js';
 import type { MachineDisks } from './disk-backend.js';
+import { makeVga } from './screen-device.js';
+import type { ScreenMemory } from './screen-protocol.js';
 import type { ConsolePortConfig, DeviceConfig, VirtioPlace } from './worker-protocol.js';
 import type { WorkerStream } from './worker-streams.js';
 
 export interface DeviceHost {
   readonly streams: readonly WorkerStream[];
   readonly disks: MachineDisks | undefined;
+  /** Where a screen's registers lie; present where there is one. */
+  readonly sharedState: StateArena | undefined;
   randomBits(): bigint;
   log(line: string): void;
   /** The guest has given up these pages. */
@@ -70,6 +75,8 @@ export class PluggedPort {
 }
 
 export class MachineDevices {
+  /** Where the screen's memory lies. */
+  screen: Omit<ScreenMemory, 'memory'> | undefined;
   /** In the order of the configuration, whatever order they are plugged in. */
   readonly ports: PluggedPort[] = [];
   /** Place of a device's first port among all. */
@@ -131,6 +138,14 @@ export class MachineDevices {
         this.#addVirtio(board, config, model, taken);
         return;
       }
+      case 'vga': {
+        assert(this.#host.sharedState, 'a screen has shared state');
+        const { device, memory } = makeVga(board, config, this.#host.sharedState);
+        board.pci.bus.add(device.function, this.#slot(board, config.slot, taken));
+        board.add(device);
+        this.screen = memory;
+        return;
+      }
       case 'isa-debug-exit':
         isaOf(board, config.type);
         wireIsaDebugExit(board.ports, (status) => board.exit(status), {
@@ -168,14 +183,7 @@ export class MachineDevices {
       log: (line) => this.#host.log(`${name}: ${line}`),
     });
     if (bus === 'mmio') return plugMmio(board, device, wanted);
-    const slot = wanted ?? board.pci.bus.freeSlot(board.firstSlot);
-    if (slot === undefined) {
-      throw new VringError('pci-full', 'There is no free PCI slot left for the devices that were asked for.');
-    }
-    const key = `slot ${slot}`;
-    if (slot < board.firstSlot || taken.has(key))
-      throw new VringError('pci-slot', `PCI slot ${slot} is taken already.`);
-    taken.add(key);
+    const slot = this.#slot(board, wanted, taken);
     const transport = new VirtioPci({
       device,
       legacy: interfaces !== 'modern',
@@ -184,6 +192,19 @@ export class MachineDevices {
     });
     board.pci.bus.add(transport.function, slot);
     board.add(transport);
+    return slot;
+  }
+
+  /** A slot of the bus: the one that is wanted, or the lowest free. */
+  #slot(board: DeviceBoard, wanted: number | undefined, taken: Set<string>): number {
+    const slot = wanted ?? board.pci.bus.freeSlot(board.firstSlot);
+    if (slot === undefined) {
+      throw new VringError('pci-full', 'There is no free PCI slot left for the devices that were asked for.');
+    }
+    const key = `slot ${slot}`;
+    if (slot < board.firstSlot || taken.has(key))
+      throw new VringError('pci-slot', `PCI slot ${slot} is taken already.`);
+    taken.add(key);
     return slot;
   }
 

@@ -8,6 +8,8 @@ import type { FirmwareFile } from '../machine/firmware-file.js';
 import type { TraceItem } from '../machine/trace.js';
 import type { MachineDisksConfig } from './disk-protocol.js';
 import type { LensReport } from './lens-report.js';
+import type { InputEvent } from './screen-input.js';
+import type { ScreenMemory, ScreenShares } from './screen-protocol.js';
 
 /** A byte stream with the machine: two rings, seen from the machine. */
 export interface StreamRings {
@@ -60,6 +62,14 @@ export type DeviceConfig =
     })
   | (VirtioPlace & { readonly type: 'virtio-rng' })
   | (VirtioPlace & { readonly type: 'virtio-balloon' })
+  | {
+      readonly type: 'vga';
+      readonly slot?: number | undefined;
+      /** Video memory: a power of two. */
+      readonly memoryBytes: number;
+      /** Path of the option ROM; without one only a guest's own driver sets modes. */
+      readonly rom?: string | undefined;
+    }
   | { readonly type: 'isa-debug-exit'; readonly port: number; readonly sizeBytes: number }
   | { readonly type: 'isa-debugcon'; readonly port: number; readonly stream: number }
   | { readonly type: 'pc-testdev' };
@@ -86,6 +96,8 @@ export const rungBy = {
   disks: 2,
   /** A vCPU with a thread of its own asks something of a device. */
   vcpus: 4,
+  /** Keys or mouse. */
+  screen: 8,
 } as const;
 
 /** What of the translator's and the machine's work is logged (-d). */
@@ -120,6 +132,10 @@ export interface WorkerConfig {
   /** COM1 to COM4. */
   readonly serial: readonly (SerialConfig | undefined)[];
   readonly devices: readonly DeviceConfig[];
+  /** There is a screen. */
+  readonly screen: ScreenShares | undefined;
+  /** Memory of devices that the guest sees as RAM. */
+  readonly deviceBytes: number;
   readonly hpet: boolean;
   readonly kernelIrqchip: 'split' | 'off';
   /** What the guest's reset does. */
@@ -186,6 +202,7 @@ export type Request =
   | { readonly type: 'hostPage'; readonly gpa: number }
   | { readonly type: 'registers' }
   | { readonly type: 'selectCpu'; readonly cpu: number }
+  | { readonly type: 'input'; readonly events: readonly InputEvent[] }
   | { readonly type: 'info'; readonly topic: InfoTopic };
 
 export type ToWorker = { readonly id: number; readonly request: Request };
@@ -212,7 +229,7 @@ export type FromWorker =
   /** A compiled module that later machines can use. */
   | { readonly type: 'module'; readonly key: string; readonly module: CompiledModule }
   /** The machine is built, its kernel loaded; it stands still until `resume`. */
-  | { readonly type: 'ready'; readonly description: string }
+  | { readonly type: 'ready'; readonly description: string; readonly screen?: ScreenMemory | undefined }
   | {
       readonly type: 'reply';
       readonly id: number;

@@ -152,7 +152,7 @@ test('interfaces of virtio devices, in the spelling of properties and of names',
 });
 
 test('devices that QEMU has are refused by name, others with the nearest word', () => {
-  for (const name of ['e1000', 'VGA', 'virtio-net-pci', 'usb-kbd', 'nvme', 'scsi-hd', 'vhost-vsock-pci'])
+  for (const name of ['e1000', 'cirrus-vga', 'virtio-net-pci', 'usb-kbd', 'nvme', 'scsi-hd', 'vhost-vsock-pci'])
     assert.match(refusal('-device', name), /is not supported yet$/, name);
   assert.match(refusal('-device', 'isa-debugexit'), /did you mean 'isa-debug-exit'/);
 });
@@ -234,6 +234,18 @@ test('drives', () => {
   );
 });
 
+test('a VGA', () => {
+  assert.deepEqual(plan().machine.devices, []);
+  const vga = (...argv: string[]) => plan(...argv, '-bios', fileURLToPath(import.meta.url)).machine.devices?.at(0);
+  assert.equal(vga('-vga', 'std')?.type, 'vga');
+  assert.deepEqual(vga('-device', 'VGA,vgamem_mb=32,romfile=,addr=4'), {
+    type: 'vga',
+    slot: 4,
+    memoryBytes: 32 << 20,
+    rom: undefined,
+  });
+});
+
 test('firmware', () => {
   const image = join(fileURLToPath(import.meta.url));
   const { machine } = plan(
@@ -282,7 +294,9 @@ test('each mistake gets one sentence that names it', () => {
     [['-rtc', 'clock=vm'], /clock is host/],
     [['-display', 'gtk'], /not supported yet/],
     [['-display', 'noen'], /did you mean 'none'/],
-    [['-vga', 'std'], /not supported yet/],
+    [['-vga', 'cirrus'], /not supported yet; there are std and none/],
+    [['-vga', 'stt'], /did you mean 'std'/],
+    [['-device', 'VGA,vgamem_mb=0'], /vgamem_mb/],
     [['-nic', 'user'], /not supported yet/],
     [['-serial', 'pty'], /'pty' is not supported yet/],
     [['-serial', 'stdoi'], /did you mean 'stdio'/],

@@ -36,6 +36,7 @@ export function planFirmware(
   options: Options,
   { system }: { readonly system: boolean },
   { defaultFirmware }: Architecture,
+  hasVga: boolean,
 ): MachineOptions['firmware'] {
   const given = options.last('bios');
   let boot: Pick<MachineFirmware, 'bootMenuMs' | 'bootDevices' | 'rebootTimeoutMs'> = {};
@@ -53,14 +54,15 @@ export function planFirmware(
     values.flag('strict');
     values.finish(['once', 'splash']);
   }
-  if (given === undefined && (system || options.has('kernel'))) {
+  // A VGA shows nothing until firmware has set it up.
+  if (given === undefined && (system || (options.has('kernel') && !hasVga))) {
     if (options.has('boot')) throw new UsageError('-boot is of use with firmware only: -bios FILE, or no -kernel');
     return undefined;
   }
   const image = needFirmware(given ?? defaultFirmware ?? '', options, 'seabios');
   const graphics = KeyValues.parse('-M', options.last('M') ?? 'pc', 'type').flag('graphics');
-  const display = options.last('display');
-  return { image, ...boot, serialConsole: !(graphics ?? (display !== undefined && !options.has('nographic'))) };
+  const hasScreen = hasVga || options.has('display');
+  return { image, ...boot, serialConsole: !(graphics ?? (hasScreen && !options.has('nographic'))) };
 }
 
 /** What SeaBIOS itself waits. */

@@ -6,6 +6,7 @@ import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
 import type { Chardev } from './chardevs.js';
 import { evaluate } from './monitor-expression.js';
+import { screenCommands } from './monitor-screen.js';
 
 export interface MonitorHost {
   readonly machine: Machine;
@@ -330,6 +331,7 @@ export const monitorCommands: readonly MonitorCommand[] = [
     sentence: 'writes an I/O port: o/b 0x80 1',
     run: writePort,
   },
+  ...screenCommands,
   {
     name: 'stop',
     aliases: ['s'],

@@ -4,6 +4,7 @@
  */
 import type { Device, IoHandler, Mapping, MemorySpace, PortSpace } from '../../bus/index.js';
 import type { StateArena } from '../../schema/index.js';
+import { command, reg } from '../pci/config-registers.js';
 import { checkIdentity, PciFunction } from '../pci/pci-function.js';
 import { loadParts, saveParts, statePart } from '../pci/saved-parts.js';
 import { edid } from './edid.js';
@@ -150,6 +151,13 @@ export class PciVga implements Device {
           : []),
       ],
     });
+    // It has ports, though no BAR places them: firmware turns them on.
+    this.function.define(
+      reg.command,
+      2,
+      0,
+      command.io | command.memory | command.busMaster | command.parity | command.serr,
+    );
   }
 
   /** Maps or unmaps the piece of video memory at A0000h, as the registers say. */

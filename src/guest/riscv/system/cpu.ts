@@ -5,7 +5,7 @@ import { createTranslator } from '../block-translator.js';
 import { defaultModel, type RiscvModel } from '../models.js';
 import { routines } from '../routines/set.js';
 import { cause, envcfg, field, freg, integerNames, irq, mstatus, privilege, riscvVars, xreg } from '../state.js';
-import { csrByNumber, csrRows, readCsr, updatePmp } from './csr.js';
+import { csrByNumber, csrRows, readCsr, updatePmp, writeSstatus } from './csr.js';
 import { debugTranslate } from './debug-translate.js';
 import { dumpRegisters } from './dump.js';
 import { Hart, type RiscvBoard } from './hart.js';
@@ -185,6 +185,12 @@ export class RiscvCpu implements GuestCpu {
         row.write(hart, (old & ~mask) | (BigInt.asUintN(64, value) & mask));
         hart.noteInterrupts();
         return 0;
+      },
+      write_sstatus: (_state: number, value: bigint, bits: bigint) => {
+        const hart = this.#hart;
+        const mask = BigInt.asUintN(64, bits);
+        writeSstatus(hart, (hart.status & ~mask) | (BigInt.asUintN(64, value) & mask));
+        hart.noteInterrupts();
       },
       trap_return: (_state: number, level: number) => {
         this.#hart.returnFrom(level);

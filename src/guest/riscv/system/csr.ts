@@ -39,9 +39,10 @@ const bit = (n: number): bigint => 1n << BigInt(n);
 const SUPERVISOR = bit(irq.SSI) | bit(irq.STI) | bit(irq.SEI);
 const MACHINE = bit(irq.MSI) | bit(irq.MTI) | bit(irq.MEI);
 
-const SSTATUS =
+/** What of mstatus sstatus shows, and what of that software writes. */
+export const SSTATUS =
   mstatus.SIE | mstatus.SPIE | mstatus.SPP | mstatus.FS | mstatus.SUM | mstatus.MXR | mstatus.UXL | mstatus.SD;
-const SSTATUS_WRITABLE = SSTATUS & ~(mstatus.UXL | mstatus.SD);
+export const SSTATUS_WRITABLE = SSTATUS & ~(mstatus.UXL | mstatus.SD);
 const MSTATUS_WRITABLE =
   SSTATUS_WRITABLE | mstatus.MIE | mstatus.MPIE | mstatus.MPP | mstatus.MPRV | mstatus.TVM | mstatus.TW | mstatus.TSR;
 
@@ -54,6 +55,9 @@ function writeStatus(hart: Hart, value: bigint, bits: bigint): void {
   const isMode = (next & mstatus.MPP) !== 2n << 11n;
   hart.setStatus(isMode ? next : merge(next, hart.status, mstatus.MPP));
 }
+
+/** Writes what sstatus has of mstatus. */
+export const writeSstatus = (hart: Hart, value: bigint): void => writeStatus(hart, value, SSTATUS_WRITABLE);
 
 /** Exceptions that may be delegated: all but ECALL from M-mode and those that are not there. */
 const DELEGABLE = 0xb3ffn;
@@ -209,7 +213,7 @@ export const csrRows: readonly CsrRow[] = [
     number: 0x100,
     name: 'sstatus',
     read: (hart) => hart.status & SSTATUS,
-    write: (hart, value) => writeStatus(hart, value, SSTATUS_WRITABLE),
+    write: writeSstatus,
   },
   {
     number: 0x104,

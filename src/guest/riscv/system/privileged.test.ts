@@ -459,3 +459,29 @@ for (const hotThreshold of [0, 16]) {
     assert.equal(bench.engine.compiler.counters.regions > 0, hotThreshold > 0);
   });
 }
+
+test('sstatus, read and changed: SIE by itself, SIE with others, all of it; on both tiers', () => {
+  const SIE = mstatus.SIE;
+  const SUM = mstatus.SUM;
+  for (const hotThreshold of [0, 2]) {
+    const bench = new Bench(hotThreshold);
+    const [A, B, C, D, E] = [10, 11, 12, 13, 14];
+    bench.cpu.hart.set64(xreg[T0].offset, SIE);
+    bench.cpu.hart.set64(xreg[T1].offset, SIE | SUM | mstatus.MIE);
+    bench.cpu.hart.set64(xreg[T2].offset, SUM);
+    bench.run(privilege.S, [
+      insn('csrrs', { rd: A, csr: csr.sstatus, rs1: T0 }),
+      insn('csrrci', { rd: B, csr: csr.sstatus, rs1: 2 }),
+      insn('csrrsi', { rd: C, csr: csr.sstatus, rs1: 31 }),
+      insn('csrrc', { rd: D, csr: csr.sstatus, rs1: T1 }),
+      insn('csrrs', { rd: E, csr: csr.sstatus, rs1: T1 }),
+      insn('csrrc', { rd: T0, csr: csr.sstatus, rs1: T2 }),
+      insn('csrrs', { rd: T1, csr: csr.sstatus, rs1: 0 }),
+      wfi,
+    ]);
+    const { hart } = bench.cpu;
+    const value = (n: number) => hart.get64(xreg[n].offset) & (SIE | SUM | mstatus.MIE);
+    assert.deepEqual([A, B, C, D, E, T0, T1].map(value), [0n, SIE, 0n, SIE, 0n, SIE | SUM, SIE]);
+    assert.equal(hart.status & (SIE | SUM | mstatus.MIE), SIE, 'sstatus does not reach MIE');
+  }
+});

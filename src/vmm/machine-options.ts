@@ -236,6 +236,7 @@ export function planMachine(options: MachineOptions): {
           logicalBlockSize: device.logicalBlockSize,
           physicalBlockSize: device.physicalBlockSize,
           bootIndex: device.bootIndex,
+          bus: device.bus,
           slot: device.slot,
           interfaces: device.interfaces,
           vectors: device.vectors,

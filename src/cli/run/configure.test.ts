@@ -357,3 +357,47 @@ test('each mistake gets one sentence that names it', () => {
   assert.equal(without('-kernel', 'x')().builtIn, false);
   assert.throws(without('-append', 'x'), /-kernel only/);
 });
+
+test('-arch: names of QEMU and Debian; what an architecture does not have is refused by name', () => {
+  const riscv = (...argv: string[]) => plan('-arch', 'riscv64', ...argv);
+  assert.equal(plan().machine.architecture, 'x86_64');
+  assert.equal(plan('-arch', 'amd64').machine.architecture, 'x86_64');
+  assert.equal(plan('--arch', 'i386').machine.architecture, 'i386');
+  const virt = riscv('-M', 'virt', '-cpu', 'rv64,zba=off').machine;
+  assert.deepEqual([virt.architecture, virt.cpu, virt.firmware], ['riscv64', 'rv64,zba=off', undefined]);
+  assert.match(refusal('-arch', 'mips'), /architecture 'mips'; there are x86_64, i386, riscv64/);
+  for (const [argv, sentence] of [
+    [['-M', 'pc'], /no such board; riscv64 has virt/],
+    [['-M', 'sifive_u'], /not supported yet; there is virt/],
+    [['-device', 'isa-debug-exit'], /a machine of riscv64 has no ISA/],
+    [['-no-hpet'], /only a PC has an HPET/],
+    [['-serial', 'null', '-serial', 'stdio'], /at most 1 serial port$/],
+    [['-boot', 'c'], /a PC's firmware only/],
+  ] as const)
+    assert.match(refusal('-arch', 'riscv64', ...argv), sentence, argv.join(' '));
+  assert.match(refusal('-device', 'virtio-rng-device'), /a machine of x86_64 has no virtio-bus/);
+  // Without firmware the kernel is what starts in M-mode.
+  const bare = riscv('-bios', 'none').machine;
+  assert.deepEqual([bare.firmware, bare.kernel], [{ image: 'k' }, undefined]);
+});
+
+test('virtio devices in virtio-mmio slots', () => {
+  const { devices } = plan(
+    '-arch',
+    'riscv64',
+    ...['-drive', 'file=a.img,format=raw,if=none,id=d', '-device', 'virtio-blk-device,drive=d,bus=virtio-mmio-bus.3'],
+    ...['-device', 'virtio-rng-device', '-device', 'virtio-serial-device', '-device', 'virtconsole'],
+  ).machine;
+  assert.deepEqual(
+    devices?.map((device) => [device.type, 'bus' in device && device.bus, 'slot' in device && device.slot]),
+    [
+      ['virtio-blk', 'mmio', 3],
+      ['virtio-rng', 'mmio', false],
+      ['virtio-serial', 'mmio', false],
+    ],
+  );
+  assert.match(
+    refusal('-arch', 'riscv64', '-device', 'virtio-rng-device,bus=pci.0'),
+    /no bus 'pci\.0'; there are virtio-mmio-bus\.0 to \.7/,
+  );
+});

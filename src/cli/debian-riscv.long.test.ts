@@ -1,0 +1,103 @@
+/** `vring run debian --arch riscv64`: Debian's kernel for RISC-V on the board `virt`, under the built-in SBI and under OpenSBI. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { runCommand, VringError } from '../vmm/index.js';
+
+const main = fileURLToPath(new URL('./main.js', import.meta.url));
+const timeout = 600_000;
+
+/** Why this Debian cannot be had here, or false. */
+const skip = await runCommand({ architecture: 'riscv64' }, ['true'], { timeoutMs: timeout }).then(
+  () => false,
+  (error: unknown) => {
+    if (error instanceof VringError && /^(network|offline|mirror|http)-/.test(error.code))
+      return `no Debian for riscv64 here: ${error.message}`;
+    throw error;
+  },
+);
+
+function debian(options: readonly string[], script: string) {
+  const argv = [main, 'run', 'debian', '--arch', 'riscv64', ...options, '--', 'sh', '-c', script];
+  const { status, stdout, stderr } = spawnSync(process.execPath, argv, { encoding: 'utf8', timeout });
+  return { status, stdout, stderr };
+}
+
+test('a command runs, its status comes out, and the machine is off', { skip, timeout }, () => {
+  const { status, stdout, stderr } = debian(
+    [],
+    'uname -m; grep -c ^processor /proc/cpuinfo; echo to stderr >&2; exit 7',
+  );
+  assert.deepEqual({ status, stdout, stderr }, { status: 7, stdout: 'riscv64\n1\n', stderr: 'to stderr\n' });
+});
+
+test('the hart is what the device tree says', { skip, timeout }, () => {
+  const { stdout, stderr } = debian(['-cpu', 'rv64,zbs=off'], 'cat /proc/cpuinfo');
+  const isa = /^isa\s*: (.*)$/m.exec(stdout)?.[1].split('_');
+  assert.ok(isa, stdout + stderr);
+  assert.equal(isa[0], 'rv64imafdc');
+  assert.ok(isa.includes('zba') && isa.includes('sstc') && !isa.includes('zbs'), isa.join(' '));
+});
+
+test('disks and random numbers, on PCI and in virtio-mmio slots', { skip, timeout }, () => {
+  const directory = mkdtempSync(join(tmpdir(), 'vring-riscv-'));
+  try {
+    for (const [device, place] of [
+      ['virtio-blk-device,drive=d,serial=first', /10008000\.virtio_mmio/],
+      ['virtio-blk-pci,drive=d,serial=first', /30000000\.pci/],
+    ] as const) {
+      const path = join(directory, 'disk.qcow2');
+      rmSync(path, { force: true });
+      const made = spawnSync(process.execPath, [main, 'img', 'create', '-q', '-f', 'qcow2', path, '16M']);
+      assert.equal(made.status, 0);
+      const { stdout, stderr, status } = debian(
+        ['-drive', `file=${path},format=qcow2,if=none,id=d`, '-device', device, '-device', 'virtio-rng-device'],
+        [
+          'cat /sys/block/vda/serial; echo; readlink -f /sys/block/vda',
+          'dd if=/dev/hwrng of=/dev/vda bs=4k count=256 iflag=fullblock 2>/dev/null; sync',
+          'dd if=/dev/vda bs=4k count=256 2>/dev/null | md5sum',
+          'echo 3 >/proc/sys/vm/drop_caches',
+          'dd if=/dev/vda bs=4k count=256 2>/dev/null | md5sum',
+        ].join('; '),
+      );
+      assert.equal(status, 0, stderr);
+      const [serial, where, before, after] = stdout.split('\n');
+      assert.equal(serial, 'first');
+      assert.match(where, place);
+      assert.match(before, /^[0-9a-f]{32} /);
+      assert.equal(after, before);
+      assert.notEqual(before.slice(0, 32), 'b6d81b360a5672d80c27430f39153e2c', 'a megabyte of zeros');
+    }
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});
+
+const hasOpenSbi = existsSync('/usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin');
+test('under OpenSBI the kernel runs as well', {
+  skip: skip || (hasOpenSbi ? false : 'no OpenSBI here'),
+  timeout,
+}, () => {
+  const { status, stdout, stderr } = debian(['-bios', 'default'], 'dmesg | grep "SBI implementation"');
+  assert.equal(status, 0, stderr);
+  assert.match(stdout, /SBI implementation ID=0x1 /);
+});
+
+test("what is slept is slept, and the date is the host's", { skip, timeout }, () => {
+  const { stdout, stderr } = debian([], 'date +%s; a=$(date +%s); sleep 2; echo $(($(date +%s) - a))');
+  const [date, slept] = stdout.trim().split('\n').map(Number);
+  assert.ok(Math.abs(date - Date.now() / 1000) < 120, stdout + stderr);
+  assert.ok(slept === 2 || slept === 3, stdout);
+});
+
+test('two runs of counted time are alike', { skip, timeout }, () => {
+  const run = () =>
+    debian(['-icount', 'shift=1'], 'cat /proc/uptime; dmesg | tail -5; head -c 16 /dev/urandom | md5sum');
+  const first = run();
+  assert.equal(first.status, 0, first.stderr);
+  assert.equal(run().stdout, first.stdout);
+});

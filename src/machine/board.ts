@@ -15,6 +15,7 @@ import {
 import { assert } from '../base/index.js';
 import { type Device, type IrqLine, MemorySpace, type MsiTarget, PortSpace } from '../bus/index.js';
 import type { GuestCpu } from '../guest/guest-cpu.js';
+import type { AtaDrive } from '../hw/ata/index.js';
 import type { PciRoot } from '../hw/pci/index.js';
 import type { SerialBackend, Uart16550 } from '../hw/uart16550/uart16550.js';
 import type { VirtioDevice } from '../hw/virtio/virtio-device.js';
@@ -101,6 +102,8 @@ export interface DeviceBoard {
   readonly isaIrqs: readonly IrqLine[] | undefined;
   /** Slots for virtio devices by themselves, where the board has such. */
   readonly virtioMmio: VirtioMmioSlots | undefined;
+  /** Drives of the board's own IDE controller, where it has one: primary master and slave, secondary master and slave. To be filled. */
+  readonly ideDrives?: (AtaDrive | undefined)[];
   add(device: Device): void;
   /** The machine's memory. */
   readonly buffer: ArrayBufferLike;

@@ -9,6 +9,7 @@ import { STATE_BYTES, type X86Board, X86Cpu, type X86CpuModel } from '../guest/i
 import {
   AcpiPm,
   ApicBus,
+  type AtaDrive,
   assignResources,
   buildAcpiTables,
   FwCfg,
@@ -27,6 +28,7 @@ import {
   PicPair,
   Piix3,
   Piix4Pm,
+  PiixIde,
   Pit,
   PM_BASE,
   pcInterruptOverrides,
@@ -92,6 +94,7 @@ export class PcMachine extends Board<X86Cpu> {
   readonly irqs: readonly IrqLine[];
   readonly serial: readonly (Uart16550 | undefined)[];
   readonly firstSlot = 2;
+  readonly ideDrives: (AtaDrive | undefined)[] = [undefined, undefined, undefined, undefined];
   readonly pciPath = '/pci@i0cf8';
   readonly virtioMmio = undefined;
   override readonly input: BoardInput;
@@ -108,6 +111,7 @@ export class PcMachine extends Board<X86Cpu> {
   readonly #trace: PcTrace | undefined;
   readonly #piix3: Piix3;
   readonly #piix4: Piix4Pm;
+  readonly #ide: PiixIde;
   readonly #i440fx: I440fx;
   readonly #lowRamEnd: number;
   readonly #tsc = { hz: TSC_HZ };
@@ -280,6 +284,9 @@ export class PcMachine extends Board<X86Cpu> {
     wireFwCfg(this.ports, this.fwCfg);
     this.add(this.fwCfg);
     options.addDevices?.(this);
+    this.#ide = new PiixIde({ root: this.pci, irqs: [this.irqs[14], this.irqs[15]], drives: this.ideDrives });
+    this.#ide.mapPorts(this.ports);
+    this.add(this.#ide);
     this.#describeBoard(hpet !== undefined);
     this.#setCmos(rtc);
     this.#firmwareKernel = fillFwCfg(
@@ -331,6 +338,7 @@ export class PcMachine extends Board<X86Cpu> {
     this.reset();
     openShadow(this.#i440fx);
     this.#piix4.configure(PM_BASE, 9);
+    this.#ide.configure();
     const { levelIrqs } = assignResources(this.pci, pcWindows(this.#lowRamEnd), this.#piix3.function);
     for (const irq of [...levelIrqs, 9])
       this.ports.write(0x4d0 + (irq >> 3), 1, this.ports.read(0x4d0 + (irq >> 3), 1) | (1 << (irq & 7)));

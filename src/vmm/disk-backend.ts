@@ -1,6 +1,6 @@
 /** The disks as the machine's thread sees them: requests go to the thread of the disks, and end when it has answered. */
 import { VringError } from '../base/index.js';
-import type { BlockBackend, BlockDone, BlockFailure } from '../hw/index.js';
+import type { BlockDone, BlockFailure, DriveBackend } from '../hw/index.js';
 import type { ErrorPolicy, MachineDisksConfig, ToDisksFromMachine } from './disk-protocol.js';
 import { DiskRing, diskOp, diskOpening, diskSlots, diskStatus, diskWaits } from './disk-ring.js';
 
@@ -27,6 +27,8 @@ export interface MachineDisksHost {
   failed(disk: string): void;
   /** Whether to give up waiting: the machine ends. */
   quitting(): boolean;
+  /** A drive's tray was moved. */
+  trayMoved(disk: number, open: boolean): void;
 }
 
 export class MachineDisks {
@@ -43,11 +45,11 @@ export class MachineDisks {
   constructor(config: MachineDisksConfig, host: MachineDisksHost) {
     this.#config = config;
     this.#host = host;
-    this.#ring = new DiskRing(config.ring);
+    this.#ring = new DiskRing(config.ring, config.disks.length);
   }
 
   /** A disk by its place. Waits until it is open. Throws VringError `disk-open`; the thread of the disks says why. */
-  backend(disk: number): BlockBackend {
+  backend(disk: number): DriveBackend {
     for (;;) {
       const opening = this.#ring.waitForOpening(100);
       if (opening === diskOpening.done) break;
@@ -58,8 +60,20 @@ export class MachineDisks {
       this.#begin({ disk, op, flags, offset, length, pieces: [], done });
     const transfer = (op: number, offset: number, pieces: readonly Uint8Array[], done: BlockDone) =>
       this.#begin({ disk, op, flags: 0, offset, length: 0, pieces, done });
+    const ring = this.#ring;
     return {
-      ...this.#ring.opened(disk),
+      get sizeBytes() {
+        return ring.opened(disk).sizeBytes;
+      },
+      get readonly() {
+        return ring.opened(disk).readonly;
+      },
+      get inserted() {
+        return ring.opened(disk).inserted;
+      },
+      allocate: (sizeBytes) => ring.driveBuffer(disk, sizeBytes),
+      drain: () => this.drain(),
+      trayMoved: (open) => this.#host.trayMoved(disk, open),
       read: (offset, pieces, done) => transfer(diskOp.read, offset, pieces, done),
       write: (offset, pieces, done) => transfer(diskOp.write, offset, pieces, done),
       flush: (done) => request(diskOp.flush, done),
@@ -125,7 +139,7 @@ export class MachineDisks {
     const slot = this.#free.pop() as number;
     ring.setRequest(slot, request.op, request.disk, request.flags, request.offset, request.length);
     for (const piece of request.pieces) {
-      if (ring.addPiece(slot, piece.byteOffset, piece.length)) continue;
+      if (ring.addPiece(slot, piece)) continue;
       this.#free.push(slot);
       request.done('io');
       return;

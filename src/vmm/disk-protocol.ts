@@ -41,6 +41,9 @@ export interface DiskImage {
 export interface DiskConfig extends DiskImage {
   /** Its name for a person: a drive's id. */
   readonly id: string;
+  /** The medium comes and goes; `empty`: there is none at first. */
+  readonly removable?: boolean | undefined;
+  readonly empty?: boolean | undefined;
 }
 
 /** An open disk as its device sees it. */
@@ -48,11 +51,15 @@ export interface OpenDisk {
   /** A multiple of 512. */
   readonly sizeBytes: number;
   readonly readonly: boolean;
+  /** There is a medium. */
+  readonly inserted: boolean;
 }
 
 /** An open disk, for a person. */
 export interface DiskDescription extends OpenDisk {
   readonly id: string;
+  readonly removable: boolean;
+  /** Empty texts where there is no medium. */
   readonly nodeName: string;
   readonly filename: string;
   readonly format: string;
@@ -99,12 +106,17 @@ export type ToDisksFromMachine =
   | { readonly type: 'submitted' };
 
 /** From the machine's owner. */
-export type ToDisks = { readonly type: 'describe'; readonly id: number } | { readonly type: 'close' };
+export type ToDisks =
+  | { readonly type: 'describe'; readonly id: number }
+  /** Another medium for a drive; undefined: none. */
+  | { readonly type: 'change'; readonly id: number; readonly disk: number; readonly image: DiskImage | undefined }
+  | { readonly type: 'close' };
 
 export type FromDisks =
   | { readonly type: 'opened' }
   | { readonly type: 'failed'; readonly code: string; readonly message: string }
   | { readonly type: 'description'; readonly id: number; readonly disks: readonly DiskDescription[] }
+  | { readonly type: 'changed'; readonly id: number; readonly failure?: string }
   /** What the block layer has to say to a person. */
   | { readonly type: 'report'; readonly line: string }
   | { readonly type: 'closed' };

@@ -2,6 +2,7 @@
  * Disk requests between a vCPU's thread and the thread of the disks: slots in shared memory, and two rings of slot numbers. Each
  * ring has one writer and one reader. A request names guest memory by its place in the machine's memory, which both threads see.
  */
+import { assert } from '../base/index.js';
 import type { OpenDisk } from './disk-protocol.js';
 
 /** Requests under way at most; more wait in the vCPU's thread. */
@@ -45,7 +46,11 @@ const OFFSET = 0;
 const LENGTH = 1;
 const FIRST_PIECE = 2;
 const SLOT_DOUBLES = FIRST_PIECE + 2 * maxPieces;
-const DISK_DOUBLES = 2;
+const DISK_DOUBLES = 3;
+/** A drive's own buffer (`DriveBackend.allocate`). */
+const BUFFER_BYTES = 0x20000;
+/** A piece of a drive's buffer has its place in the ring's memory beyond this; no guest memory lies so high. */
+const OWN = 2 ** 52;
 
 export class DiskRing {
   readonly buffer: SharedArrayBuffer;
@@ -54,16 +59,19 @@ export class DiskRing {
   readonly #completions: Int32Array;
   readonly #slots: Int32Array;
   readonly #numbers: Float64Array;
-  /** Of each disk its size and 1 if it is read-only. */
+  /** Of each disk its size, 1 if it is read-only, 1 if there is a medium. */
   readonly #disks: Float64Array;
+  /** Where the buffers of drives begin. */
+  readonly #buffers: number;
 
   /** For so many disks. */
   static create(disks: number): DiskRing {
     const words = HEADER_WORDS + 2 * diskSlots + diskSlots * SLOT_WORDS;
-    return new DiskRing(new SharedArrayBuffer(words * 4 + (diskSlots * SLOT_DOUBLES + disks * DISK_DOUBLES) * 8));
+    const doubles = diskSlots * SLOT_DOUBLES + disks * DISK_DOUBLES;
+    return new DiskRing(new SharedArrayBuffer(words * 4 + doubles * 8 + disks * BUFFER_BYTES), disks);
   }
 
-  constructor(buffer: SharedArrayBuffer) {
+  constructor(buffer: SharedArrayBuffer, disks: number) {
     this.buffer = buffer;
     let at = 0;
     const words = (count: number) => {
@@ -76,15 +84,17 @@ export class DiskRing {
     this.#completions = words(diskSlots);
     this.#slots = words(diskSlots * SLOT_WORDS);
     this.#numbers = new Float64Array(buffer, at, diskSlots * SLOT_DOUBLES);
-    this.#disks = new Float64Array(buffer, at + this.#numbers.byteLength);
+    at += this.#numbers.byteLength;
+    this.#disks = new Float64Array(buffer, at, disks * DISK_DOUBLES);
+    this.#buffers = at + this.#disks.byteLength;
   }
 
   // --- opening
 
   /** The disks are open, or could not be opened. */
   setOpened(disks: readonly OpenDisk[] | undefined): void {
-    disks?.forEach(({ sizeBytes, readonly }, i) => {
-      this.#disks.set([sizeBytes, readonly ? 1 : 0], i * DISK_DOUBLES);
+    disks?.forEach((disk, i) => {
+      this.setDisk(i, disk);
     });
     Atomics.store(this.#words, OPENING, disks ? diskOpening.done : diskOpening.failed);
     Atomics.notify(this.#words, OPENING);
@@ -96,9 +106,21 @@ export class DiskRing {
     return Atomics.load(this.#words, OPENING);
   }
 
+  /** Another medium is in a drive, or none. */
+  setDisk(disk: number, { sizeBytes, readonly, inserted }: OpenDisk): void {
+    this.#disks.set([sizeBytes, readonly ? 1 : 0, inserted ? 1 : 0], disk * DISK_DOUBLES);
+  }
+
   opened(disk: number): OpenDisk {
     const at = disk * DISK_DOUBLES;
-    return { sizeBytes: this.#disks[at], readonly: this.#disks[at + 1] === 1 };
+    const [sizeBytes, readonly, inserted] = this.#disks.subarray(at, at + DISK_DOUBLES);
+    return { sizeBytes, readonly: readonly === 1, inserted: inserted === 1 };
+  }
+
+  /** A drive's buffer, which requests may name beside guest memory. */
+  driveBuffer(disk: number, sizeBytes: number): Uint8Array {
+    assert(sizeBytes <= BUFFER_BYTES, 'a drive has a buffer of 128 KiB');
+    return new Uint8Array(this.buffer, this.#buffers + disk * BUFFER_BYTES, sizeBytes);
   }
 
   // --- a slot's fields, for its owner at the time
@@ -113,8 +135,10 @@ export class DiskRing {
     this.#numbers[slot * SLOT_DOUBLES + LENGTH] = length;
   }
 
-  /** Another piece; one that begins where the last ends lengthens it. False: there is no room for it. */
-  addPiece(slot: number, hva: number, length: number): boolean {
+  /** Another piece, of guest memory or a drive's buffer; one that begins where the last ends lengthens it. False: there is no room for it. */
+  addPiece(slot: number, piece: Uint8Array): boolean {
+    const { length } = piece;
+    const hva = piece.buffer === this.buffer ? OWN + piece.byteOffset : piece.byteOffset;
     const count = this.#slots[slot * SLOT_WORDS + PIECES];
     const next = slot * SLOT_DOUBLES + FIRST_PIECE + 2 * count;
     const numbers = this.#numbers;
@@ -151,7 +175,8 @@ export class DiskRing {
     const pieces: Uint8Array[] = [];
     const first = slot * SLOT_DOUBLES + FIRST_PIECE;
     for (let i = 0; i < this.#slots[slot * SLOT_WORDS + PIECES]; i++) {
-      pieces.push(new Uint8Array(memory, this.#numbers[first + 2 * i], this.#numbers[first + 2 * i + 1]));
+      const [at, length] = this.#numbers.subarray(first + 2 * i, first + 2 * i + 2);
+      pieces.push(at >= OWN ? new Uint8Array(this.buffer, at - OWN, length) : new Uint8Array(memory, at, length));
     }
     return pieces;
   }

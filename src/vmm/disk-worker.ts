@@ -22,8 +22,10 @@ import { NodeBlockHost } from '../host/node/block-host.js';
 import type {
   DiskConfig,
   DiskDescription,
+  DiskImage,
   DiskWorkerConfig,
   FromDisks,
+  OpenDisk,
   ToDisks,
   ToDisksFromMachine,
 } from './disk-protocol.js';
@@ -37,7 +39,7 @@ const BLOCK_MS = 20;
 const config = workerData as DiskWorkerConfig;
 const owner = parentPort as NonNullable<typeof parentPort>;
 const say = (message: FromDisks) => owner.postMessage(message);
-const ring = new DiskRing(config.ring);
+const ring = new DiskRing(config.ring, config.disks.length);
 const doorbell = new Int32Array(config.doorbell);
 
 const host = new NodeBlockHost((severity, message) =>
@@ -47,12 +49,17 @@ for (const [id, secret] of Object.entries(config.secrets)) host.secrets.set(id, 
 for (const [id, object] of Object.entries(config.objects)) host.objects.set(id, object);
 const graph = new BlockGraph(host);
 
-interface Disk {
-  readonly config: DiskConfig;
+interface Medium {
   readonly node: GraphNode;
   readonly use: NodeUse;
 }
 
+interface Disk {
+  readonly config: DiskConfig;
+  medium: Medium | undefined;
+}
+
+/** Of `blockNodes`. */
 const nodes: GraphNode[] = [];
 const disks: Disk[] = [];
 let memory: SharedArrayBuffer | undefined;
@@ -68,16 +75,24 @@ async function openAll(): Promise<void> {
     nodes.push(await graph.open({ options: { ...options }, flags: { readOnly: false }, permissions: 0 }));
   }
   for (const disk of config.disks) {
-    const node = await openNode(disk);
-    nodes.push(node);
-    let shared: number = Permission.consistentRead | Permission.writeUnchanged;
-    if (disk.shareWrites) shared |= Permission.write;
-    const needs = Permission.consistentRead | (node.readOnly ? 0 : Permission.write);
-    disks.push({ config: disk, node, use: await node.acquire(disk.id, needs, shared) });
+    disks.push({ config: disk, medium: disk.empty ? undefined : await openMedium(disk.id, disk) });
   }
 }
 
-async function openNode(disk: DiskConfig): Promise<GraphNode> {
+async function openMedium(id: string, image: DiskImage): Promise<Medium> {
+  const node = await openNode(image);
+  let shared: number = Permission.consistentRead | Permission.writeUnchanged;
+  if (image.shareWrites) shared |= Permission.write;
+  const needs = Permission.consistentRead | (node.readOnly || image.readonly ? 0 : Permission.write);
+  try {
+    return { node, use: await node.acquire(id, needs, shared) };
+  } catch (error) {
+    await node.close().catch(() => undefined);
+    throw error;
+  }
+}
+
+async function openNode(disk: DiskImage): Promise<GraphNode> {
   if (disk.node !== undefined) {
     const node = graph.find(disk.node);
     if (!node) throw new BlockError('ENODEV', `There is no block node '${disk.node}'`);
@@ -109,23 +124,46 @@ async function openNode(disk: DiskConfig): Promise<GraphNode> {
   }
 }
 
-const openDisk = ({ node }: Disk) => ({ sizeBytes: Math.ceil(node.length / 512) * 512, readonly: node.readOnly });
+const openDisk = ({ medium }: Disk): OpenDisk => ({
+  sizeBytes: medium ? Math.ceil(medium.node.length / 512) * 512 : 0,
+  readonly: medium?.node.readOnly ?? true,
+  inserted: medium !== undefined,
+});
 
 function describe(disk: Disk): DiskDescription {
-  const { node } = disk;
+  const node = disk.medium?.node;
   return {
     ...openDisk(disk),
     id: disk.config.id,
-    nodeName: node.nodeName,
-    filename: node.filename,
-    format: node.driver.name,
-    backing: node.backing?.filename,
-    cache: cacheModeOf(node.flags),
+    removable: disk.config.removable ?? false,
+    nodeName: node?.nodeName ?? '',
+    filename: node?.filename ?? '',
+    format: node?.driver.name ?? '',
+    backing: node?.backing?.filename,
+    cache: node ? cacheModeOf(node.flags) : 'writeback',
   };
 }
 
+async function closeMedium({ node, use }: Medium): Promise<void> {
+  await use.release().catch(() => undefined);
+  await node.drain();
+  await node.close().catch((error: unknown) => {
+    say({ type: 'report', line: `error: '${node.filename}': ${toBlockError(error).message}` });
+  });
+}
+
+/** The new medium is opened first: a drive keeps its own where that fails. */
+async function change(disk: Disk, image: DiskImage | undefined): Promise<void> {
+  const medium = image && (await openMedium(disk.config.id, image));
+  const before = disk.medium;
+  disk.medium = medium;
+  ring.setDisk(disks.indexOf(disk), openDisk(disk));
+  if (before) await closeMedium(before);
+}
+
 async function perform(slot: number): Promise<void> {
-  const { node } = disks[ring.disk(slot)];
+  const node = disks[ring.disk(slot)].medium?.node;
+  if (!node) throw new BlockError('ENOMEDIUM');
   const offset = ring.offset(slot);
   switch (ring.op(slot)) {
     case diskOp.read:
@@ -197,7 +235,7 @@ async function close(): Promise<void> {
   // What is being opened is to be closed too.
   await opening.catch(() => {});
   // The vCPU's thread has ended: what it did not hand over is lost, as in a power cut.
-  for (const { use } of disks) await use.release().catch(() => undefined);
+  for (const { medium } of disks) if (medium) await closeMedium(medium);
   for (const node of nodes.reverse()) {
     await node.drain();
     await node.close().catch((error: unknown) => {
@@ -210,8 +248,21 @@ async function close(): Promise<void> {
 }
 
 owner.on('message', (message: ToDisks) => {
-  if (message.type === 'describe') say({ type: 'description', id: message.id, disks: disks.map(describe) });
-  else void close();
+  switch (message.type) {
+    case 'describe':
+      say({ type: 'description', id: message.id, disks: disks.map(describe) });
+      return;
+    case 'change': {
+      const { id, disk, image } = message;
+      change(disks[disk], image).then(
+        () => say({ type: 'changed', id }),
+        (error: unknown) => say({ type: 'changed', id, failure: toBlockError(error).message }),
+      );
+      return;
+    }
+    case 'close':
+      void close();
+  }
 });
 config.port.on('message', (message: ToDisksFromMachine) => {
   if (message.type === 'memory') {

@@ -57,6 +57,7 @@ async function open(disks: readonly DiskConfig[], more: Partial<DiskWorkerConfig
     synchronous: false,
     failed: (disk) => failed.push(disk),
     quitting: () => false,
+    trayMoved: () => {},
   });
   const memory = new SharedArrayBuffer(8 * MiB);
   machineDisks.attach(memory, [0]);

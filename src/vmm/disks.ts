@@ -2,7 +2,14 @@
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { VringError } from '../base/index.js';
 import { bundle } from '../host/node/bundles.js';
-import type { DiskDescription, DiskWorkerConfig, FromDisks, MachineDisksConfig, ToDisks } from './disk-protocol.js';
+import type {
+  DiskDescription,
+  DiskImage,
+  DiskWorkerConfig,
+  FromDisks,
+  MachineDisksConfig,
+  ToDisks,
+} from './disk-protocol.js';
 import { DiskRing } from './disk-ring.js';
 
 export interface MachineDiskThread {
@@ -11,6 +18,8 @@ export interface MachineDiskThread {
   /** All images are open. Rejects with VringError `disk-open`. */
   readonly opened: Promise<void>;
   describe(): Promise<readonly DiskDescription[]>;
+  /** Puts another medium into a drive, or takes it out. Rejects with VringError `disk-open`; the drive then has what it had. */
+  change(disk: number, image: DiskImage | undefined): Promise<void>;
   /** Lines for a person, those of before included. */
   onReport(listener: (line: string) => void): void;
   onFailure(listener: (error: VringError) => void): void;
@@ -44,9 +53,11 @@ export function openDisks(config: Omit<DiskWorkerConfig, 'ring' | 'port'>): Mach
   let failure: VringError | undefined;
   let nextId = 1;
   const waiting = new Map<number, (disks: readonly DiskDescription[]) => void>();
+  const changing = new Map<number, { resolve: () => void; reject: (error: VringError) => void }>();
   const exited = new Promise<void>((resolve) => {
     worker.on('exit', () => {
       for (const answer of waiting.values()) answer([]);
+      for (const { reject } of changing.values()) reject(new VringError('machine-ended', 'The machine has ended.'));
       resolve();
     });
   });
@@ -63,6 +74,13 @@ export function openDisks(config: Omit<DiskWorkerConfig, 'ring' | 'port'>): Mach
           waiting.get(message.id)?.(message.disks);
           waiting.delete(message.id);
           return;
+        case 'changed': {
+          const change = changing.get(message.id);
+          changing.delete(message.id);
+          if (message.failure === undefined) change?.resolve();
+          else change?.reject(new VringError('disk-open', message.failure));
+          return;
+        }
         case 'report':
           report(message.line);
       }
@@ -89,6 +107,12 @@ export function openDisks(config: Omit<DiskWorkerConfig, 'ring' | 'port'>): Mach
         const id = nextId++;
         waiting.set(id, resolve);
         say({ type: 'describe', id });
+      }),
+    change: (disk, image) =>
+      new Promise((resolve, reject) => {
+        const id = nextId++;
+        changing.set(id, { resolve, reject });
+        say({ type: 'change', id, disk, image });
       }),
     onReport: (listener) => {
       report = listener;

@@ -8,6 +8,7 @@ import { NodeBlockHost } from '../host/node/block-host.js';
 import { findFirmware } from '../host/node/firmware-file.js';
 import { DEFAULT_ARCHITECTURE } from './architectures.js';
 import { createMachine } from './machine.js';
+import { bootableCd, bootableDisk } from './testing/boot-images.js';
 
 const limitMs = 60_000;
 const seabios = findFirmware(DEFAULT_ARCHITECTURE.defaultFirmware ?? '', []);
@@ -118,4 +119,59 @@ test('counted time: firmware, its disk and its console are alike in two runs, an
   assert.ok(first.instructions > 1_000_000);
   assert.deepEqual(await run(1024), first);
   assert.deepEqual(await run(0), first);
+});
+
+test('IDE disks and a CD are booted in the order that is asked for; the medium is changed, and the new one booted', {
+  skip: !seabios && 'no seabios here',
+  timeout: limitMs,
+}, async () => {
+  const image = (name: string, bytes: Uint8Array) => {
+    const path = join(folder, name);
+    writeFileSync(path, bytes);
+    return { path, format: 'raw' };
+  };
+  const wait = { timeoutMs: limitMs };
+  const hda = image('hda', bootableDisk('booted from hda'));
+  const hdb = image('hdb', bootableDisk('booted from hdb'));
+  const cd = image('cd', bootableCd('booted from the CD'));
+  const other = image('other cd', bootableCd('booted from the other CD'));
+  const build = (bootDevices: string | undefined, second: number | undefined) =>
+    createMachine({
+      ramBytes: 64 << 20,
+      firmware: { image: seabios as string, serialConsole: true, bootDevices },
+      devices: [
+        { type: 'ide', media: 'disk', image: hda },
+        { type: 'ide', media: 'disk', image: hdb, bootIndex: second },
+        { type: 'ide', media: 'cdrom', image: cd },
+      ],
+    });
+  {
+    await using machine = await build(undefined, 1);
+    await machine.start();
+    await machine.serial().waitForText('booted from hdb', wait);
+    assert.deepEqual(
+      (await machine.disks()).map(({ id, removable, tray }) => [id, removable, tray?.open]),
+      [
+        ['ide0-hd0', false, undefined],
+        ['ide0-hd1', false, undefined],
+        ['ide1-cd0', true, false],
+      ],
+    );
+  }
+  await using machine = await build('dc', undefined);
+  const moves: [string, boolean][] = [];
+  machine.on('trayMoved', (id, open) => moves.push([id, open]));
+  await machine.start();
+  await machine.serial().waitForText('booted from the CD', wait);
+  await assert.rejects(machine.ejectMedium('ide0-hd0'), { code: 'disk-fixed' });
+  await assert.rejects(machine.ejectMedium('cd7'), { code: 'no-such-disk' });
+  await assert.rejects(machine.changeMedium('ide1-cd0', { path: join(folder, 'missing') }), { code: 'disk-open' });
+  await machine.changeMedium('ide1-cd0', other);
+  await machine.reset();
+  await machine.serial().waitForText('booted from the other CD', wait);
+  await machine.ejectMedium('ide1-cd0');
+  assert.equal((await machine.disks())[2].inserted, false);
+  await machine.reset();
+  await machine.serial().waitForText('booted from hda', wait);
+  assert.deepEqual(moves.at(-1), ['ide1-cd0', true]);
 });

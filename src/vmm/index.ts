@@ -17,8 +17,14 @@ export {
 } from './debian.js';
 export type { BlockObject, DiskDescription, DiskImage, ErrorPolicy } from './disk-protocol.js';
 export type { HostPage, LensReport, MemoryUse } from './lens-report.js';
-export { createMachine, type Machine, type MachineEvents, type MachineState } from './machine.js';
-export type { ConsolePortOptions, DeviceOptions, MachineFirmware, MachineOptions } from './machine-options.js';
+export { createMachine, type Machine, type MachineDisk, type MachineEvents, type MachineState } from './machine.js';
+export type {
+  ConsolePortOptions,
+  DeviceOptions,
+  DriveOptions,
+  MachineFirmware,
+  MachineOptions,
+} from './machine-options.js';
 export type { InputEvent } from './screen-input.js';
 export type { PictureFormat } from './screen-protocol.js';
 export {

@@ -11,6 +11,7 @@ import { SCREEN_STATE_BYTES, VGA_ROM_BYTES } from './screen-protocol.js';
 import type {
   ConsolePortConfig,
   DeviceConfig,
+  DriveConfig,
   ImageSource,
   TraceConfig,
   VirtioPlace,
@@ -23,6 +24,14 @@ export interface ConsolePortOptions {
   /** A console (hvc0, …) rather than a plain byte channel. */
   readonly console?: boolean | undefined;
   readonly number?: number | undefined;
+}
+
+/** An ATA disk or an ATAPI CD drive. */
+export interface DriveOptions extends Omit<DriveConfig, 'disk'> {
+  /** What is in it. A CD drive may be empty. */
+  readonly image?: DiskImage | undefined;
+  /** For a person, and in messages: QEMU's `ide0-hd0`, `ide1-cd0`, … unless given. */
+  readonly id?: string | undefined;
 }
 
 /** A device that is plugged in beside the board's own. */
@@ -40,6 +49,12 @@ export type DeviceOptions =
       readonly physicalBlockSize?: number | undefined;
       /** Firmware boots from the device with the lowest. */
       readonly bootIndex?: number | undefined;
+    })
+  | (DriveOptions & {
+      /** On the board's own controller. */
+      readonly type: 'ide';
+      /** 0 and 1 on the primary channel, 2 and 3 on the secondary; the first free one unless given. */
+      readonly place?: number | undefined;
     })
   | (VirtioPlace & {
       readonly type: 'virtio-serial';
@@ -226,6 +241,21 @@ export function planMachine(options: MachineOptions): {
   let consoles = 0;
   let deviceBytes = 0;
   const disks: DiskConfig[] = [];
+  const idePlaces = new Set<number>();
+  for (const device of options.devices ?? []) {
+    if (device.type !== 'ide' || device.place === undefined) continue;
+    if (![0, 1, 2, 3].includes(device.place)) throw invalid('The places of IDE drives are 0 to 3.');
+    if (idePlaces.has(device.place)) throw invalid(`Two IDE drives are at place ${device.place}.`);
+    idePlaces.add(device.place);
+  }
+  const drive = (device: DriveOptions, id: string) => {
+    const { image, id: given, ...rest } = device;
+    const removable = device.media === 'cdrom';
+    if (!image && !removable) throw invalid(`The disk '${given ?? id}' has no image.`);
+    const readonly = removable ? { readonly: true } : {};
+    const disk = disks.push({ ...image, ...readonly, id: given ?? id, removable, empty: !image }) - 1;
+    return { ...rest, disk };
+  };
   const devices = (options.devices ?? []).map((device): DeviceConfig => {
     switch (device.type) {
       case 'virtio-blk':
@@ -241,6 +271,15 @@ export function planMachine(options: MachineOptions): {
           interfaces: device.interfaces,
           vectors: device.vectors,
         };
+      case 'ide': {
+        // As on QEMU a CD drive that may choose goes to the secondary channel.
+        const choices = device.media === 'cdrom' ? [2, 3, 0, 1] : [0, 1, 2, 3];
+        const place = device.place ?? choices.find((each) => !idePlaces.has(each));
+        if (place === undefined) throw invalid('An IDE controller has four drives at most.');
+        idePlaces.add(place);
+        const id = `ide${place >> 1}-${device.media === 'cdrom' ? 'cd' : 'hd'}${place & 1}`;
+        return { ...drive(device, id), type: device.type, place };
+      }
       case 'virtio-serial':
         return {
           ...device,

@@ -39,6 +39,7 @@ import {
   type StopReason,
   type ToWorker,
   type TraceConfig,
+  type TrayState,
   type WorkerConfig,
 } from './worker-protocol.js';
 import { WorkerStream } from './worker-streams.js';
@@ -103,6 +104,7 @@ const disks = config.disks
         diskFailed = true;
       },
       quitting,
+      trayMoved: (disk, open) => say({ type: 'tray', disk, open }),
     })
   : undefined;
 
@@ -266,6 +268,16 @@ function answer(board: Board, request: Exclude<Request, { type: 'accelerator' }>
     case 'registers':
       board.accelerator.synchronize();
       return board.shownCpu.registers();
+    case 'eject': {
+      const drive = devices.cdDrive(request.disk);
+      drive.pressEject(request.force);
+      return { disk: request.disk, open: drive.isOpen, locked: drive.isLocked } satisfies TrayState;
+    }
+    case 'mediumChanged':
+      devices.cdDrive(request.disk).mediumChanged();
+      return undefined;
+    case 'trays':
+      return devices.trays;
     case 'selectCpu':
       selectCpu(board, request.cpu);
       return undefined;

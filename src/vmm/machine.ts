@@ -11,7 +11,7 @@ import { abortedError, bounded, type WaitOptions } from './abort.js';
 import { findArchitecture } from './architectures.js';
 import { type CharacterPort, MachinePort } from './character-port.js';
 import type { Candidate, Choice } from './choose-accelerator.js';
-import type { DiskDescription } from './disk-protocol.js';
+import type { DiskDescription, DiskImage } from './disk-protocol.js';
 import { type MachineDiskThread, openDisks } from './disks.js';
 import { ringDoorbell } from './doorbell.js';
 import type { HostPage, LensReport } from './lens-report.js';
@@ -31,6 +31,7 @@ import {
   rungBy,
   type Statistics,
   type StopReason,
+  type TrayState,
   type WorkerConfig,
 } from './worker-protocol.js';
 
@@ -51,6 +52,8 @@ export interface MachineEvents {
   stopped: (why: StopReason) => void;
   /** The guest, or the owner, has reset it. */
   reset: () => void;
+  /** The tray of the drive with this id was moved, by the guest or the owner. */
+  trayMoved: (id: string, open: boolean) => void;
   /** A line about something that the guest asked for and vring does not have. */
   log: (line: string) => void;
   /** A line that whoever runs the machine should see: an image's format was guessed, an image could not be closed. */
@@ -60,6 +63,11 @@ export interface MachineEvents {
   ended: (end: MachineEnd) => void;
   /** The machine broke: an error in vring, or its thread ran out of memory. */
   failed: (error: VringError) => void;
+}
+
+/** A disk for a person, with its tray where its media come and go. */
+export interface MachineDisk extends DiskDescription {
+  readonly tray?: { readonly open: boolean; readonly locked: boolean } | undefined;
 }
 
 export interface Machine extends AsyncDisposable {
@@ -130,7 +138,17 @@ export interface Machine extends AsyncDisposable {
   /** What the lens has seen so far, also after the end; undefined for a machine made without `lens`. */
   lens(options?: WaitOptions): Promise<LensReport | undefined>;
   /** Its disks, in the order of its devices. */
-  disks(options?: WaitOptions): Promise<readonly DiskDescription[]>;
+  disks(options?: WaitOptions): Promise<readonly MachineDisk[]>;
+  /**
+   * Opens the tray of the drive with this id and takes out what is in it. Throws VringError `no-such-disk`, `disk-fixed`, and
+   * `disk-locked` where the guest holds the tray, which is then asked to let it go; `force` opens it all the same.
+   */
+  ejectMedium(id: string, options?: WaitOptions & { readonly force?: boolean }): Promise<void>;
+  /**
+   * Puts another medium into a drive: as `ejectMedium`, and `disk-open` where it cannot be opened. An image's
+   * format is guessed unless given.
+   */
+  changeMedium(id: string, image: DiskImage, options?: WaitOptions & { readonly force?: boolean }): Promise<void>;
   /** The picture on the screen, as a file of that format. Throws VringError `no-screen`. */
   screendump(format: PictureFormat): Promise<Uint8Array>;
   /** The characters on the screen; undefined while it shows graphics. Throws VringError `no-screen`. */
@@ -367,14 +385,46 @@ class RunningMachine implements Machine {
     await this.#request({ type: 'selectCpu', cpu }, options);
   }
 
-  async disks(options: WaitOptions = {}): Promise<readonly DiskDescription[]> {
+  async disks(options: WaitOptions = {}): Promise<readonly MachineDisk[]> {
     if (this.state === 'ended') throw this.#endError();
     if (!this.#disks) return [];
-    return await bounded(
+    const disks = await bounded(
       this.#disks.describe(),
       options,
       () => new VringError('timeout', "The machine's disks do not answer."),
     );
+    if (!disks.some(({ removable }) => removable)) return disks;
+    const trays = (await this.#request({ type: 'trays' }, options)) as readonly TrayState[];
+    return disks.map((disk, i) => ({ ...disk, tray: trays.find((tray) => tray.disk === i) }));
+  }
+
+  async #openTray(id: string, options: WaitOptions & { readonly force?: boolean }): Promise<number> {
+    const ids = this.#disks?.config.disks.map((disk) => disk.id) ?? [];
+    const disk = ids.indexOf(id);
+    if (disk < 0) throw new VringError('no-such-disk', `There is no disk '${id}'.`);
+    const force = options.force ?? false;
+    const tray = (await this.#request({ type: 'eject', disk, force }, options)) as TrayState;
+    if (tray.open) return disk;
+    throw new VringError('disk-locked', `The guest holds the tray of '${id}'; it has been asked to let it go.`);
+  }
+
+  async ejectMedium(id: string, options: WaitOptions & { readonly force?: boolean } = {}): Promise<void> {
+    const disk = await this.#openTray(id, options);
+    await this.#disks?.change(disk, undefined);
+  }
+
+  async changeMedium(
+    id: string,
+    image: DiskImage,
+    options: WaitOptions & { readonly force?: boolean } = {},
+  ): Promise<void> {
+    const disk = await this.#openTray(id, options);
+    try {
+      await this.#disks?.change(disk, { readonly: true, ...image });
+    } finally {
+      // The tray is closed again, with what is in it.
+      await this.#request({ type: 'mediumChanged', disk }, options);
+    }
   }
 
   #needScreen(): ScreenThread {
@@ -553,6 +603,9 @@ class RunningMachine implements Machine {
         return;
       case 'reset':
         this.#emit('reset');
+        return;
+      case 'tray':
+        this.#emit('trayMoved', this.#disks?.config.disks[message.disk].id ?? '', message.open);
         return;
       case 'log':
         this.#emit('log', message.line);

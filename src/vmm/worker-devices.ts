@@ -1,6 +1,9 @@
 /** Builds the devices of a machine's configuration, in the machine's thread. */
 import { assert, VringError } from '../base/index.js';
 import {
+  AtaDisk,
+  type AtaDrive,
+  AtapiDrive,
   type ConsolePort,
   type ConsolePortSpec,
   PcTestdev,
@@ -20,7 +23,7 @@ import type { StateArena } from '../schema/index.js';
 import type { MachineDisks } from './disk-backend.js';
 import { makeVga } from './screen-device.js';
 import type { ScreenMemory } from './screen-protocol.js';
-import type { ConsolePortConfig, DeviceConfig, VirtioPlace } from './worker-protocol.js';
+import type { ConsolePortConfig, DeviceConfig, DriveConfig, TrayState, VirtioPlace } from './worker-protocol.js';
 import type { WorkerStream } from './worker-streams.js';
 
 export interface DeviceHost {
@@ -83,10 +86,23 @@ export class MachineDevices {
   readonly #firstPorts = new Map<DeviceConfig, number>();
   /** Firmware's paths of devices that have a boot index. */
   readonly #bootable: { readonly index: number; readonly path: string }[] = [];
+  /** Drives with removable media, by their disk. */
+  readonly #cdDrives = new Map<number, AtapiDrive>();
   readonly #host: DeviceHost;
 
   constructor(host: DeviceHost) {
     this.#host = host;
+  }
+
+  /** The drive of a disk. Throws VringError `disk-fixed`. */
+  cdDrive(disk: number): AtapiDrive {
+    const drive = this.#cdDrives.get(disk);
+    if (!drive) throw new VringError('disk-fixed', 'The medium of this disk cannot be changed.');
+    return drive;
+  }
+
+  get trays(): readonly TrayState[] {
+    return [...this.#cdDrives].map(([disk, drive]) => ({ disk, open: drive.isOpen, locked: drive.isLocked }));
   }
 
   /** Open Firmware paths of what can be booted from, first choice first. */
@@ -123,6 +139,14 @@ export class MachineDevices {
         const slot = this.#addVirtio(board, config, model, taken);
         if (config.bootIndex !== undefined)
           this.#bootable.push({ index: config.bootIndex, path: `${board.pciPath}/scsi@${slot.toString(16)}/disk@0,0` });
+        return;
+      }
+      case 'ide': {
+        const { place, bootIndex } = config;
+        if (!board.ideDrives) throw new VringError('no-ide', 'This board has no IDE controller.');
+        board.ideDrives[place] = this.#drive(config, place + 1);
+        const path = `${board.pciPath}/ide@1,1/drive@${place >> 1}/disk@${place & 1}`;
+        if (bootIndex !== undefined) this.#bootable.push({ index: bootIndex, path });
         return;
       }
       case 'virtio-serial':
@@ -165,6 +189,25 @@ export class MachineDevices {
         board.add(device);
       }
     }
+  }
+
+  /** `number`: for its serial number, where it has none. */
+  #drive(config: DriveConfig, number: number): AtaDrive {
+    assert(this.#host.disks, 'a disk is opened for every device');
+    const { disk, media, serial, model, wwn, rotationRate, logicalBlockSize, physicalBlockSize } = config;
+    const options = {
+      backend: this.#host.disks.backend(disk),
+      serial: serial ?? `VR${String(number).padStart(5, '0')}`,
+      version: '1.0',
+      wwn,
+    };
+    if (media === 'disk') {
+      const sizes = { logicalBlockSize, physicalBlockSize };
+      return new AtaDisk({ ...options, ...sizes, model: model ?? 'VRING HARDDISK', rotationRate });
+    }
+    const drive = new AtapiDrive({ ...options, model: model ?? 'VRING DVD-ROM' });
+    this.#cdDrives.set(disk, drive);
+    return drive;
   }
 
   /** Gives the slot. */

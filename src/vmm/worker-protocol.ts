@@ -44,6 +44,20 @@ export interface VirtioPlace {
   readonly vectors?: number | undefined;
 }
 
+/** An ATA disk or an ATAPI CD drive, whatever it hangs on. */
+export interface DriveConfig {
+  /** Place among the machine's disks. */
+  readonly disk: number;
+  readonly media: 'disk' | 'cdrom';
+  readonly serial?: string | undefined;
+  readonly model?: string | undefined;
+  readonly wwn?: bigint | undefined;
+  readonly rotationRate?: number | undefined;
+  readonly logicalBlockSize?: number | undefined;
+  readonly physicalBlockSize?: number | undefined;
+  readonly bootIndex?: number | undefined;
+}
+
 /** A device beside those that every board has, in the order in which they are plugged in. */
 export type DeviceConfig =
   | (VirtioPlace & {
@@ -54,6 +68,11 @@ export type DeviceConfig =
       readonly logicalBlockSize?: number | undefined;
       readonly physicalBlockSize?: number | undefined;
       readonly bootIndex?: number | undefined;
+    })
+  | (DriveConfig & {
+      readonly type: 'ide';
+      /** 0 and 1 on the primary channel, 2 and 3 on the secondary. */
+      readonly place: number;
     })
   | (VirtioPlace & {
       readonly type: 'virtio-serial';
@@ -158,6 +177,14 @@ export interface WorkerConfig {
   readonly comingModule?: string | undefined;
 }
 
+/** The tray of a drive with removable media. */
+export interface TrayState {
+  readonly disk: number;
+  readonly open: boolean;
+  /** The guest holds it. */
+  readonly locked: boolean;
+}
+
 /** What `info` can show; each is text for a person. */
 export const infoTopics = [
   'registers',
@@ -203,6 +230,11 @@ export type Request =
   | { readonly type: 'registers' }
   | { readonly type: 'selectCpu'; readonly cpu: number }
   | { readonly type: 'input'; readonly events: readonly InputEvent[] }
+  /** The button of a drive with removable media. Answered with `TrayState`. */
+  | { readonly type: 'eject'; readonly disk: number; readonly force: boolean }
+  /** The disk thread has put another medium into a drive, or taken it out. */
+  | { readonly type: 'mediumChanged'; readonly disk: number }
+  | { readonly type: 'trays' }
   | { readonly type: 'info'; readonly topic: InfoTopic };
 
 export type ToWorker = { readonly id: number; readonly request: Request };
@@ -241,6 +273,7 @@ export type FromWorker =
   /** The machine stands still though nobody asked: the guest switched off or reset, and its options say so. */
   | { readonly type: 'stopped'; readonly why: StopReason }
   | { readonly type: 'reset' }
+  | { readonly type: 'tray'; readonly disk: number; readonly open: boolean }
   | { readonly type: 'log'; readonly line: string }
   | { readonly type: 'guestOpened'; readonly port: number; readonly open: boolean }
   | {

@@ -4,15 +4,15 @@
  * status bits of the conventional bus, timing registers of the host bridge, the padding of a disk's serial number.
  */
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
 import { MemorySpace, PortSpace } from '../../bus/index.js';
+import { noQemu, QemuMachine } from '../../dev/qtest.js';
+import type { BlockBackend, BlockDone } from '../disk/block-backend.js';
 import { FwCfg, wireFwCfg } from '../fw-cfg/index.js';
 import { I440fx, PciRoot, Piix3, Piix4Pm } from '../pci/index.js';
-import type { BlockBackend, BlockDone } from './block-backend.js';
 import { VirtioBalloon } from './virtio-balloon.js';
 import { VirtioBlock } from './virtio-block.js';
 import { type ConsolePortBackend, VirtioConsole } from './virtio-console.js';
@@ -20,8 +20,7 @@ import type { VirtioModel } from './virtio-device.js';
 import { VirtioEntropy } from './virtio-entropy.js';
 import { createVirtioPci } from './virtio-pci.js';
 
-const QEMU = 'qemu-system-x86_64';
-const skip = spawnSync(QEMU, ['--version']).status === 0 ? false : `${QEMU} is not installed`;
+const skip = noQemu;
 const slot = 4;
 const ramBytes = 16 << 20;
 
@@ -31,54 +30,6 @@ interface Machine {
   out(port: number, size: 1 | 2 | 4, value: number): Promise<void>;
   read(gpa: number, size: 1 | 2 | 4): Promise<number>;
   write(gpa: number, size: 1 | 2 | 4, value: number): Promise<void>;
-}
-
-const letter = { 1: 'b', 2: 'w', 4: 'l' } as const;
-
-class QemuMachine implements Machine {
-  readonly #process;
-  readonly #waiting: ((line: string) => void)[] = [];
-  #rest = '';
-
-  constructor(args: readonly string[], dir: string) {
-    // Its firmware is nothing but HLT: devices want a machine that runs.
-    const rom = join(dir, 'halt.bin');
-    writeFileSync(rom, new Uint8Array(0x10000).fill(0xf4));
-    const common = ['-M', 'pc', '-accel', 'tcg', '-bios', rom, '-display', 'none', '-nodefaults', '-m', '16'];
-    this.#process = spawn(QEMU, [...common, '-qtest', 'stdio', ...args], { stdio: ['pipe', 'pipe', 'ignore'] });
-    this.#process.stdin.on('error', () => {});
-    this.#process.stdout.setEncoding('latin1').on('data', (chunk: string) => {
-      const lines = (this.#rest + chunk).split('\n');
-      this.#rest = lines.pop()!;
-      for (const line of lines) if (/^(OK|FAIL|ERR)/.test(line)) this.#waiting.shift()?.(line);
-    });
-    this.#process.once('exit', () => {
-      for (const wake of this.#waiting.splice(0)) wake('FAIL QEMU has ended');
-    });
-  }
-  async #command(text: string): Promise<number> {
-    const reply = await new Promise<string>((resolve) => {
-      this.#waiting.push(resolve);
-      this.#process.stdin.write(`${text}\n`);
-    });
-    assert.match(reply, /^OK/, text);
-    return Number(reply.split(' ')[1] ?? 0);
-  }
-  in(port: number, size: 1 | 2 | 4) {
-    return this.#command(`in${letter[size]} ${port}`);
-  }
-  async out(port: number, size: 1 | 2 | 4, value: number) {
-    await this.#command(`out${letter[size]} ${port} ${value}`);
-  }
-  read(gpa: number, size: 1 | 2 | 4) {
-    return this.#command(`read${letter[size]} ${gpa}`);
-  }
-  async write(gpa: number, size: 1 | 2 | 4, value: number) {
-    await this.#command(`write${letter[size]} ${gpa} ${value}`);
-  }
-  close(): void {
-    this.#process.kill();
-  }
 }
 
 function ourMachine(model: VirtioModel): Machine {

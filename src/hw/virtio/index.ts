@@ -1,4 +1,3 @@
-export * from './block-backend.js';
 export * from './descriptor-chain.js';
 export * from './feature-bits.js';
 export * from './virtio-balloon.js';

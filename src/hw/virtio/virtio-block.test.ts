@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import type { BlockBackend, BlockDone } from '../disk/block-backend.js';
 import { seededRandom } from '../testing.js';
-import type { BlockBackend, BlockDone } from './block-backend.js';
 import { LegacyDriver, ModernDriver, type Piece, ramBytes, testMachine } from './testing.js';
 import { VirtioBlock } from './virtio-block.js';
 

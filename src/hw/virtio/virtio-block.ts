@@ -1,7 +1,7 @@
 /** Block device (Virtual I/O Device 1.2, 5.2). */
 import { bool, defineState, type StateArena, type StateOf } from '../../schema/index.js';
+import type { BlockBackend, BlockDone, BlockFailure } from '../disk/block-backend.js';
 import { type StatePart, statePart } from '../pci/saved-parts.js';
-import type { BlockBackend, BlockDone, BlockFailure } from './block-backend.js';
 import { ConfigBytes } from './config-bytes.js';
 import { DescriptorChain } from './descriptor-chain.js';
 import { type VirtioDevice, type VirtioModel, virtioType } from './virtio-device.js';

@@ -17,3 +17,15 @@ export interface BlockBackend {
   discard?(offset: number, length: number, done: BlockDone): void;
   writeZeroes?(offset: number, length: number, mayUnmap: boolean, done: BlockDone): void;
 }
+
+/** The back end of a drive with a buffer of its own, whose medium may come and go. */
+export interface DriveBackend extends BlockBackend {
+  /** There is a medium; without one `sizeBytes` is 0, and no request is made. */
+  readonly inserted: boolean;
+  /** Zeroed memory beside guest RAM that requests may name too. Asked for once, when the drive is built. */
+  allocate(sizeBytes: number): Uint8Array;
+  /** Returns when every request that was begun has ended, or waits for the machine's owner after an error. */
+  drain(): void;
+  /** The drive opened or closed its tray, at the guest's wish. */
+  trayMoved?(open: boolean): void;
+}

@@ -1,0 +1,3 @@
+export * from './block-backend.js';
+export * from './disk-transfer.js';
+export * from './scatter-list.js';

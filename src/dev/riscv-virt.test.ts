@@ -402,6 +402,6 @@ test('CPU models: what is missing, fixed or unknown is refused by name', () => {
     ['qemu64', /'qemu64' is none of RISC-V/],
   ] as const)
     assert.throws(() => parseRiscvCpu(text), sentence, text);
-  assert.equal(parseRiscvCpu('rv64,h=off,v=false').extensions.size, 6);
+  assert.equal(parseRiscvCpu('rv64,h=off,v=false').extensions.size, 9);
   assert.deepEqual([...parseRiscvCpu('max,+zba,-zbb').extensions].includes('zbb'), false);
 });

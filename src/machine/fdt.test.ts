@@ -79,7 +79,7 @@ test("the board's tree: dtc finds no fault, and devices are where they are", { s
   assert.match(dts, /bootargs = "console=ttyS0 \\"quoted\\"";/);
   assert.match(dts, /linux,initrd-start = <0x00 0x88000000>;/);
   assert.match(dts, /memory@80000000 \{\s+device_type = "memory";\s+reg = <0x00 0x80000000 0x00 0x10000000>;/);
-  assert.match(dts, /riscv,isa = "rv64imafdc_zicntr_zicond_zicsr_zifencei_zbb_zbs_sstc_svadu";/);
+  assert.match(dts, /riscv,isa = "rv64imafdc_zicbom_zicboz_zicntr_zicond_zicsr_zifencei_zbb_zbc_zbs_sstc_svadu";/);
   assert.match(dts, /plic@c000000 \{[^}]*interrupts-extended = <0x02 0x0b 0x02 0x09>;[^}]*riscv,ndev = <0x5f>;/);
   assert.match(dts, /clint@2000000 \{[^}]*interrupts-extended = <0x02 0x03 0x02 0x07>;/);
   assert.match(dts, /virtio_mmio@10008000 \{[^}]*interrupts = <0x08>;/);

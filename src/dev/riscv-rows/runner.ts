@@ -7,9 +7,9 @@ import { CASE_BYTES, RESULT_BYTES } from './layout.js';
 import { runnerElf } from './runner-elf.js';
 
 /** All extensions that the table has. */
-const CPU = 'rv64,zba=true,zbb=true,zbs=true,x-zicond=true';
+const CPU = 'rv64,zba=true,zbb=true,zbc=true,zbs=true,x-zicond=true';
 /** QEMU up to 7.2 has no Zicond. */
-const CPU_WITHOUT_ZICOND = 'rv64,zba=true,zbb=true,zbs=true';
+const CPU_WITHOUT_ZICOND = 'rv64,zba=true,zbb=true,zbc=true,zbs=true';
 
 export class QemuRunner {
   readonly #directory = mkdtempSync(join(tmpdir(), 'vring-riscv-rows-'));

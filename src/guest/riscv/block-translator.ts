@@ -177,6 +177,11 @@ class BlockTranslator implements Translator {
     this.#trapNow(cause.illegalInstruction);
   }
 
+  illegalIf(condition: I32): void {
+    this.mayBeIllegal();
+    this.b.trap_if(condition, trapCode(cause.illegalInstruction));
+  }
+
   mayBeIllegal(): void {
     const { b } = this;
     const bits = this.length === 2 ? this.#word & 0xffff : this.#word >>> 0;

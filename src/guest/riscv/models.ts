@@ -3,12 +3,15 @@ import { VringError } from '../../base/index.js';
 
 /** Extensions that a model may have or lack. */
 export const extensionRows = [
-  { name: 'zba', isa: 'zba', sentence: 'addresses: shift and add' },
-  { name: 'zbb', isa: 'zbb', sentence: 'basic bit manipulation' },
-  { name: 'zbs', isa: 'zbs', sentence: 'single bits' },
-  { name: 'zicond', isa: 'zicond', sentence: 'conditional zero' },
-  { name: 'sstc', isa: 'sstc', sentence: 'timer of S-mode: stimecmp' },
-  { name: 'svadu', isa: 'svadu', sentence: 'the hart marks page tables accessed and dirty' },
+  { name: 'zba', sentence: 'addresses: shift and add' },
+  { name: 'zbb', sentence: 'basic bit manipulation' },
+  { name: 'zbc', sentence: 'carry-less multiplication' },
+  { name: 'zbs', sentence: 'single bits' },
+  { name: 'zicond', sentence: 'conditional zero' },
+  { name: 'zicbom', sentence: 'cache-block management' },
+  { name: 'zicboz', sentence: 'zeroing of cache blocks' },
+  { name: 'sstc', sentence: 'timer of S-mode: stimecmp' },
+  { name: 'svadu', sentence: 'the hart marks page tables accessed and dirty' },
 ] as const;
 export type Extension = (typeof extensionRows)[number]['name'];
 
@@ -67,7 +70,20 @@ export function parseRiscvCpu(text: string): RiscvModel {
 /** The device tree's `riscv,isa`, and its parts. */
 export function isaOf({ extensions }: RiscvModel): { readonly text: string; readonly parts: readonly string[] } {
   const letters = ['i', 'm', 'a', 'f', 'd', 'c'];
-  const long = ['zicntr', 'zicond', 'zicsr', 'zifencei', 'zba', 'zbb', 'zbs', 'sstc', 'svadu'];
+  const long = [
+    'zicbom',
+    'zicboz',
+    'zicntr',
+    'zicond',
+    'zicsr',
+    'zifencei',
+    'zba',
+    'zbb',
+    'zbc',
+    'zbs',
+    'sstc',
+    'svadu',
+  ];
   const optional: readonly string[] = extensionRows.map(({ name }) => name);
   const parts = long.filter((name) => !optional.includes(name) || extensions.has(name));
   return { text: `rv64${letters.join('')}_${parts.join('_')}`, parts: [...letters, ...parts] };

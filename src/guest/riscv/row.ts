@@ -42,6 +42,7 @@ export interface Translator {
   trap(cause: number): void;
   trapIf(condition: I32, cause: number, value: I64): void;
   illegal(): void;
+  illegalIf(condition: I32): void;
   /** A routine that follows may raise an illegal-instruction exception. */
   mayBeIllegal(): void;
   /** Ends the block: on to this displacement from the instruction, which calls with `link`. */

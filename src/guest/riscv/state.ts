@@ -142,5 +142,15 @@ export const mstatus = {
   SD: 1n << 63n,
 } as const;
 
-/** Bits of menvcfg. */
-export const envcfg = { FIOM: 1n, ADUE: 1n << 61n, STCE: 1n << 63n } as const;
+/** Bits of menvcfg and senvcfg. */
+export const envcfg = {
+  FIOM: 1n,
+  CBIE: 3n << 4n,
+  CBCFE: 1n << 6n,
+  CBZE: 1n << 7n,
+  ADUE: 1n << 61n,
+  STCE: 1n << 63n,
+} as const;
+
+/** What Zicbom and Zicboz work on. */
+export const CACHE_BLOCK_BYTES = 64;

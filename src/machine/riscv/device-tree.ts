@@ -1,5 +1,6 @@
 /** The device tree of the board `virt`: nodes and properties as Linux's bindings and QEMU's board have them. */
 import { isaOf, type RiscvModel } from '../../guest/riscv/models.js';
+import { CACHE_BLOCK_BYTES } from '../../guest/riscv/state.js';
 import { ACLINT_BYTES, GOLDFISH_RTC_BYTES, MTIME_HZ, PLIC_BYTES, PLIC_SOURCES } from '../../hw/index.js';
 import { type FdtNode, twoCells } from '../fdt.js';
 import { map } from './memory-map.js';
@@ -87,6 +88,8 @@ export function virtTree({ model, ramBytes, commandLine, initrd, rngSeed, serial
         'riscv,isa': isa.text,
         'riscv,isa-base': 'rv64i',
         'riscv,isa-extensions': isa.parts,
+        'riscv,cbom-block-size': model.extensions.has('zicbom') ? [CACHE_BLOCK_BYTES] : undefined,
+        'riscv,cboz-block-size': model.extensions.has('zicboz') ? [CACHE_BLOCK_BYTES] : undefined,
         'mmu-type': 'riscv,sv57',
         'interrupt-controller': {
           '#address-cells': [0],

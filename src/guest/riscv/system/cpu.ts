@@ -108,7 +108,11 @@ export class RiscvCpu implements GuestCpu {
     hart.set64(field.medeleg, DELEGATED);
     hart.set64(field.mideleg, (1n << BigInt(irq.SSI)) | (1n << BigInt(irq.STI)) | (1n << BigInt(irq.SEI)));
     hart.set64(field.mcounteren, 0xffffffffn);
-    hart.set64(field.menvcfg, envcfg.STCE | (this.model.extensions.has('svadu') ? envcfg.ADUE : 0n));
+    const { extensions } = this.model;
+    const marks = extensions.has('svadu') ? envcfg.ADUE : 0n;
+    const blocks =
+      (extensions.has('zicbom') ? envcfg.CBIE | envcfg.CBCFE : 0n) | (extensions.has('zicboz') ? envcfg.CBZE : 0n);
+    hart.set64(field.menvcfg, envcfg.STCE | marks | blocks);
     // One entry that holds every address, readable, writable and executable.
     hart.set64(field.pmpAddress, (1n << 54n) - 1n);
     hart.set8(field.pmpConfig, 0x1f);

@@ -76,9 +76,20 @@ function writeSatp(hart: Hart, value: bigint): void {
   hart.flushTlb(mode === old >> 60n);
 }
 
+/** Of menvcfg and senvcfg. */
+const cacheBlockBits = (extensions: ReadonlySet<string>): bigint =>
+  (extensions.has('zicbom') ? envcfg.CBIE | envcfg.CBCFE : 0n) | (extensions.has('zicboz') ? envcfg.CBZE : 0n);
+
+/** CBIE has no value 2: it keeps what it was. */
+const checkedEnvcfg = (before: bigint, value: bigint): bigint =>
+  (value & envcfg.CBIE) === 2n << 4n ? merge(value, before, envcfg.CBIE) : value;
+
 /** Extensions that the model lacks cannot be turned on. */
 const menvcfgWritable = ({ model: { extensions } }: Hart): bigint =>
-  envcfg.FIOM | (extensions.has('svadu') ? envcfg.ADUE : 0n) | (extensions.has('sstc') ? envcfg.STCE : 0n);
+  envcfg.FIOM |
+  cacheBlockBits(extensions) |
+  (extensions.has('svadu') ? envcfg.ADUE : 0n) |
+  (extensions.has('sstc') ? envcfg.STCE : 0n);
 
 const counterEnabled =
   (n: number) =>
@@ -224,7 +235,15 @@ export const csrRows: readonly CsrRow[] = [
   },
   plain(0x105, 'stvec', field.stvec, ALL & ~2n),
   plain(0x106, 'scounteren', field.scounteren, 0xffffffffn),
-  plain(0x10a, 'senvcfg', field.senvcfg, envcfg.FIOM),
+  {
+    number: 0x10a,
+    name: 'senvcfg',
+    read: (hart) => hart.get64(field.senvcfg),
+    write: (hart, value) => {
+      const bits = envcfg.FIOM | cacheBlockBits(hart.model.extensions);
+      hart.set64(field.senvcfg, checkedEnvcfg(hart.get64(field.senvcfg), value & bits));
+    },
+  },
   plain(0x140, 'sscratch', field.sscratch, ALL),
   plain(0x141, 'sepc', field.sepc, ALL & ~1n),
   plain(0x142, 'scause', field.scause, ALL),
@@ -291,7 +310,7 @@ export const csrRows: readonly CsrRow[] = [
     read: (hart) => hart.get64(field.menvcfg),
     write: (hart, value) => {
       const before = hart.get64(field.menvcfg);
-      hart.set64(field.menvcfg, value & menvcfgWritable(hart));
+      hart.set64(field.menvcfg, checkedEnvcfg(before, value & menvcfgWritable(hart)));
       if (((before ^ value) & envcfg.ADUE) !== 0n) hart.flushTlb();
       hart.announceTimer();
     },

@@ -36,6 +36,8 @@ const csr = {
   mip: 0x344,
   pmpcfg0: 0x3a0,
   pmpaddr0: 0x3b0,
+  menvcfg: 0x30a,
+  senvcfg: 0x10a,
   mhartid: 0xf14,
   cycle: 0xc00,
 } as const;
@@ -484,4 +486,60 @@ test('sstatus, read and changed: SIE by itself, SIE with others, all of it; on b
     assert.deepEqual([A, B, C, D, E, T0, T1].map(value), [0n, SIE, 0n, SIE, 0n, SIE | SUM, SIE]);
     assert.equal(hart.status & (SIE | SUM | mstatus.MIE), SIE, 'sstatus does not reach MIE');
   }
+});
+
+test('cache blocks: zeroed whole, where menvcfg and senvcfg allow it; on both tiers', () => {
+  const zero = insn('cbo.zero', { rs1: T0 });
+  for (const hotThreshold of [0, 2]) {
+    const bench = new Bench(hotThreshold);
+    const { hart, view } = bench;
+    const fill = () => {
+      for (let at = -8; at < 72; at += 8) view.setBigUint64(DATA - RAM + 0x40 + at, ALL, true);
+    };
+    const words = () => Array.from({ length: 10 }, (_, i) => view.getBigUint64(DATA - RAM + 0x38 + 8 * i, true));
+    const cleared = [ALL, ...Array.from({ length: 8 }, () => 0n), ALL];
+    bench.setX(T0, BigInt(DATA + 0x40 + 0x2b));
+    fill();
+    bench.run(privilege.M, [zero, wfi]);
+    assert.deepEqual(words(), cleared, 'the address may lie anywhere in the block');
+    fill();
+    bench.run(privilege.S, [zero, wfi]);
+    assert.equal(bench.hart.get64(field.mcause), BigInt(cause.illegalInstruction));
+    assert.equal(bench.hart.get64(field.mtval), BigInt(zero >>> 0));
+    assert.equal(words()[3], ALL, 'nothing of it has happened');
+    bench.write(csr.menvcfg, envcfg.CBZE);
+    bench.run(privilege.S, [zero, wfi]);
+    assert.deepEqual(words(), cleared);
+    fill();
+    bench.hart.set64(field.mcause, 0n);
+    bench.run(privilege.U, [zero, wfi]);
+    assert.equal(bench.hart.get64(field.mcause), BigInt(cause.illegalInstruction), 'senvcfg forbids it to U-mode');
+    bench.write(csr.senvcfg, envcfg.CBZE);
+    hart.set64(field.mstatus, hart.status & ~mstatus.TW);
+    bench.run(privilege.U, [zero, insn('ebreak')]);
+    assert.equal(bench.hart.get64(field.mcause), BigInt(cause.breakpoint));
+    assert.deepEqual(words(), cleared);
+  }
+});
+
+test('cache-block management needs its bits, and a block that is there', () => {
+  const bench = new Bench();
+  bench.setX(T0, BigInt(DATA));
+  for (const [name, bits] of [
+    ['cbo.inval', envcfg.CBIE],
+    ['cbo.clean', envcfg.CBCFE],
+    ['cbo.flush', envcfg.CBCFE],
+  ] as const) {
+    bench.write(csr.menvcfg, (envcfg.CBIE | envcfg.CBCFE) & ~bits);
+    bench.hart.set64(field.mcause, 0n);
+    bench.run(privilege.S, [insn(name, { rs1: T0 }), wfi]);
+    assert.equal(bench.hart.get64(field.mcause), BigInt(cause.illegalInstruction), name);
+    bench.write(csr.menvcfg, bits);
+    bench.hart.set64(field.mcause, 0n);
+    bench.run(privilege.S, [insn(name, { rs1: T0 }), wfi]);
+    assert.equal(bench.hart.get64(field.mcause), 0n, name);
+  }
+  bench.write(csr.menvcfg, 0n);
+  bench.write(csr.menvcfg, 2n << 4n);
+  assert.equal(bench.read(csr.menvcfg), 0n, 'CBIE has no value 2');
 });

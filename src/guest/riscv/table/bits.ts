@@ -1,6 +1,7 @@
-/** Zba, Zbb, Zbs: bit manipulation (unprivileged specification ch. 29), and Zicond (ch. 12). */
+/** Zba, Zbb, Zbc, Zbs: bit manipulation (unprivileged specification ch. 29), and Zicond (ch. 12). */
 import type { I64 } from '../../../ir/index.js';
 import type { Extension } from '../models.js';
+import { carrylessMultiply } from '../routines/carryless.js';
 import type { InsnRow, Translator } from '../row.js';
 import { low, word } from './shared.js';
 
@@ -112,6 +113,15 @@ export const bitRows: readonly InsnRow[] = [
     withImmediate('bexti', '010010 shamt[5:0] rs1 101 rd 0010011', bext),
     withImmediate('binvi', '011010 shamt[5:0] rs1 001 rd 0010011', binv),
     withImmediate('bseti', '001010 shamt[5:0] rs1 001 rd 0010011', bset),
+  ]),
+  ...of('zbc', [
+    two('clmul', '0000101', '001', OP, ({ b }, x, y) => b.call(carrylessMultiply, x, y)[0]),
+    two('clmulh', '0000101', '011', OP, ({ b }, x, y) => b.call(carrylessMultiply, x, y)[1]),
+    // Bits 63 to 126 of the product.
+    two('clmulr', '0000101', '010', OP, ({ b }, x, y) => {
+      const [low, high] = b.call(carrylessMultiply, x, y);
+      return b.i64_or(b.i64_shl(high, b.i64(1)), b.i64_shr_u(low, b.i64(63)));
+    }),
   ]),
   ...of('zicond', [
     two('czero.eqz', '0000111', '101', OP, ({ b }, x, y) => b.select(b.i64_eqz(y), b.i64(0), x)),

@@ -2,6 +2,7 @@
 import type { InsnRow } from '../row.js';
 import { atomicRows } from './atomic.js';
 import { bitRows } from './bits.js';
+import { cacheBlockRows } from './cache-blocks.js';
 import { compressedRows } from './compressed.js';
 import { floatRows } from './float.js';
 import { integerRows } from './integer.js';
@@ -15,5 +16,6 @@ export const allRows: readonly InsnRow[] = [
   ...floatRows,
   ...compressedRows,
   ...bitRows,
+  ...cacheBlockRows,
   ...systemRows,
 ];

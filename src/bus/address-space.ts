@@ -51,8 +51,10 @@ export interface RamBlock {
   readonly size: number;
   /** Byte offset of the block's first byte in the machine's memory. */
   readonly hva: number;
-  /** Guest stores are dropped (ROM). */
+  /** Guest stores are dropped (ROM), or reach `stores`. */
   readonly readonly: boolean;
+  /** What takes the stores to a read-only block (flash). Offsets are from the block's start. */
+  readonly stores?: Pick<IoHandler, 'write'>;
 }
 
 /** DMA as devices see it. Ranges outside RAM read as ones and drop writes; nothing throws on a guest's address. */

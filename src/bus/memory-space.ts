@@ -294,7 +294,7 @@ export class MemorySpace {
         else if (size === 2) this.#view.setUint16(at, value, true);
         else this.#bytes[at] = value;
         this.onPublish?.(gpa, size);
-      }
+      } else r.region!.block!.stores?.write(gpa - r.region!.start!, size, value);
       return;
     }
     for (let i = 0; i < size; i++) this.write(gpa + i, 1, (value >>> (8 * i)) & 0xff);

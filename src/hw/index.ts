@@ -24,6 +24,7 @@ export * from './lapic/wiring.js';
 export * from './mc146818/mc146818.js';
 export * from './mc146818/wiring.js';
 export * from './pci/index.js';
+export * from './pflash/index.js';
 export * from './plic/plic.js';
 export * from './sifive-test/sifive-test.js';
 export * from './smbios/tables.js';

@@ -293,6 +293,12 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
 
   // --- what a board brings
 
+  /**
+   * Reads what the board itself keeps in disk images; `complete` returns when all requests to disks are done. Once, before the first
+   * `powerOn`. Throws VringError `firmware-read`.
+   */
+  readImages(_complete: () => void): void {}
+
   /** Power-on or reset: the vCPUs are where they start, with a kernel in memory where no firmware loads it. Gives a line about it. */
   abstract powerOn(images: KernelImages | undefined): string;
   /** The power button. */

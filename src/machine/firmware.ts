@@ -9,27 +9,38 @@ import {
   type AcpiTables,
   acpiLoaderFiles,
   addBoardItems,
+  type BlockBackend,
+  type CfiFlash,
   type FwCfg,
   fwCfgKey,
   type I440fx,
   type ShadowRange,
   smbiosFiles,
+  wireFlash,
 } from '../hw/index.js';
 import { type BootImages, e820Type } from './boot/index.js';
 import { addLinux, linuxRomPath } from './boot/linux-rom.js';
+import { FlashStore } from './flash-store.js';
 
 const FOUR_GIB = 0x1_0000_0000;
 const BIOS_START = 0xe0000;
 const BIOS_END = 0x100000;
 const MOST_ROM_BYTES = 8 << 20;
 const ROM_UNIT = 0x10000;
+/** What one erase of a flash chip clears. */
+const FLASH_BLOCK_BYTES = 4096;
 /** The first serial port, for firmware that copies its screen there. */
 const SERIAL_PORT = 0x3f8;
 const HIGH_RAM_START = FOUR_GIB;
 
 export interface FirmwareOptions {
   /** A multiple of 64 KiB, at most 8 MiB. It is entered at its last 16 bytes. */
-  readonly image: Uint8Array;
+  readonly image?: Uint8Array | undefined;
+  /**
+   * In its place flash chips that keep what firmware writes, each a multiple of 4 KiB, together at most 8 MiB: the first ends at 4 GiB
+   * and is entered, each other one ends where the one before begins.
+   */
+  readonly flash?: readonly BlockBackend[] | undefined;
   /** What firmware shows goes to COM1 too. */
   readonly serialConsole?: boolean | undefined;
   /** It stops at a menu of what it could boot from, for so long. */
@@ -44,43 +55,89 @@ export interface FirmwareOptions {
   readonly kernel?: Omit<BootImages, 'longMode'> | undefined;
 }
 
-/** Checks a firmware image. Throws VringError `firmware-size`. */
-export function checkFirmware(image: Uint8Array): void {
-  if (image.length > 0 && image.length <= MOST_ROM_BYTES && image.length % ROM_UNIT === 0) return;
+/** Bytes of what lies below 4 GiB. Throws VringError `firmware-size`. */
+export function firmwareBytes({ image, flash }: FirmwareOptions): number {
+  if (flash) {
+    const bytes = flash.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    const unfit = flash.find(({ sizeBytes }) => sizeBytes === 0 || sizeBytes % FLASH_BLOCK_BYTES !== 0);
+    if (flash.length > 0 && bytes <= MOST_ROM_BYTES && unfit === undefined) return bytes;
+    throw new VringError(
+      'firmware-size',
+      unfit
+        ? `A flash image has ${unfit.sizeBytes} bytes: it is a multiple of 4 KiB.`
+        : `The flash images have ${bytes} bytes together: they have up to 8 MiB.`,
+    );
+  }
+  const bytes = image?.length ?? 0;
+  if (bytes > 0 && bytes <= MOST_ROM_BYTES && bytes % ROM_UNIT === 0) return bytes;
   throw new VringError(
     'firmware-size',
-    `The firmware image has ${image.length} bytes: it is a multiple of 64 KiB, up to 8 MiB.`,
+    `The firmware image has ${bytes} bytes: it is a multiple of 64 KiB, up to 8 MiB.`,
   );
 }
 
 export interface PcFirmwareOptions {
-  readonly image: Uint8Array;
+  readonly firmware: FirmwareOptions;
   readonly memory: MemorySpace;
-  /** The machine's memory, and in it RAM address 0 and the room for the image. */
+  /** The machine's memory, and in it RAM address 0 and the room for the firmware. */
   readonly buffer: ArrayBufferLike;
   readonly lowRamHva: number;
   readonly romHva: number;
   /** A write to RAM that the memory space does not see as one. */
   published(hva: number, size: number): void;
+  /** A line for a person. */
+  log(line: string): void;
 }
 
 export class PcFirmware {
+  readonly chips: readonly CfiFlash[];
+  readonly #stores: FlashStore[] = [];
   readonly #options: PcFirmwareOptions;
+  readonly #sizeBytes: number;
   readonly #bytes: Uint8Array;
   #overlays: Mapping[] = [];
 
   constructor(options: PcFirmwareOptions) {
-    const { image, memory, buffer, romHva } = options;
+    const { firmware, memory, buffer, romHva } = options;
     this.#options = options;
+    this.#sizeBytes = firmwareBytes(firmware);
     this.#bytes = new Uint8Array(buffer);
-    this.#bytes.set(image, romHva);
-    memory.addRam({
-      name: 'pc.bios',
-      gpa: FOUR_GIB - image.length,
-      size: image.length,
-      hva: romHva,
-      readonly: true,
+    if (firmware.image) {
+      this.#bytes.set(firmware.image, romHva);
+      const gpa = FOUR_GIB - this.#sizeBytes;
+      memory.addRam({ name: 'pc.bios', gpa, size: this.#sizeBytes, hva: romHva, readonly: true });
+    }
+    let end = FOUR_GIB;
+    this.chips = (firmware.flash ?? []).map((backend, i) => {
+      end -= backend.sizeBytes;
+      return this.#addFlash(backend, `system.flash${i}`, end);
     });
+  }
+
+  #addFlash(backend: BlockBackend, name: string, gpa: number): CfiFlash {
+    const { memory, buffer, romHva, published, log } = this.#options;
+    const { sizeBytes: size, readonly } = backend;
+    const hva = romHva + this.#sizeBytes - (FOUR_GIB - gpa);
+    const store = new FlashStore(backend, this.#bytes.subarray(hva, hva + size), () =>
+      log(`${name}: what the guest has changed could not be written to the image`),
+    );
+    this.#stores.push(store);
+    return wireFlash(
+      { memory, buffer, hva, gpa, size, published },
+      { name, eraseBytes: FLASH_BLOCK_BYTES, readonly, changed: (start, length) => store.changed(start, length) },
+    );
+  }
+
+  /** Reads the flash images; `complete` returns when all requests are done. Throws VringError `firmware-read`. */
+  read(complete: () => void): void {
+    let unread = this.#stores.length;
+    for (const store of this.#stores) {
+      store.read((well) => {
+        if (well) unread--;
+      });
+    }
+    complete();
+    if (unread > 0) throw new VringError('firmware-read', 'A flash image cannot be read.');
   }
 
   /** Shows ROM and RAM as the chip set says. */
@@ -88,7 +145,7 @@ export class PcFirmware {
     this.#options.memory.transaction(() => {
       for (const overlay of this.#overlays) overlay.remove();
       this.#overlays = [];
-      const romStart = Math.max(BIOS_START, BIOS_END - this.#options.image.length);
+      const romStart = Math.max(BIOS_START, BIOS_END - this.#sizeBytes);
       let last: ShadowRange | undefined;
       for (const range of ranges) {
         const joins = last && last.readsRam === range.readsRam && last.writesRam === range.writesRam;
@@ -106,8 +163,8 @@ export class PcFirmware {
 
   #show({ start, size, readsRam, writesRam }: ShadowRange): void {
     if (readsRam && writesRam) return;
-    const { image, memory, lowRamHva, romHva } = this.#options;
-    const romOffset = image.length - (BIOS_END - start);
+    const { memory, lowRamHva, romHva } = this.#options;
+    const romOffset = this.#sizeBytes - (BIOS_END - start);
     const shownRom = start >= BIOS_START && romOffset >= 0 ? romHva + romOffset : undefined;
     const overlay = (name: string, hva: number) =>
       this.#overlays.push(memory.addRam({ name, gpa: start, size, hva, readonly: true }, 2));

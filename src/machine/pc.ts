@@ -59,7 +59,7 @@ import {
   type KernelImages,
 } from './board.js';
 import { type BootImages, type LoadedKernel, loadKernel, pcE820 } from './boot/index.js';
-import { bootOrderBytes, checkFirmware, type FirmwareOptions, fillFwCfg, openShadow, PcFirmware } from './firmware.js';
+import { bootOrderBytes, type FirmwareOptions, fillFwCfg, firmwareBytes, openShadow, PcFirmware } from './firmware.js';
 import { addFiles } from './firmware-file.js';
 import type { Lens } from './lens.js';
 import { pcInfo } from './pc-info.js';
@@ -107,6 +107,7 @@ export class PcMachine extends Board<X86Cpu> {
   readonly fwCfg: FwCfg;
   /** What is booted from fw_cfg by firmware, for a person. */
   readonly #firmwareKernel: string | undefined;
+  readonly #firmware: PcFirmware | undefined;
   readonly #options: PcOptions;
   readonly #trace: PcTrace | undefined;
   readonly #piix3: Piix3;
@@ -118,7 +119,7 @@ export class PcMachine extends Board<X86Cpu> {
   #rsdpGpa = 0;
 
   constructor(host: BoardHost, options: PcOptions) {
-    if (options.firmware) checkFirmware(options.firmware.image);
+    const romBytes = options.firmware ? firmwareBytes(options.firmware) : 0;
     super(host, options);
     this.#options = options;
     const rate = this.#tsc;
@@ -180,7 +181,7 @@ export class PcMachine extends Board<X86Cpu> {
     );
     this.startEngine(x86Cpus, {
       stateBytes: STATE_BYTES,
-      romBytes: options.firmware?.image.length ?? 0,
+      romBytes,
       readTsc: tsc,
       trace,
     });
@@ -253,14 +254,17 @@ export class PcMachine extends Board<X86Cpu> {
     this.#i440fx = i440fx;
     if (options.firmware) {
       const firmware = new PcFirmware({
-        image: options.firmware.image,
+        firmware: options.firmware,
         memory: this.memory,
         buffer: this.engine.memory.buffer,
         lowRamHva: this.engine.ramStart,
         romHva: this.engine.ramStart + options.ramBytes,
         published: (hva, size) => this.accelerator.published(hva, size),
+        log: (line) => host.log?.(line),
       });
       i440fx.onShadow = (ranges) => firmware.shadow(ranges);
+      this.add(...firmware.chips);
+      this.#firmware = firmware;
     }
     this.pci.mapPorts(this.ports);
     const piix3 = new Piix3({ root: this.pci, irqs: this.irqs });
@@ -311,6 +315,10 @@ export class PcMachine extends Board<X86Cpu> {
 
   get isaIrqs(): readonly IrqLine[] {
     return this.irqs;
+  }
+
+  override readImages(complete: () => void): void {
+    this.#firmware?.read(complete);
   }
 
   powerOn(images: KernelImages | undefined): string {

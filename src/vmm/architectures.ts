@@ -20,6 +20,7 @@ export interface MachineType {
 export interface ArchitectureOptions {
   readonly builtInGuest?: boolean | undefined;
   readonly lens?: boolean | 'time' | undefined;
+  readonly firmware?: { readonly flash?: unknown } | undefined;
 }
 
 export interface Architecture {
@@ -103,7 +104,8 @@ export const architectures: readonly Architecture[] = [
     serialPorts: 1,
     buses: ['PCI', 'virtio-bus', 'virtio-serial-bus'],
     unsupportedMachines: ['sifive_u', 'sifive_e', 'spike', 'shakti_c', 'microchip-icicle-kit', 'none', 'x-remote'],
-    unfit: ({ builtInGuest, lens }) => (builtInGuest ? 'the built-in guest' : lens ? 'the lens' : undefined),
+    unfit: ({ builtInGuest, lens, firmware }) =>
+      builtInGuest ? 'the built-in guest' : lens ? 'the lens' : firmware?.flash ? 'flash chips' : undefined,
     defaultFirmware: undefined,
     cpuOption: (text) => {
       parseRiscvCpu(text);

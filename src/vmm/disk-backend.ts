@@ -109,6 +109,15 @@ export class MachineDisks {
     }
   }
 
+  /** Waits for all requests, and those that their ends lead to, for so long at most. */
+  finish(milliseconds: number): void {
+    for (let waited = 0; waited < milliseconds; waited += 100) {
+      this.collect();
+      if (this.#free.length === diskSlots) return;
+      this.#ring.waitForDone(100);
+    }
+  }
+
   /** The machine goes on: what failed is tried again. */
   retry(): void {
     const held = this.#held;

@@ -76,10 +76,12 @@ export type DeviceOptions =
   | { readonly type: 'isa-debugcon'; readonly port?: number | undefined }
   | { readonly type: 'pc-testdev' };
 
-/** Firmware that starts the machine: SeaBIOS. */
+/** Firmware that starts the machine: SeaBIOS, OVMF. Either `image` or `flash` says where it is. */
 export interface MachineFirmware {
   /** Path, or the bytes. */
-  readonly image: string | Uint8Array;
+  readonly image?: string | Uint8Array | undefined;
+  /** Flash chips of a PC, which keep what firmware writes: the first is entered, the second has its variables. */
+  readonly flash?: readonly DiskImage[] | undefined;
   /** What it shows on a screen appears on COM1. */
   readonly serialConsole?: boolean | undefined;
   /** It offers a menu of what to boot from for so long. */
@@ -189,6 +191,8 @@ export function architectureOf({ architecture }: MachineOptions): Architecture {
 export function planMachine(options: MachineOptions): {
   readonly places: readonly PortPlace[];
   readonly disks: readonly DiskConfig[];
+  /** Places among them of what the board's flash chips hold. */
+  readonly flash: readonly number[] | undefined;
   readonly config: Omit<WorkerConfig, 'kernel' | 'initrd' | 'firmware' | 'streams' | 'doorbell' | 'modules' | 'disks'>;
 } {
   const ramBytes = Math.ceil((options.ramBytes ?? DEFAULT_RAM_BYTES) / 4096) * 4096;
@@ -307,9 +311,15 @@ export function planMachine(options: MachineOptions): {
         return device;
     }
   });
+  const image = options.firmware?.image;
+  const chips = options.firmware?.flash;
+  if (options.firmware && (image === undefined) === (chips === undefined))
+    throw invalid('Firmware is an image, or flash chips.');
+  const flash = chips?.map((chip, i) => disks.push({ ...chip, id: `pflash${i}` }) - 1);
   return {
     places,
     disks,
+    flash,
     config: {
       ramBytes,
       architecture: architecture.name,

@@ -46,6 +46,8 @@ import { WorkerStream } from './worker-streams.js';
 
 /** Images larger than this cannot be in the RAM that a machine can have. */
 const MAX_IMAGE_BYTES = 2 ** 31;
+/** How long a machine that ends waits for what its devices still have to write. */
+const FINISH_MS = 5000;
 /** A guest may make the machine say as much as it likes; this much is passed on. */
 const MAX_LOG_LINES = 1000;
 
@@ -418,7 +420,8 @@ async function firmwareOptions(images: KernelImages | undefined): Promise<Firmwa
   return (
     config.firmware && {
       ...config.firmware,
-      image: imageOf('The firmware', config.firmware.image),
+      image: config.firmware.image === undefined ? undefined : imageOf('The firmware', config.firmware.image),
+      flash: config.firmware.flash?.map((disk) => (disks as MachineDisks).backend(disk)),
       bootOrder: () => devices.bootOrder,
       kernel: images,
     }
@@ -542,6 +545,7 @@ async function main(): Promise<void> {
     machine = board;
     openKvm = made.openKvm;
     disks?.attach(board.engine.memory.buffer, board.kickIndices);
+    board.readImages(() => disks?.drain());
     if (config.gdb !== undefined) attachStub(board, streams[config.gdb]);
     const boot = () => {
       const started = board.powerOn(images);
@@ -554,6 +558,7 @@ async function main(): Promise<void> {
     say({ type: 'ready', description, screen });
     const end = await runMachine(board, boot);
     stub?.exited(end.why === 'exit' ? end.status : 0);
+    disks?.finish(FINISH_MS);
     for (const stream of streams) {
       stream.wake();
       stream.output.close();

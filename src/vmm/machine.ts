@@ -673,13 +673,14 @@ export async function createMachineWith(
   wait: WaitOptions = {},
 ): Promise<Machine> {
   if (wait.signal?.aborted) throw abortedError(wait.signal);
-  const { places, disks: diskConfigs, config } = planMachine(options);
+  const { places, disks: diskConfigs, flash, config } = planMachine(options);
   const shared = async (image: string | Uint8Array | undefined) =>
     image === undefined ? undefined : await shareImage(image, wait.signal);
   const kernel = await shared(options.kernel);
   const firmware = options.firmware && {
     ...options.firmware,
-    image: await shareImage(options.firmware.image, wait.signal),
+    image: await shared(options.firmware.image),
+    flash,
   };
   const initrd = await shared(options.initrd);
   if (wait.signal?.aborted) throw abortedError(wait.signal);

@@ -135,7 +135,9 @@ export interface WorkerConfig {
   readonly kernel?: ImageSource | undefined;
   readonly firmware?:
     | (Pick<FirmwareOptions, 'serialConsole' | 'bootMenuMs' | 'rebootTimeoutMs' | 'bootDevices'> & {
-        readonly image: ImageSource;
+        readonly image?: ImageSource | undefined;
+        /** Places of the flash chips' images among the disks. */
+        readonly flash?: readonly number[] | undefined;
       })
     | undefined;
   /** Of the thread. */

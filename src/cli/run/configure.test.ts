@@ -344,7 +344,10 @@ test('each mistake gets one sentence that names it', () => {
     [['-bios', 'no/such', '-boot', 'reboot-timeout=x'], /up to 65535, or -1/],
     [['-fw_cfg', 'opt/x'], /file= or string= is missing/],
     [['-fw_cfg', 'opt/x,string=a,file=b'], /cannot be given both/],
-    [['-pflash', 'x'], /not supported yet/],
+    [['-pflash', 'x', '-bios', 'y'], /both say where the firmware is/],
+    [['-drive', 'file=x,if=pflash,unit=1'], /unit=0, has the firmware/],
+    [['-drive', 'file=x,if=pflash,unit=2'], /two flash chips/],
+    [['-drive', 'file=x,if=pflash', '-drive', 'file=y,if=pflash,unit=0'], /two drives for flash chip 0/],
     [['-hda', 'x'], /not supported yet/],
     [['-kernle', 'x'], /did you mean '-kernel'/],
   ];

@@ -20,6 +20,7 @@ import {
   type Drive,
   errorPolicies,
   flattenJson,
+  isFlashDrive,
   type ObjectPlan,
   parseBlockdev,
   parseDrive,
@@ -91,7 +92,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
   // Without any firmware the kernel itself is what starts in M-mode.
   const isBare = architecture.name === 'riscv64' && options.last('bios') === 'none';
   const kernel = isBare ? undefined : options.last('kernel');
-  const bootable = ['kernel', 'bios', 'drive', 'blockdev'];
+  const bootable = ['kernel', 'bios', 'drive', 'blockdev', 'pflash'];
   const builtIn = context.builtIn ?? (!context.system && !bootable.some((name) => options.has(name)));
   if (context.system) {
     for (const name of ['kernel', 'initrd']) {
@@ -545,6 +546,7 @@ function planDevices(
 ): PlannedDevices {
   const drives = new Map<string, Drive>();
   options.all('drive').forEach((text, i) => {
+    if (isFlashDrive(text)) return;
     const drive = parseDrive(text, i, options.has('snapshot'));
     if (drives.has(drive.id)) throw new UsageError(`There are two drives with the id '${drive.id}'`);
     drives.set(drive.id, drive);

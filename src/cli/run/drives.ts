@@ -100,6 +100,17 @@ export function parseDrive(text: string, index: number, temporary: boolean): Dri
   };
 }
 
+const FLASH_INTERFACE = /(^|,)if=pflash(?=,|$)/;
+
+export const isFlashDrive = (text: string): boolean => FLASH_INTERFACE.test(text);
+
+/** `-drive if=pflash,…`: the unit, if it is said, and what the flash chip holds. Throws UsageError. */
+export function parseFlashDrive(text: string, temporary: boolean): { unit: number | undefined; image: DiskImage } {
+  const unit = /(?:^|,)(?:unit|index)=(\d+)(?=,|$)/.exec(text)?.[1];
+  const plain = text.replace(/(^|,)(unit|index)=\d+(?=,|$)/, '').replace(FLASH_INTERFACE, '$1if=none');
+  return { unit: unit === undefined ? undefined : Number(unit), image: parseDrive(plain, 0, temporary).image };
+}
+
 /** `-blockdev`: a node's options, flat, with its name. */
 export function parseBlockdev(text: string, known: ReadonlySet<string>): { name: string; options: OptionDict } {
   const option = `-blockdev ${text}`;

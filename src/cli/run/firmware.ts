@@ -3,9 +3,10 @@ import { VringError } from '../../base/index.js';
 import { findFirmware, firmwareFolders } from '../../host/node/firmware-file.js';
 import { readImage } from '../../host/node/image-file.js';
 import type { Architecture } from '../../vmm/architectures.js';
-import type { MachineFirmware, MachineOptions } from '../../vmm/index.js';
+import type { DiskImage, MachineFirmware, MachineOptions } from '../../vmm/index.js';
 import { KeyValues } from '../options/key-values.js';
 import { UsageError } from '../usage-error.js';
+import { isFlashDrive, parseFlashDrive } from './drives.js';
 import type { Options } from './given-options.js';
 
 /** What runs in M-mode: nothing unless asked for, for the board serves SBI calls itself. */
@@ -31,6 +32,27 @@ function needFirmware(name: string, options: Options, debianPackage: string): st
   );
 }
 
+/** `-drive if=pflash` and `-pflash`: what the board's flash chips hold, in their order. */
+function planFlash(options: Options): readonly DiskImage[] | undefined {
+  const temporary = options.has('snapshot');
+  const chips: (DiskImage | undefined)[] = [];
+  const texts = [
+    ...options.all('drive').filter(isFlashDrive),
+    ...options.all('pflash').map((file) => `file=${file.replaceAll(',', ',,')},if=pflash`),
+  ];
+  for (const text of texts) {
+    const { unit, image } = parseFlashDrive(text, temporary);
+    const at = unit ?? [0, 1].find((i) => chips[i] === undefined) ?? 2;
+    if (at > 1) throw new UsageError(`-drive ${text}: a PC has two flash chips, units 0 and 1`);
+    if (chips[at]) throw new UsageError(`-drive ${text}: there are two drives for flash chip ${at}`);
+    chips[at] = image;
+  }
+  if (texts.length === 0) return undefined;
+  if (!chips[0]) throw new UsageError('if=pflash: the first flash chip, unit=0, has the firmware');
+  if (options.has('bios')) throw new UsageError('-bios and if=pflash both say where the firmware is');
+  return chips as DiskImage[];
+}
+
 /** Firmware boots what is not a kernel that is put into memory. */
 export function planFirmware(
   options: Options,
@@ -54,15 +76,16 @@ export function planFirmware(
     values.flag('strict');
     values.finish(['once', 'splash']);
   }
+  const flash = planFlash(options);
   // A VGA shows nothing until firmware has set it up.
-  if (given === undefined && (system || (options.has('kernel') && !hasVga))) {
+  if (given === undefined && !flash && (system || (options.has('kernel') && !hasVga))) {
     if (options.has('boot')) throw new UsageError('-boot is of use with firmware only: -bios FILE, or no -kernel');
     return undefined;
   }
-  const image = needFirmware(given ?? defaultFirmware ?? '', options, 'seabios');
   const graphics = KeyValues.parse('-M', options.last('M') ?? 'pc', 'type').flag('graphics');
   const hasScreen = hasVga || options.has('display');
-  return { image, ...boot, serialConsole: !(graphics ?? (hasScreen && !options.has('nographic'))) };
+  const place = flash ? { flash } : { image: needFirmware(given ?? defaultFirmware ?? '', options, 'seabios') };
+  return { ...place, ...boot, serialConsole: !(graphics ?? (hasScreen && !options.has('nographic'))) };
 }
 
 /** What SeaBIOS itself waits. */

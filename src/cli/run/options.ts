@@ -106,6 +106,14 @@ export const runOptions: readonly OptionRow[] = [
     group: boot,
   },
   {
+    name: 'pflash',
+    argument: 'FILE',
+    isFile: true,
+    sentence:
+      "A flash chip's image, as with -drive if=pflash: the first has the firmware (OVMF_CODE.fd), the second what it keeps (a copy of OVMF_VARS.fd).",
+    group: boot,
+  },
+  {
     name: 'L',
     argument: 'FOLDER',
     isFile: true,
@@ -420,7 +428,6 @@ export const unsupportedRunOptions: ReadonlyMap<string, string> = new Map([
     (name) =>
       [name, `${notYet}: there is no IDE or floppy controller; attach a disk with -drive file=FILE,if=virtio`] as const,
   ),
-  ['pflash', `${notYet}: firmware that keeps nothing is given with -bios FILE`],
 ]);
 
 /** What `-M pc,…` and `-accel tcg,…` take. */

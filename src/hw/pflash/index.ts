@@ -1,0 +1,2 @@
+export * from './cfi-flash.js';
+export * from './wiring.js';

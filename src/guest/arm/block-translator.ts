@@ -1,0 +1,159 @@
+/** Translates blocks of A64 code by the instruction table. */
+import { type BlockBuilder, exitCode, type I32, type I64, type V128 } from '../../ir/index.js';
+import type { GuestTranslator, TranslationRequest, TranslationResult } from '../guest-cpu.js';
+import { disassemble } from './disassemble.js';
+import { DecoderTables, newFields } from './encoding.js';
+import { LazyFlags } from './flags.js';
+import { decodeMode, type Mode } from './mode.js';
+import type { Fields, Translator } from './row.js';
+import { exceptionClass, field, stackPointer, syndromeOf, trapCode, vreg, xreg } from './state.js';
+import { allRows } from './table/index.js';
+
+const PAGE = 4096;
+/** The syndrome's fields of a condition, of which A64 has none: always. */
+const FLOAT_TRAP = (1 << 24) | (0xe << 20);
+
+class BlockTranslator implements Translator {
+  b!: BlockBuilder;
+  mode: Mode = decodeMode(0);
+  readonly flags = new LazyFlags();
+  readonly #tables: DecoderTables;
+  readonly #fields: Fields = newFields();
+  readonly #modes = new Map<number, Mode>();
+  /** Distance of the instruction from where the code is entered. */
+  #delta = 0;
+  #ended = false;
+
+  constructor(tables: DecoderTables) {
+    this.#tables = tables;
+  }
+
+  translate(request: TranslationRequest, result: TranslationResult): void {
+    const { page, offset, b } = request;
+    this.b = b;
+    this.#setMode(request.modeKey);
+    this.flags.begin(b, request.deferred);
+    this.#ended = false;
+    this.#delta = request.delta;
+    result.crossesPage = false;
+    result.needsNextPage = false;
+    const most = Math.max(1, request.maxInstructions);
+    let at = offset;
+    let count = 0;
+    while (!this.#ended) {
+      if (count === most || at >= PAGE) {
+        b.goto(this.#delta);
+        break;
+      }
+      b.insn(this.#delta);
+      count++;
+      if (at & 3) {
+        b.i64_store(b.state(), this.pcPlus(0), field.faultAddress);
+        this.exception(syndromeOf(exceptionClass.pcAlignment));
+        at = Math.min(at + 4, PAGE);
+        break;
+      }
+      const word = page[at] | (page[at + 1] << 8) | (page[at + 2] << 16) | (page[at + 3] << 24);
+      const encoding = this.#tables.decode(word, this.#fields);
+      if (this.mode.illegalState) this.exception(syndromeOf(exceptionClass.illegalState));
+      else if (!encoding) this.undefined();
+      else if (encoding.row.float && this.mode.floatTrapped)
+        this.exception(syndromeOf(exceptionClass.floatingPoint, FLOAT_TRAP));
+      else encoding.row.translate(this, this.#fields);
+      at += 4;
+      this.#delta += 4;
+    }
+    result.bytes = at - offset;
+    result.instructions = count;
+  }
+
+  #setMode(key: number): void {
+    let mode = this.#modes.get(key);
+    if (!mode) {
+      mode = decodeMode(key);
+      this.#modes.set(key, mode);
+    }
+    this.mode = mode;
+  }
+
+  v(n: number): V128 {
+    return this.b.get(vreg[n]);
+  }
+  setV(n: number, value: V128): void {
+    this.b.set(vreg[n], value);
+  }
+  x(n: number): I64 {
+    return n === 31 ? this.b.i64(0) : this.b.get(xreg[n]);
+  }
+  setX(n: number, value: I64): void {
+    if (n !== 31) this.b.set(xreg[n], value);
+  }
+  xsp(n: number): I64 {
+    return this.b.get(n === 31 ? stackPointer : xreg[n]);
+  }
+  setXsp(n: number, value: I64): void {
+    this.b.set(n === 31 ? stackPointer : xreg[n], value);
+  }
+  pcPlus(displacement: number): I64 {
+    const { b } = this;
+    // Only what is near may be a distance in the code.
+    if (Math.abs(displacement) < 1 << 20) return b.pc_rel(this.#delta + displacement);
+    return b.i64_add(b.pc_rel(this.#delta), b.i64(displacement));
+  }
+
+  exception(syndrome: number, after = false): void {
+    const { b } = this;
+    b.i32_store(b.state(), b.i32(syndrome), field.syndrome);
+    b.trap_if(b.i32(1), after ? trapCode.after : trapCode.here);
+    b.goto(this.#delta);
+    this.#ended = true;
+  }
+  exceptionIf(condition: I32, syndrome: number, address: I64): void {
+    const { b } = this;
+    b.i32_store(b.state(), b.i32(syndrome), field.syndrome);
+    b.i64_store(b.state(), address, field.faultAddress);
+    b.trap_if(condition, trapCode.here);
+  }
+  undefined(): void {
+    this.exception(syndromeOf(exceptionClass.unknown));
+  }
+
+  goto(displacement: number, link = false): void {
+    if (link) this.b.call_note(this.#delta + 4);
+    this.b.goto(this.#delta + displacement);
+    this.#ended = true;
+  }
+  branch(condition: I32, displacement: number): void {
+    this.b.branch(condition, this.#delta + displacement, this.#delta + 4);
+    this.#ended = true;
+  }
+  jump(target: I64, kind: number): void {
+    this.b.jump(target, kind);
+    this.#ended = true;
+  }
+  endBlock(check = false): void {
+    this.b.leave(check ? exitCode.checkInterrupts : exitCode.next, this.#delta + 4);
+    this.#ended = true;
+  }
+  leave(): void {
+    this.b.leave(exitCode.leave, this.#delta + 4);
+    this.#ended = true;
+  }
+  resume(): void {
+    this.b.resume(exitCode.checkInterrupts);
+    this.#ended = true;
+  }
+}
+
+export function createTranslator(): GuestTranslator {
+  const tables = new DecoderTables(allRows);
+  const translator = new BlockTranslator(tables);
+  return {
+    translate: (request, result) => translator.translate(request, result),
+    disassemble: (page, offset, _nextPage, _modeKey, pc) => {
+      let word = 0;
+      for (let i = 0; i < 4 && offset + i < PAGE; i++) word |= page[offset + i] << (8 * i);
+      return disassemble(tables, word, pc);
+    },
+  };
+}

@@ -1,0 +1,174 @@
+/**
+ * The AArch64 CPU's state in memory: where each register has its home. Arm Architecture Reference Manual (DDI 0487), B1.2
+ * (registers), D1 (process state), D19 (system registers).
+ */
+import { type GuestVars, HEADER_BYTES, header, type TypeName, type Var } from '../../ir/index.js';
+
+const vars: Var[] = [];
+let offset = HEADER_BYTES;
+
+function variable<const T extends TypeName>(name: string, type: T): Var<T> {
+  const made = { id: vars.length, name, type, offset: take(type === 'v128' ? 16 : 8) };
+  vars.push(made);
+  return made;
+}
+
+/** Takes `bytes` of the state, aligned to 8. */
+function take(bytes: number): number {
+  const at = offset;
+  offset += Math.ceil(bytes / 8) * 8;
+  return at;
+}
+
+/** V0 to V31. */
+export const vreg: readonly Var<'v128'>[] = Array.from({ length: 32 }, (_, n) => variable(`v${n}`, 'v128'));
+/** X0 to X30. */
+export const xreg: readonly Var<'i64'>[] = Array.from({ length: 31 }, (_, n) => variable(`x${n}`, 'i64'));
+/** The stack pointer that is selected now; the others wait in `field.sp`. */
+export const stackPointer = variable('sp', 'i64');
+/** The flags: kind of the operation that they are of (flags.ts), and what it worked on. */
+export const flagOp = variable('flagOp', 'i32');
+export const flagA = variable('flagA', 'i64');
+export const flagB = variable('flagB', 'i64');
+export const flagC = variable('flagC', 'i64');
+
+/** Values of the deferred variable. `conditional`: of a subtraction where C is negative, else C's low half. */
+export const flagKind = {
+  bits: 0,
+  logic: 1,
+  sub32: 2,
+  sub64: 3,
+  add32: 4,
+  add64: 5,
+  conditional32: 6,
+  conditional64: 7,
+} as const;
+
+/** Breakpoints and watchpoints that there are registers for (ID_AA64DFR0_EL1). */
+export const DEBUG_PAIRS = 2;
+
+/** Plain fields: byte offsets into the state. i64 unless said otherwise. */
+export const field = {
+  pc: header.pc,
+  /** i32: process state as an SPSR has it, without the flags (`pstate`). */
+  pstate: take(4),
+  /** i32: 1 while the CPU waits in WFI. */
+  halted: take(4),
+  /** i32: interrupt lines that devices hold up (`line`). */
+  lines: take(4),
+  /** i32. */
+  fpcr: take(4),
+  fpsr: take(4),
+  /** SP_EL0 and SP_EL1, but for the one that is selected. */
+  sp: take(8 * 2),
+  elr: take(8),
+  spsr: take(8),
+  esr: take(8),
+  far: take(8),
+  vbar: take(8),
+  afsr0: take(8),
+  afsr1: take(8),
+  sctlr: take(8),
+  cpacr: take(8),
+  tcr: take(8),
+  ttbr0: take(8),
+  ttbr1: take(8),
+  mair: take(8),
+  amair: take(8),
+  contextidr: take(8),
+  par: take(8),
+  csselr: take(8),
+  tpidr0: take(8),
+  tpidrro0: take(8),
+  tpidr1: take(8),
+  mdscr: take(8),
+  cntkctl: take(8),
+  /** Control and compare value of the physical and of the virtual timer. */
+  timers: take(8 * 4),
+  mpidr: take(8),
+  /** Value and control of each breakpoint, then of each watchpoint. */
+  debug: take(8 * 4 * DEBUG_PAIRS),
+  /** The exclusive monitor: address (-1: open) and what was found there. */
+  monitor: take(8),
+  monitorLow: take(8),
+  monitorHigh: take(8),
+  /** First and last address that TLBI of a page answers by flushing all: where pages are large or addresses tagged. */
+  widePages: take(16),
+  /** i32: syndrome, and i64: address of the exception that header.trapCode announces. */
+  syndrome: take(4),
+  faultAddress: take(8),
+} as const;
+
+/** Bytes of the state, a multiple of 64. */
+export const STATE_BYTES = Math.ceil(offset / 64) * 64;
+
+export const armVars: GuestVars = { vars, deferred: flagOp, pcOffset: header.pc };
+
+/**
+ * header.trapCode: an exception whose syndrome is in the state, that returns to the instruction, or to the one behind it.
+ */
+export const trapCode = { here: 1, after: 2 } as const;
+
+/** Bits of PSTATE as an SPSR has them (C5.2.20). */
+export const pstate = {
+  /** EL in bits 2-3, SPSel in bit 0; bit 4: AArch32. */
+  SPSEL: 1,
+  EL_SHIFT: 2,
+  MODE: 0x1f,
+  F: 1 << 6,
+  I: 1 << 7,
+  A: 1 << 8,
+  D: 1 << 9,
+  DAIF: 0x3c0,
+  IL: 1 << 20,
+  PAN: 1 << 22,
+  UAO: 1 << 23,
+} as const;
+
+/** Bits of SCTLR_EL1 that something depends on (D19.2.130). */
+export const sctlr = {
+  M: 1,
+  UMA: 1 << 9,
+  DZE: 1 << 14,
+  UCT: 1 << 15,
+  nTWI: 1 << 16,
+  WXN: 1 << 19,
+  SPAN: 1 << 23,
+  UCI: 1 << 26,
+} as const;
+
+/** Bits of FPCR (C5.2.8). */
+export const fpcr = { FZ16: 1 << 19, RMODE_SHIFT: 22, FZ: 1 << 24, DN: 1 << 25, AHP: 1 << 26 } as const;
+
+/** Interrupt inputs of the CPU. */
+export const line = { irq: 1, fiq: 2 } as const;
+
+/** Exception classes (ESR_ELx.EC, D19.2.37). */
+export const exceptionClass = {
+  unknown: 0x00,
+  wfx: 0x01,
+  floatingPoint: 0x07,
+  illegalState: 0x0e,
+  svc: 0x15,
+  system: 0x18,
+  /** Aborts: from a lower exception level; from the same one is one more. */
+  instructionAbort: 0x20,
+  pcAlignment: 0x22,
+  dataAbort: 0x24,
+  brk: 0x3c,
+} as const;
+
+/** Fault status codes of aborts; the level of a walk is added. */
+export const fault = {
+  addressSize: 0x00,
+  translation: 0x04,
+  accessFlag: 0x08,
+  permission: 0x0c,
+  external: 0x14,
+  alignment: 0x21,
+} as const;
+/** Bits of a data abort's syndrome: a write; a cache maintenance instruction. */
+export const abort = { WNR: 1 << 6, CM: 1 << 8 } as const;
+
+/** A syndrome: class, IL, and what the class says of the instruction. */
+export const syndromeOf = (ec: number, iss = 0): number => (ec << 26) | (1 << 25) | iss;

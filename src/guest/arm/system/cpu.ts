@@ -1,0 +1,123 @@
+/** One AArch64 CPU with EL0 and EL1: what the engine calls on exceptions, interrupts and exits, and what the board does to it. */
+import { header } from '../../../ir/index.js';
+import type { CpuContext, GuestCpu, VmExit } from '../../guest-cpu.js';
+import { createTranslator } from '../block-translator.js';
+import { elOf } from '../mode.js';
+import { routines } from '../routines/set.js';
+import { armVars, exceptionClass, field, pstate, STATE_BYTES, syndromeOf, trapCode } from '../state.js';
+import { type ArmBoard, Core, timerNames } from './core.js';
+import { RESET_SCTLR, registerByCode } from './registers.js';
+
+const NONE = (1n << 64n) - 1n;
+
+export class ArmCpu implements GuestCpu {
+  readonly architecture = 'aarch64';
+  readonly vars = armVars;
+  readonly routines = routines;
+  readonly translator = createTranslator();
+  readonly #board: ArmBoard;
+  #core!: Core;
+
+  constructor(board: ArmBoard) {
+    this.#board = board;
+  }
+
+  attach(context: CpuContext): void {
+    this.#core = new Core(context, this.#board);
+  }
+
+  // --- the board's side
+
+  /** The state behind the routines: for tests, debuggers and boards. */
+  get core(): Core {
+    return this.#core;
+  }
+
+  /** It waits in WFI. */
+  get isHalted(): boolean {
+    return this.#core.get32(field.halted) !== 0;
+  }
+
+  /** As after power-on, at EL1 with exceptions masked. What the manual leaves open is 0. `affinity`: Aff0 to Aff2 of MPIDR. */
+  reset(pc: bigint, affinity = 0): void {
+    const core = this.#core;
+    for (const { offset, type } of armVars.vars) {
+      core.set64(offset, 0n);
+      if (type === 'v128') core.set64(offset + 8, 0n);
+    }
+    for (let at = field.pstate; at < STATE_BYTES; at += 4) core.set32(at, 0);
+    core.set64(header.pcMask, NONE);
+    core.set64(header.pcBase, 0n);
+    core.set32(header.interruptPending, 0);
+    core.set64(field.sctlr, BigInt(RESET_SCTLR));
+    core.set64(field.monitor, NONE);
+    core.set64(field.mpidr, (1n << 31n) | BigInt(affinity));
+    for (const timer of timerNames) core.board.setTimer(timer, undefined);
+    core.setPstate(pstate.DAIF | (1 << pstate.EL_SHIFT) | pstate.SPSEL);
+    core.flushTlb();
+    core.pc = pc;
+  }
+
+  /** A device raises or lowers an interrupt input (`line`). The caller kicks the engine. */
+  setLine(which: number, level: boolean): void {
+    this.#core.setLine(which, level);
+  }
+
+  // --- the engine's side
+
+  deliverFault(): undefined {
+    const core = this.#core;
+    const after = core.get32(header.trapCode) === trapCode.after;
+    core.set32(header.trapCode, 0);
+    const syndrome = core.get32(field.syndrome);
+    const code = syndrome >>> 26;
+    const isAbort = code === exceptionClass.dataAbort || code === exceptionClass.instructionAbort;
+    const fromSame = elOf(core.pstate) !== 0;
+    core.set64(field.esr, BigInt((isAbort && fromSame ? syndrome + (1 << 26) : syndrome) >>> 0));
+    if (isAbort || code === exceptionClass.pcAlignment) core.set64(field.far, core.get64(field.faultAddress));
+    core.enter(0, core.pc + (after ? 4n : 0n));
+    return undefined;
+  }
+
+  deliverPending(): boolean {
+    return this.#core.takeInterrupt();
+  }
+
+  handleLeave(): VmExit | undefined {
+    this.#core.set32(field.halted, 1);
+    return this.deliverPending() ? undefined : 'halt';
+  }
+
+  hostRoutines(): Readonly<Record<string, (...args: never[]) => unknown>> {
+    return {
+      system_read: (_state: number, code: number, syndrome: number) => {
+        const core = this.#core;
+        const row = registerByCode.get(code);
+        if (!row?.read) return [core.raise(syndromeOf(exceptionClass.unknown)), 0n];
+        if (core.el === 0 && row.trapped?.(core)) return [core.raise(syndrome), 0n];
+        return [0, BigInt.asIntN(64, row.read(core))];
+      },
+      system_write: (_state: number, code: number, value: bigint, syndrome: number) => {
+        const core = this.#core;
+        const row = registerByCode.get(code);
+        if (!row?.write) return core.raise(syndromeOf(exceptionClass.unknown));
+        if (core.el === 0 && row.trapped?.(core)) return core.raise(syndrome);
+        row.write(core, BigInt.asUintN(64, value));
+        return 0;
+      },
+      /** Of an instruction that EL0 may be denied by a bit of SCTLR_EL1. */
+      user_trap: (_state: number, bit: number, syndrome: number) =>
+        this.#core.get32(field.sctlr) & bit ? 0 : this.#core.raise(syndrome),
+      set_pstate: (_state: number, value: number) => {
+        this.#core.setPstate(value);
+      },
+      exception_return: () => {
+        this.#core.exceptionReturn();
+      },
+      firmware_call: (_state: number, isSmc: number, number: number) =>
+        this.#board.firmwareCall(this.#core, isSmc ? 'smc' : 'hvc', number)
+          ? 0
+          : this.#core.raise(syndromeOf(exceptionClass.unknown)),
+    };
+  }
+}

@@ -1,0 +1,84 @@
+/** Branches, and instructions that raise exceptions (C4.1.65 to C4.1.77). */
+import { type I32, type I64, jumpKind } from '../../../ir/index.js';
+import type { Fields, InsnRow, Translator } from '../row.js';
+import { exceptionClass, syndromeOf } from '../state.js';
+
+const onZero = (name: string, op: string, isZero: boolean): InsnRow => ({
+  name,
+  enc: `sf 011010 ${op} simm[20:2] rd`,
+  args: ['rd', 'target'],
+  translate: (t, i) => {
+    const { b } = t;
+    const zero = b.i64_eqz(i.sf ? t.x(i.rd) : b.i64_low32(t.x(i.rd)));
+    t.branch(isZero ? zero : b.i32_eqz(zero), i.imm);
+  },
+});
+const onBit = (name: string, op: string, isSet: boolean): InsnRow => ({
+  name,
+  enc: `imm2[5] 011011 ${op} imm2[4:0] simm[15:2] rd`,
+  args: ['xd', 'imm2', 'target'],
+  translate: (t, i) => {
+    const { b } = t;
+    const bit: I32 = b.i32_wrap_i64(b.i64_and(b.i64_shr_u(t.x(i.rd), b.i64(i.imm2)), b.i64(1)));
+    t.branch(isSet ? bit : b.i32_eqz(bit), i.imm);
+  },
+});
+const toRegister = (name: string, op: string, kind: number): InsnRow => ({
+  name,
+  enc: `1101011 ${op} 11111 000000 rn 00000`,
+  args: ['xn'],
+  translate: (t, i) => {
+    const target: I64 = t.x(i.rn);
+    if (kind === jumpKind.call) {
+      t.setX(30, t.pcPlus(4));
+    }
+    t.jump(target, kind);
+  },
+});
+const raises = (name: string, enc: string, make: (t: Translator, i: Fields) => void): InsnRow => ({
+  name,
+  enc,
+  args: ['imm'],
+  translate: make,
+});
+
+/** Denied to EL0 it is an exception, with a condition in the syndrome that is always. */
+function waitForInterrupt(t: Translator): void {
+  if (t.mode.wfiTrapped) t.exception(syndromeOf(exceptionClass.wfx, (1 << 24) | (0xe << 20)));
+  else t.leave();
+}
+
+export const branchRows: readonly InsnRow[] = [
+  { name: 'b', enc: '000101 simm[27:2]', args: ['target'], translate: (t, i) => t.goto(i.imm) },
+  {
+    name: 'bl',
+    enc: '100101 simm[27:2]',
+    args: ['target'],
+    translate: (t, i) => {
+      t.setX(30, t.pcPlus(4));
+      t.goto(i.imm, true);
+    },
+  },
+  {
+    name: 'b.',
+    enc: '01010100 simm[20:2] 0 cond',
+    args: ['cond', 'target'],
+    translate: (t, i) => (i.cond >= 14 ? t.goto(i.imm) : t.branch(t.flags.condition(i.cond), i.imm)),
+  },
+  onZero('cbz', '0', true),
+  onZero('cbnz', '1', false),
+  onBit('tbz', '0', false),
+  onBit('tbnz', '1', true),
+  toRegister('br', '0000', jumpKind.indirect),
+  toRegister('blr', '0001', jumpKind.call),
+  toRegister('ret', '0010', jumpKind.return),
+  raises('svc', '11010100000 uimm[15:0] 00001', (t, i) => t.exception(syndromeOf(exceptionClass.svc, i.imm), true)),
+  raises('brk', '11010100001 uimm[15:0] 00000', (t, i) => t.exception(syndromeOf(exceptionClass.brk, i.imm))),
+  // Hints but for those below do nothing: NOP, YIELD, and what belongs to extensions that are absent.
+  { name: 'hint', enc: '11010101000000110010 uimm[6:0] 11111', args: ['imm'], translate: () => {} },
+  { name: 'wfi', enc: '11010101000000110010 0000011 11111', args: [], translate: waitForInterrupt },
+  { name: 'dsb', enc: '11010101000000110011 uimm[3:0] 100 11111', args: ['imm'], translate: ({ b }) => b.fence() },
+  { name: 'dmb', enc: '11010101000000110011 uimm[3:0] 101 11111', args: ['imm'], translate: ({ b }) => b.fence() },
+  { name: 'sb', enc: '11010101000000110011 0000 111 11111', args: [], translate: (t) => t.endBlock() },
+  { name: 'isb', enc: '11010101000000110011 uimm[3:0] 110 11111', args: ['imm'], translate: (t) => t.endBlock() },
+];

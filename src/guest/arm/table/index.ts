@@ -1,0 +1,17 @@
+/** All instructions. */
+import type { InsnRow } from '../row.js';
+import { atomicRows } from './atomic.js';
+import { branchRows } from './branch.js';
+import { dataRows } from './data.js';
+import { flagRows } from './flag.js';
+import { memoryRows } from './memory.js';
+import { systemRows } from './system.js';
+
+export const allRows: readonly InsnRow[] = [
+  ...dataRows,
+  ...flagRows,
+  ...memoryRows,
+  ...atomicRows,
+  ...branchRows,
+  ...systemRows,
+];

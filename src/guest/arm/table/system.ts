@@ -1,0 +1,237 @@
+/** System registers, process state, cache and TLB maintenance, exception return and calls (C4.1.65, C5). */
+import type { I64 } from '../../../ir/index.js';
+import { routines } from '../routines/set.js';
+import type { Fields, InsnRow, Translator } from '../row.js';
+import { exceptionClass, field, pstate, sctlr, syndromeOf } from '../state.js';
+import { flushAddress, flushTlb } from '../system/page-walk.js';
+import { codeOf, levelOf, registerByCode } from '../system/registers.js';
+import { translateAddress } from '../system/translate-address.js';
+import { plus } from './shared.js';
+
+const effects = { vars: 'write', mayFault: true } as const;
+/** (register, syndrome if EL0 may not) → (fault, value). */
+const systemRead = routines.host('system_read', ['i32', 'i32'], ['i32', 'i64'], { vars: 'read', mayFault: true });
+/** (register, value, syndrome if EL0 may not) → fault. */
+const systemWrite = routines.host('system_write', ['i32', 'i64', 'i32'], ['i32'], effects);
+/** (bit of SCTLR_EL1 that allows it, syndrome) → fault. */
+const userTrap = routines.host('user_trap', ['i32', 'i32'], ['i32'], { mayFault: true });
+const setPstate = routines.host('set_pstate', ['i32'], [], { vars: 'write' });
+const exceptionReturn = routines.host('exception_return', [], [], { vars: 'write' });
+/** (is SMC, number) → fault. */
+const firmwareCall = routines.host('firmware_call', ['i32', 'i32'], ['i32'], effects);
+
+const NZCV = codeOf(3, 3, 4, 2, 0);
+
+/** The syndrome of a trapped system instruction. */
+const systemSyndrome = (code: number, rt: number, isRead: boolean): number => {
+  const [op0, op1, crn, crm, op2] = [code >> 14, (code >> 11) & 7, (code >> 7) & 15, (code >> 3) & 15, code & 7];
+  const iss = (op0 << 20) | (op2 << 17) | (op1 << 14) | (crn << 10) | (rt << 5) | (crm << 1) | Number(isRead);
+  return syndromeOf(exceptionClass.system, iss);
+};
+
+function readRegister(t: Translator, i: Fields): void {
+  const { b } = t;
+  const code = i.imm | 0x8000;
+  const row = registerByCode.get(code);
+  if (!row || t.mode.el < levelOf(code)) {
+    t.undefined();
+    return;
+  }
+  if (code === NZCV) {
+    t.setX(i.rd, b.i64_and(b.i64_extend_i32_u(t.flags.bits()), b.i64(0xf0000000)));
+  } else if (row.constant !== undefined) {
+    t.setX(i.rd, b.i64(row.constant));
+  } else if (row.home !== undefined) {
+    t.setX(i.rd, row.narrow ? b.i64_load32_u(b.state(), row.home) : b.i64_load(b.state(), row.home));
+  } else if (row.read) {
+    const [, value] = b.call(systemRead, b.i32(code), b.i32(systemSyndrome(code, i.rd, true)));
+    t.setX(i.rd, value);
+  } else t.undefined();
+}
+
+function writeRegister(t: Translator, i: Fields): void {
+  const { b } = t;
+  const code = i.imm | 0x8000;
+  const row = registerByCode.get(code);
+  const lowest = row?.userReadOnly ? 1 : levelOf(code);
+  if (!row || t.mode.el < lowest || row.constant !== undefined || row.writable === 0n) {
+    t.undefined();
+    return;
+  }
+  const value = t.x(i.rd);
+  if (code === NZCV) {
+    t.flags.setBits(b.i32_wrap_i64(b.i64_and(value, b.i64(0xf0000000))));
+  } else if (row.home !== undefined) {
+    const kept = b.i64_and(value, b.i64(row.writable ?? 0n));
+    if (row.narrow) b.i64_store32(b.state(), kept, row.home);
+    else b.i64_store(b.state(), kept, row.home);
+  } else if (row.write) {
+    b.call(systemWrite, b.i32(code), value, b.i32(systemSyndrome(code, i.rd, false)));
+    t.endBlock(true);
+  } else t.undefined();
+}
+
+/** MSR (immediate): a field of PSTATE. */
+const processState = (name: string, code: string, write: (t: Translator, i: Fields) => void): InsnRow => {
+  const [op1, op2] = code.split(' ');
+  return {
+    name: `msr.${name}`,
+    enc: `1101010100000 ${op1} 0100 uimm[3:0] ${op2} 11111`,
+    args: ['imm'],
+    translate: write,
+  };
+};
+/** DAIF, which EL0 may only change with SCTLR_EL1.UMA. */
+function masks(t: Translator, i: Fields, set: boolean): void {
+  const { b } = t;
+  if (t.mode.el === 0) {
+    const iss = systemSyndrome(codeOf(0, 3, 4, i.imm, set ? 6 : 7), 31, false);
+    b.call(userTrap, b.i32(sctlr.UMA), b.i32(iss));
+  }
+  const state = b.state();
+  const bits = i.imm << 6;
+  const old = b.i32_load(state, field.pstate);
+  b.i32_store(state, set ? b.i32_or(old, b.i32(bits)) : b.i32_and(old, b.i32(~bits)), field.pstate);
+  if (!set) t.endBlock(true);
+}
+/** One bit, at EL1: the translation or the mode depends on it. */
+function oneBit(t: Translator, i: Fields, bit: number): void {
+  const { b } = t;
+  if (t.mode.el === 0) {
+    t.undefined();
+    return;
+  }
+  const old = b.i32_load(b.state(), field.pstate);
+  b.call(setPstate, i.imm & 1 ? b.i32_or(old, b.i32(bit)) : b.i32_and(old, b.i32(~bit)));
+  t.endBlock();
+}
+
+// --- SYS: maintenance
+
+type Maintenance = (t: Translator, i: Fields, operand: I64) => void;
+interface SystemInstruction {
+  readonly name: string;
+  readonly level: 0 | 1;
+  readonly translate: Maintenance;
+}
+const codeText = (text: string): number => {
+  const [op1, crn, crm, op2] = text.split(' ').map(Number);
+  return codeOf(1, op1, crn, crm, op2);
+};
+
+const flushAll: Maintenance = ({ b }) => b.call(flushTlb, b.i32(0));
+const flushOne: Maintenance = ({ b }, _, operand) => b.call(flushAddress, operand);
+/** By ASID: entries of the current one only are there, and pages that are not global. */
+const flushSpace: Maintenance = ({ b }) => b.call(flushTlb, b.i32(1));
+const nothing: Maintenance = () => {};
+
+/** Maintenance of caches to the point of coherency or unification needs no work; EL0's needs SCTLR_EL1.UCI. */
+const userCache: Maintenance = (t, i, operand) => {
+  const { b } = t;
+  const iss = systemSyndrome(i.imm | 0x4000, i.rd, false);
+  if (t.mode.el === 0) b.call(userTrap, b.i32(sctlr.UCI), b.i32(iss));
+  // It must be readable at least.
+  b.guest_load8(operand);
+};
+const BLOCK = 64;
+const zeroBlock: Maintenance = (t, i, operand) => {
+  const { b } = t;
+  if (t.mode.zeroTrapped) {
+    t.exception(systemSyndrome(i.imm | 0x4000, i.rd, false));
+    return;
+  }
+  const start = b.i64_and(operand, b.i64(-BLOCK));
+  for (let at = 0; at < BLOCK; at += 16) b.guest_store128(plus(t, start, at), b.v128(0, 0, 0, 0));
+};
+const translation = (write: boolean, user: boolean, pan: boolean): Maintenance => {
+  const how = (write ? 1 : 0) | (user ? 2 : 0) | (pan ? 4 : 0);
+  return ({ b }, _, operand) => b.call(translateAddress, operand, b.i32(how));
+};
+
+const named = (text: string, name: string, level: 0 | 1, translate: Maintenance): [number, SystemInstruction] => [
+  codeText(text),
+  { name, level, translate },
+];
+/** By op1, CRn, CRm, op2. */
+const instructions: ReadonlyMap<number, SystemInstruction> = new Map([
+  named('0 7 1 0', 'ic ialluis', 1, nothing),
+  named('0 7 5 0', 'ic iallu', 1, nothing),
+  named('3 7 5 1', 'ic ivau', 0, userCache),
+  named('3 7 4 1', 'dc zva', 0, zeroBlock),
+  named('0 7 6 1', 'dc ivac', 1, nothing),
+  named('0 7 6 2', 'dc isw', 1, nothing),
+  named('0 7 10 2', 'dc csw', 1, nothing),
+  named('0 7 14 2', 'dc cisw', 1, nothing),
+  named('3 7 10 1', 'dc cvac', 0, userCache),
+  named('3 7 11 1', 'dc cvau', 0, userCache),
+  named('3 7 12 1', 'dc cvap', 0, userCache),
+  named('3 7 14 1', 'dc civac', 0, userCache),
+  named('0 7 8 0', 'at s1e1r', 1, translation(false, false, false)),
+  named('0 7 8 1', 'at s1e1w', 1, translation(true, false, false)),
+  named('0 7 8 2', 'at s1e0r', 1, translation(false, true, false)),
+  named('0 7 8 3', 'at s1e0w', 1, translation(true, true, false)),
+  named('0 7 9 0', 'at s1e1rp', 1, translation(false, false, true)),
+  named('0 7 9 1', 'at s1e1wp', 1, translation(true, false, true)),
+  // CRm 7 is for this CPU, 3 for all: others flush when they are told to by their own.
+  ...[3, 7].flatMap((crm) => [
+    named(`0 8 ${crm} 0`, `tlbi vmalle1${crm === 3 ? 'is' : ''}`, 1, flushAll),
+    named(`0 8 ${crm} 1`, `tlbi vae1${crm === 3 ? 'is' : ''}`, 1, flushOne),
+    named(`0 8 ${crm} 2`, `tlbi aside1${crm === 3 ? 'is' : ''}`, 1, flushSpace),
+    named(`0 8 ${crm} 3`, `tlbi vaae1${crm === 3 ? 'is' : ''}`, 1, flushOne),
+    named(`0 8 ${crm} 5`, `tlbi vale1${crm === 3 ? 'is' : ''}`, 1, flushOne),
+    named(`0 8 ${crm} 7`, `tlbi vaale1${crm === 3 ? 'is' : ''}`, 1, flushOne),
+  ]),
+]);
+
+function systemInstruction(t: Translator, i: Fields): void {
+  const instruction = instructions.get(i.imm | 0x4000);
+  if (!instruction || t.mode.el < instruction.level) {
+    t.undefined();
+    return;
+  }
+  instruction.translate(t, i, t.x(i.rd));
+  // After a TLBI, translation may be another for what follows.
+  const TLBI = 8;
+  if (((i.imm >> 7) & 15) === TLBI) t.endBlock();
+}
+
+const call = (name: string, enc: string, isSmc: boolean): InsnRow => ({
+  name,
+  enc,
+  args: ['imm'],
+  translate: (t, i) => {
+    const { b } = t;
+    if (t.mode.el === 0) {
+      t.undefined();
+      return;
+    }
+    b.call(firmwareCall, b.i32(isSmc ? 1 : 0), b.i32(i.imm));
+    t.endBlock(true);
+  },
+});
+
+export const systemRows: readonly InsnRow[] = [
+  { name: 'mrs', enc: '11010101001 1 uimm[14:0] rd', args: ['xd', 'imm'], translate: readRegister },
+  { name: 'msr', enc: '11010101000 1 uimm[14:0] rd', args: ['imm', 'xd'], translate: writeRegister },
+  { name: 'sys', enc: '1101010100001 uimm[13:0] rd', args: ['imm', 'xd'], translate: systemInstruction },
+  processState('daifset', '011 110', (t, i) => masks(t, i, true)),
+  processState('daifclr', '011 111', (t, i) => masks(t, i, false)),
+  processState('spsel', '000 101', (t, i) => oneBit(t, i, pstate.SPSEL)),
+  processState('pan', '000 100', (t, i) => oneBit(t, i, pstate.PAN)),
+  processState('uao', '000 011', (t, i) => oneBit(t, i, pstate.UAO)),
+  {
+    name: 'eret',
+    enc: '11010110100111110000001111100000',
+    args: [],
+    translate: (t) => {
+      if (t.mode.el === 0) {
+        t.undefined();
+        return;
+      }
+      t.b.call(exceptionReturn);
+      t.resume();
+    },
+  },
+  call('hvc', '11010100000 uimm[15:0] 00010', false),
+  call('smc', '11010100000 uimm[15:0] 00011', true),
+];

@@ -26,7 +26,7 @@ export type {
   MachineOptions,
 } from './machine-options.js';
 export type { InputEvent } from './screen-input.js';
-export type { PictureFormat } from './screen-protocol.js';
+export type { PictureFormat, VncOptions, VncPlace } from './screen-protocol.js';
 export {
   type InfoTopic,
   infoTopics,

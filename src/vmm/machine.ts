@@ -19,7 +19,7 @@ import { architectureOf, type MachineOptions, type PortPlace, planMachine, share
 import { comingModule, compiledModules } from './routine-modules.js';
 import { ScreenThread } from './screen.js';
 import type { InputEvent } from './screen-input.js';
-import type { PictureFormat, ScreenShares } from './screen-protocol.js';
+import type { PictureFormat, ScreenShares, VncOptions, VncPlace } from './screen-protocol.js';
 import {
   doorbellBytes,
   doorbellWord,
@@ -153,6 +153,10 @@ export interface Machine extends AsyncDisposable {
   screendump(format: PictureFormat): Promise<Uint8Array>;
   /** The characters on the screen; undefined while it shows graphics. Throws VringError `no-screen`. */
   screenText(): Promise<TextScreen | undefined>;
+  /** Clients may see the screen and type from here on. Throws VringError `no-screen`, `vnc-listen`, `vnc-served`. */
+  serveVnc(options: VncOptions): Promise<VncPlace>;
+  /** For those who come from here on; undefined: nobody gets in. Throws VringError `no-screen`, `vnc-absent`. */
+  setVncPassword(password: Uint8Array | undefined): Promise<void>;
   /** Keys and movements of the mouse, at once and in order. */
   sendInput(events: readonly InputEvent[], options?: WaitOptions): Promise<void>;
   /** A text for a person. */
@@ -439,6 +443,14 @@ class RunningMachine implements Machine {
 
   async screenText(): Promise<TextScreen | undefined> {
     return await this.#needScreen().text();
+  }
+
+  async serveVnc(options: VncOptions): Promise<VncPlace> {
+    return await this.#needScreen().serveVnc(options);
+  }
+
+  async setVncPassword(password: Uint8Array | undefined): Promise<void> {
+    await this.#needScreen().setVncPassword(password);
   }
 
   async sendInput(events: readonly InputEvent[], options?: WaitOptions): Promise<void> {

@@ -25,18 +25,43 @@ export interface ScreenWorkerConfig extends ScreenShares, ScreenMemory {
   readonly doorbell: SharedArrayBuffer;
 }
 
+/** Who may see the screen by VNC, and where. */
+export interface VncOptions {
+  /** Tried in turn from `port` to `lastPort`; a unix socket has a path. Port 0: one that is free. */
+  readonly address:
+    | { readonly type: 'inet'; readonly host: string; readonly port: number; readonly lastPort?: number | undefined }
+    | { readonly type: 'unix'; readonly path: string };
+  /** Clients that come by websocket connect here, at the same host. */
+  readonly websocketPort?: number | undefined;
+  /** Clients need a password: until there is one nobody gets in. Its first eight characters count. */
+  readonly needsPassword?: boolean | undefined;
+  readonly password?: Uint8Array | undefined;
+  /** What happens when a client wants the screen for itself: the others go (unless given), it goes, or nothing. */
+  readonly sharing?: 'allow-exclusive' | 'force-shared' | 'ignore' | undefined;
+  /** Of the desktop. */
+  readonly name?: string | undefined;
+}
+
+export interface VncPlace {
+  /** Undefined for a unix socket. */
+  readonly port: number | undefined;
+  readonly websocketPort: number | undefined;
+}
+
 export type PictureFormat = 'png' | 'ppm';
 
 export type ScreenRequest =
   | { readonly type: 'picture'; readonly format: PictureFormat }
   /** The characters on the screen, as a `TextScreen`; undefined while it shows graphics. */
-  | { readonly type: 'text' };
+  | { readonly type: 'text' }
+  | { readonly type: 'serveVnc'; readonly options: VncOptions }
+  | { readonly type: 'vncPassword'; readonly password: Uint8Array | undefined };
 
 export type ToScreen = { readonly id: number; readonly request: ScreenRequest };
 
 export type FromScreen = {
   readonly type: 'reply';
   readonly id: number;
-  readonly value?: Uint8Array | TextScreen | undefined;
+  readonly value?: Uint8Array | TextScreen | VncPlace | undefined;
   readonly error?: { readonly code: string; readonly message: string };
 };

@@ -3,7 +3,15 @@ import { Worker } from 'node:worker_threads';
 import { VringError } from '../base/index.js';
 import type { TextScreen } from '../display/index.js';
 import { bundle } from '../host/node/bundles.js';
-import type { FromScreen, PictureFormat, ScreenRequest, ScreenWorkerConfig, ToScreen } from './screen-protocol.js';
+import type {
+  FromScreen,
+  PictureFormat,
+  ScreenRequest,
+  ScreenWorkerConfig,
+  ToScreen,
+  VncOptions,
+  VncPlace,
+} from './screen-protocol.js';
 
 interface Waiting {
   resolve(value: FromScreen['value']): void;
@@ -26,6 +34,14 @@ export class ScreenThread {
 
   async text(): Promise<TextScreen | undefined> {
     return (await this.#request({ type: 'text' })) as TextScreen | undefined;
+  }
+
+  async serveVnc(options: VncOptions): Promise<VncPlace> {
+    return (await this.#request({ type: 'serveVnc', options })) as VncPlace;
+  }
+
+  async setVncPassword(password: Uint8Array | undefined): Promise<void> {
+    await this.#request({ type: 'vncPassword', password });
   }
 
   #start(): Worker {

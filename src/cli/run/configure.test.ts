@@ -246,6 +246,38 @@ test('a VGA', () => {
   });
 });
 
+test('VNC', () => {
+  const vnc = (...argv: string[]) => plan('-bios', fileURLToPath(import.meta.url), ...argv).screen.vnc;
+  assert.equal(vnc(), undefined);
+  assert.equal(vnc('-vnc', 'none'), undefined);
+  assert.deepEqual(vnc('-vnc', ':1')?.address, { type: 'inet', host: '0.0.0.0', port: 5901, lastPort: 5901 });
+  assert.deepEqual(vnc('-display', 'vnc=localhost:2,to=9')?.address, {
+    type: 'inet',
+    host: 'localhost',
+    port: 5902,
+    lastPort: 5911,
+  });
+  assert.deepEqual(vnc('-vnc', '[::1]:0')?.address, { type: 'inet', host: '::1', port: 5900, lastPort: 5900 });
+  assert.deepEqual(vnc('-vnc', 'unix:/tmp/x,password=on')?.address, { type: 'unix', path: '/tmp/x' });
+  assert.equal(vnc('-vnc', 'unix:/tmp/x,password=on')?.password, true);
+  assert.equal(vnc('-vnc', ':3,websocket=on')?.websocketPort, 5703);
+  assert.equal(vnc('-vnc', ':3,websocket=80')?.websocketPort, 80);
+  assert.equal(vnc('-vnc', ':3,password-secret=s,share=ignore')?.sharing, 'ignore');
+  const { machine } = plan('-bios', fileURLToPath(import.meta.url), '-vnc', ':1');
+  assert.equal(machine.devices?.at(0)?.type, 'vga', 'a screen that is served is there');
+  assert.equal(machine.firmware?.serialConsole, false);
+  for (const [value, why] of [
+    ['1', /HOST:N, :N or unix:PATH/],
+    [':99999', /HOST:N/],
+    [':1,sasl=on', /sasl= is not supported yet/],
+    [':1,websocket=x', /websocket is on, off or a port/],
+    ['unix:/x,websocket=on', /needs a port/],
+    [':1,pasword=on', /did you mean 'password'/],
+  ] as const)
+    assert.match(refusal('-vnc', value), why);
+  assert.match(refusal('-vnc', ':1', '-display', 'vnc=:2'), /cannot be given both/);
+});
+
 test('firmware', () => {
   const image = join(fileURLToPath(import.meta.url));
   const { machine } = plan(

@@ -88,6 +88,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
   const { devices, blockNodes } = planDevices(options, chardevs, characters, architecture);
   const screen = planScreen(options);
   const hasVga = plugVga(devices, screen, options, architecture);
+  if (hasVga && context.system) throw new UsageError('A system that is named has no screen yet, only its console');
 
   // Without any firmware the kernel itself is what starts in M-mode.
   const isBare = architecture.name === 'riscv64' && options.last('bios') === 'none';

@@ -29,6 +29,7 @@ import { serveGdb } from './gdb-server.js';
 import { helpTopic } from './help-topics.js';
 import { LensView } from './lens.js';
 import { runCommand, unsupportedRunOptions } from './options.js';
+import { serveVnc } from './screen-options.js';
 
 /** Exit status of a program that wrote to a pipe without a reader. */
 export const BROKEN_PIPE_STATUS = 141;
@@ -196,7 +197,8 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
   const stopSignals = onEndingSignal(ending);
   const output = new StreamSink(io.stdout, () => quit(BROKEN_PIPE_STATUS));
   try {
-    machine = await createMachine({ ...plan.machine, ...(await planObjects(plan)) }, { signal: controller.signal });
+    const objects = await planObjects(plan);
+    machine = await createMachine({ ...plan.machine, ...objects }, { signal: controller.signal });
     const running = machine;
     showWarnings(machine, io);
     const connection = connect(
@@ -226,6 +228,7 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
           plan.gdb,
           monitorHost(plan, () => quit(0)),
         );
+      await serveVnc(running, plan, objects?.secrets);
       lens?.start();
       if (!plan.startPaused) await running.start();
       connection.start();

@@ -68,7 +68,21 @@ async function moveMouse(machine: Machine, dx: number, dy: number, dz: number): 
   return '';
 }
 
+/** `set_password vnc PASSWORD`, `change vnc password PASSWORD` */
+async function setPassword({ machine }: ScreenHost, password: string | undefined): Promise<string> {
+  if (password === undefined) throw new UsageError('the password of VNC is needed: set_password vnc PASSWORD');
+  await machine.setVncPassword(new TextEncoder().encode(password));
+  return '';
+}
+
 export const screenCommands = [
+  {
+    name: 'set_password',
+    argument: 'vnc PASSWORD',
+    sentence: 'the password of those who come by VNC from here on',
+    run: (host: ScreenHost, argument: string): Promise<string> =>
+      setPassword(host, /^vnc\s+(\S+)$/.exec(argument)?.[1]),
+  },
   {
     name: 'screendump',
     argument: 'FILE [-f png|ppm]',

@@ -192,9 +192,16 @@ export const runOptions: readonly OptionRow[] = [
   },
   {
     name: 'display',
-    argument: 'none',
+    argument: 'none|vnc=DISPLAY',
     values: ['none', 'help'],
-    sentence: 'Who sees the screen: nobody; the monitor can still save its picture.',
+    sentence: 'Who sees the screen: nobody, or clients by VNC as with -vnc; the monitor can save its picture.',
+    group: character,
+  },
+  {
+    name: 'vnc',
+    argument: '[HOST]:N|unix:PATH[,prop=value…]',
+    sentence:
+      "Serves the screen by VNC at port 5900+N, to everybody unless HOST is given: with to=M, password=on (which the monitor's set_password vnc sets), password-secret=ID, websocket=on|PORT, share=allow-exclusive|force-shared|ignore.",
     group: character,
   },
   {
@@ -409,7 +416,6 @@ export const unsupportedRunOptions: ReadonlyMap<string, string> = new Map([
     'usbdevice',
     'virtfs',
     'virtfs_synth',
-    'vnc',
     'watchdog',
     'watchdog-action',
     'win2k-hack',

@@ -1,10 +1,11 @@
 /** `-display`, `-vga`, `-vnc`: whether there is a screen, and who sees it. */
 import { findFirmware } from '../../host/node/firmware-file.js';
 import type { Architecture } from '../../vmm/architectures.js';
-import type { DeviceOptions } from '../../vmm/index.js';
+import type { DeviceOptions, Machine, MachineOptions, VncOptions } from '../../vmm/index.js';
 import { KeyValues } from '../options/key-values.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
+import type { RunPlan } from './configure.js';
 import type { Options } from './given-options.js';
 
 export interface VncPlan {
@@ -16,6 +17,7 @@ export interface VncPlan {
   readonly websocketPort: number | undefined;
   /** Clients need a password, which the monitor sets: until then none gets in. */
   readonly password: boolean;
+  readonly sharing: VncOptions['sharing'];
   /** Id of the -object secret that is the password. */
   readonly passwordSecret: string | undefined;
 }
@@ -62,11 +64,7 @@ export function planScreen(options: Options): ScreenPlan {
     address === undefined || address === 'none'
       ? undefined
       : planVnc(vnc === undefined ? `-display ${display}` : `-vnc ${vnc}`, address);
-  // Who shows it is still to come.
-  if (text || planned)
-    throw new UsageError(
-      `${planned?.option ?? `-display ${display}`}: this display is not supported yet; there is none`,
-    );
+  if (text) throw new UsageError(`-display ${display}: this display is not supported yet; there are none and vnc`);
   return { vga: vga === 'std' || (vga === undefined && (text || planned !== undefined)), text, vnc: planned };
 }
 
@@ -109,8 +107,8 @@ function planVnc(option: string, text: string): VncPlan {
   const passwordSecret = values.text('password-secret');
   const websocket = values.text('websocket');
   const more = values.number('to', 0, 65535) ?? 0;
-  // What these choose is no different here.
-  values.choice('share', ['allow-exclusive', 'force-shared', 'ignore']);
+  const sharing = values.choice('share', ['allow-exclusive', 'force-shared', 'ignore']) as VncPlan['sharing'];
+  // What these choose is no different here: nothing that is sent is inexact.
   values.flag('non-adaptive');
   values.flag('lossy');
   values.finish([
@@ -138,6 +136,7 @@ function planVnc(option: string, text: string): VncPlan {
       websocketPort: undefined,
       password: password || passwordSecret !== undefined,
       passwordSecret,
+      sharing,
     };
   }
   const match = /^(.*):(\d{1,5})$/.exec(place);
@@ -159,5 +158,18 @@ function planVnc(option: string, text: string): VncPlan {
     websocketPort,
     password: password || passwordSecret !== undefined,
     passwordSecret,
+    sharing,
   };
+}
+
+/** Serves the screen by VNC as planned. Throws VringError. */
+export async function serveVnc(machine: Machine, plan: RunPlan, secrets: MachineOptions['secrets']): Promise<void> {
+  const { vnc } = plan.screen;
+  if (!vnc) return;
+  const { address, websocketPort, password: needsPassword, passwordSecret, sharing } = vnc;
+  const password = passwordSecret === undefined ? undefined : secrets?.[passwordSecret];
+  if (passwordSecret !== undefined && !password)
+    throw new UsageError(`${vnc.option}: there is no -object secret,id=${passwordSecret}`);
+  const name = plan.name === undefined ? 'vring' : `vring (${plan.name})`;
+  await machine.serveVnc({ address, websocketPort, needsPassword, password, sharing, name });
 }

@@ -14,6 +14,9 @@ const sentences: Readonly<Record<string, string>> = {
   EIO: 'Input/output error',
   EBUSY: 'Device or resource busy',
   ETXTBSY: 'Text file busy',
+  EADDRINUSE: 'Address already in use',
+  EADDRNOTAVAIL: 'Cannot assign requested address',
+  ENOTFOUND: 'Name or service not known',
   ENXIO: 'No such device or address',
 };
 

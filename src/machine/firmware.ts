@@ -49,6 +49,8 @@ export interface FirmwareOptions {
   readonly rebootTimeoutMs?: number | undefined;
   /** Kinds of devices in the order in which they are tried, where `bootOrder` names none: a floppy, c disk, d CD, n network. */
   readonly bootDevices?: string | undefined;
+  /** In its place until the first reset. */
+  readonly bootDevicesOnce?: string | undefined;
   /** Open Firmware paths of devices in the order in which they are tried. */
   readonly bootOrder?: (() => readonly string[]) | undefined;
   /** A Linux image that it boots. */

@@ -72,6 +72,7 @@ const TSC_HZ = 1_000_000_000;
 const LOW_RAM_LIMIT = 0xc000_0000;
 const HIGH_RAM_START = 0x1_0000_0000;
 const ACPI_GPA = 0xe_0000;
+const DEFAULT_BOOT_DEVICES = 'cad';
 /** PCI's class of VGA-compatible controllers. */
 const VGA_CLASS = 0x0300;
 const SERIAL_PORTS = [
@@ -113,6 +114,9 @@ export class PcMachine extends Board<X86Cpu> {
   readonly #piix3: Piix3;
   readonly #piix4: Piix4Pm;
   readonly #ide: PiixIde;
+  readonly #rtc: Rtc;
+  /** Firmware has run since power-on. */
+  #started = false;
   readonly #i440fx: I440fx;
   readonly #lowRamEnd: number;
   readonly #tsc = { hz: TSC_HZ };
@@ -223,6 +227,7 @@ export class PcMachine extends Board<X86Cpu> {
     const pit = new Pit({ clock: this.clock, irq: hpet ? hpet.pitInput : this.irqs[0] });
     wirePit(this.ports, pit);
     const rtc = new Rtc({ clock: this.clock, irq: hpet ? hpet.rtcInput : this.irqs[8] });
+    this.#rtc = rtc;
     wireRtc(this.ports, rtc);
     wirePostCode(this.ports);
     if (hpet) wireHpet(this.memory, hpet);
@@ -337,7 +342,11 @@ export class PcMachine extends Board<X86Cpu> {
 
   /** Power-on or reset of a machine with firmware: the vCPU is at its reset vector. */
   start(): void {
-    assert(this.#options.firmware, 'a machine without firmware boots a kernel');
+    const { firmware } = this.#options;
+    assert(firmware, 'a machine without firmware boots a kernel');
+    if (this.#started && firmware.bootDevicesOnce !== undefined)
+      this.#setBootOrder(this.#rtc, firmware.bootDevices ?? DEFAULT_BOOT_DEVICES);
+    this.#started = true;
     this.reset();
   }
 
@@ -448,6 +457,12 @@ export class PcMachine extends Board<X86Cpu> {
     });
   }
 
+  #setBootOrder(rtc: Rtc, devices: string): void {
+    const { at3d, at38 } = bootOrderBytes(devices);
+    rtc.setRam(0x3d, at3d);
+    rtc.setRam(0x38, at38);
+  }
+
   /** What a BIOS keeps in CMOS: RAM sizes and equipment. */
   #setCmos(rtc: Rtc): void {
     const kib = Math.min((this.#lowRamEnd - 0x100000) / 1024, 65535);
@@ -461,9 +476,9 @@ export class PcMachine extends Board<X86Cpu> {
     set16(0x30, kib);
     set16(0x34, blocks);
     rtc.setRam(0x14, 0x06);
-    const { at3d, at38 } = bootOrderBytes(this.#options.firmware?.bootDevices ?? 'cad');
-    rtc.setRam(0x3d, at3d);
-    rtc.setRam(0x38, at38);
+    const { bootDevices = DEFAULT_BOOT_DEVICES, bootDevicesOnce } = this.#options.firmware ?? {};
+    bootOrderBytes(bootDevices);
+    this.#setBootOrder(rtc, bootDevicesOnce ?? bootDevices);
     const high = (this.#options.ramBytes - this.#lowRamEnd) / 65536;
     set16(0x5b, high & 0xffff);
     rtc.setRam(0x5d, high >> 16);

@@ -64,7 +64,7 @@ const x86 = {
   accelerators: ['kvm', 'tcg'],
   maxCpus: 255,
   serialPorts: 4,
-  buses: ['PCI', 'ISA', 'virtio-serial-bus'],
+  buses: ['PCI', 'ISA', 'IDE', 'virtio-serial-bus'],
   unsupportedMachines: ['q35', 'microvm', 'isapc', 'none', 'x-remote'],
   unfit: () => undefined,
   defaultFirmware: 'bios-256k.bin',

@@ -90,6 +90,8 @@ export interface MachineFirmware {
   readonly rebootTimeoutMs?: number | undefined;
   /** Kinds of devices in the order in which they are tried: up to three of `acdn` (floppy, disk, CD, network). */
   readonly bootDevices?: string | undefined;
+  /** In its place until the first reset. */
+  readonly bootDevicesOnce?: string | undefined;
 }
 
 export interface MachineOptions {

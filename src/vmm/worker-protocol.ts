@@ -134,7 +134,7 @@ export interface WorkerConfig {
   readonly cpu: string;
   readonly kernel?: ImageSource | undefined;
   readonly firmware?:
-    | (Pick<FirmwareOptions, 'serialConsole' | 'bootMenuMs' | 'rebootTimeoutMs' | 'bootDevices'> & {
+    | (Pick<FirmwareOptions, 'serialConsole' | 'bootMenuMs' | 'rebootTimeoutMs' | 'bootDevices' | 'bootDevicesOnce'> & {
         readonly image?: ImageSource | undefined;
         /** Places of the flash chips' images among the disks. */
         readonly flash?: readonly number[] | undefined;

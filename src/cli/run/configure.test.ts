@@ -207,6 +207,52 @@ test('a named system brings kernel and console', () => {
   assert.throws(() => systemPlan('-kernel', 'x'), /brings its own/);
 });
 
+test('IDE drives: places, names, media, and the short forms', () => {
+  const drives = (...argv: string[]) =>
+    (plan(...argv).machine.devices ?? []).map((device) => {
+      assert.equal(device.type, 'ide');
+      const { id, place, media, image, bootIndex } = device;
+      return [id, place, media, image?.path, image?.readonly, bootIndex].filter((value) => value !== undefined);
+    });
+  assert.deepEqual(drives('-hda', 'a,b', '-hdd', 'd', '-cdrom', 'c'), [
+    ['ide0-hd0', 0, 'disk', 'a,b', false],
+    ['ide1-hd1', 3, 'disk', 'd', false],
+    ['ide1-cd0', 2, 'cdrom', 'c', true],
+  ]);
+  assert.deepEqual(drives('-drive', 'file=x', '-drive', 'file=y,bus=1,unit=1,id=why', '-drive', 'file=z,media=cdrom'), [
+    ['ide0-hd0', 0, 'disk', 'x', false],
+    ['why', 3, 'disk', 'y', false],
+    ['ide0-cd1', 1, 'cdrom', 'z', true],
+  ]);
+  const none = ['-drive', 'file=x,if=none,id=d', '-blockdev', 'driver=file,filename=y,node-name=n'];
+  assert.deepEqual(
+    drives(
+      ...none,
+      '-device',
+      'ide-hd,drive=d,bus=ide.1,bootindex=4',
+      '-device',
+      'ide-cd',
+      '-device',
+      'ide-hd,drive=n',
+    ),
+    [
+      ['d', 2, 'disk', 'x', false, 4],
+      ['ide0-cd0', 0, 'cdrom'],
+      ['n', 1, 'disk'],
+    ],
+  );
+  assert.deepEqual(drives('-drive', 'media=cdrom'), [['ide0-cd0', 0, 'cdrom']]);
+  const booted = planRun(parseLine(runCommand, ['-bios', fileURLToPath(import.meta.url), '-hda', 'a']).given, {
+    system: false,
+    nowMs: 0,
+  });
+  assert.deepEqual(
+    booted.machine.devices?.map((device) => device.type === 'ide' && device.id),
+    ['ide0-hd0', 'ide1-cd0'],
+    'firmware finds a CD drive, as on QEMU',
+  );
+});
+
 test('drives', () => {
   const image = (...argv: string[]) => {
     const [device] = plan(...argv).machine.devices ?? [];
@@ -284,7 +330,7 @@ test('firmware', () => {
     '-bios',
     image,
     '-boot',
-    'ca,menu=on,splash-time=1000,reboot-timeout=-1',
+    'ca,once=d,menu=on,splash-time=1000,reboot-timeout=-1',
     '-fw_cfg',
     'opt/a,string=b',
   );
@@ -292,6 +338,7 @@ test('firmware', () => {
     image,
     bootMenuMs: 1000,
     bootDevices: 'ca',
+    bootDevicesOnce: 'd',
     rebootTimeoutMs: -1,
     serialConsole: true,
   });
@@ -338,7 +385,14 @@ test('each mistake gets one sentence that names it', () => {
     [['-chardev', 'socket,id=s,path=/x'], /'socket' is not supported yet/],
     [['-chardev', 'stdio'], /id= is missing/],
     [['-chardev', 'null,id=a', '-serial', 'chardev:a', '-monitor', 'chardev:a'], /cannot be used by the monitor too/],
-    [['-drive', 'file=x'], /if=ide \(the default\) is not supported yet/],
+    [['-drive', 'file=x,if=scsi'], /if=scsi is not supported yet/],
+    [['-drive', 'file=x,index=4'], /index of an IDE drive is 0 to 3/],
+    [['-drive', 'file=x,index=1,unit=1'], /index cannot be used with bus and unit/],
+    [['-hda', 'x', '-drive', 'file=y,bus=0,unit=0'], /there is a drive at bus 0, unit 0 \(index 0\) already/],
+    [['-cdrom', 'x', '-hdc', 'y'], /there is a drive at bus 1, unit 0/],
+    [['-drive', 'file=x,if=none,id=d', '-device', 'ide-hd,drive=d,bus=ide.2'], /there is no bus 'ide.2'/],
+    [['-device', 'ide-hd'], /drive= is missing/],
+    [['-drive', 'file=x,if=none,id=d', '-device', 'ide-hd,drive=d,logical_block_size=4096'], /of 512/],
     [['-drive', 'file=x,if=virtoi'], /did you mean 'virtio'/],
     [['-drive', 'if=virtio'], /file= is missing/],
     [['-drive', 'file=x,if=virtio,format=qcow22'], /did you mean 'qcow2'/],
@@ -346,7 +400,7 @@ test('each mistake gets one sentence that names it', () => {
     [['-drive', 'file=x,if=virtio,werror=never'], /werror is report, ignore, stop, enospc/],
     [['-drive', 'file=x,if=virtio,rerror=enospc'], /rerror is report, ignore, stop, not/],
     [['-drive', 'file=x,if=virtio,throttling.iops-total=5'], /throttling.iops-total= is not supported yet/],
-    [['-drive', 'file=x,if=virtio,media=cdrom'], /media=cdrom is not supported yet/],
+    [['-drive', 'file=x,if=virtio,media=cdrom'], /a virtio disk is no CD/],
     [['-drive', 'file=x,if=virtio,serial=012345678901234567890'], /at most 20/],
     [['-object', 'iothread,id=i'], /'iothread' is not supported yet/],
     [['-object', 'secrte,id=i'], /did you mean 'secret'/],
@@ -372,7 +426,7 @@ test('each mistake gets one sentence that names it', () => {
     [['-gdb', 'udp::1'], /only tcp:/],
     [['-bios', 'no-such-firmware'], /no firmware 'no-such-firmware' in .*seabios/],
     [['-boot', 'menu=on'], /with firmware only/],
-    [['-bios', 'no/such', '-boot', 'once=d'], /once= is not supported yet/],
+    [['-bios', 'no/such', '-boot', 'splash=x'], /splash= is not supported yet/],
     [['-bios', 'no/such', '-boot', 'reboot-timeout=x'], /up to 65535, or -1/],
     [['-fw_cfg', 'opt/x'], /file= or string= is missing/],
     [['-fw_cfg', 'opt/x,string=a,file=b'], /cannot be given both/],
@@ -380,7 +434,7 @@ test('each mistake gets one sentence that names it', () => {
     [['-drive', 'file=x,if=pflash,unit=1'], /unit=0, has the firmware/],
     [['-drive', 'file=x,if=pflash,unit=2'], /two flash chips/],
     [['-drive', 'file=x,if=pflash', '-drive', 'file=y,if=pflash,unit=0'], /two drives for flash chip 0/],
-    [['-hda', 'x'], /not supported yet/],
+    [['-fda', 'x'], /not supported yet/],
     [['-kernle', 'x'], /did you mean '-kernel'/],
   ];
   for (const [argv, sentence] of cases) assert.match(refusal(...argv), sentence, argv.join(' '));

@@ -16,20 +16,12 @@ import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
 import { type Chardev, Chardevs } from './chardevs.js';
 import { type FoundDevice, findDevice, noDevice } from './devices.js';
-import {
-  type Drive,
-  errorPolicies,
-  flattenJson,
-  isFlashDrive,
-  type ObjectPlan,
-  parseBlockdev,
-  parseDrive,
-  parseObject,
-} from './drives.js';
+import { flattenJson, type ObjectPlan, parseObject } from './drives.js';
 import { planFirmware, planFwCfg, planRiscvFirmware } from './firmware.js';
 import { Options } from './given-options.js';
 import { type LensPlan, planLens } from './lens.js';
 import { accelerators, unsupportedAccelerators } from './options.js';
+import { blockSize, checkSerial, DrivePlan } from './plan-drives.js';
 import { planScreen, planVga, plugVga, type ScreenPlan } from './screen-options.js';
 
 /** A port of the machine, or the monitor, and the character device that it leads to. */
@@ -85,7 +77,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
   const chardevs = new Chardevs();
   for (const text of options.all('chardev')) chardevs.addOption(text);
   const characters = planCharacters(options, chardevs, context, architecture);
-  const { devices, blockNodes } = planDevices(options, chardevs, characters, architecture);
+  const { devices, blockNodes, drives } = planDevices(options, chardevs, characters, architecture);
   const screen = planScreen(options);
   const hasVga = plugVga(devices, screen, options, architecture);
   if (hasVga && context.system) throw new UsageError('A system that is named has no screen yet, only its console');
@@ -93,7 +85,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
   // Without any firmware the kernel itself is what starts in M-mode.
   const isBare = architecture.name === 'riscv64' && options.last('bios') === 'none';
   const kernel = isBare ? undefined : options.last('kernel');
-  const bootable = ['kernel', 'bios', 'drive', 'blockdev', 'pflash'];
+  const bootable = ['kernel', 'bios', 'drive', 'blockdev', 'hda', 'hdb', 'hdc', 'hdd', 'cdrom', 'pflash'];
   const builtIn = context.builtIn ?? (!context.system && !bootable.some((name) => options.has(name)));
   if (context.system) {
     for (const name of ['kernel', 'initrd']) {
@@ -103,6 +95,12 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     for (const name of ['initrd', 'append']) {
       if (options.has(name)) throw new UsageError(`-${name} is of use with -kernel only`);
     }
+  }
+  // As QEMU's: what firmware boots has a CD drive, if an empty one.
+  const boots = !builtIn && !context.system && kernel === undefined;
+  if (boots && !options.has('nodefaults') && architecture.buses.includes('IDE')) {
+    const cd = drives.defaultCd(devices);
+    if (cd) devices.push(cd);
   }
   if (builtIn) {
     for (const type of ['virtio-rng', 'virtio-balloon'] as const)
@@ -537,6 +535,7 @@ interface BusPort {
 interface PlannedDevices {
   readonly devices: DeviceOptions[];
   readonly blockNodes: readonly OptionDict[];
+  readonly drives: DrivePlan;
 }
 
 function planDevices(
@@ -545,31 +544,11 @@ function planDevices(
   characters: Characters,
   { name: architecture, buses: boardBuses }: Architecture,
 ): PlannedDevices {
-  const drives = new Map<string, Drive>();
-  options.all('drive').forEach((text, i) => {
-    if (isFlashDrive(text)) return;
-    const drive = parseDrive(text, i, options.has('snapshot'));
-    if (drives.has(drive.id)) throw new UsageError(`There are two drives with the id '${drive.id}'`);
-    drives.set(drive.id, drive);
-  });
-  const blockNodes: OptionDict[] = [];
-  const nodeNames = new Set<string>();
-  for (const text of options.all('blockdev')) {
-    const { name, options: node } = parseBlockdev(text, nodeNames);
-    if (nodeNames.has(name)) throw new UsageError(`There are two block nodes with the node-name '${name}'`);
-    nodeNames.add(name);
-    blockNodes.push(node);
-  }
-
-  const devices: (DeviceOptions | { type: 'bus'; index: number })[] = [];
+  const drives = new DrivePlan(options, boardBuses.includes('IDE'));
+  const devices: (DeviceOptions | { type: 'bus'; index: number })[] = drives.devices.slice();
   const buses: { id: string; ports: BusPort[]; maxPorts: number; place: VirtioPlace | undefined }[] = [];
   const ids = new Set<string>();
-  const used = new Set<string>();
   let debugcons = 0;
-  for (const drive of drives.values()) {
-    const { id, image, serial, automatic } = drive;
-    if (automatic) devices.push({ type: 'virtio-blk', id, image, serial: checkSerial(`-drive id=${id}`, serial) });
-  }
   const attachTo = (values: KeyValues, user: string): Chardev | undefined => {
     const id = values.text('chardev');
     if (id === undefined) return undefined;
@@ -610,25 +589,13 @@ function planDevices(
     switch (row.name) {
       case 'virtio-blk-pci':
       case 'virtio-blk-device': {
-        const name = values.need('drive');
-        const drive = drives.get(name) ?? (nodeNames.has(name) ? blockdevDrive(name) : undefined);
-        if (!drive) {
-          const known = [...drives.keys(), ...nodeNames];
-          throw new UsageError(`${option}: there is no drive '${name}'${didYouMean(name, known)}`);
-        }
-        if (drive.automatic || used.has(name)) throw new UsageError(`${option}: the drive '${name}' is in use already`);
-        used.add(name);
-        const policies = errorPolicies(option, { werror: values.text('werror'), rerror: values.text('rerror') });
+        const { id: driveId, image, serial, isEmpty } = drives.take(values, values.need('drive'));
+        if (isEmpty) throw new UsageError(`${option}: the drive '${driveId}' has no file`);
         devices.push({
           type: 'virtio-blk',
-          id: drive.id,
-          image: {
-            ...drive.image,
-            onWriteError: policies.onWriteError ?? drive.image.onWriteError,
-            onReadError: policies.onReadError ?? drive.image.onReadError,
-            shareWrites: values.flag('share-rw'),
-          },
-          serial: checkSerial(option, values.text('serial') ?? drive.serial),
+          id: driveId,
+          image,
+          serial: checkSerial(option, values.text('serial') ?? serial),
           logicalBlockSize: blockSize(values, 'logical_block_size'),
           physicalBlockSize: blockSize(values, 'physical_block_size'),
           bootIndex: values.number('bootindex', 0, 2 ** 31 - 1),
@@ -636,6 +603,12 @@ function planDevices(
         });
         break;
       }
+      case 'ide-hd':
+        devices.push(drives.planIde(values, 'disk', id));
+        break;
+      case 'ide-cd':
+        devices.push(drives.planIde(values, 'cdrom', id));
+        break;
       case 'virtio-serial-pci':
       case 'virtio-serial-device':
         devices.push({ type: 'bus', index: buses.length });
@@ -732,23 +705,7 @@ function planDevices(
     }
     return { type: 'virtio-serial', ports: bus.ports.map(({ port }) => port), maxPorts: bus.maxPorts, ...bus.place };
   });
-  return { devices: plugged, blockNodes };
-}
-
-/** A device may sit on a block node by its name. */
-const blockdevDrive = (node: string): Drive => ({ id: node, image: { node }, automatic: false });
-
-function checkSerial(option: string, serial: string | undefined): string | undefined {
-  if (serial !== undefined && !/^[\x20-\x7e]{0,20}$/.test(serial))
-    throw new UsageError(`${option}: a serial number has at most 20 ASCII characters`);
-  return serial;
-}
-
-function blockSize(values: KeyValues, key: string): number | undefined {
-  const size = values.number(key, 512, 32768);
-  if (size !== undefined && (size & (size - 1)) !== 0)
-    throw new UsageError(`${values.option}: ${key} is a power of two from 512 to 32768, not ${size}`);
-  return size;
+  return { devices: plugged, blockNodes: drives.blockNodes, drives };
 }
 
 /** Where a virtio device sits, and which interfaces it has. */

@@ -13,7 +13,7 @@ export interface PropertyRow {
 export interface DeviceRow {
   readonly name: string;
   readonly aliases?: readonly string[];
-  readonly bus: 'PCI' | 'ISA' | 'virtio-serial-bus' | 'virtio-bus';
+  readonly bus: 'PCI' | 'ISA' | 'IDE' | 'virtio-serial-bus' | 'virtio-bus';
   readonly category: 'Storage' | 'Input' | 'Display' | 'Misc';
   readonly sentence: string;
   readonly properties: readonly PropertyRow[];
@@ -60,7 +60,34 @@ const disk: readonly PropertyRow[] = [
   { name: 'rerror', type: 'str', default: 'report', sentence: 'read errors: report, ignore, stop' },
 ];
 
+/** Of drives on the IDE channels. */
+const ide: readonly PropertyRow[] = [
+  { name: 'bus', type: 'str', sentence: 'the channel: ide.0 or ide.1; the first with a free place unless given' },
+  { name: 'unit', type: 'uint32', sentence: '0 for the master, 1 for the slave' },
+  { name: 'model', type: 'str', sentence: 'model that the guest sees' },
+  { name: 'wwn', type: 'str', sentence: 'world wide name, a number of 64 bits' },
+  id,
+];
+
 export const deviceRows: readonly DeviceRow[] = [
+  {
+    name: 'ide-hd',
+    bus: 'IDE',
+    category: 'Storage',
+    sentence: 'ATA disk',
+    properties: [
+      ...disk,
+      { name: 'rotation_rate', type: 'uint16', default: '0', sentence: 'rotations a minute; 1: it does not rotate' },
+      ...ide,
+    ],
+  },
+  {
+    name: 'ide-cd',
+    bus: 'IDE',
+    category: 'Storage',
+    sentence: 'ATAPI CD drive; without drive= it is empty',
+    properties: [...disk.filter(({ name }) => !name.endsWith('block_size')), ...ide],
+  },
   {
     name: 'virtio-blk-pci',
     aliases: ['virtio-blk'],

@@ -17,15 +17,20 @@ export interface Drive {
   readonly id: string;
   readonly image: DiskImage;
   readonly serial?: string | undefined;
-  /** Plugged in as a virtio-blk-pci of its own. */
-  readonly automatic: boolean;
+  /** What it is plugged in as by itself: a virtio-blk-pci, or a drive on the board's IDE channels. */
+  readonly automatic: 'virtio' | 'ide' | undefined;
+  readonly media: 'disk' | 'cdrom';
+  /** On the IDE channels, where it was given. */
+  readonly place?: number | undefined;
+  /** A CD drive without a medium. */
+  readonly isEmpty: boolean;
 }
 
-const interfaces = ['ide', 'scsi', 'floppy', 'pflash', 'sd', 'mtd', 'xen'];
+const interfaces = ['scsi', 'floppy', 'pflash', 'sd', 'mtd', 'xen'];
 const writePolicies: readonly ErrorPolicy[] = ['report', 'ignore', 'stop', 'enospc'];
 const readPolicies = writePolicies.filter((policy) => policy !== 'enospc');
 /** Keys of `-drive` that QEMU has and vring has not. */
-const unsupportedKeys = ['bus', 'unit', 'addr', 'boot', 'group', 'copy-on-read-group'];
+const unsupportedKeys = ['addr', 'boot', 'group', 'copy-on-read-group'];
 
 /** The block layer's complaint about an option's text, with the option. */
 function attempt<T>(option: string, parse: () => T): T {
@@ -56,38 +61,46 @@ export function errorPolicies(option: string, values: { werror?: unknown; rerror
   };
 }
 
-/** `-drive`. `temporary`: `-snapshot` was given. Throws UsageError. */
-export function parseDrive(text: string, index: number, temporary: boolean): Drive {
-  const option = `-drive ${text}`;
+/** `-drive`, or `option` that is short for it. `temporary`: `-snapshot` was given. An id of '' is for whoever gives it a place. Throws UsageError. */
+export function parseDrive(option: string, text: string, index: number, temporary: boolean): Drive {
   const { request, device, isTemporary } = attempt(option, () => driveRequest(text));
   const type = String(device['if'] ?? 'ide');
-  if (type !== 'virtio' && type !== 'none') {
+  if (type !== 'virtio' && type !== 'none' && type !== 'ide') {
     if (interfaces.includes(type)) {
-      throw new UsageError(
-        `${option}: if=${type}${device['if'] === undefined ? ' (the default)' : ''} is not supported yet; there is if=virtio`,
-      );
+      throw new UsageError(`${option}: if=${type} is not supported yet; there are if=ide and if=virtio`);
     }
-    throw new UsageError(`${option}: there is no if=${type}${didYouMean(type, ['virtio', 'none', ...interfaces])}`);
+    throw new UsageError(
+      `${option}: there is no if=${type}${didYouMean(type, ['ide', 'virtio', 'none', ...interfaces])}`,
+    );
   }
   const options = { ...request.options };
   for (const key of [...Object.keys(device), ...Object.keys(options)]) {
     if (unsupportedKeys.includes(key) || key.startsWith('throttling.'))
       throw new UsageError(`${option}: ${key}= is not supported yet`);
   }
-  if (device['media'] !== undefined && device['media'] !== 'disk') {
-    if (device['media'] === 'cdrom') throw new UsageError(`${option}: media=cdrom is not supported yet`);
-    throw new UsageError(`${option}: media is disk or cdrom, not '${device['media']}'`);
-  }
+  const media = device['media'] ?? 'disk';
+  if (media !== 'disk' && media !== 'cdrom') throw new UsageError(`${option}: media is disk or cdrom, not '${media}'`);
+  if (media === 'cdrom' && type === 'virtio')
+    throw new UsageError(`${option}: a virtio disk is no CD; there is if=ide for it`);
   if (device['index'] !== undefined && !/^\d{1,2}$/.test(String(device['index'])))
     throw new UsageError(`${option}: index is a whole number from 0 to 99, not '${device['index']}'`);
-  if (request.filename === undefined && !Object.keys(options).some((key) => key === 'driver' || key.startsWith('file')))
+  const place = type === 'ide' ? idePlace(option, device) : undefined;
+  const isEmpty = request.filename === undefined && Object.keys(options).length === 0 && media === 'cdrom';
+  if (
+    !isEmpty &&
+    request.filename === undefined &&
+    !Object.keys(options).some((key) => key === 'driver' || key.startsWith('file'))
+  )
     throw new UsageError(`${option}: file= is missing`);
   checkDriver(option, 'format', request.format);
   const { readOnly = false, direct = false, noFlush = false, writeThrough = false } = request.flags ?? {};
   return {
-    id: String(device['id'] ?? `${type}${index}`),
+    id: String(device['id'] ?? (type === 'ide' ? '' : `${type}${index}`)),
     serial: device['serial'] === undefined ? undefined : String(device['serial']),
-    automatic: type === 'virtio',
+    automatic: type === 'none' ? undefined : type,
+    media,
+    place,
+    isEmpty,
     image: {
       path: request.filename,
       format: request.format,
@@ -100,6 +113,22 @@ export function parseDrive(text: string, index: number, temporary: boolean): Dri
   };
 }
 
+/** Where a drive is on the IDE channels: by `index`, or by `bus` and `unit`. */
+function idePlace(option: string, device: OptionDict): number | undefined {
+  const number = (key: string, most: number) => {
+    const value = device[key];
+    if (value === undefined) return undefined;
+    if (!/^\d{1,2}$/.test(String(value)) || Number(value) > most)
+      throw new UsageError(`${option}: ${key} of an IDE drive is 0 to ${most}, not '${value}'`);
+    return Number(value);
+  };
+  const [index, bus, unit] = [number('index', 3), number('bus', 1), number('unit', 1)];
+  if (index === undefined) return bus === undefined && unit === undefined ? undefined : (bus ?? 0) * 2 + (unit ?? 0);
+  if (bus !== undefined || unit !== undefined)
+    throw new UsageError(`${option}: index cannot be used with bus and unit`);
+  return index;
+}
+
 const FLASH_INTERFACE = /(^|,)if=pflash(?=,|$)/;
 
 export const isFlashDrive = (text: string): boolean => FLASH_INTERFACE.test(text);
@@ -108,7 +137,10 @@ export const isFlashDrive = (text: string): boolean => FLASH_INTERFACE.test(text
 export function parseFlashDrive(text: string, temporary: boolean): { unit: number | undefined; image: DiskImage } {
   const unit = /(?:^|,)(?:unit|index)=(\d+)(?=,|$)/.exec(text)?.[1];
   const plain = text.replace(/(^|,)(unit|index)=\d+(?=,|$)/, '').replace(FLASH_INTERFACE, '$1if=none');
-  return { unit: unit === undefined ? undefined : Number(unit), image: parseDrive(plain, 0, temporary).image };
+  return {
+    unit: unit === undefined ? undefined : Number(unit),
+    image: parseDrive(`-drive ${text}`, plain, 0, temporary).image,
+  };
 }
 
 /** `-blockdev`: a node's options, flat, with its name. */

@@ -61,7 +61,7 @@ export function planFirmware(
   hasVga: boolean,
 ): MachineOptions['firmware'] {
   const given = options.last('bios');
-  let boot: Pick<MachineFirmware, 'bootMenuMs' | 'bootDevices' | 'rebootTimeoutMs'> = {};
+  let boot: Pick<MachineFirmware, 'bootMenuMs' | 'bootDevices' | 'bootDevicesOnce' | 'rebootTimeoutMs'> = {};
   for (const text of options.all('boot')) {
     const values = KeyValues.parse(`-boot ${text}`, text, 'order');
     const waitMs = values.number('splash-time', 0, 65535) ?? DEFAULT_MENU_MS;
@@ -71,10 +71,11 @@ export function planFirmware(
     boot = {
       bootMenuMs: values.flag('menu') ? waitMs : undefined,
       bootDevices: values.text('order'),
+      bootDevicesOnce: values.text('once'),
       rebootTimeoutMs: timeout === undefined ? undefined : Number(timeout),
     };
     values.flag('strict');
-    values.finish(['once', 'splash']);
+    values.finish(['splash']);
   }
   const flash = planFlash(options);
   // A VGA shows nothing until firmware has set it up.

@@ -31,9 +31,13 @@ function fakeMachine() {
     disks: async () => [
       {
         ...{ id: 'virtio0', nodeName: '#block1', filename: 'a.qcow2', format: 'qcow2', backing: 'base.raw' },
-        ...{ readonly: false, sizeBytes: 1024, cache: 'writeback' },
+        ...{ readonly: false, sizeBytes: 1024, cache: 'writeback', inserted: true, removable: false },
       },
+      { id: 'ide1-cd0', inserted: false, removable: true, tray: { open: true, locked: false } },
     ],
+    ejectMedium: async (id: string, { force }: { force: boolean }) => void calls.push(`eject ${id} ${force}`),
+    changeMedium: async (id: string, image: object, { force }: { force: boolean }) =>
+      void calls.push(`change ${id} ${JSON.stringify(image)} ${force}`),
     disassemble: async (gva: bigint, count: number) =>
       Array.from({ length: gva < 65536n ? count : 0 }, (_, i) => `0x${(gva + BigInt(i)).toString(16)}: nop`),
     readPort: async (port: number, size: number) => {
@@ -75,6 +79,21 @@ test('commands reach the machine', async () => {
   const { calls, quit } = await ask('stop', 'cont', 's', 'c', 'system_reset', 'system_powerdown', 'nmi', 'q');
   assert.deepEqual(calls, ['pause', 'resume', 'pause', 'resume', 'reset', 'powerButton', 'nmi']);
   assert.equal(quit, true);
+});
+
+test('media are taken out and changed', async () => {
+  const { shown, calls } = await ask(
+    ...['eject ide1-cd0', 'eject -f ide1-cd0', 'eject', 'change ide1-cd0', 'info block'],
+    ...['change ide1-cd0 "a b.iso"', 'change -f ide1-cd0 x raw', 'change ide1-cd0 x raw read-write'],
+  );
+  assert.deepEqual(calls, [
+    'eject ide1-cd0 false',
+    'eject ide1-cd0 true',
+    'change ide1-cd0 {"path":"a b.iso"} false',
+    'change ide1-cd0 {"path":"x","format":"raw"} true',
+  ]);
+  assert.match(shown, /ide1-cd0: \[not inserted\]\r\n {4}Removable device: not locked, tray open\r\n/);
+  assert.match(shown, /Error: eject: the id of a drive is needed/);
 });
 
 test('several vCPUs', async () => {

@@ -102,15 +102,42 @@ async function info(host: MonitorHost, argument: string): Promise<string> {
 async function describeDisks({ machine }: MonitorHost): Promise<string> {
   const disks = await machine.disks();
   return disks
-    .map(({ id, nodeName, filename, format, readonly, cache, backing, sizeBytes }) =>
-      [
+    .map(({ id, nodeName, filename, format, readonly, cache, backing, sizeBytes, inserted, tray }) => {
+      const trayLine =
+        tray && `    Removable device: ${tray.locked ? '' : 'not '}locked, tray ${tray.open ? 'open' : 'closed'}`;
+      if (!inserted) return [`${id}: [not inserted]`, ...(trayLine === undefined ? [] : [trayLine])].join('\n');
+      return [
         `${id} (${nodeName}): ${filename} (${format}${readonly ? ', read-only' : ''})`,
+        ...(trayLine === undefined ? [] : [trayLine]),
         `    Size:             ${sizeBytes} bytes`,
         `    Cache mode:       ${cache}`,
         ...(backing === undefined ? [] : [`    Backing file:     ${backing}`]),
-      ].join('\n'),
-    )
+      ].join('\n');
+    })
     .join('\n\n');
+}
+
+/** `-f` before the words of an argument, and the words; a file's name may have spaces between quotes. */
+function splitForce(argument: string): { force: boolean; words: string[] } {
+  const words = [...argument.matchAll(/"([^"]*)"|(\S+)/g)].map((match) => match[1] ?? match[2]);
+  const force = words[0] === '-f';
+  return { force, words: force ? words.slice(1) : words };
+}
+
+async function eject({ machine }: MonitorHost, argument: string): Promise<string> {
+  const { force, words } = splitForce(argument);
+  if (words.length !== 1) throw new UsageError('eject: the id of a drive is needed; info block shows them');
+  await machine.ejectMedium(words[0], { force });
+  return '';
+}
+
+async function change({ machine }: MonitorHost, argument: string): Promise<string> {
+  const { force, words } = splitForce(argument);
+  const [id, path, format, mode] = words;
+  if (path === undefined || words.length > 4 || (mode !== undefined && mode !== 'read-only'))
+    throw new UsageError('change: the id of a drive and a file are needed, then perhaps its format');
+  await machine.changeMedium(id, { path, ...(format === undefined ? {} : { format }) }, { force });
+  return '';
 }
 
 const unitBytes: Readonly<Record<string, number>> = { b: 1, h: 2, w: 4, g: 8 };
@@ -332,6 +359,18 @@ export const monitorCommands: readonly MonitorCommand[] = [
     run: writePort,
   },
   ...screenCommands,
+  {
+    name: 'eject',
+    argument: '[-f] DRIVE',
+    sentence: 'takes out what is in a drive; -f: though the guest holds it',
+    run: eject,
+  },
+  {
+    name: 'change',
+    argument: '[-f] DRIVE FILE [FORMAT]',
+    sentence: 'puts another medium into a drive',
+    run: change,
+  },
   {
     name: 'stop',
     aliases: ['s'],

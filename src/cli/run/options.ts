@@ -123,9 +123,9 @@ export const runOptions: readonly OptionRow[] = [
   },
   {
     name: 'boot',
-    argument: '[order=]DEVICES[,menu=on|off][,splash-time=MS][,reboot-timeout=MS]',
+    argument: '[order=]DEVICES[,once=DEVICES][,menu=on|off][,splash-time=MS][,reboot-timeout=MS]',
     sentence:
-      'What firmware boots from: c disk, a floppy, d CD, n network, unless devices have a bootindex=; its menu, and how long it waits; what it does when there is nothing.',
+      'What firmware boots from: c disk, a floppy, d CD, n network, unless devices have a bootindex=; once= until the first reset; its menu, and how long it waits; what it does when there is nothing.',
     group: boot,
     repeats: true,
   },
@@ -138,18 +138,32 @@ export const runOptions: readonly OptionRow[] = [
   },
   { name: 'uuid', argument: 'UUID', sentence: 'UUID of the machine.', group: machine },
 
+  ...['hda', 'hdb', 'hdc', 'hdd'].map((name, i) => ({
+    name,
+    argument: 'FILE',
+    isFile: true,
+    sentence: `IDE disk, ${['primary', 'secondary'][i >> 1]} ${['master', 'slave'][i & 1]}: short for -drive file=FILE,index=${i}.`,
+    group: storage,
+  })),
+  {
+    name: 'cdrom',
+    argument: 'FILE',
+    isFile: true,
+    sentence: 'CD in the drive at the secondary master: short for -drive file=FILE,media=cdrom,index=2.',
+    group: storage,
+  },
   {
     name: 'drive',
     argument: 'file=FILE[,prop=value…]',
     sentence:
-      'Disk: with if=virtio|none, format=raw|qcow2|…, id=, readonly=on|off, cache=, snapshot=on|off, discard=unmap|ignore, detect-zeroes=, serial=, werror=, rerror=; FILE may be nbd://…, https://…, json:{…}.',
+      'Disk, or CD with media=cdrom: with if=ide|virtio|none, index= or bus=,unit= on the IDE channels, format=raw|qcow2|…, id=, readonly=on|off, cache=, snapshot=on|off, discard=unmap|ignore, detect-zeroes=, serial=, werror=, rerror=; FILE may be nbd://…, https://…, json:{…}.',
     group: storage,
     repeats: true,
   },
   {
     name: 'blockdev',
     argument: 'driver=DRIVER,node-name=NAME,…',
-    sentence: 'Block node, for -device virtio-blk-pci,drive=NAME; also as JSON.',
+    sentence: 'Block node, for -device virtio-blk-pci,drive=NAME and others; also as JSON.',
     group: storage,
     repeats: true,
   },
@@ -430,10 +444,7 @@ export const unsupportedRunOptions: ReadonlyMap<string, string> = new Map([
     'sdl',
     'g',
   ].map((name) => [name, notYet] as const),
-  ...['fda', 'fdb', 'hda', 'hdb', 'hdc', 'hdd', 'cdrom'].map(
-    (name) =>
-      [name, `${notYet}: there is no IDE or floppy controller; attach a disk with -drive file=FILE,if=virtio`] as const,
-  ),
+  ...['fda', 'fdb'].map((name) => [name, `${notYet}: there is no floppy controller`] as const),
 ]);
 
 /** What `-M pc,…` and `-accel tcg,…` take. */

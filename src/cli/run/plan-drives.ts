@@ -1,0 +1,201 @@
+/** All drives of a machine: `-drive` and its short forms, `-blockdev`, and the devices that they end up in. */
+import type { OptionDict } from '../../block/index.js';
+import type { DeviceOptions } from '../../vmm/index.js';
+import type { KeyValues } from '../options/key-values.js';
+import { didYouMean } from '../suggest.js';
+import { UsageError } from '../usage-error.js';
+import { type Drive, errorPolicies, isFlashDrive, parseBlockdev, parseDrive } from './drives.js';
+import type { Options } from './given-options.js';
+
+/** Options that are short for a `-drive` at a fixed place. */
+const shortForms = [
+  { name: 'hda', place: 0, media: 'disk' },
+  { name: 'hdb', place: 1, media: 'disk' },
+  { name: 'hdc', place: 2, media: 'disk' },
+  { name: 'hdd', place: 3, media: 'disk' },
+  { name: 'cdrom', place: 2, media: 'cdrom' },
+] as const;
+
+export class DrivePlan {
+  readonly blockNodes: OptionDict[] = [];
+  readonly devices: DeviceOptions[] = [];
+  readonly #drives = new Map<string, Drive>();
+  readonly #nodeNames = new Set<string>();
+  readonly #used = new Set<string>();
+  readonly #idePlaces = new Set<number>();
+
+  /** `hasIde`: the board has a controller of its own. Throws UsageError. */
+  constructor(options: Options, hasIde: boolean) {
+    const temporary = options.has('snapshot');
+    const drives = options.all('drive').filter((text) => !isFlashDrive(text));
+    const given = drives.map((text) => ({ option: `-drive ${text}`, text }));
+    for (const { name, place, media } of shortForms) {
+      const file = options.last(name);
+      if (file === undefined) continue;
+      const text = `file=${file.replaceAll(',', ',,')},index=${place},media=${media}`;
+      given.push({ option: `-${name} ${file}`, text });
+    }
+    for (const [i, { option, text }] of given.entries()) {
+      const drive = parseDrive(option, text, i, temporary);
+      if (drive.automatic === 'ide') {
+        if (!hasIde) throw new UsageError(`${option}: this board has no IDE controller; there is if=virtio`);
+        this.#plugIde(option, drive);
+      } else {
+        this.#add(drive);
+        const { id, image, serial } = drive;
+        if (drive.automatic) this.devices.push({ type: 'virtio-blk', id, image, serial: checkSerial(option, serial) });
+      }
+    }
+    for (const text of options.all('blockdev')) {
+      const { name, options: node } = parseBlockdev(text, this.#nodeNames);
+      if (this.#nodeNames.has(name)) throw new UsageError(`There are two block nodes with the node-name '${name}'`);
+      this.#nodeNames.add(name);
+      this.blockNodes.push(node);
+    }
+  }
+
+  #add(drive: Drive): void {
+    if (this.#drives.has(drive.id)) throw new UsageError(`There are two drives with the id '${drive.id}'`);
+    this.#drives.set(drive.id, drive);
+  }
+
+  #plugIde(option: string, { id, ...drive }: Drive): void {
+    const { image, serial, media, place: wanted } = drive;
+    const place = this.#takePlace(option, wanted);
+    const named = id || ideName(place, media);
+    this.#add({ ...drive, id: named });
+    this.devices.push({
+      type: 'ide',
+      media,
+      place,
+      id: named,
+      image: drive.isEmpty ? undefined : image,
+      serial: checkSerial(option, serial),
+    });
+  }
+
+  /** A place on the IDE channels: the one that is asked for, or the first free one among `choices`. */
+  #takePlace(option: string, wanted: number | undefined, choices: readonly number[] = [0, 1, 2, 3]): number {
+    const place = wanted ?? choices.find((each) => !this.#idePlaces.has(each));
+    if (place === undefined) throw new UsageError(`${option}: there is no free place on the IDE channels`);
+    if (this.#idePlaces.has(place))
+      throw new UsageError(
+        `${option}: there is a drive at bus ${place >> 1}, unit ${place & 1} (index ${place}) already`,
+      );
+    this.#idePlaces.add(place);
+    return place;
+  }
+
+  /** The empty CD drive that a PC has unless there is another; undefined where it has no place. */
+  defaultCd(devices: readonly DeviceOptions[]): DeviceOptions | undefined {
+    if (this.#idePlaces.has(2) || devices.some((device) => device.type === 'ide' && device.media === 'cdrom'))
+      return undefined;
+    return { type: 'ide', media: 'cdrom', place: 2, id: ideName(2, 'cdrom') };
+  }
+
+  /** The drive that a device names, with the device's own properties. Throws UsageError. */
+  take(values: KeyValues, name: string) {
+    const { option } = values;
+    const drive = this.#drives.get(name) ?? (this.#nodeNames.has(name) ? blockdevDrive(name) : undefined);
+    if (!drive) {
+      const known = [...this.#drives.keys(), ...this.#nodeNames];
+      throw new UsageError(`${option}: there is no drive '${name}'${didYouMean(name, known)}`);
+    }
+    if (drive.automatic || this.#used.has(name))
+      throw new UsageError(`${option}: the drive '${name}' is in use already`);
+    this.#used.add(name);
+    const policies = errorPolicies(option, { werror: values.text('werror'), rerror: values.text('rerror') });
+    return {
+      id: drive.id,
+      image: {
+        ...drive.image,
+        onWriteError: policies.onWriteError ?? drive.image.onWriteError,
+        onReadError: policies.onReadError ?? drive.image.onReadError,
+        shareWrites: values.flag('share-rw'),
+      },
+      isEmpty: drive.isEmpty,
+      serial: drive.serial,
+    };
+  }
+
+  /** What `-device ide-hd` and `ide-cd` say. Throws UsageError. */
+  planIde(values: KeyValues, media: 'disk' | 'cdrom', deviceId: string | undefined): DeviceOptions {
+    const { option } = values;
+    const name = media === 'disk' ? values.need('drive') : values.text('drive');
+    const drive = name === undefined ? undefined : this.take(values, name);
+    const bus = values.text('bus');
+    const unit = values.number('unit', 0, 1);
+    if (bus !== undefined && bus !== 'ide.0' && bus !== 'ide.1')
+      throw new UsageError(`${option}: there is no bus '${bus}'; there are ide.0 and ide.1`);
+    const first = bus === 'ide.1' ? 2 : 0;
+    const choices = [0, 1, 2, 3].filter(
+      (place) => (bus === undefined || place >> 1 === first >> 1) && (unit === undefined || (place & 1) === unit),
+    );
+    const place = this.#takePlace(option, undefined, choices);
+    return {
+      type: 'ide',
+      media,
+      place,
+      id: drive?.id ?? deviceId ?? ideName(place, media),
+      image: drive?.isEmpty ? undefined : drive?.image,
+      serial: checkSerial(option, values.text('serial') ?? drive?.serial),
+      model: driveModel(values),
+      wwn: worldWideName(values),
+      bootIndex: values.number('bootindex', 0, 2 ** 31 - 1),
+      ...(media === 'disk'
+        ? {
+            logicalBlockSize: oneLogicalSize(values),
+            physicalBlockSize: blockSize(values, 'physical_block_size'),
+            rotationRate: values.number('rotation_rate', 0, 65534),
+          }
+        : {}),
+    };
+  }
+}
+
+const ideName = (place: number, media: 'disk' | 'cdrom') =>
+  `ide${place >> 1}-${media === 'cdrom' ? 'cd' : 'hd'}${place & 1}`;
+
+/** A device may sit on a block node by its name. */
+const blockdevDrive = (node: string): Drive => ({
+  id: node,
+  image: { node },
+  automatic: undefined,
+  media: 'disk',
+  isEmpty: false,
+});
+
+export function checkSerial(option: string, serial: string | undefined): string | undefined {
+  if (serial !== undefined && !/^[\x20-\x7e]{0,20}$/.test(serial))
+    throw new UsageError(`${option}: a serial number has at most 20 ASCII characters`);
+  return serial;
+}
+
+function driveModel(values: KeyValues): string | undefined {
+  const model = values.text('model');
+  if (model !== undefined && !/^[\x20-\x7e]{1,40}$/.test(model))
+    throw new UsageError(`${values.option}: a model has at most 40 ASCII characters`);
+  return model;
+}
+
+function worldWideName(values: KeyValues): bigint | undefined {
+  const wwn = values.text('wwn');
+  if (wwn === undefined) return undefined;
+  if (!/^(0x[0-9a-f]{1,16}|\d{1,19})$/i.test(wwn))
+    throw new UsageError(`${values.option}: wwn is a number of 64 bits, not '${wwn}'`);
+  return BigInt(wwn);
+}
+
+function oneLogicalSize(values: KeyValues): number | undefined {
+  const size = blockSize(values, 'logical_block_size');
+  if (size !== undefined && size !== 512)
+    throw new UsageError(`${values.option}: an IDE disk has a logical_block_size of 512`);
+  return size;
+}
+
+export function blockSize(values: KeyValues, key: string): number | undefined {
+  const size = values.number(key, 512, 32768);
+  if (size !== undefined && (size & (size - 1)) !== 0)
+    throw new UsageError(`${values.option}: ${key} is a power of two from 512 to 32768, not ${size}`);
+  return size;
+}

@@ -1,6 +1,6 @@
 /*
  * The guest programs of `npm run bench`: each runs for a second or more under QEMU's TCG. Freestanding, so that nothing but
- * this file and the compiler decides what is measured: gcc -O2 -fno-math-errno -static -nostdlib -ffreestanding suite.c
+ * this file and the compiler decides what is measured: gcc -O2 -fno-math-errno -static -nostdlib -ffreestanding suite.c, for x86-64 or RISC-V.
  *
  * suite NAME prints "NAME checksum" when it is done; without a name it lists them.
  */
@@ -9,6 +9,7 @@ typedef unsigned int u32;
 typedef unsigned long u64;
 typedef long i64;
 
+#if defined(__x86_64__)
 static long call6(long n, long a, long b, long c, long d, long e, long f) {
   register long r10 asm("r10") = d, r8 asm("r8") = e, r9 asm("r9") = f;
   long result;
@@ -19,7 +20,6 @@ static long call6(long n, long a, long b, long c, long d, long e, long f) {
 #define SYS_mmap 9
 #define SYS_munmap 11
 #define SYS_getppid 110
-#define SYS_fork 57
 #define SYS_execve 59
 #define SYS_exit 60
 #define SYS_wait4 61
@@ -34,6 +34,41 @@ void *memcpy(void *to, const void *from, u64 size) {
   asm volatile("rep movsb" : "+D"(at), "+S"(from), "+c"(size) : : "memory");
   return to;
 }
+static long fork_process(void) {
+  return call6(57, 0, 0, 0, 0, 0, 0);
+}
+#define START "  mov %rsp, %rdi\n  and $-16, %rsp\n  call start\n"
+#elif defined(__riscv)
+static long call6(long n, long a, long b, long c, long d, long e, long f) {
+  register long a7 asm("a7") = n, a0 asm("a0") = a, a1 asm("a1") = b, a2 asm("a2") = c;
+  register long a3 asm("a3") = d, a4 asm("a4") = e, a5 asm("a5") = f;
+  asm volatile("ecall" : "+r"(a0) : "r"(a7), "r"(a1), "r"(a2), "r"(a3), "r"(a4), "r"(a5) : "memory");
+  return a0;
+}
+#define SYS_write 64
+#define SYS_mmap 222
+#define SYS_munmap 215
+#define SYS_getppid 173
+#define SYS_execve 221
+#define SYS_exit 93
+#define SYS_wait4 260
+#define SYS_clock_gettime 113
+
+/* Plain loops, which the compiler is not to make calls of themselves. */
+#define PLAIN __attribute__((optimize("no-tree-loop-distribute-patterns")))
+PLAIN void *memset(void *to, int value, u64 size) {
+  for (u64 i = 0; i < size; i++) ((u8 *)to)[i] = value;
+  return to;
+}
+PLAIN void *memcpy(void *to, const void *from, u64 size) {
+  for (u64 i = 0; i < size; i++) ((u8 *)to)[i] = ((const u8 *)from)[i];
+  return to;
+}
+static long fork_process(void) {
+  return call6(220, 17, 0, 0, 0, 0, 0);
+}
+#define START "  mv a0, sp\n  andi sp, sp, -16\n  call start\n"
+#endif
 
 static u64 seed;
 static u64 next(void) {
@@ -193,6 +228,7 @@ static u64 calls(void) {
   return sum;
 }
 
+#if defined(__x86_64__)
 /* Long double: x87. */
 static u64 x87(void) {
   long double sum = 0, term = 1;
@@ -202,6 +238,7 @@ static u64 x87(void) {
   }
   return (u64)(sum * 1000000);
 }
+#endif
 
 /* Double precision: n bodies' worth of SSE2 arithmetic. */
 static u64 floating(void) {
@@ -247,7 +284,7 @@ static char *self;
 static u64 processes(void) {
   u64 done = 0;
   for (int i = 0; i < 1200; i++) {
-    long pid = call6(SYS_fork, 0, 0, 0, 0, 0, 0);
+    long pid = fork_process();
     if (pid == 0) {
       char *argv[] = {self, "exit", 0};
       call6(SYS_execve, (long)self, (long)argv, (long)environment, 0, 0, 0);
@@ -275,8 +312,11 @@ static u64 faults(void) {
 static const struct {
   const char *name;
   u64 (*run)(void);
-} programs[] = {{"integer", integer},   {"hashing", hashing},   {"sorting", sorting},   {"chasing", chasing},     {"copying", copying},
-                {"branches", branches}, {"indirect", indirect}, {"calls", calls},       {"x87", x87},             {"floating", floating},
+} programs[] = {{"integer", integer},   {"hashing", hashing},   {"sorting", sorting},     {"chasing", chasing}, {"copying", copying},
+                {"branches", branches}, {"indirect", indirect}, {"calls", calls},         {"floating", floating},
+#if defined(__x86_64__)
+                {"x87", x87},
+#endif
                 {"packed", packed},     {"syscalls", syscalls}, {"processes", processes}, {"faults", faults}};
 
 static void print(const char *text) {
@@ -338,4 +378,4 @@ __attribute__((used)) static void start(long *stack) {
   }
   call6(SYS_exit, 0, 0, 0, 0, 0, 0);
 }
-asm(".globl _start\n_start:\n  mov %rsp, %rdi\n  and $-16, %rsp\n  call start\n");
+asm(".globl _start\n_start:\n" START);

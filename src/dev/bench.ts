@@ -1,8 +1,9 @@
 /**
- * `npm run bench`: the same guest binaries on vring and on `qemu-system-x86_64 -accel tcg`, in turn in one run, timed by the
+ * `npm run bench`: the same guest binaries on vring and on QEMU's translator (`qemu-system-x86_64 -accel tcg`), in turn in one run, timed by the
  * host's clock at lines on the guest's serial port. Prints seconds and the ratio of medians; the guest's own clock must agree.
  *
- * Arguments: names of programs (default: all, and the boot), `--runs=N` (default 3), `--suite=NAME` (default bookworm).
+ * Arguments: names of programs (default: all, and the boot), `--runs=N` (default 3), `--suite=NAME` of Debian, `--arch=NAME`: x86_64 or
+ * riscv64, whose programs a cross compiler makes.
  * Then interrupts (`interrupts` as the first argument runs these alone), VM exits of KVM (`exits`), the disk tools and the NBD server; `disks` runs those alone (`bench-block.ts` reads the rest).
  * The guest programs are compiled from bench/suite.c; without a C compiler only the boot is measured. Without QEMU there are
  * no ratios. Each is said by name.
@@ -45,12 +46,21 @@ interface Measured {
   readonly guest: number;
 }
 
+/** What differs between the processors that are measured. */
+const rows = {
+  x86_64: { suite: 'bookworm', compiler: 'cc', qemu: ['qemu-system-x86_64', '-accel', 'tcg'] },
+  riscv64: { suite: 'trixie', compiler: 'riscv64-linux-gnu-gcc', qemu: ['qemu-system-riscv64', '-M', 'virt'] },
+} as const;
+const architecture = argument('arch', 'x86_64') as keyof typeof rows;
+const { compiler, qemu } = rows[architecture] ?? rows.x86_64;
+const [qemuCommand, ...qemuArguments] = qemu;
+
 const directory = mkdtempSync(join(tmpdir(), 'vring-bench-'));
 process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
 
 const suite = join(directory, 'suite');
 const compiled = spawnSync(
-  'cc',
+  compiler,
   [
     '-O2',
     '-fno-math-errno',
@@ -64,12 +74,21 @@ const compiled = spawnSync(
   ],
   { encoding: 'utf8' },
 );
-const programs = compiled.status === 0 ? spawnSync(suite, { encoding: 'utf8' }).stdout.trim().split('\n') : [];
-if (programs.length === 0) console.log('skipped: all programs but the boot (no C compiler for bench/suite.c)');
-const hasQemu = spawnSync('qemu-system-x86_64', ['--version']).status === 0;
-if (!hasQemu) console.log('skipped: ratios (qemu-system-x86_64 is not installed)');
+// Which there are is in the source: a program for another processor does not run here.
+const listed = [...readFileSync(join(root, 'bench/suite.c'), 'utf8').matchAll(/\{"(\w+)", \w+\}/g)].map(
+  ([, name]) => name,
+);
+const programs = compiled.status === 0 ? listed.filter((name) => name !== 'x87' || architecture === 'x86_64') : [];
+if (programs.length === 0)
+  console.log(`skipped: all programs but the boot (no C compiler ${compiler} for bench/suite.c)`);
+const hasQemu = spawnSync(qemuCommand, ['--version']).status === 0;
+if (!hasQemu) console.log(`skipped: ratios (${qemuCommand} is not installed)`);
 
-const debian = await prepareDebian({ suite: argument('suite', 'bookworm'), onNotice: (line) => console.error(line) });
+const debian = await prepareDebian({
+  suite: argument('suite', rows[architecture].suite),
+  architecture,
+  onNotice: (line) => console.error(line),
+});
 const init = `#!/bin/busybox sh
 /bin/busybox mount -t proc proc /proc
 echo "@boot $(/bin/busybox cut -d' ' -f1 /proc/uptime)"
@@ -147,8 +166,14 @@ const ours: Map<string, Measured>[] = [];
 const theirs: Map<string, Measured>[] = [];
 for (let i = 0; i < runs; i++) {
   console.error(`run ${i + 1} of ${runs}`);
-  ours.push(await measure(process.execPath, [join(root, 'dist/cli/main.js'), 'run', '-accel', 'tcg'], names));
-  if (hasQemu) theirs.push(await measure('qemu-system-x86_64', ['-accel', 'tcg'], names));
+  ours.push(
+    await measure(
+      process.execPath,
+      [join(root, 'dist/cli/main.js'), 'run', '-arch', architecture, '-accel', 'tcg'],
+      names,
+    ),
+  );
+  if (hasQemu) theirs.push(await measure(qemuCommand, qemuArguments, names));
 }
 const logs: number[] = [];
 for (const name of ['boot', ...names]) {
@@ -172,7 +197,7 @@ if (logs.length > 0)
   console.log(
     `geometric mean of ${logs.length} programs: ${Math.exp(logs.reduce((a, b) => a + b) / logs.length).toFixed(2)}`,
   );
-if (wanted.length === 0) {
+if (wanted.length === 0 && architecture === 'x86_64') {
   await printLatencies();
   printKvmBench();
   await printBlockBench([]);

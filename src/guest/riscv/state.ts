@@ -86,6 +86,8 @@ export const field = {
   pmpCount: take(4),
   /** Lowest and highest address seen in large user pages, then in large supervisor pages, since the last TLB flush. */
   largePages: take(8 * 4),
+  /** i32: somebody is told of every trap. */
+  watchedTraps: take(4),
   /** i32: the effective mode of M-mode's loads and stores, as what the TLB holds for them was made (mode.ts, `dataContext`). */
   dataContext: take(4),
 } as const;

@@ -94,6 +94,7 @@ export class RiscvCpu implements GuestCpu {
     hart.set64(field.mstatus, mstatus.UXL | mstatus.SXL);
     hart.set64(field.reservation, (1n << 64n) - 1n);
     hart.set64(field.stimecmp, (1n << 64n) - 1n);
+    if (hart.board.event) hart.set32(field.watchedTraps, 1);
     hart.board.setTimer(undefined);
     updatePmp(hart);
     hart.updateMode();

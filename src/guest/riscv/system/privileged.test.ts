@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { TcgEngine } from '../../../accel/tcg/engine.js';
 import { quietHost } from '../../../accel/testing/quiet-host.js';
+import { header } from '../../../ir/index.js';
 import { encodeFields, parseEncoding } from '../encoding.js';
 import type { Fields } from '../row.js';
 import { cause, envcfg, field, freg, irq, mstatus, privilege, STATE_BYTES, xreg } from '../state.js';
@@ -542,4 +543,75 @@ test('cache-block management needs its bits, and a block that is there', () => {
   bench.write(csr.menvcfg, 0n);
   bench.write(csr.menvcfg, 2n << 4n);
   assert.equal(bench.read(csr.menvcfg), 0n, 'CBIE has no value 2');
+});
+
+test('system calls, SRET and writes of sstatus do in translated code what the hart does for all', () => {
+  // xorshift32, from a fixed seed.
+  let state = 0x2545f491;
+  const below = (n: number) => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) % n;
+  };
+  const bits = [
+    ...[mstatus.SIE, mstatus.MIE, mstatus.SPIE, mstatus.MPIE, mstatus.SPP, mstatus.MPP, 1n << 13n, 1n << 14n],
+    ...[mstatus.MPRV, mstatus.SUM, mstatus.MXR, mstatus.TW, mstatus.TVM],
+  ];
+  const some = () => bits.reduce((sum, bit) => (below(2) === 0 ? sum | bit : sum), 0n);
+  const fast = new Bench();
+  const plain = new Bench();
+  const what = ({ hart }: Bench) => ({
+    status: hart.status,
+    level: hart.privilege,
+    key: hart.get32(header.modeKey),
+    mmu: hart.get32(header.mmu),
+    pc: hart.pc,
+    sepc: hart.get64(field.sepc),
+    scause: hart.get64(field.scause),
+    stval: hart.get64(field.stval),
+  });
+  const kinds = ['call', 'return', 'write', 'set', 'clear'] as const;
+  const seen = new Map<string, number>();
+  for (let i = 0; i < 600; i++) {
+    const kind = kinds[below(kinds.length)];
+    const level = kind === 'call' ? privilege.U : below(4) === 0 ? privilege.M : privilege.S;
+    const status = some() | mstatus.UXL | mstatus.SXL;
+    const operand = some() | BigInt(below(2));
+    const delegated = below(4) !== 0;
+    for (const { hart } of [fast, plain]) {
+      hart.set64(field.medeleg, delegated ? 1n << BigInt(cause.ecallU) : 0n);
+      hart.set64(field.stvec, BigInt(S_HANDLER) | BigInt(i & 1));
+      hart.set64(field.mtvec, BigInt(M_HANDLER));
+      hart.set64(field.sepc, BigInt(DATA));
+      hart.set32(field.frm, i % 5);
+      hart.set32(field.privilege, level);
+      hart.setStatus(status);
+      hart.pc = BigInt(CODE);
+    }
+    const changes = { write: 'csrrw', set: 'csrrs', clear: 'csrrc' } as const;
+    fast.setX(T0, operand);
+    fast.setX(T1, 0n);
+    const before = plain.hart.status;
+    if (kind === 'call') {
+      fast.put(CODE, insn('ecall'));
+      plain.hart.trap(cause.ecallU, 0n, false);
+    } else if (kind === 'return') {
+      fast.put(CODE, insn('sret'));
+      plain.hart.returnFrom(privilege.S);
+    } else {
+      fast.put(CODE, insn(changes[kind], { rd: T1, csr: csr.sstatus, rs1: T0 }));
+      const value = kind === 'write' ? operand : kind === 'set' ? before | operand : before & ~operand;
+      plain.write(csr.sstatus, value);
+      plain.hart.pc += 4n;
+    }
+    fast.engine.step(0);
+    assert.deepEqual(what(fast), what(plain), `${kind} in ${level}, mstatus ${status.toString(16)}, case ${i}`);
+    if (kind !== 'call' && kind !== 'return') {
+      const shown = mstatus.SIE | mstatus.SPIE | mstatus.SPP | mstatus.FS | mstatus.SUM | mstatus.MXR | mstatus.UXL;
+      assert.equal(fast.x(T1), before & (shown | mstatus.SD), `${kind}, case ${i}`);
+    }
+    seen.set(`${kind} ${delegated}`, (seen.get(`${kind} ${delegated}`) ?? 0) + 1);
+  }
+  assert.equal(seen.size, 2 * kinds.length);
 });

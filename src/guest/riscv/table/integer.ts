@@ -2,6 +2,7 @@
 import { type I32, type I64, jumpKind } from '../../../ir/index.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
 import { cause, privilege } from '../state.js';
+import { userCall } from '../system/fast-paths.js';
 import { loadValue, storeValue, word } from './shared.js';
 
 type Binary = (t: Translator, a: I64, b: I64) => I64;
@@ -185,7 +186,14 @@ export const integerRows: readonly InsnRow[] = [
     name: 'ecall',
     enc: '00000000000000000000000001110011',
     args: '',
-    translate: (t) => t.trap(ecallCause(t)),
+    translate: (t) => {
+      if (t.mode.privilege !== privilege.U) {
+        t.trap(ecallCause(t));
+        return;
+      }
+      t.b.call(userCall, t.pcPlus(0));
+      t.resume();
+    },
   },
   {
     name: 'ebreak',

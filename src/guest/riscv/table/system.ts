@@ -1,9 +1,10 @@
 /** Zicsr (unprivileged specification ch. 7) and the privileged instructions (privileged specification 3.3, 12.2). */
-import type { I64, RoutineBuilder } from '../../../ir/index.js';
+import type { I64 } from '../../../ir/index.js';
 import { routines } from '../routines/set.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
 import { field, mstatus, privilege } from '../state.js';
-import { csrByNumber, csrPrivilege, csrReadOnly, SSTATUS, SSTATUS_WRITABLE } from '../system/csr.js';
+import { csrByNumber, csrPrivilege, csrReadOnly, SSTATUS } from '../system/csr.js';
+import { supervisorReturn, writeStatus } from '../system/fast-paths.js';
 import { fencePage, flushTlb } from '../system/page-walk.js';
 
 const effects = { mayFault: true } as const;
@@ -11,8 +12,6 @@ const effects = { mayFault: true } as const;
 const csrRead = routines.host('csr_read', ['i32'], ['i32', 'i64'], effects);
 /** (number, value, bits of it that are written) → fault. */
 const csrWrite = routines.host('csr_write', ['i32', 'i64', 'i64'], ['i32'], effects);
-/** (value, bits of it that are written): sstatus, which nothing forbids where it is reached. */
-const writeStatus = routines.host('write_sstatus', ['i64', 'i64'], [], {});
 const trapReturn = routines.host('trap_return', ['i32'], [], {});
 
 type Change = 'write' | 'set' | 'clear';
@@ -21,48 +20,19 @@ const SSTATUS_NUMBER = 0x100;
 /** The bits that an immediate of five bits reaches: SIE alone can be written among them. */
 const IMMEDIATE = 31n;
 
-/**
- * (bits, whether they are cleared rather than set) → what sstatus was. Kernels turn interrupts off and on all the time: that is no
- * part of any mode and needs no JavaScript.
- */
-const changeStatus = routines.define(
-  'change_sstatus',
-  ['i64', 'i32'],
-  ['i64'],
-  {},
-  (r: RoutineBuilder, bits, clears) => {
-    const state = r.state();
-    const old = r.i64_load(state, field.mstatus);
-    const before = r.local('i64', r.i64_and(old, r.i64(SSTATUS)));
-    const others = r.i64_and(bits, r.i64(SSTATUS_WRITABLE & ~mstatus.SIE));
-    r.if(
-      r.i64_eqz(others),
-      () => {
-        const changed = r.i64_and(bits, r.i64(mstatus.SIE));
-        const cleared = r.i64_and(old, r.i64_xor(changed, r.i64(-1)));
-        r.i64_store(state, r.select(clears, cleared, r.i64_or(old, changed)), field.mstatus);
-      },
-      () => {
-        r.call(writeStatus, r.select(clears, r.i64(0), r.i64(-1)), bits);
-      },
-    );
-    r.ret(r.read(before));
-  },
-);
-
-/** sstatus, but for writing all of it. False: not here. */
-function accessStatus(t: Translator, i: Fields, change: Change, operand: I64 | undefined, immediate: boolean): boolean {
+/** sstatus. Kernels turn interrupts off and on all the time: that is no part of any mode. */
+function accessStatus(t: Translator, i: Fields, change: Change, operand: I64 | undefined, immediate: boolean): void {
   const { b } = t;
   if (operand === undefined) {
     t.setX(i.rd, b.i64_and(b.i64_load(b.state(), field.mstatus), b.i64(SSTATUS)));
-    return true;
+    return;
   }
-  if (change === 'write') return false;
-  if (!immediate) {
-    const [old] = b.call(changeStatus, operand, b.i32(change === 'clear' ? 1 : 0));
+  if (!immediate || change === 'write') {
+    const value = change === 'write' ? operand : b.i64(change === 'set' ? -1 : 0);
+    const [old] = b.call(writeStatus, value, change === 'write' ? b.i64(-1) : operand);
     t.setX(i.rd, old);
     t.endBlock(true);
-    return true;
+    return;
   }
   const state = b.state();
   const old = b.i64_load(state, field.mstatus);
@@ -71,7 +41,6 @@ function accessStatus(t: Translator, i: Fields, change: Change, operand: I64 | u
   b.i64_store(state, next, field.mstatus);
   t.setX(i.rd, b.i64_and(old, b.i64(SSTATUS)));
   if (change === 'set') t.endBlock(true);
-  return true;
 }
 
 /** `operand` undefined: nothing is written. */
@@ -85,7 +54,10 @@ function accessCsr(t: Translator, i: Fields, change: Change, operand: I64 | unde
     t.illegal();
     return;
   }
-  if (i.csr === SSTATUS_NUMBER && accessStatus(t, i, change, operand, immediate)) return;
+  if (i.csr === SSTATUS_NUMBER) {
+    accessStatus(t, i, change, operand, immediate);
+    return;
+  }
   const { home } = row;
   if (home !== undefined) {
     const state = b.state();
@@ -134,7 +106,8 @@ const returns = (name: string, enc: string, level: number): InsnRow => ({
       t.illegal();
       return;
     }
-    t.b.call(trapReturn, t.b.i32(level));
+    if (level === privilege.S) t.b.call(supervisorReturn);
+    else t.b.call(trapReturn, t.b.i32(level));
     t.resume();
   },
 });

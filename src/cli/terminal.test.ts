@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { type IPty, spawn } from '@lydell/node-pty';
+import { findFirmware } from '../host/node/firmware-file.js';
 import { programs } from '../vmm/testing/programs.js';
 
 const main = fileURLToPath(new URL('./main.js', import.meta.url));
@@ -182,4 +183,32 @@ test('a terminal that goes away leaves no process', { skip }, async () => {
       setTimeout(resolve, 50);
     });
   }
+});
+
+const firmware = findFirmware('bios-256k.bin', []);
+const noScreen = skip || (firmware && findFirmware('vgabios-stdvga.bin', []) ? false : 'SeaBIOS is not installed');
+
+test('-display text shows the screen of SeaBIOS and types there; afterwards the terminal is as it was', {
+  skip: noScreen,
+  timeout: 2 * limitMs,
+}, async () => {
+  const session = new Session([
+    'run',
+    '-accel',
+    'tcg',
+    '-m',
+    '32',
+    '-display',
+    'text',
+    '-bios',
+    firmware as string,
+    '-boot',
+    'menu=on,splash-time=60000',
+  ]);
+  await session.until(/\x1b\[\?1049h[\s\S]*SeaBIOS \(version[\s\S]*Press ESC for boot menu/);
+  session.pty.write('\x1b');
+  await session.until(/Select boot device:/);
+  session.pty.write('\x01x');
+  await session.until(/\x1b\[\?1049l[\s\S]*status=0\r\nsame/);
+  assert.equal(await session.ended, 0);
 });

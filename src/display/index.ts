@@ -1,3 +1,4 @@
+export * from './code-page.js';
 export * from './keys.js';
 export * from './pictures.js';
 export * from './surface.js';

@@ -373,6 +373,7 @@ test('each mistake gets one sentence that names it', () => {
     [['-rtc', 'clock=vm'], /clock is host/],
     [['-display', 'gtk'], /not supported yet/],
     [['-display', 'noen'], /did you mean 'none'/],
+    [['-display', 'text', '-serial', 'stdio'], /for itself/],
     [['-vga', 'cirrus'], /not supported yet; there are std and none/],
     [['-vga', 'stt'], /did you mean 'std'/],
     [['-device', 'VGA,vgamem_mb=0'], /vgamem_mb/],

@@ -79,6 +79,8 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
   const characters = planCharacters(options, chardevs, context, architecture);
   const { devices, blockNodes, drives } = planDevices(options, chardevs, characters, architecture);
   const screen = planScreen(options);
+  if (screen.text && characters.attachments.some(({ chardev }) => chardev.kind === 'stdio'))
+    throw new UsageError('-display text has the terminal for itself: nothing else can be on stdio');
   const hasVga = plugVga(devices, screen, options, architecture);
   if (hasVga && context.system) throw new UsageError('A system that is named has no screen yet, only its console');
 

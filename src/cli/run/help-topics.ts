@@ -20,7 +20,7 @@ const topics: Readonly<Record<string, (architecture: Architecture) => string>> =
   accel: () => list('Accelerators supported:', accelerators),
   device: deviceHelp,
   d: () => list('Log items (comma separated):', traceItems),
-  display: () => 'Available display backend types:\nnone\nvnc',
+  display: () => 'Available display backend types:\nnone\ntext\nvnc',
   object: () => ['List of user creatable objects:', ...objectTypes.map((name) => `  ${name}`)].join('\n'),
   chardev: () => 'Available chardev backend types:\n  file\n  null\n  stdio',
 };

@@ -30,6 +30,7 @@ import { helpTopic } from './help-topics.js';
 import { LensView } from './lens.js';
 import { runCommand, unsupportedRunOptions } from './options.js';
 import { serveVnc } from './screen-options.js';
+import { TextDisplay } from './text-display.js';
 
 /** Exit status of a program that wrote to a pipe without a reader. */
 export const BROKEN_PIPE_STATUS = 141;
@@ -219,6 +220,16 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
       files,
       (sentence) => void complain(io, sentence),
     );
+    const text = plan.screen.text
+      ? new TextDisplay({
+          machine,
+          terminal,
+          stdin: io.stdin,
+          output,
+          escapeByte: plan.escapeByte,
+          quit: () => quit(0),
+        })
+      : undefined;
     const lens = plan.lens && new LensView(plan.lens, running, terminal, io);
     let stopGdb = () => {};
     try {
@@ -232,10 +243,12 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
       lens?.start();
       if (!plan.startPaused) await running.start();
       connection.start();
+      text?.start();
       const end = await running.ended;
       return forced ?? statusOf(end);
     } finally {
       stopGdb();
+      await text?.stop();
       await running.close();
       await connection.finish();
       await lens?.finish();

@@ -206,9 +206,10 @@ export const runOptions: readonly OptionRow[] = [
   },
   {
     name: 'display',
-    argument: 'none|vnc=DISPLAY',
+    argument: 'none|text|vnc=DISPLAY',
     values: ['none', 'help'],
-    sentence: 'Who sees the screen: nobody, or clients by VNC as with -vnc; the monitor can save its picture.',
+    sentence:
+      'Who sees the screen: nobody; this terminal, while it shows text (Ctrl-A x ends the machine, Ctrl-A d presses Ctrl-Alt-Delete); or clients by VNC as with -vnc. The monitor can save its picture.',
     group: character,
   },
   {

@@ -64,7 +64,6 @@ export function planScreen(options: Options): ScreenPlan {
     address === undefined || address === 'none'
       ? undefined
       : planVnc(vnc === undefined ? `-display ${display}` : `-vnc ${vnc}`, address);
-  if (text) throw new UsageError(`-display ${display}: this display is not supported yet; there are none and vnc`);
   return { vga: vga === 'std' || (vga === undefined && (text || planned !== undefined)), text, vnc: planned };
 }
 

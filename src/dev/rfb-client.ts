@@ -30,10 +30,12 @@ class Inflater {
   #bytes: Buffer = Buffer.alloc(0);
   constructor() {
     this.#stream.on('data', (chunk: Buffer) => this.#chunks.push(chunk));
+    this.#stream.on('error', (error) => this.#fail(error));
   }
+  #fail: (error: Error) => void = () => {};
   async push(bytes: Uint8Array): Promise<void> {
     await new Promise<void>((resolve, reject) => {
-      this.#stream.once('error', reject);
+      this.#fail = reject;
       this.#stream.write(bytes, () => this.#stream.flush(() => resolve()));
     });
     assert.equal(this.#at, this.#bytes.length, 'the piece before was read whole');

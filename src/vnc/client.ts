@@ -70,8 +70,8 @@ export class VncClient {
   #sizes = -1;
   #tiles = new TileSet(0, 0);
   #wanted: Rectangle | undefined;
-  /** Rectangles without pixels that are due, by their encoding: the latest of each. */
-  #notes = new Map<number, Uint8Array>();
+  /** Rectangles without pixels that are due, by their encoding: the latest of each, made when it is sent. */
+  readonly #notes = new Map<number, () => Uint8Array>();
   /** The client is to be told the colours of its map. */
   #mapIsDue = false;
   #leds = -1;
@@ -222,7 +222,7 @@ export class VncClient {
         await reader.skip(screens * 16);
         // The guest alone sets modes.
         if (this.#pseudo.has(pseudo.extendedDesktopSize))
-          this.#notes.set(pseudo.extendedDesktopSize, this.#desktopSize(1, 1));
+          this.#notes.set(pseudo.extendedDesktopSize, () => this.#desktopSize(1, 1));
         this.#options.awake();
         return;
       }
@@ -250,8 +250,8 @@ export class VncClient {
     const isNew = (code: number) => this.#pseudo.has(code) && !before.has(code);
     // Of the mouse: x is 0, for the guest has one that moves by steps.
     for (const code of [pseudo.extendedKey, pseudo.pointerMotion])
-      if (isNew(code)) this.#notes.set(code, header(0, 0, this.#width, this.#height, code));
-    if (isNew(pseudo.extendedDesktopSize)) this.#notes.set(pseudo.extendedDesktopSize, this.#desktopSize(0, 0));
+      if (isNew(code)) this.#notes.set(code, () => header(0, 0, this.#width, this.#height, code));
+    if (isNew(pseudo.extendedDesktopSize)) this.#notes.set(pseudo.extendedDesktopSize, () => this.#desktopSize(0, 0));
     if (isNew(pseudo.ledState)) this.#leds = -1;
     this.#options.awake();
   }
@@ -330,9 +330,9 @@ export class VncClient {
       const bytes = new Uint8Array(13);
       bytes.set(header(0, 0, 0, 0, pseudo.ledState));
       bytes[12] = leds;
-      this.#notes.set(pseudo.ledState, bytes);
+      this.#notes.set(pseudo.ledState, () => bytes);
     }
-    const notes = [...this.#notes.values()];
+    const notes = [...this.#notes.values()].map((make) => make());
     this.#notes.clear();
     const limit = { width: Math.min(this.#width, surface.width), height: Math.min(this.#height, surface.height) };
     let taken = this.#tiles.take(this.#wanted!);

@@ -256,6 +256,20 @@ test('a new size: told in either way, or kept from those who know neither', asyn
     }
     client.close();
   }
+  // Between what a client says it can and its first request.
+  const other = bed();
+  const late = other.connect();
+  await late.handshake();
+  await late.setEncodings(0, -308);
+  await wait(20);
+  other.screen.width = 640;
+  for (let i = 0; i < 4; i++) {
+    await late.request(i > 0);
+    await late.update();
+    other.screen.picture = () => i;
+    assert.equal(late.width, 640);
+  }
+  late.close();
   const { screen, connect } = bed();
   const client = connect();
   await client.handshake();

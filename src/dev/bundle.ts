@@ -20,6 +20,7 @@ const entries: Readonly<Record<BundleName, string>> = {
   'region-worker': 'vmm/region-worker.js',
   'disk-worker': 'vmm/disk-worker.js',
   'screen-worker': 'vmm/screen-worker.js',
+  'network-worker': 'vmm/network-worker.js',
 };
 const names = Object.keys(entries) as BundleName[];
 

@@ -23,6 +23,7 @@ export * from './lapic/register-page.js';
 export * from './lapic/wiring.js';
 export * from './mc146818/mc146818.js';
 export * from './mc146818/wiring.js';
+export * from './network/index.js';
 export * from './pci/index.js';
 export * from './pflash/index.js';
 export * from './plic/plic.js';

@@ -25,6 +25,7 @@ export type {
   MachineFirmware,
   MachineOptions,
 } from './machine-options.js';
+export type { NetworkBackend, NetworkCapture, NetworkOptions, SocketPlace } from './network-protocol.js';
 export type { InputEvent } from './screen-input.js';
 export type { PictureFormat, VncOptions, VncPlace } from './screen-protocol.js';
 export {

@@ -4,9 +4,11 @@ import { maxGuestBytes } from '../accel/guest-limit.js';
 import { VringError } from '../base/index.js';
 import type { OptionDict } from '../block/index.js';
 import type { FirmwareFile } from '../machine/firmware-file.js';
+import { parseMac } from '../net/index.js';
 import { type Architecture, DEFAULT_ARCHITECTURE, findArchitecture } from './architectures.js';
 import { ByteRing } from './byte-ring.js';
 import type { BlockObject, DiskConfig, DiskImage } from './disk-protocol.js';
+import type { NetworkOptions } from './network-protocol.js';
 import { SCREEN_STATE_BYTES, VGA_ROM_BYTES } from './screen-protocol.js';
 import type {
   ConsolePortConfig,
@@ -60,6 +62,15 @@ export type DeviceOptions =
       readonly type: 'virtio-serial';
       readonly ports: readonly ConsolePortOptions[];
       readonly maxPorts?: number | undefined;
+    })
+  | (VirtioPlace & {
+      readonly type: 'virtio-net';
+      /** Id of one of the machine's networks, which has no other card. */
+      readonly network: string;
+      /** `52:54:00:12:34:56` and those that follow unless given. */
+      readonly mac?: string | undefined;
+      readonly mtu?: number | undefined;
+      readonly bootIndex?: number | undefined;
     })
   | (VirtioPlace & { readonly type: 'virtio-rng' })
   | (VirtioPlace & { readonly type: 'virtio-balloon' })
@@ -128,6 +139,8 @@ export interface MachineOptions {
   /** Which of COM1 to COM4 are there; COM1 alone unless given. */
   readonly serialPorts?: readonly boolean[] | undefined;
   readonly devices?: readonly DeviceOptions[] | undefined;
+  /** What network cards are connected to. */
+  readonly networks?: readonly NetworkOptions[] | undefined;
   /** Block nodes that images refer to by name, in QEMU's `-blockdev` spelling, flat; each may name those before it. */
   readonly blockNodes?: readonly OptionDict[] | undefined;
   /** Passwords that images and connections refer to by id. */
@@ -262,6 +275,10 @@ export function planMachine(options: MachineOptions): {
     const disk = disks.push({ ...image, ...readonly, id: given ?? id, removable, empty: !image }) - 1;
     return { ...rest, disk };
   };
+  const networks = options.networks ?? [];
+  if (new Set(networks.map(({ id }) => id)).size < networks.length) throw invalid('Two networks have the same id.');
+  const carded = new Set<number>();
+  let cards = 0;
   const devices = (options.devices ?? []).map((device): DeviceConfig => {
     switch (device.type) {
       case 'virtio-blk':
@@ -285,6 +302,18 @@ export function planMachine(options: MachineOptions): {
         idePlaces.add(place);
         const id = `ide${place >> 1}-${device.media === 'cdrom' ? 'cd' : 'hd'}${place & 1}`;
         return { ...drive(device, id), type: device.type, place };
+      }
+      case 'virtio-net': {
+        const network = networks.findIndex(({ id }) => id === device.network);
+        if (network < 0) throw invalid(`There is no network '${device.network}'.`);
+        if (carded.has(network)) throw invalid(`The network '${device.network}' has a card already.`);
+        carded.add(network);
+        const given = device.mac === undefined ? undefined : parseMac(device.mac);
+        if (device.mac !== undefined && !given) throw invalid(`'${device.mac}' is no Ethernet address.`);
+        if (given && (given[0] & 1) !== 0) throw invalid(`'${device.mac}' is a group's address.`);
+        const mac = given ?? Uint8Array.of(0x52, 0x54, 0, 0x12, 0x34, 0x56 + cards);
+        cards++;
+        return { ...device, network, mac };
       }
       case 'virtio-serial':
         return {

@@ -25,6 +25,7 @@ import { ByteRing } from './byte-ring.js';
 import { MachineDisks } from './disk-backend.js';
 import { hostPage, lensReport } from './lens-report.js';
 import { describeMachine, disassemble } from './machine-info.js';
+import { MachineNetworks } from './network-backend.js';
 import { ThreadRegionService } from './region-thread.js';
 import { giveInput, takeInput } from './screen-input.js';
 import { MachineDevices } from './worker-devices.js';
@@ -111,11 +112,13 @@ const disks = config.disks
   : undefined;
 
 const sharedState = config.screen && new StateArena(config.screen.state);
+const networks = config.networks ? new MachineNetworks(config.networks) : undefined;
 
 const devices = new MachineDevices({
   sharedState,
   streams,
   disks,
+  networks,
   randomBits: () => machine?.randomBits() ?? hostRandomBits(),
   discard: (gpa, sizeBytes) => machine && discardRam(machine, gpa, sizeBytes),
   log,
@@ -173,6 +176,7 @@ function service(): boolean {
   tellOpenings();
   const rung = Atomics.exchange(doorbell, doorbellWord.rung, 0);
   disks?.collect();
+  networks?.collect();
   if ((rung & rungBy.owner) !== 0) {
     for (const { port: consolePort } of devices.ports) consolePort.outputReady();
     for (const plugged of devices.ports) plugged.pump();
@@ -546,6 +550,7 @@ async function main(): Promise<void> {
     openKvm = made.openKvm;
     disks?.attach(board.engine.memory.buffer, board.kickIndices);
     board.readImages(() => disks?.drain());
+    networks?.attach(board.engine.memory.buffer, board.kickIndices);
     if (config.gdb !== undefined) attachStub(board, streams[config.gdb]);
     const boot = () => {
       const started = board.powerOn(images);
@@ -589,5 +594,6 @@ void main()
     kvm?.close();
     regionService?.close();
     config.disks?.port.close();
+    config.networks?.port.close();
     port.close();
   });

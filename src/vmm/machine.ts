@@ -16,6 +16,7 @@ import { type MachineDiskThread, openDisks } from './disks.js';
 import { ringDoorbell } from './doorbell.js';
 import type { HostPage, LensReport } from './lens-report.js';
 import { architectureOf, type MachineOptions, type PortPlace, planMachine, shareImage } from './machine-options.js';
+import { type MachineNetworkThread, openNetworks } from './networks.js';
 import { comingModule, compiledModules } from './routine-modules.js';
 import { ScreenThread } from './screen.js';
 import type { InputEvent } from './screen-input.js';
@@ -189,8 +190,8 @@ const startWorker: StartWorker = (config, name) => {
     // What a worker writes reaches the process's streams through this thread: there is nothing that a machine writes there.
     stdin: false,
     execArgv: [],
-    // The port alone cannot be copied.
-    transferList: config.disks ? [config.disks.port] : [],
+    // Ports alone cannot be copied.
+    transferList: [config.disks?.port, config.networks?.port].filter((each) => each !== undefined),
   });
   void coming?.module.then((module) => {
     worker.postMessage({ module } satisfies ModuleMessage);
@@ -225,6 +226,7 @@ class RunningMachine implements Machine {
   readonly #disks: MachineDiskThread | undefined;
   readonly #shares: ScreenShares | undefined;
   #screen: ScreenThread | undefined;
+  readonly #networks: MachineNetworkThread | undefined;
   #nextId = 1;
   #end: MachineEnd | undefined;
   #failure: VringError | undefined;
@@ -238,12 +240,19 @@ class RunningMachine implements Machine {
     start: StartWorker,
     name: string,
     places: readonly PortPlace[],
-    config: Omit<WorkerConfig, 'streams' | 'doorbell' | 'modules' | 'disks'>,
+    config: Omit<WorkerConfig, 'streams' | 'doorbell' | 'modules' | 'disks' | 'networks'>,
     doorbell: SharedArrayBuffer,
     disks: MachineDiskThread | undefined,
+    networks: MachineNetworkThread | undefined,
   ) {
     this.#disks = disks;
     this.#shares = config.screen;
+    this.#networks = networks;
+    networks?.onReport((line) => this.#warn(line));
+    networks?.onFailure((error) => {
+      this.#failure ??= error;
+      this.#quit();
+    });
     disks?.onReport((line) => this.#warn(line));
     disks?.onFailure((error) => {
       this.#failure ??= error;
@@ -273,6 +282,7 @@ class RunningMachine implements Machine {
         doorbell,
         modules: compiledModules,
         disks: disks?.config,
+        networks: networks?.config,
       },
       name,
     );
@@ -286,7 +296,7 @@ class RunningMachine implements Machine {
     this.#exited = new Promise((resolve) => {
       this.#worker.on('exit', () => {
         // The end is told when what was written is in the images.
-        void Promise.all([this.#disks?.close(), this.#screen?.close()]).then(() => {
+        void Promise.all([this.#disks?.close(), this.#screen?.close(), this.#networks?.close()]).then(() => {
           this.#finish();
           resolve();
         });
@@ -708,6 +718,7 @@ export async function createMachineWith(
           objects: options.blockObjects ?? {},
           doorbell,
         });
+  const networks = options.networks?.length ? openNetworks(options.networks, doorbell) : undefined;
   const machine = new RunningMachine(
     start,
     options.name ?? 'vcpu0',
@@ -715,11 +726,12 @@ export async function createMachineWith(
     { ...config, kernel, initrd, firmware },
     doorbell,
     disks,
+    networks,
   );
   try {
     // While the machine is built it is found out what can run it.
     const choice = choose(options);
-    const built = Promise.all([Promise.resolve(disks?.opened).then(() => machine.built), choice]);
+    const built = Promise.all([Promise.all([disks?.opened, networks?.opened]).then(() => machine.built), choice]);
     await bounded(built, wait, () => new VringError('timeout', 'The machine was not built in time.'));
     await machine.settle(await choice, wait);
   } catch (error) {

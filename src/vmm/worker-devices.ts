@@ -13,6 +13,7 @@ import {
   VirtioDevice,
   VirtioEntropy,
   type VirtioModel,
+  VirtioNet,
   VirtioPci,
   wireIsaDebugcon,
   wireIsaDebugExit,
@@ -21,6 +22,7 @@ import {
 import type { DeviceBoard } from '../machine/board.js';
 import type { StateArena } from '../schema/index.js';
 import type { MachineDisks } from './disk-backend.js';
+import type { MachineNetworks } from './network-backend.js';
 import { makeVga } from './screen-device.js';
 import type { ScreenMemory } from './screen-protocol.js';
 import type { ConsolePortConfig, DeviceConfig, DriveConfig, TrayState, VirtioPlace } from './worker-protocol.js';
@@ -31,6 +33,7 @@ export interface DeviceHost {
   readonly disks: MachineDisks | undefined;
   /** Where a screen's registers lie; present where there is one. */
   readonly sharedState: StateArena | undefined;
+  readonly networks: MachineNetworks | undefined;
   randomBits(): bigint;
   log(line: string): void;
   /** The guest has given up these pages. */
@@ -147,6 +150,18 @@ export class MachineDevices {
         board.ideDrives[place] = this.#drive(config, place + 1);
         const path = `${board.pciPath}/ide@1,1/drive@${place >> 1}/disk@${place & 1}`;
         if (bootIndex !== undefined) this.#bootable.push({ index: bootIndex, path });
+        return;
+      }
+      case 'virtio-net': {
+        assert(this.#host.networks, 'a network is opened for every card');
+        const { mac, mtu } = config;
+        const model = new VirtioNet({ peer: this.#host.networks.peer(config.network), mac, mtu });
+        const slot = this.#addVirtio(board, config, model, taken);
+        if (config.bootIndex !== undefined)
+          this.#bootable.push({
+            index: config.bootIndex,
+            path: `${board.pciPath}/ethernet@${slot.toString(16)}/ethernet-phy@0`,
+          });
         return;
       }
       case 'virtio-serial':

@@ -8,6 +8,7 @@ import type { FirmwareFile } from '../machine/firmware-file.js';
 import type { TraceItem } from '../machine/trace.js';
 import type { MachineDisksConfig } from './disk-protocol.js';
 import type { LensReport } from './lens-report.js';
+import type { MachineNetworksConfig } from './network-protocol.js';
 import type { InputEvent } from './screen-input.js';
 import type { ScreenMemory, ScreenShares } from './screen-protocol.js';
 
@@ -79,6 +80,14 @@ export type DeviceConfig =
       readonly ports: readonly ConsolePortConfig[];
       readonly maxPorts?: number | undefined;
     })
+  | (VirtioPlace & {
+      readonly type: 'virtio-net';
+      /** Place among the machine's networks. */
+      readonly network: number;
+      readonly mac: Uint8Array;
+      readonly mtu?: number | undefined;
+      readonly bootIndex?: number | undefined;
+    })
   | (VirtioPlace & { readonly type: 'virtio-rng' })
   | (VirtioPlace & { readonly type: 'virtio-balloon' })
   | {
@@ -117,6 +126,8 @@ export const rungBy = {
   vcpus: 4,
   /** Keys or mouse. */
   screen: 8,
+  /** Frames have come, or there is room for some. */
+  networks: 16,
 } as const;
 
 /** What of the translator's and the machine's work is logged (-d). */
@@ -171,6 +182,7 @@ export interface WorkerConfig {
   readonly gdb?: number | undefined;
   readonly trace?: TraceConfig | undefined;
   readonly disks?: MachineDisksConfig | undefined;
+  readonly networks?: MachineNetworksConfig | undefined;
   /** Int32, see `doorbellWord`. */
   readonly doorbell: SharedArrayBuffer;
   /** Modules that earlier machines have compiled. */

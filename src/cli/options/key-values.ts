@@ -6,11 +6,13 @@ export class KeyValues {
   /** How messages call the option, e.g. `-drive`. */
   readonly option: string;
   readonly #values = new Map<string, string>();
+  readonly #all: readonly (readonly [string, string])[];
   readonly #used = new Set<string>();
 
   constructor(option: string, values: Iterable<readonly [string, string]>) {
     this.option = option;
-    for (const [key, value] of values) this.#values.set(key, value);
+    this.#all = [...values];
+    for (const [key, value] of this.#all) this.#values.set(key, value);
   }
 
   /** `implied`: the key of a first value that names none. A later word without `=` is a switch that is on. */
@@ -40,6 +42,12 @@ export class KeyValues {
   text(key: string): string | undefined {
     this.#used.add(key);
     return this.#values.get(key);
+  }
+
+  /** Of a key that may be given several times. */
+  all(key: string): string[] {
+    this.#used.add(key);
+    return this.#all.filter(([name]) => name === key).map(([, value]) => value);
   }
 
   need(key: string): string {

@@ -152,7 +152,7 @@ test('interfaces of virtio devices, in the spelling of properties and of names',
 });
 
 test('devices that QEMU has are refused by name, others with the nearest word', () => {
-  for (const name of ['e1000', 'cirrus-vga', 'virtio-net-pci', 'usb-kbd', 'nvme', 'scsi-hd', 'vhost-vsock-pci'])
+  for (const name of ['e1000', 'cirrus-vga', 'usb-kbd', 'nvme', 'scsi-hd', 'vhost-vsock-pci'])
     assert.match(refusal('-device', name), /is not supported yet$/, name);
   assert.match(refusal('-device', 'isa-debugexit'), /did you mean 'isa-debug-exit'/);
 });
@@ -377,7 +377,23 @@ test('each mistake gets one sentence that names it', () => {
     [['-vga', 'cirrus'], /not supported yet; there are std and none/],
     [['-vga', 'stt'], /did you mean 'std'/],
     [['-device', 'VGA,vgamem_mb=0'], /vgamem_mb/],
-    [['-nic', 'user'], /not supported yet/],
+    [['-nic', 'tap'], /the network 'tap' is not supported yet/],
+    [['-nic', 'usr'], /did you mean 'user'/],
+    [['-nic', 'user,model=e1000e'], /model=e1000e is not supported yet/],
+    [['-nic', 'user,mac=1:2'], /'1:2' is no Ethernet address/],
+    [['-nic', 'user,hostfwd=tcp:22'], /Invalid host forwarding rule 'tcp:22' \(Bad host port\)/],
+    [['-nic', 'user,hostfwd=sctp::22-:22'], /\(Bad protocol name\)/],
+    [['-nic', 'user,hostfwd=tcp::22-:0'], /\(Bad guest port\)/],
+    [['-nic', 'user,hostfwd=tcp:1.2.3:22-:22'], /\(Bad host address\)/],
+    [['-nic', 'user,guestfwd=tcp:10.0.2.100-cmd:cat'], /Invalid guest forwarding rule/],
+    [['-nic', 'user,net=10.0.2'], /'10.0.2' is no IPv4 network/],
+    [['-nic', 'user,hostfw=x'], /there is no hostfw=.*did you mean 'hostfwd'/],
+    [['-nic', 'socket'], /exactly one of/],
+    [['-netdev', 'user'], /id= is missing/],
+    [['-netdev', 'user,id=a', '-netdev', 'user,id=a'], /Duplicate ID 'a'/],
+    [['-device', 'virtio-net-pci,netdev=n'], /can't find value 'n'/],
+    [['-netdev', 'user,id=n', '-device', 'virtio-net-pci,netdev=n', '-device', 'virtio-net-pci,netdev=n'], /in use/],
+    [['-object', 'filter-dump,id=f,netdev=n,file=x'], /expects a network backend id/],
     [['-serial', 'pty'], /'pty' is not supported yet/],
     [['-serial', 'stdoi'], /did you mean 'stdio'/],
     [['-serial', 'file:'], /name is missing/],
@@ -490,4 +506,41 @@ test('virtio devices in virtio-mmio slots', () => {
     refusal('-arch', 'riscv64', '-device', 'virtio-rng-device,bus=pci.0'),
     /no bus 'pci\.0'; there are virtio-mmio-bus\.0 to \.7/,
   );
+});
+
+test('networks', () => {
+  const { machine } = plan(
+    '-netdev',
+    'user,id=n,hostfwd=tcp::2222-:22,hostfwd=udp:127.0.0.1:53-10.0.2.16:5353,restrict=on,guestfwd=:10.0.2.100:80-cmd:cat',
+    '-device',
+    'virtio-net-pci,netdev=n,mac=52:54:00:00:00:01',
+    '-nic',
+    'socket,connect=:1234,model=virtio',
+    '-object',
+    'filter-dump,id=f,netdev=n,file=out.pcap,maxlen=128',
+  );
+  const [user, socket] = machine.networks ?? [];
+  assert.equal(user.kind === 'user' && user.user?.restrict, true);
+  assert.deepEqual(user.kind === 'user' && user.user?.hostForwards, [
+    { protocol: 'tcp', hostAddress: undefined, hostPort: 2222, guestAddress: undefined, guestPort: 22 },
+    {
+      protocol: 'udp',
+      hostAddress: Uint8Array.of(127, 0, 0, 1),
+      hostPort: 53,
+      guestAddress: Uint8Array.of(10, 0, 2, 16),
+      guestPort: 5353,
+    },
+  ]);
+  assert.deepEqual(user.captures, [{ path: 'out.pcap', snapLength: 128 }]);
+  assert.deepEqual(socket, { kind: 'connect', place: { host: '127.0.0.1', port: 1234 }, id: '#nic0', captures: [] });
+  const cards = (machine.devices ?? []).filter(({ type }) => type === 'virtio-net');
+  assert.deepEqual(
+    cards.map((card) => card.type === 'virtio-net' && [card.network, card.mac]),
+    [
+      ['n', '52:54:00:00:00:01'],
+      ['#nic0', undefined],
+    ],
+  );
+  assert.deepEqual(plan('-nic', 'none').machine.networks, []);
+  assert.deepEqual(plan('-net', 'nic', '-net', 'user').machine.networks?.length, 1);
 });

@@ -20,6 +20,7 @@ import { flattenJson, type ObjectPlan, parseObject } from './drives.js';
 import { planFirmware, planFwCfg, planRiscvFirmware } from './firmware.js';
 import { Options } from './given-options.js';
 import { type LensPlan, planLens } from './lens.js';
+import { checkMac, type PlannedNetworks, planNetworks } from './networks.js';
 import { accelerators, unsupportedAccelerators } from './options.js';
 import { blockSize, checkSerial, DrivePlan } from './plan-drives.js';
 import { planScreen, planVga, plugVga, type ScreenPlan } from './screen-options.js';
@@ -77,7 +78,15 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
   const chardevs = new Chardevs();
   for (const text of options.all('chardev')) chardevs.addOption(text);
   const characters = planCharacters(options, chardevs, context, architecture);
-  const { devices, blockNodes, drives } = planDevices(options, chardevs, characters, architecture);
+  const isFilter = (text: string) => /^filter-dump(,|$)/.test(text);
+  const networks = planNetworks({
+    netdev: options.all('netdev'),
+    nic: options.all('nic'),
+    net: options.all('net'),
+    filters: options.all('object').filter(isFilter),
+  });
+  const { devices, blockNodes, drives } = planDevices(options, chardevs, characters, architecture, networks);
+  devices.push(...networks.cards);
   const screen = planScreen(options);
   if (screen.text && characters.attachments.some(({ chardev }) => chardev.kind === 'stdio'))
     throw new UsageError('-display text has the terminal for itself: nothing else can be on stdio');
@@ -139,6 +148,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
       uuid: options.last('uuid'),
       serialPorts: characters.serialPorts,
       devices,
+      networks: networks.networks,
       blockNodes,
       ...actions,
       gdb: gdb !== undefined,
@@ -148,7 +158,10 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     screen,
     builtIn,
     startPaused: options.has('S'),
-    objects: options.all('object').map(parseObject),
+    objects: options
+      .all('object')
+      .filter((text) => !isFilter(text))
+      .map(parseObject),
     gdb,
     stats,
     lens: options.has('lens') ? planLens(options.last('lens') ?? '') : undefined,
@@ -451,11 +464,7 @@ function planCharacters(
   context: PlanContext,
   { name: architecture, serialPorts: mostSerial }: Architecture,
 ): Characters {
-  for (const [name, words] of [
-    ['nic', ['user', 'tap', 'bridge', 'socket', 'vde', 'l2tpv3', 'netmap', 'vhost-user']],
-    ['net', ['nic', 'user', 'tap', 'bridge', 'socket', 'vde', 'dump', 'l2tpv3', 'netmap']],
-    ['parallel', ['stdio', 'file', 'pty', 'vc']],
-  ] as const) {
+  for (const [name, words] of [['parallel', ['stdio', 'file', 'pty', 'vc']]] as const) {
     for (const text of options.all(name)) {
       if (text === 'none' || (name === 'parallel' && text === 'null')) continue;
       const word = text.split(/[,:]/)[0];
@@ -545,6 +554,7 @@ function planDevices(
   chardevs: Chardevs,
   characters: Characters,
   { name: architecture, buses: boardBuses }: Architecture,
+  networks: PlannedNetworks,
 ): PlannedDevices {
   const drives = new DrivePlan(options, boardBuses.includes('IDE'));
   const devices: (DeviceOptions | { type: 'bus'; index: number })[] = drives.devices.slice();
@@ -639,6 +649,16 @@ function planDevices(
         bus.ports.push({ port, chardev: attachTo(values, row.name), isConsole });
         break;
       }
+      case 'virtio-net-pci':
+        devices.push({
+          type: 'virtio-net',
+          network: networks.take(option, values.need('netdev')),
+          mac: checkMac(option, values.text('mac')),
+          mtu: values.number('host_mtu', 68, 65535),
+          bootIndex: values.number('bootindex', 0, 2 ** 31 - 1),
+          ...place,
+        });
+        break;
       case 'virtio-rng-pci':
       case 'virtio-rng-device':
         devices.push({ type: 'virtio-rng', ...place });
@@ -694,6 +714,9 @@ function planDevices(
       'discard',
       'write-zeroes',
       'queue-size',
+      'mq',
+      'rx_queue_size',
+      'tx_queue_size',
     ]);
   }
   // Console ports are counted in the order of their devices.

@@ -14,7 +14,7 @@ export interface DeviceRow {
   readonly name: string;
   readonly aliases?: readonly string[];
   readonly bus: 'PCI' | 'ISA' | 'IDE' | 'virtio-serial-bus' | 'virtio-bus';
-  readonly category: 'Storage' | 'Input' | 'Display' | 'Misc';
+  readonly category: 'Storage' | 'Network' | 'Input' | 'Display' | 'Misc';
   readonly sentence: string;
   readonly properties: readonly PropertyRow[];
 }
@@ -122,6 +122,20 @@ export const deviceRows: readonly DeviceRow[] = [
     properties: port,
   },
   {
+    name: 'virtio-net-pci',
+    aliases: ['virtio-net'],
+    bus: 'PCI',
+    category: 'Network',
+    sentence: 'Virtio network card',
+    properties: [
+      { name: 'netdev', type: 'str', sentence: 'id of a -netdev' },
+      { name: 'mac', type: 'str', sentence: 'Ethernet address; 52:54:00:12:34:56 and those that follow unless given' },
+      { name: 'host_mtu', type: 'uint16', sentence: 'largest packet that the guest is told of' },
+      { name: 'bootindex', type: 'uint32', sentence: 'firmware boots from the device with the lowest' },
+      ...virtio,
+    ],
+  },
+  {
     name: 'virtio-rng-pci',
     aliases: ['virtio-rng'],
     bus: 'PCI',
@@ -208,7 +222,7 @@ export const deviceRows: readonly DeviceRow[] = [
 
 /** Devices that QEMU has and vring does not yet. */
 const unsupportedDevices =
-  /^(AC97|AMDVI-PCI|ES1370|acpi-erst|adlib|am53c974|amd-iommu|ati-vga|bochs-display|cirrus-vga|cs4231a|ctucan_pci|dc390|edu|floppy|gus|ib700|intel-(hda|iommu)|i6300esb|ioh3420|ipoctal232|kvaser_pci|(guest-)?loader|lsi|lsi53c8\w+|megasas(-gen2)?|mioe3680_pci|mptsas1068|ne2k_(isa|pci)|nvdimm|pc-dimm|pcm3680_pci|pcnet|pvpanic(-pci)?|pvrdma|pvscsi|qxl(-vga)?|ramfb|rocker|rtl8139|sb16|secondary-vga|sga|smbus-ipmi|tpci200|tulip|vmbus-bridge|vmcoreinfo|vmgenid|vmmouse|vmware-svga|vmxnet3|vt82c686b-usb-uhci|x-pci-proxy-dev|x3130-upstream|xio3130-downstream|i82\w+|isa-(applesmc|cirrus-vga|fdc|ide|ipmi-\w+|parallel|vga)|virtio-(9p|crypto|gpu|gpu-gl|iommu|keyboard|mem|mouse|net|pmem|scsi|tablet|vga|vga-gl|input-host)(-(device|pci|pci-(non-)?transitional))?)$|^(ccid|cxl|e1000e?|hda|hyperv?|hv|i2c|ich9|ide|ipmi-bmc|ivshmem|nec-usb|nvme|pci|pcie|piix[34]|pxb|qemu-xhci|scsi|sd|sdhci|tpm|u2f|usb|vfio|vhost)(-|$)/;
+  /^(AC97|AMDVI-PCI|ES1370|acpi-erst|adlib|am53c974|amd-iommu|ati-vga|bochs-display|cirrus-vga|cs4231a|ctucan_pci|dc390|edu|floppy|gus|ib700|intel-(hda|iommu)|i6300esb|ioh3420|ipoctal232|kvaser_pci|(guest-)?loader|lsi|lsi53c8\w+|megasas(-gen2)?|mioe3680_pci|mptsas1068|ne2k_(isa|pci)|nvdimm|pc-dimm|pcm3680_pci|pcnet|pvpanic(-pci)?|pvrdma|pvscsi|qxl(-vga)?|ramfb|rocker|rtl8139|sb16|secondary-vga|sga|smbus-ipmi|tpci200|tulip|vmbus-bridge|vmcoreinfo|vmgenid|vmmouse|vmware-svga|vmxnet3|vt82c686b-usb-uhci|x-pci-proxy-dev|x3130-upstream|xio3130-downstream|i82\w+|isa-(applesmc|cirrus-vga|fdc|ide|ipmi-\w+|parallel|vga)|virtio-(9p|crypto|gpu|gpu-gl|iommu|keyboard|mem|mouse|pmem|scsi|tablet|vga|vga-gl|input-host)(-(device|pci|pci-(non-)?transitional))?)$|^(ccid|cxl|e1000e?|hda|hyperv?|hv|i2c|ich9|ide|ipmi-bmc|ivshmem|nec-usb|nvme|pci|pcie|piix[34]|pxb|qemu-xhci|scsi|sd|sdhci|tpm|u2f|usb|vfio|vhost)(-|$)/;
 
 /** A row, and which interfaces QEMU's names for one kind alone mean. */
 export interface FoundDevice {
@@ -233,7 +247,7 @@ export function noDevice(option: string, name: string): UsageError {
 /** Text of `-device help`. */
 export function deviceHelp(): string {
   const lines: string[] = [];
-  for (const category of ['Storage', 'Input', 'Display', 'Misc'] as const) {
+  for (const category of ['Storage', 'Network', 'Input', 'Display', 'Misc'] as const) {
     if (lines.length > 0) lines.push('');
     lines.push(`${category} devices:`);
     for (const row of deviceRows.filter((each) => each.category === category)) {

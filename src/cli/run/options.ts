@@ -6,6 +6,7 @@ import type { CommandRow, OptionRow } from '../options/option-row.js';
 const machine = 'Machine';
 const boot = 'Boot';
 const storage = 'Disks and devices';
+const network = 'Network';
 const character = 'Character devices and display';
 const running = 'Run';
 const debug = 'Debugging';
@@ -175,8 +176,9 @@ export const runOptions: readonly OptionRow[] = [
   {
     name: 'object',
     argument: 'TYPE,id=ID[,prop=value…]',
-    values: ['secret', 'throttle-group', 'tls-creds-x509', 'tls-creds-psk'],
-    sentence: 'What block nodes refer to: secret (data= or file=), throttle-group, tls-creds-x509, tls-creds-psk.',
+    values: ['secret', 'throttle-group', 'tls-creds-x509', 'tls-creds-psk', 'filter-dump'],
+    sentence:
+      'What block nodes refer to: secret (data= or file=), throttle-group, tls-creds-x509, tls-creds-psk; filter-dump (netdev=, file=) writes the frames of a network to a file.',
     group: storage,
     repeats: true,
   },
@@ -190,14 +192,30 @@ export const runOptions: readonly OptionRow[] = [
   },
   {
     name: 'nic',
-    argument: 'none',
-    values: ['none'],
+    argument: 'TYPE[,model=NAME][,mac=ADDRESS][,prop=value…]',
+    values: ['none', 'user', 'socket', 'dgram'],
     default: 'none',
-    sentence: 'Network card: none, for now.',
-    group: storage,
+    sentence: 'Network card (virtio-net-pci) and what it is connected to, as -netdev says it; none: there is none.',
+    group: network,
     repeats: true,
   },
-  { name: 'net', argument: 'none', values: ['none'], sentence: 'As -nic none.', group: storage, repeats: true },
+  {
+    name: 'netdev',
+    argument: 'TYPE,id=ID[,prop=value…]',
+    values: ['user', 'socket', 'dgram'],
+    sentence:
+      'Network for -device virtio-net-pci,netdev=ID. user: by the sockets of this host, with hostfwd=[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport, guestfwd=, restrict=, net=, host=, dhcpstart=, dns=, hostname=, tftp=, bootfile=, ipv6=off; socket: listen=, connect=, mcast=, udp=; dgram: remote.host=, local.host=.',
+    group: network,
+    repeats: true,
+  },
+  {
+    name: 'net',
+    argument: 'nic|user|socket|none[,prop=value…]',
+    values: ['none', 'nic', 'user', 'socket'],
+    sentence: 'A card, or what it is connected to, in two options; -net none: there is none.',
+    group: network,
+    repeats: true,
+  },
 
   {
     name: 'nographic',
@@ -402,7 +420,6 @@ export const unsupportedRunOptions: ReadonlyMap<string, string> = new Map([
     'mem-prealloc',
     'msg',
     'mtdblock',
-    'netdev',
     'no-acpi',
     'no-fd-bootchk',
     'numa',

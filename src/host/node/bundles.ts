@@ -7,7 +7,13 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-export type BundleName = 'vring' | 'machine-worker' | 'region-worker' | 'disk-worker' | 'screen-worker';
+export type BundleName =
+  | 'vring'
+  | 'machine-worker'
+  | 'region-worker'
+  | 'disk-worker'
+  | 'network-worker'
+  | 'screen-worker';
 
 const dist = fileURLToPath(new URL('../..', import.meta.url));
 /** What the compiler keeps of each layer, rewritten with its output. An installed package is without it. */

@@ -6,5 +6,6 @@ export * from './virtio-console.js';
 export * from './virtio-device.js';
 export * from './virtio-entropy.js';
 export * from './virtio-mmio.js';
+export * from './virtio-net.js';
 export * from './virtio-pci.js';
 export * from './virtqueue.js';

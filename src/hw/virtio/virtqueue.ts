@@ -296,32 +296,54 @@ export class Virtqueue {
     return true;
   }
 
+  /** Buffers that were taken last, in order, are next again. */
+  putBack(chains: readonly DescriptorChain[]): void {
+    if (chains.length > 0 && chains[0].generation === this.generation)
+      this.state.nextAvail = (this.state.nextAvail - chains.length) & 0xffff;
+    for (const chain of chains) this.release(chain);
+  }
+
   /**
    * Gives a buffer back with its first `written` writable bytes filled. They are published before the used ring shows it.
    * The chain object must not be used afterwards.
    */
   push(chain: DescriptorChain, written: number): void {
-    if (chain.generation !== this.generation || !this.#attach()) {
-      this.release(chain);
-      return;
-    }
+    if (this.#fill(chain, written, 0)) this.#showUsed(1);
+    this.release(chain);
+  }
+
+  /** As `push` for several buffers, which the driver sees all at once. */
+  pushAll(chains: readonly DescriptorChain[], written: readonly number[]): void {
+    let count = 0;
+    for (const [i, chain] of chains.entries()) if (this.#fill(chain, written[i], count)) count++;
+    if (count > 0) this.#showUsed(count);
+    for (const chain of chains) this.release(chain);
+  }
+
+  /** Writes a used entry so many behind the next. False: the queue has been reset meanwhile. */
+  #fill(chain: DescriptorChain, written: number, ahead: number): boolean {
+    if (chain.generation !== this.generation || !this.#attach()) return false;
     let left = written;
     for (let i = 0; i < chain.writable.length && left > 0; i++) {
-      const count = Math.min(left, chain.writable[i]!.length);
-      this.#dma.publish(chain.writableGpas[i]!, count);
+      const count = Math.min(left, chain.writable[i].length);
+      this.#dma.publish(chain.writableGpas[i], count);
       left -= count;
     }
     const { state } = this;
     const used = this.#used!.view;
-    const at = 4 + (state.nextUsed & (state.size - 1)) * 8;
+    const at = 4 + ((state.nextUsed + ahead) & (state.size - 1)) * 8;
     used.setUint32(at, chain.head, true);
     used.setUint32(at + 4, written, true);
     this.#dma.publish(this.#usedGpa + at, 8);
+    return true;
+  }
+
+  #showUsed(count: number): void {
+    const { state } = this;
     fence();
-    state.nextUsed = (state.nextUsed + 1) & 0xffff;
-    used.setUint16(2, state.nextUsed, true);
+    state.nextUsed = (state.nextUsed + count) & 0xffff;
+    this.#used!.view.setUint16(2, state.nextUsed, true);
     this.#dma.publish(this.#usedGpa + 2, 2);
-    this.release(chain);
   }
 
   /** Publishes all writable bytes of a chain, for devices that wrote elsewhere than at its start. */

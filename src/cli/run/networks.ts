@@ -1,0 +1,313 @@
+/** `-netdev`, `-nic`, `-net` and `-object filter-dump` in QEMU's spelling: what network cards are connected to. */
+import { VringError } from '../../base/index.js';
+import {
+  type GuestForward,
+  type HostForward,
+  parseIp,
+  parseIpv4,
+  parseIpv6,
+  parseMac,
+  parseNetwork,
+  type UserNetworkOptions,
+} from '../../net/index.js';
+import type { DeviceOptions, NetworkBackend, NetworkCapture, NetworkOptions } from '../../vmm/index.js';
+import { KeyValues } from '../options/key-values.js';
+import { didYouMean } from '../suggest.js';
+import { UsageError } from '../usage-error.js';
+
+const backendTypes = ['user', 'socket', 'dgram'];
+const unsupportedBackends = [
+  'tap',
+  'bridge',
+  'vde',
+  'l2tpv3',
+  'netmap',
+  'vhost-user',
+  'vhost-vdpa',
+  'hubport',
+  'stream',
+];
+/** Cards by QEMU's names for `model=`. */
+const models: ReadonlyMap<string, 'virtio-net'> = new Map([
+  ['virtio', 'virtio-net'],
+  ['virtio-net', 'virtio-net'],
+  ['virtio-net-pci', 'virtio-net'],
+]);
+const unsupportedModels = [
+  'e1000',
+  'e1000e',
+  'rtl8139',
+  'ne2k_pci',
+  'pcnet',
+  'i82551',
+  'i82557b',
+  'i82559er',
+  'vmxnet3',
+  'tulip',
+];
+
+export interface PlannedNetworks {
+  readonly networks: NetworkOptions[];
+  /** Cards of `-nic` and `-net nic`. */
+  readonly cards: DeviceOptions[];
+  /** Uses up a network by its id, for a card of `-device`. */
+  take(option: string, id: string): string;
+}
+
+export interface GivenNetworks {
+  readonly netdev: readonly string[];
+  readonly nic: readonly string[];
+  readonly net: readonly string[];
+  /** Of type filter-dump. */
+  readonly filters: readonly string[];
+}
+
+/** Throws UsageError. */
+export function planNetworks(given: GivenNetworks): PlannedNetworks {
+  const networks: (NetworkBackend & { id: string; captures: NetworkCapture[] })[] = [];
+  const used = new Set<string>();
+  const cards: DeviceOptions[] = [];
+  const add = (option: string, id: string, backend: NetworkBackend) => {
+    if (networks.some((each) => each.id === id)) throw new UsageError(`${option}: Duplicate ID '${id}' for netdev`);
+    networks.push({ ...backend, id, captures: [] });
+  };
+  const take = (option: string, id: string): string => {
+    const ids = networks.map((each) => each.id);
+    if (!ids.includes(id))
+      throw new UsageError(`${option}: Property '.netdev' can't find value '${id}'${didYouMean(id, ids)}`);
+    if (used.has(id)) throw new UsageError(`${option}: Property '.netdev' can't take value '${id}', it's in use`);
+    used.add(id);
+    return id;
+  };
+  for (const text of given.netdev) {
+    const values = KeyValues.parse(`-netdev ${text}`, text, 'type');
+    add(values.option, values.need('id'), backendOf(values));
+    values.finish();
+  }
+  for (const [i, text] of given.nic.entries()) {
+    if (text === 'none') {
+      if (given.nic.length > 1) throw new UsageError('-nic none: there are other -nic options');
+      continue;
+    }
+    const values = KeyValues.parse(`-nic ${text}`, text, 'type');
+    const id = values.text('id') ?? `#nic${i}`;
+    const card = cardOf(values, 'mac');
+    add(values.option, id, backendOf(values));
+    values.finish();
+    cards.push({ ...card, network: take(values.option, id) });
+  }
+  planOldNet(given.net, (option, id, backend) => add(option, id, backend), cards, used);
+  for (const text of given.filters) {
+    const values = KeyValues.parse(`-object ${text}`, text, 'qom-type');
+    values.need('qom-type');
+    values.need('id');
+    const id = values.need('netdev');
+    const network = networks.find((each) => each.id === id);
+    if (!network) throw new UsageError(`${values.option}: Parameter 'netdev' expects a network backend id`);
+    network.captures.push({ path: values.need('file'), snapLength: values.number('maxlen', 1, 65536) });
+    values.finish(['queue', 'status', 'position', 'insert']);
+  }
+  return { networks, cards, take };
+}
+
+/** `-net nic` and `-net user` are on one wire: here one of each. */
+function planOldNet(
+  net: readonly string[],
+  add: (option: string, id: string, backend: NetworkBackend) => void,
+  cards: DeviceOptions[],
+  used: Set<string>,
+): void {
+  let card: (ReturnType<typeof cardOf> & { option: string }) | undefined;
+  let backend: string | undefined;
+  for (const text of net) {
+    if (text === 'none') continue;
+    const values = KeyValues.parse(`-net ${text}`, text, 'type');
+    if (values.text('type') === 'nic') {
+      if (card) throw new UsageError(`${values.option}: a second card on the one wire is not supported yet`);
+      const netdev = values.text('netdev');
+      card = { ...cardOf(values, 'macaddr'), option: values.option };
+      if (netdev !== undefined)
+        throw new UsageError(`${values.option}: netdev= is not supported; -nic and -device have it`);
+    } else {
+      if (backend !== undefined)
+        throw new UsageError(`${values.option}: a second network on the one wire is not supported yet`);
+      backend = values.text('id') ?? '#net0';
+      add(values.option, backend, backendOf(values));
+    }
+    values.finish(['name', 'addr', 'vectors']);
+  }
+  if (card && backend === undefined)
+    throw new UsageError(`${card.option}: no network is on its wire; -net user makes one`);
+  if (!card || backend === undefined) return;
+  const { option: _option, ...rest } = card;
+  used.add(backend);
+  cards.push({ ...rest, network: backend });
+}
+
+function cardOf(values: KeyValues, macKey: 'mac' | 'macaddr'): { type: 'virtio-net'; mac: string | undefined } {
+  const model = values.text('model');
+  const type = model === undefined ? 'virtio-net' : models.get(model);
+  if (model !== undefined && !type) {
+    if (unsupportedModels.includes(model))
+      throw new UsageError(`${values.option}: model=${model} is not supported yet`);
+    throw new UsageError(`${values.option}: there is no model '${model}'${didYouMean(model, [...models.keys()])}`);
+  }
+  return { type: type ?? 'virtio-net', mac: checkMac(values.option, values.text(macKey)) };
+}
+
+export function checkMac(option: string, mac: string | undefined): string | undefined {
+  if (mac === undefined) return undefined;
+  const bytes = parseMac(mac);
+  if (!bytes) throw new UsageError(`${option}: '${mac}' is no Ethernet address, such as 52:54:00:12:34:56`);
+  if ((bytes[0] & 1) !== 0) throw new UsageError(`${option}: '${mac}' is the address of a group, not of a card`);
+  return mac;
+}
+
+function backendOf(values: KeyValues): NetworkBackend {
+  const type = values.need('type');
+  if (type === 'user') return { kind: 'user', user: userOf(values) };
+  if (type === 'socket') return socketOf(values);
+  if (type === 'dgram') return datagramsOf(values);
+  const why = unsupportedBackends.includes(type)
+    ? `the network '${type}' is not supported yet`
+    : `there is no network '${type}'${didYouMean(type, backendTypes)}`;
+  throw new UsageError(`${values.option}: ${why}`);
+}
+
+function need<T>(values: KeyValues, key: string, parse: (text: string) => T | undefined, what: string): T | undefined {
+  const text = values.text(key);
+  if (text === undefined) return undefined;
+  const found = parse(text);
+  if (found === undefined) throw new UsageError(`${values.option}: ${key}=${text} is no ${what}`);
+  return found;
+}
+
+function userOf(values: KeyValues): UserNetworkOptions {
+  const { option } = values;
+  const ipv4 = (key: string) => need(values, key, parseIpv4, 'IPv4 address');
+  const ipv6 = (key: string) => need(values, key, parseIpv6, 'IPv6 address');
+  const network = values.text('net');
+  let parsed: ReturnType<typeof parseNetwork> | undefined;
+  try {
+    parsed = network === undefined ? undefined : parseNetwork(network);
+  } catch (error) {
+    if (!(error instanceof VringError)) throw error;
+    throw new UsageError(`${option}: ${error.message}`);
+  }
+  const ipv6Net = values.text('ipv6-net')?.split('/');
+  const prefix = ipv6Net ? parseIpv6(ipv6Net[0]) : ipv6('ipv6-prefix');
+  if (ipv6Net && !prefix) throw new UsageError(`${option}: ipv6-net=${ipv6Net.join('/')} is no IPv6 network`);
+  const bits = ipv6Net?.[1] === undefined ? undefined : Number(ipv6Net[1]);
+  return {
+    ipv4: values.flag('ipv4'),
+    ipv6: values.flag('ipv6'),
+    restrict: values.flag('restrict'),
+    network: parsed?.network,
+    netmask: parsed?.netmask,
+    hostAddress: ipv4('host'),
+    firstLease: ipv4('dhcpstart'),
+    nameServer: ipv4('dns'),
+    ipv6Prefix: prefix,
+    ipv6PrefixBits: bits ?? values.number('ipv6-prefixlen', 0, 126),
+    ipv6Host: ipv6('ipv6-host'),
+    ipv6NameServer: ipv6('ipv6-dns'),
+    hostname: values.text('hostname'),
+    domainName: values.text('domainname'),
+    domainSearch: values.all('dnssearch'),
+    tftpFolder: values.text('tftp'),
+    bootFile: values.text('bootfile'),
+    tftpServerName: values.text('tftp-server-name'),
+    hostForwards: values.all('hostfwd').map((rule) => hostForward(option, rule)),
+    guestForwards: values.all('guestfwd').map((rule) => guestForward(option, rule)),
+  };
+}
+
+function portOf(text: string): number | undefined {
+  const port = /^\d{1,5}$/.test(text) ? Number(text) : 0;
+  return port > 0 && port < 65536 ? port : undefined;
+}
+
+/** `[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport`. */
+function hostForward(option: string, rule: string): HostForward {
+  const bad = (why: string) => new UsageError(`${option}: Invalid host forwarding rule '${rule}' (${why})`);
+  const match = /^(tcp|udp|):(\[[^\]]*\]|[^:-]*):([^-]*)-([^:]*):(.*)$/.exec(rule);
+  if (!match) throw bad(/^(tcp|udp|):/.test(rule) ? 'Bad host port' : 'Bad protocol name');
+  const [, protocol, host, hostPortText, guest, guestPortText] = match;
+  const hostText = host.replace(/^\[(.*)\]$/, '$1');
+  const hostAddress = hostText === '' ? undefined : parseIp(hostText);
+  if (hostText !== '' && !hostAddress) throw bad('Bad host address');
+  const hostPort = portOf(hostPortText);
+  if (hostPort === undefined) throw bad('Bad host port');
+  const guestAddress = guest === '' ? undefined : parseIpv4(guest);
+  if (guest !== '' && !guestAddress) throw bad('Bad guest address');
+  const guestPort = portOf(guestPortText);
+  if (guestPort === undefined) throw bad('Bad guest port');
+  return { protocol: protocol === 'udp' ? 'udp' : 'tcp', hostAddress, hostPort, guestAddress, guestPort };
+}
+
+/** `[tcp]:server:port-tcp:host:port` or `-cmd:command`. */
+function guestForward(option: string, rule: string): GuestForward {
+  const bad = () => new UsageError(`${option}: Invalid guest forwarding rule '${rule}'`);
+  const match = /^(?:tcp)?:([\d.]+):(\d+)-(cmd|tcp):(.*)$/s.exec(rule);
+  const address = match ? parseIpv4(match[1]) : undefined;
+  const port = match ? portOf(match[2]) : undefined;
+  if (!match || !address || port === undefined) throw bad();
+  if (match[3] === 'cmd') return { address, port, target: { kind: 'command', command: match[4] } };
+  const target = /^(.*):(\d+)$/.exec(match[4]);
+  const to = target ? parseIp(target[1].replace(/^\[(.*)\]$/, '$1')) : undefined;
+  const toPort = target ? portOf(target[2]) : undefined;
+  if (!to || toPort === undefined) throw bad();
+  return { address, port, target: { kind: 'tcp', address: to, port: toPort } };
+}
+
+/** `host:port`; without a host, all addresses or this host. */
+function placeOf(option: string, key: string, text: string, host: string): { host: string; port: number } {
+  const match = /^(?:\[([^\]]*)\]|([^:]*)):(\d+)$/.exec(text);
+  const port = match ? portOf(match[3]) : undefined;
+  if (!match || port === undefined) throw new UsageError(`${option}: ${key}=${text} is not of the form host:port`);
+  return { host: match[1] ?? (match[2] || host), port };
+}
+
+function socketOf(values: KeyValues): NetworkBackend {
+  const { option } = values;
+  const given = ['listen', 'connect', 'mcast', 'udp', 'fd'].filter((key) => values.has(key));
+  if (given.length !== 1)
+    throw new UsageError(`${option}: exactly one of listen=, connect=, mcast= and udp= is needed`);
+  const [key] = given;
+  if (key === 'fd') throw new UsageError(`${option}: fd= is not supported yet`);
+  const text = values.need(key);
+  const localText = values.text('localaddr');
+  switch (key) {
+    case 'listen':
+      return { kind: 'listen', place: placeOf(option, key, text, '0.0.0.0') };
+    case 'connect':
+      return { kind: 'connect', place: placeOf(option, key, text, '127.0.0.1') };
+    case 'mcast': {
+      const remote = placeOf(option, key, text, '');
+      const first = Number(remote.host.split('.')[0]);
+      if (!parseIpv4(remote.host) || first < 224 || first > 239)
+        throw new UsageError(`${option}: '${remote.host}' is no multicast address`);
+      return { kind: 'datagram', remote, local: localText === undefined ? undefined : { host: localText, port: 0 } };
+    }
+    default: {
+      if (localText === undefined) throw new UsageError(`${option}: localaddr= is missing: udp= needs it`);
+      const remote = placeOf(option, key, text, '127.0.0.1');
+      return { kind: 'datagram', remote, local: placeOf(option, 'localaddr', localText, '0.0.0.0') };
+    }
+  }
+}
+
+/** `local.type=inet,local.host=…,local.port=…,remote.…`. */
+function datagramsOf(values: KeyValues): NetworkBackend {
+  const end = (side: 'local' | 'remote') => {
+    if (!values.has(`${side}.host`) && !values.has(`${side}.port`)) return undefined;
+    const type = values.text(`${side}.type`) ?? 'inet';
+    if (type !== 'inet') throw new UsageError(`${values.option}: ${side}.type=${type} is not supported yet`);
+    const port = values.number(`${side}.port`, 1, 65535);
+    if (port === undefined) throw new UsageError(`${values.option}: ${side}.port= is missing`);
+    return { host: values.need(`${side}.host`), port };
+  };
+  const remote = end('remote');
+  if (!remote) throw new UsageError(`${values.option}: remote.host= is missing`);
+  return { kind: 'datagram', local: end('local'), remote };
+}

@@ -1,0 +1,184 @@
+/** Networks between machines over sockets, as QEMU's `socket` and `dgram`: a stream with lengths, datagrams, a multicast group. */
+import * as dgram from 'node:dgram';
+import * as net from 'node:net';
+import { VringError } from '../../base/index.js';
+import { type FrameSink, finishFrame, type GuestLink, MAX_FRAME_BYTES } from '../../net/index.js';
+
+interface Place {
+  readonly host: string;
+  readonly port: number;
+}
+export type SocketBackend =
+  | { readonly kind: 'listen' | 'connect'; readonly place: Place }
+  | { readonly kind: 'datagram'; readonly local?: Place | undefined; readonly remote: Place };
+
+/** What may wait for a peer that takes nothing: frames beyond are lost, as on a wire. */
+const MAX_BACKLOG = 4 << 20;
+
+const placeText = ({ host, port }: Place) => `${host}:${port}`;
+const why = (error: unknown) => {
+  const code = (error as NodeJS.ErrnoException).code;
+  if (code === 'EADDRINUSE') return 'Address already in use';
+  return code === 'ECONNREFUSED' ? 'Connection refused' : (error as Error).message;
+};
+
+/** Rejects with VringError `network-port` or `network-connect`. */
+export async function openSocketSink(
+  backend: SocketBackend,
+  link: GuestLink,
+  report: (line: string) => void,
+): Promise<FrameSink> {
+  if (backend.kind === 'datagram') return await openDatagrams(backend, link);
+  const sink = new StreamSink(link);
+  const { place } = backend;
+  if (backend.kind === 'connect') {
+    const socket = net.connect({ ...place, noDelay: true });
+    try {
+      await new Promise<void>((resolve, reject) => {
+        socket.once('connect', () => resolve());
+        socket.once('error', reject);
+      });
+    } catch (error) {
+      throw new VringError('network-connect', `can't connect to ${placeText(place)}: ${why(error)}`);
+    }
+    sink.take(socket, () => report(`The network's peer at ${placeText(place)} is gone.`));
+    return sink;
+  }
+  const server = net.createServer({ noDelay: true }, (socket) => {
+    // One peer at a time, as QEMU's.
+    if (sink.isTaken) socket.destroy();
+    else sink.take(socket, () => {});
+  });
+  try {
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen({ ...place, exclusive: true }, resolve);
+    });
+  } catch (error) {
+    throw new VringError('network-port', `can't bind ip=${place.host} to socket: ${why(error)}`);
+  }
+  server.on('error', () => {});
+  sink.server = server;
+  return sink;
+}
+
+/** Hands a whole frame to the guest. A frame that finds no room is lost. */
+function deliver(link: GuestLink, frame: Uint8Array): void {
+  if (frame.length < 14) return;
+  const room = link.reserve(frame.length);
+  if (!room) return;
+  room.set(frame);
+  link.commit();
+}
+
+class StreamSink implements FrameSink {
+  server: net.Server | undefined;
+  readonly #link: GuestLink;
+  #socket: net.Socket | undefined;
+  #waiting: Uint8Array = new Uint8Array(0);
+
+  constructor(link: GuestLink) {
+    this.#link = link;
+  }
+
+  get isTaken(): boolean {
+    return this.#socket !== undefined;
+  }
+
+  take(socket: net.Socket, gone: () => void): void {
+    this.#socket = socket;
+    this.#waiting = new Uint8Array(0);
+    socket.on('data', (bytes) => this.#hear(bytes, socket));
+    socket.on('error', () => {});
+    socket.on('close', () => {
+      this.#socket = undefined;
+      gone();
+    });
+  }
+
+  #hear(bytes: Uint8Array, socket: net.Socket): void {
+    let rest: Uint8Array = bytes;
+    if (this.#waiting.length > 0) {
+      rest = new Uint8Array(this.#waiting.length + bytes.length);
+      rest.set(this.#waiting);
+      rest.set(bytes, this.#waiting.length);
+    }
+    while (rest.length >= 4) {
+      const length = new DataView(rest.buffer, rest.byteOffset).getUint32(0);
+      // A peer that lies about lengths is no peer.
+      if (length > MAX_FRAME_BYTES) {
+        socket.destroy();
+        return;
+      }
+      if (rest.length < 4 + length) break;
+      deliver(this.#link, rest.subarray(4, 4 + length));
+      rest = rest.subarray(4 + length);
+    }
+    this.#waiting = rest.slice();
+  }
+
+  receive(frame: Uint8Array, offload: Parameters<FrameSink['receive']>[1]): void {
+    const socket = this.#socket;
+    if (!socket || socket.writableLength > MAX_BACKLOG) return;
+    finishFrame(frame, offload, (each) => {
+      const record = new Uint8Array(4 + each.length);
+      new DataView(record.buffer).setUint32(0, each.length);
+      record.set(each, 4);
+      socket.write(record);
+    });
+  }
+
+  flush(): void {}
+  linkReady(): void {}
+  close(): void {
+    this.#socket?.destroy();
+    this.server?.close();
+  }
+}
+
+async function openDatagrams(
+  { local, remote }: SocketBackend & { kind: 'datagram' },
+  link: GuestLink,
+): Promise<FrameSink> {
+  const first = Number(remote.host.split('.')[0]);
+  const isGroup = first >= 224 && first < 240;
+  const socket = dgram.createSocket({ type: net.isIPv6(remote.host) ? 'udp6' : 'udp4', reuseAddr: isGroup });
+  const bound = isGroup ? { port: remote.port } : local && { port: local.port, address: local.host };
+  try {
+    await new Promise<void>((resolve, reject) => {
+      socket.once('error', reject);
+      socket.bind({ ...bound, exclusive: true }, () => resolve());
+    });
+    if (isGroup) socket.addMembership(remote.host, local?.host);
+  } catch (error) {
+    socket.close();
+    throw new VringError('network-port', `can't bind ip=${placeText(local ?? remote)} to socket: ${why(error)}`);
+  }
+  socket.on('error', () => {});
+  let backlog = 0;
+  const own = isGroup ? new Set<string>() : undefined;
+  socket.on('message', (bytes) => {
+    // A group hears what it says itself.
+    if (own?.delete(bytes.toString('latin1'))) return;
+    deliver(link, bytes);
+  });
+  return {
+    receive: (frame, offload) => {
+      if (backlog > MAX_BACKLOG) return;
+      finishFrame(frame, offload, (each) => {
+        const bytes = each.slice();
+        backlog += bytes.length;
+        if (own) {
+          if (own.size > 256) own.clear();
+          own.add(Buffer.from(bytes).toString('latin1'));
+        }
+        socket.send(bytes, remote.port, remote.host, () => {
+          backlog -= bytes.length;
+        });
+      });
+    },
+    flush: () => {},
+    linkReady: () => {},
+    close: () => socket.close(),
+  };
+}

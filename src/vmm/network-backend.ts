@@ -1,0 +1,88 @@
+/** The networks as the machine's thread sees them: frames go to the thread of the networks, and come from it. */
+import type { NetworkCard, NetworkPeer, WaitingFrame } from '../hw/index.js';
+import type { FrameOffload } from '../net/index.js';
+import { FrameRing } from './frame-ring.js';
+import type { MachineNetworksConfig, NetworkRings, ToNetworksFromMachine } from './network-protocol.js';
+
+class RingPeer implements NetworkPeer {
+  readonly #toHost: FrameRing;
+  readonly #toGuest: FrameRing;
+  readonly #look: () => void;
+  #card: NetworkCard | undefined;
+  #refused = false;
+
+  constructor(rings: NetworkRings, look: () => void) {
+    this.#toHost = new FrameRing(rings.toHost);
+    this.#toGuest = new FrameRing(rings.toGuest);
+    this.#look = look;
+  }
+
+  attach(card: NetworkCard): void {
+    this.#card = card;
+  }
+
+  send(pieces: readonly Uint8Array[], length: number, offload: FrameOffload): boolean {
+    const room = this.#toHost.reserve(length);
+    if (!room) {
+      this.#refused = true;
+      return false;
+    }
+    let at = 0;
+    for (const piece of pieces) {
+      room.set(piece, at);
+      at += piece.length;
+    }
+    if (this.#toHost.commit(offload)) this.#look();
+    return true;
+  }
+
+  receive(): WaitingFrame | undefined {
+    return this.#toGuest.peek();
+  }
+
+  consume(): void {
+    if (this.#toGuest.consume()) this.#look();
+  }
+
+  setTakes(bits: number): void {
+    this.#toGuest.setTakes(bits);
+  }
+
+  /** Looks whether there is something for the card. */
+  collect(): void {
+    if (!this.#toGuest.isEmpty) this.#card?.receiveReady();
+    if (this.#refused && this.#toHost.hasHalfFree) {
+      this.#refused = false;
+      this.#card?.sendReady();
+    }
+  }
+}
+
+export class MachineNetworks {
+  readonly #config: MachineNetworksConfig;
+  readonly #peers: readonly RingPeer[];
+
+  constructor(config: MachineNetworksConfig) {
+    this.#config = config;
+    const look = () => this.#say({ type: 'look' });
+    this.#peers = config.rings.map((rings) => new RingPeer(rings, look));
+  }
+
+  /** A network by its place. */
+  peer(network: number): NetworkPeer {
+    return this.#peers[network];
+  }
+
+  /** Tells the other thread how the vCPUs are woken. Before the first frame. */
+  attach(memory: ArrayBufferLike, kickIndices: readonly number[]): void {
+    this.#say({ type: 'memory', memory: memory as SharedArrayBuffer, kickIndices });
+  }
+
+  #say(message: ToNetworksFromMachine): void {
+    this.#config.port.postMessage(message);
+  }
+
+  collect(): void {
+    for (const peer of this.#peers) peer.collect();
+  }
+}

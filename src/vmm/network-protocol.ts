@@ -1,0 +1,67 @@
+/** What a machine's networks are, and what the threads that have to do with them say to each other. */
+import type { MessagePort } from 'node:worker_threads';
+import type { UserNetworkOptions } from '../net/index.js';
+
+/** Address of a socket: a host's name or address, and a port. */
+export interface SocketPlace {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** What is behind a network card. */
+export type NetworkBackend =
+  /** A network of the guest's own, from which it reaches what this program reaches. */
+  | { readonly kind: 'user'; readonly user?: UserNetworkOptions | undefined }
+  /** Another machine, over a stream: each frame behind its length in four bytes, as QEMU's. */
+  | { readonly kind: 'listen' | 'connect'; readonly place: SocketPlace }
+  /** Another machine, or several (a multicast group), a datagram for each frame. */
+  | { readonly kind: 'datagram'; readonly local?: SocketPlace | undefined; readonly remote: SocketPlace };
+
+export type NetworkOptions = NetworkBackend & {
+  /** Its name for a person, and for cards. */
+  readonly id: string;
+  /** Files that its frames are written to, as libpcap's. */
+  readonly captures?: readonly NetworkCapture[] | undefined;
+};
+
+export interface NetworkCapture {
+  readonly path: string;
+  /** Of each frame so many bytes are kept: 65536 unless given. */
+  readonly snapLength?: number | undefined;
+}
+
+export interface NetworkRings {
+  readonly toHost: SharedArrayBuffer;
+  readonly toGuest: SharedArrayBuffer;
+}
+
+export interface NetworkWorkerConfig {
+  readonly networks: readonly NetworkOptions[];
+  readonly rings: readonly NetworkRings[];
+  /** The other end is the vCPU's. */
+  readonly port: MessagePort;
+  /** The machine's doorbell (worker-protocol.ts). */
+  readonly doorbell: SharedArrayBuffer;
+}
+
+/** What a vCPU's thread needs of the networks. */
+export interface MachineNetworksConfig {
+  readonly rings: readonly NetworkRings[];
+  readonly port: MessagePort;
+}
+
+/** From the vCPU's thread. */
+export type ToNetworksFromMachine =
+  | { readonly type: 'memory'; readonly memory: SharedArrayBuffer; readonly kickIndices: readonly number[] }
+  /** There are frames, or room for frames. */
+  | { readonly type: 'look' };
+
+/** From the machine's owner. */
+export interface ToNetworks {
+  readonly type: 'close';
+}
+
+export type FromNetworks =
+  | { readonly type: 'opened' }
+  | { readonly type: 'failed'; readonly code: string; readonly message: string }
+  | { readonly type: 'report'; readonly line: string };

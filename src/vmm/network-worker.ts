@@ -1,0 +1,161 @@
+/**
+ * The thread of a machine's networks. It sleeps in its event loop, from which sockets and the vCPU's thread wake it; while there
+ * are frames it goes on without being told.
+ */
+import { parentPort, workerData } from 'node:worker_threads';
+import { VringError } from '../base/index.js';
+import { nameThread } from '../host/node/activity.js';
+import { openCapture } from '../host/node/capture-file.js';
+import { NodeNetHost } from '../host/node/net-host.js';
+import { openSocketSink } from '../host/node/net-sockets.js';
+import { type FrameOffload, type FrameSink, type GuestLink, UserNetwork } from '../net/index.js';
+import { ringDoorbell } from './doorbell.js';
+import { FrameRing } from './frame-ring.js';
+import type {
+  FromNetworks,
+  NetworkOptions,
+  NetworkRings,
+  NetworkWorkerConfig,
+  ToNetworks,
+  ToNetworksFromMachine,
+} from './network-protocol.js';
+import { rungBy } from './worker-protocol.js';
+
+/** Frames of one network after which the others, and sockets, have their turn. */
+const BATCH = 32;
+
+const config = workerData as NetworkWorkerConfig;
+const owner = parentPort as NonNullable<typeof parentPort>;
+const say = (message: FromNetworks) => owner.postMessage(message);
+const doorbell = new Int32Array(config.doorbell);
+const host = new NodeNetHost();
+nameThread('network');
+
+let kickWords: Int32Array = new Int32Array(new SharedArrayBuffer(4));
+let kickIndices: readonly number[] = [];
+
+function wakeMachine(): void {
+  // The running vCPU sees its kick word, a sleeping one the doorbell.
+  for (const index of kickIndices) Atomics.store(kickWords, index, 1);
+  ringDoorbell(doorbell, rungBy.networks);
+}
+
+type Capture = Awaited<ReturnType<typeof openCapture>>;
+
+/** One network, and the card on it. */
+class Attachment implements GuestLink {
+  readonly #toHost: FrameRing;
+  readonly #toGuest: FrameRing;
+  readonly #captures: Capture[] = [];
+  #sink: FrameSink | undefined;
+  #reserved: Uint8Array | undefined;
+  #blocked = false;
+
+  constructor(rings: NetworkRings) {
+    this.#toHost = new FrameRing(rings.toHost);
+    this.#toGuest = new FrameRing(rings.toGuest);
+  }
+
+  async open(options: NetworkOptions): Promise<void> {
+    for (const { path, snapLength } of options.captures ?? [])
+      this.#captures.push(await openCapture(path, snapLength ?? 65536));
+    if (options.kind === 'user') {
+      const network = new UserNetwork(host, this, options.user);
+      this.#sink = network;
+      await network.open();
+    } else this.#sink = await openSocketSink(options, this, (line) => say({ type: 'report', line }));
+  }
+
+  get takes(): number {
+    return this.#toGuest.takes;
+  }
+
+  get idle(): boolean {
+    return this.#toGuest.isEmpty;
+  }
+
+  reserve(length: number): Uint8Array | undefined {
+    this.#reserved = this.#toGuest.reserve(length);
+    if (!this.#reserved) this.#blocked = true;
+    return this.#reserved;
+  }
+
+  commit(offload?: FrameOffload): void {
+    for (const capture of this.#captures) capture.write(this.#reserved as Uint8Array);
+    if (this.#toGuest.commit(offload)) wakeMachine();
+  }
+
+  /** True: there were frames. */
+  look(): boolean {
+    const sink = this.#sink;
+    if (!sink) return false;
+    if (this.#blocked && this.#toGuest.hasHalfFree) {
+      this.#blocked = false;
+      sink.linkReady();
+    }
+    let count = 0;
+    for (; count < BATCH; count++) {
+      const frame = this.#toHost.peek();
+      if (!frame) break;
+      for (const capture of this.#captures) capture.write(frame.bytes);
+      sink.receive(frame.bytes, frame.offload);
+      if (this.#toHost.consume()) wakeMachine();
+    }
+    if (count > 0) sink.flush();
+    return count > 0;
+  }
+
+  async close(): Promise<void> {
+    this.#sink?.close();
+    for (const capture of this.#captures) await capture.close();
+  }
+}
+
+const attachments = config.rings.map((rings) => new Attachment(rings));
+let scheduled = false;
+let closing = false;
+
+function look(): void {
+  scheduled = false;
+  if (closing) return;
+  let some = false;
+  for (const attachment of attachments) if (attachment.look()) some = true;
+  if (some) schedule();
+}
+
+function schedule(): void {
+  if (scheduled) return;
+  scheduled = true;
+  setImmediate(look);
+}
+
+async function openAll(): Promise<void> {
+  for (const [i, options] of config.networks.entries()) await attachments[i].open(options);
+}
+
+owner.on('message', (message: ToNetworks) => {
+  if (message.type !== 'close' || closing) return;
+  closing = true;
+  void Promise.all(attachments.map((attachment) => attachment.close())).finally(() => {
+    config.port.close();
+    owner.close();
+  });
+});
+config.port.on('message', (message: ToNetworksFromMachine) => {
+  if (message.type === 'memory') {
+    kickWords = new Int32Array(message.memory);
+    kickIndices = message.kickIndices;
+  }
+  schedule();
+});
+
+openAll().then(
+  () => {
+    say({ type: 'opened' });
+    schedule();
+  },
+  (error: unknown) => {
+    const known = error instanceof VringError;
+    say({ type: 'failed', code: known ? error.code : 'network-open', message: (error as Error).message });
+  },
+);

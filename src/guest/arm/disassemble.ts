@@ -11,6 +11,9 @@ const general = (n: number, sf: number) => (sf ? wide(n) : narrow(n));
 const orStack = (n: number, sf: number) => (n === 31 ? (sf ? 'sp' : 'wsp') : general(n, sf));
 const hex = (n: number) => `#0x${(n >>> 0).toString(16)}`;
 
+/** Advanced SIMD registers with their lanes, as far as size and Q tell them. */
+const vectorText = (n: number, i: Fields): string =>
+  `v${n}.${(i.q ? ['16b', '8h', '4s', '2d'] : ['8b', '4h', '2s', '1d'])[i.size]}`;
 /** Scalar SIMD registers of a width: bd, bn, bm, ba and so on. */
 const vectorOperands = (letter: string): [string, (i: Fields) => string][] =>
   (['rd', 'rn', 'rm', 'ra'] as const).map((name) => [letter + name[1], (i) => letter + i[name]]);
@@ -30,6 +33,9 @@ const writers: Readonly<Record<string, (i: Fields, pc: bigint) => string>> = {
   wd: (i) => narrow(i.rd),
   wn: (i) => narrow(i.rn),
   wm: (i) => narrow(i.rm),
+  vd: (i) => vectorText(i.rd, i),
+  vn: (i) => vectorText(i.rn, i),
+  vm: (i) => vectorText(i.rm, i),
   'rd|sp': (i) => orStack(i.rd, i.sf),
   'rn|sp': (i) => orStack(i.rn, i.sf),
   imm: (i) => `#${i.imm}`,

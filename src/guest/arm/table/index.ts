@@ -5,6 +5,8 @@ import { branchRows } from './branch.js';
 import { dataRows } from './data.js';
 import { flagRows } from './flag.js';
 import { memoryRows } from './memory.js';
+import { simdRows } from './simd.js';
+import { simdMoveRows } from './simd-move.js';
 import { systemRows } from './system.js';
 
 export const allRows: readonly InsnRow[] = [
@@ -13,5 +15,7 @@ export const allRows: readonly InsnRow[] = [
   ...memoryRows,
   ...atomicRows,
   ...branchRows,
+  ...simdRows,
+  ...simdMoveRows,
   ...systemRows,
 ];

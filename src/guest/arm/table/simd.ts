@@ -1,0 +1,276 @@
+/** Advanced SIMD: integers, three registers and two (C4.1.95). */
+import type { V128 } from '../../../ir/index.js';
+import { type LaneRoutine, lanes } from '../routines/lanes.js';
+import type { Fields, InsnRow, Translator } from '../row.js';
+import {
+  all,
+  apply,
+  type Binary,
+  byLanes,
+  bytesOnly,
+  laneCount,
+  lanesOf,
+  native,
+  nativeUnary,
+  row,
+  type Size,
+  saturates,
+  setVector,
+  sizeOf,
+  type Unary,
+  unaryByLanes,
+  upTo32,
+  used,
+  zero,
+} from './vector.js';
+
+const THREE = ['vd', 'vn', 'vm'];
+const three = (
+  name: string,
+  u: 0 | 1,
+  opcode: string,
+  operation: Binary,
+  where: (i: Fields) => boolean = all,
+): InsnRow =>
+  row(
+    name,
+    `0 q ${u} 01110 size 1 rm ${opcode} 1 rn rd`,
+    THREE,
+    (t, i) => {
+      const operand = (n: number) => (saturates(name) ? used(t, i, t.v(n)) : t.v(n));
+      setVector(t, i, operation(t, operand(i.rn), operand(i.rm), sizeOf(i)));
+    },
+    where,
+  );
+/** Adds to the destination, or subtracts from it. */
+const accumulating = (name: string, u: 0 | 1, opcode: string, operation: Binary, change: 'add' | 'sub'): InsnRow =>
+  row(
+    name,
+    `0 q ${u} 01110 size 1 rm ${opcode} 1 rn rd`,
+    THREE,
+    (t, i) => {
+      const value = operation(t, t.v(i.rn), t.v(i.rm), sizeOf(i));
+      setVector(t, i, apply(t, change, sizeOf(i), t.v(i.rd), value));
+    },
+    upTo32,
+  );
+
+const multiply: Binary = (t, x, y, size) =>
+  size === 0 ? byLanes(lanes.mul)(t, x, y, size) : apply(t, 'mul', size, x, y);
+const swapped =
+  (operation: Binary): Binary =>
+  (t, x, y, size) =>
+    operation(t, y, x, size);
+/** WebAssembly compares unsigned lanes up to 32 bits. */
+const unsignedOr =
+  (name: string, routine: LaneRoutine): Binary =>
+  (t, x, y, size) =>
+    size === 3 ? byLanes(routine)(t, x, y, size) : apply(t, name, size, x, y);
+const distance =
+  (sign: 's' | 'u'): Binary =>
+  (t, x, y, size) =>
+    apply(t, 'sub', size, apply(t, `max_${sign}`, size, x, y), apply(t, `min_${sign}`, size, x, y));
+
+/** Neighbours of both vectors, one after the other. */
+const pairwise = (name: string, u: 0 | 1, opcode: string, operation: Binary, where: (i: Fields) => boolean): InsnRow =>
+  row(
+    name,
+    `0 q ${u} 01110 size 1 rm ${opcode} 1 rn rd`,
+    THREE,
+    (t, i) => {
+      const size = sizeOf(i);
+      const count = laneCount(size, i.q);
+      const whole = laneCount(size, 1);
+      const [x, y] = [t.v(i.rn), t.v(i.rm)];
+      const numbers = (odd: number) =>
+        Array.from({ length: whole }, (_, n) => {
+          const at = (2 * n + odd) % (2 * count);
+          return at < count ? at : whole + at - count;
+        });
+      setVector(t, i, operation(t, lanesOf(t, x, y, size, numbers(0)), lanesOf(t, x, y, size, numbers(1)), size));
+    },
+    where,
+  );
+
+type Logic = (t: Translator, x: V128, y: V128, d: V128) => V128;
+const logic = (name: string, u: 0 | 1, size: string, operation: Logic): InsnRow =>
+  row(name, `0 q ${u} 01110 ${size} 1 rm 00011 1 rn rd`, THREE, (t, i) =>
+    setVector(t, i, operation(t, t.v(i.rn), t.v(i.rm), t.v(i.rd))),
+  );
+
+const two = (name: string, u: 0 | 1, opcode: string, operation: Unary, where: (i: Fields) => boolean): InsnRow =>
+  row(
+    name,
+    `0 q ${u} 01110 size 10000 ${opcode} 10 rn rd`,
+    ['vd', 'vn'],
+    (t, i) => setVector(t, i, operation(t, saturates(name) ? used(t, i, t.v(i.rn)) : t.v(i.rn), sizeOf(i))),
+    where,
+  );
+const withZero =
+  (operation: Binary): Unary =>
+  (t, x, size) =>
+    operation(t, x, zero(t), size);
+/** Lanes of `size` in reverse order within pieces of `bytes`. */
+const reversed =
+  (bytes: number): Unary =>
+  (t, x, size) => {
+    const count = bytes >> size;
+    const numbers = Array.from({ length: laneCount(size, 1) }, (_, n) => n - (n % count) + (count - 1 - (n % count)));
+    return lanesOf(t, x, x, size, numbers);
+  };
+const reversedBits: Unary = ({ b }, value) => {
+  let x = value;
+  for (const [places, pattern] of [
+    [1, 0x55555555],
+    [2, 0x33333333],
+    [4, 0x0f0f0f0f],
+  ] as const) {
+    const mask = b.v128(pattern, pattern, pattern, pattern);
+    const down = b.v128_and(b.i8x16_shr_u(x, b.i32(places)), mask);
+    x = b.v128_or(down, b.i8x16_shl(b.v128_and(x, mask), b.i32(places)));
+  }
+  return x;
+};
+const addPairs = (sign: 's' | 'u', x: V128, t: Translator, size: Size): V128 => {
+  const { b } = t;
+  if (size === 0) return sign === 's' ? b.i16x8_extadd_pairwise_i8x16_s(x) : b.i16x8_extadd_pairwise_i8x16_u(x);
+  if (size === 1) return sign === 's' ? b.i32x4_extadd_pairwise_i16x8_s(x) : b.i32x4_extadd_pairwise_i16x8_u(x);
+  const even = lanesOf(t, x, x, 2, [0, 2, 0, 2]);
+  const odd = lanesOf(t, x, x, 2, [1, 3, 1, 3]);
+  const extend = sign === 's' ? b.i64x2_extend_low_i32x4_s : b.i64x2_extend_low_i32x4_u;
+  return b.i64x2_add(extend.call(b, even), extend.call(b, odd));
+};
+const longPairs = (name: string, u: 0 | 1, opcode: string, accumulates: boolean): InsnRow =>
+  row(
+    name,
+    `0 q ${u} 01110 size 10000 ${opcode} 10 rn rd`,
+    ['vd', 'vn'],
+    (t, i) => {
+      const sums = addPairs(u ? 'u' : 's', t.v(i.rn), t, sizeOf(i));
+      const wide = (i.size + 1) as Size;
+      setVector(t, i, accumulates ? apply(t, 'add', wide, t.v(i.rd), sums) : sums);
+    },
+    upTo32,
+  );
+/** The low half of each lane, into the low half of the register or (`q`) the high one. */
+const narrow = row(
+  'xtn',
+  '0 q 0 01110 size 10000 10010 10 rn rd',
+  ['vd', 'vn'],
+  (t, i) => {
+    const size = sizeOf(i);
+    const count = laneCount(size, 0);
+    const taken = Array.from({ length: count }, (_, n) => 2 * n);
+    if (i.q) {
+      const kept = Array.from({ length: count }, (_, n) => 2 * count + n);
+      t.setV(i.rd, lanesOf(t, t.v(i.rn), t.v(i.rd), size, [...kept, ...taken]));
+    } else {
+      const empty = Array.from({ length: count }, (_, n) => 2 * count + n);
+      t.setV(i.rd, lanesOf(t, t.v(i.rn), zero(t), size, [...taken, ...empty]));
+    }
+  },
+  upTo32,
+);
+
+/** All lanes to one, by halves. */
+const across = (name: string, u: 0 | 1, opcode: string, operation: Binary): InsnRow =>
+  row(
+    name,
+    `0 q ${u} 01110 size 11000 ${opcode} 10 rn rd`,
+    ['vd', 'vn'],
+    (t, i) => {
+      const size = sizeOf(i);
+      const whole = laneCount(size, 1);
+      let value = t.v(i.rn);
+      for (let step = laneCount(size, i.q) >> 1; step >= 1; step >>= 1) {
+        const numbers = Array.from({ length: whole }, (_, n) => (n + step) % whole);
+        value = operation(t, value, lanesOf(t, value, value, size, numbers), size);
+      }
+      const numbers = Array.from({ length: whole }, (_, n) => (n === 0 ? 0 : whole + n));
+      t.setV(i.rd, lanesOf(t, value, zero(t), size, numbers));
+    },
+    (i) => i.size < 2 || (i.size === 2 && i.q === 1),
+  );
+
+const doubling = (i: Fields): boolean => i.size === 1 || i.size === 2;
+
+export const simdRows: readonly InsnRow[] = [
+  three('add', 0, '10000', native('add')),
+  three('sub', 1, '10000', native('sub')),
+  three('mul', 0, '10011', multiply, upTo32),
+  accumulating('mla', 0, '10010', multiply, 'add'),
+  accumulating('mls', 1, '10010', multiply, 'sub'),
+  three('cmgt', 0, '00110', native('gt_s')),
+  three('cmge', 0, '00111', native('ge_s')),
+  three('cmhi', 1, '00110', unsignedOr('gt_u', lanes.cmhi)),
+  three('cmhs', 1, '00111', unsignedOr('ge_u', lanes.cmhs)),
+  three('cmtst', 0, '10001', (t, x, y, size) => apply(t, 'ne', size, t.b.v128_and(x, y), zero(t))),
+  three('cmeq', 1, '10001', native('eq')),
+  three('smax', 0, '01100', native('max_s'), upTo32),
+  three('umax', 1, '01100', native('max_u'), upTo32),
+  three('smin', 0, '01101', native('min_s'), upTo32),
+  three('umin', 1, '01101', native('min_u'), upTo32),
+  three('sabd', 0, '01110', distance('s'), upTo32),
+  three('uabd', 1, '01110', distance('u'), upTo32),
+  accumulating('saba', 0, '01111', distance('s'), 'add'),
+  accumulating('uaba', 1, '01111', distance('u'), 'add'),
+  ...(
+    [
+      ['hadd', '00000', upTo32],
+      ['qadd', '00001', all],
+      ['rhadd', '00010', upTo32],
+      ['hsub', '00100', upTo32],
+      ['qsub', '00101', all],
+      ['shl', '01000', all],
+      ['qshl', '01001', all],
+      ['rshl', '01010', all],
+      ['qrshl', '01011', all],
+    ] as const
+  ).flatMap(([name, opcode, where]) => [
+    three(`s${name}`, 0, opcode, byLanes(lanes[`s${name}`]), where),
+    three(`u${name}`, 1, opcode, byLanes(lanes[`u${name}`]), where),
+  ]),
+  three('sqdmulh', 0, '10110', byLanes(lanes.sqdmulh), doubling),
+  three('sqrdmulh', 1, '10110', byLanes(lanes.sqrdmulh), doubling),
+  pairwise('addp', 0, '10111', native('add'), all),
+  pairwise('smaxp', 0, '10100', native('max_s'), upTo32),
+  pairwise('umaxp', 1, '10100', native('max_u'), upTo32),
+  pairwise('sminp', 0, '10101', native('min_s'), upTo32),
+  pairwise('uminp', 1, '10101', native('min_u'), upTo32),
+  logic('and', 0, '00', ({ b }, x, y) => b.v128_and(x, y)),
+  logic('bic', 0, '01', ({ b }, x, y) => b.v128_andnot(x, y)),
+  logic('orr', 0, '10', ({ b }, x, y) => b.v128_or(x, y)),
+  logic('orn', 0, '11', ({ b }, x, y) => b.v128_or(x, b.v128_not(y))),
+  logic('eor', 1, '00', ({ b }, x, y) => b.v128_xor(x, y)),
+  logic('bsl', 1, '01', ({ b }, x, y, d) => b.v128_bitselect(x, y, d)),
+  logic('bit', 1, '10', ({ b }, x, y, d) => b.v128_bitselect(x, d, y)),
+  logic('bif', 1, '11', ({ b }, x, y, d) => b.v128_bitselect(d, x, y)),
+
+  two('rev64', 0, '00000', reversed(8), upTo32),
+  two('rev32', 1, '00000', reversed(4), (i) => i.size < 2),
+  two('rev16', 0, '00001', reversed(2), bytesOnly),
+  two('cls', 0, '00100', unaryByLanes(lanes.cls), upTo32),
+  two('clz', 1, '00100', unaryByLanes(lanes.clz), upTo32),
+  two('cnt', 0, '00101', nativeUnary('popcnt'), bytesOnly),
+  two('not', 1, '00101', ({ b }, x) => b.v128_not(x), bytesOnly),
+  two('rbit', 1, '00101', reversedBits, (i) => i.size === 1),
+  two('sqabs', 0, '00111', unaryByLanes(lanes.sqabs), all),
+  two('sqneg', 1, '00111', unaryByLanes(lanes.sqneg), all),
+  two('cmgt0', 0, '01000', withZero(native('gt_s')), all),
+  two('cmge0', 1, '01000', withZero(native('ge_s')), all),
+  two('cmeq0', 0, '01001', withZero(native('eq')), all),
+  two('cmle0', 1, '01001', withZero(swapped(native('ge_s'))), all),
+  two('cmlt0', 0, '01010', withZero(swapped(native('gt_s'))), all),
+  two('abs', 0, '01011', nativeUnary('abs'), all),
+  two('neg', 1, '01011', nativeUnary('neg'), all),
+  longPairs('saddlp', 0, '00010', false),
+  longPairs('uaddlp', 1, '00010', false),
+  longPairs('sadalp', 0, '00110', true),
+  longPairs('uadalp', 1, '00110', true),
+  narrow,
+  across('addv', 0, '11011', native('add')),
+  across('smaxv', 0, '01010', native('max_s')),
+  across('umaxv', 1, '01010', native('max_u')),
+  across('sminv', 0, '11010', native('min_s')),
+  across('uminv', 1, '11010', native('min_u')),
+];

@@ -405,3 +405,33 @@ test('CPU models: what is missing, fixed or unknown is refused by name', () => {
   assert.equal(parseRiscvCpu('rv64,h=off,v=false').extensions.size, 9);
   assert.deepEqual([...parseRiscvCpu('max,+zba,-zbb').extensions].includes('zbb'), false);
 });
+
+test('what the board does not have is refused: a power button, an NMI, more harts, a second serial port', () => {
+  const { board } = new TestVirt();
+  board.powerOn(kernel([instruction('wfi')]));
+  assert.throws(() => board.pressPowerButton(), /no power button/);
+  assert.throws(() => board.raiseNmi(), /no non-maskable interrupt/);
+  assert.throws(() => new TestVirt({ cpus: 2 }), /one hart/);
+  const port = { write: () => {} };
+  assert.throws(() => new TestVirt({ serial: [port, port] }), /one serial port/);
+});
+
+test('after a reset the machine is as it was at power-on', () => {
+  const machine = new TestVirt();
+  const { board } = machine;
+  const image = kernel([instruction('wfi')]);
+  board.powerOn(image);
+  const before = { registers: board.cpu.registers(), devices: board.saveDevices() };
+  board.memory.write(0xc00_0000 + 4 * 10, 4, 7);
+  board.memory.write(0xc00_2080, 4, 1 << 10);
+  board.memory.write(0x1000_0001, 1, 2);
+  board.memory.write(0x200_0000, 4, 1);
+  board.memory.write(0x3000_8004, 2, 7);
+  for (let i = 0; i < 4; i++) board.step(0);
+  assert.notDeepEqual(board.saveDevices(), before.devices);
+  board.powerOn(image);
+  const after = board.cpu.registers();
+  for (const [name, value] of Object.entries(before.registers))
+    if (!/^(cycle|instret|time|mcycle|minstret)$/.test(name)) assert.equal(after[name], value, name);
+  assert.deepEqual(board.saveDevices(), before.devices);
+});

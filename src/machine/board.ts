@@ -301,7 +301,7 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
 
   /** Power-on or reset: the vCPUs are where they start, with a kernel in memory where no firmware loads it. Gives a line about it. */
   abstract powerOn(images: KernelImages | undefined): string;
-  /** The power button. */
+  /** The power button. Throws VringError `no-button` where there is none. */
   abstract pressPowerButton(): void;
   /** Every vCPU to its power-on state. */
   protected abstract resetCpus(): void;
@@ -435,6 +435,7 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
     if (this.#stop?.why === 'debug') this.#stop = undefined;
   }
 
+  /** Throws VringError `no-nmi` where the vCPUs have none. */
   raiseNmi(): void {
     this.#accelerator.raiseNmi();
   }

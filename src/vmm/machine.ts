@@ -91,11 +91,11 @@ export interface Machine extends AsyncDisposable {
   resume(options?: WaitOptions): Promise<void>;
   /** The reset button. */
   reset(options?: WaitOptions): Promise<void>;
-  /** The power button: the guest is asked to shut down, and may take its time or refuse. */
+  /** The power button: the guest is asked to shut down, and may take its time or refuse. Throws VringError `no-button`. */
   pressPowerButton(options?: WaitOptions): Promise<void>;
   /** Pulls the plug. */
   powerOff(options?: WaitOptions): Promise<MachineEnd>;
-  /** A non-maskable interrupt. */
+  /** A non-maskable interrupt. Throws VringError `no-nmi`. */
   injectNmi(options?: WaitOptions): Promise<void>;
   /** A break condition on a serial line. */
   sendBreak(serial?: number, options?: WaitOptions): Promise<void>;

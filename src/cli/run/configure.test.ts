@@ -487,6 +487,16 @@ test('-arch: names of QEMU and Debian; what an architecture does not have is ref
   assert.deepEqual([bare.firmware, bare.kernel], [{ image: 'k' }, undefined]);
 });
 
+test('a board without IDE takes drives as virtio disks, as QEMU does', () => {
+  const { devices } = plan('-arch', 'riscv64', '-drive', 'file=a.img,format=raw', '-hda', 'b.img').machine;
+  assert.deepEqual(
+    devices?.map(({ type }) => type),
+    ['virtio-blk', 'virtio-blk'],
+  );
+  assert.match(refusal('-arch', 'riscv64', '-cdrom', 'c.iso'), /no CD, and there is no other drive here yet/);
+  assert.match(refusal('-arch', 'riscv64', '-drive', 'file=a.img,if=ide'), /no IDE controller; there is if=virtio/);
+});
+
 test('virtio devices in virtio-mmio slots', () => {
   const { devices } = plan(
     '-arch',

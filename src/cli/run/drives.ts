@@ -61,10 +61,19 @@ export function errorPolicies(option: string, values: { werror?: unknown; rerror
   };
 }
 
-/** `-drive`, or `option` that is short for it. `temporary`: `-snapshot` was given. An id of '' is for whoever gives it a place. Throws UsageError. */
-export function parseDrive(option: string, text: string, index: number, temporary: boolean): Drive {
+/**
+ * `-drive`, or `option` that is short for it. `temporary`: `-snapshot` was given. An id of '' is for whoever gives it a place.
+ * `fallback`: the board's own interface. Throws UsageError.
+ */
+export function parseDrive(
+  option: string,
+  text: string,
+  index: number,
+  temporary: boolean,
+  fallback: 'ide' | 'virtio' = 'ide',
+): Drive {
   const { request, device, isTemporary } = attempt(option, () => driveRequest(text));
-  const type = String(device['if'] ?? 'ide');
+  const type = String(device['if'] ?? fallback);
   if (type !== 'virtio' && type !== 'none' && type !== 'ide') {
     if (interfaces.includes(type)) {
       throw new UsageError(`${option}: if=${type} is not supported yet; there are if=ide and if=virtio`);
@@ -81,7 +90,9 @@ export function parseDrive(option: string, text: string, index: number, temporar
   const media = device['media'] ?? 'disk';
   if (media !== 'disk' && media !== 'cdrom') throw new UsageError(`${option}: media is disk or cdrom, not '${media}'`);
   if (media === 'cdrom' && type === 'virtio')
-    throw new UsageError(`${option}: a virtio disk is no CD; there is if=ide for it`);
+    throw new UsageError(
+      `${option}: a virtio disk is no CD${fallback === 'ide' ? '; there is if=ide for it' : ', and there is no other drive here yet'}`,
+    );
   if (device['index'] !== undefined && !/^\d{1,2}$/.test(String(device['index'])))
     throw new UsageError(`${option}: index is a whole number from 0 to 99, not '${device['index']}'`);
   const place = type === 'ide' ? idePlace(option, device) : undefined;

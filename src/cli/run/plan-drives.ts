@@ -36,7 +36,7 @@ export class DrivePlan {
       given.push({ option: `-${name} ${file}`, text });
     }
     for (const [i, { option, text }] of given.entries()) {
-      const drive = parseDrive(option, text, i, temporary);
+      const drive = parseDrive(option, text, i, temporary, hasIde ? 'ide' : 'virtio');
       if (drive.automatic === 'ide') {
         if (!hasIde) throw new UsageError(`${option}: this board has no IDE controller; there is if=virtio`);
         this.#plugIde(option, drive);

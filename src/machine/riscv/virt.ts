@@ -307,8 +307,15 @@ export class RiscvVirt extends Board<RiscvCpu> {
     return true;
   }
 
-  /** There is no button: the board has no GPIO. */
-  pressPowerButton(): void {}
+  /** The board has no GPIO that a button could be on. Throws VringError `no-button`. */
+  pressPowerButton(): void {
+    throw new VringError('no-button', 'The board virt has no power button.');
+  }
+
+  /** Throws VringError `no-nmi`. */
+  override raiseNmi(): void {
+    throw new VringError('no-nmi', 'A RISC-V hart has no non-maskable interrupt.');
+  }
 
   protected announceInterrupts(accelerator: Accelerator): void {
     accelerator.setInterruptPending(this.cpu.hart.noteInterrupts() !== 0n);

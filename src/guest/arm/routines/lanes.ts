@@ -112,6 +112,9 @@ function doublingHigh(lane: Lane, round: boolean): I64 {
   return saturate(lane, over, highest(lane), result);
 }
 
+/** All ones in half of a lane's bits. */
+const lowerHalf = ({ r, bits }: Lane): I64 => r.i64_sub(r.i64_shl(r.i64(1), r.i64_shr_u(bits, r.i64(1))), r.i64(1));
+
 export const lanes = {
   sqadd: define('sqadd', true, signedSum),
   uqadd: define('uqadd', false, unsignedSum),
@@ -143,6 +146,24 @@ export const lanes = {
   cls: define('cls', true, ({ r, x, bits }) =>
     r.i64_sub(r.i64_clz(r.i64_xor(x, r.i64_shr_s(x, r.i64(63)))), r.i64_sub(r.i64(65), bits)),
   ),
+  // Of lanes twice as wide as the result, which is their lower half.
+  sqxtn: define('sqxtn', true, (lane) => {
+    const { r, x, bits } = lane;
+    const low = r.i64_shl(r.i64(-1), r.i64_sub(r.i64_shr_u(bits, r.i64(1)), r.i64(1)));
+    const high = r.i64_xor(low, r.i64(-1));
+    const over = r.i32_or(r.i64_gt_s(x, high), r.i64_lt_s(x, low));
+    return saturate(lane, over, r.select(isNegative(r, x), low, high), x);
+  }),
+  uqxtn: define('uqxtn', false, (lane) => {
+    const high = lowerHalf(lane);
+    return saturate(lane, lane.r.i64_gt_u(lane.x, high), high, lane.x);
+  }),
+  sqxtun: define('sqxtun', true, (lane) => {
+    const { r, x } = lane;
+    const high = lowerHalf(lane);
+    const negative = isNegative(r, x);
+    return saturate(lane, r.i32_or(negative, r.i64_gt_s(x, high)), r.select(negative, r.i64(0), high), x);
+  }),
   sqabs: define('sqabs', true, (lane) => {
     const { r, x } = lane;
     const magnitude = r.select(isNegative(r, x), r.i64_sub(r.i64(0), x), x);

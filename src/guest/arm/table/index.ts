@@ -6,7 +6,9 @@ import { dataRows } from './data.js';
 import { flagRows } from './flag.js';
 import { memoryRows } from './memory.js';
 import { simdRows } from './simd.js';
+import { simdLongRows } from './simd-long.js';
 import { simdMoveRows } from './simd-move.js';
+import { structureRows } from './structure.js';
 import { systemRows } from './system.js';
 
 export const allRows: readonly InsnRow[] = [
@@ -17,5 +19,7 @@ export const allRows: readonly InsnRow[] = [
   ...branchRows,
   ...simdRows,
   ...simdMoveRows,
+  ...simdLongRows,
+  ...structureRows,
   ...systemRows,
 ];

@@ -22,7 +22,7 @@ const copySize = (i: Fields): Size => (31 - Math.clz32(i.imm & -i.imm)) as Size;
 const copyLane = (i: Fields): number => i.imm >> (copySize(i) + 1);
 const isCopy = (i: Fields): boolean => (i.imm & 15) !== 0 && (copySize(i) < 3 || i.q === 1);
 
-function extract({ b }: Translator, x: V128, size: Size, lane: number, signed: boolean): I64 {
+export function extract({ b }: Translator, x: V128, size: Size, lane: number, signed: boolean): I64 {
   if (size === 3) return b.i64x2_extract_lane(x, lane);
   if (size === 2) {
     const value = b.i32x4_extract_lane(x, lane);
@@ -33,12 +33,12 @@ function extract({ b }: Translator, x: V128, size: Size, lane: number, signed: b
   if (!signed) return bits;
   return size === 1 ? b.i64_extend16_s(bits) : b.i64_extend8_s(bits);
 }
-function insert({ b }: Translator, x: V128, size: Size, lane: number, value: I64): V128 {
+export function insert({ b }: Translator, x: V128, size: Size, lane: number, value: I64): V128 {
   if (size === 3) return b.i64x2_replace_lane(x, value, lane);
   const bits = b.i32_wrap_i64(value);
   return [b.i8x16_replace_lane, b.i16x8_replace_lane, b.i32x4_replace_lane][size].call(b, x, bits, lane);
 }
-function splat(t: Translator, size: Size, value: I64): V128 {
+export function splat(t: Translator, size: Size, value: I64): V128 {
   return size === 3 ? t.b.i64x2_splat(value) : apply(t, 'splat', size, t.b.i32_wrap_i64(value));
 }
 

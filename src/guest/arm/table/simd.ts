@@ -131,7 +131,8 @@ const reversedBits: Unary = ({ b }, value) => {
   }
   return x;
 };
-const addPairs = (sign: 's' | 'u', x: V128, t: Translator, size: Size): V128 => {
+/** Sums of neighbours, in lanes twice as wide. */
+export const addPairs = (sign: 's' | 'u', x: V128, t: Translator, size: Size): V128 => {
   const { b } = t;
   if (size === 0) return sign === 's' ? b.i16x8_extadd_pairwise_i8x16_s(x) : b.i16x8_extadd_pairwise_i8x16_u(x);
   if (size === 1) return sign === 's' ? b.i32x4_extadd_pairwise_i16x8_s(x) : b.i32x4_extadd_pairwise_i16x8_u(x);

@@ -5,6 +5,7 @@ export * from './virtio-block.js';
 export * from './virtio-console.js';
 export * from './virtio-device.js';
 export * from './virtio-entropy.js';
+export * from './virtio-input.js';
 export * from './virtio-mmio.js';
 export * from './virtio-net.js';
 export * from './virtio-pci.js';

@@ -22,6 +22,8 @@ const identities: Readonly<Record<number, { transitionalId: number; classCode: n
   [virtioType.balloon]: { transitionalId: 0x1002, classCode: 0x00ff00 },
   [virtioType.console]: { transitionalId: 0x1003, classCode: 0x078000 },
   [virtioType.entropy]: { transitionalId: 0x1005, classCode: 0x00ff00 },
+  // Newer than transitional ids: modern only.
+  [virtioType.input]: { transitionalId: 0, classCode: 0x098000 },
 };
 
 /** Layout of the modern BAR; each structure has a page of its own. */

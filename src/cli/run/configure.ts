@@ -23,6 +23,7 @@ import { type LensPlan, planLens } from './lens.js';
 import { checkMac, type PlannedNetworks, planNetworks } from './networks.js';
 import { accelerators, unsupportedAccelerators } from './options.js';
 import { blockSize, checkSerial, DrivePlan } from './plan-drives.js';
+import { parseQmp, type QmpAddress } from './qmp/serve.js';
 import { planScreen, planVga, plugVga, type ScreenPlan } from './screen-options.js';
 
 /** A port of the machine, or the monitor, and the character device that it leads to. */
@@ -43,6 +44,8 @@ export interface RunPlan {
   /** The built-in guest runs. */
   readonly builtIn: boolean;
   readonly startPaused: boolean;
+  /** Where programs reach the monitor. */
+  readonly qmp: readonly QmpAddress[];
   /** Secrets and others, to be made before the machine. */
   readonly objects: readonly ObjectPlan[];
   /** Where to wait for gdb. */
@@ -107,6 +110,8 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
       if (options.has(name)) throw new UsageError(`-${name} is of use with -kernel only`);
     }
   }
+  if (context.system && options.has('qmp'))
+    throw new UsageError('-qmp is not supported yet for a system that is named');
   // As QEMU's: what firmware boots has a CD drive, if an empty one.
   const boots = !builtIn && !context.system && kernel === undefined;
   if (boots && !options.has('nodefaults') && architecture.buses.includes('IDE')) {
@@ -158,6 +163,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     screen,
     builtIn,
     startPaused: options.has('S'),
+    qmp: options.all('qmp').map((text) => parseQmp('qmp', text)),
     objects: options
       .all('object')
       .filter((text) => !isFilter(text))

@@ -29,6 +29,7 @@ import { serveGdb } from './gdb-server.js';
 import { helpTopic } from './help-topics.js';
 import { LensView } from './lens.js';
 import { runCommand, unsupportedRunOptions } from './options.js';
+import { type QmpServer, serveQmp } from './qmp/serve.js';
 import { serveVnc } from './screen-options.js';
 import { TextDisplay } from './text-display.js';
 
@@ -143,6 +144,11 @@ export function acceleratorLine({ accelerator, acceleratorRefusals }: Machine): 
   return accelerator === 'tcg' ? undefined : `KVM runs the guest.`;
 }
 
+function qmpHost(machine: Machine, plan: RunPlan, quit: () => void) {
+  const { cpus = 1, uuid, architecture = 'x86_64' } = plan.machine;
+  return { machine, version: versionLine(), cpus, uuid, architecture, ...monitorHost(plan, quit) };
+}
+
 /** What a monitor without a place of its own knows of the run. */
 export function monitorHost({ name, attachments }: RunPlan, quit: () => void) {
   return { name, chardevs: [...new Set(attachments.map(({ chardev }) => chardev))], quit };
@@ -232,7 +238,18 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
       : undefined;
     const lens = plan.lens && new LensView(plan.lens, running, terminal, io);
     let stopGdb = () => {};
+    const qmpServers: QmpServer[] = [];
     try {
+      for (const address of plan.qmp)
+        qmpServers.push(
+          await serveQmp(
+            address,
+            qmpHost(running, plan, () => quit(0)),
+          ),
+        );
+      // What ends the machine meanwhile ends the wait.
+      const awaited = qmpServers.filter((_, i) => plan.qmp[i].waits).map(({ connected }) => connected);
+      await Promise.race([Promise.all(awaited), running.ended]);
       if (plan.gdb)
         stopGdb = await serveGdb(
           running,
@@ -241,7 +258,7 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
         );
       await serveVnc(running, plan, objects?.secrets);
       lens?.start();
-      if (!plan.startPaused) await running.start();
+      if (!plan.startPaused && running.state === 'ready') await running.start();
       connection.start();
       text?.start();
       const end = await running.ended;
@@ -250,6 +267,7 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
       stopGdb();
       await text?.stop();
       await running.close();
+      for (const server of qmpServers) await server.close();
       await connection.finish();
       await lens?.finish();
       if (plan.stats) await printStatistics(io, plan.stats, await running.statistics().catch(() => ({})));

@@ -261,6 +261,14 @@ export const runOptions: readonly OptionRow[] = [
     group: character,
   },
   {
+    name: 'qmp',
+    argument: 'unix:PATH,server=on[,wait=off]',
+    sentence:
+      'A monitor for programs, by JSON, at unix:PATH or tcp:HOST:PORT; wait=on: the machine starts when one has come.',
+    group: character,
+    repeats: true,
+  },
+  {
     name: 'mon',
     argument: '[chardev=]ID[,mode=readline]',
     sentence: 'A monitor on a character device.',
@@ -430,7 +438,6 @@ export const unsupportedRunOptions: ReadonlyMap<string, string> = new Map([
     'portrait',
     'preconfig',
     'prom-env',
-    'qmp',
     'qmp-pretty',
     'readconfig',
     'rotate',

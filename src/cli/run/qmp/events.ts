@@ -1,0 +1,42 @@
+/** Events of a machine as QMP tells them. */
+import type { Machine } from '../../../vmm/index.js';
+
+export const qmpEvents = ['SHUTDOWN', 'RESET', 'STOP', 'RESUME', 'POWERDOWN', 'DEVICE_TRAY_MOVED'] as const;
+
+export interface Asked {
+  /** What the owner asked for, and the machine has not told yet. */
+  take(what: 'reset' | 'quit'): boolean;
+}
+
+/** Tells `emit` of all that happens; gives what ends it. */
+export function watchMachine(machine: Machine, asked: Asked, emit: (event: string, data?: object) => void): () => void {
+  const shutdown = (guest: boolean, reason: string) => emit('SHUTDOWN', { guest, reason });
+  let told = false;
+  const ends = [
+    machine.on('state', (state) => {
+      if (state === 'running') emit('RESUME');
+      else if (state === 'paused') {
+        if (machine.stopReason === 'poweroff') {
+          told = true;
+          shutdown(true, 'guest-shutdown');
+        }
+        emit('STOP');
+      }
+    }),
+    machine.on('reset', () => {
+      const byHost = asked.take('reset');
+      emit('RESET', { guest: !byHost, reason: byHost ? 'host-qmp-system-reset' : 'guest-reset' });
+    }),
+    machine.on('trayMoved', (id, open) => emit('DEVICE_TRAY_MOVED', { device: id, id, 'tray-open': open })),
+    machine.on('ended', ({ why }) => {
+      if (why === 'poweroff') {
+        if (!told) shutdown(true, 'guest-shutdown');
+      } else if (why === 'reset') shutdown(true, 'guest-reset');
+      else if (why === 'quit') shutdown(false, asked.take('quit') ? 'host-qmp-quit' : 'host-signal');
+      else shutdown(true, 'guest-shutdown');
+    }),
+  ];
+  return () => {
+    for (const end of ends) end();
+  };
+}

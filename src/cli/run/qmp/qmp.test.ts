@@ -1,0 +1,322 @@
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { VringError } from '../../../vmm/index.js';
+import { qmpCommands } from './commands.js';
+import { QmpFramer } from './framer.js';
+import { parseQmp, type QmpServer, serveQmp } from './serve.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'vring-qmp-'));
+after(() => rmSync(folder, { recursive: true }));
+const noQemu = spawnSync('qemu-system-x86_64', ['--version']).status !== 0 && 'no qemu-system-x86_64';
+
+// biome-ignore lint/suspicious/noExplicitAny: answers have any shape
+type Answer = any;
+
+/** A client's end: lines as they come. */
+class Client {
+  readonly #lines: string[] = [];
+  readonly #waiting: ((line: string) => void)[] = [];
+  #rest = '';
+  readonly #write: (text: string | Uint8Array) => void;
+  closed = false;
+  constructor(input: NodeJS.ReadableStream, write: (text: string | Uint8Array) => void) {
+    this.#write = write;
+    input.on('data', (chunk) => {
+      const lines = (this.#rest + chunk).split('\n');
+      this.#rest = lines.pop() as string;
+      for (const line of lines) {
+        const next = this.#waiting.shift();
+        if (next) next(line);
+        else this.#lines.push(line);
+      }
+    });
+    input.on('close', () => {
+      this.closed = true;
+      for (const next of this.#waiting.splice(0)) next('{"closed":true}');
+    });
+  }
+  async next(): Promise<Answer> {
+    if (this.closed && this.#lines.length === 0) return { closed: true };
+    const line = this.#lines.shift() ?? (await new Promise<string>((resolve) => this.#waiting.push(resolve)));
+    return JSON.parse(line);
+  }
+  /** The answer, events apart. */
+  async ask(text: string | Uint8Array): Promise<Answer> {
+    this.#write(text);
+    for (;;) {
+      const answer = await this.next();
+      if (!('event' in answer)) return answer;
+      this.events.push(answer);
+    }
+  }
+  readonly events: Answer[] = [];
+}
+
+function socketClient(path: string): { client: Client; socket: Socket } {
+  const socket = connect(path);
+  socket.on('error', () => {});
+  return { socket, client: new Client(socket, (text) => void socket.write(text)) };
+}
+
+/** A machine as far as QMP asks of one. */
+function fakeMachine() {
+  const calls: string[] = [];
+  const listeners = new Map<string, (...args: unknown[]) => void>();
+  const machine = {
+    state: 'running',
+    stopReason: undefined as string | undefined,
+    accelerator: 'tcg',
+    pause: async () => void calls.push('pause'),
+    resume: async () => void calls.push('resume'),
+    reset: async () => {
+      calls.push('reset');
+      listeners.get('reset')?.();
+    },
+    pressPowerButton: async () => void calls.push('powerButton'),
+    injectNmi: async () => void calls.push('nmi'),
+    sendInput: async (events: object[]) => void calls.push(JSON.stringify(events)),
+    ejectMedium: async (id: string) => {
+      if (id === 'ide0-hd0') throw new VringError('disk-fixed', 'The medium of this disk cannot be changed.');
+      calls.push(`eject ${id}`);
+      listeners.get('trayMoved')?.(id, true);
+    },
+    changeMedium: async (id: string, image: object) => void calls.push(`change ${id} ${JSON.stringify(image)}`),
+    disks: async () => [
+      {
+        ...{ id: 'ide0-hd0', removable: false, inserted: true, nodeName: '#b1', filename: 'a', format: 'raw' },
+        ...{ readonly: false, cache: 'none', sizeBytes: 1024, backing: undefined },
+      },
+      { id: 'ide1-cd0', removable: true, inserted: false, tray: { open: true, locked: false } },
+    ],
+    on: (event: string, listener: (...args: unknown[]) => void) => {
+      listeners.set(event, listener);
+      return () => listeners.delete(event);
+    },
+  };
+  return {
+    machine: machine as never,
+    state: machine,
+    calls,
+    tell: (event: string, ...args: unknown[]) => listeners.get(event)?.(...args),
+  };
+}
+
+let sockets = 0;
+async function served() {
+  const fake = fakeMachine();
+  const path = join(folder, `s${sockets++}`);
+  let quits = 0;
+  const server: QmpServer = await serveQmp(parseQmp('qmp', `unix:${path},server=on,wait=off`), {
+    machine: fake.machine,
+    version: 'vring 0',
+    name: 'box',
+    chardevs: [],
+    cpus: 2,
+    architecture: 'x86_64',
+    uuid: undefined,
+    quit: () => void quits++,
+  });
+  const { client, socket } = socketClient(path);
+  return { ...fake, server, client, socket, path, quits: () => quits };
+}
+
+test('greeting, negotiation, commands, events', async () => {
+  const { client, server, calls, tell, quits, state } = await served();
+  const greeting = await client.next();
+  assert.deepEqual(greeting.QMP.version.qemu, { micro: 0, minor: 2, major: 7 });
+  tell('state', 'running');
+  assert.equal((await client.ask('{"execute":"query-status"}')).error.class, 'CommandNotFound');
+  assert.deepEqual(await client.ask('{"execute":"qmp_capabilities","id":[1,{"a":2}]}'), {
+    return: {},
+    id: [1, { a: 2 }],
+  });
+  assert.deepEqual(client.events, [], 'no event before the negotiation');
+  const run = async (execute: string, given?: object) =>
+    (await client.ask(JSON.stringify({ execute, ...(given ? { arguments: given } : {}) }))).return;
+  assert.deepEqual(await run('query-status'), { status: 'running', running: true, singlestep: false });
+  state.state = 'paused';
+  state.stopReason = 'io-error';
+  assert.deepEqual(await run('query-status'), { status: 'io-error', running: false, singlestep: false });
+  assert.deepEqual(await run('query-name'), { name: 'box' });
+  assert.equal((await run('query-cpus-fast')).length, 2);
+  assert.deepEqual(
+    (await run('query-commands')).map(({ name }: { name: string }) => name),
+    qmpCommands.map(({ name }) => name),
+  );
+  const blocks = await run('query-block');
+  assert.deepEqual(
+    [blocks[0].inserted.cache, blocks[0].inserted.image['virtual-size'], blocks[1].tray_open, 'inserted' in blocks[1]],
+    [{ writeback: true, direct: true, 'no-flush': false }, 1024, true, false],
+  );
+  for (const name of ['stop', 'cont', 'system_reset', 'system_powerdown', 'inject-nmi'])
+    assert.deepEqual(await run(name), {});
+  assert.deepEqual(await run('eject', { id: 'ide1-cd0' }), {});
+  assert.deepEqual(await run('blockdev-change-medium', { device: 'ide1-cd0', filename: 'x.iso', format: 'raw' }), {});
+  await run('send-key', { keys: [{ type: 'qcode', data: 'a' }], 'hold-time': 1 });
+  assert.equal(await run('human-monitor-command', { 'command-line': 'info name' }), 'box\r\n');
+  assert.deepEqual(calls.slice(0, 7), [
+    'pause',
+    'resume',
+    'reset',
+    'powerButton',
+    'nmi',
+    'eject ide1-cd0',
+    'change ide1-cd0 {"path":"x.iso","format":"raw"}',
+  ]);
+  const keys = calls.slice(7, 9).map((text) => JSON.parse(text));
+  assert.deepEqual(
+    keys.map(([{ down }]) => down),
+    [true, false],
+  );
+  tell('ended', { why: 'poweroff' });
+  assert.deepEqual(await run('quit'), {});
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  assert.equal(quits(), 1);
+  assert.deepEqual(
+    client.events.map(({ event, data }) => [event, data]),
+    [
+      ['RESET', { guest: false, reason: 'host-qmp-system-reset' }],
+      ['POWERDOWN', undefined],
+      ['DEVICE_TRAY_MOVED', { device: 'ide1-cd0', id: 'ide1-cd0', 'tray-open': true }],
+      ['SHUTDOWN', { guest: true, reason: 'guest-shutdown' }],
+    ],
+  );
+  await server.close();
+});
+
+test('the schema describes every command, and names no type that it lacks', async () => {
+  const { client, server } = await served();
+  await client.next();
+  await client.ask('{"execute":"qmp_capabilities"}');
+  const schema = (await client.ask('{"execute":"query-qmp-schema"}')).return as Answer[];
+  const names = new Set(schema.map(({ name }) => name));
+  for (const entry of schema) {
+    for (const key of ['arg-type', 'ret-type']) if (key in entry) assert.ok(names.has(entry[key]), entry.name);
+    for (const member of entry.members ?? []) assert.ok(names.has(member.type), member.name);
+  }
+  for (const { name } of qmpCommands) assert.ok(names.has(name), name);
+  await server.close();
+});
+
+test('mistakes are answered as QEMU answers them', { skip: noQemu }, async () => {
+  const rom = join(folder, 'halt.bin');
+  writeFileSync(rom, new Uint8Array(0x10000).fill(0xf4));
+  const args = ['-M', 'pc', '-accel', 'tcg', '-bios', rom, '-display', 'none', '-m', '16', '-qmp', 'stdio'];
+  const qemu = spawn('qemu-system-x86_64', args, { stdio: ['pipe', 'pipe', 'ignore'] });
+  const theirs = new Client(qemu.stdout, (text) => void qemu.stdin.write(text));
+  const { client: ours, server } = await served();
+  try {
+    const [a, b] = [await ours.next(), await theirs.next()];
+    assert.deepEqual(Object.keys(a.QMP), Object.keys(b.QMP));
+    assert.equal(a.QMP.version.qemu.major, b.QMP.version.qemu.major);
+    for (const text of [
+      '{"execute":"query-status"}',
+      '{"execute":"qmp_capabilities","arguments":{"x":1}}',
+      '{"execute":"qmp_capabilities"}',
+      '{"execute":"qmp_capabilities"}',
+      '{"execute":"nonsense"}',
+      '{"execute":"nonsense","id":"x"}',
+      '{"execute":5}',
+      '{"arguments":{}}',
+      '{"execute":"stop","arguments":[]}',
+      '{"execute":"stop","more":1}',
+      '{"execute":"stop","arguments":{"x":1}}',
+      '[1,2]',
+      '{"execute":"eject","arguments":{}}',
+      '{"execute":"eject","arguments":{"device":5}}',
+      '{"execute":"eject","arguments":{"device":"no-such"}}',
+      '{"execute":"eject","arguments":{"device":"a","id":"b"}}',
+      '{"execute":"human-monitor-command"}',
+      '{"execute":"human-monitor-command","arguments":{"command-line":3}}',
+      "{'execute':'query-kvm','id':null}",
+      '{"execute":"query-target"}',
+      '{"execute":"query-uuid"}',
+    ]) {
+      const [our, their] = [await ours.ask(text), await theirs.ask(text)];
+      if (text.includes('query-kvm')) for (const answer of [our, their]) answer.return.present = true;
+      assert.deepEqual(our, their, text);
+    }
+  } finally {
+    qemu.kill();
+    await server.close();
+  }
+});
+
+test('hostile input: depth, size, floods, rubbish; the next client is served', async () => {
+  const { client, server, socket, path } = await served();
+  await client.next();
+  assert.match((await client.ask(`${'['.repeat(3000)}\n`)).error.desc, /JSON/);
+  assert.match((await client.ask(`rubbish {"execute":\n`)).error.desc, /JSON parse error/);
+  assert.match((await client.ask('{"execute": "\\ud800", "__proto__": 1}')).error.class, /./);
+  assert.match((await client.ask('{"execute" 1}')).error.desc, /JSON parse error/);
+  assert.match((await client.ask(`{"execute":"${'x'.repeat(2 << 20)}`)).error.desc, /too large/);
+  const second = socketClient(path);
+  socket.write(`\n${'{"execute":"query-name"}'.repeat(2000)}`);
+  await new Promise((resolve) => socket.on('close', resolve));
+  assert.ok((await second.client.next()).QMP, 'who waited is served');
+  second.socket.destroy();
+  await server.close();
+});
+
+test('values are cut from bytes however they come', () => {
+  const framer = new QmpFramer();
+  const text = '{"a":"}\\"{"} \n[1,[2]]{"ä":1}';
+  const bytes = Buffer.from(text);
+  const found = [...bytes].flatMap((byte) => framer.push(Uint8Array.of(byte)));
+  assert.deepEqual(found, ['{"a":"}\\"{"}', '[1,[2]]', '{"ä":1}']);
+});
+
+test('-qmp: what it takes', () => {
+  const refused = (text: string) => {
+    try {
+      parseQmp('qmp', text);
+    } catch (error) {
+      return (error as Error).message;
+    }
+    return 'taken';
+  };
+  assert.deepEqual(parseQmp('qmp', 'tcp::4444,server,nowait').tcp, { host: '127.0.0.1', port: 4444 });
+  assert.equal(parseQmp('qmp', 'unix:/x,server=on').waits, true);
+  assert.match(refused('unix:/x'), /only server=on/);
+  assert.match(refused('pty'), /there are unix:PATH/);
+  assert.match(refused('tcp:x,server=on'), /tcp:HOST:PORT/);
+  assert.match(refused('unix:,server=on'), /path is missing/);
+});
+
+test('a machine of the command line is stopped, shown and ended by QMP', { timeout: 60_000 }, async () => {
+  const path = join(folder, 'cli');
+  const program = fileURLToPath(new URL('../../main.js', import.meta.url));
+  const options = ['-accel', 'tcg', '-display', 'none', '-name', 'box', '-qmp', `unix:${path},server=on,wait=on`];
+  const vring = spawn(process.execPath, [program, 'run', ...options], { stdio: ['ignore', 'ignore', 'inherit'] });
+  const ended = new Promise((resolve) => vring.on('exit', resolve));
+  let found = socketClient(path);
+  for (let i = 0; i < 300; i++) {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    if (!found.client.closed) break;
+    found = socketClient(path);
+  }
+  const { client } = found;
+  await client.next();
+  await client.ask('{"execute":"qmp_capabilities"}');
+  assert.deepEqual((await client.ask('{"execute":"query-name"}')).return, { name: 'box' });
+  await client.ask('{"execute":"stop"}');
+  assert.equal((await client.ask('{"execute":"query-status"}')).return.status, 'paused');
+  await client.ask('{"execute":"cont"}');
+  assert.equal((await client.ask('{"execute":"query-status"}')).return.status, 'running');
+  assert.match(
+    (await client.ask('{"execute":"human-monitor-command","arguments":{"command-line":"info status"}}')).return,
+    /running/,
+  );
+  assert.deepEqual(await client.ask('{"execute":"quit"}'), { return: {} });
+  assert.equal(await ended, 0);
+  for (let line = await client.next(); !line.closed; line = await client.next()) client.events.push(line);
+  const told = client.events.map(({ event }) => event);
+  assert.deepEqual(told.slice(-3), ['STOP', 'RESUME', 'SHUTDOWN']);
+  assert.deepEqual(client.events.at(-1).data, { guest: false, reason: 'host-qmp-quit' });
+});

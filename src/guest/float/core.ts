@@ -203,6 +203,72 @@ export function emitMultiply(
   return w;
 }
 
+/**
+ * Adds a number of 64 bits to a product of 128. What is shifted out below the 128 bits is sticky: that loses nothing, as it
+ * only happens where the exponents are so far apart that at most one leading bit cancels.
+ */
+export function addToProduct(r: RoutineBuilder, p: Wide, sign: I32, exp: I32, sig: I64): Wide {
+  const w = wideLocals(r);
+  const hi: Local<'i64'> = r.local('i64', sig);
+  const lo: Local<'i64'> = r.local('i64', r.i64(0));
+  // w becomes the one with the larger exponent, (hi, lo) the other one.
+  const otherSign = r.local('i32', sign);
+  const distance = r.local('i32', r.i32_sub(r.read(p.exp), exp));
+  r.assign(w.sign, r.read(p.sign));
+  r.assign(w.exp, r.read(p.exp));
+  r.assign(w.hi, r.read(p.hi));
+  r.assign(w.lo, r.read(p.lo));
+  r.if(r.i32_lt_s(r.read(distance), r.i32(0)), () => {
+    r.assign(w.sign, sign);
+    r.assign(w.exp, exp);
+    r.assign(w.hi, sig);
+    r.assign(w.lo, r.i64(0));
+    r.assign(otherSign, r.read(p.sign));
+    r.assign(hi, r.read(p.hi));
+    r.assign(lo, r.read(p.lo));
+    r.assign(distance, r.i32_sub(r.i32(0), r.read(distance)));
+  });
+  r.if(r.read(distance), () => shiftRightSticky(r, hi, lo, r.read(distance)));
+  const otherHi = r.read(hi);
+  const otherLo = r.read(lo);
+  const ownHi = r.read(w.hi);
+  const ownLo = r.read(w.lo);
+  r.if(
+    r.i32_eq(r.read(w.sign), r.read(otherSign)),
+    () => {
+      const low = r.i64_add(ownLo, otherLo);
+      const carry = bit64(r, r.i64_lt_u(low, ownLo));
+      const partial = r.i64_add(ownHi, otherHi);
+      const high = r.i64_add(partial, carry);
+      const overflow = r.i32_or(r.i64_lt_u(partial, ownHi), r.i64_lt_u(high, partial));
+      r.assign(w.hi, high);
+      r.assign(w.lo, low);
+      r.if(overflow, () => {
+        r.assign(w.hi, r.i64_or(r.i64_shr_u(high, r.i64(1)), r.i64(TOP_BIT)));
+        const halved = r.i64_or(r.i64_shr_u(low, r.i64(1)), r.i64_shl(high, r.i64(63)));
+        r.assign(w.lo, r.i64_or(halved, r.i64_and(low, r.i64(1))));
+        r.assign(w.exp, r.i32_add(r.read(w.exp), r.i32(1)));
+      });
+    },
+    () => {
+      const less = r.i32_or(
+        r.i64_lt_u(ownHi, otherHi),
+        r.i32_and(r.i64_eq(ownHi, otherHi), r.i64_lt_u(ownLo, otherLo)),
+      );
+      const largeHi = r.select(less, otherHi, ownHi);
+      const largeLo = r.select(less, otherLo, ownLo);
+      const smallHi = r.select(less, ownHi, otherHi);
+      const smallLo = r.select(less, ownLo, otherLo);
+      r.if(less, () => r.assign(w.sign, r.read(otherSign)));
+      const borrow = bit64(r, r.i64_lt_u(largeLo, smallLo));
+      r.assign(w.hi, r.i64_sub(r.i64_sub(largeHi, smallHi), borrow));
+      r.assign(w.lo, r.i64_sub(largeLo, smallLo));
+      r.if(nonZero(r, r.i64_or(r.read(w.hi), r.read(w.lo))), () => normalizeWide(r, w));
+    },
+  );
+  return w;
+}
+
 /** One step of a division by digits of 32 bits: (rest * 2^32 + digit) / divisor, where rest < divisor and its top bit is set. */
 function divideDigit(r: RoutineBuilder, rest: I64, digit: I64, divisor: I64): { quotient: I64; rest: I64 } {
   const half = r.i64(32);

@@ -1,6 +1,6 @@
 /**
  * Rounding to single and double precision and taking their bits apart: shared by all guests.
- * IEEE 754-2019 7.4, 7.5 (Intel SDM vol. 1 ch. 4.9); tininess is detected after rounding.
+ * IEEE 754-2019 7.4, 7.5 (Intel SDM vol. 1 ch. 4.9); tininess is detected after rounding, or before it where a guest says so.
  */
 import type { I32, I64, RoutineBuilder, RoutineSet } from '../../ir/index.js';
 import {
@@ -58,7 +58,7 @@ const MODE_WITH_TIES_AWAY = 7;
  * (sign, exponent, hi, lo, mode) → (bits, flags with C1): a wide number rounded. With an unmasked OE or UE the bits mean nothing.
  * `tiesAway`: rounding may be `rounding.tiesAway` too.
  */
-export function definePack(routines: RoutineSet, f: Format, tiesAway = false) {
+export function definePack(routines: RoutineSet, f: Format, tiesAway = false, tininess: 'before' | 'after' = 'after') {
   const dropped = 63 - f.fraction;
   return routines.define(
     `${f.name}_pack`,
@@ -85,7 +85,7 @@ export function definePack(routines: RoutineSet, f: Format, tiesAway = false) {
       const carried = () => r.i64_eq(r.read(hi), r.i64(2n << BigInt(f.fraction)));
       r.if(r.i32_le_s(exp, r.i32(0)), () => {
         roundHere();
-        const tiny = r.i32_eqz(r.i32_and(carried(), r.i32_eqz(exp)));
+        const tiny = tininess === 'before' ? r.i32(1) : r.i32_eqz(r.i32_and(carried(), r.i32_eqz(exp)));
         if (!tiesAway) {
           r.if(r.i32_and(tiny, r.i32_shr_u(and(r, modes, packMode.flushToZero), r.i32(3))), () =>
             r.ret(signBits, r.i32(flag.UE | flag.PE)),

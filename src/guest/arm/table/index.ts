@@ -4,6 +4,7 @@ import { atomicRows } from './atomic.js';
 import { branchRows } from './branch.js';
 import { dataRows } from './data.js';
 import { flagRows } from './flag.js';
+import { floatRows } from './float.js';
 import { memoryRows } from './memory.js';
 import { simdRows } from './simd.js';
 import { simdLongRows } from './simd-long.js';
@@ -21,5 +22,6 @@ export const allRows: readonly InsnRow[] = [
   ...simdMoveRows,
   ...simdLongRows,
   ...structureRows,
+  ...floatRows,
   ...systemRows,
 ];

@@ -7,7 +7,7 @@
  * ignores all writes but to that register; a bus master that is stopped in mid-transfer, and a software reset, wait for the back end.
  */
 import type { DmaSpace, IrqLine } from '../../bus/index.js';
-import { bool, defineState, f64, type StateArena, type StateOf, u8, u32 } from '../../schema/index.js';
+import type { StateArena, StateOf } from '../../schema/index.js';
 import {
   AtaDisk,
   type AtaDrive,
@@ -23,59 +23,12 @@ import { type BlockFailure, type ScatterList, transfer } from '../disk/index.js'
 import { type StatePart, statePart } from '../pci/saved-parts.js';
 import { bufferPart } from './buffer-part.js';
 import { BusMasterState, busMasterCommand, busMasterStatus, gatherTable } from './bus-master.js';
+import { bufferBytes, data, IdeChannelState, phase } from './ide-state.js';
 
 const sectorBytes = 512;
-/** What a channel holds of a PIO command at once: 256 sectors. */
-const bufferBytes = 0x20000;
 const control = { disableInterrupt: 0x02, reset: 0x04, highOrder: 0x80 } as const;
 /** Commands that a channel carries out for both of its drives, or that a busy one takes. */
 const command = { deviceReset: 0x08, diagnostic: 0x90 } as const;
-
-const phase = {
-  idle: 0,
-  /** The buffer is being filled from the medium. */
-  filling: 1,
-  /** The host takes a block from the buffer. */
-  dataIn: 2,
-  /** The host fills a block of the buffer. */
-  dataOut: 3,
-  /** A block goes from the buffer to the medium. */
-  writing: 4,
-  /** A DMA command waits for the bus master to be started. */
-  dmaWaiting: 5,
-  dmaActive: 6,
-  flushing: 7,
-  /** The host sends a command packet. */
-  packetOut: 8,
-} as const;
-
-/** Where the data of a command come from or go to. */
-const data = { none: 0, sectors: 1, answer: 2, blocks: 3, rawBlocks: 4, trim: 5 } as const;
-
-const IdeChannelState = defineState('ide-channel', 1, {
-  control: u8(),
-  /** Selected drive. */
-  unit: u8(0, { max: 1 }),
-  /** INTRQ, before the control register masks it. */
-  interrupt: bool(),
-  phase: u8(0, { max: 8 }),
-  /** Drive that the command under way is for. */
-  active: u8(0, { max: 1 }),
-  command: u8(),
-  data: u8(0, { max: 5 }),
-  write: bool(),
-  /** The packet's data go by DMA. */
-  packetDma: bool(),
-  /** Next byte of the medium, bytes still to come from or go to it. */
-  offset: f64(0, { min: 0, max: 2 ** 53, integer: true }),
-  left: f64(0, { min: 0, max: 2 ** 44, integer: true }),
-  /** Bytes in a PIO block. */
-  block: u32(0, { max: bufferBytes }),
-  /** In the buffer: next byte for the host, end of its block, end of what is there. */
-  at: u32(0, { max: bufferBytes }),
-  blockEnd: u32(0, { max: bufferBytes }),
-  end: u32(0, { max: bufferBytes }),
-});
 
 export interface IdeChannelOptions {
   readonly name: string;

@@ -3,6 +3,7 @@ import type { I32, I64, V128 } from '../../../ir/index.js';
 import { rounding } from '../../float/core.js';
 import { type FloatRoutines, f32, f32ToF64, f64, f64ToF32, floatMode } from '../routines/float.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
+import { floatByElement } from './simd-element.js';
 import { row, setVector, zero } from './vector.js';
 
 interface Format {
@@ -218,6 +219,61 @@ function vectorRows(f: Format): InsnRow[] {
     three('fcmeq', 0, 0, '11100', mask(false, isEqual)),
     three('fcmge', 1, 0, '11100', mask(true, isEither)),
     three('fcmgt', 1, 1, '11100', mask(true, isGreater)),
+    three('fabd', 1, 1, '11010', (t, _, x, y, d) => t.b.i64_and(call('sub')(t, f, x, y, d), t.b.i64(~f.sign))),
+    ...(
+      [
+        ['n', 0, 0, '11000', rounding.nearest, false],
+        ['m', 0, 0, '11001', rounding.down, false],
+        ['p', 0, 1, '11000', rounding.up, false],
+        ['z', 0, 1, '11001', rounding.zero, false],
+        ['a', 1, 0, '11000', rounding.tiesAway, false],
+        ['x', 1, 0, '11001', undefined, true],
+        ['i', 1, 1, '11001', undefined, false],
+      ] as const
+    ).map(([name, u, high, opcode, mode, exact]) =>
+      two(
+        `frint${name}`,
+        u,
+        high,
+        opcode,
+        (t, x) => t.b.call(f.routines.round, x, t.b.i32(exact ? 1 : 0), modeOf(t, mode))[0],
+      ),
+    ),
+    ...([0, 1] as const).flatMap((u) =>
+      (
+        [
+          ['n', 0, '11010', rounding.nearest],
+          ['m', 0, '11011', rounding.down],
+          ['p', 1, '11010', rounding.up],
+          ['a', 0, '11100', rounding.tiesAway],
+        ] as const
+      ).map(([name, high, opcode, mode]) =>
+        two(`fcvt${name}${u ? 'u' : 's'}`, u, high, opcode, (t, x) => toInteger(t, f, x, mode, u === 0, f.isDouble)),
+      ),
+    ),
+    ...(
+      [
+        ['fcmgt0', 0, '01100', true, isGreater],
+        ['fcmge0', 1, '01100', true, isEither],
+        ['fcmeq0', 0, '01101', false, isEqual],
+      ] as const
+    ).map(([name, u, opcode, signals, holds]) =>
+      two(name, u, 1, opcode, (t, x) => mask(signals, holds)(t, f, x, t.b.i64(0), x)),
+    ),
+    two('fcmle0', 1, 1, '01101', (t, x) => mask(true, isEither)(t, f, t.b.i64(0), x, x)),
+    two('fcmlt0', 0, 1, '01110', (t, x) => mask(true, isGreater)(t, f, t.b.i64(0), x, x)),
+    floatByElement('fmul', '1001', f.isDouble, (t, i, x, y) =>
+      eachLane(t, i, f, (n) => call('mul')(t, f, lane(t, f, x, n), lane(t, f, y, n), lane(t, f, y, n))),
+    ),
+    ...[false, true].map((subtract) =>
+      floatByElement(subtract ? 'fmls' : 'fmla', subtract ? '0101' : '0001', f.isDouble, (t, i, x, y) => {
+        const d = t.v(i.rd);
+        eachLane(t, i, f, (n) => {
+          const factor = lane(t, f, x, n);
+          return fused(t, f, subtract ? negate(t, f, factor) : factor, lane(t, f, y, n), lane(t, f, d, n));
+        });
+      }),
+    ),
     two('fsqrt', 1, 1, '11111', (t, x) => root(t, f, x, x, x)),
     ...[true, false].flatMap((isSigned) => {
       const u = isSigned ? 0 : 1;

@@ -7,6 +7,7 @@ import { flagRows } from './flag.js';
 import { floatRows } from './float.js';
 import { memoryRows } from './memory.js';
 import { simdRows } from './simd.js';
+import { simdElementRows } from './simd-element.js';
 import { simdLongRows } from './simd-long.js';
 import { simdMoveRows } from './simd-move.js';
 import { structureRows } from './structure.js';
@@ -21,6 +22,7 @@ export const allRows: readonly InsnRow[] = [
   ...simdRows,
   ...simdMoveRows,
   ...simdLongRows,
+  ...simdElementRows,
   ...structureRows,
   ...floatRows,
   ...systemRows,

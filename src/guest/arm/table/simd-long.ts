@@ -3,6 +3,7 @@ import type { V128 } from '../../../ir/index.js';
 import { type LaneRoutine, lanes } from '../routines/lanes.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
 import { addPairs, simdRows } from './simd.js';
+import { longByElement } from './simd-element.js';
 import { simdMoveRows } from './simd-move.js';
 import {
   apply,
@@ -250,6 +251,17 @@ export const simdLongRows: readonly InsnRow[] = [
   row('fmov', '1 0011110 10 101 111 000000 rn rd', ['vd', 'xn'], (t, i) =>
     t.setV(i.rd, t.b.i64x2_replace_lane(t.v(i.rd), t.x(i.rn), 1)),
   ),
+  ...signs.flatMap((sign, n) => {
+    const u = n as 0 | 1;
+    const multiplied = (t: Translator, i: Fields, x: V128, y: V128, size: Size) => product(t, x, y, size, i.q, sign);
+    const added = (name: 'add' | 'sub') => (t: Translator, i: Fields, x: V128, y: V128, size: Size) =>
+      apply(t, name, wider(size), t.v(i.rd), multiplied(t, i, x, y, size));
+    return [
+      longByElement(`${sign}mull`, u, '1010', multiplied),
+      longByElement(`${sign}mlal`, u, '0010', added('add')),
+      longByElement(`${sign}mlsl`, u, '0110', added('sub')),
+    ];
+  }),
   ...scalars,
   ...numberMoves,
 ];

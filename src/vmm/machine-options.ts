@@ -72,6 +72,14 @@ export type DeviceOptions =
       readonly mtu?: number | undefined;
       readonly bootIndex?: number | undefined;
     })
+  | {
+      /** Intel's 82540EM. */
+      readonly type: 'e1000';
+      readonly network: string;
+      readonly mac?: string | undefined;
+      readonly slot?: number | undefined;
+      readonly bootIndex?: number | undefined;
+    }
   | (VirtioPlace & { readonly type: 'virtio-rng' })
   | (VirtioPlace & { readonly type: 'virtio-balloon' })
   | {
@@ -303,6 +311,7 @@ export function planMachine(options: MachineOptions): {
         const id = `ide${place >> 1}-${device.media === 'cdrom' ? 'cd' : 'hd'}${place & 1}`;
         return { ...drive(device, id), type: device.type, place };
       }
+      case 'e1000':
       case 'virtio-net': {
         const network = networks.findIndex(({ id }) => id === device.network);
         if (network < 0) throw invalid(`There is no network '${device.network}'.`);

@@ -6,6 +6,7 @@ import {
   AtapiDrive,
   type ConsolePort,
   type ConsolePortSpec,
+  E1000,
   PcTestdev,
   VirtioBalloon,
   VirtioBlock,
@@ -156,12 +157,22 @@ export class MachineDevices {
         assert(this.#host.networks, 'a network is opened for every card');
         const { mac, mtu } = config;
         const model = new VirtioNet({ peer: this.#host.networks.peer(config.network), mac, mtu });
-        const slot = this.#addVirtio(board, config, model, taken);
-        if (config.bootIndex !== undefined)
-          this.#bootable.push({
-            index: config.bootIndex,
-            path: `${board.pciPath}/ethernet@${slot.toString(16)}/ethernet-phy@0`,
-          });
+        this.#bootByNetwork(board, config.bootIndex, this.#addVirtio(board, config, model, taken));
+        return;
+      }
+      case 'e1000': {
+        assert(this.#host.networks, 'a network is opened for every card');
+        const card = new E1000({
+          name: freeName('e1000', taken),
+          peer: this.#host.networks.peer(config.network),
+          mac: config.mac,
+          dma: board.memory.dma,
+          clock: board.clock,
+        });
+        const slot = this.#slot(board, config.slot, taken);
+        board.pci.bus.add(card.function, slot);
+        board.add(card);
+        this.#bootByNetwork(board, config.bootIndex, slot);
         return;
       }
       case 'virtio-serial':
@@ -232,9 +243,7 @@ export class MachineDevices {
     model: VirtioModel,
     taken: Set<string>,
   ): number {
-    let name = type;
-    for (let i = 0; taken.has(name); i++) name = `${type}${i}`;
-    taken.add(name);
+    const name = freeName(type, taken);
     const device = new VirtioDevice(model, {
       name,
       dma: board.memory.dma,
@@ -264,6 +273,11 @@ export class MachineDevices {
       throw new VringError('pci-slot', `PCI slot ${slot} is taken already.`);
     taken.add(key);
     return slot;
+  }
+
+  #bootByNetwork(board: DeviceBoard, index: number | undefined, slot: number): void {
+    const path = `${board.pciPath}/ethernet@${slot.toString(16)}/ethernet-phy@0`;
+    if (index !== undefined) this.#bootable.push({ index, path });
   }
 
   #addConsole(board: DeviceBoard, config: DeviceConfig & { type: 'virtio-serial' }, taken: Set<string>): void {
@@ -299,6 +313,13 @@ export class MachineDevices {
       for (let k = 0; k < 8 && i < target.length; k++, bits >>= 8n) target[i++] = Number(bits & 255n);
     }
   }
+}
+
+function freeName(type: string, taken: Set<string>): string {
+  let name = type;
+  for (let i = 0; taken.has(name); i++) name = `${type}${i}`;
+  taken.add(name);
+  return name;
 }
 
 /** Gives the slot. */

@@ -88,6 +88,13 @@ export type DeviceConfig =
       readonly mtu?: number | undefined;
       readonly bootIndex?: number | undefined;
     })
+  | {
+      readonly type: 'e1000';
+      readonly network: number;
+      readonly mac: Uint8Array;
+      readonly slot?: number | undefined;
+      readonly bootIndex?: number | undefined;
+    }
   | (VirtioPlace & { readonly type: 'virtio-rng' })
   | (VirtioPlace & { readonly type: 'virtio-balloon' })
   | {

@@ -597,7 +597,7 @@ function planDevices(
       ids.add(id);
     }
     const place =
-      row.name === 'VGA'
+      row.name === 'VGA' || row.name === 'e1000'
         ? undefined
         : row.bus === 'PCI'
           ? planVirtio(values, found)
@@ -655,6 +655,15 @@ function planDevices(
         bus.ports.push({ port, chardev: attachTo(values, row.name), isConsole });
         break;
       }
+      case 'e1000':
+        devices.push({
+          type: 'e1000',
+          network: networks.take(option, values.need('netdev')),
+          mac: checkMac(option, values.text('mac')),
+          slot: planSlot(values),
+          bootIndex: values.number('bootindex', 0, 2 ** 31 - 1),
+        });
+        break;
       case 'virtio-net-pci':
         devices.push({
           type: 'virtio-net',

@@ -122,6 +122,19 @@ export const deviceRows: readonly DeviceRow[] = [
     properties: port,
   },
   {
+    name: 'e1000',
+    aliases: ['e1000-82540em'],
+    bus: 'PCI',
+    category: 'Network',
+    sentence: 'Intel Gigabit Ethernet (82540EM)',
+    properties: [
+      { name: 'netdev', type: 'str', sentence: 'id of a -netdev' },
+      { name: 'mac', type: 'str', sentence: 'Ethernet address; 52:54:00:12:34:56 and those that follow unless given' },
+      { name: 'bootindex', type: 'uint32', sentence: 'firmware boots from the device with the lowest' },
+      ...pci,
+    ],
+  },
+  {
     name: 'virtio-net-pci',
     aliases: ['virtio-net'],
     bus: 'PCI',

@@ -27,14 +27,16 @@ const unsupportedBackends = [
   'hubport',
   'stream',
 ];
+type CardType = 'virtio-net' | 'e1000';
 /** Cards by QEMU's names for `model=`. */
-const models: ReadonlyMap<string, 'virtio-net'> = new Map([
+const models: ReadonlyMap<string, CardType> = new Map([
+  ['e1000', 'e1000'],
+  ['e1000-82540em', 'e1000'],
   ['virtio', 'virtio-net'],
   ['virtio-net', 'virtio-net'],
   ['virtio-net-pci', 'virtio-net'],
 ]);
 const unsupportedModels = [
-  'e1000',
   'e1000e',
   'rtl8139',
   'ne2k_pci',
@@ -144,7 +146,7 @@ function planOldNet(
   cards.push({ ...rest, network: backend });
 }
 
-function cardOf(values: KeyValues, macKey: 'mac' | 'macaddr'): { type: 'virtio-net'; mac: string | undefined } {
+function cardOf(values: KeyValues, macKey: 'mac' | 'macaddr'): { type: CardType; mac: string | undefined } {
   const model = values.text('model');
   const type = model === undefined ? 'virtio-net' : models.get(model);
   if (model !== undefined && !type) {

@@ -195,7 +195,8 @@ export const runOptions: readonly OptionRow[] = [
     argument: 'TYPE[,model=NAME][,mac=ADDRESS][,prop=value…]',
     values: ['none', 'user', 'socket', 'dgram'],
     default: 'none',
-    sentence: 'Network card (virtio-net-pci) and what it is connected to, as -netdev says it; none: there is none.',
+    sentence:
+      'Network card (virtio-net-pci unless model= says e1000) and what it is connected to, as -netdev says it; none: there is none.',
     group: network,
     repeats: true,
   },
@@ -204,7 +205,7 @@ export const runOptions: readonly OptionRow[] = [
     argument: 'TYPE,id=ID[,prop=value…]',
     values: ['user', 'socket', 'dgram'],
     sentence:
-      'Network for -device virtio-net-pci,netdev=ID. user: by the sockets of this host, with hostfwd=[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport, guestfwd=, restrict=, net=, host=, dhcpstart=, dns=, hostname=, tftp=, bootfile=, ipv6=off; socket: listen=, connect=, mcast=, udp=; dgram: remote.host=, local.host=.',
+      'Network for -device virtio-net-pci,netdev=ID or e1000. user: by the sockets of this host, with hostfwd=[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport, guestfwd=, restrict=, net=, host=, dhcpstart=, dns=, hostname=, tftp=, bootfile=, ipv6=off; socket: listen=, connect=, mcast=, udp=; dgram: remote.host=, local.host=.',
     group: network,
     repeats: true,
   },

@@ -1,1 +1,2 @@
+export * from './e1000.js';
 export * from './network-peer.js';

@@ -254,11 +254,11 @@ test('hostile registers and rings: no throw, no hang', () => {
   const random = seededRandom(5);
   const registers = [0, 0x10, 0x14, 0x20, 0xc0, 0xc4, 0xc8, 0xd0, 0xd8, 0x100, 0x400, 0x2800, 0x2804, 0x2808, 0x2810];
   registers.push(0x2818, 0x3800, 0x3804, 0x3808, 0x3810, 0x3818, 0x5200, 0x5400, 0x5404, 0x5600, 0x57fc);
-  for (let round = 0; round < 60; round++) {
+  for (let round = 0; round < 12; round++) {
     const { memory, ports, base, peer, time, ram, card } = setUp();
     for (let i = 0; i < 0x4000; i++) ram[i] = random(256);
     const io = card.function.barAddress(card.function.barSpecs[1]) as number;
-    for (let step = 0; step < 400; step++) {
+    for (let step = 0; step < 150; step++) {
       const at = random(8) === 0 ? random(0x20000) : registers[random(registers.length)];
       const value = random(3) === 0 ? random(0xffffffff) : random(0x4000);
       memory.write(base + at, random(4) === 0 ? 1 : 4, value);
@@ -268,7 +268,7 @@ test('hostile registers and rings: no throw, no hang', () => {
       peer.waiting.length = Math.min(peer.waiting.length, 8);
       peer.sent.length = 0;
       if (random(8) === 0) time.advance(random(1_000_000));
-      card.load(card.save());
+      if (random(16) === 0) card.load(card.save());
     }
   }
 });

@@ -61,6 +61,8 @@ const phySpecific = { register: 17, link: 0x400 } as const;
 const phyControl = { register: 0, reset: 0x8000, restart: 0x200 } as const;
 
 const descriptorBytes = 16;
+/** The chip has no longer rings. */
+const maxDescriptors = 4096;
 const txCommand = { end: 0x1000000, checksum: 0x4000000, segment: 0x4000000, report: 0x8000000, extended: 0x20000000 };
 const txVlan = 0x40000000;
 const txTypeMask = 0xf00000;
@@ -342,7 +344,7 @@ export class E1000 implements Device, NetworkCard {
   transmit(): void {
     const state = this.#state;
     if ((state.TCTL & tctlEnable) === 0 || !this.function.busMaster) return;
-    const count = Math.floor(state.TDLEN / descriptorBytes);
+    const count = Math.min(Math.floor(state.TDLEN / descriptorBytes), maxDescriptors);
     if (count === 0) return;
     const base = state.TDBAH * 2 ** 32 + state.TDBAL;
     let causes = 0;
@@ -501,7 +503,7 @@ export class E1000 implements Device, NetworkCard {
   /** False: there are not enough descriptors; a write of the tail says when there are. */
   #deliver(frame: Uint8Array): boolean {
     const state = this.#state;
-    const count = Math.floor(state.RDLEN / descriptorBytes);
+    const count = Math.min(Math.floor(state.RDLEN / descriptorBytes), maxDescriptors);
     if (count === 0 || state.RDH >= count || state.RDT >= count) return false;
     const free = (state.RDT - state.RDH + count) % count;
     const isExtended = (state.RCTL & rctl.sizeExtension) !== 0;

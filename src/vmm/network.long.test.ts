@@ -1,0 +1,61 @@
+/** Debian's own drivers on the user-mode network: an address by DHCP, 64 MiB each way with equal hashes. */
+import assert from 'node:assert/strict';
+import { createHash, randomBytes } from 'node:crypto';
+import * as net from 'node:net';
+import test from 'node:test';
+import { runCommand } from './debian.js';
+
+const script = (inPort: number, outPort: number) => `
+ip link set eth0 up
+mkdir -p /tmp
+cat > /tmp/bound <<'X'
+#!/bin/sh
+case "$1" in bound) ip addr add $ip/$mask dev $interface; ip route add default via $router; echo "lease $ip $router $dns";; esac
+X
+chmod +x /tmp/bound
+busybox udhcpc -i eth0 -q -n -s /tmp/bound 2>/dev/null
+busybox nc 10.0.2.2 ${inPort} < /dev/null > /tmp/blob
+sha256sum < /tmp/blob
+busybox nc 10.0.2.2 ${outPort} < /tmp/blob
+`;
+
+async function listening(server: net.Server): Promise<number> {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  return (server.address() as net.AddressInfo).port;
+}
+
+for (const { type, flavour } of [
+  { type: 'virtio-net', flavour: undefined },
+  { type: 'e1000', flavour: 'amd64' },
+] as const) {
+  test(`${type}: DHCP and 64 MiB both ways`, { timeout: 300_000 }, async () => {
+    const bytes = randomBytes(64 << 20);
+    const hash = createHash('sha256').update(bytes).digest('hex');
+    const back = createHash('sha256');
+    const giver = net.createServer((socket) => void socket.end(bytes));
+    const taker = net.createServer((socket) => void socket.on('data', (piece) => back.update(piece)));
+    try {
+      const text = script(await listening(giver), await listening(taker));
+      const { status, stdout, stderr } = await runCommand(
+        {
+          flavour,
+          machine: {
+            ramBytes: 512 << 20,
+            networks: [{ id: 'n', kind: 'user' }],
+            devices: [{ type, network: 'n' }],
+          },
+        },
+        ['sh', '-c', text],
+        { timeoutMs: 280_000 },
+      );
+      const said = new TextDecoder().decode(stdout);
+      assert.equal(status, 0, new TextDecoder().decode(stderr));
+      assert.match(said, /^lease 10\.0\.2\.15 10\.0\.2\.2 10\.0\.2\.3$/m);
+      assert.ok(said.includes(hash), said);
+      assert.equal(back.digest('hex'), hash);
+    } finally {
+      giver.close();
+      taker.close();
+    }
+  });
+}

@@ -289,14 +289,14 @@ test('-qmp: what it takes', () => {
   assert.match(refused('unix:,server=on'), /path is missing/);
 });
 
-test('a machine of the command line is stopped, shown and ended by QMP', { timeout: 60_000 }, async () => {
+test('a machine of the command line is stopped, shown and ended by QMP', { timeout: 150_000 }, async () => {
   const path = join(folder, 'cli');
   const program = fileURLToPath(new URL('../../main.js', import.meta.url));
   const options = ['-accel', 'tcg', '-display', 'none', '-name', 'box', '-qmp', `unix:${path},server=on,wait=on`];
   const vring = spawn(process.execPath, [program, 'run', ...options], { stdio: ['ignore', 'ignore', 'inherit'] });
   const ended = new Promise((resolve) => vring.on('exit', resolve));
   let found = socketClient(path);
-  for (let i = 0; i < 300; i++) {
+  for (let i = 0; i < 1100; i++) {
     await new Promise((resolve) => setTimeout(resolve, 100));
     if (!found.client.closed) break;
     found = socketClient(path);

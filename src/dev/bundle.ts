@@ -10,6 +10,7 @@ import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build, type Plugin } from 'esbuild';
 import { type BundleName, bundleStamp, bundlesDirectory, compiledState } from '../host/node/bundles.js';
+import { earlyThreadSymbol, earlyWord } from '../host/node/machine-thread.js';
 import { warmUpGuest } from './warm-up-guest.js';
 
 const dist = fileURLToPath(new URL('..', import.meta.url));
@@ -37,30 +38,41 @@ const addresses: Plugin = {
 };
 
 /**
- * Runs a bundle. There is a cache for each state of V8's flags that the bundle is loaded in; V8 itself looks whether a cache is
- * for its version and flags. `record` is more code, which sees the script.
+ * Runs a bundle. There is a cache for each state of V8's flags that the bundle is loaded in: a machine's thread may be begun before
+ * they are set, or later. V8 itself looks whether a cache is for its version and flags. `record` is more code, which sees the script.
  */
 const launcher = (name: BundleName, record = ''): string => `'use strict';
 const { readFileSync } = require('node:fs');
 const { pathToFileURL } = require('node:url');
 const { Script } = require('node:vm');
 const filename = __dirname + '/${name}.js';
+const early = require('node:worker_threads').workerData?.early;
+const cache = __dirname + '/${name}' + (early ? '.early' : '') + '.cache';
 let cachedData;
 try {
-  cachedData = readFileSync(__dirname + '/${name}.cache');
+  cachedData = readFileSync(cache);
 } catch {}
 const script = new Script(readFileSync(filename, 'latin1'), { filename, cachedData });
+if (early) {
+  const words = new Int32Array(early);
+  Atomics.store(words, ${earlyWord.loaded}, 1);
+  Atomics.notify(words, ${earlyWord.loaded});
+}
 ${record}const base = pathToFileURL(__dirname);
 script.runInThisContext()(require, module, exports, (path) => new URL(path, base).href);
 `;
 
 /** Writes the cache of what has been compiled so far when the thread says something, and when it ends. */
-const recorder = (name: BundleName): string => `const save = () =>
-  require('node:fs').writeFileSync(__dirname + '/${name}.cache', script.createCachedData());
+const recorder = `const save = () => require('node:fs').writeFileSync(cache, script.createCachedData());
 process.on('exit', save);
 const port = require('node:worker_threads').workerData?.port;
 const post = port?.postMessage;
 if (port) port.postMessage = (...message) => (save(), post.apply(port, message));
+`;
+
+/** Lets the machine have a thread that is begun when flags are set. */
+const beginLate = `globalThis[Symbol.for('${earlyThreadSymbol}')]?.worker.terminate();
+globalThis[Symbol.for('${earlyThreadSymbol}')] = undefined;
 `;
 
 /** Leaves V8's flags as they are. */
@@ -136,10 +148,10 @@ if (!isThere()) {
   writeFileSync(join(bundlesDirectory, 'package.json'), '{ "type": "commonjs" }\n');
   try {
     writeFileSync(bundleStamp, stamp);
-    // The program is loaded before it sets flags, its threads after that.
-    writeLaunchers((name) => keepFlags + (name === 'vring' ? recorder(name) : ''));
+    // The program is loaded before it sets flags, and so is a machine's thread that is begun at once; other threads after that.
+    writeLaunchers((name) => keepFlags + (name === 'vring' || name === 'machine-worker' ? recorder : ''));
     warmUp();
-    writeLaunchers((name) => (name === 'vring' ? '' : recorder(name)));
+    writeLaunchers((name) => (name === 'vring' ? beginLate : recorder));
     warmUp();
   } finally {
     rmSync(bundleStamp, { force: true });

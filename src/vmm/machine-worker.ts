@@ -11,6 +11,7 @@ import { nameThread } from '../host/node/activity.js';
 import { discardPages } from '../host/node/discard.js';
 import { setEngineFlags } from '../host/node/engine-flags.js';
 import { readImage } from '../host/node/image-file.js';
+import { machineConfig } from '../host/node/machine-thread.js';
 import { openFailure } from '../host/node/open-failure.js';
 import { readStoredGuest, readStoredRoutines } from '../host/node/routine-file.js';
 import { hostRandomBits, hostTime } from '../host/node/time.js';
@@ -54,8 +55,8 @@ const MAX_LOG_LINES = 1000;
 
 setEngineFlags();
 
-const config = workerData as WorkerConfig;
 const port = parentPort as NonNullable<typeof parentPort>;
+const config = machineConfig<WorkerConfig>(workerData, port);
 const say = (message: FromWorker) => port.postMessage(message);
 
 const doorbell = new Int32Array(config.doorbell);

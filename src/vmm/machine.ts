@@ -7,6 +7,7 @@ import type { AcceleratorName } from '../accel/index.js';
 import { VringError } from '../base/index.js';
 import type { TextScreen } from '../display/index.js';
 import { bundle } from '../host/node/bundles.js';
+import { machineThreadOptions, useEarlyThread } from '../host/node/machine-thread.js';
 import { abortedError, bounded, type WaitOptions } from './abort.js';
 import { findArchitecture } from './architectures.js';
 import { type CharacterPort, MachinePort } from './character-port.js';
@@ -182,17 +183,17 @@ const startWorker: StartWorker = (config, name) => {
   const coming = config.trace
     ? undefined
     : comingModule(findArchitecture(config.architecture), config.hotThreshold, config.icount !== undefined);
-  const worker = new Worker(bundle('machine-worker') ?? new URL('./machine-worker.js', import.meta.url), {
-    workerData: { ...config, comingModule: coming?.key } satisfies WorkerConfig,
-    name,
-    // What a machine allocates in JavaScript dies young: a small nursery keeps the process small.
-    resourceLimits: { maxYoungGenerationSizeMb: 12 },
-    // What a worker writes reaches the process's streams through this thread: there is nothing that a machine writes there.
-    stdin: false,
-    execArgv: [],
-    // Ports alone cannot be copied.
-    transferList: [config.disks?.port, config.networks?.port].filter((each) => each !== undefined),
-  });
+  const workerData: WorkerConfig = { ...config, comingModule: coming?.key };
+  // Ports alone cannot be copied.
+  const transferList = [config.disks?.port, config.networks?.port].filter((each) => each !== undefined);
+  const worker =
+    useEarlyThread(workerData, transferList) ??
+    new Worker(bundle('machine-worker') ?? new URL('./machine-worker.js', import.meta.url), {
+      ...machineThreadOptions,
+      workerData,
+      transferList,
+      name,
+    });
   void coming?.module.then((module) => {
     worker.postMessage({ module } satisfies ModuleMessage);
     const doorbell = new Int32Array(config.doorbell);

@@ -3,9 +3,9 @@ import { rmSync, writeFileSync } from 'node:fs';
 import { type OptionDict, toBlockError } from '../../block/index.js';
 import { NodeBlockHost } from '../../host/node/block-host.js';
 import { tuneForMachines } from '../../host/node/engine-flags.js';
+import { machineThreadLoaded } from '../../host/node/machine-thread.js';
 import { openFailure } from '../../host/node/open-failure.js';
 import { onEndingSignal, Terminal } from '../../host/node/terminal.js';
-import { letBackgroundGiveWay } from '../../host/node/thread-priority.js';
 import { DEFAULT_ARCHITECTURE, findArchitecture } from '../../vmm/architectures.js';
 import {
   createMachine,
@@ -74,8 +74,8 @@ async function runParsed(argv: readonly string[], io: ProcessIo): Promise<number
   }
   if (line.rest && name === undefined)
     throw new UsageError('A command after -- needs a system to run it in, such as debian');
+  machineThreadLoaded();
   tuneForMachines();
-  letBackgroundGiveWay();
   const plan = planRun(line.given, { system: name !== undefined, nowMs: Date.now(), architecture: fallback });
   prepareMachines(findArchitecture(plan.machine.architecture ?? fallback.name));
   for (const notice of plan.notices) await complain(io, notice);

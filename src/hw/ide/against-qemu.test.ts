@@ -23,13 +23,22 @@ type Log = (what: string, value: unknown) => void;
 const content = Uint8Array.from({ length: 8 << 20 }, (_, i) => (i * 13 + (i >> 9) * 7) & 0xff);
 const bus = 0xc000;
 
-/** Polls until the drive is not busy: QEMU's ends its requests by itself. */
-async function settle(m: Ports, base: number): Promise<number> {
-  for (let i = 0; i < 5000; i++) {
-    const status = await m.in(base + 0x206, 1);
-    if ((status & 0x80) === 0 && i > 0) return await m.in(base + 7, 1);
+/** On a busy host QEMU's threads may take long to get a turn. */
+const LIMIT_MS = 30_000;
+
+/** Polls until `is` holds of what `read` gives. */
+async function until(is: (value: number) => boolean, read: () => Promise<number>): Promise<void> {
+  for (const end = Date.now() + LIMIT_MS; !is(await read()); ) {
+    if (Date.now() > end) throw new Error('the drive stays busy');
   }
-  throw new Error('the drive stays busy');
+}
+
+/** Waits until the drive is not busy: QEMU's ends its requests by itself. */
+async function settle(m: Ports, base: number): Promise<number> {
+  const status = () => m.in(base + 0x206, 1);
+  await status();
+  await until((value) => (value & 0x80) === 0, status);
+  return await m.in(base + 7, 1);
 }
 
 async function command(m: Ports, base: number, values: readonly number[]): Promise<number> {
@@ -137,7 +146,10 @@ async function diskSteps(m: Ports, log: Log): Promise<void> {
     await m.out(bus + 2, 1, 6);
     await command(m, base, [0xe0, 0, count, 40, 0, 0, code]);
     await m.out(bus, 1, code === 0xc8 ? 9 : 1);
-    for (let i = 0; i < 5000 && ((await m.in(bus + 2, 1)) & 5) === 1; i++);
+    await until(
+      (value) => (value & 5) !== 1,
+      () => m.in(bus + 2, 1),
+    );
     const status = await settle(m, base);
     log(`DMA, ${what}`, [status, await m.in(bus + 2, 1), await m.read(0x10000, 4), await m.read(0x207fc, 4)]);
     await m.out(bus, 1, 0);

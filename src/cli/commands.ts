@@ -1,17 +1,8 @@
 /** The commands of `vring`: one row each; help, completion and man page come from them. */
+import type { Command } from './command.js';
+import { diskCommands } from './disk-commands.js';
 import type { CommandRow, OptionRow } from './options/option-row.js';
-import type { ProcessIo } from './process-io.js';
 import { runCommand } from './run/options.js';
-
-export interface Command extends CommandRow {
-  /** Loads the command's code, which nothing else waits for. */
-  load(): Promise<(argv: readonly string[], io: ProcessIo) => Promise<number>>;
-  /** Names by which the program itself may be called, as `vring link` makes them. */
-  readonly programName?: string;
-  readonly otherNames?: readonly string[];
-  /** The command reads its own options: what it takes is told by its own help. */
-  readonly ownOptions?: boolean;
-}
 
 const help: OptionRow = { name: 'help', aliases: ['h'], sentence: 'Shows this help.', group: 'Options' };
 
@@ -35,14 +26,6 @@ export const tourCommand: CommandRow = {
   dashes: 'double',
 };
 
-/** How the disk tools speak: by QEMU's names when they were called by them. */
-function disksTool(io: ProcessIo, name: string) {
-  return {
-    toolName: io.toolName === 'vring' ? `vring ${name}` : io.toolName,
-    tool: { out: (text: string) => void io.stdout.write(text), err: (text: string) => void io.stderr.write(text) },
-  };
-}
-
 export const commands: readonly Command[] = [
   {
     ...runCommand,
@@ -50,74 +33,7 @@ export const commands: readonly Command[] = [
     otherNames: ['qemu-system-i386', 'qemu-system-riscv64'],
     load: async () => (await import('./run/index.js')).run,
   },
-  {
-    name: 'img',
-    synopsis: 'COMMAND [OPTIONS]',
-    sentence: 'makes, converts, checks and changes disk images, as qemu-img does',
-    options: [],
-    dashes: 'double',
-    ownOptions: true,
-    operands: [
-      'amend',
-      'bench',
-      'bitmap',
-      'check',
-      'commit',
-      'compare',
-      'convert',
-      'create',
-      'dd',
-      'info',
-      'map',
-      'measure',
-      'rebase',
-      'resize',
-      'snapshot',
-    ],
-    programName: 'qemu-img',
-    load: async () => {
-      const { runImg } = await import('./img/index.js');
-      return (argv, io) => {
-        const { tool, toolName } = disksTool(io, 'img');
-        return runImg(argv, tool, toolName);
-      };
-    },
-  },
-  {
-    name: 'io',
-    synopsis: '[OPTIONS] [-c COMMAND]… [FILE]',
-    sentence: 'reads and writes a disk image by commands, as qemu-io does',
-    options: [],
-    dashes: 'double',
-    ownOptions: true,
-    programName: 'qemu-io',
-    load: async () => {
-      const { runIo } = await import('./io/index.js');
-      const { createInterface } = await import('node:readline');
-      return (argv, io) => {
-        const { tool, toolName } = disksTool(io, 'io');
-        // Made when it is read from, so that a command that reads nothing ends.
-        const input = { [Symbol.asyncIterator]: () => createInterface({ input: io.stdin })[Symbol.asyncIterator]() };
-        return runIo(argv, { ...tool, input }, toolName);
-      };
-    },
-  },
-  {
-    name: 'nbd',
-    synopsis: '[OPTIONS] FILE',
-    sentence: 'serves a disk image to NBD clients, as qemu-nbd does',
-    options: [],
-    dashes: 'double',
-    ownOptions: true,
-    programName: 'qemu-nbd',
-    load: async () => {
-      const { runNbd } = await import('./nbd/index.js');
-      return (argv, io) => {
-        const { tool, toolName } = disksTool(io, 'nbd');
-        return runNbd(argv, tool, toolName);
-      };
-    },
-  },
+  ...diskCommands,
   { ...tourCommand, load: async () => (await import('./tour/index.js')).tour },
   {
     name: 'doctor',

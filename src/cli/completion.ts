@@ -1,5 +1,6 @@
 /** `vring completion SHELL`: scripts for bash, zsh and fish, from the rows of commands and options. */
-import { type Command, commands, shells } from './commands.js';
+import type { Command } from './command.js';
+import { commands, shells } from './commands.js';
 import { type OptionRow, spelled } from './options/option-row.js';
 import { parseLine } from './options/parse.js';
 import { type ProcessIo, print } from './process-io.js';

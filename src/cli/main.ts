@@ -7,9 +7,11 @@ import { bundle } from '../host/node/bundles.js';
 import { beginMachineThread } from '../host/node/machine-thread.js';
 import { letBackgroundGiveWay } from '../host/node/thread-priority.js';
 
-const file = argv[2] === '--version' ? undefined : bundle('vring');
+const called = basename(argv[1] ?? '');
+const isDiskTool = /^qemu-(img|io|nbd)$/.test(called) || /^(img|io|nbd)$/.test(argv[2] ?? '');
+const file = argv[2] === '--version' ? undefined : bundle(isDiskTool ? 'disk-tools' : 'vring');
 // A machine's thread takes as long to come up as all that is done before it has something to do.
-if (argv[2] === 'run' || basename(argv[1]).startsWith('qemu-system-')) {
+if (argv[2] === 'run' || called.startsWith('qemu-system-')) {
   letBackgroundGiveWay();
   if (file) beginMachineThread();
 }

@@ -1,5 +1,5 @@
 /** What `vring` alone and `vring --help` print. */
-import type { Command } from './commands.js';
+import type { Command } from './command.js';
 import { versionLine } from './version.js';
 
 export function shortHelp(): string {

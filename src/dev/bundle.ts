@@ -17,6 +17,7 @@ const dist = fileURLToPath(new URL('..', import.meta.url));
 
 const entries: Readonly<Record<BundleName, string>> = {
   vring: 'cli/program.js',
+  'disk-tools': 'cli/disk-program.js',
   'machine-worker': 'vmm/machine-worker.js',
   'region-worker': 'vmm/region-worker.js',
   'disk-worker': 'vmm/disk-worker.js',
@@ -149,9 +150,9 @@ if (!isThere()) {
   try {
     writeFileSync(bundleStamp, stamp);
     // The program is loaded before it sets flags, and so is a machine's thread that is begun at once; other threads after that.
-    writeLaunchers((name) => keepFlags + (name === 'vring' || name === 'machine-worker' ? recorder : ''));
+    writeLaunchers((name) => keepFlags + (['vring', 'disk-tools', 'machine-worker'].includes(name) ? recorder : ''));
     warmUp();
-    writeLaunchers((name) => (name === 'vring' ? beginLate : recorder));
+    writeLaunchers((name) => (name === 'vring' ? beginLate : name === 'disk-tools' ? '' : recorder));
     warmUp();
   } finally {
     rmSync(bundleStamp, { force: true });

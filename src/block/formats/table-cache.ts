@@ -70,19 +70,31 @@ export class TableCache {
   }
 
   /**
-   * The same for one look, by who goes over all tables once: what is not in memory is not kept, and its buffer is used again for the next.
+   * The same for one look, by who goes over all tables once: `tableBytes` from `offset` on or several times that. What is not in memory is
+   * not kept, and its buffer is used again for the next. Undefined also where some of several tables are in memory, and so may have changed.
    */
-  glanceNow(offset: number): CachedTable | undefined {
-    const known = this.peek(offset);
-    if (known || this.#loading.has(offset)) return known;
-    let glanced = this.#glanced;
-    if (glanced?.offset === offset) return glanced;
-    const bytes = glanced?.bytes ?? this.#file.host.allocate(this.tableBytes);
+  glanceNow(offset: number, bytesWanted = this.tableBytes): CachedTable | undefined {
+    const last = this.#glanced;
+    // Dropped as soon as one of its tables is in memory.
+    if (last?.offset === offset && last.bytes.length === bytesWanted) return last;
+    if (bytesWanted === this.tableBytes) {
+      const known = this.peek(offset);
+      if (known) return known;
+    }
+    for (let at = offset; at < offset + bytesWanted; at += this.tableBytes)
+      if (this.#tables.has(at) || this.#loading.has(at)) return undefined;
+    const bytes = last?.bytes.length === bytesWanted ? last.bytes : this.#file.host.allocate(bytesWanted);
     this.#glanced = undefined;
     if (!this.#file.readNow(offset, bytes)) return undefined;
-    glanced = tableOf(offset, bytes, 0);
-    this.#glanced = glanced;
-    return glanced;
+    this.#glanced = tableOf(offset, bytes, 0);
+    return this.#glanced;
+  }
+
+  /** The table at `offset` is in memory now, or no longer what it was. */
+  #forgetGlance(offset: number): void {
+    const glanced = this.#glanced;
+    if (glanced && offset >= glanced.offset && offset < glanced.offset + glanced.bytes.length)
+      this.#glanced = undefined;
   }
 
   async load(offset: number): Promise<CachedTable> {
@@ -104,7 +116,7 @@ export class TableCache {
 
   #insert(offset: number, bytes: Uint8Array): CachedTable {
     if (this.#tables.size >= this.#maxTables) this.#evict();
-    if (this.#glanced?.offset === offset) this.#glanced = undefined;
+    this.#forgetGlance(offset);
     const table = tableOf(offset, bytes, ++this.#clock);
     this.#tables.set(offset, table);
     return table;
@@ -133,13 +145,13 @@ export class TableCache {
     this.#dirty.add(table);
     // A table evicted while someone held it must come back, or its change would be lost.
     if (this.#tables.get(table.offset) === table) return;
-    if (this.#glanced?.offset === table.offset) this.#glanced = undefined;
+    this.#forgetGlance(table.offset);
     this.#tables.set(table.offset, table);
   }
 
   /** Forgets a table whose cluster was freed or overwritten by other means. */
   drop(offset: number): void {
-    if (this.#glanced?.offset === offset) this.#glanced = undefined;
+    this.#forgetGlance(offset);
     const table = this.#tables.get(offset);
     if (!table) return;
     this.#dirty.delete(table);

@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 
 export type BundleName =
   | 'vring'
+  | 'disk-tools'
   | 'machine-worker'
   | 'region-worker'
   | 'disk-worker'

@@ -12,6 +12,8 @@ export interface Posix {
   fcntl(fd: number, command: number, argument: Uint8Array): number;
   ioctl(fd: number, request: number, argument: Uint8Array): number;
   errno(): number;
+  /** Ends the process at once, without what Node or the C library do before. */
+  exit(status: number): void;
   /** Bytes copied, in the thread pool; absent where the C library has no copy_file_range. */
   copyFileRange?(from: number, fromOffset: number, to: number, toOffset: number, length: number): Promise<number>;
 }
@@ -34,6 +36,11 @@ export const BLKZEROOUT = 0x127f;
 let loaded: Posix | undefined;
 let isLoaded = false;
 
+/** What `loadPosix` has loaded, if anybody has called it. */
+export function loadedPosix(): Posix | undefined {
+  return loaded;
+}
+
 export function loadPosix(): Posix | undefined {
   if (isLoaded) return loaded;
   isLoaded = true;
@@ -48,6 +55,7 @@ export function loadPosix(): Posix | undefined {
       fcntl: libc.func('int fcntl64(int fd, int command, _Inout_ uint8_t *argument)'),
       ioctl: libc.func('int ioctl(int fd, unsigned long request, _Inout_ uint8_t *argument)'),
       errno: () => koffi.errno(),
+      exit: libc.func('void _exit(int status)'),
     };
     try {
       const copy = libc.func(

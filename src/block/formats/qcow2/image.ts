@@ -454,7 +454,14 @@ export class Qcow2Image implements RefcountsOwner {
   glance(offset: number, most: number): Run | undefined {
     const place = this.#sliceOffset(Math.floor(offset / this.clusterBytes));
     if (place === 0) return this.#unmapped(offset, most);
-    const slice = this.file.instance.onEvent ? this.l2.peek(place) : this.l2.glanceNow(place);
+    if (this.file.instance.onEvent) {
+      const slice = this.l2.peek(place);
+      return slice && this.mapIn(slice, offset, most);
+    }
+    const bytes = this.entriesPerTable * this.entryBytes;
+    const table = this.l2.glanceNow(place - (place % bytes), bytes);
+    if (table) return this.mapIn(table, offset, most, this.entriesPerTable);
+    const slice = this.l2.glanceNow(place);
     return slice && this.mapIn(slice, offset, most);
   }
 
@@ -463,12 +470,13 @@ export class Qcow2Image implements RefcountsOwner {
     return { type: ClusterType.unallocated, length: Math.min(most, span - (offset % span)), host: 0, high: 0, low: 0 };
   }
 
-  mapIn(slice: CachedTable, offset: number, most: number): Run {
+  /** The run at `offset`, as far as `slice` tells, which has so many entries. */
+  mapIn(slice: CachedTable, offset: number, most: number, entries = this.entriesPerSlice): Run {
     const clusterBytes = this.clusterBytes;
     const view = slice.view;
     const cluster = Math.floor(offset / clusterBytes);
     const inCluster = offset % clusterBytes;
-    let index = cluster % this.entriesPerSlice;
+    let index = cluster % entries;
     const high = view.getUint32(index * this.entryBytes);
     const low = view.getUint32(index * this.entryBytes + 4);
     const first = Math.floor(inCluster / this.subclusterBytes);
@@ -481,7 +489,7 @@ export class Qcow2Image implements RefcountsOwner {
     const isPlaced =
       type === ClusterType.normal || type === ClusterType.zeroPlaced || type === ClusterType.unallocatedPlaced;
     if (!this.isExtended) {
-      const end = Math.min(this.entriesPerSlice, index + Math.ceil((most + inCluster) / clusterBytes)) * 8;
+      const end = Math.min(entries, index + Math.ceil((most + inCluster) / clusterBytes)) * 8;
       let count = entryRun(view, index * 8, end, isPlaced ? clusterBytes : 0);
       // Entries with other flags may be of the same kind.
       for (let at = (index + count) * 8; at < end; at += 8, count++) {
@@ -494,7 +502,7 @@ export class Qcow2Image implements RefcountsOwner {
     }
     let length = -inCluster;
     let subcluster = first;
-    scan: for (let at = cluster; length < most && index < this.entriesPerSlice; at++, index++) {
+    scan: for (let at = cluster; length < most && index < entries; at++, index++) {
       const [h, l] = [view.getUint32(index * 16), view.getUint32(index * 16 + 4)];
       if (isPlaced && placeIn(h, l) !== place + (at - cluster) * clusterBytes) break;
       const z = view.getUint32(index * 16 + 8);

@@ -1,0 +1,64 @@
+/** The process around a command: its streams, what is said of errors, and its end. */
+import { basename } from 'node:path';
+import { endAtOnce } from '../host/node/process-end.js';
+import { complain, type ProcessIo, print } from './process-io.js';
+
+/** Finds the command that `called` (the program's name) and `argv` ask for, runs it, and gives its exit status. */
+export type Dispatch = (called: string, argv: readonly string[], io: ProcessIo) => Promise<number>;
+
+async function main(dispatch: Dispatch): Promise<number> {
+  const called = basename(process.argv[1] ?? 'vring').replace(/\.(exe|cmd|js|mjs)$/, '');
+  const argv = process.argv.slice(2);
+  const io: ProcessIo = {
+    // Made when something is read or written: most commands read nothing.
+    get stdin() {
+      return process.stdin;
+    },
+    get stdout() {
+      return process.stdout;
+    },
+    get stderr() {
+      return process.stderr;
+    },
+    env: process.env,
+    toolName: called.startsWith('qemu-') ? called : 'vring',
+  };
+  try {
+    return await dispatch(called, argv, io);
+  } catch (error) {
+    // A mistake in what was asked for is told in a sentence; so is an error of vring's own, with where it was when asked.
+    const { message, stack, code } = error as Partial<Error> & { code?: unknown };
+    const known = error instanceof Error && error.name !== 'TypeError' && typeof code === 'string';
+    await complain(io, known ? String(message) : `vring itself has failed: ${message ?? String(error)}`);
+    if (!known && process.env['VRING_DEBUG']) await print(io.stderr, `${stack ?? ''}\n`);
+    return argv[0] === 'run' && argv.includes('--') ? 125 : 1;
+  }
+}
+
+/** Whatever goes wrong where nobody waits for it: a sentence, and an end that leaves nothing behind. */
+function onUnexpected(error: unknown): void {
+  const { message, stack } = error as Partial<Error>;
+  try {
+    process.stderr.write(`vring: vring itself has failed: ${message ?? String(error)}\n`);
+    if (process.env['VRING_DEBUG']) process.stderr.write(`${stack ?? ''}\n`);
+  } finally {
+    process.exit(1);
+  }
+}
+
+export function runProcess(dispatch: Dispatch): void {
+  process.on('uncaughtException', onUnexpected);
+  process.on('unhandledRejection', onUnexpected);
+  // Node's own answer to this signal is to open a debugger's port.
+  process.on('SIGUSR1', () => {});
+  // A reader of our messages that has gone away is nothing to stop for; standard output is looked after where it is written.
+  process.stderr.on('error', () => {});
+  process.stdout.on('error', () => {});
+
+  main(dispatch).then(async (status) => {
+    // What waits in the streams goes out first.
+    await Promise.all([print(process.stdout, ''), print(process.stderr, '')]);
+    endAtOnce();
+    process.exit(status);
+  }, onUnexpected);
+}

@@ -18,6 +18,11 @@ export interface Timer {
   readonly deadlineNs: number;
 }
 
+export interface TimerOptions {
+  /** For work that is only put off: it also runs when the vCPUs are about to sleep. */
+  readonly beforeSleep?: boolean;
+}
+
 export interface TimerService extends Clock {
-  createTimer(name: string, onExpire: (nowNs: number) => void): Timer;
+  createTimer(name: string, onExpire: (nowNs: number) => void, options?: TimerOptions): Timer;
 }

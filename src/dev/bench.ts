@@ -4,7 +4,8 @@
  *
  * Arguments: names of programs (default: all, and the boot), `--runs=N` (default 3), `--suite=NAME` of Debian, `--arch=NAME`: x86_64 or
  * riscv64, whose programs a cross compiler makes.
- * Then interrupts (`interrupts` as the first argument runs these alone), VM exits of KVM (`exits`), the disk tools and the NBD server; `disks` runs those alone (`bench-block.ts` reads the rest).
+ * Then interrupts (`interrupts` as the first argument runs these alone), VM exits of KVM (`exits`), the disk tools and the NBD server; `disks` runs those alone (`bench-block.ts` reads the rest),
+ * and TCP (`network`).
  * The guest programs are compiled from bench/suite.c; without a C compiler only the boot is measured. Without QEMU there are
  * no ratios. Each is said by name.
  */
@@ -19,6 +20,7 @@ import { prepareDebian } from '../distro/index.js';
 import { printBlockBench } from './bench-block.js';
 import { printKvmBench } from './bench-kvm.js';
 import { printLatencies } from './bench-latency.js';
+import { printNetworkBench } from './bench-network.js';
 
 if (process.argv[2] === 'interrupts') {
   await printLatencies();
@@ -26,6 +28,10 @@ if (process.argv[2] === 'interrupts') {
 }
 if (process.argv[2] === 'exits') {
   printKvmBench();
+  process.exit();
+}
+if (process.argv[2] === 'network') {
+  await printNetworkBench(process.argv.slice(3));
   process.exit();
 }
 if (process.argv[2] === 'disks') {
@@ -201,4 +207,5 @@ if (wanted.length === 0 && architecture === 'x86_64') {
   await printLatencies();
   printKvmBench();
   await printBlockBench([]);
+  await printNetworkBench([]);
 }

@@ -514,6 +514,7 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
     for (;;) {
       Atomics.store(words, this.#kick, 0);
       if (this.#acceleratorHost.poll()) return false;
+      this.clock.fireBeforeSleep();
       if (this.#accelerator.wake()) {
         this.#halted = false;
         return true;

@@ -35,3 +35,17 @@ test('a periodic timer that the host kept waiting expires once for each period, 
   assert.equal(expired.length, 5, 'and the pace is kept from there');
   assert.equal(clock.nextDeadlineNs, 24_000_000);
 });
+
+test('what is only put off is done before the vCPUs sleep, once', () => {
+  const clock = new MachineClock({ nowNs: () => 0, wallNs: () => 0 });
+  clock.resume();
+  const done: string[] = [];
+  const deferred = clock.createTimer('deferred', () => done.push('deferred'), { beforeSleep: true });
+  const other = clock.createTimer('other', () => done.push('other'));
+  deferred.arm(1000);
+  other.arm(2000);
+  clock.fireBeforeSleep();
+  clock.fireBeforeSleep();
+  assert.deepEqual(done, ['deferred']);
+  assert.equal(clock.nextDeadlineNs, 2000);
+});

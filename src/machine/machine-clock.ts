@@ -2,7 +2,7 @@
  * A machine's virtual time and timers. Time runs with a source given from outside (the host's monotonic clock, or executed
  * instructions) and stands still while the machine is paused.
  */
-import type { Timer, TimerService } from '../base/index.js';
+import type { Timer, TimerOptions, TimerService } from '../base/index.js';
 
 /** Between two expirations of a timer that is behind: the guest takes the interrupt of the first before the second comes. */
 const CATCH_UP_NS = 100_000;
@@ -23,6 +23,8 @@ interface MachineTimer extends Timer {
 export class MachineClock implements TimerService {
   readonly #source: TimeSource;
   readonly #timers: MachineTimer[] = [];
+  /** Those of `#timers` that also fire before the vCPUs sleep. */
+  readonly #beforeSleep: MachineTimer[] = [];
   #offset: number;
   #pausedAt: number | undefined = 0;
   #expiring: { readonly timer: MachineTimer; readonly nowNs: number } | undefined;
@@ -57,7 +59,7 @@ export class MachineClock implements TimerService {
     this.#pausedAt = undefined;
   }
 
-  createTimer(_name: string, onExpire: (nowNs: number) => void): Timer {
+  createTimer(_name: string, onExpire: (nowNs: number) => void, options?: TimerOptions): Timer {
     const timer: MachineTimer = {
       deadlineNs: Infinity,
       onExpire,
@@ -77,6 +79,7 @@ export class MachineClock implements TimerService {
       },
     };
     this.#timers.push(timer);
+    if (options?.beforeSleep) this.#beforeSleep.push(timer);
     return timer;
   }
 
@@ -93,6 +96,15 @@ export class MachineClock implements TimerService {
     if (deadlineNs === this.nextDeadlineNs) return;
     this.nextDeadlineNs = deadlineNs;
     this.onDeadline();
+  }
+
+  /** The vCPUs are about to sleep: what was only put off is done. */
+  fireBeforeSleep(): void {
+    for (const timer of this.#beforeSleep) {
+      if (timer.deadlineNs === Infinity) continue;
+      timer.cancel();
+      timer.onExpire(this.nowNs());
+    }
   }
 
   /**

@@ -156,7 +156,7 @@ export class MachineDevices {
       case 'virtio-net': {
         assert(this.#host.networks, 'a network is opened for every card');
         const { mac, mtu } = config;
-        const model = new VirtioNet({ peer: this.#host.networks.peer(config.network), mac, mtu });
+        const model = new VirtioNet({ peer: this.#host.networks.peer(config.network), mac, mtu, clock: board.clock });
         this.#bootByNetwork(board, config.bootIndex, this.#addVirtio(board, config, model, taken));
         return;
       }

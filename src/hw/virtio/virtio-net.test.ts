@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { ManualTime } from '../../bus/index.js';
 import type { FrameOffload } from '../../net/index.js';
 import type { NetworkCard, NetworkPeer } from '../network/network-peer.js';
 import { seededRandom } from '../testing.js';
@@ -40,7 +41,10 @@ class TestPeer implements NetworkPeer {
   }
 }
 
-function setUp(start: Parameters<ModernDriver['start']>[0] = {}, options: { queuePairs?: number } = {}) {
+function setUp(
+  start: Parameters<ModernDriver['start']>[0] = {},
+  options: { queuePairs?: number; clock?: ManualTime } = {},
+) {
   const peer = new TestPeer();
   const model = new VirtioNet({ peer, mac, ...options });
   const machine = testMachine(model);
@@ -279,4 +283,35 @@ test('hostile rings, headers and commands: no throw, nothing outside RAM', () =>
       machine.memory.write(driver.config + random(16), 1, random(256));
     }
   }
+});
+
+test('frames are gathered for a moment after the first kick, and one interrupt tells of all', () => {
+  const clock = new ManualTime();
+  const { peer, driver, dma, machine } = setUp({}, { clock });
+  const send = (length: number) => {
+    dma.write(bufferGpa, frameOf(length));
+    driver.queues[tx].add([
+      { gpa: 0x8000, length: 12 },
+      { gpa: bufferGpa, length },
+    ]);
+    driver.kick(tx);
+  };
+  dma.write(0x8000, new Uint8Array(12));
+  send(100);
+  clock.advance(100_000);
+  send(200);
+  assert.equal(peer.sent.length, 0);
+  clock.advance(60_000);
+  assert.deepEqual(
+    peer.sent.map(({ bytes }) => bytes.length),
+    [100, 200],
+  );
+  assert.equal(driver.queues[tx].completions().length, 2);
+  send(300);
+  clock.advance(200_000);
+  assert.equal(peer.sent.length, 3, 'and the next kick is heard');
+  send(400);
+  machine.device.reset();
+  clock.advance(200_000);
+  assert.equal(peer.sent.length, 3, 'a reset forgets what was put off');
 });

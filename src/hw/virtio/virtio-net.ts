@@ -2,6 +2,7 @@
  * Network device (Virtual I/O Device 1.2, 5.1): several queue pairs, buffers that a frame is spread over, checksums and
  * segmentation left to the other side, and the control queue. UDP segmentation, RSS and hash reports are not offered.
  */
+import type { Timer, TimerService } from '../../base/index.js';
 import { gsoType, MAX_FRAME_BYTES, noOffload, offloadFlag, takes } from '../../net/index.js';
 import { bool, bytes, defineState, type StateArena, type StateOf, u8, u16, u32s } from '../../schema/index.js';
 import type { NetworkCard, NetworkPeer } from '../network/network-peer.js';
@@ -54,12 +55,17 @@ const maxCommandBytes = 2 * (4 + maxTable * 6 * 16) + 2;
 
 export const maxQueuePairs = 8;
 
+/** Frames to send are waited for so long after the first: a driver that has several kicks once, and is interrupted once. */
+const transmitDelayNs = 150_000;
+
 export interface VirtioNetOptions {
   readonly peer: NetworkPeer;
   readonly mac: Uint8Array;
   readonly queuePairs?: number;
   readonly queueSize?: number;
   readonly mtu?: number | undefined;
+  /** Without one, frames are sent at every kick. */
+  readonly clock?: TimerService | undefined;
   readonly arena?: StateArena | undefined;
 }
 
@@ -102,10 +108,14 @@ export class VirtioNet implements VirtioModel, NetworkCard {
   readonly #offload = noOffload();
   readonly #chains: DescriptorChain[] = [];
   readonly #written: number[] = [];
+  readonly #transmitTimer: Timer | undefined;
+  readonly #clock: TimerService | undefined;
   #device!: VirtioDevice;
 
   constructor(options: VirtioNetOptions) {
-    const { peer, mac, queuePairs = 1, queueSize = 256, mtu } = options;
+    const { peer, mac, queuePairs = 1, queueSize = 256, mtu, clock } = options;
+    this.#clock = clock;
+    this.#transmitTimer = clock?.createTimer('virtio-net transmit', () => this.sendReady(), { beforeSleep: true });
     this.#peer = peer;
     this.#mac = mac.slice();
     this.#maxPairs = queuePairs;
@@ -192,8 +202,10 @@ export class VirtioNet implements VirtioModel, NetworkCard {
 
   queueKicked(queue: Virtqueue): void {
     if (queue.index === this.#controlIndex) this.#command(queue);
-    else if ((queue.index & 1) === 1) this.#transmit(queue);
-    else this.receiveReady();
+    else if ((queue.index & 1) === 0) this.receiveReady();
+    else if (!this.#clock || !this.#transmitTimer) this.#transmit(queue);
+    else if (this.#transmitTimer.deadlineNs === Infinity)
+      this.#transmitTimer.arm(this.#clock.nowNs() + transmitDelayNs);
   }
 
   // From the guest

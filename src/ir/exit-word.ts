@@ -32,6 +32,12 @@ export const exitCode = {
   busy: 10,
 } as const;
 
+/**
+ * As the trap code of trap_if: no fault. Code leaves before the current instruction as it does behind one with checkInterrupts: the
+ * mode or what may interrupt has changed. So a block need not end where that is possible, but seldom happens.
+ */
+export const LOOK_AGAIN = -1;
+
 export const DEFERRED_UNCHANGED = 255;
 
 /** Does a distance fit an exit word? Others are added to the pc's home by the code itself, and the word says 0. */

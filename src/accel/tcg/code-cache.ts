@@ -44,6 +44,8 @@ export interface Region {
 
 /** A mode key that no vCPU has. */
 const NO_KEY = -1;
+/** So many writes to a page's code drop what they hit; the next one, with no new code since, drops all of the page. */
+const PATCHES = 4;
 
 /** What all vCPUs that run the code must know. */
 export interface CodeCacheVcpus {
@@ -69,6 +71,8 @@ export class CodeCache {
    * negative index of the next, or 0.
    */
   readonly #awaited = new Map<number, number>();
+  /** By page: writes to its code since code was last added to it. */
+  readonly #hits = new Map<number, number>();
   /** How often everything has been dropped. */
   epoch = 0;
   /** Called for each region that is dropped. */
@@ -222,8 +226,13 @@ export class CodeCache {
     for (let page = hva >>> 12; page <= (end - 1) >>> 12; page++) {
       if (!this.#marked(page)) continue;
       this.counters.codeWrites++;
-      const from = Math.max(hva, (page << 12) >>> 0);
-      const to = Math.min(end, (page + 1) * 4096);
+      const start = (page << 12) >>> 0;
+      // A page that is written again and again while nothing new runs on it is being filled with something else.
+      const hits = (this.#hits.get(page) ?? 0) + 1;
+      this.#hits.set(page, hits);
+      const whole = hits > PATCHES;
+      const from = whole ? start : Math.max(hva, start);
+      const to = whole ? start + 4096 : Math.min(end, start + 4096);
       if (this.#dropOnPage(page, from - (from & 63), Math.ceil(to / 64) * 64)) any = true;
     }
     return any;
@@ -243,6 +252,7 @@ export class CodeCache {
     for (const blocks of this.#blocksByPage.values()) for (const block of blocks) block.valid = false;
     for (const page of this.#blocksByPage.keys()) this.#masks.fill(0, page * 2, page * 2 + 2);
     this.#blocksByPage.clear();
+    this.#hits.clear();
     this.#blocks = [];
     this.#awaited.clear();
     this.#words.fill(0, layout.codeHash >> 2, (layout.codeHash + CODE_HASH_ENTRIES * CODE_HASH_BYTES) >> 2);
@@ -310,6 +320,7 @@ export class CodeCache {
     const isFirst = !this.#marked(page);
     this.#mark(page, hva, hva + bytes);
     if (isFirst) this.#vcpus.protectPage(page * 4096);
+    this.#hits.delete(page);
     const list = this.#blocksByPage.get(page);
     if (list) list.push(block);
     else this.#blocksByPage.set(page, [block]);

@@ -12,6 +12,7 @@ import {
   header,
   type I32,
   type I64,
+  LOOK_AGAIN,
   type Routine,
   type RoutineBuilder,
   type RoutineSet,
@@ -146,9 +147,12 @@ export function defineDispatcher(set: RoutineSet, vars: GuestVars, softmmu: Retu
           r.br(again);
         });
         r.if(r.i32_ne(code, r.i32(exitCode.checkInterrupts)), () => {
-          r.ret(code);
+          const isFault = r.i32_eq(code, r.i32(exitCode.fault));
+          const looks = r.i32_and(isFault, r.i32_eq(r.i32_load(r.state(), header.trapCode), r.i32(LOOK_AGAIN)));
+          r.if(r.i32_eqz(looks), () => r.ret(code));
+          r.i32_store(r.state(), r.i32(0), header.trapCode);
         });
-        r.if(r.i32_load(r.state(), header.interruptPending), () => r.ret(code));
+        r.if(r.i32_load(r.state(), header.interruptPending), () => r.ret(r.i32(exitCode.checkInterrupts)));
       });
       const hops = r.i32_sub(
         r.i32_load(r.state(), header.hops),

@@ -16,7 +16,7 @@ export const TLB_ENTRIES = 4096;
 export const TLB_BYTES = TLB_ENTRIES << TLB_ENTRY_SHIFT;
 
 /** Jump cache: direct-mapped, by pc; a page's entries lie together, so that they can be dropped quickly. */
-export const JUMP_CACHE_PAGES = 64;
+export const JUMP_CACHE_PAGES = 128;
 export const JUMP_CACHE_PER_PAGE = 256;
 export const JUMP_ENTRY_BYTES = 32;
 export const JUMP_CACHE_BYTES = JUMP_CACHE_PAGES * JUMP_CACHE_PER_PAGE * JUMP_ENTRY_BYTES;

@@ -1,5 +1,5 @@
 /** Translates blocks of guest code by the instruction table. */
-import { type BlockBuilder, exitCode, header, type I32, type I64 } from '../../ir/index.js';
+import { type BlockBuilder, exitCode, header, type I32, type I64, LOOK_AGAIN } from '../../ir/index.js';
 import { rounding } from '../float/core.js';
 import { single } from '../float/pack.js';
 import type { GuestTranslator, TranslationRequest, TranslationResult } from '../guest-cpu.js';
@@ -15,6 +15,8 @@ const PAGE = 4096;
 /** frm's modes in the order of the float routines'; the others are no rounding modes. */
 const roundingModes = [rounding.nearest, rounding.zero, rounding.down, rounding.up, rounding.tiesAway];
 const DYNAMIC = 7;
+/** Distances from where code is entered stay below this: a region's blocks add some 40 short ways, and all must fit 32 bits. */
+const FARTHEST = 2 ** 30;
 const BOXED = 0xffffffff00000000n;
 
 class BlockTranslator implements Translator {
@@ -30,6 +32,10 @@ class BlockTranslator implements Translator {
   #ended = false;
   /** FS is dirty already, as far as this block goes. */
   #dirty = false;
+  /** Not 0: the block may have to be left before the next instruction, for an interrupt or another mode. */
+  #leavesIf: I32 | undefined;
+  /** Registers that AUIPC has set in this block: the distance of their value from where the code is entered. */
+  readonly #near = new Map<number, number>();
 
   constructor(tables: DecoderTables) {
     this.#tables = tables;
@@ -41,6 +47,8 @@ class BlockTranslator implements Translator {
     this.#setMode(request.modeKey);
     this.#ended = false;
     this.#dirty = this.mode.fs === 2;
+    this.#leavesIf = undefined;
+    this.#near.clear();
     this.#delta = request.delta;
     result.crossesPage = false;
     result.needsNextPage = false;
@@ -51,7 +59,7 @@ class BlockTranslator implements Translator {
       const isShort = at < PAGE && (page[at] & 3) !== 3;
       const crosses = at === PAGE - 2 && !isShort;
       if (count === most || at >= PAGE || (crosses && count > 0)) {
-        this.b.goto(this.#delta);
+        this.#goOn();
         break;
       }
       if (crosses && !nextPage) {
@@ -66,6 +74,8 @@ class BlockTranslator implements Translator {
       this.#word = isShort || !upper ? low : low | (upper[from] << 16) | (upper[from + 1] << 24);
       this.length = isShort ? 2 : 4;
       this.b.insn(this.#delta);
+      if (this.#leavesIf) this.b.trap_if(this.#leavesIf, LOOK_AGAIN);
+      this.#leavesIf = undefined;
       count++;
       const encoding = this.#tables.decode(this.#word, this.#fields);
       if (encoding) this.#translateRow(encoding);
@@ -74,12 +84,18 @@ class BlockTranslator implements Translator {
       this.#delta += this.length;
       if (crosses) {
         result.crossesPage = true;
-        if (!this.#ended) this.b.goto(this.#delta);
+        if (!this.#ended) this.#goOn();
         break;
       }
     }
     result.bytes = at - offset;
     result.instructions = count;
+  }
+
+  /** The block ends before the instruction at `#delta`. */
+  #goOn(): void {
+    if (this.#leavesIf) this.b.leave(exitCode.checkInterrupts, this.#delta);
+    else this.b.goto(this.#delta);
   }
 
   #setMode(key: number): void {
@@ -122,7 +138,18 @@ class BlockTranslator implements Translator {
     return n === 0 ? this.b.i64(0) : this.b.get(xreg[n]);
   }
   setX(n: number, value: I64): void {
+    this.#near.delete(n);
     if (n !== 0) this.b.set(xreg[n], value);
+  }
+  setNear(n: number, displacement: number): void {
+    const distance = this.#delta + displacement;
+    this.setX(n, this.pcPlus(displacement));
+    if (n !== 0 && Math.abs(distance) < FARTHEST) this.#near.set(n, distance);
+  }
+  near(n: number, displacement: number): number | undefined {
+    const distance = this.#near.get(n);
+    if (distance === undefined || Math.abs(distance + displacement) >= FARTHEST) return undefined;
+    return distance + displacement - this.#delta;
   }
   address(n: number, displacement: number): I64 {
     const base = this.x(n);
@@ -146,8 +173,8 @@ class BlockTranslator implements Translator {
   }
   pcPlus(displacement: number): I64 {
     const { b } = this;
-    // Only what is near may be a distance in the code.
-    if (Math.abs(displacement) < 1 << 20) return b.pc_rel(this.#delta + displacement);
+    const distance = this.#delta + displacement;
+    if (Math.abs(distance) < FARTHEST) return b.pc_rel(distance);
     return b.i64_add(b.pc_rel(this.#delta), b.i64(displacement));
   }
   rounding(rm: number): I32 {
@@ -207,6 +234,10 @@ class BlockTranslator implements Translator {
   endBlock(check = false): void {
     this.b.leave(check ? exitCode.checkInterrupts : exitCode.next, this.#delta + this.length);
     this.#ended = true;
+  }
+
+  leaveIf(condition: I32): void {
+    this.#leavesIf = condition;
   }
 
   leave(): void {

@@ -36,6 +36,10 @@ export interface Translator {
   setSingle(n: number, value: I64): void;
   /** The address of this instruction plus a displacement. */
   pcPlus(displacement: number): I64;
+  /** Sets a register to the address of this instruction plus a displacement, and remembers that. */
+  setNear(n: number, displacement: number): void;
+  /** How far an address, a register plus a displacement, is from this instruction, where setNear has set the register in this block. */
+  near(n: number, displacement: number): number | undefined;
   /** The rounding mode for a row's `rm`, as the float routines take it. */
   rounding(rm: number): I32;
   /** An exception at this instruction. */
@@ -53,6 +57,8 @@ export interface Translator {
   jump(target: I64, kind: number): void;
   /** Ends the block after this instruction; `check`: interrupts are looked at. */
   endBlock(check?: boolean): void;
+  /** The block goes on, but before the next instruction it is left if the condition holds: an interrupt is pending, or the mode is another. */
+  leaveIf(condition: I32): void;
   /** Ends the block with an exit for JavaScript (leaveReason). */
   leave(): void;
   /** Ends the block: a routine has set the pc. */

@@ -32,9 +32,11 @@ const enterMode = routines.define('enter_mode', ['i32', 'i64'], [], {}, (r, leve
   r.ret();
 });
 
-/** (value, bits of it that are written) → what sstatus was. */
-export const writeStatus = routines.define('change_sstatus', ['i64', 'i64'], ['i64'], {}, (r, value, bits) => {
+/** (value, bits of it that are written) → what sstatus was; not 0: the mode or the translation is another, or an interrupt is pending. */
+export const writeStatus = routines.define('change_sstatus', ['i64', 'i64'], ['i64', 'i32'], {}, (r, value, bits) => {
   const state = r.state();
+  const mode = r.local('i32', r.i32_load(state, header.modeKey));
+  const mmu = r.local('i32', r.i32_load(state, header.mmu));
   const old = r.local('i64', r.i64_load(state, field.mstatus));
   const mask = r.i64_and(bits, r.i64(SSTATUS_WRITABLE));
   const kept = r.i64_and(r.read(old), r.i64_xor(mask, r.i64(-1)));
@@ -54,7 +56,11 @@ export const writeStatus = routines.define('change_sstatus', ['i64', 'i64'], ['i
       r.call(enterMode, r.read(level), r.read(next));
     },
   );
-  r.ret(r.i64_and(r.read(old), r.i64(SSTATUS)));
+  const isOther = r.i32_or(
+    r.i32_xor(r.read(mode), r.i32_load(state, header.modeKey)),
+    r.i32_xor(r.read(mmu), r.i32_load(state, header.mmu)),
+  );
+  r.ret(r.i64_and(r.read(old), r.i64(SSTATUS)), r.i32_or(isOther, r.i32_load(state, header.interruptPending)));
 });
 
 /** SRET (privileged specification 3.3.2): the pc's home is where it returns to. */

@@ -615,3 +615,81 @@ test('system calls, SRET and writes of sstatus do in translated code what the ha
   }
   assert.equal(seen.size, 2 * kinds.length);
 });
+
+for (const hotThreshold of [0, 16]) {
+  const tier = hotThreshold === 0 ? 'the cold tier' : 'both tiers';
+  test(`an interrupt is taken right behind the write of sstatus that lets it in (3.1.6.1), ${tier}`, () => {
+    for (const last of [
+      insn('csrrsi', { csr: csr.sstatus, rs1: 2 }),
+      insn('csrrs', { csr: csr.sstatus, rs1: T2 }),
+      insn('csrrw', { csr: csr.sstatus, rs1: T2 }),
+    ]) {
+      const bench = new Bench(hotThreshold);
+      bench.hart.set64(field.mideleg, 2n);
+      bench.hart.set64(field.mie, 2n);
+      bench.setX(T2, 2n);
+      bench.setX(28, 64n);
+      // The handler counts, and notes the address it came from; every second round asks for it.
+      bench.put(
+        S_HANDLER,
+        insn('csrrs', { rd: T0, csr: 0x141 }),
+        insn('addi', { rd: T1, rs1: T1, imm: 1 }),
+        insn('csrrci', { csr: csr.sip, rs1: 2 }),
+        insn('sret'),
+      );
+      bench.run(privilege.S, [
+        insn('csrrci', { csr: csr.sstatus, rs1: 2 }),
+        insn('andi', { rd: 29, rs1: 28, imm: 1 }),
+        insn('slli', { rd: 29, rs1: 29, imm: 1 }),
+        insn('csrrs', { csr: csr.sip, rs1: 29 }),
+        last,
+        insn('add', { rd: 30, rs1: 30, rs2: T1 }),
+        insn('addi', { rd: 28, rs1: 28, imm: -1 }),
+        insn('bne', { rs1: 28, rs2: 0, imm: -28 }),
+        wfi,
+      ]);
+      assert.equal(bench.x(T1), 32n, 'one interrupt every second round');
+      assert.equal(bench.x(T0), BigInt(CODE + 20), 'it comes before the next instruction');
+      // Rounds 64 and 63 see 0 and 1, the next two 1 and 2, and so on.
+      assert.equal(bench.x(30), 32n * 32n);
+    }
+  });
+
+  test(`AUIPC and JALR reach far code and come back (2.4, 2.5), ${tier}`, () => {
+    const bench = new Bench(hotThreshold);
+    const far = CODE + 0x6000;
+    bench.put(
+      far,
+      insn('addi', { rd: T0, rs1: T0, imm: 3 }),
+      // By another register, by a copy, and with bit 0 of the target set, which is dropped.
+      insn('auipc', { rd: T1, imm: 0 }),
+      insn('addi', { rd: T1, rs1: T1, imm: 16 + 1 }),
+      insn('add', { rd: T2, rs1: T1, rs2: 0 }),
+      insn('jalr', { rd: 0, rs1: T1, imm: 0 }),
+      insn('addi', { rd: T0, rs1: T0, imm: 4 }),
+      insn('jalr', { rd: 0, rs1: 1, imm: 0 }),
+    );
+    bench.setX(28, 100n);
+    bench.run(privilege.S, [
+      insn('auipc', { rd: 1, imm: 0x6000 }),
+      insn('jalr', { rd: 1, rs1: 1, imm: 0 }),
+      insn('addi', { rd: 28, rs1: 28, imm: -1 }),
+      insn('bne', { rs1: 28, rs2: 0, imm: -12 }),
+      // A register that has been written since holds no address that is known.
+      insn('auipc', { rd: 29, imm: 0 }),
+      insn('add', { rd: 29, rs1: 29, rs2: 30 }),
+      insn('jalr', { rd: 31, rs1: 29, imm: 16 }),
+      wfi,
+      insn('addi', { rd: T0, rs1: T0, imm: 1 }),
+      wfi,
+    ]);
+    assert.equal(bench.x(T0), 701n, 'seven a round, and one behind the WFI that is passed over');
+    assert.equal(bench.x(1), BigInt(CODE + 8));
+    assert.equal(bench.x(T1), BigInt(far + 4 + 17));
+    assert.equal(bench.x(31), BigInt(CODE + 28));
+    bench.setX(28, 1n);
+    bench.setX(30, 4n);
+    bench.start(privilege.S, BigInt(CODE));
+    assert.equal(bench.x(T0), 708n);
+  });
+}

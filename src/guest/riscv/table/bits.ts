@@ -46,7 +46,7 @@ const bext: Binary = ({ b }, x, n) => b.i64_and(b.i64_shr_u(x, n), b.i64(1));
 const binv: Binary = (t, x, n) => t.b.i64_xor(x, bit(t, n));
 const bset: Binary = (t, x, n) => t.b.i64_or(x, bit(t, n));
 const ror: Binary = ({ b }, x, n) => b.i64_rotr(x, n);
-const rorw: Binary = (t, x, n) => word(t, x, n, t.b.i32_rotr);
+const rorw: Binary = (t, x, n) => word(t, x, t.b.i32_wrap_i64(n), t.b.i32_rotr);
 
 /** Bytes swapped: halves, then 16-bit units, then bytes. */
 const rev8: Unary = ({ b }, x) => {
@@ -96,11 +96,16 @@ export const bitRows: readonly InsnRow[] = [
     one('sext.h', '011000000101', '001', '0010011', ({ b }, x) => b.i64_extend16_s(x)),
     one('zext.h', '000010000000', '100', OP_32, ({ b }, x) => b.i64_and(x, b.i64(0xffff))),
     two('rol', '0110000', '001', OP, ({ b }, x, n) => b.i64_rotl(x, n)),
-    two('rolw', '0110000', '001', OP_32, (t, x, n) => word(t, x, n, t.b.i32_rotl)),
+    two('rolw', '0110000', '001', OP_32, (t, x, n) => word(t, x, t.b.i32_wrap_i64(n), t.b.i32_rotl)),
     two('ror', '0110000', '101', OP, ror),
     two('rorw', '0110000', '101', OP_32, rorw),
     withImmediate('rori', '011000 shamt[5:0] rs1 101 rd 0010011', ror),
-    withImmediate('roriw', '0110000 shamt[4:0] rs1 101 rd 0011011', rorw),
+    {
+      name: 'roriw',
+      enc: '0110000 shamt[4:0] rs1 101 rd 0011011',
+      args: 'rd, rs1, imm',
+      translate: (t, i) => t.setX(i.rd, word(t, t.x(i.rs1), t.b.i32(i.imm), t.b.i32_rotr)),
+    },
     one('orc.b', '001010000111', '101', '0010011', orcb),
     one('rev8', '011010111000', '101', '0010011', rev8),
   ]),

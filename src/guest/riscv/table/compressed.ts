@@ -1,7 +1,7 @@
 /** C: compressed instructions of RV64 (unprivileged specification ch. 27). Each does what the instruction it stands for does. */
 import type { Fields, InsnRow, Translator } from '../row.js';
 import { cause } from '../state.js';
-import { branchOn, immediate, jumpRegister, operations, relations } from './integer.js';
+import { addImmediate, branchOn, immediate, jumpRegister, operations, relations } from './integer.js';
 import { type Bytes, loadValue, storeValue } from './shared.js';
 
 const { add, sub, and, or, xor, sll, srl, sra, addw, subw } = operations;
@@ -87,7 +87,12 @@ export const compressedRows: readonly InsnRow[] = [
     translate: inMemory(store, 8),
   },
   // c.nop and the hints are c.addi to x0 or of 0.
-  { name: 'c.addi', enc: '000 imm[5] rd imm[4:0] 01', args: 'rd, imm', translate: updateImmediate(add) },
+  {
+    name: 'c.addi',
+    enc: '000 imm[5] rd imm[4:0] 01',
+    args: 'rd, imm',
+    translate: (t, i) => addImmediate(t, i.rd, i.rd, i.imm),
+  },
   {
     name: 'c.addiw',
     enc: '001 imm[5] rd imm[4:0] 01',
@@ -173,7 +178,7 @@ export const compressedRows: readonly InsnRow[] = [
     enc: '100 0 rd rs2 10',
     args: 'rd, rs2',
     where: (i) => i.rs2 !== 0,
-    translate: (t, i) => t.setX(i.rd, t.x(i.rs2)),
+    translate: (t, i) => addImmediate(t, i.rd, i.rs2, 0),
   },
   { name: 'c.ebreak', enc: '100 1 00000 00000 10', args: '', translate: (t) => t.trap(cause.breakpoint) },
   {

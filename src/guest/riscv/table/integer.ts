@@ -20,9 +20,9 @@ const slt: Binary = ({ b }, x, y) => b.i64_extend_i32_u(b.i64_lt_s(x, y));
 const sltu: Binary = ({ b }, x, y) => b.i64_extend_i32_u(b.i64_lt_u(x, y));
 const addw: Binary = ({ b }, x, y) => b.i64_extend32_s(b.i64_add(x, y));
 const subw: Binary = ({ b }, x, y) => b.i64_extend32_s(b.i64_sub(x, y));
-const sllw: Binary = (t, x, y) => word(t, x, y, t.b.i32_shl);
-const srlw: Binary = (t, x, y) => word(t, x, y, t.b.i32_shr_u);
-const sraw: Binary = (t, x, y) => word(t, x, y, t.b.i32_shr_s);
+const sllw: Binary = (t, x, y) => word(t, x, t.b.i32_wrap_i64(y), t.b.i32_shl);
+const srlw: Binary = (t, x, y) => word(t, x, t.b.i32_wrap_i64(y), t.b.i32_shr_u);
+const sraw: Binary = (t, x, y) => word(t, x, t.b.i32_wrap_i64(y), t.b.i32_shr_s);
 
 const eq: Relation = ({ b }, x, y) => b.i64_eq(x, y);
 const ne: Relation = ({ b }, x, y) => b.i64_ne(x, y);
@@ -62,6 +62,13 @@ export const branchOn =
   (t: Translator, i: Fields): void =>
     t.branch(relation(t, t.x(i.rs1), t.x(i.rs2)), i.imm);
 
+const shiftWord = (name: string, enc: string, operation: 'i32_shl' | 'i32_shr_u' | 'i32_shr_s'): InsnRow => ({
+  name,
+  enc,
+  args: 'rd, rs1, imm',
+  translate: (t, i) => t.setX(i.rd, word(t, t.x(i.rs1), t.b.i32(i.imm), t.b[operation])),
+});
+
 const branch = (name: string, funct3: string, relation: Relation): InsnRow => ({
   name,
   enc: `imm[12|10:5] rs2 rs1 ${funct3} imm[4:1|11] 1100011`,
@@ -85,11 +92,26 @@ const store = (name: string, funct3: string, bytes: 1 | 2 | 4 | 8): InsnRow => (
   translate: (t, i) => storeValue(t, t.address(i.rs1, i.imm), bytes, t.x(i.rs2)),
 });
 
+/** ADDI and its compressed forms. */
+export function addImmediate(t: Translator, rd: number, rs1: number, imm: number): void {
+  const distance = t.near(rs1, imm);
+  if (distance !== undefined) t.setNear(rd, distance);
+  else t.setX(rd, t.address(rs1, imm));
+}
+
 /** JALR and its compressed forms. The jump is a return when it goes by ra and links nothing. */
 export function jumpRegister(t: Translator, rd: number, rs1: number, displacement: number): void {
+  const isCall = rd === 1;
+  const distance = t.near(rs1, displacement);
+  // AUIPC and JALR together are one jump to a known place.
+  if (distance !== undefined && distance % 2 === 0) {
+    t.setX(rd, t.pcPlus(t.length));
+    t.goto(distance, isCall);
+    return;
+  }
   const target = t.b.i64_and(t.address(rs1, displacement), t.b.i64(-2));
   t.setX(rd, t.pcPlus(t.length));
-  t.jump(target, rd === 1 ? jumpKind.call : rd === 0 && rs1 === 1 ? jumpKind.return : jumpKind.indirect);
+  t.jump(target, isCall ? jumpKind.call : rd === 0 && rs1 === 1 ? jumpKind.return : jumpKind.indirect);
 }
 
 export const ecallCause = (t: Translator): number =>
@@ -106,7 +128,7 @@ export const integerRows: readonly InsnRow[] = [
     name: 'auipc',
     enc: 'imm[31:12] rd 0010111',
     args: 'rd, imm20',
-    translate: (t, i) => t.setX(i.rd, t.pcPlus(i.imm)),
+    translate: (t, i) => t.setNear(i.rd, i.imm),
   },
   {
     name: 'jal',
@@ -140,7 +162,12 @@ export const integerRows: readonly InsnRow[] = [
   store('sh', '001', 2),
   store('sw', '010', 4),
   store('sd', '011', 8),
-  withImmediate('addi', 'imm[11:0] rs1 000 rd 0010011', add),
+  {
+    name: 'addi',
+    enc: 'imm[11:0] rs1 000 rd 0010011',
+    args: 'rd, rs1, imm',
+    translate: (t, i) => addImmediate(t, i.rd, i.rs1, i.imm),
+  },
   withImmediate('slti', 'imm[11:0] rs1 010 rd 0010011', slt),
   withImmediate('sltiu', 'imm[11:0] rs1 011 rd 0010011', sltu),
   withImmediate('xori', 'imm[11:0] rs1 100 rd 0010011', xor),
@@ -150,9 +177,9 @@ export const integerRows: readonly InsnRow[] = [
   withImmediate('srli', '000000 shamt[5:0] rs1 101 rd 0010011', srl),
   withImmediate('srai', '010000 shamt[5:0] rs1 101 rd 0010011', sra),
   withImmediate('addiw', 'imm[11:0] rs1 000 rd 0011011', addw),
-  withImmediate('slliw', '0000000 shamt[4:0] rs1 001 rd 0011011', sllw),
-  withImmediate('srliw', '0000000 shamt[4:0] rs1 101 rd 0011011', srlw),
-  withImmediate('sraiw', '0100000 shamt[4:0] rs1 101 rd 0011011', sraw),
+  shiftWord('slliw', '0000000 shamt[4:0] rs1 001 rd 0011011', 'i32_shl'),
+  shiftWord('srliw', '0000000 shamt[4:0] rs1 101 rd 0011011', 'i32_shr_u'),
+  shiftWord('sraiw', '0100000 shamt[4:0] rs1 101 rd 0011011', 'i32_shr_s'),
   register('add', '0000000 000 0110011', add),
   register('sub', '0100000 000 0110011', sub),
   register('sll', '0000000 001 0110011', sll),

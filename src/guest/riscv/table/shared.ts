@@ -23,9 +23,9 @@ export function storeValue({ b }: Translator, address: I64, bytes: Bytes, value:
   else b.guest_store8(address, b.i32_wrap_i64(value), how);
 }
 
-/** An operation on the low words, its result sign-extended. */
-export function word({ b }: Translator, x: I64, y: I64, operation: (x: I32, y: I32) => I32): I64 {
-  return b.i64_extend_i32_s(operation.call(b, b.i32_wrap_i64(x), b.i32_wrap_i64(y)));
+/** An operation on the low word and another one, its result sign-extended. */
+export function word({ b }: Translator, x: I64, y: I32, operation: (x: I32, y: I32) => I32): I64 {
+  return b.i64_extend_i32_s(operation.call(b, b.i32_wrap_i64(x), y));
 }
 
 /** The low 32 bits, zero-extended. */

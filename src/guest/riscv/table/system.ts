@@ -1,5 +1,5 @@
 /** Zicsr (unprivileged specification ch. 7) and the privileged instructions (privileged specification 3.3, 12.2). */
-import type { I64 } from '../../../ir/index.js';
+import { header, type I64 } from '../../../ir/index.js';
 import { routines } from '../routines/set.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
 import { field, mstatus, privilege } from '../state.js';
@@ -29,9 +29,9 @@ function accessStatus(t: Translator, i: Fields, change: Change, operand: I64 | u
   }
   if (!immediate || change === 'write') {
     const value = change === 'write' ? operand : b.i64(change === 'set' ? -1 : 0);
-    const [old] = b.call(writeStatus, value, change === 'write' ? b.i64(-1) : operand);
+    const [old, leaves] = b.call(writeStatus, value, change === 'write' ? b.i64(-1) : operand);
     t.setX(i.rd, old);
-    t.endBlock(true);
+    t.leaveIf(leaves);
     return;
   }
   const state = b.state();
@@ -40,7 +40,7 @@ function accessStatus(t: Translator, i: Fields, change: Change, operand: I64 | u
   const next = change === 'set' ? b.i64_or(old, b.i64(bits)) : b.i64_and(old, b.i64(~bits));
   b.i64_store(state, next, field.mstatus);
   t.setX(i.rd, b.i64_and(old, b.i64(SSTATUS)));
-  if (change === 'set') t.endBlock(true);
+  if (change === 'set') t.leaveIf(b.i32_load(state, header.interruptPending));
 }
 
 /** `operand` undefined: nothing is written. */

@@ -57,8 +57,7 @@ class BlockTranslator implements Translator {
       const encoding = this.#tables.decode(word, this.#fields);
       if (this.mode.illegalState) this.exception(syndromeOf(exceptionClass.illegalState));
       else if (!encoding) this.undefined();
-      else if (encoding.row.float && this.mode.floatTrapped)
-        this.exception(syndromeOf(exceptionClass.floatingPoint, FLOAT_TRAP));
+      else if (encoding.row.float && this.mode.floatTrapped) this.floatTrap();
       else encoding.row.translate(this, this.#fields);
       at += 4;
       this.#delta += 4;
@@ -113,6 +112,9 @@ class BlockTranslator implements Translator {
     b.i32_store(b.state(), b.i32(syndrome), field.syndrome);
     b.i64_store(b.state(), address, field.faultAddress);
     b.trap_if(condition, trapCode.here);
+  }
+  floatTrap(): void {
+    this.exception(syndromeOf(exceptionClass.floatingPoint, FLOAT_TRAP));
   }
   undefined(): void {
     this.exception(syndromeOf(exceptionClass.unknown));

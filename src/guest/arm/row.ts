@@ -1,5 +1,6 @@
 /** What a row of the instruction table says, and what its `translate` has at hand. */
 import type { BlockBuilder, I32, I64, V128 } from '../../ir/index.js';
+import type { Feature } from './features.js';
 import type { LazyFlags } from './flags.js';
 import type { Mode } from './mode.js';
 
@@ -44,6 +45,8 @@ export interface Translator {
   /** An exception at this instruction; `after`: it returns to the next one. Ends the block. */
   exception(syndrome: number, after?: boolean): void;
   exceptionIf(condition: I32, syndrome: number, address: I64): void;
+  /** Floating point and SIMD are trapped (`mode.floatTrapped`). */
+  floatTrap(): void;
   undefined(): void;
   /** Ends the block: on to this displacement from the instruction, which calls with `link`. */
   goto(displacement: number, link?: boolean): void;
@@ -68,6 +71,8 @@ export interface InsnRow {
   readonly args: readonly string[];
   /** What the encoding's fields must be for it to be this instruction. */
   readonly where?: (i: Fields) => boolean;
+  /** The extension that it is part of. */
+  readonly feature?: Feature;
   /** Uses SIMD and floating-point registers, which may be trapped. */
   readonly float?: true;
   /** Bytes that it accesses at its memory operand, at most. */

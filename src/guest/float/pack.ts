@@ -1,5 +1,5 @@
 /**
- * Rounding to single and double precision and taking their bits apart: shared by all guests.
+ * Rounding to half, single and double precision and taking their bits apart: shared by all guests.
  * IEEE 754-2019 7.4, 7.5 (Intel SDM vol. 1 ch. 4.9); tininess is detected after rounding, or before it where a guest says so.
  */
 import type { I32, I64, RoutineBuilder, RoutineSet } from '../../ir/index.js';
@@ -21,13 +21,14 @@ import {
 
 /** A binary interchange format, its bits held in an i64. */
 export interface Format {
-  readonly name: 'f32' | 'f64';
+  readonly name: 'f16' | 'f32' | 'f64';
   /** Bits of the fraction field, and of the exponent field. */
   readonly fraction: number;
   readonly exponent: number;
   readonly bias: number;
 }
 
+export const half: Format = { name: 'f16', fraction: 10, exponent: 5, bias: 15 };
 export const single: Format = { name: 'f32', fraction: 23, exponent: 8, bias: 127 };
 export const double: Format = { name: 'f64', fraction: 52, exponent: 11, bias: 1023 };
 
@@ -58,10 +59,16 @@ const MODE_WITH_TIES_AWAY = 7;
  * (sign, exponent, hi, lo, mode) → (bits, flags with C1): a wide number rounded. With an unmasked OE or UE the bits mean nothing.
  * `tiesAway`: rounding may be `rounding.tiesAway` too.
  */
-export function definePack(routines: RoutineSet, f: Format, tiesAway = false, tininess: 'before' | 'after' = 'after') {
+export function definePack(
+  routines: RoutineSet,
+  f: Format,
+  tiesAway = false,
+  tininess: 'before' | 'after' = 'after',
+  name = `${f.name}_pack`,
+) {
   const dropped = 63 - f.fraction;
   return routines.define(
-    `${f.name}_pack`,
+    name,
     ['i32', 'i32', 'i64', 'i64', 'i32'],
     ['i64', 'i32'],
     {},

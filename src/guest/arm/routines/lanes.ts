@@ -137,8 +137,43 @@ export const lanes = {
   uqshl: define('uqshl', false, (lane) => shift(lane, false, false, true)),
   sqrshl: define('sqrshl', true, (lane) => shift(lane, true, true, true)),
   uqrshl: define('uqrshl', false, (lane) => shift(lane, false, true, true)),
+  // By a constant, to unsigned.
+  sqshlu: define('sqshlu', true, (lane) => {
+    const { r, x, y } = lane;
+    const bound = highestUnsigned(lane);
+    const moved = r.i64_shl(x, y);
+    const negative = isNegative(r, x);
+    const over = r.i32_or(r.i64_ne(r.i64_shr_u(moved, y), x), r.i64_gt_u(moved, bound));
+    return saturate(lane, r.i32_or(negative, over), r.select(negative, r.i64(0), bound), moved);
+  }),
+  // x signed and y unsigned, and the other way round.
+  suqadd: define('suqadd', true, (lane) => {
+    const { r, x } = lane;
+    const y = r.i64_and(lane.y, highestUnsigned(lane));
+    const over = r.i64_gt_u(y, r.i64_sub(highest(lane), x));
+    return saturate(lane, over, highest(lane), r.i64_add(x, y));
+  }),
+  usqadd: define('usqadd', false, (lane) => {
+    const { r, x, bits } = lane;
+    const unused = r.i64_sub(r.i64(64), bits);
+    const y = r.i64_shr_s(r.i64_shl(lane.y, unused), unused);
+    const negative = isNegative(r, y);
+    const bound = highestUnsigned(lane);
+    const under = r.i64_lt_u(x, r.i64_sub(r.i64(0), y));
+    const over = r.i64_gt_u(y, r.i64_sub(bound, x));
+    return saturate(lane, r.select(negative, under, over), r.select(negative, r.i64(0), bound), r.i64_add(x, y));
+  }),
   sqdmulh: define('sqdmulh', true, (lane) => doublingHigh(lane, false)),
   sqrdmulh: define('sqrdmulh', true, (lane) => doublingHigh(lane, true)),
+  // Of polynomials with 8 coefficients, in lanes of any width.
+  pmul: define('pmul', false, ({ r, x, y }) => {
+    let product = r.i64(0);
+    for (let n = 0; n < 8; n++) {
+      const has = r.i64_sub(r.i64(0), r.i64_and(r.i64_shr_u(x, r.i64(n)), r.i64(1)));
+      product = r.i64_xor(product, r.i64_and(r.i64_shl(y, r.i64(n)), has));
+    }
+    return product;
+  }),
   mul: define('mul', false, ({ r, x, y }) => r.i64_mul(x, y)),
   cmhi: define('cmhi', false, ({ r, x, y }) => r.i64_extend_i32_s(r.i32_sub(r.i32(0), r.i64_gt_u(x, y)))),
   cmhs: define('cmhs', false, ({ r, x, y }) => r.i64_extend_i32_s(r.i32_sub(r.i32(0), r.i64_ge_u(x, y)))),

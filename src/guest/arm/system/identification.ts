@@ -9,15 +9,14 @@ const at = (place: number, value: number): bigint => BigInt(value) << BigInt(pla
 const sum = (...fields: readonly bigint[]): bigint => fields.reduce((all, one) => all | one, 0n);
 
 const absent = (name: string, code: string): readonly [string, string, bigint] => [name, code, 0n];
-const NO_FLOAT = 0xf;
 
 export const identification: readonly (readonly [name: string, code: string, value: bigint])[] = [
   // As QEMU's `max` has it: no maker's part, architecture by the registers below.
   ['MIDR_EL1', '3 0 0 0 0', 0x000f0510n],
   absent('REVIDR_EL1', '3 0 0 0 6'),
   absent('AIDR_EL1', '3 1 0 0 7'),
-  // EL0 and EL1 in AArch64; CSV2, CSV3.
-  ['ID_AA64PFR0_EL1', '3 0 0 4 0', sum(at(0, 1), at(4, 1), at(16, NO_FLOAT), at(20, NO_FLOAT), at(56, 1), at(60, 1))],
+  // EL0 and EL1 in AArch64; FP and AdvSIMD with half precision; CSV2, CSV3.
+  ['ID_AA64PFR0_EL1', '3 0 0 4 0', sum(at(0, 1), at(4, 1), at(16, 1), at(20, 1), at(56, 1), at(60, 1))],
   absent('ID_AA64PFR1_EL1', '3 0 0 4 1'),
   absent('ID_AA64ZFR0_EL1', '3 0 0 4 4'),
   absent('ID_AA64SMFR0_EL1', '3 0 0 4 5'),

@@ -232,7 +232,6 @@ test('what EL0 may not do is undefined or trapped (C5, D19)', () => {
 });
 
 test('floating point is trapped as CPACR_EL1.FPEN says (D19.2.30)', () => {
-  const access = insn('ldr qd, [rn, imm]', { rd: 0, rn: 1 });
   for (const [enabled, atEl0, atEl1] of [
     [0n, true, true],
     [1n, true, false],
@@ -243,11 +242,13 @@ test('floating point is trapped as CPACR_EL1.FPEN says (D19.2.30)', () => {
       [EL0, atEl0],
       [EL1H, atEl1],
     ] as const) {
-      const bench = new Bench();
-      bench.setX(1, DATA);
-      bench.write('CPACR_EL1', enabled << 20n);
-      bench.run(mode, [access, insn('brk imm')]);
-      assert.equal(bench.syndrome.ec, isTrapped ? exceptionClass.floatingPoint : exceptionClass.brk);
+      for (const access of [insn('ldr qd, [rn, imm]', { rd: 0, rn: 1 }), mrs(0, 'FPSR'), msr('FPCR', 0)]) {
+        const bench = new Bench();
+        bench.setX(1, DATA);
+        bench.write('CPACR_EL1', enabled << 20n);
+        bench.run(mode, [access, insn('brk imm')]);
+        assert.equal(bench.syndrome.ec, isTrapped ? exceptionClass.floatingPoint : exceptionClass.brk);
+      }
     }
   }
 });

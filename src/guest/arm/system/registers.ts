@@ -27,6 +27,8 @@ export interface SystemRegister {
   readonly trapped?: (core: Core) => boolean;
   /** EL0 may read what only EL1 writes. */
   readonly userReadOnly?: true;
+  /** Trapped as floating point is. */
+  readonly float?: true;
   /** Interrupts, the mode key or what the clock shows may have changed by a write: the block ends. */
   readonly ends?: true;
 }
@@ -275,8 +277,9 @@ export const registers: readonly SystemRegister[] = [
       core.set32(field.fpcr, Number(value & FPCR));
       core.updateMode();
     },
+    { float: true },
   ),
-  { ...plain('FPSR', '3 3 4 4 1', field.fpsr, 0x0800009fn), narrow: true },
+  { ...plain('FPSR', '3 3 4 4 1', field.fpsr, 0x0800009fn), narrow: true, float: true },
 
   // --- debug
   plain('MDSCR_EL1', '2 0 0 2 2', field.mdscr, 0xf000n),

@@ -191,7 +191,7 @@ const loadAcquirePc = (log: Log): InsnRow => ({
 /** `acquire`, `release`: bits L and o0, which order. */
 const compareAndSwap = (log: Log): InsnRow => ({
   name: `cas${suffix(log)}`,
-  enc: `${binary(log, 2)} 0010001 x 1 rm x xxxxx rn rd`,
+  enc: `${binary(log, 2)} 0010001 x 1 rm x 11111 rn rd`,
   args: [operand(log, 'm'), operand(log, 'd'), '[rn]'],
   bytes: 1 << log,
   translate: (t, i) => {
@@ -207,7 +207,7 @@ const compareAndSwap = (log: Log): InsnRow => ({
 
 const compareAndSwapPair = (wide: boolean): InsnRow => ({
   name: 'casp',
-  enc: `0 ${wide ? 1 : 0} 0010000 x 1 rm x xxxxx rn rd`,
+  enc: `0 ${wide ? 1 : 0} 0010000 x 1 rm x 11111 rn rd`,
   args: [wide ? 'xm' : 'wm', wide ? 'xd' : 'wd', '[rn]'],
   bytes: wide ? 16 : 8,
   where: (i) => (i.rm & 1) === 0 && (i.rd & 1) === 0,

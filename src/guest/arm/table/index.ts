@@ -5,11 +5,14 @@ import { branchRows } from './branch.js';
 import { dataRows } from './data.js';
 import { flagRows } from './flag.js';
 import { floatRows } from './float.js';
+import { floatMoveRows } from './float-move.js';
+import { floatVectorRows } from './float-vector.js';
 import { memoryRows } from './memory.js';
 import { simdRows } from './simd.js';
 import { simdElementRows } from './simd-element.js';
 import { simdLongRows } from './simd-long.js';
 import { simdMoveRows } from './simd-move.js';
+import { simdScalarRows } from './simd-scalar.js';
 import { structureRows } from './structure.js';
 import { systemRows } from './system.js';
 
@@ -24,6 +27,9 @@ export const allRows: readonly InsnRow[] = [
   ...simdLongRows,
   ...simdElementRows,
   ...structureRows,
+  ...simdScalarRows,
   ...floatRows,
+  ...floatMoveRows,
+  ...floatVectorRows,
   ...systemRows,
 ];

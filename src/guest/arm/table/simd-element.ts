@@ -5,21 +5,22 @@ import type { Fields, InsnRow, Translator } from '../row.js';
 import { byLanes, laneCount, lanesOf, row, type Size, saturates, setVector, sizeOf, used } from './vector.js';
 
 /** M:Rm is `imm`, H:L are bits 2 and 1 of `imm2`. Lanes of 16 bits lie in V0 to V15: M is the number's last bit. */
-function element(t: Translator, i: Fields, size: Size): V128 {
+export function element(t: Translator, i: Fields, size: Size): V128 {
   const [register, lane] =
     size === 1 ? [i.imm & 15, (i.imm2 & 6) | (i.imm >> 4)] : size === 2 ? [i.imm, i.imm2 >> 1] : [i.imm, i.imm2 >> 2];
   const x = t.v(register);
   return lanesOf(t, x, x, size, Array(laneCount(size, 1)).fill(lane));
 }
-const place = (u: 0 | 1, size: string, opcode: string): string =>
-  `0 q ${u} 01111 ${size} imm2[1] uimm[4:0] ${opcode} imm2[2] 0 rn rd`;
+/** `form`: the bits before the size, of vectors or scalars. */
+export const elementEnc = (form: string, size: string, opcode: string): string =>
+  `${form} ${size} imm2[1] uimm[4:0] ${opcode} imm2[2] 0 rn rd`;
 
 export type ElementOperation = (t: Translator, i: Fields, x: V128, y: V128, size: Size) => V128;
 /** Of integers with 16 or 32 bits. */
 export const byElement = (name: string, u: 0 | 1, opcode: string, operation: ElementOperation): InsnRow =>
   row(
     name,
-    place(u, 'size', opcode),
+    elementEnc(`0 q ${u} 01111`, 'size', opcode),
     ['vd', 'vn', 'imm', 'imm2'],
     (t, i) => {
       const x = saturates(name) ? used(t, i, t.v(i.rn)) : t.v(i.rn);
@@ -32,21 +33,6 @@ export const longByElement = (name: string, u: 0 | 1, opcode: string, operation:
   ...byElement(name, u, opcode, operation),
   translate: (t, i) => t.setV(i.rd, operation(t, i, t.v(i.rn), element(t, i, sizeOf(i)), sizeOf(i))),
 });
-/** Of singles or doubles. */
-export const floatByElement = (
-  name: string,
-  opcode: string,
-  isDouble: boolean,
-  operation: (t: Translator, i: Fields, x: V128, y: V128) => void,
-): InsnRow =>
-  row(
-    name,
-    place(0, isDouble ? '11' : '10', opcode),
-    ['vd', 'vn', 'imm', 'imm2'],
-    (t, i) => operation(t, i, t.v(i.rn), element(t, i, isDouble ? 3 : 2)),
-    (i) => !isDouble || (i.q === 1 && (i.imm2 & 2) === 0),
-  );
-
 const product = ({ b }: Translator, x: V128, y: V128, size: Size): V128 =>
   (size === 1 ? b.i16x8_mul : b.i32x4_mul).call(b, x, y);
 const sum = (t: Translator, i: Fields, x: V128, size: Size, subtract: boolean): V128 => {

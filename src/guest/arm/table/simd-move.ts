@@ -201,9 +201,9 @@ const isModify = (cmode: number): boolean => cmode < 12 && (cmode & 1) === 1;
 
 // --- shifts by a constant: immh:immb tells the size and the count
 
-const shiftSize = (i: Fields): Size => (28 - Math.clz32(i.imm)) as Size;
-const rightBy = (i: Fields): number => (16 << shiftSize(i)) - i.imm;
-const leftBy = (i: Fields): number => i.imm - (8 << shiftSize(i));
+export const shiftSize = (i: Fields): Size => (28 - Math.clz32(i.imm)) as Size;
+export const rightBy = (i: Fields): number => (16 << shiftSize(i)) - i.imm;
+export const leftBy = (i: Fields): number => i.imm - (8 << shiftSize(i));
 const isShift = (i: Fields): boolean => i.imm >= 8 && (i.imm < 64 || i.q === 1);
 
 type Shift = (t: Translator, x: V128, size: Size, i: Fields, d: V128) => V128;
@@ -212,18 +212,18 @@ const shift = (name: string, u: 0 | 1, opcode: string, operation: Shift): InsnRo
     name,
     `0 q ${u} 011110 uimm[6:0] ${opcode} 1 rn rd`,
     ['vd', 'vn', 'imm'],
-    (t, i) => setVector(t, i, operation(t, t.v(i.rn), shiftSize(i), i, t.v(i.rd))),
+    (t, i) => setVector(t, i, operation(t, t.v(i.rn), shiftSize(i), i, t.v(i.rd)), shiftSize(i)),
     isShift,
   );
 /** A count of all the lane's bits leaves the sign, or nothing. */
-function right(t: Translator, x: V128, size: Size, by: number, sign: 's' | 'u'): V128 {
+export function right(t: Translator, x: V128, size: Size, by: number, sign: 's' | 'u'): V128 {
   const bits = 8 << size;
   if (by === bits && sign === 'u') return zero(t);
   return apply(t, `shr_${sign}`, size, x, t.b.i32(Math.min(by, bits - 1)));
 }
 const left = (t: Translator, x: V128, size: Size, by: number): V128 => apply(t, 'shl', size, x, t.b.i32(by));
 /** The last bit that is shifted out rounds. */
-function rounded(t: Translator, x: V128, size: Size, by: number, sign: 's' | 'u'): V128 {
+export function rounded(t: Translator, x: V128, size: Size, by: number, sign: 's' | 'u'): V128 {
   const one = splat(t, size, t.b.i64(1));
   const most = by === 1 ? x : right(t, x, size, by - 1, sign);
   return apply(t, 'add', size, right(t, x, size, by, sign), t.b.v128_and(most, one));
@@ -281,11 +281,14 @@ const shifts: readonly InsnRow[] = [
       shift(`${sign}rshr`, u, '00100', (t, x, size, i) => rounded(t, x, size, rightBy(i), sign)),
       shift(`${sign}rsra`, u, '00110', (t, x, size, i, d) => add(t, d, rounded(t, x, size, rightBy(i), sign), size)),
       shift(`${sign}qshl`, u, '01110', (t, x, size, i) =>
-        byLanes(lanes[`${sign}qshl`])(t, used(t, i, x), constantShift(leftBy(i), size, t), size),
+        byLanes(lanes[`${sign}qshl`])(t, used(t, i, x, size), constantShift(leftBy(i), size, t), size),
       ),
       shiftLong(sign, u),
     ];
   }),
+  shift('sqshlu', 1, '01100', (t, x, size, i) =>
+    byLanes(lanes.sqshlu)(t, used(t, i, x, size), constantShift(leftBy(i), size, t), size),
+  ),
   shift('shl', 0, '01010', (t, x, size, i) => left(t, x, size, leftBy(i))),
   shift('sli', 1, '01010', (t, x, size, i, d) =>
     t.b.v128_or(left(t, x, size, leftBy(i)), t.b.v128_and(d, ones(t, size, leftBy(i), false))),

@@ -106,6 +106,18 @@ const two = (name: string, u: 0 | 1, opcode: string, operation: Unary, where: (i
     (t, i) => setVector(t, i, operation(t, saturates(name) ? used(t, i, t.v(i.rn)) : t.v(i.rn), sizeOf(i))),
     where,
   );
+/** Adds to the destination, which is the first operand. */
+const accumulated = (name: string, u: 0 | 1, routine: LaneRoutine): InsnRow =>
+  row(
+    name,
+    `0 q ${u} 01110 size 10000 00011 10 rn rd`,
+    ['vd', 'vn'],
+    (t, i) => {
+      const [d, x] = [i.rd, i.rn].map((n) => used(t, i, t.v(n)));
+      setVector(t, i, byLanes(routine)(t, d, x, sizeOf(i)));
+    },
+    all,
+  );
 const withZero =
   (operation: Binary): Unary =>
   (t, x, size) =>
@@ -231,6 +243,7 @@ export const simdRows: readonly InsnRow[] = [
     three(`s${name}`, 0, opcode, byLanes(lanes[`s${name}`]), where),
     three(`u${name}`, 1, opcode, byLanes(lanes[`u${name}`]), where),
   ]),
+  three('pmul', 1, '10011', byLanes(lanes.pmul), bytesOnly),
   three('sqdmulh', 0, '10110', byLanes(lanes.sqdmulh), doubling),
   three('sqrdmulh', 1, '10110', byLanes(lanes.sqrdmulh), doubling),
   pairwise('addp', 0, '10111', native('add'), all),
@@ -255,6 +268,8 @@ export const simdRows: readonly InsnRow[] = [
   two('cnt', 0, '00101', nativeUnary('popcnt'), bytesOnly),
   two('not', 1, '00101', ({ b }, x) => b.v128_not(x), bytesOnly),
   two('rbit', 1, '00101', reversedBits, (i) => i.size === 1),
+  accumulated('suqadd', 0, lanes.suqadd),
+  accumulated('usqadd', 1, lanes.usqadd),
   two('sqabs', 0, '00111', unaryByLanes(lanes.sqabs), all),
   two('sqneg', 1, '00111', unaryByLanes(lanes.sqneg), all),
   two('cmgt0', 0, '01000', withZero(native('gt_s')), all),

@@ -37,7 +37,8 @@ function readRegister(t: Translator, i: Fields): void {
     t.undefined();
     return;
   }
-  if (code === NZCV) {
+  if (row.float && t.mode.floatTrapped) t.floatTrap();
+  else if (code === NZCV) {
     t.setX(i.rd, b.i64_and(b.i64_extend_i32_u(t.flags.bits()), b.i64(0xf0000000)));
   } else if (row.constant !== undefined) {
     t.setX(i.rd, b.i64(row.constant));
@@ -59,7 +60,8 @@ function writeRegister(t: Translator, i: Fields): void {
     return;
   }
   const value = t.x(i.rd);
-  if (code === NZCV) {
+  if (row.float && t.mode.floatTrapped) t.floatTrap();
+  else if (code === NZCV) {
     t.flags.setBits(b.i32_wrap_i64(b.i64_and(value, b.i64(0xf0000000))));
   } else if (row.home !== undefined) {
     const kept = b.i64_and(value, b.i64(row.writable ?? 0n));

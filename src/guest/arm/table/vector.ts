@@ -39,16 +39,22 @@ export const unaryByLanes =
   (t, x, size) =>
     t.b.call(routine, x, zero(t), zero(t), t.b.i32(8 << size))[0];
 
-/** Writes the register; a vector of 64 bits clears what is above it. */
-export function setVector(t: Translator, i: Fields, value: V128): void {
-  t.setV(i.rd, used(t, i, value));
+/** The `q` of scalar forms: one lane of the instruction's size. */
+export const ONE_LANE = -1;
+
+/** Writes the register; a vector of 64 bits clears what is above it, a scalar what is above its lane. */
+export function setVector(t: Translator, i: Fields, value: V128, size = i.size): void {
+  t.setV(i.rd, used(t, i, value, size));
 }
 
-/** An operand whose unused half is 0, so that nothing in it saturates. */
-export const used = (t: Translator, i: Fields, value: V128): V128 =>
-  i.q ? value : t.b.v128_and(value, t.b.v128(-1, -1, 0, 0));
+/** An operand whose unused part is 0, so that nothing in it saturates. */
+export function used({ b }: Translator, i: Fields, value: V128, size = i.size): V128 {
+  if (i.q === 1) return value;
+  if (i.q === 0 || size === 3) return b.v128_and(value, b.v128(-1, -1, 0, 0));
+  return b.v128_and(value, b.v128(size === 2 ? -1 : (1 << (8 << size)) - 1, 0, 0, 0));
+}
 /** The names of what saturates. */
-export const saturates = (name: string): boolean => /^[su]q/.test(name);
+export const saturates = (name: string): boolean => /^([su]q|suq|usq)/.test(name);
 
 /** Bytes of two vectors by their numbers, 0 to 31. */
 export function bytesOf({ b }: Translator, x: V128, y: V128, bytes: readonly number[]): V128 {

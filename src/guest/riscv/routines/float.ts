@@ -30,6 +30,7 @@ import {
   double,
   exponentOfBits,
   type Format,
+  half,
   infinityBits,
   magnitudeOfBits,
   quietBit,
@@ -45,7 +46,11 @@ import { routines } from './set.js';
 /** fflags (21.2). */
 export const fflag = { NX: 1, UF: 2, OF: 4, DZ: 8, NV: 16 } as const;
 
-const pack = { f32: definePack(routines, single, true), f64: definePack(routines, double, true) } as const;
+const pack = {
+  f16: definePack(routines, half, true),
+  f32: definePack(routines, single, true),
+  f64: definePack(routines, double, true),
+} as const;
 
 const raise = (r: RoutineBuilder, flags: I32): void => {
   r.i32_store(r.state(), r.i32_or(r.i32_load(r.state(), field.fflags), flags), field.fflags);

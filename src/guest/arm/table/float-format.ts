@@ -1,0 +1,116 @@
+/** What rows of floating point share: the formats, FPCR's part of a routine's mode, lanes of vectors. */
+import type { I32, I64, V128 } from '../../../ir/index.js';
+import { rounding } from '../../float/core.js';
+import { type FloatRoutines, f16, f32, f64 } from '../routines/float.js';
+import { floatMode } from '../routines/float-common.js';
+import type { Fields, InsnRow, Translator } from '../row.js';
+import { row, zero } from './vector.js';
+
+export interface Format {
+  readonly letter: 'h' | 's' | 'd';
+  /** Field `ftype` of scalar instructions. */
+  readonly type: '11' | '00' | '01';
+  /** Of a lane, as a power of 2 in bytes. */
+  readonly size: 1 | 2 | 3;
+  readonly bits: 16 | 32 | 64;
+  readonly routines: FloatRoutines;
+  readonly sign: bigint;
+}
+export const half: Format = { letter: 'h', type: '11', size: 1, bits: 16, routines: f16, sign: 1n << 15n };
+export const single: Format = { letter: 's', type: '00', size: 2, bits: 32, routines: f32, sign: 1n << 31n };
+export const double: Format = { letter: 'd', type: '01', size: 3, bits: 64, routines: f64, sign: 1n << 63n };
+export const formats: readonly Format[] = [half, single, double];
+
+/** FPCR.RMode in the order of the float routines. */
+const roundingModes: readonly number[] = [rounding.nearest, rounding.up, rounding.down, rounding.zero];
+/** What a routine is told, with FPCR's rounding or another one. */
+export function modeOf(t: Translator, f: Format, mode = roundingModes[t.mode.roundingMode]): I32 {
+  const { defaultNaN, flushToZero, flushHalf } = t.mode;
+  const flushes = f === half ? flushHalf : flushToZero;
+  return t.b.i32(mode | (defaultNaN ? floatMode.defaultNaN : 0) | (flushes ? floatMode.flushToZero : 0));
+}
+
+export function lane({ b }: Translator, f: Format, x: V128, n: number): I64 {
+  if (f === double) return b.i64x2_extract_lane(x, n);
+  return b.i64_extend_i32_u(f === single ? b.i32x4_extract_lane(x, n) : b.i16x8_extract_lane_u(x, n));
+}
+export function withLane({ b }: Translator, f: Format, x: V128, n: number, value: I64): V128 {
+  if (f === double) return b.i64x2_replace_lane(x, value, n);
+  return (f === single ? b.i32x4_replace_lane : b.i16x8_replace_lane).call(b, x, b.i32_wrap_i64(value), n);
+}
+export const read = (t: Translator, f: Format, n: number): I64 => lane(t, f, t.v(n), 0);
+export const write = (t: Translator, f: Format, n: number, value: I64): void =>
+  t.setV(n, withLane(t, f, zero(t), 0, value));
+
+export const negate = ({ b }: Translator, f: Format, x: I64): I64 => b.i64_xor(x, b.i64(f.sign));
+export const magnitude = ({ b }: Translator, f: Format, x: I64): I64 => b.i64_and(x, b.i64(f.sign - 1n));
+
+/** On a format's numbers; d: what the destination has. */
+export type Operation = (t: Translator, f: Format, x: I64, y: I64, d: I64) => I64;
+type Two = 'add' | 'sub' | 'mul' | 'mulx' | 'div' | 'min' | 'max' | 'minnm' | 'maxnm' | 'recps' | 'rsqrts';
+export const call =
+  (name: Two): Operation =>
+  (t, f, x, y) =>
+    t.b.call(f.routines[name], x, y, modeOf(t, f))[0];
+export const callOne =
+  (name: 'sqrt' | 'recpe' | 'rsqrte' | 'recpx'): Operation =>
+  (t, f, x) =>
+    t.b.call(f.routines[name], x, modeOf(t, f))[0];
+export const fused = (t: Translator, f: Format, x: I64, y: I64, z: I64): I64 =>
+  t.b.call(f.routines.fma, x, y, z, modeOf(t, f))[0];
+/** NZCV in bits 31 to 28. */
+export const compared = (t: Translator, f: Format, x: I64, y: I64, signals: boolean): I32 =>
+  t.b.call(f.routines.compare, x, y, t.b.i32(signals ? 1 : 0), modeOf(t, f))[0];
+export const rounded = (t: Translator, f: Format, x: I64, mode: number | undefined, exact: boolean): I64 =>
+  t.b.call(f.routines.round, x, t.b.i32(exact ? 1 : 0), modeOf(t, f, mode))[0];
+
+/** To an integer of so many bits, zero-extended. `places`: of the fraction that it has. */
+export function toInteger(
+  t: Translator,
+  f: Format,
+  x: I64,
+  mode: number,
+  isSigned: boolean,
+  bits: number,
+  places = 0,
+): I64 {
+  const { b } = t;
+  const all = 1n << BigInt(bits);
+  const [lowest, highest] = isSigned ? [all >> 1n, (all >> 1n) - 1n] : [0n, all - 1n];
+  const [value] = b.call(f.routines.toInteger, x, modeOf(t, f, mode), b.i64(lowest), b.i64(highest), b.i32(places));
+  return bits === 64 ? value : bits === 32 ? b.i64_low32(value) : b.i64_and(value, b.i64(all - 1n));
+}
+/** From the low bits of an integer. */
+export function fromInteger(t: Translator, f: Format, x: I64, isSigned: boolean, bits: number, places = 0): I64 {
+  const { b } = t;
+  const all = (1n << BigInt(bits)) - 1n;
+  const extend = bits === 16 ? b.i64_extend16_s : b.i64_extend32_s;
+  const value = bits === 64 ? x : isSigned ? extend.call(b, x) : b.i64_and(x, b.i64(all));
+  return b.call(f.routines.fromInteger, value, b.i32(isSigned ? 1 : 0), b.i32(places), modeOf(t, f))[0];
+}
+
+/** Lanes of a vector by their numbers: `count` of them. */
+export function setLanes(t: Translator, i: Fields, f: Format, count: number, operation: (n: number) => I64): void {
+  const values = Array.from({ length: count }, (_, n) => operation(n));
+  t.setV(
+    i.rd,
+    values.reduce((all, value, n) => withLane(t, f, all, n, value), zero(t)),
+  );
+}
+export function eachLane(t: Translator, i: Fields, f: Format, operation: (n: number) => I64): void {
+  setLanes(t, i, f, (i.q ? 16 : 8) >> f.size, operation);
+}
+/** Doubles fill a register. */
+export const fits =
+  (f: Format) =>
+  (i: Fields): boolean =>
+    f !== double || i.q === 1;
+/** A row of a format; half precision is an extension. */
+export const floatRow = (
+  f: Format,
+  name: string,
+  enc: string,
+  args: readonly string[],
+  translate: (t: Translator, i: Fields) => void,
+  where?: (i: Fields) => boolean,
+): InsnRow => ({ ...row(name, enc, args, translate, where), ...(f === half && { feature: 'fp16' as const }) });

@@ -84,14 +84,12 @@ function machineLoop(): { measure(): number; close(): void } {
   pc.tscHz = probeKvm().tscHz;
   pc.setAccelerator(
     createX86Kvm({
-      cpu: pc.cpu,
+      cpus: pc.cpus,
+      lapics: pc.lapics,
       model: pc.cpu.model,
       host: pc.acceleratorHost,
-      interrupts: pc.lapic,
       memory: pc.engine.memory.buffer,
       attention: { begin: () => false, end: () => {} },
-      apicId: 0,
-      cpus: 1,
       tscHz: pc.tscHz,
     }),
   );

@@ -326,7 +326,7 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
     return this.#acceleratorHost;
   }
 
-  /** By number. Where KVM runs the machine it keeps all but the first to itself. */
+  /** By number. */
   get cpus(): readonly Cpu[] {
     return this.#cpus;
   }
@@ -416,7 +416,7 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
     const before = this.#accelerator;
     if (next === before) return;
     before.synchronize();
-    this.#halted = this.cpu.isHalted;
+    this.#halted = this.#cpus.every(({ isHalted }) => isHalted);
     this.#accelerator = next;
     next.setRamBlocks(this.#memory.ramBlocks());
     next.takeOver();

@@ -40,7 +40,7 @@ export class BoardDebugTarget {
     this.#control = control;
   }
 
-  /** KVM keeps the registers of all but the first to itself. */
+  /** Under KVM the first alone: no breakpoint stops another. */
   get vcpus(): number {
     return this.#board.accelerator.name === 'tcg' ? this.#board.cpus.length : 1;
   }

@@ -381,8 +381,8 @@ export class PcMachine extends Board<X86Cpu> {
 
   /** What an accelerator with a local APIC of its own works with. */
   get controllers() {
-    const { lapic, ioapic, pic, msi, clock } = this;
-    return { lapic, ioapic, pic, bus: msi, nowNs: () => clock.nowNs() };
+    const { ioapic, pic, msi, clock } = this;
+    return { ioapic, pic, bus: msi, nowNs: () => clock.nowNs() };
   }
 
   /** Ticks of the time-stamp counter per second. To be set before the guest has seen it: before `boot` or `start`. */

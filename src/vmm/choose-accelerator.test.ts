@@ -109,14 +109,12 @@ test('a call that fails half-way leaves nothing open, on kvm', { skip: noKvm() }
     assert.throws(
       () =>
         createX86Kvm({
-          cpu: pc.cpu,
+          cpus: pc.cpus,
+          lapics: pc.lapics,
           model: pc.cpu.model,
           host: pc.acceleratorHost,
-          interrupts: pc.lapic,
           memory: pc.engine.memory.buffer,
           attention: { begin: () => false, end: () => {} },
-          apicId: 0,
-          cpus: 1,
           tscHz: probeKvm().tscHz,
           native: host,
         }),
@@ -145,15 +143,13 @@ test('more vCPUs than the host allows: one sentence, and the translator runs the
   assert.throws(
     () =>
       createX86Kvm({
-        cpu: pc.cpu,
+        cpus: pc.cpus,
+        lapics: pc.lapics,
         model: pc.cpu.model,
         host: pc.acceleratorHost,
-        interrupts: pc.lapic,
         controllers: pc.controllers,
         memory: pc.engine.memory.buffer,
         attention: { begin: () => false, end: () => {} },
-        apicId: 0,
-        cpus: pc.cpus.length,
         tscHz: probeKvm().tscHz,
         startVcpu: () => void started++,
         native: host,

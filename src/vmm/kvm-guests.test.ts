@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import test from 'node:test';
 import { exitIndex } from '../accel/index.js';
 import { VringError } from '../base/index.js';
+import type { X86Cpu } from '../guest/x86/system/cpu.js';
 import { call } from '../host/node/kvm/abi.js';
 import type { KvmAccelerator } from '../host/node/kvm/accelerator.js';
 import { loadNative, type Native } from '../host/node/kvm/native.js';
@@ -13,8 +14,17 @@ import { createX86Kvm } from '../host/node/kvm/x86-accelerator.js';
 import { hostTime } from '../host/node/time.js';
 import { BoardDebugTarget } from '../machine/debug-target.js';
 import { TestPc } from '../machine/testing/test-pc.js';
+import { doorbellAttention, startVcpuThread } from './boards/pc-maker.js';
 import { createMachine } from './index.js';
-import { acceleratorGuests, busyGuest, EXIT_PORT, longModeGuest, RESULT } from './testing/accelerator-guests.js';
+import {
+  acceleratorGuests,
+  busyGuest,
+  busyPair,
+  EXIT_PORT,
+  longModeGuest,
+  RESULT,
+} from './testing/accelerator-guests.js';
+import { doorbellBytes } from './worker-protocol.js';
 
 function whyNoKvm(): string | false {
   try {
@@ -41,10 +51,11 @@ type On = 'tcg' | 'kvm' | 'kvm, split irqchip';
 const all: readonly On[] = ['tcg', 'kvm', 'kvm, split irqchip'];
 const whyNot = (on: On) => on !== 'tcg' && noKvm;
 
-function machineOn(on: On, service?: () => boolean): TestPc {
+function machineOn(on: On, service?: () => boolean, cpus = 1): TestPc {
   const end = performance.now() + 20_000;
   const machine = new TestPc({
     cpu: CPU,
+    cpus,
     time: hostTime,
     maxPolls: 1e9,
     service: () => performance.now() > end || (service?.() ?? false),
@@ -55,17 +66,18 @@ function machineOn(on: On, service?: () => boolean): TestPc {
 
 function kvmFor({ pc }: TestPc, on: On, native?: Native): KvmAccelerator {
   pc.tscHz = probeKvm().tscHz;
+  const doorbell = new SharedArrayBuffer(doorbellBytes);
+  const words = new Int32Array(doorbell);
   return createX86Kvm({
-    cpu: pc.cpu,
+    cpus: pc.cpus,
+    lapics: pc.lapics,
     model: pc.cpu.model,
     host: pc.acceleratorHost,
-    interrupts: pc.lapic,
     ...(on === 'kvm' ? {} : { controllers: pc.controllers }),
     memory: pc.engine.memory.buffer,
-    attention: { begin: () => false, end: () => {} },
-    apicId: 0,
-    cpus: 1,
+    attention: doorbellAttention(words),
     tscHz: pc.tscHz,
+    startVcpu: (config) => startVcpuThread({ ...config, doorbell }),
     native,
   });
 }
@@ -118,19 +130,21 @@ test('writes to port 0x80 are collected without an exit, and counted', { skip: n
   kvm.close();
 });
 
-/** Everything that a move must leave as it is; the time-stamp counter's offset, which goes on meanwhile, apart. */
-function stateOf({ pc }: TestPc) {
-  const { cpu } = pc;
+/** Registers of a vCPU; the time-stamp counter's offset, which goes on meanwhile, apart. */
+function registersOf(cpu: X86Cpu) {
   const msrs: Record<string, string> = {};
   const indices = [
     0x174, 0x175, 0x176, 0x277, 0x2ff, 0xc0000080, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000102,
   ];
   for (const index of [...indices, 0x1b, ...Array.from({ length: 16 }, (_, i) => 0x200 + i)])
     msrs[index.toString(16)] = String(cpu.readMsr(index));
+  return { text: cpu.dump({ float: true }), registers: cpu.registers(), msrs };
+}
+
+/** Everything that a move must leave as it is. */
+function stateOf({ pc }: TestPc) {
   return {
-    text: cpu.dump({ float: true }),
-    registers: cpu.registers(),
-    msrs,
+    cpus: pc.cpus.map(registersOf),
     devices: pc.saveDevices().map(([name, bytes]) => [name, Buffer.from(bytes).toString('hex')]),
     ram: createHash('sha256')
       .update(new Uint8Array(pc.engine.memory.buffer, pc.engine.ramStart, 4 << 20))
@@ -138,42 +152,73 @@ function stateOf({ pc }: TestPc) {
   };
 }
 
-for (const on of ['kvm', 'kvm, split irqchip'] as const)
-  test(`a running guest moves to tcg and back a hundred times, on ${on}`, { skip: noKvm, timeout: 120_000 }, () => {
-    let leaveAt = 0;
-    let from = 0;
-    // Until it has counted on, or is given up.
-    const machine: TestPc = machineOn('tcg', () => {
+/**
+ * Moves a running guest from one accelerator to the other a hundred times, each time once it has counted on; its state is the same
+ * before and after each move. Gives what it counted on each.
+ */
+function moveAbout(on: On, image: Uint8Array, cpus: number) {
+  let leaveAt = 0;
+  let from = 0;
+  // Until it has counted on, or is given up.
+  const machine: TestPc = machineOn(
+    'tcg',
+    () => {
       const now = performance.now();
       return now > leaveAt && (machine.u32(RESULT) !== from || now > leaveAt + 1000);
-    });
-    const { pc } = machine;
-    const kvm = kvmFor(machine, on);
-    machine.boot(busyGuest.image);
-    const counts = { tcg: 0, kvm: 0 };
-    let tsc = 0n;
-    for (let i = 0; i < 100; i++) {
-      from = machine.u32(RESULT);
-      leaveAt = performance.now() + 3;
-      assert.deepEqual(machine.run(), { why: 'stopped' });
-      pc.clock.pause();
-      pc.accelerator.synchronize();
-      counts[pc.accelerator.name] += machine.u32(RESULT) - from;
-      const left = stateOf(machine);
-      assert.ok(pc.cpu.tscNow() > tsc, 'the time-stamp counter goes on');
-      tsc = pc.cpu.tscNow();
-      pc.setAccelerator(pc.accelerator === kvm ? pc.engine : kvm);
-      // Through KVM's registers and back home.
-      if (pc.accelerator === kvm) kvm.exchange();
-      assert.deepEqual(stateOf(machine), left, `move ${i}`);
-    }
-    assert.ok(counts.tcg > 1000 && counts.kvm > 1000, `both have run it: ${JSON.stringify(counts)}`);
+    },
+    cpus,
+  );
+  const { pc } = machine;
+  const kvm = kvmFor(machine, on);
+  machine.boot(image);
+  // The guest itself need not do anything that would end its turn.
+  const look = pc.clock.createTimer('look', (now) => look.arm(now + 2e6));
+  look.arm(2e6);
+  const counts = { tcg: 0, kvm: 0 };
+  let tsc = 0n;
+  for (let i = 0; i < 100; i++) {
+    from = machine.u32(RESULT);
+    leaveAt = performance.now() + 3;
+    assert.deepEqual(machine.run(), { why: 'stopped' });
+    pc.clock.pause();
+    pc.accelerator.synchronize();
+    counts[pc.accelerator.name] += machine.u32(RESULT) - from;
+    const left = stateOf(machine);
+    assert.ok(pc.cpu.tscNow() > tsc, 'the time-stamp counter goes on');
+    tsc = pc.cpu.tscNow();
+    pc.setAccelerator(pc.accelerator === kvm ? pc.engine : kvm);
+    // Through KVM's registers and back home.
+    if (pc.accelerator === kvm) kvm.exchange();
+    assert.deepEqual(stateOf(machine), left, `move ${i}`);
+  }
+  assert.ok(counts.tcg > 1000 && counts.kvm > 1000, `both have run it: ${JSON.stringify(counts)}`);
+  kvm.close();
+  return machine;
+}
+
+for (const on of ['kvm', 'kvm, split irqchip'] as const)
+  test(`a running guest moves to tcg and back a hundred times, on ${on}`, { skip: noKvm, timeout: 120_000 }, () => {
+    const machine = moveAbout(on, busyGuest.image, 1);
+    const { cpu } = machine.pc;
     assert.ok(machine.u32(RESULT + 8) > 20, 'ticks came all the time');
     // The registers that the guest never changes again are what it put there.
-    assert.equal(pc.cpu.register('r15'), 0x1122334455667788n);
-    assert.equal(pc.cpu.register('st1'), 0x4000c90fdaa22168c235n, 'pi');
-    kvm.close();
+    assert.equal(cpu.register('r15'), 0x1122334455667788n);
+    assert.equal(cpu.register('st1'), 0x4000c90fdaa22168c235n, 'pi');
   });
+
+test('a running guest with two vCPUs moves to tcg and back a hundred times, on kvm', {
+  skip: noKvm,
+  timeout: 120_000,
+}, () => {
+  const machine = moveAbout('kvm, split irqchip', busyPair.image, 2);
+  const { cpus } = machine.pc;
+  assert.ok(machine.u32(RESULT + 8) > 1000 >> 6, 'each interrupt was heard');
+  assert.deepEqual(
+    cpus.map((cpu) => cpu.register('r15')),
+    [0x1111222233334444n, 0x5555666677778888n],
+  );
+  assert.equal(cpus[1].register('st0'), 0x4000c90fdaa22168c235n, 'pi');
+});
 
 test('an endless loop with interrupts off is left when the host asks, on kvm', { skip: noKvm, timeout: 60_000 }, () => {
   const stopAt = performance.now() + 200;

@@ -8,10 +8,7 @@ const hex = (value: bigint | number, digits: number) => value.toString(16).padSt
 
 const describers: Readonly<Record<InfoTopic, (board: Board) => string>> = {
   registers: (board) => describeRegisters(board, board.shown),
-  'registers-all': (board) =>
-    seenCpus(board)
-      .map((_, i) => describeRegisters(board, i))
-      .join('\n\n'),
+  'registers-all': (board) => board.cpus.map((_, i) => describeRegisters(board, i)).join('\n\n'),
   cpus: describeCpus,
   jit: describeCounters,
   tlb: ({ info }) => info.tlb(),
@@ -48,17 +45,12 @@ export function disassemble(board: Board, gva: bigint, count: number): string[] 
   return lines;
 }
 
-/** The vCPUs whose registers are at home: under KVM the first. */
-function seenCpus(board: Board): Board['cpus'] {
-  return board.accelerator.name === 'tcg' ? board.cpus : board.cpus.slice(0, 1);
-}
-
 function describeRegisters(board: Board, index: number): string {
   return `CPU#${index}\n${board.cpus[index].dump({ float: true })}`;
 }
 
 function describeCpus(board: Board): string {
-  return seenCpus(board)
+  return board.cpus
     .map(({ linearPc, isHalted }, i) => {
       const state = isHalted ? ' (halted)' : '';
       return `${i === board.shown ? '*' : ' '} CPU #${i}: pc=0x${hex(BigInt.asUintN(64, linearPc), 16)}${state}`;

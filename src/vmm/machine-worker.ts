@@ -74,8 +74,6 @@ type SwitchRequest = Request & { type: 'accelerator' };
 const switches: { readonly id: number; readonly request: SwitchRequest }[] = [];
 let openKvm: MadeBoard['openKvm'];
 let kvm: Accelerator | undefined;
-/** The guest has run. */
-let begun = false;
 
 const streams = config.streams.map(
   (rings, i) =>
@@ -299,8 +297,6 @@ function answer(board: Board, request: Exclude<Request, { type: 'accelerator' }>
 
 function selectCpu(board: Board, cpu: number): void {
   if (!(cpu in board.cpus)) throw new VringError('no-such-cpu', `There is no vCPU ${cpu}.`);
-  if (cpu > 0 && board.accelerator.name === 'kvm')
-    throw new VringError('no-such-cpu', 'KVM keeps the registers of all vCPUs but the first to itself.');
   board.shown = cpu;
 }
 
@@ -435,8 +431,6 @@ async function firmwareOptions(images: KernelImages | undefined): Promise<Firmwa
 
 /** Lets another accelerator run the vCPU. Throws VringError `accelerator`, and what `openKvm` throws. */
 async function switchAccelerator(board: Board, { name, cpu, tscHz }: SwitchRequest): Promise<void> {
-  if (begun && config.cpus > 1 && name !== board.accelerator.name)
-    throw new VringError('accelerator', 'a machine with several vCPUs stays with what runs it');
   if (name === 'tcg') {
     board.setAccelerator(board.engine);
     return;
@@ -504,7 +498,6 @@ async function runMachine(board: Board, boot: () => void): Promise<MachineEnd> {
       disks?.retry();
     }
     standing = false;
-    begun = true;
     const stop: BoardStop = board.run();
     switch (stop.why) {
       case 'poweroff':

@@ -2,6 +2,7 @@
 import { Worker } from 'node:worker_threads';
 import type { Accelerator } from '../../accel/index.js';
 import { parseCpuOption } from '../../guest/index.js';
+import type { KvmAttention } from '../../host/node/kvm/accelerator.js';
 import { PcMachine } from '../../machine/pc.js';
 import type { VcpuWorkerConfig } from '../vcpu-worker.js';
 import { doorbellWord } from '../worker-protocol.js';
@@ -12,6 +13,21 @@ export const pcMaker: BoardMaker = (host, { cpu, ...plan }) => {
   return { board: pc, openKvm: (request) => openKvm(pc, request) };
 };
 
+/** Whoever rings the doorbell reaches the thread that is in the guest. */
+export const doorbellAttention = (doorbell: Int32Array): KvmAttention => ({
+  begin(thread) {
+    Atomics.store(doorbell, doorbellWord.guestThread, thread);
+    return Atomics.load(doorbell, doorbellWord.rung) !== 0;
+  },
+  end: () => void Atomics.store(doorbell, doorbellWord.guestThread, 0),
+});
+
+/** Starts the thread of a further vCPU. */
+export function startVcpuThread(config: VcpuWorkerConfig): void {
+  const worker = new Worker(new URL('../vcpu-worker.js', import.meta.url), { workerData: config, stdin: false });
+  worker.unref();
+}
+
 async function openKvm(
   pc: PcMachine,
   { config, doorbell, cpu, tscHz = pc.tscHz, cpuChanged }: KvmRequest,
@@ -19,31 +35,19 @@ async function openKvm(
   const { createX86Kvm } = await import('../../host/node/kvm/x86-accelerator.js');
   const model = cpu === config.cpu ? pc.cpu.model : parseCpuOption(cpu);
   const made = createX86Kvm({
-    cpu: pc.cpu,
+    cpus: pc.cpus,
+    lapics: pc.lapics,
     model,
     host: pc.acceleratorHost,
-    interrupts: pc.lapic,
     controllers: config.kernelIrqchip === 'split' ? pc.controllers : undefined,
     memory: pc.engine.memory.buffer,
-    attention: {
-      begin(thread) {
-        Atomics.store(doorbell, doorbellWord.guestThread, thread);
-        return Atomics.load(doorbell, doorbellWord.rung) !== 0;
-      },
-      end: () => void Atomics.store(doorbell, doorbellWord.guestThread, 0),
-    },
-    apicId: 0,
-    cpus: config.cpus,
+    attention: doorbellAttention(doorbell),
     tscHz,
-    startVcpu: (secondary) => {
-      const data: VcpuWorkerConfig = { ...secondary, doorbell: config.doorbell };
-      const worker = new Worker(new URL('../vcpu-worker.js', import.meta.url), { workerData: data, stdin: false });
-      worker.unref();
-    },
+    startVcpu: (secondary) => startVcpuThread({ ...secondary, doorbell: config.doorbell }),
     shutdown: () => pc.shutdown(),
   });
   if (model !== pc.cpu.model) {
-    pc.cpu.setModel(model);
+    for (const each of pc.cpus) each.setModel(model);
     cpuChanged(cpu);
   }
   pc.tscHz = tscHz;

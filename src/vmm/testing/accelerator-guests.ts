@@ -534,6 +534,26 @@ tick:   push rax
   [],
 );
 
+/** The second processor's way from real mode at 0x7000, which the label `trampoline` stands for, to `second` in 64-bit mode. */
+const secondToLongMode = `
+        lgdt [0x7000 + (far_gdt - trampoline)]
+        mov eax, 0x620
+        mov cr4, eax
+        mov eax, 0x20000
+        mov cr3, eax
+        mov ecx, 0xc0000080
+        rdmsr
+        or eax, 0x101
+        wrmsr
+        mov eax, cr0
+        or eax, 0x80000003
+        and eax, 0x9ffffffb
+        mov cr0, eax
+        jmp dword ptr 0x18:second
+far_gdt: .word 0x3f
+        .long gdt
+`;
+
 /**
  * Two processors: the first starts the second, which adds to a shared number with LOCK while the first does, writes a port, and is
  * told by an inter-processor interrupt to end. Ends with status 1 if all came out as it must, otherwise 3.
@@ -581,23 +601,7 @@ trampoline:
         cli
         xor ax, ax
         mov ds, ax
-        lgdt [0x7000 + (far_gdt - trampoline)]
-        mov eax, 0x620
-        mov cr4, eax
-        mov eax, 0x20000
-        mov cr3, eax
-        mov ecx, 0xc0000080
-        rdmsr
-        or eax, 0x101
-        wrmsr
-        mov eax, cr0
-        or eax, 0x80000003
-        and eax, 0x9ffffffb
-        mov cr0, eax
-        jmp dword ptr 0x18:second
-far_gdt: .word 0x3f
-        .long gdt
-trampoline_end:
+${secondToLongMode}trampoline_end:
 .bits 64
 second: mov esp, 0x8f000
         mov word ptr [0x7ff0], 0xfff
@@ -696,6 +700,56 @@ none:   .word 0
 `)}
 .here:  pause
         jmp .here
+`,
+  [],
+);
+
+/**
+ * Two processors count, each for itself. The second sleeps every hundred counts, and the first wakes it by an inter-processor
+ * interrupt every so often and waits until that has been heard: counts at RESULT, RESULT + 4, and of interrupts at RESULT + 8.
+ */
+export const busyPair: AcceleratorGuest = longModeGuest(
+  'two processors that count and interrupt each other',
+  `
+        mov eax, 0x40
+        mov rdx, told
+        mov cl, 0x8e
+        call set_gate
+        mov r15, 0x1111222233334444
+${startSecond(secondToLongMode)}
+        mov dword ptr [rbx + 0x310], 0x01000000
+.up:    pause
+        cmp dword ptr [RESULT + 4], 1
+        jb .up
+.again: mov ecx, 64
+.count: inc dword ptr [RESULT]
+        dec ecx
+        jnz .count
+        mov esi, [RESULT + 8]
+        mov dword ptr [rbx + 0x300], 0x40
+.heard: pause
+        cmp esi, [RESULT + 8]
+        je .heard
+        jmp .again
+second: mov esp, 0x8f000
+        mov word ptr [0x7ff0], 0xfff
+        mov qword ptr [0x7ff2], IDT
+        lidt [0x7ff0]
+        mov ebx, 0xfee00000
+        mov dword ptr [rbx + 0xf0], 0x1ff
+        mov r15, 0x5555666677778888
+        fninit
+        fldpi
+        sti
+.next:  mov ecx, 100
+.count2: inc dword ptr [RESULT + 4]
+        dec ecx
+        jnz .count2
+        hlt
+        jmp .next
+told:   inc dword ptr [RESULT + 8]
+        mov dword ptr [rbx + 0xb0], 0
+        iretq
 `,
   [],
 );

@@ -33,7 +33,7 @@ export interface KvmAttention {
 
 /** What depends on the processor's architecture. */
 export interface KvmArchitecture {
-  /** State: home → KVM, and back. */
+  /** State of all vCPUs, which stand: home → KVM, and back. */
   load(): void;
   save(): void;
   /** Before each entry; with what is to be injected. */
@@ -108,12 +108,16 @@ export class KvmAccelerator implements Accelerator {
     try {
       return this.#count(this.#run());
     } finally {
-      // Where one stands, all stand.
-      this.#secondaries?.pause(() => this.#drain());
-      this.#drain();
-      this.#resumed = false;
+      this.#standStill();
       this.#attention.end();
     }
+  }
+
+  /** Where one stands, all stand. */
+  #standStill(): void {
+    if (this.#resumed) this.#secondaries?.pause(() => this.#drain());
+    this.#drain();
+    this.#resumed = false;
   }
 
   /** Counts the exit with which `run` returns; kicks are counted as they come. */
@@ -160,14 +164,9 @@ export class KvmAccelerator implements Accelerator {
         this.#wanted = true;
         continue;
       }
+      if (this.#access()) continue;
       const reason = words[reasonAt];
       switch (reason) {
-        case exit.io:
-          this.#io();
-          break;
-        case exit.mmio:
-          this.#mmio();
-          break;
         case exit.intr:
           this.#wanted = true;
           break;
@@ -184,6 +183,15 @@ export class KvmAccelerator implements Accelerator {
         }
       }
     }
+  }
+
+  /** Does what a PIO or MMIO exit asks for. False: it is another. */
+  #access(): boolean {
+    const reason = this.#vcpu.words[runPage.exitReason >> 2];
+    if (reason === exit.io) this.#io();
+    else if (reason === exit.mmio) this.#mmio();
+    else return false;
+    return true;
   }
 
   #handle(reason: number): VmExit | undefined {
@@ -281,9 +289,7 @@ export class KvmAccelerator implements Accelerator {
         this.#drain();
         const reason = this.#vcpu.words[runPage.exitReason >> 2];
         if (reason === exit.debug) return undefined;
-        if (reason === exit.io) this.#io();
-        else if (reason === exit.mmio) this.#mmio();
-        else return this.#handle(reason);
+        if (!this.#access()) return this.#handle(reason);
       }
       return undefined;
     } finally {
@@ -343,13 +349,14 @@ export class KvmAccelerator implements Accelerator {
 
   synchronize(): void {
     if (this.#atHome) return;
+    this.#standStill();
+    while (this.#vcpu.finishExit() && this.#access());
     this.#arch.save();
     this.#atHome = true;
   }
 
   takeOver(): void {
     this.#atHome = true;
-    this.#secondaries?.reset();
   }
 
   /** The state that lies at home goes into KVM and comes back: what a move to KVM makes of it. */

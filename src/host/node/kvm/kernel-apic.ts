@@ -14,7 +14,8 @@ const LOGICAL = 0x800;
 
 /** The board's interrupt controllers, as far as KVM's local APIC works with them. */
 export interface X86Controllers {
-  readonly lapic: LocalApic;
+  /** By APIC id. */
+  readonly lapics: readonly LocalApic[];
   readonly ioapic: IoApic;
   readonly pic: PicPair;
   readonly bus: ApicBus;
@@ -46,10 +47,10 @@ export class KernelApic {
     return (['SPLIT_IRQCHIP', 'SIGNAL_MSI', 'IRQ_ROUTING'] as const).every((name) => system.check(name) !== 0);
   }
 
-  /** From here on KVM has the local APIC. */
+  /** From here on KVM has the local APICs. */
   take(): void {
-    const { bus, ioapic, lapic } = this.#board;
-    lapic.standBy();
+    const { bus, ioapic, lapics } = this.#board;
+    for (const lapic of lapics) lapic.standBy();
     bus.divert = (destination, logical, mode, vector, level) => {
       const { address, data } = message(destination, logical, mode, vector, level);
       this.#view.setUint32(0, address, true);

@@ -6,7 +6,7 @@
 import { VringError } from '../../../base/index.js';
 import { call, exit, runPage } from './abi.js';
 import { KvmSystem, KvmVm } from './system.js';
-import { KvmVcpu } from './vcpu.js';
+import { KvmVcpu, KvmVcpuCalls } from './vcpu.js';
 
 /** Words of the shared block. */
 const at = {
@@ -36,7 +36,6 @@ const kind = { pio: 0, mmio: 1, msr: 2, eoi: 3, shutdown: 4, failed: 5 } as cons
 
 /** A busy host may take long to start a thread. */
 const HEARD_MS = 60_000;
-const MP_UNINITIALIZED = 1;
 
 export interface SecondaryConfig {
   readonly vmFd: number;
@@ -69,8 +68,12 @@ export class SecondaryVcpu {
 
   run(): void {
     const words = this.#words;
+    let ran = false;
     for (;;) {
       const wanted = Atomics.load(words, at.command);
+      // Whoever reads its registers finds them as they are after the last exit.
+      if (wanted === command.pause && ran) while (this.#vcpu.finishExit() && this.#exit());
+      ran = wanted === command.run;
       if (Atomics.exchange(words, at.heard, wanted + 1) !== wanted + 1) Atomics.notify(words, at.heard);
       if (wanted === command.end) break;
       if (wanted === command.pause) {
@@ -87,7 +90,8 @@ export class SecondaryVcpu {
     this.#vcpu.close();
   }
 
-  #exit(): void {
+  /** False: there is nothing more to be finished. */
+  #exit(): boolean {
     const { bytes, view, words } = this.#vcpu;
     const reason = words[runPage.exitReason >> 2];
     const ask = this.#words;
@@ -101,7 +105,7 @@ export class SecondaryVcpu {
         ask[at.number] = view.getUint16(runPage.ioPort, true);
         ask[at.count] = length / size;
         this.#exchange(kind.pio, bytes.subarray(from, from + length));
-        return;
+        return true;
       }
       case exit.mmio:
         ask[at.isWrite] = bytes[runPage.mmioIsWrite];
@@ -109,25 +113,26 @@ export class SecondaryVcpu {
         ask[at.addressLow] = words[runPage.mmioAddress >> 2];
         ask[at.addressHigh] = words[(runPage.mmioAddress + 4) >> 2];
         this.#exchange(kind.mmio, bytes.subarray(runPage.mmioData, runPage.mmioData + 8));
-        return;
+        return true;
       case exit.x86Rdmsr:
       case exit.x86Wrmsr:
         ask[at.isWrite] = reason === exit.x86Wrmsr ? 1 : 0;
         ask[at.number] = words[runPage.msrIndex >> 2];
         this.#exchange(kind.msr, bytes.subarray(runPage.msrData, runPage.msrData + 8));
         bytes[runPage.msrError] = ask[at.error];
-        return;
+        return true;
       case exit.ioapicEoi:
         ask[at.number] = bytes[runPage.eoiVector];
         this.#exchange(kind.eoi, new Uint8Array(0));
-        return;
+        return true;
       case exit.intr:
-        return;
+        return false;
       case exit.shutdown:
         this.#exchange(kind.shutdown, new Uint8Array(0));
-        return;
+        return false;
       default:
         this.#fail(`vCPU exit ${reason}`);
+        return false;
     }
   }
 
@@ -156,14 +161,15 @@ export interface SecondaryHost {
   mmioWrite(gpa: number, size: 1 | 2 | 4, value: number): void;
   pioRead(port: number, size: 1 | 2 | 4): number;
   pioWrite(port: number, size: 1 | 2 | 4, value: number): void;
-  readMsr(index: number): bigint | undefined;
-  writeMsr(index: number, value: bigint): boolean;
+  readMsr(vcpu: number, index: number): bigint | undefined;
+  writeMsr(vcpu: number, index: number, value: bigint): boolean;
   endOfInterrupt(vector: number): void;
   /** A triple fault: the machine resets. */
   shutdown(): void;
 }
 
 interface Block {
+  readonly id: number;
   readonly words: Int32Array;
   readonly view: DataView;
   readonly bytes: Uint8Array;
@@ -183,6 +189,7 @@ export class Secondaries {
       const shared = new SharedArrayBuffer(SECONDARY_BYTES);
       start(i + 1, shared);
       return {
+        id: i + 1,
         words: new Int32Array(shared),
         view: new DataView(shared, DATA_OFFSET),
         bytes: new Uint8Array(shared, DATA_OFFSET),
@@ -197,6 +204,11 @@ export class Secondaries {
     }
   }
 
+  /** Their calls, by number less one. Only while they stand. */
+  calls(): readonly KvmVcpuCalls[] {
+    return this.#blocks.map(({ words }) => new KvmVcpuCalls(this.#vm.system.native, words[at.fd]));
+  }
+
   resume(): void {
     for (const { words } of this.#blocks) {
       Atomics.store(words, at.command, command.run);
@@ -207,23 +219,6 @@ export class Secondaries {
   /** All stand when it returns; what they ask meanwhile is answered, each time after `before`. */
   pause(before: () => void): void {
     this.#order(command.pause, before);
-  }
-
-  /** As after power-on: each waits for the first to start it. They stand. */
-  reset(): void {
-    const mp = new Uint8Array(new ArrayBuffer(8));
-    mp[0] = MP_UNINITIALIZED;
-    for (const { words } of this.#blocks) this.#vm.system.native.ioctlBytes(words[at.fd], call.setMpState, mp);
-  }
-
-  /** The time-stamp counters are those of the first vCPU: its own was set to this value just now. They stand. */
-  setTsc(value: bigint): void {
-    const bytes = new Uint8Array(new ArrayBuffer(24));
-    const view = new DataView(bytes.buffer);
-    view.setUint32(0, 1, true);
-    view.setUint32(8, 0x10, true);
-    view.setBigUint64(16, value, true);
-    for (const { words } of this.#blocks) this.#vm.system.native.ioctlBytes(words[at.fd], call.setMsrs, bytes);
   }
 
   close(): void {
@@ -256,7 +251,7 @@ export class Secondaries {
     }
   }
 
-  #answer({ words, view, bytes }: Block): void {
+  #answer({ id, words, view, bytes }: Block): void {
     const host = this.#host;
     const isWrite = words[at.isWrite] !== 0;
     switch (words[at.kind]) {
@@ -282,9 +277,9 @@ export class Secondaries {
       }
       case kind.msr: {
         const index = words[at.number] >>> 0;
-        if (isWrite) words[at.error] = host.writeMsr(index, view.getBigUint64(0, true)) ? 0 : 1;
+        if (isWrite) words[at.error] = host.writeMsr(id, index, view.getBigUint64(0, true)) ? 0 : 1;
         else {
-          const value = host.readMsr(index);
+          const value = host.readMsr(id, index);
           words[at.error] = value === undefined ? 1 : 0;
           view.setBigUint64(0, value ?? 0n, true);
         }

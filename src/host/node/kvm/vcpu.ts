@@ -8,22 +8,44 @@ import { type KvmVm, unavailable } from './system.js';
 const EINTR = 4;
 const EAGAIN = 11;
 
-export class KvmVcpu {
+/** Calls of a vCPU that do not enter the guest: by its own thread, or by another while that one stands. */
+export class KvmVcpuCalls {
   readonly fd: number;
+  protected readonly native: Native;
+
+  constructor(native: Native, fd: number) {
+    this.native = native;
+    this.fd = fd;
+  }
+
+  /** A call that is to succeed. Throws VringError `kvm-call` that names it. */
+  call(what: string, request: number, argument: number | bigint | Uint8Array = 0): number {
+    const result = this.try(request, argument);
+    if (result < 0) throw new VringError('kvm-call', `KVM refuses to ${what}: ${errnoNameOf(this.native.errno())}`);
+    return result;
+  }
+
+  /** The result of a call; negative where it failed. */
+  try(request: number, argument: number | bigint | Uint8Array = 0): number {
+    return argument instanceof Uint8Array
+      ? this.native.ioctlBytes(this.fd, request, argument)
+      : this.native.ioctl(this.fd, request, argument);
+  }
+}
+
+export class KvmVcpu extends KvmVcpuCalls {
   readonly threadId: number;
   /** `struct kvm_run` and what follows it, in three widths. */
   readonly bytes: Uint8Array;
   readonly words: Int32Array;
   readonly view: DataView;
-  readonly #native: Native;
   readonly #timer: NativeTimer;
   readonly #release: () => void;
 
   /** For the thread that makes it. `timer`: what `setTimer` counts. Throws VringError `kvm-unavailable`. */
   constructor(vm: KvmVm, id: number, timer: 'time' | 'cpu' = 'time') {
     const { native } = vm.system;
-    this.#native = native;
-    this.fd = vm.call(`make vCPU ${id}`, call.createVcpu, id);
+    super(native, vm.call(`make vCPU ${id}`, call.createVcpu, id));
     const length = native.ioctl(vm.system.fd, call.getVcpuMmapSize, 0);
     const shared = native.map(this.fd, length);
     if (!shared) throw unavailable(`KVM shares no page with vCPU ${id}: ${errnoNameOf(native.errno())}`);
@@ -40,35 +62,25 @@ export class KvmVcpu {
     this.#timer = native.createTimer(this.threadId, timer);
   }
 
-  /** A call that is to succeed. Throws VringError `kvm-call` that names it. */
-  call(what: string, request: number, argument: number | bigint | Uint8Array = 0): number {
-    const result = this.try(request, argument);
-    if (result < 0) throw new VringError('kvm-call', `KVM refuses to ${what}: ${errnoNameOf(this.#native.errno())}`);
-    return result;
-  }
-
-  /** The result of a call; negative where it failed. */
-  try(request: number, argument: number | bigint | Uint8Array = 0): number {
-    return argument instanceof Uint8Array
-      ? this.#native.ioctlBytes(this.fd, request, argument)
-      : this.#native.ioctl(this.fd, request, argument);
-  }
-
   /** Enters the guest until its next exit: the reason is in the shared page. False: a kick or the timer ended it. */
   run(): boolean {
-    if (this.#native.ioctl(this.fd, call.run, 0) === 0) return true;
-    const number = this.#native.errno();
+    if (this.native.ioctl(this.fd, call.run, 0) === 0) return true;
+    const number = this.native.errno();
     if (number !== EINTR && number !== EAGAIN)
       throw new VringError('kvm-run', `KVM does not run the vCPU: ${errnoNameOf(number)}`);
-    this.#native.drain();
+    this.native.drain();
     return false;
   }
 
-  /** Lets KVM finish the exit under way, so that the registers are those after it; the guest does not run. */
-  finishExit(): void {
+  /**
+   * Lets KVM finish the exit under way, so that the registers are those after it; the guest does not run. True: that took another
+   * exit, of the same instruction, which is in the shared page.
+   */
+  finishExit(): boolean {
     this.bytes[runPage.immediateExit] = 1;
-    this.#native.ioctl(this.fd, call.run, 0);
+    const again = this.native.ioctl(this.fd, call.run, 0) === 0;
     this.bytes[runPage.immediateExit] = 0;
+    return again;
   }
 
   /** `run` ends after so long; 0: the timer stands. */
@@ -79,7 +91,7 @@ export class KvmVcpu {
   close(): void {
     this.#timer.close();
     this.#release();
-    this.#native.releaseThread();
-    this.#native.close(this.fd);
+    this.native.releaseThread();
+    this.native.close(this.fd);
   }
 }

@@ -1,13 +1,12 @@
-/** A KVM machine with one x86 vCPU: what `KvmAccelerator` leaves to the architecture. Interrupt controllers are the board's own. */
+/** A KVM machine with x86 vCPUs: what `KvmAccelerator` leaves to the architecture. */
 import { type AcceleratorHost, type ExitCounters, exitIndex } from '../../../accel/index.js';
 import { VringError } from '../../../base/index.js';
-import type { CpuInterruptController } from '../../../bus/index.js';
 import type { VmExit } from '../../../guest/guest-cpu.js';
 import { qemuSpelling } from '../../../guest/x86/cpuid.js';
 import type { CpuModel } from '../../../guest/x86/models.js';
 import { field as home } from '../../../guest/x86/state.js';
 import type { X86Cpu } from '../../../guest/x86/system/cpu.js';
-import { readRegisterPage, writeRegisterPage } from '../../../hw/index.js';
+import { type LocalApic, readRegisterPage, writeRegisterPage } from '../../../hw/index.js';
 import { call, debugControl, exit, runPage } from './abi.js';
 import { KvmAccelerator, type KvmArchitecture, type KvmAttention, UnknownExit } from './accelerator.js';
 import { DeferredWrites } from './deferred-writes.js';
@@ -15,7 +14,7 @@ import { KernelApic, type X86Controllers } from './kernel-apic.js';
 import type { Native } from './native.js';
 import { Secondaries, type SecondaryConfig } from './secondary.js';
 import { KvmSystem, type KvmVm } from './system.js';
-import { KvmVcpu } from './vcpu.js';
+import { KvmVcpu, type KvmVcpuCalls } from './vcpu.js';
 import { cpuidTable, hostFeatures, missingFeatures } from './x86-cpuid.js';
 import { type Handled, X86Handlers } from './x86-handlers.js';
 import { X86KvmState, type X86StateOptions } from './x86-state.js';
@@ -45,18 +44,18 @@ const needed = [
 ] as const;
 
 export interface X86KvmOptions {
-  readonly cpu: X86Cpu;
-  /** What the guest is to see: the vCPU's model, or one that it is about to be given. */
+  /** All vCPUs, by APIC id. The first runs in the thread that runs the machine. */
+  readonly cpus: readonly X86Cpu[];
+  /** The board's local APICs, of the same numbers. */
+  readonly lapics: readonly LocalApic[];
+  /** What the guest is to see: the vCPUs' model, or one that they are about to be given. */
   readonly model: CpuModel;
   readonly host: AcceleratorHost;
-  readonly interrupts: CpuInterruptController;
-  /** The board's controllers, for a local APIC in the kernel where it has one. Absent: all lie with the board. */
-  readonly controllers?: X86Controllers | undefined;
+  /** The board's other controllers, for local APICs in the kernel where it has them. Absent: all lie with the board. */
+  readonly controllers?: Omit<X86Controllers, 'lapics'> | undefined;
   /** The machine's memory: RAM blocks are offsets in it. */
   readonly memory: ArrayBufferLike;
   readonly attention: KvmAttention;
-  readonly apicId: number;
-  readonly cpus: number;
   /** Ticks of the time-stamp counter per second. */
   readonly tscHz: number;
   /** Starts the thread of a further vCPU, which makes a `SecondaryVcpu` of the configuration. Needed for more than one. */
@@ -89,11 +88,11 @@ export function createX86Kvm(wanted: X86KvmOptions): KvmAccelerator {
     vm.call('set aside a page', call.setIdentityMapAddress, gpa);
     vm.call('set aside a task-state segment', call.setTssAddress, TSS_GPA);
     openMsrs(vm, options.controllers === undefined);
-    const kernelApic = options.controllers && new KernelApic(vm, options.controllers);
-    const vcpu = new KvmVcpu(vm, options.apicId);
+    const kernelApic = options.controllers && new KernelApic(vm, { ...options.controllers, lapics: options.lapics });
+    const vcpu = new KvmVcpu(vm, 0);
     opened.push(vcpu);
     setTscRate(vcpu, options.tscHz);
-    const table = cpuidTable(options.model, options);
+    const table = cpuidTable(options.model, { apicId: 0, cpus: options.cpus.length, tscHz: options.tscHz });
     vcpu.call("take the model's CPUID", call.setCpuid2, table);
     const secondaries = startSecondaries(vm, options, kernelApic);
     if (secondaries) opened.push(secondaries);
@@ -130,7 +129,8 @@ function openMsrs(vm: KvmVm, boardHasApic: boolean): void {
 
 /** Threads of all vCPUs but the first. Throws VringError `kvm-vcpus`. */
 function startSecondaries(vm: KvmVm, options: X86KvmOptions, apic: KernelApic | undefined): Secondaries | undefined {
-  const { cpus, cpu, host, model, startVcpu } = options;
+  const { host, model, startVcpu } = options;
+  const cpus = options.cpus.length;
   if (cpus === 1) return undefined;
   const most = Math.max(vm.system.check('MAX_VCPUS'), vm.system.check('NR_VCPUS'), 1);
   if (cpus > most) {
@@ -144,8 +144,8 @@ function startSecondaries(vm: KvmVm, options: X86KvmOptions, apic: KernelApic | 
     cpus - 1,
     {
       ...host,
-      readMsr: (index) => cpu.readMsr(index),
-      writeMsr: (index, value) => cpu.writeMsr(index, value),
+      readMsr: (vcpu, index) => options.cpus[vcpu].readMsr(index),
+      writeMsr: (vcpu, index, value) => options.cpus[vcpu].writeMsr(index, value),
       endOfInterrupt: (vector) => apic.endOfInterrupt(vector),
       shutdown: () => options.shutdown?.(),
     },
@@ -154,7 +154,7 @@ function startSecondaries(vm: KvmVm, options: X86KvmOptions, apic: KernelApic | 
         vmFd: vm.fd,
         id,
         shared,
-        cpuid: cpuidTable(model, { ...options, apicId: id }),
+        cpuid: cpuidTable(model, { apicId: id, cpus, tscHz: options.tscHz }),
         tscKhz: Math.round(options.tscHz / 1000),
       }),
   );
@@ -171,7 +171,7 @@ function setTscRate(vcpu: KvmVcpu, tscHz: number): void {
   );
 }
 
-function kernelApicState({ lapic, nowNs }: X86Controllers): X86StateOptions['kernelApic'] {
+function kernelApicState(lapic: LocalApic, nowNs: () => number): X86StateOptions['kernelApic'] {
   return {
     write: (page) => writeRegisterPage(lapic, page),
     read: (page, msrs) => readRegisterPage(lapic, page, msrs, nowNs()),
@@ -181,13 +181,42 @@ function kernelApicState({ lapic, nowNs }: X86Controllers): X86StateOptions['ker
   };
 }
 
+/** The state of a vCPU by its number. */
+function stateOf(vcpu: KvmVcpuCalls, id: number, options: X86KvmOptions, inKernel: boolean): X86KvmState {
+  const lapic = options.lapics[id];
+  const { controllers, host } = options;
+  return new X86KvmState({
+    vcpu,
+    cpu: options.cpus[id],
+    apic: {
+      get cr8() {
+        return lapic.cr8;
+      },
+      get base() {
+        return lapic.readMsr(MSR_APIC_BASE) ?? 0n;
+      },
+      set(cr8, base) {
+        // Where the kernel has it, its page says all.
+        if (inKernel) return;
+        lapic.cr8 = cr8;
+        if (base !== lapic.readMsr(MSR_APIC_BASE)) lapic.writeMsr(MSR_APIC_BASE, base);
+      },
+    },
+    readTsc: () => host.readTsc(),
+    kernelApic: controllers && kernelApicState(lapic, () => controllers.nowNs()),
+  });
+}
+
 class X86Architecture implements KvmArchitecture {
   readonly #options: X86KvmOptions;
   readonly #vcpu: KvmVcpu;
   readonly #exits: ExitCounters;
   readonly #state: X86KvmState;
+  /** Of the further vCPUs. */
+  readonly #furtherStates: readonly X86KvmState[];
+  readonly #cpu: X86Cpu;
+  readonly #lapic: LocalApic;
   readonly #kernelApic: KernelApic | undefined;
-  readonly #secondaries: Secondaries | undefined;
   /** The interrupt controller has something, or may have. */
   #pending = true;
   #inKvm = false;
@@ -207,39 +236,23 @@ class X86Architecture implements KvmArchitecture {
     kernelApic: KernelApic | undefined,
     secondaries: Secondaries | undefined,
   ) {
-    this.#secondaries = secondaries;
     this.#options = options;
+    [this.#cpu] = options.cpus as [X86Cpu];
+    [this.#lapic] = options.lapics as [LocalApic];
     this.#kernelApic = kernelApic;
     this.#vcpu = vcpu;
     this.#exits = exits;
-    this.#handlers = new X86Handlers(vcpu, options.cpu);
-    const { interrupts } = options;
-    this.#state = new X86KvmState({
-      vcpu,
-      cpu: options.cpu,
-      apic: {
-        get cr8() {
-          return interrupts.cr8;
-        },
-        get base() {
-          return interrupts.readMsr(MSR_APIC_BASE) ?? 0n;
-        },
-        set(cr8, base) {
-          // Where the kernel has it, its page says all.
-          if (kernelApic) return;
-          interrupts.cr8 = cr8;
-          if (base !== interrupts.readMsr(MSR_APIC_BASE)) interrupts.writeMsr(MSR_APIC_BASE, base);
-        },
-      },
-      readTsc: () => options.host.readTsc(),
-      kernelApic: options.controllers && kernelApicState(options.controllers),
-    });
+    this.#handlers = new X86Handlers(vcpu, this.#cpu);
+    const calls: readonly KvmVcpuCalls[] = [vcpu, ...(secondaries?.calls() ?? [])];
+    const states = calls.map((each, id) => stateOf(each, id, options, kernelApic !== undefined));
+    [this.#state, ...this.#furtherStates] = states as [X86KvmState];
   }
 
   load(): void {
     this.#state.load();
-    this.#secondaries?.setTsc(this.#options.cpu.tscNow());
-    this.#kernelApic?.take();
+    for (const state of this.#furtherStates) state.load();
+    if (this.#kernelApic) this.#kernelApic.take();
+    else this.#vcpu.view.setBigUint64(runPage.cr8, BigInt(this.#lapic.cr8), true);
     this.#inKvm = true;
     this.#pending = true;
   }
@@ -247,12 +260,13 @@ class X86Architecture implements KvmArchitecture {
   save(): void {
     this.#kernelApic?.give();
     this.#state.save();
+    for (const state of this.#furtherStates) state.save();
     this.#inKvm = false;
   }
 
   beforeEntry(): void {
     const { bytes } = this.#vcpu;
-    const { interrupts } = this.#options;
+    const interrupts = this.#lapic;
     if (this.#kernelApic) {
       if (this.#pending) this.#offerExternal();
       return;
@@ -277,7 +291,7 @@ class X86Architecture implements KvmArchitecture {
   /** The 8259s' interrupt, where the kernel's local APIC lets it through. */
   #offerExternal(): void {
     const { bytes } = this.#vcpu;
-    const { pic } = this.#options.controllers as X86Controllers;
+    const { pic } = this.#options.controllers as Omit<X86Controllers, 'lapics'>;
     if (pic.state.INTR && bytes[runPage.readyForInterruptInjection]) this.#inject(pic.acknowledge());
     this.#pending = pic.state.INTR;
     bytes[runPage.requestInterruptWindow] = this.#pending ? 1 : 0;
@@ -294,7 +308,7 @@ class X86Architecture implements KvmArchitecture {
   afterExit(): void {
     if (this.#kernelApic) return;
     const { bytes } = this.#vcpu;
-    const { interrupts } = this.#options;
+    const interrupts = this.#lapic;
     if (bytes[runPage.cr8] !== interrupts.cr8) interrupts.cr8 = bytes[runPage.cr8];
   }
 
@@ -304,11 +318,14 @@ class X86Architecture implements KvmArchitecture {
 
   raiseNmi(): void {
     if (this.#inKvm) this.#vcpu.call('take a non-maskable interrupt', call.nmi);
-    else this.#options.cpu.raiseNmi();
+    else this.#cpu.raiseNmi();
   }
 
   wake(): boolean {
-    const { cpu, interrupts } = this.#options;
+    // There the vCPUs sleep in the guest.
+    if (this.#kernelApic) return true;
+    const cpu = this.#cpu;
+    const interrupts = this.#lapic;
     if (!this.#inKvm) {
       if (cpu.vcpu.get32(home.halted) === 0) return true;
       const open = (cpu.vcpu.get32(home.eflags) & IF) !== 0 && interrupts.pending();
@@ -360,7 +377,7 @@ class X86Architecture implements KvmArchitecture {
   #msr(isWrite: boolean): void {
     const { view, bytes } = this.#vcpu;
     const index = view.getUint32(runPage.msrIndex, true);
-    const { cpu } = this.#options;
+    const cpu = this.#cpu;
     if (isWrite) {
       bytes[runPage.msrError] = cpu.writeMsr(index, view.getBigUint64(runPage.msrData, true)) ? 0 : 1;
       this.#pending = true;
@@ -430,6 +447,6 @@ class X86Architecture implements KvmArchitecture {
   }
 
   dump(): string {
-    return this.#options.cpu.dump({ float: false });
+    return this.#cpu.dump({ float: false });
   }
 }

@@ -4,10 +4,10 @@
  */
 import { field as home, segBase, xmm } from '../../../guest/x86/state.js';
 import type { X86Cpu } from '../../../guest/x86/system/cpu.js';
-import { leaveReason } from '../../../guest/x86/system/leave.js';
+import { leaveReason, WAIT_FOR_SIPI } from '../../../guest/x86/system/leave.js';
 import type { Vcpu } from '../../../guest/x86/system/vcpu.js';
-import { call, runPage } from './abi.js';
-import type { KvmVcpu } from './vcpu.js';
+import { call } from './abi.js';
+import type { KvmVcpuCalls } from './vcpu.js';
 
 /** `struct kvm_regs` in its order: numbers of the general registers as instructions encode them. */
 const regsOrder = [0, 3, 1, 2, 6, 7, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15];
@@ -83,7 +83,7 @@ const xsave = { control: 0, status: 2, tags: 4, opcode: 6, ip: 8, dp: 16, mxcsr:
 const X87 = 1n;
 const SSE = 2n;
 
-export const mpState = { runnable: 0, halted: 3 } as const;
+const mpState = { runnable: 0, uninitialized: 1, initReceived: 2, halted: 3 } as const;
 
 function block(bytes: number): { readonly bytes: Uint8Array; readonly view: DataView } {
   const buffer = new ArrayBuffer(bytes);
@@ -91,7 +91,7 @@ function block(bytes: number): { readonly bytes: Uint8Array; readonly view: Data
 }
 
 export interface X86StateOptions {
-  readonly vcpu: KvmVcpu;
+  readonly vcpu: KvmVcpuCalls;
   readonly cpu: X86Cpu;
   /** Value of IA32_APIC_BASE, and of CR8, at home; and back. Without `set` the controller is in the kernel. */
   readonly apic: {
@@ -112,7 +112,7 @@ export interface X86StateOptions {
 
 export class X86KvmState {
   readonly #options: X86StateOptions;
-  readonly #vcpu: KvmVcpu;
+  readonly #vcpu: KvmVcpuCalls;
   readonly #home: Vcpu;
   readonly #regs = block(144);
   readonly #sregs = block(312);
@@ -169,8 +169,10 @@ export class X86KvmState {
     debug.setBigUint64(40, cpu.get64(home.dr + 8 * 7), true);
     vcpu.call('take debug registers', call.setDebugRegs, this.#debug.bytes);
     this.#loadEvents();
-    this.halted = cpu.get32(home.halted) !== 0;
-    this.#mp.view.setUint32(0, this.halted && this.#options.kernelApic ? mpState.halted : mpState.runnable, true);
+    const waitsFor = cpu.get32(home.halted);
+    this.halted = waitsFor !== 0;
+    const run = waitsFor === WAIT_FOR_SIPI ? mpState.initReceived : this.halted ? mpState.halted : mpState.runnable;
+    this.#mp.view.setUint32(0, this.#options.kernelApic ? run : mpState.runnable, true);
     vcpu.call('take its run state', call.setMpState, this.#mp.bytes);
   }
 
@@ -216,7 +218,6 @@ export class X86KvmState {
     view.setBigUint64(sregs.efer, BigInt(cpu.get32(home.efer)), true);
     view.setBigUint64(sregs.apicBase, apic.base, true);
     this.#vcpu.call('take control registers', call.setSregs, bytes);
-    this.#vcpu.view.setBigUint64(runPage.cr8, BigInt(apic.cr8), true);
   }
 
   #putSegment(at: number, selector: number, base: bigint, limit: number, attributes: number): void {
@@ -345,11 +346,10 @@ export class X86KvmState {
 
   // --- KVM → home
 
-  /** Brings the state home. The exit under way is finished first. */
+  /** Brings the state home. No exit is under way. */
   save(): void {
     const vcpu = this.#vcpu;
     const cpu = this.#home;
-    vcpu.finishExit();
     vcpu.call('give its registers', call.getRegs, this.#regs.bytes);
     this.#saveSregs();
     const regs = this.#regs.view;
@@ -372,8 +372,10 @@ export class X86KvmState {
     cpu.set64(home.dr + 8 * 7, debug.getBigUint64(40, true));
     this.#saveEvents();
     vcpu.call('give its run state', call.getMpState, this.#mp.bytes);
-    if (this.#options.kernelApic) this.halted = this.#mp.view.getUint32(0, true) === mpState.halted;
-    cpu.set32(home.halted, this.halted ? leaveReason.halt : 0);
+    const run = this.#mp.view.getUint32(0, true);
+    if (this.#options.kernelApic) this.halted = run === mpState.halted;
+    const waits = run === mpState.uninitialized || run === mpState.initReceived;
+    cpu.set32(home.halted, waits ? WAIT_FOR_SIPI : this.halted ? leaveReason.halt : 0);
     cpu.call('flush_tlb_pages', 0);
     cpu.updateMode();
   }

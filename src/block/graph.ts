@@ -44,6 +44,7 @@ export interface OpenRequest {
 }
 
 /** Options every node has. */
+const discardModes: readonly string[] = ['ignore', 'off', 'unmap', 'on'];
 const commonRows: readonly OptionRow[] = [
   { name: 'node-name', type: 'string', help: 'Name of the node in the graph' },
   { name: 'read-only', type: 'boolean', help: 'Refuse writes' },
@@ -51,9 +52,8 @@ const commonRows: readonly OptionRow[] = [
   { name: 'force-share', type: 'boolean', help: 'Let others write meanwhile' },
   {
     name: 'discard',
-    type: 'enum',
-    values: ['ignore', 'off', 'unmap', 'on'],
-    help: 'Whether discard requests are passed on',
+    type: 'string',
+    help: 'Whether discard requests are passed on: ignore, off, unmap, on',
   },
   {
     name: 'detect-zeroes',
@@ -246,6 +246,8 @@ export class BlockGraph {
 
   #applyCommon(inherited: OpenFlags, common: ReturnType<typeof takeOptions>): OpenFlags {
     const discard = common.string('discard');
+    if (discard !== undefined && !discardModes.includes(discard))
+      throw new BlockError('EINVAL', 'Invalid discard option');
     const detect = common.string('detect-zeroes') as OpenFlags['detectZeroes'] | undefined;
     const unmap = discard === undefined ? inherited.unmap : discard === 'unmap' || discard === 'on';
     if (detect === 'unmap' && !unmap) {

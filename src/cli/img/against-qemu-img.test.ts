@@ -22,6 +22,14 @@ create -f qcow2 -o refcount_bits=7 a.q 1M
 create -f qcow2 -b nofile -F raw a.q 1M
 create -f qcow2 -b a.raw -F raw a.q
 create -f qcow2 -b a.raw -F qcow2 a2.q
+create -f qcow2 -b a.raw -F nope a2.q
+create -u -f qcow2 -b a.raw -F nope a2.q 1M
+rebase -f raw -b a.raw a.raw
+create -q -f raw half.raw 197120
+info half.raw
+create -q -f raw half.raw 194048
+info half.raw
+info --image-opts driver=raw,file.filename=half.raw,discard=nope
 create -f qcow2 -u -b nofile a.q
 create -f qcow2 -u -b nofile -F raw a.q 1M
 create -q -f qcow2 -o lazy_refcounts=on,compat=0.10 a.q 1M

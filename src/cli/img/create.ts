@@ -96,8 +96,6 @@ export async function createImage(tool: Tool, request: CreateRequest): Promise<v
   if (backingFile !== undefined && backingFile === filename) {
     throw new BlockError('EINVAL', 'Error: Trying to create an image with the same filename as the backing file');
   }
-  if (backingFormat !== undefined && !findRow(backingFormat))
-    throw new BlockError('EINVAL', `Unknown backing file format '${backingFormat}'`);
   let size = values.number('size');
   if (backingFile !== undefined && !request.isUnsafe) {
     const full = backingFile.startsWith('json:') ? backingFile : combinePath(filename, backingFile);
@@ -142,6 +140,8 @@ export async function createImage(tool: Tool, request: CreateRequest): Promise<v
     }
     tool.out(`Formatting '${filename}', fmt=${format} ${parts.join(' ')}\n`);
   }
+  if (backingFormat !== undefined && !findRow(backingFormat))
+    throw new BlockError('EINVAL', `Parameter 'backing-fmt' does not accept value '${backingFormat}'`);
   try {
     await createChecked(tool, format, filename, { ...dict, size: Math.ceil(size / 512) * 512 });
   } catch (error) {

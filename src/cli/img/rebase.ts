@@ -1,5 +1,5 @@
 /** `img rebase`: changes an image's backing file. */
-import { errorCode, errorText, toBlockError } from '../../block/errors.js';
+import { BlockError, errorCode, errorText } from '../../block/errors.js';
 import { combinePath } from '../../block/graph.js';
 import type { GraphNode } from '../../block/graph-node.js';
 import { findRow, loadDriver } from '../../block/registry.js';
@@ -56,7 +56,9 @@ export async function rebase(tool: Tool, argv: readonly string[]): Promise<numbe
     const top = node.skipFilters() as GraphNode;
     if (backingFormat !== undefined && !findRow(backingFormat)) tool.fail(`Invalid format name: '${backingFormat}'`);
     if (!top.instance.changeBackingFile || !(await loadDriver(top.driver.name)).supportsBacking) {
-      tool.fail(`Could not change the backing file to '${backingName ?? ''}': Operation not supported`);
+      const why =
+        backingName && backingFormat === undefined ? 'backing format must be specified' : 'Operation not supported';
+      tool.fail(`Could not change the backing file to '${backingName ?? ''}': ${why}`);
     }
     const name = backingName === '' ? undefined : backingName;
     if (!isUnsafe) {
@@ -79,9 +81,8 @@ export async function rebase(tool: Tool, argv: readonly string[]): Promise<numbe
       await top.drain();
       if (name === undefined) await top.instance.changeBackingFile(undefined, undefined);
       else {
-        const chosen = backingFormat ?? (isUnsafe ? undefined : undefined);
-        if (chosen === undefined) throw Object.assign(toBlockError(new Error()), { code: 'EINVAL' });
-        await top.instance.changeBackingFile(name, chosen);
+        if (backingFormat === undefined) throw new BlockError('EINVAL');
+        await top.instance.changeBackingFile(name, backingFormat);
       }
     } catch (error) {
       const code = errorCode(error);

@@ -283,6 +283,18 @@ function isValidOptionList(text: string): boolean {
   return trailing % 2 === 0;
 }
 
+/** What getopt says of a mistake that `Tool.misuse` is told of: qemu-io and qemu-nbd pass that on. */
+export function getoptSentence(message: string, specs: readonly OptionSpec[]): string {
+  const quoted = /'(.*)'$/s.exec(message)?.[1] ?? '';
+  const isLong = quoted.startsWith('--');
+  if (message.startsWith('unrecognized option') && !isLong) {
+    const letter = [...quoted.slice(1)].find((each) => !specs.some((spec) => spec.short === each));
+    return `invalid option -- '${letter ?? quoted.slice(1, 2)}'`;
+  }
+  if (!message.startsWith('missing argument')) return message;
+  return isLong ? `option '${quoted}' requires an argument` : `option requires an argument -- '${quoted.slice(-1)}'`;
+}
+
 export function hasHelpOption(text: string): boolean {
   return text.split(/(?<!,),(?!,)/).some((part) => part === 'help' || part === '?');
 }
@@ -299,7 +311,12 @@ export function humanSize(bytes: number): string {
 /** C's %0.3g. */
 export function threeDigits(value: number): string {
   if (value === 0) return '0';
-  const text = value.toPrecision(3);
+  let text = value.toPrecision(3);
+  // Of two that are as near C takes the even one.
+  if (Number(value.toPrecision(4)) === value && value.toPrecision(4).endsWith('5') && !text.includes('e')) {
+    const below = value.toPrecision(4).slice(0, -1).replace(/\.$/, '');
+    if (Number(below.at(-1)) % 2 === 0) text = below;
+  }
   const plain = text.includes('e') ? String(Number(text)) : text;
   return plain.includes('.') ? plain.replace(/\.?0+$/, '') : plain;
 }

@@ -3,7 +3,7 @@ import { BlockError } from '../../block/errors.js';
 import type { OpenFlags } from '../../block/node.js';
 import { parseOptionString } from '../../block/options.js';
 import { referenceVersion } from '../img/index.js';
-import { ExitError, Tool, type ToolIo } from '../img/tool.js';
+import { ExitError, getoptSentence, type OptionSpec, Tool, type ToolIo } from '../img/tool.js';
 import { IoSession } from './session.js';
 
 export interface IoToolIo extends ToolIo {
@@ -32,8 +32,36 @@ function usage(toolName: string): string {
 `;
 }
 
+const specs: readonly OptionSpec[] = [
+  { key: 'cmd', short: 'c', long: 'cmd', value: true },
+  { key: 'format', short: 'f', long: 'format', value: true },
+  { key: 'readOnly', short: 'r', long: 'read-only' },
+  { key: 'snapshot', short: 's', long: 'snapshot' },
+  { key: 'nocache', short: 'n', long: 'nocache' },
+  { key: 'copyOnRead', short: 'C', long: 'copy-on-read' },
+  { key: 'misalign', short: 'm', long: 'misalign' },
+  { key: 'nativeAio', short: 'k', long: 'native-aio' },
+  { key: 'aio', short: 'i', long: 'aio', value: true },
+  { key: 'cache', short: 't', long: 'cache', value: true },
+  { key: 'discard', short: 'd', long: 'discard', value: true },
+  { key: 'trace', short: 'T', long: 'trace', value: true },
+  { key: 'share', short: 'U', long: 'force-share' },
+  { key: 'imageOptions', long: 'image-opts' },
+  { key: 'object', long: 'object', value: true },
+  { key: 'help', short: 'h', long: 'help' },
+  { key: 'version', short: 'V', long: 'version' },
+];
+
+class IoTool extends Tool {
+  override misuse(message: string): never {
+    this.error(getoptSentence(message, specs));
+    this.io.out(usage(this.name));
+    throw new ExitError(1);
+  }
+}
+
 export async function runIo(argv: readonly string[], io: IoToolIo, toolName: string): Promise<number> {
-  const tool = new Tool(toolName, io);
+  const tool = new IoTool(toolName, io);
   const session = new IoSession(tool);
   try {
     return await run(tool, session, argv, io);
@@ -49,25 +77,7 @@ export async function runIo(argv: readonly string[], io: IoToolIo, toolName: str
 }
 
 async function run(tool: Tool, session: IoSession, argv: readonly string[], io: IoToolIo): Promise<number> {
-  const { options, operands } = tool.parse(argv, [
-    { key: 'cmd', short: 'c', long: 'cmd', value: true },
-    { key: 'format', short: 'f', long: 'format', value: true },
-    { key: 'readOnly', short: 'r', long: 'read-only' },
-    { key: 'snapshot', short: 's', long: 'snapshot' },
-    { key: 'nocache', short: 'n', long: 'nocache' },
-    { key: 'copyOnRead', short: 'C', long: 'copy-on-read' },
-    { key: 'misalign', short: 'm', long: 'misalign' },
-    { key: 'nativeAio', short: 'k', long: 'native-aio' },
-    { key: 'aio', short: 'i', long: 'aio', value: true },
-    { key: 'cache', short: 't', long: 'cache', value: true },
-    { key: 'discard', short: 'd', long: 'discard', value: true },
-    { key: 'trace', short: 'T', long: 'trace', value: true },
-    { key: 'share', short: 'U', long: 'force-share' },
-    { key: 'imageOptions', long: 'image-opts' },
-    { key: 'object', long: 'object', value: true },
-    { key: 'help', short: 'h', long: 'help' },
-    { key: 'version', short: 'V', long: 'version' },
-  ]);
+  const { options, operands } = tool.parse(argv, specs);
   const commands: string[] = [];
   let format: string | undefined;
   let [isReadOnly, isSnapshot, imageOptions] = [false, false, false];

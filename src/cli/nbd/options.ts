@@ -2,7 +2,7 @@
 import { cacheFlags } from '../../block/graph.js';
 import { parseOptionString } from '../../block/options.js';
 import { maxStringBytes } from '../../block/protocols/nbd/wire.js';
-import { ExitError, type OptionSpec, Tool } from '../img/tool.js';
+import { ExitError, getoptSentence, type OptionSpec, Tool } from '../img/tool.js';
 
 const specs: readonly OptionSpec[] = [
   { key: 'help', short: 'h', long: 'help' },
@@ -83,17 +83,7 @@ export interface NbdToolOptions {
 export class NbdTool extends Tool {
   /** getopt's sentences, as qemu-nbd passes them on. */
   override misuse(message: string): never {
-    const quoted = /'(.*)'$/s.exec(message)?.[1] ?? '';
-    const isLong = quoted.startsWith('--');
-    let sentence = message;
-    if (message.startsWith('unrecognized option') && !isLong) {
-      const letter = [...quoted.slice(1)].find((each) => !specs.some((spec) => spec.short === each));
-      sentence = `invalid option -- '${letter ?? quoted.slice(1, 2)}'`;
-    } else if (message.startsWith('missing argument'))
-      sentence = isLong
-        ? `option '${quoted}' requires an argument`
-        : `option requires an argument -- '${quoted.slice(-1)}'`;
-    this.error(sentence);
+    this.error(getoptSentence(message, specs));
     this.error(`Try \`${this.name} --help' for more information.`);
     throw new ExitError(1);
   }

@@ -404,6 +404,8 @@ class Check {
   async compare(): Promise<void> {
     const { image } = this;
     const changes: [number, number][] = [];
+    // All that is found is told first, then what becomes of it.
+    const results: string[] = [];
     await this.eachCount((cluster, count) => {
       const wanted = this.references.get(cluster);
       const isLeak = count > wanted;
@@ -411,9 +413,9 @@ class Check {
       const blockIsThere = image.refcounts.table[Math.floor(cluster / image.refcounts.perBlock)];
       if (!isLeak && !blockIsThere) this.mustRebuild = true;
       const isFixed = canFix && blockIsThere !== undefined && blockIsThere !== 0 && wanted <= image.refcounts.maxCount;
-      this.lines.push(
-        `${isFixed ? 'Repairing' : isLeak ? 'Leaked' : 'ERROR'} cluster ${cluster} refcount=${count} reference=${wanted}`,
-      );
+      const what = `cluster ${cluster} refcount=${count} reference=${wanted}`;
+      this.lines.push(`${isLeak ? 'Leaked' : 'ERROR'} ${what}`);
+      results.push(`${isFixed ? 'Repairing' : isLeak ? 'Leaked' : 'ERROR'} ${what}`);
       if (isFixed) {
         changes.push([cluster, wanted - count]);
         if (isLeak) this.leaksFixed++;
@@ -421,6 +423,8 @@ class Check {
       } else if (isLeak) this.leaks++;
       else this.corruptions++;
     });
+    const { leaks, errors } = this.fix;
+    if ((leaks || errors) && !(errors && this.mustRebuild)) this.lines.push(...results);
     for (const [cluster, delta] of changes) await image.refcounts.add(cluster, 1, delta);
     if (changes.length > 0) {
       await image.refcounts.write();

@@ -36,7 +36,7 @@ import type { Snapshot } from './snapshots.js';
 
 const encryptOpenRows: readonly OptionRow[] = [
   { name: 'encrypt.format', type: 'string', help: 'Encryption format' },
-  { name: 'encrypt.key-secret', type: 'string', help: 'ID of secret providing the key' },
+  { name: 'encrypt.key-secret', type: 'string', help: 'ID of secret providing the key', strong: true },
 ];
 
 const openOptions: readonly OptionRow[] = [

@@ -87,6 +87,32 @@ test('under OpenSBI the kernel runs as well', {
   assert.match(stdout, /SBI implementation ID=0x1 /);
 });
 
+for (const [harts, firmware] of [
+  [4, []],
+  [2, ['-bios', 'default']],
+] as const)
+  test(`${harts} harts ${firmware.length > 0 ? 'under OpenSBI' : 'by the built-in SBI'}: Linux starts and uses them all`, {
+    skip: skip || (firmware.length === 0 || hasOpenSbi ? false : 'no OpenSBI here'),
+    timeout,
+  }, () => {
+    const script = [
+      'grep -c ^processor /proc/cpuinfo',
+      // A process on each, then one hart is taken out and put back.
+      'for n in $(seq 0 7); do (i=0; while [ $i -lt 2000 ]; do i=$((i+1)); done; echo done) & done; wait',
+      'echo 0 >/sys/devices/system/cpu/cpu1/online; cat /sys/devices/system/cpu/online',
+      'echo 1 >/sys/devices/system/cpu/cpu1/online; cat /sys/devices/system/cpu/online',
+      'grep -E "IPI|Rescheduling" /proc/interrupts | wc -l',
+    ].join('; ');
+    const { status, stdout, stderr } = debian([...firmware, '-smp', String(harts)], script);
+    assert.equal(status, 0, stderr);
+    const lines = stdout.trim().split('\n');
+    assert.equal(lines[0], String(harts));
+    assert.equal(lines.filter((line) => line === 'done').length, 8);
+    assert.equal(lines[9], harts === 2 ? '0' : '0,2-3');
+    assert.equal(lines[10], `0-${harts - 1}`);
+    assert.ok(Number(lines[11]) > 0);
+  });
+
 test("what is slept is slept, and the date is the host's", { skip, timeout }, () => {
   const { stdout, stderr } = debian([], 'date +%s; a=$(date +%s); sleep 2; echo $(($(date +%s) - a))');
   const [date, slept] = stdout.trim().split('\n').map(Number);

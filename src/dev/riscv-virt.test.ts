@@ -191,9 +191,144 @@ test('the built-in SBI does not stumble over any arguments', () => {
   const ids = [...Object.values(extension).filter((id) => id !== extension.reset), 0n, 1n, 2n, 3n, 4n, 5n, 6n, 7n];
   const calls = Array.from({ length: 200 }, (): Call => {
     const id = ids[random(ids.length)];
-    return [id, BigInt(random(8)), value(), value(), value()];
+    const fn = random(8);
+    // The only hart is not to stop.
+    return [id, id === extension.hart && fn === 1 ? 2n : BigInt(fn), value(), value(), value()];
   });
   makeCalls(new TestVirt(), calls);
+});
+
+/** What every hart of these programs knows: its number in a0, the results of hart 0 from s2 on; s1 is the table. */
+const hartProgram = (first: readonly number[], second: readonly number[]): number[] => {
+  const all = [...prologue, ...first];
+  // Behind the first hart's code lies the second's, whose address is 64 + 4 · (place) from the image's start.
+  return [...all, instruction('jal', { rd: 0, imm: 0 }), ...second];
+};
+const secondAt = (first: readonly number[]) => 64 + 4 * (prologue.length + first.length + 1);
+const set = (rd: number, imm: number) => instruction('addi', { rd, rs1: 0, imm });
+/** An SBI call by extension's place in the table, function, and what a0 to a2 are. */
+const sbiCall = (place: number, fn: number, ...before: readonly number[]) => [
+  ...before,
+  load(x.a7, 8 * place),
+  set(x.a6, fn),
+  instruction('ecall'),
+];
+
+for (const hotThreshold of [0, 2])
+  test(`harts are started, interrupted, fenced and stopped by SBI, threshold ${hotThreshold}`, () => {
+    const places = { hart: 0, ipi: 1, fence: 2, reset: 3 } as const;
+    const status = (imm: number) => [...sbiCall(places.hart, 2, set(x.a0, 1)), store(x.a1, imm)];
+    const waitFor = (value: number, imm: number) => [
+      set(x.a2, value),
+      instruction('ld', { rd: x.t0, rs1: x.s2, imm }),
+      instruction('pause'),
+      instruction('bne', { rs1: x.t0, rs2: x.a2, imm: -8 }),
+    ];
+    const start = (delta: number) =>
+      sbiCall(
+        places.hart,
+        0,
+        set(x.a0, 1),
+        set(x.a1, delta),
+        instruction('add', { rd: x.a1, rs1: x.a1, rs2: x.s0 }),
+        instruction('addi', { rd: x.a2, rs1: x.s2, imm: 0 }),
+      );
+    const make = (delta: number) => [
+      ...status(0),
+      ...start(delta),
+      store(x.a0, 8),
+      ...waitFor(7, 128),
+      ...status(16),
+      ...start(delta),
+      store(x.a0, 24),
+      ...sbiCall(places.ipi, 0, set(x.a0, 2), set(x.a1, 0)),
+      ...sbiCall(places.fence, 1, set(x.a0, 3), set(x.a1, 0), set(x.a2, 0)),
+      store(x.a0, 32),
+      ...waitFor(9, 136),
+      // It stops by itself soon after.
+      ...sbiCall(places.hart, 2, set(x.a0, 1)),
+      instruction('beq', { rs1: x.a1, rs2: 0, imm: -16 }),
+      store(x.a1, 40),
+      ...start(delta),
+      store(x.a0, 48),
+      ...sbiCall(places.hart, 0, set(x.a0, 2)),
+      store(x.a0, 56),
+      ...sbiCall(places.hart, 0, set(x.a0, 1), set(x.a1, 1)),
+      store(x.a0, 64),
+      ...sbiCall(places.reset, 0, set(x.a0, 0), set(x.a1, 0)),
+    ];
+    // The second hart: its number, its interrupts' place, WFI until the IPI, then it stops.
+    const second = [
+      instruction('addi', { rd: x.s2, rs1: x.a1, imm: 0 }),
+      store(x.a0, 144),
+      instruction('lui', { rd: x.t0, imm: RESULTS - TABLE }),
+      instruction('sub', { rd: x.s1, rs1: x.s2, rs2: x.t0 }),
+      instruction('csrrsi', { csr: 0x104, rs1: 2 }),
+      set(x.t0, 7),
+      store(x.t0, 128),
+      instruction('wfi'),
+      instruction('csrrs', { rd: x.t0, csr: 0x144, rs1: 0 }),
+      store(x.t0, 152),
+      set(x.t0, 9),
+      store(x.t0, 136),
+      ...sbiCall(places.hart, 1),
+      instruction('jal', { rd: 0, imm: 0 }),
+    ];
+    const delta = secondAt(make(0));
+    const machine = new TestVirt({ hotThreshold, cpus: 2 });
+    const { hart, ipi, fence, reset } = extension;
+    machine.board.powerOn(kernel(hartProgram(make(delta), second), [hart, ipi, fence, reset]));
+    assert.deepEqual(machine.board.run(), { why: 'poweroff' });
+    const result = (imm: number) => BigInt.asIntN(64, machine.u64(ENTRY + RESULTS + imm));
+    assert.equal(result(0), 1n, 'stopped');
+    assert.equal(result(8), 0n, 'started');
+    assert.equal(result(144), 1n, "the hart's number in a0");
+    assert.equal(result(16), 0n, 'it runs');
+    assert.equal(result(24), -6n, 'already available');
+    assert.equal(result(32), 0n, 'fenced');
+    assert.equal(result(152) & 2n, 2n, 'the IPI was pending');
+    assert.equal(result(40), 1n, 'stopped again');
+    assert.equal(result(48), 0n, 'started once more');
+    assert.equal(result(56), -3n, 'there is no hart 2');
+    assert.ok([-6n, -5n].includes(result(64)));
+    assert.deepEqual(
+      machine.board.cpus.map((cpu) => cpu.registers()['mhartid']),
+      [0n, 1n],
+    );
+  });
+
+test("two harts' interrupts: ACLINT and PLIC have registers of each", () => {
+  const { board } = new TestVirt({ cpus: 3 });
+  board.powerOn(kernel([instruction('wfi')]));
+  const has = (hart: number, line: number) => (board.cpus[hart].hart.pending >> BigInt(line)) & 1n;
+  board.memory.write(0x200_0008, 4, 1);
+  assert.deepEqual([has(0, irq.MSI), has(1, irq.MSI), has(2, irq.MSI)], [0n, 0n, 1n]);
+  board.memory.write64(0x200_4008, 0n);
+  assert.deepEqual([has(0, irq.MTI), has(1, irq.MTI), has(2, irq.MTI)], [0n, 1n, 0n]);
+  board.memory.write(0xc00_0000 + 4 * 10, 4, 1);
+  // Context 5: S-mode of hart 2.
+  board.memory.write(0xc00_2000 + 0x80 * 5, 4, 1 << 10);
+  board.memory.write(0x1000_0001, 1, 2);
+  assert.deepEqual([has(1, irq.SEI), has(2, irq.SEI), has(2, irq.MEI)], [0n, 1n, 0n]);
+  assert.equal(board.memory.read(0xc20_5004, 4), 10);
+  assert.equal(has(2, irq.SEI), 0n);
+  assert.equal(board.memory.read(0xc20_6004, 4), 0, 'there is no context 6');
+});
+
+test("a debugger sees every hart's registers; one that waits to be started makes no step", () => {
+  const { board } = new TestVirt({ cpus: 2 });
+  board.powerOn(kernel([...prologue, instruction('jal', { rd: 0, imm: 0 })]));
+  const target = new BoardDebugTarget(board, { resume: () => {}, interrupt: () => {}, kill: () => {} });
+  const read = (name: string) => target.readRegister(target.registers.findIndex((each) => each.name === name));
+  assert.equal(target.vcpus, 2);
+  target.vcpu = 1;
+  assert.equal(read('mhartid'), 1n);
+  const before = read('pc');
+  target.step();
+  assert.equal(read('pc'), before);
+  target.vcpu = 0;
+  target.step();
+  assert.equal(read('pc'), BigInt(ENTRY + 64));
 });
 
 test('a timer ends WFI when its time has come, set by SBI or by stimecmp', () => {
@@ -328,18 +463,19 @@ test('the bare machine: a program at the start of RAM, in M-mode, from the reset
 const FIRMWARE = '/usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin';
 const skip = existsSync(FIRMWARE) ? false : 'OpenSBI (package opensbi) is not installed';
 test('OpenSBI finds the board by its device tree, starts the kernel and serves it', { skip }, () => {
-  const machine = new TestVirt({ firmware: readFileSync(FIRMWARE) });
+  const machine = new TestVirt({ firmware: readFileSync(FIRMWARE), cpus: 2 });
   const answers = makeCalls(machine, [
     [extension.base, 1n],
     [extension.base, 3n, extension.time],
-    [extension.hart, 2n, 0n],
+    ...[0n, 1n, 2n].map((hart): Call => [extension.hart, 2n, hart]),
     [1n, 0n, 0x21n],
   ]);
   assert.deepEqual(answers[0], [0n, 1n], "OpenSBI's number");
-  assert.deepEqual(answers.slice(1, 3), [
-    [0n, 1n],
-    [0n, 0n],
-  ]);
+  // One of the two harts has started the kernel, whichever was first; the other waits for it; there is no third.
+  assert.deepEqual(answers[1], [0n, 1n]);
+  assert.deepEqual(answers.slice(2, 4).map(String).sort(), ['0,0', '0,1']);
+  assert.deepEqual(answers[4], [-3n, 0n]);
+  assert.match(machine.console, /Platform HART Count\s*: 2/);
   assert.match(machine.console, /OpenSBI v\d/);
   assert.match(machine.console, /Platform Name\s*: riscv-virtio,vring/);
   assert.match(machine.console, /Platform IPI Device\s*: aclint-mswi/);
@@ -387,7 +523,7 @@ test("registers are shown as QEMU's monitor lays them out", () => {
   assert.match(lines[x0], /^ x0\/zero {2}0{16} x1\/ra {4}0{16} x2\/sp {4}0{16} x3\/gp {4}0{16}$/);
   assert.equal(lines.length, x0 + 16);
   assert.match(lines.at(-1) ?? '', /^ f28\/ft8 {2}0{16} f29\/ft9 {2}0{16} f30\/ft10 0{16} f31\/ft11 0{16}$/);
-  assert.match(board.info.interrupts(), /aclint: msip 0/);
+  assert.match(board.info.interrupts(), /hart 0: msip 0/);
   assert.equal(board.info.mappings(), 'No translation or protection');
 });
 
@@ -406,12 +542,11 @@ test('CPU models: what is missing, fixed or unknown is refused by name', () => {
   assert.deepEqual([...parseRiscvCpu('max,+zba,-zbb').extensions].includes('zbb'), false);
 });
 
-test('what the board does not have is refused: a power button, an NMI, more harts, a second serial port', () => {
+test('what the board does not have is refused: a power button, an NMI, a second serial port', () => {
   const { board } = new TestVirt();
   board.powerOn(kernel([instruction('wfi')]));
   assert.throws(() => board.pressPowerButton(), /no power button/);
   assert.throws(() => board.raiseNmi(), /no non-maskable interrupt/);
-  assert.throws(() => new TestVirt({ cpus: 2 }), /one hart/);
   const port = { write: () => {} };
   assert.throws(() => new TestVirt({ serial: [port, port] }), /one serial port/);
 });

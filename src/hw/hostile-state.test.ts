@@ -107,7 +107,7 @@ const subjects: Record<string, (clock: ManualTime, arena: StateArena) => Subject
     return { device, size: 0x180, handler: device };
   },
   aclint: (clock, arena) => {
-    const device = new Aclint({ clock, software: nowhere, timer: nowhere, arena });
+    const device = new Aclint({ clock, harts: [{ software: nowhere, timer: nowhere }], arena });
     return { device, size: ACLINT_BYTES, handler: device.registers };
   },
   plic: (_clock, arena) => {

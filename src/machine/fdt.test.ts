@@ -68,6 +68,7 @@ test("the board's tree: dtc finds no fault, and devices are where they are", { s
     flattenTree(
       virtTree({
         model: parseRiscvCpu('rv64,zba=off'),
+        harts: 2,
         ramBytes: 0x1000_0000,
         commandLine: 'console=ttyS0 "quoted"',
         initrd: { start: 0x8800_0000, end: 0x8810_0000 },
@@ -80,8 +81,13 @@ test("the board's tree: dtc finds no fault, and devices are where they are", { s
   assert.match(dts, /linux,initrd-start = <0x00 0x88000000>;/);
   assert.match(dts, /memory@80000000 \{\s+device_type = "memory";\s+reg = <0x00 0x80000000 0x00 0x10000000>;/);
   assert.match(dts, /riscv,isa = "rv64imafdc_zicbom_zicboz_zicntr_zicond_zicsr_zifencei_zbb_zbc_zbs_sstc_svadu";/);
-  assert.match(dts, /plic@c000000 \{[^}]*interrupts-extended = <0x02 0x0b 0x02 0x09>;[^}]*riscv,ndev = <0x5f>;/);
-  assert.match(dts, /clint@2000000 \{[^}]*interrupts-extended = <0x02 0x03 0x02 0x07>;/);
+  assert.match(
+    dts,
+    /plic@c000000 \{[^}]*interrupts-extended = <0x04 0x0b 0x04 0x09 0x06 0x0b 0x06 0x09>;[^}]*riscv,ndev = <0x5f>;/,
+  );
+  assert.match(dts, /clint@2000000 \{[^}]*interrupts-extended = <0x04 0x03 0x04 0x07 0x06 0x03 0x06 0x07>;/);
+  assert.match(dts, /cpu@1 \{[^}]*reg = <0x01>;/);
+  assert.match(dts, /core1 \{\s+cpu = <0x05>;/);
   assert.match(dts, /virtio_mmio@10008000 \{[^}]*interrupts = <0x08>;/);
   assert.match(dts, /pci@30000000 \{[^}]*interrupt-map-mask = <0x1800 0x00 0x00 0x07>;/);
 });

@@ -100,7 +100,7 @@ export const architectures: readonly Architecture[] = [
     defaultCpu: 'rv64',
     machines: [{ name: 'virt', sentence: 'RISC-V VirtIO board' }],
     accelerators: ['tcg'],
-    maxCpus: 1,
+    maxCpus: 64,
     serialPorts: 1,
     buses: ['PCI', 'virtio-bus', 'virtio-serial-bus'],
     unsupportedMachines: ['sifive_u', 'sifive_e', 'spike', 'shakti_c', 'microchip-icicle-kit', 'none', 'x-remote'],

@@ -240,7 +240,8 @@ class BlockTranslator implements Translator {
     this.#leavesIf = condition;
   }
 
-  leave(): void {
+  leave(reason: number): void {
+    this.b.i32_store(this.b.state(), this.b.i32(reason), header.leaveReason);
     this.b.leave(exitCode.leave, this.#delta + this.length);
     this.#ended = true;
   }

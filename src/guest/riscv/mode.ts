@@ -7,6 +7,7 @@
  *   bit 7      WFI is illegal (U-mode, or TW)
  *   bit 8      SRET is illegal (U-mode, or S-mode with TSR)
  *   bit 9      SFENCE.VMA and satp are illegal (U-mode, or S-mode with TVM)
+ *   bit 10     other harts take turns with this one in its thread (of field.modeBits)
  */
 import { mstatus, privilege } from './state.js';
 
@@ -19,16 +20,22 @@ export interface Mode {
   readonly wfiIllegal: boolean;
   readonly sretIllegal: boolean;
   readonly fenceIllegal: boolean;
+  /** PAUSE ends the hart's turn. */
+  readonly shared: boolean;
 }
+
+export const SHARED = 1 << 10;
 
 export const FS_SHIFT = 2;
 
-export function encodeMode(level: number, status: bigint, frm: number): number {
+/** `bits`: field.modeBits. */
+export function encodeMode(level: number, status: bigint, frm: number, bits: number): number {
   const fs = Number((status & mstatus.FS) >> 13n);
   const has = (bit: bigint) => (status & bit) !== 0n;
   const inS = level === privilege.S;
   const inU = level === privilege.U;
   return (
+    bits |
     level |
     ((fs === 3 ? 2 : fs === 0 ? 0 : 1) << FS_SHIFT) |
     (frm << 4) |
@@ -46,6 +53,7 @@ export function decodeMode(key: number): Mode {
     wfiIllegal: (key & (1 << 7)) !== 0,
     sretIllegal: (key & (1 << 8)) !== 0,
     fenceIllegal: (key & (1 << 9)) !== 0,
+    shared: (key & SHARED) !== 0,
   };
 }
 

@@ -59,8 +59,8 @@ export interface Translator {
   endBlock(check?: boolean): void;
   /** The block goes on, but before the next instruction it is left if the condition holds: an interrupt is pending, or the mode is another. */
   leaveIf(condition: I32): void;
-  /** Ends the block with an exit for JavaScript (leaveReason). */
-  leave(): void;
+  /** Ends the block with an exit for JavaScript. `reason`: leaveReason. */
+  leave(reason: number): void;
   /** Ends the block: a routine has set the pc. */
   resume(): void;
 }

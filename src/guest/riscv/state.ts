@@ -45,8 +45,14 @@ export const field = {
   /** i32 each: accrued exceptions (fflags) and rounding mode (frm). */
   fflags: take(4),
   frm: take(4),
-  /** i32: 1 while the hart waits in WFI. */
+  /** i32: 1 while the hart waits in WFI, or to be started. */
   halted: take(4),
+  /** i32: 1 until somebody starts the hart: no interrupt wakes it. */
+  stopped: take(4),
+  /** i32: bits of the mode key that neither privilege nor mstatus nor frm tell (mode.ts). */
+  modeBits: take(4),
+  /** mhartid. */
+  hartId: take(8),
   mstatus: take(8),
   medeleg: take(8),
   mideleg: take(8),
@@ -121,6 +127,9 @@ export const cause = {
 
 /** Bit numbers of mip and mie. */
 export const irq = { SSI: 1, MSI: 3, STI: 5, MTI: 7, SEI: 9, MEI: 11 } as const;
+
+/** header.leaveReason: what the hart wants JavaScript to do. */
+export const leaveReason = { wait: 0, pause: 1 } as const;
 
 export const privilege = { U: 0, S: 1, M: 3 } as const;
 

@@ -13,7 +13,7 @@ function make() {
   const software = new TestLine();
   const timer = new TestLine();
   let jumps = 0;
-  const aclint = new Aclint({ clock, software, timer, timeChanged: () => jumps++ });
+  const aclint = new Aclint({ clock, harts: [{ software, timer }], timeChanged: () => jumps++ });
   aclint.reset();
   const { registers } = aclint;
   const read64 = (at: number) => (BigInt(registers.read(at + 4, 4)) << 32n) | BigInt(registers.read(at, 4));
@@ -68,6 +68,26 @@ test('msip is one bit', () => {
   assert.equal(software.level, true);
   registers.write(MSIP, 4, 0);
   assert.equal(software.level, false);
+});
+
+test('every hart has msip and mtimecmp of its own', () => {
+  const clock = new ManualTime();
+  const harts = [0, 1, 2].map(() => ({ software: new TestLine(), timer: new TestLine() }));
+  const aclint = new Aclint({ clock, harts });
+  aclint.reset();
+  aclint.registers.write(4, 4, 1);
+  aclint.registers.write(MTIMECMP + 16, 4, 10);
+  aclint.registers.write(MTIMECMP + 20, 4, 0);
+  clock.advance(1000);
+  assert.deepEqual(
+    harts.map(({ software, timer }) => [software.level, timer.level]),
+    [
+      [false, false],
+      [true, false],
+      [false, true],
+    ],
+  );
+  assert.equal(aclint.registers.read(12, 4), 0, 'there is no fourth hart');
 });
 
 test('saved while the timer runs, it goes off in the machine that loads', () => {

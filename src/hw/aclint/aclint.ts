@@ -1,53 +1,61 @@
 /**
- * RISC-V's ACLINT for one hart, laid out as SiFive's CLINT (RISC-V ACLINT specification 1.0-rc4, 2.2 and 3): MSWI at 0, MTIMECMP at
- * 0x4000, MTIME at 0xbff8. mtime counts at 10 MHz.
+ * RISC-V's ACLINT, laid out as SiFive's CLINT (RISC-V ACLINT specification 1.0-rc4, 2.2 and 3): MSWI at 0, a word for each hart; MTIMER
+ * with mtimecmp at 0x4000, 8 bytes for each hart, and mtime at 0xbff8. mtime counts at 10 MHz.
  *
  * The halves of mtimecmp are registers of their own: what software writes between them can interrupt, as the specification has it.
  */
-import type { Timer, TimerService } from '../../base/index.js';
-import { type Device, defineRegisters, type IrqLine, RegisterBank } from '../../bus/index.js';
-import { defineState, type StateArena, type StateOf, u32, u64 } from '../../schema/index.js';
+import { assert, type Timer, type TimerService } from '../../base/index.js';
+import { type Device, type IrqLine, type Register, RegisterBank } from '../../bus/index.js';
+import { defineState, type StateArena, type StateOf, u32s, u64, u64s } from '../../schema/index.js';
 
 export const ACLINT_BYTES = 0x10000;
 export const MTIME_HZ = 10_000_000;
 const NS_PER_TICK = 1e9 / MTIME_HZ;
+const MAX_HARTS = 64;
 const ALL_ONES = (1n << 64n) - 1n;
 
-export const AclintState = defineState('aclint', 1, {
-  msip: u32(0, { max: 1 }),
-  mtimecmp: u64(ALL_ONES),
+const at = { mtimecmp: 0x4000, mtime: 0xbff8 } as const;
+
+export const AclintState = defineState('aclint', 2, {
+  msip: u32s(MAX_HARTS, { max: 1 }),
+  mtimecmp: u64s(MAX_HARTS, {}, ALL_ONES),
   /** What is added to the clock's ticks to give mtime. */
   offset: u64(),
 });
+
+/** A hart's machine software and timer interrupt. */
+export interface AclintHart {
+  readonly software: IrqLine;
+  readonly timer: IrqLine;
+}
 
 export class Aclint implements Device {
   readonly name = 'aclint';
   readonly state: StateOf<typeof AclintState>;
   readonly registers: RegisterBank<Aclint>;
   readonly #clock: TimerService;
-  readonly #timer: Timer;
-  readonly #software: IrqLine;
-  readonly #timerLine: IrqLine;
+  readonly #timers: readonly Timer[];
+  readonly #harts: readonly AclintHart[];
   readonly #timeChanged: (() => void) | undefined;
 
-  /** `software`, `timer`: the hart's machine software and timer interrupt. `timeChanged`: time has jumped, for who else waits for it. */
+  /** `timeChanged`: time has jumped, for who else waits for it. */
   constructor(options: {
     clock: TimerService;
-    software: IrqLine;
-    timer: IrqLine;
+    harts: readonly AclintHart[];
     timeChanged?: () => void;
     arena?: StateArena;
   }) {
+    const { clock, harts } = options;
+    assert(harts.length <= MAX_HARTS, 'so many harts fit');
     this.state = AclintState.allocate(options.arena);
-    this.#clock = options.clock;
-    this.#software = options.software;
-    this.#timerLine = options.timer;
+    this.#clock = clock;
+    this.#harts = harts;
     this.#timeChanged = options.timeChanged;
-    this.#timer = options.clock.createTimer(this.name, () => this.#update());
-    this.registers = new RegisterBank(ACLINT_BYTES, registers, this, this.state);
+    this.#timers = harts.map((_, hart) => clock.createTimer(`${this.name}${hart}`, () => this.#update(hart)));
+    this.registers = new RegisterBank(ACLINT_BYTES, registersFor(harts.length), this, this.state);
   }
 
-  /** mtime, as the hart's `time` shows it. */
+  /** mtime, as the harts' `time` shows it. */
   time(): bigint {
     return BigInt.asUintN(64, this.#ticks() + this.state.offset);
   }
@@ -64,39 +72,49 @@ export class Aclint implements Device {
 
   setTime(half: 'low' | 'high', value: number, mask: number): void {
     this.state.offset = BigInt.asUintN(64, withHalf(this.time(), half, value, mask) - this.#ticks());
-    this.#update();
+    this.#updateAll();
     this.#timeChanged?.();
   }
 
-  setCompare(half: 'low' | 'high', value: number, mask: number): void {
-    this.state.mtimecmp = withHalf(this.state.mtimecmp, half, value, mask);
-    this.#update();
+  setCompare(hart: number, half: 'low' | 'high', value: number, mask: number): void {
+    const { mtimecmp } = this.state;
+    mtimecmp[hart] = withHalf(mtimecmp[hart], half, value, mask);
+    this.#update(hart);
   }
 
-  setSoftware(): void {
-    this.#software.set(this.state.msip !== 0);
+  setSoftware(hart: number, value: number): void {
+    this.state.msip[hart] = value & 1;
+    this.#harts[hart].software.set((value & 1) !== 0);
   }
 
-  #update(): void {
-    const due = this.time() >= this.state.mtimecmp;
-    this.#timerLine.set(due);
-    const at = due ? Infinity : this.deadlineOf(this.state.mtimecmp);
-    if (at === Infinity) this.#timer.cancel();
-    else this.#timer.arm(at);
+  #updateAll(): void {
+    for (const hart of this.#harts.keys()) this.#update(hart);
+  }
+
+  #update(hart: number): void {
+    const compare = this.state.mtimecmp[hart];
+    const due = this.time() >= compare;
+    this.#harts[hart].timer.set(due);
+    const deadline = due ? Infinity : this.deadlineOf(compare);
+    if (deadline === Infinity) this.#timers[hart].cancel();
+    else this.#timers[hart].arm(deadline);
   }
 
   reset(): void {
     AclintState.reset(this.state);
-    this.setSoftware();
-    this.#update();
+    this.#restore();
   }
   save(): Uint8Array {
     return AclintState.save(this.state);
   }
   load(saved: Uint8Array): void {
     AclintState.load(this.state, saved);
-    this.setSoftware();
-    this.#update();
+    this.#restore();
+  }
+
+  #restore(): void {
+    for (const hart of this.#harts.keys()) this.setSoftware(hart, this.state.msip[hart]);
+    this.#updateAll();
   }
 }
 
@@ -108,45 +126,61 @@ function withHalf(before: bigint, half: 'low' | 'high', value: number, mask: num
 const low = (value: bigint): number => Number(value & 0xffffffffn);
 const high = (value: bigint): number => Number(value >> 32n);
 
-const registers = defineRegisters<Aclint>()({
-  msip: {
-    offset: 0,
-    width: 4,
-    access: 'rw',
-    writable: 1,
-    changed: (chip) => chip.setSoftware(),
-    meaning: 'bit 0: the machine software interrupt',
-  },
-  mtimecmpLow: {
-    offset: 0x4000,
-    width: 4,
-    access: 'rw',
-    read: (chip) => low(chip.state.mtimecmp),
-    write: (chip, value, mask) => chip.setCompare('low', value, mask),
-    meaning: 'the timer interrupts from this time on, low half',
-  },
-  mtimecmpHigh: {
-    offset: 0x4004,
-    width: 4,
-    access: 'rw',
-    read: (chip) => high(chip.state.mtimecmp),
-    write: (chip, value, mask) => chip.setCompare('high', value, mask),
-    meaning: 'high half',
-  },
-  mtimeLow: {
-    offset: 0xbff8,
-    width: 4,
-    access: 'rw',
-    read: (chip) => low(chip.time()),
-    write: (chip, value, mask) => chip.setTime('low', value, mask),
-    meaning: 'time, low half',
-  },
-  mtimeHigh: {
-    offset: 0xbffc,
-    width: 4,
-    access: 'rw',
-    read: (chip) => high(chip.time()),
-    write: (chip, value, mask) => chip.setTime('high', value, mask),
-    meaning: 'time, high half',
-  },
-});
+/** The two words of a number of 64 bits. */
+function pair(
+  name: string,
+  offset: number,
+  meaning: string,
+  read: (chip: Aclint) => bigint,
+  write: (chip: Aclint, half: 'low' | 'high', value: number, mask: number) => void,
+): [string, Register<Aclint>][] {
+  return (['low', 'high'] as const).map((half, i) => [
+    `${name}.${half}`,
+    {
+      offset: offset + 4 * i,
+      width: 4,
+      access: 'rw',
+      read: (chip) => (half === 'low' ? low : high)(read(chip)),
+      write: (chip, value, mask) => write(chip, half, value, mask),
+      meaning: `${meaning}, ${half} half`,
+    },
+  ]);
+}
+
+function registersFor(harts: number): Record<string, Register<Aclint>> {
+  const rows: [string, Register<Aclint>][] = [];
+  for (let hart = 0; hart < harts; hart++) {
+    rows.push([
+      `msip${hart}`,
+      {
+        offset: 4 * hart,
+        width: 4,
+        access: 'rw',
+        read: (chip) => chip.state.msip[hart],
+        write: (chip, value, mask) => {
+          if ((mask & 1) !== 0) chip.setSoftware(hart, value);
+        },
+        meaning: 'bit 0: the machine software interrupt',
+      },
+    ]);
+    rows.push(
+      ...pair(
+        `mtimecmp${hart}`,
+        at.mtimecmp + 8 * hart,
+        'the timer interrupts from this time on',
+        (chip) => chip.state.mtimecmp[hart],
+        (chip, half, value, mask) => chip.setCompare(hart, half, value, mask),
+      ),
+    );
+  }
+  rows.push(
+    ...pair(
+      'mtime',
+      at.mtime,
+      'time',
+      (chip) => chip.time(),
+      (chip, half, value, mask) => chip.setTime(half, value, mask),
+    ),
+  );
+  return Object.fromEntries(rows);
+}

@@ -42,6 +42,27 @@ test('a source interrupts a context that has enabled it, and no other', () => {
   assert.equal(lines[1].level, false, 'a request that nobody has claimed is gone with its line');
 });
 
+test('every hart has two contexts, each with enables, a threshold and claims of its own', () => {
+  const lines = [new TestLine(), new TestLine(), new TestLine(), new TestLine()];
+  const plic = new Plic({ outputs: lines });
+  plic.write(4 * 10, 4, 3);
+  plic.write(0x2000 + 0x80 * 3, 4, 1 << 10);
+  plic.write(0x2000 + 0x80 * 2, 4, 1 << 10);
+  plic.write(0x200000 + 0x1000 * 2, 4, 3);
+  plic.inputs[10].set(true);
+  assert.deepEqual(
+    lines.map(({ level }) => level),
+    [false, false, false, true],
+  );
+  plic.write(0x200000 + 0x1000 * 2, 4, 2);
+  assert.equal(lines[2].level, true);
+  assert.equal(plic.read(0x200004 + 0x1000 * 3, 4), 10);
+  assert.equal(plic.read(0x200004 + 0x1000 * 2, 4), 0, 'who comes second finds nothing');
+  assert.equal(plic.read(0x2000 + 0x80 * 4, 4), 0, 'no fifth context');
+  plic.write(0x2000 + 0x80 * 4, 4, 0xffffffff);
+  assert.equal(plic.read(0x2000 + 0x80 * 4, 4), 0);
+});
+
 test('the highest priority goes first, the lowest number among equals; a threshold holds back what is not above it', () => {
   const { plic, lines, write, enable, priority, claim, complete } = make();
   enable(0, 1, 33, 64, 95);

@@ -1,14 +1,18 @@
 /**
- * RISC-V's platform-level interrupt controller (RISC-V PLIC specification 1.0.0) for one hart: context 0 is M-mode's, 1 S-mode's; 95
+ * RISC-V's platform-level interrupt controller (RISC-V PLIC specification 1.0.0): two contexts for each hart, M-mode's, then S-mode's; 95
  * sources with level-triggered gateways, priorities 0 to 7. Register offsets are those of QEMU's board `virt`.
  */
+import { assert } from '../../base/index.js';
 import type { Device, IoHandler, IrqLine } from '../../bus/index.js';
 import { defineState, type StateArena, type StateOf, u32s } from '../../schema/index.js';
 
 export const PLIC_BYTES = 0x600000;
 export const PLIC_SOURCES = 95;
-const WORDS = 3;
-const CONTEXTS = 2;
+/** Words of a bit for each source. */
+export const PLIC_WORDS = 3;
+const WORDS = PLIC_WORDS;
+/** Room for 64 harts. */
+const MAX_CONTEXTS = 128;
 const PRIORITY_MASK = 7;
 
 const at = {
@@ -19,15 +23,15 @@ const at = {
   contextStride: 0x1000,
 } as const;
 
-export const PlicState = defineState('plic', 1, {
+export const PlicState = defineState('plic', 2, {
   /** By source; number 0 is none. */
   priority: u32s(PLIC_SOURCES + 1, { max: PRIORITY_MASK }),
   /** Levels of the inputs; requests that wait; those that a context has claimed and not completed. */
   levels: u32s(WORDS),
   pending: u32s(WORDS),
   claimed: u32s(WORDS),
-  enable: u32s(CONTEXTS * WORDS),
-  threshold: u32s(CONTEXTS, { max: PRIORITY_MASK }),
+  enable: u32s(MAX_CONTEXTS * WORDS),
+  threshold: u32s(MAX_CONTEXTS, { max: PRIORITY_MASK }),
 });
 
 const has = (words: Uint32Array, n: number): boolean => ((words[n >> 5] >>> (n & 31)) & 1) !== 0;
@@ -43,8 +47,9 @@ export class Plic implements Device, IoHandler {
   readonly inputs: readonly IrqLine[];
   readonly #outputs: readonly IrqLine[];
 
-  /** `outputs`: the hart's external interrupts of M-mode and S-mode. */
-  constructor(options: { outputs: readonly [IrqLine, IrqLine]; arena?: StateArena }) {
+  /** `outputs`: of each hart in turn, the external interrupts of M-mode and S-mode. */
+  constructor(options: { outputs: readonly IrqLine[]; arena?: StateArena }) {
+    assert(options.outputs.length <= MAX_CONTEXTS, 'so many contexts fit');
     this.#outputs = options.outputs;
     this.state = PlicState.allocate(options.arena);
     this.inputs = Array.from({ length: PLIC_SOURCES + 1 }, (_, source) => ({
@@ -79,7 +84,7 @@ export class Plic implements Device, IoHandler {
   }
 
   #update(): void {
-    for (let context = 0; context < CONTEXTS; context++) this.#outputs[context].set(this.#best(context) !== 0);
+    for (const [context, line] of this.#outputs.entries()) line.set(this.#best(context) !== 0);
   }
 
   #claim(context: number): number {
@@ -108,11 +113,11 @@ export class Plic implements Device, IoHandler {
     if (offset < at.pending) return state.priority[offset >> 2] ?? 0;
     if (offset < at.enable) return state.pending[(offset - at.pending) >> 2] ?? 0;
     if (offset < at.context) {
-      const index = enableIndex(offset);
+      const index = this.#enableIndex(offset);
       return index === undefined ? 0 : state.enable[index];
     }
     const context = Math.floor((offset - at.context) / at.contextStride);
-    if (context >= CONTEXTS) return 0;
+    if (context >= this.#outputs.length) return 0;
     const register = offset & (at.contextStride - 4);
     return register === 0 ? state.threshold[context] : register === 4 ? this.#claim(context) : 0;
   }
@@ -125,13 +130,13 @@ export class Plic implements Device, IoHandler {
       if (source > 0 && source <= PLIC_SOURCES) state.priority[source] = value & PRIORITY_MASK;
     } else if (offset < at.enable) return;
     else if (offset < at.context) {
-      const index = enableIndex(offset);
+      const index = this.#enableIndex(offset);
       // There is no source 0.
       if (index !== undefined) state.enable[index] = index % WORDS === 0 ? value & ~1 : value;
     } else {
       const context = Math.floor((offset - at.context) / at.contextStride);
       const register = offset & (at.contextStride - 4);
-      if (context >= CONTEXTS) return;
+      if (context >= this.#outputs.length) return;
       if (register === 0) state.threshold[context] = value & PRIORITY_MASK;
       else if (register === 4) {
         this.#complete(context, value);
@@ -139,6 +144,13 @@ export class Plic implements Device, IoHandler {
       }
     }
     this.#update();
+  }
+
+  /** Place in `enable`, or undefined where no register is. */
+  #enableIndex(offset: number): number | undefined {
+    const context = Math.floor((offset - at.enable) / at.enableStride);
+    const word = (offset & (at.enableStride - 1)) >> 2;
+    return context < this.#outputs.length && word < WORDS ? context * WORDS + word : undefined;
   }
 
   /** Lines outside keep their levels. */
@@ -156,11 +168,4 @@ export class Plic implements Device, IoHandler {
     PlicState.load(this.state, saved);
     this.#update();
   }
-}
-
-/** Place in `enable`, or undefined where no register is. */
-function enableIndex(offset: number): number | undefined {
-  const context = Math.floor((offset - at.enable) / at.enableStride);
-  const word = (offset & (at.enableStride - 1)) >> 2;
-  return context < CONTEXTS && word < WORDS ? context * WORDS + word : undefined;
 }

@@ -7,6 +7,7 @@ import { map } from './memory-map.js';
 
 export interface TreeOptions {
   readonly model: RiscvModel;
+  readonly harts: number;
   readonly ramBytes: number;
   readonly commandLine?: string | undefined;
   readonly initrd?: { readonly start: number; readonly end: number } | undefined;
@@ -15,8 +16,13 @@ export interface TreeOptions {
   readonly serial: boolean;
 }
 
-const phandle = { cpu: 1, cpuInterrupts: 2, plic: 3, test: 4 } as const;
-/** Interrupt numbers of the hart. */
+const phandle = { plic: 1, test: 2, harts: 3 } as const;
+const cpuHandle = (hart: number): number => phandle.harts + 2 * hart;
+const cpuInterrupts = (hart: number): number => cpuHandle(hart) + 1;
+/** Two interrupts of every hart. */
+const onEach = (harts: number, first: number, second: number): number[] =>
+  Array.from({ length: harts }, (_, hart) => [cpuInterrupts(hart), first, cpuInterrupts(hart), second]).flat();
+/** Interrupt numbers of a hart. */
 const cpuLine = { software: 3, timer: 7, supervisorExternal: 9, machineExternal: 11 } as const;
 const UART_HZ = 3_686_400;
 /** Address spaces of PCI's `ranges`: ports, memory of 32 bits, memory of 64 bits. */
@@ -52,8 +58,32 @@ function virtioSlots(): FdtNode {
   );
 }
 
-export function virtTree({ model, ramBytes, commandLine, initrd, rngSeed, serial }: TreeOptions): FdtNode {
+function cpuNode(model: RiscvModel, hart: number): FdtNode {
   const isa = isaOf(model);
+  return {
+    phandle: [cpuHandle(hart)],
+    device_type: 'cpu',
+    reg: [hart],
+    status: 'okay',
+    compatible: 'riscv',
+    'riscv,isa': isa.text,
+    'riscv,isa-base': 'rv64i',
+    'riscv,isa-extensions': isa.parts,
+    'riscv,cbom-block-size': model.extensions.has('zicbom') ? [CACHE_BLOCK_BYTES] : undefined,
+    'riscv,cboz-block-size': model.extensions.has('zicboz') ? [CACHE_BLOCK_BYTES] : undefined,
+    'mmu-type': 'riscv,sv57',
+    'interrupt-controller': {
+      '#address-cells': [0],
+      '#interrupt-cells': [1],
+      'interrupt-controller': true,
+      compatible: 'riscv,cpu-intc',
+      phandle: [cpuInterrupts(hart)],
+    },
+  };
+}
+
+export function virtTree({ model, harts, ramBytes, commandLine, initrd, rngSeed, serial }: TreeOptions): FdtNode {
+  const numbers = Array.from({ length: harts }, (_, hart) => hart);
   const uart = `serial@${hex(map.uart.gpa)}`;
   const onPlic = (irq: number) => ({ 'interrupt-parent': [phandle.plic], interrupts: [irq] });
   const syscon = (compatible: string, value: number) => ({
@@ -79,27 +109,8 @@ export function virtTree({ model, ramBytes, commandLine, initrd, rngSeed, serial
       '#address-cells': [1],
       '#size-cells': [0],
       'timebase-frequency': [MTIME_HZ],
-      'cpu@0': {
-        phandle: [phandle.cpu],
-        device_type: 'cpu',
-        reg: [0],
-        status: 'okay',
-        compatible: 'riscv',
-        'riscv,isa': isa.text,
-        'riscv,isa-base': 'rv64i',
-        'riscv,isa-extensions': isa.parts,
-        'riscv,cbom-block-size': model.extensions.has('zicbom') ? [CACHE_BLOCK_BYTES] : undefined,
-        'riscv,cboz-block-size': model.extensions.has('zicboz') ? [CACHE_BLOCK_BYTES] : undefined,
-        'mmu-type': 'riscv,sv57',
-        'interrupt-controller': {
-          '#address-cells': [0],
-          '#interrupt-cells': [1],
-          'interrupt-controller': true,
-          compatible: 'riscv,cpu-intc',
-          phandle: [phandle.cpuInterrupts],
-        },
-      },
-      'cpu-map': { cluster0: { core0: { cpu: [phandle.cpu] } } },
+      ...Object.fromEntries(numbers.map((hart) => [`cpu@${hex(hart)}`, cpuNode(model, hart)])),
+      'cpu-map': { cluster0: Object.fromEntries(numbers.map((hart) => [`core${hart}`, { cpu: [cpuHandle(hart)] }])) },
     },
     'fw-cfg@10100000': { compatible: 'qemu,fw-cfg-mmio', reg: reg(map.fwCfg.gpa, 0x18), 'dma-coherent': true },
     poweroff: syscon('syscon-poweroff', 0x5555),
@@ -155,16 +166,13 @@ export function virtTree({ model, ramBytes, commandLine, initrd, rngSeed, serial
         '#address-cells': [0],
         '#interrupt-cells': [1],
         'interrupt-controller': true,
-        'interrupts-extended': [
-          ...[phandle.cpuInterrupts, cpuLine.machineExternal],
-          ...[phandle.cpuInterrupts, cpuLine.supervisorExternal],
-        ],
+        'interrupts-extended': onEach(harts, cpuLine.machineExternal, cpuLine.supervisorExternal),
         reg: reg(map.plic.gpa, PLIC_BYTES),
         'riscv,ndev': [PLIC_SOURCES],
       },
       [`clint@${hex(map.clint.gpa)}`]: {
         compatible: ['sifive,clint0', 'riscv,clint0'],
-        'interrupts-extended': [phandle.cpuInterrupts, cpuLine.software, phandle.cpuInterrupts, cpuLine.timer],
+        'interrupts-extended': onEach(harts, cpuLine.software, cpuLine.timer),
         reg: reg(map.clint.gpa, ACLINT_BYTES),
       },
     },

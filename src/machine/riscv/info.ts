@@ -1,6 +1,6 @@
 /** What a monitor shows of the board `virt` alone: interrupt controllers, page tables. */
 import { field } from '../../guest/riscv/state.js';
-import { PLIC_SOURCES } from '../../hw/index.js';
+import { PLIC_SOURCES, PLIC_WORDS } from '../../hw/index.js';
 import type { BoardInfo } from '../board.js';
 import type { RiscvVirt } from './virt.js';
 
@@ -19,23 +19,24 @@ export function virtInfo(board: RiscvVirt): BoardInfo {
   };
 }
 
-function describeInterrupts({ plic, aclint }: RiscvVirt): string {
+function describeInterrupts({ plic, aclint, cpus }: RiscvVirt): string {
   const { priority, pending, claimed, enable, threshold, levels } = plic.state;
   const has = (words: Uint32Array, n: number, from = 0) => ((words[from + (n >> 5)] >>> (n & 31)) & 1) !== 0;
-  const lines = [`plic: thresholds M ${threshold[0]}, S ${threshold[1]}`];
+  const contexts = cpus.flatMap(({ id }) => [`hart ${id} in M`, `hart ${id} in S`]);
+  const lines = ['plic:', ...contexts.map((name, context) => `  ${name}: threshold ${threshold[context]}`)];
   for (let n = 1; n <= PLIC_SOURCES; n++) {
     const words = [
       ...(has(levels, n) ? ['up'] : []),
       ...(has(pending, n) ? ['pending'] : []),
       ...(has(claimed, n) ? ['claimed'] : []),
-      ...(has(enable, n) ? ['enabled in M'] : []),
-      ...(has(enable, n, 3) ? ['enabled in S'] : []),
+      ...contexts.flatMap((name, context) => (has(enable, n, context * PLIC_WORDS) ? [`enabled for ${name}`] : [])),
     ];
     if (words.length > 0 || priority[n] > 0)
       lines.push(`  source ${n}: priority ${priority[n]} ${words.join(', ')}`.trimEnd());
   }
   const { msip, mtimecmp } = aclint.state;
-  lines.push(`aclint: msip ${msip} mtime 0x${hex(aclint.time(), 16)} mtimecmp 0x${hex(mtimecmp, 16)}`);
+  lines.push(`aclint: mtime 0x${hex(aclint.time(), 16)}`);
+  for (const { id } of cpus) lines.push(`  hart ${id}: msip ${msip[id]} mtimecmp 0x${hex(mtimecmp[id], 16)}`);
   return lines.join('\n');
 }
 

@@ -1,11 +1,15 @@
 /**
  * The supervisor binary interface for a machine without firmware in M-mode (RISC-V SBI specification 2.0): base, timer, IPI, remote
- * fences, hart state, system reset, debug console, and the legacy calls 0 to 8. One hart.
+ * fences, hart state, system reset, debug console, and the legacy calls 0 to 8.
  */
-import { type Hart, xreg } from '../../guest/riscv/index.js';
+import { type Hart, type RiscvCpu, xreg } from '../../guest/riscv/index.js';
 import { envcfg, field, irq } from '../../guest/riscv/state.js';
 
 export interface SbiPlatform {
+  /** In order of their numbers. */
+  readonly harts: readonly RiscvCpu[];
+  /** What may interrupt a hart has changed. */
+  called(cpu: RiscvCpu): void;
   powerOff(): void;
   reset(): void;
   putByte(byte: number): void;
@@ -15,32 +19,42 @@ export interface SbiPlatform {
   view(gpa: bigint, length: number, forWrite: boolean): Uint8Array | undefined;
   published(gpa: bigint, length: number): void;
   /** Guest-physical address of a guest-virtual one. */
-  translate(gva: bigint): bigint | undefined;
+  translate(cpu: RiscvCpu, gva: bigint): bigint | undefined;
 }
 
 /** Errors (chapter 3). */
-const error = { success: 0n, failed: -1n, notSupported: -2n, invalidParameter: -3n, alreadyAvailable: -6n } as const;
+const error = {
+  success: 0n,
+  failed: -1n,
+  notSupported: -2n,
+  invalidParameter: -3n,
+  invalidAddress: -5n,
+  alreadyAvailable: -6n,
+} as const;
+/** States of a hart (9.2). */
+const hartState = { started: 0n, stopped: 1n } as const;
 const SPECIFICATION = 0x0200_0000n;
 /** No implementation that is registered. */
 const IMPLEMENTATION = 0x7672_696e_67n;
 const IMPLEMENTATION_VERSION = 1n;
 /** A call of the debug console moves at most so much; it tells how much it has moved. */
 const CONSOLE_BYTES = 65536;
-const MASK_BITS = 64n;
+const MASK_BYTES = 8;
 const ALL_HARTS = (1n << 64n) - 1n;
 
 type Reply = readonly [error: bigint, value?: bigint];
-type Call = (hart: Hart, args: readonly bigint[], platform: SbiPlatform) => Reply;
+type Call = (cpu: RiscvCpu, args: readonly bigint[], platform: SbiPlatform) => Reply;
 
 const done: Reply = [error.success];
 const address = (low: bigint, high: bigint): bigint => (high << 64n) | low;
 
-/** Whether a mask of harts names none but hart 0. */
-function namesOurs(mask: bigint, base: bigint): boolean {
-  if (base === ALL_HARTS) return true;
-  return base === 0n ? (mask & ~1n) === 0n : mask === 0n && base < MASK_BITS;
+/** The harts of a mask whose bit 0 stands for hart `base` (3.1); undefined if one of them is not there. */
+function namedHarts(harts: readonly RiscvCpu[], mask: bigint, base: bigint): RiscvCpu[] | undefined {
+  if (base === ALL_HARTS) return [...harts];
+  const count = BigInt(harts.length);
+  const rest = base >= count ? mask : mask >> (count - base);
+  return rest === 0n ? harts.filter(({ id }) => ((mask << base) >> BigInt(id)) & 1n) : undefined;
 }
-const namesHart0 = (mask: bigint, base: bigint): boolean => base === ALL_HARTS || (base === 0n && (mask & 1n) !== 0n);
 
 const setSoftware = (hart: Hart, on: boolean): void => {
   const bit = 1n << BigInt(irq.SSI);
@@ -57,13 +71,34 @@ function setTimer(hart: Hart, at: bigint): void {
 
 const onHarts =
   (work: (hart: Hart) => void): Call =>
-  (hart, [mask, base]) => {
-    if (!namesOurs(mask, base)) return [error.invalidParameter];
-    if (namesHart0(mask, base)) work(hart);
+  (_cpu, [mask, base], platform) => {
+    const named = namedHarts(platform.harts, mask, base);
+    if (!named) return [error.invalidParameter];
+    for (const cpu of named) {
+      if (cpu.isStopped) continue;
+      work(cpu.hart);
+      platform.called(cpu);
+    }
     return done;
   };
 
+const interrupt = onHarts((hart) => setSoftware(hart, true));
 const flush = onHarts((hart) => hart.flushTlb());
+
+const hartOf = ({ harts }: SbiPlatform, id: bigint): RiscvCpu | undefined =>
+  id < BigInt(harts.length) ? harts[Number(id)] : undefined;
+
+/** S-mode at `start` with its number in a0 and `opaque` in a1 (9.1). */
+function startHart(id: bigint, start: bigint, opaque: bigint, platform: SbiPlatform): Reply {
+  const cpu = hartOf(platform, id);
+  if (!cpu) return [error.invalidParameter];
+  if (!cpu.isStopped) return [error.alreadyAvailable];
+  if ((start & 1n) !== 0n || !platform.view(start, 2, false)) return [error.invalidAddress];
+  cpu.reset(start);
+  cpu.enterSupervisor(start, id, opaque);
+  platform.called(cpu);
+  return done;
+}
 
 function shutDown(type: bigint, platform: SbiPlatform): Reply {
   if (type === 0n) platform.powerOff();
@@ -101,7 +136,7 @@ const extensions: ReadonlyMap<bigint, readonly (Call | undefined)[]> = new Map([
       () => [error.success, SPECIFICATION],
       () => [error.success, IMPLEMENTATION],
       () => [error.success, IMPLEMENTATION_VERSION],
-      (_hart, [id]) => [error.success, extensions.has(id) || legacy.has(id) ? 1n : 0n],
+      (_cpu, [id]) => [error.success, extensions.has(id) || legacy.has(id) ? 1n : 0n],
       () => [error.success, 0n],
       () => [error.success, 0n],
       () => [error.success, 0n],
@@ -111,37 +146,43 @@ const extensions: ReadonlyMap<bigint, readonly (Call | undefined)[]> = new Map([
   [
     0x54494d45n,
     [
-      (hart, [at]) => {
+      ({ hart }, [at]) => {
         setTimer(hart, at);
         return done;
       },
     ],
   ],
   // "sPI"
-  [0x735049n, [onHarts((hart) => setSoftware(hart, true))]],
+  [0x735049n, [interrupt]],
   // "RFNC": translated code follows every store by itself, so that FENCE.I has nothing to do; there is no hypervisor extension.
   [0x52464e43n, [onHarts(() => {}), flush, flush]],
   // "HSM"
   [
     0x48534dn,
     [
-      (_hart, [id]) => [id === 0n ? error.alreadyAvailable : error.invalidParameter],
-      // The only hart does not stop.
-      () => [error.failed],
-      (_hart, [id]) => (id === 0n ? [error.success, 0n] : [error.invalidParameter]),
+      (_cpu, [id, start, opaque], platform) => startHart(id, start, opaque, platform),
+      (cpu) => {
+        cpu.stop();
+        return done;
+      },
+      (_cpu, [id], platform) => {
+        const cpu = hartOf(platform, id);
+        if (!cpu) return [error.invalidParameter];
+        return [error.success, cpu.isStopped ? hartState.stopped : hartState.started];
+      },
       // Suspending with all state kept may end at once.
-      (_hart, [type]) => [type === 0n ? error.success : error.notSupported],
+      (_cpu, [type]) => [type === 0n ? error.success : error.notSupported],
     ],
   ],
   // "SRST"
-  [0x53525354n, [(_hart, [type], platform) => shutDown(BigInt.asUintN(32, type), platform)]],
+  [0x53525354n, [(_cpu, [type], platform) => shutDown(BigInt.asUintN(32, type), platform)]],
   // "DBCN"
   [
     0x4442434en,
     [
-      (_hart, args, platform) => moveConsole(args, platform, false),
-      (_hart, args, platform) => moveConsole(args, platform, true),
-      (_hart, [byte], platform) => {
+      (_cpu, args, platform) => moveConsole(args, platform, false),
+      (_cpu, args, platform) => moveConsole(args, platform, true),
+      (_cpu, [byte], platform) => {
         platform.putByte(Number(byte & 255n));
         return done;
       },
@@ -150,56 +191,50 @@ const extensions: ReadonlyMap<bigint, readonly (Call | undefined)[]> = new Map([
 ] satisfies [bigint, readonly (Call | undefined)[]][]);
 
 /** Calls of version 0.1 (chapter 5): they give one value, and harts are named by the address of a mask. */
-const legacy: ReadonlyMap<bigint, (hart: Hart, args: readonly bigint[], platform: SbiPlatform) => bigint> = new Map([
+type LegacyCall = (cpu: RiscvCpu, args: readonly bigint[], platform: SbiPlatform) => bigint;
+
+/** On the harts of the mask at a guest-virtual address; 0: on all. */
+const onMask =
+  (call: Call): LegacyCall =>
+  (cpu, [at], platform) => {
+    if (at === 0n) return call(cpu, [0n, ALL_HARTS], platform)[0];
+    const gpa = platform.translate(cpu, at);
+    const mask = gpa === undefined ? undefined : platform.view(gpa, MASK_BYTES, false);
+    if (!mask) return error.invalidParameter;
+    const bits = new DataView(mask.buffer, mask.byteOffset, MASK_BYTES).getBigUint64(0, true);
+    return call(cpu, [bits, 0n], platform)[0];
+  };
+
+const legacy: ReadonlyMap<bigint, LegacyCall> = new Map<bigint, LegacyCall>([
   [
     0n,
-    (hart: Hart, [at]: readonly bigint[]) => {
+    ({ hart }, [at]) => {
       setTimer(hart, at);
       return 0n;
     },
   ],
   [
     1n,
-    (_hart: Hart, [byte]: readonly bigint[], platform: SbiPlatform) => {
+    (_cpu, [byte], platform) => {
       platform.putByte(Number(byte & 255n));
       return 0n;
     },
   ],
-  [2n, (_hart: Hart, _args: readonly bigint[], platform: SbiPlatform) => BigInt(platform.takeByte() ?? -1)],
+  [2n, (_cpu, _args, platform) => BigInt(platform.takeByte() ?? -1)],
   [
     3n,
-    (hart: Hart) => {
+    ({ hart }) => {
       setSoftware(hart, false);
       return 0n;
     },
   ],
-  [
-    4n,
-    (hart: Hart, [at]: readonly bigint[], platform: SbiPlatform) => {
-      const gpa = at === 0n ? undefined : platform.translate(at);
-      const mask = gpa === undefined ? undefined : platform.view(gpa, 8, false);
-      if (at === 0n || (mask && (mask[0] & 1) !== 0)) setSoftware(hart, true);
-      return at === 0n || mask ? 0n : error.invalidParameter;
-    },
-  ],
-  [5n, () => 0n],
-  [
-    6n,
-    (hart: Hart) => {
-      hart.flushTlb();
-      return 0n;
-    },
-  ],
-  [
-    7n,
-    (hart: Hart) => {
-      hart.flushTlb();
-      return 0n;
-    },
-  ],
+  [4n, onMask(interrupt)],
+  [5n, onMask(onHarts(() => {}))],
+  [6n, onMask(flush)],
+  [7n, onMask(flush)],
   [
     8n,
-    (_hart: Hart, _args: readonly bigint[], platform: SbiPlatform) => {
+    (_cpu, _args, platform) => {
       platform.powerOff();
       return 0n;
     },
@@ -207,16 +242,17 @@ const legacy: ReadonlyMap<bigint, (hart: Hart, args: readonly bigint[], platform
 ]);
 
 /** Serves an ECALL from S-mode: extension in a7, function in a6, arguments from a0 on; error and value come back in a0 and a1. */
-export function serveSbi(hart: Hart, platform: SbiPlatform): void {
+export function serveSbi(cpu: RiscvCpu, platform: SbiPlatform): void {
+  const { hart } = cpu;
   const x = (n: number): bigint => hart.get64(xreg[n].offset);
   const set = (n: number, value: bigint): void => hart.set64(xreg[n].offset, BigInt.asUintN(64, value));
   const args = [10, 11, 12, 13, 14, 15].map(x);
   const id = BigInt.asUintN(32, x(17));
   const old = legacy.get(id);
-  if (old) set(10, old(hart, args, platform));
+  if (old) set(10, old(cpu, args, platform));
   else {
     const call = extensions.get(id)?.[Number(BigInt.asUintN(32, x(16)))];
-    const [code, value = 0n] = call ? call(hart, args, platform) : [error.notSupported];
+    const [code, value = 0n] = call ? call(cpu, args, platform) : [error.notSupported];
     set(10, code);
     set(11, value);
   }

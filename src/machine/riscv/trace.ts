@@ -27,7 +27,7 @@ export class RiscvTrace extends MachineTrace {
     this.event = (cpu, code, value, interrupt) => {
       const name = (interrupt ? interrupts[code] : causes[code]) ?? 'reserved';
       this.line(
-        `riscv_cpu_do_interrupt: hart:0, async:${interrupt ? 1 : 0}, cause:${hex(code, 16)}, epc:0x${hex(cpu.linearPc, 16)}, tval:0x${hex(value, 16)}, desc=${name}`,
+        `riscv_cpu_do_interrupt: hart:${cpu.id}, async:${interrupt ? 1 : 0}, cause:${hex(code, 16)}, epc:0x${hex(cpu.linearPc, 16)}, tval:0x${hex(value, 16)}, desc=${name}`,
       );
     };
   }

@@ -1,6 +1,7 @@
 /**
- * The board `virt` with one RISC-V hart, as QEMU's: ACLINT, PLIC, 16550, goldfish RTC, SiFive's test device, virtio-mmio slots, fw_cfg
- * and a PCI Express host. Without firmware the kernel starts in S-mode and the board itself serves its SBI calls.
+ * The board `virt` with RISC-V harts, as QEMU's: ACLINT, PLIC, 16550, goldfish RTC, SiFive's test device, virtio-mmio slots, fw_cfg
+ * and a PCI Express host. Without firmware the kernel starts in S-mode on hart 0 and the board itself serves its SBI calls, by which it
+ * starts the others.
  */
 import type { Accelerator } from '../../accel/index.js';
 import { VringError } from '../../base/index.js';
@@ -90,25 +91,10 @@ export class RiscvVirt extends Board<RiscvCpu> {
   constructor(host: BoardHost, options: RiscvVirtOptions) {
     super(host, options);
     this.#options = options;
-    if ((options.cpus ?? 1) > 1) throw new VringError('options-invalid', 'The board virt has one hart.');
     const trace = options.trace ? new RiscvTrace(options.trace) : undefined;
-    const supervisorTimer = this.clock.createTimer('stimecmp', () => this.#noteInterrupts());
-    const event = trace?.event;
-    const cpu: RiscvCpu = new RiscvCpu(
-      {
-        time: () => this.aclint.time(),
-        cycles: () => BigInt(Math.floor(this.clock.nowNs())),
-        setTimer: (at) => {
-          const deadline = at === undefined || this.aclint.time() >= at ? Infinity : this.aclint.deadlineOf(at);
-          if (deadline === Infinity) supervisorTimer.cancel();
-          else supervisorTimer.arm(deadline);
-        },
-        environmentCall: options.firmware ? undefined : () => this.#serveSbi(),
-        event: event && ((code, value, interrupt) => event(cpu, code, value, interrupt)),
-      },
-      options.model,
-    );
-    this.startEngine([cpu], {
+    const count = options.cpus ?? 1;
+    const cpus = Array.from({ length: count }, (_, id) => this.#makeCpu(id, count, trace));
+    this.startEngine(cpus, {
       stateBytes: STATE_BYTES,
       romBytes: ROM_BYTES,
       readTsc: () => 0n,
@@ -118,20 +104,21 @@ export class RiscvVirt extends Board<RiscvCpu> {
     const { memory, clock } = this;
     const ramHva = this.engine.ramStart;
     this.#romHva = ramHva + options.ramBytes;
-    const line = (number: number): IrqLine => ({
+    const line = (cpu: RiscvCpu, number: number): IrqLine => ({
       set: (level) => {
         cpu.setLine(number, level);
-        this.#noteInterrupts();
+        this.#noteInterrupts(cpu);
       },
     });
 
     this.aclint = new Aclint({
       clock,
-      software: line(irq.MSI),
-      timer: line(irq.MTI),
-      timeChanged: () => cpu.hart.announceTimer(),
+      harts: cpus.map((cpu) => ({ software: line(cpu, irq.MSI), timer: line(cpu, irq.MTI) })),
+      timeChanged: () => {
+        for (const { hart } of cpus) hart.announceTimer();
+      },
     });
-    this.plic = new Plic({ outputs: [line(irq.MEI), line(irq.SEI)] });
+    this.plic = new Plic({ outputs: cpus.flatMap((cpu) => [line(cpu, irq.MEI), line(cpu, irq.SEI)]) });
     const rtc = new GoldfishRtc({ clock, irq: this.plic.inputs[map.rtc.irq] });
     const [backend] = options.serial;
     if (options.serial.slice(1).some((each) => each !== undefined))
@@ -180,6 +167,27 @@ export class RiscvVirt extends Board<RiscvCpu> {
     this.#fillFwCfg();
   }
 
+  #makeCpu(id: number, count: number, trace: RiscvTrace | undefined): RiscvCpu {
+    const supervisorTimer = this.clock.createTimer(`stimecmp${id}`, () => this.#noteInterrupts(cpu));
+    const event = trace?.event;
+    const cpu: RiscvCpu = new RiscvCpu(
+      {
+        time: () => this.aclint.time(),
+        cycles: () => BigInt(Math.floor(this.clock.nowNs())),
+        setTimer: (at) => {
+          const deadline = at === undefined || this.aclint.time() >= at ? Infinity : this.aclint.deadlineOf(at);
+          if (deadline === Infinity) supervisorTimer.cancel();
+          else supervisorTimer.arm(deadline);
+        },
+        environmentCall: this.#options.firmware ? undefined : () => this.#serveSbi(cpu),
+        event: event && ((code, value, interrupt) => event(cpu, code, value, interrupt)),
+      },
+      this.#options.model,
+      { id, shared: count > 1 },
+    );
+    return cpu;
+  }
+
   get pci(): PciRoot {
     return this.#gpex.root;
   }
@@ -225,8 +233,8 @@ export class RiscvVirt extends Board<RiscvCpu> {
     fwCfg.setItem(fwCfgKey.uuid, uuid ?? new Uint8Array(16));
     fwCfg.setU64(fwCfgKey.ramSize, ramBytes);
     fwCfg.setU16(fwCfgKey.noGraphic, 1);
-    fwCfg.setU16(fwCfgKey.cpuCount, 1);
-    fwCfg.setU16(fwCfgKey.maxCpus, 1);
+    fwCfg.setU16(fwCfgKey.cpuCount, this.cpus.length);
+    fwCfg.setU16(fwCfgKey.maxCpus, this.cpus.length);
     fwCfg.setU16(fwCfgKey.bootMenu, 0);
     addFiles(fwCfg, fwCfgFiles ?? []);
   }
@@ -244,6 +252,7 @@ export class RiscvVirt extends Board<RiscvCpu> {
           flattenTree(
             virtTree({
               model,
+              harts: this.cpus.length,
               ramBytes,
               commandLine: kernel?.commandLine,
               initrd,
@@ -284,25 +293,29 @@ export class RiscvVirt extends Board<RiscvCpu> {
 
   protected resetCpus(): void {
     const { pc, treeGpa } = this.#start;
-    this.cpu.reset(BigInt(pc));
-    if (!this.#options.firmware) this.cpu.enterSupervisor(BigInt(pc), 0n, BigInt(treeGpa));
+    for (const cpu of this.cpus) cpu.reset(BigInt(pc));
+    if (this.#options.firmware) return;
+    this.cpu.enterSupervisor(BigInt(pc), 0n, BigInt(treeGpa));
+    for (const cpu of this.cpus.slice(1)) cpu.stop();
   }
 
-  #noteInterrupts(): void {
-    this.accelerator.setInterruptPending(this.cpu.hart.noteInterrupts() !== 0n);
+  #noteInterrupts(cpu: RiscvCpu, accelerator: Accelerator = this.accelerator): void {
+    accelerator.setInterruptPending(cpu.hart.noteInterrupts() !== 0n, cpu.id);
   }
 
-  #serveSbi(): boolean {
-    const { cpu, memory } = this;
+  #serveSbi(cpu: RiscvCpu): boolean {
+    const { memory } = this;
     const [uart] = this.serial;
-    serveSbi(cpu.hart, {
+    serveSbi(cpu, {
+      harts: this.cpus,
+      called: (other) => this.#noteInterrupts(other),
       powerOff: () => this.finish({ why: 'poweroff' }),
       reset: () => this.finish({ why: 'reset' }),
       putByte: (byte) => this.#options.serial[0]?.write(byte),
       takeByte: () => (uart && (uart.read(LSR) & DATA_READY) !== 0 ? uart.read(RBR) : undefined),
       view: (gpa, length, forWrite) => memory.dma.view(Number(gpa), length, forWrite),
       published: (gpa, length) => memory.dma.publish(Number(gpa), length),
-      translate: (gva) => cpu.translate(gva),
+      translate: (other, gva) => other.translate(gva),
     });
     return true;
   }
@@ -318,7 +331,7 @@ export class RiscvVirt extends Board<RiscvCpu> {
   }
 
   protected announceInterrupts(accelerator: Accelerator): void {
-    accelerator.setInterruptPending(this.cpu.hart.noteInterrupts() !== 0n);
+    for (const cpu of this.cpus) this.#noteInterrupts(cpu, accelerator);
   }
 
   /** The hart does not tell of its accesses. */

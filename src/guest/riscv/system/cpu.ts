@@ -2,9 +2,22 @@
 import { header } from '../../../ir/index.js';
 import type { CpuContext, GuestCpu, GuestTranslator, VmExit } from '../../guest-cpu.js';
 import { createTranslator } from '../block-translator.js';
+import { SHARED } from '../mode.js';
 import { defaultModel, type RiscvModel } from '../models.js';
 import { routines } from '../routines/set.js';
-import { cause, envcfg, field, freg, integerNames, irq, mstatus, privilege, riscvVars, xreg } from '../state.js';
+import {
+  cause,
+  envcfg,
+  field,
+  freg,
+  integerNames,
+  irq,
+  leaveReason,
+  mstatus,
+  privilege,
+  riscvVars,
+  xreg,
+} from '../state.js';
 import { csrByNumber, csrRows, readCsr, updatePmp, writeSstatus } from './csr.js';
 import { debugTranslate } from './debug-translate.js';
 import { dumpRegisters } from './dump.js';
@@ -24,10 +37,16 @@ export class RiscvCpu implements GuestCpu {
   readonly model: RiscvModel;
   readonly translator: GuestTranslator;
   readonly #board: RiscvBoard;
+  /** mhartid. */
+  readonly id: number;
+  readonly #shared: boolean;
   #hart!: Hart;
 
-  constructor(board: RiscvBoard, model: RiscvModel = defaultModel) {
+  /** `id`: mhartid. `shared`: the board has more harts, which take turns in one thread. */
+  constructor(board: RiscvBoard, model: RiscvModel = defaultModel, { id = 0, shared = false } = {}) {
     this.#board = board;
+    this.id = id;
+    this.#shared = shared;
     this.model = model;
     this.translator = createTranslator(model.extensions);
   }
@@ -75,9 +94,27 @@ export class RiscvCpu implements GuestCpu {
     return debugTranslate(this.#hart, gva);
   }
 
-  /** It waits in WFI. */
+  /** It waits in WFI, or to be started. */
   get isHalted(): boolean {
     return this.#hart.get32(field.halted) !== 0;
+  }
+
+  /** It waits for somebody to start it. */
+  get isStopped(): boolean {
+    return this.#hart.get32(field.stopped) !== 0;
+  }
+
+  /** It does nothing until it is reset. */
+  stop(): void {
+    this.#hart.set32(field.halted, 1);
+    this.#hart.set32(field.stopped, 1);
+  }
+
+  /** False: it waits to be started. */
+  goOn(): boolean {
+    if (this.isStopped) return false;
+    this.#hart.set32(field.halted, 0);
+    return true;
   }
 
   /** As after power-on: M-mode at `pc`. What the specification leaves open is 0. */
@@ -90,6 +127,8 @@ export class RiscvCpu implements GuestCpu {
     hart.set64(header.pcMask, (1n << 64n) - 1n);
     hart.set64(header.pcBase, 0n);
     hart.pc = pc;
+    hart.set64(field.hartId, BigInt(this.id));
+    hart.set32(field.modeBits, this.#shared ? SHARED : 0);
     hart.set32(field.privilege, privilege.M);
     hart.set64(field.mstatus, mstatus.UXL | mstatus.SXL);
     hart.set64(field.reservation, (1n << 64n) - 1n);
@@ -135,13 +174,13 @@ export class RiscvCpu implements GuestCpu {
 
   // --- the engine's side
 
-  deliverFault(): undefined {
+  deliverFault(): 'halt' | undefined {
     const hart = this.#hart;
     const code = hart.get32(header.trapCode) & 0xff;
     hart.set32(header.trapCode, 0);
     if (code === cause.ecallS && hart.board.environmentCall?.()) {
       hart.pc = BigInt.asUintN(64, hart.pc + ECALL_BYTES);
-      return undefined;
+      return this.isStopped ? 'halt' : undefined;
     }
     hart.trap(code, hart.get64(field.trapValue), false);
     return undefined;
@@ -150,7 +189,7 @@ export class RiscvCpu implements GuestCpu {
   deliverPending(): boolean {
     const hart = this.#hart;
     const pending = hart.noteInterrupts();
-    if (pending === 0n) return false;
+    if (pending === 0n || this.isStopped) return false;
     const wasHalted = hart.get32(field.halted) !== 0;
     hart.set32(field.halted, 0);
     const { status } = hart;
@@ -169,7 +208,8 @@ export class RiscvCpu implements GuestCpu {
     return true;
   }
 
-  handleLeave(): VmExit | undefined {
+  handleLeave(): VmExit | 'yield' | undefined {
+    if (this.#hart.get32(header.leaveReason) === leaveReason.pause) return 'yield';
     this.#hart.set32(field.halted, 1);
     return this.deliverPending() ? undefined : 'halt';
   }

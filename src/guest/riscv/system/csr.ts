@@ -279,7 +279,7 @@ export const csrRows: readonly CsrRow[] = [
   zero(0xf11, 'mvendorid'),
   zero(0xf12, 'marchid'),
   zero(0xf13, 'mimpid'),
-  zero(0xf14, 'mhartid'),
+  plain(0xf14, 'mhartid', field.hartId, 0n),
   zero(0xf15, 'mconfigptr'),
   {
     number: 0x300,

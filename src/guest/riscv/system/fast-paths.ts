@@ -23,7 +23,8 @@ const enterMode = routines.define('enter_mode', ['i32', 'i64'], [], {}, (r, leve
   const inS = r.i32_or(illegal(mstatus.TW, 7), r.i32_or(illegal(mstatus.TSR, 8), illegal(mstatus.TVM, 9)));
   const rights = r.select(isU, r.i32(7 << 7), inS);
   const floating = r.i32_or(r.i32_shl(shown, r.i32(FS_SHIFT)), r.i32_shl(r.i32_load(state, field.frm), r.i32(4)));
-  r.i32_store(state, r.i32_or(level, r.i32_or(floating, rights)), header.modeKey);
+  const key = r.i32_or(r.i32_or(level, r.i32_load(state, field.modeBits)), r.i32_or(floating, rights));
+  r.i32_store(state, key, header.modeKey);
   const supervisor = r.select(bitOf(r, status, mstatus.SUM), r.i32(mmuIndex.supervisorSum), r.i32(mmuIndex.supervisor));
   const mmu = r.local('i32', r.select(isU, r.i32(mmuIndex.user), supervisor));
   r.if(r.i32_ne(r.read(mmu), r.i32_load(state, header.mmu)), () => {

@@ -100,7 +100,7 @@ export class Hart {
   updateMode(): void {
     const { status } = this;
     const level = this.privilege;
-    this.set32(header.modeKey, encodeMode(level, status, this.get32(field.frm)));
+    this.set32(header.modeKey, encodeMode(level, status, this.get32(field.frm), this.get32(field.modeBits)));
     if (level === privilege.M && dataContext(status) !== this.get32(field.dataContext)) {
       this.set32(field.dataContext, dataContext(status));
       this.flushTlb();

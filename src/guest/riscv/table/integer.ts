@@ -1,7 +1,7 @@
 /** RV64I (unprivileged specification ch. 2 and 4) and Zifencei (ch. 6). */
 import { type I32, type I64, jumpKind } from '../../../ir/index.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
-import { cause, privilege } from '../state.js';
+import { cause, leaveReason, privilege } from '../state.js';
 import { userCall } from '../system/fast-paths.js';
 import { loadValue, storeValue, word } from './shared.js';
 
@@ -201,6 +201,15 @@ export const integerRows: readonly InsnRow[] = [
     enc: 'uimm[11:0] rs1 000 rd 0001111',
     args: '',
     translate: ({ b }) => b.fence(),
+  },
+  {
+    // Zihintpause: a FENCE that orders nothing. Where harts take turns it ends one.
+    name: 'pause',
+    enc: '00000001000000000000000000001111',
+    args: '',
+    translate: (t) => {
+      if (t.mode.shared) t.leave(leaveReason.pause);
+    },
   },
   {
     // Stores to code drop its translation at once; what follows is looked up again.

@@ -2,7 +2,7 @@
 import { header, type I64 } from '../../../ir/index.js';
 import { routines } from '../routines/set.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
-import { field, mstatus, privilege } from '../state.js';
+import { field, leaveReason, mstatus, privilege } from '../state.js';
 import { csrByNumber, csrPrivilege, csrReadOnly, SSTATUS } from '../system/csr.js';
 import { supervisorReturn, writeStatus } from '../system/fast-paths.js';
 import { fencePage, flushTlb } from '../system/page-walk.js';
@@ -127,7 +127,7 @@ export const systemRows: readonly InsnRow[] = [
     args: '',
     translate: (t) => {
       if (t.mode.wfiIllegal) t.illegal();
-      else t.leave();
+      else t.leave(leaveReason.wait);
     },
   },
   {

@@ -530,7 +530,7 @@ test("registers are shown as QEMU's monitor lays them out", () => {
 test('CPU models: what is missing, fixed or unknown is refused by name', () => {
   for (const [text, sentence] of [
     ['rv64,v=on', /feature 'v' is not supported yet/],
-    ['rv64,zfh=true', /feature 'zfh' is not supported yet/],
+    ['rv64,zvfh=true', /feature 'zvfh' is not supported yet/],
     ['rv64,c=off', /'c' cannot be turned off/],
     ['rv64,zba=perhaps', /on or off, not 'perhaps'/],
     ['rv64,nonsense=on', /no CPU feature 'nonsense'/],
@@ -538,7 +538,7 @@ test('CPU models: what is missing, fixed or unknown is refused by name', () => {
     ['qemu64', /'qemu64' is none of RISC-V/],
   ] as const)
     assert.throws(() => parseRiscvCpu(text), sentence, text);
-  assert.equal(parseRiscvCpu('rv64,h=off,v=false').extensions.size, 9);
+  assert.equal(parseRiscvCpu('rv64,h=off,v=false').extensions.size, 11);
   assert.deepEqual([...parseRiscvCpu('max,+zba,-zbb').extensions].includes('zbb'), false);
 });
 

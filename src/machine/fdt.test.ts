@@ -80,7 +80,10 @@ test("the board's tree: dtc finds no fault, and devices are where they are", { s
   assert.match(dts, /bootargs = "console=ttyS0 \\"quoted\\"";/);
   assert.match(dts, /linux,initrd-start = <0x00 0x88000000>;/);
   assert.match(dts, /memory@80000000 \{\s+device_type = "memory";\s+reg = <0x00 0x80000000 0x00 0x10000000>;/);
-  assert.match(dts, /riscv,isa = "rv64imafdc_zicbom_zicboz_zicntr_zicond_zicsr_zifencei_zbb_zbc_zbs_sstc_svadu";/);
+  assert.match(
+    dts,
+    /riscv,isa = "rv64imafdc_zicbom_zicboz_zicntr_zicond_zicsr_zifencei_zfh_zfhmin_zbb_zbc_zbs_sstc_svadu";/,
+  );
   assert.match(
     dts,
     /plic@c000000 \{[^}]*interrupts-extended = <0x04 0x0b 0x04 0x09 0x06 0x0b 0x06 0x09>;[^}]*riscv,ndev = <0x5f>;/,

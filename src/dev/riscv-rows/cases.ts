@@ -1,7 +1,7 @@
 /** Random cases of a row: registers, memory and operands such that something worth comparing happens. */
 import { decodeFields, type Encoding, encodeFields, newFields } from '../../guest/riscv/encoding.js';
 import type { Fields } from '../../guest/riscv/row.js';
-import { doubles, float, integer, type Random, singles } from '../random-operands.js';
+import { doubles, float, halves, integer, type Random, singles } from '../random-operands.js';
 import { CASE_BYTES, CODE_AT, CODE_PAGE, caseField, TEXT, TEXT_BYTES, WINDOW, WINDOW_BYTES } from './layout.js';
 import { instruction } from './runner-elf.js';
 
@@ -13,7 +13,8 @@ export interface RowCase {
 function floatRegister(random: Random): bigint {
   const kind = random.below(16);
   if (kind === 0) return random.bits64();
-  if (kind < 8) return float(random, doubles);
+  if (kind < 7) return float(random, doubles);
+  if (kind < 11) return (0xffffffffffffn << 16n) | float(random, halves);
   return (0xffffffffn << 32n) | float(random, singles);
 }
 

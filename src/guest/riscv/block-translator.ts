@@ -1,7 +1,7 @@
 /** Translates blocks of guest code by the instruction table. */
 import { type BlockBuilder, exitCode, header, type I32, type I64, LOOK_AGAIN } from '../../ir/index.js';
 import { rounding } from '../float/core.js';
-import { single } from '../float/pack.js';
+import { type Format, signBit } from '../float/pack.js';
 import type { GuestTranslator, TranslationRequest, TranslationResult } from '../guest-cpu.js';
 import { disassemble } from './disassemble.js';
 import { DecoderTables, type Encoding, newFields } from './encoding.js';
@@ -17,7 +17,8 @@ const roundingModes = [rounding.nearest, rounding.zero, rounding.down, rounding.
 const DYNAMIC = 7;
 /** Distances from where code is entered stay below this: a region's blocks add some 40 short ways, and all must fit 32 bits. */
 const FARTHEST = 2 ** 30;
-const BOXED = 0xffffffff00000000n;
+/** The ones above a boxed number. */
+const aboveNumber = (format: Format): bigint => BigInt.asUintN(64, -2n * signBit(format));
 
 class BlockTranslator implements Translator {
   b!: BlockBuilder;
@@ -162,14 +163,15 @@ class BlockTranslator implements Translator {
     this.b.set(freg[n], value);
     this.#markDirty();
   }
-  single(n: number): I64 {
+  boxed(n: number, format: Format): I64 {
     const { b } = this;
     const bits = this.f(n);
-    const isBoxed = b.i64_ge_u(bits, b.i64(BOXED));
-    return b.select(isBoxed, b.i64_low32(bits), b.i64(canonicalNaN(single)));
+    const above = aboveNumber(format);
+    const value = b.i64_and(bits, b.i64(BigInt.asUintN(64, ~above)));
+    return b.select(b.i64_ge_u(bits, b.i64(above)), value, b.i64(canonicalNaN(format)));
   }
-  setSingle(n: number, value: I64): void {
-    this.setF(n, this.b.i64_or(value, this.b.i64(BOXED)));
+  setBoxed(n: number, value: I64, format: Format): void {
+    this.setF(n, this.b.i64_or(value, this.b.i64(aboveNumber(format))));
   }
   pcPlus(displacement: number): I64 {
     const { b } = this;

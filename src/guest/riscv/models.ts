@@ -8,6 +8,8 @@ export const extensionRows = [
   { name: 'zbc', sentence: 'carry-less multiplication' },
   { name: 'zbs', sentence: 'single bits' },
   { name: 'zicond', sentence: 'conditional zero' },
+  { name: 'zfh', sentence: 'half precision' },
+  { name: 'zfhmin', sentence: 'half precision: moves and conversions alone' },
   { name: 'zicbom', sentence: 'cache-block management' },
   { name: 'zicboz', sentence: 'zeroing of cache blocks' },
   { name: 'sstc', sentence: 'timer of S-mode: stimecmp' },
@@ -64,6 +66,8 @@ export function parseRiscvCpu(text: string): RiscvModel {
       if (on) throw optionError(`The CPU feature '${key}' is not supported yet.`);
     } else throw optionError(`There is no CPU feature '${key}' of RISC-V.`);
   }
+  // Half precision has its moves and conversions.
+  if (extensions.has('zfh')) extensions.add('zfhmin');
   return { name: row.name, extensions };
 }
 
@@ -77,6 +81,8 @@ export function isaOf({ extensions }: RiscvModel): { readonly text: string; read
     'zicond',
     'zicsr',
     'zifencei',
+    'zfh',
+    'zfhmin',
     'zba',
     'zbb',
     'zbc',

@@ -1,5 +1,6 @@
 /** What a row of the instruction table says, and what its `translate` has at hand. */
 import type { BlockBuilder, I32, I64 } from '../../ir/index.js';
+import type { Format } from '../float/pack.js';
 import type { Mode } from './mode.js';
 import type { Extension } from './models.js';
 
@@ -31,9 +32,9 @@ export interface Translator {
   /** Floating-point registers as 64 bits. */
   f(n: number): I64;
   setF(n: number, value: I64): void;
-  /** A single in the low 32 bits of an i64: the canonical NaN where the register holds no boxed one. Writing boxes it. */
-  single(n: number): I64;
-  setSingle(n: number, value: I64): void;
+  /** A half or a single in the low bits of an i64: the canonical NaN where the register holds no boxed one. Writing boxes it. */
+  boxed(n: number, format: Format): I64;
+  setBoxed(n: number, value: I64, format: Format): void;
   /** The address of this instruction plus a displacement. */
   pcPlus(displacement: number): I64;
   /** Sets a register to the address of this instruction plus a displacement, and remembers that. */

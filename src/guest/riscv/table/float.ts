@@ -1,25 +1,60 @@
-/** F and D: floating point (unprivileged specification ch. 21 and 22). The rows of both formats are made from one list. */
+/** F, D, Zfh and Zfhmin: floating point (unprivileged specification ch. 21, 22, 25). The rows of all precisions are made from one list. */
 import type { I64 } from '../../../ir/index.js';
-import { type FloatRoutines, f32, f32ToF64, f64, f64ToF32 } from '../routines/float.js';
+import { double, type Format, half, single } from '../../float/pack.js';
+import type { Extension } from '../models.js';
+import { convert, type FloatRoutines, f16, f32, f64 } from '../routines/float.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
 import { loadValue, low, storeValue } from './shared.js';
 
-interface Format {
-  readonly letter: 's' | 'd';
+interface Precision {
+  readonly letter: 'h' | 's' | 'd';
+  /** fmt in an encoding. */
   readonly code: string;
-  readonly bytes: 4 | 8;
+  readonly bytes: 2 | 4 | 8;
+  readonly format: Format;
   readonly routines: FloatRoutines;
   readonly signBit: bigint;
   /** Width in a load's or store's encoding. */
   readonly funct3: string;
+  /** Of moves, loads and stores; of all else. */
+  readonly basic?: Extension;
+  readonly extension?: Extension;
 }
-const single: Format = { letter: 's', code: '00', bytes: 4, routines: f32, signBit: 1n << 31n, funct3: '010' };
-const double: Format = { letter: 'd', code: '01', bytes: 8, routines: f64, signBit: 1n << 63n, funct3: '011' };
+const halfPrecision: Precision = {
+  letter: 'h',
+  code: '10',
+  bytes: 2,
+  format: half,
+  routines: f16,
+  signBit: 1n << 15n,
+  funct3: '001',
+  basic: 'zfhmin',
+  extension: 'zfh',
+};
+const singlePrecision: Precision = {
+  letter: 's',
+  code: '00',
+  bytes: 4,
+  format: single,
+  routines: f32,
+  signBit: 1n << 31n,
+  funct3: '010',
+};
+const doublePrecision: Precision = {
+  letter: 'd',
+  code: '01',
+  bytes: 8,
+  format: double,
+  routines: f64,
+  signBit: 1n << 63n,
+  funct3: '011',
+};
 
-const read = (t: Translator, f: Format, n: number): I64 => (f === double ? t.f(n) : t.single(n));
-const write = (t: Translator, f: Format, n: number, value: I64): void => {
-  if (f === double) t.setF(n, value);
-  else t.setSingle(n, value);
+const read = (t: Translator, { format }: Precision, n: number): I64 =>
+  format === double ? t.f(n) : t.boxed(n, format);
+const write = (t: Translator, { format }: Precision, n: number, value: I64): void => {
+  if (format === double) t.setF(n, value);
+  else t.setBoxed(n, value, format);
 };
 
 const OP_FP = '1010011';
@@ -31,6 +66,10 @@ const row = (name: string, enc: string, args: string, translate: (t: Translator,
   translate,
 });
 
+/** Rows of an extension that a model may lack. */
+const of = (extension: Extension | undefined, rows: readonly InsnRow[]): InsnRow[] =>
+  extension ? rows.map((each) => ({ ...each, extension })) : [...rows];
+
 /** Integer formats: their code in an encoding, and their bounds. */
 const integers = [
   { name: 'w', code: '00000', lowest: 1n << 31n, highest: (1n << 31n) - 1n },
@@ -39,7 +78,7 @@ const integers = [
   { name: 'lu', code: '00011', lowest: 0n, highest: (1n << 64n) - 1n },
 ] as const;
 
-function rowsOf(f: Format): InsnRow[] {
+function rowsOf(f: Precision): InsnRow[] {
   const { letter, code, bytes, routines } = f;
   const arithmetic = (name: 'add' | 'sub' | 'mul' | 'div', funct5: string) =>
     row(`f${name}.${letter}`, `${funct5}${code} rs2 rs1 rm rd ${OP_FP}`, 'fd, fs1, fs2, rm', (t, i) => {
@@ -71,9 +110,10 @@ function rowsOf(f: Format): InsnRow[] {
     row(`f${name}.${letter}`, `10100${code} rs2 rs1 ${funct3} rd ${OP_FP}`, 'rd, fs1, fs2', (t, i) =>
       t.setX(i.rd, t.b.call(routines[name], read(t, f, i.rs1), read(t, f, i.rs2))[0]),
     );
-  return [
+  const width = { 2: 'h', 4: 'w', 8: 'd' }[bytes];
+  const basic: InsnRow[] = [
     {
-      name: bytes === 8 ? 'fld' : 'flw',
+      name: `fl${width}`,
       enc: `imm[11:0] rs1 ${f.funct3} rd 0000111`,
       args: 'fd, mem',
       float: true,
@@ -81,7 +121,7 @@ function rowsOf(f: Format): InsnRow[] {
       translate: (t, i) => write(t, f, i.rd, loadValue(t, t.address(i.rs1, i.imm), bytes, false)),
     },
     {
-      name: bytes === 8 ? 'fsd' : 'fsw',
+      name: `fs${width}`,
       enc: `imm[11:5] rs2 rs1 ${f.funct3} imm[4:0] 0100111`,
       args: 'fs2, mem',
       float: true,
@@ -89,6 +129,16 @@ function rowsOf(f: Format): InsnRow[] {
       // What is stored of a register that holds no single is its low half as it is.
       translate: (t, i) => storeValue(t, t.address(i.rs1, i.imm), bytes, t.f(i.rs2)),
     },
+    row(`fmv.x.${width}`, `11100${code} 00000 rs1 000 rd ${OP_FP}`, 'rd, fs1', (t, i) => {
+      const bits = t.f(i.rs1);
+      t.setX(i.rd, bytes === 8 ? bits : bytes === 4 ? t.b.i64_extend32_s(bits) : t.b.i64_extend16_s(bits));
+    }),
+    row(`fmv.${width}.x`, `11110${code} 00000 rs1 000 rd ${OP_FP}`, 'fd, rs1', (t, i) => {
+      const bits = t.x(i.rs1);
+      write(t, f, i.rd, bytes === 8 ? bits : t.b.i64_and(bits, t.b.i64(2n * f.signBit - 1n)));
+    }),
+  ];
+  const all: InsnRow[] = [
     arithmetic('add', '00000'),
     arithmetic('sub', '00001'),
     arithmetic('mul', '00010'),
@@ -111,12 +161,6 @@ function rowsOf(f: Format): InsnRow[] {
     row(`fclass.${letter}`, `11100${code} 00000 rs1 001 rd ${OP_FP}`, 'rd, fs1', (t, i) =>
       t.setX(i.rd, t.b.call(routines.classify, read(t, f, i.rs1))[0]),
     ),
-    row(`fmv.x.${bytes === 8 ? 'd' : 'w'}`, `11100${code} 00000 rs1 000 rd ${OP_FP}`, 'rd, fs1', (t, i) =>
-      t.setX(i.rd, bytes === 8 ? t.f(i.rs1) : t.b.i64_extend32_s(t.f(i.rs1))),
-    ),
-    row(`fmv.${bytes === 8 ? 'd' : 'w'}.x`, `11110${code} 00000 rs1 000 rd ${OP_FP}`, 'fd, rs1', (t, i) =>
-      write(t, f, i.rd, bytes === 8 ? t.x(i.rs1) : low(t, t.x(i.rs1))),
-    ),
     ...integers.flatMap(({ name, code: integer, lowest, highest }) => {
       const isWord = name.startsWith('w');
       const signed = !name.endsWith('u');
@@ -136,15 +180,26 @@ function rowsOf(f: Format): InsnRow[] {
       ];
     }),
   ];
+  return [...of(f.basic, basic), ...of(f.extension, all)];
 }
 
+/** FCVT from one precision to another. */
+const conversion = (to: Precision, from: Precision): InsnRow => {
+  const routine = (convert[to.letter] as Readonly<Record<string, typeof convert.d.s>>)[from.letter];
+  const enc = `01000${to.code} 000${from.code} rs1 rm rd ${OP_FP}`;
+  return row(`fcvt.${to.letter}.${from.letter}`, enc, 'fd, fs1, rm', (t, i) =>
+    write(t, to, i.rd, t.b.call(routine, read(t, from, i.rs1), t.rounding(i.rm))[0]),
+  );
+};
+
 export const floatRows: readonly InsnRow[] = [
-  ...rowsOf(single),
-  ...rowsOf(double),
-  row('fcvt.s.d', `0100000 00001 rs1 rm rd ${OP_FP}`, 'fd, fs1, rm', (t, i) =>
-    t.setSingle(i.rd, t.b.call(f64ToF32, t.f(i.rs1), t.rounding(i.rm))[0]),
-  ),
-  row('fcvt.d.s', `0100001 00000 rs1 rm rd ${OP_FP}`, 'fd, fs1, rm', (t, i) =>
-    t.setF(i.rd, t.b.call(f32ToF64, t.single(i.rs1), t.rounding(i.rm))[0]),
-  ),
+  ...[singlePrecision, doublePrecision, halfPrecision].flatMap(rowsOf),
+  conversion(singlePrecision, doublePrecision),
+  conversion(doublePrecision, singlePrecision),
+  ...of('zfhmin', [
+    conversion(singlePrecision, halfPrecision),
+    conversion(halfPrecision, singlePrecision),
+    conversion(doublePrecision, halfPrecision),
+    conversion(halfPrecision, doublePrecision),
+  ]),
 ];

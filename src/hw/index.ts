@@ -2,6 +2,7 @@ export * from './aclint/aclint.js';
 export * from './acpi/index.js';
 export * from './acpi-pm/acpi-pm.js';
 export * from './acpi-pm/wiring.js';
+export * from './ahci/index.js';
 export * from './ata/index.js';
 export * from './disk/index.js';
 export * from './fw-cfg/index.js';

@@ -58,6 +58,13 @@ export type DeviceOptions =
       /** 0 and 1 on the primary channel, 2 and 3 on the secondary; the first free one unless given. */
       readonly place?: number | undefined;
     })
+  | {
+      /** ICH9's AHCI controller: six ports. */
+      readonly type: 'ahci';
+      readonly slot?: number | undefined;
+      /** `port`: the first free one unless given. */
+      readonly drives: readonly (DriveOptions & { readonly port?: number | undefined })[];
+    }
   | (VirtioPlace & {
       readonly type: 'virtio-serial';
       readonly ports: readonly ConsolePortOptions[];
@@ -195,6 +202,7 @@ const FIRMWARE_ROOM_BYTES = 8 << 20;
 const MIN_RAM_BYTES = 2 << 20;
 export const DEFAULT_HOT_THRESHOLD = 512;
 const COPY_STEP_BYTES = 1 << 20;
+const AHCI_PORTS = 6;
 const DEFAULT_VGA_BYTES = 16 << 20;
 /** Room for a thousand events. */
 const INPUT_BYTES = 8192;
@@ -287,6 +295,7 @@ export function planMachine(options: MachineOptions): {
   if (new Set(networks.map(({ id }) => id)).size < networks.length) throw invalid('Two networks have the same id.');
   const carded = new Set<number>();
   let cards = 0;
+  let controllers = 0;
   const devices = (options.devices ?? []).map((device): DeviceConfig => {
     switch (device.type) {
       case 'virtio-blk':
@@ -310,6 +319,19 @@ export function planMachine(options: MachineOptions): {
         idePlaces.add(place);
         const id = `ide${place >> 1}-${device.media === 'cdrom' ? 'cd' : 'hd'}${place & 1}`;
         return { ...drive(device, id), type: device.type, place };
+      }
+      case 'ahci': {
+        const ports = new Array<DriveConfig | undefined>(AHCI_PORTS).fill(undefined);
+        const controller = controllers++;
+        const named = new Set(device.drives.map(({ port }) => port));
+        for (const { port: wantedPort, ...rest } of device.drives) {
+          const port = wantedPort ?? ports.findIndex((each, i) => !each && !named.has(i));
+          if (!(port in ports))
+            throw invalid(`An AHCI controller has ${AHCI_PORTS} drives at most, at ports 0 to ${AHCI_PORTS - 1}.`);
+          if (ports[port]) throw invalid(`Two drives are at port ${port} of an AHCI controller.`);
+          ports[port] = drive(rest, `ahci${controller}-${rest.media === 'cdrom' ? 'cd' : 'hd'}${port}`);
+        }
+        return { type: device.type, slot: device.slot, drives: ports };
       }
       case 'e1000':
       case 'virtio-net': {

@@ -7,6 +7,7 @@ import {
   type ConsolePort,
   type ConsolePortSpec,
   E1000,
+  Ich9Ahci,
   PcTestdev,
   VirtioBalloon,
   VirtioBlock,
@@ -28,6 +29,9 @@ import { makeVga } from './screen-device.js';
 import type { ScreenMemory } from './screen-protocol.js';
 import type { ConsolePortConfig, DeviceConfig, DriveConfig, TrayState, VirtioPlace } from './worker-protocol.js';
 import type { WorkerStream } from './worker-streams.js';
+
+/** Commands that a SATA disk queues. */
+const AHCI_QUEUE_DEPTH = 32;
 
 export interface DeviceHost {
   readonly streams: readonly WorkerStream[];
@@ -153,6 +157,20 @@ export class MachineDevices {
         if (bootIndex !== undefined) this.#bootable.push({ index: bootIndex, path });
         return;
       }
+      case 'ahci': {
+        const slot = this.#slot(board, config.slot, taken);
+        const drives = config.drives.map((drive, port) => {
+          if (drive?.bootIndex !== undefined) {
+            const path = `${board.pciPath}/pci8086,2922@${slot.toString(16)}/drive@${port}/disk@0`;
+            this.#bootable.push({ index: drive.bootIndex, path });
+          }
+          return drive && this.#drive(drive, port + 1, AHCI_QUEUE_DEPTH);
+        });
+        const controller = new Ich9Ahci({ name: freeName('ich9-ahci', taken), dma: board.memory.dma, drives });
+        board.pci.bus.add(controller.function, slot);
+        board.add(controller);
+        return;
+      }
       case 'virtio-net': {
         assert(this.#host.networks, 'a network is opened for every card');
         const { mac, mtu } = config;
@@ -218,7 +236,7 @@ export class MachineDevices {
   }
 
   /** `number`: for its serial number, where it has none. */
-  #drive(config: DriveConfig, number: number): AtaDrive {
+  #drive(config: DriveConfig, number: number, queueDepth = 0): AtaDrive {
     assert(this.#host.disks, 'a disk is opened for every device');
     const { disk, media, serial, model, wwn, rotationRate, logicalBlockSize, physicalBlockSize } = config;
     const options = {
@@ -229,7 +247,7 @@ export class MachineDevices {
     };
     if (media === 'disk') {
       const sizes = { logicalBlockSize, physicalBlockSize };
-      return new AtaDisk({ ...options, ...sizes, model: model ?? 'VRING HARDDISK', rotationRate });
+      return new AtaDisk({ ...options, ...sizes, model: model ?? 'VRING HARDDISK', rotationRate, queueDepth });
     }
     const drive = new AtapiDrive({ ...options, model: model ?? 'VRING DVD-ROM' });
     this.#cdDrives.set(disk, drive);

@@ -75,6 +75,13 @@ export type DeviceConfig =
       /** 0 and 1 on the primary channel, 2 and 3 on the secondary. */
       readonly place: number;
     })
+  | {
+      /** ICH9's AHCI controller. */
+      readonly type: 'ahci';
+      readonly slot?: number | undefined;
+      /** By port, six at most. */
+      readonly drives: readonly (DriveConfig | undefined)[];
+    }
   | (VirtioPlace & {
       readonly type: 'virtio-serial';
       readonly ports: readonly ConsolePortConfig[];

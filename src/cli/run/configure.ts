@@ -597,7 +597,7 @@ function planDevices(
       ids.add(id);
     }
     const place =
-      row.name === 'VGA' || row.name === 'e1000'
+      row.name === 'VGA' || row.name === 'e1000' || row.name === 'ich9-ahci'
         ? undefined
         : row.bus === 'PCI'
           ? planVirtio(values, found)
@@ -621,12 +621,15 @@ function planDevices(
         });
         break;
       }
+      case 'ich9-ahci':
+        devices.push(drives.planAhci(id, planSlot(values)));
+        break;
       case 'ide-hd':
-        devices.push(drives.planIde(values, 'disk', id));
+      case 'ide-cd': {
+        const planned = drives.planIde(values, row.name === 'ide-hd' ? 'disk' : 'cdrom', id);
+        if (planned) devices.push(planned);
         break;
-      case 'ide-cd':
-        devices.push(drives.planIde(values, 'cdrom', id));
-        break;
+      }
       case 'virtio-serial-pci':
       case 'virtio-serial-device':
         devices.push({ type: 'bus', index: buses.length });

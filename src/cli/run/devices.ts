@@ -62,7 +62,11 @@ const disk: readonly PropertyRow[] = [
 
 /** Of drives on the IDE channels. */
 const ide: readonly PropertyRow[] = [
-  { name: 'bus', type: 'str', sentence: 'the channel: ide.0 or ide.1; the first with a free place unless given' },
+  {
+    name: 'bus',
+    type: 'str',
+    sentence: 'the channel: ide.0 or ide.1, or the port of an AHCI controller: ID.0 to ID.5',
+  },
   { name: 'unit', type: 'uint32', sentence: '0 for the master, 1 for the slave' },
   { name: 'model', type: 'str', sentence: 'model that the guest sees' },
   { name: 'wwn', type: 'str', sentence: 'world wide name, a number of 64 bits' },
@@ -70,6 +74,14 @@ const ide: readonly PropertyRow[] = [
 ];
 
 export const deviceRows: readonly DeviceRow[] = [
+  {
+    name: 'ich9-ahci',
+    aliases: ['ahci'],
+    bus: 'PCI',
+    category: 'Storage',
+    sentence: 'AHCI controller with six ports (ICH9)',
+    properties: pci,
+  },
   {
     name: 'ide-hd',
     bus: 'IDE',

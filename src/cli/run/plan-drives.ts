@@ -16,6 +16,9 @@ const shortForms = [
   { name: 'cdrom', place: 2, media: 'cdrom' },
 ] as const;
 
+type AhciOptions = Extract<DeviceOptions, { type: 'ahci' }>;
+type PlannedAhci = Omit<AhciOptions, 'drives'> & { readonly drives: AhciOptions['drives'][number][] };
+
 export class DrivePlan {
   readonly blockNodes: OptionDict[] = [];
   readonly devices: DeviceOptions[] = [];
@@ -23,6 +26,8 @@ export class DrivePlan {
   readonly #nodeNames = new Set<string>();
   readonly #used = new Set<string>();
   readonly #idePlaces = new Set<number>();
+  /** AHCI controllers by id. */
+  readonly #controllers = new Map<string, PlannedAhci>();
 
   /** `hasIde`: the board has a controller of its own. Throws UsageError. */
   constructor(options: Options, hasIde: boolean) {
@@ -88,8 +93,7 @@ export class DrivePlan {
 
   /** The empty CD drive that a PC has unless there is another; undefined where it has no place. */
   defaultCd(devices: readonly DeviceOptions[]): DeviceOptions | undefined {
-    if (this.#idePlaces.has(2) || devices.some((device) => device.type === 'ide' && device.media === 'cdrom'))
-      return undefined;
+    if (this.#idePlaces.has(2) || devices.some(hasCd)) return undefined;
     return { type: 'ide', media: 'cdrom', place: 2, id: ideName(2, 'cdrom') };
   }
 
@@ -118,25 +122,36 @@ export class DrivePlan {
     };
   }
 
-  /** What `-device ide-hd` and `ide-cd` say. Throws UsageError. */
-  planIde(values: KeyValues, media: 'disk' | 'cdrom', deviceId: string | undefined): DeviceOptions {
+  /** `-device ahci`: drives come later. */
+  planAhci(id: string | undefined, slot: number | undefined): DeviceOptions {
+    const controller: PlannedAhci = { type: 'ahci', slot, drives: [] };
+    if (id !== undefined) this.#controllers.set(id, controller);
+    return controller;
+  }
+
+  /** The port of an AHCI controller that `bus` names: ID.N. Throws UsageError. */
+  #ahciPort(values: KeyValues, bus: string): { controller: PlannedAhci; id: string; port: number } | undefined {
+    const match = /^(.*)\.(\d+)$/.exec(bus);
+    const controller = match && this.#controllers.get(match[1]!);
+    if (!match || !controller) return undefined;
+    const port = Number(match[2]);
+    if (port > 5) throw new UsageError(`${values.option}: an AHCI controller has ports 0 to 5, not ${port}`);
+    if (values.number('unit', 0, 1) === 1)
+      throw new UsageError(`${values.option}: there is one drive on a port of an AHCI controller, unit 0`);
+    if (controller.drives.some((drive) => drive.port === port))
+      throw new UsageError(`${values.option}: there is a drive at ${bus} already`);
+    return { controller, id: match[1]!, port };
+  }
+
+  /** What `-device ide-hd` and `ide-cd` say; undefined where it is a drive of a device that is planned already. Throws UsageError. */
+  planIde(values: KeyValues, media: 'disk' | 'cdrom', deviceId: string | undefined): DeviceOptions | undefined {
     const { option } = values;
     const name = media === 'disk' ? values.need('drive') : values.text('drive');
     const drive = name === undefined ? undefined : this.take(values, name);
     const bus = values.text('bus');
-    const unit = values.number('unit', 0, 1);
-    if (bus !== undefined && bus !== 'ide.0' && bus !== 'ide.1')
-      throw new UsageError(`${option}: there is no bus '${bus}'; there are ide.0 and ide.1`);
-    const first = bus === 'ide.1' ? 2 : 0;
-    const choices = [0, 1, 2, 3].filter(
-      (place) => (bus === undefined || place >> 1 === first >> 1) && (unit === undefined || (place & 1) === unit),
-    );
-    const place = this.#takePlace(option, undefined, choices);
-    return {
-      type: 'ide',
+    const ahci = bus === undefined ? undefined : this.#ahciPort(values, bus);
+    const properties = {
       media,
-      place,
-      id: drive?.id ?? deviceId ?? ideName(place, media),
       image: drive?.isEmpty ? undefined : drive?.image,
       serial: checkSerial(option, values.text('serial') ?? drive?.serial),
       model: driveModel(values),
@@ -150,8 +165,29 @@ export class DrivePlan {
           }
         : {}),
     };
+    if (ahci) {
+      const id = drive?.id ?? deviceId ?? `${ahci.id}-${media === 'cdrom' ? 'cd' : 'hd'}${ahci.port}`;
+      ahci.controller.drives.push({ ...properties, id, port: ahci.port });
+      return undefined;
+    }
+    const unit = values.number('unit', 0, 1);
+    if (bus !== undefined && bus !== 'ide.0' && bus !== 'ide.1')
+      throw new UsageError(
+        `${option}: there is no bus '${bus}'; there are ide.0 and ide.1${[...this.#controllers.keys()].map((id) => `, ${id}.0 to ${id}.5`).join('')}`,
+      );
+    const first = bus === 'ide.1' ? 2 : 0;
+    const choices = [0, 1, 2, 3].filter(
+      (place) => (bus === undefined || place >> 1 === first >> 1) && (unit === undefined || (place & 1) === unit),
+    );
+    const place = this.#takePlace(option, undefined, choices);
+    return { ...properties, type: 'ide', place, id: drive?.id ?? deviceId ?? ideName(place, media) };
   }
 }
+
+const hasCd = (device: DeviceOptions): boolean =>
+  device.type === 'ahci'
+    ? device.drives.some(({ media }) => media === 'cdrom')
+    : device.type === 'ide' && device.media === 'cdrom';
 
 const ideName = (place: number, media: 'disk' | 'cdrom') =>
   `ide${place >> 1}-${media === 'cdrom' ? 'cd' : 'hd'}${place & 1}`;

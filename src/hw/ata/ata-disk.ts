@@ -4,7 +4,8 @@ import type { DriveBackend } from '../disk/index.js';
 import { type StatePart, statePart } from '../pci/saved-parts.js';
 import type { AtaDrive, AtaWork, PacketWork } from './drive.js';
 import { type DriveNames, type Geometry, identifyDisk, isTransferMode, maxMultiple } from './identify.js';
-import { AtaDriveState, type AtaRegisters, deviceBit } from './registers.js';
+import { generalPurposeLog, readLog } from './queue-log.js';
+import { AtaDriveState, type AtaRegisters, ataError, deviceBit } from './registers.js';
 import { smartCommand } from './smart.js';
 
 const sectorBytes = 512;
@@ -50,6 +51,7 @@ const commands: readonly Command[] = [
   { code: 0x25, name: 'READ DMA EXT', run: transfers(false, true, true) },
   { code: 0x27, name: 'READ NATIVE MAX ADDRESS EXT', run: (disk) => disk.nativeMax(true) },
   { code: 0x29, name: 'READ MULTIPLE EXT', run: transfers(false, false, true, true) },
+  { code: generalPurposeLog, name: 'READ LOG EXT', run: (disk) => disk.readLog() },
   { code: 0x30, name: 'WRITE SECTORS', run: transfers(true, false, false) },
   { code: 0x31, name: 'WRITE SECTORS', run: transfers(true, false, false) },
   { code: 0x34, name: 'WRITE SECTORS EXT', run: transfers(true, false, true) },
@@ -81,6 +83,9 @@ const commands: readonly Command[] = [
   { code: 0xf8, name: 'READ NATIVE MAX ADDRESS', run: (disk) => disk.nativeMax(false) },
 ];
 const byCode = new Map(commands.map((row) => [row.code, row]));
+
+/** Transfers with 48-bit addresses. */
+export const isLba48 = (code: number): boolean => [0x24, 0x25, 0x29, 0x34, 0x35, 0x39].includes(code);
 
 export class AtaDisk implements AtaDrive {
   readonly registers: AtaRegisters;
@@ -117,9 +122,11 @@ export class AtaDisk implements AtaDrive {
     registers.lbaLow = 1;
     registers.lbaMid = 0;
     registers.lbaHigh = 0;
+    registers.queueFailed = false;
   }
 
   command(command: number): AtaWork {
+    if (this.registers.queueFailed && command !== generalPurposeLog) return aborted;
     return byCode.get(command)?.run(this, this.registers) ?? aborted;
   }
 
@@ -166,8 +173,9 @@ export class AtaDisk implements AtaDrive {
   }
 
   /** What a transfer of so many sectors leaves in the registers: the sector behind it, and how many there are still to come. */
-  advance(sectors: number, lba48: boolean): void {
+  advance(sectors: number, code: number): void {
     const r = this.registers;
+    const lba48 = isLba48(code);
     const { first, sectors: before } = this.#range(lba48);
     const left = before - sectors;
     const at = first + sectors;
@@ -208,6 +216,31 @@ export class AtaDisk implements AtaDrive {
   verify(lba48: boolean): AtaWork {
     const { first, sectors } = this.#range(lba48);
     return this.#fits(first, sectors) ? done : aborted;
+  }
+
+  /** Commands that it queues; 0: none. */
+  get queueDepth(): number {
+    return this.#options.queueDepth ?? 0;
+  }
+
+  /** READ or WRITE FPDMA QUEUED: the byte of the medium where it starts, or undefined where it is refused. */
+  queued(write: boolean, firstSector: number, sectors: number): number | undefined {
+    if (this.registers.queueFailed || !this.#fits(firstSector, sectors) || (write && this.backend.readonly))
+      return undefined;
+    return firstSector * sectorBytes;
+  }
+
+  /** A queued command has failed. */
+  queueFailed(tag: number, firstSector: number): void {
+    const r = this.registers;
+    r.queueFailed = true;
+    r.failedTag = tag;
+    r.failedError = ataError.aborted;
+    r.failedSector = firstSector;
+  }
+
+  readLog(): AtaWork {
+    return this.queueDepth > 0 ? readLog(this.registers) : aborted;
   }
 
   trim(): AtaWork {

@@ -4,7 +4,7 @@
  */
 import type { DriveBackend } from '../disk/index.js';
 import type { StatePart } from '../pci/saved-parts.js';
-import type { AtaRegisters } from './registers.js';
+import { type AtaRegisters, ataStatus, deviceBit } from './registers.js';
 
 /** What a command asks of the controller. */
 export type AtaWork =
@@ -56,6 +56,18 @@ export interface AtaDrive {
   /** The medium could not be read: sense data for it. */
   packetFailed(): void;
 }
+
+/** After a software reset and EXECUTE DEVICE DIAGNOSTIC: the drive has passed, and says what it is. */
+export function diagnoseDrive(drive: AtaDrive): void {
+  const r = drive.registers;
+  r.device = deviceBit.always;
+  r.error = 1;
+  drive.setSignature();
+  r.status = drive.isPacket ? 0 : ataStatus.ready | ataStatus.seek;
+}
+
+/** Commands that a controller carries out itself, or that a busy drive takes. */
+export const driveCommand = { deviceReset: 0x08, diagnostic: 0x90, packet: 0xa0 } as const;
 
 export const packetBytes = 12;
 export const cdBlockBytes = 2048;

@@ -120,13 +120,14 @@ export function identifyDisk(disk: DiskIdentity, registers: AtaRegisters): Uint8
   words.set(80, 0xf0); // ATA-4 to ATA-7
   words.set(81, 0x16);
   const named = disk.wwn ? 1 << 8 : 0;
-  // Supported: NOP, write cache, SMART; FLUSH CACHE, its 48-bit form, 48-bit addresses.
+  // Supported: NOP, write cache, SMART; FLUSH CACHE, its 48-bit form, 48-bit addresses; logs, where commands are queued.
   words.set(82, 0x4021);
   words.set(83, 0x7400);
-  words.set(84, 0x4000 | named);
+  const logs = disk.queueDepth > 0 ? 1 << 5 : 0;
+  words.set(84, 0x4000 | named | logs);
   words.set(85, 0x4000 | (registers.writeCache ? 0x20 : 0) | (registers.smart ? 1 : 0));
   words.set(86, 0x3400);
-  words.set(87, 0x4000 | named);
+  words.set(87, 0x4000 | named | logs);
   words.set(88, ultra);
   words.set(93, 0x6001);
   words.set32(100, disk.sectors >>> 0);

@@ -1,5 +1,5 @@
 /** Bits of a drive's registers (ATA/ATAPI-6, clause 7), and the task file as state. */
-import { bool, defineState, type StateOf, u8 } from '../../schema/index.js';
+import { bool, defineState, f64, type StateOf, u8 } from '../../schema/index.js';
 
 export const ataStatus = { error: 0x01, dataRequest: 0x08, seek: 0x10, fault: 0x20, ready: 0x40, busy: 0x80 } as const;
 export const ataError = { aborted: 0x04, idNotFound: 0x10, uncorrectable: 0x40 } as const;
@@ -27,13 +27,18 @@ export const taskFileFields = {
   previousLbaHigh: u8(),
 };
 
-export const AtaDriveState = defineState('ata-drive', 1, {
+export const AtaDriveState = defineState('ata-drive', 2, {
   ...taskFileFields,
   /** Sectors in a block of READ MULTIPLE; 0: the command is refused. */
   multiple: u8(16, { max: 16 }),
   /** As SET FEATURES has chosen it: kind in the high five bits, mode in the low three. */
   transferMode: u8(0x45),
   writeCache: bool(true),
+  /** A queued command has failed: until its log is read, all others are refused. Its tag, error and first sector. */
+  queueFailed: bool(),
+  failedTag: u8(0, { max: 31 }),
+  failedError: u8(),
+  failedSector: f64(0, { min: 0, max: 2 ** 48 - 1, integer: true }),
   smart: bool(true),
   smartAutosave: bool(true),
   /** Sense data of a packet drive: key, additional code and qualifier. */

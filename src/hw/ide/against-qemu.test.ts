@@ -98,6 +98,7 @@ async function diskSteps(m: Ports, log: Log): Promise<void> {
   log('multiple 4', await lba(0xc6, 0, 4));
   log('read multiple', await lba(0xc4, 500, 6));
   log('block', await words(m, base, 1024));
+  log('next', await settle(m, base));
   log('block', await words(m, base, 512));
   log('end', await settle(m, base));
   log('multiple 3', [await lba(0xc6, 0, 3), await m.in(base + 1, 1)]);

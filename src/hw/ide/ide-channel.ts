@@ -13,9 +13,15 @@ import {
   type AtaDrive,
   type AtaWork,
   cdBlockBytes,
+  diagnoseDrive,
+  driveCommand,
+  fitsMedium,
+  flushMedium,
   packetBytes,
   rawBlockBytes,
-  trimRanges,
+  readRawBlocks,
+  trimMedium,
+  writeMedium,
 } from '../ata/index.js';
 import { rawBlocks } from '../ata/raw-blocks.js';
 import { type AtaRegisters, ataError, ataStatus, deviceBit, place, reason } from '../ata/registers.js';
@@ -27,8 +33,6 @@ import { bufferBytes, data, IdeChannelState, phase } from './ide-state.js';
 
 const sectorBytes = 512;
 const control = { disableInterrupt: 0x02, reset: 0x04, highOrder: 0x80 } as const;
-/** Commands that a channel carries out for both of its drives, or that a busy one takes. */
-const command = { deviceReset: 0x08, diagnostic: 0x90 } as const;
 
 export interface IdeChannelOptions {
   readonly name: string;
@@ -247,12 +251,7 @@ export class IdeChannel {
   #diagnose(): void {
     this.state.unit = 0;
     for (const drive of this.drives) {
-      if (!drive) continue;
-      const r = drive.registers;
-      r.device = deviceBit.always;
-      r.error = 1;
-      drive.setSignature();
-      r.status = drive.isPacket ? 0 : ataStatus.ready | ataStatus.seek;
+      if (drive) diagnoseDrive(drive);
     }
   }
 
@@ -269,13 +268,13 @@ export class IdeChannel {
     if (!drive) return;
     const r = drive.registers;
     const occupied = (r.status & (ataStatus.busy | ataStatus.dataRequest)) !== 0;
-    if (code === command.deviceReset && drive.isPacket) {
+    if (code === driveCommand.deviceReset && drive.isPacket) {
       if (this.state.active === this.state.unit) this.#abandon();
     } else if (occupied) return;
     this.state.active = this.state.unit;
     this.state.command = code;
     this.state.phase = phase.idle;
-    if (code === command.diagnostic) {
+    if (code === driveCommand.diagnostic) {
       this.#diagnose();
       this.#raise();
       return;
@@ -359,13 +358,9 @@ export class IdeChannel {
 
   #flush(): void {
     this.#busy(phase.flushing);
-    const { backend } = this.#active;
-    if (!backend.inserted) {
-      this.#succeed();
-      return;
-    }
+    const drive = this.#active;
     this.#hear(
-      (done) => backend.flush(done),
+      (done) => flushMedium(drive, done),
       (failure) => (failure === undefined ? this.#succeed() : this.#fail(ataError.aborted)),
     );
   }
@@ -404,7 +399,7 @@ export class IdeChannel {
     // `left` counts bytes of the medium.
     const room = raw ? Math.floor(bufferBytes / rawBlockBytes) * cdBlockBytes : bufferBytes;
     const bytes = Math.min(state.left, most, room);
-    if (!this.#fits(state.offset, bytes)) {
+    if (!fitsMedium(drive, state.offset, bytes)) {
       this.#readFailed();
       return;
     }
@@ -425,11 +420,6 @@ export class IdeChannel {
         this.#nextBlock();
       },
     );
-  }
-
-  /** The medium may have shrunk, or gone. */
-  #fits(offset: number, bytes: number): boolean {
-    return bytes > 0 && offset + bytes <= this.#active.backend.sizeBytes;
   }
 
   #readFailed(): void {
@@ -465,17 +455,13 @@ export class IdeChannel {
       r.lbaMid = bytes & 0xff;
       r.lbaHigh = bytes >> 8;
     } else if (state.data === data.sectors && drive instanceof AtaDisk)
-      drive.advance(bytes / sectorBytes, this.#isLba48);
+      drive.advance(bytes / sectorBytes, state.command);
     r.status = ataStatus.ready | ataStatus.seek | ataStatus.dataRequest;
     this.#raise();
   }
 
   get #isPacketCommand(): boolean {
-    return this.state.command === 0xa0;
-  }
-  /** Commands of 48-bit addresses end in the same bits. */
-  get #isLba48(): boolean {
-    return [0x24, 0x25, 0x29, 0x34, 0x35, 0x39].includes(this.state.command);
+    return this.state.command === driveCommand.packet;
   }
 
   readData(size: 1 | 2 | 4): number {
@@ -507,7 +493,7 @@ export class IdeChannel {
     const bytes = state.blockEnd;
     if (
       !(drive instanceof AtaDisk) ||
-      !this.#fits(state.offset, bytes) ||
+      !fitsMedium(drive, state.offset, bytes) ||
       bytes > state.left ||
       bytes % sectorBytes !== 0
     ) {
@@ -515,7 +501,7 @@ export class IdeChannel {
       return;
     }
     this.#hear(
-      (done) => this.#write(state.offset, [this.#buffer.subarray(0, bytes)], bytes, done),
+      (done) => writeMedium(drive, state.offset, [this.#buffer.subarray(0, bytes)], bytes, done),
       (failure) => {
         if (failure !== undefined) {
           this.#fail(ataError.aborted);
@@ -523,7 +509,7 @@ export class IdeChannel {
         }
         state.offset += bytes;
         state.left -= bytes;
-        drive.advance(bytes / sectorBytes, this.#isLba48);
+        drive.advance(bytes / sectorBytes, state.command);
         if (state.left === 0) {
           this.#succeed();
           return;
@@ -532,20 +518,6 @@ export class IdeChannel {
         this.#raise();
       },
     );
-  }
-
-  /** Without a write cache what was written is on stable storage at the end. */
-  #write(
-    offset: number,
-    pieces: readonly Uint8Array[],
-    bytes: number,
-    done: (failure?: BlockFailure, doneBytes?: number) => void,
-  ): void {
-    const { backend, registers } = this.#active;
-    transfer(backend, true, offset, pieces, bytes, (failure, doneBytes) => {
-      if (failure !== undefined || registers.writeCache) done(failure, doneBytes);
-      else backend.flush((flushFailure) => done(flushFailure, doneBytes));
-    });
   }
 
   // --- packets
@@ -676,7 +648,7 @@ export class IdeChannel {
         this.#endPacket();
         return;
       case data.rawBlocks:
-        this.#dmaRaw(list, 0, longer);
+        this.#dmaRaw(list, longer);
         return;
       case data.trim:
         this.#trim(list, longer);
@@ -698,7 +670,7 @@ export class IdeChannel {
       this.#ready(drive);
       return;
     }
-    if (!this.#fits(state.offset, bytes)) {
+    if (!fitsMedium(drive, state.offset, bytes)) {
       this.#endDma(false);
       this.#readFailed();
       return;
@@ -706,12 +678,12 @@ export class IdeChannel {
     const { pieces } = list;
     this.#hear(
       (done) => {
-        if (state.write) this.#write(state.offset, pieces, bytes, done);
+        if (state.write) writeMedium(drive, state.offset, pieces, bytes, done);
         else transfer(drive.backend, false, state.offset, pieces, bytes, done);
       },
       (failure, doneBytes) => {
         if (!state.write) list.publish(0, failure === undefined ? bytes : list.length);
-        if (drive instanceof AtaDisk) drive.advance(Math.floor(doneBytes / sectorBytes), this.#isLba48);
+        if (drive instanceof AtaDisk) drive.advance(Math.floor(doneBytes / sectorBytes), state.command);
         this.#endDma(failure === undefined && longer);
         if (failure !== undefined) this.#readFailed();
         else if (bytes < state.left) {
@@ -725,60 +697,25 @@ export class IdeChannel {
   }
 
   /** Raw blocks of a CD are made in the buffer. */
-  #dmaRaw(list: ScatterList, from: number, longer: boolean): void {
+  #dmaRaw(list: ScatterList, longer: boolean): void {
     const { state } = this;
     const drive = this.#active;
-    const total = state.left / cdBlockBytes;
-    if (from === total) {
-      this.#endDma(longer);
-      this.#endPacket();
-      return;
-    }
-    const blocks = Math.min(total - from, Math.floor(bufferBytes / rawBlockBytes));
-    const offset = state.offset + from * cdBlockBytes;
-    if (!this.#fits(offset, blocks * cdBlockBytes)) {
-      this.#endDma(false);
-      this.#readFailed();
-      return;
-    }
     this.#hear(
-      (done) => drive.backend.read(offset, [this.#buffer.subarray(0, blocks * cdBlockBytes)], done),
+      (done) => readRawBlocks(drive, this.#buffer, list, state.offset, state.left / cdBlockBytes, done),
       (failure) => {
-        if (failure !== undefined) {
-          this.#endDma(false);
-          this.#readFailed();
-          return;
-        }
-        const bytes = rawBlocks(this.#buffer, offset / cdBlockBytes, blocks);
-        list.fill(this.#buffer.subarray(0, bytes), from * rawBlockBytes);
-        this.#dmaRaw(list, from + blocks, longer);
+        this.#endDma(failure === undefined && longer);
+        if (failure !== undefined) this.#readFailed();
+        else this.#endPacket();
       },
     );
   }
 
   #trim(list: ScatterList, longer: boolean): void {
-    const { backend } = this.#active;
+    const drive = this.#active;
     const bytes = new Uint8Array(Math.min(list.length, this.state.left));
     list.take(bytes);
-    const ranges = trimRanges(bytes, backend.sizeBytes);
-    const { discard } = backend;
-    if (!ranges || !discard) {
-      this.#endDma(false);
-      this.#fail(ataError.aborted);
-      return;
-    }
     this.#hear(
-      (done) => {
-        const next = (i: number) => {
-          const range = ranges[i];
-          if (range)
-            discard.call(backend, range.offset, range.length, (failure) =>
-              failure === 'io' ? done(failure) : next(i + 1),
-            );
-          else done();
-        };
-        next(0);
-      },
+      (done) => trimMedium(drive, bytes, done),
       (failure) => {
         this.#endDma(failure === undefined && longer);
         if (failure !== undefined) this.#fail(ataError.aborted);

@@ -4,6 +4,8 @@ import { capabilityId } from './config-registers.js';
 import type { PciFunction } from './pci-function.js';
 
 const length = 24;
+/** Without masks the data word is the last. */
+const lengthUnmasked = 14;
 const controlEnable = 0x0001;
 const control64Bit = 0x0080;
 const controlPerVectorMask = 0x0100;
@@ -14,20 +16,24 @@ export class Msi {
   readonly vectors: number;
   readonly #function: PciFunction;
   readonly #capability: number;
+  readonly #masks: boolean;
 
-  /** `vectors` is a power of two up to 32. */
-  constructor(fn: PciFunction, vectors: number) {
+  /** `vectors` is a power of two up to 32. `at`: where the capability lies. `masks`: each vector can be masked, as it can unless given. */
+  constructor(fn: PciFunction, vectors: number, { at: place, masks = true }: { at?: number; masks?: boolean } = {}) {
     const order = Math.log2(vectors);
     assert(Number.isInteger(order) && order <= 5, 'MSI has 1, 2, 4, 8, 16 or 32 vectors');
     this.vectors = vectors;
     this.#function = fn;
-    const base = fn.addCapability(capabilityId.msi, length);
+    const base = fn.addCapability(capabilityId.msi, masks ? length : lengthUnmasked, place);
+    this.#masks = masks;
     this.#capability = base;
     const all = vectors === 32 ? 0xffffffff : 2 ** vectors - 1;
-    fn.define(base + at.control, 2, control64Bit | controlPerVectorMask | (order << 1), controlEnable | 0x70);
+    const control = control64Bit | (masks ? controlPerVectorMask : 0) | (order << 1);
+    fn.define(base + at.control, 2, control, controlEnable | 0x70);
     fn.define(base + at.addressLow, 4, 0, 0xfffffffc);
     fn.define(base + at.addressHigh, 4, 0, 0xffffffff);
-    fn.define(base + at.data, 4, 0, 0xffff);
+    fn.define(base + at.data, 2, 0, 0xffff);
+    if (!masks) return;
     fn.define(base + at.mask, 4, 0, all);
     fn.define(base + at.pending, 4, 0);
     fn.keep(base + at.pending, 4);
@@ -60,7 +66,7 @@ export class Msi {
   notify(vector: number): void {
     if (!this.enabled) return;
     const v = vector % this.allotted;
-    if (((this.#u32(at.mask) >>> v) & 1) !== 0) {
+    if (this.#masks && ((this.#u32(at.mask) >>> v) & 1) !== 0) {
       this.#setPending(this.#u32(at.pending) | (1 << v));
       return;
     }
@@ -77,7 +83,7 @@ export class Msi {
 
   /** After a configuration write: sends what was pending and is no longer masked. */
   configChanged(): void {
-    if (!this.enabled) return;
+    if (!this.enabled || !this.#masks) return;
     const ready = this.#u32(at.pending) & ~this.#u32(at.mask);
     if (ready === 0) return;
     this.#setPending(this.#u32(at.pending) & ~ready);

@@ -142,11 +142,13 @@ export class PciFunction {
     this.#kept.fill(0xff, offset, offset + size);
   }
 
-  /** Appends a capability of `length` bytes, id and next pointer included. Returns its offset; `define` fills it. */
-  addCapability(id: number, length: number): number {
-    const at = this.#nextCapability;
+  /**
+   * Appends a capability of `length` bytes, id and next pointer included: behind those that are there, unless it has a place of its own.
+   * Returns its offset; `define` fills it.
+   */
+  addCapability(id: number, length: number, at = this.#nextCapability): number {
     assert(at + length <= configSize, `the capabilities of ${this.name} fit into its configuration space`);
-    this.#nextCapability = (at + length + 3) & ~3;
+    this.#nextCapability = Math.max(this.#nextCapability, (at + length + 3) & ~3);
     this.define(at, 1, id);
     this.define(at + 1, 1, 0);
     this.define(this.#lastCapability === 0 ? reg.capabilities : this.#lastCapability + 1, 1, at);

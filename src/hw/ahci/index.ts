@@ -1,0 +1,1 @@
+export * from './ich9-ahci.js';

@@ -39,6 +39,7 @@ const writers: Readonly<Record<string, (i: Fields, pc: bigint) => string>> = {
   vd: (i) => vectorText(i.rd, i),
   vn: (i) => vectorText(i.rn, i),
   vm: (i) => vectorText(i.rm, i),
+  va: (i) => vectorText(i.ra, i),
   'rd|sp': (i) => orStack(i.rd, i.sf),
   'rn|sp': (i) => orStack(i.rn, i.sf),
   imm: (i) => `#${i.imm}`,

@@ -71,8 +71,8 @@ export interface InsnRow {
   readonly args: readonly string[];
   /** What the encoding's fields must be for it to be this instruction. */
   readonly where?: (i: Fields) => boolean;
-  /** The extension that it is part of. */
-  readonly feature?: Feature;
+  /** Extensions that it takes, all of them. */
+  readonly features?: readonly Feature[];
   /** Uses SIMD and floating-point registers, which may be trapped. */
   readonly float?: true;
   /** Bytes that it accesses at its memory operand, at most. */

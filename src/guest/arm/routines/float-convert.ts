@@ -21,6 +21,7 @@ import {
   half,
   infinityBits,
   magnitudeOfBits,
+  signBit,
   signOfBits,
   signToBits,
   single,
@@ -102,6 +103,17 @@ export function defineFromInteger(f: Format) {
   );
 }
 
+/** A whole number with a sign, from one without fraction: returned. */
+function returnWhole(r: RoutineBuilder, f: Format, sign: I32, value: I64): void {
+  const signBits = signToBits(r, f, sign);
+  r.if(r.i64_eqz(value), () => r.ret(signBits));
+  const count = r.i64_clz(value);
+  const significand = r.i64_shr_u(r.i64_shl(value, count), r.i64(63 - f.fraction));
+  const exponent = r.i64_sub(r.i64(f.bias + 63), count);
+  const magnitude = r.i64_or(r.i64_shl(exponent, r.i64(f.fraction)), fractionOfBits(r, f, significand));
+  r.ret(r.i64_or(signBits, magnitude));
+}
+
 /** To a whole number in the same format; `exact`: a change raises IXC. */
 export function defineRound(f: Format) {
   return routines.define(`${f.name}_round`, ['i64', 'i32', 'i32'], ['i64'], {}, (r, x0, exact, mode) => {
@@ -115,17 +127,77 @@ export function defineRound(f: Format) {
     const lo = r.local('i64');
     alignRight(r, sig, r.i32_sub(r.i32(BIAS + 63), exp), hi, lo);
     const up = roundsUp(r, and(r, mode, 7), sign, r.read(hi), r.read(lo), true);
-    const value = r.i64_add(r.read(hi), bit64(r, up));
     r.if(r.i32_and(r.i32_ne(exact, r.i32(0)), nonZero(r, r.read(lo))), () => raiseAlways(r, flag.IXC));
-    const signBits = signToBits(r, f, sign);
-    r.if(r.i64_eqz(value), () => r.ret(signBits));
-    const count = r.i64_clz(value);
-    const significand = r.i64_shr_u(r.i64_shl(value, count), r.i64(63 - f.fraction));
-    const exponent = r.i64_sub(r.i64(f.bias + 63), count);
-    const magnitude = r.i64_or(r.i64_shl(exponent, r.i64(f.fraction)), fractionOfBits(r, f, significand));
-    r.ret(r.i64_or(signBits, magnitude));
+    returnWhole(r, f, sign, r.i64_add(r.read(hi), bit64(r, up)));
   });
 }
+
+/** FRINT32X and so on: to a whole number that an integer of so many bits holds; the lowest one, with IOC, where there is none. */
+function defineRoundTo(f: Format, width: 32 | 64) {
+  return routines.define(`${f.name}_round_to_${width}`, ['i64', 'i32'], ['i64'], {}, (r, x0, mode) => {
+    const bits = operand(r, f, x0, mode);
+    const sign = signOfBits(r, f, bits);
+    const lowest = BigInt(f.bias + width - 1) << BigInt(f.fraction);
+    const invalidly = () => {
+      raiseAlways(r, flag.IOC);
+      r.ret(r.i64(signBit(f) | lowest));
+    };
+    r.if(r.i32_or(holdsNaN(r, f, bits), isInfinite(r, f, bits)), invalidly);
+    r.if(isZero(r, f, bits), () => r.ret(bits));
+    const { exp, sig } = unpackFinite(r, f, bits);
+    r.if(r.i32_ge_s(exp, r.i32(BIAS + width)), invalidly);
+    const hi = r.local('i64');
+    const lo = r.local('i64');
+    alignRight(r, sig, r.i32_sub(r.i32(BIAS + 63), exp), hi, lo);
+    const up = roundsUp(r, and(r, mode, 7), sign, r.read(hi), r.read(lo), true);
+    const value = r.i64_add(r.read(hi), bit64(r, up));
+    const most = 1n << BigInt(width - 1);
+    r.if(r.i64_gt_u(value, r.select(sign, r.i64(most), r.i64(most - 1n))), invalidly);
+    r.if(nonZero(r, r.read(lo)), () => raiseAlways(r, flag.IXC));
+    returnWhole(r, f, sign, value);
+  });
+}
+
+/** FJCVTZS: a double to 32 bits as ECMAScript does it, that is modulo 2^32; the second result is 1 if nothing was lost. */
+export const toScriptInteger = routines.define(
+  'f64_to_script_integer',
+  ['i64', 'i32'],
+  ['i64', 'i32'],
+  {},
+  (r, x0, mode) => {
+    const f = double;
+    const bits = operand(r, f, x0, mode);
+    r.if(r.i32_or(holdsNaN(r, f, bits), isInfinite(r, f, bits)), () => {
+      raiseAlways(r, flag.IOC);
+      r.ret(r.i64(0), r.i32(0));
+    });
+    const sign = signOfBits(r, f, bits);
+    // -0 and what is flushed to 0 are not exact.
+    r.if(isZero(r, f, bits), () => r.ret(r.i64(0), r.i64_eqz(x0)));
+    const { exp, sig } = unpackFinite(r, f, bits);
+    const hi = r.local('i64');
+    const lo = r.local('i64', r.i64(0));
+    const above = r.i32_sub(exp, r.i32(BIAS + 63));
+    r.if(
+      r.i32_gt_s(above, r.i32(0)),
+      // From 2^64 on; the significand's bits lie higher than any that count from 2^84 on.
+      () => r.assign(hi, r.select(r.i32_lt_s(above, r.i32(64)), r.i64_shl(sig, r.i64_extend_i32_u(above)), r.i64(0))),
+      () => alignRight(r, sig, r.i32_sub(r.i32(0), above), hi, lo),
+    );
+    const value = r.i64_low32(r.select(sign, r.i64_sub(r.i64(0), r.read(hi)), r.read(hi)));
+    const most = r.select(sign, r.i64(0x80000000), r.i64(0x7fffffff));
+    const outside = r.i32_or(r.i32_gt_s(above, r.i32(0)), r.i64_gt_u(r.read(hi), most));
+    r.if(outside, () => {
+      raiseAlways(r, flag.IOC);
+      r.ret(value, r.i32(0));
+    });
+    r.if(nonZero(r, r.read(lo)), () => {
+      raiseAlways(r, flag.IXC);
+      r.ret(value, r.i32(0));
+    });
+    r.ret(value, r.i32(1));
+  },
+);
 
 /** A number's sign, and its bits in another format as payload of a NaN. */
 function convertNaN(r: RoutineBuilder, from: Format, to: Format, bits: I64, signBits: I64, mode: I32): void {
@@ -226,6 +298,11 @@ export const f64ToF32Odd = routines.define('f64_to_f32_odd', ['i64', 'i32'], ['i
   raise(r, accrued);
   r.ret(r.i64_or(packed, bit64(r, r.i32_ne(and(r, accrued, flag.IXC), r.i32(0)))));
 });
+
+export const roundTo = {
+  s: { 32: defineRoundTo(single, 32), 64: defineRoundTo(single, 64) },
+  d: { 32: defineRoundTo(double, 32), 64: defineRoundTo(double, 64) },
+} as const;
 
 export const convert = {
   f16: { f32: defineConvert(half, single), f64: defineConvert(half, double) },

@@ -112,6 +112,18 @@ function doublingHigh(lane: Lane, round: boolean): I64 {
   return saturate(lane, over, highest(lane), result);
 }
 
+/** All is half of what it should be, so that it fits in 64 bits. */
+function doublingHighSum(lane: Lane, subtract: boolean): I64 {
+  const { r, x, y, z, bits } = lane;
+  const places = r.i64_sub(bits, r.i64(1));
+  const product = r.i64_mul(x, y);
+  const start = r.i64_shl(z, places);
+  const sum = subtract ? r.i64_sub(start, product) : r.i64_add(start, product);
+  const rounding = r.i64_shl(r.i64(1), r.i64_sub(bits, r.i64(2)));
+  const result = r.i64_shr_s(r.i64_add(sum, rounding), places);
+  return saturate(lane, outOfBounds(lane, result), boundOf(lane, result), result);
+}
+
 /** All ones in half of a lane's bits. */
 const lowerHalf = ({ r, bits }: Lane): I64 => r.i64_sub(r.i64_shl(r.i64(1), r.i64_shr_u(bits, r.i64(1))), r.i64(1));
 
@@ -165,6 +177,9 @@ export const lanes = {
   }),
   sqdmulh: define('sqdmulh', true, (lane) => doublingHigh(lane, false)),
   sqrdmulh: define('sqrdmulh', true, (lane) => doublingHigh(lane, true)),
+  // x * y doubled, its upper half added to z.
+  sqrdmlah: define('sqrdmlah', true, (lane) => doublingHighSum(lane, false)),
+  sqrdmlsh: define('sqrdmlsh', true, (lane) => doublingHighSum(lane, true)),
   // Of polynomials with 8 coefficients, in lanes of any width.
   pmul: define('pmul', false, ({ r, x, y }) => {
     let product = r.i64(0);

@@ -113,4 +113,4 @@ export const floatRow = (
   args: readonly string[],
   translate: (t: Translator, i: Fields) => void,
   where?: (i: Fields) => boolean,
-): InsnRow => ({ ...row(name, enc, args, translate, where), ...(f === half && { feature: 'fp16' as const }) });
+): InsnRow => ({ ...row(name, enc, args, translate, where), ...(f === half && { features: ['fp16'] }) });

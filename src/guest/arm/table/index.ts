@@ -2,13 +2,17 @@
 import type { InsnRow } from '../row.js';
 import { atomicRows } from './atomic.js';
 import { branchRows } from './branch.js';
+import { cryptoRows } from './crypto.js';
 import { dataRows } from './data.js';
 import { flagRows } from './flag.js';
 import { floatRows } from './float.js';
+import { floatBoundedRows } from './float-bounded.js';
+import { floatComplexRows } from './float-complex.js';
 import { floatMoveRows } from './float-move.js';
 import { floatVectorRows } from './float-vector.js';
 import { memoryRows } from './memory.js';
 import { simdRows } from './simd.js';
+import { simdDotRows } from './simd-dot.js';
 import { simdElementRows } from './simd-element.js';
 import { simdLongRows } from './simd-long.js';
 import { simdMoveRows } from './simd-move.js';
@@ -31,5 +35,9 @@ export const allRows: readonly InsnRow[] = [
   ...floatRows,
   ...floatMoveRows,
   ...floatVectorRows,
+  ...floatBoundedRows,
+  ...floatComplexRows,
+  ...simdDotRows,
+  ...cryptoRows,
   ...systemRows,
 ];

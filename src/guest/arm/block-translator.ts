@@ -5,7 +5,8 @@ import { disassemble } from './disassemble.js';
 import { DecoderTables, newFields } from './encoding.js';
 import { LazyFlags } from './flags.js';
 import { decodeMode, type Mode } from './mode.js';
-import type { Fields, Translator } from './row.js';
+import { type ArmModel, defaultModel } from './models.js';
+import type { Fields, InsnRow, Translator } from './row.js';
 import { exceptionClass, field, stackPointer, syndromeOf, trapCode, vreg, xreg } from './state.js';
 import { allRows } from './table/index.js';
 
@@ -16,6 +17,7 @@ const FLOAT_TRAP = (1 << 24) | (0xe << 20);
 class BlockTranslator implements Translator {
   b!: BlockBuilder;
   mode: Mode = decodeMode(0);
+  readonly model: ArmModel;
   readonly flags = new LazyFlags();
   readonly #tables: DecoderTables;
   readonly #fields: Fields = newFields();
@@ -24,7 +26,8 @@ class BlockTranslator implements Translator {
   #delta = 0;
   #ended = false;
 
-  constructor(tables: DecoderTables) {
+  constructor(tables: DecoderTables, model: ArmModel) {
+    this.model = model;
     this.#tables = tables;
   }
 
@@ -147,9 +150,10 @@ class BlockTranslator implements Translator {
   }
 }
 
-export function createTranslator(): GuestTranslator {
-  const tables = new DecoderTables(allRows);
-  const translator = new BlockTranslator(tables);
+export function createTranslator(model: ArmModel = defaultModel): GuestTranslator {
+  const has = ({ features }: InsnRow): boolean => features?.every((feature) => model.features.has(feature)) ?? true;
+  const tables = new DecoderTables(allRows.filter(has));
+  const translator = new BlockTranslator(tables, model);
   return {
     translate: (request, result) => translator.translate(request, result),
     disassemble: (page, offset, _nextPage, _modeKey, pc) => {

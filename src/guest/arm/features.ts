@@ -1,17 +1,25 @@
 /** Extensions of the architecture that a CPU may have or lack, by the names of Arm's FEAT_… in small letters. */
 export const featureNames = [
   'aes',
+  'cnp',
   'crc32',
+  'csv',
   'dotprod',
+  'dpb',
+  'e0pd',
   'fcma',
   'flagm',
   'flagm2',
   'fp16',
   'frintts',
+  'hafdbs',
+  'hpds',
   'jscvt',
+  'lor',
   'lrcpc',
   'lrcpc2',
   'lse',
+  'pan',
   'pmull',
   'rdm',
   'sb',
@@ -19,5 +27,7 @@ export const featureNames = [
   'sha256',
   'sha3',
   'sha512',
+  'ssbs',
+  'uao',
 ] as const;
 export type Feature = (typeof featureNames)[number];

@@ -3,6 +3,7 @@ import type { BlockBuilder, I32, I64, V128 } from '../../ir/index.js';
 import type { Feature } from './features.js';
 import type { LazyFlags } from './flags.js';
 import type { Mode } from './mode.js';
+import type { ArmModel } from './models.js';
 
 /** An instruction's fields, by the manual's names where it has one. */
 export interface Fields {
@@ -30,6 +31,7 @@ export interface Fields {
 export interface Translator {
   readonly b: BlockBuilder;
   readonly mode: Mode;
+  readonly model: ArmModel;
   readonly flags: LazyFlags;
   /** SIMD and floating-point registers. */
   v(n: number): V128;
@@ -61,6 +63,10 @@ export interface Translator {
   /** Ends the block: a routine has set the pc. */
   resume(): void;
 }
+
+/** Rows that take an extension. */
+export const needing = (feature: Feature, rows: readonly InsnRow[]): InsnRow[] =>
+  rows.map((row) => ({ ...row, features: [...(row.features ?? []), feature] }));
 
 export interface InsnRow {
   /** The manual's mnemonic, in small letters. */

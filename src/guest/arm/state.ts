@@ -120,6 +120,7 @@ export const pstate = {
   A: 1 << 8,
   D: 1 << 9,
   DAIF: 0x3c0,
+  SSBS: 1 << 12,
   IL: 1 << 20,
   PAN: 1 << 22,
   UAO: 1 << 23,

@@ -1,13 +1,18 @@
 /** The CPU's state as JavaScript sees it: system registers, exceptions, timers. */
 import { header } from '../../../ir/index.js';
 import type { CpuContext } from '../../guest-cpu.js';
+import type { Feature } from '../features.js';
 import { elOf, encodeMode, mmuOf } from '../mode.js';
+import type { ArmModel } from '../models.js';
 import { field, flagA, flagB, flagC, flagKind, flagOp, line, pstate, sctlr, stackPointer, trapCode } from '../state.js';
 
 export type TimerName = 'physical' | 'virtual';
 export const timerNames: readonly TimerName[] = ['physical', 'virtual'];
 /** Bits of a timer's control register. */
 const timerControl = { ENABLE: 1n, IMASK: 2n, ISTATUS: 4n } as const;
+
+/** Of SCTLR_EL1: PSTATE.SSBS as exceptions leave it. */
+const DSSBS = 1n << 44n;
 
 /** What a CPU asks of its board. */
 export interface ArmBoard {
@@ -22,13 +27,20 @@ export interface ArmBoard {
 
 export class Core {
   readonly board: ArmBoard;
+  readonly model: ArmModel;
   readonly state: number;
   readonly #view: DataView;
+  /** Bits of a saved process state that come back as they are. */
+  readonly #kept: number;
   readonly #routines: CpuContext['routines'];
 
-  constructor(context: CpuContext, board: ArmBoard) {
+  constructor(context: CpuContext, board: ArmBoard, model: ArmModel) {
     this.board = board;
+    this.model = model;
     this.state = context.state;
+    const bitOf = (feature: Feature, bit: number) => (model.features.has(feature) ? bit : 0);
+    this.#kept =
+      pstate.DAIF | pstate.IL | bitOf('pan', pstate.PAN) | bitOf('uao', pstate.UAO) | bitOf('ssbs', pstate.SSBS);
     this.#view = new DataView(context.buffer);
     this.#routines = context.routines;
   }
@@ -121,7 +133,10 @@ export class Core {
     this.set64(field.spsr, BigInt((from | this.nzcv) >>> 0));
     const group = elOf(from) === 0 ? 0x400 : from & pstate.SPSEL ? 0x200 : 0;
     const pan = this.get32(field.sctlr) & sctlr.SPAN ? from & pstate.PAN : pstate.PAN;
-    this.setPstate(pstate.DAIF | (1 << pstate.EL_SHIFT) | pstate.SPSEL | pan);
+    const ssbs = this.get64(field.sctlr) & DSSBS ? pstate.SSBS : 0;
+    this.setPstate(
+      pstate.DAIF | (1 << pstate.EL_SHIFT) | pstate.SPSEL | (this.model.features.has('pan') ? pan : 0) | ssbs,
+    );
     this.pc = BigInt.asUintN(64, this.get64(field.vbar) + BigInt(group + vector));
   }
 
@@ -130,7 +145,7 @@ export class Core {
     const spsr = Number(this.get64(field.spsr) & 0xffffffffn) | 0;
     const mode = spsr & pstate.MODE;
     const isLegal = mode === 0 || mode === 4 || mode === 5;
-    const kept = pstate.DAIF | pstate.IL | pstate.PAN | pstate.UAO;
+    const kept = this.#kept;
     const next = isLegal ? mode : (this.pstate & pstate.MODE) | pstate.IL;
     this.set64(field.monitor, (1n << 64n) - 1n);
     this.nzcv = spsr & 0xf0000000;

@@ -1,12 +1,13 @@
 /** One AArch64 CPU with EL0 and EL1: what the engine calls on exceptions, interrupts and exits, and what the board does to it. */
 import { header } from '../../../ir/index.js';
-import type { CpuContext, GuestCpu, VmExit } from '../../guest-cpu.js';
+import type { CpuContext, GuestCpu, GuestTranslator, VmExit } from '../../guest-cpu.js';
 import { createTranslator } from '../block-translator.js';
 import { elOf } from '../mode.js';
+import { type ArmModel, defaultModel } from '../models.js';
 import { routines } from '../routines/set.js';
 import { armVars, exceptionClass, field, pstate, STATE_BYTES, syndromeOf, trapCode } from '../state.js';
 import { type ArmBoard, Core, timerNames } from './core.js';
-import { RESET_SCTLR, registerByCode } from './registers.js';
+import { hasRegister, RESET_SCTLR, registerByCode } from './registers.js';
 
 const NONE = (1n << 64n) - 1n;
 
@@ -14,16 +15,19 @@ export class ArmCpu implements GuestCpu {
   readonly architecture = 'aarch64';
   readonly vars = armVars;
   readonly routines = routines;
-  readonly translator = createTranslator();
+  readonly translator: GuestTranslator;
+  readonly model: ArmModel;
   readonly #board: ArmBoard;
   #core!: Core;
 
-  constructor(board: ArmBoard) {
+  constructor(board: ArmBoard, model: ArmModel = defaultModel) {
     this.#board = board;
+    this.model = model;
+    this.translator = createTranslator(model);
   }
 
   attach(context: CpuContext): void {
-    this.#core = new Core(context, this.#board);
+    this.#core = new Core(context, this.#board, this.model);
   }
 
   // --- the board's side
@@ -93,14 +97,14 @@ export class ArmCpu implements GuestCpu {
       system_read: (_state: number, code: number, syndrome: number) => {
         const core = this.#core;
         const row = registerByCode.get(code);
-        if (!row?.read) return [core.raise(syndromeOf(exceptionClass.unknown)), 0n];
+        if (!row?.read || !hasRegister(core.model, row)) return [core.raise(syndromeOf(exceptionClass.unknown)), 0n];
         if (core.el === 0 && row.trapped?.(core)) return [core.raise(syndrome), 0n];
         return [0, BigInt.asIntN(64, row.read(core))];
       },
       system_write: (_state: number, code: number, value: bigint, syndrome: number) => {
         const core = this.#core;
         const row = registerByCode.get(code);
-        if (!row?.write) return core.raise(syndromeOf(exceptionClass.unknown));
+        if (!row?.write || !hasRegister(core.model, row)) return core.raise(syndromeOf(exceptionClass.unknown));
         if (core.el === 0 && row.trapped?.(core)) return core.raise(syndrome);
         row.write(core, BigInt.asUintN(64, value));
         return 0;

@@ -6,6 +6,8 @@
  * what is written to them, and nothing compares it: self-hosted debugging by hardware is not there.
  */
 
+import type { Feature } from '../features.js';
+import type { ArmModel } from '../models.js';
 import { DEBUG_PAIRS, field, fpcr, pstate, sctlr } from '../state.js';
 import type { Core } from './core.js';
 import { identification } from './identification.js';
@@ -21,6 +23,10 @@ export interface SystemRegister {
   /** The home has 32 bits. */
   readonly narrow?: true;
   readonly constant?: bigint;
+  /** A constant of the CPU's model. */
+  readonly identify?: (model: ArmModel) => bigint;
+  /** The extension that it is part of. */
+  readonly feature?: Feature;
   readonly read?: (core: Core) => bigint;
   readonly write?: (core: Core, value: bigint) => void;
   /** EL0 may use it but for this. */
@@ -72,7 +78,7 @@ const watched = (
   name: string,
   code: string,
   home: number,
-  writable: bigint,
+  writableOf: (model: ArmModel) => bigint,
   changed: (core: Core, old: bigint, value: bigint) => void,
 ): SystemRegister =>
   active(
@@ -81,6 +87,7 @@ const watched = (
     (core) => core.get64(home),
     (core, value) => {
       const old = core.get64(home);
+      const writable = writableOf(core.model);
       const next = (old & ~writable) | (value & writable);
       core.set64(home, next);
       changed(core, old, next);
@@ -99,6 +106,18 @@ const SCTLR_WRITABLE =
   (1n << 4n) |
   (1n << 12n) |
   (1n << 18n);
+const sctlrWritable = ({ features }: ArmModel): bigint => {
+  const absent = features.has('pan') ? 0n : BigInt(sctlr.SPAN);
+  return (SCTLR_WRITABLE & ~absent) | (features.has('ssbs') ? 1n << 44n : 0n);
+};
+/** Bits of extensions that a model lacks are zero. */
+const tcrWritable = ({ features }: ArmModel): bigint => {
+  let bits = ALL;
+  if (!features.has('hafdbs')) bits &= ~(tcr.HA | tcr.HD);
+  if (!features.has('hpds')) bits &= ~(3n << BigInt(tcr.HPD));
+  if (!features.has('e0pd')) bits &= ~(3n << BigInt(tcr.E0PD));
+  return bits;
+};
 const ASID = 0xffffn << 48n;
 
 /** The ASID by which the translation goes now. */
@@ -170,7 +189,7 @@ const debugRows: SystemRegister[] = Array.from({ length: DEBUG_PAIRS }, (_, n) =
 ).flat();
 
 export const registers: readonly SystemRegister[] = [
-  ...identification.map(([name, code, value]) => constant(name, code, value)),
+  ...identification.map(([name, code, identify]) => ({ name, code: parse(code), identify })),
   plain('MPIDR_EL1', '3 0 0 0 5', field.mpidr, 0n),
   // One level of each cache, 64 bytes a line: what a size is does not matter to anyone.
   constant('CLIDR_EL1', '3 1 0 0 1', 0x09000003n),
@@ -183,15 +202,21 @@ export const registers: readonly SystemRegister[] = [
     (core) => 4n | (core.el === 0 && (core.get32(field.sctlr) & sctlr.DZE) === 0 ? 16n : 0n),
   ),
 
-  watched('SCTLR_EL1', '3 0 1 0 0', field.sctlr, SCTLR_WRITABLE, (core, old, value) => {
+  watched('SCTLR_EL1', '3 0 1 0 0', field.sctlr, sctlrWritable, (core, old, value) => {
     if ((old ^ value) & BigInt(sctlr.M | sctlr.WXN)) core.flushTlb();
     core.updateMode();
   }),
   constant('ACTLR_EL1', '3 0 1 0 1', 0n),
-  watched('CPACR_EL1', '3 0 1 0 2', field.cpacr, 3n << 20n, (core) => core.updateMode()),
+  watched(
+    'CPACR_EL1',
+    '3 0 1 0 2',
+    field.cpacr,
+    () => 3n << 20n,
+    (core) => core.updateMode(),
+  ),
   translationBase('TTBR0_EL1', '3 0 2 0 0', field.ttbr0),
   translationBase('TTBR1_EL1', '3 0 2 0 1', field.ttbr1),
-  watched('TCR_EL1', '3 0 2 0 2', field.tcr, ALL, (core, old, value) => {
+  watched('TCR_EL1', '3 0 2 0 2', field.tcr, tcrWritable, (core, old, value) => {
     if (old !== value) core.flushTlb();
   }),
   active(
@@ -247,13 +272,33 @@ export const registers: readonly SystemRegister[] = [
     '3 0 4 2 3',
     (core) => BigInt(core.pstate & pstate.PAN),
     (core, value) => core.setPstate((core.pstate & ~pstate.PAN) | Number(value & BigInt(pstate.PAN))),
+    { feature: 'pan' },
   ),
   active(
     'UAO',
     '3 0 4 2 4',
     (core) => BigInt(core.pstate & pstate.UAO),
     (core, value) => core.setPstate((core.pstate & ~pstate.UAO) | Number(value & BigInt(pstate.UAO))),
+    { feature: 'uao' },
   ),
+  active(
+    'SSBS',
+    '3 3 4 2 6',
+    (core) => BigInt(core.pstate & pstate.SSBS),
+    (core, value) => core.set32(field.pstate, (core.pstate & ~pstate.SSBS) | Number(value & BigInt(pstate.SSBS))),
+    { feature: 'ssbs' },
+  ),
+  // No limited ordering regions: every access is ordered as much as that asks.
+  ...['LORSA', 'LOREA', 'LORN', 'LORC'].map((name, n) =>
+    active(
+      `${name}_EL1`,
+      `3 0 10 4 ${n}`,
+      () => 0n,
+      () => {},
+      { feature: 'lor' },
+    ),
+  ),
+  { ...constant('LORID_EL1', '3 0 10 4 7', 0n), feature: 'lor' },
   active(
     'NZCV',
     '3 3 4 2 0',
@@ -296,4 +341,6 @@ export const registers: readonly SystemRegister[] = [
   ...debugRows,
 ];
 
+export const hasRegister = (model: ArmModel, { feature }: SystemRegister): boolean =>
+  feature === undefined || model.features.has(feature);
 export const registerByCode: ReadonlyMap<number, SystemRegister> = new Map(registers.map((row) => [row.code, row]));

@@ -6,7 +6,7 @@
  * succeeds (which the manual leaves open).
  */
 import { access, type I32, type I64 } from '../../../ir/index.js';
-import type { Fields, InsnRow, Translator } from '../row.js';
+import { type Fields, type InsnRow, needing, type Translator } from '../row.js';
 import { field } from '../state.js';
 import { binary, checkAligned, joined, type Log, load, low, not, plus, store, UPDATE } from './shared.js';
 
@@ -242,25 +242,27 @@ const both = [false, true] as const;
 export const atomicRows: readonly InsnRow[] = [
   ...logs.flatMap((log) => [
     ...both.flatMap((order) => [loadExclusive(log, order), storeExclusive(log, order)]),
-    ordered('stllr', log, '100 xxxxx 0', true),
+    ...needing('lor', [ordered('stllr', log, '100 xxxxx 0', true), ordered('ldlar', log, '110 xxxxx 0', false)]),
     ordered('stlr', log, '100 xxxxx 1', true),
-    ordered('ldlar', log, '110 xxxxx 0', false),
     ordered('ldar', log, '110 xxxxx 1', false),
-    ...atomics(log),
-    loadAcquirePc(log),
-    compareAndSwap(log),
-    orderedUnscaled(`stlur${suffix(log)}`, log, '00'),
-    orderedUnscaled(`ldapur${suffix(log)}`, log, '01'),
+    ...needing('lse', [...atomics(log), compareAndSwap(log)]),
+    ...needing('lrcpc', [loadAcquirePc(log)]),
+    ...needing('lrcpc2', [
+      orderedUnscaled(`stlur${suffix(log)}`, log, '00'),
+      orderedUnscaled(`ldapur${suffix(log)}`, log, '01'),
+    ]),
   ]),
   ...both.flatMap((wide) => [
     ...both.flatMap((order) => [loadExclusivePair(wide, order), storeExclusivePair(wide, order)]),
-    compareAndSwapPair(wide),
+    ...needing('lse', [compareAndSwapPair(wide)]),
   ]),
-  orderedUnscaled('ldapursb', 0, '10', 64),
-  orderedUnscaled('ldapursb', 0, '11', 32),
-  orderedUnscaled('ldapursh', 1, '10', 64),
-  orderedUnscaled('ldapursh', 1, '11', 32),
-  orderedUnscaled('ldapursw', 2, '10', 64),
+  ...needing('lrcpc2', [
+    orderedUnscaled('ldapursb', 0, '10', 64),
+    orderedUnscaled('ldapursb', 0, '11', 32),
+    orderedUnscaled('ldapursh', 1, '10', 64),
+    orderedUnscaled('ldapursh', 1, '11', 32),
+    orderedUnscaled('ldapursw', 2, '10', 64),
+  ]),
   {
     name: 'clrex',
     enc: '11010101000000110011 xxxx 010 11111',

@@ -1,6 +1,6 @@
 /** Branches, and instructions that raise exceptions (C4.1.65 to C4.1.77). */
 import { type I32, type I64, jumpKind } from '../../../ir/index.js';
-import type { Fields, InsnRow, Translator } from '../row.js';
+import { type Fields, type InsnRow, needing, type Translator } from '../row.js';
 import { exceptionClass, syndromeOf } from '../state.js';
 
 const onZero = (name: string, op: string, isZero: boolean): InsnRow => ({
@@ -79,6 +79,8 @@ export const branchRows: readonly InsnRow[] = [
   { name: 'wfi', enc: '11010101000000110010 0000011 11111', args: [], translate: waitForInterrupt },
   { name: 'dsb', enc: '11010101000000110011 uimm[3:0] 100 11111', args: ['imm'], translate: ({ b }) => b.fence() },
   { name: 'dmb', enc: '11010101000000110011 uimm[3:0] 101 11111', args: ['imm'], translate: ({ b }) => b.fence() },
-  { name: 'sb', enc: '11010101000000110011 0000 111 11111', args: [], translate: (t) => t.endBlock() },
+  ...needing('sb', [
+    { name: 'sb', enc: '11010101000000110011 0000 111 11111', args: [], translate: (t) => t.endBlock() },
+  ]),
   { name: 'isb', enc: '11010101000000110011 uimm[3:0] 110 11111', args: ['imm'], translate: (t) => t.endBlock() },
 ];

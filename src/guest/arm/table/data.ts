@@ -1,7 +1,7 @@
 /** Data processing on general registers (C4.1.93, C4.1.94). */
 import type { I64 } from '../../../ir/index.js';
 import { crc32, engine } from '../routines/set.js';
-import type { Fields, InsnRow, Translator } from '../row.js';
+import { type Fields, type InsnRow, needing, type Translator } from '../row.js';
 import { low, not } from './shared.js';
 
 type Unary = (t: Translator, i: Fields, x: I64) => I64;
@@ -359,7 +359,7 @@ export const dataRows: readonly InsnRow[] = [
   multiply('umsubl', '10011011101 rm 1 ra rn rd', true, low),
   high('smulh', '10011011010 rm 0 xxxxx rn rd', engine.mulHighS),
   high('umulh', '10011011110 rm 0 xxxxx rn rd', engine.mulHighU),
-  ...crcRows,
+  ...needing('crc32', crcRows),
   select('csel', '00', '00', (_, x) => x),
   select('csinc', '00', '01', ({ b }, x) => b.i64_add(x, b.i64(1))),
   select('csinv', '10', '00', not),

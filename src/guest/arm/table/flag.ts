@@ -1,6 +1,6 @@
 /** FEAT_FlagM and FEAT_FlagM2: the flags themselves (C6.2: CFINV, RMIF, SETF8, SETF16, AXFLAG, XAFLAG). */
 import type { I32 } from '../../../ir/index.js';
-import type { InsnRow, Translator } from '../row.js';
+import { type InsnRow, needing, type Translator } from '../row.js';
 
 const [N, Z, C, V] = [31, 30, 29, 28];
 const isSet = ({ b }: Translator, bits: I32, place: number): I32 =>
@@ -29,8 +29,7 @@ const convert = (name: string, op2: string, make: (t: Translator, bits: I32) => 
   translate: (t) => t.flags.setBits(make(t, t.flags.bits())),
 });
 
-export const flagRows: readonly InsnRow[] = [
-  convert('cfinv', '000', ({ b }, bits) => b.i32_xor(bits, b.i32(1 << C))),
+const second: readonly InsnRow[] = [
   convert('xaflag', '001', (t, bits) => {
     const { b } = t;
     const [z, c] = [isSet(t, bits, Z), isSet(t, bits, C)];
@@ -43,6 +42,9 @@ export const flagRows: readonly InsnRow[] = [
     const [z, c, v] = [isSet(t, bits, Z), isSet(t, bits, C), isSet(t, bits, V)];
     return b.i32_or(placed(t, b.i32_or(z, v), Z), placed(t, b.i32_and(c, b.i32_eqz(v)), C));
   }),
+];
+const first: readonly InsnRow[] = [
+  convert('cfinv', '000', ({ b }, bits) => b.i32_xor(bits, b.i32(1 << C))),
   setFrom('setf8', '0', 8),
   setFrom('setf16', '1', 16),
   {
@@ -58,3 +60,4 @@ export const flagRows: readonly InsnRow[] = [
     },
   },
 ];
+export const flagRows: readonly InsnRow[] = [...needing('flagm', first), ...needing('flagm2', second)];

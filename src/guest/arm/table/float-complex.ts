@@ -1,6 +1,6 @@
 /** Complex numbers in vectors, their real part first (FEAT_FCMA, C7.2.70 and after): sums and products turned by quarters. */
 import type { I64, V128 } from '../../../ir/index.js';
-import type { Fields, InsnRow, Translator } from '../row.js';
+import { type Fields, type InsnRow, needing, type Translator } from '../row.js';
 import {
   call,
   double,
@@ -74,6 +74,7 @@ const complexElement = (f: Format): InsnRow =>
     (i) => (f === half ? i.q === 1 || i.sf === 0 : i.q === 1 && i.s === 0),
   );
 
-export const floatComplexRows: readonly InsnRow[] = formats
-  .flatMap((f) => [complexAdd(f), complexMultiply(f), ...(f === double ? [] : [complexElement(f)])])
-  .map((row) => ({ ...row, features: [...(row.features ?? []), 'fcma'] }));
+export const floatComplexRows: readonly InsnRow[] = needing(
+  'fcma',
+  formats.flatMap((f) => [complexAdd(f), complexMultiply(f), ...(f === double ? [] : [complexElement(f)])]),
+);

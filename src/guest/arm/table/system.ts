@@ -1,10 +1,11 @@
 /** System registers, process state, cache and TLB maintenance, exception return and calls (C4.1.65, C5). */
 import type { I64 } from '../../../ir/index.js';
+import type { Feature } from '../features.js';
 import { routines } from '../routines/set.js';
-import type { Fields, InsnRow, Translator } from '../row.js';
+import { type Fields, type InsnRow, needing, type Translator } from '../row.js';
 import { exceptionClass, field, pstate, sctlr, syndromeOf } from '../state.js';
 import { flushAddress, flushTlb } from '../system/page-walk.js';
-import { codeOf, levelOf, registerByCode } from '../system/registers.js';
+import { codeOf, hasRegister, levelOf, registerByCode, type SystemRegister } from '../system/registers.js';
 import { translateAddress } from '../system/translate-address.js';
 import { plus } from './shared.js';
 
@@ -33,15 +34,15 @@ function readRegister(t: Translator, i: Fields): void {
   const { b } = t;
   const code = i.imm | 0x8000;
   const row = registerByCode.get(code);
-  if (!row || t.mode.el < levelOf(code)) {
+  if (!row || t.mode.el < levelOf(code) || !hasRegister(t.model, row)) {
     t.undefined();
     return;
   }
   if (row.float && t.mode.floatTrapped) t.floatTrap();
   else if (code === NZCV) {
     t.setX(i.rd, b.i64_and(b.i64_extend_i32_u(t.flags.bits()), b.i64(0xf0000000)));
-  } else if (row.constant !== undefined) {
-    t.setX(i.rd, b.i64(row.constant));
+  } else if (row.constant !== undefined || row.identify) {
+    t.setX(i.rd, b.i64(row.identify?.(t.model) ?? row.constant ?? 0n));
   } else if (row.home !== undefined) {
     t.setX(i.rd, row.narrow ? b.i64_load32_u(b.state(), row.home) : b.i64_load(b.state(), row.home));
   } else if (row.read) {
@@ -50,12 +51,14 @@ function readRegister(t: Translator, i: Fields): void {
   } else t.undefined();
 }
 
+const isReadOnly = ({ constant, identify, writable }: SystemRegister): boolean =>
+  constant !== undefined || identify !== undefined || writable === 0n;
 function writeRegister(t: Translator, i: Fields): void {
   const { b } = t;
   const code = i.imm | 0x8000;
   const row = registerByCode.get(code);
   const lowest = row?.userReadOnly ? 1 : levelOf(code);
-  if (!row || t.mode.el < lowest || row.constant !== undefined || row.writable === 0n) {
+  if (!row || t.mode.el < lowest || isReadOnly(row) || !hasRegister(t.model, row)) {
     t.undefined();
     return;
   }
@@ -96,6 +99,12 @@ function masks(t: Translator, i: Fields, set: boolean): void {
   b.i32_store(state, set ? b.i32_or(old, b.i32(bits)) : b.i32_and(old, b.i32(~bits)), field.pstate);
   if (!set) t.endBlock(true);
 }
+/** SSBS, which EL0 may change and nothing depends on: there is no speculation. */
+function setSafe({ b }: Translator, i: Fields): void {
+  const old = b.i32_load(b.state(), field.pstate);
+  const next = i.imm & 1 ? b.i32_or(old, b.i32(pstate.SSBS)) : b.i32_and(old, b.i32(~pstate.SSBS));
+  b.i32_store(b.state(), next, field.pstate);
+}
 /** One bit, at EL1: the translation or the mode depends on it. */
 function oneBit(t: Translator, i: Fields, bit: number): void {
   const { b } = t;
@@ -114,6 +123,8 @@ type Maintenance = (t: Translator, i: Fields, operand: I64) => void;
 interface SystemInstruction {
   readonly name: string;
   readonly level: 0 | 1;
+  /** The extension that it is part of. */
+  readonly feature?: Feature;
   readonly translate: Maintenance;
 }
 const codeText = (text: string): number => {
@@ -150,10 +161,13 @@ const translation = (write: boolean, user: boolean, pan: boolean): Maintenance =
   return ({ b }, _, operand) => b.call(translateAddress, operand, b.i32(how));
 };
 
-const named = (text: string, name: string, level: 0 | 1, translate: Maintenance): [number, SystemInstruction] => [
-  codeText(text),
-  { name, level, translate },
-];
+const named = (
+  text: string,
+  name: string,
+  level: 0 | 1,
+  translate: Maintenance,
+  feature?: Feature,
+): [number, SystemInstruction] => [codeText(text), { name, level, translate, ...(feature && { feature }) }];
 /** By op1, CRn, CRm, op2. */
 const instructions: ReadonlyMap<number, SystemInstruction> = new Map([
   named('0 7 1 0', 'ic ialluis', 1, nothing),
@@ -166,14 +180,14 @@ const instructions: ReadonlyMap<number, SystemInstruction> = new Map([
   named('0 7 14 2', 'dc cisw', 1, nothing),
   named('3 7 10 1', 'dc cvac', 0, userCache),
   named('3 7 11 1', 'dc cvau', 0, userCache),
-  named('3 7 12 1', 'dc cvap', 0, userCache),
+  named('3 7 12 1', 'dc cvap', 0, userCache, 'dpb'),
   named('3 7 14 1', 'dc civac', 0, userCache),
   named('0 7 8 0', 'at s1e1r', 1, translation(false, false, false)),
   named('0 7 8 1', 'at s1e1w', 1, translation(true, false, false)),
   named('0 7 8 2', 'at s1e0r', 1, translation(false, true, false)),
   named('0 7 8 3', 'at s1e0w', 1, translation(true, true, false)),
-  named('0 7 9 0', 'at s1e1rp', 1, translation(false, false, true)),
-  named('0 7 9 1', 'at s1e1wp', 1, translation(true, false, true)),
+  named('0 7 9 0', 'at s1e1rp', 1, translation(false, false, true), 'pan'),
+  named('0 7 9 1', 'at s1e1wp', 1, translation(true, false, true), 'pan'),
   // CRm 7 is for this CPU, 3 for all: others flush when they are told to by their own.
   ...[3, 7].flatMap((crm) => [
     named(`0 8 ${crm} 0`, `tlbi vmalle1${crm === 3 ? 'is' : ''}`, 1, flushAll),
@@ -187,7 +201,8 @@ const instructions: ReadonlyMap<number, SystemInstruction> = new Map([
 
 function systemInstruction(t: Translator, i: Fields): void {
   const instruction = instructions.get(i.imm | 0x4000);
-  if (!instruction || t.mode.el < instruction.level) {
+  const lacks = instruction?.feature !== undefined && !t.model.features.has(instruction.feature);
+  if (!instruction || lacks || t.mode.el < instruction.level) {
     t.undefined();
     return;
   }
@@ -219,8 +234,9 @@ export const systemRows: readonly InsnRow[] = [
   processState('daifset', '011 110', (t, i) => masks(t, i, true)),
   processState('daifclr', '011 111', (t, i) => masks(t, i, false)),
   processState('spsel', '000 101', (t, i) => oneBit(t, i, pstate.SPSEL)),
-  processState('pan', '000 100', (t, i) => oneBit(t, i, pstate.PAN)),
-  processState('uao', '000 011', (t, i) => oneBit(t, i, pstate.UAO)),
+  ...needing('pan', [processState('pan', '000 100', (t, i) => oneBit(t, i, pstate.PAN))]),
+  ...needing('uao', [processState('uao', '000 011', (t, i) => oneBit(t, i, pstate.UAO))]),
+  ...needing('ssbs', [processState('ssbs', '011 001', (t, i) => setSafe(t, i))]),
   {
     name: 'eret',
     enc: '11010110100111110000001111100000',

@@ -1,0 +1,63 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { featureNames } from './features.js';
+import { armCpuHelp, parseArmCpu } from './models.js';
+import { identification } from './system/identification.js';
+
+/** A field of an identification register of a model. */
+function fieldOf(model: string, name: string, place: number): number {
+  const row = identification.find(([register]) => register === name);
+  assert.ok(row, name);
+  return Number((row[2](parseArmCpu(model)) >> BigInt(place)) & 15n);
+}
+
+test('-cpu names a model; what is wrong is said in one sentence', () => {
+  assert.equal(parseArmCpu('cortex-a72').midr, 0x410fd083);
+  assert.equal(parseArmCpu('max').features.size, featureNames.length);
+  assert.equal(parseArmCpu('max,sve=off,pauth=off').name, 'max');
+  assert.throws(() => parseArmCpu('cortex-a15'), {
+    code: 'cpu-option',
+    message: /'cortex-a15' is not supported yet; there are max/,
+  });
+  assert.throws(() => parseArmCpu('z80'), { code: 'cpu-option', message: /'z80' is none of AArch64/ });
+  assert.throws(() => parseArmCpu('max,sve=on'), { message: /'sve' is not supported yet/ });
+  assert.throws(() => parseArmCpu('max,sve=3'), { message: /is on or off here, not '3'/ });
+  assert.throws(() => parseArmCpu('max,aarch64=off'), { message: /cannot be turned off/ });
+  assert.throws(() => parseArmCpu('max,xyz=on'), { message: /no CPU property 'xyz'/ });
+  for (const name of ['max', 'cortex-a53', 'cortex-a57', 'cortex-a72', 'cortex-a76', 'neoverse-n1'])
+    assert.match(armCpuHelp(), new RegExp(`  ${name} `));
+});
+
+test('identification registers tell of a model what it has (D19.2)', () => {
+  const isar0 = 'ID_AA64ISAR0_EL1';
+  // AES with PMULL, SHA-1, SHA-256 without and with SHA-512, CRC32, Atomic, RDM, SHA-3, DotProd, FlagM2.
+  const expected = [
+    ['cortex-a53', 2, 1, 1, 1, 0, 0, 0, 0, 0],
+    ['cortex-a57', 2, 1, 1, 1, 0, 0, 0, 0, 0],
+    ['cortex-a72', 2, 1, 1, 1, 0, 0, 0, 0, 0],
+    ['neoverse-n1', 2, 1, 1, 1, 2, 1, 0, 1, 0],
+    ['max', 2, 1, 2, 1, 2, 1, 1, 1, 2],
+  ] as const;
+  for (const [model, ...values] of expected) {
+    for (const [n, place] of [4, 8, 12, 16, 20, 28, 32, 44, 52].entries())
+      assert.equal(fieldOf(model, isar0, place), values[n], `${model}, bit ${place}`);
+  }
+  assert.deepEqual(
+    ['cortex-a72', 'neoverse-n1'].map((model) => [16, 20].map((place) => fieldOf(model, 'ID_AA64PFR0_EL1', place))),
+    [
+      [0, 0],
+      [1, 1],
+    ],
+  );
+  // DPB, JSCVT, FCMA, LRCPC, FRINTTS, SB.
+  const isar1 = (model: string) => [0, 12, 16, 20, 32, 36].map((place) => fieldOf(model, 'ID_AA64ISAR1_EL1', place));
+  assert.deepEqual(isar1('cortex-a72'), [0, 0, 0, 0, 0, 0]);
+  assert.deepEqual(isar1('neoverse-n1'), [1, 0, 0, 1, 0, 0]);
+  assert.deepEqual(isar1('max'), [1, 1, 1, 2, 1, 1]);
+  // HAFDBS, HPDS, PAN; UAO, SSBS.
+  const mmfr1 = (model: string) => [0, 12, 20].map((place) => fieldOf(model, 'ID_AA64MMFR1_EL1', place));
+  assert.deepEqual(mmfr1('cortex-a53'), [0, 0, 0]);
+  assert.deepEqual(mmfr1('max'), [2, 1, 2]);
+  assert.equal(fieldOf('neoverse-n1', 'ID_AA64MMFR2_EL1', 4), 1);
+  assert.equal(fieldOf('neoverse-n1', 'ID_AA64PFR1_EL1', 4), 2);
+});

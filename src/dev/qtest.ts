@@ -32,13 +32,16 @@ export class QemuMachine {
     });
   }
 
-  async #command(text: string): Promise<number> {
+  async #answer(text: string): Promise<string> {
     const reply = await new Promise<string>((resolve) => {
       this.#waiting.push(resolve);
       this.#process.stdin.write(`${text}\n`);
     });
     assert.match(reply, /^OK/, text);
-    return Number(reply.split(' ')[1] ?? 0);
+    return reply.split(' ')[1] ?? '0';
+  }
+  async #command(text: string): Promise<number> {
+    return Number(await this.#answer(text));
   }
   in(port: number, size: 1 | 2 | 4): Promise<number> {
     return this.#command(`in${letter[size]} ${port}`);
@@ -51,6 +54,13 @@ export class QemuMachine {
   }
   async write(gpa: number, size: 1 | 2 | 4, value: number): Promise<void> {
     await this.#command(`write${letter[size]} ${gpa} ${value}`);
+  }
+  /** Any number of bytes at once, as hexadecimal digits. */
+  async readHex(gpa: number, length: number): Promise<string> {
+    return (await this.#answer(`read ${gpa} ${length}`)).slice(2);
+  }
+  async writeHex(gpa: number, digits: string): Promise<void> {
+    await this.#command(`write ${gpa} ${digits.length / 2} 0x${digits}`);
   }
   close(): void {
     this.#process.kill();

@@ -28,6 +28,7 @@ export * from './network/index.js';
 export * from './pci/index.js';
 export * from './pflash/index.js';
 export * from './plic/plic.js';
+export * from './scsi/index.js';
 export * from './sifive-test/sifive-test.js';
 export * from './smbios/tables.js';
 export * from './test-devices/isa-debug-exit.js';

@@ -15,6 +15,7 @@ import type {
   DeviceConfig,
   DriveConfig,
   ImageSource,
+  ScsiUnitConfig,
   TraceConfig,
   VirtioPlace,
   WorkerConfig,
@@ -34,6 +35,18 @@ export interface DriveOptions extends Omit<DriveConfig, 'disk'> {
   readonly image?: DiskImage | undefined;
   /** For a person, and in messages: QEMU's `ide0-hd0`, `ide1-cd0`, … unless given. */
   readonly id?: string | undefined;
+}
+
+/** A disk or CD drive behind a SCSI controller. */
+export interface ScsiUnitOptions extends Omit<ScsiUnitConfig, 'disk' | 'target' | 'lun' | 'deviceId'> {
+  /** What tells it apart from others: the serial number, or its id, unless given. */
+  readonly deviceId?: string | undefined;
+  readonly image?: DiskImage | undefined;
+  readonly id?: string | undefined;
+  /** 0 to 255; the first one without units unless given. */
+  readonly target?: number | undefined;
+  /** 0 to 16383; the first free one of the target unless given. */
+  readonly lun?: number | undefined;
 }
 
 /** A device that is plugged in beside the board's own. */
@@ -65,6 +78,15 @@ export type DeviceOptions =
       /** `port`: the first free one unless given. */
       readonly drives: readonly (DriveOptions & { readonly port?: number | undefined })[];
     }
+  | (VirtioPlace & {
+      /** A SCSI controller with what hangs on it. */
+      readonly type: 'virtio-scsi';
+      readonly units: readonly ScsiUnitOptions[];
+      readonly queues?: number | undefined;
+      readonly queueSize?: number | undefined;
+      readonly maxSectors?: number | undefined;
+      readonly commandsPerLun?: number | undefined;
+    })
   | (VirtioPlace & {
       readonly type: 'virtio-serial';
       readonly ports: readonly ConsolePortOptions[];
@@ -283,7 +305,7 @@ export function planMachine(options: MachineOptions): {
     if (idePlaces.has(device.place)) throw invalid(`Two IDE drives are at place ${device.place}.`);
     idePlaces.add(device.place);
   }
-  const drive = (device: DriveOptions, id: string) => {
+  const drive = <T extends Pick<DriveOptions, 'image' | 'id' | 'media'>>(device: T, id: string) => {
     const { image, id: given, ...rest } = device;
     const removable = device.media === 'cdrom';
     if (!image && !removable) throw invalid(`The disk '${given ?? id}' has no image.`);
@@ -296,6 +318,7 @@ export function planMachine(options: MachineOptions): {
   const carded = new Set<number>();
   let cards = 0;
   let controllers = 0;
+  let scsiBuses = 0;
   const devices = (options.devices ?? []).map((device): DeviceConfig => {
     switch (device.type) {
       case 'virtio-blk':
@@ -332,6 +355,20 @@ export function planMachine(options: MachineOptions): {
           ports[port] = drive(rest, `ahci${controller}-${rest.media === 'cdrom' ? 'cd' : 'hd'}${port}`);
         }
         return { type: device.type, slot: device.slot, drives: ports };
+      }
+      case 'virtio-scsi': {
+        const bus = scsiBuses++;
+        const units = scsiPlaces(device.units).map((unit): ScsiUnitConfig => {
+          const kind = unit.media === 'cdrom' ? 'cd' : 'hd';
+          const id = unit.id ?? `scsi${bus}-${kind}${unit.target}${unit.lun === 0 ? '' : `-${unit.lun}`}`;
+          return {
+            ...drive(unit, id),
+            target: unit.target,
+            lun: unit.lun,
+            deviceId: unit.deviceId ?? unit.serial ?? id,
+          };
+        });
+        return { ...device, units };
       }
       case 'e1000':
       case 'virtio-net': {
@@ -412,6 +449,28 @@ export function planMachine(options: MachineOptions): {
       trace: options.trace,
     },
   };
+}
+
+/** Units with their places, as QEMU chooses them: targets are taken one after the other. Throws VringError `options-invalid`. */
+function scsiPlaces<U extends Pick<ScsiUnitOptions, 'target' | 'lun'>>(units: readonly U[]) {
+  const taken = new Set<string>();
+  const key = (target: number, lun: number) => `${target}:${lun}`;
+  return units.map((unit) => {
+    let { target, lun } = unit;
+    if (target === undefined) {
+      target = 0;
+      while (taken.has(key(target, lun ?? 0))) target++;
+      lun ??= 0;
+    } else if (lun === undefined) {
+      lun = 0;
+      while (taken.has(key(target, lun))) lun++;
+    }
+    if (!Number.isInteger(target) || target < 0 || target > 255 || !Number.isInteger(lun) || lun < 0 || lun > 16383)
+      throw invalid(`There is no SCSI unit ${target}:${lun}; targets go to 255, their units to 16383.`);
+    if (taken.has(key(target, lun))) throw invalid(`Two SCSI units are at target ${target}, LUN ${lun}.`);
+    taken.add(key(target, lun));
+    return { ...unit, target, lun };
+  });
 }
 
 /** Bytes into shared memory, where the worker sees them without a copy; in steps, so that nothing else waits. */

@@ -4,11 +4,15 @@ import {
   AtaDisk,
   type AtaDrive,
   AtapiDrive,
+  type CdUnit,
   type ConsolePort,
   type ConsolePortSpec,
   E1000,
   Ich9Ahci,
   PcTestdev,
+  ScsiCd,
+  ScsiDisk,
+  type ScsiUnit,
   VirtioBalloon,
   VirtioBlock,
   VirtioConsole,
@@ -17,6 +21,7 @@ import {
   type VirtioModel,
   VirtioNet,
   VirtioPci,
+  VirtioScsi,
   wireIsaDebugcon,
   wireIsaDebugExit,
   wirePcTestdev,
@@ -27,7 +32,14 @@ import type { MachineDisks } from './disk-backend.js';
 import type { MachineNetworks } from './network-backend.js';
 import { makeVga } from './screen-device.js';
 import type { ScreenMemory } from './screen-protocol.js';
-import type { ConsolePortConfig, DeviceConfig, DriveConfig, TrayState, VirtioPlace } from './worker-protocol.js';
+import type {
+  ConsolePortConfig,
+  DeviceConfig,
+  DriveConfig,
+  ScsiUnitConfig,
+  TrayState,
+  VirtioPlace,
+} from './worker-protocol.js';
 import type { WorkerStream } from './worker-streams.js';
 
 /** Commands that a SATA disk queues. */
@@ -95,7 +107,7 @@ export class MachineDevices {
   /** Firmware's paths of devices that have a boot index. */
   readonly #bootable: { readonly index: number; readonly path: string }[] = [];
   /** Drives with removable media, by their disk. */
-  readonly #cdDrives = new Map<number, AtapiDrive>();
+  readonly #cdDrives = new Map<number, CdUnit>();
   readonly #host: DeviceHost;
 
   constructor(host: DeviceHost) {
@@ -103,7 +115,7 @@ export class MachineDevices {
   }
 
   /** The drive of a disk. Throws VringError `disk-fixed`. */
-  cdDrive(disk: number): AtapiDrive {
+  cdDrive(disk: number): CdUnit {
     const drive = this.#cdDrives.get(disk);
     if (!drive) throw new VringError('disk-fixed', 'The medium of this disk cannot be changed.');
     return drive;
@@ -169,6 +181,17 @@ export class MachineDevices {
         const controller = new Ich9Ahci({ name: freeName('ich9-ahci', taken), dma: board.memory.dma, drives });
         board.pci.bus.add(controller.function, slot);
         board.add(controller);
+        return;
+      }
+      case 'virtio-scsi': {
+        const model = new VirtioScsi(config);
+        const slot = this.#addVirtio(board, config, model, taken);
+        for (const unit of config.units) {
+          const { target, lun, bootIndex } = unit;
+          model.bus.add(unit, this.#scsiUnit(unit));
+          const path = `${board.pciPath}/scsi@${slot.toString(16)}/channel@0/disk@${target.toString(16)},${lun.toString(16)}`;
+          if (bootIndex !== undefined) this.#bootable.push({ index: bootIndex, path });
+        }
         return;
       }
       case 'virtio-net': {
@@ -250,7 +273,28 @@ export class MachineDevices {
       return new AtaDisk({ ...options, ...sizes, model: model ?? 'VRING HARDDISK', rotationRate, queueDepth });
     }
     const drive = new AtapiDrive({ ...options, model: model ?? 'VRING DVD-ROM' });
-    this.#cdDrives.set(disk, drive);
+    this.#cdDrives.set(disk, drive.cd);
+    return drive;
+  }
+
+  #scsiUnit(config: ScsiUnitConfig): ScsiUnit {
+    assert(this.#host.disks, 'a disk is opened for every device');
+    const { disk, media, serial, vendor, product, deviceId, wwn } = config;
+    const names = {
+      vendor: vendor ?? 'VRING',
+      serial: serial ?? '',
+      version: '1.0',
+      deviceId,
+      wwn,
+      backend: this.#host.disks.backend(disk),
+    };
+    if (media === 'disk') {
+      const { rotationRate, logicalBlockSize, physicalBlockSize } = config;
+      const sizes = { rotationRate, logicalBlockSize, physicalBlockSize };
+      return new ScsiDisk({ ...names, ...sizes, product: product ?? 'VRING HARDDISK' });
+    }
+    const drive = new ScsiCd({ ...names, product: product ?? 'VRING CD-ROM' });
+    this.#cdDrives.set(disk, drive.cd);
     return drive;
   }
 

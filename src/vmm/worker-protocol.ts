@@ -59,6 +59,17 @@ export interface DriveConfig {
   readonly bootIndex?: number | undefined;
 }
 
+/** A disk or CD drive behind a SCSI controller. */
+export interface ScsiUnitConfig extends Omit<DriveConfig, 'model'> {
+  readonly target: number;
+  readonly lun: number;
+  /** What tells it apart from others. */
+  readonly deviceId: string;
+  /** At most 8 and 16 ASCII characters. */
+  readonly vendor?: string | undefined;
+  readonly product?: string | undefined;
+}
+
 /** A device beside those that every board has, in the order in which they are plugged in. */
 export type DeviceConfig =
   | (VirtioPlace & {
@@ -82,6 +93,16 @@ export type DeviceConfig =
       /** By port, six at most. */
       readonly drives: readonly (DriveConfig | undefined)[];
     }
+  | (VirtioPlace & {
+      readonly type: 'virtio-scsi';
+      readonly units: readonly ScsiUnitConfig[];
+      /** Request queues, one unless given. */
+      readonly queues?: number | undefined;
+      readonly queueSize?: number | undefined;
+      /** Largest transfer, in sectors. */
+      readonly maxSectors?: number | undefined;
+      readonly commandsPerLun?: number | undefined;
+    })
   | (VirtioPlace & {
       readonly type: 'virtio-serial';
       readonly ports: readonly ConsolePortConfig[];

@@ -152,7 +152,7 @@ test('interfaces of virtio devices, in the spelling of properties and of names',
 });
 
 test('devices that QEMU has are refused by name, others with the nearest word', () => {
-  for (const name of ['e1000e', 'cirrus-vga', 'usb-kbd', 'nvme', 'scsi-hd', 'vhost-vsock-pci'])
+  for (const name of ['e1000e', 'cirrus-vga', 'usb-kbd', 'nvme', 'scsi-block', 'vhost-vsock-pci'])
     assert.match(refusal('-device', name), /is not supported yet$/, name);
   assert.match(refusal('-device', 'isa-debugexit'), /did you mean 'isa-debug-exit'/);
 });
@@ -402,7 +402,7 @@ test('each mistake gets one sentence that names it', () => {
     [['-chardev', 'socket,id=s,path=/x'], /'socket' is not supported yet/],
     [['-chardev', 'stdio'], /id= is missing/],
     [['-chardev', 'null,id=a', '-serial', 'chardev:a', '-monitor', 'chardev:a'], /cannot be used by the monitor too/],
-    [['-drive', 'file=x,if=scsi'], /if=scsi is not supported yet/],
+    [['-drive', 'file=x,if=scsi'], /no SCSI controller of its own/],
     [['-drive', 'file=x,index=4'], /index of an IDE drive is 0 to 3/],
     [['-drive', 'file=x,index=1,unit=1'], /index cannot be used with bus and unit/],
     [['-hda', 'x', '-drive', 'file=y,bus=0,unit=0'], /there is a drive at bus 0, unit 0 \(index 0\) already/],
@@ -553,4 +553,48 @@ test('networks', () => {
   );
   assert.deepEqual(plan('-nic', 'none').machine.networks, []);
   assert.deepEqual(plan('-net', 'nic', '-net', 'user').machine.networks?.length, 1);
+});
+
+test('SCSI disks and CD drives hang on the controller that they name, or the first', () => {
+  const { devices = [] } = plan(
+    ...['-device', 'virtio-scsi-pci,id=a,num_queues=4', '-device', 'virtio-scsi-pci,id=b'],
+    ...['-drive', 'if=none,id=d,file=d.img,format=raw', '-drive', 'if=none,id=c,file=c.iso,media=cdrom'],
+    ...[
+      '-device',
+      'scsi-hd,drive=d,bus=b.0,scsi-id=3,lun=1,serial=S',
+      '-device',
+      'scsi-cd,drive=c',
+      '-device',
+      'scsi-cd,id=e',
+    ],
+  ).machine;
+  const found = devices.flatMap((device) =>
+    device.type === 'virtio-scsi'
+      ? [[device.queues, device.units.map(({ id, media, target, lun }) => [id, media, target, lun])]]
+      : [],
+  );
+  assert.deepEqual(found, [
+    [
+      4,
+      [
+        ['c', 'cdrom', undefined, undefined],
+        ['e', 'cdrom', undefined, undefined],
+      ],
+    ],
+    [undefined, [['d', 'disk', 3, 1]]],
+  ]);
+  const none = ['-drive', 'if=none,id=d,file=d.img'];
+  const controller = ['-device', 'virtio-scsi-pci'];
+  assert.match(refusal(...none, '-device', 'scsi-hd,drive=d'), /there is no SCSI bus; -device virtio-scsi-pci/);
+  assert.match(refusal(...none, ...controller, '-device', 'scsi-hd,drive=d,bus=x.0'), /there is no SCSI bus 'x.0'/);
+  assert.match(
+    refusal(...none, ...controller, '-device', 'scsi-hd,drive=d,scsi-id=256'),
+    /scsi-id is a whole number from 0 to 255/,
+  );
+  assert.match(refusal(...controller, '-device', 'scsi-hd'), /drive= is missing/);
+  assert.match(refusal('-drive', 'if=scsi,file=d.img'), /no SCSI controller of its own/);
+  assert.match(
+    refusal(...none, ...controller, '-device', 'scsi-generic,drive=d'),
+    /'scsi-generic' is not supported yet/,
+  );
 });

@@ -15,7 +15,7 @@ import type { GivenOption } from '../options/parse.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
 import { type Chardev, Chardevs } from './chardevs.js';
-import { type FoundDevice, findDevice, noDevice } from './devices.js';
+import { type FoundDevice, findDevice, noDevice, unsupportedProperties } from './devices.js';
 import { flattenJson, type ObjectPlan, parseObject } from './drives.js';
 import { planFirmware, planFwCfg, planRiscvFirmware } from './firmware.js';
 import { Options } from './given-options.js';
@@ -23,6 +23,7 @@ import { type LensPlan, planLens } from './lens.js';
 import { checkMac, type PlannedNetworks, planNetworks } from './networks.js';
 import { accelerators, unsupportedAccelerators } from './options.js';
 import { blockSize, checkSerial, DrivePlan } from './plan-drives.js';
+import { ScsiPlan } from './plan-scsi.js';
 import { parseQmp, type QmpAddress } from './qmp/serve.js';
 import { planScreen, planVga, plugVga, type ScreenPlan } from './screen-options.js';
 
@@ -565,6 +566,7 @@ function planDevices(
   const drives = new DrivePlan(options, boardBuses.includes('IDE'));
   const devices: (DeviceOptions | { type: 'bus'; index: number })[] = drives.devices.slice();
   const buses: { id: string; ports: BusPort[]; maxPorts: number; place: VirtioPlace | undefined }[] = [];
+  const scsi = new ScsiPlan(drives);
   const ids = new Set<string>();
   let debugcons = 0;
   const attachTo = (values: KeyValues, user: string): Chardev | undefined => {
@@ -623,6 +625,16 @@ function planDevices(
       }
       case 'ich9-ahci':
         devices.push(drives.planAhci(id, planSlot(values)));
+        break;
+      case 'virtio-scsi-pci':
+      case 'virtio-scsi-device':
+        devices.push(scsi.controller(values, id, place ?? {}));
+        break;
+      case 'scsi-hd':
+        scsi.unit(values, 'disk', id);
+        break;
+      case 'scsi-cd':
+        scsi.unit(values, 'cdrom', id);
         break;
       case 'ide-hd':
       case 'ide-cd': {
@@ -716,26 +728,7 @@ function planDevices(
         devices.push({ type: 'pc-testdev' });
         break;
     }
-    values.finish([
-      'multifunction',
-      'iothread',
-      'num-queues',
-      'romfile',
-      'rombar',
-      'packed',
-      'iommu_platform',
-      'write-cache',
-      'rng',
-      'max-bytes',
-      'period',
-      'emulated',
-      'discard',
-      'write-zeroes',
-      'queue-size',
-      'mq',
-      'rx_queue_size',
-      'tx_queue_size',
-    ]);
+    values.finish(unsupportedProperties);
   }
   // Console ports are counted in the order of their devices.
   let index = 0;

@@ -13,7 +13,7 @@ export interface PropertyRow {
 export interface DeviceRow {
   readonly name: string;
   readonly aliases?: readonly string[];
-  readonly bus: 'PCI' | 'ISA' | 'IDE' | 'virtio-serial-bus' | 'virtio-bus';
+  readonly bus: 'PCI' | 'ISA' | 'IDE' | 'SCSI' | 'virtio-serial-bus' | 'virtio-bus';
   readonly category: 'Storage' | 'Network' | 'Input' | 'Display' | 'Misc';
   readonly sentence: string;
   readonly properties: readonly PropertyRow[];
@@ -73,6 +73,29 @@ const ide: readonly PropertyRow[] = [
   id,
 ];
 
+/** Of units on a SCSI bus. */
+const scsi: readonly PropertyRow[] = [
+  { name: 'bus', type: 'str', sentence: 'the SCSI bus, e.g. scsi0.0; the first one unless given' },
+  { name: 'scsi-id', type: 'uint32', sentence: 'target, 0 to 255; the first free one unless given' },
+  { name: 'lun', type: 'uint32', sentence: 'logical unit, 0 to 16383; the first free one unless given' },
+  { name: 'vendor', type: 'str', default: 'VRING', sentence: 'vendor that the guest sees' },
+  { name: 'product', type: 'str', sentence: 'product that the guest sees' },
+  {
+    name: 'device_id',
+    type: 'str',
+    sentence: 'what the guest tells it apart by; the serial number, or the id of the drive',
+  },
+  { name: 'wwn', type: 'str', sentence: 'world wide name, a number of 64 bits' },
+  id,
+];
+/** Of the controllers of virtio. */
+const scsiController: readonly PropertyRow[] = [
+  { name: 'num_queues', type: 'uint32', default: '1', sentence: 'request queues' },
+  { name: 'virtqueue_size', type: 'uint32', default: '256', sentence: 'entries of a queue, a power of two' },
+  { name: 'max_sectors', type: 'uint32', default: '65535', sentence: 'largest transfer, in sectors' },
+  { name: 'cmd_per_lun', type: 'uint32', default: '128', sentence: 'commands that a unit is given at once' },
+];
+
 export const deviceRows: readonly DeviceRow[] = [
   {
     name: 'ich9-ahci',
@@ -107,6 +130,32 @@ export const deviceRows: readonly DeviceRow[] = [
     category: 'Storage',
     sentence: 'Virtio disk',
     properties: [...disk, ...virtio],
+  },
+  {
+    name: 'virtio-scsi-pci',
+    aliases: ['virtio-scsi'],
+    bus: 'PCI',
+    category: 'Storage',
+    sentence: 'Virtio SCSI controller',
+    properties: [...scsiController, ...virtio],
+  },
+  {
+    name: 'scsi-hd',
+    bus: 'SCSI',
+    category: 'Storage',
+    sentence: 'SCSI disk',
+    properties: [
+      ...disk,
+      { name: 'rotation_rate', type: 'uint16', default: '0', sentence: 'rotations a minute; 1: it does not rotate' },
+      ...scsi,
+    ],
+  },
+  {
+    name: 'scsi-cd',
+    bus: 'SCSI',
+    category: 'Storage',
+    sentence: 'SCSI CD drive; without drive= it is empty',
+    properties: [...disk.filter(({ name }) => !name.endsWith('block_size')), ...scsi],
   },
   {
     name: 'virtio-serial-pci',
@@ -179,6 +228,7 @@ export const deviceRows: readonly DeviceRow[] = [
   ...(
     [
       ['virtio-blk-device', 'Storage', 'Virtio disk in a virtio-mmio slot', [...disk, ...slot]],
+      ['virtio-scsi-device', 'Storage', 'Virtio SCSI controller in a virtio-mmio slot', [...scsiController, ...slot]],
       [
         'virtio-serial-device',
         'Input',
@@ -247,7 +297,43 @@ export const deviceRows: readonly DeviceRow[] = [
 
 /** Devices that QEMU has and vring does not yet. */
 const unsupportedDevices =
-  /^(AC97|AMDVI-PCI|ES1370|acpi-erst|adlib|am53c974|amd-iommu|ati-vga|bochs-display|cirrus-vga|cs4231a|ctucan_pci|dc390|edu|floppy|gus|ib700|intel-(hda|iommu)|i6300esb|ioh3420|ipoctal232|kvaser_pci|(guest-)?loader|lsi|lsi53c8\w+|megasas(-gen2)?|mioe3680_pci|mptsas1068|ne2k_(isa|pci)|nvdimm|pc-dimm|pcm3680_pci|pcnet|pvpanic(-pci)?|pvrdma|pvscsi|qxl(-vga)?|ramfb|rocker|rtl8139|sb16|secondary-vga|sga|smbus-ipmi|tpci200|tulip|vmbus-bridge|vmcoreinfo|vmgenid|vmmouse|vmware-svga|vmxnet3|vt82c686b-usb-uhci|x-pci-proxy-dev|x3130-upstream|xio3130-downstream|i82\w+|isa-(applesmc|cirrus-vga|fdc|ide|ipmi-\w+|parallel|vga)|virtio-(9p|crypto|gpu|gpu-gl|iommu|keyboard|mem|mouse|pmem|scsi|tablet|vga|vga-gl|input-host)(-(device|pci|pci-(non-)?transitional))?)$|^(ccid|cxl|e1000e?|hda|hyperv?|hv|i2c|ich9|ide|ipmi-bmc|ivshmem|nec-usb|nvme|pci|pcie|piix[34]|pxb|qemu-xhci|scsi|sd|sdhci|tpm|u2f|usb|vfio|vhost)(-|$)/;
+  /^(AC97|AMDVI-PCI|ES1370|acpi-erst|adlib|am53c974|amd-iommu|ati-vga|bochs-display|cirrus-vga|cs4231a|ctucan_pci|dc390|edu|floppy|gus|ib700|intel-(hda|iommu)|i6300esb|ioh3420|ipoctal232|kvaser_pci|(guest-)?loader|lsi|lsi53c8\w+|megasas(-gen2)?|mioe3680_pci|mptsas1068|ne2k_(isa|pci)|nvdimm|pc-dimm|pcm3680_pci|pcnet|pvpanic(-pci)?|pvrdma|pvscsi|qxl(-vga)?|ramfb|rocker|rtl8139|sb16|secondary-vga|sga|smbus-ipmi|tpci200|tulip|vmbus-bridge|vmcoreinfo|vmgenid|vmmouse|vmware-svga|vmxnet3|vt82c686b-usb-uhci|x-pci-proxy-dev|x3130-upstream|xio3130-downstream|i82\w+|isa-(applesmc|cirrus-vga|fdc|ide|ipmi-\w+|parallel|vga)|virtio-(9p|crypto|gpu|gpu-gl|iommu|keyboard|mem|mouse|pmem|tablet|vga|vga-gl|input-host)(-(device|pci|pci-(non-)?transitional))?)$|^(ccid|cxl|e1000e?|hda|hyperv?|hv|i2c|ich9|ide|ipmi-bmc|ivshmem|nec-usb|nvme|pci|pcie|piix[34]|pxb|qemu-xhci|scsi|sd|sdhci|tpm|u2f|usb|vfio|vhost)(-|$)/;
+
+/** Properties that QEMU's devices have and vring's do not yet. */
+export const unsupportedProperties = [
+  'multifunction',
+  'iothread',
+  'num-queues',
+  'romfile',
+  'rombar',
+  'packed',
+  'iommu_platform',
+  'write-cache',
+  'rng',
+  'max-bytes',
+  'period',
+  'emulated',
+  'discard',
+  'write-zeroes',
+  'queue-size',
+  'mq',
+  'removable',
+  'dpofua',
+  'ver',
+  'port_index',
+  'port_wwn',
+  'max_unmap_size',
+  'max_io_size',
+  'discard_granularity',
+  'min_io_size',
+  'opt_io_size',
+  'scsi_version',
+  'hotplug',
+  'param_change',
+  'seg_max_adjust',
+  'rx_queue_size',
+  'tx_queue_size',
+];
 
 /** A row, and which interfaces QEMU's names for one kind alone mean. */
 export interface FoundDevice {

@@ -75,6 +75,11 @@ export function parseDrive(
   const { request, device, isTemporary } = attempt(option, () => driveRequest(text));
   const type = String(device['if'] ?? fallback);
   if (type !== 'virtio' && type !== 'none' && type !== 'ide') {
+    // As no machine of QEMU's has a SCSI controller of its own.
+    if (type === 'scsi')
+      throw new UsageError(
+        `${option}: this board has no SCSI controller of its own; there are -device virtio-scsi-pci and -device scsi-hd,drive=ID`,
+      );
     if (interfaces.includes(type)) {
       throw new UsageError(`${option}: if=${type} is not supported yet; there are if=ide and if=virtio`);
     }

@@ -214,7 +214,7 @@ function driveModel(values: KeyValues): string | undefined {
   return model;
 }
 
-function worldWideName(values: KeyValues): bigint | undefined {
+export function worldWideName(values: KeyValues): bigint | undefined {
   const wwn = values.text('wwn');
   if (wwn === undefined) return undefined;
   if (!/^(0x[0-9a-f]{1,16}|\d{1,19})$/i.test(wwn))
@@ -229,9 +229,11 @@ function oneLogicalSize(values: KeyValues): number | undefined {
   return size;
 }
 
-export function blockSize(values: KeyValues, key: string): number | undefined {
-  const size = values.number(key, 512, 32768);
-  if (size !== undefined && (size & (size - 1)) !== 0)
-    throw new UsageError(`${values.option}: ${key} is a power of two from 512 to 32768, not ${size}`);
-  return size;
+export const blockSize = (values: KeyValues, key: string) => oneOfPowers(values, key, 512, 32768);
+
+export function oneOfPowers(values: KeyValues, key: string, least: number, most: number): number | undefined {
+  const value = values.number(key, least, most);
+  if (value !== undefined && (value & (value - 1)) !== 0)
+    throw new UsageError(`${values.option}: ${key} is a power of two from ${least} to ${most}, not ${value}`);
+  return value;
 }

@@ -2,7 +2,8 @@
 import type { StateArena } from '../../schema/index.js';
 import type { DriveBackend } from '../disk/index.js';
 import { type StatePart, statePart } from '../pci/saved-parts.js';
-import type { AtaDrive, AtaWork, PacketWork } from './drive.js';
+import type { PacketWork } from '../scsi/cd-unit.js';
+import type { AtaDrive, AtaWork } from './drive.js';
 import { type DriveNames, type Geometry, identifyDisk, isTransferMode, maxMultiple } from './identify.js';
 import { generalPurposeLog, readLog } from './queue-log.js';
 import { AtaDriveState, type AtaRegisters, ataError, deviceBit } from './registers.js';

@@ -1,51 +1,14 @@
-/** The packets of an ATAPI CD/DVD-ROM drive, a row each (SPC-2, MMC-3). Answers are cut to the allocation length of the packet. */
-import { type AtapiDrive, senseCode, senseKey } from './atapi-drive.js';
-import type { PacketWork } from './drive.js';
-
-export interface PacketRow {
-  readonly code: number;
-  readonly name: string;
-  /** Runs while a unit attention waits. */
-  readonly always?: boolean;
-  /** Needs a medium in a closed tray. */
-  readonly needsMedium?: boolean;
-  run(drive: AtapiDrive, packet: Uint8Array): PacketWork;
-}
-
-const done: PacketWork = { kind: 'done' };
-/** 80 minutes: what is longer is a DVD. */
-const cdBlocks = 80 * 60 * 75;
-const profile = { none: 0, cdRom: 0x08, dvdRom: 0x10 } as const;
-/** From here to the first block of a CD are two seconds. */
-const leadInFrames = 150;
-
-const be16 = (bytes: Uint8Array, at: number) => (bytes[at]! << 8) | bytes[at + 1]!;
-const be24 = (bytes: Uint8Array, at: number) => (be16(bytes, at) << 8) | bytes[at + 2]!;
-const be32 = (bytes: Uint8Array, at: number) => be16(bytes, at) * 0x10000 + be16(bytes, at + 2);
-const bytes16 = (value: number) => [(value >> 8) & 0xff, value & 0xff];
-const bytes32 = (value: number) => [(value >>> 24) & 0xff, (value >>> 16) & 0xff, (value >>> 8) & 0xff, value & 0xff];
-
-/** An answer, or the start of it. */
-function answer(bytes: readonly number[] | Uint8Array, allocation: number): PacketWork {
-  const all = bytes instanceof Uint8Array ? bytes : Uint8Array.from(bytes);
-  return allocation === 0 ? done : { kind: 'bytes', bytes: all.subarray(0, allocation) };
-}
-
-const invalidField = (drive: AtapiDrive) => drive.fail(senseKey.illegalRequest, senseCode.invalidField);
+/** The packets of an ATAPI CD/DVD-ROM drive (SPC-2, MMC-3): a CD drive's, and those that only ATAPI answers so. */
+import { be16 } from '../scsi/big-endian.js';
+import { answer, cdRows, invalidField, type PacketRow } from '../scsi/cd-packets.js';
+import type { CdUnit, PacketWork } from '../scsi/cd-unit.js';
 
 function text(value: string, length: number): number[] {
   return Array.from({ length }, (_, i) => (i < value.length ? value.charCodeAt(i) & 0x7f : 0x20));
 }
 
-/** Minute, second and frame of a block. */
-function msf(block: number): number[] {
-  const frame = block + leadInFrames;
-  return [Math.floor(frame / (75 * 60)), Math.floor(frame / 75) % 60, frame % 75];
-}
-const position = (block: number, asMsf: boolean) => (asMsf ? [0, ...msf(block)] : bytes32(block));
-
-function requestSense(drive: AtapiDrive, packet: Uint8Array): PacketWork {
-  const r = drive.registers;
+function requestSense(drive: CdUnit, packet: Uint8Array): PacketWork {
+  const r = drive.state;
   const sense = new Uint8Array(18);
   sense.set([0xf0, 0, r.senseKey, 0, 0, 0, 0, 10]);
   sense[12] = r.senseCode;
@@ -54,7 +17,7 @@ function requestSense(drive: AtapiDrive, packet: Uint8Array): PacketWork {
   return answer(sense, packet[4]!);
 }
 
-function inquiry(drive: AtapiDrive, packet: Uint8Array): PacketWork {
+function inquiry(drive: CdUnit, packet: Uint8Array): PacketWork {
   const allocation = be16(packet, 3);
   if ((packet[1]! & 1) === 0) {
     if (packet[2] !== 0) return invalidField(drive);
@@ -78,209 +41,10 @@ function inquiry(drive: AtapiDrive, packet: Uint8Array): PacketWork {
   }
 }
 
-function modeSense(drive: AtapiDrive, packet: Uint8Array): PacketWork {
-  const control = packet[2]! >> 6;
-  if (control === 3) return drive.fail(senseKey.illegalRequest, senseCode.savingNotSupported);
-  // Nothing can be changed; defaults are what is current.
-  const changeable = control === 1;
-  const page = packet[2]! & 0x3f;
-  const pages: [number, number[]][] = [
-    [0x01, [0, 5, 0, 0, 0, 0]],
-    [0x0e, [4, 0, 0, 0, 0, 75, 1, 0xff, 2, 0xff, 0, 0, 0, 0]],
-    [
-      0x2a,
-      [
-        0x3b, // reads CD-R, CD-RW and DVD-ROM
-        0,
-        0x70, // Mode 2 forms, multisession
-        0x03, // CD audio commands' accuracy bits: READ CD is there
-        0x29 | (drive.isLocked ? 2 : 0), // tray, eject, lock
-        0,
-        ...bytes16(706),
-        ...bytes16(2),
-        ...bytes16(512),
-        ...bytes16(706),
-        0,
-        0,
-        0,
-        0,
-      ],
-    ],
-  ];
-  const chosen = pages.filter(([code]) => page === 0x3f || page === code);
-  if (chosen.length === 0) return invalidField(drive);
-  const body = chosen.flatMap(([code, content]) => [
-    code,
-    content.length,
-    ...(changeable ? content.map(() => 0) : content),
-  ]);
-  const mediumType = !drive.backend.inserted ? 0x70 : drive.isOpen ? 0x71 : 0x01;
-  return answer([...bytes16(body.length + 6), mediumType, 0, 0, 0, 0, 0, ...body], be16(packet, 7));
-}
-
-/** One session with one data track from block 0 on. */
-function readToc(drive: AtapiDrive, packet: Uint8Array): PacketWork {
-  const asMsf = (packet[1]! & 2) !== 0;
-  const format = packet[2]! & 0x0f || packet[9]! >> 6;
-  const start = packet[6]!;
-  const allocation = be16(packet, 7);
-  const track = (number: number, block: number) => [
-    0,
-    number === 0xaa ? 0x16 : 0x14,
-    number,
-    0,
-    ...position(block, asMsf),
-  ];
-  switch (format) {
-    case 0: {
-      if (start > 1 && start !== 0xaa) return invalidField(drive);
-      const body = [...(start <= 1 ? track(1, 0) : []), ...track(0xaa, drive.blocks)];
-      return answer([...bytes16(body.length + 2), 1, 1, ...body], allocation);
-    }
-    case 1:
-      return answer([...bytes16(10), 1, 1, ...track(1, 0)], allocation);
-    case 2: {
-      const point = (number: number, address: readonly number[]) => [1, 0x14, 0, number, 0, 0, 0, 0, ...address];
-      const body = [
-        ...point(0xa0, [1, 0, 0]),
-        ...point(0xa1, [1, 0, 0]),
-        ...point(0xa2, msf(drive.blocks)),
-        ...point(1, msf(0)),
-      ];
-      return answer([...bytes16(body.length + 2), 1, 1, ...body], allocation);
-    }
-    default:
-      return invalidField(drive);
-  }
-}
-
-function blocks(drive: AtapiDrive, firstBlock: number, count: number, raw = false): PacketWork {
-  if (count === 0) return done;
-  if (firstBlock + count > drive.blocks) return drive.fail(senseKey.illegalRequest, senseCode.addressOutOfRange);
-  return { kind: 'blocks', firstBlock, blocks: count, raw };
-}
-
-function readCd(drive: AtapiDrive, packet: Uint8Array): PacketWork {
-  const count = be24(packet, 6);
-  switch (packet[9]! & 0xf8) {
-    case 0x00:
-      return done;
-    case 0x10:
-      return blocks(drive, be32(packet, 2), count);
-    case 0xf8:
-      return blocks(drive, be32(packet, 2), count, true);
-    default:
-      return invalidField(drive);
-  }
-}
-
-function currentProfile(drive: AtapiDrive): number {
-  if (!drive.isReady) return profile.none;
-  return drive.blocks > cdBlocks ? profile.dvdRom : profile.cdRom;
-}
-
-function getConfiguration(drive: AtapiDrive, packet: Uint8Array): PacketWork {
-  const wanted = packet[1]! & 3;
-  const from = be16(packet, 2);
-  if (wanted === 3) return invalidField(drive);
-  const current = currentProfile(drive);
-  const entry = (code: number) => [...bytes16(code), code === current ? 1 : 0, 0];
-  const features: [number, number[]][] = [
-    [0, [0, 0, 3, 8, ...entry(profile.dvdRom), ...entry(profile.cdRom)]],
-    [1, [0, 1, 0x0b, 8, 0, 0, 0, 2, 1, 0, 0, 0]], // core: ATAPI, device busy events
-    [3, [0, 3, 3, 4, 0x29, 0, 0, 0]], // removable medium: tray, eject, lock
-  ];
-  const body = features
-    .filter(([code]) => (wanted === 2 ? code === from : code >= from))
-    .flatMap(([, content]) => content);
-  return answer([...bytes32(body.length + 4), 0, 0, ...bytes16(current), ...body], be16(packet, 7));
-}
-
-/** Polled; of the media class alone. */
-function getEvent(drive: AtapiDrive, packet: Uint8Array): PacketWork {
-  const r = drive.registers;
-  if ((packet[1]! & 1) === 0) return invalidField(drive);
-  const classes = 0x10;
-  if ((packet[4]! & classes) === 0) return answer([0, 2, 0x80, classes], be16(packet, 7));
-  let event = 0;
-  if (r.newMedium) {
-    event = 2;
-    r.newMedium = false;
-  } else if (r.ejectRequested) {
-    event = 1;
-    r.ejectRequested = false;
-  }
-  const state = (r.trayOpen ? 1 : 0) | (drive.backend.inserted ? 2 : 0);
-  return answer([0, 4, 4, classes, event, state, 0, 0], be16(packet, 7));
-}
-
-function startStop(drive: AtapiDrive, packet: Uint8Array): PacketWork {
-  const start = (packet[4]! & 1) !== 0;
-  const loadEject = (packet[4]! & 2) !== 0;
-  if ((packet[4]! & 0xf0) !== 0 || !loadEject) return done;
-  if (drive.moveTray(!start)) return done;
-  // The guest itself holds the tray.
-  return drive.fail(drive.backend.inserted ? senseKey.notReady : senseKey.illegalRequest, senseCode.removalPrevented);
-}
-
-function mechanismStatus(_drive: AtapiDrive, packet: Uint8Array): PacketWork {
-  return answer([0, 0, 0, 0, 0, 1, 0, 0], be16(packet, 8));
-}
-
-function readDiscInformation(drive: AtapiDrive, packet: Uint8Array): PacketWork {
-  if ((packet[1]! & 7) !== 0) return invalidField(drive);
-  const information = new Uint8Array(34);
-  // Complete, one session, one track; not erasable, for unrestricted use.
-  information.set([0, 32, 0x0e, 1, 1, 1, 1, 0x20]);
-  return answer(information, be16(packet, 7));
-}
-
-const rows: readonly PacketRow[] = [
-  { code: 0x00, name: 'TEST UNIT READY', needsMedium: true, run: () => done },
-  { code: 0x03, name: 'REQUEST SENSE', always: true, run: requestSense },
-  { code: 0x12, name: 'INQUIRY', always: true, run: inquiry },
-  { code: 0x1b, name: 'START STOP UNIT', run: startStop },
-  {
-    code: 0x1e,
-    name: 'PREVENT ALLOW MEDIUM REMOVAL',
-    run: (drive, packet) => {
-      drive.registers.trayLocked = (packet[4]! & 1) !== 0;
-      return done;
-    },
-  },
-  {
-    code: 0x25,
-    name: 'READ CAPACITY',
-    needsMedium: true,
-    run: (drive) => answer([...bytes32(drive.blocks - 1), ...bytes32(2048)], 8),
-  },
-  {
-    code: 0x28,
-    name: 'READ (10)',
-    needsMedium: true,
-    run: (drive, packet) => blocks(drive, be32(packet, 2), be16(packet, 7)),
-  },
-  {
-    code: 0x2b,
-    name: 'SEEK (10)',
-    needsMedium: true,
-    run: (drive, packet) =>
-      be32(packet, 2) < drive.blocks ? done : drive.fail(senseKey.illegalRequest, senseCode.addressOutOfRange),
-  },
-  { code: 0x43, name: 'READ TOC/PMA/ATIP', needsMedium: true, run: readToc },
-  { code: 0x46, name: 'GET CONFIGURATION', always: true, run: getConfiguration },
-  { code: 0x4a, name: 'GET EVENT STATUS NOTIFICATION', always: true, run: getEvent },
-  { code: 0x51, name: 'READ DISC INFORMATION', needsMedium: true, run: readDiscInformation },
-  { code: 0x5a, name: 'MODE SENSE (10)', run: modeSense },
-  {
-    code: 0xa8,
-    name: 'READ (12)',
-    needsMedium: true,
-    run: (drive, packet) => blocks(drive, be32(packet, 2), be32(packet, 6)),
-  },
-  { code: 0xbb, name: 'SET CD SPEED', run: () => done },
-  { code: 0xbd, name: 'MECHANISM STATUS', run: mechanismStatus },
-  { code: 0xbe, name: 'READ CD', needsMedium: true, run: readCd },
-];
-
-export const packetRows: ReadonlyMap<number, PacketRow> = new Map(rows.map((row) => [row.code, row]));
+export const atapiRows: ReadonlyMap<number, PacketRow> = new Map(
+  [
+    ...cdRows,
+    { code: 0x03, name: 'REQUEST SENSE', always: true, run: requestSense },
+    { code: 0x12, name: 'INQUIRY', always: true, run: inquiry },
+  ].map((row) => [row.code, row]),
+);

@@ -4,6 +4,7 @@
  */
 import type { DriveBackend } from '../disk/index.js';
 import type { StatePart } from '../pci/saved-parts.js';
+import type { PacketWork } from '../scsi/cd-unit.js';
 import { type AtaRegisters, ataStatus, deviceBit } from './registers.js';
 
 /** What a command asks of the controller. */
@@ -30,15 +31,6 @@ export type AtaWork =
   | { readonly kind: 'flush' }
   /** A command packet comes from the host. */
   | { readonly kind: 'packet'; readonly dma: boolean };
-
-/** What a command packet asks of the controller. */
-export type PacketWork =
-  | { readonly kind: 'done' }
-  /** Sense data say why. */
-  | { readonly kind: 'failed' }
-  | { readonly kind: 'bytes'; readonly bytes: Uint8Array }
-  /** Blocks of the medium; raw ones have the frame of a CD's sector around their 2048 bytes. */
-  | { readonly kind: 'blocks'; readonly firstBlock: number; readonly blocks: number; readonly raw: boolean };
 
 export interface AtaDrive {
   readonly registers: AtaRegisters;
@@ -70,8 +62,6 @@ export function diagnoseDrive(drive: AtaDrive): void {
 export const driveCommand = { deviceReset: 0x08, diagnostic: 0x90, packet: 0xa0 } as const;
 
 export const packetBytes = 12;
-export const cdBlockBytes = 2048;
-export const rawBlockBytes = 2352;
 
 /** Ranges of DATA SET MANAGEMENT: 48 bits of first sector, 16 of count; a count of 0 is no range. Offsets and lengths in bytes. */
 export function trimRanges(list: Uint8Array, sizeBytes: number): { offset: number; length: number }[] | undefined {

@@ -1,7 +1,8 @@
 /** What a drive's controller does with the medium, whatever moves the data to and from the host. */
 import { type BlockFailure, type ScatterList, transfer } from '../disk/index.js';
-import { type AtaDrive, cdBlockBytes, rawBlockBytes, trimRanges } from './drive.js';
-import { rawBlocks } from './raw-blocks.js';
+import { cdBlockBytes } from '../scsi/cd-unit.js';
+import { type AtaDrive, trimRanges } from './drive.js';
+import { rawBlockBytes, rawBlocks } from './raw-blocks.js';
 
 type Done = (failure?: BlockFailure, doneBytes?: number) => void;
 

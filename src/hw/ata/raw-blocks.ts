@@ -1,6 +1,7 @@
 /** Blocks of a CD with the frame around them that READ CD gives: Mode 1 sectors of 2352 bytes (ECMA-130, clause 14). */
-import { cdBlockBytes, rawBlockBytes } from './drive.js';
+import { cdBlockBytes } from '../scsi/cd-unit.js';
 
+export const rawBlockBytes = 2352;
 const headerBytes = 16;
 const binaryCoded = (value: number) => ((Math.floor(value / 10) << 4) | (value % 10)) & 0xff;
 

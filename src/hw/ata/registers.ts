@@ -1,5 +1,6 @@
 /** Bits of a drive's registers (ATA/ATAPI-6, clause 7), and the task file as state. */
 import { bool, defineState, f64, type StateOf, u8 } from '../../schema/index.js';
+import { cdFields } from '../scsi/cd-unit.js';
 
 export const ataStatus = { error: 0x01, dataRequest: 0x08, seek: 0x10, fault: 0x20, ready: 0x40, busy: 0x80 } as const;
 export const ataError = { aborted: 0x04, idNotFound: 0x10, uncorrectable: 0x40 } as const;
@@ -41,16 +42,6 @@ export const AtaDriveState = defineState('ata-drive', 2, {
   failedSector: f64(0, { min: 0, max: 2 ** 48 - 1, integer: true }),
   smart: bool(true),
   smartAutosave: bool(true),
-  /** Sense data of a packet drive: key, additional code and qualifier. */
-  senseKey: u8(0, { max: 15 }),
-  senseCode: u8(),
-  senseQualifier: u8(),
-  trayOpen: bool(),
-  trayLocked: bool(),
-  /** How the next command learns of another medium: 2 it finds none, 1 unit attention, 0 not at all. */
-  mediumChange: u8(0, { max: 2 }),
-  /** Events for GET EVENT STATUS NOTIFICATION. */
-  newMedium: bool(),
-  ejectRequested: bool(),
+  ...cdFields,
 });
 export type AtaRegisters = StateOf<typeof AtaDriveState>;

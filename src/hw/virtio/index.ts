@@ -9,4 +9,5 @@ export * from './virtio-input.js';
 export * from './virtio-mmio.js';
 export * from './virtio-net.js';
 export * from './virtio-pci.js';
+export * from './virtio-scsi.js';
 export * from './virtqueue.js';

@@ -20,6 +20,7 @@ const identities: Readonly<Record<number, { transitionalId: number; classCode: n
   [virtioType.net]: { transitionalId: 0x1000, classCode: 0x020000 },
   [virtioType.block]: { transitionalId: 0x1001, classCode: 0x010000 },
   [virtioType.balloon]: { transitionalId: 0x1002, classCode: 0x00ff00 },
+  [virtioType.scsi]: { transitionalId: 0x1004, classCode: 0x010000 },
   [virtioType.console]: { transitionalId: 0x1003, classCode: 0x078000 },
   [virtioType.entropy]: { transitionalId: 0x1005, classCode: 0x00ff00 },
   // Newer than transitional ids: modern only.

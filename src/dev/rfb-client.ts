@@ -211,6 +211,11 @@ export class RfbClient {
       }
       case -261:
         return { ...place, content: await this.read(1) };
+      case -239:
+        return { ...place, content: await this.read(width * height * this.#size + Math.ceil(width / 8) * height) };
+      case -314:
+        assert.equal((await this.read(4)).readInt32BE(), 0, 'raw pixels');
+        return { ...place, content: await this.read(width * height * 4) };
       case -257:
       case -258:
         return place;

@@ -1,4 +1,5 @@
 export * from './code-page.js';
+export * from './frame.js';
 export * from './keys.js';
 export * from './pictures.js';
 export * from './surface.js';

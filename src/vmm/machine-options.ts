@@ -3,13 +3,14 @@ import { type AcceleratorName, acceleratorNames } from '../accel/accelerator.js'
 import { maxGuestBytes } from '../accel/guest-limit.js';
 import { VringError } from '../base/index.js';
 import type { OptionDict } from '../block/index.js';
+import { ScreenFrame } from '../display/index.js';
 import type { FirmwareFile } from '../machine/firmware-file.js';
 import { parseMac } from '../net/index.js';
 import { type Architecture, DEFAULT_ARCHITECTURE, findArchitecture } from './architectures.js';
 import { ByteRing } from './byte-ring.js';
 import type { BlockObject, DiskConfig, DiskImage } from './disk-protocol.js';
 import type { NetworkOptions } from './network-protocol.js';
-import { SCREEN_STATE_BYTES, VGA_ROM_BYTES } from './screen-protocol.js';
+import { FRAME_PIXELS, SCREEN_STATE_BYTES, VGA_ROM_BYTES } from './screen-protocol.js';
 import type {
   ConsolePortConfig,
   DeviceConfig,
@@ -120,6 +121,14 @@ export type DeviceOptions =
       /** Path of its option ROM (SeaBIOS's vgabios-stdvga.bin): with firmware it sets modes and shows text. */
       readonly rom?: string | undefined;
     }
+  | (VirtioPlace & {
+      /** A GPU in 2D: a screen as above, whose size the guest can be asked to change. With `vga` it is a VGA too, for PCs. */
+      readonly type: 'virtio-gpu';
+      /** What the monitor likes best; 1280x800 unless given. */
+      readonly preferred?: { readonly width: number; readonly height: number } | undefined;
+      readonly vga?: { readonly memoryBytes?: number | undefined; readonly rom?: string | undefined } | undefined;
+    })
+  | (VirtioPlace & { readonly type: 'virtio-keyboard' | 'virtio-mouse' | 'virtio-tablet' })
   | { readonly type: 'isa-debug-exit'; readonly port?: number | undefined; readonly sizeBytes?: number | undefined }
   | { readonly type: 'isa-debugcon'; readonly port?: number | undefined }
   | { readonly type: 'pc-testdev' };
@@ -297,6 +306,20 @@ export function planMachine(options: MachineOptions): {
   );
   let consoles = 0;
   let deviceBytes = 0;
+  let hasScreen = false;
+  const oneScreen = (): void => {
+    if (hasScreen) throw invalid('A machine has one screen at most.');
+    hasScreen = true;
+  };
+  /** Checks the size of a VGA's memory, and takes it. */
+  const vga = (memoryBytes = DEFAULT_VGA_BYTES): { readonly memoryBytes: number } => {
+    const fits = memoryBytes >= 1 << 20 && memoryBytes <= 256 << 20;
+    if (!fits || (memoryBytes & (memoryBytes - 1)) !== 0)
+      throw invalid('The memory of a VGA is a power of two from 1 to 256 MiB.');
+    oneScreen();
+    deviceBytes += memoryBytes + VGA_ROM_BYTES;
+    return { memoryBytes };
+  };
   const disks: DiskConfig[] = [];
   const idePlaces = new Set<number>();
   for (const device of options.devices ?? []) {
@@ -393,14 +416,12 @@ export function planMachine(options: MachineOptions): {
             return { stream: stream({ kind: 'console', name, isConsole, index: consoles++ }), name, number, isConsole };
           }),
         };
-      case 'vga': {
-        const memoryBytes = device.memoryBytes ?? DEFAULT_VGA_BYTES;
-        const fits = memoryBytes >= 1 << 20 && memoryBytes <= 256 << 20;
-        if (!fits || (memoryBytes & (memoryBytes - 1)) !== 0)
-          throw invalid('The memory of a VGA is a power of two from 1 to 256 MiB.');
-        if (deviceBytes > 0) throw invalid('A machine has one VGA at most.');
-        deviceBytes += memoryBytes + VGA_ROM_BYTES;
-        return { ...device, memoryBytes };
+      case 'vga':
+        return { ...device, ...vga(device.memoryBytes) };
+      case 'virtio-gpu': {
+        if (device.vga) return { ...device, vga: { ...device.vga, ...vga(device.vga.memoryBytes) } };
+        oneScreen();
+        return { ...device, vga: undefined };
       }
       case 'isa-debug-exit':
         return { type: device.type, port: device.port ?? 0x501, sizeBytes: device.sizeBytes ?? 2 };
@@ -432,10 +453,13 @@ export function planMachine(options: MachineOptions): {
       uuid: uuid === '' ? undefined : Uint8Array.from(uuid.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16)),
       serial,
       devices,
-      screen:
-        deviceBytes > 0
-          ? { state: new SharedArrayBuffer(SCREEN_STATE_BYTES), input: ByteRing.create(INPUT_BYTES).buffer }
-          : undefined,
+      screen: hasScreen
+        ? {
+            state: new SharedArrayBuffer(SCREEN_STATE_BYTES),
+            input: ByteRing.create(INPUT_BYTES).buffer,
+            frame: ScreenFrame.create(devices.some(({ type }) => type === 'virtio-gpu') ? FRAME_PIXELS : 0).buffer,
+          }
+        : undefined,
       deviceBytes,
       hpet: options.hpet ?? true,
       cpus,

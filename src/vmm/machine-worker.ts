@@ -6,6 +6,7 @@ import { closeSync, openSync, writeSync } from 'node:fs';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import type { Accelerator, CompiledModule } from '../accel/index.js';
 import { VringError } from '../base/index.js';
+import { ScreenFrame } from '../display/index.js';
 import { GdbStub } from '../gdb/index.js';
 import { nameThread } from '../host/node/activity.js';
 import { discardPages } from '../host/node/discard.js';
@@ -24,6 +25,7 @@ import { findArchitecture } from './architectures.js';
 import type { BoardMaker, MadeBoard } from './boards/board-maker.js';
 import { ByteRing } from './byte-ring.js';
 import { MachineDisks } from './disk-backend.js';
+import { InputRoutes } from './input-routes.js';
 import { hostPage, lensReport } from './lens-report.js';
 import { describeMachine, disassemble } from './machine-info.js';
 import { MachineNetworks } from './network-backend.js';
@@ -111,10 +113,14 @@ const disks = config.disks
   : undefined;
 
 const sharedState = config.screen && new StateArena(config.screen.state);
+const frame = config.screen && new ScreenFrame(config.screen.frame);
+const input = new InputRoutes(frame);
 const networks = config.networks ? new MachineNetworks(config.networks) : undefined;
 
 const devices = new MachineDevices({
   sharedState,
+  frame,
+  input,
   streams,
   disks,
   networks,
@@ -189,7 +195,7 @@ function service(): boolean {
 
 const inputRing = config.screen && new ByteRing(config.screen.input);
 function hearInput(): void {
-  if (inputRing && machine?.input) takeInput(inputRing, machine.input);
+  if (inputRing && machine) takeInput(inputRing, input);
 }
 
 function sleep(milliseconds: number): void {
@@ -287,7 +293,7 @@ function answer(board: Board, request: Exclude<Request, { type: 'accelerator' }>
       selectCpu(board, request.cpu);
       return undefined;
     case 'input':
-      if (board.input) for (const event of request.events) giveInput(event, board.input);
+      for (const event of request.events) giveInput(event, input);
       return undefined;
     case 'info':
       board.accelerator.synchronize();
@@ -553,7 +559,9 @@ async function main(): Promise<void> {
       return description;
     };
     const description = boot();
-    const screen = devices.screen && { ...devices.screen, memory: board.engine.memory.buffer as SharedArrayBuffer };
+    input.board = board.input;
+    const memory = board.engine.memory.buffer as SharedArrayBuffer;
+    const screen = devices.screen && { ...devices.screen, hasKeyboard: board.input !== undefined, memory };
     say({ type: 'ready', description, screen });
     const end = await runMachine(board, boot);
     stub?.exited(end.why === 'exit' ? end.status : 0);

@@ -7,6 +7,8 @@ export interface ScreenShares {
   readonly state: SharedArrayBuffer;
   /** A `ByteRing` of input records: the screen's thread writes. */
   readonly input: SharedArrayBuffer;
+  /** A `ScreenFrame`: what a GPU shows, and what is to be known of the devices for input. */
+  readonly frame: SharedArrayBuffer;
 }
 
 /** Room for the VGA's option ROM. */
@@ -14,11 +16,18 @@ export const VGA_ROM_BYTES = 0x10000;
 /** Enough for the state of both. */
 export const SCREEN_STATE_BYTES = 8192;
 
-/** Where video memory lies. */
+/** Pixels that a GPU's picture may have: 4096 x 4096. */
+export const FRAME_PIXELS = 1 << 24;
+
+/** What shows something, and where its memory lies. */
 export interface ScreenMemory {
   readonly memory: SharedArrayBuffer;
-  readonly vramHva: number;
-  readonly vramBytes: number;
+  /** Absent: there is no VGA. */
+  readonly vga?: { readonly vramHva: number; readonly vramBytes: number } | undefined;
+  /** The size of the picture can be asked for. */
+  readonly isResizable: boolean;
+  /** The board has a keyboard controller. */
+  readonly hasKeyboard: boolean;
 }
 
 export interface ScreenWorkerConfig extends ScreenShares, ScreenMemory {

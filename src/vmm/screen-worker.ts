@@ -5,7 +5,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { deflateSync } from 'node:zlib';
 import { VringError } from '../base/index.js';
-import { png, ppm, Surface } from '../display/index.js';
+import { FrameRenderer, png, ppm, ScreenFrame, Surface } from '../display/index.js';
 import { nameThread } from '../host/node/activity.js';
 import { listenForVnc, nodeVncHost, type VncListener } from '../host/node/vnc-host.js';
 import { I8042State } from '../hw/i8042/i8042.js';
@@ -14,7 +14,7 @@ import { StateArena } from '../schema/index.js';
 import { type VncScreen, VncServer } from '../vnc/index.js';
 import { ByteRing } from './byte-ring.js';
 import { ringDoorbell } from './doorbell.js';
-import { type InputEvent, putInput } from './screen-input.js';
+import { putInput, type ScreenEvent } from './screen-input.js';
 import type {
   FromScreen,
   ScreenRequest,
@@ -27,6 +27,7 @@ import { rungBy } from './worker-protocol.js';
 
 /** Half a period of what blinks: 16 of 60 frames a second. */
 const BLINK_MS = 267;
+const POINT_RANGE = 0x7fff;
 
 const config = workerData as ScreenWorkerConfig;
 const owner = parentPort as NonNullable<typeof parentPort>;
@@ -34,25 +35,52 @@ const say = (message: FromScreen) => owner.postMessage(message);
 nameThread('screen');
 
 const arena = new StateArena(config.state, { attached: true });
-const keyboard = I8042State.allocate(arena).keyboard[0];
-const renderer = new VgaRenderer(
-  VgaState.allocate(arena),
-  new Uint8Array(config.memory, config.vramHva, config.vramBytes),
-);
+const keyboard = config.hasKeyboard ? I8042State.allocate(arena).keyboard[0] : undefined;
+const vga =
+  config.vga &&
+  new VgaRenderer(VgaState.allocate(arena), new Uint8Array(config.memory, config.vga.vramHva, config.vga.vramBytes));
+const frame = new ScreenFrame(config.frame);
+const gpu = new FrameRenderer(frame);
 const surface = new Surface();
 const input = new ByteRing(config.input);
 const doorbell = new Int32Array(config.doorbell);
 
-function send(event: InputEvent): void {
+function send(event: ScreenEvent): void {
   if (putInput(input, event)) ringDoorbell(doorbell, rungBy.screen);
+}
+
+/** A VGA's picture is seen until a GPU has one. */
+function draw(blinkOn: boolean): void {
+  if (vga && !frame.isOn) {
+    vga.draw(surface, blinkOn);
+    gpu.invalidate();
+  } else gpu.draw(surface);
+}
+
+/** The keyboard's lights, which evdev and the controller number otherwise than VNC: scroll, num, caps lock. */
+function leds(): number {
+  const { leds: evdev } = frame;
+  if (evdev === undefined) return (keyboard?.LEDs ?? 0) & 7;
+  return ((evdev & 1) << 1) | ((evdev & 2) << 1) | ((evdev & 4) >> 2);
 }
 
 const screen: VncScreen = {
   surface,
-  refresh: () => renderer.draw(surface, Math.floor(performance.now() / BLINK_MS) % 2 === 0),
-  leds: () => keyboard.LEDs & 7,
+  refresh: () => draw(Math.floor(performance.now() / BLINK_MS) % 2 === 0),
+  leds,
   key: (code, down) => send({ type: 'key', code, down }),
   move: (dx, dy, dz, buttons) => send({ type: 'move', dx, dy, dz, buttons }),
+  get isAbsolute() {
+    return frame.isAbsolute;
+  },
+  point: (x, y, dz, buttons) => send({ type: 'point', x: x * POINT_RANGE, y: y * POINT_RANGE, dz, buttons }),
+  get pointerChanges() {
+    return frame.pointerChanges;
+  },
+  get pointer() {
+    return frame.pointer;
+  },
+  resize: config.isResizable ? (width, height) => send({ type: 'resize', width, height }) : undefined,
 };
 
 let vnc: VncServer | undefined;
@@ -97,10 +125,10 @@ async function serveVnc({ address, websocketPort, ...options }: VncOptions): Pro
 async function answer(request: ScreenRequest): Promise<FromScreen['value']> {
   switch (request.type) {
     case 'picture':
-      renderer.draw(surface, true);
+      draw(true);
       return request.format === 'png' ? png(surface, (bytes) => deflateSync(bytes)) : ppm(surface);
     case 'text':
-      return renderer.text();
+      return frame.isOn ? undefined : vga?.text();
     case 'serveVnc':
       return await serveVnc(request.options);
     case 'vncPassword':

@@ -1,5 +1,6 @@
 /** Builds the devices of a machine's configuration, in the machine's thread. */
 import { assert, VringError } from '../base/index.js';
+import type { ScreenFrame } from '../display/index.js';
 import {
   AtaDisk,
   type AtaDrive,
@@ -18,10 +19,13 @@ import {
   VirtioConsole,
   VirtioDevice,
   VirtioEntropy,
+  VirtioGpu,
+  type VirtioInputKind,
   type VirtioModel,
   VirtioNet,
   VirtioPci,
   VirtioScsi,
+  virtioType,
   wireIsaDebugcon,
   wireIsaDebugExit,
   wirePcTestdev,
@@ -29,8 +33,9 @@ import {
 import type { DeviceBoard } from '../machine/board.js';
 import type { StateArena } from '../schema/index.js';
 import type { MachineDisks } from './disk-backend.js';
+import type { InputRoutes } from './input-routes.js';
 import type { MachineNetworks } from './network-backend.js';
-import { makeVga } from './screen-device.js';
+import { makeVga, makeVirtioVga } from './screen-device.js';
 import type { ScreenMemory } from './screen-protocol.js';
 import type {
   ConsolePortConfig,
@@ -50,6 +55,8 @@ export interface DeviceHost {
   readonly disks: MachineDisks | undefined;
   /** Where a screen's registers lie; present where there is one. */
   readonly sharedState: StateArena | undefined;
+  readonly frame: ScreenFrame | undefined;
+  readonly input: InputRoutes;
   readonly networks: MachineNetworks | undefined;
   randomBits(): bigint;
   log(line: string): void;
@@ -99,7 +106,7 @@ export class PluggedPort {
 
 export class MachineDevices {
   /** Where the screen's memory lies. */
-  screen: Omit<ScreenMemory, 'memory'> | undefined;
+  screen: Omit<ScreenMemory, 'memory' | 'hasKeyboard'> | undefined;
   /** In the order of the configuration, whatever order they are plugged in. */
   readonly ports: PluggedPort[] = [];
   /** Place of a device's first port among all. */
@@ -234,7 +241,17 @@ export class MachineDevices {
         const { device, memory } = makeVga(board, config, this.#host.sharedState);
         board.pci.bus.add(device.function, this.#slot(board, config.slot, taken));
         board.add(device);
-        this.screen = memory;
+        this.screen = { vga: memory, isResizable: false };
+        return;
+      }
+      case 'virtio-gpu':
+        this.#addGpu(board, config, taken);
+        return;
+      case 'virtio-keyboard':
+      case 'virtio-mouse':
+      case 'virtio-tablet': {
+        const kind = config.type.slice('virtio-'.length) as VirtioInputKind;
+        this.#addVirtio(board, config, this.#host.input.add(kind), taken);
         return;
       }
       case 'isa-debug-exit':
@@ -301,10 +318,11 @@ export class MachineDevices {
   /** Gives the slot. */
   #addVirtio(
     board: DeviceBoard,
-    { type, bus, slot: wanted, interfaces, vectors }: VirtioPlace & { readonly type: string },
+    config: VirtioPlace & { readonly type: string },
     model: VirtioModel,
     taken: Set<string>,
   ): number {
+    const { type, bus, slot: wanted, interfaces } = config;
     const name = freeName(type, taken);
     const device = new VirtioDevice(model, {
       name,
@@ -315,13 +333,32 @@ export class MachineDevices {
     const slot = this.#slot(board, wanted, taken);
     const transport = new VirtioPci({
       device,
-      legacy: interfaces !== 'modern',
+      legacy: interfaces !== 'modern' && !modernOnly.has(model.type),
       modern: interfaces !== 'legacy',
-      ...(vectors === undefined ? {} : { vectors }),
+      ...vectorsOf(config),
     });
     board.pci.bus.add(transport.function, slot);
     board.add(transport);
     return slot;
+  }
+
+  #addGpu(board: DeviceBoard, config: DeviceConfig & { type: 'virtio-gpu' }, taken: Set<string>): void {
+    const { frame, sharedState, input } = this.#host;
+    assert(frame && sharedState, 'a screen has shared state');
+    const { preferred, vga } = config;
+    const model = new VirtioGpu({ frame, dma: board.memory.dma, preferred });
+    input.resizable = (width, height) => model.prefer(width, height);
+    let memory: ScreenMemory['vga'];
+    if (vga) {
+      const name = freeName(config.type, taken);
+      const log = (line: string) => this.#host.log(`${name}: ${line}`);
+      const device = new VirtioDevice(model, { name, dma: board.memory.dma, log });
+      const plugged = makeVirtioVga(board, vga, sharedState, { device, ...vectorsOf(config) });
+      board.pci.bus.add(plugged.device.transport.function, this.#slot(board, config.slot, taken));
+      board.add(plugged.device);
+      memory = plugged.memory;
+    } else this.#addVirtio(board, config, model, taken);
+    this.screen = { vga: memory, isResizable: true };
   }
 
   /** A slot of the bus: the one that is wanted, or the lowest free. */
@@ -376,6 +413,11 @@ export class MachineDevices {
     }
   }
 }
+
+/** Kinds that are younger than the interface before virtio 1.0. */
+const modernOnly: ReadonlySet<number> = new Set([virtioType.gpu, virtioType.input]);
+
+const vectorsOf = ({ vectors }: VirtioPlace) => (vectors === undefined ? {} : { vectors });
 
 function freeName(type: string, taken: Set<string>): string {
   let name = type;

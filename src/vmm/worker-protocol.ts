@@ -70,6 +70,13 @@ export interface ScsiUnitConfig extends Omit<DriveConfig, 'model'> {
   readonly product?: string | undefined;
 }
 
+export interface VgaConfig {
+  /** Video memory: a power of two. */
+  readonly memoryBytes: number;
+  /** Path of the option ROM; without one only a guest's own driver sets modes. */
+  readonly rom?: string | undefined;
+}
+
 /** A device beside those that every board has, in the order in which they are plugged in. */
 export type DeviceConfig =
   | (VirtioPlace & {
@@ -125,14 +132,14 @@ export type DeviceConfig =
     }
   | (VirtioPlace & { readonly type: 'virtio-rng' })
   | (VirtioPlace & { readonly type: 'virtio-balloon' })
-  | {
-      readonly type: 'vga';
-      readonly slot?: number | undefined;
-      /** Video memory: a power of two. */
-      readonly memoryBytes: number;
-      /** Path of the option ROM; without one only a guest's own driver sets modes. */
-      readonly rom?: string | undefined;
-    }
+  | (VgaConfig & { readonly type: 'vga'; readonly slot?: number | undefined })
+  | (VirtioPlace & {
+      readonly type: 'virtio-gpu';
+      readonly preferred?: { readonly width: number; readonly height: number } | undefined;
+      /** It is a VGA too. */
+      readonly vga?: VgaConfig | undefined;
+    })
+  | (VirtioPlace & { readonly type: 'virtio-keyboard' | 'virtio-mouse' | 'virtio-tablet' })
   | { readonly type: 'isa-debug-exit'; readonly port: number; readonly sizeBytes: number }
   | { readonly type: 'isa-debugcon'; readonly port: number; readonly stream: number }
   | { readonly type: 'pc-testdev' };

@@ -6,12 +6,13 @@
  * is drawn for it while what was sent before is on its way.
  */
 import type { ByteStream } from '../block/host.js';
-import { type Rectangle, TileSet } from '../display/index.js';
+import { POINTER_SIZE, type Rectangle, TileSet } from '../display/index.js';
 import { isEqual, vncResponse } from './authentication.js';
 import { type Block, type Encoder, encoding, makeEncoder } from './encodings.js';
 import type { VncHost, VncScreen } from './host.js';
 import { ClientKeyboard } from './keyboard.js';
 import { formatBytes, mapEntries, mappedFormat, PixelWriter, parseFormat, serverFormat } from './pixel-format.js';
+import { alphaPointer, maskedPointer } from './pointer.js';
 import { ClientReader } from './reader.js';
 
 const SECURITY_NONE = 1;
@@ -25,14 +26,19 @@ const MOST_WIDTH = 2048;
 /** With more rectangles than this the whole picture is sent. */
 const MOST_RECTANGLES = 2000;
 const MIDDLE = 0x7fff;
+/** Answers to a client that asks for another size. */
+const PROHIBITED = 1;
+const FORWARDED = 4;
 
 /** Pseudo-encodings: what a client can hear of beside pixels. */
 const pseudo = {
   desktopSize: -223,
+  cursor: -239,
   pointerMotion: -257,
   extendedKey: -258,
   ledState: -261,
   extendedDesktopSize: -308,
+  alphaCursor: -314,
 } as const;
 const COMPRESSION_FIRST = -256;
 const COMPRESSION_LAST = -247;
@@ -75,6 +81,10 @@ export class VncClient {
   /** The client is to be told the colours of its map. */
   #mapIsDue = false;
   #leds = -1;
+  /** Of the guest's pointer, what the client has last been told of; and whether it has been shown one. */
+  #pointerChanges = 0;
+  #hasPointer = false;
+  #isAbsolute = false;
   #isSending = false;
   #isIn = false;
   #pointer: { x: number; y: number } | undefined;
@@ -218,11 +228,13 @@ export class VncClient {
         return;
       }
       case 251: {
-        const screens = (await reader.view(7)).getUint8(5);
-        await reader.skip(screens * 16);
-        // The guest alone sets modes.
+        const view = await reader.view(7);
+        await reader.skip(view.getUint8(5) * 16);
+        // The guest sets modes; where it can be asked to, it answers by a new size, or not at all.
+        const { resize } = this.#options.screen;
+        resize?.(view.getUint16(1), view.getUint16(3));
         if (this.#pseudo.has(pseudo.extendedDesktopSize))
-          this.#notes.set(pseudo.extendedDesktopSize, () => this.#desktopSize(1, 1));
+          this.#notes.set(pseudo.extendedDesktopSize, () => this.#desktopSize(1, resize ? FORWARDED : PROHIBITED));
         this.#options.awake();
         return;
       }
@@ -248,15 +260,42 @@ export class VncClient {
     for (const code of codes)
       if (code >= COMPRESSION_FIRST && code <= COMPRESSION_LAST) this.#compression = code - COMPRESSION_FIRST;
     const isNew = (code: number) => this.#pseudo.has(code) && !before.has(code);
-    // Of the mouse: x is 0, for the guest has one that moves by steps.
-    for (const code of [pseudo.extendedKey, pseudo.pointerMotion])
-      if (isNew(code)) this.#notes.set(code, () => header(0, 0, this.#width, this.#height, code));
+    if (isNew(pseudo.extendedKey)) this.#note(pseudo.extendedKey, 0);
+    if (isNew(pseudo.pointerMotion)) this.#notePointerMotion();
+    if (isNew(pseudo.cursor) || isNew(pseudo.alphaCursor)) this.#pointerChanges = -1;
     if (isNew(pseudo.extendedDesktopSize)) this.#notes.set(pseudo.extendedDesktopSize, () => this.#desktopSize(0, 0));
     if (isNew(pseudo.ledState)) this.#leds = -1;
     this.#options.awake();
   }
 
-  /** `reason`: 0 the server, 1 this client. `status`: 0 done, 1 refused. */
+  #note(code: number, x: number): void {
+    this.#notes.set(code, () => header(x, 0, this.#width, this.#height, code));
+  }
+
+  /** x: 1 where the guest takes places, 0 where it takes steps. */
+  #notePointerMotion(): void {
+    this.#isAbsolute = this.#options.screen.isAbsolute;
+    this.#note(pseudo.pointerMotion, this.#isAbsolute ? 1 : 0);
+  }
+
+  /** The guest's pointer has another picture, or none: a client that draws it hears of that. */
+  #notePointer(): void {
+    const { screen } = this.#options;
+    this.#pointerChanges = screen.pointerChanges;
+    const { pointer } = screen;
+    if (!pointer && !this.#hasPointer) return;
+    this.#hasPointer = pointer !== undefined;
+    const code = this.#pseudo.has(pseudo.alphaCursor) ? pseudo.alphaCursor : pseudo.cursor;
+    const writer = this.#writer;
+    const picture = (): Uint8Array => {
+      if (!pointer) return code === pseudo.cursor ? new Uint8Array(0) : new Uint8Array(4);
+      return code === pseudo.cursor ? maskedPointer(pointer, writer) : alphaPointer(pointer);
+    };
+    const size = pointer ? POINTER_SIZE : 0;
+    this.#notes.set(code, () => joined(header(pointer?.hotX ?? 0, pointer?.hotY ?? 0, size, size, code), picture()));
+  }
+
+  /** `reason`: 0 the server, 1 this client. `status`: 0 done, PROHIBITED, FORWARDED. */
   #desktopSize(reason: number, status: number): Uint8Array {
     const bytes = new Uint8Array(12 + 4 + 16);
     bytes.set(header(reason, status, this.#width, this.#height, pseudo.extendedDesktopSize));
@@ -268,7 +307,8 @@ export class VncClient {
   }
 
   #movePointer(mask: number, x: number, y: number): void {
-    const relative = this.#pseudo.has(pseudo.pointerMotion);
+    const { screen } = this.#options;
+    const relative = this.#pseudo.has(pseudo.pointerMotion) && !this.#isAbsolute;
     const last = this.#pointer ?? { x, y };
     const dx = relative ? x - MIDDLE : x - last.x;
     const dy = relative ? y - MIDDLE : y - last.y;
@@ -278,7 +318,10 @@ export class VncClient {
     const dz = (pressed & 8 ? 1 : 0) - (pressed & 16 ? 1 : 0);
     this.#buttonMask = mask;
     this.#buttons = (mask & 1) | ((mask & 2) << 1) | ((mask & 4) >> 1);
-    this.#options.screen.move(dx, -dy, dz, this.#buttons);
+    if (screen.isAbsolute && !relative) {
+      const part = (at: number, size: number) => Math.min(1, at / Math.max(1, size - 1));
+      screen.point(part(x, this.#width), part(y, this.#height), dz, this.#buttons);
+    } else screen.move(dx, -dy, dz, this.#buttons);
   }
   #buttonMask = 0;
 
@@ -332,6 +375,10 @@ export class VncClient {
       bytes[12] = leds;
       this.#notes.set(pseudo.ledState, () => bytes);
     }
+    if (this.#pseudo.has(pseudo.pointerMotion) && this.#options.screen.isAbsolute !== this.#isAbsolute)
+      this.#notePointerMotion();
+    const drawsPointer = this.#pseudo.has(pseudo.cursor) || this.#pseudo.has(pseudo.alphaCursor);
+    if (drawsPointer && this.#options.screen.pointerChanges !== this.#pointerChanges) this.#notePointer();
     const notes = [...this.#notes.values()].map((make) => make());
     this.#notes.clear();
     const limit = { width: Math.min(this.#width, surface.width), height: Math.min(this.#height, surface.height) };
@@ -400,6 +447,13 @@ function header(x: number, y: number, width: number, height: number, code: numbe
   view.setUint16(4, width);
   view.setUint16(6, height);
   view.setInt32(8, code);
+  return bytes;
+}
+
+function joined(first: Uint8Array, second: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(first.length + second.length);
+  bytes.set(first);
+  bytes.set(second, first.length);
   return bytes;
 }
 

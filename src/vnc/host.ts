@@ -1,5 +1,5 @@
 /** What the server needs of its host, and of the machine whose screen it shows. */
-import type { Surface } from '../display/index.js';
+import type { Pointer, Surface } from '../display/index.js';
 
 /** One zlib stream that goes on over many pieces; each piece ends so that all of it can be read. */
 export interface Deflater {
@@ -28,4 +28,13 @@ export interface VncScreen {
   key(code: number, down: boolean): void;
   /** Movement right, up, of the wheel away from the user; buttons left, right, middle in bits 0 to 2. */
   move(dx: number, dy: number, dz: number, buttons: number): void;
+  /** The guest takes places of the pointer, by `point`, not steps. */
+  readonly isAbsolute: boolean;
+  /** The pointer is at a place, 0 to 1 from the left and from the top; the rest as above. */
+  point(x: number, y: number, dz: number, buttons: number): void;
+  /** Goes up with every change of `pointer`: what the guest's pointer looks like, where it tells. */
+  readonly pointerChanges: number;
+  readonly pointer: Pointer | undefined;
+  /** Asks the guest for that size. Absent: it has a say alone. */
+  readonly resize: ((width: number, height: number) => void) | undefined;
 }

@@ -11,7 +11,10 @@ import { seededRandom } from '../hw/testing.js';
 import { streamPair } from '../nbd/testing/stream-pair.js';
 import { type VncScreen, VncServer, type VncServerOptions } from './index.js';
 
-type Event = readonly ['key', code: number, down: boolean] | readonly ['move', number, number, number, number];
+type Event =
+  | readonly ['key', code: number, down: boolean]
+  | readonly ['move' | 'point', number, number, number, number]
+  | readonly ['resize', number, number];
 
 class TestScreen implements VncScreen {
   readonly surface = new Surface();
@@ -42,6 +45,13 @@ class TestScreen implements VncScreen {
     // A negative zero is a zero.
     this.events.push(['move', dx + 0, dy + 0, dz + 0, buttons]);
   }
+  isAbsolute = false;
+  point(x: number, y: number, dz: number, buttons: number): void {
+    this.events.push(['point', x, y, dz, buttons]);
+  }
+  pointerChanges = 0;
+  pointer: VncScreen['pointer'];
+  resize: VncScreen['resize'];
   take(): Event[] {
     return this.events.splice(0);
   }
@@ -563,4 +573,77 @@ test('what is no websocket is refused, and frames that break the rules end it', 
     const late = wait(2000, 'late', { ref: false });
     assert.notEqual(await Promise.race([served, late]), 'late', bad.toString('hex'));
   }
+});
+
+test('a guest that takes places of the pointer is given them, and the client is told which it takes', async () => {
+  const { screen, connect } = bed();
+  const client = connect();
+  await client.handshake();
+  await client.setEncodings(0, -257);
+  await client.request(true);
+  assert.equal((await client.update()).find(({ encoding }) => encoding === -257)?.x, 0);
+  screen.isAbsolute = true;
+  await client.request(true);
+  assert.equal((await client.update()).find(({ encoding }) => encoding === -257)?.x, 1);
+  screen.take();
+  await client.pointer(1, 0, 0);
+  await client.pointer(1 | 8, 199, 99);
+  await client.pointer(4, 60000, 0);
+  await soon(() => screen.events.length === 3, 'three places');
+  assert.deepEqual(screen.take(), [
+    ['point', 0, 0, 0, 1],
+    ['point', 1, 1, 1, 1],
+    ['point', 1, 0, 0, 2],
+  ]);
+  client.close();
+});
+
+test("the guest's pointer, with alpha or with a mask, in the client's format; and none", async () => {
+  const pixels = Uint32Array.from({ length: 64 * 64 }, (_, at) => (at % 3 === 0 ? 0xff102030 + at : 0));
+  for (const code of [-239, -314]) {
+    const { screen, connect } = bed();
+    const client = connect();
+    await client.handshake();
+    await client.setEncodings(0, code);
+    await client.request(true);
+    assert.ok(
+      (await client.update()).every(({ encoding }) => encoding !== code),
+      'none so far',
+    );
+    screen.pointer = { pixels, hotX: 5, hotY: 6 };
+    screen.pointerChanges++;
+    await client.request(true);
+    const told = (await client.update()).find(({ encoding }) => encoding === code);
+    assert.deepEqual([told?.x, told?.y, told?.width, told?.height], [5, 6, 64, 64]);
+    const content = told?.content as Buffer;
+    pixels.forEach((pixel, at) => {
+      if (code === -314) assert.equal(content.readUInt32BE(at * 4), ((pixel << 8) | (pixel >>> 24)) >>> 0);
+      else {
+        assert.equal(content.readUInt32LE(at * 4), pixel & 0xffffff);
+        assert.equal((content[64 * 64 * 4 + (at >> 3)] >> (7 - (at & 7))) & 1, at % 3 === 0 ? 1 : 0);
+      }
+    });
+    screen.pointer = undefined;
+    screen.pointerChanges++;
+    await client.request(true);
+    const gone = (await client.update()).find(({ encoding }) => encoding === code);
+    assert.deepEqual([gone?.width, gone?.height], [0, 0]);
+    client.close();
+  }
+});
+
+test('a size that a client asks for is passed on where the guest can be asked', async () => {
+  const { screen, connect } = bed();
+  screen.resize = (width, height) => void screen.events.push(['resize', width, height]);
+  const client = connect();
+  await client.handshake();
+  await client.setEncodings(0, -308);
+  await client.request(true);
+  await client.update();
+  await client.write([251, 0, 4, 0, 3, 0, 1, 0, ...new Array(16).fill(0)]);
+  await client.request(true);
+  const answer = (await client.update()).find(({ encoding, x }) => encoding === -308 && x === 1);
+  assert.deepEqual([answer?.y, answer?.width, answer?.height], [4, 200, 100]);
+  assert.deepEqual(screen.take(), [['resize', 1024, 768]]);
+  client.close();
 });

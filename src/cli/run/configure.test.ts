@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import type { DeviceOptions } from '../../vmm/index.js';
 import { VringError } from '../../vmm/index.js';
 import { parseLine } from '../options/parse.js';
 import { planRun } from './configure.js';
@@ -280,6 +281,25 @@ test('drives', () => {
   );
 });
 
+test('virtio GPUs and input devices', () => {
+  const devices = (...argv: string[]) =>
+    plan(...argv, '-bios', fileURLToPath(import.meta.url)).machine.devices?.map((device) => device.type);
+  assert.deepEqual(devices('-vga', 'virtio'), ['virtio-gpu']);
+  assert.deepEqual(devices('-device', 'virtio-gpu-pci', '-vnc', ':5', '-device', 'virtio-tablet-pci'), [
+    'virtio-gpu',
+    'virtio-tablet',
+  ]);
+  const gpu = (text: string) => plan('-device', text, '-bios', fileURLToPath(import.meta.url)).machine.devices?.at(0);
+  const { preferred, slot, vga } = gpu('virtio-gpu,xres=1920,yres=1080,addr=5') as Extract<
+    DeviceOptions,
+    { type: 'virtio-gpu' }
+  >;
+  assert.deepEqual([preferred, slot, vga], [{ width: 1920, height: 1080 }, 5, undefined]);
+  assert.deepEqual((gpu('virtio-vga,romfile=') as { vga?: object }).vga, { rom: undefined });
+  for (const kind of ['keyboard', 'mouse', 'tablet'])
+    assert.deepEqual(devices('-device', `virtio-${kind}`), [`virtio-${kind}`]);
+});
+
 test('a VGA', () => {
   assert.deepEqual(plan().machine.devices, []);
   const vga = (...argv: string[]) => plan(...argv, '-bios', fileURLToPath(import.meta.url)).machine.devices?.at(0);
@@ -374,7 +394,9 @@ test('each mistake gets one sentence that names it', () => {
     [['-display', 'gtk'], /not supported yet/],
     [['-display', 'noen'], /did you mean 'none'/],
     [['-display', 'text', '-serial', 'stdio'], /for itself/],
-    [['-vga', 'cirrus'], /not supported yet; there are std and none/],
+    [['-vga', 'cirrus'], /not supported yet; there are std, virtio and none/],
+    [['-device', 'virtio-gpu-pci,max_outputs=2'], /more than one output/],
+    [['-device', 'virtio-gpu-pci,xres=5000'], /xres/],
     [['-vga', 'stt'], /did you mean 'std'/],
     [['-device', 'VGA,vgamem_mb=0'], /vgamem_mb/],
     [['-nic', 'tap'], /the network 'tap' is not supported yet/],

@@ -25,7 +25,7 @@ import { accelerators, unsupportedAccelerators } from './options.js';
 import { blockSize, checkSerial, DrivePlan } from './plan-drives.js';
 import { ScsiPlan } from './plan-scsi.js';
 import { parseQmp, type QmpAddress } from './qmp/serve.js';
-import { planScreen, planVga, plugVga, type ScreenPlan } from './screen-options.js';
+import { planGpu, planScreen, planVga, plugVga, type ScreenPlan } from './screen-options.js';
 
 /** A port of the machine, or the monitor, and the character device that it leads to. */
 export interface Attachment {
@@ -699,6 +699,23 @@ function planDevices(
         break;
       case 'VGA':
         devices.push(planVga(values, planSlot(values)));
+        break;
+      case 'virtio-gpu-pci':
+      case 'virtio-gpu-device':
+      case 'virtio-vga':
+        devices.push(planGpu(values, place, row.name === 'virtio-vga'));
+        break;
+      case 'virtio-keyboard-pci':
+      case 'virtio-keyboard-device':
+        devices.push({ type: 'virtio-keyboard', ...place });
+        break;
+      case 'virtio-mouse-pci':
+      case 'virtio-mouse-device':
+        devices.push({ type: 'virtio-mouse', ...place });
+        break;
+      case 'virtio-tablet-pci':
+      case 'virtio-tablet-device':
+        devices.push({ type: 'virtio-tablet', ...place });
         break;
       case 'isa-serial': {
         const index = values.number('index', 0, 3) ?? [0, 1, 2, 3].find((i) => !characters.serialPorts[i]);

@@ -49,6 +49,13 @@ const port: readonly PropertyRow[] = [
   { name: 'bus', type: 'str', sentence: 'the virtio-serial bus, e.g. virtio-serial0.0' },
 ];
 
+const gpu: readonly PropertyRow[] = [
+  { name: 'xres', type: 'uint32', default: '1280', sentence: 'width that the monitor likes best' },
+  { name: 'yres', type: 'uint32', default: '800', sentence: 'height that the monitor likes best' },
+  { name: 'max_outputs', type: 'uint32', default: '1', sentence: 'number of monitors: 1' },
+  { name: 'edid', type: 'bool', default: 'on', sentence: 'the monitor describes itself' },
+];
+
 const disk: readonly PropertyRow[] = [
   { name: 'drive', type: 'str', sentence: 'id of a -drive, or node-name of a -blockdev' },
   { name: 'serial', type: 'str', sentence: 'serial number that the guest sees' },
@@ -225,8 +232,41 @@ export const deviceRows: readonly DeviceRow[] = [
     sentence: 'Virtio memory balloon',
     properties: virtio,
   },
+  {
+    name: 'virtio-gpu-pci',
+    aliases: ['virtio-gpu'],
+    bus: 'PCI',
+    category: 'Display',
+    sentence: 'Virtio GPU in 2D: a screen of any size',
+    properties: [...gpu, ...virtio],
+  },
+  {
+    name: 'virtio-vga',
+    bus: 'PCI',
+    category: 'Display',
+    sentence: 'Virtio GPU in 2D that is a VGA too',
+    properties: [
+      ...gpu,
+      { name: 'romfile', type: 'str', default: 'vgabios-virtio.bin', sentence: 'option ROM; empty for none' },
+      ...virtio,
+    ],
+  },
+  ...(['keyboard', 'mouse', 'tablet'] as const).map(
+    (kind): DeviceRow => ({
+      name: `virtio-${kind}-pci`,
+      aliases: [`virtio-${kind}`],
+      bus: 'PCI',
+      category: 'Input',
+      sentence: `Virtio ${kind}`,
+      properties: virtio,
+    }),
+  ),
   ...(
     [
+      ['virtio-gpu-device', 'Display', 'Virtio GPU in 2D in a virtio-mmio slot', [...gpu, ...slot]],
+      ['virtio-keyboard-device', 'Input', 'Virtio keyboard in a virtio-mmio slot', slot],
+      ['virtio-mouse-device', 'Input', 'Virtio mouse in a virtio-mmio slot', slot],
+      ['virtio-tablet-device', 'Input', 'Virtio tablet in a virtio-mmio slot', slot],
       ['virtio-blk-device', 'Storage', 'Virtio disk in a virtio-mmio slot', [...disk, ...slot]],
       ['virtio-scsi-device', 'Storage', 'Virtio SCSI controller in a virtio-mmio slot', [...scsiController, ...slot]],
       [
@@ -297,7 +337,7 @@ export const deviceRows: readonly DeviceRow[] = [
 
 /** Devices that QEMU has and vring does not yet. */
 const unsupportedDevices =
-  /^(AC97|AMDVI-PCI|ES1370|acpi-erst|adlib|am53c974|amd-iommu|ati-vga|bochs-display|cirrus-vga|cs4231a|ctucan_pci|dc390|edu|floppy|gus|ib700|intel-(hda|iommu)|i6300esb|ioh3420|ipoctal232|kvaser_pci|(guest-)?loader|lsi|lsi53c8\w+|megasas(-gen2)?|mioe3680_pci|mptsas1068|ne2k_(isa|pci)|nvdimm|pc-dimm|pcm3680_pci|pcnet|pvpanic(-pci)?|pvrdma|pvscsi|qxl(-vga)?|ramfb|rocker|rtl8139|sb16|secondary-vga|sga|smbus-ipmi|tpci200|tulip|vmbus-bridge|vmcoreinfo|vmgenid|vmmouse|vmware-svga|vmxnet3|vt82c686b-usb-uhci|x-pci-proxy-dev|x3130-upstream|xio3130-downstream|i82\w+|isa-(applesmc|cirrus-vga|fdc|ide|ipmi-\w+|parallel|vga)|virtio-(9p|crypto|gpu|gpu-gl|iommu|keyboard|mem|mouse|pmem|tablet|vga|vga-gl|input-host)(-(device|pci|pci-(non-)?transitional))?)$|^(ccid|cxl|e1000e?|hda|hyperv?|hv|i2c|ich9|ide|ipmi-bmc|ivshmem|nec-usb|nvme|pci|pcie|piix[34]|pxb|qemu-xhci|scsi|sd|sdhci|tpm|u2f|usb|vfio|vhost)(-|$)/;
+  /^(AC97|AMDVI-PCI|ES1370|acpi-erst|adlib|am53c974|amd-iommu|ati-vga|bochs-display|cirrus-vga|cs4231a|ctucan_pci|dc390|edu|floppy|gus|ib700|intel-(hda|iommu)|i6300esb|ioh3420|ipoctal232|kvaser_pci|(guest-)?loader|lsi|lsi53c8\w+|megasas(-gen2)?|mioe3680_pci|mptsas1068|ne2k_(isa|pci)|nvdimm|pc-dimm|pcm3680_pci|pcnet|pvpanic(-pci)?|pvrdma|pvscsi|qxl(-vga)?|ramfb|rocker|rtl8139|sb16|secondary-vga|sga|smbus-ipmi|tpci200|tulip|vmbus-bridge|vmcoreinfo|vmgenid|vmmouse|vmware-svga|vmxnet3|vt82c686b-usb-uhci|x-pci-proxy-dev|x3130-upstream|xio3130-downstream|i82\w+|isa-(applesmc|cirrus-vga|fdc|ide|ipmi-\w+|parallel|vga)|virtio-(9p|crypto|gpu-gl|iommu|mem|pmem|vga-gl|input-host)(-(device|pci|pci-(non-)?transitional))?)$|^(ccid|cxl|e1000e?|hda|hyperv?|hv|i2c|ich9|ide|ipmi-bmc|ivshmem|nec-usb|nvme|pci|pcie|piix[34]|pxb|qemu-xhci|scsi|sd|sdhci|tpm|u2f|usb|vfio|vhost)(-|$)/;
 
 /** Properties that QEMU's devices have and vring's do not yet. */
 export const unsupportedProperties = [

@@ -1,7 +1,7 @@
 /** `-display`, `-vga`, `-vnc`: whether there is a screen, and who sees it. */
 import { findFirmware } from '../../host/node/firmware-file.js';
 import type { Architecture } from '../../vmm/architectures.js';
-import type { DeviceOptions, Machine, MachineOptions, VncOptions } from '../../vmm/index.js';
+import type { DeviceOptions, Machine, MachineOptions, VirtioPlace, VncOptions } from '../../vmm/index.js';
 import { KeyValues } from '../options/key-values.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
@@ -23,8 +23,8 @@ export interface VncPlan {
 }
 
 export interface ScreenPlan {
-  /** There is a standard VGA though no -device makes one. */
-  readonly vga: boolean;
+  /** The kind of VGA that there is though no -device makes one. */
+  readonly vga: 'std' | 'virtio' | undefined;
   /** The terminal shows the screen. */
   readonly text: boolean;
   readonly vnc: VncPlan | undefined;
@@ -32,8 +32,8 @@ export interface ScreenPlan {
 
 const displays = ['none', 'text', 'vnc'];
 const unsupportedDisplays = ['gtk', 'sdl', 'egl-headless', 'spice-app', 'cocoa', 'dbus'];
-const unsupportedVgas = ['cirrus', 'vmware', 'qxl', 'virtio', 'tcx', 'cg3', 'xenfb'];
-const VGA_ROM = 'vgabios-stdvga.bin';
+const unsupportedVgas = ['cirrus', 'vmware', 'qxl', 'tcx', 'cg3', 'xenfb'];
+const VGA_ROM = { std: 'vgabios-stdvga.bin', virtio: 'vgabios-virtio.bin' } as const;
 const FIRST_PORT = 5900;
 const FIRST_WEBSOCKET_PORT = 5700;
 
@@ -55,20 +55,25 @@ export function planScreen(options: Options): ScreenPlan {
         `-display ${display}: there is no such display${didYouMean(word, [...displays, ...unsupportedDisplays])}`,
       );
   }
-  if (vga !== undefined && vga !== 'std' && vga !== 'none') {
+  if (vga !== undefined && vga !== 'std' && vga !== 'virtio' && vga !== 'none') {
     if (unsupportedVgas.includes(vga))
-      throw new UsageError(`-vga ${vga}: this is not supported yet; there are std and none`);
-    throw new UsageError(`-vga ${vga}: there is no '${vga}'${didYouMean(vga, ['std', 'none', ...unsupportedVgas])}`);
+      throw new UsageError(`-vga ${vga}: this is not supported yet; there are std, virtio and none`);
+    const names = ['std', 'virtio', 'none', ...unsupportedVgas];
+    throw new UsageError(`-vga ${vga}: there is no '${vga}'${didYouMean(vga, names)}`);
   }
   const planned =
     address === undefined || address === 'none'
       ? undefined
       : planVnc(vnc === undefined ? `-display ${display}` : `-vnc ${vnc}`, address);
-  return { vga: vga === 'std' || (vga === undefined && (text || planned !== undefined)), text, vnc: planned };
+  const standard = text || planned !== undefined ? 'std' : undefined;
+  return { vga: vga === undefined ? standard : vga === 'none' ? undefined : vga, text, vnc: planned };
 }
 
+type VgaOptions = DeviceOptions & { type: 'vga' };
+type GpuOptions = DeviceOptions & { type: 'virtio-gpu' };
+
 /** `-device VGA` */
-export function planVga(values: KeyValues, slot: number | undefined): DeviceOptions & { type: 'vga' } {
+export function planVga(values: KeyValues, slot: number | undefined): VgaOptions {
   const megabytes = values.number('vgamem_mb', 1, 256);
   const rom = values.text('romfile');
   values.flag('edid');
@@ -80,22 +85,41 @@ export function planVga(values: KeyValues, slot: number | undefined): DeviceOpti
   };
 }
 
-/** Plugs the VGA in, if a screen wants one, and finds its part of the firmware. True: there is a VGA. Throws UsageError. */
+/** `-device virtio-gpu-pci`, `virtio-vga` and `virtio-gpu-device` */
+export function planGpu(values: KeyValues, place: VirtioPlace | undefined, isVga: boolean): GpuOptions {
+  const [width, height] = ['xres', 'yres'].map((name) => values.number(name, 64, 4095));
+  values.flag('edid');
+  if ((values.number('max_outputs', 1, 16) ?? 1) > 1)
+    throw new UsageError(`${values.option}: more than one output is not supported yet`);
+  const rom = isVga ? values.text('romfile') : undefined;
+  return {
+    type: 'virtio-gpu',
+    ...place,
+    preferred:
+      width === undefined && height === undefined ? undefined : { width: width ?? 1280, height: height ?? 800 },
+    vga: isVga ? (rom === undefined ? {} : { rom: rom === '' ? undefined : rom }) : undefined,
+  };
+}
+
+/** Plugs a VGA in, if a screen wants one, and finds its part of the firmware. True: there is a VGA. Throws UsageError. */
 export function plugVga(
   devices: DeviceOptions[],
   screen: ScreenPlan,
   options: Options,
   architecture: Architecture,
 ): boolean {
-  const isVga = ({ type }: DeviceOptions) => type === 'vga';
-  if (screen.vga && !devices.some(isVga)) devices.unshift({ type: 'vga' });
-  const at = devices.findIndex(isVga);
+  if (screen.vga && !devices.some(({ type }) => type === 'vga' || type === 'virtio-gpu'))
+    devices.unshift(screen.vga === 'std' ? { type: 'vga' } : { type: 'virtio-gpu', vga: {} });
+  const at = devices.findIndex((device) => device.type === 'vga' || (device.type === 'virtio-gpu' && device.vga));
   if (at < 0) return false;
   if (architecture.defaultFirmware === undefined)
-    throw new UsageError(`A VGA is for PCs; machines of ${architecture.name} have no screen yet`);
+    throw new UsageError(
+      `A VGA is for PCs; a machine of ${architecture.name} has a screen with -device virtio-gpu-pci`,
+    );
   // Without it a guest's own driver alone sets modes.
-  const rom = findFirmware(VGA_ROM, options.all('L'));
-  devices[at] = { rom, ...(devices[at] as DeviceOptions & { type: 'vga' }) };
+  const device = devices[at] as VgaOptions | GpuOptions;
+  const rom = findFirmware(VGA_ROM[device.type === 'vga' ? 'std' : 'virtio'], options.all('L'));
+  devices[at] = device.type === 'vga' ? { rom, ...device } : { ...device, vga: { rom, ...device.vga } };
   return true;
 }
 

@@ -5,7 +5,7 @@
 import type { Device, IoHandler, Mapping, MemorySpace, PortSpace } from '../../bus/index.js';
 import type { StateArena } from '../../schema/index.js';
 import { command, reg } from '../pci/config-registers.js';
-import { checkIdentity, PciFunction } from '../pci/pci-function.js';
+import { type BarSpec, checkIdentity, PciFunction } from '../pci/pci-function.js';
 import { loadParts, saveParts, statePart } from '../pci/saved-parts.js';
 import { edid } from './edid.js';
 import type { Vga } from './vga.js';
@@ -96,25 +96,22 @@ export function registerWindow(vga: Vga): IoHandler {
   };
 }
 
-export interface PciVgaOptions {
+export interface VgaWiringOptions {
   readonly vga: Vga;
   readonly memory: MemorySpace;
   readonly ports: PortSpace;
   /** Where video memory and the option ROM (a power of two, from 2 KiB on) lie in the machine's memory. */
   readonly vramHva: number;
   readonly rom?: { readonly hva: number; readonly size: number } | undefined;
-  readonly arena?: StateArena | undefined;
 }
 
-/** The VGA as a PCI device. Its chip is made first, with `windowChanged` leading to `followWindow`. */
-export class PciVga implements Device {
-  readonly name = 'VGA';
-  readonly function: PciFunction;
-  readonly #options: PciVgaOptions;
+/** What of a VGA lies at fixed places: ports and window. Its chip is made first, with `windowChanged` leading to `followWindow`. */
+export class VgaWiring {
+  readonly #options: VgaWiringOptions;
   #linear: { readonly mapping: Mapping; readonly offset: number } | undefined;
 
-  constructor(options: PciVgaOptions) {
-    const { vga, memory, ports, vramHva, rom } = options;
+  constructor(options: VgaWiringOptions) {
+    const { vga, memory, ports } = options;
     this.#options = options;
     wirePorts(ports, vga);
     memory.addWindow(
@@ -130,34 +127,20 @@ export class PciVga implements Device {
       },
       WINDOW_PRIORITY,
     );
-    this.function = new PciFunction({
-      name: 'VGA',
-      vendorId: 0x1234,
-      deviceId: 0x1111,
-      revision: 2,
-      classCode: 0x030000,
-      arena: options.arena,
-      bars: [
-        {
-          index: 0,
-          kind: 'memory32',
-          prefetchable: true,
-          size: vga.vram.length,
-          ram: { hva: vramHva, readonly: false },
-        },
-        { index: 2, kind: 'memory32', size: MMIO_BYTES, handler: registerWindow(vga) },
-        ...(rom
-          ? [{ index: 6, kind: 'memory32', size: rom.size, ram: { hva: rom.hva, readonly: true } } as const]
-          : []),
-      ],
-    });
-    // It has ports, though no BAR places them: firmware turns them on.
-    this.function.define(
-      reg.command,
-      2,
-      0,
-      command.io | command.memory | command.busMaster | command.parity | command.serr,
-    );
+  }
+
+  /** Of its PCI function: video memory, and the option ROM. */
+  get bars(): readonly BarSpec[] {
+    const { vga, vramHva, rom } = this.#options;
+    return [
+      { index: 0, kind: 'memory32', prefetchable: true, size: vga.vram.length, ram: { hva: vramHva, readonly: false } },
+      ...(rom ? [{ index: 6, kind: 'memory32', size: rom.size, ram: { hva: rom.hva, readonly: true } } as const] : []),
+    ];
+  }
+
+  /** It has ports, though no BAR places them: firmware turns them on. */
+  defineCommand(fn: PciFunction): void {
+    fn.define(reg.command, 2, 0, command.io | command.memory | command.busMaster | command.parity | command.serr);
   }
 
   /** Maps or unmaps the piece of video memory at A0000h, as the registers say. */
@@ -173,21 +156,50 @@ export class PciVga implements Device {
       this.#linear = { mapping: memory.addRam(block, LINEAR_PRIORITY), offset };
     });
   }
+}
+
+/** The VGA as a PCI device. Its chip is made first, with `windowChanged` leading to `followWindow`. */
+export class PciVga implements Device {
+  readonly name = 'VGA';
+  readonly function: PciFunction;
+  readonly #vga: Vga;
+  readonly #wiring: VgaWiring;
+
+  constructor(options: VgaWiringOptions & { readonly arena?: StateArena | undefined }) {
+    this.#vga = options.vga;
+    this.#wiring = new VgaWiring(options);
+    this.function = new PciFunction({
+      name: 'VGA',
+      vendorId: 0x1234,
+      deviceId: 0x1111,
+      revision: 2,
+      classCode: 0x030000,
+      arena: options.arena,
+      bars: [
+        ...this.#wiring.bars,
+        { index: 2, kind: 'memory32', size: MMIO_BYTES, handler: registerWindow(options.vga) },
+      ],
+    });
+    this.#wiring.defineCommand(this.function);
+  }
+
+  followWindow(): void {
+    this.#wiring.followWindow();
+  }
 
   reset(): void {
-    this.#options.vga.reset();
+    this.#vga.reset();
     this.function.reset();
   }
   get #parts() {
-    return [this.function.part, statePart(VgaState, this.#options.vga.state)];
+    return [this.function.part, statePart(VgaState, this.#vga.state)];
   }
   save(): Uint8Array {
     return saveParts(this.#parts);
   }
   load(saved: Uint8Array): void {
-    const { vga } = this.#options;
     loadParts(this.#parts, saved, this.name, () => checkIdentity(this.function));
     this.function.restore();
-    vga.load(vga.save());
+    this.#vga.load(this.#vga.save());
   }
 }

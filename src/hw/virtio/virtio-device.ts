@@ -19,7 +19,16 @@ export const deviceStatus = {
 } as const;
 
 /** Device types (chapter 5). */
-export const virtioType = { net: 1, block: 2, console: 3, entropy: 4, balloon: 5, scsi: 8, input: 18 } as const;
+export const virtioType = {
+  net: 1,
+  block: 2,
+  console: 3,
+  entropy: 4,
+  balloon: 5,
+  scsi: 8,
+  gpu: 16,
+  input: 18,
+} as const;
 
 /** What a kind of device brings. Its methods are called by the device, never directly by a transport. */
 export interface VirtioModel {

@@ -2,7 +2,7 @@
  * Input devices (Virtual I/O Device 1.2, 5.8): keyboard, mouse, tablet. Events are those of Linux's evdev (input-event-codes.h); a group
  * of them that ends with SYN_REPORT reaches the driver whole or, where it has offered too few buffers, not at all.
  */
-import { defineState, type StateArena, type StateOf, u8 } from '../../schema/index.js';
+import { defineState, type StateOf, u8 } from '../../schema/index.js';
 import { type StatePart, statePart } from '../pci/saved-parts.js';
 import { ConfigBytes } from './config-bytes.js';
 import { type VirtioDevice, type VirtioModel, virtioType } from './virtio-device.js';
@@ -73,6 +73,13 @@ const VirtioInputState = defineState('virtio-input', 1, {
   buttons: u8(0, { max: 31 }),
 });
 
+export interface VirtioInputEvents {
+  /** A driver has begun to hear of what is done, or has ended. */
+  used?(isUsed: boolean): void;
+  /** Lights have been switched. */
+  lit?(): void;
+}
+
 export class VirtioInput implements VirtioModel {
   readonly type = virtioType.input;
   readonly queueSizes = [64, 64];
@@ -84,9 +91,12 @@ export class VirtioInput implements VirtioModel {
   readonly #state: StateOf<typeof VirtioInputState>;
   #device!: VirtioDevice;
 
-  constructor(kind: VirtioInputKind, arena?: StateArena | undefined) {
+  readonly #events: VirtioInputEvents;
+
+  constructor(kind: VirtioInputKind, events: VirtioInputEvents = {}) {
     this.kind = kind;
-    this.#state = VirtioInputState.allocate(arena);
+    this.#events = events;
+    this.#state = VirtioInputState.allocate();
     this.parts = [statePart(VirtioInputState, this.#state)];
     const written = (offset: number, size: number, value: number) => this.#select(offset, size, value);
     this.config = new ConfigBytes(CONFIG_BYTES, written, () => this.#show());
@@ -98,6 +108,11 @@ export class VirtioInput implements VirtioModel {
 
   reset(): void {
     VirtioInputState.reset(this.#state);
+    this.#events.used?.(false);
+  }
+
+  started(): void {
+    this.#events.used?.(true);
   }
 
   /** A driver hears of what is done. */
@@ -190,6 +205,7 @@ export class VirtioInput implements VirtioModel {
   }
 
   restored(): void {
+    this.#events.used?.(this.isUsed);
     if (this.#device.queues[1]!.state.ready) this.#device.kick(1);
   }
 
@@ -210,6 +226,7 @@ export class VirtioInput implements VirtioModel {
       queue.push(chain, 0);
     }
     queue.signal();
+    this.#events.lit?.();
   }
 }
 

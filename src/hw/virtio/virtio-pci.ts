@@ -24,8 +24,12 @@ const identities: Readonly<Record<number, { transitionalId: number; classCode: n
   [virtioType.console]: { transitionalId: 0x1003, classCode: 0x078000 },
   [virtioType.entropy]: { transitionalId: 0x1005, classCode: 0x00ff00 },
   // Newer than transitional ids: modern only.
+  [virtioType.gpu]: { transitionalId: 0, classCode: 0x038000 },
   [virtioType.input]: { transitionalId: 0, classCode: 0x098000 },
 };
+
+/** BARs of a function that has something else in its first page. */
+const sharedBars = { modern: 2, msix: 4, size: 0x8000, structures: 0x1000 } as const;
 
 /** Layout of the modern BAR; each structure has a page of its own. */
 const modern = {
@@ -70,6 +74,17 @@ export interface VirtioPciOptions {
   readonly legacy?: boolean;
   readonly modern?: boolean;
   readonly arena?: StateArena | undefined;
+  /** The function is another device's too, which has its own BARs: a VGA. */
+  readonly shared?: SharedFunction | undefined;
+}
+
+/** What else a virtio device's function is. */
+export interface SharedFunction {
+  readonly classCode: number;
+  /** BARs beside those of virtio, at indexes 0 and 6; virtio's are 2 (structures) and 4 (MSI-X) then. */
+  readonly bars: readonly BarSpec[];
+  /** The page in front of virtio's structures in their BAR. */
+  readonly registers: IoHandler;
 }
 
 export class VirtioPci implements Device {
@@ -83,6 +98,9 @@ export class VirtioPci implements Device {
   readonly #common: RegisterBank<VirtioPci>;
   readonly #legacyCommon: RegisterBank<VirtioPci>;
   readonly #modernBar: RegisterBar | undefined;
+  readonly #shared: SharedFunction | undefined;
+  /** Where the structures begin in their BAR. */
+  readonly #structures: number;
   #pciCfgCapability = 0;
   #constructed = false;
 
@@ -98,8 +116,11 @@ export class VirtioPci implements Device {
     this.#common = new RegisterBank(modern.pageSize, commonRegisters, this, this.#state);
     this.#legacyCommon = new RegisterBank(legacyConfig.msix, legacyRegisters, this, this.#state);
     const vectors = options.vectors ?? device.model.vectors ?? device.queues.length + 1;
-    if (vectors > 0) this.#msix = new Msix({ barIndex: 1, vectors, arena });
-    const bars: BarSpec[] = [];
+    const { shared } = options;
+    this.#shared = shared;
+    this.#structures = shared ? sharedBars.structures : 0;
+    if (vectors > 0) this.#msix = new Msix({ barIndex: shared ? sharedBars.msix : 1, vectors, arena });
+    const bars: BarSpec[] = [...(shared?.bars ?? [])];
     if (legacy) {
       const size = 2 ** Math.ceil(Math.log2(legacyConfig.msix + device.model.configBytes));
       bars.push({ index: 0, kind: 'io', size, handler: this.#legacyHandler() });
@@ -107,10 +128,10 @@ export class VirtioPci implements Device {
     if (this.#msix !== undefined) bars.push(this.#msix.bar);
     if (isModern) {
       this.#modernBar = {
-        index: modern.barIndex,
+        index: shared ? sharedBars.modern : modern.barIndex,
         kind: 'memory64',
         prefetchable: true,
-        size: modern.size,
+        size: shared ? sharedBars.size : modern.size,
         handler: this.#modernHandler(),
       };
       bars.push(this.#modernBar);
@@ -121,7 +142,7 @@ export class VirtioPci implements Device {
       vendorId: vendorVirtio,
       deviceId: legacy ? identity.transitionalId : modernDeviceBase + type,
       revision: legacy ? 0 : 1,
-      classCode: identity.classCode,
+      classCode: shared?.classCode ?? identity.classCode,
       subsystemVendorId: vendorVirtio,
       subsystemId: legacy ? type : 0x1100,
       interruptPin: 1,
@@ -178,15 +199,15 @@ export class VirtioPci implements Device {
       const writable = type === configType.pci ? 0xffffffff : 0;
       this.function.define(at + 2, 1, 16 + extra);
       this.function.define(at + 3, 1, type);
-      this.function.define(at + 4, 1, type === configType.pci ? 0 : modern.barIndex, writable & 0xff);
+      this.function.define(at + 4, 1, type === configType.pci ? 0 : this.#modernBar!.index, writable & 0xff);
       this.function.define(at + 8, 4, offset, writable);
       this.function.define(at + 12, 4, length, writable);
       return at;
     };
-    add(configType.common, modern.common, modern.pageSize);
-    add(configType.isr, modern.isr, modern.pageSize);
-    add(configType.device, modern.device, modern.pageSize);
-    const notify = add(configType.notify, modern.notify, modern.pageSize, 4);
+    add(configType.common, this.#structures + modern.common, modern.pageSize);
+    add(configType.isr, this.#structures + modern.isr, modern.pageSize);
+    add(configType.device, this.#structures + modern.device, modern.pageSize);
+    const notify = add(configType.notify, this.#structures + modern.notify, modern.pageSize, 4);
     this.function.define(notify + 16, 4, modern.notifyMultiplier);
     const pci = add(configType.pci, 0, 0, 4);
     this.function.define(pci + 16, 4, 0, 0xffffffff);
@@ -198,7 +219,8 @@ export class VirtioPci implements Device {
     return {
       read: (offset, size) => {
         const at = offset & (modern.pageSize - 1);
-        switch (offset - at) {
+        if (offset < this.#structures) return this.#shared!.registers.read(offset, size);
+        switch (offset - at - this.#structures) {
           case modern.common:
             return this.#common.read(at, size);
           case modern.isr:
@@ -211,7 +233,11 @@ export class VirtioPci implements Device {
       },
       write: (offset, size, value) => {
         const at = offset & (modern.pageSize - 1);
-        switch (offset - at) {
+        if (offset < this.#structures) {
+          this.#shared!.registers.write(offset, size, value);
+          return;
+        }
+        switch (offset - at - this.#structures) {
           case modern.common:
             this.#common.write(at, size, value);
             break;
@@ -239,8 +265,9 @@ export class VirtioPci implements Device {
       (config[i]! | (config[i + 1]! << 8) | (config[i + 2]! << 16) | (config[i + 3]! << 24)) >>> 0;
     const offset = u32At(at + 8);
     const size = u32At(at + 12);
-    if (config[at + 4] !== modern.barIndex || (size !== 1 && size !== 2 && size !== 4)) return undefined;
-    return offset % size === 0 && offset + size <= modern.size ? { offset, size } : undefined;
+    const bar = this.#modernBar;
+    if (!bar || config[at + 4] !== bar.index || (size !== 1 && size !== 2 && size !== 4)) return undefined;
+    return offset % size === 0 && offset + size <= bar.size ? { offset, size } : undefined;
   }
 
   #touchesPciCfgData(offset: number, size: number): boolean {

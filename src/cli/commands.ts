@@ -30,7 +30,7 @@ export const commands: readonly Command[] = [
   {
     ...runCommand,
     programName: 'qemu-system-x86_64',
-    otherNames: ['qemu-system-i386', 'qemu-system-riscv64'],
+    otherNames: ['qemu-system-i386', 'qemu-system-riscv64', 'qemu-system-aarch64'],
     load: async () => (await import('./run/index.js')).run,
   },
   ...diskCommands,

@@ -81,7 +81,7 @@ export function zshCompletion(): string {
   const describe = (text: string) =>
     text.replace(/[[\]:'\\]/g, (character) => (character === "'" ? "'\\''" : `\\${character}`));
   const lines = [
-    '#compdef vring qemu-system-x86_64=vring-run qemu-system-i386=vring-run qemu-system-riscv64=vring-run',
+    '#compdef vring qemu-system-x86_64=vring-run qemu-system-i386=vring-run qemu-system-riscv64=vring-run qemu-system-aarch64=vring-run',
     '# zsh completion of vring: source <(vring completion zsh)',
     '_vring() {',
     '  local -a commands',

@@ -8,6 +8,7 @@ import {
   Aclint,
   AcpiPm,
   ApicBus,
+  GicV2,
   GOLDFISH_RTC_BYTES,
   GoldfishRtc,
   Hpet,
@@ -16,7 +17,11 @@ import {
   LocalApic,
   PicPair,
   Pit,
+  Pl011,
+  Pl031,
+  Pl061,
   Plic,
+  PRIMECELL_BYTES,
   Rtc,
   Uart16550,
   wireAcpiPm,
@@ -126,6 +131,42 @@ const subjects: Record<string, (clock: ManualTime, arena: StateArena) => Subject
         device.inputs[10].set(false);
       },
     };
+  },
+  gicv2: (_clock, arena) => {
+    const device = new GicV2({ outputs: [0, 1].map(() => ({ irq: nowhere, fiq: nowhere })), accessor: () => 1, arena });
+    return {
+      device,
+      size: 0x1100,
+      handler: {
+        read: (offset, size) =>
+          offset < 0x1000 ? device.distributor.read(offset, size) : device.cpuInterface.read(offset & 0xff, size),
+        write: (offset, size, value) =>
+          offset < 0x1000
+            ? device.distributor.write(offset, size, value)
+            : device.cpuInterface.write(offset & 0xff, size, value),
+      },
+      poke: () => {
+        device.spis[3].set(true);
+        device.spis[3].set(false);
+      },
+    };
+  },
+  pl011: (clock, arena) => {
+    const device = new Pl011({ clock, irq: nowhere, arena });
+    return {
+      device,
+      size: 0x50,
+      handler: device.registers,
+      poke: () => device.receive(Uint8Array.of(1, 2, 3)),
+    };
+  },
+  pl031: (clock, arena) => {
+    const device = new Pl031({ clock, irq: nowhere, arena });
+    return { device, size: 0x20, handler: device.registers };
+  },
+  pl061: (_clock, arena) => {
+    const device = new Pl061({ irq: nowhere, arena });
+    return { device, size: PRIMECELL_BYTES, handler: device, poke: () => device.inputs[3].set(true) };
   },
   'goldfish-rtc': (clock, arena) => {
     const device = new GoldfishRtc({ clock, irq: nowhere, arena });

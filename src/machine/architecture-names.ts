@@ -3,5 +3,6 @@ export const architectureNames = {
   x86_64: ['amd64', 'x86-64'],
   i386: ['i686', 'x86'],
   riscv64: ['rv64'],
+  aarch64: ['arm64', 'armv8'],
 } as const satisfies Record<string, readonly string[]>;
 export type ArchitectureName = keyof typeof architectureNames;

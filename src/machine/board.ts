@@ -17,7 +17,7 @@ import { type Device, type IrqLine, MemorySpace, type MsiTarget, PortSpace } fro
 import type { GuestCpu } from '../guest/guest-cpu.js';
 import type { AtaDrive } from '../hw/ata/index.js';
 import type { PciRoot } from '../hw/pci/index.js';
-import type { SerialBackend, Uart16550 } from '../hw/uart16550/uart16550.js';
+import type { SerialBackend, SerialPort } from '../hw/serial-port.js';
 import type { VirtioDevice } from '../hw/virtio/virtio-device.js';
 import type { StateArena } from '../schema/index.js';
 import type { FirmwareFile } from './firmware-file.js';
@@ -189,7 +189,7 @@ export interface BoardInput {
 export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBoard {
   abstract readonly pci: PciRoot;
   abstract readonly msi: MsiTarget;
-  abstract readonly serial: readonly (Uart16550 | undefined)[];
+  abstract readonly serial: readonly (SerialPort | undefined)[];
   abstract readonly firstSlot: number;
   abstract readonly pciPath: string;
   abstract readonly isaIrqs: readonly IrqLine[] | undefined;

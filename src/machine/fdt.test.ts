@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import test from 'node:test';
+import { defaultModel } from '../guest/arm/models.js';
 import { parseRiscvCpu } from '../guest/riscv/models.js';
+import { virtTree as armTree } from './arm/device-tree.js';
 import { flattenTree, twoCells } from './fdt.js';
 import { virtTree } from './riscv/device-tree.js';
 
@@ -93,4 +95,28 @@ test("the board's tree: dtc finds no fault, and devices are where they are", { s
   assert.match(dts, /core1 \{\s+cpu = <0x05>;/);
   assert.match(dts, /virtio_mmio@10008000 \{[^}]*interrupts = <0x08>;/);
   assert.match(dts, /pci@30000000 \{[^}]*interrupt-map-mask = <0x1800 0x00 0x00 0x07>;/);
+});
+
+test("the tree of AArch64's board: dtc finds no fault, and devices are where they are", { skip }, () => {
+  const dts = decompile(
+    flattenTree(
+      armTree({
+        model: defaultModel,
+        affinities: [0, 1],
+        ramBytes: 0x1000_0000,
+        commandLine: 'console=ttyAMA0',
+        initrd: { start: 0x4800_0000, end: 0x4810_0000 },
+        rngSeed: new Uint8Array(32),
+        kaslrSeed: new Uint8Array(8),
+        serial: true,
+      }),
+    ),
+  );
+  assert.match(dts, /memory@40000000 \{\s+device_type = "memory";\s+reg = <0x00 0x40000000 0x00 0x10000000>;/);
+  assert.match(dts, /cpu@1 \{[^}]*enable-method = "psci";/);
+  assert.match(dts, /interrupts = <0x01 0x0d 0x304 0x01 0x0e 0x304 0x01 0x0b 0x304 0x01 0x0a 0x304>;/);
+  assert.match(dts, /v2m@8020000 \{[^}]*reg = <0x00 0x8020000 0x00 0x1000>;/);
+  assert.match(dts, /virtio_mmio@a003e00 \{[^}]*interrupts = <0x00 0x2f 0x04>;/);
+  assert.match(dts, /pl011@9000000 \{[^}]*interrupts = <0x00 0x01 0x04>;/);
+  assert.match(dts, /pcie@10000000 \{[^}]*interrupt-map = <0x00 0x00 0x00 0x01 0x02 0x00 0x00 0x00 0x03 0x04 /);
 });

@@ -8,7 +8,7 @@ import type { Mapping, MemorySpace } from '../bus/index.js';
 import {
   type AcpiTables,
   acpiLoaderFiles,
-  addBoardItems,
+  addPcItems,
   type BlockBackend,
   type CfiFlash,
   type FwCfg,
@@ -217,7 +217,7 @@ export function fillFwCfg(
   const highBytes = board.ramBytes - board.lowRamEnd;
   if (highBytes > 0) e820.push({ start: HIGH_RAM_START, size: highBytes, type: e820Type.ram });
   const { ramBytes, uuid } = board;
-  addBoardItems(fwCfg, {
+  addPcItems(fwCfg, {
     ramBytes,
     cpus: board.cpus,
     maxCpus: board.cpus,

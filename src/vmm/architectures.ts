@@ -4,6 +4,7 @@
  */
 import type { AcceleratorName } from '../accel/accelerator.js';
 import { VringError } from '../base/index.js';
+import { armCpuHelp, parseArmCpu } from '../guest/arm/models.js';
 import type { GuestCode } from '../guest/guest-cpu.js';
 import { parseRiscvCpu, riscvCpuHelp } from '../guest/riscv/models.js';
 import { cpuHelp, parseCpuOption } from '../guest/x86/models.js';
@@ -116,7 +117,33 @@ export const architectures: readonly Architecture[] = [
       const { parseRiscvCpu: parse, riscvCode } = await import('../guest/riscv/index.js');
       return (cpu) => riscvCode(parse(cpu));
     },
-    loadBoard: async () => (await import('./boards/virt-maker.js')).virtMaker,
+    loadBoard: async () => (await import('./boards/riscv-virt-maker.js')).riscvVirtMaker,
+    loadUnpack: async () => (await import('./boards/unpack-kernel.js')).unpackKernel,
+  },
+  {
+    name: 'aarch64',
+    sentence: 'Arm with 64 bits',
+    code: 'aarch64',
+    defaultCpu: 'max',
+    machines: [{ name: 'virt', sentence: 'Arm VirtIO board' }],
+    accelerators: ['tcg'],
+    maxCpus: 1,
+    serialPorts: 1,
+    buses: ['PCI', 'virtio-bus', 'virtio-serial-bus'],
+    unsupportedMachines: ['sbsa-ref', 'raspi3b', 'raspi4b', 'xlnx-zcu102', 'xlnx-versal-virt', 'none', 'x-remote'],
+    unfit: ({ builtInGuest, lens, firmware }) =>
+      builtInGuest ? 'the built-in guest' : lens ? 'the lens' : firmware ? 'firmware' : undefined,
+    defaultFirmware: undefined,
+    cpuOption: (text) => {
+      parseArmCpu(text);
+      return text;
+    },
+    cpuHelp: armCpuHelp,
+    loadCode: async () => {
+      const { aarch64Code, parseArmCpu: parse } = await import('../guest/arm/index.js');
+      return (cpu) => aarch64Code(parse(cpu));
+    },
+    loadBoard: async () => (await import('./boards/arm-virt-maker.js')).armVirtMaker,
     loadUnpack: async () => (await import('./boards/unpack-kernel.js')).unpackKernel,
   },
 ];

@@ -493,7 +493,7 @@ test('-arch: names of QEMU and Debian; what an architecture does not have is ref
   assert.equal(plan('--arch', 'i386').machine.architecture, 'i386');
   const virt = riscv('-M', 'virt', '-cpu', 'rv64,zba=off').machine;
   assert.deepEqual([virt.architecture, virt.cpu, virt.firmware], ['riscv64', 'rv64,zba=off', undefined]);
-  assert.match(refusal('-arch', 'mips'), /architecture 'mips'; there are x86_64, i386, riscv64/);
+  assert.match(refusal('-arch', 'mips'), /architecture 'mips'; there are x86_64, i386, riscv64, aarch64/);
   for (const [argv, sentence] of [
     [['-M', 'pc'], /no such board; riscv64 has virt/],
     [['-M', 'sifive_u'], /not supported yet; there is virt/],
@@ -504,6 +504,18 @@ test('-arch: names of QEMU and Debian; what an architecture does not have is ref
   ] as const)
     assert.match(refusal('-arch', 'riscv64', ...argv), sentence, argv.join(' '));
   assert.match(refusal('-device', 'virtio-rng-device'), /a machine of x86_64 has no virtio-bus/);
+  assert.deepEqual(plan('-arch', 'arm64', '-M', 'virt,gic-version=2,secure=off').machine.architecture, 'aarch64');
+  for (const [argv, sentence] of [
+    [['-M', 'raspi3b'], /not supported yet; there is virt/],
+    [['-M', 'virt,virtualization=on'], /virtualization=on is not supported yet/],
+    [['-M', 'virt,secure=on'], /secure=on is not supported yet/],
+    [['-M', 'virt,highmem=off'], /highmem=off is not supported/],
+    [['-M', 'virt,gic-version=3'], /gic-version=3 is not supported yet; there is 2/],
+    [['-M', 'virt,gic-version=5'], /gic-version is 2, 3, 4, max, host, not '5'/],
+    [['-M', 'virt,iommu=smmuv3'], /iommu= is not supported yet/],
+    [['-M', 'virt,aclint=on'], /there is no aclint=/],
+  ] as const)
+    assert.match(refusal('-arch', 'aarch64', ...argv), sentence, argv.join(' '));
   // Without firmware the kernel is what starts in M-mode.
   const bare = riscv('-bios', 'none').machine;
   assert.deepEqual([bare.firmware, bare.kernel], [{ image: 'k' }, undefined]);

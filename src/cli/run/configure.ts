@@ -14,6 +14,7 @@ import { KeyValues, parseSize } from '../options/key-values.js';
 import type { GivenOption } from '../options/parse.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
+import { planBoardProperties } from './board-properties.js';
 import { type Chardev, Chardevs } from './chardevs.js';
 import { type FoundDevice, findDevice, noDevice, unsupportedProperties } from './devices.js';
 import { flattenJson, type ObjectPlan, parseObject } from './drives.js';
@@ -247,6 +248,7 @@ function planBoard(options: Options, notices: string[], architecture: Architectu
       if (accels.length > 0) throw new UsageError('-accel and accel= of -M cannot be given both');
       for (const name of accel.split(':')) accels.push(new KeyValues(`-M accel=${accel}`, [['accel', name]]));
     }
+    const boardOnly = planBoardProperties(values, architecture);
     values.finish([
       'usb',
       'vmport',
@@ -267,7 +269,7 @@ function planBoard(options: Options, notices: string[], architecture: Architectu
       'max-ram-below-4g',
       'kvm-shadow-mem',
       'phandle-start',
-      ...(isPc ? [] : ['aclint', 'aia', 'aia-guests', 'dumpdtb', 'dtb', 'pflash0', 'pflash1', 'iommu-sys']),
+      ...boardOnly,
     ]);
   }
   return {

@@ -34,7 +34,7 @@ export const runOptions: readonly OptionRow[] = [
     name: 'cpu',
     argument: 'MODEL[,+x][,-y]',
     values: ['qemu64', 'qemu32', 'rv64', 'max', 'help'],
-    default: 'qemu64, or rv64',
+    default: 'qemu64, rv64, or max',
     sentence: 'CPU model and feature flags. `help` lists them.',
     group: machine,
   },

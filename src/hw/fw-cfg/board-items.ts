@@ -1,4 +1,4 @@
-/** The items that a PC board fills in, in QEMU's layouts. */
+/** The items that boards fill in, in QEMU's layouts. */
 import { type FwCfg, fwCfgKey } from './fw-cfg.js';
 
 export interface FwCfgE820Entry {
@@ -48,24 +48,27 @@ export function addKernel(fwCfg: FwCfg, image: FwCfgKernel): void {
   fwCfg.setItem(fwCfgKey.initrdData, image.initrd);
 }
 
-/** What every PC has: memory size, CPU counts, boot menu off, and the memory map. */
-export function addBoardItems(
-  fwCfg: FwCfg,
-  board: {
-    readonly ramBytes: number;
-    readonly cpus: number;
-    readonly maxCpus: number;
-    readonly graphic: boolean;
-    readonly uuid?: Uint8Array;
-    readonly e820: readonly FwCfgE820Entry[];
-  },
-): void {
+export interface FwCfgBoard {
+  readonly ramBytes: number;
+  readonly cpus: number;
+  readonly maxCpus: number;
+  readonly graphic: boolean;
+  readonly uuid?: Uint8Array | undefined;
+}
+
+/** What every board has: memory size, CPU counts, boot menu off. */
+export function addBoardItems(fwCfg: FwCfg, board: FwCfgBoard): void {
   fwCfg.setItem(fwCfgKey.uuid, board.uuid ?? new Uint8Array(16));
   fwCfg.setU64(fwCfgKey.ramSize, board.ramBytes);
   fwCfg.setU16(fwCfgKey.noGraphic, board.graphic ? 0 : 1);
   fwCfg.setU16(fwCfgKey.cpuCount, board.cpus);
   fwCfg.setU16(fwCfgKey.maxCpus, board.maxCpus);
   fwCfg.setU16(fwCfgKey.bootMenu, 0);
+}
+
+/** What a PC has beside that: where its timer interrupts, and the memory map. */
+export function addPcItems(fwCfg: FwCfg, board: FwCfgBoard & { readonly e820: readonly FwCfgE820Entry[] }): void {
+  addBoardItems(fwCfg, board);
   fwCfg.setItem(fwCfgKey.irq0Override, Uint8Array.of(1));
   fwCfg.setFile('etc/e820', e820File(board.e820));
 }

@@ -3,7 +3,7 @@ import test from 'node:test';
 import { MemorySpace, PortSpace } from '../../bus/index.js';
 import { StateError } from '../../schema/index.js';
 import { fuzzAccesses, seededRandom } from '../testing.js';
-import { addBoardItems, addKernel, FwCfg, fwCfgKey, isFwCfgName, wireFwCfg } from './index.js';
+import { addKernel, addPcItems, FwCfg, fwCfgKey, isFwCfgName, wireFwCfg } from './index.js';
 
 const ramBytes = 0x100000;
 
@@ -48,7 +48,7 @@ test('signature, features and items byte by byte', () => {
   assert.equal(text(read(0, 6)), 'QEMU\0\0', 'past the end come zeroes');
   assert.deepEqual([...read(1, 4)], [3, 0, 0, 0]);
   assert.equal(text(Uint8Array.from({ length: 8 }, (_, i) => ports.read(0x514 + i, 1))), 'QEMU CFG');
-  addBoardItems(fwCfg, {
+  addPcItems(fwCfg, {
     ramBytes: 0x8000000,
     cpus: 2,
     maxCpus: 4,

@@ -7,14 +7,7 @@
 import type { Timer, TimerService } from '../../base/index.js';
 import type { Device, IrqLine } from '../../bus/index.js';
 import { bool, bytes, deadlineNs, defineState, type StateArena, type StateOf, u8 } from '../../schema/index.js';
-
-/** What a serial port is connected to. */
-export interface SerialBackend {
-  /** The guest sent a byte. */
-  write(byte: number): void;
-  /** `canReceive()` became greater than 0: bytes that wait may be offered again. */
-  receiveReady?(): void;
-}
+import type { SerialBackend, SerialPort } from '../serial-port.js';
 
 const FIFO_SIZE = 16;
 /** Divisor 1 is 115200 baud. */
@@ -71,7 +64,7 @@ export const UartState = defineState('uart16550', 1, {
   timeoutDeadlineNs: deadlineNs(),
 });
 
-export class Uart16550 implements Device {
+export class Uart16550 implements Device, SerialPort {
   readonly name: string;
   readonly state: StateOf<typeof UartState>;
   readonly #clock: TimerService;
@@ -113,20 +106,17 @@ export class Uart16550 implements Device {
 
   // ---- the line's side
 
-  /** How many bytes `receive` would take now. */
   canReceive(): number {
     const { state } = this;
     if ((state.MCR & MCR_LOOP) !== 0) return 0;
     return this.#capacity() - state.fifoCount;
   }
-  /** Bytes arrive; returns how many of them were taken. */
   receive(input: Uint8Array): number {
     const count = Math.min(input.length, this.canReceive());
     for (let i = 0; i < count; i++) this.#enqueue(input[i]!);
     if (count > 0) this.#received();
     return count;
   }
-  /** A break arrives: a zero byte with the break indicator. */
   receiveBreak(): void {
     if ((this.state.MCR & MCR_LOOP) !== 0) return;
     this.#enqueue(0);

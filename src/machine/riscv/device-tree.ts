@@ -2,6 +2,7 @@
 import { isaOf, type RiscvModel } from '../../guest/riscv/models.js';
 import { CACHE_BLOCK_BYTES } from '../../guest/riscv/state.js';
 import { ACLINT_BYTES, GOLDFISH_RTC_BYTES, MTIME_HZ, PLIC_BYTES, PLIC_SOURCES } from '../../hw/index.js';
+import { pciHostNode, reg, unit, virtioSlotNodes } from '../device-tree-parts.js';
 import { type FdtNode, twoCells } from '../fdt.js';
 import { map } from './memory-map.js';
 
@@ -25,38 +26,6 @@ const onEach = (harts: number, first: number, second: number): number[] =>
 /** Interrupt numbers of a hart. */
 const cpuLine = { software: 3, timer: 7, supervisorExternal: 9, machineExternal: 11 } as const;
 const UART_HZ = 3_686_400;
-/** Address spaces of PCI's `ranges`: ports, memory of 32 bits, memory of 64 bits. */
-const pciSpace = { ports: 0x0100_0000, memory: 0x0200_0000, memory64: 0x0300_0000 } as const;
-
-const reg = (gpa: number, bytes: number): number[] => [...twoCells(gpa), ...twoCells(bytes)];
-const hex = (gpa: number): string => gpa.toString(16);
-
-/** Pins INTA to INTD of slots 0 to 3, which stand for all: each next slot is turned by one. */
-function interruptMap(): number[] {
-  const rows: number[] = [];
-  for (let slot = 0; slot < 4; slot++)
-    for (let pin = 0; pin < 4; pin++)
-      rows.push(slot << 11, 0, 0, pin + 1, phandle.plic, map.pciMemory.irq + ((slot + pin) & 3));
-  return rows;
-}
-
-function virtioSlots(): FdtNode {
-  const slots = Array.from({ length: map.virtio.slots }, (_, slot) => slot).reverse();
-  return Object.fromEntries(
-    slots.map((slot) => {
-      const gpa = map.virtio.gpa + slot * map.virtio.stride;
-      return [
-        `virtio_mmio@${hex(gpa)}`,
-        {
-          compatible: 'virtio,mmio',
-          reg: reg(gpa, map.virtio.stride),
-          'interrupt-parent': [phandle.plic],
-          interrupts: [map.virtio.irq + slot],
-        },
-      ];
-    }),
-  );
-}
 
 function cpuNode(model: RiscvModel, hart: number): FdtNode {
   const isa = isaOf(model);
@@ -84,7 +53,7 @@ function cpuNode(model: RiscvModel, hart: number): FdtNode {
 
 export function virtTree({ model, harts, ramBytes, commandLine, initrd, rngSeed, serial }: TreeOptions): FdtNode {
   const numbers = Array.from({ length: harts }, (_, hart) => hart);
-  const uart = `serial@${hex(map.uart.gpa)}`;
+  const uart = `serial@${unit(map.uart.gpa)}`;
   const onPlic = (irq: number) => ({ 'interrupt-parent': [phandle.plic], interrupts: [irq] });
   const syscon = (compatible: string, value: number) => ({
     compatible,
@@ -104,7 +73,7 @@ export function virtTree({ model, harts, ramBytes, commandLine, initrd, rngSeed,
       'linux,initrd-start': initrd ? twoCells(initrd.start) : undefined,
       'linux,initrd-end': initrd ? twoCells(initrd.end) : undefined,
     },
-    [`memory@${hex(map.ram.gpa)}`]: { device_type: 'memory', reg: reg(map.ram.gpa, ramBytes) },
+    [`memory@${unit(map.ram.gpa)}`]: { device_type: 'memory', reg: reg(map.ram.gpa, ramBytes) },
     cpus: {
       '#address-cells': [1],
       '#size-cells': [0],
@@ -120,12 +89,12 @@ export function virtTree({ model, harts, ramBytes, commandLine, initrd, rngSeed,
       '#size-cells': [2],
       compatible: 'simple-bus',
       ranges: true,
-      [`test@${hex(map.test.gpa)}`]: {
+      [`test@${unit(map.test.gpa)}`]: {
         phandle: [phandle.test],
         compatible: ['sifive,test1', 'sifive,test0', 'syscon'],
         reg: reg(map.test.gpa, 0x1000),
       },
-      [`rtc@${hex(map.rtc.gpa)}`]: {
+      [`rtc@${unit(map.rtc.gpa)}`]: {
         compatible: 'google,goldfish-rtc',
         reg: reg(map.rtc.gpa, Math.ceil(GOLDFISH_RTC_BYTES / 0x1000) * 0x1000),
         ...onPlic(map.rtc.irq),
@@ -140,27 +109,13 @@ export function virtTree({ model, harts, ramBytes, commandLine, initrd, rngSeed,
             },
           }
         : {}),
-      ...virtioSlots(),
-      [`pci@${hex(map.pciEcam.gpa)}`]: {
-        compatible: 'pci-host-ecam-generic',
-        device_type: 'pci',
-        '#address-cells': [3],
-        '#size-cells': [2],
-        '#interrupt-cells': [1],
-        'linux,pci-domain': [0],
-        'bus-range': [0, map.pciEcam.buses - 1],
-        'dma-coherent': true,
-        reg: reg(map.pciEcam.gpa, map.pciEcam.bytes),
-        ranges: [
-          ...[pciSpace.ports, 0, 0, ...reg(map.pciPorts.gpa, map.pciPorts.bytes)],
-          ...[pciSpace.memory, ...twoCells(map.pciMemory.gpa), ...reg(map.pciMemory.gpa, map.pciMemory.bytes)],
-          ...[pciSpace.memory64, ...twoCells(map.pciHighMemory.gpa)],
-          ...reg(map.pciHighMemory.gpa, map.pciHighMemory.bytes),
-        ],
-        'interrupt-map-mask': [0x1800, 0, 0, 7],
-        'interrupt-map': interruptMap(),
-      },
-      [`plic@${hex(map.plic.gpa)}`]: {
+      // The highest first, as QEMU lists them.
+      ...Object.fromEntries(virtioSlotNodes(map.virtio, (slot) => onPlic(map.virtio.irq + slot)).reverse()),
+      [`pci@${unit(map.pciEcam.gpa)}`]: pciHostNode(
+        { ecam: map.pciEcam, ports: map.pciPorts, memory: map.pciMemory, highMemory: map.pciHighMemory },
+        (n) => [phandle.plic, map.pciMemory.irq + n],
+      ),
+      [`plic@${unit(map.plic.gpa)}`]: {
         phandle: [phandle.plic],
         compatible: ['sifive,plic-1.0.0', 'riscv,plic0'],
         '#address-cells': [0],
@@ -170,7 +125,7 @@ export function virtTree({ model, harts, ramBytes, commandLine, initrd, rngSeed,
         reg: reg(map.plic.gpa, PLIC_BYTES),
         'riscv,ndev': [PLIC_SOURCES],
       },
-      [`clint@${hex(map.clint.gpa)}`]: {
+      [`clint@${unit(map.clint.gpa)}`]: {
         compatible: ['sifive,clint0', 'riscv,clint0'],
         'interrupts-extended': onEach(harts, cpuLine.software, cpuLine.timer),
         reg: reg(map.clint.gpa, ACLINT_BYTES),

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { seededRandom } from '../../hw/testing.js';
-import { loadRiscv, type RiscvImages } from './load-kernel.js';
+import type { TreeBootImages } from '../boot/image-boot.js';
+import { loadRiscv } from './load-kernel.js';
 
 const RAM = 0x8000_0000;
 
 /** RAM of so many bytes, and what was written to it. */
-function load(ramBytes: number, images: Partial<RiscvImages>, treeBytes = 1000) {
+function load(ramBytes: number, images: Partial<TreeBootImages>, treeBytes = 1000) {
   const ram = new Uint8Array(ramBytes).fill(0xee);
   const boot = loadRiscv(
     { firmware: undefined, kernel: undefined, tree: () => new Uint8Array(treeBytes).fill(0x77), ...images },

@@ -5,15 +5,14 @@
  */
 import type { Accelerator } from '../../accel/index.js';
 import { VringError } from '../../base/index.js';
-import { type IrqLine, type MsiTarget, unconnected } from '../../bus/index.js';
+import type { IrqLine, MsiTarget } from '../../bus/index.js';
 import { RiscvCpu, type RiscvModel, STATE_BYTES } from '../../guest/riscv/index.js';
 import { irq } from '../../guest/riscv/state.js';
 import {
   ACLINT_BYTES,
   Aclint,
-  emptyVirtioMmio,
+  addBoardItems,
   FwCfg,
-  fwCfgKey,
   GOLDFISH_RTC_BYTES,
   GoldfishRtc,
   Gpex,
@@ -23,9 +22,6 @@ import {
   SIFIVE_TEST_BYTES,
   sifiveTest,
   Uart16550,
-  VIRTIO_MMIO_BYTES,
-  type VirtioDevice,
-  VirtioMmio,
   wireFwCfgMemory,
   wireUartMemory,
 } from '../../hw/index.js';
@@ -36,11 +32,11 @@ import {
   type BoardOptions,
   type DebugDescription,
   type KernelImages,
-  type VirtioMmioSlots,
 } from '../board.js';
 import { e820Type } from '../boot/boot-state.js';
 import { flattenTree } from '../fdt.js';
 import { addFiles } from '../firmware-file.js';
+import { VirtioSlots } from '../virtio-slots.js';
 import { riscvDebugRegisters } from './debug-registers.js';
 import { virtTree } from './device-tree.js';
 import { virtInfo } from './info.js';
@@ -81,10 +77,10 @@ export class RiscvVirt extends Board<RiscvCpu> {
   readonly aclint: Aclint;
   readonly plic: Plic;
   readonly fwCfg: FwCfg;
+  readonly virtioMmio: VirtioSlots;
   readonly #gpex: Gpex;
   readonly #options: RiscvVirtOptions;
   readonly #romHva: number;
-  readonly #slots: (VirtioDevice | undefined)[] = Array.from({ length: map.virtio.slots }, () => undefined);
   /** Where the hart starts, and with what, where no firmware does. */
   #start: { readonly pc: number; readonly treeGpa: number } = { pc: map.rom.gpa, treeGpa: 0 };
 
@@ -162,9 +158,23 @@ export class RiscvVirt extends Board<RiscvCpu> {
     });
     this.add(this.aclint, this.plic, rtc, this.#gpex, this.fwCfg);
     if (this.serial[0]) this.add(this.serial[0]);
+    this.virtioMmio = new VirtioSlots({
+      memory,
+      gpa: map.virtio.gpa,
+      stride: map.virtio.stride,
+      irqs: this.plic.inputs.slice(map.virtio.irq, map.virtio.irq + map.virtio.slots),
+      add: (device) => this.add(device),
+    });
     options.addDevices?.(this);
-    this.#wireEmptySlots();
-    this.#fillFwCfg();
+    this.virtioMmio.wireEmpty();
+    addBoardItems(this.fwCfg, {
+      ramBytes: options.ramBytes,
+      cpus: this.cpus.length,
+      maxCpus: this.cpus.length,
+      graphic: false,
+      uuid: options.uuid,
+    });
+    addFiles(this.fwCfg, options.fwCfgFiles ?? []);
   }
 
   #makeCpu(id: number, count: number, trace: RiscvTrace | undefined): RiscvCpu {
@@ -190,53 +200,6 @@ export class RiscvVirt extends Board<RiscvCpu> {
 
   get pci(): PciRoot {
     return this.#gpex.root;
-  }
-
-  /** virtio-mmio: the highest free slot is the first to be used, as with QEMU. */
-  readonly virtioMmio: VirtioMmioSlots = {
-    count: map.virtio.slots,
-    free: () => {
-      const slot = this.#slots.lastIndexOf(undefined);
-      return slot < 0 ? undefined : slot;
-    },
-    isFree: (slot) => this.#slots[slot] === undefined,
-    plug: (slot, device) => {
-      this.#slots[slot] = device;
-      const transport = new VirtioMmio({ device, irq: this.plic.inputs[map.virtio.irq + slot] ?? unconnected });
-      this.memory.addWindow({
-        name: device.name,
-        start: map.virtio.gpa + slot * map.virtio.stride,
-        size: VIRTIO_MMIO_BYTES,
-        handler: transport,
-      });
-      this.add(transport);
-    },
-  };
-
-  #wireEmptySlots(): void {
-    this.memory.transaction(() => {
-      for (const [slot, device] of this.#slots.entries()) {
-        if (device) continue;
-        this.memory.addWindow({
-          name: 'virtio-mmio',
-          start: map.virtio.gpa + slot * map.virtio.stride,
-          size: VIRTIO_MMIO_BYTES,
-          handler: emptyVirtioMmio,
-        });
-      }
-    });
-  }
-
-  #fillFwCfg(): void {
-    const { fwCfg } = this;
-    const { ramBytes, uuid, fwCfgFiles } = this.#options;
-    fwCfg.setItem(fwCfgKey.uuid, uuid ?? new Uint8Array(16));
-    fwCfg.setU64(fwCfgKey.ramSize, ramBytes);
-    fwCfg.setU16(fwCfgKey.noGraphic, 1);
-    fwCfg.setU16(fwCfgKey.cpuCount, this.cpus.length);
-    fwCfg.setU16(fwCfgKey.maxCpus, this.cpus.length);
-    fwCfg.setU16(fwCfgKey.bootMenu, 0);
-    addFiles(fwCfg, fwCfgFiles ?? []);
   }
 
   powerOn(kernel: KernelImages | undefined): string {

@@ -23,6 +23,8 @@ export interface ArmBoard {
   setTimer(timer: TimerName, at: bigint | undefined): void;
   /** HVC or SMC with this number. True: firmware has answered, in X0 to X3. False: there is none, the instruction is undefined. */
   firmwareCall(core: Core, by: 'hvc' | 'smc', number: number): boolean;
+  /** An exception has been taken, where somebody wants to know. `vector`: 0 for a synchronous one, 0x80 IRQ, 0x100 FIQ. */
+  readonly exceptionTaken?: ((core: Core, vector: number, fromEl: number) => void) | undefined;
 }
 
 export class Core {
@@ -73,6 +75,10 @@ export class Core {
   }
   get el(): number {
     return elOf(this.pstate);
+  }
+  /** What a block of code is known by beside its address (mode.ts). */
+  get modeKey(): number {
+    return this.get32(header.modeKey) >>> 0;
   }
 
   /** NZCV in bits 31 to 28. */
@@ -138,6 +144,7 @@ export class Core {
       pstate.DAIF | (1 << pstate.EL_SHIFT) | pstate.SPSEL | (this.model.features.has('pan') ? pan : 0) | ssbs,
     );
     this.pc = BigInt.asUintN(64, this.get64(field.vbar) + BigInt(group + vector));
+    this.board.exceptionTaken?.(this, vector, elOf(from));
   }
 
   /** ERET (D1.4.4): EL0 and EL1 are there, AArch32 is not. Other states leave the mode as it is, with PSTATE.IL. */

@@ -7,6 +7,8 @@ import { type ArmModel, defaultModel } from '../models.js';
 import { routines } from '../routines/set.js';
 import { armVars, exceptionClass, field, pstate, STATE_BYTES, syndromeOf, trapCode } from '../state.js';
 import { type ArmBoard, Core, timerNames } from './core.js';
+import { debugTranslate } from './debug-translate.js';
+import { dumpRegisters, namedRegisters } from './dump.js';
 import { hasRegister, RESET_SCTLR, registerByCode } from './registers.js';
 
 const NONE = (1n << 64n) - 1n;
@@ -37,6 +39,31 @@ export class ArmCpu implements GuestCpu {
     return this.#core;
   }
 
+  /** Guest-virtual address of the next instruction. */
+  get linearPc(): bigint {
+    return this.#core.pc;
+  }
+
+  /** Where it is: what a block of code is known by. */
+  get place(): { readonly codeBase: bigint; readonly pc: bigint; readonly modeKey: number } {
+    return { codeBase: 0n, pc: this.#core.pc, modeKey: this.#core.modeKey };
+  }
+
+  /** Every register by the manual's name. */
+  registers(): Readonly<Record<string, bigint>> {
+    return namedRegisters(this.#core);
+  }
+
+  /** The registers as text, laid out as QEMU's; `float`: with those of floating point and SIMD. */
+  dump(parts: { readonly float: boolean }): string {
+    return dumpRegisters(this.#core, parts);
+  }
+
+  /** Guest-physical address of a guest-virtual one, for debuggers; undefined where nothing is mapped. */
+  translate(gva: bigint): bigint | undefined {
+    return debugTranslate(this.#core, gva);
+  }
+
   /** It waits in WFI. */
   get isHalted(): boolean {
     return this.#core.get32(field.halted) !== 0;
@@ -65,6 +92,11 @@ export class ArmCpu implements GuestCpu {
   /** A device raises or lowers an interrupt input (`line`). The caller kicks the engine. */
   setLine(which: number, level: boolean): void {
     this.#core.setLine(which, level);
+  }
+
+  /** An interrupt input is up, whether or not it may be taken. */
+  get isCalled(): boolean {
+    return this.#core.get32(field.lines) !== 0;
   }
 
   // --- the engine's side

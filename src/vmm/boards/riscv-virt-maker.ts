@@ -1,8 +1,8 @@
-/** The board `virt` for a machine's thread. */
+/** RISC-V's board `virt` for a machine's thread. */
 import { parseRiscvCpu } from '../../guest/riscv/index.js';
 import { RiscvVirt } from '../../machine/riscv/virt.js';
 import type { BoardMaker } from './board-maker.js';
 
-export const virtMaker: BoardMaker = (host, { cpu, hpet: _, firmware, ...plan }) => ({
+export const riscvVirtMaker: BoardMaker = (host, { cpu, hpet: _, firmware, ...plan }) => ({
   board: new RiscvVirt(host, { ...plan, model: parseRiscvCpu(cpu), firmware: firmware?.image }),
 });

@@ -1,0 +1,30 @@
+/** What `-M` says of the boards `virt` beside their names, by QEMU's names. */
+import type { Architecture } from '../../vmm/architectures.js';
+import type { KeyValues } from '../options/key-values.js';
+import { UsageError } from '../usage-error.js';
+
+/** Parts of an Arm system that are off unless asked for, and are not here yet. */
+const absentOnArm = ['secure', 'virtualization', 'mte', 'ras'];
+
+/** Properties of QEMU's boards that are refused by name. */
+const unsupported: Readonly<Partial<Record<Architecture['name'], readonly string[]>>> = {
+  riscv64: ['aclint', 'aia', 'aia-guests', 'dumpdtb', 'dtb', 'pflash0', 'pflash1', 'iommu-sys'],
+  aarch64: [
+    ...['dumpdtb', 'dtb', 'pflash0', 'pflash1', 'iommu', 'compact-highmem', 'dtb-randomness'],
+    ...['default-bus-bypass-iommu', 'oem-id', 'oem-table-id', 'x-oem-id', 'x-oem-table-id'],
+  ],
+};
+
+/** Takes what the board has out of the values; gives the names of what it has not. Throws UsageError. */
+export function planBoardProperties(values: KeyValues, { name }: Architecture): readonly string[] {
+  if (name === 'aarch64') {
+    for (const part of absentOnArm)
+      if (values.flag(part)) throw new UsageError(`${values.option}: ${part}=on is not supported yet`);
+    for (const part of ['highmem', 'highmem-ecam', 'highmem-mmio', 'highmem-redists', 'its'])
+      if (values.flag(part) === false) throw new UsageError(`${values.option}: ${part}=off is not supported`);
+    const gic = values.choice('gic-version', ['2', '3', '4', 'max', 'host']);
+    if (gic !== undefined && gic !== '2')
+      throw new UsageError(`${values.option}: gic-version=${gic} is not supported yet; there is 2`);
+  }
+  return unsupported[name] ?? [];
+}

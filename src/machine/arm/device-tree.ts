@@ -1,0 +1,150 @@
+/** The device tree of the board `virt`: nodes and properties as Linux's bindings and QEMU's board have them. */
+import type { ArmModel } from '../../guest/arm/models.js';
+import { FIRST_PPI, GICV2M_BYTES, PRIMECELL_BYTES } from '../../hw/index.js';
+import { pciHostNode, reg, unit, virtioSlotNodes } from '../device-tree-parts.js';
+import { type FdtNode, twoCells } from '../fdt.js';
+import { map, timerInterrupts } from './memory-map.js';
+
+export interface TreeOptions {
+  readonly model: ArmModel;
+  /** Of each CPU. */
+  readonly affinities: readonly number[];
+  readonly ramBytes: number;
+  readonly commandLine?: string | undefined;
+  readonly initrd?: { readonly start: number; readonly end: number } | undefined;
+  /** 32 bytes and 8: for the kernel's random numbers, and for where it puts itself. */
+  readonly rngSeed: Uint8Array;
+  readonly kaslrSeed: Uint8Array;
+  /** The serial port is there. */
+  readonly serial: boolean;
+}
+
+const phandle = { clock: 1, gic: 2, msi: 3, gpio: 4, cpu: 16 } as const;
+/** Cells of the GIC's binding: kinds of interrupts, and how they are triggered. */
+const kind = { spi: 0, ppi: 1 } as const;
+const trigger = { rising: 1, high: 4 } as const;
+const KEY_POWER = 116;
+const CLOCK_HZ = 24_000_000;
+
+/** Shared interrupts are levels here, those of virtio-mmio too: QEMU says edges, with which an acknowledgement can lose one. */
+const spi = (n: number): number[] => [kind.spi, n, trigger.high];
+
+/** What Linux's binding of PrimeCells wants of each. */
+const primeCell = (name: string, gpa: number, clocks: readonly string[], n: number): FdtNode => ({
+  compatible: [`arm,${name}`, 'arm,primecell'],
+  reg: reg(gpa, PRIMECELL_BYTES),
+  interrupts: spi(n),
+  clocks: clocks.map(() => phandle.clock),
+  'clock-names': clocks,
+});
+
+export function virtTree(options: TreeOptions): FdtNode {
+  const { model, affinities, ramBytes, commandLine, initrd, rngSeed, kaslrSeed, serial } = options;
+  const uart = `pl011@${unit(map.uart.gpa)}`;
+  const allCpus = ((1 << affinities.length) - 1) << 8;
+  const ppi = (irq: number): number[] => [kind.ppi, irq - FIRST_PPI, trigger.high | allCpus];
+  return {
+    '#address-cells': [2],
+    '#size-cells': [2],
+    compatible: 'linux,dummy-virt',
+    model: 'linux,dummy-virt',
+    'interrupt-parent': [phandle.gic],
+    'dma-coherent': true,
+    chosen: {
+      bootargs: commandLine,
+      'rng-seed': rngSeed,
+      'kaslr-seed': kaslrSeed,
+      'stdout-path': serial ? `/${uart}` : undefined,
+      'linux,initrd-start': initrd ? twoCells(initrd.start) : undefined,
+      'linux,initrd-end': initrd ? twoCells(initrd.end) : undefined,
+    },
+    [`memory@${unit(map.ram.gpa)}`]: { device_type: 'memory', reg: reg(map.ram.gpa, ramBytes) },
+    psci: { compatible: ['arm,psci-1.0', 'arm,psci-0.2'], method: 'hvc' },
+    cpus: {
+      '#address-cells': [1],
+      '#size-cells': [0],
+      ...Object.fromEntries(
+        affinities.map((affinity, n) => [
+          `cpu@${unit(affinity)}`,
+          {
+            phandle: [phandle.cpu + n],
+            device_type: 'cpu',
+            compatible: `arm,${model.name === 'max' ? 'armv8' : model.name}`,
+            reg: [affinity],
+            'enable-method': affinities.length > 1 ? 'psci' : undefined,
+          },
+        ]),
+      ),
+      'cpu-map': {
+        socket0: {
+          cluster0: Object.fromEntries(affinities.map((_, n) => [`core${n}`, { cpu: [phandle.cpu + n] }])),
+        },
+      },
+    },
+    timer: {
+      compatible: ['arm,armv8-timer', 'arm,armv7-timer'],
+      'always-on': true,
+      interrupts: [
+        ...ppi(timerInterrupts.secure),
+        ...ppi(timerInterrupts.physical),
+        ...ppi(timerInterrupts.virtual),
+        ...ppi(timerInterrupts.hypervisor),
+      ],
+    },
+    'apb-pclk': {
+      phandle: [phandle.clock],
+      compatible: 'fixed-clock',
+      '#clock-cells': [0],
+      'clock-frequency': [CLOCK_HZ],
+      'clock-output-names': 'clk24mhz',
+    },
+    [`intc@${unit(map.distributor.gpa)}`]: {
+      phandle: [phandle.gic],
+      compatible: 'arm,cortex-a15-gic',
+      '#address-cells': [2],
+      '#size-cells': [2],
+      '#interrupt-cells': [3],
+      'interrupt-controller': true,
+      ranges: true,
+      reg: [...reg(map.distributor.gpa, map.distributor.bytes), ...reg(map.cpuInterface.gpa, map.cpuInterface.bytes)],
+      [`v2m@${unit(map.msiFrame.gpa)}`]: {
+        phandle: [phandle.msi],
+        compatible: 'arm,gic-v2m-frame',
+        'msi-controller': true,
+        reg: reg(map.msiFrame.gpa, GICV2M_BYTES),
+      },
+    },
+    ...(serial ? { [uart]: primeCell('pl011', map.uart.gpa, ['uartclk', 'apb_pclk'], map.uart.spi) } : {}),
+    [`pl031@${unit(map.rtc.gpa)}`]: primeCell('pl031', map.rtc.gpa, ['apb_pclk'], map.rtc.spi),
+    [`pl061@${unit(map.gpio.gpa)}`]: {
+      ...primeCell('pl061', map.gpio.gpa, ['apb_pclk'], map.gpio.spi),
+      phandle: [phandle.gpio],
+      '#gpio-cells': [2],
+      'gpio-controller': true,
+    },
+    'gpio-keys': {
+      compatible: 'gpio-keys',
+      poweroff: {
+        label: 'GPIO Key Poweroff',
+        'linux,code': [KEY_POWER],
+        gpios: [phandle.gpio, map.gpio.powerPin, 0],
+      },
+    },
+    [`fw-cfg@${unit(map.fwCfg.gpa)}`]: {
+      compatible: 'qemu,fw-cfg-mmio',
+      reg: reg(map.fwCfg.gpa, 0x18),
+      'dma-coherent': true,
+    },
+    ...Object.fromEntries(
+      virtioSlotNodes(map.virtio, (slot) => ({ interrupts: spi(map.virtio.spi + slot), 'dma-coherent': true })),
+    ),
+    [`pcie@${unit(map.pciMemory.gpa)}`]: {
+      ...pciHostNode(
+        { ecam: map.pciEcam, ports: map.pciPorts, memory: map.pciMemory, highMemory: map.pciHighMemory },
+        // The GIC has two address cells, as its frame below needs.
+        (n) => [phandle.gic, 0, 0, ...spi(map.pci.spi + n)],
+      ),
+      'msi-map': [0, phandle.msi, 0, 0x1_0000],
+    },
+  };
+}

@@ -1,0 +1,24 @@
+/** Where things lie on the board `virt`, and their shared interrupts at the GIC: as on QEMU's. */
+export const map = {
+  distributor: { gpa: 0x800_0000, bytes: 0x1_0000 },
+  cpuInterface: { gpa: 0x801_0000, bytes: 0x1_0000 },
+  msiFrame: { gpa: 0x802_0000, spi: 48, spis: 64 },
+  uart: { gpa: 0x900_0000, spi: 1 },
+  rtc: { gpa: 0x901_0000, spi: 2 },
+  fwCfg: { gpa: 0x902_0000 },
+  gpio: { gpa: 0x903_0000, spi: 7, powerPin: 3 },
+  virtio: { gpa: 0xa00_0000, stride: 0x200, slots: 32, spi: 16 },
+  pciMemory: { gpa: 0x1000_0000, bytes: 0x2eff_0000 },
+  pciPorts: { gpa: 0x3eff_0000, bytes: 0x1_0000 },
+  pciEcam: { gpa: 0x40_1000_0000, bytes: 0x1000_0000, buses: 256 },
+  /** Memory of 64 bits: above all RAM that a machine can have. */
+  pciHighMemory: { gpa: 0x80_0000_0000, bytes: 0x80_0000_0000 },
+  pci: { spi: 3 },
+  ram: { gpa: 0x4000_0000 },
+} as const;
+
+/** Private interrupts of each CPU: outputs of its timers. */
+export const timerInterrupts = { secure: 29, physical: 30, virtual: 27, hypervisor: 26 } as const;
+/** Of the system counter, as QEMU's. */
+export const COUNTER_HZ = 62_500_000;
+export const COUNTER_PERIOD_NS = 16;

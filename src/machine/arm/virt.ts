@@ -1,0 +1,271 @@
+/**
+ * The board `virt` with AArch64 CPUs, as QEMU's: GICv2 with a frame for message-signalled interrupts, PL011, PL031, PL061 with a power
+ * key, virtio-mmio slots, fw_cfg and a PCI Express host. Without firmware the kernel starts at EL1, and the board itself serves PSCI.
+ */
+import type { Accelerator } from '../../accel/index.js';
+import { VringError } from '../../base/index.js';
+import type { IrqLine, MsiTarget } from '../../bus/index.js';
+import {
+  type ArmBoard,
+  ArmCpu,
+  type ArmModel,
+  line,
+  STATE_BYTES,
+  type TimerName,
+  xreg,
+} from '../../guest/arm/index.js';
+import {
+  addBoardItems,
+  FIRST_SPI,
+  FwCfg,
+  GICV2M_BYTES,
+  GicV2,
+  Gpex,
+  gicv2m,
+  type PciRoot,
+  Pl011,
+  Pl031,
+  Pl061,
+  PRIMECELL_BYTES,
+  wireFwCfgMemory,
+} from '../../hw/index.js';
+import {
+  Board,
+  type BoardHost,
+  type BoardInfo,
+  type BoardOptions,
+  type DebugDescription,
+  type KernelImages,
+} from '../board.js';
+import { e820Type } from '../boot/boot-state.js';
+import { flattenTree } from '../fdt.js';
+import { addFiles } from '../firmware-file.js';
+import { VirtioSlots } from '../virtio-slots.js';
+import { armDebugRegisters } from './debug-registers.js';
+import { virtTree } from './device-tree.js';
+import { virtInfo } from './info.js';
+import { loadArm } from './load-kernel.js';
+import { COUNTER_HZ, COUNTER_PERIOD_NS, map, timerInterrupts } from './memory-map.js';
+import { servePsci } from './psci.js';
+import { ArmTrace } from './trace.js';
+
+/** How long the power key is held. */
+const KEY_NS = 100e6;
+
+export interface ArmVirtOptions extends BoardOptions {
+  readonly model: ArmModel;
+}
+
+export class ArmVirt extends Board<ArmCpu> {
+  readonly serial: readonly (Pl011 | undefined)[];
+  /** A write to the frame's register, as a device on the bus makes it. */
+  readonly msi: MsiTarget = { send: (gpa, value) => this.memory.write(gpa, 4, value) };
+  readonly firstSlot = 1;
+  readonly pciPath = `/pcie@${map.pciMemory.gpa.toString(16)}`;
+  readonly isaIrqs = undefined;
+  readonly info: BoardInfo = virtInfo(this);
+  readonly gic: GicV2;
+  readonly fwCfg: FwCfg;
+  readonly virtioMmio: VirtioSlots;
+  readonly #gpio: Pl061;
+  readonly #keyUp = this.clock.createTimer('power key', () => this.#gpio.inputs[map.gpio.powerPin].set(false));
+  readonly #gpex: Gpex;
+  readonly #options: ArmVirtOptions;
+  /** Where the first CPU starts, with the device tree's address. */
+  #start = { pc: map.ram.gpa as number, treeGpa: 0 };
+
+  constructor(host: BoardHost, options: ArmVirtOptions) {
+    super(host, options);
+    this.#options = options;
+    if ((options.cpus ?? 1) > 1) throw new VringError('options-invalid', 'The board virt has one CPU.');
+    if (options.serial.slice(1).some((each) => each !== undefined))
+      throw new VringError('options-invalid', 'The board virt has one serial port.');
+    const trace = options.trace ? new ArmTrace(options.trace) : undefined;
+    this.startEngine([this.#makeCpu(0, trace)], {
+      stateBytes: STATE_BYTES,
+      romBytes: 0,
+      readTsc: () => 0n,
+      trace,
+    });
+    trace?.attach(this);
+    const { memory, clock } = this;
+    this.gic = new GicV2({
+      outputs: this.cpus.map((_, id) => ({ irq: this.#input(id, line.irq), fiq: this.#input(id, line.fiq) })),
+      accessor: () => this.engine.current,
+    });
+    const { spis } = this.gic;
+    const rtc = new Pl031({ clock, irq: spis[map.rtc.spi] });
+    this.#gpio = new Pl061({ irq: spis[map.gpio.spi] });
+    const [backend] = options.serial;
+    const uart = backend && new Pl011({ name: 'serial0', clock, irq: spis[map.uart.spi], backend });
+    this.serial = [uart];
+    this.fwCfg = new FwCfg({ dma: memory.dma });
+    const { spi: firstMsi, spis: msis } = map.msiFrame;
+    const msiFrame = gicv2m(FIRST_SPI + firstMsi, spis.slice(firstMsi, firstMsi + msis));
+    memory.transaction(() => {
+      const { ramBytes } = options;
+      memory.addRam({
+        name: 'virt.ram',
+        gpa: map.ram.gpa,
+        size: ramBytes,
+        hva: this.engine.ramStart,
+        readonly: false,
+      });
+      for (const [name, start, size, handler] of [
+        ['gic-distributor', map.distributor.gpa, map.distributor.bytes, this.gic.distributor],
+        ['gic-cpu', map.cpuInterface.gpa, map.cpuInterface.bytes, this.gic.cpuInterface],
+        ['gicv2m', map.msiFrame.gpa, GICV2M_BYTES, msiFrame],
+        ['pl031', map.rtc.gpa, PRIMECELL_BYTES, rtc.registers],
+        ['pl061', map.gpio.gpa, PRIMECELL_BYTES, this.#gpio],
+      ] as const)
+        memory.addWindow({ name, start, size, handler });
+      if (uart)
+        memory.addWindow({ name: uart.name, start: map.uart.gpa, size: PRIMECELL_BYTES, handler: uart.registers });
+      wireFwCfgMemory(memory, this.fwCfg, map.fwCfg.gpa);
+    });
+    const pciLine = (n: number) => spis[map.pci.spi + n];
+    this.#gpex = new Gpex({
+      memory,
+      ports: this.ports,
+      msi: this.msi,
+      ecamGpa: map.pciEcam.gpa,
+      lastBus: map.pciEcam.buses - 1,
+      portsGpa: map.pciPorts.gpa,
+      lines: [pciLine(0), pciLine(1), pciLine(2), pciLine(3)],
+    });
+    this.add(this.gic, rtc, this.#gpio, this.#gpex, this.fwCfg);
+    if (uart) this.add(uart);
+    this.virtioMmio = new VirtioSlots({
+      memory,
+      gpa: map.virtio.gpa,
+      stride: map.virtio.stride,
+      irqs: spis.slice(map.virtio.spi, map.virtio.spi + map.virtio.slots),
+      add: (device) => this.add(device),
+    });
+    options.addDevices?.(this);
+    this.virtioMmio.wireEmpty();
+    addBoardItems(this.fwCfg, {
+      ramBytes: options.ramBytes,
+      cpus: this.cpus.length,
+      maxCpus: this.cpus.length,
+      graphic: false,
+      uuid: options.uuid,
+    });
+    addFiles(this.fwCfg, options.fwCfgFiles ?? []);
+  }
+
+  #makeCpu(id: number, trace: ArmTrace | undefined): ArmCpu {
+    const { clock } = this;
+    const time = () => BigInt(Math.floor(clock.nowNs() / COUNTER_PERIOD_NS));
+    const output = (name: TimerName) => this.gic.ppi(id, timerInterrupts[name]);
+    const timers = {
+      physical: clock.createTimer(`cntp${id}`, () => output('physical').set(true)),
+      virtual: clock.createTimer(`cntv${id}`, () => output('virtual').set(true)),
+    };
+    const taken = trace?.exceptionTaken;
+    const board: ArmBoard = {
+      time,
+      counterFrequency: COUNTER_HZ,
+      setTimer: (name, at) => {
+        const isDue = at !== undefined && time() >= at;
+        if (at === undefined || isDue) timers[name].cancel();
+        else timers[name].arm(Number(at) * COUNTER_PERIOD_NS);
+        output(name).set(isDue);
+      },
+      firmwareCall: (core) => {
+        servePsci(core, {
+          powerOff: () => this.finish({ why: 'poweroff' }),
+          reset: () => this.finish({ why: 'reset' }),
+          cpus: [{ affinity: 0, isOn: true }],
+          // The only CPU is on, and stays so.
+          start: () => {},
+          stop: () => {},
+        });
+        return true;
+      },
+      exceptionTaken: taken && ((core, vector, fromEl) => taken(id, core, vector, fromEl)),
+    };
+    return new ArmCpu(board, this.#options.model);
+  }
+
+  /** An interrupt input of a CPU. */
+  #input(id: number, which: number): IrqLine {
+    return {
+      set: (level) => {
+        this.cpus[id].setLine(which, level);
+        this.#tellInterrupts(this.accelerator, id);
+      },
+    };
+  }
+
+  #tellInterrupts(accelerator: Accelerator, id: number): void {
+    accelerator.setInterruptPending(this.cpus[id].isCalled, id);
+  }
+
+  get pci(): PciRoot {
+    return this.#gpex.root;
+  }
+
+  powerOn(kernel: KernelImages | undefined): string {
+    const { model, ramBytes } = this.#options;
+    const seeds = new BigUint64Array(Array.from({ length: 5 }, () => BigInt.asUintN(64, this.randomBits())));
+    const boot = loadArm(
+      {
+        firmware: undefined,
+        kernel,
+        tree: (initrd) =>
+          flattenTree(
+            virtTree({
+              model,
+              affinities: this.cpus.map((_, id) => id),
+              ramBytes,
+              commandLine: kernel?.commandLine,
+              initrd,
+              rngSeed: new Uint8Array(seeds.buffer, 0, 32),
+              kaslrSeed: new Uint8Array(seeds.buffer, 32),
+              serial: this.serial[0] !== undefined,
+            }),
+          ),
+      },
+      {
+        e820: [{ start: map.ram.gpa, size: ramBytes, type: e820Type.ram }],
+        write: (gpa, bytes) => this.memory.dma.write(gpa, bytes),
+        clear: (gpa, size) => this.clearRam(gpa, size),
+      },
+    );
+    this.#start = { pc: boot.entry, treeGpa: boot.treeGpa };
+    this.reset();
+    return `${boot.description}, built-in PSCI`;
+  }
+
+  protected resetCpus(): void {
+    const { pc, treeGpa } = this.#start;
+    this.#keyUp.cancel();
+    this.#gpio.inputs[map.gpio.powerPin].set(false);
+    for (const [id, cpu] of this.cpus.entries()) cpu.reset(BigInt(pc), id);
+    this.cpu.core.set64(xreg[0].offset, BigInt(treeGpa));
+  }
+
+  pressPowerButton(): void {
+    this.#gpio.inputs[map.gpio.powerPin].set(true);
+    this.#keyUp.arm(this.clock.nowNs() + KEY_NS);
+  }
+
+  /** Throws VringError `no-nmi`. */
+  override raiseNmi(): void {
+    throw new VringError('no-nmi', 'An AArch64 CPU has no non-maskable interrupt.');
+  }
+
+  protected announceInterrupts(accelerator: Accelerator): void {
+    for (const id of this.cpus.keys()) this.#tellInterrupts(accelerator, id);
+  }
+
+  /** The CPU does not tell of its accesses. */
+  setWatching(on: boolean): boolean {
+    return !on;
+  }
+
+  get debug(): DebugDescription {
+    return armDebugRegisters(this.cpus);
+  }
+}

@@ -1,0 +1,167 @@
+/**
+ * Linux's Image and ELF kernels, firmware, initial RAM disk and device tree in guest RAM, for boards whose guests learn of them by a
+ * device tree. The header of an Image is one for RISC-V and AArch64 (Documentation/arch/riscv/boot-image-header.rst,
+ * arch/arm64/booting.rst). The files are hostile: all placing goes through a RamPlan.
+ */
+import { VringError } from '../../base/index.js';
+import type { KernelImages } from '../board.js';
+import type { BootTarget } from './boot-state.js';
+import { type ElfTarget, isElf, loadElfSegments, parseElf, physicalEntry } from './elf.js';
+import { RamPlan } from './ram-plan.js';
+
+const LARGE_PAGE = 0x20_0000;
+const PAGE = 4096;
+
+/** Offsets of the Image header. */
+const header = { textOffset: 8, imageSize: 16, flags: 24, bytes: 64 } as const;
+const BIG_ENDIAN = 1n;
+
+interface Mark {
+  readonly at: number;
+  readonly bytes: string;
+}
+
+/** What differs between the processors. */
+export interface ImageTarget {
+  readonly elf: ElfTarget;
+  /** Of 32 bits, for a person, where the ELF machine is one for both widths. */
+  readonly narrowName?: string;
+  /** Any of them makes an Image of it. */
+  readonly marks: readonly Mark[];
+  readonly ramStart: number;
+  /** The device tree ends below this, wherever RAM ends. */
+  readonly treeLimit: number;
+}
+
+/** What other files begin with. */
+const others: readonly (Mark & { readonly name?: string; readonly text?: string })[] = [
+  { at: 0x202, bytes: 'HdrS', name: 'x86' },
+  { at: 0x38, bytes: 'ARM\x64', name: 'AArch64' },
+  { at: 0x38, bytes: 'RSC\x05', name: 'RISC-V' },
+  { at: 0x24, bytes: '\x18\x28\x6f\x01', name: 'ARM' },
+  { at: 0, bytes: '\x27\x05\x19\x56', text: 'a U-Boot image' },
+  { at: 0, bytes: '\xfd7zXZ', text: 'an xz file: unpack it first' },
+  { at: 0, bytes: '\x28\xb5\x2f\xfd', text: 'a zstd file: unpack it first' },
+  { at: 0, bytes: '!<arch>', text: 'an ar archive (a Debian package?)' },
+  { at: 0, bytes: '070701', text: 'a cpio archive: an initrd?' },
+];
+
+function matches(image: Uint8Array, { at, bytes }: Mark): boolean {
+  for (let i = 0; i < bytes.length; i++) if (image[at + i] !== bytes.charCodeAt(i)) return false;
+  return true;
+}
+
+const alignUp = (value: number, unit: number): number => Math.ceil(value / unit) * unit;
+
+interface Placed {
+  readonly entry: number;
+  readonly end: number;
+  readonly description: string;
+}
+
+/** Firmware at the start of RAM. */
+function placeFirmware(image: Uint8Array, target: ImageTarget, plan: RamPlan): Placed {
+  if (image.length === 0) throw new VringError('firmware-size', 'The firmware image is empty.');
+  if (isElf(image)) {
+    const elf = parseElf(image, target.elf);
+    const end = loadElfSegments(image, elf, plan);
+    return { entry: physicalEntry(elf), end, description: 'firmware' };
+  }
+  plan.place(target.ramStart, image, 'The firmware');
+  return { entry: target.ramStart, end: target.ramStart + image.length, description: 'firmware' };
+}
+
+function placeImage(image: Uint8Array, from: number, target: ImageTarget, plan: RamPlan): Placed {
+  const view = new DataView(image.buffer, image.byteOffset, image.length);
+  const offset = view.getBigUint64(header.textOffset, true);
+  const size = view.getBigUint64(header.imageSize, true);
+  const most = BigInt(Number.MAX_SAFE_INTEGER);
+  if (offset > most || size > most)
+    throw new VringError('boot-kernel-damaged', 'The kernel image is damaged: its header gives no size.');
+  if ((view.getBigUint64(header.flags, true) & BIG_ENDIAN) !== 0n)
+    throw new VringError('boot-kernel-arch', `The kernel is for ${target.elf.name} in big-endian order.`);
+  // The offset is from a place that large pages can begin at.
+  const within = Number(offset) % LARGE_PAGE;
+  const start = alignUp(Math.max(target.ramStart + Number(offset) - within, from), LARGE_PAGE) + within;
+  const bytes = Math.max(Number(size), image.length);
+  plan.reserve(start, bytes, 'The kernel');
+  plan.write(start, image);
+  plan.clear(start + image.length, bytes - image.length);
+  const description = `Linux (${target.elf.name} Image) at 0x${start.toString(16)}`;
+  return { entry: start, end: start + bytes, description };
+}
+
+/** `from`: the first address that firmware has left. */
+function placeKernel(image: Uint8Array, from: number, target: ImageTarget, plan: RamPlan): Placed {
+  const { name } = target.elf;
+  if (image.length === 0) throw new VringError('boot-kernel-damaged', 'The kernel image is empty.');
+  if (image.length >= header.bytes && target.marks.some((mark) => matches(image, mark)))
+    return placeImage(image, from, target, plan);
+  if (isElf(image)) {
+    const elf = parseElf(image, target.elf);
+    if (!elf.is64)
+      throw new VringError(
+        'boot-kernel-arch',
+        `The kernel is for another architecture: ${target.narrowName ?? '32 bits'}, not ${name} with 64 bits.`,
+      );
+    const end = loadElfSegments(image, elf, plan);
+    const entry = physicalEntry(elf);
+    return { entry, end, description: `ELF kernel, entered at 0x${entry.toString(16)}` };
+  }
+  const other = others.find((mark) => matches(image, mark));
+  if (other?.name)
+    throw new VringError(
+      'boot-kernel-arch',
+      `The kernel image is for another architecture: ${other.name}, not ${name}.`,
+    );
+  const what = other?.text ?? `of no known kind: neither a Linux Image of ${name} nor an ELF file`;
+  throw new VringError('boot-kernel-unsupported', `The kernel image is ${what}.`);
+}
+
+export interface ImageBoot {
+  /** Where the first code runs: firmware's, or without it the kernel's. */
+  readonly entry: number;
+  /** Where firmware goes on; 0: nowhere. */
+  readonly kernelEntry: number;
+  readonly treeGpa: number;
+  readonly description: string;
+}
+
+export interface TreeBootImages {
+  readonly firmware: Uint8Array | undefined;
+  readonly kernel: KernelImages | undefined;
+  /** The device tree, for an initial RAM disk at an address or none. */
+  tree(initrd: { readonly start: number; readonly end: number } | undefined): Uint8Array;
+}
+
+/** Puts all of it into RAM. Throws VringError `boot-…`, `firmware-size`. */
+export function loadImages(
+  { firmware, kernel, tree }: TreeBootImages,
+  image: ImageTarget,
+  target: BootTarget,
+): ImageBoot {
+  const plan = new RamPlan(target);
+  const first = firmware ? placeFirmware(firmware, image, plan) : undefined;
+  const second = kernel ? placeKernel(kernel.kernel, first?.end ?? image.ramStart, image, plan) : undefined;
+  const ramEnd = image.ramStart + plan.ramBytes;
+  // Its size does not depend on the addresses in it.
+  const initrd = kernel?.initrd;
+  const treeBytes = tree(initrd ? { start: 0, end: 0 } : undefined).length;
+  const treeGpa = plan.findHigh(treeBytes, LARGE_PAGE, image.ramStart, Math.min(ramEnd, image.treeLimit));
+  if (treeGpa === undefined)
+    throw new VringError('boot-no-ram', 'The device tree does not fit: the machine has too little RAM.');
+  plan.reserve(treeGpa, treeBytes, 'The device tree');
+  let placed: { start: number; end: number } | undefined;
+  if (initrd && second) {
+    const start = plan.findHigh(initrd.length, PAGE, second.end, treeGpa);
+    if (start === undefined)
+      throw new VringError('boot-no-ram', `The initrd does not fit: ${initrd.length} bytes behind the kernel.`);
+    plan.place(start, initrd, 'The initrd');
+    placed = { start, end: start + initrd.length };
+  }
+  plan.write(treeGpa, tree(placed));
+  const entry = first?.entry ?? second?.entry;
+  if (entry === undefined) throw new VringError('options-invalid', 'There is neither a kernel nor firmware.');
+  const description = [second?.description, first?.description].filter((part) => part !== undefined).join(', under ');
+  return { entry, kernelEntry: second?.entry ?? 0, treeGpa, description };
+}

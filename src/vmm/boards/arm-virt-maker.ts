@@ -1,0 +1,8 @@
+/** AArch64's board `virt` for a machine's thread. */
+import { parseArmCpu } from '../../guest/arm/index.js';
+import { ArmVirt } from '../../machine/arm/virt.js';
+import type { BoardMaker } from './board-maker.js';
+
+export const armVirtMaker: BoardMaker = (host, { cpu, hpet: _, firmware: __, ...plan }) => ({
+  board: new ArmVirt(host, { ...plan, model: parseArmCpu(cpu) }),
+});

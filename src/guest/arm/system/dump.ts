@@ -41,7 +41,7 @@ export function namedRegisters(core: Core): Readonly<Record<string, bigint>> {
     if (!hasRegister(core.model, row)) return [];
     const value =
       row.constant ??
-      row.ofModel?.(core.model) ??
+      row.identify?.(core.model) ??
       (row.home === undefined
         ? row.read?.(core)
         : row.narrow

@@ -22,4 +22,5 @@ export { type StreamOptions, streamChain } from './jobs/stream.js';
 export * from './node.js';
 export * from './options.js';
 export { addTemporaryOverlay } from './overlay.js';
+export type { TlsCredentials, TlsEndpoint } from './protocols/nbd/credentials.js';
 export { type RegistryRow, registryRows } from './registry.js';

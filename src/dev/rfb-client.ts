@@ -66,7 +66,7 @@ export interface Received {
 }
 
 export class RfbClient {
-  readonly stream: ByteStream;
+  stream: ByteStream;
   width = 0;
   height = 0;
   name = '';
@@ -103,9 +103,26 @@ export class RfbClient {
     await this.stream.write(Uint8Array.from(bytes));
   }
 
-  /** Gives the security type that was taken; `respond` answers a challenge. */
+  /** VeNCrypt up to the end of TLS; gives the kind that was taken. */
+  async #encrypt(encrypt: (stream: ByteStream) => Promise<ByteStream>): Promise<number> {
+    assert.deepEqual([...(await this.read(2))], [0, 2]);
+    await this.write([0, 2]);
+    assert.deepEqual([...(await this.read(2))], [0, 1]);
+    const kind = await this.read(4);
+    await this.write(kind);
+    assert.deepEqual([...(await this.read(1))], [1]);
+    this.stream = await encrypt(this.stream);
+    return kind.readUInt32BE();
+  }
+
+  /** Gives the security type that was taken, of VeNCrypt its kind; `respond` answers a challenge, `encrypt` begins TLS. */
   async handshake(
-    options: { version?: string; respond?: (challenge: Buffer) => Uint8Array; shared?: boolean } = {},
+    options: {
+      version?: string;
+      respond?: (challenge: Buffer) => Uint8Array;
+      encrypt?: (stream: ByteStream) => Promise<ByteStream>;
+      shared?: boolean;
+    } = {},
   ): Promise<number> {
     assert.equal((await this.read(12)).toString('latin1'), 'RFB 003.008\n');
     const version = options.version ?? '003.008';
@@ -118,8 +135,10 @@ export class RfbClient {
       [security] = await this.read(count);
       await this.write([security]);
     }
-    if (security === 2) await this.write(options.respond!(await this.read(16)));
-    if (security === 2 || minor === 8) {
+    if (security === 19) security = await this.#encrypt(options.encrypt!);
+    const isAsked = [2, 258, 261].includes(security);
+    if (isAsked) await this.write(options.respond!(await this.read(16)));
+    if (isAsked || security > 255 || minor === 8) {
       const result = (await this.read(4)).readUInt32BE();
       if (result !== 0) {
         const reason = minor === 8 ? (await this.read((await this.read(4)).readUInt32BE())).toString() : '';

@@ -59,12 +59,19 @@ function cellsOf({ width, height, pixels }: RfbClient, row: number): string[] {
   });
 }
 
+/** So long is waited until the same is typed once more. */
+const RETYPE_MS = 15_000;
 const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-.';
 
 /** Has the shell print an alphabet, which says what its cells look like; gives what reads a row of text. */
 export async function learnFont(client: RfbClient, limitMs: number): Promise<(row: number) => string> {
-  await type(client, `clear; echo ${alphabet}\n`);
+  // A guest whose keyboard is not ready yet loses what is typed.
+  let typedAt = Number.NEGATIVE_INFINITY;
   const font = await until('the alphabet', limitMs, async () => {
+    if (Date.now() - typedAt > RETYPE_MS) {
+      await type(client, `\nclear; echo ${alphabet}\n`);
+      typedAt = Date.now();
+    }
     await refreshed(client);
     const cells = cellsOf(client, 0).slice(0, alphabet.length);
     const learned = new Map(cells.map((dots, i) => [dots, alphabet[i]!]));

@@ -4,7 +4,6 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setTimeout as wait } from 'node:timers/promises';
 import { VringError } from '../base/index.js';
 import { RfbClient } from '../dev/rfb-client.js';
 import { consoleInit, learnFont, refreshed, type, until } from '../dev/screen-text.js';
@@ -51,8 +50,6 @@ for (const [architecture, { suite, flavour, gpu }] of Object.entries(machines)) 
       await refreshed(client);
       return client.width === 1280 && client.height === 800 && client.pixels.some((pixel) => pixel !== 0);
     });
-    // The prompt comes with the console's last line; what is typed before the keyboard's driver is there is lost.
-    await wait(2000);
     const read = await learnFont(client, limitMs);
     const line = async (row: number, wanted: string | RegExp) => {
       let shown = '';
@@ -73,18 +70,22 @@ for (const [architecture, { suite, flavour, gpu }] of Object.entries(machines)) 
     // struct input_event: 16 bytes of time, then type, code and value, as words of 16 bits.
     const listen = async (kind: string) => {
       const find = `for e in /sys/class/input/event*; do grep -q ${kind} $e/device/name && n=\${e##*/}; done`;
-      await type(client, `${find}\nclear; head -c 72 /dev/input/$n | od -v -An -tx2 -w24 | cut -c42-\n`);
-      await wait(1000);
+      // From its opening on the device keeps what happens.
+      await type(
+        client,
+        `${find}\nexec 3</dev/input/$n; clear; echo Ready; head -c 72 <&3 | od -v -An -tx2 -w24 | cut -c42-\n`,
+      );
+      await line(0, 'Ready');
     };
     await listen('Tablet');
     await client.pointer(0, 320, 600);
-    await line(0, '0003 0000 2006 0000');
-    await line(1, '0003 0001 601e 0000');
-    await line(2, '0000 0000 0000 0000');
+    await line(1, '0003 0000 2006 0000');
+    await line(2, '0003 0001 601e 0000');
+    await line(3, '0000 0000 0000 0000');
     await listen('Mouse');
     await machine.sendInput([{ type: 'move', dx: 5, dy: -3, dz: 0, buttons: 0 }], { timeoutMs: 10_000 });
-    await line(0, '0002 0000 0005 0000');
-    await line(1, '0002 0001 0003 0000');
+    await line(1, '0002 0000 0005 0000');
+    await line(2, '0002 0001 0003 0000');
 
     // The driver is told of another monitor.
     await client.write([251, 0, 1000 >> 8, 1000 & 255, 700 >> 8, 700 & 255, 1, 0, ...new Array(16).fill(0)]);

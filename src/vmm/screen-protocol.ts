@@ -1,4 +1,5 @@
 /** What a machine's owner and the thread of its screen say to each other. */
+import type { TlsCredentials } from '../block/index.js';
 import type { TextScreen } from '../display/index.js';
 
 /** Shared by the vCPU's thread and the screen's: registers, and the way of keys and mouse to the guest. */
@@ -45,6 +46,8 @@ export interface VncOptions {
   /** Clients need a password: until there is one nobody gets in. Its first eight characters count. */
   readonly needsPassword?: boolean | undefined;
   readonly password?: Uint8Array | undefined;
+  /** Clients have to use TLS: VeNCrypt with a certificate, or anonymous. A server's credentials, not of pre-shared keys. */
+  readonly tls?: TlsCredentials | undefined;
   /** What happens when a client wants the screen for itself: the others go (unless given), it goes, or nothing. */
   readonly sharing?: 'allow-exclusive' | 'force-shared' | 'ignore' | undefined;
   /** Of the desktop. */

@@ -7,11 +7,12 @@ import { deflateSync } from 'node:zlib';
 import { VringError } from '../base/index.js';
 import { FrameRenderer, png, ppm, ScreenFrame, Surface } from '../display/index.js';
 import { nameThread } from '../host/node/activity.js';
+import { NodeServerTls } from '../host/node/server-tls.js';
 import { listenForVnc, nodeVncHost, type VncListener } from '../host/node/vnc-host.js';
 import { I8042State } from '../hw/i8042/i8042.js';
 import { VgaRenderer, VgaState } from '../hw/vga/index.js';
 import { StateArena } from '../schema/index.js';
-import { type VncScreen, VncServer } from '../vnc/index.js';
+import { type VncScreen, VncServer, type VncTls } from '../vnc/index.js';
 import { ByteRing } from './byte-ring.js';
 import { ringDoorbell } from './doorbell.js';
 import { putInput, type ScreenEvent } from './screen-input.js';
@@ -85,6 +86,19 @@ const screen: VncScreen = {
 
 let vnc: VncServer | undefined;
 
+/** Throws VringError `vnc-tls`. */
+function serverTls(credentials: VncOptions['tls']): VncTls | undefined {
+  if (!credentials) return undefined;
+  const { kind } = credentials;
+  if (kind === 'psk') throw new VringError('vnc-tls', 'VNC knows no pre-shared keys.');
+  try {
+    const tls = new NodeServerTls(credentials);
+    return { kind, accept: (stream) => tls.accept(stream) };
+  } catch (error) {
+    throw new VringError('vnc-tls', (error as Error).message, { cause: error });
+  }
+}
+
 async function serveVnc({ address, websocketPort, ...options }: VncOptions): Promise<VncPlace> {
   if (vnc) throw new VringError('vnc-served', 'The screen is served by VNC already.');
   const server = new VncServer({
@@ -93,6 +107,7 @@ async function serveVnc({ address, websocketPort, ...options }: VncOptions): Pro
     name: options.name ?? 'vring',
     needsPassword: options.needsPassword ?? options.password !== undefined,
     sharing: options.sharing,
+    tls: serverTls(options.tls),
   });
   server.setPassword(options.password);
   const listen = (at: Parameters<typeof listenForVnc>[0], websocket: boolean) =>

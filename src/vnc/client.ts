@@ -9,7 +9,7 @@ import type { ByteStream } from '../block/host.js';
 import { POINTER_SIZE, type Rectangle, TileSet } from '../display/index.js';
 import { isEqual, vncResponse } from './authentication.js';
 import { type Block, type Encoder, encoding, makeEncoder } from './encodings.js';
-import type { VncHost, VncScreen } from './host.js';
+import type { VncHost, VncScreen, VncTls } from './host.js';
 import { ClientKeyboard } from './keyboard.js';
 import { formatBytes, mapEntries, mappedFormat, PixelWriter, parseFormat, serverFormat } from './pixel-format.js';
 import { alphaPointer, maskedPointer } from './pointer.js';
@@ -17,6 +17,10 @@ import { ClientReader } from './reader.js';
 
 const SECURITY_NONE = 1;
 const SECURITY_VNC = 2;
+/** VeNCrypt (the community's rfbproto), version 0.2, and what it then is of: with TLS by certificate 260 and 261. */
+const SECURITY_VENCRYPT = 19;
+const VENCRYPT_VERSION = [0, 2] as const;
+const venCrypt = { anon: { none: 257, vnc: 258 }, x509: { none: 260, vnc: 261 } } as const;
 const CHALLENGE_BYTES = 16;
 const MOST_ENCODINGS = 4096;
 const MOST_TEXT_BYTES = 1 << 20;
@@ -52,6 +56,8 @@ export interface ClientOptions {
   readonly name: string;
   /** Undefined: whoever comes gets in; null: nobody does. */
   readonly password: Uint8Array | null | undefined;
+  /** The connection is to be encrypted before anything else is said. */
+  readonly tls: VncTls | undefined;
   /** The client wants an update, or has done something: the picture is looked at soon. */
   awake(): void;
   /** The handshake is over. `shared`: it lets others stay. */
@@ -63,7 +69,8 @@ class BrokenClient extends Error {}
 
 export class VncClient {
   readonly #options: ClientOptions;
-  readonly #reader: ClientReader;
+  #stream: ByteStream;
+  #reader: ClientReader;
   readonly #keyboard: ClientKeyboard;
   #writer = new PixelWriter(serverFormat);
   readonly #encoders = new Map<number, Encoder>();
@@ -92,6 +99,7 @@ export class VncClient {
 
   constructor(options: ClientOptions) {
     this.#options = options;
+    this.#stream = options.stream;
     this.#reader = new ClientReader(options.stream);
     this.#keyboard = new ClientKeyboard(options.screen);
   }
@@ -114,38 +122,37 @@ export class VncClient {
   }
 
   close(): void {
-    this.#options.stream.destroy();
+    this.#stream.destroy();
   }
 
   async #write(...parts: readonly Uint8Array[]): Promise<void> {
-    await this.#options.stream.write(...parts);
+    await this.#stream.write(...parts);
   }
 
   // ---- handshake
 
   /** False: the client has been turned away. */
   async #handshake(): Promise<boolean> {
-    const { host, screen, password } = this.#options;
+    const { screen, password, tls } = this.#options;
     await this.#write(ascii('RFB 003.008\n'));
     const version = /^RFB 003\.(\d{3})\n$/.exec(latin1(await this.#reader.bytes(12)));
     if (!version) return false;
     // Versions that were never published are 3.3.
     const minor = [7, 8].includes(Number(version[1])) ? Number(version[1]) : 3;
-    const security = password === undefined ? SECURITY_NONE : SECURITY_VNC;
-    if (minor === 3) await this.#write(u32(security));
-    else {
+    const plain = password === undefined ? SECURITY_NONE : SECURITY_VNC;
+    const security = tls ? SECURITY_VENCRYPT : plain;
+    if (minor === 3) {
+      if (tls) return await this.#refuse(minor, 0);
+      await this.#write(u32(security));
+    } else {
       await this.#write(Uint8Array.of(1, security));
       if ((await this.#reader.u8()) !== security)
-        return await this.#refuse(minor, 'This kind of security is not offered');
+        return await this.#refuse(minor, 1, 'This kind of security is not offered');
     }
-    if (password !== undefined) {
-      const challenge = host.randomBytes(CHALLENGE_BYTES);
-      await this.#write(challenge);
-      const response = await this.#reader.bytes(CHALLENGE_BYTES);
-      if (password === null || !isEqual(response, vncResponse(host, password, challenge)))
-        return await this.#refuse(minor, 'Authentication failed');
-    }
-    if (password !== undefined || minor === 8) await this.#write(u32(0));
+    if (tls && !(await this.#encrypt(tls))) return false;
+    if (password !== undefined && !(await this.#authenticate(password)))
+      return await this.#refuse(minor, 1, 'Authentication failed');
+    if (password !== undefined || tls || minor === 8) await this.#write(u32(0));
     const shared = (await this.#reader.u8()) !== 0;
     screen.refresh();
     this.#takeSize();
@@ -159,10 +166,43 @@ export class VncClient {
     return true;
   }
 
-  async #refuse(minor: number, why: string): Promise<false> {
-    const text = ascii(why);
-    await this.#write(u32(1), ...(minor === 8 ? [u32(text.length), text] : []));
-    await this.#options.stream.end();
+  async #authenticate(password: Uint8Array | null): Promise<boolean> {
+    const { host } = this.#options;
+    const challenge = host.randomBytes(CHALLENGE_BYTES);
+    await this.#write(challenge);
+    const response = await this.#reader.bytes(CHALLENGE_BYTES);
+    return password !== null && isEqual(response, vncResponse(host, password, challenge));
+  }
+
+  /** VeNCrypt: agrees on its version and on the one kind that is offered, then goes on inside TLS. */
+  async #encrypt(tls: VncTls): Promise<boolean> {
+    await this.#write(Uint8Array.from(VENCRYPT_VERSION));
+    const version = await this.#reader.bytes(2);
+    if (!isEqual(version, Uint8Array.from(VENCRYPT_VERSION))) {
+      await this.#write(Uint8Array.of(255));
+      await this.#stream.end();
+      return false;
+    }
+    const kind = venCrypt[tls.kind][this.#options.password === undefined ? 'none' : 'vnc'];
+    await this.#write(Uint8Array.of(0, 1), u32(kind));
+    if ((await this.#reader.view(4)).getUint32(0) !== kind) {
+      await this.#write(Uint8Array.of(0));
+      await this.#stream.end();
+      return false;
+    }
+    // TLS begins with what comes after this; who could not wait has said it to nobody.
+    if (!this.#reader.isEmpty) throw new BrokenClient();
+    await this.#write(Uint8Array.of(1));
+    this.#stream = await tls.accept(this.#stream);
+    this.#reader = new ClientReader(this.#stream);
+    return true;
+  }
+
+  /** `result`: 1 where the client waits for one; 0 where it waits for a list of kinds of security, or for the one that is taken. */
+  async #refuse(minor: number, result: number, why?: string): Promise<false> {
+    const text = ascii(why ?? 'This server wants TLS');
+    await this.#write(u32(result), ...(minor === 8 || result === 0 ? [u32(text.length), text] : []));
+    await this.#stream.end();
     return false;
   }
 

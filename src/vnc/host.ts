@@ -1,4 +1,5 @@
 /** What the server needs of its host, and of the machine whose screen it shows. */
+import type { ByteStream } from '../block/host.js';
 import type { Pointer, Surface } from '../display/index.js';
 
 /** One zlib stream that goes on over many pieces; each piece ends so that all of it can be read. */
@@ -16,6 +17,14 @@ export interface VncHost {
   desEncrypt(key: Uint8Array, blocks: Uint8Array): Uint8Array;
   /** Runs something later; calling the result cancels it. */
   after(milliseconds: number, work: () => void): () => void;
+}
+
+/** TLS on the server's side of a connection. */
+export interface VncTls {
+  /** The server shows a certificate, or nobody does. */
+  readonly kind: 'x509' | 'anon';
+  /** The stream inside; rejects where the client cannot be agreed with, or is not let in. */
+  accept(stream: ByteStream): Promise<ByteStream>;
 }
 
 export interface VncScreen {

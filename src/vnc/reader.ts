@@ -19,6 +19,11 @@ export class ClientReader {
     if (this.#chunk.length === 0) throw new BlockError('ECONNRESET');
   }
 
+  /** Nothing has come that has not been asked for. */
+  get isEmpty(): boolean {
+    return this.#at === this.#chunk.length;
+  }
+
   /** `count` is small: the caller's own numbers, not a client's. */
   async bytes(count: number): Promise<Uint8Array> {
     const bytes = new Uint8Array(count);

@@ -4,7 +4,7 @@
  */
 import type { ByteStream } from '../block/host.js';
 import { VncClient } from './client.js';
-import type { VncHost, VncScreen } from './host.js';
+import type { VncHost, VncScreen, VncTls } from './host.js';
 import { upgradeToWebsocket } from './websocket.js';
 
 const MOST_CLIENTS = 32;
@@ -18,6 +18,8 @@ export interface VncServerOptions {
   readonly name: string;
   /** Clients need the password that `setPassword` sets. */
   readonly needsPassword: boolean;
+  /** Clients have to encrypt what they say, by VeNCrypt; those that come by a websocket, from the start. */
+  readonly tls?: VncTls | undefined;
   /**
    * A client that wants the screen for itself ends the others (`allow-exclusive`), is turned away (`force-shared`), or has to share it
    * all the same (`ignore`).
@@ -56,7 +58,7 @@ export class VncServer {
 
   /** Serves one connection to its end. Never rejects. */
   async serve(stream: ByteStream, events: VncServeEvents = {}): Promise<void> {
-    const { host, screen, name, needsPassword } = this.#options;
+    const { host, screen, name, needsPassword, tls } = this.#options;
     if (this.#connections >= MOST_CLIENTS) {
       stream.destroy();
       return;
@@ -64,7 +66,8 @@ export class VncServer {
     this.#connections++;
     let client: VncClient | undefined;
     try {
-      const inner = events.websocket ? await upgradeToWebsocket(stream, host) : stream;
+      let inner: ByteStream | undefined = stream;
+      if (events.websocket) inner = await upgradeToWebsocket(tls ? await tls.accept(stream) : stream, host);
       if (!inner) return;
       client = new VncClient({
         host,
@@ -72,6 +75,7 @@ export class VncServer {
         stream: inner,
         name,
         password: needsPassword ? this.#password : undefined,
+        tls: events.websocket ? undefined : tls,
         awake: () => this.#awake(),
         entered: (shared) => {
           events.onEntered?.();

@@ -47,6 +47,7 @@ const types: Readonly<Record<string, ObjectType>> = {
     ],
   },
   'throttle-group': { rows: [], prefixes: ['x-', 'limits.'] },
+  'tls-creds-anon': { rows: credentials },
   'tls-creds-psk': { rows: [...credentials, { name: 'username', type: 'string', help: 'Name of the client' }] },
   'tls-creds-x509': {
     rows: [

@@ -5,7 +5,7 @@ import type { StreamAddress } from '../../block/host.js';
 import { loadTlsCredentials, type TlsCredentials } from '../../block/protocols/nbd/credentials.js';
 import { defaultPort } from '../../block/protocols/nbd/wire.js';
 import { firstPassedFd, type ListenAddress, takePassedSockets } from '../../host/node/nbd-listen.js';
-import type { NodeNbdServerTls } from '../../host/node/nbd-tls.js';
+import type { NodeServerTls } from '../../host/node/server-tls.js';
 import { referenceVersion } from '../img/index.js';
 import { ExitError, type ToolIo } from '../img/tool.js';
 import { NbdTool, type NbdToolOptions, parseNbdOptions } from './options.js';
@@ -88,7 +88,7 @@ function checkActivation(tool: NbdTool, options: NbdToolOptions, passed: number)
   if (passed > 1) tool.fail('qemu-nbd only supports socket activation with 1 file descriptors');
 }
 
-async function checkTls(tool: NbdTool, options: NbdToolOptions): Promise<NodeNbdServerTls | undefined> {
+async function checkTls(tool: NbdTool, options: NbdToolOptions): Promise<NodeServerTls | undefined> {
   const { tlsCreds, tlsAuthz, tlsHostname } = options;
   if (tlsCreds === undefined) {
     if (tlsAuthz !== undefined) tool.fail('--tls-authz is not permitted without --tls-creds');
@@ -118,8 +118,8 @@ async function checkTls(tool: NbdTool, options: NbdToolOptions): Promise<NodeNbd
     authorize = (name) => identity !== undefined && name === identity;
   }
   try {
-    const { NodeNbdServerTls } = await import('../../host/node/nbd-tls.js');
-    return new NodeNbdServerTls(credentials, authorize);
+    const { NodeServerTls } = await import('../../host/node/server-tls.js');
+    return new NodeServerTls(credentials, authorize);
   } catch (error) {
     tool.fail(toBlockError(error).message);
   }

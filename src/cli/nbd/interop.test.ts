@@ -9,6 +9,7 @@ import test from 'node:test';
 import { BlockError } from '../../block/errors.js';
 import { BlockGraph } from '../../block/graph.js';
 import { NbdConnection } from '../../block/protocols/nbd/client.js';
+import { makeCertificates } from '../../dev/certificates.js';
 import { NodeBlockHost } from '../../host/node/block-host.js';
 import { nodeNetwork } from '../../host/node/block-network.js';
 import { runImg } from '../img/index.js';
@@ -413,74 +414,10 @@ test('requests wait for a new connection where reconnect-delay says so', { skip:
   await ended(kit);
 });
 
-async function makeCertificates(): Promise<string> {
-  const tls = place('tls');
-  fs.mkdirSync(tls);
-  const file = (name: string) => path.join(tls, name);
-  const key = ['-newkey', 'rsa:2048', '-nodes'];
-  await succeed(
-    'openssl',
-    'req',
-    '-x509',
-    ...key,
-    '-keyout',
-    file('ca-key.pem'),
-    '-out',
-    file('ca-cert.pem'),
-    '-days',
-    '2',
-    '-subj',
-    '/CN=Test CA',
-    '-addext',
-    'basicConstraints=critical,CA:TRUE',
-    '-addext',
-    'keyUsage=critical,keyCertSign,cRLSign',
-  );
-  for (const [name, usage] of [
-    ['server', 'serverAuth'],
-    ['client', 'clientAuth'],
-  ] as const) {
-    await succeed(
-      'openssl',
-      'req',
-      ...key,
-      '-keyout',
-      file(`${name}-key.pem`),
-      '-out',
-      file(`${name}.csr`),
-      '-subj',
-      `/O=Vring/CN=${name}`,
-    );
-    fs.writeFileSync(
-      file('extensions'),
-      `subjectAltName=DNS:localhost,IP:127.0.0.1\nextendedKeyUsage=${usage}\nkeyUsage=digitalSignature,keyEncipherment\nbasicConstraints=CA:FALSE\n`,
-    );
-    await succeed(
-      'openssl',
-      'x509',
-      '-req',
-      '-in',
-      file(`${name}.csr`),
-      '-CA',
-      file('ca-cert.pem'),
-      '-CAkey',
-      file('ca-key.pem'),
-      '-CAcreateserial',
-      '-days',
-      '2',
-      '-out',
-      file(`${name}-cert.pem`),
-      '-extfile',
-      file('extensions'),
-    );
-  }
-  return tls;
-}
-
 test('TLS with certificates: QEMU’s client and ours, and who has none is refused', {
   skip: missing('openssl', 'qemu-img', 'qemu-nbd'),
 }, async () => {
-  const tls = await makeCertificates();
+  const tls = makeCertificates(place('tls'));
   const raw = makeRaw();
   const server = serveOurs([
     '-t',

@@ -9,7 +9,7 @@ import {
   type NbdListener,
   type ServeConnection,
 } from '../../host/node/nbd-listen.js';
-import type { NodeNbdServerTls } from '../../host/node/nbd-tls.js';
+import type { NodeServerTls } from '../../host/node/server-tls.js';
 import { NbdServer } from '../../nbd/server.js';
 import { openImage } from './image.js';
 import type { NbdTool, NbdToolOptions } from './options.js';
@@ -75,7 +75,7 @@ export async function serve(
   tool: NbdTool,
   options: NbdToolOptions,
   listen: ListenAddress | undefined,
-  tls: NodeNbdServerTls | undefined,
+  tls: NodeServerTls | undefined,
   onReady: () => void,
 ): Promise<number> {
   const server = new NbdServer({

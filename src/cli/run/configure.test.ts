@@ -326,6 +326,7 @@ test('VNC', () => {
   assert.deepEqual(vnc('-vnc', '[::1]:0')?.address, { type: 'inet', host: '::1', port: 5900, lastPort: 5900 });
   assert.deepEqual(vnc('-vnc', 'unix:/tmp/x,password=on')?.address, { type: 'unix', path: '/tmp/x' });
   assert.equal(vnc('-vnc', 'unix:/tmp/x,password=on')?.password, true);
+  assert.equal(vnc('-vnc', ':3,tls-creds=t')?.tlsCredentials, 't');
   assert.equal(vnc('-vnc', ':3,websocket=on')?.websocketPort, 5703);
   assert.equal(vnc('-vnc', ':3,websocket=80')?.websocketPort, 80);
   assert.equal(vnc('-vnc', ':3,password-secret=s,share=ignore')?.sharing, 'ignore');

@@ -141,7 +141,7 @@ async function prepare(
         mirror: plan.mirror,
         env: io.env,
         guestEnvironment,
-        machine: { ...machine, ...(await planObjects(plan)) },
+        machine: { ...machine, ...(await planObjects(plan)).options },
         onProgress: (step) => progress.show(step),
         onNotice: (sentence) => {
           progress.clear();

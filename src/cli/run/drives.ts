@@ -190,7 +190,7 @@ export interface ObjectPlan {
   readonly options: OptionDict;
 }
 
-export const objectTypes = ['secret', 'throttle-group', 'tls-creds-x509', 'tls-creds-psk'];
+export const objectTypes = ['secret', 'throttle-group', 'tls-creds-x509', 'tls-creds-psk', 'tls-creds-anon'];
 const unsupportedObjects = [
   'authz-list',
   'authz-list-file',
@@ -219,7 +219,6 @@ const unsupportedObjects = [
   'rng-random',
   'secret_keyring',
   'sev-guest',
-  'tls-creds-anon',
   'tls-cipher-suites',
   'x-remote-object',
 ];

@@ -120,8 +120,7 @@ export function statusOf(end: MachineEnd): number {
 /** Secrets and credentials, made from what -object says. */
 export async function planObjects(
   plan: RunPlan,
-): Promise<Pick<MachineOptions, 'secrets' | 'blockObjects'> | undefined> {
-  if (plan.objects.length === 0) return undefined;
+): Promise<{ readonly host: NodeBlockHost; readonly options: Pick<MachineOptions, 'secrets' | 'blockObjects'> }> {
   const host = new NodeBlockHost();
   for (const { type, id, options } of plan.objects) {
     try {
@@ -130,11 +129,15 @@ export async function planObjects(
       throw new VringError('object', `-object ${type},id=${id}: ${toBlockError(error).message}`, { cause: error });
     }
   }
+  const blockObjects = [...host.objects].map(
+    ([id, { type, options }]) => [id, { type, options: options as OptionDict }] as const,
+  );
   return {
-    secrets: Object.fromEntries(host.secrets),
-    blockObjects: Object.fromEntries(
-      [...host.objects].map(([id, { type, options }]) => [id, { type, options: options as OptionDict }]),
-    ),
+    host,
+    options:
+      plan.objects.length === 0
+        ? {}
+        : { secrets: Object.fromEntries(host.secrets), blockObjects: Object.fromEntries(blockObjects) },
   };
 }
 
@@ -205,7 +208,7 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
   const output = new StreamSink(io.stdout, () => quit(BROKEN_PIPE_STATUS));
   try {
     const objects = await planObjects(plan);
-    machine = await createMachine({ ...plan.machine, ...objects }, { signal: controller.signal });
+    machine = await createMachine({ ...plan.machine, ...objects.options }, { signal: controller.signal });
     const running = machine;
     showWarnings(machine, io);
     const connection = connect(
@@ -256,7 +259,7 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
           plan.gdb,
           monitorHost(plan, () => quit(0)),
         );
-      await serveVnc(running, plan, objects?.secrets);
+      await serveVnc(running, plan, objects.host);
       lens?.start();
       if (!plan.startPaused && running.state === 'ready') await running.start();
       connection.start();

@@ -176,9 +176,9 @@ export const runOptions: readonly OptionRow[] = [
   {
     name: 'object',
     argument: 'TYPE,id=ID[,prop=value…]',
-    values: ['secret', 'throttle-group', 'tls-creds-x509', 'tls-creds-psk', 'filter-dump'],
+    values: ['secret', 'throttle-group', 'tls-creds-x509', 'tls-creds-psk', 'tls-creds-anon', 'filter-dump'],
     sentence:
-      'What block nodes refer to: secret (data= or file=), throttle-group, tls-creds-x509, tls-creds-psk; filter-dump (netdev=, file=) writes the frames of a network to a file.',
+      'What block nodes and -vnc refer to: secret (data= or file=), throttle-group, tls-creds-x509, tls-creds-psk, tls-creds-anon; filter-dump (netdev=, file=) writes the frames of a network to a file.',
     group: storage,
     repeats: true,
   },

@@ -1,7 +1,10 @@
 /** `-display`, `-vga`, `-vnc`: whether there is a screen, and who sees it. */
+import { toBlockError } from '../../block/errors.js';
+import { loadTlsCredentials } from '../../block/protocols/nbd/credentials.js';
+import type { NodeBlockHost } from '../../host/node/block-host.js';
 import { findFirmware } from '../../host/node/firmware-file.js';
 import type { Architecture } from '../../vmm/architectures.js';
-import type { DeviceOptions, Machine, MachineOptions, VirtioPlace, VncOptions } from '../../vmm/index.js';
+import type { DeviceOptions, Machine, VirtioPlace, VncOptions } from '../../vmm/index.js';
 import { KeyValues } from '../options/key-values.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
@@ -20,6 +23,8 @@ export interface VncPlan {
   readonly sharing: VncOptions['sharing'];
   /** Id of the -object secret that is the password. */
   readonly passwordSecret: string | undefined;
+  /** Id of the -object with the credentials of TLS. */
+  readonly tlsCredentials: string | undefined;
 }
 
 export interface ScreenPlan {
@@ -128,6 +133,7 @@ function planVnc(option: string, text: string): VncPlan {
   const place = values.need('vnc');
   const password = values.flag('password') ?? false;
   const passwordSecret = values.text('password-secret');
+  const tlsCredentials = values.text('tls-creds');
   const websocket = values.text('websocket');
   const more = values.number('to', 0, 65535) ?? 0;
   const sharing = values.choice('share', ['allow-exclusive', 'force-shared', 'ignore']) as VncPlan['sharing'];
@@ -135,7 +141,6 @@ function planVnc(option: string, text: string): VncPlan {
   values.flag('non-adaptive');
   values.flag('lossy');
   values.finish([
-    'tls-creds',
     'sasl',
     'sasl-authz',
     'tls-authz',
@@ -159,6 +164,7 @@ function planVnc(option: string, text: string): VncPlan {
       websocketPort: undefined,
       password: password || passwordSecret !== undefined,
       passwordSecret,
+      tlsCredentials,
       sharing,
     };
   }
@@ -181,18 +187,27 @@ function planVnc(option: string, text: string): VncPlan {
     websocketPort,
     password: password || passwordSecret !== undefined,
     passwordSecret,
+    tlsCredentials,
     sharing,
   };
 }
 
-/** Serves the screen by VNC as planned. Throws VringError. */
-export async function serveVnc(machine: Machine, plan: RunPlan, secrets: MachineOptions['secrets']): Promise<void> {
+/** Serves the screen by VNC as planned; `host` has what -object makes. Throws VringError. */
+export async function serveVnc(machine: Machine, plan: RunPlan, host: NodeBlockHost): Promise<void> {
   const { vnc } = plan.screen;
   if (!vnc) return;
-  const { address, websocketPort, password: needsPassword, passwordSecret, sharing } = vnc;
-  const password = passwordSecret === undefined ? undefined : secrets?.[passwordSecret];
+  const { address, websocketPort, password: needsPassword, passwordSecret, tlsCredentials, sharing } = vnc;
+  const password = passwordSecret === undefined ? undefined : host.secrets.get(passwordSecret);
   if (passwordSecret !== undefined && !password)
     throw new UsageError(`${vnc.option}: there is no -object secret,id=${passwordSecret}`);
+  let tls: VncOptions['tls'];
+  if (tlsCredentials !== undefined) {
+    try {
+      tls = await loadTlsCredentials(host, tlsCredentials, 'server');
+    } catch (error) {
+      throw new UsageError(`${vnc.option}: ${toBlockError(error).message}`);
+    }
+  }
   const name = plan.name === undefined ? 'vring' : `vring (${plan.name})`;
-  await machine.serveVnc({ address, websocketPort, needsPassword, password, sharing, name });
+  await machine.serveVnc({ address, websocketPort, needsPassword, password, tls, sharing, name });
 }

@@ -3,4 +3,4 @@
 export { NodeBlockHost } from './block-host.js';
 export { NodeByteStream } from './block-network.js';
 export { type ListenAddress, listenForNbd, type NbdListener } from './nbd-listen.js';
-export { NodeNbdServerTls } from './nbd-tls.js';
+export { NodeServerTls } from './server-tls.js';

@@ -1,5 +1,5 @@
 /**
- * TLS credentials as `--object tls-creds-x509` and `tls-creds-psk` name them: a directory of files with fixed names, as QEMU and
+ * TLS credentials as `--object tls-creds-x509`, `tls-creds-psk` and `tls-creds-anon` name them: a directory of files with fixed names, as QEMU and
  * GnuTLS's tools lay them out.
  */
 import { BlockError } from '../../errors.js';
@@ -19,6 +19,7 @@ export type TlsCredentials =
       readonly passphrase?: string;
       readonly verifyPeer: boolean;
     }
+  | { readonly kind: 'anon'; readonly endpoint: TlsEndpoint }
   | {
       readonly kind: 'psk';
       readonly endpoint: TlsEndpoint;
@@ -64,10 +65,11 @@ export function parsePskFile(text: string): Map<string, Uint8Array> {
 export async function loadTlsCredentials(host: BlockHost, id: string, endpoint: TlsEndpoint): Promise<TlsCredentials> {
   const object = host.object?.(id);
   if (!object) throw new BlockError('EINVAL', `No TLS credentials with id '${id}'`);
-  if (object.type !== 'tls-creds-x509' && object.type !== 'tls-creds-psk')
+  if (!['tls-creds-x509', 'tls-creds-psk', 'tls-creds-anon'].includes(object.type))
     throw new BlockError('EINVAL', `Object with id '${id}' is not TLS credentials`);
   const stated = object.options['endpoint'] ?? 'client';
   if (stated !== endpoint) throw new BlockError('EINVAL', `Expected TLS credentials for a ${endpoint} endpoint`);
+  if (object.type === 'tls-creds-anon') return { kind: 'anon', endpoint };
   const directory = object.options['dir'];
   if (typeof directory !== 'string') throw new BlockError('EINVAL', "Missing 'dir' property value");
   if (object.type === 'tls-creds-psk') {

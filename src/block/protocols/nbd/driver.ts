@@ -88,6 +88,11 @@ function addressOf(options: OptionValues): StreamAddress {
 export function clientTls(credentials: TlsCredentials, serverName: string | undefined): TlsOptions {
   if (credentials.kind === 'psk')
     return { kind: 'psk', identity: credentials.username, key: credentials.keys.get(credentials.username)! };
+  if (credentials.kind === 'anon')
+    throw new BlockError(
+      'ENOTSUP',
+      'Anonymous TLS is not supported by this client: it could not tell who the server is',
+    );
   return {
     kind: 'x509',
     verifyPeer: credentials.verifyPeer,

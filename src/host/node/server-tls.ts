@@ -1,6 +1,6 @@
 /**
- * TLS for NBD servers, by node:tls: X.509 (clients show a certificate when peers are verified) and pre-shared keys. Pre-shared
- * keys go with TLS 1.2, whose callbacks Node has.
+ * TLS for the servers of NBD and VNC, by node:tls: X.509 (clients show a certificate when peers are verified), pre-shared keys, and
+ * anonymous, which keeps listeners out and no one else. The last two go with TLS 1.2: it has such ciphers, and Node the callbacks.
  */
 import * as tls from 'node:tls';
 import { BlockError } from '../../block/errors.js';
@@ -12,7 +12,12 @@ const handshakeMs = 10_000;
 const pskCiphers =
   'ECDHE-PSK-CHACHA20-POLY1305:DHE-PSK-AES256-GCM-SHA384:DHE-PSK-AES128-GCM-SHA256:PSK-AES256-GCM-SHA384:PSK-AES128-GCM-SHA256:PSK';
 
+/** None of them is in a list that a library gives unasked. */
+const anonymousCiphers = 'ADH+AES:AECDH+AES:@SECLEVEL=0';
+
 function optionsOf(credentials: TlsCredentials): tls.TlsOptions {
+  if (credentials.kind === 'anon')
+    return { ciphers: anonymousCiphers, minVersion: 'TLSv1.2', maxVersion: 'TLSv1.2', dhparam: 'auto' };
   if (credentials.kind === 'psk') {
     const { keys } = credentials;
     return {
@@ -38,7 +43,7 @@ function optionsOf(credentials: TlsCredentials): tls.TlsOptions {
 }
 
 /** The server's side of TLS with these credentials; `authorize` judges the client's distinguished name. */
-export class NodeNbdServerTls {
+export class NodeServerTls {
   readonly #options: tls.TlsOptions;
   readonly #authorize: ((distinguishedName: string) => boolean) | undefined;
   readonly #verifiesPeer: boolean;

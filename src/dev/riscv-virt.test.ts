@@ -387,6 +387,7 @@ test('the kernel is entered as the boot protocol says: hart in a0, device tree i
   assert.equal(registers['pc'], BigInt(ENTRY));
   assert.equal(registers['a0'], 0n);
   assert.equal(registers['satp'], 0n);
+  assert.equal(registers['scounteren'], 7n, 'user programs read the time themselves');
   assert.equal(registers['priv'], 1n);
   const tree = Number(registers['a1']);
   assert.equal(tree % 8, 0);
@@ -529,7 +530,10 @@ test("registers are shown as QEMU's monitor lays them out", () => {
 
 test('CPU models: what is missing, fixed or unknown is refused by name', () => {
   for (const [text, sentence] of [
-    ['rv64,v=on', /feature 'v' is not supported yet/],
+    ['rv64,h=on', /feature 'h' is not supported yet/],
+    ['rv64,vlen=100', /vlen is 128, 256, 512 or 1024, not '100'/],
+    ['rv64,elen=32', /elen is 64, not '32'/],
+    ['rv64,vext_spec=v0.7.1', /vext_spec is v1.0/],
     ['rv64,zvfh=true', /feature 'zvfh' is not supported yet/],
     ['rv64,c=off', /'c' cannot be turned off/],
     ['rv64,zba=perhaps', /on or off, not 'perhaps'/],

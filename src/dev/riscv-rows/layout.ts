@@ -15,10 +15,39 @@ export const DATA_BYTES = 8192;
 export const WINDOW = DATA + 4096 - 256;
 export const WINDOW_BYTES = 512;
 
-/** A case: x0 to x31, f0 to f31, fcsr, code; then the window. */
-export const caseField = { x: 0, f: 256, fcsr: 512, code: 520, bytes: 536 } as const;
+/** Bytes of a vector register, and of all. */
+export const VLENB = 16;
+export const VECTORS_BYTES = 32 * VLENB;
+
+/** A case: x0 to x31, f0 to f31, fcsr, code, v0 to v31, vtype, length wanted, vcsr, vstart; then the window. */
+export const caseField = {
+  x: 0,
+  f: 256,
+  fcsr: 512,
+  code: 520,
+  v: 536,
+  vtype: 536 + VECTORS_BYTES,
+  vl: 544 + VECTORS_BYTES,
+  vcsr: 552 + VECTORS_BYTES,
+  vstart: 560 + VECTORS_BYTES,
+  bytes: 568 + VECTORS_BYTES,
+} as const;
 export const CASE_BYTES = caseField.bytes + WINDOW_BYTES;
 
-/** A result: the signal; the registers as a signal frame has them (pc in x0's place); then the window. */
-export const resultField = { signal: 0, x: 8, f: 264, fcsr: 520, bytes: 528 } as const;
+/**
+ * A result: the signal; the registers as a signal frame has them (pc in x0's place); vstart, vl, vtype, vcsr, v0 to v31; then the
+ * window.
+ */
+export const resultField = {
+  signal: 0,
+  x: 8,
+  f: 264,
+  fcsr: 520,
+  vstart: 528,
+  vl: 536,
+  vtype: 544,
+  vcsr: 552,
+  v: 560,
+  bytes: 560 + VECTORS_BYTES,
+} as const;
 export const RESULT_BYTES = resultField.bytes + WINDOW_BYTES;

@@ -1,10 +1,21 @@
 /** Runs cases on the translator as a user program would: U-mode, no paging, PMP giving it its pages; traps end in M-mode at a WFI. */
 import { TcgEngine } from '../../accel/tcg/engine.js';
 import { quietHost } from '../../accel/testing/quiet-host.js';
+import { parseRiscvCpu } from '../../guest/riscv/models.js';
 import { field, freg, mstatus, privilege, STATE_BYTES, xreg } from '../../guest/riscv/state.js';
 import { RiscvCpu } from '../../guest/riscv/system/cpu.js';
 import { csrByNumber } from '../../guest/riscv/system/csr.js';
-import { CODE_AT, CODE_BYTES, CODE_PAGE, caseField, DATA, DATA_BYTES, WINDOW, WINDOW_BYTES } from './layout.js';
+import {
+  CODE_AT,
+  CODE_BYTES,
+  CODE_PAGE,
+  caseField,
+  DATA,
+  DATA_BYTES,
+  VECTORS_BYTES,
+  WINDOW,
+  WINDOW_BYTES,
+} from './layout.js';
 import { instruction } from './runner-elf.js';
 
 const HANDLER = 0x20000000;
@@ -17,6 +28,11 @@ export interface Outcome {
   readonly x: readonly bigint[];
   readonly f: readonly bigint[];
   readonly fcsr: number;
+  readonly v: Uint8Array;
+  readonly vstart: bigint;
+  readonly vl: bigint;
+  readonly vtype: bigint;
+  readonly vcsr: bigint;
   readonly window: Uint8Array;
 }
 
@@ -26,7 +42,7 @@ export class RiscvRowMachine {
   readonly #ram: Uint8Array;
 
   constructor(hotThreshold: number) {
-    this.#cpu = new RiscvCpu({ time: () => 0n, cycles: () => 0n, setTimer: () => {} });
+    this.#cpu = new RiscvCpu({ time: () => 0n, cycles: () => 0n, setTimer: () => {} }, parseRiscvCpu('max'));
     this.engine = new TcgEngine({
       cpus: [this.#cpu],
       ramBytes: RAM_BYTES,
@@ -78,7 +94,16 @@ export class RiscvRowMachine {
       const fcsr = c.getUint32(caseField.fcsr, true);
       hart.set32(field.fflags, fcsr & 31);
       hart.set32(field.frm, fcsr >> 5);
-      hart.setStatus(mstatus.UXL | mstatus.SXL | fs);
+      hart.setStatus(mstatus.UXL | mstatus.SXL | fs | (fs === mstatus.FS ? 1n << 9n : mstatus.VS));
+      for (let at = 0; at < VECTORS_BYTES; at += 8)
+        hart.set64(field.vectors + at, c.getBigUint64(caseField.v + at, true));
+      const signed = (at: number) => c.getBigInt64(at, true);
+      hart.call('v_set_type', signed(caseField.vl), signed(caseField.vtype));
+      const vcsr = c.getUint32(caseField.vcsr, true);
+      hart.set32(field.vxsat, vcsr & 1);
+      hart.set32(field.vxrm, vcsr >> 1);
+      hart.set32(field.vstart, c.getUint32(caseField.vstart, true));
+      hart.updateVectorMode();
       for (let n = 1; n < 32; n++) hart.set64(xreg[n].offset, c.getBigUint64(caseField.x + 8 * n, true));
       for (let n = 0; n < 32; n++) hart.set64(freg[n].offset, c.getBigUint64(caseField.f + 8 * n, true));
       hart.pc = BigInt(CODE_AT);
@@ -91,6 +116,11 @@ export class RiscvRowMachine {
       x: xreg.map(({ offset }) => hart.get64(offset)),
       f: freg.map(({ offset }) => hart.get64(offset)),
       fcsr: hart.get32(field.fflags) | (hart.get32(field.frm) << 5),
+      v: Uint8Array.from({ length: VECTORS_BYTES }, (_, n) => hart.get8(field.vectors + n)),
+      vstart: BigInt(hart.get32(field.vstart)),
+      vl: BigInt(hart.get32(field.vl)),
+      vtype: hart.get32(field.vtype) < 0 ? 1n << 63n : BigInt(hart.get32(field.vtype)),
+      vcsr: BigInt(hart.get32(field.vxsat) | (hart.get32(field.vxrm) << 1)),
       window: this.#ram.slice(windowAt, windowAt + WINDOW_BYTES),
     };
   }

@@ -18,6 +18,7 @@ import {
   STATE_BYTES,
   TEXT,
   TEXT_BYTES,
+  VLENB,
   WINDOW,
   WINDOW_BYTES,
 } from './layout.js';
@@ -45,6 +46,8 @@ export function instruction(name: string, fields: Partial<Fields> = {}): number 
 
 const [ZERO, A0, A1, A2, A3, A7, T0, T6] = [0, 10, 11, 12, 13, 17, 5, 31];
 const FCSR = 3;
+const [VSTART, VCSR, VL, VTYPE] = [0x008, 0x00f, 0xc20, 0xc21];
+const VECTORS_OUT = STATE + 0x1000;
 
 class Program {
   readonly words: number[] = [];
@@ -103,6 +106,20 @@ function runnerText(): { words: number[]; handler: number } {
   p.put('fence.i');
   p.put('ld', { rd: A0, rs1: T6, imm: caseField.fcsr });
   p.put('csrrw', { rd: ZERO, rs1: A0, csr: FCSR });
+  for (let n = 0; n < 32; n += 8) {
+    p.put('addi', { rd: A1, rs1: T6, imm: caseField.v + n * VLENB });
+    p.put('vl8re8.v', { rd: n, rs1: A1 });
+  }
+  p.put('ld', { rd: A0, rs1: T6, imm: caseField.vl });
+  p.put('ld', { rd: A1, rs1: T6, imm: caseField.vtype });
+  p.put('vsetvl', { rd: ZERO, rs1: A0, rs2: A1 });
+  for (const [csr, at] of [
+    [VCSR, caseField.vcsr],
+    [VSTART, caseField.vstart],
+  ] as const) {
+    p.put('ld', { rd: A0, rs1: T6, imm: at });
+    p.put('csrrw', { rd: ZERO, rs1: A0, csr });
+  }
   for (let n = 0; n < 32; n++) p.put('fld', { rd: n, rs1: T6, imm: caseField.f + 8 * n });
   for (let n = 1; n < 32; n++) p.put('ld', { rd: n, rs1: T6, imm: caseField.x + 8 * n });
   p.jump(CODE_AT);
@@ -115,10 +132,23 @@ function runnerText(): { words: number[]; handler: number } {
   };
   p.set(A1, OUT);
   p.put('sd', { rs2: A0, rs1: A1, imm: 0 });
+  // All of the vectors' state is as the instruction left it; vstart counts for stores too.
+  p.set(T6, VECTORS_OUT);
+  for (const [i, csr] of [VSTART, VL, VTYPE, VCSR].entries()) {
+    p.put('csrrs', { rd: T0, rs1: ZERO, csr });
+    p.put('sd', { rs2: T0, rs1: T6, imm: 8 * i });
+  }
+  p.put('csrrw', { rd: ZERO, rs1: ZERO, csr: VSTART });
+  for (let n = 0; n < 32; n += 8) {
+    p.put('addi', { rd: T0, rs1: T6, imm: 32 + n * VLENB });
+    p.put('vs8r.v', { rd: n, rs1: T0 });
+  }
   p.put('addi', { rd: A3, rs1: A2, imm: UCONTEXT_REGISTERS });
   write(resultField.x);
   p.put('addi', { rd: A1, rs1: A3, imm: 0 });
-  write(resultField.bytes - resultField.x);
+  write(resultField.vstart - resultField.x);
+  p.set(A1, VECTORS_OUT);
+  write(resultField.bytes - resultField.vstart);
   p.set(A1, WINDOW);
   write(WINDOW_BYTES);
   p.jump(next);

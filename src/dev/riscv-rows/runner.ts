@@ -5,7 +5,7 @@ import { runnerElf } from './runner-elf.js';
 
 const QEMU = 'qemu-riscv64';
 /** All extensions that the table has, but Zicond, which QEMU up to 7.2 does not have. */
-const CPU = 'rv64,zba=true,zbb=true,zbc=true,zbs=true,Zfh=true';
+const CPU = 'rv64,zba=true,zbb=true,zbc=true,zbs=true,Zfh=true,v=true,vlen=128,elen=64';
 const CPU_WITH_ZICOND = `${CPU},x-zicond=true`;
 
 export class QemuRunner extends QemuUser {

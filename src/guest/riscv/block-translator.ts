@@ -5,7 +5,8 @@ import { type Format, signBit } from '../float/pack.js';
 import type { GuestTranslator, TranslationRequest, TranslationResult } from '../guest-cpu.js';
 import { disassemble } from './disassemble.js';
 import { DecoderTables, type Encoding, newFields } from './encoding.js';
-import { decodeMode, FS_SHIFT, type Mode } from './mode.js';
+import { decodeMode, FS_SHIFT, type Mode, VS_SHIFT } from './mode.js';
+import type { RiscvModel } from './models.js';
 import { canonicalNaN } from './routines/float.js';
 import type { Fields, Translator } from './row.js';
 import { cause, field, freg, mstatus, trapCode, xreg } from './state.js';
@@ -24,6 +25,7 @@ class BlockTranslator implements Translator {
   b!: BlockBuilder;
   mode: Mode = decodeMode(0);
   length = 4;
+  readonly vlenb: number;
   readonly #tables: DecoderTables;
   readonly #fields: Fields = newFields();
   readonly #modes = new Map<number, Mode>();
@@ -31,15 +33,17 @@ class BlockTranslator implements Translator {
   #delta = 0;
   #word = 0;
   #ended = false;
-  /** FS is dirty already, as far as this block goes. */
+  /** FS and VS are dirty already, as far as this block goes. */
   #dirty = false;
+  #vectorDirty = false;
   /** Not 0: the block may have to be left before the next instruction, for an interrupt or another mode. */
   #leavesIf: I32 | undefined;
   /** Registers that AUIPC has set in this block: the distance of their value from where the code is entered. */
   readonly #near = new Map<number, number>();
 
-  constructor(tables: DecoderTables) {
+  constructor(tables: DecoderTables, vlenb: number) {
     this.#tables = tables;
+    this.vlenb = vlenb;
   }
 
   translate(request: TranslationRequest, result: TranslationResult): void {
@@ -48,6 +52,7 @@ class BlockTranslator implements Translator {
     this.#setMode(request.modeKey);
     this.#ended = false;
     this.#dirty = this.mode.fs === 2;
+    this.#vectorDirty = this.mode.vs === 2;
     this.#leavesIf = undefined;
     this.#near.clear();
     this.#delta = request.delta;
@@ -109,7 +114,8 @@ class BlockTranslator implements Translator {
   }
 
   #translateRow({ row, parts }: Encoding): void {
-    if (row.float && !this.#mayFloat(parts)) this.illegal();
+    if (row.vector && this.mode.vs === 0) this.illegal();
+    else if (row.float && !this.#mayFloat(parts)) this.illegal();
     else row.translate(this, this.#fields);
   }
 
@@ -125,12 +131,22 @@ class BlockTranslator implements Translator {
   #markDirty(): void {
     if (this.#dirty) return;
     this.#dirty = true;
+    this.#setDirty(mstatus.FS, FS_SHIFT);
+  }
+
+  /** The same of vectors. */
+  dirtyVectors(): void {
+    if (this.#vectorDirty) return;
+    this.#vectorDirty = true;
+    this.#setDirty(mstatus.VS, VS_SHIFT);
+  }
+
+  #setDirty(bits: bigint, shift: number): void {
     const { b } = this;
     const state = b.state();
-    const bits = b.i64(mstatus.FS | mstatus.SD);
-    b.i64_store(state, b.i64_or(b.i64_load(state, field.mstatus), bits), field.mstatus);
-    const key = b.i32_and(b.i32_load(state, header.modeKey), b.i32(~(3 << FS_SHIFT)));
-    b.i32_store(state, b.i32_or(key, b.i32(2 << FS_SHIFT)), header.modeKey);
+    b.i64_store(state, b.i64_or(b.i64_load(state, field.mstatus), b.i64(bits | mstatus.SD)), field.mstatus);
+    const key = b.i32_and(b.i32_load(state, header.modeKey), b.i32(~(3 << shift)));
+    b.i32_store(state, b.i32_or(key, b.i32(2 << shift)), header.modeKey);
   }
 
   // --- registers
@@ -254,10 +270,9 @@ class BlockTranslator implements Translator {
   }
 }
 
-/** `extensions`: those that the CPU model has. */
-export function createTranslator(extensions: ReadonlySet<string>): GuestTranslator {
+export function createTranslator({ extensions, vlen }: RiscvModel): GuestTranslator {
   const tables = new DecoderTables(allRows.filter(({ extension }) => !extension || extensions.has(extension)));
-  const translator = new BlockTranslator(tables);
+  const translator = new BlockTranslator(tables, vlen / 8);
   return {
     translate: (request, result) => translator.translate(request, result),
     disassemble: (page, offset, nextPage, _modeKey, pc) => {

@@ -6,5 +6,5 @@ import { routines } from './routines/set.js';
 import { riscvVars } from './state.js';
 
 export function riscvCode(model: RiscvModel = defaultModel): GuestCode {
-  return { architecture: 'riscv', vars: riscvVars, routines, translator: createTranslator(model.extensions) };
+  return { architecture: 'riscv', vars: riscvVars, routines, translator: createTranslator(model) };
 }

@@ -25,13 +25,31 @@ const writers: Readonly<Record<string, (i: Fields, pc: bigint) => string>> = {
   target: (i, pc) => `0x${BigInt.asUintN(64, pc + BigInt(i.imm)).toString(16)}`,
   csr: (i) => csrByNumber.get(i.csr)?.name ?? `0x${i.csr.toString(16)}`,
   rm: (i) => roundingNames[i.rm],
+  vd: (i) => `v${i.rd}`,
+  vs1: (i) => `v${i.rs1}`,
+  vs2: (i) => `v${i.rs2}`,
+  v0: () => 'v0',
+  vm: () => 'v0.t',
+  vtype: (i) => vtypeText(i.imm),
 };
+
+function vtypeText(imm: number): string {
+  const lmul = ['m1', 'm2', 'm4', 'm8', '', 'mf8', 'mf4', 'mf2'][imm & 7];
+  const sew = (imm >> 3) & 7;
+  if (lmul === '' || sew > 3 || imm > 255) return String(imm);
+  return [`e${8 << sew}`, lmul, imm & 64 ? 'ta' : 'tu', imm & 128 ? 'ma' : 'mu'].join(', ');
+}
 
 function textOf({ row }: Encoding, i: Fields, pc: bigint): string {
   const order = (i.aq ? 'aq' : '') + (i.rl ? 'rl' : '');
-  const name = order ? `${row.name}.${order}` : row.name;
+  // A segment of several fields is told by nf.
+  const segment = i.nf > 0 ? row.name.replace(/^(v[ls](?:s(?=e\d)|[uo]x)?)(?=ei?\d)/, `$1seg${i.nf + 1}`) : row.name;
+  const name = order ? `${segment}.${order}` : segment;
   // The dynamic rounding mode goes without saying.
-  const operands = row.args === '' ? [] : row.args.split(', ').filter((word) => word !== 'rm' || i.rm !== 7);
+  const operands =
+    row.args === ''
+      ? []
+      : row.args.split(', ').filter((word) => (word !== 'rm' || i.rm !== 7) && (word !== 'vm' || i.vm === 0));
   return [name, operands.map((word) => writers[word](i, pc)).join(', ')].filter((part) => part !== '').join(' ');
 }
 

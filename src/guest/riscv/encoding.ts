@@ -2,13 +2,13 @@
  * Instruction encodings as the manual's tables write them, and what follows from them: decoding, encoding, the assembly text.
  *
  * A pattern is a list of words from the highest bit to the lowest: binary digits; a field (`rd`, `rs1`, `rs2`, `rs3`, `rm`,
- * `csr`, `aq`, `rl`; `rd'` and the like: three bits that name x8 to x15); or part of the immediate with the bits it holds, as
+ * `csr`, `aq`, `rl`, `vm`, `nf`; `rd'` and the like: three bits that name x8 to x15); or part of the immediate with the bits it holds, as
  * `imm[20|10:1|11|19:12]`. `imm` and `nzimm` are sign-extended from their highest bit, `uimm`, `nzuimm` and `shamt` are not;
  * those with `nz` are not 0.
  */
 import type { Fields, InsnRow } from './row.js';
 
-type Register = 'rd' | 'rs1' | 'rs2' | 'rs3' | 'rm' | 'csr' | 'aq' | 'rl';
+type Register = 'rd' | 'rs1' | 'rs2' | 'rs3' | 'rm' | 'csr' | 'aq' | 'rl' | 'vm' | 'nf';
 
 interface Part {
   readonly register: Register | undefined;
@@ -34,7 +34,18 @@ export interface Encoding {
   readonly nonZero: boolean;
 }
 
-const widths: Readonly<Record<Register, number>> = { rd: 5, rs1: 5, rs2: 5, rs3: 5, rm: 3, csr: 12, aq: 1, rl: 1 };
+const widths: Readonly<Record<Register, number>> = {
+  rd: 5,
+  rs1: 5,
+  rs2: 5,
+  rs3: 5,
+  rm: 3,
+  csr: 12,
+  aq: 1,
+  rl: 1,
+  vm: 1,
+  nf: 3,
+};
 
 export function parseEncoding(row: InsnRow): Encoding {
   const words = row.enc.split(' ');
@@ -87,7 +98,17 @@ export function parseEncoding(row: InsnRow): Encoding {
 /** Takes an instruction apart; false: the row's own conditions do not hold. */
 export function decodeFields(encoding: Encoding, word: number, fields: Fields): boolean {
   let imm = 0;
-  fields.rd = fields.rs1 = fields.rs2 = fields.rs3 = fields.rm = fields.aq = fields.rl = fields.csr = 0;
+  fields.rd =
+    fields.rs1 =
+    fields.rs2 =
+    fields.rs3 =
+    fields.rm =
+    fields.aq =
+    fields.rl =
+    fields.csr =
+    fields.vm =
+    fields.nf =
+      0;
   for (const { register, shift, width, to } of encoding.parts) {
     const value = (word >>> shift) & ((1 << width) - 1);
     if (register === undefined) imm |= value << to;
@@ -146,4 +167,16 @@ export class DecoderTables {
 const shortBits = (key: number) => ({ value: (key & 3) | ((key >> 2) << 13), mask: 0xe003 });
 const longBits = (key: number) => ({ value: 3 | ((key & 31) << 2) | ((key >> 5) << 12), mask: 0x707f });
 
-export const newFields = (): Fields => ({ rd: 0, rs1: 0, rs2: 0, rs3: 0, rm: 0, imm: 0, aq: 0, rl: 0, csr: 0 });
+export const newFields = (): Fields => ({
+  rd: 0,
+  rs1: 0,
+  rs2: 0,
+  rs3: 0,
+  rm: 0,
+  imm: 0,
+  aq: 0,
+  rl: 0,
+  csr: 0,
+  vm: 0,
+  nf: 0,
+});

@@ -7,7 +7,14 @@
  *   bit 7      WFI is illegal (U-mode, or TW)
  *   bit 8      SRET is illegal (U-mode, or S-mode with TSR)
  *   bit 9      SFENCE.VMA and satp are illegal (U-mode, or S-mode with TVM)
- *   bit 10     other harts take turns with this one in its thread (of field.modeBits)
+ *   bit 10     other harts take turns with this one in its thread
+ *   bits 11-12 VS, as FS
+ *   bits 13-15 vlmul
+ *   bits 16-18 vsew
+ *   bit 19     vill
+ *   bit 20     vl is as large as vtype lets it be, and vstart is 0
+ *
+ * Bits 10 and 13 to 20 are kept in field.modeBits.
  */
 import { mstatus, privilege } from './state.js';
 
@@ -20,11 +27,28 @@ export interface Mode {
   readonly wfiIllegal: boolean;
   readonly sretIllegal: boolean;
   readonly fenceIllegal: boolean;
+  readonly vs: 0 | 1 | 2;
+  readonly vector: VectorMode;
   /** PAUSE ends the hart's turn. */
   readonly shared: boolean;
 }
 
 export const SHARED = 1 << 10;
+export const VS_SHIFT = 11;
+export const VTYPE_SHIFT = 13;
+export const VILL = 1 << 19;
+export const VECTOR_FULL = 1 << 20;
+/** Bits of field.modeBits that vtype, vl and vstart make. */
+export const VECTOR_BITS = 0xff << VTYPE_SHIFT;
+
+/** vtype. `sew`: logarithm of an element's bytes; `lmul`: of the registers in a group. */
+export interface VectorMode {
+  readonly sew: number;
+  readonly lmul: number;
+  readonly isIllegal: boolean;
+  /** All elements of the group are worked on. */
+  readonly isFull: boolean;
+}
 
 export const FS_SHIFT = 2;
 
@@ -32,12 +56,14 @@ export const FS_SHIFT = 2;
 export function encodeMode(level: number, status: bigint, frm: number, bits: number): number {
   const fs = Number((status & mstatus.FS) >> 13n);
   const has = (bit: bigint) => (status & bit) !== 0n;
+  const vs = Number((status & mstatus.VS) >> 9n);
   const inS = level === privilege.S;
   const inU = level === privilege.U;
   return (
     bits |
     level |
     ((fs === 3 ? 2 : fs === 0 ? 0 : 1) << FS_SHIFT) |
+    ((vs === 3 ? 2 : vs === 0 ? 0 : 1) << VS_SHIFT) |
     (frm << 4) |
     (Number(inU || (inS && has(mstatus.TW))) << 7) |
     (Number(inU || (inS && has(mstatus.TSR))) << 8) |
@@ -54,6 +80,14 @@ export function decodeMode(key: number): Mode {
     sretIllegal: (key & (1 << 8)) !== 0,
     fenceIllegal: (key & (1 << 9)) !== 0,
     shared: (key & SHARED) !== 0,
+    vs: ((key >> VS_SHIFT) & 3) as 0 | 1 | 2,
+    vector: {
+      // Fractions are negative.
+      lmul: ((key >> VTYPE_SHIFT) << 29) >> 29,
+      sew: (key >> (VTYPE_SHIFT + 3)) & 7,
+      isIllegal: (key & VILL) !== 0,
+      isFull: (key & VECTOR_FULL) !== 0,
+    },
   };
 }
 

@@ -12,6 +12,7 @@ export const extensionRows = [
   { name: 'zfhmin', sentence: 'half precision: moves and conversions alone' },
   { name: 'zicbom', sentence: 'cache-block management' },
   { name: 'zicboz', sentence: 'zeroing of cache blocks' },
+  { name: 'v', sentence: 'vectors (vlen=128 to 1024: bits of a register)' },
   { name: 'sstc', sentence: 'timer of S-mode: stimecmp' },
   { name: 'svadu', sentence: 'the hart marks page tables accessed and dirty' },
 ] as const;
@@ -20,11 +21,13 @@ export type Extension = (typeof extensionRows)[number]['name'];
 export interface RiscvModel {
   readonly name: string;
   readonly extensions: ReadonlySet<string>;
+  /** Bits of a vector register. */
+  readonly vlen: number;
 }
 
 const modelRows = [
-  { name: 'rv64', aliases: ['any'], sentence: 'RV64GC with all extensions that vring has' },
-  { name: 'max', aliases: [], sentence: 'the same' },
+  { name: 'rv64', aliases: ['any'], sentence: 'RV64GC with all extensions that vring has but V' },
+  { name: 'max', aliases: [], sentence: 'the same with V' },
 ] as const;
 
 /** Models and properties of QEMU that vring does not have. */
@@ -33,13 +36,35 @@ const unsupportedModels = [
   ...['sifive-u34', 'sifive-e31', 'thead-c906', 'veyron-v1', 'x-rv128', 'lowrisc-ibex', 'xiangshan-nanhu'],
 ];
 const unsupportedExtensions =
-  /^(h|v|e|j|p|q|x-.*|z[a-z0-9]+|s[vsm][a-z0-9]+|xthead.*|xventana.*|vlen|elen|vext_spec|pmu-num|cbom_blocksize|cboz_blocksize)$/i;
+  /^(h|e|j|p|q|x-.*|z[a-z0-9]+|s[vsm][a-z0-9]+|xthead.*|xventana.*|pmu-num|cbom_blocksize|cboz_blocksize)$/i;
 /** What every model has. */
 const fixedExtensions = /^(i|m|a|f|d|c|g|s|u|zicsr|zifencei|icsr|ifencei|mmu|pmp|counters|zicntr|sv39|sv48|sv57)$/i;
 
 const optionError = (message: string): VringError => new VringError('cpu-option', message);
 const all = (): Set<string> => new Set(extensionRows.map(({ name }) => name));
-export const defaultModel: RiscvModel = { name: 'rv64', extensions: all() };
+/** What models but `max` have unless asked for more. */
+const usual = (): Set<string> => new Set([...all()].filter((name) => name !== 'v'));
+const DEFAULT_VLEN = 128;
+export const defaultModel: RiscvModel = { name: 'rv64', extensions: usual(), vlen: DEFAULT_VLEN };
+
+/** Properties with values of their own: what they may be. Throws VringError `cpu-option`. */
+function vectorProperty(key: string, value: string | undefined): { vlen?: number } | undefined {
+  if (key === 'vlen') {
+    const vlen = Number(value);
+    if (![128, 256, 512, 1024].includes(vlen))
+      throw optionError(`vlen is 128, 256, 512 or 1024, not '${value ?? ''}'.`);
+    return { vlen };
+  }
+  if (key === 'elen') {
+    if (value !== '64') throw optionError(`elen is 64, not '${value ?? ''}'.`);
+    return {};
+  }
+  if (key === 'vext_spec') {
+    if (value !== 'v1.0') throw optionError(`vext_spec is v1.0, not '${value ?? ''}'.`);
+    return {};
+  }
+  return undefined;
+}
 
 /** Reads the value of `-cpu`, e.g. "rv64,zba=off". Throws VringError `cpu-option` with one clear sentence. */
 export function parseRiscvCpu(text: string): RiscvModel {
@@ -49,9 +74,15 @@ export function parseRiscvCpu(text: string): RiscvModel {
     const what = unsupportedModels.includes(name) ? 'is not supported yet' : 'is none of RISC-V';
     throw optionError(`The CPU model '${name}' ${what}; there are ${modelRows.map((each) => each.name).join(', ')}.`);
   }
-  const extensions = all();
+  const extensions = row.name === 'max' ? all() : usual();
+  let vlen = DEFAULT_VLEN;
   for (const flag of flags) {
     const [, sign, key, value] = /^([+-]?)([^=]*)(?:=(.*))?$/s.exec(flag) ?? [];
+    const property = sign === '' ? vectorProperty(key, value) : undefined;
+    if (property) {
+      vlen = property.vlen ?? vlen;
+      continue;
+    }
     if (value !== undefined && !/^(on|off|yes|no|true|false|1|0)$/i.test(value))
       throw optionError(`The CPU feature '${key}' is on or off, not '${value}'.`);
     const on = sign === '-' ? false : value === undefined || /^(on|yes|true|1)$/i.test(value);
@@ -68,12 +99,12 @@ export function parseRiscvCpu(text: string): RiscvModel {
   }
   // Half precision has its moves and conversions.
   if (extensions.has('zfh')) extensions.add('zfhmin');
-  return { name: row.name, extensions };
+  return { name: row.name, extensions, vlen };
 }
 
 /** The device tree's `riscv,isa`, and its parts. */
 export function isaOf({ extensions }: RiscvModel): { readonly text: string; readonly parts: readonly string[] } {
-  const letters = ['i', 'm', 'a', 'f', 'd', 'c'];
+  const letters = ['i', 'm', 'a', 'f', 'd', 'c', ...(extensions.has('v') ? ['v'] : [])];
   const long = [
     'zicbom',
     'zicboz',

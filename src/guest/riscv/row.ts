@@ -16,6 +16,9 @@ export interface Fields {
   aq: number;
   rl: number;
   csr: number;
+  /** Vectors: 1: not masked. Fields of a segment but one. */
+  vm: number;
+  nf: number;
 }
 
 /** One Translator translates one block; it describes the instruction in turn. */
@@ -24,6 +27,8 @@ export interface Translator {
   readonly mode: Mode;
   /** Bytes of the instruction. */
   readonly length: number;
+  /** Bytes of a vector register. */
+  readonly vlenb: number;
   /** Integer registers: reading x0 gives 0, writing it has no effect. */
   x(n: number): I64;
   setX(n: number, value: I64): void;
@@ -35,6 +40,8 @@ export interface Translator {
   /** A half or a single in the low bits of an i64: the canonical NaN where the register holds no boxed one. Writing boxes it. */
   boxed(n: number, format: Format): I64;
   setBoxed(n: number, value: I64, format: Format): void;
+  /** Vector registers or their CSRs are written. */
+  dirtyVectors(): void;
   /** The address of this instruction plus a displacement. */
   pcPlus(displacement: number): I64;
   /** Sets a register to the address of this instruction plus a displacement, and remembers that. */
@@ -74,13 +81,15 @@ export interface InsnRow {
   /**
    * Operands as assembly writes them, in terms of the fields: rd rs1 rs2 are integer registers, fd fs1 fs2 fs3 floating-point
    * ones of the same fields, mem is imm(rs1), sp-mem imm(sp), (rs1) an address without a displacement, target imm relative to
-   * the pc, uimm5 rs1 as a number.
+   * the pc, uimm5 rs1 as a number; vd vs1 vs2 are vector registers of the same fields, vm the mask, vtype imm as one.
    */
   readonly args: string;
   /** What the encoding's fields must be for it to be this instruction. */
   readonly where?: (i: Fields) => boolean;
   /** Needs FS not to be off; `rm` fields must name a rounding mode. */
   readonly float?: true;
+  /** Needs VS not to be off. */
+  readonly vector?: true;
   /** The extension that a CPU model may lack (models.ts). */
   readonly extension?: Extension;
   /** Bytes that it accesses at its memory operand. */

@@ -36,6 +36,8 @@ export const freg: readonly Var<'i64'>[] = floatNames.map((name) => variable(nam
 const deferred = variable('deferred', 'i32');
 
 export const PMP_ENTRIES = 16;
+/** Bytes of the longest vector registers that a model may have. */
+export const MAX_VLENB = 128;
 
 /** Plain fields: byte offsets into the state. i64 unless said otherwise. */
 export const field = {
@@ -82,6 +84,20 @@ export const field = {
   instretOffset: take(8),
   /** What the fault that header.trapCode names puts into mtval or stval. */
   trapValue: take(8),
+  /** i64: what of sstatus software may write. */
+  sstatusWritable: take(8),
+  /** i32 each, of vectors: bytes of a register; vl; its largest value by vtype; vstart; vtype's low bits, vill being bit 31; vxrm; vxsat. */
+  vlenb: take(4),
+  vl: take(4),
+  vlmax: take(4),
+  vstart: take(4),
+  vtype: take(4),
+  vxrm: take(4),
+  vxsat: take(4),
+  /** i32: a load of the kind that only its first element faults (vleNff) is behind that one. */
+  firstOnly: take(4),
+  /** v0 to v31, each of vlenb bytes, one behind the other. */
+  vectors: take(32 * MAX_VLENB),
   /** The reservation of LR: its address, or -1; and what was loaded. */
   reservation: take(8),
   reservedValue: take(8),
@@ -140,6 +156,7 @@ export const mstatus = {
   SPIE: 1n << 5n,
   MPIE: 1n << 7n,
   SPP: 1n << 8n,
+  VS: 3n << 9n,
   MPP: 3n << 11n,
   FS: 3n << 13n,
   MPRV: 1n << 17n,

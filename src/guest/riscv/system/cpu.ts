@@ -18,7 +18,7 @@ import {
   riscvVars,
   xreg,
 } from '../state.js';
-import { csrByNumber, csrRows, readCsr, updatePmp, writeSstatus } from './csr.js';
+import { csrByNumber, csrRows, readCsr, sstatusWritable, updatePmp, writeSstatus } from './csr.js';
 import { debugTranslate } from './debug-translate.js';
 import { dumpRegisters } from './dump.js';
 import { Hart, type RiscvBoard } from './hart.js';
@@ -27,6 +27,9 @@ import { Hart, type RiscvBoard } from './hart.js';
 const byPriority = [irq.MEI, irq.MSI, irq.MTI, irq.SEI, irq.SSI, irq.STI];
 
 const ECALL_BYTES = 4n;
+const VECTOR_LOAD_BYTES = 4n;
+/** cycle, time and instret may be read in U-mode, as OpenSBI leaves it. */
+const USER_COUNTERS = 7n;
 /** What firmware leaves to S-mode: all exceptions but ECALL from S-mode and M-mode. */
 const DELEGATED = 0xb1ffn;
 
@@ -48,7 +51,7 @@ export class RiscvCpu implements GuestCpu {
     this.id = id;
     this.#shared = shared;
     this.model = model;
-    this.translator = createTranslator(model.extensions);
+    this.translator = createTranslator(model);
   }
 
   attach(context: CpuContext): void {
@@ -129,6 +132,9 @@ export class RiscvCpu implements GuestCpu {
     hart.pc = pc;
     hart.set64(field.hartId, BigInt(this.id));
     hart.set32(field.modeBits, this.#shared ? SHARED : 0);
+    hart.set64(field.sstatusWritable, sstatusWritable(this.model));
+    hart.set32(field.vlenb, this.model.vlen / 8);
+    hart.set32(field.vtype, 1 << 31);
     hart.set32(field.privilege, privilege.M);
     hart.set64(field.mstatus, mstatus.UXL | mstatus.SXL);
     hart.set64(field.reservation, (1n << 64n) - 1n);
@@ -136,7 +142,7 @@ export class RiscvCpu implements GuestCpu {
     if (hart.board.event) hart.set32(field.watchedTraps, 1);
     hart.board.setTimer(undefined);
     updatePmp(hart);
-    hart.updateMode();
+    hart.updateVectorMode();
   }
 
   /**
@@ -148,6 +154,7 @@ export class RiscvCpu implements GuestCpu {
     hart.set64(field.medeleg, DELEGATED);
     hart.set64(field.mideleg, (1n << BigInt(irq.SSI)) | (1n << BigInt(irq.STI)) | (1n << BigInt(irq.SEI)));
     hart.set64(field.mcounteren, 0xffffffffn);
+    hart.set64(field.scounteren, USER_COUNTERS);
     const { extensions } = this.model;
     const marks = extensions.has('svadu') ? envcfg.ADUE : 0n;
     const blocks =
@@ -181,6 +188,15 @@ export class RiscvCpu implements GuestCpu {
     if (code === cause.ecallS && hart.board.environmentCall?.()) {
       hart.pc = BigInt.asUintN(64, hart.pc + ECALL_BYTES);
       return this.isStopped ? 'halt' : undefined;
+    }
+    // Behind the first element of vleNff a fault only shortens the vector.
+    if (hart.get32(field.firstOnly) !== 0) {
+      hart.set32(field.firstOnly, 0);
+      hart.set32(field.vl, hart.get32(field.vstart));
+      hart.set32(field.vstart, 0);
+      hart.pc = BigInt.asUintN(64, hart.pc + VECTOR_LOAD_BYTES);
+      hart.updateVectorMode();
+      return undefined;
     }
     hart.trap(code, hart.get64(field.trapValue), false);
     return undefined;

@@ -4,6 +4,8 @@
  * A *plain* register is its home in the state, of which a mask can be written: translated code reads and writes it itself.
  * mcycle and minstret count what the board gives; performance counters beyond them are 0 and cannot be written.
  */
+
+import type { RiscvModel } from '../models.js';
 import { envcfg, field, irq, mstatus, PMP_ENTRIES, privilege, xreg } from '../state.js';
 import type { Hart } from './hart.js';
 
@@ -19,6 +21,8 @@ export interface CsrRow {
   readonly write?: (hart: Hart, value: bigint) => void;
   /** Part of floating point: needs FS. */
   readonly float?: true;
+  /** Part of vectors: needs VS. */
+  readonly vector?: true;
   /** Why it cannot be reached now, privilege aside. */
   readonly refused?: (hart: Hart) => boolean;
 }
@@ -41,10 +45,19 @@ const MACHINE = bit(irq.MSI) | bit(irq.MTI) | bit(irq.MEI);
 
 /** What of mstatus sstatus shows, and what of that software writes. */
 export const SSTATUS =
-  mstatus.SIE | mstatus.SPIE | mstatus.SPP | mstatus.FS | mstatus.SUM | mstatus.MXR | mstatus.UXL | mstatus.SD;
-export const SSTATUS_WRITABLE = SSTATUS & ~(mstatus.UXL | mstatus.SD);
-const MSTATUS_WRITABLE =
-  SSTATUS_WRITABLE | mstatus.MIE | mstatus.MPIE | mstatus.MPP | mstatus.MPRV | mstatus.TVM | mstatus.TW | mstatus.TSR;
+  mstatus.SIE |
+  mstatus.SPIE |
+  mstatus.SPP |
+  mstatus.VS |
+  mstatus.FS |
+  mstatus.SUM |
+  mstatus.MXR |
+  mstatus.UXL |
+  mstatus.SD;
+export const sstatusWritable = ({ extensions }: RiscvModel): bigint =>
+  SSTATUS & ~(mstatus.UXL | mstatus.SD | (extensions.has('v') ? 0n : mstatus.VS));
+/** What of mstatus software writes beside. */
+const MSTATUS_ONLY = mstatus.MIE | mstatus.MPIE | mstatus.MPP | mstatus.MPRV | mstatus.TVM | mstatus.TW | mstatus.TSR;
 
 /** `bits` of the value, the rest of the old one. */
 const merge = (old: bigint, value: bigint, bits: bigint): bigint => (old & ~bits) | (value & bits);
@@ -57,7 +70,7 @@ function writeStatus(hart: Hart, value: bigint, bits: bigint): void {
 }
 
 /** Writes what sstatus has of mstatus. */
-export const writeSstatus = (hart: Hart, value: bigint): void => writeStatus(hart, value, SSTATUS_WRITABLE);
+export const writeSstatus = (hart: Hart, value: bigint): void => writeStatus(hart, value, sstatusWritable(hart.model));
 
 /** Exceptions that may be delegated: all but ECALL from M-mode and those that are not there. */
 const DELEGABLE = 0xb3ffn;
@@ -182,8 +195,70 @@ const setFflags = (hart: Hart, value: number): void => {
   hart.setStatus(hart.status | mstatus.FS);
 };
 
+const dirtyVectors = (hart: Hart): void => {
+  hart.setStatus(hart.status | mstatus.VS);
+  hart.updateVectorMode();
+};
+
 const numbered = (count: number, first: number, make: (n: number) => CsrRow): CsrRow[] =>
   Array.from({ length: count }, (_, i) => make(first + i));
+
+/** vcsr and its parts, and what VSETVL sets (unprivileged specification 31.3). */
+const vectorCsrs: readonly CsrRow[] = [
+  {
+    number: 0x008,
+    name: 'vstart',
+    vector: true,
+    read: (hart) => BigInt(hart.get32(field.vstart)),
+    // As many bits as the largest element number has.
+    write: (hart, value) => {
+      hart.set32(field.vstart, Number(value & (BigInt(hart.get32(field.vlenb)) * 8n - 1n)));
+      dirtyVectors(hart);
+    },
+  },
+  {
+    number: 0x009,
+    name: 'vxsat',
+    vector: true,
+    read: (hart) => BigInt(hart.get32(field.vxsat)),
+    write: (hart, value) => {
+      hart.set32(field.vxsat, Number(value & 1n));
+      dirtyVectors(hart);
+    },
+  },
+  {
+    number: 0x00a,
+    name: 'vxrm',
+    vector: true,
+    read: (hart) => BigInt(hart.get32(field.vxrm)),
+    write: (hart, value) => {
+      hart.set32(field.vxrm, Number(value & 3n));
+      dirtyVectors(hart);
+    },
+  },
+  {
+    number: 0x00f,
+    name: 'vcsr',
+    vector: true,
+    read: (hart) => BigInt(hart.get32(field.vxsat) | (hart.get32(field.vxrm) << 1)),
+    write: (hart, value) => {
+      hart.set32(field.vxsat, Number(value & 1n));
+      hart.set32(field.vxrm, Number((value >> 1n) & 3n));
+      dirtyVectors(hart);
+    },
+  },
+  { ...plain(0xc20, 'vl', field.vl, 0n), vector: true },
+  {
+    number: 0xc21,
+    name: 'vtype',
+    vector: true,
+    read: (hart) => {
+      const vtype = hart.get32(field.vtype);
+      return vtype < 0 ? 1n << 63n : BigInt(vtype);
+    },
+  },
+  { ...plain(0xc22, 'vlenb', field.vlenb, 0n), vector: true },
+];
 
 export const csrRows: readonly CsrRow[] = [
   {
@@ -210,6 +285,7 @@ export const csrRows: readonly CsrRow[] = [
       setFrm(hart, Number((value >> 5n) & 7n));
     },
   },
+  ...vectorCsrs,
   { number: 0xc00, name: 'cycle', read: (hart) => counter(hart, field.cycleOffset), refused: counterEnabled(0) },
   { number: 0xc01, name: 'time', read: (hart) => BigInt.asUintN(64, hart.board.time()), refused: counterEnabled(1) },
   { number: 0xc02, name: 'instret', read: (hart) => counter(hart, field.instretOffset), refused: counterEnabled(2) },
@@ -285,10 +361,15 @@ export const csrRows: readonly CsrRow[] = [
     number: 0x300,
     name: 'mstatus',
     read: (hart) => hart.status,
-    write: (hart, value) => writeStatus(hart, value, MSTATUS_WRITABLE),
+    write: (hart, value) => writeStatus(hart, value, MSTATUS_ONLY | sstatusWritable(hart.model)),
   },
   // No extension can be turned off.
-  { number: 0x301, name: 'misa', read: () => MISA, write: () => {} },
+  {
+    number: 0x301,
+    name: 'misa',
+    read: ({ model }) => MISA | (model.extensions.has('v') ? bit('V'.charCodeAt(0) - 65) : 0n),
+    write: () => {},
+  },
   plain(0x302, 'medeleg', field.medeleg, DELEGABLE),
   {
     number: 0x303,

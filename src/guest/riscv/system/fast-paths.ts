@@ -3,10 +3,10 @@
  * sstatus. Each does what the hart does for all traps and returns (hart.ts); what is rare is left to it.
  */
 import { header, type I32, type I64, type RoutineBuilder } from '../../../ir/index.js';
-import { FS_SHIFT, mmuIndex } from '../mode.js';
+import { FS_SHIFT, mmuIndex, VS_SHIFT } from '../mode.js';
 import { engine, routines } from '../routines/set.js';
 import { cause, field, mstatus, privilege, trapCode } from '../state.js';
-import { SSTATUS, SSTATUS_WRITABLE } from './csr.js';
+import { SSTATUS } from './csr.js';
 
 /** (value, bits of it that are written): sstatus, where address translation may change with it. */
 const writeSlowly = routines.host('write_sstatus', ['i64', 'i64'], [], {});
@@ -19,11 +19,14 @@ const enterMode = routines.define('enter_mode', ['i32', 'i64'], [], {}, (r, leve
   const isU = r.i32_eqz(level);
   const fs = r.i32_and(r.i32_wrap_i64(r.i64_shr_u(status, r.i64(13))), r.i32(3));
   const shown = r.select(r.i32_eq(fs, r.i32(3)), r.i32(2), r.i32_ne(fs, r.i32(0)));
+  const vs = r.i32_and(r.i32_wrap_i64(r.i64_shr_u(status, r.i64(9))), r.i32(3));
+  const shownVs = r.select(r.i32_eq(vs, r.i32(3)), r.i32(2), r.i32_ne(vs, r.i32(0)));
   const illegal = (bit: bigint, place: number) => r.i32_shl(bitOf(r, status, bit), r.i32(place));
   const inS = r.i32_or(illegal(mstatus.TW, 7), r.i32_or(illegal(mstatus.TSR, 8), illegal(mstatus.TVM, 9)));
   const rights = r.select(isU, r.i32(7 << 7), inS);
   const floating = r.i32_or(r.i32_shl(shown, r.i32(FS_SHIFT)), r.i32_shl(r.i32_load(state, field.frm), r.i32(4)));
-  const key = r.i32_or(r.i32_or(level, r.i32_load(state, field.modeBits)), r.i32_or(floating, rights));
+  const vectors = r.i32_or(r.i32_load(state, field.modeBits), r.i32_shl(shownVs, r.i32(VS_SHIFT)));
+  const key = r.i32_or(r.i32_or(level, vectors), r.i32_or(floating, rights));
   r.i32_store(state, key, header.modeKey);
   const supervisor = r.select(bitOf(r, status, mstatus.SUM), r.i32(mmuIndex.supervisorSum), r.i32(mmuIndex.supervisor));
   const mmu = r.local('i32', r.select(isU, r.i32(mmuIndex.user), supervisor));
@@ -39,10 +42,11 @@ export const writeStatus = routines.define('change_sstatus', ['i64', 'i64'], ['i
   const mode = r.local('i32', r.i32_load(state, header.modeKey));
   const mmu = r.local('i32', r.i32_load(state, header.mmu));
   const old = r.local('i64', r.i64_load(state, field.mstatus));
-  const mask = r.i64_and(bits, r.i64(SSTATUS_WRITABLE));
+  const mask = r.i64_and(bits, r.i64_load(state, field.sstatusWritable));
   const kept = r.i64_and(r.read(old), r.i64_xor(mask, r.i64(-1)));
   const merged = r.i64_and(r.i64_or(kept, r.i64_and(value, mask)), r.i64(~mstatus.SD));
-  const dirty = r.i64_eq(r.i64_and(merged, r.i64(mstatus.FS)), r.i64(mstatus.FS));
+  const allOf = (field: bigint): I32 => r.i64_eq(r.i64_and(merged, r.i64(field)), r.i64(field));
+  const dirty = r.i32_or(allOf(mstatus.FS), allOf(mstatus.VS));
   const next = r.local('i64', r.i64_or(merged, r.select(dirty, r.i64(mstatus.SD), r.i64(0))));
   const level = r.local('i32', r.i32_load(state, field.privilege));
   const changed = r.i64_xor(r.read(old), r.read(next));

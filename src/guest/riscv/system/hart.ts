@@ -1,7 +1,7 @@
 /** The hart's state as JavaScript sees it. */
 import { header } from '../../../ir/index.js';
 import type { CpuContext } from '../../guest-cpu.js';
-import { dataContext, encodeMode, mmuOf } from '../mode.js';
+import { dataContext, encodeMode, mmuOf, VECTOR_BITS, VECTOR_FULL, VILL, VTYPE_SHIFT } from '../mode.js';
 import type { RiscvModel } from '../models.js';
 import { cause, envcfg, field, irq, mstatus, privilege, trapCode } from '../state.js';
 
@@ -109,8 +109,18 @@ export class Hart {
     if (mmu !== this.get32(header.mmu)) this.call('select_mmu', mmu);
   }
 
+  /** After a change of vl, vtype or vstart. */
+  updateVectorMode(): void {
+    const vtype = this.get32(field.vtype);
+    const isFull = this.get32(field.vl) === this.get32(field.vlmax) && this.get32(field.vstart) === 0;
+    const bits = ((vtype & 63) << VTYPE_SHIFT) | (vtype < 0 ? VILL : 0) | (isFull && vtype >= 0 ? VECTOR_FULL : 0);
+    this.set32(field.modeBits, (this.get32(field.modeBits) & ~VECTOR_BITS) | bits);
+    this.updateMode();
+  }
+
   setStatus(value: bigint): void {
-    const dirty = (value & mstatus.FS) === mstatus.FS ? mstatus.SD : 0n;
+    const isDirty = (value & mstatus.FS) === mstatus.FS || (value & mstatus.VS) === mstatus.VS;
+    const dirty = isDirty ? mstatus.SD : 0n;
     const before = this.status;
     this.set64(field.mstatus, (value & ~mstatus.SD) | dirty);
     if (((before ^ value) & mstatus.MXR) !== 0n) this.flushTlb();
@@ -151,7 +161,7 @@ export class Hart {
     }
     const vector = this.get64(toS ? field.stvec : field.mtvec);
     this.pc = (vector & ~3n) + (interrupt && (vector & 1n) !== 0n ? BigInt(4 * code) : 0n);
-    this.updateMode();
+    this.updateVectorMode();
   }
 
   /** MRET and SRET (3.3.2). */

@@ -5,6 +5,7 @@ import { TcgEngine } from '../../../accel/tcg/engine.js';
 import { quietHost } from '../../../accel/testing/quiet-host.js';
 import { header } from '../../../ir/index.js';
 import { encodeFields, parseEncoding } from '../encoding.js';
+import { defaultModel, parseRiscvCpu } from '../models.js';
 import type { Fields } from '../row.js';
 import { cause, envcfg, field, freg, irq, mstatus, privilege, STATE_BYTES, xreg } from '../state.js';
 import { allRows } from '../table/index.js';
@@ -52,14 +53,17 @@ class Bench {
   time = 0n;
   timer: bigint | undefined;
 
-  constructor(hotThreshold = 0) {
-    this.cpu = new RiscvCpu({
-      time: () => this.time,
-      cycles: () => 1000n,
-      setTimer: (at) => {
-        this.timer = at;
+  constructor(hotThreshold = 0, model = defaultModel) {
+    this.cpu = new RiscvCpu(
+      {
+        time: () => this.time,
+        cycles: () => 1000n,
+        setTimer: (at) => {
+          this.timer = at;
+        },
       },
-    });
+      model,
+    );
     this.engine = new TcgEngine({
       cpus: [this.cpu],
       ramBytes: RAM_BYTES,
@@ -693,3 +697,73 @@ for (const hotThreshold of [0, 16]) {
     assert.equal(bench.x(T0), 708n);
   });
 }
+
+const E32 = 0x10;
+for (const hotThreshold of [0, 16])
+  test(`vectors need VS, which they make dirty (3.1.6.6), threshold ${hotThreshold}`, () => {
+    const program = [
+      insn('vsetivli', { rd: T0, rs1: 4, imm: E32 }),
+      insn('vadd.vi', { rd: 2, rs2: 1, imm: 3, vm: 1 }),
+      insn('vmv.x.s', { rd: T1, rs2: 2, vm: 1 }),
+      insn('addi', { rd: 28, rs1: 28, imm: -1 }),
+      insn('bne', { rs1: 28, rs2: 0, imm: -16 }),
+      wfi,
+    ];
+    const bench = new Bench(hotThreshold, parseRiscvCpu('max'));
+    bench.hart.set64(field.medeleg, 0xb1ffn);
+    bench.setX(28, 40n);
+    bench.run(privilege.S, program);
+    assert.equal(bench.hart.get64(field.scause), BigInt(cause.illegalInstruction), 'VS is off');
+    assert.equal(bench.hart.get64(field.stval), BigInt(program[0] >>> 0));
+    bench.hart.setStatus((bench.hart.status & ~mstatus.VS) | (1n << 9n));
+    bench.hart.set64(field.vectors + 16, 0x1_0000_0027n);
+    bench.run(privilege.S, program);
+    assert.equal(bench.x(T1), 42n);
+    assert.equal(bench.x(T0), 4n);
+    assert.equal(bench.hart.status & (mstatus.VS | mstatus.SD), mstatus.VS | mstatus.SD);
+    assert.equal(
+      bench.hart.get64(field.vectors + 32),
+      0x3_0000_002an + (1n << 32n),
+      'each element of 32 bits for itself',
+    );
+    // Another vtype in the same code: elements of 8 bits from here on.
+    bench.hart.set64(field.vectors + 16, 0x01_feffn);
+    program[0] = insn('vsetivli', { rd: T0, rs1: 3, imm: 0 });
+    bench.setX(28, 3n);
+    bench.run(privilege.S, program);
+    assert.equal(bench.hart.get64(field.vectors + 32) & 0xffffffn, 0x04_0102n);
+  });
+
+test('a hart without V has neither its instructions nor its CSRs, and VS stays 0', () => {
+  const bench = new Bench();
+  bench.hart.set64(field.medeleg, 0xb1ffn);
+  bench.write(csr.mstatus, mstatus.VS);
+  assert.equal(bench.hart.status & mstatus.VS, 0n);
+  assert.equal((bench.read(csr.misa) >> 21n) & 1n, 0n);
+  bench.run(privilege.S, [insn('csrrs', { rd: T0, csr: 0xc22 }), wfi]);
+  assert.equal(bench.hart.get64(field.scause), BigInt(cause.illegalInstruction));
+});
+
+test('a page fault in the middle of a vector load says at which element (31.3.7), and the load goes on from there', () => {
+  const bench = new Bench(0, parseRiscvCpu('max'));
+  bench.hart.set64(field.medeleg, 0xb1ffn);
+  bench.hart.setStatus(bench.hart.status | mstatus.VS);
+  const va = 0x1000n;
+  const { leafTable, index } = mapPage(bench, 3, va, FULL);
+  for (let n = 0; n < 16; n++) bench.put(DATA + 0x1000 - 32 + 4 * n, n + 1);
+  bench.setX(T1, va + 0x1000n - 8n);
+  bench.run(privilege.S, [
+    insn('vsetivli', { rd: T0, rs1: 4, imm: E32 }),
+    insn('vle32.v', { rd: 4, rs1: T1, vm: 1 }),
+    wfi,
+  ]);
+  const { hart } = bench;
+  assert.equal(bench.hart.get64(field.scause), BigInt(cause.loadPage));
+  assert.equal(hart.get64(field.stval), va + 0x1000n);
+  assert.equal(hart.get32(field.vstart), 2);
+  assert.equal(hart.get64(field.vectors + 64), 0x8_0000_0007n, 'what is before it is loaded');
+  bench.pte(leafTable, index + 1, DATA + 0x1000, FULL);
+  bench.start(privilege.S, BigInt(CODE + 4));
+  assert.equal(hart.get32(field.vstart), 0);
+  assert.equal(hart.get64(field.vectors + 72), 0xa_0000_0009n);
+});

@@ -8,6 +8,10 @@ import { floatRows } from './float.js';
 import { integerRows } from './integer.js';
 import { multiplyRows } from './multiply.js';
 import { systemRows } from './system.js';
+import { vectorFloatRows } from './vector-float.js';
+import { vectorIntegerRows } from './vector-integer.js';
+import { vectorMemoryRows } from './vector-memory.js';
+import { vectorOtherRows } from './vector-other.js';
 
 export const allRows: readonly InsnRow[] = [
   ...integerRows,
@@ -18,4 +22,8 @@ export const allRows: readonly InsnRow[] = [
   ...bitRows,
   ...cacheBlockRows,
   ...systemRows,
+  ...vectorOtherRows,
+  ...vectorMemoryRows,
+  ...vectorIntegerRows,
+  ...vectorFloatRows,
 ];

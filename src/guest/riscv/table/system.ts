@@ -49,7 +49,11 @@ function accessCsr(t: Translator, i: Fields, change: Change, operand: I64 | unde
   const row = csrByNumber.get(i.csr);
   const writes = operand !== undefined;
   const refused =
-    !row || mode.privilege < csrPrivilege(i.csr) || (writes && csrReadOnly(i.csr)) || (row.float && mode.fs === 0);
+    !row ||
+    mode.privilege < csrPrivilege(i.csr) ||
+    (writes && csrReadOnly(i.csr)) ||
+    (row.float && mode.fs === 0) ||
+    (row.vector && mode.vs === 0);
   if (refused) {
     t.illegal();
     return;

@@ -225,6 +225,8 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
   /** All vCPUs sleep. */
   #halted = false;
   #stop: BoardStop | undefined;
+  /** While the dirty log is kept: pages that were told to another accelerator's log, and to nobody yet. */
+  #dirty: Set<number> | undefined;
 
   protected constructor(host: BoardHost, options: BoardOptions) {
     this.#host = host;
@@ -416,11 +418,34 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
     const before = this.#accelerator;
     if (next === before) return;
     before.synchronize();
+    if (this.#dirty) {
+      this.#keepDirty(before, this.#dirty);
+      before.setDirtyLogging(false);
+    }
     this.#halted = this.#cpus.every(({ isHalted }) => isHalted);
     this.#accelerator = next;
     next.setRamBlocks(this.#memory.ramBlocks());
     next.takeOver();
+    if (this.#dirty) next.setDirtyLogging(true);
     this.announceInterrupts(next);
+  }
+
+  /** As the accelerator's, whichever runs the vCPUs. */
+  setDirtyLogging(on: boolean): void {
+    this.#dirty = on ? new Set() : undefined;
+    this.#accelerator.setDirtyLogging(on);
+  }
+
+  takeDirty(page: (hva: number) => void): void {
+    const dirty = this.#dirty;
+    if (!dirty) return;
+    this.#keepDirty(this.#accelerator, dirty);
+    for (const hva of dirty) page(hva);
+    dirty.clear();
+  }
+
+  #keepDirty(from: Accelerator, dirty: Set<number>): void {
+    from.takeDirty((hva) => dirty.add(hva));
   }
 
   /** `run` returns 'debug' after the instruction under way. */

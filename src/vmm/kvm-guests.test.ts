@@ -1,20 +1,16 @@
 /** The same guests on every accelerator. What this host's KVM cannot do is skipped by name. */
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
 import test from 'node:test';
 import { exitIndex } from '../accel/index.js';
 import { VringError } from '../base/index.js';
-import type { X86Cpu } from '../guest/x86/system/cpu.js';
 import { call } from '../host/node/kvm/abi.js';
 import type { KvmAccelerator } from '../host/node/kvm/accelerator.js';
 import { loadNative, type Native } from '../host/node/kvm/native.js';
 import { probeKvm } from '../host/node/kvm/probe.js';
 import { KvmSystem } from '../host/node/kvm/system.js';
-import { createX86Kvm } from '../host/node/kvm/x86-accelerator.js';
 import { hostTime } from '../host/node/time.js';
 import { BoardDebugTarget } from '../machine/debug-target.js';
 import { TestPc } from '../machine/testing/test-pc.js';
-import { doorbellAttention, startVcpuThread } from './boards/pc-maker.js';
 import { createMachine } from './index.js';
 import {
   acceleratorGuests,
@@ -24,7 +20,7 @@ import {
   longModeGuest,
   RESULT,
 } from './testing/accelerator-guests.js';
-import { doorbellBytes } from './worker-protocol.js';
+import { Mover, testKvm } from './testing/moves.js';
 
 function whyNoKvm(): string | false {
   try {
@@ -64,23 +60,8 @@ function machineOn(on: On, service?: () => boolean, cpus = 1): TestPc {
   return machine;
 }
 
-function kvmFor({ pc }: TestPc, on: On, native?: Native): KvmAccelerator {
-  pc.tscHz = probeKvm().tscHz;
-  const doorbell = new SharedArrayBuffer(doorbellBytes);
-  const words = new Int32Array(doorbell);
-  return createX86Kvm({
-    cpus: pc.cpus,
-    lapics: pc.lapics,
-    model: pc.cpu.model,
-    host: pc.acceleratorHost,
-    ...(on === 'kvm' ? {} : { controllers: pc.controllers }),
-    memory: pc.engine.memory.buffer,
-    attention: doorbellAttention(words),
-    tscHz: pc.tscHz,
-    startVcpu: (config) => startVcpuThread({ ...config, doorbell }),
-    native,
-  });
-}
+const kvmFor = (machine: TestPc, on: On, native?: Native): KvmAccelerator =>
+  testKvm(machine, { split: on !== 'kvm', native });
 
 for (const accelerator of all) {
   for (const guest of acceleratorGuests) {
@@ -130,75 +111,21 @@ test('writes to port 0x80 are collected without an exit, and counted', { skip: n
   kvm.close();
 });
 
-/** Registers of a vCPU; the time-stamp counter's offset, which goes on meanwhile, apart. */
-function registersOf(cpu: X86Cpu) {
-  const msrs: Record<string, string> = {};
-  const indices = [
-    0x174, 0x175, 0x176, 0x277, 0x2ff, 0xc0000080, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000102,
-  ];
-  for (const index of [...indices, 0x1b, ...Array.from({ length: 16 }, (_, i) => 0x200 + i)])
-    msrs[index.toString(16)] = String(cpu.readMsr(index));
-  return { text: cpu.dump({ float: true }), registers: cpu.registers(), msrs };
-}
-
-/** Everything that a move must leave as it is. */
-function stateOf({ pc }: TestPc) {
-  return {
-    cpus: pc.cpus.map(registersOf),
-    devices: pc.saveDevices().map(([name, bytes]) => [name, Buffer.from(bytes).toString('hex')]),
-    ram: createHash('sha256')
-      .update(new Uint8Array(pc.engine.memory.buffer, pc.engine.ramStart, 4 << 20))
-      .digest('hex'),
-  };
-}
-
-/**
- * Moves a running guest from one accelerator to the other a hundred times, each time once it has counted on; its state is the same
- * before and after each move. Gives what it counted on each.
- */
-function moveAbout(on: On, image: Uint8Array, cpus: number) {
-  let leaveAt = 0;
-  let from = 0;
-  // Until it has counted on, or is given up.
-  const machine: TestPc = machineOn(
-    'tcg',
-    () => {
-      const now = performance.now();
-      return now > leaveAt && (machine.u32(RESULT) !== from || now > leaveAt + 1000);
-    },
-    cpus,
-  );
-  const { pc } = machine;
-  const kvm = kvmFor(machine, on);
+/** A guest that counts at RESULT moves a hundred times, each time once it has counted on. */
+function countingMoves(on: On, image: Uint8Array, cpus: number): TestPc {
+  const mover = new Mover((machine) => machine.u32(RESULT));
+  const machine = machineOn('tcg', () => mover.service(), cpus);
   machine.boot(image);
-  // The guest itself need not do anything that would end its turn.
-  const look = pc.clock.createTimer('look', (now) => look.arm(now + 2e6));
-  look.arm(2e6);
-  const counts = { tcg: 0, kvm: 0 };
-  let tsc = 0n;
-  for (let i = 0; i < 100; i++) {
-    from = machine.u32(RESULT);
-    leaveAt = performance.now() + 3;
-    assert.deepEqual(machine.run(), { why: 'stopped' });
-    pc.clock.pause();
-    pc.accelerator.synchronize();
-    counts[pc.accelerator.name] += machine.u32(RESULT) - from;
-    const left = stateOf(machine);
-    assert.ok(pc.cpu.tscNow() > tsc, 'the time-stamp counter goes on');
-    tsc = pc.cpu.tscNow();
-    pc.setAccelerator(pc.accelerator === kvm ? pc.engine : kvm);
-    // Through KVM's registers and back home.
-    if (pc.accelerator === kvm) kvm.exchange();
-    assert.deepEqual(stateOf(machine), left, `move ${i}`);
-  }
-  assert.ok(counts.tcg > 1000 && counts.kvm > 1000, `both have run it: ${JSON.stringify(counts)}`);
+  const kvm = kvmFor(machine, on);
+  const { tcg, kvm: onKvm } = mover.move(machine, kvm, { moves: 100, stayMs: 3 });
+  assert.ok(tcg > 1000 && onKvm > 1000, `both have run it: ${tcg}, ${onKvm}`);
   kvm.close();
   return machine;
 }
 
 for (const on of ['kvm', 'kvm, split irqchip'] as const)
   test(`a running guest moves to tcg and back a hundred times, on ${on}`, { skip: noKvm, timeout: 120_000 }, () => {
-    const machine = moveAbout(on, busyGuest.image, 1);
+    const machine = countingMoves(on, busyGuest.image, 1);
     const { cpu } = machine.pc;
     assert.ok(machine.u32(RESULT + 8) > 20, 'ticks came all the time');
     // The registers that the guest never changes again are what it put there.
@@ -210,7 +137,7 @@ test('a running guest with two vCPUs moves to tcg and back a hundred times, on k
   skip: noKvm,
   timeout: 120_000,
 }, () => {
-  const machine = moveAbout('kvm, split irqchip', busyPair.image, 2);
+  const machine = countingMoves('kvm, split irqchip', busyPair.image, 2);
   const { cpus } = machine.pc;
   assert.ok(machine.u32(RESULT + 8) > 1000 >> 6, 'each interrupt was heard');
   assert.deepEqual(
@@ -350,11 +277,11 @@ patch:  .byte 1
     const { pc } = machine;
     const take = () => {
       const dirty: number[] = [];
-      pc.accelerator.takeDirty((hva) => dirty.push(hva - pc.engine.ramStart));
+      pc.takeDirty((hva) => dirty.push(hva - pc.engine.ramStart));
       assert.equal(new Set(dirty).size, dirty.length, 'each is told once');
       return dirty.sort((a, b) => a - b);
     };
-    pc.accelerator.setDirtyLogging(true);
+    pc.setDirtyLogging(true);
     assert.deepEqual(machine.run(), { why: 'exit', status: 1 });
     const first = take();
     for (const page of [0x200000, 0x203000, 0x204000, 0x20000]) assert.ok(first.includes(page), page.toString(16));
@@ -369,11 +296,34 @@ patch:  .byte 1
     const second = take();
     if (accelerator === 'tcg') assert.deepEqual(second, written);
     else for (const page of written) assert.ok(second.includes(page), page.toString(16));
-    pc.accelerator.setDirtyLogging(false);
+    pc.setDirtyLogging(false);
     pc.memory.dma.write(0x208000, Uint8Array.of(1));
     assert.deepEqual(take(), [], 'no longer kept');
     pc.accelerator.close();
   });
+
+test('the dirty log goes on when the accelerator changes, on kvm', { skip: noKvm, timeout: 60_000 }, () => {
+  const stops = [0x200000, 0x210000, 0x220000].map(
+    (page) => `
+        inc dword ptr [${page}]
+        mov al, 0
+        out ${EXIT_PORT}, al
+`,
+  );
+  const machine = machineOn('tcg').boot(longModeGuest('stores', stops.join(''), []).image);
+  const { pc } = machine;
+  const kvm = kvmFor(machine, 'kvm');
+  pc.setDirtyLogging(true);
+  for (const next of [kvm, pc.engine, pc.engine]) {
+    assert.deepEqual(machine.run(), { why: 'exit', status: 1 });
+    pc.setAccelerator(next);
+  }
+  const dirty = new Set<number>();
+  pc.takeDirty((hva) => dirty.add(hva - pc.engine.ramStart));
+  for (const page of [0x200000, 0x210000, 0x220000]) assert.ok(dirty.has(page), page.toString(16));
+  assert.ok(!dirty.has(0x230000), 'never touched');
+  kvm.close();
+});
 
 test('the built-in guest prints the same on both accelerators, byte for byte', { skip: noKvm }, async () => {
   const lines = [

@@ -1,0 +1,41 @@
+/**
+ * Boots Linux, moves it between the translator and KVM a hundred times on its way, compares its state at each move, and lets it end:
+ *
+ *     node dist/dev/move-linux.js KERNEL INITRAMFS VCPUS
+ */
+import { readFileSync } from 'node:fs';
+import { hostTime } from '../host/node/time.js';
+import { TestPc } from '../machine/testing/test-pc.js';
+import { chooseAccelerator } from '../vmm/choose-accelerator.js';
+import { Mover, testKvm } from '../vmm/testing/moves.js';
+
+const [, , kernel, initrd, cpus] = process.argv;
+const question = { wishes: ['kvm'], cpu: undefined, defaultCpu: 'qemu64', needsTranslator: undefined } as const;
+const [candidate] = chooseAccelerator(question).candidates;
+let written = 0;
+const mover = new Mover(() => performance.now());
+const machine = new TestPc({
+  cpu: candidate?.cpu ?? question.defaultCpu,
+  cpus: Number(cpus),
+  ramBytes: 192 << 20,
+  hotThreshold: 1024,
+  time: hostTime,
+  maxPolls: Infinity,
+  service: () => {
+    process.stdout.write(machine.serial.slice(written));
+    written = machine.serial.length;
+    return mover.service();
+  },
+});
+const { pc } = machine;
+const kvm = testKvm(machine, { split: true });
+pc.boot({
+  kernel: readFileSync(kernel),
+  initrd: readFileSync(initrd),
+  commandLine: 'console=ttyS0 panic=-1 mitigations=off',
+});
+const { tcg, kvm: onKvm } = mover.move(machine, kvm, { moves: 100, stayMs: 100 });
+process.stdout.write(`\nmoves: 100, ${Math.round(tcg)} ms on tcg, ${Math.round(onKvm)} ms on kvm, all as before\n`);
+const stop = machine.run();
+kvm.close();
+process.stdout.write(`${machine.serial.slice(written)}\nmoves: ${stop.why}\n`);

@@ -235,15 +235,15 @@ export const runOptions: readonly OptionRow[] = [
     name: 'vnc',
     argument: '[HOST]:N|unix:PATH[,prop=value…]',
     sentence:
-      "Serves the screen by VNC at port 5900+N, to everybody unless HOST is given: with to=M, password=on (which the monitor's set_password vnc sets), password-secret=ID, websocket=on|PORT, share=allow-exclusive|force-shared|ignore.",
+      "Serves the screen by VNC at port 5900+N, to everybody unless HOST is given: with to=M, password=on (which the monitor's set_password vnc sets), password-secret=ID, websocket=on|PORT, tls-creds=ID (of an -object tls-creds-x509 or -anon, endpoint=server), share=allow-exclusive|force-shared|ignore.",
     group: character,
   },
   {
     name: 'vga',
-    argument: 'std|none',
-    values: ['std', 'none'],
+    argument: 'std|virtio|none',
+    values: ['std', 'virtio', 'none'],
     default: 'none',
-    sentence: 'Graphics card: the standard VGA, or none; std where -display or -vnc shows it.',
+    sentence: 'Graphics card: the standard VGA, a VGA with a virtio GPU, or none; std where -display or -vnc shows it.',
     group: character,
   },
   {

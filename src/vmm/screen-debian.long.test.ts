@@ -3,7 +3,7 @@
  * and what they print is read back from the pixels that a client of our own has been sent.
  */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { VringError } from '../base/index.js';
 import { RfbClient } from '../dev/rfb-client.js';
 import { consoleInit, learnFont, refreshed, textLines, type, until } from '../dev/screen-text.js';
@@ -17,18 +17,25 @@ const limitMs = 180_000;
 const firmware = findFirmware('bios-256k.bin', []);
 const rom = findFirmware('vgabios-stdvga.bin', []);
 
+/** Undefined: there is none here, and the test is skipped. */
+async function debian(t: TestContext) {
+  try {
+    return await prepareDebian({ suite: 'bookworm', flavour: 'amd64' });
+  } catch (error) {
+    if (error instanceof VringError && /^(network|offline|mirror|http)-/.test(error.code)) {
+      t.skip(`no Debian here: ${error.message}`);
+      return undefined;
+    }
+    throw error;
+  }
+}
+
 test("Debian's consoles by VGA text and by bochs-drm, typed at and read through VNC", {
   skip: firmware === undefined || rom === undefined ? 'SeaBIOS is not installed' : false,
   timeout: 4 * limitMs,
 }, async (t) => {
-  let system: Awaited<ReturnType<typeof prepareDebian>>;
-  try {
-    system = await prepareDebian({ suite: 'bookworm', flavour: 'amd64' });
-  } catch (error) {
-    if (error instanceof VringError && /^(network|offline|mirror|http)-/.test(error.code))
-      return t.skip(`no Debian here: ${error.message}`);
-    throw error;
-  }
+  const system = await debian(t);
+  if (!system) return;
   await using machine = await createMachine({
     ramBytes: 256 << 20,
     accelerators: ['tcg'],
@@ -64,4 +71,26 @@ test("Debian's consoles by VGA text and by bochs-drm, typed at and read through 
     return read(2) === 'Fb_42' && /^0 bochs-drm/.test(read(3));
   });
   client.close();
+});
+
+test('vga= on the command line: the setup code has the VGA BIOS set that mode', {
+  skip: firmware === undefined || rom === undefined ? 'SeaBIOS is not installed' : false,
+  timeout: limitMs,
+}, async (t) => {
+  const system = await debian(t);
+  if (!system) return;
+  const told = consoleInit('cat /proc/fb >/dev/ttyS0');
+  await using machine = await createMachine({
+    ramBytes: 256 << 20,
+    accelerators: ['tcg'],
+    firmware: { image: firmware as string },
+    kernel: system.kernel,
+    initrd: Buffer.concat([system.initrd, writeCpio([file('init', told, 0o755)])]),
+    commandLine: 'console=tty0 quiet vga=791',
+    devices: [{ type: 'vga', rom }],
+  });
+  await machine.start();
+  await machine.serial().waitForText('VESA VGA', { timeoutMs: limitMs });
+  const picture = Buffer.from(await machine.screendump('ppm'));
+  assert.equal(picture.subarray(0, 16).toString(), 'P6\n1024 768\n255\n');
 });

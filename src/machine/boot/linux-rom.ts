@@ -1,8 +1,8 @@
 /**
  * `-kernel` under firmware: the kernel and its parts as fw_cfg items, and a small option ROM that firmware finds there too. Its
  * boot entry has fw_cfg write each part to its place by DMA and goes to the kernel's real-mode code (Linux boot protocol, 16-bit
- * entry), which asks the firmware for memory map and video mode as after any boot loader. Plug and Play BIOS Specification 1.0A,
- * 3.2 (option ROM header, bootstrap entry vector).
+ * entry), which asks the firmware for memory map and video mode as after any boot loader; `vga=` says which mode. Plug and Play BIOS
+ * Specification 1.0A, 3.2 (option ROM header, bootstrap entry vector).
  */
 import { VringError } from '../../base/index.js';
 import { addKernel, type FwCfg, fwCfgKey } from '../../hw/index.js';
@@ -81,6 +81,27 @@ function optionRom(code: readonly number[], product: string): Uint8Array {
   return rom;
 }
 
+const VIDEO_MODES: Readonly<Record<string, number>> = { normal: 0xffff, ext: 0xfffe, ask: 0xfffd };
+
+/**
+ * What `vga=` on the command line asks for, which a boot loader tells the setup code (`vid_mode`): a name, or a number as C writes it.
+ * Undefined: nothing. Throws VringError.
+ */
+export function videoMode(commandLine: string): number | undefined {
+  const text = /(?:^|\s)vga=(\S*)/.exec(commandLine)?.[1];
+  if (text === undefined) return undefined;
+  const named = Object.hasOwn(VIDEO_MODES, text) ? VIDEO_MODES[text] : undefined;
+  const octal = /^0[0-7]+$/.test(text);
+  const isNumber = octal || /^(0[xX][0-9a-fA-F]{1,4}|0|[1-9]\d{0,4})$/.test(text);
+  const value = named ?? (isNumber ? Number(octal ? `0o${text.slice(1)}` : text) : Number.NaN);
+  if (!(value <= 0xffff))
+    throw new VringError(
+      'boot-video-mode',
+      `The kernel command line has 'vga=${text}': a video mode is a number up to 65535, normal, ext or ask.`,
+    );
+  return value;
+}
+
 /** Puts a Linux kernel where firmware finds and boots it. Throws VringError. */
 export function addLinux(fwCfg: FwCfg, images: Omit<BootImages, 'longMode'>, lowRamEnd: number): string {
   const image = images.kernel;
@@ -109,6 +130,8 @@ export function addLinux(fwCfg: FwCfg, images: Omit<BootImages, 'longMode'>, low
     throw new VringError('boot-initrd-too-large', `The initrd does not fit into RAM: it has ${initrd.length} bytes.`);
   }
   const view = new DataView(setup.buffer);
+  const mode = videoMode(images.commandLine);
+  if (mode !== undefined) view.setUint16(header.vidMode, mode, true);
   setup[header.typeOfLoader] = LOADER_QEMU;
   setup[header.loadflags] |= CAN_USE_HEAP;
   view.setUint16(header.heapEndPtr, HEAP_END - 0x200, true);

@@ -60,9 +60,7 @@ function vectorCase(random: Random, { name, float: isFloat }: InsnRow): VectorCa
   const sew = narrowest + random.below(4 - narrowest);
   const lmul = random.pick([-3, -2, -1, 0, 0, 0, 0, 1, 1, 2, 3]);
   const vtype = (lmul & 7) | (sew << 3) | (random.below(4) << 6);
-  // QEMU 7.2 reads beside its registers where whole ones are moved, vtype means nothing and vstart is not 0.
-  const mayBeBad = !isFloat && !/^vmv\dr/.test(name);
-  return { vtype: random.below(40) === 0 && mayBeBad ? random.below(512) : vtype, lmul };
+  return { vtype: random.below(40) === 0 && !isFloat ? random.below(512) : vtype, lmul };
 }
 
 /** A case of the row, or undefined where the random fields did not make one. */
@@ -140,8 +138,10 @@ function tryCase(encoding: Encoding, random: Random): RowCase | undefined {
     random.pick([1000n, 1000n, BigInt(random.below(20)), BigInt(random.below(140)), 0n]),
     true,
   );
+  // QEMU 7.2 crashes where whole registers are moved from behind their end on.
+  const mostStart = /^vmv\dr/.test(row.name) ? 2 : 10;
   view.setUint32(caseField.vcsr, random.below(8), true);
-  view.setUint32(caseField.vstart, random.below(8) === 0 ? random.below(10) : 0, true);
+  view.setUint32(caseField.vstart, random.below(8) === 0 ? random.below(mostStart) : 0, true);
   for (let n = 0; n < 32; n++) {
     view.setBigUint64(caseField.x + 8 * n, x[n], true);
     view.setBigUint64(caseField.f + 8 * n, f[n], true);

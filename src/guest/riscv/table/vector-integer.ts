@@ -4,9 +4,17 @@ import type { VectorRoutine } from '../vector/elements.js';
 import { carries, comparisons, integers, reductions } from '../vector/integer.js';
 import { allNarrow, extending, isAligned, narrowing, toMask, widening } from '../vector/legality.js';
 import { copy, merge } from '../vector/permute.js';
+import { quick, quickly } from './vector-quick.js';
 import { type Category, callVector, type Form, suffixOf, vectorRow, type Widths } from './vector-shared.js';
 
 type Forms = readonly Form[];
+
+/** What can be done inline, by the routine that does it otherwise. */
+const inlineOf = new Map(
+  (Object.keys(quick) as (keyof typeof quick)[])
+    .filter((name) => name !== 'copy')
+    .map((name) => [integers[name as keyof typeof integers], quick[name]] as const),
+);
 
 /** One width. */
 const plain = (
@@ -15,17 +23,21 @@ const plain = (
   forms: Forms,
   routine: VectorRoutine,
   category: Category = 'integer',
-): InsnRow[] =>
-  forms.map((form) =>
+): InsnRow[] => {
+  const inline = inlineOf.get(routine);
+  return forms.map((form) =>
     vectorRow({
       name: `${name}.v${suffixOf(form)}`,
       category,
       funct6,
       form,
       legal: (i, v) => allNarrow(i, v, form === 'v'),
-      translate: (t, i) => callVector(t, i, form, routine),
+      translate: (t, i) => {
+        if (!inline || !quickly(t, i, form, inline)) callVector(t, i, form, routine);
+      },
     }),
   );
+};
 const multiply = (name: string, funct6: string, routine: VectorRoutine): InsnRow[] =>
   plain(name, funct6, ['v', 'x'], routine, 'multiply');
 /** The order in which assembly names the operands of what accumulates. */
@@ -138,7 +150,9 @@ const moves = (['v', 'x', 'i'] as const).flatMap((form) => [
     vs2: '00000',
     args: `vd, ${form === 'v' ? 'vs1' : form === 'x' ? 'rs1' : 'imm'}`,
     legal: (i, { lmul }) => isAligned(i.rd, lmul) && (form !== 'v' || isAligned(i.rs1, lmul)),
-    translate: (t, i) => callVector(t, i, form, copy),
+    translate: (t, i) => {
+      if (!quickly(t, i, form, quick.copy)) callVector(t, i, form, copy);
+    },
   }),
 ]);
 

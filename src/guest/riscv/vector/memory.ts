@@ -2,12 +2,13 @@
  * Vector loads and stores (unprivileged specification 31.7), element by element: vstart is the element under way, so that a fault
  * finds it and the instruction goes on from there. A segment's fields lie in registers one group apart.
  */
-import type { I32, I64, RoutineBuilder } from '../../../ir/index.js';
+import type { I32, I64, Label, Local, RoutineBuilder } from '../../../ir/index.js';
 import { routines } from '../routines/set.js';
 import { field } from '../state.js';
 import { Elements } from './elements.js';
 
 type Width = 0 | 1 | 2 | 3;
+const CHUNK = 16;
 
 function loadGuest(r: RoutineBuilder, width: Width, address: I64): I64 {
   if (width === 3) return r.guest_load64(address, 0);
@@ -25,6 +26,34 @@ function storeGuest(r: RoutineBuilder, width: Width, address: I64, value: I64): 
 type Place = (e: Elements, n: I32, step: I64, vs2: I32) => I64;
 const byStride: Place = ({ r }, n, step) => r.i64_mul(r.i64_extend_i32_u(n), step);
 const byIndex: Place = (e, n, _step, vs2) => e.get('vs2', vs2, n, false);
+
+interface Chunked {
+  readonly width: Width;
+  readonly isStore: boolean;
+  readonly base: I64;
+  readonly step: I64;
+  readonly vd: I32;
+  readonly fields: I32;
+  readonly count: I32;
+}
+
+/** Elements in a row, all of them, 16 bytes at a time within a page: a fault is the first one's. */
+function inChunks(r: RoutineBuilder, e: Elements, c: Chunked, at: I32, n: Local<'i32'>, again: Label): void {
+  const { width, isStore, base, step, vd, fields, count } = c;
+  const elements = CHUNK >> width;
+  const address = r.i64_add(base, r.i64_shl(r.i64_extend_i32_u(at), r.i64(width)));
+  const inPage = r.i32_le_u(r.i32_and(r.i32_wrap_i64(address), r.i32(4095)), r.i32(4096 - CHUNK));
+  const isRow = r.i32_and(r.i32_eq(fields, r.i32(1)), r.i64_eq(step, r.i64(1 << width)));
+  const fits = r.i32_le_u(r.i32_add(at, r.i32(elements)), count);
+  r.if(r.i32_and(r.i32_and(isRow, r.i32_eqz(e.isMasked)), r.i32_and(inPage, fits)), () => {
+    r.i32_store(r.state(), at, field.vstart);
+    const register = r.i32_add(e.host(vd), r.i32_shl(at, r.i32(width)));
+    if (isStore) r.guest_store128(address, r.v128_load(register, 0), 0);
+    else r.v128_store(register, r.guest_load128(address, 0), 0);
+    r.assign(n, r.i32_add(at, r.i32(elements)));
+    r.br(again);
+  });
+}
 
 /**
  * (base, bytes from element to element or 0, vd, vs2, fields, bytes from a field's registers to the next one's, elements, info) →
@@ -46,6 +75,8 @@ function define(name: string, width: Width, place: Place, isStore: boolean, firs
         r.loop((again) => {
           const at = r.read(n);
           r.brIf(done, r.i32_ge_u(at, count));
+          if (place === byStride && !firstOnly)
+            inChunks(r, e, { width, isStore, base, step, vd, fields, count }, at, n, again);
           r.if(e.isActive(at), () => {
             r.i32_store(s, at, field.vstart);
             const first = r.i64_add(base, place(e, at, step, vs2));

@@ -1,6 +1,6 @@
 /*
  * The guest programs of `npm run bench`: each runs for a second or more under QEMU's TCG. Freestanding, so that nothing but
- * this file and the compiler decides what is measured: gcc -O2 -fno-math-errno -static -nostdlib -ffreestanding suite.c, for x86-64 or RISC-V.
+ * this file and the compiler decides what is measured: gcc -O2 -fno-math-errno -static -nostdlib -ffreestanding suite.c, for x86-64, RISC-V or AArch64.
  *
  * suite NAME prints "NAME checksum" when it is done; without a name it lists them.
  */
@@ -38,13 +38,24 @@ static long fork_process(void) {
   return call6(57, 0, 0, 0, 0, 0, 0);
 }
 #define START "  mov %rsp, %rdi\n  and $-16, %rsp\n  call start\n"
-#elif defined(__riscv)
+#else
+#if defined(__riscv)
 static long call6(long n, long a, long b, long c, long d, long e, long f) {
   register long a7 asm("a7") = n, a0 asm("a0") = a, a1 asm("a1") = b, a2 asm("a2") = c;
   register long a3 asm("a3") = d, a4 asm("a4") = e, a5 asm("a5") = f;
   asm volatile("ecall" : "+r"(a0) : "r"(a7), "r"(a1), "r"(a2), "r"(a3), "r"(a4), "r"(a5) : "memory");
   return a0;
 }
+#define START "  mv a0, sp\n  andi sp, sp, -16\n  call start\n"
+#elif defined(__aarch64__)
+static long call6(long n, long a, long b, long c, long d, long e, long f) {
+  register long x8 asm("x8") = n, x0 asm("x0") = a, x1 asm("x1") = b, x2 asm("x2") = c;
+  register long x3 asm("x3") = d, x4 asm("x4") = e, x5 asm("x5") = f;
+  asm volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
+  return x0;
+}
+#define START "  mov x0, sp\n  and sp, x0, #-16\n  bl start\n"
+#endif
 #define SYS_write 64
 #define SYS_mmap 222
 #define SYS_munmap 215
@@ -67,7 +78,6 @@ PLAIN void *memcpy(void *to, const void *from, u64 size) {
 static long fork_process(void) {
   return call6(220, 17, 0, 0, 0, 0, 0);
 }
-#define START "  mv a0, sp\n  andi sp, sp, -16\n  call start\n"
 #endif
 
 static u64 seed;

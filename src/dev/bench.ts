@@ -2,8 +2,8 @@
  * `npm run bench`: the same guest binaries on vring and on QEMU's translator (`qemu-system-x86_64 -accel tcg`), in turn in one run, timed by the
  * host's clock at lines on the guest's serial port. Prints seconds and the ratio of medians; the guest's own clock must agree.
  *
- * Arguments: names of programs (default: all, and the boot), `--runs=N` (default 3), `--suite=NAME` of Debian, `--arch=NAME`: x86_64 or
- * riscv64, whose programs a cross compiler makes.
+ * Arguments: names of programs (default: all, and the boot), `--runs=N` (default 3), `--suite=NAME` of Debian, `--arch=NAME`: x86_64,
+ * riscv64 or aarch64, whose programs a cross compiler makes.
  * Then interrupts (`interrupts` as the first argument runs these alone), VM exits of KVM (`exits`), the disk tools and the NBD server; `disks` runs those alone (`bench-block.ts` reads the rest),
  * and TCP (`network`).
  * The guest programs are compiled from bench/suite.c; without a C compiler only the boot is measured. Without QEMU there are
@@ -54,11 +54,22 @@ interface Measured {
 
 /** What differs between the processors that are measured. */
 const rows = {
-  x86_64: { suite: 'bookworm', compiler: 'cc', qemu: ['qemu-system-x86_64', '-accel', 'tcg'] },
-  riscv64: { suite: 'trixie', compiler: 'riscv64-linux-gnu-gcc', qemu: ['qemu-system-riscv64', '-M', 'virt'] },
+  x86_64: { suite: 'bookworm', compiler: 'cc', qemu: ['qemu-system-x86_64', '-accel', 'tcg'], console: 'ttyS0' },
+  riscv64: {
+    suite: 'trixie',
+    compiler: 'riscv64-linux-gnu-gcc',
+    qemu: ['qemu-system-riscv64', '-M', 'virt'],
+    console: 'ttyS0',
+  },
+  aarch64: {
+    suite: 'trixie',
+    compiler: 'aarch64-linux-gnu-gcc',
+    qemu: ['qemu-system-aarch64', '-M', 'virt', '-cpu', 'max,sve=off,pauth=off'],
+    console: 'ttyAMA0',
+  },
 } as const;
 const architecture = argument('arch', 'x86_64') as keyof typeof rows;
-const { compiler, qemu } = rows[architecture] ?? rows.x86_64;
+const { compiler, qemu, console: serialConsole } = rows[architecture] ?? rows.x86_64;
 const [qemuCommand, ...qemuArguments] = qemu;
 
 const directory = mkdtempSync(join(tmpdir(), 'vring-bench-'));
@@ -120,7 +131,7 @@ async function measure(
   names: readonly string[],
 ): Promise<Map<string, Measured>> {
   const results = new Map<string, Measured>();
-  const append = `console=ttyS0 quiet panic=-1 rdinit=/bench-init bench=${names.length > 0 ? names.join(',') : 'none'}`;
+  const append = `console=${serialConsole} quiet panic=-1 rdinit=/bench-init bench=${names.length > 0 ? names.join(',') : 'none'}`;
   const began = performance.now();
   const child = spawn(
     command,

@@ -1,0 +1,110 @@
+/** `vring run debian --arch arm64`: Debian's kernel for AArch64 on the board `virt`. */
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { runCommand, VringError } from '../vmm/index.js';
+
+const main = fileURLToPath(new URL('./main.js', import.meta.url));
+const timeout = 600_000;
+
+/** Why this Debian cannot be had here, or false. */
+const skip = await runCommand({ architecture: 'aarch64' }, ['true'], { timeoutMs: timeout }).then(
+  () => false,
+  (error: unknown) => {
+    if (error instanceof VringError && /^(network|offline|mirror|http)-/.test(error.code))
+      return `no Debian for arm64 here: ${error.message}`;
+    throw error;
+  },
+);
+
+function debian(options: readonly string[], script: string, system = 'debian') {
+  const argv = [main, 'run', system, '--arch', 'arm64', ...options, '--', 'sh', '-c', script];
+  const { status, stdout, stderr } = spawnSync(process.execPath, argv, { encoding: 'utf8', timeout });
+  return { status, stdout, stderr };
+}
+
+test('a command runs, its status comes out, and the machine is off', { skip, timeout }, () => {
+  const { status, stdout, stderr } = debian(
+    [],
+    'uname -m; grep -c ^processor /proc/cpuinfo; awk "BEGIN { print 10 / 4 }"; echo to stderr >&2; exit 7',
+  );
+  assert.deepEqual({ status, stdout, stderr }, { status: 7, stdout: 'aarch64\n1\n2.5\n', stderr: 'to stderr\n' });
+});
+
+test('an older kernel, and a CPU that knows less', { skip, timeout }, () => {
+  const { status, stdout, stderr } = debian(
+    ['-cpu', 'cortex-a57'],
+    'uname -r; grep -E "Features|CPU part" /proc/cpuinfo',
+    'debian:bookworm',
+  );
+  assert.equal(status, 0, stderr);
+  assert.match(stdout, /^6\.1\./);
+  assert.match(stdout, /^CPU part\s*: 0xd07$/m);
+  assert.match(stdout, /^Features\s*: fp asimd evtstrm aes pmull sha1 sha2 crc32 cpuid$/m);
+});
+
+test('disks and random numbers, on PCI with message-signalled interrupts and in virtio-mmio slots', {
+  skip,
+  timeout,
+}, () => {
+  const directory = mkdtempSync(join(tmpdir(), 'vring-arm-'));
+  try {
+    for (const [device, place, interrupt] of [
+      [
+        'virtio-blk-device,drive=d,serial=first',
+        /a003c00\.virtio_mmio|a003e00\.virtio_mmio/,
+        /GIC-0 +\d+ Level +virtio/,
+      ],
+      ['virtio-blk-pci,drive=d,serial=first', /4010000000\.pcie/, /GICv2m-PCI-MSIX.*virtio\d-req/],
+    ] as const) {
+      const path = join(directory, 'disk.qcow2');
+      rmSync(path, { force: true });
+      const made = spawnSync(process.execPath, [main, 'img', 'create', '-q', '-f', 'qcow2', path, '16M']);
+      assert.equal(made.status, 0);
+      const { stdout, stderr, status } = debian(
+        ['-drive', `file=${path},format=qcow2,if=none,id=d`, '-device', device, '-device', 'virtio-rng-device'],
+        [
+          'cat /sys/block/vda/serial; echo; readlink -f /sys/block/vda',
+          'dd if=/dev/hwrng of=/dev/vda bs=4k count=256 iflag=fullblock 2>/dev/null; sync',
+          'dd if=/dev/vda bs=4k count=256 2>/dev/null | md5sum',
+          'echo 3 >/proc/sys/vm/drop_caches',
+          'dd if=/dev/vda bs=4k count=256 2>/dev/null | md5sum',
+          'cat /proc/interrupts',
+        ].join('; '),
+      );
+      assert.equal(status, 0, stderr);
+      const [serial, where, before, after, ...interrupts] = stdout.split('\n');
+      assert.equal(serial, 'first');
+      assert.match(where, place);
+      assert.match(before, /^[0-9a-f]{32} /);
+      assert.equal(after, before);
+      assert.notEqual(before.slice(0, 32), 'b6d81b360a5672d80c27430f39153e2c', 'a megabyte of zeros');
+      assert.match(interrupts.join('\n'), interrupt);
+    }
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});
+
+test("what is slept is slept, and the date is the PL031's", { skip, timeout }, () => {
+  const { stdout, stderr } = debian(
+    [],
+    'cat /sys/class/rtc/rtc0/name; date +%s; a=$(date +%s); sleep 2; echo $(($(date +%s) - a))',
+  );
+  const [name, date, slept] = stdout.trim().split('\n');
+  assert.match(name, /pl031/);
+  assert.ok(Math.abs(Number(date) - Date.now() / 1000) < 120, stdout + stderr);
+  assert.ok(slept === '2' || slept === '3', stdout);
+});
+
+test('two runs of counted time are alike', { skip, timeout }, () => {
+  const run = () =>
+    debian(['-icount', 'shift=1'], 'cat /proc/uptime; dmesg | tail -5; head -c 16 /dev/urandom | md5sum');
+  const first = run();
+  assert.equal(first.status, 0, first.stderr);
+  assert.equal(run().stdout, first.stdout);
+});

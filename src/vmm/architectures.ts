@@ -65,7 +65,7 @@ const x86 = {
   accelerators: ['kvm', 'tcg'],
   maxCpus: 255,
   serialPorts: 4,
-  buses: ['PCI', 'ISA', 'IDE', 'SCSI', 'virtio-serial-bus'],
+  buses: ['PCI', 'ISA', 'IDE', 'SCSI', 'nvme-bus', 'virtio-serial-bus'],
   unsupportedMachines: ['q35', 'microvm', 'isapc', 'none', 'x-remote'],
   unfit: () => undefined,
   defaultFirmware: 'bios-256k.bin',
@@ -103,7 +103,7 @@ export const architectures: readonly Architecture[] = [
     accelerators: ['tcg'],
     maxCpus: 64,
     serialPorts: 1,
-    buses: ['PCI', 'virtio-bus', 'SCSI', 'virtio-serial-bus'],
+    buses: ['PCI', 'virtio-bus', 'SCSI', 'nvme-bus', 'virtio-serial-bus'],
     unsupportedMachines: ['sifive_u', 'sifive_e', 'spike', 'shakti_c', 'microchip-icicle-kit', 'none', 'x-remote'],
     unfit: ({ builtInGuest, lens, firmware }) =>
       builtInGuest ? 'the built-in guest' : lens ? 'the lens' : firmware?.flash ? 'flash chips' : undefined,

@@ -74,6 +74,15 @@ const controllers: readonly Controller[] = [
       },
     ],
   },
+  {
+    name: 'NVMe',
+    modules: 'nvme',
+    prefix: 'nvme',
+    mark: ' *VRING NVMe Ctrl',
+    devices: ({ disk, bad }) => [
+      { type: 'nvme', serial: 'N1', namespaces: [{ image: disk }, { image: bad, namespace: 5 }] },
+    ],
+  },
 ];
 
 const disk = pattern(24 << 20, 1);

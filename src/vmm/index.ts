@@ -24,6 +24,7 @@ export type {
   DriveOptions,
   MachineFirmware,
   MachineOptions,
+  NvmeNamespaceOptions,
   ScsiUnitOptions,
 } from './machine-options.js';
 export type { NetworkBackend, NetworkCapture, NetworkOptions, SocketPlace } from './network-protocol.js';

@@ -16,6 +16,7 @@ import type {
   DeviceConfig,
   DriveConfig,
   ImageSource,
+  NvmeNamespaceConfig,
   ScsiUnitConfig,
   TraceConfig,
   VirtioPlace,
@@ -50,6 +51,14 @@ export interface ScsiUnitOptions extends Omit<ScsiUnitConfig, 'disk' | 'target' 
   readonly lun?: number | undefined;
 }
 
+/** A disk of an NVMe controller. */
+export interface NvmeNamespaceOptions extends Omit<NvmeNamespaceConfig, 'disk' | 'namespace'> {
+  readonly image: DiskImage;
+  readonly id?: string | undefined;
+  /** Its identifier, 1 to 256; the lowest free one unless given. */
+  readonly namespace?: number | undefined;
+}
+
 /** A device that is plugged in beside the board's own. */
 export type DeviceOptions =
   | (VirtioPlace & {
@@ -78,6 +87,14 @@ export type DeviceOptions =
       readonly slot?: number | undefined;
       /** `port`: the first free one unless given. */
       readonly drives: readonly (DriveOptions & { readonly port?: number | undefined })[];
+    }
+  | {
+      /** NVM Express 1.4. */
+      readonly type: 'nvme';
+      readonly slot?: number | undefined;
+      /** At most 20 ASCII characters. */
+      readonly serial: string;
+      readonly namespaces: readonly NvmeNamespaceOptions[];
     }
   | (VirtioPlace & {
       /** A SCSI controller with what hangs on it. */
@@ -342,6 +359,7 @@ export function planMachine(options: MachineOptions): {
   let cards = 0;
   let controllers = 0;
   let scsiBuses = 0;
+  let nvmes = 0;
   const devices = (options.devices ?? []).map((device): DeviceConfig => {
     switch (device.type) {
       case 'virtio-blk':
@@ -378,6 +396,23 @@ export function planMachine(options: MachineOptions): {
           ports[port] = drive(rest, `ahci${controller}-${rest.media === 'cdrom' ? 'cd' : 'hd'}${port}`);
         }
         return { type: device.type, slot: device.slot, drives: ports };
+      }
+      case 'nvme': {
+        const controller = nvmes++;
+        const taken = new Set(device.namespaces.map(({ namespace }) => namespace));
+        const named = device.namespaces.filter(({ namespace }) => namespace !== undefined).length;
+        if (taken.size - (taken.has(undefined) ? 1 : 0) < named)
+          throw invalid('Two namespaces of an NVMe controller have the same identifier.');
+        const namespaces = device.namespaces.map(({ image, id, ...rest }): NvmeNamespaceConfig => {
+          let namespace = rest.namespace ?? 1;
+          if (rest.namespace === undefined) while (taken.has(namespace)) namespace++;
+          taken.add(namespace);
+          if (!Number.isInteger(namespace) || namespace < 1 || namespace > 256)
+            throw invalid('The namespaces of an NVMe controller are 1 to 256.');
+          const disk = disks.push({ ...image, id: id ?? `nvme${controller}n${namespace}` }) - 1;
+          return { ...rest, namespace, disk };
+        });
+        return { ...device, namespaces };
       }
       case 'virtio-scsi': {
         const bus = scsiBuses++;

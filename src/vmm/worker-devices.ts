@@ -10,6 +10,8 @@ import {
   type ConsolePortSpec,
   E1000,
   Ich9Ahci,
+  NvmeController,
+  NvmeNamespace,
   PcTestdev,
   ScsiCd,
   ScsiDisk,
@@ -190,6 +192,9 @@ export class MachineDevices {
         board.add(controller);
         return;
       }
+      case 'nvme':
+        this.#addNvme(board, config, taken);
+        return;
       case 'virtio-scsi': {
         const model = new VirtioScsi(config);
         const slot = this.#addVirtio(board, config, model, taken);
@@ -292,6 +297,35 @@ export class MachineDevices {
     const drive = new AtapiDrive({ ...options, model: model ?? 'VRING DVD-ROM' });
     this.#cdDrives.set(disk, drive.cd);
     return drive;
+  }
+
+  #addNvme(board: DeviceBoard, config: DeviceConfig & { type: 'nvme' }, taken: Set<string>): void {
+    const { disks } = this.#host;
+    assert(disks, 'a disk is opened for every device');
+    const slot = this.#slot(board, config.slot, taken);
+    const controller = new NvmeController({
+      name: freeName('nvme', taken),
+      dma: board.memory.dma,
+      clock: board.clock,
+      serial: config.serial,
+      model: 'VRING NVMe Ctrl',
+      firmware: '1.0',
+      namespaces: config.namespaces.map(
+        ({ disk, namespace, logicalBlockSize, eui64 }) =>
+          new NvmeNamespace({
+            backend: disks.backend(disk),
+            identifier: namespace,
+            blockBytes: logicalBlockSize,
+            eui64,
+          }),
+      ),
+    });
+    board.pci.bus.add(controller.function, slot);
+    board.add(controller);
+    for (const { bootIndex, namespace } of config.namespaces) {
+      const path = `${board.pciPath}/pci1b36,10@${slot.toString(16)}/namespace@${namespace.toString(16)},0`;
+      if (bootIndex !== undefined) this.#bootable.push({ index: bootIndex, path });
+    }
   }
 
   #scsiUnit(config: ScsiUnitConfig): ScsiUnit {

@@ -70,6 +70,16 @@ export interface ScsiUnitConfig extends Omit<DriveConfig, 'model'> {
   readonly product?: string | undefined;
 }
 
+/** A disk of an NVMe controller. */
+export interface NvmeNamespaceConfig {
+  readonly disk: number;
+  /** Its identifier, 1 to 256. */
+  readonly namespace: number;
+  readonly logicalBlockSize?: number | undefined;
+  readonly eui64?: bigint | undefined;
+  readonly bootIndex?: number | undefined;
+}
+
 export interface VgaConfig {
   /** Video memory: a power of two. */
   readonly memoryBytes: number;
@@ -99,6 +109,12 @@ export type DeviceConfig =
       readonly slot?: number | undefined;
       /** By port, six at most. */
       readonly drives: readonly (DriveConfig | undefined)[];
+    }
+  | {
+      readonly type: 'nvme';
+      readonly slot?: number | undefined;
+      readonly serial: string;
+      readonly namespaces: readonly NvmeNamespaceConfig[];
     }
   | (VirtioPlace & {
       readonly type: 'virtio-scsi';

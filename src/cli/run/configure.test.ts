@@ -153,7 +153,7 @@ test('interfaces of virtio devices, in the spelling of properties and of names',
 });
 
 test('devices that QEMU has are refused by name, others with the nearest word', () => {
-  for (const name of ['e1000e', 'cirrus-vga', 'usb-kbd', 'nvme', 'scsi-block', 'vhost-vsock-pci'])
+  for (const name of ['e1000e', 'cirrus-vga', 'usb-kbd', 'nvme-subsys', 'scsi-block', 'vhost-vsock-pci'])
     assert.match(refusal('-device', name), /is not supported yet$/, name);
   assert.match(refusal('-device', 'isa-debugexit'), /did you mean 'isa-debug-exit'/);
 });
@@ -632,4 +632,41 @@ test('SCSI disks and CD drives hang on the controller that they name, or the fir
     refusal(...none, ...controller, '-device', 'scsi-generic,drive=d'),
     /'scsi-generic' is not supported yet/,
   );
+});
+
+test('NVMe controllers and their namespaces', () => {
+  const { devices = [] } = plan(
+    ...['-drive', 'if=none,id=a,file=a.img,format=raw', '-drive', 'if=none,id=b,file=b.img,format=raw'],
+    ...[
+      '-device',
+      'nvme,id=n,serial=S,drive=a,addr=6',
+      '-device',
+      'nvme-ns,bus=n,drive=b,nsid=7,logical_block_size=4096',
+    ],
+  ).machine;
+  const found = devices.flatMap((device) =>
+    device.type === 'nvme'
+      ? [
+          [
+            device.serial,
+            device.slot,
+            device.namespaces.map(({ id, namespace, logicalBlockSize }) => [id, namespace, logicalBlockSize]),
+          ],
+        ]
+      : [],
+  );
+  assert.deepEqual(found, [
+    [
+      'S',
+      6,
+      [
+        ['a', undefined, undefined],
+        ['b', 7, 4096],
+      ],
+    ],
+  ]);
+  const drive = ['-drive', 'if=none,id=a,file=a.img'];
+  assert.match(refusal(...drive, '-device', 'nvme,drive=a'), /serial= is missing/);
+  assert.match(refusal(...drive, '-device', 'nvme-ns,drive=a'), /there is no NVMe controller; -device nvme/);
+  assert.match(refusal('-device', 'nvme,serial=S,cmb_size_mb=4'), /cmb_size_mb= is not supported yet/);
 });

@@ -16,7 +16,7 @@ import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
 import { planBoardProperties } from './board-properties.js';
 import { type Chardev, Chardevs } from './chardevs.js';
-import { type FoundDevice, findDevice, noDevice, unsupportedProperties } from './devices.js';
+import { findDevice, noDevice, unsupportedProperties } from './devices.js';
 import { flattenJson, type ObjectPlan, parseObject } from './drives.js';
 import { planFirmware, planFwCfg, planRiscvFirmware } from './firmware.js';
 import { Options } from './given-options.js';
@@ -24,6 +24,8 @@ import { type LensPlan, planLens } from './lens.js';
 import { checkMac, type PlannedNetworks, planNetworks } from './networks.js';
 import { accelerators, unsupportedAccelerators } from './options.js';
 import { blockSize, checkSerial, DrivePlan } from './plan-drives.js';
+import { NvmePlan } from './plan-nvme.js';
+import { planMmio, planSlot, planVirtio } from './plan-place.js';
 import { ScsiPlan } from './plan-scsi.js';
 import { parseQmp, type QmpAddress } from './qmp/serve.js';
 import { planGpu, planScreen, planVga, plugVga, type ScreenPlan } from './screen-options.js';
@@ -569,6 +571,7 @@ function planDevices(
   const devices: (DeviceOptions | { type: 'bus'; index: number })[] = drives.devices.slice();
   const buses: { id: string; ports: BusPort[]; maxPorts: number; place: VirtioPlace | undefined }[] = [];
   const scsi = new ScsiPlan(drives);
+  const nvme = new NvmePlan(drives);
   const ids = new Set<string>();
   let debugcons = 0;
   const attachTo = (values: KeyValues, user: string): Chardev | undefined => {
@@ -601,13 +604,11 @@ function planDevices(
       ids.add(id);
     }
     const place =
-      row.name === 'VGA' || row.name === 'e1000' || row.name === 'ich9-ahci'
-        ? undefined
-        : row.bus === 'PCI'
-          ? planVirtio(values, found)
-          : row.bus === 'virtio-bus'
-            ? planMmio(values)
-            : undefined;
+      row.bus === 'PCI' && row.name.startsWith('virtio-')
+        ? planVirtio(values, found)
+        : row.bus === 'virtio-bus'
+          ? planMmio(values)
+          : undefined;
     switch (row.name) {
       case 'virtio-blk-pci':
       case 'virtio-blk-device': {
@@ -627,6 +628,12 @@ function planDevices(
       }
       case 'ich9-ahci':
         devices.push(drives.planAhci(id, planSlot(values)));
+        break;
+      case 'nvme':
+        devices.push(nvme.controller(values, id, planSlot(values)));
+        break;
+      case 'nvme-ns':
+        nvme.namespace(values);
         break;
       case 'virtio-scsi-pci':
       case 'virtio-scsi-device':
@@ -761,43 +768,4 @@ function planDevices(
     return { type: 'virtio-serial', ports: bus.ports.map(({ port }) => port), maxPorts: bus.maxPorts, ...bus.place };
   });
   return { devices: plugged, blockNodes: drives.blockNodes, drives };
-}
-
-/** Where a virtio device sits, and which interfaces it has. */
-function planVirtio(values: KeyValues, { only }: FoundDevice): VirtioPlace {
-  const slot = planSlot(values);
-  const legacy = values.choice('disable-legacy', ['on', 'off', 'auto']) !== 'on';
-  const modern = !values.flag('disable-modern');
-  if (!legacy && !modern) throw new UsageError(`${values.option}: a device without any interface is of no use`);
-  const asked = legacy && modern ? undefined : modern ? 'modern' : 'legacy';
-  if (only && asked && asked !== only)
-    throw new UsageError(`${values.option}: the name asks for ${only} interfaces, the properties for ${asked} ones`);
-  return {
-    slot,
-    interfaces: only ?? asked,
-    vectors: values.number('vectors', 0, 2048),
-  };
-}
-
-/** The virtio-mmio slot that a device sits in. */
-function planMmio(values: KeyValues): VirtioPlace {
-  const bus = values.text('bus');
-  if (bus === undefined) return { bus: 'mmio' };
-  const match = /^virtio-mmio-bus\.(\d)$/.exec(bus);
-  if (!match) throw new UsageError(`${values.option}: there is no bus '${bus}'; there are virtio-mmio-bus.0 to .7`);
-  return { bus: 'mmio', slot: Number(match[1]) };
-}
-
-function planSlot(values: KeyValues): number | undefined {
-  const bus = values.text('bus');
-  if (bus !== undefined && bus !== 'pci.0' && bus !== 'pci' && bus !== 'pcie.0')
-    throw new UsageError(`${values.option}: there is no bus '${bus}'; there is pci.0`);
-  const text = values.text('addr');
-  if (text === undefined) return undefined;
-  const match = /^(?:0x)?([0-9a-f]{1,2})(?:\.([0-7]))?$/i.exec(text);
-  const slot = match ? Number.parseInt(match[1], 16) : 32;
-  if (slot > 31) throw new UsageError(`${values.option}: addr=${text} is no slot; slots are 0 to 1f`);
-  if (match?.[2] !== undefined && match[2] !== '0')
-    throw new UsageError(`${values.option}: functions other than 0 are not supported yet`);
-  return slot;
 }

@@ -13,7 +13,7 @@ export interface PropertyRow {
 export interface DeviceRow {
   readonly name: string;
   readonly aliases?: readonly string[];
-  readonly bus: 'PCI' | 'ISA' | 'IDE' | 'SCSI' | 'virtio-serial-bus' | 'virtio-bus';
+  readonly bus: 'PCI' | 'ISA' | 'IDE' | 'SCSI' | 'nvme-bus' | 'virtio-serial-bus' | 'virtio-bus';
   readonly category: 'Storage' | 'Network' | 'Input' | 'Display' | 'Misc';
   readonly sentence: string;
   readonly properties: readonly PropertyRow[];
@@ -80,6 +80,8 @@ const ide: readonly PropertyRow[] = [
   id,
 ];
 
+const nvmeDisk = disk.filter(({ name }) => name !== 'physical_block_size');
+
 /** Of units on a SCSI bus. */
 const scsi: readonly PropertyRow[] = [
   { name: 'bus', type: 'str', sentence: 'the SCSI bus, e.g. scsi0.0; the first one unless given' },
@@ -145,6 +147,26 @@ export const deviceRows: readonly DeviceRow[] = [
     category: 'Storage',
     sentence: 'Virtio SCSI controller',
     properties: [...scsiController, ...virtio],
+  },
+  {
+    name: 'nvme',
+    bus: 'PCI',
+    category: 'Storage',
+    sentence: 'NVM Express controller, with a disk of its own or with nvme-ns devices',
+    properties: [...nvmeDisk, ...pci],
+  },
+  {
+    name: 'nvme-ns',
+    bus: 'nvme-bus',
+    category: 'Storage',
+    sentence: 'Disk of an nvme controller',
+    properties: [
+      ...nvmeDisk.filter(({ name }) => name !== 'serial'),
+      { name: 'nsid', type: 'uint32', sentence: 'its number, 1 to 256; the lowest free one unless given' },
+      { name: 'eui64', type: 'str', sentence: 'extended unique identifier, a number of 64 bits' },
+      { name: 'bus', type: 'str', sentence: 'the controller by its id; the first one unless given' },
+      id,
+    ],
   },
   {
     name: 'scsi-hd',
@@ -337,10 +359,36 @@ export const deviceRows: readonly DeviceRow[] = [
 
 /** Devices that QEMU has and vring does not yet. */
 const unsupportedDevices =
-  /^(AC97|AMDVI-PCI|ES1370|acpi-erst|adlib|am53c974|amd-iommu|ati-vga|bochs-display|cirrus-vga|cs4231a|ctucan_pci|dc390|edu|floppy|gus|ib700|intel-(hda|iommu)|i6300esb|ioh3420|ipoctal232|kvaser_pci|(guest-)?loader|lsi|lsi53c8\w+|megasas(-gen2)?|mioe3680_pci|mptsas1068|ne2k_(isa|pci)|nvdimm|pc-dimm|pcm3680_pci|pcnet|pvpanic(-pci)?|pvrdma|pvscsi|qxl(-vga)?|ramfb|rocker|rtl8139|sb16|secondary-vga|sga|smbus-ipmi|tpci200|tulip|vmbus-bridge|vmcoreinfo|vmgenid|vmmouse|vmware-svga|vmxnet3|vt82c686b-usb-uhci|x-pci-proxy-dev|x3130-upstream|xio3130-downstream|i82\w+|isa-(applesmc|cirrus-vga|fdc|ide|ipmi-\w+|parallel|vga)|virtio-(9p|crypto|gpu-gl|iommu|mem|pmem|vga-gl|input-host)(-(device|pci|pci-(non-)?transitional))?)$|^(ccid|cxl|e1000e?|hda|hyperv?|hv|i2c|ich9|ide|ipmi-bmc|ivshmem|nec-usb|nvme|pci|pcie|piix[34]|pxb|qemu-xhci|scsi|sd|sdhci|tpm|u2f|usb|vfio|vhost)(-|$)/;
+  /^(AC97|AMDVI-PCI|ES1370|acpi-erst|adlib|am53c974|amd-iommu|ati-vga|bochs-display|cirrus-vga|cs4231a|ctucan_pci|dc390|edu|floppy|gus|ib700|intel-(hda|iommu)|i6300esb|ioh3420|ipoctal232|kvaser_pci|(guest-)?loader|lsi|lsi53c8\w+|megasas(-gen2)?|mioe3680_pci|mptsas1068|ne2k_(isa|pci)|nvdimm|pc-dimm|pcm3680_pci|pcnet|pvpanic(-pci)?|pvrdma|pvscsi|qxl(-vga)?|ramfb|rocker|rtl8139|sb16|secondary-vga|sga|smbus-ipmi|tpci200|tulip|vmbus-bridge|vmcoreinfo|vmgenid|vmmouse|vmware-svga|vmxnet3|vt82c686b-usb-uhci|x-pci-proxy-dev|x3130-upstream|xio3130-downstream|i82\w+|isa-(applesmc|cirrus-vga|fdc|ide|ipmi-\w+|parallel|vga)|virtio-(9p|crypto|gpu-gl|iommu|mem|pmem|vga-gl|input-host)(-(device|pci|pci-(non-)?transitional))?)$|^(ccid|cxl|e1000e?|hda|hyperv?|hv|i2c|ich9|ide|ipmi-bmc|ivshmem|nec-usb|nvme-subsys|pci|pcie|piix[34]|pxb|qemu-xhci|scsi|sd|sdhci|tpm|u2f|usb|vfio|vhost)(-|$)/;
 
 /** Properties that QEMU's devices have and vring's do not yet. */
 export const unsupportedProperties = [
+  'aerl',
+  'aer_max_queued',
+  'cmb_size_mb',
+  'pmrdev',
+  'subsys',
+  'max_ioqpairs',
+  'msix_qsize',
+  'mdts',
+  'vsl',
+  'use-intel-id',
+  'msix-exclusive-bar',
+  'smart_critical_warning',
+  'sriov_max_vfs',
+  'zoned',
+  'zoned.zone_size',
+  'uuid',
+  'shared',
+  'detached',
+  'ms',
+  'mset',
+  'pi',
+  'pil',
+  'pif',
+  'eui64-default',
+  'physical_block_size',
+  'ioeventfd',
   'multifunction',
   'iothread',
   'num-queues',

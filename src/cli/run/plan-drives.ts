@@ -214,12 +214,15 @@ function driveModel(values: KeyValues): string | undefined {
   return model;
 }
 
-export function worldWideName(values: KeyValues): bigint | undefined {
-  const wwn = values.text('wwn');
-  if (wwn === undefined) return undefined;
-  if (!/^(0x[0-9a-f]{1,16}|\d{1,19})$/i.test(wwn))
-    throw new UsageError(`${values.option}: wwn is a number of 64 bits, not '${wwn}'`);
-  return BigInt(wwn);
+export const worldWideName = (values: KeyValues) => wideNumber(values, 'wwn');
+
+/** A number of 64 bits. */
+export function wideNumber(values: KeyValues, key: string): bigint | undefined {
+  const number = values.text(key);
+  if (number === undefined) return undefined;
+  if (!/^(0x[0-9a-f]{1,16}|\d{1,19})$/i.test(number))
+    throw new UsageError(`${values.option}: ${key} is a number of 64 bits, not '${number}'`);
+  return BigInt(number);
 }
 
 function oneLogicalSize(values: KeyValues): number | undefined {

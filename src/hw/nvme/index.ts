@@ -1,0 +1,2 @@
+export { NvmeController } from './nvme-controller.js';
+export { NvmeNamespace } from './nvme-namespace.js';

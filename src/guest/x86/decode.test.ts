@@ -87,6 +87,11 @@ test('instructions of a missing feature mean what they meant before it', () => {
   assert.equal(decoded('f3 0f bd c1', 64, old), 'bsr eax, ecx');
   assert.equal(decoded('f3 0f b8 c1', 64, old), '#UD');
   assert.equal(decoded('66 0f ef c1', 64, old), '#UD');
+  assert.equal(decoded('0f 0d 09', 64, old), '#UD');
+});
+
+test('long mode brings PREFETCHW without its flag', () => {
+  assert.match(decoded('0f 0d 09', 64, new DecoderTables(allRows, new Set(['lm']))), /^prefetchw/);
 });
 
 const row = (name: string, enc: string, args = ''): InsnRow => ({ name, enc, args, translate: () => {} });

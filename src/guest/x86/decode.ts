@@ -246,7 +246,11 @@ export class DecoderTables {
 
   /** `features`: the CPUID features of the CPU; rows of others are left out. Without it all rows are in. */
   constructor(allRows: readonly InsnRow[], features?: ReadonlySet<string>) {
-    this.rows = features ? allRows.filter((row) => row.cpuid === undefined || features.has(row.cpuid)) : allRows;
+    this.rows = features
+      ? allRows.filter(
+          ({ cpuid, alsoWith }) => !cpuid || features.has(cpuid) || (alsoWith !== undefined && features.has(alsoWith)),
+        )
+      : allRows;
     assert(this.rows.length < 32000, 'too many instruction rows');
     this.encodings = this.rows.map(parseEncoding);
     const count = this.rows.length;

@@ -185,6 +185,8 @@ export interface InsnRow {
   readonly args: string;
   /** CPUID feature by its usual name ('sse', 'sse2', 'ssse3', 'sse4_1', 'aes', 'mmx', 'fpu', 'bmi1' …). Absent: always there. */
   readonly cpuid?: string;
+  /** Another flag with which it is there. */
+  readonly alsoWith?: string;
   /** Which unit must be enabled: 'fpu' (#NM by EM/TS), 'wait' (FWAIT), 'mmx', 'sse'. */
   readonly unit?: 'fpu' | 'wait' | 'mmx' | 'sse';
   /** Status flags: read, written, left undefined; letters of OSZAPC, e.g. { w: 'OSZAPC' }. */

@@ -120,7 +120,8 @@ const hintRows: InsnRow[] = [
     (bytes): InsnRow => ({ name: 'NOP', enc: `${bytes} /r`, args: 'Ev', translate: nothing }),
   ),
   { name: 'PREFETCH', enc: '0F 18 /r', args: 'Ev', translate: nothing },
-  { name: 'PREFETCHW', enc: '0F 0D /r', args: 'Ev', cpuid: '3dnowprefetch', translate: nothing },
+  // Every processor with long mode has it, whatever its own flag says (AMD64 APM vol. 3), and Linux relies on that.
+  { name: 'PREFETCHW', enc: '0F 0D /r', args: 'Ev', cpuid: '3dnowprefetch', alsoWith: 'lm', translate: nothing },
   // vCPUs take turns in one thread: each sees all accesses in order.
   ...(['LFENCE', 'MFENCE', 'SFENCE'] as const).map(
     (name, i): InsnRow => ({

@@ -1,5 +1,5 @@
 /** Translates blocks of A64 code by the instruction table. */
-import { type BlockBuilder, exitCode, type I32, type I64, type V128 } from '../../ir/index.js';
+import { type BlockBuilder, exitCode, type I32, type I64, LOOK_AGAIN, type V128 } from '../../ir/index.js';
 import type { GuestTranslator, TranslationRequest, TranslationResult } from '../guest-cpu.js';
 import { disassemble } from './disassemble.js';
 import { DecoderTables, newFields } from './encoding.js';
@@ -8,6 +8,7 @@ import { decodeMode, type Mode } from './mode.js';
 import { type ArmModel, defaultModel } from './models.js';
 import type { Fields, InsnRow, Translator } from './row.js';
 import { exceptionClass, field, stackPointer, syndromeOf, trapCode, vreg, xreg } from './state.js';
+import { takeCall } from './system/state-change.js';
 import { allRows } from './table/index.js';
 
 const PAGE = 4096;
@@ -25,6 +26,8 @@ class BlockTranslator implements Translator {
   /** Distance of the instruction from where the code is entered. */
   #delta = 0;
   #ended = false;
+  /** Not 0: the block has to be left before the next instruction, for an interrupt. */
+  #leavesIf: I32 | undefined;
 
   constructor(tables: DecoderTables, model: ArmModel) {
     this.model = model;
@@ -37,6 +40,7 @@ class BlockTranslator implements Translator {
     this.#setMode(request.modeKey);
     this.flags.begin(b, request.deferred);
     this.#ended = false;
+    this.#leavesIf = undefined;
     this.#delta = request.delta;
     result.crossesPage = false;
     result.needsNextPage = false;
@@ -45,10 +49,12 @@ class BlockTranslator implements Translator {
     let count = 0;
     while (!this.#ended) {
       if (count === most || at >= PAGE) {
-        b.goto(this.#delta);
+        this.#goOn();
         break;
       }
       b.insn(this.#delta);
+      if (this.#leavesIf) b.trap_if(this.#leavesIf, LOOK_AGAIN);
+      this.#leavesIf = undefined;
       count++;
       if (at & 3) {
         b.i64_store(b.state(), this.pcPlus(0), field.faultAddress);
@@ -67,6 +73,12 @@ class BlockTranslator implements Translator {
     }
     result.bytes = at - offset;
     result.instructions = count;
+  }
+
+  /** The block ends before the instruction at `#delta`. */
+  #goOn(): void {
+    if (this.#leavesIf) this.b.leave(exitCode.checkInterrupts, this.#delta);
+    else this.b.goto(this.#delta);
   }
 
   #setMode(key: number): void {
@@ -103,10 +115,10 @@ class BlockTranslator implements Translator {
     return b.i64_add(b.pc_rel(this.#delta), b.i64(displacement));
   }
 
-  exception(syndrome: number, after = false): void {
+  exception(syndrome: number): void {
     const { b } = this;
     b.i32_store(b.state(), b.i32(syndrome), field.syndrome);
-    b.trap_if(b.i32(1), after ? trapCode.after : trapCode.here);
+    b.trap_if(b.i32(1), trapCode.here);
     b.goto(this.#delta);
     this.#ended = true;
   }
@@ -135,6 +147,17 @@ class BlockTranslator implements Translator {
   jump(target: I64, kind: number): void {
     this.b.jump(target, kind);
     this.#ended = true;
+  }
+  setMasks(state: I32): void {
+    const { b } = this;
+    b.i32_store(b.state(), state, field.pstate);
+    this.#leavesIf = b.i32_and(b.i32_load(b.state(), field.pendingMasks), b.i32_xor(state, b.i32(-1)));
+  }
+  call(syndrome: number): void {
+    const { b } = this;
+    const hasPan = b.i32(this.model.features.has('pan') ? 1 : 0);
+    b.call(takeCall, b.i32(syndrome), this.pcPlus(4), this.flags.bits(), hasPan);
+    this.resume();
   }
   endBlock(check = false): void {
     this.b.leave(check ? exitCode.checkInterrupts : exitCode.next, this.#delta + 4);

@@ -44,8 +44,8 @@ export interface Translator {
   setXsp(n: number, value: I64): void;
   /** The address of this instruction plus a displacement. */
   pcPlus(displacement: number): I64;
-  /** An exception at this instruction; `after`: it returns to the next one. Ends the block. */
-  exception(syndrome: number, after?: boolean): void;
+  /** An exception at this instruction. Ends the block. */
+  exception(syndrome: number): void;
   exceptionIf(condition: I32, syndrome: number, address: I64): void;
   /** Floating point and SIMD are trapped (`mode.floatTrapped`). */
   floatTrap(): void;
@@ -58,8 +58,12 @@ export interface Translator {
   jump(target: I64, kind: number): void;
   /** Ends the block after this instruction; `check`: interrupts are looked at. */
   endBlock(check?: boolean): void;
+  /** The process state with other interrupt masks: what they let in is taken before the next instruction. */
+  setMasks(state: I32): void;
   /** Ends the block and waits for an interrupt. */
   leave(): void;
+  /** An exception's syndrome, in a call that returns to the next instruction. Ends the block. */
+  call(syndrome: number): void;
   /** Ends the block: a routine has set the pc. */
   resume(): void;
 }

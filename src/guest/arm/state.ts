@@ -94,6 +94,10 @@ export const field = {
   monitorHigh: take(8),
   /** First and last address that TLBI of a page answers by flushing all: where pages are large or addresses tagged. */
   widePages: take(16),
+  /** i32: somebody is told of every exception. */
+  watched: take(4),
+  /** i32: interrupts that are pending, in the places of PSTATE's masks. */
+  pendingMasks: take(4),
   /** i32: syndrome, and i64: address of the exception that header.trapCode announces. */
   syndrome: take(4),
   faultAddress: take(8),
@@ -137,6 +141,9 @@ export const sctlr = {
   SPAN: 1 << 23,
   UCI: 1 << 26,
 } as const;
+
+/** And of its upper half: PSTATE.SSBS as exceptions leave it. */
+export const DSSBS = 1n << 44n;
 
 /** Bits of FPCR (C5.2.8). */
 export const fpcr = { FZ16: 1 << 19, RMODE_SHIFT: 22, FZ: 1 << 24, DN: 1 << 25, AHP: 1 << 26 } as const;

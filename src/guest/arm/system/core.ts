@@ -1,18 +1,14 @@
 /** The CPU's state as JavaScript sees it: system registers, exceptions, timers. */
 import { header } from '../../../ir/index.js';
 import type { CpuContext } from '../../guest-cpu.js';
-import type { Feature } from '../features.js';
-import { elOf, encodeMode, mmuOf } from '../mode.js';
+import { elOf } from '../mode.js';
 import type { ArmModel } from '../models.js';
-import { field, flagA, flagB, flagC, flagKind, flagOp, line, pstate, sctlr, stackPointer, trapCode } from '../state.js';
+import { field, flagA, flagB, flagC, flagKind, flagOp, line, pstate, stackPointer, trapCode } from '../state.js';
 
 export type TimerName = 'physical' | 'virtual';
 export const timerNames: readonly TimerName[] = ['physical', 'virtual'];
 /** Bits of a timer's control register. */
 const timerControl = { ENABLE: 1n, IMASK: 2n, ISTATUS: 4n } as const;
-
-/** Of SCTLR_EL1: PSTATE.SSBS as exceptions leave it. */
-const DSSBS = 1n << 44n;
 
 /** What a CPU asks of its board. */
 export interface ArmBoard {
@@ -32,17 +28,12 @@ export class Core {
   readonly model: ArmModel;
   readonly state: number;
   readonly #view: DataView;
-  /** Bits of a saved process state that come back as they are. */
-  readonly #kept: number;
   readonly #routines: CpuContext['routines'];
 
   constructor(context: CpuContext, board: ArmBoard, model: ArmModel) {
     this.board = board;
     this.model = model;
     this.state = context.state;
-    const bitOf = (feature: Feature, bit: number) => (model.features.has(feature) ? bit : 0);
-    this.#kept =
-      pstate.DAIF | pstate.IL | bitOf('pan', pstate.PAN) | bitOf('uao', pstate.UAO) | bitOf('ssbs', pstate.SSBS);
     this.#view = new DataView(context.buffer);
     this.#routines = context.routines;
   }
@@ -92,12 +83,9 @@ export class Core {
     this.set64(flagA.offset, BigInt(bits >>> 0));
   }
 
-  /** Makes a process state the current one: stack pointer, mode key and translation context follow. */
+  /** Makes a process state the current one: stack pointer, mode key and translation context follow (state-change.ts). */
   setPstate(value: number): void {
-    this.set64(stackHome(this.pstate), this.get64(stackPointer.offset));
-    this.set32(field.pstate, value);
-    this.set64(stackPointer.offset, this.get64(stackHome(value)));
-    this.updateMode();
+    this.call('set_pstate', value);
   }
 
   /** A stack pointer, selected or not. */
@@ -110,15 +98,7 @@ export class Core {
 
   /** After a change of what the mode key or the translation context is made of. */
   updateMode(): void {
-    const key = encodeMode({
-      pstate: this.pstate,
-      sctlr: this.get32(field.sctlr),
-      cpacr: this.get32(field.cpacr),
-      fpcr: this.get32(field.fpcr),
-    });
-    this.set32(header.modeKey, key);
-    const mmu = mmuOf(this.pstate);
-    if (mmu !== this.get32(header.mmu)) this.call('select_mmu', mmu);
+    this.call('update_mode');
   }
 
   flushTlb(keepGlobal = false): void {
@@ -132,32 +112,12 @@ export class Core {
     return 1;
   }
 
-  /** Takes an exception to EL1 (D1.3.1). `vector`: what kind it is, 0 for a synchronous one. */
+  /** Takes an exception to EL1. `vector`: what kind it is, 0 for a synchronous one. */
   enter(vector: number, returnTo: bigint): void {
-    const from = this.pstate;
-    this.set64(field.elr, returnTo);
-    this.set64(field.spsr, BigInt((from | this.nzcv) >>> 0));
-    const group = elOf(from) === 0 ? 0x400 : from & pstate.SPSEL ? 0x200 : 0;
-    const pan = this.get32(field.sctlr) & sctlr.SPAN ? from & pstate.PAN : pstate.PAN;
-    const ssbs = this.get64(field.sctlr) & DSSBS ? pstate.SSBS : 0;
-    this.setPstate(
-      pstate.DAIF | (1 << pstate.EL_SHIFT) | pstate.SPSEL | (this.model.features.has('pan') ? pan : 0) | ssbs,
-    );
-    this.pc = BigInt.asUintN(64, this.get64(field.vbar) + BigInt(group + vector));
-    this.board.exceptionTaken?.(this, vector, elOf(from));
-  }
-
-  /** ERET (D1.4.4): EL0 and EL1 are there, AArch32 is not. Other states leave the mode as it is, with PSTATE.IL. */
-  exceptionReturn(): void {
-    const spsr = Number(this.get64(field.spsr) & 0xffffffffn) | 0;
-    const mode = spsr & pstate.MODE;
-    const isLegal = mode === 0 || mode === 4 || mode === 5;
-    const kept = this.#kept;
-    const next = isLegal ? mode : (this.pstate & pstate.MODE) | pstate.IL;
-    this.set64(field.monitor, (1n << 64n) - 1n);
-    this.nzcv = spsr & 0xf0000000;
-    this.setPstate(next | (spsr & kept));
-    this.pc = this.get64(field.elr);
+    const hasPan = this.model.features.has('pan') ? 1 : 0;
+    const from = this.el;
+    this.call('take_exception', vector, BigInt.asIntN(64, returnTo), this.nzcv, hasPan);
+    this.board.exceptionTaken?.(this, vector, from);
   }
 
   // --- interrupts and timers
@@ -165,7 +125,9 @@ export class Core {
   setLine(which: number, level: boolean): void {
     const lines = this.get32(field.lines);
     this.set32(field.lines, level ? lines | which : lines & ~which);
-    this.set32(header.interruptPending, this.get32(field.lines) === 0 ? 0 : 1);
+    const now = this.get32(field.lines);
+    this.set32(header.interruptPending, now === 0 ? 0 : 1);
+    this.set32(field.pendingMasks, (now & line.irq ? pstate.I : 0) | (now & line.fiq ? pstate.F : 0));
   }
 
   /** Takes an interrupt if one may be taken. True: it did, or it has ended a wait. */

@@ -80,6 +80,7 @@ export class ArmCpu implements GuestCpu {
     core.set64(header.pcMask, NONE);
     core.set64(header.pcBase, 0n);
     core.set32(header.interruptPending, 0);
+    if (core.board.exceptionTaken) core.set32(field.watched, 1);
     core.set64(field.sctlr, BigInt(RESET_SCTLR));
     core.set64(field.monitor, NONE);
     core.set64(field.mpidr, (1n << 31n) | BigInt(affinity));
@@ -144,12 +145,6 @@ export class ArmCpu implements GuestCpu {
       /** Of an instruction that EL0 may be denied by a bit of SCTLR_EL1. */
       user_trap: (_state: number, bit: number, syndrome: number) =>
         this.#core.get32(field.sctlr) & bit ? 0 : this.#core.raise(syndrome),
-      set_pstate: (_state: number, value: number) => {
-        this.#core.setPstate(value);
-      },
-      exception_return: () => {
-        this.#core.exceptionReturn();
-      },
       firmware_call: (_state: number, isSmc: number, number: number) =>
         this.#board.firmwareCall(this.#core, isSmc ? 'smc' : 'hvc', number)
           ? 0

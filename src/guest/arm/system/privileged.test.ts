@@ -61,6 +61,8 @@ class Bench {
   time = 0n;
   readonly timers = new Map<TimerName, bigint | undefined>();
   calls: string[] = [];
+  /** What the board does at a call beside. */
+  onCall: (by: 'hvc' | 'smc') => void = () => this.cpu.setLine(line.irq, false);
 
   constructor(hotThreshold = 0) {
     this.cpu = new ArmCpu({
@@ -72,7 +74,7 @@ class Bench {
       firmwareCall: (core, by, number) => {
         if (number !== 0) return false;
         this.calls.push(by);
-        this.cpu.setLine(line.irq, false);
+        this.onCall(by);
         core.set64(xreg[0].offset, 7n);
         return true;
       },
@@ -508,3 +510,74 @@ test('an access by a store-exclusive pair or STP across a page that cannot be wr
   assert.equal(bench.core.get64(field.far), BigInt(USER + 0x1000));
   assert.equal(bench.view.getBigUint64(DATA - RAM + 0xff8, true), 0n);
 });
+
+for (const hotThreshold of [0, 16]) {
+  const tier = hotThreshold === 0 ? 'the cold tier' : 'both tiers';
+  test(`an interrupt is taken right behind what unmasks it (D1.3.6), ${tier}`, () => {
+    for (const unmasks of [insn('msr.daifclr imm', { imm: 2 }), msr('DAIF', 20)]) {
+      const bench = new Bench(hotThreshold);
+      // The handler counts, notes the address it came from, and has the line lowered.
+      bench.put(
+        VECTORS + 0x280,
+        mrs(3, 'ELR_EL1'),
+        insn('add rd|sp, rn|sp, imm', { rd: 4, rn: 4, imm: 1 }),
+        insn('hvc imm'),
+        insn('eret'),
+      );
+      let rounds = 0;
+      bench.onCall = (by) => bench.cpu.setLine(line.irq, by === 'smc' && rounds++ % 2 === 0);
+      bench.setX(9, 64n);
+      bench.run(EL1H, [
+        insn('msr.daifset imm', { imm: 2 }),
+        // Every second SMC raises the line, an HVC lowers it.
+        insn('smc imm', { imm: 0 }),
+        unmasks,
+        insn('add rd, rn, rm, shift', { rd: 10, rn: 10, rm: 4 }),
+        insn('sub rd|sp, rn|sp, imm', { rd: 9, rn: 9, imm: 1 }),
+        insn('cbnz rd, target', { rd: 9, imm: -20 }),
+      ]);
+      assert.equal(bench.x(4), 32n, 'one interrupt every second round');
+      assert.equal(bench.x(3), BigInt(CODE + 12), 'it comes before the next instruction');
+      // The rounds see 1, 1, 2, 2, and so on.
+      assert.equal(bench.x(10), 32n * 33n);
+    }
+  });
+
+  test(`system calls and returns from them keep flags, stacks and masks (D1.3.1, D1.4.4), ${tier}`, () => {
+    const bench = new Bench(hotThreshold);
+    bench.put(
+      VECTORS + 0x400,
+      mrs(3, 'SPSR_EL1'),
+      mrs(4, 'ESR_EL1'),
+      mrs(5, 'SP_EL0'),
+      mrs(6, 'CurrentEL'),
+      mrs(7, 'DAIF'),
+      insn('add rd|sp, rn|sp, imm', { rd: 8, rn: 31, sf: 1 }),
+      insn('subs rd, rn, rm, shift', { rd: 31, rn: 31, rm: 31 }),
+      insn('add rd|sp, rn|sp, imm', { rd: 11, rn: 11, imm: 1 }),
+      insn('eret'),
+    );
+    bench.write('SCTLR_EL1', BigInt(sctlr.nTWI));
+    bench.core.setStack(0, BigInt(DATA + 0x100));
+    bench.core.setStack(1, BigInt(DATA + 0x200));
+    bench.setX(9, 100n);
+    bench.core.setPstate(EL1H);
+    bench.run(EL0, [
+      // 0 - 1: N alone, as the counter never is 0 here.
+      insn('movz rd, imm, hw', { rd: 1, imm: 1 }),
+      insn('subs rd, rn, rm, shift', { rd: 2, rn: 31, rm: 1, sf: 1 }),
+      insn('svc imm', { imm: 0x123 }),
+      insn('csinc rd, rn, rm, cond', { rd: 12, rn: 12, rm: 12, cond: 5 }),
+      insn('sub rd|sp, rn|sp, imm', { rd: 9, rn: 9, imm: 1 }),
+      insn('cbnz rd, target', { rd: 9, imm: -16 }),
+    ]);
+    assert.equal(bench.x(11), 100n, 'calls');
+    assert.equal(bench.x(3), 0x80000000n, 'N, EL0, nothing masked');
+    assert.equal(bench.x(4), BigInt(0x56000123));
+    assert.equal(bench.x(5), BigInt(DATA + 0x100));
+    assert.equal(bench.x(6), 4n);
+    assert.equal(bench.x(7), 0x3c0n);
+    assert.equal(bench.x(8), BigInt(DATA + 0x200));
+    assert.equal(bench.x(12), 100n, 'N was set behind every call');
+  });
+}

@@ -6,12 +6,15 @@
  * what is written to them, and nothing compares it: self-hosted debugging by hardware is not there.
  */
 
+import type { I64 } from '../../../ir/index.js';
 import type { Feature } from '../features.js';
 import type { ArmModel } from '../models.js';
+import type { Translator } from '../row.js';
 import { DEBUG_PAIRS, field, fpcr, pstate, sctlr } from '../state.js';
 import type { Core } from './core.js';
 import { identification } from './identification.js';
 import { tcr } from './page-walk.js';
+import { updateMode } from './state-change.js';
 
 export interface SystemRegister {
   readonly name: string;
@@ -27,6 +30,9 @@ export interface SystemRegister {
   readonly identify?: (model: ArmModel) => bigint;
   /** The extension that it is part of. */
   readonly feature?: Feature;
+  /** What translated code does itself, at EL1 (at EL0 too where there is no `read` and `write`). */
+  readonly load?: (t: Translator) => I64;
+  readonly store?: (t: Translator, value: I64) => void;
   readonly read?: (core: Core) => bigint;
   readonly write?: (core: Core, value: bigint) => void;
   /** EL0 may use it but for this. */
@@ -179,6 +185,14 @@ function timerRows(letter: 'P' | 'V', n: number, crm: number, bit: bigint): Syst
 const userCache = (core: Core): boolean => (core.get32(field.sctlr) & sctlr.UCT) === 0;
 const userMasks = (core: Core): boolean => (core.get32(field.sctlr) & sctlr.UMA) === 0;
 
+const loadMasks = ({ b }: Translator): I64 =>
+  b.i64_extend_i32_u(b.i32_and(b.i32_load(b.state(), field.pstate), b.i32(pstate.DAIF)));
+function storeMasks(t: Translator, value: I64): void {
+  const { b } = t;
+  const kept = b.i32_and(b.i32_load(b.state(), field.pstate), b.i32(~pstate.DAIF));
+  t.setMasks(b.i32_or(kept, b.i32_and(b.i32_wrap_i64(value), b.i32(pstate.DAIF))));
+}
+
 /** FPCR's bits that are there. */
 const FPCR = BigInt(fpcr.FZ16 | (3 << fpcr.RMODE_SHIFT) | fpcr.FZ | fpcr.DN | fpcr.AHP);
 
@@ -219,18 +233,20 @@ export const registers: readonly SystemRegister[] = [
   watched('TCR_EL1', '3 0 2 0 2', field.tcr, tcrWritable, (core, old, value) => {
     if (old !== value) core.flushTlb();
   }),
-  active(
-    'SPSR_EL1',
-    '3 0 4 0 0',
-    (core) => core.get64(field.spsr),
-    (core, value) => core.set64(field.spsr, value & WORD),
-  ),
+  plain('SPSR_EL1', '3 0 4 0 0', field.spsr, WORD),
   plain('ELR_EL1', '3 0 4 0 1', field.elr),
   active(
     'SP_EL0',
     '3 0 4 1 0',
     (core) => core.getStack(0),
     (core, value) => core.setStack(0, value),
+    {
+      load: (t) => (t.mode.ownStack ? t.b.i64_load(t.b.state(), field.sp) : t.xsp(31)),
+      store: (t, value) => {
+        if (t.mode.ownStack) t.b.i64_store(t.b.state(), value, field.sp);
+        else t.setXsp(31, value);
+      },
+    },
   ),
   plain('AFSR0_EL1', '3 0 5 1 0', field.afsr0, WORD),
   plain('AFSR1_EL1', '3 0 5 1 1', field.afsr1, WORD),
@@ -260,7 +276,9 @@ export const registers: readonly SystemRegister[] = [
   ...timerRows('V', 1, 3, 8n),
 
   // --- process state
-  active('CurrentEL', '3 0 4 2 2', (core) => BigInt(core.el << 2)),
+  active('CurrentEL', '3 0 4 2 2', (core) => BigInt(core.el << 2), undefined, {
+    load: (t) => t.b.i64(t.mode.el << 2),
+  }),
   active(
     'SPSel',
     '3 0 4 2 0',
@@ -312,18 +330,19 @@ export const registers: readonly SystemRegister[] = [
     '3 3 4 2 1',
     (core) => BigInt(core.pstate & pstate.DAIF),
     (core, value) => core.set32(field.pstate, (core.pstate & ~pstate.DAIF) | Number(value & BigInt(pstate.DAIF))),
-    { trapped: userMasks },
+    { trapped: userMasks, load: loadMasks, store: storeMasks },
   ),
-  active(
-    'FPCR',
-    '3 3 4 4 0',
-    (core) => BigInt(core.get32(field.fpcr) >>> 0),
-    (core, value) => {
-      core.set32(field.fpcr, Number(value & FPCR));
-      core.updateMode();
+  {
+    ...plain('FPCR', '3 3 4 4 0', field.fpcr, FPCR),
+    narrow: true,
+    float: true,
+    store: (t, value) => {
+      const { b } = t;
+      b.i32_store(b.state(), b.i32_and(b.i32_wrap_i64(value), b.i32(Number(FPCR))), field.fpcr);
+      b.call(updateMode);
+      t.endBlock();
     },
-    { float: true },
-  ),
+  },
   { ...plain('FPSR', '3 3 4 4 1', field.fpsr, 0x0800009fn), narrow: true, float: true },
 
   // --- debug

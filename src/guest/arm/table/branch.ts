@@ -72,7 +72,7 @@ export const branchRows: readonly InsnRow[] = [
   toRegister('br', '0000', jumpKind.indirect),
   toRegister('blr', '0001', jumpKind.call),
   toRegister('ret', '0010', jumpKind.return),
-  raises('svc', '11010100000 uimm[15:0] 00001', (t, i) => t.exception(syndromeOf(exceptionClass.svc, i.imm), true)),
+  raises('svc', '11010100000 uimm[15:0] 00001', (t, i) => t.call(syndromeOf(exceptionClass.svc, i.imm))),
   raises('brk', '11010100001 uimm[15:0] 00000', (t, i) => t.exception(syndromeOf(exceptionClass.brk, i.imm))),
   // Hints but for those below do nothing: NOP, YIELD, and what belongs to extensions that are absent.
   { name: 'hint', enc: '11010101000000110010 uimm[6:0] 11111', args: ['imm'], translate: () => {} },

@@ -6,6 +6,7 @@ import { type Fields, type InsnRow, needing, type Translator } from '../row.js';
 import { exceptionClass, field, pstate, sctlr, syndromeOf } from '../state.js';
 import { flushAddress, flushTlb } from '../system/page-walk.js';
 import { codeOf, hasRegister, levelOf, registerByCode, type SystemRegister } from '../system/registers.js';
+import { exceptionReturn, setPstate, updateMode } from '../system/state-change.js';
 import { translateAddress } from '../system/translate-address.js';
 import { plus } from './shared.js';
 
@@ -16,8 +17,6 @@ const systemRead = routines.host('system_read', ['i32', 'i32'], ['i32', 'i64'], 
 const systemWrite = routines.host('system_write', ['i32', 'i64', 'i32'], ['i32'], effects);
 /** (bit of SCTLR_EL1 that allows it, syndrome) → fault. */
 const userTrap = routines.host('user_trap', ['i32', 'i32'], ['i32'], { mayFault: true });
-const setPstate = routines.host('set_pstate', ['i32'], [], { vars: 'write' });
-const exceptionReturn = routines.host('exception_return', [], [], { vars: 'write' });
 /** (is SMC, number) → fault. */
 const firmwareCall = routines.host('firmware_call', ['i32', 'i32'], ['i32'], effects);
 
@@ -43,6 +42,8 @@ function readRegister(t: Translator, i: Fields): void {
     t.setX(i.rd, b.i64_and(b.i64_extend_i32_u(t.flags.bits()), b.i64(0xf0000000)));
   } else if (row.constant !== undefined || row.identify) {
     t.setX(i.rd, b.i64(row.identify?.(t.model) ?? row.constant ?? 0n));
+  } else if (row.load && t.mode.el > 0) {
+    t.setX(i.rd, row.load(t));
   } else if (row.home !== undefined) {
     t.setX(i.rd, row.narrow ? b.i64_load32_u(b.state(), row.home) : b.i64_load(b.state(), row.home));
   } else if (row.read) {
@@ -66,6 +67,8 @@ function writeRegister(t: Translator, i: Fields): void {
   if (row.float && t.mode.floatTrapped) t.floatTrap();
   else if (code === NZCV) {
     t.flags.setBits(b.i32_wrap_i64(b.i64_and(value, b.i64(0xf0000000))));
+  } else if (row.store && (t.mode.el > 0 || !row.write)) {
+    row.store(t, value);
   } else if (row.home !== undefined) {
     const kept = b.i64_and(value, b.i64(row.writable ?? 0n));
     if (row.narrow) b.i64_store32(b.state(), kept, row.home);
@@ -96,8 +99,8 @@ function masks(t: Translator, i: Fields, set: boolean): void {
   const state = b.state();
   const bits = i.imm << 6;
   const old = b.i32_load(state, field.pstate);
-  b.i32_store(state, set ? b.i32_or(old, b.i32(bits)) : b.i32_and(old, b.i32(~bits)), field.pstate);
-  if (!set) t.endBlock(true);
+  if (set) b.i32_store(state, b.i32_or(old, b.i32(bits)), field.pstate);
+  else t.setMasks(b.i32_and(old, b.i32(~bits)));
 }
 /** SSBS, which EL0 may change and nothing depends on: there is no speculation. */
 function setSafe({ b }: Translator, i: Fields): void {
@@ -113,7 +116,12 @@ function oneBit(t: Translator, i: Fields, bit: number): void {
     return;
   }
   const old = b.i32_load(b.state(), field.pstate);
-  b.call(setPstate, i.imm & 1 ? b.i32_or(old, b.i32(bit)) : b.i32_and(old, b.i32(~bit)));
+  const next = i.imm & 1 ? b.i32_or(old, b.i32(bit)) : b.i32_and(old, b.i32(~bit));
+  if (bit === pstate.SPSEL) b.call(setPstate, next);
+  else {
+    b.i32_store(b.state(), next, field.pstate);
+    b.call(updateMode);
+  }
   t.endBlock();
 }
 
@@ -246,7 +254,15 @@ export const systemRows: readonly InsnRow[] = [
         t.undefined();
         return;
       }
-      t.b.call(exceptionReturn);
+      const { features } = t.model;
+      const bits = [
+        pstate.DAIF | pstate.IL,
+        features.has('pan') ? pstate.PAN : 0,
+        features.has('uao') ? pstate.UAO : 0,
+        features.has('ssbs') ? pstate.SSBS : 0,
+      ].reduce((all, bit) => all | bit);
+      const [nzcv] = t.b.call(exceptionReturn, t.b.i32(bits));
+      t.flags.setBits(nzcv);
       t.resume();
     },
   },

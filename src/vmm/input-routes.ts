@@ -22,8 +22,8 @@ export class InputRoutes implements PersonInput {
   readonly #frame: ScreenFrame | undefined;
   /** Those in use, the latest first. */
   readonly #used: VirtioInput[] = [];
-  /** Where a place was last, for devices that take steps. */
-  #place: { readonly x: number; readonly y: number } | undefined;
+  /** Where the pointer was last. */
+  #place = { x: 0, y: 0 };
 
   constructor(frame: ScreenFrame | undefined) {
     this.#frame = frame;
@@ -58,11 +58,11 @@ export class InputRoutes implements PersonInput {
   }
 
   moveMouse(dx: number, dy: number, dz: number, buttons: number): void {
-    const device = this.#first('mouse');
-    if (device) device.move(dx, dy, dz, buttons);
-    else if (this.board) this.board.moveMouse(dx, dy, dz, buttons);
-    // A tablet hears of buttons and wheel alone.
-    else this.#first('tablet')?.point(this.#place?.x ?? 0, this.#place?.y ?? 0, dz, buttons);
+    // Buttons and wheel alone are for a tablet as well, where it was last.
+    const device = dx === 0 && dy === 0 ? this.#first('mouse', 'tablet') : this.#first('mouse');
+    if (device?.kind === 'tablet') device.point(this.#place.x, this.#place.y, dz, buttons);
+    else if (device) device.move(dx, dy, dz, buttons);
+    else this.board?.moveMouse(dx, dy, dz, buttons);
   }
 
   point(x: number, y: number, dz: number, buttons: number): void {

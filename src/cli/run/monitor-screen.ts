@@ -60,11 +60,13 @@ async function sendkey({ machine }: ScreenHost, argument: string): Promise<strin
   return '';
 }
 
-/** The buttons that the monitor holds, as the mouse has them. */
+/** The buttons that monitors hold, as the mouse has them. */
 const held = new WeakMap<Machine, number>();
+export const buttonsOf = (machine: Machine): number => held.get(machine) ?? 0;
+export const holdButtons = (machine: Machine, buttons: number): void => void held.set(machine, buttons);
 
 async function moveMouse(machine: Machine, dx: number, dy: number, dz: number): Promise<string> {
-  await machine.sendInput([{ type: 'move', dx, dy, dz, buttons: held.get(machine) ?? 0 }]);
+  await machine.sendInput([{ type: 'move', dx, dy, dz, buttons: buttonsOf(machine) }]);
   return '';
 }
 
@@ -112,7 +114,7 @@ export const screenCommands = [
     run: ({ machine }: ScreenHost, argument: string): Promise<string> => {
       if (!/^[0-7]$/.test(argument)) throw new UsageError('mouse_button: a number from 0 to 7 is needed');
       const state = Number(argument);
-      held.set(machine, (state & 1) | ((state & 2) << 1) | ((state & 4) >> 1));
+      holdButtons(machine, (state & 1) | ((state & 2) << 1) | ((state & 4) >> 1));
       return moveMouse(machine, 0, 0, 0);
     },
   },

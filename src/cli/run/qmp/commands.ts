@@ -1,52 +1,9 @@
 /** The commands of QMP, a row each: what their arguments are, and what they do. QEMU's names and shapes (its qapi/*.json). */
-import { writeFile } from 'node:fs/promises';
-import { setTimeout as wait } from 'node:timers/promises';
-import { keyCodes } from '../../../display/index.js';
-import { openFailure } from '../../../host/node/open-failure.js';
-import { type InputEvent, type Machine, type MachineDisk, VringError } from '../../../vmm/index.js';
-import type { Chardev } from '../chardevs.js';
+import type { MachineDisk } from '../../../vmm/index.js';
 import { Monitor } from '../monitor.js';
+import { type QmpArguments, type QmpCommand, QmpError, type QmpHost } from './qmp-command.js';
 import { qmpSchema } from './schema.js';
-
-export interface QmpHost {
-  readonly machine: Machine;
-  readonly version: string;
-  readonly name: string | undefined;
-  readonly chardevs: readonly Chardev[];
-  /** vCPUs of the machine. */
-  readonly cpus: number;
-  readonly architecture: string;
-  readonly uuid: string | undefined;
-  quit(): void;
-  /** The owner asks for a reset, a shutdown: events say so. */
-  hostAsked(what: 'reset' | 'quit'): void;
-  emit(event: string, data?: object): void;
-}
-
-export type QmpType = 'str' | 'int' | 'bool' | 'any';
-
-export interface QmpArgument {
-  readonly name: string;
-  readonly type: QmpType;
-  readonly optional?: boolean;
-}
-
-export type QmpArguments = Readonly<Record<string, unknown>>;
-
-export interface QmpCommand {
-  readonly name: string;
-  readonly arguments?: readonly QmpArgument[];
-  run(host: QmpHost, given: QmpArguments): Promise<unknown> | unknown;
-}
-
-/** An error with another class than GenericError. */
-export class QmpError extends VringError {
-  readonly className: string;
-  constructor(className: string, message: string) {
-    super('qmp', message);
-    this.className = className;
-  }
-}
+import { screenCommands } from './screen-commands.js';
 
 const nothing = {};
 const drive = [
@@ -115,47 +72,6 @@ async function driveId({ machine }: QmpHost, given: QmpArguments): Promise<strin
   if (!(await machine.disks()).some((disk) => disk.id === wanted))
     throw new QmpError('DeviceNotFound', `Device '${wanted}' not found`);
   return wanted;
-}
-
-const MOST_KEYS = 64;
-const DEFAULT_HOLD_MS = 100;
-const MOST_HOLD_MS = 60_000;
-
-function keyCode(key: unknown): number {
-  const { type, data } = (typeof key === 'object' && key !== null ? key : {}) as { type?: unknown; data?: unknown };
-  if (type === 'number' && typeof data === 'number' && Number.isInteger(data) && data >= 0 && data <= 0xffff)
-    return data > 0x7f && data <= 0xff ? 0xe000 | (data & 0x7f) : data;
-  const code = type === 'qcode' && typeof data === 'string' ? keyCodes.get(data) : undefined;
-  if (code === undefined)
-    throw new QmpError('GenericError', `Parameter 'keys' has no key ${JSON.stringify(data ?? key)}`);
-  return code;
-}
-
-async function sendKey({ machine }: QmpHost, given: QmpArguments): Promise<object> {
-  const { keys, 'hold-time': hold = DEFAULT_HOLD_MS } = given;
-  if (!Array.isArray(keys) || keys.length === 0 || keys.length > MOST_KEYS)
-    throw new QmpError('GenericError', `Parameter 'keys' is a list of 1 to ${MOST_KEYS} keys`);
-  if ((hold as number) < 0 || (hold as number) > MOST_HOLD_MS)
-    throw new QmpError('GenericError', `Parameter 'hold-time' is 0 to ${MOST_HOLD_MS}`);
-  const codes = keys.map(keyCode);
-  const events = (down: boolean) => codes.map((code): InputEvent => ({ type: 'key', code, down }));
-  await machine.sendInput(events(true));
-  await wait(hold as number);
-  await machine.sendInput(events(false).reverse());
-  return nothing;
-}
-
-async function screendump({ machine }: QmpHost, given: QmpArguments): Promise<object> {
-  const { filename, format = 'ppm' } = given;
-  if (format !== 'ppm' && format !== 'png')
-    throw new QmpError('GenericError', `Parameter 'format' does not accept value '${format}'`);
-  const picture = await machine.screendump(format);
-  try {
-    await writeFile(String(filename), picture);
-  } catch (error) {
-    throw new QmpError('GenericError', `failed to open file '${filename}': ${openFailure(error)}`);
-  }
-  return nothing;
 }
 
 const ok = async (work: Promise<unknown>): Promise<object> => {
@@ -259,20 +175,5 @@ export const qmpCommands: readonly QmpCommand[] = [
       return text === '' ? '' : `${text.replaceAll('\n', '\r\n')}\r\n`;
     },
   },
-  {
-    name: 'send-key',
-    arguments: [
-      { name: 'keys', type: 'any' },
-      { name: 'hold-time', type: 'int', optional: true },
-    ],
-    run: sendKey,
-  },
-  {
-    name: 'screendump',
-    arguments: [
-      { name: 'filename', type: 'str' },
-      { name: 'format', type: 'str', optional: true },
-    ],
-    run: screendump,
-  },
+  ...screenCommands,
 ];

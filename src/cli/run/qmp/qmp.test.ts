@@ -80,6 +80,8 @@ function fakeMachine() {
     },
     pressPowerButton: async () => void calls.push('powerButton'),
     injectNmi: async () => void calls.push('nmi'),
+    setVncPassword: async (password?: Uint8Array) =>
+      void calls.push(`password ${password ? Buffer.from(password).toString() : 'none'}`),
     sendInput: async (events: object[]) => void calls.push(JSON.stringify(events)),
     ejectMedium: async (id: string) => {
       if (id === 'ide0-hd0') throw new VringError('disk-fixed', 'The medium of this disk cannot be changed.');
@@ -319,4 +321,52 @@ test('a machine of the command line is stopped, shown and ended by QMP', { timeo
   const told = client.events.map(({ event }) => event);
   assert.deepEqual(told.slice(-3), ['STOP', 'RESUME', 'SHUTDOWN']);
   assert.deepEqual(client.events.at(-1).data, { guest: false, reason: 'host-qmp-quit' });
+});
+
+test('input events and passwords of VNC', async () => {
+  const { client, server, calls } = await served();
+  await client.next();
+  await client.ask('{"execute":"qmp_capabilities"}');
+  const run = async (execute: string, given: object) => await client.ask(JSON.stringify({ execute, arguments: given }));
+  const send = async (...events: readonly object[]) => {
+    const answer = await run('input-send-event', { events });
+    return answer.error ? answer.error.desc : JSON.parse(calls.pop() as string);
+  };
+  const key = (data: string, down: boolean) => ({ type: 'key', data: { key: { type: 'qcode', data }, down } });
+  const axis = (type: string, name: string, value: number) => ({ type, data: { axis: name, value } });
+  const button = (name: string, down: boolean) => ({ type: 'btn', data: { button: name, down } });
+  assert.deepEqual(await send(key('a', true), key('a', false)), [
+    { type: 'key', code: 0x1e, down: true },
+    { type: 'key', code: 0x1e, down: false },
+  ]);
+  assert.deepEqual(await send(axis('rel', 'x', 5), axis('rel', 'y', -3), button('left', true)), [
+    { type: 'move', dx: 5, dy: 3, dz: 0, buttons: 1 },
+  ]);
+  assert.deepEqual(await send(axis('abs', 'x', 0x1000), axis('abs', 'y', 0x7fff), button('left', false)), [
+    { type: 'point', x: 0x1000, y: 0x7fff, dz: 0, buttons: 0 },
+  ]);
+  assert.deepEqual(await send(button('wheel-down', true), button('wheel-down', false), button('right', true)), [
+    { type: 'move', dx: 0, dy: 0, dz: -1, buttons: 2 },
+  ]);
+  assert.deepEqual(await send(button('right', false), axis('abs', 'y', 1)), [
+    { type: 'point', x: 0x1000, y: 1, dz: 0, buttons: 0 },
+  ]);
+  for (const bad of [
+    {},
+    { type: 'btn', data: { button: 'x', down: true } },
+    axis('rel', 'z', 1),
+    axis('abs', 'x', 1e9),
+  ])
+    assert.match(await send(bad), /expected/);
+  assert.match(await send(key('nokey', true)), /no key/);
+  calls.length = 0;
+  assert.deepEqual((await run('set_password', { protocol: 'vnc', password: 'geheim' })).return, {});
+  assert.deepEqual((await run('expire_password', { protocol: 'vnc', time: 'now' })).return, {});
+  assert.deepEqual((await run('expire_password', { protocol: 'vnc', time: 'never' })).return, {});
+  assert.deepEqual((await run('expire_password', { protocol: 'vnc', time: '+100' })).return, {});
+  assert.deepEqual((await run('change-vnc-password', { password: 'neu' })).return, {});
+  assert.deepEqual(calls, ['password geheim', 'password none', 'password geheim', 'password geheim', 'password neu']);
+  assert.match((await run('set_password', { protocol: 'spice', password: 'x' })).error.desc, /does not accept/);
+  assert.match((await run('expire_password', { protocol: 'vnc', time: 'soon' })).error.desc, /now, never/);
+  await server.close();
 });

@@ -1,6 +1,7 @@
 /** What QMP says of itself (query-qmp-schema), from the table of commands. Answers are of any type: they are not described. */
-import type { QmpCommand, QmpType } from './commands.js';
+
 import { qmpEvents } from './events.js';
+import type { QmpCommand, QmpType } from './qmp-command.js';
 
 const jsonTypes: Readonly<Record<QmpType, string>> = { str: 'string', int: 'int', bool: 'boolean', any: 'value' };
 

@@ -5,8 +5,8 @@ import { openFailure } from '../../../host/node/open-failure.js';
 import { VringError } from '../../../vmm/index.js';
 import { KeyValues } from '../../options/key-values.js';
 import { UsageError } from '../../usage-error.js';
-import type { QmpHost } from './commands.js';
 import { watchMachine } from './events.js';
+import type { QmpHost } from './qmp-command.js';
 import { QmpSession } from './session.js';
 
 /** Clients that wait until the one before them has gone. */

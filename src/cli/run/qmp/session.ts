@@ -3,8 +3,9 @@
 import { BlockError } from '../../../block/index.js';
 import { parseJson } from '../../../block/json.js';
 import { VringError } from '../../../vmm/index.js';
-import { type QmpArgument, type QmpArguments, QmpError, type QmpHost, type QmpType, qmpCommands } from './commands.js';
+import { qmpCommands } from './commands.js';
 import { QmpFramer } from './framer.js';
+import { type QmpArgument, type QmpArguments, QmpError, type QmpHost, type QmpType } from './qmp-command.js';
 
 const typeNames: Readonly<Record<QmpType, string>> = { str: 'string', int: 'integer', bool: 'boolean', any: 'value' };
 /** Commands that wait at most; a client that sends more without hearing is cut off. */

@@ -1,0 +1,43 @@
+/** What a command of QMP is: its arguments, what it is given, and its errors. */
+import { type Machine, VringError } from '../../../vmm/index.js';
+import type { Chardev } from '../chardevs.js';
+
+export interface QmpHost {
+  readonly machine: Machine;
+  readonly version: string;
+  readonly name: string | undefined;
+  readonly chardevs: readonly Chardev[];
+  /** vCPUs of the machine. */
+  readonly cpus: number;
+  readonly architecture: string;
+  readonly uuid: string | undefined;
+  quit(): void;
+  /** The owner asks for a reset, a shutdown: events say so. */
+  hostAsked(what: 'reset' | 'quit'): void;
+  emit(event: string, data?: object): void;
+}
+
+export type QmpType = 'str' | 'int' | 'bool' | 'any';
+
+export interface QmpArgument {
+  readonly name: string;
+  readonly type: QmpType;
+  readonly optional?: boolean;
+}
+
+export type QmpArguments = Readonly<Record<string, unknown>>;
+
+export interface QmpCommand {
+  readonly name: string;
+  readonly arguments?: readonly QmpArgument[];
+  run(host: QmpHost, given: QmpArguments): Promise<unknown> | unknown;
+}
+
+/** An error with another class than GenericError. */
+export class QmpError extends VringError {
+  readonly className: string;
+  constructor(className: string, message: string) {
+    super('qmp', message);
+    this.className = className;
+  }
+}

@@ -99,8 +99,13 @@ export class Udp {
     }
   }
 
-  /** A port of the host's leads to the guest. Rejects with a VringError. */
-  async forward(address: Uint8Array | undefined, port: number, guest: Uint8Array, guestPort: number): Promise<void> {
+  /** A port of the host's leads to the guest until it is closed. Rejects with a VringError. */
+  async forward(
+    address: Uint8Array | undefined,
+    port: number,
+    guest: Uint8Array,
+    guestPort: number,
+  ): Promise<{ close(): void }> {
     const socket = await this.#options.host.bindDatagrams(address, port, (payload, from) =>
       this.#answer(flow, payload, from),
     );
@@ -116,6 +121,12 @@ export class Udp {
     const key = flowKey(guest, guestPort);
     this.#flows.get(key)?.socket.close();
     this.#flows.set(key, flow);
+    return {
+      close: () => {
+        socket.close();
+        if (this.#flows.get(key) === flow) this.#flows.delete(key);
+      },
+    };
   }
 
   #answer(flow: Flow, payload: Uint8Array, from: Endpoint): void {

@@ -452,6 +452,29 @@ test('a forwarded TCP port calls the guest; one for UDP answers from where it wa
   assert.deepEqual([...host.bound[0].socket.sent[0].to.address], [127, 0, 0, 1]);
 });
 
+test('ports are forwarded, and no longer, while the network runs', async () => {
+  const { host, link, network, send } = await setUp({});
+  const rule = { protocol: 'tcp', hostAddress: undefined, hostPort: 8080 } as const;
+  const whole = { ...rule, guestAddress: undefined, guestPort: 80 };
+  await network.addForward(whole);
+  await network.addForward({ ...whole, protocol: 'udp', hostPort: 53, guestPort: 5353 });
+  const stream = host.call(8080, { address: Uint8Array.of(127, 0, 0, 1), port: 40000 });
+  const [syn] = link.take();
+  assert.equal(at16(syn.payload, 2), 80);
+  assert.equal(network.removeForward({ ...rule, hostAddress: Uint8Array.of(127, 0, 0, 1) }), false);
+  assert.equal(network.removeForward({ ...rule, protocol: 'udp' }), false);
+  assert.equal(network.removeForward(rule), true);
+  assert.equal(network.removeForward(rule), false);
+  // What was connected stays.
+  const ack = at32(syn.payload, 4) + 1;
+  send(tcp(gateway, { from: 80, to: 40000, seq: 9000, ack, flags: SYN | ACK, options: wideOptions }));
+  send(tcp(gateway, { from: 80, to: 40000, seq: 9001, ack, flags: ACK | PSH, payload: [7] }));
+  assert.deepEqual(stream.written, [7]);
+  assert.equal(network.counts().udp, 1);
+  assert.equal(network.removeForward({ ...rule, protocol: 'udp', hostPort: 53 }), true);
+  assert.equal(network.counts().udp, 0);
+});
+
 test('a forwarded connection to a guest that nobody knows yet waits for ARP', async () => {
   const host = new TestHost();
   const link = new TestLink();

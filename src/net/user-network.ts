@@ -27,7 +27,12 @@ import { Reassembly } from './reassembly.js';
 import { Tcp } from './tcp.js';
 import { Tftp } from './tftp.js';
 import { checkUdp, Udp } from './udp.js';
-import { type CompleteUserOptions, completeOptions, type UserNetworkOptions } from './user-options.js';
+import {
+  type CompleteUserOptions,
+  completeOptions,
+  type HostForward,
+  type UserNetworkOptions,
+} from './user-options.js';
 import { checksum, getU16, getU32, putU32, sumWords } from './wire.js';
 
 const port = { dns: 53, dhcpServer: 67, dhcpClient: 68, tftp: 69 } as const;
@@ -49,7 +54,7 @@ export class UserNetwork implements FrameSink {
   readonly #dhcp: Dhcp;
   readonly #tftp: Tftp | undefined;
   readonly #reassembly = new Reassembly();
-  readonly #listeners: { close(): void }[] = [];
+  readonly #forwards: { readonly forward: HostForward; close(): void }[] = [];
   readonly #broadcast: Uint8Array;
   readonly #maskBits: number;
   #cancelTick: (() => void) | undefined;
@@ -130,18 +135,32 @@ export class UserNetwork implements FrameSink {
 
   /** Opens the forwarded ports. Rejects with the VringError of the first that cannot be had. */
   async open(): Promise<void> {
-    for (const forward of this.options.hostForwards ?? []) {
-      const guest = forward.guestAddress ?? this.options.firstLease;
-      if (forward.protocol === 'udp') {
-        await this.#udp.forward(forward.hostAddress, forward.hostPort, guest, forward.guestPort);
-        continue;
-      }
-      this.#listeners.push(
-        await this.#host.listen(forward.hostAddress, forward.hostPort, (accepted) =>
-          this.#accept(accepted, guest, forward.guestPort),
-        ),
-      );
-    }
+    for (const forward of this.options.hostForwards ?? []) await this.addForward(forward);
+  }
+
+  /** A port of the host's leads to the guest from here on. Rejects with VringError `network-port`. */
+  async addForward(forward: HostForward): Promise<void> {
+    const { protocol, hostAddress, hostPort, guestPort } = forward;
+    const guest = forward.guestAddress ?? this.options.firstLease;
+    const opened =
+      protocol === 'udp'
+        ? await this.#udp.forward(hostAddress, hostPort, guest, guestPort)
+        : await this.#host.listen(hostAddress, hostPort, (accepted) => this.#accept(accepted, guest, guestPort));
+    this.#forwards.push({ forward, close: () => opened.close() });
+    if (this.#closed) opened.close();
+  }
+
+  /** The port is closed; connections that were made by it stay. False: there is no such forwarding. */
+  removeForward({ protocol, hostAddress, hostPort }: Omit<HostForward, 'guestAddress' | 'guestPort'>): boolean {
+    const key = (address: Uint8Array | undefined) => (address ? addressKey(address) : '');
+    const index = this.#forwards.findIndex(
+      ({ forward }) =>
+        forward.protocol === protocol && forward.hostPort === hostPort && key(forward.hostAddress) === key(hostAddress),
+    );
+    if (index < 0) return false;
+    const [found] = this.#forwards.splice(index, 1);
+    found.close();
+    return true;
   }
 
   #accept(accepted: AcceptedStream, guest: Uint8Array, guestPort: number): void {
@@ -458,7 +477,7 @@ export class UserNetwork implements FrameSink {
   close(): void {
     this.#closed = true;
     this.#cancelTick?.();
-    for (const listener of this.#listeners) listener.close();
+    for (const forward of this.#forwards) forward.close();
     this.#tcp.close();
     this.#udp.close();
     this.#tftp?.close();

@@ -27,7 +27,8 @@ export type {
   NvmeNamespaceOptions,
   ScsiUnitOptions,
 } from './machine-options.js';
-export type { NetworkBackend, NetworkCapture, NetworkOptions, SocketPlace } from './network-protocol.js';
+export type { HostPort, NetworkBackend, NetworkCapture, NetworkOptions, SocketPlace } from './network-protocol.js';
+export type { MachineNetwork } from './networks.js';
 export type { InputEvent } from './screen-input.js';
 export type { PictureFormat, VncOptions, VncPlace } from './screen-protocol.js';
 export {

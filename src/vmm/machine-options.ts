@@ -120,12 +120,21 @@ export type DeviceOptions =
       readonly bootIndex?: number | undefined;
     })
   | {
-      /** Intel's 82540EM. */
-      readonly type: 'e1000';
+      /** Intel's 82540EM, Realtek's RTL8139C+, a NE2000 (Realtek's RTL8029). */
+      readonly type: 'e1000' | 'rtl8139' | 'ne2k_pci';
       readonly network: string;
       readonly mac?: string | undefined;
       readonly slot?: number | undefined;
       readonly bootIndex?: number | undefined;
+    }
+  | {
+      /** A NE2000 on ISA. */
+      readonly type: 'ne2k_isa';
+      readonly network: string;
+      readonly mac?: string | undefined;
+      /** First of 32 ports, 0x300 unless given, and its interrupt, 9 unless given. */
+      readonly port?: number | undefined;
+      readonly irq?: number | undefined;
     }
   | (VirtioPlace & { readonly type: 'virtio-rng' })
   | (VirtioPlace & { readonly type: 'virtio-balloon' })
@@ -429,6 +438,9 @@ export function planMachine(options: MachineOptions): {
         return { ...device, units };
       }
       case 'e1000':
+      case 'rtl8139':
+      case 'ne2k_pci':
+      case 'ne2k_isa':
       case 'virtio-net': {
         const network = networks.findIndex(({ id }) => id === device.network);
         if (network < 0) throw invalid(`There is no network '${device.network}'.`);

@@ -289,6 +289,9 @@ function answer(board: Board, request: Exclude<Request, { type: 'accelerator' }>
       return undefined;
     case 'trays':
       return devices.trays;
+    case 'setLink':
+      networks?.setLink(request.network, request.up);
+      return undefined;
     case 'selectCpu':
       selectCpu(board, request.cpu);
       return undefined;

@@ -8,6 +8,7 @@ import { VringError } from '../base/index.js';
 import type { TextScreen } from '../display/index.js';
 import { bundle } from '../host/node/bundles.js';
 import { machineThreadOptions, useEarlyThread } from '../host/node/machine-thread.js';
+import type { HostForward } from '../net/index.js';
 import { abortedError, bounded, type WaitOptions } from './abort.js';
 import { findArchitecture } from './architectures.js';
 import { type CharacterPort, MachinePort } from './character-port.js';
@@ -17,7 +18,8 @@ import { type MachineDiskThread, openDisks } from './disks.js';
 import { ringDoorbell } from './doorbell.js';
 import type { HostPage, LensReport } from './lens-report.js';
 import { architectureOf, type MachineOptions, type PortPlace, planMachine, shareImage } from './machine-options.js';
-import { type MachineNetworkThread, openNetworks } from './networks.js';
+import type { ForwardChange, HostPort } from './network-protocol.js';
+import { describeNetworks, type MachineNetwork, type MachineNetworkThread, openNetworks } from './networks.js';
 import { comingModule, compiledModules } from './routine-modules.js';
 import { ScreenThread } from './screen.js';
 import type { InputEvent } from './screen-input.js';
@@ -151,6 +153,17 @@ export interface Machine extends AsyncDisposable {
    * format is guessed unless given.
    */
   changeMedium(id: string, image: DiskImage, options?: WaitOptions & { readonly force?: boolean }): Promise<void>;
+  /** Its networks and the cards on them, in the order in which they were given. */
+  readonly networks: readonly MachineNetwork[];
+  /** Pulls the cable of a network's card, or plugs it in again. Throws VringError `no-such-network`. */
+  setLink(network: string, up: boolean, options?: WaitOptions): Promise<void>;
+  /**
+   * A port of the host's leads to the guest of a user network from here on. Throws VringError `no-such-network`, `network-kind`,
+   * and `network-port` where it cannot be had.
+   */
+  addHostForward(network: string, forward: HostForward): Promise<void>;
+  /** The port is closed; connections made by it stay. False: there is no such forwarding. Throws as `addHostForward`. */
+  removeHostForward(network: string, forward: HostPort): Promise<boolean>;
   /** The picture on the screen, as a file of that format. Throws VringError `no-screen`. */
   screendump(format: PictureFormat): Promise<Uint8Array>;
   /** The characters on the screen; undefined while it shows graphics. Throws VringError `no-screen`. */
@@ -227,6 +240,7 @@ class RunningMachine implements Machine {
   readonly #disks: MachineDiskThread | undefined;
   readonly #shares: ScreenShares | undefined;
   #screen: ScreenThread | undefined;
+  readonly networks: readonly MachineNetwork[];
   readonly #networks: MachineNetworkThread | undefined;
   #nextId = 1;
   #end: MachineEnd | undefined;
@@ -245,7 +259,9 @@ class RunningMachine implements Machine {
     doorbell: SharedArrayBuffer,
     disks: MachineDiskThread | undefined,
     networks: MachineNetworkThread | undefined,
+    described: readonly MachineNetwork[],
   ) {
+    this.networks = described;
     this.#disks = disks;
     this.#shares = config.screen;
     this.#networks = networks;
@@ -440,6 +456,30 @@ class RunningMachine implements Machine {
       // The tray is closed again, with what is in it.
       await this.#request({ type: 'mediumChanged', disk }, options);
     }
+  }
+
+  #network(id: string): number {
+    const index = this.networks.findIndex((network) => network.id === id);
+    if (index < 0) throw new VringError('no-such-network', `There is no network '${id}'.`);
+    return index;
+  }
+
+  async setLink(network: string, up: boolean, options?: WaitOptions): Promise<void> {
+    await this.#request({ type: 'setLink', network: this.#network(network), up }, options);
+  }
+
+  async addHostForward(network: string, forward: HostForward): Promise<void> {
+    await this.#changeForward(network, { add: forward });
+  }
+
+  async removeHostForward(network: string, { protocol, hostAddress, hostPort }: HostPort): Promise<boolean> {
+    return await this.#changeForward(network, { remove: { protocol, hostAddress, hostPort } });
+  }
+
+  async #changeForward(network: string, change: ForwardChange): Promise<boolean> {
+    const index = this.#network(network);
+    if (!this.#networks || this.state === 'ended') throw this.#endError();
+    return await this.#networks.changeForward(index, change);
   }
 
   #needScreen(): ScreenThread {
@@ -728,6 +768,7 @@ export async function createMachineWith(
     doorbell,
     disks,
     networks,
+    describeNetworks(options.networks ?? [], config.devices),
   );
   try {
     // While the machine is built it is found out what can run it.

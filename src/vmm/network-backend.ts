@@ -48,6 +48,10 @@ class RingPeer implements NetworkPeer {
     this.#toGuest.setTakes(bits);
   }
 
+  setLink(up: boolean): void {
+    this.#card?.setLink(up);
+  }
+
   /** Looks whether there is something for the card. */
   collect(): void {
     if (!this.#toGuest.isEmpty) this.#card?.receiveReady();
@@ -80,6 +84,11 @@ export class MachineNetworks {
 
   #say(message: ToNetworksFromMachine): void {
     this.#config.port.postMessage(message);
+  }
+
+  /** The cable of a network's card is plugged in or pulled. */
+  setLink(network: number, up: boolean): void {
+    this.#peers[network].setLink(up);
   }
 
   collect(): void {

@@ -1,6 +1,6 @@
 /** What a machine's networks are, and what the threads that have to do with them say to each other. */
 import type { MessagePort } from 'node:worker_threads';
-import type { UserNetworkOptions } from '../net/index.js';
+import type { HostForward, UserNetworkOptions } from '../net/index.js';
 
 /** Address of a socket: a host's name or address, and a port. */
 export interface SocketPlace {
@@ -57,11 +57,25 @@ export type ToNetworksFromMachine =
   | { readonly type: 'look' };
 
 /** From the machine's owner. */
-export interface ToNetworks {
-  readonly type: 'close';
-}
+export type ToNetworks =
+  | { readonly type: 'close' }
+  /** Answered by `reply` with the same id. */
+  | { readonly type: 'forward'; readonly id: number; readonly network: number; readonly change: ForwardChange };
+
+/** By what a forwarded port is known. */
+export type HostPort = Omit<HostForward, 'guestAddress' | 'guestPort'>;
+
+/** A port of the host's that leads to the guest is added, or taken away. */
+export type ForwardChange = { readonly add: HostForward } | { readonly remove: HostPort };
 
 export type FromNetworks =
   | { readonly type: 'opened' }
   | { readonly type: 'failed'; readonly code: string; readonly message: string }
-  | { readonly type: 'report'; readonly line: string };
+  | { readonly type: 'report'; readonly line: string }
+  /** `done` false: there was nothing to take away. */
+  | { readonly type: 'reply'; readonly id: number; readonly done: boolean }
+  | {
+      readonly type: 'reply';
+      readonly id: number;
+      readonly error: { readonly code: string; readonly message: string };
+    };

@@ -12,6 +12,7 @@ import { type FrameOffload, type FrameSink, type GuestLink, UserNetwork } from '
 import { ringDoorbell } from './doorbell.js';
 import { FrameRing } from './frame-ring.js';
 import type {
+  ForwardChange,
   FromNetworks,
   NetworkOptions,
   NetworkRings,
@@ -48,6 +49,7 @@ class Attachment implements GuestLink {
   readonly #toGuest: FrameRing;
   readonly #captures: Capture[] = [];
   #sink: FrameSink | undefined;
+  #user: UserNetwork | undefined;
   #reserved: Uint8Array | undefined;
   #blocked = false;
 
@@ -61,9 +63,17 @@ class Attachment implements GuestLink {
       this.#captures.push(await openCapture(path, snapLength ?? 65536));
     if (options.kind === 'user') {
       const network = new UserNetwork(host, this, options.user);
-      this.#sink = network;
+      this.#sink = this.#user = network;
       await network.open();
     } else this.#sink = await openSocketSink(options, this, (line) => say({ type: 'report', line }));
+  }
+
+  /** False: there was nothing to take away. Rejects with a VringError. */
+  async changeForward(change: ForwardChange): Promise<boolean> {
+    if (!this.#user) throw new VringError('network-kind', 'This network is not a user network.');
+    if ('remove' in change) return this.#user.removeForward(change.remove);
+    await this.#user.addForward(change.add);
+    return true;
   }
 
   get takes(): number {
@@ -129,12 +139,24 @@ function schedule(): void {
   setImmediate(look);
 }
 
+function failureOf(error: unknown): { code: string; message: string } {
+  return { code: error instanceof VringError ? error.code : 'network-open', message: (error as Error).message };
+}
+
 async function openAll(): Promise<void> {
   for (const [i, options] of config.networks.entries()) await attachments[i].open(options);
 }
 
 owner.on('message', (message: ToNetworks) => {
-  if (message.type !== 'close' || closing) return;
+  if (closing) return;
+  if (message.type === 'forward') {
+    const { id, network, change } = message;
+    attachments[network].changeForward(change).then(
+      (done) => say({ type: 'reply', id, done }),
+      (error: unknown) => say({ type: 'reply', id, error: failureOf(error) }),
+    );
+    return;
+  }
   closing = true;
   void Promise.all(attachments.map((attachment) => attachment.close())).finally(() => {
     config.port.close();
@@ -155,7 +177,6 @@ openAll().then(
     schedule();
   },
   (error: unknown) => {
-    const known = error instanceof VringError;
-    say({ type: 'failed', code: known ? error.code : 'network-open', message: (error as Error).message });
+    say({ type: 'failed', ...failureOf(error) });
   },
 );

@@ -1,4 +1,4 @@
-/** Debian's own drivers on the user-mode network: an address by DHCP, 64 MiB each way with equal hashes. */
+/** Debian's own drivers on the user-mode network: an address by DHCP, a file each way with equal hashes. */
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import * as net from 'node:net';
@@ -24,12 +24,15 @@ async function listening(server: net.Server): Promise<number> {
   return (server.address() as net.AddressInfo).port;
 }
 
-for (const { type, flavour } of [
-  { type: 'virtio-net', flavour: undefined },
-  { type: 'e1000', flavour: 'amd64' },
+for (const { type, flavour, mebibytes } of [
+  { type: 'virtio-net', flavour: undefined, mebibytes: 64 },
+  { type: 'e1000', flavour: 'amd64', mebibytes: 64 },
+  { type: 'rtl8139', flavour: 'amd64', mebibytes: 32 },
+  // Word by word through a port.
+  { type: 'ne2k_pci', flavour: 'amd64', mebibytes: 2 },
 ] as const) {
-  test(`${type}: DHCP and 64 MiB both ways`, { timeout: 300_000 }, async () => {
-    const bytes = randomBytes(64 << 20);
+  test(`${type}: DHCP and ${mebibytes} MiB both ways`, { timeout: 300_000 }, async () => {
+    const bytes = randomBytes(mebibytes << 20);
     const hash = createHash('sha256').update(bytes).digest('hex');
     const back = createHash('sha256');
     const giver = net.createServer((socket) => void socket.end(bytes));

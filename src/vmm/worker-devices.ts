@@ -10,9 +10,12 @@ import {
   type ConsolePortSpec,
   E1000,
   Ich9Ahci,
+  Ne2000Isa,
+  Ne2000Pci,
   NvmeController,
   NvmeNamespace,
   PcTestdev,
+  Rtl8139,
   ScsiCd,
   ScsiDisk,
   type ScsiUnit,
@@ -213,10 +216,21 @@ export class MachineDevices {
         this.#bootByNetwork(board, config.bootIndex, this.#addVirtio(board, config, model, taken));
         return;
       }
-      case 'e1000': {
+      case 'ne2k_isa': {
         assert(this.#host.networks, 'a network is opened for every card');
-        const card = new E1000({
-          name: freeName('e1000', taken),
+        const { type, network, mac, port = 0x300, irq = 9 } = config;
+        const peer = this.#host.networks.peer(network);
+        const line = isaOf(board, type)[irq];
+        board.add(new Ne2000Isa({ name: freeName(type, taken), peer, mac, ports: board.ports, irq: line, port }));
+        return;
+      }
+      case 'e1000':
+      case 'rtl8139':
+      case 'ne2k_pci': {
+        assert(this.#host.networks, 'a network is opened for every card');
+        const Card = pciCards[config.type];
+        const card = new Card({
+          name: freeName(config.type, taken),
           peer: this.#host.networks.peer(config.network),
           mac: config.mac,
           dma: board.memory.dma,
@@ -476,6 +490,9 @@ function plugMmio({ virtioMmio }: DeviceBoard, device: VirtioDevice, wanted: num
 }
 
 /** A device on the ISA bus is for boards that have one. */
+/** Network cards that are a PCI function each. */
+const pciCards = { e1000: E1000, rtl8139: Rtl8139, ne2k_pci: Ne2000Pci } as const;
+
 function isaOf(board: DeviceBoard, type: string): NonNullable<DeviceBoard['isaIrqs']> {
   if (board.isaIrqs) return board.isaIrqs;
   throw new VringError('device-bus', `${type}: this board has no ISA bus.`);

@@ -140,11 +140,18 @@ export type DeviceConfig =
       readonly bootIndex?: number | undefined;
     })
   | {
-      readonly type: 'e1000';
+      readonly type: 'e1000' | 'rtl8139' | 'ne2k_pci';
       readonly network: number;
       readonly mac: Uint8Array;
       readonly slot?: number | undefined;
       readonly bootIndex?: number | undefined;
+    }
+  | {
+      readonly type: 'ne2k_isa';
+      readonly network: number;
+      readonly mac: Uint8Array;
+      readonly port?: number | undefined;
+      readonly irq?: number | undefined;
     }
   | (VirtioPlace & { readonly type: 'virtio-rng' })
   | (VirtioPlace & { readonly type: 'virtio-balloon' })
@@ -301,6 +308,7 @@ export type Request =
   | { readonly type: 'hostPage'; readonly gpa: number }
   | { readonly type: 'registers' }
   | { readonly type: 'selectCpu'; readonly cpu: number }
+  | { readonly type: 'setLink'; readonly network: number; readonly up: boolean }
   | { readonly type: 'input'; readonly events: readonly InputEvent[] }
   /** The button of a drive with removable media. Answered with `TrayState`. */
   | { readonly type: 'eject'; readonly disk: number; readonly force: boolean }

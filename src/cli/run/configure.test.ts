@@ -402,6 +402,8 @@ test('each mistake gets one sentence that names it', () => {
     [['-device', 'VGA,vgamem_mb=0'], /vgamem_mb/],
     [['-nic', 'tap'], /the network 'tap' is not supported yet/],
     [['-nic', 'usr'], /did you mean 'user'/],
+    [['-nic', 'user,model=rtl8193'], /there is no model 'rtl8193'; did you mean 'rtl8139'/],
+    [['-device', 'ne2k_isa'], /netdev= is missing/],
     [['-nic', 'user,model=e1000e'], /model=e1000e is not supported yet/],
     [['-nic', 'user,mac=1:2'], /'1:2' is no Ethernet address/],
     [['-nic', 'user,hostfwd=tcp:22'], /Invalid host forwarding rule 'tcp:22' \(Bad host port\)/],
@@ -588,6 +590,16 @@ test('networks', () => {
   );
   assert.deepEqual(plan('-nic', 'none').machine.networks, []);
   assert.deepEqual(plan('-net', 'nic', '-net', 'user').machine.networks?.length, 1);
+  const typesOf = (...words: string[]) => (plan(...words).machine.devices ?? []).map(({ type }) => type);
+  assert.ok(typesOf('-nic', 'user').includes('e1000'), 'as QEMU on a PC');
+  assert.ok(typesOf('-arch', 'riscv64', '-nic', 'user').includes('virtio-net'));
+  assert.ok(typesOf('-nic', 'user,model=rtl8139').includes('rtl8139'));
+  assert.ok(typesOf('-net', 'nic,model=ne2k_pci', '-net', 'user').includes('ne2k_pci'));
+  const isa = plan('-netdev', 'user,id=n', '-device', 'ne2k_isa,netdev=n,iobase=0x320,irq=5').machine.devices ?? [];
+  assert.deepEqual(
+    isa.filter(({ type }) => type === 'ne2k_isa'),
+    [{ type: 'ne2k_isa', network: 'n', mac: undefined, port: 0x320, irq: 5 }],
+  );
 });
 
 test('SCSI disks and CD drives hang on the controller that they name, or the first', () => {

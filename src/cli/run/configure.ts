@@ -91,6 +91,8 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     nic: options.all('nic'),
     net: options.all('net'),
     filters: options.all('object').filter(isFilter),
+    // As QEMU's, but for a system that is named, whose kernel may be one for virtual machines alone.
+    defaultModel: architecture.buses.includes('ISA') && !context.system ? 'e1000' : 'virtio-net',
   });
   const { devices, blockNodes, drives } = planDevices(options, chardevs, characters, architecture, networks);
   devices.push(...networks.cards);
@@ -679,9 +681,20 @@ function planDevices(
         bus.ports.push({ port, chardev: attachTo(values, row.name), isConsole });
         break;
       }
-      case 'e1000':
+      case 'ne2k_isa':
         devices.push({
-          type: 'e1000',
+          type: row.name,
+          network: networks.take(option, values.need('netdev')),
+          mac: checkMac(option, values.text('mac')),
+          port: values.number('iobase', 0x100, 0xffe0),
+          irq: values.number('irq', 0, 15),
+        });
+        break;
+      case 'e1000':
+      case 'rtl8139':
+      case 'ne2k_pci':
+        devices.push({
+          type: row.name,
           network: networks.take(option, values.need('netdev')),
           mac: checkMac(option, values.text('mac')),
           slot: planSlot(values),

@@ -67,6 +67,17 @@ const disk: readonly PropertyRow[] = [
   { name: 'rerror', type: 'str', default: 'report', sentence: 'read errors: report, ignore, stop' },
 ];
 
+/** Of network cards. */
+const nic: readonly PropertyRow[] = [
+  { name: 'netdev', type: 'str', sentence: 'id of a -netdev' },
+  { name: 'mac', type: 'str', sentence: 'Ethernet address; 52:54:00:12:34:56 and those that follow unless given' },
+];
+const bootIndex: PropertyRow = {
+  name: 'bootindex',
+  type: 'uint32',
+  sentence: 'firmware boots from the device with the lowest',
+};
+
 /** Of drives on the IDE channels. */
 const ide: readonly PropertyRow[] = [
   {
@@ -211,19 +222,34 @@ export const deviceRows: readonly DeviceRow[] = [
     sentence: 'Named byte channel of a virtio-serial-pci',
     properties: port,
   },
-  {
-    name: 'e1000',
-    aliases: ['e1000-82540em'],
-    bus: 'PCI',
-    category: 'Network',
-    sentence: 'Intel Gigabit Ethernet (82540EM)',
-    properties: [
-      { name: 'netdev', type: 'str', sentence: 'id of a -netdev' },
-      { name: 'mac', type: 'str', sentence: 'Ethernet address; 52:54:00:12:34:56 and those that follow unless given' },
-      { name: 'bootindex', type: 'uint32', sentence: 'firmware boots from the device with the lowest' },
-      ...pci,
-    ],
-  },
+  ...(
+    [
+      ['e1000', ['e1000-82540em'], 'PCI', 'Intel Gigabit Ethernet (82540EM)', [...nic, bootIndex, ...pci]],
+      ['rtl8139', [], 'PCI', 'Realtek Fast Ethernet (RTL8139C+)', [...nic, bootIndex, ...pci]],
+      ['ne2k_pci', [], 'PCI', 'NE2000 on PCI (Realtek RTL8029)', [...nic, bootIndex, ...pci]],
+      [
+        'ne2k_isa',
+        [],
+        'ISA',
+        'NE2000 on ISA',
+        [
+          ...nic,
+          { name: 'iobase', type: 'uint32', default: '0x300', sentence: 'first of its 32 ports' },
+          { name: 'irq', type: 'uint32', default: '9', sentence: 'ISA interrupt' },
+          id,
+        ],
+      ],
+    ] as const
+  ).map(
+    ([name, aliases, bus, sentence, properties]): DeviceRow => ({
+      name,
+      aliases,
+      bus,
+      category: 'Network',
+      sentence,
+      properties,
+    }),
+  ),
   {
     name: 'virtio-net-pci',
     aliases: ['virtio-net'],
@@ -231,10 +257,9 @@ export const deviceRows: readonly DeviceRow[] = [
     category: 'Network',
     sentence: 'Virtio network card',
     properties: [
-      { name: 'netdev', type: 'str', sentence: 'id of a -netdev' },
-      { name: 'mac', type: 'str', sentence: 'Ethernet address; 52:54:00:12:34:56 and those that follow unless given' },
+      ...nic,
       { name: 'host_mtu', type: 'uint16', sentence: 'largest packet that the guest is told of' },
-      { name: 'bootindex', type: 'uint32', sentence: 'firmware boots from the device with the lowest' },
+      bootIndex,
       ...virtio,
     ],
   },
@@ -359,7 +384,7 @@ export const deviceRows: readonly DeviceRow[] = [
 
 /** Devices that QEMU has and vring does not yet. */
 const unsupportedDevices =
-  /^(AC97|AMDVI-PCI|ES1370|acpi-erst|adlib|am53c974|amd-iommu|ati-vga|bochs-display|cirrus-vga|cs4231a|ctucan_pci|dc390|edu|floppy|gus|ib700|intel-(hda|iommu)|i6300esb|ioh3420|ipoctal232|kvaser_pci|(guest-)?loader|lsi|lsi53c8\w+|megasas(-gen2)?|mioe3680_pci|mptsas1068|ne2k_(isa|pci)|nvdimm|pc-dimm|pcm3680_pci|pcnet|pvpanic(-pci)?|pvrdma|pvscsi|qxl(-vga)?|ramfb|rocker|rtl8139|sb16|secondary-vga|sga|smbus-ipmi|tpci200|tulip|vmbus-bridge|vmcoreinfo|vmgenid|vmmouse|vmware-svga|vmxnet3|vt82c686b-usb-uhci|x-pci-proxy-dev|x3130-upstream|xio3130-downstream|i82\w+|isa-(applesmc|cirrus-vga|fdc|ide|ipmi-\w+|parallel|vga)|virtio-(9p|crypto|gpu-gl|iommu|mem|pmem|vga-gl|input-host)(-(device|pci|pci-(non-)?transitional))?)$|^(ccid|cxl|e1000e?|hda|hyperv?|hv|i2c|ich9|ide|ipmi-bmc|ivshmem|nec-usb|nvme-subsys|pci|pcie|piix[34]|pxb|qemu-xhci|scsi|sd|sdhci|tpm|u2f|usb|vfio|vhost)(-|$)/;
+  /^(AC97|AMDVI-PCI|ES1370|acpi-erst|adlib|am53c974|amd-iommu|ati-vga|bochs-display|cirrus-vga|cs4231a|ctucan_pci|dc390|edu|floppy|gus|ib700|intel-(hda|iommu)|i6300esb|ioh3420|ipoctal232|kvaser_pci|(guest-)?loader|lsi|lsi53c8\w+|megasas(-gen2)?|mioe3680_pci|mptsas1068|nvdimm|pc-dimm|pcm3680_pci|pcnet|pvpanic(-pci)?|pvrdma|pvscsi|qxl(-vga)?|ramfb|rocker|sb16|secondary-vga|sga|smbus-ipmi|tpci200|tulip|vmbus-bridge|vmcoreinfo|vmgenid|vmmouse|vmware-svga|vmxnet3|vt82c686b-usb-uhci|x-pci-proxy-dev|x3130-upstream|xio3130-downstream|i82\w+|isa-(applesmc|cirrus-vga|fdc|ide|ipmi-\w+|parallel|vga)|virtio-(9p|crypto|gpu-gl|iommu|mem|pmem|vga-gl|input-host)(-(device|pci|pci-(non-)?transitional))?)$|^(ccid|cxl|e1000e?|hda|hyperv?|hv|i2c|ich9|ide|ipmi-bmc|ivshmem|nec-usb|nvme-subsys|pci|pcie|piix[34]|pxb|qemu-xhci|scsi|sd|sdhci|tpm|u2f|usb|vfio|vhost)(-|$)/;
 
 /** Properties that QEMU's devices have and vring's do not yet. */
 export const unsupportedProperties = [

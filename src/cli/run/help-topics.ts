@@ -3,6 +3,7 @@ import { type Architecture, DEFAULT_ARCHITECTURE, findArchitecture } from '../..
 import { traceItems } from '../../vmm/index.js';
 import { deviceHelp, devicePropertiesHelp, findDevice, noDevice } from './devices.js';
 import { objectTypes } from './drives.js';
+import { nicModelHelp } from './networks.js';
 import { acceleratorProperties, accelerators, machineProperties, runOptions } from './options.js';
 
 const asksForHelp = (text: string): boolean => text === 'help' || text === '?';
@@ -44,6 +45,8 @@ export function helpTopic(argv: readonly string[], fallback = DEFAULT_ARCHITECTU
     const value = words[i + 1];
     if (asksForHelp(value) && topics[row.name]) return topics[row.name](architecture);
     const parts = value.split(',');
+    if ((row.name === 'nic' || row.name === 'net') && parts.some((part) => /^model=(help|\?)$/.test(part)))
+      return nicModelHelp();
     const asksForProperties = parts.slice(1).some(asksForHelp);
     if (asksForProperties && /^(type=|accel=)?(pc|tcg)$/.test(parts[0]) && propertyTopics[row.name])
       return propertyTopics[row.name]();

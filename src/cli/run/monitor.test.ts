@@ -46,6 +46,22 @@ function fakeMachine() {
     },
     writePort: async (port: number, size: number, value: number) => void calls.push(`out ${port} ${size} ${value}`),
     info: async (topic: string) => `about ${topic}\nsecond line`,
+    networks: [
+      {
+        id: 'n',
+        kind: 'user',
+        description: 'net=10.0.2.0,restrict=off',
+        card: { type: 'e1000', mac: '52:54:00:12:34:56' },
+      },
+      { id: 's', kind: 'connect', description: 'connect 127.0.0.1:1', card: undefined },
+    ],
+    setLink: async (id: string, up: boolean) => void calls.push(`link ${id} ${up}`),
+    addHostForward: async (id: string, forward: { hostPort: number; guestPort: number; protocol: string }) =>
+      void calls.push(`forward ${id} ${forward.protocol} ${forward.hostPort} ${forward.guestPort}`),
+    removeHostForward: async (id: string, { hostPort }: { hostPort: number }) => {
+      calls.push(`unforward ${id} ${hostPort}`);
+      return hostPort === 2222;
+    },
     selectCpu: async (cpu: number) => void calls.push(`cpu ${cpu}`),
   };
   return { machine: machine as unknown as Machine, calls, memory };
@@ -94,6 +110,31 @@ test('media are taken out and changed', async () => {
   ]);
   assert.match(shown, /ide1-cd0: \[not inserted\]\r\n {4}Removable device: not locked, tray open\r\n/);
   assert.match(shown, /Error: eject: the id of a drive is needed/);
+});
+
+test('networks: what there is, cables, forwarded ports', async () => {
+  const { shown, calls } = await ask(
+    ...['info network', 'set_link n off', 'set_link n on', 'set_link n', 'set_link m off'],
+    ...['hostfwd_add tcp::2222-:22', 'hostfwd_add n udp:127.0.0.1:53-10.0.2.16:5353', 'hostfwd_add m tcp::1-:2'],
+    ...['hostfwd_add tcp::22-:x', 'hostfwd_remove tcp::2222', 'hostfwd_remove n tcp::2223', 'hostfwd_remove tcp:22'],
+  );
+  assert.match(shown, /e1000: type=nic,model=e1000,macaddr=52:54:00:12:34:56\r\n \\ n: type=user,net=10\.0\.2\.0/);
+  assert.match(shown, /\ns: type=connect,connect 127\.0\.0\.1:1\r\n/);
+  assert.deepEqual(calls, [
+    'link n false',
+    'link n true',
+    'forward n tcp 2222 22',
+    'forward n udp 53 5353',
+    'unforward n 2222',
+    'unforward n 2223',
+  ]);
+  assert.match(shown, /set_link: NAME on\|off is needed/);
+  assert.match(shown, /Device 'm' not found/);
+  assert.match(shown, /hostfwd_add: there is no network 'm'/);
+  assert.match(shown, /Invalid host forwarding rule 'tcp::22-:x' \(Bad guest port\)/);
+  assert.match(shown, /host forwarding rule for tcp::2222 removed/);
+  assert.match(shown, /host forwarding rule for tcp::2223 not found/);
+  assert.match(shown, /Invalid host forwarding rule 'tcp:22' \(/);
 });
 
 test('several vCPUs', async () => {

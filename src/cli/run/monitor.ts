@@ -6,6 +6,7 @@ import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
 import type { Chardev } from './chardevs.js';
 import { evaluate } from './monitor-expression.js';
+import { describeNetworks, networkCommands } from './monitor-network.js';
 import { screenCommands } from './monitor-screen.js';
 
 export interface MonitorHost {
@@ -66,6 +67,7 @@ const infoRows: readonly InfoRow[] = [
   machineRow('mem', 'virtual address ranges and their rights'),
   machineRow('mtree', 'what answers at which physical address and port'),
   { name: 'name', sentence: 'name of the machine', show: async ({ name }) => name ?? '' },
+  { name: 'network', sentence: 'networks and their cards', show: describeNetworks },
   machineRow('pci', 'PCI functions'),
   machineRow('pic', 'interrupt controllers'),
   machineRow('qtree', 'devices by their buses'),
@@ -359,6 +361,7 @@ export const monitorCommands: readonly MonitorCommand[] = [
     run: writePort,
   },
   ...screenCommands,
+  ...networkCommands,
   {
     name: 'eject',
     argument: '[-f] DRIVE',

@@ -10,7 +10,7 @@ import {
   parseNetwork,
   type UserNetworkOptions,
 } from '../../net/index.js';
-import type { DeviceOptions, NetworkBackend, NetworkCapture, NetworkOptions } from '../../vmm/index.js';
+import type { DeviceOptions, HostPort, NetworkBackend, NetworkCapture, NetworkOptions } from '../../vmm/index.js';
 import { KeyValues } from '../options/key-values.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
@@ -27,26 +27,19 @@ const unsupportedBackends = [
   'hubport',
   'stream',
 ];
-type CardType = 'virtio-net' | 'e1000';
+type CardType = 'virtio-net' | 'e1000' | 'rtl8139' | 'ne2k_pci' | 'ne2k_isa';
 /** Cards by QEMU's names for `model=`. */
 const models: ReadonlyMap<string, CardType> = new Map([
   ['e1000', 'e1000'],
   ['e1000-82540em', 'e1000'],
+  ['ne2k_isa', 'ne2k_isa'],
+  ['ne2k_pci', 'ne2k_pci'],
+  ['rtl8139', 'rtl8139'],
   ['virtio', 'virtio-net'],
   ['virtio-net', 'virtio-net'],
   ['virtio-net-pci', 'virtio-net'],
 ]);
-const unsupportedModels = [
-  'e1000e',
-  'rtl8139',
-  'ne2k_pci',
-  'pcnet',
-  'i82551',
-  'i82557b',
-  'i82559er',
-  'vmxnet3',
-  'tulip',
-];
+const unsupportedModels = ['e1000e', 'pcnet', 'i82551', 'i82557b', 'i82559er', 'vmxnet3', 'tulip'];
 
 export interface PlannedNetworks {
   readonly networks: NetworkOptions[];
@@ -62,7 +55,12 @@ export interface GivenNetworks {
   readonly net: readonly string[];
   /** Of type filter-dump. */
   readonly filters: readonly string[];
+  /** The card where `model=` does not say which. */
+  readonly defaultModel: CardType;
 }
+
+/** What `-nic model=help` shows. */
+export const nicModelHelp = (): string => ['Supported NIC models:', ...[...models.keys()].toSorted()].join('\n');
 
 /** Throws UsageError. */
 export function planNetworks(given: GivenNetworks): PlannedNetworks {
@@ -93,12 +91,12 @@ export function planNetworks(given: GivenNetworks): PlannedNetworks {
     }
     const values = KeyValues.parse(`-nic ${text}`, text, 'type');
     const id = values.text('id') ?? `#nic${i}`;
-    const card = cardOf(values, 'mac');
+    const card = cardOf(values, 'mac', given.defaultModel);
     add(values.option, id, backendOf(values));
     values.finish();
     cards.push({ ...card, network: take(values.option, id) });
   }
-  planOldNet(given.net, (option, id, backend) => add(option, id, backend), cards, used);
+  planOldNet(given, (option, id, backend) => add(option, id, backend), cards, used);
   for (const text of given.filters) {
     const values = KeyValues.parse(`-object ${text}`, text, 'qom-type');
     values.need('qom-type');
@@ -114,7 +112,7 @@ export function planNetworks(given: GivenNetworks): PlannedNetworks {
 
 /** `-net nic` and `-net user` are on one wire: here one of each. */
 function planOldNet(
-  net: readonly string[],
+  { net, defaultModel }: GivenNetworks,
   add: (option: string, id: string, backend: NetworkBackend) => void,
   cards: DeviceOptions[],
   used: Set<string>,
@@ -127,7 +125,7 @@ function planOldNet(
     if (values.text('type') === 'nic') {
       if (card) throw new UsageError(`${values.option}: a second card on the one wire is not supported yet`);
       const netdev = values.text('netdev');
-      card = { ...cardOf(values, 'macaddr'), option: values.option };
+      card = { ...cardOf(values, 'macaddr', defaultModel), option: values.option };
       if (netdev !== undefined)
         throw new UsageError(`${values.option}: netdev= is not supported; -nic and -device have it`);
     } else {
@@ -146,15 +144,19 @@ function planOldNet(
   cards.push({ ...rest, network: backend });
 }
 
-function cardOf(values: KeyValues, macKey: 'mac' | 'macaddr'): { type: CardType; mac: string | undefined } {
+function cardOf(
+  values: KeyValues,
+  macKey: 'mac' | 'macaddr',
+  defaultModel: CardType,
+): { type: CardType; mac: string | undefined } {
   const model = values.text('model');
-  const type = model === undefined ? 'virtio-net' : models.get(model);
+  const type = model === undefined ? defaultModel : models.get(model);
   if (model !== undefined && !type) {
     if (unsupportedModels.includes(model))
       throw new UsageError(`${values.option}: model=${model} is not supported yet`);
     throw new UsageError(`${values.option}: there is no model '${model}'${didYouMean(model, [...models.keys()])}`);
   }
-  return { type: type ?? 'virtio-net', mac: checkMac(values.option, values.text(macKey)) };
+  return { type: type ?? defaultModel, mac: checkMac(values.option, values.text(macKey)) };
 }
 
 export function checkMac(option: string, mac: string | undefined): string | undefined {
@@ -229,10 +231,17 @@ function portOf(text: string): number | undefined {
   return port > 0 && port < 65536 ? port : undefined;
 }
 
-/** `[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport`. */
-function hostForward(option: string, rule: string): HostForward {
+/** `[tcp|udp]:[hostaddr]:hostport`. Throws UsageError. */
+export function hostPort(option: string, rule: string): HostPort {
+  // The other half makes a rule of it.
+  const { protocol, hostAddress, hostPort } = hostForward(option, rule, '-:1');
+  return { protocol, hostAddress, hostPort };
+}
+
+/** `[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport`; `rest` is what is not said. Throws UsageError. */
+export function hostForward(option: string, rule: string, rest = ''): HostForward {
   const bad = (why: string) => new UsageError(`${option}: Invalid host forwarding rule '${rule}' (${why})`);
-  const match = /^(tcp|udp|):(\[[^\]]*\]|[^:-]*):([^-]*)-([^:]*):(.*)$/.exec(rule);
+  const match = /^(tcp|udp|):(\[[^\]]*\]|[^:-]*):([^-]*)-([^:]*):(.*)$/.exec(rule + rest);
   if (!match) throw bad(/^(tcp|udp|):/.test(rule) ? 'Bad host port' : 'Bad protocol name');
   const [, protocol, host, hostPortText, guest, guestPortText] = match;
   const hostText = host.replace(/^\[(.*)\]$/, '$1');

@@ -196,7 +196,7 @@ export const runOptions: readonly OptionRow[] = [
     values: ['none', 'user', 'socket', 'dgram'],
     default: 'none',
     sentence:
-      'Network card (virtio-net-pci unless model= says e1000) and what it is connected to, as -netdev says it; none: there is none.',
+      'Network card (e1000 on a PC, otherwise virtio-net-pci, unless model= says rtl8139, ne2k_pci or ne2k_isa; model=help lists them) and what it is connected to, as -netdev says it; none: there is none.',
     group: network,
     repeats: true,
   },
@@ -205,7 +205,7 @@ export const runOptions: readonly OptionRow[] = [
     argument: 'TYPE,id=ID[,prop=value…]',
     values: ['user', 'socket', 'dgram'],
     sentence:
-      'Network for -device virtio-net-pci,netdev=ID or e1000. user: by the sockets of this host, with hostfwd=[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport, guestfwd=, restrict=, net=, host=, dhcpstart=, dns=, hostname=, tftp=, bootfile=, ipv6=off; socket: listen=, connect=, mcast=, udp=; dgram: remote.host=, local.host=.',
+      'Network for -device virtio-net-pci,netdev=ID, e1000, rtl8139, ne2k_pci or ne2k_isa. user: by the sockets of this host, with hostfwd=[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport, guestfwd=, restrict=, net=, host=, dhcpstart=, dns=, hostname=, tftp=, bootfile=, ipv6=off; socket: listen=, connect=, mcast=, udp=; dgram: remote.host=, local.host=.',
     group: network,
     repeats: true,
   },

@@ -149,7 +149,10 @@ async function openDatagrams(
       socket.once('error', reject);
       socket.bind({ ...bound, exclusive: true }, () => resolve());
     });
-    if (isGroup) socket.addMembership(remote.host, local?.host);
+    if (isGroup) {
+      socket.addMembership(remote.host, local?.host);
+      if (local) socket.setMulticastInterface(local.host);
+    }
   } catch (error) {
     socket.close();
     throw new VringError('network-port', `can't bind ip=${placeText(local ?? remote)} to socket: ${why(error)}`);

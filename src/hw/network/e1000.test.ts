@@ -1,69 +1,23 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { ManualTime, MemorySpace, PortSpace } from '../../bus/index.js';
-import type { FrameOffload } from '../../net/index.js';
-import { assignResources } from '../pci/assign-resources.js';
-import { PciRoot } from '../pci/pci-root.js';
 import { seededRandom } from '../testing.js';
 import { E1000 } from './e1000.js';
-import type { NetworkCard, NetworkPeer } from './network-peer.js';
+import { emptyBus, testMac as mac, plainOffload as plain, plugIn } from './testing.js';
 
-const mac = Uint8Array.of(0x52, 0x54, 0, 0x12, 0x34, 0x56);
-const plain: FrameOffload = { flags: 0, gsoType: 0, headerLength: 0, gsoSize: 0, checksumStart: 0, checksumOffset: 0 };
-const ramBytes = 0x100000;
 const txRing = 0x1000;
 const rxRing = 0x2000;
 const data = 0x10000;
 const reg = { EECD: 0x10, EERD: 0x14, MDIC: 0x20, ICR: 0xc0, ITR: 0xc4, IMS: 0xd0, RCTL: 0x100, TCTL: 0x400 } as const;
 
-class TestPeer implements NetworkPeer {
-  card!: NetworkCard;
-  room = Infinity;
-  readonly sent: { bytes: number[]; offload: FrameOffload }[] = [];
-  readonly waiting: { bytes: Uint8Array; offload: FrameOffload }[] = [];
-  attach(card: NetworkCard): void {
-    this.card = card;
-  }
-  send(pieces: readonly Uint8Array[], _length: number, offload: FrameOffload): boolean {
-    if (this.sent.length >= this.room) return false;
-    this.sent.push({ bytes: pieces.flatMap((piece) => [...piece]), offload: { ...offload } });
-    return true;
-  }
-  receive() {
-    return this.waiting[0];
-  }
-  consume(): void {
-    this.waiting.shift();
-  }
-  setTakes(): void {}
-  give(bytes: Uint8Array): void {
-    this.waiting.push({ bytes, offload: plain });
-    this.card.receiveReady();
-  }
-}
-
-function setUp(ram: SharedArrayBuffer = new SharedArrayBuffer(ramBytes)) {
-  const memory = new MemorySpace(ram);
-  memory.addRam({ name: 'ram', gpa: 0, size: ramBytes, hva: 0, readonly: false });
-  const ports = new PortSpace();
-  const time = new ManualTime();
-  const peer = new TestPeer();
-  const root = new PciRoot({
-    spaces: { memory, ports, msi: { send() {} } },
-    route: (slot, pin) => (slot + pin - 1) & 3,
-  });
+function setUp(shared?: SharedArrayBuffer) {
+  const bus = emptyBus(shared);
+  const { memory, time, peer } = bus;
   const card = new E1000({ name: 'e1000', peer, mac, dma: memory.dma, clock: time });
-  root.bus.add(card.function, 3);
-  assignResources(root, {
-    io: { first: 0xc000, last: 0xffff },
-    memory: { first: 0xe0000000, last: 0xfebfffff },
-    lineIrqs: [10, 10, 11, 11],
-  });
-  card.function.setCommand(card.function.command | 4);
+  plugIn(bus, card.function);
   const base = card.function.barAddress(card.function.barSpecs[0]) as number;
   const read = (at: number) => memory.read(base + at, 4);
   const write = (at: number, value: number) => memory.write(base + at, 4, value);
-  return { memory, ports, time, peer, card, read, write, base, dma: memory.dma, ram: new Uint8Array(ram) };
+  return { ...bus, card, read, write, base, dma: memory.dma };
 }
 
 type Context = ReturnType<typeof setUp>;

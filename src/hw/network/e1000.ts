@@ -5,21 +5,11 @@
 import type { Timer, TimerService } from '../../base/index.js';
 import { type Device, type DmaSpace, type IoHandler, RegisterBank, registerFields } from '../../bus/index.js';
 import { gsoType, MAX_FRAME_BYTES, noOffload, offloadFlag } from '../../net/index.js';
-import {
-  bool,
-  bytes,
-  defineState,
-  type StateArena,
-  type StateOf,
-  u8,
-  u16,
-  u16s,
-  u32,
-  u32s,
-} from '../../schema/index.js';
+import { bool, bytes, defineState, type StateArena, type StateOf, u16s, u32, u32s } from '../../schema/index.js';
 import { PciFunction } from '../pci/pci-function.js';
 import { loadParts, type StatePart, saveParts, statePart } from '../pci/saved-parts.js';
 import { e1000Cause, e1000Registers, rctl } from './e1000-registers.js';
+import { EEPROM_WORDS, eepromFields, MicrowireEeprom } from './microwire-eeprom.js';
 import type { NetworkCard, NetworkPeer } from './network-peer.js';
 
 const windowBytes = 0x20000;
@@ -32,10 +22,6 @@ const tctlEnable = 2;
 const itrUnitNs = 256;
 
 const eecd = { clock: 1, select: 2, dataIn: 4, dataOut: 8, request: 0x40, grant: 0x80, present: 0x100 } as const;
-/** A start bit, the opcode for reading, six bits of address. */
-const eepromCommandBits = 9;
-const eepromRead = 6;
-const eepromWords = 64;
 const eepromSum = 0xbaba;
 
 const mdic = { write: 0x4000000, read: 0x8000000, ready: 0x10000000, error: 0x40000000 } as const;
@@ -82,10 +68,7 @@ const E1000State = defineState('e1000', 1, {
   mdicValue: u32(mdic.ready),
   eerdValue: u32(),
   eecdValue: u32(),
-  eepromIn: u32(),
-  eepromInBits: u8(),
-  eepromOut: u16(),
-  eepromReading: bool(),
+  ...eepromFields,
   ioAddress: u32(),
   received: u32(),
   sent: u32(),
@@ -118,7 +101,7 @@ export class E1000 implements Device, NetworkCard {
   readonly #peer: NetworkPeer;
   readonly #dma: DmaSpace;
   readonly #clock: TimerService;
-  readonly #eeprom = new Uint16Array(eepromWords);
+  readonly #eeprom: MicrowireEeprom;
   readonly #mac: Uint8Array;
   readonly #registers: RegisterBank<E1000>;
   readonly #throttle: Timer;
@@ -141,11 +124,13 @@ export class E1000 implements Device, NetworkCard {
     this.#state = E1000State.allocate(arena);
     this.#registers = new RegisterBank(windowBytes, e1000Registers, this, this.#state);
     this.#throttle = clock.createTimer(`${name} itr`, () => this.#updateLine());
-    for (let i = 0; i < 3; i++) this.#eeprom[i] = mac[2 * i] | (mac[2 * i + 1] << 8);
-    this.#eeprom.set([0x1100, 0x1af4, 0x100e, 0x8086], 0x0b);
+    this.#eeprom = new MicrowireEeprom(this.#state);
+    const { words } = this.#eeprom;
+    for (let i = 0; i < 3; i++) words[i] = mac[2 * i] | (mac[2 * i + 1] << 8);
+    words.set([0x1100, 0x1af4, 0x100e, 0x8086], 0x0b);
     let sum = 0;
-    for (let i = 0; i < eepromWords - 1; i++) sum += this.#eeprom[i];
-    this.#eeprom[eepromWords - 1] = eepromSum - sum;
+    for (let i = 0; i < EEPROM_WORDS - 1; i++) sum += words[i];
+    words[EEPROM_WORDS - 1] = eepromSum - sum;
     const memory: IoHandler = {
       read: (offset, size) => this.#read(offset, size),
       write: (offset, size, value) => this.#write(offset, size, value),
@@ -216,36 +201,14 @@ export class E1000 implements Device, NetworkCard {
   // EEPROM and PHY
 
   readEecd(): number {
-    const { eecdValue, eepromOut, eepromReading } = this.#state;
-    let value = eecdValue | eecd.present | ((eecdValue & eecd.request) !== 0 ? eecd.grant : 0);
-    // A zero comes before the words, bit 15 first; without a command the line is high.
-    const bit = eepromOut - 1;
-    const word = this.#eeprom[((this.#state.eepromIn & 0x3f) + (bit >> 4)) & (eepromWords - 1)];
-    if (!eepromReading || (bit >= 0 && ((word >> (15 - (bit & 15))) & 1) !== 0)) value |= eecd.dataOut;
-    return value;
+    const { eecdValue } = this.#state;
+    const grant = (eecdValue & eecd.request) !== 0 ? eecd.grant : 0;
+    return eecdValue | eecd.present | grant | (this.#eeprom.dataOut ? eecd.dataOut : 0);
   }
 
   writeEecd(value: number): void {
-    const state = this.#state;
-    const before = state.eecdValue;
-    state.eecdValue = value & (eecd.clock | eecd.select | eecd.dataIn | eecd.request);
-    if ((value & eecd.select) === 0 || (before & eecd.select) === 0) {
-      state.eepromIn = state.eepromInBits = state.eepromOut = 0;
-      state.eepromReading = false;
-      return;
-    }
-    if ((value & eecd.clock) === 0 || (before & eecd.clock) !== 0) return;
-    if (state.eepromReading) {
-      state.eepromOut = (state.eepromOut + 1) & 0xffff;
-      return;
-    }
-    const bit = (value & eecd.dataIn) !== 0 ? 1 : 0;
-    // Nothing counts before the start bit.
-    if (state.eepromInBits === 0 && bit === 0) return;
-    state.eepromIn = ((state.eepromIn << 1) | bit) & 0x1ff;
-    if (++state.eepromInBits < eepromCommandBits) return;
-    state.eepromInBits = 0;
-    state.eepromReading = state.eepromIn >> 6 === eepromRead;
+    this.#state.eecdValue = value & (eecd.clock | eecd.select | eecd.dataIn | eecd.request);
+    this.#eeprom.drive((value & eecd.select) !== 0, (value & eecd.clock) !== 0, (value & eecd.dataIn) !== 0);
   }
 
   readEerd(): number {
@@ -255,7 +218,7 @@ export class E1000 implements Device, NetworkCard {
   writeEerd(value: number): void {
     const address = (value >> 8) & 0xff;
     const isStart = (value & 1) !== 0;
-    const word = address < eepromWords ? this.#eeprom[address] : 0;
+    const word = address < EEPROM_WORDS ? this.#eeprom.words[address] : 0;
     this.#state.eerdValue = isStart ? ((word << 16) | (address << 8) | 0x10) >>> 0 : value & ~0x10;
   }
 

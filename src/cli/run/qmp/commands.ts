@@ -115,6 +115,18 @@ export const qmpCommands: readonly QmpCommand[] = [
     },
   },
   {
+    name: 'set_link',
+    arguments: [
+      { name: 'name', type: 'str' },
+      { name: 'up', type: 'bool' },
+    ],
+    run: ({ machine }, { name, up }) => {
+      if (!machine.networks.some(({ id }) => id === name))
+        throw new QmpError('DeviceNotFound', `Device '${name}' not found`);
+      return ok(machine.setLink(String(name), up === true));
+    },
+  },
+  {
     name: 'system_powerdown',
     run: async (host) => {
       await host.machine.pressPowerButton();

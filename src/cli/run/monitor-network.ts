@@ -1,0 +1,75 @@
+/** The monitor's commands about networks: cables, forwarded ports, what there is. */
+import { type Machine, VringError } from '../../vmm/index.js';
+import { didYouMean } from '../suggest.js';
+import { UsageError } from '../usage-error.js';
+import { hostForward, hostPort } from './networks.js';
+
+interface NetworkHost {
+  readonly machine: Machine;
+}
+
+/** `[NETDEV] RULE`: the network that is named, or the first user network. */
+function networkAndRule({ machine }: NetworkHost, command: string, argument: string): { id: string; rule: string } {
+  const words = argument.split(/\s+/).filter((word) => word !== '');
+  if (words.length < 1 || words.length > 2) throw new UsageError(`${command}: [NETDEV] RULE is needed`);
+  const [rule, named] = words.toReversed();
+  const ids = machine.networks.map(({ id }) => id);
+  if (named !== undefined && !ids.includes(named))
+    throw new UsageError(`${command}: there is no network '${named}'${didYouMean(named, ids)}`);
+  const id = named ?? machine.networks.find(({ kind }) => kind === 'user')?.id;
+  if (id === undefined) throw new UsageError(`${command}: there is no user network`);
+  return { id, rule };
+}
+
+async function addForward(host: NetworkHost, argument: string): Promise<string> {
+  const { id, rule } = networkAndRule(host, 'hostfwd_add', argument);
+  await host.machine.addHostForward(id, hostForward('hostfwd_add', rule));
+  return '';
+}
+
+async function removeForward(host: NetworkHost, argument: string): Promise<string> {
+  const { id, rule } = networkAndRule(host, 'hostfwd_remove', argument);
+  const isRemoved = await host.machine.removeHostForward(id, hostPort('hostfwd_remove', rule));
+  return `host forwarding rule for ${rule} ${isRemoved ? 'removed' : 'not found'}`;
+}
+
+async function setLink({ machine }: NetworkHost, argument: string): Promise<string> {
+  const match = /^(\S+)\s+(on|off)$/.exec(argument.trim());
+  if (!match) throw new UsageError('set_link: NAME on|off is needed');
+  const ids = machine.networks.map(({ id }) => id);
+  if (!ids.includes(match[1])) throw new VringError('no-such-network', `Device '${match[1]}' not found`);
+  await machine.setLink(match[1], match[2] === 'on');
+  return '';
+}
+
+export async function describeNetworks({ machine }: NetworkHost): Promise<string> {
+  return machine.networks
+    .map(({ id, kind, description, card }) =>
+      [
+        ...(card ? [`${card.type}: type=nic,model=${card.type},macaddr=${card.mac}`] : []),
+        `${card ? ' \\ ' : ''}${id}: type=${kind},${description}`,
+      ].join('\n'),
+    )
+    .join('\n');
+}
+
+export const networkCommands = [
+  {
+    name: 'set_link',
+    argument: 'NAME on|off',
+    sentence: "pulls the cable of a network's card, or plugs it in",
+    run: setLink,
+  },
+  {
+    name: 'hostfwd_add',
+    argument: '[NETDEV] [tcp|udp]:[HOSTADDR]:HOSTPORT-[GUESTADDR]:GUESTPORT',
+    sentence: 'leads a port of this host to the guest',
+    run: addForward,
+  },
+  {
+    name: 'hostfwd_remove',
+    argument: '[NETDEV] [tcp|udp]:[HOSTADDR]:HOSTPORT',
+    sentence: 'leads it there no longer',
+    run: removeForward,
+  },
+] as const;

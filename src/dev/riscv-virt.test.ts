@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { parseRiscvCpu } from '../guest/riscv/index.js';
-import { field, irq } from '../guest/riscv/state.js';
+import { field, irq, mstatus } from '../guest/riscv/state.js';
 import { seededRandom } from '../hw/testing.js';
 import { BoardDebugTarget } from '../machine/debug-target.js';
 import { RiscvVirt, type RiscvVirtOptions } from '../machine/riscv/virt.js';
@@ -507,11 +507,40 @@ test('a debugger reads and writes registers and memory, steps, and stops at brea
   assert.equal(read('stvec'), 0x80001000n);
   assert.equal(target.readMemory(BigInt(ENTRY + 0x38), 4).length, 4);
   assert.equal(target.readMemory(0x10n, 4).length, 0, 'no RAM');
-  assert.equal(target.setWatchpoint('write', BigInt(ENTRY), 8), false, 'the hart does not tell of accesses');
   const last = BigInt(ENTRY + 64 + 4 * prologue.length);
   assert.equal(target.setBreakpoint(last), true);
   assert.deepEqual(machine.board.run(), { why: 'debug' });
   assert.equal(read('pc'), last);
+});
+
+test('a debugger stops behind the access that it watches for', () => {
+  const machine = new TestVirt({ model: parseRiscvCpu('max') });
+  const vle = instruction('vle64.v', { rd: 8, rs1: x.s2, vm: 1 });
+  const code = [
+    ...prologue,
+    store(x.a0, 8),
+    load(x.a1, 8),
+    store(x.a1, 16),
+    instruction('vsetivli', { rd: 0, rs1: 2, imm: 3 << 3 }),
+    vle,
+    instruction('jal', { rd: 0, imm: 0 }),
+  ];
+  machine.board.powerOn(kernel(code));
+  const { hart } = machine.board.cpu;
+  hart.setStatus(hart.status | mstatus.VS);
+  const target = new BoardDebugTarget(machine.board, { resume: () => {}, interrupt: () => {}, kill: () => {} });
+  const pc = () => target.readRegister(target.registers.findIndex((each) => each.name === 'pc'));
+  const behind = (n: number) => BigInt(ENTRY + 64 + 4 * (prologue.length + n));
+  const at = BigInt(ENTRY + RESULTS);
+  assert.equal(target.setWatchpoint('write', at + 16n, 4), true);
+  target.resume();
+  assert.deepEqual(machine.board.run(), { why: 'debug' });
+  assert.equal(pc(), behind(3));
+  target.clearWatchpoint('write', at + 16n, 4);
+  assert.equal(target.setWatchpoint('read', at + 8n, 8), true);
+  target.resume();
+  assert.deepEqual(machine.board.run(), { why: 'debug' });
+  assert.equal(pc(), behind(5), 'an element of a vector');
 });
 
 test("registers are shown as QEMU's monitor lays them out", () => {

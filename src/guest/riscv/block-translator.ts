@@ -58,7 +58,7 @@ class BlockTranslator implements Translator {
     this.#delta = request.delta;
     result.crossesPage = false;
     result.needsNextPage = false;
-    const most = Math.max(1, request.maxInstructions);
+    const most = this.mode.watched ? 1 : Math.max(1, request.maxInstructions);
     let at = offset;
     let count = 0;
     while (!this.#ended) {

@@ -14,7 +14,9 @@
  *   bit 19     vill
  *   bit 20     vl is as large as vtype lets it be, and vstart is 0
  *
- * Bits 10 and 13 to 20 are kept in field.modeBits.
+ *   bit 21     a debugger hears of every data access: each instruction is a block of its own
+ *
+ * Bits 10 and 13 to 21 are kept in field.modeBits.
  */
 import { mstatus, privilege } from './state.js';
 
@@ -31,9 +33,11 @@ export interface Mode {
   readonly vector: VectorMode;
   /** PAUSE ends the hart's turn. */
   readonly shared: boolean;
+  readonly watched: boolean;
 }
 
 export const SHARED = 1 << 10;
+export const WATCHED = 1 << 21;
 export const VS_SHIFT = 11;
 export const VTYPE_SHIFT = 13;
 export const VILL = 1 << 19;
@@ -80,6 +84,7 @@ export function decodeMode(key: number): Mode {
     sretIllegal: (key & (1 << 8)) !== 0,
     fenceIllegal: (key & (1 << 9)) !== 0,
     shared: (key & SHARED) !== 0,
+    watched: (key & WATCHED) !== 0,
     vs: ((key >> VS_SHIFT) & 3) as 0 | 1 | 2,
     vector: {
       // Fractions are negative.

@@ -29,6 +29,8 @@ export interface ImageTarget {
   /** Any of them makes an Image of it. */
   readonly marks: readonly Mark[];
   readonly ramStart: number;
+  /** A file of no known kind is code as it stands, where firmware has come before it. */
+  readonly takesRaw?: true;
   /** The device tree ends below this, wherever RAM ends. */
   readonly treeLimit: number;
 }
@@ -114,6 +116,11 @@ function placeKernel(image: Uint8Array, from: number, target: ImageTarget, plan:
       'boot-kernel-arch',
       `The kernel image is for another architecture: ${other.name}, not ${name}.`,
     );
+  if (!other && target.takesRaw && from > target.ramStart) {
+    const start = alignUp(from, LARGE_PAGE);
+    plan.place(start, image, 'The kernel');
+    return { entry: start, end: start + image.length, description: `binary at 0x${start.toString(16)}` };
+  }
   const what = other?.text ?? `of no known kind: neither a Linux Image of ${name} nor an ELF file`;
   throw new VringError('boot-kernel-unsupported', `The kernel image is ${what}.`);
 }

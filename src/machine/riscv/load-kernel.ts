@@ -12,6 +12,8 @@ const riscv: ImageTarget = {
     { at: 0x30, bytes: 'RISCV\0\0\0' },
   ],
   ramStart: map.ram.gpa,
+  // U-Boot for S-mode is such a file.
+  takesRaw: true,
   // As QEMU has it, for kernels that reach so far only.
   treeLimit: 0xc000_0000,
 };

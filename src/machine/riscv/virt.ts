@@ -190,6 +190,7 @@ export class RiscvVirt extends Board<RiscvCpu> {
           else supervisorTimer.arm(deadline);
         },
         environmentCall: this.#options.firmware ? undefined : () => this.#serveSbi(cpu),
+        dataAccess: (address, bytes, write) => this.onDataAccess?.(address, bytes, write),
         event: event && ((code, value, interrupt) => event(cpu, code, value, interrupt)),
       },
       this.#options.model,
@@ -297,9 +298,9 @@ export class RiscvVirt extends Board<RiscvCpu> {
     for (const cpu of this.cpus) this.#noteInterrupts(cpu, accelerator);
   }
 
-  /** The hart does not tell of its accesses. */
   setWatching(on: boolean): boolean {
-    return !on;
+    for (const cpu of this.cpus) cpu.setWatching(on);
+    return true;
   }
 
   get debug(): DebugDescription {

@@ -2,7 +2,7 @@
 import { header } from '../../../ir/index.js';
 import type { CpuContext, GuestCpu, GuestTranslator, VmExit } from '../../guest-cpu.js';
 import { createTranslator } from '../block-translator.js';
-import { SHARED } from '../mode.js';
+import { SHARED, WATCHED } from '../mode.js';
 import { defaultModel, type RiscvModel } from '../models.js';
 import { routines } from '../routines/set.js';
 import {
@@ -43,6 +43,7 @@ export class RiscvCpu implements GuestCpu {
   /** mhartid. */
   readonly id: number;
   readonly #shared: boolean;
+  #watching = false;
   #hart!: Hart;
 
   /** `id`: mhartid. `shared`: the board has more harts, which take turns in one thread. */
@@ -102,6 +103,15 @@ export class RiscvCpu implements GuestCpu {
     return this.#hart.get32(field.halted) !== 0;
   }
 
+  /** The board's `dataAccess` hears of every data access. */
+  setWatching(on: boolean): void {
+    const hart = this.#hart;
+    this.#watching = on;
+    const bits = hart.get32(field.modeBits);
+    hart.set32(field.modeBits, on ? bits | WATCHED : bits & ~WATCHED);
+    hart.updateMode();
+  }
+
   /** It waits for somebody to start it. */
   get isStopped(): boolean {
     return this.#hart.get32(field.stopped) !== 0;
@@ -131,7 +141,7 @@ export class RiscvCpu implements GuestCpu {
     hart.set64(header.pcBase, 0n);
     hart.pc = pc;
     hart.set64(field.hartId, BigInt(this.id));
-    hart.set32(field.modeBits, this.#shared ? SHARED : 0);
+    hart.set32(field.modeBits, (this.#shared ? SHARED : 0) | (this.#watching ? WATCHED : 0));
     hart.set64(field.sstatusWritable, sstatusWritable(this.model));
     hart.set32(field.vlenb, this.model.vlen / 8);
     hart.set32(field.vtype, 1 << 31);
@@ -247,6 +257,8 @@ export class RiscvCpu implements GuestCpu {
         hart.noteInterrupts();
         return 0;
       },
+      data_access: (_state: number, address: bigint, bytes: number, write: number) =>
+        this.#board.dataAccess?.(BigInt.asUintN(64, address), bytes, write !== 0),
       write_sstatus: (_state: number, value: bigint, bits: bigint) => {
         const hart = this.#hart;
         const mask = BigInt.asUintN(64, bits);

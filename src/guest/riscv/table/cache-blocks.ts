@@ -8,6 +8,7 @@ import type { I32 } from '../../../ir/index.js';
 import type { Extension } from '../models.js';
 import type { InsnRow, Translator } from '../row.js';
 import { CACHE_BLOCK_BYTES, envcfg, field, privilege } from '../state.js';
+import { announce } from './shared.js';
 
 /** Illegal unless a bit of menvcfg allows it to S-mode and, of senvcfg too, to U-mode. */
 function requireEnabled(t: Translator, bits: bigint): void {
@@ -44,6 +45,7 @@ const manage = (t: Translator, n: number): void => void t.b.guest_load8(t.x(n), 
 function zero(t: Translator, n: number): void {
   const { b } = t;
   const block = b.i64_and(t.x(n), b.i64(-CACHE_BLOCK_BYTES));
+  announce(t, block, CACHE_BLOCK_BYTES, true);
   for (let at = 0; at < CACHE_BLOCK_BYTES; at += 8) b.guest_store64(b.i64_add(block, b.i64(at)), b.i64(0), 0);
 }
 

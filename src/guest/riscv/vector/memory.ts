@@ -3,7 +3,9 @@
  * finds it and the instruction goes on from there. A segment's fields lie in registers one group apart.
  */
 import type { I32, I64, Label, Local, RoutineBuilder } from '../../../ir/index.js';
+import { WATCHED } from '../mode.js';
 import { routines } from '../routines/set.js';
+import { dataAccess } from '../routines/watch.js';
 import { field } from '../state.js';
 import { Elements } from './elements.js';
 
@@ -27,6 +29,8 @@ type Place = (e: Elements, n: I32, step: I64, vs2: I32) => I64;
 const byStride: Place = ({ r }, n, step) => r.i64_mul(r.i64_extend_i32_u(n), step);
 const byIndex: Place = (e, n, _step, vs2) => e.get('vs2', vs2, n, false);
 
+const isWatched = (r: RoutineBuilder): I32 => r.i32_and(r.i32_load(r.state(), field.modeBits), r.i32(WATCHED));
+
 interface Chunked {
   readonly width: Width;
   readonly isStore: boolean;
@@ -45,7 +49,8 @@ function inChunks(r: RoutineBuilder, e: Elements, c: Chunked, at: I32, n: Local<
   const inPage = r.i32_le_u(r.i32_and(r.i32_wrap_i64(address), r.i32(4095)), r.i32(4096 - CHUNK));
   const isRow = r.i32_and(r.i32_eq(fields, r.i32(1)), r.i64_eq(step, r.i64(1 << width)));
   const fits = r.i32_le_u(r.i32_add(at, r.i32(elements)), count);
-  r.if(r.i32_and(r.i32_and(isRow, r.i32_eqz(e.isMasked)), r.i32_and(inPage, fits)), () => {
+  const all = r.i32_and(r.i32_eqz(e.isMasked), r.i32_eqz(isWatched(r)));
+  r.if(r.i32_and(r.i32_and(isRow, all), r.i32_and(inPage, fits)), () => {
     r.i32_store(r.state(), at, field.vstart);
     const register = r.i32_add(e.host(vd), r.i32_shl(at, r.i32(width)));
     if (isStore) r.guest_store128(address, r.v128_load(register, 0), 0);
@@ -84,6 +89,9 @@ function define(name: string, width: Width, place: Place, isStore: boolean, firs
             r.loop((more) => {
               const own = r.read(f);
               const address = r.i64_add(first, r.i64_shl(r.i64_extend_i32_u(own), r.i64(width)));
+              r.if(isWatched(r), () => {
+                r.call(dataAccess, address, r.i32(1 << width), r.i32(isStore ? 1 : 0));
+              });
               const register = r.i32_add(e.host(vd), r.i32_mul(own, group));
               const element = r.i32_add(register, r.i32_shl(at, r.i32(width)));
               if (isStore) storeGuest(r, width, address, elementAt(r, width, element));

@@ -15,11 +15,11 @@ export class QemuMachine {
   readonly #waiting: ((line: string) => void)[] = [];
   #rest = '';
 
-  /** A board `pc` with 16 MiB of RAM and what `args` add. `dir`: for its firmware, which is nothing but HLT. */
-  constructor(args: readonly string[], dir: string) {
+  /** A board, `pc` unless given, with 16 MiB of RAM and what `args` add. `dir`: for its firmware, which is nothing but HLT. */
+  constructor(args: readonly string[], dir: string, board = 'pc') {
     const rom = join(dir, 'halt.bin');
     writeFileSync(rom, new Uint8Array(0x10000).fill(0xf4));
-    const common = ['-M', 'pc', '-accel', 'tcg', '-bios', rom, '-display', 'none', '-nodefaults', '-m', '16'];
+    const common = ['-M', board, '-accel', 'tcg', '-bios', rom, '-display', 'none', '-nodefaults', '-m', '16'];
     this.#process = spawn(QEMU, [...common, '-qtest', 'stdio', ...args], { stdio: ['pipe', 'pipe', 'ignore'] });
     this.#process.stdin.on('error', () => {});
     this.#process.stdout.setEncoding('latin1').on('data', (chunk: string) => {

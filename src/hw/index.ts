@@ -35,6 +35,7 @@ export * from './primecell/identification.js';
 export * from './primecell/pl011.js';
 export * from './primecell/pl031.js';
 export * from './primecell/pl061.js';
+export * from './q35/index.js';
 export * from './scsi/index.js';
 export * from './serial-port.js';
 export * from './sifive-test/sifive-test.js';

@@ -15,11 +15,11 @@ import {
 import { assert } from '../base/index.js';
 import { type Device, type IrqLine, MemorySpace, type MsiTarget, PortSpace } from '../bus/index.js';
 import type { GuestCpu } from '../guest/guest-cpu.js';
-import type { AtaDrive } from '../hw/ata/index.js';
 import type { PciRoot } from '../hw/pci/index.js';
 import type { SerialBackend, SerialPort } from '../hw/serial-port.js';
 import type { VirtioDevice } from '../hw/virtio/virtio-device.js';
 import type { StateArena } from '../schema/index.js';
+import type { DrivePlaces } from './chipset/pc-chipset.js';
 import type { FirmwareFile } from './firmware-file.js';
 import { InstructionTime, seededBits } from './instruction-time.js';
 import { Lens, type LensTotals } from './lens.js';
@@ -102,8 +102,8 @@ export interface DeviceBoard {
   readonly isaIrqs: readonly IrqLine[] | undefined;
   /** Slots for virtio devices by themselves, where the board has such. */
   readonly virtioMmio: VirtioMmioSlots | undefined;
-  /** Drives of the board's own IDE controller, where it has one: primary master and slave, secondary master and slave. To be filled. */
-  readonly ideDrives?: (AtaDrive | undefined)[];
+  /** Drives of the board's own disk controller, where it has one. */
+  readonly drivePlaces?: DrivePlaces;
   add(device: Device): void;
   /** The machine's memory. */
   readonly buffer: ArrayBufferLike;

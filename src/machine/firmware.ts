@@ -13,7 +13,6 @@ import {
   type CfiFlash,
   type FwCfg,
   fwCfgKey,
-  type I440fx,
   type ShadowRange,
   smbiosFiles,
   wireFlash,
@@ -190,16 +189,13 @@ export class PcFirmware {
   }
 }
 
-/** The whole of 0xC0000-0xFFFFF is RAM: what direct boot leaves, as firmware would in the end. */
-export function openShadow(bridge: I440fx): void {
-  bridge.function.write(0x59, 1, 0x30);
-  for (let i = 1; i < 7; i++) bridge.function.write(0x59 + i, 1, 0x33);
-}
-
 export interface FirmwareBoard {
   readonly ramBytes: number;
   readonly lowRamEnd: number;
   readonly acpi: AcpiTables;
+  /** As SMBIOS names the machine. */
+  readonly product: string;
+  readonly version: string;
   readonly cpu: string;
   readonly cpus: number;
   /** It has a screen. */
@@ -225,10 +221,10 @@ export function fillFwCfg(
     e820,
     ...(uuid ? { uuid } : {}),
   });
-  const product = 'Standard PC (i440FX + PIIX, 1996)';
+  const { product, version } = board;
   for (const { name, bytes } of [
     ...acpiLoaderFiles(board.acpi),
-    ...smbiosFiles({ product, version: 'pc', cpu: board.cpu, ramBytes, lowRamEnd: board.lowRamEnd, uuid }),
+    ...smbiosFiles({ product, version, cpu: board.cpu, ramBytes, lowRamEnd: board.lowRamEnd, uuid }),
   ]) {
     fwCfg.setFile(name, bytes);
   }

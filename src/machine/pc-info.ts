@@ -14,7 +14,9 @@ export function pcInfo(pc: PcMachine): BoardInfo {
     interrupts: () => describeInterrupts(pc),
     tlb: () => describeTlb(pc),
     mappings: () => describeMappings(pc),
-    pciHost: 'i440FX-pcihost',
+    get pciHost() {
+      return pc.pciHost;
+    },
   };
 }
 

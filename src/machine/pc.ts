@@ -1,6 +1,6 @@
 /**
- * The board `pc`: an i440FX/PIIX PC as QEMU's, with the local APIC, I/O APIC, 8259s, 8254, RTC, HPET, ACPI, serial ports, i8042
- * and PCI. It composes the vCPU, the accelerator and the chips, and runs them in the vCPU's thread.
+ * The boards `pc` and `q35`: PCs as QEMU's, with the local APIC, I/O APIC, 8259s, 8254, RTC, HPET, ACPI, serial ports, i8042 and the chip
+ * set's PCI. It composes the vCPU, the accelerator and the chips, and runs them in the vCPU's thread.
  */
 import type { Accelerator } from '../accel/index.js';
 import { assert } from '../base/index.js';
@@ -9,34 +9,25 @@ import { STATE_BYTES, type X86Board, X86Cpu, type X86CpuModel } from '../guest/i
 import {
   AcpiPm,
   ApicBus,
-  type AtaDrive,
+  acpiLoaderFiles,
   assignResources,
   buildAcpiTables,
   FwCfg,
-  GPE0_BASE,
   globalInterrupts,
   HPET_GPA,
   Hpet,
-  I440fx,
   I8042,
   IOAPIC_GPA,
   IoApic,
   LAPIC_BASE,
   LocalApic,
   linkAcpiTables,
-  PciRoot,
+  type PciRoot,
   PicPair,
-  Piix3,
-  Piix4Pm,
-  PiixIde,
   Pit,
-  PM_BASE,
   pcInterruptOverrides,
-  pcWindows,
-  piix4Pm,
   Rtc,
   Uart16550,
-  wireAcpiPm,
   wireFwCfg,
   wireHpet,
   wireI8042,
@@ -59,7 +50,10 @@ import {
   type KernelImages,
 } from './board.js';
 import { type BootImages, type LoadedKernel, loadKernel, pcE820 } from './boot/index.js';
-import { bootOrderBytes, type FirmwareOptions, fillFwCfg, firmwareBytes, openShadow, PcFirmware } from './firmware.js';
+import { I440fxChipset } from './chipset/i440fx-chipset.js';
+import { type ChipsetName, type DrivePlaces, lowRamEnd, type PcChipset } from './chipset/pc-chipset.js';
+import { Q35Chipset } from './chipset/q35-chipset.js';
+import { bootOrderBytes, type FirmwareOptions, fillFwCfg, firmwareBytes, PcFirmware } from './firmware.js';
 import { addFiles } from './firmware-file.js';
 import type { Lens } from './lens.js';
 import { pcInfo } from './pc-info.js';
@@ -68,8 +62,6 @@ import { x86DebugRegisters } from './x86-debug-registers.js';
 
 /** Time-stamp counter, unless told otherwise: one tick a nanosecond. */
 const TSC_HZ = 1_000_000_000;
-/** RAM below 4 GiB ends here at most; the rest starts at 4 GiB. */
-const LOW_RAM_LIMIT = 0xc000_0000;
 const HIGH_RAM_START = 0x1_0000_0000;
 const ACPI_GPA = 0xe_0000;
 const DEFAULT_BOOT_DEVICES = 'cad';
@@ -84,6 +76,8 @@ const SERIAL_PORTS = [
 
 export interface PcOptions extends BoardOptions {
   readonly model: X86CpuModel;
+  /** `i440fx` unless given. */
+  readonly chipset?: ChipsetName | undefined;
   readonly hpet?: boolean;
   /** Firmware runs instead of a kernel that is put into memory. */
   readonly firmware?: FirmwareOptions | undefined;
@@ -94,8 +88,8 @@ export class PcMachine extends Board<X86Cpu> {
   readonly msi: ApicBus;
   readonly irqs: readonly IrqLine[];
   readonly serial: readonly (Uart16550 | undefined)[];
-  readonly firstSlot = 2;
-  readonly ideDrives: (AtaDrive | undefined)[] = [undefined, undefined, undefined, undefined];
+  readonly firstSlot: number;
+  readonly drivePlaces: DrivePlaces;
   readonly pciPath = '/pci@i0cf8';
   readonly virtioMmio = undefined;
   override readonly input: BoardInput;
@@ -111,13 +105,10 @@ export class PcMachine extends Board<X86Cpu> {
   readonly #firmware: PcFirmware | undefined;
   readonly #options: PcOptions;
   readonly #trace: PcTrace | undefined;
-  readonly #piix3: Piix3;
-  readonly #piix4: Piix4Pm;
-  readonly #ide: PiixIde;
+  readonly #chipset: PcChipset;
   readonly #rtc: Rtc;
   /** Firmware has run since power-on. */
   #started = false;
-  readonly #i440fx: I440fx;
   readonly #lowRamEnd: number;
   readonly #tsc = { hz: TSC_HZ };
   #rsdpGpa = 0;
@@ -193,7 +184,7 @@ export class PcMachine extends Board<X86Cpu> {
     if (lens) this.#attachLens(lens);
 
     // Guest RAM
-    const low = Math.min(options.ramBytes, LOW_RAM_LIMIT);
+    const low = lowRamEnd(options.chipset ?? 'i440fx', options.ramBytes);
     this.#lowRamEnd = low;
     this.memory.transaction(() => {
       const hva = this.engine.ramStart;
@@ -251,12 +242,13 @@ export class PcMachine extends Board<X86Cpu> {
       sci: this.irqs[9],
       events: { powerOff: () => this.finish({ why: 'poweroff' }), reset: () => this.finish({ why: 'reset' }) },
     });
-    this.pci = new PciRoot({
-      spaces: { memory: this.memory, ports: this.ports, msi: apicBus },
-      route: (slot, pin) => (slot + pin - 1) & 3,
-    });
-    const i440fx = new I440fx(this.pci);
-    this.#i440fx = i440fx;
+    const { memory, ports, irqs, pm } = this;
+    const parts = { memory, ports, irqs, pm, msi: apicBus, lowRamEnd: low, reset: () => this.finish({ why: 'reset' }) };
+    const chipset = options.chipset === 'q35' ? new Q35Chipset(parts) : new I440fxChipset(parts);
+    this.#chipset = chipset;
+    this.pci = chipset.pci;
+    this.firstSlot = chipset.firstSlot;
+    this.drivePlaces = chipset.drivePlaces;
     if (options.firmware) {
       const firmware = new PcFirmware({
         firmware: options.firmware,
@@ -267,17 +259,10 @@ export class PcMachine extends Board<X86Cpu> {
         published: (hva, size) => this.accelerator.published(hva, size),
         log: (line) => host.log?.(line),
       });
-      i440fx.onShadow = (ranges) => firmware.shadow(ranges);
+      chipset.onShadow = (ranges) => firmware.shadow(ranges);
       this.add(...firmware.chips);
       this.#firmware = firmware;
     }
-    this.pci.mapPorts(this.ports);
-    const piix3 = new Piix3({ root: this.pci, irqs: this.irqs });
-    this.#piix3 = piix3;
-    piix3.onReset = () => this.finish({ why: 'reset' });
-    piix3.mapPorts(this.ports);
-    wireAcpiPm(this.ports, this.pm);
-    this.#piix4 = new Piix4Pm({ root: this.pci, block: this.pm.eventBlock });
 
     this.serial = SERIAL_PORTS.map(({ port, irq }, i) => {
       const backend = options.serial[i];
@@ -286,16 +271,14 @@ export class PcMachine extends Board<X86Cpu> {
       wireUart(this.ports, port, uart);
       return uart;
     });
-    this.add(this.pic, ...this.lapics, this.ioapic, pit, rtc, i8042, this.pm, i440fx, piix3, this.#piix4);
+    this.add(this.pic, ...this.lapics, this.ioapic, pit, rtc, i8042, this.pm, ...chipset.devices);
     if (hpet) this.add(hpet);
     for (const uart of this.serial) if (uart) this.add(uart);
     this.fwCfg = new FwCfg({ dma: this.memory.dma });
     wireFwCfg(this.ports, this.fwCfg);
     this.add(this.fwCfg);
     options.addDevices?.(this);
-    this.#ide = new PiixIde({ root: this.pci, irqs: [this.irqs[14], this.irqs[15]], drives: this.ideDrives });
-    this.#ide.mapPorts(this.ports);
-    this.add(this.#ide);
+    this.add(chipset.addDiskController());
     this.#describeBoard(hpet !== undefined);
     this.#setCmos(rtc);
     this.#firmwareKernel = fillFwCfg(
@@ -304,6 +287,8 @@ export class PcMachine extends Board<X86Cpu> {
         ramBytes: options.ramBytes,
         lowRamEnd: low,
         acpi: this.#acpi,
+        product: chipset.product,
+        version: chipset.version,
         cpu: options.model.name,
         cpus,
         graphic: this.#hasVga,
@@ -312,6 +297,15 @@ export class PcMachine extends Board<X86Cpu> {
       options.firmware,
     );
     addFiles(this.fwCfg, options.fwCfgFiles ?? []);
+    // Firmware places what the tables tell of before it reads them.
+    chipset.onChange = () => {
+      this.#describeBoard(hpet !== undefined);
+      for (const { name, bytes } of acpiLoaderFiles(this.#acpi)) this.fwCfg.setFile(name, bytes);
+    };
+  }
+
+  get pciHost(): string {
+    return this.#chipset.pciHost;
   }
 
   get #hasVga(): boolean {
@@ -353,10 +347,8 @@ export class PcMachine extends Board<X86Cpu> {
   /** Power-on or reset without firmware: PCI resources as it would leave them, then the kernel. */
   boot(images: Omit<BootImages, 'longMode'>): LoadedKernel {
     this.reset();
-    openShadow(this.#i440fx);
-    this.#piix4.configure(PM_BASE, 9);
-    this.#ide.configure();
-    const { levelIrqs } = assignResources(this.pci, pcWindows(this.#lowRamEnd), this.#piix3.function);
+    const { windows, isaBridge } = this.#chipset.configure();
+    const { levelIrqs } = assignResources(this.pci, windows, isaBridge);
     for (const irq of [...levelIrqs, 9])
       this.ports.write(0x4d0 + (irq >> 3), 1, this.ports.read(0x4d0 + (irq >> 3), 1) | (1 << (irq & 7)));
     const { bytes, rsdpGpa } = linkAcpiTables(this.#acpi, ACPI_GPA);
@@ -436,16 +428,14 @@ export class PcMachine extends Board<X86Cpu> {
   #acpi!: ReturnType<typeof buildAcpiTables>;
 
   #describeBoard(hasHpet: boolean): void {
-    const windows = pcWindows(this.#lowRamEnd);
     this.#acpi = buildAcpiTables({
       cpus: Array.from({ length: this.#options.cpus ?? 1 }, (_, apicId) => ({ apicId })),
       localApicGpa: LAPIC_BASE,
       ioApic: { id: 0, gpa: IOAPIC_GPA, gsiBase: 0 },
       interruptOverrides: pcInterruptOverrides,
-      pm: { ...piix4Pm, gpe0Port: GPE0_BASE },
+      ...this.#chipset.describe(),
       reset: { port: 0xcf9, value: 6 },
       ...(hasHpet ? { hpetGpa: HPET_GPA } : {}),
-      pci: { memoryWindows: [windows.memory], isaBridge: { device: 1, function: 0 }, linkIrqs: [5, 10, 11] },
       isa: {
         serial: SERIAL_PORTS.filter((_, i) => this.serial[i]),
         rtc: true,

@@ -14,7 +14,16 @@ import type { BoardMaker } from './boards/board-maker.js';
 export interface MachineType {
   readonly name: string;
   readonly aliases?: readonly string[];
+  /** Further names: QEMU's with a version. */
+  readonly versioned?: RegExp;
   readonly sentence: string;
+  /** Places of the board's own disk controller, where it has one, and how many of them are on a bus. */
+  readonly drives?: DriveLayout;
+}
+
+export interface DriveLayout {
+  readonly places: number;
+  readonly perBus: 1 | 2;
 }
 
 /** Options that not every architecture has. */
@@ -61,12 +70,25 @@ const checkedX86 = (text: string): string => {
 
 const x86 = {
   code: 'x86',
-  machines: [{ name: 'pc', sentence: 'PC (i440FX + PIIX)' }],
+  machines: [
+    {
+      name: 'pc',
+      versioned: /^pc-i440fx-\d+\.\d+$/,
+      sentence: 'PC (i440FX + PIIX)',
+      drives: { places: 4, perBus: 2 },
+    },
+    {
+      name: 'q35',
+      versioned: /^pc-q35-\d+\.\d+$/,
+      sentence: 'PC (Q35 + ICH9)',
+      drives: { places: 6, perBus: 1 },
+    },
+  ],
   accelerators: ['kvm', 'tcg'],
   maxCpus: 255,
   serialPorts: 4,
   buses: ['PCI', 'ISA', 'IDE', 'SCSI', 'nvme-bus', 'virtio-serial-bus'],
-  unsupportedMachines: ['q35', 'microvm', 'isapc', 'none', 'x-remote'],
+  unsupportedMachines: ['microvm', 'isapc', 'none', 'x-remote'],
   unfit: () => undefined,
   defaultFirmware: 'bios-256k.bin',
   loadUnpack: async () => (kernel) => kernel,
@@ -149,6 +171,12 @@ export const architectures: readonly Architecture[] = [
 ];
 
 export const DEFAULT_ARCHITECTURE = architectures[0];
+
+/** A board by any of its names; the first without one. */
+export function findMachine({ machines }: Architecture, name: string | undefined): MachineType | undefined {
+  if (name === undefined) return machines[0];
+  return machines.find((row) => row.name === name || row.aliases?.includes(name) || row.versioned?.test(name));
+}
 
 /** By any of its names. Throws VringError `architecture-unknown`. */
 export function findArchitecture(name: string): Architecture {

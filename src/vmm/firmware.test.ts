@@ -175,3 +175,38 @@ test('IDE disks and a CD are booted in the order that is asked for; the medium i
   await machine.serial().waitForText('booted from hda', wait);
   assert.deepEqual(moves.at(-1), ['ide1-cd0', true]);
 });
+
+test('the board q35: AHCI disks and a CD are booted, in the order that is asked for', {
+  skip: !seabios && 'no seabios here',
+  timeout: limitMs,
+}, async () => {
+  const image = (name: string, bytes: Uint8Array) => {
+    const path = join(folder, name);
+    writeFileSync(path, bytes);
+    return { path, format: 'raw' };
+  };
+  const hda = image('sata disk', bootableDisk('booted from port 0'));
+  const plugged = image('plugged disk', bootableDisk('booted from a plugged controller'));
+  const cd = image('sata cd', bootableCd('booted from the CD on port 2'));
+  for (const [pluggedIndex, cdIndex, expected] of [
+    [1, 2, 'booted from a plugged controller'],
+    [undefined, 1, 'booted from the CD on port 2'],
+  ] as const) {
+    await using machine = await createMachine({
+      machine: 'q35',
+      ramBytes: 64 << 20,
+      firmware: { image: seabios as string, serialConsole: true },
+      devices: [
+        { type: 'ide', media: 'disk', image: hda },
+        { type: 'ide', media: 'cdrom', image: cd, bootIndex: cdIndex },
+        { type: 'ahci', drives: [{ media: 'disk', image: plugged, bootIndex: pluggedIndex }] },
+      ],
+    });
+    await machine.start();
+    await machine.serial().waitForText(expected, { timeoutMs: limitMs });
+    assert.deepEqual(
+      (await machine.disks()).map(({ id }) => id),
+      ['ide0-hd0', 'ide2-cd0', 'ahci0-hd0'],
+    );
+  }
+});

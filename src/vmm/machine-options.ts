@@ -6,7 +6,7 @@ import type { OptionDict } from '../block/index.js';
 import { ScreenFrame } from '../display/index.js';
 import type { FirmwareFile } from '../machine/firmware-file.js';
 import { parseMac } from '../net/index.js';
-import { type Architecture, DEFAULT_ARCHITECTURE, findArchitecture } from './architectures.js';
+import { type Architecture, DEFAULT_ARCHITECTURE, findArchitecture, findMachine } from './architectures.js';
 import { ByteRing } from './byte-ring.js';
 import type { BlockObject, DiskConfig, DiskImage } from './disk-protocol.js';
 import type { NetworkOptions } from './network-protocol.js';
@@ -78,7 +78,7 @@ export type DeviceOptions =
   | (DriveOptions & {
       /** On the board's own controller. */
       readonly type: 'ide';
-      /** 0 and 1 on the primary channel, 2 and 3 on the secondary; the first free one unless given. */
+      /** On `pc` 0 and 1 on the primary channel, 2 and 3 on the secondary; on `q35` the port; the first free one unless given. */
       readonly place?: number | undefined;
     })
   | {
@@ -180,6 +180,8 @@ export interface MachineFirmware {
 export interface MachineOptions {
   /** `x86_64` unless given; QEMU's names, and Debian's (`amd64`, …). */
   readonly architecture?: string | undefined;
+  /** The board: `pc`, `q35`, …; the architecture's own unless given. */
+  readonly machine?: string | undefined;
   /** RAM; 128 MiB unless given. */
   readonly ramBytes?: number | undefined;
   /** vCPUs: one, unless given. More need KVM, and a thread of the host each. */
@@ -291,6 +293,8 @@ export function planMachine(options: MachineOptions): {
   if (!named && !options.builtInGuest) throw invalid('There is neither a kernel nor firmware.');
   if (named && options.builtInGuest) throw invalid('The built-in guest needs neither kernel nor firmware.');
   const architecture = architectureOf(options);
+  const machine = findMachine(architecture, options.machine);
+  if (!machine) throw invalid(`There is no board '${options.machine}' for ${architecture.name}.`);
   const unfit = architecture.unfit(options);
   if (unfit !== undefined) throw invalid(`Machines of ${architecture.name} do not have ${unfit} yet.`);
   const cpus = options.cpus ?? 1;
@@ -347,12 +351,14 @@ export function planMachine(options: MachineOptions): {
     return { memoryBytes };
   };
   const disks: DiskConfig[] = [];
-  const idePlaces = new Set<number>();
+  const layout = machine.drives ?? { places: 0, perBus: 2 };
+  const idePlaces = Array.from({ length: layout.places }, (_, place) => place);
+  const takenPlaces = new Set<number>();
   for (const device of options.devices ?? []) {
     if (device.type !== 'ide' || device.place === undefined) continue;
-    if (![0, 1, 2, 3].includes(device.place)) throw invalid('The places of IDE drives are 0 to 3.');
-    if (idePlaces.has(device.place)) throw invalid(`Two IDE drives are at place ${device.place}.`);
-    idePlaces.add(device.place);
+    if (!idePlaces.includes(device.place)) throw invalid(`The places of IDE drives are 0 to ${idePlaces.length - 1}.`);
+    if (takenPlaces.has(device.place)) throw invalid(`Two IDE drives are at place ${device.place}.`);
+    takenPlaces.add(device.place);
   }
   const drive = <T extends Pick<DriveOptions, 'image' | 'id' | 'media'>>(device: T, id: string) => {
     const { image, id: given, ...rest } = device;
@@ -386,11 +392,12 @@ export function planMachine(options: MachineOptions): {
         };
       case 'ide': {
         // As on QEMU a CD drive that may choose goes to the secondary channel.
-        const choices = device.media === 'cdrom' ? [2, 3, 0, 1] : [0, 1, 2, 3];
-        const place = device.place ?? choices.find((each) => !idePlaces.has(each));
-        if (place === undefined) throw invalid('An IDE controller has four drives at most.');
-        idePlaces.add(place);
-        const id = `ide${place >> 1}-${device.media === 'cdrom' ? 'cd' : 'hd'}${place & 1}`;
+        const choices = device.media === 'cdrom' ? [...idePlaces.slice(2), ...idePlaces.slice(0, 2)] : idePlaces;
+        const place = device.place ?? choices.find((each) => !takenPlaces.has(each));
+        if (place === undefined) throw invalid(`This board has places for ${layout.places} IDE drives.`);
+        takenPlaces.add(place);
+        const [bus, unit] = [Math.floor(place / layout.perBus), place % layout.perBus];
+        const id = `ide${bus}-${device.media === 'cdrom' ? 'cd' : 'hd'}${unit}`;
         return { ...drive(device, id), type: device.type, place };
       }
       case 'ahci': {
@@ -490,6 +497,7 @@ export function planMachine(options: MachineOptions): {
     config: {
       ramBytes,
       architecture: architecture.name,
+      machine: machine.name,
       cpu,
       commandLine: options.commandLine ?? '',
       name: options.name ?? 'vcpu0',

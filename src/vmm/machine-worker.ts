@@ -390,6 +390,7 @@ function build(
         cpu: config.cpu,
         serial: [0, 1, 2, 3].map(serialBackend),
         hotThreshold: config.hotThreshold,
+        machine: config.machine,
         hpet: config.hpet,
         lens: config.lens,
         translator: config.translator,

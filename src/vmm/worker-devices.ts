@@ -175,9 +175,10 @@ export class MachineDevices {
       }
       case 'ide': {
         const { place, bootIndex } = config;
-        if (!board.ideDrives) throw new VringError('no-ide', 'This board has no IDE controller.');
-        board.ideDrives[place] = this.#drive(config, place + 1);
-        const path = `${board.pciPath}/ide@1,1/drive@${place >> 1}/disk@${place & 1}`;
+        const { drivePlaces } = board;
+        if (!drivePlaces) throw new VringError('no-ide', 'This board has no disk controller of its own.');
+        drivePlaces.drives[place] = this.#drive(config, place + 1, drivePlaces.queueDepth);
+        const path = `${board.pciPath}${drivePlaces.bootPath(place)}`;
         if (bootIndex !== undefined) this.#bootable.push({ index: bootIndex, path });
         return;
       }

@@ -100,7 +100,7 @@ export type DeviceConfig =
     })
   | (DriveConfig & {
       readonly type: 'ide';
-      /** 0 and 1 on the primary channel, 2 and 3 on the secondary. */
+      /** By the board's own count. */
       readonly place: number;
     })
   | {
@@ -205,6 +205,8 @@ export interface TraceConfig {
 /** Everything a worker needs to build its machine; structured-cloneable. */
 export interface WorkerConfig {
   readonly architecture: ArchitectureName;
+  /** The board, by its row's name. */
+  readonly machine: string;
   readonly ramBytes: number;
   readonly cpus: number;
   readonly cpu: string;

@@ -254,6 +254,34 @@ test('IDE drives: places, names, media, and the short forms', () => {
   );
 });
 
+test('drives of q35 and of a plugged AHCI controller: a port each', () => {
+  const devices = (...argv: string[]) => plan(...argv).machine.devices ?? [];
+  const places = devices('-M', 'pc-q35-7.2', '-hda', 'a', '-cdrom', 'c', '-drive', 'file=d,index=5').map(
+    (device) => device.type === 'ide' && [device.id, device.place],
+  );
+  assert.deepEqual(places, [
+    ['ide5-hd0', 5],
+    ['ide0-hd0', 0],
+    ['ide2-cd0', 2],
+  ]);
+  const given = ['-drive', 'file=x,if=none,id=d', '-device', 'ahci,id=sata,addr=7'];
+  const [controller] = devices(
+    ...given,
+    '-device',
+    'ide-hd,drive=d,bus=sata.3,serial=S',
+    '-device',
+    'ide-cd,bus=sata.0',
+  );
+  assert.ok(controller.type === 'ahci' && controller.slot === 7);
+  assert.deepEqual(
+    controller.drives.map(({ id, port, media, image, serial }) => [id, port, media, image?.path, serial]),
+    [
+      ['d', 3, 'disk', 'x', 'S'],
+      ['sata-cd0', 0, 'cdrom', undefined, undefined],
+    ],
+  );
+});
+
 test('drives', () => {
   const image = (...argv: string[]) => {
     const [device] = plan(...argv).machine.devices ?? [];
@@ -371,7 +399,7 @@ test('firmware', () => {
 
 test('each mistake gets one sentence that names it', () => {
   const cases: [string[], RegExp][] = [
-    [['-M', 'q35'], /q35.*not supported yet/],
+    [['-M', 'microvm'], /microvm.*not supported yet/],
     [['-M', 'pd'], /no such board; did you mean 'pc'/],
     [['-M', 'pc,usb=on'], /usb= is not supported yet/],
     [['-M', 'pc,hpte=on'], /did you mean 'hpet'/],

@@ -1,7 +1,7 @@
 /** From the options of `vring run` to a machine and what its ports lead to. */
 import { VringError } from '../../base/index.js';
 import type { OptionDict } from '../../block/index.js';
-import { type Architecture, DEFAULT_ARCHITECTURE, findArchitecture } from '../../vmm/architectures.js';
+import { type Architecture, DEFAULT_ARCHITECTURE, findArchitecture, findMachine } from '../../vmm/architectures.js';
 import type { AcceleratorName } from '../../vmm/index.js';
 import {
   type DeviceOptions,
@@ -94,7 +94,14 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     // As QEMU's, but for a system that is named, whose kernel may be one for virtual machines alone.
     defaultModel: architecture.buses.includes('ISA') && !context.system ? 'e1000' : 'virtio-net',
   });
-  const { devices, blockNodes, drives } = planDevices(options, chardevs, characters, architecture, networks);
+  const { devices, blockNodes, drives } = planDevices(
+    options,
+    chardevs,
+    characters,
+    architecture,
+    board.machine,
+    networks,
+  );
   devices.push(...networks.cards);
   const screen = planScreen(options);
   if (screen.text && characters.attachments.some(({ chardev }) => chardev.kind === 'stdio'))
@@ -120,7 +127,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     throw new UsageError('-qmp is not supported yet for a system that is named');
   // As QEMU's: what firmware boots has a CD drive, if an empty one.
   const boots = !builtIn && !context.system && kernel === undefined;
-  if (boots && !options.has('nodefaults') && architecture.buses.includes('IDE')) {
+  if (boots && !options.has('nodefaults') && findMachine(architecture, board.machine)?.drives) {
     const cd = drives.defaultCd(devices);
     if (cd) devices.push(cd);
   }
@@ -210,6 +217,7 @@ function planGdb(options: Options): GdbAddress | undefined {
 type Board = Pick<
   MachineOptions,
   | 'cpus'
+  | 'machine'
   | 'accelerators'
   | 'kernelIrqchip'
   | 'ramBytes'
@@ -226,6 +234,7 @@ function planBoard(options: Options, notices: string[], architecture: Architectu
   if (options.has('no-hpet') && !isPc) throw new UsageError('-no-hpet: only a PC has an HPET');
   let hpet = !options.has('no-hpet');
   let irqchip: MachineOptions['kernelIrqchip'];
+  let board: string | undefined;
   const accels = options.all('accel').map((text) => KeyValues.parse(`-accel ${text}`, text, 'accel'));
   if (options.has('enable-kvm')) accels.push(new KeyValues('-enable-kvm', [['accel', 'kvm']]));
   const machine = options.last('M');
@@ -234,8 +243,9 @@ function planBoard(options: Options, notices: string[], architecture: Architectu
     const { machines, unsupportedMachines } = architecture;
     const names = machines.map(({ name }) => name);
     const type = values.text('type') ?? names[0];
-    if (!names.includes(type) && !(isPc && /^pc-i440fx-\d+\.\d+$/.test(type))) {
-      if (unsupportedMachines.includes(type) || (isPc && /^pc-q35-/.test(type)))
+    board = findMachine(architecture, type)?.name;
+    if (board === undefined) {
+      if (unsupportedMachines.includes(type))
         throw new UsageError(`-M ${type}: this board is not supported yet; there is ${names.join(', ')}`);
       const hint = didYouMean(type, [...names, ...unsupportedMachines]);
       throw new UsageError(
@@ -277,6 +287,7 @@ function planBoard(options: Options, notices: string[], architecture: Architectu
     ]);
   }
   return {
+    machine: board,
     cpus: planCpus(options.last('smp')),
     hpet,
     kernelIrqchip: irqchip,
@@ -566,10 +577,12 @@ function planDevices(
   options: Options,
   chardevs: Chardevs,
   characters: Characters,
-  { name: architecture, buses: boardBuses }: Architecture,
+  boards: Architecture,
+  machine: string | undefined,
   networks: PlannedNetworks,
 ): PlannedDevices {
-  const drives = new DrivePlan(options, boardBuses.includes('IDE'));
+  const { name: architecture, buses: boardBuses } = boards;
+  const drives = new DrivePlan(options, findMachine(boards, machine)?.drives);
   const devices: (DeviceOptions | { type: 'bus'; index: number })[] = drives.devices.slice();
   const buses: { id: string; ports: BusPort[]; maxPorts: number; place: VirtioPlace | undefined }[] = [];
   const scsi = new ScsiPlan(drives);

@@ -8,6 +8,7 @@ import {
   registryRows,
   toBlockError,
 } from '../../block/index.js';
+import type { DriveLayout } from '../../vmm/architectures.js';
 import type { DiskImage, ErrorPolicy } from '../../vmm/index.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
@@ -63,15 +64,16 @@ export function errorPolicies(option: string, values: { werror?: unknown; rerror
 
 /**
  * `-drive`, or `option` that is short for it. `temporary`: `-snapshot` was given. An id of '' is for whoever gives it a place.
- * `fallback`: the board's own interface. Throws UsageError.
+ * `layout`: of the board's own disk controller, where it has one. Throws UsageError.
  */
 export function parseDrive(
   option: string,
   text: string,
   index: number,
   temporary: boolean,
-  fallback: 'ide' | 'virtio' = 'ide',
+  layout?: DriveLayout,
 ): Drive {
+  const fallback = layout ? 'ide' : 'virtio';
   const { request, device, isTemporary } = attempt(option, () => driveRequest(text));
   const type = String(device['if'] ?? fallback);
   if (type !== 'virtio' && type !== 'none' && type !== 'ide') {
@@ -100,7 +102,7 @@ export function parseDrive(
     );
   if (device['index'] !== undefined && !/^\d{1,2}$/.test(String(device['index'])))
     throw new UsageError(`${option}: index is a whole number from 0 to 99, not '${device['index']}'`);
-  const place = type === 'ide' ? idePlace(option, device) : undefined;
+  const place = type === 'ide' && layout ? idePlace(option, device, layout) : undefined;
   const isEmpty = request.filename === undefined && Object.keys(options).length === 0 && media === 'cdrom';
   if (
     !isEmpty &&
@@ -129,8 +131,8 @@ export function parseDrive(
   };
 }
 
-/** Where a drive is on the IDE channels: by `index`, or by `bus` and `unit`. */
-function idePlace(option: string, device: OptionDict): number | undefined {
+/** Where a drive is on the board's own controller: by `index`, or by `bus` and `unit`. */
+function idePlace(option: string, device: OptionDict, { places, perBus }: DriveLayout): number | undefined {
   const number = (key: string, most: number) => {
     const value = device[key];
     if (value === undefined) return undefined;
@@ -138,8 +140,13 @@ function idePlace(option: string, device: OptionDict): number | undefined {
       throw new UsageError(`${option}: ${key} of an IDE drive is 0 to ${most}, not '${value}'`);
     return Number(value);
   };
-  const [index, bus, unit] = [number('index', 3), number('bus', 1), number('unit', 1)];
-  if (index === undefined) return bus === undefined && unit === undefined ? undefined : (bus ?? 0) * 2 + (unit ?? 0);
+  const [index, bus, unit] = [
+    number('index', places - 1),
+    number('bus', places / perBus - 1),
+    number('unit', perBus - 1),
+  ];
+  if (index === undefined)
+    return bus === undefined && unit === undefined ? undefined : (bus ?? 0) * perBus + (unit ?? 0);
   if (bus !== undefined || unit !== undefined)
     throw new UsageError(`${option}: index cannot be used with bus and unit`);
   return index;

@@ -1,5 +1,6 @@
 /** All drives of a machine: `-drive` and its short forms, `-blockdev`, and the devices that they end up in. */
 import type { OptionDict } from '../../block/index.js';
+import type { DriveLayout } from '../../vmm/architectures.js';
 import type { DeviceOptions } from '../../vmm/index.js';
 import type { KeyValues } from '../options/key-values.js';
 import { didYouMean } from '../suggest.js';
@@ -29,8 +30,11 @@ export class DrivePlan {
   /** AHCI controllers by id. */
   readonly #controllers = new Map<string, PlannedAhci>();
 
-  /** `hasIde`: the board has a controller of its own. Throws UsageError. */
-  constructor(options: Options, hasIde: boolean) {
+  readonly #layout: DriveLayout | undefined;
+
+  /** `layout`: of the board's own disk controller, where it has one. Throws UsageError. */
+  constructor(options: Options, layout: DriveLayout | undefined) {
+    this.#layout = layout;
     const temporary = options.has('snapshot');
     const drives = options.all('drive').filter((text) => !isFlashDrive(text));
     const given = drives.map((text) => ({ option: `-drive ${text}`, text }));
@@ -41,9 +45,9 @@ export class DrivePlan {
       given.push({ option: `-${name} ${file}`, text });
     }
     for (const [i, { option, text }] of given.entries()) {
-      const drive = parseDrive(option, text, i, temporary, hasIde ? 'ide' : 'virtio');
+      const drive = parseDrive(option, text, i, temporary, layout);
       if (drive.automatic === 'ide') {
-        if (!hasIde) throw new UsageError(`${option}: this board has no IDE controller; there is if=virtio`);
+        if (!layout) throw new UsageError(`${option}: this board has no IDE controller; there is if=virtio`);
         this.#plugIde(option, drive);
       } else {
         this.#add(drive);
@@ -67,7 +71,7 @@ export class DrivePlan {
   #plugIde(option: string, { id, ...drive }: Drive): void {
     const { image, serial, media, place: wanted } = drive;
     const place = this.#takePlace(option, wanted);
-    const named = id || ideName(place, media);
+    const named = id || this.#name(place, media);
     this.#add({ ...drive, id: named });
     this.devices.push({
       type: 'ide',
@@ -80,21 +84,35 @@ export class DrivePlan {
   }
 
   /** A place on the IDE channels: the one that is asked for, or the first free one among `choices`. */
-  #takePlace(option: string, wanted: number | undefined, choices: readonly number[] = [0, 1, 2, 3]): number {
+  #takePlace(option: string, wanted: number | undefined, choices: readonly number[] = this.#places): number {
+    const [bus, unit] = this.#busOf(wanted ?? 0);
     const place = wanted ?? choices.find((each) => !this.#idePlaces.has(each));
     if (place === undefined) throw new UsageError(`${option}: there is no free place on the IDE channels`);
     if (this.#idePlaces.has(place))
-      throw new UsageError(
-        `${option}: there is a drive at bus ${place >> 1}, unit ${place & 1} (index ${place}) already`,
-      );
+      throw new UsageError(`${option}: there is a drive at bus ${bus}, unit ${unit} (index ${place}) already`);
     this.#idePlaces.add(place);
     return place;
+  }
+
+  get #places(): number[] {
+    return Array.from({ length: this.#layout?.places ?? 0 }, (_, place) => place);
+  }
+
+  /** Bus and unit of a place. */
+  #busOf(place: number): [bus: number, unit: number] {
+    const perBus = this.#layout?.perBus ?? 2;
+    return [Math.floor(place / perBus), place % perBus];
+  }
+
+  #name(place: number, media: 'disk' | 'cdrom'): string {
+    const [bus, unit] = this.#busOf(place);
+    return `ide${bus}-${media === 'cdrom' ? 'cd' : 'hd'}${unit}`;
   }
 
   /** The empty CD drive that a PC has unless there is another; undefined where it has no place. */
   defaultCd(devices: readonly DeviceOptions[]): DeviceOptions | undefined {
     if (this.#idePlaces.has(2) || devices.some(hasCd)) return undefined;
-    return { type: 'ide', media: 'cdrom', place: 2, id: ideName(2, 'cdrom') };
+    return { type: 'ide', media: 'cdrom', place: 2, id: this.#name(2, 'cdrom') };
   }
 
   /** The drive that a device names, with the device's own properties. Throws UsageError. */
@@ -170,17 +188,21 @@ export class DrivePlan {
       ahci.controller.drives.push({ ...properties, id, port: ahci.port });
       return undefined;
     }
-    const unit = values.number('unit', 0, 1);
-    if (bus !== undefined && bus !== 'ide.0' && bus !== 'ide.1')
-      throw new UsageError(
-        `${option}: there is no bus '${bus}'; there are ide.0 and ide.1${[...this.#controllers.keys()].map((id) => `, ${id}.0 to ${id}.5`).join('')}`,
-      );
-    const first = bus === 'ide.1' ? 2 : 0;
-    const choices = [0, 1, 2, 3].filter(
-      (place) => (bus === undefined || place >> 1 === first >> 1) && (unit === undefined || (place & 1) === unit),
-    );
+    if (!this.#layout) throw new UsageError(`${option}: this board has no IDE bus; -device ahci,id=… makes some`);
+    const { places, perBus } = this.#layout;
+    const unit = values.number('unit', 0, perBus - 1);
+    const last = places / perBus - 1;
+    const number = bus === undefined ? undefined : /^ide\.(\d)$/.exec(bus)?.[1];
+    if (bus !== undefined && (number === undefined || Number(number) > last)) {
+      const others = [...this.#controllers.keys()].map((id) => `, ${id}.0 to ${id}.5`).join('');
+      throw new UsageError(`${option}: there is no bus '${bus}'; there are ide.0 to ide.${last}${others}`);
+    }
+    const choices = this.#places.filter((place) => {
+      const [placeBus, placeUnit] = this.#busOf(place);
+      return (number === undefined || placeBus === Number(number)) && (unit === undefined || placeUnit === unit);
+    });
     const place = this.#takePlace(option, undefined, choices);
-    return { ...properties, type: 'ide', place, id: drive?.id ?? deviceId ?? ideName(place, media) };
+    return { ...properties, type: 'ide', place, id: drive?.id ?? deviceId ?? this.#name(place, media) };
   }
 }
 
@@ -188,9 +210,6 @@ const hasCd = (device: DeviceOptions): boolean =>
   device.type === 'ahci'
     ? device.drives.some(({ media }) => media === 'cdrom')
     : device.type === 'ide' && device.media === 'cdrom';
-
-const ideName = (place: number, media: 'disk' | 'cdrom') =>
-  `ide${place >> 1}-${media === 'cdrom' ? 'cd' : 'hd'}${place & 1}`;
 
 /** A device may sit on a block node by its name. */
 const blockdevDrive = (node: string): Drive => ({

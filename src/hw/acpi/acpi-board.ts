@@ -27,8 +27,15 @@ export interface AcpiBoard {
     readonly memoryWindows: readonly { readonly first: number; readonly last: number }[];
     /** Where the board has it: base of the memory-mapped configuration space of bus 0 to `lastBus`. */
     readonly ecam?: { readonly gpa: number; readonly lastBus: number };
-    /** The function whose configuration registers 0x60-0x63 route PIRQA-PIRQD, and its device and function. */
+    /** The function that routes PIRQs, and where its registers for each four of them lie. */
     readonly isaBridge: { readonly device: number; readonly function: number };
+    readonly pirqRegisters: readonly number[];
+    /** The PIRQ (0: A) that pin `pin` (0: A) of device `slot` on bus 0 drives. */
+    route(slot: number, pin: number): number;
+    /** Where PIRQs have inputs of the I/O APIC to themselves: that of PIRQA; the others follow. */
+    readonly pirqGsi?: number;
+    /** The device whose pin A is the SCI. */
+    readonly sciSlot?: number;
     /** Interrupts that the PIRQ links may be set to. */
     readonly linkIrqs: readonly number[];
   };
@@ -55,6 +62,9 @@ export const piix4Pm: AcpiBoard['pm'] = {
   gpe0Bytes: 4,
   s5SleepType: 0,
 };
+
+/** The PM block of QEMU's `q35` (ICH9). */
+export const ich9Pm: AcpiBoard['pm'] = { ...piix4Pm, gpe0Port: 0x620, gpe0Bytes: 16 };
 
 /** What is the same on every `pc`: interrupts as its PIIX3 and I/O APIC wire them. */
 export const pcInterruptOverrides: AcpiBoard['interruptOverrides'] = [

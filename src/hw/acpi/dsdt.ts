@@ -1,6 +1,6 @@
 /**
- * The DSDT's definition block: PCI host bridge with its windows and interrupt routing, the four PIRQ link devices of the
- * PIIX3, the ISA devices behind it, the HPET and S5.
+ * The DSDT's definition block: PCI host bridge with its windows and interrupt routing, the PIRQ link devices of the
+ * ISA bridge, the ISA devices behind it, the HPET and S5.
  */
 import type { AcpiBoard } from './acpi-board.js';
 import * as aml from './aml.js';
@@ -9,14 +9,70 @@ import * as res from './aml-resources.js';
 /** Byte of a `sharedInterrupts` descriptor where its first number lies. */
 const interruptNumberAt = 5;
 const pirqDisabled = 0x80;
-const pirqRegister = 0x60;
 const staPresent = 0x0b;
-const linkNames = ['LNKA', 'LNKB', 'LNKC', 'LNKD'] as const;
-const fieldNames = ['PRQA', 'PRQB', 'PRQC', 'PRQD'] as const;
+const letters = 'ABCDEFGH';
+const linkName = (pirq: number): string => `LNK${letters[pirq]}`;
+const fieldName = (pirq: number): string => `PRQ${letters[pirq]}`;
+const linksOf = (board: AcpiBoard): number[] =>
+  board.pci.pirqRegisters.flatMap((_, i) => [0, 1, 2, 3].map((k) => 4 * i + k));
+/** A PCI Express host's own (PCI Firmware 3.2, 4.5): 33DB4D5B-1FF7-401C-9657-7441C03DD766. */
+const expressUuid = [
+  ...[0x5b, 0x4d, 0xdb, 0x33, 0xf7, 0x1f, 0x1c, 0x40],
+  ...[0x96, 0x57, 0x74, 0x41, 0xc0, 0x3d, 0xd7, 0x66],
+];
+/** What the system may take over: hot-plug, power management events, error reporting, capabilities. Not SHPC, which is nowhere. */
+const grantedControl = 0x1d;
 
-/** Interrupt pin of device `slot` on bus 0 to link: the i440FX board's swizzle, pin A of device 0 being PIRQD. */
-export function pirqOf(slot: number, pin: number): number {
-  return (slot + pin - 1) & 3;
+/** _OSC: the operating system says what it can do, and is told what it may control. */
+function operatingSystemCapabilities(): aml.Term {
+  const [word, control] = [aml.path('CDW1'), aml.path('CDW3')];
+  return aml.method(
+    '_OSC',
+    4,
+    true,
+    aml.createDwordField(aml.arg(3), 0, 'CDW1'),
+    aml.when(
+      aml.equal(aml.arg(0), aml.buffer(expressUuid)),
+      aml.createDwordField(aml.arg(3), 8, 'CDW3'),
+      aml.andInto(control, aml.integer(grantedControl), control),
+      // A revision that is not known.
+      aml.when(aml.not(aml.equal(aml.arg(1), aml.integer(1))), aml.or(word, aml.integer(8), word)),
+    ),
+    aml.otherwise(aml.or(word, aml.integer(4), word)),
+    aml.returns(aml.arg(3)),
+  );
+}
+
+/** Which interrupt each pin of bus 0 has: by link devices, and where the I/O APIC is in use by its own inputs. */
+function interruptRouting({ pci, pm }: AcpiBoard): aml.Term[] {
+  const table = (entry: (pirq: number) => [aml.Term, aml.Term]) => {
+    const routes: aml.Term[] = [];
+    for (let slot = 0; slot < 32; slot++) {
+      for (let pin = 0; pin < 4; pin++) {
+        const isSci = slot === pci.sciSlot && pin === 0;
+        const [source, index] = isSci ? [aml.integer(0), aml.integer(pm.sciIrq)] : entry(pci.route(slot, pin));
+        routes.push(aml.packageOf(aml.integer(slot * 0x10000 + 0xffff), aml.integer(pin), source, index));
+      }
+    }
+    return aml.packageOf(...routes);
+  };
+  const byLink = table((pirq) => [aml.path(`\\_SB.${linkName(pirq)}`), aml.integer(0)]);
+  const { pirqGsi } = pci;
+  if (pirqGsi === undefined) return [aml.name('_PRT', byLink)];
+  return [
+    aml.name('PRTP', byLink),
+    aml.name(
+      'PRTA',
+      table((pirq) => [aml.integer(0), aml.integer(pirqGsi + pirq)]),
+    ),
+    aml.method(
+      '_PRT',
+      0,
+      false,
+      aml.when(aml.path('\\PICF'), aml.returns(aml.path('PRTA'))),
+      aml.returns(aml.path('PRTP')),
+    ),
+  ];
 }
 
 function hostBridge(board: AcpiBoard): aml.Term {
@@ -29,20 +85,6 @@ function hostBridge(board: AcpiBoard): aml.Term {
   ];
   if (board.vga) windows.push(res.memoryWindow(0xa0000, 0xbffff, true));
   for (const { first, last } of memoryWindows) windows.push(res.memoryWindow(first, last));
-  const routes: aml.Term[] = [];
-  // The power management function's pin A is the SCI, which no PIRQ register routes.
-  const pmSlot = board.pci.isaBridge.device;
-  for (let slot = 0; slot < 32; slot++) {
-    for (let pin = 0; pin < 4; pin++) {
-      const address = aml.integer(slot * 0x10000 + 0xffff);
-      if (slot === pmSlot && pin === 0) {
-        routes.push(aml.packageOf(address, aml.integer(pin), aml.integer(0), aml.integer(board.pm.sciIrq)));
-        continue;
-      }
-      const link = aml.path(`\\_SB.${linkNames[pirqOf(slot, pin)]}`);
-      routes.push(aml.packageOf(address, aml.integer(pin), link, aml.integer(0)));
-    }
-  }
   return aml.device(
     'PCI0',
     ...(ecam === undefined
@@ -51,12 +93,13 @@ function hostBridge(board: AcpiBoard): aml.Term {
     aml.name('_UID', aml.integer(0)),
     aml.name('_BBN', aml.integer(0)),
     aml.name('_CRS', res.resourceTemplate(...windows)),
-    aml.name('_PRT', aml.packageOf(...routes)),
+    ...interruptRouting(board),
+    ...(ecam === undefined ? [] : [operatingSystemCapabilities()]),
     isaBridge(board),
   );
 }
 
-/** The PIIX3 with its routing registers and the devices on ISA. */
+/** The ISA bridge with its routing registers and the devices on ISA. */
 function isaBridge(board: AcpiBoard): aml.Term {
   const { isaBridge: at } = board.pci;
   const { isa } = board;
@@ -85,18 +128,21 @@ function isaBridge(board: AcpiBoard): aml.Term {
   return aml.device(
     'ISA',
     aml.name('_ADR', aml.integer(at.device * 0x10000 + at.function)),
-    aml.operationRegion('PIRQ', aml.regionSpace.pciConfig, pirqRegister, 4),
-    aml.byteFields('PIRQ', fieldNames),
+    ...board.pci.pirqRegisters.flatMap((first, i) => {
+      const region = `PIR${i}`;
+      const fields = [0, 1, 2, 3].map((k) => fieldName(4 * i + k));
+      return [aml.operationRegion(region, aml.regionSpace.pciConfig, first, 4), aml.byteFields(region, fields)];
+    }),
     ...children,
   );
 }
 
-/** Link device `index`: its setting lives in the PIIX3's PIRQ route register; bit 7 set means not routed. */
+/** Link device `index`: its setting lives in the ISA bridge's PIRQ route register; bit 7 set means not routed. */
 function linkDevice(board: AcpiBoard, index: number): aml.Term {
-  const register = aml.path(`\\_SB.PCI0.ISA.${fieldNames[index]}`);
+  const register = aml.path(`\\_SB.PCI0.ISA.${fieldName(index)}`);
   const disabled = aml.and(register, aml.integer(pirqDisabled));
   return aml.device(
-    linkNames[index]!,
+    linkName(index),
     aml.name('_HID', aml.eisaId('PNP0C0F')),
     aml.name('_UID', aml.integer(index)),
     aml.name('_PRS', res.resourceTemplate(res.sharedInterrupts(...board.pci.linkIrqs))),
@@ -164,14 +210,21 @@ function cpu(uid: number): aml.Term {
   return aml.device(id, aml.name('_HID', aml.string('ACPI0007')), aml.name('_UID', aml.integer(uid)));
 }
 
+/** _PIC: the operating system says which interrupt controllers it uses. */
+const interruptMode = (): aml.Term[] => [
+  aml.name('\\PICF', aml.integer(0)),
+  aml.method('\\_PIC', 1, false, aml.store(aml.arg(0), aml.path('\\PICF'))),
+];
+
 export function dsdtTerms(board: AcpiBoard): Uint8Array {
   const { fwCfgPort } = board.isa;
   const sleep = aml.integer(board.pm.s5SleepType);
   const terms = [
+    ...(board.pci.pirqGsi === undefined ? [] : interruptMode()),
     aml.scope(
       '\\_SB',
       hostBridge(board),
-      ...linkNames.map((_, i) => linkDevice(board, i)),
+      ...linksOf(board).map((pirq) => linkDevice(board, pirq)),
       motherboard(board),
       ...(board.hpetGpa === undefined ? [] : [hpet(board.hpetGpa)]),
       ...(fwCfgPort === undefined ? [] : [fwCfg(fwCfgPort)]),

@@ -1,3 +1,2 @@
 export * from './acpi-board.js';
-export { pirqOf } from './dsdt.js';
 export * from './tables.js';

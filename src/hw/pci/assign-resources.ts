@@ -6,13 +6,14 @@ import { VringError } from '../../base/index.js';
 import { command, reg } from './config-registers.js';
 import { type BarSpec, type PciFunction, romBar } from './pci-function.js';
 import type { PciRoot } from './pci-root.js';
+import { pirqRegister } from './pirq-router.js';
 
 export interface PciWindows {
   /** Ports and 32-bit memory to give out, both ends included. */
   readonly io: { readonly first: number; readonly last: number };
   readonly memory: { readonly first: number; readonly last: number };
-  /** ISA interrupt for each of the four interrupt lines. */
-  readonly lineIrqs: readonly [number, number, number, number];
+  /** ISA interrupt for each of the interrupt lines. */
+  readonly lineIrqs: readonly number[];
 }
 
 /** QEMU's `pc` under SeaBIOS: ports from 0xC000, memory up to the I/O APIC, PIRQA and B on 10, C and D on 11. */
@@ -23,8 +24,6 @@ export function pcWindows(lowRamEnd: number): PciWindows {
     lineIrqs: [10, 10, 11, 11],
   };
 }
-
-const pirqRegister = 0x60;
 
 interface Wanted {
   readonly fn: PciFunction;
@@ -64,7 +63,7 @@ export function assignResources(root: PciRoot, windows: PciWindows, isaBridge?: 
   place(io, windows.io.first, windows.io.last, 'port');
   place(memory, windows.memory.first, windows.memory.last, 'memory');
   windows.lineIrqs.forEach((irq, line) => {
-    isaBridge?.write(pirqRegister + line, 1, irq);
+    isaBridge?.write(pirqRegister(line), 1, irq);
   });
   for (const { slot, fn } of functions) {
     let bits = fn.command;

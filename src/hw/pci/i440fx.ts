@@ -4,23 +4,17 @@
  * of the chip set (DRAM timing, IDE, USB) is left out; registers without a model read as they were defined and ignore writes.
  */
 import type { Device, IoHandler, IrqLine, Mapping, PortSpace } from '../../bus/index.js';
-import { defineState, type StateArena, type StateOf, u8, u16 } from '../../schema/index.js';
+import { defineState, type StateArena, type StateOf, u8 } from '../../schema/index.js';
 import { command } from './config-registers.js';
+import { Pam, type ShadowRange } from './pam.js';
 import { checkIdentity, PciFunction } from './pci-function.js';
 import type { PciRoot } from './pci-root.js';
+import { PirqRouter } from './pirq-router.js';
 import { loadParts, saveParts, statePart } from './saved-parts.js';
 
 const vendorIntel = 0x8086;
 /** Subsystem ids as QEMU's machines have them. */
 const subsystem = { subsystemVendorId: 0x1af4, subsystemId: 0x1100 } as const;
-
-/** Whether accesses to a piece of 0xC0000-0xFFFFF go to RAM or to PCI (ROM). */
-export interface ShadowRange {
-  readonly start: number;
-  readonly size: number;
-  readonly readsRam: boolean;
-  readonly writesRam: boolean;
-}
 
 const pam0 = 0x59;
 const smram = 0x72;
@@ -30,6 +24,7 @@ export class I440fx implements Device {
   readonly name = 'i440fx';
   readonly function: PciFunction;
   readonly root: PciRoot;
+  readonly pam: Pam;
   /** Called when the guest moved what 0xC0000-0xFFFFF shows. */
   onShadow: ((ranges: readonly ShadowRange[]) => void) | undefined;
 
@@ -44,36 +39,18 @@ export class I440fx implements Device {
       ...subsystem,
       arena,
       configWritten: (offset, size) => {
-        if (offset + size > pam0 && offset < pam0 + 7) this.onShadow?.(this.shadow());
+        if (this.pam.isTouched(offset, size)) this.onShadow?.(this.pam.ranges());
       },
     });
-    for (let i = 0; i < 7; i++) this.function.define(pam0 + i, 1, 0, 0x33);
+    this.pam = new Pam(this.function, pam0);
     this.function.define(smram, 1, 0x02, 0x7f);
     root.bus.add(this.function, 0);
-  }
-
-  /** PAM registers: 0x59 has 0xF0000-0xFFFFF in its high nibble, the next six have 16 KiB in each nibble from 0xC0000. */
-  shadow(): ShadowRange[] {
-    const { config } = this.function;
-    const range = (start: number, size: number, nibble: number): ShadowRange => ({
-      start,
-      size,
-      readsRam: (nibble & 1) !== 0,
-      writesRam: (nibble & 2) !== 0,
-    });
-    const ranges: ShadowRange[] = [];
-    for (let i = 0; i < 12; i++) {
-      const value = config[pam0 + 1 + (i >> 1)]!;
-      ranges.push(range(0xc0000 + i * 0x4000, 0x4000, (i & 1) === 0 ? value & 0xf : value >> 4));
-    }
-    ranges.push(range(0xf0000, 0x10000, config[pam0]! >> 4));
-    return ranges;
   }
 
   reset(): void {
     this.root.reset();
     this.function.reset();
-    this.onShadow?.(this.shadow());
+    this.onShadow?.(this.pam.ranges());
   }
   save(): Uint8Array {
     return saveParts([this.function.part, this.root.part]);
@@ -81,20 +58,16 @@ export class I440fx implements Device {
   load(saved: Uint8Array): void {
     loadParts([this.function.part, this.root.part], saved, this.name, () => checkIdentity(this.function));
     this.function.restore();
-    this.onShadow?.(this.shadow());
+    this.onShadow?.(this.pam.ranges());
   }
 }
 
-const pirqRegister = 0x60;
-const pirqOff = 0x80;
 const pirqCount = 4;
 const resetControlPort = 0xcf9;
 
-export const Piix3State = defineState('piix3', 1, {
+export const Piix3State = defineState('piix3', 2, {
   /** RCR: bit 1 selects a hard reset; bit 2 rises to start it. */
   RCR: u8(0, { max: 2 }),
-  /** ISA interrupts that the bridge holds up now. Others' levels are none of its business. */
-  driven: u16(),
 });
 
 /** ISA bridge, 8086:7000: routes the four PCI interrupt lines to ISA interrupts. */
@@ -104,8 +77,7 @@ export class Piix3 implements Device {
   readonly state: StateOf<typeof Piix3State>;
   /** The guest wrote the reset control register. */
   onReset: (() => void) | undefined;
-  readonly #root: PciRoot;
-  readonly #irqs: readonly (IrqLine | undefined)[];
+  readonly #router: PirqRouter;
 
   /** `irqs[n]` is where PCI interrupts routed to IRQ n go: one source for all four lines. */
   constructor(options: {
@@ -114,8 +86,7 @@ export class Piix3 implements Device {
     slot?: number;
     arena?: StateArena | undefined;
   }) {
-    this.#root = options.root;
-    this.#irqs = options.irqs;
+    const { root, irqs, arena } = options;
     this.state = Piix3State.allocate(options.arena);
     this.function = new PciFunction({
       name: 'piix3',
@@ -125,41 +96,15 @@ export class Piix3 implements Device {
       ...subsystem,
       arena: options.arena,
       configWritten: (offset, size) => {
-        if (offset + size > pirqRegister && offset < pirqRegister + pirqCount) this.#updateAll();
+        if (this.#router.isTouched(offset, size)) this.#router.updateAll();
       },
     });
-    for (let i = 0; i < pirqCount; i++) this.function.define(pirqRegister + i, 1, pirqOff, 0x8f);
+    this.#router = new PirqRouter({ fn: this.function, root, irqs, lines: pirqCount, arena });
     // The bridge always decodes and masters: the bits read as ones.
     this.function.define(0x04, 2, command.io | command.memory | command.busMaster);
     this.function.define(0x06, 2, 0x0200);
     options.root.bus.add(this.function, options.slot ?? 1, 0);
-    options.root.onLine = (line) => this.#updateIrq(this.irqOf(line));
-  }
-
-  /** ISA interrupt that a PCI line is routed to, or undefined. Interrupts that ISA keeps for itself are not in reach. */
-  irqOf(line: number): number | undefined {
-    const value = this.function.config[pirqRegister + line]!;
-    if ((value & pirqOff) !== 0) return undefined;
-    const irq = value & 0xf;
-    return irq < 3 || irq === 8 || irq === 13 ? undefined : irq;
-  }
-
-  #updateIrq(irq: number | undefined): void {
-    if (irq === undefined) return;
-    let level = false;
-    for (let line = 0; line < pirqCount; line++) level ||= this.irqOf(line) === irq && this.#root.lineLevel(line);
-    this.#drive(irq, level);
-  }
-
-  #drive(irq: number, level: boolean): void {
-    const bit = 1 << irq;
-    if (((this.state.driven & bit) !== 0) === level) return;
-    this.state.driven ^= bit;
-    this.#irqs[irq]?.set(level);
-  }
-
-  #updateAll(): void {
-    for (let irq = 0; irq < 16; irq++) this.#updateIrq(irq);
+    root.onLine = (line) => this.#router.update(line);
   }
 
   /** The reset control register lies inside the configuration address port and on top of it. */
@@ -176,20 +121,20 @@ export class Piix3 implements Device {
 
   reset(): void {
     this.function.reset();
-    this.#updateAll();
+    this.#router.updateAll();
     Piix3State.reset(this.state);
   }
+  get #parts() {
+    return [this.function.part, statePart(Piix3State, this.state), this.#router.part];
+  }
   save(): Uint8Array {
-    return saveParts([this.function.part, statePart(Piix3State, this.state)]);
+    return saveParts(this.#parts);
   }
   load(saved: Uint8Array): void {
-    const parts = [this.function.part, statePart(Piix3State, this.state)];
-    const before = this.state.driven;
-    loadParts(parts, saved, this.name, () => checkIdentity(this.function));
-    this.function.restore();
-    // What the lines are is this machine's history; the state says what they should be once all functions are loaded.
-    this.state.driven = before;
-    this.#updateAll();
+    this.#router.aroundLoad(() => {
+      loadParts(this.#parts, saved, this.name, () => checkIdentity(this.function));
+      this.function.restore();
+    });
   }
 }
 

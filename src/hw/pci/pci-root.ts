@@ -16,9 +16,8 @@ export const PciRootState = defineState('pci-root', 1, {
 
 const enable = 0x80000000;
 const ones = (size: number) => (size === 4 ? 0xffffffff : size === 2 ? 0xffff : 0xff);
-const pinCount = 4;
 
-/** Which of the root's four interrupt lines pin `pin` (0 = INTA) of a device on bus 0 drives. */
+/** Which of the root's interrupt lines pin `pin` (0 = INTA) of a device on bus 0 drives. */
 export type PinRouting = (slot: number, pin: number) => number;
 
 interface Source {
@@ -83,12 +82,14 @@ export class PciRoot {
   readonly spaces: PciSpaces;
   readonly state: StateOf<typeof PciRootState>;
   readonly bus: PciBus;
-  /** Called when one of the four interrupt lines may have changed. */
+  /** Called when one of the interrupt lines may have changed. */
   onLine: ((line: number) => void) | undefined;
   readonly #buses = new Map<number, PciBus>();
-  readonly #sources: Source[][] = Array.from({ length: pinCount }, () => []);
+  readonly #sources: readonly Source[][];
 
-  constructor(options: { spaces: PciSpaces; route: PinRouting; arena?: StateArena | undefined }) {
+  /** `lines`: how many interrupt lines there are; four unless given. */
+  constructor(options: { spaces: PciSpaces; route: PinRouting; lines?: number; arena?: StateArena | undefined }) {
+    this.#sources = Array.from({ length: options.lines ?? 4 }, () => []);
     this.spaces = options.spaces;
     this.state = PciRootState.allocate(options.arena);
     this.bus = this.addBus(0, options.route);

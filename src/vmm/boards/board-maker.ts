@@ -7,6 +7,8 @@ import type { WorkerConfig } from '../worker-protocol.js';
 export interface BoardPlan extends BoardOptions {
   /** CPU model and flags, as `-cpu` takes them. */
   readonly cpu: string;
+  /** The board, by its row's name. */
+  readonly machine: string;
   readonly hpet: boolean;
   readonly firmware: FirmwareOptions | undefined;
 }

@@ -1,4 +1,4 @@
-/** The board `pc` for a machine's thread, and KVM for it. */
+/** The boards `pc` and `q35` for a machine's thread, and KVM for it. */
 import { Worker } from 'node:worker_threads';
 import type { Accelerator } from '../../accel/index.js';
 import { parseCpuOption } from '../../guest/index.js';
@@ -8,8 +8,9 @@ import type { VcpuWorkerConfig } from '../vcpu-worker.js';
 import { doorbellWord } from '../worker-protocol.js';
 import type { BoardMaker, KvmRequest } from './board-maker.js';
 
-export const pcMaker: BoardMaker = (host, { cpu, ...plan }) => {
-  const pc = new PcMachine(host, { ...plan, model: parseCpuOption(cpu) });
+export const pcMaker: BoardMaker = (host, { cpu, machine, ...plan }) => {
+  const chipset = machine === 'q35' ? 'q35' : 'i440fx';
+  const pc = new PcMachine(host, { ...plan, chipset, model: parseCpuOption(cpu) });
   return { board: pc, openKvm: (request) => openKvm(pc, request) };
 };
 

@@ -1,0 +1,3 @@
+export * from './ich9-lpc.js';
+export * from './ich9-smbus.js';
+export * from './mch.js';

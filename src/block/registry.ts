@@ -50,7 +50,13 @@ export const registryRows: RegistryRow[] = [
     name: 'null-co',
     kind: 'protocol',
     protocols: ['null-co'],
-    load: async () => (await import('./protocols/null.js')).nullDriver,
+    load: async () => (await import('./protocols/null.js')).nullCoDriver,
+  },
+  {
+    name: 'null-aio',
+    kind: 'protocol',
+    protocols: ['null-aio'],
+    load: async () => (await import('./protocols/null.js')).nullAioDriver,
   },
   {
     name: 'memory',

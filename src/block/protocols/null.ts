@@ -1,12 +1,15 @@
-/** Protocol `null-co`: a disk that stores nothing. Reads zero bytes when `read-zeroes` is on, and otherwise leaves the buffer as it is. */
+/**
+ * Protocols `null-co` and `null-aio`, which here are one: a disk that stores nothing. Reads zero bytes when `read-zeroes` is on, and
+ * otherwise leaves the buffer as it is.
+ */
 import { BlockError } from '../errors.js';
 import type { BlockDriver, DriverNode } from '../node.js';
 import { RequestFlag } from '../node.js';
 
-export const nullDriver: BlockDriver = {
-  name: 'null-co',
+const nullDriver = (name: 'null-co' | 'null-aio'): BlockDriver => ({
+  name,
   kind: 'protocol',
-  protocols: ['null-co'],
+  protocols: [name],
   openOptions: [
     { name: 'filename', type: 'string', help: 'Ignored' },
     { name: 'size', type: 'size', default: 2 ** 30, help: 'size of the null block', strong: true },
@@ -19,11 +22,11 @@ export const nullDriver: BlockDriver = {
     { name: 'read-zeroes', type: 'boolean', default: false, help: 'return zeroes when read', strong: true },
   ],
   parseFilename(filename) {
-    if (filename !== 'null-co://')
-      throw new BlockError('EINVAL', "The only allowed filename for this driver is 'null-co://'");
+    if (filename !== `${name}://`)
+      throw new BlockError('EINVAL', `The only allowed filename for this driver is '${name}://'`);
     return {};
   },
-  formatFilename: (options) => (Object.keys(options).every((key) => key === 'filename') ? 'null-co://' : undefined),
+  formatFilename: (options) => (Object.keys(options).every((key) => key === 'filename') ? `${name}://` : undefined),
   async open(context) {
     const size = context.options.number('size')!;
     const latencyNs = context.options.number('latency-ns')!;
@@ -57,4 +60,7 @@ export const nullDriver: BlockDriver = {
     };
     return instance;
   },
-};
+});
+
+export const nullCoDriver = nullDriver('null-co');
+export const nullAioDriver = nullDriver('null-aio');

@@ -27,6 +27,8 @@ create -u -f qcow2 -b a.raw -F nope a2.q 1M
 rebase -f raw -b a.raw a.raw
 create -q -f raw half.raw 197120
 info half.raw
+info null-aio://
+info 'json:{"driver":"null-aio","size":1048576}'
 create -q -f raw half.raw 194048
 info half.raw
 info --image-opts driver=raw,file.filename=half.raw,discard=nope

@@ -14,6 +14,10 @@ read -P 300 0 4k
 read -l 10 0 4k
 read -P 0 -s 63k -l 2k 0 64k
 read "0" 4k
+read -b 1 512
+read -b 0 100
+write -c 1 64k
+write -c 0 100
 read 0 3G
 read 4M 4k
 read -b 0 4k

@@ -9,6 +9,7 @@ import type { IoSession } from './session.js';
 
 const writePattern = 0xcd;
 const readPattern = 0xab;
+const sectorBytes = 512;
 
 /** Runs one request and prints its report; gives 0 or -1. */
 async function timed(
@@ -54,9 +55,10 @@ export async function readCommand(session: IoSession, { command, flags, operands
     session.out('pattern verification range exceeds end of read data\n');
     return -1;
   }
+  const isVmState = flags.has('b');
+  if (isVmState && !areSectors(session, offset, length)) return -1;
   const node = session.node!;
   const buffer = new Uint8Array(length).fill(readPattern);
-  const isVmState = flags.has('b');
   return timed(
     session,
     { verb: 'read', failure: 'read', offset, length, isQuiet: flags.has('q'), isTerse: flags.has('C') },
@@ -108,6 +110,7 @@ export async function writeCommand(session: IoSession, { command, flags, operand
     ? parseNumber(session, operands[1]!)
     : parseLength(session, operands[1]!, ' without -n');
   if (length === undefined) return -1;
+  if ((flags.has('b') || flags.has('c')) && !areSectors(session, offset, length)) return -1;
   let buffer: Uint8Array = new Uint8Array(0);
   if (flags.has('s')) {
     try {
@@ -143,6 +146,19 @@ export async function writeCommand(session: IoSession, { command, flags, operand
       else await node.write(offset, buffer, bits | (flags.has('c') ? RequestFlag.compressed : 0));
     },
   );
+}
+
+/** Whole sectors are needed: of the machine's state, and where clusters are compressed. */
+function areSectors(session: IoSession, offset: number, length: number): boolean {
+  for (const [name, value] of [
+    ['offset', offset],
+    ['count', length],
+  ] as const) {
+    if (value % sectorBytes === 0) continue;
+    session.out(`${value} is not a sector-aligned value for '${name}'\n`);
+    return false;
+  }
+  return true;
 }
 
 /** Lengths after the offset of vectored requests. */

@@ -5,7 +5,7 @@
  * Arguments: names of programs (default: all, and the boot), `--runs=N` (default 3), `--suite=NAME` of Debian, `--arch=NAME`: x86_64,
  * riscv64 or aarch64, whose programs a cross compiler makes.
  * Then interrupts (`interrupts` as the first argument runs these alone), VM exits of KVM (`exits`), the disk tools and the NBD server; `disks` runs those alone (`bench-block.ts` reads the rest),
- * and TCP (`network`).
+ * TCP (`network`), and a guest's disks (`guest-disks`).
  * The guest programs are compiled from bench/suite.c; without a C compiler only the boot is measured. Without QEMU there are
  * no ratios. Each is said by name.
  */
@@ -18,6 +18,7 @@ import { fileURLToPath } from 'node:url';
 import { file, writeCpio } from '../distro/cpio.js';
 import { prepareDebian } from '../distro/index.js';
 import { printBlockBench } from './bench-block.js';
+import { printDiskBench } from './bench-disk.js';
 import { printKvmBench } from './bench-kvm.js';
 import { printLatencies } from './bench-latency.js';
 import { printNetworkBench } from './bench-network.js';
@@ -32,6 +33,10 @@ if (process.argv[2] === 'exits') {
 }
 if (process.argv[2] === 'network') {
   await printNetworkBench(process.argv.slice(3));
+  process.exit();
+}
+if (process.argv[2] === 'guest-disks') {
+  await printDiskBench(process.argv.slice(3));
   process.exit();
 }
 if (process.argv[2] === 'disks') {
@@ -219,4 +224,5 @@ if (wanted.length === 0 && architecture === 'x86_64') {
   printKvmBench();
   await printBlockBench([]);
   await printNetworkBench([]);
+  await printDiskBench([]);
 }

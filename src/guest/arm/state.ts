@@ -117,6 +117,7 @@ export const trapCode = { here: 1, after: 2 } as const;
 export const pstate = {
   /** EL in bits 2-3, SPSel in bit 0; bit 4: AArch32. */
   SPSEL: 1,
+  AARCH32: 1 << 4,
   EL_SHIFT: 2,
   MODE: 0x1f,
   F: 1 << 6,

@@ -14,22 +14,25 @@ import { hasRegister, RESET_SCTLR, registerByCode } from './registers.js';
 const NONE = (1n << 64n) - 1n;
 
 export class ArmCpu implements GuestCpu {
-  readonly architecture = 'aarch64';
+  readonly architecture: string = 'aarch64';
   readonly vars = armVars;
   readonly routines = routines;
   readonly translator: GuestTranslator;
   readonly model: ArmModel;
   readonly #board: ArmBoard;
+  readonly #makeCore: typeof Core;
   #core!: Core;
 
-  constructor(board: ArmBoard, model: ArmModel = defaultModel) {
+  /** `makeCore`: what is behind it, AArch64's or AArch32's. */
+  constructor(board: ArmBoard, model: ArmModel = defaultModel, makeCore: typeof Core = Core) {
     this.#board = board;
     this.model = model;
+    this.#makeCore = makeCore;
     this.translator = createTranslator(model);
   }
 
   attach(context: CpuContext): void {
-    this.#core = new Core(context, this.#board, this.model);
+    this.#core = new this.#makeCore(context, this.#board, this.model);
   }
 
   // --- the board's side
@@ -102,7 +105,7 @@ export class ArmCpu implements GuestCpu {
 
   // --- the engine's side
 
-  deliverFault(): undefined {
+  deliverFault(): VmExit | undefined {
     const core = this.#core;
     const after = core.get32(header.trapCode) === trapCode.after;
     core.set32(header.trapCode, 0);

@@ -6,9 +6,13 @@
  * an entry under the address as it is, tag included. The contiguous bit is a hint that is not taken; memory types have no effect.
  */
 import { header, type I32, type I64, type RoutineBuilder } from '../../../ir/index.js';
+import { walkAArch32 } from '../../arm32/system/page-walk.js';
 import { mmuIndex } from '../mode.js';
 import { engine, routines } from '../routines/set.js';
-import { abort, exceptionClass, fault, field, sctlr, syndromeOf, trapCode } from '../state.js';
+import { abort, exceptionClass, fault, field, pstate, sctlr, syndromeOf, trapCode } from '../state.js';
+import { flushPageAt, noteWidePage } from './wide-pages.js';
+
+export { flushTlb } from './wide-pages.js';
 
 const walkKind = { read: 0, write: 1, fetch: 2 } as const;
 const prot = { read: 1, write: 2, exec: 4, all: 7, global: 8 } as const;
@@ -63,18 +67,6 @@ function fails(r: RoutineBuilder, va: I64, kind: I32, status: I32): void {
   r.i32_store(r.state(), r.i32(trapCode.here), header.trapCode);
   r.ret(r.i32(1), r.i64(0), r.i32(0));
 }
-
-/** Widens the range of addresses that TLBI of a page answers by flushing all. */
-const noteWidePage = routines.define('note_wide_page', ['i64', 'i64'], [], {}, (r, first, last) => {
-  const s = r.state();
-  // Empty: both 0.
-  const low = r.i64_load(s, field.widePages);
-  const high = r.i64_load(s, field.widePages + 8);
-  const empty = r.i64_eqz(r.i64_or(low, high));
-  r.if(r.i32_or(empty, r.i64_lt_u(first, low)), () => r.i64_store(s, first, field.widePages));
-  r.if(r.i32_or(empty, r.i64_gt_u(last, high)), () => r.i64_store(s, last, field.widePages + 8));
-  r.ret();
-});
 
 /** Bits of a physical address by TCR_EL1.IPS. */
 const physicalBits = (r: RoutineBuilder, ips: I64): I64 => {
@@ -230,6 +222,10 @@ export const pageWalk = routines.define(
   ['i32', 'i64', 'i32'],
   {},
   (r, va, kind, mmu) => {
+    r.if(r.i32_and(r.i32_load(r.state(), field.pstate), r.i32(pstate.AARCH32)), () => {
+      const [fault32, gpa, rights] = r.call(walkAArch32, va, kind, mmu);
+      r.ret(fault32, gpa, rights);
+    });
     r.if(has(r, r.i64_load(r.state(), field.sctlr), sctlr.M), () => {
       const [fault1, gpa, rights] = r.call(walkTables, va, kind, mmu);
       r.ret(fault1, gpa, rights);
@@ -240,29 +236,8 @@ export const pageWalk = routines.define(
   },
 );
 
-/** Flushes the whole TLB; `keepGlobal` not 0: entries of global pages stay. */
-export const flushTlb = routines.define('flush_tlb_pages', ['i32'], [], {}, (r, keepGlobal) => {
-  const s = r.state();
-  r.call(engine.flushTlb, keepGlobal);
-  r.if(r.i32_eqz(keepGlobal), () => {
-    r.i64_store(s, r.i64(0), field.widePages);
-    r.i64_store(s, r.i64(0), field.widePages + 8);
-  });
-  r.ret();
-});
-
-/** TLBI by address, as its operand gives it (D8.13): one page's entries, or all if a large page or a tagged address may be meant. */
+/** TLBI by address, as its operand gives it (D8.13). */
 export const flushAddress = routines.define('flush_address', ['i64'], [], {}, (r, operand) => {
-  const s = r.state();
-  const va = r.i64_shr_s(r.i64_shl(operand, r.i64(20)), r.i64(8));
-  const low = r.i64_load(s, field.widePages);
-  const high = r.i64_load(s, field.widePages + 8);
-  const isWide = r.i32_and(r.i64_ge_u(va, low), r.i64_le_u(va, high));
-  const some = r.i64_ne(r.i64_or(low, high), r.i64(0));
-  r.if(
-    r.i32_and(isWide, some),
-    () => r.call(flushTlb, r.i32(0)),
-    () => r.call(engine.flushPage, va),
-  );
+  r.call(flushPageAt, r.i64_shr_s(r.i64_shl(operand, r.i64(20)), r.i64(8)));
   r.ret();
 });

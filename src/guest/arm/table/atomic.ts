@@ -42,7 +42,8 @@ const orderedUnscaled = (name: string, log: Log, opc: string, signed?: 32 | 64):
   },
 });
 
-function monitor({ b }: Translator, address: I64, first: I64, second: I64): void {
+/** A load-exclusive: where, and what was found there. */
+export function monitor({ b }: Pick<Translator, 'b'>, address: I64, first: I64, second: I64): void {
   const state = b.state();
   b.i64_store(state, address, field.monitor);
   b.i64_store(state, first, field.monitorLow);
@@ -68,7 +69,8 @@ function finishStore(t: Translator, i: Fields, held: I32): void {
   t.b.i64_store(t.b.state(), t.b.i64(-1), field.monitor);
   t.setX(i.rm, t.b.i64_extend_i32_u(t.b.i32_eqz(held)));
 }
-const isHeld = ({ b }: Translator, address: I64, now: I64): I32 =>
+/** A store-exclusive there, where this is in memory now, succeeds. */
+export const isHeld = ({ b }: Pick<Translator, 'b'>, address: I64, now: I64): I32 =>
   b.i32_and(
     b.i64_eq(address, b.i64_load(b.state(), field.monitor)),
     b.i64_eq(now, b.i64_load(b.state(), field.monitorLow)),

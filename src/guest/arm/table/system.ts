@@ -12,13 +12,16 @@ import { plus } from './shared.js';
 
 const effects = { vars: 'write', mayFault: true } as const;
 /** (register, syndrome if EL0 may not) → (fault, value). */
-const systemRead = routines.host('system_read', ['i32', 'i32'], ['i32', 'i64'], { vars: 'read', mayFault: true });
+export const systemRead = routines.host('system_read', ['i32', 'i32'], ['i32', 'i64'], {
+  vars: 'read',
+  mayFault: true,
+});
 /** (register, value, syndrome if EL0 may not) → fault. */
-const systemWrite = routines.host('system_write', ['i32', 'i64', 'i32'], ['i32'], effects);
+export const systemWrite = routines.host('system_write', ['i32', 'i64', 'i32'], ['i32'], effects);
 /** (bit of SCTLR_EL1 that allows it, syndrome) → fault. */
 const userTrap = routines.host('user_trap', ['i32', 'i32'], ['i32'], { mayFault: true });
 /** (is SMC, number) → fault. */
-const firmwareCall = routines.host('firmware_call', ['i32', 'i32'], ['i32'], effects);
+export const firmwareCall = routines.host('firmware_call', ['i32', 'i32'], ['i32'], effects);
 
 const NZCV = codeOf(3, 3, 4, 2, 0);
 

@@ -1,0 +1,123 @@
+/** Every row of the AArch32 instruction table with random operands, on both tiers, against QEMU's user mode. */
+import assert from 'node:assert/strict';
+import { after, test } from 'node:test';
+import { disassemble } from '../../guest/arm32/disassemble.js';
+import { DecoderTables, type Encoding } from '../../guest/arm32/encoding.js';
+import type { InsnRow } from '../../guest/arm32/row.js';
+import { allRows } from '../../guest/arm32/table/index.js';
+import { Random } from '../random-operands.js';
+import { type RowCase, randomCase } from './cases.js';
+import { CASE_BYTES, caseField, RESULT_BYTES, resultField } from './layout.js';
+import { Arm32RowMachine, type Outcome } from './machine.js';
+import { QemuRunner, qemuUnavailable } from './runner.js';
+
+/** A fresh seed each day; `VRING_SEED` repeats a run. */
+const seed = Number(process.env['VRING_SEED'] ?? Math.floor(Date.now() / 86_400_000));
+const CASES = Number(process.env['VRING_ROW_CASES'] ?? 12);
+/** Runs of a case on a machine that compiles what is hot: the last one is compiled code. */
+const HOT_RUNS = 4;
+/** The share of the cases that are compiled: each is a module. */
+const HOT_SHARE = 0.25;
+
+/** What a user program cannot show: a system call. */
+const untested = new Set(['svc']);
+/**
+ * CPSR as it is compared: without ITSTATE, which code behind an IT whose condition holds for the whole block does not keep
+ * (block-translator.ts), and without masks, which QEMU's user mode leaves clear.
+ */
+const CPSR = ~0x0600fdc0;
+
+const FLOAT = allRows.some(({ float }) => float !== undefined);
+const skip = qemuUnavailable() ?? false;
+const runner = skip ? undefined : new QemuRunner();
+after(() => runner?.close());
+const cold = new Arm32RowMachine(0);
+const hot = new Arm32RowMachine(2);
+const tables = new DecoderTables(allRows);
+
+function differences(actual: Outcome, result: Uint8Array): string[] {
+  const view = new DataView(result.buffer, result.byteOffset, result.length);
+  const found: string[] = [];
+  const compare = (what: string, ours: bigint | number, theirs: bigint | number) => {
+    if (ours !== theirs) found.push(`${what}: ${ours.toString(16)}, QEMU: ${theirs.toString(16)}`);
+  };
+  compare('signal', actual.signal, view.getUint32(resultField.signal, true));
+  for (let n = 0; n < 16; n++) compare(`r${n}`, actual.r[n], view.getUint32(resultField.r + 4 * n, true));
+  compare('cpsr', (actual.cpsr & CPSR) >>> 0, (view.getUint32(resultField.cpsr, true) & CPSR) >>> 0);
+  if (FLOAT) for (let n = 0; n < 32; n++) compare(`d${n}`, actual.d[n], view.getBigUint64(resultField.v + 8 * n, true));
+  if (FLOAT) compare('fpscr', actual.fpscr >>> 0, view.getUint32(resultField.fpscr, true));
+  for (const [i, theirs] of result.subarray(resultField.bytes).entries()) {
+    compare(`memory +${i.toString(16)}`, actual.window[i], theirs);
+  }
+  return found;
+}
+
+const describe = ({ set }: InsnRow, { bytes, word }: RowCase): string => {
+  const view = new DataView(bytes.buffer);
+  const r = Array.from({ length: 16 }, (_, n) => view.getUint32(4 * n, true).toString(16));
+  const d = Array.from({ length: 32 }, (_, n) => view.getBigUint64(caseField.v + 8 * n, true).toString(16));
+  const modes = (['cpsr', 'fpscr'] as const).map(
+    (name) => `${name} ${view.getUint32(caseField[name], true).toString(16)}`,
+  );
+  const first = view.getUint32(caseField.code, true).toString(16);
+  const { text } = disassemble(tables, set === 'thumb', word, 0n);
+  return `${text} (${(word >>> 0).toString(16)}, code ${first}), ${modes.join(', ')}\n  r ${r.join(' ')}\n  d ${d.join(' ')}`;
+};
+
+const seedOf = (name: string): number =>
+  [...name].reduce((sum, letter) => (Math.imul(sum, 31) + letter.charCodeAt(0)) >>> 0, seed);
+
+function testRows(encodings: readonly Encoding[], qemu: QemuRunner): void {
+  const cases = encodings.map((encoding) => {
+    const random = new Random(seedOf(encoding.row.name + encoding.row.enc));
+    return Array.from({ length: CASES }, () => randomCase(encoding, tables, random));
+  });
+  const input = new Uint8Array(encodings.length * CASES * CASE_BYTES);
+  for (const [i, { bytes }] of cases.flat().entries()) input.set(bytes, i * CASE_BYTES);
+  const results = qemu.run(input);
+  const failures: string[] = [];
+  const names = new Set<string>();
+  let done = 0;
+  for (const [i, list] of cases.entries()) {
+    for (const [k, one] of list.entries()) {
+      const at = (i * CASES + k) * RESULT_BYTES;
+      const result = results.subarray(at, at + RESULT_BYTES);
+      if (result[resultField.signal] === 5) done++;
+      for (const [tier, machine, runs] of [
+        ['cold tier', cold, 1],
+        ['compiled code', hot, HOT_RUNS],
+      ] as const) {
+        if (machine === hot && k >= CASES * HOT_SHARE) continue;
+        const found = differences(machine.run(one.bytes, runs), result);
+        if (found.length === 0) continue;
+        // The first of each row tells most.
+        const { row } = encodings[i];
+        const key = `${row.set} ${row.name} ${row.args.join(', ')}`;
+        const text = `${key}, case ${k}, ${tier}: ${describe(row, one)}\n  ${found.slice(0, 6).join('\n  ')}`;
+        if (names.has(key)) failures.push(text);
+        else failures.unshift(text);
+        names.add(key);
+      }
+    }
+  }
+  const summary = `${failures.length} differences in ${names.size} rows (${[...names].join('; ')}), the first:\n`;
+  assert.equal(failures.length, 0, summary + failures.slice(0, Number(process.env['VRING_SHOW'] ?? 4)).join('\n'));
+  assert.ok(done > encodings.length, 'some cases end without a fault');
+}
+
+const families: Readonly<Record<string, (row: InsnRow) => boolean>> = {
+  'A32 memory access': (row) => row.set === 'arm' && row.bytes !== undefined,
+  'A32 general': (row) => row.set === 'arm' && row.bytes === undefined && !row.float,
+  'T32 memory access': (row) => row.set === 'thumb' && row.bytes !== undefined,
+  'T32 general': (row) => row.set === 'thumb' && row.bytes === undefined && !row.float,
+};
+
+for (const [family, belongs] of Object.entries(families)) {
+  test(`${family} instructions do what QEMU's do (seed ${seed})`, { skip }, () => {
+    assert.ok(runner);
+    const chosen = tables.encodings.filter(({ row }) => !untested.has(row.name) && belongs(row));
+    const before = hot.engine.compiler.counters.regions;
+    testRows(chosen, runner);
+    assert.ok(hot.engine.compiler.counters.regions - before > chosen.length / 2, 'hot code was compiled');
+  });
+}

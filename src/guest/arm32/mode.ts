@@ -1,0 +1,104 @@
+/**
+ * The mode key: every bit of state that translated code assumes, but for the instruction set, which is in the pc.
+ *
+ *   bits 0-7   ITSTATE (A2.5.2)
+ *   bit 8      the condition of the first instruction in the IT block has been found to hold
+ *   bit 9      User mode
+ *   bit 10     User or System mode: there is no SPSR
+ *   bit 11     floating point and Advanced SIMD are off for this mode (CPACR), bit 12: FPEXC.EN is clear
+ *   bit 13     Advanced SIMD is off (CPACR.ASEDIS)
+ *   bits 14-18 FPSCR: RMode (two bits), FZ, DN, AHP
+ *   bit 19     every access must be aligned (SCTLR.A)
+ *   bit 20     SWP is undefined (SCTLR.SW is clear)
+ *   bit 21     CPSR.E: data are big-endian, which is not supported; all instructions are undefined
+ *   bit 22     FIQ mode, which has its own R8 to R12
+ *   bits 23-24 which of the values of DACR in use is the current one: unprivileged accesses name their context
+ */
+import { fpcr } from '../arm/state.js';
+import { cpsr, cpuMode, FPEXC_EN, sctlr } from './state.js';
+
+/** Translation contexts: unprivileged and privileged, for each value of DACR in use. */
+export const mmuIndex = { user: 0, privileged: 1, perDacr: 2 } as const;
+
+export const IT_BITS = 0xff;
+export const PASSED = 1 << 8;
+export const IT_KEY = IT_BITS | PASSED;
+
+export interface Mode {
+  readonly it: number;
+  readonly passed: boolean;
+  readonly user: boolean;
+  readonly noSpsr: boolean;
+  readonly floatDenied: boolean;
+  readonly floatDisabled: boolean;
+  readonly simdDisabled: boolean;
+  readonly roundingMode: number;
+  readonly flushToZero: boolean;
+  readonly defaultNaN: boolean;
+  readonly alternativeHalf: boolean;
+  readonly alignmentChecked: boolean;
+  readonly swapUndefined: boolean;
+  readonly bigEndian: boolean;
+  readonly fiq: boolean;
+  readonly dacrSlot: number;
+}
+
+export interface ModeState {
+  readonly it: number;
+  readonly cpsr: number;
+  readonly sctlr: number;
+  readonly cpacr: number;
+  readonly fpexc: number;
+  readonly fpcr: number;
+  readonly dacrSlot: number;
+}
+
+export function encodeMode(s: ModeState): number {
+  const mode = s.cpsr & cpsr.M;
+  const user = mode === cpuMode.user;
+  const access = (s.cpacr >> 20) & 3;
+  const denied = access !== 3 && (user || access !== 1);
+  const bit = (condition: boolean, place: number) => Number(condition) << place;
+  return (
+    s.it |
+    bit(user, 9) |
+    bit(user || mode === cpuMode.system, 10) |
+    bit(denied, 11) |
+    bit((s.fpexc & FPEXC_EN) === 0, 12) |
+    bit(s.cpacr >>> 31 !== 0, 13) |
+    (((s.fpcr >> fpcr.RMODE_SHIFT) & 3) << 14) |
+    bit((s.fpcr & fpcr.FZ) !== 0, 16) |
+    bit((s.fpcr & fpcr.DN) !== 0, 17) |
+    bit((s.fpcr & fpcr.AHP) !== 0, 18) |
+    bit((s.sctlr & sctlr.A) !== 0, 19) |
+    bit((s.sctlr & sctlr.SW) === 0, 20) |
+    bit((s.cpsr & cpsr.E) !== 0, 21) |
+    bit(mode === cpuMode.fiq, 22) |
+    (s.dacrSlot << 23)
+  );
+}
+
+export function decodeMode(key: number): Mode {
+  const bit = (place: number) => ((key >> place) & 1) !== 0;
+  return {
+    it: key & IT_BITS,
+    passed: bit(8),
+    user: bit(9),
+    noSpsr: bit(10),
+    floatDenied: bit(11),
+    floatDisabled: bit(12),
+    simdDisabled: bit(13),
+    roundingMode: (key >> 14) & 3,
+    flushToZero: bit(16),
+    defaultNaN: bit(17),
+    alternativeHalf: bit(18),
+    alignmentChecked: bit(19),
+    swapUndefined: bit(20),
+    bigEndian: bit(21),
+    fiq: bit(22),
+    dacrSlot: (key >> 23) & 3,
+  };
+}
+
+/** ITSTATE behind an instruction of the block. */
+export const advanceIt = (it: number): number => ((it & 7) === 0 ? 0 : (it & 0xe0) | ((it << 1) & 0x1f));

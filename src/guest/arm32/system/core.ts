@@ -1,0 +1,337 @@
+/** The CPU's state in AArch32 as JavaScript sees it: modes and their registers, exceptions, rights of domains. */
+import { header } from '../../../ir/index.js';
+import { Core } from '../../arm/system/core.js';
+import { encodeMode, IT_BITS, IT_KEY, mmuIndex } from '../mode.js';
+import { flagKind } from '../routines/flags.js';
+import {
+  bank,
+  cpsr,
+  cpuMode,
+  DACR_SLOTS,
+  exception,
+  field,
+  flagA,
+  flagB,
+  flagC,
+  flagOp,
+  reg,
+  STATUS_SHIFT,
+  sctlr,
+  special,
+  trapCode,
+  WNR,
+} from '../state.js';
+import { DOMAIN_SHIFT } from './page-walk.js';
+
+const bankOf: Readonly<Partial<Record<number, number>>> = {
+  [cpuMode.user]: bank.user,
+  [cpuMode.system]: bank.user,
+  [cpuMode.fiq]: bank.fiq,
+  [cpuMode.irq]: bank.irq,
+  [cpuMode.supervisor]: bank.supervisor,
+  [cpuMode.abort]: bank.abort,
+  [cpuMode.undefined]: bank.undefined,
+};
+/** Offsets of the vectors (B1.8.1). */
+const vector = { undefined: 4, svc: 8, prefetchAbort: 0xc, dataAbort: 0x10, irq: 0x18, fiq: 0x1c } as const;
+
+/** Fault status of the short form by that of the long form (B3.13.3). */
+const shortStatus: Readonly<Partial<Record<number, number>>> = {
+  5: 0x05,
+  6: 0x07,
+  9: 0x03,
+  10: 0x06,
+  13: 0x0d,
+  14: 0x0f,
+  16: 0x08,
+  33: 0x01,
+  34: 0x02,
+  61: 0x09,
+  62: 0x0b,
+};
+const ALIGNMENT = 0x21;
+
+/** What an SPSR and CPSR hold beside the flags, in field.pstate. */
+const CONTROL = cpsr.M | cpsr.F | cpsr.I | cpsr.A | cpsr.E;
+
+export class Core32 extends Core {
+  /** ITSTATE, of the instruction at the pc. */
+  get it(): number {
+    return this.get32(header.modeKey) & IT_BITS;
+  }
+  get thumb(): boolean {
+    return (this.pc & 1n) !== 0n;
+  }
+  /** The address of the instruction. */
+  get address(): number {
+    return Number(this.pc & (this.thumb ? 0xfffffffen : 0xfffffffcn));
+  }
+  get mode(): number {
+    return this.get32(field.pstate) & cpsr.M;
+  }
+
+  override get nzcv(): number {
+    const operands = [flagA, flagB].map(({ offset }) => BigInt.asIntN(64, this.get64(offset)));
+    const rest = this.call('carry_overflow32', this.get32(flagOp.offset), ...operands) as number;
+    const nz = this.get64(flagC.offset);
+    const negative = nz >> 63n === 0n ? 0 : 1 << 31;
+    const zero = (nz & 0xffffffffn) === 0n ? 1 << 30 : 0;
+    return negative | zero | (rest & 0x30000000);
+  }
+  override set nzcv(bits: number) {
+    this.set32(flagOp.offset, flagKind.bits);
+    this.set64(flagA.offset, BigInt(bits >>> 0));
+    this.set64(flagC.offset, (bits < 0 ? 1n << 63n : 0n) | (bits & (1 << 30) ? 0n : 1n));
+  }
+
+  /** CPSR, with the instruction set and ITSTATE of the instruction at the pc. */
+  get cpsr(): number {
+    const { it } = this;
+    const itBits = ((it & 3) << 25) | ((it & 0xfc) << 8);
+    const middle = this.get32(field.q) | this.get32(field.ge);
+    return this.nzcv | middle | itBits | (this.thumb ? cpsr.T : 0) | (this.get32(field.pstate) & CONTROL);
+  }
+  /** All but the instruction set, which goes with the pc. */
+  setCpsr(value: number): void {
+    this.nzcv = value & cpsr.FLAGS;
+    this.set32(field.q, value & cpsr.Q);
+    this.set32(field.ge, value & cpsr.GE);
+    this.setPstate(value);
+    const it = ((value >> 25) & 3) | ((value >> 8) & 0xfc);
+    this.set32(header.modeKey, (this.get32(header.modeKey) & ~IT_KEY) | it);
+  }
+
+  /** Mode and masks. A mode that is not there changes nothing (unpredictable). */
+  override setPstate(value: number): void {
+    const old = this.mode;
+    const wanted = value & cpsr.M;
+    const next = bankOf[wanted] === undefined ? old : wanted;
+    const [from, to] = [bankOf[old] ?? bank.user, bankOf[next] ?? bank.user];
+    if (from !== to) {
+      this.#exchange(13, field.banked13, from, to);
+      this.#exchange(14, field.banked14, from, to);
+      if (from === bank.fiq || to === bank.fiq) this.#exchangeHigh();
+    }
+    this.set32(field.pstate, (value & CONTROL & ~cpsr.M) | next);
+    this.updateMode();
+  }
+  #register(n: number): number {
+    return this.get32(reg[n].offset);
+  }
+  #setRegister(n: number, value: number): void {
+    this.set64(reg[n].offset, BigInt(value >>> 0));
+  }
+  #exchange(n: number, banks: number, from: number, to: number): void {
+    this.set32(banks + 4 * from, this.#register(n));
+    this.#setRegister(n, this.get32(banks + 4 * to));
+  }
+  /** R8 to R12: those that are not FIQ mode's wait in the first half where it is current, and its own otherwise. */
+  #exchangeHigh(): void {
+    for (let n = 8; n < 13; n++) {
+      const at = field.high + 4 * (n - 8);
+      const waiting = this.get32(at);
+      this.set32(at, this.#register(n));
+      this.#setRegister(n, waiting);
+    }
+  }
+
+  get spsr(): number {
+    return this.get32(field.banked15 + 4 * (bankOf[this.mode] ?? bank.user));
+  }
+  set spsr(value: number) {
+    this.set32(field.banked15 + 4 * (bankOf[this.mode] ?? bank.user), value);
+  }
+
+  /** The home of what SYSm of MRS and MSR names, or the number of a register that is current; undefined: nothing. */
+  #banked(code: number): { readonly at: number } | { readonly register: number } | undefined {
+    const sysm = code & 31;
+    const current = bankOf[this.mode] ?? bank.user;
+    if (code & 32) {
+      const banks: Readonly<Partial<Record<number, number>>> = { 14: 1, 16: 2, 18: 3, 20: 4, 22: 5 };
+      const of = banks[sysm];
+      return of === undefined ? undefined : { at: field.banked15 + 4 * of };
+    }
+    const pair = (of: number, n: number) => {
+      if (of === current) return { register: n };
+      return { at: (n === 13 ? field.banked13 : field.banked14) + 4 * of };
+    };
+    if (sysm < 5 || (sysm >= 8 && sysm < 13)) {
+      const n = 8 + (sysm & 7);
+      const isCurrent = (current === bank.fiq) === sysm >= 8;
+      return isCurrent ? { register: n } : { at: field.high + 4 * (n - 8) };
+    }
+    if (sysm === 5 || sysm === 6) return pair(bank.user, sysm + 8);
+    if (sysm === 13 || sysm === 14) return pair(bank.fiq, sysm);
+    if (sysm >= 16 && sysm < 24) return pair(bank.irq + ((sysm - 16) >> 1), sysm & 1 ? 13 : 14);
+    return undefined;
+  }
+
+  override updateMode(): void {
+    const slot = this.get32(field.dacrSlot);
+    const key = encodeMode({
+      it: this.get32(header.modeKey) & IT_KEY,
+      cpsr: this.get32(field.pstate),
+      sctlr: this.get32(field.sctlr),
+      cpacr: this.get32(field.cpacr),
+      fpexc: this.get32(field.fpexc),
+      fpcr: this.get32(field.fpcr),
+      dacrSlot: slot,
+    });
+    this.set32(header.modeKey, key);
+    const level = this.mode === cpuMode.user ? mmuIndex.user : mmuIndex.privileged;
+    const mmu = slot * mmuIndex.perDacr + level;
+    if (mmu !== this.get32(header.mmu)) this.call('select_mmu', mmu);
+  }
+
+  // --- domains, translation
+
+  get dacr(): bigint {
+    return BigInt(this.get32(field.dacrs + 4 * this.get32(field.dacrSlot)) >>> 0);
+  }
+  /** A value that is not in use takes the place of one that is, whose translations are dropped with all. */
+  setDacr(value: number): void {
+    const slots = Array.from({ length: DACR_SLOTS }, (_, n) => n);
+    let slot = slots.find((n) => this.get32(field.dacrs + 4 * n) === value);
+    if (slot === undefined) {
+      slot = (this.get32(field.dacrSlot) + 1) % DACR_SLOTS;
+      this.set32(field.dacrs + 4 * slot, value);
+      this.flushTlb();
+    }
+    this.set32(field.dacrSlot, slot);
+    this.updateMode();
+  }
+  flushPage(va: number): void {
+    this.call('flush_page_at', BigInt((va & ~4095) >>> 0));
+  }
+  /** ATS1C…: PAR is the physical address, or the fault. */
+  translateTo(va: number, isWrite: boolean, isPrivileged: boolean): void {
+    const level = isPrivileged ? mmuIndex.privileged : mmuIndex.user;
+    const mmu = this.get32(field.dacrSlot) * mmuIndex.perDacr + level;
+    const walked = this.call('walk_aarch32', BigInt(va >>> 0), isWrite ? 1 : 0, mmu) as [number, bigint, number];
+    const [failed, gpa] = walked;
+    this.set32(header.trapCode, 0);
+    if (failed === 0) this.set64(field.par, BigInt.asUintN(64, gpa) & 0xfffff000n);
+    else {
+      const status = this.#shortStatus(this.get32(field.syndrome));
+      this.set64(field.par, BigInt(1 | ((status & 0xf) << 1) | ((status & 0x400) >> 4)));
+    }
+  }
+
+  // --- exceptions
+
+  #shortStatus(syndrome: number): number {
+    const code = shortStatus[(syndrome >> STATUS_SHIFT) & 63] ?? 0x08;
+    return (code & 15) | ((code & 16) << 6);
+  }
+
+  /** Takes an exception (B1.8.3). `link`: what R14 of the mode becomes. */
+  #take(mode: number, offset: number, link: number, masks: number): void {
+    const saved = this.cpsr;
+    const control = this.get32(field.sctlr);
+    this.set32(header.modeKey, this.get32(header.modeKey) & ~IT_KEY);
+    const kept = this.get32(field.pstate) & (cpsr.F | cpsr.A);
+    this.setPstate(mode | kept | cpsr.I | masks | (control & sctlr.EE ? cpsr.E : 0));
+    this.spsr = saved;
+    this.#setRegister(14, link);
+    const base = control & sctlr.V ? 0xffff0000 : this.get32(field.vbar);
+    this.pc = BigInt(((base + offset) | (control & sctlr.TE ? 1 : 0)) >>> 0);
+  }
+
+  /** The exception that header.trapCode and the syndrome describe, of the instruction at the pc. */
+  takeFault(): void {
+    const code = this.get32(header.trapCode);
+    this.set32(header.trapCode, 0);
+    const { address, thumb } = this;
+    if (code === trapCode.unalignedLoad || code === trapCode.unalignedStore) {
+      const write = code === trapCode.unalignedStore ? WNR : 0;
+      this.set32(field.syndrome, exception.dataAbort | (ALIGNMENT << STATUS_SHIFT) | write);
+    }
+    const syndrome = this.get32(field.syndrome);
+    switch (syndrome & 0xff) {
+      case exception.svc:
+        this.#passIt();
+        this.#take(cpuMode.supervisor, vector.svc, address + (thumb ? 2 : 4), 0);
+        break;
+      case exception.prefetchAbort: {
+        const status = this.#shortStatus(syndrome);
+        this.set32(field.ifsr, status);
+        // A breakpoint's is unknown: it keeps the address.
+        this.set32(field.ifar, status === 2 ? address : Number(this.get64(field.faultAddress) & 0xfffffffen) | 0);
+        this.#take(cpuMode.abort, vector.prefetchAbort, address + 4, cpsr.A);
+        break;
+      }
+      case exception.dataAbort: {
+        const write = syndrome & WNR ? 1 << 11 : 0;
+        const domain = ((syndrome >>> DOMAIN_SHIFT) & 15) << 4;
+        this.set32(field.dfsr, this.#shortStatus(syndrome) | write | domain);
+        this.set32(field.dfar, Number(this.get64(field.faultAddress) & 0xffffffffn) | 0);
+        this.#take(cpuMode.abort, vector.dataAbort, address + 8, cpsr.A);
+        break;
+      }
+      default:
+        this.#take(cpuMode.undefined, vector.undefined, address + (thumb ? 2 : 4), 0);
+    }
+  }
+  /** ITSTATE is the next instruction's. */
+  #passIt(): void {
+    const { it } = this;
+    const next = (it & 7) === 0 ? 0 : (it & 0xe0) | ((it << 1) & 0x1f);
+    this.set32(header.modeKey, (this.get32(header.modeKey) & ~IT_KEY) | next);
+  }
+
+  /** An interrupt is taken: `kind` is 0x80 for IRQ, 0x100 for FIQ. */
+  override enter(kind: number): void {
+    const { address } = this;
+    if (kind === 0x100) this.#take(cpuMode.fiq, vector.fiq, address + 4, cpsr.A | cpsr.F);
+    else this.#take(cpuMode.irq, vector.irq, address + 4, cpsr.A);
+  }
+
+  /** The instruction is undefined. Gives 1. */
+  raiseUndefined(): number {
+    return this.raise(exception.undefined);
+  }
+
+  #return(status: number, target: number): void {
+    this.set64(field.monitor, (1n << 64n) - 1n);
+    this.setCpsr(status);
+    this.pc = status & cpsr.T ? BigInt((target | 1) >>> 0) : BigInt((target & ~3) >>> 0);
+  }
+
+  // --- what translated code reads and writes as system registers
+
+  readSpecial(code: number): bigint | undefined {
+    if (code === special.spsr) return BigInt(this.spsr >>> 0);
+    const place = code >= special.banked ? this.#banked(code - special.banked) : undefined;
+    if (!place) return undefined;
+    return BigInt(('at' in place ? this.get32(place.at) : this.#register(place.register)) >>> 0);
+  }
+  /** False: there is no such register. */
+  writeSpecial(code: number, value: bigint): boolean {
+    const low = Number(value & 0xffffffffn) | 0;
+    switch (code) {
+      case special.exceptionReturn:
+        this.#return(this.spsr, low);
+        return true;
+      case special.returnFrom:
+        this.#return(Number((value >> 32n) & 0xffffffffn) | 0, low);
+        return true;
+      case special.cpsr:
+        this.setPstate(low);
+        return true;
+      case special.spsr:
+        this.spsr = low;
+        return true;
+    }
+    const place = code >= special.banked ? this.#banked(code - special.banked) : undefined;
+    if (!place) return false;
+    if ('at' in place) this.set32(place.at, low);
+    else this.#setRegister(place.register, low);
+    return true;
+  }
+
+  /** Interrupt inputs as ISR shows them. */
+  get pendingBits(): number {
+    const lines = this.get32(field.lines);
+    return (lines & 1 ? 1 << 7 : 0) | (lines & 2 ? 1 << 6 : 0);
+  }
+}

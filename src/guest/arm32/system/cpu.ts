@@ -1,0 +1,86 @@
+/** One CPU in AArch32, a Cortex-A15: what the engine calls on exceptions, interrupts and exits, and what the board does to it. */
+import { header } from '../../../ir/index.js';
+import { defaultModel } from '../../arm/models.js';
+import { type ArmBoard, timerNames } from '../../arm/system/core.js';
+import { ArmCpu } from '../../arm/system/cpu.js';
+import { createTranslator } from '../block-translator.js';
+import { armVars, cpsr, cpuMode, field, STATE_BYTES, special } from '../state.js';
+import { Core32 } from './core.js';
+import { RESET_SCTLR, registerByCode } from './registers.js';
+
+const NONE = (1n << 64n) - 1n;
+const MIDR = 0x412fc0f1;
+
+export class Arm32Cpu extends ArmCpu {
+  override readonly architecture: string = 'arm';
+  override readonly translator = createTranslator();
+
+  constructor(board: ArmBoard) {
+    super(board, defaultModel, Core32);
+  }
+
+  override get core(): Core32 {
+    return super.core as Core32;
+  }
+
+  /** As after power-on: Supervisor mode with interrupts masked. `affinity`: Aff0 to Aff2 of MPIDR. */
+  override reset(pc: bigint, affinity = 0): void {
+    const { core } = this;
+    for (const { offset, type } of armVars.vars) {
+      core.set64(offset, 0n);
+      if (type === 'v128') core.set64(offset + 8, 0n);
+    }
+    for (let at = field.pstate; at < STATE_BYTES; at += 4) core.set32(at, 0);
+    core.set64(header.pcMask, 0xffffffffn);
+    core.set64(header.pcBase, 0n);
+    core.set32(header.interruptPending, 0);
+    core.set32(header.modeKey, 0);
+    core.set32(field.midr, MIDR);
+    core.set32(field.mpidr, (1 << 31) | affinity);
+    core.set32(field.sctlr, RESET_SCTLR);
+    core.set64(field.monitor, NONE);
+    for (const timer of timerNames) core.board.setTimer(timer, undefined);
+    core.nzcv = 0;
+    core.setPstate(cpuMode.supervisor | cpsr.A | cpsr.I | cpsr.F);
+    core.flushTlb();
+    core.pc = pc;
+  }
+
+  override deliverFault(): undefined {
+    this.core.takeFault();
+  }
+
+  override hostRoutines(): Readonly<Record<string, (...args: never[]) => unknown>> {
+    return {
+      ...super.hostRoutines(),
+      system_read: (_state: number, code: number) => {
+        const { core } = this;
+        const fails = () => [core.raiseUndefined(), 0n];
+        if (code >= special.exceptionReturn) {
+          const value = core.readSpecial(code);
+          return value === undefined ? fails() : [0, value];
+        }
+        const row = registerByCode.get(code);
+        if (!row || (core.mode === cpuMode.user && !row.user && !row.userAllowed?.(core))) return fails();
+        const value =
+          row.read?.(core) ?? (row.wide ? core.get64(row.home ?? 0) : BigInt(core.get32(row.home ?? 0) >>> 0));
+        return [0, BigInt.asIntN(64, value)];
+      },
+      system_write: (_state: number, code: number, value: bigint) => {
+        const { core } = this;
+        const bits = BigInt.asUintN(64, value);
+        if (code >= special.exceptionReturn) return core.writeSpecial(code, bits) ? 0 : core.raiseUndefined();
+        const row = registerByCode.get(code);
+        const denied = core.mode === cpuMode.user && row?.user !== 'write' && !row?.userAllowed?.(core);
+        if (!row?.write || denied) return core.raiseUndefined();
+        row.write(core, bits);
+        return 0;
+      },
+      firmware_call: (_state: number, isSmc: number, number: number) => core32Call(this.core, isSmc !== 0, number),
+    };
+  }
+}
+
+/** HVC or SMC: the board's firmware answers in R0 to R3, or the instruction is undefined. */
+const core32Call = (core: Core32, isSmc: boolean, number: number): number =>
+  core.board.firmwareCall(core, isSmc ? 'smc' : 'hvc', number) ? 0 : core.raiseUndefined();

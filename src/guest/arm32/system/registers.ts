@@ -1,0 +1,227 @@
+/**
+ * System registers of coprocessors 14 and 15 as one table (B3.17, B4): Cortex-A15's, but for what it has of debugging, performance
+ * monitors, the security extensions and virtualization, which are absent and named by no identification register.
+ */
+import { codeOf, field, sctlr, wideCode } from '../state.js';
+import type { Core32 } from './core.js';
+
+export interface RegisterRow {
+  readonly name: string;
+  readonly code: number;
+  /** What User mode may do; `userAllowed`: the same where another register allows it. */
+  readonly user?: 'read' | 'write';
+  readonly userAllowed?: (core: Core32) => boolean;
+  /** A field of the state (i32; i64 where `wide`) that is read, and written if there is no `write`. */
+  readonly home?: number;
+  readonly wide?: true;
+  readonly constant?: number;
+  readonly read?: (core: Core32) => bigint;
+  readonly write?: (core: Core32, value: bigint) => void;
+  /** Writes do nothing. */
+  readonly nothing?: true;
+}
+
+type Rest = Omit<RegisterRow, 'name' | 'code'>;
+/** Named as in assembly: `CRn op1 CRm op2`. */
+function row(name: string, place: string, rest: Rest): RegisterRow {
+  const [crn, op1, crm, op2] = place.split(' ').map(Number);
+  return { name, code: codeOf(15, crn, op1, crm, op2), ...rest };
+}
+const wide = (name: string, op1: number, crm: number, rest: Rest): RegisterRow => ({
+  name,
+  code: wideCode(15, op1, crm),
+  wide: true,
+  ...rest,
+});
+const constant = (name: string, place: string, value: number): RegisterRow => row(name, place, { constant: value });
+const home = (name: string, place: string, at: number, rest: Rest = {}): RegisterRow =>
+  row(name, place, { home: at, ...rest });
+
+/** Cortex-A15's identification (its TRM, chapter 4), less what is absent here. */
+const identification: readonly RegisterRow[] = [
+  home('midr', '0 0 0 0', field.midr, { write: () => {} }),
+  constant('ctr', '0 0 0 1', 0x8444c004),
+  constant('tcmtr', '0 0 0 2', 0),
+  constant('tlbtr', '0 0 0 3', 0),
+  home('mpidr', '0 0 0 5', field.mpidr, { write: () => {} }),
+  constant('revidr', '0 0 0 6', 0),
+  constant('id_pfr0', '0 0 1 0', 0x00001131),
+  // The generic timer; no security extensions, no virtualization.
+  constant('id_pfr1', '0 0 1 1', 0x00010001),
+  constant('id_dfr0', '0 0 1 2', 0),
+  constant('id_afr0', '0 0 1 3', 0),
+  // Short descriptors with PXN (4 instead of LPAE's 5).
+  constant('id_mmfr0', '0 0 1 4', 0x10201104),
+  constant('id_mmfr1', '0 0 1 5', 0x20000000),
+  constant('id_mmfr2', '0 0 1 6', 0x01240000),
+  constant('id_mmfr3', '0 0 1 7', 0x02102211),
+  constant('id_isar0', '0 0 2 0', 0x02101110),
+  constant('id_isar1', '0 0 2 1', 0x13112111),
+  constant('id_isar2', '0 0 2 2', 0x21232041),
+  constant('id_isar3', '0 0 2 3', 0x11112131),
+  constant('id_isar4', '0 0 2 4', 0x10010142),
+  constant('id_isar5', '0 0 2 5', 0),
+  row('ccsidr', '0 1 0 0', { read: (core) => BigInt(cacheSizes[core.get32(field.csselr) & 7] ?? 0) }),
+  constant('clidr', '0 1 0 1', 0x0a200023),
+  constant('aidr', '0 1 0 7', 0),
+  home('csselr', '0 2 0 0', field.csselr),
+];
+/** By CSSELR: level and instruction or data. */
+const cacheSizes = [0x701fe00a, 0x201fe00a, 0x711fe07a];
+
+/** SCTLR's bits that may be written; the others read as Cortex-A15's. */
+const SCTLR_WRITABLE =
+  sctlr.M |
+  sctlr.A |
+  (1 << 2) |
+  sctlr.SW |
+  (1 << 11) |
+  (1 << 12) |
+  sctlr.V |
+  sctlr.WXN |
+  sctlr.UWXN |
+  sctlr.EE |
+  sctlr.TRE |
+  sctlr.AFE |
+  sctlr.TE;
+export const RESET_SCTLR = 0x00c50078;
+
+const control: readonly RegisterRow[] = [
+  home('sctlr', '1 0 0 0', field.sctlr, {
+    write: (core, value) => {
+      core.set32(field.sctlr, (Number(value) & SCTLR_WRITABLE) | (RESET_SCTLR & ~SCTLR_WRITABLE));
+      core.flushTlb();
+      core.updateMode();
+    },
+  }),
+  home('actlr', '1 0 0 1', field.actlr),
+  home('cpacr', '1 0 0 2', field.cpacr, {
+    // Coprocessors 10 and 11, D32DIS, ASEDIS; D32DIS is not there.
+    write: (core, value) => {
+      const two = (Number(value) >> 20) & 3;
+      core.set32(field.cpacr, (two << 20) | (two << 22) | (Number(value) & 0x80000000));
+      core.updateMode();
+    },
+  }),
+  home('ttbcr', '2 0 0 2', field.ttbcr, {
+    // EAE is not there.
+    write: (core, value) => {
+      core.set32(field.ttbcr, Number(value) & 0x37);
+      core.flushTlb();
+    },
+  }),
+  ...(['ttbr0', 'ttbr1'] as const).map((name, n) =>
+    home(name, `2 0 0 ${n}`, field[name], {
+      write: (core, value) => {
+        if (core.get64(field[name]) === value) return;
+        core.set64(field[name], value);
+        core.flushTlb(true);
+      },
+    }),
+  ),
+  row('dacr', '3 0 0 0', { read: (core) => core.dacr, write: (core, value) => core.setDacr(Number(value) | 0) }),
+  home('dfsr', '5 0 0 0', field.dfsr),
+  home('ifsr', '5 0 0 1', field.ifsr),
+  home('adfsr', '5 0 1 0', field.adfsr),
+  home('aifsr', '5 0 1 1', field.aifsr),
+  home('dfar', '6 0 0 0', field.dfar),
+  home('ifar', '6 0 0 2', field.ifar),
+  home('par', '7 0 4 0', field.par),
+  home('prrr', '10 0 2 0', field.prrr),
+  home('nmrr', '10 0 2 1', field.nmrr),
+  home('amair0', '10 0 3 0', field.amair0),
+  home('amair1', '10 0 3 1', field.amair1),
+  home('vbar', '12 0 0 0', field.vbar, { write: (core, value) => core.set32(field.vbar, Number(value) & ~31) }),
+  row('isr', '12 0 1 0', { read: (core) => BigInt(core.pendingBits) }),
+  row('fcseidr', '13 0 0 0', { read: () => 0n, write: () => {} }),
+  home('contextidr', '13 0 0 1', field.contextidr, {
+    write: (core, value) => {
+      const changes = ((core.get32(field.contextidr) ^ Number(value)) & 255) !== 0;
+      core.set32(field.contextidr, Number(value) | 0);
+      if (changes) core.flushTlb(true);
+    },
+  }),
+  home('tpidrurw', '13 0 0 2', field.tpidrurw, { user: 'write' }),
+  home('tpidruro', '13 0 0 3', field.tpidruro, { user: 'read' }),
+  home('tpidrprw', '13 0 0 4', field.tpidrprw),
+];
+
+const nothing = (name: string, place: string, rest: Rest = {}): RegisterRow =>
+  row(name, place, { nothing: true, write: () => {}, ...rest });
+/** Caches hold nothing that memory has not, and translated code follows memory. */
+const caches: readonly RegisterRow[] = [
+  nothing('icialluis', '7 0 1 0'),
+  nothing('bpiallis', '7 0 1 6'),
+  nothing('iciallu', '7 0 5 0'),
+  nothing('icimvau', '7 0 5 1'),
+  nothing('cp15isb', '7 0 5 4', { user: 'write' }),
+  nothing('bpiall', '7 0 5 6'),
+  nothing('bpimva', '7 0 5 7'),
+  nothing('dcimvac', '7 0 6 1'),
+  nothing('dcisw', '7 0 6 2'),
+  nothing('dccmvac', '7 0 10 1'),
+  nothing('dccsw', '7 0 10 2'),
+  nothing('cp15dsb', '7 0 10 4', { user: 'write' }),
+  nothing('cp15dmb', '7 0 10 5', { user: 'write' }),
+  nothing('dccmvau', '7 0 11 1'),
+  nothing('pfi', '7 0 13 1'),
+  nothing('dccimvac', '7 0 14 1'),
+  nothing('dccisw', '7 0 14 2'),
+];
+const ats = (['ats1cpr', 'ats1cpw', 'ats1cur', 'ats1cuw'] as const).map((name, n) =>
+  row(name, `7 0 8 ${n}`, { write: (core, value) => core.translateTo(Number(value), (n & 1) === 1, n < 2) }),
+);
+
+/** By CRm: inner shareable, instruction, data, unified TLB; by op2: all, by address, by ASID, by address of any ASID. */
+const tlb: readonly RegisterRow[] = [3, 5, 6, 7].flatMap((crm) => [
+  row(`tlbiall${crm}`, `8 0 ${crm} 0`, { write: (core) => core.flushTlb() }),
+  row(`tlbimva${crm}`, `8 0 ${crm} 1`, { write: (core, value) => core.flushPage(Number(value)) }),
+  row(`tlbiasid${crm}`, `8 0 ${crm} 2`, { write: (core) => core.flushTlb(true) }),
+  row(`tlbimvaa${crm}`, `8 0 ${crm} 3`, { write: (core, value) => core.flushPage(Number(value)) }),
+]);
+
+/** CNTKCTL lets User mode read counters (bits 0 and 1) and use timers (bits 9 and 8). */
+const allowedBy =
+  (bit: number) =>
+  (core: Core32): boolean =>
+    (core.get32(field.cntkctl) & (1 << bit)) !== 0;
+const timers: readonly RegisterRow[] = [
+  row('cntfrq', '14 0 0 0', {
+    read: (core) => BigInt(core.board.counterFrequency),
+    write: () => {},
+    userAllowed: (core) => (core.get32(field.cntkctl) & 3) !== 0,
+  }),
+  home('cntkctl', '14 0 1 0', field.cntkctl),
+  ...(['p', 'v'] as const).flatMap((letter, n): RegisterRow[] => [
+    row(`cnt${letter}_tval`, `14 0 ${2 + n} 0`, {
+      read: (core) => BigInt.asUintN(32, core.timerCompare(n) - core.board.time()),
+      write: (core, value) => core.setTimer(n, core.timerControl(n), core.board.time() + BigInt.asIntN(32, value)),
+      userAllowed: allowedBy(n ? 8 : 9),
+    }),
+    row(`cnt${letter}_ctl`, `14 0 ${2 + n} 1`, {
+      read: (core) => core.timerControl(n),
+      write: (core, value) => core.setTimer(n, value, core.timerCompare(n)),
+      userAllowed: allowedBy(n ? 8 : 9),
+    }),
+    wide(`cnt${letter}ct`, n, 14, { read: (core) => core.board.time(), userAllowed: allowedBy(n) }),
+    wide(`cnt${letter}_cval`, 2 + n, 14, {
+      read: (core) => core.timerCompare(n),
+      write: (core, value) => core.setTimer(n, core.timerControl(n), value),
+      userAllowed: allowedBy(n ? 8 : 9),
+    }),
+  ]),
+];
+
+/** A debug architecture of 0: there is none. */
+const debug: readonly RegisterRow[] = [{ name: 'dbgdidr', code: codeOf(14, 0, 0, 0, 0), user: 'read', constant: 0 }];
+
+export const registers: readonly RegisterRow[] = [
+  ...identification,
+  ...control,
+  ...caches,
+  ...ats,
+  ...tlb,
+  ...timers,
+  ...debug,
+];
+export const registerByCode: ReadonlyMap<number, RegisterRow> = new Map(registers.map((one) => [one.code, one]));

@@ -1,0 +1,150 @@
+/**
+ * Instruction encodings as Arm's manuals draw them, and what follows from them: decoding and encoding.
+ *
+ * A pattern is a list of words from the highest bit down: binary digits, where x is a bit that is ignored and should be one; a field
+ * of its usual width; or part of a field with the bits it holds, as `rd[2:0]`. Immediates are `simm[…]`, which is sign-extended from
+ * its highest bit, `uimm[…]`, which is not, and `imm2[…]`. A pattern of 16 bits is of an instruction that lies in the upper half.
+ */
+
+export interface EncodedRow<F> {
+  readonly name: string;
+  readonly enc: string;
+  /** What the encoding's fields must be for it to be this instruction. */
+  readonly where?: (i: F) => boolean;
+}
+
+/** What an instruction set calls its fields. */
+export interface FieldForm<F> {
+  readonly widths: Readonly<Partial<Record<string, number>>>;
+  create(): F;
+  /** Makes all fields what they are where an encoding has them not. */
+  clear(fields: F): void;
+  /** The bits that a table is indexed by, so many of them. */
+  key(word: number): number;
+  readonly keyBits: number;
+}
+
+interface Part {
+  readonly field: string;
+  /** Place in the instruction; width; place in the field. */
+  readonly shift: number;
+  readonly width: number;
+  readonly to: number;
+}
+
+export interface EncodingOf<R> {
+  readonly row: R;
+  /** Bits that are given, and what they are. */
+  readonly mask: number;
+  readonly match: number;
+  /** Bits that should be one. */
+  readonly ignored: number;
+  readonly parts: readonly Part[];
+  /** Unused upper bits of a signed immediate in 32; undefined: unsigned. */
+  readonly signShift: number | undefined;
+  /** Bytes of the instruction. */
+  readonly bytes: 2 | 4;
+}
+
+export function parseEncoding<F, R extends EncodedRow<F>>(row: R, { widths }: FieldForm<F>): EncodingOf<R> {
+  let at = 32;
+  let mask = 0;
+  let match = 0;
+  let ignored = 0;
+  let signedBits = 0;
+  const parts: Part[] = [];
+  for (const word of row.enc.split(' ')) {
+    const ranges = /^(\w+)\[([\d:|]+)\]$/.exec(word);
+    if (/^[01x]+$/.test(word)) {
+      for (const digit of word) {
+        at--;
+        if (digit === 'x') ignored |= 1 << at;
+        else {
+          mask |= 1 << at;
+          match |= Number(digit) << at;
+        }
+      }
+    } else if (ranges) {
+      const field = /^[su]imm$/.test(ranges[1]) ? 'imm' : ranges[1];
+      for (const range of ranges[2].split('|')) {
+        const [high, low = high] = range.split(':').map(Number);
+        at -= high - low + 1;
+        parts.push({ field, shift: at, width: high - low + 1, to: low });
+        if (ranges[1] === 'simm') signedBits = Math.max(signedBits, high + 1);
+      }
+    } else {
+      const width = widths[word];
+      if (width === undefined) throw new Error(`vring invariant broken: ${row.name} has a field ${word}`);
+      at -= width;
+      parts.push({ field: word, shift: at, width, to: 0 });
+    }
+  }
+  if (at !== 0 && at !== 16) throw new Error(`vring invariant broken: the encoding of ${row.name} leaves ${at} bits`);
+  return {
+    row,
+    mask: mask >>> 0,
+    match: match >>> 0,
+    ignored: ignored >>> 0,
+    parts,
+    signShift: signedBits > 0 ? 32 - signedBits : undefined,
+    bytes: at === 0 ? 4 : 2,
+  };
+}
+
+/** Takes an instruction apart; false: the row's own conditions do not hold. */
+export function decodeFields<F extends object>(
+  encoding: EncodingOf<EncodedRow<F>>,
+  word: number,
+  given: F,
+  form: FieldForm<F>,
+): boolean {
+  form.clear(given);
+  const fields = given as unknown as Record<string, number>;
+  for (const { field, shift, width, to } of encoding.parts) {
+    const mask = (1 << width) - 1;
+    fields[field] = (fields[field] & ~(mask << to)) | (((word >>> shift) & mask) << to);
+  }
+  if (encoding.signShift !== undefined) fields['imm'] = (fields['imm'] << encoding.signShift) >> encoding.signShift;
+  return encoding.row.where?.(given) ?? true;
+}
+
+/** The instruction with these fields, which must fit. */
+export function encodeFields<F extends object>(encoding: EncodingOf<EncodedRow<F>>, given: Partial<F>): number {
+  const fields = given as unknown as Record<string, number | undefined>;
+  let word = encoding.match | encoding.ignored;
+  for (const { field, shift, width, to } of encoding.parts) {
+    const value = (fields[field] ?? 0) >> to;
+    word |= (value & ((1 << width) - 1)) << shift;
+  }
+  return word >>> 0;
+}
+
+/** Finds an instruction's row. */
+export class EncodingTables<F extends object, R extends EncodedRow<F>> {
+  /** By the form's key. Encodings with more bits given come first. */
+  readonly #lists: EncodingOf<R>[][];
+  readonly #form: FieldForm<F>;
+  readonly encodings: readonly EncodingOf<R>[];
+
+  constructor(rows: readonly R[], form: FieldForm<F>) {
+    this.#form = form;
+    this.encodings = rows.map((row) => parseEncoding(row, form));
+    this.#lists = Array.from({ length: 1 << form.keyBits }, () => []);
+    const given = (value: number): number => value.toString(2).replaceAll('0', '').length;
+    const ordered = [...this.encodings].sort((a, b) => given(b.mask) - given(a.mask));
+    for (const encoding of ordered) {
+      const mask = form.key(encoding.mask);
+      const match = form.key(encoding.match);
+      for (const [key, list] of this.#lists.entries()) if (((key ^ match) & mask) === 0) list.push(encoding);
+    }
+  }
+
+  /** Undefined: no such instruction. */
+  decode(word: number, fields: F): EncodingOf<R> | undefined {
+    for (const encoding of this.#lists[this.#form.key(word)]) {
+      const matches = (word & encoding.mask) >>> 0 === encoding.match;
+      if (matches && decodeFields(encoding, word, fields, this.#form)) return encoding;
+    }
+    return undefined;
+  }
+}

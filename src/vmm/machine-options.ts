@@ -9,7 +9,7 @@ import { parseMac } from '../net/index.js';
 import { type Architecture, DEFAULT_ARCHITECTURE, findArchitecture, findMachine } from './architectures.js';
 import { ByteRing } from './byte-ring.js';
 import type { BlockObject, DiskConfig, DiskImage } from './disk-protocol.js';
-import type { NetworkOptions } from './network-protocol.js';
+import { type NetworkOptions, NIC_ROM_BYTES } from './network-protocol.js';
 import { FRAME_PIXELS, SCREEN_STATE_BYTES, VGA_ROM_BYTES } from './screen-protocol.js';
 import type {
   ConsolePortConfig,
@@ -118,6 +118,8 @@ export type DeviceOptions =
       readonly mac?: string | undefined;
       readonly mtu?: number | undefined;
       readonly bootIndex?: number | undefined;
+      /** Path of its option ROM (iPXE's, say), by which firmware boots from the network. */
+      readonly rom?: string | undefined;
     })
   | {
       /** Intel's 82540EM, Realtek's RTL8139C+, a NE2000 (Realtek's RTL8029). */
@@ -126,6 +128,7 @@ export type DeviceOptions =
       readonly mac?: string | undefined;
       readonly slot?: number | undefined;
       readonly bootIndex?: number | undefined;
+      readonly rom?: string | undefined;
     }
   | {
       /** A NE2000 on ISA. */
@@ -458,6 +461,7 @@ export function planMachine(options: MachineOptions): {
         if (given && (given[0] & 1) !== 0) throw invalid(`'${device.mac}' is a group's address.`);
         const mac = given ?? Uint8Array.of(0x52, 0x54, 0, 0x12, 0x34, 0x56 + cards);
         cards++;
+        if ('rom' in device && device.rom !== undefined) deviceBytes += NIC_ROM_BYTES;
         return { ...device, network, mac };
       }
       case 'virtio-serial':

@@ -2,6 +2,9 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { HostForward, UserNetworkOptions } from '../net/index.js';
 
+/** What is laid out for the option ROM of a card. */
+export const NIC_ROM_BYTES = 1 << 19;
+
 /** Address of a socket: a host's name or address, and a port. */
 export interface SocketPlace {
   readonly host: string;

@@ -14,6 +14,7 @@ import {
   Ne2000Pci,
   NvmeController,
   NvmeNamespace,
+  type OptionRom,
   PcTestdev,
   Rtl8139,
   ScsiCd,
@@ -40,6 +41,7 @@ import type { StateArena } from '../schema/index.js';
 import type { MachineDisks } from './disk-backend.js';
 import type { InputRoutes } from './input-routes.js';
 import type { MachineNetworks } from './network-backend.js';
+import { claimOptionRom, readOptionRom } from './option-rom.js';
 import { makeVga, makeVirtioVga } from './screen-device.js';
 import type { ScreenMemory } from './screen-protocol.js';
 import type {
@@ -214,7 +216,8 @@ export class MachineDevices {
         assert(this.#host.networks, 'a network is opened for every card');
         const { mac, mtu } = config;
         const model = new VirtioNet({ peer: this.#host.networks.peer(config.network), mac, mtu, clock: board.clock });
-        this.#bootByNetwork(board, config.bootIndex, this.#addVirtio(board, config, model, taken));
+        const rom = readOptionRom(board, config.rom);
+        this.#bootByNetwork(board, config.bootIndex, this.#addVirtio(board, config, model, taken, rom));
         return;
       }
       case 'ne2k_isa': {
@@ -230,13 +233,16 @@ export class MachineDevices {
       case 'ne2k_pci': {
         assert(this.#host.networks, 'a network is opened for every card');
         const Card = pciCards[config.type];
+        const rom = readOptionRom(board, config.rom);
         const card = new Card({
           name: freeName(config.type, taken),
           peer: this.#host.networks.peer(config.network),
           mac: config.mac,
           dma: board.memory.dma,
           clock: board.clock,
+          rom,
         });
+        claimOptionRom(board, rom, card.function);
         const slot = this.#slot(board, config.slot, taken);
         board.pci.bus.add(card.function, slot);
         board.add(card);
@@ -370,6 +376,7 @@ export class MachineDevices {
     config: VirtioPlace & { readonly type: string },
     model: VirtioModel,
     taken: Set<string>,
+    rom?: OptionRom | undefined,
   ): number {
     const { type, bus, slot: wanted, interfaces } = config;
     const name = freeName(type, taken);
@@ -384,8 +391,10 @@ export class MachineDevices {
       device,
       legacy: interfaces !== 'modern' && !modernOnly.has(model.type),
       modern: interfaces !== 'legacy',
+      rom,
       ...vectorsOf(config),
     });
+    claimOptionRom(board, rom, transport.function);
     board.pci.bus.add(transport.function, slot);
     board.add(transport);
     return slot;

@@ -138,6 +138,7 @@ export type DeviceConfig =
       readonly mac: Uint8Array;
       readonly mtu?: number | undefined;
       readonly bootIndex?: number | undefined;
+      readonly rom?: string | undefined;
     })
   | {
       readonly type: 'e1000' | 'rtl8139' | 'ne2k_pci';
@@ -145,6 +146,7 @@ export type DeviceConfig =
       readonly mac: Uint8Array;
       readonly slot?: number | undefined;
       readonly bootIndex?: number | undefined;
+      readonly rom?: string | undefined;
     }
   | {
       readonly type: 'ne2k_isa';

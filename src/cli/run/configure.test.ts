@@ -623,6 +623,13 @@ test('networks', () => {
   assert.ok(typesOf('-arch', 'riscv64', '-nic', 'user').includes('virtio-net'));
   assert.ok(typesOf('-nic', 'user,model=rtl8139').includes('rtl8139'));
   assert.ok(typesOf('-net', 'nic,model=ne2k_pci', '-net', 'user').includes('ne2k_pci'));
+  const roms = (...words: string[]) =>
+    (plan(...words).machine.devices ?? []).flatMap((device) => ('rom' in device ? [device.rom] : []));
+  assert.deepEqual(roms('-netdev', 'user,id=n', '-device', 'e1000,netdev=n,romfile='), [undefined]);
+  assert.match(
+    refusal('-netdev', 'user,id=n', '-device', 'e1000,netdev=n,romfile=/nowhere.rom'),
+    /no option ROM '\/nowhere\.rom'/,
+  );
   const isa = plan('-netdev', 'user,id=n', '-device', 'ne2k_isa,netdev=n,iobase=0x320,irq=5').machine.devices ?? [];
   assert.deepEqual(
     isa.filter(({ type }) => type === 'ne2k_isa'),

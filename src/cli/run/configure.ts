@@ -21,6 +21,7 @@ import { flattenJson, type ObjectPlan, parseObject } from './drives.js';
 import { planFirmware, planFwCfg, planRiscvFirmware } from './firmware.js';
 import { Options } from './given-options.js';
 import { type LensPlan, planLens } from './lens.js';
+import { bootsByNetwork, chooseRoms } from './network-roms.js';
 import { checkMac, type PlannedNetworks, planNetworks } from './networks.js';
 import { accelerators, unsupportedAccelerators } from './options.js';
 import { blockSize, checkSerial, DrivePlan } from './plan-drives.js';
@@ -103,6 +104,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     networks,
   );
   devices.push(...networks.cards);
+  chooseRoms(devices, options);
   const screen = planScreen(options);
   if (screen.text && characters.attachments.some(({ chardev }) => chardev.kind === 'stdio'))
     throw new UsageError('-display text has the terminal for itself: nothing else can be on stdio');
@@ -113,7 +115,8 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
   const isBare = architecture.name === 'riscv64' && options.last('bios') === 'none';
   const kernel = isBare ? undefined : options.last('kernel');
   const bootable = ['kernel', 'bios', 'drive', 'blockdev', 'hda', 'hdb', 'hdc', 'hdd', 'cdrom', 'pflash'];
-  const builtIn = context.builtIn ?? (!context.system && !bootable.some((name) => options.has(name)));
+  const builtIn =
+    context.builtIn ?? (!context.system && !bootable.some((name) => options.has(name)) && !bootsByNetwork(options));
   if (context.system) {
     for (const name of ['kernel', 'initrd']) {
       if (options.has(name)) throw new UsageError(`-${name}: the system that is named brings its own`);
@@ -712,6 +715,7 @@ function planDevices(
           mac: checkMac(option, values.text('mac')),
           slot: planSlot(values),
           bootIndex: values.number('bootindex', 0, 2 ** 31 - 1),
+          rom: values.text('romfile'),
         });
         break;
       case 'virtio-net-pci':
@@ -721,6 +725,7 @@ function planDevices(
           mac: checkMac(option, values.text('mac')),
           mtu: values.number('host_mtu', 68, 65535),
           bootIndex: values.number('bootindex', 0, 2 ** 31 - 1),
+          rom: values.text('romfile'),
           ...place,
         });
         break;

@@ -72,6 +72,11 @@ const nic: readonly PropertyRow[] = [
   { name: 'netdev', type: 'str', sentence: 'id of a -netdev' },
   { name: 'mac', type: 'str', sentence: 'Ethernet address; 52:54:00:12:34:56 and those that follow unless given' },
 ];
+const romFile: PropertyRow = {
+  name: 'romfile',
+  type: 'str',
+  sentence: "option ROM; iPXE's where the network is booted from, empty for none",
+};
 const bootIndex: PropertyRow = {
   name: 'bootindex',
   type: 'uint32',
@@ -224,9 +229,9 @@ export const deviceRows: readonly DeviceRow[] = [
   },
   ...(
     [
-      ['e1000', ['e1000-82540em'], 'PCI', 'Intel Gigabit Ethernet (82540EM)', [...nic, bootIndex, ...pci]],
-      ['rtl8139', [], 'PCI', 'Realtek Fast Ethernet (RTL8139C+)', [...nic, bootIndex, ...pci]],
-      ['ne2k_pci', [], 'PCI', 'NE2000 on PCI (Realtek RTL8029)', [...nic, bootIndex, ...pci]],
+      ['e1000', ['e1000-82540em'], 'PCI', 'Intel Gigabit Ethernet (82540EM)', [...nic, bootIndex, romFile, ...pci]],
+      ['rtl8139', [], 'PCI', 'Realtek Fast Ethernet (RTL8139C+)', [...nic, bootIndex, romFile, ...pci]],
+      ['ne2k_pci', [], 'PCI', 'NE2000 on PCI (Realtek RTL8029)', [...nic, bootIndex, romFile, ...pci]],
       [
         'ne2k_isa',
         [],
@@ -260,6 +265,7 @@ export const deviceRows: readonly DeviceRow[] = [
       ...nic,
       { name: 'host_mtu', type: 'uint16', sentence: 'largest packet that the guest is told of' },
       bootIndex,
+      romFile,
       ...virtio,
     ],
   },

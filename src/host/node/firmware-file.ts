@@ -9,6 +9,7 @@ const folders: readonly string[] =
         '/usr/share/seabios',
         '/usr/lib/riscv64-linux-gnu/opensbi/generic',
         '/usr/share/qemu',
+        '/usr/lib/ipxe/qemu',
         '/usr/local/share/qemu',
         '/usr/local/share/seabios',
         '/opt/homebrew/share/qemu',

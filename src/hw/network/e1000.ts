@@ -6,7 +6,7 @@ import type { Timer, TimerService } from '../../base/index.js';
 import { type Device, type DmaSpace, type IoHandler, RegisterBank, registerFields } from '../../bus/index.js';
 import { gsoType, MAX_FRAME_BYTES, noOffload, offloadFlag } from '../../net/index.js';
 import { bool, bytes, defineState, type StateArena, type StateOf, u16s, u32, u32s } from '../../schema/index.js';
-import { PciFunction } from '../pci/pci-function.js';
+import { type OptionRom, PciFunction, romBars } from '../pci/pci-function.js';
 import { loadParts, type StatePart, saveParts, statePart } from '../pci/saved-parts.js';
 import { e1000Cause, e1000Registers, rctl } from './e1000-registers.js';
 import { EEPROM_WORDS, eepromFields, MicrowireEeprom } from './microwire-eeprom.js';
@@ -90,6 +90,7 @@ export interface E1000Options {
   readonly mac: Uint8Array;
   readonly dma: DmaSpace;
   readonly clock: TimerService;
+  readonly rom?: OptionRom | undefined;
   readonly arena?: StateArena | undefined;
 }
 
@@ -115,7 +116,7 @@ export class E1000 implements Device, NetworkCard {
   readonly #view = new DataView(this.#descriptor.buffer);
 
   constructor(options: E1000Options) {
-    const { name, peer, mac, dma, clock, arena } = options;
+    const { name, peer, mac, dma, clock, rom, arena } = options;
     this.name = name;
     this.#peer = peer;
     this.#dma = dma;
@@ -145,6 +146,7 @@ export class E1000 implements Device, NetworkCard {
       bars: [
         { index: 0, kind: 'memory32', size: windowBytes, handler: memory },
         { index: 1, kind: 'io', size: 0x40, handler: this.#ioWindow() },
+        ...romBars(rom),
       ],
       arena,
     });

@@ -1,7 +1,7 @@
 /** The NE2000 on PCI, as Realtek's RTL8029, and on ISA. */
 import type { Device, IoHandler, IrqLine, PortSpace } from '../../bus/index.js';
 import type { StateArena } from '../../schema/index.js';
-import { PciFunction } from '../pci/pci-function.js';
+import { type OptionRom, PciFunction, romBars } from '../pci/pci-function.js';
 import { loadParts, type StatePart, saveParts } from '../pci/saved-parts.js';
 import { NE2000_PORTS, Ne2000 } from './ne2000.js';
 import type { NetworkPeer } from './network-peer.js';
@@ -10,6 +10,8 @@ export interface NetworkCardOptions {
   readonly name: string;
   readonly peer: NetworkPeer;
   readonly mac: Uint8Array;
+  /** On PCI. */
+  readonly rom?: OptionRom | undefined;
   readonly arena?: StateArena | undefined;
 }
 
@@ -21,7 +23,7 @@ export class Ne2000Pci implements Device {
   readonly chip: Ne2000;
   readonly #parts: readonly StatePart[];
 
-  constructor({ name, peer, mac, arena }: NetworkCardOptions) {
+  constructor({ name, peer, mac, rom, arena }: NetworkCardOptions) {
     this.name = name;
     this.chip = new Ne2000({ peer, mac, arena, interrupt: (level) => this.function?.setIntx(level) });
     const { io } = this.chip;
@@ -38,7 +40,7 @@ export class Ne2000Pci implements Device {
       deviceId: 0x8029,
       classCode: 0x020000,
       interruptPin: 1,
-      bars: [{ index: 0, kind: 'io', size: BAR_BYTES, handler }],
+      bars: [{ index: 0, kind: 'io', size: BAR_BYTES, handler }, ...romBars(rom)],
       arena,
     });
     this.#parts = [this.function.part, this.chip.part];

@@ -20,7 +20,7 @@ import {
   u32,
   u32s,
 } from '../../schema/index.js';
-import { PciFunction } from '../pci/pci-function.js';
+import { type OptionRom, PciFunction, romBars } from '../pci/pci-function.js';
 import { loadParts, type StatePart, saveParts, statePart } from '../pci/saved-parts.js';
 import { eepromFields, MicrowireEeprom } from './microwire-eeprom.js';
 import { isBroadcast, multicastBit } from './multicast-filter.js';
@@ -94,6 +94,7 @@ export interface Rtl8139Options {
   readonly mac: Uint8Array;
   readonly dma: DmaSpace;
   readonly clock: TimerService;
+  readonly rom?: OptionRom | undefined;
   readonly arena?: StateArena | undefined;
 }
 
@@ -117,7 +118,7 @@ export class Rtl8139 implements Device, NetworkCard {
   #held = false;
   readonly #offload = noOffload();
 
-  constructor({ name, peer, mac, dma, clock, arena }: Rtl8139Options) {
+  constructor({ name, peer, mac, dma, clock, rom, arena }: Rtl8139Options) {
     this.name = name;
     this.#peer = peer;
     this.#dma = dma;
@@ -143,6 +144,7 @@ export class Rtl8139 implements Device, NetworkCard {
       bars: [
         { index: 0, kind: 'io', size: WINDOW_BYTES, handler: registers },
         { index: 1, kind: 'memory32', size: WINDOW_BYTES, handler: registers },
+        ...romBars(rom),
       ],
       arena,
     });

@@ -41,6 +41,16 @@ export type BarSpec = RegisterBar | RamBar;
 
 export const romBar = 6;
 
+/** An option ROM: where its bytes lie in the machine's memory, and how many, a power of two from 2 KiB on. */
+export interface OptionRom {
+  readonly hva: number;
+  readonly size: number;
+}
+
+/** The BAR of an option ROM, where there is one. */
+export const romBars = (rom: OptionRom | undefined): readonly BarSpec[] =>
+  rom ? [{ index: romBar, kind: 'memory32', size: rom.size, ram: { hva: rom.hva, readonly: true } }] : [];
+
 /** Where a BAR's register lies in configuration space. */
 export function barOffset(index: number): number {
   return index === romBar ? reg.rom : reg.bar0 + index * 4;

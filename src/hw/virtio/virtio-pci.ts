@@ -6,7 +6,7 @@ import { type Device, defineRegisters, type IoHandler, RegisterBank } from '../.
 import { bool, defineState, type StateArena, StateError, u8, u16, u16s, u32 } from '../../schema/index.js';
 import { capabilityId } from '../pci/config-registers.js';
 import { Msix } from '../pci/msix.js';
-import { type BarSpec, PciFunction, type RegisterBar } from '../pci/pci-function.js';
+import { type BarSpec, type OptionRom, PciFunction, type RegisterBar, romBars } from '../pci/pci-function.js';
 import { loadParts, type StatePart, saveParts, statePart } from '../pci/saved-parts.js';
 import { deviceStatus, VirtioDevice, type VirtioDeviceOptions, type VirtioModel, virtioType } from './virtio-device.js';
 import { mergeBits, type QueueAddress, type Virtqueue } from './virtqueue.js';
@@ -73,6 +73,7 @@ export interface VirtioPciOptions {
   readonly vectors?: number;
   readonly legacy?: boolean;
   readonly modern?: boolean;
+  readonly rom?: OptionRom | undefined;
   readonly arena?: StateArena | undefined;
   /** The function is another device's too, which has its own BARs: a VGA. */
   readonly shared?: SharedFunction | undefined;
@@ -120,7 +121,7 @@ export class VirtioPci implements Device {
     this.#shared = shared;
     this.#structures = shared ? sharedBars.structures : 0;
     if (vectors > 0) this.#msix = new Msix({ barIndex: shared ? sharedBars.msix : 1, vectors, arena });
-    const bars: BarSpec[] = [...(shared?.bars ?? [])];
+    const bars: BarSpec[] = [...(shared?.bars ?? []), ...romBars(options.rom)];
     if (legacy) {
       const size = 2 ** Math.ceil(Math.log2(legacyConfig.msix + device.model.configBytes));
       bars.push({ index: 0, kind: 'io', size, handler: this.#legacyHandler() });

@@ -536,6 +536,10 @@ test('a debugger stops behind the access that it watches for', () => {
   target.resume();
   assert.deepEqual(machine.board.run(), { why: 'debug' });
   assert.equal(pc(), behind(3));
+  const v8 = target.registers.findIndex((each) => each.name === 'v8');
+  assert.equal(target.writeRegister(v8, (7n << 64n) | 5n), true);
+  assert.equal(hart.get64(field.vectors + 8 * 16 + 8), 7n);
+  assert.equal(target.readRegister(v8), (7n << 64n) | 5n);
   target.clearWatchpoint('write', at + 16n, 4);
   assert.equal(target.setWatchpoint('read', at + 8n, 8), true);
   target.resume();
@@ -563,7 +567,8 @@ test('CPU models: what is missing, fixed or unknown is refused by name', () => {
     ['rv64,vlen=100', /vlen is 128, 256, 512 or 1024, not '100'/],
     ['rv64,elen=32', /elen is 64, not '32'/],
     ['rv64,vext_spec=v0.7.1', /vext_spec is v1.0/],
-    ['rv64,zvfh=true', /feature 'zvfh' is not supported yet/],
+    ['rv64,zvfh=true', /feature 'zvfh' needs 'v'/],
+    ['rv64,zvkn=true', /feature 'zvkn' is not supported yet/],
     ['rv64,c=off', /'c' cannot be turned off/],
     ['rv64,zba=perhaps', /on or off, not 'perhaps'/],
     ['rv64,nonsense=on', /no CPU feature 'nonsense'/],

@@ -27,6 +27,7 @@ class BlockTranslator implements Translator {
   length = 4;
   readonly vlenb: number;
   readonly #tables: DecoderTables;
+  readonly #hasHalf: boolean;
   readonly #fields: Fields = newFields();
   readonly #modes = new Map<number, Mode>();
   /** Distance of the instruction from where the code is entered; its bits. */
@@ -41,8 +42,9 @@ class BlockTranslator implements Translator {
   /** Registers that AUIPC has set in this block: the distance of their value from where the code is entered. */
   readonly #near = new Map<number, number>();
 
-  constructor(tables: DecoderTables, vlenb: number) {
+  constructor(tables: DecoderTables, vlenb: number, hasHalf: boolean) {
     this.#tables = tables;
+    this.#hasHalf = hasHalf;
     this.vlenb = vlenb;
   }
 
@@ -107,7 +109,7 @@ class BlockTranslator implements Translator {
   #setMode(key: number): void {
     let mode = this.#modes.get(key);
     if (!mode) {
-      mode = decodeMode(key);
+      mode = decodeMode(key, this.#hasHalf);
       this.#modes.set(key, mode);
     }
     this.mode = mode;
@@ -272,7 +274,7 @@ class BlockTranslator implements Translator {
 
 export function createTranslator({ extensions, vlen }: RiscvModel): GuestTranslator {
   const tables = new DecoderTables(allRows.filter(({ extension }) => !extension || extensions.has(extension)));
-  const translator = new BlockTranslator(tables, vlen / 8);
+  const translator = new BlockTranslator(tables, vlen / 8, extensions.has('zvfh'));
   return {
     translate: (request, result) => translator.translate(request, result),
     disassemble: (page, offset, nextPage, _modeKey, pc) => {

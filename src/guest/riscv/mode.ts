@@ -52,6 +52,8 @@ export interface VectorMode {
   readonly isIllegal: boolean;
   /** All elements of the group are worked on. */
   readonly isFull: boolean;
+  /** Elements may be numbers in half precision: the model has it. */
+  readonly hasHalf: boolean;
 }
 
 export const FS_SHIFT = 2;
@@ -75,7 +77,8 @@ export function encodeMode(level: number, status: bigint, frm: number, bits: num
   );
 }
 
-export function decodeMode(key: number): Mode {
+/** `hasHalf`: of VectorMode. */
+export function decodeMode(key: number, hasHalf = false): Mode {
   return {
     privilege: key & 3,
     fs: ((key >> FS_SHIFT) & 3) as 0 | 1 | 2,
@@ -92,6 +95,7 @@ export function decodeMode(key: number): Mode {
       sew: (key >> (VTYPE_SHIFT + 3)) & 7,
       isIllegal: (key & VILL) !== 0,
       isFull: (key & VECTOR_FULL) !== 0,
+      hasHalf,
     },
   };
 }

@@ -13,6 +13,7 @@ export const extensionRows = [
   { name: 'zicbom', sentence: 'cache-block management' },
   { name: 'zicboz', sentence: 'zeroing of cache blocks' },
   { name: 'v', sentence: 'vectors (vlen=128 to 1024: bits of a register)' },
+  { name: 'zvfh', sentence: 'vectors of half precision' },
   { name: 'sstc', sentence: 'timer of S-mode: stimecmp' },
   { name: 'svadu', sentence: 'the hart marks page tables accessed and dirty' },
 ] as const;
@@ -43,7 +44,7 @@ const fixedExtensions = /^(i|m|a|f|d|c|g|s|u|zicsr|zifencei|icsr|ifencei|mmu|pmp
 const optionError = (message: string): VringError => new VringError('cpu-option', message);
 const all = (): Set<string> => new Set(extensionRows.map(({ name }) => name));
 /** What models but `max` have unless asked for more. */
-const usual = (): Set<string> => new Set([...all()].filter((name) => name !== 'v'));
+const usual = (): Set<string> => new Set([...all()].filter((name) => name !== 'v' && name !== 'zvfh'));
 const DEFAULT_VLEN = 128;
 export const defaultModel: RiscvModel = { name: 'rv64', extensions: usual(), vlen: DEFAULT_VLEN };
 
@@ -97,6 +98,7 @@ export function parseRiscvCpu(text: string): RiscvModel {
       if (on) throw optionError(`The CPU feature '${key}' is not supported yet.`);
     } else throw optionError(`There is no CPU feature '${key}' of RISC-V.`);
   }
+  if (extensions.has('zvfh') && !extensions.has('v')) throw optionError("The CPU feature 'zvfh' needs 'v'.");
   // Half precision has its moves and conversions.
   if (extensions.has('zfh')) extensions.add('zfhmin');
   return { name: row.name, extensions, vlen };
@@ -118,6 +120,7 @@ export function isaOf({ extensions }: RiscvModel): { readonly text: string; read
     'zbb',
     'zbc',
     'zbs',
+    'zvfh',
     'sstc',
     'svadu',
   ];

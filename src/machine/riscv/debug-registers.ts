@@ -9,8 +9,10 @@ import {
   writeCsr,
   xreg,
 } from '../../guest/riscv/index.js';
+import { field } from '../../guest/riscv/state.js';
 import type { BoardRegister, DebugDescription } from '../board.js';
 
+const VECTOR_BITS = 128;
 const FLOAT = 'org.gnu.gdb.riscv.fpu';
 const floatCsrs = ['fflags', 'frm', 'fcsr'];
 
@@ -26,6 +28,22 @@ export function riscvDebugRegisters(cpus: readonly RiscvCpu[]): DebugDescription
         read: (vcpu) => readCsr(hart(vcpu), row),
         write: (vcpu, value) => void writeCsr(hart(vcpu), row, value),
       }));
+  // gdb's numbers have up to 128 bits: longer vectors are not shown.
+  const hasVectors = cpus[0].model.extensions.has('v') && cpus[0].model.vlen === VECTOR_BITS;
+  const vectors = Array.from({ length: hasVectors ? 32 : 0 }, (_, n): BoardRegister => {
+    const at = field.vectors + (n * VECTOR_BITS) / 8;
+    return {
+      name: `v${n}`,
+      bits: VECTOR_BITS,
+      type: 'uint128',
+      feature: 'org.gnu.gdb.riscv.vector',
+      read: (vcpu) => hart(vcpu).get64(at) | (hart(vcpu).get64(at + 8) << 64n),
+      write: (vcpu, value) => {
+        hart(vcpu).set64(at, BigInt.asUintN(64, value));
+        hart(vcpu).set64(at + 8, BigInt.asUintN(64, value >> 64n));
+      },
+    };
+  });
   const registers: BoardRegister[] = [
     ...integerNames.map((name, n): BoardRegister => {
       const row = {
@@ -59,6 +77,7 @@ export function riscvDebugRegisters(cpus: readonly RiscvCpu[]): DebugDescription
       }),
     ),
     ...floatCsrs.flatMap((name) => csr(name, 32, FLOAT)),
+    ...vectors,
     {
       name: 'priv',
       bits: 64,

@@ -80,7 +80,9 @@ function accessCsr(t: Translator, i: Fields, change: Change, operand: I64 | unde
     return;
   }
   t.mayBeIllegal();
-  const [, old] = b.call(csrRead, b.i32(i.csr));
+  // What nobody wants is not read.
+  const reads = i.rd !== 0 || change !== 'write';
+  const old = reads ? b.call(csrRead, b.i32(i.csr))[1] : b.i64(0);
   if (writes) {
     const value = change === 'write' ? operand : b.i64(change === 'set' ? -1 : 0);
     b.call(csrWrite, b.i32(i.csr), value, change === 'write' ? b.i64(-1) : operand);

@@ -1,4 +1,4 @@
-/** Vector floating point and its reductions (unprivileged specification 31.13, 31.14.3). Elements of 16 bits (Zvfh) are not there. */
+/** Vector floating point and its reductions (unprivileged specification 31.13, 31.14.3). Elements of 16 bits need Zvfh. */
 import { rounding } from '../../float/core.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
 import type { VectorRoutine } from '../vector/elements.js';
@@ -36,25 +36,25 @@ const rows = (name: string, funct6: string, forms: Forms, routine: VectorRoutine
 
 const plain = (name: string, funct6: string, routine: VectorRoutine, forms: Forms = both): InsnRow[] =>
   rows(`${name}.v`, funct6, forms, routine, {
-    legal: (i, v, vs1) => isFloatWidth(v.sew) && allNarrow(i, v, vs1),
+    legal: (i, v, vs1) => isFloatWidth(v) && allNarrow(i, v, vs1),
   });
 const accumulating = (name: string, funct6: string, routine: VectorRoutine): InsnRow[] =>
   rows(`${name}.v`, funct6, both, routine, {
     args: 'vd, S, vs2',
-    legal: (i, v, vs1) => isFloatWidth(v.sew) && allNarrow(i, v, vs1),
+    legal: (i, v, vs1) => isFloatWidth(v) && allNarrow(i, v, vs1),
   });
 const comparing = (name: string, funct6: string, routine: VectorRoutine, forms: Forms = both): InsnRow[] =>
-  rows(`${name}.v`, funct6, forms, routine, { legal: (i, v, vs1) => isFloatWidth(v.sew) && toMask(i, v, vs1) });
+  rows(`${name}.v`, funct6, forms, routine, { legal: (i, v, vs1) => isFloatWidth(v) && toMask(i, v, vs1) });
 const wider = (name: string, funct6: string, routine: VectorRoutine, args?: string): InsnRow[] =>
   rows(`${name}.v`, funct6, both, routine, {
     widths: { vd: 1 },
     ...(args ? { args } : {}),
-    legal: (i, v, vs1) => v.sew === 2 && widening(i, v, vs1, false),
+    legal: (i, v, vs1) => isFloatWidth(v) && widening(i, v, vs1, false),
   });
 const widerOfWide = (name: string, funct6: string, routine: VectorRoutine): InsnRow[] =>
   rows(`${name}.w`, funct6, both, routine, {
     widths: { vd: 1, vs2: 1 },
-    legal: (i, v, vs1) => v.sew === 2 && widening(i, v, vs1, true),
+    legal: (i, v, vs1) => isFloatWidth(v) && widening(i, v, vs1, true),
   });
 const reducing = (name: string, funct6: string, routine: VectorRoutine, isWider = false): InsnRow =>
   vectorRow({
@@ -62,14 +62,14 @@ const reducing = (name: string, funct6: string, routine: VectorRoutine, isWider 
     category: 'float',
     funct6,
     form: 'v',
-    legal: (i, { lmul, sew }) => (isWider ? sew === 2 : isFloatWidth(sew)) && isAligned(i.rs2, lmul),
+    legal: (i, v) => isFloatWidth(v) && (!isWider || v.sew < 3) && isAligned(i.rs2, v.lmul),
     fromStart: true,
     rounds: true,
     translate: (t, i) => callVector(t, i, 'v', routine, isWider ? { vd: 1, vs1: 1 } : {}, modeOf(t)),
   });
 
 type Legal = Row['legal'];
-const one: Legal = (i, v) => isFloatWidth(v.sew) && allNarrow(i, v, false);
+const one: Legal = (i, v) => isFloatWidth(v) && allNarrow(i, v, false);
 /** Of vs2 alone. */
 const unary = (
   name: string,
@@ -93,14 +93,15 @@ const unary = (
   });
 
 const { toSigned, toUnsigned, fromSigned, fromUnsigned } = floatUnaries;
+/** Numbers are those whose elements are so much wider than vtype says: its own, twice that, or both. */
 const wideOf =
-  (...sews: readonly number[]): Legal =>
+  (...numbers: readonly number[]): Legal =>
   (i, v) =>
-    sews.includes(v.sew) && widening(i, v, false, false);
+    numbers.every((wider) => isFloatWidth(v, wider)) && widening(i, v, false, false);
 const narrowOf =
-  (...sews: readonly number[]): Legal =>
+  (...numbers: readonly number[]): Legal =>
   (i, v) =>
-    sews.includes(v.sew) && narrowing(i, v, false);
+    numbers.every((wider) => isFloatWidth(v, wider)) && narrowing(i, v, false);
 const toWide = { vd: 1 } as const;
 const fromWide = { vs2: 1 } as const;
 const zero = rounding.zero;
@@ -120,22 +121,21 @@ const conversions: readonly InsnRow[] = [
   convert('vfcvt.f.x.v', '00011', fromSigned),
   convert('vfcvt.rtz.xu.f.v', '00110', toUnsigned, one, {}, zero),
   convert('vfcvt.rtz.x.f.v', '00111', toSigned, one, {}, zero),
-  convert('vfwcvt.xu.f.v', '01000', toUnsigned, wideOf(2), toWide),
-  convert('vfwcvt.x.f.v', '01001', toSigned, wideOf(2), toWide),
-  // What is widened may be an integer of 16 bits.
-  convert('vfwcvt.f.xu.v', '01010', fromUnsigned, wideOf(1, 2), toWide),
-  convert('vfwcvt.f.x.v', '01011', fromSigned, wideOf(1, 2), toWide),
-  convert('vfwcvt.f.f.v', '01100', floatUnaries.widen, wideOf(2), toWide),
-  convert('vfwcvt.rtz.xu.f.v', '01110', toUnsigned, wideOf(2), toWide, zero),
-  convert('vfwcvt.rtz.x.f.v', '01111', toSigned, wideOf(2), toWide, zero),
-  convert('vfncvt.xu.f.w', '10000', toUnsigned, narrowOf(1, 2), fromWide),
-  convert('vfncvt.x.f.w', '10001', toSigned, narrowOf(1, 2), fromWide),
-  convert('vfncvt.f.xu.w', '10010', fromUnsigned, narrowOf(2), fromWide),
-  convert('vfncvt.f.x.w', '10011', fromSigned, narrowOf(2), fromWide),
-  convert('vfncvt.f.f.w', '10100', floatUnaries.narrow, narrowOf(2), fromWide),
-  convert('vfncvt.rod.f.f.w', '10101', floatUnaries.narrowToOdd, narrowOf(2), fromWide),
-  convert('vfncvt.rtz.xu.f.w', '10110', toUnsigned, narrowOf(1, 2), fromWide, zero),
-  convert('vfncvt.rtz.x.f.w', '10111', toSigned, narrowOf(1, 2), fromWide, zero),
+  convert('vfwcvt.xu.f.v', '01000', toUnsigned, wideOf(0), toWide),
+  convert('vfwcvt.x.f.v', '01001', toSigned, wideOf(0), toWide),
+  convert('vfwcvt.f.xu.v', '01010', fromUnsigned, wideOf(1), toWide),
+  convert('vfwcvt.f.x.v', '01011', fromSigned, wideOf(1), toWide),
+  convert('vfwcvt.f.f.v', '01100', floatUnaries.widen, wideOf(0, 1), toWide),
+  convert('vfwcvt.rtz.xu.f.v', '01110', toUnsigned, wideOf(0), toWide, zero),
+  convert('vfwcvt.rtz.x.f.v', '01111', toSigned, wideOf(0), toWide, zero),
+  convert('vfncvt.xu.f.w', '10000', toUnsigned, narrowOf(1), fromWide),
+  convert('vfncvt.x.f.w', '10001', toSigned, narrowOf(1), fromWide),
+  convert('vfncvt.f.xu.w', '10010', fromUnsigned, narrowOf(0), fromWide),
+  convert('vfncvt.f.x.w', '10011', fromSigned, narrowOf(0), fromWide),
+  convert('vfncvt.f.f.w', '10100', floatUnaries.narrow, narrowOf(0, 1), fromWide),
+  convert('vfncvt.rod.f.f.w', '10101', floatUnaries.narrowToOdd, narrowOf(0, 1), fromWide),
+  convert('vfncvt.rtz.xu.f.w', '10110', toUnsigned, narrowOf(1), fromWide, zero),
+  convert('vfncvt.rtz.x.f.w', '10111', toSigned, narrowOf(1), fromWide, zero),
 ];
 
 export const vectorFloatRows: readonly InsnRow[] = [
@@ -162,7 +162,7 @@ export const vectorFloatRows: readonly InsnRow[] = [
     form: 'f',
     vm: '0',
     args: 'vd, vs2, fs1, v0',
-    legal: (i, v) => isFloatWidth(v.sew) && allNarrow(i, v, false),
+    legal: (i, v) => isFloatWidth(v) && allNarrow(i, v, false),
     rounds: true,
     translate: (t, i) => callVector(t, i, 'f', merge),
   }),
@@ -174,7 +174,7 @@ export const vectorFloatRows: readonly InsnRow[] = [
     vm: '1',
     vs2: '00000',
     args: 'vd, fs1',
-    legal: (i, { lmul, sew }) => isFloatWidth(sew) && isAligned(i.rd, lmul),
+    legal: (i, v) => isFloatWidth(v) && isAligned(i.rd, v.lmul),
     rounds: true,
     translate: (t, i) => callVector(t, i, 'f', copy),
   }),

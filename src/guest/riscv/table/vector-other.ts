@@ -122,7 +122,7 @@ const slideOne = (name: string, funct6: string, routine: VectorRoutine, up: bool
     category: 'float',
     funct6,
     form: 'f',
-    legal: (i, v) => isFloatWidth(v.sew) && sliding(i, v, up),
+    legal: (i, v) => isFloatWidth(v) && sliding(i, v, up),
     rounds: true,
     translate: (t, i) => callVector(t, i, 'f', routine),
   }),
@@ -255,7 +255,7 @@ export const vectorOtherRows: readonly InsnRow[] = [
     vm: '1',
     vs1: '00000',
     args: 'fd, vs2',
-    legal: (_, { sew }) => isFloatWidth(sew),
+    legal: (_, v) => isFloatWidth(v),
     rounds: true,
     translate: (t, i) => {
       const { sew } = t.mode.vector;
@@ -272,7 +272,7 @@ export const vectorOtherRows: readonly InsnRow[] = [
     vm: '1',
     vs2: '00000',
     args: 'vd, fs1',
-    legal: (_, { sew }) => isFloatWidth(sew),
+    legal: (_, v) => isFloatWidth(v),
     rounds: true,
     translate: (t, i) => {
       const { b } = t;

@@ -1,6 +1,6 @@
 /** What rows of vector instructions have in common (unprivileged specification ch. 31). */
 import type { I64 } from '../../../ir/index.js';
-import { double, single } from '../../float/pack.js';
+import { double, type Format, half, single } from '../../float/pack.js';
 import type { VectorMode } from '../mode.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
 import { field } from '../state.js';
@@ -50,8 +50,11 @@ export interface VectorRow {
 
 /** An invalid frm makes the instruction illegal. */
 const hasRounding = ({ mode }: Translator): boolean => mode.frm <= 4;
-/** Floating point has elements of 32 and 64 bits. */
-export const isFloatWidth = (sew: number): boolean => sew === 2 || sew === 3;
+/** Floating point has elements of 32 and 64 bits, and of 16 where the model has Zvfh. `wider`: of elements so much wider than vtype says. */
+export function isFloatWidth({ sew, hasHalf }: VectorMode, wider = 0): boolean {
+  const width = sew + wider;
+  return width === 2 || width === 3 || (width === 1 && hasHalf);
+}
 
 export function vectorRow(row: VectorRow): InsnRow {
   const { category, form, funct6, legal, vm, vs1, vs2 } = row;
@@ -89,8 +92,8 @@ export const placeOf = (t: Translator, register: number): number => field.vector
 
 /** A number in a floating-point register, as wide as the elements. */
 export const floatScalar = (t: Translator, register: number, sew: number): I64 =>
-  sew === 3 ? t.f(register) : t.boxed(register, single);
-export const floatFormat = (sew: number) => (sew === 3 ? double : single);
+  sew === 3 ? t.f(register) : t.boxed(register, floatFormat(sew));
+export const floatFormat = (sew: number): Format => [half, half, single, double][sew];
 
 export function scalarOf(t: Translator, i: Fields, form: Form): I64 {
   if (form === 'x') return t.x(i.rs1);

@@ -1,4 +1,4 @@
-/** Floating-point vector arithmetic in single and double precision, element by element (unprivileged specification 31.13, 31.14.3). */
+/** Floating-point vector arithmetic in half, single and double precision, element by element (unprivileged specification 31.13, 31.14.3). */
 import type { I32, I64, RoutineBuilder } from '../../../ir/index.js';
 import { rounding } from '../../float/core.js';
 import {
@@ -6,32 +6,39 @@ import {
   exponentOfBits,
   type Format,
   fractionOfBits,
+  half,
   infinityBits,
   magnitudeOfBits,
   quietBit,
   signBit,
   single,
 } from '../../float/pack.js';
-import { canonicalNaN, convert, type FloatRoutines, f32, f64, fflag } from '../routines/float.js';
+import { canonicalNaN, convert, type FloatRoutines, f16, f32, f64, fflag } from '../routines/float.js';
 import { routines } from '../routines/set.js';
 import { field } from '../state.js';
 import { defineVector, type Operands, second } from './elements.js';
 
 const formats = [
-  { format: single, routines: f32 },
-  { format: double, routines: f64 },
+  { format: half, routines: f16, width: 1 },
+  { format: single, routines: f32, width: 2 },
+  { format: double, routines: f64, width: 3 },
 ] as const;
 type Precision = (typeof formats)[number];
-const DOUBLE = 3;
-const isDouble = (r: RoutineBuilder, width: I32): I32 => r.i32_eq(width, r.i32(DOUBLE));
+const [HALF, SINGLE, DOUBLE] = formats;
+const isWidth = (r: RoutineBuilder, width: I32, { width: n }: Precision): I32 => r.i32_eq(width, r.i32(n));
 
 /** What an operation gives in the precision of that width. */
 function byWidth(r: RoutineBuilder, width: I32, give: (p: Precision) => I64): I64 {
   const out = r.local('i64');
   r.if(
-    isDouble(r, width),
-    () => r.assign(out, give(formats[1])),
-    () => r.assign(out, give(formats[0])),
+    isWidth(r, width, DOUBLE),
+    () => r.assign(out, give(DOUBLE)),
+    () =>
+      r.if(
+        isWidth(r, width, SINGLE),
+        () => r.assign(out, give(SINGLE)),
+        () => r.assign(out, give(HALF)),
+      ),
   );
   return r.read(out);
 }
@@ -46,11 +53,18 @@ interface FloatOperation {
   readonly mode: I32;
 }
 
-/** A single where doubles are calculated with becomes one. */
+/** A number of half the width that is calculated with becomes one of all of it. */
 function promoted(o: Operands, operand: 'vs2' | 'vs1', bits: I64): I64 {
   const { r, e } = o;
   const value = r.local('i64', bits);
-  r.if(r.i32_lt_u(e.width(operand), e.width('vd')), () => r.assign(value, r.call(convert.d.s, bits, r.i32(0))[0]));
+  const width = e.width(operand);
+  r.if(r.i32_lt_u(width, e.width('vd')), () =>
+    r.if(
+      isWidth(r, width, SINGLE),
+      () => r.assign(value, r.call(convert.d.s, bits, r.i32(0))[0]),
+      () => r.assign(value, r.call(convert.s.h, bits, r.i32(0))[0]),
+    ),
+  );
   return r.read(value);
 }
 
@@ -253,7 +267,7 @@ function defineReciprocalRoot(f: Format) {
 }
 const reciprocals = formats.map(({ format }) => defineReciprocal(format));
 const reciprocalRoots = formats.map(({ format }) => defineReciprocalRoot(format));
-const place = (p: Precision): 0 | 1 => (p.format === double ? 1 : 0);
+const place = ({ width }: Precision): number => width - 1;
 
 /** Of vs2 alone, in its own precision, whose width the result has. */
 const unary = (name: string, operation: (o: FloatOperation) => I64) => elementwise(name, operation);
@@ -290,12 +304,24 @@ function fromInteger(name: string, signed: boolean) {
   });
 }
 
-/** Rounded to odd: towards zero, with the last bit set where something was lost. */
-function narrowToOdd(r: RoutineBuilder, x: I64): I64 {
+/** To half the width. */
+function narrowed({ r, e }: Operands, x: I64, mode: I32): I64 {
+  const out = r.local('i64');
+  r.if(
+    isWidth(r, e.width('vd'), SINGLE),
+    () => r.assign(out, r.call(convert.s.d, x, mode)[0]),
+    () => r.assign(out, r.call(convert.h.s, x, mode)[0]),
+  );
+  return r.read(out);
+}
+
+/** The same rounded to odd: towards zero, with the last bit set where something was lost. */
+function narrowToOdd(o: Operands, x: I64): I64 {
+  const { r } = o;
   const s = r.state();
   const before = r.i32_load(s, field.fflags);
   r.i32_store(s, r.i32_and(before, r.i32(~fflag.NX)), field.fflags);
-  const [bits] = r.call(convert.s.d, x, r.i32(rounding.zero));
+  const bits = narrowed(o, x, r.i32(rounding.zero));
   const after = r.i32_load(s, field.fflags);
   r.i32_store(s, r.i32_or(before, after), field.fflags);
   return r.i64_or(bits, r.i64_extend_i32_u(r.i32_and(after, r.i32(fflag.NX))));
@@ -310,13 +336,15 @@ export const floatUnaries = {
   toUnsigned: toInteger('to_u', false),
   fromSigned: fromInteger('from_s', true),
   fromUnsigned: fromInteger('from_u', false),
-  /** Single to double, as every operation of mixed width does it. */
+  /** To twice the width, as every operation of mixed width does it. */
   widen: elementwise('widen', ({ x }) => x),
-  narrow: defineVector('f_narrow', ({ r, e, vd, vs2 }) => {
+  narrow: defineVector('f_narrow', (o) => {
+    const { e, vd, vs2 } = o;
     const mode = e.rounding;
-    e.each((n) => e.put(vd, n, r.call(convert.s.d, e.get('vs2', vs2, n, false), mode)[0]));
+    e.each((n) => e.put(vd, n, narrowed(o, e.get('vs2', vs2, n, false), mode)));
   }),
-  narrowToOdd: defineVector('f_narrow_odd', ({ r, e, vd, vs2 }) => {
-    e.each((n) => e.put(vd, n, narrowToOdd(r, e.get('vs2', vs2, n, false))));
+  narrowToOdd: defineVector('f_narrow_odd', (o) => {
+    const { e, vd, vs2 } = o;
+    e.each((n) => e.put(vd, n, narrowToOdd(o, e.get('vs2', vs2, n, false))));
   }),
 } as const;

@@ -74,12 +74,12 @@ export const extending = (i: Fields, { sew, lmul }: VectorMode, places: number):
   mayMask(i);
 
 /** `apart`: no element may be read behind where it is written. */
-export const sliding = (i: Fields, { lmul }: VectorMode, apart: boolean): boolean =>
+export const sliding = (i: Fields, { lmul }: Pick<VectorMode, 'lmul'>, apart: boolean): boolean =>
   mayMask(i) && isAligned(i.rd, lmul) && isAligned(i.rs2, lmul) && (!apart || i.rd !== i.rs2);
 
 /** `indices`: logarithm of vs1's elements' bytes, undefined where a scalar names the element. */
 export function gathering(i: Fields, { sew, lmul }: VectorMode, indices: number | undefined): boolean {
-  if (!sliding(i, { sew, lmul, isIllegal: false, isFull: false }, true)) return false;
+  if (!sliding(i, { lmul }, true)) return false;
   if (indices === undefined) return true;
   const group = indices - sew + lmul;
   if (group < -3 || group > 3 || !isAligned(i.rs1, group) || i.rd === i.rs1) return false;

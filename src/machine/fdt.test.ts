@@ -109,6 +109,7 @@ test("the tree of AArch64's board: dtc finds no fault, and devices are where the
         rngSeed: new Uint8Array(32),
         kaslrSeed: new Uint8Array(8),
         serial: true,
+        flash: true,
       }),
     ),
   );

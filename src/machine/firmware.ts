@@ -19,7 +19,7 @@ import {
 } from '../hw/index.js';
 import { type BootImages, e820Type } from './boot/index.js';
 import { addLinux, linuxRomPath } from './boot/linux-rom.js';
-import { FlashStore } from './flash-store.js';
+import { FlashStore, readStores } from './flash-store.js';
 
 const FOUR_GIB = 0x1_0000_0000;
 const BIOS_START = 0xe0000;
@@ -131,14 +131,7 @@ export class PcFirmware {
 
   /** Reads the flash images; `complete` returns when all requests are done. Throws VringError `firmware-read`. */
   read(complete: () => void): void {
-    let unread = this.#stores.length;
-    for (const store of this.#stores) {
-      store.read((well) => {
-        if (well) unread--;
-      });
-    }
-    complete();
-    if (unread > 0) throw new VringError('firmware-read', 'A flash image cannot be read.');
+    readStores(this.#stores, complete);
   }
 
   /** Shows ROM and RAM as the chip set says. */

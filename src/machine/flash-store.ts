@@ -1,4 +1,5 @@
 /** What a flash chip holds, kept in a disk image: it is read once, and every change is written back. */
+import { VringError } from '../base/index.js';
 import type { BlockBackend } from '../hw/index.js';
 
 const SECTOR_BYTES = 512;
@@ -44,4 +45,15 @@ export class FlashStore {
       this.#write();
     });
   }
+}
+
+/** Reads all of them; `complete` returns when all requests are done. Throws VringError `firmware-read`. */
+export function readStores(stores: readonly FlashStore[], complete: () => void): void {
+  let unread = stores.length;
+  for (const store of stores)
+    store.read((well) => {
+      if (well) unread--;
+    });
+  complete();
+  if (unread > 0) throw new VringError('firmware-read', 'A flash image cannot be read.');
 }

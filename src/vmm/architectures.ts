@@ -153,9 +153,8 @@ export const architectures: readonly Architecture[] = [
     serialPorts: 1,
     buses: ['PCI', 'virtio-bus', 'virtio-serial-bus'],
     unsupportedMachines: ['sbsa-ref', 'raspi3b', 'raspi4b', 'xlnx-zcu102', 'xlnx-versal-virt', 'none', 'x-remote'],
-    unfit: ({ builtInGuest, lens, firmware }) =>
-      builtInGuest ? 'the built-in guest' : lens ? 'the lens' : firmware ? 'firmware' : undefined,
-    defaultFirmware: undefined,
+    unfit: ({ builtInGuest, lens }) => (builtInGuest ? 'the built-in guest' : lens ? 'the lens' : undefined),
+    defaultFirmware: 'QEMU_EFI.fd',
     cpuOption: (text) => {
       parseArmCpu(text);
       return text;

@@ -538,6 +538,7 @@ test('-arch: names of QEMU and Debian; what an architecture does not have is ref
   assert.deepEqual(plan('-arch', 'arm64', '-M', 'virt,gic-version=2,secure=off').machine.architecture, 'aarch64');
   for (const [argv, sentence] of [
     [['-M', 'raspi3b'], /not supported yet; there is virt/],
+    [['-bios', 'k', '-boot', 'order=c'], /order= is of use with a PC's firmware only/],
     [['-M', 'virt,virtualization=on'], /virtualization=on is not supported yet/],
     [['-M', 'virt,secure=on'], /secure=on is not supported yet/],
     [['-M', 'virt,highmem=off'], /highmem=off is not supported/],

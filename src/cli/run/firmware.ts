@@ -43,7 +43,7 @@ function planFlash(options: Options): readonly DiskImage[] | undefined {
   for (const text of texts) {
     const { unit, image } = parseFlashDrive(text, temporary);
     const at = unit ?? [0, 1].find((i) => chips[i] === undefined) ?? 2;
-    if (at > 1) throw new UsageError(`-drive ${text}: a PC has two flash chips, units 0 and 1`);
+    if (at > 1) throw new UsageError(`-drive ${text}: a board has two flash chips, units 0 and 1`);
     if (chips[at]) throw new UsageError(`-drive ${text}: there are two drives for flash chip ${at}`);
     chips[at] = image;
   }
@@ -53,11 +53,14 @@ function planFlash(options: Options): readonly DiskImage[] | undefined {
   return chips as DiskImage[];
 }
 
+/** Debian's packages with firmware, where it is not SeaBIOS. */
+const firmwarePackages: Readonly<Partial<Record<Architecture['name'], string>>> = { aarch64: 'qemu-efi-aarch64' };
+
 /** Firmware boots what is not a kernel that is put into memory. */
 export function planFirmware(
   options: Options,
   { system }: { readonly system: boolean },
-  { defaultFirmware }: Architecture,
+  { name, defaultFirmware }: Architecture,
   hasVga: boolean,
 ): MachineOptions['firmware'] {
   const given = options.last('bios');
@@ -74,6 +77,10 @@ export function planFirmware(
       bootDevicesOnce: values.text('once'),
       rebootTimeoutMs: timeout === undefined ? undefined : Number(timeout),
     };
+    // EDK II keeps its order in its variables.
+    for (const key of ['order', 'once', 'reboot-timeout'])
+      if (name === 'aarch64' && values.has(key))
+        throw new UsageError(`-boot ${text}: ${key}= is of use with a PC's firmware only`);
     values.flag('strict');
     values.finish(['splash']);
   }
@@ -85,7 +92,9 @@ export function planFirmware(
   }
   const graphics = KeyValues.parse('-M', options.last('M') ?? 'pc', 'type').flag('graphics');
   const hasScreen = hasVga || options.has('display');
-  const place = flash ? { flash } : { image: needFirmware(given ?? defaultFirmware ?? '', options, 'seabios') };
+  const place = flash
+    ? { flash }
+    : { image: needFirmware(given ?? defaultFirmware ?? '', options, firmwarePackages[name] ?? 'seabios') };
   return { ...place, ...boot, serialConsole: !(graphics ?? (hasScreen && !options.has('nographic'))) };
 }
 

@@ -1,4 +1,4 @@
-/** Where firmware images lie on a host: those that its packages of SeaBIOS, OpenSBI and QEMU install. vring brings none. */
+/** Where firmware images lie on a host: those that its packages of SeaBIOS, OpenSBI, EDK II and QEMU install. vring brings none. */
 import { existsSync } from 'node:fs';
 import { isAbsolute, join, sep } from 'node:path';
 
@@ -8,6 +8,8 @@ const folders: readonly string[] =
     : [
         '/usr/share/seabios',
         '/usr/lib/riscv64-linux-gnu/opensbi/generic',
+        '/usr/share/qemu-efi-aarch64',
+        '/usr/share/AAVMF',
         '/usr/share/qemu',
         '/usr/lib/ipxe/qemu',
         '/usr/local/share/qemu',

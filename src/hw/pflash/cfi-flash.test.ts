@@ -10,7 +10,7 @@ const SIZE = 0x10000;
 const GPA = 0x100000;
 const HVA = 0x4000;
 
-function make(readonly = false) {
+function make(readonly = false, wordBytes: 1 | 4 = 1) {
   const buffer = new SharedArrayBuffer(HVA + SIZE + 0x1000);
   const bytes = new Uint8Array(buffer);
   bytes.fill(0xa5, HVA, HVA + SIZE);
@@ -19,7 +19,13 @@ function make(readonly = false) {
   const published: [number, number][] = [];
   const flash = wireFlash(
     { memory, buffer, hva: HVA, gpa: GPA, size: SIZE, published: (hva, length) => void published.push([hva, length]) },
-    { name: 'flash', eraseBytes: 4096, readonly, changed: (start, length) => void changes.push([start, length]) },
+    {
+      name: 'flash',
+      eraseBytes: 4096,
+      wordBytes,
+      readonly,
+      changed: (start, length) => void changes.push([start, length]),
+    },
   );
   const write = (offset: number, ...values: number[]) => {
     for (const value of values) memory.write(GPA + offset, 1, value);
@@ -159,4 +165,37 @@ test('random accesses and damaged states reach nothing beside the chip', () => {
   }
   assert.deepEqual(bytes.subarray(0, HVA), before.subarray(0, HVA), `seed ${seed}`);
   assert.deepEqual(bytes.subarray(HVA + SIZE), before.subarray(HVA + SIZE), `seed ${seed}`);
+});
+
+test('two chips of 16 bits side by side: each answers in its half of a word', () => {
+  const { memory } = make(false, 4);
+  const write = (offset: number, value: number) => memory.write(GPA + offset, 4, value);
+  const read = (offset: number) => memory.read(GPA + offset, 4);
+  const both = (value: number) => value * 0x10001;
+  write(0, both(0x98));
+  assert.deepEqual(
+    [0x10, 0x11, 0x12].map((register) => read(4 * register)),
+    [...'QRY'].map((letter) => both(letter.charCodeAt(0))),
+  );
+  assert.equal(read(4 * 0x27), both(15), 'half of the 64 KiB');
+  assert.equal(read(4 * 0x2d), both(15), 'sixteen blocks');
+  assert.equal(read(4 * 0x2f), both(2048 >> 8), 'of 2 KiB in each chip');
+  assert.equal(read(4 * 0x2a), both(7), 'a buffer of 128 bytes in each');
+  write(0, both(0x90));
+  assert.deepEqual([read(0), read(4)], [both(0x89), both(0x18)]);
+  write(0x1000, both(0x20));
+  write(0x1000, both(0xd0));
+  assert.equal(read(0), both(flashStatus.ready));
+  // Three words through the buffer.
+  write(0x1100, both(0xe8));
+  write(0x1100, both(2));
+  for (let i = 0; i < 3; i++) write(0x1100 + 4 * i, 0x01020304 + i);
+  write(0x1100, both(0xd0));
+  assert.equal(read(0x1100), both(flashStatus.ready));
+  write(0, both(0xff));
+  assert.deepEqual([read(0x1100), read(0x1108), read(0x110c)], [0x01020304, 0x01020306, 0xffffffff]);
+  // More words than the buffer has.
+  write(0x1100, both(0xe8));
+  write(0x1100, both(64));
+  assert.equal(read(0), both(flashStatus.ready | flashStatus.programFailed | flashStatus.eraseFailed));
 });

@@ -1,6 +1,7 @@
 /**
  * A parallel NOR flash chip with Intel's command set (Intel StrataFlash 28F640J3 data sheet, order 290667; CFI: JEDEC JEP137 and
- * JESD68.01), one byte wide, as QEMU's pc has it for firmware and its variables.
+ * JESD68.01), one byte wide, as QEMU's pc has it for firmware and its variables; or two such chips of 16 bits side by side, as QEMU's
+ * Arm boards have them: each answers in its half of a word, and commands are given to both.
  *
  * Deviations, as QEMU's: clearing the status register clears its ready bit too, which comes back with the next operation, and brings
  * the array back (EDK II tells flash from RAM by that); programming stores the byte, it does not only clear bits; every operation is
@@ -59,6 +60,8 @@ export interface CfiFlashOptions {
   readonly contents: Uint8Array;
   /** Bytes that one erase clears: a power of two. */
   readonly eraseBytes: number;
+  /** Bytes of a word: 1 unless given; 4 are two chips of 16 bits. */
+  readonly wordBytes?: 1 | 4;
   readonly readonly: boolean;
   /** Contents from `start` on have changed. */
   changed(start: number, length: number): void;
@@ -72,12 +75,15 @@ export class CfiFlash implements Device, IoHandler {
   readonly state: StateOf<typeof CfiFlashState>;
   readonly #options: CfiFlashOptions;
   readonly #query: Uint8Array;
+  readonly #wordBytes: 1 | 4;
 
   constructor(options: CfiFlashOptions) {
     this.name = options.name;
     this.#options = options;
+    this.#wordBytes = options.wordBytes ?? 1;
     this.state = CfiFlashState.allocate(options.arena);
-    this.#query = queryTable(options.contents.length, options.eraseBytes);
+    const chips = this.#wordBytes === 1 ? 1 : 2;
+    this.#query = queryTable(options.contents.length / chips, options.eraseBytes / chips, BUFFER_BYTES / chips);
   }
 
   reset(): void {
@@ -99,14 +105,16 @@ export class CfiFlash implements Device, IoHandler {
   }
 
   #readByte(offset: number): number {
+    if (this.state.mode === command.readArray) return this.#options.contents[offset] ?? 0xff;
+    // A chip of 16 bits answers in its lower byte.
+    if (this.#wordBytes === 4 && (offset & 1) !== 0) return 0;
+    const register = (offset / this.#wordBytes) & 0xff;
     switch (this.state.mode) {
-      case command.readArray:
-        return this.#options.contents[offset] ?? 0xff;
       case command.readIdentifier:
         // No block is locked.
-        return [MANUFACTURER_INTEL, DEVICE_CODE][offset & 0xff] ?? 0;
+        return [MANUFACTURER_INTEL, DEVICE_CODE][register] ?? 0;
       case command.query:
-        return this.#query[offset & 0xff] ?? 0;
+        return this.#query[register] ?? 0;
       default:
         return this.state.status;
     }
@@ -162,7 +170,7 @@ export class CfiFlash implements Device, IoHandler {
         this.#program(offset, size, value);
         break;
       case command.writeBuffer:
-        this.#beginBuffer(code);
+        this.#beginBuffer(this.#wordBytes === 1 ? code : value & 0xffff);
         break;
       default:
         // Erasing and locking want to be confirmed.
@@ -196,10 +204,15 @@ export class CfiFlash implements Device, IoHandler {
     this.#done(start, eraseBytes);
   }
 
-  /** `last`: one less than the number of bytes to come. */
+  /** `last`: one less than the number of words to come. */
   #beginBuffer(last: number): void {
     const { state } = this;
-    state.left = last + 1;
+    const left = (last + 1) * this.#wordBytes;
+    if (left > BUFFER_BYTES) {
+      this.#fail(SEQUENCE_ERROR);
+      return;
+    }
+    state.left = left;
     state.start = NO_BLOCK;
     state.written.fill(0);
     this.#show(state.mode, phase.data);
@@ -251,8 +264,8 @@ export class CfiFlash implements Device, IoHandler {
   }
 }
 
-/** What the chip tells of itself (JESD68.01, tables 1 to 4; JEP137: command set 0001h): timings are of the data sheet's order. */
-function queryTable(sizeBytes: number, eraseBytes: number): Uint8Array {
+/** What a chip tells of itself (JESD68.01, tables 1 to 4; JEP137: command set 0001h): timings are of the data sheet's order. */
+function queryTable(sizeBytes: number, eraseBytes: number, bufferBytes: number): Uint8Array {
   const table = new Uint8Array(0x34);
   const set = (at: number, ...values: number[]) => table.set(values, at);
   const blocks = sizeBytes / eraseBytes - 1;
@@ -264,7 +277,7 @@ function queryTable(sizeBytes: number, eraseBytes: number): Uint8Array {
   set(0x23, 4, 4, 4, 0); // most, as a multiple
   set(0x27, Math.ceil(Math.log2(sizeBytes)));
   set(0x28, 0x02, 0x00); // width: x8 and x16
-  set(0x2a, Math.log2(BUFFER_BYTES), 0x00);
+  set(0x2a, Math.log2(bufferBytes), 0x00);
   set(0x2c, 1); // one kind of blocks
   set(0x2d, blocks & 0xff, blocks >> 8, (eraseBytes >> 8) & 0xff, eraseBytes >> 16);
   set(0x31, 0x50, 0x52, 0x49); // "PRI"

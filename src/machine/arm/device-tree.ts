@@ -15,8 +15,9 @@ export interface TreeOptions {
   /** 32 bytes and 8: for the kernel's random numbers, and for where it puts itself. */
   readonly rngSeed: Uint8Array;
   readonly kaslrSeed: Uint8Array;
-  /** The serial port is there. */
+  /** The serial port, the flash banks are there. */
   readonly serial: boolean;
+  readonly flash: boolean;
 }
 
 const phandle = { clock: 1, gic: 2, msi: 3, gpio: 4, cpu: 16 } as const;
@@ -39,7 +40,7 @@ const primeCell = (name: string, gpa: number, clocks: readonly string[], n: numb
 });
 
 export function virtTree(options: TreeOptions): FdtNode {
-  const { model, affinities, ramBytes, commandLine, initrd, rngSeed, kaslrSeed, serial } = options;
+  const { model, affinities, ramBytes, commandLine, initrd, rngSeed, kaslrSeed, serial, flash } = options;
   const uart = `pl011@${unit(map.uart.gpa)}`;
   const allCpus = ((1 << affinities.length) - 1) << 8;
   const ppi = (irq: number): number[] => [kind.ppi, irq - FIRST_PPI, trigger.high | allCpus];
@@ -122,6 +123,17 @@ export function virtTree(options: TreeOptions): FdtNode {
       '#gpio-cells': [2],
       'gpio-controller': true,
     },
+    ...(flash
+      ? {
+          [`flash@${unit(map.flash.gpa)}`]: {
+            compatible: 'cfi-flash',
+            'bank-width': [4],
+            reg: Array.from({ length: map.flash.banks }, (_, n) =>
+              reg(map.flash.gpa + n * map.flash.bytes, map.flash.bytes),
+            ).flat(),
+          },
+        }
+      : {}),
     'gpio-keys': {
       compatible: 'gpio-keys',
       poweroff: {

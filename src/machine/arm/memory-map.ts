@@ -1,5 +1,6 @@
 /** Where things lie on the board `virt`, and their shared interrupts at the GIC: as on QEMU's. */
 export const map = {
+  flash: { gpa: 0, banks: 2, bytes: 0x400_0000 },
   distributor: { gpa: 0x800_0000, bytes: 0x1_0000 },
   cpuInterface: { gpa: 0x801_0000, bytes: 0x1_0000 },
   msiFrame: { gpa: 0x802_0000, spi: 48, spis: 64 },

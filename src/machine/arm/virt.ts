@@ -39,10 +39,12 @@ import {
 } from '../board.js';
 import { e820Type } from '../boot/boot-state.js';
 import { flattenTree } from '../fdt.js';
+import type { FirmwareOptions } from '../firmware.js';
 import { addFiles } from '../firmware-file.js';
 import { VirtioSlots } from '../virtio-slots.js';
 import { armDebugRegisters } from './debug-registers.js';
-import { virtTree } from './device-tree.js';
+import { type TreeOptions, virtTree } from './device-tree.js';
+import { ArmFirmware, FLASH_BYTES, fillFirmwareItems } from './firmware.js';
 import { virtInfo } from './info.js';
 import { loadArm } from './load-kernel.js';
 import { COUNTER_HZ, COUNTER_PERIOD_NS, map, timerInterrupts } from './memory-map.js';
@@ -54,6 +56,8 @@ const KEY_NS = 100e6;
 
 export interface ArmVirtOptions extends BoardOptions {
   readonly model: ArmModel;
+  /** What starts at address 0. */
+  readonly firmware?: FirmwareOptions | undefined;
 }
 
 export class ArmVirt extends Board<ArmCpu> {
@@ -71,8 +75,9 @@ export class ArmVirt extends Board<ArmCpu> {
   readonly #keyUp = this.clock.createTimer('power key', () => this.#gpio.inputs[map.gpio.powerPin].set(false));
   readonly #gpex: Gpex;
   readonly #options: ArmVirtOptions;
+  readonly #firmware: ArmFirmware | undefined;
   /** Where the first CPU starts, with the device tree's address. */
-  #start = { pc: map.ram.gpa as number, treeGpa: 0 };
+  #start: { readonly pc: number; readonly treeGpa: number } = { pc: map.ram.gpa, treeGpa: 0 };
 
   constructor(host: BoardHost, options: ArmVirtOptions) {
     super(host, options);
@@ -83,7 +88,7 @@ export class ArmVirt extends Board<ArmCpu> {
     const trace = options.trace ? new ArmTrace(options.trace) : undefined;
     this.startEngine([this.#makeCpu(0, trace)], {
       stateBytes: STATE_BYTES,
-      romBytes: 0,
+      romBytes: options.firmware ? FLASH_BYTES : 0,
       readTsc: () => 0n,
       trace,
     });
@@ -123,6 +128,17 @@ export class ArmVirt extends Board<ArmCpu> {
         memory.addWindow({ name: uart.name, start: map.uart.gpa, size: PRIMECELL_BYTES, handler: uart.registers });
       wireFwCfgMemory(memory, this.fwCfg, map.fwCfg.gpa);
     });
+    if (options.firmware) {
+      this.#firmware = new ArmFirmware({
+        firmware: options.firmware,
+        memory,
+        buffer: this.buffer,
+        hva: this.engine.ramStart + options.ramBytes,
+        published: (hva, size) => this.accelerator.published(hva, size),
+        log: (text) => host.log?.(text),
+      });
+      this.add(...this.#firmware.chips);
+    }
     const pciLine = (n: number) => spis[map.pci.spi + n];
     this.#gpex = new Gpex({
       memory,
@@ -151,6 +167,7 @@ export class ArmVirt extends Board<ArmCpu> {
       graphic: false,
       uuid: options.uuid,
     });
+    if (options.firmware) fillFirmwareItems(this.fwCfg, options.firmware);
     addFiles(this.fwCfg, options.fwCfgFiles ?? []);
   }
 
@@ -206,36 +223,45 @@ export class ArmVirt extends Board<ArmCpu> {
     return this.#gpex.root;
   }
 
+  override readImages(complete: () => void): void {
+    this.#firmware?.read(complete);
+  }
+
   powerOn(kernel: KernelImages | undefined): string {
-    const { model, ramBytes } = this.#options;
+    const { ramBytes } = this.#options;
+    const target = {
+      e820: [{ start: map.ram.gpa, size: ramBytes, type: e820Type.ram }],
+      write: (gpa: number, bytes: Uint8Array) => this.memory.dma.write(gpa, bytes),
+      clear: (gpa: number, size: number) => this.clearRam(gpa, size),
+    };
     const seeds = new BigUint64Array(Array.from({ length: 5 }, () => BigInt.asUintN(64, this.randomBits())));
-    const boot = loadArm(
-      {
-        firmware: undefined,
-        kernel,
-        tree: (initrd) =>
-          flattenTree(
-            virtTree({
-              model,
-              affinities: this.cpus.map((_, id) => id),
-              ramBytes,
-              commandLine: kernel?.commandLine,
-              initrd,
-              rngSeed: new Uint8Array(seeds.buffer, 0, 32),
-              kaslrSeed: new Uint8Array(seeds.buffer, 32),
-              serial: this.serial[0] !== undefined,
-            }),
-          ),
-      },
-      {
-        e820: [{ start: map.ram.gpa, size: ramBytes, type: e820Type.ram }],
-        write: (gpa, bytes) => this.memory.dma.write(gpa, bytes),
-        clear: (gpa, size) => this.clearRam(gpa, size),
-      },
-    );
+    if (this.#firmware) {
+      // Firmware finds the tree where RAM begins.
+      target.write(map.ram.gpa, this.#tree(seeds, undefined, undefined));
+      this.#start = { pc: map.flash.gpa, treeGpa: 0 };
+      this.reset();
+      return 'firmware, built-in PSCI';
+    }
+    const boot = loadArm({ firmware: undefined, kernel, tree: (initrd) => this.#tree(seeds, kernel, initrd) }, target);
     this.#start = { pc: boot.entry, treeGpa: boot.treeGpa };
     this.reset();
     return `${boot.description}, built-in PSCI`;
+  }
+
+  #tree(seeds: BigUint64Array, kernel: KernelImages | undefined, initrd: TreeOptions['initrd']): Uint8Array {
+    return flattenTree(
+      virtTree({
+        model: this.#options.model,
+        affinities: this.cpus.map((_, id) => id),
+        ramBytes: this.#options.ramBytes,
+        commandLine: kernel?.commandLine,
+        initrd,
+        rngSeed: new Uint8Array(seeds.buffer, 0, 32),
+        kaslrSeed: new Uint8Array(seeds.buffer, 32),
+        serial: this.serial[0] !== undefined,
+        flash: this.#firmware !== undefined,
+      }),
+    );
   }
 
   protected resetCpus(): void {

@@ -3,6 +3,6 @@ import { parseArmCpu } from '../../guest/arm/index.js';
 import { ArmVirt } from '../../machine/arm/virt.js';
 import type { BoardMaker } from './board-maker.js';
 
-export const armVirtMaker: BoardMaker = (host, { cpu, hpet: _, firmware: __, ...plan }) => ({
+export const armVirtMaker: BoardMaker = (host, { cpu, hpet: _, ...plan }) => ({
   board: new ArmVirt(host, { ...plan, model: parseArmCpu(cpu) }),
 });

@@ -771,6 +771,11 @@ export class GraphNode implements BlockNode {
     }
   }
 
+  /** Somebody has it beside whoever opened it. */
+  get isShared(): boolean {
+    return this.#references > 1;
+  }
+
   retain(): this {
     this.#references++;
     return this;

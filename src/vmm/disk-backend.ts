@@ -1,7 +1,7 @@
 /** The disks as the machine's thread sees them: requests go to the thread of the disks, and end when it has answered. */
 import { VringError } from '../base/index.js';
 import type { BlockDone, BlockFailure, DriveBackend } from '../hw/index.js';
-import type { ErrorPolicy, MachineDisksConfig, ToDisksFromMachine } from './disk-protocol.js';
+import type { DiskError, ErrorPolicy, MachineDisksConfig, ToDisksFromMachine } from './disk-protocol.js';
 import { DiskRing, diskOp, diskOpening, diskSlots, diskStatus, diskWaits } from './disk-ring.js';
 
 const failures: Readonly<Record<number, BlockFailure | undefined>> = {
@@ -20,11 +20,13 @@ interface DiskRequest {
   readonly done: BlockDone;
 }
 
+type DiskPolicies = MachineDisksConfig['disks'][number];
+
 export interface MachineDisksHost {
   /** Every request ends before the call that makes it returns, so that two runs are alike. */
   readonly synchronous: boolean;
-  /** A request could not be done and waits: the machine is to stand still. */
-  failed(disk: string): void;
+  /** A request could not be done. With `stop` it waits, and the machine is to stand still. */
+  failed(error: DiskError): void;
   /** Whether to give up waiting: the machine ends. */
   quitting(): boolean;
   /** A drive's tray was moved. */
@@ -33,6 +35,8 @@ export interface MachineDisksHost {
 
 export class MachineDisks {
   readonly #config: MachineDisksConfig;
+  /** Of each disk its name and its policies. */
+  readonly #known: DiskPolicies[];
   readonly #host: MachineDisksHost;
   readonly #ring: DiskRing;
   readonly #free: number[] = Array.from({ length: diskSlots }, (_, i) => i);
@@ -44,6 +48,7 @@ export class MachineDisks {
 
   constructor(config: MachineDisksConfig, host: MachineDisksHost) {
     this.#config = config;
+    this.#known = [...config.disks];
     this.#host = host;
     this.#ring = new DiskRing(config.ring, config.disks.length);
   }
@@ -81,6 +86,11 @@ export class MachineDisks {
       writeZeroes: (offset, length, mayUnmap, done) =>
         request(diskOp.writeZeroes, done, offset, length, mayUnmap ? 1 : 0),
     };
+  }
+
+  /** A disk has been added at a place. */
+  added(disk: number, policies: DiskPolicies): void {
+    this.#known[disk] = policies;
   }
 
   /** Tells the other thread where guest memory is. Before the first request. */
@@ -163,11 +173,17 @@ export class MachineDisks {
       request.done(failure);
       return;
     }
-    const { id, onReadError, onWriteError } = this.#config.disks[request.disk];
+    const { onReadError, onWriteError } = this.#known[request.disk];
     const policy: ErrorPolicy = request.op === diskOp.read ? (onReadError ?? 'report') : (onWriteError ?? 'enospc');
-    if (policy === 'stop' || (policy === 'enospc' && failure === 'no-space')) {
-      this.#held.push(request);
-      this.#host.failed(id);
-    } else request.done(policy === 'ignore' ? undefined : failure);
+    const stops = policy === 'stop' || (policy === 'enospc' && failure === 'no-space');
+    const action = stops ? 'stop' : policy === 'ignore' ? 'ignore' : 'report';
+    this.#host.failed({
+      disk: request.disk,
+      write: request.op !== diskOp.read,
+      action,
+      noSpace: failure === 'no-space',
+    });
+    if (stops) this.#held.push(request);
+    else request.done(policy === 'ignore' ? undefined : failure);
   }
 }

@@ -81,6 +81,15 @@ export interface DiskWorkerConfig {
   readonly doorbell: SharedArrayBuffer;
 }
 
+/** A request that could not be done, and what became of it. */
+export interface DiskError {
+  readonly disk: number;
+  readonly write: boolean;
+  readonly action: 'stop' | 'report' | 'ignore';
+  /** The host has no room. */
+  readonly noSpace: boolean;
+}
+
 /** What block nodes refer to by id: TLS credentials, throttle groups. */
 export interface BlockObject {
   readonly type: string;
@@ -110,13 +119,19 @@ export type ToDisks =
   | { readonly type: 'describe'; readonly id: number }
   /** Another medium for a drive; undefined: none. */
   | { readonly type: 'change'; readonly id: number; readonly disk: number; readonly image: DiskImage | undefined }
+  /** Another disk; the answer has its place. */
+  | { readonly type: 'add'; readonly id: number; readonly disk: DiskConfig }
+  | { readonly type: 'remove'; readonly id: number; readonly disk: number }
+  /** Another block node, by name. */
+  | { readonly type: 'addNode'; readonly id: number; readonly options: OptionDict }
+  | { readonly type: 'removeNode'; readonly id: number; readonly name: string }
   | { readonly type: 'close' };
 
 export type FromDisks =
   | { readonly type: 'opened' }
   | { readonly type: 'failed'; readonly code: string; readonly message: string }
-  | { readonly type: 'description'; readonly id: number; readonly disks: readonly DiskDescription[] }
-  | { readonly type: 'changed'; readonly id: number; readonly failure?: string }
+  | { readonly type: 'description'; readonly id: number; readonly disks: readonly (DiskDescription | undefined)[] }
+  | { readonly type: 'changed'; readonly id: number; readonly failure?: string; readonly disk?: number }
   /** What the block layer has to say to a person. */
   | { readonly type: 'report'; readonly line: string }
   | { readonly type: 'closed' };

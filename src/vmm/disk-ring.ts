@@ -9,6 +9,8 @@ import type { OpenDisk } from './disk-protocol.js';
 export const diskSlots = 128;
 /** Pieces of guest memory in one request. A virtio disk announces 254. */
 export const maxPieces = 256;
+/** Disks that can be added while the machine runs. */
+export const spareDisks = 32;
 
 export const diskOp = { read: 0, write: 1, flush: 2, discard: 3, writeZeroes: 4 } as const;
 export const diskStatus = { ok: 0, io: 1, noSpace: 2, unsupported: 3 } as const;
@@ -64,14 +66,16 @@ export class DiskRing {
   /** Where the buffers of drives begin. */
   readonly #buffers: number;
 
-  /** For so many disks. */
-  static create(disks: number): DiskRing {
+  /** For so many disks, and some that may come. */
+  static create(first: number): DiskRing {
+    const disks = first + spareDisks;
     const words = HEADER_WORDS + 2 * diskSlots + diskSlots * SLOT_WORDS;
     const doubles = diskSlots * SLOT_DOUBLES + disks * DISK_DOUBLES;
-    return new DiskRing(new SharedArrayBuffer(words * 4 + doubles * 8 + disks * BUFFER_BYTES), disks);
+    return new DiskRing(new SharedArrayBuffer(words * 4 + doubles * 8 + disks * BUFFER_BYTES), first);
   }
 
-  constructor(buffer: SharedArrayBuffer, disks: number) {
+  constructor(buffer: SharedArrayBuffer, first: number) {
+    const disks = first + spareDisks;
     this.buffer = buffer;
     let at = 0;
     const words = (count: number) => {

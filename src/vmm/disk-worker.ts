@@ -29,7 +29,7 @@ import type {
   ToDisks,
   ToDisksFromMachine,
 } from './disk-protocol.js';
-import { DiskRing, diskOp, diskStatus } from './disk-ring.js';
+import { DiskRing, diskOp, diskStatus, spareDisks } from './disk-ring.js';
 import { ringDoorbell } from './doorbell.js';
 import { rungBy } from './worker-protocol.js';
 
@@ -61,7 +61,8 @@ interface Disk {
 
 /** Of `blockNodes`. */
 const nodes: GraphNode[] = [];
-const disks: Disk[] = [];
+/** Undefined: it has been taken out. */
+const disks: (Disk | undefined)[] = [];
 let memory: SharedArrayBuffer | undefined;
 let kickWords: Int32Array = new Int32Array(new SharedArrayBuffer(4));
 let kickIndices: readonly number[] = [];
@@ -161,8 +162,41 @@ async function change(disk: Disk, image: DiskImage | undefined): Promise<void> {
   if (before) await closeMedium(before);
 }
 
+/** Gives its place. */
+async function addDisk(disk: DiskConfig): Promise<number> {
+  const free = disks.indexOf(undefined);
+  const place = free >= 0 ? free : disks.length;
+  if (place >= config.disks.length + spareDisks) throw new BlockError('ENOSPC', 'There is no room for another disk');
+  const added: Disk = { config: disk, medium: undefined };
+  disks[place] = added;
+  try {
+    if (!disk.empty) added.medium = await openMedium(disk.id, disk);
+  } catch (error) {
+    disks[place] = undefined;
+    throw error;
+  }
+  ring.setDisk(place, openDisk(added));
+  return place;
+}
+
+async function removeDisk(place: number): Promise<void> {
+  const disk = disks[place];
+  disks[place] = undefined;
+  if (disk?.medium) await closeMedium(disk.medium);
+}
+
+async function removeNode(name: string): Promise<void> {
+  const at = nodes.findIndex(({ nodeName }) => nodeName === name);
+  const node = nodes[at];
+  if (!node) throw new BlockError('ENODEV', `Failed to find node with node-name='${name}'`);
+  if (node.isShared) throw new BlockError('EBUSY', `Node '${name}' is busy: node is used as backing hd or by a device`);
+  nodes.splice(at, 1);
+  await node.drain();
+  await node.close();
+}
+
 async function perform(slot: number): Promise<void> {
-  const node = disks[ring.disk(slot)].medium?.node;
+  const node = disks[ring.disk(slot)]?.medium?.node;
   if (!node) throw new BlockError('ENOMEDIUM');
   const offset = ring.offset(slot);
   switch (ring.op(slot)) {
@@ -235,7 +269,7 @@ async function close(): Promise<void> {
   // What is being opened is to be closed too.
   await opening.catch(() => {});
   // The vCPU's thread has ended: what it did not hand over is lost, as in a power cut.
-  for (const { medium } of disks) if (medium) await closeMedium(medium);
+  for (const disk of disks) if (disk?.medium) await closeMedium(disk.medium);
   for (const node of nodes.reverse()) {
     await node.drain();
     await node.close().catch((error: unknown) => {
@@ -247,19 +281,40 @@ async function close(): Promise<void> {
   owner.close();
 }
 
+function answer(id: number, work: Promise<unknown>): void {
+  work.then(
+    (disk) => say({ type: 'changed', id, ...(typeof disk === 'number' ? { disk } : {}) }),
+    (error: unknown) => say({ type: 'changed', id, failure: toBlockError(error).message }),
+  );
+}
+
 owner.on('message', (message: ToDisks) => {
   switch (message.type) {
     case 'describe':
-      say({ type: 'description', id: message.id, disks: disks.map(describe) });
+      say({ type: 'description', id: message.id, disks: disks.map((disk) => disk && describe(disk)) });
       return;
     case 'change': {
-      const { id, disk, image } = message;
-      change(disks[disk], image).then(
-        () => say({ type: 'changed', id }),
-        (error: unknown) => say({ type: 'changed', id, failure: toBlockError(error).message }),
+      const disk = disks[message.disk];
+      if (disk) answer(message.id, change(disk, message.image));
+      return;
+    }
+    case 'add':
+      answer(message.id, addDisk(message.disk));
+      return;
+    case 'remove':
+      answer(message.id, removeDisk(message.disk));
+      return;
+    case 'addNode': {
+      const open = graph.open({ options: { ...message.options }, flags: { readOnly: false }, permissions: 0 });
+      answer(
+        message.id,
+        open.then((node) => void nodes.push(node)),
       );
       return;
     }
+    case 'removeNode':
+      answer(message.id, removeNode(message.name));
+      return;
     case 'close':
       void close();
   }
@@ -277,7 +332,7 @@ const opening = openAll();
 opening.then(
   () => {
     say({ type: 'opened' });
-    ring.setOpened(disks.map(openDisk));
+    ring.setOpened(disks.map((disk) => openDisk(disk as Disk)));
   },
   (error: unknown) => {
     say({ type: 'failed', code: 'disk-open', message: toBlockError(error).message });

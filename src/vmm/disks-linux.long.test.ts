@@ -88,6 +88,7 @@ const controllers: readonly Controller[] = [
 const disk = pattern(24 << 20, 1);
 const cd = pattern(6 << 20, 77);
 const written = pattern(6 << 20, 99);
+const plugged = pattern(3 << 20, 123);
 const badContent = pattern(1 << 20, 5);
 
 /** `pick PREFIX SECTORS MARK`: the node of that size and kind, which is waited for. */
@@ -135,7 +136,10 @@ test('disks and CDs of every controller', { timeout: 2 * limitMs }, async (t) =>
     // The pattern of 4-byte words comes from a disk of its own.
     'modprobe virtio_blk; dd if=/dev/vda of=/tmp/written bs=1M 2>/dev/null',
     ...controllers.flatMap((controller) => [`echo == ${controller.name}`, ...steps(controller)]),
-    'dmesg | grep -c "frozen\\|soft resetting"',
+    // A disk that comes and goes.
+    'echo == plug',
+    `p=$(pick sd ${plugged.length / 512} "VRING  *VRING"); sha256sum < /dev/$p; echo == unplug`,
+    'for try in 1 2 3 4 5 6 7 8 9; do [ -b /dev/$p ] || break; sleep 1; done; [ -b /dev/$p ] || echo gone',
     'true',
   ].join('\n');
   let session: Awaited<ReturnType<typeof openDebian>>;
@@ -152,14 +156,33 @@ test('disks and CDs of every controller', { timeout: 2 * limitMs }, async (t) =>
   }
   await using running = session;
   let text = '';
+  let step = 0;
+  const failures: unknown[] = [];
   running.stream('stdout').onData((bytes) => {
     text += Buffer.from(bytes).toString('latin1');
+    const { hotplug } = running.machine;
+    if (text.includes('== plug\n') && step === 0) {
+      step = 1;
+      const node = { 'node-name': 'come', driver: 'raw', 'file.driver': 'file', 'file.filename': file(plugged) };
+      void hotplug
+        .addBlockNode(node)
+        .then(() => hotplug.plugScsi('scsi0', { media: 'disk', device: 'late', image: { node: 'come' } }))
+        .catch((error: unknown) => failures.push(error));
+    } else if (text.includes('== unplug\n') && step === 1) {
+      step = 2;
+      void hotplug
+        .unplug('late')
+        .then(() => hotplug.removeBlockNode('come'))
+        .catch((error: unknown) => failures.push(error));
+    }
   });
   await running.start();
   running.stream('stdin').endInput();
   assert.equal(await running.exited, 0, `${text}\n${running.kernelLog}`);
   await running.machine.ended;
   t.diagnostic(text.replaceAll('\n', ' | '));
+  assert.deepEqual(failures, []);
+  assert.match(text, new RegExp(`== plug\n${hash(plugged)}\n== unplug\ngone`));
   for (const [i, { name, cdMark }] of controllers.entries()) {
     const lines = text.split(`== ${name}\n`)[1]!.split('==')[0]!.trimEnd().split('\n');
     const expected = [

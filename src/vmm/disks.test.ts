@@ -55,7 +55,9 @@ async function open(disks: readonly DiskConfig[], more: Partial<DiskWorkerConfig
   const failed: string[] = [];
   const machineDisks = new MachineDisks(thread.config, {
     synchronous: false,
-    failed: (disk) => failed.push(disk),
+    failed: ({ disk, action }) => {
+      if (action === 'stop') failed.push(disks[disk].id);
+    },
     quitting: () => false,
     trayMoved: () => {},
   });
@@ -152,7 +154,7 @@ test('with snapshot the image stays as it was', async () => {
     at.settle();
     assert.equal(at.ram(8192, 1)[0], 9);
     const [description] = await at.thread.describe();
-    assert.deepEqual([description.id, description.format, description.backing], ['d', 'qcow2', path]);
+    assert.deepEqual([description?.id, description?.format, description?.backing], ['d', 'qcow2', path]);
   }
   assert.equal((await contents(path, 'raw', 0, 1))[0], 0);
 });

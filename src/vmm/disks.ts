@@ -1,8 +1,10 @@
 /** A machine's disks, as the machine's owner holds them: the thread that has their images open. */
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { VringError } from '../base/index.js';
+import type { OptionDict } from '../block/index.js';
 import { bundle } from '../host/node/bundles.js';
 import type {
+  DiskConfig,
   DiskDescription,
   DiskImage,
   DiskWorkerConfig,
@@ -17,9 +19,17 @@ export interface MachineDiskThread {
   readonly config: MachineDisksConfig;
   /** All images are open. Rejects with VringError `disk-open`. */
   readonly opened: Promise<void>;
-  describe(): Promise<readonly DiskDescription[]>;
+  /** By their places; undefined: it has been taken out. */
+  describe(): Promise<readonly (DiskDescription | undefined)[]>;
   /** Puts another medium into a drive, or takes it out. Rejects with VringError `disk-open`; the drive then has what it had. */
   change(disk: number, image: DiskImage | undefined): Promise<void>;
+  /** Another disk; gives its place. Rejects with VringError `disk-open`. */
+  add(disk: DiskConfig): Promise<number>;
+  /** What was written to it is in its image. Its device is gone before. */
+  remove(disk: number): Promise<void>;
+  /** Block nodes by their options, and by name. Reject with VringError `disk-open`. */
+  addNode(options: OptionDict): Promise<void>;
+  removeNode(name: string): Promise<void>;
   /** Lines for a person, those of before included. */
   onReport(listener: (line: string) => void): void;
   onFailure(listener: (error: VringError) => void): void;
@@ -52,8 +62,8 @@ export function openDisks(config: Omit<DiskWorkerConfig, 'ring' | 'port'>): Mach
   let failed: (error: VringError) => void = () => {};
   let failure: VringError | undefined;
   let nextId = 1;
-  const waiting = new Map<number, (disks: readonly DiskDescription[]) => void>();
-  const changing = new Map<number, { resolve: () => void; reject: (error: VringError) => void }>();
+  const waiting = new Map<number, (disks: readonly (DiskDescription | undefined)[]) => void>();
+  const changing = new Map<number, { resolve: (disk: number) => void; reject: (error: VringError) => void }>();
   const exited = new Promise<void>((resolve) => {
     worker.on('exit', () => {
       for (const answer of waiting.values()) answer([]);
@@ -77,7 +87,7 @@ export function openDisks(config: Omit<DiskWorkerConfig, 'ring' | 'port'>): Mach
         case 'changed': {
           const change = changing.get(message.id);
           changing.delete(message.id);
-          if (message.failure === undefined) change?.resolve();
+          if (message.failure === undefined) change?.resolve(message.disk ?? -1);
           else change?.reject(new VringError('disk-open', message.failure));
           return;
         }
@@ -95,11 +105,20 @@ export function openDisks(config: Omit<DiskWorkerConfig, 'ring' | 'port'>): Mach
   });
   // Whoever waits for it sees the failure; nobody has to.
   opened.catch(() => {});
+  const ask = (message: (id: number) => ToDisks) =>
+    new Promise<number>((resolve, reject) => {
+      const id = nextId++;
+      changing.set(id, { resolve, reject });
+      say(message(id));
+    });
+  const known: MachineDisksConfig['disks'][number][] = config.disks.map(({ id, onReadError, onWriteError }) => ({
+    ...{ id, onReadError, onWriteError },
+  }));
   return {
     config: {
       ring: ring.buffer,
       port: machinePort,
-      disks: config.disks.map(({ id, onReadError, onWriteError }) => ({ id, onReadError, onWriteError })),
+      disks: known,
     },
     opened,
     describe: () =>
@@ -108,12 +127,19 @@ export function openDisks(config: Omit<DiskWorkerConfig, 'ring' | 'port'>): Mach
         waiting.set(id, resolve);
         say({ type: 'describe', id });
       }),
-    change: (disk, image) =>
-      new Promise((resolve, reject) => {
-        const id = nextId++;
-        changing.set(id, { resolve, reject });
-        say({ type: 'change', id, disk, image });
-      }),
+    change: async (disk, image) => void (await ask((id) => ({ type: 'change', id, disk, image }))),
+    add: async (disk) => {
+      const place = await ask((id) => ({ type: 'add', id, disk }));
+      const { id, onReadError, onWriteError } = disk;
+      known[place] = { id, onReadError, onWriteError };
+      return place;
+    },
+    remove: async (disk) => {
+      known[disk] = { id: '' };
+      await ask((id) => ({ type: 'remove', id, disk }));
+    },
+    addNode: async (options) => void (await ask((id) => ({ type: 'addNode', id, options }))),
+    removeNode: async (name) => void (await ask((id) => ({ type: 'removeNode', id, name }))),
     onReport: (listener) => {
       report = listener;
       for (const line of lines.splice(0)) listener(line);

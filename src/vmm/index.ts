@@ -16,6 +16,7 @@ export {
   type SystemMachineOptions,
 } from './debian.js';
 export type { BlockObject, DiskDescription, DiskImage, ErrorPolicy } from './disk-protocol.js';
+export type { HotPluggable } from './hotplug.js';
 export type { HostPage, LensReport, MemoryUse } from './lens-report.js';
 export { createMachine, type Machine, type MachineDisk, type MachineEvents, type MachineState } from './machine.js';
 export type {

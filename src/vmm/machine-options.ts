@@ -99,6 +99,8 @@ export type DeviceOptions =
   | (VirtioPlace & {
       /** A SCSI controller with what hangs on it. */
       readonly type: 'virtio-scsi';
+      /** By which units that come later name it: `scsi0`, … unless given. */
+      readonly id?: string | undefined;
       readonly units: readonly ScsiUnitOptions[];
       readonly queues?: number | undefined;
       readonly queueSize?: number | undefined;
@@ -445,7 +447,7 @@ export function planMachine(options: MachineOptions): {
             deviceId: unit.deviceId ?? unit.serial ?? id,
           };
         });
-        return { ...device, units };
+        return { ...device, id: device.id ?? `scsi${bus}`, units };
       }
       case 'e1000':
       case 'rtl8139':

@@ -25,6 +25,7 @@ import { findArchitecture } from './architectures.js';
 import type { BoardMaker, MadeBoard } from './boards/board-maker.js';
 import { ByteRing } from './byte-ring.js';
 import { MachineDisks } from './disk-backend.js';
+import type { DiskError } from './disk-protocol.js';
 import { InputRoutes } from './input-routes.js';
 import { hostPage, lensReport } from './lens-report.js';
 import { describeMachine, disassemble } from './machine-info.js';
@@ -100,12 +101,15 @@ const openings = new Map<number, boolean>();
 
 /** A disk request failed, and the machine is to stand still until its owner has seen to it. */
 let diskFailed = false;
+/** Failed requests since the last look: each kind is told once a look. */
+const diskErrors = new Map<string, DiskError>();
 
 const disks = config.disks
   ? new MachineDisks(config.disks, {
       synchronous: config.icount !== undefined,
-      failed: () => {
-        diskFailed = true;
+      failed: (error) => {
+        if (error.action === 'stop') diskFailed = true;
+        diskErrors.set(`${error.disk} ${error.write} ${error.action} ${error.noSpace}`, error);
       },
       quitting,
       trayMoved: (disk, open) => say({ type: 'tray', disk, open }),
@@ -145,6 +149,11 @@ function serialBackend(i: number): SerialBackend | undefined {
   return { write: (byte) => stream.sendByte(byte), receiveReady: pump };
 }
 
+function tellDiskErrors(): void {
+  for (const error of diskErrors.values()) say({ type: 'diskError', error });
+  diskErrors.clear();
+}
+
 function tellOpenings(): void {
   if (openings.size === 0) return;
   for (const [index, open] of openings) say({ type: 'guestOpened', port: index, open });
@@ -179,6 +188,7 @@ function hearDebugger(): void {
 function service(): boolean {
   for (const stream of streams) stream.wake();
   tellOpenings();
+  tellDiskErrors();
   const rung = Atomics.exchange(doorbell, doorbellWord.rung, 0);
   disks?.collect();
   networks?.collect();
@@ -284,6 +294,13 @@ function answer(board: Board, request: Exclude<Request, { type: 'accelerator' }>
       drive.pressEject(request.force);
       return { disk: request.disk, open: drive.isOpen, locked: drive.isLocked } satisfies TrayState;
     }
+    case 'plugScsi':
+      disks?.added(request.unit.disk, request.policies);
+      return devices.plugScsi(request.controller, request.unit);
+    case 'unplugScsi':
+      disks?.drain();
+      devices.unplugScsi(request.controller, request);
+      return undefined;
     case 'mediumChanged':
       devices.cdDrive(request.disk).mediumChanged();
       return undefined;

@@ -13,9 +13,10 @@ import { abortedError, bounded, type WaitOptions } from './abort.js';
 import { findArchitecture } from './architectures.js';
 import { type CharacterPort, MachinePort } from './character-port.js';
 import type { Candidate, Choice } from './choose-accelerator.js';
-import type { DiskDescription, DiskImage } from './disk-protocol.js';
+import type { DiskDescription, DiskError, DiskImage } from './disk-protocol.js';
 import { type MachineDiskThread, openDisks } from './disks.js';
 import { ringDoorbell } from './doorbell.js';
+import { HotPlug, type HotPluggable } from './hotplug.js';
 import type { HostPage, LensReport } from './lens-report.js';
 import { architectureOf, type MachineOptions, type PortPlace, planMachine, shareImage } from './machine-options.js';
 import type { ForwardChange, HostPort } from './network-protocol.js';
@@ -58,6 +59,8 @@ export interface MachineEvents {
   reset: () => void;
   /** The tray of the drive with this id was moved, by the guest or the owner. */
   trayMoved: (id: string, open: boolean) => void;
+  /** A disk's image could not be read or written; `stop`: the machine stands still. Many at once are told once. */
+  diskError: (id: string, error: Omit<DiskError, 'disk'>) => void;
   /** A line about something that the guest asked for and vring does not have. */
   log: (line: string) => void;
   /** A line that whoever runs the machine should see: an image's format was guessed, an image could not be closed. */
@@ -75,6 +78,8 @@ export interface MachineDisk extends DiskDescription {
 }
 
 export interface Machine extends AsyncDisposable {
+  /** Disks that come and go. */
+  readonly hotplug: HotPluggable;
   /** What was loaded: for a person. */
   readonly description: string;
   readonly state: MachineState;
@@ -242,6 +247,7 @@ class RunningMachine implements Machine {
   #screen: ScreenThread | undefined;
   readonly networks: readonly MachineNetwork[];
   readonly #networks: MachineNetworkThread | undefined;
+  readonly hotplug: HotPlug;
   #nextId = 1;
   #end: MachineEnd | undefined;
   #failure: VringError | undefined;
@@ -263,6 +269,7 @@ class RunningMachine implements Machine {
   ) {
     this.networks = described;
     this.#disks = disks;
+    this.hotplug = new HotPlug(disks, config.devices, (request) => this.#request(request, {}));
     this.#shares = config.screen;
     this.#networks = networks;
     networks?.onReport((line) => this.#warn(line));
@@ -424,9 +431,10 @@ class RunningMachine implements Machine {
       options,
       () => new VringError('timeout', "The machine's disks do not answer."),
     );
-    if (!disks.some(({ removable }) => removable)) return disks;
+    const present = disks.flatMap((disk, i) => (disk ? [{ ...disk, place: i }] : []));
+    if (!present.some(({ removable }) => removable)) return present.map(({ place: _place, ...disk }) => disk);
     const trays = (await this.#request({ type: 'trays' }, options)) as readonly TrayState[];
-    return disks.map((disk, i) => ({ ...disk, tray: trays.find((tray) => tray.disk === i) }));
+    return present.map(({ place, ...disk }) => ({ ...disk, tray: trays.find((tray) => tray.disk === place) }));
   }
 
   async #openTray(id: string, options: WaitOptions & { readonly force?: boolean }): Promise<number> {
@@ -670,6 +678,11 @@ class RunningMachine implements Machine {
       case 'tray':
         this.#emit('trayMoved', this.#disks?.config.disks[message.disk].id ?? '', message.open);
         return;
+      case 'diskError': {
+        const { disk, ...error } = message.error;
+        this.#emit('diskError', this.#disks?.config.disks[disk]?.id ?? '', error);
+        return;
+      }
       case 'log':
         this.#emit('log', message.line);
         return;
@@ -750,7 +763,7 @@ export async function createMachineWith(
   const doorbell = new SharedArrayBuffer(doorbellBytes);
   // Both threads start at once: the images are opened while the machine is built.
   const disks =
-    diskConfigs.length === 0
+    diskConfigs.length === 0 && !config.devices.some(({ type }) => type === 'virtio-scsi')
       ? undefined
       : openDisks({
           disks: diskConfigs,

@@ -48,6 +48,7 @@ import type {
   ConsolePortConfig,
   DeviceConfig,
   DriveConfig,
+  ScsiPlace,
   ScsiUnitConfig,
   TrayState,
   VirtioPlace,
@@ -121,6 +122,8 @@ export class MachineDevices {
   /** Firmware's paths of devices that have a boot index. */
   readonly #bootable: { readonly index: number; readonly path: string }[] = [];
   /** Drives with removable media, by their disk. */
+  /** SCSI controllers by their ids. */
+  readonly #scsi = new Map<string, VirtioScsi>();
   readonly #cdDrives = new Map<number, CdUnit>();
   readonly #host: DeviceHost;
 
@@ -204,6 +207,7 @@ export class MachineDevices {
       case 'virtio-scsi': {
         const model = new VirtioScsi(config);
         const slot = this.#addVirtio(board, config, model, taken);
+        this.#scsi.set(config.id ?? '', model);
         for (const unit of config.units) {
           const { target, lun, bootIndex } = unit;
           model.bus.add(unit, this.#scsiUnit(unit));
@@ -318,6 +322,34 @@ export class MachineDevices {
     const drive = new AtapiDrive({ ...options, model: model ?? 'VRING DVD-ROM' });
     this.#cdDrives.set(disk, drive.cd);
     return drive;
+  }
+
+  /** Another unit on a controller, the first one unless named. Gives where it is. Throws VringError `device-bus`. */
+  plugScsi(
+    name: string | undefined,
+    unit: Omit<ScsiUnitConfig, 'target' | 'lun'> & Partial<ScsiPlace>,
+  ): Required<ScsiPlace> {
+    const id = name ?? [...this.#scsi.keys()][0];
+    const model = id === undefined ? undefined : this.#scsi.get(id);
+    if (id === undefined || !model)
+      throw new VringError('device-bus', name === undefined ? "No 'SCSI' bus found" : `Bus '${name}.0' not found`);
+    const place = model.bus.freePlace(unit.target, unit.lun);
+    if (!place) throw new VringError('device-bus', `There is no free place for the unit on '${id}'`);
+    model.bus.add(place, this.#scsiUnit({ ...unit, ...place }));
+    model.plugged(place);
+    return { ...place, controller: id };
+  }
+
+  /** What it had under way has ended. Throws VringError `device-busy`. */
+  unplugScsi(id: string, place: ScsiPlace): void {
+    const model = this.#scsi.get(id);
+    const unit = model?.bus.unit(place);
+    if (!model || !unit) return;
+    if (unit.pending > 0)
+      throw new VringError('device-busy', 'The device waits for a disk that failed; the machine has to go on first.');
+    model.bus.remove(place);
+    model.unplugged(place);
+    for (const [disk, drive] of this.#cdDrives) if (drive.backend === unit.backend) this.#cdDrives.delete(disk);
   }
 
   #addNvme(board: DeviceBoard, config: DeviceConfig & { type: 'nvme' }, taken: Set<string>): void {

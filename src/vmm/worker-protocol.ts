@@ -6,7 +6,7 @@ import type { BoardOptions } from '../machine/board.js';
 import type { FirmwareOptions } from '../machine/firmware.js';
 import type { FirmwareFile } from '../machine/firmware-file.js';
 import type { TraceItem } from '../machine/trace.js';
-import type { MachineDisksConfig } from './disk-protocol.js';
+import type { DiskError, MachineDisksConfig } from './disk-protocol.js';
 import type { LensReport } from './lens-report.js';
 import type { MachineNetworksConfig } from './network-protocol.js';
 import type { InputEvent } from './screen-input.js';
@@ -65,9 +65,18 @@ export interface ScsiUnitConfig extends Omit<DriveConfig, 'model'> {
   readonly lun: number;
   /** What tells it apart from others. */
   readonly deviceId: string;
+  /** Its own name, by which it is unplugged. */
+  readonly device?: string | undefined;
   /** At most 8 and 16 ASCII characters. */
   readonly vendor?: string | undefined;
   readonly product?: string | undefined;
+}
+
+/** Where a unit that was plugged in is. */
+export interface ScsiPlace {
+  readonly controller?: string;
+  readonly target: number;
+  readonly lun: number;
 }
 
 /** A disk of an NVMe controller. */
@@ -118,6 +127,8 @@ export type DeviceConfig =
     }
   | (VirtioPlace & {
       readonly type: 'virtio-scsi';
+      /** By which units that come later name it. */
+      readonly id?: string | undefined;
       readonly units: readonly ScsiUnitConfig[];
       /** Request queues, one unless given. */
       readonly queues?: number | undefined;
@@ -316,6 +327,14 @@ export type Request =
   | { readonly type: 'input'; readonly events: readonly InputEvent[] }
   /** The button of a drive with removable media. Answered with `TrayState`. */
   | { readonly type: 'eject'; readonly disk: number; readonly force: boolean }
+  /** The disk thread has opened another unit's image. Answered with `ScsiPlace`. */
+  | {
+      readonly type: 'plugScsi';
+      readonly controller: string | undefined;
+      readonly unit: Omit<ScsiUnitConfig, 'target' | 'lun'> & Partial<ScsiPlace>;
+      readonly policies: MachineDisksConfig['disks'][number];
+    }
+  | ({ readonly type: 'unplugScsi'; readonly controller: string } & ScsiPlace)
   /** The disk thread has put another medium into a drive, or taken it out. */
   | { readonly type: 'mediumChanged'; readonly disk: number }
   | { readonly type: 'trays' }
@@ -357,6 +376,7 @@ export type FromWorker =
   /** The machine stands still though nobody asked: the guest switched off or reset, and its options say so. */
   | { readonly type: 'stopped'; readonly why: StopReason }
   | { readonly type: 'reset' }
+  | { readonly type: 'diskError'; readonly error: DiskError }
   | { readonly type: 'tray'; readonly disk: number; readonly open: boolean }
   | { readonly type: 'log'; readonly line: string }
   | { readonly type: 'guestOpened'; readonly port: number; readonly open: boolean }

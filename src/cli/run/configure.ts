@@ -5,6 +5,7 @@ import { type Architecture, DEFAULT_ARCHITECTURE, findArchitecture, findMachine 
 import type { AcceleratorName } from '../../vmm/index.js';
 import {
   type DeviceOptions,
+  type DiskImage,
   type MachineOptions,
   type TraceItem,
   traceItems,
@@ -49,6 +50,8 @@ export interface RunPlan {
   /** The built-in guest runs. */
   readonly builtIn: boolean;
   readonly startPaused: boolean;
+  /** Drives that no device has, for those that are plugged in later. */
+  readonly spareDrives: Map<string, DiskImage>;
   /** Where programs reach the monitor. */
   readonly qmp: readonly QmpAddress[];
   /** Secrets and others, to be made before the machine. */
@@ -179,6 +182,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     screen,
     builtIn,
     startPaused: options.has('S'),
+    spareDrives: new Map(drives.spare),
     qmp: options.all('qmp').map((text) => parseQmp('qmp', text)),
     objects: options
       .all('object')

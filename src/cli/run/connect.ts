@@ -2,7 +2,7 @@
 import { type FileHandle, open } from 'node:fs/promises';
 import { openFailure } from '../../host/node/open-failure.js';
 import type { Terminal } from '../../host/node/terminal.js';
-import type { CharacterPort, Machine } from '../../vmm/index.js';
+import type { CharacterPort, DiskImage, Machine } from '../../vmm/index.js';
 import { VringError } from '../../vmm/index.js';
 import type { Chardev } from './chardevs.js';
 import type { Attachment } from './configure.js';
@@ -21,6 +21,7 @@ export interface ConnectOptions {
   readonly escapeByte: number;
   readonly version: string;
   readonly name: string | undefined;
+  readonly spareDrives: Map<string, DiskImage>;
   /** What is typed for a person when standard input ends. */
   readonly atEndOfInput?: string | undefined;
   quit(): void;
@@ -156,6 +157,7 @@ export function connect(
           machine,
           version: options.version,
           name: options.name,
+          spareDrives: options.spareDrives,
           chardevs,
           write: (text) => void writes.write(text),
           quit: options.quit,

@@ -190,6 +190,7 @@ async function runShell(
       version: versionLine(),
       name: plan.name,
       quit,
+      spareDrives: new Map(),
       interrupt: quit,
     },
     files,

@@ -14,7 +14,7 @@ const DETACH = '$D#44';
 export async function serveGdb(
   machine: Machine,
   address: GdbAddress,
-  host: Pick<MonitorHost, 'name' | 'chardevs' | 'quit'>,
+  host: Pick<MonitorHost, 'name' | 'chardevs' | 'quit' | 'spareDrives'>,
 ): Promise<() => void> {
   const stub = machine.gdb();
   const monitor = new Monitor({ machine, version: versionLine(), write: () => {}, ...host });

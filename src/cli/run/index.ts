@@ -153,8 +153,8 @@ function qmpHost(machine: Machine, plan: RunPlan, quit: () => void) {
 }
 
 /** What a monitor without a place of its own knows of the run. */
-export function monitorHost({ name, attachments }: RunPlan, quit: () => void) {
-  return { name, chardevs: [...new Set(attachments.map(({ chardev }) => chardev))], quit };
+export function monitorHost({ name, attachments, spareDrives }: RunPlan, quit: () => void) {
+  return { name, spareDrives, chardevs: [...new Set(attachments.map(({ chardev }) => chardev))], quit };
 }
 
 /** Shows which accelerator was chosen, and what the machine warns of, now and later. */
@@ -221,6 +221,7 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
         escapeByte: plan.escapeByte,
         version: versionLine(),
         name: plan.name,
+        spareDrives: plan.spareDrives,
         // Its prompt takes Ctrl-D for the end.
         atEndOfInput: plan.builtIn ? '\x04' : undefined,
         quit: () => quit(0),

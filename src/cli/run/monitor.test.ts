@@ -72,6 +72,7 @@ async function ask(...lines: string[]) {
   let shown = '';
   let quit = false;
   const monitor = new Monitor({
+    spareDrives: new Map(),
     machine,
     version: 'vring 9',
     name: 'me',

@@ -2,15 +2,16 @@
 import { writeFile } from 'node:fs/promises';
 import { openFailure } from '../../host/node/open-failure.js';
 import { type InfoTopic, type Machine, type StopReason, VringError } from '../../vmm/index.js';
+import { KeyValues } from '../options/key-values.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
 import type { Chardev } from './chardevs.js';
+import { addDevice, addDrive, type HotPlugContext } from './hotplug.js';
 import { evaluate } from './monitor-expression.js';
 import { describeNetworks, networkCommands } from './monitor-network.js';
 import { screenCommands } from './monitor-screen.js';
 
-export interface MonitorHost {
-  readonly machine: Machine;
+export interface MonitorHost extends HotPlugContext {
   readonly version: string;
   readonly name: string | undefined;
   readonly chardevs: readonly Chardev[];
@@ -367,6 +368,33 @@ export const monitorCommands: readonly MonitorCommand[] = [
     argument: '[-f] DRIVE',
     sentence: 'takes out what is in a drive; -f: though the guest holds it',
     run: eject,
+  },
+  {
+    name: 'device_add',
+    argument: 'DRIVER[,PROPERTY=VALUE…]',
+    sentence: 'plugs a device in: device_add scsi-hd,drive=ID,id=NAME',
+    run: async (monitor, text) => {
+      await addDevice(monitor, KeyValues.parse('device_add', text, 'driver'));
+      return '';
+    },
+  },
+  {
+    name: 'device_del',
+    argument: 'NAME',
+    sentence: 'unplugs a device',
+    run: async ({ machine }, text) => {
+      await machine.hotplug.unplug(text.trim());
+      return '';
+    },
+  },
+  {
+    name: 'drive_add',
+    argument: '0 if=none,id=ID,file=FILE,…',
+    sentence: 'a drive for a device that is plugged in later',
+    run: async (monitor, text) => {
+      addDrive(monitor, text.replace(/^\s*(?:-n\s+)?\S+\s+/, ''));
+      return 'OK';
+    },
   },
   {
     name: 'change',

@@ -1,7 +1,7 @@
 /** All drives of a machine: `-drive` and its short forms, `-blockdev`, and the devices that they end up in. */
 import type { OptionDict } from '../../block/index.js';
 import type { DriveLayout } from '../../vmm/architectures.js';
-import type { DeviceOptions } from '../../vmm/index.js';
+import type { DeviceOptions, DiskImage } from '../../vmm/index.js';
 import type { KeyValues } from '../options/key-values.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
@@ -61,6 +61,14 @@ export class DrivePlan {
       this.#nodeNames.add(name);
       this.blockNodes.push(node);
     }
+  }
+
+  /** Drives that no device has: what is plugged in later may name them. */
+  get spare(): ReadonlyMap<string, DiskImage> {
+    const spare = [...this.#drives.values()].filter(
+      ({ id, automatic, isEmpty }) => !automatic && !isEmpty && !this.#used.has(id),
+    );
+    return new Map(spare.map(({ id, image }) => [id, image]));
   }
 
   #add(drive: Drive): void {

@@ -1,5 +1,5 @@
 export { CdUnit } from './cd-unit.js';
-export * from './scsi-bus.js';
+export { ScsiBus, type UnitPlace } from './scsi-bus.js';
 export { ScsiCd } from './scsi-cd.js';
 export { ScsiDisk } from './scsi-disk.js';
 export { ScsiUnit } from './scsi-unit.js';

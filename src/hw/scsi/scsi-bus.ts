@@ -3,6 +3,9 @@ import { be16, be32, bytes32 } from './big-endian.js';
 import { answerBytes, good, refuse, type ScsiTask, type ScsiUnit } from './scsi-unit.js';
 import { fixedSense, type Sense, sense } from './sense.js';
 
+export const maxTarget = 255;
+export const maxLun = 16383;
+
 export interface UnitPlace {
   readonly target: number;
   readonly lun: number;
@@ -18,6 +21,18 @@ export class ScsiBus {
     units.set(lun, unit);
     this.#targets.set(target, units);
     return true;
+  }
+
+  /** A place for another unit, as QEMU chooses it; undefined: there is none. */
+  freePlace(target: number | undefined, lun: number | undefined): UnitPlace | undefined {
+    if (target === undefined) {
+      for (let i = 0; i <= maxTarget; i++)
+        if (!this.unit({ target: i, lun: lun ?? 0 })) return { target: i, lun: lun ?? 0 };
+      return undefined;
+    }
+    if (lun !== undefined) return this.unit({ target, lun }) ? undefined : { target, lun };
+    for (let i = 0; i <= maxLun; i++) if (!this.unit({ target, lun: i })) return { target, lun: i };
+    return undefined;
   }
 
   remove({ target, lun }: UnitPlace): void {

@@ -4,7 +4,7 @@
  */
 import { bool, defineState, type StateArena, type StateOf, u32 } from '../../schema/index.js';
 import { loadParts, type StatePart, saveParts, statePart } from '../pci/saved-parts.js';
-import { ScsiBus, type UnitPlace } from '../scsi/scsi-bus.js';
+import { maxLun, maxTarget, ScsiBus, type UnitPlace } from '../scsi/scsi-bus.js';
 import { dataExpected } from '../scsi/scsi-commands.js';
 import type { ScsiResult, ScsiTask, ScsiUnit } from '../scsi/scsi-unit.js';
 import { fixedSense, sense } from '../scsi/sense.js';
@@ -30,8 +30,6 @@ const configField = {
 } as const;
 const configBytes = 36;
 const eventBytes = 16;
-const maxTarget = 255;
-const maxLun = 16383;
 
 const controlQueue = 0;
 const eventQueue = 1;

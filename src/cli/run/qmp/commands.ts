@@ -1,6 +1,7 @@
 /** The commands of QMP, a row each: what their arguments are, and what they do. QEMU's names and shapes (its qapi/*.json). */
 import type { MachineDisk } from '../../../vmm/index.js';
 import { Monitor } from '../monitor.js';
+import { hotPlugCommands } from './hotplug-commands.js';
 import { type QmpArguments, type QmpCommand, QmpError, type QmpHost } from './qmp-command.js';
 import { qmpSchema } from './schema.js';
 import { screenCommands } from './screen-commands.js';
@@ -180,12 +181,13 @@ export const qmpCommands: readonly QmpCommand[] = [
       { name: 'cpu-index', type: 'int', optional: true },
     ],
     run: async (host, given) => {
-      const { machine, version, name, chardevs, quit } = host;
-      const monitor = new Monitor({ machine, version, name, chardevs, quit, write: () => {} });
+      const { machine, version, name, chardevs, quit, spareDrives } = host;
+      const monitor = new Monitor({ machine, version, name, chardevs, quit, spareDrives, write: () => {} });
       if (given['cpu-index'] !== undefined) await machine.selectCpu(Number(given['cpu-index']));
       const text = await monitor.execute(String(given['command-line']).slice(0, 4096));
       return text === '' ? '' : `${text.replaceAll('\n', '\r\n')}\r\n`;
     },
   },
+  ...hotPlugCommands,
   ...screenCommands,
 ];

@@ -1,7 +1,16 @@
 /** Events of a machine as QMP tells them. */
 import type { Machine } from '../../../vmm/index.js';
 
-export const qmpEvents = ['SHUTDOWN', 'RESET', 'STOP', 'RESUME', 'POWERDOWN', 'DEVICE_TRAY_MOVED'] as const;
+export const qmpEvents = [
+  'SHUTDOWN',
+  'RESET',
+  'STOP',
+  'RESUME',
+  'POWERDOWN',
+  'DEVICE_TRAY_MOVED',
+  'DEVICE_DELETED',
+  'BLOCK_IO_ERROR',
+] as const;
 
 export interface Asked {
   /** What the owner asked for, and the machine has not told yet. */
@@ -28,6 +37,15 @@ export function watchMachine(machine: Machine, asked: Asked, emit: (event: strin
       emit('RESET', { guest: !byHost, reason: byHost ? 'host-qmp-system-reset' : 'guest-reset' });
     }),
     machine.on('trayMoved', (id, open) => emit('DEVICE_TRAY_MOVED', { device: id, id, 'tray-open': open })),
+    machine.on('diskError', (device, { write, action, noSpace }) =>
+      emit('BLOCK_IO_ERROR', {
+        device,
+        operation: write ? 'write' : 'read',
+        action,
+        nospace: noSpace,
+        reason: noSpace ? 'No space left on device' : 'Input/output error',
+      }),
+    ),
     machine.on('ended', ({ why }) => {
       if (why === 'poweroff') {
         if (!told) shutdown(true, 'guest-shutdown');

@@ -1,9 +1,9 @@
 /** What a command of QMP is: its arguments, what it is given, and its errors. */
-import { type Machine, VringError } from '../../../vmm/index.js';
+import { VringError } from '../../../vmm/index.js';
 import type { Chardev } from '../chardevs.js';
+import type { HotPlugContext } from '../hotplug.js';
 
-export interface QmpHost {
-  readonly machine: Machine;
+export interface QmpHost extends HotPlugContext {
   readonly version: string;
   readonly name: string | undefined;
   readonly chardevs: readonly Chardev[];
@@ -30,6 +30,8 @@ export type QmpArguments = Readonly<Record<string, unknown>>;
 export interface QmpCommand {
   readonly name: string;
   readonly arguments?: readonly QmpArgument[];
+  /** Members beside these are the command's own to look at. */
+  readonly takesMore?: boolean;
   run(host: QmpHost, given: QmpArguments): Promise<unknown> | unknown;
 }
 

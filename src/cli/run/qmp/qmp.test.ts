@@ -116,6 +116,7 @@ async function served() {
   let quits = 0;
   const server: QmpServer = await serveQmp(parseQmp('qmp', `unix:${path},server=on,wait=off`), {
     machine: fake.machine,
+    spareDrives: new Map(),
     version: 'vring 0',
     name: 'box',
     chardevs: [],
@@ -294,7 +295,12 @@ test('-qmp: what it takes', () => {
 test('a machine of the command line is stopped, shown and ended by QMP', { timeout: 150_000 }, async () => {
   const path = join(folder, 'cli');
   const program = fileURLToPath(new URL('../../main.js', import.meta.url));
-  const options = ['-accel', 'tcg', '-display', 'none', '-name', 'box', '-qmp', `unix:${path},server=on,wait=on`];
+  const image = join(folder, 'image');
+  writeFileSync(image, new Uint8Array(1 << 20));
+  const options = [
+    ...['-accel', 'tcg', '-display', 'none', '-name', 'box', '-qmp', `unix:${path},server=on,wait=on`],
+    ...['-device', 'virtio-scsi-pci,id=scsi0', '-drive', `if=none,id=spare,format=raw,file=${image}`],
+  ];
   const vring = spawn(process.execPath, [program, 'run', ...options], { stdio: ['ignore', 'ignore', 'inherit'] });
   const ended = new Promise((resolve) => vring.on('exit', resolve));
   let found = socketClient(path);
@@ -315,11 +321,32 @@ test('a machine of the command line is stopped, shown and ended by QMP', { timeo
     (await client.ask('{"execute":"human-monitor-command","arguments":{"command-line":"info status"}}')).return,
     /running/,
   );
+  const say = async (execute: string, given: object) => await client.ask(JSON.stringify({ execute, arguments: given }));
+  const node = { driver: 'raw', 'node-name': 'n', file: { driver: 'file', filename: image, locking: 'off' } };
+  assert.deepEqual((await say('blockdev-add', node)).return, {});
+  assert.match((await say('blockdev-add', node)).error.desc, /[Dd]uplicate/);
+  const unit = { driver: 'scsi-hd', id: 'u', drive: 'n', bus: 'scsi0.0', 'share-rw': true };
+  assert.deepEqual((await say('device_add', unit)).return, {});
+  assert.match((await say('device_add', unit)).error.desc, /Duplicate device ID 'u'/);
+  assert.match((await say('blockdev-del', { 'node-name': 'n' })).error.desc, /busy/);
+  assert.equal((await say('device_del', { id: 'x' })).error.class, 'DeviceNotFound');
+  assert.match(
+    (await say('device_add', { driver: 'virtio-rng-pci' })).error.desc,
+    /'pci.0' does not support hotplugging/,
+  );
+  assert.match((await say('device_add', { ...unit, id: 'v', bus: 'no' })).error.desc, /Bus 'no.0' not found/);
+  const ids = (blocks: readonly { device: string }[]) => blocks.map(({ device }) => device);
+  assert.deepEqual(ids((await client.ask('{"execute":"query-block"}')).return).slice(-1), ['u']);
+  assert.deepEqual((await say('device_del', { id: 'u' })).return, {});
+  assert.deepEqual((await say('blockdev-del', { 'node-name': 'n' })).return, {});
+  const spare = { driver: 'scsi-hd', id: 's', drive: 'spare', 'scsi-id': 5 };
+  assert.deepEqual((await say('device_add', spare)).return, {});
+  assert.deepEqual(ids((await client.ask('{"execute":"query-block"}')).return).slice(-1), ['spare']);
   assert.deepEqual(await client.ask('{"execute":"quit"}'), { return: {} });
   assert.equal(await ended, 0);
   for (let line = await client.next(); !line.closed; line = await client.next()) client.events.push(line);
   const told = client.events.map(({ event }) => event);
-  assert.deepEqual(told.slice(-3), ['STOP', 'RESUME', 'SHUTDOWN']);
+  assert.deepEqual(told.slice(-4), ['STOP', 'RESUME', 'DEVICE_DELETED', 'SHUTDOWN']);
   assert.deepEqual(client.events.at(-1).data, { guest: false, reason: 'host-qmp-quit' });
 });
 

@@ -13,7 +13,7 @@ const MOST_WAITING = 256;
 
 const generic = (message: string) => new QmpError('GenericError', message);
 
-function checkArguments(rows: readonly QmpArgument[], given: QmpArguments): void {
+function checkArguments(rows: readonly QmpArgument[], given: QmpArguments, takesMore: boolean): void {
   for (const { name, type, optional } of rows) {
     const value = Object.hasOwn(given, name) ? given[name] : undefined;
     if (value === undefined) {
@@ -27,7 +27,7 @@ function checkArguments(rows: readonly QmpArgument[], given: QmpArguments): void
       (type === 'int' && Number.isSafeInteger(value));
     if (!fits) throw generic(`Invalid parameter type for '${name}', expected: ${typeNames[type]}`);
   }
-  for (const name of Object.keys(given))
+  for (const name of takesMore ? [] : Object.keys(given))
     if (!rows.some((row) => row.name === name)) throw generic(`Parameter '${name}' is unexpected`);
 }
 
@@ -123,7 +123,7 @@ export class QmpSession {
       throw new QmpError('CommandNotFound', "Expecting capabilities negotiation with 'qmp_capabilities'");
     const row = qmpCommands.find(({ name }) => name === execute);
     if (!row) throw new QmpError('CommandNotFound', `The command ${execute} has not been found`);
-    checkArguments(row.arguments ?? [], given);
+    checkArguments(row.arguments ?? [], given, row.takesMore ?? false);
     return await row.run(this.#host, given);
   }
 }

@@ -58,6 +58,8 @@ export interface HostFile {
 /** An echo request was answered. */
 export type EchoReply = (payload: Uint8Array) => void;
 
+export type Echo = (to: Uint8Array, payload: Uint8Array, reply: EchoReply) => void;
+
 export interface NetHost {
   /** Milliseconds of a clock that does not go back. */
   nowMs(): number;
@@ -82,8 +84,8 @@ export interface NetHost {
   openDatagrams(version: 4 | 6, received: (bytes: Uint8Array, from: Endpoint) => void): HostDatagrams;
   /** The name server that the host itself asks; undefined: it has none of this version. */
   nameServer(version: 4 | 6): Endpoint | undefined;
-  /** Asks for an echo by ICMP. Undefined: the host does not let this program. */
-  readonly echo?: ((to: Uint8Array, payload: Uint8Array, reply: EchoReply) => void) | undefined;
+  /** What asks for echoes by ICMP. Undefined: the host does not let this program. */
+  echoTo?(version: 4 | 6): Echo | undefined;
   /** A file below `folder`. Rejects when there is none, or when it lies elsewhere. */
   openFile(folder: string, name: string): Promise<HostFile>;
 }

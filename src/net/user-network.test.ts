@@ -125,6 +125,32 @@ test('ICMP: the host and the name server answer an echo, what leads nowhere is t
   assert.deepEqual(payload.slice(8 + 20, 8 + 28), echo.slice(0, 8));
 });
 
+test('ICMP: an echo of the outside is asked for by the host, where that may', async () => {
+  const { host, link, send } = await setUp();
+  const asked: { to: number[]; payload: number[]; reply: (payload: Uint8Array) => void }[] = [];
+  Object.assign(host, {
+    echoTo: (version: number) =>
+      version === 4
+        ? (to: Uint8Array, payload: Uint8Array, reply: (payload: Uint8Array) => void) =>
+            void asked.push({ to: [...to], payload: [...payload], reply })
+        : undefined,
+  });
+  const echo = [8, 0, 0, 0, 1, 2, 0, 3, 7, 8, 9];
+  echo.splice(2, 2, ...u16(65535 - internetSum(echo)));
+  for (let i = 0; i < 70; i++) send(ipv4(1, far, echo));
+  assert.equal(asked.length, 64, 'so many at a time');
+  assert.deepEqual([asked[0].to, asked[0].payload], [far, [7, 8, 9]]);
+  assert.equal(link.take().length, 0);
+  asked[0].reply(Uint8Array.of(7, 8, 9));
+  asked[0].reply(Uint8Array.of(7, 8, 9));
+  const [reply, ...others] = link.take();
+  assert.equal(others.length, 0, 'one answer');
+  assert.deepEqual([reply.from, reply.payload[0], reply.payload.slice(4)], [far, 0, [1, 2, 0, 3, 7, 8, 9]]);
+  assert.equal(internetSum(reply.payload), 65535);
+  send(ipv4(1, far, echo));
+  assert.equal(asked.length, 65);
+});
+
 test('UDP goes out and comes back; the host is 10.0.2.2, the name server 10.0.2.3', async () => {
   const { host, link, send, network } = await setUp();
   send(udp(4000, far, 9, [1, 2, 3]));

@@ -387,7 +387,7 @@ export class UserNetwork implements FrameSink {
       return;
     }
     const to = this.#routeUdp(path, 0, false);
-    const { echo } = this.#host;
+    const echo = to && this.#host.echoTo?.(versionOf(to.address));
     if (!to || !echo) {
       const isGroup = path.version === 4 ? path.outside[0] >= 224 : path.outside[0] === 0xff;
       if (!isGroup) this.#unreachable(path, 'network', packet);

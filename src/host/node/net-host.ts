@@ -9,6 +9,7 @@ import type { Duplex } from 'node:stream';
 import { VringError } from '../../base/index.js';
 import {
   type AcceptedStream,
+  type Echo,
   type Endpoint,
   formatIp,
   type HostDatagrams,
@@ -23,6 +24,7 @@ import {
   type StreamFailure,
   unmapped,
 } from '../../net/index.js';
+import { PingSocket } from './ping-socket.js';
 
 const failures: Readonly<Record<string, StreamFailure>> = {
   ECONNREFUSED: 'refused',
@@ -147,6 +149,20 @@ function listenError(protocol: string, address: Uint8Array | undefined, port: nu
 }
 
 export class NodeNetHost implements NetHost {
+  /** Opened when first asked for; null: this process may have none. */
+  readonly #pings = new Map<4 | 6, PingSocket | null>();
+
+  /** Undefined: the host does not let this program. */
+  echoTo(version: 4 | 6): Echo | undefined {
+    let socket = this.#pings.get(version);
+    if (socket === undefined) {
+      socket = PingSocket.open(version) ?? null;
+      this.#pings.set(version, socket);
+    }
+    const found = socket;
+    return found ? (to, payload, reply) => found.echo(to, payload, reply) : undefined;
+  }
+
   nowMs(): number {
     return performance.now();
   }

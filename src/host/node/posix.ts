@@ -11,6 +11,7 @@ export interface Posix {
   fallocate(fd: number, mode: number, offset: number, length: number): number;
   fcntl(fd: number, command: number, argument: Uint8Array): number;
   ioctl(fd: number, request: number, argument: Uint8Array): number;
+  socket(family: number, type: number, protocol: number): number;
   errno(): number;
   /** Ends the process at once, without what Node or the C library do before. */
   exit(status: number): void;
@@ -54,6 +55,7 @@ export function loadPosix(): Posix | undefined {
       fallocate: libc.func('int fallocate64(int fd, int mode, int64_t offset, int64_t length)'),
       fcntl: libc.func('int fcntl64(int fd, int command, _Inout_ uint8_t *argument)'),
       ioctl: libc.func('int ioctl(int fd, unsigned long request, _Inout_ uint8_t *argument)'),
+      socket: libc.func('int socket(int family, int type, int protocol)'),
       errno: () => koffi.errno(),
       exit: libc.func('void _exit(int status)'),
     };

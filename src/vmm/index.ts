@@ -31,7 +31,7 @@ export type {
 export type { HostPort, NetworkBackend, NetworkCapture, NetworkOptions, SocketPlace } from './network-protocol.js';
 export type { MachineNetwork } from './networks.js';
 export type { InputEvent } from './screen-input.js';
-export type { PictureFormat, VncOptions, VncPlace } from './screen-protocol.js';
+export type { PictureFormat, VncOptions, VncPlace, VncState } from './screen-protocol.js';
 export {
   type InfoTopic,
   infoTopics,

@@ -24,7 +24,7 @@ import { describeNetworks, type MachineNetwork, type MachineNetworkThread, openN
 import { comingModule, compiledModules } from './routine-modules.js';
 import { ScreenThread } from './screen.js';
 import type { InputEvent } from './screen-input.js';
-import type { PictureFormat, ScreenShares, VncOptions, VncPlace } from './screen-protocol.js';
+import type { PictureFormat, ScreenShares, VncOptions, VncPlace, VncState } from './screen-protocol.js';
 import {
   doorbellBytes,
   doorbellWord,
@@ -175,6 +175,8 @@ export interface Machine extends AsyncDisposable {
   screenText(): Promise<TextScreen | undefined>;
   /** Clients may see the screen and type from here on. Throws VringError `no-screen`, `vnc-listen`, `vnc-served`. */
   serveVnc(options: VncOptions): Promise<VncPlace>;
+  /** How the screen is served by VNC; undefined: it is not. */
+  vncState(): Promise<VncState | undefined>;
   /** For those who come from here on; undefined: nobody gets in. Throws VringError `no-screen`, `vnc-absent`. */
   setVncPassword(password: Uint8Array | undefined): Promise<void>;
   /** Keys and movements of the mouse, at once and in order. */
@@ -245,6 +247,8 @@ class RunningMachine implements Machine {
   readonly #disks: MachineDiskThread | undefined;
   readonly #shares: ScreenShares | undefined;
   #screen: ScreenThread | undefined;
+  /** By VNC: who asks otherwise would start the screen's thread. */
+  #isServed = false;
   readonly networks: readonly MachineNetwork[];
   readonly #networks: MachineNetworkThread | undefined;
   readonly hotplug: HotPlug;
@@ -505,7 +509,13 @@ class RunningMachine implements Machine {
   }
 
   async serveVnc(options: VncOptions): Promise<VncPlace> {
-    return await this.#needScreen().serveVnc(options);
+    const place = await this.#needScreen().serveVnc(options);
+    this.#isServed = true;
+    return place;
+  }
+
+  async vncState(): Promise<VncState | undefined> {
+    return this.#isServed ? await this.#needScreen().vncState() : undefined;
   }
 
   async setVncPassword(password: Uint8Array | undefined): Promise<void> {

@@ -60,6 +60,19 @@ export interface VncPlace {
   readonly websocketPort: number | undefined;
 }
 
+/** How the screen is served by VNC, and to whom. */
+export interface VncState extends VncPlace {
+  readonly address: VncOptions['address'];
+  /** QEMU's word for what a client has to do: `none`, `vnc`, `vencrypt+x509+vnc` and the like. */
+  readonly authentication: string;
+  /** A client by a unix socket has neither host nor port. */
+  readonly clients: readonly {
+    readonly host: string | undefined;
+    readonly port: number | undefined;
+    readonly websocket: boolean;
+  }[];
+}
+
 export type PictureFormat = 'png' | 'ppm';
 
 export type ScreenRequest =
@@ -67,6 +80,7 @@ export type ScreenRequest =
   /** The characters on the screen, as a `TextScreen`; undefined while it shows graphics. */
   | { readonly type: 'text' }
   | { readonly type: 'serveVnc'; readonly options: VncOptions }
+  | { readonly type: 'vncState' }
   | { readonly type: 'vncPassword'; readonly password: Uint8Array | undefined };
 
 export type ToScreen = { readonly id: number; readonly request: ScreenRequest };
@@ -74,6 +88,6 @@ export type ToScreen = { readonly id: number; readonly request: ScreenRequest };
 export type FromScreen = {
   readonly type: 'reply';
   readonly id: number;
-  readonly value?: Uint8Array | TextScreen | VncPlace | undefined;
+  readonly value?: Uint8Array | TextScreen | VncPlace | VncState | undefined;
   readonly error?: { readonly code: string; readonly message: string };
 };

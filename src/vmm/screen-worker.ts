@@ -23,6 +23,7 @@ import type {
   ToScreen,
   VncOptions,
   VncPlace,
+  VncState,
 } from './screen-protocol.js';
 import { rungBy } from './worker-protocol.js';
 
@@ -85,6 +86,13 @@ const screen: VncScreen = {
 };
 
 let vnc: VncServer | undefined;
+let served: Omit<VncState, 'clients'> | undefined;
+
+/** In QEMU's words. */
+function authenticationOf({ needsPassword, password, tls }: Omit<VncOptions, 'address'>): string {
+  const plain = needsPassword || password !== undefined ? 'vnc' : 'none';
+  return tls ? `vencrypt+${tls.kind === 'anon' ? 'tls' : 'x509'}+${plain}` : plain;
+}
 
 /** Throws VringError `vnc-tls`. */
 function serverTls(credentials: VncOptions['tls']): VncTls | undefined {
@@ -111,7 +119,10 @@ async function serveVnc({ address, websocketPort, ...options }: VncOptions): Pro
   });
   server.setPassword(options.password);
   const listen = (at: Parameters<typeof listenForVnc>[0], websocket: boolean) =>
-    listenForVnc(at, (stream, onEntered) => server.serve(stream, { onEntered, websocket }));
+    listenForVnc(at, (stream, onEntered) => {
+      const { remoteAddress: host, remotePort: port } = stream.socket;
+      return server.serve(stream, { onEntered, websocket, peer: { host, port } });
+    });
   let listener: VncListener | undefined;
   if (address.type === 'unix') listener = await listen(address, false);
   else {
@@ -134,7 +145,9 @@ async function serveVnc({ address, websocketPort, ...options }: VncOptions): Pro
     }
   }
   vnc = server;
-  return { port: listener.port, websocketPort: websocket?.port };
+  const place = { port: listener.port, websocketPort: websocket?.port };
+  served = { ...place, address, authentication: authenticationOf(options) };
+  return place;
 }
 
 async function answer(request: ScreenRequest): Promise<FromScreen['value']> {
@@ -146,6 +159,8 @@ async function answer(request: ScreenRequest): Promise<FromScreen['value']> {
       return frame.isOn ? undefined : vga?.text();
     case 'serveVnc':
       return await serveVnc(request.options);
+    case 'vncState':
+      return served && vnc && { ...served, clients: vnc.clients };
     case 'vncPassword':
       if (!vnc) throw new VringError('vnc-absent', 'The screen is not served by VNC.');
       vnc.setPassword(request.password);

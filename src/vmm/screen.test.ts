@@ -105,6 +105,9 @@ test('VNC: a client of our own types, and sees what screendump shows; so do gvnc
     const client = new RfbClient(await nodeNetwork.connect({ type: 'inet', host: '127.0.0.1', port: port as number }));
     await client.handshake();
     assert.equal(client.name, 'seen');
+    const state = await machine.vncState();
+    assert.deepEqual([state?.port, state?.authentication, state?.clients.length], [port, 'none', 1]);
+    assert.equal(state?.clients[0]?.host, '127.0.0.1');
     await client.setEncodings(16, -223);
     await untilShown(machine, /Press ESC for boot menu/);
     await client.key(0xff1b, true);

@@ -11,6 +11,7 @@ import type {
   ToScreen,
   VncOptions,
   VncPlace,
+  VncState,
 } from './screen-protocol.js';
 
 interface Waiting {
@@ -38,6 +39,11 @@ export class ScreenThread {
 
   async serveVnc(options: VncOptions): Promise<VncPlace> {
     return (await this.#request({ type: 'serveVnc', options })) as VncPlace;
+  }
+
+  /** Undefined: it is not served. */
+  async vncState(): Promise<VncState | undefined> {
+    return (await this.#request({ type: 'vncState' })) as VncState | undefined;
   }
 
   async setVncPassword(password: Uint8Array | undefined): Promise<void> {

@@ -32,11 +32,23 @@ export interface VncServeEvents {
   onEntered?(): void;
   /** It comes by a websocket. */
   readonly websocket?: boolean;
+  /** Where it comes from, for those who ask who is there. */
+  readonly peer?: VncPeer | undefined;
+}
+
+/** The other end of a connection; a unix socket has neither host nor port. */
+export interface VncPeer {
+  readonly host: string | undefined;
+  readonly port: number | undefined;
+}
+
+export interface VncConnected extends VncPeer {
+  readonly websocket: boolean;
 }
 
 export class VncServer {
   readonly #options: VncServerOptions;
-  readonly #clients = new Set<VncClient>();
+  readonly #clients = new Map<VncClient, VncConnected>();
   /** Connections that are still being upgraded or authenticated count too. */
   #connections = 0;
   #password: Uint8Array | null = null;
@@ -49,6 +61,10 @@ export class VncServer {
 
   get clientCount(): number {
     return this.#clients.size;
+  }
+
+  get clients(): readonly VncConnected[] {
+    return [...this.#clients.values()];
   }
 
   /** Undefined: nobody gets in. Of more than eight characters the rest does not count. */
@@ -82,7 +98,12 @@ export class VncServer {
           if (!shared) this.#exclusive(client);
         },
       });
-      this.#clients.add(client);
+      this.#clients.set(client, {
+        host: undefined,
+        port: undefined,
+        ...events.peer,
+        websocket: events.websocket ?? false,
+      });
       await client.serve();
     } catch {
       // A connection that broke is its client's loss.
@@ -97,7 +118,7 @@ export class VncServer {
     const { sharing = 'allow-exclusive' } = this.#options;
     if (sharing === 'force-shared') client?.close();
     if (sharing !== 'allow-exclusive') return;
-    for (const other of this.#clients) if (other !== client) other.close();
+    for (const other of this.#clients.keys()) if (other !== client) other.close();
   }
 
   /** The picture is looked at soon. */
@@ -112,7 +133,7 @@ export class VncServer {
 
   #look(): void {
     this.#cancel = undefined;
-    const clients = [...this.#clients];
+    const clients = [...this.#clients.keys()];
     if (!clients.some((client) => client.wants)) return;
     const { host, screen } = this.#options;
     screen.refresh();
@@ -127,6 +148,6 @@ export class VncServer {
   /** Ends all connections. */
   close(): void {
     this.#cancel?.();
-    for (const client of this.#clients) client.close();
+    for (const client of this.#clients.keys()) client.close();
   }
 }

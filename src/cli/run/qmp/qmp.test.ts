@@ -80,6 +80,7 @@ function fakeMachine() {
     },
     pressPowerButton: async () => void calls.push('powerButton'),
     injectNmi: async () => void calls.push('nmi'),
+    vncState: async (): Promise<unknown> => undefined,
     setVncPassword: async (password?: Uint8Array) =>
       void calls.push(`password ${password ? Buffer.from(password).toString() : 'none'}`),
     sendInput: async (events: object[]) => void calls.push(JSON.stringify(events)),
@@ -351,7 +352,7 @@ test('a machine of the command line is stopped, shown and ended by QMP', { timeo
 });
 
 test('input events and passwords of VNC', async () => {
-  const { client, server, calls } = await served();
+  const { client, server, calls, state } = await served();
   await client.next();
   await client.ask('{"execute":"qmp_capabilities"}');
   const run = async (execute: string, given: object) => await client.ask(JSON.stringify({ execute, arguments: given }));
@@ -395,5 +396,22 @@ test('input events and passwords of VNC', async () => {
   assert.deepEqual(calls, ['password geheim', 'password none', 'password geheim', 'password geheim', 'password neu']);
   assert.match((await run('set_password', { protocol: 'spice', password: 'x' })).error.desc, /does not accept/);
   assert.match((await run('expire_password', { protocol: 'vnc', time: 'soon' })).error.desc, /now, never/);
+  const ask = async (execute: string) => (await client.ask(JSON.stringify({ execute }))).return;
+  assert.deepEqual(await ask('query-vnc'), { enabled: false });
+  assert.deepEqual(await ask('query-vnc-servers'), []);
+  state.vncState = async () => ({
+    address: { type: 'inet', host: '127.0.0.1', port: 5905, lastPort: 5909 },
+    port: 5906,
+    websocketPort: 5705,
+    authentication: 'vencrypt+x509+vnc',
+    clients: [{ host: '::1', port: 40000, websocket: true }],
+  });
+  const clients = [{ host: '::1', service: '40000', family: 'ipv6', websocket: true }];
+  const auth = 'vencrypt+x509+vnc';
+  const place = { host: '127.0.0.1', service: '5906', family: 'ipv4', auth };
+  assert.deepEqual(await ask('query-vnc'), { enabled: true, ...place, clients });
+  const web = { ...place, service: '5705', websocket: true };
+  const whole = { id: 'default', server: [{ ...place, websocket: false }, web], clients, auth };
+  assert.deepEqual(await ask('query-vnc-servers'), [whole]);
   await server.close();
 });

@@ -3,7 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import { keyCodes } from '../../../display/index.js';
 import { openFailure } from '../../../host/node/open-failure.js';
-import type { InputEvent, Machine } from '../../../vmm/index.js';
+import type { InputEvent, Machine, VncState } from '../../../vmm/index.js';
 import { buttonsOf, holdButtons } from '../monitor-screen.js';
 import { type QmpArguments, type QmpCommand, QmpError, type QmpHost } from './qmp-command.js';
 
@@ -169,6 +169,45 @@ async function expirePassword({ machine }: QmpHost, given: QmpArguments): Promis
   return nothing;
 }
 
+const familyOf = (host: string | undefined): string =>
+  host === undefined ? 'unix' : host.includes(':') ? 'ipv6' : 'ipv4';
+
+/** QEMU's VncClientInfo of each. */
+const clientsOf = ({ clients }: VncState) =>
+  clients.map(({ host, port, websocket }) => ({
+    host: host ?? '',
+    service: port === undefined ? '' : String(port),
+    family: familyOf(host),
+    websocket,
+  }));
+
+/** QEMU's VncServerInfo of what is listened at. */
+function serversOf({ address, port, websocketPort, authentication }: VncState) {
+  const host = address.type === 'unix' ? address.path : address.host;
+  const family = address.type === 'unix' ? 'unix' : familyOf(host);
+  const at = (service: number | undefined, websocket: boolean) => ({
+    host,
+    service: service === undefined ? '' : String(service),
+    family,
+    websocket,
+    auth: authentication,
+  });
+  return [at(port, false), ...(websocketPort === undefined ? [] : [at(websocketPort, true)])];
+}
+
+async function queryVnc({ machine }: QmpHost): Promise<object> {
+  const state = await machine.vncState();
+  if (!state) return { enabled: false };
+  const { host, service, family, auth } = serversOf(state)[0] as ReturnType<typeof serversOf>[number];
+  return { enabled: true, host, service, family, auth, clients: clientsOf(state) };
+}
+
+async function queryVncServers({ machine }: QmpHost): Promise<object> {
+  const state = await machine.vncState();
+  if (!state) return [];
+  return [{ id: 'default', server: serversOf(state), clients: clientsOf(state), auth: state.authentication }];
+}
+
 export const screenCommands: readonly QmpCommand[] = [
   {
     name: 'send-key',
@@ -195,6 +234,8 @@ export const screenCommands: readonly QmpCommand[] = [
     ],
     run: sendEvents,
   },
+  { name: 'query-vnc', run: queryVnc },
+  { name: 'query-vnc-servers', run: queryVncServers },
   {
     name: 'set_password',
     arguments: [

@@ -225,7 +225,7 @@ function parseOptions(bytes: Uint8Array): Asked {
 const ascii = (text: string) => new TextEncoder().encode(text);
 
 /** Domain names as in DNS (RFC 3397), without compression. */
-function encodeNames(names: readonly string[]): Uint8Array {
+export function encodeNames(names: readonly string[]): Uint8Array {
   const out: number[] = [];
   for (const name of names) {
     for (const label of name.split('.').filter((each) => each !== '')) {

@@ -111,6 +111,8 @@ export class Ndp {
     const bytes = new Uint8Array(16 + 8 + 32 + (nameServer ? 24 : 0));
     bytes[0] = ndpType.routerAdvert;
     bytes[4] = 64;
+    // Other configuration is to be had by DHCP.
+    bytes[5] = 0x40;
     putU16(bytes, 6, isRouter ? ROUTER_LIFE_S : 0);
     let at = 16;
     bytes[at] = option.sourceMac;

@@ -12,6 +12,7 @@ import {
   icmp6,
   internetSum,
   ipv4,
+  ipv6,
   plain,
   TestHost,
   TestLink,
@@ -594,6 +595,30 @@ test('IPv6: router advertisement, neighbour discovery, echo, TCP', async () => {
   assert.equal(host.connections[0].to.address.length, 16);
   host.connections[0].stream.events.connected();
   assert.equal(link.take()[0].payload[13], SYN | ACK);
+});
+
+test('DHCPv6 tells name servers, domains and the boot file, and nothing else', async () => {
+  const { link, send } = await setUp({ domainSearch: ['a.example'], bootFile: '/boot/x' });
+  const group = [...(parseIpv6('ff02::1:2') as Uint8Array)];
+  const ask = (message: number[]) => {
+    send(ipv6(17, linkLocal, group, udpBytes(546, 547, message, linkLocal, group)));
+    return link.take().filter(({ protocol }) => protocol === 17);
+  };
+  const clientId = [0, 1, 0, 3, 9, 8, 7];
+  const [reply] = ask([11, 1, 2, 3, ...clientId, 0, 6, 0, 6, 0, 23, 0, 24, 0, 59, 0, 8, 0, 2, 0, 0]);
+  assert.deepEqual([at16(reply.payload, 0), at16(reply.payload, 2)], [547, 546]);
+  const url = [...'tftp://[fec0:0:0:0:0:0:0:2]/boot/x'].map((each) => each.charCodeAt(0));
+  const names = [...(parseIpv6('fec0::3') as Uint8Array)];
+  assert.deepEqual(reply.payload.slice(8), [
+    ...[7, 1, 2, 3, ...clientId],
+    ...[0, 2, 0, 10, 0, 3, 0, 1, 0x52, 0x55, 10, 0, 2, 2],
+    ...[0, 23, 0, 16, ...names],
+    ...[0, 24, 0, 11, 1, 97, 7, ...[...'example'].map((each) => each.charCodeAt(0)), 0],
+    ...[0, 59, 0, url.length, ...url],
+  ]);
+  assert.equal(ask([1, 1, 2, 3, ...clientId]).length, 0, 'addresses are not given');
+  assert.equal(ask([11, 1, 2, 3, 0, 2, 0, 1, 7]).length, 0, 'for another server');
+  assert.equal(ask([11, 1, 2, 3, 0, 6, 0, 200, 1]).length, 1, 'an option that is cut off is none');
 });
 
 test('malformed options are refused in one sentence', () => {

@@ -16,6 +16,7 @@ import {
 } from './addresses.js';
 import { Arp } from './arp.js';
 import { Dhcp } from './dhcp.js';
+import { DHCP6_SERVER_PORT, Dhcp6, dhcp6Group } from './dhcp6.js';
 import type { FrameSink, GuestLink } from './guest-link.js';
 import type { AcceptedStream, Endpoint, HostStream, NetHost, StreamEvents } from './host.js';
 import { isEchoRequest, sendEchoReply, sendUnreachable, type Unreachable } from './icmp.js';
@@ -52,6 +53,7 @@ export class UserNetwork implements FrameSink {
   readonly #tcp: Tcp;
   readonly #udp: Udp;
   readonly #dhcp: Dhcp;
+  readonly #dhcp6: Dhcp6;
   readonly #tftp: Tftp | undefined;
   readonly #reassembly = new Reassembly();
   readonly #forwards: { readonly forward: HostForward; close(): void }[] = [];
@@ -121,6 +123,13 @@ export class UserNetwork implements FrameSink {
       tftpServerName: options.tftpServerName,
       bootFile: options.bootFile,
       leased: (address, mac) => this.#neighbours.learn(address, mac),
+    });
+    this.#dhcp6 = new Dhcp6({
+      mac: output.mac,
+      nameServer: restrict ? undefined : options.ipv6NameServer,
+      domainSearch: options.domainSearch ?? [],
+      bootFile: options.bootFile,
+      tftpServer: options.ipv6Host,
     });
     this.#tftp =
       options.tftpFolder === undefined
@@ -361,6 +370,11 @@ export class UserNetwork implements FrameSink {
         return;
       }
       if (!this.#isGuests(path.guest)) return;
+    } else if (to === DHCP6_SERVER_PORT && sameBytes(path.outside, dhcp6Group)) {
+      const reply = this.#dhcp6.receive(bytes.subarray(8));
+      const own: IpPath = { version: 6, guest: path.guest.slice(), outside: this.options.linkLocal };
+      if (reply) this.#udp.send(own, DHCP6_SERVER_PORT, from, reply);
+      return;
     }
     const isHost = sameBytes(path.outside, path.version === 4 ? hostAddress : ipv6Host);
     if (isHost && to === port.tftp && this.#tftp) {

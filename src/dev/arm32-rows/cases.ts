@@ -97,6 +97,12 @@ function isUnpredictable(encoding: Encoding, i: Fields): boolean {
   const memory = row.bytes !== undefined;
   const used = (['rd', 'rn', 'rm', 'ra'] as const).filter((field) => has(encoding, field));
   if (name === 'bkpt' && set === 'arm' && i.cond !== 14) return true;
+  const general = (['rd', 'ra'] as const).filter((field) => row.args.includes(field));
+  if (
+    (row.float || name === 'vmsr' || (name === 'vmrs' && !row.args.includes('fpscr'))) &&
+    general.some((field) => i[field] === 15)
+  )
+    return true;
   if (row.float) return used.includes('rn') && memory && i.rn === 15;
   const thumbLong = set === 'thumb' && encoding.bytes === 4;
   if (thumbLong && used.some((field) => i[field] === 13 || i[field] === 15)) return true;

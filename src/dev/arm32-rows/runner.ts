@@ -76,7 +76,7 @@ class Program {
   }
 }
 
-function runnerText(float: boolean): { words: number[]; handler: number } {
+function runnerText(): { words: number[]; handler: number } {
   const p = new Program();
   p.set(0, ALTERNATE);
   p.set(1, 0);
@@ -113,13 +113,10 @@ function runnerText(float: boolean): { words: number[]; handler: number } {
   p.put('clrex');
   p.set(1, 0);
   p.put('mcr coproc, rd', { rd: 1, q: 1, rn: 13, imm: 2 });
-  if (float) {
-    p.load(1, 0, caseField.fpscr);
-    p.put('vmsr fpscr, rd', { rd: 1 });
-    p.put('add rd, rn, const', { rd: 1, rn: 0, imm: caseField.v });
-    p.put('vldm.f64 rn, list', { rn: 1, rd: 0, imm: 32, p: 0, u: 1, w: 1 });
-    p.put('vldm.f64 rn, list', { rn: 1, rd: 16, imm: 32, p: 0, u: 1, w: 1 });
-  }
+  p.load(1, 0, caseField.fpscr);
+  p.put('vmsr fpscr, rd', { rd: 1 });
+  p.put('add rd, rn, const', { rd: 1, rn: 0, imm: caseField.v });
+  for (const rd of [0, 16]) p.put('vldm.f64 rn, list', { rn: 1, rd, imm: 32, p: 0, u: 1, w: 1 });
   p.load(1, 0, caseField.cpsr);
   p.put('msr psr, rn', { rn: 1, imm2: 12 });
   p.put('ldm rn, list', { rn: 0, imm: 0xffff, u: 1 });
@@ -145,8 +142,8 @@ function runnerText(float: boolean): { words: number[]; handler: number } {
 }
 
 /** The program as an ELF file. */
-function runnerElf(float: boolean): Uint8Array {
-  const { words, handler } = runnerText(float);
+function runnerElf(): Uint8Array {
+  const { words, handler } = runnerText();
   if (words.length * 4 > TEXT_BYTES) throw new Error('the runner is too long');
   const header = 4096;
   const variables = 0xd00;
@@ -199,7 +196,7 @@ export class QemuRunner extends QemuUser {
     super({
       qemu: QEMU,
       cpus: ['cortex-a15'],
-      program: runnerElf(armRows.some(({ name }) => name === 'vldm.f64')),
+      program: runnerElf(),
       caseBytes: CASE_BYTES,
       resultBytes: RESULT_BYTES,
     });

@@ -35,6 +35,8 @@ export interface Mode {
   readonly roundingMode: number;
   readonly flushToZero: boolean;
   readonly defaultNaN: boolean;
+  /** Never: there is no arithmetic in half precision. */
+  readonly flushHalf: false;
   readonly alternativeHalf: boolean;
   readonly alignmentChecked: boolean;
   readonly swapUndefined: boolean;
@@ -91,6 +93,7 @@ export function decodeMode(key: number): Mode {
     roundingMode: (key >> 14) & 3,
     flushToZero: bit(16),
     defaultNaN: bit(17),
+    flushHalf: false,
     alternativeHalf: bit(18),
     alignmentChecked: bit(19),
     swapUndefined: bit(20),

@@ -164,6 +164,9 @@ export const special = {
   spsr: (1 << 21) | 2,
   /** Written: SPSR in the upper half, the address in the lower. */
   returnFrom: (1 << 21) | 3,
+  /** FPSCR, and FPEXC, of which the mode depends. */
+  fpscr: (1 << 21) | 4,
+  fpexc: (1 << 21) | 5,
   /** Plus SYSm of MRS and MSR (banked register), plus 32 for an SPSR. */
   banked: (1 << 21) | 64,
 } as const;

@@ -1,6 +1,7 @@
 /** What rows of floating point share: the formats, FPCR's part of a routine's mode, lanes of vectors. */
-import type { I32, I64, V128 } from '../../../ir/index.js';
+import type { BlockBuilder, I32, I64, V128 } from '../../../ir/index.js';
 import { rounding } from '../../float/core.js';
+import type { Mode } from '../mode.js';
 import { type FloatRoutines, f16, f32, f64 } from '../routines/float.js';
 import { floatMode } from '../routines/float-common.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
@@ -21,20 +22,26 @@ export const single: Format = { letter: 's', type: '00', size: 2, bits: 32, rout
 export const double: Format = { letter: 'd', type: '01', size: 3, bits: 64, routines: f64, sign: 1n << 63n };
 export const formats: readonly Format[] = [half, single, double];
 
+/** What a translator has at hand for arithmetic, of AArch64 or AArch32. */
+export interface FloatTranslator {
+  readonly b: BlockBuilder;
+  readonly mode: Pick<Mode, 'roundingMode' | 'defaultNaN' | 'flushToZero' | 'flushHalf' | 'alternativeHalf'>;
+}
+
 /** FPCR.RMode in the order of the float routines. */
 const roundingModes: readonly number[] = [rounding.nearest, rounding.up, rounding.down, rounding.zero];
 /** What a routine is told, with FPCR's rounding or another one. */
-export function modeOf(t: Translator, f: Format, mode = roundingModes[t.mode.roundingMode]): I32 {
+export function modeOf(t: FloatTranslator, f: Format, mode = roundingModes[t.mode.roundingMode]): I32 {
   const { defaultNaN, flushToZero, flushHalf } = t.mode;
   const flushes = f === half ? flushHalf : flushToZero;
   return t.b.i32(mode | (defaultNaN ? floatMode.defaultNaN : 0) | (flushes ? floatMode.flushToZero : 0));
 }
 
-export function lane({ b }: Translator, f: Format, x: V128, n: number): I64 {
+export function lane({ b }: FloatTranslator, f: Format, x: V128, n: number): I64 {
   if (f === double) return b.i64x2_extract_lane(x, n);
   return b.i64_extend_i32_u(f === single ? b.i32x4_extract_lane(x, n) : b.i16x8_extract_lane_u(x, n));
 }
-export function withLane({ b }: Translator, f: Format, x: V128, n: number, value: I64): V128 {
+export function withLane({ b }: FloatTranslator, f: Format, x: V128, n: number, value: I64): V128 {
   if (f === double) return b.i64x2_replace_lane(x, value, n);
   return (f === single ? b.i32x4_replace_lane : b.i16x8_replace_lane).call(b, x, b.i32_wrap_i64(value), n);
 }
@@ -42,11 +49,11 @@ export const read = (t: Translator, f: Format, n: number): I64 => lane(t, f, t.v
 export const write = (t: Translator, f: Format, n: number, value: I64): void =>
   t.setV(n, withLane(t, f, zero(t), 0, value));
 
-export const negate = ({ b }: Translator, f: Format, x: I64): I64 => b.i64_xor(x, b.i64(f.sign));
-export const magnitude = ({ b }: Translator, f: Format, x: I64): I64 => b.i64_and(x, b.i64(f.sign - 1n));
+export const negate = ({ b }: FloatTranslator, f: Format, x: I64): I64 => b.i64_xor(x, b.i64(f.sign));
+export const magnitude = ({ b }: FloatTranslator, f: Format, x: I64): I64 => b.i64_and(x, b.i64(f.sign - 1n));
 
 /** On a format's numbers; d: what the destination has. */
-export type Operation = (t: Translator, f: Format, x: I64, y: I64, d: I64) => I64;
+export type Operation = (t: FloatTranslator, f: Format, x: I64, y: I64, d: I64) => I64;
 type Two = 'add' | 'sub' | 'mul' | 'mulx' | 'div' | 'min' | 'max' | 'minnm' | 'maxnm' | 'recps' | 'rsqrts';
 export const call =
   (name: Two): Operation =>
@@ -56,17 +63,17 @@ export const callOne =
   (name: 'sqrt' | 'recpe' | 'rsqrte' | 'recpx'): Operation =>
   (t, f, x) =>
     t.b.call(f.routines[name], x, modeOf(t, f))[0];
-export const fused = (t: Translator, f: Format, x: I64, y: I64, z: I64): I64 =>
+export const fused = (t: FloatTranslator, f: Format, x: I64, y: I64, z: I64): I64 =>
   t.b.call(f.routines.fma, x, y, z, modeOf(t, f))[0];
 /** NZCV in bits 31 to 28. */
-export const compared = (t: Translator, f: Format, x: I64, y: I64, signals: boolean): I32 =>
+export const compared = (t: FloatTranslator, f: Format, x: I64, y: I64, signals: boolean): I32 =>
   t.b.call(f.routines.compare, x, y, t.b.i32(signals ? 1 : 0), modeOf(t, f))[0];
-export const rounded = (t: Translator, f: Format, x: I64, mode: number | undefined, exact: boolean): I64 =>
+export const rounded = (t: FloatTranslator, f: Format, x: I64, mode: number | undefined, exact: boolean): I64 =>
   t.b.call(f.routines.round, x, t.b.i32(exact ? 1 : 0), modeOf(t, f, mode))[0];
 
 /** To an integer of so many bits, zero-extended. `places`: of the fraction that it has. */
 export function toInteger(
-  t: Translator,
+  t: FloatTranslator,
   f: Format,
   x: I64,
   mode: number,
@@ -81,7 +88,7 @@ export function toInteger(
   return bits === 64 ? value : bits === 32 ? b.i64_low32(value) : b.i64_and(value, b.i64(all - 1n));
 }
 /** From the low bits of an integer. */
-export function fromInteger(t: Translator, f: Format, x: I64, isSigned: boolean, bits: number, places = 0): I64 {
+export function fromInteger(t: FloatTranslator, f: Format, x: I64, isSigned: boolean, bits: number, places = 0): I64 {
   const { b } = t;
   const all = (1n << BigInt(bits)) - 1n;
   const extend = bits === 16 ? b.i64_extend16_s : b.i64_extend32_s;

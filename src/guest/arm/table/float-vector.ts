@@ -11,6 +11,7 @@ import {
   compared,
   double,
   eachLane,
+  type FloatTranslator,
   type Format,
   fits,
   floatRow,
@@ -97,7 +98,7 @@ function two(f: Format, name: string, u: Bit, high: Bit, opcode: string, operati
 }
 
 /** All ones where the comparison's NZCV is as it must be. */
-type Holds = (t: Translator, nzcv: I32) => I32;
+type Holds = (t: FloatTranslator, nzcv: I32) => I32;
 const isGreater: Holds = ({ b }, nzcv) => b.i32_eq(nzcv, b.i32(0x20000000));
 const isEqual: Holds = ({ b }, nzcv) => b.i32_eq(nzcv, b.i32(0x60000000));
 const isEither: Holds = (t, nzcv) => t.b.i32_or(isGreater(t, nzcv), isEqual(t, nzcv));

@@ -8,6 +8,7 @@ import {
   callOne,
   compared,
   double,
+  type FloatTranslator,
   type Format,
   floatRow,
   formats,
@@ -145,7 +146,7 @@ function conditionalCompare(t: Translator, i: Fields, f: Format, signals: boolea
 }
 
 /** A number in another format. FPCR.FZ is about singles and doubles, FZ16 is not about conversions. */
-export function converted(t: Translator, from: Format, to: Format, x: I64): I64 {
+export function converted(t: FloatTranslator, from: Format, to: Format, x: I64): I64 {
   const { b } = t;
   const mode = modeOf(t, single);
   const wider = to === double ? 'f64' : 'f32';

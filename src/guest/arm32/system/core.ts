@@ -9,11 +9,13 @@ import {
   cpuMode,
   DACR_SLOTS,
   exception,
+  FPEXC_EN,
   field,
   flagA,
   flagB,
   flagC,
   flagOp,
+  fpscr,
   reg,
   STATUS_SHIFT,
   sctlr,
@@ -314,6 +316,16 @@ export class Core32 extends Core {
         return true;
       case special.returnFrom:
         this.#return(Number((value >> 32n) & 0xffffffffn) | 0, low);
+        return true;
+      case special.fpscr:
+        this.set32(field.fpcr, low & fpscr.MODES);
+        this.set32(field.fpsr, low & fpscr.STATUS);
+        this.set32(field.fpscrFlags, low & fpscr.FLAGS);
+        this.updateMode();
+        return true;
+      case special.fpexc:
+        this.set32(field.fpexc, low & FPEXC_EN);
+        this.updateMode();
         return true;
       case special.cpsr:
         this.setPstate(low);

@@ -8,6 +8,8 @@ import { mediaRows } from './media.js';
 import { memoryRows } from './memory.js';
 import { multiplyRows } from './multiply.js';
 import { systemRows } from './system.js';
+import { vfpRows } from './vfp.js';
+import { vfpMoveRows } from './vfp-move.js';
 
 export const allRows: readonly InsnRow[] = [
   ...dataRows,
@@ -18,4 +20,6 @@ export const allRows: readonly InsnRow[] = [
   ...atomicRows,
   ...branchRows,
   ...systemRows,
+  ...vfpRows,
+  ...vfpMoveRows,
 ];

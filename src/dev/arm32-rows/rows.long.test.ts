@@ -1,0 +1,3 @@
+/** The rows' test with many more cases of each. */
+process.env['VRING_ROW_CASES'] ??= '150';
+await import('./rows.test.js');

@@ -90,6 +90,19 @@ test('disks and random numbers, on PCI with message-signalled interrupts and in 
   }
 });
 
+test('four CPUs: Linux starts and uses them all, takes one out and puts it back', { skip, timeout }, () => {
+  const script = [
+    'grep -c ^processor /proc/cpuinfo',
+    'for n in $(seq 0 7); do (i=0; while [ $i -lt 2000 ]; do i=$((i+1)); done; echo done) & done; wait',
+    'echo 0 >/sys/devices/system/cpu/cpu1/online; cat /sys/devices/system/cpu/online',
+    'echo 1 >/sys/devices/system/cpu/cpu1/online; cat /sys/devices/system/cpu/online',
+    "awk '/Function call/ { print $2 > 0, $3 > 0, $4 > 0, $5 > 0 }' /proc/interrupts",
+  ].join('; ');
+  const { status, stdout, stderr } = debian(['-smp', '4'], script);
+  assert.equal(status, 0, stderr);
+  assert.deepEqual(stdout.trim().split('\n'), ['4', ...Array(8).fill('done'), '0,2-3', '0-3', '1 1 1 1']);
+});
+
 test("what is slept is slept, and the date is the PL031's", { skip, timeout }, () => {
   const { stdout, stderr } = debian(
     [],

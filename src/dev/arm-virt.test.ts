@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { defaultModel, xreg } from '../guest/arm/index.js';
 import { registers as systemRegisters } from '../guest/arm/system/registers.js';
+import { header } from '../ir/index.js';
 import { ArmVirt, type ArmVirtOptions } from '../machine/arm/virt.js';
 import { BoardDebugTarget } from '../machine/debug-target.js';
 import { instruction } from './arm-rows/runner-elf.js';
@@ -149,6 +150,69 @@ test('PSCI: a reset, and one of the newer kind', () => {
   assert.deepEqual(callPsci([[0xc4000012n, 0n]], 0).stop, { why: 'reset' });
 });
 
+for (const hotThreshold of [0, 2])
+  test(`two CPUs: one starts the other with an argument and waits for it; that goes off, and is found off, threshold ${hotThreshold}`, () => {
+    const machine = new TestVirt({ cpus: 2, hotThreshold });
+    const wfe = instruction('hint imm', { imm: 2 });
+    const other = 0x300;
+    const code = [
+      ...prologue,
+      // CPU_ON of CPU 1.
+      ...[0, 1, 2, 3].map((n) => load(n, 20, 8 * n)),
+      hvc,
+      store(0, 21, 8),
+      // Until it has stored its argument.
+      wfe,
+      load(5, 21),
+      instruction('cbz rd, target', { sf: 1, rd: 5, imm: -8 }),
+      // Until AFFINITY_INFO says that it is off.
+      load(0, 20, 32),
+      load(1, 20, 8),
+      move(2, 0),
+      hvc,
+      instruction('cbz rd, target', { sf: 1, rd: 0, imm: -16 }),
+      store(0, 21, 16),
+      load(0, 20, 40),
+      hvc,
+      here,
+    ];
+    const started = [
+      move(21, RAM >>> 16, 1),
+      instruction('movk rd, imm, hw', { sf: 1, rd: 21, imm: RESULTS, shift: 0 }),
+      mrs(6, 'MPIDR_EL1'),
+      store(6, 21, 24),
+      store(0, 21),
+      move(0, 0x8400, 1),
+      add(0, 0, 2),
+      hvc,
+      here,
+    ];
+    const words = [...code];
+    while (words.length < (other - 64) / 4) words.push(here);
+    const table = [0xc4000003n, 1n, BigInt(RAM + other), 0x77n, 0xc4000004n, 0x84000008n];
+    machine.board.powerOn(kernel([...words, ...started], table));
+    assert.equal(machine.board.cpus[1].isStopped, true);
+    assert.deepEqual(machine.board.run(), { why: 'poweroff' });
+    const results = [0, 1, 2, 3].map((n) => machine.u64(RAM + RESULTS + 8 * n));
+    assert.deepEqual(results, [0x77n, 0n, 1n, 0x80000001n]);
+  });
+
+test('TLBI for all CPUs reaches the other one; for one it does not', () => {
+  const { board } = new TestVirt({ cpus: 2 });
+  const sys = (crm: number) => instruction('sys imm, xd', { imm: (8 << 7) | (crm << 3), rd: 31 });
+  board.powerOn(kernel([sys(7), sys(3), here]));
+  // The counter of flushes of each.
+  const flushes = () => board.cpus.map((cpu) => cpu.core.get32(header.flushes));
+  board.step(0);
+  const before = flushes();
+  board.step(0);
+  const alone = flushes();
+  assert.deepEqual([alone[0] > before[0], alone[1] > before[1]], [true, false]);
+  board.step(0);
+  const all = flushes();
+  assert.deepEqual([all[0] > alone[0], all[1] > alone[1]], [true, true]);
+});
+
 test('the kernel starts at EL1 with interrupts masked and the device tree in X0', () => {
   const { board } = new TestVirt();
   assert.equal(board.powerOn(kernel([wfi])), 'Linux (AArch64 Image) at 0x40000000, built-in PSCI');
@@ -282,7 +346,7 @@ test('what the board does not have is refused: an NMI, more CPUs, a second seria
   const { board } = new TestVirt();
   board.powerOn(kernel([wfi]));
   assert.throws(() => board.raiseNmi(), /no non-maskable interrupt/);
-  assert.throws(() => new TestVirt({ cpus: 2 }), /one CPU/);
+  assert.throws(() => new TestVirt({ cpus: 9 }), /up to 8 CPUs/);
   const port = { write: () => {} };
   assert.throws(() => new TestVirt({ serial: [port, port] }), /one serial port/);
   assert.throws(() => board.powerOn(undefined), /neither a kernel nor firmware/);

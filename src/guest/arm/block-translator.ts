@@ -1,5 +1,5 @@
 /** Translates blocks of A64 code by the instruction table. */
-import { type BlockBuilder, exitCode, type I32, type I64, LOOK_AGAIN, type V128 } from '../../ir/index.js';
+import { type BlockBuilder, exitCode, header, type I32, type I64, LOOK_AGAIN, type V128 } from '../../ir/index.js';
 import type { GuestTranslator, TranslationRequest, TranslationResult } from '../guest-cpu.js';
 import { disassemble } from './disassemble.js';
 import { DecoderTables, newFields } from './encoding.js';
@@ -163,7 +163,8 @@ class BlockTranslator implements Translator {
     this.b.leave(check ? exitCode.checkInterrupts : exitCode.next, this.#delta + 4);
     this.#ended = true;
   }
-  leave(): void {
+  leave(reason = 0): void {
+    if (reason !== 0) this.b.i32_store(this.b.state(), this.b.i32(reason), header.leaveReason);
     this.b.leave(exitCode.leave, this.#delta + 4);
     this.#ended = true;
   }

@@ -26,6 +26,8 @@ export const modeBit = {
   illegalState: 12,
   /** The stack pointer is that of the exception level (PSTATE.SP), not SP_EL0. */
   ownStack: 13,
+  /** There are more CPUs, which take turns with this one in one thread. */
+  shared: 14,
 } as const;
 
 export interface Mode {
@@ -41,6 +43,7 @@ export interface Mode {
   readonly wfiTrapped: boolean;
   readonly illegalState: boolean;
   readonly ownStack: boolean;
+  readonly shared: boolean;
 }
 
 export const elOf = (state: number): number => (state >> pstate.EL_SHIFT) & 3;
@@ -60,5 +63,6 @@ export function decodeMode(key: number): Mode {
     wfiTrapped: bit(modeBit.wfiTrapped),
     illegalState: bit(modeBit.illegalState),
     ownStack: bit(modeBit.ownStack),
+    shared: bit(modeBit.shared),
   };
 }

@@ -60,8 +60,8 @@ export interface Translator {
   endBlock(check?: boolean): void;
   /** The process state with other interrupt masks: what they let in is taken before the next instruction. */
   setMasks(state: I32): void;
-  /** Ends the block and waits for an interrupt. */
-  leave(): void;
+  /** Ends the block with an exit for JavaScript (leaveReason); waits for an interrupt unless said otherwise. */
+  leave(reason?: number): void;
   /** An exception's syndrome, in a call that returns to the next instruction. Ends the block. */
   call(syndrome: number): void;
   /** Ends the block: a routine has set the pc. */

@@ -96,6 +96,10 @@ export const field = {
   widePages: take(16),
   /** i32: somebody is told of every exception. */
   watched: take(4),
+  /** i32: 1 while it waits for another CPU to start it. */
+  stopped: take(4),
+  /** i32: bits of the mode key that the board sets. */
+  modeBits: take(4),
   /** i32: interrupts that are pending, in the places of PSTATE's masks. */
   pendingMasks: take(4),
   /** i32: syndrome, and i64: address of the exception that header.trapCode announces. */
@@ -112,6 +116,12 @@ export const armVars: GuestVars = { vars, deferred: flagOp, pcOffset: header.pc 
  * header.trapCode: an exception whose syndrome is in the state, that returns to the instruction, or to the one behind it.
  */
 export const trapCode = { here: 1, after: 2 } as const;
+
+/** What a TLBI that all CPUs hear is about. */
+export const flushed = { all: 0, space: 1, address: 2 } as const;
+
+/** header.leaveReason: what the CPU wants JavaScript to do. `call`: firmware may have stopped it. */
+export const leaveReason = { wait: 0, pause: 1, call: 2 } as const;
 
 /** Bits of PSTATE as an SPSR has them (C5.2.20). */
 export const pstate = {

@@ -18,6 +18,7 @@ import {
   addBoardItems,
   FIRST_SPI,
   FwCfg,
+  GICV2_CPUS,
   GICV2M_BYTES,
   GicV2,
   Gpex,
@@ -82,16 +83,22 @@ export class ArmVirt extends Board<ArmCpu> {
   constructor(host: BoardHost, options: ArmVirtOptions) {
     super(host, options);
     this.#options = options;
-    if ((options.cpus ?? 1) > 1) throw new VringError('options-invalid', 'The board virt has one CPU.');
+    const count = options.cpus ?? 1;
+    if (count > GICV2_CPUS)
+      throw new VringError('options-invalid', `The board virt has up to ${GICV2_CPUS} CPUs, as its GICv2 has.`);
     if (options.serial.slice(1).some((each) => each !== undefined))
       throw new VringError('options-invalid', 'The board virt has one serial port.');
     const trace = options.trace ? new ArmTrace(options.trace) : undefined;
-    this.startEngine([this.#makeCpu(0, trace)], {
-      stateBytes: STATE_BYTES,
-      romBytes: options.firmware ? FLASH_BYTES : 0,
-      readTsc: () => 0n,
-      trace,
-    });
+    const ids = Array.from({ length: count }, (_, id) => id);
+    this.startEngine(
+      ids.map((id) => this.#makeCpu(id, count, trace)),
+      {
+        stateBytes: STATE_BYTES,
+        romBytes: options.firmware ? FLASH_BYTES : 0,
+        readTsc: () => 0n,
+        trace,
+      },
+    );
     trace?.attach(this);
     const { memory, clock } = this;
     this.gic = new GicV2({
@@ -171,7 +178,7 @@ export class ArmVirt extends Board<ArmCpu> {
     addFiles(this.fwCfg, options.fwCfgFiles ?? []);
   }
 
-  #makeCpu(id: number, trace: ArmTrace | undefined): ArmCpu {
+  #makeCpu(id: number, count: number, trace: ArmTrace | undefined): ArmCpu {
     const { clock } = this;
     const time = () => BigInt(Math.floor(clock.nowNs() / COUNTER_PERIOD_NS));
     const output = (name: TimerName) => this.gic.ppi(id, timerInterrupts[name]);
@@ -193,13 +200,13 @@ export class ArmVirt extends Board<ArmCpu> {
         servePsci(core, {
           powerOff: () => this.finish({ why: 'poweroff' }),
           reset: () => this.finish({ why: 'reset' }),
-          cpus: [{ affinity: 0, isOn: true }],
-          // The only CPU is on, and stays so.
-          start: () => {},
-          stop: () => {},
+          cpus: this.cpus.map((cpu, affinity) => ({ affinity, isOn: !cpu.isStopped })),
+          start: (other, entry, argument) => this.cpus[other].start(entry, other, argument),
+          stop: () => this.cpus[id].stop(),
         });
         return true;
       },
+      others: count > 1 ? () => this.cpus.map((cpu) => cpu.core) : undefined,
       exceptionTaken: taken && ((core, vector, fromEl) => taken(id, core, vector, fromEl)),
     };
     return new ArmCpu(board, this.#options.model);
@@ -269,6 +276,7 @@ export class ArmVirt extends Board<ArmCpu> {
     this.#keyUp.cancel();
     this.#gpio.inputs[map.gpio.powerPin].set(false);
     for (const [id, cpu] of this.cpus.entries()) cpu.reset(BigInt(pc), id);
+    for (const cpu of this.cpus.slice(1)) cpu.stop();
     this.cpu.core.set64(xreg[0].offset, BigInt(treeGpa));
   }
 

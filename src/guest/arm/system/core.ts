@@ -19,6 +19,8 @@ export interface ArmBoard {
   setTimer(timer: TimerName, at: bigint | undefined): void;
   /** HVC or SMC with this number. True: firmware has answered, in X0 to X3. False: there is none, the instruction is undefined. */
   firmwareCall(core: Core, by: 'hvc' | 'smc', number: number): boolean;
+  /** The other CPUs of the machine, where there are any. */
+  readonly others?: (() => Iterable<Core>) | undefined;
   /** An exception has been taken, where somebody wants to know. `vector`: 0 for a synchronous one, 0x80 IRQ, 0x100 FIQ. */
   readonly exceptionTaken?: ((core: Core, vector: number, fromEl: number) => void) | undefined;
 }
@@ -133,7 +135,7 @@ export class Core {
   /** Takes an interrupt if one may be taken. True: it did, or it has ended a wait. */
   takeInterrupt(): boolean {
     const lines = this.get32(field.lines);
-    if (lines === 0) return false;
+    if (lines === 0 || this.get32(field.stopped) !== 0) return false;
     const wasHalted = this.get32(field.halted) !== 0;
     this.set32(field.halted, 0);
     const state = this.pstate;

@@ -2,10 +2,22 @@
 import { header } from '../../../ir/index.js';
 import type { CpuContext, GuestCpu, GuestTranslator, VmExit } from '../../guest-cpu.js';
 import { createTranslator } from '../block-translator.js';
-import { elOf } from '../mode.js';
+import { elOf, modeBit } from '../mode.js';
 import { type ArmModel, defaultModel } from '../models.js';
 import { routines } from '../routines/set.js';
-import { armVars, exceptionClass, field, pstate, STATE_BYTES, syndromeOf, trapCode } from '../state.js';
+import {
+  armVars,
+  exceptionClass,
+  field,
+  flushed,
+  leaveReason,
+  line,
+  pstate,
+  STATE_BYTES,
+  syndromeOf,
+  trapCode,
+  xreg,
+} from '../state.js';
 import { type ArmBoard, Core, timerNames } from './core.js';
 import { debugTranslate } from './debug-translate.js';
 import { dumpRegisters, namedRegisters } from './dump.js';
@@ -67,9 +79,36 @@ export class ArmCpu implements GuestCpu {
     return debugTranslate(this.#core, gva);
   }
 
-  /** It waits in WFI. */
+  /** It waits in WFI, or to be started. */
   get isHalted(): boolean {
     return this.#core.get32(field.halted) !== 0;
+  }
+
+  /** It waits for another CPU to start it. */
+  get isStopped(): boolean {
+    return this.#core.get32(field.stopped) !== 0;
+  }
+
+  /** It does nothing until it is started. */
+  stop(): void {
+    this.#core.set32(field.halted, 1);
+    this.#core.set32(field.stopped, 1);
+  }
+
+  /** As after power-on, with an argument in X0; its interrupt inputs stay as they are. */
+  start(pc: bigint, affinity: number, argument: bigint): void {
+    const core = this.#core;
+    const lines = core.get32(field.lines);
+    this.reset(pc, affinity);
+    for (const which of [line.irq, line.fiq]) if (lines & which) core.setLine(which, true);
+    core.set64(xreg[0].offset, argument);
+  }
+
+  /** False: it waits to be started. */
+  goOn(): boolean {
+    if (this.isStopped) return false;
+    this.#core.set32(field.halted, 0);
+    return true;
   }
 
   /** As after power-on, at EL1 with exceptions masked. What the manual leaves open is 0. `affinity`: Aff0 to Aff2 of MPIDR. */
@@ -84,6 +123,7 @@ export class ArmCpu implements GuestCpu {
     core.set64(header.pcBase, 0n);
     core.set32(header.interruptPending, 0);
     if (core.board.exceptionTaken) core.set32(field.watched, 1);
+    if (core.board.others) core.set32(field.modeBits, 1 << modeBit.shared);
     core.set64(field.sctlr, BigInt(RESET_SCTLR));
     core.set64(field.monitor, NONE);
     core.set64(field.mpidr, (1n << 31n) | BigInt(affinity));
@@ -123,8 +163,16 @@ export class ArmCpu implements GuestCpu {
     return this.#core.takeInterrupt();
   }
 
-  handleLeave(): VmExit | undefined {
-    this.#core.set32(field.halted, 1);
+  handleLeave(): VmExit | 'yield' | undefined {
+    const core = this.#core;
+    const reason = core.get32(header.leaveReason);
+    core.set32(header.leaveReason, 0);
+    if (reason === leaveReason.pause) return 'yield';
+    if (reason === leaveReason.call && !this.isStopped) {
+      this.deliverPending();
+      return undefined;
+    }
+    core.set32(field.halted, 1);
     return this.deliverPending() ? undefined : 'halt';
   }
 
@@ -148,6 +196,13 @@ export class ArmCpu implements GuestCpu {
       /** Of an instruction that EL0 may be denied by a bit of SCTLR_EL1. */
       user_trap: (_state: number, bit: number, syndrome: number) =>
         this.#core.get32(field.sctlr) & bit ? 0 : this.#core.raise(syndrome),
+      flush_others: (_state: number, what: number, operand: bigint) => {
+        for (const other of this.#board.others?.() ?? []) {
+          if (other === this.#core) continue;
+          if (what === flushed.address) other.call('flush_address', operand);
+          else other.flushTlb(what === flushed.space);
+        }
+      },
       firmware_call: (_state: number, isSmc: number, number: number) =>
         this.#board.firmwareCall(this.#core, isSmc ? 'smc' : 'hvc', number)
           ? 0

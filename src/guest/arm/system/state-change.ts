@@ -43,6 +43,7 @@ export const updateMode = routines.define('update_mode', [], [], {}, (r) => {
     denied(sctlr.nTWI, modeBit.wfiTrapped),
     moved(r, state, pstate.IL, modeBit.illegalState),
     moved(r, state, pstate.SPSEL, modeBit.ownStack),
+    r.i32_load(s, field.modeBits),
   ].reduce((a, b) => r.i32_or(a, b));
   r.i32_store(s, key, header.modeKey);
   const kernel = r.i32_add(r.i32(mmuIndex.el1), moved(r, state, pstate.PAN, 0));

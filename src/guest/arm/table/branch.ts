@@ -1,7 +1,7 @@
 /** Branches, and instructions that raise exceptions (C4.1.65 to C4.1.77). */
 import { type I32, type I64, jumpKind } from '../../../ir/index.js';
 import { type Fields, type InsnRow, needing, type Translator } from '../row.js';
-import { exceptionClass, syndromeOf } from '../state.js';
+import { exceptionClass, leaveReason, syndromeOf } from '../state.js';
 
 const onZero = (name: string, op: string, isZero: boolean): InsnRow => ({
   name,
@@ -48,6 +48,8 @@ function waitForInterrupt(t: Translator): void {
   else t.leave();
 }
 
+const hint = { YIELD: 1, WFE: 2 } as const;
+
 export const branchRows: readonly InsnRow[] = [
   { name: 'b', enc: '000101 simm[27:2]', args: ['target'], translate: (t, i) => t.goto(i.imm) },
   {
@@ -74,8 +76,15 @@ export const branchRows: readonly InsnRow[] = [
   toRegister('ret', '0010', jumpKind.return),
   raises('svc', '11010100000 uimm[15:0] 00001', (t, i) => t.call(syndromeOf(exceptionClass.svc, i.imm))),
   raises('brk', '11010100001 uimm[15:0] 00000', (t, i) => t.exception(syndromeOf(exceptionClass.brk, i.imm))),
-  // Hints but for those below do nothing: NOP, YIELD, and what belongs to extensions that are absent.
-  { name: 'hint', enc: '11010101000000110010 uimm[6:0] 11111', args: ['imm'], translate: () => {} },
+  // Hints but for those below do nothing: NOP, and what belongs to extensions that are absent. YIELD and WFE let other CPUs go on.
+  {
+    name: 'hint',
+    enc: '11010101000000110010 uimm[6:0] 11111',
+    args: ['imm'],
+    translate: (t, i) => {
+      if (t.mode.shared && (i.imm === hint.YIELD || i.imm === hint.WFE)) t.leave(leaveReason.pause);
+    },
+  },
   { name: 'wfi', enc: '11010101000000110010 0000011 11111', args: [], translate: waitForInterrupt },
   { name: 'dsb', enc: '11010101000000110011 uimm[3:0] 100 11111', args: ['imm'], translate: ({ b }) => b.fence() },
   { name: 'dmb', enc: '11010101000000110011 uimm[3:0] 101 11111', args: ['imm'], translate: ({ b }) => b.fence() },

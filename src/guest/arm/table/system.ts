@@ -3,7 +3,7 @@ import type { I64 } from '../../../ir/index.js';
 import type { Feature } from '../features.js';
 import { routines } from '../routines/set.js';
 import { type Fields, type InsnRow, needing, type Translator } from '../row.js';
-import { exceptionClass, field, pstate, sctlr, syndromeOf } from '../state.js';
+import { exceptionClass, field, flushed, leaveReason, pstate, sctlr, syndromeOf } from '../state.js';
 import { flushAddress, flushTlb } from '../system/page-walk.js';
 import { codeOf, hasRegister, levelOf, registerByCode, type SystemRegister } from '../system/registers.js';
 import { exceptionReturn, setPstate, updateMode } from '../system/state-change.js';
@@ -20,6 +20,8 @@ export const systemRead = routines.host('system_read', ['i32', 'i32'], ['i32', '
 export const systemWrite = routines.host('system_write', ['i32', 'i64', 'i32'], ['i32'], effects);
 /** (bit of SCTLR_EL1 that allows it, syndrome) → fault. */
 const userTrap = routines.host('user_trap', ['i32', 'i32'], ['i32'], { mayFault: true });
+/** (what, the operand of TLBI): of the other CPUs. */
+const flushOthers = routines.host('flush_others', ['i32', 'i64'], [], {});
 /** (is SMC, number) → fault. */
 export const firmwareCall = routines.host('firmware_call', ['i32', 'i32'], ['i32'], effects);
 
@@ -147,6 +149,15 @@ const flushAll: Maintenance = ({ b }) => b.call(flushTlb, b.i32(0));
 const flushOne: Maintenance = ({ b }, _, operand) => b.call(flushAddress, operand);
 /** By ASID: entries of the current one only are there, and pages that are not global. */
 const flushSpace: Maintenance = ({ b }) => b.call(flushTlb, b.i32(1));
+/** The same on all CPUs. */
+const everywhere =
+  (flush: Maintenance): Maintenance =>
+  (t, i, operand) => {
+    flush(t, i, operand);
+    if (!t.mode.shared) return;
+    const what = flush === flushOne ? flushed.address : flush === flushSpace ? flushed.space : flushed.all;
+    t.b.call(flushOthers, t.b.i32(what), operand);
+  };
 const nothing: Maintenance = () => {};
 
 /** Maintenance of caches to the point of coherency or unification needs no work; EL0's needs SCTLR_EL1.UCI. */
@@ -199,14 +210,17 @@ const instructions: ReadonlyMap<number, SystemInstruction> = new Map([
   named('0 7 8 3', 'at s1e0w', 1, translation(true, true, false)),
   named('0 7 9 0', 'at s1e1rp', 1, translation(false, false, true), 'pan'),
   named('0 7 9 1', 'at s1e1wp', 1, translation(true, false, true), 'pan'),
-  // CRm 7 is for this CPU, 3 for all: others flush when they are told to by their own.
-  ...[3, 7].flatMap((crm) => [
-    named(`0 8 ${crm} 0`, `tlbi vmalle1${crm === 3 ? 'is' : ''}`, 1, flushAll),
-    named(`0 8 ${crm} 1`, `tlbi vae1${crm === 3 ? 'is' : ''}`, 1, flushOne),
-    named(`0 8 ${crm} 2`, `tlbi aside1${crm === 3 ? 'is' : ''}`, 1, flushSpace),
-    named(`0 8 ${crm} 3`, `tlbi vaae1${crm === 3 ? 'is' : ''}`, 1, flushOne),
-    named(`0 8 ${crm} 5`, `tlbi vale1${crm === 3 ? 'is' : ''}`, 1, flushOne),
-    named(`0 8 ${crm} 7`, `tlbi vaale1${crm === 3 ? 'is' : ''}`, 1, flushOne),
+  // CRm 7 is for this CPU, 3 for all.
+  ...[
+    { crm: 3, suffix: 'is', on: everywhere },
+    { crm: 7, suffix: '', on: (flush: Maintenance) => flush },
+  ].flatMap(({ crm, suffix, on }) => [
+    named(`0 8 ${crm} 0`, `tlbi vmalle1${suffix}`, 1, on(flushAll)),
+    named(`0 8 ${crm} 1`, `tlbi vae1${suffix}`, 1, on(flushOne)),
+    named(`0 8 ${crm} 2`, `tlbi aside1${suffix}`, 1, on(flushSpace)),
+    named(`0 8 ${crm} 3`, `tlbi vaae1${suffix}`, 1, on(flushOne)),
+    named(`0 8 ${crm} 5`, `tlbi vale1${suffix}`, 1, on(flushOne)),
+    named(`0 8 ${crm} 7`, `tlbi vaale1${suffix}`, 1, on(flushOne)),
   ]),
 ]);
 
@@ -234,7 +248,8 @@ const call = (name: string, enc: string, isSmc: boolean): InsnRow => ({
       return;
     }
     b.call(firmwareCall, b.i32(isSmc ? 1 : 0), b.i32(i.imm));
-    t.endBlock(true);
+    if (t.mode.shared) t.leave(leaveReason.call);
+    else t.endBlock(true);
   },
 });
 

@@ -65,6 +65,7 @@ const controllers: readonly Controller[] = [
     devices: ({ disk, bad, cd }) => [
       {
         type: 'virtio-scsi',
+        packed: true,
         queues: 2,
         units: [
           { media: 'disk', image: disk, serial: 'S1', rotationRate: 1 },
@@ -72,6 +73,16 @@ const controllers: readonly Controller[] = [
           { media: 'cdrom', image: cd, target: 3 },
         ],
       },
+    ],
+  },
+  {
+    name: 'virtio-blk',
+    modules: 'virtio_blk',
+    prefix: 'vd',
+    mark: '0x',
+    devices: ({ disk, bad }) => [
+      { type: 'virtio-blk', image: disk, packed: true },
+      { type: 'virtio-blk', image: bad },
     ],
   },
   {
@@ -134,8 +145,9 @@ test('disks and CDs of every controller', { timeout: 2 * limitMs }, async (t) =>
   const script = [
     pick,
     // The pattern of 4-byte words comes from a disk of its own.
-    'modprobe virtio_blk; dd if=/dev/vda of=/tmp/written bs=1M 2>/dev/null',
+    `modprobe virtio_blk; w=$(pick vd ${written.length / 512} 0x); dd if=/dev/$w of=/tmp/written bs=1M 2>/dev/null`,
     ...controllers.flatMap((controller) => [`echo == ${controller.name}`, ...steps(controller)]),
+    'echo == packed; cut -c35 /sys/bus/virtio/devices/*/features | tr -d "\\n"; echo',
     // A disk that comes and goes.
     'echo == plug',
     `p=$(pick sd ${plugged.length / 512} "VRING  *VRING"); sha256sum < /dev/$p; echo == unplug`,
@@ -182,6 +194,11 @@ test('disks and CDs of every controller', { timeout: 2 * limitMs }, async (t) =>
   await running.machine.ended;
   t.diagnostic(text.replaceAll('\n', ' | '));
   assert.deepEqual(failures, []);
+  assert.equal(
+    text.split('== packed\n')[1]!.split('\n')[0]!.replaceAll('0', ''),
+    '11',
+    'the driver has taken packed rings',
+  );
   assert.match(text, new RegExp(`== plug\n${hash(plugged)}\n== unplug\ngone`));
   for (const [i, { name, cdMark }] of controllers.entries()) {
     const lines = text.split(`== ${name}\n`)[1]!.split('==')[0]!.trimEnd().split('\n');

@@ -394,6 +394,7 @@ export function planMachine(options: MachineOptions): {
           slot: device.slot,
           interfaces: device.interfaces,
           vectors: device.vectors,
+          packed: device.packed,
         };
       case 'ide': {
         // As on QEMU a CD drive that may choose goes to the secondary channel.

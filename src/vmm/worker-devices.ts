@@ -410,11 +410,12 @@ export class MachineDevices {
     taken: Set<string>,
     rom?: OptionRom | undefined,
   ): number {
-    const { type, bus, slot: wanted, interfaces } = config;
+    const { type, bus, slot: wanted, interfaces, packed } = config;
     const name = freeName(type, taken);
     const device = new VirtioDevice(model, {
       name,
       dma: board.memory.dma,
+      packed,
       log: (line) => this.#host.log(`${name}: ${line}`),
     });
     if (bus === 'mmio') return plugMmio(board, device, wanted);

@@ -41,6 +41,8 @@ export interface VirtioPlace {
   readonly slot?: number | undefined;
   /** The interface of virtio 1.0, that of before, or both (`transitional`, the default). */
   readonly interfaces?: 'transitional' | 'modern' | 'legacy' | undefined;
+  /** Its rings may have the packed layout. */
+  readonly packed?: boolean | undefined;
   /** MSI-X vectors, 0 for none; as many as the device can use unless given. */
   readonly vectors?: number | undefined;
 }

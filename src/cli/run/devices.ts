@@ -34,6 +34,7 @@ const virtio: readonly PropertyRow[] = [
     sentence: 'on: without the interface before virtio 1.0',
   },
   { name: 'disable-modern', type: 'bool', default: 'off', sentence: 'on: without the interface of virtio 1.0' },
+  { name: 'packed', type: 'bool', default: 'off', sentence: 'on: drivers may choose the packed layout of rings' },
   { name: 'vectors', type: 'uint32', sentence: 'MSI-X vectors, 0 for none; as many as the device can use' },
 ];
 /** virtio-mmio. */
@@ -425,7 +426,6 @@ export const unsupportedProperties = [
   'num-queues',
   'romfile',
   'rombar',
-  'packed',
   'iommu_platform',
   'write-cache',
   'rng',

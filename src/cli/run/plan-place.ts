@@ -17,6 +17,7 @@ export function planVirtio(values: KeyValues, { only }: FoundDevice): VirtioPlac
     slot,
     interfaces: only ?? asked,
     vectors: values.number('vectors', 0, 2048),
+    ...(values.has('packed') ? { packed: values.flag('packed') } : {}),
   };
 }
 

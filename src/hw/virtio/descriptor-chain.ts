@@ -3,8 +3,10 @@
  * guest RAM. What a chain names lies in RAM when it is handed out, but its contents are the guest's and may change.
  */
 export class DescriptorChain {
-  /** Index of the head descriptor: what the used ring names. */
+  /** What the used ring names: index of the head descriptor, or the buffer's identifier in a packed ring. */
   head = 0;
+  /** Places in a packed ring that it takes. */
+  places = 1;
   readonly readable: Uint8Array[] = [];
   readonly writable: Uint8Array[] = [];
   /** Guest-physical address of each writable piece. */

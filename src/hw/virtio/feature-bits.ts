@@ -1,5 +1,11 @@
 /** Feature bits that belong to no single device (Virtual I/O Device 1.2, chapter 6), as bit numbers. */
-export const ringFeature = { anyLayout: 27, indirectDescriptors: 28, eventIndex: 29, version1: 32 } as const;
+export const ringFeature = {
+  anyLayout: 27,
+  indirectDescriptors: 28,
+  eventIndex: 29,
+  version1: 32,
+  packedRing: 34,
+} as const;
 
 /** Feature bits as two 32-bit halves, as every transport shows them. */
 export interface FeatureSet {

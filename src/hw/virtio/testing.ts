@@ -20,7 +20,7 @@ export interface Piece {
 /** A machine with one virtio device in slot 4 and nothing else. */
 export function testMachine(
   model: VirtioModel,
-  options: Omit<VirtioPciOptions, 'device'> = {},
+  options: Omit<VirtioPciOptions, 'device'> & { readonly packed?: boolean } = {},
   ram: ArrayBufferLike = new SharedArrayBuffer(ramBytes),
 ) {
   const memory = new MemorySpace(ram);
@@ -37,6 +37,7 @@ export function testMachine(
   const device = new VirtioDevice(model, {
     name: 'virtio0',
     dma: memory.dma,
+    packed: options.packed,
     arena: options.arena,
     log: (message) => void log.push(message),
   });

@@ -79,6 +79,8 @@ function schemaFor(name: string, queues: number) {
 export interface VirtioDeviceOptions {
   readonly name: string;
   readonly dma: DmaSpace;
+  /** Drivers may choose the packed layout of rings. */
+  readonly packed?: boolean | undefined;
   readonly arena?: StateArena | undefined;
   /** Told once per reset why a device gave up on its driver. */
   readonly log?: ((message: string) => void) | undefined;
@@ -107,7 +109,7 @@ export class VirtioDevice implements QueueOwner {
     this.part = statePart(schema, this.#state);
     const { anyLayout, indirectDescriptors, eventIndex, version1 } = ringFeature;
     const common = [...model.features, indirectDescriptors, eventIndex];
-    this.offered = featureSet([...common, version1]);
+    this.offered = featureSet([...common, version1, ...(options.packed ? [ringFeature.packedRing] : [])]);
     this.offeredLegacy = featureSet([...common, anyLayout]).low;
     this.queues = model.queueSizes.map((size, i) => new Virtqueue(i, size, this.#state.queues[i]!, options.dma, this));
     if (!options.arena?.attached) for (const queue of this.queues) queue.reset();
@@ -139,6 +141,10 @@ export class VirtioDevice implements QueueOwner {
   }
   get indirectDescriptors(): boolean {
     return (this.#state.driverFeaturesLow & (1 << ringFeature.indirectDescriptors)) !== 0;
+  }
+
+  get packedRing(): boolean {
+    return (this.#state.driverFeaturesHigh & (1 << (ringFeature.packedRing - 32))) !== 0;
   }
 
   /** Between DRIVER_OK and reset, and not broken. */

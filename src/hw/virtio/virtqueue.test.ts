@@ -30,12 +30,15 @@ function make(options: { eventIndex?: boolean; indirect?: boolean } = {}) {
     nextUsed: 0,
     signalled: 0,
     signalledValid: false,
+    availWrap: true,
+    usedWrap: true,
   };
   const queue = new Virtqueue(0, 16, state, dma, {
     ringError: (_queue, reason) => void errors.push(reason),
     queueInterrupt: () => void interrupts++,
     eventIndex: options.eventIndex ?? false,
     indirectDescriptors: options.indirect ?? true,
+    packedRing: false,
     get broken() {
       return errors.length > 0;
     },

@@ -1,5 +1,5 @@
 /**
- * The split virtqueue, device side (Virtual I/O Device 1.2, 2.7), with indirect descriptors and event indexes.
+ * The virtqueue, device side: split (Virtual I/O Device 1.2, 2.7) or packed (`packed-ring.ts`), with indirect descriptors and event indexes.
  *
  * The rings are hostile. A ring that lies outside RAM, a loop, a buffer outside RAM or one that breaks the rules makes the
  * queue report an error: the device then needs a reset and touches no ring until it gets one. Work per chain is bounded by
@@ -10,6 +10,7 @@
 import type { DmaSpace } from '../../bus/index.js';
 import { bool, u16, u32 } from '../../schema/index.js';
 import { DescriptorChain } from './descriptor-chain.js';
+import { PackedRing, readDescriptor } from './packed-ring.js';
 
 /** State of one queue, as declared in the device's schema. */
 export const queueFields = {
@@ -28,6 +29,9 @@ export const queueFields = {
   nextUsed: u16(),
   signalled: u16(),
   signalledValid: bool(),
+  /** Wrap counters of a packed ring. */
+  availWrap: bool(true),
+  usedWrap: bool(true),
 };
 
 export interface QueueState {
@@ -44,6 +48,8 @@ export interface QueueState {
   nextUsed: number;
   signalled: number;
   signalledValid: boolean;
+  availWrap: boolean;
+  usedWrap: boolean;
 }
 
 /** Halves of the rings' addresses. */
@@ -68,9 +74,10 @@ function fence(): void {
   Atomics.add(fenceWord, 0, 0);
 }
 
-interface Ring {
+export interface Ring {
   readonly bytes: Uint8Array;
   readonly view: DataView;
+  readonly gpa: number;
 }
 
 export interface QueueOwner {
@@ -80,6 +87,7 @@ export interface QueueOwner {
   queueInterrupt(queue: Virtqueue): void;
   readonly eventIndex: boolean;
   readonly indirectDescriptors: boolean;
+  readonly packedRing: boolean;
   /** An error was reported: no ring is touched until reset. */
   readonly broken: boolean;
 }
@@ -93,6 +101,10 @@ export class Virtqueue {
   #desc: Ring | undefined;
   #avail: Ring | undefined;
   #used: Ring | undefined;
+  /** In place of these three. */
+  #packed: PackedRing | undefined;
+  /** Places of the buffer that `peek` gave. */
+  #peeked = 0;
   #usedGpa = 0;
   #attachedEpoch = 0;
   #loads = 0;
@@ -135,6 +147,7 @@ export class Virtqueue {
     state.descLow = state.descHigh = state.availLow = state.availHigh = state.usedLow = state.usedHigh = 0;
     state.nextAvail = state.nextUsed = state.signalled = 0;
     state.signalledValid = false;
+    state.availWrap = state.usedWrap = true;
   }
 
   /** Sets half of a ring's address; while the queue is ready its addresses stand (4.1.4.3.2, 4.2.2.2). */
@@ -159,7 +172,7 @@ export class Virtqueue {
   #ring(gpa: number, length: number, forWrite: boolean): Ring | undefined {
     const bytes = this.#dma.view(gpa, length, forWrite);
     if (bytes === undefined) return undefined;
-    return { bytes, view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength) };
+    return { bytes, view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength), gpa };
   }
 
   /** Finds the rings in RAM. False: not ready, or an error was reported. */
@@ -172,14 +185,20 @@ export class Virtqueue {
     if (size === 0 || (size & (size - 1)) !== 0 || size > this.maxSize) {
       return this.#error(`its size is ${size}`);
     }
-    const desc = this.#ring(this.descGpa, size * 16, false);
-    const avail = this.#ring(this.availGpa, 6 + size * 2, false);
-    const used = this.#ring(this.usedGpa, 6 + size * 8, true);
+    const isPacked = this.#owner.packedRing;
+    const desc = this.#ring(this.descGpa, size * 16, isPacked);
+    const avail = this.#ring(this.availGpa, isPacked ? 4 : 6 + size * 2, false);
+    const used = this.#ring(this.usedGpa, isPacked ? 4 : 6 + size * 8, true);
     if (desc === undefined || avail === undefined || used === undefined) return this.#error('its rings are not in RAM');
     this.#desc = desc;
     this.#avail = avail;
     this.#used = used;
     this.#usedGpa = this.usedGpa;
+    this.#packed = isPacked ? new PackedRing(state, this.#dma, desc, avail, used) : undefined;
+    if (this.#packed && !this.#packed.isFit) {
+      this.#used = undefined;
+      return this.#error('its indices are beyond its size');
+    }
     this.#attachedEpoch = state.epoch;
     return true;
   }
@@ -192,6 +211,7 @@ export class Virtqueue {
   /** Buffers waiting in the available ring; 0 for a queue that is not ready or broken. */
   waiting(): number {
     if (!this.#attach()) return 0;
+    if (this.#packed) return this.#packed.waiting();
     const count = (this.#avail!.view.getUint16(2, true) - this.state.nextAvail) & 0xffff;
     if (count > this.state.size) {
       this.#error(`its available index moved by ${count}`);
@@ -209,6 +229,8 @@ export class Virtqueue {
 
   /** As `pop`, but the buffer stays next until `advance`. `release` it if it is not advanced. */
   peek(): DescriptorChain | undefined {
+    if (!this.#attach()) return undefined;
+    if (this.#packed) return this.#peekPacked(this.#packed);
     if (this.waiting() === 0) return undefined;
     fence();
     const { state } = this;
@@ -225,9 +247,57 @@ export class Virtqueue {
     return undefined;
   }
 
+  #peekPacked(ring: PackedRing): DescriptorChain | undefined {
+    if (!ring.hasNext) return undefined;
+    fence();
+    const chain = this.#spare.pop() ?? new DescriptorChain();
+    chain.generation = this.generation;
+    if (this.#collectPacked(ring, chain)) {
+      this.#peeked = chain.places;
+      return chain;
+    }
+    this.release(chain);
+    return undefined;
+  }
+
+  #collectPacked(ring: PackedRing, chain: DescriptorChain): boolean {
+    for (let places = 1; ; places++) {
+      if (places > this.state.size) return this.#error('a descriptor chain loops');
+      const descriptor = ring.descriptor(places - 1);
+      if (descriptor.isIndirect) {
+        if (places > 1 || descriptor.goesOn) return this.#error('an indirect table lies where none may');
+        if (!this.#collectTable(descriptor.gpa, descriptor.length, chain)) return false;
+      } else if (!this.#add(chain, descriptor.gpa, descriptor.length, descriptor.isWritable)) return false;
+      if (descriptor.goesOn) continue;
+      chain.head = descriptor.identifier;
+      chain.places = places;
+      return true;
+    }
+  }
+
+  /** An indirect table of a packed ring: its descriptors follow each other. */
+  #collectTable(gpa: number, length: number, chain: DescriptorChain): boolean {
+    if (!this.#owner.indirectDescriptors) return this.#error('an indirect table was not agreed upon');
+    const entries = length / 16;
+    if (length === 0 || length % 16 !== 0 || entries > maxIndirect)
+      return this.#error(`an indirect table has ${length} bytes`);
+    const table = this.#ring(gpa, length, false);
+    if (table === undefined) return this.#error('an indirect table is not in RAM');
+    for (let i = 0; i < entries; i++) {
+      const entry = readDescriptor(table.view, i);
+      if (!this.#add(chain, entry.gpa, entry.length, entry.isWritable)) return false;
+    }
+    return true;
+  }
+
   /** The buffer that `peek` gave is taken. */
   advance(): void {
     const { state } = this;
+    if (this.#packed) {
+      this.#packed.advance(this.#peeked, this.#owner.eventIndex);
+      fence();
+      return;
+    }
     state.nextAvail = (state.nextAvail + 1) & 0xffff;
     if (this.#owner.eventIndex) {
       // The driver kicks when it goes past this: for every buffer added after the last one taken.
@@ -298,8 +368,9 @@ export class Virtqueue {
 
   /** Buffers that were taken last, in order, are next again. */
   putBack(chains: readonly DescriptorChain[]): void {
-    if (chains.length > 0 && chains[0].generation === this.generation)
-      this.state.nextAvail = (this.state.nextAvail - chains.length) & 0xffff;
+    const isCurrent = chains.length > 0 && chains[0].generation === this.generation;
+    if (isCurrent && this.#packed) this.#packed.back(chains.reduce((sum, { places }) => sum + places, 0));
+    else if (isCurrent) this.state.nextAvail = (this.state.nextAvail - chains.length) & 0xffff;
     for (const chain of chains) this.release(chain);
   }
 
@@ -308,26 +379,31 @@ export class Virtqueue {
    * The chain object must not be used afterwards.
    */
   push(chain: DescriptorChain, written: number): void {
-    if (this.#fill(chain, written, 0)) this.#showUsed(1);
+    const places = this.#fill(chain, written, 0);
+    if (places > 0) this.#showUsed(places);
     this.release(chain);
   }
 
   /** As `push` for several buffers, which the driver sees all at once. */
   pushAll(chains: readonly DescriptorChain[], written: readonly number[]): void {
     let count = 0;
-    for (const [i, chain] of chains.entries()) if (this.#fill(chain, written[i], count)) count++;
+    for (const [i, chain] of chains.entries()) count += this.#fill(chain, written[i], count);
     if (count > 0) this.#showUsed(count);
     for (const chain of chains) this.release(chain);
   }
 
-  /** Writes a used entry so many behind the next. False: the queue has been reset meanwhile. */
-  #fill(chain: DescriptorChain, written: number, ahead: number): boolean {
-    if (chain.generation !== this.generation || !this.#attach()) return false;
+  /** Writes a used entry so many behind the next. Gives the places that it takes; 0: the queue has been reset meanwhile. */
+  #fill(chain: DescriptorChain, written: number, ahead: number): number {
+    if (chain.generation !== this.generation || !this.#attach()) return 0;
     let left = written;
     for (let i = 0; i < chain.writable.length && left > 0; i++) {
       const count = Math.min(left, chain.writable[i].length);
       this.#dma.publish(chain.writableGpas[i], count);
       left -= count;
+    }
+    if (this.#packed) {
+      this.#packed.fill(chain.head, written, ahead);
+      return chain.places;
     }
     const { state } = this;
     const used = this.#used!.view;
@@ -335,12 +411,16 @@ export class Virtqueue {
     used.setUint32(at, chain.head, true);
     used.setUint32(at + 4, written, true);
     this.#dma.publish(this.#usedGpa + at, 8);
-    return true;
+    return 1;
   }
 
   #showUsed(count: number): void {
     const { state } = this;
     fence();
+    if (this.#packed) {
+      this.#packed.show(count);
+      return;
+    }
     state.nextUsed = (state.nextUsed + count) & 0xffff;
     this.#used!.view.setUint16(2, state.nextUsed, true);
     this.#dma.publish(this.#usedGpa + 2, 2);
@@ -359,7 +439,8 @@ export class Virtqueue {
     const { state } = this;
     fence();
     let wanted: boolean;
-    if (this.#owner.eventIndex) {
+    if (this.#packed) wanted = this.#packed.wantsSignal(this.#owner.eventIndex);
+    else if (this.#owner.eventIndex) {
       const event = this.#avail!.view.getUint16(4 + state.size * 2, true);
       const grown = (state.nextUsed - state.signalled) & 0xffff;
       wanted = !state.signalledValid || ((state.nextUsed - event - 1) & 0xffff) < grown;

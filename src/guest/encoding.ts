@@ -130,12 +130,23 @@ export class EncodingTables<F extends object, R extends EncodedRow<F>> {
     this.#form = form;
     this.encodings = rows.map((row) => parseEncoding(row, form));
     this.#lists = Array.from({ length: 1 << form.keyBits }, () => []);
-    const given = (value: number): number => value.toString(2).replaceAll('0', '').length;
-    const ordered = [...this.encodings].sort((a, b) => given(b.mask) - given(a.mask));
-    for (const encoding of ordered) {
-      const mask = form.key(encoding.mask);
+    const given = (value: number): number => {
+      let count = 0;
+      for (let rest = value; rest !== 0; rest &= rest - 1) count++;
+      return count;
+    };
+    const ordered = this.encodings
+      .map((encoding) => ({ encoding, bits: given(encoding.mask) }))
+      .sort((a, b) => b.bits - a.bits);
+    const all = (1 << form.keyBits) - 1;
+    for (const { encoding } of ordered) {
       const match = form.key(encoding.match);
-      for (const [key, list] of this.#lists.entries()) if (((key ^ match) & mask) === 0) list.push(encoding);
+      // Every key that has the bits that are given: those that are not take every value.
+      const free = all & ~form.key(encoding.mask);
+      for (let open = free; ; open = (open - 1) & free) {
+        this.#lists[match | open].push(encoding);
+        if (open === 0) break;
+      }
     }
   }
 

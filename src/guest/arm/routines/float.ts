@@ -6,10 +6,11 @@
  * Native arithmetic is taken where it gives the same: rounding to nearest without FZ, a result that is normal, and *inexact*
  * accrued already, so that nothing has to be found out.
  */
-import type { I32, I64, RoutineBuilder } from '../../../ir/index.js';
+import type { F64, I32, I64, RoutineBuilder } from '../../../ir/index.js';
 import { addToProduct, and, emitAdd, emitDivide, emitMultiply, emitSquareRoot } from '../../float/core.js';
 import {
   double,
+  exponentOfBits,
   type Format,
   half,
   infinityBits,
@@ -50,15 +51,24 @@ function native(r: RoutineBuilder, f: Format, name: Native, a: I64, b: I64): I64
   const result = name === 'sqrt' ? r.f32_sqrt(number(a)) : r[`f32_${name}`](number(a), number(b));
   return r.i64_extend_i32_u(r.i32_reinterpret_f32(result));
 }
-/** Returns the native result if it is right: above the smallest normal number, to which one that underflows may be rounded. */
+/** Whether native arithmetic may be tried: rounding to nearest, nothing flushed, and IXC accrued already. */
+export const mayBeNative = (r: RoutineBuilder, mode: I32): I32 => {
+  const seen = r.i32_ne(and(r, r.i32_load(r.state(), field.fpsr), flag.IXC), r.i32(0));
+  return r.i32_and(r.i32_eqz(and(r, mode, 7 | floatMode.flushToZero)), seen);
+};
+
+/** Above the smallest normal number, to which one that underflows may be rounded. */
+const isNormal = (r: RoutineBuilder, f: Format, bits: I64): I32 => {
+  const smallest = 1n << BigInt(f.fraction);
+  const above = r.i64_sub(magnitudeOfBits(r, f, bits), r.i64(smallest + 1n));
+  return r.i64_lt_u(above, r.i64(infinityBits(f) - smallest - 1n));
+};
+/** Returns the native result if it is right. */
 function returnNative(r: RoutineBuilder, f: Format, name: Native, a: I64, b: I64, mode: I32): void {
   if (f === half) return;
-  const seen = r.i32_ne(and(r, r.i32_load(r.state(), field.fpsr), flag.IXC), r.i32(0));
-  r.if(r.i32_and(r.i32_eqz(and(r, mode, 7 | floatMode.flushToZero)), seen), () => {
+  r.if(mayBeNative(r, mode), () => {
     const result = native(r, f, name, a, b);
-    const smallest = 1n << BigInt(f.fraction);
-    const above = r.i64_sub(magnitudeOfBits(r, f, result), r.i64(smallest + 1n));
-    r.if(r.i64_lt_u(above, r.i64(infinityBits(f) - smallest - 1n)), () => r.ret(result));
+    r.if(isNormal(r, f, result), () => r.ret(result));
   });
 }
 
@@ -159,9 +169,68 @@ function defineRoot(f: Format) {
   });
 }
 
+/**
+ * Singles: product and sum in double precision, whose rounding only matters where it has made a tie between two singles. Then, and
+ * where the result is not normal, what follows decides.
+ */
+function returnFusedSingle(r: RoutineBuilder, a: I64, b: I64, c: I64, mode: I32): void {
+  r.if(mayBeNative(r, mode), () => {
+    const wide = (bits: I64) => r.f64_promote_f32(r.f32_reinterpret_i32(r.i32_wrap_i64(bits)));
+    const sum = r.f64_add(r.f64_mul(wide(a), wide(b)), wide(c));
+    const below = and(r, r.i32_wrap_i64(r.i64_reinterpret_f64(sum)), 0x1fffffff);
+    const result = r.i64_extend_i32_u(r.i32_reinterpret_f32(r.f32_demote_f64(sum)));
+    const isRight = r.i32_and(r.i32_ne(below, r.i32(0x10000000)), isNormal(r, single, result));
+    r.if(isRight, () => r.ret(result));
+  });
+}
+
+/**
+ * Doubles, by S. Boldo and G. Melquiond, "Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to odd" (2008):
+ * exact sums and products as pairs; the lower part is rounded to odd, so that the last sum rounds once. The exponents are such that
+ * nothing overflows or underflows.
+ */
+function returnFusedDouble(r: RoutineBuilder, a: I64, b: I64, c: I64, mode: I32): void {
+  const near = (bits: I64, places: number): I32 =>
+    r.i32_lt_u(r.i32_sub(exponentOfBits(r, double, bits), r.i32(double.bias - places)), r.i32(2 * places + 1));
+  const fitting = r.i32_and(r.i32_and(near(a, 300), near(b, 300)), r.i32_or(near(c, 600), isZero(r, double, c)));
+  r.if(r.i32_and(mayBeNative(r, mode), fitting), () => {
+    const [x, y, z] = [a, b, c].map((bits) => r.f64_reinterpret_i64(bits));
+    const exactSum = (one: F64, two: F64): [F64, F64] => {
+      const sum = r.f64_add(one, two);
+      const part = r.f64_sub(sum, one);
+      return [sum, r.f64_add(r.f64_sub(one, r.f64_sub(sum, part)), r.f64_sub(two, part))];
+    };
+    const halves = (value: F64): [F64, F64] => {
+      const scaled = r.f64_mul(value, r.f64(2 ** 27 + 1));
+      const high = r.f64_sub(scaled, r.f64_sub(scaled, value));
+      return [high, r.f64_sub(value, high)];
+    };
+    const [xHigh, xLow] = halves(x);
+    const [yHigh, yLow] = halves(y);
+    const product = r.f64_mul(x, y);
+    const first = r.f64_sub(r.f64_mul(xHigh, yHigh), product);
+    const middle = r.f64_add(r.f64_add(first, r.f64_mul(xHigh, yLow)), r.f64_mul(xLow, yHigh));
+    const productRest = r.f64_add(middle, r.f64_mul(xLow, yLow));
+    const [low, lowRest] = exactSum(z, productRest);
+    const [high, highRest] = exactSum(product, low);
+    const [rest, error] = exactSum(lowRest, highRest);
+    // To odd: towards what was lost, if the last bit is 0.
+    const bits = r.i64_reinterpret_f64(rest);
+    const errorBits = r.i64_reinterpret_f64(error);
+    const isInexact = r.f64_ne(error, r.f64(0));
+    const isEven = r.i32_eqz(r.i32_wrap_i64(r.i64_and(bits, r.i64(1))));
+    const step = r.select(r.i64_lt_s(r.i64_xor(bits, errorBits), r.i64(0)), r.i64(-1), r.i64(1));
+    const odd = r.i64_add(bits, r.select(r.i32_and(isInexact, isEven), step, r.i64(0)));
+    const result = r.i64_reinterpret_f64(r.f64_add(high, r.f64_reinterpret_i64(odd)));
+    r.if(isNormal(r, double, result), () => r.ret(result));
+  });
+}
+
 /** a * b + c, rounded once (FPMulAdd). */
 function defineFused(f: Format) {
   return routines.define(`${f.name}_fma`, ['i64', 'i64', 'i64', 'i32'], ['i64'], {}, (r, x0, y0, z0, mode) => {
+    if (f === single) returnFusedSingle(r, x0, y0, z0, mode);
+    if (f === double) returnFusedDouble(r, x0, y0, z0, mode);
     const a = operand(r, f, x0, mode);
     const b = operand(r, f, y0, mode);
     const c = operand(r, f, z0, mode);

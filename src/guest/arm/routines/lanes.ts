@@ -135,12 +135,6 @@ export const lanes = {
     const { r, x, y } = lane;
     return saturate(lane, r.i64_lt_u(x, y), r.i64(0), r.i64_sub(x, y));
   }),
-  shadd: define('shadd', true, ({ r, x, y }) => r.i64_shr_s(r.i64_add(x, y), r.i64(1))),
-  uhadd: define('uhadd', false, ({ r, x, y }) => r.i64_shr_u(r.i64_add(x, y), r.i64(1))),
-  srhadd: define('srhadd', true, ({ r, x, y }) => r.i64_shr_s(r.i64_add(r.i64_add(x, y), r.i64(1)), r.i64(1))),
-  urhadd: define('urhadd', false, ({ r, x, y }) => r.i64_shr_u(r.i64_add(r.i64_add(x, y), r.i64(1)), r.i64(1))),
-  shsub: define('shsub', true, ({ r, x, y }) => r.i64_shr_s(r.i64_sub(x, y), r.i64(1))),
-  uhsub: define('uhsub', false, ({ r, x, y }) => r.i64_shr_s(r.i64_sub(x, y), r.i64(1))),
   sshl: define('sshl', true, (lane) => shift(lane, true, false, false)),
   ushl: define('ushl', false, (lane) => shift(lane, false, false, false)),
   srshl: define('srshl', true, (lane) => shift(lane, true, true, false)),
@@ -189,7 +183,6 @@ export const lanes = {
     }
     return product;
   }),
-  mul: define('mul', false, ({ r, x, y }) => r.i64_mul(x, y)),
   cmhi: define('cmhi', false, ({ r, x, y }) => r.i64_extend_i32_s(r.i32_sub(r.i32(0), r.i64_gt_u(x, y)))),
   cmhs: define('cmhs', false, ({ r, x, y }) => r.i64_extend_i32_s(r.i32_sub(r.i32(0), r.i64_ge_u(x, y)))),
   clz: define('clz', false, ({ r, x, bits }) => r.i64_sub(r.i64_clz(x), r.i64_sub(r.i64(64), bits))),

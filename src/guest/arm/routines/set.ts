@@ -1,5 +1,6 @@
 /** The AArch64 CPU's routines: the engine's, the flags and CRC32; the other files here and the system's page walk define more. */
 import { declareEngineRoutines, type I32, type I64, RoutineSet } from '../../../ir/index.js';
+import { carrylessHalves } from '../../crypto/carryless.js';
 import { flagKind } from '../state.js';
 
 export const routines = new RoutineSet();
@@ -40,23 +41,29 @@ export const computeFlags = routines.define(
   },
 );
 
-/** One step of a CRC in the reflected order, 64 bits of data at most: (crc, data, bits, polynomial). */
-export const crc32 = routines.define(
-  'crc32_bits',
-  ['i32', 'i64', 'i32', 'i32'],
-  ['i32'],
-  { pure: true },
-  (r, crc, data, bits, polynomial) => {
-    const rest = r.local('i64', r.i64_xor(data, r.i64_extend_i32_u(crc)));
-    const left = r.local('i32', bits);
-    const wide = r.i64_extend_i32_u(polynomial);
-    r.loop((again) => {
-      const value = r.read(rest);
-      const mask = r.i64_sub(r.i64(0), r.i64_and(value, r.i64(1)));
-      r.assign(rest, r.i64_xor(r.i64_shr_u(value, r.i64(1)), r.i64_and(wide, mask)));
-      r.assign(left, r.i32_sub(r.read(left), r.i32(1)));
-      r.brIf(again, r.read(left));
-    });
-    r.ret(r.i32_wrap_i64(r.read(rest)));
-  },
-);
+/**
+ * CRCs in the reflected order by carry-less multiplication. Data with the CRC added is D; a multiple q of the polynomial P makes its low
+ * `bits` zero, what is left above them is the new CRC. q is D / P as a power series, of which that many places count.
+ */
+function defineCrc(name: string, polynomial: number) {
+  // P with its highest term in bit 0.
+  const reflected = (BigInt(polynomial) << 1n) | 1n;
+  let inverse = 0n;
+  for (let n = 0n, rest = 1n; n < 64n; n++) {
+    if (((rest >> n) & 1n) === 0n) continue;
+    inverse |= 1n << n;
+    rest ^= reflected << n;
+  }
+  return routines.define(name, ['i32', 'i64', 'i32'], ['i32'], { pure: true }, (r, crc, data, bits) => {
+    const d = r.i64_xor(data, r.i64_extend_i32_u(crc));
+    const [quotient] = carrylessHalves(r, d, r.i64(inverse));
+    const unused = r.i64_extend_i32_u(r.i32_sub(r.i32(64), bits));
+    const q = r.i64_shr_u(r.i64_shl(quotient, unused), unused);
+    const [low, high] = carrylessHalves(r, q, r.i64(reflected));
+    const above = r.i64_shr_u(r.i64_xor(low, d), r.i64_extend_i32_u(bits));
+    r.ret(r.i32_wrap_i64(r.select(r.i32_eq(bits, r.i32(64)), high, above)));
+  });
+}
+/** (crc, data, its bits: 8 to 64): CRC-32 of ISO 3309, and Castagnoli's. */
+export const crc32 = defineCrc('crc32', 0xedb88320);
+export const crc32c = defineCrc('crc32c', 0x82f63b78);

@@ -1,6 +1,6 @@
 /** Data processing on general registers (C4.1.93, C4.1.94). */
 import type { I64 } from '../../../ir/index.js';
-import { crc32, engine } from '../routines/set.js';
+import { crc32, crc32c, engine } from '../routines/set.js';
 import { type Fields, type InsnRow, needing, type Translator } from '../row.js';
 import { low, not } from './shared.js';
 
@@ -222,9 +222,7 @@ const high = (name: string, enc: string, routine: typeof engine.mulHighS): InsnR
   translate: (t, i) => t.setX(i.rd, t.b.call(routine, t.x(i.rn), t.x(i.rm))[0]),
 });
 
-/** The reflected polynomials of CRC-32 and CRC-32C. */
-const polynomials = [0xedb88320 | 0, 0x82f63b78 | 0];
-const crcRows = polynomials.flatMap((polynomial, c) =>
+const crcRows = [crc32, crc32c].flatMap((routine, c) =>
   ['b', 'h', 'w', 'x'].map(
     (letter, log): InsnRow => ({
       name: `crc32${c ? 'c' : ''}${letter}`,
@@ -234,8 +232,7 @@ const crcRows = polynomials.flatMap((polynomial, c) =>
         const { b } = t;
         const bits = 8 << log;
         const data = log === 3 ? t.x(i.rm) : b.i64_and(t.x(i.rm), b.i64(2 ** bits - 1));
-        // A CRC longer than its data: what is above the data moves down by itself.
-        const [crc] = b.call(crc32, b.i32_wrap_i64(t.x(i.rn)), data, b.i32(bits), b.i32(polynomial));
+        const [crc] = b.call(routine, b.i32_wrap_i64(t.x(i.rn)), data, b.i32(bits));
         t.setX(i.rd, b.i64_extend_i32_u(crc));
       },
     }),

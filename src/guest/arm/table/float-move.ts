@@ -2,8 +2,7 @@
 import type { V128 } from '../../../ir/index.js';
 import type { InsnRow, Translator } from '../row.js';
 import { double, type Format, fits, floatRow, formats, half, magnitude, negate, read, write } from './float-format.js';
-import { splat } from './simd-move.js';
-import { row, setVector } from './vector.js';
+import { row, setVector, splat } from './vector.js';
 
 const exponentBits = (f: Format): number => ({ 16: 5, 32: 8, 64: 11 })[f.bits];
 /** VFPExpandImm (J1): sign, three bits of exponent, four of fraction. */

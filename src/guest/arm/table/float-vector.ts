@@ -3,6 +3,7 @@ import type { I32, I64, V128 } from '../../../ir/index.js';
 import { rounding } from '../../float/core.js';
 import { f64ToF32Odd } from '../routines/float-convert.js';
 import { unsignedReciprocal, unsignedReciprocalRoot } from '../routines/float-estimate.js';
+import { f32x4, f64x2, type VectorRoutines } from '../routines/float-vector.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
 import { converted } from './float.js';
 import {
@@ -33,7 +34,7 @@ import {
   write,
 } from './float-format.js';
 import { element, elementEnc } from './simd-element.js';
-import { row, zero } from './vector.js';
+import { lanesOf, row, setVector, zero } from './vector.js';
 
 type Bit = 0 | 1;
 type One = (t: Translator, f: Format, x: I64) => I64;
@@ -51,6 +52,25 @@ const twoEnc = (f: Format, form: string, high: Bit, opcode: string): string =>
   `${form} ${high} ${f === half ? '111100' : `${f.size - 2} 10000`} ${opcode} 10 rn rd`;
 const scalarArgs = (f: Format, places: string): string[] => [...places].map((place) => f.letter + place);
 
+/** On whole vectors of singles or doubles; d: what the destination has. */
+type Whole = (t: Translator, f: Format, x: V128, y: V128, d: () => V128) => V128;
+const wholes = (f: Format): VectorRoutines => (f === double ? f64x2 : f32x4);
+const byRoutine =
+  (name: 'add' | 'sub' | 'mul' | 'div' | 'min' | 'max' | 'minnm' | 'maxnm' | 'eq' | 'ge' | 'gt'): Whole =>
+  (t, f, x, y) =>
+    t.b.call(wholes(f)[name], x, y, modeOf(t, f))[0];
+/** The lower half twice, where the upper one does not count: it must not be what an exception comes from. */
+const counted = (t: Translator, i: Fields, x: V128): V128 => (i.q ? x : lanesOf(t, x, x, 3, [0, 0]));
+const atOnce = (t: Translator, i: Fields, f: Format, whole: Whole, y: V128): V128 =>
+  whole(t, f, counted(t, i, t.v(i.rn)), counted(t, i, y), () => counted(t, i, t.v(i.rd)));
+const withSign = ({ b }: Translator, f: Format, x: V128): V128 => (f === double ? b.f64x2_neg : b.f32x4_neg).call(b, x);
+const magnitudes = ({ b }: Translator, f: Format, x: V128): V128 =>
+  (f === double ? b.f64x2_abs : b.f32x4_abs).call(b, x);
+const fusedWhole =
+  (subtract: boolean): Whole =>
+  (t, f, x, y, d) =>
+    t.b.call(wholes(f).fma, subtract ? withSign(t, f, x) : x, y, d(), modeOf(t, f))[0];
+
 /** `scalar`: there is a form for one number too. */
 function three(
   f: Format,
@@ -59,7 +79,7 @@ function three(
   high: Bit,
   opcode: string,
   operation: Operation,
-  scalar = false,
+  { scalar = false, whole }: { readonly scalar?: boolean; readonly whole?: Whole } = {},
 ): InsnRow[] {
   const vector = floatRow(
     f,
@@ -67,6 +87,10 @@ function three(
     threeEnc(f, vectors(u), high, opcode),
     VECTORS,
     (t, i) => {
+      if (whole && f !== half) {
+        setVector(t, i, atOnce(t, i, f, whole, t.v(i.rm)));
+        return;
+      }
       const [x, y, d] = [t.v(i.rn), t.v(i.rm), t.v(i.rd)];
       eachLane(t, i, f, (n) => operation(t, f, lane(t, f, x, n), lane(t, f, y, n), lane(t, f, d, n)));
     },
@@ -219,7 +243,7 @@ function fixedPoint(
 }
 
 /** With one number of a vector. */
-function byElement(f: Format, name: string, u: Bit, opcode: string, operation: Operation): InsnRow[] {
+function byElement(f: Format, name: string, u: Bit, opcode: string, operation: Operation, whole?: Whole): InsnRow[] {
   const sizes = f === half ? '00' : `1${f.size - 2}`;
   // The lower bit of a lane's number is no part of it with doubles.
   const isLane = (i: Fields): boolean => f !== double || (i.imm2 & 2) === 0;
@@ -230,6 +254,10 @@ function byElement(f: Format, name: string, u: Bit, opcode: string, operation: O
       elementEnc(`0 q ${u} 01111`, sizes, opcode),
       ['vd', 'vn', 'imm', 'imm2'],
       (t, i) => {
+        if (whole && f !== half) {
+          setVector(t, i, atOnce(t, i, f, whole, element(t, i, f.size)));
+          return;
+        }
         const [x, d] = [t.v(i.rn), t.v(i.rd)];
         const y = lane(t, f, element(t, i, f.size), 0);
         eachLane(t, i, f, (n) => operation(t, f, lane(t, f, x, n), y, lane(t, f, d, n)));
@@ -252,6 +280,16 @@ function byElement(f: Format, name: string, u: Bit, opcode: string, operation: O
 
 const multiplyAdd: Operation = (t, f, x, y, d) => fused(t, f, x, y, d);
 const multiplySubtract: Operation = (t, f, x, y, d) => fused(t, f, negate(t, f, x), y, d);
+
+const roots = (f: Format): InsnRow[] =>
+  two(f, 'fsqrt', 1, 1, '11111', one(callOne('sqrt'))).map((made) =>
+    f === half
+      ? made
+      : {
+          ...made,
+          translate: (t, i) => setVector(t, i, t.b.call(wholes(f).sqrt, counted(t, i, t.v(i.rn)), modeOf(t, f))[0]),
+        },
+  );
 
 function rowsOf(f: Format): InsnRow[] {
   const conversions = ([0, 1] as const).flatMap((u) => {
@@ -292,32 +330,41 @@ function rowsOf(f: Format): InsnRow[] {
   );
   const elements = (
     [
-      ['fmla', 0, '0001', multiplyAdd],
-      ['fmls', 0, '0101', multiplySubtract],
-      ['fmul', 0, '1001', call('mul')],
-      ['fmulx', 1, '1001', call('mulx')],
+      ['fmla', 0, '0001', multiplyAdd, fusedWhole(false)],
+      ['fmls', 0, '0101', multiplySubtract, fusedWhole(true)],
+      ['fmul', 0, '1001', call('mul'), byRoutine('mul')],
+      ['fmulx', 1, '1001', call('mulx'), undefined],
     ] as const
-  ).flatMap(([name, u, opcode, operation]) => byElement(f, name, u, opcode, operation));
+  ).flatMap(([name, u, opcode, operation, whole]) => byElement(f, name, u, opcode, operation, whole));
   return [
-    ...three(f, 'fadd', 0, 0, '11010', call('add')),
-    ...three(f, 'fsub', 0, 1, '11010', call('sub')),
-    ...three(f, 'fmul', 1, 0, '11011', call('mul')),
-    ...three(f, 'fmulx', 0, 0, '11011', call('mulx'), true),
-    ...three(f, 'fdiv', 1, 0, '11111', call('div')),
-    ...three(f, 'fmla', 0, 0, '11001', multiplyAdd),
-    ...three(f, 'fmls', 0, 1, '11001', multiplySubtract),
-    ...three(f, 'fmax', 0, 0, '11110', call('max')),
-    ...three(f, 'fmin', 0, 1, '11110', call('min')),
-    ...three(f, 'fmaxnm', 0, 0, '11000', call('maxnm')),
-    ...three(f, 'fminnm', 0, 1, '11000', call('minnm')),
-    ...three(f, 'frecps', 0, 0, '11111', call('recps'), true),
-    ...three(f, 'frsqrts', 0, 1, '11111', call('rsqrts'), true),
-    ...three(f, 'fcmeq', 0, 0, '11100', mask(false, isEqual), true),
-    ...three(f, 'fcmge', 1, 0, '11100', mask(true, isEither), true),
-    ...three(f, 'fcmgt', 1, 1, '11100', mask(true, isGreater), true),
-    ...three(f, 'facge', 1, 0, '11101', ofMagnitudes(mask(true, isEither)), true),
-    ...three(f, 'facgt', 1, 1, '11101', ofMagnitudes(mask(true, isGreater)), true),
-    ...three(f, 'fabd', 1, 1, '11010', (t, _, x, y, d) => magnitude(t, f, call('sub')(t, f, x, y, d)), true),
+    ...three(f, 'fadd', 0, 0, '11010', call('add'), { whole: byRoutine('add') }),
+    ...three(f, 'fsub', 0, 1, '11010', call('sub'), { whole: byRoutine('sub') }),
+    ...three(f, 'fmul', 1, 0, '11011', call('mul'), { whole: byRoutine('mul') }),
+    ...three(f, 'fmulx', 0, 0, '11011', call('mulx'), { scalar: true }),
+    ...three(f, 'fdiv', 1, 0, '11111', call('div'), { whole: byRoutine('div') }),
+    ...three(f, 'fmla', 0, 0, '11001', multiplyAdd, { whole: fusedWhole(false) }),
+    ...three(f, 'fmls', 0, 1, '11001', multiplySubtract, { whole: fusedWhole(true) }),
+    ...three(f, 'fmax', 0, 0, '11110', call('max'), { whole: byRoutine('max') }),
+    ...three(f, 'fmin', 0, 1, '11110', call('min'), { whole: byRoutine('min') }),
+    ...three(f, 'fmaxnm', 0, 0, '11000', call('maxnm'), { whole: byRoutine('maxnm') }),
+    ...three(f, 'fminnm', 0, 1, '11000', call('minnm'), { whole: byRoutine('minnm') }),
+    ...three(f, 'frecps', 0, 0, '11111', call('recps'), { scalar: true }),
+    ...three(f, 'frsqrts', 0, 1, '11111', call('rsqrts'), { scalar: true }),
+    ...three(f, 'fcmeq', 0, 0, '11100', mask(false, isEqual), { scalar: true, whole: byRoutine('eq') }),
+    ...three(f, 'fcmge', 1, 0, '11100', mask(true, isEither), { scalar: true, whole: byRoutine('ge') }),
+    ...three(f, 'fcmgt', 1, 1, '11100', mask(true, isGreater), { scalar: true, whole: byRoutine('gt') }),
+    ...three(f, 'facge', 1, 0, '11101', ofMagnitudes(mask(true, isEither)), {
+      scalar: true,
+      whole: (t, g, x, y, d) => byRoutine('ge')(t, g, magnitudes(t, g, x), magnitudes(t, g, y), d),
+    }),
+    ...three(f, 'facgt', 1, 1, '11101', ofMagnitudes(mask(true, isGreater)), {
+      scalar: true,
+      whole: (t, g, x, y, d) => byRoutine('gt')(t, g, magnitudes(t, g, x), magnitudes(t, g, y), d),
+    }),
+    ...three(f, 'fabd', 1, 1, '11010', (t, _, x, y, d) => magnitude(t, f, call('sub')(t, f, x, y, d)), {
+      scalar: true,
+      whole: (t, g, x, y, d) => magnitudes(t, g, byRoutine('sub')(t, g, x, y, d)),
+    }),
     ...pairs(f, 'faddp', 0, '11010', '01101', call('add')),
     ...pairs(f, 'fmaxp', 0, '11110', '01111', call('max')),
     ...pairs(f, 'fminp', 1, '11110', '01111', call('min')),
@@ -336,7 +383,7 @@ function rowsOf(f: Format): InsnRow[] {
     ...two(f, 'fcmeq0', 0, 1, '01101', withZero(mask(false, isEqual)), true),
     ...two(f, 'fcmle0', 1, 1, '01101', zeroWith(mask(true, isEither)), true),
     ...two(f, 'fcmlt0', 0, 1, '01110', zeroWith(mask(true, isGreater)), true),
-    ...two(f, 'fsqrt', 1, 1, '11111', one(callOne('sqrt'))),
+    ...roots(f),
     ...two(f, 'frecpe', 0, 1, '11101', one(callOne('recpe')), true),
     ...two(f, 'frsqrte', 1, 1, '11101', one(callOne('rsqrte')), true),
     scalarTwo(f, 'frecpx', 0, 1, '11111', one(callOne('recpx'))),

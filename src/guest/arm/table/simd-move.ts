@@ -13,6 +13,7 @@ import {
   type Size,
   setVector,
   sizeOf,
+  splat,
   used,
   zero,
 } from './vector.js';
@@ -38,10 +39,6 @@ export function insert({ b }: Translator, x: V128, size: Size, lane: number, val
   const bits = b.i32_wrap_i64(value);
   return [b.i8x16_replace_lane, b.i16x8_replace_lane, b.i32x4_replace_lane][size].call(b, x, bits, lane);
 }
-export function splat(t: Translator, size: Size, value: I64): V128 {
-  return size === 3 ? t.b.i64x2_splat(value) : apply(t, 'splat', size, t.b.i32_wrap_i64(value));
-}
-
 const copies: readonly InsnRow[] = [
   row(
     'dup',

@@ -12,11 +12,13 @@ import {
   lanesOf,
   native,
   nativeUnary,
+  noteSaturation,
   row,
   type Size,
   saturates,
   setVector,
   sizeOf,
+  splat,
   type Unary,
   unaryByLanes,
   upTo32,
@@ -55,8 +57,41 @@ const accumulating = (name: string, u: 0 | 1, opcode: string, operation: Binary,
     upTo32,
   );
 
-const multiply: Binary = (t, x, y, size) =>
-  size === 0 ? byLanes(lanes.mul)(t, x, y, size) : apply(t, 'mul', size, x, y);
+const multiply: Binary = (t, x, y, size) => {
+  if (size > 0) return apply(t, 'mul', size, x, y);
+  // Bytes of even and of odd numbers, each in its half of 16 bits.
+  const { b } = t;
+  const even = b.v128_and(b.i16x8_mul(x, y), b.v128(0x00ff00ff, 0x00ff00ff, 0x00ff00ff, 0x00ff00ff));
+  const odd = b.i16x8_mul(b.i16x8_shr_u(x, b.i32(8)), b.i16x8_shr_u(y, b.i32(8)));
+  return b.v128_or(even, b.i16x8_shl(odd, b.i32(8)));
+};
+/** Half of a sum that does not overflow: what both have, and half of what one has. */
+const halved =
+  (sign: 's' | 'u', round: boolean): Binary =>
+  (t, x, y, size) => {
+    const { b } = t;
+    const half = apply(t, `shr_${sign}`, size, b.v128_xor(x, y), b.i32(1));
+    return round ? apply(t, 'sub', size, b.v128_or(x, y), half) : apply(t, 'add', size, b.v128_and(x, y), half);
+  };
+/** Half of a difference: a borrow from the last places where only y has one. */
+const halvedDifference =
+  (sign: 's' | 'u'): Binary =>
+  (t, x, y, size) => {
+    const { b } = t;
+    const half = (value: V128) => apply(t, `shr_${sign}`, size, value, b.i32(1));
+    const borrow = b.v128_and(b.v128_andnot(y, x), splat(t, size, b.i64(1)));
+    return apply(t, 'sub', size, apply(t, 'sub', size, half(x), half(y)), borrow);
+  };
+/** WebAssembly saturates lanes of 8 and 16 bits; where that changes something, FPSR.QC is set. */
+const saturating =
+  (name: 'add' | 'sub', sign: 's' | 'u'): Binary =>
+  (t, x, y, size) => {
+    if (size > 1) return byLanes(lanes[`${sign}q${name}`])(t, x, y, size);
+    const { b } = t;
+    const value = apply(t, `${name}_sat_${sign}`, size, x, y);
+    noteSaturation(t, b.v128_any_true(b.v128_xor(value, apply(t, name, size, x, y))));
+    return value;
+  };
 const swapped =
   (operation: Binary): Binary =>
   (t, x, y, size) =>
@@ -229,11 +264,6 @@ export const simdRows: readonly InsnRow[] = [
   accumulating('uaba', 1, '01111', distance('u'), 'add'),
   ...(
     [
-      ['hadd', '00000', upTo32],
-      ['qadd', '00001', all],
-      ['rhadd', '00010', upTo32],
-      ['hsub', '00100', upTo32],
-      ['qsub', '00101', all],
       ['shl', '01000', all],
       ['qshl', '01001', all],
       ['rshl', '01010', all],
@@ -243,6 +273,16 @@ export const simdRows: readonly InsnRow[] = [
     three(`s${name}`, 0, opcode, byLanes(lanes[`s${name}`]), where),
     three(`u${name}`, 1, opcode, byLanes(lanes[`u${name}`]), where),
   ]),
+  ...(['s', 'u'] as const).flatMap((sign) => {
+    const u = sign === 'u' ? 1 : 0;
+    return [
+      three(`${sign}hadd`, u, '00000', halved(sign, false), upTo32),
+      three(`${sign}rhadd`, u, '00010', halved(sign, true), upTo32),
+      three(`${sign}hsub`, u, '00100', halvedDifference(sign), upTo32),
+      three(`${sign}qadd`, u, '00001', saturating('add', sign), all),
+      three(`${sign}qsub`, u, '00101', saturating('sub', sign), all),
+    ];
+  }),
   three('pmul', 1, '10011', byLanes(lanes.pmul), bytesOnly),
   three('sqdmulh', 0, '10110', byLanes(lanes.sqdmulh), doubling),
   three('sqrdmulh', 1, '10110', byLanes(lanes.sqrdmulh), doubling),

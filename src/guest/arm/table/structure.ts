@@ -2,8 +2,8 @@
 import { access, type I64, type V128 } from '../../../ir/index.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
 import { type Log, load, plus, store } from './shared.js';
-import { extract, insert, splat } from './simd-move.js';
-import { laneCount, lanesOf, type Size, setVector, sizeOf, zero } from './vector.js';
+import { extract, insert } from './simd-move.js';
+import { laneCount, lanesOf, type Size, setVector, sizeOf, splat, zero } from './vector.js';
 
 /** The base moves by what was accessed, or by a register. */
 function moveBase(t: Translator, i: Fields, base: I64, bytes: number): void {

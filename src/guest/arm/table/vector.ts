@@ -1,7 +1,8 @@
 /** What rows of Advanced SIMD share: sizes, lanes, the upper half of a register that a short vector clears. */
-import type { BlockBuilder, V128 } from '../../../ir/index.js';
+import type { BlockBuilder, I32, I64, V128 } from '../../../ir/index.js';
 import type { LaneRoutine } from '../routines/lanes.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
+import { field } from '../state.js';
 
 /** Lanes of 8, 16, 32, 64 bits: as a power of 2 in bytes. */
 export type Size = 0 | 1 | 2 | 3;
@@ -52,6 +53,16 @@ export function used({ b }: Translator, i: Fields, value: V128, size = i.size): 
   if (i.q === 1) return value;
   if (i.q === 0 || size === 3) return b.v128_and(value, b.v128(-1, -1, 0, 0));
   return b.v128_and(value, b.v128(size === 2 ? -1 : (1 << (8 << size)) - 1, 0, 0, 0));
+}
+/** All lanes the same. */
+export function splat(t: Translator, size: Size, value: I64): V128 {
+  return size === 3 ? t.b.i64x2_splat(value) : apply(t, 'splat', size, t.b.i32_wrap_i64(value));
+}
+
+/** FPSR.QC, if the condition (0 or 1) holds. */
+export function noteSaturation({ b }: Translator, condition: I32): void {
+  const s = b.state();
+  b.i32_store(s, b.i32_or(b.i32_load(s, field.fpsr), b.i32_shl(condition, b.i32(27))), field.fpsr);
 }
 /** The names of what saturates. */
 export const saturates = (name: string): boolean => /^([su]q|suq|usq)/.test(name);

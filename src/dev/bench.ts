@@ -5,7 +5,7 @@
  * Arguments: names of programs (default: all, and the boot), `--runs=N` (default 3), `--suite=NAME` of Debian, `--arch=NAME`: x86_64,
  * riscv64 or aarch64, whose programs a cross compiler makes.
  * Then interrupts (`interrupts` as the first argument runs these alone), VM exits of KVM (`exits`), the disk tools and the NBD server; `disks` runs those alone (`bench-block.ts` reads the rest),
- * TCP (`network`), and a guest's disks (`guest-disks`).
+ * TCP (`network`), a guest's disks (`guest-disks`), and the boot of an installed Debian (`installed`).
  * The guest programs are compiled from bench/suite.c; without a C compiler only the boot is measured. Without QEMU there are
  * no ratios. Each is said by name.
  */
@@ -19,6 +19,7 @@ import { file, writeCpio } from '../distro/cpio.js';
 import { prepareDebian } from '../distro/index.js';
 import { printBlockBench } from './bench-block.js';
 import { printDiskBench } from './bench-disk.js';
+import { printInstalledBench } from './bench-installed.js';
 import { printKvmBench } from './bench-kvm.js';
 import { printLatencies } from './bench-latency.js';
 import { printNetworkBench } from './bench-network.js';
@@ -29,6 +30,10 @@ if (process.argv[2] === 'interrupts') {
 }
 if (process.argv[2] === 'exits') {
   printKvmBench();
+  process.exit();
+}
+if (process.argv[2] === 'installed') {
+  await printInstalledBench(process.argv.slice(3));
   process.exit();
 }
 if (process.argv[2] === 'network') {
@@ -224,5 +229,6 @@ if (wanted.length === 0 && architecture === 'x86_64') {
   printKvmBench();
   await printBlockBench([]);
   await printNetworkBench([]);
+  await printInstalledBench([]);
   await printDiskBench([]);
 }

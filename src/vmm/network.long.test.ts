@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import * as net from 'node:net';
 import test from 'node:test';
-import { runCommand } from './debian.js';
+import { openDebian, runCommand } from './debian.js';
 
 const script = (inPort: number, outPort: number) => `
 ip link set eth0 up
@@ -60,5 +60,41 @@ for (const { type, flavour, mebibytes } of [
       giver.close();
       taker.close();
     }
+  });
+}
+
+for (const { type, flavour } of [
+  { type: 'virtio-net', flavour: undefined },
+  { type: 'rtl8139', flavour: 'amd64' },
+] as const) {
+  test(`${type}: a cable that is pulled and plugged in again`, { timeout: 300_000 }, async () => {
+    await using session = await openDebian({
+      flavour,
+      command: [
+        'sh',
+        '-c',
+        `ip link set eth0 up; ip addr add 10.0.2.15/24 dev eth0; last=
+         while :; do
+           now=$(cat /sys/class/net/eth0/carrier)
+           [ "$now" = "$last" ] || { last=$now; echo "carrier $now"; [ "$now" = 0 ] || busybox ping -c 1 -w 20 10.0.2.2; }
+           sleep 0.2
+         done`,
+      ],
+      machine: {
+        ramBytes: 512 << 20,
+        networks: [{ id: 'n', kind: 'user' }],
+        devices: [{ type, network: 'n' }],
+      },
+    });
+    const out = session.stream('stdout');
+    await session.start();
+    const wait = { timeoutMs: 120_000 };
+    await out.waitForText('carrier 1', wait);
+    await out.waitForText('1 packets received', wait);
+    await session.machine.setLink('n', false);
+    await out.waitForText('carrier 0', wait);
+    await session.machine.setLink('n', true);
+    await out.waitForText('carrier 1', wait);
+    await out.waitForText('1 packets received', wait);
   });
 }

@@ -19,6 +19,8 @@ export interface MachineType {
   readonly sentence: string;
   /** Places of the board's own disk controller, where it has one, and how many of them are on a bus. */
   readonly drives?: DriveLayout;
+  /** Its PCI bus takes PCI Express root ports. */
+  readonly express?: boolean;
 }
 
 export interface DriveLayout {
@@ -82,6 +84,7 @@ const x86 = {
       versioned: /^pc-q35-\d+\.\d+$/,
       sentence: 'PC (Q35 + ICH9)',
       drives: { places: 6, perBus: 1 },
+      express: true,
     },
   ],
   accelerators: ['kvm', 'tcg'],

@@ -176,7 +176,7 @@ test('IDE disks and a CD are booted in the order that is asked for; the medium i
   assert.deepEqual(moves.at(-1), ['ide1-cd0', true]);
 });
 
-test('the board q35: AHCI disks and a CD are booted, in the order that is asked for', {
+test('the board q35: AHCI disks, a CD and a disk behind a root port are booted, in the order that is asked for', {
   skip: !seabios && 'no seabios here',
   timeout: limitMs,
 }, async () => {
@@ -188,9 +188,11 @@ test('the board q35: AHCI disks and a CD are booted, in the order that is asked 
   const hda = image('sata disk', bootableDisk('booted from port 0'));
   const plugged = image('plugged disk', bootableDisk('booted from a plugged controller'));
   const cd = image('sata cd', bootableCd('booted from the CD on port 2'));
-  for (const [pluggedIndex, cdIndex, expected] of [
-    [1, 2, 'booted from a plugged controller'],
-    [undefined, 1, 'booted from the CD on port 2'],
+  const behind = image('disk behind a port', bootableDisk('booted from behind a port'));
+  for (const [pluggedIndex, cdIndex, behindIndex, expected] of [
+    [1, 2, 3, 'booted from a plugged controller'],
+    [undefined, 1, 2, 'booted from the CD on port 2'],
+    [3, 2, 1, 'booted from behind a port'],
   ] as const) {
     await using machine = await createMachine({
       machine: 'q35',
@@ -200,13 +202,15 @@ test('the board q35: AHCI disks and a CD are booted, in the order that is asked 
         { type: 'ide', media: 'disk', image: hda },
         { type: 'ide', media: 'cdrom', image: cd, bootIndex: cdIndex },
         { type: 'ahci', drives: [{ media: 'disk', image: plugged, bootIndex: pluggedIndex }] },
+        { type: 'pcie-root-port', id: 'port' },
+        { type: 'virtio-blk', id: 'behind', slot: 'port', image: behind, bootIndex: behindIndex },
       ],
     });
     await machine.start();
     await machine.serial().waitForText(expected, { timeoutMs: limitMs });
     assert.deepEqual(
       (await machine.disks()).map(({ id }) => id),
-      ['ide0-hd0', 'ide2-cd0', 'ahci0-hd0'],
+      ['ide0-hd0', 'ide2-cd0', 'ahci0-hd0', 'behind'],
     );
   }
 });

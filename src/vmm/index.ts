@@ -36,6 +36,8 @@ export {
   type InfoTopic,
   infoTopics,
   type MachineEnd,
+  type PciSlot,
+  type RootPortConfig,
   type Statistics,
   type StopReason,
   type TraceConfig,

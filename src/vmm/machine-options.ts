@@ -17,6 +17,8 @@ import type {
   DriveConfig,
   ImageSource,
   NvmeNamespaceConfig,
+  PciSlot,
+  RootPortConfig,
   ScsiUnitConfig,
   TraceConfig,
   VirtioPlace,
@@ -81,17 +83,18 @@ export type DeviceOptions =
       /** On `pc` 0 and 1 on the primary channel, 2 and 3 on the secondary; on `q35` the port; the first free one unless given. */
       readonly place?: number | undefined;
     })
+  | RootPortConfig
   | {
       /** ICH9's AHCI controller: six ports. */
       readonly type: 'ahci';
-      readonly slot?: number | undefined;
+      readonly slot?: PciSlot | undefined;
       /** `port`: the first free one unless given. */
       readonly drives: readonly (DriveOptions & { readonly port?: number | undefined })[];
     }
   | {
       /** NVM Express 1.4. */
       readonly type: 'nvme';
-      readonly slot?: number | undefined;
+      readonly slot?: PciSlot | undefined;
       /** At most 20 ASCII characters. */
       readonly serial: string;
       readonly namespaces: readonly NvmeNamespaceOptions[];
@@ -128,7 +131,7 @@ export type DeviceOptions =
       readonly type: 'e1000' | 'rtl8139' | 'ne2k_pci';
       readonly network: string;
       readonly mac?: string | undefined;
-      readonly slot?: number | undefined;
+      readonly slot?: PciSlot | undefined;
       readonly bootIndex?: number | undefined;
       readonly rom?: string | undefined;
     }
@@ -146,7 +149,7 @@ export type DeviceOptions =
   | {
       /** QEMU's standard VGA: the machine has a screen, which `Machine.screendump` shows. At most one. */
       readonly type: 'vga';
-      readonly slot?: number | undefined;
+      readonly slot?: PciSlot | undefined;
       /** Video memory, a power of two from 1 to 256 MiB; 16 MiB unless given. */
       readonly memoryBytes?: number | undefined;
       /** Path of its option ROM (SeaBIOS's vgabios-stdvga.bin): with firmware it sets modes and shows text. */
@@ -300,6 +303,8 @@ export function planMachine(options: MachineOptions): {
   const architecture = architectureOf(options);
   const machine = findMachine(architecture, options.machine);
   if (!machine) throw invalid(`There is no board '${options.machine}' for ${architecture.name}.`);
+  if (!machine.express && options.devices?.some(({ type }) => type === 'pcie-root-port'))
+    throw invalid(`The board '${machine.name}' has no PCI Express.`);
   const unfit = architecture.unfit(options);
   if (unfit !== undefined) throw invalid(`Machines of ${architecture.name} do not have ${unfit} yet.`);
   const cpus = options.cpus ?? 1;

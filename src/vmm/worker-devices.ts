@@ -5,6 +5,7 @@ import {
   AtaDisk,
   type AtaDrive,
   AtapiDrive,
+  addExpressCapability,
   type CdUnit,
   type ConsolePort,
   type ConsolePortSpec,
@@ -15,6 +16,9 @@ import {
   NvmeController,
   NvmeNamespace,
   type OptionRom,
+  type PciBus,
+  PcieRootPort,
+  type PciFunction,
   PcTestdev,
   Rtl8139,
   ScsiCd,
@@ -48,6 +52,7 @@ import type {
   ConsolePortConfig,
   DeviceConfig,
   DriveConfig,
+  PciSlot,
   ScsiPlace,
   ScsiUnitConfig,
   TrayState,
@@ -57,6 +62,14 @@ import type { WorkerStream } from './worker-streams.js';
 
 /** Commands that a SATA disk queues. */
 const AHCI_QUEUE_DEPTH = 32;
+
+/** Where a PCI function is plugged in, and firmware's path of it. */
+interface Spot {
+  add(fn: PciFunction): void;
+  path(kind: string): string;
+  /** Behind a PCI Express port. */
+  readonly isExpress: boolean;
+}
 
 export interface DeviceHost {
   readonly streams: readonly WorkerStream[];
@@ -125,6 +138,7 @@ export class MachineDevices {
   /** SCSI controllers by their ids. */
   readonly #scsi = new Map<string, VirtioScsi>();
   readonly #cdDrives = new Map<number, CdUnit>();
+  readonly #rootPorts = new Map<string, { readonly bus: PciBus; readonly path: string }>();
   readonly #host: DeviceHost;
 
   constructor(host: DeviceHost) {
@@ -156,6 +170,7 @@ export class MachineDevices {
       this.#firstPorts.set(device, ports);
       if (device.type === 'virtio-serial') ports += device.ports.length;
     }
+    this.#addRootPorts(board, devices, taken);
     // Those with a place of their own come first, so that no other takes it.
     for (const device of devices) if (placed(device)) this.#plug(board, device, taken);
     for (const device of devices) if (!placed(device)) this.#plug(board, device, taken);
@@ -173,9 +188,9 @@ export class MachineDevices {
           ...(logicalBlockSize === undefined ? {} : { logicalBlockSize }),
           ...(physicalBlockSize === undefined ? {} : { physicalBlockSize }),
         });
-        const slot = this.#addVirtio(board, config, model, taken);
+        const spot = this.#addVirtio(board, config, model, taken);
         if (config.bootIndex !== undefined)
-          this.#bootable.push({ index: config.bootIndex, path: `${board.pciPath}/scsi@${slot.toString(16)}/disk@0,0` });
+          this.#bootable.push({ index: config.bootIndex, path: `${spot.path('scsi')}/disk@0,0` });
         return;
       }
       case 'ide': {
@@ -187,17 +202,19 @@ export class MachineDevices {
         if (bootIndex !== undefined) this.#bootable.push({ index: bootIndex, path });
         return;
       }
+      case 'pcie-root-port':
+        return;
       case 'ahci': {
-        const slot = this.#slot(board, config.slot, taken);
+        const spot = this.#spot(board, config.slot, taken);
         const drives = config.drives.map((drive, port) => {
           if (drive?.bootIndex !== undefined) {
-            const path = `${board.pciPath}/pci8086,2922@${slot.toString(16)}/drive@${port}/disk@0`;
+            const path = `${spot.path('pci8086,2922')}/drive@${port}/disk@0`;
             this.#bootable.push({ index: drive.bootIndex, path });
           }
           return drive && this.#drive(drive, port + 1, AHCI_QUEUE_DEPTH);
         });
         const controller = new Ich9Ahci({ name: freeName('ich9-ahci', taken), dma: board.memory.dma, drives });
-        board.pci.bus.add(controller.function, slot);
+        spot.add(controller.function);
         board.add(controller);
         return;
       }
@@ -206,12 +223,12 @@ export class MachineDevices {
         return;
       case 'virtio-scsi': {
         const model = new VirtioScsi(config);
-        const slot = this.#addVirtio(board, config, model, taken);
+        const spot = this.#addVirtio(board, config, model, taken);
         this.#scsi.set(config.id ?? '', model);
         for (const unit of config.units) {
           const { target, lun, bootIndex } = unit;
           model.bus.add(unit, this.#scsiUnit(unit));
-          const path = `${board.pciPath}/scsi@${slot.toString(16)}/channel@0/disk@${target.toString(16)},${lun.toString(16)}`;
+          const path = `${spot.path('scsi')}/channel@0/disk@${target.toString(16)},${lun.toString(16)}`;
           if (bootIndex !== undefined) this.#bootable.push({ index: bootIndex, path });
         }
         return;
@@ -221,7 +238,7 @@ export class MachineDevices {
         const { mac, mtu } = config;
         const model = new VirtioNet({ peer: this.#host.networks.peer(config.network), mac, mtu, clock: board.clock });
         const rom = readOptionRom(board, config.rom);
-        this.#bootByNetwork(board, config.bootIndex, this.#addVirtio(board, config, model, taken, rom));
+        this.#bootByNetwork(config.bootIndex, this.#addVirtio(board, config, model, taken, rom));
         return;
       }
       case 'ne2k_isa': {
@@ -247,10 +264,10 @@ export class MachineDevices {
           rom,
         });
         claimOptionRom(board, rom, card.function);
-        const slot = this.#slot(board, config.slot, taken);
-        board.pci.bus.add(card.function, slot);
+        const spot = this.#spot(board, config.slot, taken);
+        spot.add(card.function);
         board.add(card);
-        this.#bootByNetwork(board, config.bootIndex, slot);
+        this.#bootByNetwork(config.bootIndex, spot);
         return;
       }
       case 'virtio-serial':
@@ -269,7 +286,7 @@ export class MachineDevices {
       case 'vga': {
         assert(this.#host.sharedState, 'a screen has shared state');
         const { device, memory } = makeVga(board, config, this.#host.sharedState);
-        board.pci.bus.add(device.function, this.#slot(board, config.slot, taken));
+        this.#spot(board, config.slot, taken).add(device.function);
         board.add(device);
         this.screen = { vga: memory, isResizable: false };
         return;
@@ -355,7 +372,7 @@ export class MachineDevices {
   #addNvme(board: DeviceBoard, config: DeviceConfig & { type: 'nvme' }, taken: Set<string>): void {
     const { disks } = this.#host;
     assert(disks, 'a disk is opened for every device');
-    const slot = this.#slot(board, config.slot, taken);
+    const spot = this.#spot(board, config.slot, taken);
     const controller = new NvmeController({
       name: freeName('nvme', taken),
       dma: board.memory.dma,
@@ -373,10 +390,10 @@ export class MachineDevices {
           }),
       ),
     });
-    board.pci.bus.add(controller.function, slot);
+    spot.add(controller.function);
     board.add(controller);
     for (const { bootIndex, namespace } of config.namespaces) {
-      const path = `${board.pciPath}/pci1b36,10@${slot.toString(16)}/namespace@${namespace.toString(16)},0`;
+      const path = `${spot.path('pci1b36,10')}/namespace@${namespace.toString(16)},0`;
       if (bootIndex !== undefined) this.#bootable.push({ index: bootIndex, path });
     }
   }
@@ -402,14 +419,14 @@ export class MachineDevices {
     return drive;
   }
 
-  /** Gives the slot. */
+  /** Gives its place. */
   #addVirtio(
     board: DeviceBoard,
     config: VirtioPlace & { readonly type: string },
     model: VirtioModel,
     taken: Set<string>,
     rom?: OptionRom | undefined,
-  ): number {
+  ): Spot {
     const { type, bus, slot: wanted, interfaces, packed } = config;
     const name = freeName(type, taken);
     const device = new VirtioDevice(model, {
@@ -418,19 +435,25 @@ export class MachineDevices {
       packed,
       log: (line) => this.#host.log(`${name}: ${line}`),
     });
-    if (bus === 'mmio') return plugMmio(board, device, wanted);
-    const slot = this.#slot(board, wanted, taken);
+    if (bus === 'mmio') {
+      assert(typeof wanted !== 'string', 'a root port is for PCI');
+      const slot = plugMmio(board, device, wanted);
+      return { add: () => {}, path: (kind) => `${board.pciPath}/${kind}@${slot.toString(16)}`, isExpress: false };
+    }
+    const spot = this.#spot(board, wanted, taken);
     const transport = new VirtioPci({
       device,
-      legacy: interfaces !== 'modern' && !modernOnly.has(model.type),
+      // As on QEMU a device behind a root port has the interface of virtio 1.0 alone, unless it is told otherwise.
+      legacy: interfaces !== 'modern' && !modernOnly.has(model.type) && !(spot.isExpress && interfaces === undefined),
       modern: interfaces !== 'legacy',
       rom,
       ...vectorsOf(config),
     });
     claimOptionRom(board, rom, transport.function);
-    board.pci.bus.add(transport.function, slot);
+    if (spot.isExpress) addExpressCapability(transport.function, { kind: 'endpoint' });
+    spot.add(transport.function);
     board.add(transport);
-    return slot;
+    return spot;
   }
 
   #addGpu(board: DeviceBoard, config: DeviceConfig & { type: 'virtio-gpu' }, taken: Set<string>): void {
@@ -445,14 +468,29 @@ export class MachineDevices {
       const log = (line: string) => this.#host.log(`${name}: ${line}`);
       const device = new VirtioDevice(model, { name, dma: board.memory.dma, log });
       const plugged = makeVirtioVga(board, vga, sharedState, { device, ...vectorsOf(config) });
-      board.pci.bus.add(plugged.device.transport.function, this.#slot(board, config.slot, taken));
+      this.#spot(board, config.slot, taken).add(plugged.device.transport.function);
       board.add(plugged.device);
       memory = plugged.memory;
     } else this.#addVirtio(board, config, model, taken);
     this.screen = { vga: memory, isResizable: true };
   }
 
-  /** A slot of the bus: the one that is wanted, or the lowest free. */
+  /** A place on a PCI bus: the one that is wanted, or the lowest free slot of bus 0. */
+  #spot(board: DeviceBoard, wanted: PciSlot | undefined, taken: Set<string>): Spot {
+    if (typeof wanted === 'string') {
+      const port = this.#rootPorts.get(wanted);
+      if (!port) throw new VringError('pci-slot', `There is no root port '${wanted}'.`);
+      const key = `port ${wanted}`;
+      if (taken.has(key))
+        throw new VringError('pci-slot', `There is a device behind the root port '${wanted}' already.`);
+      taken.add(key);
+      return { add: (fn) => port.bus.add(fn, 0), path: (kind) => `${port.path}/${kind}@0`, isExpress: true };
+    }
+    const slot = this.#slot(board, wanted, taken);
+    const path = (kind: string) => `${board.pciPath}/${kind}@${slot.toString(16)}`;
+    return { add: (fn) => board.pci.bus.add(fn, slot), path, isExpress: false };
+  }
+
   #slot(board: DeviceBoard, wanted: number | undefined, taken: Set<string>): number {
     const slot = wanted ?? board.pci.bus.freeSlot(board.firstSlot);
     if (slot === undefined) {
@@ -465,9 +503,26 @@ export class MachineDevices {
     return slot;
   }
 
-  #bootByNetwork(board: DeviceBoard, index: number | undefined, slot: number): void {
-    const path = `${board.pciPath}/ethernet@${slot.toString(16)}/ethernet-phy@0`;
-    if (index !== undefined) this.#bootable.push({ index, path });
+  /** Root ports come first, for others go behind them. Several of them may share a slot. */
+  #addRootPorts(board: DeviceBoard, devices: readonly DeviceConfig[], taken: Set<string>): void {
+    const ports = devices.filter((device) => device.type === 'pcie-root-port');
+    const placed = ports.toSorted((a, b) => Number(a.slot === undefined) - Number(b.slot === undefined));
+    for (const [i, { id, slot: wanted, function: functionNumber = 0, physicalSlot = i }] of placed.entries()) {
+      const shared = placed.slice(0, i).some((other) => other.slot !== undefined && other.slot === wanted);
+      const slot = shared && wanted !== undefined ? wanted : this.#slot(board, wanted, taken);
+      if (board.pci.bus.at(slot * 8 + functionNumber))
+        throw new VringError('pci-slot', `PCI slot ${slot}.${functionNumber} is taken already.`);
+      const occupied = devices.some((device) => 'slot' in device && device.slot === id);
+      const name = freeName('pcie-root-port', taken);
+      const port = new PcieRootPort({ name, root: board.pci, slot, functionNumber, physicalSlot, occupied });
+      const at = functionNumber === 0 ? slot.toString(16) : `${slot.toString(16)},${functionNumber}`;
+      this.#rootPorts.set(id, { bus: port.bus, path: `${board.pciPath}/pci-bridge@${at}` });
+      board.add(port);
+    }
+  }
+
+  #bootByNetwork(index: number | undefined, spot: Spot): void {
+    if (index !== undefined) this.#bootable.push({ index, path: `${spot.path('ethernet')}/ethernet-phy@0` });
   }
 
   #addConsole(board: DeviceBoard, config: DeviceConfig & { type: 'virtio-serial' }, taken: Set<string>): void {

@@ -37,8 +37,8 @@ export interface ConsolePortConfig {
 export interface VirtioPlace {
   /** `mmio`: in one of the board's slots for virtio devices; then interfaces and vectors mean nothing. */
   readonly bus?: 'pci' | 'mmio' | undefined;
-  /** PCI device number, the lowest free one unless given; or number of the slot, the highest free one. */
-  readonly slot?: number | undefined;
+  /** PCI device number, or a root port, the lowest free number unless given; or number of the slot, the highest free one. */
+  readonly slot?: PciSlot | undefined;
   /** The interface of virtio 1.0, that of before, or both (`transitional`, the default). */
   readonly interfaces?: 'transitional' | 'modern' | 'legacy' | undefined;
   /** Its rings may have the packed layout. */
@@ -98,6 +98,20 @@ export interface VgaConfig {
   readonly rom?: string | undefined;
 }
 
+/** On a PCI bus: the device's number on bus 0; or the id of the root port behind which it is. */
+export type PciSlot = number | string;
+
+/** A PCI Express root port: one device goes behind it. */
+export interface RootPortConfig {
+  readonly type: 'pcie-root-port';
+  readonly id: string;
+  /** On bus 0; the lowest free one unless given. Several functions may share a slot. */
+  readonly slot?: number | undefined;
+  readonly function?: number | undefined;
+  /** Number of the physical slot. */
+  readonly physicalSlot?: number | undefined;
+}
+
 /** A device beside those that every board has, in the order in which they are plugged in. */
 export type DeviceConfig =
   | (VirtioPlace & {
@@ -114,16 +128,17 @@ export type DeviceConfig =
       /** By the board's own count. */
       readonly place: number;
     })
+  | RootPortConfig
   | {
       /** ICH9's AHCI controller. */
       readonly type: 'ahci';
-      readonly slot?: number | undefined;
+      readonly slot?: PciSlot | undefined;
       /** By port, six at most. */
       readonly drives: readonly (DriveConfig | undefined)[];
     }
   | {
       readonly type: 'nvme';
-      readonly slot?: number | undefined;
+      readonly slot?: PciSlot | undefined;
       readonly serial: string;
       readonly namespaces: readonly NvmeNamespaceConfig[];
     }
@@ -157,7 +172,7 @@ export type DeviceConfig =
       readonly type: 'e1000' | 'rtl8139' | 'ne2k_pci';
       readonly network: number;
       readonly mac: Uint8Array;
-      readonly slot?: number | undefined;
+      readonly slot?: PciSlot | undefined;
       readonly bootIndex?: number | undefined;
       readonly rom?: string | undefined;
     }
@@ -170,7 +185,7 @@ export type DeviceConfig =
     }
   | (VirtioPlace & { readonly type: 'virtio-rng' })
   | (VirtioPlace & { readonly type: 'virtio-balloon' })
-  | (VgaConfig & { readonly type: 'vga'; readonly slot?: number | undefined })
+  | (VgaConfig & { readonly type: 'vga'; readonly slot?: PciSlot | undefined })
   | (VirtioPlace & {
       readonly type: 'virtio-gpu';
       readonly preferred?: { readonly width: number; readonly height: number } | undefined;

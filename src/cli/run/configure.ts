@@ -27,7 +27,7 @@ import { checkMac, type PlannedNetworks, planNetworks } from './networks.js';
 import { accelerators, unsupportedAccelerators } from './options.js';
 import { blockSize, checkSerial, DrivePlan } from './plan-drives.js';
 import { NvmePlan } from './plan-nvme.js';
-import { planMmio, planSlot, planVirtio } from './plan-place.js';
+import { planMmio, planRootPort, planSlot, planVirtio } from './plan-place.js';
 import { ScsiPlan } from './plan-scsi.js';
 import { parseQmp, type QmpAddress } from './qmp/serve.js';
 import { planGpu, planScreen, planVga, plugVga, type ScreenPlan } from './screen-options.js';
@@ -595,6 +595,7 @@ function planDevices(
   const scsi = new ScsiPlan(drives);
   const nvme = new NvmePlan(drives);
   const ids = new Set<string>();
+  const rootPorts = new Set<string>();
   let debugcons = 0;
   const attachTo = (values: KeyValues, user: string): Chardev | undefined => {
     const id = values.text('chardev');
@@ -627,7 +628,7 @@ function planDevices(
     }
     const place =
       row.bus === 'PCI' && row.name.startsWith('virtio-')
-        ? planVirtio(values, found)
+        ? planVirtio(values, found, rootPorts)
         : row.bus === 'virtio-bus'
           ? planMmio(values)
           : undefined;
@@ -648,11 +649,17 @@ function planDevices(
         });
         break;
       }
+      case 'pcie-root-port':
+        if (!findMachine(boards, machine)?.express)
+          throw new UsageError(`${option}: this board has no PCI Express; -M q35 has`);
+        devices.push(planRootPort(values, id));
+        rootPorts.add(id as string);
+        break;
       case 'ich9-ahci':
-        devices.push(drives.planAhci(id, planSlot(values)));
+        devices.push(drives.planAhci(id, planSlot(values, rootPorts)));
         break;
       case 'nvme':
-        devices.push(nvme.controller(values, id, planSlot(values)));
+        devices.push(nvme.controller(values, id, planSlot(values, rootPorts)));
         break;
       case 'nvme-ns':
         nvme.namespace(values);
@@ -717,7 +724,7 @@ function planDevices(
           type: row.name,
           network: networks.take(option, values.need('netdev')),
           mac: checkMac(option, values.text('mac')),
-          slot: planSlot(values),
+          slot: planSlot(values, rootPorts),
           bootIndex: values.number('bootindex', 0, 2 ** 31 - 1),
           rom: values.text('romfile'),
         });
@@ -742,7 +749,7 @@ function planDevices(
         devices.push({ type: 'virtio-balloon', ...place });
         break;
       case 'VGA':
-        devices.push(planVga(values, planSlot(values)));
+        devices.push(planVga(values, planSlot(values, rootPorts)));
         break;
       case 'virtio-gpu-pci':
       case 'virtio-gpu-device':

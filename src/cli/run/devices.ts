@@ -124,6 +124,19 @@ const scsiController: readonly PropertyRow[] = [
 
 export const deviceRows: readonly DeviceRow[] = [
   {
+    name: 'pcie-root-port',
+    bus: 'PCI',
+    category: 'Misc',
+    sentence: 'PCI Express root port; a device with bus=ID goes behind it',
+    properties: [
+      ...pci,
+      { name: 'slot', type: 'uint16', sentence: 'number of the physical slot' },
+      { name: 'chassis', type: 'uint16', sentence: 'taken, of no effect' },
+      { name: 'port', type: 'uint16', sentence: 'taken, of no effect' },
+      { name: 'hotplug', type: 'bool', sentence: 'taken; there is no hot-plug' },
+    ],
+  },
+  {
     name: 'ich9-ahci',
     aliases: ['ahci'],
     bus: 'PCI',

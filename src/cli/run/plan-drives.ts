@@ -1,7 +1,7 @@
 /** All drives of a machine: `-drive` and its short forms, `-blockdev`, and the devices that they end up in. */
 import type { OptionDict } from '../../block/index.js';
 import type { DriveLayout } from '../../vmm/architectures.js';
-import type { DeviceOptions, DiskImage } from '../../vmm/index.js';
+import type { DeviceOptions, DiskImage, PciSlot } from '../../vmm/index.js';
 import type { KeyValues } from '../options/key-values.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
@@ -149,7 +149,7 @@ export class DrivePlan {
   }
 
   /** `-device ahci`: drives come later. */
-  planAhci(id: string | undefined, slot: number | undefined): DeviceOptions {
+  planAhci(id: string | undefined, slot: PciSlot | undefined): DeviceOptions {
     const controller: PlannedAhci = { type: 'ahci', slot, drives: [] };
     if (id !== undefined) this.#controllers.set(id, controller);
     return controller;

@@ -1,5 +1,5 @@
 /** NVMe controllers of `-device`, and their namespaces. */
-import type { DeviceOptions, NvmeNamespaceOptions } from '../../vmm/index.js';
+import type { DeviceOptions, NvmeNamespaceOptions, PciSlot } from '../../vmm/index.js';
 import type { KeyValues } from '../options/key-values.js';
 import { UsageError } from '../usage-error.js';
 import { checkSerial, type DrivePlan, oneOfPowers, wideNumber } from './plan-drives.js';
@@ -15,7 +15,7 @@ export class NvmePlan {
   }
 
   /** `-device nvme`; namespaces that follow are added to it. */
-  controller(values: KeyValues, id: string | undefined, slot: number | undefined): Controller {
+  controller(values: KeyValues, id: string | undefined, slot: PciSlot | undefined): Controller {
     const namespaces: NvmeNamespaceOptions[] = [];
     this.#controllers.push({ id, namespaces });
     const drive = values.text('drive');

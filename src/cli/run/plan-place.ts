@@ -1,12 +1,12 @@
 /** Where a device of `-device` sits: slot on a bus, virtio interfaces. */
-import type { VirtioPlace } from '../../vmm/index.js';
+import type { DeviceOptions, PciSlot, VirtioPlace } from '../../vmm/index.js';
 import type { KeyValues } from '../options/key-values.js';
 import { UsageError } from '../usage-error.js';
 import type { FoundDevice } from './devices.js';
 
 /** Where a virtio device sits, and which interfaces it has. */
-export function planVirtio(values: KeyValues, { only }: FoundDevice): VirtioPlace {
-  const slot = planSlot(values);
+export function planVirtio(values: KeyValues, { only }: FoundDevice, rootPorts: ReadonlySet<string>): VirtioPlace {
+  const slot = planSlot(values, rootPorts);
   const legacy = values.choice('disable-legacy', ['on', 'off', 'auto']) !== 'on';
   const modern = !values.flag('disable-modern');
   if (!legacy && !modern) throw new UsageError(`${values.option}: a device without any interface is of no use`);
@@ -30,16 +30,44 @@ export function planMmio(values: KeyValues): VirtioPlace {
   return { bus: 'mmio', slot: Number(match[1]) };
 }
 
-export function planSlot(values: KeyValues): number | undefined {
-  const bus = values.text('bus');
-  if (bus !== undefined && bus !== 'pci.0' && bus !== 'pci' && bus !== 'pcie.0')
-    throw new UsageError(`${values.option}: there is no bus '${bus}'; there is pci.0`);
+/** Slot of bus 0, and function. */
+function parseAddress(values: KeyValues): { slot: number; fn: number } | undefined {
   const text = values.text('addr');
   if (text === undefined) return undefined;
-  const match = /^(?:0x)?([0-9a-f]{1,2})(?:\.([0-7]))?$/i.exec(text);
+  const match = /^(?:0x)?([0-9a-f]{1,2})(?:\.(?:0x)?([0-7]))?$/i.exec(text);
   const slot = match ? Number.parseInt(match[1], 16) : 32;
   if (slot > 31) throw new UsageError(`${values.option}: addr=${text} is no slot; slots are 0 to 1f`);
-  if (match?.[2] !== undefined && match[2] !== '0')
+  return { slot, fn: Number(match?.[2] ?? 0) };
+}
+
+/** `rootPorts`: ids of those that are there. */
+export function planSlot(values: KeyValues, rootPorts: ReadonlySet<string> = new Set()): PciSlot | undefined {
+  const bus = values.text('bus');
+  const address = parseAddress(values);
+  if (address && address.fn !== 0)
     throw new UsageError(`${values.option}: functions other than 0 are not supported yet`);
-  return slot;
+  if (bus !== undefined && rootPorts.has(bus)) {
+    if (address && address.slot !== 0)
+      throw new UsageError(`${values.option}: behind a root port there is slot 0 alone`);
+    return bus;
+  }
+  if (bus !== undefined && bus !== 'pci.0' && bus !== 'pci' && bus !== 'pcie.0') {
+    const others = [...rootPorts].map((id) => `, ${id}`).join('');
+    throw new UsageError(`${values.option}: there is no bus '${bus}'; there is pci.0${others}`);
+  }
+  return address?.slot;
+}
+
+/** `-device pcie-root-port`; chassis and port numbers are for hot-plug, and of no effect. */
+export function planRootPort(values: KeyValues, id: string | undefined): DeviceOptions {
+  if (id === undefined) throw new UsageError(`${values.option}: id= is missing: nothing could be put behind it`);
+  const bus = values.text('bus');
+  if (bus !== undefined && bus !== 'pcie.0')
+    throw new UsageError(`${values.option}: a root port sits on pcie.0, not on '${bus}'`);
+  values.number('chassis', 0, 255);
+  values.number('port', 0, 255);
+  values.flag('hotplug');
+  const address = parseAddress(values);
+  const physicalSlot = values.number('slot', 0, 8191);
+  return { type: 'pcie-root-port', id, slot: address?.slot, function: address?.fn, physicalSlot };
 }

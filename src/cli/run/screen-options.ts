@@ -4,7 +4,7 @@ import { loadTlsCredentials } from '../../block/protocols/nbd/credentials.js';
 import type { NodeBlockHost } from '../../host/node/block-host.js';
 import { findFirmware } from '../../host/node/firmware-file.js';
 import type { Architecture } from '../../vmm/architectures.js';
-import type { DeviceOptions, Machine, VirtioPlace, VncOptions } from '../../vmm/index.js';
+import type { DeviceOptions, Machine, PciSlot, VirtioPlace, VncOptions } from '../../vmm/index.js';
 import { KeyValues } from '../options/key-values.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
@@ -78,7 +78,7 @@ type VgaOptions = DeviceOptions & { type: 'vga' };
 type GpuOptions = DeviceOptions & { type: 'virtio-gpu' };
 
 /** `-device VGA` */
-export function planVga(values: KeyValues, slot: number | undefined): VgaOptions {
+export function planVga(values: KeyValues, slot: PciSlot | undefined): VgaOptions {
   const megabytes = values.number('vgamem_mb', 1, 256);
   const rom = values.text('romfile');
   values.flag('edid');

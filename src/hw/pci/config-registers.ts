@@ -18,6 +18,20 @@ export const reg = {
   interruptPin: 0x3d,
 } as const;
 
+/** What a type 1 header has in place of BARs 2 to 5 and what follows (PCI-to-PCI Bridge 1.2, 3.2). */
+export const bridgeReg = {
+  primary: 0x18,
+  secondary: 0x19,
+  subordinate: 0x1a,
+  ioBase: 0x1c,
+  secondaryStatus: 0x1e,
+  memoryBase: 0x20,
+  memoryLimit: 0x22,
+  prefetchableBase: 0x24,
+  prefetchableHighBase: 0x28,
+  control: 0x3e,
+} as const;
+
 export const command = {
   io: 0x0001,
   memory: 0x0002,
@@ -29,7 +43,7 @@ export const command = {
 
 export const status = { intx: 0x0008, capabilities: 0x0010 } as const;
 
-export const capabilityId = { powerManagement: 0x01, msi: 0x05, vendor: 0x09, msix: 0x11 } as const;
+export const capabilityId = { powerManagement: 0x01, msi: 0x05, vendor: 0x09, express: 0x10, msix: 0x11 } as const;
 
 export const multiFunction = 0x80;
 export const configSize = 256;

@@ -1,4 +1,5 @@
 export * from './assign-resources.js';
+export * from './express.js';
 export * from './gpex.js';
 export * from './i440fx.js';
 export * from './msi.js';
@@ -6,4 +7,5 @@ export * from './msix.js';
 export * from './pam.js';
 export * from './pci-function.js';
 export * from './pci-root.js';
+export * from './pcie-root-port.js';
 export * from './saved-parts.js';

@@ -55,10 +55,10 @@ export class Msix {
     this.bar = { index: options.barIndex, kind: 'memory32', size: half * 2, handler: this.#handler() };
   }
 
-  /** Adds the capability; `configWritten` of the function calls `configChanged`. */
-  attach(fn: PciFunction): void {
+  /** Adds the capability, at `place` if that is given; `configWritten` of the function calls `configChanged`. */
+  attach(fn: PciFunction, place?: number): void {
     this.#function = fn;
-    const at = fn.addCapability(capabilityId.msix, 12);
+    const at = fn.addCapability(capabilityId.msix, 12, place);
     this.#capability = at;
     fn.define(at + 2, 2, this.vectors - 1, controlEnable | controlFunctionMask);
     fn.define(at + 4, 4, this.bar.index);

@@ -7,7 +7,7 @@
 import { assert } from '../../base/index.js';
 import type { IoHandler, Mapping, MemorySpace, MsiTarget, PortSpace } from '../../bus/index.js';
 import { bool, bytes, defineState, type StateArena, StateError, type StateOf } from '../../schema/index.js';
-import { command, configSize, multiFunction, reg, status } from './config-registers.js';
+import { bridgeReg, command, configSize, multiFunction, reg, status } from './config-registers.js';
 import { type StatePart, statePart } from './saved-parts.js';
 
 export const PciFunctionState = defineState('pci-function', 1, {
@@ -68,6 +68,8 @@ export interface PciFunctionOptions {
   /** 0: none, 1: INTA … 4: INTD. */
   readonly interruptPin?: 0 | 1 | 2 | 3 | 4;
   readonly bars?: readonly BarSpec[];
+  /** It is a bridge between PCI buses: a type 1 header. */
+  readonly bridge?: boolean;
   readonly arena?: StateArena | undefined;
   /** Runs after a configuration write has been stored; may look at and change `config`. */
   readonly configWritten?: (offset: number, size: number) => void;
@@ -119,8 +121,11 @@ export class PciFunction {
     this.define(reg.revision, 1, options.revision ?? 0);
     this.define(reg.classCode, 1, options.classCode & 0xff);
     this.define(reg.classCode + 1, 2, options.classCode >>> 8);
-    this.define(reg.subsystemVendorId, 2, options.subsystemVendorId ?? 0x1af4);
-    this.define(reg.subsystemId, 2, options.subsystemId ?? 0x1100);
+    if (options.bridge) this.#defineBridge();
+    else {
+      this.define(reg.subsystemVendorId, 2, options.subsystemVendorId ?? 0x1af4);
+      this.define(reg.subsystemId, 2, options.subsystemId ?? 0x1100);
+    }
     this.define(reg.interruptPin, 1, this.interruptPin);
     this.define(reg.interruptLine, 1, 0, 0xff);
     this.define(reg.cacheLineSize, 1, 0, 0xff);
@@ -128,9 +133,23 @@ export class PciFunction {
     const kinds = new Set(this.barSpecs.map((bar) => (bar.kind === 'io' ? command.io : command.memory)));
     let commandMask: number = command.busMaster | command.parity | command.serr;
     for (const kind of kinds) commandMask |= kind;
+    if (options.bridge) commandMask |= command.io | command.memory;
     if (this.interruptPin !== 0) commandMask |= command.intxDisable;
     this.define(reg.command, 2, 0, commandMask);
     for (const bar of this.barSpecs) this.#defineBar(bar);
+  }
+
+  #defineBridge(): void {
+    this.define(reg.headerType, 1, 1);
+    for (const at of [bridgeReg.primary, bridgeReg.secondary, bridgeReg.subordinate]) this.define(at, 1, 0, 0xff);
+    // Bases above their limits: nothing is passed on.
+    this.define(bridgeReg.ioBase, 2, 0x00f0, 0xf0f0);
+    this.define(bridgeReg.secondaryStatus, 2, 0, 0, 0xf900);
+    this.define(bridgeReg.memoryBase, 4, 0x0000fff0, 0xfff0fff0);
+    // Prefetchable memory has 64-bit addresses.
+    this.define(bridgeReg.prefetchableBase, 4, 0x0001fff1, 0xfff0fff0);
+    for (const high of [0, 4]) this.define(bridgeReg.prefetchableHighBase + high, 4, 0, 0xffffffff);
+    this.define(bridgeReg.control, 2, 0, 0x005f);
   }
 
   get config(): Uint8Array {

@@ -5,7 +5,7 @@
 import { assert } from '../../base/index.js';
 import type { IoHandler, Mapping, MemorySpace, PortSpace } from '../../bus/index.js';
 import { defineState, type StateArena, type StateOf, u32 } from '../../schema/index.js';
-import { configSize, reg } from './config-registers.js';
+import { bridgeReg, configSize, reg } from './config-registers.js';
 import type { PciFunction, PciSpaces } from './pci-function.js';
 import { type StatePart, statePart } from './saved-parts.js';
 
@@ -26,16 +26,23 @@ interface Source {
 }
 
 export class PciBus {
-  readonly number: number;
+  /** The bridge that it is behind; undefined: it is the root's. */
+  readonly bridge: PciFunction | undefined;
   readonly #root: PciRoot;
   readonly #functions = new Map<number, PciFunction>();
   /** Line of the root for a pin on this bus. */
-  readonly #route: PinRouting;
+  readonly route: PinRouting;
 
-  constructor(root: PciRoot, number: number, route: PinRouting) {
+  constructor(root: PciRoot, bridge: PciFunction | undefined, route: PinRouting) {
     this.#root = root;
-    this.number = number;
-    this.#route = route;
+    this.bridge = bridge;
+    this.route = route;
+  }
+
+  /** Undefined: the guest has not numbered it. */
+  get number(): number | undefined {
+    if (!this.bridge) return 0;
+    return this.bridge.config[bridgeReg.secondary]! || undefined;
   }
 
   /** Plugs a function in. Several functions of one slot make it a multi-function device. */
@@ -47,7 +54,7 @@ export class PciBus {
     for (const other of others) other.setMultiFunction();
     this.#functions.set(devfn, fn);
     const pinChanged =
-      fn.interruptPin === 0 ? () => {} : this.#root.addSource(fn, this.#route(slot, fn.interruptPin - 1));
+      fn.interruptPin === 0 ? () => {} : this.#root.addSource(fn, this.route(slot, fn.interruptPin - 1));
     fn.plug(this.#root.spaces, pinChanged, others.length > 0);
   }
 
@@ -74,7 +81,7 @@ export class PciBus {
 
   /** Line of the root that `fn` in `slot` drives. */
   lineOf(slot: number, fn: PciFunction): number {
-    return this.#route(slot, fn.interruptPin - 1);
+    return this.route(slot, fn.interruptPin - 1);
   }
 }
 
@@ -84,7 +91,7 @@ export class PciRoot {
   readonly bus: PciBus;
   /** Called when one of the interrupt lines may have changed. */
   onLine: ((line: number) => void) | undefined;
-  readonly #buses = new Map<number, PciBus>();
+  readonly buses: PciBus[] = [];
   readonly #sources: readonly Source[][];
 
   /** `lines`: how many interrupt lines there are; four unless given. */
@@ -92,15 +99,23 @@ export class PciRoot {
     this.#sources = Array.from({ length: options.lines ?? 4 }, () => []);
     this.spaces = options.spaces;
     this.state = PciRootState.allocate(options.arena);
-    this.bus = this.addBus(0, options.route);
+    this.bus = this.#addBus(undefined, options.route);
   }
 
-  /** A further root bus, or the bus behind a bridge. */
-  addBus(number: number, route: PinRouting): PciBus {
-    assert(!this.#buses.has(number), `bus ${number} exists once`);
-    const bus = new PciBus(this, number, route);
-    this.#buses.set(number, bus);
+  #addBus(bridge: PciFunction | undefined, route: PinRouting): PciBus {
+    const bus = new PciBus(this, bridge, route);
+    this.buses.push(bus);
     return bus;
+  }
+
+  /** The bus behind a bridge. */
+  addBridge(bridge: PciFunction, route: PinRouting): PciBus {
+    return this.#addBus(bridge, route);
+  }
+
+  #find(bus: number, devfn: number): PciFunction | undefined {
+    for (const each of this.buses) if (each.number === bus) return each.at(devfn);
+    return undefined;
   }
 
   addSource(fn: PciFunction, line: number): () => void {
@@ -124,7 +139,7 @@ export class PciRoot {
 
   /** Reads configuration space; no device answers with ones. `offset` + `size` stay within the function's space. */
   readConfig(bus: number, devfn: number, offset: number, size: 1 | 2 | 4): number {
-    const fn = this.#buses.get(bus)?.at(devfn);
+    const fn = this.#find(bus, devfn);
     if (fn === undefined) return ones(size);
     // Conventional functions have no extended space.
     return offset + size <= configSize ? fn.read(offset, size) : ones(size);
@@ -132,7 +147,7 @@ export class PciRoot {
 
   writeConfig(bus: number, devfn: number, offset: number, size: 1 | 2 | 4, value: number): void {
     if (offset + size > configSize) return;
-    this.#buses.get(bus)?.at(devfn)?.write(offset, size, value);
+    this.#find(bus, devfn)?.write(offset, size, value);
   }
 
   /** Ports 0xCF8-0xCFB (only 4-byte accesses reach CONFADD) and 0xCFC-0xCFF. */
@@ -185,7 +200,7 @@ export class PciRoot {
   /** One line per function, as `info pci` shows it. */
   describe(): string[] {
     const hex = (value: number, digits: number) => value.toString(16).padStart(digits, '0');
-    return [...this.#buses.values()].flatMap((bus) =>
+    return this.buses.flatMap((bus) =>
       bus.functions().map(({ slot, functionNumber, fn }) => {
         const ids = `${hex(fn.read(reg.vendorId, 2), 4)}:${hex(fn.read(reg.deviceId, 2), 4)}`;
         const bars = fn.barSpecs.map((bar) => {
@@ -193,7 +208,7 @@ export class PciRoot {
           return ` bar${bar.index}=${address === undefined ? 'off' : `0x${hex(address, 4)}`}+0x${hex(bar.size, 1)}`;
         });
         const irq = fn.interruptPin === 0 ? '' : ` irq=${fn.read(reg.interruptLine, 1)}`;
-        return `${hex(bus.number, 2)}:${hex(slot, 2)}.${functionNumber} ${ids} ${fn.name}${bars.join('')}${irq}`;
+        return `${bus.number === undefined ? '??' : hex(bus.number, 2)}:${hex(slot, 2)}.${functionNumber} ${ids} ${fn.name}${bars.join('')}${irq}`;
       }),
     );
   }

@@ -73,6 +73,8 @@ export function installDebian(folder: string, mirror = 'http://deb.debian.org/de
   write('etc/hosts', '127.0.0.1 localhost vring\n');
   write('etc/network/interfaces', 'auto lo\niface lo inet loopback\nallow-hotplug eth0\niface eth0 inet dhcp\n');
   write('etc/fstab', 'LABEL=root / ext4 errors=remount-ro 0 1\n');
+  // A host with much else to do must not make units fail.
+  write('etc/systemd/system.conf.d/slow.conf', '[Manager]\nDefaultTimeoutStartSec=900\nDefaultDeviceTimeoutSec=900\n');
   const page = 'a page of the guest\n';
   write('srv/www/index.html', page);
   write(

@@ -48,6 +48,13 @@ test('the serial port and the monitor, as QEMU has them by default', () => {
   assert.deepEqual(plan('-serial', 'none', '-serial', 'null').machine.serialPorts, [false, true]);
 });
 
+test('a monitor for programs has a character device for itself', () => {
+  assert.deepEqual(places('-qmp', 'stdio'), ['qmp:stdio']);
+  assert.deepEqual(places('-chardev', 'stdio,id=c', '-mon', 'chardev=c,mode=control'), ['qmp:stdio']);
+  assert.match(refusal('-qmp', 'stdio', '-serial', 'stdio'), /stdio cannot be used by several/);
+  assert.match(refusal('-chardev', 'stdio,id=c,mux=on', '-mon', 'chardev=c,mode=control'), /cannot share/);
+});
+
 test('-monitor none leaves the serial port the terminal', () => {
   assert.deepEqual(places('-nographic', '-monitor', 'none'), ['serial0:stdio']);
 });

@@ -2,15 +2,7 @@
 import { VringError } from '../../base/index.js';
 import type { OptionDict } from '../../block/index.js';
 import { type Architecture, DEFAULT_ARCHITECTURE, findArchitecture, findMachine } from '../../vmm/architectures.js';
-import type { AcceleratorName } from '../../vmm/index.js';
-import {
-  type DeviceOptions,
-  type DiskImage,
-  type MachineOptions,
-  type TraceItem,
-  traceItems,
-  type VirtioPlace,
-} from '../../vmm/index.js';
+import type { AcceleratorName, DeviceOptions, DiskImage, MachineOptions, VirtioPlace } from '../../vmm/index.js';
 import { KeyValues, parseSize } from '../options/key-values.js';
 import type { GivenOption } from '../options/parse.js';
 import { didYouMean } from '../suggest.js';
@@ -29,6 +21,7 @@ import { blockSize, checkSerial, DrivePlan } from './plan-drives.js';
 import { NvmePlan } from './plan-nvme.js';
 import { planMmio, planRootPort, planSlot, planVirtio } from './plan-place.js';
 import { ScsiPlan } from './plan-scsi.js';
+import { planTrace } from './plan-trace.js';
 import { parseQmp, type QmpAddress } from './qmp/serve.js';
 import { planGpu, planScreen, planVga, plugVga, type ScreenPlan } from './screen-options.js';
 
@@ -38,7 +31,9 @@ export interface Attachment {
     | { readonly kind: 'serial'; readonly index: number }
     | { readonly kind: 'console'; readonly index: number }
     | { readonly kind: 'debugcon' }
-    | { readonly kind: 'monitor' };
+    | { readonly kind: 'monitor' }
+    /** The monitor for programs. */
+    | { readonly kind: 'qmp' };
   readonly chardev: Chardev;
 }
 
@@ -183,7 +178,10 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     builtIn,
     startPaused: options.has('S'),
     spareDrives: new Map(drives.spare),
-    qmp: options.all('qmp').map((text) => parseQmp('qmp', text)),
+    qmp: options
+      .all('qmp')
+      .filter((text) => text !== 'stdio')
+      .map((text) => parseQmp('qmp', text)),
     objects: options
       .all('object')
       .filter((text) => !isFilter(text))
@@ -451,37 +449,6 @@ function planActions(options: Options): Pick<MachineOptions, 'onReset' | 'onPowe
   return { onReset, onPowerOff };
 }
 
-/** QEMU's items that vring has nothing for. */
-const unsupportedTraceItems = [
-  'out_asm',
-  'op',
-  'op_opt',
-  'op_ind',
-  'pcall',
-  'guest_errors',
-  'page',
-  'plugin',
-  'strace',
-];
-
-function planTrace(options: Options): { items: TraceItem[]; path: string | undefined } {
-  const items: TraceItem[] = [];
-  for (const text of options.all('d')) {
-    for (const name of text.split(',')) {
-      const item = traceItems.find((each) => each.name === name);
-      if (item) {
-        items.push(item.name);
-        continue;
-      }
-      if (unsupportedTraceItems.includes(name) || name.startsWith('trace:'))
-        throw new UsageError(`-d ${text}: the item '${name}' is not supported yet`);
-      const known = [...traceItems.map((each) => each.name), ...unsupportedTraceItems];
-      throw new UsageError(`-d ${text}: there is no item '${name}'${didYouMean(name, known)}`);
-    }
-  }
-  return { items, path: options.last('D') };
-}
-
 interface Characters {
   readonly serialPorts: boolean[];
   readonly attachments: Attachment[];
@@ -512,6 +479,11 @@ function planCharacters(
     chardevs.attach(chardev, 'the monitor');
     attachments.push({ from: { kind: 'monitor' }, chardev });
   };
+  const qmpOn = (chardev: Chardev) => {
+    if (chardev.mux) throw new UsageError(`The monitor for programs cannot share the character device '${chardev.id}'`);
+    chardevs.attach(chardev, 'the monitor for programs');
+    attachments.push({ from: { kind: 'qmp' }, chardev });
+  };
   const serialOn = (chardev: Chardev | undefined) => {
     const index = serialPorts.push(chardev !== undefined) - 1;
     if (!chardev) return;
@@ -538,9 +510,14 @@ function planCharacters(
   for (const text of options.all('mon')) {
     const values = KeyValues.parse(`-mon ${text}`, text, 'chardev');
     const chardev = chardevs.find(`-mon ${text}`, values.need('chardev'));
-    values.choice('mode', ['readline']);
+    const mode = values.choice('mode', ['readline', 'control']);
     values.finish(['pretty']);
-    monitorOn(chardev);
+    if (mode === 'control') qmpOn(chardev);
+    else monitorOn(chardev);
+  }
+  for (const text of options.all('qmp')) {
+    const chardev = text === 'stdio' ? chardevs.fromShorthand('-qmp', text, 'compat_monitor1') : undefined;
+    if (chardev) qmpOn(chardev);
   }
   // A named system has the terminal for itself, and what is here beside it is asked for.
   const defaults = !options.has('nodefaults') && !context.system;

@@ -1,5 +1,6 @@
 /** Connects a machine's ports and its monitor with the terminal and with files. */
 import { type FileHandle, open } from 'node:fs/promises';
+import { assert } from '../../base/index.js';
 import { openFailure } from '../../host/node/open-failure.js';
 import type { Terminal } from '../../host/node/terminal.js';
 import type { CharacterPort, DiskImage, Machine } from '../../vmm/index.js';
@@ -8,6 +9,7 @@ import type { Chardev } from './chardevs.js';
 import type { Attachment } from './configure.js';
 import { Monitor } from './monitor.js';
 import { type FrontEnd, Mux } from './mux.js';
+import { type ServedHost, serveQmpOn } from './qmp/serve.js';
 
 /** Typed or piped bytes that the guest has not taken yet; beyond that a terminal's keys are lost, and a pipe waits. */
 const inputLimit = 1 << 16;
@@ -22,6 +24,8 @@ export interface ConnectOptions {
   readonly version: string;
   readonly name: string | undefined;
   readonly spareDrives: Map<string, DiskImage>;
+  /** For a monitor for programs. */
+  readonly qmp?: ServedHost | undefined;
   /** What is typed for a person when standard input ends. */
   readonly atEndOfInput?: string | undefined;
   quit(): void;
@@ -100,6 +104,7 @@ function portOf(machine: Machine, from: Attachment['from']): CharacterPort {
     case 'debugcon':
       return machine.debugConsole();
     case 'monitor':
+    case 'qmp':
       throw new Error('vring invariant broken: a monitor has no port');
   }
 }
@@ -134,6 +139,7 @@ export function connect(
   const copies: Promise<void>[] = [];
   const fileSinks: FileSink[] = [];
   const chardevs = [...new Set(attachments.map(({ chardev }) => chardev))];
+  const programs: { close(): Promise<void> }[] = [];
   let stdio: StdioInput | undefined;
   for (const chardev of chardevs) {
     let sink: OutputSink | undefined;
@@ -151,6 +157,14 @@ export function connect(
       ...own.filter((each) => each.from.kind !== 'monitor'),
       ...own.filter((each) => each.from.kind === 'monitor'),
     ]) {
+      if (from.kind === 'qmp') {
+        assert(options.qmp, 'whoever plans a monitor for programs says what it serves');
+        const writes = sink;
+        const program = serveQmpOn(options.qmp, (text) => void writes?.write(text));
+        programs.push(program);
+        frontEnds.push({ name: 'the monitor for programs', input: program.input });
+        continue;
+      }
       if (from.kind === 'monitor') {
         const writes = sink ?? { write: () => Promise.resolve() };
         const monitor = new Monitor({
@@ -178,6 +192,7 @@ export function connect(
     finish: async () => {
       stdio?.stop();
       await Promise.all(copies);
+      for (const program of programs) await program.close();
       for (const sink of fileSinks) await sink.close();
     },
   };

@@ -222,6 +222,7 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
         version: versionLine(),
         name: plan.name,
         spareDrives: plan.spareDrives,
+        qmp: qmpHost(running, plan, () => quit(0)),
         // Its prompt takes Ctrl-D for the end.
         atEndOfInput: plan.builtIn ? '\x04' : undefined,
         quit: () => quit(0),

@@ -263,9 +263,9 @@ export const runOptions: readonly OptionRow[] = [
   },
   {
     name: 'qmp',
-    argument: 'unix:PATH,server=on[,wait=off]',
+    argument: 'stdio | unix:PATH,server=on[,wait=off]',
     sentence:
-      'A monitor for programs, by JSON, at unix:PATH or tcp:HOST:PORT; wait=on: the machine starts when one has come.',
+      'A monitor for programs, by JSON, at stdio, unix:PATH or tcp:HOST:PORT; wait=on: the machine starts when one has come.',
     group: character,
     repeats: true,
   },

@@ -288,7 +288,7 @@ test('-qmp: what it takes', () => {
   assert.deepEqual(parseQmp('qmp', 'tcp::4444,server,nowait').tcp, { host: '127.0.0.1', port: 4444 });
   assert.equal(parseQmp('qmp', 'unix:/x,server=on').waits, true);
   assert.match(refused('unix:/x'), /only server=on/);
-  assert.match(refused('pty'), /there are unix:PATH/);
+  assert.match(refused('pty'), /there are stdio, unix:PATH/);
   assert.match(refused('tcp:x,server=on'), /tcp:HOST:PORT/);
   assert.match(refused('unix:,server=on'), /path is missing/);
 });
@@ -414,4 +414,24 @@ test('input events and passwords of VNC', async () => {
   const whole = { id: 'default', server: [{ ...place, websocket: false }, web], clients, auth };
   assert.deepEqual(await ask('query-vnc-servers'), [whole]);
   await server.close();
+});
+
+test('QMP on standard input and output, with the machine standing still', { timeout: 150_000 }, async () => {
+  const program = fileURLToPath(new URL('../../main.js', import.meta.url));
+  const options = ['-accel', 'tcg', '-display', 'none', '-S', '-qmp', 'stdio'];
+  const vring = spawn(process.execPath, [program, 'run', ...options], { stdio: ['pipe', 'pipe', 'inherit'] });
+  const ended = new Promise((resolve) => vring.on('exit', resolve));
+  let text = '';
+  vring.stdout.on('data', (bytes) => {
+    text += bytes;
+  });
+  for (const execute of ['qmp_capabilities', 'query-status', 'quit']) vring.stdin.write(JSON.stringify({ execute }));
+  assert.equal(await ended, 0);
+  const lines = text
+    .trimEnd()
+    .split('\r\n')
+    .map((line) => JSON.parse(line));
+  assert.deepEqual(Object.keys(lines[0]), ['QMP']);
+  assert.deepEqual(lines[2].return.status, 'prelaunch');
+  assert.equal(lines.at(-1).event, 'SHUTDOWN');
 });

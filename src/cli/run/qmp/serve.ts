@@ -26,7 +26,7 @@ export interface QmpAddress {
 export function parseQmp(name: string, text: string): QmpAddress {
   const option = `-${name} ${text}`;
   const match = /^(unix|tcp):([^,]*)(?:,(.*))?$/.exec(text);
-  if (!match) throw new UsageError(`${option}: there are unix:PATH,server=on and tcp:HOST:PORT,server=on`);
+  if (!match) throw new UsageError(`${option}: there are stdio, unix:PATH,server=on and tcp:HOST:PORT,server=on`);
   const [, kind, address, rest = ''] = match;
   // QEMU's older words.
   const pairs = rest.split(',').filter((word) => word !== '');
@@ -52,7 +52,7 @@ export interface QmpServer {
   close(): Promise<void>;
 }
 
-type ServedHost = Omit<QmpHost, 'hostAsked' | 'emit'>;
+export type ServedHost = Omit<QmpHost, 'hostAsked' | 'emit'>;
 
 /** Throws VringError `qmp-listen`. */
 export async function serveQmp(address: QmpAddress, served: ServedHost): Promise<QmpServer> {
@@ -120,6 +120,25 @@ export async function serveQmp(address: QmpAddress, served: ServedHost): Promise
       client?.destroySoon();
       server.close();
       if (address.unix !== undefined) rmSync(address.unix, { force: true });
+    },
+  };
+}
+
+/** A client that is there from the start, on a character device. */
+export function serveQmpOn(served: ServedHost, write: (text: string) => void) {
+  const asked = new Set<string>();
+  let session: QmpSession | undefined;
+  const emit = (event: string, data?: object) => session?.event(event, data, Date.now());
+  const host: QmpHost = { ...served, emit, hostAsked: (what) => void asked.add(what) };
+  const stopWatching = watchMachine(served.machine, { take: (what) => asked.delete(what) }, emit);
+  // Who does not keep to the protocol is not cut off here: nothing could come after.
+  const own = new QmpSession(host, { write, cut: () => {} });
+  session = own;
+  return {
+    input: (bytes: Uint8Array) => own.input(bytes),
+    close: async () => {
+      await own.settled();
+      stopWatching();
     },
   };
 }

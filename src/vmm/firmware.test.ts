@@ -214,3 +214,30 @@ test('the board q35: AHCI disks, a CD and a disk behind a root port are booted, 
     );
   }
 });
+
+test('an NVMe namespace and a SCSI disk are booted, the one with the lowest boot index', {
+  skip: !seabios && 'no seabios here',
+  timeout: 3 * limitMs,
+}, async () => {
+  const image = (text: string) => {
+    const path = join(folder, text);
+    writeFileSync(path, bootableDisk(text));
+    return { path, format: 'raw' };
+  };
+  const [nvme, scsi] = [image('booted from NVMe'), image('booted from SCSI')];
+  for (const [nvmeIndex, scsiIndex, expected] of [
+    [1, 2, 'booted from NVMe'],
+    [2, 1, 'booted from SCSI'],
+  ] as const) {
+    await using machine = await createMachine({
+      ramBytes: 64 << 20,
+      firmware: { image: seabios as string, serialConsole: true },
+      devices: [
+        { type: 'nvme', serial: 'N', namespaces: [{ image: nvme, bootIndex: nvmeIndex }] },
+        { type: 'virtio-scsi', units: [{ media: 'disk', image: scsi, target: 2, bootIndex: scsiIndex }] },
+      ],
+    });
+    await machine.start();
+    await machine.serial().waitForText(expected, { timeoutMs: limitMs });
+  }
+});

@@ -4,5 +4,6 @@ export const architectureNames = {
   i386: ['i686', 'x86'],
   riscv64: ['rv64'],
   aarch64: ['arm64', 'armv8'],
+  arm: ['armhf', 'armv7', 'armv7l'],
 } as const satisfies Record<string, readonly string[]>;
 export type ArchitectureName = keyof typeof architectureNames;

@@ -5,6 +5,7 @@
 import type { AcceleratorName } from '../accel/accelerator.js';
 import { VringError } from '../base/index.js';
 import { armCpuHelp, parseArmCpu } from '../guest/arm/models.js';
+import { arm32CpuHelp, parseArm32Cpu } from '../guest/arm32/models.js';
 import type { GuestCode } from '../guest/guest-cpu.js';
 import { parseRiscvCpu, riscvCpuHelp } from '../guest/riscv/models.js';
 import { cpuHelp, parseCpuOption } from '../guest/x86/models.js';
@@ -168,6 +169,32 @@ export const architectures: readonly Architecture[] = [
       return (cpu) => aarch64Code(parse(cpu));
     },
     loadBoard: async () => (await import('./boards/arm-virt-maker.js')).armVirtMaker,
+    loadUnpack: async () => (await import('./boards/unpack-kernel.js')).unpackKernel,
+  },
+  {
+    name: 'arm',
+    sentence: 'Arm with 32 bits',
+    code: 'arm',
+    defaultCpu: 'cortex-a15',
+    machines: [{ name: 'virt', sentence: 'Arm VirtIO board' }],
+    accelerators: ['tcg'],
+    maxCpus: 1,
+    serialPorts: 1,
+    buses: ['PCI', 'virtio-bus', 'virtio-serial-bus'],
+    unsupportedMachines: ['vexpress-a9', 'vexpress-a15', 'raspi2b', 'versatilepb', 'none', 'x-remote'],
+    unfit: ({ builtInGuest, lens, firmware }) =>
+      builtInGuest ? 'the built-in guest' : lens ? 'the lens' : firmware ? 'firmware' : undefined,
+    defaultFirmware: undefined,
+    cpuOption: (text) => {
+      parseArm32Cpu(text);
+      return text;
+    },
+    cpuHelp: arm32CpuHelp,
+    loadCode: async () => {
+      const { arm32Code } = await import('../guest/arm32/index.js');
+      return () => arm32Code();
+    },
+    loadBoard: async () => (await import('./boards/arm32-virt-maker.js')).arm32VirtMaker,
     loadUnpack: async () => (await import('./boards/unpack-kernel.js')).unpackKernel,
   },
 ];

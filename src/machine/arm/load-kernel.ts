@@ -11,5 +11,15 @@ const aarch64: ImageTarget = {
   treeLimit: Infinity,
 };
 
+/** arch/arm's zImage, which unpacks itself to the start of RAM; tree and initial RAM disk lie where it maps them at once. */
+export const zImages: ImageTarget = {
+  elf: { machines: [elfMachine.aarch64], name: 'Arm (32 bits)' },
+  marks: [],
+  zImages: true,
+  ramStart: map.ram.gpa,
+  treeLimit: map.ram.gpa + 0x2000_0000,
+};
+
 /** Puts all of it into RAM. Throws VringError `boot-…`. */
-export const loadArm = (images: TreeBootImages, target: BootTarget): ImageBoot => loadImages(images, aarch64, target);
+export const loadArm = (images: TreeBootImages, target: BootTarget, kind = aarch64): ImageBoot =>
+  loadImages(images, kind, target);

@@ -5,15 +5,7 @@
 import type { Accelerator } from '../../accel/index.js';
 import { VringError } from '../../base/index.js';
 import type { IrqLine, MsiTarget } from '../../bus/index.js';
-import {
-  type ArmBoard,
-  ArmCpu,
-  type ArmModel,
-  line,
-  STATE_BYTES,
-  type TimerName,
-  xreg,
-} from '../../guest/arm/index.js';
+import { type ArmBoard, ArmCpu, type ArmModel, line, STATE_BYTES, type TimerName } from '../../guest/arm/index.js';
 import {
   addBoardItems,
   FIRST_SPI,
@@ -39,6 +31,7 @@ import {
   type KernelImages,
 } from '../board.js';
 import { e820Type } from '../boot/boot-state.js';
+import type { ImageTarget } from '../boot/image-boot.js';
 import { flattenTree } from '../fdt.js';
 import type { FirmwareOptions } from '../firmware.js';
 import { addFiles } from '../firmware-file.js';
@@ -57,6 +50,12 @@ const KEY_NS = 100e6;
 
 export interface ArmVirtOptions extends BoardOptions {
   readonly model: ArmModel;
+  /** Its CPUs are AArch32's. */
+  readonly narrow?: {
+    makeCpu(board: ArmBoard): ArmCpu;
+    readonly stateBytes: number;
+    readonly images: ImageTarget;
+  };
   /** What starts at address 0. */
   readonly firmware?: FirmwareOptions | undefined;
 }
@@ -93,7 +92,7 @@ export class ArmVirt extends Board<ArmCpu> {
     this.startEngine(
       ids.map((id) => this.#makeCpu(id, count, trace)),
       {
-        stateBytes: STATE_BYTES,
+        stateBytes: options.narrow?.stateBytes ?? STATE_BYTES,
         romBytes: options.firmware ? FLASH_BYTES : 0,
         readTsc: () => 0n,
         trace,
@@ -209,7 +208,7 @@ export class ArmVirt extends Board<ArmCpu> {
       others: count > 1 ? () => this.cpus.map((cpu) => cpu.core) : undefined,
       exceptionTaken: taken && ((core, vector, fromEl) => taken(id, core, vector, fromEl)),
     };
-    return new ArmCpu(board, this.#options.model);
+    return this.#options.narrow?.makeCpu(board) ?? new ArmCpu(board, this.#options.model);
   }
 
   /** An interrupt input of a CPU. */
@@ -249,7 +248,11 @@ export class ArmVirt extends Board<ArmCpu> {
       this.reset();
       return 'firmware, built-in PSCI';
     }
-    const boot = loadArm({ firmware: undefined, kernel, tree: (initrd) => this.#tree(seeds, kernel, initrd) }, target);
+    const boot = loadArm(
+      { firmware: undefined, kernel, tree: (initrd) => this.#tree(seeds, kernel, initrd) },
+      target,
+      this.#options.narrow?.images,
+    );
     this.#start = { pc: boot.entry, treeGpa: boot.treeGpa };
     this.reset();
     return `${boot.description}, built-in PSCI`;
@@ -277,7 +280,7 @@ export class ArmVirt extends Board<ArmCpu> {
     this.#gpio.inputs[map.gpio.powerPin].set(false);
     for (const [id, cpu] of this.cpus.entries()) cpu.reset(BigInt(pc), id);
     for (const cpu of this.cpus.slice(1)) cpu.stop();
-    this.cpu.core.set64(xreg[0].offset, BigInt(treeGpa));
+    this.cpu.setTree(treeGpa);
   }
 
   pressPowerButton(): void {

@@ -28,6 +28,8 @@ export interface ImageTarget {
   readonly narrowName?: string;
   /** Any of them makes an Image of it. */
   readonly marks: readonly Mark[];
+  /** It takes arch/arm's zImages. */
+  readonly zImages?: true;
   readonly ramStart: number;
   /** A file of no known kind is code as it stands, where firmware has come before it. */
   readonly takesRaw?: true;
@@ -35,12 +37,15 @@ export interface ImageTarget {
   readonly treeLimit: number;
 }
 
+const zImage: Mark = { at: 0x24, bytes: '\x18\x28\x6f\x01' };
+const Z_IMAGE_OFFSET = 0x400_0000;
+
 /** What other files begin with. */
 const others: readonly (Mark & { readonly name?: string; readonly text?: string })[] = [
   { at: 0x202, bytes: 'HdrS', name: 'x86' },
   { at: 0x38, bytes: 'ARM\x64', name: 'AArch64' },
   { at: 0x38, bytes: 'RSC\x05', name: 'RISC-V' },
-  { at: 0x24, bytes: '\x18\x28\x6f\x01', name: 'ARM' },
+  { ...zImage, name: 'ARM' },
   { at: 0, bytes: '\x27\x05\x19\x56', text: 'a U-Boot image' },
   { at: 0, bytes: '\xfd7zXZ', text: 'an xz file: unpack it first' },
   { at: 0, bytes: '\x28\xb5\x2f\xfd', text: 'a zstd file: unpack it first' },
@@ -109,6 +114,12 @@ function placeKernel(image: Uint8Array, from: number, target: ImageTarget, plan:
     const end = loadElfSegments(image, elf, plan);
     const entry = physicalEntry(elf);
     return { entry, end, description: `ELF kernel, entered at 0x${entry.toString(16)}` };
+  }
+  if (target.zImages && matches(image, zImage)) {
+    // Below this it unpacks itself.
+    const start = target.ramStart + Z_IMAGE_OFFSET;
+    plan.place(start, image, 'The kernel');
+    return { entry: start, end: start + image.length, description: `Linux (zImage) at 0x${start.toString(16)}` };
   }
   const other = others.find((mark) => matches(image, mark));
   if (other?.name)

@@ -133,6 +133,11 @@ export class ArmCpu implements GuestCpu {
     core.pc = pc;
   }
 
+  /** Where a kernel finds the device tree when it starts. */
+  setTree(gpa: number): void {
+    this.#core.set64(xreg[0].offset, BigInt(gpa));
+  }
+
   /** A device raises or lowers an interrupt input (`line`). The caller kicks the engine. */
   setLine(which: number, level: boolean): void {
     this.#core.setLine(which, level);

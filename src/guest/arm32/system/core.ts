@@ -219,6 +219,17 @@ export class Core32 extends Core {
     }
   }
 
+  /** Guest-physical address, whatever its rights; nothing is recorded. */
+  debugTranslate(va: number): bigint | undefined {
+    const [syndrome, address] = [this.get32(field.syndrome), this.get64(field.faultAddress)];
+    const mmu = this.get32(field.dacrSlot) * mmuIndex.perDacr + mmuIndex.privileged;
+    const [failed, gpa] = this.call('walk_aarch32', BigInt(va >>> 0), 0, mmu) as [number, bigint, number];
+    this.set32(header.trapCode, 0);
+    this.set32(field.syndrome, syndrome);
+    this.set64(field.faultAddress, address);
+    return failed === 0 ? BigInt.asUintN(64, gpa) : undefined;
+  }
+
   // --- exceptions
 
   #shortStatus(syndrome: number): number {

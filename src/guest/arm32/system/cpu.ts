@@ -1,22 +1,22 @@
 /** One CPU in AArch32, a Cortex-A15: what the engine calls on exceptions, interrupts and exits, and what the board does to it. */
 import { header } from '../../../ir/index.js';
-import { defaultModel } from '../../arm/models.js';
+import type { ArmModel } from '../../arm/models.js';
 import { type ArmBoard, timerNames } from '../../arm/system/core.js';
 import { ArmCpu } from '../../arm/system/cpu.js';
 import { createTranslator } from '../block-translator.js';
-import { armVars, cpsr, cpuMode, field, STATE_BYTES, special } from '../state.js';
+import { parseArm32Cpu } from '../models.js';
+import { armVars, cpsr, cpuMode, field, reg, STATE_BYTES, special } from '../state.js';
 import { Core32 } from './core.js';
 import { RESET_SCTLR, registerByCode } from './registers.js';
 
 const NONE = (1n << 64n) - 1n;
-const MIDR = 0x412fc0f1;
 
 export class Arm32Cpu extends ArmCpu {
   override readonly architecture: string = 'arm';
   override readonly translator = createTranslator();
 
-  constructor(board: ArmBoard) {
-    super(board, defaultModel, Core32);
+  constructor(board: ArmBoard, model: ArmModel = parseArm32Cpu('cortex-a15')) {
+    super(board, model, Core32);
   }
 
   override get core(): Core32 {
@@ -35,7 +35,7 @@ export class Arm32Cpu extends ArmCpu {
     core.set64(header.pcBase, 0n);
     core.set32(header.interruptPending, 0);
     core.set32(header.modeKey, 0);
-    core.set32(field.midr, MIDR);
+    core.set32(field.midr, this.model.midr | 0);
     core.set32(field.mpidr, (1 << 31) | affinity);
     core.set32(field.sctlr, RESET_SCTLR);
     core.set64(field.monitor, NONE);
@@ -44,6 +44,32 @@ export class Arm32Cpu extends ArmCpu {
     core.setPstate(cpuMode.supervisor | cpsr.A | cpsr.I | cpsr.F);
     core.flushTlb();
     core.pc = pc;
+  }
+
+  /** As arch/arm's boot protocol has it: no machine number, the tree's address. */
+  override setTree(gpa: number): void {
+    for (const [n, value] of [0n, 0xffffffffn, BigInt(gpa)].entries()) this.core.set64(reg[n].offset, value);
+  }
+
+  override registers(): Readonly<Record<string, bigint>> {
+    const { core } = this;
+    return {
+      ...Object.fromEntries(reg.map(({ offset }, n) => [`r${n}`, core.get64(offset)])),
+      pc: BigInt(core.address),
+      cpsr: BigInt(core.cpsr >>> 0),
+    };
+  }
+  /** R0 to R15 and CPSR, laid out as QEMU's. */
+  override dump(): string {
+    const { core } = this;
+    const hex = (value: number): string => (value >>> 0).toString(16).padStart(8, '0');
+    const all = [...reg.map(({ offset }) => core.get32(offset)), core.address];
+    const cells = all.map((value, n) => `R${String(n).padStart(2, '0')}=${hex(value)}`);
+    const lines = [0, 4, 8, 12].map((n) => cells.slice(n, n + 4).join(' '));
+    return [...lines, `PSR=${hex(core.cpsr)}`].join('\n');
+  }
+  override translate(gva: bigint): bigint | undefined {
+    return this.core.debugTranslate(Number(BigInt.asUintN(32, gva)));
   }
 
   override deliverFault(): undefined {
@@ -82,5 +108,8 @@ export class Arm32Cpu extends ArmCpu {
 }
 
 /** HVC or SMC: the board's firmware answers in R0 to R3, or the instruction is undefined. */
-const core32Call = (core: Core32, isSmc: boolean, number: number): number =>
-  core.board.firmwareCall(core, isSmc ? 'smc' : 'hvc', number) ? 0 : core.raiseUndefined();
+function core32Call(core: Core32, isSmc: boolean, number: number): number {
+  if (!core.board.firmwareCall(core, isSmc ? 'smc' : 'hvc', number)) return core.raiseUndefined();
+  for (const { offset } of reg.slice(0, 4)) core.set64(offset, core.get64(offset) & 0xffffffffn);
+  return 0;
+}

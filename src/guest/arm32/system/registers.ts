@@ -45,7 +45,8 @@ const identification: readonly RegisterRow[] = [
   constant('tlbtr', '0 0 0 3', 0),
   home('mpidr', '0 0 0 5', field.mpidr, { write: () => {} }),
   constant('revidr', '0 0 0 6', 0),
-  constant('id_pfr0', '0 0 1 0', 0x00001131),
+  // Without ThumbEE.
+  constant('id_pfr0', '0 0 1 0', 0x00000131),
   // The generic timer; no security extensions, no virtualization.
   constant('id_pfr1', '0 0 1 1', 0x00010001),
   constant('id_dfr0', '0 0 1 2', 0),
@@ -66,6 +67,12 @@ const identification: readonly RegisterRow[] = [
   constant('aidr', '0 1 0 7', 0),
   home('csselr', '0 2 0 0', field.csselr),
 ];
+/** The rest of the space of identification reads as zero (B7.1). */
+const reserved: readonly RegisterRow[] = [2, 3, 4, 5, 6, 7].flatMap((crm) =>
+  Array.from({ length: 8 }, (_, op2) => op2)
+    .filter((op2) => crm > 2 || op2 > 5)
+    .map((op2) => constant(`id_${crm}_${op2}`, `0 0 ${crm} ${op2}`, 0)),
+);
 /** By CSSELR: level and instruction or data. */
 const cacheSizes = [0x701fe00a, 0x201fe00a, 0x711fe07a];
 
@@ -217,6 +224,7 @@ const debug: readonly RegisterRow[] = [{ name: 'dbgdidr', code: codeOf(14, 0, 0,
 
 export const registers: readonly RegisterRow[] = [
   ...identification,
+  ...reserved,
   ...control,
   ...caches,
   ...ats,

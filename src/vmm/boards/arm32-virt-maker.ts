@@ -1,0 +1,15 @@
+/** The board `virt` with an AArch32 CPU for a machine's thread. */
+import { Arm32Cpu, parseArm32Cpu, STATE_BYTES } from '../../guest/arm32/index.js';
+import { zImages } from '../../machine/arm/load-kernel.js';
+import { ArmVirt } from '../../machine/arm/virt.js';
+import type { BoardMaker } from './board-maker.js';
+
+export const arm32VirtMaker: BoardMaker = (host, { cpu, hpet: _, ...plan }) => {
+  const model = parseArm32Cpu(cpu);
+  const narrow = {
+    makeCpu: (board: ConstructorParameters<typeof Arm32Cpu>[0]) => new Arm32Cpu(board, model),
+    stateBytes: STATE_BYTES,
+    images: zImages,
+  };
+  return { board: new ArmVirt(host, { ...plan, model, narrow }) };
+};

@@ -291,6 +291,23 @@ test('drives of q35 and of a plugged AHCI controller: a port each', () => {
   );
 });
 
+test('root ports, and what goes behind them', () => {
+  const [first, second, rng] =
+    plan(
+      ...['-M', 'q35', '-device', 'pcie-root-port,port=0x10,chassis=1,id=pci.1,bus=pcie.0,multifunction=on,addr=0x2'],
+      ...[
+        '-device',
+        'pcie-root-port,slot=3,id=pci.2,bus=pcie.0,addr=0x2.0x1',
+        '-device',
+        'virtio-rng-pci,bus=pci.2,addr=0x0',
+      ],
+    ).machine.devices ?? [];
+  const port = { type: 'pcie-root-port', slot: 2 };
+  assert.deepEqual(first, { ...port, id: 'pci.1', function: 0, physicalSlot: undefined });
+  assert.deepEqual(second, { ...port, id: 'pci.2', function: 1, physicalSlot: 3 });
+  assert.ok(rng.type === 'virtio-rng' && rng.slot === 'pci.2');
+});
+
 test('drives', () => {
   const image = (...argv: string[]) => {
     const [device] = plan(...argv).machine.devices ?? [];

@@ -67,6 +67,8 @@ export function planRootPort(values: KeyValues, id: string | undefined): DeviceO
   values.number('chassis', 0, 255);
   values.number('port', 0, 255);
   values.flag('hotplug');
+  // Functions that share a slot make it one by themselves.
+  values.flag('multifunction');
   const address = parseAddress(values);
   const physicalSlot = values.number('slot', 0, 8191);
   return { type: 'pcie-root-port', id, slot: address?.slot, function: address?.fn, physicalSlot };

@@ -110,6 +110,7 @@ test("the tree of AArch64's board: dtc finds no fault, and devices are where the
         kaslrSeed: new Uint8Array(8),
         serial: true,
         flash: true,
+        narrow: false,
       }),
     ),
   );

@@ -18,6 +18,8 @@ export interface TreeOptions {
   /** The serial port, the flash banks are there. */
   readonly serial: boolean;
   readonly flash: boolean;
+  /** Addresses have 32 bits. */
+  readonly narrow: boolean;
 }
 
 const phandle = { clock: 1, gic: 2, msi: 3, gpio: 4, cpu: 16 } as const;
@@ -40,7 +42,7 @@ const primeCell = (name: string, gpa: number, clocks: readonly string[], n: numb
 });
 
 export function virtTree(options: TreeOptions): FdtNode {
-  const { model, affinities, ramBytes, commandLine, initrd, rngSeed, kaslrSeed, serial, flash } = options;
+  const { model, affinities, ramBytes, commandLine, initrd, rngSeed, kaslrSeed, serial, flash, narrow } = options;
   const uart = `pl011@${unit(map.uart.gpa)}`;
   const allCpus = ((1 << affinities.length) - 1) << 8;
   const ppi = (irq: number): number[] => [kind.ppi, irq - FIRST_PPI, trigger.high | allCpus];
@@ -152,7 +154,12 @@ export function virtTree(options: TreeOptions): FdtNode {
     ),
     [`pcie@${unit(map.pciMemory.gpa)}`]: {
       ...pciHostNode(
-        { ecam: map.pciEcam, ports: map.pciPorts, memory: map.pciMemory, highMemory: map.pciHighMemory },
+        {
+          ecam: narrow ? map.pciLowEcam : map.pciEcam,
+          ports: map.pciPorts,
+          memory: map.pciMemory,
+          highMemory: map.pciHighMemory,
+        },
         // The GIC has two address cells, as its frame below needs.
         (n) => [phandle.gic, 0, 0, ...spi(map.pci.spi + n)],
       ),

@@ -146,12 +146,13 @@ export class ArmVirt extends Board<ArmCpu> {
       this.add(...this.#firmware.chips);
     }
     const pciLine = (n: number) => spis[map.pci.spi + n];
+    const ecam = options.narrow ? map.pciLowEcam : map.pciEcam;
     this.#gpex = new Gpex({
       memory,
       ports: this.ports,
       msi: this.msi,
-      ecamGpa: map.pciEcam.gpa,
-      lastBus: map.pciEcam.buses - 1,
+      ecamGpa: ecam.gpa,
+      lastBus: ecam.buses - 1,
       portsGpa: map.pciPorts.gpa,
       lines: [pciLine(0), pciLine(1), pciLine(2), pciLine(3)],
     });
@@ -270,6 +271,7 @@ export class ArmVirt extends Board<ArmCpu> {
         kaslrSeed: new Uint8Array(seeds.buffer, 32),
         serial: this.serial[0] !== undefined,
         flash: this.#firmware !== undefined,
+        narrow: this.#options.narrow !== undefined,
       }),
     );
   }

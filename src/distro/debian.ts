@@ -17,12 +17,7 @@ import { VringError } from '../base/errors.js';
 import { readAptConfiguration } from '../host/node/apt-config.js';
 import { CacheDirectory, defaultCacheRoot } from '../host/node/cache-dir.js';
 import type { Environment } from '../host/node/proxy.js';
-import {
-  architectureOfFlavour,
-  type DebianArchitecture,
-  debianArchitectures,
-  findArchitecture,
-} from './architectures.js';
+import { chooseArchitecture } from './architectures.js';
 import { Archive, type FetchProgress } from './archive.js';
 import { readDeb } from './deb.js';
 import { baseFormat, buildBase, buildRunPart, joinInitramfs } from './initramfs.js';
@@ -132,24 +127,6 @@ export function parseDebianName(name: string): string | undefined {
     );
   }
   return suite;
-}
-
-function chooseArchitecture(options: PrepareDebianOptions): { architecture: DebianArchitecture; flavour: string } {
-  const implied = options.flavour === undefined ? undefined : architectureOfFlavour(options.flavour);
-  const name = options.architecture ?? implied?.name ?? 'amd64';
-  const architecture = findArchitecture(name);
-  if (architecture === undefined) {
-    const known = debianArchitectures.map((each) => each.name).join(', ');
-    throw new VringError('architecture-unknown', `Debian for '${name}' is not known to vring; there are ${known}.`);
-  }
-  const flavour = options.flavour ?? architecture.flavours[0]!;
-  if (!architecture.flavours.includes(flavour)) {
-    throw new VringError(
-      'flavour-unknown',
-      `Debian's ${architecture.name} has no kernel flavour '${flavour}'; there are ${architecture.flavours.join(', ')}.`,
-    );
-  }
-  return { architecture, flavour };
 }
 
 /** Hashes without holding the event loop for long. */

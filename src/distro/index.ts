@@ -1,6 +1,6 @@
 /** Distributions ready to boot: everything that `vring run debian` needs before the machine starts. */
 
-export { type DebianArchitecture, debianArchitectures } from './architectures.js';
+export { chooseArchitecture, type DebianArchitecture, debianArchitectures } from './architectures.js';
 export type { FetchProgress } from './archive.js';
 export {
   type CachedSystem,

@@ -96,7 +96,7 @@ test('four CPUs: Linux starts and uses them all, takes one out and puts it back'
     'for n in $(seq 0 7); do (i=0; while [ $i -lt 2000 ]; do i=$((i+1)); done; echo done) & done; wait',
     'echo 0 >/sys/devices/system/cpu/cpu1/online; cat /sys/devices/system/cpu/online',
     'echo 1 >/sys/devices/system/cpu/cpu1/online; cat /sys/devices/system/cpu/online',
-    "awk '/Function call/ { print $2 > 0, $3 > 0, $4 > 0, $5 > 0 }' /proc/interrupts",
+    "awk '/Function call/ { print ($2 > 0), ($3 > 0), ($4 > 0), ($5 > 0) }' /proc/interrupts",
   ].join('; ');
   const { status, stdout, stderr } = debian(['-smp', '4'], script);
   assert.equal(status, 0, stderr);

@@ -57,6 +57,15 @@ function signalOf(esr: number): number {
  */
 const extendsSign = (row: InsnRow): boolean => row.name === 'fcvtzs' && row.args.join() === 'hd,hn,imm';
 
+/** FPCR.FZ. */
+const FLUSH_TO_ZERO = 1 << 24;
+
+/** FJCVTZS of a positive denormal that is flushed: Z is 0 (FPToFixedJS of the Arm ARM); QEMU 7.2 sets it. */
+function isFlushedScript(row: InsnRow, word: number, { fpcr, v }: Outcome): boolean {
+  const operand = v[2 * ((word >>> 5) & 31)];
+  return row.name === 'fjcvtzs' && (fpcr & FLUSH_TO_ZERO) !== 0 && operand > 0n && operand < 1n << 52n;
+}
+
 function differences(row: InsnRow, word: number, actual: Outcome, result: Uint8Array): string[] {
   const view = new DataView(result.buffer, result.byteOffset, result.length);
   const found: string[] = [];
@@ -72,7 +81,8 @@ function differences(row: InsnRow, word: number, actual: Outcome, result: Uint8A
     const isExtended = extendsSign(row) && n === 2 * (word & 31);
     compare(`v${n >> 1}.d[${n & 1}]`, actual.v[n], isExtended ? theirs & 0xffffn : theirs);
   }
-  compare('nzcv', actual.nzcv, Number(view.getBigUint64(resultField.pstate, true) & 0xf0000000n));
+  const nzcv = Number(view.getBigUint64(resultField.pstate, true) & 0xf0000000n);
+  compare('nzcv', actual.nzcv, isFlushedScript(row, word, actual) ? 0 : nzcv);
   compare('fpcr', actual.fpcr, view.getUint32(resultField.fpcr, true) & ~LEN_AND_STRIDE);
   compare('fpsr', actual.fpsr, view.getUint32(resultField.fpsr, true) & ~FLAGS_OF_AARCH32);
   for (const [i, theirs] of result.subarray(resultField.bytes).entries()) {

@@ -30,6 +30,8 @@ const at = { arm: 0, thumb: 4096, handler: 8192, data: 0x4000, tables: 0x8000 } 
 export interface Outcome {
   /** The signal that Linux makes of the exception. */
   readonly signal: number;
+  /** Of the last data abort. */
+  readonly faultAddress: number;
   /** R0 to R15. */
   readonly r: readonly number[];
   readonly cpsr: number;
@@ -134,6 +136,7 @@ export class Arm32RowMachine {
     ];
     return {
       signal,
+      faultAddress: core.get32(field.dfar) >>> 0,
       r,
       cpsr: saved,
       d: Array.from({ length: 32 }, (_, n) => core.get64(vreg[n >> 1].offset + 8 * (n & 1))),

@@ -4,6 +4,7 @@
  */
 import { assert } from '../base/index.js';
 import { alignDown, alignUp } from './alignment.js';
+import { BounceBuffers, gather, scatter, totalLength } from './bounce-buffers.js';
 import { BlockError, errorCode } from './errors.js';
 import type { BlockHost } from './host.js';
 import {
@@ -82,6 +83,7 @@ export class GraphNode implements BlockNode {
   #flushedGeneration = 0;
   #flushing: Promise<void> | undefined;
   readonly #tracker = new RequestTracker();
+  readonly #bounce = new BounceBuffers((sizeBytes) => this.host.allocate(sizeBytes));
   #readOnly: boolean;
 
   constructor(
@@ -519,26 +521,18 @@ export class GraphNode implements BlockNode {
 
   async readVector(offset: number, buffers: readonly Uint8Array[], flags = 0): Promise<void> {
     if (buffers.length === 1) return this.read(offset, buffers[0]!, flags);
-    const total = buffers.reduce((sum, buffer) => sum + buffer.length, 0);
-    const whole = new Uint8Array(total);
+    const whole = this.#bounce.take(totalLength(buffers));
     await this.read(offset, whole, flags);
-    let at = 0;
-    for (const buffer of buffers) {
-      buffer.set(whole.subarray(at, at + buffer.length));
-      at += buffer.length;
-    }
+    scatter(whole, buffers);
+    this.#bounce.give(whole);
   }
 
   async writeVector(offset: number, buffers: readonly Uint8Array[], flags = 0): Promise<void> {
     if (buffers.length === 1) return this.write(offset, buffers[0]!, flags);
-    const total = buffers.reduce((sum, buffer) => sum + buffer.length, 0);
-    const whole = new Uint8Array(total);
-    let at = 0;
-    for (const buffer of buffers) {
-      whole.set(buffer, at);
-      at += buffer.length;
-    }
+    const whole = this.#bounce.take(totalLength(buffers));
+    gather(buffers, whole);
     await this.write(offset, whole, flags);
+    this.#bounce.give(whole);
   }
 
   #markDirty(offset: number, length: number): void {

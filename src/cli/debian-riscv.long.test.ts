@@ -5,27 +5,10 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
-import { runCommand, VringError } from '../vmm/index.js';
+import { main, runDebian, timeout, whyNoDebian } from './testing-debian.js';
 
-const main = fileURLToPath(new URL('./main.js', import.meta.url));
-const timeout = 600_000;
-
-/** Why this Debian cannot be had here, or false. */
-const skip = await runCommand({ architecture: 'riscv64' }, ['true'], { timeoutMs: timeout }).then(
-  () => false,
-  (error: unknown) => {
-    if (error instanceof VringError && /^(network|offline|mirror|http)-/.test(error.code))
-      return `no Debian for riscv64 here: ${error.message}`;
-    throw error;
-  },
-);
-
-function debian(options: readonly string[], script: string) {
-  const argv = [main, 'run', 'debian', '--arch', 'riscv64', ...options, '--', 'sh', '-c', script];
-  const { status, stdout, stderr } = spawnSync(process.execPath, argv, { encoding: 'utf8', timeout });
-  return { status, stdout, stderr };
-}
+const skip = await whyNoDebian('riscv64');
+const debian = (options: readonly string[], script: string) => runDebian('riscv64', options, script);
 
 test('a command runs, its status comes out, and the machine is off', { skip, timeout }, () => {
   const { status, stdout, stderr } = debian(

@@ -18,7 +18,9 @@ test('vring on the KVM of a processor with SVM', { skip: lacks ?? false, timeout
       `timeout 60 node dist/cli/main.js run -accel kvm -bios /bios.bin -nographic -m 32 </dev/null | grep -a bootable`,
       'echo; echo "bed: boot"',
       bootInner('-accel kvm'),
-      ...[1, 2].map((cpus) => `node dist/dev/move-linux.js /boot/vmlinuz /boot/initramfs ${cpus}`),
+      // On one processor: QEMU's translator performs an unaligned store to a page of code byte by byte, and while V8 directs a jump
+      // to optimized code another processor sees half of the new target.
+      ...[1, 2].map((cpus) => `taskset 1 node dist/dev/move-linux.js /boot/vmlinuz /boot/initramfs ${cpus}`),
       'echo; echo "bed: tour"',
       'node dist/cli/main.js tour </dev/null',
       'node dist/cli/main.js tour --without kvm </dev/null',
@@ -38,7 +40,7 @@ test('vring on the KVM of a processor with SVM', { skip: lacks ?? false, timeout
   assert.match(text, /No bootable device/);
   assert.match(text.slice(text.indexOf('bed: boot')), /inner: \/init, 6\./);
   const moved =
-    /moves: 100, \d+ ms on tcg, \d+ ms on kvm, all as before[\s\S]*?inner: (\d) processors[\s\S]*?moves: poweroff/g;
+    /moves: 101, \d+ ms on tcg, \d+ ms on kvm, all as before[\s\S]*?inner: (\d) processors[\s\S]*?moves: poweroff/g;
   assert.deepEqual(
     [...text.matchAll(moved)].map(([, cpus]) => cpus),
     ['1', '2'],

@@ -15,6 +15,14 @@ export const tourCommand: CommandRow = {
   sentence: 'shows on a running machine what each layer does: rings, VM exits, devices, memory, a disk request',
   options: [
     {
+      name: 'accel',
+      argument: 'NAME',
+      values: ['kvm', 'tcg'],
+      default: 'kvm where it is quicker',
+      sentence: 'What runs the vCPU on the walk through the layers.',
+      group: 'Options',
+    },
+    {
       name: 'without',
       argument: 'NAME',
       values: ['kvm', 'translation-cache', 'tlb', 'virtio', 'irqchip'],

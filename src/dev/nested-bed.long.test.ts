@@ -22,7 +22,7 @@ test('vring on the KVM of a processor with SVM', { skip: lacks ?? false, timeout
       // to optimized code another processor sees half of the new target.
       ...[1, 2].map((cpus) => `taskset 1 node dist/dev/move-linux.js /boot/vmlinuz /boot/initramfs ${cpus}`),
       'echo; echo "bed: tour"',
-      'node dist/cli/main.js tour </dev/null',
+      'node dist/cli/main.js tour --accel kvm </dev/null',
       'node dist/cli/main.js tour --without kvm </dev/null',
     ],
     onOutput: (part) => process.stderr.write(part),

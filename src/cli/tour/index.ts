@@ -1,13 +1,13 @@
 /** `vring tour`: through the rings of a running machine, step by step. */
 import { createInterface } from 'node:readline/promises';
-import { VringError } from '../../vmm/index.js';
+import { type AcceleratorName, VringError } from '../../vmm/index.js';
 import { tourCommand } from '../commands.js';
 import { commandHelp } from '../help.js';
 import { parseLine } from '../options/parse.js';
 import { complain, type ProcessIo, print } from '../process-io.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
-import { TourSession } from './session.js';
+import { type TourMachine, TourSession } from './session.js';
 import { steps } from './steps.js';
 import { parts, runWithout } from './without.js';
 
@@ -38,9 +38,13 @@ export async function tour(argv: readonly string[], io: ProcessIo): Promise<numb
   }
   if (operands.length > 0) throw new UsageError(`tour: '${operands[0]}' is too much`);
   const without = given.find(({ row }) => row.name === 'without')?.value;
+  const accel = given.find(({ row }) => row.name === 'accel')?.value;
+  if (without !== undefined && accel !== undefined)
+    throw new UsageError('--accel and --without cannot be given both: a comparison says itself what it needs');
   const say = (line: string) => print(io.stdout, `${wrap(line).join('\n')}\n`);
   try {
-    if (without === undefined) await walk(io, say);
+    if (without === undefined)
+      await walk(accel === undefined ? {} : { accelerators: [acceleratorNamed(accel)] }, io, say);
     else await compare(without, say);
     return 0;
   } catch (error) {
@@ -59,11 +63,16 @@ async function compare(name: string, say: (line: string) => Promise<void>): Prom
   await runWithout(part, say);
 }
 
+function acceleratorNamed(name: string): AcceleratorName {
+  if (name === 'kvm' || name === 'tcg') return name;
+  throw new UsageError(`--accel ${name}: there are kvm and tcg${didYouMean(name, ['kvm', 'tcg'])}`);
+}
+
 /** On a terminal it waits between the steps. */
-async function walk(io: ProcessIo, say: (line: string) => Promise<void>): Promise<void> {
+async function walk(options: TourMachine, io: ProcessIo, say: (line: string) => Promise<void>): Promise<void> {
   const interactive = io.stdin.isTTY === true && io.stdout.isTTY === true;
   const lines = interactive ? createInterface({ input: io.stdin, output: io.stdout }) : undefined;
-  const session = await TourSession.open();
+  const session = await TourSession.open(options);
   try {
     for (const [i, step] of steps.entries()) {
       await say(`${i > 0 ? '\n' : ''}${i + 1}. ${step.title}`);

@@ -48,6 +48,21 @@ test('vring tour: every step; what was asked for is what was counted', async () 
   }
 });
 
+test('vring tour --accel: insists on what is named; bad names and both options are refused', async () => {
+  const tcg = await vring('tour', '--accel', 'tcg');
+  assert.equal(tcg.status, 0);
+  assert.match(tcg.stdout, /ring -1 +what runs the guest: the translator/);
+  for (const [argv, sentence] of [
+    [['--accel', 'kvn'], /there are kvm and tcg.*did you mean 'kvm'/],
+    [['--accel', 'tcg', '--without', 'tlb'], /cannot be given both/],
+  ] as const) {
+    const refused = await vring('tour', ...argv);
+    assert.equal(refused.status, 1);
+    assert.match(refused.stderr, sentence);
+    assert.equal(refused.stdout, '');
+  }
+});
+
 test('vring tour --without tlb, translation-cache, virtio: counters tell the difference', async () => {
   const tlb = await vring('tour', '--without', 'tlb');
   const [, walks] = /walk 1000 .* (\d+) page walks$/m.exec(tlb.stdout) ?? [];

@@ -191,8 +191,8 @@ export const architectures: readonly Architecture[] = [
     },
     cpuHelp: arm32CpuHelp,
     loadCode: async () => {
-      const { arm32Code } = await import('../guest/arm32/index.js');
-      return () => arm32Code();
+      const { arm32Code, parseArm32Cpu: parse } = await import('../guest/arm32/index.js');
+      return (cpu) => arm32Code(parse(cpu));
     },
     loadBoard: async () => (await import('./boards/arm32-virt-maker.js')).arm32VirtMaker,
     loadUnpack: async () => (await import('./boards/unpack-kernel.js')).unpackKernel,

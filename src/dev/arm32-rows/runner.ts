@@ -116,7 +116,7 @@ function runnerText(): { words: number[]; handler: number } {
   p.load(1, 0, caseField.fpscr);
   p.put('vmsr fpscr, rd', { rd: 1 });
   p.put('add rd, rn, const', { rd: 1, rn: 0, imm: caseField.v });
-  for (const rd of [0, 16]) p.put('vldm.f64 rn, list', { rn: 1, rd, imm: 32, p: 0, u: 1, w: 1 });
+  for (const rd of [0, 16]) p.put('vldmia rn, list.d', { rn: 1, rd, imm: 32, w: 1 });
   p.load(1, 0, caseField.cpsr);
   p.put('msr psr, rn', { rn: 1, imm2: 12 });
   p.put('ldm rn, list', { rn: 0, imm: 0xffff, u: 1 });

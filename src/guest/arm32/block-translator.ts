@@ -13,6 +13,7 @@ import { disassemble } from './disassemble.js';
 import { DecoderTables, type Encoding, isShort, newFields } from './encoding.js';
 import { LazyFlags } from './flags.js';
 import { advanceIt, decodeMode, IT_KEY, type Mode, PASSED } from './mode.js';
+import { type Arm32Model, defaultModel } from './models.js';
 import type { Fields, InsnRow, Translator } from './row.js';
 import { exception, field, reg, special, trapCode, vreg } from './state.js';
 import { allRows } from './table/index.js';
@@ -49,8 +50,11 @@ class BlockTranslator implements Translator {
   /** The condition of an instruction that only sets registers and flags. */
   #guard: I32 | undefined;
 
-  constructor(tables: DecoderTables) {
+  readonly model: Arm32Model;
+
+  constructor(tables: DecoderTables, model: Arm32Model) {
     this.#tables = tables;
+    this.model = model;
   }
 
   translate(request: TranslationRequest, result: TranslationResult): void {
@@ -360,9 +364,11 @@ class BlockTranslator implements Translator {
   }
 }
 
-export function createTranslator(): GuestTranslator {
-  const tables = new DecoderTables(allRows);
-  const translator = new BlockTranslator(tables);
+export function createTranslator(model: Arm32Model = defaultModel): GuestTranslator {
+  const has = ({ features, isV8 }: InsnRow): boolean =>
+    (!isV8 || model.isV8) && (features?.every((feature) => model.features.has(feature)) ?? true);
+  const tables = new DecoderTables(allRows.filter(has));
+  const translator = new BlockTranslator(tables, model);
   return {
     translate: (request, result) => translator.translate(request, result),
     disassemble: (page, offset, nextPage, _modeKey, pc) => {

@@ -32,13 +32,18 @@ function clear(fields: Fields): void {
   fields.cond = 14;
 }
 const common = { widths, create: newFields, clear };
-/** A32 by bits 20-27 and 4-7, T32 by the upper 11. */
+/** A32 by bits 20-27 and 4-7, T32 by the upper 11 or, with 32 bits, by bits 20-28 and 4-7. */
 const armForm: encoding.FieldForm<Fields> = {
   ...common,
   key: (word) => ((word >>> 16) & 0xff0) | ((word >>> 4) & 15),
   keyBits: 12,
 };
-const thumbForm: encoding.FieldForm<Fields> = { ...common, key: (word) => word >>> 21, keyBits: 11 };
+const shortForm: encoding.FieldForm<Fields> = { ...common, key: (word) => word >>> 21, keyBits: 11 };
+const longForm: encoding.FieldForm<Fields> = {
+  ...common,
+  key: (word) => ((word >>> 16) & 0x1ff0) | ((word >>> 4) & 15),
+  keyBits: 13,
+};
 
 export const parseEncoding = (row: InsnRow): Encoding => encoding.parseEncoding(row, armForm);
 export const decodeFields = (from: Encoding, word: number, fields: Fields): boolean =>
@@ -70,9 +75,9 @@ export class DecoderTables {
     );
     this.#short = new tables(
       thumb.filter((row) => !isLong(row)),
-      thumbForm,
+      shortForm,
     );
-    this.#long = new tables(thumb.filter(isLong), thumbForm);
+    this.#long = new tables(thumb.filter(isLong), longForm);
     const all = [this.#conditional, this.#unconditional, this.#short, this.#long];
     this.encodings = all.flatMap(({ encodings }) => encodings);
   }

@@ -2,11 +2,19 @@
 import { VringError } from '../../base/index.js';
 import type { ArmModel } from '../arm/models.js';
 
-const cortexA15: ArmModel = { name: 'cortex-a15', midr: 0x412fc0f1, features: new Set() };
-const models: readonly ArmModel[] = [cortexA15];
+export interface Arm32Model extends ArmModel {
+  /** Armv8-A, otherwise Armv7-A. */
+  readonly isV8: boolean;
+  readonly sentence: string;
+}
+
+const v7 = { features: new Set<never>(), isV8: false };
+const models: readonly Arm32Model[] = [
+  { name: 'cortex-a15', sentence: 'Armv7-A with VFPv4 and Advanced SIMD', midr: 0x412fc0f1, ...v7 },
+];
 
 /** Reads the value of `-cpu`. Throws VringError `cpu-option` with one clear sentence. */
-export function parseArm32Cpu(text: string): ArmModel {
+export function parseArm32Cpu(text: string): Arm32Model {
   const [name, ...properties] = text.split(',');
   const model = models.find((each) => each.name === name);
   const known = models.map((each) => each.name).join(', ');
@@ -17,4 +25,6 @@ export function parseArm32Cpu(text: string): ArmModel {
   return model;
 }
 
-export const arm32CpuHelp = (): string => ['Available CPUs:', '  cortex-a15       Armv7-A with VFPv4'].join('\n');
+export const arm32CpuHelp = (): string =>
+  ['Available CPUs:', ...models.map(({ name, sentence }) => `  ${name.padEnd(16)} ${sentence}`)].join('\n');
+export const defaultModel: Arm32Model = parseArm32Cpu('cortex-a15');

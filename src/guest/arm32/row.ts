@@ -1,7 +1,9 @@
 /** What a row of the instruction table says, and what its `translate` has at hand. */
 import type { BlockBuilder, I32, I64, V128 } from '../../ir/index.js';
+import type { Feature } from '../arm/features.js';
 import type { LazyFlags } from './flags.js';
 import type { Mode } from './mode.js';
+import type { Arm32Model } from './models.js';
 
 /** An instruction's fields, by the manual's names where it has one. */
 export interface Fields {
@@ -29,6 +31,7 @@ export interface Fields {
 export interface Translator {
   readonly b: BlockBuilder;
   readonly mode: Mode;
+  readonly model: Arm32Model;
   readonly flags: LazyFlags;
   readonly thumb: boolean;
   /** The instruction is in an IT block. */
@@ -81,8 +84,11 @@ export interface InsnRow {
   readonly set: 'arm' | 'thumb';
   /** Encoding (../encoding.ts). */
   readonly enc: string;
-  /** Operands as assembly writes them (disassemble.ts). */
+  /** What assembly writes behind the mnemonic and its condition: the elements' type, as `.i8`. */
+  readonly type?: (i: Fields) => string;
+  /** Operands as assembly writes them (disassemble.ts); `text`: where these words do not do. */
   readonly args: readonly string[];
+  readonly text?: (i: Fields) => string;
   /** What the encoding's fields must be for it to be this instruction. */
   readonly where?: (i: Fields) => boolean;
   /**
@@ -94,6 +100,10 @@ export interface InsnRow {
   readonly conditional?: true;
   /** Of 16 bits: sets flags only outside IT blocks. */
   readonly flagsOutsideIt?: true;
+  /** Extensions that it takes, all of them. */
+  readonly features?: readonly Feature[];
+  /** Of Armv8's AArch32. */
+  readonly isV8?: true;
   /** Takes floating point (VFP) or Advanced SIMD to be on. */
   readonly float?: 'vfp' | 'simd';
   /** Bytes that it accesses at its memory operand, at most. */

@@ -1,18 +1,10 @@
 /** Cryptographic instructions (C4.1.95): AES, PMULL of 64 bits, SHA-1, SHA-256, SHA-512, SHA-3. */
 import type { V128 } from '../../../ir/index.js';
 import type { Feature } from '../features.js';
-import {
-  aesRoutines,
-  polynomialProduct,
-  sha1Rounds,
-  sha1Schedule,
-  sha256Rounds,
-  sha256Schedule0,
-  sha256Schedule1,
-  sha512Routines,
-} from '../routines/crypto.js';
+import { polynomialProduct, sha512Routines } from '../routines/crypto.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
-import { lanesOf, row, zero } from './vector.js';
+import { aesSteps, hashSteps, scheduleSteps } from './crypto-operations.js';
+import { row } from './vector.js';
 
 const TWO = ['vd', 'vn'];
 const THREE = ['vd', 'vn', 'vm'];
@@ -27,14 +19,22 @@ const of = (
 const aesEnc = (opcode: string): string => `01001110 00 10100 ${opcode} 10 rn rd`;
 const rotateLong = ({ b }: Translator, x: V128, places: number): V128 =>
   places === 0 ? x : b.v128_or(b.i64x2_shr_u(x, b.i32(places)), b.i64x2_shl(x, b.i32(64 - places)));
-const sha1Row = (name: string, opcode: string, routine: (typeof sha1Rounds)[keyof typeof sha1Rounds]): InsnRow =>
-  of(
-    'sha1',
-    name,
-    `01011110 000 rm 0 ${opcode} 00 rn rd`,
-    ['qd', 'sn', 'vm'],
-    (t, i) => t.b.call(routine, t.v(i.rd), t.b.i32x4_extract_lane(t.v(i.rn), 0), t.v(i.rm))[0],
-  );
+/** Names, opcodes, operands. */
+const hashes: readonly (readonly [keyof typeof hashSteps, string, readonly string[]])[] = [
+  ['sha1c', '000', ['qd', 'sn', 'vm']],
+  ['sha1p', '001', ['qd', 'sn', 'vm']],
+  ['sha1m', '010', ['qd', 'sn', 'vm']],
+  ['sha1su0', '011', THREE],
+  ['sha256h', '100', ['qd', 'qn', 'vm']],
+  ['sha256h2', '101', ['qd', 'qn', 'vm']],
+  ['sha256su1', '110', THREE],
+];
+const schedules: readonly (readonly [keyof typeof scheduleSteps, string, readonly string[]])[] = [
+  ['sha1h', '00000', ['sd', 'sn']],
+  ['sha1su1', '00001', TWO],
+  ['sha256su0', '00010', TWO],
+];
+const hashFeature = (name: string): Feature => (name.startsWith('sha1') ? 'sha1' : 'sha256');
 const sha512Row = (name: string, opcode: string, routine: (typeof sha512Routines)['h']): InsnRow =>
   of(
     'sha512',
@@ -47,62 +47,25 @@ const sha512Row = (name: string, opcode: string, routine: (typeof sha512Routines
 export const cryptoRows: readonly InsnRow[] = [
   ...(
     [
-      ['aese', '00100', aesRoutines.encrypt],
-      ['aesd', '00101', aesRoutines.decrypt],
+      ['aese', '00100'],
+      ['aesd', '00101'],
+      ['aesmc', '00110'],
+      ['aesimc', '00111'],
     ] as const
-  ).map(([name, opcode, routine]) =>
-    of('aes', name, aesEnc(opcode), TWO, (t, i) => t.b.call(routine, t.b.v128_xor(t.v(i.rd), t.v(i.rn)))[0]),
-  ),
-  of('aes', 'aesmc', aesEnc('00110'), TWO, (t, i) => t.b.call(aesRoutines.mix, t.v(i.rn))[0]),
-  of('aes', 'aesimc', aesEnc('00111'), TWO, (t, i) => t.b.call(aesRoutines.unmix, t.v(i.rn))[0]),
+  ).map(([name, opcode]) => of('aes', name, aesEnc(opcode), TWO, (t, i) => aesSteps[name](t, t.v(i.rd), t.v(i.rn)))),
   of('pmull', 'pmull', '0 q 0 01110 11 1 rm 1110 00 rn rd', THREE, (t, i) => {
     const [x, y] = [i.rn, i.rm].map((n) => t.b.i64x2_extract_lane(t.v(n), i.q));
     return t.b.call(polynomialProduct, x, y)[0];
   }),
-  sha1Row('sha1c', '000', sha1Rounds.choose),
-  sha1Row('sha1p', '001', sha1Rounds.parity),
-  sha1Row('sha1m', '010', sha1Rounds.majority),
-  of('sha1', 'sha1su0', '01011110 000 rm 0 011 00 rn rd', THREE, (t, i) => {
-    const d = t.v(i.rd);
-    const next = lanesOf(t, d, t.v(i.rn), 3, [1, 2]);
-    return t.b.v128_xor(t.b.v128_xor(next, d), t.v(i.rm));
-  }),
-  of('sha1', 'sha1h', '01011110 00 10100 00000 10 rn rd', ['sd', 'sn'], (t, i) => {
-    const { b } = t;
-    const rotated = b.i32_rotl(b.i32x4_extract_lane(t.v(i.rn), 0), b.i32(30));
-    return b.i32x4_replace_lane(zero(t), rotated, 0);
-  }),
-  of('sha1', 'sha1su1', '01011110 00 10100 00001 10 rn rd', TWO, (t, i) => {
-    const later = lanesOf(t, t.v(i.rn), zero(t), 2, [1, 2, 3, 4]);
-    return t.b.call(sha1Schedule, t.b.v128_xor(t.v(i.rd), later))[0];
-  }),
-  of(
-    'sha256',
-    'sha256h',
-    '01011110 000 rm 0 100 00 rn rd',
-    ['qd', 'qn', 'vm'],
-    (t, i) => t.b.call(sha256Rounds, t.v(i.rd), t.v(i.rn), t.v(i.rm))[0],
+  ...hashes.map(([name, opcode, args]) =>
+    of(hashFeature(name), name, `01011110 000 rm 0 ${opcode} 00 rn rd`, args, (t, i) =>
+      hashSteps[name](t, t.v(i.rd), t.v(i.rn), t.v(i.rm)),
+    ),
   ),
-  of(
-    'sha256',
-    'sha256h2',
-    '01011110 000 rm 0 101 00 rn rd',
-    ['qd', 'qn', 'vm'],
-    (t, i) => t.b.call(sha256Rounds, t.v(i.rn), t.v(i.rd), t.v(i.rm))[1],
-  ),
-  of(
-    'sha256',
-    'sha256su0',
-    '01011110 00 10100 00010 10 rn rd',
-    TWO,
-    (t, i) => t.b.call(sha256Schedule0, t.v(i.rd), t.v(i.rn))[0],
-  ),
-  of(
-    'sha256',
-    'sha256su1',
-    '01011110 000 rm 0 110 00 rn rd',
-    THREE,
-    (t, i) => t.b.call(sha256Schedule1, t.v(i.rd), t.v(i.rn), t.v(i.rm))[0],
+  ...schedules.map(([name, opcode, args]) =>
+    of(hashFeature(name), name, `01011110 00 10100 ${opcode} 10 rn rd`, args, (t, i) =>
+      scheduleSteps[name](t, t.v(i.rd), t.v(i.rn)),
+    ),
   ),
   sha512Row('sha512h', '100000', sha512Routines.h),
   sha512Row('sha512h2', '100001', sha512Routines.h2),

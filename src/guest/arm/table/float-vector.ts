@@ -1,29 +1,24 @@
 /** Floating point in vectors, lane by lane, and the scalar forms that lie among Advanced SIMD's instructions (C4.1.95). */
-import type { I32, I64, V128 } from '../../../ir/index.js';
+import type { I64, V128 } from '../../../ir/index.js';
 import { rounding } from '../../float/core.js';
 import { f64ToF32Odd } from '../routines/float-convert.js';
 import { unsignedReciprocal, unsignedReciprocalRoot } from '../routines/float-estimate.js';
-import { f32x4, f64x2, type VectorRoutines } from '../routines/float-vector.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
 import { converted } from './float.js';
 import {
   call,
   callOne,
-  compared,
   double,
   eachLane,
-  type FloatTranslator,
   type Format,
   fits,
   floatRow,
   formats,
   fromInteger,
-  fused,
   half,
   lane,
   magnitude,
   modeOf,
-  negate,
   type Operation,
   read,
   rounded,
@@ -33,11 +28,28 @@ import {
   withLane,
   write,
 } from './float-format.js';
+import {
+  byRoutine,
+  fusedWhole,
+  isEither,
+  isEqual,
+  isGreater,
+  magnitudes,
+  mask,
+  multiplyAdd,
+  multiplySubtract,
+  type One,
+  ofMagnitudes,
+  one,
+  type Whole,
+  wholes,
+  withZero,
+  zeroWith,
+} from './float-operations.js';
 import { element, elementEnc } from './simd-element.js';
 import { lanesOf, row, setVector, zero } from './vector.js';
 
 type Bit = 0 | 1;
-type One = (t: Translator, f: Format, x: I64) => I64;
 const VECTORS = ['vd', 'vn', 'vm'];
 
 /** `form`: the bits before U and behind it, of vectors or scalars. */
@@ -52,25 +64,10 @@ const twoEnc = (f: Format, form: string, high: Bit, opcode: string): string =>
   `${form} ${high} ${f === half ? '111100' : `${f.size - 2} 10000`} ${opcode} 10 rn rd`;
 const scalarArgs = (f: Format, places: string): string[] => [...places].map((place) => f.letter + place);
 
-/** On whole vectors of singles or doubles; d: what the destination has. */
-type Whole = (t: Translator, f: Format, x: V128, y: V128, d: () => V128) => V128;
-const wholes = (f: Format): VectorRoutines => (f === double ? f64x2 : f32x4);
-const byRoutine =
-  (name: 'add' | 'sub' | 'mul' | 'div' | 'min' | 'max' | 'minnm' | 'maxnm' | 'eq' | 'ge' | 'gt'): Whole =>
-  (t, f, x, y) =>
-    t.b.call(wholes(f)[name], x, y, modeOf(t, f))[0];
 /** The lower half twice, where the upper one does not count: it must not be what an exception comes from. */
 const counted = (t: Translator, i: Fields, x: V128): V128 => (i.q ? x : lanesOf(t, x, x, 3, [0, 0]));
 const atOnce = (t: Translator, i: Fields, f: Format, whole: Whole, y: V128): V128 =>
   whole(t, f, counted(t, i, t.v(i.rn)), counted(t, i, y), () => counted(t, i, t.v(i.rd)));
-const withSign = ({ b }: Translator, f: Format, x: V128): V128 => (f === double ? b.f64x2_neg : b.f32x4_neg).call(b, x);
-const magnitudes = ({ b }: Translator, f: Format, x: V128): V128 =>
-  (f === double ? b.f64x2_abs : b.f32x4_abs).call(b, x);
-const fusedWhole =
-  (subtract: boolean): Whole =>
-  (t, f, x, y, d) =>
-    t.b.call(wholes(f).fma, subtract ? withSign(t, f, x) : x, y, d(), modeOf(t, f))[0];
-
 /** `scalar`: there is a form for one number too. */
 function three(
   f: Format,
@@ -120,34 +117,6 @@ function two(f: Format, name: string, u: Bit, high: Bit, opcode: string, operati
   );
   return scalar ? [vector, scalarTwo(f, name, u, high, opcode, operation)] : [vector];
 }
-
-/** All ones where the comparison's NZCV is as it must be. */
-type Holds = (t: FloatTranslator, nzcv: I32) => I32;
-const isGreater: Holds = ({ b }, nzcv) => b.i32_eq(nzcv, b.i32(0x20000000));
-const isEqual: Holds = ({ b }, nzcv) => b.i32_eq(nzcv, b.i32(0x60000000));
-const isEither: Holds = (t, nzcv) => t.b.i32_or(isGreater(t, nzcv), isEqual(t, nzcv));
-const mask =
-  (signals: boolean, holds: Holds): Operation =>
-  (t, f, x, y) => {
-    const all = t.b.i64_sub(t.b.i64(0), t.b.i64_extend_i32_u(holds(t, compared(t, f, x, y, signals))));
-    return f === double ? all : t.b.i64_and(all, t.b.i64((1n << BigInt(f.bits)) - 1n));
-  };
-const withZero =
-  (operation: Operation): One =>
-  (t, f, x) =>
-    operation(t, f, x, t.b.i64(0), x);
-const zeroWith =
-  (operation: Operation): One =>
-  (t, f, x) =>
-    operation(t, f, t.b.i64(0), x, x);
-const ofMagnitudes =
-  (operation: Operation): Operation =>
-  (t, f, x, y, d) =>
-    operation(t, f, magnitude(t, f, x), magnitude(t, f, y), d);
-const one =
-  (operation: Operation): One =>
-  (t, f, x) =>
-    operation(t, f, x, x, x);
 
 /** Neighbours of both vectors, one after the other; of one register's two numbers, as a scalar. */
 function pairs(
@@ -277,9 +246,6 @@ function byElement(f: Format, name: string, u: Bit, opcode: string, operation: O
     ),
   ];
 }
-
-const multiplyAdd: Operation = (t, f, x, y, d) => fused(t, f, x, y, d);
-const multiplySubtract: Operation = (t, f, x, y, d) => fused(t, f, negate(t, f, x), y, d);
 
 const roots = (f: Format): InsnRow[] =>
   two(f, 'fsqrt', 1, 1, '11111', one(callOne('sqrt'))).map((made) =>

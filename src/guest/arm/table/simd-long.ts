@@ -1,10 +1,8 @@
 /** Advanced SIMD: operations whose results are wider or narrower than their operands (C4.1.95). */
 import type { V128 } from '../../../ir/index.js';
-import { type LaneRoutine, lanes } from '../routines/lanes.js';
+import { lanes } from '../routines/lanes.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
-import { addPairs } from './simd.js';
 import { longByElement } from './simd-element.js';
-import { right, rightBy, rounded, shiftSize } from './simd-move.js';
 import {
   apply,
   byLanes,
@@ -13,25 +11,30 @@ import {
   ONE_LANE,
   row,
   type Size,
+  setNarrow,
   sizeOf,
-  unaryByLanes,
   upTo32,
   used,
   zero,
 } from './vector.js';
+import {
+  addPairs,
+  distance,
+  doubled,
+  highHalves,
+  type Narrowing,
+  narrowSaturated,
+  product,
+  right,
+  rightBy,
+  rounded,
+  type Sign,
+  shiftSize,
+  widened,
+  wider,
+} from './vector-operations.js';
 
-type Sign = 's' | 'u';
 const signs: readonly Sign[] = ['s', 'u'];
-const shapeName = (size: Size): string => ['i8x16', 'i16x8', 'i32x4'][size];
-export const wider = (size: Size): Size => (size + 1) as Size;
-
-/** Half of a vector (the upper one with Q) with lanes twice as wide. */
-const widened = (t: Translator, x: V128, size: Size, q: number, sign: Sign): V128 =>
-  apply(t, `extend_${q ? 'high' : 'low'}_${shapeName(size)}_${sign}`, wider(size), x);
-const product = (t: Translator, x: V128, y: V128, size: Size, q: number, sign: Sign): V128 =>
-  apply(t, `extmul_${q ? 'high' : 'low'}_${shapeName(size)}_${sign}`, wider(size), x, y);
-const distance = (t: Translator, x: V128, y: V128, size: Size, sign: Sign): V128 =>
-  apply(t, 'sub', size, apply(t, `max_${sign}`, size, x, y), apply(t, `min_${sign}`, size, x, y));
 
 type Long = (t: Translator, i: Fields, size: Size, sign: Sign) => V128;
 const long = (name: string, opcode: string, operation: Long): InsnRow[] =>
@@ -58,16 +61,8 @@ const accumulate =
     apply(t, name, wider(size), t.v(i.rd), operation(t, i, size, sign));
 const multiply: Long = (t, i, size, sign) => product(t, t.v(i.rn), t.v(i.rm), size, i.q, sign);
 /** The distance is never negative. */
-const far: Long = (t, i, size, sign) => widened(t, distance(t, t.v(i.rn), t.v(i.rm), size, sign), size, i.q, 'u');
+const far: Long = (t, i, size, sign) => widened(t, distance(sign)(t, t.v(i.rn), t.v(i.rm), size), size, i.q, 'u');
 
-/** The lower or (`odd`) the upper half of each lane of `value`, which are wide, into half of the register. */
-function setNarrow(t: Translator, i: Fields, value: V128, odd: 0 | 1, size = sizeOf(i)): void {
-  const count = laneCount(size, 0);
-  const taken = Array.from({ length: count }, (_, n) => 2 * n + odd);
-  const other = Array.from({ length: count }, (_, n) => 2 * count + n);
-  if (i.q === 1) t.setV(i.rd, lanesOf(t, value, t.v(i.rd), size, [...other, ...taken]));
-  else t.setV(i.rd, lanesOf(t, value, zero(t), size, [...taken, ...other]));
-}
 const highHalf = (name: 'add' | 'sub', u: 0 | 1, opcode: string): InsnRow =>
   row(
     `${u ? 'r' : ''}${name}hn`,
@@ -76,23 +71,19 @@ const highHalf = (name: 'add' | 'sub', u: 0 | 1, opcode: string): InsnRow =>
     (t, i) => {
       const wide = wider(sizeOf(i));
       const value = apply(t, name, wide, t.v(i.rn), t.v(i.rm));
-      const half = 1n << BigInt((8 << i.size) - 1);
-      let constant = 0n;
-      for (let at = 0; at < 64; at += 16 << i.size) constant |= half << BigInt(at);
-      const near = u ? apply(t, 'add', wide, value, t.b.i64x2_splat(t.b.i64(constant))) : value;
-      setNarrow(t, i, near, 1);
+      setNarrow(t, i, highHalves(t, value, sizeOf(i), u === 1));
     },
     upTo32,
   );
 /** The whole operand, or its lane in a scalar form. */
 const wideOperand = (t: Translator, i: Fields, size: Size): V128 =>
   i.q === ONE_LANE ? used(t, i, t.v(i.rn), wider(size)) : t.v(i.rn);
-const saturatingNarrow = (name: string, u: 0 | 1, opcode: string, routine: LaneRoutine): InsnRow =>
+const saturatingNarrow = (name: Narrowing, u: 0 | 1, opcode: string): InsnRow =>
   row(
     name,
     `0 q ${u} 01110 size 10000 ${opcode} 10 rn rd`,
     ['vd', 'vn'],
-    (t, i) => setNarrow(t, i, unaryByLanes(routine)(t, wideOperand(t, i, sizeOf(i)), wider(sizeOf(i))), 0),
+    (t, i) => setNarrow(t, i, narrowSaturated(t, wideOperand(t, i, sizeOf(i)), sizeOf(i), name)),
     upTo32,
   );
 const shiftNarrow = (
@@ -101,7 +92,7 @@ const shiftNarrow = (
   opcode: string,
   move: typeof right,
   sign: Sign,
-  routine: LaneRoutine,
+  kind: Narrowing,
 ): InsnRow =>
   row(
     name,
@@ -110,16 +101,11 @@ const shiftNarrow = (
     (t, i) => {
       const size = shiftSize(i);
       const moved = move(t, wideOperand(t, i, size), wider(size), rightBy(i), sign);
-      setNarrow(t, i, unaryByLanes(routine)(t, moved, wider(size)), 0, size);
+      setNarrow(t, i, narrowSaturated(t, moved, size, kind), size);
     },
     (i) => i.imm >= 8 && i.imm < 64,
   );
 
-/** Twice the product, saturated; added to the destination, or subtracted from it, which saturates too. */
-const doubled = (t: Translator, x: V128, y: V128, size: Size, q: number): V128 => {
-  const once = product(t, x, y, size, q === 1 ? 1 : 0, 's');
-  return byLanes(lanes.sqadd)(t, once, once, wider(size));
-};
 type Accumulate = (t: Translator, d: V128, x: V128, size: Size) => V128;
 const doublings: readonly (readonly [name: string, opcode: string, byElement: string, Accumulate])[] = [
   ['sqdmlal', '1001', '0011', byLanes(lanes.sqadd)],
@@ -192,15 +178,15 @@ export const simdLongRows: readonly InsnRow[] = [
   highHalf('add', 1, '0100'),
   highHalf('sub', 0, '0110'),
   highHalf('sub', 1, '0110'),
-  saturatingNarrow('sqxtn', 0, '10100', lanes.sqxtn),
-  saturatingNarrow('uqxtn', 1, '10100', lanes.uqxtn),
-  saturatingNarrow('sqxtun', 1, '10010', lanes.sqxtun),
-  shiftNarrow('sqshrn', 0, '10010', right, 's', lanes.sqxtn),
-  shiftNarrow('sqrshrn', 0, '10011', rounded, 's', lanes.sqxtn),
-  shiftNarrow('sqshrun', 1, '10000', right, 's', lanes.sqxtun),
-  shiftNarrow('sqrshrun', 1, '10001', rounded, 's', lanes.sqxtun),
-  shiftNarrow('uqshrn', 1, '10010', right, 'u', lanes.uqxtn),
-  shiftNarrow('uqrshrn', 1, '10011', rounded, 'u', lanes.uqxtn),
+  saturatingNarrow('sqxtn', 0, '10100'),
+  saturatingNarrow('uqxtn', 1, '10100'),
+  saturatingNarrow('sqxtun', 1, '10010'),
+  shiftNarrow('sqshrn', 0, '10010', right, 's', 'sqxtn'),
+  shiftNarrow('sqrshrn', 0, '10011', rounded, 's', 'sqxtn'),
+  shiftNarrow('sqshrun', 1, '10000', right, 's', 'sqxtun'),
+  shiftNarrow('sqrshrun', 1, '10001', rounded, 's', 'sqxtun'),
+  shiftNarrow('uqshrn', 1, '10010', right, 'u', 'uqxtn'),
+  shiftNarrow('uqrshrn', 1, '10011', rounded, 'u', 'uqxtn'),
   ...doublingRows,
   polynomials,
   row(

@@ -1,5 +1,5 @@
 /** Advanced SIMD: copies, permutations, table lookup, modified immediates, shifts by a constant (C4.1.95). */
-import type { I64, V128 } from '../../../ir/index.js';
+import type { V128 } from '../../../ir/index.js';
 import { lanes } from '../routines/lanes.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
 import {
@@ -8,37 +8,40 @@ import {
   bytesOf,
   laneCount,
   lanesOf,
-  native,
   row,
   type Size,
+  setNarrow,
   setVector,
   sizeOf,
   splat,
   used,
   zero,
 } from './vector.js';
+import {
+  add,
+  constantShift,
+  expand,
+  extract,
+  extractedBytes,
+  insert,
+  left,
+  leftBy,
+  lookedUp,
+  narrow,
+  ones,
+  type Permutation,
+  permutationNumbers,
+  right,
+  rightBy,
+  rounded,
+  shiftSize,
+} from './vector-operations.js';
 
 /** imm5 of the copies: the lowest bit that is set tells the size, what is above it the lane. */
 const copySize = (i: Fields): Size => (31 - Math.clz32(i.imm & -i.imm)) as Size;
 const copyLane = (i: Fields): number => i.imm >> (copySize(i) + 1);
 const isCopy = (i: Fields): boolean => (i.imm & 15) !== 0 && (copySize(i) < 3 || i.q === 1);
 
-export function extract({ b }: Translator, x: V128, size: Size, lane: number, signed: boolean): I64 {
-  if (size === 3) return b.i64x2_extract_lane(x, lane);
-  if (size === 2) {
-    const value = b.i32x4_extract_lane(x, lane);
-    return signed ? b.i64_extend_i32_s(value) : b.i64_extend_i32_u(value);
-  }
-  const value = size === 1 ? b.i16x8_extract_lane_u(x, lane) : b.i8x16_extract_lane_u(x, lane);
-  const bits = b.i64_extend_i32_u(value);
-  if (!signed) return bits;
-  return size === 1 ? b.i64_extend16_s(bits) : b.i64_extend8_s(bits);
-}
-export function insert({ b }: Translator, x: V128, size: Size, lane: number, value: I64): V128 {
-  if (size === 3) return b.i64x2_replace_lane(x, value, lane);
-  const bits = b.i32_wrap_i64(value);
-  return [b.i8x16_replace_lane, b.i16x8_replace_lane, b.i32x4_replace_lane][size].call(b, x, bits, lane);
-}
 const copies: readonly InsnRow[] = [
   row(
     'dup',
@@ -105,26 +108,14 @@ const copies: readonly InsnRow[] = [
   ),
 ];
 
-/** ZIP, UZP, TRN: which lanes, `count` of each source, those of the second one numbered from `count` on. */
-const permutations: Readonly<Record<string, (n: number, count: number) => number>> = {
-  uzp: (n) => 2 * n,
-  trn: (n, count) => (n & 1 ? count + n - 1 : n),
-  zip: (n, count) => (n & 1 ? count : 0) + (n >> 1),
-};
-const permute = (name: string, opcode: string, part: 0 | 1): InsnRow =>
+const permute = (name: Permutation, opcode: string, part: 0 | 1): InsnRow =>
   row(
     `${name}${part + 1}`,
     `0 q 001110 size 0 rm 0 ${opcode} 10 rn rd`,
     ['vd', 'vn', 'vm'],
     (t, i) => {
       const size = sizeOf(i);
-      const count = laneCount(size, i.q);
-      const whole = laneCount(size, 1);
-      const offset = part === 0 ? 0 : name === 'zip' ? count >> 1 : 1;
-      const numbers = Array.from({ length: whole }, (_, n) => {
-        const from = permutations[name](n % count, count) + offset;
-        return from < count ? from : whole + (from % count);
-      });
+      const numbers = permutationNumbers(name, part, size, i.q);
       setVector(t, i, lanesOf(t, t.v(i.rn), t.v(i.rm), size, numbers));
     },
     (i) => i.size < 3 || i.q === 1,
@@ -134,14 +125,7 @@ const extractPair = row(
   'ext',
   '0 q 101110 000 rm 0 uimm[3:0] 0 rn rd',
   ['vd', 'vn', 'vm', 'imm'],
-  (t, i) => {
-    const count = i.q ? 16 : 8;
-    const bytes = Array.from({ length: 16 }, (_, n) => {
-      const from = (n % count) + i.imm;
-      return from < count ? from : 16 + (from % count);
-    });
-    setVector(t, i, bytesOf(t, t.v(i.rn), t.v(i.rm), bytes));
-  },
+  (t, i) => setVector(t, i, bytesOf(t, t.v(i.rn), t.v(i.rm), extractedBytes(i.q, i.imm))),
   (i) => i.q === 1 || i.imm < 8,
 );
 
@@ -150,11 +134,8 @@ const lookup = (name: string, op: 0 | 1): InsnRow =>
   row(name, `0 q 001110 000 rm 0 uimm[1:0] ${op} 00 rn rd`, ['vd', 'vn', 'vm', 'imm'], (t, i) => {
     const { b } = t;
     const index = t.v(i.rm);
-    let value: V128 = zero(t);
-    for (let n = 0; n <= i.imm; n++) {
-      const own = n === 0 ? index : b.i8x16_sub(index, b.i8x16_splat(b.i32(16 * n)));
-      value = b.v128_or(value, b.i8x16_swizzle(t.v((i.rn + n) & 31), own));
-    }
+    const table = Array.from({ length: i.imm + 1 }, (_, n) => t.v((i.rn + n) & 31));
+    let value = lookedUp(t, table, index);
     if (op) {
       const outside = b.i8x16_ge_u(index, b.i8x16_splat(b.i32(16 * (i.imm + 1))));
       value = b.v128_bitselect(t.v(i.rd), value, outside);
@@ -162,22 +143,6 @@ const lookup = (name: string, op: 0 | 1): InsnRow =>
     setVector(t, i, value);
   });
 
-/** AdvSIMDExpandImm (J1): 64 bits of a byte by cmode and op, but for those of FMOV. */
-function expand(byte: number, cmode: number, op: number): bigint {
-  const value = BigInt(byte);
-  const twice = (word: bigint) => word | (word << 32n);
-  if (cmode < 8) return twice(value << BigInt(8 * (cmode >> 1)));
-  if (cmode < 12) {
-    const half = value << BigInt(8 * ((cmode >> 1) & 1));
-    return twice(half | (half << 16n));
-  }
-  if (cmode === 12) return twice((value << 8n) | 0xffn);
-  if (cmode === 13) return twice((value << 16n) | 0xffffn);
-  if (!op) return value * 0x0101010101010101n;
-  let wide = 0n;
-  for (let n = 0; n < 8; n++) if (byte & (1 << n)) wide |= 0xffn << BigInt(8 * n);
-  return wide;
-}
 const immediate = (
   name: string,
   op: 0 | 1,
@@ -198,9 +163,6 @@ const isModify = (cmode: number): boolean => cmode < 12 && (cmode & 1) === 1;
 
 // --- shifts by a constant: immh:immb tells the size and the count
 
-export const shiftSize = (i: Fields): Size => (28 - Math.clz32(i.imm)) as Size;
-export const rightBy = (i: Fields): number => (16 << shiftSize(i)) - i.imm;
-export const leftBy = (i: Fields): number => i.imm - (8 << shiftSize(i));
 const isShift = (i: Fields): boolean => i.imm >= 8 && (i.imm < 64 || i.q === 1);
 
 type Shift = (t: Translator, x: V128, size: Size, i: Fields, d: V128) => V128;
@@ -212,31 +174,6 @@ const shift = (name: string, u: 0 | 1, opcode: string, operation: Shift): InsnRo
     (t, i) => setVector(t, i, operation(t, t.v(i.rn), shiftSize(i), i, t.v(i.rd)), shiftSize(i)),
     isShift,
   );
-/** A count of all the lane's bits leaves the sign, or nothing. */
-export function right(t: Translator, x: V128, size: Size, by: number, sign: 's' | 'u'): V128 {
-  const bits = 8 << size;
-  if (by === bits && sign === 'u') return zero(t);
-  return apply(t, `shr_${sign}`, size, x, t.b.i32(Math.min(by, bits - 1)));
-}
-const left = (t: Translator, x: V128, size: Size, by: number): V128 => apply(t, 'shl', size, x, t.b.i32(by));
-/** The last bit that is shifted out rounds. */
-export function rounded(t: Translator, x: V128, size: Size, by: number, sign: 's' | 'u'): V128 {
-  const one = splat(t, size, t.b.i64(1));
-  const most = by === 1 ? x : right(t, x, size, by - 1, sign);
-  return apply(t, 'add', size, right(t, x, size, by, sign), t.b.v128_and(most, one));
-}
-const add = native('add');
-/** Lanes whose low or high bits (`count` of them) are one. */
-function ones(t: Translator, size: Size, count: number, high: boolean): V128 {
-  const bits = 8 << size;
-  const low = (1n << BigInt(count)) - 1n;
-  const lane = high ? low << BigInt(bits - count) : low;
-  let all = 0n;
-  for (let at = 0; at < 64; at += bits) all |= lane << BigInt(at);
-  return t.b.i64x2_splat(t.b.i64(all));
-}
-const constantShift = (by: number, size: Size, t: Translator): V128 => splat(t, size, t.b.i64(by));
-
 const shiftLong = (sign: 's' | 'u', u: 0 | 1): InsnRow =>
   row(
     `${sign}shll`,
@@ -260,11 +197,7 @@ const shiftNarrow = (name: string, opcode: string, round: boolean): InsnRow =>
       const wide = (size + 1) as Size;
       const by = rightBy(i);
       const moved = (round ? rounded : right)(t, t.v(i.rn), wide, by, 'u');
-      const count = laneCount(size, 0);
-      const taken = Array.from({ length: count }, (_, n) => 2 * n);
-      const other = Array.from({ length: count }, (_, n) => 2 * count + n);
-      if (i.q) t.setV(i.rd, lanesOf(t, moved, t.v(i.rd), size, [...other, ...taken]));
-      else t.setV(i.rd, lanesOf(t, moved, zero(t), size, [...taken, ...other]));
+      setNarrow(t, i, narrow(t, moved, size), size);
     },
     (i) => i.imm >= 8 && i.imm < 64,
   );

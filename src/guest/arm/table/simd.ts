@@ -12,19 +12,33 @@ import {
   lanesOf,
   native,
   nativeUnary,
-  noteSaturation,
   row,
   type Size,
   saturates,
+  setNarrow,
   setVector,
   sizeOf,
-  splat,
   type Unary,
   unaryByLanes,
   upTo32,
   used,
   zero,
 } from './vector.js';
+import {
+  addPairs,
+  distance,
+  halved,
+  halvedDifference,
+  multiply,
+  narrow,
+  pairNumbers,
+  reversed,
+  reversedBits,
+  saturating,
+  swapped,
+  unsignedOr,
+  withZero,
+} from './vector-operations.js';
 
 const THREE = ['vd', 'vn', 'vm'];
 const three = (
@@ -57,55 +71,6 @@ const accumulating = (name: string, u: 0 | 1, opcode: string, operation: Binary,
     upTo32,
   );
 
-const multiply: Binary = (t, x, y, size) => {
-  if (size > 0) return apply(t, 'mul', size, x, y);
-  // Bytes of even and of odd numbers, each in its half of 16 bits.
-  const { b } = t;
-  const even = b.v128_and(b.i16x8_mul(x, y), b.v128(0x00ff00ff, 0x00ff00ff, 0x00ff00ff, 0x00ff00ff));
-  const odd = b.i16x8_mul(b.i16x8_shr_u(x, b.i32(8)), b.i16x8_shr_u(y, b.i32(8)));
-  return b.v128_or(even, b.i16x8_shl(odd, b.i32(8)));
-};
-/** Half of a sum that does not overflow: what both have, and half of what one has. */
-const halved =
-  (sign: 's' | 'u', round: boolean): Binary =>
-  (t, x, y, size) => {
-    const { b } = t;
-    const half = apply(t, `shr_${sign}`, size, b.v128_xor(x, y), b.i32(1));
-    return round ? apply(t, 'sub', size, b.v128_or(x, y), half) : apply(t, 'add', size, b.v128_and(x, y), half);
-  };
-/** Half of a difference: a borrow from the last places where only y has one. */
-const halvedDifference =
-  (sign: 's' | 'u'): Binary =>
-  (t, x, y, size) => {
-    const { b } = t;
-    const half = (value: V128) => apply(t, `shr_${sign}`, size, value, b.i32(1));
-    const borrow = b.v128_and(b.v128_andnot(y, x), splat(t, size, b.i64(1)));
-    return apply(t, 'sub', size, apply(t, 'sub', size, half(x), half(y)), borrow);
-  };
-/** WebAssembly saturates lanes of 8 and 16 bits; where that changes something, FPSR.QC is set. */
-const saturating =
-  (name: 'add' | 'sub', sign: 's' | 'u'): Binary =>
-  (t, x, y, size) => {
-    if (size > 1) return byLanes(lanes[`${sign}q${name}`])(t, x, y, size);
-    const { b } = t;
-    const value = apply(t, `${name}_sat_${sign}`, size, x, y);
-    noteSaturation(t, b.v128_any_true(b.v128_xor(value, apply(t, name, size, x, y))));
-    return value;
-  };
-const swapped =
-  (operation: Binary): Binary =>
-  (t, x, y, size) =>
-    operation(t, y, x, size);
-/** WebAssembly compares unsigned lanes up to 32 bits. */
-const unsignedOr =
-  (name: string, routine: LaneRoutine): Binary =>
-  (t, x, y, size) =>
-    size === 3 ? byLanes(routine)(t, x, y, size) : apply(t, name, size, x, y);
-const distance =
-  (sign: 's' | 'u'): Binary =>
-  (t, x, y, size) =>
-    apply(t, 'sub', size, apply(t, `max_${sign}`, size, x, y), apply(t, `min_${sign}`, size, x, y));
-
 /** Neighbours of both vectors, one after the other. */
 const pairwise = (name: string, u: 0 | 1, opcode: string, operation: Binary, where: (i: Fields) => boolean): InsnRow =>
   row(
@@ -114,15 +79,8 @@ const pairwise = (name: string, u: 0 | 1, opcode: string, operation: Binary, whe
     THREE,
     (t, i) => {
       const size = sizeOf(i);
-      const count = laneCount(size, i.q);
-      const whole = laneCount(size, 1);
-      const [x, y] = [t.v(i.rn), t.v(i.rm)];
-      const numbers = (odd: number) =>
-        Array.from({ length: whole }, (_, n) => {
-          const at = (2 * n + odd) % (2 * count);
-          return at < count ? at : whole + at - count;
-        });
-      setVector(t, i, operation(t, lanesOf(t, x, y, size, numbers(0)), lanesOf(t, x, y, size, numbers(1)), size));
+      const half = (odd: 0 | 1) => lanesOf(t, t.v(i.rn), t.v(i.rm), size, pairNumbers(size, i.q, odd));
+      setVector(t, i, operation(t, half(0), half(1), size));
     },
     where,
   );
@@ -153,41 +111,6 @@ const accumulated = (name: string, u: 0 | 1, routine: LaneRoutine): InsnRow =>
     },
     all,
   );
-const withZero =
-  (operation: Binary): Unary =>
-  (t, x, size) =>
-    operation(t, x, zero(t), size);
-/** Lanes of `size` in reverse order within pieces of `bytes`. */
-const reversed =
-  (bytes: number): Unary =>
-  (t, x, size) => {
-    const count = bytes >> size;
-    const numbers = Array.from({ length: laneCount(size, 1) }, (_, n) => n - (n % count) + (count - 1 - (n % count)));
-    return lanesOf(t, x, x, size, numbers);
-  };
-const reversedBits: Unary = ({ b }, value) => {
-  let x = value;
-  for (const [places, pattern] of [
-    [1, 0x55555555],
-    [2, 0x33333333],
-    [4, 0x0f0f0f0f],
-  ] as const) {
-    const mask = b.v128(pattern, pattern, pattern, pattern);
-    const down = b.v128_and(b.i8x16_shr_u(x, b.i32(places)), mask);
-    x = b.v128_or(down, b.i8x16_shl(b.v128_and(x, mask), b.i32(places)));
-  }
-  return x;
-};
-/** Sums of neighbours, in lanes twice as wide. */
-export const addPairs = (sign: 's' | 'u', x: V128, t: Translator, size: Size): V128 => {
-  const { b } = t;
-  if (size === 0) return sign === 's' ? b.i16x8_extadd_pairwise_i8x16_s(x) : b.i16x8_extadd_pairwise_i8x16_u(x);
-  if (size === 1) return sign === 's' ? b.i32x4_extadd_pairwise_i16x8_s(x) : b.i32x4_extadd_pairwise_i16x8_u(x);
-  const even = lanesOf(t, x, x, 2, [0, 2, 0, 2]);
-  const odd = lanesOf(t, x, x, 2, [1, 3, 1, 3]);
-  const extend = sign === 's' ? b.i64x2_extend_low_i32x4_s : b.i64x2_extend_low_i32x4_u;
-  return b.i64x2_add(extend.call(b, even), extend.call(b, odd));
-};
 const longPairs = (name: string, u: 0 | 1, opcode: string, accumulates: boolean): InsnRow =>
   row(
     name,
@@ -201,22 +124,11 @@ const longPairs = (name: string, u: 0 | 1, opcode: string, accumulates: boolean)
     upTo32,
   );
 /** The low half of each lane, into the low half of the register or (`q`) the high one. */
-const narrow = row(
+const narrowRow = row(
   'xtn',
   '0 q 0 01110 size 10000 10010 10 rn rd',
   ['vd', 'vn'],
-  (t, i) => {
-    const size = sizeOf(i);
-    const count = laneCount(size, 0);
-    const taken = Array.from({ length: count }, (_, n) => 2 * n);
-    if (i.q) {
-      const kept = Array.from({ length: count }, (_, n) => 2 * count + n);
-      t.setV(i.rd, lanesOf(t, t.v(i.rn), t.v(i.rd), size, [...kept, ...taken]));
-    } else {
-      const empty = Array.from({ length: count }, (_, n) => 2 * count + n);
-      t.setV(i.rd, lanesOf(t, t.v(i.rn), zero(t), size, [...taken, ...empty]));
-    }
-  },
+  (t, i) => setNarrow(t, i, narrow(t, t.v(i.rn), sizeOf(i))),
   upTo32,
 );
 
@@ -323,7 +235,7 @@ export const simdRows: readonly InsnRow[] = [
   longPairs('uaddlp', 1, '00010', false),
   longPairs('sadalp', 0, '00110', true),
   longPairs('uadalp', 1, '00110', true),
-  narrow,
+  narrowRow,
   across('addv', 0, '11011', native('add')),
   across('smaxv', 0, '01010', native('max_s')),
   across('umaxv', 1, '01010', native('max_u')),

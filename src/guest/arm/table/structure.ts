@@ -1,9 +1,10 @@
 /** LD1 to LD4 and ST1 to ST4: loads and stores of structures (C4.1.92): of whole registers, of one lane, to all lanes. */
-import { access, type I64, type V128 } from '../../../ir/index.js';
+import { access, type I64 } from '../../../ir/index.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
 import { type Log, load, plus, store } from './shared.js';
-import { extract, insert } from './simd-move.js';
-import { laneCount, lanesOf, type Size, setVector, sizeOf, splat, zero } from './vector.js';
+import { rearranged } from './structure-lanes.js';
+import { laneCount, type Size, setVector, sizeOf, splat, used, zero } from './vector.js';
+import { extract, insert } from './vector-operations.js';
 
 /** The base moves by what was accessed, or by a register. */
 function moveBase(t: Translator, i: Fields, base: I64, bytes: number): void {
@@ -54,26 +55,6 @@ function withForms(
 const registerBytes = (i: Fields): number => (i.q ? 16 : 8);
 const numbered = (i: Fields, n: number): number => (i.rd + n) & 31;
 
-/** Vectors whose lanes come from others: `from` gives for vector v and lane n which one's lane it is. */
-function rearranged(
-  t: Translator,
-  sources: readonly V128[],
-  size: Size,
-  q: number,
-  from: (v: number, n: number) => [number, number],
-): V128[] {
-  const [count, whole] = [laneCount(size, q), laneCount(size, 1)];
-  return sources.map((_, v) =>
-    sources.reduce((done, source, s) => {
-      const numbers = Array.from({ length: whole }, (__, n) => {
-        const [vector, lane] = from(v, n % count);
-        return vector === s && n < count ? whole + lane : n;
-      });
-      return lanesOf(t, done, source, size, numbers);
-    }, zero(t)),
-  );
-}
-
 /** `registers` in all; `elements` of a structure: 1, or as many. */
 function multiple(isLoad: boolean, elements: number, registers: number, opcode: string): InsnRow[] {
   const bytes = (i: Fields) => registers * registerBytes(i);
@@ -97,18 +78,18 @@ function multiple(isLoad: boolean, elements: number, registers: number, opcode: 
         const values =
           elements === 1
             ? chunks
-            : rearranged(t, chunks, size, i.q, (v, n) => {
-                const place = n * elements + v;
+            : rearranged(t, chunks, registers, size, (v, n) => {
+                const place = (n % count) * elements + v;
                 return [Math.floor(place / count), place % count];
               });
-        for (const [n, value] of values.entries()) t.setV(numbered(i, n), value);
+        for (const [n, value] of values.entries()) t.setV(numbered(i, n), elements === 1 ? value : used(t, i, value));
       } else {
         const values = Array.from({ length: registers }, (_, n) => t.v(numbered(i, n)));
         const chunks =
           elements === 1
             ? values
-            : rearranged(t, values, size, i.q, (v, n) => {
-                const place = v * count + n;
+            : rearranged(t, values, registers, size, (v, n) => {
+                const place = v * count + (n % count);
                 return [place % elements, Math.floor(place / elements)];
               });
         if (registers > 1) checkWritable(t, base, bytes(i));

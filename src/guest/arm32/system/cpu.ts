@@ -1,10 +1,10 @@
 /** One CPU in AArch32, a Cortex-A15: what the engine calls on exceptions, interrupts and exits, and what the board does to it. */
 import { header } from '../../../ir/index.js';
-import type { ArmModel } from '../../arm/models.js';
 import { type ArmBoard, timerNames } from '../../arm/system/core.js';
 import { ArmCpu } from '../../arm/system/cpu.js';
+import type { GuestTranslator } from '../../guest-cpu.js';
 import { createTranslator } from '../block-translator.js';
-import { parseArm32Cpu } from '../models.js';
+import { type Arm32Model, defaultModel } from '../models.js';
 import { armVars, cpsr, cpuMode, field, reg, STATE_BYTES, special } from '../state.js';
 import { Core32 } from './core.js';
 import { RESET_SCTLR, registerByCode } from './registers.js';
@@ -13,10 +13,11 @@ const NONE = (1n << 64n) - 1n;
 
 export class Arm32Cpu extends ArmCpu {
   override readonly architecture: string = 'arm';
-  override readonly translator = createTranslator();
+  override readonly translator: GuestTranslator;
 
-  constructor(board: ArmBoard, model: ArmModel = parseArm32Cpu('cortex-a15')) {
+  constructor(board: ArmBoard, model: Arm32Model = defaultModel) {
     super(board, model, Core32);
+    this.translator = createTranslator(model);
   }
 
   override get core(): Core32 {

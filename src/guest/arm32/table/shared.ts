@@ -6,6 +6,9 @@ import type { Fields, InsnRow, Translator } from '../row.js';
 /** Bytes as a power of 2. */
 export type Log = 0 | 1 | 2 | 3;
 
+/** As assembly writes a general register. */
+export const registerName = (n: number): string => ['sp', 'lr', 'pc'][n - 13] ?? `r${n}`;
+
 export const low = ({ b }: Translator, value: I64): I64 => b.i64_low32(value);
 /** Sign-extended from 32 bits. */
 export const signed = ({ b }: Translator, value: I64): I64 => b.i64_extend32_s(value);

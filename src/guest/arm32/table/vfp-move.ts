@@ -4,7 +4,7 @@ import { double, single } from '../../arm/table/float-format.js';
 import { systemWrite } from '../../arm/table/system.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
 import { exception, field, fpscr, special } from '../state.js';
-import { low, plus, rows } from './shared.js';
+import { low, plus, registerName, rows } from './shared.js';
 import { both, type Places, read, vfp, write } from './vfp-format.js';
 
 const wordsOf = (p: Places): number => (p.sz ? 2 : 1);
@@ -23,9 +23,9 @@ function storeOne(t: Translator, p: Places, address: I64, n: number): void {
 
 const singleAccess = (p: Places, isLoad: 0 | 1): InsnRow[] =>
   vfp(
-    `${isLoad ? 'vldr' : 'vstr'}${p.suffix}`,
+    isLoad ? 'vldr' : 'vstr',
     `1101 u ${p.d[0]} 0 ${isLoad} rn ${p.d[1]} 101 ${p.sz} uimm[9:2]`,
-    ['vd', '[rn, imm]'],
+    [`${p.letter}d`, '[rn, imm]'],
     (t, i) => {
       const base = i.rn === 15 ? t.literal(0) : t.r(i.rn);
       const address = plus(t, base, i.u ? i.imm : -i.imm);
@@ -38,17 +38,18 @@ const singleAccess = (p: Places, isLoad: 0 | 1): InsnRow[] =>
 
 /** Registers in a list: imm words. FLDMX and FSTMX, of an odd number of words, leave the last one out. */
 const count = (p: Places, i: Fields): number => (p.sz ? i.imm >> 1 : i.imm);
-const multiple = (p: Places, isLoad: 0 | 1): InsnRow[] =>
+/** Upwards from the base, or downwards, which always changes it. */
+const multiple = (p: Places, isLoad: 0 | 1, isUp: boolean): InsnRow[] =>
   vfp(
-    `${isLoad ? 'vldm' : 'vstm'}${p.suffix}`,
-    `110 p u ${p.d[0]} w ${isLoad} rn ${p.d[1]} 101 ${p.sz} uimm[7:0]`,
-    ['rn', 'list'],
+    `${isLoad ? 'vldm' : 'vstm'}${isUp ? 'ia' : 'db'}`,
+    `110 ${isUp ? '01' : '10'} ${p.d[0]} ${isUp ? 'w' : '1'} ${isLoad} rn ${p.d[1]} 101 ${p.sz} uimm[7:0]`,
+    ['rn', `list.${p.letter}`],
     (t, i) => {
       const { b } = t;
       const base = i.rn === 15 ? t.literal(0) : t.r(i.rn);
       const bytes = 4 * i.imm;
-      const next = plus(t, base, i.u ? bytes : -bytes);
-      const first = i.u ? base : next;
+      const next = plus(t, base, isUp ? bytes : -bytes);
+      const first = isUp ? base : next;
       t.aligned(first, 4, !isLoad);
       const step = 4 * wordsOf(p);
       const list = Array.from({ length: count(p, i) }, (_, n) => n);
@@ -60,14 +61,17 @@ const multiple = (p: Places, isLoad: 0 | 1): InsnRow[] =>
         if (list.length > 1) b.guest_load8(plus(t, first, step * list.length - 1), access.forWrite);
         for (const n of list) storeOne(t, p, plus(t, first, step * n), i.rd + n);
       }
-      if (i.w) t.setR(i.rn, next);
+      if (i.w || !isUp) t.setR(i.rn, next);
     },
     {
       bytes: (i) => 4 * i.imm,
       where: (i) => {
-        const isForm = i.p === 0 ? i.u === 1 : i.u === 0 && i.w === 1;
         const n = count(p, i);
-        return isForm && n > 0 && (p.sz === 0 || n <= 16) && i.rd + n <= 32 && !(i.rn === 15 && i.w === 1);
+        return n > 0 && (p.sz === 0 || n <= 16) && i.rd + n <= 32 && !(i.rn === 15 && (i.w === 1 || !isUp));
+      },
+      text: (i) => {
+        const registers = Array.from({ length: count(p, i) }, (_, n) => `${p.letter}${i.rd + n}`);
+        return `${registerName(i.rn)}${i.w || !isUp ? '!' : ''}, {${registers.join(', ')}}`;
       },
     },
   );
@@ -80,14 +84,14 @@ const moves: readonly InsnRow[] = [
   ...vfp(
     'vmov',
     '1110 000 0 rn[4:1] rd 1010 rn[0] 00 1 0000',
-    ['vn', 'rd'],
+    ['sn', 'rd'],
     (t, i) => write(t, single, i.rn, t.r(i.rd)),
     plain,
   ),
   ...vfp(
     'vmov',
     '1110 000 1 rn[4:1] rd 1010 rn[0] 00 1 0000',
-    ['rd', 'vn'],
+    ['rd', 'sn'],
     (t, i) => t.setR(i.rd, read(t, single, i.rn)),
     plain,
   ),
@@ -95,7 +99,7 @@ const moves: readonly InsnRow[] = [
   ...vfp(
     'vmov.32',
     '1110 00 op 0 rn[3:0] rd 1011 rn[4] 00 1 0000',
-    ['vn[x]', 'rd'],
+    ['dn[op]', 'rd'],
     (t, i) => {
       const { b } = t;
       const place = 2 * (i.rn & 1) + i.op;
@@ -106,21 +110,21 @@ const moves: readonly InsnRow[] = [
   ...vfp(
     'vmov.32',
     '1110 00 op 1 rn[3:0] rd 1011 rn[4] 00 1 0000',
-    ['rd', 'vn[x]'],
+    ['rd', 'dn[op]'],
     (t, i) => t.setR(i.rd, t.b.i64_extend_i32_u(t.b.i32x4_extract_lane(t.v(i.rn >> 1), 2 * (i.rn & 1) + i.op))),
     plain,
   ),
   ...vfp(
     'vmov',
     '1100 0100 ra rd 1011 00 rm[4] 1 rm[3:0]',
-    ['vm', 'rd', 'ra'],
+    ['dm', 'rd', 'ra'],
     (t, i) => write(t, double, i.rm, t.b.i64_or(t.r(i.rd), t.b.i64_shl(t.r(i.ra), t.b.i64(32)))),
     plain,
   ),
   ...vfp(
     'vmov',
     '1100 0101 ra rd 1011 00 rm[4] 1 rm[3:0]',
-    ['rd', 'ra', 'vm'],
+    ['rd', 'ra', 'dm'],
     (t, i) => {
       const both64 = read(t, double, i.rm);
       t.setR(i.rd, low(t, both64));
@@ -131,7 +135,7 @@ const moves: readonly InsnRow[] = [
   ...vfp(
     'vmov',
     '1100 0100 ra rd 1010 00 rm[0] 1 rm[4:1]',
-    ['vm', 'vm+1', 'rd', 'ra'],
+    ['sm', 'sm+1', 'rd', 'ra'],
     (t, i) => {
       write(t, single, i.rm, t.r(i.rd));
       write(t, single, i.rm + 1, t.r(i.ra));
@@ -141,7 +145,7 @@ const moves: readonly InsnRow[] = [
   ...vfp(
     'vmov',
     '1100 0101 ra rd 1010 00 rm[0] 1 rm[4:1]',
-    ['rd', 'ra', 'vm', 'vm+1'],
+    ['rd', 'ra', 'sm', 'sm+1'],
     (t, i) => {
       const [x, y] = [read(t, single, i.rm), read(t, single, i.rm + 1)];
       t.setR(i.rd, x);
@@ -154,9 +158,21 @@ const moves: readonly InsnRow[] = [
 // --- system registers: they are there where FPEXC.EN is clear too, but for FPSCR
 
 const FPSID = 0x410430f0;
-/** VFPv4 with 32 doubles, division, square roots, no exceptions that trap, all rounding modes; no Advanced SIMD. */
-const [MVFR0, MVFR1] = [0x10110222, 0x11000011];
-const constants: Readonly<Record<string, number>> = { fpsid: FPSID, mvfr0: MVFR0, mvfr1: MVFR1 };
+/**
+ * MVFR0: VFPv4 with 32 doubles, division, square roots, no exceptions that trap, all rounding modes. MVFR1: fused multiply-add, conversions of
+ * half precision, and Advanced SIMD with all but arithmetic in that. MVFR2: what Armv8 adds to both.
+ */
+const constants: Readonly<Record<string, (t: Translator) => number | undefined>> = {
+  fpsid: () => FPSID,
+  mvfr0: () => 0x10110222,
+  mvfr1: () => 0x11111111,
+  mvfr2: ({ model }) => (model.isV8 ? 0x43 : undefined),
+};
+function readConstant(t: Translator, i: Fields, name: string): void {
+  const value = constants[name](t);
+  if (value === undefined) t.undefined();
+  else t.setR(i.rd, t.b.i64(value));
+}
 
 const system = (
   name: string,
@@ -193,14 +209,19 @@ const writeSpecial =
   };
 
 export const vfpMoveRows: readonly InsnRow[] = [
-  ...both.flatMap((p) => ([0, 1] as const).flatMap((isLoad) => [...singleAccess(p, isLoad), ...multiple(p, isLoad)])),
+  ...both.flatMap((p) =>
+    ([0, 1] as const).flatMap((isLoad) => [
+      ...singleAccess(p, isLoad),
+      ...[true, false].flatMap((isUp) => multiple(p, isLoad, isUp)),
+    ]),
+  ),
   ...moves,
   ...system('fpscr', '0001', true, readStatus),
   ...system('fpscr', '0001', false, writeSpecial(special.fpscr)),
   ...system('fpexc', '1000', true, (t, i) => t.setR(i.rd, t.b.i64_load32_u(t.b.state(), field.fpexc))),
   ...system('fpexc', '1000', false, writeSpecial(special.fpexc)),
-  ...Object.entries({ fpsid: '0000', mvfr0: '0111', mvfr1: '0110' }).flatMap(([name, number]) =>
-    system(name, number, true, (t, i) => t.setR(i.rd, t.b.i64(constants[name] ?? 0))),
+  ...Object.entries({ fpsid: '0000', mvfr0: '0111', mvfr1: '0110', mvfr2: '0101' }).flatMap(([name, number]) =>
+    system(name, number, true, (t, i) => readConstant(t, i, name)),
   ),
   // FPSID is written without effect.
   ...system('fpsid', '0000', false, () => {}),

@@ -21,7 +21,7 @@ import {
 import { rounding } from '../../float/core.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
 import { field, fpscr } from '../state.js';
-import { both, doubles, type Places, read, singles, vfp, write } from './vfp-format.js';
+import { both, doubles, expanded, numberText, type Places, read, singles, vfp, write } from './vfp-format.js';
 
 type Three = (t: Translator, f: Format, x: I64, y: I64, d: I64) => I64;
 const [add, sub, mul, div] = (['add', 'sub', 'mul', 'div'] as const).map((name) => call(name));
@@ -59,7 +59,7 @@ const threeRows = (p: Places): InsnRow[] =>
     vfp(
       name + p.suffix,
       `1110 ${first} ${p.d[0]} ${rest} ${p.n[1]} ${p.d[1]} 101 ${p.sz} ${p.n[0]} ${op} ${p.m[0]} 0 ${p.m[1]}`,
-      ['vd', 'vn', 'vm'],
+      ['d', 'n', 'm'].map((place) => p.letter + place),
       (t, i) => {
         const f = p.format;
         write(t, f, i.rd, operation(t, f, read(t, f, i.rn), read(t, f, i.rm), read(t, f, i.rd)));
@@ -81,7 +81,7 @@ const one = (
   vfp(
     name,
     `1110 1 ${destination.d[0]} 11 ${opc2} ${destination.d[1]} 101 ${p.sz} ${opc3} ${operand.m[0]} 0 ${operand.m[1]}`,
-    ['vd', 'vm'],
+    [`${destination.letter}d`, `${operand.letter}m`],
     translate,
     rest,
   );
@@ -90,17 +90,6 @@ const one = (
 function compare(t: Translator, f: Format, x: I64, y: I64, signals: boolean): void {
   const { b } = t;
   b.i32_store(b.state(), b.i32_and(compared(t, f, x, y, signals), b.i32(fpscr.FLAGS)), field.fpscrFlags);
-}
-
-/** An immediate of eight bits (A7.5.1). */
-function expanded(f: Format, imm: number): bigint {
-  const [sign, exponent, fraction] = [imm >> 7, (imm >> 4) & 7, BigInt(imm & 15)];
-  const wide = f === double;
-  const [exponentBits, fractionBits] = wide ? [11n, 52n] : [8n, 23n];
-  const top = exponent & 4 ? 0n : 1n;
-  const repeated = exponent & 4 ? (1n << (exponentBits - 3n)) - 1n : 0n;
-  const whole = (top << (exponentBits - 1n)) | (repeated << 2n) | BigInt(exponent & 3);
-  return (BigInt(sign) << (exponentBits + fractionBits)) | (whole << fractionBits) | (fraction << (fractionBits - 4n));
 }
 
 function oneRows(p: Places): InsnRow[] {
@@ -120,9 +109,9 @@ function oneRows(p: Places): InsnRow[] {
     ...vfp(
       `vmov${suffix}`,
       `1110 1 ${p.d[0]} 11 uimm[7:4] ${p.d[1]} 101 ${p.sz} 0000 uimm[3:0]`,
-      ['vd', 'imm'],
+      [`${p.letter}d`, 'imm'],
       (t, i) => write(t, f, i.rd, t.b.i64(expanded(f, i.imm))),
-      plain,
+      { ...plain, text: (i) => `${p.letter}${i.rd}, ${numberText(f, expanded(f, i.imm))}` },
     ),
     ...[0, 1].flatMap((signals) => [
       ...one(p, `vcmp${signals ? 'e' : ''}${suffix}`, '0100', `${signals}1`, (t, i) =>
@@ -131,7 +120,7 @@ function oneRows(p: Places): InsnRow[] {
       ...vfp(
         `vcmp${signals ? 'e' : ''}${suffix}`,
         `1110 1 ${p.d[0]} 11 0101 ${p.d[1]} 101 ${p.sz} ${signals}1 0 0 0000`,
-        ['vd', '#0.0'],
+        [`${p.letter}d`, '#0'],
         (t, i) => compare(t, f, read(t, f, i.rd), t.b.i64(0), signals === 1),
       ),
     ]),
@@ -186,9 +175,12 @@ function fixedRows(p: Places, isSigned: boolean, bits: number): InsnRow[] {
     vfp(
       name,
       `1110 1 ${p.d[0]} 11 1${to}1${isSigned ? 0 : 1} ${p.d[1]} 101 ${p.sz} ${bits === 32 ? 1 : 0} 1 uimm[0] 0 uimm[4:1]`,
-      ['vd', 'imm'],
+      [`${p.letter}d`, 'imm'],
       (t, i) => translate(t, i, bits - i.imm),
-      { where: (i) => i.imm <= bits },
+      {
+        where: (i) => i.imm <= bits,
+        text: (i) => `${p.letter}${i.rd}, ${p.letter}${i.rd}, #${bits - i.imm}`,
+      },
     );
   const filled = (t: Translator, value: I64): I64 => {
     const { b } = t;

@@ -30,3 +30,33 @@ export interface CpuSignals {
   /** Counts of the time-stamp counter per second. */
   readonly tscHz: number;
 }
+
+/** Registers of a GICv3's CPU interface, by the manual's names less ICC_ and _EL1. */
+export type GicRegister =
+  | 'PMR'
+  | 'IAR0'
+  | 'EOIR0'
+  | 'HPPIR0'
+  | 'BPR0'
+  | 'AP0R0'
+  | 'AP1R0'
+  | 'DIR'
+  | 'RPR'
+  | 'SGI1R'
+  | 'ASGI1R'
+  | 'SGI0R'
+  | 'IAR1'
+  | 'EOIR1'
+  | 'HPPIR1'
+  | 'BPR1'
+  | 'CTLR'
+  | 'SRE'
+  | 'IGRPEN0'
+  | 'IGRPEN1';
+
+/** What an Arm CPU asks and tells its GICv3: system registers, of 32 bits when read. */
+export interface GicCpuInterface {
+  /** Reading IAR0 and IAR1 acknowledges an interrupt. */
+  read(register: GicRegister): number;
+  write(register: GicRegister, value: bigint): void;
+}

@@ -27,7 +27,10 @@ export class SharedIrqLine {
   }
 }
 
-/** Where a device sends message-signalled interrupts: a 32-bit write of `data` to `addressGpa`. */
+/**
+ * Where a device sends message-signalled interrupts: a 32-bit write of `data` to `addressGpa`. `requester`: who sends it, by bus, device
+ * and function (16 bits) where it is a PCI function.
+ */
 export interface MsiTarget {
-  send(addressGpa: number, data: number): void;
+  send(addressGpa: number, data: number, requester?: number): void;
 }

@@ -105,3 +105,27 @@ test('two runs of counted time are alike', { skip, timeout }, () => {
   assert.equal(first.status, 0, first.stderr);
   assert.equal(run().stdout, first.stdout);
 });
+
+test('a GICv3 with twelve CPUs: messages of PCI devices come by its ITS, to more than one CPU', {
+  skip,
+  timeout,
+}, () => {
+  const script = [
+    'grep -c ^processor /proc/cpuinfo',
+    'for n in $(seq 24); do (i=0; while [ $i -lt 300 ]; do i=$((i+1)); done; echo done) & done; wait',
+    'cd /proc/irq; for n in [0-9]*; do echo 8 >$n/smp_affinity_list 2>/dev/null; done; cd /',
+    'head -c 65536 /dev/hwrng | wc -c',
+    'cat /proc/interrupts',
+  ].join('; ');
+  const { status, stdout, stderr } = debian(
+    ['-M', 'virt,gic-version=3', '-smp', '12', '-m', '512M'],
+    script,
+  );
+  assert.equal(status, 0, stderr);
+  const lines = stdout.trim().split('\n');
+  assert.deepEqual(lines.slice(0, 26), ['12', ...Array(24).fill('done'), '65536']);
+  const interrupt = lines.find((each) => /ITS-PCI-MSIX.*virtio\d-input/.test(each)) ?? '';
+  const counts = interrupt.trim().split(/\s+/).slice(1, 13).map(Number);
+  assert.ok(counts[8] > 0, `on CPU 8: ${interrupt}`);
+  assert.match(stdout, /GICv3 +27 Level +arch_timer/);
+});

@@ -9,11 +9,14 @@ import {
   AcpiPm,
   ApicBus,
   GicV2,
+  GicV3,
   GOLDFISH_RTC_BYTES,
   GoldfishRtc,
   Hpet,
   I8042,
   IoApic,
+  ITS_BYTES,
+  Its,
   LocalApic,
   PicPair,
   Pit,
@@ -64,6 +67,7 @@ function atPorts(ports: PortSpace, list: readonly number[]): Pick<Subject, 'size
     },
   };
 }
+const noRam = () => new MemorySpace(new ArrayBuffer(0)).dma;
 const range = (from: number, count: number) => Array.from({ length: count }, (_, i) => from + i);
 
 const subjects: Record<string, (clock: ManualTime, arena: StateArena) => Subject> = {
@@ -131,6 +135,34 @@ const subjects: Record<string, (clock: ManualTime, arena: StateArena) => Subject
         device.inputs[10].set(false);
       },
     };
+  },
+  gicv3: (_clock, arena) => {
+    const outputs = [0, 1].map(() => ({ irq: nowhere, fiq: nowhere }));
+    const device = new GicV3({ outputs, affinities: [0, 1], dma: noRam(), arena });
+    const { distributor, redistributors } = device;
+    return {
+      device,
+      size: 0x1_0000 + 0x4_0000,
+      handler: {
+        read: (offset, size) =>
+          offset < 0x1_0000 ? distributor.read(offset, size) : redistributors.read(offset - 0x1_0000, size),
+        write: (offset, size, value) =>
+          offset < 0x1_0000
+            ? distributor.write(offset, size, value)
+            : redistributors.write(offset - 0x1_0000, size, value),
+      },
+      poke: () => {
+        for (const each of device.interfaces) assert.ok(each.read('IAR1') < 65536);
+        device.spis[40].set(true);
+        device.spis[40].set(false);
+      },
+    };
+  },
+  'gicv3-its': (_clock, arena) => {
+    const dma = noRam();
+    const gic = new GicV3({ outputs: [{ irq: nowhere, fiq: nowhere }], affinities: [0], dma });
+    const device = new Its({ gic, dma, arena });
+    return { device, size: ITS_BYTES, handler: device.registers, poke: () => device.translate(3, 4) };
   },
   gicv2: (_clock, arena) => {
     const device = new GicV2({ outputs: [0, 1].map(() => ({ irq: nowhere, fiq: nowhere })), accessor: () => 1, arena });

@@ -97,12 +97,14 @@ test("the board's tree: dtc finds no fault, and devices are where they are", { s
   assert.match(dts, /pci@30000000 \{[^}]*interrupt-map-mask = <0x1800 0x00 0x00 0x07>;/);
 });
 
-test("the tree of AArch64's board: dtc finds no fault, and devices are where they are", { skip }, () => {
-  const dts = decompile(
+/** The tree of AArch64's board, as dtc reads it. */
+const armText = (affinities: readonly number[], gic: Parameters<typeof armTree>[0]['gic']) =>
+  decompile(
     flattenTree(
       armTree({
         model: defaultModel,
-        affinities: [0, 1],
+        affinities,
+        gic,
         ramBytes: 0x1000_0000,
         commandLine: 'console=ttyAMA0',
         initrd: { start: 0x4800_0000, end: 0x4810_0000 },
@@ -114,6 +116,19 @@ test("the tree of AArch64's board: dtc finds no fault, and devices are where the
       }),
     ),
   );
+
+test('the tree with a GICv3: redistributors, the ITS and what PCI sends to it', { skip }, () => {
+  const dts = armText([0, 1, 0x100], { version: 3, its: true });
+  assert.match(dts, /intc@8000000 \{[^}]*reg = <0x00 0x8000000 0x00 0x10000 0x00 0x80a0000 0x00 0xf60000>;/);
+  assert.match(dts, /its@8080000 \{[^}]*phandle = <0x03>;[^}]*reg = <0x00 0x8080000 0x00 0x20000>;/);
+  assert.match(dts, /msi-map = <0x00 0x03 0x00 0x10000>;/);
+  assert.match(dts, /cpu@100 \{[^}]*reg = <0x100>;/);
+  assert.match(dts, /interrupts = <0x01 0x0d 0x04 0x01 0x0e 0x04 0x01 0x0b 0x04 0x01 0x0a 0x04>;/);
+  assert.doesNotMatch(armText([0], { version: 3, its: false }), /msi/);
+});
+
+test("the tree of AArch64's board: dtc finds no fault, and devices are where they are", { skip }, () => {
+  const dts = armText([0, 1], { version: 2, its: true });
   assert.match(dts, /memory@40000000 \{\s+device_type = "memory";\s+reg = <0x00 0x40000000 0x00 0x10000000>;/);
   assert.match(dts, /cpu@1 \{[^}]*enable-method = "psci";/);
   assert.match(dts, /interrupts = <0x01 0x0d 0x304 0x01 0x0e 0x304 0x01 0x0b 0x304 0x01 0x0a 0x304>;/);

@@ -153,7 +153,7 @@ export const architectures: readonly Architecture[] = [
     defaultCpu: 'max',
     machines: [{ name: 'virt', sentence: 'Arm VirtIO board' }],
     accelerators: ['tcg'],
-    maxCpus: 8,
+    maxCpus: 123,
     serialPorts: 1,
     buses: ['PCI', 'virtio-bus', 'virtio-serial-bus'],
     unsupportedMachines: ['sbsa-ref', 'raspi3b', 'raspi4b', 'xlnx-zcu102', 'xlnx-versal-virt', 'none', 'x-remote'],

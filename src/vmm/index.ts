@@ -20,6 +20,7 @@ export type { HotPluggable } from './hotplug.js';
 export type { HostPage, LensReport, MemoryUse } from './lens-report.js';
 export { createMachine, type Machine, type MachineDisk, type MachineEvents, type MachineState } from './machine.js';
 export type {
+  ArmOptions,
   ConsolePortOptions,
   DeviceOptions,
   DriveOptions,

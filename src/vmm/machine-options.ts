@@ -185,6 +185,13 @@ export interface MachineFirmware {
   readonly bootDevicesOnce?: string | undefined;
 }
 
+export interface ArmOptions {
+  /** Architecture of the interrupt controller: 2 unless given. With 3 there are more than eight CPUs. */
+  readonly gicVersion?: 2 | 3 | undefined;
+  /** A GICv3 has an ITS, by which PCI devices send interrupts as messages: it has unless given. */
+  readonly its?: boolean | undefined;
+}
+
 export interface MachineOptions {
   /** `x86_64` unless given; QEMU's names, and Debian's (`amd64`, …). */
   readonly architecture?: string | undefined;
@@ -230,6 +237,8 @@ export interface MachineOptions {
   /** Throttle groups and TLS credentials that block nodes refer to by id. */
   readonly blockObjects?: Readonly<Record<string, BlockObject>> | undefined;
   readonly hpet?: boolean | undefined;
+  /** Of Arm's board `virt`. */
+  readonly arm?: ArmOptions | undefined;
   /** What happens when the guest resets: it starts anew (default), the machine ends, or it stands still. */
   readonly onReset?: 'reset' | 'end' | 'pause' | undefined;
   /** What happens when the guest switches off: the machine ends (default) or stands still. */
@@ -529,6 +538,7 @@ export function planMachine(options: MachineOptions): {
         : undefined,
       deviceBytes,
       hpet: options.hpet ?? true,
+      arm: options.arm,
       cpus,
       kernelIrqchip: options.kernelIrqchip ?? 'split',
       onReset: options.onReset ?? 'reset',

@@ -409,6 +409,7 @@ function build(
         hotThreshold: config.hotThreshold,
         machine: config.machine,
         hpet: config.hpet,
+        arm: config.arm,
         lens: config.lens,
         translator: config.translator,
         trace: trace ? { items, line: trace.line } : undefined,

@@ -8,6 +8,7 @@ import type { FirmwareFile } from '../machine/firmware-file.js';
 import type { TraceItem } from '../machine/trace.js';
 import type { DiskError, MachineDisksConfig } from './disk-protocol.js';
 import type { LensReport } from './lens-report.js';
+import type { MachineOptions } from './machine-options.js';
 import type { MachineNetworksConfig } from './network-protocol.js';
 import type { InputEvent } from './screen-input.js';
 import type { ScreenMemory, ScreenShares } from './screen-protocol.js';
@@ -266,6 +267,7 @@ export interface WorkerConfig {
   /** Memory of devices that the guest sees as RAM. */
   readonly deviceBytes: number;
   readonly hpet: boolean;
+  readonly arm: MachineOptions['arm'];
   readonly kernelIrqchip: 'split' | 'off';
   /** What the guest's reset does. */
   readonly onReset: 'reset' | 'end' | 'pause';

@@ -1,5 +1,6 @@
 /** What `-M` says of the boards `virt` beside their names, by QEMU's names. */
 import type { Architecture } from '../../vmm/architectures.js';
+import type { ArmOptions } from '../../vmm/index.js';
 import type { KeyValues } from '../options/key-values.js';
 import { UsageError } from '../usage-error.js';
 
@@ -20,11 +21,16 @@ export function planBoardProperties(values: KeyValues, { name }: Architecture): 
   if (name === 'aarch64') {
     for (const part of absentOnArm)
       if (values.flag(part)) throw new UsageError(`${values.option}: ${part}=on is not supported yet`);
-    for (const part of ['highmem', 'highmem-ecam', 'highmem-mmio', 'highmem-redists', 'its'])
+    for (const part of ['highmem', 'highmem-ecam', 'highmem-mmio', 'highmem-redists'])
       if (values.flag(part) === false) throw new UsageError(`${values.option}: ${part}=off is not supported`);
-    const gic = values.choice('gic-version', ['2', '3', '4', 'max', 'host']);
-    if (gic !== undefined && gic !== '2')
-      throw new UsageError(`${values.option}: gic-version=${gic} is not supported yet; there is 2`);
   }
   return unsupported[name] ?? [];
+}
+
+/** What `-M` says of Arm's board `virt` that the machine itself has to know. Throws UsageError. */
+export function planArm(values: KeyValues): ArmOptions {
+  const gic = values.choice('gic-version', ['2', '3', '4', 'max', 'host']);
+  if (gic === 'host') throw new UsageError(`${values.option}: gic-version=host is KVM's; there are 2 and 3`);
+  if (gic === '4') throw new UsageError(`${values.option}: gic-version=4 is not supported yet; there are 2 and 3`);
+  return { gicVersion: gic === undefined || gic === '2' ? 2 : 3, its: values.flag('its') ?? true };
 }

@@ -562,13 +562,16 @@ test('-arch: names of QEMU and Debian; what an architecture does not have is ref
     assert.match(refusal('-arch', 'riscv64', ...argv), sentence, argv.join(' '));
   assert.match(refusal('-device', 'virtio-rng-device'), /a machine of x86_64 has no virtio-bus/);
   assert.deepEqual(plan('-arch', 'arm64', '-M', 'virt,gic-version=2,secure=off').machine.architecture, 'aarch64');
+  assert.deepEqual(plan('-arch', 'arm64', '-M', 'virt,gic-version=max').machine.arm, { gicVersion: 3, its: true });
+  assert.deepEqual(plan('-arch', 'arm64', '-M', 'virt,its=off').machine.arm, { gicVersion: 2, its: false });
   for (const [argv, sentence] of [
     [['-M', 'raspi3b'], /not supported yet; there is virt/],
     [['-bios', 'k', '-boot', 'order=c'], /order= is of use with a PC's firmware only/],
     [['-M', 'virt,virtualization=on'], /virtualization=on is not supported yet/],
     [['-M', 'virt,secure=on'], /secure=on is not supported yet/],
     [['-M', 'virt,highmem=off'], /highmem=off is not supported/],
-    [['-M', 'virt,gic-version=3'], /gic-version=3 is not supported yet; there is 2/],
+    [['-M', 'virt,gic-version=4'], /gic-version=4 is not supported yet; there are 2 and 3/],
+    [['-M', 'virt,gic-version=host'], /gic-version=host is KVM's; there are 2 and 3/],
     [['-M', 'virt,gic-version=5'], /gic-version is 2, 3, 4, max, host, not '5'/],
     [['-M', 'virt,iommu=smmuv3'], /iommu= is not supported yet/],
     [['-M', 'virt,aclint=on'], /there is no aclint=/],

@@ -7,7 +7,7 @@ import { KeyValues, parseSize } from '../options/key-values.js';
 import type { GivenOption } from '../options/parse.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
-import { planBoardProperties } from './board-properties.js';
+import { planArm, planBoardProperties } from './board-properties.js';
 import { type Chardev, Chardevs } from './chardevs.js';
 import { findDevice, noDevice, unsupportedProperties } from './devices.js';
 import { flattenJson, type ObjectPlan, parseObject } from './drives.js';
@@ -228,6 +228,7 @@ type Board = Pick<
   | 'ramBytes'
   | 'cpu'
   | 'hpet'
+  | 'arm'
   | 'rtcOffsetMs'
   | 'icount'
   | 'hotThreshold'
@@ -239,6 +240,7 @@ function planBoard(options: Options, notices: string[], architecture: Architectu
   if (options.has('no-hpet') && !isPc) throw new UsageError('-no-hpet: only a PC has an HPET');
   let hpet = !options.has('no-hpet');
   let irqchip: MachineOptions['kernelIrqchip'];
+  let arm: MachineOptions['arm'];
   let board: string | undefined;
   const accels = options.all('accel').map((text) => KeyValues.parse(`-accel ${text}`, text, 'accel'));
   if (options.has('enable-kvm')) accels.push(new KeyValues('-enable-kvm', [['accel', 'kvm']]));
@@ -267,6 +269,7 @@ function planBoard(options: Options, notices: string[], architecture: Architectu
       if (accels.length > 0) throw new UsageError('-accel and accel= of -M cannot be given both');
       for (const name of accel.split(':')) accels.push(new KeyValues(`-M accel=${accel}`, [['accel', name]]));
     }
+    if (architecture.name === 'aarch64') arm = planArm(values);
     const boardOnly = planBoardProperties(values, architecture);
     values.finish([
       'usb',
@@ -295,6 +298,7 @@ function planBoard(options: Options, notices: string[], architecture: Architectu
     machine: board,
     cpus: planCpus(options.last('smp')),
     hpet,
+    arm,
     kernelIrqchip: irqchip,
     ...planAccelerators(accels, notices),
     ramBytes: planRam(options.last('m')),

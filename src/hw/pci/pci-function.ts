@@ -106,6 +106,7 @@ export class PciFunction {
   readonly #options: PciFunctionOptions;
   #bars: readonly Bar[] = [];
   #spaces: PciSpaces | undefined;
+  #requester: () => number = () => 0;
   #pinChanged: (() => void) | undefined;
   #nextCapability = 0x40;
   #lastCapability = 0;
@@ -200,10 +201,14 @@ export class PciFunction {
     if (kind === 'memory64') this.define(reg.bar0 + index * 4 + 4, 4, 0, 0xffffffff);
   }
 
-  /** Called by the bus. `pinChanged` runs whenever `pinLevel` may have changed. */
-  plug(spaces: PciSpaces, pinChanged: () => void, multi: boolean): void {
+  /**
+   * Called by the bus. `pinChanged` runs whenever `pinLevel` may have changed; `requester` tells bus, device and function as they are
+   * numbered now.
+   */
+  plug(spaces: PciSpaces, pinChanged: () => void, multi: boolean, requester: () => number): void {
     assert(this.#spaces === undefined, `${this.name} is plugged in once`);
     this.#spaces = spaces;
+    this.#requester = requester;
     this.#pinChanged = pinChanged;
     this.#bars = this.barSpecs.map((bar) => {
       const name = bar.index === romBar ? `${this.name} rom` : `${this.name} bar${bar.index}`;
@@ -233,7 +238,7 @@ export class PciFunction {
 
   /** Sends a message-signalled interrupt, if the function is a bus master. */
   sendMsi(addressGpa: number, data: number): void {
-    if (this.busMaster) this.#spaces?.msi.send(addressGpa, data);
+    if (this.busMaster) this.#spaces?.msi.send(addressGpa, data, this.#requester());
   }
 
   get command(): number {

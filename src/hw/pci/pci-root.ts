@@ -55,7 +55,7 @@ export class PciBus {
     this.#functions.set(devfn, fn);
     const pinChanged =
       fn.interruptPin === 0 ? () => {} : this.#root.addSource(fn, this.route(slot, fn.interruptPin - 1));
-    fn.plug(this.#root.spaces, pinChanged, others.length > 0);
+    fn.plug(this.#root.spaces, pinChanged, others.length > 0, () => ((this.number ?? 0) << 8) | devfn);
   }
 
   /** The lowest slot with nothing in it, at or above `from`. */

@@ -3,12 +3,14 @@ import type { ArmModel } from '../../guest/arm/models.js';
 import { FIRST_PPI, GICV2M_BYTES, PRIMECELL_BYTES } from '../../hw/index.js';
 import { pciHostNode, reg, unit, virtioSlotNodes } from '../device-tree-parts.js';
 import { type FdtNode, twoCells } from '../fdt.js';
+import type { GicOptions } from './interrupts.js';
 import { map, timerInterrupts } from './memory-map.js';
 
 export interface TreeOptions {
   readonly model: ArmModel;
   /** Of each CPU. */
   readonly affinities: readonly number[];
+  readonly gic: GicOptions;
   readonly ramBytes: number;
   readonly commandLine?: string | undefined;
   readonly initrd?: { readonly start: number; readonly end: number } | undefined;
@@ -41,10 +43,52 @@ const primeCell = (name: string, gpa: number, clocks: readonly string[], n: numb
   'clock-names': clocks,
 });
 
+/** The interrupt controller, with what takes message-signalled interrupts inside it. */
+function gicNode({ version, its }: GicOptions): FdtNode {
+  const common = {
+    phandle: [phandle.gic],
+    '#address-cells': [2],
+    '#size-cells': [2],
+    '#interrupt-cells': [3],
+    'interrupt-controller': true,
+    ranges: true,
+  } as const;
+  const distributor = reg(map.distributor.gpa, map.distributor.bytes);
+  if (version === 2)
+    return {
+      ...common,
+      compatible: 'arm,cortex-a15-gic',
+      reg: [...distributor, ...reg(map.cpuInterface.gpa, map.cpuInterface.bytes)],
+      [`v2m@${unit(map.msiFrame.gpa)}`]: {
+        phandle: [phandle.msi],
+        compatible: 'arm,gic-v2m-frame',
+        'msi-controller': true,
+        reg: reg(map.msiFrame.gpa, GICV2M_BYTES),
+      },
+    };
+  return {
+    ...common,
+    compatible: 'arm,gic-v3',
+    '#redistributor-regions': [1],
+    reg: [...distributor, ...reg(map.redistributors.gpa, map.redistributors.bytes)],
+    [`its@${unit(map.its.gpa)}`]: its
+      ? {
+          phandle: [phandle.msi],
+          compatible: 'arm,gic-v3-its',
+          'msi-controller': true,
+          '#msi-cells': [1],
+          reg: reg(map.its.gpa, map.its.bytes),
+        }
+      : undefined,
+  };
+}
+
 export function virtTree(options: TreeOptions): FdtNode {
-  const { model, affinities, ramBytes, commandLine, initrd, rngSeed, kaslrSeed, serial, flash, narrow } = options;
+  const { model, affinities, gic, ramBytes, commandLine, initrd, rngSeed, kaslrSeed, serial, flash, narrow } = options;
   const uart = `pl011@${unit(map.uart.gpa)}`;
-  const allCpus = ((1 << affinities.length) - 1) << 8;
+  // A GICv2's binding names the CPUs too.
+  const allCpus = gic.version === 2 ? ((1 << affinities.length) - 1) << 8 : 0;
+  const hasMsi = gic.version === 2 || gic.its;
   const ppi = (irq: number): number[] => [kind.ppi, irq - FIRST_PPI, trigger.high | allCpus];
   return {
     '#address-cells': [2],
@@ -101,22 +145,7 @@ export function virtTree(options: TreeOptions): FdtNode {
       'clock-frequency': [CLOCK_HZ],
       'clock-output-names': 'clk24mhz',
     },
-    [`intc@${unit(map.distributor.gpa)}`]: {
-      phandle: [phandle.gic],
-      compatible: 'arm,cortex-a15-gic',
-      '#address-cells': [2],
-      '#size-cells': [2],
-      '#interrupt-cells': [3],
-      'interrupt-controller': true,
-      ranges: true,
-      reg: [...reg(map.distributor.gpa, map.distributor.bytes), ...reg(map.cpuInterface.gpa, map.cpuInterface.bytes)],
-      [`v2m@${unit(map.msiFrame.gpa)}`]: {
-        phandle: [phandle.msi],
-        compatible: 'arm,gic-v2m-frame',
-        'msi-controller': true,
-        reg: reg(map.msiFrame.gpa, GICV2M_BYTES),
-      },
-    },
+    [`intc@${unit(map.distributor.gpa)}`]: gicNode(gic),
     ...(serial ? { [uart]: primeCell('pl011', map.uart.gpa, ['uartclk', 'apb_pclk'], map.uart.spi) } : {}),
     [`pl031@${unit(map.rtc.gpa)}`]: primeCell('pl031', map.rtc.gpa, ['apb_pclk'], map.rtc.spi),
     [`pl061@${unit(map.gpio.gpa)}`]: {
@@ -163,7 +192,7 @@ export function virtTree(options: TreeOptions): FdtNode {
         // The GIC has two address cells, as its frame below needs.
         (n) => [phandle.gic, 0, 0, ...spi(map.pci.spi + n)],
       ),
-      'msi-map': [0, phandle.msi, 0, 0x1_0000],
+      'msi-map': hasMsi ? [0, phandle.msi, 0, 0x1_0000] : undefined,
     },
   };
 }

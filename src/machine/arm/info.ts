@@ -1,6 +1,6 @@
 /** What a monitor shows of the board `virt` alone: its interrupt controller, page tables. */
 import { forEachMapping, type Mapping } from '../../guest/arm/index.js';
-import { FIRST_SPI, GICV2_CPUS, GICV2_SPIS } from '../../hw/index.js';
+import { FIRST_SPI, GICV2_CPUS, GICV2_SPIS, GicV2 } from '../../hw/index.js';
 import type { BoardInfo } from '../board.js';
 import type { ArmVirt } from './virt.js';
 
@@ -19,11 +19,14 @@ export function virtInfo(board: ArmVirt): BoardInfo {
 
 function describeInterrupts({ gic, shown }: ArmVirt): string {
   const { state } = gic;
-  const lines = [
-    `gicv2: distributor ${state.ctlr}, CPU ${shown}: control 0x${state.cpuControl[shown].toString(16)} mask 0x${state.mask[shown].toString(16)}`,
-  ];
+  const mask = `mask 0x${state.mask[shown].toString(16)}`;
+  const [control, privateWords] =
+    gic instanceof GicV2
+      ? [`control 0x${gic.state.cpuControl[shown].toString(16)}`, GICV2_CPUS]
+      : [`groups ${gic.state.groups[shown]} control 0x${gic.state.control[shown].toString(16)}`, gic.cpus];
+  const lines = [`${gic.name}: distributor ${state.ctlr}, CPU ${shown}: ${control} ${mask}`];
   for (let irq = 0; irq < FIRST_SPI + GICV2_SPIS; irq++) {
-    const word = irq < FIRST_SPI ? shown : GICV2_CPUS + (irq >> 5) - 1;
+    const word = irq < FIRST_SPI ? shown : privateWords + (irq >> 5) - 1;
     const has = (words: Uint32Array) => ((words[word] >>> (irq & 31)) & 1) !== 0;
     const words = [
       ...(has(state.level) ? ['up'] : []),
@@ -33,6 +36,8 @@ function describeInterrupts({ gic, shown }: ArmVirt): string {
     ];
     if (words.length > 0) lines.push(`  interrupt ${irq}: ${has(state.edge) ? 'edge' : 'level'} ${words.join(', ')}`);
   }
+  if (!(gic instanceof GicV2))
+    for (const irq of gic.lpis[shown]?.all.slice(0, MAX_LINES) ?? []) lines.push(`  interrupt ${irq}: message pending`);
   return lines.join('\n');
 }
 

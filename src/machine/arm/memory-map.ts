@@ -4,6 +4,8 @@ export const map = {
   distributor: { gpa: 0x800_0000, bytes: 0x1_0000 },
   cpuInterface: { gpa: 0x801_0000, bytes: 0x1_0000 },
   msiFrame: { gpa: 0x802_0000, spi: 48, spis: 64 },
+  its: { gpa: 0x808_0000, bytes: 0x2_0000 },
+  redistributors: { gpa: 0x80a_0000, bytes: 0xf6_0000 },
   uart: { gpa: 0x900_0000, spi: 1 },
   rtc: { gpa: 0x901_0000, spi: 2 },
   fwCfg: { gpa: 0x902_0000 },

@@ -1,6 +1,6 @@
 /**
- * The board `virt` with AArch64 CPUs, as QEMU's: GICv2 with a frame for message-signalled interrupts, PL011, PL031, PL061 with a power
- * key, virtio-mmio slots, fw_cfg and a PCI Express host. Without firmware the kernel starts at EL1, and the board itself serves PSCI.
+ * The board `virt` with AArch64 CPUs, as QEMU's: GICv2 or v3 (interrupts.ts), PL011, PL031, PL061 with a power key,
+ * virtio-mmio slots, fw_cfg and a PCI Express host. Without firmware the kernel starts at EL1, and the board itself serves PSCI.
  */
 import type { Accelerator } from '../../accel/index.js';
 import { VringError } from '../../base/index.js';
@@ -8,13 +8,10 @@ import type { IrqLine, MsiTarget } from '../../bus/index.js';
 import { type ArmBoard, ArmCpu, type ArmModel, line, STATE_BYTES, type TimerName } from '../../guest/arm/index.js';
 import {
   addBoardItems,
-  FIRST_SPI,
   FwCfg,
-  GICV2_CPUS,
-  GICV2M_BYTES,
-  GicV2,
+  type GicV2,
+  type GicV3,
   Gpex,
-  gicv2m,
   type PciRoot,
   Pl011,
   Pl031,
@@ -40,6 +37,7 @@ import { armDebugRegisters } from './debug-registers.js';
 import { type TreeOptions, virtTree } from './device-tree.js';
 import { ArmFirmware, FLASH_BYTES, fillFirmwareItems } from './firmware.js';
 import { virtInfo } from './info.js';
+import { affinityOf, checkGic, type GicOptions, type Interrupts, makeInterrupts } from './interrupts.js';
 import { loadArm } from './load-kernel.js';
 import { COUNTER_HZ, COUNTER_PERIOD_NS, map, timerInterrupts } from './memory-map.js';
 import { servePsci } from './psci.js';
@@ -56,21 +54,23 @@ export interface ArmVirtOptions extends BoardOptions {
     readonly stateBytes: number;
     readonly images: ImageTarget;
   };
+  /** A GICv2 unless given. */
+  readonly gic?: GicOptions | undefined;
   /** What starts at address 0. */
   readonly firmware?: FirmwareOptions | undefined;
 }
 
 export class ArmVirt extends Board<ArmCpu> {
   readonly serial: readonly (Pl011 | undefined)[];
-  /** A write to the frame's register, as a device on the bus makes it. */
-  readonly msi: MsiTarget = { send: (gpa, value) => this.memory.write(gpa, 4, value) };
+  readonly msi: MsiTarget;
   readonly firstSlot = 1;
   readonly pciPath = `/pcie@${map.pciMemory.gpa.toString(16)}`;
   readonly isaIrqs = undefined;
   readonly info: BoardInfo = virtInfo(this);
-  readonly gic: GicV2;
   readonly fwCfg: FwCfg;
   readonly virtioMmio: VirtioSlots;
+  readonly #interrupts: Interrupts;
+  readonly #affinities: readonly number[];
   readonly #gpio: Pl061;
   readonly #keyUp = this.clock.createTimer('power key', () => this.#gpio.inputs[map.gpio.powerPin].set(false));
   readonly #gpex: Gpex;
@@ -83,12 +83,13 @@ export class ArmVirt extends Board<ArmCpu> {
     super(host, options);
     this.#options = options;
     const count = options.cpus ?? 1;
-    if (count > GICV2_CPUS)
-      throw new VringError('options-invalid', `The board virt has up to ${GICV2_CPUS} CPUs, as its GICv2 has.`);
+    const gic = options.gic ?? { version: 2, its: false };
+    checkGic(gic, count);
     if (options.serial.slice(1).some((each) => each !== undefined))
       throw new VringError('options-invalid', 'The board virt has one serial port.');
     const trace = options.trace ? new ArmTrace(options.trace) : undefined;
     const ids = Array.from({ length: count }, (_, id) => id);
+    this.#affinities = ids.map((id) => affinityOf(id, gic.version));
     this.startEngine(
       ids.map((id) => this.#makeCpu(id, count, trace)),
       {
@@ -100,19 +101,20 @@ export class ArmVirt extends Board<ArmCpu> {
     );
     trace?.attach(this);
     const { memory, clock } = this;
-    this.gic = new GicV2({
+    this.#interrupts = makeInterrupts({
+      ...gic,
+      memory,
       outputs: this.cpus.map((_, id) => ({ irq: this.#input(id, line.irq), fiq: this.#input(id, line.fiq) })),
       accessor: () => this.engine.current,
     });
-    const { spis } = this.gic;
+    const { spis, msi } = this.#interrupts;
+    this.msi = msi;
     const rtc = new Pl031({ clock, irq: spis[map.rtc.spi] });
     this.#gpio = new Pl061({ irq: spis[map.gpio.spi] });
     const [backend] = options.serial;
     const uart = backend && new Pl011({ name: 'serial0', clock, irq: spis[map.uart.spi], backend });
     this.serial = [uart];
     this.fwCfg = new FwCfg({ dma: memory.dma });
-    const { spi: firstMsi, spis: msis } = map.msiFrame;
-    const msiFrame = gicv2m(FIRST_SPI + firstMsi, spis.slice(firstMsi, firstMsi + msis));
     memory.transaction(() => {
       const { ramBytes } = options;
       memory.addRam({
@@ -123,9 +125,6 @@ export class ArmVirt extends Board<ArmCpu> {
         readonly: false,
       });
       for (const [name, start, size, handler] of [
-        ['gic-distributor', map.distributor.gpa, map.distributor.bytes, this.gic.distributor],
-        ['gic-cpu', map.cpuInterface.gpa, map.cpuInterface.bytes, this.gic.cpuInterface],
-        ['gicv2m', map.msiFrame.gpa, GICV2M_BYTES, msiFrame],
         ['pl031', map.rtc.gpa, PRIMECELL_BYTES, rtc.registers],
         ['pl061', map.gpio.gpa, PRIMECELL_BYTES, this.#gpio],
       ] as const)
@@ -156,7 +155,7 @@ export class ArmVirt extends Board<ArmCpu> {
       portsGpa: map.pciPorts.gpa,
       lines: [pciLine(0), pciLine(1), pciLine(2), pciLine(3)],
     });
-    this.add(this.gic, rtc, this.#gpio, this.#gpex, this.fwCfg);
+    this.add(...this.#interrupts.devices, rtc, this.#gpio, this.#gpex, this.fwCfg);
     if (uart) this.add(uart);
     this.virtioMmio = new VirtioSlots({
       memory,
@@ -181,13 +180,14 @@ export class ArmVirt extends Board<ArmCpu> {
   #makeCpu(id: number, count: number, trace: ArmTrace | undefined): ArmCpu {
     const { clock } = this;
     const time = () => BigInt(Math.floor(clock.nowNs() / COUNTER_PERIOD_NS));
-    const output = (name: TimerName) => this.gic.ppi(id, timerInterrupts[name]);
+    const output = (name: TimerName) => this.#interrupts.ppi(id, timerInterrupts[name]);
     const timers = {
       physical: clock.createTimer(`cntp${id}`, () => output('physical').set(true)),
       virtual: clock.createTimer(`cntv${id}`, () => output('virtual').set(true)),
     };
     const taken = trace?.exceptionTaken;
-    const board: ArmBoard = {
+    const board = this;
+    const armBoard: ArmBoard = {
       time,
       counterFrequency: COUNTER_HZ,
       setTimer: (name, at) => {
@@ -200,16 +200,19 @@ export class ArmVirt extends Board<ArmCpu> {
         servePsci(core, {
           powerOff: () => this.finish({ why: 'poweroff' }),
           reset: () => this.finish({ why: 'reset' }),
-          cpus: this.cpus.map((cpu, affinity) => ({ affinity, isOn: !cpu.isStopped })),
-          start: (other, entry, argument) => this.cpus[other].start(entry, other, argument),
+          cpus: this.cpus.map((cpu, n) => ({ affinity: this.#affinities[n], isOn: !cpu.isStopped })),
+          start: (other, entry, argument) => this.cpus[other].start(entry, this.#affinities[other], argument),
           stop: () => this.cpus[id].stop(),
         });
         return true;
       },
+      get gic() {
+        return board.#interrupts.cpuInterface(id);
+      },
       others: count > 1 ? () => this.cpus.map((cpu) => cpu.core) : undefined,
       exceptionTaken: taken && ((core, vector, fromEl) => taken(id, core, vector, fromEl)),
     };
-    return this.#options.narrow?.makeCpu(board) ?? new ArmCpu(board, this.#options.model);
+    return this.#options.narrow?.makeCpu(armBoard) ?? new ArmCpu(armBoard, this.#options.model);
   }
 
   /** An interrupt input of a CPU. */
@@ -224,6 +227,10 @@ export class ArmVirt extends Board<ArmCpu> {
 
   #tellInterrupts(accelerator: Accelerator, id: number): void {
     accelerator.setInterruptPending(this.cpus[id].isCalled, id);
+  }
+
+  get gic(): GicV2 | GicV3 {
+    return this.#interrupts.gic;
   }
 
   get pci(): PciRoot {
@@ -263,7 +270,8 @@ export class ArmVirt extends Board<ArmCpu> {
     return flattenTree(
       virtTree({
         model: this.#options.model,
-        affinities: this.cpus.map((_, id) => id),
+        affinities: this.#affinities,
+        gic: this.#options.gic ?? { version: 2, its: false },
         ramBytes: this.#options.ramBytes,
         commandLine: kernel?.commandLine,
         initrd,
@@ -280,7 +288,7 @@ export class ArmVirt extends Board<ArmCpu> {
     const { pc, treeGpa } = this.#start;
     this.#keyUp.cancel();
     this.#gpio.inputs[map.gpio.powerPin].set(false);
-    for (const [id, cpu] of this.cpus.entries()) cpu.reset(BigInt(pc), id);
+    for (const [id, cpu] of this.cpus.entries()) cpu.reset(BigInt(pc), this.#affinities[id]);
     for (const cpu of this.cpus.slice(1)) cpu.stop();
     this.cpu.setTree(treeGpa);
   }

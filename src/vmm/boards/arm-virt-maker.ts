@@ -3,6 +3,10 @@ import { parseArmCpu } from '../../guest/arm/index.js';
 import { ArmVirt } from '../../machine/arm/virt.js';
 import type { BoardMaker } from './board-maker.js';
 
-export const armVirtMaker: BoardMaker = (host, { cpu, hpet: _, ...plan }) => ({
-  board: new ArmVirt(host, { ...plan, model: parseArmCpu(cpu) }),
+export const armVirtMaker: BoardMaker = (host, { cpu, hpet: _, arm, ...plan }) => ({
+  board: new ArmVirt(host, {
+    ...plan,
+    model: parseArmCpu(cpu),
+    gic: { version: arm?.gicVersion ?? 2, its: arm?.its ?? true },
+  }),
 });

@@ -4,6 +4,7 @@ import type { CpuContext } from '../../guest-cpu.js';
 import { elOf } from '../mode.js';
 import type { ArmModel } from '../models.js';
 import { field, flagA, flagB, flagC, flagKind, flagOp, line, pstate, stackPointer, trapCode } from '../state.js';
+import type { GicPort } from './gic-registers.js';
 
 export type TimerName = 'physical' | 'virtual';
 export const timerNames: readonly TimerName[] = ['physical', 'virtual'];
@@ -17,6 +18,8 @@ export interface ArmBoard {
   readonly counterFrequency: number;
   /** The timer's output, a private interrupt of the CPU, is high from this count on. Undefined: it is low. */
   setTimer(timer: TimerName, at: bigint | undefined): void;
+  /** System registers of the CPU's interrupt controller, where it has such. */
+  readonly gic?: GicPort | undefined;
   /** HVC or SMC with this number. True: firmware has answered, in X0 to X3. False: there is none, the instruction is undefined. */
   firmwareCall(core: Core, by: 'hvc' | 'smc', number: number): boolean;
   /** The other CPUs of the machine, where there are any. */

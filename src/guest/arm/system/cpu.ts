@@ -186,14 +186,16 @@ export class ArmCpu implements GuestCpu {
       system_read: (_state: number, code: number, syndrome: number) => {
         const core = this.#core;
         const row = registerByCode.get(code);
-        if (!row?.read || !hasRegister(core.model, row)) return [core.raise(syndromeOf(exceptionClass.unknown)), 0n];
+        if (!row?.read || !hasRegister(core.model, row) || row.present?.(core) === false)
+          return [core.raise(syndromeOf(exceptionClass.unknown)), 0n];
         if (core.el === 0 && row.trapped?.(core)) return [core.raise(syndrome), 0n];
         return [0, BigInt.asIntN(64, row.read(core))];
       },
       system_write: (_state: number, code: number, value: bigint, syndrome: number) => {
         const core = this.#core;
         const row = registerByCode.get(code);
-        if (!row?.write || !hasRegister(core.model, row)) return core.raise(syndromeOf(exceptionClass.unknown));
+        if (!row?.write || !hasRegister(core.model, row) || row.present?.(core) === false)
+          return core.raise(syndromeOf(exceptionClass.unknown));
         if (core.el === 0 && row.trapped?.(core)) return core.raise(syndrome);
         row.write(core, BigInt.asUintN(64, value));
         return 0;

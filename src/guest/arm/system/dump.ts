@@ -38,7 +38,7 @@ export function dumpRegisters(core: Core, { float }: { readonly float: boolean }
 export function namedRegisters(core: Core): Readonly<Record<string, bigint>> {
   const vectors = vreg.map(({ offset }, n) => [`v${n}`, core.get64(offset) | (core.get64(offset + 8) << 64n)]);
   const system = registers.flatMap((row) => {
-    if (!hasRegister(core.model, row)) return [];
+    if (!hasRegister(core.model, row) || row.consuming || row.present?.(core) === false) return [];
     const value =
       row.constant ??
       row.identify?.(core.model) ??

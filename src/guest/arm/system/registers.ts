@@ -12,6 +12,7 @@ import type { ArmModel } from '../models.js';
 import type { Translator } from '../row.js';
 import { DEBUG_PAIRS, field, fpcr, pstate, sctlr } from '../state.js';
 import type { Core } from './core.js';
+import { acknowledging, gicRegisters } from './gic-registers.js';
 import { identification } from './identification.js';
 import { tcr } from './page-walk.js';
 import { updateMode } from './state-change.js';
@@ -41,6 +42,10 @@ export interface SystemRegister {
   readonly userReadOnly?: true;
   /** Trapped as floating point is. */
   readonly float?: true;
+  /** Whether the board has it; undefined: it does. */
+  readonly present?: (core: Core) => boolean;
+  /** Reading it does something: it is not shown. */
+  readonly consuming?: true;
   /** Interrupts, the mode key or what the clock shows may have changed by a write: the block ends. */
   readonly ends?: true;
 }
@@ -202,8 +207,28 @@ const debugRows: SystemRegister[] = Array.from({ length: DEBUG_PAIRS }, (_, n) =
   ),
 ).flat();
 
+const gicRows: SystemRegister[] = gicRegisters.map(([name, code, access]) =>
+  active(
+    `ICC_${name}_EL1`,
+    code,
+    access === 'w' ? undefined : (core) => BigInt(core.board.gic?.read(name) ?? 0),
+    access === 'r' ? undefined : (core, value) => core.board.gic?.write(name, value),
+    {
+      present: ({ board }) => board.gic !== undefined,
+      ...(acknowledging.includes(name) && { consuming: true }),
+    },
+  ),
+);
+
+/** ID_AA64PFR0_EL1 says whether there are a GICv3's registers, which is the board's to know. */
+const GIC_FIELD = 24n;
+const identificationRow = (name: string, code: string, identify: (model: ArmModel) => bigint): SystemRegister =>
+  name === 'ID_AA64PFR0_EL1'
+    ? active(name, code, ({ model, board }) => identify(model) | (board.gic ? 1n << GIC_FIELD : 0n))
+    : { name, code: parse(code), identify };
+
 export const registers: readonly SystemRegister[] = [
-  ...identification.map(([name, code, identify]) => ({ name, code: parse(code), identify })),
+  ...identification.map((row) => identificationRow(...row)),
   plain('MPIDR_EL1', '3 0 0 0 5', field.mpidr, 0n),
   // One level of each cache, 64 bytes a line: what a size is does not matter to anyone.
   constant('CLIDR_EL1', '3 1 0 0 1', 0x09000003n),
@@ -358,6 +383,7 @@ export const registers: readonly SystemRegister[] = [
   ),
   constant('MDCCSR_EL0', '2 3 0 1 0', 0n),
   ...debugRows,
+  ...gicRows,
 ];
 
 export const hasRegister = (model: ArmModel, { feature }: SystemRegister): boolean =>

@@ -117,10 +117,7 @@ test('a GICv3 with twelve CPUs: messages of PCI devices come by its ITS, to more
     'head -c 65536 /dev/hwrng | wc -c',
     'cat /proc/interrupts',
   ].join('; ');
-  const { status, stdout, stderr } = debian(
-    ['-M', 'virt,gic-version=3', '-smp', '12', '-m', '512M'],
-    script,
-  );
+  const { status, stdout, stderr } = debian(['-M', 'virt,gic-version=3', '-smp', '12', '-m', '512M'], script);
   assert.equal(status, 0, stderr);
   const lines = stdout.trim().split('\n');
   assert.deepEqual(lines.slice(0, 26), ['12', ...Array(24).fill('done'), '65536']);

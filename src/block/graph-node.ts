@@ -18,6 +18,7 @@ import {
   type DirtyBitmap,
   type DriverNode,
   defaultLimits,
+  type HostPlace,
   type NodeInfo,
   type NodeUse,
   type OpenFlags,
@@ -27,31 +28,19 @@ import {
 } from './node.js';
 import type { OptionDict } from './options.js';
 import { childPermissions, permissionText, Use } from './permissions.js';
+import { maxRequestBytes } from './range.js';
 import { probeFormat } from './registry.js';
 import { RequestTracker } from './request-tracker.js';
 import { layerStatus, layerStatusNow, statusAlongChain } from './status.js';
 
 /** Largest buffer made for emulation (write-zeroes by writing, copy-on-read). */
 const bounceBytes = 1 << 20;
-const maxRequestBytes = 2 ** 31 - 512;
 /** How much of the start of an image formats are guessed by. */
 export const probeBytes = 512;
 /** Unit of every node's length. */
 const sectorBytes = 512;
 
-/** Refuses a request that does not lie within the disk, as servers and devices must before they pass it on. */
-export function checkRange(node: BlockNode, offset: number, length: number): void {
-  if (
-    !Number.isSafeInteger(offset) ||
-    !Number.isSafeInteger(length) ||
-    offset < 0 ||
-    length < 0 ||
-    length > maxRequestBytes ||
-    offset + length > node.length
-  ) {
-    throw new BlockError('EIO');
-  }
-}
+const isWriter = ({ permissions }: NodeUse): boolean => (permissions & Permission.write) !== 0;
 
 interface AttachedChild extends BlockChild {
   node: GraphNode;
@@ -326,12 +315,8 @@ export class GraphNode implements BlockNode {
     const { length } = buffer;
     if (
       instance.writeNow === undefined ||
-      offset < (this.probed ? probeBytes : 0) ||
       (offset + length > instance.length && !instance.growable) ||
-      this.#readOnly ||
-      this.flags.detectZeroes !== 'off' ||
-      this.flags.writeThrough ||
-      this.beforeWrite.length > 0 ||
+      !this.#passesWrites(offset) ||
       !this.#tracker.isIdle ||
       (requestAlignment > 1 && (offset % requestAlignment !== 0 || length % requestAlignment !== 0)) ||
       (maxTransfer > 0 && length > maxTransfer) ||
@@ -341,6 +326,39 @@ export class GraphNode implements BlockNode {
     this.#writeGeneration++;
     if (this.bitmaps.length > 0) this.#markDirty(offset, length);
     return true;
+  }
+
+  /** Nothing has to be done about a write but to write. */
+  #passesWrites(offset: number): boolean {
+    const { detectZeroes, writeThrough } = this.flags;
+    return (
+      offset >= (this.probed ? probeBytes : 0) &&
+      !this.#readOnly &&
+      detectZeroes === 'off' &&
+      !writeThrough &&
+      this.beforeWrite.length === 0
+    );
+  }
+
+  place(offset: number, length: number): HostPlace | undefined {
+    const { instance } = this;
+    const { requestAlignment, maxTransfer } = this.#limits;
+    // Where two change what is where, neither hears of the other's changes.
+    const isAlone = !instance.movesPlaces || this.#uses.filter(isWriter).length <= 1;
+    const isPlain = !this.flags.copyOnRead && requestAlignment <= sectorBytes && maxTransfer === 0;
+    let most = Math.min(length, instance.length - offset);
+    if (this.probed && offset < probeBytes) most = Math.min(most, probeBytes - offset);
+    if (!instance.place || !isAlone || !isPlain || offset < 0 || !(most > 0)) return undefined;
+    const found = instance.place(offset, most);
+    return found?.isWritable && (this.bitmaps.length > 0 || !this.#passesWrites(offset))
+      ? { ...found, isWritable: false }
+      : found;
+  }
+
+  /** Somebody has written where `place` said: a flush has something to do. */
+  noteWritten(): void {
+    this.#writeGeneration++;
+    for (const { role, node } of this.children) if (role !== 'backing' && !node.readOnly) node.noteWritten();
   }
 
   /** Zero-fills past the end and widens to the driver's alignment. */

@@ -120,6 +120,25 @@ test('reads and writes in place do what the others do, and stand back where some
   await node.close();
 });
 
+test('a flush is done again after somebody has written past the node', async () => {
+  const host = memoryHost(real);
+  const graph = new BlockGraph(host);
+  await graph.create('qcow2', 'disk', { size: '1M' });
+  const node = await graph.open({ filename: 'disk', format: 'qcow2', flags: { readOnly: false } });
+  await node.write(0, new Uint8Array(4096).fill(7));
+  const syncs = async () => {
+    const before = host.files.log.filter(({ kind }) => kind === 'sync').length;
+    await node.flush();
+    return host.files.log.filter(({ kind }) => kind === 'sync').length - before;
+  };
+  assert.ok((await syncs()) > 0);
+  assert.equal(await syncs(), 0);
+  node.noteWritten();
+  assert.ok((await syncs()) > 0);
+  assert.equal(node.place(0, 4096), undefined, 'a file in memory has no place on the host');
+  await node.close();
+});
+
 test('copy-on-read does not overwrite what was being written when it began', async () => {
   const graph = new BlockGraph(memoryHost(real));
   await graph.create('qcow2', 'base', { size: '1M' });

@@ -43,6 +43,10 @@ export interface HostFile {
   readonly direct: boolean;
   /** 1, or what O_DIRECT asks for. */
   readonly alignment: number;
+  /** The system's number of the open file, for who reads and writes it by other calls; absent: there is none. */
+  readonly descriptor?: number;
+  /** Its contents are in the host's memory alone: no read waits for a disk. */
+  readonly isInMemory?: boolean;
   stat(): HostFileStat;
   /** Bytes read; less than asked for only at end of file. */
   read(offset: number, buffer: Uint8Array): Promise<number>;

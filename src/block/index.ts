@@ -12,7 +12,7 @@ export {
   driveRequest,
   type OpenRequest,
 } from './graph.js';
-export { checkRange, GraphNode } from './graph-node.js';
+export { GraphNode } from './graph-node.js';
 export * from './host.js';
 export { BackupJob, type BackupOptions } from './jobs/backup.js';
 export { type CommitOptions, commitChain } from './jobs/commit.js';
@@ -23,4 +23,5 @@ export * from './node.js';
 export * from './options.js';
 export { addTemporaryOverlay } from './overlay.js';
 export type { TlsCredentials, TlsEndpoint } from './protocols/nbd/credentials.js';
+export { checkRange } from './range.js';
 export { type RegistryRow, registryRows } from './registry.js';

@@ -30,7 +30,7 @@
  * fixed bounds *before* allocating, and returns a `DriverNode`. `create` gets parsed options. Metadata errors: throw
  * `BlockError('EINVAL', sentence)` at open; at run time `EIO`, after `context.reportCorruption` if the driver has a corrupt mark.
  */
-import type { BlockHost } from './host.js';
+import type { BlockHost, HostFile } from './host.js';
 import type { OptionDict, OptionRow, OptionValues } from './options.js';
 
 /** What a user of a node needs of it, and what it lets others do meanwhile. Bits as in the image locks on disk. */
@@ -101,6 +101,19 @@ export interface BlockStatus {
   /** The answer is exactly that of `file` at `offset` (raw, filters). */
   readonly passthrough?: boolean;
   readonly compressed?: boolean;
+}
+
+/**
+ * Where bytes of a node lie, as they are, in a file of the host: who reads them there, or overwrites them where `isWritable` says so, does
+ * what the node would do, but for `GraphNode.noteWritten`. A driver that `movesPlaces` answers anew after any request but a read that
+ * touches the same cluster; nothing holds when the graph changes.
+ */
+export interface HostPlace {
+  readonly file: HostFile;
+  readonly offset: number;
+  /** At least 1, at most what was asked for. */
+  readonly length: number;
+  readonly isWritable: boolean;
 }
 
 /** Bits of a run's kind: the members of BlockStatus. */
@@ -199,6 +212,8 @@ export interface BlockNode {
    * process. False: can't be done here, read and write instead.
    */
   copyRange(offset: number, source: BlockNode, sourceOffset: number, length: number): Promise<boolean>;
+  /** Where the bytes from `offset` on lie, if that is plain and at hand, and nothing stands in the way of those who go there. */
+  place(offset: number, length: number): HostPlace | undefined;
   /** Scatter / gather: one request over several buffers. */
   readVector(offset: number, buffers: readonly Uint8Array[], flags?: number): Promise<void>;
   writeVector(offset: number, buffers: readonly Uint8Array[], flags?: number): Promise<void>;
@@ -283,6 +298,10 @@ export interface DriverNode {
   /** Like `read` and `write` (without flags), if it can be done at once; false: not, or not wholly. They never throw. */
   readNow?(offset: number, buffer: Uint8Array): boolean;
   writeNow?(offset: number, buffer: Uint8Array): boolean;
+  /** See BlockNode.place; absent: nowhere. Never throws. */
+  place?(offset: number, length: number): HostPlace | undefined;
+  /** Requests change where bytes lie. */
+  readonly movesPlaces?: boolean;
   /** See BlockNode.copyRange; absent: can't. */
   copyRange?(offset: number, source: BlockNode, sourceOffset: number, length: number): Promise<boolean>;
   /** One whole cluster (or the disk's tail), compressed. An empty buffer finishes (streamOptimized formats). */

@@ -1,8 +1,9 @@
 /** The disks as the machine's thread sees them: requests go to the thread of the disks, and end when it has answered. */
 import { VringError } from '../base/index.js';
 import type { BlockDone, BlockFailure, DriveBackend } from '../hw/index.js';
+import { InPlaceRequests, type PlacedRequest } from './disk-in-place.js';
 import type { DiskError, ErrorPolicy, MachineDisksConfig, ToDisksFromMachine } from './disk-protocol.js';
-import { DiskRing, diskOp, diskOpening, diskSlots, diskStatus, diskWaits } from './disk-ring.js';
+import { DiskRing, diskFlag, diskOp, diskOpening, diskSlots, diskStatus, diskWaits } from './disk-ring.js';
 
 const failures: Readonly<Record<number, BlockFailure | undefined>> = {
   [diskStatus.io]: 'io',
@@ -10,12 +11,8 @@ const failures: Readonly<Record<number, BlockFailure | undefined>> = {
   [diskStatus.unsupported]: 'unsupported',
 };
 
-interface DiskRequest {
-  readonly disk: number;
-  readonly op: number;
+interface DiskRequest extends PlacedRequest {
   readonly flags: number;
-  readonly offset: number;
-  readonly length: number;
   readonly pieces: readonly Uint8Array[];
   readonly done: BlockDone;
 }
@@ -39,6 +36,7 @@ export class MachineDisks {
   readonly #known: DiskPolicies[];
   readonly #host: MachineDisksHost;
   readonly #ring: DiskRing;
+  readonly #inPlace: InPlaceRequests;
   readonly #free: number[] = Array.from({ length: diskSlots }, (_, i) => i);
   readonly #underWay: (DiskRequest | undefined)[] = new Array<undefined>(diskSlots).fill(undefined);
   /** No slot was free for them. A virtqueue bounds their number. */
@@ -51,6 +49,7 @@ export class MachineDisks {
     this.#known = [...config.disks];
     this.#host = host;
     this.#ring = new DiskRing(config.ring, config.disks.length);
+    this.#inPlace = new InPlaceRequests(this.#ring);
   }
 
   /** A disk by its place. Waits until it is open. Throws VringError `disk-open`; the thread of the disks says why. */
@@ -62,9 +61,13 @@ export class MachineDisks {
         throw new VringError('disk-open', 'A disk could not be opened.');
     }
     const request = (op: number, done: BlockDone, offset = 0, length = 0, flags = 0) =>
-      this.#begin({ disk, op, flags, offset, length, pieces: [], done });
-    const transfer = (op: number, offset: number, pieces: readonly Uint8Array[], done: BlockDone) =>
-      this.#begin({ disk, op, flags: 0, offset, length: 0, pieces, done });
+      this.#begin({ disk, op, flags, offset, length, pieces: [], done, changes: 0, isChange: false });
+    const transfer = (op: number, offset: number, pieces: readonly Uint8Array[], done: BlockDone) => {
+      let length = 0;
+      for (const piece of pieces) length += piece.length;
+      if (this.#inPlace.transfer(op === diskOp.write, disk, offset, pieces, length)) done();
+      else this.#begin({ disk, op, flags: 0, offset, length, pieces, done, changes: 0, isChange: false });
+    };
     const ring = this.#ring;
     return {
       get sizeBytes() {
@@ -84,7 +87,7 @@ export class MachineDisks {
       flush: (done) => request(diskOp.flush, done),
       discard: (offset, length, done) => request(diskOp.discard, done, offset, length),
       writeZeroes: (offset, length, mayUnmap, done) =>
-        request(diskOp.writeZeroes, done, offset, length, mayUnmap ? 1 : 0),
+        request(diskOp.writeZeroes, done, offset, length, mayUnmap ? diskFlag.mayUnmap : 0),
     };
   }
 
@@ -103,6 +106,7 @@ export class MachineDisks {
     for (let slot = this.#ring.collect(); slot >= 0; slot = this.#ring.collect()) {
       const request = this.#underWay[slot] as DiskRequest;
       this.#underWay[slot] = undefined;
+      this.#inPlace.answered(request, slot);
       this.#free.push(slot);
       this.#end(request, this.#ring.status(slot));
       const next = this.#waiting.shift();
@@ -163,6 +167,7 @@ export class MachineDisks {
       request.done('io');
       return;
     }
+    if (this.#inPlace.handOver(request)) ring.wantPlaces(slot);
     this.#underWay[slot] = request;
     if (ring.submit(slot) === diskWaits.inLoop) this.#say({ type: 'submitted' });
   }

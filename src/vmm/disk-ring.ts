@@ -3,6 +3,7 @@
  * ring has one writer and one reader. A request names guest memory by its place in the machine's memory, which both threads see.
  */
 import { assert } from '../base/index.js';
+import type { PlacedRun } from './disk-places.js';
 import type { OpenDisk } from './disk-protocol.js';
 
 /** Requests under way at most; more wait in the vCPU's thread. */
@@ -11,6 +12,11 @@ export const diskSlots = 128;
 export const maxPieces = 256;
 /** Disks that can be added while the machine runs. */
 export const spareDisks = 32;
+
+/** Places that the answer to a request tells at most (disk-places.ts). */
+export const maxPlaces = 32;
+/** Bits of a request's flags. */
+export const diskFlag = { mayUnmap: 1, wantsPlaces: 2 } as const;
 
 export const diskOp = { read: 0, write: 1, flush: 2, discard: 3, writeZeroes: 4 } as const;
 export const diskStatus = { ok: 0, io: 1, noSpace: 2, unsupported: 3 } as const;
@@ -35,6 +41,10 @@ const DONE = 2;
 const COLLECTED = 3;
 const WAITS = 4;
 const OPENING = 5;
+/** Goes up whenever the graphs change: places told before hold no longer. */
+const PLACES_EPOCH = 6;
+/** 1 while the vCPU's thread reads or writes at a place. */
+const IN_PLACE = 7;
 const HEADER_WORDS = 16;
 
 /** Words of a slot. Offset, length and pieces are float64. */
@@ -43,12 +53,17 @@ const DISK = 1;
 const FLAGS = 2;
 const STATUS = 3;
 const PIECES = 4;
+const PLACES = 5;
+const EPOCH = 6;
 const SLOT_WORDS = 8;
 const OFFSET = 0;
 const LENGTH = 1;
 const FIRST_PIECE = 2;
 const SLOT_DOUBLES = FIRST_PIECE + 2 * maxPieces;
-const DISK_DOUBLES = 3;
+/** A place takes the room of two pieces. */
+const PLACE_DOUBLES = 4;
+const DISK_DOUBLES = 4;
+const CLUSTER_BYTES = 3;
 /** A drive's own buffer (`DriveBackend.allocate`). */
 const BUFFER_BYTES = 0x20000;
 /** A piece of a drive's buffer has its place in the ring's memory beyond this; no guest memory lies so high. */
@@ -61,15 +76,17 @@ export class DiskRing {
   readonly #completions: Int32Array;
   readonly #slots: Int32Array;
   readonly #numbers: Float64Array;
-  /** Of each disk its size, 1 if it is read-only, 1 if there is a medium. */
+  /** Of each disk its size, 1 if it is read-only, 1 if there is a medium, its clusters' size. */
   readonly #disks: Float64Array;
+  /** Of each disk 1 if something was written at its places since the thread of the disks last asked. */
+  readonly #written: Int32Array;
   /** Where the buffers of drives begin. */
   readonly #buffers: number;
 
   /** For so many disks, and some that may come. */
   static create(first: number): DiskRing {
     const disks = first + spareDisks;
-    const words = HEADER_WORDS + 2 * diskSlots + diskSlots * SLOT_WORDS;
+    const words = HEADER_WORDS + 2 * diskSlots + diskSlots * SLOT_WORDS + disks + (disks % 2);
     const doubles = diskSlots * SLOT_DOUBLES + disks * DISK_DOUBLES;
     return new DiskRing(new SharedArrayBuffer(words * 4 + doubles * 8 + disks * BUFFER_BYTES), first);
   }
@@ -87,6 +104,7 @@ export class DiskRing {
     this.#submissions = words(diskSlots);
     this.#completions = words(diskSlots);
     this.#slots = words(diskSlots * SLOT_WORDS);
+    this.#written = words(disks + (disks % 2));
     this.#numbers = new Float64Array(buffer, at, diskSlots * SLOT_DOUBLES);
     at += this.#numbers.byteLength;
     this.#disks = new Float64Array(buffer, at, disks * DISK_DOUBLES);
@@ -96,11 +114,8 @@ export class DiskRing {
   // --- opening
 
   /** The disks are open, or could not be opened. */
-  setOpened(disks: readonly OpenDisk[] | undefined): void {
-    disks?.forEach((disk, i) => {
-      this.setDisk(i, disk);
-    });
-    Atomics.store(this.#words, OPENING, disks ? diskOpening.done : diskOpening.failed);
+  setOpened(all: boolean): void {
+    Atomics.store(this.#words, OPENING, all ? diskOpening.done : diskOpening.failed);
     Atomics.notify(this.#words, OPENING);
   }
 
@@ -111,14 +126,19 @@ export class DiskRing {
   }
 
   /** Another medium is in a drive, or none. */
-  setDisk(disk: number, { sizeBytes, readonly, inserted }: OpenDisk): void {
-    this.#disks.set([sizeBytes, readonly ? 1 : 0, inserted ? 1 : 0], disk * DISK_DOUBLES);
+  setDisk(disk: number, { sizeBytes, readonly, inserted }: OpenDisk, clusterBytes: number): void {
+    this.#disks.set([sizeBytes, readonly ? 1 : 0, inserted ? 1 : 0, clusterBytes], disk * DISK_DOUBLES);
   }
 
   opened(disk: number): OpenDisk {
     const at = disk * DISK_DOUBLES;
     const [sizeBytes, readonly, inserted] = this.#disks.subarray(at, at + DISK_DOUBLES);
     return { sizeBytes, readonly: readonly === 1, inserted: inserted === 1 };
+  }
+
+  /** A request that changes where bytes lie does so for whole clusters of this size; 0: none does. */
+  clusterBytes(disk: number): number {
+    return this.#disks[disk * DISK_DOUBLES + CLUSTER_BYTES];
   }
 
   /** A drive's buffer, which requests may name beside guest memory. */
@@ -135,6 +155,7 @@ export class DiskRing {
     this.#slots[at + DISK] = disk;
     this.#slots[at + FLAGS] = flags;
     this.#slots[at + PIECES] = 0;
+    this.#slots[at + PLACES] = 0;
     this.#numbers[slot * SLOT_DOUBLES + OFFSET] = offset;
     this.#numbers[slot * SLOT_DOUBLES + LENGTH] = length;
   }
@@ -155,6 +176,11 @@ export class DiskRing {
     numbers[next + 1] = length;
     this.#slots[slot * SLOT_WORDS + PIECES] = count + 1;
     return true;
+  }
+
+  /** The answer should tell places. */
+  wantPlaces(slot: number): void {
+    this.#slots[slot * SLOT_WORDS + FLAGS] |= diskFlag.wantsPlaces;
   }
 
   op(slot: number): number {
@@ -183,6 +209,70 @@ export class DiskRing {
       pieces.push(at >= OWN ? new Uint8Array(this.buffer, at - OWN, length) : new Uint8Array(memory, at, length));
     }
     return pieces;
+  }
+
+  // --- places: told in the answer to a request, over its pieces
+
+  get placesEpoch(): number {
+    return Atomics.load(this.#words, PLACES_EPOCH);
+  }
+
+  /** For the thread of the disks, of a request that is done. False: there is no room for it. */
+  addPlace(slot: number, { start, end, at, file }: PlacedRun): boolean {
+    const words = slot * SLOT_WORDS;
+    const count = this.#slots[words + PLACES];
+    if (count === maxPlaces) return false;
+    this.#numbers.set([start, end, at, file], slot * SLOT_DOUBLES + FIRST_PIECE + count * PLACE_DOUBLES);
+    this.#slots[words + PLACES] = count + 1;
+    this.#slots[words + EPOCH] = this.placesEpoch;
+    return true;
+  }
+
+  /** The epoch in which a request's places were told; undefined: none were. */
+  epochOfPlaces(slot: number): number | undefined {
+    return this.#slots[slot * SLOT_WORDS + PLACES] === 0 ? undefined : this.#slots[slot * SLOT_WORDS + EPOCH];
+  }
+
+  /** For the vCPU's thread, of a request that is done. */
+  places(slot: number): PlacedRun[] {
+    const words = slot * SLOT_WORDS;
+    const places: PlacedRun[] = [];
+    for (let i = 0; i < this.#slots[words + PLACES]; i++) {
+      const from = slot * SLOT_DOUBLES + FIRST_PIECE + i * PLACE_DOUBLES;
+      const [start, end, at, file] = this.#numbers.subarray(from, from + PLACE_DOUBLES);
+      places.push({ start, end, at, file });
+    }
+    return places;
+  }
+
+  /** The vCPU's thread is about to go to places of this epoch. False: they hold no longer; nothing has begun. */
+  beginInPlace(epoch: number): boolean {
+    const words = this.#words;
+    Atomics.store(words, IN_PLACE, 1);
+    if (Atomics.load(words, PLACES_EPOCH) === epoch) return true;
+    this.endInPlace();
+    return false;
+  }
+
+  endInPlace(): void {
+    Atomics.store(this.#words, IN_PLACE, 0);
+  }
+
+  /** From the thread of the disks: nobody goes to a place that was told before, now or later. */
+  revokePlaces(): void {
+    const words = this.#words;
+    Atomics.add(words, PLACES_EPOCH, 1);
+    // It lasts as long as one system call.
+    while (Atomics.load(words, IN_PLACE) === 1) Atomics.wait(words, IN_PLACE, 1, 1);
+  }
+
+  setWritten(disk: number): void {
+    Atomics.store(this.#written, disk, 1);
+  }
+
+  /** Whether something was written since it was asked before. */
+  takeWritten(disk: number): boolean {
+    return Atomics.exchange(this.#written, disk, 0) === 1;
   }
 
   // --- the vCPU's thread

@@ -19,6 +19,7 @@ import {
 } from '../block/index.js';
 import { nameThread } from '../host/node/activity.js';
 import { NodeBlockHost } from '../host/node/block-host.js';
+import { placedFile } from './disk-places.js';
 import type {
   DiskConfig,
   DiskDescription,
@@ -29,12 +30,14 @@ import type {
   ToDisks,
   ToDisksFromMachine,
 } from './disk-protocol.js';
-import { DiskRing, diskOp, diskStatus, spareDisks } from './disk-ring.js';
+import { DiskRing, diskFlag, diskOp, diskStatus, spareDisks } from './disk-ring.js';
 import { ringDoorbell } from './doorbell.js';
 import { rungBy } from './worker-protocol.js';
 
 /** How long a submission is waited for on the ring before the event loop has its turn. */
 const BLOCK_MS = 20;
+/** An answer tells where bytes lie as far ahead as this. */
+const PLACES_AHEAD = 64 << 20;
 
 const config = workerData as DiskWorkerConfig;
 const owner = parentPort as NonNullable<typeof parentPort>;
@@ -52,6 +55,8 @@ const graph = new BlockGraph(host);
 interface Medium {
   readonly node: GraphNode;
   readonly use: NodeUse;
+  /** What `DiskRing.clusterBytes` says. */
+  readonly clusterBytes: number;
 }
 
 interface Disk {
@@ -86,7 +91,9 @@ async function openMedium(id: string, image: DiskImage): Promise<Medium> {
   if (image.shareWrites) shared |= Permission.write;
   const needs = Permission.consistentRead | (node.readOnly || image.readonly ? 0 : Permission.write);
   try {
-    return { node, use: await node.acquire(id, needs, shared) };
+    const use = await node.acquire(id, needs, shared);
+    const clusterBytes = node.instance.movesPlaces ? ((await node.getInfo()).clusterSizeBytes ?? 0) : 0;
+    return { node, use, clusterBytes };
   } catch (error) {
     await node.close().catch(() => undefined);
     throw error;
@@ -145,6 +152,15 @@ function describe(disk: Disk): DiskDescription {
   };
 }
 
+function tellDisk(disk: Disk): void {
+  ring.setDisk(disks.indexOf(disk), openDisk(disk), disk.medium?.clusterBytes ?? 0);
+}
+
+/** The vCPU's thread may have written at places of this disk. */
+function hearOfWrites(disk: Disk): void {
+  if (ring.takeWritten(disks.indexOf(disk))) disk.medium?.node.noteWritten();
+}
+
 async function closeMedium({ node, use }: Medium): Promise<void> {
   await use.release().catch(() => undefined);
   await node.drain();
@@ -157,8 +173,10 @@ async function closeMedium({ node, use }: Medium): Promise<void> {
 async function change(disk: Disk, image: DiskImage | undefined): Promise<void> {
   const medium = image && (await openMedium(disk.config.id, image));
   const before = disk.medium;
+  ring.revokePlaces();
+  hearOfWrites(disk);
   disk.medium = medium;
-  ring.setDisk(disks.indexOf(disk), openDisk(disk));
+  tellDisk(disk);
   if (before) await closeMedium(before);
 }
 
@@ -175,12 +193,15 @@ async function addDisk(disk: DiskConfig): Promise<number> {
     disks[place] = undefined;
     throw error;
   }
-  ring.setDisk(place, openDisk(added));
+  ring.revokePlaces();
+  tellDisk(added);
   return place;
 }
 
 async function removeDisk(place: number): Promise<void> {
   const disk = disks[place];
+  ring.revokePlaces();
+  if (disk) hearOfWrites(disk);
   disks[place] = undefined;
   if (disk?.medium) await closeMedium(disk.medium);
 }
@@ -191,13 +212,35 @@ async function removeNode(name: string): Promise<void> {
   if (!node) throw new BlockError('ENODEV', `Failed to find node with node-name='${name}'`);
   if (node.isShared) throw new BlockError('EBUSY', `Node '${name}' is busy: node is used as backing hd or by a device`);
   nodes.splice(at, 1);
+  ring.revokePlaces();
   await node.drain();
   await node.close();
 }
 
+/** Says where a request's bytes lie, and what follows them. */
+function tellPlaces(slot: number, { node, clusterBytes }: Medium): void {
+  const start = clusterBytes > 0 ? ring.offset(slot) : 0;
+  const stop = clusterBytes > 0 ? Math.min(start + PLACES_AHEAD, node.length) : node.length;
+  for (let at = start; at < stop; ) {
+    const place = node.place(at, stop - at);
+    if (place?.file.descriptor === undefined) return;
+    const file = placedFile(place.file.descriptor, place.isWritable, place.file.isInMemory ?? false);
+    if (!ring.addPlace(slot, { start: at, end: at + place.length, at: place.offset, file })) return;
+    at += place.length;
+  }
+}
+
 async function perform(slot: number): Promise<void> {
-  const node = disks[ring.disk(slot)]?.medium?.node;
-  if (!node) throw new BlockError('ENOMEDIUM');
+  const disk = disks[ring.disk(slot)];
+  const medium = disk?.medium;
+  if (!medium) throw new BlockError('ENOMEDIUM');
+  const { node } = medium;
+  if (ring.op(slot) === diskOp.flush) hearOfWrites(disk);
+  await carryOut(slot, node);
+  if ((ring.flags(slot) & diskFlag.wantsPlaces) !== 0 && disk.medium === medium) tellPlaces(slot, medium);
+}
+
+async function carryOut(slot: number, node: GraphNode): Promise<void> {
   const offset = ring.offset(slot);
   switch (ring.op(slot)) {
     case diskOp.read:
@@ -209,7 +252,11 @@ async function perform(slot: number): Promise<void> {
     case diskOp.discard:
       return await node.discard(offset, ring.length(slot));
     case diskOp.writeZeroes:
-      return await node.writeZeroes(offset, ring.length(slot), ring.flags(slot) === 0 ? 0 : RequestFlag.mayUnmap);
+      return await node.writeZeroes(
+        offset,
+        ring.length(slot),
+        (ring.flags(slot) & diskFlag.mayUnmap) === 0 ? 0 : RequestFlag.mayUnmap,
+      );
   }
 }
 
@@ -269,7 +316,11 @@ async function close(): Promise<void> {
   // What is being opened is to be closed too.
   await opening.catch(() => {});
   // The vCPU's thread has ended: what it did not hand over is lost, as in a power cut.
-  for (const disk of disks) if (disk?.medium) await closeMedium(disk.medium);
+  for (const disk of disks) {
+    if (!disk?.medium) continue;
+    hearOfWrites(disk);
+    await closeMedium(disk.medium);
+  }
   for (const node of nodes.reverse()) {
     await node.drain();
     await node.close().catch((error: unknown) => {
@@ -308,7 +359,10 @@ owner.on('message', (message: ToDisks) => {
       const open = graph.open({ options: { ...message.options }, flags: { readOnly: false }, permissions: 0 });
       answer(
         message.id,
-        open.then((node) => void nodes.push(node)),
+        open.then((node) => {
+          nodes.push(node);
+          ring.revokePlaces();
+        }),
       );
       return;
     }
@@ -332,11 +386,12 @@ const opening = openAll();
 opening.then(
   () => {
     say({ type: 'opened' });
-    ring.setOpened(disks.map((disk) => openDisk(disk as Disk)));
+    for (const disk of disks) tellDisk(disk as Disk);
+    ring.setOpened(true);
   },
   (error: unknown) => {
     say({ type: 'failed', code: 'disk-open', message: toBlockError(error).message });
-    ring.setOpened(undefined);
+    ring.setOpened(false);
     void close();
   },
 );

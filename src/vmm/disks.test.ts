@@ -5,14 +5,10 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { BlockGraph, type OptionDict } from '../block/index.js';
 import { NodeBlockHost } from '../host/node/block-host.js';
-import type { BlockFailure } from '../hw/index.js';
-import { MachineDisks } from './disk-backend.js';
-import type { DiskConfig, DiskWorkerConfig } from './disk-protocol.js';
 import { diskSlots } from './disk-ring.js';
-import { openDisks } from './disks.js';
 import { createMachine } from './machine.js';
+import { openDisksAt } from './testing/open-disks.js';
 import { programs } from './testing/programs.js';
-import { doorbellBytes } from './worker-protocol.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'vring-disks-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -35,63 +31,11 @@ async function contents(path: string, format: string, offset: number, length: nu
   return bytes;
 }
 
-/** The disks with guest memory, as the vCPU's thread has them. */
-async function open(disks: readonly DiskConfig[], more: Partial<DiskWorkerConfig> = {}) {
-  const thread = openDisks({
-    disks,
-    blockNodes: [],
-    secrets: {},
-    objects: {},
-    doorbell: new SharedArrayBuffer(doorbellBytes),
-    ...more,
-  });
-  try {
-    await thread.opened;
-  } catch (error) {
-    thread.config.port.close();
-    await thread.close();
-    throw error;
-  }
-  const failed: string[] = [];
-  const machineDisks = new MachineDisks(thread.config, {
-    synchronous: false,
-    failed: ({ disk, action }) => {
-      if (action === 'stop') failed.push(disks[disk].id);
-    },
-    quitting: () => false,
-    trayMoved: () => {},
-  });
-  const memory = new SharedArrayBuffer(8 * MiB);
-  machineDisks.attach(memory, [0]);
-  const ended: (BlockFailure | 'ok')[] = [];
-  const done = (failure?: BlockFailure) => ended.push(failure ?? 'ok');
-  const ram = (at: number, length: number) => new Uint8Array(memory, at, length);
-  const settle = () => {
-    machineDisks.drain();
-    return ended.splice(0);
-  };
-  return {
-    disk: machineDisks.backend(0),
-    disks: machineDisks,
-    thread,
-    failed,
-    done,
-    ram,
-    settle,
-    kicked: () => Atomics.load(new Int32Array(memory), 0),
-    async [Symbol.asyncDispose]() {
-      machineDisks.drain();
-      thread.config.port.close();
-      await thread.close();
-    },
-  };
-}
-
 test('a qcow2 image takes more requests at once than there are slots, and holds what was written', async () => {
   const path = await image('qcow2', 64 * MiB);
   const count = 2 * diskSlots + 3;
   {
-    await using at = await open([{ id: 'd', path }]);
+    await using at = await openDisksAt([{ id: 'd', path }]);
     assert.deepEqual([at.disk.sizeBytes, at.disk.readonly], [64 * MiB, false]);
     for (let i = 0; i < count; i++) {
       const bytes = at.ram(65536 + i * 4096, 4096);
@@ -117,7 +61,7 @@ test('a qcow2 image takes more requests at once than there are slots, and holds 
 
 test('zeroes are written, and discarded space is given back where that was asked for', async () => {
   const path = await image('qcow2', 4 * MiB);
-  await using at = await open([{ id: 'd', path, discard: 'unmap' }]);
+  await using at = await openDisksAt([{ id: 'd', path, discard: 'unmap' }]);
   at.ram(65536, 65536).fill(7);
   at.disk.write(0, [at.ram(65536, 65536)], at.done);
   at.disk.write(65536, [at.ram(65536, 65536)], at.done);
@@ -136,16 +80,16 @@ test('an image that another has open for writing is refused by name', {
   skip: host.files.missing.has('ofd-locks') && 'koffi is missing',
 }, async () => {
   const path = await image('qcow2', MiB);
-  await using _first = await open([{ id: 'd', path }]);
-  await assert.rejects(open([{ id: 'e', path }]), { code: 'disk-open', message: /"write" lock/ });
-  await using reader = await open([{ id: 'r', path: await image('raw', MiB), readonly: true, format: 'raw' }]);
+  await using _first = await openDisksAt([{ id: 'd', path }]);
+  await assert.rejects(openDisksAt([{ id: 'e', path }]), { code: 'disk-open', message: /"write" lock/ });
+  await using reader = await openDisksAt([{ id: 'r', path: await image('raw', MiB), readonly: true, format: 'raw' }]);
   assert.equal(reader.disk.readonly, true);
 });
 
 test('with snapshot the image stays as it was', async () => {
   const path = await image('raw', MiB);
   {
-    await using at = await open([{ id: 'd', path, format: 'raw', snapshot: true }]);
+    await using at = await openDisksAt([{ id: 'd', path, format: 'raw', snapshot: true }]);
     at.ram(4096, 512).fill(9);
     at.disk.write(0, [at.ram(4096, 512)], at.done);
     at.disk.read(0, [at.ram(8192, 512)], at.done);
@@ -173,7 +117,7 @@ test('a full host stops the machine, and the request is tried again; other error
   const ENOSPC = 28;
   const EIO = 5;
   {
-    await using at = await open([{ id: 'full', options: failing(ENOSPC) }]);
+    await using at = await openDisksAt([{ id: 'full', options: failing(ENOSPC) }]);
     at.ram(4096, 512).fill(3);
     at.disk.write(512, [at.ram(4096, 512)], at.done);
     assert.deepEqual([at.settle(), at.failed], [[], ['full']]);
@@ -186,11 +130,11 @@ test('a full host stops the machine, and the request is tried again; other error
     ['ignore', 'ok'],
     ['enospc', 'io'],
   ] as const) {
-    await using at = await open([{ id: 'd', options: failing(EIO), onWriteError }]);
+    await using at = await openDisksAt([{ id: 'd', options: failing(EIO), onWriteError }]);
     at.disk.write(0, [at.ram(4096, 512)], at.done);
     assert.deepEqual([at.settle(), at.failed], [[outcome], []], onWriteError);
   }
-  await using at = await open([{ id: 'd', options: failing(EIO), onWriteError: 'stop' }]);
+  await using at = await openDisksAt([{ id: 'd', options: failing(EIO), onWriteError: 'stop' }]);
   at.disk.write(0, [at.ram(4096, 512)], at.done);
   assert.deepEqual([at.settle(), at.failed], [[], ['d']]);
   at.disks.reset();
@@ -203,9 +147,9 @@ test('a disk on a block node by its name', async () => {
     { driver: 'file', filename: path, 'node-name': 'file0' },
     { driver: 'qcow2', file: 'file0', 'node-name': 'disk0' },
   ];
-  await using at = await open([{ id: 'd', node: 'disk0' }], { blockNodes });
+  await using at = await openDisksAt([{ id: 'd', node: 'disk0' }], { blockNodes });
   assert.equal(at.disk.sizeBytes, MiB);
-  await assert.rejects(open([{ id: 'd', node: 'disk1' }]), { code: 'disk-open', message: /disk1/ });
+  await assert.rejects(openDisksAt([{ id: 'd', node: 'disk1' }]), { code: 'disk-open', message: /disk1/ });
 });
 
 test('machines with disks', async () => {

@@ -12,6 +12,7 @@ import type {
   BlockStatus,
   CreateContext,
   DriverNode,
+  HostPlace,
   OpenContext,
   ResizeOptions,
   SpecificInfo,
@@ -107,6 +108,12 @@ class FileNode implements DriverNode {
       if (--this.#writes === 0) this.#writesEnd = 0;
     }
     if (offset + buffer.length > this.length && this.growable) this.length = offset + buffer.length;
+  }
+
+  place(offset: number, length: number): HostPlace | undefined {
+    const file = this.#file;
+    if (file.descriptor === undefined || file.direct || file.kind === 'character-device') return undefined;
+    return { file, offset, length, isWritable: file.writable };
   }
 
   async copyRange(offset: number, source: BlockNode, sourceOffset: number, length: number): Promise<boolean> {

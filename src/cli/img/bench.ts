@@ -1,6 +1,6 @@
 /** `img bench`: a fixed number of equal requests, several at a time. */
 import { errorCode, errorText } from '../../block/errors.js';
-import { checkRange } from '../../block/graph-node.js';
+import { checkRange } from '../../block/range.js';
 import type { Tool } from './tool.js';
 
 export async function bench(tool: Tool, argv: readonly string[]): Promise<number> {

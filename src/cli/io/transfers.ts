@@ -1,8 +1,8 @@
 /** The commands of `vring io` that move or drop data: read, write, readv, writev, aio_read, aio_write, discard. */
 import * as fs from 'node:fs';
 import { BlockError, errorCode, errorText } from '../../block/errors.js';
-import { checkRange } from '../../block/graph-node.js';
 import { RequestFlag } from '../../block/node.js';
+import { checkRange } from '../../block/range.js';
 import { type IoCall, maxLength, parseLength, parseNumber, parsePattern, usage } from './call.js';
 import { dump, report } from './numbers.js';
 import type { IoSession } from './session.js';

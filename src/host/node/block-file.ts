@@ -95,6 +95,7 @@ class NodeFile implements HostFile {
   readonly alignment: number;
   readonly #fd: number;
   readonly #posix: px.Posix | undefined;
+  #isInMemory: boolean | undefined;
   #bounce: Uint8Array<ArrayBuffer> | undefined;
   #coldLeft = 0;
   #coldWritesLeft = 0;
@@ -109,6 +110,15 @@ class NodeFile implements HostFile {
     this.alignment = this.direct ? probeDirectAlignment(fd, kind, posix) : 1;
     this.#fd = fd;
     this.#posix = posix;
+  }
+
+  get descriptor(): number {
+    return this.#fd;
+  }
+
+  get isInMemory(): boolean {
+    this.#isInMemory ??= isMemoryFile(this.#fd);
+    return this.#isInMemory;
   }
 
   stat(): HostFileStat {
@@ -364,6 +374,14 @@ class NodeFile implements HostFile {
     return new Promise((resolve, reject) =>
       fs.close(this.#fd, (error) => (error ? reject(asBlockError(error)) : resolve())),
     );
+  }
+}
+
+function isMemoryFile(fd: number): boolean {
+  try {
+    return fs.statfsSync(`/proc/self/fd/${fd}`).type === px.TMPFS_MAGIC;
+  } catch {
+    return false;
   }
 }
 

@@ -19,6 +19,7 @@ export interface Posix {
   copyFileRange?(from: number, fromOffset: number, to: number, toOffset: number, length: number): Promise<number>;
 }
 
+export const TMPFS_MAGIC = 0x01021994;
 export const SEEK_DATA = 3;
 export const SEEK_HOLE = 4;
 export const FALLOC_KEEP_SIZE = 1;

@@ -8,6 +8,7 @@ import type {
   CheckResult,
   CreateContext,
   DriverNode,
+  HostPlace,
   MeasureResult,
   NodeInfo,
   OpenContext,
@@ -193,6 +194,12 @@ export class Qcow2Node implements DriverNode {
 
   writeNow(offset: number, buffer: Uint8Array): boolean {
     return this.requests.writeNow(offset, buffer);
+  }
+
+  readonly movesPlaces = true;
+
+  place(offset: number, length: number): HostPlace | undefined {
+    return this.requests.place(offset, length);
   }
 
   async writeCompressed(offset: number, buffer: Uint8Array): Promise<void> {

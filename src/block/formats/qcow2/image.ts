@@ -187,13 +187,18 @@ export class Qcow2Image implements RefcountsOwner {
 
   /** Refuses, and marks the image corrupt, when a data write would hit metadata. */
   checkOverlap(offset: number, bytes: number): void {
-    if (this.hasDataFile) return;
+    const cluster = this.metadataIn(offset, bytes);
+    if (cluster >= 0)
+      throw this.corrupt(`Preventing invalid write on metadata (overlaps with ${this.#metadataName(cluster)})`, true);
+  }
+
+  /** The first cluster in a range of the data's file that holds metadata, or -1. */
+  metadataIn(offset: number, bytes: number): number {
+    if (this.hasDataFile) return -1;
     const last = Math.floor((offset + bytes - 1) / this.clusterBytes);
-    for (let cluster = Math.floor(offset / this.clusterBytes); cluster <= last; cluster++) {
-      if (this.metadata.has(cluster)) {
-        throw this.corrupt(`Preventing invalid write on metadata (overlaps with ${this.#metadataName(cluster)})`, true);
-      }
-    }
+    for (let cluster = Math.floor(offset / this.clusterBytes); cluster <= last; cluster++)
+      if (this.metadata.has(cluster)) return cluster;
+    return -1;
   }
 
   #metadataName(cluster: number): string {

@@ -6,7 +6,7 @@
  * clusters wait.
  */
 import { BlockError, errorCode } from '../../errors.js';
-import type { BlockStatus, StatusRuns } from '../../node.js';
+import type { BlockStatus, HostPlace, StatusRuns } from '../../node.js';
 import { RequestFlag, RunKind } from '../../node.js';
 import type { CachedTable } from '../table-cache.js';
 import { CompressedClusters, type PackedCluster, packedBytes } from './compressed.js';
@@ -164,6 +164,48 @@ export class Qcow2Requests {
       return image.dataFile.writeNow(run.host, buffer);
     } catch {
       return false;
+    }
+  }
+
+  /** Where one run lies, if its table is at hand and nobody is at work there. */
+  place(offset: number, length: number): HostPlace | undefined {
+    const image = this.#image;
+    const { clusterBytes } = image;
+    if (image.isEncrypted || image.file.instance.onEvent || image.dataFile.instance.movesPlaces) return undefined;
+    const run = this.#mapNow(offset, length);
+    if (!run) return undefined;
+    const start = offset - (offset % clusterBytes);
+    if (image.ranges.conflict(start, Math.ceil((offset + run.length) / clusterBytes) * clusterBytes, false))
+      return undefined;
+    if (run.type === ClusterType.unallocated || run.type === ClusterType.unallocatedPlaced) {
+      const { backing } = image.node;
+      // Another user's writes to it are not heard of here.
+      if (!backing || (backing.instance.movesPlaces && !backing.readOnly)) return undefined;
+      const below = backing.place(offset, run.length);
+      return below && { ...below, isWritable: false };
+    }
+    if (run.type !== ClusterType.normal) return undefined;
+    const own = this.#ownRun(offset, run);
+    const there = image.dataFile.place(run.host, own || run.length);
+    return there && { ...there, isWritable: there.isWritable && own > 0 };
+  }
+
+  /** How much of a run of normal clusters may be overwritten by anybody. */
+  #ownRun(offset: number, run: Run): number {
+    const image = this.#image;
+    if (image.mustNotWrite || image.mutex.isLocked) return 0;
+    try {
+      const cluster = Math.floor(offset / image.clusterBytes);
+      const slice = image.peekPrivateSlice(cluster);
+      if (!slice || !(slice.view.getUint32(image.entryAt(cluster)) & copiedBit)) return 0;
+      const length = this.#copiedRun(
+        slice,
+        offset,
+        Math.min(run.length, image.mapIn(slice, offset, run.length).length),
+      );
+      return image.metadataIn(run.host, length) < 0 ? length : 0;
+    } catch {
+      return 0;
     }
   }
 

@@ -1,6 +1,14 @@
 /** Format `raw`: the file is the disk, or `size` bytes of it from `offset`. */
 import { BlockError } from '../../errors.js';
-import type { BlockDriver, BlockNode, BlockStatus, DriverNode, MeasureResult, ResizeOptions } from '../../node.js';
+import type {
+  BlockDriver,
+  BlockNode,
+  BlockStatus,
+  DriverNode,
+  HostPlace,
+  MeasureResult,
+  ResizeOptions,
+} from '../../node.js';
 import { RequestFlag } from '../../node.js';
 
 class RawNode implements DriverNode {
@@ -42,6 +50,11 @@ class RawNode implements DriverNode {
 
   writeNow(offset: number, buffer: Uint8Array): boolean {
     return this.#file.writeNow(this.#offset + offset, buffer);
+  }
+
+  place(offset: number, length: number): HostPlace | undefined {
+    // Its clusters begin elsewhere than this node's.
+    return this.#file.instance.movesPlaces ? undefined : this.#file.place(this.#offset + offset, length);
   }
 
   copyRange(offset: number, source: BlockNode, sourceOffset: number, length: number): Promise<boolean> {

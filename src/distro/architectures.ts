@@ -12,8 +12,6 @@ export interface DebianArchitecture {
   readonly aliases: readonly string[];
   /** The serial console's device on the machine that runs it. */
   readonly serialConsole: string;
-  /** Its kernels have no driver for virtio's console, the channel of `vring run debian` to its guest. */
-  readonly lacksVirtioConsole?: boolean;
 }
 
 export const debianArchitectures: readonly DebianArchitecture[] = [
@@ -30,7 +28,6 @@ export const debianArchitectures: readonly DebianArchitecture[] = [
     flavours: ['armmp', 'armmp-lpae', 'rt-armmp'],
     aliases: ['arm', 'armv7l'],
     serialConsole: 'ttyAMA0',
-    lacksVirtioConsole: true,
   },
   { name: 'riscv64', flavours: ['riscv64'], aliases: [], serialConsole: 'ttyS0' },
 ];

@@ -77,6 +77,8 @@ export interface GuestCpu extends GuestCode {
   readonly isHalted?: boolean;
   /** A debugger lets it execute an instruction though it sleeps. False: it waits to be started, and cannot. */
   goOn?(): boolean;
+  /** The instruction at the pc has been begun, and changed nothing but that: no breakpoint stops at it again, a step ends it. */
+  readonly isInsideInstruction?: boolean;
   /** A triple fault (or what the guest has for it) has stopped the CPU until it is reset. */
   readonly isShutDown?: boolean;
   /** Takes a pending interrupt, NMI or debug trap if the CPU may take one now. Gives true if it did (or shut down). */

@@ -41,7 +41,7 @@ export const header = {
   flushes: 76,
   lookups: 88,
   refills: 92,
-  /** i32 host addresses of the tables of each MMU index (up to 8), then their masks. */
+  /** i32 host addresses of the tables of each MMU index (MMU_CONTEXTS of up to 8), then their masks. */
   tlbs: 96,
   tlbMasks: 128,
   /** 16 bytes where the slow path puts a loaded value that has no host address (MMIO, two pages). */
@@ -51,6 +51,8 @@ export const header = {
 } as const;
 
 export const HEADER_BYTES = 256;
+/** Translation contexts, each with a TLB of its own: what an MMU index is below. */
+export const MMU_CONTEXTS = 4;
 
 /** A TLB entry: three tags (page address, or -1), then what is added to the low 32 bits of an address. */
 export const tlbEntry = { readTag: 0, writeTag: 8, execTag: 16, addend: 24 } as const;

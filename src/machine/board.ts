@@ -154,6 +154,8 @@ export interface DebugDescription {
   /** gdb's name of the architecture. */
   readonly architecture: string;
   readonly registers: readonly BoardRegister[];
+  /** What a pc may be for the instruction at an address, where it holds more than that. */
+  places?(address: bigint): readonly bigint[];
 }
 
 /** What only the board can tell a monitor: text for a person. */

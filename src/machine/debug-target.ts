@@ -29,13 +29,15 @@ export class BoardDebugTarget {
   /** The vCPU that the debugger chose since the last stop. */
   #chosen: number | undefined;
   readonly #breakpoints = new Set<bigint>();
+  readonly #places: (address: bigint) => readonly bigint[];
   #watchpoints: readonly Watchpoint[] = [];
   #hit: Watchpoint | undefined;
 
   constructor(board: Board, control: DebugControl) {
-    const { architecture, registers } = board.debug;
+    const { architecture, registers, places } = board.debug;
     this.architecture = architecture;
     this.registers = registers;
+    this.#places = places ?? ((address) => [address]);
     this.#board = board;
     this.#control = control;
   }
@@ -85,13 +87,16 @@ export class BoardDebugTarget {
   setBreakpoint(address: bigint): boolean {
     if (this.#breakpoints.size >= MAX_BREAKPOINTS) return false;
     this.#breakpoints.add(BigInt.asUintN(64, address));
-    this.#board.accelerator.setBreakpoints(this.#breakpoints);
+    this.#tellBreakpoints();
     return true;
   }
 
   clearBreakpoint(address: bigint): void {
-    if (this.#breakpoints.delete(BigInt.asUintN(64, address)))
-      this.#board.accelerator.setBreakpoints(this.#breakpoints);
+    if (this.#breakpoints.delete(BigInt.asUintN(64, address))) this.#tellBreakpoints();
+  }
+
+  #tellBreakpoints(): void {
+    this.#board.accelerator.setBreakpoints(new Set([...this.#breakpoints].flatMap(this.#places)));
   }
 
   setWatchpoint(kind: Watchpoint['kind'], address: bigint, length: number): boolean {

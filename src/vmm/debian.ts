@@ -4,7 +4,6 @@
  */
 import { VringError } from '../base/index.js';
 import {
-  chooseArchitecture,
   encodeHostMessage,
   GuestMessageDecoder,
   type GuestSignal,
@@ -183,12 +182,6 @@ export async function openDebian(options: DebianOptions = {}, wait: WaitOptions 
   const isCommand = options.command !== undefined;
   // Before anything is fetched for a machine that there is not.
   if (options.architecture !== undefined) findArchitecture(options.architecture);
-  const { architecture, flavour } = chooseArchitecture(preparation);
-  if (architecture.lacksVirtioConsole)
-    throw new VringError(
-      'debian-channel',
-      `Debian's kernel ${flavour} has no driver for virtio's console, by which vring would talk to the guest; vring run --arch ${architecture.name} -kernel boots it on a serial console.`,
-    );
   const prepared = await prepareDebian({ ...preparation, ...(isCommand ? {} : { console: 'hvc0' }), signal });
   const { kernel, initrd, ...system } = prepared;
   const ports = isCommand

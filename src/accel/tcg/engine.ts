@@ -9,6 +9,7 @@ import {
   BlockOptimizer,
   exitCode,
   header,
+  MMU_CONTEXTS,
   type PrintNames,
   printIr,
   type RoutineSet,
@@ -25,7 +26,6 @@ import {
   layout,
   MAX_BLOCK_INSTRUCTIONS,
   MAX_VCPUS,
-  MMU_CONTEXTS,
   memoryPages,
   PAGE_BYTES,
   ramBlock,
@@ -412,7 +412,7 @@ export class TcgEngine implements Accelerator {
     const limit = Number(this.#view.getBigUint64(state + header.instructionLimit, true));
     if (limit - this.#begun(this.#turns.current) >= MAX_BLOCK_INSTRUCTIONS) return undefined;
     while (this.#begun(this.#turns.current) < Number(this.#view.getBigUint64(state + header.instructionLimit, true))) {
-      if (this.#breakpoints.size > 0 && this.#breakpoints.has(BigInt.asUintN(64, this.#linearPc()))) return 'debug';
+      if (this.#isAtBreakpoint) return 'debug';
       const exit = this.#single();
       if (exit !== undefined) return exit;
     }
@@ -548,11 +548,17 @@ export class TcgEngine implements Accelerator {
     return count;
   }
 
+  get #isAtBreakpoint(): boolean {
+    if (this.#breakpoints.size === 0 || this.#cpu.isInsideInstruction) return false;
+    return this.#breakpoints.has(BigInt.asUintN(64, this.#linearPc()));
+  }
+
   /** Executes one instruction at pc, past breakpoints and translated code. */
   step(index: number): VmExit | undefined {
     this.#turns.choose(this.#vcpus[index]);
     if (this.#cpu.goOn?.() === false) return 'halt';
-    const exit = this.#single();
+    let exit = this.#single();
+    if (exit === undefined && this.#cpu.isInsideInstruction) exit = this.#single();
     return exit === 'yield' ? undefined : exit;
   }
 
@@ -650,8 +656,7 @@ export class TcgEngine implements Accelerator {
     request.maxInstructions = MAX_BLOCK_INSTRUCTIONS;
     if (this.#breakpoints.size > 0) {
       request.maxInstructions = this.#instructionsToBreak(hva, key);
-      if (request.maxInstructions === 0)
-        return this.#breakpoints.has(BigInt.asUintN(64, this.#linearPc())) ? 'debug' : this.#single();
+      if (request.maxInstructions === 0) return this.#isAtBreakpoint ? 'debug' : this.#single();
     }
     const second = this.#generate(hva, key);
     if (second < 0) return this.#cpu.deliverFault();

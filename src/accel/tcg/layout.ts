@@ -9,8 +9,6 @@ import { GUEST_RAM_START, VCPU_BYTES } from '../guest-limit.js';
 const KIB = 1024;
 const MIB = 1024 * KIB;
 
-/** Translation contexts of a vCPU (MMU indices). */
-export const MMU_CONTEXTS = 4;
 /** Entries of each context's TLB. */
 export const TLB_ENTRIES = 4096;
 export const TLB_BYTES = TLB_ENTRIES << TLB_ENTRY_SHIFT;

@@ -9,6 +9,7 @@ import {
   BlockBuilder,
   BlockOptimizer,
   jumpKind,
+  MMU_CONTEXTS,
   Op,
   opWords,
   type Routine,
@@ -24,7 +25,6 @@ import {
   hashEntry,
   layout,
   MAX_BLOCK_INSTRUCTIONS,
-  MMU_CONTEXTS,
   TLB_BYTES,
   TLB_ENTRIES,
 } from './layout.js';

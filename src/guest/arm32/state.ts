@@ -8,6 +8,7 @@
  * header.pc holds more than the address. Bit 0 is set in Thumb state, so that whatever compares addresses compares the instruction set
  * too. In ARM state bit 1 is set where an instruction is executed whose condition has been found to hold (block-translator.ts).
  */
+import { MMU_CONTEXTS } from '../../ir/index.js';
 import {
   STATE_BYTES as AARCH64_BYTES,
   field as armField,
@@ -42,7 +43,7 @@ export const bank = { user: 0, fiq: 1, irq: 2, supervisor: 3, abort: 4, undefine
 export const BANKS = 6;
 
 /** Values of DACR that have translation contexts. */
-export const DACR_SLOTS = 4;
+export const DACR_SLOTS = MMU_CONTEXTS / 2;
 
 /** Plain fields: byte offsets into the state, i32 unless said otherwise. */
 export const field = {

@@ -3,7 +3,7 @@ import { type ArmCore, field } from '../../guest/arm/index.js';
 import { MachineTrace, type TraceOptions } from '../trace.js';
 
 /** Kinds of exceptions by QEMU's number and name. */
-const kinds = {
+export const kinds = {
   undefined: [1, 'Undefined Instruction'],
   call: [2, 'SVC'],
   prefetch: [3, 'Prefetch Abort'],
@@ -21,7 +21,7 @@ const byClass: Readonly<Record<number, readonly [number, string]>> = {
   37: kinds.data,
   60: kinds.breakpoint,
 };
-const hex = (value: bigint | number) => `0x${value.toString(16)}`;
+export const hex = (value: bigint | number) => `0x${value.toString(16)}`;
 
 export class ArmTrace extends MachineTrace {
   /** Absent: nobody wants to know. */
@@ -30,21 +30,21 @@ export class ArmTrace extends MachineTrace {
   constructor(options: TraceOptions) {
     super(options);
     if (!options.items.has('int')) return;
-    this.exceptionTaken = (cpu, core, vector, fromEl) => {
-      const syndrome = core.get32(field.esr) >>> 0;
-      const [number, name] =
-        vector === 0 ? (byClass[syndrome >>> 26] ?? kinds.undefined) : vector === 0x80 ? kinds.irq : kinds.fiq;
-      const isAbort = vector === 0 && [0x20, 0x21, 0x24, 0x25].includes(syndrome >>> 26);
-      this.line(
-        [
-          `Taking exception ${number} [${name}] on CPU ${cpu}`,
-          `...from EL${fromEl} to EL${core.el}`,
-          ...(vector === 0 ? [`...with ESR ${hex(syndrome >>> 26)}/${hex(syndrome)}`] : []),
-          ...(isAbort ? [`...with FAR ${hex(core.get64(field.far))}`] : []),
-          `...with ELR ${hex(core.get64(field.elr))}`,
-          `...to EL${core.el} PC ${hex(core.pc)} PSTATE ${hex(core.pstate)}`,
-        ].join('\n'),
-      );
-    };
+    this.exceptionTaken = (...taken) => this.line(this.describe(...taken).join('\n'));
+  }
+
+  protected describe(cpu: number, core: ArmCore, vector: number, fromEl: number): string[] {
+    const syndrome = core.get32(field.esr) >>> 0;
+    const [number, name] =
+      vector === 0 ? (byClass[syndrome >>> 26] ?? kinds.undefined) : vector === 0x80 ? kinds.irq : kinds.fiq;
+    const isAbort = vector === 0 && [0x20, 0x21, 0x24, 0x25].includes(syndrome >>> 26);
+    return [
+      `Taking exception ${number} [${name}] on CPU ${cpu}`,
+      `...from EL${fromEl} to EL${core.el}`,
+      ...(vector === 0 ? [`...with ESR ${hex(syndrome >>> 26)}/${hex(syndrome)}`] : []),
+      ...(isAbort ? [`...with FAR ${hex(core.get64(field.far))}`] : []),
+      `...with ELR ${hex(core.get64(field.elr))}`,
+      `...to EL${core.el} PC ${hex(core.pc)} PSTATE ${hex(core.pstate)}`,
+    ];
   }
 }

@@ -53,6 +53,8 @@ export interface ArmVirtOptions extends BoardOptions {
     makeCpu(board: ArmBoard): ArmCpu;
     readonly stateBytes: number;
     readonly images: ImageTarget;
+    debugRegisters(cpus: readonly ArmCpu[]): DebugDescription;
+    readonly Trace: typeof ArmTrace;
   };
   /** A GICv2 unless given. */
   readonly gic?: GicOptions | undefined;
@@ -87,7 +89,7 @@ export class ArmVirt extends Board<ArmCpu> {
     checkGic(gic, count);
     if (options.serial.slice(1).some((each) => each !== undefined))
       throw new VringError('options-invalid', 'The board virt has one serial port.');
-    const trace = options.trace ? new ArmTrace(options.trace) : undefined;
+    const trace = options.trace ? new (options.narrow?.Trace ?? ArmTrace)(options.trace) : undefined;
     const ids = Array.from({ length: count }, (_, id) => id);
     this.#affinities = ids.map((id) => affinityOf(id, gic.version));
     this.startEngine(
@@ -313,6 +315,6 @@ export class ArmVirt extends Board<ArmCpu> {
   }
 
   get debug(): DebugDescription {
-    return armDebugRegisters(this.cpus);
+    return (this.#options.narrow?.debugRegisters ?? armDebugRegisters)(this.cpus);
   }
 }

@@ -1,7 +1,7 @@
 /** The CPU's state in AArch32 as JavaScript sees it: modes and their registers, exceptions, rights of domains. */
 import { header } from '../../../ir/index.js';
 import { Core } from '../../arm/system/core.js';
-import { encodeMode, IT_BITS, IT_KEY, mmuIndex } from '../mode.js';
+import { encodeMode, IT_BITS, IT_KEY, mmuIndex, PASSED } from '../mode.js';
 import { flagKind } from '../routines/flags.js';
 import {
   bank,
@@ -67,6 +67,20 @@ export class Core32 extends Core {
   /** The address of the instruction. */
   get address(): number {
     return Number(this.pc & (this.thumb ? 0xfffffffen : 0xfffffffcn));
+  }
+  /** The next instruction is this one. */
+  goTo(address: number, thumb: boolean): void {
+    const place = thumb ? (address & ~1) | 1 : address & ~3;
+    this.pc = BigInt(place >>> 0);
+    this.set32(header.modeKey, this.get32(header.modeKey) & ~PASSED);
+  }
+  /** The condition of the instruction at the pc has been asked and holds. */
+  get isPassed(): boolean {
+    return this.thumb ? (this.get32(header.modeKey) & PASSED) !== 0 : (this.pc & 2n) !== 0n;
+  }
+  /** The exception level that AArch64 would call it. */
+  override get el(): number {
+    return this.mode === cpuMode.user ? 0 : 1;
   }
   get mode(): number {
     return this.get32(field.pstate) & cpsr.M;
@@ -135,6 +149,16 @@ export class Core32 extends Core {
       this.set32(at, this.#register(n));
       this.#setRegister(n, waiting);
     }
+  }
+
+  get fpscr(): number {
+    return this.get32(field.fpcr) | (this.get32(field.fpsr) & fpscr.STATUS) | this.get32(field.fpscrFlags);
+  }
+  setFpscr(value: number): void {
+    this.set32(field.fpcr, value & fpscr.MODES);
+    this.set32(field.fpsr, value & fpscr.STATUS);
+    this.set32(field.fpscrFlags, value & fpscr.FLAGS);
+    this.updateMode();
   }
 
   get spsr(): number {
@@ -240,6 +264,7 @@ export class Core32 extends Core {
   /** Takes an exception (B1.8.3). `link`: what R14 of the mode becomes. */
   #take(mode: number, offset: number, link: number, masks: number): void {
     const saved = this.cpsr;
+    const from = this.el;
     const control = this.get32(field.sctlr);
     this.set32(header.modeKey, this.get32(header.modeKey) & ~IT_KEY);
     const kept = this.get32(field.pstate) & (cpsr.F | cpsr.A);
@@ -248,6 +273,7 @@ export class Core32 extends Core {
     this.#setRegister(14, link);
     const base = control & sctlr.V ? 0xffff0000 : this.get32(field.vbar);
     this.pc = BigInt(((base + offset) | (control & sctlr.TE ? 1 : 0)) >>> 0);
+    this.board.exceptionTaken?.(this, offset, from);
   }
 
   /** The exception that header.trapCode and the syndrome describe, of the instruction at the pc. */
@@ -329,10 +355,7 @@ export class Core32 extends Core {
         this.#return(Number((value >> 32n) & 0xffffffffn) | 0, low);
         return true;
       case special.fpscr:
-        this.set32(field.fpcr, low & fpscr.MODES);
-        this.set32(field.fpsr, low & fpscr.STATUS);
-        this.set32(field.fpscrFlags, low & fpscr.FLAGS);
-        this.updateMode();
+        this.setFpscr(low);
         return true;
       case special.fpexc:
         this.set32(field.fpexc, low & FPEXC_EN);

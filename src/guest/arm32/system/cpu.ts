@@ -5,11 +5,20 @@ import { ArmCpu } from '../../arm/system/cpu.js';
 import type { GuestTranslator } from '../../guest-cpu.js';
 import { createTranslator } from '../block-translator.js';
 import { type Arm32Model, defaultModel } from '../models.js';
-import { armVars, cpsr, cpuMode, field, reg, STATE_BYTES, special } from '../state.js';
+import { armVars, cpsr, cpuMode, field, reg, STATE_BYTES, special, vreg } from '../state.js';
 import { Core32 } from './core.js';
 import { RESET_SCTLR, registerByCode } from './registers.js';
 
 const NONE = (1n << 64n) - 1n;
+const modeNames: Readonly<Partial<Record<number, string>>> = {
+  [cpuMode.user]: 'usr',
+  [cpuMode.fiq]: 'fiq',
+  [cpuMode.irq]: 'irq',
+  [cpuMode.supervisor]: 'svc',
+  [cpuMode.abort]: 'abt',
+  [cpuMode.undefined]: 'und',
+  [cpuMode.system]: 'sys',
+};
 
 export class Arm32Cpu extends ArmCpu {
   override readonly architecture: string = 'arm';
@@ -52,22 +61,38 @@ export class Arm32Cpu extends ArmCpu {
     for (const [n, value] of [0n, 0xffffffffn, BigInt(gpa)].entries()) this.core.set64(reg[n].offset, value);
   }
 
+  override get linearPc(): bigint {
+    return BigInt(this.core.address >>> 0);
+  }
+  get isInsideInstruction(): boolean {
+    return this.core.isPassed;
+  }
+
   override registers(): Readonly<Record<string, bigint>> {
     const { core } = this;
     return {
       ...Object.fromEntries(reg.map(({ offset }, n) => [`r${n}`, core.get64(offset)])),
-      pc: BigInt(core.address),
+      pc: BigInt(core.address >>> 0),
       cpsr: BigInt(core.cpsr >>> 0),
     };
   }
-  /** R0 to R15 and CPSR, laid out as QEMU's. */
-  override dump(): string {
+  /** R0 to R15 and CPSR, then floating point, laid out as QEMU's. */
+  override dump({ float }: { readonly float: boolean }): string {
     const { core } = this;
     const hex = (value: number): string => (value >>> 0).toString(16).padStart(8, '0');
     const all = [...reg.map(({ offset }) => core.get32(offset)), core.address];
     const cells = all.map((value, n) => `R${String(n).padStart(2, '0')}=${hex(value)}`);
     const lines = [0, 4, 8, 12].map((n) => cells.slice(n, n + 4).join(' '));
-    return [...lines, `PSR=${hex(core.cpsr)}`].join('\n');
+    const status = core.cpsr;
+    const flags = [...'NZCV'].map((letter, n) => ((status >>> (31 - n)) & 1 ? letter : '-')).join('');
+    const text = `PSR=${hex(status)} ${flags} ${core.thumb ? 'T' : 'A'} ${modeNames[status & cpsr.M] ?? '???'}32`;
+    if (!float) return [...lines, text].join('\n');
+    const doubles = Array.from({ length: 32 }, (_, n) => {
+      const [low, high] = [0, 4].map((half) => hex(core.get32(vreg[n >> 1].offset + 8 * (n & 1) + half)));
+      const single = (k: number) => `s${String(2 * n + k).padStart(2, '0')}`;
+      return `${single(0)}=${low} ${single(1)}=${high} d${String(n).padStart(2, '0')}=${high}${low}`;
+    });
+    return [...lines, text, ...doubles, `FPSCR: ${hex(core.fpscr)}`].join('\n');
   }
   override translate(gva: bigint): bigint | undefined {
     return this.core.debugTranslate(Number(BigInt.asUintN(32, gva)));

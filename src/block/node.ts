@@ -420,6 +420,8 @@ export interface DirtyBitmap {
 }
 
 export interface PersistentBitmapCapability {
+  /** The image as it is can hold bitmaps. */
+  readonly isSupported: boolean;
   canStore(name: string, granularity: number): Promise<void>;
   remove(name: string): Promise<void>;
   /** Writes all persistent bitmaps now (else at close). */

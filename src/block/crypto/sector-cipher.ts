@@ -8,31 +8,52 @@
  */
 import { BlockError } from '../errors.js';
 import type { BlockCipher, CryptoHost } from '../host.js';
+import { softwareCipher } from './software-cipher.js';
 import type { VolumeCipher } from './volume-cipher.js';
 
 export interface CipherSpec {
-  /** `aes-128`, `aes-192`, `aes-256`. */
+  /** A key of `algorithms`. */
   readonly algorithm: string;
   readonly mode: 'cbc' | 'xts' | 'ctr' | 'ecb';
   readonly ivgen: 'plain' | 'plain64' | 'essiv' | undefined;
   readonly ivHash: string | undefined;
 }
 
-const blockBytes = 16;
+interface Algorithm {
+  readonly family: string;
+  readonly keyBytes: number;
+  readonly blockBytes: number;
+}
+
+function ofAllKeySizes(family: string): [string, Algorithm][] {
+  return [16, 24, 32].map((keyBytes) => [
+    `${family.toLowerCase()}-${keyBytes * 8}`,
+    { family, keyBytes, blockBytes: 16 },
+  ]);
+}
+
+const algorithms: ReadonlyMap<string, Algorithm> = new Map([
+  ...ofAllKeySizes('AES'),
+  ...ofAllKeySizes('Serpent'),
+  ...ofAllKeySizes('Twofish'),
+  ['cast5-128', { family: 'CAST5', keyBytes: 16, blockBytes: 8 }],
+]);
+
+const xtsBlockBytes = 16;
 
 /** Key length in bytes that the cipher itself takes; XTS needs twice that. */
 export function cipherKeyBytes(algorithm: string): number | undefined {
-  return { 'aes-128': 16, 'aes-192': 24, 'aes-256': 32 }[algorithm];
+  return algorithms.get(algorithm)?.keyBytes;
 }
 
 function primitive(crypto: CryptoHost, algorithm: string, mode: string, key: Uint8Array): BlockCipher {
-  const cipher = crypto.cipher(`${algorithm}-${mode}`, key);
+  const cipher = crypto.cipher(`${algorithm}-${mode}`, key) ?? softwareCipher(algorithm, mode, key);
   if (!cipher) throw new BlockError('ENOTSUP', `Algorithm '${algorithm}' with mode ${mode} not supported`);
   return cipher;
 }
 
-/** Sector numbers as little-endian IVs, 64 bits wide (32 for `plain`). */
-function sectorIvs(first: number, count: number, isNarrow: boolean): Uint8Array {
+/** Sector numbers as little-endian IVs of a block each, 64 bits wide (32 for `plain`). */
+function sectorIvs(first: number, count: number, blockBytes: number, isNarrow: boolean): Uint8Array {
   const ivs = new Uint8Array(count * blockBytes);
   const view = new DataView(ivs.buffer);
   for (let index = 0; index < count; index++) {
@@ -56,8 +77,8 @@ function xorInto(target: Uint8Array, mask: Uint8Array): void {
 
 /** Each sector's first tweak extended to all its blocks: times x, reduced by x^128 + x^7 + x^2 + x + 1, little-endian. */
 function expandTweaks(first: Uint8Array, sectorBytes: number): Uint8Array {
-  const sectors = first.length / blockBytes;
-  const perSector = sectorBytes / blockBytes;
+  const sectors = first.length / xtsBlockBytes;
+  const perSector = sectorBytes / xtsBlockBytes;
   const result = new Uint8Array(sectors * sectorBytes);
   const source = new DataView(first.buffer, first.byteOffset, first.byteLength);
   // Typed arrays are little-endian on every host that runs this.
@@ -91,6 +112,8 @@ export function makeSectorCipher(
   sectorBytes = 512,
 ): VolumeCipher {
   const { algorithm, mode } = spec;
+  const { family, blockBytes } = algorithms.get(algorithm)!;
+  if (mode === 'xts' && blockBytes !== xtsBlockBytes) throw new BlockError('EINVAL', 'Unsupported cipher mode xts');
   const isNarrow = spec.ivgen === 'plain';
   const sectorOf = (offset: number): number => offset / sectorBytes;
   if (mode === 'ecb') {
@@ -102,16 +125,16 @@ export function makeSectorCipher(
     };
   }
   let makeIvs: (offset: number, count: number) => Uint8Array = (offset, count) =>
-    sectorIvs(sectorOf(offset), count, isNarrow);
+    sectorIvs(sectorOf(offset), count, blockBytes, isNarrow);
   if (spec.ivgen === 'essiv') {
     const salt = crypto.hash(spec.ivHash ?? 'sha256', key);
     if (!salt) throw new BlockError('ENOTSUP', `Hash algorithm '${spec.ivHash}' not supported`);
-    const byBytes: Record<number, string> = { 16: 'aes-128', 24: 'aes-192', 32: 'aes-256' };
-    const ivAlgorithm = byBytes[salt.length];
-    if (ivAlgorithm === undefined)
-      throw new BlockError('ENOTSUP', `No AES cipher with key size ${salt.length} available`);
+    if (blockBytes !== 16) throw new BlockError('EINVAL', `Cipher ${algorithm} not supported with essiv`);
+    const ivAlgorithm = `${family.toLowerCase()}-${salt.length * 8}`;
+    if (!algorithms.has(ivAlgorithm))
+      throw new BlockError('EINVAL', `No ${family} cipher with key size ${salt.length} available`);
     const ivCipher = primitive(crypto, ivAlgorithm, 'ecb', salt);
-    makeIvs = (offset, count) => ivCipher.encrypt(undefined, sectorIvs(sectorOf(offset), count, false));
+    makeIvs = (offset, count) => ivCipher.encrypt(undefined, sectorIvs(sectorOf(offset), count, blockBytes, false));
   }
   if (mode === 'cbc' || mode === 'ctr') {
     const cipher = primitive(crypto, algorithm, mode, key);
@@ -150,7 +173,7 @@ export function makeSectorCipher(
     sectorBytes,
     encrypt(offset, bytes) {
       const tweaks = tweaksFor(offset, bytes.length);
-      const masked = bytes.slice();
+      const masked = new Uint8Array(bytes);
       xorInto(masked, tweaks);
       const result = data.encrypt(undefined, masked);
       xorInto(result, tweaks);

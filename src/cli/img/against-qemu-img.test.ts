@@ -340,6 +340,56 @@ info ""
 -T
 `;
 
+/** Snapshots by tag and ID, bitmaps that a program lacking them made stale, and what is checked first. */
+const namesAndBitmaps = `
+create -q -f qcow2 a 2M
+snapshot -c one a
+snapshot -c two a
+snapshot -c 1 a
+snapshot -d 1 a
+snapshot -l a
+snapshot -d 1 a
+snapshot -d 2 a
+snapshot -a 2 a
+snapshot -d two a
+snapshot -l a
+qemu-img create -q -f qcow2 m 2M
+bitmap --add m x
+bitmap --add -g 3k m x
+bitmap --add -g 64k m x
+bitmap --add m ${'n'.repeat(1024)}
+convert --bitmaps -O qcow2 -o compat=0.10 m v2
+create -q -f qcow2 -o compat=0.10 old 2M
+bitmap --add old x
+convert --bitmaps -O qcow2 old new
+create -q -f raw plain 1M
+convert --bitmaps -f raw -O qcow2 plain new
+cp m stale
+patch stale 88 0,0,0,0,0,0,0,0
+info stale
+io -c 'write -q 0 64k' stale
+info stale
+check stale
+check -r leaks stale
+amend -o compat=0.10 m
+qemu-img create -q -f qcow2 n 2M
+bitmap --add n x
+vring amend -o compat=0.10 n
+info n
+check n
+create -q -f qcow2 -o cluster_size=512 -u -b ${'n'.repeat(500)} -F raw long 1M
+create -q -f qcow2 -o refcount_bits=8 counted 1M
+snapshot -c s counted
+amend -o refcount_bits=1 counted
+`;
+
+test('snapshots and bitmaps by name, and bitmaps that became stale', { skip: skipReason }, () =>
+  // qemu-img ends the line of the hint with nothing.
+  compareWithQemuImg(namesAndBitmaps, (text) =>
+    text.replaceAll(/#block\d+/g, '#block').replace(/ to fix\.\n/g, ' to fix.'),
+  ),
+);
+
 test('what qemu-img refuses is refused in its words', { skip: skipReason }, () =>
   compareWithQemuImg(refusals, (text) => text.replace(/Run completed in .*/, '')),
 );

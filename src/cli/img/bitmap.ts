@@ -103,8 +103,6 @@ function usable(bitmap: SparseBitmap): SparseBitmap {
 async function apply(node: GraphNode, action: Action, name: string, granularity: number | undefined): Promise<void> {
   switch (action.kind) {
     case 'add': {
-      if (node.bitmaps.some((candidate) => candidate.name === name))
-        throw new BlockError('EEXIST', `Bitmap already exists: ${name}`);
       if (name === '') throw new BlockError('EINVAL', 'Bitmap name cannot be empty');
       const size =
         granularity ||
@@ -116,6 +114,8 @@ async function apply(node: GraphNode, action: Action, name: string, granularity:
         throw new BlockError('ENOTSUP', `Can't store persistent bitmaps to ${node.nodeName}: Operation not supported`);
       }
       await persistentBitmaps.canStore(name, size);
+      if (node.bitmaps.some((candidate) => candidate.name === name))
+        throw new BlockError('EEXIST', `Bitmap already exists: ${name}`);
       const made = new SparseBitmap(name, size, node.length);
       made.persistent = true;
       node.addBitmap(made);

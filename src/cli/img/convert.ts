@@ -575,8 +575,7 @@ export async function convert(tool: Tool, argv: readonly string[]): Promise<numb
       tool.fail('Having a backing file for the target makes no sense when concatenating multiple input images');
     if (withBitmaps) {
       if (parts.length > 1) tool.fail('Copying bitmaps only possible with single source');
-      if (!source.skipFilters().instance.persistentBitmaps)
-        tool.fail('This will continue to be used as top-level bitmaps: Format driver does not support bitmaps');
+      if (!source.skipFilters().instance.persistentBitmaps?.isSupported) tool.fail('Source lacks bitmap support');
       const broken = source.bitmaps.find((bitmap) => bitmap.persistent && bitmap.inconsistent);
       if (broken && !skipBroken) {
         tool.error(`Cannot copy inconsistent bitmap '${broken.name}'`);
@@ -603,7 +602,7 @@ export async function convert(tool: Tool, argv: readonly string[]): Promise<numb
       options: Object.fromEntries(Object.entries(dict).filter(([key]) => key.endsWith('key-secret'))),
       flags: { ...targetCache, readOnly: false, unmap: true, noBacking: false },
     });
-    if (withBitmaps && !targetNode.skipFilters().instance.persistentBitmaps)
+    if (withBitmaps && !targetNode.skipFilters().instance.persistentBitmaps?.isSupported)
       tool.fail(`Format driver '${targetNode.driver.name}' does not support bitmaps`);
     if (isCompressed && !targetNode.instance.writeCompressed)
       tool.fail('Compression not supported for this file format');

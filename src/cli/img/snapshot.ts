@@ -79,7 +79,8 @@ export async function snapshot(tool: Tool, argv: readonly string[]): Promise<num
         }
         return 0;
       case 'delete': {
-        const found = list.find((entry) => entry.id === name) ?? list.find((entry) => entry.name === name);
+        // By its tag alone, as in qemu-img; the other actions take an ID too.
+        const found = list.find((entry) => entry.name === name);
         if (!snapshots || !found) tool.fail(`Could not delete snapshot '${name}': snapshot not found`);
         try {
           await snapshots.remove(found.id, found.name);

@@ -29,6 +29,11 @@ const moreCiphers = [
   ',cipher-mode=ecb,hash-alg=ripemd160',
   ',hash-alg=sha224,ivgen-alg=plain',
   ',ivgen-hash-alg=sha1,hash-alg=md5',
+  ',cipher-alg=serpent-192',
+  ',cipher-alg=serpent-256,cipher-mode=cbc,ivgen-alg=essiv,ivgen-hash-alg=md5',
+  ',cipher-alg=twofish-256,cipher-mode=ctr,ivgen-alg=essiv',
+  ',cipher-alg=cast5-128,cipher-mode=cbc',
+  ',cipher-alg=cast5-128,cipher-mode=ctr,ivgen-alg=plain',
 ];
 
 const moreWays = moreCiphers.map(
@@ -46,6 +51,10 @@ create ${secrets} -f luks -o key-secret=nope x.l 1M
 create ${secrets} -f luks -o key-secret=s,cipher-alg=foo x.l 1M
 create ${secrets} -f luks -o key-secret=s,cipher-alg=3des x.l 1M
 create ${secrets} -f luks -o key-secret=s,cipher-mode=foo x.l 1M
+create ${secrets} -f luks -o key-secret=s,iter-time=10,cipher-alg=cast5-128 x.l 1M
+create ${secrets} -f luks -o key-secret=s,iter-time=10,cipher-alg=cast5-128,cipher-mode=cbc,ivgen-alg=essiv x.l 1M
+create ${secrets} -f luks -o key-secret=s,iter-time=10,cipher-alg=serpent-256,cipher-mode=cbc,ivgen-alg=essiv,ivgen-hash-alg=sha1 x.l 1M
+create ${secrets} -f luks -o key-secret=s,iter-time=10,cipher-alg=twofish-256,cipher-mode=cbc,ivgen-alg=essiv,ivgen-hash-alg=sha512 x.l 1M
 create ${secrets} -f luks -o key-secret=s,ivgen-alg=foo x.l 1M
 create ${secrets} -f luks -o key-secret=s,ivgen-hash-alg=foo x.l 1M
 create ${secrets} -f luks -o key-secret=s,hash-alg=foo x.l 1M

@@ -2,7 +2,7 @@
  * Format `luks`: a LUKS version 1 volume as an image. Header and key slots lie before the encrypted disk, which fills the rest of the file.
  * After the LUKS1 On-Disk Format Specification 1.2.3; the header's workings are in `src/block/crypto/luks.ts`.
  *
- * Left out, refused by name: LUKS version 2, and the ciphers serpent, twofish and cast5, which the host's library lacks.
+ * Left out, refused by name: LUKS version 2.
  */
 import {
   amendLuks,

@@ -103,13 +103,12 @@ async function downgrade(node: Qcow2Node, request: AmendRequest): Promise<void> 
     fail(`Cannot downgrade an image with incompatible features set`, 'ENOTSUP');
   }
   if (header.refcountOrder !== 4) fail('compat=0.10 requires refcount_bits=16');
-  if (image.node.bitmaps.some((bitmap) => bitmap.persistent))
-    fail('Cannot downgrade an image with persistent bitmaps', 'ENOTSUP');
   for (const snapshot of node.snapshotList) {
     if (snapshot.vmStateBytes !== 0 || snapshot.diskBytes !== header.sizeBytes) {
       fail('Internal snapshots prevent downgrade of image', 'ENOTSUP');
     }
   }
+  await removeBitmaps(image);
   await image.mutex.run(async () => {
     await image.flushMetadata(true);
     await image.clearDirty();
@@ -125,6 +124,15 @@ async function downgrade(node: Qcow2Node, request: AmendRequest): Promise<void> 
   header.headerBytes = 72;
   header.unknownFields = new Uint8Array(0);
   await image.writeHeader();
+}
+
+/** Version 2 has no bitmaps. QEMU leaves them in the file, where no one takes them for valid; here their clusters are freed. */
+async function removeBitmaps(image: Qcow2Image): Promise<void> {
+  const { removeStoredBitmap } = await import('./bitmaps.js');
+  for (const bitmap of image.node.bitmaps.filter((candidate) => candidate.persistent)) {
+    await removeStoredBitmap(image, bitmap.name);
+    image.node.removeBitmap(bitmap);
+  }
 }
 
 /** Version 2 has no zero clusters: they become data of zero bytes (or nothing, where no backing file would show). */
@@ -229,7 +237,7 @@ async function changeRefcountBits(image: Qcow2Image, bits: number, request: Amen
       if (oldClusters.has(cluster) && count === 0) count = 1;
       if (count > most) {
         fail(
-          `Cannot decrease refcount entry width to ${bits} bits: Cluster at offset ${cluster * clusterBytes} has a refcount of ${count}`,
+          `Cannot decrease refcount entry width to ${bits} bits: Cluster at offset 0x${(cluster * clusterBytes).toString(16)} has a refcount of ${count}`,
         );
       }
       if (count > 0) setRefcount(bytes, view, bits, index, count);

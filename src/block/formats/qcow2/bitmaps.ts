@@ -175,7 +175,7 @@ function serializeDirectory(entries: readonly DirectoryEntry[]): Uint8Array {
 
 export async function canStoreBitmap(image: Qcow2Image, name: string, granularity: number): Promise<void> {
   const fail = (reason: string, code = 'EINVAL'): never => {
-    throw new BlockError(code, `Cannot make bitmap '${name}' persistent: ${reason}`);
+    throw new BlockError(code, `Can't make bitmap '${name}' persistent in '${image.node.nodeName}': ${reason}`);
   };
   const bits = Math.log2(granularity);
   if (image.header.version < 3) fail('Cannot store dirty bitmaps in qcow2 v2 files', 'ENOTSUP');

@@ -134,6 +134,7 @@ export function emptyImage(settings: CreateSettings): { readonly header: Qcow2He
     headerBytes: settings.version === 2 ? 72 : 112,
     unknownFields: new Uint8Array(0),
     bitmaps: undefined,
+    hasStaleBitmaps: false,
     encryption: undefined,
     dataFile: settings.dataFile,
     unknownExtensions: [],

@@ -1,5 +1,5 @@
 /** Driver `qcow2`: its options, and what happens at open, close and creation. The format: layout.ts; its workings: image.ts. */
-import { BlockError } from '../../errors.js';
+import { BlockError, errorText } from '../../errors.js';
 import type {
   AmendRequest,
   BlockDriver,
@@ -126,6 +126,9 @@ const amendOptions: readonly OptionRow[] = [
   { name: 'encrypt.keyslot', type: 'number', help: 'Select a single keyslot to modify explicitly' },
   { name: 'encrypt.iter-time', type: 'number', help: 'Time to spend in PBKDF in milliseconds' },
 ];
+
+/** The format's limit. */
+const maxBackingNameBytes = 1023;
 
 function fail(message: string, code = 'EINVAL'): never {
   throw new BlockError(code, message);
@@ -302,7 +305,8 @@ export class Qcow2Node implements DriverNode {
     const { image } = this;
     if (file !== undefined && image.header.autoclear & AutoclearFeature.rawDataFile)
       fail('Backing file and data-file-raw cannot be used at the same time');
-    if (file !== undefined && new TextEncoder().encode(file).length > 1023) throw new BlockError('EINVAL');
+    if (file !== undefined && new TextEncoder().encode(file).length > maxBackingNameBytes)
+      throw new BlockError('EINVAL');
     const before = [image.header.backingFile, image.header.backingFormat] as const;
     image.header.backingFile = file;
     image.header.backingFormat = file === undefined ? undefined : format;
@@ -337,6 +341,7 @@ export class Qcow2Node implements DriverNode {
   get persistentBitmaps(): PersistentBitmapCapability {
     const lazily = async () => import('./bitmaps.js');
     return {
+      isSupported: this.image.header.version >= 3,
       canStore: async (name, granularity) => (await lazily()).canStoreBitmap(this.image, name, granularity),
       remove: async (name) => (await lazily()).removeStoredBitmap(this.image, name),
       store: async () => (await lazily()).storeBitmaps(this.image),
@@ -411,6 +416,7 @@ async function open(context: OpenContext): Promise<Qcow2Node> {
     await file.read(0, head);
   }
   const header = parseHeader(head, file.length);
+  if (header.hasStaleBitmaps) reportStaleBitmaps(context, header.version);
   const clusterBytes = 2 ** header.clusterBits;
   if (header.sizeBytes > Number.MAX_SAFE_INTEGER) fail('Image is too big');
   if (header.incompatible & IncompatibleFeature.corrupt && !flags.check && !flags.readOnly) {
@@ -464,6 +470,16 @@ async function open(context: OpenContext): Promise<Qcow2Node> {
   return instance;
 }
 
+function reportStaleBitmaps(context: OpenContext, version: number): void {
+  context.host.report(
+    'warning',
+    version < 3
+      ? 'This qcow2 v2 image contains bitmaps, but they may have been modified by a program without persistent bitmap support; so now they must all be considered inconsistent'
+      : 'a program lacking bitmap support modified this file, so all bitmaps are now considered inconsistent',
+  );
+  context.host.report('plain', "Some clusters may be leaked, run 'qemu-img check -r' on the image file to fix.");
+}
+
 async function openDataFile(context: OpenContext, image: Qcow2Image): Promise<void> {
   const { header } = image;
   const hasBit = (header.incompatible & IncompatibleFeature.dataFile) !== 0;
@@ -492,8 +508,10 @@ async function prepareWriting(instance: Qcow2Node, context: OpenContext): Promis
     for (const line of result.lines) context.host.report('plain', line);
   }
   const known = header.autoclear & AutoclearFeature.known;
-  if (header.version >= 3 && known !== header.autoclear) {
+  if ((header.version >= 3 && known !== header.autoclear) || header.hasStaleBitmaps) {
+    // What is written leaves stale bitmaps out; their clusters are leaked until a check frees them.
     header.autoclear = known;
+    header.hasStaleBitmaps = false;
     await image.writeHeader();
     await image.barrier();
   }
@@ -527,12 +545,12 @@ async function create(context: CreateContext): Promise<void> {
     }
     if (settings.dataFile !== undefined || settings.backingFile !== undefined || settings.encryption !== undefined) {
       await image.writeHeader().catch((error) => {
-        throw error.code === 'ENOSPC'
-          ? new BlockError(
-              'EINVAL',
-              `Could not assign backing file '${settings.backingFile}' with format '${settings.backingFormat ?? ''}': Invalid argument`,
-            )
-          : error;
+        if (error.code !== 'ENOSPC') throw error;
+        const code = (settings.backingFile?.length ?? 0) > maxBackingNameBytes ? 'EINVAL' : 'ENOSPC';
+        throw new BlockError(
+          code,
+          `Could not assign backing file '${settings.backingFile}' with format '${settings.backingFormat ?? ''}': ${errorText(code)}`,
+        );
       });
     }
     if (settings.sizeBytes > 0) await node.resize(settings.sizeBytes, { preallocation: settings.preallocation });

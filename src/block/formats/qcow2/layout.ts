@@ -91,6 +91,8 @@ export interface Qcow2Header {
   /** Header bytes past the fields known here, kept as they were. */
   unknownFields: Uint8Array;
   bitmaps: BitmapsExtension | undefined;
+  /** Bitmaps were stored, and the image was changed since by a program that doesn't know them. */
+  hasStaleBitmaps: boolean;
   encryption: { readonly offset: number; readonly length: number } | undefined;
   dataFile: string | undefined;
   unknownExtensions: HeaderExtension[];
@@ -194,6 +196,7 @@ export function parseHeader(bytes: Uint8Array, fileBytes: number): Qcow2Header {
     headerBytes,
     unknownFields,
     bitmaps: undefined,
+    hasStaleBitmaps: false,
     encryption: undefined,
     dataFile: undefined,
     unknownExtensions: [],
@@ -265,8 +268,10 @@ function parseExtensions(
       }
       case Extension.bitmaps: {
         if (length !== 24) fail('bitmaps_ext: Invalid extension length');
-        // Written by a program that doesn't know bitmaps since: what is stored is stale.
-        if (header.version < 3 || !(header.autoclear & AutoclearFeature.bitmaps)) break;
+        if (header.version < 3 || !(header.autoclear & AutoclearFeature.bitmaps)) {
+          header.hasStaleBitmaps = true;
+          break;
+        }
         const bitmaps = { count: own.getUint32(0), directoryBytes: get64(own, 8), directoryOffset: get64(own, 16) };
         if (own.getUint32(4) !== 0) fail('bitmaps_ext: Reserved field is not zero');
         if (bitmaps.count > 65535)

@@ -9,7 +9,7 @@ export class QemuRunner extends QemuUser {
   constructor() {
     super({
       qemu: QEMU,
-      // All extensions but pointer authentication, which the table does not have.
+      // All extensions but pointer authentication, whose keys are random there.
       cpus: ['max,pauth=off'],
       program: runnerElf(),
       caseBytes: CASE_BYTES,

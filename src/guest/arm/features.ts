@@ -20,6 +20,7 @@ export const featureNames = [
   'lrcpc2',
   'lse',
   'pan',
+  'pauth',
   'pmull',
   'rdm',
   'sb',

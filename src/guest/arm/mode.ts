@@ -28,6 +28,8 @@ export const modeBit = {
   ownStack: 13,
   /** There are more CPUs, which take turns with this one in one thread. */
   shared: 14,
+  /** Keys of pointer authentication that are enabled: IA, IB, DA, DB from here on. */
+  keys: 15,
 } as const;
 
 export interface Mode {
@@ -44,6 +46,8 @@ export interface Mode {
   readonly illegalState: boolean;
   readonly ownStack: boolean;
   readonly shared: boolean;
+  /** Bit 0: IA, then IB, DA, DB. */
+  readonly keys: number;
 }
 
 export const elOf = (state: number): number => (state >> pstate.EL_SHIFT) & 3;
@@ -64,5 +68,6 @@ export function decodeMode(key: number): Mode {
     illegalState: bit(modeBit.illegalState),
     ownStack: bit(modeBit.ownStack),
     shared: bit(modeBit.shared),
+    keys: (key >> modeBit.keys) & 15,
   };
 }

@@ -14,7 +14,9 @@ function fieldOf(model: string, name: string, place: number): number {
 test('-cpu names a model; what is wrong is said in one sentence', () => {
   assert.equal(parseArmCpu('cortex-a72').midr, 0x410fd083);
   assert.equal(parseArmCpu('max').features.size, featureNames.length);
-  assert.equal(parseArmCpu('max,sve=off,pauth=off').name, 'max');
+  assert.equal(parseArmCpu('max,sve=off,pauth=off').features.has('pauth'), false);
+  assert.throws(() => parseArmCpu('max,pauth=off,pauth-impdef=on'), { message: /'pauth-impdef' needs pauth/ });
+  assert.throws(() => parseArmCpu('cortex-a72,pauth=on'), { message: /no CPU property 'pauth'/ });
   assert.throws(() => parseArmCpu('cortex-a15'), {
     code: 'cpu-option',
     message: /'cortex-a15' is not supported yet; there are max/,
@@ -54,6 +56,12 @@ test('identification registers tell of a model what it has (D19.2)', () => {
   assert.deepEqual(isar1('cortex-a72'), [0, 0, 0, 0, 0, 0]);
   assert.deepEqual(isar1('neoverse-n1'), [1, 0, 0, 1, 0, 0]);
   assert.deepEqual(isar1('max'), [1, 1, 1, 2, 1, 1]);
+  // APA and API, GPA and GPI: the architected algorithm, or another one.
+  const pauth = (model: string) => [4, 8, 24, 28].map((place) => fieldOf(model, 'ID_AA64ISAR1_EL1', place));
+  assert.deepEqual(pauth('neoverse-n1'), [0, 0, 0, 0]);
+  assert.deepEqual(pauth('max'), [1, 0, 1, 0]);
+  assert.deepEqual(pauth('max,pauth-impdef=on'), [0, 1, 0, 1]);
+  assert.deepEqual(pauth('max,pauth=off'), [0, 0, 0, 0]);
   // HAFDBS, HPDS, PAN; UAO, SSBS.
   const mmfr1 = (model: string) => [0, 12, 20].map((place) => fieldOf(model, 'ID_AA64MMFR1_EL1', place));
   assert.deepEqual(mmfr1('cortex-a53'), [0, 0, 0]);

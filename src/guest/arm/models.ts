@@ -7,6 +7,8 @@ export interface ArmModel {
   /** MIDR_EL1: maker, part and revision. */
   readonly midr: number;
   readonly features: ReadonlySet<Feature>;
+  /** Pointers are authenticated by an algorithm of our own, not the architected one. */
+  readonly ownPac?: boolean;
 }
 
 interface ModelRow {
@@ -63,12 +65,16 @@ const unsupportedModels = [
   ...['arm1026', 'pxa250', 'sa1100', 'sa1110', 'ti925t'],
 ];
 const unsupportedProperties =
-  /^(sve.*|sme.*|pauth.*|lpa2|pmu|kvm-.*|has_el[23]|cfgend|backcompat-.*|rvbar|mp-affinity|reset-hivecs|vfp-d32)$/i;
+  /^(sve.*|sme.*|lpa2|pmu|kvm-.*|has_el[23]|cfgend|backcompat-.*|rvbar|mp-affinity|reset-hivecs|vfp-d32)$/i;
 /** What every model has. */
 const fixedProperties = /^(aarch64|vfp|neon)$/i;
 
 const optionError = (message: string): VringError => new VringError('cpu-option', message);
-const modelOf = ({ name, midr, features }: ModelRow): ArmModel => ({ name, midr, features: new Set(features) });
+const modelOf = ({ name, midr, features }: ModelRow): ArmModel => ({
+  name,
+  midr,
+  features: new Set(features),
+});
 export const defaultModel: ArmModel = modelOf(modelRows[0]);
 
 /** Reads the value of `-cpu`, e.g. "cortex-a72". Throws VringError `cpu-option` with one clear sentence. */
@@ -79,6 +85,8 @@ export function parseArmCpu(text: string): ArmModel {
     const what = unsupportedModels.includes(name) ? 'is not supported yet' : 'is none of AArch64';
     throw optionError(`The CPU model '${name}' ${what}; there are ${modelRows.map((each) => each.name).join(', ')}.`);
   }
+  const features = new Set(row.features);
+  let ownPac = false;
   for (const property of properties) {
     const [, sign, key, value] = /^([+-]?)([^=]*)(?:=(.*))?$/s.exec(property) ?? [];
     if (value !== undefined && !/^(on|off|yes|no|true|false)$/i.test(value))
@@ -86,11 +94,17 @@ export function parseArmCpu(text: string): ArmModel {
     const on = sign === '-' ? false : value === undefined || /^(on|yes|true)$/i.test(value);
     if (fixedProperties.test(key)) {
       if (!on) throw optionError(`The CPU property '${key}' cannot be turned off: every model has it.`);
+    } else if (/^pauth(-impdef)?$/i.test(key) && row.features.includes('pauth')) {
+      if (/-impdef$/i.test(key)) ownPac = on;
+      else if (on) features.add('pauth');
+      else features.delete('pauth');
     } else if (unsupportedProperties.test(key)) {
       if (on) throw optionError(`The CPU property '${key}' is not supported yet.`);
     } else throw optionError(`There is no CPU property '${key}' of AArch64.`);
   }
-  return modelOf(row);
+  if (ownPac && !features.has('pauth'))
+    throw optionError("The CPU property 'pauth-impdef' needs pauth, which is turned off.");
+  return { ...modelOf(row), features, ownPac };
 }
 
 export function armCpuHelp(): string {

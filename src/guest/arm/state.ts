@@ -47,6 +47,10 @@ export const flagKind = {
 /** Breakpoints and watchpoints that there are registers for (ID_AA64DFR0_EL1). */
 export const DEBUG_PAIRS = 2;
 
+/** What was computed last by pointer authentication (routines/pac.ts): entries of five words. */
+export const PAC_ENTRIES = 256;
+export const PAC_ENTRY_BYTES = 40;
+
 /** Plain fields: byte offsets into the state. i64 unless said otherwise. */
 export const field = {
   pc: header.pc,
@@ -105,6 +109,9 @@ export const field = {
   /** i32: syndrome, and i64: address of the exception that header.trapCode announces. */
   syndrome: take(4),
   faultAddress: take(8),
+  /** Keys of pointer authentication: IA, IB, DA, DB, GA, each with its low half first. */
+  keys: take(16 * 5),
+  pacs: take(PAC_ENTRIES * PAC_ENTRY_BYTES),
 } as const;
 
 /** Bytes of the state, a multiple of 64. */
@@ -145,12 +152,16 @@ export const pstate = {
 export const sctlr = {
   M: 1,
   UMA: 1 << 9,
+  EnDB: 1 << 13,
   DZE: 1 << 14,
   UCT: 1 << 15,
   nTWI: 1 << 16,
   WXN: 1 << 19,
   SPAN: 1 << 23,
   UCI: 1 << 26,
+  EnDA: 1 << 27,
+  EnIB: 1 << 30,
+  EnIA: 1 << 31,
 } as const;
 
 /** And of its upper half: PSTATE.SSBS as exceptions leave it. */

@@ -1,5 +1,5 @@
 /**
- * The identification registers (D19.2): what a CPU's model has, and no more. EL2 and EL3 are absent, as are AArch32, pointer authentication,
+ * The identification registers (D19.2): what a CPU's model has, and no more. EL2 and EL3 are absent, as are AArch32,
  * branch target identification, memory tags, SVE, performance counters and the RAS extension. CSV2 and CSV3 say that speculation leaks
  * nothing, which is so: there is none.
  */
@@ -66,14 +66,18 @@ export const identification: readonly (readonly [name: string, code: string, val
   [
     'ID_AA64ISAR1_EL1',
     '3 0 0 6 1',
-    features(
-      [0, 1, 'dpb'],
-      [12, 1, 'jscvt'],
-      [16, 1, 'fcma'],
-      [20, 1, 'lrcpc'],
-      [20, 2, 'lrcpc2'],
-      [32, 1, 'frintts'],
-      [36, 1, 'sb'],
+    all(
+      features(
+        [0, 1, 'dpb'],
+        [12, 1, 'jscvt'],
+        [16, 1, 'fcma'],
+        [20, 1, 'lrcpc'],
+        [20, 2, 'lrcpc2'],
+        [32, 1, 'frintts'],
+        [36, 1, 'sb'],
+      ),
+      // Addresses and generic data by the architected algorithm, or by one of our own.
+      ({ features: has, ownPac }) => (has.has('pauth') ? (ownPac ? at(8, 1) | at(28, 1) : at(4, 1) | at(24, 1)) : 0n),
     ),
   ],
   absent('ID_AA64ISAR2_EL1', '3 0 0 6 2'),

@@ -29,6 +29,7 @@ export const tcr = {
   HA: 1n << 39n,
   HD: 1n << 40n,
   HPD: 41,
+  TBID: 51,
   E0PD: 55,
 } as const;
 

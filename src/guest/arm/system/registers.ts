@@ -119,7 +119,8 @@ const SCTLR_WRITABLE =
   (1n << 18n);
 const sctlrWritable = ({ features }: ArmModel): bigint => {
   const absent = features.has('pan') ? 0n : BigInt(sctlr.SPAN);
-  return (SCTLR_WRITABLE & ~absent) | (features.has('ssbs') ? 1n << 44n : 0n);
+  const keys = features.has('pauth') ? (1n << 13n) | (1n << 27n) | (1n << 30n) | (1n << 31n) : 0n;
+  return (SCTLR_WRITABLE & ~absent) | keys | (features.has('ssbs') ? 1n << 44n : 0n);
 };
 /** Bits of extensions that a model lacks are zero. */
 const tcrWritable = ({ features }: ArmModel): bigint => {
@@ -127,6 +128,7 @@ const tcrWritable = ({ features }: ArmModel): bigint => {
   if (!features.has('hafdbs')) bits &= ~(tcr.HA | tcr.HD);
   if (!features.has('hpds')) bits &= ~(3n << BigInt(tcr.HPD));
   if (!features.has('e0pd')) bits &= ~(3n << BigInt(tcr.E0PD));
+  if (!features.has('pauth')) bits &= ~(3n << BigInt(tcr.TBID));
   return bits;
 };
 const ASID = 0xffffn << 48n;
@@ -226,6 +228,20 @@ const identificationRow = (name: string, code: string, identify: (model: ArmMode
   name === 'ID_AA64PFR0_EL1'
     ? active(name, code, ({ model, board }) => identify(model) | (board.gic ? 1n << GIC_FIELD : 0n))
     : { name, code: parse(code), identify };
+
+/** Keys of pointer authentication, in the order that the state has them. */
+const keyRows: SystemRegister[] = [
+  ['APIA', '3 0 2 1', 0],
+  ['APIB', '3 0 2 1', 2],
+  ['APDA', '3 0 2 2', 0],
+  ['APDB', '3 0 2 2', 2],
+  ['APGA', '3 0 2 3', 0],
+].flatMap(([name, code, op2], n) =>
+  ['Lo', 'Hi'].map((half, k) => ({
+    ...plain(`${name}Key${half}_EL1`, `${code} ${Number(op2) + k}`, field.keys + 16 * n + 8 * k),
+    feature: 'pauth' as const,
+  })),
+);
 
 export const registers: readonly SystemRegister[] = [
   ...identification.map((row) => identificationRow(...row)),
@@ -384,6 +400,7 @@ export const registers: readonly SystemRegister[] = [
   constant('MDCCSR_EL0', '2 3 0 1 0', 0n),
   ...debugRows,
   ...gicRows,
+  ...keyRows,
 ];
 
 export const hasRegister = (model: ArmModel, { feature }: SystemRegister): boolean =>

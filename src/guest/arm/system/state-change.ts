@@ -10,7 +10,7 @@ import { DSSBS, field, fpcr, pstate, sctlr, stackPointer, trapCode } from '../st
 const and = (r: RoutineBuilder, value: I32, mask: number): I32 => r.i32_and(value, r.i32(mask));
 /** Bits of a field of the state, the lowest of them moved to a place. */
 function moved(r: RoutineBuilder, value: I32, mask: number, to: number): I32 {
-  const from = 31 - Math.clz32(mask & -mask);
+  const from = 31 - Math.clz32((mask & -mask) >>> 0);
   const bits = and(r, value, mask);
   if (to === from) return bits;
   return to > from ? r.i32_shl(bits, r.i32(to - from)) : r.i32_shr_u(bits, r.i32(from - to));
@@ -43,6 +43,7 @@ export const updateMode = routines.define('update_mode', [], [], {}, (r) => {
     denied(sctlr.nTWI, modeBit.wfiTrapped),
     moved(r, state, pstate.IL, modeBit.illegalState),
     moved(r, state, pstate.SPSEL, modeBit.ownStack),
+    ...[sctlr.EnIA, sctlr.EnIB, sctlr.EnDA, sctlr.EnDB].map((bit, n) => moved(r, control, bit, modeBit.keys + n)),
     r.i32_load(s, field.modeBits),
   ].reduce((a, b) => r.i32_or(a, b));
   r.i32_store(s, key, header.modeKey);
@@ -93,21 +94,26 @@ export const takeException = routines.define(
 );
 
 /**
- * (bits of a saved state that come back as they are) → NZCV: ERET (D1.4.4). EL0 and EL1 are there, AArch32 is not; other states leave the
- * mode as it is, with PSTATE.IL.
+ * (bits of a saved state that come back as they are, address) → NZCV: ERET (D1.4.4). EL0 and EL1 are there, AArch32 is not; other states
+ * leave the mode as it is, with PSTATE.IL.
  */
-export const exceptionReturn = routines.define('exception_return', ['i32'], ['i32'], { vars: 'write' }, (r, kept) => {
-  const s = r.state();
-  const saved = r.local('i32', r.i32_load(s, field.spsr));
-  const mode = and(r, r.read(saved), pstate.MODE);
-  const isLegal = r.i32_or(r.i32_eqz(mode), r.i32_eq(and(r, mode, ~pstate.SPSEL), r.i32(1 << pstate.EL_SHIFT)));
-  const same = r.i32_or(and(r, r.i32_load(s, field.pstate), pstate.MODE), r.i32(pstate.IL));
-  r.i64_store(s, r.i64(-1), field.monitor);
-  const target = r.local('i64', r.i64_load(s, field.elr));
-  r.call(setPstate, r.i32_or(r.select(isLegal, mode, same), r.i32_and(r.read(saved), kept)));
-  r.i64_store(s, r.read(target), header.pc);
-  r.ret(and(r, r.read(saved), 0xf0000000 | 0));
-});
+export const exceptionReturn = routines.define(
+  'exception_return',
+  ['i32', 'i64'],
+  ['i32'],
+  { vars: 'write' },
+  (r, kept, target) => {
+    const s = r.state();
+    const saved = r.local('i32', r.i32_load(s, field.spsr));
+    const mode = and(r, r.read(saved), pstate.MODE);
+    const isLegal = r.i32_or(r.i32_eqz(mode), r.i32_eq(and(r, mode, ~pstate.SPSEL), r.i32(1 << pstate.EL_SHIFT)));
+    const same = r.i32_or(and(r, r.i32_load(s, field.pstate), pstate.MODE), r.i32(pstate.IL));
+    r.i64_store(s, r.i64(-1), field.monitor);
+    r.call(setPstate, r.i32_or(r.select(isLegal, mode, same), r.i32_and(r.read(saved), kept)));
+    r.i64_store(s, target, header.pc);
+    r.ret(and(r, r.read(saved), 0xf0000000 | 0));
+  },
+);
 
 /** (syndrome, return address, NZCV, FEAT_PAN) → fault: SVC, without JavaScript unless somebody is told of exceptions. */
 export const takeCall = routines.define(

@@ -11,6 +11,7 @@ import { floatComplexRows } from './float-complex.js';
 import { floatMoveRows } from './float-move.js';
 import { floatVectorRows } from './float-vector.js';
 import { memoryRows } from './memory.js';
+import { pauthRows } from './pauth.js';
 import { simdRows } from './simd.js';
 import { simdDotRows } from './simd-dot.js';
 import { simdElementRows } from './simd-element.js';
@@ -40,4 +41,5 @@ export const allRows: readonly InsnRow[] = [
   ...simdDotRows,
   ...cryptoRows,
   ...systemRows,
+  ...pauthRows,
 ];

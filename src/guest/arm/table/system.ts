@@ -253,6 +253,22 @@ const call = (name: string, enc: string, isSmc: boolean): InsnRow => ({
   },
 });
 
+/** ELR of the exception level. */
+export const returnAddress = ({ b }: Translator): I64 => b.i64_load(b.state(), field.elr);
+/** ERET to an address. */
+export function returnFrom(t: Translator, target: I64): void {
+  const { features } = t.model;
+  const bits = [
+    pstate.DAIF | pstate.IL,
+    features.has('pan') ? pstate.PAN : 0,
+    features.has('uao') ? pstate.UAO : 0,
+    features.has('ssbs') ? pstate.SSBS : 0,
+  ].reduce((all, bit) => all | bit);
+  const [nzcv] = t.b.call(exceptionReturn, t.b.i32(bits), target);
+  t.flags.setBits(nzcv);
+  t.resume();
+}
+
 export const systemRows: readonly InsnRow[] = [
   { name: 'mrs', enc: '11010101001 1 uimm[14:0] rd', args: ['xd', 'imm'], translate: readRegister },
   { name: 'msr', enc: '11010101000 1 uimm[14:0] rd', args: ['imm', 'xd'], translate: writeRegister },
@@ -268,20 +284,8 @@ export const systemRows: readonly InsnRow[] = [
     enc: '11010110100111110000001111100000',
     args: [],
     translate: (t) => {
-      if (t.mode.el === 0) {
-        t.undefined();
-        return;
-      }
-      const { features } = t.model;
-      const bits = [
-        pstate.DAIF | pstate.IL,
-        features.has('pan') ? pstate.PAN : 0,
-        features.has('uao') ? pstate.UAO : 0,
-        features.has('ssbs') ? pstate.SSBS : 0,
-      ].reduce((all, bit) => all | bit);
-      const [nzcv] = t.b.call(exceptionReturn, t.b.i32(bits));
-      t.flags.setBits(nzcv);
-      t.resume();
+      if (t.mode.el === 0) t.undefined();
+      else returnFrom(t, returnAddress(t));
     },
   },
   call('hvc', '11010100000 uimm[15:0] 00010', false),

@@ -217,7 +217,14 @@ export function fillFwCfg(
   const { product, version } = board;
   for (const { name, bytes } of [
     ...acpiLoaderFiles(board.acpi),
-    ...smbiosFiles({ product, version, cpu: board.cpu, ramBytes, lowRamEnd: board.lowRamEnd, uuid }),
+    ...smbiosFiles({
+      product,
+      version,
+      cpu: board.cpu,
+      ramBytes,
+      ram: e820.map(({ start, size }) => [start, start + size]),
+      uuid,
+    }),
   ]) {
     fwCfg.setFile(name, bytes);
   }

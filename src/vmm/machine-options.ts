@@ -190,6 +190,8 @@ export interface ArmOptions {
   readonly gicVersion?: 2 | 3 | undefined;
   /** A GICv3 has an ITS, by which PCI devices send interrupts as messages: it has unless given. */
   readonly its?: boolean | undefined;
+  /** Firmware finds ACPI tables: it does unless given. */
+  readonly acpi?: boolean | undefined;
 }
 
 export interface MachineOptions {

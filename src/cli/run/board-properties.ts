@@ -32,5 +32,9 @@ export function planArm(values: KeyValues): ArmOptions {
   const gic = values.choice('gic-version', ['2', '3', '4', 'max', 'host']);
   if (gic === 'host') throw new UsageError(`${values.option}: gic-version=host is KVM's; there are 2 and 3`);
   if (gic === '4') throw new UsageError(`${values.option}: gic-version=4 is not supported yet; there are 2 and 3`);
-  return { gicVersion: gic === undefined || gic === '2' ? 2 : 3, its: values.flag('its') ?? true };
+  return {
+    gicVersion: gic === undefined || gic === '2' ? 2 : 3,
+    its: values.flag('its') ?? true,
+    acpi: values.flag('acpi') ?? true,
+  };
 }

@@ -562,8 +562,12 @@ test('-arch: names of QEMU and Debian; what an architecture does not have is ref
     assert.match(refusal('-arch', 'riscv64', ...argv), sentence, argv.join(' '));
   assert.match(refusal('-device', 'virtio-rng-device'), /a machine of x86_64 has no virtio-bus/);
   assert.deepEqual(plan('-arch', 'arm64', '-M', 'virt,gic-version=2,secure=off').machine.architecture, 'aarch64');
-  assert.deepEqual(plan('-arch', 'arm64', '-M', 'virt,gic-version=max').machine.arm, { gicVersion: 3, its: true });
-  assert.deepEqual(plan('-arch', 'arm64', '-M', 'virt,its=off').machine.arm, { gicVersion: 2, its: false });
+  assert.deepEqual(plan('-arch', 'arm64', '-M', 'virt,gic-version=max').machine.arm, {
+    gicVersion: 3,
+    its: true,
+    acpi: true,
+  });
+  assert.deepEqual(plan('-arch', 'arm64', '-M', 'virt,its=off').machine.arm, { gicVersion: 2, its: false, acpi: true });
   for (const [argv, sentence] of [
     [['-M', 'raspi3b'], /not supported yet; there is virt/],
     [['-bios', 'k', '-boot', 'order=c'], /order= is of use with a PC's firmware only/],

@@ -24,7 +24,7 @@ const expressUuid = [
 const grantedControl = 0x1d;
 
 /** _OSC: the operating system says what it can do, and is told what it may control. */
-function operatingSystemCapabilities(): aml.Term {
+export function operatingSystemCapabilities(): aml.Term {
   const [word, control] = [aml.path('CDW1'), aml.path('CDW3')];
   return aml.method(
     '_OSC',

@@ -1,6 +1,6 @@
 /**
- * SMBIOS structures (DMTF DSP0134, 2.8) as firmware takes them from fw_cfg: the structures, and a 2.1 entry point that firmware
- * completes with their address. Firmware adds type 0, which describes itself.
+ * SMBIOS structures (DMTF DSP0134, 2.8) as firmware takes them from fw_cfg: the structures, and an entry point that firmware
+ * completes with their address: of 32 bits (2.1), or of 64 bits (3.0). Firmware adds type 0, which describes itself.
  */
 import { le } from '../acpi/aml.js';
 
@@ -9,8 +9,10 @@ export interface SmbiosBoard {
   readonly version: string;
   readonly cpu: string;
   readonly ramBytes: number;
-  /** End of RAM below 4 GiB; the rest begins at 4 GiB. */
-  readonly lowRamEnd: number;
+  /** Where RAM lies, both ends of each range. */
+  readonly ram: readonly (readonly [start: number, end: number])[];
+  /** The entry point has an address of 64 bits. */
+  readonly wide?: boolean;
   readonly uuid?: Uint8Array | undefined;
 }
 
@@ -18,7 +20,6 @@ export const smbiosFile = { tables: 'etc/smbios/smbios-tables', anchor: 'etc/smb
 
 const manufacturer = 'vring';
 const handle = { system: 0x100, chassis: 0x300, cpu: 0x400, memory: 0x1000, module: 0x1100, map: 0x1300, boot: 0x2000 };
-const HIGH_RAM_START = 0x1_0000_0000;
 
 class Structures {
   readonly bytes: number[] = [];
@@ -80,23 +81,21 @@ export function smbiosFiles(board: SmbiosBoard): { name: string; bytes: Uint8Arr
     'DIMM 0',
     manufacturer,
   );
-  const low = Math.min(board.ramBytes, board.lowRamEnd);
-  const ranges = [[0, low]];
-  if (board.ramBytes > low) ranges.push([HIGH_RAM_START, HIGH_RAM_START + board.ramBytes - low]);
-  ranges.forEach(([start, end], i) => {
+  board.ram.forEach(([start, end], i) => {
     s.add(19, handle.map + i, [...le(start / 1024, 4), ...le(end / 1024 - 1, 4), ...le(handle.memory, 2), 1]);
   });
   // 7.33 Boot information: no errors; 7.45 end.
   s.add(32, handle.boot, [0, 0, 0, 0, 0, 0, 0]);
   s.add(127, 0x7f00, []);
 
-  // 5.2.1 Entry point: the address and both checksums are firmware's to fill in.
-  const anchor = Uint8Array.from([
+  // 5.2 Entry point: the address and the checksums are firmware's to fill in.
+  const wide = [...ascii('_SM3_'), 0, 0x18, 3, 0, 0, 1, 0, ...le(s.bytes.length, 4), ...le(0, 8)];
+  const narrow = [
     ...[...ascii('_SM_'), 0, 0x1f, 2, 8, ...le(s.largest, 2), 0, 0, 0, 0, 0, 0],
     ...[...ascii('_DMI_'), 0, ...le(s.bytes.length, 2), ...le(0, 4), ...le(s.count, 2), 0x28],
-  ]);
+  ];
   return [
     { name: smbiosFile.tables, bytes: Uint8Array.from(s.bytes) },
-    { name: smbiosFile.anchor, bytes: anchor },
+    { name: smbiosFile.anchor, bytes: Uint8Array.from(board.wide ? wide : narrow) },
   ];
 }

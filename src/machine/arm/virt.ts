@@ -33,6 +33,7 @@ import { flattenTree } from '../fdt.js';
 import type { FirmwareOptions } from '../firmware.js';
 import { addFiles } from '../firmware-file.js';
 import { VirtioSlots } from '../virtio-slots.js';
+import { virtTableFiles } from './acpi.js';
 import { armDebugRegisters } from './debug-registers.js';
 import { type TreeOptions, virtTree } from './device-tree.js';
 import { ArmFirmware, FLASH_BYTES, fillFirmwareItems } from './firmware.js';
@@ -58,6 +59,8 @@ export interface ArmVirtOptions extends BoardOptions {
   };
   /** A GICv2 unless given. */
   readonly gic?: GicOptions | undefined;
+  /** Firmware finds ACPI tables: it does unless given. */
+  readonly acpi?: boolean | undefined;
   /** What starts at address 0. */
   readonly firmware?: FirmwareOptions | undefined;
 }
@@ -175,7 +178,21 @@ export class ArmVirt extends Board<ArmCpu> {
       graphic: false,
       uuid: options.uuid,
     });
-    if (options.firmware) fillFirmwareItems(this.fwCfg, options.firmware);
+    if (options.firmware) {
+      fillFirmwareItems(this.fwCfg, options.firmware);
+      for (const { name, bytes } of virtTableFiles(
+        {
+          affinities: this.#affinities,
+          gic,
+          serial: uart !== undefined,
+          cpu: options.model.name,
+          ramBytes: options.ramBytes,
+          uuid: options.uuid,
+        },
+        options.acpi ?? true,
+      ))
+        this.fwCfg.setFile(name, bytes);
+    }
     addFiles(this.fwCfg, options.fwCfgFiles ?? []);
   }
 

@@ -8,5 +8,6 @@ export const armVirtMaker: BoardMaker = (host, { cpu, hpet: _, arm, ...plan }) =
     ...plan,
     model: parseArmCpu(cpu),
     gic: { version: arm?.gicVersion ?? 2, its: arm?.its ?? true },
+    acpi: arm?.acpi,
   }),
 });

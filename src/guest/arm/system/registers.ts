@@ -84,6 +84,11 @@ const active = (
   more: Partial<SystemRegister> = {},
 ): SystemRegister => ({ name, code: parse(code), ...(read && { read }), ...(write && { write }), ends: true, ...more });
 
+const loadHome =
+  (home: number) =>
+  ({ b }: Translator): I64 =>
+    b.i64_load(b.state(), home);
+
 /** A field of the state that something else must learn of when it is written. */
 const watched = (
   name: string,
@@ -103,6 +108,7 @@ const watched = (
       core.set64(home, next);
       changed(core, old, next);
     },
+    { load: loadHome(home) },
   );
 
 /** Bits that are one: EOS, TSCXT, EIS, LSMAOE, nTLSMD; and what an OS finds at reset. */
@@ -152,6 +158,7 @@ const translationBase = (name: string, code: string, home: number): SystemRegist
       // Nothing of an address space outlives its ASID here. Without one, software invalidates what it must.
       if (asidOf(core) !== before || ((old ^ value) & ~ASID) !== 0n) core.flushTlb(true);
     },
+    { load: loadHome(home) },
   );
 
 const timerAccess =
@@ -189,6 +196,8 @@ function timerRows(letter: 'P' | 'V', n: number, crm: number, bit: bigint): Syst
   ];
 }
 
+/** Lines of 64 bytes. Code needs no maintenance to be seen after it is written: `max` says so (DIC, IDC), as no model before it did. */
+const cacheType = ({ name }: ArmModel): bigint => 0x8444c004n | (name === 'max' ? 3n << 28n : 0n);
 const userCache = (core: Core): boolean => (core.get32(field.sctlr) & sctlr.UCT) === 0;
 const userMasks = (core: Core): boolean => (core.get32(field.sctlr) & sctlr.UMA) === 0;
 
@@ -250,12 +259,12 @@ export const registers: readonly SystemRegister[] = [
   constant('CLIDR_EL1', '3 1 0 0 1', 0x09000003n),
   constant('CCSIDR_EL1', '3 1 0 0 0', 0x700fe01an),
   plain('CSSELR_EL1', '3 2 0 0 0', field.csselr, 0xfn),
-  active('CTR_EL0', '3 3 0 0 1', () => 0x8444c004n | (1n << 31n), undefined, { trapped: userCache }),
-  active(
-    'DCZID_EL0',
-    '3 3 0 0 7',
-    (core) => 4n | (core.el === 0 && (core.get32(field.sctlr) & sctlr.DZE) === 0 ? 16n : 0n),
-  ),
+  active('CTR_EL0', '3 3 0 0 1', ({ model }) => cacheType(model), undefined, {
+    trapped: userCache,
+    load: ({ b, model }) => b.i64(cacheType(model)),
+  }),
+  // Blocks of 64 bytes; bit 4: DC ZVA is not for this level.
+  active('DCZID_EL0', '3 3 0 0 7', undefined, undefined, { load: ({ b, mode }) => b.i64(mode.zeroTrapped ? 20 : 4) }),
 
   watched('SCTLR_EL1', '3 0 1 0 0', field.sctlr, sctlrWritable, (core, old, value) => {
     if ((old ^ value) & BigInt(sctlr.M | sctlr.WXN)) core.flushTlb();

@@ -47,7 +47,7 @@ function readRegister(t: Translator, i: Fields): void {
     t.setX(i.rd, b.i64_and(b.i64_extend_i32_u(t.flags.bits()), b.i64(0xf0000000)));
   } else if (row.constant !== undefined || row.identify) {
     t.setX(i.rd, b.i64(row.identify?.(t.model) ?? row.constant ?? 0n));
-  } else if (row.load && t.mode.el > 0) {
+  } else if (row.load && (t.mode.el > 0 || !row.read)) {
     t.setX(i.rd, row.load(t));
   } else if (row.home !== undefined) {
     t.setX(i.rd, row.narrow ? b.i64_load32_u(b.state(), row.home) : b.i64_load(b.state(), row.home));

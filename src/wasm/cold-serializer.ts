@@ -188,7 +188,6 @@ export class ColdSerializer {
     let deferred = DEFERRED_UNCHANGED;
     let lastExit = -1;
     const out = this.words;
-    const fault = () => exitWord(exitCode.fault, delta, deferred);
     for (let at = 0; at < end; ) {
       const op = words[at];
       const size = op === Op.call ? words[at + 2] : opWords[op];
@@ -229,7 +228,7 @@ export class ColdSerializer {
             out[this.length++] = op;
             out[this.length++] = slot;
             out[this.length++] = words[at + 2];
-            out[this.length++] = fault();
+            out[this.length++] = exitWord(exitCode.fault, delta, deferred);
           } else if (op === Op.call) {
             const { vars } = this.#routines[words[at + 1]].effects;
             if (vars !== 'none' && deferred !== DEFERRED_UNCHANGED) {
@@ -239,7 +238,7 @@ export class ColdSerializer {
               out[this.length++] = deferred;
               if (vars === 'write') deferred = DEFERRED_UNCHANGED;
             }
-            this.#call(words, at, fault());
+            this.#call(words, at, exitWord(exitCode.fault, delta, deferred));
           } else if (isGuestLoad[op]) {
             const i = isGuestLoad[op] - 1;
             const bits = words[at + 3];
@@ -257,7 +256,7 @@ export class ColdSerializer {
             out[this.length++] = slot;
             out[this.length++] = address;
             out[this.length++] = bits;
-            out[this.length++] = fault();
+            out[this.length++] = exitWord(exitCode.fault, delta, deferred);
             if (displaced) out[this.length++] = this.#displacement;
           } else if (isGuestStore[op]) {
             const i = isGuestStore[op] - 1;
@@ -274,7 +273,7 @@ export class ColdSerializer {
             out[this.length++] = address;
             out[this.length++] = value;
             out[this.length++] = bits;
-            out[this.length++] = fault();
+            out[this.length++] = exitWord(exitCode.fault, delta, deferred);
             if (displaced) out[this.length++] = this.#displacement;
           } else if (op === Op.goto) this.#leaveTo(exitCode.next, words[at + 1], deferred);
           else if (op === Op.leave) this.#leaveTo(words[at + 1], words[at + 2], deferred);

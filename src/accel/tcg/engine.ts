@@ -98,6 +98,9 @@ export interface EngineOptions {
 /** Sets that have the engine's routines already: a guest's routines exist once a process, its machines share them. */
 const extended = new WeakSet<RoutineSet>();
 
+/** Views of guest pages that are kept: making one takes longer than translating an instruction. */
+const RECENT_PAGES = 256;
+
 /** Hops between two looks at the clock. */
 const HOPS = 4096;
 /** What an exit to JavaScript costs in hops. */
@@ -138,6 +141,9 @@ export class TcgEngine implements Accelerator {
   readonly #host: EngineHost;
   readonly #words: Int32Array;
   readonly #view: DataView;
+  readonly #bytes: Uint8Array;
+  /** The guest pages that were translated from lately, by the low bits of their number. */
+  readonly #pages: Uint8Array[];
   readonly #builder = new BlockBuilder();
   readonly #optimizer: BlockOptimizer;
   readonly #serializer: ColdSerializer;
@@ -208,6 +214,8 @@ export class TcgEngine implements Accelerator {
     this.#words = new Int32Array(this.memory.buffer);
     this.#dirtyLog = new DirtyLog(this.memory.buffer, this.ramStart, this.ramEnd);
     this.#view = new DataView(this.memory.buffer);
+    this.#bytes = new Uint8Array(this.memory.buffer);
+    this.#pages = Array.from({ length: RECENT_PAGES }, () => this.#bytes.subarray(0, 4096));
     this.#optimizer = new BlockOptimizer(cpu.vars, set.list);
     this.#names = { vars: cpu.vars, routines: set.list };
     this.#serializer = new ColdSerializer(
@@ -228,7 +236,7 @@ export class TcgEngine implements Accelerator {
     this.#uncached = options.codeCache === false;
     this.#initState(options.tlbEntries ?? TLB_ENTRIES);
     this.cache = new CodeCache(this.memory.buffer, {
-      protectPage: (hva) => this.#onEach('protect_page', hva),
+      protectPage: (hva) => this.#protectPage(hva),
       forgetJumps: () => this.#onEach('forget_jumps'),
     });
     this.#hotThreshold = threshold;
@@ -464,6 +472,14 @@ export class TcgEngine implements Accelerator {
     }
   }
 
+  /** Most pages that get code are not stored to: the search of the TLBs is spared. */
+  #protectPage(hva: number): void {
+    const at = layout.storedPages + (hva >>> 12);
+    if (this.#bytes[at] === 0) return;
+    this.#bytes[at] = 0;
+    this.#onEach('protect_page', hva);
+  }
+
   /** Runs translated code until something needs JavaScript. */
   #dispatch(): (state: number) => number {
     const plain = this.routines['dispatch'] as (state: number) => number;
@@ -671,7 +687,7 @@ export class TcgEngine implements Accelerator {
   /** IR for the code at a host address into the builder. Gives the host address of the second page, 0, or -1 on a fetch fault. */
   #generate(hva: number, key: number): number {
     const request = this.#request;
-    request.page = new Uint8Array(this.memory.buffer, hva - (hva & 4095), 4096);
+    request.page = this.#pageAt(hva);
     request.offset = hva & 4095;
     request.nextPage = undefined;
     request.modeKey = key;
@@ -688,7 +704,7 @@ export class TcgEngine implements Accelerator {
         number,
       ];
       if (fault !== 0) return -1;
-      request.nextPage = new Uint8Array(this.memory.buffer, next >>> 0, 4096);
+      request.nextPage = this.#pageAt(next >>> 0);
       this.#builder.clear();
       this.#vcpus[0].cpu.translator.translate(request, this.#result);
       if (this.#result.crossesPage) second = next >>> 0;
@@ -704,6 +720,15 @@ export class TcgEngine implements Accelerator {
     this.#optimizer.run(this.#builder);
     this.#trace.ir?.(printIr(this.#builder.words, this.#builder.length, this.#names));
     return second;
+  }
+
+  /** The page that a host address is on. */
+  #pageAt(hva: number): Uint8Array {
+    const start = hva - (hva & 4095);
+    const index = (hva >>> 12) & (RECENT_PAGES - 1);
+    const page = this.#pages[index];
+    if (page.byteOffset === start) return page;
+    return (this.#pages[index] = this.#bytes.subarray(start, start + 4096));
   }
 
   /** Executes the instruction at pc by itself, from code that nothing else sees. */

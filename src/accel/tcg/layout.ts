@@ -60,7 +60,9 @@ export const layout = {
   /** One i64 a host page: which 64-byte pieces of it hold translated code. */
   codeMasks: 8 * MIB,
   coldCode: 16 * MIB,
-  coldCodeEnd: 111 * MIB,
+  coldCodeEnd: 110 * MIB,
+  /** A byte for each host page: 0 while no TLB can have an entry that stores to it in place. */
+  storedPages: 110 * MIB,
   /** Code of an instruction that is executed once. */
   singleStep: 111 * MIB,
   guestRam: GUEST_RAM_START,

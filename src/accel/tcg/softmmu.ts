@@ -87,6 +87,10 @@ export function defineSoftmmu(set: RoutineSet) {
     r.if(r.i32_load8_u(page, layout.cleanPages), () => r.i32_store8(page, r.i32(0), layout.cleanPages));
   };
 
+  /** A TLB entry that stores to the page in place is about to be made. */
+  const markStored = (r: RoutineBuilder, hva: I32): void =>
+    r.i32_store8(cleanByte(r, hva), r.i32(1), layout.storedPages);
+
   /** The entry that an address has in a context's TLB. */
   const entryOf = (r: RoutineBuilder, va: I64, mmu: I32): I32 => {
     const slot = r.i32_add(r.state(), r.i32_shl(mmu, r.i32(2)));
@@ -119,6 +123,7 @@ export function defineSoftmmu(set: RoutineSet) {
       r.i32_eqz(r.i32_and(flags, r.i32(ramFlag.readonly))),
     );
     const inPlace = r.i32_and(writable, r.i32_eqz(r.read(watched)));
+    r.if(inPlace, () => markStored(r, hva));
     r.i64_store(entry, r.select(may(prot.read), page, none), tlbEntry.readTag);
     r.i64_store(entry, r.select(inPlace, page, none), tlbEntry.writeTag);
     r.i64_store(entry, r.select(may(prot.exec), page, none), tlbEntry.execTag);
@@ -175,6 +180,47 @@ export function defineSoftmmu(set: RoutineSet) {
   const crosses = (r: RoutineBuilder, va: I64, size: I32): I32 =>
     r.i32_gt_u(r.i32_add(r.i32_and(r.i32_wrap_i64(va), r.i32(4095)), size), r.i32(4096));
 
+  /** For `load_target` and `store_target`: the entry allows a read, and for a write at least the slow path's. */
+  const isKnown = (r: RoutineBuilder, entry: I32, page: I64, forWrite: I32): I32 => {
+    const writable = r.i32_or(
+      r.i64_eq(r.i64_load(entry, tlbEntry.writeTag), page),
+      r.i32_ne(r.i32_and(r.i32_load(entry, ENTRY_FLAGS), r.i32(entryFlag.slowWritable)), r.i32(0)),
+    );
+    return r.i32_and(r.i64_eq(r.i64_load(entry, tlbEntry.readTag), page), r.i32_or(r.i32_eqz(forWrite), writable));
+  };
+
+  /** Where a load within one page reads: (fault, host address or 0 for MMIO, guest-physical address of that). */
+  const loadTarget = set.define(
+    'load_target',
+    ['i64', 'i32', 'i32'],
+    ['i32', 'i32', 'i64'],
+    {},
+    (r, va, forWrite, mmu) => {
+      const entry = entryOf(r, va, mmu);
+      r.if(isKnown(r, entry, r.i64_and(va, r.i64(-4096)), forWrite), () =>
+        r.ret(r.i32(0), r.i32_add(r.i32_wrap_i64(va), r.i32_load(entry, tlbEntry.addend)), r.i64(0)),
+      );
+      const [fault, hva, gpa] = r.call(fill, va, forWrite, mmu);
+      r.ret(fault, hva, gpa);
+    },
+  );
+
+  /** Calls `each` for i from 0 to below `count`, which is not 0. */
+  const times = (r: RoutineBuilder, count: I32, each: (i: I32) => void): void => {
+    const i = r.local('i32', r.i32(0));
+    r.loop((again) => {
+      each(r.read(i));
+      r.assign(i, r.i32_add(r.read(i), r.i32(1)));
+      r.brIf(again, r.i32_lt_u(r.read(i), count));
+    });
+  };
+  /** Bytes of an access that are on its first page. */
+  const firstPart = (r: RoutineBuilder, va: I64): I32 =>
+    r.i32_sub(r.i32(4096), r.i32_and(r.i32_wrap_i64(va), r.i32(4095)));
+  /** Host address of byte i of what lies at two places. */
+  const byteAt = (r: RoutineBuilder, i: I32, first: I32, start: I32, rest: I32): I32 =>
+    r.select(r.i32_lt_u(i, first), r.i32_add(start, i), r.i32_add(rest, r.i32_sub(i, first)));
+
   /** A byte, wherever it is: (fault, value). */
   const loadByte = set.define('load_byte', ['i64', 'i32', 'i32'], ['i32', 'i32'], {}, (r, va, kind, mmu) => {
     const [fault, hva, gpa] = r.call(fill, va, kind, mmu);
@@ -191,31 +237,24 @@ export function defineSoftmmu(set: RoutineSet) {
     r.if(crosses(r, va, size), () => {
       // Both pages are walked before anything is read, so that a fault has no effect on a device.
       // A fault on the second page is one of its first byte.
-      const second = r.i64_and(r.i64_add(va, r.i64(4096)), r.i64(-4096));
-      r.if(r.call(fill, va, forWrite, mmu)[0], () => r.ret(r.i32(0)));
-      r.if(r.call(fill, second, forWrite, mmu)[0], () => r.ret(r.i32(0)));
-      const i = r.local('i32', r.i32(0));
-      r.loop((again) => {
-        const [fault, byte] = r.call(loadByte, r.i64_add(va, r.i64_extend_i32_u(r.read(i))), forWrite, mmu);
-        r.if(fault, () => r.ret(r.i32(0)));
-        r.i32_store8(r.i32_add(bounce, r.read(i)), byte);
-        r.assign(i, r.i32_add(r.read(i), r.i32(1)));
-        r.brIf(again, r.i32_lt_u(r.read(i), size));
+      const first = firstPart(r, va);
+      const [fault, start] = r.call(loadTarget, va, forWrite, mmu);
+      r.if(fault, () => r.ret(r.i32(0)));
+      const [secondFault, rest] = r.call(loadTarget, r.i64_add(va, r.i64_extend_i32_u(first)), forWrite, mmu);
+      r.if(secondFault, () => r.ret(r.i32(0)));
+      r.if(r.i32_and(r.i32_ne(start, r.i32(0)), r.i32_ne(rest, r.i32(0))), () => {
+        times(r, size, (i) => r.i32_store8(r.i32_add(bounce, i), r.i32_load8_u(byteAt(r, i, first, start, rest))));
+        r.ret(bounce);
+      });
+      times(r, size, (i) => {
+        const [byteFault, byte] = r.call(loadByte, r.i64_add(va, r.i64_extend_i32_u(i)), forWrite, mmu);
+        r.if(byteFault, () => r.ret(r.i32(0)));
+        r.i32_store8(r.i32_add(bounce, i), byte);
       });
       r.ret(bounce);
     });
     // A named context has no inline lookup: look here first. A read-modify-write of a page with code, or a clean one, may be in the TLB too.
-    const entry = entryOf(r, va, mmu);
-    r.if(r.i64_eq(r.i64_load(entry, tlbEntry.readTag), r.i64_and(va, r.i64(-4096))), () => {
-      const writable = r.i32_or(
-        r.i64_eq(r.i64_load(entry, tlbEntry.writeTag), r.i64_and(va, r.i64(-4096))),
-        r.i32_and(r.i32_load(entry, ENTRY_FLAGS), r.i32(entryFlag.slowWritable)),
-      );
-      r.if(r.i32_or(r.i32_eqz(forWrite), writable), () => {
-        r.ret(r.i32_add(r.i32_wrap_i64(va), r.i32_load(entry, tlbEntry.addend)));
-      });
-    });
-    const [fault, hva, gpa] = r.call(fill, va, forWrite, mmu);
+    const [fault, hva, gpa] = r.call(loadTarget, va, forWrite, mmu);
     r.if(fault, () => r.ret(r.i32(0)));
     r.if(hva, () => r.ret(hva));
     r.if(
@@ -243,15 +282,9 @@ export function defineSoftmmu(set: RoutineSet) {
     const entry = entryOf(r, va, mmu);
     const page = r.i64_and(va, r.i64(-4096));
     const target = r.local('i32', r.i32(0));
-    const known = r.i32_and(
-      r.i64_eq(r.i64_load(entry, tlbEntry.readTag), page),
-      r.i32_or(
-        r.i64_eq(r.i64_load(entry, tlbEntry.writeTag), page),
-        r.i32_ne(r.i32_and(r.i32_load(entry, ENTRY_FLAGS), r.i32(entryFlag.slowWritable)), r.i32(0)),
-      ),
-    );
+    const known = r.local('i32', isKnown(r, entry, page, r.i32(1)));
     r.if(
-      known,
+      r.read(known),
       () => r.assign(target, r.i32_add(r.i32_wrap_i64(va), r.i32_load(entry, tlbEntry.addend))),
       () => {
         const [fault, hva, gpa] = r.call(fill, va, r.i32(accessKind.write), mmu);
@@ -271,13 +304,14 @@ export function defineSoftmmu(set: RoutineSet) {
     });
     markDirty(r, hva);
     // The page's code is gone, or it was clean: from now on stores to it are quick.
-    r.if(r.i32_and(known, r.i64_eqz(r.i64_load(maskAddress(r, hva)))), () =>
-      r.i64_store(entry, page, tlbEntry.writeTag),
-    );
+    r.if(r.i32_and(r.read(known), r.i64_eqz(r.i64_load(maskAddress(r, hva)))), () => {
+      markStored(r, hva);
+      r.i64_store(entry, page, tlbEntry.writeTag);
+    });
     r.ret(hva);
   });
 
-  /** A host page holds translated code now: no TLB entry may store to it in place any more. */
+  /** A host page holds translated code now: no TLB entry may store to it in place any more. Of use where layout.storedPages is not 0. */
   set.define('protect_page', ['i32'], [], {}, (r, hva) => {
     const tables = r.i32_load(r.state(), header.tlbs);
     const at = r.local('i32', tables);
@@ -317,22 +351,25 @@ export function defineSoftmmu(set: RoutineSet) {
     const mmu = contextOf(r, info);
     const bounce = r.i32_add(r.state(), r.i32(header.bounce));
     r.if(crosses(r, va, size), () => {
-      const first = r.i32_sub(r.i32(4096), r.i32_and(r.i32_wrap_i64(va), r.i32(4095)));
-      const second = r.i64_add(va, r.i64_extend_i32_u(first));
+      const first = firstPart(r, va);
       // Both parts must be possible before either is made.
-      r.if(r.i32_eqz(r.call(storeTarget, va, first, mmu)[0]), () => r.ret(r.i32(0)));
-      r.if(r.i32_eqz(r.call(storeTarget, second, r.i32_sub(size, first), mmu)[0]), () => r.ret(r.i32(0)));
-      const i = r.local('i32', r.i32(0));
-      r.loop((again) => {
-        const byte = r.i64_shr_u(value, r.i64_extend_i32_u(r.i32_shl(r.read(i), r.i32(3))));
-        const [target] = r.call(storeTarget, r.i64_add(va, r.i64_extend_i32_u(r.read(i))), r.i32(1), mmu);
+      const [start] = r.call(storeTarget, va, first, mmu);
+      r.if(r.i32_eqz(start), () => r.ret(r.i32(0)));
+      const second = r.i64_add(va, r.i64_extend_i32_u(first));
+      const [rest] = r.call(storeTarget, second, r.i32_sub(size, first), mmu);
+      r.if(r.i32_eqz(rest), () => r.ret(r.i32(0)));
+      const byteOf = (i: I32) => r.i64_shr_u(value, r.i64_extend_i32_u(r.i32_shl(i, r.i32(3))));
+      r.if(r.i32_and(r.i32_gt_u(start, r.i32(1)), r.i32_gt_u(rest, r.i32(1))), () => {
+        times(r, size, (i) => r.i64_store8(byteAt(r, i, first, start, rest), byteOf(i)));
+        r.ret(bounce);
+      });
+      times(r, size, (i) => {
+        const [target] = r.call(storeTarget, r.i64_add(va, r.i64_extend_i32_u(i)), r.i32(1), mmu);
         r.if(
           r.i32_gt_u(target, r.i32(1)),
-          () => r.i64_store8(target, byte),
-          () => mmioStore(r, r.i64_load(r.state(), header.scratch), r.i32(1), byte),
+          () => r.i64_store8(target, byteOf(i)),
+          () => mmioStore(r, r.i64_load(r.state(), header.scratch), r.i32(1), byteOf(i)),
         );
-        r.assign(i, r.i32_add(r.read(i), r.i32(1)));
-        r.brIf(again, r.i32_lt_u(r.read(i), size));
       });
       r.ret(bounce);
     });

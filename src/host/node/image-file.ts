@@ -10,18 +10,17 @@ export function readImage(what: string, path: string, maxBytes: number): Uint8Ar
     fd = openSync(path, 'r');
     const status = fstatSync(fd);
     if (status.isDirectory()) throw Object.assign(new Error(), { code: 'EISDIR' });
-    // A pipe (a shell's <(…)) has no size.
+    const tooLarge = () => new VringError('image-too-large', `${what} '${path}' is larger than ${maxBytes >> 20} MiB.`);
+    if (status.size > maxBytes) throw tooLarge();
+    // A pipe (a shell's <(…)) has no size, and a file may grow.
     const chunks: Uint8Array[] = [];
     let total = 0;
-    for (;;) {
-      const room = status.isFile() ? status.size - total : 1 << 20;
-      const chunk = new Uint8Array(Math.min(Math.max(room, 1), 16 << 20));
+    for (let room = status.isFile() ? status.size : 0; ; room = 0) {
+      const chunk = new Uint8Array(Math.max(room, 1 << 20));
       const count = readSync(fd, chunk);
       if (count === 0) break;
       total += count;
-      if (total > maxBytes) {
-        throw new VringError('image-too-large', `${what} '${path}' is larger than ${maxBytes >> 20} MiB.`);
-      }
+      if (total > maxBytes) throw tooLarge();
       chunks.push(chunk.subarray(0, count));
     }
     return chunks.length === 1 ? chunks[0] : Buffer.concat(chunks, total);

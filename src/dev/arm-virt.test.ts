@@ -324,12 +324,48 @@ test('a debugger reads and writes registers and memory, steps, and stops at brea
   assert.equal(read('sp'), 0x1000n);
   assert.equal(target.readMemory(BigInt(RAM + 0x38), 4).length, 4);
   assert.equal(target.readMemory(0x900_0000n, 4).length, 0, 'no RAM');
-  assert.equal(target.setWatchpoint('write', BigInt(RAM), 8), false, 'the CPU does not tell of accesses');
   const last = BigInt(RAM + 64 + 4 * prologue.length);
   assert.equal(target.setBreakpoint(last), true);
   assert.deepEqual(machine.board.run(), { why: 'debug' });
   assert.equal(read('pc'), last);
 });
+
+for (const hotThreshold of [0, 2])
+  test(`a debugger stops behind the access that it watches for, threshold ${hotThreshold}`, () => {
+    const machine = new TestVirt({ hotThreshold });
+    const pair = (isLoad: boolean) =>
+      instruction(`${isLoad ? 'ld' : 'st'}p xd, xa, [rn, imm]`, { rd: 1, ra: 2, rn: 21, imm: 16 });
+    const code = [
+      ...prologue,
+      store(1, 21, 8),
+      store(1, 21, 16),
+      pair(false),
+      load(2, 21, 24),
+      pair(true),
+      instruction('stp xd, xa, [rn, imm]', { rd: 1, ra: 2, rn: 21, imm: 0 }),
+      here,
+    ];
+    machine.board.powerOn(kernel(code));
+    const target = new BoardDebugTarget(machine.board, { resume: () => {}, interrupt: () => {}, kill: () => {} });
+    const pc = () => target.readRegister(target.registers.findIndex((each) => each.name === 'pc'));
+    const behind = (n: number) => BigInt(RAM + 64 + 4 * (prologue.length + n));
+    const at = BigInt(RAM + RESULTS);
+    /** Where the next access that is watched is made. */
+    const stop = () => {
+      target.resume();
+      assert.deepEqual(machine.board.run(), { why: 'debug' });
+      return [target.takeWatchpointHit()?.kind, pc()];
+    };
+    assert.equal(target.setWatchpoint('write', at + 24n, 4), true);
+    assert.deepEqual(stop(), ['write', behind(3)], 'the second of a pair');
+    target.clearWatchpoint('write', at + 24n, 4);
+    assert.equal(target.setWatchpoint('read', at + 24n, 8), true);
+    assert.deepEqual(stop(), ['read', behind(4)]);
+    assert.deepEqual(stop(), ['read', behind(5)]);
+    target.clearWatchpoint('read', at + 24n, 8);
+    assert.equal(target.setWatchpoint('access', at + 15n, 1), true);
+    assert.deepEqual(stop(), ['access', behind(6)]);
+  });
 
 test("registers are shown as QEMU's monitor lays them out", () => {
   const { board } = new TestVirt();

@@ -10,6 +10,7 @@ import type { Fields, InsnRow, Translator } from './row.js';
 import { exceptionClass, field, stackPointer, syndromeOf, trapCode, vreg, xreg } from './state.js';
 import { takeCall } from './system/state-change.js';
 import { allRows } from './table/index.js';
+import { watchedBuilder } from './watched-builder.js';
 
 const PAGE = 4096;
 /** The syndrome's fields of a condition, of which A64 has none: always. */
@@ -35,16 +36,18 @@ class BlockTranslator implements Translator {
   }
 
   translate(request: TranslationRequest, result: TranslationResult): void {
-    const { page, offset, b } = request;
-    this.b = b;
+    const { page, offset } = request;
     this.#setMode(request.modeKey);
+    const { watched } = this.mode;
+    const b = watched ? watchedBuilder(request.b) : request.b;
+    this.b = b;
     this.flags.begin(b, request.deferred);
     this.#ended = false;
     this.#leavesIf = undefined;
     this.#delta = request.delta;
     result.crossesPage = false;
     result.needsNextPage = false;
-    const most = Math.max(1, request.maxInstructions);
+    const most = watched ? 1 : Math.max(1, request.maxInstructions);
     let at = offset;
     let count = 0;
     while (!this.#ended) {

@@ -30,6 +30,8 @@ export const modeBit = {
   shared: 14,
   /** Keys of pointer authentication that are enabled: IA, IB, DA, DB from here on. */
   keys: 15,
+  /** A debugger hears of data accesses: every block is one instruction. */
+  watched: 30,
 } as const;
 
 export interface Mode {
@@ -48,6 +50,7 @@ export interface Mode {
   readonly shared: boolean;
   /** Bit 0: IA, then IB, DA, DB. */
   readonly keys: number;
+  readonly watched: boolean;
 }
 
 export const elOf = (state: number): number => (state >> pstate.EL_SHIFT) & 3;
@@ -69,5 +72,6 @@ export function decodeMode(key: number): Mode {
     ownStack: bit(modeBit.ownStack),
     shared: bit(modeBit.shared),
     keys: (key >> modeBit.keys) & 15,
+    watched: bit(modeBit.watched),
   };
 }

@@ -228,6 +228,7 @@ export class ArmVirt extends Board<ArmCpu> {
       get gic() {
         return board.#interrupts.cpuInterface(id);
       },
+      dataAccess: (address, bytes, write) => this.onDataAccess?.(address, bytes, write),
       others: count > 1 ? () => this.cpus.map((cpu) => cpu.core) : undefined,
       exceptionTaken: taken && ((core, vector, fromEl) => taken(id, core, vector, fromEl)),
     };
@@ -326,9 +327,11 @@ export class ArmVirt extends Board<ArmCpu> {
     for (const id of this.cpus.keys()) this.#tellInterrupts(accelerator, id);
   }
 
-  /** The CPU does not tell of its accesses. */
+  /** AArch32 CPUs do not tell of their accesses. */
   setWatching(on: boolean): boolean {
-    return !on;
+    if (this.#options.narrow) return !on;
+    for (const cpu of this.cpus) cpu.setWatching(on);
+    return true;
   }
 
   get debug(): DebugDescription {

@@ -24,6 +24,8 @@ export interface ArmBoard {
   firmwareCall(core: Core, by: 'hvc' | 'smc', number: number): boolean;
   /** The other CPUs of the machine, where there are any. */
   readonly others?: (() => Iterable<Core>) | undefined;
+  /** A data access by an instruction, before it, while `setWatching` is on. */
+  readonly dataAccess?: ((address: bigint, bytes: number, write: boolean) => void) | undefined;
   /** An exception has been taken, where somebody wants to know. `vector`: 0 for a synchronous one, 0x80 IRQ, 0x100 FIQ. */
   readonly exceptionTaken?: ((core: Core, vector: number, fromEl: number) => void) | undefined;
 }

@@ -34,6 +34,7 @@ export class ArmCpu implements GuestCpu {
   readonly #board: ArmBoard;
   readonly #makeCore: typeof Core;
   #core!: Core;
+  #watching = false;
 
   /** `makeCore`: what is behind it, AArch64's or AArch32's. */
   constructor(board: ArmBoard, model: ArmModel = defaultModel, makeCore: typeof Core = Core) {
@@ -123,7 +124,7 @@ export class ArmCpu implements GuestCpu {
     core.set64(header.pcBase, 0n);
     core.set32(header.interruptPending, 0);
     if (core.board.exceptionTaken) core.set32(field.watched, 1);
-    if (core.board.others) core.set32(field.modeBits, 1 << modeBit.shared);
+    core.set32(field.modeBits, this.#modeBits);
     core.set64(field.sctlr, BigInt(RESET_SCTLR));
     core.set64(field.monitor, NONE);
     core.set64(field.mpidr, (1n << 31n) | BigInt(affinity));
@@ -131,6 +132,18 @@ export class ArmCpu implements GuestCpu {
     core.setPstate(pstate.DAIF | (1 << pstate.EL_SHIFT) | pstate.SPSEL);
     core.flushTlb();
     core.pc = pc;
+  }
+
+  /** Bits of the mode key that are not the guest's. */
+  get #modeBits(): number {
+    return (this.#board.others ? 1 << modeBit.shared : 0) | (this.#watching ? 1 << modeBit.watched : 0);
+  }
+
+  /** The board's `dataAccess` hears of every data access. */
+  setWatching(on: boolean): void {
+    this.#watching = on;
+    this.#core.set32(field.modeBits, this.#modeBits);
+    this.#core.updateMode();
   }
 
   /** Where a kernel finds the device tree when it starts. */
@@ -203,6 +216,8 @@ export class ArmCpu implements GuestCpu {
       /** Of an instruction that EL0 may be denied by a bit of SCTLR_EL1. */
       user_trap: (_state: number, bit: number, syndrome: number) =>
         this.#core.get32(field.sctlr) & bit ? 0 : this.#core.raise(syndrome),
+      data_access: (_state: number, address: bigint, bytes: number, write: number) =>
+        this.#board.dataAccess?.(BigInt.asUintN(64, address), bytes, write !== 0),
       flush_others: (_state: number, what: number, operand: bigint) => {
         for (const other of this.#board.others?.() ?? []) {
           if (other === this.#core) continue;

@@ -134,7 +134,7 @@ function isUnpredictable(encoding: Encoding, i: Fields): boolean {
   if (memory && has(encoding, 'rm') && operands.includes('[rn, rm') && (i.rm === 15 || (writesBack && i.rm === i.rn)))
     return true;
   if (name === 'ldrd' && (i.rd === second || (has(encoding, 'rm') && (i.rm === i.rd || i.rm === second)))) return true;
-  if (/^ldrex/.test(name) && has(encoding, 'ra') && i.rd === i.ra) return true;
+  if (/^lda?r?ex/.test(name) && has(encoding, 'ra') && i.rd === i.ra) return true;
   if (/^(umull|umlal|smull|smlal|umaal|smlsl)/.test(name) && i.rd === i.ra) return true;
   return /^(mrs|msr)$/.test(name) && (i.op === 1 || (has(encoding, 'imm2') && (i.imm2 & 2) !== 0));
 }
@@ -207,7 +207,7 @@ function tryCase(encoding: Encoding, tables: DecoderTables, random: Random): Row
   const decoded = thumb ? tables.thumb(word, newFields()) : tables.arm(word, newFields());
   if (decoded?.row !== row) return undefined;
   if (row.name === 'hint' && fields.imm === 3) return undefined;
-  const storesExclusively = row.name.startsWith('strex');
+  const storesExclusively = /^st[rl]ex/.test(row.name);
   const inIt = thumb && !branches.has(row.name) && !storesExclusively && random.below(3) === 0;
   const here = codeAddress(thumb) + (inIt ? 2 : 0);
   const start = codeAddress(thumb);
@@ -275,7 +275,8 @@ function tryCase(encoding: Encoding, tables: DecoderTables, random: Random): Row
       const unit = Math.min(size & -size, 8);
       const usual = mostAligned || (row.float === 'simd' && random.below(2) === 0) ? 32 : Math.max(unit, 4);
       const alignment = mostAligned || random.below(6) > 0 ? -usual : -1;
-      const at = (80 + random.below(WINDOW_BYTES - 300)) & (/^(ldrex|strex|swp)/.test(row.name) ? -8 : alignment);
+      const at =
+        (80 + random.below(WINDOW_BYTES - 300)) & (/^(ldrex|strex|swp|lda|stl)/.test(row.name) ? -8 : alignment);
       const sized = ofStack && operands.includes('[sp') ? 4 : size;
       const offset =
         ofStack && operands.includes('[sp')
@@ -308,7 +309,7 @@ function tryCase(encoding: Encoding, tables: DecoderTables, random: Random): Row
   }
   // Three of four stores have their load before them.
   if (storesExclusively && random.below(4) > 0) {
-    const name = row.name.replace('st', 'ld');
+    const name = row.name.replace('strex', 'ldrex').replace('stlex', 'ldaex');
     const load = tables.encodings.find((one) => one.row.name === name && one.row.set === row.set);
     const rd = random.pick([0, 2, 4, 6, 8].filter((n) => n !== fields.rn && n + 1 !== fields.rn));
     const first = load ? encodeFields(load, { cond: 14, rd, ra: rd + 1, rn: fields.rn, imm: fields.imm }) : 0;

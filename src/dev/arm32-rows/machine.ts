@@ -1,6 +1,7 @@
 /** Runs cases on the translator as a user program would: User mode, its pages mapped; exceptions end at a WFI. */
 import { TcgEngine } from '../../accel/tcg/engine.js';
 import { quietHost } from '../../accel/testing/quiet-host.js';
+import type { Arm32Model } from '../../guest/arm32/models.js';
 import { cpsr, cpuMode, field, fpscr, reg, STATE_BYTES, sctlr, vreg } from '../../guest/arm32/state.js';
 import { Arm32Cpu } from '../../guest/arm32/system/cpu.js';
 import {
@@ -45,13 +46,9 @@ export class Arm32RowMachine {
   readonly #cpu: Arm32Cpu;
   readonly #ram: Uint8Array;
 
-  constructor(hotThreshold: number) {
-    this.#cpu = new Arm32Cpu({
-      time: () => 0n,
-      counterFrequency: 62_500_000,
-      setTimer: () => {},
-      firmwareCall: () => false,
-    });
+  constructor(hotThreshold: number, model: Arm32Model) {
+    const board = { time: () => 0n, counterFrequency: 62_500_000, setTimer: () => {}, firmwareCall: () => false };
+    this.#cpu = new Arm32Cpu(board, model);
     this.engine = new TcgEngine({
       cpus: [this.#cpu],
       ramBytes: RAM_BYTES,

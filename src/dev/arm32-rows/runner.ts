@@ -192,10 +192,11 @@ function runnerElf(): Uint8Array {
 const QEMU = 'qemu-arm';
 
 export class QemuRunner extends QemuUser {
-  constructor() {
+  /** `cpu`: the value of `-cpu`. */
+  constructor(cpu: string) {
     super({
       qemu: QEMU,
-      cpus: ['cortex-a15'],
+      cpus: [cpu],
       program: runnerElf(),
       caseBytes: CASE_BYTES,
       resultBytes: RESULT_BYTES,

@@ -16,7 +16,7 @@ import { advanceIt, decodeMode, IT_KEY, type Mode, PASSED } from './mode.js';
 import { type Arm32Model, defaultModel } from './models.js';
 import type { Fields, InsnRow, Translator } from './row.js';
 import { exception, field, reg, special, trapCode, vreg } from './state.js';
-import { allRows } from './table/index.js';
+import { rowsOf } from './table/index.js';
 
 const PAGE = 4096;
 const ALWAYS = 14;
@@ -365,9 +365,7 @@ class BlockTranslator implements Translator {
 }
 
 export function createTranslator(model: Arm32Model = defaultModel): GuestTranslator {
-  const has = ({ features, isV8 }: InsnRow): boolean =>
-    (!isV8 || model.isV8) && (features?.every((feature) => model.features.has(feature)) ?? true);
-  const tables = new DecoderTables(allRows.filter(has));
+  const tables = new DecoderTables(rowsOf(model));
   const translator = new BlockTranslator(tables, model);
   return {
     translate: (request, result) => translator.translate(request, result),

@@ -1,5 +1,6 @@
 /** CPU models of AArch32: what `-cpu` takes. Light: no instruction table is loaded with it. */
 import { VringError } from '../../base/index.js';
+import type { Feature } from '../arm/features.js';
 import type { ArmModel } from '../arm/models.js';
 
 export interface Arm32Model extends ArmModel {
@@ -8,9 +9,20 @@ export interface Arm32Model extends ArmModel {
   readonly sentence: string;
 }
 
-const v7 = { features: new Set<never>(), isV8: false };
+const v7 = { features: new Set<Feature>(), isV8: false, sentence: 'Armv7-A with VFPv4 and Advanced SIMD' };
+const extensions: readonly Feature[] = [
+  ...(['aes', 'pmull', 'sha1', 'sha256', 'crc32', 'rdm', 'dotprod', 'fcma', 'jscvt'] as const),
+];
 const models: readonly Arm32Model[] = [
-  { name: 'cortex-a15', sentence: 'Armv7-A with VFPv4 and Advanced SIMD', midr: 0x412fc0f1, ...v7 },
+  { name: 'cortex-a7', midr: 0x410fc075, ...v7 },
+  { name: 'cortex-a15', midr: 0x412fc0f1, ...v7 },
+  {
+    name: 'max',
+    midr: 0x000f0510,
+    features: new Set(extensions),
+    isV8: true,
+    sentence: 'Armv8-A in AArch32, all extensions that vring has',
+  },
 ];
 
 /** Reads the value of `-cpu`. Throws VringError `cpu-option` with one clear sentence. */

@@ -3,10 +3,11 @@
  * numbers' own routines, lane by lane, where one is not.
  */
 import type { I32, RoutineBuilder, V128 } from '../../../ir/index.js';
-import { and } from '../../float/core.js';
+import { and, rounding } from '../../float/core.js';
 import { double, type Format, infinityBits, signBit, single } from '../../float/pack.js';
-import { type FloatRoutines, f32, f64, mayBeNative } from './float.js';
-import { floatMode } from './float-common.js';
+import { field } from '../state.js';
+import { type FloatRoutines, f32, f64, mayBeNative as numberMayBeNative } from './float.js';
+import { flag, floatMode } from './float-common.js';
 import { routines } from './set.js';
 
 type Shape = 'f32x4' | 'f64x2';
@@ -31,6 +32,18 @@ const isZero = (r: RoutineBuilder, f: Format, x: V128): V128 => {
   return f === double ? r.i64x2_eq(magnitude(r, f, x), zero) : r.i32x4_eq(magnitude(r, f, x), zero);
 };
 
+/** Whether any lane is below the smallest normal number, and not zero. */
+function anySubnormal(r: RoutineBuilder, f: Format, operands: readonly V128[]): I32 {
+  const smallest = splat(r, f, 1n << BigInt(f.fraction));
+  const isSubnormal = (x: V128): V128 => {
+    const size = magnitude(r, f, x);
+    return r.v128_and(greater(r, f, smallest, size), greater(r, f, size, r.v128(0, 0, 0, 0)));
+  };
+  return r.v128_any_true(operands.map(isSubnormal).reduce((a, b) => r.v128_or(a, b)));
+}
+const mayBeNative = (r: RoutineBuilder, f: Format, mode: I32, operands: readonly V128[]): I32 =>
+  numberMayBeNative(r, mode, () => anySubnormal(r, f, operands));
+
 /** Lane by lane. `operation` works on a number's bits. */
 function byLanes(r: RoutineBuilder, f: Format, operation: (n: number) => number): V128 {
   let all = r.v128(0, 0, 0, 0);
@@ -47,7 +60,7 @@ type Arithmetic = 'add' | 'sub' | 'mul' | 'div';
 function defineArithmetic(f: Format, name: Arithmetic) {
   const shape = shapeOf(f);
   return routines.define(`${shape}_${name}`, ['v128', 'v128', 'i32'], ['v128'], {}, (r, x, y, mode) => {
-    r.if(mayBeNative(r, mode), () => {
+    r.if(mayBeNative(r, f, mode, [x, y]), () => {
       const result = r[`${shape}_${name}`](x, y);
       // A sum that is zero is exact; so is a product or quotient of zero, unless it is a NaN.
       const zeroOperand = name === 'mul' ? r.v128_or(isZero(r, f, x), isZero(r, f, y)) : isZero(r, f, x);
@@ -61,7 +74,7 @@ function defineArithmetic(f: Format, name: Arithmetic) {
 function defineRoot(f: Format) {
   const shape = shapeOf(f);
   return routines.define(`${shape}_sqrt`, ['v128', 'i32'], ['v128'], {}, (r, x, mode) => {
-    r.if(mayBeNative(r, mode), () => {
+    r.if(mayBeNative(r, f, mode, [x]), () => {
       const result = r[`${shape}_sqrt`](x);
       r.if(allTrue(r, f, r.v128_or(normal(r, f, result), isZero(r, f, x))), () => r.ret(result));
     });
@@ -69,13 +82,16 @@ function defineRoot(f: Format) {
   });
 }
 
-const flushes = (r: RoutineBuilder, mode: I32): I32 => and(r, mode, floatMode.flushToZero);
 /** No NaNs in either, and nothing is flushed: then order is WebAssembly's. */
-const isOrdered = (r: RoutineBuilder, f: Format, x: V128, y: V128, mode: I32): I32 => {
+function isOrdered(r: RoutineBuilder, f: Format, x: V128, y: V128, mode: I32): I32 {
   const shape = shapeOf(f);
   const numbers = r.v128_and(r[`${shape}_eq`](x, x), r[`${shape}_eq`](y, y));
-  return r.i32_and(allTrue(r, f, numbers), r.i32_eqz(flushes(r, mode)));
-};
+  const ordered = r.local('i32', allTrue(r, f, numbers));
+  r.if(and(r, mode, floatMode.flushToZero), () =>
+    r.assign(ordered, r.i32_and(r.read(ordered), r.i32_eqz(anySubnormal(r, f, [x, y])))),
+  );
+  return r.read(ordered);
+}
 type Choice = 'min' | 'max' | 'minnm' | 'maxnm';
 function defineChoice(f: Format, name: Choice) {
   const shape = shapeOf(f);
@@ -109,7 +125,7 @@ function defineFused(f: Format) {
   const shape = shapeOf(f);
   return routines.define(`${shape}_fma`, ['v128', 'v128', 'v128', 'i32'], ['v128'], {}, (r, x, y, d, mode) => {
     if (f === single) {
-      r.if(mayBeNative(r, mode), () => {
+      r.if(mayBeNative(r, f, mode, [x, y, d]), () => {
         const upper = (value: V128) => r.i8x16_shuffle(value, value, 0x0b0a0908, 0x0f0e0d0c, 0x0b0a0908, 0x0f0e0d0c);
         const half = (move: (value: V128) => V128): V128 => {
           const [a, b, c] = [x, y, d].map((value) => r.f64x2_promote_low_f32x4(move(value)));
@@ -121,7 +137,13 @@ function defineFused(f: Format) {
         const noTies = sums.map((sum) => r.i64x2_ne(r.v128_and(sum, below), tie)).reduce((a, b) => r.v128_and(a, b));
         const [low, high] = sums.map((sum) => r.f32x4_demote_f64x2_zero(sum));
         const result = r.i8x16_shuffle(low, high, 0x03020100, 0x07060504, 0x13121110, 0x17161514);
-        const isRight = r.i32_and(r.i64x2_all_true(noTies), r.i32x4_all_true(normal(r, f, result)));
+        // A zero product and a zero are exact.
+        const zeros = r.v128_and(r.v128_or(isZero(r, f, x), isZero(r, f, y)), isZero(r, f, d));
+        const exactZero = r.v128_and(zeros, isZero(r, f, result));
+        const isRight = r.i32_and(
+          r.i64x2_all_true(noTies),
+          r.i32x4_all_true(r.v128_or(normal(r, f, result), exactZero)),
+        );
         r.if(isRight, () => r.ret(result));
       });
     }
@@ -134,6 +156,43 @@ function defineFused(f: Format) {
     );
   });
 }
+
+/** Between singles and integers of 32 bits, which are rounded towards zero. */
+function defineConversions(isSigned: boolean) {
+  const sign = isSigned ? 's' : 'u';
+  return {
+    from: routines.define(`f32x4_from_${sign}32`, ['v128', 'i32'], ['v128'], {}, (r, x, mode) => {
+      r.if(
+        numberMayBeNative(r, mode, () => r.i32(0)),
+        () => r.ret(r[`f32x4_convert_i32x4_${sign}`](x)),
+      );
+      const extend = isSigned ? r.i64_extend_i32_s : r.i64_extend_i32_u;
+      r.ret(
+        byLanes(r, single, (n) => {
+          const value = extend.call(r, r.i32x4_extract_lane(x, n));
+          return r.call(f32.fromInteger, value, r.i32(isSigned ? 1 : 0), r.i32(0), mode)[0];
+        }),
+      );
+    }),
+    to: routines.define(`f32x4_to_${sign}32`, ['v128', 'i32'], ['v128'], {}, (r, x, mode) => {
+      const seen = r.i32_ne(and(r, r.i32_load(r.state(), field.fpsr), flag.IXC), r.i32(0));
+      const bound = r.f32x4_splat(r.f32(isSigned ? 2 ** 31 : 2 ** 32));
+      const below = r.f32x4_lt(isSigned ? magnitude(r, single, x) : x, bound);
+      const fits = isSigned ? below : r.v128_and(below, r.f32x4_ge(x, r.v128(0, 0, 0, 0)));
+      const isPlain = r.i32_and(r.i32x4_all_true(fits), r.i32_eqz(anySubnormal(r, single, [x])));
+      r.if(r.i32_and(seen, isPlain), () => r.ret(r[`i32x4_trunc_sat_f32x4_${sign}`](x)));
+      const [lowest, highest] = isSigned ? [2 ** 31, 2 ** 31 - 1] : [0, 2 ** 32 - 1];
+      const toZero = r.i32_or(and(r, mode, ~7), r.i32(rounding.zero));
+      r.ret(
+        byLanes(r, single, (n) => {
+          const bits = lane(r, single, x, n);
+          return r.call(f32.toInteger, bits, toZero, r.i64(lowest), r.i64(highest), r.i32(0))[0];
+        }),
+      );
+    }),
+  } as const;
+}
+export const conversions = { s: defineConversions(true), u: defineConversions(false) } as const;
 
 function defineAll(f: Format) {
   return {

@@ -3,8 +3,8 @@
  * Architecture Reference Manual A1.5, J1.3 (shared functions FPAdd and so on): NaNs are propagated by order of the operands
  * unless FPCR.DN, FPCR.FZ flushes operands and results, tininess is detected before rounding.
  *
- * Native arithmetic is taken where it gives the same: rounding to nearest without FZ, a result that is normal, and *inexact*
- * accrued already, so that nothing has to be found out.
+ * Native arithmetic is taken where it gives the same: rounding to nearest, nothing that FZ flushes, a result that is normal, and
+ * *inexact* accrued already, so that nothing has to be found out.
  */
 import type { F64, I32, I64, RoutineBuilder } from '../../../ir/index.js';
 import { addToProduct, and, emitAdd, emitDivide, emitMultiply, emitSquareRoot } from '../../float/core.js';
@@ -51,11 +51,22 @@ function native(r: RoutineBuilder, f: Format, name: Native, a: I64, b: I64): I64
   const result = name === 'sqrt' ? r.f32_sqrt(number(a)) : r[`f32_${name}`](number(a), number(b));
   return r.i64_extend_i32_u(r.i32_reinterpret_f32(result));
 }
-/** Whether native arithmetic may be tried: rounding to nearest, nothing flushed, and IXC accrued already. */
-export const mayBeNative = (r: RoutineBuilder, mode: I32): I32 => {
+const isFlushing = (r: RoutineBuilder, mode: I32): I32 => and(r, mode, floatMode.flushToZero);
+/**
+ * Whether native arithmetic may be tried: rounding to nearest, IXC accrued already; where subnormal numbers are flushed, no operand may
+ * be one.
+ */
+export function mayBeNative(r: RoutineBuilder, mode: I32, hasSubnormal: () => I32): I32 {
   const seen = r.i32_ne(and(r, r.i32_load(r.state(), field.fpsr), flag.IXC), r.i32(0));
-  return r.i32_and(r.i32_eqz(and(r, mode, 7 | floatMode.flushToZero)), seen);
-};
+  const may = r.local('i32', r.i32_and(r.i32_eqz(and(r, mode, 7)), seen));
+  r.if(isFlushing(r, mode), () => r.assign(may, r.i32_and(r.read(may), r.i32_eqz(hasSubnormal()))));
+  return r.read(may);
+}
+function anySubnormal(r: RoutineBuilder, f: Format, operands: readonly I64[]): I32 {
+  const most = r.i64((1n << BigInt(f.fraction)) - 1n);
+  const isSubnormal = (bits: I64): I32 => r.i64_lt_u(r.i64_sub(magnitudeOfBits(r, f, bits), r.i64(1)), most);
+  return operands.map(isSubnormal).reduce((a, b) => r.i32_or(a, b));
+}
 
 /** Above the smallest normal number, to which one that underflows may be rounded. */
 const isNormal = (r: RoutineBuilder, f: Format, bits: I64): I32 => {
@@ -66,7 +77,8 @@ const isNormal = (r: RoutineBuilder, f: Format, bits: I64): I32 => {
 /** Returns the native result if it is right. */
 function returnNative(r: RoutineBuilder, f: Format, name: Native, a: I64, b: I64, mode: I32): void {
   if (f === half) return;
-  r.if(mayBeNative(r, mode), () => {
+  const hasSubnormal = () => anySubnormal(r, f, name === 'sqrt' ? [a] : [a, b]);
+  r.if(mayBeNative(r, mode, hasSubnormal), () => {
     const result = native(r, f, name, a, b);
     r.if(isNormal(r, f, result), () => r.ret(result));
   });
@@ -174,7 +186,8 @@ function defineRoot(f: Format) {
  * where the result is not normal, what follows decides.
  */
 function returnFusedSingle(r: RoutineBuilder, a: I64, b: I64, c: I64, mode: I32): void {
-  r.if(mayBeNative(r, mode), () => {
+  const hasSubnormal = () => anySubnormal(r, single, [a, b, c]);
+  r.if(mayBeNative(r, mode, hasSubnormal), () => {
     const wide = (bits: I64) => r.f64_promote_f32(r.f32_reinterpret_i32(r.i32_wrap_i64(bits)));
     const sum = r.f64_add(r.f64_mul(wide(a), wide(b)), wide(c));
     const below = and(r, r.i32_wrap_i64(r.i64_reinterpret_f64(sum)), 0x1fffffff);
@@ -193,7 +206,8 @@ function returnFusedDouble(r: RoutineBuilder, a: I64, b: I64, c: I64, mode: I32)
   const near = (bits: I64, places: number): I32 =>
     r.i32_lt_u(r.i32_sub(exponentOfBits(r, double, bits), r.i32(double.bias - places)), r.i32(2 * places + 1));
   const fitting = r.i32_and(r.i32_and(near(a, 300), near(b, 300)), r.i32_or(near(c, 600), isZero(r, double, c)));
-  r.if(r.i32_and(mayBeNative(r, mode), fitting), () => {
+  const hasSubnormal = () => anySubnormal(r, double, [a, b, c]);
+  r.if(r.i32_and(mayBeNative(r, mode, hasSubnormal), fitting), () => {
     const [x, y, z] = [a, b, c].map((bits) => r.f64_reinterpret_i64(bits));
     const exactSum = (one: F64, two: F64): [F64, F64] => {
       const sum = r.f64_add(one, two);

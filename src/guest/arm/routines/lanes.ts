@@ -56,18 +56,6 @@ const boundOf = (lane: Lane, value: I64): I64 => lane.r.select(isNegative(lane.r
 const outOfBounds = (lane: Lane, value: I64): I32 =>
   lane.r.i32_or(lane.r.i64_gt_s(value, highest(lane)), lane.r.i64_lt_s(value, lowest(lane)));
 
-function signedSum(lane: Lane): I64 {
-  const { r, x, y } = lane;
-  const sum = r.i64_add(x, y);
-  const wraps = isNegative(r, r.i64_and(r.i64_xor(x, sum), r.i64_xor(y, sum)));
-  return saturate(lane, r.i32_or(wraps, outOfBounds(lane, sum)), boundOf(lane, x), sum);
-}
-function signedDifference(lane: Lane): I64 {
-  const { r, x, y } = lane;
-  const difference = r.i64_sub(x, y);
-  const wraps = isNegative(r, r.i64_and(r.i64_xor(x, y), r.i64_xor(x, difference)));
-  return saturate(lane, r.i32_or(wraps, outOfBounds(lane, difference)), boundOf(lane, x), difference);
-}
 function unsignedSum(lane: Lane): I64 {
   const { r, x, y } = lane;
   const sum = r.i64_add(x, y);
@@ -102,16 +90,6 @@ function shift(lane: Lane, signed: boolean, round: boolean, saturates: boolean):
   return r.select(r.i64_lt_s(by, r.i64(0)), down, left);
 }
 
-function doublingHigh(lane: Lane, round: boolean): I64 {
-  const { r, x, y, bits } = lane;
-  const product = r.i64_mul(x, y);
-  const added = round ? r.i64_shl(r.i64(1), r.i64_sub(bits, r.i64(2))) : r.i64(0);
-  // Twice the product of the two lowest numbers does not fit.
-  const over = r.i32_and(r.i64_eq(x, lowest(lane)), r.i64_eq(y, lowest(lane)));
-  const result = r.i64_shr_s(r.i64_add(product, added), r.i64_sub(bits, r.i64(1)));
-  return saturate(lane, over, highest(lane), result);
-}
-
 /** All is half of what it should be, so that it fits in 64 bits. */
 function doublingHighSum(lane: Lane, subtract: boolean): I64 {
   const { r, x, y, z, bits } = lane;
@@ -128,9 +106,7 @@ function doublingHighSum(lane: Lane, subtract: boolean): I64 {
 const lowerHalf = ({ r, bits }: Lane): I64 => r.i64_sub(r.i64_shl(r.i64(1), r.i64_shr_u(bits, r.i64(1))), r.i64(1));
 
 export const lanes = {
-  sqadd: define('sqadd', true, signedSum),
   uqadd: define('uqadd', false, unsignedSum),
-  sqsub: define('sqsub', true, signedDifference),
   uqsub: define('uqsub', false, (lane) => {
     const { r, x, y } = lane;
     return saturate(lane, r.i64_lt_u(x, y), r.i64(0), r.i64_sub(x, y));
@@ -169,8 +145,6 @@ export const lanes = {
     const over = r.i64_gt_u(y, r.i64_sub(bound, x));
     return saturate(lane, r.select(negative, under, over), r.select(negative, r.i64(0), bound), r.i64_add(x, y));
   }),
-  sqdmulh: define('sqdmulh', true, (lane) => doublingHigh(lane, false)),
-  sqrdmulh: define('sqrdmulh', true, (lane) => doublingHigh(lane, true)),
   // x * y doubled, its upper half added to z.
   sqrdmlah: define('sqrdmlah', true, (lane) => doublingHighSum(lane, false)),
   sqrdmlsh: define('sqrdmlsh', true, (lane) => doublingHighSum(lane, true)),
@@ -218,3 +192,38 @@ export const lanes = {
   }),
 } as const;
 export type LaneRoutine = (typeof lanes)[keyof typeof lanes];
+
+/** SSHL and USHL: at once where all lanes are shifted alike. */
+function defineShift(sign: 's' | 'u', shape: 'i8x16' | 'i16x8' | 'i32x4' | 'i64x2', bits: number) {
+  return routines.define(`${shape}_shift_${sign}`, ['v128', 'v128'], ['v128'], { pure: true }, (r, x, y) => {
+    const first = r.i64x2_extract_lane(y, 0);
+    const low = r.i64_and(first, r.i64(0xff));
+    const count = shape === 'i64x2' ? r.i64x2_splat(low) : r[`${shape}_splat`](r.i32_wrap_i64(low));
+    const byte = shape === 'i64x2' ? r.i64x2_splat(r.i64(0xff)) : r[`${shape}_splat`](r.i32(0xff));
+    r.if(r[`${shape}_all_true`](r[`${shape}_eq`](r.v128_and(y, byte), count)), () => {
+      const by = r.i32_wrap_i64(r.i64_extend8_s(first));
+      const right = r.i32_sub(r.i32(0), by);
+      r.if(r.i32_ge_s(by, r.i32(0)), () => {
+        r.if(r.i32_ge_s(by, r.i32(bits)), () => r.ret(r.v128(0, 0, 0, 0)));
+        r.ret(r[`${shape}_shl`](x, by));
+      });
+      if (sign === 'u') {
+        r.if(r.i32_ge_s(right, r.i32(bits)), () => r.ret(r.v128(0, 0, 0, 0)));
+        r.ret(r[`${shape}_shr_u`](x, right));
+      } else {
+        const most = r.i32(bits - 1);
+        r.ret(r[`${shape}_shr_s`](x, r.select(r.i32_gt_s(right, most), most, right)));
+      }
+    });
+    r.ret(r.call(lanes[sign === 's' ? 'sshl' : 'ushl'], x, y, r.v128(0, 0, 0, 0), r.i32(bits))[0]);
+  });
+}
+const defineShifts = (sign: 's' | 'u') =>
+  [
+    defineShift(sign, 'i8x16', 8),
+    defineShift(sign, 'i16x8', 16),
+    defineShift(sign, 'i32x4', 32),
+    defineShift(sign, 'i64x2', 64),
+  ] as const;
+/** By the size of lanes. */
+export const shifts = { s: defineShifts('s'), u: defineShifts('u') } as const;

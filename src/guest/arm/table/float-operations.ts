@@ -1,17 +1,22 @@
 /** What Advanced SIMD does with floating point, on whole vectors and on numbers: shared by AArch64's and AArch32's rows. */
 import type { I32, I64, V128 } from '../../../ir/index.js';
-import { f32x4, f64x2, type VectorRoutines } from '../routines/float-vector.js';
+import { conversions, f32x4, f64x2, type VectorRoutines } from '../routines/float-vector.js';
 import {
+  call,
   compared,
   double,
   type FloatTranslator,
   type Format,
   fused,
+  lane,
   magnitude,
   modeOf,
   negate,
   type Operation,
+  single,
+  withLane,
 } from './float-format.js';
+import { zero } from './vector.js';
 
 /** On a format's numbers. */
 export type One = (t: FloatTranslator, f: Format, x: I64) => I64;
@@ -33,6 +38,12 @@ export const fusedWhole =
   (subtract: boolean): Whole =>
   (t, f, x, y, d) =>
     t.b.call(wholes(f).fma, subtract ? withSign(t, f, x) : x, y, d(), modeOf(t, f))[0];
+
+/** Between singles and integers of 32 bits, rounded towards zero. */
+export const toIntegers = (t: FloatTranslator, sign: 's' | 'u', x: V128): V128 =>
+  t.b.call(conversions[sign].to, x, modeOf(t, single))[0];
+export const fromIntegers = (t: FloatTranslator, sign: 's' | 'u', x: V128): V128 =>
+  t.b.call(conversions[sign].from, x, modeOf(t, single))[0];
 
 // --- on numbers
 
@@ -66,3 +77,37 @@ export const one =
 
 export const multiplyAdd: Operation = (t, f, x, y, d) => fused(t, f, x, y, d);
 export const multiplySubtract: Operation = (t, f, x, y, d) => fused(t, f, negate(t, f, x), y, d);
+
+// --- on complex numbers, their real part first
+
+function eachOf(t: FloatTranslator, f: Format, count: number, operation: (n: number) => I64): V128 {
+  return Array.from({ length: count }, (_, n) => operation(n)).reduce(
+    (all, value, n) => withLane(t, f, all, n, value),
+    zero(t),
+  );
+}
+/** x plus y turned by a quarter, or by three (`isBack`: 1), in `count` lanes; the others are 0. */
+export const complexSum = (t: FloatTranslator, f: Format, count: number, x: V128, y: V128, isBack: number): V128 =>
+  eachOf(t, f, count, (n) => {
+    const other = lane(t, f, y, n ^ 1);
+    // By a quarter i * y is added: its real part is minus the imaginary one.
+    const isNegative = (n & 1) === isBack;
+    return call('add')(t, f, lane(t, f, x, n), isNegative ? negate(t, f, other) : other, other);
+  });
+/** d plus the product of y with x's real or, turned by a quarter or three, imaginary part. */
+export const complexProduct = (
+  t: FloatTranslator,
+  f: Format,
+  count: number,
+  x: V128,
+  y: V128,
+  d: V128,
+  rotation: number,
+): V128 =>
+  eachOf(t, f, count, (n) => {
+    const part = n & 1;
+    const factor = lane(t, f, x, (n & ~1) | (rotation & 1));
+    const other = lane(t, f, y, rotation & 1 ? n ^ 1 : n);
+    const isNegative = rotation === 2 || (rotation === 1 && part === 0) || (rotation === 3 && part === 1);
+    return fused(t, f, factor, isNegative ? negate(t, f, other) : other, lane(t, f, d, n));
+  });

@@ -30,6 +30,7 @@ import {
 } from './float-format.js';
 import {
   byRoutine,
+  fromIntegers,
   fusedWhole,
   isEither,
   isEqual,
@@ -41,6 +42,7 @@ import {
   type One,
   ofMagnitudes,
   one,
+  toIntegers,
   type Whole,
   wholes,
   withZero,
@@ -103,7 +105,16 @@ const scalarTwo = (f: Format, name: string, u: Bit, high: Bit, opcode: string, o
   floatRow(f, name, twoEnc(f, scalars(u), high, opcode), scalarArgs(f, 'dn'), (t, i) =>
     write(t, f, i.rd, operation(t, f, read(t, f, i.rn))),
   );
-function two(f: Format, name: string, u: Bit, high: Bit, opcode: string, operation: One, scalar = false): InsnRow[] {
+function two(
+  f: Format,
+  name: string,
+  u: Bit,
+  high: Bit,
+  opcode: string,
+  operation: One,
+  scalar = false,
+  whole?: (t: Translator, x: V128) => V128,
+): InsnRow[] {
   const vector = floatRow(
     f,
     name,
@@ -111,7 +122,8 @@ function two(f: Format, name: string, u: Bit, high: Bit, opcode: string, operati
     ['vd', 'vn'],
     (t, i) => {
       const x = t.v(i.rn);
-      eachLane(t, i, f, (n) => operation(t, f, lane(t, f, x, n)));
+      if (whole && f === single) setVector(t, i, whole(t, counted(t, i, x)));
+      else eachLane(t, i, f, (n) => operation(t, f, lane(t, f, x, n)));
     },
     fits(f),
   );
@@ -261,7 +273,7 @@ function rowsOf(f: Format): InsnRow[] {
   const conversions = ([0, 1] as const).flatMap((u) => {
     const isSigned = u === 0;
     const sign = isSigned ? 's' : 'u';
-    const toIntegers = (
+    const roundings = (
       [
         ['n', 0, '11010', rounding.nearest],
         ['m', 0, '11011', rounding.down],
@@ -270,11 +282,29 @@ function rowsOf(f: Format): InsnRow[] {
         ['a', 0, '11100', rounding.tiesAway],
       ] as const
     ).flatMap(([name, high, opcode, mode]) =>
-      two(f, `fcvt${name}${sign}`, u, high, opcode, (t, _, x) => toInteger(t, f, x, mode, isSigned, f.bits), true),
+      two(
+        f,
+        `fcvt${name}${sign}`,
+        u,
+        high,
+        opcode,
+        (t, _, x) => toInteger(t, f, x, mode, isSigned, f.bits),
+        true,
+        mode === rounding.zero ? (t, x) => toIntegers(t, sign, x) : undefined,
+      ),
     );
     return [
-      ...toIntegers,
-      ...two(f, `${sign}cvtf`, u, 0, '11101', (t, _, x) => fromInteger(t, f, x, isSigned, f.bits), true),
+      ...roundings,
+      ...two(
+        f,
+        `${sign}cvtf`,
+        u,
+        0,
+        '11101',
+        (t, _, x) => fromInteger(t, f, x, isSigned, f.bits),
+        true,
+        (t, x) => fromIntegers(t, sign, x),
+      ),
       ...fixedPoint(f, `${sign}cvtf`, u, '11100', (t, x, places) => fromInteger(t, f, x, isSigned, f.bits, places)),
       ...fixedPoint(f, `fcvtz${sign}`, u, '11111', (t, x, places) =>
         toInteger(t, f, x, rounding.zero, isSigned, f.bits, places),

@@ -3,7 +3,8 @@ import type { V128 } from '../../../ir/index.js';
 import { lanes } from '../routines/lanes.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
 import { element, elementEnc } from './simd-element.js';
-import { apply, lanesOf, ONE_LANE, row, type Size, setVector, sizeOf, used } from './vector.js';
+import { apply, ONE_LANE, row, type Size, setVector, sizeOf, used } from './vector.js';
+import { dotProduct } from './vector-operations.js';
 
 const isDoubling = (i: Fields): boolean => i.size === 1 || i.size === 2;
 
@@ -25,15 +26,6 @@ function multiplyAdd(name: 'sqrdmlah' | 'sqrdmlsh', opcode: string, elementOpcod
   ].map((made) => ({ ...made, features: ['rdm'] }));
 }
 
-/** Four neighbours' products, summed to one lane of 32 bits. */
-function dotProduct(t: Translator, x: V128, y: V128, sign: 's' | 'u'): V128 {
-  const pairs = (half: string): V128 => {
-    const products = apply(t, `extmul_${half}_i8x16_${sign}`, 1, x, y);
-    return apply(t, `extadd_pairwise_i16x8_${sign}`, 2, products);
-  };
-  const [low, high] = [pairs('low'), pairs('high')];
-  return apply(t, 'add', 2, lanesOf(t, low, high, 2, [0, 2, 4, 6]), lanesOf(t, low, high, 2, [1, 3, 5, 7]));
-}
 const dot = (name: string, u: 0 | 1): InsnRow[] => {
   const sign = u ? 'u' : 's';
   const add = (t: Translator, i: Fields, y: V128) =>

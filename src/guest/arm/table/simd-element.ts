@@ -1,8 +1,8 @@
 /** Advanced SIMD: operations with one lane of a vector (C4.1.95, vector x indexed element). */
 import type { V128 } from '../../../ir/index.js';
-import { lanes } from '../routines/lanes.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
-import { byLanes, laneCount, lanesOf, row, type Size, saturates, setVector, sizeOf, used } from './vector.js';
+import { laneCount, lanesOf, row, type Size, saturates, setVector, sizeOf, used } from './vector.js';
+import { doublingHigh } from './vector-operations.js';
 
 /** M:Rm is `imm`, H:L are bits 2 and 1 of `imm2`. Lanes of 16 bits lie in V0 to V15: M is the number's last bit. */
 export function element(t: Translator, i: Fields, size: Size): V128 {
@@ -46,6 +46,6 @@ export const simdElementRows: readonly InsnRow[] = [
   byElement('mul', 0, '1000', (t, _, x, y, size) => product(t, x, y, size)),
   byElement('mla', 1, '0000', (t, i, x, y, size) => sum(t, i, product(t, x, y, size), size, false)),
   byElement('mls', 1, '0100', (t, i, x, y, size) => sum(t, i, product(t, x, y, size), size, true)),
-  byElement('sqdmulh', 0, '1100', (t, i, x, y, size) => byLanes(lanes.sqdmulh)(t, x, used(t, i, y), size)),
-  byElement('sqrdmulh', 0, '1101', (t, i, x, y, size) => byLanes(lanes.sqrdmulh)(t, x, used(t, i, y), size)),
+  byElement('sqdmulh', 0, '1100', (t, i, x, y, size) => doublingHigh(false)(t, x, used(t, i, y), size)),
+  byElement('sqrdmulh', 0, '1101', (t, i, x, y, size) => doublingHigh(true)(t, x, used(t, i, y), size)),
 ];

@@ -29,6 +29,7 @@ import {
   rightBy,
   rounded,
   type Sign,
+  saturating,
   shiftSize,
   widened,
   wider,
@@ -108,8 +109,8 @@ const shiftNarrow = (
 
 type Accumulate = (t: Translator, d: V128, x: V128, size: Size) => V128;
 const doublings: readonly (readonly [name: string, opcode: string, byElement: string, Accumulate])[] = [
-  ['sqdmlal', '1001', '0011', byLanes(lanes.sqadd)],
-  ['sqdmlsl', '1011', '0111', byLanes(lanes.sqsub)],
+  ['sqdmlal', '1001', '0011', saturating('add', 's')],
+  ['sqdmlsl', '1011', '0111', saturating('sub', 's')],
   ['sqdmull', '1101', '1011', (_, __, x) => x],
 ];
 /** The scalar forms have one lane, in which alone something may saturate. */

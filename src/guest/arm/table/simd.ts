@@ -27,6 +27,7 @@ import {
 import {
   addPairs,
   distance,
+  doublingHigh,
   halved,
   halvedDifference,
   multiply,
@@ -35,6 +36,7 @@ import {
   reversed,
   reversedBits,
   saturating,
+  shifted,
   swapped,
   unsignedOr,
   withZero,
@@ -174,16 +176,17 @@ export const simdRows: readonly InsnRow[] = [
   three('uabd', 1, '01110', distance('u'), upTo32),
   accumulating('saba', 0, '01111', distance('s'), 'add'),
   accumulating('uaba', 1, '01111', distance('u'), 'add'),
+  three('sshl', 0, '01000', shifted('s')),
+  three('ushl', 1, '01000', shifted('u')),
   ...(
     [
-      ['shl', '01000', all],
-      ['qshl', '01001', all],
-      ['rshl', '01010', all],
-      ['qrshl', '01011', all],
+      ['qshl', '01001'],
+      ['rshl', '01010'],
+      ['qrshl', '01011'],
     ] as const
-  ).flatMap(([name, opcode, where]) => [
-    three(`s${name}`, 0, opcode, byLanes(lanes[`s${name}`]), where),
-    three(`u${name}`, 1, opcode, byLanes(lanes[`u${name}`]), where),
+  ).flatMap(([name, opcode]) => [
+    three(`s${name}`, 0, opcode, byLanes(lanes[`s${name}`])),
+    three(`u${name}`, 1, opcode, byLanes(lanes[`u${name}`])),
   ]),
   ...(['s', 'u'] as const).flatMap((sign) => {
     const u = sign === 'u' ? 1 : 0;
@@ -196,8 +199,8 @@ export const simdRows: readonly InsnRow[] = [
     ];
   }),
   three('pmul', 1, '10011', byLanes(lanes.pmul), bytesOnly),
-  three('sqdmulh', 0, '10110', byLanes(lanes.sqdmulh), doubling),
-  three('sqrdmulh', 1, '10110', byLanes(lanes.sqrdmulh), doubling),
+  three('sqdmulh', 0, '10110', doublingHigh(false), doubling),
+  three('sqrdmulh', 1, '10110', doublingHigh(true), doubling),
   pairwise('addp', 0, '10111', native('add'), all),
   pairwise('smaxp', 0, '10100', native('max_s'), upTo32),
   pairwise('umaxp', 1, '10100', native('max_u'), upTo32),

@@ -1,6 +1,6 @@
 /** What Advanced SIMD does with whole vectors of integers: shared by AArch64's and AArch32's rows. */
 import type { I64, V128 } from '../../../ir/index.js';
-import { type LaneRoutine, lanes } from '../routines/lanes.js';
+import { type LaneRoutine, lanes, shifts } from '../routines/lanes.js';
 import {
   apply,
   type Binary,
@@ -63,16 +63,57 @@ export const halvedDifference =
     const borrow = b.v128_and(b.v128_andnot(y, x), splat(t, size, b.i64(1)));
     return apply(t, 'sub', size, apply(t, 'sub', size, half(x), half(y)), borrow);
   };
-/** WebAssembly saturates lanes of 8 and 16 bits; where that changes something, FPSR.QC is set. */
+/** WebAssembly saturates lanes of 8 and 16 bits. Where saturation changes something, FPSR.QC is set. */
 export const saturating =
   (name: 'add' | 'sub', sign: 's' | 'u'): Binary =>
   (t, x, y, size) => {
-    if (size > 1) return byLanes(lanes[`${sign}q${name}`])(t, x, y, size);
     const { b } = t;
-    const value = apply(t, `${name}_sat_${sign}`, size, x, y);
-    noteSaturation(t, b.v128_any_true(b.v128_xor(value, apply(t, name, size, x, y))));
-    return value;
+    if (size < 2) {
+      const value = apply(t, `${name}_sat_${sign}`, size, x, y);
+      noteSaturation(t, b.v128_any_true(b.v128_xor(value, apply(t, name, size, x, y))));
+      return value;
+    }
+    // Unsigned lanes of 64 bits cannot be compared.
+    if (sign === 'u' && size === 3) return byLanes(lanes[`uq${name}`])(t, x, y, size);
+    const value = apply(t, name, size, x, y);
+    if (sign === 'u') {
+      const wraps = name === 'add' ? apply(t, 'lt_u', size, value, x) : apply(t, 'lt_u', size, x, y);
+      noteSaturation(t, b.v128_any_true(wraps));
+      return name === 'add' ? b.v128_or(value, wraps) : b.v128_andnot(value, wraps);
+    }
+    const places = b.i32((8 << size) - 1);
+    const other = b.v128_xor(name === 'add' ? y : x, name === 'add' ? value : y);
+    const wraps = apply(t, 'shr_s', size, b.v128_and(b.v128_xor(x, value), other), places);
+    noteSaturation(t, b.v128_any_true(wraps));
+    const highest = b.v128_not(ones(t, size, 1, true));
+    return b.v128_bitselect(b.v128_xor(apply(t, 'shr_s', size, x, places), highest), value, wraps);
   };
+/** The upper half of a doubled product, of lanes of 16 or 32 bits; that of the two lowest numbers does not fit. */
+export const doublingHigh =
+  (round: boolean): Binary =>
+  (t, x, y, size) => {
+    const { b } = t;
+    const lowest = ones(t, size, 1, true);
+    const over = b.v128_and(apply(t, 'eq', size, x, lowest), apply(t, 'eq', size, y, lowest));
+    noteSaturation(t, b.v128_any_true(over));
+    if (size === 1 && round) return b.i16x8_q15mulr_sat_s(x, y);
+    const places = (8 << size) - 1;
+    const half = (q: 0 | 1): V128 => {
+      const once = product(t, x, y, size, q, 's');
+      const near = round
+        ? apply(t, 'add', wider(size), once, splat(t, wider(size), b.i64(1n << BigInt(places - 1))))
+        : once;
+      return apply(t, 'shr_s', wider(size), near, b.i32(places));
+    };
+    if (size === 1) return b.i16x8_narrow_i32x4_s(half(0), half(1));
+    // What does not fit is the lowest number here, and becomes the highest.
+    return b.v128_xor(lanesOf(t, half(0), half(1), 2, [0, 2, 4, 6]), over);
+  };
+/** Shifts by a register's lanes, which mostly are all the same. */
+export const shifted =
+  (sign: 's' | 'u'): Binary =>
+  (t, x, y, size) =>
+    t.b.call(shifts[sign][size], x, y)[0];
 export const swapped =
   (operation: Binary): Binary =>
   (t, x, y, size) =>
@@ -175,8 +216,17 @@ export const addPairs = (sign: 's' | 'u', x: V128, t: VectorTranslator, size: Si
 /** Twice the product, saturated; added to the destination, or subtracted from it, which saturates too. */
 export const doubled = (t: VectorTranslator, x: V128, y: V128, size: Size, q: number): V128 => {
   const once = product(t, x, y, size, q === 1 ? 1 : 0, 's');
-  return byLanes(lanes.sqadd)(t, once, once, wider(size));
+  return saturating('add', 's')(t, once, once, wider(size));
 };
+/** Four neighbours' products, summed to one lane of 32 bits. */
+export function dotProduct(t: VectorTranslator, x: V128, y: V128, sign: 's' | 'u'): V128 {
+  const pairs = (half: string): V128 => {
+    const products = apply(t, `extmul_${half}_i8x16_${sign}`, 1, x, y);
+    return apply(t, `extadd_pairwise_i16x8_${sign}`, 2, products);
+  };
+  const [low, high] = [pairs('low'), pairs('high')];
+  return apply(t, 'add', 2, lanesOf(t, low, high, 2, [0, 2, 4, 6]), lanesOf(t, low, high, 2, [1, 3, 5, 7]));
+}
 /** The lower or the upper half (`odd`) of each lane, which has twice the size: in both halves of the vector. */
 export function narrow(t: VectorTranslator, x: V128, size: Size, odd: 0 | 1 = 0): V128 {
   const taken = Array.from({ length: laneCount(size, 0) }, (_, n) => 2 * n + odd);

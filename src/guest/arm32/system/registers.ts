@@ -2,8 +2,11 @@
  * System registers of coprocessors 14 and 15 as one table (B3.17, B4): Cortex-A15's, but for what it has of debugging, performance
  * monitors, the security extensions and virtualization, which are absent and named by no identification register.
  */
+
+import type { Arm32Model } from '../models.js';
 import { codeOf, field, sctlr, wideCode } from '../state.js';
 import type { Core32 } from './core.js';
+import { identification } from './identification.js';
 
 export interface RegisterRow {
   readonly name: string;
@@ -14,7 +17,8 @@ export interface RegisterRow {
   /** A field of the state (i32; i64 where `wide`) that is read, and written if there is no `write`. */
   readonly home?: number;
   readonly wide?: true;
-  readonly constant?: number;
+  /** By the CPU's model. */
+  readonly constant?: (model: Arm32Model) => number;
   readonly read?: (core: Core32) => bigint;
   readonly write?: (core: Core32, value: bigint) => void;
   /** Writes do nothing. */
@@ -33,48 +37,8 @@ const wide = (name: string, op1: number, crm: number, rest: Rest): RegisterRow =
   wide: true,
   ...rest,
 });
-const constant = (name: string, place: string, value: number): RegisterRow => row(name, place, { constant: value });
 const home = (name: string, place: string, at: number, rest: Rest = {}): RegisterRow =>
   row(name, place, { home: at, ...rest });
-
-/** Cortex-A15's identification (its TRM, chapter 4), less what is absent here. */
-const identification: readonly RegisterRow[] = [
-  home('midr', '0 0 0 0', field.midr, { write: () => {} }),
-  constant('ctr', '0 0 0 1', 0x8444c004),
-  constant('tcmtr', '0 0 0 2', 0),
-  constant('tlbtr', '0 0 0 3', 0),
-  home('mpidr', '0 0 0 5', field.mpidr, { write: () => {} }),
-  constant('revidr', '0 0 0 6', 0),
-  // Without ThumbEE.
-  constant('id_pfr0', '0 0 1 0', 0x00000131),
-  // The generic timer; no security extensions, no virtualization.
-  constant('id_pfr1', '0 0 1 1', 0x00010001),
-  constant('id_dfr0', '0 0 1 2', 0),
-  constant('id_afr0', '0 0 1 3', 0),
-  // Short descriptors with PXN (4 instead of LPAE's 5).
-  constant('id_mmfr0', '0 0 1 4', 0x10201104),
-  constant('id_mmfr1', '0 0 1 5', 0x20000000),
-  constant('id_mmfr2', '0 0 1 6', 0x01240000),
-  constant('id_mmfr3', '0 0 1 7', 0x02102211),
-  constant('id_isar0', '0 0 2 0', 0x02101110),
-  constant('id_isar1', '0 0 2 1', 0x13112111),
-  constant('id_isar2', '0 0 2 2', 0x21232041),
-  constant('id_isar3', '0 0 2 3', 0x11112131),
-  constant('id_isar4', '0 0 2 4', 0x10010142),
-  constant('id_isar5', '0 0 2 5', 0),
-  row('ccsidr', '0 1 0 0', { read: (core) => BigInt(cacheSizes[core.get32(field.csselr) & 7] ?? 0) }),
-  constant('clidr', '0 1 0 1', 0x0a200023),
-  constant('aidr', '0 1 0 7', 0),
-  home('csselr', '0 2 0 0', field.csselr),
-];
-/** The rest of the space of identification reads as zero (B7.1). */
-const reserved: readonly RegisterRow[] = [2, 3, 4, 5, 6, 7].flatMap((crm) =>
-  Array.from({ length: 8 }, (_, op2) => op2)
-    .filter((op2) => crm > 2 || op2 > 5)
-    .map((op2) => constant(`id_${crm}_${op2}`, `0 0 ${crm} ${op2}`, 0)),
-);
-/** By CSSELR: level and instruction or data. */
-const cacheSizes = [0x701fe00a, 0x201fe00a, 0x711fe07a];
 
 /** SCTLR's bits that may be written; the others read as Cortex-A15's. */
 const SCTLR_WRITABLE =
@@ -220,11 +184,22 @@ const timers: readonly RegisterRow[] = [
 ];
 
 /** A debug architecture of 0: there is none. */
-const debug: readonly RegisterRow[] = [{ name: 'dbgdidr', code: codeOf(14, 0, 0, 0, 0), user: 'read', constant: 0 }];
+const debug: readonly RegisterRow[] = [
+  { name: 'dbgdidr', code: codeOf(14, 0, 0, 0, 0), user: 'read', constant: () => 0 },
+];
+
+/** By CSSELR: level and instruction or data. */
+const cacheSizes = [0x701fe00a, 0x201fe00a, 0x711fe07a];
+const identificationRows: readonly RegisterRow[] = [
+  home('midr', '0 0 0 0', field.midr, { write: () => {} }),
+  home('mpidr', '0 0 0 5', field.mpidr, { write: () => {} }),
+  ...identification.map(([name, place, constant]) => row(name, place, { constant })),
+  row('ccsidr', '0 1 0 0', { read: (core) => BigInt(cacheSizes[core.get32(field.csselr) & 7] ?? 0) }),
+  home('csselr', '0 2 0 0', field.csselr),
+];
 
 export const registers: readonly RegisterRow[] = [
-  ...identification,
-  ...reserved,
+  ...identificationRows,
   ...control,
   ...caches,
   ...ats,

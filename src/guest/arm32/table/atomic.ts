@@ -132,9 +132,81 @@ const swap = (name: string, op: number, log: Log): InsnRow[] =>
     { bytes: 1 << log, where: (i) => i.rd !== 15 && i.rn !== 15 && i.rm !== 15 && i.rn !== i.rm && i.rn !== i.rd },
   );
 
+// --- Armv8: with acquire or release, which one thread need not tell apart
+
+function loadAcquire(t: Translator, i: Fields, log: Log): void {
+  const address = t.r(i.rn);
+  t.aligned(address, 1 << log, false);
+  t.setR(i.rd, load(t, address, log));
+}
+function storeRelease(t: Translator, i: Fields, log: Log): void {
+  const address = t.r(i.rn);
+  t.aligned(address, 1 << log, true);
+  store(t, address, log, t.r(i.rm));
+}
+const codes = { [words]: ['00', '10'], [pairs]: ['01', '11'], [bytes]: ['10', '00'], [halves]: ['11', '01'] } as const;
+const orderedRows = sizes.flatMap((log): InsnRow[] => {
+  const [code, low2] = codes[log];
+  const isPair = log === pairs;
+  const rest = { bytes: 1 << log, isV8: true } as const;
+  const ra = isPair ? 'ra' : '1111';
+  const isEven = (n: number): boolean => !isPair || ((n & 1) === 0 && n !== 14);
+  const apart = (i: Fields): boolean => distinct(i, false) && !(isPair && i.rd === i.rm + 1) && isEven(i.rm);
+  const notPc = (i: Fields): boolean => i.rn !== 15 && i.rd !== 15;
+  const exclusive = [
+    ...rows(
+      `ldaex${suffix(log)}`,
+      { a: `00011 ${code} 1 rn rd 1110 1001 1111` },
+      ['rd', '[rn]'],
+      (t, i) => loadExclusive(t, { ...i, ra: i.rd + 1 }, log),
+      { ...rest, where: (i) => notPc(i) && isEven(i.rd) },
+    ),
+    ...rows(
+      `stlex${suffix(log)}`,
+      { a: `00011 ${code} 0 rn rd 1110 1001 rm` },
+      ['rd', 'rm', '[rn]'],
+      (t, i) => storeExclusive(t, { ...i, ra: i.rm + 1 }, log),
+      { ...rest, where: apart },
+    ),
+    ...rows(
+      `ldaex${suffix(log)}`,
+      { t: `111010001101 rn rd ${ra} 11${low2} 1111` },
+      ['rd', '[rn]'],
+      (t, i) => loadExclusive(t, i, log),
+      { ...rest, where: notPc },
+    ),
+    ...rows(
+      `stlex${suffix(log)}`,
+      { t: `111010001100 rn rm ${ra} 11${low2} rd` },
+      ['rd', 'rm', '[rn]'],
+      (t, i) => storeExclusive(t, i, log),
+      { ...rest, where: (i) => distinct(i, isPair) },
+    ),
+  ];
+  if (isPair) return exclusive;
+  return [
+    ...exclusive,
+    ...rows(
+      `lda${suffix(log)}`,
+      { a: `00011 ${code} 1 rn rd 1100 1001 1111`, t: `111010001101 rn rd 1111 10${low2} 1111` },
+      ['rd', '[rn]'],
+      (t, i) => loadAcquire(t, i, log),
+      { ...rest, where: notPc },
+    ),
+    ...rows(
+      `stl${suffix(log)}`,
+      { a: `00011 ${code} 0 rn 1111 1100 1001 rm`, t: `111010001100 rn rm 1111 10${low2} 1111` },
+      ['rm', '[rn]'],
+      (t, i) => storeRelease(t, i, log),
+      { ...rest, where: (i) => i.rn !== 15 && i.rm !== 15 },
+    ),
+  ];
+});
+
 export const atomicRows: readonly InsnRow[] = [
   ...armRows,
   ...thumbRows,
+  ...orderedRows,
   ...swap('swp', 0, words),
   ...swap('swpb', 1, bytes),
   ...rows(

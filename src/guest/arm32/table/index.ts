@@ -1,4 +1,5 @@
 /** All instructions. */
+import type { Arm32Model } from '../models.js';
 import type { InsnRow } from '../row.js';
 import { atomicRows } from './atomic.js';
 import { blockRows } from './block.js';
@@ -15,9 +16,11 @@ import { simdShiftRows } from './simd-shift.js';
 import { simdStructureRows } from './simd-structure.js';
 import { simdThreeRows } from './simd-three.js';
 import { simdTwoRows } from './simd-two.js';
+import { simdV8Rows } from './simd-v8.js';
 import { systemRows } from './system.js';
 import { vfpRows } from './vfp.js';
 import { vfpMoveRows } from './vfp-move.js';
+import { vfpV8Rows } from './vfp-v8.js';
 
 export const allRows: readonly InsnRow[] = [
   ...dataRows,
@@ -30,6 +33,7 @@ export const allRows: readonly InsnRow[] = [
   ...systemRows,
   ...vfpRows,
   ...vfpMoveRows,
+  ...vfpV8Rows,
   ...simdThreeRows,
   ...simdLongRows,
   ...simdTwoRows,
@@ -37,5 +41,13 @@ export const allRows: readonly InsnRow[] = [
   ...simdMoveRows,
   ...simdStructureRows,
   ...simdFloatRows,
+  ...simdV8Rows,
   ...cryptoRows,
 ];
+
+/** Those that a CPU has. */
+export const rowsOf = (model: Arm32Model): InsnRow[] =>
+  allRows.filter(
+    ({ features, isV8 }) =>
+      (!isV8 || model.isV8) && (features?.every((feature) => model.features.has(feature)) ?? true),
+  );

@@ -23,6 +23,7 @@ import {
 } from '../../arm/table/float-format.js';
 import {
   byRoutine,
+  fromIntegers,
   fusedWhole,
   isEither,
   isEqual,
@@ -31,6 +32,7 @@ import {
   mask,
   multiplyAdd,
   multiplySubtract,
+  toIntegers,
   type Whole,
 } from '../../arm/table/float-operations.js';
 import { zero } from '../../arm/table/vector.js';
@@ -163,6 +165,7 @@ const twoRows = (
   opc2: string,
   operation: One,
   rest: Partial<InsnRow> = {},
+  whole?: (t: FloatTranslator, x: V128) => V128,
 ): InsnRow[] =>
   simd(
     name,
@@ -170,13 +173,9 @@ const twoRows = (
     ['xd', 'xm'],
     (t, i) => {
       const s = standard(t);
-      const x = operand(t, i.q, i.rm);
-      set(
-        t,
-        i.q,
-        i.rd,
-        eachLane(s, f, i.q, (n) => operation(s, f, lane(s, f, x, n))),
-      );
+      const x = exact(t, i.q, i.rm);
+      const byNumber = () => eachLane(s, f, i.q, (n) => operation(s, f, lane(s, f, x, n)));
+      set(t, i.q, i.rd, whole && f === single ? whole(s, x) : byNumber());
     },
     ofFormat(f, { type: () => `.${type}`, ...rest }),
   );
@@ -248,11 +247,25 @@ function rowsOf(f: Format): InsnRow[] {
     const integer = `${isSigned ? 's' : 'u'}${f.bits}`;
     const op = isSigned ? 0 : 1;
     return [
-      ...twoRows(f, 'vcvt', `${type}.${integer}`, '11', `110${op}`, (t, _, x) =>
-        fromInteger(t, f, x, isSigned, f.bits),
+      ...twoRows(
+        f,
+        'vcvt',
+        `${type}.${integer}`,
+        '11',
+        `110${op}`,
+        (t, _, x) => fromInteger(t, f, x, isSigned, f.bits),
+        {},
+        (t, x) => fromIntegers(t, isSigned ? 's' : 'u', x),
       ),
-      ...twoRows(f, 'vcvt', `${integer}.${type}`, '11', `111${op}`, (t, _, x) =>
-        toInteger(t, f, x, rounding.zero, isSigned, f.bits),
+      ...twoRows(
+        f,
+        'vcvt',
+        `${integer}.${type}`,
+        '11',
+        `111${op}`,
+        (t, _, x) => toInteger(t, f, x, rounding.zero, isSigned, f.bits),
+        {},
+        (t, x) => toIntegers(t, isSigned ? 's' : 'u', x),
       ),
       ...modes.flatMap(([letter, code, mode]) =>
         twoRows(

@@ -5,10 +5,12 @@ import { apply, byLanes, laneCount, lanesOf, type Size } from '../../arm/table/v
 import {
   distance,
   doubled,
+  doublingHigh,
   highHalves,
   multiply,
   product,
   type Sign,
+  saturating,
   widened,
   wider,
 } from '../../arm/table/vector-operations.js';
@@ -118,15 +120,15 @@ const longByScalar = (name: string, opcode: string, change?: 'add' | 'sub'): Ins
 /** Twice the product, saturated; added to the destination, or subtracted from it, which saturates too. */
 const doublings = (
   [
-    ['vqdmlal', '1001', '0011', lanes.sqadd],
-    ['vqdmlsl', '1011', '0111', lanes.sqsub],
+    ['vqdmlal', '1001', '0011', saturating('add', 's')],
+    ['vqdmlsl', '1011', '0111', saturating('sub', 's')],
     ['vqdmull', '1101', '1011', undefined],
   ] as const
 ).flatMap(([name, opcode, scalarOpcode, change]): InsnRow[] => {
   const run = (t: Translator, i: Fields, y: V128) => {
     const size = sizeOf(i);
     const value = doubled(t, operand(t, 0, i.rn), y, size, 0);
-    set(t, 1, i.rd, change ? byLanes(change)(t, q(t, i.rd), value, wider(size)) : value);
+    set(t, 1, i.rd, change ? change(t, q(t, i.rd), value, wider(size)) : value);
   };
   const rest = { type: typed('s'), where: doubling };
   return [
@@ -139,10 +141,10 @@ const sum =
   (change: 'add' | 'sub'): Same =>
   (t, d, x, y, size) =>
     apply(t, change, size, d, multiply(t, x, y, size));
-const saturating =
-  (name: 'sqdmulh' | 'sqrdmulh'): Same =>
+const highOfProduct =
+  (round: boolean): Same =>
   (t, _, x, y, size) =>
-    byLanes(lanes[name])(t, x, y, size);
+    doublingHigh(round)(t, x, y, size);
 const doublingSum =
   (name: 'sqrdmlah' | 'sqrdmlsh'): Same =>
   (t, d, x, y, size) =>
@@ -176,8 +178,8 @@ export const simdLongRows: readonly InsnRow[] = [
   ...longByScalar('vmlal', '0010', 'add'),
   ...longByScalar('vmlsl', '0110', 'sub'),
   ...longByScalar('vmull', '1010'),
-  ...byScalar('vqdmulh', 's', '1100', saturating('sqdmulh'), {}),
-  ...byScalar('vqrdmulh', 's', '1101', saturating('sqrdmulh'), {}),
+  ...byScalar('vqdmulh', 's', '1100', highOfProduct(false), {}),
+  ...byScalar('vqrdmulh', 's', '1101', highOfProduct(true), {}),
   ...byScalar('vqrdmlah', 's', '1110', doublingSum('sqrdmlah'), { features: ['rdm'] }),
   ...byScalar('vqrdmlsh', 's', '1111', doublingSum('sqrdmlsh'), { features: ['rdm'] }),
 ];

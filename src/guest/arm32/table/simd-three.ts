@@ -4,11 +4,13 @@ import { lanes } from '../../arm/routines/lanes.js';
 import { apply, type Binary, byLanes, lanesOf, native, type Size, zero } from '../../arm/table/vector.js';
 import {
   distance,
+  doublingHigh,
   halved,
   halvedDifference,
   multiply,
   pairNumbers,
   saturating,
+  shifted,
 } from '../../arm/table/vector-operations.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
 import {
@@ -140,19 +142,19 @@ export const simdThreeRows: readonly InsnRow[] = [
       // The second operand is shifted by the first.
       ...(
         [
-          ['shl', '0100', 0],
-          ['qshl', '0100', 1],
-          ['rshl', '0101', 0],
-          ['qrshl', '0101', 1],
+          ['shl', '0100', 0, shifted(sign)],
+          ['qshl', '0100', 1, byLanes(lanes[`${sign}qshl`])],
+          ['rshl', '0101', 0, byLanes(lanes[`${sign}rshl`])],
+          ['qrshl', '0101', 1, byLanes(lanes[`${sign}qrshl`])],
         ] as const
-      ).flatMap(([name, opcode, o1]) =>
+      ).flatMap(([name, opcode, o1, operation]) =>
         simd(
           `v${name}`,
           enc(u, 'size', opcode, o1),
           ['xd', 'xm', 'xn'],
           (t, i) => {
             const [x, by] = [exact(t, i.q, i.rm), exact(t, i.q, i.rn)];
-            set(t, i.q, i.rd, byLanes(lanes[`${sign}${name}`])(t, x, by, sizeOf(i)));
+            set(t, i.q, i.rd, operation(t, x, by, sizeOf(i)));
           },
           { type: typed(sign) },
         ),
@@ -187,8 +189,8 @@ export const simdThreeRows: readonly InsnRow[] = [
     (t, i) => set(t, i.q, i.rd, byLanes(lanes.pmul)(t, operand(t, i.q, i.rn), operand(t, i.q, i.rm), 0)),
     { type: fixedType('.p8'), where: bytesOnly },
   ),
-  ...binary('vqdmulh', 's', 0, '1011', 0, byLanes(lanes.sqdmulh), { where: doubling, ...saturates }),
-  ...binary('vqrdmulh', 's', 1, '1011', 0, byLanes(lanes.sqrdmulh), { where: doubling, ...saturates }),
+  ...binary('vqdmulh', 's', 0, '1011', 0, doublingHigh(false), { where: doubling, ...saturates }),
+  ...binary('vqrdmulh', 's', 1, '1011', 0, doublingHigh(true), { where: doubling, ...saturates }),
   ...pairwise('vpadd', 'i', 0, '1011', 1, native('add')),
   ...doublingSum('sqrdmlah', '1011'),
   ...doublingSum('sqrdmlsh', '1100'),

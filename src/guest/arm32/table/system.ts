@@ -155,7 +155,7 @@ function readRegister(t: Translator, code: number, set: (value: I64) => void): v
   const { b } = t;
   const row = registerByCode.get(code);
   if (!row || (t.mode.user && !row.user && !row.userAllowed)) t.undefined();
-  else if (row.constant !== undefined) set(b.i64(row.constant));
+  else if (row.constant !== undefined) set(b.i64(row.constant(t.model) >>> 0));
   else if (row.home !== undefined && !(t.mode.user && row.userAllowed))
     set(row.wide ? b.i64_load(b.state(), row.home) : b.i64_load32_u(b.state(), row.home));
   else if (row.read ?? row.home) set(b.call(systemRead, b.i32(code), b.i32(exception.undefined))[1]);

@@ -38,6 +38,18 @@ const singleAccess = (p: Places, isLoad: 0 | 1): InsnRow[] =>
 
 /** Registers in a list: imm words. FLDMX and FSTMX, of an odd number of words, leave the last one out. */
 const count = (p: Places, i: Fields): number => (p.sz ? i.imm >> 1 : i.imm);
+/** Doubles that lie side by side in vectors: two at a time. */
+function accessVectors(t: Translator, i: Fields, first: I64, isLoad: 0 | 1, vectors: readonly number[]): void {
+  const { b } = t;
+  const at = (n: number): I64 => plus(t, first, 16 * n);
+  if (isLoad) {
+    const values = vectors.map((n) => b.guest_load128(at(n)));
+    for (const n of vectors) t.setV((i.rd >> 1) + n, values[n]);
+    return;
+  }
+  if (vectors.length > 1) b.guest_load8(plus(t, first, 16 * vectors.length - 1), access.forWrite);
+  for (const n of vectors) b.guest_store128(at(n), t.v((i.rd >> 1) + n));
+}
 /** Upwards from the base, or downwards, which always changes it. */
 const multiple = (p: Places, isLoad: 0 | 1, isUp: boolean): InsnRow[] =>
   vfp(
@@ -53,7 +65,9 @@ const multiple = (p: Places, isLoad: 0 | 1, isUp: boolean): InsnRow[] =>
       t.aligned(first, 4, !isLoad);
       const step = 4 * wordsOf(p);
       const list = Array.from({ length: count(p, i) }, (_, n) => n);
-      if (isLoad) {
+      const vectors = p.sz && (i.rd & 1) === 0 && count(p, i) % 2 === 0 ? list.slice(0, list.length / 2) : [];
+      if (vectors.length > 0) accessVectors(t, i, first, isLoad, vectors);
+      else if (isLoad) {
         const values = list.map((n) => loadOne(t, p, plus(t, first, step * n)));
         for (const n of list) write(t, p.format, i.rd + n, values[n]);
       } else {
@@ -157,13 +171,12 @@ const moves: readonly InsnRow[] = [
 
 // --- system registers: they are there where FPEXC.EN is clear too, but for FPSCR
 
-const FPSID = 0x410430f0;
 /**
  * MVFR0: VFPv4 with 32 doubles, division, square roots, no exceptions that trap, all rounding modes. MVFR1: fused multiply-add, conversions of
  * half precision, and Advanced SIMD with all but arithmetic in that. MVFR2: what Armv8 adds to both.
  */
 const constants: Readonly<Record<string, (t: Translator) => number | undefined>> = {
-  fpsid: () => FPSID,
+  fpsid: ({ model }) => (model.name === 'cortex-a7' ? 0x41023075 : model.isV8 ? 0x41034070 : 0x410430f0),
   mvfr0: () => 0x10110222,
   mvfr1: () => 0x11111111,
   mvfr2: ({ model }) => (model.isV8 ? 0x43 : undefined),

@@ -63,6 +63,8 @@ export interface Accelerator {
   readonly name: AcceleratorName;
   /** VM exits since it was made. */
   readonly exits: ExitCounters;
+  /** The vCPU that runs, ran last, or met the debugger's stop. */
+  readonly current: number;
   /**
    * Runs the guest until all its vCPUs halt, one shuts down or meets a debugger's stop, or the machine wants to be heard ('kick').
    */

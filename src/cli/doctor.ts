@@ -4,6 +4,7 @@ import { versions } from 'node:process';
 import { VringError } from '../base/index.js';
 import { qemuSpelling } from '../guest/x86/cpuid.js';
 import { parseCpuOption } from '../guest/x86/models.js';
+import { bestIrqchip, irqchipLacks } from '../host/node/kvm/kernel-interrupts.js';
 import { type KvmProbe, probeKvm } from '../host/node/kvm/probe.js';
 import { commands } from './commands.js';
 import { parseLine } from './options/parse.js';
@@ -29,6 +30,16 @@ function wrap(label: string, words: readonly string[]): string[] {
   return lines.map((text, i) => `  ${(i === 0 ? label : '').padEnd(16)}${text}`);
 }
 
+/** Where interrupt controllers can lie: `kernel-irqchip`. */
+function irqchips({ capabilities }: KvmProbe): string {
+  const has = (name: keyof typeof capabilities) => capabilities[name] !== 0;
+  const places = (['on', 'split', 'off'] as const).map((place) => {
+    const lacks = irqchipLacks(place, has);
+    return lacks === undefined ? place : `no ${place} (it lacks ${lacks})`;
+  });
+  return `${places.join(', ')}; ${bestIrqchip(has)} unless told otherwise`;
+}
+
 function describeKvm(probe: KvmProbe): string[] {
   const missing = [...parseCpuOption('qemu64').features].filter((name) => !probe.features.has(name));
   const there = Object.entries(probe.capabilities).filter(([, value]) => value !== 0);
@@ -38,6 +49,7 @@ function describeKvm(probe: KvmProbe): string[] {
     `  ${'ring 0'.padEnd(16)}${probe.ring0PerSecond > 0 ? rate(probe.ring0PerSecond) : 'long mode is not reached'}`,
     ...wrap('does not run', [probe.fails.join(', ')]),
     `  ${'TSC'.padEnd(16)}${(probe.tscHz / 1e6).toFixed(3)} MHz, ${probe.scalesTsc ? 'can' : 'cannot'} be scaled`,
+    ...wrap('irqchip', [irqchips(probe)]),
     ...wrap('has', names(there)),
     ...wrap('lacks', names(absent)),
     ...wrap('not of qemu64', missing.map(qemuSpelling)),

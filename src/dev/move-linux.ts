@@ -2,15 +2,16 @@
  * Boots Linux, moves it from the translator to KVM and back a hundred times on its way, compares its state at each move, and moves it
  * once more, so that KVM brings it to its end:
  *
- *     node dist/dev/move-linux.js KERNEL INITRAMFS VCPUS
+ *     node dist/dev/move-linux.js KERNEL INITRAMFS VCPUS on|split
  */
 import { readFileSync } from 'node:fs';
+import type { IrqchipPlace } from '../host/node/kvm/kernel-interrupts.js';
 import { hostTime } from '../host/node/time.js';
 import { TestPc } from '../machine/testing/test-pc.js';
 import { chooseAccelerator } from '../vmm/choose-accelerator.js';
 import { Mover, testKvm } from '../vmm/testing/moves.js';
 
-const [, , kernel, initrd, cpus] = process.argv;
+const [, , kernel, initrd, cpus, irqchip] = process.argv as [string, string, string, string, string, IrqchipPlace];
 const question = { wishes: ['kvm'], cpu: undefined, defaultCpu: 'qemu64', needsTranslator: undefined } as const;
 const [candidate] = chooseAccelerator(question).candidates;
 let written = 0;
@@ -29,7 +30,7 @@ const machine = new TestPc({
   },
 });
 const { pc } = machine;
-const kvm = testKvm(machine, { split: true });
+const kvm = testKvm(machine, { irqchip });
 pc.boot({
   kernel: readFileSync(kernel),
   initrd: readFileSync(initrd),

@@ -4,7 +4,7 @@ import test from 'node:test';
 import { ManualTime, MemorySpace, PortSpace } from '../bus/index.js';
 import {
   ApicBus,
-  globalInterrupts,
+  GlobalInterrupts,
   Hpet,
   IoApic,
   LocalApic,
@@ -43,7 +43,7 @@ function board() {
   });
   const pic: PicPair = new PicPair({ output: lapic.lint[0] });
   const ioapic = new IoApic({ bus });
-  const gsi = globalInterrupts(pic, ioapic);
+  const gsi = new GlobalInterrupts(pic, ioapic).lines;
   const hpet = new Hpet({ clock, gsi, msi: bus });
   const pit = new Pit({ clock, irq: hpet.pitInput });
   const rtc = new Rtc({ clock, irq: hpet.rtcInput });

@@ -230,6 +230,8 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
   /** While the dirty log is kept: pages that were told to another accelerator's log, and to nobody yet. */
   #dirty: Set<number> | undefined;
 
+  #breakpoints: ReadonlySet<bigint> = new Set();
+
   protected constructor(host: BoardHost, options: BoardOptions) {
     this.#host = host;
     this.#options = options;
@@ -342,7 +344,7 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
 
   /** The vCPU that runs, or ran last: what a debugger looks at. */
   get currentCpu(): Cpu {
-    return this.#cpus[this.#engine.current];
+    return this.#cpus[this.#accelerator.current];
   }
 
   get shownCpu(): Cpu {
@@ -429,6 +431,10 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
     next.setRamBlocks(this.#memory.ramBlocks());
     next.takeOver();
     if (this.#dirty) next.setDirtyLogging(true);
+    if (this.#breakpoints.size > 0) {
+      before.setBreakpoints(new Set());
+      next.setBreakpoints(this.#breakpoints);
+    }
     this.announceInterrupts(next);
   }
 
@@ -448,6 +454,12 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
 
   #keepDirty(from: Accelerator, dirty: Set<number>): void {
     from.takeDirty((hva) => dirty.add(hva));
+  }
+
+  /** As the accelerator's, whichever runs the vCPUs. */
+  setBreakpoints(addresses: ReadonlySet<bigint>): void {
+    this.#breakpoints = new Set(addresses);
+    this.#accelerator.setBreakpoints(this.#breakpoints);
   }
 
   /** `run` returns 'debug' after the instruction under way. */

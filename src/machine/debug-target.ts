@@ -42,13 +42,12 @@ export class BoardDebugTarget {
     this.#control = control;
   }
 
-  /** Under KVM the first alone: no breakpoint stops another. */
   get vcpus(): number {
-    return this.#board.accelerator.name === 'tcg' ? this.#board.cpus.length : 1;
+    return this.#board.cpus.length;
   }
 
   get vcpu(): number {
-    return this.#chosen ?? this.#board.engine.current;
+    return this.#chosen ?? this.#board.accelerator.current;
   }
   set vcpu(vcpu: number) {
     this.#chosen = vcpu;
@@ -96,7 +95,7 @@ export class BoardDebugTarget {
   }
 
   #tellBreakpoints(): void {
-    this.#board.accelerator.setBreakpoints(new Set([...this.#breakpoints].flatMap(this.#places)));
+    this.#board.setBreakpoints(new Set([...this.#breakpoints].flatMap(this.#places)));
   }
 
   setWatchpoint(kind: Watchpoint['kind'], address: bigint, length: number): boolean {

@@ -13,7 +13,7 @@ import {
   assignResources,
   buildAcpiTables,
   FwCfg,
-  globalInterrupts,
+  GlobalInterrupts,
   HPET_GPA,
   Hpet,
   I8042,
@@ -107,6 +107,9 @@ export class PcMachine extends Board<X86Cpu> {
   readonly #trace: PcTrace | undefined;
   readonly #chipset: PcChipset;
   readonly #rtc: Rtc;
+  readonly #gsi: GlobalInterrupts;
+  readonly #pit: Pit;
+  readonly #hpet: Hpet | undefined;
   /** Firmware has run since power-on. */
   #started = false;
   readonly #lowRamEnd: number;
@@ -209,13 +212,15 @@ export class PcMachine extends Board<X86Cpu> {
 
     // Interrupt controllers and timers
     this.ioapic = new IoApic({ bus: apicBus });
-    this.irqs = globalInterrupts(this.pic, this.ioapic);
+    this.#gsi = new GlobalInterrupts(this.pic, this.ioapic);
+    this.irqs = this.#gsi.lines;
     wirePic(this.ports, this.pic);
     wireIoApic(this.memory, this.ioapic);
     wireLocalApics(this.memory, this.lapics, () => this.engine.current);
     wireMsiWindow(this.memory, apicBus);
-    const hpet = (options.hpet ?? true) ? new Hpet({ clock: this.clock, gsi: this.irqs, msi: apicBus }) : undefined;
-    const pit = new Pit({ clock: this.clock, irq: hpet ? hpet.pitInput : this.irqs[0] });
+    const hpet = (this.#hpet =
+      (options.hpet ?? true) ? new Hpet({ clock: this.clock, gsi: this.irqs, msi: apicBus }) : undefined);
+    const pit = (this.#pit = new Pit({ clock: this.clock, irq: hpet ? hpet.pitInput : this.irqs[0] }));
     wirePit(this.ports, pit);
     const rtc = new Rtc({ clock: this.clock, irq: hpet ? hpet.rtcInput : this.irqs[8] });
     this.#rtc = rtc;
@@ -371,10 +376,12 @@ export class PcMachine extends Board<X86Cpu> {
     for (const cpu of this.cpus) cpu.reset();
   }
 
-  /** What an accelerator with a local APIC of its own works with. */
+  /** What an accelerator with interrupt controllers of its own works with. */
   get controllers() {
     const { ioapic, pic, msi, clock } = this;
-    return { ioapic, pic, bus: msi, nowNs: () => clock.nowNs() };
+    const [gsi, pit, hpet] = [this.#gsi, this.#pit, this.#hpet];
+    const isPitReplaced = () => hpet?.replacesPit ?? false;
+    return { ioapic, pic, gsi, pit, isPitReplaced, bus: msi, nowNs: () => clock.nowNs() };
   }
 
   /** Ticks of the time-stamp counter per second. To be set before the guest has seen it: before `boot` or `start`. */

@@ -161,6 +161,55 @@ test('more vCPUs than the host allows: one sentence, and the translator runs the
   assert.deepEqual(machine.run(), { why: 'exit', status: 1 });
 });
 
+test('interrupt controllers that the kernel lacks: the board has them, and it is said; or it is refused, on kvm', {
+  skip: noKvm(),
+}, () => {
+  const native = loadNative();
+  const without = (...names: (keyof typeof capability)[]): Native => {
+    const lacking: readonly number[] = names.map((name) => capability[name]);
+    return {
+      ...native,
+      ioctl: (fd, request, value) =>
+        request === call.checkExtension && lacking.includes(Number(value)) ? 0 : native.ioctl(fd, request, value),
+    };
+  };
+  const made = (host: Native, irqchip?: 'on' | 'split' | 'off') => {
+    const { pc } = new TestPc({ cpu: 'base,+fpu,+tsc,+msr,+pae,+cx8,+apic,+fxsr,+sse,+sse2,+lm' });
+    const said: string[] = [];
+    const kvm = createX86Kvm({
+      cpus: pc.cpus,
+      lapics: pc.lapics,
+      model: pc.cpu.model,
+      host: pc.acceleratorHost,
+      controllers: pc.controllers,
+      irqchip,
+      notice: (sentence) => said.push(sentence),
+      memory: pc.engine.memory.buffer,
+      attention: { begin: () => false, end: () => {} },
+      tscHz: probeKvm().tscHz,
+      native: host,
+    });
+    kvm.close();
+    return said;
+  };
+  assert.deepEqual(made(native, 'off'), []);
+  assert.deepEqual(made(without('PIT2')), [
+    "KVM's interrupt controllers not used (kernel-irqchip=split): this host's KVM lacks KVM_CAP_PIT2",
+  ]);
+  assert.deepEqual(made(without('IRQCHIP', 'SPLIT_IRQCHIP')), [
+    "KVM's interrupt controllers not used (kernel-irqchip=off): this host's KVM lacks KVM_CAP_IRQCHIP",
+  ]);
+  for (const [place, name] of [
+    ['on', 'IRQCHIP'],
+    ['on', 'IRQ_ROUTING'],
+    ['split', 'SPLIT_IRQCHIP'],
+  ] as const)
+    assert.throws(() => made(without(name), place), {
+      code: 'kvm-irqchip',
+      message: `this host's KVM lacks KVM_CAP_${name}, which kernel-irqchip=${place} needs`,
+    });
+});
+
 test('a vCPU stuck in the guest stops when its owner says so, on kvm', { skip: noKvm(), timeout: 60_000 }, async () => {
   const { image } = longModeGuest('stuck', 'cli\n.here: jmp .here\n', []);
   const machine = await createMachine({ accelerators: ['kvm'], kernel: image, ramBytes: 8 << 20 });

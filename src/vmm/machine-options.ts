@@ -210,8 +210,11 @@ export interface MachineOptions {
    * however slow it is. Unless given: `kvm`, then `tcg`.
    */
   readonly accelerators?: readonly AcceleratorName[] | undefined;
-  /** With KVM: the local APIC lies in the kernel, the other interrupt controllers here (`split`, unless given); or all lie here. */
-  readonly kernelIrqchip?: 'split' | 'off' | undefined;
+  /**
+   * With KVM: all interrupt controllers lie in the kernel (`on`), or the local APICs alone (`split`), or none (`off`). Unless given: as
+   * many as the host's KVM has.
+   */
+  readonly kernelIrqchip?: 'on' | 'split' | 'off' | undefined;
   /**
    * Path, or the bytes. A Linux bzImage, an ELF kernel with a PVH entry, or a Multiboot program. It is put into memory and entered
    * directly; with `firmware` that boots it (Linux only). One of the two is needed, or `builtInGuest`.
@@ -542,7 +545,7 @@ export function planMachine(options: MachineOptions): {
       hpet: options.hpet ?? true,
       arm: options.arm,
       cpus,
-      kernelIrqchip: options.kernelIrqchip ?? 'split',
+      kernelIrqchip: options.kernelIrqchip,
       onReset: options.onReset ?? 'reset',
       onPowerOff: options.onPowerOff ?? 'end',
       hotThreshold: threshold,

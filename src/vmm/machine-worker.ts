@@ -267,8 +267,10 @@ function answer(board: Board, request: Exclude<Request, { type: 'accelerator' }>
       board.accelerator.synchronize();
       return disassemble(board, request.gva, request.count);
     case 'readPort':
+      board.accelerator.synchronize();
       return board.ports.read(request.port, request.size);
     case 'writePort':
+      board.accelerator.synchronize();
       board.ports.write(request.port, request.size, request.value);
       return undefined;
     case 'translate':
@@ -457,11 +459,12 @@ async function firmwareOptions(images: KernelImages | undefined): Promise<Firmwa
   );
 }
 
-/** Lets another accelerator run the vCPU. Throws VringError `accelerator`, and what `openKvm` throws. */
-async function switchAccelerator(board: Board, { name, cpu, tscHz }: SwitchRequest): Promise<void> {
+/** Lets another accelerator run the vCPU, and gives what there is to say about it. Throws VringError `accelerator`, and what `openKvm` throws. */
+async function switchAccelerator(board: Board, { name, cpu, tscHz }: SwitchRequest): Promise<readonly string[]> {
+  const notices: string[] = [];
   if (name === 'tcg') {
     board.setAccelerator(board.engine);
-    return;
+    return notices;
   }
   const unfit = config.icount ? 'counted time (icount)' : config.trace ? 'a log of what is translated' : undefined;
   if (unfit) throw new VringError('accelerator', `the translator alone has ${unfit}`);
@@ -472,15 +475,17 @@ async function switchAccelerator(board: Board, { name, cpu, tscHz }: SwitchReque
     cpu: cpu ?? config.cpu,
     tscHz,
     cpuChanged: (model) => regionService?.setCpu(model),
+    notice: (sentence) => notices.push(sentence),
   });
   board.setAccelerator(kvm);
+  return notices;
 }
 
 async function answerSwitches(board: Board): Promise<void> {
   for (const { id, request } of switches.splice(0)) {
     try {
-      await switchAccelerator(board, request);
-      say({ type: 'reply', id });
+      const value = await switchAccelerator(board, request);
+      say({ type: 'reply', id, value });
     } catch (error) {
       if (!(error instanceof VringError)) throw error;
       say({ type: 'reply', id, error: { code: error.code, message: error.message } });

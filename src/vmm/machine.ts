@@ -89,7 +89,7 @@ export interface Machine extends AsyncDisposable {
   readonly warnings: readonly string[];
   /** What runs the guest. */
   readonly accelerator: AcceleratorName;
-  /** Why not another that was wished for before it, a sentence each; empty where there was none. */
+  /** Why not another that was wished for before it, or not all of it, a sentence each; empty where there is nothing to say. */
   readonly acceleratorRefusals: readonly string[];
   /** How the machine ended; rejects when it broke. */
   readonly ended: Promise<MachineEnd>;
@@ -549,7 +549,10 @@ class RunningMachine implements Machine {
     this.acceleratorRefusals.push(...choice.refusals);
     for (const { name, cpu, tscHz } of choice.candidates) {
       try {
-        if (name !== 'tcg') await this.#request({ type: 'accelerator', name, cpu, tscHz }, options);
+        if (name !== 'tcg') {
+          const request = { type: 'accelerator', name, cpu, tscHz } as const;
+          this.acceleratorRefusals.push(...((await this.#request(request, options)) as readonly string[]));
+        }
         this.accelerator = name;
         return;
       } catch (error) {

@@ -268,7 +268,7 @@ export interface WorkerConfig {
   readonly deviceBytes: number;
   readonly hpet: boolean;
   readonly arm: MachineOptions['arm'];
-  readonly kernelIrqchip: 'split' | 'off';
+  readonly kernelIrqchip: 'on' | 'split' | 'off' | undefined;
   /** What the guest's reset does. */
   readonly onReset: 'reset' | 'end' | 'pause';
   /** What the guest's power-off does. */

@@ -338,10 +338,7 @@ function planRam(text: string | undefined): number | undefined {
 }
 
 function planIrqchip(values: KeyValues): MachineOptions['kernelIrqchip'] {
-  const where = values.choice('kernel-irqchip', ['on', 'off', 'split']);
-  if (where === 'on')
-    throw new UsageError(`${values.option}: kernel-irqchip=on is not supported; there are split and off`);
-  return where as MachineOptions['kernelIrqchip'];
+  return values.choice('kernel-irqchip', ['on', 'off', 'split']) as MachineOptions['kernelIrqchip'];
 }
 
 /** Accelerators in the order given, each once; those that vring does not have are told of. */

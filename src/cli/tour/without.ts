@@ -70,8 +70,8 @@ export const parts: readonly Part[] = [
   {
     name: 'irqchip',
     sentence:
-      "With KVM the processor's local APIC can be in the kernel; without it every access to it, and every interrupt, is the device model's.",
-    with: { accelerators: ['kvm'], kernelIrqchip: 'split' },
+      "With KVM the interrupt controllers can be in the kernel; without that every access to them, and every interrupt, is the device models'.",
+    with: { accelerators: ['kvm'] },
     without: { accelerators: ['kvm'], kernelIrqchip: 'off' },
     work: [
       { line: 'random 500', count: 500 },

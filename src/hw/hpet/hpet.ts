@@ -143,6 +143,11 @@ export class Hpet implements Device, IoHandler {
     }
   }
 
+  /** It has taken IRQ 0 from the 8254. */
+  get replacesPit(): boolean {
+    return this.#legacy();
+  }
+
   #legacy(): boolean {
     return (this.state.configuration & LEGACY) !== 0;
   }

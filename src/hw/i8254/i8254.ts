@@ -15,6 +15,9 @@ export const PIT_HZ = 1193182;
 /** How far interrupts may lag behind before the missed ones are dropped. */
 const MAX_LAG_TICKS = PIT_HZ;
 
+/** How exactly two agree when a tick is due: a millisecond. */
+const GRACE_TICKS = Math.ceil(PIT_HZ / 1000);
+
 const TICKS = { min: 0, max: 2 ** 52, integer: true };
 
 export const PitState = defineState('i8254', 1, {
@@ -53,7 +56,8 @@ export const PitState = defineState('i8254', 1, {
 
 type Channel = StateOf<typeof PitState>['channels'][number];
 
-function ticksAt(ns: number): number {
+/** The tick of the timer's clock at a time. */
+export function ticksAt(ns: number): number {
   const seconds = Math.floor(ns / 1e9);
   return seconds * PIT_HZ + Math.floor(((ns - seconds * 1e9) * PIT_HZ) / 1e9);
 }
@@ -100,6 +104,23 @@ export class Pit implements Device {
     PitState.load(this.state, saved);
     this.#arm();
     this.#irq.set(this.#out(this.state.channels[0]!, this.#now()));
+  }
+
+  /** Another keeps this timer's time from here on, until `goOn`. */
+  standBy(): void {
+    this.#timer.cancel();
+  }
+
+  /**
+   * The state is back here. `timePassed`: ticks that fell due meanwhile have been given, but for a single one that fell due just now,
+   * which rather comes twice than never.
+   */
+  goOn(timePassed: boolean): void {
+    const channel = this.state.channels[0]!;
+    const now = this.#now();
+    const periodic = channel.mode === 2 || channel.mode === 3;
+    if (timePassed) this.state.nextRise = this.#riseAfter(channel, periodic ? now : now - GRACE_TICKS);
+    this.#arm();
   }
 
   #now(): number {

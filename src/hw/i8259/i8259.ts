@@ -82,6 +82,12 @@ export class PicPair implements Device {
     this.#output.set(this.state.INTR);
   }
 
+  /** Another has kept the state meanwhile: what follows from it, the cascade and INTR, is worked out anew. */
+  settle(): void {
+    this.#master.lines |= 1 << CASCADE;
+    this.#update();
+  }
+
   #setInput(chip: Chip, n: number, level: boolean): void {
     const bit = 1 << n;
     const rises = level && (chip.lines & bit) === 0;

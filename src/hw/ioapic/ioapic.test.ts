@@ -6,7 +6,7 @@ import { ApicBus } from '../lapic/apic-bus.js';
 import { LocalApic } from '../lapic/lapic.js';
 import { fuzzAccesses, seededRandom, TestLine } from '../testing.js';
 import { IoApic } from './ioapic.js';
-import { globalInterrupts, wireIoApic } from './wiring.js';
+import { GlobalInterrupts, wireIoApic } from './wiring.js';
 
 const BASE = 0xfec00000;
 
@@ -113,7 +113,7 @@ test('destination, and ExtINT through a pin', () => {
 test('global interrupts go to both controllers; the timer is pin 2', () => {
   const { ioapic, set, take } = make();
   const pic = new PicPair({ output: new TestLine() });
-  const gsi = globalInterrupts(pic, ioapic);
+  const gsi = new GlobalInterrupts(pic, ioapic).lines;
   assert.equal(gsi.length, 24);
   set(0x14, 0x20);
   gsi[0]!.set(true);

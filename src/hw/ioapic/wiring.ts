@@ -31,16 +31,35 @@ export function wireIoApic(space: MemorySpace, ioapic: IoApic, gpa: number = IOA
  * The board's global system interrupts: 0-15 go to the 8259s and the I/O APIC, 16-23 to the I/O APIC alone. GSI 0, the
  * timer, is pin 2 there (as the MADT's interrupt source override says).
  */
-export function globalInterrupts(pic: PicPair, ioapic: IoApic): IrqLine[] {
-  return Array.from({ length: IOAPIC_PINS }, (_, gsi) => {
-    const pin = ioapic.inputs[gsi === 0 ? 2 : gsi]!;
-    const legacy = pic.inputs[gsi];
-    if (legacy === undefined) return pin;
-    return {
-      set(level) {
-        legacy.set(level);
-        pin.set(level);
-      },
-    };
-  });
+export class GlobalInterrupts {
+  readonly lines: readonly IrqLine[];
+  /** Controllers that lie elsewhere (in the host's kernel) hear of every change of a line, instead of the board's. */
+  divert: ((gsi: number, level: boolean) => void) | undefined;
+  readonly #pic: PicPair;
+  readonly #ioapic: IoApic;
+
+  constructor(pic: PicPair, ioapic: IoApic) {
+    this.#pic = pic;
+    this.#ioapic = ioapic;
+    this.lines = Array.from({ length: IOAPIC_PINS }, (_, gsi) => {
+      const pin = ioapic.inputs[gsi === 0 ? 2 : gsi]!;
+      const legacy = pic.inputs[gsi];
+      return {
+        set: (level) => {
+          if (this.divert) {
+            this.divert(gsi, level);
+            return;
+          }
+          legacy?.set(level);
+          pin.set(level);
+        },
+      };
+    });
+  }
+
+  /** Levels of the lines as the board's controllers know them, a bit each. */
+  get levels(): number {
+    const [master, slave] = this.#pic.state.chips;
+    return (this.#ioapic.state.lines & 0xff0000) | (slave!.lines << 8) | (master!.lines & 0xfb);
+  }
 }

@@ -24,6 +24,8 @@ export interface KvmRequest {
   readonly tscHz: number | undefined;
   /** The CPU is another than the machine was built with. */
   cpuChanged(cpu: string): void;
+  /** KVM runs it, but not all that could be in the kernel is. */
+  notice(sentence: string): void;
 }
 
 export interface MadeBoard {

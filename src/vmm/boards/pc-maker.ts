@@ -31,7 +31,7 @@ export function startVcpuThread(config: VcpuWorkerConfig): void {
 
 async function openKvm(
   pc: PcMachine,
-  { config, doorbell, cpu, tscHz = pc.tscHz, cpuChanged }: KvmRequest,
+  { config, doorbell, cpu, tscHz = pc.tscHz, cpuChanged, notice }: KvmRequest,
 ): Promise<Accelerator> {
   const { createX86Kvm } = await import('../../host/node/kvm/x86-accelerator.js');
   const model = cpu === config.cpu ? pc.cpu.model : parseCpuOption(cpu);
@@ -40,7 +40,9 @@ async function openKvm(
     lapics: pc.lapics,
     model,
     host: pc.acceleratorHost,
-    controllers: config.kernelIrqchip === 'split' ? pc.controllers : undefined,
+    controllers: pc.controllers,
+    irqchip: config.kernelIrqchip,
+    notice,
     memory: pc.engine.memory.buffer,
     attention: doorbellAttention(doorbell),
     tscHz,

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import type { X86Cpu } from '../../guest/x86/system/cpu.js';
 import type { KvmAccelerator } from '../../host/node/kvm/accelerator.js';
+import type { IrqchipPlace } from '../../host/node/kvm/kernel-interrupts.js';
 import type { Native } from '../../host/node/kvm/native.js';
 import { probeKvm } from '../../host/node/kvm/probe.js';
 import { createX86Kvm } from '../../host/node/kvm/x86-accelerator.js';
@@ -9,8 +10,11 @@ import type { TestPc } from '../../machine/testing/test-pc.js';
 import { doorbellAttention, startVcpuThread } from '../boards/pc-maker.js';
 import { doorbellBytes } from '../worker-protocol.js';
 
-/** KVM for a machine of a test, with local APICs in the kernel (`split`) or all of them the board's. */
-export function testKvm({ pc }: TestPc, { split, native }: { split: boolean; native?: Native | undefined }) {
+/** KVM for a machine of a test. */
+export function testKvm(
+  { pc }: TestPc,
+  { irqchip, native }: { readonly irqchip: IrqchipPlace; readonly native?: Native | undefined },
+) {
   pc.tscHz = probeKvm().tscHz;
   const doorbell = new SharedArrayBuffer(doorbellBytes);
   return createX86Kvm({
@@ -18,7 +22,8 @@ export function testKvm({ pc }: TestPc, { split, native }: { split: boolean; nat
     lapics: pc.lapics,
     model: pc.cpu.model,
     host: pc.acceleratorHost,
-    ...(split ? { controllers: pc.controllers } : {}),
+    controllers: pc.controllers,
+    irqchip,
     memory: pc.engine.memory.buffer,
     attention: doorbellAttention(new Int32Array(doorbell)),
     tscHz: pc.tscHz,

@@ -25,8 +25,15 @@ export const call = {
   setUserMemoryRegion: iow(0x46, 32),
   setTssAddress: io(0x47),
   setIdentityMapAddress: iow(0x48, 8),
+  createIrqchip: io(0x60),
+  irqLine: iow(0x61, 8),
+  getIrqchip: iowr(0x62, 520),
+  setIrqchip: ior(0x63, 520),
   registerCoalescedMmio: iow(0x67, 16),
   setGsiRouting: iow(0x6a, 8),
+  createPit2: iow(0x77, 64),
+  getPit2: ior(0x9f, 112),
+  setPit2: iow(0xa0, 112),
   enableCapability: iow(0xa3, 104),
   signalMsi: iow(0xa5, 32),
   setMsrFilter: iow(0xc6, 0x188),
@@ -74,6 +81,7 @@ export const capability = {
   IRQ_ROUTING: 25,
   IRQFD: 32,
   PIT2: 33,
+  PIT_STATE2: 35,
   IOEVENTFD: 36,
   VCPU_EVENTS: 41,
   DEBUGREGS: 50,
@@ -151,5 +159,7 @@ export const runPage = {
 
 export const slotFlag = { logDirty: 1, readonly: 2 } as const;
 /** Types of entries of the routing table of interrupts. */
-export const routing = { entryBytes: 48, msi: 2 } as const;
+export const routing = { entryBytes: 48, irqchip: 1, msi: 2 } as const;
+/** Interrupt controllers in the kernel by the numbers that KVM gives them. */
+export const irqchip = { picMaster: 0, picSlave: 1, ioapic: 2 } as const;
 export const debugControl = { enable: 1, singleStep: 2, hardwareBreakpoints: 0x20000 } as const;

@@ -49,8 +49,10 @@ export interface KvmArchitecture {
   /** With an observer: the guest has, or may have, other handlers than before; then, with the state at home, to watch those. */
   handlersChanged(): boolean;
   watchHandlers(): void;
-  /** Breakpoints (linear addresses) and single-stepping from the next entry on. */
-  setDebug(breakpoints: ReadonlySet<bigint>, step: boolean): void;
+  /** Breakpoints (linear addresses) of all vCPUs, and the one that is to go a single step, from the next entry on. All stand. */
+  setDebug(breakpoints: ReadonlySet<bigint>, step: number | undefined): void;
+  /** With the state at home: a vCPU that sleeps goes on, for a debugger. False: it waits to be started. */
+  rouse(vcpu: number): boolean;
   /** Whether the stop of a `debug` exit is for the debugger, rather than on the way to a breakpoint. */
   isStop(): boolean;
   /** Registers as text, for a person; the state is at home. */
@@ -73,6 +75,7 @@ export class KvmAccelerator implements Accelerator {
   readonly name = 'kvm';
   readonly exits = new ExitCounters();
   readonly vm: KvmVm;
+  current = 0;
   readonly #vcpu: KvmVcpu;
   readonly #host: AcceleratorHost;
   readonly #attention: KvmAttention;
@@ -92,6 +95,8 @@ export class KvmAccelerator implements Accelerator {
   #published: Set<number> | undefined;
   /** The other vCPUs run. */
   #resumed = false;
+  /** Of them, those that stand at a breakpoint, which the debugger has not been told yet. */
+  readonly #stops: { readonly vcpu: number; readonly pc: bigint }[] = [];
 
   constructor(options: KvmAcceleratorOptions) {
     this.vm = options.vm;
@@ -101,6 +106,22 @@ export class KvmAccelerator implements Accelerator {
     this.#arch = options.architecture(this.exits);
     this.#secondaries = options.secondaries;
     this.#deferred = options.deferred;
+    if (this.#secondaries) this.#secondaries.onDebug = (vcpu, pc) => this.#debugged(vcpu, pc);
+  }
+
+  /** Where there are more breakpoints than the processor has, the guest goes step by step: not every one is a stop. */
+  #debugged(vcpu: number, pc: bigint): boolean {
+    const isStop = this.#breakpoints.has(pc);
+    if (isStop) this.#stops.push({ vcpu, pc });
+    return isStop;
+  }
+
+  #takeStop(): boolean {
+    for (let stop = this.#stops.shift(); stop !== undefined; stop = this.#stops.shift()) {
+      this.current = stop.vcpu;
+      if (this.#breakpoints.has(stop.pc)) return true;
+    }
+    return false;
   }
 
   run(): VmExit {
@@ -141,6 +162,7 @@ export class KvmAccelerator implements Accelerator {
         this.#secondaries?.serve(() => this.#drain());
         if (this.#host.poll()) return 'kick';
       }
+      if (this.#stops.length > 0 && this.#takeStop()) return 'debug';
       if (this.#timerStale) this.#armTimer();
       if (guest?.handler && !this.#atHome && arch.handlersChanged()) {
         this.synchronize();
@@ -171,12 +193,15 @@ export class KvmAccelerator implements Accelerator {
           this.#wanted = true;
           break;
         case exit.debug:
-          if (arch.isStop()) return 'debug';
-          break;
+          if (!arch.isStop()) break;
+          this.current = 0;
+          return 'debug';
         case exit.failEntry:
-          throw this.#failure(`the processor refuses the guest's state (reason 0x${this.#hex64(runPage.failReason)})`);
+          throw this.#failure(
+            `the processor refuses the guest's state (reason 0x${this.#vcpu.hex64(runPage.failReason)})`,
+          );
         case exit.internalError:
-          throw this.#failure(this.#internalError());
+          throw this.#failure(this.#vcpu.internalError());
         default: {
           const stop = this.#handle(reason);
           if (stop !== undefined) return stop;
@@ -273,28 +298,36 @@ export class KvmAccelerator implements Accelerator {
     this.#spoke();
   }
 
-  step(): VmExit | undefined {
-    this.#arch.setDebug(new Set(), true);
+  step(vcpu: number): VmExit | undefined {
+    this.synchronize();
+    this.current = vcpu;
+    for (let i = this.#stops.length - 1; i >= 0; i--) if (this.#stops[i].vcpu === vcpu) this.#stops.splice(i, 1);
+    if (!this.#arch.rouse(vcpu)) return undefined;
+    this.#arch.setDebug(new Set(), vcpu);
     this.#wanted = false;
+    this.#atHome = false;
+    this.#arch.load();
     try {
-      // One entry, which a kick may end before the instruction.
-      for (let tries = 0; tries < 100; tries++) {
-        if (this.#atHome) {
-          this.#atHome = false;
-          this.#arch.load();
-        }
-        this.#arch.beforeEntry();
-        if (!this.#vcpu.run()) continue;
-        this.#arch.afterExit();
-        this.#drain();
-        const reason = this.#vcpu.words[runPage.exitReason >> 2];
-        if (reason === exit.debug) return undefined;
-        if (!this.#access()) return this.#handle(reason);
-      }
+      if (vcpu === 0) return this.#stepFirst();
+      this.#secondaries?.step(vcpu, () => this.#drain());
       return undefined;
     } finally {
-      this.#arch.setDebug(this.#breakpoints, false);
+      this.#arch.setDebug(this.#breakpoints, undefined);
     }
+  }
+
+  /** One entry, which a kick may end before the instruction. */
+  #stepFirst(): VmExit | undefined {
+    for (let tries = 0; tries < 100; tries++) {
+      this.#arch.beforeEntry();
+      if (!this.#vcpu.run()) continue;
+      this.#arch.afterExit();
+      this.#drain();
+      const reason = this.#vcpu.words[runPage.exitReason >> 2];
+      if (reason === exit.debug) return undefined;
+      if (!this.#access()) return this.#handle(reason);
+    }
+    return undefined;
   }
 
   wake(): boolean {
@@ -319,7 +352,8 @@ export class KvmAccelerator implements Accelerator {
 
   setBreakpoints(addresses: ReadonlySet<bigint>): void {
     this.#breakpoints = new Set(addresses);
-    this.#arch.setDebug(this.#breakpoints, false);
+    if (this.#resumed) this.#standStill();
+    this.#arch.setDebug(this.#breakpoints, undefined);
   }
 
   setRamBlocks(blocks: readonly AcceleratorRamBlock[]): void {
@@ -371,25 +405,6 @@ export class KvmAccelerator implements Accelerator {
     this.#vcpu.close();
     this.vm.close();
     this.vm.system.close();
-  }
-
-  #hex64(at: number): string {
-    return this.#vcpu.view.getBigUint64(at, true).toString(16);
-  }
-
-  #internalError(): string {
-    const { words } = this.#vcpu;
-    const suberror = words[runPage.internalSuberror >> 2];
-    const count = Math.min(words[runPage.internalDataCount >> 2], 16);
-    const names = [
-      '',
-      'it cannot emulate an instruction',
-      'two events at once',
-      'an event during delivery',
-      'an exit it does not know',
-    ];
-    const values = Array.from({ length: count }, (_, i) => this.#hex64(runPage.internalData + 8 * i));
-    return `${names[suberror] || `internal error ${suberror}`}${values.length ? ` (${values.join(' ')})` : ''}`;
   }
 
   /** KVM cannot go on: the sentence, with the registers in its cause. */

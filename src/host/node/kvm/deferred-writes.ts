@@ -30,12 +30,22 @@ export class DeferredWrites {
     this.#host = host;
   }
 
-  /** Asks KVM to collect what the board's devices allow. Undefined: this KVM does not, or there is nothing to collect. */
-  static begin(vm: KvmVm, vcpu: KvmVcpu, host: AcceleratorHost): DeferredWrites | undefined {
+  /**
+   * Asks KVM to collect what the board's devices allow, but for what lies in memory that is KVM's own. Undefined: this KVM does not, or
+   * there is nothing to collect.
+   */
+  static begin(
+    vm: KvmVm,
+    vcpu: KvmVcpu,
+    host: AcceleratorHost,
+    hidden: { readonly start: number; readonly size: number } | undefined,
+  ): DeferredWrites | undefined {
     const page = vm.system.check('COALESCED_MMIO');
     if (page === 0 || (page + 1) * PAGE > vcpu.bytes.length) return undefined;
     const takesPorts = vm.system.check('COALESCED_PIO') !== 0;
-    const ranges = host.deferrable().filter(({ space }) => space === 'memory' || takesPorts);
+    const isHidden = ({ space, start }: DeferrableRange) =>
+      hidden !== undefined && space === 'memory' && start >= hidden.start && start < hidden.start + hidden.size;
+    const ranges = host.deferrable().filter((range) => (range.space === 'memory' || takesPorts) && !isHidden(range));
     for (const range of ranges) vm.call('collect writes', call.registerCoalescedMmio, zone(range));
     return ranges.length > 0 ? new DeferredWrites(vcpu, page, host) : undefined;
   }

@@ -3,65 +3,36 @@
  * inter-processor interrupts cost no exit. The board's messages go to KVM; KVM tells of ends of level-triggered interrupts that its
  * table of routes names.
  */
-import type { ApicBus, IoApic, LocalApic, PicPair } from '../../../hw/index.js';
 import { call, routing } from './abi.js';
-import type { KvmSystem, KvmVm } from './system.js';
+import { type KernelInterrupts, MessageSender, messageOf, type X86Controllers } from './kernel-interrupts.js';
+import type { KvmVm } from './system.js';
 
 const PINS = 24;
-const MSI_GPA = 0xfee00000;
 const LEVEL = 0x8000;
 const LOGICAL = 0x800;
 
-/** The board's interrupt controllers, as far as KVM's local APIC works with them. */
-export interface X86Controllers {
-  /** By APIC id. */
-  readonly lapics: readonly LocalApic[];
-  readonly ioapic: IoApic;
-  readonly pic: PicPair;
-  readonly bus: ApicBus;
-  nowNs(): number;
-}
-
-/** Address and data of a message-signalled interrupt (Intel SDM vol. 3, 11.11). */
-function message(destination: number, logical: boolean, mode: number, vector: number, level: boolean) {
-  return {
-    address: (MSI_GPA | ((destination & 0xff) << 12) | (logical ? 4 : 0)) >>> 0,
-    data: (vector & 0xff) | ((mode & 7) << 8) | (level ? LEVEL | 0x4000 : 0),
-  };
-}
-
-export class KernelApic {
+export class KernelApic implements KernelInterrupts {
+  readonly takesExternal = false;
+  readonly hidden = undefined;
   readonly #vm: KvmVm;
   readonly #board: X86Controllers;
-  readonly #message = new Uint8Array(new ArrayBuffer(32));
-  readonly #view = new DataView(this.#message.buffer);
+  readonly #messages: MessageSender;
 
   constructor(vm: KvmVm, board: X86Controllers) {
     this.#vm = vm;
     this.#board = board;
+    this.#messages = new MessageSender(vm);
     vm.enable('keep local APICs', 'SPLIT_IRQCHIP', PINS);
   }
 
-  /** Whether this host's KVM has what it takes. */
-  static isOffered(system: KvmSystem): boolean {
-    return (['SPLIT_IRQCHIP', 'SIGNAL_MSI', 'IRQ_ROUTING'] as const).every((name) => system.check(name) !== 0);
-  }
-
-  /** From here on KVM has the local APICs. */
   take(): void {
     const { bus, ioapic, lapics } = this.#board;
     for (const lapic of lapics) lapic.standBy();
-    bus.divert = (destination, logical, mode, vector, level) => {
-      const { address, data } = message(destination, logical, mode, vector, level);
-      this.#view.setUint32(0, address, true);
-      this.#view.setUint32(8, data, true);
-      return this.#vm.call('take an interrupt message', call.signalMsi, this.#message) > 0;
-    };
+    bus.divert = this.#messages.send;
     ioapic.onRedirection = () => this.#route();
     this.#route();
   }
 
-  /** And no longer. */
   give(): void {
     this.#board.bus.divert = undefined;
     this.#board.ioapic.onRedirection = undefined;
@@ -76,7 +47,7 @@ export class KernelApic {
       const entry = low[pin]!;
       const at = 8 + pin * routing.entryBytes;
       const level = (entry & LEVEL) !== 0;
-      const { address, data } = message(
+      const { address, data } = messageOf(
         high[pin]! >>> 24,
         (entry & LOGICAL) !== 0,
         (entry >> 8) & 7,

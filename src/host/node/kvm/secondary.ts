@@ -29,10 +29,14 @@ const DATA_BYTES = 4096;
 export const SECONDARY_BYTES = DATA_OFFSET + DATA_BYTES;
 
 const state = { none: 0, asked: 1, answered: 2 } as const;
-const command = { pause: 0, run: 1, end: 2 } as const;
+/** `step`: one instruction, then `pause`. */
+const command = { pause: 0, run: 1, end: 2, step: 3 } as const;
 /** What the thread has come to: `command` + 1. */
 const started = 0;
-const kind = { pio: 0, mmio: 1, msr: 2, eoi: 3, shutdown: 4, failed: 5 } as const;
+const kind = { pio: 0, mmio: 1, msr: 2, eoi: 3, shutdown: 4, failed: 5, debug: 6 } as const;
+
+/** Entries for one instruction: a kick may end one before it, and the instruction may need devices. */
+const STEP_ENTRIES = 100;
 
 /** A busy host may take long to start a thread. */
 const HEARD_MS = 60_000;
@@ -73,7 +77,12 @@ export class SecondaryVcpu {
       const wanted = Atomics.load(words, at.command);
       // Whoever reads its registers finds them as they are after the last exit.
       if (wanted === command.pause && ran) while (this.#vcpu.finishExit() && this.#exit());
-      ran = wanted === command.run;
+      ran = wanted === command.run || wanted === command.step;
+      if (wanted === command.step) {
+        this.#step();
+        Atomics.compareExchange(words, at.command, command.step, command.pause);
+        continue;
+      }
       if (Atomics.exchange(words, at.heard, wanted + 1) !== wanted + 1) Atomics.notify(words, at.heard);
       if (wanted === command.end) break;
       if (wanted === command.pause) {
@@ -88,6 +97,18 @@ export class SecondaryVcpu {
       }
     }
     this.#vcpu.close();
+  }
+
+  #step(): void {
+    try {
+      for (let left = STEP_ENTRIES; left > 0; left--) {
+        if (!this.#vcpu.run()) continue;
+        if (this.#vcpu.words[runPage.exitReason >> 2] === exit.debug || !this.#exit()) return;
+      }
+    } catch (error) {
+      if (!(error instanceof VringError)) throw error;
+      this.#fail(error.message);
+    }
   }
 
   /** False: there is nothing more to be finished. */
@@ -127,11 +148,20 @@ export class SecondaryVcpu {
         return true;
       case exit.intr:
         return false;
+      case exit.debug:
+        this.#exchange(kind.debug, bytes.subarray(runPage.debugPc, runPage.debugPc + 8));
+        return false;
       case exit.shutdown:
         this.#exchange(kind.shutdown, new Uint8Array(0));
         return false;
+      case exit.failEntry:
+        this.#fail(`the processor refuses the guest's state (reason 0x${this.#vcpu.hex64(runPage.failReason)})`);
+        return false;
+      case exit.internalError:
+        this.#fail(this.#vcpu.internalError());
+        return false;
       default:
-        this.#fail(`vCPU exit ${reason}`);
+        this.#fail(`an exit that is not known (${reason})`);
         return false;
     }
   }
@@ -177,6 +207,8 @@ interface Block {
 
 /** Further vCPUs, as the devices' thread sees them. They stand until `resume`. */
 export class Secondaries {
+  /** A vCPU has met a debug exception at an address; true: it is to stand. */
+  onDebug: ((vcpu: number, pc: bigint) => boolean) | undefined;
   readonly #vm: KvmVm;
   readonly #host: SecondaryHost;
   readonly #blocks: readonly Block[];
@@ -219,6 +251,19 @@ export class Secondaries {
   /** All stand when it returns; what they ask meanwhile is answered, each time after `before`. */
   pause(before: () => void): void {
     this.#order(command.pause, before);
+  }
+
+  /** One instruction of a vCPU, while all stand; what it asks is answered, each time after `before`. */
+  step(vcpu: number, before: () => void): void {
+    const { words } = this.#blocks[vcpu - 1];
+    Atomics.store(words, at.heard, started);
+    Atomics.store(words, at.command, command.step);
+    Atomics.notify(words, at.command);
+    const end = performance.now() + HEARD_MS;
+    while (Atomics.load(words, at.heard) === started && performance.now() < end) {
+      this.serve(before);
+      Atomics.wait(words, at.heard, started, 1);
+    }
   }
 
   close(): void {
@@ -291,9 +336,13 @@ export class Secondaries {
       case kind.shutdown:
         host.shutdown();
         return;
+      case kind.debug:
+        // Before it is answered: it must not go on.
+        if (this.onDebug?.(id, view.getBigUint64(0, true))) Atomics.store(words, at.command, command.pause);
+        return;
       default: {
         const text = new TextDecoder().decode(bytes.slice(0, words[at.size]));
-        throw new VringError('kvm-internal', `KVM cannot run a further vCPU: ${text}.`);
+        throw new VringError('kvm-internal', `KVM cannot run vCPU ${id} any further: ${text}.`);
       }
     }
   }

@@ -88,6 +88,25 @@ export class KvmVcpu extends KvmVcpuCalls {
     this.#timer.set(delayNs);
   }
 
+  hex64(at: number): string {
+    return this.view.getBigUint64(at, true).toString(16);
+  }
+
+  /** What an exit `internalError` is about, for a person. */
+  internalError(): string {
+    const suberror = this.words[runPage.internalSuberror >> 2];
+    const count = Math.min(this.words[runPage.internalDataCount >> 2], 16);
+    const names = [
+      '',
+      'it cannot emulate an instruction',
+      'two events at once',
+      'an event during delivery',
+      'an exit it does not know',
+    ];
+    const values = Array.from({ length: count }, (_, i) => this.hex64(runPage.internalData + 8 * i));
+    return `${names[suberror] || `internal error ${suberror}`}${values.length ? ` (${values.join(' ')})` : ''}`;
+  }
+
   close(): void {
     this.#timer.close();
     this.#release();

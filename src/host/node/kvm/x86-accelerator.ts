@@ -6,11 +6,20 @@ import { qemuSpelling } from '../../../guest/x86/cpuid.js';
 import type { CpuModel } from '../../../guest/x86/models.js';
 import { field as home } from '../../../guest/x86/state.js';
 import type { X86Cpu } from '../../../guest/x86/system/cpu.js';
+import { WAIT_FOR_SIPI } from '../../../guest/x86/system/leave.js';
 import { type LocalApic, readRegisterPage, writeRegisterPage } from '../../../hw/index.js';
-import { call, debugControl, exit, runPage } from './abi.js';
+import { type CapabilityName, call, debugControl, exit, runPage } from './abi.js';
 import { KvmAccelerator, type KvmArchitecture, type KvmAttention, UnknownExit } from './accelerator.js';
 import { DeferredWrites } from './deferred-writes.js';
-import { KernelApic, type X86Controllers } from './kernel-apic.js';
+import { KernelApic } from './kernel-apic.js';
+import {
+  bestIrqchip,
+  type IrqchipPlace,
+  irqchipLacks,
+  type KernelInterrupts,
+  type X86Controllers,
+} from './kernel-interrupts.js';
+import { KernelIrqchip } from './kernel-irqchip.js';
 import type { Native } from './native.js';
 import { Secondaries, type SecondaryConfig } from './secondary.js';
 import { KvmSystem, type KvmVm } from './system.js';
@@ -51,8 +60,11 @@ export interface X86KvmOptions {
   /** What the guest is to see: the vCPUs' model, or one that they are about to be given. */
   readonly model: CpuModel;
   readonly host: AcceleratorHost;
-  /** The board's other controllers, for local APICs in the kernel where it has them. Absent: all lie with the board. */
+  /** The board's other controllers, for those in the kernel. Absent: all lie with the board. */
   readonly controllers?: Omit<X86Controllers, 'lapics'> | undefined;
+  /** Where interrupt controllers lie. Unless given: in the kernel, as far as it has them, which `notice` hears of. */
+  readonly irqchip?: IrqchipPlace | undefined;
+  readonly notice?: ((sentence: string) => void) | undefined;
   /** The machine's memory: RAM blocks are offsets in it. */
   readonly memory: ArrayBufferLike;
   readonly attention: KvmAttention;
@@ -67,14 +79,15 @@ export interface X86KvmOptions {
   readonly native?: Native | undefined;
 }
 
-/** Throws VringError `kvm-unavailable`, `kvm-cpu-features`, `kvm-tsc` or `kvm-call`: the sentence says what is in the way. */
+/** Throws VringError `kvm-unavailable`, `kvm-irqchip`, `kvm-cpu-features`, `kvm-tsc` or `kvm-call`: the sentence says what is in the way. */
 export function createX86Kvm(wanted: X86KvmOptions): KvmAccelerator {
   const opened: { close(): void }[] = [];
   try {
     const system = new KvmSystem(wanted.device, wanted.native);
     opened.push(system);
     system.require(...needed);
-    const options = KernelApic.isOffered(system) ? wanted : { ...wanted, controllers: undefined };
+    const place = placeIrqchip(system, wanted);
+    const options = place === 'off' ? { ...wanted, controllers: undefined } : wanted;
     const missing = missingFeatures(options.model, hostFeatures(system));
     if (missing.length > 0) {
       const names = missing.map(qemuSpelling).join(', ');
@@ -88,27 +101,45 @@ export function createX86Kvm(wanted: X86KvmOptions): KvmAccelerator {
     vm.call('set aside a page', call.setIdentityMapAddress, gpa);
     vm.call('set aside a task-state segment', call.setTssAddress, TSS_GPA);
     openMsrs(vm, options.controllers === undefined);
-    const kernelApic = options.controllers && new KernelApic(vm, { ...options.controllers, lapics: options.lapics });
+    const controllers = options.controllers && { ...options.controllers, lapics: options.lapics };
+    const interrupts = controllers && new (place === 'on' ? KernelIrqchip : KernelApic)(vm, controllers);
     const vcpu = new KvmVcpu(vm, 0);
     opened.push(vcpu);
     setTscRate(vcpu, options.tscHz);
     const table = cpuidTable(options.model, { apicId: 0, cpus: options.cpus.length, tscHz: options.tscHz });
     vcpu.call("take the model's CPUID", call.setCpuid2, table);
-    const secondaries = startSecondaries(vm, options, kernelApic);
+    const secondaries = startSecondaries(vm, options, interrupts);
     if (secondaries) opened.push(secondaries);
     return new KvmAccelerator({
       vm,
       vcpu,
       secondaries,
-      deferred: DeferredWrites.begin(vm, vcpu, options.host),
+      deferred: DeferredWrites.begin(vm, vcpu, options.host, interrupts?.hidden),
       host: options.host,
       attention: options.attention,
-      architecture: (exits) => new X86Architecture(options, vcpu, exits, kernelApic, secondaries),
+      architecture: (exits) => new X86Architecture(options, vcpu, exits, interrupts, secondaries),
     });
   } catch (error) {
     for (const each of opened.reverse()) each.close();
     throw error;
   }
+}
+
+/** Throws VringError `kvm-irqchip` where the kernel does not have what is asked for. */
+function placeIrqchip(system: KvmSystem, { controllers, irqchip, notice }: X86KvmOptions): IrqchipPlace {
+  if (controllers === undefined) return 'off';
+  const has = (name: CapabilityName) => system.check(name) !== 0;
+  if (irqchip !== undefined) {
+    const name = irqchipLacks(irqchip, has);
+    if (name === undefined) return irqchip;
+    throw new VringError('kvm-irqchip', `this host's KVM lacks KVM_CAP_${name}, which kernel-irqchip=${irqchip} needs`);
+  }
+  const place = bestIrqchip(has);
+  if (place !== 'on') {
+    const lacking = `this host's KVM lacks KVM_CAP_${irqchipLacks('on', has)}`;
+    notice?.(`KVM's interrupt controllers not used (kernel-irqchip=${place}): ${lacking}`);
+  }
+  return place;
 }
 
 /** MSRs of the machine's own that KVM does not know, and the deadline timer of a local APIC that is the board's. */
@@ -128,7 +159,11 @@ function openMsrs(vm: KvmVm, boardHasApic: boolean): void {
 }
 
 /** Threads of all vCPUs but the first. Throws VringError `kvm-vcpus`. */
-function startSecondaries(vm: KvmVm, options: X86KvmOptions, apic: KernelApic | undefined): Secondaries | undefined {
+function startSecondaries(
+  vm: KvmVm,
+  options: X86KvmOptions,
+  apic: KernelInterrupts | undefined,
+): Secondaries | undefined {
   const { host, model, startVcpu } = options;
   const cpus = options.cpus.length;
   if (cpus === 1) return undefined;
@@ -138,7 +173,10 @@ function startSecondaries(vm: KvmVm, options: X86KvmOptions, apic: KernelApic | 
     throw new VringError('kvm-vcpus', `this host's KVM has at most ${most} ${vcpus}, not ${cpus}`);
   }
   if (!apic || !startVcpu)
-    throw new VringError('kvm-vcpus', 'more than one vCPU needs local APICs in the kernel (kernel-irqchip=split)');
+    throw new VringError(
+      'kvm-vcpus',
+      'more than one vCPU needs local APICs in the kernel (kernel-irqchip=on or split)',
+    );
   return new Secondaries(
     vm,
     cpus - 1,
@@ -213,10 +251,11 @@ class X86Architecture implements KvmArchitecture {
   readonly #exits: ExitCounters;
   readonly #state: X86KvmState;
   /** Of the further vCPUs. */
+  readonly #further: readonly KvmVcpuCalls[];
   readonly #furtherStates: readonly X86KvmState[];
   readonly #cpu: X86Cpu;
   readonly #lapic: LocalApic;
-  readonly #kernelApic: KernelApic | undefined;
+  readonly #kernelInterrupts: KernelInterrupts | undefined;
   /** The interrupt controller has something, or may have. */
   #pending = true;
   #inKvm = false;
@@ -233,32 +272,34 @@ class X86Architecture implements KvmArchitecture {
     options: X86KvmOptions,
     vcpu: KvmVcpu,
     exits: ExitCounters,
-    kernelApic: KernelApic | undefined,
+    kernelInterrupts: KernelInterrupts | undefined,
     secondaries: Secondaries | undefined,
   ) {
     this.#options = options;
     [this.#cpu] = options.cpus as [X86Cpu];
     [this.#lapic] = options.lapics as [LocalApic];
-    this.#kernelApic = kernelApic;
+    this.#kernelInterrupts = kernelInterrupts;
     this.#vcpu = vcpu;
     this.#exits = exits;
     this.#handlers = new X86Handlers(vcpu, this.#cpu);
-    const calls: readonly KvmVcpuCalls[] = [vcpu, ...(secondaries?.calls() ?? [])];
-    const states = calls.map((each, id) => stateOf(each, id, options, kernelApic !== undefined));
+    this.#further = secondaries?.calls() ?? [];
+    const states = [vcpu, ...this.#further].map((each, id) =>
+      stateOf(each, id, options, kernelInterrupts !== undefined),
+    );
     [this.#state, ...this.#furtherStates] = states as [X86KvmState];
   }
 
   load(): void {
     this.#state.load();
     for (const state of this.#furtherStates) state.load();
-    if (this.#kernelApic) this.#kernelApic.take();
+    if (this.#kernelInterrupts) this.#kernelInterrupts.take();
     else this.#vcpu.view.setBigUint64(runPage.cr8, BigInt(this.#lapic.cr8), true);
     this.#inKvm = true;
     this.#pending = true;
   }
 
   save(): void {
-    this.#kernelApic?.give();
+    this.#kernelInterrupts?.give();
     this.#state.save();
     for (const state of this.#furtherStates) state.save();
     this.#inKvm = false;
@@ -267,8 +308,8 @@ class X86Architecture implements KvmArchitecture {
   beforeEntry(): void {
     const { bytes } = this.#vcpu;
     const interrupts = this.#lapic;
-    if (this.#kernelApic) {
-      if (this.#pending) this.#offerExternal();
+    if (this.#kernelInterrupts) {
+      if (this.#pending && !this.#kernelInterrupts.takesExternal) this.#offerExternal();
       return;
     }
     bytes[runPage.cr8] = interrupts.cr8;
@@ -306,7 +347,7 @@ class X86Architecture implements KvmArchitecture {
   }
 
   afterExit(): void {
-    if (this.#kernelApic) return;
+    if (this.#kernelInterrupts) return;
     const { bytes } = this.#vcpu;
     const interrupts = this.#lapic;
     if (bytes[runPage.cr8] !== interrupts.cr8) interrupts.cr8 = bytes[runPage.cr8];
@@ -323,7 +364,7 @@ class X86Architecture implements KvmArchitecture {
 
   wake(): boolean {
     // There the vCPUs sleep in the guest.
-    if (this.#kernelApic) return true;
+    if (this.#kernelInterrupts) return true;
     const cpu = this.#cpu;
     const interrupts = this.#lapic;
     if (!this.#inKvm) {
@@ -358,7 +399,7 @@ class X86Architecture implements KvmArchitecture {
         return 'shutdown';
       case exit.ioapicEoi:
         counts[exitIndex.ioapicEoi]++;
-        this.#kernelApic?.endOfInterrupt(this.#vcpu.bytes[runPage.eoiVector]);
+        this.#kernelInterrupts?.endOfInterrupt(this.#vcpu.bytes[runPage.eoiVector]);
         return undefined;
       case exit.setTpr:
         counts[exitIndex.other]++;
@@ -388,17 +429,29 @@ class X86Architecture implements KvmArchitecture {
     view.setBigUint64(runPage.msrData, value ?? 0n, true);
   }
 
-  setDebug(breakpoints: ReadonlySet<bigint>, step: boolean): void {
+  setDebug(breakpoints: ReadonlySet<bigint>, step: number | undefined): void {
     this.#breakpoints = breakpoints;
     // The processor has four; with more, the guest goes step by step.
-    this.#stepping = step || breakpoints.size > HARDWARE_BREAKPOINTS;
-    if (!this.#debugging && breakpoints.size === 0 && !step) return;
-    this.#debugging = breakpoints.size > 0 || step;
+    const isMany = breakpoints.size > HARDWARE_BREAKPOINTS;
+    this.#stepping = step === 0 || isMany;
+    const wanted = breakpoints.size > 0 || step !== undefined;
+    if (!this.#debugging && !wanted) return;
+    this.#debugging = wanted;
     this.#past = false;
-    this.#setGuestDebug(this.#debugging ? breakpoints : this.#watched.keys(), this.#stepping);
+    this.#setGuestDebug(wanted ? breakpoints : this.#watched.keys(), this.#stepping);
+    this.#further.forEach((each, i) => {
+      this.#setGuestDebug(breakpoints, step === i + 1 || isMany, each);
+    });
   }
 
-  #setGuestDebug(addresses: Iterable<bigint>, step: boolean): void {
+  rouse(vcpu: number): boolean {
+    const { vcpu: state } = this.#options.cpus[vcpu];
+    if (state.get32(home.halted) === WAIT_FOR_SIPI) return false;
+    state.set32(home.halted, 0);
+    return true;
+  }
+
+  #setGuestDebug(addresses: Iterable<bigint>, step: boolean, vcpu: KvmVcpuCalls = this.#vcpu): void {
     const breakpoints = [...addresses];
     const debug = new DataView(new ArrayBuffer(72));
     let control = step || breakpoints.length > 0 ? debugControl.enable : 0;
@@ -413,7 +466,7 @@ class X86Architecture implements KvmArchitecture {
       debug.setBigUint64(8 + 8 * 7, dr7, true);
     }
     debug.setUint32(0, control, true);
-    this.#vcpu.call('debug the guest', call.setGuestDebug, new Uint8Array(debug.buffer));
+    vcpu.call('debug the guest', call.setGuestDebug, new Uint8Array(debug.buffer));
   }
 
   handlersChanged(): boolean {

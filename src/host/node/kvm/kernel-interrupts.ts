@@ -1,0 +1,79 @@
+/** Interrupt controllers in the kernel: what both kinds, all of them (`on`) and local APICs alone (`split`), have in common. */
+import type { ApicBus, ApicMessage, GlobalInterrupts, IoApic, LocalApic, PicPair, Pit } from '../../../hw/index.js';
+import { type CapabilityName, call } from './abi.js';
+import type { KvmVm } from './system.js';
+
+const MSI_GPA = 0xfee00000;
+const LEVEL = 0x8000;
+
+/** Interrupt controllers in the kernel: all, the local APICs alone, or none. */
+export type IrqchipPlace = 'on' | 'split' | 'off';
+
+const needs: Readonly<Record<IrqchipPlace, readonly CapabilityName[]>> = {
+  on: ['IRQCHIP', 'PIT2', 'PIT_STATE2', 'IRQ_ROUTING', 'SIGNAL_MSI'],
+  split: ['SPLIT_IRQCHIP', 'IRQ_ROUTING', 'SIGNAL_MSI'],
+  off: [],
+};
+
+/** The first capability that a kernel lacks for it; undefined: none. */
+export function irqchipLacks(place: IrqchipPlace, has: (name: CapabilityName) => boolean): CapabilityName | undefined {
+  return needs[place].find((name) => !has(name));
+}
+
+/** As much as a kernel has. */
+export function bestIrqchip(has: (name: CapabilityName) => boolean): IrqchipPlace {
+  return (['on', 'split'] as const).find((place) => irqchipLacks(place, has) === undefined) ?? 'off';
+}
+
+/** The board's interrupt controllers and timer, as far as KVM's work with them or instead of them. */
+export interface X86Controllers {
+  /** By APIC id. */
+  readonly lapics: readonly LocalApic[];
+  readonly ioapic: IoApic;
+  readonly pic: PicPair;
+  readonly gsi: GlobalInterrupts;
+  readonly pit: Pit;
+  /** The HPET has taken the timer's interrupt from the 8254. */
+  isPitReplaced(): boolean;
+  readonly bus: ApicBus;
+  nowNs(): number;
+}
+
+export interface KernelInterrupts {
+  /** The 8259s lie there too; otherwise their interrupts are to be put in. */
+  readonly takesExternal: boolean;
+  /** Guest-physical addresses that are KVM's: accesses do not come out. */
+  readonly hidden: { readonly start: number; readonly size: number } | undefined;
+  /** From here on KVM has the controllers; the local APICs' registers are there already. */
+  take(): void;
+  /** And no longer; the local APICs' registers are still to be fetched. */
+  give(): void;
+  /** A local APIC tells that a level-triggered interrupt has ended. */
+  endOfInterrupt(vector: number): void;
+}
+
+/** Address and data of a message-signalled interrupt (Intel SDM vol. 3, 11.11). */
+export function messageOf(destination: number, logical: boolean, mode: number, vector: number, level: boolean) {
+  return {
+    address: (MSI_GPA | ((destination & 0xff) << 12) | (logical ? 4 : 0)) >>> 0,
+    data: (vector & 0xff) | ((mode & 7) << 8) | (level ? LEVEL | 0x4000 : 0),
+  };
+}
+
+/** Interrupt messages of the board's devices to KVM's local APICs. */
+export class MessageSender {
+  readonly #vm: KvmVm;
+  readonly #bytes = new Uint8Array(new ArrayBuffer(32));
+  readonly #view = new DataView(this.#bytes.buffer);
+
+  constructor(vm: KvmVm) {
+    this.#vm = vm;
+  }
+
+  readonly send: ApicMessage = (destination, logical, mode, vector, level) => {
+    const { address, data } = messageOf(destination, logical, mode, vector, level);
+    this.#view.setUint32(0, address, true);
+    this.#view.setUint32(8, data, true);
+    return this.#vm.call('take an interrupt message', call.signalMsi, this.#bytes) > 0;
+  };
+}

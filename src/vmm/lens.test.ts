@@ -84,9 +84,9 @@ for (const accelerator of ['tcg', 'kvm'] as const) {
         const serial = (report: LensReport) => report.devices['serial0'].pioWrite;
         // Every byte that came out is a write too.
         assert.equal(serial(after) - serial(before), port + text.length);
-        const pic = (report: LensReport) => report.devices['pic'].pioWrite;
+        const pic = (report: LensReport) => report.devices['pic']?.pioWrite ?? 0;
         const writes = (after.exits.pioWrite ?? 0) - (before.exits.pioWrite ?? 0);
-        // The handler of the serial port's interrupt writes to the 8259.
+        // The handler of the serial port's interrupt writes to the 8259, which is no exit where that lies in the kernel.
         assert.equal(writes, port + text.length + pic(after) - pic(before));
         assert.equal((after.exceptions['14'] ?? 0) - (before.exceptions['14'] ?? 0), faults);
         // Each of the two programs ends with a system call of its own.

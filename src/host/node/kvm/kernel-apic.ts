@@ -62,6 +62,8 @@ export class KernelApic implements KernelInterrupts {
     this.#vm.call('take a table of interrupt routes', call.setGsiRouting, new Uint8Array(table.buffer));
   }
 
+  start(): void {}
+
   endOfInterrupt(vector: number): void {
     this.#board.ioapic.endOfInterrupt(vector);
   }

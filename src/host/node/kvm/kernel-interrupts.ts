@@ -46,7 +46,9 @@ export interface KernelInterrupts {
   readonly hidden: { readonly start: number; readonly size: number } | undefined;
   /** From here on KVM has the controllers; the local APICs' registers are there already. */
   take(): void;
-  /** And no longer; the local APICs' registers are still to be fetched. */
+  /** The guest is about to run: timers that lie there begin. */
+  start(): void;
+  /** KVM has them no longer; the local APICs' registers are still to be fetched. */
   give(): void;
   /** A local APIC tells that a level-triggered interrupt has ended. */
   endOfInterrupt(vector: number): void;

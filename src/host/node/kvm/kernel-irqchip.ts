@@ -59,6 +59,8 @@ export class KernelIrqchip implements KernelInterrupts {
   #told = 0;
   #isPitReplaced = false;
   #takenNs = 0;
+  /** KVM's 8254 counts. */
+  #ticks = false;
 
   /** Before there are vCPUs. */
   constructor(vm: KvmVm, board: X86Controllers) {
@@ -100,7 +102,7 @@ export class KernelIrqchip implements KernelInterrupts {
     this.#maskAll();
     for (let n = 0; n < PINS; n++) this.#tell(n);
     this.#setChips();
-    this.#takePit();
+    this.#ticks = false;
     gsi.divert = (n, level) => this.#moved(n, level);
     bus.divert = this.#messages.send;
   }
@@ -109,10 +111,13 @@ export class KernelIrqchip implements KernelInterrupts {
     const { bus, gsi, ioapic, pic, pit } = this.#board;
     gsi.divert = undefined;
     bus.divert = undefined;
-    this.#givePit();
-    // From here on no tick of KVM's comes.
-    stopPit(this.#pit);
-    this.#vm.call('stop its timer', call.setPit2, bytesOf(this.#pit));
+    const timePassed = this.#ticks && this.#board.nowNs() !== this.#takenNs;
+    if (this.#ticks) {
+      this.#givePit();
+      // From here on no tick of KVM's comes.
+      stopPit(this.#pit);
+      this.#vm.call('stop its timer', call.setPit2, bytesOf(this.#pit));
+    }
     const levels = this.#levels;
     this.#pics.forEach((chip, which) => {
       this.#vm.call('give an 8259', call.getIrqchip, chip.bytes);
@@ -121,7 +126,11 @@ export class KernelIrqchip implements KernelInterrupts {
     this.#vm.call('give its I/O APIC', call.getIrqchip, this.#ioapic.bytes);
     readIoApic(ioapic, (levels & 0xfffffa) | ((levels & TIMER) << 2), this.#ioapic.view);
     pic.settle();
-    pit.goOn(this.#board.nowNs() !== this.#takenNs);
+    pit.goOn(timePassed);
+  }
+
+  start(): void {
+    if (!this.#ticks) this.#takePit();
   }
 
   endOfInterrupt(): void {}
@@ -148,6 +157,7 @@ export class KernelIrqchip implements KernelInterrupts {
   }
 
   #takePit(): void {
+    this.#ticks = true;
     this.#takenNs = this.#board.nowNs();
     writePit(this.#board.pit, this.#takenNs, this.#isPitReplaced, this.#pit);
     this.#vm.call('take an 8254', call.setPit2, bytesOf(this.#pit));
@@ -166,9 +176,9 @@ export class KernelIrqchip implements KernelInterrupts {
     const isReplaced = this.#board.isPitReplaced();
     if (gsi === 0 && isReplaced !== this.#isPitReplaced) {
       // The HPET takes over from the 8254, or gives back: either way it moves the line.
-      this.#givePit();
+      if (this.#ticks) this.#givePit();
       this.#isPitReplaced = isReplaced;
-      this.#takePit();
+      if (this.#ticks) this.#takePit();
     }
     this.#tell(gsi);
   }

@@ -309,6 +309,7 @@ class X86Architecture implements KvmArchitecture {
     const { bytes } = this.#vcpu;
     const interrupts = this.#lapic;
     if (this.#kernelInterrupts) {
+      this.#kernelInterrupts.start();
       if (this.#pending && !this.#kernelInterrupts.takesExternal) this.#offerExternal();
       return;
     }

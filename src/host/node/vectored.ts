@@ -38,13 +38,14 @@ export function loadVectoredIo(): VectoredIo | undefined {
     const vector = new Uint8Array(new ArrayBuffer(vectorPieces * PIECE_BYTES));
     const words = new Uint32Array(vector.buffer);
     const bases = new WeakMap<ArrayBufferLike, number>();
-    const baseOf = (buffer: ArrayBufferLike) => {
-      let base = bases.get(buffer);
-      if (base === undefined) {
-        base = Number(koffi.address(new Uint8Array(buffer)));
-        bases.set(buffer, base);
-      }
-      return base;
+    let lastBuffer: ArrayBufferLike | undefined;
+    let lastBase = 0;
+    const baseOf = (buffer: ArrayBufferLike): number => {
+      if (buffer === lastBuffer) return lastBase;
+      lastBase = bases.get(buffer) ?? Number(koffi.address(new Uint8Array(buffer)));
+      bases.set(buffer, lastBase);
+      lastBuffer = buffer;
+      return lastBase;
     };
     /** Gives how many pieces it is. */
     const fill = (pieces: readonly Uint8Array[], skip: number, length: number): number => {

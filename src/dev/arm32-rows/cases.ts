@@ -293,7 +293,7 @@ function tryCase(encoding: Encoding, tables: DecoderTables, random: Random): Row
   for (let n = 0; n < 15; n++) view.setUint32(caseField.r + 4 * n, r[n], true);
   view.setUint32(caseField.r + 60, start + (thumb ? 1 : 0), true);
   view.setUint32(caseField.cpsr, status, true);
-  const modes = random.below(3) > 0 ? 0 : random.next() & 0x07c00000;
+  const modes = random.below(3) > 0 ? 0 : random.next() & 0x07c80000;
   const cumulative = random.pick([0, 0, 0x10, 0x10, random.next() & 0x0800009f]);
   view.setUint32(caseField.fpscr, ((random.below(16) << 28) | modes | cumulative) >>> 0, true);
   const v = Array.from({ length: 32 }, () => lanes(random));

@@ -2,7 +2,7 @@
 import { TcgEngine } from '../../accel/tcg/engine.js';
 import { quietHost } from '../../accel/testing/quiet-host.js';
 import type { Arm32Model } from '../../guest/arm32/models.js';
-import { cpsr, cpuMode, field, fpscr, reg, STATE_BYTES, sctlr, vreg } from '../../guest/arm32/state.js';
+import { cpsr, cpuMode, field, reg, STATE_BYTES, sctlr, vreg } from '../../guest/arm32/state.js';
 import { Arm32Cpu } from '../../guest/arm32/system/cpu.js';
 import {
   ARM_BREAK,
@@ -108,10 +108,7 @@ export class Arm32RowMachine {
       this.#ram.set(bytes.subarray(caseField.bytes), windowAt);
       core.set64(field.monitor, (1n << 64n) - 1n);
       core.set32(field.tpidrurw, 0);
-      const status = c.getUint32(caseField.fpscr, true);
-      core.set32(field.fpcr, status & fpscr.MODES);
-      core.set32(field.fpsr, status & fpscr.STATUS);
-      core.set32(field.fpscrFlags, status & fpscr.FLAGS);
+      core.setFpscr(c.getUint32(caseField.fpscr, true));
       core.setCpsr((c.getUint32(caseField.cpsr, true) & ~0xffff) | cpuMode.user);
       for (let n = 0; n < 15; n++) core.set64(reg[n].offset, BigInt(c.getUint32(caseField.r + 4 * n, true)));
       for (let n = 0; n < 32; n++)

@@ -13,6 +13,7 @@
  *   bit 21     CPSR.E: data are big-endian, which is not supported; all instructions are undefined
  *   bit 22     FIQ mode, which has its own R8 to R12
  *   bits 23-24 which of the values of DACR in use is the current one: unprivileged accesses name their context
+ *   bit 25     FPSCR.FZ16
  */
 import { fpcr } from '../arm/state.js';
 import { cpsr, cpuMode, FPEXC_EN, sctlr } from './state.js';
@@ -35,8 +36,7 @@ export interface Mode {
   readonly roundingMode: number;
   readonly flushToZero: boolean;
   readonly defaultNaN: boolean;
-  /** Never: there is no arithmetic in half precision. */
-  readonly flushHalf: false;
+  readonly flushHalf: boolean;
   readonly alternativeHalf: boolean;
   readonly alignmentChecked: boolean;
   readonly swapUndefined: boolean;
@@ -76,7 +76,8 @@ export function encodeMode(s: ModeState): number {
     bit((s.sctlr & sctlr.SW) === 0, 20) |
     bit((s.cpsr & cpsr.E) !== 0, 21) |
     bit(mode === cpuMode.fiq, 22) |
-    (s.dacrSlot << 23)
+    (s.dacrSlot << 23) |
+    bit((s.fpcr & fpcr.FZ16) !== 0, 25)
   );
 }
 
@@ -93,7 +94,7 @@ export function decodeMode(key: number): Mode {
     roundingMode: (key >> 14) & 3,
     flushToZero: bit(16),
     defaultNaN: bit(17),
-    flushHalf: false,
+    flushHalf: bit(25),
     alternativeHalf: bit(18),
     alignmentChecked: bit(19),
     swapUndefined: bit(20),

@@ -11,7 +11,7 @@ export interface Arm32Model extends ArmModel {
 
 const v7 = { features: new Set<Feature>(), isV8: false, sentence: 'Armv7-A with VFPv4 and Advanced SIMD' };
 const extensions: readonly Feature[] = [
-  ...(['aes', 'pmull', 'sha1', 'sha256', 'crc32', 'rdm', 'dotprod', 'fcma', 'jscvt'] as const),
+  ...(['aes', 'pmull', 'sha1', 'sha256', 'crc32', 'rdm', 'dotprod', 'fcma', 'fp16', 'jscvt'] as const),
 ];
 const models: readonly Arm32Model[] = [
   { name: 'cortex-a7', midr: 0x410fc075, ...v7 },

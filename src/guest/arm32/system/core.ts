@@ -1,5 +1,6 @@
 /** The CPU's state in AArch32 as JavaScript sees it: modes and their registers, exceptions, rights of domains. */
 import { header } from '../../../ir/index.js';
+import { fpcr } from '../../arm/state.js';
 import { Core } from '../../arm/system/core.js';
 import { encodeMode, IT_BITS, IT_KEY, mmuIndex, PASSED } from '../mode.js';
 import { flagKind } from '../routines/flags.js';
@@ -155,7 +156,8 @@ export class Core32 extends Core {
     return this.get32(field.fpcr) | (this.get32(field.fpsr) & fpscr.STATUS) | this.get32(field.fpscrFlags);
   }
   setFpscr(value: number): void {
-    this.set32(field.fpcr, value & fpscr.MODES);
+    const modes = fpscr.MODES | (this.model.features.has('fp16') ? fpcr.FZ16 : 0);
+    this.set32(field.fpcr, value & modes);
     this.set32(field.fpsr, value & fpscr.STATUS);
     this.set32(field.fpscrFlags, value & fpscr.FLAGS);
     this.updateMode();

@@ -194,7 +194,7 @@ export const simdShiftRows: readonly InsnRow[] = [
     (t, i) => set(t, i.q, i.rd, t.b.i32x4_splat(t.b.i32(Number(value(i)) | 0))),
     {
       type: () => '.f32',
-      text: (i) => `${i.q ? `q${i.rd >> 1}` : `d${i.rd}`}, ${numberText(single, value(i))}`,
+      text: (i) => `${i.q ? `q${i.rd >> 1}` : `d${i.rd}`}, ${numberText(i.imm)}`,
       ...pure,
     },
   ),

@@ -24,7 +24,7 @@ function storeOne(t: Translator, p: Places, address: I64, n: number): void {
 const singleAccess = (p: Places, isLoad: 0 | 1): InsnRow[] =>
   vfp(
     isLoad ? 'vldr' : 'vstr',
-    `1101 u ${p.d[0]} 0 ${isLoad} rn ${p.d[1]} 101 ${p.sz} uimm[9:2]`,
+    `1101 u ${p.d[0]} 0 ${isLoad} rn ${p.d[1]} 10 ${p.cp} uimm[9:2]`,
     [`${p.letter}d`, '[rn, imm]'],
     (t, i) => {
       const base = i.rn === 15 ? t.literal(0) : t.r(i.rn);
@@ -54,7 +54,7 @@ function accessVectors(t: Translator, i: Fields, first: I64, isLoad: 0 | 1, vect
 const multiple = (p: Places, isLoad: 0 | 1, isUp: boolean): InsnRow[] =>
   vfp(
     `${isLoad ? 'vldm' : 'vstm'}${isUp ? 'ia' : 'db'}`,
-    `110 ${isUp ? '01' : '10'} ${p.d[0]} ${isUp ? 'w' : '1'} ${isLoad} rn ${p.d[1]} 101 ${p.sz} uimm[7:0]`,
+    `110 ${isUp ? '01' : '10'} ${p.d[0]} ${isUp ? 'w' : '1'} ${isLoad} rn ${p.d[1]} 10 ${p.cp} uimm[7:0]`,
     ['rn', `list.${p.letter}`],
     (t, i) => {
       const { b } = t;
@@ -173,12 +173,12 @@ const moves: readonly InsnRow[] = [
 
 /**
  * MVFR0: VFPv4 with 32 doubles, division, square roots, no exceptions that trap, all rounding modes. MVFR1: fused multiply-add, conversions of
- * half precision, and Advanced SIMD with all but arithmetic in that. MVFR2: what Armv8 adds to both.
+ * half precision (with FEAT_FP16 arithmetic in it too), and Advanced SIMD. MVFR2: what Armv8 adds to both.
  */
 const constants: Readonly<Record<string, (t: Translator) => number | undefined>> = {
   fpsid: ({ model }) => (model.name === 'cortex-a7' ? 0x41023075 : model.isV8 ? 0x41034070 : 0x410430f0),
   mvfr0: () => 0x10110222,
-  mvfr1: () => 0x11111111,
+  mvfr1: ({ model }) => (model.features.has('fp16') ? 0x13211111 : 0x11111111),
   mvfr2: ({ model }) => (model.isV8 ? 0x43 : undefined),
 };
 function readConstant(t: Translator, i: Fields, name: string): void {

@@ -5,8 +5,8 @@ import { call, double, half, modeOf, rounded, single, toInteger } from '../../ar
 import { rounding } from '../../float/core.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
 import { field } from '../state.js';
-import { rows } from './shared.js';
-import { both, doubles, type Places, read, singles, vfp, write } from './vfp-format.js';
+import { load, plus, rows, store } from './shared.js';
+import { both, doubles, halves, needs, type Places, read, singles, vfp, write } from './vfp-format.js';
 
 const isV8 = { isV8: true } as const;
 /** Without a condition: alike in both instruction sets. */
@@ -15,13 +15,14 @@ const unconditional = (
   enc: string,
   args: readonly string[],
   translate: (t: Translator, i: Fields) => void,
+  p?: Places,
 ): InsnRow[] => {
   const whole = `1111 1110 ${enc}`;
-  return rows(name, { a: whole, t: whole }, args, translate, { float: 'vfp', ...isV8 });
+  return rows(name, { a: whole, t: whole }, args, translate, { float: 'vfp', ...isV8, ...(p && needs(p)) });
 };
 const registers = (p: Places): string[] => ['d', 'n', 'm'].map((place) => p.letter + place);
 const threeEnc = (p: Places, high: string, op: 0 | 1): string =>
-  `${high.replace('D', p.d[0])} ${p.n[1]} ${p.d[1]} 101 ${p.sz} ${p.n[0]} ${op} ${p.m[0]} 0 ${p.m[1]}`;
+  `${high.replace('D', p.d[0])} ${p.n[1]} ${p.d[1]} 10 ${p.cp} ${p.n[0]} ${op} ${p.m[0]} 0 ${p.m[1]}`;
 
 /** The conditions of VSEL. */
 const selections = [
@@ -43,37 +44,51 @@ function rowsOf(p: Places): InsnRow[] {
   const one = (name: string, opc2: string, opc3: string, mode: number | undefined, isExact: boolean): InsnRow[] =>
     vfp(
       name,
-      `1110 1 ${p.d[0]} 11 ${opc2} ${p.d[1]} 101 ${p.sz} ${opc3} ${p.m[0]} 0 ${p.m[1]}`,
+      `1110 1 ${p.d[0]} 11 ${opc2} ${p.d[1]} 10 ${p.cp} ${opc3} ${p.m[0]} 0 ${p.m[1]}`,
       [`${p.letter}d`, `${p.letter}m`],
       (t, i) => write(t, f, i.rd, rounded(t, f, read(t, f, i.rm), mode, isExact)),
-      isV8,
+      { ...isV8, ...needs(p) },
     );
   return [
     ...selections.flatMap(([name, cc, condition]) =>
-      unconditional(`vsel${name}${suffix}`, threeEnc(p, `0 D ${cc}`, 0), registers(p), (t, i) => {
-        const holds = t.flags.condition(condition);
-        write(t, f, i.rd, t.b.select(holds, read(t, f, i.rn), read(t, f, i.rm)));
-      }),
+      unconditional(
+        `vsel${name}${suffix}`,
+        threeEnc(p, `0 D ${cc}`, 0),
+        registers(p),
+        (t, i) => {
+          const holds = t.flags.condition(condition);
+          write(t, f, i.rd, t.b.select(holds, read(t, f, i.rn), read(t, f, i.rm)));
+        },
+        p,
+      ),
     ),
     ...(['maxnm', 'minnm'] as const).flatMap((name, op) =>
-      unconditional(`v${name}${suffix}`, threeEnc(p, '1 D 00', op as 0 | 1), registers(p), (t, i) => {
-        const [x, y] = [read(t, f, i.rn), read(t, f, i.rm)];
-        write(t, f, i.rd, call(name)(t, f, x, y, x));
-      }),
+      unconditional(
+        `v${name}${suffix}`,
+        threeEnc(p, '1 D 00', op as 0 | 1),
+        registers(p),
+        (t, i) => {
+          const [x, y] = [read(t, f, i.rn), read(t, f, i.rm)];
+          write(t, f, i.rd, call(name)(t, f, x, y, x));
+        },
+        p,
+      ),
     ),
     ...directed.flatMap(([letter, rm, mode]) => [
       ...unconditional(
         `vrint${letter}${suffix}`,
-        `1 ${p.d[0]} 1110 ${rm} ${p.d[1]} 101 ${p.sz} 01 ${p.m[0]} 0 ${p.m[1]}`,
+        `1 ${p.d[0]} 1110 ${rm} ${p.d[1]} 10 ${p.cp} 01 ${p.m[0]} 0 ${p.m[1]}`,
         [`${p.letter}d`, `${p.letter}m`],
         (t, i) => write(t, f, i.rd, rounded(t, f, read(t, f, i.rm), mode, false)),
+        p,
       ),
       ...[0, 1].flatMap((isSigned) =>
         unconditional(
           `vcvt${letter}.${isSigned ? 's' : 'u'}32${suffix}`,
-          `1 ${singles.d[0]} 1111 ${rm} ${singles.d[1]} 101 ${p.sz} ${isSigned} 1 ${p.m[0]} 0 ${p.m[1]}`,
+          `1 ${singles.d[0]} 1111 ${rm} ${singles.d[1]} 10 ${p.cp} ${isSigned} 1 ${p.m[0]} 0 ${p.m[1]}`,
           ['sd', `${p.letter}m`],
           (t, i) => write(t, single, i.rd, toInteger(t, f, read(t, f, i.rm), mode, isSigned === 1, 32)),
+          p,
         ),
       ),
     ]),
@@ -128,4 +143,59 @@ const scriptRows = vfp(
   { features: ['jscvt'] },
 );
 
-export const vfpV8Rows: readonly InsnRow[] = [...both.flatMap(rowsOf), ...halfRows, ...scriptRows];
+/** Loads, stores and moves of halves (FEAT_FP16). */
+const halfMoves: readonly InsnRow[] = [
+  ...([1, 0] as const).flatMap((isLoad) =>
+    vfp(
+      isLoad ? 'vldr' : 'vstr',
+      `1101 u ${halves.d[0]} 0 ${isLoad} rn ${halves.d[1]} 10 01 uimm[8:1]`,
+      ['sd', '[rn, imm]'],
+      (t, i) => {
+        const base = i.rn === 15 ? t.literal(0) : t.r(i.rn);
+        const address = plus(t, base, i.u ? i.imm : -i.imm);
+        t.aligned(address, 2, !isLoad);
+        if (isLoad) write(t, half, i.rd, load(t, address, 1));
+        else store(t, address, 1, read(t, half, i.rd));
+      },
+      { bytes: 2, type: () => '.16', ...needs(halves) },
+    ),
+  ),
+  ...vfp(
+    'vmov.f16',
+    '1110 000 0 rn[4:1] rd 1001 rn[0] 00 1 0000',
+    ['sn', 'rd'],
+    (t, i) => write(t, half, i.rn, t.b.i64_and(t.r(i.rd), t.b.i64(0xffff))),
+    needs(halves),
+  ),
+  ...vfp(
+    'vmov.f16',
+    '1110 000 1 rn[4:1] rd 1001 rn[0] 00 1 0000',
+    ['rd', 'sn'],
+    (t, i) => t.setR(i.rd, read(t, half, i.rn)),
+    needs(halves),
+  ),
+  ...unconditional(
+    'vmovx.f16',
+    `1 ${singles.d[0]} 110000 ${singles.d[1]} 1010 01 ${singles.m[0]} 0 ${singles.m[1]}`,
+    ['sd', 'sm'],
+    (t, i) => write(t, half, i.rd, t.b.i64_shr_u(read(t, single, i.rm), t.b.i64(16))),
+    halves,
+  ),
+  ...unconditional(
+    'vins.f16',
+    `1 ${singles.d[0]} 110000 ${singles.d[1]} 1010 11 ${singles.m[0]} 0 ${singles.m[1]}`,
+    ['sd', 'sm'],
+    (t, i) => {
+      const upper = t.b.i64_shl(read(t, half, i.rm), t.b.i64(16));
+      write(t, single, i.rd, t.b.i64_or(upper, read(t, half, i.rd)));
+    },
+    halves,
+  ),
+];
+
+export const vfpV8Rows: readonly InsnRow[] = [
+  ...[...both, halves].flatMap(rowsOf),
+  ...halfRows,
+  ...halfMoves,
+  ...scriptRows,
+];

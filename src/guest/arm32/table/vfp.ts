@@ -21,7 +21,19 @@ import {
 import { rounding } from '../../float/core.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
 import { field, fpscr } from '../state.js';
-import { both, doubles, expanded, numberText, type Places, read, singles, vfp, write } from './vfp-format.js';
+import {
+  both,
+  doubles,
+  expanded,
+  halves,
+  needs,
+  numberText,
+  type Places,
+  read,
+  singles,
+  vfp,
+  write,
+} from './vfp-format.js';
 
 type Three = (t: Translator, f: Format, x: I64, y: I64, d: I64) => I64;
 const [add, sub, mul, div] = (['add', 'sub', 'mul', 'div'] as const).map((name) => call(name));
@@ -58,12 +70,13 @@ const threeRows = (p: Places): InsnRow[] =>
   threes.flatMap(([name, first, rest, op, operation]) =>
     vfp(
       name + p.suffix,
-      `1110 ${first} ${p.d[0]} ${rest} ${p.n[1]} ${p.d[1]} 101 ${p.sz} ${p.n[0]} ${op} ${p.m[0]} 0 ${p.m[1]}`,
+      `1110 ${first} ${p.d[0]} ${rest} ${p.n[1]} ${p.d[1]} 10 ${p.cp} ${p.n[0]} ${op} ${p.m[0]} 0 ${p.m[1]}`,
       ['d', 'n', 'm'].map((place) => p.letter + place),
       (t, i) => {
         const f = p.format;
         write(t, f, i.rd, operation(t, f, read(t, f, i.rn), read(t, f, i.rm), read(t, f, i.rd)));
       },
+      needs(p),
     ),
   );
 
@@ -80,10 +93,10 @@ const one = (
 ): InsnRow[] =>
   vfp(
     name,
-    `1110 1 ${destination.d[0]} 11 ${opc2} ${destination.d[1]} 101 ${p.sz} ${opc3} ${operand.m[0]} 0 ${operand.m[1]}`,
+    `1110 1 ${destination.d[0]} 11 ${opc2} ${destination.d[1]} 10 ${p.cp} ${opc3} ${operand.m[0]} 0 ${operand.m[1]}`,
     [`${destination.letter}d`, `${operand.letter}m`],
     translate,
-    rest,
+    { ...rest, ...needs(p) },
   );
 
 /** NZCV of a comparison goes to FPSCR. */
@@ -99,7 +112,8 @@ function oneRows(p: Places): InsnRow[] {
   const move = (name: string, opc2: string, opc3: string, make: (t: Translator, x: I64) => I64): InsnRow[] =>
     one(p, name + suffix, opc2, opc3, (t, i) => write(t, f, i.rd, make(t, read(t, f, i.rm))), p, p, plain);
   return [
-    ...move('vmov', '0000', '01', (_, x) => x),
+    // Halves are moved as singles.
+    ...(f === half ? [] : move('vmov', '0000', '01', (_, x) => x)),
     ...move('vabs', '0000', '11', (t, x) => magnitude(t, f, x)),
     ...move('vneg', '0001', '01', (t, x) => negate(t, f, x)),
     ...one(p, `vsqrt${suffix}`, '0001', '11', (t, i) => {
@@ -108,10 +122,10 @@ function oneRows(p: Places): InsnRow[] {
     }),
     ...vfp(
       `vmov${suffix}`,
-      `1110 1 ${p.d[0]} 11 uimm[7:4] ${p.d[1]} 101 ${p.sz} 0000 uimm[3:0]`,
+      `1110 1 ${p.d[0]} 11 uimm[7:4] ${p.d[1]} 10 ${p.cp} 0000 uimm[3:0]`,
       [`${p.letter}d`, 'imm'],
       (t, i) => write(t, f, i.rd, t.b.i64(expanded(f, i.imm))),
-      { ...plain, text: (i) => `${p.letter}${i.rd}, ${numberText(f, expanded(f, i.imm))}` },
+      { ...plain, ...needs(p), text: (i) => `${p.letter}${i.rd}, ${numberText(i.imm)}` },
     ),
     ...[0, 1].flatMap((signals) => [
       ...one(p, `vcmp${signals ? 'e' : ''}${suffix}`, '0100', `${signals}1`, (t, i) =>
@@ -119,9 +133,10 @@ function oneRows(p: Places): InsnRow[] {
       ),
       ...vfp(
         `vcmp${signals ? 'e' : ''}${suffix}`,
-        `1110 1 ${p.d[0]} 11 0101 ${p.d[1]} 101 ${p.sz} ${signals}1 0 0 0000`,
+        `1110 1 ${p.d[0]} 11 0101 ${p.d[1]} 10 ${p.cp} ${signals}1 0 0 0000`,
         [`${p.letter}d`, '#0'],
         (t, i) => compare(t, f, read(t, f, i.rd), t.b.i64(0), signals === 1),
+        needs(p),
       ),
     ]),
     // Integers lie in a single's register.
@@ -174,10 +189,11 @@ function fixedRows(p: Places, isSigned: boolean, bits: number): InsnRow[] {
   const row = (name: string, to: number, translate: (t: Translator, i: Fields, places: number) => void): InsnRow[] =>
     vfp(
       name,
-      `1110 1 ${p.d[0]} 11 1${to}1${isSigned ? 0 : 1} ${p.d[1]} 101 ${p.sz} ${bits === 32 ? 1 : 0} 1 uimm[0] 0 uimm[4:1]`,
+      `1110 1 ${p.d[0]} 11 1${to}1${isSigned ? 0 : 1} ${p.d[1]} 10 ${p.cp} ${bits === 32 ? 1 : 0} 1 uimm[0] 0 uimm[4:1]`,
       [`${p.letter}d`, 'imm'],
       (t, i) => translate(t, i, bits - i.imm),
       {
+        ...needs(p),
         where: (i) => i.imm <= bits,
         text: (i) => `${p.letter}${i.rd}, ${p.letter}${i.rd}, #${bits - i.imm}`,
       },
@@ -193,7 +209,7 @@ function fixedRows(p: Places, isSigned: boolean, bits: number): InsnRow[] {
     ...row(`vcvt${p.suffix}.${kind}`, 0, (t, i, places) => {
       // Rounded to nearest, whatever FPSCR says.
       const nearest = { b: t.b, mode: { ...t.mode, roundingMode: 0 } };
-      write(t, f, i.rd, fromInteger(nearest, f, read(t, f, i.rd), isSigned, bits, places));
+      write(t, f, i.rd, fromInteger(nearest, f, read(t, f === half ? single : f, i.rd), isSigned, bits, places));
     }),
     ...row(`vcvt.${kind}${p.suffix}`, 1, (t, i, places) =>
       write(t, f, i.rd, filled(t, toInteger(t, f, read(t, f, i.rd), rounding.zero, isSigned, bits, places))),
@@ -222,7 +238,7 @@ const halfRows = [0, 1].flatMap((top) => {
 });
 
 export const vfpRows: readonly InsnRow[] = [
-  ...both.flatMap((p) => [...threeRows(p), ...oneRows(p)]),
+  ...[...both, halves].flatMap((p) => [...threeRows(p), ...oneRows(p)]),
   ...halfRows,
   ...one(
     singles,

@@ -2,7 +2,7 @@
 import { TcgEngine } from '../../accel/tcg/engine.js';
 import { quietHost } from '../../accel/testing/quiet-host.js';
 import type { Arm32Model } from '../../guest/arm32/models.js';
-import { cpsr, cpuMode, field, reg, STATE_BYTES, sctlr, vreg } from '../../guest/arm32/state.js';
+import { cpsr, cpuMode, FPEXC_EN, field, reg, STATE_BYTES, sctlr, vreg } from '../../guest/arm32/state.js';
 import { Arm32Cpu } from '../../guest/arm32/system/cpu.js';
 import {
   ARM_BREAK,
@@ -86,8 +86,8 @@ export class Arm32RowMachine {
     }
   }
 
-  /** Runs a case this often, and gives what the last run did. */
-  run(bytes: Uint8Array, times: number): Outcome {
+  /** Runs a case this often, and gives what the last run did. CPACR and FPEXC as given: all is on unless they say otherwise. */
+  run(bytes: Uint8Array, times: number, { cpacr = 0xf << 20, fpexc = FPEXC_EN } = {}): Outcome {
     const { core } = this.#cpu;
     const c = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     const start = c.getUint32(caseField.r + 60, true);
@@ -99,8 +99,8 @@ export class Arm32RowMachine {
     core.set64(field.ttbr0, BigInt(TABLES));
     core.set32(field.vbar, HANDLER);
     core.setDacr(1);
-    core.set32(field.cpacr, 0xf << 20);
-    core.set32(field.fpexc, 1 << 30);
+    core.set32(field.cpacr, cpacr);
+    core.set32(field.fpexc, fpexc);
     core.set32(field.sctlr, core.get32(field.sctlr) | sctlr.M | sctlr.SW);
     core.flushTlb();
     for (let run = 0; run < times; run++) {

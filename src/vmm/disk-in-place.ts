@@ -67,7 +67,10 @@ export interface PlacedRequest {
 export class InPlaceRequests {
   readonly #ring: DiskRing;
   readonly #disks: (PlacedDisk | undefined)[] = [];
-  readonly #io: VectoredIo | undefined = loadVectoredIo();
+  /** Loaded when the first places are told: a start does not wait for it. */
+  #io: VectoredIo | undefined;
+  /** It cannot be loaded here. */
+  #isUnable = false;
   /** In which the places were told. */
   #epoch = 0;
   /** Files whose system knows no reads without waiting. */
@@ -126,7 +129,7 @@ export class InPlaceRequests {
 
   /** A request is handed over. True: its answer should tell places. */
   handOver(request: PlacedRequest): boolean {
-    if (!this.#io) return false;
+    if (this.#isUnable) return false;
     const { disk, op, offset, length } = request;
     const known = this.#disk(disk);
     const clusterBytes = this.#ring.clusterBytes(disk);
@@ -155,11 +158,16 @@ export class InPlaceRequests {
 
   /** The other thread is done with it, and its slot not yet used again. */
   answered(request: PlacedRequest, slot: number): void {
-    if (!this.#io) return;
+    if (this.#isUnable) return;
     const known = this.#disk(request.disk);
     if (request.isChange) known.changing--;
     const epoch = this.#ring.epochOfPlaces(slot);
     if (epoch === undefined || known.changing > 0 || known.changes !== request.changes) return;
+    this.#io ??= loadVectoredIo();
+    if (!this.#io) {
+      this.#isUnable = true;
+      return;
+    }
     if (epoch !== this.#epoch) {
       // Of a time before what is known: out of date. Otherwise all that is known is.
       if (epoch !== this.#ring.placesEpoch) return;

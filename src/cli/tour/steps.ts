@@ -191,8 +191,8 @@ export const steps: readonly Step[] = [
         'Driver: it wrote the last request into the virtqueue, which is plain memory that both sides see:',
         ...[0, 1, 2].map(descriptor),
         `Notify: one store to the device's notify address, an exit: ${notifies} for ${count} requests.`,
-        `Device: in the vCPU's thread it takes the chain, checks it and hands it to the disk's thread: ${formatNs(deviceNs / count)} a request, and the guest goes on.`,
-        `Host: the disk's thread reads the file into guest memory${calls === undefined ? '' : `; this process made ${calls} system calls that read meanwhile, these looks at it included`}.`,
+        `Device: in the vCPU's thread it takes the chain, checks it and has it carried out: ${formatNs(deviceNs / count)} a request.`,
+        `Host: the disk's thread reads the file into guest memory, and tells where the disk's bytes lie in it; what the host has in its page cache the vCPU's thread then reads itself, at once${calls === undefined ? '' : `; this process made ${calls} system calls that read meanwhile, these looks at it included`}.`,
         vectors.length > 0
           ? `Interrupt: a message to the local APIC, vector ${vectors.map(([vector, n]) => `${vector} ${n} times`).join(', ')}; the driver looks into the used ring.`
           : 'Interrupt: a message to the local APIC; the driver looks into the used ring.',

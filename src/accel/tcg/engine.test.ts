@@ -117,6 +117,57 @@ for (const hotThreshold of [0, 16]) {
     assert.deepEqual(mmio, ['r4 fee00000', 'r4 fee00004', 'w4 fee00008 11223344', 'w4 fee0000c 11223344']);
     assert.equal(cpu.register(5), 0x0c0b0a0908070605n);
   });
+
+  test(`stores over two pages: the bytes around stay, code that is hit is dropped, a device gets its half, ${tier}`, () => {
+    const count = 300;
+    const { cpu, engine, ram, mmio } = machine(
+      [
+        toyInsn(toy.store, 5, 6),
+        toyInsn(toy.load, 7, 6),
+        toyInsn(toy.add, 8, 7),
+        toyInsn(toy.addImmediate, 5, 0, 1),
+        toyInsn(toy.addImmediate, 1, 0, -1),
+        toyInsn(toy.jumpIfNotZero, 1, 0, -5),
+        toyInsn(toy.store, 9, 10),
+        toyInsn(toy.jumpRegister, 0, 11),
+      ],
+      hotThreshold,
+    );
+    // Code that has run, until the store at 0x4ffc puts a halt there.
+    ram.set(toyInsn(toy.jumpRegister, 0, 12), 0x5000);
+    cpu.setRegister(12, 0x2000n);
+    cpu.pc = 0x5000;
+    ram.fill(0xee, 0x8ff0, 0x9010);
+    cpu.setRegister(1, BigInt(count));
+    cpu.setRegister(5, 0x0807060504030201n);
+    cpu.setRegister(6, 0x8ffdn);
+    cpu.setRegister(9, 0xaabbccddn);
+    cpu.setRegister(10, 0x4ffcn);
+    cpu.setRegister(11, 0x5000n);
+    assert.equal(engine.run(), 'halt');
+    const last = 0x0807060504030201n + BigInt(count - 1);
+    assert.equal(new DataView(ram.buffer, ram.byteOffset).getBigUint64(0x8ffd, true), last);
+    assert.deepEqual([...ram.subarray(0x8ff0, 0x8ffd)], Array(13).fill(0xee));
+    assert.deepEqual([...ram.subarray(0x9005, 0x9010)], Array(11).fill(0xee));
+    const sumOfAll = BigInt.asUintN(64, BigInt(count) * 0x0807060504030201n + BigInt((count * (count - 1)) / 2));
+    assert.equal(cpu.register(8), sumOfAll);
+    assert.equal(cpu.pc, 0x5000 + 4);
+    // The end of RAM is followed by a device, byte for byte.
+    cpu.setRegister(1, 1n);
+    cpu.setRegister(6, BigInt(RAM - 4));
+    cpu.pc = 0x2000;
+    mmio.length = 0;
+    assert.equal(engine.run(), 'halt');
+    const writes = mmio.filter((line) => line.startsWith('w'));
+    const expected = [4, 5, 6, 7].map(
+      (i) => `w1 ${(RAM - 4 + i).toString(16)} ${((last + 1n) >> BigInt(8 * i)) & 255n}`,
+    );
+    assert.deepEqual(
+      writes.map((line) => line.replace(/(\w+)$/, (hex) => `${Number.parseInt(hex, 16) & 255}`)),
+      expected,
+    );
+    assert.equal(cpu.faults, 0);
+  });
 }
 
 test('indirect jumps and calls between pages run without JavaScript once they are known', () => {

@@ -19,6 +19,7 @@ export interface FieldForm<F> {
   create(): F;
   /** Makes all fields what they are where an encoding has them not. */
   clear(fields: F): void;
+  copy(to: F, from: F): void;
   /** The bits that a table is indexed by, so many of them. */
   key(word: number): number;
   readonly keyBits: number;
@@ -119,12 +120,19 @@ export function encodeFields<F extends object>(encoding: EncodingOf<EncodedRow<F
   return word >>> 0;
 }
 
+/** Instructions that are remembered as they were taken apart: three of four are seen again soon. */
+const REMEMBERED = 4096;
+
 /** Finds an instruction's row. */
 export class EncodingTables<F extends object, R extends EncodedRow<F>> {
   /** By the form's key. Encodings with more bits given come first. */
   readonly #lists: EncodingOf<R>[][];
   readonly #form: FieldForm<F>;
   readonly encodings: readonly EncodingOf<R>[];
+  readonly #words = new Int32Array(REMEMBERED);
+  /** By the same index: what the word is, if anything is remembered there. */
+  readonly #found: (EncodingOf<R> | undefined)[] = new Array(REMEMBERED).fill(undefined);
+  readonly #fields: (F | undefined)[] = new Array(REMEMBERED).fill(undefined);
 
   constructor(rows: readonly R[], form: FieldForm<F>) {
     this.#form = form;
@@ -152,6 +160,22 @@ export class EncodingTables<F extends object, R extends EncodedRow<F>> {
 
   /** Undefined: no such instruction. */
   decode(word: number, fields: F): EncodingOf<R> | undefined {
+    const index = Math.imul(word, 0x9e3779b1) >>> 20;
+    const known = this.#found[index];
+    if (known !== undefined && this.#words[index] === (word | 0)) {
+      this.#form.copy(fields, this.#fields[index] as F);
+      return known;
+    }
+    const found = this.#find(word, fields);
+    if (found) {
+      this.#words[index] = word;
+      this.#found[index] = found;
+      this.#form.copy((this.#fields[index] ??= this.#form.create()), fields);
+    }
+    return found;
+  }
+
+  #find(word: number, fields: F): EncodingOf<R> | undefined {
     for (const encoding of this.#lists[this.#form.key(word)]) {
       const matches = (word & encoding.mask) >>> 0 === encoding.match;
       if (matches && decodeFields(encoding, word, fields, this.#form)) return encoding;

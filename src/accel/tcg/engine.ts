@@ -300,6 +300,8 @@ export class TcgEngine implements Accelerator {
   setRamBlocks(blocks: readonly AcceleratorRamBlock[]): void {
     if (blocks.length > ramBlock.most) throw new Error('vring invariant broken: too many RAM blocks');
     this.#words[layout.ramBlocks >> 2] = blocks.length;
+    const hostPages = this.#vcpus.length === 1 ? this.memory.buffer.byteLength >>> 12 : 0;
+    this.#words[(layout.ramBlocks + ramBlock.storedPages) >> 2] = hostPages;
     // The largest first: it is where most addresses lie.
     [...blocks]
       .sort((a, b) => b.size - a.size)

@@ -85,8 +85,20 @@ export const FLUSH_LOG_ENTRIES = 1023;
 /** Entries in the edge log; more than that, and a flush forgets all ways from code to code. */
 export const EDGE_LOG_ENTRIES = 4095;
 
-/** RAM block in the table: guest-physical start and end, host address of the start, flags. */
-export const ramBlock = { start: 0, end: 8, hva: 16, flags: 20, bytes: 32, first: 64, most: 32 } as const;
+/**
+ * RAM block in the table: guest-physical start and end, host address of the start, flags. Before the table, at `storedPages`: how many
+ * of layout.storedPages a flush of a vCPU's whole TLB clears (i32): all, or none where there are more vCPUs.
+ */
+export const ramBlock = {
+  storedPages: 4,
+  start: 0,
+  end: 8,
+  hva: 16,
+  flags: 20,
+  bytes: 32,
+  first: 64,
+  most: 32,
+} as const;
 /** `logged`: what is written to it goes into the dirty log. */
 export const ramFlag = { readonly: 1, logged: 2 } as const;
 

@@ -501,6 +501,7 @@ export function defineSoftmmu(set: RoutineSet) {
     r.i32_store(r.state(), r.i32(0), vcpuLayout.flushLog);
     r.if(r.i32_eqz(keepGlobal), () => {
       r.memory_fill(tables, r.i32(0xff), r.i32(MMU_CONTEXTS * TLB_BYTES));
+      r.memory_fill(r.i32(layout.storedPages), r.i32(0), r.i32_load(r.i32(layout.ramBlocks), ramBlock.storedPages));
       r.ret();
     });
     r.if(r.i32_le_u(count, r.i32(FLUSH_LOG_ENTRIES)), () => {

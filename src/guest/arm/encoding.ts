@@ -23,9 +23,26 @@ export const newFields = (): Fields => ({
   q: 0,
 });
 
+function copy(to: Fields, from: Fields): void {
+  to.rd = from.rd;
+  to.rn = from.rn;
+  to.rm = from.rm;
+  to.ra = from.ra;
+  to.sf = from.sf;
+  to.imm = from.imm;
+  to.imm2 = from.imm2;
+  to.cond = from.cond;
+  to.shift = from.shift;
+  to.option = from.option;
+  to.size = from.size;
+  to.s = from.s;
+  to.q = from.q;
+}
+
 const form: encoding.FieldForm<Fields> = {
   widths: { rd: 5, rn: 5, rm: 5, ra: 5, sf: 1, s: 1, q: 1, cond: 4, shift: 2, size: 2, option: 3 },
   create: newFields,
+  copy,
   /** A row without `sf` has it 1. */
   clear: (fields) => {
     fields.rd = fields.rn = fields.rm = fields.ra = fields.imm = fields.imm2 = 0;

@@ -31,7 +31,24 @@ function clear(fields: Fields): void {
   fields.shift = fields.size = fields.s = fields.p = fields.u = fields.w = fields.q = fields.op = 0;
   fields.cond = 14;
 }
-const common = { widths, create: newFields, clear };
+function copy(to: Fields, from: Fields): void {
+  to.rd = from.rd;
+  to.rn = from.rn;
+  to.rm = from.rm;
+  to.ra = from.ra;
+  to.imm = from.imm;
+  to.imm2 = from.imm2;
+  to.cond = from.cond;
+  to.shift = from.shift;
+  to.size = from.size;
+  to.s = from.s;
+  to.p = from.p;
+  to.u = from.u;
+  to.w = from.w;
+  to.q = from.q;
+  to.op = from.op;
+}
+const common = { widths, create: newFields, clear, copy };
 /** A32 by bits 20-27 and 4-7, T32 by the upper 11 or, with 32 bits, by bits 20-28 and 4-7. */
 const armForm: encoding.FieldForm<Fields> = {
   ...common,

@@ -74,7 +74,7 @@ const rows = {
   aarch64: {
     suite: 'trixie',
     compiler: 'aarch64-linux-gnu-gcc',
-    qemu: ['qemu-system-aarch64', '-M', 'virt', '-cpu', 'max,sve=off,pauth=off'],
+    qemu: ['qemu-system-aarch64', '-M', 'virt', '-cpu', 'max,sve=off,pauth-impdef=on'],
     console: 'ttyAMA0',
   },
 } as const;

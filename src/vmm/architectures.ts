@@ -150,7 +150,8 @@ export const architectures: readonly Architecture[] = [
     name: 'aarch64',
     sentence: 'Arm with 64 bits',
     code: 'aarch64',
-    defaultCpu: 'max',
+    // Pointers are signed in each function of Debian's kernel and programs; the architected cipher is slow, and they cannot tell.
+    defaultCpu: 'max,pauth-impdef=on',
     machines: [{ name: 'virt', sentence: 'Arm VirtIO board' }],
     accelerators: ['tcg'],
     maxCpus: 123,

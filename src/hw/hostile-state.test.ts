@@ -9,6 +9,7 @@ import {
   AcpiPm,
   ApicBus,
   GicV2,
+  GicV2Virtual,
   GicV3,
   GOLDFISH_RTC_BYTES,
   GoldfishRtc,
@@ -163,6 +164,25 @@ const subjects: Record<string, (clock: ManualTime, arena: StateArena) => Subject
     const gic = new GicV3({ outputs: [{ irq: nowhere, fiq: nowhere }], affinities: [0], dma });
     const device = new Its({ gic, dma, arena });
     return { device, size: ITS_BYTES, handler: device.registers, poke: () => device.translate(3, 4) };
+  },
+  'gicv2-virtual': (_clock, arena) => {
+    const lines = { irq: nowhere, fiq: nowhere, maintenance: nowhere };
+    const device = new GicV2Virtual({ outputs: [lines, lines], accessor: () => 1, deactivate: () => {}, arena });
+    return {
+      device,
+      size: 0x1200,
+      handler: {
+        read: (offset, size) =>
+          offset < 0x200
+            ? device.hypervisorInterface.read(offset, size)
+            : device.cpuInterface.read(offset - 0x200, size),
+        write: (offset, size, value) =>
+          offset < 0x200
+            ? device.hypervisorInterface.write(offset, size, value)
+            : device.cpuInterface.write(offset - 0x200, size, value),
+      },
+      poke: () => {},
+    };
   },
   gicv2: (_clock, arena) => {
     const device = new GicV2({ outputs: [0, 1].map(() => ({ irq: nowhere, fiq: nowhere })), accessor: () => 1, arena });

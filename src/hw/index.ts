@@ -7,6 +7,7 @@ export * from './ata/index.js';
 export * from './disk/index.js';
 export * from './fw-cfg/index.js';
 export * from './gic/gicv2.js';
+export { GICH_BYTES, GICV_BYTES, GicV2Virtual } from './gic/gicv2-virtual.js';
 export * from './gic/gicv2m.js';
 export * from './gic/gicv3.js';
 export { GICV3_DISTRIBUTOR_BYTES } from './gic/gicv3-distributor.js';

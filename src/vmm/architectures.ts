@@ -11,6 +11,7 @@ import { parseRiscvCpu, riscvCpuHelp } from '../guest/riscv/models.js';
 import { cpuHelp, parseCpuOption } from '../guest/x86/models.js';
 import { type ArchitectureName, architectureNames } from '../machine/architecture-names.js';
 import type { BoardMaker } from './boards/board-maker.js';
+import type { ArmOptions } from './machine-options.js';
 
 export interface MachineType {
   readonly name: string;
@@ -59,8 +60,8 @@ export interface Architecture {
   readonly defaultFirmware: string | undefined;
   /** Unpacks a kernel where its loader does not do so itself. */
   loadUnpack(): Promise<(kernel: Uint8Array) => Uint8Array>;
-  /** `-cpu`'s value as the machine takes it. Throws VringError `cpu-option`. */
-  cpuOption(text: string): string;
+  /** `-cpu`'s value as the machine takes it, with what the board gives its CPUs. Throws VringError `cpu-option`. */
+  cpuOption(text: string, board?: ArmOptions): string;
   cpuHelp(): string;
   loadCode(): Promise<(cpu: string) => GuestCode>;
   loadBoard(): Promise<BoardMaker>;
@@ -160,9 +161,11 @@ export const architectures: readonly Architecture[] = [
     unsupportedMachines: ['sbsa-ref', 'raspi3b', 'raspi4b', 'xlnx-zcu102', 'xlnx-versal-virt', 'none', 'x-remote'],
     unfit: ({ builtInGuest, lens }) => (builtInGuest ? 'the built-in guest' : lens ? 'the lens' : undefined),
     defaultFirmware: 'QEMU_EFI.fd',
-    cpuOption: (text) => {
-      parseArmCpu(text);
-      return text;
+    cpuOption: (text, board) => {
+      const levels = [board?.virtualization && ',has_el2=on', board?.secure && ',has_el3=on'];
+      const whole = [text, ...levels].filter(Boolean).join('');
+      parseArmCpu(whole);
+      return whole;
     },
     cpuHelp: armCpuHelp,
     loadCode: async () => {

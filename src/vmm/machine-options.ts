@@ -192,6 +192,10 @@ export interface ArmOptions {
   readonly its?: boolean | undefined;
   /** Firmware finds ACPI tables: it does unless given. */
   readonly acpi?: boolean | undefined;
+  /** CPUs have EL2, so that the guest can have virtual machines of its own. */
+  readonly virtualization?: boolean | undefined;
+  /** CPUs have EL3, where firmware starts. */
+  readonly secure?: boolean | undefined;
 }
 
 export interface MachineOptions {
@@ -338,7 +342,7 @@ export function planMachine(options: MachineOptions): {
       `A machine can have at most ${mib(most)} of RAM here: ${mib(ramBytes)} would need WebAssembly memory with 64-bit addresses.`,
     );
   }
-  const cpu = architecture.cpuOption(options.cpu ?? architecture.defaultCpu);
+  const cpu = architecture.cpuOption(options.cpu ?? architecture.defaultCpu, options.arm);
   const accelerators = options.accelerators ?? architecture.accelerators;
   if (accelerators.length === 0 || accelerators.some((name) => !acceleratorNames.includes(name)))
     throw invalid(`The accelerators are some of ${acceleratorNames.join(' and ')}.`);

@@ -5,7 +5,7 @@ import type { KeyValues } from '../options/key-values.js';
 import { UsageError } from '../usage-error.js';
 
 /** Parts of an Arm system that are off unless asked for, and are not here yet. */
-const absentOnArm = ['secure', 'virtualization', 'mte', 'ras'];
+const absentOnArm = ['mte', 'ras'];
 
 /** Properties of QEMU's boards that are refused by name. */
 const unsupported: Readonly<Partial<Record<Architecture['name'], readonly string[]>>> = {
@@ -32,9 +32,15 @@ export function planArm(values: KeyValues): ArmOptions {
   const gic = values.choice('gic-version', ['2', '3', '4', 'max', 'host']);
   if (gic === 'host') throw new UsageError(`${values.option}: gic-version=host is KVM's; there are 2 and 3`);
   if (gic === '4') throw new UsageError(`${values.option}: gic-version=4 is not supported yet; there are 2 and 3`);
+  const gicVersion = gic === undefined || gic === '2' ? 2 : 3;
+  const virtualization = values.flag('virtualization') ?? false;
+  if (virtualization && gicVersion === 3)
+    throw new UsageError(`${values.option}: virtualization=on goes with gic-version=2 only here`);
   return {
-    gicVersion: gic === undefined || gic === '2' ? 2 : 3,
+    gicVersion,
     its: values.flag('its') ?? true,
     acpi: values.flag('acpi') ?? true,
+    virtualization,
+    secure: values.flag('secure') ?? false,
   };
 }

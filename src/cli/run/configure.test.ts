@@ -566,13 +566,22 @@ test('-arch: names of QEMU and Debian; what an architecture does not have is ref
     gicVersion: 3,
     its: true,
     acpi: true,
+    virtualization: false,
+    secure: false,
   });
-  assert.deepEqual(plan('-arch', 'arm64', '-M', 'virt,its=off').machine.arm, { gicVersion: 2, its: false, acpi: true });
+  assert.deepEqual(plan('-arch', 'arm64', '-M', 'virt,its=off').machine.arm, {
+    gicVersion: 2,
+    its: false,
+    acpi: true,
+    virtualization: false,
+    secure: false,
+  });
+  assert.equal(plan('-arch', 'arm64', '-M', 'virt,virtualization=on').machine.arm?.virtualization, true);
   for (const [argv, sentence] of [
     [['-M', 'raspi3b'], /not supported yet; there is virt/],
     [['-bios', 'k', '-boot', 'order=c'], /order= is of use with a PC's firmware only/],
-    [['-M', 'virt,virtualization=on'], /virtualization=on is not supported yet/],
-    [['-M', 'virt,secure=on'], /secure=on is not supported yet/],
+    [['-M', 'virt,virtualization=on,gic-version=3'], /virtualization=on goes with gic-version=2 only/],
+    [['-M', 'virt,mte=on'], /mte=on is not supported yet/],
     [['-M', 'virt,highmem=off'], /highmem=off is not supported/],
     [['-M', 'virt,gic-version=4'], /gic-version=4 is not supported yet; there are 2 and 3/],
     [['-M', 'virt,gic-version=host'], /gic-version=host is KVM's; there are 2 and 3/],

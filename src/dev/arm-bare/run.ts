@@ -68,7 +68,7 @@ export function runOnQemu(p: Program, numbers: readonly Numbers[], cpu: string, 
       backend,
     ];
     const quiet = ['-nodefaults', '-display', 'none', '-semihosting', '-device', `loader,addr=${CODE},cpu-num=0`];
-    const { status, stderr } = spawnSync(QEMU, [...options, ...quiet], { timeout: 60_000 });
+    const { status, stderr } = spawnSync(QEMU, [...options, ...quiet], { timeout: 20_000 });
     if (status !== 0) throw new Error(`${QEMU} ended with ${status}: ${stderr}`);
     return new DataView(new Uint8Array(readFileSync(file)).buffer);
   } finally {

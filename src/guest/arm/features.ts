@@ -30,5 +30,9 @@ export const featureNames = [
   'sha512',
   'ssbs',
   'uao',
+  'vhe',
+  // Those that the board decides on.
+  'el2',
+  'el3',
 ] as const;
 export type Feature = (typeof featureNames)[number];

@@ -4,8 +4,11 @@
  */
 import { pstate } from './state.js';
 
-/** Translation contexts: EL0's pages, EL1's, and EL1's where PAN forbids it EL0's. */
-export const mmuIndex = { el0: 0, el1: 1, el1Pan: 2 } as const;
+/**
+ * Translation contexts: EL0's pages, EL1's, and EL1's where PAN forbids it EL0's (or those of a host at EL2 in place of EL1); and EL3's or
+ * EL2's where that has no EL0.
+ */
+export const mmuIndex = { el0: 0, el1: 1, el1Pan: 2, upper: 3 } as const;
 
 export const modeBit = {
   /** Floating point and SIMD are trapped (CPACR_EL1.FPEN). */
@@ -30,6 +33,13 @@ export const modeBit = {
   shared: 14,
   /** Keys of pointer authentication that are enabled: IA, IB, DA, DB from here on. */
   keys: 15,
+  /** A higher exception level may trap what is done here, or the keys' use. */
+  trapped: 19,
+  keysTrapped: 20,
+  /** EL2 of a host (HCR_EL2.E2H): names of EL1's registers are those of EL2. */
+  hostKernel: 21,
+  /** EL0 of such a host. */
+  hostUser: 22,
   /** A debugger hears of data accesses: every block is one instruction. */
   watched: 30,
 } as const;
@@ -50,6 +60,9 @@ export interface Mode {
   readonly shared: boolean;
   /** Bit 0: IA, then IB, DA, DB. */
   readonly keys: number;
+  readonly trapped: boolean;
+  readonly keysTrapped: boolean;
+  readonly hostKernel: boolean;
   readonly watched: boolean;
 }
 
@@ -72,6 +85,9 @@ export function decodeMode(key: number): Mode {
     ownStack: bit(modeBit.ownStack),
     shared: bit(modeBit.shared),
     keys: (key >> modeBit.keys) & 15,
+    trapped: bit(modeBit.trapped),
+    keysTrapped: bit(modeBit.keysTrapped),
+    hostKernel: bit(modeBit.hostKernel),
     watched: bit(modeBit.watched),
   };
 }

@@ -36,10 +36,16 @@ const v82: readonly Feature[] = [
     'lor',
     'csv',
     'ssbs',
+    'vhe',
   ] as const),
 ];
 const modelRows: readonly ModelRow[] = [
-  { name: 'max', sentence: 'all extensions that vring has', midr: 0x000f0510, features: featureNames },
+  {
+    name: 'max',
+    sentence: 'all extensions that vring has',
+    midr: 0x000f0510,
+    features: featureNames.filter((name) => name !== 'el2' && name !== 'el3'),
+  },
   { name: 'cortex-a53', sentence: 'Armv8.0-A', midr: 0x410fd034, features: v80 },
   { name: 'cortex-a57', sentence: 'Armv8.0-A', midr: 0x411fd070, features: v80 },
   { name: 'cortex-a72', sentence: 'Armv8.0-A', midr: 0x410fd083, features: v80 },
@@ -65,7 +71,7 @@ const unsupportedModels = [
   ...['arm1026', 'pxa250', 'sa1100', 'sa1110', 'ti925t'],
 ];
 const unsupportedProperties =
-  /^(sve.*|sme.*|lpa2|pmu|kvm-.*|has_el[23]|cfgend|backcompat-.*|rvbar|mp-affinity|reset-hivecs|vfp-d32)$/i;
+  /^(sve.*|sme.*|lpa2|pmu|kvm-.*|cfgend|backcompat-.*|rvbar|mp-affinity|reset-hivecs|vfp-d32)$/i;
 /** What every model has. */
 const fixedProperties = /^(aarch64|vfp|neon)$/i;
 
@@ -98,6 +104,8 @@ export function parseArmCpu(text: string): ArmModel {
       if (/-impdef$/i.test(key)) ownPac = on;
       else if (on) features.add('pauth');
       else features.delete('pauth');
+    } else if (/^has_el[23]$/i.test(key)) {
+      if (on) features.add(`el${key.at(-1) as '2' | '3'}`);
     } else if (unsupportedProperties.test(key)) {
       if (on) throw optionError(`The CPU property '${key}' is not supported yet.`);
     } else throw optionError(`There is no CPU property '${key}' of AArch64.`);

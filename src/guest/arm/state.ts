@@ -47,6 +47,11 @@ export const flagKind = {
 /** Breakpoints and watchpoints that there are registers for (ID_AA64DFR0_EL1). */
 export const DEBUG_PAIRS = 2;
 
+/** Bytes of what each of EL1 to EL3 has: 16 registers. */
+export const BANK_BYTES = 8 * 16;
+/** Where a register of EL1's bank is at another exception level. */
+export const ofLevel = (home: number, el: number): number => home + BANK_BYTES * (el - 1);
+
 /** What was computed last by pointer authentication (routines/pac.ts): entries of five words. */
 export const PAC_ENTRIES = 256;
 export const PAC_ENTRY_BYTES = 40;
@@ -63,8 +68,9 @@ export const field = {
   /** i32. */
   fpcr: take(4),
   fpsr: take(4),
-  /** SP_EL0 and SP_EL1, but for the one that is selected. */
-  sp: take(8 * 2),
+  /** SP_EL0 to SP_EL3, but for the one that is selected. */
+  sp: take(8 * 4),
+  /** From here on what each of EL1 to EL3 has, by EL1's names; the others' are BANK_BYTES on. `cpacr` of EL2 and EL3 is CPTR. */
   elr: take(8),
   spsr: take(8),
   esr: take(8),
@@ -80,16 +86,43 @@ export const field = {
   mair: take(8),
   amair: take(8),
   contextidr: take(8),
+  tpidr1: take(8),
+  upperBanks: take(2 * BANK_BYTES),
   par: take(8),
   csselr: take(8),
   tpidr0: take(8),
   tpidrro0: take(8),
-  tpidr1: take(8),
   mdscr: take(8),
   cntkctl: take(8),
-  /** Control and compare value of the physical and of the virtual timer. */
-  timers: take(8 * 4),
+  /** Control and compare value of each timer: physical, virtual, EL2's physical, EL2's virtual, EL3's. */
+  timers: take(8 * 2 * 5),
   mpidr: take(8),
+  /** EL2. */
+  hcr: take(8),
+  hpfar: take(8),
+  vttbr: take(8),
+  vtcr: take(8),
+  vpidr: take(8),
+  vmpidr: take(8),
+  cnthctl: take(8),
+  cntvoff: take(8),
+  mdcr2: take(8),
+  hstr: take(8),
+  /** EL3. */
+  scr: take(8),
+  mdcr3: take(8),
+  /** HCR_EL2 as it works now: 0 where there is no EL2 (in secure state). */
+  hcrNow: take(8),
+  /** i32: bit 0 the CPU has EL2, bit 1 EL3. */
+  levels: take(4),
+  /** i32: translation regime of the exception level (system/regime.ts). */
+  regime: take(4),
+  /** i32: regimes that the translation contexts of EL0 and EL1, and that of EL2 and EL3, hold pages of; -1: of none. */
+  lowerRegime: take(4),
+  upperRegime: take(4),
+  /** i32: exception level that the exception in header.trapCode goes to, 0: as its class says; and what stage 2 could not translate. */
+  trapTo: take(4),
+  faultIpa: take(8),
   /** Value and control of each breakpoint, then of each watchpoint. */
   debug: take(8 * 4 * DEBUG_PAIRS),
   /** The exclusive monitor: address (-1: open) and what was found there. */
@@ -125,7 +158,7 @@ export const armVars: GuestVars = { vars, deferred: flagOp, pcOffset: header.pc 
 export const trapCode = { here: 1, after: 2 } as const;
 
 /** What a TLBI that all CPUs hear is about. */
-export const flushed = { all: 0, space: 1, address: 2 } as const;
+export const flushed = { all: 0, space: 1, address: 2, guest: 3 } as const;
 
 /** header.leaveReason: what the CPU wants JavaScript to do. `call`: firmware may have stopped it. */
 export const leaveReason = { wait: 0, pause: 1, call: 2 } as const;
@@ -170,16 +203,73 @@ export const DSSBS = 1n << 44n;
 /** Bits of FPCR (C5.2.8). */
 export const fpcr = { FZ16: 1 << 19, RMODE_SHIFT: 22, FZ: 1 << 24, DN: 1 << 25, AHP: 1 << 26 } as const;
 
-/** Interrupt inputs of the CPU. */
-export const line = { irq: 1, fiq: 2 } as const;
+/** Bits of HCR_EL2 (D19.2.48). */
+export const hcr = {
+  VM: 1n << 0n,
+  FMO: 1n << 3n,
+  IMO: 1n << 4n,
+  AMO: 1n << 5n,
+  VF: 1n << 6n,
+  VI: 1n << 7n,
+  VSE: 1n << 8n,
+  FB: 1n << 9n,
+  DC: 1n << 12n,
+  TWI: 1n << 13n,
+  TWE: 1n << 14n,
+  TID1: 1n << 16n,
+  TID2: 1n << 17n,
+  TID3: 1n << 18n,
+  TSC: 1n << 19n,
+  TIDCP: 1n << 20n,
+  TACR: 1n << 21n,
+  TSW: 1n << 22n,
+  TPC: 1n << 23n,
+  TPU: 1n << 24n,
+  TTLB: 1n << 25n,
+  TVM: 1n << 26n,
+  TGE: 1n << 27n,
+  TDZ: 1n << 28n,
+  HCD: 1n << 29n,
+  TRVM: 1n << 30n,
+  RW: 1n << 31n,
+  PTW: 1n << 2n,
+  E2H: 1n << 34n,
+  TLOR: 1n << 35n,
+  APK: 1n << 40n,
+  API: 1n << 41n,
+  AT: 1n << 44n,
+} as const;
+
+/** Bits of SCR_EL3 (D19.2.117). */
+export const scr = {
+  NS: 1n << 0n,
+  IRQ: 1n << 1n,
+  FIQ: 1n << 2n,
+  EA: 1n << 3n,
+  SMD: 1n << 7n,
+  HCE: 1n << 8n,
+  RW: 1n << 10n,
+  ST: 1n << 11n,
+  TWI: 1n << 12n,
+  TWE: 1n << 13n,
+  TLOR: 1n << 14n,
+  APK: 1n << 16n,
+  API: 1n << 17n,
+} as const;
+
+/** Interrupt inputs of the CPU: physical ones, and those of a virtual machine. */
+export const line = { irq: 1, fiq: 2, virtualIrq: 4, virtualFiq: 8 } as const;
 
 /** Exception classes (ESR_ELx.EC, D19.2.37). */
 export const exceptionClass = {
   unknown: 0x00,
   wfx: 0x01,
   floatingPoint: 0x07,
+  pointerAuthentication: 0x09,
   illegalState: 0x0e,
   svc: 0x15,
+  hvc: 0x16,
+  smc: 0x17,
   system: 0x18,
   /** Aborts: from a lower exception level; from the same one is one more. */
   instructionAbort: 0x20,
@@ -197,8 +287,8 @@ export const fault = {
   external: 0x14,
   alignment: 0x21,
 } as const;
-/** Bits of a data abort's syndrome: a write; a cache maintenance instruction. */
-export const abort = { WNR: 1 << 6, CM: 1 << 8 } as const;
+/** Bits of a data abort's syndrome: a write; stage 2 of a walk of stage 1's tables; a cache maintenance instruction. */
+export const abort = { WNR: 1 << 6, S1PTW: 1 << 7, CM: 1 << 8 } as const;
 
 /** A syndrome: class, IL, and what the class says of the instruction. */
 export const syndromeOf = (ec: number, iss = 0): number => (ec << 26) | (1 << 25) | iss;

@@ -150,6 +150,12 @@ export class GicV2 implements Device {
     return { set: (level) => this.#setInput(cpu, 1 << irq, level) };
   }
 
+  /** An interrupt that a CPU has acknowledged is over: a virtual machine of that CPU's says so. */
+  deactivate(cpu: number, irq: number): void {
+    this.#deactivate(cpu, irq);
+    this.#update();
+  }
+
   /** SGIs are enabled, and edge-triggered. */
   #fixed(): void {
     this.state.enable.fill(SGIS, 0, GICV2_CPUS);

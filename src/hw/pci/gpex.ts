@@ -27,10 +27,7 @@ export class Gpex implements Device {
   readonly #function: PciFunction;
 
   constructor({ memory, ports, msi, ecamGpa, lastBus, portsGpa, lines }: GpexOptions) {
-    this.root = new PciRoot({
-      spaces: { memory, ports, msi, fromPortZero: true },
-      route: (slot, pin) => (slot + pin) & 3,
-    });
+    this.root = new PciRoot({ spaces: { memory, ports, msi }, route: (slot, pin) => (slot + pin) & 3 });
     this.root.onLine = (line) => lines[line].set(this.root.lineLevel(line));
     this.root.mapEcam(memory, ecamGpa, lastBus);
     memory.addWindow({

@@ -82,8 +82,6 @@ export interface PciSpaces {
   readonly memory: MemorySpace;
   readonly ports: PortSpace;
   readonly msi: MsiTarget;
-  /** A BAR may lie at port 0, where there are no ports of the board's own; otherwise one that has not been set lies there. */
-  readonly fromPortZero?: boolean;
 }
 
 /** Unmapped for both spaces: beyond their ends. */
@@ -275,8 +273,7 @@ export class PciFunction {
     if (bar.kind === 'io') {
       if ((this.command & command.io) === 0) return undefined;
       const port = (low & ~(bar.size - 1) & ~3) >>> 0;
-      const isNowhere = port === 0 && !this.#spaces?.fromPortZero;
-      return isNowhere || port + bar.size > 0x10000 ? undefined : port;
+      return port === 0 || port + bar.size > 0x10000 ? undefined : port;
     }
     if ((this.command & command.memory) === 0) return undefined;
     if (bar.index === romBar && (low & romEnable) === 0) return undefined;

@@ -4,9 +4,11 @@ import { FIRST_PPI, GICV2M_BYTES, PRIMECELL_BYTES } from '../../hw/index.js';
 import { pciHostNode, reg, unit, virtioSlotNodes } from '../device-tree-parts.js';
 import { type FdtNode, twoCells } from '../fdt.js';
 import type { GicOptions } from './interrupts.js';
-import { map, timerInterrupts } from './memory-map.js';
+import { MAINTENANCE_INTERRUPT, map, timerInterrupts } from './memory-map.js';
 
 export interface TreeOptions {
+  /** How PSCI is called; undefined: firmware says so itself. */
+  readonly conduit?: 'hvc' | 'smc' | undefined;
   readonly model: ArmModel;
   /** Of each CPU. */
   readonly affinities: readonly number[];
@@ -44,7 +46,7 @@ const primeCell = (name: string, gpa: number, clocks: readonly string[], n: numb
 });
 
 /** The interrupt controller, with what takes message-signalled interrupts inside it. */
-function gicNode({ version, its }: GicOptions): FdtNode {
+function gicNode({ version, its, virtual }: GicOptions, ppi: (irq: number) => number[]): FdtNode {
   const common = {
     phandle: [phandle.gic],
     '#address-cells': [2],
@@ -58,7 +60,12 @@ function gicNode({ version, its }: GicOptions): FdtNode {
     return {
       ...common,
       compatible: 'arm,cortex-a15-gic',
-      reg: [...distributor, ...reg(map.cpuInterface.gpa, map.cpuInterface.bytes)],
+      reg: [
+        ...distributor,
+        ...reg(map.cpuInterface.gpa, map.cpuInterface.bytes),
+        ...(virtual ? [...reg(map.hypervisorInterface.gpa, 0x1_0000), ...reg(map.virtualInterface.gpa, 0x1_0000)] : []),
+      ],
+      interrupts: virtual ? ppi(MAINTENANCE_INTERRUPT) : undefined,
       [`v2m@${unit(map.msiFrame.gpa)}`]: {
         phandle: [phandle.msi],
         compatible: 'arm,gic-v2m-frame',
@@ -84,7 +91,8 @@ function gicNode({ version, its }: GicOptions): FdtNode {
 }
 
 export function virtTree(options: TreeOptions): FdtNode {
-  const { model, affinities, gic, ramBytes, commandLine, initrd, rngSeed, kaslrSeed, serial, flash, narrow } = options;
+  const { conduit, model, affinities, gic, ramBytes, commandLine, initrd, rngSeed, kaslrSeed, serial, flash, narrow } =
+    options;
   const uart = `pl011@${unit(map.uart.gpa)}`;
   // A GICv2's binding names the CPUs too.
   const allCpus = gic.version === 2 ? ((1 << affinities.length) - 1) << 8 : 0;
@@ -106,7 +114,7 @@ export function virtTree(options: TreeOptions): FdtNode {
       'linux,initrd-end': initrd ? twoCells(initrd.end) : undefined,
     },
     [`memory@${unit(map.ram.gpa)}`]: { device_type: 'memory', reg: reg(map.ram.gpa, ramBytes) },
-    psci: { compatible: ['arm,psci-1.0', 'arm,psci-0.2'], method: 'hvc' },
+    ...(conduit ? { psci: { compatible: ['arm,psci-1.0', 'arm,psci-0.2'], method: conduit } } : {}),
     cpus: {
       '#address-cells': [1],
       '#size-cells': [0],
@@ -145,7 +153,7 @@ export function virtTree(options: TreeOptions): FdtNode {
       'clock-frequency': [CLOCK_HZ],
       'clock-output-names': 'clk24mhz',
     },
-    [`intc@${unit(map.distributor.gpa)}`]: gicNode(gic),
+    [`intc@${unit(map.distributor.gpa)}`]: gicNode(gic, ppi),
     ...(serial ? { [uart]: primeCell('pl011', map.uart.gpa, ['uartclk', 'apb_pclk'], map.uart.spi) } : {}),
     [`pl031@${unit(map.rtc.gpa)}`]: primeCell('pl031', map.rtc.gpa, ['apb_pclk'], map.rtc.spi),
     [`pl061@${unit(map.gpio.gpa)}`]: {

@@ -6,10 +6,13 @@ import { VringError } from '../../base/index.js';
 import type { Device, GicCpuInterface, IoHandler, IrqLine, MemorySpace, MsiTarget } from '../../bus/index.js';
 import {
   FIRST_SPI,
+  GICH_BYTES,
+  GICV_BYTES,
   GICV2_CPUS,
   GICV2M_BYTES,
   GicV2,
   type GicV2Outputs,
+  GicV2Virtual,
   GicV3,
   gicv2m,
   ITS_BYTES,
@@ -17,7 +20,7 @@ import {
   Its,
   REDISTRIBUTOR_BYTES,
 } from '../../hw/index.js';
-import { map } from './memory-map.js';
+import { MAINTENANCE_INTERRUPT, map } from './memory-map.js';
 
 /** As many redistributors as there is room for. */
 export const GICV3_CPUS = Math.floor(map.redistributors.bytes / REDISTRIBUTOR_BYTES);
@@ -26,6 +29,8 @@ export interface GicOptions {
   readonly version: 2 | 3;
   /** A GICv3 has an ITS. */
   readonly its: boolean;
+  /** A GICv2 has what hypervisors want of it. */
+  readonly virtual?: boolean;
 }
 
 /** MPIDR's Aff3 to Aff0 of a CPU by its number: clusters of as many as one SGI can name. */
@@ -48,12 +53,16 @@ export interface Interrupts {
 export interface InterruptOptions extends GicOptions {
   readonly memory: MemorySpace;
   readonly outputs: readonly GicV2Outputs[];
+  /** Inputs of CPUs for interrupts of a virtual machine. */
+  readonly virtualOutputs: readonly GicV2Outputs[];
   /** Number of the CPU that makes an access. */
   accessor(): number;
 }
 
-/** Throws VringError `options-invalid`: there are too many CPUs. */
-export function checkGic({ version }: GicOptions, cpus: number): void {
+/** Throws VringError `options-invalid`: there are too many CPUs, or what hypervisors want is not there. */
+export function checkGic({ version, virtual }: GicOptions, cpus: number): void {
+  if (version === 3 && virtual)
+    throw new VringError('options-invalid', 'EL2 (virtualization=on) goes with gic-version=2 only here.');
   const most = version === 2 ? GICV2_CPUS : GICV3_CPUS;
   if (cpus <= most) return;
   const hint = version === 2 ? `; with gic-version=3 there are up to ${GICV3_CPUS}` : '';
@@ -70,7 +79,7 @@ export function makeInterrupts(options: InterruptOptions): Interrupts {
   return options.version === 2 ? makeV2(options) : makeV3(options);
 }
 
-function makeV2({ memory, outputs, accessor }: InterruptOptions): Interrupts {
+function makeV2({ memory, outputs, virtualOutputs, virtual, accessor }: InterruptOptions): Interrupts {
   const gic = new GicV2({ outputs, accessor });
   const { spi: first, spis: count } = map.msiFrame;
   const frame = gicv2m(FIRST_SPI + first, gic.spis.slice(first, first + count));
@@ -79,9 +88,21 @@ function makeV2({ memory, outputs, accessor }: InterruptOptions): Interrupts {
     ['gic-cpu', map.cpuInterface.gpa, map.cpuInterface.bytes, gic.cpuInterface],
     ['gicv2m', map.msiFrame.gpa, GICV2M_BYTES, frame],
   ]);
+  const extension = virtual
+    ? new GicV2Virtual({
+        outputs: virtualOutputs.map((lines, cpu) => ({ ...lines, maintenance: gic.ppi(cpu, MAINTENANCE_INTERRUPT) })),
+        accessor,
+        deactivate: (cpu, irq) => gic.deactivate(cpu, irq),
+      })
+    : undefined;
+  if (extension)
+    addWindows(memory, [
+      ['gic-hypervisor', map.hypervisorInterface.gpa, GICH_BYTES, extension.hypervisorInterface],
+      ['gic-virtual-cpu', map.virtualInterface.gpa, GICV_BYTES, extension.cpuInterface],
+    ]);
   return {
     gic,
-    devices: [gic],
+    devices: extension ? [gic, extension] : [gic],
     // A write to the frame's register, as a device on the bus makes it.
     msi: { send: (gpa, value) => memory.write(gpa, 4, value) },
     spis: gic.spis,

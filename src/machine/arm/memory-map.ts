@@ -3,6 +3,9 @@ export const map = {
   flash: { gpa: 0, banks: 2, bytes: 0x400_0000 },
   distributor: { gpa: 0x800_0000, bytes: 0x1_0000 },
   cpuInterface: { gpa: 0x801_0000, bytes: 0x1_0000 },
+  /** A GICv2's interfaces for hypervisors and their virtual machines. */
+  hypervisorInterface: { gpa: 0x803_0000 },
+  virtualInterface: { gpa: 0x804_0000 },
   msiFrame: { gpa: 0x802_0000, spi: 48, spis: 64 },
   its: { gpa: 0x808_0000, bytes: 0x2_0000 },
   redistributors: { gpa: 0x80a_0000, bytes: 0xf6_0000 },
@@ -23,7 +26,15 @@ export const map = {
 } as const;
 
 /** Private interrupts of each CPU: outputs of its timers. */
-export const timerInterrupts = { secure: 29, physical: 30, virtual: 27, hypervisor: 26 } as const;
+export const timerInterrupts = {
+  secure: 29,
+  physical: 30,
+  virtual: 27,
+  hypervisor: 26,
+  hypervisorVirtual: 28,
+} as const;
+/** Private too: a hypervisor's list registers want to be looked at. */
+export const MAINTENANCE_INTERRUPT = 25;
 /** Of the system counter, as QEMU's. */
 export const COUNTER_HZ = 62_500_000;
 export const COUNTER_PERIOD_NS = 16;

@@ -89,7 +89,7 @@ export class ArmVirt extends Board<ArmCpu> {
     this.#options = options;
     const count = options.cpus ?? 1;
     const gic = options.gic ?? { version: 2, its: false };
-    checkGic(gic, count);
+    checkGic({ ...gic, virtual: options.model.features.has('el2') }, count);
     if (options.serial.slice(1).some((each) => each !== undefined))
       throw new VringError('options-invalid', 'The board virt has one serial port.');
     const trace = options.trace ? new (options.narrow?.Trace ?? ArmTrace)(options.trace) : undefined;
@@ -110,6 +110,11 @@ export class ArmVirt extends Board<ArmCpu> {
       ...gic,
       memory,
       outputs: this.cpus.map((_, id) => ({ irq: this.#input(id, line.irq), fiq: this.#input(id, line.fiq) })),
+      virtual: options.model.features.has('el2'),
+      virtualOutputs: this.cpus.map((_, id) => ({
+        irq: this.#input(id, line.virtualIrq),
+        fiq: this.#input(id, line.virtualFiq),
+      })),
       accessor: () => this.engine.current,
     });
     const { spis, msi } = this.#interrupts;
@@ -200,9 +205,13 @@ export class ArmVirt extends Board<ArmCpu> {
     const { clock } = this;
     const time = () => BigInt(Math.floor(clock.nowNs() / COUNTER_PERIOD_NS));
     const output = (name: TimerName) => this.#interrupts.ppi(id, timerInterrupts[name]);
+    const timer = (short: string, name: TimerName) => clock.createTimer(`${short}${id}`, () => output(name).set(true));
     const timers = {
-      physical: clock.createTimer(`cntp${id}`, () => output('physical').set(true)),
-      virtual: clock.createTimer(`cntv${id}`, () => output('virtual').set(true)),
+      physical: timer('cntp', 'physical'),
+      virtual: timer('cntv', 'virtual'),
+      hypervisor: timer('cnthp', 'hypervisor'),
+      hypervisorVirtual: timer('cnthv', 'hypervisorVirtual'),
+      secure: timer('cntps', 'secure'),
     };
     const taken = trace?.exceptionTaken;
     const board = this;
@@ -215,7 +224,8 @@ export class ArmVirt extends Board<ArmCpu> {
         else timers[name].arm(Number(at) * COUNTER_PERIOD_NS);
         output(name).set(isDue);
       },
-      firmwareCall: (core) => {
+      firmwareCall: (core, by) => {
+        if (by !== this.#conduit) return false;
         servePsci(core, {
           powerOff: () => this.finish({ why: 'poweroff' }),
           reset: () => this.finish({ why: 'reset' }),
@@ -233,6 +243,13 @@ export class ArmVirt extends Board<ArmCpu> {
       exceptionTaken: taken && ((core, vector, fromEl) => taken(id, core, vector, fromEl)),
     };
     return this.#options.narrow?.makeCpu(armBoard) ?? new ArmCpu(armBoard, this.#options.model);
+  }
+
+  /** How PSCI is called: by HVC unless that is a hypervisor's; where firmware is secure, it has EL3 and PSCI is its own. */
+  get #conduit(): 'hvc' | 'smc' | undefined {
+    const { model, firmware } = this.#options;
+    if (model.features.has('el3') && firmware) return undefined;
+    return model.features.has('el2') ? 'smc' : 'hvc';
   }
 
   /** An interrupt input of a CPU. */
@@ -291,7 +308,8 @@ export class ArmVirt extends Board<ArmCpu> {
       virtTree({
         model: this.#options.model,
         affinities: this.#affinities,
-        gic: this.#options.gic ?? { version: 2, its: false },
+        gic: { version: 2, its: false, ...this.#options.gic, virtual: this.#options.model.features.has('el2') },
+        conduit: this.#conduit,
         ramBytes: this.#options.ramBytes,
         commandLine: kernel?.commandLine,
         initrd,
@@ -308,7 +326,10 @@ export class ArmVirt extends Board<ArmCpu> {
     const { pc, treeGpa } = this.#start;
     this.#keyUp.cancel();
     this.#gpio.inputs[map.gpio.powerPin].set(false);
-    for (const [id, cpu] of this.cpus.entries()) cpu.reset(BigInt(pc), this.#affinities[id]);
+    for (const [id, cpu] of this.cpus.entries()) {
+      cpu.reset(BigInt(pc), this.#affinities[id]);
+      if (!this.#firmware) cpu.leaveSecure();
+    }
     for (const cpu of this.cpus.slice(1)) cpu.stop();
     this.cpu.setTree(treeGpa);
   }

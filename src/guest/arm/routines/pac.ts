@@ -7,6 +7,7 @@
  */
 import type { I32, I64, RoutineBuilder, V128 } from '../../../ir/index.js';
 import { field, PAC_ENTRIES, PAC_ENTRY_BYTES } from '../state.js';
+import { regimeControl } from '../system/regime.js';
 import { routines } from './set.js';
 
 /** Flags of the routines below. */
@@ -158,7 +159,7 @@ interface Layout {
 
 /** Where the code lies in a pointer whose address is extended by bit 55, or the topmost one where nothing is tagged (AddPAC). */
 function layoutOf(r: RoutineBuilder, pointer: I64, flags: I32, signs: boolean): Layout {
-  const control = r.i64_load(r.state(), field.tcr);
+  const [control] = r.call(regimeControl, r.i32_load(r.state(), field.regime));
   const two = (place: number) => r.i64_and(r.i64_shr_u(control, r.i64(place)), r.i64(3));
   const exempt = r.select(r.i32_and(flags, r.i32(pacFlag.instruction)), two(TBID), r.i64(0));
   const tags = r.i64_and(two(TBI), r.i64_xor(exempt, r.i64(3)));

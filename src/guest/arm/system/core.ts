@@ -3,11 +3,26 @@ import { header } from '../../../ir/index.js';
 import type { CpuContext } from '../../guest-cpu.js';
 import { elOf } from '../mode.js';
 import type { ArmModel } from '../models.js';
-import { field, flagA, flagB, flagC, flagKind, flagOp, line, pstate, stackPointer, trapCode } from '../state.js';
+import {
+  field,
+  flagA,
+  flagB,
+  flagC,
+  flagKind,
+  flagOp,
+  hcr,
+  line,
+  ofLevel,
+  pstate,
+  scr,
+  stackPointer,
+  trapCode,
+} from '../state.js';
 import type { GicPort } from './gic-registers.js';
 
-export type TimerName = 'physical' | 'virtual';
-export const timerNames: readonly TimerName[] = ['physical', 'virtual'];
+export type TimerName = 'physical' | 'virtual' | 'hypervisor' | 'hypervisorVirtual' | 'secure';
+export const timerNames: readonly TimerName[] = ['physical', 'virtual', 'hypervisor', 'hypervisorVirtual', 'secure'];
+const VIRTUAL = 1;
 /** Bits of a timer's control register. */
 const timerControl = { ENABLE: 1n, IMASK: 2n, ISTATUS: 4n } as const;
 
@@ -96,16 +111,75 @@ export class Core {
   }
 
   /** A stack pointer, selected or not. */
-  getStack(n: 0 | 1): bigint {
-    return this.get64((this.pstate & pstate.SPSEL) === n ? stackPointer.offset : stackHome(n));
+  getStack(n: number): bigint {
+    return this.get64(n === this.selectedStack ? stackPointer.offset : field.sp + 8 * n);
   }
-  setStack(n: 0 | 1, value: bigint): void {
-    this.set64((this.pstate & pstate.SPSEL) === n ? stackPointer.offset : stackHome(n), value);
+  setStack(n: number, value: bigint): void {
+    this.set64(n === this.selectedStack ? stackPointer.offset : field.sp + 8 * n, value);
+  }
+  /** Number of the stack pointer in use. */
+  get selectedStack(): number {
+    return this.pstate & pstate.SPSEL ? this.el : 0;
   }
 
   /** After a change of what the mode key or the translation context is made of. */
   updateMode(): void {
     this.call('update_mode');
+  }
+
+  // --- EL2 and EL3
+
+  get hasEl2(): boolean {
+    return (this.get32(field.levels) & 1) !== 0;
+  }
+  get hasEl3(): boolean {
+    return (this.get32(field.levels) & 2) !== 0;
+  }
+  /** A bit of HCR_EL2 as it works now. */
+  hcr(bit: bigint): boolean {
+    return (this.get64(field.hcrNow) & bit) !== 0n;
+  }
+  /** A bit of SCR_EL3; without EL3 none is set. */
+  scr(bit: bigint): boolean {
+    return (this.get64(field.scr) & bit) !== 0n;
+  }
+  /** EL2 is there, and not turned off by secure state. */
+  get el2Enabled(): boolean {
+    return this.hasEl2 && (!this.hasEl3 || this.scr(scr.NS));
+  }
+  /** EL0 belongs to a host whose kernel is at EL2. */
+  get inHost(): boolean {
+    return this.hcr(hcr.E2H) && this.hcr(hcr.TGE);
+  }
+  /** SCTLR that EL0's rights are in. */
+  get userControl(): number {
+    return this.get32(this.inHost ? ofLevel(field.sctlr, 2) : field.sctlr);
+  }
+  /** The exception level that a synchronous exception goes to by default. */
+  get synchronousTarget(): number {
+    return this.el === 0 ? (this.hcr(hcr.TGE) ? 2 : 1) : this.el;
+  }
+
+  /** After a change of HCR_EL2 or SCR_EL3. */
+  updateLevels(): void {
+    const before = this.get64(field.hcrNow);
+    const now = this.el2Enabled ? this.get64(field.hcr) : 0n;
+    this.set64(field.hcrNow, now);
+    // What EL1's and EL0's contexts hold was translated otherwise.
+    if ((before ^ now) & (hcr.VM | hcr.DC | hcr.TGE | hcr.E2H)) this.forgetLower();
+    this.updateInterrupts();
+    this.updateMode();
+  }
+  /** Pages of EL1 and EL0 are to be translated anew, once they are used: stage 2 is another one. */
+  forgetLower(): void {
+    if (this.get32(field.lowerRegime) === 0) this.set32(field.lowerRegime, -1);
+  }
+
+  /** A hypervisor on another CPU says that a virtual machine's pages are others now. */
+  flushGuest(): void {
+    if (this.get32(field.lowerRegime) !== 0) return;
+    if (this.el < 2) this.flushTlb();
+    else this.set32(field.lowerRegime, -1);
   }
 
   flushTlb(keepGlobal = false): void {
@@ -119,11 +193,24 @@ export class Core {
     return 1;
   }
 
-  /** Takes an exception to EL1. `vector`: what kind it is, 0 for a synchronous one. */
-  enter(vector: number, returnTo: bigint): void {
+  /** No exception is announced. */
+  clearTrap(): void {
+    this.set32(header.trapCode, 0);
+  }
+
+  /** The current instruction is trapped to an exception level. Gives 1. */
+  trapTo(el: number, syndrome: number, after = false): number {
+    this.set32(field.trapTo, el);
+    this.raise(syndrome);
+    if (after) this.set32(header.trapCode, trapCode.after);
+    return 1;
+  }
+
+  /** Takes an exception to an exception level. `vector`: what kind it is, 0 for a synchronous one. */
+  enter(vector: number, returnTo: bigint, to: number): void {
     const hasPan = this.model.features.has('pan') ? 1 : 0;
     const from = this.el;
-    this.call('take_exception', vector, BigInt.asIntN(64, returnTo), this.nzcv, hasPan);
+    this.call('take_exception', vector, BigInt.asIntN(64, returnTo), this.nzcv, hasPan, to);
     this.board.exceptionTaken?.(this, vector, from);
   }
 
@@ -132,39 +219,90 @@ export class Core {
   setLine(which: number, level: boolean): void {
     const lines = this.get32(field.lines);
     this.set32(field.lines, level ? lines | which : lines & ~which);
-    const now = this.get32(field.lines);
+    this.updateInterrupts();
+  }
+
+  /** Interrupts that there are, as `line`: those of a virtual machine only where a hypervisor has one. */
+  get pendingLines(): number {
+    let lines = this.get32(field.lines);
+    if (!this.hasEl2) return lines;
+    if (this.hcr(hcr.VI)) lines |= line.virtualIrq;
+    if (this.hcr(hcr.VF)) lines |= line.virtualFiq;
+    const isHost = this.hcr(hcr.TGE);
+    if (isHost || !this.hcr(hcr.IMO)) lines &= ~line.virtualIrq;
+    if (isHost || !this.hcr(hcr.FMO)) lines &= ~line.virtualFiq;
+    return lines;
+  }
+
+  updateInterrupts(): void {
+    const now = this.pendingLines;
     this.set32(header.interruptPending, now === 0 ? 0 : 1);
-    this.set32(field.pendingMasks, (now & line.irq ? pstate.I : 0) | (now & line.fiq ? pstate.F : 0));
+    const irq = line.irq | line.virtualIrq;
+    const fiq = line.fiq | line.virtualFiq;
+    this.set32(field.pendingMasks, (now & irq ? pstate.I : 0) | (now & fiq ? pstate.F : 0));
+  }
+
+  /** Where a physical interrupt goes (D1.3.6). */
+  #interruptTarget(toEl3: bigint, toEl2: bigint): number {
+    if (this.hasEl3 && this.scr(toEl3)) return 3;
+    return this.hcr(toEl2) || this.hcr(hcr.TGE) ? 2 : 1;
   }
 
   /** Takes an interrupt if one may be taken. True: it did, or it has ended a wait. */
   takeInterrupt(): boolean {
-    const lines = this.get32(field.lines);
+    const lines = this.pendingLines;
     if (lines === 0 || this.get32(field.stopped) !== 0) return false;
     const wasHalted = this.get32(field.halted) !== 0;
     this.set32(field.halted, 0);
     const state = this.pstate;
-    if (lines & line.fiq && !(state & pstate.F)) this.enter(0x100, this.pc);
-    else if (lines & line.irq && !(state & pstate.I)) this.enter(0x80, this.pc);
+    const own = this.get32(field.levels) === 0 ? 1 : Math.max(1, this.el);
+    // Of a lower exception level masks count for nothing; to a lower one nothing goes.
+    const may = (which: number, target: number, mask: number): boolean =>
+      (lines & which) !== 0 && (target > own || (target === own && (state & mask) === 0));
+    const fiqTarget = this.#interruptTarget(scr.FIQ, hcr.FMO);
+    const irqTarget = this.#interruptTarget(scr.IRQ, hcr.IMO);
+    if (may(line.fiq, fiqTarget, pstate.F)) this.enter(0x100, this.pc, fiqTarget);
+    else if (may(line.irq, irqTarget, pstate.I)) this.enter(0x80, this.pc, irqTarget);
+    else if (may(line.virtualFiq, 1, pstate.F)) this.enter(0x100, this.pc, 1);
+    else if (may(line.virtualIrq, 1, pstate.I)) this.enter(0x80, this.pc, 1);
     else return wasHalted;
     return true;
   }
 
+  /** The count that a timer goes by: the virtual one is behind by CNTVOFF_EL2. */
+  countOf(n: number): bigint {
+    return BigInt.asUintN(64, this.board.time() - this.#offsetOf(n));
+  }
+  #offsetOf(n: number): bigint {
+    return n === VIRTUAL ? this.get64(field.cntvoff) : 0n;
+  }
+
   timerControl(n: number): bigint {
     const control = this.get64(field.timers + 16 * n);
-    const met = (control & timerControl.ENABLE) !== 0n && this.board.time() >= this.timerCompare(n);
+    const met = (control & timerControl.ENABLE) !== 0n && this.countOf(n) >= this.timerCompare(n);
     return control | (met ? timerControl.ISTATUS : 0n);
   }
   timerCompare(n: number): bigint {
     return this.get64(field.timers + 16 * n + 8);
   }
   setTimer(n: number, control: bigint, compare: bigint): void {
-    const enabled = control & (timerControl.ENABLE | timerControl.IMASK);
-    this.set64(field.timers + 16 * n, enabled);
+    this.set64(field.timers + 16 * n, control & (timerControl.ENABLE | timerControl.IMASK));
     this.set64(field.timers + 16 * n + 8, BigInt.asUintN(64, compare));
-    const counts = enabled === timerControl.ENABLE;
-    this.board.setTimer(timerNames[n], counts ? BigInt.asUintN(64, compare) : undefined);
+    this.#tellTimer(n);
+  }
+  #tellTimer(n: number): void {
+    const name = timerNames[n];
+    const compare = this.timerCompare(n);
+    if (this.get64(field.timers + 16 * n) !== timerControl.ENABLE) this.board.setTimer(name, undefined);
+    else if (this.#offsetOf(n) === 0n) this.board.setTimer(name, compare);
+    else {
+      const left = compare - this.countOf(n);
+      this.board.setTimer(name, this.board.time() + (left > 0n ? left : 0n));
+    }
+  }
+  /** The virtual count is behind the physical one by this. */
+  setVirtualOffset(offset: bigint): void {
+    this.set64(field.cntvoff, offset);
+    this.#tellTimer(VIRTUAL);
   }
 }
-
-const stackHome = (state: number): number => field.sp + 8 * (state & pstate.SPSEL);

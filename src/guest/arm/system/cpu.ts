@@ -1,8 +1,8 @@
-/** One AArch64 CPU with EL0 and EL1: what the engine calls on exceptions, interrupts and exits, and what the board does to it. */
+/** One AArch64 CPU: what the engine calls on exceptions, interrupts and exits, and what the board does to it. */
 import { header } from '../../../ir/index.js';
 import type { CpuContext, GuestCpu, GuestTranslator, VmExit } from '../../guest-cpu.js';
 import { createTranslator } from '../block-translator.js';
-import { elOf, modeBit } from '../mode.js';
+import { modeBit } from '../mode.js';
 import { type ArmModel, defaultModel } from '../models.js';
 import { routines } from '../routines/set.js';
 import {
@@ -12,16 +12,22 @@ import {
   flushed,
   leaveReason,
   line,
+  ofLevel,
   pstate,
   STATE_BYTES,
+  scr,
   syndromeOf,
   trapCode,
   xreg,
 } from '../state.js';
+import { RESET_SCTLR } from './control-bits.js';
 import { type ArmBoard, Core, timerNames } from './core.js';
 import { debugTranslate } from './debug-translate.js';
 import { dumpRegisters, namedRegisters } from './dump.js';
-import { hasRegister, RESET_SCTLR, registerByCode } from './registers.js';
+import { currentValue, hasRegister, registerByCode, setValue } from './registers.js';
+import { accessSyndrome, callHypervisor, callMonitor, exceptionTarget, waitTarget } from './routing.js';
+import { trapTarget } from './traps.js';
+import { RESET_CPTR_EL2, RESET_HCR, RESET_SCR } from './upper-registers.js';
 
 const NONE = (1n << 64n) - 1n;
 
@@ -101,7 +107,8 @@ export class ArmCpu implements GuestCpu {
     const core = this.#core;
     const lines = core.get32(field.lines);
     this.reset(pc, affinity);
-    for (const which of [line.irq, line.fiq]) if (lines & which) core.setLine(which, true);
+    this.leaveSecure();
+    for (const which of Object.values(line)) if (lines & which) core.setLine(which, true);
     core.set64(xreg[0].offset, argument);
   }
 
@@ -112,9 +119,10 @@ export class ArmCpu implements GuestCpu {
     return true;
   }
 
-  /** As after power-on, at EL1 with exceptions masked. What the manual leaves open is 0. `affinity`: Aff0 to Aff2 of MPIDR. */
+  /** As after power-on, at the highest exception level, with exceptions masked. What the manual leaves open is 0. `affinity`: Aff0 to Aff3. */
   reset(pc: bigint, affinity = 0): void {
     const core = this.#core;
+    const { features } = this.model;
     for (const { offset, type } of armVars.vars) {
       core.set64(offset, 0n);
       if (type === 'v128') core.set64(offset + 8, 0n);
@@ -125,11 +133,23 @@ export class ArmCpu implements GuestCpu {
     core.set32(header.interruptPending, 0);
     if (core.board.exceptionTaken) core.set32(field.watched, 1);
     core.set32(field.modeBits, this.#modeBits);
-    core.set64(field.sctlr, BigInt(RESET_SCTLR));
+    for (const el of [1, 2, 3]) core.set64(ofLevel(field.sctlr, el), BigInt(RESET_SCTLR));
     core.set64(field.monitor, NONE);
     core.set64(field.mpidr, (1n << 31n) | BigInt(affinity));
     for (const timer of timerNames) core.board.setTimer(timer, undefined);
-    core.setPstate(pstate.DAIF | (1 << pstate.EL_SHIFT) | pstate.SPSEL);
+    const [hasEl2, hasEl3] = [features.has('el2'), features.has('el3')];
+    core.set32(field.levels, Number(hasEl2) | (Number(hasEl3) << 1));
+    if (hasEl2) {
+      core.set64(field.hcr, RESET_HCR);
+      core.set64(ofLevel(field.cpacr, 2), RESET_CPTR_EL2);
+      core.set64(field.vpidr, BigInt(this.model.midr));
+      core.set64(field.vmpidr, core.get64(field.mpidr));
+      core.set64(field.cnthctl, 3n);
+    }
+    if (hasEl3) core.set64(field.scr, RESET_SCR);
+    core.updateLevels();
+    const highest = hasEl3 ? 3 : hasEl2 ? 2 : 1;
+    core.setPstate(pstate.DAIF | (highest << pstate.EL_SHIFT) | pstate.SPSEL);
     core.flushTlb();
     core.pc = pc;
   }
@@ -146,6 +166,15 @@ export class ArmCpu implements GuestCpu {
     this.#core.updateMode();
   }
 
+  /** Leaves EL3, where no firmware does so: non-secure, at EL2 or EL1, with nothing trapped. */
+  leaveSecure(): void {
+    const core = this.#core;
+    if (!core.hasEl3) return;
+    core.set64(field.scr, RESET_SCR | scr.NS | scr.HCE | (this.model.features.has('pauth') ? scr.APK | scr.API : 0n));
+    core.updateLevels();
+    core.setPstate(pstate.DAIF | ((core.hasEl2 ? 2 : 1) << pstate.EL_SHIFT) | pstate.SPSEL);
+  }
+
   /** Where a kernel finds the device tree when it starts. */
   setTree(gpa: number): void {
     this.#core.set64(xreg[0].offset, BigInt(gpa));
@@ -158,7 +187,7 @@ export class ArmCpu implements GuestCpu {
 
   /** An interrupt input is up, whether or not it may be taken. */
   get isCalled(): boolean {
-    return this.#core.get32(field.lines) !== 0;
+    return this.#core.pendingLines !== 0;
   }
 
   // --- the engine's side
@@ -167,13 +196,20 @@ export class ArmCpu implements GuestCpu {
     const core = this.#core;
     const after = core.get32(header.trapCode) === trapCode.after;
     core.set32(header.trapCode, 0);
-    const syndrome = core.get32(field.syndrome);
-    const code = syndrome >>> 26;
+    const given = core.get32(field.syndrome);
+    const code = given >>> 26;
+    const trapped = core.get32(field.trapTo);
+    core.set32(field.trapTo, 0);
+    const target = trapped || exceptionTarget(core, code);
     const isAbort = code === exceptionClass.dataAbort || code === exceptionClass.instructionAbort;
-    const fromSame = elOf(core.pstate) !== 0;
-    core.set64(field.esr, BigInt((isAbort && fromSame ? syndrome + (1 << 26) : syndrome) >>> 0));
-    if (isAbort || code === exceptionClass.pcAlignment) core.set64(field.far, core.get64(field.faultAddress));
-    core.enter(0, core.pc + (after ? 4n : 0n));
+    const isStage2 = trapped === 2 && isAbort;
+    if (isStage2) core.set64(field.hpfar, (core.get64(field.faultIpa) >> 8n) & 0x00000ffffffffff0n);
+    const described = isStage2 && code === exceptionClass.dataAbort ? given | accessSyndrome(core, given) : given;
+    const syndrome = isAbort && core.el === target ? described + (1 << 26) : described;
+    core.set64(ofLevel(field.esr, target), BigInt(syndrome >>> 0));
+    if (isAbort || code === exceptionClass.pcAlignment)
+      core.set64(ofLevel(field.far, target), core.get64(field.faultAddress));
+    core.enter(0, core.pc + (after ? 4n : 0n), target);
     return undefined;
   }
 
@@ -198,37 +234,57 @@ export class ArmCpu implements GuestCpu {
     return {
       system_read: (_state: number, code: number, syndrome: number) => {
         const core = this.#core;
-        const row = registerByCode.get(code);
-        if (!row?.read || !hasRegister(core.model, row) || row.present?.(core) === false)
-          return [core.raise(syndromeOf(exceptionClass.unknown)), 0n];
-        if (core.el === 0 && row.trapped?.(core)) return [core.raise(syndrome), 0n];
-        return [0, BigInt.asIntN(64, row.read(core))];
+        const row = this.#register(code);
+        if (!row) return [core.raise(syndromeOf(exceptionClass.unknown)), 0n];
+        if (core.el === 0 && row.trapped?.(core)) return [core.trapTo(core.synchronousTarget, syndrome), 0n];
+        const target = trapTarget(core, code, 'read');
+        if (target !== 0) return [core.trapTo(target, syndrome), 0n];
+        const isVirtual = row.virtual !== undefined && core.el === 1 && core.el2Enabled;
+        const value = isVirtual ? core.get64(row.virtual) : currentValue(core, row);
+        if (value === undefined) return [core.raise(syndromeOf(exceptionClass.unknown)), 0n];
+        return [0, BigInt.asIntN(64, value)];
       },
       system_write: (_state: number, code: number, value: bigint, syndrome: number) => {
         const core = this.#core;
-        const row = registerByCode.get(code);
-        if (!row?.write || !hasRegister(core.model, row) || row.present?.(core) === false)
-          return core.raise(syndromeOf(exceptionClass.unknown));
-        if (core.el === 0 && row.trapped?.(core)) return core.raise(syndrome);
-        row.write(core, BigInt.asUintN(64, value));
-        return 0;
+        const row = this.#register(code);
+        if (!row) return core.raise(syndromeOf(exceptionClass.unknown));
+        if (core.el === 0 && row.trapped?.(core)) return core.trapTo(core.synchronousTarget, syndrome);
+        const target = trapTarget(core, code, 'write');
+        if (target !== 0) return core.trapTo(target, syndrome);
+        if (setValue(core, row, BigInt.asUintN(64, value))) return 0;
+        return core.raise(syndromeOf(exceptionClass.unknown));
       },
-      /** Of an instruction that EL0 may be denied by a bit of SCTLR_EL1. */
-      user_trap: (_state: number, bit: number, syndrome: number) =>
-        this.#core.get32(field.sctlr) & bit ? 0 : this.#core.raise(syndrome),
+      /** Of an instruction that EL0 may be denied by a bit of SCTLR. */
+      user_trap: (_state: number, bit: number, syndrome: number) => {
+        const core = this.#core;
+        return core.userControl & bit ? 0 : core.trapTo(core.synchronousTarget, syndrome);
+      },
+      upper_trap: (_state: number, code: number, syndrome: number) => {
+        const target = trapTarget(this.#core, code, 'write');
+        return target === 0 ? 0 : this.#core.trapTo(target, syndrome);
+      },
+      wait_trap: (_state: number, isEvent: number, syndrome: number) => {
+        const target = waitTarget(this.#core, isEvent !== 0);
+        return target === 0 ? 0 : this.#core.trapTo(target, syndrome);
+      },
       data_access: (_state: number, address: bigint, bytes: number, write: number) =>
         this.#board.dataAccess?.(BigInt.asUintN(64, address), bytes, write !== 0),
       flush_others: (_state: number, what: number, operand: bigint) => {
         for (const other of this.#board.others?.() ?? []) {
           if (other === this.#core) continue;
           if (what === flushed.address) other.call('flush_address', operand);
+          else if (what === flushed.guest) other.flushGuest();
           else other.flushTlb(what === flushed.space);
         }
       },
       firmware_call: (_state: number, isSmc: number, number: number) =>
-        this.#board.firmwareCall(this.#core, isSmc ? 'smc' : 'hvc', number)
-          ? 0
-          : this.#core.raise(syndromeOf(exceptionClass.unknown)),
+        isSmc ? callMonitor(this.#core, number) : callHypervisor(this.#core, number),
     };
+  }
+
+  /** The register's row, if this CPU and its board have it. */
+  #register(code: number) {
+    const row = registerByCode.get(code);
+    return row && hasRegister(this.model, row) && row.present?.(this.#core) !== false ? row : undefined;
   }
 }

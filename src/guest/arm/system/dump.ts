@@ -2,12 +2,12 @@
 import { decodeMode } from '../mode.js';
 import { field, pstate, vreg, xreg } from '../state.js';
 import type { Core } from './core.js';
-import { hasRegister, registers } from './registers.js';
+import { currentValue, hasRegister, registers } from './registers.js';
 
 const hex = (value: bigint | number, digits: number) => value.toString(16).padStart(digits, '0');
 
 /** The current stack pointer. */
-const stackOf = (core: Core): bigint => core.getStack((core.pstate & pstate.SPSEL) as 0 | 1);
+const stackOf = (core: Core): bigint => core.getStack(core.selectedStack);
 
 /** Process state with its flags, as an SPSR has it. */
 export const wholePstate = (core: Core): number => (core.pstate | core.nzcv) >>> 0;
@@ -39,14 +39,7 @@ export function namedRegisters(core: Core): Readonly<Record<string, bigint>> {
   const vectors = vreg.map(({ offset }, n) => [`v${n}`, core.get64(offset) | (core.get64(offset + 8) << 64n)]);
   const system = registers.flatMap((row) => {
     if (!hasRegister(core.model, row) || row.consuming || row.present?.(core) === false) return [];
-    const value =
-      row.constant ??
-      row.identify?.(core.model) ??
-      (row.home === undefined
-        ? row.read?.(core)
-        : row.narrow
-          ? BigInt(core.get32(row.home) >>> 0)
-          : core.get64(row.home));
+    const value = currentValue(core, row);
     return value === undefined ? [] : [[row.name, value]];
   });
   return {

@@ -1,6 +1,6 @@
 /**
- * The identification registers (D19.2): what a CPU's model has, and no more. EL2 and EL3 are absent, as are AArch32,
- * branch target identification, memory tags, SVE, performance counters and the RAS extension. CSV2 and CSV3 say that speculation leaks
+ * The identification registers (D19.2): what a CPU's model has, and no more. AArch32, branch target
+ * identification, memory tags, SVE, performance counters and the RAS extension. CSV2 and CSV3 say that speculation leaks
  * nothing, which is so: there is none.
  */
 
@@ -31,11 +31,15 @@ export const identification: readonly (readonly [name: string, code: string, val
   ['MIDR_EL1', '3 0 0 0 0', ({ midr }) => BigInt(midr)],
   absent('REVIDR_EL1', '3 0 0 0 6'),
   absent('AIDR_EL1', '3 1 0 0 7'),
-  // EL0 and EL1 in AArch64; FP and AdvSIMD with or without half precision; CSV2, CSV3.
+  // Exception levels, in AArch64 only; FP and AdvSIMD with or without half precision; CSV2, CSV3.
   [
     'ID_AA64PFR0_EL1',
     '3 0 0 4 0',
-    all(at(0, 1), at(4, 1), features([16, 1, 'fp16'], [20, 1, 'fp16'], [56, 1, 'csv'], [60, 1, 'csv'])),
+    all(
+      at(0, 1),
+      at(4, 1),
+      features([8, 1, 'el2'], [12, 1, 'el3'], [16, 1, 'fp16'], [20, 1, 'fp16'], [56, 1, 'csv'], [60, 1, 'csv']),
+    ),
   ],
   ['ID_AA64PFR1_EL1', '3 0 0 4 1', features([4, 2, 'ssbs'])],
   absent('ID_AA64ZFR0_EL1', '3 0 0 4 4'),
@@ -83,7 +87,14 @@ export const identification: readonly (readonly [name: string, code: string, val
   absent('ID_AA64ISAR2_EL1', '3 0 0 6 2'),
   // 48 bits of physical address, ASIDs of 16 bits, all granules.
   ['ID_AA64MMFR0_EL1', '3 0 0 7 0', all(at(0, 5), at(4, 2), at(20, 1))],
-  ['ID_AA64MMFR1_EL1', '3 0 0 7 1', features([0, 2, 'hafdbs'], [12, 1, 'hpds'], [16, 1, 'lor'], [20, 2, 'pan'])],
+  [
+    'ID_AA64MMFR1_EL1',
+    '3 0 0 7 1',
+    all(features([0, 2, 'hafdbs'], [12, 1, 'hpds'], [16, 1, 'lor'], [20, 2, 'pan']), ({ features: has }) =>
+      // VMIDs of 16 bits, a host's kernel at EL2.
+      has.has('vhe') && has.has('el2') ? at(4, 2) | at(8, 1) : 0n,
+    ),
+  ],
   ['ID_AA64MMFR2_EL1', '3 0 0 7 2', features([0, 1, 'cnp'], [4, 1, 'uao'], [60, 1, 'e0pd'])],
   // What AArch32 would have, and reserved ones: zero.
   ...Array.from({ length: 3 }, (_, group) =>

@@ -1,5 +1,5 @@
 /**
- * Stage 1 of address translation for EL1&0 (D8): granules of 4, 16 and 64 KiB, two ranges of addresses, tagged addresses,
+ * Stage 1 of address translation (D8), for EL1&0, a host's EL2&0, EL2 and EL3: granules of 4, 16 and 64 KiB, two ranges of addresses, tagged addresses,
  * hardware management of the access flag and of dirty state, hierarchical permissions, WXN and PAN.
  *
  * The TLB's pages are of 4 KiB, and it does not know ASIDs: a change of ASID drops pages that are not global. A tagged address has
@@ -9,10 +9,12 @@ import { header, type I32, type I64, type RoutineBuilder } from '../../../ir/ind
 import { walkAArch32 } from '../../arm32/system/page-walk.js';
 import { mmuIndex } from '../mode.js';
 import { engine, routines } from '../routines/set.js';
-import { abort, exceptionClass, fault, field, pstate, sctlr, syndromeOf, trapCode } from '../state.js';
+import { abort, exceptionClass, fault, field, hcr, pstate, sctlr, syndromeOf, trapCode } from '../state.js';
+import { bankOfRegime, hasHcr, regime, regimeControl } from './regime.js';
+import { physicalBits, walkStage2 } from './stage2.js';
 import { flushPageAt, noteWidePage } from './wide-pages.js';
 
-export { flushTlb } from './wide-pages.js';
+export { flushTlb, forgetGuest } from './wide-pages.js';
 
 const walkKind = { read: 0, write: 1, fetch: 2 } as const;
 const prot = { read: 1, write: 2, exec: 4, all: 7, global: 8 } as const;
@@ -69,23 +71,24 @@ function fails(r: RoutineBuilder, va: I64, kind: I32, status: I32): void {
   r.ret(r.i32(1), r.i64(0), r.i32(0));
 }
 
-/** Bits of a physical address by TCR_EL1.IPS. */
-const physicalBits = (r: RoutineBuilder, ips: I64): I64 => {
-  const sizes = [32, 36, 40, 42, 44, 48];
-  let bits = r.i64(48);
-  for (const [code, size] of sizes.entries()) bits = r.select(r.i64_eq(ips, r.i64(code)), r.i64(size), bits);
-  return bits;
-};
+/** Places of descriptors' bits that one range of addresses only has elsewhere, or not at all: without EL0 there is one XN. */
+function withoutUser(r: RoutineBuilder, entry: I64, never: bigint, kernelNever: bigint, others: bigint): I64 {
+  const cleared = r.i64_and(entry, r.i64(BigInt.asIntN(64, ~(kernelNever | others))));
+  return r.select(has(r, entry, never), r.i64_or(cleared, r.i64(kernelNever)), cleared);
+}
 
-/** (address, kind, context) → (fault, physical address, rights). */
+/** (address, kind, context, regime) → (fault, physical address, rights). */
 const walkTables = routines.define(
   'walk_tables',
-  ['i64', 'i32', 'i32'],
+  ['i64', 'i32', 'i32', 'i32'],
   ['i32', 'i64', 'i32'],
   {},
-  (r, va, kind, mmu) => {
+  (r, va, kind, mmu, which) => {
     const s = r.state();
-    const control = r.i64_load(s, field.tcr);
+    const bank = r.i32_add(s, bankOfRegime(r, which));
+    const isSingle = r.i32_ge_u(which, r.i32(regime.el2));
+    const hasStage2 = r.i32_and(r.i32_eqz(which), r.i32_or(hasHcr(r, hcr.VM), hasHcr(r, hcr.DC)));
+    const [control] = r.call(regimeControl, which);
     const level = r.local('i32', r.i32(0));
     const status = r.local('i32', r.i32(fault.translation));
     const upper = r.i64_and(r.i64_shr_u(va, r.i64(55)), r.i64(1));
@@ -121,7 +124,7 @@ const walkTables = routines.define(
       r.assign(level, r.i32_wrap_i64(r.i64_sub(r.i64(4), levels)));
       const shift = r.local('i64', r.i64_add(grain, r.i64_mul(stride, r.i64_sub(levels, r.i64(1)))));
       const input = r.i64_and(va, r.i64_sub(r.i64_shl(r.i64(1), inputBits), r.i64(1)));
-      const base = r.select(isUpper, r.i64_load(s, field.ttbr1), r.i64_load(s, field.ttbr0));
+      const base = r.select(isUpper, r.i64_load(bank, field.ttbr1), r.i64_load(bank, field.ttbr0));
       const width = r.i64_add(r.i64_sub(inputBits, r.read(shift)), r.i64(3));
       const aligned = r.i64_and(base, r.i64_sub(r.i64(0), r.i64_shl(r.i64(1), width)));
       const table = r.local('i64', r.i64_and(aligned, r.i64(0x0000fffffffffffen)));
@@ -137,7 +140,15 @@ const walkTables = routines.define(
       r.loop((next) => {
         const mask = r.i64_sub(r.i64_shl(r.i64(1), stride), r.i64(1));
         const index = r.i64_and(r.i64_shr_u(input, r.read(shift)), mask);
-        const at = r.i64_or(r.read(table), r.i64_shl(index, r.i64(3)));
+        const of = r.i64_or(r.read(table), r.i64_shl(index, r.i64(3)));
+        const place = r.local('i64', of);
+        const forWalk = r.i32_or(r.i32_shl(kind, r.i32(1)), r.i32(1));
+        r.if(hasStage2, () => {
+          const [denied, gpa] = r.call(walkStage2, of, r.i32(walkKind.read), va, forWalk);
+          r.if(denied, () => r.ret(r.i32(1), r.i64(0), r.i32(0)));
+          r.assign(place, gpa);
+        });
+        const at = r.read(place);
         const [entry] = r.call(engine.physLoad64, at);
         r.brIf(failed, r.i32_eqz(has(r, entry, entryBit.VALID)));
         const isLast = r.i32_eq(r.read(level), r.i32(3));
@@ -174,8 +185,18 @@ const walkTables = routines.define(
           r.brIf(failed, r.i32_eqz(has(r, control, tcr.HA)));
           r.assign(marked, r.i64_or(r.read(marked), r.i64(entryBit.AF)));
         });
-        const table1 = r.read(inherited);
-        const userPage = r.i32_and(has(r, entry, entryBit.USER), r.i32_eqz(has(r, table1, entryBit.NO_USER_TABLE)));
+        const tables = r.read(inherited);
+        const table1 = r.select(
+          isSingle,
+          withoutUser(r, tables, entryBit.UXN_TABLE, entryBit.PXN_TABLE, entryBit.NO_USER_TABLE),
+          tables,
+        );
+        const leaf = r.select(
+          isSingle,
+          withoutUser(r, entry, entryBit.UXN, entryBit.PXN, entryBit.USER | entryBit.NG),
+          entry,
+        );
+        const userPage = r.i32_and(has(r, leaf, entryBit.USER), r.i32_eqz(has(r, table1, entryBit.NO_USER_TABLE)));
         // A page whose dirty state hardware keeps may be written though it says read-only: that means clean.
         const manages = r.i32_and(has(r, control, tcr.HD), has(r, control, tcr.HA));
         const cleanPage = r.i32_and(r.i32_and(manages, has(r, entry, entryBit.DBM)), has(r, entry, entryBit.READONLY));
@@ -183,12 +204,12 @@ const walkTables = routines.define(
         const writable = r.i32_eqz(r.i32_or(readonly, has(r, table1, entryBit.READONLY_TABLE)));
         const pan = r.i32_and(r.i32_eq(mmu, r.i32(mmuIndex.el1Pan)), userPage);
         const reachable = r.select(isUser, userPage, r.i32_eqz(pan));
-        const userNever = r.i32_or(has(r, entry, entryBit.UXN), has(r, table1, entryBit.UXN_TABLE));
+        const userNever = r.i32_or(has(r, leaf, entryBit.UXN), has(r, table1, entryBit.UXN_TABLE));
         const kernelNever = r.i32_or(
-          r.i32_or(has(r, entry, entryBit.PXN), has(r, table1, entryBit.PXN_TABLE)),
+          r.i32_or(has(r, leaf, entryBit.PXN), has(r, table1, entryBit.PXN_TABLE)),
           r.i32_and(userPage, writable),
         );
-        const wxn = r.i32_and(has(r, r.i64_load(s, field.sctlr), sctlr.WXN), writable);
+        const wxn = r.i32_and(has(r, r.i64_load(bank, field.sctlr), sctlr.WXN), writable);
         const never = r.i32_or(r.select(isUser, userNever, kernelNever), wxn);
         const may = r.i32_or(
           r.i32_or(reachable, r.i32_shl(r.i32_and(writable, reachable), r.i32(1))),
@@ -202,18 +223,62 @@ const walkTables = routines.define(
         r.if(r.i32_and(isWrite, cleanPage), () =>
           r.assign(marked, r.i64_and(r.read(marked), r.i64(~entryBit.READONLY))),
         );
-        r.if(r.i64_ne(r.read(marked), entry), () => r.call(engine.physStore64, at, r.read(marked)));
+        r.if(r.i64_ne(r.read(marked), entry), () => {
+          r.if(hasStage2, () => {
+            const [denied] = r.call(walkStage2, of, r.i32(walkKind.write), va, forWalk);
+            r.if(denied, () => r.ret(r.i32(1), r.i64(0), r.i32(0)));
+          });
+          r.call(engine.physStore64, at, r.read(marked));
+        });
         r.if(r.i64_ne(r.read(shift), r.i64(12)), () =>
           r.call(noteWidePage, r.i64_and(va, r.i64_xor(within, r.i64(-1))), r.i64_or(va, within)),
         );
         // The first store to a clean page walks again.
         const stillClean = r.i32_and(cleanPage, r.i32_eqz(isWrite));
         const rights = r.i32_and(may, r.select(stillClean, r.i32(~prot.write), r.i32(-1)));
-        const global = r.select(has(r, entry, entryBit.NG), r.i32(0), r.i32(prot.global));
+        const global = r.select(has(r, leaf, entryBit.NG), r.i32(0), r.i32(prot.global));
         r.ret(r.i32(0), r.i64_or(page, r.i64_and(va, within)), r.i32_or(rights, global));
       });
     });
     fails(r, va, kind, r.i32_or(r.read(status), r.read(level)));
+  },
+);
+
+/** (address, kind, context, regime) → (fault, physical address, rights): stage 1, which may be off. */
+export const walkStage1 = routines.define(
+  'walk_stage1',
+  ['i64', 'i32', 'i32', 'i32'],
+  ['i32', 'i64', 'i32'],
+  {},
+  (r, va, kind, mmu, which) => {
+    const s = r.state();
+    // A hypervisor can have its guests without one.
+    const off = r.i32_and(r.i32_eqz(which), r.i32_or(hasHcr(r, hcr.DC), hasHcr(r, hcr.TGE)));
+    const isOn = has(r, r.i64_load(r.i32_add(s, bankOfRegime(r, which)), field.sctlr), sctlr.M);
+    r.if(r.i32_and(isOn, r.i32_eqz(off)), () => {
+      const [fault1, gpa, rights] = r.call(walkTables, va, kind, mmu, which);
+      r.ret(fault1, gpa, rights);
+    });
+    // Translation is off: the address is the physical one, of 48 bits.
+    r.if(r.i64_ne(r.i64_shr_u(va, r.i64(48)), r.i64(0)), () => fails(r, va, kind, r.i32(fault.addressSize)));
+    r.ret(r.i32(0), va, r.i32(prot.all | prot.global));
+  },
+);
+
+/** The same with stage 2, where a virtual machine runs. */
+export const walkRegime = routines.define(
+  'walk_regime',
+  ['i64', 'i32', 'i32', 'i32'],
+  ['i32', 'i64', 'i32'],
+  {},
+  (r, va, kind, mmu, which) => {
+    const [fault1, ipa, rights] = r.call(walkStage1, va, kind, mmu, which);
+    r.if(fault1, () => r.ret(r.i32(1), r.i64(0), r.i32(0)));
+    r.if(r.i32_and(r.i32_eqz(which), r.i32_or(hasHcr(r, hcr.VM), hasHcr(r, hcr.DC))), () => {
+      const [fault2, gpa, rights2] = r.call(walkStage2, ipa, kind, va, r.i32(0));
+      r.ret(fault2, gpa, r.i32_and(rights, r.i32_or(rights2, r.i32(prot.global))));
+    });
+    r.ret(r.i32(0), ipa, rights);
   },
 );
 
@@ -223,17 +288,13 @@ export const pageWalk = routines.define(
   ['i32', 'i64', 'i32'],
   {},
   (r, va, kind, mmu) => {
-    r.if(r.i32_and(r.i32_load(r.state(), field.pstate), r.i32(pstate.AARCH32)), () => {
+    const s = r.state();
+    r.if(r.i32_and(r.i32_load(s, field.pstate), r.i32(pstate.AARCH32)), () => {
       const [fault32, gpa, rights] = r.call(walkAArch32, va, kind, mmu);
       r.ret(fault32, gpa, rights);
     });
-    r.if(has(r, r.i64_load(r.state(), field.sctlr), sctlr.M), () => {
-      const [fault1, gpa, rights] = r.call(walkTables, va, kind, mmu);
-      r.ret(fault1, gpa, rights);
-    });
-    // Translation is off: the address is the physical one, of 48 bits.
-    r.if(r.i64_ne(r.i64_shr_u(va, r.i64(48)), r.i64(0)), () => fails(r, va, kind, r.i32(fault.addressSize)));
-    r.ret(r.i32(0), va, r.i32(prot.all | prot.global));
+    const [fault64, gpa, rights] = r.call(walkRegime, va, kind, mmu, r.i32_load(s, field.regime));
+    r.ret(fault64, gpa, rights);
   },
 );
 

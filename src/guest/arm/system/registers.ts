@@ -7,199 +7,54 @@
  */
 
 import type { I64 } from '../../../ir/index.js';
-import type { Feature } from '../features.js';
 import type { ArmModel } from '../models.js';
 import type { Translator } from '../row.js';
-import { DEBUG_PAIRS, field, fpcr, pstate, sctlr } from '../state.js';
+import { DEBUG_PAIRS, field, fpcr, hcr, line, pstate, sctlr } from '../state.js';
+import { sctlrWritable, tcrWritable } from './control-bits.js';
 import type { Core } from './core.js';
 import { acknowledging, gicRegisters } from './gic-registers.js';
 import { identification } from './identification.js';
-import { tcr } from './page-walk.js';
+import {
+  ALL,
+  active,
+  codeOf,
+  constant,
+  levelOf,
+  parse,
+  plain,
+  type SystemRegister,
+  WORD,
+  watched,
+} from './register-row.js';
 import { updateMode } from './state-change.js';
+import { timerRegisters, translationBase, upperRegisters } from './upper-registers.js';
 
-export interface SystemRegister {
-  readonly name: string;
-  /** op0, op1, CRn, CRm, op2 in the order that an instruction has them (16 bits). */
-  readonly code: number;
-  /** In the state; the bits that can be written; the bits that are always one. */
-  readonly home?: number;
-  readonly writable?: bigint;
-  /** The home has 32 bits. */
-  readonly narrow?: true;
-  readonly constant?: bigint;
-  /** A constant of the CPU's model. */
-  readonly identify?: (model: ArmModel) => bigint;
-  /** The extension that it is part of. */
-  readonly feature?: Feature;
-  /** What translated code does itself, at EL1 (at EL0 too where there is no `read` and `write`). */
-  readonly load?: (t: Translator) => I64;
-  readonly store?: (t: Translator, value: I64) => void;
-  readonly read?: (core: Core) => bigint;
-  readonly write?: (core: Core, value: bigint) => void;
-  /** EL0 may use it but for this. */
-  readonly trapped?: (core: Core) => boolean;
-  /** EL0 may read what only EL1 writes. */
-  readonly userReadOnly?: true;
-  /** Trapped as floating point is. */
-  readonly float?: true;
-  /** Whether the board has it; undefined: it does. */
-  readonly present?: (core: Core) => boolean;
-  /** Reading it does something: it is not shown. */
-  readonly consuming?: true;
-  /** Interrupts, the mode key or what the clock shows may have changed by a write: the block ends. */
-  readonly ends?: true;
-}
-
-export const codeOf = (op0: number, op1: number, crn: number, crm: number, op2: number): number =>
-  (op0 << 14) | (op1 << 11) | (crn << 7) | (crm << 3) | op2;
-const parse = (code: string): number => {
-  const [op0, op1, crn, crm, op2] = code.split(' ').map(Number);
-  return codeOf(op0, op1, crn, crm, op2);
-};
-/** The lowest exception level that has the register. */
-export const levelOf = (code: number): number => {
-  const op1 = (code >> 11) & 7;
-  return op1 === 3 ? 0 : op1 === 4 || op1 === 5 ? 2 : op1 === 6 ? 3 : 1;
-};
-
-const ALL = (1n << 64n) - 1n;
-const WORD = 0xffffffffn;
-
-const plain = (name: string, code: string, home: number, writable = ALL): SystemRegister => ({
-  name,
-  code: parse(code),
-  home,
-  writable,
-});
-const constant = (name: string, code: string, value: bigint): SystemRegister => ({
-  name,
-  code: parse(code),
-  constant: value,
-});
-const active = (
-  name: string,
-  code: string,
-  read: ((core: Core) => bigint) | undefined,
-  write?: (core: Core, value: bigint) => void,
-  more: Partial<SystemRegister> = {},
-): SystemRegister => ({ name, code: parse(code), ...(read && { read }), ...(write && { write }), ends: true, ...more });
-
-const loadHome =
-  (home: number) =>
-  ({ b }: Translator): I64 =>
-    b.i64_load(b.state(), home);
-
-/** A field of the state that something else must learn of when it is written. */
-const watched = (
-  name: string,
-  code: string,
-  home: number,
-  writableOf: (model: ArmModel) => bigint,
-  changed: (core: Core, old: bigint, value: bigint) => void,
-): SystemRegister =>
-  active(
-    name,
-    code,
-    (core) => core.get64(home),
-    (core, value) => {
-      const old = core.get64(home);
-      const writable = writableOf(core.model);
-      const next = (old & ~writable) | (value & writable);
-      core.set64(home, next);
-      changed(core, old, next);
-    },
-    { load: loadHome(home) },
-  );
-
-/** Bits that are one: EOS, TSCXT, EIS, LSMAOE, nTLSMD; and what an OS finds at reset. */
-const SCTLR_ONES = (1n << 11n) | (1n << 22n) | (1n << 28n) | (1n << 29n);
-export const RESET_SCTLR = Number(SCTLR_ONES);
-const SCTLR_WRITABLE =
-  BigInt(sctlr.M | sctlr.UMA | sctlr.DZE | sctlr.UCT | sctlr.nTWI | sctlr.WXN | sctlr.SPAN | sctlr.UCI) |
-  // A, C, SA, SA0, I, nTWE: kept, and without effect: caches are coherent, and neither alignment is checked.
-  (1n << 1n) |
-  (1n << 2n) |
-  (1n << 3n) |
-  (1n << 4n) |
-  (1n << 12n) |
-  (1n << 18n);
-const sctlrWritable = ({ features }: ArmModel): bigint => {
-  const absent = features.has('pan') ? 0n : BigInt(sctlr.SPAN);
-  const keys = features.has('pauth') ? (1n << 13n) | (1n << 27n) | (1n << 30n) | (1n << 31n) : 0n;
-  return (SCTLR_WRITABLE & ~absent) | keys | (features.has('ssbs') ? 1n << 44n : 0n);
-};
-/** Bits of extensions that a model lacks are zero. */
-const tcrWritable = ({ features }: ArmModel): bigint => {
-  let bits = ALL;
-  if (!features.has('hafdbs')) bits &= ~(tcr.HA | tcr.HD);
-  if (!features.has('hpds')) bits &= ~(3n << BigInt(tcr.HPD));
-  if (!features.has('e0pd')) bits &= ~(3n << BigInt(tcr.E0PD));
-  if (!features.has('pauth')) bits &= ~(3n << BigInt(tcr.TBID));
-  return bits;
-};
-const ASID = 0xffffn << 48n;
-
-/** The ASID by which the translation goes now. */
-const asidOf = (core: Core): bigint => {
-  const control = core.get64(field.tcr);
-  const asid = core.get64(control & tcr.A1 ? field.ttbr1 : field.ttbr0) >> 48n;
-  return control & tcr.AS ? asid : asid & 0xffn;
-};
-const translationBase = (name: string, code: string, home: number): SystemRegister =>
-  active(
-    name,
-    code,
-    (core) => core.get64(home),
-    (core, value) => {
-      const old = core.get64(home);
-      if (old === value) return;
-      const before = asidOf(core);
-      core.set64(home, value);
-      // Nothing of an address space outlives its ASID here. Without one, software invalidates what it must.
-      if (asidOf(core) !== before || ((old ^ value) & ~ASID) !== 0n) core.flushTlb(true);
-    },
-    { load: loadHome(home) },
-  );
-
+/** The register that EL0's rights to counters and timers are in. */
+const userCounters = (core: Core): bigint => core.get64(core.inHost ? field.cnthctl : field.cntkctl);
 const timerAccess =
   (bit: bigint) =>
   (core: Core): boolean =>
-    (core.get64(field.cntkctl) & (1n << bit)) === 0n;
-const counter = (name: string, code: string, bit: bigint): SystemRegister =>
-  active(name, code, (core) => BigInt.asUintN(64, core.board.time()), undefined, { trapped: timerAccess(bit) });
+    (userCounters(core) & (1n << bit)) === 0n;
+/** A host at EL2, and EL0 of it, have no virtual offset; its EL0 has EL2's timers. */
+const isHost = (core: Core): boolean =>
+  (core.el === 0 && core.inHost) || (core.el === 2 && (core.get64(field.hcr) & hcr.E2H) !== 0n);
+const VIRTUAL = 1;
+const OF_EL2 = 2;
+const counter = (name: string, code: string, n: 0 | 1): SystemRegister =>
+  active(name, code, (core) => core.countOf(n === VIRTUAL && isHost(core) ? 0 : n), undefined, {
+    trapped: timerAccess(BigInt(n)),
+  });
 function timerRows(letter: 'P' | 'V', n: number, crm: number, bit: bigint): SystemRegister[] {
-  const trapped = timerAccess(bit);
-  const compare = (core: Core) => core.timerCompare(n);
-  const control = (core: Core) => core.timerControl(n);
-  return [
-    active(
-      `CNT${letter}_TVAL_EL0`,
-      `3 3 14 ${crm} 0`,
-      (core) => BigInt.asUintN(32, compare(core) - core.board.time()),
-      (core, value) => core.setTimer(n, control(core), core.board.time() + BigInt.asIntN(32, value)),
-      { trapped },
-    ),
-    active(
-      `CNT${letter}_CTL_EL0`,
-      `3 3 14 ${crm} 1`,
-      control,
-      (core, value) => core.setTimer(n, value, compare(core)),
-      { trapped },
-    ),
-    active(
-      `CNT${letter}_CVAL_EL0`,
-      `3 3 14 ${crm} 2`,
-      compare,
-      (core, value) => core.setTimer(n, control(core), value),
-      { trapped },
-    ),
-  ];
+  const rows = timerRegisters(`CNT${letter}`, 'EL0', `3 3 14 ${crm}`, (core) =>
+    core.el === 0 && core.inHost ? n + OF_EL2 : n,
+  );
+  return rows.map((row) => ({ ...row, trapped: timerAccess(bit) }));
 }
 
 /** Lines of 64 bytes. Code needs no maintenance to be seen after it is written: `max` says so (DIC, IDC), as no model before it did. */
 const cacheType = ({ name }: ArmModel): bigint => 0x8444c004n | (name === 'max' ? 3n << 28n : 0n);
-const userCache = (core: Core): boolean => (core.get32(field.sctlr) & sctlr.UCT) === 0;
-const userMasks = (core: Core): boolean => (core.get32(field.sctlr) & sctlr.UMA) === 0;
+const userCache = (core: Core): boolean => (core.userControl & sctlr.UCT) === 0;
+const userMasks = (core: Core): boolean => (core.userControl & sctlr.UMA) === 0;
 
 const loadMasks = ({ b }: Translator): I64 =>
   b.i64_extend_i32_u(b.i32_and(b.i32_load(b.state(), field.pstate), b.i32(pstate.DAIF)));
@@ -236,7 +91,7 @@ const GIC_FIELD = 24n;
 const identificationRow = (name: string, code: string, identify: (model: ArmModel) => bigint): SystemRegister =>
   name === 'ID_AA64PFR0_EL1'
     ? active(name, code, ({ model, board }) => identify(model) | (board.gic ? 1n << GIC_FIELD : 0n))
-    : { name, code: parse(code), identify };
+    : { name, code: parse(code), identify, ...(name === 'MIDR_EL1' && { virtual: field.vpidr }) };
 
 /** Keys of pointer authentication, in the order that the state has them. */
 const keyRows: SystemRegister[] = [
@@ -252,9 +107,11 @@ const keyRows: SystemRegister[] = [
   })),
 );
 
+export { codeOf, levelOf, type SystemRegister };
+
 export const registers: readonly SystemRegister[] = [
   ...identification.map((row) => identificationRow(...row)),
-  plain('MPIDR_EL1', '3 0 0 0 5', field.mpidr, 0n),
+  { ...plain('MPIDR_EL1', '3 0 0 0 5', field.mpidr, 0n), virtual: field.vmpidr },
   // One level of each cache, 64 bytes a line: what a size is does not matter to anyone.
   constant('CLIDR_EL1', '3 1 0 0 1', 0x09000003n),
   constant('CCSIDR_EL1', '3 1 0 0 0', 0x700fe01an),
@@ -278,8 +135,8 @@ export const registers: readonly SystemRegister[] = [
     () => 3n << 20n,
     (core) => core.updateMode(),
   ),
-  translationBase('TTBR0_EL1', '3 0 2 0 0', field.ttbr0),
-  translationBase('TTBR1_EL1', '3 0 2 0 1', field.ttbr1),
+  translationBase('TTBR0_EL1', '3 0 2 0 0', field.ttbr0, 1),
+  translationBase('TTBR1_EL1', '3 0 2 0 1', field.ttbr1, 1),
   watched('TCR_EL1', '3 0 2 0 2', field.tcr, tcrWritable, (core, old, value) => {
     if (old !== value) core.flushTlb();
   }),
@@ -307,9 +164,13 @@ export const registers: readonly SystemRegister[] = [
   plain('AMAIR_EL1', '3 0 10 3 0', field.amair),
   plain('VBAR_EL1', '3 0 12 0 0', field.vbar, ALL & ~0x7ffn),
   constant('RVBAR_EL1', '3 0 12 0 1', 0n),
+  // At EL1 of a virtual machine, those of its own.
   active('ISR_EL1', '3 0 12 1 0', (core) => {
-    const lines = core.get32(field.lines);
-    return BigInt(((lines & 1) << 7) | ((lines & 2) << 5));
+    const lines = core.pendingLines;
+    const seen = (physical: number, virtual: number, toEl2: bigint) =>
+      (lines & (core.el === 1 && core.hcr(toEl2) ? virtual : physical)) !== 0;
+    const irq = seen(line.irq, line.virtualIrq, hcr.IMO) ? pstate.I : 0;
+    return BigInt(irq | (seen(line.fiq, line.virtualFiq, hcr.FMO) ? pstate.F : 0));
   }),
   plain('CONTEXTIDR_EL1', '3 0 13 0 1', field.contextidr, WORD),
   plain('TPIDR_EL1', '3 0 13 0 4', field.tpidr1),
@@ -318,10 +179,10 @@ export const registers: readonly SystemRegister[] = [
 
   plain('CNTKCTL_EL1', '3 0 14 1 0', field.cntkctl, 0x3ffn),
   active('CNTFRQ_EL0', '3 3 14 0 0', (core) => BigInt(core.board.counterFrequency), undefined, {
-    trapped: (core) => (core.get64(field.cntkctl) & 3n) === 0n,
+    trapped: (core) => (userCounters(core) & 3n) === 0n,
   }),
-  counter('CNTPCT_EL0', '3 3 14 0 1', 0n),
-  counter('CNTVCT_EL0', '3 3 14 0 2', 1n),
+  counter('CNTPCT_EL0', '3 3 14 0 1', 0),
+  counter('CNTVCT_EL0', '3 3 14 0 2', 1),
   ...timerRows('P', 0, 2, 9n),
   ...timerRows('V', 1, 3, 8n),
 
@@ -408,10 +269,27 @@ export const registers: readonly SystemRegister[] = [
   ),
   constant('MDCCSR_EL0', '2 3 0 1 0', 0n),
   ...debugRows,
-  ...gicRows,
   ...keyRows,
+  ...gicRows,
+  ...upperRegisters,
 ];
 
-export const hasRegister = (model: ArmModel, { feature }: SystemRegister): boolean =>
-  feature === undefined || model.features.has(feature);
+export const hasRegister = ({ features }: ArmModel, { feature, alsoNeeds }: SystemRegister): boolean =>
+  (feature === undefined || features.has(feature)) && (alsoNeeds === undefined || features.has(alsoNeeds));
 export const registerByCode: ReadonlyMap<number, SystemRegister> = new Map(registers.map((row) => [row.code, row]));
+
+/** The register's value, whatever the row has for it. */
+export function currentValue(core: Core, row: SystemRegister): bigint | undefined {
+  if (row.constant !== undefined) return row.constant;
+  if (row.identify) return row.identify(core.model);
+  if (row.home === undefined) return row.read?.(core);
+  return row.narrow ? BigInt(core.get32(row.home) >>> 0) : core.get64(row.home);
+}
+/** False: it cannot be written. */
+export function setValue(core: Core, row: SystemRegister, value: bigint): boolean {
+  if (row.write) row.write(core, value);
+  else if (row.home !== undefined && row.writable !== 0n && !row.narrow)
+    core.set64(row.home, value & (row.writable ?? 0n));
+  else return false;
+  return true;
+}

@@ -42,3 +42,10 @@ export const flushPageAt = routines.define('flush_page_at', ['i64'], [], {}, (r,
   );
   r.ret();
 });
+
+/** Forgets pages of a virtual machine, in an exception level above it: at the latest when it goes on. */
+export const forgetGuest = routines.define('forget_guest', [], [], {}, (r) => {
+  const s = r.state();
+  r.if(r.i32_eqz(r.i32_load(s, field.lowerRegime)), () => r.i32_store(s, r.i32(-1), field.lowerRegime));
+  r.ret();
+});

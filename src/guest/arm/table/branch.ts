@@ -1,5 +1,6 @@
 /** Branches, and instructions that raise exceptions (C4.1.65 to C4.1.77). */
 import { type I32, type I64, jumpKind } from '../../../ir/index.js';
+import { routines } from '../routines/set.js';
 import { type Fields, type InsnRow, needing, type Translator } from '../row.js';
 import { exceptionClass, leaveReason, syndromeOf } from '../state.js';
 
@@ -42,10 +43,23 @@ const raises = (name: string, enc: string, make: (t: Translator, i: Fields) => v
   translate: make,
 });
 
-/** Denied to EL0 it is an exception, with a condition in the syndrome that is always. */
+/** (is WFE, syndrome) → fault: a higher exception level traps it. */
+const waitTrap = routines.host('wait_trap', ['i32', 'i32'], ['i32'], { mayFault: true });
+/** With a condition in the syndrome that is always. */
+const waitSyndrome = (isEvent: boolean): number =>
+  syndromeOf(exceptionClass.wfx, (1 << 24) | (0xe << 20) | Number(isEvent));
+function mayTrapWait(t: Translator, isEvent: boolean): void {
+  const { b } = t;
+  if (t.mode.trapped) b.call(waitTrap, b.i32(Number(isEvent)), b.i32(waitSyndrome(isEvent)));
+}
+/** Denied to EL0 it is an exception. */
 function waitForInterrupt(t: Translator): void {
-  if (t.mode.wfiTrapped) t.exception(syndromeOf(exceptionClass.wfx, (1 << 24) | (0xe << 20)));
-  else t.leave();
+  if (t.mode.wfiTrapped) {
+    t.exception(waitSyndrome(false));
+    return;
+  }
+  mayTrapWait(t, false);
+  t.leave();
 }
 
 const hint = { YIELD: 1, WFE: 2 } as const;
@@ -82,6 +96,7 @@ export const branchRows: readonly InsnRow[] = [
     enc: '11010101000000110010 uimm[6:0] 11111',
     args: ['imm'],
     translate: (t, i) => {
+      if (i.imm === hint.WFE) mayTrapWait(t, true);
       if (t.mode.shared && (i.imm === hint.YIELD || i.imm === hint.WFE)) t.leave(leaveReason.pause);
     },
   },

@@ -5,7 +5,7 @@
 import { type I64, jumpKind } from '../../../ir/index.js';
 import { checkPointer, computePac, pacFlag, signPointer, stripPointer } from '../routines/pac.js';
 import { type Fields, type InsnRow, needing, type Translator } from '../row.js';
-import { field } from '../state.js';
+import { exceptionClass, field, syndromeOf, trapCode } from '../state.js';
 import { binary, plus } from './shared.js';
 import { returnAddress, returnFrom } from './system.js';
 
@@ -16,10 +16,19 @@ const keyAt = (key: number): number => field.keys + 16 * key;
 const flagsOf = ({ model }: Translator, key: number): number =>
   (key < 2 ? pacFlag.instruction : 0) | (key & 1 ? pacFlag.keyB : 0) | (model.ownPac ? pacFlag.own : 0);
 
+/** EL2 or EL3 traps it, which the mode key says: everything that uses a key that is enabled, and PACGA. */
+function mayTrap(t: Translator): void {
+  if (!t.mode.keysTrapped) return;
+  const { b } = t;
+  b.i32_store(b.state(), b.i32(syndromeOf(exceptionClass.pointerAuthentication)), field.syndrome);
+  b.trap_if(b.i32(1), trapCode.here);
+}
+
 /** The pointer signed or checked; as it is while the key is disabled. */
 function authenticated(t: Translator, key: number, pointer: I64, modifier: I64, signs: boolean): I64 {
   if ((t.mode.keys & (1 << key)) === 0) return pointer;
   const { b } = t;
+  mayTrap(t);
   const routine = signs ? signPointer : checkPointer;
   return b.call(routine, pointer, modifier, b.i32(keyAt(key)), b.i32(flagsOf(t, key)))[0];
 }
@@ -122,6 +131,7 @@ export const pauthRows: readonly InsnRow[] = needing('pauth', [
     args: ['xd', 'xn', 'xm|sp'],
     translate: (t, i) => {
       const { b } = t;
+      mayTrap(t);
       const flags = b.i32(t.model.ownPac ? pacFlag.own : 0);
       const [code] = b.call(computePac, t.x(i.rn), t.xsp(i.rm), b.i32(keyAt(GENERIC)), flags);
       t.setX(i.rd, b.i64_and(code, b.i64(-(1n << 32n))));

@@ -3,11 +3,13 @@ import type { I64 } from '../../../ir/index.js';
 import type { Feature } from '../features.js';
 import { routines } from '../routines/set.js';
 import { type Fields, type InsnRow, needing, type Translator } from '../row.js';
-import { exceptionClass, field, flushed, leaveReason, pstate, sctlr, syndromeOf } from '../state.js';
-import { flushAddress, flushTlb } from '../system/page-walk.js';
+import { exceptionClass, field, flushed, leaveReason, ofLevel, pstate, sctlr, syndromeOf } from '../state.js';
+import { flushAddress, flushTlb, forgetGuest } from '../system/page-walk.js';
+import { isAlias, redirected } from '../system/redirect.js';
 import { codeOf, hasRegister, levelOf, registerByCode, type SystemRegister } from '../system/registers.js';
 import { exceptionReturn, setPstate, updateMode } from '../system/state-change.js';
-import { translateAddress } from '../system/translate-address.js';
+import { translateAddress, translationOf } from '../system/translate-address.js';
+import { isTrappable } from '../system/traps.js';
 import { plus } from './shared.js';
 
 const effects = { vars: 'write', mayFault: true } as const;
@@ -18,6 +20,8 @@ export const systemRead = routines.host('system_read', ['i32', 'i32'], ['i32', '
 });
 /** (register, value, syndrome if EL0 may not) → fault. */
 export const systemWrite = routines.host('system_write', ['i32', 'i64', 'i32'], ['i32'], effects);
+/** (instruction, syndrome) → fault: a higher exception level traps it. */
+const upperTrap = routines.host('upper_trap', ['i32', 'i32'], ['i32'], { mayFault: true });
 /** (bit of SCTLR_EL1 that allows it, syndrome) → fault. */
 const userTrap = routines.host('user_trap', ['i32', 'i32'], ['i32'], { mayFault: true });
 /** (what, the operand of TLBI): of the other CPUs. */
@@ -34,16 +38,32 @@ const systemSyndrome = (code: number, rt: number, isRead: boolean): number => {
   return syndromeOf(exceptionClass.system, iss);
 };
 
+/** The row of a register's code at this exception level; undefined: there is none. */
+function rowOf(t: Translator, given: number): { readonly code: number; readonly row: SystemRegister } | undefined {
+  const { hostKernel, el } = t.mode;
+  if (isAlias(given) && !hostKernel) return undefined;
+  const code = hostKernel ? redirected(given) : given;
+  const row = registerByCode.get(code);
+  return row && el >= levelOf(given) && hasRegister(t.model, row) ? { code, row } : undefined;
+}
+/** A higher exception level may trap it: what follows is JavaScript's. */
+const mayTrap = ({ mode }: Translator, code: number, { virtual }: SystemRegister): boolean =>
+  mode.trapped && (isTrappable(code) || (virtual !== undefined && mode.el === 1));
+
 function readRegister(t: Translator, i: Fields): void {
   const { b } = t;
-  const code = i.imm | 0x8000;
-  const row = registerByCode.get(code);
-  if (!row || t.mode.el < levelOf(code) || !hasRegister(t.model, row)) {
+  const given = i.imm | 0x8000;
+  const found = rowOf(t, given);
+  if (!found) {
     t.undefined();
     return;
   }
+  const { code, row } = found;
   if (row.float && t.mode.floatTrapped) t.floatTrap();
-  else if (code === NZCV) {
+  else if (mayTrap(t, code, row)) {
+    const [, value] = b.call(systemRead, b.i32(code), b.i32(systemSyndrome(given, i.rd, true)));
+    t.setX(i.rd, value);
+  } else if (code === NZCV) {
     t.setX(i.rd, b.i64_and(b.i64_extend_i32_u(t.flags.bits()), b.i64(0xf0000000)));
   } else if (row.constant !== undefined || row.identify) {
     t.setX(i.rd, b.i64(row.identify?.(t.model) ?? row.constant ?? 0n));
@@ -52,7 +72,7 @@ function readRegister(t: Translator, i: Fields): void {
   } else if (row.home !== undefined) {
     t.setX(i.rd, row.narrow ? b.i64_load32_u(b.state(), row.home) : b.i64_load(b.state(), row.home));
   } else if (row.read) {
-    const [, value] = b.call(systemRead, b.i32(code), b.i32(systemSyndrome(code, i.rd, true)));
+    const [, value] = b.call(systemRead, b.i32(code), b.i32(systemSyndrome(given, i.rd, true)));
     t.setX(i.rd, value);
   } else t.undefined();
 }
@@ -61,17 +81,20 @@ const isReadOnly = ({ constant, identify, writable }: SystemRegister): boolean =
   constant !== undefined || identify !== undefined || writable === 0n;
 function writeRegister(t: Translator, i: Fields): void {
   const { b } = t;
-  const code = i.imm | 0x8000;
-  const row = registerByCode.get(code);
-  const lowest = row?.userReadOnly ? 1 : levelOf(code);
-  if (!row || t.mode.el < lowest || isReadOnly(row) || !hasRegister(t.model, row)) {
+  const given = i.imm | 0x8000;
+  const found = rowOf(t, given);
+  if (!found || isReadOnly(found.row) || (found.row.userReadOnly && t.mode.el === 0)) {
     t.undefined();
     return;
   }
+  const { code, row } = found;
   const value = t.x(i.rd);
   if (row.float && t.mode.floatTrapped) t.floatTrap();
   else if (code === NZCV) {
     t.flags.setBits(b.i32_wrap_i64(b.i64_and(value, b.i64(0xf0000000))));
+  } else if (mayTrap(t, code, row)) {
+    b.call(systemWrite, b.i32(code), value, b.i32(systemSyndrome(given, i.rd, false)));
+    t.endBlock(true);
   } else if (row.store && (t.mode.el > 0 || !row.write)) {
     row.store(t, value);
   } else if (row.home !== undefined) {
@@ -79,7 +102,7 @@ function writeRegister(t: Translator, i: Fields): void {
     if (row.narrow) b.i64_store32(b.state(), kept, row.home);
     else b.i64_store(b.state(), kept, row.home);
   } else if (row.write) {
-    b.call(systemWrite, b.i32(code), value, b.i32(systemSyndrome(code, i.rd, false)));
+    b.call(systemWrite, b.i32(code), value, b.i32(systemSyndrome(given, i.rd, false)));
     t.endBlock(true);
   } else t.undefined();
 }
@@ -135,7 +158,7 @@ function oneBit(t: Translator, i: Fields, bit: number): void {
 type Maintenance = (t: Translator, i: Fields, operand: I64) => void;
 interface SystemInstruction {
   readonly name: string;
-  readonly level: 0 | 1;
+  readonly level: 0 | 1 | 2 | 3;
   /** The extension that it is part of. */
   readonly feature?: Feature;
   readonly translate: Maintenance;
@@ -155,10 +178,19 @@ const everywhere =
   (t, i, operand) => {
     flush(t, i, operand);
     if (!t.mode.shared) return;
-    const what = flush === flushOne ? flushed.address : flush === flushSpace ? flushed.space : flushed.all;
+    const what =
+      flush === flushOne
+        ? flushed.address
+        : flush === flushSpace
+          ? flushed.space
+          : flush === flushGuest
+            ? flushed.guest
+            : flushed.all;
     t.b.call(flushOthers, t.b.i32(what), operand);
   };
 const nothing: Maintenance = () => {};
+/** Of EL1's and EL0's pages, by a hypervisor. */
+const flushGuest: Maintenance = ({ b }) => b.call(forgetGuest);
 
 /** Maintenance of caches to the point of coherency or unification needs no work; EL0's needs SCTLR_EL1.UCI. */
 const userCache: Maintenance = (t, i, operand) => {
@@ -178,15 +210,16 @@ const zeroBlock: Maintenance = (t, i, operand) => {
   const start = b.i64_and(operand, b.i64(-BLOCK));
   for (let at = 0; at < BLOCK; at += 16) b.guest_store128(plus(t, start, at), b.v128(0, 0, 0, 0));
 };
-const translation = (write: boolean, user: boolean, pan: boolean): Maintenance => {
-  const how = (write ? 1 : 0) | (user ? 2 : 0) | (pan ? 4 : 0);
+const translation = (write: boolean, user: boolean, pan: boolean, more = 0): Maintenance => {
+  const { WRITE, USER, PAN } = translationOf;
+  const how = (write ? WRITE : 0) | (user ? USER : 0) | (pan ? PAN : 0) | more;
   return ({ b }, _, operand) => b.call(translateAddress, operand, b.i32(how));
 };
 
 const named = (
   text: string,
   name: string,
-  level: 0 | 1,
+  level: 0 | 1 | 2 | 3,
   translate: Maintenance,
   feature?: Feature,
 ): [number, SystemInstruction] => [codeText(text), { name, level, translate, ...(feature && { feature }) }];
@@ -221,7 +254,26 @@ const instructions: ReadonlyMap<number, SystemInstruction> = new Map([
     named(`0 8 ${crm} 3`, `tlbi vaae1${suffix}`, 1, on(flushOne)),
     named(`0 8 ${crm} 5`, `tlbi vale1${suffix}`, 1, on(flushOne)),
     named(`0 8 ${crm} 7`, `tlbi vaale1${suffix}`, 1, on(flushOne)),
+    named(`4 8 ${crm} 0`, `tlbi alle2${suffix}`, 2, on(flushAll), 'el2'),
+    named(`4 8 ${crm} 1`, `tlbi vae2${suffix}`, 2, on(flushOne), 'el2'),
+    named(`4 8 ${crm} 4`, `tlbi alle1${suffix}`, 2, on(flushGuest), 'el2'),
+    named(`4 8 ${crm} 5`, `tlbi vale2${suffix}`, 2, on(flushOne), 'el2'),
+    named(`4 8 ${crm} 6`, `tlbi vmalls12e1${suffix}`, 2, on(flushGuest), 'el2'),
+    // By address of the virtual machine: 0 for all CPUs, 4 for this one.
+    named(`4 8 ${crm === 3 ? 0 : 4} 1`, `tlbi ipas2e1${suffix}`, 2, on(flushGuest), 'el2'),
+    named(`4 8 ${crm === 3 ? 0 : 4} 5`, `tlbi ipas2le1${suffix}`, 2, on(flushGuest), 'el2'),
+    named(`6 8 ${crm} 0`, `tlbi alle3${suffix}`, 3, on(flushAll), 'el3'),
+    named(`6 8 ${crm} 1`, `tlbi vae3${suffix}`, 3, on(flushOne), 'el3'),
+    named(`6 8 ${crm} 5`, `tlbi vale3${suffix}`, 3, on(flushOne), 'el3'),
   ]),
+  named('4 7 8 0', 'at s1e2r', 2, translation(false, false, false, translationOf.EL2), 'el2'),
+  named('4 7 8 1', 'at s1e2w', 2, translation(true, false, false, translationOf.EL2), 'el2'),
+  named('4 7 8 4', 'at s12e1r', 2, translation(false, false, false, translationOf.BOTH), 'el2'),
+  named('4 7 8 5', 'at s12e1w', 2, translation(true, false, false, translationOf.BOTH), 'el2'),
+  named('4 7 8 6', 'at s12e0r', 2, translation(false, true, false, translationOf.BOTH), 'el2'),
+  named('4 7 8 7', 'at s12e0w', 2, translation(true, true, false, translationOf.BOTH), 'el2'),
+  named('6 7 8 0', 'at s1e3r', 3, translation(false, false, false, translationOf.EL3), 'el3'),
+  named('6 7 8 1', 'at s1e3w', 3, translation(true, false, false, translationOf.EL3), 'el3'),
 ]);
 
 function systemInstruction(t: Translator, i: Fields): void {
@@ -230,6 +282,10 @@ function systemInstruction(t: Translator, i: Fields): void {
   if (!instruction || lacks || t.mode.el < instruction.level) {
     t.undefined();
     return;
+  }
+  if (t.mode.trapped && isTrappable(i.imm | 0x4000)) {
+    const { b } = t;
+    b.call(upperTrap, b.i32(i.imm | 0x4000), b.i32(systemSyndrome(i.imm | 0x4000, i.rd, false)));
   }
   instruction.translate(t, i, t.x(i.rd));
   // After a TLBI, translation may be another for what follows.
@@ -254,7 +310,7 @@ const call = (name: string, enc: string, isSmc: boolean): InsnRow => ({
 });
 
 /** ELR of the exception level. */
-export const returnAddress = ({ b }: Translator): I64 => b.i64_load(b.state(), field.elr);
+export const returnAddress = ({ b, mode }: Translator): I64 => b.i64_load(b.state(), ofLevel(field.elr, mode.el));
 /** ERET to an address. */
 export function returnFrom(t: Translator, target: I64): void {
   const { features } = t.model;

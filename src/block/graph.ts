@@ -174,7 +174,7 @@ export class BlockGraph {
   ): Promise<GraphNode> {
     if (filename?.startsWith('json:')) {
       // Options given beside the name win over those in it.
-      options = { ...parseJsonFilename(filename), ...options };
+      options = { ...parseJsonFilename(filename), ...options, ...(format === undefined ? {} : { driver: format }) };
       filename = undefined;
     }
     let driverName = typeof options['driver'] === 'string' ? options['driver'] : undefined;
@@ -258,6 +258,8 @@ export class BlockGraph {
     }
     const readOnly = common.boolean('read-only') ?? inherited.readOnly;
     const forceShare = common.boolean('force-share') ?? inherited.forceShare;
+    const copyOnRead = common.boolean('copy-on-read') ?? inherited.copyOnRead;
+    if (copyOnRead && readOnly) throw new BlockError('EINVAL', "Can't use copy-on-read on read-only device");
     if (forceShare && !readOnly)
       throw new BlockError('EINVAL', 'force-share=on can only be used with read-only images');
     return {
@@ -267,7 +269,7 @@ export class BlockGraph {
       forceShare,
       unmap,
       detectZeroes: detect ?? inherited.detectZeroes,
-      copyOnRead: common.boolean('copy-on-read') ?? inherited.copyOnRead,
+      copyOnRead,
       direct: common.boolean('cache.direct') ?? inherited.direct,
       noFlush: common.boolean('cache.no-flush') ?? inherited.noFlush,
       writeThrough:
@@ -296,14 +298,8 @@ export class BlockGraph {
         );
       return this.#reference(reference);
     }
-    // An implicit protocol node: `filename=x` beside `driver=qcow2` names the file.
-    let name = filename;
-    if (name === undefined && typeof options['filename'] === 'string') {
-      name = options['filename'];
-      delete options['filename'];
-    }
-    if (name === undefined && Object.keys(own).length === 0) return undefined;
-    return this.#openChildNode(name, own, this.#storageFlags(flags), false);
+    if (filename === undefined && Object.keys(own).length === 0) return undefined;
+    return this.#openChildNode(filename, own, this.#storageFlags(flags), false);
   }
 
   #reference(nodeName: string): GraphNode {
@@ -466,7 +462,9 @@ export class BlockGraph {
         );
       }
       const [backingOption] = Object.keys(backingOptions);
-      if (driver.supportsBacking) await this.#openBacking(node, backingReference, backingOptions, chain);
+      // Where no backing file is wanted, options for one are left over.
+      if (driver.supportsBacking && !node.flags.noBacking)
+        await this.#openBacking(node, backingReference, backingOptions, chain);
       else if (backingReference !== null && (backingReference !== undefined || backingOption !== undefined)) {
         const option = backingOption === undefined ? 'backing' : `backing.${backingOption}`;
         throw new BlockError('EINVAL', `Block format '${driver.name}' does not support the option '${option}'`);
@@ -500,9 +498,11 @@ export class BlockGraph {
     node.options = { driver: driver.name, ...own };
     if (driver.kind === 'protocol') {
       node.filename =
-        driver.formatFilename?.(own) ?? (typeof own['filename'] === 'string' ? own['filename'] : jsonFilename(node));
+        driver.formatFilename?.(own, node.children) ??
+        (typeof own['filename'] === 'string' ? own['filename'] : jsonFilename(node));
       return;
     }
+    const short = driver.kind === 'filter' ? driver.formatFilename?.(own, node.children) : undefined;
     const hasStrong = driver.openOptions.some((row) => row.strong && row.name in given);
     const file = node.children.find((child) => child.name === 'file')?.node;
     if (
@@ -510,10 +510,10 @@ export class BlockGraph {
       file?.driver.kind === 'protocol' &&
       !file.filename.startsWith('json:') &&
       !hasStrong &&
-      !('backing' in given)
+      !('backing' in given && !(node.flags.noBacking && given['backing'] === null))
     ) {
       node.filename = file.filename;
-    } else node.filename = jsonFilename(node);
+    } else node.filename = short ?? jsonFilename(node);
   }
 
   #backingFlags(flags: OpenFlags): OpenFlags {
@@ -534,7 +534,7 @@ export class BlockGraph {
     options: OptionDict,
     chain: readonly string[],
   ): Promise<void> {
-    if (node.flags.noBacking || reference === null || node.backing) return;
+    if (reference === null || node.backing) return;
     const file = node.instance.backingFile;
     if (typeof reference === 'string' && reference !== '') {
       await node.attach('backing', 'backing', this.#reference(reference));
@@ -760,6 +760,8 @@ export function driveRequest(text: string): DriveRequest {
   const format = take('format');
   const readOnly = isOn('readonly', take('readonly', 'read-only')) || device['media'] === 'cdrom';
   const isTemporary = isOn('snapshot', take('snapshot'));
+  // Nothing can be stored in a drive that is only read.
+  if (readOnly) take('copy-on-read');
   take('aio');
   return {
     request: {

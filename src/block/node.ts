@@ -503,7 +503,7 @@ export interface BlockDriver {
   /** Filename (with prefix) into options: `nbd://host/export` → `server.host`, … */
   parseFilename?(filename: string): OptionDict;
   /** Options back into a filename; undefined if there is none (then `json:` is used). */
-  formatFilename?(options: OptionDict): string | undefined;
+  formatFilename?(options: OptionDict, children: readonly BlockChild[]): string | undefined;
   open(context: OpenContext): Promise<DriverNode>;
   create?(context: CreateContext): Promise<void>;
   measure?(options: OptionValues, source: BlockNode | undefined, host: BlockHost): Promise<MeasureResult>;

@@ -128,7 +128,8 @@ function parseValue(row: OptionRow, value: OptionValue): OptionValue {
       return parsed;
     }
     case 'enum':
-      if (!row.values!.includes(String(value))) throw new BlockError('EINVAL', `Invalid parameter '${String(value)}'`);
+      if (!row.values!.includes(String(value)))
+        throw new BlockError('EINVAL', `invalid parameter value: ${String(value)}`);
       return String(value);
   }
 }

@@ -5,11 +5,22 @@
 import { BlockError, errnoName } from '../errors.js';
 import type { BlockDriver, BlockNode, BlockStatus } from '../node.js';
 import { type OptionDict, parseBoolean } from '../options.js';
-import { FilterNode } from './filter-node.js';
+import { FilterNode, isPlainName } from './filter-node.js';
 
 const requestKinds = ['read', 'write', 'write-zeroes', 'discard', 'flush', 'block-status'] as const;
 type RequestKind = (typeof requestKinds)[number];
 const sectorBytes = 512;
+
+/** What rules may wait for; formats tell of those that they have. */
+const eventNames: ReadonlySet<string> = new Set(
+  `l1_update l1_grow_alloc_table l1_grow_write_table l1_grow_activate_table l2_load l2_update l2_update_compressed l2_alloc_cow_read
+  l2_alloc_write read_aio read_backing_aio read_compressed write_aio write_compressed vmstate_load vmstate_save cow_read cow_write
+  reftable_load reftable_grow reftable_update refblock_load refblock_update refblock_update_part refblock_alloc refblock_alloc_hookup
+  refblock_alloc_write refblock_alloc_write_blocks refblock_alloc_write_table refblock_alloc_switch_table cluster_alloc
+  cluster_alloc_bytes cluster_free flush_to_os flush_to_disk pwritev_rmw_head pwritev_rmw_after_head pwritev_rmw_tail
+  pwritev_rmw_after_tail pwritev pwritev_zero pwritev_done empty_image_prepare l1_shrink_write_table l1_shrink_free_l2_clusters
+  cor_write cluster_alloc_space none`.split(/\s+/),
+);
 
 interface InjectRule {
   readonly kind: 'inject';
@@ -173,12 +184,13 @@ function numberOf(value: unknown, name: string): number | undefined {
 function parseRule(kind: 'inject-error' | 'set-state', options: OptionDict): Rule {
   const event = options['event'];
   if (typeof event !== 'string') throw new BlockError('EINVAL', 'Missing event name for rule');
+  if (!eventNames.has(event)) throw new BlockError('EINVAL', `invalid parameter value: ${event}`);
   const state = numberOf(options['state'], 'state') ?? 0;
   if (kind === 'set-state')
     return { kind: 'state', event, state, newState: numberOf(options['new_state'], 'new_state') ?? 0 };
   const type = options['iotype'];
   if (type !== undefined && !requestKinds.includes(type as RequestKind))
-    throw new BlockError('EINVAL', `Invalid parameter '${String(type)}'`);
+    throw new BlockError('EINVAL', `invalid parameter value: ${String(type)}`);
   // Asking where data lies fails only when named.
   const requests = new Set<RequestKind>(
     type === undefined ? requestKinds.filter((candidate) => candidate !== 'block-status') : [type as RequestKind],
@@ -254,6 +266,11 @@ export const blkdebugDriver: BlockDriver = {
     const config = rest.slice(0, colon);
     return { ...(config === '' ? {} : { config }), 'x-image': rest.slice(colon + 1) };
   },
+  formatFilename(options, children) {
+    const image = children[0]?.node.filename ?? '';
+    const hasRules = Object.keys(options).some((key) => /^(inject-error|set-state)\./.test(key));
+    return hasRules || !isPlainName(image) ? undefined : `blkdebug:${String(options['config'] ?? '')}:${image}`;
+  },
   async open(context) {
     const rules: Rule[] = [];
     const config = context.options.string('config');
@@ -271,11 +288,10 @@ export const blkdebugDriver: BlockDriver = {
       for (const entry of byIndex.values()) rules.push(parseRule(kind, entry));
     }
     const image = context.options.string('x-image');
-    const below = await context.openChild(
-      'image',
-      'filtered',
-      image === undefined ? {} : { filename: image, allowProbe: false },
-    );
+    const below = await context.openChild('image', 'filtered', {
+      allowProbe: false,
+      ...(image === undefined ? {} : { filename: image }),
+    });
     const limit = (name: string) => context.options.number(name);
     const defined = Object.fromEntries(
       Object.entries({

@@ -1,7 +1,7 @@
 /** Filter `blkverify`: writes go to two images, reads come from both and must agree. The second (`raw`) is the one trusted. */
 import { BlockError } from '../errors.js';
 import type { BlockDriver, BlockNode } from '../node.js';
-import { FilterNode } from './filter-node.js';
+import { FilterNode, isPlainName } from './filter-node.js';
 
 class BlkverifyNode extends FilterNode {
   readonly #raw: BlockNode;
@@ -11,8 +11,8 @@ class BlkverifyNode extends FilterNode {
     this.#raw = raw;
   }
 
-  #mismatch(offset: number, length: number, message: string): BlockError {
-    const text = `blkverify: offset=${offset} bytes=${length} ${message}`;
+  #mismatch(what: string, offset: number, length: number, message: string): BlockError {
+    const text = `blkverify: ${what} offset=${offset} bytes=${length} ${message}`;
     this.below.host.report('plain', text);
     return new BlockError('EIO', text);
   }
@@ -22,7 +22,7 @@ class BlkverifyNode extends FilterNode {
     if (test.status !== raw.status) {
       const code = (result: PromiseSettledResult<void>): string =>
         result.status === 'rejected' ? (result.reason as BlockError).code : 'success';
-      throw this.#mismatch(offset, length, `${what} return value mismatch ${code(test)} != ${code(raw)}`);
+      throw this.#mismatch(what, offset, length, `return value mismatch ${code(test)} != ${code(raw)}`);
     }
     if (test.status === 'rejected') throw test.reason;
   }
@@ -33,7 +33,7 @@ class BlkverifyNode extends FilterNode {
     if (this.below.host.equal(buffer, other)) return;
     let at = 0;
     while (buffer[at] === other[at]) at++;
-    throw this.#mismatch(offset, buffer.length, `contents mismatch at offset ${offset + at}`);
+    throw this.#mismatch('read', offset, buffer.length, `contents mismatch at offset ${offset + at}`);
   }
 
   override write(offset: number, buffer: Uint8Array, flags: number): Promise<void> {
@@ -67,6 +67,12 @@ export const blkverifyDriver: BlockDriver = {
     if (colon < 0) throw new BlockError('EINVAL', 'blkverify requires raw copy and original image path');
     return { 'x-raw': rest.slice(0, colon), 'x-image': rest.slice(colon + 1) };
   },
+  formatFilename(_options, children) {
+    const [raw, test] = ['raw', 'test'].map(
+      (name) => children.find((child) => child.name === name)?.node.filename ?? '',
+    );
+    return isPlainName(raw!) && isPlainName(test!) ? `blkverify:${raw}:${test}` : undefined;
+  },
   async open(context) {
     const rawName = context.options.string('x-raw');
     const testName = context.options.string('x-image');
@@ -76,11 +82,10 @@ export const blkverifyDriver: BlockDriver = {
       'filtered',
       testName === undefined ? {} : { filename: testName, allowProbe: true },
     );
-    const raw = await context.openChild(
-      'raw',
-      'data',
-      rawName === undefined ? {} : { filename: rawName, defaults: { driver: 'raw' }, allowProbe: true },
-    );
+    const raw = await context.openChild('raw', 'data', {
+      allowProbe: false,
+      ...(rawName === undefined ? {} : { filename: rawName }),
+    });
     return new BlkverifyNode(test, raw);
   },
 };

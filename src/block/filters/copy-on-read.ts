@@ -1,16 +1,12 @@
 /** Filter `copy-on-read`: what a read finds only below the top layer is stored in it, so that the next read finds it there. */
-import type { BlockDriver, BlockNode } from '../node.js';
+import { BlockError } from '../errors.js';
+import type { BlockDriver } from '../node.js';
 import { RequestFlag } from '../node.js';
 import { FilterNode } from './filter-node.js';
 
 class CopyOnReadNode extends FilterNode {
-  readonly #isReadOnly: boolean;
-  constructor(below: BlockNode, isReadOnly: boolean) {
-    super(below);
-    this.#isReadOnly = isReadOnly;
-  }
   override read(offset: number, buffer: Uint8Array, flags: number): Promise<void> {
-    return this.below.read(offset, buffer, this.#isReadOnly ? flags : flags | RequestFlag.copyOnRead);
+    return this.below.read(offset, buffer, flags | RequestFlag.copyOnRead);
   }
 }
 
@@ -19,6 +15,8 @@ export const copyOnReadDriver: BlockDriver = {
   kind: 'filter',
   openOptions: [{ name: 'bottom', type: 'string', help: 'Accepted for compatibility' }],
   async open(context) {
-    return new CopyOnReadNode(await context.openFile(), context.flags.readOnly);
+    const below = await context.openFile();
+    if (below.readOnly) throw new BlockError('EPERM', 'Block node is read-only');
+    return new CopyOnReadNode(below);
   },
 };

@@ -57,3 +57,8 @@ export abstract class FilterNode implements DriverNode {
 
   async close(): Promise<void> {}
 }
+
+/** Can a name stand within the name of a filter above? */
+export function isPlainName(name: string): boolean {
+  return name !== '' && !name.startsWith('json:');
+}

@@ -21,6 +21,9 @@ const limitRows: readonly OptionRow[] = [
   { name: 'limits.iops-size', type: 'number', help: 'Bytes that count as one request' },
 ];
 
+/** What a limit can be at most. */
+const mostPerSecond = 10 ** 15;
+
 class Bucket {
   readonly #rate: number;
   readonly #capacity: number;
@@ -51,6 +54,10 @@ export class ThrottleGroup {
   constructor(host: BlockHost, limit: (name: string) => number) {
     this.#host = host;
     this.#requestBytes = limit('iops-size');
+    for (const name of kinds.flatMap((kind) => [kind, `${kind}-max`])) {
+      if (limit(name) < 0 || limit(name) > mostPerSecond)
+        throw new BlockError('EINVAL', `bps/iops/max values must be within [0, ${mostPerSecond}]`);
+    }
     for (const kind of kinds) {
       const rate = limit(kind);
       if (rate > 0) this.#buckets.set(kind, new Bucket(rate, limit(`${kind}-max`), limit(`${kind}-max-length`) || 1));
@@ -108,7 +115,8 @@ class ThrottleNode extends FilterNode {
 
 const groups = new WeakMap<BlockHost, Map<string, ThrottleGroup>>();
 
-function findGroup(host: BlockHost, name: string): ThrottleGroup {
+/** The group that an object defines; throws where its limits make no sense. */
+export function findThrottleGroup(host: BlockHost, name: string): ThrottleGroup {
   let known = groups.get(host);
   if (!known) {
     known = new Map();
@@ -147,7 +155,7 @@ export const throttleDriver: BlockDriver = {
       below,
       name === undefined
         ? new ThrottleGroup(context.host, limitReader(context.options))
-        : findGroup(context.host, name),
+        : findThrottleGroup(context.host, name),
     );
   },
 };

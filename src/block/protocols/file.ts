@@ -40,6 +40,8 @@ const openOptions: readonly OptionRow[] = [
     default: 'auto',
     help: 'Lock the file against other writers',
   },
+  { name: 'drop-cache', type: 'boolean', help: 'Accepted for compatibility: for live migration' },
+  { name: 'x-check-cache-dropped', type: 'boolean', help: 'Accepted for compatibility' },
 ];
 
 /** fallocate and truncate step that zero bytes are written in when preallocating fully. */
@@ -334,7 +336,7 @@ function stripPrefix(filename: string, prefix: string): string {
   return filename.startsWith(prefix + ':') ? filename.slice(prefix.length + 1) : filename;
 }
 
-async function openFile(context: OpenContext): Promise<DriverNode> {
+async function openFile(context: OpenContext, driver: 'file' | 'host_device'): Promise<DriverNode> {
   const filename = context.options.string('filename');
   if (!filename) throw new BlockError('EINVAL', "The 'file' block driver requires a file name");
   const { flags, host } = context;
@@ -353,9 +355,11 @@ async function openFile(context: OpenContext): Promise<DriverNode> {
       cause: error,
     });
   }
-  if (file.kind !== 'regular' && file.kind !== 'block-device' && file.kind !== 'character-device') {
+  const isDevice = file.kind === 'block-device' || file.kind === 'character-device';
+  if (driver === 'file' ? file.kind !== 'regular' : !isDevice) {
     await file.close();
-    throw new BlockError('EINVAL', `'file' driver requires '${filename}' to be a regular file`);
+    const wanted = driver === 'file' ? 'a regular file' : 'either a character or block device';
+    throw new BlockError('EINVAL', `'${driver}' driver requires '${filename}' to be ${wanted}`);
   }
   const locking = context.options.string('locking');
   if (locking === 'on' && host.files.missing.has('ofd-locks')) {
@@ -433,7 +437,7 @@ export const fileDriver: BlockDriver = {
   ],
   parseFilename: (filename) => ({ filename: stripPrefix(filename, 'file') }),
   formatFilename: (options) => (typeof options['filename'] === 'string' ? options['filename'] : undefined),
-  open: openFile,
+  open: (context) => openFile(context, 'file'),
   create: createFile,
 };
 
@@ -445,7 +449,7 @@ export const hostDeviceDriver: BlockDriver = {
   createOptions: [{ name: 'size', type: 'size', help: 'Virtual disk size' }],
   parseFilename: (filename) => ({ filename: stripPrefix(filename, 'host_device') }),
   formatFilename: (options) => (typeof options['filename'] === 'string' ? options['filename'] : undefined),
-  open: openFile,
+  open: (context) => openFile(context, 'host_device'),
   async create(context) {
     const filename = stripPrefix(context.filename, 'host_device');
     const stat = await context.host.files.stat(filename);

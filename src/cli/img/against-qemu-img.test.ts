@@ -390,6 +390,66 @@ test('snapshots and bitmaps by name, and bitmaps that became stale', { skip: ski
   ),
 );
 
+/** Names relative to an image, and what an image can be opened with. */
+const namesAndOptions = `
+create -q -f qcow2 base 1M
+create -q -f qcow2 -b base -F qcow2 top
+create -q -f qcow2 -b './top' -F qcow2 upper
+commit -b ./base upper
+commit -b ./nosuch upper
+commit -b base upper
+rebase -b ./nosuch -F qcow2 top
+info 'json:{"driver":"qcow2","file":{"driver":"file","filename":"top"},"backing":null}'
+info 'json:{"driver":"qcow2","file":{"driver":"file","filename":"top"},"backing":{"driver":"null-co"}}'
+info --image-opts driver=qcow2,file.filename=top,backing.driver=raw,backing.file.filename=base
+map --output=json --image-opts driver=qcow2,file.filename=top,backing.driver=raw,backing.file.filename=base
+info --image-opts filename=top
+info --image-opts driver=qcow2,filename=top
+info --image-opts driver=qcow2,file.filename=top,lazy-refcounts=on,overlap-check=all,overlap-check.main-header=off
+info --image-opts driver=qcow2,file.filename=top,overlap-check=foo
+info --image-opts driver=qcow2,file.filename=top,overlap-check=constant,overlap-check.template=all
+info --image-opts driver=qcow2,file.filename=top,overlap-check=all,overlap-check.template=all
+info --image-opts driver=qcow2,file.filename=top,l2-cache-size=1M,cache-size=1
+info --image-opts driver=qcow2,file.filename=top,refcount-cache-size=1M,cache-size=1
+info --image-opts driver=qcow2,file.filename=top,l2-cache-size=1M,refcount-cache-size=1M,cache-size=4M
+info --image-opts driver=qcow2,file.filename=top,l2-cache-entry-size=3
+info --image-opts driver=qcow2,file.filename=top,l2-cache-entry-size=128k
+info --image-opts driver=qcow2,file.filename=top,l2-cache-size=8E
+info --image-opts driver=qcow2,file.filename=top,refcount-cache-size=8E
+info --image-opts driver=qcow2,file.filename=top,cache-clean-interval=-1
+info --image-opts driver=qcow2,file.filename=top,detect-zeroes=foo
+info --image-opts file.filename=top,file.drop-cache=off,file.x-check-cache-dropped=off
+info --image-opts file.filename=top,file.locking=foo
+info --image-opts file.filename=top,file.aio=foo
+compare -T foo base top
+dd if=base of=y bs=3G
+dd if=base of=y bs=0
+dd -O nope if=base of=y
+bench -c 10 -w --pattern=300 base
+info --image-opts driver=host_device,filename=base
+info --image-opts driver=file,filename=/dev/null
+info --image-opts driver=blkdebug,image.filename=base
+info 'json:{"driver":"blkdebug","image":{"driver":"file","filename":"base"},"inject-error":[{"event":"nosuch","errno":28}]}'
+info 'json:{"driver":"blkdebug","image":{"driver":"file","filename":"base"},"inject-error":[{"event":"none","errno":28,"iotype":"foo"}]}'
+info --image-opts driver=nbd,server.type=foo
+info --image-opts driver=copy-on-read,file.driver=qcow2,file.file.filename=top
+info -f raw 'json:{"driver":"qcow2","file":{"driver":"file","filename":"top"}}'
+qemu-img create -q -f raw plain 1M
+io -c 'read 0 4k' -c 'read 0 4k' blkverify:plain:base
+io -C -r -c 'read 0 4k' top
+io --object throttle-group,id=g,limits.iops-total=-1 -c 'read 0 4k' --image-opts driver=throttle,throttle-group=g,file.driver=qcow2,file.file.filename=base
+io -c 'write -q 0 64k' base
+io -c 'read 0 4k' -c 'read 0 4k' 'json:{"driver":"qcow2","file":{"driver":"blkdebug","image":{"driver":"file","filename":"base"},"inject-error":[{"event":"read_aio","errno":5,"once":true}]}}'
+io -c 'read 0 4k' -c 'read 0 4k' 'json:{"driver":"raw","file":{"driver":"blkdebug","image":{"driver":"file","filename":"plain"},"inject-error":[{"event":"read_aio","errno":5,"once":true}]}}'
+io -c 'write -q 0 64k' --image-opts driver=qcow2,file.filename=top,lazy-refcounts=on
+info top
+check top
+`;
+
+test('names relative to images, and options of images', { skip: skipReason }, () =>
+  compareWithQemuImg(namesAndOptions),
+);
+
 test('what qemu-img refuses is refused in its words', { skip: skipReason }, () =>
   compareWithQemuImg(refusals, (text) => text.replace(/Run completed in .*/, '')),
 );

@@ -27,9 +27,8 @@ export async function bench(tool: Tool, argv: readonly string[]): Promise<number
   let cacheMode = 'writeback';
   let [isWrite, forceShare, imageOptions] = [false, false, false];
   let [count, depth, flushInterval, offset, size, step, pattern] = [75000, 64, 0, 0, 4096, 0, 0];
-  const number = (value: string, what: string, min: number): number => {
-    if (!/^\d+$/.test(value) || Number(value) < min || Number(value) > 2 ** 31 - 1)
-      tool.fail(`Invalid ${what} specified`);
+  const number = (value: string, what: string, min: number, max = 2 ** 31 - 1): number => {
+    if (!/^\d+$/.test(value) || Number(value) < min || Number(value) > max) tool.fail(`Invalid ${what} specified`);
     return Number(value);
   };
   for (const [key, value] of options) {
@@ -40,7 +39,7 @@ export async function bench(tool: Tool, argv: readonly string[]): Promise<number
     else if (key === 'aio' && !['threads', 'native', 'io_uring'].includes(value))
       tool.fail(`Invalid aio option: ${value}`);
     else if (key === 'offset') offset = tool.size(value, 'offset');
-    else if (key === 'pattern') pattern = number(value, 'pattern byte', 0) & 255;
+    else if (key === 'pattern') pattern = number(value, 'pattern byte', 0, 255);
     else if (key === 'quiet') tool.quiet = true;
     else if (key === 'size') size = tool.size(value, 'buffer size', 2 ** 31 - 1);
     else if (key === 'step') step = tool.size(value, 'step size', 2 ** 31 - 1);

@@ -1,5 +1,6 @@
 /** `img commit`: writes an overlay's contents down into a backing file. */
 import { toBlockError } from '../../block/errors.js';
+import { combinePath } from '../../block/graph.js';
 import type { GraphNode } from '../../block/graph-node.js';
 import { commitChain } from '../../block/jobs/commit.js';
 import type { Tool } from './tool.js';
@@ -46,8 +47,12 @@ export async function commit(tool: Tool, argv: readonly string[]): Promise<numbe
     const top = node.skipFilters() as GraphNode;
     let base = top.backing;
     if (baseName !== undefined) {
-      while (base && base.filename !== baseName && base.filename !== tool.host.files.resolve(baseName))
-        base = base.backing;
+      // The name may be one that is found in an image: relative to that image, at each level of the chain.
+      const { resolve } = tool.host.files;
+      for (let above: GraphNode = top; base; above = base, base = base.backing) {
+        if (base.filename === baseName || resolve(base.filename) === resolve(combinePath(above.filename, baseName)))
+          break;
+      }
       if (!base) tool.fail(`Did not find '${baseName}' in the backing chain of '${operands[0]}'`);
     }
     if (!base) tool.fail('Image does not have a backing file');

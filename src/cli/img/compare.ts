@@ -32,7 +32,7 @@ export async function compare(tool: Tool, argv: readonly string[]): Promise<numb
     else if (key === 'imageOptions') imageOptions = true;
   }
   if (operands.length !== 2) tool.misuse('Expecting two image file names');
-  const flags = { ...tool.cache(cacheMode, 'source cache option'), readOnly: true };
+  const flags = { ...tool.cache(cacheMode, 'source cache option', 2), readOnly: true };
   const how = { imageOptions, forceShare, flags, exitCode: 2 };
   const a = await tool.open({ ...how, filename: operands[0]!, format: format1 });
   let b: GraphNode | undefined;

@@ -35,8 +35,7 @@ export async function dd(tool: Tool, argv: readonly string[]): Promise<number> {
     const value = equals < 0 ? '' : operand.slice(equals + 1);
     if (equals < 0 || !operandNames.includes(name)) tool.fail(`unrecognized operand ${name}`);
     if (name === 'bs') {
-      blockBytes = tool.size(value, 'bs', 2 ** 31 - 1);
-      if (blockBytes < 1) tool.fail('Invalid bs specified. Must be between 1 and 2147483647.');
+      blockBytes = tool.size(value, 'bs', 2 ** 31 - 1, 1);
     } else if (name === 'count') count = tool.size(value, 'count');
     else if (name === 'skip') skip = tool.size(value, 'skip');
     else if (name === 'if') input = value;
@@ -46,7 +45,7 @@ export async function dd(tool: Tool, argv: readonly string[]): Promise<number> {
   const source = await tool.open({ filename: input, format, imageOptions, forceShare });
   let node: GraphNode | undefined;
   try {
-    if (!findRow(target)) tool.fail(`Unknown file format '${target}'`);
+    if (!findRow(target)) tool.fail('Unknown file format');
     const driver = await loadDriver(target);
     if (!driver.createOptions) tool.fail(`Format driver '${driver.name}' does not support image creation`);
     // As in qemu-img, `count` bounds the part of the input that is looked at, and `skip` is taken off its beginning.

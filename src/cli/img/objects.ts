@@ -147,6 +147,10 @@ export async function defineObject(host: NodeBlockHost, options: OptionDict): Pr
     return;
   }
   host.objects.set(id, { type: String(name), options });
+  if (name === 'throttle-group') {
+    const { findThrottleGroup } = await import('../../block/filters/throttle.js');
+    findThrottleGroup(host, id);
+  }
   if (name === 'tls-creds-x509' || name === 'tls-creds-psk')
     await loadTlsCredentials(host, id, options['endpoint'] === 'server' ? 'server' : 'client');
 }

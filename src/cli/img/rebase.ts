@@ -72,6 +72,7 @@ export async function rebase(tool: Tool, argv: readonly string[]): Promise<numbe
             forceShare,
             flags: { ...sourceFlags, readOnly: true },
             what: 'new backing file ',
+            givenName: name,
           })
           .catch((error) => tool.failWith('', error));
       }

@@ -137,7 +137,7 @@ export class Tool {
   }
 
   /** A size as qemu-img's arguments take it; the error sentence names `what`. */
-  size(text: string, what: string, max = 2 ** 63 - 1024): number {
+  size(text: string, what: string, max = 2 ** 63 - 1024, min = 0): number {
     const value = parseSize(text);
     if (/^\s*\+?0x[0-9a-f]+[kmgtp]$/i.test(text))
       this.warn(`Using a multiplier suffix on hex numbers is deprecated: ${text}`);
@@ -145,16 +145,16 @@ export class Tool {
       this.error(`Invalid ${what} specified. You may use k, M, G, T, P or E suffixes for`);
       this.fail('kilobytes, megabytes, gigabytes, terabytes, petabytes and exabytes.');
     }
-    if (value === 'range' || value > max) {
+    if (value === 'range' || value > max || value < min) {
       this.fail(
-        `Invalid ${what} specified. Must be between 0 and ${max > Number.MAX_SAFE_INTEGER ? '9223372036854775807' : max}.`,
+        `Invalid ${what} specified. Must be between ${min} and ${max > Number.MAX_SAFE_INTEGER ? '9223372036854775807' : max}.`,
       );
     }
     return value;
   }
 
-  cache(mode: string, what = 'cache option'): Partial<OpenFlags> {
-    return cacheFlags(mode) ?? this.fail(`Invalid ${what}: ${mode}`);
+  cache(mode: string, what = 'cache option', exitCode = 1): Partial<OpenFlags> {
+    return cacheFlags(mode) ?? this.fail(`Invalid ${what}: ${mode}`, exitCode);
   }
 
   output(format: string): boolean {
@@ -203,7 +203,7 @@ export class Tool {
       });
     } catch (error) {
       if (error instanceof ExitError) throw error;
-      this.failWith(`Could not open ${how.what ?? ''}'${how.filename}': `, error, how.exitCode);
+      this.failWith(`Could not open ${how.what ?? ''}'${how.givenName ?? how.filename}': `, error, how.exitCode);
     }
   }
 
@@ -265,6 +265,8 @@ export interface OpenHow {
   readonly exitCode?: number;
   /** What the image is, for the message: words and a blank. */
   readonly what?: string;
+  /** The name for the message, where it is another one. */
+  readonly givenName?: string;
   readonly permissions?: number;
   readonly shared?: number;
 }

@@ -519,6 +519,7 @@ test('mistakes on the command line are told as qemu-nbd tells them', { skip: mis
     ['-p'],
     ['--port'],
     ['-o', 'abc', raw],
+    ['-c', '/dev/nosuch', raw],
     ['a', 'b'],
     ['-k', 'relative', raw],
     ['--cache=foo', raw],

@@ -1,6 +1,6 @@
 /** `vring nbd` as a process: --fork, --pid-file, a service manager's socket, signals; and the library's example. */
 import assert from 'node:assert/strict';
-import { execFile, spawn, spawnSync } from 'node:child_process';
+import { execFile, execFileSync, spawn, spawnSync } from 'node:child_process';
 import * as fs from 'node:fs';
 import * as net from 'node:net';
 import * as os from 'node:os';
@@ -52,6 +52,32 @@ test('--fork returns when clients are served; SIGTERM ends the server and its so
   await client.close();
   process.kill(pid, 'SIGTERM');
   await until(() => !fs.existsSync(socket));
+});
+
+test('a signal while a server stores its bitmaps does not cut that short', {
+  skip: spawnSync('qemu-img', ['--version']).error !== undefined && 'qemu-img not installed',
+}, async () => {
+  const [image, socket] = [place('signals.qcow2'), place('signals.sock')];
+  const img = (...args: readonly string[]): string => execFileSync('qemu-img', args, { encoding: 'utf8' });
+  img('create', '-q', '-f', 'qcow2', image, '64M');
+  for (let index = 0; index < 20; index++) img('bitmap', '--add', image, `bitmap${index}`);
+  const server = spawn(process.execPath, [program, 'nbd', '-k', socket, '-f', 'qcow2', image], { stdio: 'ignore' });
+  const ended = new Promise((resolve) => server.once('exit', (code, signal) => resolve(code ?? signal)));
+  let client: NbdConnection | undefined;
+  for (let tries = 0; tries < 400 && !client; tries++) {
+    client = await NbdConnection.open({ network: nodeNetwork, address: { type: 'unix', path: socket } }).catch(
+      () => undefined,
+    );
+    if (!client) await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+  await client!.write(0, new Uint8Array(65_536));
+  await client!.close();
+  // The only client has gone: it ends by itself.
+  const signals = setInterval(() => server.kill('SIGTERM'), 1);
+  assert.equal(await ended, 0);
+  clearInterval(signals);
+  assert.doesNotMatch(img('info', image), /in-use/);
+  assert.match(img('check', image), /^No errors/);
 });
 
 test('--fork tells why it failed', async () => {

@@ -112,7 +112,8 @@ export async function serve(
   } catch (error) {
     tool.fail(toBlockError(error).message);
   }
-  for (const signal of endings) process.once(signal, end);
+  // Until all is stored: a second signal must not end the process in the middle of that.
+  for (const signal of endings) process.on(signal, end);
   try {
     node = await openImage(tool, options);
     try {
@@ -156,7 +157,6 @@ export async function serve(
     await ended;
     return 0;
   } finally {
-    for (const signal of endings) process.off(signal, end);
     admission.close();
     // Those who came before the image was open, if it never was.
     open();
@@ -167,5 +167,6 @@ export async function serve(
       tool.error(toBlockError(error).message);
     }
     await closing;
+    for (const signal of endings) process.off(signal, end);
   }
 }

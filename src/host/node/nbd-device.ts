@@ -47,17 +47,18 @@ function loadCalls(): DeviceCalls {
   }
 }
 
-function openDevice(path: string): number {
+/** `complaint`: how qemu-nbd begins the sentence. */
+function openDevice(path: string, complaint: 'Cannot open' | 'Failed to open'): number {
   try {
     return fs.openSync(path, 'r+');
   } catch (error) {
     const { code } = toBlockError(error);
-    throw new BlockError(code, `Cannot open ${path}: ${errorText(code)}`, { cause: error });
+    throw new BlockError(code, `${complaint} ${path}: ${errorText(code)}`, { cause: error });
   }
 }
 
 export function disconnectDevice(path: string): void {
-  const fd = openDevice(path);
+  const fd = openDevice(path, 'Cannot open');
   try {
     const calls = loadCalls();
     calls.ioctl(fd, NBD_CLEAR_SOCK, 0);
@@ -82,7 +83,7 @@ export async function attachDevice(
   path: string,
   entry: DeviceExport,
 ): Promise<{ readonly socket: NodeByteStream; readonly done: Promise<void> }> {
-  const fd = openDevice(path);
+  const fd = openDevice(path, 'Failed to open');
   try {
     const calls = loadCalls();
     const check = (result: number, what: string): void => {

@@ -31,43 +31,10 @@ import {
   parseHeader,
   type Qcow2Header,
 } from './layout.js';
+import { checkOpenOptions, openOptions } from './open-options.js';
 import type { FreeKind } from './refcounts.js';
 import { Qcow2Requests } from './requests.js';
 import type { Snapshot } from './snapshots.js';
-
-const encryptOpenRows: readonly OptionRow[] = [
-  { name: 'encrypt.format', type: 'string', help: 'Encryption format' },
-  { name: 'encrypt.key-secret', type: 'string', help: 'ID of secret providing the key', strong: true },
-];
-
-const openOptions: readonly OptionRow[] = [
-  { name: 'lazy-refcounts', type: 'boolean', help: 'Postpone refcount updates' },
-  { name: 'pass-discard-request', type: 'boolean', help: 'Pass guest discard requests to the layer below' },
-  {
-    name: 'pass-discard-snapshot',
-    type: 'boolean',
-    default: true,
-    help: 'Generate discard requests when snapshot related space is freed',
-  },
-  {
-    name: 'pass-discard-other',
-    type: 'boolean',
-    default: false,
-    help: 'Generate discard requests when other clusters are freed',
-  },
-  {
-    name: 'overlap-check',
-    type: 'string',
-    help: 'Accepted for compatibility: writes are always checked against metadata',
-  },
-  { name: 'overlap-check.template', type: 'string', help: 'Accepted for compatibility' },
-  { name: 'cache-size', type: 'size', help: 'Accepted for compatibility: caches are bounded by themselves' },
-  { name: 'l2-cache-size', type: 'size', help: 'Accepted for compatibility' },
-  { name: 'l2-cache-entry-size', type: 'size', help: 'Accepted for compatibility' },
-  { name: 'refcount-cache-size', type: 'size', help: 'Accepted for compatibility' },
-  { name: 'cache-clean-interval', type: 'number', help: 'Accepted for compatibility' },
-  ...encryptOpenRows,
-];
 
 const encryptCreateRows: readonly OptionRow[] = [
   {
@@ -448,10 +415,8 @@ async function open(context: OpenContext): Promise<Qcow2Node> {
   if (context.options.boolean('pass-discard-other')) passed.add('other');
   image.passDiscards = passed;
   const instance = new Qcow2Node(image);
-  if (context.options.boolean('lazy-refcounts') !== undefined && header.version >= 3) {
-    if (context.options.boolean('lazy-refcounts')) header.compatible |= 1;
-  } else if (context.options.boolean('lazy-refcounts'))
-    fail('Lazy refcounts require a qcow2 image with at least qemu 1.1 compatibility level');
+  checkOpenOptions(context.options, header.version, clusterBytes);
+  image.lazyOption = context.options.boolean('lazy-refcounts');
 
   if (!flags.noIo || header.incompatible & IncompatibleFeature.dataFile) await openDataFile(context, image);
   if (header.cryptMethod !== CryptMethod.none && !flags.noIo) {

@@ -125,8 +125,11 @@ export class Qcow2Image implements RefcountsOwner {
     return this.node.backing !== undefined;
   }
 
+  /** Overrules what the image says while it is open. */
+  lazyOption: boolean | undefined;
+
   get isLazy(): boolean {
-    return (this.header.compatible & 1) !== 0 && this.header.version >= 3;
+    return (this.lazyOption ?? (this.header.compatible & 1) !== 0) && this.header.version >= 3;
   }
 
   /** Guest bytes that one L2 table maps. */

@@ -103,7 +103,8 @@ export class Qcow2Requests {
     const image = this.#image;
     switch (run.type) {
       case ClusterType.normal:
-        return image.isEncrypted ? this.#readEncrypted(run.host, offset, part) : image.dataFile.read(run.host, part);
+        if (image.isEncrypted) return this.#readEncrypted(run.host, offset, part);
+        return image.file.instance.onEvent ? this.#readWatched(run.host, part) : image.dataFile.read(run.host, part);
       case ClusterType.compressed:
         return this.compressed.read(run, offset, part);
       case ClusterType.zero:
@@ -126,9 +127,15 @@ export class Qcow2Requests {
     await this.#image.node.backing!.read(offset, part);
   }
 
+  async #readWatched(host: number, part: Uint8Array): Promise<void> {
+    await this.#image.event('read_aio');
+    await this.#image.dataFile.read(host, part);
+  }
+
   async #readEncrypted(host: number, offset: number, part: Uint8Array): Promise<void> {
     const { cipher } = this.#image;
     if (!cipher) throw new BlockError('EIO');
+    await this.#image.event('read_aio');
     await this.#image.dataFile.read(host, part);
     cipher.decrypt(this.#cryptOffset(host, offset), part);
   }

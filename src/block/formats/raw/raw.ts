@@ -37,11 +37,21 @@ class RawNode implements DriverNode {
   }
 
   read(offset: number, buffer: Uint8Array): Promise<void> {
+    if (this.#file.instance.onEvent)
+      return this.#after('read_aio', () => this.#file.read(this.#offset + offset, buffer));
     return this.#file.read(this.#offset + offset, buffer);
   }
 
   write(offset: number, buffer: Uint8Array, flags: number): Promise<void> {
+    if (this.#file.instance.onEvent)
+      return this.#after('write_aio', () => this.#file.write(this.#offset + offset, buffer, flags));
     return this.#file.write(this.#offset + offset, buffer, flags);
+  }
+
+  /** A request once the filter below has been told of the event. */
+  async #after(event: string, request: () => Promise<void>): Promise<void> {
+    await this.#file.instance.onEvent!(event);
+    await request();
   }
 
   readNow(offset: number, buffer: Uint8Array): boolean {

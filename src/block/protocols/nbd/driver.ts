@@ -69,7 +69,7 @@ function addressOf(options: OptionValues): StreamAddress {
     return { type: 'fd', fd };
   }
   if (type !== undefined && type !== 'inet' && type !== 'unix')
-    throw new BlockError('EINVAL', `Parameter 'server.type' does not accept value '${type}'`);
+    throw new BlockError('EINVAL', `Parameter 'type' does not accept value '${type}'`);
   if (path !== undefined && host !== undefined)
     throw new BlockError('EINVAL', 'path and host may not be used at the same time');
   if (path !== undefined) return { type: 'unix', path };

@@ -128,6 +128,7 @@ if (!isThere()) {
   rmSync(bundlesDirectory, { recursive: true, force: true });
   // In a process of its own: routines are numbered as their modules are loaded, and this one has loaded others first.
   execFileSync(process.execPath, [join(dist, 'dev', 'write-routines.js')]);
+  execFileSync(process.execPath, [join(dist, 'dev', 'write-routines.js'), 'arm']);
   await build({
     entryPoints: Object.fromEntries(names.map((name) => [name, join(dist, entries[name])])),
     outdir: bundlesDirectory,

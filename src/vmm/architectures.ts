@@ -182,7 +182,7 @@ export const architectures: readonly Architecture[] = [
     defaultCpu: 'cortex-a15',
     machines: [{ name: 'virt', sentence: 'Arm VirtIO board' }],
     accelerators: ['tcg'],
-    maxCpus: 1,
+    maxCpus: 8,
     serialPorts: 1,
     buses: ['PCI', 'virtio-bus', 'virtio-serial-bus'],
     unsupportedMachines: ['vexpress-a9', 'vexpress-a15', 'raspi2b', 'versatilepb', 'none', 'x-remote'],

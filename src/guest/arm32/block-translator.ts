@@ -317,7 +317,8 @@ class BlockTranslator implements Translator {
     this.b.leave(check ? exitCode.checkInterrupts : exitCode.next, this.#next());
     this.#ended = true;
   }
-  leave(): void {
+  leave(reason = 0): void {
+    if (reason) this.b.i32_store(this.b.state(), this.b.i32(reason), header.leaveReason);
     this.#leaveIt(this.#nextIt);
     this.b.leave(exitCode.leave, this.#next());
     this.#ended = true;

@@ -158,11 +158,21 @@ export class LazyFlags {
   #carryOverflow(): I32 {
     const b = this.#b;
     if (this.#kind === flagKind.bits) return b.i32_wrap_i64(this.#first());
+    if (this.#kind > 0)
+      return b.i32_or(b.i32_shl(this.carry(), b.i32(29)), b.i32_shl(this.#overflowOfResult(), b.i32(28)));
     const kind = this.#kind < 0 ? b.get(flagOp) : b.i32(this.#kind);
     return b.call(carryOverflow, kind, this.#first(), b.get(flagB))[0];
   }
+  /** Of a sum or difference whose kind is known. */
+  #overflowOfResult(): I32 {
+    const b = this.#b;
+    const [x, y] = [this.#first(), this.#second()];
+    const result = this.#kind === flagKind.sub ? b.i64_sub(x, y) : b.i64_add(x, y);
+    return b.i64_ne(b.i64_extend32_s(result), result);
+  }
   #overflow(): I32 {
     const b = this.#b;
+    if (this.#kind > 0) return this.#overflowOfResult();
     return b.i32_and(b.i32_shr_u(this.#carryOverflow(), b.i32(28)), b.i32(1));
   }
   #isNegative(): I32 {

@@ -14,6 +14,7 @@
  *   bit 22     FIQ mode, which has its own R8 to R12
  *   bits 23-24 which of the values of DACR in use is the current one: unprivileged accesses name their context
  *   bit 25     FPSCR.FZ16
+ *   bit 26     there are more CPUs, which take turns with this one in one thread
  */
 import { fpcr } from '../arm/state.js';
 import { cpsr, cpuMode, FPEXC_EN, sctlr } from './state.js';
@@ -43,6 +44,7 @@ export interface Mode {
   readonly bigEndian: boolean;
   readonly fiq: boolean;
   readonly dacrSlot: number;
+  readonly shared: boolean;
 }
 
 export interface ModeState {
@@ -53,6 +55,7 @@ export interface ModeState {
   readonly fpexc: number;
   readonly fpcr: number;
   readonly dacrSlot: number;
+  readonly shared: boolean;
 }
 
 export function encodeMode(s: ModeState): number {
@@ -77,7 +80,8 @@ export function encodeMode(s: ModeState): number {
     bit((s.cpsr & cpsr.E) !== 0, 21) |
     bit(mode === cpuMode.fiq, 22) |
     (s.dacrSlot << 23) |
-    bit((s.fpcr & fpcr.FZ16) !== 0, 25)
+    bit((s.fpcr & fpcr.FZ16) !== 0, 25) |
+    bit(s.shared, 26)
   );
 }
 
@@ -101,6 +105,7 @@ export function decodeMode(key: number): Mode {
     bigEndian: bit(21),
     fiq: bit(22),
     dacrSlot: (key >> 23) & 3,
+    shared: bit(26),
   };
 }
 

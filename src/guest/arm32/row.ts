@@ -71,7 +71,7 @@ export interface Translator {
   /** Ends the block after this instruction; `check`: interrupts are looked at. */
   endBlock(check?: boolean): void;
   /** Ends the block and waits for an interrupt. */
-  leave(): void;
+  leave(reason?: number): void;
   /** Ends the block: a routine has set the pc. */
   resume(): void;
   /** IT: the next instructions' state. */

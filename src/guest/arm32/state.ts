@@ -17,11 +17,12 @@ import {
   flagB,
   flagC,
   flagOp,
+  leaveReason,
   vreg,
   xreg,
 } from '../arm/state.js';
 
-export { armVars, flagA, flagB, flagC, flagOp, vreg };
+export { armVars, flagA, flagB, flagC, flagOp, leaveReason, vreg };
 /** R0 to R14. */
 export const reg = xreg.slice(0, 15);
 
@@ -135,6 +136,13 @@ export const sctlr = {
   AFE: 1 << 29,
   TE: 1 << 30,
 } as const;
+
+/** TTBCR.EAE: translation with long descriptors. */
+export const EAE = 1 << 31;
+/** Fault status codes of the long form; the level is added. */
+export const fault = { translation: 0x04, accessFlag: 0x08, permission: 0x0c, domain: 0x3c } as const;
+/** Rights that a walk gives, as the engine has them. */
+export const prot = { read: 1, write: 2, exec: 4, all: 7, global: 8 } as const;
 
 /** Bits of FPSCR (A2.5.3) but for the flags: modes lie where FPCR has them, cumulative bits where FPSR has them. */
 export const fpscr = { MODES: 0x07c00000, STATUS: 0x0800009f, FLAGS: 0xf0000000 | 0 } as const;

@@ -9,6 +9,7 @@ import {
   cpsr,
   cpuMode,
   DACR_SLOTS,
+  EAE,
   exception,
   FPEXC_EN,
   field,
@@ -53,6 +54,10 @@ const shortStatus: Readonly<Partial<Record<number, number>>> = {
   62: 0x0b,
 };
 const ALIGNMENT = 0x21;
+const DEBUG_EVENT = 0x22;
+/** Of DFSR and IFSR, and of PAR: they have the form of long descriptors. */
+const LPAE = 1 << 9;
+const PAR_LONG = 1n << 11n;
 
 /** What an SPSR and CPSR hold beside the flags, in field.pstate. */
 const CONTROL = cpsr.M | cpsr.F | cpsr.I | cpsr.A | cpsr.E;
@@ -204,6 +209,7 @@ export class Core32 extends Core {
       fpexc: this.get32(field.fpexc),
       fpcr: this.get32(field.fpcr),
       dacrSlot: slot,
+      shared: this.board.others !== undefined,
     });
     this.set32(header.modeKey, key);
     const level = this.mode === cpuMode.user ? mmuIndex.user : mmuIndex.privileged;
@@ -231,6 +237,10 @@ export class Core32 extends Core {
   flushPage(va: number): void {
     this.call('flush_page_at', BigInt((va & ~4095) >>> 0));
   }
+  /** Does it on all CPUs. */
+  everywhere(flush: (core: Core32) => void): void {
+    for (const core of this.board.others?.() ?? [this]) flush(core as Core32);
+  }
   /** ATS1C…: PAR is the physical address, or the fault. */
   translateTo(va: number, isWrite: boolean, isPrivileged: boolean): void {
     const level = isPrivileged ? mmuIndex.privileged : mmuIndex.user;
@@ -238,11 +248,20 @@ export class Core32 extends Core {
     const walked = this.call('walk_aarch32', BigInt(va >>> 0), isWrite ? 1 : 0, mmu) as [number, bigint, number];
     const [failed, gpa] = walked;
     this.set32(header.trapCode, 0);
-    if (failed === 0) this.set64(field.par, BigInt.asUintN(64, gpa) & 0xfffff000n);
-    else {
-      const status = this.#shortStatus(this.get32(field.syndrome));
-      this.set64(field.par, BigInt(1 | ((status & 0xf) << 1) | ((status & 0x400) >> 4)));
+    const { isLong } = this;
+    if (failed === 0) {
+      const page = BigInt.asUintN(64, gpa);
+      // Write-back memory, inner shareable.
+      this.set64(
+        field.par,
+        isLong ? (page & 0xff_ffff_f000n) | PAR_LONG | (0xffn << 56n) | 0x180n : page & 0xfffff000n,
+      );
+      return;
     }
+    const syndrome = this.get32(field.syndrome);
+    const status = this.#faultStatus(syndrome);
+    if (isLong) this.set64(field.par, PAR_LONG | 1n | (BigInt(status & 63) << 1n));
+    else this.set64(field.par, BigInt(1 | ((status & 0xf) << 1) | ((status & 0x400) >> 4)));
   }
 
   /** Guest-physical address, whatever its rights; nothing is recorded. */
@@ -258,8 +277,15 @@ export class Core32 extends Core {
 
   // --- exceptions
 
-  #shortStatus(syndrome: number): number {
-    const code = shortStatus[(syndrome >> STATUS_SHIFT) & 63] ?? 0x08;
+  /** Translation with long descriptors is on: fault status, too, has the long form. */
+  get isLong(): boolean {
+    return (this.get32(field.ttbcr) & EAE) !== 0;
+  }
+  /** Fault status as DFSR and IFSR have it (B4.1.52). */
+  #faultStatus(syndrome: number): number {
+    const long = (syndrome >> STATUS_SHIFT) & 63;
+    if (this.isLong) return LPAE | long;
+    const code = shortStatus[long] ?? 0x08;
     return (code & 15) | ((code & 16) << 6);
   }
 
@@ -294,17 +320,17 @@ export class Core32 extends Core {
         this.#take(cpuMode.supervisor, vector.svc, address + (thumb ? 2 : 4), 0);
         break;
       case exception.prefetchAbort: {
-        const status = this.#shortStatus(syndrome);
-        this.set32(field.ifsr, status);
+        this.set32(field.ifsr, this.#faultStatus(syndrome));
+        const isBreakpoint = ((syndrome >> STATUS_SHIFT) & 63) === DEBUG_EVENT;
         // A breakpoint's is unknown: it keeps the address.
-        this.set32(field.ifar, status === 2 ? address : Number(this.get64(field.faultAddress) & 0xfffffffen) | 0);
+        this.set32(field.ifar, isBreakpoint ? address : Number(this.get64(field.faultAddress) & 0xfffffffen) | 0);
         this.#take(cpuMode.abort, vector.prefetchAbort, address + 4, cpsr.A);
         break;
       }
       case exception.dataAbort: {
         const write = syndrome & WNR ? 1 << 11 : 0;
-        const domain = ((syndrome >>> DOMAIN_SHIFT) & 15) << 4;
-        this.set32(field.dfsr, this.#shortStatus(syndrome) | write | domain);
+        const domain = this.isLong ? 0 : ((syndrome >>> DOMAIN_SHIFT) & 15) << 4;
+        this.set32(field.dfsr, this.#faultStatus(syndrome) | write | domain);
         this.set32(field.dfar, Number(this.get64(field.faultAddress) & 0xffffffffn) | 0);
         this.#take(cpuMode.abort, vector.dataAbort, address + 8, cpsr.A);
         break;

@@ -54,8 +54,8 @@ const named: readonly (readonly [string, string, Value])[] = [
   ['id_pfr1', '0 0 1 1', all(0x00010001)],
   ['id_dfr0', '0 0 1 2', all(0)],
   ['id_afr0', '0 0 1 3', all(0)],
-  // Short descriptors with PXN (4 instead of LPAE's 5).
-  ['id_mmfr0', '0 0 1 4', cortexA7(0x10101104, 0x10201104)],
+  // Short descriptors with PXN, long ones.
+  ['id_mmfr0', '0 0 1 4', cortexA7(0x10101105, 0x10201105)],
   ['id_mmfr1', '0 0 1 5', cortexA7(0x40000000, 0x20000000)],
   ['id_mmfr2', '0 0 1 6', all(0x01240000)],
   ['id_mmfr3', '0 0 1 7', all(0x02102211)],

@@ -1,5 +1,5 @@
 /**
- * Stage 1 of address translation with short descriptors (DDI 0406, B3.5): sections, supersections, large and small pages, domains, the access
+ * Stage 1 of address translation: with long descriptors in long-walk.ts, here with short ones (DDI 0406, B3.5): sections, supersections, large and small pages, domains, the access
  * flag, XN and PXN, WXN and UWXN. Memory types have no effect, so TEX remap has none either.
  *
  * The TLB does not know ASIDs and domains: a change of ASID drops what is not global, and the rights of each value of DACR in use are kept in
@@ -9,12 +9,10 @@ import { header, type I32, type I64, type RoutineBuilder } from '../../../ir/ind
 import { engine, routines } from '../../arm/routines/set.js';
 import { noteWidePage } from '../../arm/system/wide-pages.js';
 import { mmuIndex } from '../mode.js';
-import { exception, field, STATUS_SHIFT, sctlr, trapCode, WNR } from '../state.js';
+import { EAE, exception, fault, field, prot, STATUS_SHIFT, sctlr, trapCode, WNR } from '../state.js';
+import { walkLong } from './long-walk.js';
 
 const walkKind = { read: 0, write: 1, fetch: 2 } as const;
-const prot = { read: 1, write: 2, exec: 4, all: 7, global: 8 } as const;
-/** Fault status codes of the long form; the level is added. */
-export const fault = { translation: 0x04, accessFlag: 0x08, permission: 0x0c, domain: 0x3c } as const;
 /** Where a syndrome has the domain of an abort. */
 export const DOMAIN_SHIFT = 20;
 
@@ -38,8 +36,14 @@ export const walkAArch32 = routines.define(
     const status = r.local('i32', r.i32(fault.translation | 1));
     const domain = r.local('i32', r.i32(0));
     const isPrivileged = r.i32_and(mmu, r.i32(mmuIndex.privileged));
+    const ttbcr = r.i32_load(s, field.ttbcr);
     r.block((failed) => {
-      const ttbcr = r.i32_load(s, field.ttbcr);
+      r.if(has(r, ttbcr, EAE), () => {
+        const [failure, gpa, rights] = r.call(walkLong, va, kind, mmu);
+        r.if(r.i32_eqz(failure), () => r.ret(r.i32(0), gpa, rights));
+        r.assign(status, failure);
+        r.br(failed);
+      });
       const n = r.i32_and(ttbcr, r.i32(7));
       const above = r.i64_shr_u(r.i64_extend_i32_u(va), r.i64_extend_i32_u(r.i32_sub(r.i32(32), n)));
       const upper = r.i64_ne(above, r.i64(0));

@@ -75,21 +75,20 @@ const control: readonly RegisterRow[] = [
     },
   }),
   home('ttbcr', '2 0 0 2', field.ttbcr, {
-    // EAE is not there.
+    // What there is depends on EAE.
     write: (core, value) => {
-      core.set32(field.ttbcr, Number(value) & 0x37);
+      core.set32(field.ttbcr, Number(value) & (value & (1n << 31n) ? 0xbfc73f87 : 0x37));
       core.flushTlb();
     },
   }),
-  ...(['ttbr0', 'ttbr1'] as const).map((name, n) =>
-    home(name, `2 0 0 ${n}`, field[name], {
-      write: (core, value) => {
-        if (core.get64(field[name]) === value) return;
-        core.set64(field[name], value);
-        core.flushTlb(true);
-      },
-    }),
-  ),
+  ...(['ttbr0', 'ttbr1'] as const).flatMap((name, n) => {
+    const write = (core: Core32, value: bigint): void => {
+      if (core.get64(field[name]) === value) return;
+      core.set64(field[name], value);
+      core.flushTlb(true);
+    };
+    return [home(name, `2 0 0 ${n}`, field[name], { write }), wide(`${name}_64`, n, 2, { home: field[name], write })];
+  }),
   row('dacr', '3 0 0 0', { read: (core) => core.dacr, write: (core, value) => core.setDacr(Number(value) | 0) }),
   home('dfsr', '5 0 0 0', field.dfsr),
   home('ifsr', '5 0 0 1', field.ifsr),
@@ -98,6 +97,7 @@ const control: readonly RegisterRow[] = [
   home('dfar', '6 0 0 0', field.dfar),
   home('ifar', '6 0 0 2', field.ifar),
   home('par', '7 0 4 0', field.par),
+  wide('par_64', 0, 7, { home: field.par }),
   home('prrr', '10 0 2 0', field.prrr),
   home('nmrr', '10 0 2 1', field.nmrr),
   home('amair0', '10 0 3 0', field.amair0),
@@ -144,12 +144,18 @@ const ats = (['ats1cpr', 'ats1cpw', 'ats1cur', 'ats1cuw'] as const).map((name, n
 );
 
 /** By CRm: inner shareable, instruction, data, unified TLB; by op2: all, by address, by ASID, by address of any ASID. */
-const tlb: readonly RegisterRow[] = [3, 5, 6, 7].flatMap((crm) => [
-  row(`tlbiall${crm}`, `8 0 ${crm} 0`, { write: (core) => core.flushTlb() }),
-  row(`tlbimva${crm}`, `8 0 ${crm} 1`, { write: (core, value) => core.flushPage(Number(value)) }),
-  row(`tlbiasid${crm}`, `8 0 ${crm} 2`, { write: (core) => core.flushTlb(true) }),
-  row(`tlbimvaa${crm}`, `8 0 ${crm} 3`, { write: (core, value) => core.flushPage(Number(value)) }),
-]);
+const tlb: readonly RegisterRow[] = [3, 5, 6, 7].flatMap((crm) => {
+  const one = (name: string, op2: number, flush: (core: Core32, value: bigint) => void) =>
+    row(`${name}${crm}`, `8 0 ${crm} ${op2}`, {
+      write: (core, value) => (crm === 3 ? core.everywhere((each) => flush(each, value)) : flush(core, value)),
+    });
+  return [
+    one('tlbiall', 0, (core) => core.flushTlb()),
+    one('tlbimva', 1, (core, value) => core.flushPage(Number(value))),
+    one('tlbiasid', 2, (core) => core.flushTlb(true)),
+    one('tlbimvaa', 3, (core, value) => core.flushPage(Number(value))),
+  ];
+});
 
 /** CNTKCTL lets User mode read counters (bits 0 and 1) and use timers (bits 9 and 8). */
 const allowedBy =

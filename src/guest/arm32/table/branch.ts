@@ -1,7 +1,7 @@
 /** Branches, IT, hints, barriers, and instructions that raise exceptions (A5.5, A5.2.12, A6.2.5, A6.3.4). */
 import { jumpKind } from '../../../ir/index.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
-import { exception, STATUS_SHIFT } from '../state.js';
+import { exception, leaveReason, STATUS_SHIFT } from '../state.js';
 import { low, rows } from './shared.js';
 
 function conditional(t: Translator, cond: number, displacement: number): void {
@@ -33,10 +33,11 @@ function tableBranch(t: Translator, i: Fields, wide: boolean): void {
 }
 
 const DEBUG_EVENT = exception.prefetchAbort | (0x22 << STATUS_SHIFT);
-const WFI = 3;
-/** Hints but WFI do nothing: NOP, YIELD, WFE (for which no events are missed), SEV. */
+const hints = { YIELD: 1, WFE: 2, WFI: 3 } as const;
+/** YIELD and WFE end a turn where several CPUs take turns; no event is missed. The other hints but WFI do nothing. */
 const hint = (t: Translator, i: Fields): void => {
-  if (i.imm === WFI) t.leave();
+  if (i.imm === hints.WFI) t.leave();
+  else if (t.mode.shared && (i.imm === hints.YIELD || i.imm === hints.WFE)) t.leave(leaveReason.pause);
 };
 
 export const branchRows: readonly InsnRow[] = [

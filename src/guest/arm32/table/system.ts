@@ -3,7 +3,7 @@ import type { I64 } from '../../../ir/index.js';
 import { routines } from '../../arm/routines/set.js';
 import { firmwareCall, systemRead, systemWrite } from '../../arm/table/system.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
-import { codeOf, cpsr, exception, field, special, wideCode } from '../state.js';
+import { codeOf, cpsr, exception, field, leaveReason, special, wideCode } from '../state.js';
 import { registerByCode } from '../system/registers.js';
 import { armImmediate } from './data.js';
 import { plus, rows } from './shared.js';
@@ -192,7 +192,8 @@ function firmware(t: Translator, isSmc: number, i: Fields): void {
     return;
   }
   b.call(firmwareCall, b.i32(isSmc), b.i32(i.imm));
-  t.endBlock(true);
+  if (t.mode.shared) t.leave(leaveReason.call);
+  else t.endBlock(true);
 }
 
 export const systemRows: readonly InsnRow[] = [

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
+import { runCommand } from '../vmm/index.js';
 import { main, runDebian, timeout, whyNoDebian } from './testing-debian.js';
 
 const skip = await whyNoDebian('armhf');
@@ -51,4 +52,23 @@ test("SIGTERM is the command's", { skip, timeout }, async () => {
   });
   const status = await new Promise((resolve) => child.on('close', resolve));
   assert.deepEqual([status, said], [5, 'ready\ncaught\n']);
+});
+
+test('long descriptors and four CPUs: Linux starts and uses them all, takes one out and puts it back', {
+  skip,
+  timeout,
+}, async () => {
+  const script = [
+    'uname -r; grep -c ^processor /proc/cpuinfo',
+    'for n in $(seq 0 7); do (i=0; while [ $i -lt 1000 ]; do i=$((i+1)); done; echo done) & done; wait',
+    'echo 0 >/sys/devices/system/cpu/cpu1/online; cat /sys/devices/system/cpu/online',
+    'echo 1 >/sys/devices/system/cpu/cpu1/online; cat /sys/devices/system/cpu/online',
+    "awk '/Function call/ { print ($2 > 0), ($3 > 0), ($4 > 0), ($5 > 0) }' /proc/interrupts",
+  ].join('; ');
+  const options = { architecture: 'armhf', flavour: 'armmp-lpae', machine: { cpus: 4 } };
+  const { status, stdout, stderr } = await runCommand(options, ['sh', '-c', script], { timeoutMs: timeout });
+  assert.equal(status, 0, Buffer.from(stderr).toString());
+  const [release, ...rest] = Buffer.from(stdout).toString().trim().split('\n');
+  assert.match(release, /-armmp-lpae$/);
+  assert.deepEqual(rest, ['4', ...Array(8).fill('done'), '0,2-3', '0-3', '1 1 1 1']);
 });

@@ -1,0 +1,2 @@
+export * from './i8237.js';
+export * from './wiring.js';

@@ -1,3 +1,5 @@
+import type { FloppyKind } from '../floppy/floppy-format.js';
+
 /** What the ACPI tables say of a board: all of it comes from here, so that tables and devices cannot disagree. */
 export interface AcpiBoard {
   readonly cpus: readonly { readonly apicId: number }[];
@@ -36,6 +38,8 @@ export interface AcpiBoard {
     readonly pirqGsi?: number;
     /** The device whose pin A is the SCI. */
     readonly sciSlot?: number;
+    /** Where devices of bus 0 come and go by ACPI: the first slot that is not the board's own. */
+    readonly hotplugFrom?: number;
     /** Interrupts that the PIRQ links may be set to. */
     readonly linkIrqs: readonly number[];
   };
@@ -45,6 +49,8 @@ export interface AcpiBoard {
     readonly pit: boolean;
     readonly ps2: boolean;
     readonly fwCfgPort?: number;
+    /** Kinds of the drives of the floppy controller, where there is one. */
+    readonly floppies?: readonly (FloppyKind | undefined)[];
   };
   readonly vga: boolean;
 }

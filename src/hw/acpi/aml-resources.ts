@@ -21,6 +21,9 @@ export const ioPorts = (start: number, length: number): Resource => [
 /** ISA interrupt: edge, active high, exclusive. */
 export const isaIrq = (irq: number): Resource => [0x22, ...le(1 << irq, 2)];
 
+/** ISA DMA channel: compatible timing, 8 bits at once, not a bus master. */
+export const isaDma = (channel: number): Resource => [0x2a, 1 << channel, 0x00];
+
 export const fixedMemory32 = (start: number, length: number, writable: boolean): Resource => [
   0x86,
   ...le(9, 2),

@@ -27,6 +27,7 @@ const op = {
   store: 0x70,
   and: 0x7b,
   or: 0x7d,
+  notify: 0x86,
   createDwordField: 0x8a,
   lnot: 0x92,
   lequal: 0x93,
@@ -137,6 +138,14 @@ export function byteFields(region: string, fields: readonly string[]): Term {
   const list = fields.flatMap((field) => [...nameSegment(field), 8]);
   return sized([op.ext, extOp.field], [...path(region), byteAccess, ...list]);
 }
+
+const dwordAccess = 3;
+/** Fields of 32 bits. */
+export function dwordFields(region: string, fields: readonly string[]): Term {
+  const list = fields.flatMap((field) => [...nameSegment(field), 32]);
+  return sized([op.ext, extOp.field], [...path(region), dwordAccess, ...list]);
+}
+export const notify = (target: Term, value: Term): Term => [op.notify, ...target, ...value];
 
 export const arg = (index: number): Term => [op.arg0 + index];
 export const local = (index: number): Term => [op.local0 + index];

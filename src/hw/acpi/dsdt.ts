@@ -2,9 +2,11 @@
  * The DSDT's definition block: PCI host bridge with its windows and interrupt routing, the PIRQ link devices of the
  * ISA bridge, the ISA devices behind it, the HPET and S5.
  */
+import { type FloppyKind, floppyKinds } from '../floppy/floppy-format.js';
 import type { AcpiBoard } from './acpi-board.js';
 import * as aml from './aml.js';
 import * as res from './aml-resources.js';
+import { hotplugEvent, hotplugSlots } from './pci-hotplug.js';
 
 /** Byte of a `sharedInterrupts` descriptor where its first number lies. */
 const interruptNumberAt = 5;
@@ -76,7 +78,7 @@ function interruptRouting({ pci, pm }: AcpiBoard): aml.Term[] {
 }
 
 function hostBridge(board: AcpiBoard): aml.Term {
-  const { ecam, memoryWindows } = board.pci;
+  const { ecam, memoryWindows, hotplugFrom } = board.pci;
   const windows: res.Resource[] = [
     res.busNumbers(0, 0xff),
     res.ioPorts(0xcf8, 8),
@@ -96,6 +98,31 @@ function hostBridge(board: AcpiBoard): aml.Term {
     ...interruptRouting(board),
     ...(ecam === undefined ? [] : [operatingSystemCapabilities()]),
     isaBridge(board),
+    ...(hotplugFrom === undefined ? [] : hotplugSlots(hotplugFrom)),
+  );
+}
+
+/** The floppy controller with its drives: _FDE says which are there, _FDI what each is (ACPI 6.4, 9.9). */
+function floppyController(kinds: readonly (FloppyKind | undefined)[]): aml.Term {
+  const dwords = (...values: number[]) => aml.buffer(values.flatMap((value) => aml.le(value, 4)));
+  const present = [0, 1, 2, 3].map((i) => (kinds[i] === undefined ? 0 : 1));
+  return aml.device(
+    'FDC0',
+    aml.name('_HID', aml.eisaId('PNP0700')),
+    aml.name('_CRS', res.resourceTemplate(res.ioPorts(0x3f2, 4), res.ioPorts(0x3f7, 1), res.isaIrq(6), res.isaDma(2))),
+    // The last one: there is no tape.
+    aml.name('_FDE', dwords(...present, 2)),
+    ...kinds.flatMap((kind, i) => {
+      if (kind === undefined) return [];
+      const { cmos, cylinders, sectors } = floppyKinds[kind];
+      const last = [cylinders - 1, sectors, 1];
+      // What BIOS's disk parameter table has: step rate, head load, motor, sector size, gaps, filler, settling, start.
+      const parameters = [0xaf, 0x02, 0x25, 0x02, sectors, 0x1b, 0xff, 0x6c, 0xf6, 0x0f, 0x08];
+      const numbers = [i, cmos, ...last, ...parameters].map((value) => aml.integer(value));
+      return [
+        aml.device(`FLP${'AB'[i]}`, aml.name('_ADR', aml.integer(i)), aml.name('_FDI', aml.packageOf(...numbers))),
+      ];
+    }),
   );
 }
 
@@ -115,6 +142,7 @@ function isaBridge(board: AcpiBoard): aml.Term {
     isaDevice('KBD', 'PNP0303', res.ioPorts(0x60, 1), res.ioPorts(0x64, 1), res.isaIrq(1));
     isaDevice('MOU', 'PNP0F13', res.isaIrq(12));
   }
+  if (isa.floppies) children.push(floppyController(isa.floppies));
   isa.serial.forEach(({ port, irq }, i) => {
     children.push(
       aml.device(
@@ -230,6 +258,7 @@ export function dsdtTerms(board: AcpiBoard): Uint8Array {
       ...(fwCfgPort === undefined ? [] : [fwCfg(fwCfgPort)]),
       ...board.cpus.map((_, i) => cpu(i)),
     ),
+    ...(board.pci.hotplugFrom === undefined ? [] : [hotplugEvent()]),
     aml.name('\\_S5', aml.packageOf(sleep, sleep, aml.integer(0), aml.integer(0))),
   ];
   return Uint8Array.from(terms.flat());

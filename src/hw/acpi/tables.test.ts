@@ -30,8 +30,16 @@ const pc: AcpiBoard = {
     pirqRegisters: [0x60],
     route: (slot, pin) => (slot + pin - 1) & 3,
     sciSlot: 1,
+    hotplugFrom: 2,
   },
-  isa: { serial: [{ port: 0x3f8, irq: 4 }], rtc: true, pit: true, ps2: true, fwCfgPort: 0x510 },
+  isa: {
+    serial: [{ port: 0x3f8, irq: 4 }],
+    rtc: true,
+    pit: true,
+    ps2: true,
+    fwCfgPort: 0x510,
+    floppies: ['144', undefined],
+  },
   vga: false,
 };
 
@@ -199,6 +207,10 @@ test('iasl disassembles and recompiles the tables', { skip: hasIasl ? false : 'i
       const dsl = readFileSync(join(dir, `${label}-DSDT.dsl`), 'utf8');
       for (const wanted of [/Device \(PCI0\)/, /Name \(\\_S5, Package/, /EisaId \("PNP0501"\)/, /Device \(LNKD\)/]) {
         assert.match(dsl, wanted);
+      }
+      if (board.pci.hotplugFrom !== undefined) {
+        const wanted = [/Device \(SF8\)/, /Method \(_E01/, /Notify \(S28/, /EisaId \("PNP0700"\)/, /Device \(FLPA\)/];
+        for (const each of wanted) assert.match(dsl, each);
       }
       const compiled = execFileSync('iasl', ['-vs', '-p', join(dir, 'again'), join(dir, `${label}-DSDT.dsl`)], {
         encoding: 'utf8',

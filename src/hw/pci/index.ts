@@ -1,3 +1,4 @@
+export * from './acpi-hotplug.js';
 export * from './assign-resources.js';
 export * from './express.js';
 export * from './gpex.js';

@@ -232,6 +232,15 @@ export class PciFunction {
     this.#follow();
   }
 
+  /** Called by the bus: pin and windows are gone. */
+  unplug(): void {
+    this.setIntx(false);
+    for (const { mapping } of this.#bars) mapping.remove();
+    this.#bars = [];
+    this.#spaces = undefined;
+    this.#pinChanged = undefined;
+  }
+
   setMultiFunction(): void {
     this.define(reg.headerType, 1, this.#initial[reg.headerType]! | multiFunction);
   }

@@ -58,6 +58,16 @@ export class PciBus {
     fn.plug(this.#root.spaces, pinChanged, others.length > 0, () => ((this.number ?? 0) << 8) | devfn);
   }
 
+  /** Takes out all functions of a slot. */
+  remove(slot: number): void {
+    for (const [devfn, fn] of [...this.#functions]) {
+      if (devfn >> 3 !== slot) continue;
+      this.#functions.delete(devfn);
+      fn.unplug();
+      this.#root.removeSource(fn);
+    }
+  }
+
   /** The lowest slot with nothing in it, at or above `from`. */
   freeSlot(from = 0): number | undefined {
     for (let slot = from; slot < 32; slot++) {
@@ -121,6 +131,13 @@ export class PciRoot {
   addSource(fn: PciFunction, line: number): () => void {
     this.#sources[line]!.push({ fn, line });
     return () => this.onLine?.(line);
+  }
+
+  removeSource(fn: PciFunction): void {
+    for (const sources of this.#sources) {
+      const at = sources.findIndex((source) => source.fn === fn);
+      if (at >= 0) sources.splice(at, 1);
+    }
   }
 
   /** Wired OR of the pins on a line. */

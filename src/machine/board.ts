@@ -15,11 +15,12 @@ import {
 import { assert } from '../base/index.js';
 import { type Device, type IrqLine, MemorySpace, type MsiTarget, PortSpace } from '../bus/index.js';
 import type { GuestCpu } from '../guest/guest-cpu.js';
+import type { AcpiPciHotplug } from '../hw/pci/acpi-hotplug.js';
 import type { PciRoot } from '../hw/pci/index.js';
 import type { SerialBackend, SerialPort } from '../hw/serial-port.js';
 import type { VirtioDevice } from '../hw/virtio/virtio-device.js';
 import type { StateArena } from '../schema/index.js';
-import type { DrivePlaces } from './chipset/pc-chipset.js';
+import type { DrivePlaces, FloppyPlaces } from './chipset/pc-chipset.js';
 import type { FirmwareFile } from './firmware-file.js';
 import { InstructionTime, seededBits } from './instruction-time.js';
 import { Lens, type LensTotals } from './lens.js';
@@ -104,6 +105,14 @@ export interface DeviceBoard {
   readonly virtioMmio: VirtioMmioSlots | undefined;
   /** Drives of the board's own disk controller, where it has one. */
   readonly drivePlaces?: DrivePlaces;
+  /** Drives of its floppy controller, where it may have one. */
+  readonly floppyPlaces?: FloppyPlaces;
+  /** By which devices of bus 0 come and go, where the board has that. */
+  readonly pciHotplug?: AcpiPciHotplug | undefined;
+  /** Hears that the device in a slot of bus 0 was let go. */
+  onEject: ((slot: number) => void) | undefined;
+  /** Takes a device out. */
+  remove(device: Device): void;
   add(device: Device): void;
   /** The machine's memory. */
   readonly buffer: ArrayBufferLike;
@@ -213,6 +222,7 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
   readonly #host: BoardHost;
   readonly #options: BoardOptions;
   readonly #icount: InstructionTime | undefined;
+  onEject: ((slot: number) => void) | undefined;
   readonly #devices: Device[] = [];
   #cpus: readonly Cpu[] = [];
   #engine!: TcgEngine;
@@ -361,6 +371,11 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
     return this.#engine.kickIndices;
   }
 
+  remove(device: Device): void {
+    const at = this.#devices.indexOf(device);
+    if (at >= 0) this.#devices.splice(at, 1);
+  }
+
   add(...devices: readonly Device[]): void {
     this.#devices.push(...devices);
   }
@@ -407,7 +422,8 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
     this.#stop = undefined;
     this.#halted = false;
     this.#accelerator.synchronize();
-    for (const device of this.#devices) device.reset();
+    // A device that was to go does so in the middle of it.
+    for (const device of [...this.#devices]) device.reset();
     this.#trace?.reset();
     this.observer?.reset();
     this.resetCpus();

@@ -12,7 +12,10 @@ import {
   acpiLoaderFiles,
   assignResources,
   buildAcpiTables,
+  DmaControllers,
+  Fdc,
   FwCfg,
+  floppyKinds,
   GlobalInterrupts,
   HPET_GPA,
   Hpet,
@@ -28,6 +31,8 @@ import {
   pcInterruptOverrides,
   Rtc,
   Uart16550,
+  wireDmaControllers,
+  wireFdc,
   wireFwCfg,
   wireHpet,
   wireI8042,
@@ -51,7 +56,13 @@ import {
 } from './board.js';
 import { type BootImages, type LoadedKernel, loadKernel, pcE820 } from './boot/index.js';
 import { I440fxChipset } from './chipset/i440fx-chipset.js';
-import { type ChipsetName, type DrivePlaces, lowRamEnd, type PcChipset } from './chipset/pc-chipset.js';
+import {
+  type ChipsetName,
+  type DrivePlaces,
+  type FloppyPlaces,
+  lowRamEnd,
+  type PcChipset,
+} from './chipset/pc-chipset.js';
 import { Q35Chipset } from './chipset/q35-chipset.js';
 import { bootOrderBytes, type FirmwareOptions, fillFwCfg, firmwareBytes, PcFirmware } from './firmware.js';
 import { addFiles } from './firmware-file.js';
@@ -65,6 +76,8 @@ const TSC_HZ = 1_000_000_000;
 const HIGH_RAM_START = 0x1_0000_0000;
 const ACPI_GPA = 0xe_0000;
 const DEFAULT_BOOT_DEVICES = 'cad';
+const FLOPPY_IRQ = 6;
+const FLOPPY_DMA = 2;
 /** PCI's class of VGA-compatible controllers. */
 const VGA_CLASS = 0x0300;
 const SERIAL_PORTS = [
@@ -90,6 +103,7 @@ export class PcMachine extends Board<X86Cpu> {
   readonly serial: readonly (Uart16550 | undefined)[];
   readonly firstSlot: number;
   readonly drivePlaces: DrivePlaces;
+  readonly floppyPlaces: FloppyPlaces;
   readonly pciPath = '/pci@i0cf8';
   readonly virtioMmio = undefined;
   override readonly input: BoardInput;
@@ -218,6 +232,8 @@ export class PcMachine extends Board<X86Cpu> {
     wireIoApic(this.memory, this.ioapic);
     wireLocalApics(this.memory, this.lapics, () => this.engine.current);
     wireMsiWindow(this.memory, apicBus);
+    const dma = new DmaControllers({ dma: this.memory.dma });
+    wireDmaControllers(this.ports, dma);
     const hpet = (this.#hpet =
       (options.hpet ?? true) ? new Hpet({ clock: this.clock, gsi: this.irqs, msi: apicBus }) : undefined);
     const pit = (this.#pit = new Pit({ clock: this.clock, irq: hpet ? hpet.pitInput : this.irqs[0] }));
@@ -248,12 +264,26 @@ export class PcMachine extends Board<X86Cpu> {
       events: { powerOff: () => this.finish({ why: 'poweroff' }), reset: () => this.finish({ why: 'reset' }) },
     });
     const { memory, ports, irqs, pm } = this;
-    const parts = { memory, ports, irqs, pm, msi: apicBus, lowRamEnd: low, reset: () => this.finish({ why: 'reset' }) };
+    const parts = {
+      memory,
+      ports,
+      irqs,
+      pm,
+      msi: apicBus,
+      lowRamEnd: low,
+      ejected: (slot: number) => this.onEject?.(slot),
+      reset: () => this.finish({ why: 'reset' }),
+    };
     const chipset = options.chipset === 'q35' ? new Q35Chipset(parts) : new I440fxChipset(parts);
     this.#chipset = chipset;
     this.pci = chipset.pci;
     this.firstSlot = chipset.firstSlot;
     this.drivePlaces = chipset.drivePlaces;
+    this.floppyPlaces = {
+      drives: [undefined, undefined],
+      isWanted: false,
+      bootPath: (place) => `${chipset.isaPath}/fdc@03f0/floppy@${place}`,
+    };
     if (options.firmware) {
       const firmware = new PcFirmware({
         firmware: options.firmware,
@@ -276,7 +306,7 @@ export class PcMachine extends Board<X86Cpu> {
       wireUart(this.ports, port, uart);
       return uart;
     });
-    this.add(this.pic, ...this.lapics, this.ioapic, pit, rtc, i8042, this.pm, ...chipset.devices);
+    this.add(this.pic, ...this.lapics, this.ioapic, dma, pit, rtc, i8042, this.pm, ...chipset.devices);
     if (hpet) this.add(hpet);
     for (const uart of this.serial) if (uart) this.add(uart);
     this.fwCfg = new FwCfg({ dma: this.memory.dma });
@@ -284,6 +314,7 @@ export class PcMachine extends Board<X86Cpu> {
     this.add(this.fwCfg);
     options.addDevices?.(this);
     this.add(chipset.addDiskController());
+    if (this.#hasFloppy) this.#addFloppyController(dma);
     this.#describeBoard(hpet !== undefined);
     this.#setCmos(rtc);
     this.#firmwareKernel = fillFwCfg(
@@ -315,6 +346,21 @@ export class PcMachine extends Board<X86Cpu> {
 
   get #hasVga(): boolean {
     return this.pci.bus.functions().some(({ fn }) => fn.read(0x0a, 2) === VGA_CLASS);
+  }
+
+  get pciHotplug() {
+    return this.#chipset.hotplug;
+  }
+
+  get #hasFloppy(): boolean {
+    return this.floppyPlaces.isWanted || this.floppyPlaces.drives.some((drive) => drive !== undefined);
+  }
+
+  #addFloppyController(dma: DmaControllers): void {
+    const channel = (opened: () => void) => dma.channel(FLOPPY_DMA, opened);
+    const fdc = new Fdc({ irq: this.irqs[FLOPPY_IRQ], channel, drives: this.floppyPlaces.drives });
+    wireFdc(this.ports, fdc);
+    this.add(fdc);
   }
 
   get isaIrqs(): readonly IrqLine[] {
@@ -449,6 +495,7 @@ export class PcMachine extends Board<X86Cpu> {
         pit: true,
         ps2: true,
         fwCfgPort: 0x510,
+        ...(this.#hasFloppy ? { floppies: this.floppyPlaces.drives.map((drive) => drive?.kind) } : {}),
       },
       vga: this.#hasVga,
     });
@@ -472,7 +519,11 @@ export class PcMachine extends Board<X86Cpu> {
     set16(0x17, kib);
     set16(0x30, kib);
     set16(0x34, blocks);
-    rtc.setRam(0x14, 0x06);
+    const kinds = this.floppyPlaces.drives.map((drive) => (drive ? floppyKinds[drive.kind].cmos : 0));
+    rtc.setRam(0x10, (kinds[0] << 4) | kinds[1]);
+    const floppies = kinds.filter((kind) => kind !== 0).length;
+    // A coprocessor, a PS/2 mouse, and whether there are floppy drives, less one.
+    rtc.setRam(0x14, 0x06 | (floppies === 0 ? 0 : 0x01 | ((floppies - 1) << 6)));
     const { bootDevices = DEFAULT_BOOT_DEVICES, bootDevicesOnce } = this.#options.firmware ?? {};
     bootOrderBytes(bootDevices);
     this.#setBootOrder(rtc, bootDevicesOnce ?? bootDevices);

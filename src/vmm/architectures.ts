@@ -92,7 +92,7 @@ const x86 = {
   accelerators: ['kvm', 'tcg'],
   maxCpus: 255,
   serialPorts: 4,
-  buses: ['PCI', 'ISA', 'IDE', 'SCSI', 'nvme-bus', 'virtio-serial-bus'],
+  buses: ['PCI', 'ISA', 'IDE', 'floppy-bus', 'SCSI', 'nvme-bus', 'virtio-serial-bus'],
   unsupportedMachines: ['microvm', 'isapc', 'none', 'x-remote'],
   unfit: () => undefined,
   defaultFirmware: 'bios-256k.bin',

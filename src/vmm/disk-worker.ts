@@ -169,9 +169,10 @@ async function closeMedium({ node, use }: Medium): Promise<void> {
   });
 }
 
-/** The new medium is opened first: a drive keeps its own where that fails. */
+/** The new medium, as writable as the first one unless it is said, is opened first: a drive keeps its own where that fails. */
 async function change(disk: Disk, image: DiskImage | undefined): Promise<void> {
-  const medium = image && (await openMedium(disk.config.id, image));
+  const readonly = image?.readonly ?? disk.config.readonly;
+  const medium = image && (await openMedium(disk.config.id, { ...image, readonly }));
   const before = disk.medium;
   ring.revokePlaces();
   hearOfWrites(disk);

@@ -1,8 +1,10 @@
-/** Disks that come and go while a machine runs: block nodes, and units on SCSI controllers. */
+/** What comes and goes while a machine runs: block nodes, units on SCSI controllers, PCI devices. */
 import { VringError } from '../base/index.js';
 import type { OptionDict } from '../block/index.js';
+import type { DiskConfig } from './disk-protocol.js';
 import type { MachineDiskThread } from './disks.js';
-import type { ScsiUnitOptions } from './machine-options.js';
+import type { DeviceOptions, ScsiUnitOptions } from './machine-options.js';
+import { plugConfig } from './plug-device.js';
 import type { DeviceConfig, Request, ScsiPlace } from './worker-protocol.js';
 
 export interface HotPluggable {
@@ -15,7 +17,17 @@ export interface HotPluggable {
    * with VringError `disk-open`, `device-bus`, `no-disks`.
    */
   plugScsi(controller: string | undefined, unit: ScsiUnitOptions): Promise<void>;
-  /** Takes a unit out, and closes its image. Rejects with VringError `no-such-device`, `device-busy`. */
+  /**
+   * Plugs a PCI device in; `device` is the name for `unplug`. The guest is told by ACPI or by its root port. Rejects with VringError
+   * `disk-open`, `device-bus`, `no-disks`, `no-such-network`, `pci-slot`, `pci-full`.
+   */
+  plug(device: string | undefined, options: DeviceOptions): Promise<void>;
+  /** Ids of the root ports behind which devices may come. */
+  readonly rootPorts: ReadonlySet<string>;
+  /**
+   * Takes a SCSI unit out, and closes its image; asks the guest to let a PCI device go. `Machine.on('unplugged')` tells when it is gone.
+   * Rejects with VringError `no-such-device`, `device-busy`, `device-bus`.
+   */
   unplug(device: string): Promise<void>;
 }
 
@@ -23,24 +35,106 @@ interface Plugged extends Required<ScsiPlace> {
   readonly disk: number;
 }
 
+/** A PCI device: what is given back when it is gone. */
+interface PluggedDevice {
+  readonly disks: readonly number[];
+  readonly network: number | undefined;
+  /** It has a name that its owner gave it. */
+  readonly isNamed: boolean;
+}
+
 export class HotPlug implements HotPluggable {
+  readonly rootPorts: ReadonlySet<string>;
+  /** Told of each device with a name that is gone. */
+  onGone: ((device: string) => void) | undefined;
+  readonly #devices = new Map<string, PluggedDevice>();
+  readonly #networks: readonly string[];
+  readonly #carded = new Set<number>();
+  #cards = 0;
+  #unnamed = 0;
   readonly #disks: MachineDiskThread | undefined;
   readonly #request: (request: Request) => Promise<unknown>;
   readonly #units = new Map<string, Plugged>();
 
-  /** `devices`: those that are there already. */
+  /** `devices`: those that are there already. `networks`: the ids of all networks. */
   constructor(
     disks: MachineDiskThread | undefined,
     devices: readonly DeviceConfig[],
+    networks: readonly string[],
     request: (request: Request) => Promise<unknown>,
   ) {
     this.#disks = disks;
     this.#request = request;
+    this.#networks = networks;
+    this.rootPorts = new Set(devices.flatMap((config) => (config.type === 'pcie-root-port' ? [config.id] : [])));
+    for (const config of devices) this.#remember(config);
     for (const config of devices) {
       if (config.type !== 'virtio-scsi') continue;
       for (const { device, disk, target, lun } of config.units)
         if (device !== undefined) this.#units.set(device, { controller: config.id ?? '', disk, target, lun });
     }
+  }
+
+  #remember(config: DeviceConfig): void {
+    const network = 'network' in config ? config.network : undefined;
+    if (network !== undefined) {
+      this.#carded.add(network);
+      this.#cards++;
+    }
+    if (!('device' in config) || config.device === undefined) return;
+    const disks =
+      'disk' in config ? [config.disk] : config.type === 'nvme' ? config.namespaces.map(({ disk }) => disk) : [];
+    this.#devices.set(config.device, { disks, network, isNamed: true });
+  }
+
+  async plug(device: string | undefined, options: DeviceOptions): Promise<void> {
+    if (device !== undefined && (this.#units.has(device) || this.#devices.has(device)))
+      throw new VringError('device-bus', `Duplicate device ID '${device}'`);
+    const name = device ?? `device ${this.#unnamed++}`;
+    const disks: number[] = [];
+    const policies: [number, Pick<DiskConfig, 'id' | 'onReadError' | 'onWriteError'>][] = [];
+    let network: number | undefined;
+    try {
+      const config = await plugConfig(options, name, {
+        openDisk: async (disk) => {
+          const place = await this.#thread.add(disk);
+          disks.push(place);
+          policies.push([place, { id: disk.id, onReadError: disk.onReadError, onWriteError: disk.onWriteError }]);
+          return place;
+        },
+        takeNetwork: (id) => {
+          const place = this.#networks.indexOf(id);
+          if (place < 0) throw new VringError('no-such-network', `There is no network '${id}'.`);
+          if (this.#carded.has(place)) throw new VringError('device-bus', `The network '${id}' has a card already`);
+          this.#carded.add(place);
+          network = place;
+          return place;
+        },
+        freshMac: () => Uint8Array.of(0x52, 0x54, 0, 0x12, 0x34, (0x56 + this.#cards++) & 0xff),
+      });
+      await this.#request({ type: 'plug', device: config, policies });
+      this.#devices.set(name, { disks, network, isNamed: device !== undefined });
+    } catch (error) {
+      if (network !== undefined) this.#carded.delete(network);
+      for (const disk of disks) await this.#thread.remove(disk);
+      throw error;
+    }
+  }
+
+  /** The guest has let a device go: its images are closed, and its owner is told. */
+  async unplugged(name: string): Promise<void> {
+    const device = this.#devices.get(name);
+    if (!device) return;
+    this.#devices.delete(name);
+    if (device.network !== undefined) this.#carded.delete(device.network);
+    for (const [unit, { controller, disk }] of [...this.#units]) {
+      if (controller !== name) continue;
+      this.#units.delete(unit);
+      await this.#thread.remove(disk);
+      this.onGone?.(unit);
+    }
+    for (const disk of device.disks) await this.#thread.remove(disk);
+    if (device.isNamed) this.onGone?.(name);
   }
 
   get #thread(): MachineDiskThread {
@@ -85,10 +179,15 @@ export class HotPlug implements HotPluggable {
 
   async unplug(device: string): Promise<void> {
     const unit = this.#units.get(device);
-    if (!unit) throw new VringError('no-such-device', `Device '${device}' not found`);
+    if (!unit) {
+      if (!this.#devices.has(device)) throw new VringError('no-such-device', `Device '${device}' not found`);
+      await this.#request({ type: 'unplug', device });
+      return;
+    }
     const { controller, target, lun, disk } = unit;
     await this.#request({ type: 'unplugScsi', controller, target, lun });
     this.#units.delete(device);
     await this.#thread.remove(disk);
+    this.onGone?.(device);
   }
 }

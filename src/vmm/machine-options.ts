@@ -1,9 +1,11 @@
 /** What a machine is made of, as its owner says it, and as its worker needs it. */
+
 import { type AcceleratorName, acceleratorNames } from '../accel/accelerator.js';
 import { maxGuestBytes } from '../accel/guest-limit.js';
 import { VringError } from '../base/index.js';
 import type { OptionDict } from '../block/index.js';
 import { ScreenFrame } from '../display/index.js';
+import type { FloppyKind } from '../hw/index.js';
 import type { FirmwareFile } from '../machine/firmware-file.js';
 import { parseMac } from '../net/index.js';
 import { type Architecture, DEFAULT_ARCHITECTURE, findArchitecture, findMachine } from './architectures.js';
@@ -83,6 +85,20 @@ export type DeviceOptions =
       /** On `pc` 0 and 1 on the primary channel, 2 and 3 on the secondary; on `q35` the port; the first free one unless given. */
       readonly place?: number | undefined;
     })
+  | {
+      /** A floppy disk drive. */
+      readonly type: 'floppy';
+      /** 0: A, 1: B; the first free one unless given. */
+      readonly unit?: 0 | 1 | undefined;
+      /** What is in it: a size that floppy disks have, 160 KiB to 2.88 MB. It may be empty. */
+      readonly image?: DiskImage | undefined;
+      /** `floppy0` or `floppy1` unless given. */
+      readonly id?: string | undefined;
+      /** As QEMU's drive-type: 360 KB, 1.2 MB, 720 KB, 1.44 MB, 2.88 MB; what fits the image unless given. */
+      readonly kind?: FloppyKind | undefined;
+      readonly bootIndex?: number | undefined;
+    }
+  | { readonly type: 'isa-fdc' }
   | RootPortConfig
   | {
       /** ICH9's AHCI controller: six ports. */
@@ -95,6 +111,8 @@ export type DeviceOptions =
       /** NVM Express 1.4. */
       readonly type: 'nvme';
       readonly slot?: PciSlot | undefined;
+      /** By which it is taken out: `Machine.hotplug`. */
+      readonly device?: string | undefined;
       /** At most 20 ASCII characters. */
       readonly serial: string;
       readonly namespaces: readonly NvmeNamespaceOptions[];
@@ -129,6 +147,8 @@ export type DeviceOptions =
   | {
       /** Intel's 82540EM, Realtek's RTL8139C+, a NE2000 (Realtek's RTL8029). */
       readonly type: 'e1000' | 'rtl8139' | 'ne2k_pci';
+      /** By which it is taken out: `Machine.hotplug`. */
+      readonly device?: string | undefined;
       readonly network: string;
       readonly mac?: string | undefined;
       readonly slot?: PciSlot | undefined;
@@ -388,6 +408,7 @@ export function planMachine(options: MachineOptions): {
     if (takenPlaces.has(device.place)) throw invalid(`Two IDE drives are at place ${device.place}.`);
     takenPlaces.add(device.place);
   }
+  const takenFloppies = new Set<number>();
   const drive = <T extends Pick<DriveOptions, 'image' | 'id' | 'media'>>(device: T, id: string) => {
     const { image, id: given, ...rest } = device;
     const removable = device.media === 'cdrom';
@@ -418,6 +439,7 @@ export function planMachine(options: MachineOptions): {
           interfaces: device.interfaces,
           vectors: device.vectors,
           packed: device.packed,
+          device: device.device,
         };
       case 'ide': {
         // As on QEMU a CD drive that may choose goes to the secondary channel.
@@ -428,6 +450,14 @@ export function planMachine(options: MachineOptions): {
         const [bus, unit] = [Math.floor(place / layout.perBus), place % layout.perBus];
         const id = `ide${bus}-${device.media === 'cdrom' ? 'cd' : 'hd'}${unit}`;
         return { ...drive(device, id), type: device.type, place };
+      }
+      case 'floppy': {
+        const unit = device.unit ?? (takenFloppies.has(0) ? 1 : 0);
+        if (takenFloppies.has(unit)) throw invalid('A floppy controller has two drives, A and B, each once.');
+        takenFloppies.add(unit);
+        const id = device.id ?? `floppy${unit}`;
+        const disk = disks.push({ ...device.image, id, removable: true, empty: !device.image }) - 1;
+        return { type: device.type, unit, disk, kind: device.kind, bootIndex: device.bootIndex };
       }
       case 'ahci': {
         const ports = new Array<DriveConfig | undefined>(AHCI_PORTS).fill(undefined);

@@ -132,6 +132,7 @@ const devices = new MachineDevices({
   discard: (gpa, sizeBytes) => machine && discardRam(machine, gpa, sizeBytes),
   log,
   guestOpened: (index, open) => openings.set(index, open),
+  unplugged: (device) => say({ type: 'unplugged', device }),
 });
 
 const uartPumps: (() => void)[] = [];
@@ -292,10 +293,17 @@ function answer(board: Board, request: Exclude<Request, { type: 'accelerator' }>
       board.accelerator.synchronize();
       return board.shownCpu.registers();
     case 'eject': {
-      const drive = devices.cdDrive(request.disk);
-      drive.pressEject(request.force);
-      return { disk: request.disk, open: drive.isOpen, locked: drive.isLocked } satisfies TrayState;
+      const drive = devices.removableDrive(request.disk);
+      const open = drive.pressEject(request.force);
+      return { disk: request.disk, open, locked: drive.isLocked } satisfies TrayState;
     }
+    case 'plug':
+      for (const [disk, policies] of request.policies) disks?.added(disk, policies);
+      devices.plugLater(board, request.device);
+      return undefined;
+    case 'unplug':
+      devices.requestUnplug(board, request.device);
+      return undefined;
     case 'plugScsi':
       disks?.added(request.unit.disk, request.policies);
       return devices.plugScsi(request.controller, request.unit);
@@ -304,7 +312,7 @@ function answer(board: Board, request: Exclude<Request, { type: 'accelerator' }>
       devices.unplugScsi(request.controller, request);
       return undefined;
     case 'mediumChanged':
-      devices.cdDrive(request.disk).mediumChanged();
+      devices.removableDrive(request.disk).mediumChanged();
       return undefined;
     case 'trays':
       return devices.trays;

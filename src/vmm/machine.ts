@@ -57,6 +57,8 @@ export interface MachineEvents {
   stopped: (why: StopReason) => void;
   /** The guest, or the owner, has reset it. */
   reset: () => void;
+  /** A device is gone, at its owner's wish or the guest's. */
+  unplugged: (device: string) => void;
   /** The tray of the drive with this id was moved, by the guest or the owner. */
   trayMoved: (id: string, open: boolean) => void;
   /** A disk's image could not be read or written; `stop`: the machine stands still. Many at once are told once. */
@@ -273,7 +275,13 @@ class RunningMachine implements Machine {
   ) {
     this.networks = described;
     this.#disks = disks;
-    this.hotplug = new HotPlug(disks, config.devices, (request) => this.#request(request, {}));
+    this.hotplug = new HotPlug(
+      disks,
+      config.devices,
+      this.networks.map(({ id }) => id),
+      (request) => this.#request(request, {}),
+    );
+    this.hotplug.onGone = (device) => this.#emit('unplugged', device);
     this.#shares = config.screen;
     this.#networks = networks;
     networks?.onReport((line) => this.#warn(line));
@@ -463,7 +471,7 @@ class RunningMachine implements Machine {
   ): Promise<void> {
     const disk = await this.#openTray(id, options);
     try {
-      await this.#disks?.change(disk, { readonly: true, ...image });
+      await this.#disks?.change(disk, image);
     } finally {
       // The tray is closed again, with what is in it.
       await this.#request({ type: 'mediumChanged', disk }, options);
@@ -687,6 +695,9 @@ class RunningMachine implements Machine {
         return;
       case 'reset':
         this.#emit('reset');
+        return;
+      case 'unplugged':
+        void this.hotplug.unplugged(message.device);
         return;
       case 'tray':
         this.#emit('trayMoved', this.#disks?.config.disks[message.disk].id ?? '', message.open);

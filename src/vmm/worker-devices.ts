@@ -1,15 +1,17 @@
 /** Builds the devices of a machine's configuration, in the machine's thread. */
 import { assert, VringError } from '../base/index.js';
+import type { Device } from '../bus/index.js';
 import type { ScreenFrame } from '../display/index.js';
 import {
   AtaDisk,
   type AtaDrive,
   AtapiDrive,
   addExpressCapability,
-  type CdUnit,
   type ConsolePort,
   type ConsolePortSpec,
+  type DriveBackend,
   E1000,
+  FloppyDrive,
   Ich9Ahci,
   Ne2000Isa,
   Ne2000Pci,
@@ -65,10 +67,24 @@ const AHCI_QUEUE_DEPTH = 32;
 
 /** Where a PCI function is plugged in, and firmware's path of it. */
 interface Spot {
-  add(fn: PciFunction): void;
+  readonly bus: PciBus;
+  readonly slot: number;
+  /** By which the place is known to be taken. */
+  readonly key: string;
+  /** Of what it is behind. */
+  readonly port: PcieRootPort | undefined;
   path(kind: string): string;
-  /** Behind a PCI Express port. */
-  readonly isExpress: boolean;
+}
+
+/** A drive whose media come and go, for the machine's owner. */
+interface RemovableDrive {
+  readonly backend: DriveBackend;
+  /** Undefined: it has no tray. */
+  readonly isOpen: boolean | undefined;
+  readonly isLocked: boolean;
+  /** False: the guest holds the medium, and was asked to let it go. */
+  pressEject(force: boolean): boolean;
+  mediumChanged(): void;
 }
 
 export interface DeviceHost {
@@ -83,6 +99,8 @@ export interface DeviceHost {
   log(line: string): void;
   /** The guest has given up these pages. */
   discard(gpa: number, sizeBytes: number): void;
+  /** The guest has let a device go, by its name. */
+  unplugged(device: string): void;
   /** A console port of the machine, counted over all its devices, has been opened or closed by the guest. */
   guestOpened(port: number, open: boolean): void;
 }
@@ -134,11 +152,15 @@ export class MachineDevices {
   readonly #firstPorts = new Map<DeviceConfig, number>();
   /** Firmware's paths of devices that have a boot index. */
   readonly #bootable: { readonly index: number; readonly path: string }[] = [];
-  /** Drives with removable media, by their disk. */
   /** SCSI controllers by their ids. */
   readonly #scsi = new Map<string, VirtioScsi>();
-  readonly #cdDrives = new Map<number, CdUnit>();
-  readonly #rootPorts = new Map<string, { readonly bus: PciBus; readonly path: string }>();
+  /** Drives with removable media, by their disk. */
+  readonly #removable = new Map<number, RemovableDrive>();
+  readonly #rootPorts = new Map<string, { readonly port: PcieRootPort; readonly path: string }>();
+  /** PCI devices beside the board's own, in the order in which they came. */
+  readonly #plugged: PluggedDevice[] = [];
+  /** Names and places that are in use. */
+  readonly #taken = new Set<string>();
   readonly #host: DeviceHost;
 
   constructor(host: DeviceHost) {
@@ -146,14 +168,16 @@ export class MachineDevices {
   }
 
   /** The drive of a disk. Throws VringError `disk-fixed`. */
-  cdDrive(disk: number): CdUnit {
-    const drive = this.#cdDrives.get(disk);
+  removableDrive(disk: number): RemovableDrive {
+    const drive = this.#removable.get(disk);
     if (!drive) throw new VringError('disk-fixed', 'The medium of this disk cannot be changed.');
     return drive;
   }
 
   get trays(): readonly TrayState[] {
-    return [...this.#cdDrives].map(([disk, drive]) => ({ disk, open: drive.isOpen, locked: drive.isLocked }));
+    return [...this.#removable].flatMap(([disk, { isOpen, isLocked }]) =>
+      isOpen === undefined ? [] : [{ disk, open: isOpen, locked: isLocked }],
+    );
   }
 
   /** Open Firmware paths of what can be booted from, first choice first. */
@@ -163,7 +187,8 @@ export class MachineDevices {
 
   /** Throws VringError `pci-full`, `pci-slot`, `disk-open`, `console-ports`. */
   plugAll(board: DeviceBoard, devices: readonly DeviceConfig[]): void {
-    const taken = new Set<string>();
+    const taken = this.#taken;
+    board.onEject = (slot) => this.#eject(board, (each) => each.spot.bus === board.pci.bus && each.spot.slot === slot);
     const placed = (device: DeviceConfig) => 'slot' in device && device.slot !== undefined;
     let ports = 0;
     for (const device of devices) {
@@ -202,6 +227,22 @@ export class MachineDevices {
         if (bootIndex !== undefined) this.#bootable.push({ index: bootIndex, path });
         return;
       }
+      case 'floppy': {
+        const { floppyPlaces } = board;
+        if (!floppyPlaces) throw new VringError('device-bus', 'floppy: this board has no floppy controller.');
+        assert(this.#host.disks, 'a disk is opened for every device');
+        const { unit, disk, kind, bootIndex } = config;
+        const drive = new FloppyDrive({ backend: this.#host.disks.backend(disk), kind });
+        floppyPlaces.drives[unit] = drive;
+        this.#removable.set(disk, drive);
+        const path = `${board.pciPath}${floppyPlaces.bootPath(unit)}`;
+        if (bootIndex !== undefined) this.#bootable.push({ index: bootIndex, path });
+        return;
+      }
+      case 'isa-fdc':
+        if (!board.floppyPlaces) throw new VringError('device-bus', 'isa-fdc: this board has no ISA bus.');
+        board.floppyPlaces.isWanted = true;
+        return;
       case 'pcie-root-port':
         return;
       case 'ahci': {
@@ -214,8 +255,7 @@ export class MachineDevices {
           return drive && this.#drive(drive, port + 1, AHCI_QUEUE_DEPTH);
         });
         const controller = new Ich9Ahci({ name: freeName('ich9-ahci', taken), dma: board.memory.dma, drives });
-        spot.add(controller.function);
-        board.add(controller);
+        this.#insert(board, spot, config, controller);
         return;
       }
       case 'nvme':
@@ -265,8 +305,7 @@ export class MachineDevices {
         });
         claimOptionRom(board, rom, card.function);
         const spot = this.#spot(board, config.slot, taken);
-        spot.add(card.function);
-        board.add(card);
+        this.#insert(board, spot, config, card);
         this.#bootByNetwork(config.bootIndex, spot);
         return;
       }
@@ -286,8 +325,7 @@ export class MachineDevices {
       case 'vga': {
         assert(this.#host.sharedState, 'a screen has shared state');
         const { device, memory } = makeVga(board, config, this.#host.sharedState);
-        this.#spot(board, config.slot, taken).add(device.function);
-        board.add(device);
+        this.#insert(board, this.#spot(board, config.slot, taken), config, device);
         this.screen = { vga: memory, isResizable: false };
         return;
       }
@@ -337,7 +375,7 @@ export class MachineDevices {
       return new AtaDisk({ ...options, ...sizes, model: model ?? 'VRING HARDDISK', rotationRate, queueDepth });
     }
     const drive = new AtapiDrive({ ...options, model: model ?? 'VRING DVD-ROM' });
-    this.#cdDrives.set(disk, drive.cd);
+    this.#removable.set(disk, drive.cd);
     return drive;
   }
 
@@ -366,7 +404,58 @@ export class MachineDevices {
       throw new VringError('device-busy', 'The device waits for a disk that failed; the machine has to go on first.');
     model.bus.remove(place);
     model.unplugged(place);
-    for (const [disk, drive] of this.#cdDrives) if (drive.backend === unit.backend) this.#cdDrives.delete(disk);
+    for (const [disk, drive] of this.#removable) if (drive.backend === unit.backend) this.#removable.delete(disk);
+  }
+
+  #insert(
+    board: DeviceBoard,
+    spot: Spot,
+    config: DeviceConfig,
+    device: Device & { readonly function: PciFunction },
+  ): void {
+    spot.bus.add(device.function, spot.slot);
+    board.add(device);
+    this.#plugged.push({ spot, config, device });
+  }
+
+  /** Another device while the machine runs. Throws VringError `device-bus`, `pci-full`, `pci-slot`. */
+  plugLater(board: DeviceBoard, config: DeviceConfig): void {
+    const behind = 'slot' in config && typeof config.slot === 'string';
+    if (!behind && !board.pciHotplug) throw new VringError('device-bus', "Bus 'pcie.0' does not support hotplugging");
+    const before = this.#plugged.length;
+    this.#plug(board, config, this.#taken);
+    const added = this.#plugged[before];
+    assert(added, 'what comes later is a PCI device');
+    added.device.reset();
+    if (added.spot.port) added.spot.port.plugged();
+    else board.pciHotplug?.plugged(added.spot.slot);
+  }
+
+  /** The guest is asked to let a device go. Throws VringError `no-such-device`, `device-bus`. */
+  requestUnplug(board: DeviceBoard, name: string): void {
+    const found = this.#plugged.find(({ config }) => 'device' in config && config.device === name);
+    if (!found) throw new VringError('no-such-device', `Device '${name}' not found`);
+    if (!isPluggable(found.config)) throw new VringError('device-bus', `Device '${name}' does not support hotplugging`);
+    if (found.spot.port) found.spot.port.requestUnplug();
+    else if (board.pciHotplug) board.pciHotplug.requestUnplug(found.spot.slot);
+    else throw new VringError('device-bus', "Bus 'pcie.0' does not support hotplugging");
+  }
+
+  /** The guest has let go what is at a place: what the device has under way ends, and it is taken out. */
+  #eject(board: DeviceBoard, isIt: (each: PluggedDevice) => boolean): void {
+    const at = this.#plugged.findIndex(isIt);
+    const found = this.#plugged[at];
+    if (!found || !isPluggable(found.config)) return;
+    const { spot, config, device } = found;
+    this.#host.disks?.drain();
+    device.reset();
+    spot.bus.remove(spot.slot);
+    board.remove(device);
+    this.#plugged.splice(at, 1);
+    this.#taken.delete(spot.key);
+    this.#taken.delete(device.name);
+    if (config.type === 'virtio-scsi') this.#scsi.delete(config.id ?? '');
+    if ('device' in config && config.device !== undefined) this.#host.unplugged(config.device);
   }
 
   #addNvme(board: DeviceBoard, config: DeviceConfig & { type: 'nvme' }, taken: Set<string>): void {
@@ -390,8 +479,7 @@ export class MachineDevices {
           }),
       ),
     });
-    spot.add(controller.function);
-    board.add(controller);
+    this.#insert(board, spot, config, controller);
     for (const { bootIndex, namespace } of config.namespaces) {
       const path = `${spot.path('pci1b36,10')}/namespace@${namespace.toString(16)},0`;
       if (bootIndex !== undefined) this.#bootable.push({ index: bootIndex, path });
@@ -415,18 +503,18 @@ export class MachineDevices {
       return new ScsiDisk({ ...names, ...sizes, product: product ?? 'VRING HARDDISK' });
     }
     const drive = new ScsiCd({ ...names, product: product ?? 'VRING CD-ROM' });
-    this.#cdDrives.set(disk, drive.cd);
+    this.#removable.set(disk, drive.cd);
     return drive;
   }
 
   /** Gives its place. */
   #addVirtio(
     board: DeviceBoard,
-    config: VirtioPlace & { readonly type: string },
+    config: DeviceConfig & VirtioPlace,
     model: VirtioModel,
     taken: Set<string>,
     rom?: OptionRom | undefined,
-  ): Spot {
+  ): Pick<Spot, 'path'> {
     const { type, bus, slot: wanted, interfaces, packed } = config;
     const name = freeName(type, taken);
     const device = new VirtioDevice(model, {
@@ -438,21 +526,21 @@ export class MachineDevices {
     if (bus === 'mmio') {
       assert(typeof wanted !== 'string', 'a root port is for PCI');
       const slot = plugMmio(board, device, wanted);
-      return { add: () => {}, path: (kind) => `${board.pciPath}/${kind}@${slot.toString(16)}`, isExpress: false };
+      return { path: (kind) => `${board.pciPath}/${kind}@${slot.toString(16)}` };
     }
     const spot = this.#spot(board, wanted, taken);
+    const isExpress = spot.port !== undefined;
     const transport = new VirtioPci({
       device,
       // As on QEMU a device behind a root port has the interface of virtio 1.0 alone, unless it is told otherwise.
-      legacy: interfaces !== 'modern' && !modernOnly.has(model.type) && !(spot.isExpress && interfaces === undefined),
+      legacy: interfaces !== 'modern' && !modernOnly.has(model.type) && !(isExpress && interfaces === undefined),
       modern: interfaces !== 'legacy',
       rom,
       ...vectorsOf(config),
     });
     claimOptionRom(board, rom, transport.function);
-    if (spot.isExpress) addExpressCapability(transport.function, { kind: 'endpoint' });
-    spot.add(transport.function);
-    board.add(transport);
+    if (isExpress) addExpressCapability(transport.function, { kind: 'endpoint' });
+    this.#insert(board, spot, config, transport);
     return spot;
   }
 
@@ -468,8 +556,10 @@ export class MachineDevices {
       const log = (line: string) => this.#host.log(`${name}: ${line}`);
       const device = new VirtioDevice(model, { name, dma: board.memory.dma, log });
       const plugged = makeVirtioVga(board, vga, sharedState, { device, ...vectorsOf(config) });
-      this.#spot(board, config.slot, taken).add(plugged.device.transport.function);
-      board.add(plugged.device);
+      const { device: card } = plugged;
+      const spot = this.#spot(board, config.slot, taken);
+      spot.bus.add(card.transport.function, spot.slot);
+      board.add(card);
       memory = plugged.memory;
     } else this.#addVirtio(board, config, model, taken);
     this.screen = { vga: memory, isResizable: true };
@@ -484,11 +574,11 @@ export class MachineDevices {
       if (taken.has(key))
         throw new VringError('pci-slot', `There is a device behind the root port '${wanted}' already.`);
       taken.add(key);
-      return { add: (fn) => port.bus.add(fn, 0), path: (kind) => `${port.path}/${kind}@0`, isExpress: true };
+      return { bus: port.port.bus, slot: 0, key, port: port.port, path: (kind) => `${port.path}/${kind}@0` };
     }
     const slot = this.#slot(board, wanted, taken);
     const path = (kind: string) => `${board.pciPath}/${kind}@${slot.toString(16)}`;
-    return { add: (fn) => board.pci.bus.add(fn, slot), path, isExpress: false };
+    return { bus: board.pci.bus, slot, key: slotKey(slot), port: undefined, path };
   }
 
   #slot(board: DeviceBoard, wanted: number | undefined, taken: Set<string>): number {
@@ -496,7 +586,7 @@ export class MachineDevices {
     if (slot === undefined) {
       throw new VringError('pci-full', 'There is no free PCI slot left for the devices that were asked for.');
     }
-    const key = `slot ${slot}`;
+    const key = slotKey(slot);
     if (slot < board.firstSlot || taken.has(key))
       throw new VringError('pci-slot', `PCI slot ${slot} is taken already.`);
     taken.add(key);
@@ -516,12 +606,13 @@ export class MachineDevices {
       const name = freeName('pcie-root-port', taken);
       const port = new PcieRootPort({ name, root: board.pci, slot, functionNumber, physicalSlot, occupied });
       const at = functionNumber === 0 ? slot.toString(16) : `${slot.toString(16)},${functionNumber}`;
-      this.#rootPorts.set(id, { bus: port.bus, path: `${board.pciPath}/pci-bridge@${at}` });
+      port.onEject = () => this.#eject(board, (each) => each.spot.port === port);
+      this.#rootPorts.set(id, { port, path: `${board.pciPath}/pci-bridge@${at}` });
       board.add(port);
     }
   }
 
-  #bootByNetwork(index: number | undefined, spot: Spot): void {
+  #bootByNetwork(index: number | undefined, spot: Pick<Spot, 'path'>): void {
     if (index !== undefined) this.#bootable.push({ index, path: `${spot.path('ethernet')}/ethernet-phy@0` });
   }
 
@@ -559,6 +650,27 @@ export class MachineDevices {
     }
   }
 }
+
+interface PluggedDevice {
+  readonly spot: Spot;
+  readonly config: DeviceConfig;
+  readonly device: Device;
+}
+
+/** Kinds of devices that come and go while the machine runs. */
+const pluggable: ReadonlySet<DeviceConfig['type']> = new Set([
+  'virtio-blk',
+  'virtio-scsi',
+  'virtio-net',
+  'virtio-rng',
+  'nvme',
+  'e1000',
+  'rtl8139',
+  'ne2k_pci',
+]);
+const isPluggable = ({ type }: DeviceConfig): boolean => pluggable.has(type);
+
+const slotKey = (slot: number): string => `slot ${slot}`;
 
 /** Kinds that are younger than the interface before virtio 1.0. */
 const modernOnly: ReadonlySet<number> = new Set([virtioType.gpu, virtioType.input]);

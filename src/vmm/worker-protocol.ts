@@ -1,12 +1,13 @@
 /** What the thread that owns a machine and the thread that runs it say to each other. */
 
 import type { AcceleratorName, CompiledModule } from '../accel/index.js';
+import type { FloppyKind } from '../hw/index.js';
 import type { ArchitectureName } from '../machine/architecture-names.js';
 import type { BoardOptions } from '../machine/board.js';
 import type { FirmwareOptions } from '../machine/firmware.js';
 import type { FirmwareFile } from '../machine/firmware-file.js';
 import type { TraceItem } from '../machine/trace.js';
-import type { DiskError, MachineDisksConfig } from './disk-protocol.js';
+import type { DiskConfig, DiskError, MachineDisksConfig } from './disk-protocol.js';
 import type { LensReport } from './lens-report.js';
 import type { MachineOptions } from './machine-options.js';
 import type { MachineNetworksConfig } from './network-protocol.js';
@@ -36,6 +37,8 @@ export interface ConsolePortConfig {
 
 /** How a virtio device shows itself: on the PCI bus unless told otherwise. */
 export interface VirtioPlace {
+  /** By which the device is taken out while the machine runs. */
+  readonly device?: string | undefined;
   /** `mmio`: in one of the board's slots for virtio devices; then interfaces and vectors mean nothing. */
   readonly bus?: 'pci' | 'mmio' | undefined;
   /** PCI device number, or a root port, the lowest free number unless given; or number of the slot, the highest free one. */
@@ -129,6 +132,18 @@ export type DeviceConfig =
       /** By the board's own count. */
       readonly place: number;
     })
+  | {
+      readonly type: 'floppy';
+      /** Drive A or B. */
+      readonly unit: 0 | 1;
+      /** Place among the machine's disks. */
+      readonly disk: number;
+      /** What fits the medium that it has at first, unless given. */
+      readonly kind?: FloppyKind | undefined;
+      readonly bootIndex?: number | undefined;
+    }
+  /** The floppy controller, even without drives. */
+  | { readonly type: 'isa-fdc' }
   | RootPortConfig
   | {
       /** ICH9's AHCI controller. */
@@ -140,6 +155,8 @@ export type DeviceConfig =
   | {
       readonly type: 'nvme';
       readonly slot?: PciSlot | undefined;
+      /** By which it is taken out. */
+      readonly device?: string | undefined;
       readonly serial: string;
       readonly namespaces: readonly NvmeNamespaceConfig[];
     }
@@ -171,6 +188,8 @@ export type DeviceConfig =
     })
   | {
       readonly type: 'e1000' | 'rtl8139' | 'ne2k_pci';
+      /** By which it is taken out. */
+      readonly device?: string | undefined;
       readonly network: number;
       readonly mac: Uint8Array;
       readonly slot?: PciSlot | undefined;
@@ -353,6 +372,17 @@ export type Request =
       readonly unit: Omit<ScsiUnitConfig, 'target' | 'lun'> & Partial<ScsiPlace>;
       readonly policies: MachineDisksConfig['disks'][number];
     }
+  /** Another device; its disks are open. */
+  | {
+      readonly type: 'plug';
+      readonly device: DeviceConfig;
+      readonly policies: readonly (readonly [
+        disk: number,
+        policies: Pick<DiskConfig, 'id' | 'onReadError' | 'onWriteError'>,
+      ])[];
+    }
+  /** The guest is asked to let a device go. */
+  | { readonly type: 'unplug'; readonly device: string }
   | ({ readonly type: 'unplugScsi'; readonly controller: string } & ScsiPlace)
   /** The disk thread has put another medium into a drive, or taken it out. */
   | { readonly type: 'mediumChanged'; readonly disk: number }
@@ -396,6 +426,8 @@ export type FromWorker =
   | { readonly type: 'stopped'; readonly why: StopReason }
   | { readonly type: 'reset' }
   | { readonly type: 'diskError'; readonly error: DiskError }
+  /** The guest has let a device go. */
+  | { readonly type: 'unplugged'; readonly device: string }
   | { readonly type: 'tray'; readonly disk: number; readonly open: boolean }
   | { readonly type: 'log'; readonly line: string }
   | { readonly type: 'guestOpened'; readonly port: number; readonly open: boolean }

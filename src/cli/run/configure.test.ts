@@ -113,6 +113,7 @@ test('devices, in order and with their properties', () => {
       ports: [{ name: 'con', console: true, number: undefined }],
       maxPorts: 4,
       ...anywhere,
+      device: 'bus0',
     },
     { type: 'virtio-serial', ports: [{ name: 'p', console: false, number: 3 }], maxPorts: 31, ...anywhere },
     {
@@ -530,7 +531,9 @@ test('each mistake gets one sentence that names it', () => {
     [['-drive', 'file=x,if=pflash,unit=1'], /unit=0, has the firmware/],
     [['-drive', 'file=x,if=pflash,unit=2'], /two flash chips/],
     [['-drive', 'file=x,if=pflash', '-drive', 'file=y,if=pflash,unit=0'], /two drives for flash chip 0/],
-    [['-fda', 'x'], /not supported yet/],
+    [['-fda', 'x', '-drive', 'if=floppy,index=0'], /there is a floppy drive 0 already/],
+    [['-drive', 'file=x,if=floppy,index=2'], /index of a floppy drive is 0 to 1/],
+    [['-arch', 'riscv64', '-fda', 'x'], /no floppy controller/],
     [['-kernle', 'x'], /did you mean '-kernel'/],
   ];
   for (const [argv, sentence] of cases) assert.match(refusal(...argv), sentence, argv.join(' '));

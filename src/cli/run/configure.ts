@@ -17,8 +17,9 @@ import { type LensPlan, planLens } from './lens.js';
 import { bootsByNetwork, chooseRoms } from './network-roms.js';
 import { checkMac, type PlannedNetworks, planNetworks } from './networks.js';
 import { accelerators, unsupportedAccelerators } from './options.js';
-import { blockSize, checkSerial, DrivePlan } from './plan-drives.js';
+import { DrivePlan } from './plan-drives.js';
 import { NvmePlan } from './plan-nvme.js';
+import { type Backends, planPciCard, planVirtioBlock, planVirtioNet } from './plan-pci.js';
 import { planMmio, planRootPort, planSlot, planVirtio } from './plan-place.js';
 import { ScsiPlan } from './plan-scsi.js';
 import { planTrace } from './plan-trace.js';
@@ -112,7 +113,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
   // Without any firmware the kernel itself is what starts in M-mode.
   const isBare = architecture.name === 'riscv64' && options.last('bios') === 'none';
   const kernel = isBare ? undefined : options.last('kernel');
-  const bootable = ['kernel', 'bios', 'drive', 'blockdev', 'hda', 'hdb', 'hdc', 'hdd', 'cdrom', 'pflash'];
+  const bootable = ['kernel', 'bios', 'drive', 'blockdev', 'fda', 'fdb', 'hda', 'hdb', 'hdc', 'hdd', 'cdrom', 'pflash'];
   const builtIn =
     context.builtIn ?? (!context.system && !bootable.some((name) => options.has(name)) && !bootsByNetwork(options));
   if (context.system) {
@@ -574,6 +575,10 @@ function planDevices(
   const nvme = new NvmePlan(drives);
   const ids = new Set<string>();
   const rootPorts = new Set<string>();
+  const backends: Backends = {
+    drive: (values, name) => drives.take(values, name),
+    network: (option, name) => networks.take(option, name),
+  };
   let debugcons = 0;
   const attachTo = (values: KeyValues, user: string): Chardev | undefined => {
     const id = values.text('chardev');
@@ -606,27 +611,15 @@ function planDevices(
     }
     const place =
       row.bus === 'PCI' && row.name.startsWith('virtio-')
-        ? planVirtio(values, found, rootPorts)
+        ? { ...planVirtio(values, found, rootPorts), ...(id === undefined ? {} : { device: id }) }
         : row.bus === 'virtio-bus'
           ? planMmio(values)
           : undefined;
     switch (row.name) {
       case 'virtio-blk-pci':
-      case 'virtio-blk-device': {
-        const { id: driveId, image, serial, isEmpty } = drives.take(values, values.need('drive'));
-        if (isEmpty) throw new UsageError(`${option}: the drive '${driveId}' has no file`);
-        devices.push({
-          type: 'virtio-blk',
-          id: driveId,
-          image,
-          serial: checkSerial(option, values.text('serial') ?? serial),
-          logicalBlockSize: blockSize(values, 'logical_block_size'),
-          physicalBlockSize: blockSize(values, 'physical_block_size'),
-          bootIndex: values.number('bootindex', 0, 2 ** 31 - 1),
-          ...place,
-        });
+      case 'virtio-blk-device':
+        devices.push(planVirtioBlock(values, backends, place));
         break;
-      }
       case 'pcie-root-port':
         if (!findMachine(boards, machine)?.express)
           throw new UsageError(`${option}: this board has no PCI Express; -M q35 has`);
@@ -651,6 +644,12 @@ function planDevices(
         break;
       case 'scsi-cd':
         scsi.unit(values, 'cdrom', id);
+        break;
+      case 'floppy':
+        devices.push(drives.planFloppy(values, id));
+        break;
+      case 'isa-fdc':
+        devices.push({ type: 'isa-fdc' });
         break;
       case 'ide-hd':
       case 'ide-cd': {
@@ -698,25 +697,10 @@ function planDevices(
       case 'e1000':
       case 'rtl8139':
       case 'ne2k_pci':
-        devices.push({
-          type: row.name,
-          network: networks.take(option, values.need('netdev')),
-          mac: checkMac(option, values.text('mac')),
-          slot: planSlot(values, rootPorts),
-          bootIndex: values.number('bootindex', 0, 2 ** 31 - 1),
-          rom: values.text('romfile'),
-        });
+        devices.push(planPciCard(row.name, values, backends, planSlot(values, rootPorts), id));
         break;
       case 'virtio-net-pci':
-        devices.push({
-          type: 'virtio-net',
-          network: networks.take(option, values.need('netdev')),
-          mac: checkMac(option, values.text('mac')),
-          mtu: values.number('host_mtu', 68, 65535),
-          bootIndex: values.number('bootindex', 0, 2 ** 31 - 1),
-          rom: values.text('romfile'),
-          ...place,
-        });
+        devices.push(planVirtioNet(values, backends, place));
         break;
       case 'virtio-rng-pci':
       case 'virtio-rng-device':

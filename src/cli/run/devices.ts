@@ -13,7 +13,7 @@ export interface PropertyRow {
 export interface DeviceRow {
   readonly name: string;
   readonly aliases?: readonly string[];
-  readonly bus: 'PCI' | 'ISA' | 'IDE' | 'SCSI' | 'nvme-bus' | 'virtio-serial-bus' | 'virtio-bus';
+  readonly bus: 'PCI' | 'ISA' | 'floppy-bus' | 'IDE' | 'SCSI' | 'nvme-bus' | 'virtio-serial-bus' | 'virtio-bus';
   readonly category: 'Storage' | 'Network' | 'Input' | 'Display' | 'Misc';
   readonly sentence: string;
   readonly properties: readonly PropertyRow[];
@@ -133,7 +133,7 @@ export const deviceRows: readonly DeviceRow[] = [
       { name: 'slot', type: 'uint16', sentence: 'number of the physical slot' },
       { name: 'chassis', type: 'uint16', sentence: 'taken, of no effect' },
       { name: 'port', type: 'uint16', sentence: 'taken, of no effect' },
-      { name: 'hotplug', type: 'bool', sentence: 'taken; there is no hot-plug' },
+      { name: 'hotplug', type: 'bool', sentence: 'taken; devices behind it always come and go' },
     ],
   },
   {
@@ -143,6 +143,25 @@ export const deviceRows: readonly DeviceRow[] = [
     category: 'Storage',
     sentence: 'AHCI controller with six ports (ICH9)',
     properties: pci,
+  },
+  {
+    name: 'isa-fdc',
+    bus: 'ISA',
+    category: 'Storage',
+    sentence: 'Floppy controller (82078); it is there by itself where there is a floppy drive',
+    properties: [id],
+  },
+  {
+    name: 'floppy',
+    bus: 'floppy-bus',
+    category: 'Storage',
+    sentence: 'Floppy drive; without drive= it is empty',
+    properties: [
+      ...disk.filter(({ name }) => /^(drive|bootindex|share-rw|[wr]error)$/.test(name)),
+      { name: 'unit', type: 'uint32', sentence: '0 for A, 1 for B' },
+      { name: 'drive-type', type: 'str', default: 'auto', sentence: 'auto, 360, 120 (1.2 MB), 720, 144, 288' },
+      id,
+    ],
   },
   {
     name: 'ide-hd',
@@ -404,7 +423,7 @@ export const deviceRows: readonly DeviceRow[] = [
 
 /** Devices that QEMU has and vring does not yet. */
 const unsupportedDevices =
-  /^(AC97|AMDVI-PCI|ES1370|acpi-erst|adlib|am53c974|amd-iommu|ati-vga|bochs-display|cirrus-vga|cs4231a|ctucan_pci|dc390|edu|floppy|gus|ib700|intel-(hda|iommu)|i6300esb|ioh3420|ipoctal232|kvaser_pci|(guest-)?loader|lsi|lsi53c8\w+|megasas(-gen2)?|mioe3680_pci|mptsas1068|nvdimm|pc-dimm|pcm3680_pci|pcnet|pvpanic(-pci)?|pvrdma|pvscsi|qxl(-vga)?|ramfb|rocker|sb16|secondary-vga|sga|smbus-ipmi|tpci200|tulip|vmbus-bridge|vmcoreinfo|vmgenid|vmmouse|vmware-svga|vmxnet3|vt82c686b-usb-uhci|x-pci-proxy-dev|x3130-upstream|xio3130-downstream|i82\w+|isa-(applesmc|cirrus-vga|fdc|ide|ipmi-\w+|parallel|vga)|virtio-(9p|crypto|gpu-gl|iommu|mem|pmem|vga-gl|input-host)(-(device|pci|pci-(non-)?transitional))?)$|^(ccid|cxl|e1000e?|hda|hyperv?|hv|i2c|ich9|ide|ipmi-bmc|ivshmem|nec-usb|nvme-subsys|pci|pcie|piix[34]|pxb|qemu-xhci|scsi|sd|sdhci|tpm|u2f|usb|vfio|vhost)(-|$)/;
+  /^(AC97|AMDVI-PCI|ES1370|acpi-erst|adlib|am53c974|amd-iommu|ati-vga|bochs-display|cirrus-vga|cs4231a|ctucan_pci|dc390|edu|gus|ib700|intel-(hda|iommu)|i6300esb|ioh3420|ipoctal232|kvaser_pci|(guest-)?loader|lsi|lsi53c8\w+|megasas(-gen2)?|mioe3680_pci|mptsas1068|nvdimm|pc-dimm|pcm3680_pci|pcnet|pvpanic(-pci)?|pvrdma|pvscsi|qxl(-vga)?|ramfb|rocker|sb16|secondary-vga|sga|smbus-ipmi|tpci200|tulip|vmbus-bridge|vmcoreinfo|vmgenid|vmmouse|vmware-svga|vmxnet3|vt82c686b-usb-uhci|x-pci-proxy-dev|x3130-upstream|xio3130-downstream|i82\w+|isa-(applesmc|cirrus-vga|ide|ipmi-\w+|parallel|vga)|virtio-(9p|crypto|gpu-gl|iommu|mem|pmem|vga-gl|input-host)(-(device|pci|pci-(non-)?transitional))?)$|^(ccid|cxl|e1000e?|hda|hyperv?|hv|i2c|ich9|ide|ipmi-bmc|ivshmem|nec-usb|nvme-subsys|pci|pcie|piix[34]|pxb|qemu-xhci|scsi|sd|sdhci|tpm|u2f|usb|vfio|vhost)(-|$)/;
 
 /** Properties that QEMU's devices have and vring's do not yet. */
 export const unsupportedProperties = [

@@ -18,16 +18,16 @@ export interface Drive {
   readonly id: string;
   readonly image: DiskImage;
   readonly serial?: string | undefined;
-  /** What it is plugged in as by itself: a virtio-blk-pci, or a drive on the board's IDE channels. */
-  readonly automatic: 'virtio' | 'ide' | undefined;
+  /** What it is plugged in as by itself: a virtio-blk-pci, a drive on the board's IDE channels, a floppy drive. */
+  readonly automatic: 'virtio' | 'ide' | 'floppy' | undefined;
   readonly media: 'disk' | 'cdrom';
-  /** On the IDE channels, where it was given. */
+  /** On the IDE channels, or of the floppy drives, where it was given. */
   readonly place?: number | undefined;
   /** A CD drive without a medium. */
   readonly isEmpty: boolean;
 }
 
-const interfaces = ['scsi', 'floppy', 'pflash', 'sd', 'mtd', 'xen'];
+const interfaces = ['scsi', 'pflash', 'sd', 'mtd', 'xen'];
 const writePolicies: readonly ErrorPolicy[] = ['report', 'ignore', 'stop', 'enospc'];
 const readPolicies = writePolicies.filter((policy) => policy !== 'enospc');
 /** Keys of `-drive` that QEMU has and vring has not. */
@@ -76,17 +76,17 @@ export function parseDrive(
   const fallback = layout ? 'ide' : 'virtio';
   const { request, device, isTemporary } = attempt(option, () => driveRequest(text));
   const type = String(device['if'] ?? fallback);
-  if (type !== 'virtio' && type !== 'none' && type !== 'ide') {
+  if (type !== 'virtio' && type !== 'none' && type !== 'ide' && type !== 'floppy') {
     // As no machine of QEMU's has a SCSI controller of its own.
     if (type === 'scsi')
       throw new UsageError(
         `${option}: this board has no SCSI controller of its own; there are -device virtio-scsi-pci and -device scsi-hd,drive=ID`,
       );
     if (interfaces.includes(type)) {
-      throw new UsageError(`${option}: if=${type} is not supported yet; there are if=ide and if=virtio`);
+      throw new UsageError(`${option}: if=${type} is not supported yet; there are if=ide, if=floppy and if=virtio`);
     }
     throw new UsageError(
-      `${option}: there is no if=${type}${didYouMean(type, ['ide', 'virtio', 'none', ...interfaces])}`,
+      `${option}: there is no if=${type}${didYouMean(type, ['ide', 'floppy', 'virtio', 'none', ...interfaces])}`,
     );
   }
   const options = { ...request.options };
@@ -102,8 +102,15 @@ export function parseDrive(
     );
   if (device['index'] !== undefined && !/^\d{1,2}$/.test(String(device['index'])))
     throw new UsageError(`${option}: index is a whole number from 0 to 99, not '${device['index']}'`);
-  const place = type === 'ide' && layout ? idePlace(option, device, layout) : undefined;
-  const isEmpty = request.filename === undefined && Object.keys(options).length === 0 && media === 'cdrom';
+  if (media === 'cdrom' && type === 'floppy') throw new UsageError(`${option}: a floppy disk is no CD`);
+  const place =
+    type === 'floppy'
+      ? idePlace(option, device, FLOPPIES, 'a floppy drive')
+      : type === 'ide' && layout
+        ? idePlace(option, device, layout)
+        : undefined;
+  const isRemovable = media === 'cdrom' || type === 'floppy';
+  const isEmpty = request.filename === undefined && Object.keys(options).length === 0 && isRemovable;
   if (
     !isEmpty &&
     request.filename === undefined &&
@@ -113,7 +120,7 @@ export function parseDrive(
   checkDriver(option, 'format', request.format);
   const { readOnly = false, direct = false, noFlush = false, writeThrough = false } = request.flags ?? {};
   return {
-    id: String(device['id'] ?? (type === 'ide' ? '' : `${type}${index}`)),
+    id: String(device['id'] ?? (type === 'ide' || type === 'floppy' ? '' : `${type}${index}`)),
     serial: device['serial'] === undefined ? undefined : String(device['serial']),
     automatic: type === 'none' ? undefined : type,
     media,
@@ -131,13 +138,21 @@ export function parseDrive(
   };
 }
 
+/** Two on the one cable. */
+const FLOPPIES: DriveLayout = { places: 2, perBus: 2 };
+
 /** Where a drive is on the board's own controller: by `index`, or by `bus` and `unit`. */
-function idePlace(option: string, device: OptionDict, { places, perBus }: DriveLayout): number | undefined {
+function idePlace(
+  option: string,
+  device: OptionDict,
+  { places, perBus }: DriveLayout,
+  name = 'an IDE drive',
+): number | undefined {
   const number = (key: string, most: number) => {
     const value = device[key];
     if (value === undefined) return undefined;
     if (!/^\d{1,2}$/.test(String(value)) || Number(value) > most)
-      throw new UsageError(`${option}: ${key} of an IDE drive is 0 to ${most}, not '${value}'`);
+      throw new UsageError(`${option}: ${key} of ${name} is 0 to ${most}, not '${value}'`);
     return Number(value);
   };
   const [index, bus, unit] = [

@@ -1,10 +1,14 @@
 /** Devices that come and go while the machine runs: device_add, device_del, blockdev-add, drive_add, as monitors and QMP say them. */
 import { BlockError, blockdevRequest, toBlockError } from '../../block/index.js';
-import { type DiskImage, type Machine, VringError } from '../../vmm/index.js';
+import { type DeviceOptions, type DiskImage, type Machine, VringError } from '../../vmm/index.js';
 import { KeyValues } from '../options/key-values.js';
-import { findDevice, noDevice, unsupportedProperties } from './devices.js';
+import { type FoundDevice, findDevice, noDevice, unsupportedProperties } from './devices.js';
 import { errorPolicies, parseDrive } from './drives.js';
-import { scsiUnit } from './plan-scsi.js';
+import type { DrivePlan } from './plan-drives.js';
+import { NvmePlan } from './plan-nvme.js';
+import { type Backends, planPciCard, planVirtioBlock, planVirtioNet } from './plan-pci.js';
+import { planSlot, planVirtio } from './plan-place.js';
+import { ScsiPlan, scsiUnit } from './plan-scsi.js';
 
 /** What a run keeps for devices that may come. */
 export interface HotPlugContext {
@@ -19,17 +23,9 @@ export async function addDevice({ machine, spareDrives }: HotPlugContext, values
   const found = findDevice(driver);
   if (!found) throw noDevice(values.option, driver);
   const { row } = found;
-  if (row.name !== 'scsi-hd' && row.name !== 'scsi-cd')
-    throw new VringError(
-      'device-bus',
-      row.bus === 'PCI'
-        ? "Bus 'pci.0' does not support hotplugging"
-        : `'${driver}' cannot be plugged into a running machine`,
-    );
   const id = values.text('id');
-  const bus = values.text('bus')?.replace(/\.0$/, '');
   let taken: string | undefined;
-  const unit = scsiUnit(values, row.name === 'scsi-hd' ? 'disk' : 'cdrom', id, (name) => {
+  const drive = (name: string) => {
     const spare = spareDrives.get(name);
     if (spare) taken = name;
     const policies = errorPolicies(values.option, { werror: values.text('werror'), rerror: values.text('rerror') });
@@ -40,10 +36,51 @@ export async function addDevice({ machine, spareDrives }: HotPlugContext, values
       shareWrites: values.flag('share-rw'),
     };
     return { id: spare ? name : '', image, isEmpty: false, serial: undefined };
-  });
-  values.finish(unsupportedProperties);
-  await machine.hotplug.plugScsi(bus, unit);
+  };
+  if (row.name === 'scsi-hd' || row.name === 'scsi-cd') {
+    const bus = values.text('bus')?.replace(/\.0$/, '');
+    const unit = scsiUnit(values, row.name === 'scsi-hd' ? 'disk' : 'cdrom', id, drive);
+    values.finish(unsupportedProperties);
+    await machine.hotplug.plugScsi(bus, unit);
+  } else {
+    const device = planDevice(values, found, id, machine.hotplug.rootPorts, (_values, name) => {
+      const { id: known, ...rest } = drive(name);
+      return { id: known || name, ...rest };
+    });
+    values.finish(unsupportedProperties);
+    await machine.hotplug.plug(id, device);
+  }
   if (taken !== undefined) spareDrives.delete(taken);
+}
+
+/** A PCI device. Throws UsageError, and VringError `device-bus` for one that cannot come later. */
+function planDevice(
+  values: KeyValues,
+  found: FoundDevice,
+  id: string | undefined,
+  rootPorts: ReadonlySet<string>,
+  take: DrivePlan['take'],
+): DeviceOptions {
+  const backends: Backends = { drive: take, network: (_option, network) => network };
+  const virtio = () => ({ ...planVirtio(values, found, rootPorts), device: id });
+  const { name } = found.row;
+  switch (name) {
+    case 'virtio-blk-pci':
+      return planVirtioBlock(values, backends, virtio());
+    case 'virtio-scsi-pci':
+      return new ScsiPlan({ take }).controller(values, id, virtio());
+    case 'virtio-net-pci':
+      return planVirtioNet(values, backends, virtio());
+    case 'virtio-rng-pci':
+      return { type: 'virtio-rng', ...virtio() };
+    case 'e1000':
+    case 'rtl8139':
+    case 'ne2k_pci':
+      return planPciCard(name, values, backends, planSlot(values, rootPorts), id);
+    case 'nvme':
+      return new NvmePlan({ take }).controller(values, id, planSlot(values, rootPorts));
+  }
+  throw new VringError('device-bus', `'${name}' cannot be plugged into a running machine`);
 }
 
 /** A device by its members, as JSON has them. */

@@ -101,13 +101,15 @@ test('commands reach the machine', async () => {
 test('media are taken out and changed', async () => {
   const { shown, calls } = await ask(
     ...['eject ide1-cd0', 'eject -f ide1-cd0', 'eject', 'change ide1-cd0', 'info block'],
-    ...['change ide1-cd0 "a b.iso"', 'change -f ide1-cd0 x raw', 'change ide1-cd0 x raw read-write'],
+    ...['change ide1-cd0 "a b.iso"', 'change -f ide1-cd0 x raw', 'change ide1-cd0 x raw read-only'],
+    'change ide1-cd0 x raw no-such',
   );
   assert.deepEqual(calls, [
     'eject ide1-cd0 false',
     'eject ide1-cd0 true',
     'change ide1-cd0 {"path":"a b.iso"} false',
     'change ide1-cd0 {"path":"x","format":"raw"} true',
+    'change ide1-cd0 {"path":"x","format":"raw","readonly":true} false',
   ]);
   assert.match(shown, /ide1-cd0: \[not inserted\]\r\n {4}Removable device: not locked, tray open\r\n/);
   assert.match(shown, /Error: eject: the id of a drive is needed/);

@@ -137,9 +137,13 @@ async function eject({ machine }: MonitorHost, argument: string): Promise<string
 async function change({ machine }: MonitorHost, argument: string): Promise<string> {
   const { force, words } = splitForce(argument);
   const [id, path, format, mode] = words;
-  if (path === undefined || words.length > 4 || (mode !== undefined && mode !== 'read-only'))
-    throw new UsageError('change: the id of a drive and a file are needed, then perhaps its format');
-  await machine.changeMedium(id, { path, ...(format === undefined ? {} : { format }) }, { force });
+  const modes = ['retain', 'read-only', 'read-write'];
+  if (path === undefined || words.length > 4 || (mode !== undefined && !modes.includes(mode)))
+    throw new UsageError(
+      `change: the id of a drive and a file are needed, then perhaps its format and ${modes.join(', ')}`,
+    );
+  const readonly = mode === undefined || mode === 'retain' ? {} : { readonly: mode === 'read-only' };
+  await machine.changeMedium(id, { path, ...(format === undefined ? {} : { format }), ...readonly }, { force });
   return '';
 }
 

@@ -146,6 +146,13 @@ export const runOptions: readonly OptionRow[] = [
     sentence: `IDE disk, ${['primary', 'secondary'][i >> 1]} ${['master', 'slave'][i & 1]}: short for -drive file=FILE,index=${i}.`,
     group: storage,
   })),
+  ...(['A', 'B'] as const).map((letter, i) => ({
+    name: `fd${letter.toLowerCase()}`,
+    argument: 'FILE',
+    isFile: true,
+    sentence: `Floppy disk in drive ${letter}: short for -drive file=FILE,if=floppy,index=${i}.`,
+    group: storage,
+  })),
   {
     name: 'cdrom',
     argument: 'FILE',
@@ -470,7 +477,6 @@ export const unsupportedRunOptions: ReadonlyMap<string, string> = new Map([
     'sdl',
     'g',
   ].map((name) => [name, notYet] as const),
-  ...['fda', 'fdb'].map((name) => [name, `${notYet}: there is no floppy controller`] as const),
 ]);
 
 /** What `-M pc,…` and `-accel tcg,…` take. */

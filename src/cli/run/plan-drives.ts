@@ -1,5 +1,6 @@
 /** All drives of a machine: `-drive` and its short forms, `-blockdev`, and the devices that they end up in. */
 import type { OptionDict } from '../../block/index.js';
+import { type FloppyKind, floppyKinds } from '../../hw/floppy/floppy-format.js';
 import type { DriveLayout } from '../../vmm/architectures.js';
 import type { DeviceOptions, DiskImage, PciSlot } from '../../vmm/index.js';
 import type { KeyValues } from '../options/key-values.js';
@@ -10,6 +11,8 @@ import type { Options } from './given-options.js';
 
 /** Options that are short for a `-drive` at a fixed place. */
 const shortForms = [
+  { name: 'fda', place: 0, media: 'floppy' },
+  { name: 'fdb', place: 1, media: 'floppy' },
   { name: 'hda', place: 0, media: 'disk' },
   { name: 'hdb', place: 1, media: 'disk' },
   { name: 'hdc', place: 2, media: 'disk' },
@@ -27,6 +30,7 @@ export class DrivePlan {
   readonly #nodeNames = new Set<string>();
   readonly #used = new Set<string>();
   readonly #idePlaces = new Set<number>();
+  readonly #floppies = new Set<number>();
   /** AHCI controllers by id. */
   readonly #controllers = new Map<string, PlannedAhci>();
 
@@ -41,7 +45,8 @@ export class DrivePlan {
     for (const { name, place, media } of shortForms) {
       const file = options.last(name);
       if (file === undefined) continue;
-      const text = `file=${file.replaceAll(',', ',,')},index=${place},media=${media}`;
+      const kind = media === 'floppy' ? 'if=floppy' : `media=${media}`;
+      const text = `file=${file.replaceAll(',', ',,')},index=${place},${kind}`;
       given.push({ option: `-${name} ${file}`, text });
     }
     for (const [i, { option, text }] of given.entries()) {
@@ -49,6 +54,9 @@ export class DrivePlan {
       if (drive.automatic === 'ide') {
         if (!layout) throw new UsageError(`${option}: this board has no IDE controller; there is if=virtio`);
         this.#plugIde(option, drive);
+      } else if (drive.automatic === 'floppy') {
+        if (!layout) throw new UsageError(`${option}: this board has no floppy controller`);
+        this.#plugFloppy(option, drive);
       } else {
         this.#add(drive);
         const { id, image, serial } = drive;
@@ -89,6 +97,41 @@ export class DrivePlan {
       image: drive.isEmpty ? undefined : image,
       serial: checkSerial(option, serial),
     });
+  }
+
+  #plugFloppy(option: string, { id, ...drive }: Drive): void {
+    const unit = this.#takeFloppy(option, drive.place);
+    const named = id || `floppy${unit}`;
+    this.#add({ ...drive, id: named });
+    this.devices.push({ type: 'floppy', unit, id: named, image: drive.isEmpty ? undefined : drive.image });
+  }
+
+  #takeFloppy(option: string, wanted: number | undefined): 0 | 1 {
+    const unit = wanted ?? [0, 1].find((each) => !this.#floppies.has(each));
+    if (unit === undefined) throw new UsageError(`${option}: there is no third floppy drive`);
+    if (this.#floppies.has(unit)) throw new UsageError(`${option}: there is a floppy drive ${unit} already`);
+    this.#floppies.add(unit);
+    return unit === 0 ? 0 : 1;
+  }
+
+  /** `-device floppy`. Throws UsageError. */
+  planFloppy(values: KeyValues, deviceId: string | undefined): DeviceOptions {
+    const { option } = values;
+    if (!this.#layout) throw new UsageError(`${option}: this board has no floppy controller`);
+    const name = values.text('drive');
+    const drive = name === undefined ? undefined : this.take(values, name);
+    const kind = values.choice('drive-type', ['auto', 'none', ...Object.keys(floppyKinds)]);
+    if (kind === 'none') throw new UsageError(`${option}: drive-type=none is a drive that is not there`);
+    const bootIndex = values.number('bootindex', 0, 2 ** 31 - 1);
+    const unit = this.#takeFloppy(option, values.number('unit', 0, 1));
+    return {
+      type: 'floppy',
+      unit,
+      id: drive?.id ?? deviceId ?? `floppy${unit}`,
+      image: drive?.isEmpty ? undefined : drive?.image,
+      kind: kind === 'auto' ? undefined : (kind as FloppyKind | undefined),
+      bootIndex,
+    };
   }
 
   /** A place on the IDE channels: the one that is asked for, or the first free one among `choices`. */

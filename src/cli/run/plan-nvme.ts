@@ -7,10 +7,10 @@ import { checkSerial, type DrivePlan, oneOfPowers, wideNumber } from './plan-dri
 type Controller = DeviceOptions & { type: 'nvme' };
 
 export class NvmePlan {
-  readonly #drives: DrivePlan;
+  readonly #drives: Pick<DrivePlan, 'take'>;
   readonly #controllers: { readonly id: string | undefined; readonly namespaces: NvmeNamespaceOptions[] }[] = [];
 
-  constructor(drives: DrivePlan) {
+  constructor(drives: Pick<DrivePlan, 'take'>) {
     this.#drives = drives;
   }
 
@@ -21,7 +21,7 @@ export class NvmePlan {
     const drive = values.text('drive');
     if (drive !== undefined) namespaces.push(this.#disk(values, drive));
     const serial = checkSerial(values.option, values.need('serial')) as string;
-    return { type: 'nvme', slot, serial, namespaces };
+    return { type: 'nvme', slot, serial, namespaces, ...(id === undefined ? {} : { device: id }) };
   }
 
   /** `-device nvme-ns`. Throws UsageError. */

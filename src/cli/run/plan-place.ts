@@ -58,7 +58,7 @@ export function planSlot(values: KeyValues, rootPorts: ReadonlySet<string> = new
   return address?.slot;
 }
 
-/** `-device pcie-root-port`; chassis and port numbers are for hot-plug, and of no effect. */
+/** `-device pcie-root-port`; chassis and port numbers are of no effect. */
 export function planRootPort(values: KeyValues, id: string | undefined): DeviceOptions {
   if (id === undefined) throw new UsageError(`${values.option}: id= is missing: nothing could be put behind it`);
   const bus = values.text('bus');

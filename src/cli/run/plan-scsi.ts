@@ -15,10 +15,10 @@ interface Bus {
 const maxSerial = 36;
 
 export class ScsiPlan {
-  readonly #drives: DrivePlan;
+  readonly #drives: Pick<DrivePlan, 'take'>;
   readonly #buses: Bus[] = [];
 
-  constructor(drives: DrivePlan) {
+  constructor(drives: Pick<DrivePlan, 'take'>) {
     this.#drives = drives;
   }
 

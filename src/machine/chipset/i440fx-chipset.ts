@@ -1,6 +1,18 @@
 /** The chip set of the board `pc`: i440FX, PIIX3 with IDE, the power management function of the PIIX4. */
 import type { Device } from '../../bus/index.js';
-import { I440fx, PciRoot, Piix3, Piix4Pm, PiixIde, PM_BASE, pcWindows, piix4Pm, wireAcpiPm } from '../../hw/index.js';
+import {
+  AcpiPciHotplug,
+  I440fx,
+  PCI_HOTPLUG_EVENT,
+  PciRoot,
+  Piix3,
+  Piix4Pm,
+  PiixIde,
+  PM_BASE,
+  pcWindows,
+  piix4Pm,
+  wireAcpiPm,
+} from '../../hw/index.js';
 import type { ChipsetParts, DrivePlaces, PcChipset } from './pc-chipset.js';
 
 /** Line of a pin: pin A of device 0 is PIRQD. */
@@ -10,9 +22,11 @@ export class I440fxChipset implements PcChipset {
   readonly product = 'Standard PC (i440FX + PIIX, 1996)';
   readonly version = 'pc';
   readonly pciHost = 'i440FX-pcihost';
+  readonly isaPath = '/isa@1';
   readonly firstSlot = 2;
   readonly pci: PciRoot;
   readonly devices: readonly Device[];
+  readonly hotplug: AcpiPciHotplug;
   readonly drivePlaces: DrivePlaces = {
     drives: [undefined, undefined, undefined, undefined],
     queueDepth: 0,
@@ -36,7 +50,12 @@ export class I440fxChipset implements PcChipset {
     this.#piix3.mapPorts(ports);
     wireAcpiPm(ports, pm);
     this.#piix4 = new Piix4Pm({ root: this.pci, block: pm.eventBlock });
-    this.devices = [this.#bridge, this.#piix3, this.#piix4];
+    this.hotplug = new AcpiPciHotplug({
+      firstSlot: this.firstSlot,
+      events: { changed: () => pm.raiseGpe(PCI_HOTPLUG_EVENT), ejected: (slot) => parts.ejected(slot) },
+    });
+    this.hotplug.mapPorts(ports);
+    this.devices = [this.hotplug, this.#bridge, this.#piix3, this.#piix4];
   }
 
   get onShadow() {
@@ -69,6 +88,7 @@ export class I440fxChipset implements PcChipset {
         isaBridge: { device: 1, function: 0 },
         pirqRegisters: [0x60],
         linkIrqs: [5, 10, 11],
+        hotplugFrom: this.firstSlot,
         route,
         // The power management function's pin A is the SCI, which no PIRQ register routes.
         sciSlot: 1,

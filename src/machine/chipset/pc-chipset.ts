@@ -1,6 +1,15 @@
 /** What a PC's chip set is to its board: host bridge, ISA bridge, power management and the built-in disk controller. */
 import type { Device, IrqLine, MemorySpace, MsiTarget, PortSpace } from '../../bus/index.js';
-import type { AcpiBoard, AcpiPm, AtaDrive, PciRoot, PciWindows, ShadowRange } from '../../hw/index.js';
+import type {
+  AcpiBoard,
+  AcpiPciHotplug,
+  AcpiPm,
+  AtaDrive,
+  FloppyDrive,
+  PciRoot,
+  PciWindows,
+  ShadowRange,
+} from '../../hw/index.js';
 
 /** Drives of the board's own disk controller. */
 export interface DrivePlaces {
@@ -8,6 +17,16 @@ export interface DrivePlaces {
   readonly drives: (AtaDrive | undefined)[];
   /** Commands that its disks queue. */
   readonly queueDepth: number;
+  /** Firmware's path of a drive behind bus 0. */
+  bootPath(place: number): string;
+}
+
+/** Drives of the board's floppy controller. */
+export interface FloppyPlaces {
+  /** A and B, to be filled before the controller is made. */
+  readonly drives: (FloppyDrive | undefined)[];
+  /** There is a controller even without drives. */
+  isWanted: boolean;
   /** Firmware's path of a drive behind bus 0. */
   bootPath(place: number): string;
 }
@@ -21,6 +40,8 @@ export interface ChipsetParts {
   readonly pm: AcpiPm;
   /** End of RAM below 4 GiB. */
   readonly lowRamEnd: number;
+  /** A device in a slot of bus 0 was let go. */
+  ejected(slot: number): void;
   /** The guest asks for a reset. */
   reset(): void;
 }
@@ -31,11 +52,15 @@ export interface PcChipset {
   readonly version: string;
   /** QEMU's name of the device that PCI hangs on. */
   readonly pciHost: string;
+  /** Firmware's path of the ISA bus, behind bus 0. */
+  readonly isaPath: string;
   readonly pci: PciRoot;
   /** The lowest PCI slot that the chip set does not use. */
   readonly firstSlot: number;
   readonly drivePlaces: DrivePlaces;
   readonly devices: readonly Device[];
+  /** By which devices of bus 0 come and go; undefined: they do not. */
+  readonly hotplug: AcpiPciHotplug | undefined;
   /** Hears of what 0xC0000-0xFFFFF shows. */
   onShadow: ((ranges: readonly ShadowRange[]) => void) | undefined;
   /** Hears that `describe` has changed. */

@@ -28,9 +28,12 @@ export class Q35Chipset implements PcChipset {
   readonly product = 'Standard PC (Q35 + ICH9, 2009)';
   readonly version = 'q35';
   readonly pciHost = 'q35-pcihost';
+  readonly isaPath = `/isa@${ICH9_LPC_SLOT.toString(16)}`;
   readonly firstSlot = 1;
   readonly pci: PciRoot;
   readonly devices: readonly Device[];
+  /** Behind root ports alone, by PCI Express. */
+  readonly hotplug = undefined;
   readonly drivePlaces: DrivePlaces = {
     drives: new Array(6).fill(undefined),
     queueDepth: 32,

@@ -162,14 +162,12 @@ export const qmpCommands: readonly QmpCommand[] = [
     run: async (host, given) => {
       const id = await driveId(host, given);
       const mode = given['read-only-mode'] ?? 'retain';
-      if (mode !== 'retain' && mode !== 'read-only')
-        throw new QmpError(
-          'GenericError',
-          `Parameter 'read-only-mode' does not accept value '${mode}': drives only read`,
-        );
+      if (mode !== 'retain' && mode !== 'read-only' && mode !== 'read-write')
+        throw new QmpError('GenericError', `Parameter 'read-only-mode' does not accept value '${mode}'`);
       const image = {
         path: String(given['filename']),
         ...(given['format'] === undefined ? {} : { format: String(given['format']) }),
+        ...(mode === 'retain' ? {} : { readonly: mode === 'read-only' }),
       };
       return ok(host.machine.changeMedium(id, image, { force: given['force'] === true }));
     },

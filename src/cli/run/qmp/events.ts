@@ -36,6 +36,7 @@ export function watchMachine(machine: Machine, asked: Asked, emit: (event: strin
       const byHost = asked.take('reset');
       emit('RESET', { guest: !byHost, reason: byHost ? 'host-qmp-system-reset' : 'guest-reset' });
     }),
+    machine.on('unplugged', (device) => emit('DEVICE_DELETED', { device, path: `/machine/peripheral/${device}` })),
     machine.on('trayMoved', (id, open) => emit('DEVICE_TRAY_MOVED', { device: id, id, 'tray-open': open })),
     machine.on('diskError', (device, { write, action, noSpace }) =>
       emit('BLOCK_IO_ERROR', {

@@ -12,7 +12,6 @@ async function deleteDevice(host: QmpHost, id: string): Promise<object> {
       throw new QmpError('DeviceNotFound', `Device '${id}' not found`);
     throw error;
   }
-  host.emit('DEVICE_DELETED', { device: id, path: `/machine/peripheral/${id}` });
   return nothing;
 }
 

@@ -332,9 +332,12 @@ test('a machine of the command line is stopped, shown and ended by QMP', { timeo
   assert.match((await say('blockdev-del', { 'node-name': 'n' })).error.desc, /busy/);
   assert.equal((await say('device_del', { id: 'x' })).error.class, 'DeviceNotFound');
   assert.match(
-    (await say('device_add', { driver: 'virtio-rng-pci' })).error.desc,
-    /'pci.0' does not support hotplugging/,
+    (await say('device_add', { driver: 'virtio-balloon-pci' })).error.desc,
+    /'virtio-balloon-pci' cannot be plugged into a running machine/,
   );
+  assert.match((await say('device_add', { driver: 'e1000', netdev: 'no' })).error.desc, /no network 'no'/);
+  assert.deepEqual((await say('device_add', { driver: 'virtio-rng-pci', id: 'r', addr: '0x1e' })).return, {});
+  assert.match((await say('device_add', { driver: 'virtio-rng-pci', addr: '0x1e' })).error.desc, /slot 30 is taken/);
   assert.match((await say('device_add', { ...unit, id: 'v', bus: 'no' })).error.desc, /Bus 'no.0' not found/);
   const ids = (blocks: readonly { device: string }[]) => blocks.map(({ device }) => device);
   assert.deepEqual(ids((await client.ask('{"execute":"query-block"}')).return).slice(-1), ['u']);

@@ -1,0 +1,56 @@
+/** PCI devices of `-device` and device_add that are alike whether they are there from the start or come later. */
+import type { DeviceOptions, PciSlot, VirtioPlace } from '../../vmm/index.js';
+import type { KeyValues } from '../options/key-values.js';
+import { UsageError } from '../usage-error.js';
+import type { Drive } from './drives.js';
+import { checkMac } from './networks.js';
+import { blockSize, checkSerial } from './plan-drives.js';
+
+/** What names stand for. */
+export interface Backends {
+  drive(values: KeyValues, name: string): Pick<Drive, 'id' | 'image' | 'isEmpty' | 'serial'>;
+  /** The id of a network without a card. */
+  network(option: string, id: string): string;
+}
+
+export function planVirtioBlock(values: KeyValues, backends: Backends, place: VirtioPlace | undefined): DeviceOptions {
+  const { option } = values;
+  const { id, image, serial, isEmpty } = backends.drive(values, values.need('drive'));
+  if (isEmpty) throw new UsageError(`${option}: the drive '${id}' has no file`);
+  return {
+    type: 'virtio-blk',
+    id,
+    image,
+    serial: checkSerial(option, values.text('serial') ?? serial),
+    logicalBlockSize: blockSize(values, 'logical_block_size'),
+    physicalBlockSize: blockSize(values, 'physical_block_size'),
+    bootIndex: values.number('bootindex', 0, 2 ** 31 - 1),
+    ...place,
+  };
+}
+
+const card = (values: KeyValues, backends: Backends) => ({
+  network: backends.network(values.option, values.need('netdev')),
+  mac: checkMac(values.option, values.text('mac')),
+  bootIndex: values.number('bootindex', 0, 2 ** 31 - 1),
+  rom: values.text('romfile'),
+});
+
+export const planVirtioNet = (
+  values: KeyValues,
+  backends: Backends,
+  place: VirtioPlace | undefined,
+): DeviceOptions => ({
+  type: 'virtio-net',
+  ...card(values, backends),
+  mtu: values.number('host_mtu', 68, 65535),
+  ...place,
+});
+
+export const planPciCard = (
+  type: 'e1000' | 'rtl8139' | 'ne2k_pci',
+  values: KeyValues,
+  backends: Backends,
+  slot: PciSlot | undefined,
+  device: string | undefined,
+): DeviceOptions => ({ type, ...card(values, backends), slot, ...(device === undefined ? {} : { device }) });

@@ -57,6 +57,9 @@ function lanes(random: Random): bigint {
   }
 }
 
+/** FPSCR.FZ. */
+const FLUSH_TO_ZERO = 1 << 24;
+
 /** System registers: those of User mode, and some that it has not. */
 const REGISTERS = [
   { rn: 13, rm: 0, size: 0, s: 0, imm: 2, q: 1 },
@@ -299,6 +302,10 @@ function tryCase(encoding: Encoding, tables: DecoderTables, random: Random): Row
   const v = Array.from({ length: 32 }, () => lanes(random));
   if (random.below(4) === 0)
     v[fields.rm & 31] = v[fields.rn & 31] ^ random.pick([0n, 1n << 63n, (1n << 63n) | (1n << 31n), 1n]);
+  // VJCVT of a positive denormal that is flushed: Z is 0 (FPToFixedJS of the Arm ARM); QEMU 7.2 sets it.
+  const isDenormal = v[fields.rm & 31] > 0n && v[fields.rm & 31] < 1n << 52n;
+  if (row.name.startsWith('vjcvt') && isDenormal)
+    view.setUint32(caseField.fpscr, view.getUint32(caseField.fpscr, true) & ~FLUSH_TO_ZERO, true);
   for (const [n, value] of v.entries()) view.setBigUint64(caseField.v + 8 * n, value, true);
   for (let at = caseField.code; at < caseField.bytes; at += 4)
     view.setUint32(at, thumb ? THUMB_BREAK : ARM_BREAK, true);

@@ -22,12 +22,11 @@ import {
   type NodeInfo,
   type NodeUse,
   type OpenFlags,
-  Permission,
   RequestFlag,
   type ResizeOptions,
 } from './node.js';
 import type { OptionDict } from './options.js';
-import { childPermissions, permissionText, Use } from './permissions.js';
+import { childPermissions, NodeUses } from './permissions.js';
 import { maxRequestBytes } from './range.js';
 import { probeFormat } from './registry.js';
 import { RequestTracker } from './request-tracker.js';
@@ -39,8 +38,6 @@ const bounceBytes = 1 << 20;
 export const probeBytes = 512;
 /** Unit of every node's length. */
 const sectorBytes = 512;
-
-const isWriter = ({ permissions }: NodeUse): boolean => (permissions & Permission.write) !== 0;
 
 interface AttachedChild extends BlockChild {
   node: GraphNode;
@@ -65,7 +62,7 @@ export class GraphNode implements BlockNode {
   #instance: DriverNode | undefined;
   #limits: BlockLimits = defaultLimits;
   #references = 1;
-  #uses: Use[] = [];
+  readonly #uses = new NodeUses(this, () => this.#applyPermissions());
   #inFlight = 0;
   #idleWaiters: (() => void)[] = [];
   #writeGeneration = 0;
@@ -144,7 +141,7 @@ export class GraphNode implements BlockNode {
 
   /** Adds a child; the reference passes to this node. */
   async attach(name: string, role: ChildRole, node: GraphNode): Promise<void> {
-    const wanted = this.#aggregate();
+    const wanted = this.#uses.needs;
     const own = childPermissions(this, role, wanted.permissions, wanted.shared);
     const use = await node.acquire(`node '${this.nodeName}' as '${name}'`, own.permissions, own.shared);
     this.children.push({ name, role, node, use });
@@ -166,70 +163,12 @@ export class GraphNode implements BlockNode {
     await this.attach(name, role, node);
   }
 
-  #aggregate(except?: Use): { permissions: number; shared: number } {
-    let permissions = 0;
-    let shared: number = Permission.all;
-    for (const use of this.#uses) {
-      if (use === except) continue;
-      permissions |= use.permissions;
-      shared &= use.shared;
-    }
-    return { permissions, shared };
-  }
-
-  async acquire(user: string, permissions: number, shared: number): Promise<NodeUse> {
-    const use = new Use(this, user, 0, Permission.all);
-    this.#uses.push(use);
-    try {
-      await this.changeUse(use, permissions, shared);
-    } catch (error) {
-      this.#uses.splice(this.#uses.indexOf(use), 1);
-      throw error;
-    }
-    return use;
-  }
-
-  async changeUse(use: Use, permissions: number, shared: number): Promise<void> {
-    if (permissions & (Permission.write | Permission.resize) && this.#readOnly) {
-      throw new BlockError('EPERM', `Block node is read-only`);
-    }
-    for (const other of this.#uses) {
-      if (other === use) continue;
-      const refused = permissions & ~other.shared;
-      if (refused) {
-        throw new BlockError(
-          'EPERM',
-          `Conflicts with use by ${other.user}, which does not allow '${permissionText(refused)}' on ${this.nodeName}`,
-        );
-      }
-      const clash = other.permissions & ~shared;
-      if (clash)
-        throw new BlockError(
-          'EPERM',
-          `Conflicts with use by ${other.user}, which uses '${permissionText(clash)}' on ${this.nodeName}`,
-        );
-    }
-    const before = [use.permissions, use.shared] as const;
-    use.permissions = permissions;
-    use.shared = shared;
-    try {
-      await this.#applyPermissions();
-    } catch (error) {
-      [use.permissions, use.shared] = before;
-      await this.#applyPermissions().catch(() => undefined);
-      throw error;
-    }
-  }
-
-  async releaseUse(use: Use): Promise<void> {
-    const index = this.#uses.indexOf(use);
-    if (index < 0) return;
-    this.#uses.splice(index, 1);
-    await this.#applyPermissions();
+  acquire(user: string, permissions: number, shared: number): Promise<NodeUse> {
+    return this.#uses.acquire(user, permissions, shared);
   }
 
   async #applyPermissions(): Promise<void> {
-    const { permissions, shared } = this.#aggregate();
+    const { permissions, shared } = this.#uses.needs;
     for (const child of this.children) {
       const own = childPermissions(this, child.role, permissions, shared);
       await child.use.change(own.permissions, own.shared);
@@ -344,7 +283,7 @@ export class GraphNode implements BlockNode {
     const { instance } = this;
     const { requestAlignment, maxTransfer } = this.#limits;
     // Where two change what is where, neither hears of the other's changes.
-    const isAlone = !instance.movesPlaces || this.#uses.filter(isWriter).length <= 1;
+    const isAlone = !instance.movesPlaces || this.#uses.writers <= 1;
     const isPlain = !this.flags.copyOnRead && requestAlignment <= sectorBytes && maxTransfer === 0;
     let most = Math.min(length, instance.length - offset);
     if (this.probed && offset < probeBytes) most = Math.min(most, probeBytes - offset);

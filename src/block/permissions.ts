@@ -2,14 +2,9 @@
  * Who may do what with a node: uses with their permissions, and what a node needs of its children for the uses it has itself. The
  * rules are those of QEMU's `block.c`, as the locks on image files show them to other processes.
  */
+import { BlockError } from './errors.js';
 import type { ChildRole, NodeUse, OpenFlags } from './node.js';
 import { Permission } from './node.js';
-
-/** The node as a use sees it. */
-interface UsedNode {
-  changeUse(use: Use, permissions: number, shared: number): Promise<void>;
-  releaseUse(use: Use): Promise<void>;
-}
 
 const permissionNames: readonly (readonly [number, string])[] = [
   [Permission.consistentRead, 'consistent read'],
@@ -18,30 +13,106 @@ const permissionNames: readonly (readonly [number, string])[] = [
   [Permission.resize, 'resize'],
 ];
 
-export function permissionText(bits: number): string {
+function permissionText(bits: number): string {
   return permissionNames
     .filter(([bit]) => (bits & bit) !== 0)
     .map(([, name]) => name)
     .join(', ');
 }
 
-export class Use implements NodeUse {
+class Use implements NodeUse {
   readonly user: string;
-  readonly #node: UsedNode;
-  permissions: number;
-  shared: number;
-  constructor(node: UsedNode, user: string, permissions: number, shared: number) {
-    this.#node = node;
+  readonly #uses: NodeUses;
+  permissions = 0;
+  shared: number = Permission.all;
+  constructor(uses: NodeUses, user: string) {
+    this.#uses = uses;
     this.user = user;
-    this.permissions = permissions;
-    this.shared = shared;
   }
   async change(permissions: number, shared: number): Promise<void> {
     if (permissions === this.permissions && shared === this.shared) return;
-    await this.#node.changeUse(this, permissions, shared);
+    await this.#uses.change(this, permissions, shared);
   }
   release(): Promise<void> {
-    return this.#node.releaseUse(this);
+    return this.#uses.release(this);
+  }
+}
+
+/** The uses of one node. `apply` brings what they need together to the node's children and to the locks on its file. */
+export class NodeUses {
+  readonly #node: { readonly nodeName: string; readonly readOnly: boolean };
+  readonly #apply: () => Promise<void>;
+  readonly #uses: Use[] = [];
+
+  constructor(node: { readonly nodeName: string; readonly readOnly: boolean }, apply: () => Promise<void>) {
+    this.#node = node;
+    this.#apply = apply;
+  }
+
+  /** What all need, and what all let others do. */
+  get needs(): { permissions: number; shared: number } {
+    let permissions = 0;
+    let shared: number = Permission.all;
+    for (const use of this.#uses) {
+      permissions |= use.permissions;
+      shared &= use.shared;
+    }
+    return { permissions, shared };
+  }
+
+  get writers(): number {
+    return this.#uses.filter((use) => (use.permissions & Permission.write) !== 0).length;
+  }
+
+  async acquire(user: string, permissions: number, shared: number): Promise<NodeUse> {
+    const use = new Use(this, user);
+    this.#uses.push(use);
+    try {
+      await this.change(use, permissions, shared);
+    } catch (error) {
+      this.#uses.splice(this.#uses.indexOf(use), 1);
+      throw error;
+    }
+    return use;
+  }
+
+  async change(use: Use, permissions: number, shared: number): Promise<void> {
+    if (permissions & (Permission.write | Permission.resize) && this.#node.readOnly)
+      throw new BlockError('EPERM', `Block node is read-only`);
+    for (const other of this.#uses) {
+      if (other === use) continue;
+      const refused = permissions & ~other.shared;
+      if (refused) {
+        throw new BlockError(
+          'EPERM',
+          `Conflicts with use by ${other.user}, which does not allow '${permissionText(refused)}' on ${this.#node.nodeName}`,
+        );
+      }
+      const clash = other.permissions & ~shared;
+      if (clash) {
+        throw new BlockError(
+          'EPERM',
+          `Conflicts with use by ${other.user}, which uses '${permissionText(clash)}' on ${this.#node.nodeName}`,
+        );
+      }
+    }
+    const before = [use.permissions, use.shared] as const;
+    use.permissions = permissions;
+    use.shared = shared;
+    try {
+      await this.#apply();
+    } catch (error) {
+      [use.permissions, use.shared] = before;
+      await this.#apply().catch(() => undefined);
+      throw error;
+    }
+  }
+
+  async release(use: Use): Promise<void> {
+    const index = this.#uses.indexOf(use);
+    if (index < 0) return;
+    this.#uses.splice(index, 1);
+    await this.#apply();
   }
 }
 

@@ -35,8 +35,9 @@ class Session {
     const words = [process.execPath, main, ...argv, '-pidfile', pidfile]
       .map((word) => `'${word.replaceAll("'", "'\\''")}'`)
       .join(' ');
-    // The settings before and after are compared by the shell that outlives the program.
-    const script = `before=$(stty -g); ${words}; echo "status=$?"; [ "$before" = "$(stty -g)" ] && echo same || echo different`;
+    // The settings before and after are compared by the shell that outlives the program, which stays a little: what was written last
+    // can be lost with the end of a terminal.
+    const script = `before=$(stty -g); ${words}; echo "status=$?"; [ "$before" = "$(stty -g)" ] && echo same || echo different; sleep 0.3`;
     this.pty = spawn('/bin/sh', ['-c', script], {
       cols: 90,
       rows: 30,
@@ -143,7 +144,7 @@ test('an exception leaves the terminal as it was', { skip }, async () => {
   const words = `'${process.execPath}' '${script}' run -kernel '${kernels['halt']}' -pidfile '${pidfile}'`;
   const pty = spawn(
     '/bin/sh',
-    ['-c', `before=$(stty -g); ${words}; echo "status=$?"; [ "$before" = "$(stty -g)" ] && echo same`],
+    ['-c', `before=$(stty -g); ${words}; echo "status=$?"; [ "$before" = "$(stty -g)" ] && echo same; sleep 0.3`],
     { cwd: folder, env: { PATH: process.env['PATH'] ?? '', HOME: folder } },
   );
   let text = '';

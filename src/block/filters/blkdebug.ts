@@ -104,9 +104,12 @@ export class BlkdebugNode extends FilterNode {
     this.#breakpoints.push({ event, tag });
   }
 
-  removeBreakpoint(tag: string): void {
+  /** False when none has that tag. */
+  removeBreakpoint(tag: string): boolean {
+    const before = this.#breakpoints.length;
     this.#breakpoints = this.#breakpoints.filter((point) => point.tag !== tag);
-    this.resume(tag);
+    const hasWaited = this.resume(tag);
+    return hasWaited || this.#breakpoints.length < before;
   }
 
   /** False when nothing waits under that tag. */

@@ -426,6 +426,11 @@ dd if=base of=y bs=3G
 dd if=base of=y bs=0
 dd -O nope if=base of=y
 bench -c 10 -w --pattern=300 base
+bench -S foo base
+bench -i native base
+bench -n -c 5 base
+bench -t foo base
+io -c 'remove_break A' -c 'break write_aio A' -c 'remove_break A' blkdebug::base
 info --image-opts driver=host_device,filename=base
 info --image-opts driver=file,filename=/dev/null
 info --image-opts driver=blkdebug,image.filename=base

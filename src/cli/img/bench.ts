@@ -1,5 +1,6 @@
 /** `img bench`: a fixed number of equal requests, several at a time. */
 import { errorCode, errorText } from '../../block/errors.js';
+import { cacheFlags } from '../../block/graph.js';
 import { checkRange } from '../../block/range.js';
 import type { Tool } from './tool.js';
 
@@ -25,7 +26,7 @@ export async function bench(tool: Tool, argv: readonly string[]): Promise<number
   ]);
   let format: string | undefined;
   let cacheMode = 'writeback';
-  let [isWrite, forceShare, imageOptions] = [false, false, false];
+  let [isWrite, forceShare, imageOptions, isNative] = [false, false, false, false];
   let [count, depth, flushInterval, offset, size, step, pattern] = [75000, 64, 0, 0, 4096, 0, 0];
   const number = (value: string, what: string, min: number, max = 2 ** 31 - 1): number => {
     if (!/^\d+$/.test(value) || Number(value) < min || Number(value) > max) tool.fail(`Invalid ${what} specified`);
@@ -36,13 +37,15 @@ export async function bench(tool: Tool, argv: readonly string[]): Promise<number
     else if (key === 'depth') depth = number(value, 'queue depth', 1);
     else if (key === 'format') format = value;
     else if (key === 'flushInterval') flushInterval = number(value, 'flush interval', 0);
-    else if (key === 'aio' && !['threads', 'native', 'io_uring'].includes(value))
-      tool.fail(`Invalid aio option: ${value}`);
+    else if (key === 'aio') {
+      if (!['threads', 'native', 'io_uring'].includes(value)) tool.fail(`Invalid aio option: ${value}`);
+      isNative = value === 'native';
+    } else if (key === 'native') isNative = true;
     else if (key === 'offset') offset = tool.size(value, 'offset');
     else if (key === 'pattern') pattern = number(value, 'pattern byte', 0, 255);
     else if (key === 'quiet') tool.quiet = true;
     else if (key === 'size') size = tool.size(value, 'buffer size', 2 ** 31 - 1);
-    else if (key === 'step') step = tool.size(value, 'step size', 2 ** 31 - 1);
+    else if (key === 'step') step = tool.size(value, 'step_size', 2 ** 31 - 1);
     else if (key === 'cache') cacheMode = value;
     else if (key === 'write') isWrite = true;
     else if (key === 'share') forceShare = true;
@@ -52,12 +55,18 @@ export async function bench(tool: Tool, argv: readonly string[]): Promise<number
   if (operands.length !== 1) tool.misuse('Expecting one image file name');
   if (!isWrite && flushInterval > 0) tool.fail('--flush-interval is only available in write tests');
   if (flushInterval > 0 && flushInterval < depth) tool.fail("Flush interval can't be smaller than depth");
+  const cache = cacheFlags(cacheMode) ?? tool.fail('Invalid cache mode');
+  if (isNative && !cache.direct) {
+    tool.fail(
+      `Could not open '${operands[0]}': aio=native was specified, but it requires cache.direct=on, which was not specified.`,
+    );
+  }
   const node = await tool.open({
     filename: operands[0]!,
     format,
     imageOptions,
     forceShare,
-    flags: { ...tool.cache(cacheMode), readOnly: !isWrite, unmap: true },
+    flags: { ...cache, readOnly: !isWrite, unmap: true },
   });
   try {
     if (node.length === 0) tool.fail('Image is empty');

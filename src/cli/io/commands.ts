@@ -364,12 +364,9 @@ export const ioCommands: readonly IoCommand[] = [
     needsFile: true,
     async run(session, { operands }) {
       const debug = findDebug(session.node);
-      if (!debug) {
-        session.out(`Could not remove breakpoint ${operands[0]}: Operation not supported\n`);
-        return -1;
-      }
-      debug.removeBreakpoint(operands[0]!);
-      return 0;
+      if (debug?.removeBreakpoint(operands[0]!)) return 0;
+      session.out(`Could not remove breakpoint ${operands[0]}: ${errorText(debug ? 'ENOENT' : 'ENOTSUP')}\n`);
+      return -1;
     },
   }),
   define({

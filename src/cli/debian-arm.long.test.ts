@@ -98,9 +98,9 @@ test("what is slept is slept, and the date is the PL031's", { skip, timeout }, (
   assert.ok(slept === '2' || slept === '3', stdout);
 });
 
+// The command itself comes to a guest that waits for it, by the host's time: what the guest did before is compared.
 test('two runs of counted time are alike', { skip, timeout }, () => {
-  const run = () =>
-    debian(['-icount', 'shift=1'], 'cat /proc/uptime; dmesg | tail -5; head -c 16 /dev/urandom | md5sum');
+  const run = () => debian(['-icount', 'shift=1'], 'dmesg | tail -5; head -c 16 /dev/urandom | md5sum');
   const first = run();
   assert.equal(first.status, 0, first.stderr);
   assert.equal(run().stdout, first.stdout);

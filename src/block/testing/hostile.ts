@@ -23,6 +23,8 @@ export interface HostileCase {
   /** The format can't be written. */
   readonly isReadOnly?: boolean;
   readonly mutations?: number;
+  /** Further seeds, that once led to a mistake. */
+  readonly seeds?: readonly number[];
   /** More to do with an image opened for writing. */
   readonly alsoWrite?: (node: GraphNode) => Promise<void>;
   /** The file that is damaged (default `disk`), and the image's other files. */
@@ -148,6 +150,7 @@ async function attack(real: BlockHost, what: HostileCase, image: MemoryImage, me
 
 /** Damages the image by `mutations` seeds and works on each result. */
 export async function attackImage(real: BlockHost, what: HostileCase): Promise<void> {
-  for (let seed = 1; seed <= (what.mutations ?? 100); seed++)
+  const first = Array.from({ length: what.mutations ?? 100 }, (_value, index) => index + 1);
+  for (const seed of [...first, ...(what.seeds ?? [])])
     await attack(real, what, damage(what, randomFrom(seed)), `${what.format}, seed ${seed}`);
 }

@@ -80,6 +80,7 @@ for (const [name, options, clusterBytes] of cases) {
       image,
       regions,
       mutations,
+      seeds: [9290],
       alsoWrite: (node) => node.instance.snapshots!.remove(undefined, 'one'),
     });
     assert.ok(process.memoryUsage().rss - before < 1.5 * 2 ** 30, 'memory stays bounded');

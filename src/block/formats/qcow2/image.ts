@@ -381,7 +381,8 @@ export class Qcow2Image implements RefcountsOwner {
     if (this.mustNotWrite) throw new BlockError('EIO');
     const index = Math.floor(cluster / this.entriesPerTable);
     if (index >= this.l1.length) throw new BlockError('EIO');
-    if (this.l1[index]! % 2 === 0) await this.#newTable(index);
+    // A damaged entry may say that a table is this image's alone and name none.
+    if (this.l1[index]! % 2 === 0 || this.#tableOffset(index) === 0) await this.#newTable(index);
     return (await this.slice(cluster))!;
   }
 

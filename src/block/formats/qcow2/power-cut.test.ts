@@ -21,6 +21,8 @@ const cases: readonly {
   readonly name: string;
   readonly options: OptionDict;
   readonly snapshots?: boolean;
+  /** Further seeds, that once led to a mistake. */
+  readonly seeds?: readonly number[];
 }[] = [
   { name: '4 KiB clusters', options: { cluster_size: 4096 } },
   { name: '512 byte clusters, many tables', options: { cluster_size: 512 } },
@@ -28,12 +30,12 @@ const cases: readonly {
   { name: 'lazy refcounts', options: { cluster_size: 1024, lazy_refcounts: 'on' } },
   { name: 'extended L2', options: { cluster_size: 16384, extended_l2: 'on' } },
   { name: 'over a backing file', options: { cluster_size: 4096, backing_file: 'base', backing_fmt: 'raw' } },
-  { name: '64 bit refcounts', options: { cluster_size: 512, refcount_bits: 64 } },
+  { name: '64 bit refcounts', options: { cluster_size: 512, refcount_bits: 64 }, seeds: [9001] },
 ];
 
-for (const { name, options, snapshots } of cases) {
+for (const { name, options, snapshots, seeds } of cases) {
   test(`a power cut anywhere loses nothing flushed: ${name}`, async () => {
-    for (const seed of (process.env.VRING_SEEDS ?? '1').split(',').map(Number)) {
+    for (const seed of [...(process.env.VRING_SEEDS ?? '1').split(',').map(Number), ...(seeds ?? [])]) {
       const cuts = await cutPower(
         real,
         {

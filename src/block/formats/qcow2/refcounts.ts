@@ -12,6 +12,8 @@ import { maxRefcountTableBytes, set64 } from './layout.js';
 
 const cacheBytes = 8 * 2 ** 20;
 const maxSliceBytes = 65536;
+/** What a disk writes whole or not at all. */
+const sectorBytes = 512;
 
 export type FreeKind = 'request' | 'snapshot' | 'other' | 'never';
 
@@ -375,7 +377,10 @@ export class Refcounts {
     }
   }
 
-  /** Blocks first, then (behind a barrier) table entries that point to new ones. */
+  /**
+   * Blocks first, then (behind a barrier) table entries that point to new ones. A new block may be counted by one that was made before it:
+   * entries go in the order in which they were made, those that share a sector in one write, with a barrier between writes.
+   */
   async write(): Promise<void> {
     if (this.#cache.hasDirty) {
       await this.#owner.event('refblock_update');
@@ -385,11 +390,16 @@ export class Refcounts {
     await this.#owner.barrier();
     const entries = [...this.#dirtyTableEntries];
     await this.#owner.event('refblock_alloc_hookup');
-    for (const index of entries) {
-      const bytes = new Uint8Array(8);
-      set64(new DataView(bytes.buffer), 0, this.table[index]!);
-      await this.#owner.file.write(this.tableOffset + index * 8, bytes);
-      this.#dirtyTableEntries.delete(index);
+    const sectorOf = (index: number): number => Math.floor((index * 8) / sectorBytes);
+    for (let at = 0; at < entries.length; ) {
+      if (at > 0) await this.#owner.barrier();
+      let end = at + 1;
+      while (end < entries.length && sectorOf(entries[end]!) === sectorOf(entries[at]!)) end++;
+      const together = entries.slice(at, end);
+      const [first, last] = [Math.min(...together), Math.max(...together)];
+      await this.#owner.file.write(this.tableOffset + first * 8, serializeTable(this.table.subarray(first, last + 1)));
+      for (const index of together) this.#dirtyTableEntries.delete(index);
+      at = end;
     }
   }
 

@@ -30,6 +30,7 @@ const slotCapabilities = 0x0004005b;
 export const slotEvent = { button: 0x001, presence: 0x008, link: 0x100 } as const;
 const slotEvents = 0x011f;
 const interruptEnable = 0x20;
+const linkEventEnable = 0x1000;
 export const slotPowerOff = 0x400;
 const controls = { device: 0x7fef, errors: 0x000f, link: 0x00c8, slot: 0x1fff, root: 0x001f, device2: 0x043f } as const;
 
@@ -98,6 +99,8 @@ export class ExpressSlot {
   get interrupts(): boolean {
     const status = this.#fn.read(this.#base + at.slotStatus, 2);
     const { control } = this;
-    return (control & interruptEnable) !== 0 && (status & control & slotEvents & ~0x10) !== 0;
+    // Each event has its bit in the control register at its own place, but for the link's.
+    const enabled = (control & 0x0f) | ((control & linkEventEnable) !== 0 ? slotEvent.link : 0);
+    return (control & interruptEnable) !== 0 && (status & enabled) !== 0;
   }
 }

@@ -79,11 +79,21 @@ test('root port: presence, link and button interrupt when enabled; power off let
   port.bus.add(new PciFunction({ name: 'device', vendorId: 1, deviceId: 2, classCode: 0 }), 0);
   port.plugged();
   assert.equal(root.lineLevel(0), false, 'nothing is enabled');
-  assert.equal(status(), 0x148);
+  assert.equal(status(), 0x149);
   assert.equal(fn.read(0x54 + 18, 2) & 0x2000, 0x2000, 'the link is up');
+  for (const [enabled, level] of [
+    [0x1029, true],
+    [0x1020, true],
+    [0x0028, true],
+    [0x0021, true],
+    [0x0022, false],
+    [0x1008, false],
+  ] as const) {
+    control(enabled);
+    assert.equal(root.lineLevel(0), level, `control ${enabled.toString(16)}: presence and link have changed`);
+  }
   control(0x1029);
-  assert.equal(root.lineLevel(0), true);
-  fn.write(0x54 + 26, 2, 0x108);
+  fn.write(0x54 + 26, 2, 0x109);
   assert.deepEqual([root.lineLevel(0), status()], [false, 0x40]);
   let ejected = 0;
   port.onEject = () => {

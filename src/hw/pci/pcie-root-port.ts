@@ -83,11 +83,11 @@ export class PcieRootPort implements Device {
     if (leaving) this.#eject();
   }
 
-  /** A device has come; the guest is told. */
+  /** A device has come; the guest is told, by the button too: Linux is deaf to the others for a second after it has let one go. */
   plugged(): void {
     this.#occupied = true;
     this.#slot.setPresence(true);
-    this.#slot.addEvents(slotEvent.presence | slotEvent.link);
+    this.#slot.addEvents(slotEvent.button | slotEvent.presence | slotEvent.link);
     this.#interrupt();
   }
 

@@ -397,7 +397,10 @@ export class Refcounts {
       while (end < entries.length && sectorOf(entries[end]!) === sectorOf(entries[at]!)) end++;
       const together = entries.slice(at, end);
       const [first, last] = [Math.min(...together), Math.max(...together)];
-      await this.#owner.file.write(this.tableOffset + first * 8, serializeTable(this.table.subarray(first, last + 1)));
+      // What lies between and comes later has no block on disk yet.
+      const isLater = (index: number) => this.#dirtyTableEntries.has(index) && !together.includes(index);
+      const range = this.table.slice(first, last + 1).map((entry, i) => (isLater(first + i) ? 0 : entry));
+      await this.#owner.file.write(this.tableOffset + first * 8, serializeTable(range));
       for (const index of together) this.#dirtyTableEntries.delete(index);
       at = end;
     }

@@ -38,7 +38,7 @@ export const commands: readonly Command[] = [
   {
     ...runCommand,
     programName: 'qemu-system-x86_64',
-    otherNames: ['qemu-system-i386', 'qemu-system-riscv64', 'qemu-system-aarch64'],
+    otherNames: ['qemu-system-i386', 'qemu-system-riscv64', 'qemu-system-aarch64', 'qemu-system-arm'],
     load: async () => (await import('./run/index.js')).run,
   },
   ...diskCommands,

@@ -80,8 +80,10 @@ export function bashCompletion(): string {
 export function zshCompletion(): string {
   const describe = (text: string) =>
     text.replace(/[[\]:'\\]/g, (character) => (character === "'" ? "'\\''" : `\\${character}`));
+  const run = commands.find(({ name }) => name === 'run');
+  const runners = [run?.programName, ...(run?.otherNames ?? [])].map((name) => `${name}=vring-run`);
   const lines = [
-    '#compdef vring qemu-system-x86_64=vring-run qemu-system-i386=vring-run qemu-system-riscv64=vring-run qemu-system-aarch64=vring-run',
+    `#compdef vring ${runners.join(' ')}`,
     '# zsh completion of vring: source <(vring completion zsh)',
     '_vring() {',
     '  local -a commands',
@@ -117,7 +119,7 @@ export function zshCompletion(): string {
     }
     lines.push(`        '*:operand:${command.operands ? `(${command.operands.join(' ')})` : '_files'}' ;;`);
   }
-  lines.push('  esac', '}', 'compdef _vring vring qemu-system-x86_64=vring-run', '');
+  lines.push('  esac', '}', `compdef _vring vring ${runners.join(' ')}`, '');
   return lines.join('\n');
 }
 

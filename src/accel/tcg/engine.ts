@@ -22,6 +22,7 @@ import { CodeCache } from './code-cache.js';
 import { codeLines } from './code-lines.js';
 import { DirtyLog } from './dirty-log.js';
 import { defineDispatcher } from './dispatcher.js';
+import { GuestPages } from './guest-pages.js';
 import {
   layout,
   MAX_BLOCK_INSTRUCTIONS,
@@ -98,9 +99,6 @@ export interface EngineOptions {
 /** Sets that have the engine's routines already: a guest's routines exist once a process, its machines share them. */
 const extended = new WeakSet<RoutineSet>();
 
-/** Views of guest pages that are kept: making one takes longer than translating an instruction. */
-const RECENT_PAGES = 256;
-
 /** Hops between two looks at the clock. */
 const HOPS = 4096;
 /** What an exit to JavaScript costs in hops. */
@@ -142,8 +140,7 @@ export class TcgEngine implements Accelerator {
   readonly #words: Int32Array;
   readonly #view: DataView;
   readonly #bytes: Uint8Array;
-  /** The guest pages that were translated from lately, by the low bits of their number. */
-  readonly #pages: Uint8Array[];
+  readonly #pages: GuestPages;
   readonly #builder = new BlockBuilder();
   readonly #optimizer: BlockOptimizer;
   readonly #serializer: ColdSerializer;
@@ -215,7 +212,7 @@ export class TcgEngine implements Accelerator {
     this.#dirtyLog = new DirtyLog(this.memory.buffer, this.ramStart, this.ramEnd);
     this.#view = new DataView(this.memory.buffer);
     this.#bytes = new Uint8Array(this.memory.buffer);
-    this.#pages = Array.from({ length: RECENT_PAGES }, () => this.#bytes.subarray(0, 4096));
+    this.#pages = new GuestPages(this.memory.buffer);
     this.#optimizer = new BlockOptimizer(cpu.vars, set.list);
     this.#names = { vars: cpu.vars, routines: set.list };
     this.#serializer = new ColdSerializer(
@@ -555,7 +552,7 @@ export class TcgEngine implements Accelerator {
 
   /** Instructions of the block at a host address before the next breakpoint's offset. 0: one may be right here. */
   #instructionsToBreak(hva: number, key: number): number {
-    const page = new Uint8Array(this.memory.buffer, hva - (hva & 4095), 4096);
+    const page = this.#pages.at(hva);
     const start = hva & 4095;
     const next = this.#breakOffsets.find((offset) => offset >= start);
     if (next === undefined) return MAX_BLOCK_INSTRUCTIONS;
@@ -689,7 +686,7 @@ export class TcgEngine implements Accelerator {
   /** IR for the code at a host address into the builder. Gives the host address of the second page, 0, or -1 on a fetch fault. */
   #generate(hva: number, key: number): number {
     const request = this.#request;
-    request.page = this.#pageAt(hva);
+    request.page = this.#pages.at(hva);
     request.offset = hva & 4095;
     request.nextPage = undefined;
     request.modeKey = key;
@@ -706,7 +703,7 @@ export class TcgEngine implements Accelerator {
         number,
       ];
       if (fault !== 0) return -1;
-      request.nextPage = this.#pageAt(next >>> 0);
+      request.nextPage = this.#pages.at(next >>> 0);
       this.#builder.clear();
       this.#vcpus[0].cpu.translator.translate(request, this.#result);
       if (this.#result.crossesPage) second = next >>> 0;
@@ -722,15 +719,6 @@ export class TcgEngine implements Accelerator {
     this.#optimizer.run(this.#builder);
     this.#trace.ir?.(printIr(this.#builder.words, this.#builder.length, this.#names));
     return second;
-  }
-
-  /** The page that a host address is on. */
-  #pageAt(hva: number): Uint8Array {
-    const start = hva - (hva & 4095);
-    const index = (hva >>> 12) & (RECENT_PAGES - 1);
-    const page = this.#pages[index];
-    if (page.byteOffset === start) return page;
-    return (this.#pages[index] = this.#bytes.subarray(start, start + 4096));
   }
 
   /** Executes the instruction at pc by itself, from code that nothing else sees. */

@@ -74,8 +74,10 @@ test('a signal while a server stores its bitmaps does not cut that short', {
   await client!.close();
   // The only client has gone: it ends by itself.
   const signals = setInterval(() => server.kill('SIGTERM'), 1);
-  assert.equal(await ended, 0);
+  const how = await ended;
   clearInterval(signals);
+  // Node gives up its signal handlers a moment before the process is gone: all is stored by then.
+  assert.ok(how === 0 || how === 'SIGTERM', `ended by ${how}`);
   assert.doesNotMatch(img('info', image), /in-use/);
   assert.match(img('check', image), /^No errors/);
 });

@@ -112,7 +112,7 @@ export async function serve(
   } catch (error) {
     tool.fail(toBlockError(error).message);
   }
-  // Until all is stored: a second signal must not end the process in the middle of that.
+  // For good: a second signal must not end the process while all is stored, nor change its status after that.
   for (const signal of endings) process.on(signal, end);
   try {
     node = await openImage(tool, options);
@@ -167,6 +167,5 @@ export async function serve(
       tool.error(toBlockError(error).message);
     }
     await closing;
-    for (const signal of endings) process.off(signal, end);
   }
 }

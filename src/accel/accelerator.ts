@@ -8,7 +8,7 @@
  * them from there again at its next `run`: so a debugger, a snapshot and a move to another accelerator all see and change one
  * thing.
  */
-import type { DeferrableRange } from '../bus/index.js';
+import type { DeferrableRange, NotifyRegister } from '../bus/index.js';
 import type { VmExit } from '../guest/guest-cpu.js';
 import type { ExitCounters } from './exits.js';
 
@@ -55,6 +55,8 @@ export interface AcceleratorHost {
   untilDeadlineNs(): number;
   /** Where writes may be collected and handed over before the next other access. */
   deferrable(): readonly DeferrableRange[];
+  /** The notify register that a write goes to, as it is now. */
+  notifyRegister(space: 'port' | 'memory', address: number, size: number, value: number): NotifyRegister | undefined;
   /** Hears of every entry into guest code and of its end, where somebody measures; undefined otherwise. */
   readonly guest?: GuestObserver | undefined;
 }
@@ -87,6 +89,8 @@ export interface Accelerator {
   setBreakpoints(addresses: ReadonlySet<bigint>): void;
   /** Where guest RAM lies from now on. */
   setRamBlocks(blocks: readonly AcceleratorRamBlock[]): void;
+  /** What answers at some addresses of devices has changed, or may have. Absent: the accelerator keeps nothing of that. */
+  windowsChanged?(): void;
   /** A device wrote to guest memory at these host addresses. */
   published(hva: number, size: number): void;
   /** From here on it is noted which pages of RAM the guest and `published` write, all clean at first; false: no longer. */

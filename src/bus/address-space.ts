@@ -34,6 +34,19 @@ export interface IoWindow {
    * in order before the next access that it does not collect.
    */
   readonly deferrable?: readonly { readonly offset: number; readonly size: number }[];
+  /** The notify register that a write goes to; undefined: it goes to another. */
+  readonly notifies?: ((offset: number, size: number, value: number) => NotifyRegister | undefined) | undefined;
+}
+
+/**
+ * A register of which a device hears that it was written, and nothing more: a virtqueue's notification. Who writes need not wait
+ * for that, and several writes may be one. It is one object as long as the device lives.
+ */
+export interface NotifyRegister {
+  /** The value that means it; undefined: any does. */
+  readonly value?: number | undefined;
+  /** True: whoever runs the guest should let it write without an exit, if it can. Undefined: where that is of use. */
+  readonly isAsked: boolean | undefined;
 }
 
 /** Addresses, of ports or of memory, whose writes may be handed over late. */

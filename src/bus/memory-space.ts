@@ -8,7 +8,7 @@
  */
 
 import { assert } from '../base/index.js';
-import type { DeferrableRange, DmaSpace, IoWindow, RamBlock } from './address-space.js';
+import type { DeferrableRange, DmaSpace, IoWindow, NotifyRegister, RamBlock } from './address-space.js';
 
 const PAGE = 4096;
 /** Addresses from here on are nobody's: numbers stay exact. */
@@ -54,6 +54,8 @@ export class MemorySpace {
   log: ((message: string) => void) | undefined;
   /** Called for every range that a device (or the bus itself) wrote in RAM. */
   onPublish: ((gpa: number, length: number) => void) | undefined;
+  /** Called after every change of what answers where. */
+  onWindows: (() => void) | undefined;
 
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
@@ -151,6 +153,13 @@ export class MemorySpace {
     );
   }
 
+  /** The notify register that a write goes to, as it is now. */
+  notifyRegister(gpa: number, size: number, value: number): NotifyRegister | undefined {
+    if (!(gpa >= 0 && gpa < LIMIT)) return undefined;
+    const { window, windowStart } = this.#find(gpa);
+    return window?.notifies?.(gpa - windowStart, size, value);
+  }
+
   #changed(): void {
     this.#dirty = true;
     if (this.#transactions === 0) this.#rebuild();
@@ -187,6 +196,7 @@ export class MemorySpace {
     this.#ranges = ranges;
     this.#starts = Float64Array.from(ranges, (r) => r.start);
     this.#last = ranges[0]!;
+    this.onWindows?.();
 
     const blocks: RamBlock[] = [];
     for (const r of ranges) {

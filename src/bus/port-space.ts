@@ -3,7 +3,7 @@
  * an access that fits the window at its first port arrives there whole, else it is carried out byte by byte.
  */
 import { assert } from '../base/index.js';
-import type { DeferrableRange, IoWindow } from './address-space.js';
+import type { DeferrableRange, IoWindow, NotifyRegister } from './address-space.js';
 import { type Mapping, readWindow, writeWindow } from './memory-space.js';
 
 const PORTS = 0x10000;
@@ -18,6 +18,8 @@ interface Slot {
 export class PortSpace {
   /** Called once per unassigned port, for the first few hundred. */
   log: ((message: string) => void) | undefined;
+  /** Called after every change of what answers where. */
+  onWindows: (() => void) | undefined;
   /** Index + 1 into #slots of what answers at a port; 0 for nothing. */
   readonly #table = new Uint16Array(PORTS);
   readonly #slots: (Slot | undefined)[] = [];
@@ -42,6 +44,7 @@ export class PortSpace {
         slot.start = next;
         if (before !== undefined) space.#paint(before, before + window.size);
         if (next !== undefined) space.#paint(next, next + window.size);
+        space.onWindows?.();
       },
       remove() {
         if (space.#slots[index] !== slot) return;
@@ -105,6 +108,12 @@ export class PortSpace {
             .map(({ offset, size }) => ({ space: 'port' as const, start: slot.start! + offset, size }))
             .filter(({ start, size }) => this.#table.subarray(start, start + size).every((at) => at === index + 1)),
     );
+  }
+
+  /** The notify register that a write goes to, as it is now. */
+  notifyRegister(port: number, size: number, value: number): NotifyRegister | undefined {
+    const slot = this.#slots[this.#table[port & 0xffff]! - 1];
+    return slot?.window.notifies?.((port & 0xffff) - slot.start!, size, value);
   }
 
   nameAt(port: number): string {

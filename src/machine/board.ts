@@ -273,6 +273,8 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
       poll: () => this.#poll(),
       untilDeadlineNs: () => this.clock.nextDeadlineNs - this.clock.nowNs(),
       deferrable: () => [...this.ports.deferrable(), ...this.#memory.deferrable()],
+      notifyRegister: (space, address, size, value) =>
+        (space === 'port' ? this.ports : this.#memory).notifyRegister(address, size, value),
     };
     this.#acceleratorHost = observer?.watch(accelerated) ?? accelerated;
     this.#engine = new TcgEngine({
@@ -304,6 +306,7 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
       if (hva >= 0) this.#accelerator.published(hva, length);
     };
     memory.onChange(() => this.#accelerator.setRamBlocks(memory.ramBlocks()));
+    memory.onWindows = this.ports.onWindows = () => this.#accelerator.windowsChanged?.();
     memory.log = this.ports.log = host.log;
   }
 
@@ -445,6 +448,7 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
     this.#halted = this.#cpus.every(({ isHalted }) => isHalted);
     this.#accelerator = next;
     next.setRamBlocks(this.#memory.ramBlocks());
+    next.windowsChanged?.();
     next.takeOver();
     if (this.#dirty) next.setDirtyLogging(true);
     if (this.#breakpoints.size > 0) {

@@ -404,7 +404,10 @@ test('the built-in guest prints the same on both accelerators, byte for byte', {
       builtInGuest: true,
       accelerators: [accelerator],
       kernelIrqchip,
-      devices: [{ type: 'virtio-rng' }, { type: 'virtio-balloon' }],
+      devices: [
+        { type: 'virtio-rng', ioeventfd: kernelIrqchip === 'on' },
+        { type: 'virtio-balloon', ioeventfd: kernelIrqchip === 'on' },
+      ],
     });
     try {
       await machine.serial(0).write(new TextEncoder().encode(`${all.join('\r')}\r`));

@@ -439,6 +439,7 @@ export function planMachine(options: MachineOptions): {
           interfaces: device.interfaces,
           vectors: device.vectors,
           packed: device.packed,
+          ioeventfd: device.ioeventfd,
           device: device.device,
         };
       case 'ide': {

@@ -515,7 +515,7 @@ export class MachineDevices {
     taken: Set<string>,
     rom?: OptionRom | undefined,
   ): Pick<Spot, 'path'> {
-    const { type, bus, slot: wanted, interfaces, packed } = config;
+    const { type, bus, slot: wanted, interfaces, packed, ioeventfd } = config;
     const name = freeName(type, taken);
     const device = new VirtioDevice(model, {
       name,
@@ -535,6 +535,7 @@ export class MachineDevices {
       // As on QEMU a device behind a root port has the interface of virtio 1.0 alone, unless it is told otherwise.
       legacy: interfaces !== 'modern' && !modernOnly.has(model.type) && !(isExpress && interfaces === undefined),
       modern: interfaces !== 'legacy',
+      ioeventfd,
       rom,
       ...vectorsOf(config),
     });

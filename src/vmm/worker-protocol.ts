@@ -47,6 +47,10 @@ export interface VirtioPlace {
   readonly interfaces?: 'transitional' | 'modern' | 'legacy' | undefined;
   /** Its rings may have the packed layout. */
   readonly packed?: boolean | undefined;
+  /**
+   * Under KVM its driver's notifications end no vCPU's turn (ioeventfd). Unless given they do not where there are several vCPUs.
+   */
+  readonly ioeventfd?: boolean | undefined;
   /** MSI-X vectors, 0 for none; as many as the device can use unless given. */
   readonly vectors?: number | undefined;
 }
@@ -243,6 +247,8 @@ export const rungBy = {
   screen: 8,
   /** Frames have come, or there is room for some. */
   networks: 16,
+  /** The guest has notified a device without an exit. */
+  notifications: 32,
 } as const;
 
 /** What of the translator's and the machine's work is logged (-d). */

@@ -55,7 +55,7 @@ export interface RoutineStore {
 }
 
 /** What the machine gives to the engine beside what every accelerator gets. */
-export interface EngineHost extends Omit<AcceleratorHost, 'untilDeadlineNs' | 'deferrable'> {
+export interface EngineHost extends Omit<AcceleratorHost, 'untilDeadlineNs' | 'deferrable' | 'notifyRegister'> {
   /** Modules compiled before, by what they depend on: the same for all machines of a process. */
   readonly modules?: ModuleCache | undefined;
   readonly routineStore?: RoutineStore | undefined;

@@ -157,6 +157,9 @@ test('interfaces of virtio devices, in the spelling of properties and of names',
   assert.deepEqual(device('virtio-balloon-pci-non-transitional'), ['modern', undefined]);
   const [rings] = plan('-device', 'virtio-rng-pci,packed=on').machine.devices ?? [];
   assert.ok(rings && 'packed' in rings && rings.packed);
+  const [, quick] =
+    plan('-device', 'virtio-rng-pci', '-device', 'virtio-balloon-pci,ioeventfd=off').machine.devices ?? [];
+  assert.ok(quick && 'ioeventfd' in quick && quick.ioeventfd === false);
   assert.deepEqual(device('virtio-rng-pci-transitional'), ['transitional', undefined]);
   assert.match(refusal('-device', 'virtio-rng-pci,disable-legacy=on,disable-modern=on'), /without any interface/);
   assert.match(refusal('-device', 'virtio-rng-pci-transitional,disable-legacy=on'), /asks for transitional/);

@@ -35,6 +35,11 @@ const virtio: readonly PropertyRow[] = [
   },
   { name: 'disable-modern', type: 'bool', default: 'off', sentence: 'on: without the interface of virtio 1.0' },
   { name: 'packed', type: 'bool', default: 'off', sentence: 'on: drivers may choose the packed layout of rings' },
+  {
+    name: 'ioeventfd',
+    type: 'bool',
+    sentence: 'on: under KVM notifications end no turn of a vCPU; on where there are several vCPUs unless given',
+  },
   { name: 'vectors', type: 'uint32', sentence: 'MSI-X vectors, 0 for none; as many as the device can use' },
 ];
 /** virtio-mmio. */
@@ -452,7 +457,6 @@ export const unsupportedProperties = [
   'pif',
   'eui64-default',
   'physical_block_size',
-  'ioeventfd',
   'multifunction',
   'iothread',
   'num-queues',

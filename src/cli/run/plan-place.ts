@@ -17,6 +17,7 @@ export function planVirtio(values: KeyValues, { only }: FoundDevice, rootPorts: 
     slot,
     interfaces: only ?? asked,
     vectors: values.number('vectors', 0, 2048),
+    ...(values.has('ioeventfd') ? { ioeventfd: values.flag('ioeventfd') } : {}),
     ...(values.has('packed') ? { packed: values.flag('packed') } : {}),
   };
 }

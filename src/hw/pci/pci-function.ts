@@ -5,7 +5,7 @@
  * BARs lie below RAM: where a guest puts one over RAM, RAM answers, as on the i440FX.
  */
 import { assert } from '../../base/index.js';
-import type { IoHandler, Mapping, MemorySpace, MsiTarget, PortSpace } from '../../bus/index.js';
+import type { IoHandler, IoWindow, Mapping, MemorySpace, MsiTarget, PortSpace } from '../../bus/index.js';
 import { bool, bytes, defineState, type StateArena, StateError, type StateOf } from '../../schema/index.js';
 import { bridgeReg, command, configSize, multiFunction, reg, status } from './config-registers.js';
 import { type StatePart, statePart } from './saved-parts.js';
@@ -29,6 +29,7 @@ interface BarPlace {
 export interface RegisterBar extends BarPlace {
   readonly handler: IoHandler;
   readonly maxAccess?: 1 | 2 | 4;
+  readonly notifies?: IoWindow['notifies'];
   readonly ram?: undefined;
 }
 
@@ -222,6 +223,7 @@ export class PciFunction {
         start: nowhere,
         size,
         handler: bar.handler,
+        notifies: bar.notifies,
         ...(bar.maxAccess === undefined ? {} : { maxAccess: bar.maxAccess }),
       };
       const mapping =

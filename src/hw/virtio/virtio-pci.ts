@@ -2,7 +2,7 @@
  * Virtio over PCI (Virtual I/O Device 1.2, 4.1): the modern interface behind vendor capabilities and the legacy one in an
  * I/O BAR; a transitional device has both. Ids and BAR numbers are those of QEMU: legacy BAR 0, MSI-X BAR 1, modern BAR 4.
  */
-import { type Device, defineRegisters, type IoHandler, RegisterBank } from '../../bus/index.js';
+import { type Device, defineRegisters, type IoHandler, type NotifyRegister, RegisterBank } from '../../bus/index.js';
 import { bool, defineState, type StateArena, StateError, u8, u16, u16s, u32 } from '../../schema/index.js';
 import { capabilityId } from '../pci/config-registers.js';
 import { Msix } from '../pci/msix.js';
@@ -46,6 +46,7 @@ const modern = {
 /** virtio_pci_cap.cfg_type (4.1.4). */
 const configType = { common: 1, notify: 2, isr: 3, device: 4, pci: 5 } as const;
 
+const legacyNotify = 16;
 /** Alignment of the used ring and unit of the queue address in the legacy layout (2.7.2, 4.1.4.8). */
 const legacyPage = 0x1000;
 /** Device configuration in the legacy BAR starts here: later when MSI-X is on. */
@@ -73,6 +74,8 @@ export interface VirtioPciOptions {
   readonly vectors?: number;
   readonly legacy?: boolean;
   readonly modern?: boolean;
+  /** Whether the driver's notifications should come without an exit of the guest (`NotifyRegister.isAsked`). */
+  readonly ioeventfd?: boolean | undefined;
   readonly rom?: OptionRom | undefined;
   readonly arena?: StateArena | undefined;
   /** The function is another device's too, which has its own BARs: a VGA. */
@@ -124,7 +127,8 @@ export class VirtioPci implements Device {
     const bars: BarSpec[] = [...(shared?.bars ?? []), ...romBars(options.rom)];
     if (legacy) {
       const size = 2 ** Math.ceil(Math.log2(legacyConfig.msix + device.model.configBytes));
-      bars.push({ index: 0, kind: 'io', size, handler: this.#legacyHandler() });
+      const handler = this.#legacyHandler();
+      bars.push({ index: 0, kind: 'io', size, handler, notifies: this.#legacyNotifies(options.ioeventfd) });
     }
     if (this.#msix !== undefined) bars.push(this.#msix.bar);
     if (isModern) {
@@ -134,6 +138,7 @@ export class VirtioPci implements Device {
         prefetchable: true,
         size: shared ? sharedBars.size : modern.size,
         handler: this.#modernHandler(),
+        notifies: this.#modernNotifies(options.ioeventfd),
       };
       bars.push(this.#modernBar);
     }
@@ -251,6 +256,23 @@ export class VirtioPci implements Device {
         }
       },
     };
+  }
+
+  /** Each queue has a register of its own. */
+  #modernNotifies(isAsked: boolean | undefined) {
+    const registers: NotifyRegister[] = this.device.queues.map(() => ({ isAsked }));
+    const start = this.#structures + modern.notify;
+    return (offset: number): NotifyRegister | undefined => {
+      const queue = (offset - start) / modern.notifyMultiplier;
+      return this.function.busMaster ? registers[queue] : undefined;
+    };
+  }
+
+  /** All queues share one, and the value tells which. */
+  #legacyNotifies(isAsked: boolean | undefined) {
+    const registers: NotifyRegister[] = this.device.queues.map((_, value) => ({ value, isAsked }));
+    return (offset: number, size: number, value: number): NotifyRegister | undefined =>
+      offset === legacyNotify && size === 2 && this.function.busMaster ? registers[value] : undefined;
   }
 
   #kick(queue: number): void {

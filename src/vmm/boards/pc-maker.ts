@@ -4,6 +4,7 @@ import type { Accelerator } from '../../accel/index.js';
 import { parseCpuOption } from '../../guest/index.js';
 import type { KvmAttention } from '../../host/node/kvm/accelerator.js';
 import { PcMachine } from '../../machine/pc.js';
+import type { NotifyWorkerConfig } from '../notify-worker.js';
 import type { VcpuWorkerConfig } from '../vcpu-worker.js';
 import { doorbellWord } from '../worker-protocol.js';
 import type { BoardMaker, KvmRequest } from './board-maker.js';
@@ -29,6 +30,12 @@ export function startVcpuThread(config: VcpuWorkerConfig): void {
   worker.unref();
 }
 
+/** Starts the thread that waits for notifications. */
+export function startNotifyThread(config: NotifyWorkerConfig): void {
+  const worker = new Worker(new URL('../notify-worker.js', import.meta.url), { workerData: config, stdin: false });
+  worker.unref();
+}
+
 async function openKvm(
   pc: PcMachine,
   { config, doorbell, cpu, tscHz = pc.tscHz, cpuChanged, notice }: KvmRequest,
@@ -47,6 +54,8 @@ async function openKvm(
     attention: doorbellAttention(doorbell),
     tscHz,
     startVcpu: (secondary) => startVcpuThread({ ...secondary, doorbell: config.doorbell }),
+    startNotify: (notify) => startNotifyThread({ ...notify, doorbell: config.doorbell }),
+    asksForNotify: config.devices.some((device) => 'ioeventfd' in device && device.ioeventfd === true),
     shutdown: () => pc.shutdown(),
   });
   if (model !== pc.cpu.model) {

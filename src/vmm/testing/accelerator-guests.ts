@@ -855,3 +855,67 @@ told:   inc dword ptr [RESULT + 8]
 `,
   [],
 );
+
+/** Where a test's device has a notify register, and beside it one that only counts. */
+export const NOTIFY_GPA = 0xfe000000;
+
+/**
+ * A processor, the first or the second, writes to a notify register until RESULT + 8 is not zero; then so many times, and each time
+ * waits until the device has counted on at RESULT + 4; then so often without waiting; and once to the register beside it. Ticks of
+ * the time-stamp counter for both are left at RESULT + 16. The other one spins meanwhile.
+ */
+export const notifyingProcessor = (which: 0 | 1, times: number): AcceleratorGuest => {
+  const notifies = `
+        mov ebp, ${NOTIFY_GPA}
+.begin: mov word ptr [rbp], 7
+        pause
+        cmp dword ptr [RESULT + 8], 0
+        je .begin
+        call now
+        mov r8, rax
+        mov ecx, ${times}
+.next:  mov esi, [RESULT + 4]
+        mov word ptr [rbp], 7
+.wait:  pause
+        cmp esi, [RESULT + 4]
+        je .wait
+        dec ecx
+        jnz .next
+        call now
+        sub r8, rax
+        neg r8
+        mov [RESULT + 16], r8
+        mov r8, rax
+        mov ecx, ${times}
+.burst: mov word ptr [rbp], 7
+        dec ecx
+        jnz .burst
+        call now
+        sub rax, r8
+        mov [RESULT + 20], eax
+        mov dword ptr [rbp + 4], 1
+        mov dword ptr [RESULT], 1
+`;
+  const now = `
+now:    rdtsc
+        shl rdx, 32
+        or rax, rdx
+        ret
+`;
+  if (which === 0)
+    return longModeGuest('a processor that notifies', `mov qword ptr [RESULT], 0\n${notifies}jmp finish\n${now}`, []);
+  return longModeGuest(
+    'a second processor that notifies',
+    `${startSecond(secondToLongMode)}
+.done:  pause
+        cmp dword ptr [RESULT], 1
+        jne .done
+        jmp finish
+second: mov esp, 0x8f000
+${notifies}
+.here:  pause
+        jmp .here
+${now}`,
+    [],
+  );
+};

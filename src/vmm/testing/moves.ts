@@ -2,18 +2,16 @@
 import assert from 'node:assert/strict';
 import type { X86Cpu } from '../../guest/x86/system/cpu.js';
 import type { KvmAccelerator } from '../../host/node/kvm/accelerator.js';
-import type { IrqchipPlace } from '../../host/node/kvm/kernel-interrupts.js';
-import type { Native } from '../../host/node/kvm/native.js';
 import { probeKvm } from '../../host/node/kvm/probe.js';
-import { createX86Kvm } from '../../host/node/kvm/x86-accelerator.js';
+import { createX86Kvm, type X86KvmOptions } from '../../host/node/kvm/x86-accelerator.js';
 import type { TestPc } from '../../machine/testing/test-pc.js';
-import { doorbellAttention, startVcpuThread } from '../boards/pc-maker.js';
+import { doorbellAttention, startNotifyThread, startVcpuThread } from '../boards/pc-maker.js';
 import { doorbellBytes } from '../worker-protocol.js';
 
 /** KVM for a machine of a test. */
 export function testKvm(
   { pc }: TestPc,
-  { irqchip, native }: { readonly irqchip: IrqchipPlace; readonly native?: Native | undefined },
+  options: Pick<X86KvmOptions, 'irqchip' | 'native' | 'asksForNotify' | 'notice'>,
 ) {
   pc.tscHz = probeKvm().tscHz;
   const doorbell = new SharedArrayBuffer(doorbellBytes);
@@ -23,12 +21,12 @@ export function testKvm(
     model: pc.cpu.model,
     host: pc.acceleratorHost,
     controllers: pc.controllers,
-    irqchip,
+    ...options,
     memory: pc.engine.memory.buffer,
     attention: doorbellAttention(new Int32Array(doorbell)),
     tscHz: pc.tscHz,
     startVcpu: (config) => startVcpuThread({ ...config, doorbell }),
-    native,
+    startNotify: (config) => startNotifyThread({ ...config, doorbell }),
   });
 }
 

@@ -16,6 +16,7 @@ import { VringError } from '../../../base/index.js';
 import type { VmExit } from '../../../guest/guest-cpu.js';
 import { exit, runPage } from './abi.js';
 import type { DeferredWrites } from './deferred-writes.js';
+import type { Notifications } from './notifications.js';
 import type { Secondaries } from './secondary.js';
 import type { KvmVm } from './system.js';
 import type { KvmVcpu } from './vcpu.js';
@@ -69,6 +70,8 @@ export interface KvmAcceleratorOptions {
   readonly secondaries?: Secondaries | undefined;
   /** Writes that KVM collects. */
   readonly deferred?: DeferredWrites | undefined;
+  /** Writes to notify registers that end no vCPU's turn. `host` is its. */
+  readonly notifications?: Notifications | undefined;
 }
 
 export class KvmAccelerator implements Accelerator {
@@ -82,6 +85,7 @@ export class KvmAccelerator implements Accelerator {
   readonly #arch: KvmArchitecture;
   readonly #secondaries: Secondaries | undefined;
   readonly #deferred: DeferredWrites | undefined;
+  readonly #notifications: Notifications | undefined;
   /** The vCPU's state lies at home, and KVM is to take it from there. */
   #atHome = true;
   /** `poll` is to be called before the next entry. */
@@ -106,6 +110,7 @@ export class KvmAccelerator implements Accelerator {
     this.#arch = options.architecture(this.exits);
     this.#secondaries = options.secondaries;
     this.#deferred = options.deferred;
+    this.#notifications = options.notifications;
     if (this.#secondaries) this.#secondaries.onDebug = (vcpu, pc) => this.#debugged(vcpu, pc);
   }
 
@@ -160,8 +165,10 @@ export class KvmAccelerator implements Accelerator {
         this.#timerStale = true;
         this.exits.counts[exitIndex.kick]++;
         this.#secondaries?.serve(() => this.#drain());
+        this.#serveNotifications();
         if (this.#host.poll()) return 'kick';
       }
+      this.#notifications?.settle();
       if (this.#stops.length > 0 && this.#takeStop()) return 'debug';
       if (this.#timerStale) this.#armTimer();
       if (guest?.handler && !this.#atHome && arch.handlersChanged()) {
@@ -230,6 +237,12 @@ export class KvmAccelerator implements Accelerator {
 
   #drain(): void {
     this.#deferred?.drain(this.exits);
+  }
+
+  #serveNotifications(): void {
+    if (!this.#notifications) return;
+    this.#drain();
+    this.#notifications.serve();
   }
 
   /** The guest's turn ends when the next deadline is due, and soon after it has spoken to a device. */
@@ -331,6 +344,7 @@ export class KvmAccelerator implements Accelerator {
   }
 
   wake(): boolean {
+    this.#serveNotifications();
     return this.#arch.wake();
   }
 
@@ -360,6 +374,10 @@ export class KvmAccelerator implements Accelerator {
     this.vm.setRamBlocks(blocks);
   }
 
+  windowsChanged(): void {
+    this.#notifications?.windowsChanged();
+  }
+
   published(hva: number, size: number): void {
     if (!this.#published || size <= 0) return;
     for (let page = hva - (hva % PAGE); page < hva + size; page += PAGE) this.#published.add(page);
@@ -384,6 +402,8 @@ export class KvmAccelerator implements Accelerator {
   synchronize(): void {
     if (this.#atHome) return;
     this.#standStill();
+    // What the guest has notified of is for the devices' state to have heard.
+    this.#notifications?.flush();
     while (this.#vcpu.finishExit() && this.#access());
     this.#arch.save();
     this.#atHome = true;
@@ -402,6 +422,7 @@ export class KvmAccelerator implements Accelerator {
 
   close(): void {
     this.#secondaries?.close();
+    this.#notifications?.close();
     this.#vcpu.close();
     this.vm.close();
     this.vm.system.close();

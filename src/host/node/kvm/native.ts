@@ -15,6 +15,11 @@ const SIGEV_THREAD_ID = 4;
 const PROT_READ_WRITE = 3;
 const MAP_SHARED = 1;
 const O_RDWR_CLOEXEC = 0x80002;
+const EPOLL_CLOEXEC = 0x80000;
+const EPOLL_CTL_ADD = 1;
+/** EPOLLIN | EPOLLET: every event is told once. */
+const EPOLL_EVENTS = 0x80000001;
+const EVENTS_AT_ONCE = 32;
 const SIGNAL_SET_BYTES = 128;
 const tgkillNumber = { x64: 234, arm64: 131 } as Readonly<Record<string, number>>;
 const gettidNumber = { x64: 186, arm64: 178 } as Readonly<Record<string, number>>;
@@ -31,6 +36,16 @@ export interface Native {
   /** Where a buffer lies in this process. It must not be small: small arrays move. */
   addressOf(bytes: Uint8Array): bigint;
   eventfd(): number;
+  /** One more event of such a descriptor. */
+  sendEvent(fd: number): void;
+  /** Whether there were events since the last time. */
+  takeEvents(fd: number): boolean;
+  /** A list of descriptors whose events a thread waits for. */
+  createEventList(): number;
+  /** `tag`: what `waitForEvents` gives. A descriptor leaves the list when it is closed. */
+  addEvent(list: number, fd: number, tag: number): void;
+  /** Sleeps until there are events that it has not told of: their tags. */
+  waitForEvents(list: number): number[];
   errno(): number;
   threadId(): number;
   /** Takes the thread out of the guest, now or at its next entry. */
@@ -84,6 +99,11 @@ function load(): Native {
   const munmap = libc.func('int munmap(void *at, size_t length)');
   const syscall = libc.func('long syscall(long number, long a, long b, long c)');
   const eventfd = libc.func('int eventfd(unsigned int value, int flags)');
+  const read = libc.func('intptr_t read(int fd, void *bytes, size_t count)');
+  const write = libc.func('intptr_t write(int fd, void *bytes, size_t count)');
+  const epollCreate = libc.func('int epoll_create1(int flags)');
+  const epollControl = libc.func('int epoll_ctl(int list, int operation, int fd, void *event)');
+  const epollWait = libc.func('int epoll_wait(int list, void *events, int most, int timeout)');
   const mask = libc.func('int pthread_sigmask(int how, void *set, void *old)');
   const wait = libc.func('int sigtimedwait(void *set, void *information, void *timeout)');
   const clockGet = libc.func('int clock_gettime(int clock, void *time)');
@@ -93,6 +113,11 @@ function load(): Native {
 
   const kick = new Uint8Array(new ArrayBuffer(SIGNAL_SET_BYTES));
   kick[(SIGURG - 1) >> 3] = 1 << ((SIGURG - 1) & 7);
+  // `struct epoll_event` is packed on x86-64 alone.
+  const epollEvent = arch === 'x64' ? { bytes: 12, tag: 4 } : { bytes: 16, tag: 8 };
+  const events = new Uint8Array(new ArrayBuffer(EVENTS_AT_ONCE * epollEvent.bytes));
+  const eventsView = new DataView(events.buffer);
+  const oneEvent = new Uint8Array(new BigUint64Array([1n]).buffer);
   const noTime = new Uint8Array(new ArrayBuffer(16));
   const now = new Uint8Array(new ArrayBuffer(16));
   const nowWords = new BigInt64Array(now.buffer);
@@ -109,6 +134,19 @@ function load(): Native {
     },
     addressOf: (bytes) => koffi.address(bytes),
     eventfd: () => eventfd(0, 0x80800),
+    sendEvent: (fd) => void write(fd, oneEvent, 8),
+    takeEvents: (fd) => read(fd, events, 8) === 8,
+    createEventList: () => epollCreate(EPOLL_CLOEXEC),
+    addEvent(list, fd, tag) {
+      const event = new DataView(new ArrayBuffer(epollEvent.bytes));
+      event.setUint32(0, EPOLL_EVENTS, true);
+      event.setUint32(epollEvent.tag, tag, true);
+      epollControl(list, EPOLL_CTL_ADD, fd, new Uint8Array(event.buffer));
+    },
+    waitForEvents(list) {
+      const count = Math.max(0, epollWait(list, events, EVENTS_AT_ONCE, -1));
+      return Array.from({ length: count }, (_, i) => eventsView.getUint32(i * epollEvent.bytes + epollEvent.tag, true));
+    },
     errno: () => koffi.errno(),
     threadId: () => Number(syscall(gettidNumber[arch], 0, 0, 0)),
     signal: (threadId) => void syscall(tgkillNumber[arch], process.pid, threadId, SIGURG),

@@ -91,12 +91,16 @@ export class KvmVm {
 
   /** A call that is to succeed. Throws VringError `kvm-call` that names it. */
   call(what: string, request: number, argument: number | bigint | Uint8Array = 0): number {
-    const result =
-      argument instanceof Uint8Array
-        ? this.#native.ioctlBytes(this.fd, request, argument)
-        : this.#native.ioctl(this.fd, request, argument);
+    const result = this.try(request, argument);
     if (result < 0) throw new VringError('kvm-call', `KVM refuses to ${what}: ${errnoNameOf(this.#native.errno())}`);
     return result;
+  }
+
+  /** The result of a call; negative where it failed. */
+  try(request: number, argument: number | bigint | Uint8Array = 0): number {
+    return argument instanceof Uint8Array
+      ? this.#native.ioctlBytes(this.fd, request, argument)
+      : this.#native.ioctl(this.fd, request, argument);
   }
 
   enable(what: string, name: CapabilityName, ...values: number[]): void {

@@ -21,6 +21,7 @@ import {
 } from './kernel-interrupts.js';
 import { KernelIrqchip } from './kernel-irqchip.js';
 import type { Native } from './native.js';
+import { Notifications, type NotificationsConfig } from './notifications.js';
 import { Secondaries, type SecondaryConfig } from './secondary.js';
 import { KvmSystem, type KvmVm } from './system.js';
 import { KvmVcpu, type KvmVcpuCalls } from './vcpu.js';
@@ -72,6 +73,10 @@ export interface X86KvmOptions {
   readonly tscHz: number;
   /** Starts the thread of a further vCPU, which makes a `SecondaryVcpu` of the configuration. Needed for more than one. */
   readonly startVcpu?: ((config: SecondaryConfig) => void) | undefined;
+  /** Starts the thread that calls `waitForNotifications`. Absent: every notification ends a vCPU's turn. */
+  readonly startNotify?: ((config: NotificationsConfig) => void) | undefined;
+  /** A device is asked to be notified without exits (ioeventfd=on). */
+  readonly asksForNotify?: boolean | undefined;
   /** A further vCPU has shut down. */
   readonly shutdown?: (() => void) | undefined;
   /** Path of KVM's device, and the calls to it, for tests. */
@@ -87,15 +92,17 @@ export function createX86Kvm(wanted: X86KvmOptions): KvmAccelerator {
     opened.push(system);
     system.require(...needed);
     const place = placeIrqchip(system, wanted);
-    const options = place === 'off' ? { ...wanted, controllers: undefined } : wanted;
-    const missing = missingFeatures(options.model, hostFeatures(system));
+    const controlled = place === 'off' ? { ...wanted, controllers: undefined } : wanted;
+    const missing = missingFeatures(wanted.model, hostFeatures(system));
     if (missing.length > 0) {
       const names = missing.map(qemuSpelling).join(', ');
       throw new VringError('kvm-cpu-features', `this host's KVM lacks CPU features that the machine has: ${names}`);
     }
     const vm = system.createVm();
     opened.push(vm);
-    vm.setMemory(options.memory);
+    vm.setMemory(wanted.memory);
+    const notifications = takeNotifications(vm, wanted);
+    const options = notifications ? { ...controlled, host: notifications.host } : controlled;
     const gpa = new Uint8Array(new ArrayBuffer(8));
     new DataView(gpa.buffer).setBigUint64(0, BigInt(IDENTITY_MAP_GPA), true);
     vm.call('set aside a page', call.setIdentityMapAddress, gpa);
@@ -114,6 +121,7 @@ export function createX86Kvm(wanted: X86KvmOptions): KvmAccelerator {
       vm,
       vcpu,
       secondaries,
+      notifications,
       deferred: DeferredWrites.begin(vm, vcpu, options.host, interrupts?.hidden),
       host: options.host,
       attention: options.attention,
@@ -156,6 +164,17 @@ function openMsrs(vm: KvmVm, boardHasApic: boolean): void {
   filter.setUint32(16, MSR_TSC_DEADLINE, true);
   filter.setBigUint64(24, vm.system.native.addressOf(bitmap), true);
   vm.call('hand over the deadline timer', call.setMsrFilter, new Uint8Array(filter.buffer));
+}
+
+/** Undefined: each of them ends a vCPU's turn. */
+function takeNotifications(vm: KvmVm, options: X86KvmOptions): Notifications | undefined {
+  const { host, startNotify, asksForNotify, notice } = options;
+  if (!startNotify) return undefined;
+  if (vm.system.check('IOEVENTFD') === 0) {
+    if (asksForNotify) notice?.("ioeventfd=on is without effect: this host's KVM lacks KVM_CAP_IOEVENTFD");
+    return undefined;
+  }
+  return new Notifications({ vm, host, unlessAsked: options.cpus.length > 1, start: startNotify });
 }
 
 /** Threads of all vCPUs but the first. Throws VringError `kvm-vcpus`. */

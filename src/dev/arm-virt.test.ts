@@ -373,7 +373,7 @@ test("registers are shown as QEMU's monitor lays them out", () => {
   const lines = board.cpu.dump({ float: true }).split('\n');
   assert.match(lines[0], /^ PC=0000000040000000 X00=[0-9a-f]{16} X01=0{16}$/);
   assert.match(lines[10], /^X29=0{16} X30=0{16} {2}SP=0{16}$/);
-  assert.equal(lines[11], 'PSTATE=000003c5 ---- EL1h    FPU disabled');
+  assert.equal(lines[11], 'PSTATE=000003c5 ---- EL1h  BTYPE=0    FPU disabled');
   assert.match(board.info.interrupts(), /^gicv2: distributor 0/);
   assert.equal(board.info.mappings(), 'No translation or protection');
 });

@@ -345,6 +345,7 @@ export class RegionEmitter extends FunctionEmitter {
     this.localGet(0);
     this.i32Const(target.delta);
     this.i32Const(target.hva);
+    this.i32Const(this.pageKey);
     this.i32Const(cell);
     this.op(wasmOp.call);
     this.out.u32(this.env.functionIndex(this.env.verifyEdge));
@@ -354,6 +355,9 @@ export class RegionEmitter extends FunctionEmitter {
     this.close();
     this.close();
   }
+
+  /** What the pages of the region's code have in its key. */
+  pageKey = 0;
 
   /** Gives addresses of pairs of words that are 0 at first, one for each edge between pages. */
   newCell: () => number = () => this.unknown(Op.goto);

@@ -6,7 +6,7 @@
 import { DEFERRED_UNCHANGED, exitCode, exitWord, Op } from '../../ir/index.js';
 import { COLD_HEADER_BYTES, coldHeader } from '../../wasm/index.js';
 import { codeHash } from './dispatcher.js';
-import { CODE_HASH_BYTES, CODE_HASH_ENTRIES, hashEntry, layout } from './layout.js';
+import { CODE_HASH_BYTES, CODE_HASH_ENTRIES, GUARDED_KEY, hashEntry, layout } from './layout.js';
 
 /** A translation block in the cold tier. */
 export interface Block {
@@ -44,6 +44,8 @@ export interface Region {
 
 /** A mode key that no vCPU has. */
 const NO_KEY = -1;
+/** What links wait for: code at a host address on a page of a kind. The mode is compared when they are followed. */
+const awaitedAt = (hva: number, key: number): number => 2 * hva + (key >>> 31);
 /** So many writes to a page's code drop what they hit; the next one, with no new code since, drops all of the page. */
 const PATCHES = 4;
 
@@ -67,8 +69,8 @@ export class CodeCache {
   /** By the number in their cold code's header. */
   #blocks: Block[] = [];
   /**
-   * Links that wait for a block to be translated, by the host address of its code: index of the link's word, which holds the
-   * negative index of the next, or 0.
+   * Links that wait for a block to be translated, by `awaitedAt`: index of the link's word, which holds the negative index of the
+   * next, or 0.
    */
   readonly #awaited = new Map<number, number>();
   /** By page: writes to its code since code was last added to it. */
@@ -105,7 +107,7 @@ export class CodeCache {
     const words = this.#words;
     for (let i = 0, to = at >> 2; i < length; i++) words[to + i] = code[i];
     words[(at + coldHeader.number) >> 2] = this.#blocks.length;
-    words[(at + coldHeader.key) >> 2] = key;
+    words[(at + coldHeader.key) >> 2] = key & ~GUARDED_KEY;
     this.#arena = (at + length * 4 + 7) & ~7;
     const slot = this.#insert(hva, key, second, at | 0x80000000);
     const block: Block = {
@@ -132,11 +134,12 @@ export class CodeCache {
   }
 
   /** The links that have waited for a block. */
-  #linkTo({ hva, code, second }: Block): void {
-    const first = this.#awaited.get(hva);
+  #linkTo({ hva, key, code, second }: Block): void {
+    const place = awaitedAt(hva, key);
+    const first = this.#awaited.get(place);
     // What ends on another page may be followed by another one the next time.
     if (first === undefined || second !== 0) return;
-    this.#awaited.delete(hva);
+    this.#awaited.delete(place);
     for (let link = first; link !== 0; ) {
       const next: number = -this.#words[link];
       this.#words[link] = code;
@@ -152,8 +155,9 @@ export class CodeCache {
     if (found < 0) {
       if (this.#words[at + (hashEntry.second >> 2)] === 0) this.#words[word] = found & 0x7fffffff;
     } else if (found === 0) {
-      this.#words[word] = -(this.#awaited.get(target) ?? 0);
-      this.#awaited.set(target, word);
+      const place = awaitedAt(target, key);
+      this.#words[word] = -(this.#awaited.get(place) ?? 0);
+      this.#awaited.set(place, word);
     }
   }
 
@@ -214,7 +218,7 @@ export class CodeCache {
   /** The block's cold code serves again. */
   #restore(block: Block): void {
     const at = (block.code + COLD_HEADER_BYTES) >> 2;
-    this.#words[(block.code + coldHeader.key) >> 2] = block.key;
+    this.#words[(block.code + coldHeader.key) >> 2] = block.key & ~GUARDED_KEY;
     this.#words[at] = block.firstWord;
     this.#words[at + 1] = block.secondWord;
   }

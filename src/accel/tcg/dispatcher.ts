@@ -19,8 +19,16 @@ import {
   tlbEntry,
 } from '../../ir/index.js';
 import { coldHeader, slowPath } from '../../wasm/index.js';
-import { CODE_HASH_BYTES, CODE_HASH_ENTRIES, hashEntry, jumpEntry, layout, REGION_COUNTERS } from './layout.js';
-import { accessKind, type defineSoftmmu, jumpCacheEntry } from './softmmu.js';
+import {
+  CODE_HASH_BYTES,
+  CODE_HASH_ENTRIES,
+  GUARDED_KEY,
+  hashEntry,
+  jumpEntry,
+  layout,
+  REGION_COUNTERS,
+} from './layout.js';
+import { accessKind, type defineSoftmmu, ENTRY_FLAGS, entryFlag, jumpCacheEntry } from './softmmu.js';
 
 /** Entries into a region that make it busy: they have cost about half a millisecond. */
 const BUSY = 1 << 15;
@@ -35,26 +43,32 @@ export function codeHash(hva: number, key: number): number {
 export function defineDispatcher(set: RoutineSet, vars: GuestVars, softmmu: ReturnType<typeof defineSoftmmu>) {
   const cold = set.declare('cold', ['i32'], ['i32'], {});
 
-  /** Host address of the code at a linear address: (fault, hva). Where there is no RAM, a page of ones. */
-  const codeAddress = set.define('code_address', ['i64'], ['i32', 'i32'], {}, (r, address) => {
+  /**
+   * Host address of the code at a linear address, and what its page adds to the key: (fault, hva, 0 or GUARDED_KEY). Where there is no
+   * RAM, a page of ones.
+   */
+  const codeAddress = set.define('code_address', ['i64'], ['i32', 'i32', 'i32'], {}, (r, address) => {
     const mmu = r.i32_load(r.state(), header.mmu);
     const entry = softmmu.entryOf(r, address, mmu);
+    const pageKey = (): I32 =>
+      r.i32_and(r.i32_shl(r.i32_load(entry, ENTRY_FLAGS), r.i32(Math.clz32(entryFlag.guarded))), r.i32(GUARDED_KEY));
     r.if(r.i64_eq(r.i64_load(entry, tlbEntry.execTag), r.i64_and(address, r.i64(-4096))), () => {
-      r.ret(r.i32(0), r.i32_add(r.i32_wrap_i64(address), r.i32_load(entry, tlbEntry.addend)));
+      r.ret(r.i32(0), r.i32_add(r.i32_wrap_i64(address), r.i32_load(entry, tlbEntry.addend)), pageKey());
     });
     const [fault, hva] = r.call(softmmu.fill, address, r.i32(accessKind.fetch), mmu);
-    r.if(fault, () => r.ret(r.i32(1), r.i32(0)));
-    const nowhere = r.i32_add(r.i32(layout.noCodePage), r.i32_and(r.i32_wrap_i64(address), r.i32(4095)));
-    r.ret(r.i32(0), r.select(hva, hva, nowhere));
+    r.if(fault, () => r.ret(r.i32(1), r.i32(0), r.i32(0)));
+    r.if(hva, () => r.ret(r.i32(0), hva, pageKey()));
+    r.ret(r.i32(0), r.i32_add(r.i32(layout.noCodePage), r.i32_and(r.i32_wrap_i64(address), r.i32(4095))), r.i32(0));
   });
 
-  /** Finds the target for a linear address and remembers it: (fault, target); target 0: there is none, hva is in the scratch. */
+  /** Finds the target for a linear address and remembers it: (fault, target); target 0: there is none, hva and key are in the scratch. */
   const lookup = set.define('lookup', ['i64'], ['i32', 'i32'], {}, (r, address) => {
     r.i32_store(r.state(), r.i32_add(r.i32_load(r.state(), header.lookups), r.i32(1)), header.lookups);
-    const [fault, hva] = r.call(codeAddress, address);
+    const [fault, hva, pageKey] = r.call(codeAddress, address);
     r.if(fault, () => r.ret(r.i32(1), r.i32(0)));
+    const key = r.i32_or(r.i32_load(r.state(), header.modeKey), pageKey);
     r.i32_store(r.state(), hva, header.scratch);
-    const key = r.i32_load(r.state(), header.modeKey);
+    r.i32_store(r.state(), key, header.scratch + 4);
     const hash = r.i32_shr_u(
       r.i32_xor(r.i32_mul(hva, r.i32(0x9e3779b1)), r.i32_mul(key, r.i32(0x85ebca6b))),
       r.i32(14),
@@ -165,17 +179,18 @@ export function defineDispatcher(set: RoutineSet, vars: GuestVars, softmmu: Retu
   });
 
   /**
-   * A region goes on to another guest page: is the code at `distance` from where it was entered still at `hva`? Then the cell
-   * holds the present generation, so that the question need not be asked again before the next flush.
+   * A region goes on to another guest page: is the code at `distance` from where it was entered still at `hva`, on a page that has the
+   * same part in the key? Then the cell holds the present generation, so that the question need not be asked again before the next flush.
    */
-  set.define(slowPath.verifyEdge, ['i32', 'i32', 'i32'], ['i32'], {}, (r, distance, hva, cell) => {
+  set.define(slowPath.verifyEdge, ['i32', 'i32', 'i32', 'i32'], ['i32'], {}, (r, distance, hva, pageKey, cell) => {
     const pc = r.i64_add(r.i64_load(r.state(), header.pc), r.i64_extend_i32_s(distance));
     const address = r.i64_add(
       r.i64_and(pc, r.i64_load(r.state(), header.pcMask)),
       r.i64_load(r.state(), header.pcBase),
     );
-    const [fault, found] = r.call(codeAddress, address);
-    r.if(r.i32_or(fault, r.i32_ne(found, hva)), () => r.ret(r.i32(0)));
+    const [fault, found, foundKey] = r.call(codeAddress, address);
+    const isOther = r.i32_or(r.i32_ne(found, hva), r.i32_ne(foundKey, pageKey));
+    r.if(r.i32_or(fault, isOther), () => r.ret(r.i32(0)));
     r.i32_store(cell, r.i32_load(r.state(), header.generation));
     r.i32_store(cell, r.i32_wrap_i64(r.i64_shr_u(r.i64_load(r.state(), header.pc), r.i64(12))), 4);
     r.call(softmmu.logEdge, address, cell);

@@ -663,10 +663,10 @@ export class TcgEngine implements Accelerator {
     return this.#view.getBigUint64(state + header.pc, true) + this.#view.getBigUint64(state + header.pcBase, true);
   }
 
-  /** Translates the block at pc; its host address is in the scratch. */
+  /** Translates the block at pc; its host address and key are in the scratch. */
   #translate(): TurnEnd | undefined {
     const hva = this.#words[(this.state + header.scratch) >> 2] >>> 0;
-    const key = this.#words[(this.state + header.modeKey) >> 2];
+    const key = this.#words[(this.state + header.scratch + 4) >> 2];
     const request = this.#request;
     request.maxInstructions = MAX_BLOCK_INSTRUCTIONS;
     if (this.#breakpoints.size > 0) {
@@ -728,9 +728,9 @@ export class TcgEngine implements Accelerator {
       64,
       this.#view.getBigUint64(this.state + header.pc, true) + this.#view.getBigUint64(this.state + header.pcBase, true),
     );
-    const [fault, hva] = this.routines['code_address'](this.state, address) as [number, number];
+    const [fault, hva, pageKey] = this.routines['code_address'](this.state, address) as [number, number, number];
     if (fault !== 0) return this.#cpu.deliverFault();
-    const key = this.#words[(this.state + header.modeKey) >> 2];
+    const key = this.#words[(this.state + header.modeKey) >> 2] | pageKey;
     this.#request.maxInstructions = 1;
     if (this.#generate(hva >>> 0, key) < 0) return this.#cpu.deliverFault();
     this.#serializer.run(this.#builder, 1);

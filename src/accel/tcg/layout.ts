@@ -28,6 +28,8 @@ export const jumpEntry = { pc: 0, key: 8, target: 16 } as const;
 export const CODE_HASH_ENTRIES = 1 << 18;
 export const CODE_HASH_BYTES = 16;
 export const hashEntry = { hva: 0, key: 4, target: 8, second: 12 } as const;
+/** In the key of a block's code beside the mode: its page is guarded (`prot` of the page walk). No mode key has this bit. */
+export const GUARDED_KEY = 0x80000000 | 0;
 
 /** What each vCPU has for itself, from the address of its state on. */
 export const vcpuLayout = {

@@ -22,6 +22,7 @@ import {
   CODE_HASH_BYTES,
   CODE_HASH_ENTRIES,
   EDGE_CELL_RESERVE,
+  GUARDED_KEY,
   hashEntry,
   layout,
   MAX_BLOCK_INSTRUCTIONS,
@@ -29,6 +30,7 @@ import {
   TLB_ENTRIES,
 } from './layout.js';
 import type { HotBlock } from './region-queue.js';
+import { ENTRY_FLAGS, entryFlag } from './softmmu.js';
 
 /** Guest instructions in a region at most: beyond some 250 V8's optimizer slows down out of proportion. */
 const MAX_INSTRUCTIONS = 200;
@@ -270,6 +272,7 @@ export class RegionBuilder {
     emitter.newCell = () => this.#newCell();
     const type = module.type(['i32'], ['i32']);
     made.forEach(({ head, blocks }, i) => {
+      emitter.pageKey = head.key & GUARDED_KEY;
       // What is busy will go on to be.
       module.define(type, emitter.emit(blocks), `${i}`, head.large ? 'optimized' : 'default');
     });
@@ -397,16 +400,18 @@ export class RegionBuilder {
   #codeAt(head: HotBlock, distance: number): number | undefined {
     for (let mmu = 0; mmu < MMU_CONTEXTS; mmu++) {
       const tlb = head.tlbs + mmu * TLB_BYTES;
-      if (this.#fetchable(tlb, head.address) === head.hva)
-        return this.#fetchable(tlb, BigInt.asUintN(64, head.address + BigInt(distance)));
+      if (this.#fetchable(tlb, head.address, head.key) === head.hva)
+        return this.#fetchable(tlb, BigInt.asUintN(64, head.address + BigInt(distance)), head.key);
     }
     return undefined;
   }
 
-  /** Host address that a TLB gives for instruction fetch. */
-  #fetchable(tlb: number, address: bigint): number | undefined {
+  /** Host address that a TLB gives for instruction fetch, where the page is of the key's kind. */
+  #fetchable(tlb: number, address: bigint, key: number): number | undefined {
     const entry = tlb + (Number((address >> 12n) & BigInt(TLB_ENTRIES - 1)) << TLB_ENTRY_SHIFT);
     if (this.#view.getBigUint64(entry + tlbEntry.execTag, true) !== (address & ~4095n)) return undefined;
+    const isGuarded = (this.#view.getInt32(entry + ENTRY_FLAGS, true) & entryFlag.guarded) !== 0;
+    if (isGuarded !== ((key & GUARDED_KEY) !== 0)) return undefined;
     const hva = (Number(address & 0xffffffffn) + this.#view.getInt32(entry + tlbEntry.addend, true)) >>> 0;
     // The entry may have changed between the two reads.
     return hva >= layout.guestRam && hva < this.#words.byteLength ? hva : undefined;

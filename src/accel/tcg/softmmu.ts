@@ -32,14 +32,14 @@ import {
 
 /** Kinds of access, as the guest's page walk takes them. */
 export const accessKind = { read: 0, write: 1, fetch: 2 } as const;
-/** Rights that a page walk gives. */
-export const prot = { read: 1, write: 2, exec: 4, global: 8 } as const;
+/** Rights that a page walk gives. `guarded`: code on the page is translated otherwise than elsewhere (`GUARDED_KEY`). */
+export const prot = { read: 1, write: 2, exec: 4, global: 8, guarded: 16 } as const;
 /**
  * Bits of a TLB entry's flag word (at +28). `slowWritable`: stores are allowed but take the slow path, for the page holds code or is
  * clean.
  */
-const entryFlag = { global: 1, slowWritable: 2 } as const;
-const ENTRY_FLAGS = 28;
+export const entryFlag = { global: 1, slowWritable: 2, guarded: 4 } as const;
+export const ENTRY_FLAGS = 28;
 
 type PageWalk = Routine<['i64', 'i32', 'i32'], ['i32', 'i64', 'i32']>;
 
@@ -130,7 +130,10 @@ export function defineSoftmmu(set: RoutineSet) {
     r.i32_store(entry, r.i32_sub(hva, r.i32_wrap_i64(va)), tlbEntry.addend);
     r.i32_store(
       entry,
-      r.i32_or(r.i32_shr_u(may(prot.global), r.i32(3)), r.i32_shl(r.i32_and(writable, r.read(watched)), r.i32(1))),
+      r.i32_or(
+        r.i32_or(r.i32_shr_u(may(prot.global), r.i32(3)), r.i32_shr_u(may(prot.guarded), r.i32(2))),
+        r.i32_shl(r.i32_and(writable, r.read(watched)), r.i32(1)),
+      ),
       ENTRY_FLAGS,
     );
     r.if(r.i32_eqz(may(prot.global)), () => {

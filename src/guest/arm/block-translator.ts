@@ -8,6 +8,7 @@ import { decodeMode, type Mode } from './mode.js';
 import { type ArmModel, defaultModel } from './models.js';
 import type { Fields, InsnRow, Translator } from './row.js';
 import { exceptionClass, field, stackPointer, syndromeOf, trapCode, vreg, xreg } from './state.js';
+import { land } from './system/branch-type.js';
 import { takeCall } from './system/state-change.js';
 import { allRows } from './table/index.js';
 import { watchedBuilder } from './watched-builder.js';
@@ -67,6 +68,8 @@ class BlockTranslator implements Translator {
       }
       const word = page[at] | (page[at + 1] << 8) | (page[at + 2] << 16) | (page[at + 3] << 24);
       const encoding = this.#tables.decode(word, this.#fields);
+      if (count === 1 && this.mode.guarded && !this.mode.illegalState)
+        land(b, word, this.mode.strictLanding, (distance) => this.pcPlus(distance));
       if (this.mode.illegalState) this.exception(syndromeOf(exceptionClass.illegalState));
       else if (!encoding) this.undefined();
       else if (encoding.row.float && this.mode.floatTrapped) this.floatTrap();

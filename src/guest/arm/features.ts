@@ -1,6 +1,7 @@
 /** Extensions of the architecture that a CPU may have or lack, by the names of Arm's FEAT_… in small letters. */
 export const featureNames = [
   'aes',
+  'bti',
   'cnp',
   'crc32',
   'csv',

@@ -40,8 +40,12 @@ export const modeBit = {
   hostKernel: 21,
   /** EL0 of such a host. */
   hostUser: 22,
+  /** BR to PACIASP or PACIBSP is no landing (SCTLR.BT). */
+  strictLanding: 23,
   /** A debugger hears of data accesses: every block is one instruction. */
   watched: 30,
+  /** Not of the mode: the block lies on a guarded page, as the page walk says (FEAT_BTI). */
+  guarded: 31,
 } as const;
 
 export interface Mode {
@@ -63,7 +67,9 @@ export interface Mode {
   readonly trapped: boolean;
   readonly keysTrapped: boolean;
   readonly hostKernel: boolean;
+  readonly strictLanding: boolean;
   readonly watched: boolean;
+  readonly guarded: boolean;
 }
 
 export const elOf = (state: number): number => (state >> pstate.EL_SHIFT) & 3;
@@ -88,6 +94,8 @@ export function decodeMode(key: number): Mode {
     trapped: bit(modeBit.trapped),
     keysTrapped: bit(modeBit.keysTrapped),
     hostKernel: bit(modeBit.hostKernel),
+    strictLanding: bit(modeBit.strictLanding),
     watched: bit(modeBit.watched),
+    guarded: bit(modeBit.guarded),
   };
 }

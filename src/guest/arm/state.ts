@@ -115,6 +115,8 @@ export const field = {
   hcrNow: take(8),
   /** i32: bit 0 the CPU has EL2, bit 1 EL3. */
   levels: take(4),
+  /** i32: rights that a guarded page has, or 0: without FEAT_BTI there are none. */
+  guards: take(4),
   /** i32: translation regime of the exception level (system/regime.ts). */
   regime: take(4),
   /** i32: regimes that the translation contexts of EL0 and EL1, and that of EL2 and EL3, hold pages of; -1: of none. */
@@ -129,6 +131,8 @@ export const field = {
   monitor: take(8),
   monitorLow: take(8),
   monitorHigh: take(8),
+  /** Where the last indirect branch went, plus the BTYPE that it left: PSTATE.BTYPE is that while the pc is there (system/branch-type.ts). */
+  branched: take(8),
   /** First and last address that TLBI of a page answers by flushing all: where pages are large or addresses tagged. */
   widePages: take(16),
   /** i32: somebody is told of every exception. */
@@ -154,8 +158,9 @@ export const armVars: GuestVars = { vars, deferred: flagOp, pcOffset: header.pc 
 
 /**
  * header.trapCode: an exception whose syndrome is in the state, that returns to the instruction, or to the one behind it.
+ * `branchTarget`: at the instruction, whose syndrome has PSTATE.BTYPE.
  */
-export const trapCode = { here: 1, after: 2 } as const;
+export const trapCode = { here: 1, after: 2, branchTarget: 3 } as const;
 
 /** What a TLBI that all CPUs hear is about. */
 export const flushed = { all: 0, space: 1, address: 2, guest: 3 } as const;
@@ -174,6 +179,8 @@ export const pstate = {
   I: 1 << 7,
   A: 1 << 8,
   D: 1 << 9,
+  BTYPE_SHIFT: 10,
+  BTYPE: 3 << 10,
   DAIF: 0x3c0,
   SSBS: 1 << 12,
   IL: 1 << 20,
@@ -197,8 +204,10 @@ export const sctlr = {
   EnIA: 1 << 31,
 } as const;
 
-/** And of its upper half: PSTATE.SSBS as exceptions leave it. */
+/** And of its upper half: PSTATE.SSBS as exceptions leave it; BR to PACIASP is no landing for EL0, and for the exception level itself. */
 export const DSSBS = 1n << 44n;
+export const BT0 = 1n << 35n;
+export const BT1 = 1n << 36n;
 
 /** Bits of FPCR (C5.2.8). */
 export const fpcr = { FZ16: 1 << 19, RMODE_SHIFT: 22, FZ: 1 << 24, DN: 1 << 25, AHP: 1 << 26 } as const;
@@ -266,6 +275,7 @@ export const exceptionClass = {
   wfx: 0x01,
   floatingPoint: 0x07,
   pointerAuthentication: 0x09,
+  branchTarget: 0x0d,
   illegalState: 0x0e,
   svc: 0x15,
   hvc: 0x16,

@@ -1,6 +1,6 @@
 /** Which bits of SCTLR and TCR a model has. */
 import type { ArmModel } from '../models.js';
-import { sctlr } from '../state.js';
+import { BT0, BT1, sctlr } from '../state.js';
 import { tcr } from './page-walk.js';
 import { ALL } from './register-row.js';
 
@@ -19,7 +19,9 @@ const SCTLR_WRITABLE =
 export const sctlrWritable = ({ features }: ArmModel): bigint => {
   const absent = features.has('pan') ? 0n : BigInt(sctlr.SPAN);
   const keys = features.has('pauth') ? (1n << 13n) | (1n << 27n) | (1n << 30n) | (1n << 31n) : 0n;
-  return (SCTLR_WRITABLE & ~absent) | keys | (features.has('ssbs') ? 1n << 44n : 0n);
+  return (
+    (SCTLR_WRITABLE & ~absent) | keys | (features.has('ssbs') ? 1n << 44n : 0n) | (features.has('bti') ? BT0 | BT1 : 0n)
+  );
 };
 /** Bits of extensions that a model lacks are zero. */
 export const tcrWritable = ({ features }: ArmModel): bigint => {

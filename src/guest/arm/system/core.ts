@@ -94,6 +94,12 @@ export class Core {
     return this.get32(header.modeKey) >>> 0;
   }
 
+  /** PSTATE.BTYPE, which an indirect branch has left (branch-type.ts). */
+  get branchType(): number {
+    const ahead = BigInt.asUintN(64, this.get64(field.branched) - this.pc);
+    return ahead <= 3n ? Number(ahead) : 0;
+  }
+
   /** NZCV in bits 31 to 28. */
   get nzcv(): number {
     const operands = [flagA, flagB, flagC].map(({ offset }) => BigInt.asIntN(64, this.get64(offset)));

@@ -24,6 +24,7 @@ import { RESET_SCTLR } from './control-bits.js';
 import { type ArmBoard, Core, timerNames } from './core.js';
 import { debugTranslate } from './debug-translate.js';
 import { dumpRegisters, namedRegisters } from './dump.js';
+import { GUARDED } from './page-walk.js';
 import { currentValue, hasRegister, registerByCode, setValue } from './registers.js';
 import { accessSyndrome, callHypervisor, callMonitor, exceptionTarget, waitTarget } from './routing.js';
 import { trapTarget } from './traps.js';
@@ -135,6 +136,7 @@ export class ArmCpu implements GuestCpu {
     core.set32(field.modeBits, this.#modeBits);
     for (const el of [1, 2, 3]) core.set64(ofLevel(field.sctlr, el), BigInt(RESET_SCTLR));
     core.set64(field.monitor, NONE);
+    core.set32(field.guards, features.has('bti') ? GUARDED : 0);
     core.set64(field.mpidr, (1n << 31n) | BigInt(affinity));
     for (const timer of timerNames) core.board.setTimer(timer, undefined);
     const [hasEl2, hasEl3] = [features.has('el2'), features.has('el3')];
@@ -194,9 +196,11 @@ export class ArmCpu implements GuestCpu {
 
   deliverFault(): VmExit | undefined {
     const core = this.#core;
-    const after = core.get32(header.trapCode) === trapCode.after;
+    const trap = core.get32(header.trapCode);
+    const after = trap === trapCode.after;
     core.set32(header.trapCode, 0);
-    const given = core.get32(field.syndrome);
+    const isLanding = trap === trapCode.branchTarget;
+    const given = isLanding ? syndromeOf(exceptionClass.branchTarget, core.branchType) : core.get32(field.syndrome);
     const code = given >>> 26;
     const trapped = core.get32(field.trapTo);
     core.set32(field.trapTo, 0);

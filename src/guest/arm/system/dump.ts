@@ -10,7 +10,8 @@ const hex = (value: bigint | number, digits: number) => value.toString(16).padSt
 const stackOf = (core: Core): bigint => core.getStack(core.selectedStack);
 
 /** Process state with its flags, as an SPSR has it. */
-export const wholePstate = (core: Core): number => (core.pstate | core.nzcv) >>> 0;
+export const wholePstate = (core: Core): number =>
+  (core.pstate | core.nzcv | (core.branchType << pstate.BTYPE_SHIFT)) >>> 0;
 
 export function dumpRegisters(core: Core, { float }: { readonly float: boolean }): string {
   const cells = [
@@ -22,7 +23,8 @@ export function dumpRegisters(core: Core, { float }: { readonly float: boolean }
   const state = wholePstate(core);
   const flags = [...'NZCV'].map((letter, n) => ((state >>> (31 - n)) & 1 ? letter : '-')).join('');
   const stack = state & pstate.SPSEL ? 'h' : 't';
-  const status = `PSTATE=${hex(state, 8)} ${flags} EL${core.el}${stack}`;
+  const type = core.model.features.has('bti') ? `  BTYPE=${core.branchType}` : '';
+  const status = `PSTATE=${hex(state, 8)} ${flags} EL${core.el}${stack}${type}`;
   if (!float) return [...lines, status].join('\n');
   if (decodeMode(core.modeKey).floatTrapped) return [...lines, `${status}    FPU disabled`].join('\n');
   const vectors = vreg.map(({ offset }, n) => {

@@ -1,6 +1,5 @@
 /**
- * The identification registers (D19.2): what a CPU's model has, and no more. AArch32, branch target
- * identification, memory tags, SVE, performance counters and the RAS extension. CSV2 and CSV3 say that speculation leaks
+ * The identification registers (D19.2): what a CPU's model has, and no more. AArch32, memory tags, SVE, performance counters and the RAS extension. CSV2 and CSV3 say that speculation leaks
  * nothing, which is so: there is none.
  */
 
@@ -41,7 +40,7 @@ export const identification: readonly (readonly [name: string, code: string, val
       features([8, 1, 'el2'], [12, 1, 'el3'], [16, 1, 'fp16'], [20, 1, 'fp16'], [56, 1, 'csv'], [60, 1, 'csv']),
     ),
   ],
-  ['ID_AA64PFR1_EL1', '3 0 0 4 1', features([4, 2, 'ssbs'])],
+  ['ID_AA64PFR1_EL1', '3 0 0 4 1', features([0, 1, 'bti'], [4, 2, 'ssbs'])],
   absent('ID_AA64ZFR0_EL1', '3 0 0 4 4'),
   absent('ID_AA64SMFR0_EL1', '3 0 0 4 5'),
   // Armv8 debug; two breakpoints, two watchpoints, one of the breakpoints with a context.

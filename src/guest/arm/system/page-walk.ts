@@ -17,7 +17,9 @@ import { flushPageAt, noteWidePage } from './wide-pages.js';
 export { flushTlb, forgetGuest } from './wide-pages.js';
 
 const walkKind = { read: 0, write: 1, fetch: 2 } as const;
-const prot = { read: 1, write: 2, exec: 4, all: 7, global: 8 } as const;
+/** Right of a guarded page: its code is translated otherwise. */
+export const GUARDED = 16;
+const prot = { read: 1, write: 2, exec: 4, all: 7, global: 8, guarded: GUARDED } as const;
 
 /** TCR_EL1: bits of the lower range, and how far those of the upper one are away. */
 export const tcr = {
@@ -43,6 +45,7 @@ const entryBit = {
   READONLY: 1n << 7n,
   AF: 1n << 10n,
   NG: 1n << 11n,
+  GP: 1n << 50n,
   DBM: 1n << 51n,
   PXN: 1n << 53n,
   UXN: 1n << 54n,
@@ -95,6 +98,7 @@ const walkTables = routines.define(
     const isUpper = r.i32_wrap_i64(upper);
     const range = r.i64_shr_u(control, r.i64_mul(upper, r.i64(tcr.UPPER)));
     const isUser = r.i32_eq(mmu, r.i32(mmuIndex.el0));
+    const guards = r.local('i32', r.i32_load(s, field.guards));
 
     r.block((failed) => {
       // What is above the address space must be all zeros or all ones; the tag need not.
@@ -237,7 +241,8 @@ const walkTables = routines.define(
         const stillClean = r.i32_and(cleanPage, r.i32_eqz(isWrite));
         const rights = r.i32_and(may, r.select(stillClean, r.i32(~prot.write), r.i32(-1)));
         const global = r.select(has(r, leaf, entryBit.NG), r.i32(0), r.i32(prot.global));
-        r.ret(r.i32(0), r.i64_or(page, r.i64_and(va, within)), r.i32_or(rights, global));
+        const guarded = r.select(has(r, leaf, entryBit.GP), r.read(guards), r.i32(0));
+        r.ret(r.i32(0), r.i64_or(page, r.i64_and(va, within)), r.i32_or(r.i32_or(rights, global), guarded));
       });
     });
     fails(r, va, kind, r.i32_or(r.read(status), r.read(level)));
@@ -276,7 +281,7 @@ export const walkRegime = routines.define(
     r.if(fault1, () => r.ret(r.i32(1), r.i64(0), r.i32(0)));
     r.if(r.i32_and(r.i32_eqz(which), r.i32_or(hasHcr(r, hcr.VM), hasHcr(r, hcr.DC))), () => {
       const [fault2, gpa, rights2] = r.call(walkStage2, ipa, kind, va, r.i32(0));
-      r.ret(fault2, gpa, r.i32_and(rights, r.i32_or(rights2, r.i32(prot.global))));
+      r.ret(fault2, gpa, r.i32_and(rights, r.i32_or(rights2, r.i32(prot.global | prot.guarded))));
     });
     r.ret(r.i32(0), ipa, rights);
   },

@@ -581,3 +581,50 @@ for (const hotThreshold of [0, 16]) {
     assert.equal(bench.x(12), 100n, 'N was set behind every call');
   });
 }
+
+test('branch target identification: a page that becomes guarded, in the middle of a loop that is compiled (D8.4)', () => {
+  const GP = 1n << 50n;
+  for (const [landing, isLanding] of [
+    [insn('hint imm'), false],
+    [insn('bti.j'), true],
+    [insn('bti.c'), true],
+    [insn('bti'), false],
+  ] as const) {
+    for (const threshold of [0, 2]) {
+      const bench = new Bench(threshold);
+      bench.enable();
+      const readonly = attribute.AF | attribute.READONLY;
+      bench.userPage(4, DATA, readonly);
+      bench.userPage(5, CODE, readonly);
+      // The loop is at CODE, by its second address; BR at DATA comes back to it.
+      const [first, second] = [USER + 0x5000, USER + 0x4000];
+      bench.put(DATA, landing, insn('br xn', { rn: 17 }));
+      bench.setX(16, second);
+      bench.setX(17, first + 16);
+      bench.setX(9, 200);
+      const loop = [
+        insn('hint imm'),
+        insn('hint imm'),
+        insn('hint imm'),
+        insn('br xn', { rn: 16 }),
+        insn('bti.j'),
+        insn('sub rd|sp, rn|sp, imm', { rd: 9, rn: 9, sf: 1, imm: 1 }),
+        insn('cbnz rd, target', { rd: 9, sf: 1, imm: -12 }),
+      ];
+      bench.put(CODE, ...loop, wfi);
+      bench.run(EL1H, [], first);
+      assert.equal(bench.x(9), 0n, 'nothing is guarded');
+      bench.userPage(4, DATA, readonly | GP);
+      bench.core.flushTlb();
+      bench.setX(9, 200);
+      bench.run(EL1H, [], first);
+      if (isLanding) assert.equal(bench.x(9), 0n, 'it lands');
+      else {
+        assert.deepEqual(bench.syndrome, { ec: exceptionClass.branchTarget, iss: 1 });
+        assert.equal(bench.x(9), 200n);
+        assert.equal(bench.core.get64(field.elr), BigInt(second));
+        assert.equal(bench.core.get64(field.spsr) & BigInt(pstate.BTYPE), 1n << 10n);
+      }
+    }
+  }
+});

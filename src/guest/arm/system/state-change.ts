@@ -5,7 +5,8 @@
 import { header, type I32, type I64, type RoutineBuilder } from '../../../ir/index.js';
 import { mmuIndex, modeBit } from '../mode.js';
 import { engine, routines } from '../routines/set.js';
-import { BANK_BYTES, DSSBS, field, fpcr, hcr, pstate, scr, sctlr, stackPointer, trapCode } from '../state.js';
+import { BANK_BYTES, BT0, BT1, DSSBS, field, fpcr, hcr, pstate, scr, sctlr, stackPointer, trapCode } from '../state.js';
+import { branchTypeAt } from './branch-type.js';
 import { bankOfRegime, hasHcr, isHost, regime } from './regime.js';
 import { flushTlb } from './wide-pages.js';
 
@@ -23,6 +24,10 @@ const flagAt = (r: RoutineBuilder, condition: I32, place: number): I32 => r.i32_
 const bankOf = (r: RoutineBuilder, el: I32): I32 => r.i32_mul(r.i32_sub(el, r.i32(1)), r.i32(BANK_BYTES));
 const levelIn = (r: RoutineBuilder, state: I32): I32 => moved(r, state, 3 << pstate.EL_SHIFT, 0);
 const low = (r: RoutineBuilder, value: I64): I32 => r.i32_wrap_i64(value);
+
+/** SCTLR's BT0 and BT1 in its upper half. */
+const BT0_HIGH = Number(BT0 >> 32n);
+const BT1_HIGH = Number(BT1 >> 32n);
 
 /** CPTR's bit that traps floating point; FPEN, which stands in CPTR_EL2 of a host too. */
 const TFP = 1 << 10;
@@ -91,7 +96,10 @@ export const updateMode = routines.define('update_mode', [], [], {}, (r) => {
       r.i32_store(home, found);
     });
   });
-  const control = r.i32_load(r.i32_add(s, bankOfRegime(r, r.read(which))), field.sctlr);
+  const bank = r.i32_add(s, bankOfRegime(r, r.read(which)));
+  const control = r.i32_load(bank, field.sctlr);
+  const high = r.i32_load(bank, field.sctlr + 4);
+  const strict = r.select(user, moved(r, high, BT0_HIGH, 0), moved(r, high, BT1_HIGH, 0));
   // CPACR_EL1.FPEN: 3 traps nothing, 1 traps EL0, 0 and 2 trap both. EL2 and EL3 and a host's EL0 do not heed it.
   const enabled = moved(r, r.i32_load(s, field.cpacr), 3 << 20, 0);
   const trapped = r.i32_and(
@@ -123,6 +131,7 @@ export const updateMode = routines.define('update_mode', [], [], {}, (r) => {
     moved(r, state, pstate.IL, modeBit.illegalState),
     moved(r, state, pstate.SPSEL, modeBit.ownStack),
     ...[sctlr.EnIA, sctlr.EnIB, sctlr.EnDA, sctlr.EnDB].map((bit, n) => moved(r, control, bit, modeBit.keys + n)),
+    flagAt(r, strict, modeBit.strictLanding),
     r.read(more),
   ].reduce((a, b) => r.i32_or(a, b));
   r.i32_store(s, key, header.modeKey);
@@ -162,7 +171,9 @@ export const takeException = routines.define(
     const bank = r.i32_add(s, bankOf(r, to));
     const from = r.local('i32', r.i32_load(s, field.pstate));
     r.i64_store(bank, returnTo, field.elr);
-    r.i64_store(bank, r.i64_extend_i32_u(r.i32_or(r.read(from), nzcv)), field.spsr);
+    const branchType = r.i32_shl(branchTypeAt(r, returnTo), r.i32(pstate.BTYPE_SHIFT));
+    r.i64_store(bank, r.i64_extend_i32_u(r.i32_or(r.i32_or(r.read(from), nzcv), branchType)), field.spsr);
+    r.i64_store(s, r.i64(0), field.branched);
     const isLower = r.i32_lt_u(levelIn(r, r.read(from)), to);
     const same = moved(r, r.read(from), pstate.SPSEL, 9);
     const target = r.local('i32', r.i32_add(vector, r.select(isLower, r.i32(0x400), same)));
@@ -213,7 +224,11 @@ export const exceptionReturn = routines.define(
     });
     const same = r.i32_or(and(r, state, pstate.MODE), r.i32(pstate.IL));
     r.i64_store(s, r.i64(-1), field.monitor);
-    r.call(setPstate, r.i32_or(r.select(r.read(legal), mode, same), r.i32_and(r.read(saved), kept)));
+    const back = r.local('i32', r.i32_and(r.read(saved), kept));
+    const plain = r.i32_and(r.read(back), r.i32(~pstate.BTYPE));
+    r.call(setPstate, r.i32_or(r.select(r.read(legal), mode, same), plain));
+    const type = r.i64_extend_i32_u(moved(r, r.read(back), pstate.BTYPE, 0));
+    r.i64_store(s, r.i64_add(target, type), field.branched);
     r.i64_store(s, target, header.pc);
     r.ret(and(r, r.read(saved), 0xf0000000 | 0));
   },

@@ -3,6 +3,8 @@ import { type I32, type I64, jumpKind } from '../../../ir/index.js';
 import { routines } from '../routines/set.js';
 import { type Fields, type InsnRow, needing, type Translator } from '../row.js';
 import { exceptionClass, leaveReason, syndromeOf } from '../state.js';
+import { noteBranch } from '../system/branch-type.js';
+import { binary } from './shared.js';
 
 const onZero = (name: string, op: string, isZero: boolean): InsnRow => ({
   name,
@@ -30,6 +32,7 @@ const toRegister = (name: string, op: string, kind: number): InsnRow => ({
   args: ['xn'],
   translate: (t, i) => {
     const target: I64 = t.x(i.rn);
+    if (kind !== jumpKind.return) noteBranch(t, target, kind === jumpKind.call, i.rn);
     if (kind === jumpKind.call) {
       t.setX(30, t.pcPlus(4));
     }
@@ -100,6 +103,16 @@ export const branchRows: readonly InsnRow[] = [
       if (t.mode.shared && (i.imm === hint.YIELD || i.imm === hint.WFE)) t.leave(leaveReason.pause);
     },
   },
+  ...needing(
+    'bti',
+    // Landings: block-translator.ts sees to them where a block begins with one.
+    ['', '.c', '.j', '.jc'].map((kind, n) => ({
+      name: `bti${kind}`,
+      enc: `11010101000000110010 0100 ${binary(n, 2)}0 11111`,
+      args: [],
+      translate: () => {},
+    })),
+  ),
   { name: 'wfi', enc: '11010101000000110010 0000011 11111', args: [], translate: waitForInterrupt },
   { name: 'dsb', enc: '11010101000000110011 uimm[3:0] 100 11111', args: ['imm'], translate: ({ b }) => b.fence() },
   { name: 'dmb', enc: '11010101000000110011 uimm[3:0] 101 11111', args: ['imm'], translate: ({ b }) => b.fence() },

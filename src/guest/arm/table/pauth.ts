@@ -6,6 +6,7 @@ import { type I64, jumpKind } from '../../../ir/index.js';
 import { checkPointer, computePac, pacFlag, signPointer, stripPointer } from '../routines/pac.js';
 import { type Fields, type InsnRow, needing, type Translator } from '../row.js';
 import { exceptionClass, field, syndromeOf, trapCode } from '../state.js';
+import { noteBranch } from '../system/branch-type.js';
 import { binary, plus } from './shared.js';
 import { returnAddress, returnFrom } from './system.js';
 
@@ -98,6 +99,7 @@ const branch = (name: string, op: string, kind: number): InsnRow[] =>
         args: isZero ? ['xn'] : ['xn', 'xd|sp'],
         translate: (t, i) => {
           const target = authenticated(t, key, t.x(i.rn), isZero ? zero(t) : t.xsp(i.rd), false);
+          noteBranch(t, target, kind === jumpKind.call, i.rn);
           if (kind === jumpKind.call) t.setX(30, t.pcPlus(4));
           t.jump(target, kind);
         },

@@ -319,6 +319,7 @@ export function returnFrom(t: Translator, target: I64): void {
     features.has('pan') ? pstate.PAN : 0,
     features.has('uao') ? pstate.UAO : 0,
     features.has('ssbs') ? pstate.SSBS : 0,
+    features.has('bti') ? pstate.BTYPE : 0,
   ].reduce((all, bit) => all | bit);
   const [nzcv] = t.b.call(exceptionReturn, t.b.i32(bits), target);
   t.flags.setBits(nzcv);

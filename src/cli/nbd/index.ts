@@ -52,7 +52,15 @@ async function run(tool: NbdTool, argv: readonly string[]): Promise<number> {
     tool.out(`${options.operand} disconnected\n`);
     return 0;
   }
-  if (options.fork && !isForked) return (await import('./fork.js')).runForked(tool, forkedVariable);
+  if (options.fork && !isForked)
+    return (await import('../fork.js')).runForked(
+      {
+        out: (text) => tool.io.out(text),
+        err: (text) => tool.io.err(text),
+        failed: (reason) => tool.error(`Failed to fork: ${reason}`),
+      },
+      forkedVariable,
+    );
   const listen: ListenAddress | undefined =
     passed > 0
       ? { type: 'fd', fd: firstPassedFd }

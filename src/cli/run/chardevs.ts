@@ -1,12 +1,17 @@
 /** Character devices: what `-serial`, `-monitor`, `-chardev` and devices with `chardev=` name. */
+
 import { KeyValues } from '../options/key-values.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
+import { planSocket, type SocketPlan } from './chardev-socket.js';
 
 export interface Chardev {
   readonly id: string;
-  readonly kind: 'stdio' | 'file' | 'null';
-  /** For a file. */
+  readonly kind: 'stdio' | 'file' | 'null' | 'socket' | 'pipe' | 'pty';
+  /** As it was asked for, to begin messages. */
+  readonly option?: string | undefined;
+  readonly socket?: SocketPlan | undefined;
+  /** For a file, and for a pair of named pipes. */
   readonly path?: string | undefined;
   readonly append?: boolean | undefined;
   /** Several front ends share it; Ctrl-A commands work. */
@@ -16,15 +21,12 @@ export interface Chardev {
 }
 
 const unsupportedKinds = [
-  'socket',
   'udp',
   'msmouse',
   'vc',
   'ringbuf',
   'console',
   'serial',
-  'pty',
-  'pipe',
   'braille',
   'tty',
   'parallel',
@@ -33,14 +35,24 @@ const unsupportedKinds = [
   'spiceport',
   'wctablet',
   'testdev',
-  'unix',
-  'tcp',
-  'telnet',
   'websocket',
   'qemu-vdagent',
   'dbus',
 ];
-const kinds = ['stdio', 'file', 'null'];
+export const chardevKinds = ['stdio', 'file', 'null', 'socket', 'pipe', 'pty'];
+const shorthands = [
+  'stdio',
+  'mon:stdio',
+  'none',
+  'null',
+  'file:',
+  'unix:',
+  'tcp:',
+  'telnet:',
+  'pty',
+  'pipe:',
+  'chardev:',
+];
 
 /** All character devices of a machine, and who uses each. */
 export class Chardevs {
@@ -65,15 +77,20 @@ export class Chardevs {
     const option = `-chardev ${text}`;
     const values = KeyValues.parse(option, text, 'backend');
     const kind = values.need('backend');
-    if (!kinds.includes(kind)) {
+    if (!chardevKinds.includes(kind)) {
       if (unsupportedKinds.includes(kind)) throw new UsageError(`${option}: the kind '${kind}' is not supported yet`);
-      throw new UsageError(`${option}: there is no kind '${kind}'${didYouMean(kind, [...kinds, ...unsupportedKinds])}`);
+      throw new UsageError(
+        `${option}: there is no kind '${kind}'${didYouMean(kind, [...chardevKinds, ...unsupportedKinds])}`,
+      );
     }
     const id = values.need('id');
     const chardev: Chardev = {
       id,
       kind: kind as Chardev['kind'],
+      option,
       mux: values.flag('mux') ?? false,
+      ...(kind === 'socket' ? { socket: planSocket(values) } : {}),
+      ...(kind === 'pipe' ? { path: values.need('path') } : {}),
       ...(kind === 'file' ? { path: values.need('path'), append: values.flag('append') ?? false } : {}),
       signal: kind === 'stdio' ? (values.flag('signal') ?? true) : false,
     };
@@ -95,13 +112,26 @@ export class Chardevs {
       if (path === '') throw new UsageError(`${where}: the file's name is missing`);
       return this.add({ id, kind: 'file', path, mux: shared, signal: false });
     }
+    const socket = /^(unix|tcp|telnet):([^,]*),?(.*)$/.exec(word);
+    if (socket) {
+      const [, type, place, rest] = socket;
+      const values = rest === '' ? new KeyValues(where, []) : KeyValues.parse(where, rest);
+      const mux = shared || (values.flag('mux') ?? false);
+      const plan = planSocket(values, type === 'unix' ? { path: place } : { inet: place, telnet: type === 'telnet' });
+      values.finish(['logfile', 'logappend']);
+      return this.add({ id, kind: 'socket', option: where, socket: plan, mux, signal: false });
+    }
+    if (word === 'pty') return this.add({ id, kind: 'pty', option: where, mux: shared, signal: false });
+    if (word.startsWith('pipe:')) {
+      const path = word.slice('pipe:'.length);
+      if (path === '') throw new UsageError(`${where}: the name of the pipes is missing`);
+      return this.add({ id, kind: 'pipe', option: where, path, mux: shared, signal: false });
+    }
     const kind = word.split(/[:,]/)[0];
     if (unsupportedKinds.includes(kind) || word.startsWith('COM')) {
       throw new UsageError(`${where}: '${kind}' is not supported yet`);
     }
-    throw new UsageError(
-      `${where}: there is no such device${didYouMean(word, ['stdio', 'mon:stdio', 'none', 'null', ...unsupportedKinds])}`,
-    );
+    throw new UsageError(`${where}: there is no such device${didYouMean(word, [...shorthands, ...unsupportedKinds])}`);
   }
 
   find(option: string, id: string): Chardev {

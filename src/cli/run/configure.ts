@@ -23,7 +23,6 @@ import { type Backends, planPciCard, planVirtioBlock, planVirtioNet } from './pl
 import { planMmio, planRootPort, planSlot, planVirtio } from './plan-place.js';
 import { ScsiPlan } from './plan-scsi.js';
 import { planTrace } from './plan-trace.js';
-import { parseQmp, type QmpAddress } from './qmp/serve.js';
 import { planGpu, planScreen, planVga, plugVga, type ScreenPlan } from './screen-options.js';
 
 /** A port of the machine, or the monitor, and the character device that it leads to. */
@@ -34,7 +33,7 @@ export interface Attachment {
     | { readonly kind: 'debugcon' }
     | { readonly kind: 'monitor' }
     /** The monitor for programs. */
-    | { readonly kind: 'qmp' };
+    | { readonly kind: 'qmp'; readonly pretty: boolean };
   readonly chardev: Chardev;
 }
 
@@ -48,8 +47,6 @@ export interface RunPlan {
   readonly startPaused: boolean;
   /** Drives that no device has, for those that are plugged in later. */
   readonly spareDrives: Map<string, DiskImage>;
-  /** Where programs reach the monitor. */
-  readonly qmp: readonly QmpAddress[];
   /** Secrets and others, to be made before the machine. */
   readonly objects: readonly ObjectPlan[];
   /** Where to wait for gdb. */
@@ -57,6 +54,8 @@ export interface RunPlan {
   readonly stats: 'text' | 'json' | undefined;
   readonly lens: LensPlan | undefined;
   readonly pidfile: string | undefined;
+  /** The machine goes on in a process of its own. */
+  readonly daemonize: boolean;
   readonly escapeByte: number;
   readonly name: string | undefined;
   readonly offline: boolean;
@@ -125,8 +124,8 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
       if (options.has(name)) throw new UsageError(`-${name} is of use with -kernel only`);
     }
   }
-  if (context.system && options.has('qmp'))
-    throw new UsageError('-qmp is not supported yet for a system that is named');
+  if (context.system && characters.attachments.some(({ from }) => from.kind === 'qmp'))
+    throw new UsageError('A monitor for programs is not supported yet for a system that is named');
   // As QEMU's: what firmware boots has a CD drive, if an empty one.
   const boots = !builtIn && !context.system && kernel === undefined;
   if (boots && !options.has('nodefaults') && findMachine(architecture, board.machine)?.drives) {
@@ -179,10 +178,6 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     builtIn,
     startPaused: options.has('S'),
     spareDrives: new Map(drives.spare),
-    qmp: options
-      .all('qmp')
-      .filter((text) => text !== 'stdio')
-      .map((text) => parseQmp('qmp', text)),
     objects: options
       .all('object')
       .filter((text) => !isFilter(text))
@@ -191,6 +186,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     stats,
     lens: options.has('lens') ? planLens(options.last('lens') ?? '') : undefined,
     pidfile: options.last('pidfile'),
+    daemonize: planDaemonize(options, context, characters, screen),
     escapeByte: Number(echr),
     name: board.name,
     offline: options.has('offline'),
@@ -198,6 +194,20 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     logUnimplemented: trace.items.includes('unimp'),
     notices,
   };
+}
+
+function planDaemonize(
+  options: Options,
+  { system }: PlanContext,
+  { attachments }: Characters,
+  { text }: ScreenPlan,
+): boolean {
+  if (!options.has('daemonize')) return false;
+  if (system) throw new UsageError('-daemonize is not supported yet for a system that is named');
+  if (options.has('nographic')) throw new UsageError('-nographic cannot be used with -daemonize');
+  const onTerminal = text || attachments.some(({ chardev }) => chardev.kind === 'stdio');
+  if (onTerminal) throw new UsageError('-daemonize: nothing can be on stdio; -display none leaves it free');
+  return true;
 }
 
 /** `-arch`, or what the program is called by. Throws VringError `architecture-unknown`. */
@@ -481,10 +491,10 @@ function planCharacters(
     chardevs.attach(chardev, 'the monitor');
     attachments.push({ from: { kind: 'monitor' }, chardev });
   };
-  const qmpOn = (chardev: Chardev) => {
+  const qmpOn = (chardev: Chardev, pretty: boolean) => {
     if (chardev.mux) throw new UsageError(`The monitor for programs cannot share the character device '${chardev.id}'`);
     chardevs.attach(chardev, 'the monitor for programs');
-    attachments.push({ from: { kind: 'qmp' }, chardev });
+    attachments.push({ from: { kind: 'qmp', pretty }, chardev });
   };
   const serialOn = (chardev: Chardev | undefined) => {
     const index = serialPorts.push(chardev !== undefined) - 1;
@@ -505,22 +515,26 @@ function planCharacters(
     if (chardev && text.startsWith('mon:')) shared.push(chardev);
   }
   for (const chardev of shared) monitorOn(chardev);
+  let monitorCount = 0;
   for (const text of monitors) {
-    const chardev = chardevs.fromShorthand('-monitor', text, 'compat_monitor0');
+    const chardev = chardevs.fromShorthand('-monitor', text, `compat_monitor${monitorCount++}`);
     if (chardev) monitorOn(chardev);
   }
   for (const text of options.all('mon')) {
     const values = KeyValues.parse(`-mon ${text}`, text, 'chardev');
     const chardev = chardevs.find(`-mon ${text}`, values.need('chardev'));
     const mode = values.choice('mode', ['readline', 'control']);
-    values.finish(['pretty']);
-    if (mode === 'control') qmpOn(chardev);
+    const pretty = values.flag('pretty') ?? false;
+    values.text('id');
+    values.finish();
+    if (mode === 'control') qmpOn(chardev, pretty);
     else monitorOn(chardev);
   }
-  for (const text of options.all('qmp')) {
-    const chardev = text === 'stdio' ? chardevs.fromShorthand('-qmp', text, 'compat_monitor1') : undefined;
-    if (chardev) qmpOn(chardev);
-  }
+  for (const name of ['qmp', 'qmp-pretty'])
+    for (const text of options.all(name)) {
+      const chardev = chardevs.fromShorthand(`-${name}`, text, `compat_monitor${monitorCount++}`);
+      if (chardev) qmpOn(chardev, name === 'qmp-pretty');
+    }
   // A named system has the terminal for itself, and what is here beside it is asked for.
   const defaults = !options.has('nodefaults') && !context.system;
   const onTerminal = defaults && (options.has('nographic') || !(options.has('display') || options.has('vnc')));

@@ -5,13 +5,17 @@ import { openFailure } from '../../host/node/open-failure.js';
 import type { Terminal } from '../../host/node/terminal.js';
 import type { CharacterPort, DiskImage, Machine } from '../../vmm/index.js';
 import { VringError } from '../../vmm/index.js';
+import { type Backend, type OutputSink, PATIENCE_MS } from './backends/backend.js';
+import { PipeBackend } from './backends/pipe.js';
+import { PtyBackend } from './backends/pty.js';
+import { SocketBackend } from './backends/socket.js';
 import type { Chardev } from './chardevs.js';
 import type { Attachment } from './configure.js';
-import { Monitor } from './monitor.js';
+import { type ChardevState, Monitor } from './monitor.js';
 import { type FrontEnd, Mux } from './mux.js';
-import { type ServedHost, serveQmpOn } from './qmp/serve.js';
+import { QmpMonitor, type ServedHost } from './qmp/serve.js';
 
-/** Typed or piped bytes that the guest has not taken yet; beyond that a terminal's keys are lost, and a pipe waits. */
+/** Typed or piped bytes that the guest has not taken yet; beyond that a terminal's keys are lost, and others wait. */
 const inputLimit = 1 << 16;
 
 export interface ConnectOptions {
@@ -21,7 +25,9 @@ export interface ConnectOptions {
   readonly stdin: NodeJS.ReadStream;
   readonly output: OutputSink;
   readonly escapeByte: number;
+  /** How the monitor greets, and asks for a command. */
   readonly version: string;
+  readonly prompt: string;
   readonly name: string | undefined;
   readonly spareDrives: Map<string, DiskImage>;
   /** For a monitor for programs. */
@@ -38,11 +44,6 @@ export interface Connection {
   start(): void;
   /** Every byte of the machine, which has ended, has been written; the terminal is given back. */
   finish(): Promise<void>;
-}
-
-/** Where bytes go: waits when the other side is slow. */
-export interface OutputSink {
-  write(bytes: Uint8Array | string): Promise<void>;
 }
 
 /** Standard output, or another stream of the process. A reader that has gone away is told once. */
@@ -109,38 +110,55 @@ function portOf(machine: Machine, from: Attachment['from']): CharacterPort {
   }
 }
 
-/** Opens the files of all character devices, so that a mistake is told before anything runs. Throws VringError `chardev-open`. */
-export async function openFiles(attachments: readonly Attachment[]): Promise<ReadonlyMap<Chardev, FileHandle>> {
+/** What character devices lead to: files that are written, and backends that clients come to. */
+export interface OpenChardevs {
+  readonly files: ReadonlyMap<Chardev, FileHandle>;
+  readonly backends: ReadonlyMap<Chardev, Backend>;
+}
+
+/** Opens all character devices, so that a mistake is told before anything runs. Throws VringError `chardev-open`. */
+export async function openChardevs(
+  attachments: readonly Attachment[],
+): Promise<OpenChardevs & { close(): Promise<void> }> {
   const files = new Map<Chardev, FileHandle>();
+  const backends = new Map<Chardev, Backend>();
+  const close = async () => {
+    for (const file of files.values()) await file.close();
+    for (const backend of backends.values()) await backend.close();
+  };
   try {
     for (const { chardev } of attachments) {
-      if (chardev.kind !== 'file' || files.has(chardev)) continue;
+      if (files.has(chardev) || backends.has(chardev)) continue;
+      const { kind, path = '', socket, option = chardev.id } = chardev;
+      if (kind === 'socket' && socket) backends.set(chardev, await SocketBackend.open(option, socket));
+      else if (kind === 'pty') backends.set(chardev, new PtyBackend(option));
+      else if (kind === 'pipe') backends.set(chardev, new PipeBackend(option, path));
+      if (kind !== 'file') continue;
       try {
-        files.set(chardev, await open(chardev.path as string, chardev.append ? 'a' : 'w'));
+        files.set(chardev, await open(path, chardev.append ? 'a' : 'w'));
       } catch (error) {
-        throw new VringError('chardev-open', `'${chardev.path}' cannot be opened: ${openFailure(error)}`, {
-          cause: error,
-        });
+        throw new VringError('chardev-open', `'${path}' cannot be opened: ${openFailure(error)}`, { cause: error });
       }
     }
   } catch (error) {
-    for (const file of files.values()) await file.close();
+    await close();
     throw error;
   }
-  return files;
+  return { files, backends, close };
 }
 
 export function connect(
   options: ConnectOptions,
-  files: ReadonlyMap<Chardev, FileHandle>,
+  { files, backends }: OpenChardevs,
   onFailure: (sentence: string) => void,
 ): Connection {
   const { machine, attachments, output } = options;
   const copies: Promise<void>[] = [];
   const fileSinks: FileSink[] = [];
   const chardevs = [...new Set(attachments.map(({ chardev }) => chardev))];
-  const programs: { close(): Promise<void> }[] = [];
+  const programs: QmpMonitor[] = [];
   let stdio: StdioInput | undefined;
+  const states = chardevStates(chardevs, backends);
   for (const chardev of chardevs) {
     let sink: OutputSink | undefined;
     const file = files.get(chardev);
@@ -149,6 +167,9 @@ export function connect(
       fileSinks.push(fileSink);
       sink = fileSink;
     } else if (chardev.kind === 'stdio') sink = output;
+    const backend = backends.get(chardev);
+    sink ??= backend;
+    let flow: Flow | undefined;
     const own = attachments.filter((each) => each.chardev === chardev);
     const ports: CharacterPort[] = [];
     const frontEnds: FrontEnd[] = [];
@@ -160,9 +181,20 @@ export function connect(
       if (from.kind === 'qmp') {
         assert(options.qmp, 'whoever plans a monitor for programs says what it serves');
         const writes = sink;
-        const program = serveQmpOn(options.qmp, (text) => void writes?.write(text));
+        const program = new QmpMonitor(
+          options.qmp,
+          { write: (text) => void writes?.write(text), cut: () => backend?.hangUp() },
+          from.pretty,
+        );
         programs.push(program);
-        frontEnds.push({ name: 'the monitor for programs', input: program.input });
+        if (!backend) program.opened();
+        frontEnds.push({
+          name: 'the monitor for programs',
+          input: (bytes) => program.input(bytes),
+          opened: () => program.opened(),
+          closed: () => program.closed(),
+          settled: () => program.settled(),
+        });
         continue;
       }
       if (from.kind === 'monitor') {
@@ -170,29 +202,46 @@ export function connect(
         const monitor = new Monitor({
           machine,
           version: options.version,
+          prompt: options.prompt,
           name: options.name,
           spareDrives: options.spareDrives,
-          chardevs,
+          chardevs: states,
           write: (text) => void writes.write(text),
           quit: options.quit,
         });
-        frontEnds.push({ name: 'the monitor', input: (bytes) => monitor.input(bytes), focus: () => monitor.focus() });
+        frontEnds.push({
+          name: 'the monitor',
+          input: (bytes) => monitor.input(bytes),
+          focus: () => monitor.focus(),
+          opened: () => monitor.restart(),
+          settled: () => monitor.settled(),
+        });
         continue;
       }
       const port = portOf(machine, from);
       ports.push(port);
       if (sink) copies.push(copy(port, sink));
       const sendBreak = from.kind === 'serial' ? () => void machine.sendBreak(from.index).catch(() => {}) : undefined;
-      frontEnds.push({ name: port.name, input: portInput(port, () => stdio), ...(sendBreak ? { sendBreak } : {}) });
+      frontEnds.push({ name: port.name, input: portInput(port, () => flow), ...(sendBreak ? { sendBreak } : {}) });
     }
-    if (chardev.kind === 'stdio') stdio = new StdioInput(options, chardev, frontEnds, ports);
+    if (chardev.kind === 'stdio') {
+      stdio = new StdioInput(options, chardev, frontEnds, ports);
+      flow = stdio;
+    } else if (backend) flow = attachBackend(backend, chardev, frontEnds, options);
   }
   return {
     start: () => stdio?.start(),
     finish: async () => {
       stdio?.stop();
-      await Promise.all(copies);
       for (const program of programs) await program.close();
+      // A client who does not read holds nobody up for long.
+      const closed = [...backends.values()].map(async (backend) => {
+        const patience = setTimeout(() => backend.hangUp(), PATIENCE_MS);
+        await Promise.all(copies);
+        clearTimeout(patience);
+        await backend.close();
+      });
+      await Promise.all([...copies, ...closed]);
       for (const sink of fileSinks) await sink.close();
     },
   };
@@ -202,10 +251,59 @@ async function copy(port: CharacterPort, sink: OutputSink): Promise<void> {
   for await (const bytes of port) await sink.write(bytes);
 }
 
+/** What holds input back while the guest does not take it. */
+interface Flow {
+  /** False: so much is lost. */
+  room(bytes: number): boolean;
+  /** So many bytes more, or less, wait for the guest. */
+  pending(bytes: number): void;
+}
+
+/** What `info chardev` and query-chardev show. */
+export function chardevStates(
+  chardevs: readonly Chardev[],
+  backends: ReadonlyMap<Chardev, Backend>,
+): readonly ChardevState[] {
+  return chardevs.map((chardev) => ({
+    id: chardev.id,
+    get filename() {
+      return backends.get(chardev)?.filename ?? chardev.path ?? chardev.kind;
+    },
+  }));
+}
+
+/** What clients of a backend send goes to its front ends. */
+function attachBackend(
+  backend: Backend,
+  { mux }: Chardev,
+  frontEnds: readonly FrontEnd[],
+  { quit, escapeByte }: ConnectOptions,
+): Flow {
+  const router = mux
+    ? new Mux({ write: (text) => void backend.write(text), quit }, frontEnds, escapeByte)
+    : (frontEnds[0] as FrontEnd | undefined);
+  backend.attach({
+    opened: () => router?.opened?.(),
+    closed: () => router?.closed?.(),
+    input: (bytes) => router?.input(bytes),
+    sendBreak: () => router?.sendBreak?.(),
+    settled: async () => await router?.settled?.(),
+  });
+  let pendingBytes = 0;
+  return {
+    room: () => true,
+    pending(bytes) {
+      const waited = pendingBytes > inputLimit;
+      pendingBytes += bytes;
+      if (pendingBytes > inputLimit !== waited) backend[waited ? 'resume' : 'pause']();
+    },
+  };
+}
+
 /** Hands bytes to a port without waiting; counts what the guest has not taken. */
-function portInput(port: CharacterPort, stdio: () => StdioInput | undefined): (bytes: Uint8Array) => void {
+function portInput(port: CharacterPort, flow: () => Flow | undefined): (bytes: Uint8Array) => void {
   return (bytes) => {
-    const input = stdio();
+    const input = flow();
     if (input && !input.room(bytes.length)) return;
     input?.pending(bytes.length);
     port.write(bytes).then(
@@ -216,7 +314,7 @@ function portInput(port: CharacterPort, stdio: () => StdioInput | undefined): (b
 }
 
 /** Standard input, as one character device. */
-class StdioInput {
+class StdioInput implements Flow {
   readonly #options: ConnectOptions;
   readonly #chardev: Chardev;
   readonly #mux: Mux | undefined;

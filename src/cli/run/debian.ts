@@ -5,16 +5,19 @@ import { type CharacterPort, type DebianSession, openDebian, VringError } from '
 import { complain, type ProcessIo, print } from '../process-io.js';
 import { Progress } from '../progress.js';
 import { UsageError } from '../usage-error.js';
-import { versionLine } from '../version.js';
+import { monitorWords } from '../version.js';
 import type { Chardev } from './chardevs.js';
 import type { RunPlan } from './configure.js';
-import { connect, openFiles, StreamSink } from './connect.js';
+import { connect, openChardevs, StreamSink } from './connect.js';
 import { serveGdb } from './gdb-server.js';
 import { monitorHost, planObjects, printStatistics, showWarnings } from './index.js';
 import { LensView } from './lens.js';
 import { keyName } from './mux.js';
 
 const guestSignals = { SIGHUP: 'HUP', SIGINT: 'INT', SIGQUIT: 'QUIT', SIGTERM: 'TERM' } as const;
+
+/** A debugger's monitor knows of none. */
+const noChardevs = { files: new Map(), backends: new Map() };
 
 /** Variables of the caller's that the guest's shell or command gets. */
 const passedVariables = ['TERM', 'LANG', 'COLORTERM'];
@@ -44,7 +47,7 @@ export async function runDebian(
         stopGdb = await serveGdb(
           session.machine,
           plan.gdb,
-          monitorHost(plan, () => control.end(0)),
+          monitorHost(plan, noChardevs, io, () => control.end(0)),
         );
       lens?.start();
       if (command === undefined) await print(io.stderr, firstLine(session, script, plan.escapeByte));
@@ -178,7 +181,7 @@ async function runShell(
       each.from.kind === 'console' ? { ...each, from: { kind: 'console' as const, index: each.from.index + 2 } } : each,
     ),
   ] as const;
-  const files = await openFiles(attachments);
+  const chardevs = await openChardevs(attachments);
   const connection = connect(
     {
       machine: session.machine,
@@ -187,13 +190,13 @@ async function runShell(
       stdin: io.stdin,
       output: new StreamSink(io.stdout, quit),
       escapeByte: plan.escapeByte,
-      version: versionLine(),
+      ...monitorWords(io.toolName),
       name: plan.name,
       quit,
       spareDrives: new Map(),
       interrupt: quit,
     },
-    files,
+    chardevs,
     (sentence) => void complain(io, sentence),
   );
   try {

@@ -2,7 +2,6 @@
 import { createServer, type Socket } from 'node:net';
 import { openFailure } from '../../host/node/open-failure.js';
 import { type Machine, VringError } from '../../vmm/index.js';
-import { versionLine } from '../version.js';
 import type { GdbAddress } from './configure.js';
 import { MonitorPackets } from './gdb-monitor.js';
 import { Monitor, type MonitorHost } from './monitor.js';
@@ -14,10 +13,10 @@ const DETACH = '$D#44';
 export async function serveGdb(
   machine: Machine,
   address: GdbAddress,
-  host: Pick<MonitorHost, 'name' | 'chardevs' | 'quit' | 'spareDrives'>,
+  host: Pick<MonitorHost, 'version' | 'prompt' | 'name' | 'chardevs' | 'quit' | 'spareDrives'>,
 ): Promise<() => void> {
   const stub = machine.gdb();
-  const monitor = new Monitor({ machine, version: versionLine(), write: () => {}, ...host });
+  const monitor = new Monitor({ machine, write: () => {}, ...host });
   let client: Socket | undefined;
   const server = createServer((socket) => {
     if (client) {

@@ -1,6 +1,7 @@
 /** `-M help`, `-cpu help`, `-device NAME,help` and so on: lists instead of a machine. */
 import { type Architecture, DEFAULT_ARCHITECTURE, findArchitecture } from '../../vmm/architectures.js';
 import { traceItems } from '../../vmm/index.js';
+import { chardevKinds } from './chardevs.js';
 import { deviceHelp, devicePropertiesHelp, findDevice, noDevice } from './devices.js';
 import { objectTypes } from './drives.js';
 import { nicModelHelp } from './networks.js';
@@ -23,7 +24,7 @@ const topics: Readonly<Record<string, (architecture: Architecture) => string>> =
   d: () => list('Log items (comma separated):', traceItems),
   display: () => 'Available display backend types:\nnone\ntext\nvnc',
   object: () => ['List of user creatable objects:', ...objectTypes.map((name) => `  ${name}`)].join('\n'),
-  chardev: () => 'Available chardev backend types:\n  file\n  null\n  stdio',
+  chardev: () => ['Available chardev backend types:', ...chardevKinds.map((kind) => `  ${kind}`)].join('\n'),
 };
 
 /** `-M pc,help`: the properties of what is named first. */

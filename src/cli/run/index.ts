@@ -16,20 +16,21 @@ import {
   VringError,
 } from '../../vmm/index.js';
 import { prepareMachines } from '../../vmm/routine-modules.js';
+import { runForked, tellForker } from '../fork.js';
 import { commandHelp } from '../help.js';
 import { defineObject } from '../img/objects.js';
 import { parseLine } from '../options/parse.js';
 import { complain, type ProcessIo, print } from '../process-io.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
-import { versionLine } from '../version.js';
+import { monitorWords, programVersion, versionLine } from '../version.js';
+import { PtyBackend } from './backends/pty.js';
 import { planRun, type RunPlan } from './configure.js';
-import { connect, openFiles, StreamSink } from './connect.js';
+import { chardevStates, connect, type OpenChardevs, openChardevs, StreamSink } from './connect.js';
 import { serveGdb } from './gdb-server.js';
 import { helpTopic } from './help-topics.js';
 import { LensView } from './lens.js';
 import { runCommand, unsupportedRunOptions } from './options.js';
-import { type QmpServer, serveQmp } from './qmp/serve.js';
 import { serveVnc } from './screen-options.js';
 import { TextDisplay } from './text-display.js';
 
@@ -48,6 +49,9 @@ export async function run(argv: readonly string[], io: ProcessIo): Promise<numbe
   }
 }
 
+/** Set in the process that -daemonize starts. */
+const forkedVariable = 'VRING_RUN_FORKED';
+
 async function runParsed(argv: readonly string[], io: ProcessIo): Promise<number> {
   const called = /^qemu-system-(.+)$/.exec(io.toolName)?.[1];
   const fallback = called === undefined ? DEFAULT_ARCHITECTURE : findArchitecture(called);
@@ -58,11 +62,12 @@ async function runParsed(argv: readonly string[], io: ProcessIo): Promise<number
   }
   const line = parseLine(runCommand, argv, { unsupported: unsupportedRunOptions });
   if (line.given.some(({ row }) => row.name === 'h')) {
-    await print(io.stdout, commandHelp(runCommand));
+    const called = io.toolName.startsWith('qemu-') ? `${programVersion(io.toolName)}\n` : '';
+    await print(io.stdout, `${called}${commandHelp(runCommand)}`);
     return 0;
   }
   if (line.given.some(({ row }) => row.name === 'version')) {
-    await print(io.stdout, `${versionLine()}\n`);
+    await print(io.stdout, `${programVersion(io.toolName)}\n`);
     return 0;
   }
   const [name, extra] = line.operands;
@@ -74,6 +79,18 @@ async function runParsed(argv: readonly string[], io: ProcessIo): Promise<number
   }
   if (line.rest && name === undefined)
     throw new UsageError('A command after -- needs a system to run it in, such as debian');
+  if (line.given.some(({ row }) => row.name === 'daemonize') && process.env[forkedVariable] === undefined) {
+    // Mistakes are told by this process.
+    planRun(line.given, { system: name !== undefined, nowMs: Date.now(), architecture: fallback });
+    return await runForked(
+      {
+        out: (text) => void io.stdout.write(text),
+        err: (text) => void io.stderr.write(text),
+        failed: (reason) => void complain(io, `-daemonize: a process cannot be started: ${reason}`),
+      },
+      forkedVariable,
+    );
+  }
   machineThreadLoaded();
   tuneForMachines();
   const plan = planRun(line.given, { system: name !== undefined, nowMs: Date.now(), architecture: fallback });
@@ -147,14 +164,15 @@ export function acceleratorLine({ accelerator, acceleratorRefusals }: Machine): 
   return accelerator === 'tcg' ? undefined : `KVM runs the guest.`;
 }
 
-function qmpHost(machine: Machine, plan: RunPlan, quit: () => void) {
-  const { cpus = 1, uuid, architecture = 'x86_64' } = plan.machine;
-  return { machine, version: versionLine(), cpus, uuid, architecture, ...monitorHost(plan, quit) };
-}
-
-/** What a monitor without a place of its own knows of the run. */
-export function monitorHost({ name, attachments, spareDrives }: RunPlan, quit: () => void) {
-  return { name, spareDrives, chardevs: [...new Set(attachments.map(({ chardev }) => chardev))], quit };
+/** What a monitor knows of the run. */
+export function monitorHost(
+  { name, attachments, spareDrives }: RunPlan,
+  { backends }: OpenChardevs,
+  { toolName }: ProcessIo,
+  quit: () => void,
+) {
+  const chardevs = chardevStates([...new Set(attachments.map(({ chardev }) => chardev))], backends);
+  return { ...monitorWords(toolName), name, spareDrives, chardevs, quit };
 }
 
 /** Shows which accelerator was chosen, and what the machine warns of, now and later. */
@@ -183,9 +201,20 @@ export async function printStatistics(io: ProcessIo, format: 'text' | 'json', st
   await print(io.stderr, `${lines.join('\n')}\n`);
 }
 
+/** Tells where pseudo-terminals are, and waits for the clients without whom the machine is not to start. */
+async function awaitClients({ backends }: OpenChardevs, machine: Machine, io: ProcessIo): Promise<void> {
+  for (const [{ id }, backend] of backends) {
+    if (backend.notice !== undefined) await complain(io, backend.notice);
+    if (backend instanceof PtyBackend)
+      await print(io.stdout, `char device redirected to ${backend.path} (label ${id})\n`);
+  }
+  // What ends the machine meanwhile ends the wait.
+  await Promise.race([Promise.all([...backends.values()].map(({ ready }) => ready)), machine.ended]);
+}
+
 async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
   const terminal = new Terminal(io.stdin, io.stdout);
-  const files = await openFiles(plan.attachments);
+  const chardevs = await openChardevs(plan.attachments);
   const controller = new AbortController();
   let machine: Machine | undefined;
   let forced: number | undefined;
@@ -211,24 +240,23 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
     machine = await createMachine({ ...plan.machine, ...objects.options }, { signal: controller.signal });
     const running = machine;
     showWarnings(machine, io);
+    const { cpus = 1, uuid, architecture = 'x86_64' } = plan.machine;
+    const host = monitorHost(plan, chardevs, io, () => quit(0));
     const connection = connect(
       {
+        ...host,
         machine,
         attachments: plan.attachments,
         terminal,
         stdin: io.stdin,
         output,
         escapeByte: plan.escapeByte,
-        version: versionLine(),
-        name: plan.name,
-        spareDrives: plan.spareDrives,
-        qmp: qmpHost(running, plan, () => quit(0)),
+        qmp: { ...host, machine, version: versionLine(), cpus, uuid, architecture },
         // Its prompt takes Ctrl-D for the end.
         atEndOfInput: plan.builtIn ? '\x04' : undefined,
-        quit: () => quit(0),
         interrupt: (signal) => ending(signal, signal === 'SIGINT' ? 2 : 3),
       },
-      files,
+      chardevs,
       (sentence) => void complain(io, sentence),
     );
     const text = plan.screen.text
@@ -243,36 +271,21 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
       : undefined;
     const lens = plan.lens && new LensView(plan.lens, running, terminal, io);
     let stopGdb = () => {};
-    const qmpServers: QmpServer[] = [];
     try {
-      for (const address of plan.qmp)
-        qmpServers.push(
-          await serveQmp(
-            address,
-            qmpHost(running, plan, () => quit(0)),
-          ),
-        );
-      // What ends the machine meanwhile ends the wait.
-      const awaited = qmpServers.filter((_, i) => plan.qmp[i].waits).map(({ connected }) => connected);
-      await Promise.race([Promise.all(awaited), running.ended]);
-      if (plan.gdb)
-        stopGdb = await serveGdb(
-          running,
-          plan.gdb,
-          monitorHost(plan, () => quit(0)),
-        );
+      await awaitClients(chardevs, running, io);
+      if (plan.gdb) stopGdb = await serveGdb(running, plan.gdb, host);
       await serveVnc(running, plan, objects.host);
       lens?.start();
       if (!plan.startPaused && running.state === 'ready') await running.start();
       connection.start();
       text?.start();
+      if (plan.daemonize) tellForker();
       const end = await running.ended;
       return forced ?? statusOf(end);
     } finally {
       stopGdb();
       await text?.stop();
       await running.close();
-      for (const server of qmpServers) await server.close();
       await connection.finish();
       await lens?.finish();
       if (plan.stats) await printStatistics(io, plan.stats, await running.statistics().catch(() => ({})));
@@ -283,6 +296,6 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
   } finally {
     stopSignals();
     terminal.leaveRaw();
-    if (!machine) for (const file of files.values()) await file.close();
+    if (!machine) await chardevs.close();
   }
 }

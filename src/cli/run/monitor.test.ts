@@ -75,10 +75,11 @@ async function ask(...lines: string[]) {
     spareDrives: new Map(),
     machine,
     version: 'vring 9',
+    prompt: '(vring) ',
     name: 'me',
     chardevs: [
-      { id: 'serial0', kind: 'stdio', mux: true, signal: false },
-      { id: 'c1', kind: 'file', path: '/tmp/x', mux: false, signal: false },
+      { id: 'serial0', filename: 'stdio' },
+      { id: 'c1', filename: '/tmp/x' },
     ],
     write: (text) => {
       shown += text;

@@ -5,16 +5,23 @@ import { type InfoTopic, type Machine, type StopReason, VringError } from '../..
 import { KeyValues } from '../options/key-values.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
-import type { Chardev } from './chardevs.js';
 import { addDevice, addDrive, type HotPlugContext } from './hotplug.js';
 import { evaluate } from './monitor-expression.js';
 import { describeNetworks, networkCommands } from './monitor-network.js';
 import { screenCommands } from './monitor-screen.js';
 
+/** A character device, as it is now. */
+export interface ChardevState {
+  readonly id: string;
+  readonly filename: string;
+}
+
 export interface MonitorHost extends HotPlugContext {
   readonly version: string;
   readonly name: string | undefined;
-  readonly chardevs: readonly Chardev[];
+  /** What asks for a command. */
+  readonly prompt: string;
+  readonly chardevs: readonly ChardevState[];
   write(text: string): void;
   quit(): void;
 }
@@ -56,7 +63,7 @@ const infoRows: readonly InfoRow[] = [
   {
     name: 'chardev',
     sentence: 'character devices',
-    show: async ({ chardevs }) => chardevs.map(({ id, kind, path }) => `${id}: filename=${path ?? kind}`).join('\n'),
+    show: async ({ chardevs }) => chardevs.map(({ id, filename }) => `${id}: filename=${filename}`).join('\n'),
   },
   machineRow('cpus', 'where each vCPU is'),
   machineRow('jit', 'counters of the translator'),
@@ -484,7 +491,6 @@ function matches(row: MonitorCommand, word: string): boolean {
   return row.name === word || (row.aliases?.includes(word) ?? false);
 }
 
-export const monitorPrompt = '(vring) ';
 const historyLimit = 100;
 
 /** Line editing and the commands behind it. Bytes come from a terminal in raw mode, or from a pipe. */
@@ -506,7 +512,16 @@ export class Monitor {
   focus(): void {
     if (!this.#shown) this.#host.write(`${this.#host.version} monitor - type 'help' for more information\r\n`);
     this.#shown = true;
-    this.#host.write(`${monitorPrompt}${this.#line}`);
+    this.#host.write(`${this.#host.prompt}${this.#line}`);
+  }
+
+  /** Somebody else has come: nothing is left of what the one before typed. */
+  restart(): void {
+    this.#line = '';
+    this.#escape = '';
+    this.#at = -1;
+    this.#shown = false;
+    this.focus();
   }
 
   input(bytes: Uint8Array): void {
@@ -584,7 +599,7 @@ export class Monitor {
       const rest = `${fitting[0].slice(prefix.length)}${inInfo ? '' : ' '}`;
       this.#line += rest;
       this.#host.write(rest);
-    } else if (fitting.length > 1) this.#host.write(`\r\n${fitting.join(' ')}\r\n${monitorPrompt}${this.#line}`);
+    } else if (fitting.length > 1) this.#host.write(`\r\n${fitting.join(' ')}\r\n${this.#host.prompt}${this.#line}`);
   }
 
   #enter(): void {
@@ -599,7 +614,7 @@ export class Monitor {
     this.#busy = this.#busy.then(async () => {
       const text = line === '' ? '' : await this.execute(line);
       if (text !== '') this.#host.write(`${text.replaceAll('\n', '\r\n')}\r\n`);
-      this.#host.write(monitorPrompt);
+      this.#host.write(this.#host.prompt);
     });
   }
 

@@ -9,6 +9,11 @@ export interface FrontEnd {
   /** It gets the keyboard. */
   focus?(): void;
   sendBreak?(): void;
+  /** A client has come to the character device, or left it. */
+  opened?(): void;
+  closed?(): void;
+  /** Resolves when all that has come in has been answered. */
+  settled?(): Promise<void>;
 }
 
 export interface MuxHost {
@@ -52,6 +57,23 @@ export class Mux {
     flush();
   }
 
+  opened(): void {
+    this.#frontEnds[this.#focus]?.opened?.();
+  }
+
+  closed(): void {
+    this.#escaped = false;
+    for (const frontEnd of this.#frontEnds) frontEnd.closed?.();
+  }
+
+  sendBreak(): void {
+    this.#frontEnds[this.#focus]?.sendBreak?.();
+  }
+
+  async settled(): Promise<void> {
+    for (const frontEnd of this.#frontEnds) await frontEnd.settled?.();
+  }
+
   #command(key: string): void {
     switch (key) {
       case 'x':
@@ -65,7 +87,7 @@ export class Mux {
         this.#frontEnds[this.#focus].focus?.();
         return;
       case 'b':
-        this.#frontEnds[this.#focus]?.sendBreak?.();
+        this.sendBreak();
         return;
       case 'h':
       case '?':

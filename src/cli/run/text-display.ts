@@ -3,7 +3,7 @@ import { codePage437 } from '../../display/index.js';
 import type { Terminal, TerminalSize } from '../../host/node/terminal.js';
 import type { Machine, TextScreen } from '../../vmm/index.js';
 import { UsageError } from '../usage-error.js';
-import type { OutputSink } from './connect.js';
+import type { OutputSink } from './backends/backend.js';
 import { controlAltDelete, terminalKeys } from './terminal-keys.js';
 
 const LOOK_MS = 50;

@@ -103,8 +103,7 @@ export const qmpCommands: readonly QmpCommand[] = [
   { name: 'query-block', run: async ({ machine }) => (await machine.disks()).map(blockInfo) },
   {
     name: 'query-chardev',
-    run: ({ chardevs }) =>
-      chardevs.map(({ id, kind, path }) => ({ label: id, filename: path ?? kind, 'frontend-open': true })),
+    run: ({ chardevs }) => chardevs.map(({ id, filename }) => ({ label: id, filename, 'frontend-open': true })),
   },
   { name: 'stop', run: ({ machine }) => ok(machine.pause()) },
   { name: 'cont', run: ({ machine }) => ok(machine.resume()) },
@@ -179,8 +178,8 @@ export const qmpCommands: readonly QmpCommand[] = [
       { name: 'cpu-index', type: 'int', optional: true },
     ],
     run: async (host, given) => {
-      const { machine, version, name, chardevs, quit, spareDrives } = host;
-      const monitor = new Monitor({ machine, version, name, chardevs, quit, spareDrives, write: () => {} });
+      const { machine, version, prompt, name, chardevs, quit, spareDrives } = host;
+      const monitor = new Monitor({ machine, version, prompt, name, chardevs, quit, spareDrives, write: () => {} });
       if (given['cpu-index'] !== undefined) await machine.selectCpu(Number(given['cpu-index']));
       const text = await monitor.execute(String(given['command-line']).slice(0, 4096));
       return text === '' ? '' : `${text.replaceAll('\n', '\r\n')}\r\n`;

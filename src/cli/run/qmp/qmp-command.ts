@@ -1,12 +1,13 @@
 /** What a command of QMP is: its arguments, what it is given, and its errors. */
 import { VringError } from '../../../vmm/index.js';
-import type { Chardev } from '../chardevs.js';
 import type { HotPlugContext } from '../hotplug.js';
+import type { ChardevState } from '../monitor.js';
 
 export interface QmpHost extends HotPlugContext {
   readonly version: string;
   readonly name: string | undefined;
-  readonly chardevs: readonly Chardev[];
+  readonly prompt: string;
+  readonly chardevs: readonly ChardevState[];
   /** vCPUs of the machine. */
   readonly cpus: number;
   readonly architecture: string;

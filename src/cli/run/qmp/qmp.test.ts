@@ -7,9 +7,12 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { VringError } from '../../../vmm/index.js';
+import { KeyValues } from '../../options/key-values.js';
+import { SocketBackend } from '../backends/socket.js';
+import { planSocket } from '../chardev-socket.js';
 import { qmpCommands } from './commands.js';
 import { QmpFramer } from './framer.js';
-import { parseQmp, type QmpServer, serveQmp } from './serve.js';
+import { QmpMonitor } from './serve.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'vring-qmp-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -115,17 +118,35 @@ async function served() {
   const fake = fakeMachine();
   const path = join(folder, `s${sockets++}`);
   let quits = 0;
-  const server: QmpServer = await serveQmp(parseQmp('qmp', `unix:${path},server=on,wait=off`), {
-    machine: fake.machine,
-    spareDrives: new Map(),
-    version: 'vring 0',
-    name: 'box',
-    chardevs: [],
-    cpus: 2,
-    architecture: 'x86_64',
-    uuid: undefined,
-    quit: () => void quits++,
+  const backend = await SocketBackend.open('-qmp', planSocket(KeyValues.parse('-qmp', `path=${path},server=on`)));
+  const program = new QmpMonitor(
+    {
+      machine: fake.machine,
+      spareDrives: new Map(),
+      version: 'vring 0',
+      prompt: '(vring) ',
+      name: 'box',
+      chardevs: [],
+      cpus: 2,
+      architecture: 'x86_64',
+      uuid: undefined,
+      quit: () => void quits++,
+    },
+    { write: (text) => void backend.write(text), cut: () => backend.hangUp() },
+  );
+  backend.attach({
+    opened: () => program.opened(),
+    closed: () => program.closed(),
+    input: (bytes) => program.input(bytes),
+    settled: () => program.settled(),
+    sendBreak: () => {},
   });
+  const server = {
+    close: async () => {
+      await program.close();
+      await backend.close();
+    },
+  };
   const { client, socket } = socketClient(path);
   return { ...fake, server, client, socket, path, quits: () => quits };
 }
@@ -274,23 +295,6 @@ test('values are cut from bytes however they come', () => {
   const bytes = Buffer.from(text);
   const found = [...bytes].flatMap((byte) => framer.push(Uint8Array.of(byte)));
   assert.deepEqual(found, ['{"a":"}\\"{"}', '[1,[2]]', '{"ä":1}']);
-});
-
-test('-qmp: what it takes', () => {
-  const refused = (text: string) => {
-    try {
-      parseQmp('qmp', text);
-    } catch (error) {
-      return (error as Error).message;
-    }
-    return 'taken';
-  };
-  assert.deepEqual(parseQmp('qmp', 'tcp::4444,server,nowait').tcp, { host: '127.0.0.1', port: 4444 });
-  assert.equal(parseQmp('qmp', 'unix:/x,server=on').waits, true);
-  assert.match(refused('unix:/x'), /only server=on/);
-  assert.match(refused('pty'), /there are stdio, unix:PATH/);
-  assert.match(refused('tcp:x,server=on'), /tcp:HOST:PORT/);
-  assert.match(refused('unix:,server=on'), /path is missing/);
 });
 
 test('a machine of the command line is stopped, shown and ended by QMP', { timeout: 150_000 }, async () => {

@@ -43,20 +43,24 @@ export interface QmpWire {
 export class QmpSession {
   readonly #host: QmpHost;
   readonly #wire: QmpWire;
+  readonly #pretty: boolean;
   readonly #framer = new QmpFramer();
   #negotiated = false;
   #waiting = 0;
   #busy: Promise<void> = Promise.resolve();
 
-  constructor(host: QmpHost, wire: QmpWire) {
+  /** `pretty`: answers are written for people, over several lines. */
+  constructor(host: QmpHost, wire: QmpWire, pretty = false) {
     this.#host = host;
     this.#wire = wire;
+    this.#pretty = pretty;
     const version = { qemu: { micro: 0, minor: 2, major: 7 }, package: host.version };
     this.#say({ QMP: { version, capabilities: [] } });
   }
 
   #say(value: unknown): void {
-    this.#wire.write(`${JSON.stringify(value)}\r\n`);
+    const text = this.#pretty ? JSON.stringify(value, null, 4).replaceAll('\n', '\r\n') : JSON.stringify(value);
+    this.#wire.write(`${text}\r\n`);
   }
 
   event(event: string, data: object | undefined, nowMs: number): void {

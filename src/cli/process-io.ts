@@ -6,6 +6,8 @@ export interface ProcessIo {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Begins every message: the name by which the program was called. */
   readonly toolName: string;
+  /** Messages begin with the time. */
+  readonly stamps?: boolean | undefined;
 }
 
 /** Writes a text and waits until it is out; a reader that has gone away is no error. */
@@ -18,5 +20,6 @@ export function print(stream: NodeJS.WritableStream, text: string): Promise<void
 /** One sentence on standard error. */
 export async function complain(io: ProcessIo, sentence: string): Promise<void> {
   // Messages may quote what a guest or a file said: nothing of it is to reach the terminal as a command.
-  await print(io.stderr, `${io.toolName}: ${sentence.replace(/[\x00-\x1f\x7f]+/g, ' ').trim()}\n`);
+  const stamp = io.stamps ? `${new Date().toISOString()} ` : '';
+  await print(io.stderr, `${stamp}${io.toolName}: ${sentence.replace(/[\x00-\x1f\x7f]+/g, ' ').trim()}\n`);
 }

@@ -18,6 +18,7 @@ import type { GuestCpu } from '../guest/guest-cpu.js';
 import type { AcpiPciHotplug } from '../hw/pci/acpi-hotplug.js';
 import type { PciRoot } from '../hw/pci/index.js';
 import type { SerialBackend, SerialPort } from '../hw/serial-port.js';
+import type { SmbiosOptions } from '../hw/smbios/tables.js';
 import type { VirtioDevice } from '../hw/virtio/virtio-device.js';
 import type { StateArena } from '../schema/index.js';
 import type { DrivePlaces, FloppyPlaces } from './chipset/pc-chipset.js';
@@ -65,6 +66,8 @@ export interface BoardOptions {
   /** Files for fw_cfg beside the board's own. */
   readonly fwCfgFiles?: readonly FirmwareFile[] | undefined;
   readonly uuid?: Uint8Array | undefined;
+  /** What its SMBIOS tables say, where it has them. */
+  readonly smbios?: SmbiosOptions | undefined;
   /** Memory of devices that the guest sees as RAM: what `DeviceBoard.takeMemory` gives out. */
   readonly deviceBytes?: number | undefined;
   /** Where devices that another thread looks at keep their state: the keyboard controller first, then those that are plugged in. */

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import { smbiosFiles } from '../hw/index.js';
 import type { BootImages } from './boot/index.js';
 import { TestPc } from './testing/test-pc.js';
 
@@ -107,6 +108,49 @@ test('SMBIOS structures follow one another to their end', () => {
     [view.getUint16(8, true), view.getUint16(0x16, true), view.getUint16(0x1c, true)],
     [largest, tables.length, types.length],
   );
+});
+
+test('SMBIOS structures say what a person says of the machine', () => {
+  const files = smbiosFiles({
+    ...{ product: 'pc', version: '1', cpu: 'c', ramBytes: 1 << 20, ram: [] },
+    options: {
+      system: { serial: 'ds=nocloud', family: 'F' },
+      baseboard: { location: 'slot' },
+      chassis: { asset: 'A' },
+      oemStrings: ['one', 'two'],
+    },
+  });
+  const [{ bytes }] = files;
+  const found = new Map<number, { body: number[]; strings: string[] }>();
+  for (let at = 0; at < bytes.length; ) {
+    let end = at + bytes[at + 1];
+    while (bytes[end] !== 0 || bytes[end + 1] !== 0) end++;
+    const text = Buffer.from(bytes.subarray(at + bytes[at + 1], end)).toString();
+    found.set(bytes[at], { body: [...bytes.subarray(at, at + bytes[at + 1])], strings: text.split('\0') });
+    at = end + 2;
+  }
+  /** The string that a field names, by its offset in DSP0134's tables. */
+  const word = (type: number, offset: number) => found.get(type)?.strings[(found.get(type)?.body[offset] ?? 0) - 1];
+  const fields: (readonly [type: number, offset: number, text: string | undefined])[] = [
+    ...([
+      [1, 4, 'vring'],
+      [1, 5, 'pc'],
+      [1, 7, 'ds=nocloud'],
+      [1, 0x19, undefined],
+      [1, 0x1a, 'F'],
+    ] as const),
+    ...([
+      [2, 4, 'vring'],
+      [2, 7, undefined],
+      [2, 0x0a, 'slot'],
+      [3, 4, 'vring'],
+      [3, 8, 'A'],
+    ] as const),
+  ];
+  for (const [type, offset, text] of fields) assert.equal(word(type, offset), text, `${type}+${offset}`);
+  assert.deepEqual(found.get(11), { body: [11, 5, 0, 0xb, 2], strings: ['one', 'two'] });
+  assert.equal(found.get(2)?.body.length, 15);
+  assert.equal(found.get(3)?.body.length, 0x16);
 });
 
 /** A bzImage whose real-mode code ends the machine with the first byte of its command line. */

@@ -14,6 +14,7 @@ import {
   type FwCfg,
   fwCfgKey,
   type ShadowRange,
+  type SmbiosOptions,
   smbiosFiles,
   wireFlash,
 } from '../hw/index.js';
@@ -194,6 +195,7 @@ export interface FirmwareBoard {
   /** It has a screen. */
   readonly graphic: boolean;
   readonly uuid?: Uint8Array | undefined;
+  readonly smbios?: SmbiosOptions | undefined;
 }
 
 /** What firmware and guests find in fw_cfg, but for the files of a person's own. Gives a line that describes the kernel. */
@@ -224,6 +226,7 @@ export function fillFwCfg(
       ramBytes,
       ram: e820.map(({ start, size }) => [start, start + size]),
       uuid,
+      options: board.smbios,
     }),
   ]) {
     fwCfg.setFile(name, bytes);

@@ -329,6 +329,7 @@ export class PcMachine extends Board<X86Cpu> {
         cpus,
         graphic: this.#hasVga,
         uuid: options.uuid,
+        smbios: options.smbios,
       },
       options.firmware,
     );

@@ -2,6 +2,7 @@
 export type { AcceleratorName } from '../accel/accelerator.js';
 export { VringError } from '../base/index.js';
 export type { TextScreen } from '../display/index.js';
+export type { SmbiosOptions, SmbiosWords } from '../hw/smbios/tables.js';
 export type { FirmwareFile } from '../machine/firmware-file.js';
 export { type TraceItem, traceItems } from '../machine/trace.js';
 export type { WaitOptions } from './abort.js';

@@ -5,7 +5,7 @@ import { maxGuestBytes } from '../accel/guest-limit.js';
 import { VringError } from '../base/index.js';
 import type { OptionDict } from '../block/index.js';
 import { ScreenFrame } from '../display/index.js';
-import type { FloppyKind } from '../hw/index.js';
+import type { FloppyKind, SmbiosOptions } from '../hw/index.js';
 import type { FirmwareFile } from '../machine/firmware-file.js';
 import { parseMac } from '../net/index.js';
 import { type Architecture, DEFAULT_ARCHITECTURE, findArchitecture, findMachine } from './architectures.js';
@@ -251,6 +251,8 @@ export interface MachineOptions {
   readonly fwCfg?: readonly FirmwareFile[] | undefined;
   /** Of the machine, as its SMBIOS tables tell: `01234567-89ab-cdef-0123-456789abcdef`. */
   readonly uuid?: string | undefined;
+  /** What the SMBIOS tables of a PC say of it; strings are ASCII. */
+  readonly smbios?: SmbiosOptions | undefined;
   readonly initrd?: string | Uint8Array | undefined;
   /** The kernel's command line. */
   readonly commandLine?: string | undefined;
@@ -566,6 +568,7 @@ export function planMachine(options: MachineOptions): {
       lens: options.lens ?? false,
       translator: options.translator,
       fwCfg: options.fwCfg ?? [],
+      smbios: options.smbios,
       uuid: uuid === '' ? undefined : Uint8Array.from(uuid.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16)),
       serial,
       devices,

@@ -436,6 +436,7 @@ function build(
         sharedState,
         fwCfgFiles: config.fwCfg,
         uuid: config.uuid,
+        smbios: config.smbios,
         firmware,
       },
     );

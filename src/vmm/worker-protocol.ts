@@ -1,7 +1,7 @@
 /** What the thread that owns a machine and the thread that runs it say to each other. */
 
 import type { AcceleratorName, CompiledModule } from '../accel/index.js';
-import type { FloppyKind } from '../hw/index.js';
+import type { FloppyKind, SmbiosOptions } from '../hw/index.js';
 import type { ArchitectureName } from '../machine/architecture-names.js';
 import type { BoardOptions } from '../machine/board.js';
 import type { FirmwareOptions } from '../machine/firmware.js';
@@ -281,6 +281,7 @@ export interface WorkerConfig {
   readonly translator: BoardOptions['translator'];
   readonly fwCfg: readonly FirmwareFile[];
   readonly uuid?: Uint8Array | undefined;
+  readonly smbios?: SmbiosOptions | undefined;
   readonly initrd?: ImageSource | undefined;
   readonly commandLine: string;
   readonly streams: readonly StreamRings[];

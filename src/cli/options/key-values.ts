@@ -31,6 +31,18 @@ export class KeyValues {
     return new KeyValues(option, values);
   }
 
+  /** With these where nothing else is said. */
+  withDefaults(values: Iterable<readonly [string, string]>): KeyValues {
+    return new KeyValues(this.option, [...values, ...this.#all]);
+  }
+
+  /** A key that changes nothing as long as its value is one of these. */
+  settled(key: string, ...accepted: readonly string[]): void {
+    const value = this.text(key);
+    if (value !== undefined && !accepted.includes(value))
+      throw new UsageError(`${this.option}: ${key}=${value} is not supported yet`);
+  }
+
   get keys(): IterableIterator<string> {
     return this.#values.keys();
   }

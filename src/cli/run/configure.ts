@@ -13,15 +13,18 @@ import { findDevice, noDevice, unsupportedProperties } from './devices.js';
 import { flattenJson, type ObjectPlan, parseObject } from './drives.js';
 import { planFirmware, planFwCfg, planRiscvFirmware } from './firmware.js';
 import { Options } from './given-options.js';
+import { Globals } from './globals.js';
 import { type LensPlan, planLens } from './lens.js';
 import { bootsByNetwork, chooseRoms } from './network-roms.js';
 import { checkMac, type PlannedNetworks, planNetworks } from './networks.js';
 import { accelerators, unsupportedAccelerators } from './options.js';
 import { DrivePlan } from './plan-drives.js';
 import { NvmePlan } from './plan-nvme.js';
+import { BoardObjects, isBoardObject } from './plan-objects.js';
 import { type Backends, planPciCard, planVirtioBlock, planVirtioNet } from './plan-pci.js';
 import { planMmio, planRootPort, planSlot, planVirtio } from './plan-place.js';
 import { ScsiPlan } from './plan-scsi.js';
+import { planSmbios } from './plan-smbios.js';
 import { planTrace } from './plan-trace.js';
 import { planGpu, planScreen, planVga, plugVga, type ScreenPlan } from './screen-options.js';
 
@@ -80,7 +83,9 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
   const options = new Options(given);
   const notices: string[] = [];
   const architecture = architectureOf(options, context);
-  const board = planBoard(options, notices, architecture);
+  const objects = new BoardObjects(options.all('object').filter(isBoardObject));
+  const board = planBoard(options, notices, architecture, objects);
+  planSettled(options);
   const chardevs = new Chardevs();
   for (const text of options.all('chardev')) chardevs.addOption(text);
   const characters = planCharacters(options, chardevs, context, architecture);
@@ -93,14 +98,17 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     // As QEMU's, but for a system that is named, whose kernel may be one for virtual machines alone.
     defaultModel: architecture.buses.includes('ISA') && !context.system ? 'e1000' : 'virtio-net',
   });
+  const globals = new Globals(options.all('global'));
   const { devices, blockNodes, drives } = planDevices(
     options,
+    { globals, objects },
     chardevs,
     characters,
     architecture,
     board.machine,
     networks,
   );
+  globals.finish();
   devices.push(...networks.cards);
   chooseRoms(devices, options);
   const screen = planScreen(options);
@@ -149,6 +157,9 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     throw new UsageError(`-echr ${echr}: the key is a number from 0 to 255`);
   }
   const gdb = planGdb(options);
+  const smbios = planSmbios(options.all('smbios'));
+  if (smbios.smbios && architecture.name !== 'x86_64')
+    throw new UsageError(`-smbios is not supported yet for ${architecture.name}`);
   return {
     machine: {
       ...board,
@@ -164,7 +175,8 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
       builtInGuest: builtIn,
       lens: options.has('lens'),
       fwCfg: options.all('fw_cfg').map(planFwCfg),
-      uuid: options.last('uuid'),
+      uuid: options.last('uuid') ?? smbios.uuid,
+      smbios: smbios.smbios,
       serialPorts: characters.serialPorts,
       devices,
       networks: networks.networks,
@@ -180,7 +192,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     spareDrives: new Map(drives.spare),
     objects: options
       .all('object')
-      .filter((text) => !isFilter(text))
+      .filter((text) => !isFilter(text) && !isBoardObject(text))
       .map(parseObject),
     gdb,
     stats,
@@ -246,13 +258,14 @@ type Board = Pick<
   | 'name'
 >;
 
-function planBoard(options: Options, notices: string[], architecture: Architecture): Board {
+function planBoard(options: Options, notices: string[], architecture: Architecture, objects: BoardObjects): Board {
   const isPc = architecture.machines[0].name === 'pc';
   if (options.has('no-hpet') && !isPc) throw new UsageError('-no-hpet: only a PC has an HPET');
   let hpet = !options.has('no-hpet');
   let irqchip: MachineOptions['kernelIrqchip'];
   let arm: MachineOptions['arm'];
   let board: string | undefined;
+  let memory: { option: string; bytes: number } | undefined;
   const accels = options.all('accel').map((text) => KeyValues.parse(`-accel ${text}`, text, 'accel'));
   if (options.has('enable-kvm')) accels.push(new KeyValues('-enable-kvm', [['accel', 'kvm']]));
   const machine = options.last('M');
@@ -281,9 +294,21 @@ function planBoard(options: Options, notices: string[], architecture: Architectu
       for (const name of accel.split(':')) accels.push(new KeyValues(`-M accel=${accel}`, [['accel', name]]));
     }
     if (architecture.name === 'aarch64') arm = planArm(values);
+    const backend = values.text('memory-backend');
+    if (backend !== undefined) memory = { option: values.option, bytes: objects.memory(values.option, backend) };
+    values.settled('usb', 'off');
+    values.settled('mem-merge', 'on', 'off');
+    values.settled('dump-guest-core', 'on', 'off');
+    values.settled('hmat', 'off');
+    values.settled('nvdimm', 'off');
+    if (isPc) {
+      values.settled('vmport', 'off', 'auto');
+      values.settled('smm', 'off', 'auto');
+      values.settled('acpi', 'on', 'auto');
+      for (const part of ['smbus', 'sata', 'pit', 'i8042']) values.settled(part, 'on');
+    }
     const boardOnly = planBoardProperties(values, architecture);
     values.finish([
-      'usb',
       'vmport',
       'smm',
       'smbus',
@@ -291,12 +316,7 @@ function planBoard(options: Options, notices: string[], architecture: Architectu
       'pit',
       'i8042',
       'acpi',
-      'mem-merge',
-      'dump-guest-core',
-      'memory-backend',
-      'nvdimm',
       'igd-passthru',
-      'hmat',
       'pcspk-audiodev',
       'fd-bootchk',
       'max-ram-below-4g',
@@ -312,9 +332,9 @@ function planBoard(options: Options, notices: string[], architecture: Architectu
     arm,
     kernelIrqchip: irqchip,
     ...planAccelerators(accels, notices),
-    ramBytes: planRam(options.last('m')),
+    ramBytes: planRam(options.last('m'), memory),
     cpu: options.last('cpu'),
-    rtcOffsetMs: planClock(options.last('rtc')),
+    rtcOffsetMs: planClock(options.last('rtc'), notices),
     icount: planIcount(options),
     name: planName(options.last('name')),
   };
@@ -338,12 +358,18 @@ function planCpus(smp: string | undefined): number | undefined {
   return count;
 }
 
-function planRam(text: string | undefined): number | undefined {
-  if (text === undefined) return undefined;
+/** `memory`: what -M has named as the RAM. */
+function planRam(
+  text: string | undefined,
+  memory: { readonly option: string; readonly bytes: number } | undefined,
+): number | undefined {
+  if (text === undefined) return memory?.bytes;
   const values = KeyValues.parse(`-m ${text}`, text, 'size');
   const size = values.need('size');
   const bytes = parseSize('-m', size, 'M');
   values.finish(['slots', 'maxmem']);
+  if (memory && memory.bytes !== bytes)
+    throw new UsageError(`${memory.option}: the memory is of another size than -m ${text} says`);
   if (bytes < 2 ** 21) throw new VringError('ram-size', `-m ${text}: a machine needs at least 2 MiB of RAM`);
   return bytes;
 }
@@ -379,7 +405,9 @@ function planAccelerators(
     }
     hotThreshold ??= values.number('hot-threshold', 0, 1 << 20);
     values.choice('thread', ['single', 'multi']);
-    values.finish(['tb-size', 'split-wx', 'one-insn-per-tb']);
+    // The cache of translated code is as large as it needs to be.
+    values.number('tb-size', 0, 1 << 20);
+    values.finish(['split-wx', 'one-insn-per-tb']);
     if (hotThreshold !== undefined && hotThreshold !== 0 && (hotThreshold & (hotThreshold - 1)) !== 0) {
       throw new UsageError(`${values.option}: hot-threshold is 0 or a power of two`);
     }
@@ -396,13 +424,15 @@ function planAccelerators(
   };
 }
 
-function planClock(text: string | undefined): number | undefined {
+function planClock(text: string | undefined, notices: string[]): number | undefined {
   if (text === undefined) return undefined;
   const option = `-rtc ${text}`;
   const values = KeyValues.parse(option, text);
   const base = values.text('base') ?? 'utc';
-  values.choice('clock', ['host']);
-  values.choice('driftfix', ['none']);
+  // All clocks of the machine stand still while it does.
+  values.choice('clock', ['host', 'vm']);
+  if (values.choice('driftfix', ['none', 'slew']) === 'slew')
+    notices.push(`${option}: ticks of the clock that come too late are not made up for`);
   values.finish();
   if (base === 'utc') return 0;
   const nowMs = Date.now();
@@ -452,7 +482,10 @@ function planActions(options: Options): Pick<MachineOptions, 'onReset' | 'onPowe
     const values = KeyValues.parse(`-action ${text}`, text);
     const reboot = values.choice('reboot', ['reset', 'shutdown']);
     const shutdown = values.choice('shutdown', ['poweroff', 'pause']);
-    values.finish(['panic', 'watchdog']);
+    // Nothing here tells of a panic, and there is no watchdog.
+    values.choice('panic', ['pause', 'shutdown', 'exit-failure', 'none']);
+    values.choice('watchdog', ['reset', 'shutdown', 'poweroff', 'inject-nmi', 'pause', 'debug', 'none']);
+    values.finish();
     if (reboot !== undefined) onReset = reboot === 'reset' ? 'reset' : 'end';
     if (shutdown !== undefined) onPowerOff = shutdown === 'pause' ? 'pause' : 'end';
   }
@@ -538,7 +571,8 @@ function planCharacters(
   // A named system has the terminal for itself, and what is here beside it is asked for.
   const defaults = !options.has('nodefaults') && !context.system;
   const onTerminal = defaults && (options.has('nographic') || !(options.has('display') || options.has('vnc')));
-  const defaultSerial = serial.length === 0;
+  // As QEMU's: a serial port of -device takes the place of the one that is there unasked.
+  const defaultSerial = serial.length === 0 && !options.all('device').some(isSerial);
   const monitorGiven = monitors.length > 0 || shared.length > 0 || options.has('mon');
   const terminalFree = !chardevs.all.some(({ kind }) => kind === 'stdio');
   if (onTerminal && defaultSerial && !monitorGiven && terminalFree) {
@@ -561,6 +595,37 @@ function planCharacters(
   return { serialPorts, attachments, debugcon };
 }
 
+/** Options that change nothing as long as they ask for what holds here in any case. Throws UsageError. */
+function planSettled(options: Options): void {
+  for (const text of options.all('overcommit')) {
+    const values = KeyValues.parse(`-overcommit ${text}`, text);
+    values.settled('mem-lock', 'off');
+    values.settled('cpu-pm', 'off');
+    values.finish();
+  }
+  for (const text of options.all('audiodev')) planSound(text);
+  const audio = options.last('audio');
+  if (audio !== undefined && audio !== 'none' && audio !== 'driver=none')
+    throw new UsageError(`-audio ${audio}: sound is not supported yet; there is none`);
+  const keys = options.last('k');
+  if (keys !== undefined && keys !== 'en-us')
+    throw new UsageError(
+      `-k ${keys}: this keyboard layout is not supported yet; there is en-us, and clients' own key codes`,
+    );
+}
+
+function planSound(text: string): void {
+  const option = `-audiodev ${text}`;
+  const values = text.startsWith('{')
+    ? new KeyValues(option, flattenJson(option, text))
+    : KeyValues.parse(option, text, 'driver');
+  values.need('id');
+  const driver = values.need('driver');
+  if (driver !== 'none') throw new UsageError(`${option}: sound is not supported yet; there is driver=none`);
+}
+
+const isSerial = (text: string): boolean => /^isa-serial\b|["']?driver["']?\s*[=:]\s*["']?isa-serial\b/.test(text);
+
 interface BusPort {
   readonly port: { name?: string | undefined; console: boolean; number?: number | undefined };
   readonly chardev: Chardev | undefined;
@@ -575,6 +640,7 @@ interface PlannedDevices {
 
 function planDevices(
   options: Options,
+  { globals, objects }: { globals: Globals; objects: BoardObjects },
   chardevs: Chardevs,
   characters: Characters,
   boards: Architecture,
@@ -604,18 +670,23 @@ function planDevices(
   if (characters.debugcon) {
     chardevs.attach(characters.debugcon, 'the debug console');
     characters.attachments.push({ from: { kind: 'debugcon' }, chardev: characters.debugcon });
-    devices.push({ type: 'isa-debugcon', port: 0xe9 });
+    const port = Number(globals.take('isa-debugcon', 'iobase') ?? 0xe9);
+    if (!(port >= 0 && port <= 0xffff)) throw new UsageError('-global isa-debugcon.iobase: this is no port');
+    devices.push({ type: 'isa-debugcon', port });
     debugcons++;
   }
   for (const text of options.all('device')) {
     const option = `-device ${text}`;
-    const values = text.startsWith('{')
+    const given = text.startsWith('{')
       ? new KeyValues(option, flattenJson(option, text))
       : KeyValues.parse(option, text, 'driver');
-    const driver = values.need('driver');
+    const driver = given.need('driver');
     const found = findDevice(driver);
     if (!found) throw noDevice(option, driver);
     const { row } = found;
+    const values = globals.apply(given, row);
+    values.text('driver');
+    objects.take(values, row.name);
     if (!boardBuses.includes(row.bus))
       throw new UsageError(`${option}: a machine of ${architecture} has no ${row.bus}`);
     const id = values.text('id');

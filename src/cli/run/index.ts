@@ -19,7 +19,8 @@ import { prepareMachines } from '../../vmm/routine-modules.js';
 import { runForked, tellForker } from '../fork.js';
 import { commandHelp } from '../help.js';
 import { defineObject } from '../img/objects.js';
-import { parseLine } from '../options/parse.js';
+import { KeyValues } from '../options/key-values.js';
+import { type GivenOption, parseLine } from '../options/parse.js';
 import { complain, type ProcessIo, print } from '../process-io.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
@@ -91,6 +92,7 @@ async function runParsed(argv: readonly string[], io: ProcessIo): Promise<number
       forkedVariable,
     );
   }
+  if (stampsMessages(line.given)) io = Object.create(io, { stamps: { value: true } }) as ProcessIo;
   machineThreadLoaded();
   tuneForMachines();
   const plan = planRun(line.given, { system: name !== undefined, nowMs: Date.now(), architecture: fallback });
@@ -108,6 +110,16 @@ async function runParsed(argv: readonly string[], io: ProcessIo): Promise<number
       return await runKernel(planRun(line.given, { system: false, builtIn: true, nowMs: Date.now() }), io);
     }
   });
+}
+
+/** `-msg timestamp=on`. Throws UsageError. */
+function stampsMessages(given: readonly GivenOption[]): boolean {
+  const text = given.findLast(({ row }) => row.name === 'msg')?.value;
+  if (text === undefined) return false;
+  const values = KeyValues.parse(`-msg ${text}`, text);
+  const stamps = values.flag('timestamp') ?? false;
+  values.finish(['guest-name']);
+  return stamps;
 }
 
 /** No archive could be reached, and nothing was kept from before. */

@@ -14,6 +14,7 @@ import type { DeviceOptions, HostPort, NetworkBackend, NetworkCapture, NetworkOp
 import { KeyValues } from '../options/key-values.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
+import { flattenJson } from './drives.js';
 
 const backendTypes = ['user', 'socket', 'dgram'];
 const unsupportedBackends = [
@@ -80,7 +81,7 @@ export function planNetworks(given: GivenNetworks): PlannedNetworks {
     return id;
   };
   for (const text of given.netdev) {
-    const values = KeyValues.parse(`-netdev ${text}`, text, 'type');
+    const values = valuesOf('-netdev', text);
     add(values.option, values.need('id'), backendOf(values));
     values.finish();
   }
@@ -89,7 +90,7 @@ export function planNetworks(given: GivenNetworks): PlannedNetworks {
       if (given.nic.length > 1) throw new UsageError('-nic none: there are other -nic options');
       continue;
     }
-    const values = KeyValues.parse(`-nic ${text}`, text, 'type');
+    const values = valuesOf('-nic', text);
     const id = values.text('id') ?? `#nic${i}`;
     const card = cardOf(values, 'mac', given.defaultModel);
     add(values.option, id, backendOf(values));
@@ -142,6 +143,16 @@ function planOldNet(
   const { option: _option, ...rest } = card;
   used.add(backend);
   cards.push({ ...rest, network: backend });
+}
+
+/** JSON, or words with commas. A list of JSON is a key several times. */
+function valuesOf(name: string, text: string): KeyValues {
+  const option = `${name} ${text}`;
+  if (!text.trimStart().startsWith('{')) return KeyValues.parse(option, text, 'type');
+  return new KeyValues(
+    option,
+    flattenJson(option, text).map(([key, value]) => [key.replace(/\.\d+(\.str)?$/, ''), value]),
+  );
 }
 
 function cardOf(

@@ -15,6 +15,9 @@ export interface Backends {
 
 export function planVirtioBlock(values: KeyValues, backends: Backends, place: VirtioPlace | undefined): DeviceOptions {
   const { option } = values;
+  values.settled('scsi', 'off', 'false');
+  values.settled('write-cache', 'on', 'auto');
+  values.settled('config-wce', 'on', 'off');
   const { id, image, serial, isEmpty } = backends.drive(values, values.need('drive'));
   if (isEmpty) throw new UsageError(`${option}: the drive '${id}' has no file`);
   return {
@@ -29,11 +32,17 @@ export function planVirtioBlock(values: KeyValues, backends: Backends, place: Vi
   };
 }
 
+/** Without a BAR for it there is no ROM. */
+function romOf(values: KeyValues): string | undefined {
+  const file = values.text('romfile');
+  return values.number('rombar', 0, 1) === 0 ? '' : file;
+}
+
 const card = (values: KeyValues, backends: Backends) => ({
   network: backends.network(values.option, values.need('netdev')),
   mac: checkMac(values.option, values.text('mac')),
   bootIndex: values.number('bootindex', 0, 2 ** 31 - 1),
-  rom: values.text('romfile'),
+  rom: romOf(values),
 });
 
 export const planVirtioNet = (

@@ -140,6 +140,8 @@ function planVnc(option: string, text: string): VncPlan {
   // What these choose is no different here: nothing that is sent is inexact.
   values.flag('non-adaptive');
   values.flag('lossy');
+  // Sound goes nowhere: -audiodev takes driver=none alone.
+  values.text('audiodev');
   values.finish([
     'sasl',
     'sasl-authz',
@@ -147,7 +149,6 @@ function planVnc(option: string, text: string): VncPlan {
     'reverse',
     'lock-key-sync',
     'key-delay-ms',
-    'audiodev',
     'power-control',
     'ipv4',
     'ipv6',

@@ -4,6 +4,22 @@
  */
 import { le } from '../acpi/aml.js';
 
+/** What a person says of the machine, in place of what it is. */
+export interface SmbiosOptions {
+  /** Type 1. */
+  readonly system?: SmbiosWords<'manufacturer' | 'product' | 'version' | 'serial' | 'sku' | 'family'> | undefined;
+  /** Type 2; there is none unless given. */
+  readonly baseboard?:
+    | SmbiosWords<'manufacturer' | 'product' | 'version' | 'serial' | 'asset' | 'location'>
+    | undefined;
+  /** Type 3. */
+  readonly chassis?: SmbiosWords<'manufacturer' | 'version' | 'serial' | 'asset' | 'sku'> | undefined;
+  /** Type 11. */
+  readonly oemStrings?: readonly string[] | undefined;
+}
+
+export type SmbiosWords<K extends string> = { readonly [key in K]?: string | undefined };
+
 export interface SmbiosBoard {
   readonly product: string;
   readonly version: string;
@@ -14,12 +30,23 @@ export interface SmbiosBoard {
   /** The entry point has an address of 64 bits. */
   readonly wide?: boolean;
   readonly uuid?: Uint8Array | undefined;
+  readonly options?: SmbiosOptions | undefined;
 }
 
 export const smbiosFile = { tables: 'etc/smbios/smbios-tables', anchor: 'etc/smbios/smbios-anchor' } as const;
 
 const manufacturer = 'vring';
-const handle = { system: 0x100, chassis: 0x300, cpu: 0x400, memory: 0x1000, module: 0x1100, map: 0x1300, boot: 0x2000 };
+const handle = {
+  system: 0x100,
+  baseboard: 0x200,
+  oem: 0xb00,
+  chassis: 0x300,
+  cpu: 0x400,
+  memory: 0x1000,
+  module: 0x1100,
+  map: 0x1300,
+  boot: 0x2000,
+};
 
 class Structures {
   readonly bytes: number[] = [];
@@ -38,6 +65,13 @@ class Structures {
   }
 }
 
+/** Strings that are there, and the number of each; 0 for those that are not. */
+function numbered(words: readonly (string | undefined)[]): { numbers: number[]; strings: string[] } {
+  const strings: string[] = [];
+  const numbers = words.map((word) => (word === undefined || word === '' ? 0 : strings.push(word)));
+  return { numbers, strings };
+}
+
 const ascii = (text: string): number[] => [...text].map((c) => c.charCodeAt(0) & 0x7f);
 
 /** Field by field; sections of DSP0134 in the comments. */
@@ -46,9 +80,41 @@ export function smbiosFiles(board: SmbiosBoard): { name: string; bytes: Uint8Arr
   const uuid = board.uuid ?? new Uint8Array(16);
   // 7.2 System: the first three fields of the UUID are little-endian.
   const wire = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15].map((i) => uuid[i]);
-  s.add(1, handle.system, [1, 2, 3, 0, ...wire, 6, 0, 0], manufacturer, board.product, board.version);
+  const { system = {}, baseboard, chassis = {}, oemStrings = [] } = board.options ?? {};
+  const first = numbered([
+    system.manufacturer ?? manufacturer,
+    system.product ?? board.product,
+    system.version ?? board.version,
+    ...[system.serial, system.sku, system.family],
+  ]);
+  const [, , , serial, sku, family] = first.numbers;
+  s.add(1, handle.system, [...first.numbers.slice(0, 3), serial, ...wire, 6, sku, family], ...first.strings);
+  if (baseboard) {
+    // 7.3 Baseboard: it holds others, and is a motherboard.
+    const { numbers, strings } = numbered([
+      baseboard.manufacturer ?? manufacturer,
+      baseboard.product ?? board.product,
+      baseboard.version ?? board.version,
+      ...[baseboard.serial, baseboard.asset, baseboard.location],
+    ]);
+    const place = [...numbers.slice(0, 5), 1, numbers[5], ...le(handle.chassis, 2)];
+    s.add(2, handle.baseboard, [...place, 10, 0], ...strings);
+  }
   // 7.4 Chassis: other; safe, safe, safe, no security.
-  s.add(3, handle.chassis, [1, 1, 2, 0, 0, 3, 3, 3, 2, ...le(0, 4), 0, 0, 0, 0, 0], manufacturer, board.version);
+  const third = numbered([
+    chassis.manufacturer ?? manufacturer,
+    chassis.version ?? board.version,
+    ...[chassis.serial, chassis.asset, chassis.sku],
+  ]);
+  const [, , chassisSerial, asset, chassisSku] = third.numbers;
+  s.add(
+    3,
+    handle.chassis,
+    [third.numbers[0], 1, third.numbers[1], chassisSerial, asset, 3, 3, 3, 2, ...le(0, 4), 0, 0, 0, 0, chassisSku],
+    ...third.strings,
+  );
+  // 7.12 Strings of whoever made the machine.
+  if (oemStrings.length > 0) s.add(11, handle.oem, [Math.min(oemStrings.length, 255)], ...oemStrings.slice(0, 255));
   // 7.5 Processor: a central one, populated and enabled; 2 GHz named, one core.
   s.add(
     4,

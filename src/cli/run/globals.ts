@@ -1,0 +1,56 @@
+/** `-global DRIVER.PROPERTY=VALUE`: what a property of -device is unless the device says otherwise. */
+import { KeyValues } from '../options/key-values.js';
+import { UsageError } from '../usage-error.js';
+import type { DeviceRow } from './devices.js';
+
+/** Properties of what is on the board itself, with the values that hold here in any case. */
+const settled: Readonly<Record<string, RegExp>> = {
+  // There is no suspending, to memory or to disk.
+  'PIIX4_PM.disable_s3': /^(1|on)$/,
+  'PIIX4_PM.disable_s4': /^(1|on)$/,
+  'ICH9-LPC.disable_s3': /^(1|on)$/,
+  'ICH9-LPC.disable_s4': /^(1|on)$/,
+  // Of KVM's 8254 when it is late; the one that is here is never late in its own time.
+  'kvm-pit.lost_tick_policy': /^(delay|discard)$/,
+  // There is no SMM.
+  'cfi.pflash01.secure': /^off$/,
+  'virtio-blk-pci.scsi': /^off$/,
+};
+
+export class Globals {
+  readonly #all: { driver: string; property: string; value: string; option: string; used: boolean }[];
+
+  /** Throws UsageError. */
+  constructor(texts: readonly string[]) {
+    this.#all = texts.map((text) => {
+      const option = `-global ${text}`;
+      const short = /^([^,=]+)\.([^.,=]+)=(.*)$/.exec(text);
+      if (short) return { option, driver: short[1], property: short[2], value: short[3], used: false };
+      const values = KeyValues.parse(option, text);
+      const [driver, property, value] = ['driver', 'property', 'value'].map((key) => values.need(key));
+      values.finish();
+      return { option, driver, property, value, used: false };
+    });
+  }
+
+  /** A device's values, with what is said of all of its kind. */
+  apply(values: KeyValues, { name, aliases = [] }: DeviceRow): KeyValues {
+    const own = this.#all.filter(({ driver }) => driver === name || aliases.includes(driver));
+    for (const row of own) row.used = true;
+    return values.withDefaults(own.map(({ property, value }) => [property, value]));
+  }
+
+  /** One property of a device that is there without -device. */
+  take(driver: string, property: string): string | undefined {
+    const own = this.#all.filter((row) => row.driver === driver && row.property === property);
+    for (const row of own) row.used = true;
+    return own.at(-1)?.value;
+  }
+
+  /** Refuses what nobody has used. */
+  finish(): void {
+    for (const { driver, property, value, option, used } of this.#all)
+      if (!used && !settled[`${driver}.${property}`]?.test(value))
+        throw new UsageError(`${option}: this is supported for devices of -device only`);
+  }
+}

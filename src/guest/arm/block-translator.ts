@@ -9,6 +9,7 @@ import { type ArmModel, defaultModel } from './models.js';
 import type { Fields, InsnRow, Translator } from './row.js';
 import { exceptionClass, field, stackPointer, syndromeOf, trapCode, vreg, xreg } from './state.js';
 import { land } from './system/branch-type.js';
+import { checkBreakpoints, stepped } from './system/debug-exceptions.js';
 import { takeCall } from './system/state-change.js';
 import { allRows } from './table/index.js';
 import { watchedBuilder } from './watched-builder.js';
@@ -28,6 +29,8 @@ class BlockTranslator implements Translator {
   /** Distance of the instruction from where the code is entered. */
   #delta = 0;
   #ended = false;
+  /** The instruction is a load-exclusive: of interest to who steps. */
+  #isExclusive = false;
   /** Not 0: the block has to be left before the next instruction, for an interrupt. */
   #leavesIf: I32 | undefined;
 
@@ -39,8 +42,8 @@ class BlockTranslator implements Translator {
   translate(request: TranslationRequest, result: TranslationResult): void {
     const { page, offset } = request;
     this.#setMode(request.modeKey);
-    const { watched } = this.mode;
-    const b = watched ? watchedBuilder(request.b) : request.b;
+    const { watched, watchpoints, step, stepArmed, breakpoints } = this.mode;
+    const b = watched || watchpoints ? watchedBuilder(request.b, { watchpoints, debugger: watched }) : request.b;
     this.b = b;
     this.flags.begin(b, request.deferred);
     this.#ended = false;
@@ -48,7 +51,7 @@ class BlockTranslator implements Translator {
     this.#delta = request.delta;
     result.crossesPage = false;
     result.needsNextPage = false;
-    const most = watched ? 1 : Math.max(1, request.maxInstructions);
+    const most = watched || step || breakpoints ? 1 : Math.max(1, request.maxInstructions);
     let at = offset;
     let count = 0;
     while (!this.#ended) {
@@ -60,6 +63,7 @@ class BlockTranslator implements Translator {
       if (this.#leavesIf) b.trap_if(this.#leavesIf, LOOK_AGAIN);
       this.#leavesIf = undefined;
       count++;
+      if (step) b.trap_if(stepArmed ? b.i32_load(b.state(), field.stepped) : b.i32(1), trapCode.step);
       if (at & 3) {
         b.i64_store(b.state(), this.pcPlus(0), field.faultAddress);
         this.exception(syndromeOf(exceptionClass.pcAlignment));
@@ -68,6 +72,8 @@ class BlockTranslator implements Translator {
       }
       const word = page[at] | (page[at + 1] << 8) | (page[at + 2] << 16) | (page[at + 3] << 24);
       const encoding = this.#tables.decode(word, this.#fields);
+      if (breakpoints) b.call(checkBreakpoints, this.pcPlus(0));
+      this.#isExclusive = step && encoding !== undefined && /^lda?x/.test(encoding.row.name);
       if (count === 1 && this.mode.guarded && !this.mode.illegalState)
         land(b, word, this.mode.strictLanding, (distance) => this.pcPlus(distance));
       if (this.mode.illegalState) this.exception(syndromeOf(exceptionClass.illegalState));
@@ -83,8 +89,16 @@ class BlockTranslator implements Translator {
 
   /** The block ends before the instruction at `#delta`. */
   #goOn(): void {
+    this.#stepDone();
     if (this.#leavesIf) this.b.leave(exitCode.checkInterrupts, this.#delta);
     else this.b.goto(this.#delta);
+  }
+
+  /** The instruction is about to have been executed. */
+  #stepDone(): void {
+    const { b } = this;
+    const what = stepped.DONE | (this.#isExclusive ? stepped.EXCLUSIVE : 0);
+    if (this.mode.step) b.i32_store(b.state(), b.i32(what), field.stepped);
   }
 
   #setMode(key: number): void {
@@ -142,15 +156,18 @@ class BlockTranslator implements Translator {
   }
 
   goto(displacement: number, link = false): void {
+    this.#stepDone();
     if (link) this.b.call_note(this.#delta + 4);
     this.b.goto(this.#delta + displacement);
     this.#ended = true;
   }
   branch(condition: I32, displacement: number): void {
+    this.#stepDone();
     this.b.branch(condition, this.#delta + displacement, this.#delta + 4);
     this.#ended = true;
   }
   jump(target: I64, kind: number): void {
+    this.#stepDone();
     this.b.jump(target, kind);
     this.#ended = true;
   }
@@ -162,14 +179,17 @@ class BlockTranslator implements Translator {
   call(syndrome: number): void {
     const { b } = this;
     const hasPan = b.i32(this.model.features.has('pan') ? 1 : 0);
+    this.#stepDone();
     b.call(takeCall, b.i32(syndrome), this.pcPlus(4), this.flags.bits(), hasPan);
     this.resume();
   }
   endBlock(check = false): void {
+    this.#stepDone();
     this.b.leave(check ? exitCode.checkInterrupts : exitCode.next, this.#delta + 4);
     this.#ended = true;
   }
   leave(reason = 0): void {
+    this.#stepDone();
     if (reason !== 0) this.b.i32_store(this.b.state(), this.b.i32(reason), header.leaveReason);
     this.b.leave(exitCode.leave, this.#delta + 4);
     this.#ended = true;

@@ -42,6 +42,14 @@ export const modeBit = {
   hostUser: 22,
   /** BR to PACIASP or PACIBSP is no landing (SCTLR.BT). */
   strictLanding: 23,
+  /** Software step: each instruction is a block; PSTATE.SS, by which one is executed before the exception (debug-exceptions.ts). */
+  step: 24,
+  stepArmed: 25,
+  /** Breakpoints are enabled: each instruction is a block. Watchpoints are. */
+  breakpoints: 26,
+  watchpoints: 27,
+  /** Some of these are of the exception level that they go to: PSTATE.D masks them. */
+  ownDebug: 28,
   /** A debugger hears of data accesses: every block is one instruction. */
   watched: 30,
   /** Not of the mode: the block lies on a guarded page, as the page walk says (FEAT_BTI). */
@@ -68,6 +76,11 @@ export interface Mode {
   readonly keysTrapped: boolean;
   readonly hostKernel: boolean;
   readonly strictLanding: boolean;
+  readonly step: boolean;
+  readonly stepArmed: boolean;
+  readonly breakpoints: boolean;
+  readonly watchpoints: boolean;
+  readonly ownDebug: boolean;
   readonly watched: boolean;
   readonly guarded: boolean;
 }
@@ -95,6 +108,11 @@ export function decodeMode(key: number): Mode {
     keysTrapped: bit(modeBit.keysTrapped),
     hostKernel: bit(modeBit.hostKernel),
     strictLanding: bit(modeBit.strictLanding),
+    step: bit(modeBit.step),
+    stepArmed: bit(modeBit.stepArmed),
+    breakpoints: bit(modeBit.breakpoints),
+    watchpoints: bit(modeBit.watchpoints),
+    ownDebug: bit(modeBit.ownDebug),
     watched: bit(modeBit.watched),
     guarded: bit(modeBit.guarded),
   };

@@ -44,8 +44,10 @@ export const flagKind = {
   conditional64: 7,
 } as const;
 
-/** Breakpoints and watchpoints that there are registers for (ID_AA64DFR0_EL1). */
-export const DEBUG_PAIRS = 2;
+/** Breakpoints, of which so many know contexts, and watchpoints (ID_AA64DFR0_EL1). */
+export const BREAKPOINTS = 6;
+export const CONTEXT_BREAKPOINTS = 2;
+export const WATCHPOINTS = 4;
 
 /** Bytes of what each of EL1 to EL3 has: 16 registers. */
 export const BANK_BYTES = 8 * 16;
@@ -93,6 +95,7 @@ export const field = {
   tpidr0: take(8),
   tpidrro0: take(8),
   mdscr: take(8),
+  mdccint: take(8),
   cntkctl: take(8),
   /** Control and compare value of each timer: physical, virtual, EL2's physical, EL2's virtual, EL3's. */
   timers: take(8 * 2 * 5),
@@ -125,8 +128,19 @@ export const field = {
   /** i32: exception level that the exception in header.trapCode goes to, 0: as its class says; and what stage 2 could not translate. */
   trapTo: take(4),
   faultIpa: take(8),
-  /** Value and control of each breakpoint, then of each watchpoint. */
-  debug: take(8 * 4 * DEBUG_PAIRS),
+  /** Value and control of each breakpoint and of the watchpoint with its number. */
+  debug: take(8 * 4 * BREAKPOINTS),
+  /** i32: bit 0 the OS lock, bit 1 the OS double lock. */
+  osLock: take(4),
+  /** i32: what has been stepped (`stepped` of debug-exceptions.ts): PSTATE.SS counts no more. */
+  stepped: take(4),
+  /** What debug-exceptions.ts makes of those. i32 for each exception level: bits of the mode key; breakpoints; watchpoints of loads, then of stores. */
+  debugOf: take(16),
+  breakBits: take(16),
+  watchBits: take(32),
+  /** Where breakpoints are; first and last address of watchpoints. */
+  breakAddress: take(8 * BREAKPOINTS),
+  watchRange: take(16 * WATCHPOINTS),
   /** The exclusive monitor: address (-1: open) and what was found there. */
   monitor: take(8),
   monitorLow: take(8),
@@ -158,9 +172,9 @@ export const armVars: GuestVars = { vars, deferred: flagOp, pcOffset: header.pc 
 
 /**
  * header.trapCode: an exception whose syndrome is in the state, that returns to the instruction, or to the one behind it.
- * `branchTarget`: at the instruction, whose syndrome has PSTATE.BTYPE.
+ * `branchTarget`: at the instruction, whose syndrome has PSTATE.BTYPE; `step`: a step has ended.
  */
-export const trapCode = { here: 1, after: 2, branchTarget: 3 } as const;
+export const trapCode = { here: 1, after: 2, branchTarget: 3, step: 4 } as const;
 
 /** What a TLBI that all CPUs hear is about. */
 export const flushed = { all: 0, space: 1, address: 2, guest: 3 } as const;
@@ -184,6 +198,7 @@ export const pstate = {
   DAIF: 0x3c0,
   SSBS: 1 << 12,
   IL: 1 << 20,
+  SS: 1 << 21,
   PAN: 1 << 22,
   UAO: 1 << 23,
 } as const;
@@ -285,6 +300,10 @@ export const exceptionClass = {
   instructionAbort: 0x20,
   pcAlignment: 0x22,
   dataAbort: 0x24,
+  /** Debug exceptions: from a lower exception level; from the same one is one more. */
+  breakpoint: 0x30,
+  softwareStep: 0x32,
+  watchpoint: 0x34,
   brk: 0x3c,
 } as const;
 

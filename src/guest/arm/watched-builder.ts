@@ -1,6 +1,7 @@
-/** A block builder whose accesses to guest memory a debugger hears of, each before it is made. */
+/** A block builder whose accesses to guest memory somebody hears of, each before it is made: a debugger, or the CPU's watchpoints. */
 import { access, type BlockBuilder, type I64 } from '../../ir/index.js';
 import { routines } from './routines/set.js';
+import { checkWatchpoints } from './system/debug-exceptions.js';
 
 /** (address, bytes, 1: it is a store). */
 const dataAccess = routines.host('data_access', ['i64', 'i32', 'i32'], [], {});
@@ -19,7 +20,8 @@ const accesses = new Map<string | symbol, Access>(
 /** A load for a store's sake looks whether a page may be written to: the store itself comes behind it. */
 const isProbe = ({ isStore }: Access, how: number): boolean => !isStore && (how & ~access.mmuMask) === access.forWrite;
 
-export function watchedBuilder(b: BlockBuilder): BlockBuilder {
+/** `watchpoints`: an access may be one that a watchpoint is about; `debugger`: that is told of it. */
+export function watchedBuilder(b: BlockBuilder, who: { readonly watchpoints: boolean; readonly debugger: boolean }) {
   return new Proxy(b, {
     get(target, name) {
       const member = Reflect.get(target, name, target) as unknown;
@@ -28,8 +30,11 @@ export function watchedBuilder(b: BlockBuilder): BlockBuilder {
       if (!found) return member.bind(target);
       return (address: I64, ...rest: unknown[]) => {
         const how = Number(rest[found.isStore ? 1 : 0] ?? 0);
-        if (!isProbe(found, how))
-          target.call(dataAccess, address, target.i32(found.bytes), target.i32(found.isStore ? 1 : 0));
+        if (!isProbe(found, how)) {
+          const [bytes, isStore] = [target.i32(found.bytes), target.i32(found.isStore ? 1 : 0)];
+          if (who.watchpoints) target.call(checkWatchpoints, address, bytes, isStore);
+          if (who.debugger) target.call(dataAccess, address, bytes, isStore);
+        }
         return member.call(target, address, ...rest) as unknown;
       };
     },

@@ -18,6 +18,7 @@ import {
   stackPointer,
   trapCode,
 } from '../state.js';
+import { updateDebug } from './debug-exceptions.js';
 import type { GicPort } from './gic-registers.js';
 
 export type TimerName = 'physical' | 'virtual' | 'hypervisor' | 'hypervisorVirtual' | 'secure';
@@ -174,7 +175,7 @@ export class Core {
     // What EL1's and EL0's contexts hold was translated otherwise.
     if ((before ^ now) & (hcr.VM | hcr.DC | hcr.TGE | hcr.E2H)) this.forgetLower();
     this.updateInterrupts();
-    this.updateMode();
+    updateDebug(this);
   }
   /** Pages of EL1 and EL0 are to be translated anew, once they are used: stage 2 is another one. */
   forgetLower(): void {

@@ -22,6 +22,7 @@ import {
 } from '../state.js';
 import { RESET_SCTLR } from './control-bits.js';
 import { type ArmBoard, Core, timerNames } from './core.js';
+import { breakpointHit, isStepPending, stepped, stepSyndrome, updateDebug, watchpointHit } from './debug-exceptions.js';
 import { debugTranslate } from './debug-translate.js';
 import { dumpRegisters, namedRegisters } from './dump.js';
 import { GUARDED } from './page-walk.js';
@@ -136,6 +137,7 @@ export class ArmCpu implements GuestCpu {
     core.set32(field.modeBits, this.#modeBits);
     for (const el of [1, 2, 3]) core.set64(ofLevel(field.sctlr, el), BigInt(RESET_SCTLR));
     core.set64(field.monitor, NONE);
+    core.set32(field.osLock, 1);
     core.set32(field.guards, features.has('bti') ? GUARDED : 0);
     core.set64(field.mpidr, (1n << 31n) | BigInt(affinity));
     for (const timer of timerNames) core.board.setTimer(timer, undefined);
@@ -150,6 +152,7 @@ export class ArmCpu implements GuestCpu {
     }
     if (hasEl3) core.set64(field.scr, RESET_SCR);
     core.updateLevels();
+    updateDebug(core);
     const highest = hasEl3 ? 3 : hasEl2 ? 2 : 1;
     core.setPstate(pstate.DAIF | (highest << pstate.EL_SHIFT) | pstate.SPSEL);
     core.flushTlb();
@@ -199,22 +202,34 @@ export class ArmCpu implements GuestCpu {
     const trap = core.get32(header.trapCode);
     const after = trap === trapCode.after;
     core.set32(header.trapCode, 0);
-    const isLanding = trap === trapCode.branchTarget;
-    const given = isLanding ? syndromeOf(exceptionClass.branchTarget, core.branchType) : core.get32(field.syndrome);
+    const given = this.#syndrome(trap);
     const code = given >>> 26;
     const trapped = core.get32(field.trapTo);
     core.set32(field.trapTo, 0);
-    const target = trapped || exceptionTarget(core, code);
+    const isStep = code === exceptionClass.softwareStep;
+    const target = (isStep ? 0 : trapped) || exceptionTarget(core, code);
     const isAbort = code === exceptionClass.dataAbort || code === exceptionClass.instructionAbort;
     const isStage2 = trapped === 2 && isAbort;
     if (isStage2) core.set64(field.hpfar, (core.get64(field.faultIpa) >> 8n) & 0x00000ffffffffff0n);
     const described = isStage2 && code === exceptionClass.dataAbort ? given | accessSyndrome(core, given) : given;
-    const syndrome = isAbort && core.el === target ? described + (1 << 26) : described;
+    const isDebug = isStep || code === exceptionClass.breakpoint || code === exceptionClass.watchpoint;
+    const syndrome = (isAbort || isDebug) && core.el === target ? described + (1 << 26) : described;
     core.set64(ofLevel(field.esr, target), BigInt(syndrome >>> 0));
-    if (isAbort || code === exceptionClass.pcAlignment)
+    if (isAbort || code === exceptionClass.pcAlignment || code === exceptionClass.watchpoint)
       core.set64(ofLevel(field.far, target), core.get64(field.faultAddress));
+    if (after) core.set32(field.stepped, stepped.DONE);
     core.enter(0, core.pc + (after ? 4n : 0n), target);
     return undefined;
+  }
+
+  /** The syndrome of what has been raised. */
+  #syndrome(trap: number): number {
+    const core = this.#core;
+    const given = core.get32(field.syndrome);
+    if (trap === trapCode.branchTarget) return syndromeOf(exceptionClass.branchTarget, core.branchType);
+    // That the next instruction cannot be fetched is of no interest yet.
+    const isFetch = trap === trapCode.here && given >>> 26 === exceptionClass.instructionAbort;
+    return trap === trapCode.step || (isFetch && isStepPending(core)) ? stepSyndrome(core) : given;
   }
 
   deliverPending(): boolean {
@@ -271,6 +286,9 @@ export class ArmCpu implements GuestCpu {
         const target = waitTarget(this.#core, isEvent !== 0);
         return target === 0 ? 0 : this.#core.trapTo(target, syndrome);
       },
+      breakpoint_hit: (_state: number, n: number) => breakpointHit(this.#core, n),
+      watchpoint_hit: (_state: number, n: number, address: bigint, isStore: number) =>
+        watchpointHit(this.#core, n, address, isStore !== 0),
       data_access: (_state: number, address: bigint, bytes: number, write: number) =>
         this.#board.dataAccess?.(BigInt.asUintN(64, address), bytes, write !== 0),
       flush_others: (_state: number, what: number, operand: bigint) => {

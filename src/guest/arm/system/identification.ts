@@ -5,6 +5,7 @@
 
 import type { Feature } from '../features.js';
 import type { ArmModel } from '../models.js';
+import { BREAKPOINTS, CONTEXT_BREAKPOINTS, WATCHPOINTS } from '../state.js';
 
 /** A field of four bits, from bit `place` on. */
 const at = (place: number, value: number): bigint => BigInt(value) << BigInt(place);
@@ -43,8 +44,12 @@ export const identification: readonly (readonly [name: string, code: string, val
   ['ID_AA64PFR1_EL1', '3 0 0 4 1', features([0, 1, 'bti'], [4, 2, 'ssbs'])],
   absent('ID_AA64ZFR0_EL1', '3 0 0 4 4'),
   absent('ID_AA64SMFR0_EL1', '3 0 0 4 5'),
-  // Armv8 debug; two breakpoints, two watchpoints, one of the breakpoints with a context.
-  ['ID_AA64DFR0_EL1', '3 0 0 5 0', all(at(0, 6), at(12, 1), at(20, 1))],
+  // Armv8 debug; breakpoints, watchpoints, breakpoints with a context, each less one.
+  [
+    'ID_AA64DFR0_EL1',
+    '3 0 0 5 0',
+    all(at(0, 6), at(12, BREAKPOINTS - 1), at(20, WATCHPOINTS - 1), at(28, CONTEXT_BREAKPOINTS - 1)),
+  ],
   absent('ID_AA64DFR1_EL1', '3 0 0 5 1'),
   absent('ID_AA64AFR0_EL1', '3 0 0 5 4'),
   absent('ID_AA64AFR1_EL1', '3 0 0 5 5'),

@@ -628,3 +628,29 @@ test('branch target identification: a page that becomes guarded, in the middle o
     }
   }
 });
+
+test('a step that masks debug exceptions ends without one; the OS lock keeps them all back (D2.10.4, D2.2)', () => {
+  const [SS, KDE, own] = [1n, 1n << 13n, 1n << 21n];
+  const add = insn('add rd|sp, rn|sp, imm', { rd: 2, rn: 2, sf: 1, imm: 1 });
+  const words = [add, insn('msr.daifset imm', { imm: 8 }), add, add, insn('msr.daifclr imm', { imm: 8 }), add];
+  for (const locked of [false, true]) {
+    const bench = new Bench();
+    const seen: bigint[] = [];
+    bench.put(VECTORS + 0x200, insn('hvc imm'), insn('eret'));
+    bench.onCall = () => {
+      seen.push(bench.core.get64(field.elr) - BigInt(CODE), BigInt(bench.core.get32(field.esr) >>> 24));
+      bench.core.set64(field.spsr, bench.core.get64(field.spsr) | own);
+    };
+    bench.write('OSLAR_EL1', locked ? 1n : 0n);
+    bench.write('MDSCR_EL1', SS | KDE);
+    // Armed: the first ADD, and the call that masks.
+    bench.setX(0, CODE);
+    bench.setX(1, (1 << 21) | EL1H);
+    bench.core.setPstate(EL1H | pstate.D);
+    bench.put(CODE, ...words, wfi);
+    bench.run(EL1H, [msr('ELR_EL1', 0), msr('SPSR_EL1', 1), insn('eret')], CODE + 0x100);
+    const code = (3n << 6n) | 0xfn;
+    assert.equal(bench.x(2), 4n);
+    assert.deepEqual(seen, locked ? [] : [4n, code & 0xffn, 20n, 0xcen, 24n, code & 0xffn], 'ELR and ESR');
+  }
+});

@@ -2,16 +2,16 @@
  * System registers (D19, C5.2): one row each. A register with a home is that place in the state, of which a mask can be written:
  * translated code reads and writes it itself; a constant needs no home. The others are JavaScript.
  *
- * What is not in the table is undefined, as a register of an absent extension is. The registers of breakpoints and watchpoints hold
- * what is written to them, and nothing compares it: self-hosted debugging by hardware is not there.
+ * What is not in the table is undefined, as a register of an absent extension is.
  */
 
 import type { I64 } from '../../../ir/index.js';
 import type { ArmModel } from '../models.js';
 import type { Translator } from '../row.js';
-import { DEBUG_PAIRS, field, fpcr, hcr, line, pstate, sctlr } from '../state.js';
+import { BREAKPOINTS, field, fpcr, hcr, line, pstate, sctlr, WATCHPOINTS } from '../state.js';
 import { sctlrWritable, tcrWritable } from './control-bits.js';
 import type { Core } from './core.js';
+import { updateDebug } from './debug-exceptions.js';
 import { acknowledging, gicRegisters } from './gic-registers.js';
 import { identification } from './identification.js';
 import {
@@ -26,7 +26,7 @@ import {
   WORD,
   watched,
 } from './register-row.js';
-import { updateMode } from './state-change.js';
+import { setDebugMask, updateMode } from './state-change.js';
 import { timerRegisters, translationBase, upperRegisters } from './upper-registers.js';
 
 /** The register that EL0's rights to counters and timers are in. */
@@ -61,17 +61,32 @@ const loadMasks = ({ b }: Translator): I64 =>
 function storeMasks(t: Translator, value: I64): void {
   const { b } = t;
   const kept = b.i32_and(b.i32_load(b.state(), field.pstate), b.i32(~pstate.DAIF));
-  t.setMasks(b.i32_or(kept, b.i32_and(b.i32_wrap_i64(value), b.i32(pstate.DAIF))));
+  const next = b.i32_or(kept, b.i32_and(b.i32_wrap_i64(value), b.i32(pstate.DAIF)));
+  if (t.mode.ownDebug) setDebugMask(t, next);
+  else t.setMasks(next);
 }
 
 /** FPCR's bits that are there. */
 const FPCR = BigInt(fpcr.FZ16 | (3 << fpcr.RMODE_SHIFT) | fpcr.FZ | fpcr.DN | fpcr.AHP);
 
-const debugRows: SystemRegister[] = Array.from({ length: DEBUG_PAIRS }, (_, n) =>
-  ['DBGBVR', 'DBGBCR', 'DBGWVR', 'DBGWCR'].map((name, kind) =>
-    plain(`${name}${n}_EL1`, `2 0 0 ${n} ${4 + kind}`, field.debug + 8 * (4 * n + kind)),
+/** What debug exceptions depend on. */
+const debugging = (name: string, code: string, home: number, writable: bigint): SystemRegister =>
+  watched(name, code, home, () => writable, updateDebug);
+/** Breakpoints: type, linked one, SSC, HMC, BAS, PMC, E; watchpoints: mask, WT, linked one, SSC, HMC, BAS, LSC, PAC, E. */
+const debugRows: SystemRegister[] = [
+  ['DBGBVR', BREAKPOINTS, ALL],
+  ['DBGBCR', BREAKPOINTS, 0xffe1e7n],
+  ['DBGWVR', WATCHPOINTS, ALL & ~3n],
+  ['DBGWCR', WATCHPOINTS, 0x1f1fffffn],
+].flatMap(([name, count, writable], kind) =>
+  Array.from({ length: Number(count) }, (_, n) =>
+    debugging(`${name}${n}_EL1`, `2 0 0 ${n} ${4 + kind}`, field.debug + 8 * (4 * n + kind), BigInt(writable)),
   ),
-).flat();
+);
+const osLock = (bit: number) => (core: Core, value: bigint) => {
+  core.set32(field.osLock, (core.get32(field.osLock) & ~bit) | (value & 1n ? bit : 0));
+  updateDebug(core);
+};
 
 const gicRows: SystemRegister[] = gicRegisters.map(([name, code, access]) =>
   active(
@@ -240,7 +255,7 @@ export const registers: readonly SystemRegister[] = [
     'DAIF',
     '3 3 4 2 1',
     (core) => BigInt(core.pstate & pstate.DAIF),
-    (core, value) => core.set32(field.pstate, (core.pstate & ~pstate.DAIF) | Number(value & BigInt(pstate.DAIF))),
+    (core, value) => core.setPstate((core.pstate & ~pstate.DAIF) | Number(value & BigInt(pstate.DAIF))),
     { trapped: userMasks, load: loadMasks, store: storeMasks },
   ),
   {
@@ -257,16 +272,14 @@ export const registers: readonly SystemRegister[] = [
   { ...plain('FPSR', '3 3 4 4 1', field.fpsr, 0x0800009fn), narrow: true, float: true },
 
   // --- debug
-  plain('MDSCR_EL1', '2 0 0 2 2', field.mdscr, 0xf000n),
-  active('OSLAR_EL1', '2 0 1 0 4', undefined, () => {}),
-  // The OS lock is there, and open.
-  constant('OSLSR_EL1', '2 0 1 1 4', 8n),
-  active(
-    'OSDLR_EL1',
-    '2 0 1 3 4',
-    () => 0n,
-    () => {},
-  ),
+  // SS, TDCC, KDE, HDE, MDE.
+  debugging('MDSCR_EL1', '2 0 0 2 2', field.mdscr, 0xf001n),
+  active('OSLAR_EL1', '2 0 1 0 4', undefined, osLock(1)),
+  active('OSLSR_EL1', '2 0 1 1 4', (core) => 8n | (core.get32(field.osLock) & 1 ? 2n : 0n)),
+  active('OSDLR_EL1', '2 0 1 3 4', (core) => BigInt((core.get32(field.osLock) >> 1) & 1), osLock(2)),
+  // No external debugger: the communication channel is empty.
+  plain('MDCCINT_EL1', '2 0 0 2 0', field.mdccint, 0x60000000n),
+  constant('MDRAR_EL1', '2 0 1 0 0', 0n),
   constant('MDCCSR_EL0', '2 3 0 1 0', 0n),
   ...debugRows,
   ...keyRows,

@@ -30,6 +30,9 @@ export function exceptionTarget(core: Core, code: number): number {
       return floatTarget(core);
     case exceptionClass.pointerAuthentication:
       return core.el < 2 && core.el2Enabled && !core.hcr(hcr.API) ? 2 : 3;
+    case exceptionClass.breakpoint:
+    case exceptionClass.softwareStep:
+    case exceptionClass.watchpoint:
     case exceptionClass.brk:
       return core.el < 2 && core.el2Enabled && core.get32(field.mdcr2) & TDE ? 2 : core.synchronousTarget;
     default:

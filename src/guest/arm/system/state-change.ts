@@ -5,8 +5,10 @@
 import { header, type I32, type I64, type RoutineBuilder } from '../../../ir/index.js';
 import { mmuIndex, modeBit } from '../mode.js';
 import { engine, routines } from '../routines/set.js';
+import type { Translator } from '../row.js';
 import { BANK_BYTES, BT0, BT1, DSSBS, field, fpcr, hcr, pstate, scr, sctlr, stackPointer, trapCode } from '../state.js';
 import { branchTypeAt } from './branch-type.js';
+import { stepped } from './debug-exceptions.js';
 import { bankOfRegime, hasHcr, isHost, regime } from './regime.js';
 import { flushTlb } from './wide-pages.js';
 
@@ -135,12 +137,40 @@ export const updateMode = routines.define('update_mode', [], [], {}, (r) => {
     r.read(more),
   ].reduce((a, b) => r.i32_or(a, b));
   r.i32_store(s, key, header.modeKey);
+  // Debug exceptions: at the level that they go to PSTATE.D masks them, and what is left says that it does.
+  const debug = r.i32_load(r.i32_add(s, r.i32_shl(el, r.i32(2))), field.debugOf);
+  r.if(debug, () => {
+    const own = r.i32_ne(and(r, debug, 1 << modeBit.ownDebug), r.i32(0));
+    const isMasked = r.i32_and(own, r.i32_ne(and(r, state, pstate.D), r.i32(0)));
+    const armed = r.select(and(r, debug, 1 << modeBit.step), moved(r, state, pstate.SS, modeBit.stepArmed), r.i32(0));
+    const some = r.select(isMasked, r.i32(1 << modeBit.ownDebug), r.i32_or(debug, armed));
+    r.i32_store(s, r.i32_or(r.i32_load(s, header.modeKey), some), header.modeKey);
+  });
   const kernel = r.i32_add(r.i32(mmuIndex.el1), moved(r, state, pstate.PAN, 0));
   const lower = r.select(user, r.i32(mmuIndex.el0), kernel);
   const mmu = r.local('i32', r.select(r.i32_ge_u(r.read(which), r.i32(regime.el2)), r.i32(mmuIndex.upper), lower));
   r.if(r.i32_ne(r.read(mmu), r.i32_load(s, header.mmu)), () => r.call(engine.selectMmu, r.read(mmu)));
   r.ret();
 });
+
+/** A process state that may differ in PSTATE.D, by which debug exceptions are masked. Ends the block. */
+export function setDebugMask(t: Translator, state: I32): void {
+  const { b } = t;
+  const s = b.state();
+  if (!t.mode.step) {
+    b.i32_store(s, state, field.pstate);
+    b.call(updateMode);
+    t.endBlock(true);
+    return;
+  }
+  // Masked, the step that this is ends without an exception (D2.10.4).
+  const masked = b.i32_and(state, b.i32(pstate.D));
+  b.i32_store(s, b.select(masked, b.i32_and(state, b.i32(~pstate.SS)), state), field.pstate);
+  b.i32_store(s, b.select(masked, b.i32(0), b.i32(stepped.DONE)), field.stepped);
+  b.call(updateMode);
+  b.i64_store(s, t.pcPlus(4), header.pc);
+  t.resume();
+}
 
 /** Makes a process state the current one: stack pointer, mode key and translation context follow. */
 export const setPstate = routines.define('set_pstate', ['i32'], [], { vars: 'write' }, (r, value) => {
@@ -170,6 +200,11 @@ export const takeException = routines.define(
     const s = r.state();
     const bank = r.i32_add(s, bankOf(r, to));
     const from = r.local('i32', r.i32_load(s, field.pstate));
+    // What has been stepped is not stepped once more on return.
+    r.if(r.i32_load(s, field.stepped), () => {
+      r.assign(from, and(r, r.read(from), ~pstate.SS));
+      r.i32_store(s, r.i32(0), field.stepped);
+    });
     r.i64_store(bank, returnTo, field.elr);
     const branchType = r.i32_shl(branchTypeAt(r, returnTo), r.i32(pstate.BTYPE_SHIFT));
     r.i64_store(bank, r.i64_extend_i32_u(r.i32_or(r.i32_or(r.read(from), nzcv), branchType)), field.spsr);
@@ -225,8 +260,19 @@ export const exceptionReturn = routines.define(
     const same = r.i32_or(and(r, state, pstate.MODE), r.i32(pstate.IL));
     r.i64_store(s, r.i64(-1), field.monitor);
     const back = r.local('i32', r.i32_and(r.read(saved), kept));
-    const plain = r.i32_and(r.read(back), r.i32(~pstate.BTYPE));
+    // Who steps is not stepped itself.
+    const isStepping = r.i32_ne(and(r, r.i32_load(s, header.modeKey), 1 << modeBit.step), r.i32(0));
+    const plain = r.i32_and(
+      r.read(back),
+      r.select(isStepping, r.i32(~(pstate.BTYPE | pstate.SS)), r.i32(~pstate.BTYPE)),
+    );
     r.call(setPstate, r.i32_or(r.select(r.read(legal), mode, same), plain));
+    r.i32_store(s, r.i32(0), field.stepped);
+    r.if(and(r, r.i32_load(s, field.pstate), pstate.SS), () =>
+      r.if(r.i32_eqz(and(r, r.i32_load(s, header.modeKey), 1 << modeBit.step)), () =>
+        r.i32_store(s, and(r, r.i32_load(s, field.pstate), ~pstate.SS), field.pstate),
+      ),
+    );
     const type = r.i64_extend_i32_u(moved(r, r.read(back), pstate.BTYPE, 0));
     r.i64_store(s, r.i64_add(target, type), field.branched);
     r.i64_store(s, target, header.pc);

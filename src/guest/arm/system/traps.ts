@@ -80,9 +80,10 @@ add({ by: byCounterControl(1n) }, [3, 3, 14, 2, 0], [3, 3, 14, 2, 1], [3, 3, 14,
 add({ by: byDebugControl(TDOSA | TDE, TDOSA) }, [2, 0, 1, 0, 4], [2, 0, 1, 1, 4], [2, 0, 1, 3, 4]);
 add(
   { by: byDebugControl(TDA | TDE, TDA) },
+  [2, 0, 0, 2, 0],
   [2, 0, 0, 2, 2],
   [2, 3, 0, 1, 0],
-  ...[0, 1].flatMap((crm) => [4, 5, 6, 7].map((op2) => [2, 0, 0, crm, op2] as const)),
+  ...[0, 1, 2, 3, 4, 5].flatMap((crm) => [4, 5, 6, 7].map((op2) => [2, 0, 0, crm, op2] as const)),
 );
 // Maintenance: caches by set and way, to the point of coherency, to that of unification; DC ZVA; the TLB; AT.
 add({ hcr: hcr.TSW }, [1, 0, 7, 6, 2], [1, 0, 7, 10, 2], [1, 0, 7, 14, 2]);

@@ -3,6 +3,7 @@ import type { ArmModel } from '../models.js';
 import { field, hcr, ofLevel, scr, sctlr } from '../state.js';
 import { sctlrWritable, tcrWritable } from './control-bits.js';
 import type { Core } from './core.js';
+import { updateDebug } from './debug-exceptions.js';
 import { tcr } from './page-walk.js';
 import { ALL, active, constant, loadHome, plain, type SystemRegister, WORD, watched } from './register-row.js';
 
@@ -133,7 +134,7 @@ const el2: SystemRegister[] = [
   plain('VPIDR_EL2', '3 4 0 0 0', field.vpidr, WORD),
   plain('VMPIDR_EL2', '3 4 0 0 5', field.vmpidr),
   watched('HCR_EL2', '3 4 1 1 0', field.hcr, hcrWritable, levels),
-  plain('MDCR_EL2', '3 4 1 1 1', field.mdcr2, WORD),
+  watched('MDCR_EL2', '3 4 1 1 1', field.mdcr2, () => WORD, updateDebug),
   plain('HSTR_EL2', '3 4 1 1 3', field.hstr, WORD),
   active(
     'HACR_EL2',
@@ -160,7 +161,7 @@ const vhe: SystemRegister[] = [
 ];
 const el3: SystemRegister[] = [
   watched('SCR_EL3', '3 6 1 1 0', field.scr, scrWritable, levels),
-  plain('MDCR_EL3', '3 6 1 3 1', field.mdcr3, WORD),
+  watched('MDCR_EL3', '3 6 1 3 1', field.mdcr3, () => WORD, updateDebug),
   // EL3 has it, and secure EL1 where EL3 lets it.
   ...timerRegisters('CNTPS', 'EL1', '3 7 14 2', () => 4).map((row) => ({
     ...row,

@@ -7,7 +7,7 @@ import { exceptionClass, field, flushed, leaveReason, ofLevel, pstate, sctlr, sy
 import { flushAddress, flushTlb, forgetGuest } from '../system/page-walk.js';
 import { isAlias, redirected } from '../system/redirect.js';
 import { codeOf, hasRegister, levelOf, registerByCode, type SystemRegister } from '../system/registers.js';
-import { exceptionReturn, setPstate, updateMode } from '../system/state-change.js';
+import { exceptionReturn, setDebugMask, setPstate, updateMode } from '../system/state-change.js';
 import { translateAddress, translationOf } from '../system/translate-address.js';
 import { isTrappable } from '../system/traps.js';
 import { plus } from './shared.js';
@@ -127,8 +127,10 @@ function masks(t: Translator, i: Fields, set: boolean): void {
   const state = b.state();
   const bits = i.imm << 6;
   const old = b.i32_load(state, field.pstate);
-  if (set) b.i32_store(state, b.i32_or(old, b.i32(bits)), field.pstate);
-  else t.setMasks(b.i32_and(old, b.i32(~bits)));
+  const next = set ? b.i32_or(old, b.i32(bits)) : b.i32_and(old, b.i32(~bits));
+  if (t.mode.ownDebug && (bits & pstate.D) !== 0) setDebugMask(t, next);
+  else if (set) b.i32_store(state, next, field.pstate);
+  else t.setMasks(next);
 }
 /** SSBS, which EL0 may change and nothing depends on: there is no speculation. */
 function setSafe({ b }: Translator, i: Fields): void {
@@ -320,6 +322,7 @@ export function returnFrom(t: Translator, target: I64): void {
     features.has('uao') ? pstate.UAO : 0,
     features.has('ssbs') ? pstate.SSBS : 0,
     features.has('bti') ? pstate.BTYPE : 0,
+    pstate.SS,
   ].reduce((all, bit) => all | bit);
   const [nzcv] = t.b.call(exceptionReturn, t.b.i32(bits), target);
   t.flags.setBits(nzcv);

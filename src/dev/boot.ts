@@ -4,7 +4,7 @@
  */
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { header, parseCpuOption, x86Code } from '../guest/index.js';
+import { header, parseCpuOption } from '../guest/index.js';
 import { field, gpr } from '../guest/x86/state.js';
 import { tuneForMachines } from '../host/node/engine-flags.js';
 import { readStoredRoutines } from '../host/node/routine-file.js';
@@ -44,10 +44,7 @@ const machine = new PcMachine(
     time: hostTime,
     randomBits: hostRandomBits,
     routineStore: { get: readStoredRoutines },
-    regionService:
-      values.inline || values.cold
-        ? undefined
-        : new ThreadRegionService({ architecture: 'x86_64', cpu: values.cpu }, (cpu) => x86Code(parseCpuOption(cpu))),
+    regionService: values.inline || values.cold ? undefined : new ThreadRegionService(),
     service: () => {
       flush();
       return performance.now() - started > Number(values.timeout) * 1000;

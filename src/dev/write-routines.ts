@@ -30,10 +30,9 @@ async function storeOthers(): Promise<void> {
   storeGuest(builtInGuest());
 }
 
-/** As a machine's thread loads them (src/vmm/machine-worker.ts): its code, then its board. */
+/** As a machine's thread loads them (src/vmm/machine-worker.ts). */
 async function storeArm32(): Promise<void> {
-  const { defaultCpu, machines, loadCode, loadBoard } = findArchitecture('arm');
-  await loadCode();
+  const { defaultCpu, machines, loadBoard } = findArchitecture('arm');
   (await loadBoard())(host, {
     ...options,
     cpu: defaultCpu,

@@ -16,11 +16,7 @@ export interface TranslationRequest {
    */
   nextPage: Uint8Array | undefined;
   modeKey: number;
-  /** Distance of this block from where the code is entered (0 for a block of its own). */
-  delta: number;
   maxInstructions: number;
-  /** The deferred variable's value at the block's start, where all ways into it agree; otherwise undefined. */
-  deferred?: number;
 }
 
 export interface TranslationResult {

@@ -6,7 +6,6 @@
 export { header } from '../ir/index.js';
 export * from './guest-cpu.js';
 export { type Assembly, AssemblyError, type AssemblyOptions, assemble } from './x86/assembler/index.js';
-export { x86Code } from './x86/code.js';
 export { type CpuModel as X86CpuModel, CpuOptionError, cpuHelp, parseCpuOption } from './x86/models.js';
 export { STATE_BYTES } from './x86/state.js';
 export { X86Cpu, type X86CpuOptions } from './x86/system/cpu.js';

@@ -15,6 +15,19 @@ export class BlockBuilder extends Emitter {
     this.words[at] = Op.set_deferred;
     this.words[at + 1] = value;
   }
+
+  /** Takes over the words of a block that another builder has made; they lie at an index of `source`. */
+  copy(source: Int32Array, at: number, count: number): void {
+    this.clear();
+    this.reserve(count);
+    this.words.set(source.subarray(at, at + count));
+  }
+
+  /** A temp of a block whose words have been copied. */
+  knowTemp(temp: number, type: number): void {
+    while (this.temps <= temp) this.temp(type);
+    this.tempTypes[temp] = type;
+  }
 }
 
 /** A mutable local of a routine. */

@@ -26,6 +26,8 @@ export interface OpRow<
   readonly result: R;
   /** Number of 32-bit immediates after the operands. */
   readonly immediates: number;
+  /** How many of them, at the end, are distances from where the code is entered. */
+  readonly distances: number;
   readonly effects: OpEffects;
   /** Opcode bytes; undefined: the back ends know the op by name. */
   readonly wasm: readonly number[] | undefined;
@@ -61,7 +63,7 @@ function group<
 >(params: P, result: R, shape: Shape, rows: T): { readonly [K in keyof T]: OpRow<P, R> } {
   const made: Record<string, OpRow<P, R>> = {};
   for (const [name, [code, doc]] of Object.entries(rows)) {
-    made[name] = { params, result, ...shape, wasm: typeof code === 'number' ? [code] : code, doc };
+    made[name] = { params, result, ...shape, distances: 0, wasm: typeof code === 'number' ? [code] : code, doc };
   }
   return made as { readonly [K in keyof T]: OpRow<P, R> };
 }
@@ -73,8 +75,18 @@ function special<const P extends readonly TypeName[], const R extends TypeName |
   immediates: number,
   effects: Partial<OpEffects>,
   doc: string,
+  distances = 0,
 ): OpRow<P, R> {
-  return { params, result, immediates, effects: { ...pure, ...effects }, wasm: undefined, encoding: 'plain', doc };
+  return {
+    params,
+    result,
+    immediates,
+    distances,
+    effects: { ...pure, ...effects },
+    wasm: undefined,
+    encoding: 'plain',
+    doc,
+  };
 }
 
 /** The opcode of a SIMD instruction: prefix and LEB128 number. */
@@ -598,7 +610,7 @@ export const opRows = {
   const_v128: special([], 'v128', 4, {}, 'The immediates, lowest word first.'),
 
   state: special([], 'i32', 0, {}, "Host address of the vCPU's state."),
-  pc_rel: special([], 'i64', 1, {}, 'The address at which the running code was entered, plus a signed immediate.'),
+  pc_rel: special([], 'i64', 1, {}, 'The address at which the running code was entered, plus a signed immediate.', 1),
   get_i32: special([], 'i32', 1, { reads: true }, 'A guest variable; the immediate is its id.'),
   get_i64: special([], 'i64', 1, { reads: true }, 'A guest variable; the immediate is its id.'),
   get_f32: special([], 'f32', 1, { reads: true }, 'A guest variable; the immediate is its id.'),
@@ -634,6 +646,7 @@ export const opRows = {
     1,
     { writes: true },
     'A guest instruction starts here; the immediate is its distance from where the code is entered.',
+    1,
   ),
   trap_if: special(
     ['i32'],
@@ -656,6 +669,7 @@ export const opRows = {
     1,
     { writes: true },
     'The goto or jump that follows is a call; the immediate is the distance of the instruction it returns to.',
+    1,
   ),
 
   goto: special(
@@ -664,6 +678,7 @@ export const opRows = {
     1,
     { control: true, writes: true },
     'Ends the block: the next pc lies at this distance from where the code was entered.',
+    1,
   ),
   branch: special(
     ['i32'],
@@ -671,6 +686,7 @@ export const opRows = {
     2,
     { control: true, writes: true },
     'Ends the block: to the first distance if the operand is not 0, else to the second.',
+    2,
   ),
   jump: special(
     ['i64'],
@@ -685,6 +701,7 @@ export const opRows = {
     2,
     { control: true, writes: true },
     'Ends the block with an exit code (first immediate), next pc at a distance (second).',
+    1,
   ),
   resume: special(
     [],
@@ -775,3 +792,6 @@ export const Op = Object.fromEntries(opNames.map((name, code) => [name, code])) 
 export const opWords: Int32Array = Int32Array.from(opList, (row, code) =>
   code === Op.call || code === Op.ret ? 0 : 1 + (row.result ? 1 : 0) + row.params.length + row.immediates,
 );
+
+/** How many of an op's last words are distances from where the code is entered. */
+export const opDistances: Uint8Array = Uint8Array.from(opList, (row) => row.distances);

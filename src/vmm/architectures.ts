@@ -6,7 +6,6 @@ import type { AcceleratorName } from '../accel/accelerator.js';
 import { VringError } from '../base/index.js';
 import { armCpuHelp, parseArmCpu } from '../guest/arm/models.js';
 import { arm32CpuHelp, parseArm32Cpu } from '../guest/arm32/models.js';
-import type { GuestCode } from '../guest/guest-cpu.js';
 import { parseRiscvCpu, riscvCpuHelp } from '../guest/riscv/models.js';
 import { cpuHelp, parseCpuOption } from '../guest/x86/models.js';
 import { type ArchitectureName, architectureNames } from '../machine/architecture-names.js';
@@ -63,7 +62,6 @@ export interface Architecture {
   /** `-cpu`'s value as the machine takes it, with what the board gives its CPUs. Throws VringError `cpu-option`. */
   cpuOption(text: string, board?: ArmOptions): string;
   cpuHelp(): string;
-  loadCode(): Promise<(cpu: string) => GuestCode>;
   loadBoard(): Promise<BoardMaker>;
 }
 
@@ -98,10 +96,6 @@ const x86 = {
   defaultFirmware: 'bios-256k.bin',
   loadUnpack: async () => (kernel) => kernel,
   cpuHelp,
-  loadCode: async () => {
-    const { x86Code } = await import('../guest/index.js');
-    return (cpu: string) => x86Code(parseCpuOption(cpu));
-  },
   loadBoard: async () => (await import('./boards/pc-maker.js')).pcMaker,
 } as const satisfies Partial<Architecture>;
 
@@ -140,10 +134,6 @@ export const architectures: readonly Architecture[] = [
       return text;
     },
     cpuHelp: riscvCpuHelp,
-    loadCode: async () => {
-      const { parseRiscvCpu: parse, riscvCode } = await import('../guest/riscv/index.js');
-      return (cpu) => riscvCode(parse(cpu));
-    },
     loadBoard: async () => (await import('./boards/riscv-virt-maker.js')).riscvVirtMaker,
     loadUnpack: async () => (await import('./boards/unpack-kernel.js')).unpackKernel,
   },
@@ -168,10 +158,6 @@ export const architectures: readonly Architecture[] = [
       return whole;
     },
     cpuHelp: armCpuHelp,
-    loadCode: async () => {
-      const { aarch64Code, parseArmCpu: parse } = await import('../guest/arm/index.js');
-      return (cpu) => aarch64Code(parse(cpu));
-    },
     loadBoard: async () => (await import('./boards/arm-virt-maker.js')).armVirtMaker,
     loadUnpack: async () => (await import('./boards/unpack-kernel.js')).unpackKernel,
   },
@@ -194,10 +180,6 @@ export const architectures: readonly Architecture[] = [
       return text;
     },
     cpuHelp: arm32CpuHelp,
-    loadCode: async () => {
-      const { arm32Code, parseArm32Cpu: parse } = await import('../guest/arm32/index.js');
-      return (cpu) => arm32Code(parse(cpu));
-    },
     loadBoard: async () => (await import('./boards/arm32-virt-maker.js')).arm32VirtMaker,
     loadUnpack: async () => (await import('./boards/unpack-kernel.js')).unpackKernel,
   },

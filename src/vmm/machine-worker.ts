@@ -483,7 +483,6 @@ async function switchAccelerator(board: Board, { name, cpu, tscHz }: SwitchReque
     doorbell,
     cpu: cpu ?? config.cpu,
     tscHz,
-    cpuChanged: (model) => regionService?.setCpu(model),
     notice: (sentence) => notices.push(sentence),
   });
   board.setAccelerator(kvm);
@@ -579,7 +578,7 @@ async function main(): Promise<void> {
             initrd,
             commandLine: config.commandLine,
           };
-    if (config.hotThreshold > 0) regionService = new ThreadRegionService(config, await architecture.loadCode());
+    if (config.hotThreshold > 0) regionService = new ThreadRegionService();
     const made = build(await architecture.loadBoard(), trace, await firmwareOptions(images));
     const { board } = made;
     machine = board;

@@ -10,14 +10,9 @@ import {
   type RegionService,
   type RegionSetup,
 } from '../accel/index.js';
-import type { GuestCode } from '../guest/guest-cpu.js';
 import { bundle } from '../host/node/bundles.js';
-import type { ArchitectureName } from '../machine/architecture-names.js';
 
 export interface RegionWorkerConfig {
-  readonly architecture: ArchitectureName;
-  /** CPU model and flags, as `-cpu` takes them. */
-  readonly cpu: string;
   readonly setup: RegionSetup;
   readonly port: MessagePort;
 }
@@ -29,35 +24,16 @@ export type FromRegionWorker = { readonly built: BuiltModule } | { readonly fail
 const LOAD_MS = 5000;
 
 export class ThreadRegionService implements RegionService {
-  readonly #architecture: ArchitectureName;
-  readonly #codeOf: (cpu: string) => GuestCode;
-  #cpu: string;
   #setup: RegionSetup | undefined;
   #queue: RegionQueue | undefined;
   #port: MessagePort | undefined;
   #inline: InlineRegionService | undefined;
   #taken = 0;
 
-  /** `codeOf`: guest code of a CPU model of the architecture. */
-  constructor(
-    { architecture, cpu }: { readonly architecture: ArchitectureName; readonly cpu: string },
-    codeOf: (cpu: string) => GuestCode,
-  ) {
-    this.#architecture = architecture;
-    this.#codeOf = codeOf;
-    this.#cpu = cpu;
-  }
-
-  /** Another CPU model, before the guest has run. */
-  setCpu(cpu: string): void {
-    this.#cpu = cpu;
-    if (this.#setup) this.start(this.#setup);
-  }
-
   start(setup: RegionSetup): void {
     this.#setup = setup;
     this.#queue = new RegionQueue(setup.memory.buffer);
-    this.#inline = new InlineRegionService(this.#codeOf(this.#cpu));
+    this.#inline = new InlineRegionService();
     this.#inline.start(setup);
   }
 
@@ -88,8 +64,6 @@ export class ThreadRegionService implements RegionService {
     this.#port = port1;
     const worker = new Worker(bundle('region-worker') ?? new URL('./region-worker.js', import.meta.url), {
       workerData: {
-        architecture: this.#architecture,
-        cpu: this.#cpu,
         setup: this.#setup as RegionSetup,
         port,
       } satisfies RegionWorkerConfig,

@@ -3,10 +3,9 @@
  * sends the modules to the vCPU's thread. It ends with the thread that started it.
  */
 import { workerData } from 'node:worker_threads';
-import { addEngineRoutines, type HotBlock, RegionBuilder, RegionQueue } from '../accel/index.js';
+import { type HotBlock, RegionBuilder, RegionQueue } from '../accel/index.js';
 import { nameThread } from '../host/node/activity.js';
 import { giveWayToOthers } from '../host/node/thread-priority.js';
-import { findArchitecture } from './architectures.js';
 import type { FromRegionWorker, RegionWorkerConfig } from './region-thread.js';
 
 /** A module costs the vCPU's thread about as much as ten of its functions, and 50 KB: for so many it is worth waiting a little. */
@@ -17,17 +16,15 @@ const MOST_IN_A_MODULE = 24;
 /** Steps of niceness by which the thread gives way to the vCPU's. */
 const STEPS = 4;
 
-const { architecture, cpu, setup, port } = workerData as RegionWorkerConfig;
+const { setup, port } = workerData as RegionWorkerConfig;
 const say = (message: FromRegionWorker) => port.postMessage(message);
 const queue = new RegionQueue(setup.memory.buffer);
 
 nameThread('regions');
 giveWayToOthers(STEPS);
-async function main(): Promise<void> {
-  const code = (await findArchitecture(architecture).loadCode())(cpu);
-  addEngineRoutines(code);
+function main(): void {
   queue.ready();
-  const builder = new RegionBuilder(code, setup, queue.awaitHandOver());
+  const builder = new RegionBuilder(setup, queue.awaitHandOver());
   const waiting: HotBlock[] = [];
   for (;;) {
     if (waiting.length === 0) queue.sleep();
@@ -40,7 +37,9 @@ async function main(): Promise<void> {
   }
 }
 
-main().catch((error: unknown) => {
+try {
+  main();
+} catch (error) {
   say({ failure: error instanceof Error ? (error.stack ?? error.message) : String(error) });
   queue.finish();
-});
+}

@@ -15,10 +15,20 @@ import { encodings, kind, opEncoding, opKind } from './op-tables.js';
  * `count`: how often the block has been entered. `number` is the engine's. `lastJump`: offset of the word in which a block that
  * ends with a jump to an address keeps how far it went the last time (low 32 bits; 0: never), or 0. `key`: the mode key that
  * the code was made for; links are followed only while it is the vCPU's. `region`: index in the code table of the region that
- * begins with the block, or 0.
+ * begins with the block, or 0. `ir`, `irWords`: where the IR that the code was made of lies, from the code's start on, and how much of
+ * it there is (0: none is kept).
  */
-export const coldHeader = { count: 0, instructions: 4, number: 8, lastJump: 12, key: 16, region: 20 } as const;
-export const COLD_HEADER_BYTES = 24;
+export const coldHeader = {
+  count: 0,
+  instructions: 4,
+  number: 8,
+  lastJump: 12,
+  key: 16,
+  region: 20,
+  ir: 24,
+  irWords: 28,
+} as const;
+export const COLD_HEADER_BYTES = 32;
 
 const OPS = opList.length;
 /** Handler of an op whose last operand is a 32-bit constant in the code (sign-extended for i64). */

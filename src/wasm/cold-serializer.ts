@@ -50,7 +50,16 @@ for (const op of guestStores) isGuestStore[op] = 1 + guestStores.indexOf(op);
 const mayLeave = new Uint8Array(Object.keys(Op).length);
 for (const op of [...guestLoads, ...guestStores, Op.trap_if, Op.call]) mayLeave[op] = 1;
 
-export class ColdSerializer {
+/** Cold code of a block: where it is to go is not known yet. */
+export interface ColdCode {
+  readonly words: Int32Array;
+  readonly length: number;
+  /** Of each way to another block, `linkWords / 2`: where its link is in `words`, and how far that block is from this one's start. */
+  readonly links: Int32Array;
+  readonly linkWords: number;
+}
+
+export class ColdSerializer implements ColdCode {
   readonly #vars: GuestVars;
   readonly #routines: readonly Routine[];
   /** Offset of the first temp slot in the state. */
@@ -74,7 +83,6 @@ export class ColdSerializer {
   /** Output. */
   words = new Int32Array(8192);
   length = 0;
-  /** Of each way to another block, `linkWords / 2`: where its link is in `words`, and how far that block is from this one's start. */
   readonly links = new Int32Array(4);
   linkWords = 0;
   /** Words of each handler's op. */

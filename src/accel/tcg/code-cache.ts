@@ -3,13 +3,15 @@
  * Blocks live in the cold code arena; regions are functions in the code table. When the arena or the hash is full, everything
  * is dropped and translated again as needed.
  */
-import { DEFERRED_UNCHANGED, exitCode, exitWord, Op } from '../../ir/index.js';
-import { COLD_HEADER_BYTES, coldHeader } from '../../wasm/index.js';
+import { type BlockBuilder, DEFERRED_UNCHANGED, exitCode, exitWord, Op } from '../../ir/index.js';
+import { COLD_HEADER_BYTES, type ColdCode, coldHeader } from '../../wasm/index.js';
 import { codeHash } from './dispatcher.js';
 import { CODE_HASH_BYTES, CODE_HASH_ENTRIES, GUARDED_KEY, hashEntry, layout } from './layout.js';
 
 /** A translation block in the cold tier. */
 export interface Block {
+  /** By which its cold code's header names it. */
+  readonly number: number;
   /** Host address of its guest code; bytes of it; mode key. */
   readonly hva: number;
   readonly bytes: number;
@@ -57,6 +59,11 @@ export interface CodeCacheVcpus {
   forgetJumps(): void;
 }
 
+/** By hand: for so few words `set` and a view cost more. */
+function copyWords(from: Int32Array, count: number, words: Int32Array, to: number): void {
+  for (let i = 0; i < count; i++) words[to + i] = from[i];
+}
+
 export class CodeCache {
   readonly #words: Int32Array;
   /** Two words a page: its 64-byte pieces that hold code. */
@@ -88,8 +95,8 @@ export class CodeCache {
   }
 
   /**
-   * Adds a block; `code` is its cold code, `links` where its links are in it and how far away the blocks that they may lead to,
-   * in turn.
+   * Adds a block with its cold code, and the IR that this was made of if it may become part of a region. `mayLink`: it may go on to
+   * other blocks by itself.
    */
   add(
     hva: number,
@@ -97,20 +104,26 @@ export class CodeCache {
     key: number,
     instructions: number,
     second: number,
-    code: Int32Array,
-    length: number,
-    links: Int32Array,
-    linkWords: number,
+    { words: code, length, links, linkWords }: ColdCode,
+    ir: BlockBuilder | undefined,
+    mayLink: boolean,
   ): Block {
-    if (this.#arena + length * 4 > layout.coldCodeEnd || this.#entries > CODE_HASH_ENTRIES / 2) this.flush();
+    const irWords = ir?.length ?? 0;
+    if (this.#arena + (length + irWords) * 4 > layout.coldCodeEnd || this.#entries > CODE_HASH_ENTRIES / 2)
+      this.flush();
     const at = this.#arena;
     const words = this.#words;
-    for (let i = 0, to = at >> 2; i < length; i++) words[to + i] = code[i];
-    words[(at + coldHeader.number) >> 2] = this.#blocks.length;
+    copyWords(code, length, words, at >> 2);
+    const number = this.#blocks.length;
+    words[(at + coldHeader.number) >> 2] = number;
     words[(at + coldHeader.key) >> 2] = key & ~GUARDED_KEY;
-    this.#arena = (at + length * 4 + 7) & ~7;
+    words[(at + coldHeader.ir) >> 2] = length * 4;
+    words[(at + coldHeader.irWords) >> 2] = irWords;
+    if (ir) copyWords(ir.words, irWords, words, (at >> 2) + length);
+    this.#arena = (at + (length + irWords) * 4 + 7) & ~7;
     const slot = this.#insert(hva, key, second, at | 0x80000000);
     const block: Block = {
+      number,
       hva,
       bytes,
       key,
@@ -129,7 +142,7 @@ export class CodeCache {
     if (second !== 0) this.#coverBlock(block, second, bytes - (4096 - (hva & 4095)));
     this.counters.blocks++;
     this.#linkTo(block);
-    for (let i = 0; i < linkWords; i += 2) this.#link((at >> 2) + links[i], hva, hva + links[i + 1], key);
+    if (mayLink) for (let i = 0; i < linkWords; i += 2) this.#link((at >> 2) + links[i], hva, hva + links[i + 1], key);
     return block;
   }
 
@@ -175,6 +188,23 @@ export class CodeCache {
   blockAt(code: number): Block | undefined {
     const block = this.#blocks[this.#words[(code + coldHeader.number) >> 2]];
     return block?.valid && block.code === code ? block : undefined;
+  }
+
+  /** Host ranges of the guest code of blocks, start and end of each; undefined: one of them has been dropped. */
+  rangesOf(numbers: readonly number[]): number[] | undefined {
+    const ranges: number[] = [];
+    for (const number of numbers) {
+      const block = this.#blocks[number];
+      if (!block?.valid) return undefined;
+      const { hva, bytes, second } = block;
+      const end = hva + bytes;
+      if (second === 0) ranges.push(hva, end);
+      else {
+        const pageEnd = hva - (hva & 4095) + 4096;
+        ranges.push(hva, pageEnd, second, second + end - pageEnd);
+      }
+    }
+    return ranges;
   }
 
   /** How often a block has been entered in the cold tier. */
@@ -264,6 +294,7 @@ export class CodeCache {
     this.#arena = layout.coldCode;
     // Regions that are on their way are of the past; the words of edges begin anew.
     this.epoch++;
+    Atomics.store(this.#words, layout.codeEpoch >> 2, this.epoch);
     this.#words.fill(0, layout.edgeCells >> 2, layout.edgeCellsEnd >> 2);
     this.forgetJumps();
   }

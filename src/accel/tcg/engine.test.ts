@@ -198,15 +198,15 @@ test('a jump to where there is no RAM runs into ones, not into the host', () => 
 test('a page of code that is being filled with something else is dropped as a whole', () => {
   const { engine } = machine([toyInsn(toy.halt)], 0);
   const { cache } = engine;
-  const code = Int32Array.from({ length: 16 }, () => 0);
+  const code = { words: new Int32Array(16), length: 16, links: new Int32Array(4), linkWords: 0 };
   const page = engine.ramStart + 0x5000;
-  for (let i = 0; i < 32; i++) cache.add(page + 128 * i, 8, 0, 1, 0, code, code.length, new Int32Array(4), 0);
+  for (let i = 0; i < 32; i++) cache.add(page + 128 * i, 8, 0, 1, 0, code, undefined, false);
   const invalidated = () => cache.counters.invalidated;
   // A few writes drop what they hit.
   for (let i = 0; i < 4; i++) assert.ok(cache.invalidate(page + 128 * i, 8));
   assert.equal(invalidated(), 4);
   // New code on the page: it is patched, not filled.
-  cache.add(page, 8, 0, 1, 0, code, code.length, new Int32Array(4), 0);
+  cache.add(page, 8, 0, 1, 0, code, undefined, false);
   for (let i = 0; i < 4; i++) assert.ok(cache.invalidate(page + 128 * (4 + i), 8));
   assert.equal(invalidated(), 8);
   assert.ok(cache.invalidate(page + 128 * 8, 8));

@@ -107,7 +107,7 @@ const EXIT_HOPS = 8;
 const YIELD_HOPS = 32;
 
 /** Adds the engine's routines to a guest's: translated code calls them by their place in the set. */
-export function addEngineRoutines({ routines, vars }: GuestCode): void {
+function addEngineRoutines({ routines, vars }: GuestCode): void {
   if (extended.has(routines)) return;
   extended.add(routines);
   const before = routines.list.length;
@@ -227,7 +227,6 @@ export class TcgEngine implements Accelerator {
       offset: 0,
       nextPage: undefined,
       modeKey: 0,
-      delta: 0,
       maxInstructions: MAX_BLOCK_INSTRUCTIONS,
     };
     this.#uncached = options.codeCache === false;
@@ -238,8 +237,19 @@ export class TcgEngine implements Accelerator {
     });
     this.#hotThreshold = threshold;
     this.compiler = new RegionCompiler({
-      service: options.regionService ?? new InlineRegionService(cpu),
+      service: options.regionService ?? new InlineRegionService(),
       setup: {
+        code: {
+          vars: cpu.vars,
+          routines: set.list.map(({ id, name, params, results, effects }) => ({
+            id,
+            name,
+            params,
+            results,
+            effects,
+            build: undefined,
+          })),
+        },
         memory: this.memory,
         memoryPages: pages,
         hotThreshold: threshold,
@@ -677,8 +687,8 @@ export class TcgEngine implements Accelerator {
     if (second < 0) return this.#cpu.deliverFault();
     const { bytes, instructions } = this.#result;
     this.#serializer.run(this.#builder, instructions);
-    const { words, length, links, linkWords } = this.#serializer;
-    this.cache.add(hva, bytes, key, instructions, second, words, length, links, this.#mayLink ? linkWords : 0);
+    const ir = this.#hotThreshold > 0 ? this.#builder : undefined;
+    this.cache.add(hva, bytes, key, instructions, second, this.#serializer, ir, this.#mayLink);
     this.counters.translated += instructions;
     return undefined;
   }
@@ -690,7 +700,6 @@ export class TcgEngine implements Accelerator {
     request.offset = hva & 4095;
     request.nextPage = undefined;
     request.modeKey = key;
-    request.delta = 0;
     this.#builder.clear();
     this.#vcpus[0].cpu.translator.translate(request, this.#result);
     let second = 0;

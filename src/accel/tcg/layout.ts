@@ -48,6 +48,8 @@ export const layout = {
   regionEntries: 768 * KIB,
   /** Count of RAM blocks (i32, at +0), then the blocks from +64, 32 bytes each. */
   ramBlocks: 1024 * KIB,
+  /** How often all translated code has been dropped (i32): whoever reads it in another thread looks here before and after. */
+  codeEpoch: 1026 * KIB,
   /** A page of ones: what instruction fetch sees where there is no RAM. */
   noCodePage: 1028 * KIB,
   /** Blocks on their way to be compiled (region-queue.ts). */

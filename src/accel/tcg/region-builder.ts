@@ -1,15 +1,17 @@
 /**
  * Chooses what to compile with a hot block, and writes regions in batches: one WebAssembly module for many regions. It sees the
- * machine through shared memory alone, so that it can work in a thread of its own; what it finds there may change under it.
- * So it translates from a copy of the guest's code and says what that was: whoever installs a region compares.
+ * machine through shared memory alone, so that it can work in a thread of its own, and translates nothing: the IR of each block
+ * lies beside its code for the cold tier. What it finds may change under it, so it says which blocks a region was made of: whoever
+ * installs it looks whether all of them still stand.
  */
 import { assert } from '../../base/index.js';
-import type { GuestCode, TranslationRequest, TranslationResult } from '../../guest/guest-cpu.js';
 import {
   BlockBuilder,
-  BlockOptimizer,
+  type GuestVars,
   jumpKind,
   MMU_CONTEXTS,
+  type MovedBlock,
+  moveBlock,
   Op,
   opWords,
   type Routine,
@@ -25,7 +27,6 @@ import {
   GUARDED_KEY,
   hashEntry,
   layout,
-  MAX_BLOCK_INSTRUCTIONS,
   TLB_BYTES,
   TLB_ENTRIES,
 } from './layout.js';
@@ -46,8 +47,15 @@ const MAX_INSTRUCTIONS_FOR_CALLS = { first: 48, large: 160 } as const;
 /** How many times cooler than the hottest a block may be to be written with it. */
 const COOLER = 4;
 
+/** What regions must know of a guest's code: plain data (the routines without their bodies). */
+export interface RegionCode {
+  readonly vars: GuestVars;
+  readonly routines: readonly Routine[];
+}
+
 /** What is needed to write regions for a machine; can be sent to another thread. */
 export interface RegionSetup {
+  readonly code: RegionCode;
   readonly memory: WebAssembly.Memory;
   readonly memoryPages: number;
   readonly hotThreshold: number;
@@ -60,9 +68,8 @@ export interface BuiltRegion {
   /** HotBlock.id. */
   readonly id: number;
   readonly large: boolean;
-  /** Host ranges of the guest code it was made of: start and end of each. */
-  readonly ranges: readonly number[];
-  readonly blocks: number;
+  /** Numbers of the blocks it was made of, its head first. */
+  readonly blocks: readonly number[];
   readonly instructions: number;
 }
 
@@ -78,9 +85,7 @@ export interface BuiltModule {
   /** What the module was made of, if the setup asks for it. */
   readonly bytes: Uint8Array | undefined;
   readonly regions: readonly BuiltRegion[];
-  /** The guest code that they were made of: all their ranges, one behind the other. */
-  readonly code: Uint8Array;
-  /** HotBlock.id of heads that get no region now: their code has changed, or is part of another region already. */
+  /** HotBlock.id of heads that get no region now: they have been dropped, or are part of another region already. */
   readonly dismissed: readonly number[];
 }
 
@@ -97,6 +102,8 @@ function nameOf({ delta, returns }: Place): string {
 
 /** A block chosen for a region, before it is laid out. */
 interface Candidate extends Place {
+  /** Block.number. */
+  readonly number: number;
   /** The block ends with a call: the distance it returns to. */
   readonly calls: number | undefined;
   /** The block ends with a jump to an address: how far it went the last time, or 0 when that is not known. */
@@ -104,22 +111,17 @@ interface Candidate extends Place {
   readonly ir: BlockBuilder;
   readonly terminator: number;
   readonly instructions: number;
-  readonly bytes: number;
   edges: [number, number];
 }
 
 export class RegionBuilder {
-  readonly #code: GuestCode;
   readonly #setup: RegionSetup;
   readonly #words: Int32Array;
   readonly #view: DataView;
-  readonly #routines: readonly Routine[];
-  readonly #optimizer: BlockOptimizer;
   readonly #builders: BlockBuilder[] = [];
   /** Builders in use by the batch under way. */
   #used = 0;
-  /** Copies of the pages that the batch under way reads. */
-  readonly #pages = new Map<number, Uint8Array>();
+  readonly #moved: MovedBlock = { terminator: 0, calls: undefined };
   #cells: number;
   /**
    * Blocks that are part of a region but not its head: mode keys by host address. All blocks of a loop become hot in the same
@@ -128,17 +130,13 @@ export class RegionBuilder {
   readonly #covered = new Map<number, number>();
   /** Of the newest head so far; -1: there was none. */
   #epoch = -1;
-  readonly #result: TranslationResult = { bytes: 0, instructions: 0, crossesPage: false, needsNextPage: false };
 
   /** `firstCell`: where the words for edges that another builder has used end. */
-  constructor(code: GuestCode, setup: RegionSetup, firstCell: number = layout.edgeCells) {
-    this.#code = code;
+  constructor(setup: RegionSetup, firstCell: number = layout.edgeCells) {
     this.#setup = setup;
     this.#cells = firstCell;
     this.#words = new Int32Array(setup.memory.buffer);
     this.#view = new DataView(setup.memory.buffer);
-    this.#routines = code.routines.list;
-    this.#optimizer = new BlockOptimizer(code.vars, this.#routines);
   }
 
   /** Where the next word for an edge will lie. */
@@ -160,19 +158,17 @@ export class RegionBuilder {
     }
     if (this.#isFull) return undefined;
     this.#used = 0;
-    this.#pages.clear();
     const dismissed: number[] = [];
     const made: { head: HotBlock; blocks: Candidate[] }[] = [];
     for (const head of waiting) {
       if (head.epoch !== epoch) continue;
       const blocks = !head.large && this.#isCovered(head) ? [] : this.#choose(head);
-      // None at all: the code has changed since it was hot.
+      // None at all: it has been dropped since it was hot.
       if (blocks.length === 0) dismissed.push(head.id);
       else made.push({ head, blocks });
       for (let i = 1; i < blocks.length; i++) this.#covered.set(blocks[i].hva, head.key);
     }
     made.sort((a, b) => a.head.hva - b.head.hva);
-    const regions = made.map(({ head, blocks }) => this.#describe(head, blocks));
     const written = made.length > 0 ? this.#write(made) : undefined;
     return {
       epoch,
@@ -181,8 +177,12 @@ export class RegionBuilder {
       imports: written?.imports ?? [],
       size: written?.bytes.length ?? 0,
       bytes: this.#setup.keepBytes ? written?.bytes : undefined,
-      regions,
-      code: this.#codeOf(regions),
+      regions: made.map(({ head, blocks }) => ({
+        id: head.id,
+        large: head.large,
+        blocks: blocks.map(({ number }) => number),
+        instructions: blocks.reduce((sum, block) => sum + block.instructions, 0),
+      })),
       dismissed,
     };
   }
@@ -208,54 +208,21 @@ export class RegionBuilder {
     return true;
   }
 
-  #describe(head: HotBlock, blocks: readonly Candidate[]): BuiltRegion {
-    const ranges: number[] = [];
-    for (const { hva, bytes, delta } of blocks) {
-      const pageEnd = hva - (hva & 4095) + 4096;
-      if (delta === 0 && head.second !== 0 && hva + bytes > pageEnd)
-        ranges.push(hva, pageEnd, head.second, head.second + hva + bytes - pageEnd);
-      else ranges.push(hva, hva + bytes);
-    }
-    return {
-      id: head.id,
-      large: head.large,
-      ranges,
-      blocks: blocks.length,
-      instructions: blocks.reduce((sum, block) => sum + block.instructions, 0),
-    };
-  }
-
-  #codeOf(regions: readonly BuiltRegion[]): Uint8Array {
-    const pieces: Uint8Array[] = [];
-    for (const { ranges } of regions) {
-      for (let i = 0; i < ranges.length; i += 2) {
-        const offset = ranges[i] & 4095;
-        pieces.push(this.#page(ranges[i]).subarray(offset, offset + ranges[i + 1] - ranges[i]));
-      }
-    }
-    const code = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
-    let at = 0;
-    for (const piece of pieces) {
-      code.set(piece, at);
-      at += piece.length;
-    }
-    return code;
-  }
-
   #write(made: readonly { head: HotBlock; blocks: readonly RegionBlock[] }[]): {
     bytes: Uint8Array<ArrayBuffer>;
     imports: string[];
   } {
-    const { memoryPages, countInstructions } = this.#setup;
+    const { code, memoryPages, countInstructions } = this.#setup;
+    const { routines, vars } = code;
     const module = new ModuleWriter();
     module.importSharedMemory('e', 'm', memoryPages, memoryPages);
     const imported = new Map<number, number>();
     const imports: string[] = [];
     // Imports come first in a module: the blocks have been translated before anything is written.
-    const ids = slowPathIds(this.#routines);
+    const ids = slowPathIds(routines);
     const use = (id: number) => {
       if (imported.has(id)) return;
-      const { name, params, results } = this.#routines[id];
+      const { name, params, results } = routines[id];
       imported.set(id, module.importFunction('r', name, module.type(['i32', ...params], results)));
       imports.push(name);
     };
@@ -265,8 +232,8 @@ export class RegionBuilder {
     use(ids.verifyEdge);
     for (const { blocks } of made) for (const { ir } of blocks) eachCall(ir, use);
     const emitter = new RegionEmitter(
-      { routines: this.#routines, functionIndex: (id) => imported.get(id) as number, ...ids },
-      this.#code.vars,
+      { routines, functionIndex: (id) => imported.get(id) as number, ...ids },
+      vars,
       countInstructions,
     );
     emitter.newCell = () => this.#newCell();
@@ -288,7 +255,7 @@ export class RegionBuilder {
   }
 
   /**
-   * Translates the head and the hot blocks that direct edges and followed calls lead to. A block inside a followed call is
+   * Takes the head and the hot blocks that direct edges and followed calls lead to. A block inside a followed call is
    * another one than the same code elsewhere: it knows where its return goes.
    */
   #choose(head: HotBlock): Candidate[] {
@@ -301,7 +268,7 @@ export class RegionBuilder {
       const place = waiting.shift() as Place;
       const name = nameOf(place);
       if (byPlace.has(name)) continue;
-      const candidate = this.#translate(head, place);
+      const candidate = this.#load(head, place);
       if (!candidate) {
         if (chosen.length === 0) return [];
         continue;
@@ -372,13 +339,9 @@ export class RegionBuilder {
     return words[(code + coldHeader.region) >>> 2] === 0 ? words[(code + coldHeader.count) >>> 2] : Infinity;
   }
 
-  /** Candidate.lastJump, as the cold tier has left it. */
-  #lastJump(hva: number, key: number): number {
+  /** How far the jump at a block's end went the last time, as the cold tier has left it; 0: not known. */
+  #lastJump(code: number): number {
     const words = this.#words;
-    const at = this.#hashEntry(hva, key);
-    const target = at < 0 ? 0 : words[at + (hashEntry.target >> 2)];
-    if (target === 0) return 0;
-    const code = target & 0x7fffffff;
     const offset = words[(code + coldHeader.lastJump) >>> 2];
     return offset === 0 ? 0 : (words[(code + offset) >>> 2] ?? 0);
   }
@@ -417,46 +380,35 @@ export class RegionBuilder {
     return hva >= layout.guestRam && hva < this.#words.byteLength ? hva : undefined;
   }
 
-  /** The page that a host address lies on, as it is now and stays for this batch. */
-  #page(hva: number): Uint8Array {
-    const start = hva - (hva & 4095);
-    let page = this.#pages.get(start);
-    if (!page) {
-      page = new Uint8Array(this.#setup.memory.buffer, start, 4096).slice();
-      this.#pages.set(start, page);
-    }
-    return page;
-  }
-
-  #translate(head: HotBlock, { delta, hva, returns }: Place): Candidate | undefined {
+  /** A block with its IR, moved to its place in the region. Undefined: there is none that may lie there. */
+  #load(head: HotBlock, { delta, hva, returns }: Place): Candidate | undefined {
+    const words = this.#words;
+    const at = this.#hashEntry(hva, head.key);
+    const target = at < 0 ? 0 : words[at + (hashEntry.target >> 2)];
+    if (target === 0 || words[at + (hashEntry.second >> 2)] !== (delta === 0 ? head.second | 0 : 0)) return undefined;
+    const code = target & 0x7fffffff;
+    const count = words[(code + coldHeader.irWords) >>> 2];
+    if (count === 0) return undefined;
     const ir = this.#builders[this.#used] ?? (this.#builders[this.#used] = new BlockBuilder());
     this.#used++;
-    ir.clear();
-    const request: TranslationRequest = {
-      b: ir,
-      page: this.#page(hva),
-      offset: hva & 4095,
-      nextPage: head.second === 0 || delta !== 0 ? undefined : this.#page(head.second),
-      modeKey: head.key,
-      delta,
-      maxInstructions: MAX_BLOCK_INSTRUCTIONS,
-    };
-    const result = this.#result;
-    this.#code.translator.translate(request, result);
-    if (result.instructions === 0 || result.needsNextPage || (result.crossesPage && delta !== 0)) return undefined;
-    this.#optimizer.run(ir);
-    const terminator = lastOp(ir);
-    const { words } = ir;
+    ir.copy(words, (code + words[(code + coldHeader.ir) >>> 2]) >>> 2, count);
+    const number = words[(code + coldHeader.number) >>> 2];
+    const instructions = words[(code + coldHeader.instructions) >>> 2];
+    const lastJump = this.#lastJump(code);
+    // All code has been dropped meanwhile: who knows what was read.
+    if (Atomics.load(words, layout.codeEpoch >> 2) !== head.epoch) return undefined;
+    moveBlock(ir, delta, this.#setup.code.routines, this.#moved);
+    const { terminator, calls } = this.#moved;
     return {
+      number,
       delta,
       hva,
       returns,
-      calls: noteOf(ir),
-      lastJump: words[terminator] === Op.jump ? this.#lastJump(hva, head.key) : 0,
+      calls,
+      lastJump: ir.words[terminator] === Op.jump ? lastJump : 0,
       ir,
       terminator,
-      instructions: result.instructions,
-      bytes: result.bytes,
+      instructions,
       edges: [-1, -1],
     };
   }
@@ -468,23 +420,4 @@ function eachCall(ir: BlockBuilder, visit: (routine: number) => void): void {
     if (op === Op.call) visit(ir.words[at + 1]);
     at += op === Op.call ? ir.words[at + 2] : opWords[op];
   }
-}
-
-function noteOf(ir: BlockBuilder): number | undefined {
-  for (let at = 0; at < ir.length; ) {
-    const op = ir.words[at];
-    if (op === Op.call_note) return ir.words[at + 1];
-    at += op === Op.call ? ir.words[at + 2] : opWords[op];
-  }
-  return undefined;
-}
-
-function lastOp(ir: BlockBuilder): number {
-  let last = 0;
-  for (let at = 0; at < ir.length; ) {
-    last = at;
-    const op = ir.words[at];
-    at += op === Op.call ? ir.words[at + 2] : opWords[op];
-  }
-  return last;
 }

@@ -1,11 +1,10 @@
 /**
  * Regions as the vCPU's thread sees them: it asks for one when a block has become hot, goes on in the cold tier, and puts what
- * comes back in the code table, if the guest's code is still what the region was made of.
+ * comes back in the code table, if all blocks that the region was made of still stand.
  */
-import type { GuestCode } from '../../guest/guest-cpu.js';
 import type { Block, CodeCache, Region } from './code-cache.js';
 import { layout, REGION_COUNTERS } from './layout.js';
-import { type BuiltModule, type BuiltRegion, RegionBuilder, type RegionSetup } from './region-builder.js';
+import { type BuiltModule, RegionBuilder, type RegionSetup } from './region-builder.js';
 import { RegionQueue } from './region-queue.js';
 
 /** Dropped regions before the jump caches are cleared so that their indices may serve again. */
@@ -23,16 +22,11 @@ export interface RegionService {
 
 /** Writes regions in the vCPU's thread, when enough blocks wait. */
 export class InlineRegionService implements RegionService {
-  readonly #code: GuestCode;
   #builder: RegionBuilder | undefined;
   #queue: RegionQueue | undefined;
 
-  constructor(code: GuestCode) {
-    this.#code = code;
-  }
-
   start(setup: RegionSetup): void {
-    this.#builder = new RegionBuilder(this.#code, setup);
+    this.#builder = new RegionBuilder(setup);
     this.#queue = new RegionQueue(setup.memory.buffer);
   }
 
@@ -69,7 +63,6 @@ export interface RegionCompilerOptions {
 export class RegionCompiler {
   readonly #options: RegionCompilerOptions;
   readonly #queue: RegionQueue;
-  readonly #bytes: Uint8Array;
   readonly #words: Int32Array;
   readonly #freeIndices: number[] = [];
   /** Indices of dropped regions that jump caches may still name. */
@@ -87,7 +80,6 @@ export class RegionCompiler {
     const { cache, table, staleCode, setup } = options;
     this.#options = options;
     this.#queue = new RegionQueue(setup.memory.buffer);
-    this.#bytes = new Uint8Array(setup.memory.buffer);
     this.#words = new Int32Array(setup.memory.buffer);
     cache.onDrop = (region) => {
       // Jump cache entries may still name the index: it leads to a function that sends them on, and serves again later.
@@ -150,7 +142,7 @@ export class RegionCompiler {
     return head;
   }
 
-  #install({ module, imports, size, bytes, regions, code, dismissed }: BuiltModule): void {
+  #install({ module, imports, size, bytes, regions, dismissed }: BuiltModule): void {
     const { cache, setup, table, routineExports } = this.#options;
     this.counters.dismissed += dismissed.length;
     for (const id of dismissed) this.#answered(id);
@@ -165,12 +157,10 @@ export class RegionCompiler {
     for (const name of imports) routines[name] = routineExports[name];
     let functions: Readonly<Record<string, unknown>> | undefined;
     const made: Region[] = [];
-    let codeEnd = 0;
     regions.forEach((built, i) => {
       const head = heads[i];
-      const codeStart = codeEnd;
-      for (let k = 0; k < built.ranges.length; k += 2) codeEnd += built.ranges[k + 1] - built.ranges[k];
-      if (!head?.valid || !mayReplace(head.region, built.large) || !this.#isCurrent(built, code, codeStart)) {
+      const ranges = cache.rangesOf(built.blocks);
+      if (!head || head.number !== built.blocks[0] || !mayReplace(head.region, built.large) || !ranges) {
         this.counters.outdated++;
         return;
       }
@@ -178,26 +168,16 @@ export class RegionCompiler {
       const index = this.#freeIndices.pop() ?? table.grow(1);
       this.#setEntries(index, built.large ? NEVER_BUSY : 0);
       table.set(index, functions[`${i}`]);
-      const region: Region = { index, head, ranges: built.ranges, large: built.large, valid: true };
+      const region: Region = { index, head, ranges, large: built.large, valid: true };
       cache.addRegion(region);
       this.#regions[index] = region;
       made.push(region);
       this.counters.regions++;
-      this.counters.blocks += built.blocks;
+      this.counters.blocks += built.blocks.length;
       this.counters.instructions += built.instructions;
     });
     this.counters.modules++;
     this.counters.bytes += size;
     if (bytes) this.onModule(bytes, made);
-  }
-
-  /** Is the guest's code what the region was made of? */
-  #isCurrent({ ranges }: BuiltRegion, code: Uint8Array, start: number): boolean {
-    const bytes = this.#bytes;
-    let at = start;
-    for (let i = 0; i < ranges.length; i += 2) {
-      for (let hva = ranges[i]; hva < ranges[i + 1]; hva++) if (bytes[hva] !== code[at++]) return false;
-    }
-    return true;
   }
 }

@@ -65,10 +65,10 @@ export class ToyCpu implements GuestCpu {
 
   readonly translator = {
     translate: (request: TranslationRequest, result: TranslationResult): void => {
-      const { b, page, delta } = request;
+      const { b, page } = request;
       let at = request.offset;
       let instructions = 0;
-      const here = () => delta + at - request.offset;
+      const here = () => at - request.offset;
       const done = () => {
         result.bytes = at - request.offset;
         result.instructions = instructions;

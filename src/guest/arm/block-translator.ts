@@ -45,10 +45,10 @@ class BlockTranslator implements Translator {
     const { watched, watchpoints, step, stepArmed, breakpoints } = this.mode;
     const b = watched || watchpoints ? watchedBuilder(request.b, { watchpoints, debugger: watched }) : request.b;
     this.b = b;
-    this.flags.begin(b, request.deferred);
+    this.flags.begin(b);
     this.#ended = false;
     this.#leavesIf = undefined;
-    this.#delta = request.delta;
+    this.#delta = 0;
     result.crossesPage = false;
     result.needsNextPage = false;
     const most = watched || step || breakpoints ? 1 : Math.max(1, request.maxInstructions);

@@ -107,9 +107,9 @@ export class LazyFlags {
   #otherwise = 0;
 
   /** A block starts; `known`: the deferred variable then. */
-  begin(b: BlockBuilder, known = UNKNOWN): void {
+  begin(b: BlockBuilder): void {
     this.#b = b;
-    this.#kind = known;
+    this.#kind = UNKNOWN;
     this.#a = this.#operand = this.#bits = this.#holds = undefined;
   }
 

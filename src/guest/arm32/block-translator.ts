@@ -61,14 +61,14 @@ class BlockTranslator implements Translator {
     const { page, offset, b } = request;
     this.b = b;
     this.#setMode(request.modeKey);
-    this.flags.begin(b, request.deferred);
+    this.flags.begin(b);
     this.#ended = false;
     this.#page = page;
     this.#nextPage = request.nextPage;
     this.thumb = (offset & 1) !== 0;
     this.#it = this.mode.it;
     this.#startsInIt = this.#it !== 0;
-    this.#base = request.delta - offset;
+    this.#base = -offset;
     this.#at = offset & (this.thumb ? ~1 : ~3);
     this.#guard = undefined;
     result.crossesPage = false;
@@ -89,7 +89,7 @@ class BlockTranslator implements Translator {
         return;
       }
       this.#fetch(this.#at);
-      this.#delta = count === 0 ? request.delta : this.#distance(this.#at);
+      this.#delta = count === 0 ? 0 : this.#distance(this.#at);
       b.insn(this.#delta);
       count++;
       this.#translateOne(passed);

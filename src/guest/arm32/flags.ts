@@ -21,9 +21,9 @@ export class LazyFlags {
   #guard: I32 | undefined;
 
   /** A block starts; `known`: the deferred variable then. */
-  begin(b: BlockBuilder, known = UNKNOWN): void {
+  begin(b: BlockBuilder): void {
     this.#b = b;
-    this.#kind = known;
+    this.#kind = UNKNOWN;
     this.#a = this.#operand = this.#nz = this.#guard = undefined;
     this.#isCompared = false;
   }

@@ -1,5 +1,4 @@
 /** AArch32 guest CPUs. Whoever needs their code loads it from here, in the order that numbers their routines. */
-export { arm32Code } from './code.js';
 export { parseArm32Cpu } from './models.js';
 export { cpsr, field, reg, STATE_BYTES, vreg } from './state.js';
 export { Core32 } from './system/core.js';

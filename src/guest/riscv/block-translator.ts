@@ -57,7 +57,7 @@ class BlockTranslator implements Translator {
     this.#vectorDirty = this.mode.vs === 2;
     this.#leavesIf = undefined;
     this.#near.clear();
-    this.#delta = request.delta;
+    this.#delta = 0;
     result.crossesPage = false;
     result.needsNextPage = false;
     const most = this.mode.watched ? 1 : Math.max(1, request.maxInstructions);

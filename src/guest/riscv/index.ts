@@ -1,5 +1,4 @@
 /** RISC-V guest CPUs. Whoever needs their code loads it from here, in the order that numbers their routines. */
-export { riscvCode } from './code.js';
 export { parseRiscvCpu, type RiscvModel } from './models.js';
 export * from './state.js';
 export { RiscvCpu } from './system/cpu.js';

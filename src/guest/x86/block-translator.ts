@@ -79,7 +79,7 @@ export class BlockTranslator implements Translator {
     this.b = b;
     this.#setMode(request.modeKey);
     this.wide.begin(b);
-    this.flags.begin(b, request.deferred ?? -1);
+    this.flags.begin(b);
     // Outside 64-bit code the upper halves are zero throughout (state.ts).
     this.#upperZero = this.codeSize === 64 ? 0 : 0xffff;
     this.#ended = false;
@@ -91,7 +91,7 @@ export class BlockTranslator implements Translator {
     let count = 0;
     result.crossesPage = false;
     result.needsNextPage = false;
-    this.delta = request.delta;
+    this.delta = 0;
     while (!this.#ended) {
       if (count === most || at >= PAGE) {
         this.#endAt(this.delta);

@@ -48,7 +48,7 @@ function translate(b: BlockBuilder, code: Uint8Array, modeKey: number): Translat
   page.set(code, 0x100);
   const result: TranslationResult = { bytes: 0, instructions: 0, crossesPage: false, needsNextPage: false };
   b.clear();
-  translator.translate({ b, page, offset: 0x100, nextPage: undefined, modeKey, delta: 0, maxInstructions: 1 }, result);
+  translator.translate({ b, page, offset: 0x100, nextPage: undefined, modeKey, maxInstructions: 1 }, result);
   return result;
 }
 

@@ -33,10 +33,10 @@ export class LazyFlags {
     this.#wide = wide;
   }
 
-  /** A block starts. `known`: ccOp at its start, or -1. */
-  begin(b: BlockBuilder, known: number): void {
+  /** A block starts. */
+  begin(b: BlockBuilder): void {
     this.b = b;
-    this.#op = known;
+    this.#op = -1;
     this.#forget();
   }
 

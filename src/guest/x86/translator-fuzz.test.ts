@@ -38,7 +38,7 @@ test(`random bytes in random modes (seed ${seed})`, () => {
       if ((modeKey & 3) === 3) modeKey &= ~1;
       const mode = decodeMode(modeKey);
       const offset = i < 4 ? 4092 + i : random() & 4095;
-      const request = { b, page, offset, nextPage, modeKey, delta: 0, maxInstructions: 1 + (random() % 48) };
+      const request = { b, page, offset, nextPage, modeKey, maxInstructions: 1 + (random() % 48) };
       b.clear();
       translator.translate(request, result);
       assert.ok(result.bytes > 0 && result.instructions > 0 && result.instructions <= request.maxInstructions);

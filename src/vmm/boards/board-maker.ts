@@ -22,8 +22,6 @@ export interface KvmRequest {
   /** The CPU as KVM can have it. */
   readonly cpu: string;
   readonly tscHz: number | undefined;
-  /** The CPU is another than the machine was built with. */
-  cpuChanged(cpu: string): void;
   /** KVM runs it, but not all that could be in the kernel is. */
   notice(sentence: string): void;
 }

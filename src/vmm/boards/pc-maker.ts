@@ -38,7 +38,7 @@ export function startNotifyThread(config: NotifyWorkerConfig): void {
 
 async function openKvm(
   pc: PcMachine,
-  { config, doorbell, cpu, tscHz = pc.tscHz, cpuChanged, notice }: KvmRequest,
+  { config, doorbell, cpu, tscHz = pc.tscHz, notice }: KvmRequest,
 ): Promise<Accelerator> {
   const { createX86Kvm } = await import('../../host/node/kvm/x86-accelerator.js');
   const model = cpu === config.cpu ? pc.cpu.model : parseCpuOption(cpu);
@@ -58,10 +58,7 @@ async function openKvm(
     asksForNotify: config.devices.some((device) => 'ioeventfd' in device && device.ioeventfd === true),
     shutdown: () => pc.shutdown(),
   });
-  if (model !== pc.cpu.model) {
-    for (const each of pc.cpus) each.setModel(model);
-    cpuChanged(cpu);
-  }
+  if (model !== pc.cpu.model) for (const each of pc.cpus) each.setModel(model);
   pc.tscHz = tscHz;
   return made;
 }

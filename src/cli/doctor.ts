@@ -37,7 +37,7 @@ function irqchips({ capabilities }: KvmProbe): string {
     const lacks = irqchipLacks(place, has);
     return lacks === undefined ? place : `no ${place} (it lacks ${lacks})`;
   });
-  return `${places.join(', ')}; ${bestIrqchip(has)} unless told otherwise`;
+  return `${places.join(', ')}; ${bestIrqchip(has, true)} unless told otherwise`;
 }
 
 function describeKvm(probe: KvmProbe): string[] {

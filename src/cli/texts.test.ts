@@ -83,8 +83,8 @@ test('bash completes', (t) => {
       .split('\n')
       .slice(0, 5)
       .map((line) => line.trim()),
-    ['cache', '-kernel', 'pc virt help', '--all --days --json --help --h list prune', '-nographic'].map((line) =>
-      line.replace(' --h ', ' -h '),
+    ['cache', '-kernel', 'pc q35 microvm virt help', '--all --days --json --help --h list prune', '-nographic'].map(
+      (line) => line.replace(' --h ', ' -h '),
     ),
     stderr,
   );

@@ -39,6 +39,7 @@ async function storeArm32(): Promise<void> {
     machine: machines[0].name,
     hpet: false,
     arm: undefined,
+    microvm: undefined,
     firmware: undefined,
   });
 }

@@ -1,5 +1,7 @@
 export * from './aclint/aclint.js';
 export * from './acpi/index.js';
+export * from './acpi-ged/acpi-ged.js';
+export * from './acpi-ged/wiring.js';
 export * from './acpi-pm/acpi-pm.js';
 export * from './acpi-pm/wiring.js';
 export * from './ahci/index.js';

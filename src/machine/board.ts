@@ -98,6 +98,8 @@ export interface DeviceBoard {
   readonly ports: PortSpace;
   readonly clock: MachineClock;
   readonly pci: PciRoot;
+  /** The guest reaches it. */
+  readonly hasPci: boolean;
   readonly msi: MsiTarget;
   /** The lowest PCI slot that the board itself does not use, and firmware's path of bus 0. */
   readonly firstSlot: number;
@@ -210,6 +212,7 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
   abstract readonly virtioMmio: VirtioMmioSlots | undefined;
   abstract readonly debug: DebugDescription;
   abstract readonly info: BoardInfo;
+  readonly hasPci: boolean = true;
   /** Absent: the board has neither keyboard nor mouse. */
   readonly input: BoardInput | undefined;
   readonly ports = new PortSpace();

@@ -55,6 +55,8 @@ export interface FirmwareOptions {
   readonly bootOrder?: (() => readonly string[]) | undefined;
   /** A Linux image that it boots. */
   readonly kernel?: Omit<BootImages, 'longMode'> | undefined;
+  /** An option ROM boots it, unless this is false: firmware does so itself then. */
+  readonly kernelRom?: boolean | undefined;
 }
 
 /** Bytes of what lies below 4 GiB. Throws VringError `firmware-size`. */
@@ -135,6 +137,21 @@ export class PcFirmware {
     readStores(this.#stores, complete);
   }
 
+  /** For a board without a chip set that shadows: the end of the ROM is seen below 1 MiB too, and takes writes until the next reset. */
+  openBelow1MiB(): void {
+    const size = Math.min(this.#sizeBytes, BIOS_END - BIOS_START);
+    const hva = this.#options.romHva + this.#sizeBytes - size;
+    this.#options.memory.addRam({ name: 'isa-bios', gpa: BIOS_END - size, size, hva, readonly: false }, 2);
+  }
+
+  /** The ROM is what its image is again. */
+  restore(): void {
+    const { firmware, romHva, published } = this.#options;
+    if (!firmware.image) return;
+    this.#bytes.set(firmware.image, romHva);
+    published(romHva, this.#sizeBytes);
+  }
+
   /** Shows ROM and RAM as the chip set says. */
   shadow(ranges: readonly ShadowRange[]): void {
     this.#options.memory.transaction(() => {
@@ -186,7 +203,8 @@ export class PcFirmware {
 export interface FirmwareBoard {
   readonly ramBytes: number;
   readonly lowRamEnd: number;
-  readonly acpi: AcpiTables;
+  /** Absent: firmware finds no tables. */
+  readonly acpi: AcpiTables | undefined;
   /** As SMBIOS names the machine. */
   readonly product: string;
   readonly version: string;
@@ -218,7 +236,7 @@ export function fillFwCfg(
   });
   const { product, version } = board;
   for (const { name, bytes } of [
-    ...acpiLoaderFiles(board.acpi),
+    ...(board.acpi ? acpiLoaderFiles(board.acpi) : []),
     ...smbiosFiles({
       product,
       version,
@@ -234,8 +252,9 @@ export function fillFwCfg(
   const order: string[] = [];
   let description: string | undefined;
   if (options?.kernel) {
-    description = addLinux(fwCfg, options.kernel, board.lowRamEnd);
-    order.push(linuxRomPath);
+    const hasRom = options.kernelRom ?? true;
+    description = addLinux(fwCfg, options.kernel, board.lowRamEnd, hasRom);
+    if (hasRom) order.push(linuxRomPath);
   }
   order.push(...(options?.bootOrder?.() ?? []));
   if (order.length > 0) fwCfg.setFile('bootorder', new TextEncoder().encode(`${order.join('\n')}\0`));

@@ -1,6 +1,6 @@
-/** What a monitor shows of a PC alone: interrupt controllers, page tables. */
+/** What a monitor shows of x86 boards alone: interrupt controllers, page tables. */
 import type { BoardInfo } from './board.js';
-import type { PcMachine } from './pc.js';
+import type { X86Machine } from './x86-machine.js';
 
 /** Lines of a list that a guest can make as long as it likes. */
 const MAX_LINES = 4096;
@@ -9,7 +9,7 @@ const MAX_TABLES = 8192;
 const PHYSICAL = 0x000f_ffff_ffff_f000n;
 const hex = (value: bigint | number, digits: number) => value.toString(16).padStart(digits, '0');
 
-export function pcInfo(pc: PcMachine): BoardInfo {
+export function pcInfo(pc: X86Machine): BoardInfo {
   return {
     interrupts: () => describeInterrupts(pc),
     tlb: () => describeTlb(pc),
@@ -32,7 +32,7 @@ interface Mapping {
 }
 
 /** Present page-table entries: what the guest's tables say, not what is cached. Only while paging is on. */
-function* mappings(pc: PcMachine): Generator<Mapping> {
+function* mappings(pc: X86Machine): Generator<Mapping> {
   const register = (name: string) => pc.shownCpu.register(name) ?? 0n;
   const cr4 = register('cr4');
   const pae = (cr4 & (1n << 5n)) !== 0n;
@@ -70,10 +70,10 @@ function* mappings(pc: PcMachine): Generator<Mapping> {
   yield* walk(register('cr3') & (pae && !long ? 0xffff_ffe0n : PHYSICAL), levels, 0n, 6n);
 }
 
-const pagingIsOff = (pc: PcMachine) => ((pc.shownCpu.register('cr0') ?? 0n) & (1n << 31n)) === 0n;
+const pagingIsOff = (pc: X86Machine) => ((pc.shownCpu.register('cr0') ?? 0n) & (1n << 31n)) === 0n;
 
 /** As QEMU's `info tlb` lists them. */
-function describeTlb(pc: PcMachine): string {
+function describeTlb(pc: X86Machine): string {
   if (pagingIsOff(pc)) return 'PG disabled';
   const nx = ((pc.shownCpu.register('efer') ?? 0n) & (1n << 11n)) !== 0n;
   const lines: string[] = [];
@@ -99,7 +99,7 @@ function describeTlb(pc: PcMachine): string {
 }
 
 /** Ranges of addresses with the same rights, as QEMU's `info mem` lists them. */
-function describeMappings(pc: PcMachine): string {
+function describeMappings(pc: X86Machine): string {
   if (pagingIsOff(pc)) return 'PG disabled';
   const lines: string[] = [];
   let range: { start: bigint; end: bigint; rights: string } | undefined;
@@ -125,7 +125,7 @@ function describeMappings(pc: PcMachine): string {
   return lines.join('\n');
 }
 
-function describeInterrupts(pc: PcMachine): string {
+function describeInterrupts(pc: X86Machine): string {
   const lines: string[] = [];
   const { chips } = pc.pic.state;
   for (let i = 0; i < 2; i++) {
@@ -133,8 +133,22 @@ function describeInterrupts(pc: PcMachine): string {
     const fields = ['IRR', 'IMR', 'ISR', 'ELCR'].filter((name) => chip[name] !== undefined);
     lines.push(`pic${i}: ${fields.map((name) => `${name.toLowerCase()}=${hex(chip[name], 2)}`).join(' ')}`);
   }
-  const { low, high, lines: levels, ID } = pc.ioapic.state;
-  lines.push(`ioapic0: id=${hex(ID, 2)} lines=${hex(levels, 6)}`);
+  for (const [n, ioapic] of [pc.ioapic, ...(pc.secondIoApic ? [pc.secondIoApic] : [])].entries())
+    lines.push(...describeIoApic(n, ioapic));
+  const bits = (words: ArrayLike<number>) => {
+    const set: number[] = [];
+    for (let n = 0; n < words.length * 32; n++) if ((words[n >> 5] >>> (n & 31)) & 1) set.push(n);
+    return set.length === 0 ? '(none)' : set.join(' ');
+  };
+  for (const { name, state } of pc.lapics) {
+    lines.push(`${name}: ISR ${bits(state.ISR)}`, `${' '.repeat(name.length + 2)}IRR ${bits(state.IRR)}`);
+  }
+  return lines.join('\n');
+}
+
+function describeIoApic(n: number, { state }: X86Machine['ioapic']): string[] {
+  const { low, high, lines: levels, ID } = state;
+  const lines = [`ioapic${n}: id=${hex(ID, 2)} lines=${hex(levels, 6)}`];
   for (let pin = 0; pin < 24; pin++) {
     const entry = low[pin];
     const delivery = ['fixed', 'lowpri', 'smi', '…', 'nmi', 'init', '…', 'extint'][(entry >> 8) & 7];
@@ -150,13 +164,5 @@ function describeInterrupts(pc: PcMachine): string {
       `  pin ${String(pin).padEnd(2)} 0x${hex(high[pin], 8)}${hex(entry >>> 0, 8)} dest=${high[pin] >>> 24} ${words.join(' ')}`,
     );
   }
-  const bits = (words: ArrayLike<number>) => {
-    const set: number[] = [];
-    for (let n = 0; n < words.length * 32; n++) if ((words[n >> 5] >>> (n & 31)) & 1) set.push(n);
-    return set.length === 0 ? '(none)' : set.join(' ');
-  };
-  for (const { name, state } of pc.lapics) {
-    lines.push(`${name}: ISR ${bits(state.ISR)}`, `${' '.repeat(name.length + 2)}IRR ${bits(state.IRR)}`);
-  }
-  return lines.join('\n');
+  return lines;
 }

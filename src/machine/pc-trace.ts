@@ -1,7 +1,7 @@
 /** What `-d` logs of a PC beyond what it logs of every machine: exceptions, interrupts, control registers. */
 import type { X86Board } from '../guest/index.js';
-import type { PcMachine } from './pc.js';
 import { MachineTrace, type TraceOptions } from './trace.js';
+import type { X86Machine } from './x86-machine.js';
 
 const PAGE_FAULT = 14;
 const NMI = 2;
@@ -9,7 +9,7 @@ const hex = (value: bigint | number, digits: number) => value.toString(16).padSt
 
 export class PcTrace extends MachineTrace {
   readonly event: X86Board['event'];
-  #machine!: PcMachine;
+  #machine!: X86Machine;
   #events = 0;
   /** By vCPU. */
   readonly #mmu: (Record<'cr0' | 'cr3' | 'cr4' | 'a20', bigint> & Record<'flushes' | 'refills', number>)[] = [];
@@ -20,7 +20,7 @@ export class PcTrace extends MachineTrace {
     if (items.has('int') || items.has('mmu')) this.event = (event) => this.#event(event);
   }
 
-  override attach(machine: PcMachine): void {
+  override attach(machine: X86Machine): void {
     super.attach(machine);
     this.#machine = machine;
   }

@@ -10,7 +10,7 @@ import { parseRiscvCpu, riscvCpuHelp } from '../guest/riscv/models.js';
 import { cpuHelp, parseCpuOption } from '../guest/x86/models.js';
 import { type ArchitectureName, architectureNames } from '../machine/architecture-names.js';
 import type { BoardMaker } from './boards/board-maker.js';
-import type { ArmOptions } from './machine-options.js';
+import type { ArmOptions, MicrovmOptions } from './machine-options.js';
 
 export interface MachineType {
   readonly name: string;
@@ -20,6 +20,10 @@ export interface MachineType {
   readonly sentence: string;
   /** Places of the board's own disk controller, where it has one, and how many of them are on a bus. */
   readonly drives?: DriveLayout;
+  /** What it has otherwise than the architecture's first board. */
+  readonly own?: Partial<Pick<Architecture, 'buses' | 'defaultFirmware' | 'serialPorts'>>;
+  /** vring's own small guest runs on it. */
+  readonly runsBuiltInGuest?: boolean;
   /** Its PCI bus takes PCI Express root ports. */
   readonly express?: boolean;
 }
@@ -77,21 +81,32 @@ const x86 = {
       name: 'pc',
       versioned: /^pc-i440fx-\d+\.\d+$/,
       sentence: 'PC (i440FX + PIIX)',
+      runsBuiltInGuest: true,
       drives: { places: 4, perBus: 2 },
     },
     {
       name: 'q35',
       versioned: /^pc-q35-\d+\.\d+$/,
       sentence: 'PC (Q35 + ICH9)',
+      runsBuiltInGuest: true,
       drives: { places: 6, perBus: 1 },
       express: true,
+    },
+    {
+      name: 'microvm',
+      sentence: 'microvm (i386)',
+      own: {
+        buses: ['ISA', 'SCSI', 'virtio-bus', 'virtio-serial-bus'],
+        defaultFirmware: 'bios-microvm.bin',
+        serialPorts: 1,
+      },
     },
   ],
   accelerators: ['kvm', 'tcg'],
   maxCpus: 255,
   serialPorts: 4,
   buses: ['PCI', 'ISA', 'IDE', 'floppy-bus', 'SCSI', 'nvme-bus', 'virtio-serial-bus'],
-  unsupportedMachines: ['microvm', 'isapc', 'none', 'x-remote'],
+  unsupportedMachines: ['isapc', 'none', 'x-remote'],
   unfit: () => undefined,
   defaultFirmware: 'bios-256k.bin',
   loadUnpack: async () => (kernel) => kernel,
@@ -191,6 +206,24 @@ export const DEFAULT_ARCHITECTURE = architectures[0];
 export function findMachine({ machines }: Architecture, name: string | undefined): MachineType | undefined {
   if (name === undefined) return machines[0];
   return machines.find((row) => row.name === name || row.aliases?.includes(name) || row.versioned?.test(name));
+}
+
+/** What a machine of an architecture has on a board, with what the board's own options add and take away. */
+export function onBoard(
+  architecture: Architecture,
+  { machine, microvm }: { readonly machine?: string | undefined; readonly microvm?: MicrovmOptions | undefined },
+): Architecture {
+  const own = findMachine(architecture, machine)?.own;
+  if (!own) return architecture;
+  const buses = own.buses ?? architecture.buses;
+  const isExpress = microvm?.pcie && microvm.acpi !== false;
+  return {
+    ...architecture,
+    ...own,
+    buses: isExpress ? [...buses, 'PCI', 'nvme-bus'] : buses,
+    ...(microvm?.acpi === false ? { defaultFirmware: 'qboot.rom' } : {}),
+    ...(microvm?.serial === false ? { serialPorts: 0 } : {}),
+  };
 }
 
 /** By any of its names. Throws VringError `architecture-unknown`. */

@@ -27,6 +27,7 @@ export type {
   DriveOptions,
   MachineFirmware,
   MachineOptions,
+  MicrovmOptions,
   NvmeNamespaceOptions,
   ScsiUnitOptions,
 } from './machine-options.js';

@@ -8,7 +8,7 @@ import { ScreenFrame } from '../display/index.js';
 import type { FloppyKind, SmbiosOptions } from '../hw/index.js';
 import type { FirmwareFile } from '../machine/firmware-file.js';
 import { parseMac } from '../net/index.js';
-import { type Architecture, DEFAULT_ARCHITECTURE, findArchitecture, findMachine } from './architectures.js';
+import { type Architecture, DEFAULT_ARCHITECTURE, findArchitecture, findMachine, onBoard } from './architectures.js';
 import { ByteRing } from './byte-ring.js';
 import type { BlockObject, DiskConfig, DiskImage } from './disk-protocol.js';
 import { type NetworkOptions, NIC_ROM_BYTES } from './network-protocol.js';
@@ -218,6 +218,26 @@ export interface ArmOptions {
   readonly secure?: boolean | undefined;
 }
 
+export interface MicrovmOptions {
+  /** Hardware-reduced ACPI; it has unless given, as all that follows but PCI Express. */
+  readonly acpi?: boolean | undefined;
+  /** The 8259s. */
+  readonly pic?: boolean | undefined;
+  /** The 8254. */
+  readonly pit?: boolean | undefined;
+  readonly rtc?: boolean | undefined;
+  /** COM1. */
+  readonly serial?: boolean | undefined;
+  /** Of use with ACPI: then there are 24 slots for virtio devices instead of eight. */
+  readonly secondIoApic?: boolean | undefined;
+  /** The kernel's command line gets what a kernel cannot find out: the time-stamp counter's speed, or without ACPI the slots in use. */
+  readonly autoCommandLine?: boolean | undefined;
+  /** With firmware: an option ROM boots a kernel. Firmware that does so itself (qboot) needs none. */
+  readonly optionRoms?: boolean | undefined;
+  /** PCI Express, of use with ACPI. */
+  readonly pcie?: boolean | undefined;
+}
+
 export interface MachineOptions {
   /** `x86_64` unless given; QEMU's names, and Debian's (`amd64`, …). */
   readonly architecture?: string | undefined;
@@ -270,6 +290,8 @@ export interface MachineOptions {
   readonly hpet?: boolean | undefined;
   /** Of Arm's board `virt`. */
   readonly arm?: ArmOptions | undefined;
+  /** Of the board `microvm`. */
+  readonly microvm?: MicrovmOptions | undefined;
   /** What happens when the guest resets: it starts anew (default), the machine ends, or it stands still. */
   readonly onReset?: 'reset' | 'end' | 'pause' | undefined;
   /** What happens when the guest switches off: the machine ends (default) or stands still. */
@@ -340,9 +362,11 @@ export function planMachine(options: MachineOptions): {
   const named = options.kernel !== undefined || options.firmware !== undefined;
   if (!named && !options.builtInGuest) throw invalid('There is neither a kernel nor firmware.');
   if (named && options.builtInGuest) throw invalid('The built-in guest needs neither kernel nor firmware.');
-  const architecture = architectureOf(options);
+  const architecture = onBoard(architectureOf(options), options);
   const machine = findMachine(architecture, options.machine);
   if (!machine) throw invalid(`There is no board '${options.machine}' for ${architecture.name}.`);
+  if (options.builtInGuest && architecture.code === 'x86' && !machine.runsBuiltInGuest)
+    throw invalid(`The built-in guest does not run on the board '${machine.name}'.`);
   if (!machine.express && options.devices?.some(({ type }) => type === 'pcie-root-port'))
     throw invalid(`The board '${machine.name}' has no PCI Express.`);
   const unfit = architecture.unfit(options);
@@ -378,7 +402,7 @@ export function planMachine(options: MachineOptions): {
 
   const places: PortPlace[] = [];
   const stream = (place: PortPlace) => places.push(place) - 1;
-  const wanted = options.serialPorts ?? [true];
+  const wanted = options.serialPorts ?? (architecture.serialPorts === 0 ? [] : [true]);
   if (wanted.length > architecture.serialPorts)
     throw invalid(`A machine of ${architecture.name} has at most ${architecture.serialPorts} serial ports.`);
   const serial = [0, 1, 2, 3].map((index) =>
@@ -426,7 +450,11 @@ export function planMachine(options: MachineOptions): {
   let controllers = 0;
   let scsiBuses = 0;
   let nvmes = 0;
-  const devices = (options.devices ?? []).map((device): DeviceConfig => {
+  const hasPci = architecture.buses.includes('PCI');
+  const devices = (options.devices ?? []).map((given): DeviceConfig => {
+    // Without PCI a virtio device has but one place to be.
+    const isMovable = !hasPci && given.type.startsWith('virtio-') && !('bus' in given && given.bus !== undefined);
+    const device = isMovable ? ({ ...given, bus: 'mmio' } as DeviceOptions) : given;
     switch (device.type) {
       case 'virtio-blk':
         return {
@@ -582,6 +610,7 @@ export function planMachine(options: MachineOptions): {
       deviceBytes,
       hpet: options.hpet ?? true,
       arm: options.arm,
+      microvm: options.microvm,
       cpus,
       kernelIrqchip: options.kernelIrqchip,
       onReset: options.onReset ?? 'reset',

@@ -420,6 +420,7 @@ function build(
         machine: config.machine,
         hpet: config.hpet,
         arm: config.arm,
+        microvm: config.microvm,
         lens: config.lens,
         translator: config.translator,
         trace: trace ? { items, line: trace.line } : undefined,

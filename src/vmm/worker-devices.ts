@@ -583,6 +583,7 @@ export class MachineDevices {
   }
 
   #slot(board: DeviceBoard, wanted: number | undefined, taken: Set<string>): number {
+    if (!board.hasPci) throw new VringError('device-bus', 'This board has no PCI bus.');
     const slot = wanted ?? board.pci.bus.freeSlot(board.firstSlot);
     if (slot === undefined) {
       throw new VringError('pci-full', 'There is no free PCI slot left for the devices that were asked for.');

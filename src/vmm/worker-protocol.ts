@@ -294,6 +294,7 @@ export interface WorkerConfig {
   readonly deviceBytes: number;
   readonly hpet: boolean;
   readonly arm: MachineOptions['arm'];
+  readonly microvm: MachineOptions['microvm'];
   readonly kernelIrqchip: 'on' | 'split' | 'off' | undefined;
   /** What the guest's reset does. */
   readonly onReset: 'reset' | 'end' | 'pause';

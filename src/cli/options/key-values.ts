@@ -76,6 +76,11 @@ export class KeyValues {
     throw new UsageError(`${this.option}: ${key} is on or off, not '${value}'`);
   }
 
+  /** `auto` is as if it were not given. */
+  onOffAuto(key: string): boolean | undefined {
+    return this.text(key)?.toLowerCase() === 'auto' ? undefined : this.flag(key);
+  }
+
   /** A whole number, decimal or 0x…. */
   number(key: string, least: number, most: number): number | undefined {
     const value = this.text(key);

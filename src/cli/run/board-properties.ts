@@ -1,6 +1,6 @@
 /** What `-M` says of the boards `virt` beside their names, by QEMU's names. */
 import type { Architecture } from '../../vmm/architectures.js';
-import type { ArmOptions } from '../../vmm/index.js';
+import type { ArmOptions, MicrovmOptions } from '../../vmm/index.js';
 import type { KeyValues } from '../options/key-values.js';
 import { UsageError } from '../usage-error.js';
 
@@ -25,6 +25,23 @@ export function planBoardProperties(values: KeyValues, { name }: Architecture): 
       if (values.flag(part) === false) throw new UsageError(`${values.option}: ${part}=off is not supported`);
   }
   return unsupported[name] ?? [];
+}
+
+/** What `-M microvm` says of its parts. Throws UsageError. */
+export function planMicrovm(values: KeyValues): MicrovmOptions {
+  // As on QEMU `auto` is on, but for PCI Express.
+  if (values.flag('usb')) throw new UsageError(`${values.option}: usb=on is not supported yet`);
+  return {
+    acpi: values.onOffAuto('acpi'),
+    pic: values.onOffAuto('pic'),
+    pit: values.onOffAuto('pit'),
+    rtc: values.onOffAuto('rtc'),
+    serial: values.flag('isa-serial'),
+    secondIoApic: values.onOffAuto('ioapic2'),
+    autoCommandLine: values.flag('auto-kernel-cmdline'),
+    pcie: values.onOffAuto('pcie'),
+    optionRoms: values.flag('x-option-roms'),
+  };
 }
 
 /** What `-M` says of Arm's board `virt` that the machine itself has to know. Throws UsageError. */

@@ -1,13 +1,19 @@
 /** From the options of `vring run` to a machine and what its ports lead to. */
 import { VringError } from '../../base/index.js';
 import type { OptionDict } from '../../block/index.js';
-import { type Architecture, DEFAULT_ARCHITECTURE, findArchitecture, findMachine } from '../../vmm/architectures.js';
+import {
+  type Architecture,
+  DEFAULT_ARCHITECTURE,
+  findArchitecture,
+  findMachine,
+  onBoard,
+} from '../../vmm/architectures.js';
 import type { AcceleratorName, DeviceOptions, DiskImage, MachineOptions, VirtioPlace } from '../../vmm/index.js';
 import { KeyValues, parseSize } from '../options/key-values.js';
 import type { GivenOption } from '../options/parse.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
-import { planArm, planBoardProperties } from './board-properties.js';
+import { planArm, planBoardProperties, planMicrovm } from './board-properties.js';
 import { type Chardev, Chardevs } from './chardevs.js';
 import { findDevice, noDevice, unsupportedProperties } from './devices.js';
 import { flattenJson, type ObjectPlan, parseObject } from './drives.js';
@@ -82,9 +88,10 @@ export interface PlanContext {
 export function planRun(given: readonly GivenOption[], context: PlanContext): RunPlan {
   const options = new Options(given);
   const notices: string[] = [];
-  const architecture = architectureOf(options, context);
+  const named = architectureOf(options, context);
   const objects = new BoardObjects(options.all('object').filter(isBoardObject));
-  const board = planBoard(options, notices, architecture, objects);
+  const board = planBoard(options, notices, named, objects);
+  const architecture = onBoard(named, board);
   planSettled(options);
   const chardevs = new Chardevs();
   for (const text of options.all('chardev')) chardevs.addOption(text);
@@ -96,7 +103,10 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     net: options.all('net'),
     filters: options.all('object').filter(isFilter),
     // As QEMU's, but for a system that is named, whose kernel may be one for virtual machines alone.
-    defaultModel: architecture.buses.includes('ISA') && !context.system ? 'e1000' : 'virtio-net',
+    defaultModel:
+      architecture.buses.includes('ISA') && architecture.buses.includes('PCI') && !context.system
+        ? 'e1000'
+        : 'virtio-net',
   });
   const globals = new Globals(options.all('global'));
   const { devices, blockNodes, drives } = planDevices(
@@ -121,8 +131,11 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
   const isBare = architecture.name === 'riscv64' && options.last('bios') === 'none';
   const kernel = isBare ? undefined : options.last('kernel');
   const bootable = ['kernel', 'bios', 'drive', 'blockdev', 'fda', 'fdb', 'hda', 'hdb', 'hdc', 'hdd', 'cdrom', 'pflash'];
+  const runsBuiltInGuest =
+    !architecture.buses.includes('ISA') || findMachine(architecture, board.machine)?.runsBuiltInGuest === true;
   const builtIn =
-    context.builtIn ?? (!context.system && !bootable.some((name) => options.has(name)) && !bootsByNetwork(options));
+    context.builtIn ??
+    (!context.system && runsBuiltInGuest && !bootable.some((name) => options.has(name)) && !bootsByNetwork(options));
   if (context.system) {
     for (const name of ['kernel', 'initrd']) {
       if (options.has(name)) throw new UsageError(`-${name}: the system that is named brings its own`);
@@ -252,6 +265,7 @@ type Board = Pick<
   | 'cpu'
   | 'hpet'
   | 'arm'
+  | 'microvm'
   | 'rtcOffsetMs'
   | 'icount'
   | 'hotThreshold'
@@ -264,6 +278,7 @@ function planBoard(options: Options, notices: string[], architecture: Architectu
   let hpet = !options.has('no-hpet');
   let irqchip: MachineOptions['kernelIrqchip'];
   let arm: MachineOptions['arm'];
+  let microvm: MachineOptions['microvm'];
   let board: string | undefined;
   let memory: { option: string; bytes: number } | undefined;
   const accels = options.all('accel').map((text) => KeyValues.parse(`-accel ${text}`, text, 'accel'));
@@ -283,7 +298,10 @@ function planBoard(options: Options, notices: string[], architecture: Architectu
         `-M ${type}: there is no such board${hint || `; ${architecture.name} has ${names.join(', ')}`}`,
       );
     }
-    if (isPc) {
+    if (board === 'microvm') {
+      microvm = planMicrovm(values);
+      values.flag('graphics');
+    } else if (isPc) {
       hpet = values.flag('hpet') ?? hpet;
       values.flag('graphics');
     }
@@ -301,7 +319,8 @@ function planBoard(options: Options, notices: string[], architecture: Architectu
     values.settled('dump-guest-core', 'on', 'off');
     values.settled('hmat', 'off');
     values.settled('nvdimm', 'off');
-    if (isPc) {
+    if (board === 'microvm') values.settled('smm', 'off', 'auto');
+    else if (isPc) {
       values.settled('vmport', 'off', 'auto');
       values.settled('smm', 'off', 'auto');
       values.settled('acpi', 'on', 'auto');
@@ -330,6 +349,7 @@ function planBoard(options: Options, notices: string[], architecture: Architectu
     cpus: planCpus(options.last('smp')),
     hpet,
     arm,
+    microvm,
     kernelIrqchip: irqchip,
     ...planAccelerators(accels, notices),
     ramBytes: planRam(options.last('m'), memory),
@@ -572,7 +592,7 @@ function planCharacters(
   const defaults = !options.has('nodefaults') && !context.system;
   const onTerminal = defaults && (options.has('nographic') || !(options.has('display') || options.has('vnc')));
   // As QEMU's: a serial port of -device takes the place of the one that is there unasked.
-  const defaultSerial = serial.length === 0 && !options.all('device').some(isSerial);
+  const defaultSerial = serial.length === 0 && mostSerial > 0 && !options.all('device').some(isSerial);
   const monitorGiven = monitors.length > 0 || shared.length > 0 || options.has('mon');
   const terminalFree = !chardevs.all.some(({ kind }) => kind === 'stdio');
   if (onTerminal && defaultSerial && !monitorGiven && terminalFree) {
@@ -785,6 +805,7 @@ function planDevices(
         devices.push(planPciCard(row.name, values, backends, planSlot(values, rootPorts), id));
         break;
       case 'virtio-net-pci':
+      case 'virtio-net-device':
         devices.push(planVirtioNet(values, backends, place));
         break;
       case 'virtio-rng-pci':

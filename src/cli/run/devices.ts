@@ -45,7 +45,7 @@ const virtio: readonly PropertyRow[] = [
 /** virtio-mmio. */
 const slot: readonly PropertyRow[] = [
   id,
-  { name: 'bus', type: 'str', sentence: 'the slot: virtio-mmio-bus.0 to .7; the highest free one unless given' },
+  { name: 'bus', type: 'str', sentence: 'the slot: virtio-mmio-bus.0 and so on; the highest free one unless given' },
 ];
 const port: readonly PropertyRow[] = [
   { name: 'chardev', type: 'str', sentence: 'the character device behind it' },
@@ -365,6 +365,12 @@ export const deviceRows: readonly DeviceRow[] = [
         'Input',
         'Virtio console controller in a virtio-mmio slot',
         [{ name: 'max_ports', type: 'uint32', default: '31', sentence: 'most ports that it can have' }, ...slot],
+      ],
+      [
+        'virtio-net-device',
+        'Network',
+        'Virtio network card in a virtio-mmio slot',
+        [...nic, { name: 'host_mtu', type: 'uint16', sentence: 'MTU that the guest is told' }, ...slot],
       ],
       ['virtio-rng-device', 'Misc', 'Virtio entropy source in a virtio-mmio slot', slot],
       ['virtio-balloon-device', 'Misc', 'Virtio memory balloon in a virtio-mmio slot', slot],

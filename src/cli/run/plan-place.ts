@@ -26,8 +26,8 @@ export function planVirtio(values: KeyValues, { only }: FoundDevice, rootPorts: 
 export function planMmio(values: KeyValues): VirtioPlace {
   const bus = values.text('bus');
   if (bus === undefined) return { bus: 'mmio' };
-  const match = /^virtio-mmio-bus\.(\d)$/.exec(bus);
-  if (!match) throw new UsageError(`${values.option}: there is no bus '${bus}'; there are virtio-mmio-bus.0 to .7`);
+  const match = /^virtio-mmio-bus\.(\d{1,2})$/.exec(bus);
+  if (!match) throw new UsageError(`${values.option}: there is no bus '${bus}'; there are virtio-mmio-bus.0 and so on`);
   return { bus: 'mmio', slot: Number(match[1]) };
 }
 

@@ -42,6 +42,15 @@ export const sharedInterrupts = (...numbers: number[]): Resource => [
   ...numbers.flatMap((n) => le(n, 4)),
 ];
 
+/** An interrupt of a device's own: consumer, level unless said otherwise, active high. */
+export const ownInterrupt = (gsi: number, trigger: 'level' | 'edge' = 'level'): Resource => [
+  0x89,
+  ...le(6, 2),
+  trigger === 'edge' ? 0x03 : 0x01,
+  1,
+  ...le(gsi, 4),
+];
+
 const spaceType = { memory: 0, io: 1, bus: 2 } as const;
 /** Producer, positive decode, both ends fixed. */
 const windowFlags = 0x0c;

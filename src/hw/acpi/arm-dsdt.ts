@@ -2,16 +2,7 @@
 import * as aml from './aml.js';
 import * as res from './aml-resources.js';
 import type { ArmAcpiBoard } from './arm-tables.js';
-import { operatingSystemCapabilities } from './dsdt.js';
-
-/** An interrupt of a device's own: consumer, level, active high. */
-const interrupt = (gsi: number): res.Resource => [0x89, ...aml.le(6, 2), 0x01, 1, ...aml.le(gsi, 4)];
-
-/** I/O ports from 0 on that the bridge finds in memory. */
-function portWindow({ gpa, bytes }: ArmAcpiBoard['pci']['ports']): res.Resource {
-  const fields = [0, 0, bytes - 1, gpa, bytes].flatMap((value) => aml.le(value, 4));
-  return [0x87, ...aml.le(3 + fields.length, 2), 1, 0x0c, 3, ...fields];
-}
+import { coherent, pciExpressHost } from './pci-express-host.js';
 
 /** GpioInt: edge, active high, exclusive, wakes the system, pulled up (ACPI 6.4, 6.4.3.8.1). */
 function gpioInterrupt(pin: number, controller: string): res.Resource {
@@ -29,39 +20,9 @@ const PRESSED = 0x80;
 
 const hid = (id: string) => aml.name('_HID', aml.string(id));
 const uid = (n: number) => aml.name('_UID', aml.integer(n));
-const coherent = aml.name('_CCA', aml.integer(1));
 const uses = (...resources: res.Resource[]) => aml.name('_CRS', res.resourceTemplate(...resources));
 const hex = (n: number, digits: number) => n.toString(16).toUpperCase().padStart(digits, '0');
 const memory = (gpa: number, bytes: number) => res.fixedMemory32(gpa, bytes, true);
-const window = ({ gpa, bytes }: { readonly gpa: number; readonly bytes: number }) =>
-  res.memoryWindow(gpa, gpa + bytes - 1);
-
-function pciHost({ pci }: ArmAcpiBoard): aml.Term {
-  const routes: aml.Term[] = [];
-  for (let slot = 0; slot < 32; slot++)
-    for (let pin = 0; pin < 4; pin++)
-      routes.push(
-        aml.packageOf(
-          aml.integer(slot * 0x1_0000 + 0xffff),
-          aml.integer(pin),
-          aml.integer(0),
-          aml.integer(pci.gsi + ((slot + pin) & 3)),
-        ),
-      );
-  return aml.device(
-    'PCI0',
-    aml.name('_HID', aml.eisaId('PNP0A08')),
-    aml.name('_CID', aml.eisaId('PNP0A03')),
-    aml.name('_SEG', aml.integer(0)),
-    aml.name('_BBN', aml.integer(0)),
-    uid(0),
-    coherent,
-    aml.name('_PRT', aml.packageOf(...routes)),
-    uses(res.busNumbers(0, pci.ecam.buses - 1), window(pci.memory), portWindow(pci.ports), window(pci.highMemory)),
-    operatingSystemCapabilities(),
-    aml.device('RES0', aml.name('_HID', aml.eisaId('PNP0C02')), uses(window(pci.ecam))),
-  );
-}
 
 function powerButton({ gpio }: ArmAcpiBoard): aml.Term[] {
   const event = `_E${hex(gpio.powerPin, 2)}`;
@@ -70,7 +31,7 @@ function powerButton({ gpio }: ArmAcpiBoard): aml.Term[] {
       'GPO0',
       hid('ARMH0061'),
       uid(0),
-      uses(memory(gpio.gpa, gpio.bytes), interrupt(gpio.gsi)),
+      uses(memory(gpio.gpa, gpio.bytes), res.ownInterrupt(gpio.gsi)),
       aml.name('_AEI', res.resourceTemplate(gpioInterrupt(gpio.powerPin, 'GPO0'))),
       aml.method(event, 0, false, notify('\\_SB.PWRB', PRESSED)),
     ),
@@ -86,7 +47,7 @@ export function armDsdtTerms(board: ArmAcpiBoard): Uint8Array {
       hid('LNRO0005'),
       uid(slot),
       coherent,
-      uses(memory(virtio.gpa + slot * virtio.stride, virtio.stride), interrupt(virtio.gsi + slot)),
+      uses(memory(virtio.gpa + slot * virtio.stride, virtio.stride), res.ownInterrupt(virtio.gsi + slot)),
     ),
   );
   return Uint8Array.from(
@@ -94,12 +55,12 @@ export function armDsdtTerms(board: ArmAcpiBoard): Uint8Array {
       '\\_SB',
       ...affinities.map((_, n) => aml.device(`C${hex(n, 3)}`, hid('ACPI0007'), uid(n))),
       ...(uart
-        ? [aml.device('COM0', hid('ARMH0011'), uid(0), uses(memory(uart.gpa, uart.bytes), interrupt(uart.gsi)))]
+        ? [aml.device('COM0', hid('ARMH0011'), uid(0), uses(memory(uart.gpa, uart.bytes), res.ownInterrupt(uart.gsi)))]
         : []),
       ...flash.map(({ gpa, bytes }, n) => aml.device(`FLS${n}`, hid('LNRO0015'), uid(n), uses(memory(gpa, bytes)))),
       aml.device('FWCF', hid('QEMU0002'), aml.name('_STA', aml.integer(0x0b)), coherent, uses(memory(fwCfgGpa, 0x18))),
       ...slots,
-      pciHost(board),
+      pciExpressHost(board.pci),
       ...powerButton(board),
     ),
   );

@@ -4,6 +4,8 @@
  */
 import { le } from './aml.js';
 import { armDsdtTerms } from './arm-dsdt.js';
+import type { AcpiPciExpress } from './pci-express-host.js';
+import { addReducedFadt, fadtFlag } from './reduced-fadt.js';
 import { type AcpiTables, ascii, closeTables, gas, mcfg, spaceId, TableWriter } from './table-set.js';
 
 /** Interrupts are named by their numbers at the GIC (GSI). */
@@ -27,31 +29,10 @@ export interface ArmAcpiBoard {
   readonly fwCfgGpa: number;
   readonly virtio: { readonly gpa: number; readonly stride: number; readonly slots: number; readonly gsi: number };
   readonly gpio: { readonly gpa: number; readonly bytes: number; readonly gsi: number; readonly powerPin: number };
-  readonly pci: {
-    readonly ecam: { readonly gpa: number; readonly bytes: number; readonly buses: number };
-    readonly ports: { readonly gpa: number; readonly bytes: number };
-    readonly memory: { readonly gpa: number; readonly bytes: number };
-    readonly highMemory: { readonly gpa: number; readonly bytes: number };
-    /** Interrupts of INTA to INTD of slot 0; those of other slots are rotated. */
-    readonly gsi: number;
-  };
+  readonly pci: AcpiPciExpress;
 }
 
-const fadtFlag = { wbinvd: 1, powerButtonByDevice: 1 << 4, noFixedSleepButton: 1 << 5, hardwareReduced: 1 << 20 };
 const armBoot = { psci: 1, hvc: 2 };
-/** Offsets in the FADT, whose other fields are zero where hardware is reduced. */
-const fadtAt = { flags: 112, armBoot: 129, minor: 131, dsdt: 140, bytes: 276 } as const;
-
-/** FADT (5.2.9), revision 6.0. */
-function fadt(dsdtAt: number): number[] {
-  const bytes = new Array<number>(fadtAt.bytes).fill(0);
-  const put = (at: number, values: readonly number[]) => bytes.splice(at, values.length, ...values);
-  const { wbinvd, powerButtonByDevice, noFixedSleepButton, hardwareReduced } = fadtFlag;
-  put(fadtAt.flags, le(wbinvd | powerButtonByDevice | noFixedSleepButton | hardwareReduced, 4));
-  put(fadtAt.armBoot, le(armBoot.psci | armBoot.hvc, 2));
-  put(fadtAt.dsdt, le(dsdtAt, 8));
-  return bytes.slice(36);
-}
 
 const madtType = { cpuInterface: 0x0b, distributor: 0x0c, msiFrame: 0x0d, redistributor: 0x0e, its: 0x0f } as const;
 /** The processor is enabled. */
@@ -158,7 +139,10 @@ export function buildArmAcpiTables(board: ArmAcpiBoard): AcpiTables {
   const { gic, uart, pci } = board;
   const dsdtAt = writer.table('DSDT', 2, armDsdtTerms(board));
   const listed = [
-    writer.table('FACP', 6, fadt(dsdtAt), [{ at: fadtAt.dsdt, size: 8 }]),
+    addReducedFadt(writer, dsdtAt, {
+      flags: fadtFlag.wbinvd | fadtFlag.powerButtonByDevice | fadtFlag.noFixedSleepButton,
+      armBoot: armBoot.psci | armBoot.hvc,
+    }),
     writer.table('APIC', 4, madt(board)),
     writer.table('PPTT', 2, pptt(board)),
     writer.table('GTDT', 2, gtdt(board)),

@@ -126,33 +126,36 @@ function floppyController(kinds: readonly (FloppyKind | undefined)[]): aml.Term 
   );
 }
 
+const isaDevice = (id: string, hid: string, ...resources: res.Resource[]): aml.Term =>
+  aml.device(id, aml.name('_HID', aml.eisaId(hid)), aml.name('_CRS', res.resourceTemplate(...resources)));
+
+export const rtcDevice = (): aml.Term => isaDevice('RTC', 'PNP0B00', res.ioPorts(0x70, 2), res.isaIrq(8));
+
+/** A 16550, the `i`-th. */
+export function serialDevice({ port, irq }: AcpiBoard['isa']['serial'][number], i: number): aml.Term {
+  return aml.device(
+    `COM${i + 1}`,
+    aml.name('_HID', aml.eisaId('PNP0501')),
+    aml.name('_UID', aml.integer(i + 1)),
+    aml.name('_CRS', res.resourceTemplate(res.ioPorts(port, 8), res.isaIrq(irq))),
+  );
+}
+
 /** The ISA bridge with its routing registers and the devices on ISA. */
 function isaBridge(board: AcpiBoard): aml.Term {
   const { isaBridge: at } = board.pci;
   const { isa } = board;
   const children: aml.Term[] = [];
-  const isaDevice = (id: string, hid: string, ...resources: res.Resource[]) =>
-    children.push(
-      aml.device(id, aml.name('_HID', aml.eisaId(hid)), aml.name('_CRS', res.resourceTemplate(...resources))),
-    );
-  isaDevice('PIC', 'PNP0000', res.ioPorts(0x20, 2), res.ioPorts(0xa0, 2), res.isaIrq(2));
-  if (isa.pit) isaDevice('TIMR', 'PNP0100', res.ioPorts(0x40, 4), res.isaIrq(0));
-  if (isa.rtc) isaDevice('RTC', 'PNP0B00', res.ioPorts(0x70, 2), res.isaIrq(8));
+  const add = (...device: Parameters<typeof isaDevice>) => children.push(isaDevice(...device));
+  add('PIC', 'PNP0000', res.ioPorts(0x20, 2), res.ioPorts(0xa0, 2), res.isaIrq(2));
+  if (isa.pit) add('TIMR', 'PNP0100', res.ioPorts(0x40, 4), res.isaIrq(0));
+  if (isa.rtc) children.push(rtcDevice());
   if (isa.ps2) {
-    isaDevice('KBD', 'PNP0303', res.ioPorts(0x60, 1), res.ioPorts(0x64, 1), res.isaIrq(1));
-    isaDevice('MOU', 'PNP0F13', res.isaIrq(12));
+    add('KBD', 'PNP0303', res.ioPorts(0x60, 1), res.ioPorts(0x64, 1), res.isaIrq(1));
+    add('MOU', 'PNP0F13', res.isaIrq(12));
   }
   if (isa.floppies) children.push(floppyController(isa.floppies));
-  isa.serial.forEach(({ port, irq }, i) => {
-    children.push(
-      aml.device(
-        `COM${i + 1}`,
-        aml.name('_HID', aml.eisaId('PNP0501')),
-        aml.name('_UID', aml.integer(i + 1)),
-        aml.name('_CRS', res.resourceTemplate(res.ioPorts(port, 8), res.isaIrq(irq))),
-      ),
-    );
-  });
+  children.push(...isa.serial.map(serialDevice));
   return aml.device(
     'ISA',
     aml.name('_ADR', aml.integer(at.device * 0x10000 + at.function)),
@@ -224,7 +227,7 @@ function hpet(gpa: number): aml.Term {
   );
 }
 
-function fwCfg(port: number): aml.Term {
+export function fwCfgDevice(port: number): aml.Term {
   return aml.device(
     'FWCF',
     aml.name('_HID', aml.string('QEMU0002')),
@@ -255,7 +258,7 @@ export function dsdtTerms(board: AcpiBoard): Uint8Array {
       ...linksOf(board).map((pirq) => linkDevice(board, pirq)),
       motherboard(board),
       ...(board.hpetGpa === undefined ? [] : [hpet(board.hpetGpa)]),
-      ...(fwCfgPort === undefined ? [] : [fwCfg(fwCfgPort)]),
+      ...(fwCfgPort === undefined ? [] : [fwCfgDevice(fwCfgPort)]),
       ...board.cpus.map((_, i) => cpu(i)),
     ),
     ...(board.pci.hotplugFrom === undefined ? [] : [hotplugEvent()]),

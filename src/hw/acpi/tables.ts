@@ -95,15 +95,19 @@ const madtType = { localApic: 0, ioApic: 1, override: 2, localNmi: 4, localX2Api
 const overrideFlags = (level: boolean) => 1 | ((level ? 3 : 1) << 2);
 
 /** MADT (5.2.12). */
-function madt(board: AcpiBoard): number[] {
+export function madt(
+  board: Pick<AcpiBoard, 'cpus' | 'localApicGpa' | 'interruptOverrides'> & {
+    readonly ioApics: readonly AcpiBoard['ioApic'][];
+  },
+): number[] {
   const pcatCompat = 1;
   const body = [...le(board.localApicGpa, 4), ...le(pcatCompat, 4)];
   board.cpus.forEach(({ apicId }, uid) => {
     if (apicId < 255) body.push(madtType.localApic, 8, uid, apicId, ...le(1, 4));
     else body.push(madtType.localX2Apic, 16, 0, 0, ...le(apicId, 4), ...le(1, 4), ...le(uid, 4));
   });
-  const { id, gpa, gsiBase } = board.ioApic;
-  body.push(madtType.ioApic, 12, id, 0, ...le(gpa, 4), ...le(gsiBase, 4));
+  for (const { id, gpa, gsiBase } of board.ioApics)
+    body.push(madtType.ioApic, 12, id, 0, ...le(gpa, 4), ...le(gsiBase, 4));
   for (const { irq, gsi, level } of board.interruptOverrides) {
     body.push(madtType.override, 10, 0, irq, ...le(gsi, 4), ...le(overrideFlags(level), 2));
   }
@@ -127,7 +131,10 @@ export function buildAcpiTables(board: AcpiBoard): AcpiTables {
   const facsAt = facs(writer);
   const dsdtAt = writer.table('DSDT', 2, dsdtTerms(board));
   const { body, pointers } = fadt(board, facsAt, dsdtAt);
-  const listed = [writer.table('FACP', 3, body, pointers), writer.table('APIC', 3, madt(board))];
+  const listed = [
+    writer.table('FACP', 3, body, pointers),
+    writer.table('APIC', 3, madt({ ...board, ioApics: [board.ioApic] })),
+  ];
   if (board.hpetGpa !== undefined) listed.push(writer.table('HPET', 1, hpetTable(board.hpetGpa)));
   if (board.pci.ecam !== undefined) listed.push(writer.table('MCFG', 1, mcfg(board.pci.ecam)));
   return closeTables(writer, listed, true);

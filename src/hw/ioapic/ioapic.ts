@@ -8,6 +8,8 @@ import { defineState, type StateArena, type StateOf, u8, u32, u32s } from '../..
 import { type ApicBus, FIXED, LOWEST_PRIORITY } from '../lapic/apic-bus.js';
 
 export const IOAPIC_GPA = 0xfec00000;
+/** Where QEMU's microvm has a second one. */
+export const SECOND_IOAPIC_GPA = 0xfec10000;
 export const IOAPIC_PINS = 24;
 const VERSION = 0x20 | ((IOAPIC_PINS - 1) << 16);
 

@@ -28,22 +28,22 @@ export function wireIoApic(space: MemorySpace, ioapic: IoApic, gpa: number = IOA
 }
 
 /**
- * The board's global system interrupts: 0-15 go to the 8259s and the I/O APIC, 16-23 to the I/O APIC alone. GSI 0, the
- * timer, is pin 2 there (as the MADT's interrupt source override says).
+ * The board's global system interrupts: 0-15 go to the 8259s, where there are some, and the I/O APIC, 16-23 to the I/O APIC alone, and
+ * those from 24 on to a second one. GSI 0, the timer, is pin 2 of the first (as the MADT's interrupt source override says).
  */
 export class GlobalInterrupts {
   readonly lines: readonly IrqLine[];
-  /** Controllers that lie elsewhere (in the host's kernel) hear of every change of a line, instead of the board's. */
+  /** Controllers that lie elsewhere (in the host's kernel) hear of every change of a line below 24, instead of the board's. */
   divert: ((gsi: number, level: boolean) => void) | undefined;
-  readonly #pic: PicPair;
+  readonly #pic: PicPair | undefined;
   readonly #ioapic: IoApic;
 
-  constructor(pic: PicPair, ioapic: IoApic) {
+  constructor(pic: PicPair | undefined, ioapic: IoApic, second?: IoApic) {
     this.#pic = pic;
     this.#ioapic = ioapic;
-    this.lines = Array.from({ length: IOAPIC_PINS }, (_, gsi) => {
+    const first = Array.from({ length: IOAPIC_PINS }, (_, gsi): IrqLine => {
       const pin = ioapic.inputs[gsi === 0 ? 2 : gsi]!;
-      const legacy = pic.inputs[gsi];
+      const legacy = pic?.inputs[gsi];
       return {
         set: (level) => {
           if (this.divert) {
@@ -55,11 +55,14 @@ export class GlobalInterrupts {
         },
       };
     });
+    this.lines = [...first, ...(second?.inputs ?? [])];
   }
 
-  /** Levels of the lines as the board's controllers know them, a bit each. */
+  /** Levels of the lines below 24 as the board's controllers know them, a bit each. */
   get levels(): number {
+    const { lines } = this.#ioapic.state;
+    if (!this.#pic) return lines;
     const [master, slave] = this.#pic.state.chips;
-    return (this.#ioapic.state.lines & 0xff0000) | (slave!.lines << 8) | (master!.lines & 0xfb);
+    return (lines & 0xff0000) | (slave!.lines << 8) | (master!.lines & 0xfb);
   }
 }

@@ -16,7 +16,8 @@ export interface GpexOptions {
   readonly msi: MsiTarget;
   readonly ecamGpa: number;
   readonly lastBus: number;
-  readonly portsGpa: number;
+  /** Undefined: ports are the processor's. */
+  readonly portsGpa?: number | undefined;
   /** Interrupts of INTA to INTD of slot 0; those of other slots are rotated. */
   readonly lines: readonly [IrqLine, IrqLine, IrqLine, IrqLine];
 }
@@ -30,15 +31,16 @@ export class Gpex implements Device {
     this.root = new PciRoot({ spaces: { memory, ports, msi }, route: (slot, pin) => (slot + pin) & 3 });
     this.root.onLine = (line) => lines[line].set(this.root.lineLevel(line));
     this.root.mapEcam(memory, ecamGpa, lastBus);
-    memory.addWindow({
-      name: 'pci-ports',
-      start: portsGpa,
-      size: PORTS_BYTES,
-      handler: {
-        read: (offset, size) => ports.read(offset, size),
-        write: (offset, size, value) => ports.write(offset, size, value),
-      },
-    });
+    if (portsGpa !== undefined)
+      memory.addWindow({
+        name: 'pci-ports',
+        start: portsGpa,
+        size: PORTS_BYTES,
+        handler: {
+          read: (offset, size) => ports.read(offset, size),
+          write: (offset, size, value) => ports.write(offset, size, value),
+        },
+      });
     this.#function = new PciFunction({ name: 'gpex-root', vendorId: 0x1b36, deviceId: 0x0008, classCode: 0x060000 });
     this.root.bus.add(this.#function, 0);
   }

@@ -102,8 +102,13 @@ export function videoMode(commandLine: string): number | undefined {
   return value;
 }
 
-/** Puts a Linux kernel where firmware finds and boots it. Throws VringError. */
-export function addLinux(fwCfg: FwCfg, images: Omit<BootImages, 'longMode'>, lowRamEnd: number): string {
+/** Puts a Linux kernel where firmware finds it, and unless it boots it itself the option ROM that does. Throws VringError. */
+export function addLinux(
+  fwCfg: FwCfg,
+  images: Omit<BootImages, 'longMode'>,
+  lowRamEnd: number,
+  withRom: boolean,
+): string {
   const image = images.kernel;
   if (!isLinux(image)) {
     throw new VringError(
@@ -148,6 +153,6 @@ export function addLinux(fwCfg: FwCfg, images: Omit<BootImages, 'longMode'>, low
     { key: fwCfgKey.kernelData, gpa: KERNEL_GPA, bytes: kernel.length },
   ];
   if (initrd.length > 0) parts.push({ key: fwCfgKey.initrdData, gpa: initrdGpa, bytes: initrd.length });
-  fwCfg.setFile(linuxRomFile, optionRom(bootCode(parts), 'Linux'));
+  if (withRom) fwCfg.setFile(linuxRomFile, optionRom(bootCode(parts), 'Linux'));
   return `Linux ${version || '(version unknown)'} (bzImage, boot protocol ${protocol >> 8}.${protocol & 255}) under firmware`;
 }

@@ -11,6 +11,7 @@ export interface BoardPlan extends BoardOptions {
   readonly machine: string;
   readonly hpet: boolean;
   readonly arm: WorkerConfig['arm'];
+  readonly microvm: WorkerConfig['microvm'];
   readonly firmware: FirmwareOptions | undefined;
 }
 

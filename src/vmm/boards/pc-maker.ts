@@ -1,17 +1,24 @@
-/** The boards `pc` and `q35` for a machine's thread, and KVM for it. */
+/** The boards `pc`, `q35` and `microvm` for a machine's thread, and KVM for it. */
 import { Worker } from 'node:worker_threads';
 import type { Accelerator } from '../../accel/index.js';
 import { parseCpuOption } from '../../guest/index.js';
 import type { KvmAttention } from '../../host/node/kvm/accelerator.js';
+import { Microvm } from '../../machine/microvm.js';
 import { PcMachine } from '../../machine/pc.js';
+import type { X86Machine } from '../../machine/x86-machine.js';
 import type { NotifyWorkerConfig } from '../notify-worker.js';
 import type { VcpuWorkerConfig } from '../vcpu-worker.js';
 import { doorbellWord } from '../worker-protocol.js';
 import type { BoardMaker, KvmRequest } from './board-maker.js';
 
 export const pcMaker: BoardMaker = (host, { cpu, machine, ...plan }) => {
+  const model = parseCpuOption(cpu);
+  if (machine === 'microvm') {
+    const microvm = new Microvm(host, { ...plan, model });
+    return { board: microvm, openKvm: (request) => openKvm(microvm, request) };
+  }
   const chipset = machine === 'q35' ? 'q35' : 'i440fx';
-  const pc = new PcMachine(host, { ...plan, chipset, model: parseCpuOption(cpu) });
+  const pc = new PcMachine(host, { ...plan, chipset, model });
   return { board: pc, openKvm: (request) => openKvm(pc, request) };
 };
 
@@ -37,7 +44,7 @@ export function startNotifyThread(config: NotifyWorkerConfig): void {
 }
 
 async function openKvm(
-  pc: PcMachine,
+  pc: X86Machine,
   { config, doorbell, cpu, tscHz = pc.tscHz, notice }: KvmRequest,
 ): Promise<Accelerator> {
   const { createX86Kvm } = await import('../../host/node/kvm/x86-accelerator.js');

@@ -1,8 +1,9 @@
 /**
- * KVM's own local APICs with the board's I/O APIC and 8259s ("split irqchip"): timers, priorities, ends of interrupts and
+ * KVM's own local APICs with the board's I/O APICs and 8259s ("split irqchip"): timers, priorities, ends of interrupts and
  * inter-processor interrupts cost no exit. The board's messages go to KVM; KVM tells of ends of level-triggered interrupts that its
  * table of routes names.
  */
+import type { IoApic } from '../../../hw/index.js';
 import { call, routing } from './abi.js';
 import { type KernelInterrupts, MessageSender, messageOf, type X86Controllers } from './kernel-interrupts.js';
 import type { KvmVm } from './system.js';
@@ -22,39 +23,36 @@ export class KernelApic implements KernelInterrupts {
     this.#vm = vm;
     this.#board = board;
     this.#messages = new MessageSender(vm);
-    vm.enable('keep local APICs', 'SPLIT_IRQCHIP', PINS);
+    vm.enable('keep local APICs', 'SPLIT_IRQCHIP', this.#ioApics.length * PINS);
   }
 
   take(): void {
-    const { bus, ioapic, lapics } = this.#board;
+    const { bus, lapics } = this.#board;
     for (const lapic of lapics) lapic.standBy();
     bus.divert = this.#messages.send;
-    ioapic.onRedirection = () => this.#route();
+    for (const ioapic of this.#ioApics) ioapic.onRedirection = () => this.#route();
     this.#route();
   }
 
   give(): void {
     this.#board.bus.divert = undefined;
-    this.#board.ioapic.onRedirection = undefined;
+    for (const ioapic of this.#ioApics) ioapic.onRedirection = undefined;
   }
 
   /** Of which vectors KVM tells when their interrupts end. */
   #route(): void {
-    const { low, high } = this.#board.ioapic.state;
-    const table = new DataView(new ArrayBuffer(8 + PINS * routing.entryBytes));
-    table.setUint32(0, PINS, true);
-    for (let pin = 0; pin < PINS; pin++) {
-      const entry = low[pin]!;
-      const at = 8 + pin * routing.entryBytes;
-      const level = (entry & LEVEL) !== 0;
-      const { address, data } = messageOf(
-        high[pin]! >>> 24,
-        (entry & LOGICAL) !== 0,
-        (entry >> 8) & 7,
-        entry & 0xff,
-        level,
-      );
-      table.setUint32(at, pin, true);
+    const entries = this.#ioApics.flatMap(({ state: { low, high } }) =>
+      Array.from({ length: PINS }, (_, pin) => {
+        const entry = low[pin]!;
+        const isLogical = (entry & LOGICAL) !== 0;
+        return messageOf(high[pin]! >>> 24, isLogical, (entry >> 8) & 7, entry & 0xff, (entry & LEVEL) !== 0);
+      }),
+    );
+    const table = new DataView(new ArrayBuffer(8 + entries.length * routing.entryBytes));
+    table.setUint32(0, entries.length, true);
+    for (const [gsi, { address, data }] of entries.entries()) {
+      const at = 8 + gsi * routing.entryBytes;
+      table.setUint32(at, gsi, true);
       table.setUint32(at + 4, routing.msi, true);
       table.setUint32(at + 16, address, true);
       table.setUint32(at + 24, data, true);
@@ -62,9 +60,14 @@ export class KernelApic implements KernelInterrupts {
     this.#vm.call('take a table of interrupt routes', call.setGsiRouting, new Uint8Array(table.buffer));
   }
 
+  get #ioApics(): readonly IoApic[] {
+    const { ioapic, secondIoApic } = this.#board;
+    return secondIoApic ? [ioapic, secondIoApic] : [ioapic];
+  }
+
   start(): void {}
 
   endOfInterrupt(vector: number): void {
-    this.#board.ioapic.endOfInterrupt(vector);
+    for (const ioapic of this.#ioApics) ioapic.endOfInterrupt(vector);
   }
 }

@@ -20,9 +20,10 @@ export function irqchipLacks(place: IrqchipPlace, has: (name: CapabilityName) =>
   return needs[place].find((name) => !has(name));
 }
 
-/** As much as a kernel has. */
-export function bestIrqchip(has: (name: CapabilityName) => boolean): IrqchipPlace {
-  return (['on', 'split'] as const).find((place) => irqchipLacks(place, has) === undefined) ?? 'off';
+/** As much as a kernel has; `whole`: what it has beside local APICs is what the board has. */
+export function bestIrqchip(has: (name: CapabilityName) => boolean, whole: boolean): IrqchipPlace {
+  const places = whole ? (['on', 'split'] as const) : (['split'] as const);
+  return places.find((place) => irqchipLacks(place, has) === undefined) ?? 'off';
 }
 
 /** The board's interrupt controllers and timer, as far as KVM's work with them or instead of them. */
@@ -32,7 +33,11 @@ export interface X86Controllers {
   readonly ioapic: IoApic;
   readonly pic: PicPair;
   readonly gsi: GlobalInterrupts;
-  readonly pit: Pit;
+  readonly pit: Pit | undefined;
+  /** Takes what the first one does not. */
+  readonly secondIoApic: IoApic | undefined;
+  /** There are the controllers that KVM has: 8259s, 8254 and one I/O APIC. */
+  readonly fitsKernel: boolean;
   /** The HPET has taken the timer's interrupt from the 8254. */
   isPitReplaced(): boolean;
   readonly bus: ApicBus;

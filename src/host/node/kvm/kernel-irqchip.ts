@@ -2,7 +2,8 @@
  * KVM's own interrupt controllers (`kernel-irqchip=on`): local APICs, I/O APIC, 8259s and the 8254. Neither their registers nor their
  * ends of interrupts cost an exit; the board's devices move KVM's lines (KVM_IRQ_LINE) and send messages (KVM_SIGNAL_MSI).
  */
-import { IOAPIC_GPA } from '../../../hw/index.js';
+import { assert } from '../../../base/index.js';
+import { IOAPIC_GPA, type Pit } from '../../../hw/index.js';
 import { call, irqchip, routing } from './abi.js';
 import { type KernelInterrupts, MessageSender, type X86Controllers } from './kernel-interrupts.js';
 import type { KvmVm } from './system.js';
@@ -46,6 +47,7 @@ export class KernelIrqchip implements KernelInterrupts {
   readonly hidden = { start: IOAPIC_GPA, size: 0x1000 };
   readonly #vm: KvmVm;
   readonly #board: X86Controllers;
+  readonly #boardPit: Pit;
   readonly #messages: MessageSender;
   readonly #pics = [new Chip(irqchip.picMaster), new Chip(irqchip.picSlave)] as const;
   readonly #ioapic = new Chip(irqchip.ioapic);
@@ -66,6 +68,8 @@ export class KernelIrqchip implements KernelInterrupts {
   constructor(vm: KvmVm, board: X86Controllers) {
     this.#vm = vm;
     this.#board = board;
+    assert(board.pit, 'the board has an 8254 where KVM has one');
+    this.#boardPit = board.pit;
     this.#messages = new MessageSender(vm);
     vm.call('keep interrupt controllers', call.createIrqchip);
     const config = new Uint8Array(new ArrayBuffer(64));
@@ -93,9 +97,9 @@ export class KernelIrqchip implements KernelInterrupts {
   }
 
   take(): void {
-    const { bus, gsi, lapics, pit } = this.#board;
+    const { bus, gsi, lapics } = this.#board;
     for (const lapic of lapics) lapic.standBy();
-    pit.standBy();
+    this.#boardPit.standBy();
     this.#levels = gsi.levels;
     this.#isPitReplaced = this.#board.isPitReplaced();
     // Lines move while nothing is heard; then the chips are what they are.
@@ -108,7 +112,7 @@ export class KernelIrqchip implements KernelInterrupts {
   }
 
   give(): void {
-    const { bus, gsi, ioapic, pic, pit } = this.#board;
+    const { bus, gsi, ioapic, pic } = this.#board;
     gsi.divert = undefined;
     bus.divert = undefined;
     const timePassed = this.#ticks && this.#board.nowNs() !== this.#takenNs;
@@ -126,7 +130,7 @@ export class KernelIrqchip implements KernelInterrupts {
     this.#vm.call('give its I/O APIC', call.getIrqchip, this.#ioapic.bytes);
     readIoApic(ioapic, (levels & 0xfffffa) | ((levels & TIMER) << 2), this.#ioapic.view);
     pic.settle();
-    pit.goOn(timePassed);
+    this.#boardPit.goOn(timePassed);
   }
 
   start(): void {
@@ -159,14 +163,14 @@ export class KernelIrqchip implements KernelInterrupts {
   #takePit(): void {
     this.#ticks = true;
     this.#takenNs = this.#board.nowNs();
-    writePit(this.#board.pit, this.#takenNs, this.#isPitReplaced, this.#pit);
+    writePit(this.#boardPit, this.#takenNs, this.#isPitReplaced, this.#pit);
     this.#vm.call('take an 8254', call.setPit2, bytesOf(this.#pit));
     this.#vm.call('give its 8254', call.getPit2, bytesOf(this.#pitSent));
   }
 
   #givePit(): void {
     this.#vm.call('give its 8254', call.getPit2, bytesOf(this.#pit));
-    readPit(this.#board.pit, this.#pit, this.#pitSent, this.#board.nowNs(), process.hrtime.bigint());
+    readPit(this.#boardPit, this.#pit, this.#pitSent, this.#board.nowNs(), process.hrtime.bigint());
   }
 
   /** A device has moved its line. */

@@ -137,13 +137,18 @@ export function createX86Kvm(wanted: X86KvmOptions): KvmAccelerator {
 function placeIrqchip(system: KvmSystem, { controllers, irqchip, notice }: X86KvmOptions): IrqchipPlace {
   if (controllers === undefined) return 'off';
   const has = (name: CapabilityName) => system.check(name) !== 0;
+  if (irqchip === 'on' && !controllers.fitsKernel)
+    throw new VringError(
+      'kvm-irqchip',
+      'kernel-irqchip=on is for boards with 8259s, an 8254 and one I/O APIC; split does',
+    );
   if (irqchip !== undefined) {
     const name = irqchipLacks(irqchip, has);
     if (name === undefined) return irqchip;
     throw new VringError('kvm-irqchip', `this host's KVM lacks KVM_CAP_${name}, which kernel-irqchip=${irqchip} needs`);
   }
-  const place = bestIrqchip(has);
-  if (place !== 'on') {
+  const place = bestIrqchip(has, controllers.fitsKernel);
+  if (place !== 'on' && (controllers.fitsKernel || place === 'off')) {
     const lacking = `this host's KVM lacks KVM_CAP_${irqchipLacks('on', has)}`;
     notice?.(`KVM's interrupt controllers not used (kernel-irqchip=${place}): ${lacking}`);
   }

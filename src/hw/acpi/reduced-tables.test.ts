@@ -4,7 +4,15 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
-import { type ArmAcpiBoard, acpiFile, acpiLoaderFiles, buildArmAcpiTables, linkAcpiTables } from './index.js';
+import {
+  type ArmAcpiBoard,
+  acpiFile,
+  acpiLoaderFiles,
+  buildArmAcpiTables,
+  buildMicrovmTables,
+  linkAcpiTables,
+  type MicrovmAcpiBoard,
+} from './index.js';
 
 const board: ArmAcpiBoard = {
   affinities: [0, 1, 0x100],
@@ -158,4 +166,95 @@ test('firmware gets the tables and what is to be linked in them', () => {
     assert.equal(loader[at + 4 + 116], 8, 'every pointer has 64 bits');
     assert.ok(offset + 8 <= tables.length);
   }
+});
+
+const microvm: MicrovmAcpiBoard = {
+  cpus: [{ apicId: 0 }, { apicId: 1 }],
+  localApicGpa: 0xfee0_0000,
+  ioApics: [
+    { id: 0, gpa: 0xfec0_0000, gsiBase: 0 },
+    { id: 1, gpa: 0xfec1_0000, gsiBase: 24 },
+  ],
+  serial: [{ port: 0x3f8, irq: 4 }],
+  rtc: true,
+  fwCfgPort: 0x510,
+  events: {
+    gpa: 0xfea0_0000,
+    gsi: 9,
+    powerButton: 2,
+    sleepControlGpa: 0xfea0_0200,
+    sleepStatusGpa: 0xfea0_0201,
+    s5SleepType: 5,
+    reset: { gpa: 0xfea0_0202, value: 0x42 },
+  },
+  virtio: [{ slot: 23, gpa: 0xfeb0_2e00, bytes: 0x200, gsi: 47 }],
+};
+
+const signatureAt = (bytes: Uint8Array, at: number) => String.fromCharCode(...bytes.subarray(at, at + 4));
+
+/** All tables by their signatures, found by the RSDP. */
+function microvmTables(described: MicrovmAcpiBoard): Map<string, Uint8Array> {
+  const base = 0xe_0000;
+  const { bytes } = linkAcpiTables(buildMicrovmTables(described), base);
+  const view = new DataView(bytes.buffer);
+  const tables = new Map<string, Uint8Array>();
+  const read = (gpa: number): number => {
+    const at = gpa - base;
+    const table = bytes.subarray(at, at + view.getUint32(at + 4, true));
+    assert.equal(
+      table.reduce((a, b) => (a + b) & 0xff, 0),
+      0,
+    );
+    tables.set(signatureAt(bytes, at), table);
+    return at;
+  };
+  const rsdt = read(view.getUint32(16, true));
+  const list = tables.get('RSDT')!;
+  for (let at = 36; at < list.length; at += 4) {
+    const table = read(view.getUint32(rsdt + at, true));
+    if (signatureAt(bytes, table) === 'FACP') read(Number(view.getBigUint64(table + 140, true)));
+  }
+  return tables;
+}
+
+test('the tables of the board microvm, as iasl reads them', { skip }, () => {
+  const tables = microvmTables(microvm);
+  assert.deepEqual([...tables.keys()].sort(), ['APIC', 'DSDT', 'FACP', 'RSDT']);
+  const { APIC, DSDT, FACP } = disassemble(tables);
+  for (const [table, line] of [
+    [FACP, /Hardware Reduced \(V5\) : 1/],
+    [FACP, /Reset Register Supported \(V2\) : 1/],
+    [FACP, /Reset Register[\s\S]*Address : 00000000FEA00202[\s\S]*Value to cause reset : 42/],
+    [FACP, /Sleep Control Register[\s\S]*Address : 00000000FEA00200/],
+    [FACP, /Sleep Status Register[\s\S]*Address : 00000000FEA00201/],
+    [APIC, /Address : FEC00000\s+.*Interrupt : 00000000[\s\S]*Address : FEC10000\s+.*Interrupt : 00000018/],
+    [DSDT, /Device \(COM1\)[\s\S]*0x03F8/],
+    [DSDT, /Device \(GED\)[\s\S]*"ACPI0013"[\s\S]*Edge, ActiveHigh[\s\S]*0x00000009/],
+    [DSDT, /Notify \(\\_SB.PWRB, 0x80\)/],
+    [DSDT, /Device \(VR17\)[\s\S]*"LNRO0005"[\s\S]*0xFEB02E00,.*\s+0x00000200,[\s\S]*0x0000002F/],
+    [DSDT, /Name \(\\_S5, Package \(0x04\).*\s+\{\s+0x05,/],
+  ] as const)
+    assert.match(table, line);
+  assert.doesNotMatch(DSDT, /PCI0/);
+});
+
+test('with PCI Express there are its host and where configuration space lies', { skip }, () => {
+  const tables = microvmTables({
+    ...microvm,
+    rtc: false,
+    pci: {
+      memory: { gpa: 0xc000_0000, bytes: 0x2000_0000 },
+      ecam: { gpa: 0xe000_0000, bytes: 0x1000_0000, buses: 256 },
+      highMemory: { gpa: 0xc0_0000_0000, bytes: 0x40_0000_0000 },
+      gsi: 16,
+    },
+  });
+  const { MCFG, DSDT } = disassemble(tables);
+  assert.match(MCFG, /Base Address : 00000000E0000000/);
+  assert.match(DSDT, /Device \(PCI0\)[\s\S]*PNP0A08/);
+  assert.match(DSDT, /0x0001FFFF,\s+Zero,\s+Zero,\s+0x11/, 'INTA of slot 1 is interrupt 17');
+  assert.match(DSDT, /DWordMemory[\s\S]*0xC0000000,.*\s+0xDFFFFFFF,/);
+  assert.match(DSDT, /QWordMemory[\s\S]*0x000000C000000000,.*\s+0x000000FFFFFFFFFF,/);
+  assert.doesNotMatch(DSDT, /DWordIO/);
+  assert.doesNotMatch(DSDT, /PNP0B00/);
 });

@@ -59,4 +59,17 @@ export interface GicCpuInterface {
   /** Reading IAR0 and IAR1 acknowledges an interrupt. */
   read(register: GicRegister): number;
   write(register: GicRegister, value: bigint): void;
+  /** Where hypervisors have list registers. */
+  readonly virtual?: GicVirtualInterface | undefined;
+}
+
+/** A GICv3's CPU interface for virtual machines: the registers that those find under the same names, and what a hypervisor has. */
+export interface GicVirtualInterface {
+  read(register: GicRegister): number;
+  write(register: GicRegister, value: bigint): void;
+  /** By the manual's names less ICH_ and _EL2: HCR, VTR, VMCR, MISR, EISR, ELRSR, AP0R0, AP1R0, LR0 to LR3. */
+  readControl(name: string): bigint;
+  writeControl(name: string, value: bigint): void;
+  /** ICH_HCR_EL2. */
+  controlBits(): number;
 }

@@ -19,6 +19,7 @@ export * from './gic/gicv3.js';
 export { GICV3_DISTRIBUTOR_BYTES } from './gic/gicv3-distributor.js';
 export { REDISTRIBUTOR_BYTES } from './gic/gicv3-redistributor.js';
 export { GICV3_INTERRUPTS, GICV3_WORDS } from './gic/gicv3-state.js';
+export * from './gic/gicv3-virtual.js';
 export * from './gic/its.js';
 export * from './goldfish-rtc/goldfish-rtc.js';
 export * from './hpet/hpet.js';

@@ -50,14 +50,11 @@ export function planArm(values: KeyValues): ArmOptions {
   if (gic === 'host') throw new UsageError(`${values.option}: gic-version=host is KVM's; there are 2 and 3`);
   if (gic === '4') throw new UsageError(`${values.option}: gic-version=4 is not supported yet; there are 2 and 3`);
   const gicVersion = gic === undefined || gic === '2' ? 2 : 3;
-  const virtualization = values.flag('virtualization') ?? false;
-  if (virtualization && gicVersion === 3)
-    throw new UsageError(`${values.option}: virtualization=on goes with gic-version=2 only here`);
   return {
     gicVersion,
     its: values.flag('its') ?? true,
     acpi: values.flag('acpi') ?? true,
-    virtualization,
+    virtualization: values.flag('virtualization') ?? false,
     secure: values.flag('secure') ?? false,
   };
 }

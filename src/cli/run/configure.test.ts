@@ -590,7 +590,6 @@ test('-arch: names of QEMU and Debian; what an architecture does not have is ref
   for (const [argv, sentence] of [
     [['-M', 'raspi3b'], /not supported yet; there is virt/],
     [['-bios', 'k', '-boot', 'order=c'], /order= is of use with a PC's firmware only/],
-    [['-M', 'virt,virtualization=on,gic-version=3'], /virtualization=on goes with gic-version=2 only/],
     [['-M', 'virt,mte=on'], /mte=on is not supported yet/],
     [['-M', 'virt,highmem=off'], /highmem=off is not supported/],
     [['-M', 'virt,gic-version=4'], /gic-version=4 is not supported yet; there are 2 and 3/],

@@ -2,7 +2,7 @@
  * The system registers of a GICv3's CPU interface (IHI 0069, 12.2): ICC_*_EL1. Priorities have five bits; there are two groups, of
  * which group 0 is signalled as FIQ and group 1 as IRQ.
  */
-import type { GicCpuInterface, GicRegister } from '../../bus/index.js';
+import type { GicCpuInterface, GicRegister, GicVirtualInterface } from '../../bus/index.js';
 import { lowestBit } from './bits.js';
 import type { GicV3 } from './gicv3.js';
 import { FIRST_LPI, IDLE, PRIORITY_BITS, PRIORITY_MASK, SPURIOUS } from './gicv3-state.js';
@@ -26,6 +26,10 @@ export class GicV3CpuInterface implements GicCpuInterface {
   constructor(gic: GicV3, cpu: number) {
     this.#gic = gic;
     this.#cpu = cpu;
+  }
+
+  get virtual(): GicVirtualInterface | undefined {
+    return this.#gic.virtual?.interfaces[this.#cpu];
   }
 
   /** The part of a priority that decides whether an interrupt preempts another. */

@@ -25,6 +25,7 @@ import {
   SGIS,
   SPURIOUS,
 } from './gicv3-state.js';
+import type { GicV3Virtual } from './gicv3-virtual.js';
 import { PendingLpis } from './pending-lpis.js';
 
 export interface GicV3Outputs {
@@ -54,6 +55,8 @@ export class GicV3 implements Device {
   readonly redistributors: IoHandler;
   /** Registers of each CPU. */
   readonly interfaces: readonly GicV3CpuInterface[];
+  /** Where hypervisors have list registers. */
+  virtual: GicV3Virtual | undefined;
   /** LPIs of each CPU; none where there is no ITS. */
   readonly lpis: readonly PendingLpis[];
   readonly #schema: ReturnType<typeof gicV3State>;

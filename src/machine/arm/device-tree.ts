@@ -77,6 +77,7 @@ function gicNode({ version, its, virtual }: GicOptions, ppi: (irq: number) => nu
     ...common,
     compatible: 'arm,gic-v3',
     '#redistributor-regions': [1],
+    interrupts: virtual ? ppi(MAINTENANCE_INTERRUPT) : undefined,
     reg: [...distributor, ...reg(map.redistributors.gpa, map.redistributors.bytes)],
     [`its@${unit(map.its.gpa)}`]: its
       ? {

@@ -14,6 +14,7 @@ import {
   type GicV2Outputs,
   GicV2Virtual,
   GicV3,
+  GicV3Virtual,
   gicv2m,
   ITS_BYTES,
   ITS_TRANSLATER,
@@ -29,7 +30,7 @@ export interface GicOptions {
   readonly version: 2 | 3;
   /** A GICv3 has an ITS. */
   readonly its: boolean;
-  /** A GICv2 has what hypervisors want of it. */
+  /** It has what hypervisors want of it. */
   readonly virtual?: boolean;
 }
 
@@ -59,10 +60,8 @@ export interface InterruptOptions extends GicOptions {
   accessor(): number;
 }
 
-/** Throws VringError `options-invalid`: there are too many CPUs, or what hypervisors want is not there. */
-export function checkGic({ version, virtual }: GicOptions, cpus: number): void {
-  if (version === 3 && virtual)
-    throw new VringError('options-invalid', 'EL2 (virtualization=on) goes with gic-version=2 only here.');
+/** Throws VringError `options-invalid`: there are too many CPUs. */
+export function checkGic({ version }: GicOptions, cpus: number): void {
   const most = version === 2 ? GICV2_CPUS : GICV3_CPUS;
   if (cpus <= most) return;
   const hint = version === 2 ? `; with gic-version=3 there are up to ${GICV3_CPUS}` : '';
@@ -111,7 +110,7 @@ function makeV2({ memory, outputs, virtualOutputs, virtual, accessor }: Interrup
   };
 }
 
-function makeV3({ memory, outputs, its: hasIts }: InterruptOptions): Interrupts {
+function makeV3({ memory, outputs, virtual, virtualOutputs, its: hasIts }: InterruptOptions): Interrupts {
   const { dma } = memory;
   const gic = new GicV3({
     outputs,
@@ -119,6 +118,16 @@ function makeV3({ memory, outputs, its: hasIts }: InterruptOptions): Interrupts 
     dma: hasIts ? dma : undefined,
   });
   const its = hasIts ? new Its({ gic, dma }) : undefined;
+  const extension = virtual
+    ? new GicV3Virtual({
+        outputs: virtualOutputs.map((lines, cpu) => ({ ...lines, maintenance: gic.ppi(cpu, MAINTENANCE_INTERRUPT) })),
+        deactivate: (cpu, irq) => {
+          gic.deactivate(irq, cpu);
+          gic.refresh(cpu);
+        },
+      })
+    : undefined;
+  gic.virtual = extension;
   addWindows(memory, [
     ['gic-distributor', map.distributor.gpa, map.distributor.bytes, gic.distributor],
     ['gic-redistributors', map.redistributors.gpa, outputs.length * REDISTRIBUTOR_BYTES, gic.redistributors],
@@ -126,7 +135,7 @@ function makeV3({ memory, outputs, its: hasIts }: InterruptOptions): Interrupts 
   ]);
   return {
     gic,
-    devices: its ? [gic, its] : [gic],
+    devices: [gic, ...(its ? [its] : []), ...(extension ? [extension] : [])],
     msi: {
       send: (gpa, value, requester = 0) => {
         if (its && gpa === map.its.gpa + ITS_TRANSLATER) its.translate(requester, value);

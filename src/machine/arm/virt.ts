@@ -89,7 +89,7 @@ export class ArmVirt extends Board<ArmCpu> {
     this.#options = options;
     const count = options.cpus ?? 1;
     const gic = options.gic ?? { version: 2, its: false };
-    checkGic({ ...gic, virtual: options.model.features.has('el2') }, count);
+    checkGic(gic, count);
     if (options.serial.slice(1).some((each) => each !== undefined))
       throw new VringError('options-invalid', 'The board virt has one serial port.');
     const trace = options.trace ? new (options.narrow?.Trace ?? ArmTrace)(options.trace) : undefined;

@@ -12,7 +12,7 @@ import { BREAKPOINTS, field, fpcr, hcr, line, pstate, sctlr, WATCHPOINTS } from 
 import { sctlrWritable, tcrWritable } from './control-bits.js';
 import type { Core } from './core.js';
 import { updateDebug } from './debug-exceptions.js';
-import { acknowledging, gicRegisters } from './gic-registers.js';
+import { acknowledging, type GicRegister, gicRegisters, groupsOf, hypervisorRegisters } from './gic-registers.js';
 import { identification } from './identification.js';
 import {
   ALL,
@@ -88,18 +88,47 @@ const osLock = (bit: number) => (core: Core, value: bigint) => {
   updateDebug(core);
 };
 
+/** What answers for a register of the interrupt controller: at EL1 of a virtual machine its own. */
+function gicOf(core: Core, name: GicRegister) {
+  const { gic } = core.board;
+  const groups = groupsOf(name);
+  if (core.el !== 1 || groups === undefined || !gic?.virtual) return gic;
+  const isVirtual = (groups !== 0 && core.hcr(hcr.IMO)) || (groups !== 1 && core.hcr(hcr.FMO));
+  return isVirtual ? gic.virtual : gic;
+}
 const gicRows: SystemRegister[] = gicRegisters.map(([name, code, access]) =>
   active(
     `ICC_${name}_EL1`,
     code,
-    access === 'w' ? undefined : (core) => BigInt(core.board.gic?.read(name) ?? 0),
-    access === 'r' ? undefined : (core, value) => core.board.gic?.write(name, value),
+    access === 'w' ? undefined : (core) => BigInt(gicOf(core, name)?.read(name) ?? 0),
+    access === 'r' ? undefined : (core, value) => gicOf(core, name)?.write(name, value),
     {
       present: ({ board }) => board.gic !== undefined,
       ...(acknowledging.includes(name) && { consuming: true }),
     },
   ),
 );
+
+const isVirtualGic = ({ board }: Core): boolean => board.gic?.virtual !== undefined;
+const hypervisorGicRows: SystemRegister[] = [
+  ...hypervisorRegisters.map(([name, code, access]) =>
+    active(
+      `ICH_${name}_EL2`,
+      code,
+      (core) => core.board.gic?.virtual?.readControl(name) ?? 0n,
+      access === 'r' ? undefined : (core, value) => core.board.gic?.virtual?.writeControl(name, value),
+      { present: isVirtualGic, feature: 'el2' },
+    ),
+  ),
+  // System registers alone, and EL1 may say so.
+  active(
+    'ICC_SRE_EL2',
+    '3 4 12 9 5',
+    () => 15n,
+    () => {},
+    { present: isVirtualGic, feature: 'el2' },
+  ),
+];
 
 /** ID_AA64PFR0_EL1 says whether there are a GICv3's registers, which is the board's to know. */
 const GIC_FIELD = 24n;
@@ -284,6 +313,7 @@ export const registers: readonly SystemRegister[] = [
   ...debugRows,
   ...keyRows,
   ...gicRows,
+  ...hypervisorGicRows,
   ...upperRegisters,
 ];
 

@@ -1,7 +1,8 @@
 /** What EL2 and EL3 trap of lower exception levels' system registers and maintenance (D1.3.5): by HCR_EL2, CPTR, CNTHCTL_EL2, MDCR, SCR_EL3. */
 import { field, hcr, ofLevel, scr } from '../state.js';
 import type { Core } from './core.js';
-import { codeOf } from './register-row.js';
+import { gicRegisters, groupsOf } from './gic-registers.js';
+import { codeOf, parse } from './register-row.js';
 
 type Access = 'read' | 'write';
 interface Trap {
@@ -92,6 +93,21 @@ add({ hcr: hcr.TPU }, [1, 0, 7, 1, 0], [1, 0, 7, 5, 0], [1, 3, 7, 5, 1], [1, 3, 
 add({ hcr: hcr.TDZ }, [1, 3, 7, 4, 1]);
 add({ hcr: hcr.TTLB }, ...[3, 7].flatMap((crm) => [0, 1, 2, 3, 5, 7].map((op2) => [1, 0, 8, crm, op2] as const)));
 add({ hcr: hcr.AT }, ...[0, 1, 2, 3].map((op2) => [1, 0, 7, 8, op2] as const), [1, 0, 7, 9, 0], [1, 0, 7, 9, 1]);
+
+// A GICv3's registers: by ICH_HCR_EL2 those that virtual machines find; what sends interrupts, by HCR_EL2.
+const TDIR = 1 << 14;
+const trapOf = { both: 1 << 10, 0: 1 << 11, 1: 1 << 12 } as const;
+for (const [name, code] of gicRegisters) {
+  const groups = groupsOf(name);
+  if (groups === undefined) continue;
+  const byHypervisor = (core: Core): number => {
+    const virtual = core.board.gic?.virtual;
+    if (core.el !== 1 || !virtual || !core.el2Enabled) return 0;
+    if (groups === 'send') return core.hcr(hcr.IMO) || core.hcr(hcr.FMO) ? 2 : 0;
+    return virtual.controlBits() & (trapOf[groups] | (name === 'DIR' ? TDIR : 0)) ? 2 : 0;
+  };
+  traps.set(parse(code), [{ by: byHypervisor }]);
+}
 
 /** It may be trapped. */
 export const isTrappable = (code: number): boolean => traps.has(code);

@@ -80,6 +80,9 @@ test('a paused machine stands still, and its memory can be read and written', as
   await machine.writeMemory(0x400000, large);
   assert.deepEqual(await machine.readMemory(0x400000, large.length), large);
   await assert.rejects(machine.readMemory(0x7000_0000, 4), { code: 'memory-absent' });
+  const [version] = await machine.readMemory(0xfee0_0030, 4);
+  assert.equal(version, 0x14, "the local APIC's version, as a vCPU reads it");
+  await assert.rejects(machine.writeMemory(0xfee0_0030, Uint8Array.of(0)), { code: 'memory-absent' });
   const registers = await machine.registers();
   assert.ok(registers['rip'] >= 0x100030n && registers['rip'] < 0x100040n, `rip is ${registers['rip']}`);
   assert.equal(await machine.translateAddress(0x1234n), 0x1234, 'paging is off');

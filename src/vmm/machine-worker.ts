@@ -254,12 +254,8 @@ function answer(board: Board, request: Exclude<Request, { type: 'accelerator' }>
     case 'break':
       board.serial[request.serial]?.receiveBreak();
       return undefined;
-    case 'readMemory': {
-      requireRam(board, request.gpa, request.length);
-      const bytes = new Uint8Array(request.length);
-      board.memory.dma.read(request.gpa, bytes);
-      return bytes;
-    }
+    case 'readMemory':
+      return readPhysical(board, request.gpa, request.length);
     case 'writeMemory':
       requireRam(board, request.gpa, request.bytes.length);
       board.memory.dma.write(request.gpa, request.bytes);
@@ -336,10 +332,34 @@ function selectCpu(board: Board, cpu: number): void {
   board.shown = cpu;
 }
 
+/** What a vCPU would read: devices answer for what is theirs, in accesses of up to four bytes. */
+function readPhysical({ memory }: Board, gpa: number, length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  for (let at = 0; at < length; ) {
+    const { hva, length: piece } = memory.locate(gpa + at, false);
+    const count = Math.min(piece, length - at);
+    if (hva >= 0) {
+      memory.dma.read(gpa + at, bytes.subarray(at, at + count));
+      at += count;
+    } else {
+      if (memory.nameAt(gpa + at) === 'unassigned') throw absent(gpa + at);
+      for (const end = at + count; at < end; ) {
+        const size = ([4, 2, 1] as const).find((each) => (gpa + at) % each === 0 && at + each <= end)!;
+        const value = memory.read(gpa + at, size);
+        for (let i = 0; i < size; i++) bytes[at + i] = value >>> (8 * i);
+        at += size;
+      }
+    }
+  }
+  return bytes;
+}
+
+const absent = (gpa: number) => new VringError('memory-absent', `There is no memory at address 0x${gpa.toString(16)}.`);
+
 function requireRam(board: Board, gpa: number, length: number): void {
   for (let at = gpa; at < gpa + length; ) {
     const block = board.memory.ramBlocks().find((each) => at >= each.gpa && at < each.gpa + each.size);
-    if (!block) throw new VringError('memory-absent', `There is no RAM at address 0x${at.toString(16)}.`);
+    if (!block) throw absent(at);
     at = block.gpa + block.size;
   }
 }

@@ -120,7 +120,7 @@ export interface Machine extends AsyncDisposable {
    * Throws VringError `no-such-port`.
    */
   gdb(): CharacterPort;
-  /** Guest-physical RAM. Throws VringError `memory-absent` where there is none. */
+  /** Guest-physical memory, as a vCPU reads it: where a device answers, reading may change it. Throws VringError `memory-absent` where there is none. */
   readMemory(gpa: number, length: number, options?: WaitOptions): Promise<Uint8Array>;
   writeMemory(gpa: number, bytes: Uint8Array, options?: WaitOptions): Promise<void>;
   /** Guest-physical address of a guest-virtual one in the vCPU's present mode, or undefined where nothing is mapped. */

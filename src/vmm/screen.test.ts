@@ -44,6 +44,9 @@ test('SeaBIOS shows its lines; the picture has their letters; a key reaches it',
     await machine.start();
     const [first] = await untilShown(machine, /Press ESC for boot menu/);
     assert.match(first, /^SeaBIOS \(version /);
+    // Its memory as a vCPU reads it through the window: a letter and its colours.
+    assert.equal(new TextDecoder().decode(await machine.readMemory(0xb8000, 8)), 'S\x07e\x07a\x07B\x07');
+    assert.equal((await machine.readMemory(0xb7fff, 4))[1], 0x53);
     const ppm = await machine.screendump('ppm');
     assert.equal(new TextDecoder('latin1').decode(ppm.subarray(0, 15)), 'P6\n720 400\n255\n');
     // The first cell is an S: light grey dots on black, of the font that the VGA BIOS loaded.

@@ -98,6 +98,8 @@ stored(0x176, 'IA32_SYSENTER_EIP', field.sysenterEip, { feature: 'sep', canonica
 // No banks, no control register.
 constant(0x179, 'IA32_MCG_CAP', 0n);
 constant(0x17a, 'IA32_MCG_STATUS', 0n, 'dropped');
+// The ratio and the voltage that QEMU shows.
+constant(0x198, 'IA32_PERF_STATUS', (4n << 40n) | 1000n);
 stored(0x1a0, 'IA32_MISC_ENABLE', field.miscEnable);
 constant(0x1d9, 'IA32_DEBUGCTL', 0n, 'dropped');
 for (let i = 0; i < 16; i++)
@@ -150,7 +152,12 @@ stored(msr.FS_BASE, 'FS_BASE', segBase[seg.FS].offset, { feature: 'lm', canonica
 stored(msr.GS_BASE, 'GS_BASE', segBase[seg.GS].offset, { feature: 'lm', canonical: true });
 stored(msr.KERNEL_GS_BASE, 'KERNEL_GS_BASE', field.kernelGsBase, { feature: 'lm', canonical: true });
 stored(msr.TSC_AUX, 'TSC_AUX', field.tscAux, { feature: 'rdtscp', mask: 0xffffffffn });
-// AMD's, as kernels for its processors expect to find them.
+// AMD's, as kernels for its processors expect to find them. Its performance counters are architectural, without a bit of CPUID; these count
+// nothing.
+for (let i = 0; i < 4; i++) {
+  constant(0xc0010000 + i, `PERF_EVT_SEL${i}`, 0n, 'dropped');
+  constant(0xc0010004 + i, `PERF_CTR${i}`, 0n, 'dropped');
+}
 stored(0xc0010010, 'SYSCFG', field.amdSyscfg);
 stored(0xc0010015, 'HWCR', field.amdHwcr);
 stored(0xc001001a, 'TOP_MEM', field.topMem);

@@ -17,11 +17,11 @@ import { FloppyDriver, type FloppyPorts, floppyMachine } from './testing.js';
 type Log = (what: string, value: unknown) => void;
 const content = Uint8Array.from({ length: 1474560 }, (_, i) => (i * 13 + (i >> 9) * 7) & 0xff);
 
-async function compare(steps: (driver: FloppyDriver, log: Log) => Promise<void>): Promise<void> {
+async function compare(steps: (driver: FloppyDriver, log: Log) => Promise<void>, image = content): Promise<void> {
   const dir = mkdtempSync(join(tmpdir(), 'vring-floppy-'));
   try {
     const file = join(dir, 'image');
-    writeFileSync(file, content);
+    writeFileSync(file, image);
     const qemu = new QemuMachine(['-drive', `if=floppy,format=raw,file=${file}`], dir);
     const theirs: FloppyPorts = {
       in: (port) => qemu.in(port, 1),
@@ -29,7 +29,7 @@ async function compare(steps: (driver: FloppyDriver, log: Log) => Promise<void>)
       readHex: (gpa, length) => qemu.readHex(gpa, length),
       writeHex: (gpa, digits) => qemu.writeHex(gpa, digits),
     };
-    const ours = floppyMachine([new FloppyDrive({ backend: new MemoryDrive(content.slice()) }), undefined]);
+    const ours = floppyMachine([new FloppyDrive({ backend: new MemoryDrive(image.slice()) }), undefined]);
     const logs: [string, unknown][][] = [];
     try {
       for (const driver of [ours.driver, new FloppyDriver(theirs)]) {
@@ -115,6 +115,29 @@ test('floppy controller against QEMU', { skip: noQemu }, () =>
     log('reset', await driver.reset(0x14));
     log('after it', await registers());
   }),
+);
+
+test("an image of no disk's size, as on QEMU", { skip: noQemu }, () =>
+  compare(
+    async (driver, log) => {
+      const { ports } = driver;
+      await driver.reset();
+      await driver.send(0x03, 0xaf, 0x02);
+      for (const [what, rate, sectors, ...command] of [
+        ['a boot sector', 3, 1, 0xe6, 0, 0, 0, 1, 2, 36],
+        ['beyond its end', 3, 4, 0xe6, 0, 0, 0, 4, 2, 36],
+        ['the last sector of the disk', 3, 1, 0xe6, 4, 79, 1, 36, 2, 36],
+      ] as const) {
+        await ports.out(0x3f7, rate);
+        await driver.seek(0, command[2]);
+        await ports.writeHex(0x20000, 'ee'.repeat(sectors * 512));
+        await driver.setDma(0x46, 0x20000, sectors * 512);
+        await driver.send(...command, 0x1b, 0xff);
+        log(what, [(await ended(driver)).slice(1), await ports.readHex(0x20000, sectors * 512)]);
+      }
+    },
+    content.slice(0, 5 * 512),
+  ),
 );
 
 async function run(driver: FloppyDriver, command: readonly number[]): Promise<number[]> {

@@ -238,7 +238,7 @@ export class FdcTransfer {
     state.phase = phase.reading;
     this.#fdc.drive();
     const generation = ++this.#generation;
-    this.#drive.backend.read(offset, [this.#buffer], (failure) => {
+    this.#drive.readSector(offset, this.#buffer, (failure) => {
       if (generation === this.#generation) this.#sectorRead(failure);
     });
   }
@@ -272,7 +272,7 @@ export class FdcTransfer {
     state.phase = phase.writing;
     this.#fdc.drive();
     const generation = ++this.#generation;
-    this.#drive.backend.write(offset, [this.#buffer], (failure) => {
+    this.#drive.writeSector(offset, this.#buffer, (failure) => {
       if (generation === this.#generation) this.#sectorWritten(failure);
     });
   }

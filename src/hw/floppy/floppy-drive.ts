@@ -1,13 +1,14 @@
 /** A floppy disk drive: where its heads are, what is in it, and whether that was changed. */
 
 import { bool, u8 } from '../../schema/index.js';
-import type { DriveBackend } from '../disk/index.js';
+import type { BlockDone, DriveBackend } from '../disk/index.js';
 import {
   type FloppyFormat,
   type FloppyKind,
   floppyFormat,
   floppyKinds,
   kindFor,
+  mediumFormat,
   rateOf,
   sectorBytes,
 } from './floppy-format.js';
@@ -44,9 +45,9 @@ export class FloppyDrive {
     this.kind = kind ?? kindFor(floppyFormat(backend.sizeBytes));
   }
 
-  /** Of the medium; undefined: there is none, or none that the drive can read. */
+  /** Of the medium; undefined: there is none. */
   get format(): FloppyFormat | undefined {
-    return this.backend.inserted ? floppyFormat(this.backend.sizeBytes, this.kind) : undefined;
+    return this.backend.inserted ? mediumFormat(this.backend.sizeBytes, this.kind) : undefined;
   }
 
   get rate(): number | undefined {
@@ -89,6 +90,21 @@ export class FloppyDrive {
     if (!format || cylinder >= format.cylinders || head >= format.heads) return undefined;
     if (sector < 1 || sector > format.sectors) return undefined;
     return ((cylinder * format.heads + head) * format.sectors + sector - 1) * sectorBytes;
+  }
+
+  /** Reads a sector; what lies behind the end of a short image is zeros. */
+  readSector(offset: number, target: Uint8Array, done: BlockDone): void {
+    if (offset + sectorBytes <= this.backend.sizeBytes) {
+      this.backend.read(offset, [target], done);
+      return;
+    }
+    target.fill(0);
+    done();
+  }
+  /** Writes a sector; behind the end of a short image there is no place for it. */
+  writeSector(offset: number, source: Uint8Array, done: BlockDone): void {
+    if (offset + sectorBytes <= this.backend.sizeBytes) this.backend.write(offset, [source], done);
+    else done('io');
   }
 
   // What the machine's owner does: a floppy drive has neither a lock nor a tray.

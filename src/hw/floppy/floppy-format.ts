@@ -44,12 +44,28 @@ export const floppyFormats: readonly FloppyFormat[] = [
 export const formatBytes = ({ cylinders, heads, sectors }: FloppyFormat): number =>
   cylinders * heads * sectors * sectorBytes;
 
-/** The format of a medium, in a drive of a kind; undefined: no disk that it takes has this size. */
+/** The format that has this size, of those that a drive of the kind takes. */
 export function floppyFormat(sizeBytes: number, kind?: FloppyKind): FloppyFormat | undefined {
   return floppyFormats.find(
     (format) => formatBytes(format) === sizeBytes && (kind === undefined || takesFormat(kind, format)),
   );
 }
+
+/**
+ * The format of a medium in a drive of a kind. An image of no disk's size, as a boot sector alone or one that was cut off behind the last
+ * file, is the beginning of the disk that the drive is made for; so QEMU has it.
+ */
+export const mediumFormat = (sizeBytes: number, kind: FloppyKind): FloppyFormat =>
+  floppyFormat(sizeBytes, kind) ?? ownFormats[kind];
+
+/** What a drive of each kind writes on a new disk. */
+const ownFormats = {
+  '360': { cylinders: 40, heads: 2, sectors: 9, density: 'double', inches: 5.25 },
+  '120': { cylinders: 80, heads: 2, sectors: 15, density: 'high', inches: 5.25 },
+  '720': { cylinders: 80, heads: 2, sectors: 9, density: 'double', inches: 3.5 },
+  '144': { cylinders: 80, heads: 2, sectors: 18, density: 'high', inches: 3.5 },
+  '288': { cylinders: 80, heads: 2, sectors: 36, density: 'extra', inches: 3.5 },
+} as const satisfies Record<string, FloppyFormat>;
 
 /** Kinds of drives, with the number that CMOS has for each. */
 export const floppyKinds = {

@@ -257,8 +257,40 @@ test('formats by their size, and drives that take them', async () => {
   }
   for (const format of floppyFormats)
     assert.ok(floppyFormat(formatBytes(format), kindFor(format)), JSON.stringify(format));
-  const odd = await started(new MemoryDrive(512 * 1000));
-  assert.deepEqual((await odd.driver.command(0x4a, 0)).slice(0, 3), [0x40, 1, 0], 'no disk has this size');
+});
+
+test("an image of no disk's size is the beginning of the disk that its drive is made for", async () => {
+  for (const [given, kind, rate, cylinders, sectors] of [
+    [undefined, '288', 3, 80, 36],
+    ['144', '144', 0, 80, 18],
+    ['120', '120', 0, 80, 15],
+    ['360', '360', 2, 40, 9],
+  ] as const) {
+    const { driver, ports, ram, fdc, backend } = await started(new MemoryDrive(content(512 * 5)), given);
+    const drive = fdc.driveAt(0)!;
+    assert.equal(drive.kind, kind);
+    assert.deepEqual([drive.format!.cylinders, drive.format!.sectors], [cylinders, sectors]);
+    ports.write(0x3f7, 1, rate);
+    await driver.setDma(0x46, 0x20000, 512 * 7);
+    ram.fill(0xee, 0x20000, 0x21000);
+    const result = await driver.command(0x46, 0, 0, 0, 1, 2, 36, 0x1b, 0xff);
+    assert.deepEqual(result, [0, 0, 0, 0, 0, 8, 2], kind);
+    assert.deepEqual(ram.subarray(0x20000, 0x20a00), backend.bytes, kind);
+    assert.ok(
+      ram.subarray(0x20a00, 0x20e00).every((byte) => byte === 0),
+      'zeros behind its end',
+    );
+    await driver.setDma(0x4a, 0x30000, 512);
+    assert.equal((await driver.command(0x45, 0, 0, 0, 5, 2, sectors, 0x1b, 0xff))[0], 0);
+    assert.deepEqual(backend.bytes.subarray(-512), ram.subarray(0x30000, 0x30200));
+    await driver.setDma(0x4a, 0x30000, 512);
+    const behind = await driver.command(0x45, 0, 0, 0, 6, 2, sectors, 0x1b, 0xff);
+    assert.deepEqual(behind.slice(0, 3), [0x40, 0x20, 0x20], 'nothing is written there');
+    await driver.send(0x0f, 0, cylinders - 1);
+    await driver.command(8);
+    await driver.setDma(0x46, 0x20000, 512);
+    assert.equal((await driver.command(0x46, 4, cylinders - 1, 1, sectors, 2, sectors, 0x1b, 0xff))[0], 4);
+  }
 });
 
 test('a disk of 40 cylinders in a drive of 80: two steps each', async () => {

@@ -2,7 +2,9 @@
  * Translates blocks of A32 and T32 code by the instruction table.
  *
  * Conditions: an instruction that only sets registers and flags sets each to its new or its old value. Any other A32 instruction with a condition
- * ends the block with a branch: to the next instruction, or to itself with bit 1 of the pc set, where the condition is not asked again. In an
+ * ends the block with a branch: to itself with bit 1 of the pc set, where the condition is not asked again, or past it. A block that is entered so
+ * is a run: while the flags stay, instructions with the same condition are executed, those with the opposite one are not. It ends where
+ * conditions end, so that both ways meet again and what follows is translated once. In an
  * IT block the mode key says that the first instruction's condition holds; and a block that begins in one ends with it, because what
  * follows has another key.
  */
@@ -22,6 +24,9 @@ const PAGE = 4096;
 const ALWAYS = 14;
 /** What an IT instruction looks ahead at. */
 const AHEAD = 4;
+/** Instructions without a condition in a run: they are translated once more for the other way. */
+const BETWEEN = 3;
+const SETS_FLAGS = /^(cmp|cmn|tst|teq|vmrs)$/;
 
 class BlockTranslator implements Translator {
   b!: BlockBuilder;
@@ -49,6 +54,11 @@ class BlockTranslator implements Translator {
   #startsInIt = false;
   /** The condition of an instruction that only sets registers and flags. */
   #guard: I32 | undefined;
+  /** In a run: the condition that holds, and where it ends. */
+  #holds: number | undefined;
+  #runEnd = 0;
+  /** Most instructions of the block, and of those that a branch may pass. */
+  #most = 1;
 
   readonly model: Arm32Model;
 
@@ -75,8 +85,14 @@ class BlockTranslator implements Translator {
     result.needsNextPage = false;
     const most = Math.max(1, request.maxInstructions);
     let passed = this.thumb ? this.mode.passed : (offset & 2) !== 0;
+    this.#holds = undefined;
+    if (passed && !this.thumb) this.#beginRun(most);
     let count = 0;
     while (!this.#ended) {
+      if (this.#holds !== undefined && this.#at >= this.#runEnd) {
+        this.#goOn();
+        break;
+      }
       const crosses = this.thumb && this.#at === PAGE - 2 && !isShort(this.#halfword(this.#at));
       if (count === most || this.#at >= PAGE || (crosses && count > 0)) {
         this.#goOn();
@@ -91,6 +107,7 @@ class BlockTranslator implements Translator {
       this.#fetch(this.#at);
       this.#delta = count === 0 ? 0 : this.#distance(this.#at);
       b.insn(this.#delta);
+      this.#most = most - count;
       count++;
       this.#translateOne(passed);
       passed = false;
@@ -114,10 +131,13 @@ class BlockTranslator implements Translator {
     const page = at < PAGE ? this.#page : this.#nextPage;
     return page ? page[at & (PAGE - 1)] | (page[(at & (PAGE - 1)) + 1] << 8) : 0;
   }
+  #armWord(at: number): number {
+    return this.#halfword(at) | (this.#halfword(at + 2) << 16);
+  }
   #fetch(at: number): void {
     const first = this.#halfword(at);
     if (!this.thumb) {
-      this.#word = first | (this.#halfword(at + 2) << 16);
+      this.#word = this.#armWord(at);
       this.#length = 4;
     } else {
       this.#length = isShort(first) ? 2 : 4;
@@ -138,6 +158,10 @@ class BlockTranslator implements Translator {
     const given = this.thumb ? (this.#it === 0 ? ALWAYS : this.#it >> 4) : this.#word >>> 28;
     this.cond = passed || given === 15 ? ALWAYS : given;
     this.#nextIt = advanceIt(this.#it);
+    if (this.#holds !== undefined && given < ALWAYS) {
+      if (given !== this.#holds) return;
+      this.cond = ALWAYS;
+    }
     if (this.cond === ALWAYS || encoding?.row.conditional) this.#translateRow(encoding);
     else if (encoding?.row.plain && i.rd !== 15 && this.#isUsable(encoding.row)) {
       this.#guard = this.flags.condition(this.cond);
@@ -147,8 +171,39 @@ class BlockTranslator implements Translator {
       this.flags.guard(undefined);
     } else if (this.thumb) this.#enterIf(this.flags.condition(this.cond));
     else {
-      this.b.branch(this.flags.condition(this.cond), this.#base + this.#at + 2, this.#base + this.#at + 4);
+      this.b.branch(this.flags.condition(this.cond), this.#base + this.#at + 2, this.#base + this.#otherWay());
       this.#ended = true;
+    }
+  }
+
+  /** Where it goes on if the condition at `#at` does not hold: past all that have it, into the run of the opposite one. */
+  #otherWay(): number {
+    const condition = this.#word >>> 28;
+    let at = this.#at + 4;
+    const end = Math.min(PAGE, this.#at + 4 * this.#most);
+    while (at < end && this.#armWord(at) >>> 28 === condition) at += 4;
+    return at < end && this.#armWord(at) >>> 28 === (condition ^ 1) ? at + 2 : at;
+  }
+
+  /** The condition at `#at` holds: how far that says what is executed. */
+  #beginRun(most: number): void {
+    const holds = this.#armWord(this.#at) >>> 28;
+    if (holds >= ALWAYS) return;
+    this.#holds = holds;
+    this.#runEnd = this.#at + 4;
+    let between = 0;
+    for (let at = this.#at, n = 0; n < most && at < PAGE; at += 4, n++) {
+      const word = this.#armWord(at);
+      const condition = word >>> 28;
+      const isOurs = condition >> 1 === holds >> 1;
+      if (!isOurs && (condition !== ALWAYS || ++between > BETWEEN)) return;
+      const row = this.#decode(word, this.#ahead)?.row;
+      if (!row) return;
+      if (isOurs) this.#runEnd = at + 4;
+      // Of the rest nothing is known: it may change flags.
+      const { rd, s } = this.#ahead;
+      const goesOn = row.plain ? s === 0 && !SETS_FLAGS.test(row.name) : row.bytes !== undefined;
+      if (!goesOn || rd === 15) return;
     }
   }
 
@@ -356,7 +411,7 @@ class BlockTranslator implements Translator {
       // BKPT is executed whatever the condition says.
       if (!row || row.flagsOutsideIt || (row.conditional && row.name !== 'b')) return undefined;
       const isLast = advanceIt(it) === 0;
-      const setsFlags = row.plain && (this.#ahead.s !== 0 || /^(cmp|cmn|tst|teq|vmrs)$/.test(row.name));
+      const setsFlags = row.plain && (this.#ahead.s !== 0 || SETS_FLAGS.test(row.name));
       if (!isLast && setsFlags) return undefined;
       if (!row.plain || this.#ahead.rd === 15) needsBranch = true;
       at += short ? 2 : 4;

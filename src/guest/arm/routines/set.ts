@@ -6,7 +6,7 @@ import { flagKind } from '../state.js';
 export const routines = new RoutineSet();
 export const engine = declareEngineRoutines(routines);
 
-for (const name of ['page_walk', 'walk_aarch32', 'walk_long']) routines.optimizedAtOnce.add(name);
+for (const name of ['page_walk', 'walk_aarch32', 'walk_long', 'carry_overflow32']) routines.optimizedAtOnce.add(name);
 
 /** (kind, A, B, C): NZCV in bits 31 to 28. */
 export const computeFlags = routines.define(

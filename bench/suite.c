@@ -1,13 +1,13 @@
 /*
  * The guest programs of `npm run bench`: each runs for a second or more under QEMU's TCG. Freestanding, so that nothing but
- * this file and the compiler decides what is measured: gcc -O2 -fno-math-errno -static -nostdlib -ffreestanding suite.c, for x86-64, RISC-V or AArch64.
+ * this file and the compiler decides what is measured: gcc -O2 -fno-math-errno -static -nostdlib -ffreestanding suite.c -lgcc, for x86-64, RISC-V, AArch64 or 32-bit Arm.
  *
  * suite NAME prints "NAME checksum" when it is done; without a name it lists them.
  */
 typedef unsigned char u8;
 typedef unsigned int u32;
-typedef unsigned long u64;
-typedef long i64;
+typedef unsigned long long u64;
+typedef long long i64;
 
 #if defined(__x86_64__)
 static long call6(long n, long a, long b, long c, long d, long e, long f) {
@@ -25,11 +25,11 @@ static long call6(long n, long a, long b, long c, long d, long e, long f) {
 #define SYS_wait4 61
 #define SYS_clock_gettime 228
 
-void *memset(void *to, int value, u64 size) {
+void *memset(void *to, int value, unsigned long size) {
   asm volatile("rep stosb" : "+D"(to), "+c"(size) : "a"(value) : "memory");
   return to;
 }
-void *memcpy(void *to, const void *from, u64 size) {
+void *memcpy(void *to, const void *from, unsigned long size) {
   void *at = to;
   asm volatile("rep movsb" : "+D"(at), "+S"(from), "+c"(size) : : "memory");
   return to;
@@ -37,16 +37,29 @@ void *memcpy(void *to, const void *from, u64 size) {
 static long fork_process(void) {
   return call6(57, 0, 0, 0, 0, 0, 0);
 }
-#define START "  mov %rsp, %rdi\n  and $-16, %rsp\n  call start\n"
+#define START "_start:\n  mov %rsp, %rdi\n  and $-16, %rsp\n  call start\n"
 #else
-#if defined(__riscv)
+#if defined(__arm__)
+static long call6(long n, long a, long b, long c, long d, long e, long f) {
+  register long r7 asm("r7") = n, r0 asm("r0") = a, r1 asm("r1") = b, r2 asm("r2") = c;
+  register long r3 asm("r3") = d, r4 asm("r4") = e, r5 asm("r5") = f;
+  asm volatile("svc #0" : "+r"(r0) : "r"(r7), "r"(r1), "r"(r2), "r"(r3), "r"(r4), "r"(r5) : "memory");
+  return r0;
+}
+/* What the compiler's division calls for a divisor of 0. */
+int raise(int number) {
+  call6(1, number, 0, 0, 0, 0, 0);
+  return 0;
+}
+#define START "  .arm\n_start:\n  mov r0, sp\n  bic sp, sp, #15\n  bl start\n"
+#elif defined(__riscv)
 static long call6(long n, long a, long b, long c, long d, long e, long f) {
   register long a7 asm("a7") = n, a0 asm("a0") = a, a1 asm("a1") = b, a2 asm("a2") = c;
   register long a3 asm("a3") = d, a4 asm("a4") = e, a5 asm("a5") = f;
   asm volatile("ecall" : "+r"(a0) : "r"(a7), "r"(a1), "r"(a2), "r"(a3), "r"(a4), "r"(a5) : "memory");
   return a0;
 }
-#define START "  mv a0, sp\n  andi sp, sp, -16\n  call start\n"
+#define START "_start:\n  mv a0, sp\n  andi sp, sp, -16\n  call start\n"
 #elif defined(__aarch64__)
 static long call6(long n, long a, long b, long c, long d, long e, long f) {
   register long x8 asm("x8") = n, x0 asm("x0") = a, x1 asm("x1") = b, x2 asm("x2") = c;
@@ -54,29 +67,42 @@ static long call6(long n, long a, long b, long c, long d, long e, long f) {
   asm volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory");
   return x0;
 }
-#define START "  mov x0, sp\n  and sp, x0, #-16\n  bl start\n"
+#define START "_start:\n  mov x0, sp\n  and sp, x0, #-16\n  bl start\n"
 #endif
+#if defined(__arm__)
+#define SYS_write 4
+#define SYS_mmap 192
+#define SYS_munmap 91
+#define SYS_getppid 64
+#define SYS_fork_by 120
+#define SYS_execve 11
+#define SYS_exit 1
+#define SYS_wait4 114
+#define SYS_clock_gettime 263
+#else
 #define SYS_write 64
 #define SYS_mmap 222
 #define SYS_munmap 215
 #define SYS_getppid 173
+#define SYS_fork_by 220
 #define SYS_execve 221
 #define SYS_exit 93
 #define SYS_wait4 260
 #define SYS_clock_gettime 113
+#endif
 
 /* Plain loops, which the compiler is not to make calls of themselves. */
 #define PLAIN __attribute__((optimize("no-tree-loop-distribute-patterns")))
-PLAIN void *memset(void *to, int value, u64 size) {
-  for (u64 i = 0; i < size; i++) ((u8 *)to)[i] = value;
+PLAIN void *memset(void *to, int value, unsigned long size) {
+  for (unsigned long i = 0; i < size; i++) ((u8 *)to)[i] = value;
   return to;
 }
-PLAIN void *memcpy(void *to, const void *from, u64 size) {
-  for (u64 i = 0; i < size; i++) ((u8 *)to)[i] = ((const u8 *)from)[i];
+PLAIN void *memcpy(void *to, const void *from, unsigned long size) {
+  for (unsigned long i = 0; i < size; i++) ((u8 *)to)[i] = ((const u8 *)from)[i];
   return to;
 }
 static long fork_process(void) {
-  return call6(220, 17, 0, 0, 0, 0, 0);
+  return call6(SYS_fork_by, 17, 0, 0, 0, 0, 0);
 }
 #endif
 
@@ -93,7 +119,7 @@ static u8 area[32 << 20] __attribute__((aligned(4096)));
 /* Integer loop: nothing but registers. */
 static u64 integer(void) {
   u64 sum = 0;
-  for (u64 i = 0; i < 1000000000; i++) sum = sum * 6364136223846793005ul + (i ^ (sum >> 33));
+  for (u64 i = 0; i < 1000000000; i++) sum = sum * 6364136223846793005ull + (i ^ (sum >> 33));
   return sum;
 }
 
@@ -343,7 +369,7 @@ static int same(const char *a, const char *b) {
 static void stamp(const char *word, const char *name) {
   long time[2];
   call6(SYS_clock_gettime, 1, (long)time, 0, 0, 0, 0);
-  u64 value = (u64)time[0] * 1000000000ul + (u64)time[1];
+  u64 value = (u64)time[0] * 1000000000ull + (u64)time[1];
   char digits[22];
   int at = sizeof digits - 1;
   digits[at] = 0;
@@ -361,7 +387,7 @@ __attribute__((used)) static void start(long *stack) {
   char **argv = (char **)(stack + 1);
   environment = argv + argc + 1;
   self = argv[0];
-  seed = 88172645463325252ul;
+  seed = 88172645463325252ull;
   int count = sizeof programs / sizeof *programs;
   if (argc < 2) {
     for (int i = 0; i < count; i++) {
@@ -388,4 +414,4 @@ __attribute__((used)) static void start(long *stack) {
   }
   call6(SYS_exit, 0, 0, 0, 0, 0, 0);
 }
-asm(".globl _start\n_start:\n" START);
+asm(".globl _start\n" START);

@@ -3,7 +3,7 @@
  * host's clock at lines on the guest's serial port. Prints seconds and the ratio of medians; the guest's own clock must agree.
  *
  * Arguments: names of programs (default: all, and the boot), `--runs=N` (default 3), `--suite=NAME` of Debian, `--arch=NAME`: x86_64,
- * riscv64 or aarch64, whose programs a cross compiler makes.
+ * riscv64, aarch64 or arm, whose programs a cross compiler makes.
  * Then interrupts (`interrupts` as the first argument runs these alone), VM exits of KVM (`exits`), the disk tools and the NBD server; `disks` runs those alone (`bench-block.ts` reads the rest),
  * TCP (`network`), a guest's disks (`guest-disks`), and the boot of an installed Debian (`installed`).
  * The guest programs are compiled from bench/suite.c; without a C compiler only the boot is measured. Without QEMU there are
@@ -64,31 +64,39 @@ interface Measured {
 
 /** What differs between the processors that are measured. */
 const rows = {
-  x86_64: { suite: 'bookworm', compiler: 'cc', qemu: ['qemu-system-x86_64', '-accel', 'tcg'], console: 'ttyS0' },
+  x86_64: { suite: 'bookworm', compiler: ['cc'], qemu: ['qemu-system-x86_64', '-accel', 'tcg'], console: 'ttyS0' },
   riscv64: {
     suite: 'trixie',
-    compiler: 'riscv64-linux-gnu-gcc',
+    compiler: ['riscv64-linux-gnu-gcc'],
     qemu: ['qemu-system-riscv64', '-M', 'virt'],
     console: 'ttyS0',
   },
   aarch64: {
     suite: 'trixie',
-    compiler: 'aarch64-linux-gnu-gcc',
+    compiler: ['aarch64-linux-gnu-gcc'],
     qemu: ['qemu-system-aarch64', '-M', 'virt', '-cpu', 'max,sve=off,pauth-impdef=on'],
+    console: 'ttyAMA0',
+  },
+  arm: {
+    suite: 'trixie',
+    compiler: ['arm-linux-gnueabihf-gcc', '-mcpu=cortex-a15', '-mfpu=neon-vfpv4'],
+    qemu: ['qemu-system-arm', '-M', 'virt', '-cpu', 'cortex-a15'],
     console: 'ttyAMA0',
   },
 } as const;
 const architecture = argument('arch', 'x86_64') as keyof typeof rows;
 const { compiler, qemu, console: serialConsole } = rows[architecture] ?? rows.x86_64;
 const [qemuCommand, ...qemuArguments] = qemu;
+const [compilerCommand, ...compilerArguments] = compiler;
 
 const directory = mkdtempSync(join(tmpdir(), 'vring-bench-'));
 process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
 
 const suite = join(directory, 'suite');
 const compiled = spawnSync(
-  compiler,
+  compilerCommand,
   [
+    ...compilerArguments,
     '-O2',
     '-fno-math-errno',
     '-static',
@@ -98,6 +106,7 @@ const compiled = spawnSync(
     '-o',
     suite,
     join(root, 'bench/suite.c'),
+    '-lgcc',
   ],
   { encoding: 'utf8' },
 );
@@ -107,7 +116,7 @@ const listed = [...readFileSync(join(root, 'bench/suite.c'), 'utf8').matchAll(/\
 );
 const programs = compiled.status === 0 ? listed.filter((name) => name !== 'x87' || architecture === 'x86_64') : [];
 if (programs.length === 0)
-  console.log(`skipped: all programs but the boot (no C compiler ${compiler} for bench/suite.c)`);
+  console.log(`skipped: all programs but the boot (no C compiler ${compilerCommand} for bench/suite.c)`);
 const hasQemu = spawnSync(qemuCommand, ['--version']).status === 0;
 if (!hasQemu) console.log(`skipped: ratios (${qemuCommand} is not installed)`);
 

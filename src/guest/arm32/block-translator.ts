@@ -9,7 +9,6 @@
  * follows has another key.
  */
 import { type BlockBuilder, exitCode, header, type I32, type I64, jumpKind, type V128 } from '../../ir/index.js';
-import { systemWrite } from '../arm/table/system.js';
 import type { GuestTranslator, TranslationRequest, TranslationResult } from '../guest-cpu.js';
 import { disassemble } from './disassemble.js';
 import { DecoderTables, type Encoding, isShort, newFields } from './encoding.js';
@@ -17,7 +16,8 @@ import { LazyFlags } from './flags.js';
 import { advanceIt, decodeMode, IT_KEY, type Mode, PASSED } from './mode.js';
 import { type Arm32Model, defaultModel } from './models.js';
 import type { Fields, InsnRow, Translator } from './row.js';
-import { exception, field, reg, special, trapCode, vreg } from './state.js';
+import { CONTROL, cpsr, exception, field, reg, trapCode, vector, vreg } from './state.js';
+import { exceptionReturn, spsrPlace, takeCall } from './system/state-change.js';
 import { rowsOf } from './table/index.js';
 
 const PAGE = 4096;
@@ -364,7 +364,25 @@ class BlockTranslator implements Translator {
       return;
     }
     const { b } = this;
-    b.call(systemWrite, b.i32(special.exceptionReturn), target, b.i32(exception.undefined));
+    this.returnTo(b.i32_load(b.call(spsrPlace)[0], field.banked15), target);
+  }
+  returnTo(status: I32, target: I64): void {
+    const { b } = this;
+    this.flags.setBits(b.i32_and(status, b.i32(cpsr.FLAGS)));
+    b.call(exceptionReturn, status, b.i32_wrap_i64(target));
+    this.resume();
+  }
+  call(): void {
+    const { b } = this;
+    const state = b.state();
+    const it = this.#nextIt;
+    const fixed = ((it & 3) << 25) | ((it & 0xfc) << 8) | (this.thumb ? cpsr.T : 0);
+    const control = b.i32_and(b.i32_load(state, field.pstate), b.i32(CONTROL));
+    const middle = b.i32_or(b.i32_load(state, field.q), b.i32_load(state, field.ge));
+    const saved = b.i32_or(b.i32_or(this.flags.bits(), middle), b.i32_or(control, b.i32(fixed)));
+    const next = b.i32_wrap_i64(b.pc_rel(this.#base + this.#at + this.#length));
+    b.i32_store(state, b.i32(exception.svc), field.syndrome);
+    b.call(takeCall, next, saved, b.i32(vector.svc));
     this.resume();
   }
   endBlock(check = false): void {

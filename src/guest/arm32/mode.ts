@@ -26,6 +26,9 @@ export const IT_BITS = 0xff;
 export const PASSED = 1 << 8;
 export const IT_KEY = IT_BITS | PASSED;
 
+/** Places of what changes with CPSR and DACR. */
+export const modeBit = { user: 9, noSpsr: 10, floatDenied: 11, bigEndian: 21, fiq: 22, dacrSlot: 23 } as const;
+
 export interface Mode {
   readonly it: number;
   readonly passed: boolean;
@@ -66,9 +69,9 @@ export function encodeMode(s: ModeState): number {
   const bit = (condition: boolean, place: number) => Number(condition) << place;
   return (
     s.it |
-    bit(user, 9) |
-    bit(user || mode === cpuMode.system, 10) |
-    bit(denied, 11) |
+    bit(user, modeBit.user) |
+    bit(user || mode === cpuMode.system, modeBit.noSpsr) |
+    bit(denied, modeBit.floatDenied) |
     bit((s.fpexc & FPEXC_EN) === 0, 12) |
     bit(s.cpacr >>> 31 !== 0, 13) |
     (((s.fpcr >> fpcr.RMODE_SHIFT) & 3) << 14) |
@@ -77,9 +80,9 @@ export function encodeMode(s: ModeState): number {
     bit((s.fpcr & fpcr.AHP) !== 0, 18) |
     bit((s.sctlr & sctlr.A) !== 0, 19) |
     bit((s.sctlr & sctlr.SW) === 0, 20) |
-    bit((s.cpsr & cpsr.E) !== 0, 21) |
-    bit(mode === cpuMode.fiq, 22) |
-    (s.dacrSlot << 23) |
+    bit((s.cpsr & cpsr.E) !== 0, modeBit.bigEndian) |
+    bit(mode === cpuMode.fiq, modeBit.fiq) |
+    (s.dacrSlot << modeBit.dacrSlot) |
     bit((s.fpcr & fpcr.FZ16) !== 0, 25) |
     bit(s.shared, 26)
   );
@@ -90,9 +93,9 @@ export function decodeMode(key: number): Mode {
   return {
     it: key & IT_BITS,
     passed: bit(8),
-    user: bit(9),
-    noSpsr: bit(10),
-    floatDenied: bit(11),
+    user: bit(modeBit.user),
+    noSpsr: bit(modeBit.noSpsr),
+    floatDenied: bit(modeBit.floatDenied),
     floatDisabled: bit(12),
     simdDisabled: bit(13),
     roundingMode: (key >> 14) & 3,
@@ -102,9 +105,9 @@ export function decodeMode(key: number): Mode {
     alternativeHalf: bit(18),
     alignmentChecked: bit(19),
     swapUndefined: bit(20),
-    bigEndian: bit(21),
-    fiq: bit(22),
-    dacrSlot: (key >> 23) & 3,
+    bigEndian: bit(modeBit.bigEndian),
+    fiq: bit(modeBit.fiq),
+    dacrSlot: (key >> modeBit.dacrSlot) & 3,
     shared: bit(26),
   };
 }

@@ -68,6 +68,10 @@ export interface Translator {
   jump(target: I64, kind: number): void;
   /** Ends the block: returns from an exception to an address, with the SPSR's state. Undefined in User and System mode. */
   exceptionReturn(target: I64): void;
+  /** The same with a given state. */
+  returnTo(status: I32, target: I64): void;
+  /** Ends the block: a call of the supervisor. */
+  call(): void;
   /** Ends the block after this instruction; `check`: interrupts are looked at. */
   endBlock(check?: boolean): void;
   /** Ends the block and waits for an interrupt. */

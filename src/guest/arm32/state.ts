@@ -69,9 +69,10 @@ export const field = {
   ttbr0: take8(),
   ttbr1: take8(),
   par: take8(),
-  /** DACR: the values in use, of which the mode key says which is the current one. */
+  /** DACR: the values in use, of which the mode key says which is the current one; that one. */
   dacrs: take(4 * DACR_SLOTS),
   dacrSlot: take(4),
+  dacr: take(4),
   dfsr: take(4),
   ifsr: take(4),
   adfsr: take(4),
@@ -96,6 +97,9 @@ export const field = {
 
 /** Bytes of the state, a multiple of 64. */
 export const STATE_BYTES = Math.ceil(offset / 64) * 64;
+
+/** Offsets of the vectors (B1.8.1). */
+export const vector = { undefined: 4, svc: 8, prefetchAbort: 0xc, dataAbort: 0x10, irq: 0x18, fiq: 0x1c } as const;
 
 /** Modes (CPSR.M). */
 export const cpuMode = {
@@ -122,6 +126,9 @@ export const cpsr = {
   Q: 1 << 27,
   FLAGS: 0xf0000000 | 0,
 } as const;
+
+/** What an SPSR and CPSR hold beside the flags, in field.pstate. */
+export const CONTROL = cpsr.M | cpsr.F | cpsr.I | cpsr.A | cpsr.E;
 
 /** Bits of SCTLR that something depends on (B4.1.130). */
 export const sctlr = {
@@ -164,18 +171,11 @@ export const codeOf = (cp: number, crn: number, op1: number, crm: number, op2: n
   (cp << 16) | (crn << 12) | (op1 << 8) | (crm << 4) | op2;
 export const WIDE = 1 << 20;
 export const wideCode = (cp: number, op1: number, crm: number): number => WIDE | codeOf(cp, 0, op1, crm, 0);
-/** Codes of what is no system register, but is read and written by JavaScript as one. SPSR's and banked registers' follow by number. */
+/** Codes of what is no system register, but is read and written by JavaScript as one. Banked registers' follow by number. */
 export const special = {
-  /** Written: the address to return to. */
-  exceptionReturn: 1 << 21,
-  /** CPSR's mode and masks. */
-  cpsr: (1 << 21) | 1,
-  spsr: (1 << 21) | 2,
-  /** Written: SPSR in the upper half, the address in the lower. */
-  returnFrom: (1 << 21) | 3,
   /** FPSCR, and FPEXC, of which the mode depends. */
-  fpscr: (1 << 21) | 4,
-  fpexc: (1 << 21) | 5,
+  fpscr: 1 << 21,
+  fpexc: (1 << 21) | 1,
   /** Plus SYSm of MRS and MSR (banked register), plus 32 for an SPSR. */
   banked: (1 << 21) | 64,
 } as const;

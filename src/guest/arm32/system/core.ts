@@ -6,9 +6,9 @@ import { encodeMode, IT_BITS, IT_KEY, mmuIndex, PASSED } from '../mode.js';
 import { flagKind } from '../routines/flags.js';
 import {
   bank,
+  CONTROL,
   cpsr,
   cpuMode,
-  DACR_SLOTS,
   EAE,
   exception,
   FPEXC_EN,
@@ -20,9 +20,9 @@ import {
   fpscr,
   reg,
   STATUS_SHIFT,
-  sctlr,
   special,
   trapCode,
+  vector,
   WNR,
 } from '../state.js';
 import { DOMAIN_SHIFT } from './page-walk.js';
@@ -36,8 +36,6 @@ const bankOf: Readonly<Partial<Record<number, number>>> = {
   [cpuMode.abort]: bank.abort,
   [cpuMode.undefined]: bank.undefined,
 };
-/** Offsets of the vectors (B1.8.1). */
-const vector = { undefined: 4, svc: 8, prefetchAbort: 0xc, dataAbort: 0x10, irq: 0x18, fiq: 0x1c } as const;
 
 /** Fault status of the short form by that of the long form (B3.13.3). */
 const shortStatus: Readonly<Partial<Record<number, number>>> = {
@@ -58,9 +56,6 @@ const DEBUG_EVENT = 0x22;
 /** Of DFSR and IFSR, and of PAR: they have the form of long descriptors. */
 const LPAE = 1 << 9;
 const PAR_LONG = 1n << 11n;
-
-/** What an SPSR and CPSR hold beside the flags, in field.pstate. */
-const CONTROL = cpsr.M | cpsr.F | cpsr.I | cpsr.A | cpsr.E;
 
 export class Core32 extends Core {
   /** ITSTATE, of the instruction at the pc. */
@@ -125,17 +120,7 @@ export class Core32 extends Core {
 
   /** Mode and masks. A mode that is not there changes nothing (unpredictable). */
   override setPstate(value: number): void {
-    const old = this.mode;
-    const wanted = value & cpsr.M;
-    const next = bankOf[wanted] === undefined ? old : wanted;
-    const [from, to] = [bankOf[old] ?? bank.user, bankOf[next] ?? bank.user];
-    if (from !== to) {
-      this.#exchange(13, field.banked13, from, to);
-      this.#exchange(14, field.banked14, from, to);
-      if (from === bank.fiq || to === bank.fiq) this.#exchangeHigh();
-    }
-    this.set32(field.pstate, (value & CONTROL & ~cpsr.M) | next);
-    this.updateMode();
+    this.call('set_pstate32', value);
   }
   #register(n: number): number {
     return this.get32(reg[n].offset);
@@ -143,20 +128,6 @@ export class Core32 extends Core {
   #setRegister(n: number, value: number): void {
     this.set64(reg[n].offset, BigInt(value >>> 0));
   }
-  #exchange(n: number, banks: number, from: number, to: number): void {
-    this.set32(banks + 4 * from, this.#register(n));
-    this.#setRegister(n, this.get32(banks + 4 * to));
-  }
-  /** R8 to R12: those that are not FIQ mode's wait in the first half where it is current, and its own otherwise. */
-  #exchangeHigh(): void {
-    for (let n = 8; n < 13; n++) {
-      const at = field.high + 4 * (n - 8);
-      const waiting = this.get32(at);
-      this.set32(at, this.#register(n));
-      this.#setRegister(n, waiting);
-    }
-  }
-
   get fpscr(): number {
     return this.get32(field.fpcr) | (this.get32(field.fpsr) & fpscr.STATUS) | this.get32(field.fpscrFlags);
   }
@@ -219,23 +190,8 @@ export class Core32 extends Core {
 
   // --- domains, translation
 
-  get dacr(): bigint {
-    return BigInt(this.get32(field.dacrs + 4 * this.get32(field.dacrSlot)) >>> 0);
-  }
-  /** A value that is not in use takes the place of one that is, whose translations are dropped with all. */
   setDacr(value: number): void {
-    const slots = Array.from({ length: DACR_SLOTS }, (_, n) => n);
-    let slot = slots.find((n) => this.get32(field.dacrs + 4 * n) === value);
-    if (slot === undefined) {
-      slot = (this.get32(field.dacrSlot) + 1) % DACR_SLOTS;
-      this.set32(field.dacrs + 4 * slot, value);
-      this.flushTlb();
-    }
-    this.set32(field.dacrSlot, slot);
-    this.updateMode();
-  }
-  flushPage(va: number): void {
-    this.call('flush_page_at', BigInt((va & ~4095) >>> 0));
+    this.call('set_dacr', BigInt(value));
   }
   /** Does it on all CPUs. */
   everywhere(flush: (core: Core32) => void): void {
@@ -291,16 +247,8 @@ export class Core32 extends Core {
 
   /** Takes an exception (B1.8.3). `link`: what R14 of the mode becomes. */
   #take(mode: number, offset: number, link: number, masks: number): void {
-    const saved = this.cpsr;
     const from = this.el;
-    const control = this.get32(field.sctlr);
-    this.set32(header.modeKey, this.get32(header.modeKey) & ~IT_KEY);
-    const kept = this.get32(field.pstate) & (cpsr.F | cpsr.A);
-    this.setPstate(mode | kept | cpsr.I | masks | (control & sctlr.EE ? cpsr.E : 0));
-    this.spsr = saved;
-    this.#setRegister(14, link);
-    const base = control & sctlr.V ? 0xffff0000 : this.get32(field.vbar);
-    this.pc = BigInt(((base + offset) | (control & sctlr.TE ? 1 : 0)) >>> 0);
+    this.call('take_exception32', mode, offset, link, masks, this.cpsr);
     this.board.exceptionTaken?.(this, offset, from);
   }
 
@@ -358,16 +306,9 @@ export class Core32 extends Core {
     return this.raise(exception.undefined);
   }
 
-  #return(status: number, target: number): void {
-    this.set64(field.monitor, (1n << 64n) - 1n);
-    this.setCpsr(status);
-    this.pc = status & cpsr.T ? BigInt((target | 1) >>> 0) : BigInt((target & ~3) >>> 0);
-  }
-
   // --- what translated code reads and writes as system registers
 
   readSpecial(code: number): bigint | undefined {
-    if (code === special.spsr) return BigInt(this.spsr >>> 0);
     const place = code >= special.banked ? this.#banked(code - special.banked) : undefined;
     if (!place) return undefined;
     return BigInt(('at' in place ? this.get32(place.at) : this.#register(place.register)) >>> 0);
@@ -376,24 +317,12 @@ export class Core32 extends Core {
   writeSpecial(code: number, value: bigint): boolean {
     const low = Number(value & 0xffffffffn) | 0;
     switch (code) {
-      case special.exceptionReturn:
-        this.#return(this.spsr, low);
-        return true;
-      case special.returnFrom:
-        this.#return(Number((value >> 32n) & 0xffffffffn) | 0, low);
-        return true;
       case special.fpscr:
         this.setFpscr(low);
         return true;
       case special.fpexc:
         this.set32(field.fpexc, low & FPEXC_EN);
         this.updateMode();
-        return true;
-      case special.cpsr:
-        this.setPstate(low);
-        return true;
-      case special.spsr:
-        this.spsr = low;
         return true;
     }
     const place = code >= special.banked ? this.#banked(code - special.banked) : undefined;

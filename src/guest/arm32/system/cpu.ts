@@ -49,6 +49,7 @@ export class Arm32Cpu extends ArmCpu {
     core.set32(field.mpidr, (1 << 31) | affinity);
     core.set32(field.sctlr, RESET_SCTLR);
     core.set64(field.monitor, NONE);
+    if (core.board.exceptionTaken) core.set32(field.watched, 1);
     for (const timer of timerNames) core.board.setTimer(timer, undefined);
     core.nzcv = 0;
     core.setPstate(cpuMode.supervisor | cpsr.A | cpsr.I | cpsr.F);
@@ -108,7 +109,7 @@ export class Arm32Cpu extends ArmCpu {
       system_read: (_state: number, code: number) => {
         const { core } = this;
         const fails = () => [core.raiseUndefined(), 0n];
-        if (code >= special.exceptionReturn) {
+        if (code >= special.fpscr) {
           const value = core.readSpecial(code);
           return value === undefined ? fails() : [0, value];
         }
@@ -121,11 +122,15 @@ export class Arm32Cpu extends ArmCpu {
       system_write: (_state: number, code: number, value: bigint) => {
         const { core } = this;
         const bits = BigInt.asUintN(64, value);
-        if (code >= special.exceptionReturn) return core.writeSpecial(code, bits) ? 0 : core.raiseUndefined();
+        if (code >= special.fpscr) return core.writeSpecial(code, bits) ? 0 : core.raiseUndefined();
         const row = registerByCode.get(code);
         const denied = core.mode === cpuMode.user && row?.user !== 'write' && !row?.userAllowed?.(core);
-        if (!row?.write || denied) return core.raiseUndefined();
-        row.write(core, bits);
+        if (!row || denied) return core.raiseUndefined();
+        const { routine } = row;
+        if (row.write) row.write(core, bits);
+        else if (routine && row.everywhere) core.everywhere((each) => each.call(routine.name, value));
+        else if (routine) core.call(routine.name, value);
+        else return core.raiseUndefined();
         return 0;
       },
       firmware_call: (_state: number, isSmc: number, number: number) => core32Call(this.core, isSmc !== 0, number),

@@ -3,10 +3,12 @@
  * monitors, the security extensions and virtualization, which are absent and named by no identification register.
  */
 
+import type { Routine } from '../../../ir/index.js';
 import type { Arm32Model } from '../models.js';
 import { codeOf, field, sctlr, wideCode } from '../state.js';
 import type { Core32 } from './core.js';
 import { identification } from './identification.js';
+import { flushAddress, flushAll, flushAsid, setContext, setDacr, setTtbr } from './state-change.js';
 
 export interface RegisterRow {
   readonly name: string;
@@ -21,6 +23,9 @@ export interface RegisterRow {
   readonly constant?: (model: Arm32Model) => number;
   readonly read?: (core: Core32) => bigint;
   readonly write?: (core: Core32, value: bigint) => void;
+  /** What a write does where no JavaScript is needed: it takes the value. `everywhere`: for all CPUs. */
+  readonly routine?: Routine<readonly ['i64'], readonly []>;
+  readonly everywhere?: true;
   /** Writes do nothing. */
   readonly nothing?: true;
 }
@@ -82,14 +87,13 @@ const control: readonly RegisterRow[] = [
     },
   }),
   ...(['ttbr0', 'ttbr1'] as const).flatMap((name, n) => {
-    const write = (core: Core32, value: bigint): void => {
-      if (core.get64(field[name]) === value) return;
-      core.set64(field[name], value);
-      core.flushTlb(true);
-    };
-    return [home(name, `2 0 0 ${n}`, field[name], { write }), wide(`${name}_64`, n, 2, { home: field[name], write })];
+    const routine = setTtbr[name];
+    return [
+      home(name, `2 0 0 ${n}`, field[name], { routine }),
+      wide(`${name}_64`, n, 2, { home: field[name], routine }),
+    ];
   }),
-  row('dacr', '3 0 0 0', { read: (core) => core.dacr, write: (core, value) => core.setDacr(Number(value) | 0) }),
+  home('dacr', '3 0 0 0', field.dacr, { routine: setDacr }),
   home('dfsr', '5 0 0 0', field.dfsr),
   home('ifsr', '5 0 0 1', field.ifsr),
   home('adfsr', '5 0 1 0', field.adfsr),
@@ -105,13 +109,7 @@ const control: readonly RegisterRow[] = [
   home('vbar', '12 0 0 0', field.vbar, { write: (core, value) => core.set32(field.vbar, Number(value) & ~31) }),
   row('isr', '12 0 1 0', { read: (core) => BigInt(core.pendingBits) }),
   row('fcseidr', '13 0 0 0', { read: () => 0n, write: () => {} }),
-  home('contextidr', '13 0 0 1', field.contextidr, {
-    write: (core, value) => {
-      const changes = ((core.get32(field.contextidr) ^ Number(value)) & 255) !== 0;
-      core.set32(field.contextidr, Number(value) | 0);
-      if (changes) core.flushTlb(true);
-    },
-  }),
+  home('contextidr', '13 0 0 1', field.contextidr, { routine: setContext }),
   home('tpidrurw', '13 0 0 2', field.tpidrurw, { user: 'write' }),
   home('tpidruro', '13 0 0 3', field.tpidruro, { user: 'read' }),
   home('tpidrprw', '13 0 0 4', field.tpidrprw),
@@ -145,15 +143,13 @@ const ats = (['ats1cpr', 'ats1cpw', 'ats1cur', 'ats1cuw'] as const).map((name, n
 
 /** By CRm: inner shareable, instruction, data, unified TLB; by op2: all, by address, by ASID, by address of any ASID. */
 const tlb: readonly RegisterRow[] = [3, 5, 6, 7].flatMap((crm) => {
-  const one = (name: string, op2: number, flush: (core: Core32, value: bigint) => void) =>
-    row(`${name}${crm}`, `8 0 ${crm} ${op2}`, {
-      write: (core, value) => (crm === 3 ? core.everywhere((each) => flush(each, value)) : flush(core, value)),
-    });
+  const one = (name: string, op2: number, routine: Routine<readonly ['i64'], readonly []>) =>
+    row(`${name}${crm}`, `8 0 ${crm} ${op2}`, { routine, ...(crm === 3 ? { everywhere: true } : {}) });
   return [
-    one('tlbiall', 0, (core) => core.flushTlb()),
-    one('tlbimva', 1, (core, value) => core.flushPage(Number(value))),
-    one('tlbiasid', 2, (core) => core.flushTlb(true)),
-    one('tlbimvaa', 3, (core, value) => core.flushPage(Number(value))),
+    one('tlbiall', 0, flushAll),
+    one('tlbimva', 1, flushAddress),
+    one('tlbiasid', 2, flushAsid),
+    one('tlbimvaa', 3, flushAddress),
   ];
 });
 

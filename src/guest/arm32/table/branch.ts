@@ -113,9 +113,7 @@ export const branchRows: readonly InsnRow[] = [
     ['imm'],
     (t) => t.endBlock(),
   ),
-  ...rows('svc', { a: 'cond 1111 uimm[23:0]', t: '11011111 uimm[7:0]' }, ['imm'], (t) =>
-    t.exception(exception.svc, true),
-  ),
+  ...rows('svc', { a: 'cond 1111 uimm[23:0]', t: '11011111 uimm[7:0]' }, ['imm'], (t) => t.call()),
   ...rows(
     'bkpt',
     { a: '00010010 uimm[15:4] 0111 uimm[3:0]', t: '10111110 uimm[7:0]' },

@@ -3,34 +3,28 @@ import type { I64 } from '../../../ir/index.js';
 import { routines } from '../../arm/routines/set.js';
 import { firmwareCall, systemRead, systemWrite } from '../../arm/table/system.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
-import { codeOf, cpsr, exception, field, leaveReason, special, wideCode } from '../state.js';
+import { CONTROL, codeOf, cpsr, exception, field, leaveReason, special, wideCode } from '../state.js';
 import { registerByCode } from '../system/registers.js';
+import { setPstate, spsrPlace } from '../system/state-change.js';
 import { armImmediate } from './data.js';
-import { plus, rows } from './shared.js';
+import { low, plus, rows } from './shared.js';
 
 // --- CPSR and SPSR
 
-/** (value, bits) → fault. Writes CPSR's mode and masks: without JavaScript where no more than masks change. */
-const writeControl = routines.define(
-  'write_cpsr',
-  ['i32', 'i32'],
-  ['i32'],
-  { vars: 'write', mayFault: true },
-  (r, value, bits) => {
-    const s = r.state();
-    const old = r.i32_load(s, field.pstate);
-    const next = r.i32_or(r.i32_and(old, r.i32_xor(bits, r.i32(-1))), r.i32_and(value, bits));
-    const changes = r.i32_and(r.i32_xor(old, next), r.i32(cpsr.M | cpsr.E));
-    r.if(r.i32_eqz(changes), () => {
-      r.i32_store(s, next, field.pstate);
-      r.ret(r.i32(0));
-    });
-    const [fault] = r.call(systemWrite, r.i32(special.cpsr), r.i64_extend_i32_u(next), r.i32(exception.undefined));
-    r.ret(fault);
-  },
-);
+/** (value, bits): writes CPSR's mode and masks. */
+const writeControl = routines.define('write_cpsr', ['i32', 'i32'], [], { vars: 'write' }, (r, value, bits) => {
+  const s = r.state();
+  const old = r.i32_load(s, field.pstate);
+  const next = r.i32_or(r.i32_and(old, r.i32_xor(bits, r.i32(-1))), r.i32_and(value, bits));
+  const changes = r.i32_and(r.i32_xor(old, next), r.i32(cpsr.M | cpsr.E));
+  r.if(r.i32_eqz(changes), () => {
+    r.i32_store(s, next, field.pstate);
+    r.ret();
+  });
+  r.call(setPstate, next);
+  r.ret();
+});
 
-const CONTROL = cpsr.M | cpsr.F | cpsr.I | cpsr.A | cpsr.E;
 /** The bits of a program status register that MSR's mask names. */
 const maskOf = (fields: number): number =>
   (fields & 1 ? 0xff : 0) | (fields & 2 ? 0xff00 : 0) | (fields & 4 ? 0xff0000 : 0) | (fields & 8 ? 0xff000000 | 0 : 0);
@@ -48,10 +42,10 @@ function writeStatus(t: Translator, i: Fields, value: I64): void {
   if (i.op) {
     if (t.mode.noSpsr) t.undefined();
     else {
-      const bits = b.i64(maskOf(i.imm2) >>> 0);
-      const [, old] = b.call(systemRead, b.i32(special.spsr), b.i32(exception.undefined));
-      const next = b.i64_or(b.i64_and(old, b.i64_xor(bits, b.i64(-1))), b.i64_and(value, bits));
-      b.call(systemWrite, b.i32(special.spsr), next, b.i32(exception.undefined));
+      const mask = maskOf(i.imm2);
+      const [place] = b.call(spsrPlace);
+      const kept = b.i32_and(b.i32_load(place, field.banked15), b.i32(~mask));
+      b.i32_store(place, b.i32_or(kept, b.i32_and(b.i32_wrap_i64(value), b.i32(mask))), field.banked15);
     }
     return;
   }
@@ -71,7 +65,7 @@ function readStatus(t: Translator, i: Fields): void {
   const { b } = t;
   if (!i.op) t.setR(i.rd, readCpsr(t));
   else if (t.mode.noSpsr) t.undefined();
-  else t.setR(i.rd, b.call(systemRead, b.i32(special.spsr), b.i32(exception.undefined))[1]);
+  else t.setR(i.rd, b.i64_load32_u(b.call(spsrPlace)[0], field.banked15));
 }
 
 /** Registers of other modes: op is R, imm is SYSm. */
@@ -124,8 +118,7 @@ function returnFrom(t: Translator, i: Fields): void {
   t.aligned(address, 4, false);
   const both = b.guest_load64(address);
   if (i.w) t.setR(i.rn, plus(t, base, next));
-  b.call(systemWrite, b.i32(special.returnFrom), both, b.i32(exception.undefined));
-  t.resume();
+  t.returnTo(b.i32_wrap_i64(b.i64_shr_u(both, b.i64(32))), low(t, both));
 }
 /** The stack pointer of the mode in imm: SYSm of R13 is an entry of its own (B9.2.3). */
 const stackCode: Readonly<Partial<Record<number, number>>> = { 16: 5, 17: 13, 18: 17, 19: 19, 23: 21, 27: 23, 31: 5 };
@@ -141,7 +134,7 @@ function storeReturn(t: Translator, i: Fields): void {
   const [first, next] = addresses(i);
   const address = plus(t, base, first);
   t.aligned(address, 4, true);
-  const [, spsr] = b.call(systemRead, b.i32(special.spsr), b.i32(exception.undefined));
+  const spsr = b.i64_load32_u(b.call(spsrPlace)[0], field.banked15);
   b.guest_store64(address, b.i64_or(t.r(14), b.i64_shl(spsr, b.i64(32))));
   if (i.w) b.call(systemWrite, bankedAt, plus(t, base, next), b.i32(exception.undefined));
 }
@@ -167,10 +160,13 @@ function writeRegister(t: Translator, code: number, value: () => I64): void {
   const denied = t.mode.user && row?.user !== 'write' && !row?.userAllowed;
   if (!row || denied || row.constant !== undefined) t.undefined();
   else if (row.nothing) return;
-  else if (row.home !== undefined && !row.write) {
+  else if (row.routine && !(row.everywhere && t.mode.shared)) {
+    b.call(row.routine, value());
+    t.endBlock();
+  } else if (row.home !== undefined && !row.write && !row.routine) {
     if (row.wide) b.i64_store(b.state(), value(), row.home);
     else b.i64_store32(b.state(), value(), row.home);
-  } else if (row.write) {
+  } else if (row.write ?? row.routine) {
     b.call(systemWrite, b.i32(code), value(), b.i32(exception.undefined));
     t.endBlock(true);
   } else t.undefined();

@@ -289,7 +289,8 @@ export abstract class X86Machine extends Board<X86Cpu> {
   }
 
   protected announceInterrupts(accelerator: Accelerator): void {
-    for (const lapic of this.lapics) accelerator.setInterruptPending(lapic.pending(), lapic.id);
+    for (const lapic of this.lapics)
+      accelerator.setInterruptPending(lapic.pending() || this.cpus[lapic.id].hasEventPending, lapic.id);
   }
 
   /** The bootstrap processor's local APIC. */

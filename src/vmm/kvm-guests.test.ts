@@ -18,6 +18,7 @@ import {
   busyPair,
   EXIT_PORT,
   longModeGuest,
+  oneShotGuest,
   RESULT,
 } from './testing/accelerator-guests.js';
 import { Mover, testKvm } from './testing/moves.js';
@@ -134,6 +135,29 @@ for (const on of onKvm)
     // The registers that the guest never changes again are what it put there.
     assert.equal(cpu.register('r15'), 0x1122334455667788n);
     assert.equal(cpu.register('st1'), 0x4000c90fdaa22168c235n, 'pi');
+  });
+
+for (const on of onKvm)
+  test(`a timer that runs out once does so once, whatever moves, on ${on}`, { skip: noKvm, timeout: 120_000 }, () => {
+    let leaveAt = 0;
+    let begun = 0;
+    const machine: TestPc = machineOn('tcg', () => {
+      const now = performance.now();
+      return now > leaveAt && (machine.u32(RESULT) > begun + 2 || now > leaveAt + 5000);
+    });
+    const { pc } = machine.boot(oneShotGuest.image);
+    const look = pc.clock.createTimer('look', (now) => look.arm(now + 1e6));
+    look.arm(1e6);
+    const kvm = kvmFor(machine, on);
+    for (let move = 0; move < 40; move++) {
+      begun = machine.u32(RESULT);
+      leaveAt = performance.now() + (move % 4);
+      assert.deepEqual(machine.run(), { why: 'stopped' });
+      assert.ok(machine.u32(RESULT) > begun, `no interrupt is lost, at move ${move}`);
+      assert.equal(machine.u32(RESULT + 8), 0, `none comes twice, at move ${move}`);
+      pc.setAccelerator(pc.accelerator === kvm ? pc.engine : kvm);
+    }
+    kvm.close();
   });
 
 for (const on of onKvm.slice(1))

@@ -9,6 +9,7 @@ export const REGISTER_PAGE_BYTES = 1024;
 
 const MSR_APIC_BASE = 0x1b;
 const MSR_TSC_DEADLINE = 0x6e0;
+const ONE_SHOT = 0;
 const TSC_DEADLINE = 2;
 const BASE_EXTD = 0x400n;
 const BASE_EN = 0x800n;
@@ -32,12 +33,27 @@ export function writeRegisterPage(lapic: LocalApic, page: DataView): void {
   put(R.ICR.index, state.ICR);
   put(R.ICR_HIGH.index, state.ICR_HIGH);
   rows(R.LVT_TIMER.index, state.LVT);
-  put(R.INITIAL_COUNT.index, state.initialCount);
-  put(R.CURRENT_COUNT.index, lapic.currentCount());
+  // A timer that has run out has a count of 0, and KVM would let it run out once more: it gets one that was never begun.
+  put(R.INITIAL_COUNT.index, hasRunOut(lapic) ? 0 : state.initialCount);
+  const isRunning = state.timerDeadlineNs !== Infinity && timerMode(lapic) !== TSC_DEADLINE;
+  put(R.CURRENT_COUNT.index, isRunning ? Math.max(1, lapic.currentCount()) : 0);
   put(R.DIVIDE.index, state.divide);
 }
 
-/** Everything as the page and the two MSRs say; `nowNs` is the machine's time. */
+const timerMode = ({ state }: LocalApic) => (state.LVT[0]! >> 17) & 3;
+
+/** A timer that goes off once did so. */
+const hasRunOut = (lapic: LocalApic) =>
+  timerMode(lapic) === ONE_SHOT && lapic.state.timerDeadlineNs === Infinity && lapic.state.initialCount !== 0;
+
+/** Of a page that KVM gave: a timer that goes off once is at its end, and its interrupt may still be KVM's alone. */
+export function isTimerAtEnd(page: DataView): boolean {
+  const get = (index: number) => page.getUint32(index * 16, true);
+  const mode = (get(R.LVT_TIMER.index) >> 17) & 3;
+  return mode === ONE_SHOT && get(R.INITIAL_COUNT.index) !== 0 && get(R.CURRENT_COUNT.index) === 0;
+}
+
+/** Everything as the page and the two MSRs say, of the APIC that was written before; `nowNs` is the machine's time. */
 export function readRegisterPage(
   lapic: LocalApic,
   page: DataView,
@@ -45,6 +61,7 @@ export function readRegisterPage(
   nowNs: number,
 ): void {
   const get = (index: number) => page.getUint32(index * 16, true);
+  const ranOut = hasRunOut(lapic) ? lapic.state.initialCount : 0;
   const state = LapicState.allocate();
   LapicState.load(state, LapicState.save(lapic.state));
   state.enabled = (msrs.base & BASE_EN) !== 0n;
@@ -64,9 +81,10 @@ export function readRegisterPage(
   state.ICR_HIGH = get(R.ICR_HIGH.index);
   for (let i = 0; i < state.LVT.length; i++) state.LVT[i] = get(R.LVT_TIMER.index + i);
   state.divide = get(R.DIVIDE.index) & 0x0b;
-  state.initialCount = get(R.INITIAL_COUNT.index);
+  const mode = (state.LVT[0]! >> 17) & 3;
+  state.initialCount = get(R.INITIAL_COUNT.index) || (mode === ONE_SHOT ? ranOut : 0);
   const left = get(R.CURRENT_COUNT.index);
-  const isDeadline = ((state.LVT[0]! >> 17) & 3) === TSC_DEADLINE;
+  const isDeadline = mode === TSC_DEADLINE;
   state.tscDeadline = 0n;
   state.timerDeadlineNs =
     isDeadline || state.initialCount === 0 || left === 0 ? Infinity : nowNs + left * countNs(state.divide);

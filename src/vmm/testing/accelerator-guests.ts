@@ -636,6 +636,53 @@ tick:   push rax
   [],
 );
 
+/**
+ * Lets the local APIC's timer run out once, waits for its interrupt and a while longer, and again for ever: times that it was begun at
+ * RESULT, interrupts at RESULT + 4, and at RESULT + 8 how often there was one too many.
+ */
+export const oneShotGuest: AcceleratorGuest = longModeGuest(
+  'a guest whose timer runs out once, again and again',
+  `${setPic}
+        mov al, 0xff
+        out 0x21, al
+        mov eax, 0x40
+        mov rdx, tick
+        mov cl, 0x8e
+        call set_gate
+        mov qword ptr [RESULT], 0
+        mov dword ptr [RESULT + 8], 0
+        mov ebx, 0xfee00000
+        mov dword ptr [rbx + 0xf0], 0x1ff
+        mov dword ptr [rbx + 0x3e0], 0x0b       ; undivided
+        mov dword ptr [rbx + 0x320], 0x40       ; once
+.again: cli
+        inc dword ptr [RESULT]
+        mov dword ptr [rbx + 0x380], 100000
+        test dword ptr [RESULT], 1
+        jz .open
+        sti                             ; and sleeps, with nothing between
+        hlt
+.open:  sti
+.wait:  mov eax, [RESULT + 4]
+        cmp eax, [RESULT]
+        jb .wait
+        mov ecx, 1000
+.longer: pause
+        dec ecx
+        jnz .longer
+        mov eax, [RESULT + 4]
+        cmp eax, [RESULT]
+        je .again
+        inc dword ptr [RESULT + 8]
+        mov [RESULT], eax
+        jmp .again
+tick:   inc dword ptr [RESULT + 4]
+        mov dword ptr [rbx + 0xb0], 0
+        iretq
+`,
+  [],
+);
+
 /** The second processor's way from real mode at 0x7000, which the label `trampoline` stands for, to `second` in 64-bit mode. */
 const secondToLongMode = `
         lgdt [0x7000 + (far_gdt - trampoline)]

@@ -126,6 +126,12 @@ export class X86Cpu implements GuestCpu {
   }
 
   /** It sleeps in HLT or MWAIT, or waits for a start-up IPI. */
+  /** An event of its own, not the interrupt controller's, waits to be delivered. */
+  get hasEventPending(): boolean {
+    const cpu = this.#cpu;
+    return [field.injectedInterrupt, field.debugPending, field.nmiPending].some((at) => cpu.get32(at) !== 0);
+  }
+
   get isHalted(): boolean {
     return this.#cpu.get32(field.halted) !== 0;
   }

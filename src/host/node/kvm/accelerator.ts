@@ -407,6 +407,8 @@ export class KvmAccelerator implements Accelerator {
     while (this.#vcpu.finishExit() && this.#access());
     this.#arch.save();
     this.#atHome = true;
+    // A kick that came meanwhile may have been taken for another.
+    this.#wanted = true;
   }
 
   takeOver(): void {

@@ -7,7 +7,7 @@ import type { CpuModel } from '../../../guest/x86/models.js';
 import { field as home } from '../../../guest/x86/state.js';
 import type { X86Cpu } from '../../../guest/x86/system/cpu.js';
 import { WAIT_FOR_SIPI } from '../../../guest/x86/system/leave.js';
-import { type LocalApic, readRegisterPage, writeRegisterPage } from '../../../hw/index.js';
+import { isTimerAtEnd, type LocalApic, readRegisterPage, writeRegisterPage } from '../../../hw/index.js';
 import { type CapabilityName, call, debugControl, exit, runPage } from './abi.js';
 import { KvmAccelerator, type KvmArchitecture, type KvmAttention, UnknownExit } from './accelerator.js';
 import { DeferredWrites } from './deferred-writes.js';
@@ -236,6 +236,7 @@ function setTscRate(vcpu: KvmVcpu, tscHz: number): void {
 function kernelApicState(lapic: LocalApic, nowNs: () => number): X86StateOptions['kernelApic'] {
   return {
     write: (page) => writeRegisterPage(lapic, page),
+    isTimerAtEnd,
     read: (page, msrs) => readRegisterPage(lapic, page, msrs, nowNs()),
     get tscDeadline() {
       return lapic.state.tscDeadline;

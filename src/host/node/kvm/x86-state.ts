@@ -104,6 +104,8 @@ export interface X86StateOptions {
   readonly kernelApic?:
     | {
         write(page: DataView): void;
+        /** Of a page that KVM gave: its timer is at its end, and the interrupt may not be in the page yet. */
+        isTimerAtEnd(page: DataView): boolean;
         read(page: DataView, msrs: { readonly base: bigint; readonly tscDeadline: bigint }): void;
         readonly tscDeadline: bigint;
       }
@@ -302,10 +304,22 @@ export class X86KvmState {
     this.#msr(call.setMsrs, MSR_TSC_DEADLINE, kernelApic.tscDeadline);
   }
 
-  #saveApic(base: bigint): void {
+  /**
+   * Before anything else is fetched: KVM keeps the interrupt of a timer that has run out by itself, and makes it a request of the local
+   * APIC only on its way to the guest. Later the timer may run out once more, which is nothing here: home has what the page says.
+   */
+  #fetchApic(): void {
     const { kernelApic } = this.#options;
     if (!kernelApic) return;
     this.#vcpu.call('give its local APIC', call.getLapic, this.#apic.bytes);
+    if (!kernelApic.isTimerAtEnd(this.#apic.view)) return;
+    this.#vcpu.approachGuest();
+    this.#vcpu.call('give its local APIC', call.getLapic, this.#apic.bytes);
+  }
+
+  #saveApic(base: bigint): void {
+    const { kernelApic } = this.#options;
+    if (!kernelApic) return;
     kernelApic.read(this.#apic.view, { base, tscDeadline: this.#msr(call.getMsrs, MSR_TSC_DEADLINE, 0n) });
   }
 
@@ -350,6 +364,7 @@ export class X86KvmState {
   save(): void {
     const vcpu = this.#vcpu;
     const cpu = this.#home;
+    this.#fetchApic();
     vcpu.call('give its registers', call.getRegs, this.#regs.bytes);
     this.#saveSregs();
     const regs = this.#regs.view;

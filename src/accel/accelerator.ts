@@ -37,6 +37,13 @@ export interface GuestObserver {
   readonly turn?: ((vcpu: number) => void) | undefined;
 }
 
+/** Data that a debugger watches: guest-virtual (linear) addresses. */
+export interface Watchpoint {
+  readonly kind: 'write' | 'read' | 'access';
+  readonly address: bigint;
+  readonly length: number;
+}
+
 /** What the board gives to an accelerator. All addresses are guest-physical. */
 export interface AcceleratorHost {
   mmioRead(gpa: number, size: 1 | 2 | 4): number;
@@ -87,6 +94,13 @@ export interface Accelerator {
   deadlineChanged(): void;
   /** `run` returns 'debug' before an instruction at one of these linear addresses. */
   setBreakpoints(addresses: ReadonlySet<bigint>): void;
+  /**
+   * `run` returns 'debug' after an instruction that touched what is watched. False: it cannot watch that, and nothing has changed. Absent:
+   * the guest's own code tells of accesses (`Board.setWatching`).
+   */
+  setWatchpoints?(watchpoints: readonly Watchpoint[]): boolean;
+  /** The watchpoint for which `run` or `step` has returned, once. */
+  takeWatchpointHit?(): Watchpoint | undefined;
   /** Where guest RAM lies from now on. */
   setRamBlocks(blocks: readonly AcceleratorRamBlock[]): void;
   /** What answers at some addresses of devices has changed, or may have. Absent: the accelerator keeps nothing of that. */

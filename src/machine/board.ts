@@ -11,8 +11,9 @@ import {
   type RegionService,
   type RoutineStore,
   TcgEngine,
+  type Watchpoint,
 } from '../accel/index.js';
-import { assert } from '../base/index.js';
+import { assert, VringError } from '../base/index.js';
 import { type Device, type IrqLine, MemorySpace, type MsiTarget, PortSpace } from '../bus/index.js';
 import type { GuestCpu } from '../guest/guest-cpu.js';
 import type { AcpiPciHotplug } from '../hw/pci/acpi-hotplug.js';
@@ -247,6 +248,7 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
   #dirty: Set<number> | undefined;
 
   #breakpoints: ReadonlySet<bigint> = new Set();
+  #watchpoints: readonly Watchpoint[] = [];
 
   protected constructor(host: BoardHost, options: BoardOptions) {
     this.#host = host;
@@ -441,11 +443,14 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
 
   /**
    * Lets another accelerator run the vCPU from here on: its state goes through its home, RAM stays where it is. Between two calls
-   * of `run` only. The one that ran it until now is not closed.
+   * of `run` only. The one that ran it until now is not closed. Throws VringError `watchpoints` where it cannot watch what a debugger does.
    */
   setAccelerator(next: Accelerator): void {
     const before = this.#accelerator;
     if (next === before) return;
+    const watched = this.#watchpoints;
+    if (watched.length > 0 && next.setWatchpoints?.(watched) === false)
+      throw new VringError('watchpoints', `the debugger watches what ${next.name} cannot`);
     before.synchronize();
     if (this.#dirty) {
       this.#keepDirty(before, this.#dirty);
@@ -460,6 +465,10 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
     if (this.#breakpoints.size > 0) {
       before.setBreakpoints(new Set());
       next.setBreakpoints(this.#breakpoints);
+    }
+    if (watched.length > 0) {
+      before.setWatchpoints?.([]);
+      this.setWatching(!next.setWatchpoints);
     }
     this.announceInterrupts(next);
   }
@@ -486,6 +495,19 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
   setBreakpoints(addresses: ReadonlySet<bigint>): void {
     this.#breakpoints = new Set(addresses);
     this.#accelerator.setBreakpoints(this.#breakpoints);
+  }
+
+  /**
+   * `run` returns 'debug' after an instruction that touched one of them, where the accelerator finds that out; otherwise `onDataAccess`
+   * hears of all accesses. False: it cannot be watched.
+   */
+  setWatchpoints(watchpoints: readonly Watchpoint[]): boolean {
+    const { setWatchpoints } = this.#accelerator;
+    const isDone = setWatchpoints
+      ? setWatchpoints.call(this.#accelerator, watchpoints)
+      : this.setWatching(watchpoints.length > 0);
+    if (isDone) this.#watchpoints = watchpoints;
+    return isDone;
   }
 
   /** `run` returns 'debug' after the instruction under way. */

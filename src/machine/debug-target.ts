@@ -1,16 +1,11 @@
 /** A board as a debugger's stub sees it (the gdb layer's DebugTarget, structurally). For the thread that runs the machine. */
+import type { Watchpoint } from '../accel/index.js';
 import type { Board, BoardRegister } from './board.js';
 
 /** More than anyone sets by hand; each one makes blocks shorter. */
 const MAX_BREAKPOINTS = 1024;
 const MAX_WATCHPOINTS = 64;
 const PAGE = 4096n;
-
-interface Watchpoint {
-  readonly kind: 'write' | 'read' | 'access';
-  readonly address: bigint;
-  readonly length: number;
-}
 
 /** What its owner does when the debugger says so. */
 export interface DebugControl {
@@ -99,8 +94,6 @@ export class BoardDebugTarget {
   }
 
   setWatchpoint(kind: Watchpoint['kind'], address: bigint, length: number): boolean {
-    // Only the translator tells of every access.
-    if (this.#board.accelerator.name !== 'tcg') return false;
     if (this.#watchpoints.length >= MAX_WATCHPOINTS || length < 1) return false;
     return this.#watch([...this.#watchpoints, { kind, address: BigInt.asUintN(64, address), length }]);
   }
@@ -113,7 +106,7 @@ export class BoardDebugTarget {
   }
 
   takeWatchpointHit(): Watchpoint | undefined {
-    const hit = this.#hit;
+    const hit = this.#hit ?? this.#board.accelerator.takeWatchpointHit?.();
     this.#hit = undefined;
     return hit;
   }
@@ -121,7 +114,7 @@ export class BoardDebugTarget {
   /** As the processor's own data breakpoints, these see what instructions do: not page walks, descriptor loads and DMA. */
   #watch(watchpoints: readonly Watchpoint[]): boolean {
     const any = watchpoints.length > 0;
-    if (!this.#board.setWatching(any)) return false;
+    if (!this.#board.setWatchpoints(watchpoints)) return false;
     this.#watchpoints = watchpoints;
     this.#board.onDataAccess = any ? (linear, bytes, write) => this.#accessed(linear, bytes, write) : undefined;
     return true;

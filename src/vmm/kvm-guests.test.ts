@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { exitIndex } from '../accel/index.js';
 import { VringError } from '../base/index.js';
-import { call } from '../host/node/kvm/abi.js';
+import { call, exit, runPage } from '../host/node/kvm/abi.js';
 import type { KvmAccelerator } from '../host/node/kvm/accelerator.js';
 import { loadNative, type Native } from '../host/node/kvm/native.js';
 import { probeKvm } from '../host/node/kvm/probe.js';
@@ -267,6 +267,123 @@ target: inc eax
     machine.pc.accelerator.close();
   });
 }
+
+for (const accelerator of all)
+  test(`watchpoints, on ${accelerator}`, { skip: whyNot(accelerator), timeout: 60_000 }, (t) => {
+    const guest = longModeGuest(
+      'accesses',
+      `
+        mov ecx, 3
+next:   inc dword ptr [0x200000]
+        mov eax, [0x200008]
+read:   mov dword ptr [0x200004], 7
+written: dec ecx
+        jnz next
+        jmp finish
+`,
+      [],
+    );
+    const machine = machineOn(accelerator).boot(guest.image);
+    const target = new BoardDebugTarget(machine.pc, { resume: () => {}, interrupt: () => {}, kill: () => {} });
+    const stopsAt = (label: string, hit: { kind: string; address: bigint; length: number }) => {
+      const stop = machine.run();
+      if (accelerator !== 'tcg' && stop.why === 'exit') return false;
+      assert.deepEqual(stop, { why: 'debug' });
+      machine.pc.accelerator.synchronize();
+      assert.equal(machine.pc.cpu.register('rip'), guest.symbols.get(label), label);
+      assert.deepEqual(target.takeWatchpointHit(), hit);
+      assert.equal(target.takeWatchpointHit(), undefined, 'it is told once');
+      return true;
+    };
+    const write = { kind: 'write', address: 0x200004n, length: 4 } as const;
+    const access = { kind: 'access', address: 0x200009n, length: 3 } as const;
+    assert.ok(target.setWatchpoint(write.kind, write.address, write.length));
+    if (!stopsAt('written', write)) {
+      t.skip("this host's KVM has no watchpoints on kvm");
+      machine.pc.accelerator.close();
+      return;
+    }
+    assert.ok(target.setWatchpoint(access.kind, access.address, access.length));
+    // The processor has four places: these take three.
+    const fits = target.setWatchpoint('write', 0x300000n, 16);
+    assert.equal(fits, accelerator === 'tcg');
+    if (fits) target.clearWatchpoint('write', 0x300000n, 16);
+    assert.ok(stopsAt('read', access));
+    assert.ok(stopsAt('written', write));
+    target.clearWatchpoint(write.kind, write.address, write.length);
+    assert.ok(stopsAt('read', access));
+    target.clearWatchpoint(access.kind, access.address, access.length);
+    assert.deepEqual(machine.run(), { why: 'exit', status: 1 });
+    machine.pc.accelerator.close();
+  });
+
+test('a stop that the processor tells to be a watchpoint, and one that it tells of nobody, on kvm', {
+  skip: noKvm,
+}, () => {
+  const guest = longModeGuest('writes', '.next: out 0x99, al\njmp .next\n', []);
+  const machine = machineOn('tcg').boot(guest.image);
+  const native = loadNative();
+  let page = new DataView(new ArrayBuffer(0));
+  const dr6s = [0xffff0ff2n, 0xffff0ff1n];
+  const kvm = kvmFor(machine, 'kvm', {
+    ...native,
+    map: (fd, length) => {
+      const mapped = native.map(fd, length);
+      if (mapped) page = new DataView(mapped.buffer);
+      return mapped;
+    },
+    // Of KVM without data breakpoints a test can only say what one with them would.
+    ioctl: (fd, request, value) => {
+      const result = native.ioctl(fd, request, value);
+      if (request !== call.run || result !== 0) return result;
+      if (page.getUint32(runPage.exitReason, true) === exit.io && page.getUint16(runPage.ioPort, true) === 0x99) {
+        page.setUint32(runPage.exitReason, exit.debug, true);
+        page.setBigUint64(runPage.debugDr6, dr6s.shift() ?? 0xffff0ff0n, true);
+      }
+      return result;
+    },
+  });
+  machine.pc.setAccelerator(kvm);
+  const target = new BoardDebugTarget(machine.pc, { resume: () => {}, interrupt: () => {}, kill: () => {} });
+  assert.ok(target.setWatchpoint('write', 0x200000n, 4));
+  assert.ok(target.setWatchpoint('access', 0x300000n, 8));
+  for (const address of [0x300000n, 0x200000n]) {
+    assert.deepEqual(machine.run(), { why: 'debug' });
+    assert.equal(target.takeWatchpointHit()?.address, address);
+  }
+  assert.deepEqual(machine.run(), { why: 'debug' });
+  assert.equal(target.takeWatchpointHit(), undefined);
+  kvm.close();
+});
+
+test('watchpoints follow a guest that moves, and keep it where they cannot be, on kvm', { skip: noKvm }, () => {
+  const machine = machineOn('tcg').boot(busyGuest.image);
+  const { pc } = machine;
+  const requests: number[] = [];
+  const native = loadNative();
+  const kvm = kvmFor(machine, 'kvm', {
+    ...native,
+    ioctlBytes: (fd, request, bytes) => {
+      if (request === call.setGuestDebug) requests.push(new DataView(bytes.buffer).getUint32(0, true));
+      return native.ioctlBytes(fd, request, bytes);
+    },
+  });
+  const target = new BoardDebugTarget(pc, { resume: () => {}, interrupt: () => {}, kill: () => {} });
+  const watched = { kind: 'write', address: BigInt(RESULT), length: 8 } as const;
+  target.setWatchpoint('read', watched.address, watched.length);
+  assert.throws(() => pc.setAccelerator(kvm), /the debugger watches what kvm cannot/);
+  assert.equal(pc.accelerator.name, 'tcg');
+  target.clearWatchpoint('read', watched.address, watched.length);
+  target.setWatchpoint(watched.kind, watched.address, watched.length);
+  for (let round = 0; round < 2; round++) {
+    assert.deepEqual(machine.run(), { why: 'debug' });
+    assert.deepEqual(target.takeWatchpointHit(), watched);
+    pc.setAccelerator(kvm);
+    pc.setAccelerator(pc.engine);
+    assert.deepEqual(requests.splice(0), [0x20001, 0], 'the processor watches, and no longer');
+  }
+  kvm.close();
+});
 
 for (const on of ['tcg', ...onKvm.slice(1)] as const)
   test(`breakpoints and single steps of a second vCPU, on ${on}`, { skip: whyNot(on), timeout: 60_000 }, (t) => {

@@ -11,6 +11,7 @@ import {
   type AcceleratorRamBlock,
   ExitCounters,
   exitIndex,
+  type Watchpoint,
 } from '../../../accel/index.js';
 import { VringError } from '../../../base/index.js';
 import type { VmExit } from '../../../guest/guest-cpu.js';
@@ -50,8 +51,12 @@ export interface KvmArchitecture {
   /** With an observer: the guest has, or may have, other handlers than before; then, with the state at home, to watch those. */
   handlersChanged(): boolean;
   watchHandlers(): void;
-  /** Breakpoints (linear addresses) of all vCPUs, and the one that is to go a single step, from the next entry on. All stand. */
-  setDebug(breakpoints: ReadonlySet<bigint>, step: number | undefined): void;
+  /** Breakpoints and watchpoints of all vCPUs, and the one that is to go a single step, from the next entry on. All stand. */
+  setDebug(wanted: KvmDebug, step: number | undefined): void;
+  /** Whether the processor can watch these. */
+  canWatch(watchpoints: readonly Watchpoint[]): boolean;
+  /** What a debug exception of any vCPU is about, as the processor tells of it: a watchpoint, or undefined. */
+  watchpointOf(status: bigint): Watchpoint | undefined;
   /** With the state at home: a vCPU that sleeps goes on, for a debugger. False: it waits to be started. */
   rouse(vcpu: number): boolean;
   /** Whether the stop of a `debug` exit is for the debugger, rather than on the way to a breakpoint. */
@@ -59,6 +64,14 @@ export interface KvmArchitecture {
   /** Registers as text, for a person; the state is at home. */
   dump(): string;
 }
+
+/** What a debugger wants of a guest; addresses are linear. */
+export interface KvmDebug {
+  readonly breakpoints: ReadonlySet<bigint>;
+  readonly watchpoints: readonly Watchpoint[];
+}
+
+const noDebug: KvmDebug = { breakpoints: new Set(), watchpoints: [] };
 
 export interface KvmAcceleratorOptions {
   readonly vm: KvmVm;
@@ -94,13 +107,14 @@ export class KvmAccelerator implements Accelerator {
   #timerStale = true;
   /** A device was spoken to since the last poll. */
   #busy = false;
-  #breakpoints: ReadonlySet<bigint> = new Set();
+  #debug = noDebug;
+  #hit: Watchpoint | undefined;
   /** Pages that devices have written, while the dirty log is kept: KVM sees only what the guest does. */
   #published: Set<number> | undefined;
   /** The other vCPUs run. */
   #resumed = false;
   /** Of them, those that stand at a breakpoint, which the debugger has not been told yet. */
-  readonly #stops: { readonly vcpu: number; readonly pc: bigint }[] = [];
+  readonly #stops: { readonly vcpu: number; readonly pc: bigint; readonly hit: Watchpoint | undefined }[] = [];
 
   constructor(options: KvmAcceleratorOptions) {
     this.vm = options.vm;
@@ -111,20 +125,22 @@ export class KvmAccelerator implements Accelerator {
     this.#secondaries = options.secondaries;
     this.#deferred = options.deferred;
     this.#notifications = options.notifications;
-    if (this.#secondaries) this.#secondaries.onDebug = (vcpu, pc) => this.#debugged(vcpu, pc);
+    if (this.#secondaries) this.#secondaries.onDebug = (vcpu, pc, status) => this.#debugged(vcpu, pc, status);
   }
 
   /** Where there are more breakpoints than the processor has, the guest goes step by step: not every one is a stop. */
-  #debugged(vcpu: number, pc: bigint): boolean {
-    const isStop = this.#breakpoints.has(pc);
-    if (isStop) this.#stops.push({ vcpu, pc });
+  #debugged(vcpu: number, pc: bigint, status: bigint): boolean {
+    const hit = this.#arch.watchpointOf(status);
+    const isStop = hit !== undefined || this.#debug.breakpoints.has(pc);
+    if (isStop) this.#stops.push({ vcpu, pc, hit });
     return isStop;
   }
 
   #takeStop(): boolean {
     for (let stop = this.#stops.shift(); stop !== undefined; stop = this.#stops.shift()) {
       this.current = stop.vcpu;
-      if (this.#breakpoints.has(stop.pc)) return true;
+      this.#hit = stop.hit && this.#debug.watchpoints.includes(stop.hit) ? stop.hit : undefined;
+      if (this.#hit !== undefined || this.#debug.breakpoints.has(stop.pc)) return true;
     }
     return false;
   }
@@ -200,7 +216,8 @@ export class KvmAccelerator implements Accelerator {
           this.#wanted = true;
           break;
         case exit.debug:
-          if (!arch.isStop()) break;
+          this.#hit = arch.watchpointOf(vcpu.view.getBigUint64(runPage.debugDr6, true));
+          if (this.#hit === undefined && !arch.isStop()) break;
           this.current = 0;
           return 'debug';
         case exit.failEntry:
@@ -316,7 +333,8 @@ export class KvmAccelerator implements Accelerator {
     this.current = vcpu;
     for (let i = this.#stops.length - 1; i >= 0; i--) if (this.#stops[i].vcpu === vcpu) this.#stops.splice(i, 1);
     if (!this.#arch.rouse(vcpu)) return undefined;
-    this.#arch.setDebug(new Set(), vcpu);
+    this.#hit = undefined;
+    this.#arch.setDebug({ ...this.#debug, breakpoints: new Set() }, vcpu);
     this.#wanted = false;
     this.#atHome = false;
     this.#arch.load();
@@ -325,7 +343,7 @@ export class KvmAccelerator implements Accelerator {
       this.#secondaries?.step(vcpu, () => this.#drain());
       return undefined;
     } finally {
-      this.#arch.setDebug(this.#breakpoints, undefined);
+      this.#arch.setDebug(this.#debug, undefined);
     }
   }
 
@@ -337,7 +355,10 @@ export class KvmAccelerator implements Accelerator {
       this.#arch.afterExit();
       this.#drain();
       const reason = this.#vcpu.words[runPage.exitReason >> 2];
-      if (reason === exit.debug) return undefined;
+      if (reason === exit.debug) {
+        this.#hit = this.#arch.watchpointOf(this.#vcpu.view.getBigUint64(runPage.debugDr6, true));
+        return undefined;
+      }
       if (!this.#access()) return this.#handle(reason);
     }
     return undefined;
@@ -365,9 +386,25 @@ export class KvmAccelerator implements Accelerator {
   }
 
   setBreakpoints(addresses: ReadonlySet<bigint>): void {
-    this.#breakpoints = new Set(addresses);
+    this.#setDebug({ ...this.#debug, breakpoints: new Set(addresses) });
+  }
+
+  setWatchpoints(watchpoints: readonly Watchpoint[]): boolean {
+    if (!this.#arch.canWatch(watchpoints)) return false;
+    this.#setDebug({ ...this.#debug, watchpoints });
+    return true;
+  }
+
+  #setDebug(debug: KvmDebug): void {
+    this.#debug = debug;
     if (this.#resumed) this.#standStill();
-    this.#arch.setDebug(this.#breakpoints, undefined);
+    this.#arch.setDebug(debug, undefined);
+  }
+
+  takeWatchpointHit(): Watchpoint | undefined {
+    const hit = this.#hit;
+    this.#hit = undefined;
+    return hit;
   }
 
   setRamBlocks(blocks: readonly AcceleratorRamBlock[]): void {

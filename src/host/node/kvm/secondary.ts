@@ -149,7 +149,7 @@ export class SecondaryVcpu {
       case exit.intr:
         return false;
       case exit.debug:
-        this.#exchange(kind.debug, bytes.subarray(runPage.debugPc, runPage.debugPc + 8));
+        this.#exchange(kind.debug, bytes.subarray(runPage.debugPc, runPage.debugDr6 + 8));
         return false;
       case exit.shutdown:
         this.#exchange(kind.shutdown, new Uint8Array(0));
@@ -207,8 +207,8 @@ interface Block {
 
 /** Further vCPUs, as the devices' thread sees them. They stand until `resume`. */
 export class Secondaries {
-  /** A vCPU has met a debug exception at an address; true: it is to stand. */
-  onDebug: ((vcpu: number, pc: bigint) => boolean) | undefined;
+  /** A vCPU has met a debug exception at an address, of which its status register tells; true: it is to stand. */
+  onDebug: ((vcpu: number, pc: bigint, status: bigint) => boolean) | undefined;
   readonly #vm: KvmVm;
   readonly #host: SecondaryHost;
   readonly #blocks: readonly Block[];
@@ -338,7 +338,8 @@ export class Secondaries {
         return;
       case kind.debug:
         // Before it is answered: it must not go on.
-        if (this.onDebug?.(id, view.getBigUint64(0, true))) Atomics.store(words, at.command, command.pause);
+        if (this.onDebug?.(id, view.getBigUint64(0, true), view.getBigUint64(8, true)))
+          Atomics.store(words, at.command, command.pause);
         return;
       default: {
         const text = new TextDecoder().decode(bytes.slice(0, words[at.size]));

@@ -1,5 +1,5 @@
 /** A KVM machine with x86 vCPUs: what `KvmAccelerator` leaves to the architecture. */
-import { type AcceleratorHost, type ExitCounters, exitIndex } from '../../../accel/index.js';
+import { type AcceleratorHost, type ExitCounters, exitIndex, type Watchpoint } from '../../../accel/index.js';
 import { VringError } from '../../../base/index.js';
 import type { VmExit } from '../../../guest/guest-cpu.js';
 import { qemuSpelling } from '../../../guest/x86/cpuid.js';
@@ -8,8 +8,8 @@ import { field as home } from '../../../guest/x86/state.js';
 import type { X86Cpu } from '../../../guest/x86/system/cpu.js';
 import { WAIT_FOR_SIPI } from '../../../guest/x86/system/leave.js';
 import { isTimerAtEnd, type LocalApic, readRegisterPage, writeRegisterPage } from '../../../hw/index.js';
-import { type CapabilityName, call, debugControl, exit, runPage } from './abi.js';
-import { KvmAccelerator, type KvmArchitecture, type KvmAttention, UnknownExit } from './accelerator.js';
+import { type CapabilityName, call, exit, runPage } from './abi.js';
+import { KvmAccelerator, type KvmArchitecture, type KvmAttention, type KvmDebug, UnknownExit } from './accelerator.js';
 import { DeferredWrites } from './deferred-writes.js';
 import { KernelApic } from './kernel-apic.js';
 import {
@@ -26,6 +26,7 @@ import { Secondaries, type SecondaryConfig } from './secondary.js';
 import { KvmSystem, type KvmVm } from './system.js';
 import { KvmVcpu, type KvmVcpuCalls } from './vcpu.js';
 import { cpuidTable, hostFeatures, missingFeatures } from './x86-cpuid.js';
+import { dataSlots, X86DebugSlots } from './x86-debug.js';
 import { type Handled, X86Handlers } from './x86-handlers.js';
 import { X86KvmState, type X86StateOptions } from './x86-state.js';
 
@@ -36,7 +37,6 @@ const TSS_GPA = 0xfeffd000;
 const MSR_APIC_BASE = 0x1b;
 const MSR_TSC_DEADLINE = 0x6e0;
 const IF = 0x200;
-const HARDWARE_BREAKPOINTS = 4;
 /** MSRs that KVM hands to the machine: those it does not know, refuses, or is told to. */
 const MSR_EXITS = 1 | 2 | 4;
 
@@ -284,7 +284,7 @@ class X86Architecture implements KvmArchitecture {
   /** The interrupt controller has something, or may have. */
   #pending = true;
   #inKvm = false;
-  #breakpoints: ReadonlySet<bigint> = new Set();
+  #debug = new X86DebugSlots();
   #stepping = false;
   #debugging = false;
   readonly #handlers: X86Handlers;
@@ -455,19 +455,27 @@ class X86Architecture implements KvmArchitecture {
     view.setBigUint64(runPage.msrData, value ?? 0n, true);
   }
 
-  setDebug(breakpoints: ReadonlySet<bigint>, step: number | undefined): void {
-    this.#breakpoints = breakpoints;
-    // The processor has four; with more, the guest goes step by step.
-    const isMany = breakpoints.size > HARDWARE_BREAKPOINTS;
-    this.#stepping = step === 0 || isMany;
-    const wanted = breakpoints.size > 0 || step !== undefined;
+  setDebug({ breakpoints, watchpoints }: KvmDebug, step: number | undefined): void {
+    const slots = new X86DebugSlots(breakpoints, watchpoints);
+    this.#debug = slots;
+    this.#stepping = step === 0 || slots.isStepwise;
+    const wanted = !slots.isEmpty || step !== undefined;
     if (!this.#debugging && !wanted) return;
     this.#debugging = wanted;
     this.#past = false;
-    this.#setGuestDebug(wanted ? breakpoints : this.#watched.keys(), this.#stepping);
+    if (wanted) this.#setGuestDebug(slots, this.#stepping);
+    else this.#watch();
     this.#further.forEach((each, i) => {
-      this.#setGuestDebug(breakpoints, step === i + 1 || isMany, each);
+      this.#setGuestDebug(slots, step === i + 1 || slots.isStepwise, each);
     });
+  }
+
+  canWatch(watchpoints: readonly Watchpoint[]): boolean {
+    return dataSlots(watchpoints) !== undefined;
+  }
+
+  watchpointOf(status: bigint): Watchpoint | undefined {
+    return this.#debug.hit(status);
   }
 
   rouse(vcpu: number): boolean {
@@ -477,22 +485,13 @@ class X86Architecture implements KvmArchitecture {
     return true;
   }
 
-  #setGuestDebug(addresses: Iterable<bigint>, step: boolean, vcpu: KvmVcpuCalls = this.#vcpu): void {
-    const breakpoints = [...addresses];
-    const debug = new DataView(new ArrayBuffer(72));
-    let control = step || breakpoints.length > 0 ? debugControl.enable : 0;
-    if (step) control |= debugControl.singleStep;
-    else if (breakpoints.length > 0) {
-      control |= debugControl.hardwareBreakpoints;
-      let dr7 = 0x400n;
-      breakpoints.forEach((address, i) => {
-        debug.setBigUint64(8 + 8 * i, address, true);
-        dr7 |= 2n << BigInt(2 * i);
-      });
-      debug.setBigUint64(8 + 8 * 7, dr7, true);
-    }
-    debug.setUint32(0, control, true);
-    vcpu.call('debug the guest', call.setGuestDebug, new Uint8Array(debug.buffer));
+  #setGuestDebug(slots: X86DebugSlots, step: boolean, vcpu: KvmVcpuCalls = this.#vcpu): void {
+    vcpu.call('debug the guest', call.setGuestDebug, slots.request(step));
+  }
+
+  /** The processor stops at handlers, for whoever counts them. */
+  #watch(): void {
+    this.#setGuestDebug(new X86DebugSlots(new Set(this.#watched.keys())), false);
   }
 
   handlersChanged(): boolean {
@@ -501,28 +500,28 @@ class X86Architecture implements KvmArchitecture {
 
   watchHandlers(): void {
     this.#watched = this.#handlers.addresses();
-    if (!this.#debugging) this.#setGuestDebug(this.#watched.keys(), false);
+    if (!this.#debugging) this.#watch();
   }
 
   /** The stop at a handler, which is told, or after its first instruction: it is nobody's else. */
   #isHandler(pc: bigint): boolean {
     if (this.#past) {
       this.#past = false;
-      this.#setGuestDebug(this.#watched.keys(), false);
+      this.#watch();
       return true;
     }
     const what = this.#watched.get(pc);
     if (what === undefined) return false;
     this.#options.host.guest?.handler?.(what);
     this.#past = true;
-    this.#setGuestDebug([], true);
+    this.#setGuestDebug(new X86DebugSlots(), true);
     return true;
   }
 
   isStop(): boolean {
     if (!this.#debugging && this.#isHandler(this.#vcpu.view.getBigUint64(runPage.debugPc, true))) return false;
-    if (!this.#stepping || this.#breakpoints.size === 0) return true;
-    return this.#breakpoints.has(this.#vcpu.view.getBigUint64(runPage.debugPc, true));
+    if (!this.#stepping || this.#debug.breakpoints.size === 0) return true;
+    return this.#debug.breakpoints.has(this.#vcpu.view.getBigUint64(runPage.debugPc, true));
   }
 
   dump(): string {

@@ -146,7 +146,7 @@ export class KvmAccelerator implements Accelerator {
   }
 
   run(): VmExit {
-    this.#wanted ||= this.#attention.begin(this.#vcpu.threadId);
+    if (this.#attention.begin(this.#vcpu.threadId)) this.#wanted = true;
     try {
       return this.#count(this.#run());
     } finally {

@@ -69,7 +69,10 @@ export class X86DebugSlots {
     this.#data.forEach(({ address, size, watchpoint }, slot) => {
       set(slot, address, (watchpoint.kind === 'write' ? WRITE : ACCESS) | ((lengthCode[size] as bigint) << 2n));
     });
-    if (!step) [...this.breakpoints].forEach((address, i) => set(this.#data.length + i, address, 0n));
+    if (!step)
+      [...this.breakpoints].forEach((address, i) => {
+        set(this.#data.length + i, address, 0n);
+      });
     let control = 0;
     if (step) control |= debugControl.enable | debugControl.singleStep;
     if (dr7 !== DR7_ALWAYS) {

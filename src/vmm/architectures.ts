@@ -106,7 +106,7 @@ const x86 = {
   maxCpus: 255,
   serialPorts: 4,
   buses: ['PCI', 'ISA', 'IDE', 'floppy-bus', 'SCSI', 'nvme-bus', 'virtio-serial-bus'],
-  unsupportedMachines: ['isapc', 'none', 'x-remote'],
+  unsupportedMachines: ['isapc', 'x-remote'],
   unfit: () => undefined,
   defaultFirmware: 'bios-256k.bin',
   loadUnpack: async () => (kernel) => kernel,

@@ -857,6 +857,10 @@ test('programs that drive QEMU: options that ask for what holds here in any case
   ]);
   // A serial port of -device takes the place of the one that is there unasked.
   assert.deepEqual(plan('-chardev', 'null,id=c', '-device', 'isa-serial,chardev=c').machine.serialPorts, [true]);
+  // What libvirt asks an emulator's abilities with.
+  const probe = ['-S', '-no-user-config', '-nodefaults', '-nographic', '-machine', 'none,accel=kvm:tcg', '-daemonize'];
+  const asked = plan(...probe, '-qmp', 'unix:/x,server=on,wait=off', '-pidfile', 'p');
+  assert.deepEqual([asked.isEmpty, asked.startPaused, asked.daemonize], [true, true, true]);
   const mistakes: [string[], RegExp][] = [
     [['-M', 'pc,memory-backend=x'], /Memory backend 'x' not found/],
     [

@@ -54,6 +54,8 @@ export interface RunPlan {
   /** The built-in guest runs. */
   readonly builtIn: boolean;
   readonly startPaused: boolean;
+  /** -M none: the machine is there to be asked, and never runs. */
+  readonly isEmpty: boolean;
   /** Drives that no device has, for those that are plugged in later. */
   readonly spareDrives: Map<string, DiskImage>;
   /** Secrets and others, to be made before the machine. */
@@ -90,7 +92,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
   const notices: string[] = [];
   const named = architectureOf(options, context);
   const objects = new BoardObjects(options.all('object').filter(isBoardObject));
-  const board = planBoard(options, notices, named, objects);
+  const { isEmpty, ...board } = planBoard(options, notices, named, objects);
   const architecture = onBoard(named, board);
   planSettled(options);
   const chardevs = new Chardevs();
@@ -201,7 +203,8 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     attachments: characters.attachments,
     screen,
     builtIn,
-    startPaused: options.has('S'),
+    startPaused: options.has('S') || isEmpty,
+    isEmpty,
     spareDrives: new Map(drives.spare),
     objects: options
       .all('object')
@@ -229,8 +232,9 @@ function planDaemonize(
 ): boolean {
   if (!options.has('daemonize')) return false;
   if (system) throw new UsageError('-daemonize is not supported yet for a system that is named');
-  if (options.has('nographic')) throw new UsageError('-nographic cannot be used with -daemonize');
   const onTerminal = text || attachments.some(({ chardev }) => chardev.kind === 'stdio');
+  // As QEMU's: where everything has another place, -nographic changes nothing.
+  if (onTerminal && options.has('nographic')) throw new UsageError('-nographic cannot be used with -daemonize');
   if (onTerminal) throw new UsageError('-daemonize: nothing can be on stdio; -display none leaves it free');
   return true;
 }
@@ -270,7 +274,7 @@ type Board = Pick<
   | 'icount'
   | 'hotThreshold'
   | 'name'
->;
+> & { readonly isEmpty: boolean };
 
 function planBoard(options: Options, notices: string[], architecture: Architecture, objects: BoardObjects): Board {
   const isPc = architecture.machines[0].name === 'pc';
@@ -280,6 +284,7 @@ function planBoard(options: Options, notices: string[], architecture: Architectu
   let arm: MachineOptions['arm'];
   let microvm: MachineOptions['microvm'];
   let board: string | undefined;
+  let isEmpty = false;
   let memory: { option: string; bytes: number } | undefined;
   const accels = options.all('accel').map((text) => KeyValues.parse(`-accel ${text}`, text, 'accel'));
   if (options.has('enable-kvm')) accels.push(new KeyValues('-enable-kvm', [['accel', 'kvm']]));
@@ -289,7 +294,8 @@ function planBoard(options: Options, notices: string[], architecture: Architectu
     const { machines, unsupportedMachines } = architecture;
     const names = machines.map(({ name }) => name);
     const type = values.text('type') ?? names[0];
-    board = findMachine(architecture, type)?.name;
+    isEmpty = type === 'none' && isPc;
+    board = isEmpty ? names[0] : findMachine(architecture, type)?.name;
     if (board === undefined) {
       if (unsupportedMachines.includes(type))
         throw new UsageError(`-M ${type}: this board is not supported yet; there is ${names.join(', ')}`);
@@ -345,6 +351,7 @@ function planBoard(options: Options, notices: string[], architecture: Architectu
     ]);
   }
   return {
+    isEmpty,
     machine: board,
     cpus: planCpus(options.last('smp')),
     hpet,

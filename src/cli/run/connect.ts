@@ -29,6 +29,7 @@ export interface ConnectOptions {
   readonly version: string;
   readonly prompt: string;
   readonly name: string | undefined;
+  readonly isEmpty: boolean;
   readonly spareDrives: Map<string, DiskImage>;
   /** For a monitor for programs. */
   readonly qmp?: ServedHost | undefined;
@@ -204,6 +205,7 @@ export function connect(
           version: options.version,
           prompt: options.prompt,
           name: options.name,
+          isEmpty: options.isEmpty,
           spareDrives: options.spareDrives,
           chardevs: states,
           write: (text) => void writes.write(text),

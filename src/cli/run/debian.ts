@@ -192,6 +192,7 @@ async function runShell(
       escapeByte: plan.escapeByte,
       ...monitorWords(io.toolName),
       name: plan.name,
+      isEmpty: false,
       quit,
       spareDrives: new Map(),
       interrupt: quit,

@@ -213,7 +213,7 @@ export interface ObjectPlan {
 }
 
 export const objectTypes = ['secret', 'throttle-group', 'tls-creds-x509', 'tls-creds-psk', 'tls-creds-anon'];
-const unsupportedObjects = [
+export const unsupportedObjects = [
   'authz-list',
   'authz-list-file',
   'authz-pam',

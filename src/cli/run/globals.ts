@@ -17,6 +17,11 @@ const settled: Readonly<Record<string, RegExp>> = {
   'virtio-blk-pci.scsi': /^off$/,
 };
 
+/** Names of the properties of such a part. */
+export function boardPartProperties(driver: string): string[] {
+  return Object.keys(settled).flatMap((name) => (name.startsWith(`${driver}.`) ? [name.slice(driver.length + 1)] : []));
+}
+
 export class Globals {
   readonly #all: { driver: string; property: string; value: string; option: string; used: boolean }[];
 

@@ -17,6 +17,7 @@ const topics: Readonly<Record<string, (architecture: Architecture) => string>> =
     [
       'Supported machines are:',
       ...machines.map(({ name, sentence }, i) => `${name.padEnd(20)} ${sentence}${i === 0 ? ' (default)' : ''}`),
+      ...(machines[0].name === 'pc' ? [`${'none'.padEnd(20)} empty machine, for programs that ask what there is`] : []),
     ].join('\n'),
   cpu: ({ cpuHelp }) => cpuHelp(),
   accel: () => list('Accelerators supported:', accelerators),

@@ -178,13 +178,13 @@ export function acceleratorLine({ accelerator, acceleratorRefusals }: Machine): 
 
 /** What a monitor knows of the run. */
 export function monitorHost(
-  { name, attachments, spareDrives }: RunPlan,
+  { name, isEmpty, attachments, spareDrives }: RunPlan,
   { backends }: OpenChardevs,
   { toolName }: ProcessIo,
   quit: () => void,
 ) {
   const chardevs = chardevStates([...new Set(attachments.map(({ chardev }) => chardev))], backends);
-  return { ...monitorWords(toolName), name, spareDrives, chardevs, quit };
+  return { ...monitorWords(toolName), name, isEmpty, spareDrives, chardevs, quit };
 }
 
 /** Shows which accelerator was chosen, and what the machine warns of, now and later. */
@@ -263,7 +263,7 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
         stdin: io.stdin,
         output,
         escapeByte: plan.escapeByte,
-        qmp: { ...host, machine, version: versionLine(), cpus, uuid, architecture },
+        qmp: { ...host, machine, version: versionLine(), cpus: plan.isEmpty ? 0 : cpus, uuid, architecture },
         // Its prompt takes Ctrl-D for the end.
         atEndOfInput: plan.builtIn ? '\x04' : undefined,
         interrupt: (signal) => ending(signal, signal === 'SIGINT' ? 2 : 3),

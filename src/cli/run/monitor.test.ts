@@ -76,6 +76,7 @@ async function ask(...lines: string[]) {
     machine,
     version: 'vring 9',
     prompt: '(vring) ',
+    isEmpty: false,
     name: 'me',
     chardevs: [
       { id: 'serial0', filename: 'stdio' },

@@ -19,12 +19,16 @@ export interface ChardevState {
 export interface MonitorHost extends HotPlugContext {
   readonly version: string;
   readonly name: string | undefined;
+  /** -M none: there is no processor. */
+  readonly isEmpty: boolean;
   /** What asks for a command. */
   readonly prompt: string;
   readonly chardevs: readonly ChardevState[];
   write(text: string): void;
   quit(): void;
 }
+
+export const emptyMachine = 'The machine none has no processor that could run';
 
 interface MonitorCommand {
   readonly name: string;
@@ -426,7 +430,8 @@ export const monitorCommands: readonly MonitorCommand[] = [
     name: 'cont',
     aliases: ['c'],
     sentence: 'lets the machine go on',
-    run: async ({ machine }) => {
+    run: async ({ machine, isEmpty }) => {
+      if (isEmpty) throw new UsageError(emptyMachine);
       await machine.resume();
       return '';
     },

@@ -1,6 +1,7 @@
 /** The commands of QMP, a row each: what their arguments are, and what they do. QEMU's names and shapes (its qapi/*.json). */
 import type { MachineDisk } from '../../../vmm/index.js';
-import { Monitor } from '../monitor.js';
+import { emptyMachine, Monitor } from '../monitor.js';
+import { capabilityCommands } from './capability-commands.js';
 import { hotPlugCommands } from './hotplug-commands.js';
 import { type QmpArguments, type QmpCommand, QmpError, type QmpHost } from './qmp-command.js';
 import { qmpSchema } from './schema.js';
@@ -106,7 +107,13 @@ export const qmpCommands: readonly QmpCommand[] = [
     run: ({ chardevs }) => chardevs.map(({ id, filename }) => ({ label: id, filename, 'frontend-open': true })),
   },
   { name: 'stop', run: ({ machine }) => ok(machine.pause()) },
-  { name: 'cont', run: ({ machine }) => ok(machine.resume()) },
+  {
+    name: 'cont',
+    run: ({ machine, isEmpty }) => {
+      if (isEmpty) throw new QmpError('GenericError', emptyMachine);
+      return ok(machine.resume());
+    },
+  },
   {
     name: 'system_reset',
     run: (host) => {
@@ -178,13 +185,24 @@ export const qmpCommands: readonly QmpCommand[] = [
       { name: 'cpu-index', type: 'int', optional: true },
     ],
     run: async (host, given) => {
-      const { machine, version, prompt, name, chardevs, quit, spareDrives } = host;
-      const monitor = new Monitor({ machine, version, prompt, name, chardevs, quit, spareDrives, write: () => {} });
+      const { machine, version, prompt, name, isEmpty, chardevs, quit, spareDrives } = host;
+      const monitor = new Monitor({
+        machine,
+        version,
+        prompt,
+        name,
+        isEmpty,
+        chardevs,
+        quit,
+        spareDrives,
+        write: () => {},
+      });
       if (given['cpu-index'] !== undefined) await machine.selectCpu(Number(given['cpu-index']));
       const text = await monitor.execute(String(given['command-line']).slice(0, 4096));
       return text === '' ? '' : `${text.replaceAll('\n', '\r\n')}\r\n`;
     },
   },
+  ...capabilityCommands,
   ...hotPlugCommands,
   ...screenCommands,
 ];

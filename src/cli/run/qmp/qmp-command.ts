@@ -6,6 +6,8 @@ import type { ChardevState } from '../monitor.js';
 export interface QmpHost extends HotPlugContext {
   readonly version: string;
   readonly name: string | undefined;
+  /** -M none: there is no processor. */
+  readonly isEmpty: boolean;
   readonly prompt: string;
   readonly chardevs: readonly ChardevState[];
   /** vCPUs of the machine. */

@@ -125,6 +125,7 @@ async function served() {
       spareDrives: new Map(),
       version: 'vring 0',
       prompt: '(vring) ',
+      isEmpty: false,
       name: 'box',
       chardevs: [],
       cpus: 2,
@@ -441,4 +442,36 @@ test('QMP on standard input and output, with the machine standing still', { time
   assert.deepEqual(Object.keys(lines[0]), ['QMP']);
   assert.deepEqual(lines[2].return.status, 'prelaunch');
   assert.equal(lines.at(-1).event, 'SHUTDOWN');
+});
+
+test('what libvirt asks before it starts a machine', async () => {
+  const { client, server } = await served();
+  await client.next();
+  await client.ask('{"execute":"qmp_capabilities"}');
+  const ask = async (execute: string, given: object = {}) =>
+    await client.ask(JSON.stringify({ execute, arguments: given }));
+  const named = (rows: readonly { name: string }[]) => rows.map(({ name }) => name);
+  const machines = (await ask('query-machines')).return;
+  assert.deepEqual(named(machines), ['pc-i440fx-7.2', 'pc-q35-7.2', 'microvm', 'none']);
+  assert.deepEqual([machines[0].alias, machines[0]['is-default'], machines[1].alias], ['pc', true, 'q35']);
+  const cpus = (await ask('query-cpu-definitions')).return;
+  assert.ok(named(cpus).includes(machines[0]['default-cpu-type'].replace(/-x86_64-cpu$/, '')));
+  const types = named((await ask('qom-list-types')).return);
+  for (const name of ['tcg-accel', 'kvm-accel', 'virtio-blk-pci', 'none-machine', 'max-x86_64-cpu', 'iothread'])
+    assert.ok(types.includes(name), name);
+  assert.deepEqual(named((await ask('qom-list-types', { implements: 'accel' })).return), ['kvm-accel', 'tcg-accel']);
+  const properties = async (typename: string) => named((await ask('device-list-properties', { typename })).return);
+  assert.ok((await properties('virtio-net-pci')).includes('host_mtu'));
+  assert.deepEqual(await properties('PIIX4_PM'), ['disable_s3', 'disable_s4']);
+  assert.equal((await ask('device-list-properties', { typename: 'no' })).error.class, 'DeviceNotFound');
+  assert.ok(named((await ask('qom-list-properties', { typename: 'pc-q35-7.2-machine' })).return).includes('hpet'));
+  assert.deepEqual((await ask('qom-list-properties', { typename: 'memory-backend-file' })).return, []);
+  assert.equal((await ask('qom-list-properties', { typename: 'no' })).error.class, 'DeviceNotFound');
+  const [smp] = (await ask('query-command-line-options', { option: 'smp' })).return;
+  assert.deepEqual(smp, { option: 'smp', parameters: [{ name: 'cpus', type: 'string' }] });
+  assert.match((await ask('query-command-line-options', { option: 'no' })).error.desc, /Invalid option name: no/);
+  const [{ 'qom-path': path }] = (await ask('query-cpus-fast')).return;
+  assert.deepEqual((await ask('qom-list', { path })).return, [{ name: 'type', type: 'string' }]);
+  assert.equal((await ask('qom-list', { path: '/no' })).error.class, 'DeviceNotFound');
+  await server.close();
 });

@@ -1,0 +1,155 @@
+/**
+ * What programs ask before they start a machine (QEMU's qapi/machine.json, qapi/qom.json, qapi/misc.json): boards, processors,
+ * devices with their properties, options. All of it comes from the tables that the command line is read by.
+ */
+import { type Architecture, findArchitecture, type MachineType } from '../../../vmm/architectures.js';
+import type { OptionRow } from '../../options/option-row.js';
+import { reference } from '../../version.js';
+import { type DeviceRow, deviceRows, findDevice } from '../devices.js';
+import { objectTypes, unsupportedObjects } from '../drives.js';
+import { boardPartProperties } from '../globals.js';
+import { machineProperties, runOptions } from '../options.js';
+import { boardObjectTypes } from '../plan-objects.js';
+import { type QmpCommand, QmpError, type QmpHost } from './qmp-command.js';
+
+/** The name with QEMU's version, where the board has one: `pc-i440fx-7.2`. */
+function versionedName({ name, versioned }: MachineType): string {
+  const version = `${reference.major}.${reference.minor}`;
+  return versioned?.source.replace(/^\^|\$$/g, '').replace('\\d+\\.\\d+', version) ?? name;
+}
+
+const cpuType = (model: string, { name }: Architecture): string => `${model}-${name}-cpu`;
+
+/** Models in the order of `-cpu help`. */
+function cpuModels(architecture: Architecture): string[] {
+  const [, ...lines] = architecture.cpuHelp().split('\n\n')[0].split('\n');
+  return lines.flatMap((line) => /^ +(\S+)/.exec(line)?.[1] ?? []);
+}
+
+/** With -M none, which PCs have. */
+function boardsOf({ machines }: Architecture): readonly MachineType[] {
+  return machines[0].name === 'pc' ? [...machines, { name: 'none', sentence: 'empty machine' }] : machines;
+}
+
+function machinesOf(architecture: Architecture): object[] {
+  return boardsOf(architecture).map((row, i) => {
+    const name = versionedName(row);
+    return {
+      name,
+      ...(name === row.name ? {} : { alias: row.name }),
+      ...(i === 0 ? { 'is-default': true } : {}),
+      'cpu-max': row.name === 'none' ? 1 : architecture.maxCpus,
+      'hotpluggable-cpus': false,
+      'numa-mem-supported': false,
+      deprecated: false,
+      ...(row.name === 'none'
+        ? {}
+        : {
+            'default-cpu-type': cpuType(architecture.defaultCpu, architecture),
+            'default-ram-id': `${row.name}.ram`,
+          }),
+    };
+  });
+}
+
+function typesOf(architecture: Architecture): { name: string; parent: string }[] {
+  const { buses } = architecture;
+  return [
+    ...deviceRows
+      .filter(({ bus }) => buses.includes(bus))
+      .map(({ name, bus }) => ({ name, parent: bus === 'PCI' ? 'pci-device' : 'device' })),
+    ...boardsOf(architecture).map((row) => ({ name: `${versionedName(row)}-machine`, parent: 'machine' })),
+    ...cpuModels(architecture).map((model) => ({ name: cpuType(model, architecture), parent: 'cpu' })),
+    ...architecture.accelerators.map((name) => ({ name: `${name}-accel`, parent: 'accel' })),
+    ...[...objectTypes, ...boardObjectTypes].map((name) => ({ name, parent: 'object' })),
+  ];
+}
+
+const propertiesOf = ({ properties }: DeviceRow) =>
+  properties
+    .filter(({ name }) => name !== 'id' && name !== 'bus')
+    .map(({ name, type, sentence }) => ({ name, type, description: sentence }));
+
+/** The keys that the summary of an option's argument shows: `[size=]MEGS,slots=N`. */
+function keysOf({ argument = '' }: OptionRow): { name: string; type: 'string' }[] {
+  return [...argument.matchAll(/([a-z][\w-]*)=/g)].map(([, name]) => ({ name, type: 'string' }));
+}
+
+const architectureOf = ({ architecture }: QmpHost) => findArchitecture(architecture);
+
+export const capabilityCommands: readonly QmpCommand[] = [
+  { name: 'query-machines', run: (host) => machinesOf(architectureOf(host)) },
+  // A machine cannot move to another process: there is nothing that could be switched on.
+  { name: 'query-migrate-capabilities', run: () => [] },
+  {
+    name: 'query-cpu-definitions',
+    run: (host) =>
+      cpuModels(architectureOf(host)).map((name) => ({
+        name,
+        typename: cpuType(name, architectureOf(host)),
+        static: false,
+        'migration-safe': name !== 'max' && name !== 'host',
+        'unavailable-features': [],
+        deprecated: false,
+      })),
+  },
+  {
+    name: 'query-command-line-options',
+    arguments: [{ name: 'option', type: 'str', optional: true }],
+    run: (_host, { option }) => {
+      const rows = runOptions.filter(({ name, argument }) => argument !== undefined && (!option || name === option));
+      if (option !== undefined && rows.length === 0)
+        throw new QmpError('GenericError', `Invalid option name: ${String(option)}`);
+      return rows.map((row) => ({ option: row.name === 'M' ? 'machine' : row.name, parameters: keysOf(row) }));
+    },
+  },
+  {
+    name: 'qom-list-types',
+    arguments: [
+      { name: 'implements', type: 'str', optional: true },
+      { name: 'abstract', type: 'bool', optional: true },
+    ],
+    run: (host, given) => {
+      const wanted = given['implements'];
+      return typesOf(architectureOf(host)).filter(
+        ({ name, parent }) => wanted === undefined || wanted === 'object' || wanted === name || wanted === parent,
+      );
+    },
+  },
+  {
+    name: 'device-list-properties',
+    arguments: [{ name: 'typename', type: 'str' }],
+    run: (_host, { typename }) => {
+      const found = findDevice(String(typename));
+      const part = found ? [] : boardPartProperties(String(typename));
+      if (part.length > 0) return part.map((name) => ({ name, type: 'str' }));
+      if (!found) throw new QmpError('DeviceNotFound', `Device '${String(typename)}' not found`);
+      return propertiesOf(found.row);
+    },
+  },
+  {
+    name: 'qom-list-properties',
+    arguments: [{ name: 'typename', type: 'str' }],
+    run: (host, { typename }) => {
+      const found = findDevice(String(typename));
+      if (found) return propertiesOf(found.row);
+      // Of what is refused by name there are none; libvirt takes an error here for what cannot be.
+      if (unsupportedObjects.includes(String(typename))) return [];
+      const type = typesOf(architectureOf(host)).find(({ name }) => name === typename);
+      if (!type) throw new QmpError('DeviceNotFound', `Class '${String(typename)}' not found`);
+      if (type.parent !== 'machine') return [];
+      return machineProperties.map(({ name, sentence }) => ({ name, type: 'string', description: sentence }));
+    },
+  },
+  {
+    name: 'qom-list',
+    arguments: [{ name: 'path', type: 'str' }],
+    // Of the tree only the vCPUs are shown, which query-cpus-fast names.
+    run: ({ cpus }, { path }) => {
+      const index = /^\/machine\/unattached\/device\[(\d+)\]$/.exec(String(path))?.[1];
+      if (index === undefined || Number(index) >= cpus)
+        throw new QmpError('DeviceNotFound', `Device '${String(path)}' not found`);
+      return [{ name: 'type', type: 'string' }];
+    },
+  },
+];

@@ -76,6 +76,12 @@ export type DeviceOptions =
       /** Block sizes that the guest is told: powers of two from 512 on. */
       readonly logicalBlockSize?: number | undefined;
       readonly physicalBlockSize?: number | undefined;
+      /** Request queues, one unless given, and entries of each, a power of two from 4 to 1024, 256 unless given. */
+      readonly queues?: number | undefined;
+      readonly queueSize?: number | undefined;
+      /** The guest may discard, and have zeros written; it may unless given. */
+      readonly discard?: boolean | undefined;
+      readonly writeZeroes?: boolean | undefined;
       /** Firmware boots from the device with the lowest. */
       readonly bootIndex?: number | undefined;
     })
@@ -332,9 +338,24 @@ const MIN_RAM_BYTES = 2 << 20;
 export const DEFAULT_HOT_THRESHOLD = 512;
 const COPY_STEP_BYTES = 1 << 20;
 const AHCI_PORTS = 6;
+const MOST_BLOCK_QUEUES = 64;
 const DEFAULT_VGA_BYTES = 16 << 20;
 /** Room for a thousand events. */
 const INPUT_BYTES = 8192;
+
+/** Queues and features of a virtio disk. Throws VringError `options-invalid`. */
+export function blockFeatures({
+  queues,
+  queueSize,
+  discard,
+  writeZeroes,
+}: Extract<DeviceOptions, { type: 'virtio-blk' }>) {
+  if (queues !== undefined && !(Number.isInteger(queues) && queues >= 1 && queues <= MOST_BLOCK_QUEUES))
+    throw invalid(`A virtio disk has 1 to ${MOST_BLOCK_QUEUES} request queues.`);
+  if (queueSize !== undefined && !(queueSize >= 4 && queueSize <= 1024 && Number.isInteger(Math.log2(queueSize))))
+    throw invalid('The queues of a virtio disk have a power of two entries, from 4 to 1024.');
+  return { queues, queueSize, discard, writeZeroes };
+}
 
 function invalid(message: string): VringError {
   return new VringError('options-invalid', message);
@@ -463,6 +484,7 @@ export function planMachine(options: MachineOptions): {
           serial: device.serial,
           logicalBlockSize: device.logicalBlockSize,
           physicalBlockSize: device.physicalBlockSize,
+          ...blockFeatures(device),
           bootIndex: device.bootIndex,
           bus: device.bus,
           slot: device.slot,

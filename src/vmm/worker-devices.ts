@@ -206,9 +206,10 @@ export class MachineDevices {
       case 'virtio-blk': {
         assert(this.#host.disks, 'a disk is opened for every device');
         const backend = this.#host.disks.backend(config.disk);
-        const { serial, logicalBlockSize, physicalBlockSize } = config;
+        const { serial, logicalBlockSize, physicalBlockSize, queues, queueSize, discard, writeZeroes } = config;
         const model = new VirtioBlock({
           backend,
+          ...{ queues, queueSize, discard, writeZeroes },
           ...(serial === undefined ? {} : { serial }),
           ...(logicalBlockSize === undefined ? {} : { logicalBlockSize }),
           ...(physicalBlockSize === undefined ? {} : { physicalBlockSize }),

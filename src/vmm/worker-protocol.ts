@@ -129,6 +129,10 @@ export type DeviceConfig =
       readonly serial?: string | undefined;
       readonly logicalBlockSize?: number | undefined;
       readonly physicalBlockSize?: number | undefined;
+      readonly queues?: number | undefined;
+      readonly queueSize?: number | undefined;
+      readonly discard?: boolean | undefined;
+      readonly writeZeroes?: boolean | undefined;
       readonly bootIndex?: number | undefined;
     })
   | (DriveConfig & {

@@ -123,6 +123,7 @@ test('devices, in order and with their properties', () => {
       serial: 'S1',
       logicalBlockSize: 4096,
       physicalBlockSize: undefined,
+      ...{ queues: undefined, queueSize: undefined, discard: undefined, writeZeroes: undefined },
       bootIndex: 3,
       ...anywhere,
       slot: 5,
@@ -641,6 +642,18 @@ test('microvm has no PCI unless it is asked for, and what QEMU lets one choose',
     devices?.map(({ type }) => type),
     ['virtio-net', 'virtio-net'],
   );
+});
+
+test('queues and features of a virtio disk', () => {
+  const drive = ['-drive', 'file=a.img,format=raw,if=none,id=d'];
+  const [disk] =
+    plan(...drive, '-device', 'virtio-blk-pci,drive=d,num-queues=4,queue-size=64,discard=off,write-zeroes=on').machine
+      .devices ?? [];
+  assert.ok(disk?.type === 'virtio-blk');
+  const { queues, queueSize, discard, writeZeroes } = disk;
+  assert.deepEqual([queues, queueSize, discard, writeZeroes], [4, 64, false, true]);
+  assert.match(refusal(...drive, '-device', 'virtio-blk-pci,drive=d,queue-size=100'), /queue-size is a power of two/);
+  assert.match(refusal(...drive, '-device', 'virtio-blk-pci,drive=d,num-queues=0'), /num-queues is a whole number/);
 });
 
 test('virtio devices in virtio-mmio slots', () => {

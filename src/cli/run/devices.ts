@@ -73,6 +73,15 @@ const disk: readonly PropertyRow[] = [
   { name: 'rerror', type: 'str', default: 'report', sentence: 'read errors: report, ignore, stop' },
 ];
 
+/** Of virtio disks. */
+const virtioDisk: readonly PropertyRow[] = [
+  ...disk,
+  { name: 'num-queues', type: 'uint16', default: '1', sentence: 'request queues' },
+  { name: 'queue-size', type: 'uint16', default: '256', sentence: 'entries of a queue, a power of two' },
+  { name: 'discard', type: 'bool', default: 'on', sentence: 'the guest may give up blocks' },
+  { name: 'write-zeroes', type: 'bool', default: 'on', sentence: 'the guest may have zeros written' },
+];
+
 /** Of network cards. */
 const nic: readonly PropertyRow[] = [
   { name: 'netdev', type: 'str', sentence: 'id of a -netdev' },
@@ -192,7 +201,7 @@ export const deviceRows: readonly DeviceRow[] = [
     bus: 'PCI',
     category: 'Storage',
     sentence: 'Virtio disk',
-    properties: [...disk, ...virtio],
+    properties: [...virtioDisk, ...virtio],
   },
   {
     name: 'virtio-scsi-pci',
@@ -358,7 +367,7 @@ export const deviceRows: readonly DeviceRow[] = [
       ['virtio-keyboard-device', 'Input', 'Virtio keyboard in a virtio-mmio slot', slot],
       ['virtio-mouse-device', 'Input', 'Virtio mouse in a virtio-mmio slot', slot],
       ['virtio-tablet-device', 'Input', 'Virtio tablet in a virtio-mmio slot', slot],
-      ['virtio-blk-device', 'Storage', 'Virtio disk in a virtio-mmio slot', [...disk, ...slot]],
+      ['virtio-blk-device', 'Storage', 'Virtio disk in a virtio-mmio slot', [...virtioDisk, ...slot]],
       ['virtio-scsi-device', 'Storage', 'Virtio SCSI controller in a virtio-mmio slot', [...scsiController, ...slot]],
       [
         'virtio-serial-device',

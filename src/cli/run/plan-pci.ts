@@ -4,7 +4,7 @@ import type { KeyValues } from '../options/key-values.js';
 import { UsageError } from '../usage-error.js';
 import type { Drive } from './drives.js';
 import { checkMac } from './networks.js';
-import { blockSize, checkSerial } from './plan-drives.js';
+import { blockSize, checkSerial, oneOfPowers } from './plan-drives.js';
 
 /** What names stand for. */
 export interface Backends {
@@ -27,6 +27,10 @@ export function planVirtioBlock(values: KeyValues, backends: Backends, place: Vi
     serial: checkSerial(option, values.text('serial') ?? serial),
     logicalBlockSize: blockSize(values, 'logical_block_size'),
     physicalBlockSize: blockSize(values, 'physical_block_size'),
+    queues: values.number('num-queues', 1, 64),
+    queueSize: oneOfPowers(values, 'queue-size', 4, 1024),
+    discard: values.flag('discard'),
+    writeZeroes: values.flag('write-zeroes'),
     bootIndex: values.number('bootindex', 0, 2 ** 31 - 1),
     ...place,
   };

@@ -74,14 +74,18 @@ const headerGpa = 0x8000;
 const statusGpa = 0x9000;
 const dataGpa = 0x10000;
 
-function setUp(disk: MemoryDisk, start: Parameters<ModernDriver['start']>[0] = {}) {
-  const model = new VirtioBlock({ backend: disk, serial: 'vring-disk' });
+function setUp(
+  disk: MemoryDisk,
+  start: Parameters<ModernDriver['start']>[0] = {},
+  options: Partial<ConstructorParameters<typeof VirtioBlock>[0]> = {},
+) {
+  const model = new VirtioBlock({ backend: disk, serial: 'vring-disk', ...options });
   const machine = testMachine(model);
   const driver = new ModernDriver(machine);
   driver.start(start);
   const { dma } = machine.memory;
   /** Offers one request and kicks; the status byte is 0xee until the device writes it. */
-  const request = (type: number, sector: number, data: readonly Piece[], slot = 0, indirect = false) => {
+  const request = (type: number, sector: number, data: readonly Piece[], slot = 0, indirect = false, queue = 0) => {
     const header = headerGpa + slot * 16;
     const status = statusGpa + slot;
     dma.writeU32(header, type);
@@ -89,8 +93,8 @@ function setUp(disk: MemoryDisk, start: Parameters<ModernDriver['start']>[0] = {
     dma.writeU64(header + 8, sector);
     dma.writeU8(status, 0xee);
     const pieces = [{ gpa: header, length: 16 }, ...data, { gpa: status, length: 1, write: true }];
-    const head = driver.queues[0]!.add(pieces, indirect);
-    driver.kick(0);
+    const head = driver.queues[queue]!.add(pieces, indirect);
+    driver.kick(queue);
     return { head, status: () => machine.ram[status] };
   };
   return { model, machine, driver, dma, request, queue: driver.queues[0]! };
@@ -188,6 +192,33 @@ test('configuration, identity, flush, discard, write zeroes', () => {
   assert.equal(config(0, 4), 2048);
   model.resized();
   assert.equal(machine.memory.read(driver.isr, 1) & 2, 2);
+});
+
+test('each queue takes requests; what is switched off is neither offered nor done', () => {
+  const disk = new MemoryDisk(1 << 16);
+  for (let i = 0; i < disk.bytes.length; i++) disk.bytes[i] = (i >> 9) + 1;
+  const { machine, driver, request, model } = setUp(disk, {}, { queues: 3, discard: false });
+  assert.deepEqual(model.queueSizes, [256, 256, 256]);
+  assert.deepEqual(
+    [12, 13, 14].map((bit) => model.features.includes(bit)),
+    [true, false, true],
+  );
+  assert.equal(machine.memory.read(driver.config + 34, 2), 3);
+  for (const queue of [2, 0, 1]) {
+    const gpa = dataGpa + queue * 512;
+    assert.equal(request(IN, queue + 4, [{ gpa, length: 512, write: true }], queue, false, queue).status(), 0);
+    assert.equal(machine.ram[gpa + 511], queue + 5);
+    assert.equal(driver.queues[queue]!.completions().length, 1, 'on its own queue');
+  }
+  disk.log.length = 0;
+  assert.equal(request(DISCARD, 0, [{ gpa: dataGpa, length: 16 }]).status(), 2);
+  assert.deepEqual(disk.log, []);
+  const plain = setUp(disk, {}, { writeZeroes: false, queueSize: 64 }).model;
+  assert.deepEqual(
+    [12, 13, 14].map((bit) => plain.features.includes(bit)),
+    [false, true, false],
+  );
+  assert.deepEqual(plain.queueSizes, [64]);
 });
 
 test('errors: bounds, alignment, read-only, backend', () => {

@@ -55,8 +55,11 @@ const flagUnmap = 1;
 
 export interface VirtioBlockOptions {
   readonly backend: BlockBackend;
-  readonly queues?: number;
-  readonly queueSize?: number;
+  readonly queues?: number | undefined;
+  readonly queueSize?: number | undefined;
+  /** Offered where the back end can do it, unless false. */
+  readonly discard?: boolean | undefined;
+  readonly writeZeroes?: boolean | undefined;
   /** At most 20 ASCII characters: what `GET_ID` gives. */
   readonly serial?: string;
   readonly logicalBlockSize?: number;
@@ -78,6 +81,8 @@ export class VirtioBlock implements VirtioModel {
   readonly parts: readonly StatePart[];
   readonly backend: BlockBackend;
   readonly #state: StateOf<typeof VirtioBlockState>;
+  readonly #offersDiscard: boolean;
+  readonly #offersWriteZeroes: boolean;
   readonly #serial: Uint8Array;
   readonly #spare: Request[] = [];
   readonly #header = new Uint8Array(headerBytes);
@@ -103,8 +108,10 @@ export class VirtioBlock implements VirtioModel {
     features.push(feature.configWriteback);
     if (queues > 1) features.push(feature.multiQueue);
     if (backend.readonly) features.push(feature.readonly);
-    if (backend.discard !== undefined && !backend.readonly) features.push(feature.discard);
-    if (backend.writeZeroes !== undefined && !backend.readonly) features.push(feature.writeZeroes);
+    this.#offersDiscard = backend.discard !== undefined && (options.discard ?? true);
+    this.#offersWriteZeroes = backend.writeZeroes !== undefined && (options.writeZeroes ?? true);
+    if (this.#offersDiscard && !backend.readonly) features.push(feature.discard);
+    if (this.#offersWriteZeroes && !backend.readonly) features.push(feature.writeZeroes);
     this.features = features;
 
     const written = (offset: number, size: number, value: number) => {
@@ -236,7 +243,7 @@ export class VirtioBlock implements VirtioModel {
   #range(type: number, chain: DescriptorChain, done: BlockDone): void {
     const { backend } = this;
     const discards = type === requestType.discard;
-    const offered = discards ? backend.discard !== undefined : backend.writeZeroes !== undefined;
+    const offered = discards ? this.#offersDiscard : this.#offersWriteZeroes;
     if (!offered) {
       done('unsupported');
       return;

@@ -6,19 +6,32 @@ import { complain, type ProcessIo, print } from './process-io.js';
 /** Finds the command that `called` (the program's name) and `argv` ask for, runs it, and gives its exit status. */
 export type Dispatch = (called: string, argv: readonly string[], io: ProcessIo) => Promise<number>;
 
+const outputs = new Map<'stdout' | 'stderr', NodeJS.WriteStream>();
+
+function output(name: 'stdout' | 'stderr'): NodeJS.WriteStream {
+  let stream = outputs.get(name);
+  if (!stream) {
+    stream = process[name];
+    outputs.set(name, stream);
+    // A reader of our messages that has gone away is nothing to stop for; standard output is looked after where it is written.
+    stream.on('error', () => {});
+  }
+  return stream;
+}
+
 async function main(dispatch: Dispatch): Promise<number> {
   const called = basename(process.argv[1] ?? 'vring').replace(/\.(exe|cmd|js|mjs)$/, '');
   const argv = process.argv.slice(2);
   const io: ProcessIo = {
-    // Made when something is read or written: most commands read nothing.
+    // Made when something is read or written: most commands read nothing, and many have nothing to complain of.
     get stdin() {
       return process.stdin;
     },
     get stdout() {
-      return process.stdout;
+      return output('stdout');
     },
     get stderr() {
-      return process.stderr;
+      return output('stderr');
     },
     env: process.env,
     toolName: called.startsWith('qemu-') ? called : 'vring',
@@ -39,8 +52,8 @@ async function main(dispatch: Dispatch): Promise<number> {
 function onUnexpected(error: unknown): void {
   const { message, stack } = error as Partial<Error>;
   try {
-    process.stderr.write(`vring: vring itself has failed: ${message ?? String(error)}\n`);
-    if (process.env['VRING_DEBUG']) process.stderr.write(`${stack ?? ''}\n`);
+    output('stderr').write(`vring: vring itself has failed: ${message ?? String(error)}\n`);
+    if (process.env['VRING_DEBUG']) output('stderr').write(`${stack ?? ''}\n`);
   } finally {
     process.exit(1);
   }
@@ -51,13 +64,9 @@ export function runProcess(dispatch: Dispatch): void {
   process.on('unhandledRejection', onUnexpected);
   // Node's own answer to this signal is to open a debugger's port.
   process.on('SIGUSR1', () => {});
-  // A reader of our messages that has gone away is nothing to stop for; standard output is looked after where it is written.
-  process.stderr.on('error', () => {});
-  process.stdout.on('error', () => {});
-
   main(dispatch).then(async (status) => {
     // What waits in the streams goes out first.
-    await Promise.all([print(process.stdout, ''), print(process.stderr, '')]);
+    await Promise.all([...outputs.values()].map((stream) => print(stream, '')));
     endAtOnce();
     process.exit(status);
   }, onUnexpected);

@@ -106,6 +106,9 @@ function middle(samples: readonly Sample[]): Sample {
   return { wall: median(samples.map(({ wall }) => wall)), cpu: median(samples.map(({ cpu }) => cpu)) };
 }
 
+/** Node reads the certificates that this names at each start, some 50 ms whatever it is started for: a setting of the host, not of the tools. */
+const { NODE_EXTRA_CA_CERTS: extraCertificates, ...environment } = process.env;
+
 /** One run; `time -f` is not everywhere, the shell's `times` is. */
 function run(command: readonly string[], directory: string): Sample {
   fs.rmSync(path.join(directory, 'out'), { force: true });
@@ -114,6 +117,7 @@ function run(command: readonly string[], directory: string): Sample {
   const result = spawnSync('sh', ['-c', `${quoted} >/dev/null; code=$?; times; exit $code`], {
     cwd: directory,
     encoding: 'utf8',
+    env: environment,
   });
   const wall = (performance.now() - started) / 1000;
   if (result.status !== 0) throw new Error(`${quoted}: ${result.stderr}`);
@@ -195,7 +199,7 @@ class Server {
     this.child = spawn(
       command[0]!,
       [...command.slice(1), '-k', this.#socket, '-t', '-e', '8', '-f', format, path.join(directory, image)],
-      { stdio: ['ignore', 'ignore', 'inherit'] },
+      { stdio: ['ignore', 'ignore', 'inherit'], env: environment },
     );
   }
 
@@ -294,6 +298,8 @@ export async function benchBlock(options: BlockBenchOptions): Promise<void> {
   const base = process.env['VRING_BENCH_DIRECTORY'] ?? tmpdir();
   const directory = fs.mkdtempSync(path.join(base, 'vring-bench-disks-'));
   try {
+    if (extraCertificates !== undefined)
+      options.note('NODE_EXTRA_CA_CERTS is taken out of the environment of what is run');
     const hasQemu = hasProgram('qemu-img');
     const startUp: Record<'plain' | 'ours' | 'theirs', Sample[]> = { plain: [], ours: [], theirs: [] };
     run([process.execPath, main, 'img', 'create', '-f', 'qcow2', 'small.qcow2', '1G'], directory);

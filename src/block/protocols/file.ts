@@ -431,8 +431,8 @@ export const fileDriver: BlockDriver = {
   openOptions,
   createOptions: [
     { name: 'size', type: 'size', help: 'Virtual disk size' },
-    { name: 'preallocation', type: 'string', help: 'Preallocation mode (allowed values: off, falloc, full)' },
     { name: 'nocow', type: 'boolean', help: 'Turn off copy-on-write (valid only on btrfs)' },
+    { name: 'preallocation', type: 'string', help: 'Preallocation mode (allowed values: off, falloc, full)' },
     { name: 'extent_size_hint', type: 'size', help: 'Extent size hint for the image file, 0 to disable' },
   ],
   parseFilename: (filename) => ({ filename: stripPrefix(filename, 'file') }),

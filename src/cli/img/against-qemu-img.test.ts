@@ -24,7 +24,23 @@ create -f qcow2 -b a.raw -F raw a.q
 create -f qcow2 -b a.raw -F qcow2 a2.q
 create -f qcow2 -b a.raw -F nope a2.q
 create -u -f qcow2 -b a.raw -F nope a2.q 1M
+create -q -u -f qcow2 -b nofile -F raw lone.q 1M
+bitmap --add lone.q b1
+bitmap --disable lone.q b1
+bitmap --merge b1 lone.q b1
 rebase -f raw -b a.raw a.raw
+rebase -p -u -b a.raw -F raw nofile
+rebase -p -u -f raw -b a.raw -F raw a.raw
+amend -p -f qcow2 -o size=2M nofile
+amend -p -f raw -o size=2M a.raw
+amend -p -f raw -o help
+compare -p nofile a.raw
+convert -p -O raw nofile b.raw
+convert -p -T nope -O raw nofile b.raw
+convert -p -O nope a.raw b.raw
+bitmap -f raw --enable /dev/null b1
+resize -f raw /dev/null +1M
+create -f raw -o preallocation=full,extent_size_hint=1M,nocow=on p.raw 512
 create -q -f raw half.raw 197120
 info half.raw
 info null-aio://

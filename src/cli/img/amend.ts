@@ -56,6 +56,7 @@ export async function amend(tool: Tool, argv: readonly string[]): Promise<number
     if (!driver.amendOptions || !node.instance.amend)
       tool.fail(`Format driver '${driver.name}' does not support option amendment`);
     const dict = parseOptionString(optionText);
+    tool.progress(0);
     try {
       const values = takeOptions(driver.amendOptions, dict);
       const left = Object.keys(dict)[0];

@@ -53,7 +53,7 @@ export async function bitmap(tool: Tool, argv: readonly string[]): Promise<numbe
   if (sourceFile !== undefined && !actions.some((action) => action.kind === 'merge'))
     tool.fail('Merge bitmap source file only supported with --merge');
   const [filename, name] = operands as [string, string];
-  const node = await tool.open({ filename, format, imageOptions, flags: { readOnly: false } });
+  const node = await tool.open({ filename, format, imageOptions, flags: { readOnly: false, noBacking: true } });
   let source: GraphNode | undefined;
   try {
     for (const action of actions) {

@@ -44,6 +44,7 @@ export async function commit(tool: Tool, argv: readonly string[]): Promise<numbe
   });
   try {
     tool.startProgress(isProgress, 1);
+    tool.progress(0);
     const top = node.skipFilters() as GraphNode;
     let base = top.backing;
     if (baseName !== undefined) {

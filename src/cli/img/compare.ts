@@ -33,12 +33,13 @@ export async function compare(tool: Tool, argv: readonly string[]): Promise<numb
   }
   if (operands.length !== 2) tool.misuse('Expecting two image file names');
   const flags = { ...tool.cache(cacheMode, 'source cache option', 2), readOnly: true };
+  tool.startProgress(isProgress, 2);
   const how = { imageOptions, forceShare, flags, exitCode: 2 };
   const a = await tool.open({ ...how, filename: operands[0]!, format: format1 });
   let b: GraphNode | undefined;
   try {
     b = await tool.open({ ...how, filename: operands[1]!, format: format2 });
-    tool.startProgress(isProgress, 2);
+    tool.progress(0);
     const result = await compareNodes(tool, a, b, isStrict);
     tool.endProgress();
     return result;

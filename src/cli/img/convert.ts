@@ -1,8 +1,8 @@
 /**
  * `img convert`: copies one or more images, seen as one disk, into a new image.
  *
- * Chunks of up to 2 MiB are read several at a time and written in the order of the disk (any order with -W), so that source,
- * compression and target work at once. What the source says is zero is not read; what turns out to be zero is not written.
+ * Chunks of up to 2 MiB are read several at a time and written in the order of the disk (any order with -W): one write and the next are
+ * under way at once, so that source, compression, tables and target work at the same time. What the source says is zero is not read; what turns out to be zero is not written.
  */
 import { BlockError, errorCode, errorText, toBlockError } from '../../block/errors.js';
 import type { GraphNode } from '../../block/graph-node.js';
@@ -277,7 +277,10 @@ async function copyAll(job: Job): Promise<void> {
     chunk.place && canCopyRange && job.bytesPerSecond === 0 ? copyRangeBytes : most;
   const buffers: Uint8Array[] = [];
   const running = new Set<Promise<void>>();
-  let writes: Promise<void> = Promise.resolve();
+  /** The last chunk's write has begun, has ended; the one before it has ended. */
+  let begun: Promise<void> = Promise.resolve();
+  let ended: Promise<void> = Promise.resolve();
+  let endedBefore: Promise<void> = Promise.resolve();
   let failure: unknown;
   let done = 0;
   let offset = 0;
@@ -338,18 +341,25 @@ async function copyAll(job: Job): Promise<void> {
     while (running.size >= job.workers) await Promise.race(running);
     if (failure !== undefined) break;
     if (job.bytesPerSecond > 0) await pace(tool, startNs, done, job.bytesPerSecond);
-    const before = writes;
-    let release = (): void => undefined;
+    // Compressed clusters lie in the file in the order in which they are done.
+    const turn = job.isCompressed ? ended : Promise.all([begun, endedBefore]);
+    const allWritten = ended;
+    let begin = (): void => undefined;
+    let end = (): void => undefined;
     if (!job.isUnordered) {
-      writes = new Promise((resolve) => {
-        release = resolve;
+      begun = new Promise((resolve) => {
+        begin = resolve;
+      });
+      endedBefore = ended;
+      ended = new Promise((resolve) => {
+        end = resolve;
       });
     }
     const work = (async () => {
       let buffer: Uint8Array | undefined;
       try {
         if (chunk.place && canCopyRange) {
-          if (!job.isUnordered) await before;
+          await allWritten;
           if (await copyRange(job, chunk)) {
             finish(chunk.length);
             return;
@@ -362,15 +372,18 @@ async function copyAll(job: Job): Promise<void> {
             buffer ??= buffers.pop() ?? tool.host.allocateShared(most);
             await readChunk(job, piece, buffer.subarray(0, piece.length));
           }
-          if (!job.isUnordered) await before;
+          await turn;
           if (failure !== undefined) break;
-          await writeChunk(job, piece, (buffer ?? noBytes).subarray(0, piece.length));
+          const written = writeChunk(job, piece, (buffer ?? noBytes).subarray(0, piece.length));
+          begin();
+          await written;
         }
         finish(chunk.length);
       } catch (error) {
         failure ??= error;
       } finally {
-        release();
+        begin();
+        end();
         if (buffer) buffers.push(buffer);
       }
     })();
@@ -513,6 +526,8 @@ export async function convert(tool: Tool, argv: readonly string[]): Promise<numb
   const inNames = operands.slice(0, -1);
   const targetCache = tool.cache(cacheMode);
   const sourceFlags = tool.cache(sourceCache, 'source cache option');
+  tool.startProgress(isProgress, 1);
+  tool.progress(0);
   const parts: Part[] = [];
   let targetNode: GraphNode | undefined;
   try {
@@ -623,7 +638,6 @@ export async function convert(tool: Tool, argv: readonly string[]): Promise<numb
         if (errorCode(error) !== 'ENOTSUP') throw error;
       }
     }
-    tool.startProgress(isProgress, 1);
     const job: Job = {
       tool,
       parts,
@@ -644,7 +658,6 @@ export async function convert(tool: Tool, argv: readonly string[]): Promise<numb
     try {
       await copyAll(job);
     } catch (error) {
-      tool.endProgress();
       tool.fail(toBlockError(error).message);
     }
     if (withBitmaps) await copyBitmaps(tool, source, targetNode, skipBroken);

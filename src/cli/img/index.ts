@@ -69,5 +69,7 @@ export async function runImg(argv: readonly string[], io: ToolIo, toolName: stri
       return 1;
     }
     throw error;
+  } finally {
+    tool.endProgress();
   }
 }

@@ -43,6 +43,7 @@ export async function rebase(tool: Tool, argv: readonly string[]): Promise<numbe
   if (operands.length !== 1) tool.misuse('Expecting one image file name');
   if (!isUnsafe && backingName === undefined) tool.misuse('Must specify backing file (-b) or use unsafe mode (-u)');
   tool.startProgress(isProgress, 1);
+  tool.progress(0);
   const flags = tool.cache(cacheMode);
   const sourceFlags = tool.cache(sourceCache, 'source cache option');
   const node = await tool.open({

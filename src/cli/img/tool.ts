@@ -216,13 +216,13 @@ export class Tool {
 
   // ---- progress
 
+  /** From here on to `endProgress`, which the end of the command calls too, whatever goes wrong. */
   startProgress(isOn: boolean, minPercent: number): void {
     this.#progress.isOn = isOn && !this.quiet;
     this.#progress.last = -100;
     this.#progress.min = minPercent;
     // Without a running display, SIGUSR1 asks for one line.
     if (!this.#progress.isOn) listenForProgress();
-    this.progress(0);
   }
 
   /** `percent` of the whole. */
@@ -240,6 +240,7 @@ export class Tool {
 
   endProgress(): void {
     if (this.#progress.isOn) this.io.out('\n');
+    this.#progress.isOn = false;
   }
 }
 

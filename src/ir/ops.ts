@@ -777,6 +777,12 @@ export const opRows = {
   fence: special([], undefined, 0, { writes: true }, 'Orders guest memory accesses between vCPUs.'),
 } as const;
 
+/**
+ * What a block names by its distance lies less than this far from its start, and the block at most so far from where its region is
+ * entered: every distance fits a word with its sign.
+ */
+export const MOST_DISTANCE = 1 << 30;
+
 export type OpName = keyof typeof opRows;
 
 /** Rows in order of their opcode. */

@@ -3,7 +3,7 @@
  * name what exists; nothing stands outside an instruction; one terminator, at the end.
  */
 import type { BlockBuilder } from './builder.js';
-import { Op, opList, opNames, opWords } from './ops.js';
+import { MOST_DISTANCE, Op, opList, opNames, opWords } from './ops.js';
 import { type GuestVars, type Routine, type TypeName, typeCode, typeNames } from './types.js';
 
 const terminators = new Set<number>([Op.goto, Op.branch, Op.jump, Op.leave, Op.resume]);
@@ -96,6 +96,10 @@ function immediateProblem(op: number, immediates: Int32Array, vars: GuestVars): 
     const type = typeNames[op - (isGet(op) ? Op.get_i32 : Op.set_i32)];
     return variable.type === type ? undefined : `${variable.name} is ${variable.type}`;
   }
+  if (row.distances > 0)
+    return immediates.slice(-row.distances).some((distance) => Math.abs(distance) >= MOST_DISTANCE)
+      ? 'is too far away'
+      : undefined;
   if (op === Op.set_deferred) return immediates[0] >= 0 && immediates[0] <= 254 ? undefined : 'is not 0 to 254';
   if (row.encoding === 'memarg') return immediates[0] >= 0 ? undefined : 'the offset is negative';
   if (row.encoding === 'lane') {

@@ -133,11 +133,13 @@ export function callWords({ results, params, effects }: Routine): number {
   return 1 + results.length + params.length + (effects.mayFault ? 1 : 0);
 }
 
+/** Halves of a vector: pairs of registers are loaded and stored in one access. */
+const halves = new Set<number>([Op.i64x2_splat, Op.i64x2_extract_lane, Op.i64x2_replace_lane]);
 const scalar = (type: string | undefined) => type === undefined || type === 'i32' || type === 'i64';
 
 /**
  * Is the handler part of the inner function, which calls nothing, so that all it works with stays in registers? Integers, copies
- * and accesses are; floating point, vectors and calls are not.
+ * and accesses are; floating point, vectors (but for their halves) and calls are not.
  */
 export function isInner(handler: number): boolean {
   const access = accessOf(handler);
@@ -145,7 +147,7 @@ export function isInner(handler: number): boolean {
   if (handler >= LOAD_FOR_WRITE) return handler < CALL_BASE;
   const op = handler < OPS ? handler : handler - OPS;
   if (handler >= OPS && hasImmediateHandler[op] === 0) return false;
-  if (op === Op.get_v128) return true;
+  if (op === Op.get_v128 || halves.has(handler)) return true;
   if (op >= Op.set_i32 && op <= Op.set_v128) return handler >= OPS;
   const { result, params } = opList[op];
   return scalar(result) && params.every(scalar) && op !== Op.fence && op !== Op.call && op !== Op.call_note;

@@ -641,6 +641,18 @@ export class ColdTierWriter implements ModuleExtension {
       this.#storeSlot(type);
       return;
     }
+    if (op === Op.i64x2_replace_lane) {
+      // In one piece: who reads the vector right after need not wait until two stores have met.
+      for (const lane of [1, 0]) {
+        this.#loadSlot(word, 4);
+        this.#loadSlot(word + 1, 1);
+        w.raw([...opBytes[op], lane]);
+      }
+      this.#word(word + 2);
+      w.raw(opBytes[Op.select_v128]);
+      this.#storeSlot(4);
+      return;
+    }
     // replace: result ← vector, then the lane's bytes ← value (the value is read first: it may be the result's slot)
     const valueType = typeCode[opList[op].params[1]];
     const local = this.#resultLocal(valueType, 0);

@@ -9,6 +9,7 @@ import {
   BlockBuilder,
   type GuestVars,
   jumpKind,
+  MOST_DISTANCE,
   MMU_CONTEXTS,
   type MovedBlock,
   moveBlock,
@@ -321,6 +322,7 @@ export class RegionBuilder {
   /** The place with its host address, if it is hot enough to be in the region. */
   #locate(head: HotBlock, from: Candidate, to: Place): Place | undefined {
     const within = (from.hva & 4095) + to.delta - from.delta;
+    if (Math.abs(to.delta) > MOST_DISTANCE) return undefined;
     const hva = within >= 0 && within < 4096 ? from.hva + to.delta - from.delta : this.#codeAt(head, to.delta);
     if (hva === undefined) return undefined;
     const heat = this.#heat(hva, head.key);

@@ -1,5 +1,14 @@
 /** Translates blocks of A64 code by the instruction table. */
-import { type BlockBuilder, exitCode, header, type I32, type I64, LOOK_AGAIN, type V128 } from '../../ir/index.js';
+import {
+  type BlockBuilder,
+  exitCode,
+  header,
+  type I32,
+  type I64,
+  LOOK_AGAIN,
+  MOST_DISTANCE,
+  type V128,
+} from '../../ir/index.js';
 import type { GuestTranslator, TranslationRequest, TranslationResult } from '../guest-cpu.js';
 import { disassemble } from './disassemble.js';
 import { DecoderTables, newFields } from './encoding.js';
@@ -28,6 +37,8 @@ class BlockTranslator implements Translator {
   readonly #modes = new Map<number, Mode>();
   /** Distance of the instruction from where the code is entered. */
   #delta = 0;
+  /** Where the block starts in its page. */
+  #offset = 0;
   #ended = false;
   /** The instruction is a load-exclusive: of interest to who steps. */
   #isExclusive = false;
@@ -49,6 +60,7 @@ class BlockTranslator implements Translator {
     this.#ended = false;
     this.#leavesIf = undefined;
     this.#delta = 0;
+    this.#offset = offset;
     result.crossesPage = false;
     result.needsNextPage = false;
     const most = watched || step || breakpoints ? 1 : Math.max(1, request.maxInstructions);
@@ -131,8 +143,12 @@ class BlockTranslator implements Translator {
   pcPlus(displacement: number): I64 {
     const { b } = this;
     // Only what is near may be a distance in the code.
-    if (Math.abs(displacement) < 1 << 20) return b.pc_rel(this.#delta + displacement);
+    if (Math.abs(this.#delta + displacement) < MOST_DISTANCE) return b.pc_rel(this.#delta + displacement);
     return b.i64_add(b.pc_rel(this.#delta), b.i64(displacement));
+  }
+
+  get offsetInPage(): number {
+    return this.#offset + this.#delta;
   }
 
   exception(syndrome: number): void {
@@ -161,9 +177,11 @@ class BlockTranslator implements Translator {
     this.b.goto(this.#delta + displacement);
     this.#ended = true;
   }
-  branch(condition: I32, displacement: number): void {
+  branch(condition: I32, displacement: number, onZero = false): void {
     this.#stepDone();
-    this.b.branch(condition, this.#delta + displacement, this.#delta + 4);
+    const [target, next] = [this.#delta + displacement, this.#delta + 4];
+    if (onZero) this.b.branch(condition, next, target);
+    else this.b.branch(condition, target, next);
     this.#ended = true;
   }
   jump(target: I64, kind: number): void {

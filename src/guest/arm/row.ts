@@ -44,6 +44,8 @@ export interface Translator {
   setXsp(n: number, value: I64): void;
   /** The address of this instruction plus a displacement. */
   pcPlus(displacement: number): I64;
+  /** How far from the start of its page this instruction lies. */
+  readonly offsetInPage: number;
   /** An exception at this instruction. Ends the block. */
   exception(syndrome: number): void;
   exceptionIf(condition: I32, syndrome: number, address: I64): void;
@@ -52,8 +54,8 @@ export interface Translator {
   undefined(): void;
   /** Ends the block: on to this displacement from the instruction, which calls with `link`. */
   goto(displacement: number, link?: boolean): void;
-  /** Ends the block: to the displacement if the condition holds, else to the next instruction. */
-  branch(condition: I32, displacement: number): void;
+  /** Ends the block: to the displacement if the condition is not 0 (`onZero`: if it is), else to the next instruction. */
+  branch(condition: I32, displacement: number, onZero?: boolean): void;
   /** Ends the block: to an address (jumpKind of the ir layer). */
   jump(target: I64, kind: number): void;
   /** Ends the block after this instruction; `check`: interrupts are looked at. */

@@ -1,5 +1,5 @@
 /** Translates blocks of guest code by the instruction table. */
-import { type BlockBuilder, exitCode, header, type I32, type I64, LOOK_AGAIN } from '../../ir/index.js';
+import { type BlockBuilder, exitCode, header, type I32, type I64, LOOK_AGAIN, MOST_DISTANCE } from '../../ir/index.js';
 import { rounding } from '../float/core.js';
 import { type Format, signBit } from '../float/pack.js';
 import type { GuestTranslator, TranslationRequest, TranslationResult } from '../guest-cpu.js';
@@ -16,8 +16,6 @@ const PAGE = 4096;
 /** frm's modes in the order of the float routines'; the others are no rounding modes. */
 const roundingModes = [rounding.nearest, rounding.zero, rounding.down, rounding.up, rounding.tiesAway];
 const DYNAMIC = 7;
-/** Distances from where code is entered stay below this: a region's blocks add some 40 short ways, and all must fit 32 bits. */
-const FARTHEST = 2 ** 30;
 /** The ones above a boxed number. */
 const aboveNumber = (format: Format): bigint => BigInt.asUintN(64, -2n * signBit(format));
 
@@ -163,11 +161,11 @@ class BlockTranslator implements Translator {
   setNear(n: number, displacement: number): void {
     const distance = this.#delta + displacement;
     this.setX(n, this.pcPlus(displacement));
-    if (n !== 0 && Math.abs(distance) < FARTHEST) this.#near.set(n, distance);
+    if (n !== 0 && Math.abs(distance) < MOST_DISTANCE) this.#near.set(n, distance);
   }
   near(n: number, displacement: number): number | undefined {
     const distance = this.#near.get(n);
-    if (distance === undefined || Math.abs(distance + displacement) >= FARTHEST) return undefined;
+    if (distance === undefined || Math.abs(distance + displacement) >= MOST_DISTANCE) return undefined;
     return distance + displacement - this.#delta;
   }
   address(n: number, displacement: number): I64 {
@@ -194,7 +192,7 @@ class BlockTranslator implements Translator {
   pcPlus(displacement: number): I64 {
     const { b } = this;
     const distance = this.#delta + displacement;
-    if (Math.abs(distance) < FARTHEST) return b.pc_rel(distance);
+    if (Math.abs(distance) < MOST_DISTANCE) return b.pc_rel(distance);
     return b.i64_add(b.pc_rel(this.#delta), b.i64(displacement));
   }
   rounding(rm: number): I32 {

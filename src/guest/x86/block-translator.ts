@@ -11,6 +11,7 @@ import {
   type I32,
   type I64,
   jumpKind,
+  MOST_DISTANCE,
   type V128,
 } from '../../ir/index.js';
 import type { TranslationRequest, TranslationResult } from '../guest-cpu.js';
@@ -218,7 +219,7 @@ export class BlockTranslator implements Translator {
     let sum = NONE;
     if (base === -2) {
       const distance = this.nextDelta + disp;
-      if (distance === (distance | 0)) {
+      if (Math.abs(distance) < MOST_DISTANCE) {
         sum = b.pc_rel(distance);
         disp = 0;
       } else sum = b.pc_rel(this.nextDelta);
@@ -560,7 +561,7 @@ export class BlockTranslator implements Translator {
   #targetDelta(displacement: number): number | undefined {
     if (this.codeSize === 32 && this.insn.opSize === 16) return undefined;
     const target = this.nextDelta + displacement;
-    return target === (target | 0) ? target : undefined;
+    return Math.abs(target) < MOST_DISTANCE ? target : undefined;
   }
 
   #targetAddress(displacement: number): I64 {

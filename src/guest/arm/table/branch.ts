@@ -12,19 +12,21 @@ const onZero = (name: string, op: string, isZero: boolean): InsnRow => ({
   args: ['rd', 'target'],
   translate: (t, i) => {
     const { b } = t;
-    const zero = b.i64_eqz(i.sf ? t.x(i.rd) : b.i64_low32(t.x(i.rd)));
-    t.branch(isZero ? zero : b.i32_eqz(zero), i.imm);
+    if (i.sf) t.branch(b.i64_eqz(t.x(i.rd)), i.imm, !isZero);
+    else t.branch(b.i32_wrap_i64(t.x(i.rd)), i.imm, isZero);
   },
 });
+/** Not 0 if the bit is set. */
+function bitOf({ b }: Translator, value: I64, place: number): I32 {
+  if (place === 63) return b.i64_lt_s(value, b.i64(0));
+  const half = place < 32 ? value : b.i64_shr_u(value, b.i64(32));
+  return b.i32_and(b.i32_wrap_i64(half), b.i32(1 << (place & 31)));
+}
 const onBit = (name: string, op: string, isSet: boolean): InsnRow => ({
   name,
   enc: `imm2[5] 011011 ${op} imm2[4:0] simm[15:2] rd`,
   args: ['xd', 'imm2', 'target'],
-  translate: (t, i) => {
-    const { b } = t;
-    const bit: I32 = b.i32_wrap_i64(b.i64_and(b.i64_shr_u(t.x(i.rd), b.i64(i.imm2)), b.i64(1)));
-    t.branch(isSet ? bit : b.i32_eqz(bit), i.imm);
-  },
+  translate: (t, i) => t.branch(bitOf(t, t.x(i.rd), i.imm2), i.imm, !isSet),
 });
 const toRegister = (name: string, op: string, kind: number): InsnRow => ({
   name,

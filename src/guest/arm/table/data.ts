@@ -9,6 +9,8 @@ type Binary = (t: Translator, x: I64, y: I64) => I64;
 
 /** An operand as the flags want it: sign-extended where it has 32 bits. */
 const signed = ({ b }: Translator, i: Fields, value: I64): I64 => (i.sf ? value : b.i64_extend32_s(value));
+/** All bits of an operand. */
+const ofSize = (i: Fields): bigint => (i.sf ? 2n ** 64n : 2n ** 32n) - 1n;
 /** An operand, zero-extended where it has 32 bits. */
 const sized = (t: Translator, i: Fields, value: I64): I64 => (i.sf ? value : low(t, value));
 const set = (t: Translator, i: Fields, value: I64): void => t.setX(i.rd, sized(t, i, value));
@@ -16,13 +18,21 @@ const setSp = (t: Translator, i: Fields, value: I64): void => t.setXsp(i.rd, siz
 
 /** The operation's flags, from operands of its size; the result. */
 function addOrSub(t: Translator, i: Fields, subtract: boolean, flags: boolean, x: I64, y: I64): I64 {
+  if (flags) setArithmeticFlags(t, i, subtract, signed(t, i, x), signed(t, i, y));
+  return subtract ? t.b.i64_sub(x, y) : t.b.i64_add(x, y);
+}
+function setArithmeticFlags(t: Translator, i: Fields, subtract: boolean, x: I64, y: I64): void {
+  if (subtract) t.flags.setSub(i.sf === 1, x, y);
+  else t.flags.setAdd(i.sf === 1, x, y);
+}
+/** The same with a constant from 0 to 2^24. */
+function addOrSubImmediate(t: Translator, i: Fields, subtract: boolean, flags: boolean): void {
   const { b } = t;
-  if (flags) {
-    const [a, c] = [signed(t, i, x), signed(t, i, y)];
-    if (subtract) t.flags.setSub(i.sf === 1, a, c);
-    else t.flags.setAdd(i.sf === 1, a, c);
-  }
-  return subtract ? b.i64_sub(x, y) : b.i64_add(x, y);
+  const x = t.xsp(i.rn);
+  const y = b.i64(i.imm);
+  if (flags) setArithmeticFlags(t, i, subtract, signed(t, i, x), y);
+  const result = i.imm === 0 ? x : subtract ? b.i64_sub(x, y) : b.i64_add(x, y);
+  (flags ? set : setSp)(t, i, result);
 }
 
 /** Rm shifted: LSL, LSR, ASR, ROR. */
@@ -59,13 +69,13 @@ const arithmetic = (name: string, op: string, subtract: boolean, flags: boolean)
     name,
     enc: `sf ${op} 100010 0 uimm[11:0] rn rd`,
     args: [flags ? 'rd' : 'rd|sp', 'rn|sp', 'imm'],
-    translate: (t, i) => (flags ? set : setSp)(t, i, addOrSub(t, i, subtract, flags, t.xsp(i.rn), t.b.i64(i.imm))),
+    translate: (t, i) => addOrSubImmediate(t, i, subtract, flags),
   },
   {
     name,
     enc: `sf ${op} 100010 1 uimm[23:12] rn rd`,
     args: [flags ? 'rd' : 'rd|sp', 'rn|sp', 'imm'],
-    translate: (t, i) => (flags ? set : setSp)(t, i, addOrSub(t, i, subtract, flags, t.xsp(i.rn), t.b.i64(i.imm))),
+    translate: (t, i) => addOrSubImmediate(t, i, subtract, flags),
   },
   {
     name,
@@ -125,17 +135,32 @@ export function bitMask(i: Fields): bigint | undefined {
   return i.sf ? mask : mask & 0xffffffffn;
 }
 
-const logicFlags = (t: Translator, i: Fields, result: I64): void => t.flags.setLogic(signed(t, i, result));
-const logical = (name: string, inverted: string, op: string, flags: boolean, operation: Binary): InsnRow[] => [
+/** One of the operations on all bits. `clears`: the result has no bit that the second operand lacks. */
+interface LogicalKind {
+  readonly flags: boolean;
+  readonly clears: boolean;
+  readonly operation: Binary;
+}
+/** With the zero register it is a move: of a register, of its inverse, or of a mask. */
+const logicalResult = (t: Translator, i: Fields, { clears, operation }: LogicalKind, y: I64): I64 =>
+  i.rn === 31 && !clears ? y : operation(t, t.x(i.rn), y);
+
+const logical = (name: string, inverted: string, op: string, kind: LogicalKind): InsnRow[] => [
   {
     name,
     enc: `sf ${op} 100100 s imm2[5:0] uimm[5:0] rn rd`,
-    args: [flags ? 'rd' : 'rd|sp', 'rn', 'mask'],
+    args: [kind.flags ? 'rd' : 'rd|sp', 'rn', 'mask'],
     where: (i) => bitMask(i) !== undefined,
     translate: (t, i) => {
-      const result = operation(t, t.x(i.rn), t.b.i64(bitMask(i) ?? 0n));
-      if (flags) logicFlags(t, i, result);
-      (flags ? set : setSp)(t, i, result);
+      const mask = bitMask(i) ?? 0n;
+      const result = logicalResult(t, i, kind, t.b.i64(mask));
+      // The mask of 32 bits has no others.
+      const value = kind.clears || i.rn === 31 ? result : sized(t, i, result);
+      if (!kind.flags) t.setXsp(i.rd, value);
+      else {
+        t.flags.setLogic(mask < 2n ** 31n ? result : signed(t, i, result));
+        t.setX(i.rd, value);
+      }
     },
   },
   ...[0, 1].map(
@@ -146,15 +171,35 @@ const logical = (name: string, inverted: string, op: string, flags: boolean, ope
       where: fits,
       translate: (t, i) => {
         const y = shifted(t, i);
-        const result = operation(t, t.x(i.rn), n ? not(t, y) : y);
-        if (flags) logicFlags(t, i, result);
+        const result = logicalResult(t, i, kind, n ? not(t, y) : y);
+        if (kind.flags) t.flags.setLogic(signed(t, i, result));
         set(t, i, result);
       },
     }),
   ),
 ];
 
-/** SBFM, BFM, UBFM: with imms >= immr a field is taken out, else one is put in its place. */
+/**
+ * The field of a bitfield instruction, in its place in 64 bits, zero- or sign-extended: with imms >= immr it is taken out of the
+ * register, else it is put `place` bits up.
+ */
+function placedField({ b }: Translator, i: Fields, x: I64, place: number, extend: boolean): I64 {
+  const [low, high] = [i.imm2, i.imm];
+  const taken = high >= low;
+  if (taken && !extend && (high === 63 || high - low < 31)) {
+    const down = low === 0 ? x : b.i64_shr_u(x, b.i64(low));
+    return high === 63 ? down : b.i64_and(down, b.i64(2 ** (high - low + 1) - 1));
+  }
+  if (extend && taken && low === 0 && high === 7) return b.i64_extend8_s(x);
+  if (extend && taken && low === 0 && high === 15) return b.i64_extend16_s(x);
+  if (extend && taken && low === 0 && high === 31) return b.i64_extend32_s(x);
+  const top = high === 63 ? x : b.i64_shl(x, b.i64(63 - high));
+  const down = 63 - high + (taken ? low : -place);
+  if (down === 0) return top;
+  return extend ? b.i64_shr_s(top, b.i64(down)) : b.i64_shr_u(top, b.i64(down));
+}
+
+/** SBFM, BFM, UBFM. */
 const bitfield = (name: string, op: string, keep: boolean, extend: boolean): InsnRow => ({
   name,
   enc: `sf ${op} 100110 s imm2[5:0] uimm[5:0] rn rd`,
@@ -163,13 +208,15 @@ const bitfield = (name: string, op: string, keep: boolean, extend: boolean): Ins
   translate: (t, i) => {
     const { b } = t;
     const taken = i.imm >= i.imm2;
-    const width = taken ? i.imm - i.imm2 + 1 : i.imm + 1;
-    const to = taken ? 0 : (i.sf ? 64 : 32) - i.imm2;
-    const top = b.i64_shl(t.x(i.rn), b.i64(63 - i.imm));
-    const shift = extend ? b.i64_shr_s : b.i64_shr_u;
-    const placed = b.i64_shl(shift.call(b, top, b.i64(64 - width)), b.i64(to));
-    const mask = ((1n << BigInt(width)) - 1n) << BigInt(to);
-    set(t, i, keep ? b.i64_or(b.i64_and(t.x(i.rd), b.i64(~mask)), placed) : placed);
+    const place = taken ? 0 : (i.sf ? 64 : 32) - i.imm2;
+    const field = placedField(t, i, t.x(i.rn), place, extend);
+    if (extend) set(t, i, field);
+    else if (!keep) t.setX(i.rd, field);
+    else {
+      const width = taken ? i.imm - i.imm2 + 1 : i.imm + 1;
+      const mask = ((1n << BigInt(width)) - 1n) << BigInt(place);
+      t.setX(i.rd, b.i64_or(b.i64_and(t.x(i.rd), b.i64(~mask & ofSize(i))), field));
+    }
   },
 });
 
@@ -263,12 +310,13 @@ const compare = (name: string, op: string, subtract: boolean, immediate: boolean
   },
 });
 
+/** `make` gives no bits but those of the operand's size. */
 const moveWide = (name: string, op: string, make: (t: Translator, i: Fields) => I64): InsnRow => ({
   name,
   enc: `sf ${op} 100101 shift uimm[15:0] rd`,
   args: ['rd', 'imm', 'hw'],
   where: (i) => i.sf === 1 || i.shift < 2,
-  translate: (t, i) => set(t, i, make(t, i)),
+  translate: (t, i) => t.setX(i.rd, make(t, i)),
 });
 const placedWide = (i: Fields): bigint => BigInt(i.imm) << BigInt(16 * i.shift);
 
@@ -281,15 +329,15 @@ export const dataRows: readonly InsnRow[] = [
   withCarry('adcs', '01', false, true),
   withCarry('sbc', '10', true, false),
   withCarry('sbcs', '11', true, true),
-  ...logical('and', 'bic', '00', false, ({ b }, x, y) => b.i64_and(x, y)),
-  ...logical('orr', 'orn', '01', false, ({ b }, x, y) => b.i64_or(x, y)),
-  ...logical('eor', 'eon', '10', false, ({ b }, x, y) => b.i64_xor(x, y)),
-  ...logical('ands', 'bics', '11', true, ({ b }, x, y) => b.i64_and(x, y)),
-  moveWide('movn', '00', (t, i) => t.b.i64(~placedWide(i))),
+  ...logical('and', 'bic', '00', { flags: false, clears: true, operation: ({ b }, x, y) => b.i64_and(x, y) }),
+  ...logical('orr', 'orn', '01', { flags: false, clears: false, operation: ({ b }, x, y) => b.i64_or(x, y) }),
+  ...logical('eor', 'eon', '10', { flags: false, clears: false, operation: ({ b }, x, y) => b.i64_xor(x, y) }),
+  ...logical('ands', 'bics', '11', { flags: true, clears: true, operation: ({ b }, x, y) => b.i64_and(x, y) }),
+  moveWide('movn', '00', (t, i) => t.b.i64(~placedWide(i) & ofSize(i))),
   moveWide('movz', '10', (t, i) => t.b.i64(placedWide(i))),
   moveWide('movk', '11', (t, i) => {
     const { b } = t;
-    const kept = b.i64_and(t.x(i.rd), b.i64(~(0xffffn << BigInt(16 * i.shift))));
+    const kept = b.i64_and(t.x(i.rd), b.i64(~(0xffffn << BigInt(16 * i.shift)) & ofSize(i)));
     return b.i64_or(kept, b.i64(placedWide(i)));
   }),
   bitfield('sbfm', '00', false, true),
@@ -317,10 +365,7 @@ export const dataRows: readonly InsnRow[] = [
     name: 'adrp',
     enc: '1 simm[1:0] 10000 simm[20:2] rd',
     args: ['xd', 'imm'],
-    translate: (t, i) => {
-      const page = t.b.i64_and(t.pcPlus(0), t.b.i64(-4096));
-      t.setX(i.rd, t.b.i64_add(page, t.b.i64(i.imm * 4096)));
-    },
+    translate: (t, i) => t.setX(i.rd, t.pcPlus(i.imm * 4096 - t.offsetInPage)),
   },
   two('udiv', '000010', (t, i, x, y) => divide(t, i, x, y, false)),
   two('sdiv', '000011', (t, i, x, y) => divide(t, i, x, y, true)),

@@ -1,8 +1,7 @@
 /**
  * Ops in a row that have one handler together, by the names of their handlers: those that are run most often while Debian's kernels
  * boot (counted on 6.1 and 6.12, amd64, 6.12, riscv64, and 6.1, arm64). The words of the ops stay as they are but for the first
- * handler's number. Each
- * beginning of a sequence is in the list too.
+ * handler's number. Each beginning of a sequence is in the list too.
  */
 export const sequenceNames: readonly string[] = [
   'const_i32 + const_i32',

@@ -187,8 +187,7 @@ export const architectures: readonly Architecture[] = [
     serialPorts: 1,
     buses: ['PCI', 'virtio-bus', 'virtio-serial-bus'],
     unsupportedMachines: ['vexpress-a9', 'vexpress-a15', 'raspi2b', 'versatilepb', 'none', 'x-remote'],
-    unfit: ({ builtInGuest, lens, firmware }) =>
-      builtInGuest ? 'the built-in guest' : lens ? 'the lens' : firmware ? 'firmware' : undefined,
+    unfit: ({ builtInGuest, lens }) => (builtInGuest ? 'the built-in guest' : lens ? 'the lens' : undefined),
     defaultFirmware: undefined,
     cpuOption: (text) => {
       parseArm32Cpu(text);

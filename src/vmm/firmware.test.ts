@@ -241,3 +241,17 @@ test('an NVMe namespace and a SCSI disk are booted, the one with the lowest boot
     await machine.serial().waitForText(expected, { timeoutMs: limitMs });
   }
 });
+
+test("firmware of Arm's 32 bits starts in flash at address 0, and ends the machine by PSCI", {
+  timeout: limitMs,
+}, async () => {
+  // mov r1, #0x09000000 · mov r0, #'O' · str r0, [r1] · mov r0, #'K' · str r0, [r1] · ldr r0, [pc] · hvc #0 · SYSTEM_OFF
+  const code = [0xe3a01409, 0xe3a0004f, 0xe5810000, 0xe3a0004b, 0xe5810000, 0xe59f0000, 0xe1400070, 0x84000008];
+  const image = join(folder, 'arm-firmware');
+  writeFileSync(image, new Uint8Array(new Uint32Array(code).buffer));
+  await using machine = await createMachine({ architecture: 'arm', ramBytes: 64 << 20, firmware: { image } });
+  const text = machine.serial().waitForText('OK', { timeoutMs: limitMs });
+  await machine.start();
+  await text;
+  assert.deepEqual(await machine.ended, { why: 'poweroff' });
+});

@@ -81,8 +81,8 @@ export class ArmVirt extends Board<ArmCpu> {
   readonly #gpex: Gpex;
   readonly #options: ArmVirtOptions;
   readonly #firmware: ArmFirmware | undefined;
-  /** Where the first CPU starts, with the device tree's address. */
-  #start: { readonly pc: number; readonly treeGpa: number } = { pc: map.ram.gpa, treeGpa: 0 };
+  /** Where the first CPU starts; a Linux with the device tree's address. */
+  #start: { readonly pc: number; readonly linuxTree?: number } = { pc: map.ram.gpa };
 
   constructor(host: BoardHost, options: ArmVirtOptions) {
     super(host, options);
@@ -289,7 +289,7 @@ export class ArmVirt extends Board<ArmCpu> {
     if (this.#firmware) {
       // Firmware finds the tree where RAM begins.
       target.write(map.ram.gpa, this.#tree(seeds, undefined, undefined));
-      this.#start = { pc: map.flash.gpa, treeGpa: 0 };
+      this.#start = { pc: map.flash.gpa };
       this.reset();
       return 'firmware, built-in PSCI';
     }
@@ -298,7 +298,7 @@ export class ArmVirt extends Board<ArmCpu> {
       target,
       this.#options.narrow?.images,
     );
-    this.#start = { pc: boot.entry, treeGpa: boot.treeGpa };
+    this.#start = boot.isBare ? { pc: boot.entry } : { pc: boot.entry, linuxTree: boot.treeGpa };
     this.reset();
     return `${boot.description}, built-in PSCI`;
   }
@@ -323,15 +323,15 @@ export class ArmVirt extends Board<ArmCpu> {
   }
 
   protected resetCpus(): void {
-    const { pc, treeGpa } = this.#start;
+    const { pc, linuxTree } = this.#start;
     this.#keyUp.cancel();
     this.#gpio.inputs[map.gpio.powerPin].set(false);
     for (const [id, cpu] of this.cpus.entries()) {
       cpu.reset(BigInt(pc), this.#affinities[id]);
-      if (!this.#firmware) cpu.leaveSecure();
+      if (linuxTree !== undefined) cpu.leaveSecure();
     }
     for (const cpu of this.cpus.slice(1)) cpu.stop();
-    this.cpu.setTree(treeGpa);
+    if (linuxTree !== undefined) this.cpu.setTree(linuxTree);
   }
 
   pressPowerButton(): void {

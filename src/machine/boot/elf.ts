@@ -5,7 +5,7 @@
 import { VringError } from '../../base/index.js';
 import type { RamPlan } from './ram-plan.js';
 
-export const elfMachine = { i386: 3, x86_64: 62, aarch64: 183, riscv: 243 } as const;
+export const elfMachine = { i386: 3, arm: 40, x86_64: 62, aarch64: 183, riscv: 243 } as const;
 
 /** What a machine's loader takes. */
 export interface ElfTarget {

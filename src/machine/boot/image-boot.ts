@@ -8,6 +8,7 @@ import type { KernelImages } from '../board.js';
 import type { BootTarget } from './boot-state.js';
 import { type ElfTarget, isElf, loadElfSegments, parseElf, physicalEntry } from './elf.js';
 import { RamPlan } from './ram-plan.js';
+import { isUBootImage, parseUBootImage, uBootType, withoutUBootHeader } from './u-boot-image.js';
 
 const LARGE_PAGE = 0x20_0000;
 const PAGE = 4096;
@@ -23,16 +24,18 @@ interface Mark {
 
 /** What differs between the processors. */
 export interface ImageTarget {
-  readonly elf: ElfTarget;
-  /** Of 32 bits, for a person, where the ELF machine is one for both widths. */
-  readonly narrowName?: string;
+  readonly elf: ElfTarget & { readonly bits: 32 | 64 };
+  /** Of the other width, for a person, where the ELF machine is one for both. */
+  readonly otherName?: string;
   /** Any of them makes an Image of it. */
   readonly marks: readonly Mark[];
   /** It takes arch/arm's zImages. */
   readonly zImages?: true;
   readonly ramStart: number;
-  /** A file of no known kind is code as it stands, where firmware has come before it. */
-  readonly takesRaw?: true;
+  /** A file of no known kind is code as it stands: so far behind the start of RAM, or behind firmware. */
+  readonly rawOffset: number;
+  /** What is no Linux starts as the machine does, at its highest level, and finds the device tree where RAM begins. */
+  readonly startsBare: boolean;
   /** The device tree ends below this, wherever RAM ends. */
   readonly treeLimit: number;
 }
@@ -46,7 +49,6 @@ const others: readonly (Mark & { readonly name?: string; readonly text?: string 
   { at: 0x38, bytes: 'ARM\x64', name: 'AArch64' },
   { at: 0x38, bytes: 'RSC\x05', name: 'RISC-V' },
   { ...zImage, name: 'ARM' },
-  { at: 0, bytes: '\x27\x05\x19\x56', text: 'a U-Boot image' },
   { at: 0, bytes: '\xfd7zXZ', text: 'an xz file: unpack it first' },
   { at: 0, bytes: '\x28\xb5\x2f\xfd', text: 'a zstd file: unpack it first' },
   { at: 0, bytes: '!<arch>', text: 'an ar archive (a Debian package?)' },
@@ -64,6 +66,8 @@ interface Placed {
   readonly entry: number;
   readonly end: number;
   readonly description: string;
+  /** It is no Linux. */
+  readonly isBare?: boolean;
 }
 
 /** Firmware at the start of RAM. */
@@ -98,6 +102,14 @@ function placeImage(image: Uint8Array, from: number, target: ImageTarget, plan: 
   return { entry: start, end: start + bytes, description };
 }
 
+/** A program that says where it lies and begins. */
+function placeUBootImage(image: Uint8Array, target: ImageTarget, plan: RamPlan): Placed {
+  const { content, load, entry, linux } = parseUBootImage(image, uBootType.kernel, target.ramStart + target.rawOffset);
+  plan.place(load, content, 'The kernel');
+  const description = `U-Boot image, entered at 0x${entry.toString(16)}`;
+  return { entry, end: load + content.length, description, isBare: !linux && target.startsBare };
+}
+
 /** `from`: the first address that firmware has left. */
 function placeKernel(image: Uint8Array, from: number, target: ImageTarget, plan: RamPlan): Placed {
   const { name } = target.elf;
@@ -106,15 +118,18 @@ function placeKernel(image: Uint8Array, from: number, target: ImageTarget, plan:
     return placeImage(image, from, target, plan);
   if (isElf(image)) {
     const elf = parseElf(image, target.elf);
-    if (!elf.is64)
+    const { bits } = target.elf;
+    if (elf.is64 !== (bits === 64))
       throw new VringError(
         'boot-kernel-arch',
-        `The kernel is for another architecture: ${target.narrowName ?? '32 bits'}, not ${name} with 64 bits.`,
+        `The kernel is for another architecture: ${target.otherName ?? `${96 - bits} bits`}, not ${name} with ${bits} bits.`,
       );
     const end = loadElfSegments(image, elf, plan);
     const entry = physicalEntry(elf);
-    return { entry, end, description: `ELF kernel, entered at 0x${entry.toString(16)}` };
+    const description = `ELF kernel, entered at 0x${entry.toString(16)}`;
+    return { entry, end, description, isBare: target.startsBare };
   }
+  if (isUBootImage(image)) return placeUBootImage(image, target, plan);
   if (target.zImages && matches(image, zImage)) {
     // Below this it unpacks itself.
     const start = target.ramStart + Z_IMAGE_OFFSET;
@@ -127,13 +142,12 @@ function placeKernel(image: Uint8Array, from: number, target: ImageTarget, plan:
       'boot-kernel-arch',
       `The kernel image is for another architecture: ${other.name}, not ${name}.`,
     );
-  if (!other && target.takesRaw && from > target.ramStart) {
-    const start = alignUp(from, LARGE_PAGE);
+  if (!other) {
+    const start = from > target.ramStart ? alignUp(from, LARGE_PAGE) : target.ramStart + target.rawOffset;
     plan.place(start, image, 'The kernel');
     return { entry: start, end: start + image.length, description: `binary at 0x${start.toString(16)}` };
   }
-  const what = other?.text ?? `of no known kind: neither a Linux Image of ${name} nor an ELF file`;
-  throw new VringError('boot-kernel-unsupported', `The kernel image is ${what}.`);
+  throw new VringError('boot-kernel-unsupported', `The kernel image is ${other.text}.`);
 }
 
 export interface ImageBoot {
@@ -141,7 +155,10 @@ export interface ImageBoot {
   readonly entry: number;
   /** Where firmware goes on; 0: nowhere. */
   readonly kernelEntry: number;
+  /** 0: there is no room for it. */
   readonly treeGpa: number;
+  /** The program is no Linux: it starts as the machine does, and nothing is in its registers. */
+  readonly isBare: boolean;
   readonly description: string;
 }
 
@@ -163,23 +180,28 @@ export function loadImages(
   const second = kernel ? placeKernel(kernel.kernel, first?.end ?? image.ramStart, image, plan) : undefined;
   const ramEnd = image.ramStart + plan.ramBytes;
   // Its size does not depend on the addresses in it.
-  const initrd = kernel?.initrd;
+  const initrd = kernel?.initrd && withoutUBootHeader(kernel.initrd);
   const treeBytes = tree(initrd ? { start: 0, end: 0 } : undefined).length;
-  const treeGpa = plan.findHigh(treeBytes, LARGE_PAGE, image.ramStart, Math.min(ramEnd, image.treeLimit));
+  const isBare = second?.isBare ?? false;
+  const treeGpa = isBare
+    ? plan.isFree(image.ramStart, treeBytes)
+      ? image.ramStart
+      : 0
+    : plan.findHigh(treeBytes, LARGE_PAGE, image.ramStart, Math.min(ramEnd, image.treeLimit));
   if (treeGpa === undefined)
     throw new VringError('boot-no-ram', 'The device tree does not fit: the machine has too little RAM.');
-  plan.reserve(treeGpa, treeBytes, 'The device tree');
+  if (treeGpa > 0) plan.reserve(treeGpa, treeBytes, 'The device tree');
   let placed: { start: number; end: number } | undefined;
   if (initrd && second) {
-    const start = plan.findHigh(initrd.length, PAGE, second.end, treeGpa);
+    const start = plan.findHigh(initrd.length, PAGE, second.end, isBare ? ramEnd : treeGpa);
     if (start === undefined)
       throw new VringError('boot-no-ram', `The initrd does not fit: ${initrd.length} bytes behind the kernel.`);
     plan.place(start, initrd, 'The initrd');
     placed = { start, end: start + initrd.length };
   }
-  plan.write(treeGpa, tree(placed));
+  if (treeGpa > 0) plan.write(treeGpa, tree(placed));
   const entry = first?.entry ?? second?.entry;
   if (entry === undefined) throw new VringError('options-invalid', 'There is neither a kernel nor firmware.');
   const description = [second?.description, first?.description].filter((part) => part !== undefined).join(', under ');
-  return { entry, kernelEntry: second?.entry ?? 0, treeGpa, description };
+  return { entry, kernelEntry: second?.entry ?? 0, treeGpa, isBare, description };
 }

@@ -59,11 +59,20 @@ test('firmware lies at the start of RAM and is entered; it goes on to the kernel
   assert.equal(load(16 << 20, { firmware: new Uint8Array(16) }).boot.kernelEntry, 0);
 });
 
+test('a file of no known kind lies where kernels are under OpenSBI, without firmware too', () => {
+  const { boot, ram } = load(16 << 20, { kernel: kernel(new Uint8Array(100).fill(0x11)) });
+  assert.deepEqual([boot.entry, ram[0x20_0000], ram[0x20_0063]], [RAM + 0x20_0000, 0x11, 0x11]);
+});
+
 test('what is no kernel of RISC-V is refused by name', () => {
-  const elf = (machine: number) => {
-    const bytes = new Uint8Array(64);
-    bytes.set([0x7f, 0x45, 0x4c, 0x46, 2, 1]);
-    new DataView(bytes.buffer).setUint16(18, machine, true);
+  const elf = (machine: number, width = 2) => {
+    const bytes = new Uint8Array(128);
+    bytes.set([0x7f, 0x45, 0x4c, 0x46, width, 1]);
+    const view = new DataView(bytes.buffer);
+    view.setUint16(18, machine, true);
+    // One program header of 32 bytes.
+    for (const at of [28, 44]) view.setUint16(at, at === 28 ? 52 : 1, true);
+    view.setUint16(42, 32, true);
     return bytes;
   };
   const bzImage = new Uint8Array(0x300);
@@ -75,7 +84,7 @@ test('what is no kernel of RISC-V is refused by name', () => {
     [elf(183), /another architecture: AArch64, not RISC-V/],
     [bzImage, /another architecture: x86, not RISC-V/],
     [arm64, /another architecture: AArch64, not RISC-V/],
-    [new Uint8Array(100), /of no known kind/],
+    [elf(243, 1), /another architecture: RV32, not RISC-V with 64 bits/],
     [new Uint8Array(0), /is empty/],
   ] as const)
     assert.throws(() => load(16 << 20, { kernel: kernel(bytes) }), sentence);

@@ -5,15 +5,17 @@ import { type ImageBoot, type ImageTarget, loadImages, type TreeBootImages } fro
 import { map } from './memory-map.js';
 
 const riscv: ImageTarget = {
-  elf: { machines: [elfMachine.riscv], name: 'RISC-V' },
-  narrowName: 'RV32',
+  elf: { machines: [elfMachine.riscv], name: 'RISC-V', bits: 64 },
+  otherName: 'RV32',
   marks: [
     { at: 0x38, bytes: 'RSC\x05' },
     { at: 0x30, bytes: 'RISCV\0\0\0' },
   ],
   ramStart: map.ram.gpa,
-  // U-Boot for S-mode is such a file.
-  takesRaw: true,
+  // U-Boot for S-mode is such a file, and made for this place.
+  rawOffset: 0x20_0000,
+  // Under firmware, the built-in one too, everything starts in S-mode.
+  startsBare: false,
   // As QEMU has it, for kernels that reach so far only.
   treeLimit: 0xc000_0000,
 };

@@ -46,6 +46,8 @@ export interface Watchpoint {
 
 /** What the board gives to an accelerator. All addresses are guest-physical. */
 export interface AcceleratorHost {
+  /** Something answers at the address or near it. Absent: everywhere. Where guests know no bus errors nobody asks. */
+  answers?(gpa: number): boolean;
   mmioRead(gpa: number, size: 1 | 2 | 4): number;
   mmioWrite(gpa: number, size: 1 | 2 | 4, value: number): void;
   pioRead(port: number, size: 1 | 2 | 4): number;

@@ -267,6 +267,14 @@ export class MemorySpace {
       }));
   }
 
+  /** Something is mapped at `gpa`, or on the same page: what a device leaves of its page reads as ones, as do parts of its registers. */
+  answers(gpa: number): boolean {
+    if (!(gpa >= 0 && gpa < LIMIT)) return false;
+    const { region, start, end } = this.#find(gpa);
+    const page = gpa - (gpa % PAGE);
+    return region !== undefined || (start > page && start > 0) || end < page + PAGE;
+  }
+
   read(gpa: number, size: 1 | 2 | 4): number {
     if (!(gpa >= 0 && gpa < LIMIT)) return this.#unassigned(gpa, size);
     const r = this.#find(gpa);

@@ -272,6 +272,7 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
     this.#trace = trace;
     this.#romBytes = romBytes;
     const accelerated: AcceleratorHost = {
+      answers: (gpa) => this.#memory.answers(gpa),
       mmioRead: (gpa, size) => this.#memory.read(gpa, size),
       mmioWrite: (gpa, size, value) => this.#memory.write(gpa, size, value),
       pioRead: (port, size) => this.ports.read(port, size),

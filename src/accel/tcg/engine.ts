@@ -772,6 +772,7 @@ export class TcgEngine implements Accelerator {
     const { pioRead, pioWrite, mmioRead, mmioWrite } = exitIndex;
     const gpa = (low: number, high: number) => (high >>> 0) * 4294967296 + (low >>> 0);
     const routines: Record<string, (...args: never[]) => unknown> = {
+      device_answers: (_state: number, low: number, high: number) => Number(host.answers?.(gpa(low, high)) ?? true),
       mmio_read: (_state: number, low: number, high: number, size: number) => {
         counts[mmioRead]++;
         return host.mmioRead(gpa(low, high), size as 1 | 2 | 4);

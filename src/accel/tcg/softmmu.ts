@@ -42,11 +42,15 @@ export const entryFlag = { global: 1, slowWritable: 2, guarded: 4 } as const;
 export const ENTRY_FLAGS = 28;
 
 type PageWalk = Routine<['i64', 'i32', 'i32'], ['i32', 'i64', 'i32']>;
+/** (virtual address, kind of access, context): records that nothing answers there. A guest without it reads ones and stores nowhere. */
+type BusFault = Routine<['i64', 'i32', 'i32'], []>;
 
 /** Adds the engine's memory routines to a guest's set. */
 export function defineSoftmmu(set: RoutineSet) {
   const pageWalk = set.list.find((routine) => routine.name === 'page_walk') as unknown as PageWalk;
   if (!pageWalk) throw new Error('vring invariant broken: the guest CPU has no page_walk');
+  const busFault = set.list.find((routine) => routine.name === 'bus_fault') as unknown as BusFault | undefined;
+  const deviceAnswers = set.host('device_answers', ['i32', 'i32'], ['i32'], {});
   const mmioRead = set.host('mmio_read', ['i32', 'i32', 'i32'], ['i32'], {});
   const mmioWrite = set.host('mmio_write', ['i32', 'i32', 'i32', 'i32'], [], {});
   const codeWritten = set.host('code_written', ['i32', 'i32'], [], {});
@@ -109,7 +113,21 @@ export function defineSoftmmu(set: RoutineSet) {
     const [fault, gpa, rights] = r.call(pageWalk, va, kind, mmu);
     r.if(fault, () => r.ret(r.i32(1), r.i32(0), r.i64(0), r.i32(0)));
     const [hva, flags] = r.call(ramAddress, gpa);
-    r.if(r.i32_eqz(hva), () => r.ret(r.i32(0), r.i32(0), gpa, r.i32(0)));
+    r.if(r.i32_eqz(hva), () => {
+      if (busFault) {
+        const high = r.i32_wrap_i64(r.i64_shr_u(gpa, r.i64(32)));
+        // Code is in RAM and ROM only.
+        const answers = r.local('i32', r.i32(0));
+        r.if(r.i32_ne(kind, r.i32(accessKind.fetch)), () =>
+          r.assign(answers, r.call(deviceAnswers, r.i32_wrap_i64(gpa), high)[0]),
+        );
+        r.if(r.i32_eqz(r.read(answers)), () => {
+          r.call(busFault, va, kind, mmu);
+          r.ret(r.i32(1), r.i32(0), r.i64(0), r.i32(0));
+        });
+      }
+      r.ret(r.i32(0), r.i32(0), gpa, r.i32(0));
+    });
     const page = r.i64_and(va, r.i64(-4096));
     const none = r.i64(-1);
     const entry = entryOf(r, va, mmu);

@@ -7,18 +7,20 @@ import { UsageError } from '../usage-error.js';
 /** Parts of an Arm system that are off unless asked for, and are not here yet. */
 const absentOnArm = ['mte', 'ras'];
 
+const armUnsupported = [
+  ...['dumpdtb', 'dtb', 'pflash0', 'pflash1', 'iommu', 'compact-highmem', 'dtb-randomness'],
+  ...['default-bus-bypass-iommu', 'oem-id', 'oem-table-id', 'x-oem-id', 'x-oem-table-id'],
+];
 /** Properties of QEMU's boards that are refused by name. */
 const unsupported: Readonly<Partial<Record<Architecture['name'], readonly string[]>>> = {
   riscv64: ['aclint', 'aia', 'aia-guests', 'dumpdtb', 'dtb', 'pflash0', 'pflash1', 'iommu-sys'],
-  aarch64: [
-    ...['dumpdtb', 'dtb', 'pflash0', 'pflash1', 'iommu', 'compact-highmem', 'dtb-randomness'],
-    ...['default-bus-bypass-iommu', 'oem-id', 'oem-table-id', 'x-oem-id', 'x-oem-table-id'],
-  ],
+  aarch64: armUnsupported,
+  arm: armUnsupported,
 };
 
 /** Takes what the board has out of the values; gives the names of what it has not. Throws UsageError. */
 export function planBoardProperties(values: KeyValues, { name }: Architecture): readonly string[] {
-  if (name === 'aarch64') {
+  if (name === 'aarch64' || name === 'arm') {
     for (const part of absentOnArm)
       if (values.flag(part)) throw new UsageError(`${values.option}: ${part}=on is not supported yet`);
     for (const part of ['highmem', 'highmem-ecam', 'highmem-mmio', 'highmem-redists'])
@@ -44,17 +46,22 @@ export function planMicrovm(values: KeyValues): MicrovmOptions {
   };
 }
 
-/** What `-M` says of Arm's board `virt` that the machine itself has to know. Throws UsageError. */
-export function planArm(values: KeyValues): ArmOptions {
+/** What `-M` says of Arm's board `virt` that the machine itself has to know; `narrow`: its CPUs are AArch32's. Throws UsageError. */
+export function planArm(values: KeyValues, narrow: boolean): ArmOptions {
   const gic = values.choice('gic-version', ['2', '3', '4', 'max', 'host']);
   if (gic === 'host') throw new UsageError(`${values.option}: gic-version=host is KVM's; there are 2 and 3`);
   if (gic === '4') throw new UsageError(`${values.option}: gic-version=4 is not supported yet; there are 2 and 3`);
   const gicVersion = gic === undefined || gic === '2' ? 2 : 3;
+  const virtualization = values.flag('virtualization') ?? false;
+  const secure = values.flag('secure') ?? false;
+  const absent =
+    narrow && (virtualization ? 'virtualization=on' : secure ? 'secure=on' : gicVersion === 3 && `gic-version=${gic}`);
+  if (absent) throw new UsageError(`${values.option}: ${absent} is not supported yet for Arm with 32 bits`);
   return {
     gicVersion,
     its: values.flag('its') ?? true,
     acpi: values.flag('acpi') ?? true,
-    virtualization: values.flag('virtualization') ?? false,
-    secure: values.flag('secure') ?? false,
+    virtualization,
+    secure,
   };
 }

@@ -588,6 +588,9 @@ test('-arch: names of QEMU and Debian; what an architecture does not have is ref
     secure: false,
   });
   assert.equal(plan('-arch', 'arm64', '-M', 'virt,virtualization=on').machine.arm?.virtualization, true);
+  assert.equal(plan('-arch', 'armhf', '-M', 'virt,gic-version=2,highmem=on').machine.arm?.gicVersion, 2);
+  assert.throws(() => plan('-arch', 'armhf', '-M', 'virt,gic-version=3'), /not supported yet for Arm with 32 bits/);
+  assert.throws(() => plan('-arch', 'armhf', '-M', 'virt,secure=on'), /secure=on is not supported yet for Arm with 32/);
   for (const [argv, sentence] of [
     [['-M', 'raspi3b'], /not supported yet; there is virt/],
     [['-bios', 'k', '-boot', 'order=c'], /order= is of use with a PC's firmware only/],

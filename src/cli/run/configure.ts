@@ -317,7 +317,8 @@ function planBoard(options: Options, notices: string[], architecture: Architectu
       if (accels.length > 0) throw new UsageError('-accel and accel= of -M cannot be given both');
       for (const name of accel.split(':')) accels.push(new KeyValues(`-M accel=${accel}`, [['accel', name]]));
     }
-    if (architecture.name === 'aarch64') arm = planArm(values);
+    if (architecture.name === 'aarch64' || architecture.name === 'arm')
+      arm = planArm(values, architecture.name === 'arm');
     const backend = values.text('memory-backend');
     if (backend !== undefined) memory = { option: values.option, bytes: objects.memory(values.option, backend) };
     values.settled('usb', 'off');

@@ -313,6 +313,8 @@ export const fault = {
   translation: 0x04,
   accessFlag: 0x08,
   permission: 0x0c,
+  /** An external abort, of the access itself. */
+  bus: 0x10,
   external: 0x14,
   alignment: 0x21,
 } as const;

@@ -114,6 +114,12 @@ for (const indirect of [false, true])
     assert.equal(lines[1].irq.level, false, 'nothing else is mapped');
   });
 
+test('after reset tables have pages of 64 KiB', () => {
+  const { read, its } = make();
+  its.reset();
+  assert.deepEqual([read(reg.BASER0), read(reg.BASER1)], [0x200, 0x200]);
+});
+
 test('what it is: 16 bits of devices, events and interrupts, entries of eight bytes', () => {
   const { read, gic } = make();
   assert.equal(read(reg.TYPER), 1 | (7 << 4) | (15 << 8) | (15 << 13));

@@ -35,6 +35,7 @@ const TYPER_HIGH = 15 | (1 << 4);
 const CBASER_BITS = [0xffff_fcff, 0xb8ef_ffff] as const;
 /** Of GITS_BASER<n>, and what tables they are: devices and collections, with entries of eight bytes. */
 const BASER_BITS = [0xffff_ffff, 0xf8e0_ffff] as const;
+const PAGES_64K = 2 << 8;
 const BASER_TYPES = [(1 << 24) | (7 << 16), (4 << 24) | (7 << 16)] as const;
 const VALID = 0x8000_0000;
 const COMMAND_BYTES = 32;
@@ -95,6 +96,7 @@ export class Its implements Device {
     this.#gic = gic;
     this.#dma = dma;
     this.state = ItsState.allocate(arena);
+    this.#setPages();
     this.#tables = new ItsTables(dma, this.state.bases);
   }
 
@@ -308,8 +310,14 @@ export class Its implements Device {
     this.#tables.setEvent(device, event, undefined);
   }
 
+  /** Tables have pages of 64 KiB until software says otherwise, as QEMU's. */
+  #setPages(): void {
+    for (const low of [0, 2]) this.state.bases[low] = PAGES_64K;
+  }
+
   reset(): void {
     ItsState.reset(this.state);
+    this.#setPages();
   }
   save(): Uint8Array {
     return ItsState.save(this.state);

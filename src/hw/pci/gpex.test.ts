@@ -7,12 +7,22 @@ import { PciFunction } from './pci-function.js';
 
 const ECAM = 0x3000_0000;
 const PORTS = 0x300_0000;
+const MEMORY = 0x4000_0000;
 
 function make() {
   const memory = new MemorySpace(new SharedArrayBuffer(4096));
   const ports = new PortSpace();
   const lines = [new TestLine(), new TestLine(), new TestLine(), new TestLine()] as const;
-  const gpex = new Gpex({ memory, ports, msi: { send() {} }, ecamGpa: ECAM, lastBus: 255, portsGpa: PORTS, lines });
+  const gpex = new Gpex({
+    memory,
+    ports,
+    msi: { send() {} },
+    ecamGpa: ECAM,
+    lastBus: 255,
+    portsGpa: PORTS,
+    memoryRanges: [{ gpa: MEMORY, bytes: 0x1000 }],
+    lines,
+  });
   const register = { value: 0 };
   const fn = new PciFunction({
     name: 'test',
@@ -71,4 +81,11 @@ test('INTA of a slot comes on the line that its number turns to, and goes with i
   gpex.reset();
   gpex.load(saved);
   assert.equal(memory.read(ECAM, 4), 0x00081b36);
+});
+
+test('memory behind the host reads as ones where no BAR lies', () => {
+  const { memory } = make();
+  assert.deepEqual([memory.read(MEMORY + 0xffc, 4), memory.read(MEMORY, 2)], [0xffff_ffff, 0xffff]);
+  assert.equal(memory.answers(MEMORY + 0xffc), true);
+  assert.equal(memory.answers(MEMORY + 0x1000), false);
 });

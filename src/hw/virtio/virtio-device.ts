@@ -182,10 +182,10 @@ export class VirtioDevice implements QueueOwner {
     if ((after & ~before & deviceStatus.driverOk) !== 0 && !state.broken) this.model.started?.();
   }
 
+  /** Small systems do not accept VERSION_1 although they use what came with it: as QEMU's, a device goes by the rest (6.1 leaves it the choice). */
   #featuresFit(): boolean {
     const { driverFeaturesLow: low, driverFeaturesHigh: high } = this.#state;
-    const version1 = 1 << (ringFeature.version1 - 32);
-    return (low & ~this.offered.low) === 0 && (high & ~this.offered.high) === 0 && (high & version1) !== 0;
+    return (low & ~this.offered.low) === 0 && (high & ~this.offered.high) === 0;
   }
 
   /** The driver resets the device. Takes effect when the last request under way is done. */

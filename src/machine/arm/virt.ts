@@ -163,6 +163,7 @@ export class ArmVirt extends Board<ArmCpu> {
       ecamGpa: ecam.gpa,
       lastBus: ecam.buses - 1,
       portsGpa: map.pciPorts.gpa,
+      memoryRanges: [map.pciMemory, map.pciHighMemory],
       lines: [pciLine(0), pciLine(1), pciLine(2), pciLine(3)],
     });
     this.add(...this.#interrupts.devices, rtc, this.#gpio, this.#gpex, this.fwCfg);

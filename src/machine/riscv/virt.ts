@@ -154,6 +154,7 @@ export class RiscvVirt extends Board<RiscvCpu> {
       ecamGpa: map.pciEcam.gpa,
       lastBus: map.pciEcam.buses - 1,
       portsGpa: map.pciPorts.gpa,
+      memoryRanges: [map.pciMemory, map.pciHighMemory],
       lines: [pciLine(0), pciLine(1), pciLine(2), pciLine(3)],
     });
     this.add(this.aclint, this.plic, rtc, this.#gpex, this.fwCfg);

@@ -6,7 +6,7 @@ import { Arm32Trace } from '../../machine/arm/trace32.js';
 import { ArmVirt } from '../../machine/arm/virt.js';
 import type { BoardMaker } from './board-maker.js';
 
-export const arm32VirtMaker: BoardMaker = (host, { cpu, hpet: _, ...plan }) => {
+export const arm32VirtMaker: BoardMaker = (host, { cpu, hpet: _, arm, ...plan }) => {
   const model = parseArm32Cpu(cpu);
   const narrow = {
     makeCpu: (board: ConstructorParameters<typeof Arm32Cpu>[0]) => new Arm32Cpu(board, model),
@@ -15,5 +15,5 @@ export const arm32VirtMaker: BoardMaker = (host, { cpu, hpet: _, ...plan }) => {
     debugRegisters: arm32DebugRegisters,
     Trace: Arm32Trace,
   };
-  return { board: new ArmVirt(host, { ...plan, model, narrow }) };
+  return { board: new ArmVirt(host, { ...plan, model, narrow, acpi: arm?.acpi }) };
 };

@@ -6,7 +6,7 @@
  * an entry under the address as it is, tag included. The contiguous bit is a hint that is not taken; memory types have no effect.
  */
 import { header, type I32, type I64, type RoutineBuilder } from '../../../ir/index.js';
-import { walkAArch32 } from '../../arm32/system/page-walk.js';
+import { recordAbort32, walkAArch32 } from '../../arm32/system/page-walk.js';
 import { mmuIndex } from '../mode.js';
 import { engine, routines } from '../routines/set.js';
 import { abort, exceptionClass, fault, field, hcr, pstate, sctlr, syndromeOf, trapCode } from '../state.js';
@@ -62,8 +62,8 @@ const has = (r: RoutineBuilder, value: I64, bit: bigint | number): I32 =>
 const bitAt = (r: RoutineBuilder, value: I64, place: I64): I32 =>
   r.i32_wrap_i64(r.i64_and(r.i64_shr_u(value, place), r.i64(1)));
 
-/** Records an abort and returns it. `status`: fault status code, with the level. */
-function fails(r: RoutineBuilder, va: I64, kind: I32, status: I32): void {
+/** Records an abort. `status`: fault status code, with the level. */
+function recordAbort(r: RoutineBuilder, va: I64, kind: I32, status: I32): void {
   const isFetch = r.i32_eq(kind, r.i32(walkKind.fetch));
   const isWrite = r.i32_eq(kind, r.i32(walkKind.write));
   const data = r.i32_or(r.i32(syndromeOf(exceptionClass.dataAbort)), r.select(isWrite, r.i32(abort.WNR), r.i32(0)));
@@ -71,6 +71,11 @@ function fails(r: RoutineBuilder, va: I64, kind: I32, status: I32): void {
   r.i32_store(r.state(), r.i32_or(base, status), field.syndrome);
   r.i64_store(r.state(), va, field.faultAddress);
   r.i32_store(r.state(), r.i32(trapCode.here), header.trapCode);
+}
+
+/** The same, as a walk ends. */
+function fails(r: RoutineBuilder, va: I64, kind: I32, status: I32): void {
+  recordAbort(r, va, kind, status);
   r.ret(r.i32(1), r.i64(0), r.i32(0));
 }
 
@@ -302,6 +307,16 @@ export const pageWalk = routines.define(
     r.ret(fault64, gpa, rights);
   },
 );
+
+/** Nothing answers at the physical address that the walk gave: an external abort. */
+routines.define('bus_fault', ['i64', 'i32', 'i32'], [], {}, (r, va, kind) => {
+  r.if(r.i32_and(r.i32_load(r.state(), field.pstate), r.i32(pstate.AARCH32)), () => {
+    recordAbort32(r, va, kind, r.i32(fault.bus), r.i32(0));
+    r.ret();
+  });
+  recordAbort(r, va, kind, r.i32(fault.bus));
+  r.ret();
+});
 
 /** TLBI by address, as its operand gives it (D8.13). */
 export const flushAddress = routines.define('flush_address', ['i64'], [], {}, (r, operand) => {

@@ -20,6 +20,19 @@ const has = (r: RoutineBuilder, value: I32, bit: number): I32 => r.i32_ne(r.i32_
 const bits = (r: RoutineBuilder, value: I32, place: number, mask: number): I32 =>
   r.i32_and(r.i32_shr_u(value, r.i32(place)), r.i32(mask));
 
+/** Records an abort. `status`: as the long form has it. */
+export function recordAbort32(r: RoutineBuilder, va: I64, kind: I32, status: I32, domain: I32): void {
+  const s = r.state();
+  const isFetch = r.i32_eq(kind, r.i32(walkKind.fetch));
+  const isWrite = r.i32_eq(kind, r.i32(walkKind.write));
+  const data = r.i32_or(r.i32(exception.dataAbort), r.select(isWrite, r.i32(WNR), r.i32(0)));
+  const base = r.select(isFetch, r.i32(exception.prefetchAbort), data);
+  const details = r.i32_or(r.i32_shl(status, r.i32(STATUS_SHIFT)), r.i32_shl(domain, r.i32(DOMAIN_SHIFT)));
+  r.i32_store(s, r.i32_or(base, details), field.syndrome);
+  r.i64_store(s, va, field.faultAddress);
+  r.i32_store(s, r.i32(trapCode.here), header.trapCode);
+}
+
 /** (address, kind, context) → (fault, physical address, rights). */
 export const walkAArch32 = routines.define(
   'walk_aarch32',
@@ -149,17 +162,7 @@ export const walkAArch32 = routines.define(
       const global = r.select(r.read(notGlobal), r.i32(0), r.i32(prot.global));
       r.ret(r.i32(0), gpa, r.i32_or(may, global));
     });
-    const isFetch = r.i32_eq(kind, r.i32(walkKind.fetch));
-    const isWrite = r.i32_eq(kind, r.i32(walkKind.write));
-    const data = r.i32_or(r.i32(exception.dataAbort), r.select(isWrite, r.i32(WNR), r.i32(0)));
-    const base = r.select(isFetch, r.i32(exception.prefetchAbort), data);
-    const details = r.i32_or(
-      r.i32_shl(r.read(status), r.i32(STATUS_SHIFT)),
-      r.i32_shl(r.read(domain), r.i32(DOMAIN_SHIFT)),
-    );
-    r.i32_store(s, r.i32_or(base, details), field.syndrome);
-    r.i64_store(s, r.i64_extend_i32_u(va), field.faultAddress);
-    r.i32_store(s, r.i32(trapCode.here), header.trapCode);
+    recordAbort32(r, r.i64_extend_i32_u(va), kind, r.read(status), r.read(domain));
     r.ret(r.i32(1), r.i64(0), r.i32(0));
   },
 );

@@ -147,6 +147,8 @@ export class RiscvCpu implements GuestCpu {
     hart.set32(field.vtype, 1 << 31);
     hart.set32(field.privilege, privilege.M);
     hart.set64(field.mstatus, mstatus.UXL | mstatus.SXL);
+    // With Svadu and no Svade the hart marks page tables until it is told not to: systems without firmware count on that.
+    if (this.model.extensions.has('svadu')) hart.set64(field.menvcfg, envcfg.ADUE);
     hart.set64(field.reservation, (1n << 64n) - 1n);
     hart.set64(field.stimecmp, (1n << 64n) - 1n);
     if (hart.board.event) hart.set32(field.watchedTraps, 1);

@@ -3,7 +3,7 @@
  * menvcfg.ADUE says so, Svadu; physical memory protection (3.7).
  *
  * PMP's grain is a page (G = 10), so that a page has one set of rights and the TLB may hold it. A page that is outside RAM has
- * no attributes of its own: what is there answers or reads as ones.
+ * no attributes of its own: a device answers there, or the access faults.
  */
 import { header, type I32, type I64, type RoutineBuilder } from '../../../ir/index.js';
 import { mmuIndex } from '../mode.js';
@@ -43,11 +43,16 @@ const pmpRights = routines.define('pmp_rights', ['i64', 'i32'], ['i32'], {}, (r,
 });
 
 /** Records a fault: causes by kind of access. */
-function fails(r: RoutineBuilder, va: I64, kind: I32, causes: readonly [number, number, number]): void {
+function recordFault(r: RoutineBuilder, va: I64, kind: I32, causes: readonly [number, number, number]): void {
   const [read, write, fetch] = causes.map((code) => r.i32(trapCode(code)));
   const code = r.select(r.i32_eqz(kind), read, r.select(r.i32_eq(kind, r.i32(walkKind.write)), write, fetch));
   r.i32_store(r.state(), code, header.trapCode);
   r.i64_store(r.state(), va, field.trapValue);
+}
+
+/** The same, as a walk ends. */
+function fails(r: RoutineBuilder, va: I64, kind: I32, causes: readonly [number, number, number]): void {
+  recordFault(r, va, kind, causes);
   r.ret(r.i32(1), r.i64(0), r.i32(0));
 }
 const pageCauses = [cause.loadPage, cause.storePage, cause.instructionPage] as const;
@@ -177,6 +182,12 @@ routines.define('page_walk', ['i64', 'i32', 'i32'], ['i32', 'i64', 'i32'], {}, (
   );
   const kept = r.select(data, kinds, r.i32(-1));
   r.ret(r.i32(0), r.read(gpa), r.i32_and(r.i32_and(r.read(rights), r.i32_or(allowed, r.i32(prot.global))), kept));
+});
+
+/** Nothing answers at the physical address that the walk gave: an access fault. */
+routines.define('bus_fault', ['i64', 'i32', 'i32'], [], {}, (r, va, kind) => {
+  recordFault(r, va, kind, accessCauses);
+  r.ret();
 });
 
 /** Flushes the whole TLB; `keepGlobal` not 0: entries of global pages stay. */

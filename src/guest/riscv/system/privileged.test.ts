@@ -190,6 +190,8 @@ function accessOf(bench: Bench, level: number, words: readonly number[]): number
 test('accessed and dirty bits: a fault without ADUE, set with it (12.3.1)', () => {
   const bench = new Bench();
   const { leafTable, index } = mapPage(bench, 3, VA, V | R | W);
+  assert.equal(bench.hart.get64(field.menvcfg), envcfg.ADUE, 'set after reset, as Svadu without Svade wants it');
+  bench.hart.set64(field.menvcfg, 0n);
   assert.equal(accessOf(bench, privilege.S, load), cause.loadPage);
   bench.pte(leafTable, index, DATA, V | R | W | A);
   assert.equal(accessOf(bench, privilege.S, load), undefined);

@@ -135,13 +135,15 @@ for (const hotThreshold of [0, 2]) {
         [0x84000002n],
         [0x84000006n],
         [0xc4000001n],
+        [0xc4000001n, 0x1_0000n],
+        [0xc4000001n, 0x100_0000n],
         [0xdead0000n],
         [0x84000008n],
       ],
       hotThreshold,
     );
     assert.deepEqual(stop, { why: 'poweroff' });
-    assert.deepEqual(answers.slice(0, -1), [0x10001n, 0n, -1n, 0n, -4n, -2n, 0n, -2n, -3n, 2n, 0n, -1n]);
+    assert.deepEqual(answers.slice(0, -1), [0x10001n, 0n, -1n, 0n, -4n, -2n, 0n, -2n, -3n, 2n, 0n, 0n, -2n, -1n]);
   });
 }
 

@@ -33,16 +33,16 @@ test('-cpu names a model; what is wrong is said in one sentence', () => {
 
 test('identification registers tell of a model what it has (D19.2)', () => {
   const isar0 = 'ID_AA64ISAR0_EL1';
-  // AES with PMULL, SHA-1, SHA-256 without and with SHA-512, CRC32, Atomic, RDM, SHA-3, DotProd, FlagM2.
+  // AES with PMULL, SHA-1, SHA-256 without and with SHA-512, CRC32, Atomic, RDM, SHA-3, DotProd, FlagM2, RNDR.
   const expected = [
-    ['cortex-a53', 2, 1, 1, 1, 0, 0, 0, 0, 0],
-    ['cortex-a57', 2, 1, 1, 1, 0, 0, 0, 0, 0],
-    ['cortex-a72', 2, 1, 1, 1, 0, 0, 0, 0, 0],
-    ['neoverse-n1', 2, 1, 1, 1, 2, 1, 0, 1, 0],
-    ['max', 2, 1, 2, 1, 2, 1, 1, 1, 2],
+    ['cortex-a53', 2, 1, 1, 1, 0, 0, 0, 0, 0, 0],
+    ['cortex-a57', 2, 1, 1, 1, 0, 0, 0, 0, 0, 0],
+    ['cortex-a72', 2, 1, 1, 1, 0, 0, 0, 0, 0, 0],
+    ['neoverse-n1', 2, 1, 1, 1, 2, 1, 0, 1, 0, 0],
+    ['max', 2, 1, 2, 1, 2, 1, 1, 1, 2, 1],
   ] as const;
   for (const [model, ...values] of expected) {
-    for (const [n, place] of [4, 8, 12, 16, 20, 28, 32, 44, 52].entries())
+    for (const [n, place] of [4, 8, 12, 16, 20, 28, 32, 44, 52, 60].entries())
       assert.equal(fieldOf(model, isar0, place), values[n], `${model}, bit ${place}`);
   }
   assert.deepEqual(
@@ -52,11 +52,12 @@ test('identification registers tell of a model what it has (D19.2)', () => {
       [1, 1],
     ],
   );
-  // DPB, JSCVT, FCMA, LRCPC, FRINTTS, SB.
-  const isar1 = (model: string) => [0, 12, 16, 20, 32, 36].map((place) => fieldOf(model, 'ID_AA64ISAR1_EL1', place));
-  assert.deepEqual(isar1('cortex-a72'), [0, 0, 0, 0, 0, 0]);
-  assert.deepEqual(isar1('neoverse-n1'), [1, 0, 0, 1, 0, 0]);
-  assert.deepEqual(isar1('max'), [1, 1, 1, 2, 1, 1]);
+  // DPB and DPB2, JSCVT, FCMA, LRCPC, FRINTTS, SB, SPECRES.
+  const isar1 = (model: string) =>
+    [0, 12, 16, 20, 32, 36, 40].map((place) => fieldOf(model, 'ID_AA64ISAR1_EL1', place));
+  assert.deepEqual(isar1('cortex-a72'), [0, 0, 0, 0, 0, 0, 0]);
+  assert.deepEqual(isar1('neoverse-n1'), [1, 0, 0, 1, 0, 0, 0]);
+  assert.deepEqual(isar1('max'), [2, 1, 1, 2, 1, 1, 1]);
   // APA and API, GPA and GPI: the architected algorithm, or another one.
   const pauth = (model: string) => [4, 8, 24, 28].map((place) => fieldOf(model, 'ID_AA64ISAR1_EL1', place));
   assert.deepEqual(pauth('neoverse-n1'), [0, 0, 0, 0]);

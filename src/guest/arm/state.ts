@@ -201,12 +201,14 @@ export const pstate = {
   SS: 1 << 21,
   PAN: 1 << 22,
   UAO: 1 << 23,
+  DIT: 1 << 24,
 } as const;
 
 /** Bits of SCTLR_EL1 that something depends on (D19.2.130). */
 export const sctlr = {
   M: 1,
   UMA: 1 << 9,
+  EnRCTX: 1 << 10,
   EnDB: 1 << 13,
   DZE: 1 << 14,
   UCT: 1 << 15,

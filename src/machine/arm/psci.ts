@@ -30,6 +30,9 @@ const state = { on: 0n, off: 1n } as const;
 const NO_TRUSTED_OS = 2n;
 const WIDE = 0x4000_0000;
 
+/** Of CPU_SUSPEND's power state: affinity levels above the CPU. That it may lose its state is no matter: it keeps it. */
+const BEYOND_STANDBY = 0xfffe_0000n;
+
 type Call = (platform: PsciPlatform, args: readonly bigint[]) => bigint;
 
 const find = (platform: PsciPlatform, target: bigint): number =>
@@ -38,8 +41,14 @@ const find = (platform: PsciPlatform, target: bigint): number =>
 /** Functions by the number of their 32-bit form; those with `wide` have one of 64 bits too. */
 const functions: ReadonlyMap<number, { readonly wide?: true; readonly call: Call }> = new Map([
   [0x8400_0000, { call: () => VERSION }],
-  // Standby, and power states that lose nothing: waking at once is allowed (5.4.5).
-  [0x8400_0001, { wide: true, call: () => result.success }],
+  // Standby of the CPU alone, and waking at once is allowed (5.4.5).
+  [
+    0x8400_0001,
+    {
+      wide: true,
+      call: (_platform, [powerState]) => (powerState & BEYOND_STANDBY ? result.invalidParameters : result.success),
+    },
+  ],
   [
     0x8400_0002,
     {

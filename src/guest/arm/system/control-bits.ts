@@ -18,9 +18,14 @@ const SCTLR_WRITABLE =
   (1n << 18n);
 export const sctlrWritable = ({ features }: ArmModel): bigint => {
   const absent = features.has('pan') ? 0n : BigInt(sctlr.SPAN);
+  const rctx = features.has('specres') ? BigInt(sctlr.EnRCTX) : 0n;
   const keys = features.has('pauth') ? (1n << 13n) | (1n << 27n) | (1n << 30n) | (1n << 31n) : 0n;
   return (
-    (SCTLR_WRITABLE & ~absent) | keys | (features.has('ssbs') ? 1n << 44n : 0n) | (features.has('bti') ? BT0 | BT1 : 0n)
+    (SCTLR_WRITABLE & ~absent) |
+    keys |
+    rctx |
+    (features.has('ssbs') ? 1n << 44n : 0n) |
+    (features.has('bti') ? BT0 | BT1 : 0n)
   );
 };
 /** Bits of extensions that a model lacks are zero. */

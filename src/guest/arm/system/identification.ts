@@ -38,7 +38,15 @@ export const identification: readonly (readonly [name: string, code: string, val
     all(
       at(0, 1),
       at(4, 1),
-      features([8, 1, 'el2'], [12, 1, 'el3'], [16, 1, 'fp16'], [20, 1, 'fp16'], [56, 1, 'csv'], [60, 1, 'csv']),
+      features(
+        [8, 1, 'el2'],
+        [12, 1, 'el3'],
+        [16, 1, 'fp16'],
+        [20, 1, 'fp16'],
+        [48, 1, 'dit'],
+        [56, 1, 'csv'],
+        [60, 1, 'csv'],
+      ),
     ),
   ],
   ['ID_AA64PFR1_EL1', '3 0 0 4 1', features([0, 1, 'bti'], [4, 2, 'ssbs'])],
@@ -69,6 +77,7 @@ export const identification: readonly (readonly [name: string, code: string, val
       [44, 1, 'dotprod'],
       [52, 1, 'flagm'],
       [52, 2, 'flagm2'],
+      [60, 1, 'rng'],
     ),
   ],
   [
@@ -77,12 +86,14 @@ export const identification: readonly (readonly [name: string, code: string, val
     all(
       features(
         [0, 1, 'dpb'],
+        [0, 2, 'dpb2'],
         [12, 1, 'jscvt'],
         [16, 1, 'fcma'],
         [20, 1, 'lrcpc'],
         [20, 2, 'lrcpc2'],
         [32, 1, 'frintts'],
         [36, 1, 'sb'],
+        [40, 1, 'specres'],
       ),
       // Addresses and generic data by the architected algorithm, or by one of our own.
       ({ features: has, ownPac }) => (has.has('pauth') ? (ownPac ? at(8, 1) | at(28, 1) : at(4, 1) | at(24, 1)) : 0n),
@@ -94,12 +105,14 @@ export const identification: readonly (readonly [name: string, code: string, val
   [
     'ID_AA64MMFR1_EL1',
     '3 0 0 7 1',
-    all(features([0, 2, 'hafdbs'], [12, 1, 'hpds'], [16, 1, 'lor'], [20, 2, 'pan']), ({ features: has }) =>
-      // VMIDs of 16 bits, a host's kernel at EL2.
-      has.has('vhe') && has.has('el2') ? at(4, 2) | at(8, 1) : 0n,
+    all(
+      features([0, 2, 'hafdbs'], [12, 1, 'hpds'], [16, 1, 'lor'], [20, 2, 'pan'], [36, 1, 'ets']),
+      ({ features: has }) =>
+        // VMIDs of 16 bits, a host's kernel at EL2.
+        has.has('vhe') && has.has('el2') ? at(4, 2) | at(8, 1) : 0n,
     ),
   ],
-  ['ID_AA64MMFR2_EL1', '3 0 0 7 2', features([0, 1, 'cnp'], [4, 1, 'uao'], [60, 1, 'e0pd'])],
+  ['ID_AA64MMFR2_EL1', '3 0 0 7 2', features([0, 1, 'cnp'], [4, 1, 'uao'], [48, 1, 'ttl'], [60, 1, 'e0pd'])],
   // What AArch32 would have, and reserved ones: zero.
   ...Array.from({ length: 3 }, (_, group) =>
     Array.from({ length: 8 }, (_, op2) => absent(`ID_3_0_0_${group + 1}_${op2}`, `3 0 0 ${group + 1} ${op2}`)),

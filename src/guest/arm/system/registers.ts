@@ -7,6 +7,7 @@
 
 import type { I64 } from '../../../ir/index.js';
 import type { ArmModel } from '../models.js';
+import { engine } from '../routines/set.js';
 import type { Translator } from '../row.js';
 import { BREAKPOINTS, field, fpcr, hcr, line, pstate, sctlr, WATCHPOINTS } from '../state.js';
 import { sctlrWritable, tcrWritable } from './control-bits.js';
@@ -260,6 +261,23 @@ export const registers: readonly SystemRegister[] = [
     (core) => BigInt(core.pstate & pstate.SSBS),
     (core, value) => core.set32(field.pstate, (core.pstate & ~pstate.SSBS) | Number(value & BigInt(pstate.SSBS))),
     { feature: 'ssbs' },
+  ),
+  active(
+    'DIT',
+    '3 3 4 2 5',
+    (core) => BigInt(core.pstate & pstate.DIT),
+    (core, value) => core.set32(field.pstate, (core.pstate & ~pstate.DIT) | Number(value & BigInt(pstate.DIT))),
+    { feature: 'dit' },
+  ),
+  // Random numbers, which there always are: the flags say so.
+  ...['RNDR', 'RNDRRS'].map((name, n) =>
+    active(name, `3 3 2 4 ${n}`, undefined, undefined, {
+      feature: 'rng',
+      load: (t) => {
+        t.flags.setBits(t.b.i32(0));
+        return t.b.call(engine.randomBits)[0];
+      },
+    }),
   ),
   // No limited ordering regions: every access is ordered as much as that asks.
   ...['LORSA', 'LOREA', 'LORN', 'LORC'].map((name, n) =>

@@ -219,7 +219,9 @@ export const takeException = routines.define(
     const pan = r.select(keepsPan, and(r, r.read(from), pstate.PAN), r.i32(pstate.PAN));
     const safe = r.i64_ne(r.i64_and(control, r.i64(DSSBS)), r.i64(0));
     const extensions = r.i32_or(r.select(hasPan, pan, r.i32(0)), r.select(safe, r.i32(pstate.SSBS), r.i32(0)));
-    const entered = r.i32_or(r.i32(pstate.DAIF | pstate.SPSEL), r.i32_shl(to, r.i32(pstate.EL_SHIFT)));
+    const kept = and(r, r.read(from), pstate.DIT);
+    const level = r.i32_or(kept, r.i32_shl(to, r.i32(pstate.EL_SHIFT)));
+    const entered = r.i32_or(r.i32(pstate.DAIF | pstate.SPSEL), level);
     r.call(setPstate, r.i32_or(extensions, entered));
     r.i64_store(s, r.i64_add(r.i64_load(bank, field.vbar), r.i64_extend_i32_u(r.read(target))), header.pc);
     r.ret();

@@ -132,10 +132,10 @@ function masks(t: Translator, i: Fields, set: boolean): void {
   else if (set) b.i32_store(state, next, field.pstate);
   else t.setMasks(next);
 }
-/** SSBS, which EL0 may change and nothing depends on: there is no speculation. */
-function setSafe({ b }: Translator, i: Fields): void {
+/** SSBS and DIT, which EL0 may change and nothing depends on: there is no speculation, and no promise of timing is given. */
+function setFree({ b }: Translator, i: Fields, bit: number): void {
   const old = b.i32_load(b.state(), field.pstate);
-  const next = i.imm & 1 ? b.i32_or(old, b.i32(pstate.SSBS)) : b.i32_and(old, b.i32(~pstate.SSBS));
+  const next = i.imm & 1 ? b.i32_or(old, b.i32(bit)) : b.i32_and(old, b.i32(~bit));
   b.i32_store(b.state(), next, field.pstate);
 }
 /** One bit, at EL1: the translation or the mode depends on it. */
@@ -202,6 +202,12 @@ const userCache: Maintenance = (t, i, operand) => {
   // It must be readable at least.
   b.guest_load8(operand);
 };
+/** What has been predicted is forgotten: nothing ever is. */
+const restrict: Maintenance = (t, i) => {
+  const { b } = t;
+  const iss = systemSyndrome(i.imm | 0x4000, i.rd, false);
+  if (t.mode.el === 0) b.call(userTrap, b.i32(sctlr.EnRCTX), b.i32(iss));
+};
 const BLOCK = 64;
 const zeroBlock: Maintenance = (t, i, operand) => {
   const { b } = t;
@@ -238,7 +244,11 @@ const instructions: ReadonlyMap<number, SystemInstruction> = new Map([
   named('3 7 10 1', 'dc cvac', 0, userCache),
   named('3 7 11 1', 'dc cvau', 0, userCache),
   named('3 7 12 1', 'dc cvap', 0, userCache, 'dpb'),
+  named('3 7 13 1', 'dc cvadp', 0, userCache, 'dpb2'),
   named('3 7 14 1', 'dc civac', 0, userCache),
+  named('3 7 3 4', 'cfp rctx', 0, restrict, 'specres'),
+  named('3 7 3 5', 'dvp rctx', 0, restrict, 'specres'),
+  named('3 7 3 7', 'cpp rctx', 0, restrict, 'specres'),
   named('0 7 8 0', 'at s1e1r', 1, translation(false, false, false)),
   named('0 7 8 1', 'at s1e1w', 1, translation(true, false, false)),
   named('0 7 8 2', 'at s1e0r', 1, translation(false, true, false)),
@@ -322,6 +332,7 @@ export function returnFrom(t: Translator, target: I64): void {
     features.has('uao') ? pstate.UAO : 0,
     features.has('ssbs') ? pstate.SSBS : 0,
     features.has('bti') ? pstate.BTYPE : 0,
+    features.has('dit') ? pstate.DIT : 0,
     pstate.SS,
   ].reduce((all, bit) => all | bit);
   const [nzcv] = t.b.call(exceptionReturn, t.b.i32(bits), target);
@@ -338,7 +349,8 @@ export const systemRows: readonly InsnRow[] = [
   processState('spsel', '000 101', (t, i) => oneBit(t, i, pstate.SPSEL)),
   ...needing('pan', [processState('pan', '000 100', (t, i) => oneBit(t, i, pstate.PAN))]),
   ...needing('uao', [processState('uao', '000 011', (t, i) => oneBit(t, i, pstate.UAO))]),
-  ...needing('ssbs', [processState('ssbs', '011 001', (t, i) => setSafe(t, i))]),
+  ...needing('ssbs', [processState('ssbs', '011 001', (t, i) => setFree(t, i, pstate.SSBS))]),
+  ...needing('dit', [processState('dit', '011 010', (t, i) => setFree(t, i, pstate.DIT))]),
   {
     name: 'eret',
     enc: '11010110100111110000001111100000',

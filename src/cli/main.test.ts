@@ -291,9 +291,9 @@ test('links give it the names of QEMU', { skip: process.platform === 'win32' }, 
   assert.match(again.stderr, /is there already; --force/);
   assert.equal((await vring(['link', '--force', links])).status, 0);
   const asQemu = { program: join(links, 'qemu-system-x86_64') };
-  const { status, stderr } = await vring(['-M', 'microvm', '-kernel', 'x'], asQemu);
+  const { status, stderr } = await vring(['-M', 'isapc', '-kernel', 'x'], asQemu);
   assert.equal(status, 1);
-  assert.match(stderr, /^qemu-system-x86_64: -M microvm/);
+  assert.match(stderr, /^qemu-system-x86_64: -M isapc/);
   assert.match((await vring(['--version'], { program: join(links, 'qemu-img') })).stdout, /qemu-img version/);
 });
 

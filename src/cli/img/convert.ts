@@ -1,8 +1,9 @@
 /**
  * `img convert`: copies one or more images, seen as one disk, into a new image.
  *
- * Chunks of up to 2 MiB are read several at a time and written in the order of the disk (any order with -W): one write and the next are
- * under way at once, so that source, compression, tables and target work at the same time. What the source says is zero is not read; what turns out to be zero is not written.
+ * Chunks of up to 2 MiB are read several at a time and written in the order of the disk (any order with -W), so that source,
+ * compression and target work at once. Where a format finds places for data in the order of requests, one write and the next are under
+ * way together. What the source says is zero is not read; what turns out to be zero is not written.
  */
 import { BlockError, errorCode, errorText, toBlockError } from '../../block/errors.js';
 import type { GraphNode } from '../../block/graph-node.js';
@@ -40,10 +41,15 @@ interface Job {
   readonly targetHasBacking: boolean;
   readonly workers: number;
   readonly isUnordered: boolean;
+  /** A write may begin when the one before it has begun. */
+  readonly writesOverlap: boolean;
   readonly isSalvage: boolean;
   readonly isCopyRange: boolean;
   readonly bytesPerSecond: number;
 }
+
+/** Formats that give data its place when a request begins, as long as it is not compressed. */
+const placesInOrder = new Set(['raw', 'qcow2']);
 
 type ChunkKind = 'data' | 'zero' | 'backing';
 
@@ -341,8 +347,7 @@ async function copyAll(job: Job): Promise<void> {
     while (running.size >= job.workers) await Promise.race(running);
     if (failure !== undefined) break;
     if (job.bytesPerSecond > 0) await pace(tool, startNs, done, job.bytesPerSecond);
-    // Compressed clusters lie in the file in the order in which they are done.
-    const turn = job.isCompressed ? ended : Promise.all([begun, endedBefore]);
+    const turn = job.writesOverlap ? Promise.all([begun, endedBefore]) : ended;
     const allWritten = ended;
     let begin = (): void => undefined;
     let end = (): void => undefined;
@@ -638,13 +643,15 @@ export async function convert(tool: Tool, argv: readonly string[]): Promise<numb
         if (errorCode(error) !== 'ENOTSUP') throw error;
       }
     }
+    const writesCompressed = isCompressed || info.needsCompressedWrites === true;
     const job: Job = {
       tool,
       parts,
       target: targetNode,
       total,
       minSparse: noCreate && isExplicitSparse && minSparse === 0 ? 0 : minSparse,
-      isCompressed: isCompressed || info.needsCompressedWrites === true,
+      isCompressed: writesCompressed,
+      writesOverlap: !writesCompressed && placesInOrder.has(targetNode.driver.name),
       clusterBytes: clusterBytes || 65536,
       isZeroInit,
       targetHasBacking,

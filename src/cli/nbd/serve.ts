@@ -15,6 +15,22 @@ import { openImage } from './image.js';
 import type { NbdTool, NbdToolOptions } from './options.js';
 
 const endings = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
+/** What ends each server under way. */
+const ends = new Set<() => void>();
+let listensForSignals = false;
+/**
+ * From the first server on signals end what is served, not the process, for good: a second one must not cut short what is being
+ * stored, nor change the exit status after that.
+ */
+function listenForSignals(): void {
+  if (listensForSignals) return;
+  listensForSignals = true;
+  const endAll = () => {
+    for (const end of ends) end();
+  };
+  for (const signal of endings) process.on(signal, endAll);
+}
+
 /** Clients kept waiting for their turn; QEMU leaves them in the listen queue, whose length is like this. */
 const maxWaiting = 128;
 
@@ -112,8 +128,8 @@ export async function serve(
   } catch (error) {
     tool.fail(toBlockError(error).message);
   }
-  // For good: a second signal must not end the process while all is stored, nor change its status after that.
-  for (const signal of endings) process.on(signal, end);
+  listenForSignals();
+  ends.add(end);
   try {
     node = await openImage(tool, options);
     try {
@@ -167,5 +183,6 @@ export async function serve(
       tool.error(toBlockError(error).message);
     }
     await closing;
+    ends.delete(end);
   }
 }

@@ -2,6 +2,7 @@
 import { assert } from '../base/index.js';
 import { Emitter } from './emitter.js';
 import { Op } from './ops.js';
+import { unpackWords } from './packed-words.js';
 import { type Routine, type RoutineEffects, type TempOf, type TempsOf, type TypeName, typeCode } from './types.js';
 
 /**
@@ -16,11 +17,11 @@ export class BlockBuilder extends Emitter {
     this.words[at + 1] = value;
   }
 
-  /** Takes over the words of a block that another builder has made; they lie at an index of `source`. */
-  copy(source: Int32Array, at: number, count: number): void {
+  /** Takes over the words of a block that another builder has made; they lie packed at `at`. */
+  unpack(bytes: Uint8Array, at: number, count: number): void {
     this.clear();
     this.reserve(count);
-    this.words.set(source.subarray(at, at + count));
+    unpackWords(bytes, at, this.words, count);
   }
 
   /** A temp of a block whose words have been copied. */

@@ -6,6 +6,7 @@ export * from './exit-word.js';
 export * from './move-block.js';
 export * from './ops.js';
 export * from './optimize.js';
+export * from './packed-words.js';
 export * from './print.js';
 export * from './types.js';
 export * from './vcpu-header.js';

@@ -4,6 +4,7 @@ import test from 'node:test';
 import { BlockBuilder, RoutineSet } from './builder.js';
 import { moveBlock } from './move-block.js';
 import { Op } from './ops.js';
+import { packWords } from './packed-words.js';
 import { printIr } from './print.js';
 import type { GuestVars } from './types.js';
 import { verifyBlock } from './verify.js';
@@ -40,13 +41,13 @@ const print = (b: BlockBuilder) => printIr(b.words, b.length, { vars, routines: 
 
 for (const end of ['branch', 'goto', 'leave'] as const) {
   test(`a block that ends with ${end} is moved to where it would have been made for`, () => {
-    const memory = new Int32Array(256);
+    const memory = new Uint8Array(1024);
     const { words, length } = made(0, end);
-    memory.set(words.subarray(0, length), 100);
+    packWords(words, length, memory, 100);
     const b = new BlockBuilder();
     // What was there before leaves nothing behind.
     b.f64_add(b.f64_convert_i32_s(b.i32(1)), b.f64_convert_i32_s(b.i32(2)));
-    b.copy(memory, 100, length);
+    b.unpack(memory, 100, length);
     const moved = { terminator: 0, calls: undefined };
     moveBlock(b, -0x8004, set.list, moved);
     const there = made(-0x8004, end);

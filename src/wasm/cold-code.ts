@@ -15,8 +15,8 @@ import { encodings, kind, opEncoding, opKind } from './op-tables.js';
  * `count`: how often the block has been entered. `number` is the engine's. `lastJump`: offset of the word in which a block that
  * ends with a jump to an address keeps how far it went the last time (low 32 bits; 0: never), or 0. `key`: the mode key that
  * the code was made for; links are followed only while it is the vCPU's. `region`: index in the code table of the region that
- * begins with the block, or 0. `ir`, `irWords`: where the IR that the code was made of lies, from the code's start on, and how much of
- * it there is (0: none is kept).
+ * begins with the block, or 0. `ir`, `irWords`: where the IR that the code was made of lies, packed, from the code's start on, and how
+ * many words it has (0: none is kept).
  */
 export const coldHeader = {
   count: 0,

@@ -3,7 +3,15 @@
  * Blocks live in the cold code arena; regions are functions in the code table. When the arena or the hash is full, everything
  * is dropped and translated again as needed.
  */
-import { type BlockBuilder, DEFERRED_UNCHANGED, exitCode, exitWord, Op } from '../../ir/index.js';
+import {
+  type BlockBuilder,
+  DEFERRED_UNCHANGED,
+  exitCode,
+  exitWord,
+  MOST_PACKED_BYTES,
+  Op,
+  packWords,
+} from '../../ir/index.js';
 import { COLD_HEADER_BYTES, type ColdCode, coldHeader } from '../../wasm/index.js';
 import { codeHash } from './dispatcher.js';
 import { CODE_HASH_BYTES, CODE_HASH_ENTRIES, GUARDED_KEY, hashEntry, layout } from './layout.js';
@@ -59,13 +67,9 @@ export interface CodeCacheVcpus {
   forgetJumps(): void;
 }
 
-/** By hand: for so few words `set` and a view cost more. */
-function copyWords(from: Int32Array, count: number, words: Int32Array, to: number): void {
-  for (let i = 0; i < count; i++) words[to + i] = from[i];
-}
-
 export class CodeCache {
   readonly #words: Int32Array;
+  readonly #bytes: Uint8Array;
   /** Two words a page: its 64-byte pieces that hold code. */
   readonly #masks: Int32Array;
   readonly #vcpus: CodeCacheVcpus;
@@ -90,6 +94,7 @@ export class CodeCache {
 
   constructor(buffer: SharedArrayBuffer, vcpus: CodeCacheVcpus) {
     this.#words = new Int32Array(buffer);
+    this.#bytes = new Uint8Array(buffer);
     this.#masks = new Int32Array(buffer, layout.codeMasks, (layout.coldCode - layout.codeMasks) / 4);
     this.#vcpus = vcpus;
   }
@@ -109,18 +114,18 @@ export class CodeCache {
     mayLink: boolean,
   ): Block {
     const irWords = ir?.length ?? 0;
-    if (this.#arena + (length + irWords) * 4 > layout.coldCodeEnd || this.#entries > CODE_HASH_ENTRIES / 2)
-      this.flush();
+    const most = length * 4 + irWords * MOST_PACKED_BYTES;
+    if (this.#arena + most > layout.coldCodeEnd || this.#entries > CODE_HASH_ENTRIES / 2) this.flush();
     const at = this.#arena;
     const words = this.#words;
-    copyWords(code, length, words, at >> 2);
+    for (let i = 0, to = at >> 2; i < length; i++) words[to + i] = code[i];
     const number = this.#blocks.length;
     words[(at + coldHeader.number) >> 2] = number;
     words[(at + coldHeader.key) >> 2] = key & ~GUARDED_KEY;
     words[(at + coldHeader.ir) >> 2] = length * 4;
     words[(at + coldHeader.irWords) >> 2] = irWords;
-    if (ir) copyWords(ir.words, irWords, words, (at >> 2) + length);
-    this.#arena = (at + (length + irWords) * 4 + 7) & ~7;
+    const end = ir ? packWords(ir.words, irWords, this.#bytes, at + length * 4) : at + length * 4;
+    this.#arena = (end + 7) & ~7;
     const slot = this.#insert(hva, key, second, at | 0x80000000);
     const block: Block = {
       number,

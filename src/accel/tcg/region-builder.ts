@@ -118,6 +118,7 @@ interface Candidate extends Place {
 export class RegionBuilder {
   readonly #setup: RegionSetup;
   readonly #words: Int32Array;
+  readonly #bytes: Uint8Array;
   readonly #view: DataView;
   readonly #builders: BlockBuilder[] = [];
   /** Builders in use by the batch under way. */
@@ -137,6 +138,7 @@ export class RegionBuilder {
     this.#setup = setup;
     this.#cells = firstCell;
     this.#words = new Int32Array(setup.memory.buffer);
+    this.#bytes = new Uint8Array(setup.memory.buffer);
     this.#view = new DataView(setup.memory.buffer);
   }
 
@@ -393,7 +395,7 @@ export class RegionBuilder {
     if (count === 0) return undefined;
     const ir = this.#builders[this.#used] ?? (this.#builders[this.#used] = new BlockBuilder());
     this.#used++;
-    ir.copy(words, (code + words[(code + coldHeader.ir) >>> 2]) >>> 2, count);
+    ir.unpack(this.#bytes, code + words[(code + coldHeader.ir) >>> 2], count);
     const number = words[(code + coldHeader.number) >>> 2];
     const instructions = words[(code + coldHeader.instructions) >>> 2];
     const lastJump = this.#lastJump(code);

@@ -2,8 +2,9 @@
  * Files and block devices for the block layer, on Node's `fs` and (where koffi is there) the POSIX calls it lacks.
  *
  * A transfer in place costs about 1 µs, one through the thread pool 36 µs (measured). Small ones are done in place as long as they come at
- * the speed of the page cache; after one that the disk made wait, the next go to the pool, where they overlap. Large ones go to the pool:
- * copying them empties the processor's caches, and the thread that computes keeps its own.
+ * the speed of the page cache; after one that the disk made wait, the next go to the pool, where they overlap. Large reads go to the
+ * pool, where several run at once; large writes stay here, for the system lets no two into the page cache of one file, and the
+ * pool's threads read meanwhile what is to be written next.
  */
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -14,7 +15,8 @@ import type { FileHost, HostFile, HostFileKind, HostFileOpenFlags, HostFileStat 
 import * as px from './posix.js';
 
 /** Transfers up to this size are done in the calling thread. */
-const inPlaceBytes = 256 * 1024;
+const inPlaceWriteBytes = 2 ** 21;
+const inPlaceReadBytes = 256 * 1024;
 /** A read that takes longer than this and than its bytes at half a gigabyte a second was no hit in the page cache. */
 const cachedReadMs = 0.2;
 const cachedBytesPerMs = 500_000;
@@ -175,7 +177,7 @@ class NodeFile implements HostFile {
   }
 
   readNow(offset: number, buffer: Uint8Array): number | undefined {
-    if (this.direct || this.#coldLeft > 0 || buffer.length > inPlaceBytes) return undefined;
+    if (this.direct || this.#coldLeft > 0 || buffer.length > inPlaceReadBytes) return undefined;
     try {
       return this.#readTimed(offset, buffer);
     } catch {
@@ -184,7 +186,7 @@ class NodeFile implements HostFile {
   }
 
   read(offset: number, buffer: Uint8Array): Promise<number> {
-    if (this.direct || (buffer.length <= inPlaceBytes && (this.#coldLeft === 0 || --this.#coldLeft === 0))) {
+    if (this.direct || (buffer.length <= inPlaceReadBytes && (this.#coldLeft === 0 || --this.#coldLeft === 0))) {
       try {
         return Promise.resolve(this.#readTimed(offset, buffer));
       } catch (error) {
@@ -229,7 +231,7 @@ class NodeFile implements HostFile {
   }
 
   writeNow(offset: number, buffer: Uint8Array): boolean {
-    if (this.direct || this.#coldWritesLeft > 0 || buffer.length > inPlaceBytes) return false;
+    if (this.direct || this.#coldWritesLeft > 0 || buffer.length > inPlaceWriteBytes) return false;
     try {
       this.#writeTimed(offset, buffer);
       return true;
@@ -241,7 +243,7 @@ class NodeFile implements HostFile {
   write(offset: number, buffer: Uint8Array): Promise<void> {
     if (
       this.direct ||
-      (buffer.length <= inPlaceBytes && (this.#coldWritesLeft === 0 || --this.#coldWritesLeft === 0))
+      (buffer.length <= inPlaceWriteBytes && (this.#coldWritesLeft === 0 || --this.#coldWritesLeft === 0))
     ) {
       try {
         this.#writeTimed(offset, buffer);

@@ -1,14 +1,12 @@
 /** A debugger in the guest: Debian's arm64 kernel steps a program by ptrace, and watches a word of its memory by hardware. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Program } from '../dev/arm-bare/program.js';
+import { ELF_BASE, GuestProgram, scriptOf } from '../dev/arm-bare/linux-program.js';
 import { runDebian, timeout, whyNoDebian } from './testing-debian.js';
 
 const skip = await whyNoDebian('arm64');
 
-const BASE = 0x40_0000;
-const HEADERS = 120;
-const WORD = 0x41_0000;
+const WORD = ELF_BASE + 0x1_0000;
 const STATUS = WORD + 0x10;
 const VECTOR = WORD + 0x20;
 const WATCH = WORD + 0x40;
@@ -24,13 +22,7 @@ const STORES = 3;
 
 /** An ELF of one segment that can be written to: a tracer and, twice, its child. Prints two characters a line as octets would be. */
 function elf(): { readonly bytes: Buffer; readonly steps: number } {
-  const p = new Program();
-  p.here = BASE + HEADERS;
-  const system = (number: number, ...args: readonly (number | undefined)[]) => {
-    for (const [n, value] of args.entries()) if (value !== undefined) p.set(n, value);
-    p.set(8, number);
-    p.put('svc imm');
-  };
+  const p = new GuestProgram();
   /** X0 is the process; X1 has been seen to. */
   const trace = (what: number, address?: number, data?: number) => {
     p.move(1, PID);
@@ -53,28 +45,18 @@ function elf(): { readonly bytes: Buffer; readonly steps: number } {
     p.put('movz rd, imm, hw', { rd: 11, imm: 0x7f });
     p.put('and rd, rn, rm, shift', { rd: 10, rn: 10, rm: 11 });
   };
-  const forward = (text: string, fields: object) => {
-    const at = p.here;
-    p.here += 4;
-    return () => {
-      const target = p.here;
-      p.here = at;
-      p.branch(text, target, fields);
-      p.here = target;
-    };
-  };
   /** A child that stops itself and goes on with `body`; the parent waits for that. */
   const child = (body: () => void) => {
-    system(call.clone, SIGCHLD, 0, 0, 0, 0);
+    p.call(call.clone, SIGCHLD, 0, 0, 0, 0);
     p.move(PID, 0);
-    const parent = forward('cbnz rd', { rd: 0, sf: 1 });
-    system(call.ptrace, ptrace.TRACEME, 0, 0, 0);
-    system(call.getpid);
+    const parent = p.forward('cbnz rd', { rd: 0, sf: 1 });
+    p.call(call.ptrace, ptrace.TRACEME, 0, 0, 0);
+    p.call(call.getpid);
     p.set(1, SIGSTOP);
     p.set(8, call.kill);
     p.put('svc imm');
     body();
-    system(call.exit, 0);
+    p.call(call.exit, 0);
     parent();
     wait();
     p.set(COUNT, 0);
@@ -91,7 +73,7 @@ function elf(): { readonly bytes: Buffer; readonly steps: number } {
       p.set(9, TEXT + n);
       p.put('strb wd, [rn, imm]', { rd: 10, rn: 9 });
     }
-    system(call.write, 1, TEXT, 7);
+    p.call(call.write, 1, TEXT, 7);
   };
 
   let steps = 0;
@@ -107,7 +89,7 @@ function elf(): { readonly bytes: Buffer; readonly steps: number } {
   let again = p.here;
   trace(ptrace.SINGLESTEP);
   wait();
-  let done = forward('cbz rd', { rd: 10 });
+  let done = p.forward('cbz rd', { rd: 10 });
   count();
   p.branch('b', again);
   done();
@@ -132,7 +114,7 @@ function elf(): { readonly bytes: Buffer; readonly steps: number } {
   control((0xff << 5) | (2 << 3) | 1);
   trace(ptrace.CONT);
   wait();
-  done = forward('cbz rd', { rd: 10 });
+  done = p.forward('cbz rd', { rd: 10 });
   count();
   control(0);
   trace(ptrace.SINGLESTEP);
@@ -140,52 +122,18 @@ function elf(): { readonly bytes: Buffer; readonly steps: number } {
   p.branch('b', again);
   done();
   print();
-  system(call.exit, 0);
+  p.call(call.exit, 0);
 
-  const bytes = Buffer.alloc(WORD + 0x100 - BASE);
-  for (const [at, word] of p.words) bytes.writeUInt32LE(word >>> 0, at - BASE);
-  bytes.write('\n', TEXT + 6 - BASE);
-  bytes.writeBigUInt64LE(BigInt(WATCH), VECTOR - BASE);
-  bytes.writeBigUInt64LE(24n, VECTOR + 8 - BASE);
-  bytes.writeBigUInt64LE(BigInt(WORD), WATCH + 8 - BASE);
-  // ELF64 header and its one program header.
-  bytes.write('\x7fELF\x02\x01\x01', 'latin1');
-  for (const [at, value] of [
-    [16, 2],
-    [18, 183],
-    [52, 64],
-    [54, 56],
-    [56, 1],
-  ])
-    bytes.writeUInt16LE(value, at);
-  for (const [at, value] of [
-    [20, 1],
-    [64, 1],
-    [68, 7],
-  ])
-    bytes.writeUInt32LE(value, at);
-  for (const [at, value] of [
-    [24, BASE + HEADERS],
-    [32, 64],
-    [80, BASE],
-    [88, BASE],
-    [96, bytes.length],
-    [104, bytes.length],
-    [112, 0x1000],
-  ])
-    bytes.writeBigUInt64LE(BigInt(value), at);
-  return { bytes, steps };
+  p.data(TEXT + 6, Buffer.from('\n'));
+  p.word64(VECTOR, WATCH);
+  p.word64(VECTOR + 8, 24);
+  p.word64(WATCH + 8, WORD);
+  return { bytes: p.elf(WORD + 0x100), steps };
 }
 
 test('ptrace steps through every instruction, and a watchpoint stops at every store', { skip, timeout }, () => {
   const { bytes, steps } = elf();
-  const text = bytes.toString('base64').replace(/A{60,}/g, (zeros) => `'; zeros ${zeros.length}; printf '%s' '`);
-  const script = [
-    `zeros() { head -c $1 /dev/zero | tr '\\0' A; }`,
-    `{ printf '%s' '${text}'; } | base64 -d >/tmp/tracer`,
-    'chmod +x /tmp/tracer; /tmp/tracer',
-  ].join('\n');
-  const { status, stdout, stderr } = runDebian('arm64', [], script);
+  const { status, stdout, stderr } = runDebian('arm64', [], scriptOf(bytes));
   assert.equal(status, 0, stderr);
   assert.deepEqual(
     stdout.trim().split('\n'),

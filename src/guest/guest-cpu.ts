@@ -53,7 +53,7 @@ export interface CpuContext {
   readonly routines: Readonly<Record<string, (...args: unknown[]) => unknown>>;
 }
 
-/** A guest CPU's code as such: all that is needed to translate it, in whatever thread. */
+/** A guest CPU's code as such: all that is needed to translate it. */
 export interface GuestCode {
   /** Name of the instruction set: what is kept of routines is kept under it. */
   readonly architecture: string;

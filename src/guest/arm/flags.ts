@@ -106,7 +106,7 @@ export class LazyFlags {
   #holds: I32 | undefined;
   #otherwise = 0;
 
-  /** A block starts; `known`: the deferred variable then. */
+  /** A block starts: what set the flags is not known. */
   begin(b: BlockBuilder): void {
     this.#b = b;
     this.#kind = UNKNOWN;

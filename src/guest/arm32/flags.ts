@@ -20,7 +20,7 @@ export class LazyFlags {
   /** Not undefined: what is set is set only if this holds. */
   #guard: I32 | undefined;
 
-  /** A block starts; `known`: the deferred variable then. */
+  /** A block starts: what set the flags is not known. */
   begin(b: BlockBuilder): void {
     this.#b = b;
     this.#kind = UNKNOWN;

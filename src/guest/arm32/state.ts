@@ -112,6 +112,17 @@ export const cpuMode = {
   system: 0x1f,
 } as const;
 
+/** The bank of each mode's registers. */
+export const bankOfMode: Readonly<Partial<Record<number, number>>> = {
+  [cpuMode.user]: bank.user,
+  [cpuMode.system]: bank.user,
+  [cpuMode.fiq]: bank.fiq,
+  [cpuMode.irq]: bank.irq,
+  [cpuMode.supervisor]: bank.supervisor,
+  [cpuMode.abort]: bank.abort,
+  [cpuMode.undefined]: bank.undefined,
+};
+
 /** Bits of CPSR (B1.3.3). */
 export const cpsr = {
   M: 0x1f,

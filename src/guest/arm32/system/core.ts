@@ -6,6 +6,7 @@ import { encodeMode, IT_BITS, IT_KEY, mmuIndex, PASSED } from '../mode.js';
 import { flagKind } from '../routines/flags.js';
 import {
   bank,
+  bankOfMode,
   CONTROL,
   cpsr,
   cpuMode,
@@ -26,16 +27,6 @@ import {
   WNR,
 } from '../state.js';
 import { DOMAIN_SHIFT } from './page-walk.js';
-
-const bankOf: Readonly<Partial<Record<number, number>>> = {
-  [cpuMode.user]: bank.user,
-  [cpuMode.system]: bank.user,
-  [cpuMode.fiq]: bank.fiq,
-  [cpuMode.irq]: bank.irq,
-  [cpuMode.supervisor]: bank.supervisor,
-  [cpuMode.abort]: bank.abort,
-  [cpuMode.undefined]: bank.undefined,
-};
 
 /** Fault status of the short form by that of the long form (B3.13.3). */
 const shortStatus: Readonly<Partial<Record<number, number>>> = {
@@ -140,16 +131,16 @@ export class Core32 extends Core {
   }
 
   get spsr(): number {
-    return this.get32(field.banked15 + 4 * (bankOf[this.mode] ?? bank.user));
+    return this.get32(field.banked15 + 4 * (bankOfMode[this.mode] ?? bank.user));
   }
   set spsr(value: number) {
-    this.set32(field.banked15 + 4 * (bankOf[this.mode] ?? bank.user), value);
+    this.set32(field.banked15 + 4 * (bankOfMode[this.mode] ?? bank.user), value);
   }
 
   /** The home of what SYSm of MRS and MSR names, or the number of a register that is current; undefined: nothing. */
   #banked(code: number): { readonly at: number } | { readonly register: number } | undefined {
     const sysm = code & 31;
-    const current = bankOf[this.mode] ?? bank.user;
+    const current = bankOfMode[this.mode] ?? bank.user;
     if (code & 32) {
       const banks: Readonly<Partial<Record<number, number>>> = { 14: 1, 16: 2, 18: 3, 20: 4, 22: 5 };
       const of = banks[sysm];

@@ -6,19 +6,14 @@ import { header, type I32, type RoutineBuilder } from '../../../ir/index.js';
 import { engine, routines } from '../../arm/routines/set.js';
 import { flushPageAt, flushTlb } from '../../arm/system/wide-pages.js';
 import { IT_KEY, mmuIndex, modeBit } from '../mode.js';
-import { bank, CONTROL, cpsr, cpuMode, DACR_SLOTS, field, reg, sctlr, trapCode } from '../state.js';
+import { bank, bankOfMode, CONTROL, cpsr, cpuMode, DACR_SLOTS, field, reg, sctlr, trapCode } from '../state.js';
 
 const NO_BANK = 7;
 /** By the lower four bits of a mode, three bits each: its bank. */
-const BANKS_OF_MODES = Object.entries({
-  [cpuMode.user]: bank.user,
-  [cpuMode.fiq]: bank.fiq,
-  [cpuMode.irq]: bank.irq,
-  [cpuMode.supervisor]: bank.supervisor,
-  [cpuMode.abort]: bank.abort,
-  [cpuMode.undefined]: bank.undefined,
-  [cpuMode.system]: bank.user,
-}).reduce((all, [mode, of]) => all ^ (BigInt(of ^ NO_BANK) << BigInt(3 * (Number(mode) & 15))), (1n << 48n) - 1n);
+const BANKS_OF_MODES = Object.entries(bankOfMode).reduce(
+  (all, [mode, of]) => all ^ (BigInt((of ?? 0) ^ NO_BANK) << BigInt(3 * (Number(mode) & 15))),
+  (1n << 48n) - 1n,
+);
 
 const and = (r: RoutineBuilder, value: I32, mask: number): I32 => r.i32_and(value, r.i32(mask));
 const isIn = (r: RoutineBuilder, state: I32, mode: number): I32 => r.i32_eq(and(r, state, cpsr.M), r.i32(mode));

@@ -34,7 +34,7 @@ export * from './i8259/wiring.js';
 export * from './ide/index.js';
 export * from './ioapic/ioapic.js';
 export * from './ioapic/wiring.js';
-export { ApicBus, type ApicMessage } from './lapic/apic-bus.js';
+export { ApicBus, type ApicDivert } from './lapic/apic-bus.js';
 export * from './lapic/lapic.js';
 export * from './lapic/register-page.js';
 export * from './lapic/wiring.js';

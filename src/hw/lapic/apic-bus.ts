@@ -21,8 +21,8 @@ export const BROADCAST = 0xffffffff;
 const SELF = 1;
 const ALL = 2;
 
-/** Takes an interrupt message; false: nobody took it. */
-export type ApicMessage = (
+/** Takes an interrupt message of an I/O APIC; false: nobody took it. */
+type ApicMessage = (
   destination: number,
   logical: boolean,
   mode: number,
@@ -30,9 +30,16 @@ export type ApicMessage = (
   levelTriggered: boolean,
 ) => boolean;
 
+/** Local APICs that lie elsewhere: in the host's kernel. */
+export interface ApicDivert {
+  deliver: ApicMessage;
+  /** A device's message, to 0xfeexxxxx: whether anybody takes it shows in nothing. */
+  send(addressGpa: number, data: number): void;
+}
+
 export class ApicBus implements MsiTarget {
-  /** Local APICs that lie elsewhere (in the host's kernel): messages go there instead. */
-  divert: ApicMessage | undefined;
+  /** Messages go there instead. */
+  divert: ApicDivert | undefined;
   readonly #locals: LocalApic[] = [];
   readonly #ioApics: { endOfInterrupt(vector: number): void }[] = [];
 
@@ -45,7 +52,7 @@ export class ApicBus implements MsiTarget {
 
   /** An interrupt from an I/O APIC or device, with its 8-bit destination. False if no local APIC took it. */
   deliver(destination: number, logical: boolean, mode: number, vector: number, levelTriggered: boolean): boolean {
-    if (this.divert) return this.divert(destination, logical, mode, vector, levelTriggered);
+    if (this.divert) return this.divert.deliver(destination, logical, mode, vector, levelTriggered);
     return this.#deliver(destination === 0xff ? BROADCAST : destination, logical, mode, vector, levelTriggered);
   }
 
@@ -94,6 +101,10 @@ export class ApicBus implements MsiTarget {
   /** A 32-bit write to 0xfeexxxxx: destination and mode in the address, vector and delivery mode in the data. */
   send(addressGpa: number, data: number): void {
     if (Math.floor(addressGpa / 0x100000) !== 0xfee) return;
+    if (this.divert) {
+      this.divert.send(addressGpa, data & 0xffff);
+      return;
+    }
     const destination = (addressGpa >>> 12) & 0xff;
     this.deliver(destination, (addressGpa & 4) !== 0, (data >>> 8) & 7, data & 0xff, (data & 0x8000) !== 0);
   }

@@ -966,3 +966,58 @@ ${now}`,
     [],
   );
 };
+
+/** A test's device sends the message that is written here. */
+export const MESSAGE_GPA = 0xfe001000;
+
+/**
+ * Has a device send messages with vectors 0x40 to 0x43, one after the other, and waits for each interrupt: so many rounds. Interrupts of
+ * each vector at RESULT to RESULT + 12, rounds at RESULT + 16.
+ */
+export const messageGuest = (rounds: number): AcceleratorGuest =>
+  longModeGuest(
+    'a guest that takes messages of a device',
+    `
+        mov al, 0xff
+        out 0x21, al
+${[0, 1, 2, 3]
+  .map(
+    (i) => `
+        mov eax, ${0x40 + i}
+        mov rdx, told${i}
+        mov cl, 0x8e
+        call set_gate
+        mov dword ptr [RESULT + ${4 * i}], 0
+`,
+  )
+  .join('')}
+        mov dword ptr [RESULT + 16], 0
+        mov ebx, 0xfee00000
+        mov dword ptr [rbx + 0xf0], 0x1ff
+        mov ebp, ${MESSAGE_GPA}
+        sti
+.round: xor esi, esi
+.next:  mov eax, [rsi * 4 + RESULT]
+        lea ecx, [rsi + 0x40]
+        mov [rbp], ecx
+.wait:  pause
+        cmp eax, [rsi * 4 + RESULT]
+        je .wait
+        inc esi
+        cmp esi, 4
+        jb .next
+        inc dword ptr [RESULT + 16]
+        cmp dword ptr [RESULT + 16], ${rounds}
+        jb .round
+        jmp finish
+${[0, 1, 2, 3]
+  .map(
+    (i) => `
+told${i}: inc dword ptr [RESULT + ${4 * i}]
+        mov dword ptr [rbx + 0xb0], 0
+        iretq
+`,
+  )
+  .join('')}`,
+    [],
+  );

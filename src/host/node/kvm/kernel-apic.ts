@@ -4,7 +4,7 @@
  * table of routes names.
  */
 import type { IoApic } from '../../../hw/index.js';
-import { call, routing } from './abi.js';
+import { InterruptRoutes } from './interrupt-routes.js';
 import { type KernelInterrupts, MessageSender, messageOf, type X86Controllers } from './kernel-interrupts.js';
 import type { KvmVm } from './system.js';
 
@@ -15,27 +15,29 @@ const LOGICAL = 0x800;
 export class KernelApic implements KernelInterrupts {
   readonly takesExternal = false;
   readonly hidden = undefined;
-  readonly #vm: KvmVm;
   readonly #board: X86Controllers;
+  readonly #routes: InterruptRoutes;
   readonly #messages: MessageSender;
 
   constructor(vm: KvmVm, board: X86Controllers) {
-    this.#vm = vm;
     this.#board = board;
-    this.#messages = new MessageSender(vm);
-    vm.enable('keep local APICs', 'SPLIT_IRQCHIP', this.#ioApics.length * PINS);
+    const pins = this.#ioApics.length * PINS;
+    vm.enable('keep local APICs', 'SPLIT_IRQCHIP', pins);
+    this.#routes = new InterruptRoutes(vm, pins);
+    this.#messages = new MessageSender(vm, this.#routes);
   }
 
   take(): void {
     const { bus, lapics } = this.#board;
     for (const lapic of lapics) lapic.standBy();
-    bus.divert = this.#messages.send;
+    bus.divert = this.#messages;
     for (const ioapic of this.#ioApics) ioapic.onRedirection = () => this.#route();
     this.#route();
   }
 
   give(): void {
     this.#board.bus.divert = undefined;
+    this.#routes.flush();
     for (const ioapic of this.#ioApics) ioapic.onRedirection = undefined;
   }
 
@@ -48,16 +50,7 @@ export class KernelApic implements KernelInterrupts {
         return messageOf(high[pin]! >>> 24, isLogical, (entry >> 8) & 7, entry & 0xff, (entry & LEVEL) !== 0);
       }),
     );
-    const table = new DataView(new ArrayBuffer(8 + entries.length * routing.entryBytes));
-    table.setUint32(0, entries.length, true);
-    for (const [gsi, { address, data }] of entries.entries()) {
-      const at = 8 + gsi * routing.entryBytes;
-      table.setUint32(at, gsi, true);
-      table.setUint32(at + 4, routing.msi, true);
-      table.setUint32(at + 16, address, true);
-      table.setUint32(at + 24, data, true);
-    }
-    this.#vm.call('take a table of interrupt routes', call.setGsiRouting, new Uint8Array(table.buffer));
+    this.#routes.setControllers(entries.map((message, gsi) => ({ gsi, ...message })));
   }
 
   get #ioApics(): readonly IoApic[] {

@@ -1,6 +1,7 @@
 /** Interrupt controllers in the kernel: what both kinds, all of them (`on`) and local APICs alone (`split`), have in common. */
-import type { ApicBus, ApicMessage, GlobalInterrupts, IoApic, LocalApic, PicPair, Pit } from '../../../hw/index.js';
+import type { ApicBus, ApicDivert, GlobalInterrupts, IoApic, LocalApic, PicPair, Pit } from '../../../hw/index.js';
 import { type CapabilityName, call } from './abi.js';
+import type { InterruptRoutes } from './interrupt-routes.js';
 import type { KvmVm } from './system.js';
 
 const MSI_GPA = 0xfee00000;
@@ -67,20 +68,30 @@ export function messageOf(destination: number, logical: boolean, mode: number, v
   };
 }
 
-/** Interrupt messages of the board's devices to KVM's local APICs. */
-export class MessageSender {
+/** Interrupt messages of the board's I/O APICs and devices to KVM's local APICs. */
+export class MessageSender implements ApicDivert {
   readonly #vm: KvmVm;
+  readonly #routes: InterruptRoutes;
   readonly #bytes = new Uint8Array(new ArrayBuffer(32));
   readonly #view = new DataView(this.#bytes.buffer);
 
-  constructor(vm: KvmVm) {
+  constructor(vm: KvmVm, routes: InterruptRoutes) {
     this.#vm = vm;
+    this.#routes = routes;
   }
 
-  readonly send: ApicMessage = (destination, logical, mode, vector, level) => {
+  deliver(destination: number, logical: boolean, mode: number, vector: number, level: boolean): boolean {
     const { address, data } = messageOf(destination, logical, mode, vector, level);
+    return this.#signal(address, data);
+  }
+
+  send(address: number, data: number): void {
+    if (!this.#routes.send(address, data)) this.#signal(address, data);
+  }
+
+  #signal(address: number, data: number): boolean {
     this.#view.setUint32(0, address, true);
     this.#view.setUint32(8, data, true);
     return this.#vm.call('take an interrupt message', call.signalMsi, this.#bytes) > 0;
-  };
+  }
 }

@@ -4,7 +4,8 @@
  */
 import { assert } from '../../../base/index.js';
 import { IOAPIC_GPA, type Pit } from '../../../hw/index.js';
-import { call, irqchip, routing } from './abi.js';
+import { call, irqchip } from './abi.js';
+import { InterruptRoutes, type Route } from './interrupt-routes.js';
 import { type KernelInterrupts, MessageSender, type X86Controllers } from './kernel-interrupts.js';
 import type { KvmVm } from './system.js';
 import {
@@ -48,6 +49,7 @@ export class KernelIrqchip implements KernelInterrupts {
   readonly #vm: KvmVm;
   readonly #board: X86Controllers;
   readonly #boardPit: Pit;
+  readonly #routes: InterruptRoutes;
   readonly #messages: MessageSender;
   readonly #pics = [new Chip(irqchip.picMaster), new Chip(irqchip.picSlave)] as const;
   readonly #ioapic = new Chip(irqchip.ioapic);
@@ -70,7 +72,8 @@ export class KernelIrqchip implements KernelInterrupts {
     this.#board = board;
     assert(board.pit, 'the board has an 8254 where KVM has one');
     this.#boardPit = board.pit;
-    this.#messages = new MessageSender(vm);
+    this.#routes = new InterruptRoutes(vm, PINS);
+    this.#messages = new MessageSender(vm, this.#routes);
     vm.call('keep interrupt controllers', call.createIrqchip);
     const config = new Uint8Array(new ArrayBuffer(64));
     config[0] = SPEAKER_DUMMY;
@@ -80,20 +83,12 @@ export class KernelIrqchip implements KernelInterrupts {
 
   /** Each line to an 8259 and a pin of the I/O APIC: the timer's to pin 2. */
   #route(): void {
-    const entries: [gsi: number, chip: number, pin: number][] = [];
+    const routes: Route[] = [];
     for (let gsi = 0; gsi < 16; gsi++)
-      if (gsi !== 2) entries.push([gsi, gsi < 8 ? irqchip.picMaster : irqchip.picSlave, gsi & 7]);
-    for (let gsi = 0; gsi < PINS; gsi++) if (gsi !== 2) entries.push([gsi, irqchip.ioapic, gsi === 0 ? 2 : gsi]);
-    const table = new DataView(new ArrayBuffer(8 + entries.length * routing.entryBytes));
-    table.setUint32(0, entries.length, true);
-    entries.forEach(([gsi, chip, pin], i) => {
-      const at = 8 + i * routing.entryBytes;
-      table.setUint32(at, gsi, true);
-      table.setUint32(at + 4, routing.irqchip, true);
-      table.setUint32(at + 16, chip, true);
-      table.setUint32(at + 20, pin, true);
-    });
-    this.#vm.call('take a table of interrupt routes', call.setGsiRouting, bytesOf(table));
+      if (gsi !== 2) routes.push({ gsi, chip: gsi < 8 ? irqchip.picMaster : irqchip.picSlave, pin: gsi & 7 });
+    for (let gsi = 0; gsi < PINS; gsi++)
+      if (gsi !== 2) routes.push({ gsi, chip: irqchip.ioapic, pin: gsi === 0 ? 2 : gsi });
+    this.#routes.setControllers(routes);
   }
 
   take(): void {
@@ -108,13 +103,14 @@ export class KernelIrqchip implements KernelInterrupts {
     this.#setChips();
     this.#ticks = false;
     gsi.divert = (n, level) => this.#moved(n, level);
-    bus.divert = this.#messages.send;
+    bus.divert = this.#messages;
   }
 
   give(): void {
     const { bus, gsi, ioapic, pic } = this.#board;
     gsi.divert = undefined;
     bus.divert = undefined;
+    this.#routes.flush();
     const timePassed = this.#ticks && this.#board.nowNs() !== this.#takenNs;
     if (this.#ticks) {
       this.#givePit();

@@ -3,7 +3,11 @@ import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { test } from 'node:test';
 import { probeKvm } from '../host/node/kvm/probe.js';
+import { hostTime } from '../host/node/time.js';
+import { TestPc } from '../machine/testing/test-pc.js';
 import { createMachine, type LensReport, type Machine, VringError } from './index.js';
+import { faultingPair } from './testing/accelerator-guests.js';
+import { testKvm } from './testing/moves.js';
 
 const sum = (record: Readonly<Record<string, number>>) => Object.values(record).reduce((a, b) => a + b, 0);
 
@@ -104,6 +108,32 @@ for (const accelerator of ['tcg', 'kvm'] as const) {
     } finally {
       await session.machine.close();
     }
+  });
+}
+
+for (const on of ['tcg', 'on', 'split'] as const) {
+  const where = on === 'tcg' ? 'on tcg' : `on kvm, kernel-irqchip=${on}`;
+  test(`page faults and system calls of all vCPUs are counted, ${where}`, { skip: on !== 'tcg' && whyNoKvm() }, () => {
+    const end = performance.now() + 30_000;
+    const machine = new TestPc({
+      cpu: 'base,+fpu,+tsc,+msr,+pae,+cx8,+apic,+pge,+pat,+mtrr,+cmov,+pse,+fxsr,+sse,+sse2,+lm,+syscall,+nx,+hypervisor',
+      cpus: 2,
+      lens: true,
+      time: hostTime,
+      maxPolls: 1e9,
+      service: () => performance.now() > end,
+    });
+    const { pc } = machine;
+    const look = pc.clock.createTimer('look', (now) => look.arm(now + 1e9));
+    look.arm(1e9);
+    if (on !== 'tcg') pc.setAccelerator(testKvm(machine, { irqchip: on }));
+    machine.boot(faultingPair({ faults: 70, calls: 300 }, { faults: 90, calls: 11 }).image);
+    assert.deepEqual(machine.run(), { why: 'exit', status: 1 });
+    const totals = pc.lens();
+    assert.ok(totals);
+    assert.equal(totals.exceptions['14'], 70 + 90);
+    assert.equal(totals.systemCalls, 300 + 11);
+    pc.accelerator.close();
   });
 }
 

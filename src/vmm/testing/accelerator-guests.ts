@@ -903,6 +903,69 @@ told:   inc dword ptr [RESULT + 8]
   [],
 );
 
+/**
+ * Two processors, each with so many page faults and system calls, both from ring 0: the faulting load is skipped, and SYSCALL comes back
+ * by a jump. Ends with status 1.
+ */
+export const faultingPair = (
+  first: { readonly faults: number; readonly calls: number },
+  second: { readonly faults: number; readonly calls: number },
+): AcceleratorGuest => {
+  const setCalls = `
+        mov eax, service
+        xor edx, edx
+        mov ecx, 0xc0000082             ; LSTAR
+        wrmsr
+        xor eax, eax
+        mov edx, 0x180018
+        mov ecx, 0xc0000081             ; STAR
+        wrmsr
+`;
+  const work = ({ faults, calls }: { faults: number; calls: number }) => `
+        mov r12, 0x7000000000
+        mov ebp, ${faults}
+.fault: mov eax, [r12]
+        dec ebp
+        jnz .fault
+        mov ebp, ${calls}
+.call:  syscall
+        dec ebp
+        jnz .call
+`;
+  return longModeGuest(
+    'two processors with page faults and system calls',
+    `
+        mov eax, 14
+        mov rdx, page_fault
+        mov cl, 0x8e
+        call set_gate
+${setCalls}
+        in al, 0x64                     ; whoever counts looks for the handlers at an exit
+${startSecond(secondToLongMode)}
+${work(first)}
+.both:  pause
+        cmp dword ptr [RESULT], 1
+        jb .both
+        jmp finish
+service: jmp rcx
+page_fault:
+        add qword ptr [rsp + 8], 4
+        add rsp, 8
+        iretq
+second: mov esp, 0x8f000
+        mov word ptr [0x7ff0], 0xfff
+        mov qword ptr [0x7ff2], IDT
+        lidt [0x7ff0]
+${setCalls}
+${work(second)}
+        mov dword ptr [RESULT], 1
+.here:  pause
+        jmp .here
+`,
+    [1],
+  );
+};
+
 /** Where a test's device has a notify register, and beside it one that only counts. */
 export const NOTIFY_GPA = 0xfe000000;
 

@@ -61,6 +61,8 @@ export interface KvmArchitecture {
   rouse(vcpu: number): boolean;
   /** Whether the stop of a `debug` exit is for the debugger, rather than on the way to a breakpoint. */
   isStop(): boolean;
+  /** A vCPU, which stands, is at a handler that is watched, which is told, or has just gone past its first instruction. */
+  isAtHandler(vcpu: number, pc: bigint): boolean;
   /** Registers as text, for a person; the state is at home. */
   dump(): string;
 }
@@ -130,6 +132,7 @@ export class KvmAccelerator implements Accelerator {
 
   /** Where there are more breakpoints than the processor has, the guest goes step by step: not every one is a stop. */
   #debugged(vcpu: number, pc: bigint, status: bigint): boolean {
+    if (this.#arch.isAtHandler(vcpu, pc)) return false;
     const hit = this.#arch.watchpointOf(status);
     const isStop = hit !== undefined || this.#debug.breakpoints.has(pc);
     if (isStop) this.#stops.push({ vcpu, pc, hit });

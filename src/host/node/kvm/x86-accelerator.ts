@@ -275,8 +275,8 @@ class X86Architecture implements KvmArchitecture {
   readonly #vcpu: KvmVcpu;
   readonly #exits: ExitCounters;
   readonly #state: X86KvmState;
-  /** Of the further vCPUs. */
-  readonly #further: readonly KvmVcpuCalls[];
+  /** All vCPUs', by number. */
+  readonly #calls: readonly KvmVcpuCalls[];
   readonly #furtherStates: readonly X86KvmState[];
   readonly #cpu: X86Cpu;
   readonly #lapic: LocalApic;
@@ -290,8 +290,8 @@ class X86Architecture implements KvmArchitecture {
   readonly #handlers: X86Handlers;
   /** Handlers that are watched, by address, while no debugger is there. */
   #watched: ReadonlyMap<bigint, Handled> = new Map();
-  /** The first instruction of one of them is being carried out. */
-  #past = false;
+  /** vCPUs that carry out the first instruction of one of them. */
+  readonly #past = new Set<number>();
 
   constructor(
     options: X86KvmOptions,
@@ -307,10 +307,8 @@ class X86Architecture implements KvmArchitecture {
     this.#vcpu = vcpu;
     this.#exits = exits;
     this.#handlers = new X86Handlers(vcpu, this.#cpu);
-    this.#further = secondaries?.calls() ?? [];
-    const states = [vcpu, ...this.#further].map((each, id) =>
-      stateOf(each, id, options, kernelInterrupts !== undefined),
-    );
+    this.#calls = [vcpu, ...(secondaries?.calls() ?? [])];
+    const states = this.#calls.map((each, id) => stateOf(each, id, options, kernelInterrupts !== undefined));
     [this.#state, ...this.#furtherStates] = states as [X86KvmState];
   }
 
@@ -462,11 +460,10 @@ class X86Architecture implements KvmArchitecture {
     const wanted = !slots.isEmpty || step !== undefined;
     if (!this.#debugging && !wanted) return;
     this.#debugging = wanted;
-    this.#past = false;
-    if (wanted) this.#setGuestDebug(slots, this.#stepping);
-    else this.#watch();
-    this.#further.forEach((each, i) => {
-      this.#setGuestDebug(slots, step === i + 1 || slots.isStepwise, each);
+    this.#past.clear();
+    this.#calls.forEach((each, vcpu) => {
+      if (wanted) each.call('debug the guest', call.setGuestDebug, slots.request(step === vcpu || slots.isStepwise));
+      else this.#watch(vcpu);
     });
   }
 
@@ -485,43 +482,40 @@ class X86Architecture implements KvmArchitecture {
     return true;
   }
 
-  #setGuestDebug(slots: X86DebugSlots, step: boolean, vcpu: KvmVcpuCalls = this.#vcpu): void {
-    vcpu.call('debug the guest', call.setGuestDebug, slots.request(step));
-  }
-
-  /** The processor stops at handlers, for whoever counts them. */
-  #watch(): void {
-    this.#setGuestDebug(new X86DebugSlots(new Set(this.#watched.keys())), false);
+  /** A vCPU stops at handlers, for whoever counts them; or, at one of them, after its first instruction. */
+  #watch(vcpu: number): void {
+    const isPast = this.#past.has(vcpu);
+    const slots = new X86DebugSlots(isPast ? new Set() : new Set(this.#watched.keys()));
+    this.#calls[vcpu].call('debug the guest', call.setGuestDebug, slots.request(isPast));
   }
 
   handlersChanged(): boolean {
     return this.#handlers.changed();
   }
 
+  /** What the first vCPU has is taken for what all have: kernels differ in tables by processor, but not in handlers. */
   watchHandlers(): void {
     this.#watched = this.#handlers.addresses();
-    if (!this.#debugging) this.#watch();
+    if (!this.#debugging) this.#calls.forEach((_, vcpu) => void this.#watch(vcpu));
   }
 
-  /** The stop at a handler, which is told, or after its first instruction: it is nobody's else. */
-  #isHandler(pc: bigint): boolean {
-    if (this.#past) {
-      this.#past = false;
-      this.#watch();
-      return true;
+  isAtHandler(vcpu: number, pc: bigint): boolean {
+    if (this.#debugging) return false;
+    if (!this.#past.delete(vcpu)) {
+      const what = this.#watched.get(pc);
+      if (what === undefined) return false;
+      this.#options.host.guest?.handler?.(what);
+      this.#past.add(vcpu);
     }
-    const what = this.#watched.get(pc);
-    if (what === undefined) return false;
-    this.#options.host.guest?.handler?.(what);
-    this.#past = true;
-    this.#setGuestDebug(new X86DebugSlots(), true);
+    this.#watch(vcpu);
     return true;
   }
 
   isStop(): boolean {
-    if (!this.#debugging && this.#isHandler(this.#vcpu.view.getBigUint64(runPage.debugPc, true))) return false;
+    const pc = this.#vcpu.view.getBigUint64(runPage.debugPc, true);
+    if (this.isAtHandler(0, pc)) return false;
     if (!this.#stepping || this.#debug.breakpoints.size === 0) return true;
-    return this.#debug.breakpoints.has(this.#vcpu.view.getBigUint64(runPage.debugPc, true));
+    return this.#debug.breakpoints.has(pc);
   }
 
   dump(): string {

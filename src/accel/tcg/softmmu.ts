@@ -44,12 +44,16 @@ export const ENTRY_FLAGS = 28;
 type PageWalk = Routine<['i64', 'i32', 'i32'], ['i32', 'i64', 'i32']>;
 /** (virtual address, kind of access, context): records that nothing answers there. A guest without it reads ones and stores nowhere. */
 type BusFault = Routine<['i64', 'i32', 'i32'], []>;
+/** Clears bits of an access's address that the guest's code leaves in it. A guest without it leaves none. */
+type NarrowAddress = Routine<['i64'], ['i64']>;
 
 /** Adds the engine's memory routines to a guest's set. */
 export function defineSoftmmu(set: RoutineSet) {
   const pageWalk = set.list.find((routine) => routine.name === 'page_walk') as unknown as PageWalk;
   if (!pageWalk) throw new Error('vring invariant broken: the guest CPU has no page_walk');
   const busFault = set.list.find((routine) => routine.name === 'bus_fault') as unknown as BusFault | undefined;
+  const narrowAddress = set.list.find(({ name }) => name === 'narrow_address') as unknown as NarrowAddress | undefined;
+  const narrowed = (r: RoutineBuilder, given: I64): I64 => (narrowAddress ? r.call(narrowAddress, given)[0] : given);
   const deviceAnswers = set.host('device_answers', ['i32', 'i32'], ['i32'], {});
   const mmioRead = set.host('mmio_read', ['i32', 'i32', 'i32'], ['i32'], {});
   const mmioWrite = set.host('mmio_write', ['i32', 'i32', 'i32', 'i32'], [], {});
@@ -250,7 +254,8 @@ export function defineSoftmmu(set: RoutineSet) {
     r.ret(r.i32(0), r.i32_wrap_i64(mmioLoad(r, gpa, r.i32(1))));
   });
 
-  set.define(slowPath.load, ['i64', 'i32'], ['i32'], {}, (r, va, info) => {
+  set.define(slowPath.load, ['i64', 'i32'], ['i32'], {}, (r, given, info) => {
+    const va = narrowed(r, given);
     const size = r.i32_shr_u(info, r.i32(8));
     const mmu = contextOf(r, info);
     const forWrite = r.i32_ne(r.i32_and(info, r.i32(access.forWrite)), r.i32(0));
@@ -367,7 +372,8 @@ export function defineSoftmmu(set: RoutineSet) {
   });
 
   /** Size up to 8. The caller stores to the address given; where the store has been made already that is a bounce. */
-  set.define(slowPath.store, ['i64', 'i64', 'i32'], ['i32'], {}, (r, va, value, info) => {
+  set.define(slowPath.store, ['i64', 'i64', 'i32'], ['i32'], {}, (r, given, value, info) => {
+    const va = narrowed(r, given);
     const size = r.i32_shr_u(info, r.i32(8));
     const mmu = contextOf(r, info);
     const bounce = r.i32_add(r.state(), r.i32(header.bounce));
@@ -400,7 +406,8 @@ export function defineSoftmmu(set: RoutineSet) {
     r.ret(bounce);
   });
 
-  set.define(slowPath.store128, ['i64', 'v128', 'i32'], ['i32'], {}, (r, va, value, info) => {
+  set.define(slowPath.store128, ['i64', 'v128', 'i32'], ['i32'], {}, (r, given, value, info) => {
+    const va = narrowed(r, given);
     const mmu = contextOf(r, info);
     const bounce = r.i32_add(r.state(), r.i32(header.bounce));
     r.if(r.i32_eqz(crosses(r, va, r.i32(16))), () => {

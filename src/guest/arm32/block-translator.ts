@@ -57,6 +57,8 @@ class BlockTranslator implements Translator {
   /** In a run: the condition that holds, and where it ends. */
   #holds: number | undefined;
   #runEnd = 0;
+  /** Registers whose values the block has set to numbers that are known. */
+  readonly #constants: (number | undefined)[] = new Array(16).fill(undefined);
   /** Most instructions of the block, and of those that a branch may pass. */
   #most = 1;
 
@@ -72,6 +74,7 @@ class BlockTranslator implements Translator {
     this.b = b;
     this.#setMode(request.modeKey);
     this.flags.begin(b);
+    this.#constants.fill(undefined);
     this.#ended = false;
     this.#page = page;
     this.#nextPage = request.nextPage;
@@ -248,9 +251,17 @@ class BlockTranslator implements Translator {
     return this.b.i64_low32(this.b.pc_rel(this.#base + this.#at + (this.thumb ? 4 : 8)));
   }
   setR(n: number, value: I64): void {
+    this.#constants[n] = undefined;
     if (n === 15) this.#writePc(value);
     else if (this.#guard === undefined) this.b.set(reg[n], value);
     else this.b.set(reg[n], this.b.select(this.#guard, value, this.b.get(reg[n])));
+  }
+  setConstant(n: number, value: number): void {
+    this.setR(n, this.b.i64(value));
+    if (this.#guard === undefined) this.#constants[n] = value;
+  }
+  constantOf(n: number): number | undefined {
+    return this.#constants[n];
   }
   setLow(n: number, value: I64): void {
     this.setR(n, this.b.i64_low32(value));

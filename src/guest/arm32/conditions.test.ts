@@ -20,10 +20,16 @@ const COUNT = 6;
 const BASE = 8;
 const WFI = 0xe320f003;
 const ALWAYS = 14;
-const opcode = { eor: 1, sub: 2, add: 4, cmp: 10 } as const;
+const opcode = { eor: 1, sub: 2, add: 4, adc: 5, sbc: 6, cmp: 10, bic: 14 } as const;
+/** Second operands that are numbers: eight bits rotated right by twice the upper four. */
+const immediates = [0x000, 0x001, 0x0ff, 0x102, 0x4ff] as const;
+const immediateOf = (imm: number): number => {
+  const places = 2 * (imm >> 8);
+  return (((imm & 255) >>> places) | ((imm & 255) << ((32 - places) % 32))) >>> 0;
+};
 
 type Insn =
-  | { kind: 'data'; op: keyof typeof opcode; cond: number; s: number; rd: number; rn: number; rm: number }
+  | { kind: 'data'; op: keyof typeof opcode; cond: number; s: number; rd: number; rn: number; rm: number; imm?: number }
   | { kind: 'memory'; isLoad: boolean; cond: number; rd: number; word: number }
   | { kind: 'b'; cond: number; over: number };
 
@@ -33,7 +39,8 @@ function encode(i: Insn): number {
   if (i.kind === 'memory')
     return cond | 0x05800000 | (i.isLoad ? 1 << 20 : 0) | (BASE << 16) | (i.rd << 12) | (4 * i.word);
   const rd = i.op === 'cmp' ? 0 : i.rd;
-  return cond | (opcode[i.op] << 21) | (i.s << 20) | (i.rn << 16) | (rd << 12) | i.rm;
+  const operand = i.imm === undefined ? i.rm : (1 << 25) | i.imm;
+  return cond | (opcode[i.op] << 21) | (i.s << 20) | (i.rn << 16) | (rd << 12) | operand;
 }
 
 interface Model {
@@ -57,17 +64,22 @@ function interpret(m: Model, program: readonly Insn[]): void {
       if (i.isLoad) m.r[i.rd] = m.memory[i.word];
       else m.memory[i.word] = m.r[i.rd];
     } else {
-      const [x, y] = [m.r[i.rn], m.r[i.rm]];
-      const exact = i.op === 'add' ? x + y : x - y;
-      const result = (i.op === 'eor' ? x ^ y : exact) >>> 0;
+      const [x, y] = [m.r[i.rn], i.imm === undefined ? m.r[i.rm] : immediateOf(i.imm)];
+      const { c } = m;
+      const isLogic = i.op === 'eor' || i.op === 'bic';
+      // As the manual's AddWithCarry: a difference is the sum with the operand inverted.
+      const second = i.op === 'add' || i.op === 'adc' ? y : ~y >>> 0;
+      const carry = i.op === 'add' ? 0 : i.op === 'adc' || i.op === 'sbc' ? Number(c) : 1;
+      const exact = x + second + carry;
+      const result = (i.op === 'eor' ? x ^ y : i.op === 'bic' ? x & ~y : exact) >>> 0;
       if (i.s) {
         m.n = result >> 31 !== 0;
         m.z = result === 0;
-        if (i.op !== 'eor') {
-          m.c = i.op === 'add' ? exact > 0xffffffff : exact >= 0;
-          const signed = i.op === 'add' ? (x | 0) + (y | 0) : (x | 0) - (y | 0);
+        if (!isLogic) {
+          m.c = exact > 0xffffffff;
+          const signed = (x | 0) + (second | 0) + carry;
           m.v = signed !== (signed | 0);
-        }
+        } else if (i.imm !== undefined && i.imm >> 8 !== 0) m.c = y >> 31 !== 0;
       }
       if (i.op !== 'cmp') m.r[i.rd] = result;
     }
@@ -91,11 +103,13 @@ function makeProgram(random: (below: number) => number): Insn[] {
   return Array.from({ length: LENGTH }, (_, at): Insn => {
     const cond = conditions[random(conditions.length)];
     const [rd, rn, rm] = [random(COUNT), random(COUNT), random(COUNT)];
-    const which = random(9);
+    const which = random(12);
     if (which === 0) return { kind: 'b', cond, over: random(Math.min(4, LENGTH - at)) };
     if (which < 5) return { kind: 'memory', isLoad: (which & 1) === 0, cond, rd, word: random(WORDS) };
-    const op = (['eor', 'sub', 'add', 'cmp'] as const)[which - 5];
-    return { kind: 'data', op, cond, s: op === 'cmp' || random(4) === 0 ? 1 : 0, rd, rn, rm };
+    const op = (Object.keys(opcode) as (keyof typeof opcode)[])[which - 5];
+    const s = op === 'cmp' || random(4) === 0 ? 1 : 0;
+    const imm = random(2) === 0 ? { imm: immediates[random(immediates.length)] } : {};
+    return { kind: 'data', op, cond, s, rd, rn, rm, ...imm };
   });
 }
 const values = [0, 1, 2, 0x7fffffff, 0x80000000, 0xffffffff, 12345];

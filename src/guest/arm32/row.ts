@@ -42,6 +42,9 @@ export interface Translator {
   r(n: number): I64;
   /** The value is zero-extended. 15: a jump to it, as data processing does (BranchWritePC or BXWritePC). */
   setR(n: number, value: I64): void;
+  /** The same of a number that is known: until the register is written again, the block knows it (`constantOf`). */
+  setConstant(n: number, value: number): void;
+  constantOf(n: number): number | undefined;
   /** The same of the value's low half. */
   setLow(n: number, value: I64): void;
   /** Sets a variable, if the condition holds. */

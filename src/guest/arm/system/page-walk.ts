@@ -308,6 +308,12 @@ export const pageWalk = routines.define(
   },
 );
 
+/** AArch32's translated code leaves bits above the 32nd in the addresses of accesses. */
+routines.define('narrow_address', ['i64'], ['i64'], {}, (r, va) => {
+  const narrow = r.i32_and(r.i32_load(r.state(), field.pstate), r.i32(pstate.AARCH32));
+  r.ret(r.select(narrow, r.i64_low32(va), va));
+});
+
 /** Nothing answers at the physical address that the walk gave: an external abort. */
 routines.define('bus_fault', ['i64', 'i32', 'i32'], [], {}, (r, va, kind) => {
   r.if(r.i32_and(r.i32_load(r.state(), field.pstate), r.i32(pstate.AARCH32)), () => {

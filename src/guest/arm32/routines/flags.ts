@@ -3,7 +3,7 @@ import { routines } from '../../arm/routines/set.js';
 
 /**
  * Values of the deferred variable: what C and V are of. `bits`: they lie in flagA, at their places. `sub`, `add`: of flagA - flagB and
- * flagA + flagB, both sign-extended from 32 bits. N and Z are apart: N is flagC's sign, Z says that flagC's low half is 0.
+ * flagA + flagB, both zero-extended from 32 bits. N and Z are apart: N is flagC's sign, Z says that flagC's low half is 0.
  */
 export const flagKind = { bits: 0, sub: 1, add: 2 } as const;
 
@@ -16,12 +16,10 @@ export const carryOverflow = routines.define(
   (r, kind, a, b) => {
     r.if(r.i32_eqz(kind), () => r.ret(r.i32_wrap_i64(a)));
     const isSub = r.i32_eq(kind, r.i32(flagKind.sub));
-    const result = r.select(isSub, r.i64_sub(a, b), r.i64_add(a, b));
-    const carry = r.select(
-      isSub,
-      r.i64_ge_u(a, b),
-      r.i32_wrap_i64(r.i64_shr_u(r.i64_add(r.i64_low32(a), r.i64_low32(b)), r.i64(32))),
-    );
+    const [x, y] = [r.i64_extend32_s(a), r.i64_extend32_s(b)];
+    const result = r.select(isSub, r.i64_sub(x, y), r.i64_add(x, y));
+    const ofSum = r.i32_wrap_i64(r.i64_shr_u(r.i64_add(a, b), r.i64(32)));
+    const carry = r.select(isSub, r.i64_ge_u(a, b), ofSum);
     const overflow = r.i64_ne(r.i64_extend32_s(result), result);
     r.ret(r.i32_or(r.i32_shl(carry, r.i32(29)), r.i32_shl(overflow, r.i32(28))));
   },

@@ -562,6 +562,34 @@ test('alignment: always for LDM, LDRD, exclusives; for all accesses with SCTLR.A
   }
 });
 
+test('addresses of accesses wrap around at 4 GiB, and aborts name them in 32 bits', () => {
+  for (const hotThreshold of tiers) {
+    const bench = new Bench(hotThreshold);
+    bench.translate(small(3));
+    // The data's page is seen at address 0, and nothing above the tables' first megabyte.
+    bench.put(FIRST, SECOND | (1 << 5) | 1);
+    bench.put(SECOND, DATA | small(3));
+    for (let round = 0; round < 4; round++) {
+      bench.put(DATA, 0x11111111, 0x22222222, 0x33333333, 0x44444444);
+      bench.setR(1, 0xfffffff0);
+      bench.setR(2, 0x18);
+      // LDR R4, [R1, R2]; LDMIB R7, {R5, R6}, of which both lie behind the end.
+      bench.setR(7, 0xfffffffc);
+      bench.run(supervisor, [load(3, 1, 16), store(3, 1, 28), 0xe7914002, 0xe9970060]);
+      assert.deepEqual(
+        [3, 4, 5, 6].map((n) => bench.r(n)),
+        [0x11111111, 0x33333333, 0x11111111, 0x22222222],
+      );
+      assert.equal(bench.word(DATA + 12), 0x11111111);
+      // LDR R3, [R1, #-8].
+      bench.setR(1, 4);
+      bench.run(supervisor, [0xe5113008]);
+      assert.equal(bench.mode, abort);
+      assert.equal(bench.core.get32(field.dfar) >>> 0, 0xfffffffc);
+    }
+  }
+});
+
 test('CP15: what User mode may read and write, and what is undefined (B3.17)', () => {
   const bench = new Bench();
   const undefinedIn = (mode: number, word: number): boolean => {

@@ -2,7 +2,7 @@
 import { type I64, jumpKind } from '../../../ir/index.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
 import { field } from '../state.js';
-import { low, plus, rows } from './shared.js';
+import { low, place, plus, rows } from './shared.js';
 
 const listOf = (bits: number): number[] => Array.from({ length: 16 }, (_, n) => n).filter((n) => (bits >> n) & 1);
 
@@ -23,25 +23,25 @@ function setUserRegister(t: Translator, n: number, value: I64): void {
   else t.b.i64_store32(t.b.state(), value, home);
 }
 
-/** All words, two by two. */
-function loadAll(t: Translator, address: I64, count: number): I64[] {
+/** All words, two by two: of `first` bytes from the base. */
+function loadAll(t: Translator, base: I64, first: number, count: number): I64[] {
   const { b } = t;
   const values: I64[] = [];
   for (let n = 0; n + 1 < count; n += 2) {
-    const both = b.guest_load64(plus(t, address, 4 * n));
+    const both = b.guest_load64(place(t, base, first + 4 * n));
     values.push(low(t, both), b.i64_shr_u(both, b.i64(32)));
   }
-  if (count & 1) values.push(b.i64_extend_i32_u(b.guest_load32(plus(t, address, 4 * (count - 1)))));
+  if (count & 1) values.push(b.i64_extend_i32_u(b.guest_load32(place(t, base, first + 4 * (count - 1)))));
   return values;
 }
-function storeAll(t: Translator, address: I64, values: readonly I64[]): void {
+function storeAll(t: Translator, base: I64, first: number, values: readonly I64[]): void {
   const { b } = t;
   const count = values.length;
   for (let n = 0; n + 1 < count; n += 2) {
     const both = b.i64_or(values[n], b.i64_shl(values[n + 1], b.i64(32)));
-    b.guest_store64(plus(t, address, 4 * n), both);
+    b.guest_store64(place(t, base, first + 4 * n), both);
   }
-  if (count & 1) b.guest_store32(plus(t, address, 4 * (count - 1)), b.i32_wrap_i64(values[count - 1]));
+  if (count & 1) b.guest_store32(place(t, base, first + 4 * (count - 1)), b.i32_wrap_i64(values[count - 1]));
 }
 
 interface Form {
@@ -59,21 +59,21 @@ function transfer(t: Translator, form: Form): void {
   const bytes = 4 * registers.length;
   const base = t.r(form.rn);
   const next = plus(t, base, form.up ? bytes : -bytes);
-  const lowest = form.up ? base : next;
-  const address = form.before === form.up ? plus(t, lowest, 4) : lowest;
-  t.aligned(address, 4, form.isStore);
+  const first = (form.up ? 0 : -bytes) + (form.before === form.up ? 4 : 0);
+  t.aligned(place(t, base, first), 4, form.isStore);
   const returns = form.special && !form.isStore && registers.includes(15);
   const ofUser = form.special && !returns;
   if (form.isStore) {
     storeAll(
       t,
-      address,
+      base,
+      first,
       registers.map((n) => (ofUser ? userRegister(t, n) : t.r(n))),
     );
     if (form.writesBack) t.setR(form.rn, next);
     return;
   }
-  const values = loadAll(t, address, registers.length);
+  const values = loadAll(t, base, first, registers.length);
   if (form.writesBack) t.setR(form.rn, next);
   for (const [k, n] of registers.entries()) {
     if (n === 15) break;

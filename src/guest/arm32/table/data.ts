@@ -3,10 +3,16 @@ import type { I32, I64 } from '../../../ir/index.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
 import { bitAt, low, not, plain, rows, signed } from './shared.js';
 
-/** A shifter operand: zero-extended, and its carry where it changes C. */
+/** A shifter operand: zero-extended, its carry where it changes C, and what it is if that is known. */
 interface Operand {
   readonly value: I64;
   readonly carry?: I32 | undefined;
+  readonly constant?: number;
+}
+const known = ({ b }: Translator, constant: number): Operand => ({ value: b.i64(constant), constant });
+/** All bits inverted. */
+function inverted(t: Translator, { value, constant }: Operand): I64 {
+  return constant === undefined ? not(t, value) : t.b.i64(~constant >>> 0);
 }
 
 /** A32's modified immediates (A5.2.4): eight bits rotated right by twice four. */
@@ -34,26 +40,35 @@ export function thumbImmediate(imm: number): number {
     }
   }
 }
-const armOperand = ({ b }: Translator, { imm }: Fields): Operand => {
-  const value = armImmediate(imm);
-  return { value: b.i64(value), carry: imm >>> 8 === 0 ? undefined : b.i32(value >>> 31) };
+const armOperand = ({ b }: Translator, { imm }: Fields, { carries }: Wanted): Operand => {
+  const constant = armImmediate(imm);
+  return { value: b.i64(constant), constant, carry: carries && imm >>> 8 !== 0 ? b.i32(constant >>> 31) : undefined };
 };
-const thumbOperand = ({ b }: Translator, { imm }: Fields): Operand => {
-  const value = thumbImmediate(imm);
-  return { value: b.i64(value), carry: imm >>> 10 === 0 ? undefined : b.i32(value >>> 31) };
+const thumbOperand = ({ b }: Translator, { imm }: Fields, { carries }: Wanted): Operand => {
+  const constant = thumbImmediate(imm);
+  return { value: b.i64(constant), constant, carry: carries && imm >>> 10 !== 0 ? b.i32(constant >>> 31) : undefined };
 };
 
+/** What a shifter operand is wanted for: its carry; `loose`: bits above the 32nd do no harm. */
+interface Wanted {
+  readonly carries: boolean;
+  readonly loose: boolean;
+}
+export const LOOSE: Wanted = { carries: false, loose: true };
+
 /** Shifted by a constant (A8.4.1): LSL, LSR, ASR, ROR; a right shift by 0 is one by 32, ROR by 0 is RRX. */
-export function shiftByConstant(t: Translator, value: I64, kind: number, amount: number, carries: boolean): Operand {
+export function shiftByConstant(t: Translator, value: I64, kind: number, amount: number, wanted: Wanted): Operand {
   const { b } = t;
+  const { carries } = wanted;
   if (kind === 0) {
     if (amount === 0) return { value };
     const carry = carries ? bitAt(t, value, 32 - amount) : undefined;
-    return { value: low(t, b.i64_shl(value, b.i64(amount))), carry };
+    const shifted = b.i64_shl(value, b.i64(amount));
+    return { value: wanted.loose ? shifted : low(t, shifted), carry };
   }
   if (kind === 3) {
     if (amount === 0) {
-      const top = b.i64_shl(b.i64_extend_i32_u(t.flags.carry()), b.i64(31));
+      const top = b.i64_shl(t.flags.carry(), b.i64(31));
       return { value: b.i64_or(b.i64_shr_u(value, b.i64(1)), top), carry: carries ? bitAt(t, value, 0) : undefined };
     }
     const rotated = b.i64_extend_i32_u(b.i32_rotr(b.i32_wrap_i64(value), b.i32(amount)));
@@ -70,7 +85,7 @@ function shiftByRegister(t: Translator, value: I64, kind: number, by: I64, carri
   const { b } = t;
   const amount = b.i64_and(by, b.i64(255));
   const chooseCarry = (carry: I32): I32 | undefined =>
-    carries ? b.select(b.i64_eqz(amount), t.flags.carry(), carry) : undefined;
+    carries ? b.select(b.i64_eqz(amount), b.i32_wrap_i64(t.flags.carry()), carry) : undefined;
   if (kind === 3) {
     const rotated = b.i64_extend_i32_u(b.i32_rotr(b.i32_wrap_i64(value), b.i32_wrap_i64(amount)));
     return { value: rotated, carry: carries ? chooseCarry(bitAt(t, rotated, 31)) : undefined };
@@ -91,8 +106,8 @@ function shiftByRegister(t: Translator, value: I64, kind: number, by: I64, carri
 }
 
 /** Rm shifted by imm2. */
-const shiftedRegister = (t: Translator, i: Fields, carries: boolean): Operand =>
-  shiftByConstant(t, t.r(i.rm), i.shift, i.imm2, carries);
+const shiftedRegister = (t: Translator, i: Fields, wanted: Wanted): Operand =>
+  shiftByConstant(t, t.r(i.rm), i.shift, i.imm2, wanted);
 
 // --- operations
 
@@ -100,24 +115,26 @@ type Kind = 'logic' | 'add' | 'sub' | 'reverse' | 'adc' | 'sbc' | 'rsc';
 interface Operation {
   readonly name: string;
   readonly kind: Kind;
-  readonly logic?: (t: Translator, x: I64, y: I64) => I64;
+  readonly logic?: (t: Translator, x: I64, y: Operand) => I64;
+  /** Bits of the second operand above the 32nd do not reach the result. */
+  readonly narrows?: true;
   /** Sets flags only. */
   readonly tests?: true;
   /** Has no first operand. */
   readonly moves?: true;
 }
-const logic = (name: string, operation: (t: Translator, x: I64, y: I64) => I64): Operation => ({
+const logic = (name: string, operation: (t: Translator, x: I64, y: Operand) => I64): Operation => ({
   name,
   kind: 'logic',
   logic: operation,
 });
-const and = logic('and', ({ b }, x, y) => b.i64_and(x, y));
-const eor = logic('eor', ({ b }, x, y) => b.i64_xor(x, y));
-const orr = logic('orr', ({ b }, x, y) => b.i64_or(x, y));
-const orn = logic('orn', (t, x, y) => t.b.i64_or(x, not(t, y)));
-const bic = logic('bic', (t, x, y) => t.b.i64_and(x, not(t, y)));
-const mov: Operation = { ...logic('mov', (_, __, y) => y), moves: true };
-const mvn: Operation = { ...logic('mvn', (t, _, y) => not(t, y)), moves: true };
+const and: Operation = { ...logic('and', ({ b }, x, y) => b.i64_and(x, y.value)), narrows: true };
+const eor = logic('eor', ({ b }, x, y) => b.i64_xor(x, y.value));
+const orr = logic('orr', ({ b }, x, y) => b.i64_or(x, y.value));
+const orn = logic('orn', (t, x, y) => t.b.i64_or(x, inverted(t, y)));
+const bic: Operation = { ...logic('bic', (t, x, y) => t.b.i64_and(x, inverted(t, y))), narrows: true };
+const mov: Operation = { ...logic('mov', (_, __, y) => y.value), moves: true };
+const mvn: Operation = { ...logic('mvn', (t, _, y) => inverted(t, y)), moves: true };
 const sub: Operation = { name: 'sub', kind: 'sub' };
 const rsb: Operation = { name: 'rsb', kind: 'reverse' };
 const add: Operation = { name: 'add', kind: 'add' };
@@ -134,44 +151,51 @@ const armOperations = [and, eor, sub, rsb, add, adc, sbc, rsc, tst, teq, cmp, cm
 /** x + y + C with its flags: an ADC, and an SBC with y inverted. */
 function addWithCarry(t: Translator, x: I64, y: I64, setFlags: boolean): I64 {
   const { b } = t;
-  const carry = b.i64_extend_i32_u(t.flags.carry());
+  const carry = t.flags.carry();
   const sum = b.i64_add(b.i64_add(x, y), carry);
   if (setFlags) {
     const exact = b.i64_add(b.i64_add(signed(t, x), signed(t, y)), carry);
-    const nz = signed(t, exact);
-    t.flags.setAll(nz, b.i32_wrap_i64(b.i64_shr_u(sum, b.i64(32))), b.i64_ne(nz, exact));
+    const nz = signed(t, sum);
+    t.flags.setAll(nz, b.i64_shr_u(sum, b.i64(32)), b.i64_ne(nz, exact));
   }
   return low(t, sum);
 }
 
 /** Performs the operation on zero-extended operands; with S (`setFlags`) its flags. */
-function perform(t: Translator, operation: Operation, x: I64, { value: y, carry }: Operand, setFlags: boolean): I64 {
+function perform(t: Translator, operation: Operation, x: I64, operand: Operand, setFlags: boolean): I64 {
   const { b } = t;
+  const { value: y, carry, constant } = operand;
   switch (operation.kind) {
-    case 'add':
-      if (setFlags) t.flags.setAdd(signed(t, x), signed(t, y));
-      return operation.tests ? x : low(t, b.i64_add(x, y));
-    case 'sub':
-      if (setFlags) t.flags.setSub(signed(t, x), signed(t, y));
-      return operation.tests ? x : low(t, b.i64_sub(x, y));
-    case 'reverse':
-      if (setFlags) t.flags.setSub(signed(t, y), signed(t, x));
-      return low(t, b.i64_sub(y, x));
+    case 'add': {
+      const sum = b.i64_add(x, y);
+      if (setFlags) t.flags.setAdd(x, y, sum, constant);
+      return operation.tests ? x : low(t, sum);
+    }
+    case 'sub': {
+      const difference = b.i64_sub(x, y);
+      if (setFlags) t.flags.setSub(x, y, difference, constant);
+      return operation.tests ? x : low(t, difference);
+    }
+    case 'reverse': {
+      const difference = b.i64_sub(y, x);
+      if (setFlags) t.flags.setSub(y, x, difference);
+      return low(t, difference);
+    }
     case 'adc':
       return addWithCarry(t, x, y, setFlags);
     case 'sbc':
-      return addWithCarry(t, x, not(t, y), setFlags);
+      return addWithCarry(t, x, inverted(t, operand), setFlags);
     case 'rsc':
       return addWithCarry(t, y, not(t, x), setFlags);
     default: {
-      const result = operation.logic ? operation.logic(t, x, y) : y;
+      const result = operation.logic ? operation.logic(t, x, operand) : y;
       if (setFlags) t.flags.setLogic(result, carry);
       return result;
     }
   }
 }
 
-type MakeOperand = (t: Translator, i: Fields, carries: boolean) => Operand;
+type MakeOperand = (t: Translator, i: Fields, wanted: Wanted) => Operand;
 
 const translate =
   (operation: Operation, operand: MakeOperand) =>
@@ -180,7 +204,9 @@ const translate =
     // Flags of an operation that returns from an exception are those of the SPSR.
     const returns = i.s === 1 && i.rd === 15 && !operation.tests;
     const carries = setFlags && operation.kind === 'logic' && !returns;
-    const y = operand(t, i, carries);
+    const sums = operation.kind === 'add' || operation.kind === 'sub' || operation.kind === 'reverse';
+    const loose = operation.narrows === true || (sums && !setFlags);
+    const y = operand(t, i, { carries, loose });
     const x = operation.moves ? y.value : t.r(i.rn);
     const result = perform(t, operation, x, y, setFlags && !returns);
     if (operation.tests) return;
@@ -217,7 +243,7 @@ function armRows(operation: Operation, code: number): InsnRow[] {
       name,
       { a: `000 ${op} ${s} ${rn} ${rd} ra 0 shift 1 rm` },
       argsOf(operation, 'rm, shift ra'),
-      translate(operation, (t, i, carries) => shiftByRegister(t, t.r(i.rm), i.shift, t.r(i.ra), carries)),
+      translate(operation, (t, i, { carries }) => shiftByRegister(t, t.r(i.rm), i.shift, t.r(i.ra), carries)),
     ),
   ];
 }
@@ -267,7 +293,7 @@ const short = (
 ): InsnRow[] => plain(name, { t: enc }, args, (t, i) => make(t, i, !t.inIt), { flagsOutsideIt: true });
 const shortImmediate = (operation: Operation, enc: string): InsnRow[] =>
   short(operation.name, enc, argsOf(operation, 'imm'), (t, i, setFlags) => {
-    const y = { value: t.b.i64(i.imm) };
+    const y = known(t, i.imm);
     t.setR(i.rd, perform(t, operation, operation.moves ? y.value : t.r(i.rn), y, setFlags));
   });
 /** Of one register and another, the result in the first. */
@@ -275,13 +301,13 @@ const shortPair = (operation: Operation, code: string): InsnRow[] =>
   short(operation.name, `010000 ${code} rm[2:0] rd[2:0]`, ['rd', 'rm'], (t, i, setFlags) => {
     t.setR(i.rd, perform(t, operation, t.r(i.rd), { value: t.r(i.rm) }, setFlags));
   });
-const shortTest = (operation: Operation, enc: string, operand: (t: Translator, i: Fields) => I64): InsnRow[] =>
+const shortTest = (operation: Operation, enc: string, operand: (t: Translator, i: Fields) => Operand): InsnRow[] =>
   plain(operation.name, { t: enc }, ['rn', enc.includes('imm') ? 'imm' : 'rm'], (t, i) => {
-    perform(t, operation, t.r(i.rn), { value: operand(t, i) }, true);
+    perform(t, operation, t.r(i.rn), operand(t, i), true);
   });
 const shortShift = (name: string, kind: number, code: string): InsnRow[] => [
   ...short(name, `000 ${code} imm2[4:0] rm[2:0] rd[2:0]`, ['rd', 'rm', 'imm2'], (t, i, setFlags) => {
-    const y = shiftByConstant(t, t.r(i.rm), kind, i.imm2, setFlags);
+    const y = shiftByConstant(t, t.r(i.rm), kind, i.imm2, { carries: setFlags, loose: false });
     if (setFlags) t.flags.setLogic(y.value, y.carry);
     t.setR(i.rd, y.value);
   }),
@@ -311,13 +337,15 @@ const thumbShiftByRegister = shiftNames.flatMap((name, kind) =>
 const plainImmediate = (operation: Operation, enc: string): InsnRow[] =>
   plain(`${operation.name}w`, { t: enc }, ['rd', 'rn', 'imm'], (t, i) => {
     const x = i.rn === 15 ? t.literal(0) : t.r(i.rn);
-    t.setR(i.rd, perform(t, operation, x, { value: t.b.i64(i.imm) }, false));
+    t.setR(i.rd, perform(t, operation, x, known(t, i.imm), false));
   });
 
 const move16 = (name: string, a: string, t32: string, keepsLow: boolean): InsnRow[] =>
   plain(name, { a, t: t32 }, ['rd', 'imm'], (t, i) => {
     const { b } = t;
-    if (!keepsLow) return t.setR(i.rd, b.i64(i.imm));
+    if (!keepsLow) return t.setConstant(i.rd, i.imm);
+    const before = t.constantOf(i.rd);
+    if (before !== undefined) return t.setConstant(i.rd, (before & 0xffff) + i.imm * 65536);
     t.setR(i.rd, b.i64_or(b.i64_and(t.r(i.rd), b.i64(0xffff)), b.i64(i.imm * 65536)));
   });
 
@@ -336,11 +364,11 @@ export const dataRows: readonly InsnRow[] = [
     ),
     ...shortImmediate(operation, `000111 ${n} uimm[2:0] rn[2:0] rd[2:0]`),
     ...short(operation.name, `0011 ${n} rd[2:0] uimm[7:0]`, ['rd', 'imm'], (t, i, setFlags) =>
-      t.setR(i.rd, perform(t, operation, t.r(i.rd), { value: t.b.i64(i.imm) }, setFlags)),
+      t.setR(i.rd, perform(t, operation, t.r(i.rd), known(t, i.imm), setFlags)),
     ),
   ]),
   ...shortImmediate(mov, '00100 rd[2:0] uimm[7:0]'),
-  ...shortTest(cmp, '00101 rn[2:0] uimm[7:0]', ({ b }, i) => b.i64(i.imm)),
+  ...shortTest(cmp, '00101 rn[2:0] uimm[7:0]', (t, i) => known(t, i.imm)),
   ...shortPair(and, '0000'),
   ...shortPair(eor, '0001'),
   ...shortShiftByRegister(0, '0010'),
@@ -349,19 +377,19 @@ export const dataRows: readonly InsnRow[] = [
   ...shortPair(adc, '0101'),
   ...shortPair(sbc, '0110'),
   ...shortShiftByRegister(3, '0111'),
-  ...shortTest(tst, '010000 1000 rm[2:0] rn[2:0]', (t, i) => t.r(i.rm)),
+  ...shortTest(tst, '010000 1000 rm[2:0] rn[2:0]', (t, i) => ({ value: t.r(i.rm) })),
   ...short('rsb', '010000 1001 rn[2:0] rd[2:0]', ['rd', 'rn'], (t, i, setFlags) =>
-    t.setR(i.rd, perform(t, rsb, t.r(i.rn), { value: t.b.i64(0) }, setFlags)),
+    t.setR(i.rd, perform(t, rsb, t.r(i.rn), known(t, 0), setFlags)),
   ),
-  ...shortTest(cmp, '010000 1010 rm[2:0] rn[2:0]', (t, i) => t.r(i.rm)),
-  ...shortTest(cmn, '010000 1011 rm[2:0] rn[2:0]', (t, i) => t.r(i.rm)),
+  ...shortTest(cmp, '010000 1010 rm[2:0] rn[2:0]', (t, i) => ({ value: t.r(i.rm) })),
+  ...shortTest(cmn, '010000 1011 rm[2:0] rn[2:0]', (t, i) => ({ value: t.r(i.rm) })),
   ...shortPair(orr, '1100'),
   ...shortPair(bic, '1110'),
   ...shortPair(mvn, '1111'),
   ...plain('add', { t: '01000100 rd[3] rm rd[2:0]' }, ['rd', 'rm'], (t, i) =>
     t.setR(i.rd, perform(t, add, t.r(i.rd), { value: t.r(i.rm) }, false)),
   ),
-  ...shortTest(cmp, '01000101 rn[3] rm rn[2:0]', (t, i) => t.r(i.rm)),
+  ...shortTest(cmp, '01000101 rn[3] rm rn[2:0]', (t, i) => ({ value: t.r(i.rm) })),
   ...plain('mov', { t: '01000110 rd[3] rm rd[2:0]' }, ['rd', 'rm'], (t, i) => t.setR(i.rd, t.r(i.rm))),
   ...plain('adr', { t: '10100 rd[2:0] uimm[9:2]' }, ['rd', 'imm'], (t, i) => t.setR(i.rd, t.literal(i.imm))),
   ...plain('add', { t: '10101 rd[2:0] uimm[9:2]' }, ['rd', 'sp', 'imm'], (t, i) =>

@@ -1,8 +1,8 @@
 /** Loads and stores of single registers and of pairs, preloads (A5.2.8, A5.3, A6.3.6 to A6.3.10). */
 import { type I64, jumpKind } from '../../../ir/index.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
-import { shiftByConstant } from './data.js';
-import { type Log, load, low, plus, rows, store, unprivileged } from './shared.js';
+import { LOOSE, shiftByConstant } from './data.js';
+import { type Log, load, low, place, plus, rows, store, unprivileged } from './shared.js';
 
 interface Shape {
   readonly name: string;
@@ -30,22 +30,24 @@ function setLoaded(t: Translator, i: Fields, value: I64): void {
   else t.setR(i.rd, value);
 }
 
-/** The base moved by an offset, up or down by U. */
+const writesBack = (i: Fields): boolean => i.p === 0 || i.w === 1;
+
+/** The base moved by an offset, up or down by U; where it is not written back, as the place of an access. */
 const movedBy = (t: Translator, i: Fields, base: I64, offset: I64): I64 =>
   low(t, i.u ? t.b.i64_add(base, offset) : t.b.i64_sub(base, offset));
-const moved = (t: Translator, i: Fields, base: I64): I64 => plus(t, base, i.u ? i.imm : -i.imm);
+const moved = (t: Translator, i: Fields, base: I64): I64 =>
+  (writesBack(i) ? plus : place)(t, base, i.u ? i.imm : -i.imm);
 
 /** The access; the base is written after it, so that a fault leaves all as it was. `next`: the base, moved. */
 function access(t: Translator, i: Fields, what: Shape, base: I64, next: I64, how = 0): void {
-  const writesBack = i.p === 0 || i.w === 1;
   const address = i.p ? next : base;
   if (what.isStore) {
     store(t, address, what.log, t.r(i.rd), how);
-    if (writesBack) t.setR(i.rn, next);
+    if (writesBack(i)) t.setR(i.rn, next);
     return;
   }
   const value = load(t, address, what.log, what.isSigned, how);
-  if (writesBack) t.setR(i.rn, next);
+  if (writesBack(i)) t.setR(i.rn, next);
   setLoaded(t, i, value);
 }
 /** With the immediate as offset. */
@@ -54,7 +56,7 @@ const direct = (t: Translator, i: Fields, what: Shape, base: I64, how = 0): void
 /** With Rm as offset, shifted. */
 function indexed(t: Translator, i: Fields, what: Shape, how = 0): void {
   const base = t.r(i.rn);
-  const offset = shiftByConstant(t, t.r(i.rm), i.shift, i.imm2, false).value;
+  const offset = shiftByConstant(t, t.r(i.rm), i.shift, i.imm2, LOOSE).value;
   access(t, i, what, base, movedBy(t, i, base, offset), how);
 }
 
@@ -116,15 +118,14 @@ const joined = ({ b }: Translator, x: I64, y: I64): I64 => b.i64_or(x, b.i64_shl
 function pair(t: Translator, i: Fields, isStore: boolean, base: I64, next: I64): void {
   const { b } = t;
   const address = i.p ? next : base;
-  const writesBack = i.p === 0 || i.w === 1;
   t.aligned(address, 4, isStore);
   if (isStore) {
     b.guest_store64(address, joined(t, t.r(i.rd), t.r(i.ra)));
-    if (writesBack) t.setR(i.rn, next);
+    if (writesBack(i)) t.setR(i.rn, next);
     return;
   }
   const both = b.guest_load64(address);
-  if (writesBack) t.setR(i.rn, next);
+  if (writesBack(i)) t.setR(i.rn, next);
   t.setLow(i.rd, both);
   t.setR(i.ra, b.i64_shr_u(both, b.i64(32)));
 }

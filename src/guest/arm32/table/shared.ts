@@ -20,6 +20,10 @@ export const bitAt = ({ b }: Translator, value: I64, place: number): I32 =>
 export const plus = (t: Translator, base: I64, displacement: number): I64 =>
   displacement === 0 ? base : low(t, t.b.i64_add(base, t.b.i64(displacement)));
 
+/** The same as where an access is: bits above the 32nd do no harm there (narrow_address), and are hardly ever set. */
+export const place = ({ b }: Translator, base: I64, displacement: number): I64 =>
+  displacement === 0 ? base : b.i64_add(base, b.i64(displacement));
+
 /** What an access by LDRT and the like says of its context. */
 export const unprivileged = ({ mode }: Translator): number =>
   mode.user ? 0 : mode.dacrSlot * mmuIndex.perDacr + mmuIndex.user + 1;

@@ -7,7 +7,7 @@ import { CONTROL, codeOf, cpsr, exception, field, leaveReason, special, wideCode
 import { registerByCode } from '../system/registers.js';
 import { setPstate, spsrPlace } from '../system/state-change.js';
 import { armImmediate } from './data.js';
-import { low, plus, rows } from './shared.js';
+import { low, place, plus, rows } from './shared.js';
 
 // --- CPSR and SPSR
 
@@ -77,8 +77,13 @@ function readBanked(t: Translator, i: Fields): void {
 }
 function writeBanked(t: Translator, i: Fields): void {
   const { b } = t;
-  if (t.mode.user) t.undefined();
-  else b.call(systemWrite, b.i32(bankedCode(i)), t.r(i.rn), b.i32(exception.undefined));
+  if (t.mode.user) {
+    t.undefined();
+    return;
+  }
+  b.call(systemWrite, b.i32(bankedCode(i)), t.r(i.rn), b.i32(exception.undefined));
+  // It may have been one of the current registers.
+  t.endBlock();
 }
 
 /** CPS: `size` is imod, `w` says that the mode in imm changes; imm2: the masks that are set or cleared. User mode ignores it. */
@@ -114,7 +119,7 @@ function returnFrom(t: Translator, i: Fields): void {
   }
   const base = t.r(i.rn);
   const [first, next] = addresses(i);
-  const address = plus(t, base, first);
+  const address = place(t, base, first);
   t.aligned(address, 4, false);
   const both = b.guest_load64(address);
   if (i.w) t.setR(i.rn, plus(t, base, next));
@@ -132,7 +137,7 @@ function storeReturn(t: Translator, i: Fields): void {
   const bankedAt = b.i32(special.banked + code);
   const [, base] = b.call(systemRead, bankedAt, b.i32(exception.undefined));
   const [first, next] = addresses(i);
-  const address = plus(t, base, first);
+  const address = place(t, base, first);
   t.aligned(address, 4, true);
   const spsr = b.i64_load32_u(b.call(spsrPlace)[0], field.banked15);
   b.guest_store64(address, b.i64_or(t.r(14), b.i64_shl(spsr, b.i64(32))));

@@ -4,7 +4,7 @@ import { double, single } from '../../arm/table/float-format.js';
 import { systemWrite } from '../../arm/table/system.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
 import { exception, field, fpscr, special } from '../state.js';
-import { low, plus, registerName, rows } from './shared.js';
+import { low, place, plus, registerName, rows } from './shared.js';
 import { both, type Places, read, vfp, write } from './vfp-format.js';
 
 const wordsOf = (p: Places): number => (p.sz ? 2 : 1);
@@ -28,7 +28,7 @@ const singleAccess = (p: Places, isLoad: 0 | 1): InsnRow[] =>
     [`${p.letter}d`, '[rn, imm]'],
     (t, i) => {
       const base = i.rn === 15 ? t.literal(0) : t.r(i.rn);
-      const address = plus(t, base, i.u ? i.imm : -i.imm);
+      const address = place(t, base, i.u ? i.imm : -i.imm);
       t.aligned(address, 4, !isLoad);
       if (isLoad) write(t, p.format, i.rd, loadOne(t, p, address));
       else storeOne(t, p, address, i.rd);
@@ -41,13 +41,13 @@ const count = (p: Places, i: Fields): number => (p.sz ? i.imm >> 1 : i.imm);
 /** Doubles that lie side by side in vectors: two at a time. */
 function accessVectors(t: Translator, i: Fields, first: I64, isLoad: 0 | 1, vectors: readonly number[]): void {
   const { b } = t;
-  const at = (n: number): I64 => plus(t, first, 16 * n);
+  const at = (n: number): I64 => place(t, first, 16 * n);
   if (isLoad) {
     const values = vectors.map((n) => b.guest_load128(at(n)));
     for (const n of vectors) t.setV((i.rd >> 1) + n, values[n]);
     return;
   }
-  if (vectors.length > 1) b.guest_load8(plus(t, first, 16 * vectors.length - 1), access.forWrite);
+  if (vectors.length > 1) b.guest_load8(place(t, first, 16 * vectors.length - 1), access.forWrite);
   for (const n of vectors) b.guest_store128(at(n), t.v((i.rd >> 1) + n));
 }
 /** Upwards from the base, or downwards, which always changes it. */
@@ -68,12 +68,12 @@ const multiple = (p: Places, isLoad: 0 | 1, isUp: boolean): InsnRow[] =>
       const vectors = p.sz && (i.rd & 1) === 0 && count(p, i) % 2 === 0 ? list.slice(0, list.length / 2) : [];
       if (vectors.length > 0) accessVectors(t, i, first, isLoad, vectors);
       else if (isLoad) {
-        const values = list.map((n) => loadOne(t, p, plus(t, first, step * n)));
+        const values = list.map((n) => loadOne(t, p, place(t, first, step * n)));
         for (const n of list) write(t, p.format, i.rd + n, values[n]);
       } else {
         // The last one can be stored before the first one is.
-        if (list.length > 1) b.guest_load8(plus(t, first, step * list.length - 1), access.forWrite);
-        for (const n of list) storeOne(t, p, plus(t, first, step * n), i.rd + n);
+        if (list.length > 1) b.guest_load8(place(t, first, step * list.length - 1), access.forWrite);
+        for (const n of list) storeOne(t, p, place(t, first, step * n), i.rd + n);
       }
       if (i.w || !isUp) t.setR(i.rn, next);
     },

@@ -59,6 +59,18 @@ const awaitedAt = (hva: number, key: number): number => 2 * hva + (key >>> 31);
 /** So many writes to a page's code drop what they hit; the next one, with no new code since, drops all of the page. */
 const PATCHES = 4;
 
+/** Host addresses of a block's bytes on one of its pages: start and end. */
+function partOn(page: number, { hva, bytes, second }: Block): [number, number] {
+  const start = page * 4096;
+  if (hva >>> 12 === page) return [hva, second === 0 ? hva + bytes : start + 4096];
+  return [start, start + bytes - (4096 - (hva & 4095))];
+}
+
+/** Sets the bits of the bytes [hva, end), which lie on one page, in the page's map. */
+function setBits(map: Uint32Array, hva: number, end: number): void {
+  for (let at = hva & 4095, left = end - hva; left > 0; at++, left--) map[at >> 5] |= 1 << (at & 31);
+}
+
 /** What all vCPUs that run the code must know. */
 export interface CodeCacheVcpus {
   /** A page has got its first code. */
@@ -86,11 +98,13 @@ export class CodeCache {
   readonly #awaited = new Map<number, number>();
   /** By page: writes to its code since code was last added to it. */
   readonly #hits = new Map<number, number>();
+  /** By page, for pages that were written where code lies in the same 64 bytes: a bit for each byte that is code. */
+  readonly #covered = new Map<number, Uint32Array>();
   /** How often everything has been dropped. */
   epoch = 0;
   /** Called for each region that is dropped. */
   onDrop: (region: Region) => void = () => {};
-  readonly counters = { blocks: 0, invalidated: 0, flushes: 0, codeWrites: 0 };
+  readonly counters = { blocks: 0, invalidated: 0, flushes: 0, codeWrites: 0, writesBesideCode: 0 };
 
   constructor(buffer: SharedArrayBuffer, vcpus: CodeCacheVcpus) {
     this.#words = new Int32Array(buffer);
@@ -264,17 +278,33 @@ export class CodeCache {
     const end = hva + size;
     for (let page = hva >>> 12; page <= (end - 1) >>> 12; page++) {
       if (!this.#marked(page)) continue;
-      this.counters.codeWrites++;
       const start = (page << 12) >>> 0;
+      if (!this.#covers(page, Math.max(hva - start, 0), Math.min(end - start, 4096))) {
+        this.counters.writesBesideCode++;
+        continue;
+      }
+      this.counters.codeWrites++;
       // A page that is written again and again while nothing new runs on it is being filled with something else.
       const hits = (this.#hits.get(page) ?? 0) + 1;
       this.#hits.set(page, hits);
       const whole = hits > PATCHES;
       const from = whole ? start : Math.max(hva, start);
       const to = whole ? start + 4096 : Math.min(end, start + 4096);
-      if (this.#dropOnPage(page, from - (from & 63), Math.ceil(to / 64) * 64)) any = true;
+      if (this.#dropOnPage(page, from, to)) any = true;
     }
     return any;
+  }
+
+  /** Is there code on the bytes [from, to) of a page? */
+  #covers(page: number, from: number, to: number): boolean {
+    let covered = this.#covered.get(page);
+    if (!covered) {
+      covered = new Uint32Array(128);
+      this.#covered.set(page, covered);
+      for (const block of this.#blocksByPage.get(page) ?? []) if (block.valid) setBits(covered, ...partOn(page, block));
+    }
+    for (let at = from; at < to; at++) if ((covered[at >> 5] >>> (at & 31)) & 1) return true;
+    return false;
   }
 
   /** Any code on the pages of a range? */
@@ -292,6 +322,7 @@ export class CodeCache {
     for (const page of this.#blocksByPage.keys()) this.#masks.fill(0, page * 2, page * 2 + 2);
     this.#blocksByPage.clear();
     this.#hits.clear();
+    this.#covered.clear();
     this.#blocks = [];
     this.#awaited.clear();
     this.#words.fill(0, layout.codeHash >> 2, (layout.codeHash + CODE_HASH_ENTRIES * CODE_HASH_BYTES) >> 2);
@@ -361,20 +392,18 @@ export class CodeCache {
     this.#mark(page, hva, hva + bytes);
     if (isFirst) this.#vcpus.protectPage(page * 4096);
     this.#hits.delete(page);
+    const covered = this.#covered.get(page);
+    if (covered) setBits(covered, hva, hva + bytes);
     const list = this.#blocksByPage.get(page);
     if (list) list.push(block);
     else this.#blocksByPage.set(page, [block]);
   }
 
   #dropOnPage(page: number, from: number, to: number): boolean {
-    const start = page * 4096;
     const touches = (hva: number, end: number) => hva < to && end > from;
-    const part = (block: Block): [number, number] => {
-      if (block.hva >>> 12 === page) return [block.hva, block.second === 0 ? block.hva + block.bytes : start + 4096];
-      return [start, start + block.bytes - (4096 - (block.hva & 4095))];
-    };
     let dropped = false;
     this.#masks.fill(0, page * 2, page * 2 + 2);
+    this.#covered.delete(page);
     const keptRegions: Region[] = [];
     for (const region of this.#regionsByPage.get(page) ?? []) {
       if (!region.valid) continue;
@@ -392,7 +421,7 @@ export class CodeCache {
     const kept: Block[] = [];
     for (const block of this.#blocksByPage.get(page) ?? []) {
       if (!block.valid) continue;
-      const [hva, end] = part(block);
+      const [hva, end] = partOn(page, block);
       if (touches(hva, end)) {
         block.valid = false;
         this.#forget(block);

@@ -195,6 +195,28 @@ test('a jump to where there is no RAM runs into ones, not into the host', () => 
   assert.equal(engine.run(), 'halt');
 });
 
+test('a write beside code, in the same 64 bytes, drops nothing', () => {
+  const { engine } = machine([toyInsn(toy.halt)], 0);
+  const { cache } = engine;
+  const code = { words: new Int32Array(16), length: 16, links: new Int32Array(4), linkWords: 0 };
+  const page = engine.ramStart + 0x5000;
+  const add = (hva: number, bytes: number, second = 0) => cache.add(hva, bytes, 0, 1, second, code, undefined, false);
+  add(page + 8, 8);
+  assert.equal(cache.invalidate(page, 8), false);
+  assert.equal(cache.invalidate(page + 16, 48), false);
+  // Code that comes later is known too, also where it ends on another page.
+  add(page + 20, 4);
+  add(page + 4094, 4, page + 8192);
+  assert.equal(cache.invalidate(page + 16, 4), false);
+  assert.equal(cache.invalidate(page + 8194, 8), false);
+  assert.deepEqual(cache.counters, { blocks: 3, invalidated: 0, flushes: 0, codeWrites: 0, writesBesideCode: 4 });
+  assert.ok(cache.invalidate(page + 8193, 1));
+  assert.ok(cache.invalidate(page + 23, 8));
+  assert.ok(cache.invalidate(page, 9));
+  assert.equal(cache.counters.invalidated, 3);
+  assert.equal(cache.hasCode(page, 4096), false);
+});
+
 test('a page of code that is being filled with something else is dropped as a whole', () => {
   const { engine } = machine([toyInsn(toy.halt)], 0);
   const { cache } = engine;

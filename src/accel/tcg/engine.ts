@@ -791,9 +791,7 @@ export class TcgEngine implements Accelerator {
       },
       read_tsc: () => BigInt.asIntN(64, host.readTsc()),
       random_bits: () => BigInt.asIntN(64, host.randomBits()),
-      code_written: (_state: number, hva: number, size: number) => {
-        this.cache.invalidate(hva >>> 0, size);
-      },
+      code_written: (_state: number, hva: number, size: number) => Number(this.cache.invalidate(hva >>> 0, size)),
     };
     return routines;
   }

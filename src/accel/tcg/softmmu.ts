@@ -57,7 +57,7 @@ export function defineSoftmmu(set: RoutineSet) {
   const deviceAnswers = set.host('device_answers', ['i32', 'i32'], ['i32'], {});
   const mmioRead = set.host('mmio_read', ['i32', 'i32', 'i32'], ['i32'], {});
   const mmioWrite = set.host('mmio_write', ['i32', 'i32', 'i32', 'i32'], [], {});
-  const codeWritten = set.host('code_written', ['i32', 'i32'], [], {});
+  const codeWritten = set.host('code_written', ['i32', 'i32'], ['i32'], {});
 
   /** Host address of a guest-physical one (0: no RAM there) and the block's flags. */
   const ramAddress = set.define('ram_address', ['i64'], ['i32', 'i32'], {}, (r, gpa) => {
@@ -324,9 +324,11 @@ export function defineSoftmmu(set: RoutineSet) {
     );
     const hva = r.read(target);
     r.if(r.i32_eqz(r.i64_eqz(r.i64_and(r.i64_load(maskAddress(r, hva)), pieces(r, hva, size)))), () => {
-      r.i32_store(r.state(), r.i32(0), header.trapCode);
-      r.call(codeWritten, hva, size);
-      r.ret(r.i32(0));
+      const [hit] = r.call(codeWritten, hva, size);
+      r.if(hit, () => {
+        r.i32_store(r.state(), r.i32(0), header.trapCode);
+        r.ret(r.i32(0));
+      });
     });
     markDirty(r, hva);
     // The page's code is gone, or it was clean: from now on stores to it are quick.

@@ -42,6 +42,8 @@ class BlockTranslator implements Translator {
   #ended = false;
   /** The instruction is a load-exclusive: of interest to who steps. */
   #isExclusive = false;
+  /** An instruction of the block has looked at `field.floatTrapped`. */
+  #looksForFloatTrap = false;
   /** Not 0: the block has to be left before the next instruction, for an interrupt. */
   #leavesIf: I32 | undefined;
 
@@ -59,6 +61,7 @@ class BlockTranslator implements Translator {
     this.flags.begin(b);
     this.#ended = false;
     this.#leavesIf = undefined;
+    this.#looksForFloatTrap = false;
     this.#delta = 0;
     this.#offset = offset;
     result.crossesPage = false;
@@ -87,11 +90,10 @@ class BlockTranslator implements Translator {
       if (breakpoints) b.call(checkBreakpoints, this.pcPlus(0));
       this.#isExclusive = step && encoding !== undefined && /^lda?x/.test(encoding.row.name);
       if (count === 1 && this.mode.guarded && !this.mode.illegalState)
-        land(b, word, this.mode.strictLanding, (distance) => this.pcPlus(distance));
+        land(b, word, (distance) => this.pcPlus(distance));
       if (this.mode.illegalState) this.exception(syndromeOf(exceptionClass.illegalState));
       else if (!encoding) this.undefined();
-      else if (encoding.row.float && this.mode.floatTrapped) this.floatTrap();
-      else encoding.row.translate(this, this.#fields);
+      else if (!(encoding.row.float && this.floatTraps())) encoding.row.translate(this, this.#fields);
       at += 4;
       this.#delta += 4;
     }
@@ -164,8 +166,16 @@ class BlockTranslator implements Translator {
     b.i64_store(b.state(), address, field.faultAddress);
     b.trap_if(condition, trapCode.here);
   }
-  floatTrap(): void {
-    this.exception(syndromeOf(exceptionClass.floatingPoint, FLOAT_TRAP));
+  floatTraps(): boolean {
+    const { b } = this;
+    const syndrome = syndromeOf(exceptionClass.floatingPoint, FLOAT_TRAP);
+    if (this.mode.floatTrapped) this.exception(syndrome);
+    else if (this.mode.el === 1 && !this.#looksForFloatTrap) {
+      this.#looksForFloatTrap = true;
+      b.i32_store(b.state(), b.i32(syndrome), field.syndrome);
+      b.trap_if(b.i32_load(b.state(), field.floatTrapped), trapCode.here);
+    }
+    return this.mode.floatTrapped;
   }
   undefined(): void {
     this.exception(syndromeOf(exceptionClass.unknown));

@@ -11,7 +11,10 @@ import { pstate } from './state.js';
 export const mmuIndex = { el0: 0, el1: 1, el1Pan: 2, upper: 3 } as const;
 
 export const modeBit = {
-  /** Floating point and SIMD are trapped (CPACR_EL1.FPEN). */
+  /**
+   * Floating point and SIMD are trapped (CPACR_EL1.FPEN). Never at EL1, where there is hardly any: what is looks at `field.floatTrapped`,
+   * and a kernel that enables it only when it is half up is not translated anew.
+   */
   floatTrapped: 2,
   /** FPCR: RMode (two bits), FZ, DN, FZ16, AHP. */
   roundingMode: 3,
@@ -31,8 +34,8 @@ export const modeBit = {
   ownStack: 13,
   /** There are more CPUs, which take turns with this one in one thread. */
   shared: 14,
-  /** Keys of pointer authentication that are enabled: IA, IB, DA, DB from here on. */
-  keys: 15,
+  /** Some key of pointer authentication is enabled: which ones is in `field.enabledKeys`, for they may differ from process to process. */
+  pointerKeys: 15,
   /** A higher exception level may trap what is done here, or the keys' use. */
   trapped: 19,
   keysTrapped: 20,
@@ -40,8 +43,6 @@ export const modeBit = {
   hostKernel: 21,
   /** EL0 of such a host. */
   hostUser: 22,
-  /** BR to PACIASP or PACIBSP is no landing (SCTLR.BT). */
-  strictLanding: 23,
   /** Software step: each instruction is a block; PSTATE.SS, by which one is executed before the exception (debug-exceptions.ts). */
   step: 24,
   stepArmed: 25,
@@ -70,12 +71,10 @@ export interface Mode {
   readonly illegalState: boolean;
   readonly ownStack: boolean;
   readonly shared: boolean;
-  /** Bit 0: IA, then IB, DA, DB. */
-  readonly keys: number;
+  readonly pointerKeys: boolean;
   readonly trapped: boolean;
   readonly keysTrapped: boolean;
   readonly hostKernel: boolean;
-  readonly strictLanding: boolean;
   readonly step: boolean;
   readonly stepArmed: boolean;
   readonly breakpoints: boolean;
@@ -103,11 +102,10 @@ export function decodeMode(key: number): Mode {
     illegalState: bit(modeBit.illegalState),
     ownStack: bit(modeBit.ownStack),
     shared: bit(modeBit.shared),
-    keys: (key >> modeBit.keys) & 15,
+    pointerKeys: bit(modeBit.pointerKeys),
     trapped: bit(modeBit.trapped),
     keysTrapped: bit(modeBit.keysTrapped),
     hostKernel: bit(modeBit.hostKernel),
-    strictLanding: bit(modeBit.strictLanding),
     step: bit(modeBit.step),
     stepArmed: bit(modeBit.stepArmed),
     breakpoints: bit(modeBit.breakpoints),

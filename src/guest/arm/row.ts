@@ -49,8 +49,8 @@ export interface Translator {
   /** An exception at this instruction. Ends the block. */
   exception(syndrome: number): void;
   exceptionIf(condition: I32, syndrome: number, address: I64): void;
-  /** Floating point and SIMD are trapped (`mode.floatTrapped`). */
-  floatTrap(): void;
+  /** The instruction is one of floating point or SIMD. True: it is trapped, which ends the block. */
+  floatTraps(): boolean;
   undefined(): void;
   /** Ends the block: on to this displacement from the instruction, which calls with `link`. */
   goto(displacement: number, link?: boolean): void;

@@ -163,6 +163,11 @@ export const field = {
   /** Keys of pointer authentication: IA, IB, DA, DB, GA, each with its low half first. */
   keys: take(16 * 5),
   pacs: take(PAC_ENTRIES * PAC_ENTRY_BYTES),
+  /** i32: those that SCTLR enables now, bit 0 IA, then IB, DA, DB; 1 if it says that BR to PACIASP or PACIBSP is no landing (BT0, BT1). */
+  enabledKeys: take(4),
+  strictLanding: take(4),
+  /** i32: floating point and SIMD are trapped at the exception level, if not 0. */
+  floatTrapped: take(4),
 } as const;
 
 /** Bytes of the state, a multiple of 64. */

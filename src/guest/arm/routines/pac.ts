@@ -180,6 +180,13 @@ function layoutOf(r: RoutineBuilder, pointer: I64, flags: I32, signs: boolean): 
 }
 
 const signature = ['i64', 'i64', 'i32', 'i32'] as const;
+/** A pointer stays as it is while the key, whose offset in the state is given, is disabled. */
+function unlessEnabled(r: RoutineBuilder, pointer: I64, keyAt: I32): void {
+  const key = r.i32_shr_u(r.i32_sub(keyAt, r.i32(field.keys)), r.i32(4));
+  const isEnabled = r.i32_and(r.i32_shr_u(r.i32_load(r.state(), field.enabledKeys), key), r.i32(1));
+  r.if(r.i32_eqz(isEnabled), () => r.ret(pointer));
+}
+
 /** (pointer, modifier, offset of the key in the state, flags): the pointer with its code. */
 export const signPointer = routines.define(
   'sign_pointer',
@@ -187,6 +194,7 @@ export const signPointer = routines.define(
   ['i64'],
   {},
   (r, pointer, modifier, key, flags) => {
+    unlessEnabled(r, pointer, key);
     const { original, code, extension, tagged } = layoutOf(r, pointer, flags, true);
     const [pac] = r.call(computePac, original, modifier, key, flags);
     const given = r.i64_and(pointer, extension);
@@ -204,6 +212,7 @@ export const checkPointer = routines.define(
   ['i64'],
   {},
   (r, pointer, modifier, key, flags) => {
+    unlessEnabled(r, pointer, key);
     const { original, code, tagged } = layoutOf(r, pointer, flags, false);
     const [pac] = r.call(computePac, original, modifier, key, flags);
     r.if(r.i64_eqz(r.i64_and(r.i64_xor(pac, pointer), code)), () => r.ret(original));

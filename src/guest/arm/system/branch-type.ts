@@ -32,15 +32,15 @@ const hint = { PACIASP: 0x19, PACIBSP: 0x1b, BTI_C: 0x22, BTI_J: 0x24, BTI_JC: 0
 const BRK = 0xd4200000 | 0;
 const HLT = 0xd4400000 | 0;
 
-/** The BTYPE for which an instruction is no landing: all, none, or one. */
-function refused(word: number, strict: boolean): 'all' | 'none' | number {
+/** The BTYPE for which an instruction is no landing: all, none, or one; `strict`: the latter if SCTLR says so. */
+function refused(word: number): 'all' | 'none' | 'strict' | number {
   const opcode = word & 0xffe0001f;
   if (opcode === BRK || opcode === HLT) return 'none';
   if ((word & 0xfffff01f) !== HINT) return 'all';
   switch ((word >>> 5) & 127) {
     case hint.PACIASP:
     case hint.PACIBSP:
-      return strict ? branchType.anywhere : 'none';
+      return 'strict';
     case hint.BTI_C:
       return branchType.anywhere;
     case hint.BTI_J:
@@ -53,14 +53,17 @@ function refused(word: number, strict: boolean): 'all' | 'none' | number {
 }
 
 /** A block on a guarded page begins: an exception, unless its first instruction is a landing. `pcPlus`: its address plus a distance. */
-export function land(b: BlockBuilder, word: number, strict: boolean, pcPlus: (distance: number) => I64): void {
-  const which = refused(word, strict);
+export function land(b: BlockBuilder, word: number, pcPlus: (distance: number) => I64): void {
+  const which = refused(word);
   const branched = () => b.i64_load(b.state(), field.branched);
   if (which === 'all') {
     b.trap_if(b.i64_lt_u(b.i64_sub(branched(), pcPlus(1)), b.i64(3)), trapCode.branchTarget);
     return;
   }
-  if (which !== 'none') b.trap_if(b.i64_eq(branched(), pcPlus(which)), trapCode.branchTarget);
+  if (which === 'strict') {
+    const isStrict = b.i32_load(b.state(), field.strictLanding);
+    b.trap_if(b.i32_and(isStrict, b.i64_eq(branched(), pcPlus(branchType.anywhere))), trapCode.branchTarget);
+  } else if (which !== 'none') b.trap_if(b.i64_eq(branched(), pcPlus(which)), trapCode.branchTarget);
   // BRK's exception shows it.
   if ((word & HINT) === HINT) b.i64_store(b.state(), b.i64(0), field.branched);
 }

@@ -1,5 +1,4 @@
 /** The CPU's registers as text, laid out as QEMU's `info registers`, and by name. */
-import { decodeMode } from '../mode.js';
 import { field, pstate, vreg, xreg } from '../state.js';
 import type { Core } from './core.js';
 import { currentValue, hasRegister, registers } from './registers.js';
@@ -26,7 +25,7 @@ export function dumpRegisters(core: Core, { float }: { readonly float: boolean }
   const type = core.model.features.has('bti') ? `  BTYPE=${core.branchType}` : '';
   const status = `PSTATE=${hex(state, 8)} ${flags} EL${core.el}${stack}${type}`;
   if (!float) return [...lines, status].join('\n');
-  if (decodeMode(core.modeKey).floatTrapped) return [...lines, `${status}    FPU disabled`].join('\n');
+  if (core.get32(field.floatTrapped) !== 0) return [...lines, `${status}    FPU disabled`].join('\n');
   const vectors = vreg.map(({ offset }, n) => {
     const [low, high] = [core.get64(offset), core.get64(offset + 8)];
     return `Q${String(n).padStart(2, '0')}=${hex(high, 16)}:${hex(low, 16)}`;

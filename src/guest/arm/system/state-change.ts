@@ -101,7 +101,11 @@ export const updateMode = routines.define('update_mode', [], [], {}, (r) => {
   const bank = r.i32_add(s, bankOfRegime(r, r.read(which)));
   const control = r.i32_load(bank, field.sctlr);
   const high = r.i32_load(bank, field.sctlr + 4);
-  const strict = r.select(user, moved(r, high, BT0_HIGH, 0), moved(r, high, BT1_HIGH, 0));
+  r.i32_store(s, r.select(user, moved(r, high, BT0_HIGH, 0), moved(r, high, BT1_HIGH, 0)), field.strictLanding);
+  const keys = [sctlr.EnIA, sctlr.EnIB, sctlr.EnDA, sctlr.EnDB]
+    .map((bit, n) => moved(r, control, bit, n))
+    .reduce((a, b) => r.i32_or(a, b));
+  r.i32_store(s, keys, field.enabledKeys);
   // CPACR_EL1.FPEN: 3 traps nothing, 1 traps EL0, 0 and 2 trap both. EL2 and EL3 and a host's EL0 do not heed it.
   const enabled = moved(r, r.i32_load(s, field.cpacr), 3 << 20, 0);
   const trapped = r.i32_and(
@@ -116,9 +120,14 @@ export const updateMode = routines.define('update_mode', [], [], {}, (r) => {
     user,
     r.i32_and(isHypervisor, r.i32_or(r.i32_ne(r.read(which), r.i32(regime.host)), r.i32_eqz(hasHcr(r, hcr.TGE)))),
   );
+  const floatTrapped = r.i32_or(
+    flagAt(r, trapped, modeBit.floatTrapped),
+    and(r, r.read(more), 1 << modeBit.floatTrapped),
+  );
+  r.i32_store(s, floatTrapped, field.floatTrapped);
   const key = [
     el,
-    flagAt(r, trapped, modeBit.floatTrapped),
+    r.select(r.i32_eq(el, r.i32(1)), r.i32(0), floatTrapped),
     moved(r, float, 3 << fpcr.RMODE_SHIFT, modeBit.roundingMode),
     moved(r, float, fpcr.FZ, modeBit.flushToZero),
     moved(r, float, fpcr.DN, modeBit.defaultNaN),
@@ -132,9 +141,8 @@ export const updateMode = routines.define('update_mode', [], [], {}, (r) => {
     denied(sctlr.nTWI, modeBit.wfiTrapped),
     moved(r, state, pstate.IL, modeBit.illegalState),
     moved(r, state, pstate.SPSEL, modeBit.ownStack),
-    ...[sctlr.EnIA, sctlr.EnIB, sctlr.EnDA, sctlr.EnDB].map((bit, n) => moved(r, control, bit, modeBit.keys + n)),
-    flagAt(r, strict, modeBit.strictLanding),
-    r.read(more),
+    flagAt(r, r.i32_ne(keys, r.i32(0)), modeBit.pointerKeys),
+    and(r, r.read(more), ~(1 << modeBit.floatTrapped)),
   ].reduce((a, b) => r.i32_or(a, b));
   r.i32_store(s, key, header.modeKey);
   // Debug exceptions: at the level that they go to PSTATE.D masks them, and what is left says that it does.

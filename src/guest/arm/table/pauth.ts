@@ -1,8 +1,8 @@
 /**
- * Pointer authentication (C3.1.8, D8.10). In the hint space it costs nothing while its key is disabled, which the mode key says; enabled
- * it is a routine (../routines/pac.ts).
+ * Pointer authentication (C3.1.8, D8.10). It costs nothing while no key is enabled, which the mode key says; with one it is a
+ * routine (../routines/pac.ts), which looks whether its own key is.
  */
-import { type I64, jumpKind } from '../../../ir/index.js';
+import { type I32, type I64, jumpKind } from '../../../ir/index.js';
 import { checkPointer, computePac, pacFlag, signPointer, stripPointer } from '../routines/pac.js';
 import { type Fields, type InsnRow, needing, type Translator } from '../row.js';
 import { exceptionClass, field, syndromeOf, trapCode } from '../state.js';
@@ -18,23 +18,23 @@ const flagsOf = ({ model }: Translator, key: number): number =>
   (key < 2 ? pacFlag.instruction : 0) | (key & 1 ? pacFlag.keyB : 0) | (model.ownPac ? pacFlag.own : 0);
 
 /** EL2 or EL3 traps it, which the mode key says: everything that uses a key that is enabled, and PACGA. */
-function mayTrap(t: Translator): void {
+function mayTrap(t: Translator, isEnabled: I32): void {
   if (!t.mode.keysTrapped) return;
   const { b } = t;
   b.i32_store(b.state(), b.i32(syndromeOf(exceptionClass.pointerAuthentication)), field.syndrome);
-  b.trap_if(b.i32(1), trapCode.here);
+  b.trap_if(isEnabled, trapCode.here);
 }
 
 /** The pointer signed or checked; as it is while the key is disabled. */
 function authenticated(t: Translator, key: number, pointer: I64, modifier: I64, signs: boolean): I64 {
-  if ((t.mode.keys & (1 << key)) === 0) return pointer;
+  if (!t.mode.pointerKeys) return pointer;
   const { b } = t;
-  mayTrap(t);
+  mayTrap(t, b.i32_and(b.i32_load(b.state(), field.enabledKeys), b.i32(1 << key)));
   const routine = signs ? signPointer : checkPointer;
   return b.call(routine, pointer, modifier, b.i32(keyAt(key)), b.i32(flagsOf(t, key)))[0];
 }
 function change(t: Translator, key: number, rd: number, modifier: I64, signs: boolean): void {
-  if (t.mode.keys & (1 << key)) t.setX(rd, authenticated(t, key, t.x(rd), modifier, signs));
+  if (t.mode.pointerKeys) t.setX(rd, authenticated(t, key, t.x(rd), modifier, signs));
 }
 const zero = ({ b }: Translator): I64 => b.i64(0);
 
@@ -133,7 +133,7 @@ export const pauthRows: readonly InsnRow[] = needing('pauth', [
     args: ['xd', 'xn', 'xm|sp'],
     translate: (t, i) => {
       const { b } = t;
-      mayTrap(t);
+      mayTrap(t, b.i32(1));
       const flags = b.i32(t.model.ownPac ? pacFlag.own : 0);
       const [code] = b.call(computePac, t.x(i.rn), t.xsp(i.rm), b.i32(keyAt(GENERIC)), flags);
       t.setX(i.rd, b.i64_and(code, b.i64(-(1n << 32n))));

@@ -59,8 +59,8 @@ function readRegister(t: Translator, i: Fields): void {
     return;
   }
   const { code, row } = found;
-  if (row.float && t.mode.floatTrapped) t.floatTrap();
-  else if (mayTrap(t, code, row)) {
+  if (row.float && t.floatTraps()) return;
+  if (mayTrap(t, code, row)) {
     const [, value] = b.call(systemRead, b.i32(code), b.i32(systemSyndrome(given, i.rd, true)));
     t.setX(i.rd, value);
   } else if (code === NZCV) {
@@ -89,8 +89,8 @@ function writeRegister(t: Translator, i: Fields): void {
   }
   const { code, row } = found;
   const value = t.x(i.rd);
-  if (row.float && t.mode.floatTrapped) t.floatTrap();
-  else if (code === NZCV) {
+  if (row.float && t.floatTraps()) return;
+  if (code === NZCV) {
     t.flags.setBits(b.i32_wrap_i64(b.i64_and(value, b.i64(0xf0000000))));
   } else if (mayTrap(t, code, row)) {
     b.call(systemWrite, b.i32(code), value, b.i32(systemSyndrome(given, i.rd, false)));

@@ -22,6 +22,7 @@ import { field, gpr, segBase, trapCode, xmm } from './state.js';
 import { dataBreakpoint, instructionBreakpoint, singleStep } from './system/debug.js';
 import { checkSegment } from './system/segments.js';
 import type { DecodedInsn, InsnRow, OperandSize, Translator } from './translator.js';
+import { checkUnit, type Unit, unitFault } from './units.js';
 import { WideValues } from './wide-values.js';
 
 const PAGE = 4096;
@@ -30,7 +31,7 @@ const RSP = 4;
 const CS = 1;
 const SS = 2;
 
-const fault = { UD: 6, NM: 7, GP: 13, MF: 16, AC: 17 } as const;
+const fault = { UD: 6, GP: 13, MF: 16, AC: 17 } as const;
 /** x87 status word: an unmasked exception is pending. */
 const ERROR_SUMMARY = 0x80;
 
@@ -64,6 +65,8 @@ export class BlockTranslator implements Translator {
   #alone = false;
   /** The next instruction is in the shadow of this one. */
   #shadowsNext = false;
+  /** Which of them the block has looked at (`field.units`). */
+  readonly #unitsChecked: Unit[] = [];
   /** Bytes of an instruction on two pages, and zeros behind. */
   readonly #crossing = new Uint8Array(2 * LONGEST);
 
@@ -85,6 +88,7 @@ export class BlockTranslator implements Translator {
     this.#upperZero = this.codeSize === 64 ? 0 : 0xffff;
     this.#ended = false;
     this.#shadowsNext = false;
+    this.#unitsChecked.length = 0;
     const single = (request.modeKey & (debugMask | (1 << keyBit.shadow))) !== 0;
     const most = single ? 1 : Math.max(1, request.maxInstructions);
     this.#alone = single;
@@ -179,6 +183,10 @@ export class BlockTranslator implements Translator {
       this.fault(refusal, refusal === fault.GP ? 0 : undefined);
       return;
     }
+    if (row.unit && this.cpl !== 3 && !this.#unitsChecked.includes(row.unit)) {
+      this.#unitsChecked.push(row.unit);
+      checkUnit(this.b, row.unit);
+    }
     row.translate(this, this.insn);
     if (this.#mmx) this.#commitMmx();
   }
@@ -188,20 +196,7 @@ export class BlockTranslator implements Translator {
     const { mode } = this;
     if (row.protectedOnly && (!mode.protectedMode || mode.vm86)) return fault.UD;
     if (row.cpl0 && mode.cpl !== 0) return fault.GP;
-    switch (row.unit) {
-      case undefined:
-        return 0;
-      case 'fpu':
-        return mode.em || mode.ts ? fault.NM : 0;
-      case 'wait':
-        return mode.mp && mode.ts ? fault.NM : 0;
-      case 'mmx':
-        if (mode.em) return fault.UD;
-        return mode.ts ? fault.NM : 0;
-      default:
-        if (mode.em || !mode.osfxsr) return fault.UD;
-        return mode.ts ? fault.NM : 0;
-    }
+    return row.unit && mode.cpl === 3 ? unitFault(row.unit, this.#modeKey) : 0;
   }
 
   // --- addresses

@@ -28,7 +28,7 @@ export const keyBit = {
   singleStep: 8,
   /** CPL 3 with CR0.AM and EFLAGS.AC: misaligned data accesses raise #AC(0). */
   alignmentCheck: 9,
-  /** CR0.EM, CR0.TS, CR0.MP. */
+  /** At CPL 3 (units.ts): CR0.EM, CR0.TS, CR0.MP. */
   em: 10,
   ts: 11,
   mp: 12,
@@ -190,16 +190,21 @@ export const updateMode = routines.define('update_mode', [], [], { vars: 'write'
   const cpl = r.i32_load(s, field.cpl);
   const csAttributes = attributes(seg.CS);
   const long = r.i32_and(r.i32_load(s, field.efer), r.i32(efer.LMA));
+  const user = r.i32_eq(cpl, r.i32(3));
+  const units = [
+    shifted(control0, cr0.EM, keyBit.em),
+    shifted(control0, cr0.TS, keyBit.ts),
+    shifted(control0, cr0.MP, keyBit.mp),
+    shifted(control4, cr4.OSFXSR, keyBit.osfxsr),
+    shifted(control4, cr4.OSXSAVE, keyBit.osxsave),
+  ].reduce((a, b) => r.i32_or(a, b));
+  r.i32_store(s, units, field.units);
   const key = r.local('i32');
   r.assign(
     key,
     [
       shifted(control0, cr0.PE, keyBit.protectedMode),
-      shifted(control0, cr0.EM, keyBit.em),
-      shifted(control0, cr0.TS, keyBit.ts),
-      shifted(control0, cr0.MP, keyBit.mp),
-      shifted(control4, cr4.OSFXSR, keyBit.osfxsr),
-      shifted(control4, cr4.OSXSAVE, keyBit.osxsave),
+      r.select(user, units, r.i32(0)),
       shifted(flags, eflag.VM, keyBit.vm86),
       shifted(flags, eflag.TF, keyBit.singleStep),
       shifted(long, efer.LMA, keyBit.long),
@@ -211,7 +216,6 @@ export const updateMode = routines.define('update_mode', [], [], { vars: 'write'
   const include = (bits: I32) => r.assign(key, r.i32_or(r.read(key), bits));
 
   // Explicit accesses of CPL 3 use the user index; CR4.SMAP is the page walk's business but for EFLAGS.AC.
-  const user = r.i32_eq(cpl, r.i32(3));
   const ac = r.i32_and(shifted(flags, eflag.AC, 0), shifted(control4, cr4.SMAP, 0));
   r.call(engine.selectMmu, r.select(user, r.i32(mmuIndex.user), r.i32_add(r.i32(mmuIndex.supervisor), ac)));
   include(
@@ -273,11 +277,6 @@ export const updateMode = routines.define('update_mode', [], [], { vars: 'write'
 const lasting =
   (1 << keyBit.protectedMode) |
   (1 << keyBit.long) |
-  (1 << keyBit.em) |
-  (1 << keyBit.ts) |
-  (1 << keyBit.mp) |
-  (1 << keyBit.osfxsr) |
-  (1 << keyBit.osxsave) |
   (1 << keyBit.dataBreak) |
   (1 << keyBit.instructionBreak) |
   (1 << keyBit.lens) |
@@ -295,6 +294,7 @@ export const updateMode64 = routines.define('update_mode_64', ['i32'], [], {}, (
   const iopl = r.i32_and(r.i32_shr_u(flags, r.i32(IOPL_SHIFT)), r.i32(3));
   const key = [
     r.i32_and(r.i32_load(s, header.modeKey), r.i32(lasting)),
+    r.select(user, r.i32_load(s, field.units), r.i32(0)),
     r.i32(2 | (1 << keyBit.flat)),
     r.i32_shl(cpl, r.i32(keyBit.cpl)),
     r.i32_and(flags, r.i32(eflag.TF)),

@@ -178,6 +178,8 @@ export const field = {
   injectedInterrupt: take(4),
   /** i32: bits of the mode key that the vCPU's owner decides, from keyBit.lens on. */
   ownerBits: take(4),
+  /** i32: CR0.EM, TS, MP, CR4.OSFXSR and OSXSAVE in the places that they have in the mode key. */
+  units: take(4),
   scratch: take(512),
   /** Room for XSAVE/FXSAVE and table-driven additions: add fields above, never reuse. */
 } as const;

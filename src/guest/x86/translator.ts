@@ -5,6 +5,7 @@
 import type { BlockBuilder, I32, I64, V128 } from '../../ir/index.js';
 import type { LazyFlags } from './lazy-flags.js';
 import type { Mode } from './mode.js';
+import type { Unit } from './units.js';
 import type { WideValues } from './wide-values.js';
 
 export type OperandSize = 8 | 16 | 32 | 64;
@@ -187,8 +188,8 @@ export interface InsnRow {
   readonly cpuid?: string;
   /** Another flag with which it is there. */
   readonly alsoWith?: string;
-  /** Which unit must be enabled: 'fpu' (#NM by EM/TS), 'wait' (FWAIT), 'mmx', 'sse'. */
-  readonly unit?: 'fpu' | 'wait' | 'mmx' | 'sse';
+  /** Which unit must be enabled. */
+  readonly unit?: Unit;
   /** Status flags: read, written, left undefined; letters of OSZAPC, e.g. { w: 'OSZAPC' }. */
   readonly flags?: { readonly r?: string; readonly w?: string; readonly u?: string };
   /** Allowed with LOCK (memory destination). */

@@ -153,9 +153,9 @@ const controlRows: InsnRow[] = [
     enc: 'NP 0F 01 D0',
     args: '',
     cpuid: 'xsave',
+    unit: 'control',
     translate(t) {
       const { b, wide } = t;
-      if (!t.mode.osxsave) return t.fault(vector.UD);
       // ECX 0: XCR0; 1: the components of it that are in use, for which all of it stands.
       t.faultIf(b.i32_gt_u(wide.narrow(t.readWide(32, reg.CX)), b.i32(1)), vector.GP, 0);
       const value = b.i64_load(b.state(), field.xcr0);
@@ -168,8 +168,8 @@ const controlRows: InsnRow[] = [
     enc: 'NP 0F 01 D1',
     args: '',
     cpuid: 'xsave',
+    unit: 'control',
     translate(t) {
-      if (!t.mode.osxsave) return t.fault(vector.UD);
       if (t.cpl !== 0) return t.fault(vector.GP, 0);
       t.b.call(writeExtendedControl, t.wide.narrow(t.readWide(32, reg.CX)), edxEax(t));
       t.endBlock();

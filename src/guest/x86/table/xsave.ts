@@ -7,8 +7,6 @@ import { areaFormat, EXTENDED, fxrstor, fxsave, xrstor, xsave } from '../routine
 import { field } from '../state.js';
 import type { DecodedInsn, InsnRow, Translator } from '../translator.js';
 
-const NM = 7;
-const UD = 6;
 const FX_BYTES = 512;
 
 /** Address of an area of so many bytes: both of its ends are checked against the segment. */
@@ -38,33 +36,23 @@ function enabledComponents(t: Translator, supervisor: boolean): I64 {
   return supervisor ? b.i64_or(user, b.i64_load(state, field.xss)) : user;
 }
 
-/** #UD without CR4.OSXSAVE, then #NM by CR0.TS (CR0.EM does not matter): false when the block has ended so. */
-function xsaveAllowed(t: Translator): boolean {
-  if (!t.mode.osxsave) t.fault(UD);
-  else if (t.mode.ts) t.fault(NM);
-  else return true;
-  return false;
-}
-
 function saveRow(name: string, enc: string, cpuid: string, format: number, supervisor: boolean): InsnRow {
   const translate: InsnRow['translate'] = (t, insn) => {
-    if (!xsaveAllowed(t)) return;
     const components = requested(t, enabledComponents(t, supervisor));
     const address = areaAddress(t, insn, EXTENDED, true);
     t.b.call(xsave, address, components, t.b.i32(format | formatBits(t, insn)));
   };
-  return { name, enc, args: 'M:rw', cpuid, ...(supervisor ? { cpl0: true } : {}), translate };
+  return { name, enc, args: 'M:rw', cpuid, unit: 'xsave', ...(supervisor ? { cpl0: true } : {}), translate };
 }
 
 function restoreRow(name: string, enc: string, cpuid: string, supervisor: boolean): InsnRow {
   const translate: InsnRow['translate'] = (t, insn) => {
-    if (!xsaveAllowed(t)) return;
     const enabled = enabledComponents(t, supervisor);
     const address = areaAddress(t, insn, EXTENDED, false);
     const format = (supervisor ? areaFormat.compacted : 0) | formatBits(t, insn);
     t.b.call(xrstor, address, requested(t, enabled), enabled, t.b.i32(format));
   };
-  return { name, enc, args: 'M:r', cpuid, ...(supervisor ? { cpl0: true } : {}), translate };
+  return { name, enc, args: 'M:r', cpuid, unit: 'xsave', ...(supervisor ? { cpl0: true } : {}), translate };
 }
 
 const { optimized, compacted } = areaFormat;

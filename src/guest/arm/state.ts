@@ -166,7 +166,7 @@ export const field = {
   /** i32: those that SCTLR enables now, bit 0 IA, then IB, DA, DB; 1 if it says that BR to PACIASP or PACIBSP is no landing (BT0, BT1). */
   enabledKeys: take(4),
   strictLanding: take(4),
-  /** i32: floating point and SIMD are trapped at the exception level, if not 0. */
+  /** i32: floating point and SIMD are trapped at the exception level, if not 0. In AArch32 bits in the places of the mode key. */
   floatTrapped: take(4),
 } as const;
 

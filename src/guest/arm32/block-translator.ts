@@ -13,7 +13,7 @@ import type { GuestTranslator, TranslationRequest, TranslationResult } from '../
 import { disassemble } from './disassemble.js';
 import { DecoderTables, type Encoding, isShort, newFields } from './encoding.js';
 import { LazyFlags } from './flags.js';
-import { advanceIt, decodeMode, IT_KEY, type Mode, PASSED } from './mode.js';
+import { advanceIt, decodeMode, FLOAT_BITS, IT_KEY, type Mode, modeBit, PASSED } from './mode.js';
 import { type Arm32Model, defaultModel } from './models.js';
 import type { Fields, InsnRow, Translator } from './row.js';
 import { CONTROL, cpsr, exception, field, reg, trapCode, vector, vreg } from './state.js';
@@ -28,6 +28,13 @@ const AHEAD = 4;
 const BETWEEN = 3;
 const SETS_FLAGS = /^(cmp|cmn|tst|teq|vmrs)$/;
 
+/** Bits of `field.floatTrapped`, and in User mode of the mode key, with which instructions are undefined. */
+const floatOff = {
+  control: 1 << modeBit.floatDenied,
+  vfp: (1 << modeBit.floatDenied) | (1 << modeBit.floatDisabled),
+  simd: FLOAT_BITS,
+} as const;
+
 class BlockTranslator implements Translator {
   b!: BlockBuilder;
   mode: Mode = decodeMode(0);
@@ -38,6 +45,7 @@ class BlockTranslator implements Translator {
   readonly #fields: Fields = newFields();
   readonly #ahead: Fields = newFields();
   readonly #modes = new Map<number, Mode>();
+  #modeKey = 0;
   #page!: Uint8Array;
   #nextPage: Uint8Array | undefined;
   /** What is added to a place on the page to give its distance from where the code is entered. */
@@ -166,7 +174,7 @@ class BlockTranslator implements Translator {
       this.cond = ALWAYS;
     }
     if (this.cond === ALWAYS || encoding?.row.conditional) this.#translateRow(encoding);
-    else if (encoding?.row.plain && i.rd !== 15 && this.#isUsable(encoding.row)) {
+    else if (encoding?.row.plain && i.rd !== 15 && this.#isPlain(encoding.row)) {
       this.#guard = this.flags.condition(this.cond);
       this.flags.guard(this.#guard);
       encoding.row.translate(this, i);
@@ -210,13 +218,28 @@ class BlockTranslator implements Translator {
     }
   }
 
-  #isUsable({ float }: InsnRow): boolean {
-    if (!float) return true;
-    return !(this.mode.floatDenied || this.mode.floatDisabled || (float === 'simd' && this.mode.simdDisabled));
+  /** It is not undefined for sure, nor depends that on more than the mode key. */
+  #isPlain({ float }: InsnRow): boolean {
+    return float === undefined || (this.mode.user && !this.#isOff(floatOff[float]));
+  }
+  /** In User mode: one of these bits of the mode key is set. */
+  #isOff(bits: number): boolean {
+    return (this.#modeKey & bits) !== 0;
+  }
+  lacksFloat(what: keyof typeof floatOff): boolean {
+    const { b } = this;
+    const bits = floatOff[what];
+    const isOff = this.#isOff(bits);
+    if (isOff) this.undefined();
+    else if (!this.mode.user) {
+      b.i32_store(b.state(), b.i32(exception.undefined), field.syndrome);
+      b.trap_if(b.i32_and(b.i32_load(b.state(), field.floatTrapped), b.i32(bits)), trapCode.here);
+    }
+    return isOff;
   }
   #translateRow(encoding: Encoding | undefined): void {
-    if (!encoding || !this.#isUsable(encoding.row)) this.undefined();
-    else encoding.row.translate(this, this.#fields);
+    if (!encoding) this.undefined();
+    else if (!encoding.row.float || !this.lacksFloat(encoding.row.float)) encoding.row.translate(this, this.#fields);
   }
 
   /** In an IT block: on to this instruction as one whose condition holds, or to the next one. */
@@ -239,6 +262,7 @@ class BlockTranslator implements Translator {
       this.#modes.set(key, mode);
     }
     this.mode = mode;
+    this.#modeKey = key;
   }
 
   // --- registers

@@ -5,8 +5,9 @@
  *   bit 8      the condition of the first instruction in the IT block has been found to hold
  *   bit 9      User mode
  *   bit 10     User or System mode: there is no SPSR
- *   bit 11     floating point and Advanced SIMD are off for this mode (CPACR), bit 12: FPEXC.EN is clear
- *   bit 13     Advanced SIMD is off (CPACR.ASEDIS)
+ *   bit 11     in User mode: floating point and Advanced SIMD are off (CPACR), bit 12: FPEXC.EN is clear,
+ *   bit 13     Advanced SIMD is off (CPACR.ASEDIS). In other modes, where a kernel hardly uses them and changes FPEXC.EN from process to
+ *              process, these bits are in field.floatTrapped alone, and code looks there
  *   bits 14-18 FPSCR: RMode (two bits), FZ, DN, AHP
  *   bit 19     every access must be aligned (SCTLR.A)
  *   bit 20     SWP is undefined (SCTLR.SW is clear)
@@ -27,7 +28,16 @@ export const PASSED = 1 << 8;
 export const IT_KEY = IT_BITS | PASSED;
 
 /** Places of what changes with CPSR and DACR. */
-export const modeBit = { user: 9, noSpsr: 10, floatDenied: 11, bigEndian: 21, fiq: 22, dacrSlot: 23 } as const;
+export const modeBit = {
+  user: 9,
+  noSpsr: 10,
+  floatDenied: 11,
+  floatDisabled: 12,
+  simdDisabled: 13,
+  bigEndian: 21,
+  fiq: 22,
+  dacrSlot: 23,
+} as const;
 
 export interface Mode {
   readonly it: number;
@@ -61,19 +71,28 @@ export interface ModeState {
   readonly shared: boolean;
 }
 
+const bit = (condition: boolean, place: number): number => Number(condition) << place;
+
+/** Which of them are off: field.floatTrapped. */
+export function floatBits(s: ModeState): number {
+  const access = (s.cpacr >> 20) & 3;
+  const denied = access !== 3 && ((s.cpsr & cpsr.M) === cpuMode.user || access !== 1);
+  return (
+    bit(denied, modeBit.floatDenied) |
+    bit((s.fpexc & FPEXC_EN) === 0, modeBit.floatDisabled) |
+    bit(s.cpacr >>> 31 !== 0, modeBit.simdDisabled)
+  );
+}
+export const FLOAT_BITS = (1 << modeBit.floatDenied) | (1 << modeBit.floatDisabled) | (1 << modeBit.simdDisabled);
+
 export function encodeMode(s: ModeState): number {
   const mode = s.cpsr & cpsr.M;
   const user = mode === cpuMode.user;
-  const access = (s.cpacr >> 20) & 3;
-  const denied = access !== 3 && (user || access !== 1);
-  const bit = (condition: boolean, place: number) => Number(condition) << place;
   return (
     s.it |
     bit(user, modeBit.user) |
     bit(user || mode === cpuMode.system, modeBit.noSpsr) |
-    bit(denied, modeBit.floatDenied) |
-    bit((s.fpexc & FPEXC_EN) === 0, 12) |
-    bit(s.cpacr >>> 31 !== 0, 13) |
+    (user ? floatBits(s) : 0) |
     (((s.fpcr >> fpcr.RMODE_SHIFT) & 3) << 14) |
     bit((s.fpcr & fpcr.FZ) !== 0, 16) |
     bit((s.fpcr & fpcr.DN) !== 0, 17) |
@@ -96,8 +115,8 @@ export function decodeMode(key: number): Mode {
     user: bit(modeBit.user),
     noSpsr: bit(modeBit.noSpsr),
     floatDenied: bit(modeBit.floatDenied),
-    floatDisabled: bit(12),
-    simdDisabled: bit(13),
+    floatDisabled: bit(modeBit.floatDisabled),
+    simdDisabled: bit(modeBit.simdDisabled),
     roundingMode: (key >> 14) & 3,
     flushToZero: bit(16),
     defaultNaN: bit(17),

@@ -69,6 +69,11 @@ export interface Translator {
   exchange(target: I64, kind: number): void;
   /** Ends the block: to an address in the same instruction set. */
   jump(target: I64, kind: number): void;
+  /**
+   * The instruction is one of floating point ('control': one that works with FPEXC.EN clear too) or Advanced SIMD. True: it is
+   * undefined, for that is off, and the block has ended.
+   */
+  lacksFloat(what: 'vfp' | 'simd' | 'control'): boolean;
   /** Ends the block: returns from an exception to an address, with the SPSR's state. Undefined in User and System mode. */
   exceptionReturn(target: I64): void;
   /** The same with a given state. */

@@ -2,7 +2,7 @@
 import { header } from '../../../ir/index.js';
 import { fpcr } from '../../arm/state.js';
 import { Core } from '../../arm/system/core.js';
-import { encodeMode, IT_BITS, IT_KEY, mmuIndex, PASSED } from '../mode.js';
+import { encodeMode, floatBits, IT_BITS, IT_KEY, mmuIndex, PASSED } from '../mode.js';
 import { flagKind } from '../routines/flags.js';
 import {
   bank,
@@ -163,7 +163,7 @@ export class Core32 extends Core {
 
   override updateMode(): void {
     const slot = this.get32(field.dacrSlot);
-    const key = encodeMode({
+    const state = {
       it: this.get32(header.modeKey) & IT_KEY,
       cpsr: this.get32(field.pstate),
       sctlr: this.get32(field.sctlr),
@@ -172,8 +172,9 @@ export class Core32 extends Core {
       fpcr: this.get32(field.fpcr),
       dacrSlot: slot,
       shared: this.board.others !== undefined,
-    });
-    this.set32(header.modeKey, key);
+    };
+    this.set32(header.modeKey, encodeMode(state));
+    this.set32(field.floatTrapped, floatBits(state));
     const level = this.mode === cpuMode.user ? mmuIndex.user : mmuIndex.privileged;
     const mmu = slot * mmuIndex.perDacr + level;
     if (mmu !== this.get32(header.mmu)) this.call('select_mmu', mmu);

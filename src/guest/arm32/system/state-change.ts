@@ -5,7 +5,7 @@
 import { header, type I32, type RoutineBuilder } from '../../../ir/index.js';
 import { engine, routines } from '../../arm/routines/set.js';
 import { flushPageAt, flushTlb } from '../../arm/system/wide-pages.js';
-import { IT_KEY, mmuIndex, modeBit } from '../mode.js';
+import { FLOAT_BITS, IT_KEY, mmuIndex, modeBit } from '../mode.js';
 import { bank, bankOfMode, CONTROL, cpsr, cpuMode, DACR_SLOTS, field, reg, sctlr, trapCode } from '../state.js';
 
 const NO_BANK = 7;
@@ -67,12 +67,18 @@ export const setPstate = routines.define('set_pstate32', ['i32'], [], { vars: 'w
   const user = r.local('i32', isIn(r, r.read(next), cpuMode.user));
   const access = and(r, r.i32_shr_u(r.i32_load(s, field.cpacr), r.i32(20)), 3);
   const denied = r.i32_and(r.i32_ne(access, r.i32(3)), r.i32_or(r.read(user), r.i32_ne(access, r.i32(1))));
-  const changing = [modeBit.user, modeBit.noSpsr, modeBit.floatDenied, modeBit.bigEndian, modeBit.fiq];
-  const kept = and(r, r.i32_load(s, header.modeKey), ~changing.reduce((all, place) => all | (1 << place), 0));
+  const off = r.i32_or(
+    and(r, r.i32_load(s, field.floatTrapped), ~(1 << modeBit.floatDenied)),
+    bit(denied, modeBit.floatDenied),
+  );
+  r.i32_store(s, off, field.floatTrapped);
+  const changing = [modeBit.user, modeBit.noSpsr, modeBit.bigEndian, modeBit.fiq];
+  const changed = changing.reduce((all, place) => all | (1 << place), FLOAT_BITS);
+  const kept = and(r, r.i32_load(s, header.modeKey), ~changed);
   const key = [
     bit(r.read(user), modeBit.user),
     bit(r.i32_or(r.read(user), isIn(r, r.read(next), cpuMode.system)), modeBit.noSpsr),
-    bit(denied, modeBit.floatDenied),
+    r.select(r.read(user), off, r.i32(0)),
     bit(r.i32_ne(and(r, r.read(next), cpsr.E), r.i32(0)), modeBit.bigEndian),
     bit(isIn(r, r.read(next), cpuMode.fiq), modeBit.fiq),
   ].reduce((all, one) => r.i32_or(all, one), kept);

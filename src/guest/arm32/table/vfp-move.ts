@@ -197,9 +197,8 @@ const system = (
   const args = isRead ? ['rd', name] : [name, 'rd'];
   const isStatus = name === 'fpscr';
   return rows(isRead ? 'vmrs' : 'vmsr', { a: enc, t: `1110 ${enc}` }, args, (t, i) => {
-    const denied = t.mode.floatDenied || (isStatus ? t.mode.floatDisabled : t.mode.user);
-    if (denied) t.undefined();
-    else translate(t, i);
+    if (!isStatus && t.mode.user) t.undefined();
+    else if (!t.lacksFloat(isStatus ? 'vfp' : 'control')) translate(t, i);
   });
 };
 function readStatus(t: Translator, i: Fields): void {

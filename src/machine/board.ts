@@ -22,6 +22,7 @@ import type { SerialBackend, SerialPort } from '../hw/serial-port.js';
 import type { SmbiosOptions } from '../hw/smbios/tables.js';
 import type { VirtioDevice } from '../hw/virtio/virtio-device.js';
 import type { StateArena } from '../schema/index.js';
+import type { BootModule } from './boot/boot-state.js';
 import type { DrivePlaces, FloppyPlaces } from './chipset/pc-chipset.js';
 import type { FirmwareFile } from './firmware-file.js';
 import { InstructionTime, seededBits } from './instruction-time.js';
@@ -81,6 +82,9 @@ export interface BoardOptions {
 export interface KernelImages {
   readonly kernel: Uint8Array;
   readonly initrd?: Uint8Array | undefined;
+  /** Of a Multiboot kernel, in place of an initrd. */
+  readonly modules?: readonly BootModule[] | undefined;
+  readonly name?: string | undefined;
   readonly commandLine: string;
 }
 

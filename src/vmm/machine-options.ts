@@ -279,6 +279,7 @@ export interface MachineOptions {
   readonly uuid?: string | undefined;
   /** What the SMBIOS tables of a PC say of it; strings are ASCII. */
   readonly smbios?: SmbiosOptions | undefined;
+  /** Path, or the bytes. A path is a list of modules for a Multiboot program: `file [argument…]` with commas between them. */
   readonly initrd?: string | Uint8Array | undefined;
   /** The kernel's command line. */
   readonly commandLine?: string | undefined;

@@ -11,7 +11,6 @@ import { GdbStub } from '../gdb/index.js';
 import { nameThread } from '../host/node/activity.js';
 import { discardPages } from '../host/node/discard.js';
 import { setEngineFlags } from '../host/node/engine-flags.js';
-import { readImage } from '../host/node/image-file.js';
 import { machineConfig } from '../host/node/machine-thread.js';
 import { openFailure } from '../host/node/open-failure.js';
 import { readStoredGuest, readStoredRoutines } from '../host/node/routine-file.js';
@@ -27,6 +26,7 @@ import { ByteRing } from './byte-ring.js';
 import { MachineDisks } from './disk-backend.js';
 import type { DiskError } from './disk-protocol.js';
 import { InputRoutes } from './input-routes.js';
+import { imageOf, readKernel } from './kernel-images.js';
 import { hostPage, lensReport } from './lens-report.js';
 import { describeMachine, disassemble } from './machine-info.js';
 import { MachineNetworks } from './network-backend.js';
@@ -36,7 +36,6 @@ import { MachineDevices } from './worker-devices.js';
 import {
   doorbellWord,
   type FromWorker,
-  type ImageSource,
   type MachineEnd,
   type ModuleMessage,
   type Request,
@@ -49,8 +48,6 @@ import {
 } from './worker-protocol.js';
 import { WorkerStream } from './worker-streams.js';
 
-/** Images larger than this cannot be in the RAM that a machine can have. */
-const MAX_IMAGE_BYTES = 2 ** 31;
 /** How long a machine that ends waits for what its devices still have to write. */
 const FINISH_MS = 5000;
 /** A guest may make the machine say as much as it likes; this much is passed on. */
@@ -397,9 +394,6 @@ function openTrace(trace: TraceConfig): { line(text: string): void; close(): voi
   };
 }
 
-const imageOf = (what: string, source: ImageSource): Uint8Array =>
-  typeof source === 'string' ? readImage(what, source, MAX_IMAGE_BYTES) : source;
-
 /** The module that the owner's thread compiles meanwhile. It sends nothing before it. */
 function awaitModule(): CompiledModule | undefined {
   while (Atomics.load(doorbell, doorbellWord.module) === 0) {
@@ -590,15 +584,7 @@ async function runMachine(board: Board, boot: () => void): Promise<MachineEnd> {
 async function main(): Promise<void> {
   const trace = config.trace ? openTrace(config.trace) : undefined;
   try {
-    const initrd = config.initrd === undefined ? undefined : imageOf('The initrd', config.initrd);
-    const images =
-      config.kernel === undefined
-        ? undefined
-        : {
-            kernel: (await architecture.loadUnpack())(imageOf('The kernel', config.kernel)),
-            initrd,
-            commandLine: config.commandLine,
-          };
+    const images = await readKernel(architecture, config);
     if (config.hotThreshold > 0) regionService = new ThreadRegionService();
     const made = build(await architecture.loadBoard(), trace, await firmwareOptions(images));
     const { board } = made;

@@ -23,7 +23,6 @@ export interface Chardev {
 const unsupportedKinds = [
   'udp',
   'msmouse',
-  'vc',
   'ringbuf',
   'console',
   'serial',
@@ -52,6 +51,7 @@ const shorthands = [
   'pty',
   'pipe:',
   'chardev:',
+  'vc',
 ];
 
 /** All character devices of a machine, and who uses each. */
@@ -76,7 +76,9 @@ export class Chardevs {
   addOption(text: string): void {
     const option = `-chardev ${text}`;
     const values = KeyValues.parse(option, text, 'backend');
-    const kind = values.need('backend');
+    const given = values.need('backend');
+    if (given === 'vc') for (const key of ['width', 'height', 'cols', 'rows']) values.text(key);
+    const kind = given === 'vc' ? 'null' : given;
     if (!chardevKinds.includes(kind)) {
       if (unsupportedKinds.includes(kind)) throw new UsageError(`${option}: the kind '${kind}' is not supported yet`);
       throw new UsageError(
@@ -105,7 +107,8 @@ export class Chardevs {
     const shared = text.startsWith('mon:');
     const word = shared ? text.slice(4) : text;
     if (word.startsWith('chardev:')) return this.find(where, word.slice('chardev:'.length));
-    if (word === 'null') return this.add({ id, kind: 'null', mux: shared, signal: false });
+    // A text console is part of a window, which is not there: as in QEMU without one, what is sent to it is lost.
+    if (word === 'null' || /^vc(:|$)/.test(word)) return this.add({ id, kind: 'null', mux: shared, signal: false });
     if (word === 'stdio') return this.add({ id, kind: 'stdio', mux: shared, signal: !shared });
     if (word.startsWith('file:')) {
       const path = word.slice('file:'.length);

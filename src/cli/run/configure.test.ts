@@ -530,7 +530,6 @@ test('each mistake gets one sentence that names it', () => {
     [['-offline'], /with a system only/],
     [['-gdb', 'udp::1'], /only tcp:/],
     [['-bios', 'no-such-firmware'], /no firmware 'no-such-firmware' in .*seabios/],
-    [['-boot', 'menu=on'], /with firmware only/],
     [['-bios', 'no/such', '-boot', 'splash=x'], /splash= is not supported yet/],
     [['-bios', 'no/such', '-boot', 'reboot-timeout=x'], /up to 65535, or -1/],
     [['-fw_cfg', 'opt/x'], /file= or string= is missing/],
@@ -892,6 +891,7 @@ test('programs that drive QEMU: options that ask for what holds here in any case
     [['-overcommit', 'mem-lock=on'], /mem-lock=on is not supported yet/],
     [['-audiodev', 'pa,id=a'], /sound is not supported yet/],
     [['-k', 'de'], /layout is not supported yet/],
+    [['-global', 'virtio-mmio.force-legacy=true'], /for devices of -device only/],
     [['-smbios', 'type=4,asset=x'], /type=4 is not supported yet/],
     [['-smbios', 'type=1,colour=x'], /there is no colour=/],
     [
@@ -900,4 +900,27 @@ test('programs that drive QEMU: options that ask for what holds here in any case
     ],
   ];
   for (const [argv, message] of mistakes) assert.match(refusal(...argv), message);
+});
+
+test('options that scripts carry along and that change nothing here', () => {
+  // plan() has -kernel, beside which -boot says nothing.
+  assert.equal(plan('-boot', 'c').machine.firmware, undefined);
+  assert.equal(plan('-boot', 'order=d,menu=on').machine.firmware, undefined);
+  assert.match(refusal('-boot', 'colour=x'), /there is no colour=/);
+  const logged = plan('-d', 'int,guest_errors,unimp', '-D', 'log');
+  assert.deepEqual(logged.machine.trace, { items: ['int', 'unimp'], path: 'log' });
+  assert.match(logged.notices.join(), /^-d int,guest_errors,unimp: devices say nothing yet/);
+  assert.equal(logged.notices.length, 1);
+  assert.deepEqual(
+    plan('-monitor', 'vc', '-serial', 'vc:80Cx24C', '-chardev', 'vc,id=v,cols=80').attachments.map(
+      ({ from, chardev }) => `${from.kind}:${chardev.kind}`,
+    ),
+    ['serial:null', 'monitor:null'],
+  );
+  assert.match(refusal('-serial', 'vcc'), /did you mean 'vc'/);
+  // xv6 asks for the interface that the slots have.
+  const xv6 = ['-machine', 'virt', '-bios', 'none', '-m', '128M', '-global', 'virtio-mmio.force-legacy=false'];
+  const disk = ['-drive', 'file=fs.img,if=none,format=raw,id=x0', '-device', 'virtio-blk-device,drive=x0'];
+  const { machine } = plan('-arch', 'riscv64', ...xv6, ...disk);
+  assert.equal(machine.devices?.[0].type, 'virtio-blk');
 });

@@ -164,7 +164,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
       throw new UsageError(`-${name} is of use with a system only, such as debian`);
   }
 
-  const trace = planTrace(options);
+  const trace = planTrace(options, notices);
   const stats = options.has('stats') ? ((options.last('stats') || 'text') as 'text' | 'json') : undefined;
   const actions = planActions(options);
   const echr = options.last('echr') ?? '1';

@@ -87,7 +87,8 @@ export function planFirmware(
   const flash = planFlash(options);
   // A VGA shows nothing until firmware has set it up.
   if (given === undefined && !flash && (system || (options.has('kernel') && !hasVga))) {
-    if (options.has('boot')) throw new UsageError('-boot is of use with firmware only: -bios FILE, or no -kernel');
+    // Beside -kernel it says nothing, as on QEMU: scripts have -boot c there.
+    if (system && options.has('boot')) throw new UsageError('-boot: the system that is named starts by itself');
     return undefined;
   }
   const graphics = KeyValues.parse('-M', options.last('M') ?? 'pc', 'type').flag('graphics');

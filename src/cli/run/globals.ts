@@ -15,6 +15,8 @@ const settled: Readonly<Record<string, RegExp>> = {
   // There is no SMM.
   'cfi.pflash01.secure': /^off$/,
   'virtio-blk-pci.scsi': /^off$/,
+  // The slots speak version 2 alone.
+  'virtio-mmio.force-legacy': /^(0|off|false)$/,
 };
 
 /** Names of the properties of such a part. */

@@ -102,7 +102,14 @@ export const runOptions: readonly OptionRow[] = [
       'Kernel: a Linux bzImage, an ELF file with a PVH entry, or a Multiboot program; on RISC-V a Linux Image (packed or not) or an ELF file.',
     group: boot,
   },
-  { name: 'initrd', argument: 'FILE', isFile: true, sentence: 'Initial RAM disk.', group: boot },
+  {
+    name: 'initrd',
+    argument: 'FILE',
+    isFile: true,
+    sentence:
+      "Initial RAM disk; for a Multiboot program its modules, 'FILE [ARGUMENT…]' each, with commas between them and two for one in a name.",
+    group: boot,
+  },
   { name: 'append', argument: 'TEXT', sentence: 'Command line of the kernel.', group: boot },
   {
     name: 'bios',

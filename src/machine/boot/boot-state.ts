@@ -34,7 +34,9 @@ export interface BootImages {
   readonly kernel: Uint8Array;
   readonly initrd?: Uint8Array;
   /** Multiboot modules; `initrd`, if given, is the first one, with an empty command line. */
-  readonly modules?: readonly BootModule[];
+  readonly modules?: readonly BootModule[] | undefined;
+  /** The kernel's own name: Multiboot programs find it before their command line. */
+  readonly name?: string | undefined;
   readonly commandLine: string;
   /** The vCPU has long mode: 64-bit kernels are entered in it. */
   readonly longMode: boolean;

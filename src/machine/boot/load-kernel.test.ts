@@ -2,6 +2,7 @@ import assert from 'node:assert';
 import test from 'node:test';
 import { VringError } from '../../base/index.js';
 import { type BootTarget, type E820Entry, e820Type, loadKernel, pcE820 } from './index.js';
+import { parseModules } from './multiboot.js';
 
 const mib = 0x100000;
 
@@ -320,15 +321,17 @@ test('Multiboot: ELF kernel with modules', () => {
     { bytes: new Uint8Array(5000).fill(1), commandLine: 'first arg' },
     { bytes: new Uint8Array(10).fill(2), commandLine: 'second' },
   ];
-  const { format, state } = loadKernel({ kernel, modules, commandLine: 'kernel x', longMode: true }, m.target);
+  const images = { kernel, modules, name: 'dir/kernel', commandLine: 'x', longMode: true };
+  const { format, state } = loadKernel(images, m.target);
   assert.strictEqual(format, 'multiboot');
   assert.strictEqual(state.registers['rip'], 0x200010, 'virtual entry turned into a physical one');
   assert.strictEqual(state.registers['rax'], 0x2badb002);
   const info = state.registers['rbx']!;
-  assert.strictEqual(m.u32(info) & 0x4d, 0x4d);
+  assert.strictEqual(m.u32(info), 0x24f);
+  assert.strictEqual(m.u32(info + 12), 0x8000ffff);
   assert.strictEqual(m.u32(info + 4), 639);
   assert.strictEqual(m.u32(info + 8), 31 * 1024);
-  assert.strictEqual(m.text(m.u32(info + 16)), 'kernel x');
+  assert.strictEqual(m.text(m.u32(info + 16)), 'dir/kernel x');
   assert.strictEqual(m.u32(info + 20), 2);
   const list = m.u32(info + 24);
   modules.forEach((module, i) => {
@@ -346,6 +349,21 @@ test('Multiboot: ELF kernel with modules', () => {
     seen,
     m.e820.map((e) => e.start),
   );
+});
+
+test('Multiboot: a list of modules as -initrd has it', () => {
+  const of = (text: string) => parseModules(text).map(({ path, commandLine }) => [path, commandLine]);
+  assert.deepStrictEqual(of('a'), [['a', 'a']]);
+  assert.deepStrictEqual(of('a b=1  c,dir/d,e '), [
+    ['a', 'a b=1  c'],
+    ['dir/d', 'dir/d'],
+    ['e', 'e '],
+  ]);
+  assert.deepStrictEqual(of('a,,b x=1,,2,,,c'), [
+    ['a,b', 'a,b x=1,2,'],
+    ['c', 'c'],
+  ]);
+  assert.deepStrictEqual(of(''), [['', '']]);
 });
 
 test('ELF: headers that a linker put below 1 MiB are left out, code there is not', () => {

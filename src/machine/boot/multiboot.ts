@@ -12,6 +12,8 @@ import { RamPlan } from './ram-plan.js';
 
 const headerMagic = 0x1badb002;
 const bootMagic = 0x2badb002;
+/** The first hard disk as a whole, as QEMU says too: there is no telling. */
+const bootDevice = 0x8000ffff;
 const headerSearchBytes = 8192;
 
 const headerFlag = { pageAlign: 1, memoryInfo: 2, videoMode: 4, addressFields: 0x10000 } as const;
@@ -36,6 +38,18 @@ function findHeader(image: Uint8Array): MultibootHeader | undefined {
     if (((headerMagic + flags + view.getUint32(offset + 8, true)) & 0xffffffff) === 0) return { offset, flags };
   }
   return undefined;
+}
+
+/**
+ * The modules that `-initrd` of QEMU names for a Multiboot kernel: with a comma between them (two stand for one in a name), and
+ * behind a file's name what the module's command line says after it. Gives the files' names and the whole command lines.
+ */
+export function parseModules(text: string): { readonly path: string; readonly commandLine: string }[] {
+  const commandLines = text.replaceAll(',,', '\0').split(',');
+  return commandLines.map((each) => {
+    const commandLine = each.replaceAll('\0', ',');
+    return { path: commandLine.split(' ', 1)[0]!, commandLine };
+  });
 }
 
 export function isMultiboot(image: Uint8Array): boolean {
@@ -144,8 +158,9 @@ export function loadMultiboot(images: BootImages, target: BootTarget): LoadedKer
   const memoryMapGpa = modulesGpa + modules.length * moduleEntrySize;
   const infoEnd = memoryMapGpa + memoryMap.length * memoryMapEntrySize;
   plan.reserve(lowLayout.startInfo, infoEnd - lowLayout.startInfo, 'the Multiboot information');
+  const commandLineText = images.name === undefined ? images.commandLine : `${images.name} ${images.commandLine}`;
   const strings = new LowArea(plan, lowLayout.commandLine, lowLayout.lowEnd);
-  const commandLineGpa = strings.put(cString(images.commandLine), 'the command line');
+  const commandLineGpa = strings.put(cString(commandLineText), 'the command line');
   const loaderNameGpa = strings.put(cString('vring'), 'the loader name');
   const moduleStrings = modules.map((module) => strings.put(cString(module.commandLine), "a module's command line"));
   const state = protectedState(plan, {});
@@ -157,10 +172,13 @@ export function loadMultiboot(images: BootImages, target: BootTarget): LoadedKer
   const bytes = new Uint8Array(infoEnd - lowLayout.startInfo);
   const view = new DataView(bytes.buffer);
   const u32 = (at: number, value: number) => view.setUint32(at, value, true);
-  const { memory, commandLine, modules: hasModules, memoryMap: hasMemoryMap, loaderName } = infoFlag;
-  u32(0, memory | commandLine | hasMemoryMap | loaderName | (modules.length > 0 ? hasModules : 0));
+  u32(
+    0,
+    Object.values(infoFlag).reduce<number>((all, flag) => all | flag, 0),
+  );
   u32(4, Math.min(Math.floor(plan.ramFrom(0) / 1024), 640));
   u32(8, Math.min(Math.floor(plan.ramFrom(0x100000) / 1024), 0xffffffff));
+  u32(12, bootDevice);
   u32(16, commandLineGpa);
   u32(20, modules.length);
   u32(24, modules.length > 0 ? modulesGpa : 0);

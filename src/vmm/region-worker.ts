@@ -5,6 +5,7 @@
 import { workerData } from 'node:worker_threads';
 import { type HotBlock, RegionBuilder, RegionQueue } from '../accel/index.js';
 import { nameThread } from '../host/node/activity.js';
+import { tierUpSooner } from '../host/node/engine-flags.js';
 import { giveWayToOthers } from '../host/node/thread-priority.js';
 import type { FromRegionWorker, RegionWorkerConfig } from './region-thread.js';
 
@@ -15,6 +16,8 @@ const LINGER_MS = 3;
 const MOST_IN_A_MODULE = 24;
 /** Steps of niceness by which the thread gives way to the vCPU's. */
 const STEPS = 4;
+/** About as many regions as a kernel's start makes: most of its code never runs again. */
+const REGIONS_OF_A_START = 3000;
 
 const { setup, port } = workerData as RegionWorkerConfig;
 const say = (message: FromRegionWorker) => port.postMessage(message);
@@ -26,6 +29,7 @@ function main(): void {
   queue.ready();
   const builder = new RegionBuilder(setup, queue.awaitHandOver());
   const waiting: HotBlock[] = [];
+  let regions = 0;
   for (;;) {
     if (waiting.length === 0) queue.sleep();
     if (waiting.length + queue.waiting < WORTH_A_MODULE) queue.linger(LINGER_MS);
@@ -34,6 +38,9 @@ function main(): void {
     if (!built) continue;
     say({ built });
     queue.finish();
+    const isStarting = regions < REGIONS_OF_A_START;
+    regions += built.regions.length;
+    if (isStarting && regions >= REGIONS_OF_A_START) tierUpSooner();
   }
 }
 

@@ -1,8 +1,8 @@
 /**
  * `img convert`: copies one or more images, seen as one disk, into a new image.
  *
- * Chunks of up to 2 MiB are read several at a time and written in the order of the disk (any order with -W), so that source,
- * compression and target work at once. Where a format finds places for data in the order of requests, one write and the next are under
+ * Chunks of up to 2 MiB that are in the page cache are read and written one after the other. Others are read several at a time and
+ * written in the order of the disk (any order with -W), so that source, compression and target work at once. Where a format finds places for data in the order of requests, one write and the next are under
  * way together. What the source says is zero is not read; what turns out to be zero is not written.
  */
 import { BlockError, errorCode, errorText, toBlockError } from '../../block/errors.js';
@@ -18,6 +18,10 @@ const chunkBytes = 2 ** 21;
 /** What the system copies by itself goes in larger pieces: nothing is held in memory. */
 const copyRangeBytes = 2 ** 24;
 const sectorBytes = 512;
+/** After so many chunks that nothing was waited for signals are heard. */
+const turnChunks = 32;
+/** After so many it is tried again whether something has to be waited for. */
+const triedChunks = 128;
 /** Zero runs are looked for in steps of this. */
 const grainBytes = 4096;
 const noBytes = new Uint8Array(0);
@@ -186,6 +190,15 @@ function restOf(chunk: Chunk, length: number): Chunk {
   return place ? { ...rest, place: { file: place.file, offset: place.offset + length } } : rest;
 }
 
+/** Reads a chunk where its bytes are at hand, or does nothing: the bytes, in `buffer`. */
+function readNow(job: Job, chunk: Chunk, buffer: Uint8Array): Uint8Array | undefined {
+  const part = partAt(job.parts, chunk.offset);
+  const within = chunk.offset - part.start;
+  if (chunk.length > buffer.length || within + chunk.length > part.length) return undefined;
+  const bytes = buffer.subarray(0, chunk.length);
+  return part.node.readNow(within, bytes) ? bytes : undefined;
+}
+
 /** Only data are longer than a buffer, where the system was to copy them and would not. */
 function piecesOf(chunk: Chunk, most: number): readonly Chunk[] {
   if (chunk.kind !== 'data' || chunk.length <= most) return [chunk];
@@ -289,6 +302,8 @@ async function copyAll(job: Job): Promise<void> {
   let endedBefore: Promise<void> = Promise.resolve();
   let failure: unknown;
   let done = 0;
+  let copiedNow = 0;
+  let tried = 0;
   let offset = 0;
   const startNs = tool.host.monotonicNs();
   const finish = (length: number): void => {
@@ -347,6 +362,19 @@ async function copyAll(job: Job): Promise<void> {
     while (running.size >= job.workers) await Promise.race(running);
     if (failure !== undefined) break;
     if (job.bytesPerSecond > 0) await pace(tool, startNs, done, job.bytesPerSecond);
+    if (++tried % triedChunks === 0) await Promise.all(running);
+    if (chunk.kind === 'data' && running.size === 0 && !job.isCompressed && !(chunk.place && canCopyRange)) {
+      // From the page cache into the page cache: the processors have nothing to wait for, and threads no work that is worth waking them.
+      const buffer = buffers.pop() ?? tool.host.allocateShared(most);
+      buffers.push(buffer);
+      const bytes = readNow(job, chunk, buffer);
+      if (bytes) {
+        await writeChunk(job, chunk, bytes);
+        finish(chunk.length);
+        if (++copiedNow % turnChunks === 0) await new Promise(setImmediate);
+        continue;
+      }
+    }
     const turn = job.writesOverlap ? Promise.all([begun, endedBefore]) : ended;
     const allWritten = ended;
     let begin = (): void => undefined;

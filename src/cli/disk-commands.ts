@@ -6,7 +6,10 @@ import type { ProcessIo } from './process-io.js';
 function disksTool(io: ProcessIo, name: string) {
   return {
     toolName: io.toolName === 'vring' ? `vring ${name}` : io.toolName,
-    tool: { out: (text: string) => void io.stdout.write(text), err: (text: string) => void io.stderr.write(text) },
+    tool: {
+      out: io.out ?? ((text: string) => void io.stdout.write(text)),
+      err: (text: string) => void io.stderr.write(text),
+    },
   };
 }
 

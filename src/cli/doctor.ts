@@ -1,6 +1,5 @@
 /** `vring doctor`: what this host offers for running guests, and what vring makes of it. */
 import { availableParallelism, freemem, totalmem } from 'node:os';
-import { versions } from 'node:process';
 import { VringError } from '../base/index.js';
 import { qemuSpelling } from '../guest/x86/cpuid.js';
 import { parseCpuOption } from '../guest/x86/models.js';
@@ -76,7 +75,7 @@ export async function doctor(argv: readonly string[], io: ProcessIo): Promise<nu
     return 0;
   }
   const lines = [
-    `${versionLine()}, Node.js ${versions.node} (V8 ${versions.v8}), ${process.arch}`,
+    `${versionLine()}, Node.js ${process.versions.node} (V8 ${process.versions.v8}), ${process.arch}`,
     `Host: ${availableParallelism()} processors, ${mib(totalmem())} of memory, ${mib(freemem())} free`,
     ...(probe ? ['KVM:', ...describeKvm(probe)] : [`KVM: ${reason}`]),
     'Translator (tcg): always there',

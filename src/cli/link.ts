@@ -2,6 +2,7 @@
 import { chmod, lstat, mkdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { bundledMain, isBuilt } from '../host/node/bundles.js';
 import { makesLinks } from '../host/node/links.js';
 import { openFailure } from '../host/node/open-failure.js';
 import { commands } from './commands.js';
@@ -16,7 +17,7 @@ export async function link(argv: readonly string[], io: ProcessIo): Promise<numb
   if (directory === undefined) throw new UsageError('link: the directory is missing');
   if (extra !== undefined) throw new UsageError(`link: '${extra}' is too much`);
   const force = given.some((each) => each.row.name === 'force');
-  const program = fileURLToPath(new URL('./main.js', import.meta.url));
+  const program = isBuilt() ? bundledMain : fileURLToPath(new URL('./main.js', import.meta.url));
   try {
     await mkdir(directory, { recursive: true });
     // npm makes an installed program executable, the compiler a built one not; where it cannot be changed it is so already.

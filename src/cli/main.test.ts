@@ -9,6 +9,9 @@ import { fileURLToPath } from 'node:url';
 import { programs } from '../vmm/testing/programs.js';
 
 const main = fileURLToPath(new URL('./main.js', import.meta.url));
+const packageFile = fileURLToPath(new URL('../../package.json', import.meta.url));
+/** What the package installs as `vring`. */
+const program = join(packageFile, '..', JSON.parse(readFileSync(packageFile, 'utf8')).bin.vring);
 const folder = mkdtempSync(join(tmpdir(), 'vring cli é '));
 after(() => rmSync(folder, { recursive: true }));
 
@@ -284,8 +287,8 @@ test('signals end it and leave no process', async () => {
 test('links give it the names of QEMU', { skip: process.platform === 'win32' }, async () => {
   const links = join(folder, 'links');
   assert.equal((await vring(['link', links])).status, 0);
-  assert.equal(readlinkSync(join(links, 'qemu-img')), main);
-  assert.ok(statSync(main).mode & 0o100, 'it can be run');
+  assert.equal(readlinkSync(join(links, 'qemu-img')), program);
+  assert.ok(statSync(program).mode & 0o100, 'it can be run');
   const again = await vring(['link', links]);
   assert.equal(again.status, 1);
   assert.match(again.stderr, /is there already; --force/);

@@ -6,6 +6,8 @@ export interface ProcessIo {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Begins every message: the name by which the program was called. */
   readonly toolName: string;
+  /** Writes to standard output at once, without the stream, whose modules take some milliseconds to load. Absent: there is only the stream. */
+  readonly out?: ((text: string) => void) | undefined;
   /** Messages begin with the time. */
   readonly stamps?: boolean | undefined;
 }

@@ -1,4 +1,5 @@
 /** The process around a command: its streams, what is said of errors, and its end. */
+import { writeSync } from 'node:fs';
 import { basename } from 'node:path';
 import { endAtOnce } from '../host/node/process-end.js';
 import { complain, type ProcessIo, print } from './process-io.js';
@@ -19,8 +20,27 @@ function output(name: 'stdout' | 'stderr'): NodeJS.WriteStream {
   return stream;
 }
 
+let writesStream = false;
+
+/** What can't be written at once goes to the stream, and all that follows it. A reader that has gone away gets no more. */
+function writeOut(text: string): void {
+  if (writesStream) {
+    output('stdout').write(text);
+    return;
+  }
+  const bytes = Buffer.from(text);
+  let done = 0;
+  try {
+    while (done < bytes.length) done += writeSync(1, bytes, done);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return;
+    writesStream = true;
+    output('stdout').write(bytes.subarray(done));
+  }
+}
+
 async function main(dispatch: Dispatch): Promise<number> {
-  const called = basename(process.argv[1] ?? 'vring').replace(/\.(exe|cmd|js|mjs)$/, '');
+  const called = basename(process.argv[1] ?? 'vring').replace(/\.(exe|cmd|js|cjs|mjs)$/, '');
   const argv = process.argv.slice(2);
   const io: ProcessIo = {
     // Made when something is read or written: most commands read nothing, and many have nothing to complain of.
@@ -33,6 +53,7 @@ async function main(dispatch: Dispatch): Promise<number> {
     get stderr() {
       return output('stderr');
     },
+    out: writeOut,
     env: process.env,
     toolName: called.startsWith('qemu-') ? called : 'vring',
   };

@@ -13,7 +13,7 @@ import { tmpdir } from 'node:os';
 import * as path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-const main = fileURLToPath(new URL('../cli/main.js', import.meta.url));
+const main = fileURLToPath(new URL('../bundle/main.cjs', import.meta.url));
 const blockBytes = 4096;
 /** A prime. */
 const strideBlocks = 99_991;

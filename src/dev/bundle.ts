@@ -4,12 +4,12 @@
  * done where all of it is there for the present code and the present Node.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build, type Plugin } from 'esbuild';
-import { type BundleName, bundleStamp, bundlesDirectory, compiledState } from '../host/node/bundles.js';
+import { type BundleName, bundledMain, bundleStamp, bundlesDirectory, compiledState } from '../host/node/bundles.js';
 import { earlyThreadSymbol, earlyWord } from '../host/node/machine-thread.js';
 import { warmUpGuest } from './warm-up-guest.js';
 
@@ -37,6 +37,33 @@ const addresses: Plugin = {
       return { contents: text.replaceAll('import.meta.url', address), loader: 'js' };
     }),
 };
+
+/** The program that is no bundle's: left where it is. */
+const singleFiles: Plugin = {
+  name: 'single-files',
+  setup: ({ onResolve }) =>
+    onResolve({ filter: /^\.\/program\.js$/ }, () => ({ path: '../cli/program.js', external: true })),
+};
+
+/** What starts the program (`src/cli/main.ts`), as CommonJS. */
+async function buildMain(): Promise<void> {
+  await build({
+    entryPoints: [join(dist, 'cli', 'main.js')],
+    outfile: bundledMain,
+    bundle: true,
+    platform: 'node',
+    format: 'cjs',
+    target: 'node20',
+    sourcemap: 'linked',
+    sourcesContent: false,
+    banner: {
+      js: `const __addressOf = (path) => require('node:url').pathToFileURL(require('node:path').join(__dirname, '..', path)).href;`,
+    },
+    plugins: [addresses, singleFiles],
+    logLevel: 'error',
+  });
+  chmodSync(bundledMain, 0o755);
+}
 
 /**
  * Runs a bundle. There is a cache for each state of V8's flags that the bundle is loaded in: a machine's thread may be begun before
@@ -93,8 +120,7 @@ function warmUp(expected: readonly BundleName[]): void {
   const guest = join(directory, 'guest');
   writeFileSync(guest, warmUpGuest());
   const run = (status: number, ...argv: string[]) => {
-    const main = join(dist, 'cli', 'main.js');
-    const ran = spawnSync(process.execPath, [main, ...argv], { encoding: 'utf8', timeout: 120_000 });
+    const ran = spawnSync(process.execPath, [bundledMain, ...argv], { encoding: 'utf8', timeout: 120_000 });
     if (ran.status !== status) throw new Error(`vring ${argv.join(' ')}: ${ran.error ?? ran.stderr}`);
   };
   try {
@@ -153,6 +179,7 @@ if (!isThere()) {
     plugins: [addresses],
     logLevel: 'error',
   });
+  await buildMain();
   writeFileSync(join(bundlesDirectory, 'package.json'), '{ "type": "commonjs" }\n');
   try {
     writeFileSync(bundleStamp, stamp);

@@ -1,6 +1,5 @@
 /** `vring img`, also as `qemu-img`: finds the subcommand and loads only that. */
 import { BlockError } from '../../block/errors.js';
-import { tuneForTools } from '../../host/node/engine-flags.js';
 import { ExitError, Tool, type ToolIo } from './tool.js';
 
 export type { ToolIo } from './tool.js';
@@ -31,7 +30,6 @@ export const referenceVersion = '7.2';
 /** Runs one command line (without the program's name) and gives the exit code. `toolName` begins every message. */
 export async function runImg(argv: readonly string[], io: ToolIo, toolName: string): Promise<number> {
   const tool = new Tool(toolName, io);
-  tuneForTools();
   try {
     let rest = [...argv];
     // Options before the subcommand.

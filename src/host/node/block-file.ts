@@ -14,8 +14,9 @@ import { BlockError, errorCode } from '../../block/errors.js';
 import type { FileHost, HostFile, HostFileKind, HostFileOpenFlags, HostFileStat } from '../../block/host.js';
 import * as px from './posix.js';
 
-/** Transfers up to this size are done in the calling thread. */
-const inPlaceWriteBytes = 2 ** 21;
+/** Transfers up to this size are done in the calling thread, reads only for who asks for what is at hand (`readNow`). */
+const inPlaceBytes = 2 ** 21;
+/** Other reads in the calling thread. */
 const inPlaceReadBytes = 256 * 1024;
 /** A read that takes longer than this and than its bytes at half a gigabyte a second was no hit in the page cache. */
 const cachedReadMs = 0.2;
@@ -26,6 +27,11 @@ const throttledWriteMs = 10;
 const coldTransfers = 64;
 /** O_DIRECT: the alignment tried last, which any host's file takes. */
 const directAlignment = 4096;
+
+/** Not `performance.now`, whose first use loads modules for a millisecond. */
+function nowMs(): number {
+  return Number(process.hrtime.bigint()) / 1e6;
+}
 
 function asBlockError(error: unknown): BlockError {
   const code = (error as NodeJS.ErrnoException).code;
@@ -170,14 +176,14 @@ class NodeFile implements HostFile {
 
   /** A read in place, which tells whether the next one may be. */
   #readTimed(offset: number, buffer: Uint8Array): number {
-    const start = performance.now();
+    const start = nowMs();
     const count = this.readSync(offset, buffer);
-    if (performance.now() - start > cachedReadMs + buffer.length / cachedBytesPerMs) this.#coldLeft = coldTransfers;
+    if (nowMs() - start > cachedReadMs + buffer.length / cachedBytesPerMs) this.#coldLeft = coldTransfers;
     return count;
   }
 
   readNow(offset: number, buffer: Uint8Array): number | undefined {
-    if (this.direct || this.#coldLeft > 0 || buffer.length > inPlaceReadBytes) return undefined;
+    if (this.direct || this.#coldLeft > 0 || buffer.length > inPlaceBytes) return undefined;
     try {
       return this.#readTimed(offset, buffer);
     } catch {
@@ -186,7 +192,8 @@ class NodeFile implements HostFile {
   }
 
   read(offset: number, buffer: Uint8Array): Promise<number> {
-    if (this.direct || (buffer.length <= inPlaceReadBytes && (this.#coldLeft === 0 || --this.#coldLeft === 0))) {
+    const isCold = this.#coldLeft > 0 && --this.#coldLeft > 0;
+    if (this.direct || (buffer.length <= inPlaceReadBytes && !isCold)) {
       try {
         return Promise.resolve(this.#readTimed(offset, buffer));
       } catch (error) {
@@ -225,13 +232,13 @@ class NodeFile implements HostFile {
 
   /** A write in place, which tells whether the next one may be. */
   #writeTimed(offset: number, buffer: Uint8Array): void {
-    const start = performance.now();
+    const start = nowMs();
     this.writeSync(offset, buffer);
-    if (performance.now() - start > throttledWriteMs) this.#coldWritesLeft = coldTransfers;
+    if (nowMs() - start > throttledWriteMs) this.#coldWritesLeft = coldTransfers;
   }
 
   writeNow(offset: number, buffer: Uint8Array): boolean {
-    if (this.direct || this.#coldWritesLeft > 0 || buffer.length > inPlaceWriteBytes) return false;
+    if (this.direct || this.#coldWritesLeft > 0 || buffer.length > inPlaceBytes) return false;
     try {
       this.#writeTimed(offset, buffer);
       return true;
@@ -243,7 +250,7 @@ class NodeFile implements HostFile {
   write(offset: number, buffer: Uint8Array): Promise<void> {
     if (
       this.direct ||
-      (buffer.length <= inPlaceWriteBytes && (this.#coldWritesLeft === 0 || --this.#coldWritesLeft === 0))
+      (buffer.length <= inPlaceBytes && (this.#coldWritesLeft === 0 || --this.#coldWritesLeft === 0))
     ) {
       try {
         this.#writeTimed(offset, buffer);

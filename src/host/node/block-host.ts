@@ -64,7 +64,7 @@ export class NodeBlockHost implements BlockHost {
   }
 
   monotonicNs(): number {
-    return performance.now() * 1e6;
+    return Number(process.hrtime.bigint());
   }
 
   wallNs(): number {

@@ -21,6 +21,8 @@ const dist = fileURLToPath(new URL('../..', import.meta.url));
 const records = join(dist, '.build');
 
 export const bundlesDirectory = join(dist, 'bundle');
+/** What starts the program, as the build has bundled it. */
+export const bundledMain = join(bundlesDirectory, 'main.cjs');
 /** Written last: the `compiledState` that the build's products were made of. */
 export const bundleStamp = join(bundlesDirectory, 'built');
 

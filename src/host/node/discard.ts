@@ -1,5 +1,5 @@
 /** Gives pages of this process back to the host: madvise of Linux, through koffi where that is installed. */
-import { createRequire } from 'node:module';
+import { loadKoffi } from './koffi.js';
 import { mappingOfSize } from './resident.js';
 
 const MADV_DONTNEED = 4;
@@ -8,10 +8,9 @@ type Madvise = (address: bigint, length: number, advice: number) => number;
 let madvise: Madvise | null | undefined;
 
 function load(): Madvise | null {
-  if (process.platform !== 'linux' || process.env.VRING_NO_FFI) return null;
+  if (process.platform !== 'linux') return null;
   try {
-    const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi').default;
-    return koffi.load(null).func('int madvise(uintptr_t at, size_t length, int advice)') as unknown as Madvise;
+    return loadKoffi().load(null).func('int madvise(uintptr_t at, size_t length, int advice)') as unknown as Madvise;
   } catch {
     return null;
   }

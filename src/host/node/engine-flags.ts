@@ -2,7 +2,6 @@
  * How V8 compiles: flags that can be set at run time. A code cache (`bundles.ts`) is good under the flags it was made under, so
  * those that stay are set before any thread starts.
  */
-import { versions } from 'node:process';
 import { setFlagsFromString } from 'node:v8';
 
 /**
@@ -26,7 +25,7 @@ const engineFlags = [
   // V8 also reads which branches a module says are unlikely; newer versions do so anyway.
   '--experimental-wasm-branch-hinting',
   // A module says which of its functions are to be optimized at once, and which compiled only when they are called.
-  ...(Number.parseInt(versions.v8, 10) < V8_WITHOUT_HINTS ? ['--experimental-wasm-compilation-hints'] : []),
+  ...(Number.parseInt(process.versions.v8, 10) < V8_WITHOUT_HINTS ? ['--experimental-wasm-compilation-hints'] : []),
   // Others are compiled with their module, in whatever thread makes it, not by the thread that first calls them.
   '--no-wasm-lazy-compilation',
   `--wasm-tiering-budget=${TIERING_BUDGET}`,
@@ -57,12 +56,9 @@ export function tuneForMachines(set: (flag: string) => void = setFlagsFromString
 /**
  * For a process that copies for a second or so, with little computing: a function has to run eight times as long as usual before the
  * optimizing compiler takes it up, whose threads would otherwise use as much CPU as they spare and keep it from the ones that read ahead.
+ * Few new objects live on: waking threads to collect them takes longer than doing it.
  */
 export function tuneForCopying(): void {
   setFlagsFromString('--interrupt-budget=1000000');
-}
-
-/** For a process that ends soon: few of its new objects live on, and waking threads to collect them takes longer than doing it. */
-export function tuneForTools(): void {
   setFlagsFromString('--no-parallel-scavenge');
 }

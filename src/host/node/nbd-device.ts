@@ -8,6 +8,7 @@ import * as net from 'node:net';
 import { Worker } from 'node:worker_threads';
 import { BlockError, errorText, toBlockError } from '../../block/errors.js';
 import { NodeByteStream } from './block-network.js';
+import { loadKoffi } from './koffi.js';
 import { errnoNameOf } from './posix.js';
 
 /** linux/nbd.h: _IO(0xab, n). */
@@ -32,7 +33,7 @@ interface DeviceCalls {
 
 function loadCalls(): DeviceCalls {
   try {
-    const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi').default;
+    const koffi = loadKoffi();
     const libc = koffi.load(null);
     return {
       ioctl: libc.func('ioctl', 'int', ['int', 'unsigned long', 'unsigned long']),

@@ -2,8 +2,8 @@
  * The system calls that Node's `fs` lacks, through koffi: lseek with SEEK_DATA / SEEK_HOLE, fallocate, OFD record locks, block
  * device ioctls. koffi is an optional dependency; without it `loadPosix` gives undefined and callers say what falls away.
  */
-import { createRequire } from 'node:module';
 import { constants } from 'node:os';
+import { loadKoffi } from './koffi.js';
 
 /** Calls return -1 with `errno()` set, like libc's. Linux x86-64 and arm64 share all constants used here. */
 export interface Posix {
@@ -46,10 +46,9 @@ export function loadedPosix(): Posix | undefined {
 export function loadPosix(): Posix | undefined {
   if (isLoaded) return loaded;
   isLoaded = true;
-  if (process.platform !== 'linux' || process.env.VRING_NO_FFI) return undefined;
+  if (process.platform !== 'linux') return undefined;
   try {
-    const require = createRequire(import.meta.url);
-    const koffi = require('koffi') as typeof import('koffi').default;
+    const koffi = loadKoffi();
     const libc = koffi.load(null);
     loaded = {
       lseek: libc.func('int64_t lseek64(int fd, int64_t offset, int whence)'),

@@ -1,8 +1,8 @@
 /** Pseudo-terminals, which Node has no call for: posix_openpt and what belongs to it, through koffi. */
-import { createRequire } from 'node:module';
 import { constants } from 'node:os';
 import { ReadStream } from 'node:tty';
 import { VringError } from '../../base/index.js';
+import { loadKoffi } from './koffi.js';
 
 const O_RDWR_NOCTTY_CLOEXEC = 0x80102;
 const F_DUPFD_CLOEXEC = 1030;
@@ -25,10 +25,9 @@ export interface PseudoTerminal {
 /** A new one, in raw mode: bytes pass unchanged, nothing is echoed. Throws VringError `pseudo-terminal`. */
 export function openPseudoTerminal(): PseudoTerminal {
   if (process.platform !== 'linux') throw new VringError('pseudo-terminal', 'this system is not Linux');
-  let koffi: typeof import('koffi').default;
+  let koffi: ReturnType<typeof loadKoffi>;
   try {
-    if (process.env['VRING_NO_FFI']) throw new Error('VRING_NO_FFI is set');
-    koffi = createRequire(import.meta.url)('koffi') as typeof koffi;
+    koffi = loadKoffi();
   } catch (error) {
     throw new VringError('pseudo-terminal', 'the module koffi, which calls the system, is not installed', {
       cause: error,

@@ -2,8 +2,8 @@
  * preadv2 and pwritev2 on memory that several threads see, through koffi: many pieces by one call, with or without leave to wait
  * for a disk. Undefined where there is no koffi, or the C library lacks them.
  */
-import { createRequire } from 'node:module';
 import { constants } from 'node:os';
+import { loadKoffi } from './koffi.js';
 
 /** As many pieces as one call takes here. The system takes 1,024. */
 export const vectorPieces = 256;
@@ -29,9 +29,9 @@ export interface VectoredIo {
 }
 
 export function loadVectoredIo(): VectoredIo | undefined {
-  if (process.platform !== 'linux' || process.env.VRING_NO_FFI) return undefined;
+  if (process.platform !== 'linux') return undefined;
   try {
-    const koffi = createRequire(import.meta.url)('koffi') as typeof import('koffi').default;
+    const koffi = loadKoffi();
     const libc = koffi.load(null);
     const read = libc.func('int64_t preadv2(int fd, void *pieces, int count, int64_t offset, int flags)');
     const write = libc.func('int64_t pwritev2(int fd, void *pieces, int count, int64_t offset, int flags)');

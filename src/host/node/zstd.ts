@@ -4,9 +4,9 @@
  * The first of these that is there does the work: `node:zlib` (Node 22.15 and later), the system's libzstd.so.1 through koffi,
  * WebAssembly to compress and JavaScript to decompress (five to ten times slower).
  */
-import { createRequire } from 'node:module';
 import * as zlib from 'node:zlib';
 import { BlockError } from '../../block/errors.js';
+import { loadKoffi } from './koffi.js';
 
 export interface ZstdCodec {
   /** One frame; undefined when it would be longer than `limit`. */
@@ -41,10 +41,9 @@ export function zlibZstd(): ZstdCodec | undefined {
 }
 
 export function systemZstd(): ZstdCodec | undefined {
-  if (process.platform !== 'linux' || process.env['VRING_NO_FFI']) return undefined;
+  if (process.platform !== 'linux') return undefined;
   try {
-    const require = createRequire(import.meta.url);
-    const koffi = require('koffi') as typeof import('koffi').default;
+    const koffi = loadKoffi();
     const library = koffi.load('libzstd.so.1');
     // Errors are negative numbers (zstd.h: ZSTD_isError).
     const compress = library.func(

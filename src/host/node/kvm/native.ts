@@ -3,8 +3,8 @@
  * vCPU out of the guest: SIGURG, which nobody hears unless asked to and of which at most one waits. It is blocked in a vCPU's
  * thread but while the thread is in the guest: one that comes earlier ends the next entry at once, so that none is lost.
  */
-import { createRequire } from 'node:module';
 import { VringError } from '../../../base/index.js';
+import { loadKoffi } from '../koffi.js';
 
 const SIGURG = 23;
 const SIG_BLOCK = 0;
@@ -81,10 +81,9 @@ function load(): Native {
   if (process.platform !== 'linux') throw new VringError('kvm-unavailable', 'this system is not Linux');
   const { arch } = process;
   if (!(arch in tgkillNumber)) throw new VringError('kvm-unavailable', `no KVM is known for ${arch} processors`);
-  let koffi: typeof import('koffi').default;
+  let koffi: ReturnType<typeof loadKoffi>;
   try {
-    if (process.env.VRING_NO_FFI) throw new Error('VRING_NO_FFI is set');
-    koffi = createRequire(import.meta.url)('koffi') as typeof koffi;
+    koffi = loadKoffi();
   } catch (error) {
     throw new VringError('kvm-unavailable', 'the module koffi, which calls the system, is not installed', {
       cause: error,

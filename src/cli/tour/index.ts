@@ -1,5 +1,5 @@
 /** `vring tour`: through the rings of a running machine, step by step. */
-import { createInterface } from 'node:readline/promises';
+import { createInterface, type Interface } from 'node:readline/promises';
 import { type AcceleratorName, VringError } from '../../vmm/index.js';
 import { tourCommand } from '../commands.js';
 import { commandHelp } from '../help.js';
@@ -11,16 +11,18 @@ import { type TourMachine, TourSession } from './session.js';
 import { steps } from './steps.js';
 import { parts, runWithout } from './without.js';
 
+/** Columns at most; of a terminal that has fewer, those it has. */
 const WIDTH = 100;
+const LEAST_WIDTH = 40;
 
 /** Breaks a line at spaces; what begins with spaces goes on below its text. Rows of tables stay as they are. */
-function wrap(line: string): string[] {
+function wrap(line: string, width: number): string[] {
   if (/^ {2}(guest \||\S+ {2})/.test(line) || /\S {3}/.test(line)) return [line];
   const indent = /^ */.exec(line)?.[0] ?? '';
   const lines: string[] = [];
   let current = indent;
   for (const word of line.trim().split(' ')) {
-    if (current.length > indent.length && current.length + word.length + 1 > WIDTH) {
+    if (current.length > indent.length && current.length + word.length + 1 > width) {
       lines.push(current);
       current = indent;
     }
@@ -41,7 +43,8 @@ export async function tour(argv: readonly string[], io: ProcessIo): Promise<numb
   const accel = given.find(({ row }) => row.name === 'accel')?.value;
   if (without !== undefined && accel !== undefined)
     throw new UsageError('--accel and --without cannot be given both: a comparison says itself what it needs');
-  const say = (line: string) => print(io.stdout, `${wrap(line).join('\n')}\n`);
+  const width = io.stdout.isTTY ? Math.max(LEAST_WIDTH, Math.min(WIDTH, io.stdout.columns || WIDTH)) : WIDTH;
+  const say = (line: string) => print(io.stdout, `${wrap(line, width).join('\n')}\n`);
   try {
     if (without === undefined)
       await walk(accel === undefined ? {} : { accelerators: [acceleratorNamed(accel)] }, io, say);
@@ -68,6 +71,16 @@ function acceleratorNamed(name: string): AcceleratorName {
   throw new UsageError(`--accel ${name}: there are kvm and tcg${didYouMean(name, ['kvm', 'tcg'])}`);
 }
 
+async function goesOn(lines: Interface): Promise<boolean> {
+  try {
+    return !/^q/i.test(await lines.question('Enter goes on, q ends. '));
+  } catch (error) {
+    // Ctrl+D or Ctrl+C
+    if (!(error instanceof Error) || error.name !== 'AbortError') throw error;
+    return false;
+  }
+}
+
 /** On a terminal it waits between the steps. */
 async function walk(options: TourMachine, io: ProcessIo, say: (line: string) => Promise<void>): Promise<void> {
   const interactive = io.stdin.isTTY === true && io.stdout.isTTY === true;
@@ -77,9 +90,10 @@ async function walk(options: TourMachine, io: ProcessIo, say: (line: string) => 
     for (const [i, step] of steps.entries()) {
       await say(`${i > 0 ? '\n' : ''}${i + 1}. ${step.title}`);
       for (const line of await step.run(session)) await say(line);
-      if (lines && i + 1 < steps.length && /^q/i.test(await lines.question('Enter goes on, q ends. '))) return;
+      if (lines && i + 1 < steps.length && !(await goesOn(lines))) return;
     }
-    await say(`\nWhat if a part were not there? vring tour --without ${parts.map(({ name }) => name).join(', ')}`);
+    const names = parts.map(({ name }) => name).join(', ');
+    await say(`\nWhat if a part were not there? vring tour --without NAME shows it; a NAME is one of ${names}.`);
   } finally {
     lines?.close();
     await session.close();

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { spawn as spawnOnTerminal } from '@lydell/node-pty';
 import { steps } from './steps.js';
 
 const main = fileURLToPath(new URL('../main.js', import.meta.url));
@@ -75,6 +76,37 @@ test('vring tour --without tlb, translation-cache, virtio: counters tell the dif
   const [, few, many] = /disk 500 .* (\d+) exits \/ (\d+) exits$/m.exec(virtio.stdout) ?? [];
   // Each byte of 500 times 512 is an exit; a request with virtio is one notify and what the interrupt costs.
   assert.ok(Number(many) > 256_000 && Number(few) < 5_000, virtio.stdout);
+});
+
+test('vring tour on a terminal: as wide as that is, a step at a time, and Ctrl+D ends it', {
+  skip: process.platform === 'win32' && 'there are no terminals of this kind',
+}, async () => {
+  const columns = 60;
+  // What was written last can be lost with the end of a terminal: the shell stays a little.
+  const script = `'${process.execPath}' '${main}' tour --accel tcg; echo "status=$?"; sleep 0.3`;
+  const terminal = spawnOnTerminal('/bin/sh', ['-c', script], { cols: columns, rows: 30 });
+  let text = '';
+  const ended = new Promise<void>((resolve) => terminal.onExit(() => resolve()));
+  const timer = setTimeout(() => terminal.kill('SIGKILL'), 60_000);
+  try {
+    const asked = [false, false];
+    terminal.onData((data) => {
+      text += data;
+      const questions = text.split('Enter goes on, q ends. ').length - 1;
+      for (const [i, key] of ['\r', '\x04'].entries()) {
+        if (questions <= i || asked[i]) continue;
+        asked[i] = true;
+        terminal.write(key);
+      }
+    });
+    await ended;
+  } finally {
+    clearTimeout(timer);
+  }
+  assert.match(text, /status=0/);
+  assert.ok(text.includes(steps[1].title) && !text.includes(steps[2].title), text);
+  const plain = text.replaceAll(/\x1b\[[0-9;]*[A-Za-z]/g, '').split(/\r?\n/);
+  for (const line of plain) if (!/ {3}|guest \|/.test(line)) assert.ok(line.length <= columns, line);
 });
 
 test('a part that there is not', async () => {

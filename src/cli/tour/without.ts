@@ -1,4 +1,5 @@
 /** `vring tour --without NAME`: the same work with a part and without it, side by side. */
+import { probeKvm } from '../../host/node/kvm/probe.js';
 import { VringError } from '../../vmm/index.js';
 import { busyNs, formatNs, type Measured, type TourMachine, TourSession } from './session.js';
 
@@ -8,8 +9,13 @@ interface Part {
   readonly sentence: string;
   readonly with: TourMachine;
   readonly without: TourMachine;
-  /** What is typed, and how often the thing in question happens in it. Where the guest must do it otherwise, the other way. */
-  readonly work: readonly { readonly line: string; readonly count: number; readonly otherwise?: string }[];
+  /** What is typed, of what the time is shown, and how often that happens in it. Where the guest must do it otherwise, the other way. */
+  readonly work: readonly {
+    readonly line: string;
+    readonly each: string;
+    readonly count: number;
+    readonly otherwise?: string;
+  }[];
   /** A counter that tells the story. */
   readonly shows?: (measured: Measured) => string;
 }
@@ -27,10 +33,10 @@ export const parts: readonly Part[] = [
     with: { accelerators: ['kvm'] },
     without: tcg,
     work: [
-      { line: 'work 20', count: 20_000_000 },
-      { line: 'syscall 20000', count: 20_000 },
-      { line: 'fault 5000', count: 5_000 },
-      { line: 'port 5000', count: 5_000 },
+      { line: 'work 20', each: 'a step of a loop', count: 20_000_000 },
+      { line: 'syscall 20000', each: 'a system call', count: 20_000 },
+      { line: 'fault 5000', each: 'a page fault', count: 5_000 },
+      { line: 'port 5000', each: 'a write to a port', count: 5_000 },
     ],
   },
   {
@@ -40,9 +46,9 @@ export const parts: readonly Part[] = [
     with: tcg,
     without: { ...tcg, translator: { codeCache: false }, hotThreshold: 0 },
     work: [
-      { line: 'syscall 300', count: 300 },
-      { line: 'fault 100', count: 100 },
-      { line: 'port 300', count: 300 },
+      { line: 'syscall 300', each: 'a system call', count: 300 },
+      { line: 'fault 100', each: 'a page fault', count: 100 },
+      { line: 'port 300', each: 'a write to a port', count: 300 },
     ],
     shows: ({ counters }) => `${(counters['translated'] ?? 0) + (counters['singleSteps'] ?? 0)} translations`,
   },
@@ -52,9 +58,9 @@ export const parts: readonly Part[] = [
     with: tcg,
     without: { ...tcg, translator: { tlbEntries: 1 } },
     work: [
-      { line: 'walk 1000', count: 1_000_000 },
-      { line: 'syscall 20000', count: 20_000 },
-      { line: 'fault 5000', count: 5_000 },
+      { line: 'walk 1000', each: 'a load', count: 1_000_000 },
+      { line: 'syscall 20000', each: 'a system call', count: 20_000 },
+      { line: 'fault 5000', each: 'a page fault', count: 5_000 },
     ],
     shows: ({ counters }) => `${counters['refills'] ?? 0} page walks`,
   },
@@ -64,7 +70,7 @@ export const parts: readonly Part[] = [
       'Virtio moves a whole request with one exit; without it (here fw_cfg, as old disks did) each byte is an exit.',
     with: {},
     without: {},
-    work: [{ line: 'disk 500', count: 500, otherwise: 'pio 500' }],
+    work: [{ line: 'disk 500', each: 'a sector', count: 500, otherwise: 'pio 500' }],
     shows: (measured) => `${exitsOf(measured)} exits`,
   },
   {
@@ -74,8 +80,8 @@ export const parts: readonly Part[] = [
     with: { accelerators: ['kvm'] },
     without: { accelerators: ['kvm'], kernelIrqchip: 'off' },
     work: [
-      { line: 'random 500', count: 500 },
-      { line: 'tick 100', count: 100 },
+      { line: 'random 500', each: 'a request', count: 500 },
+      { line: 'tick 100', each: 'a tick', count: 100 },
     ],
     shows: (measured) => `${exitsOf(measured) + (measured.exits['interruptWindow'] ?? 0)} exits`,
   },
@@ -95,9 +101,10 @@ export async function runWithout(part: Part, say: (line: string) => Promise<void
 
 async function compareRuns(part: Part, say: (line: string) => Promise<void>): Promise<void> {
   await say(`${part.sentence} Time of the vCPU's thread for each, the least of ${RUNS} runs:`);
-  const rows: { line: string; count: number; measured: (Measured | undefined)[] }[] = part.work.map(
-    ({ line, count, otherwise }) => ({
+  const rows: { line: string; each: string; count: number; measured: Measured[] }[] = part.work.map(
+    ({ line, each, count, otherwise }) => ({
       line: otherwise === undefined ? line : `${line} / ${otherwise}`,
+      each,
       count,
       measured: [],
     }),
@@ -112,16 +119,25 @@ async function compareRuns(part: Part, say: (line: string) => Promise<void>): Pr
       await session.close();
     }
   }
-  await say(`${''.padEnd(28)}${'with'.padStart(12)}${'without'.padStart(12)}   times as long`);
-  for (const { line, count, measured } of rows) {
-    const [a, b] = measured as [Measured, Measured];
+  const width = Math.max(...rows.map(({ each }) => each.length)) + 2;
+  await say(
+    `${'typed in the guest'.padEnd(20)}${'time of'.padEnd(width)}${'with'.padStart(10)}${'without'.padStart(10)}   times as long`,
+  );
+  for (const { line, each, count, measured } of rows) {
+    const [a, b] = measured;
     const [x, y] = [busyNs(a), busyNs(b)];
     const more = part.shows ? `   ${part.shows(a)} / ${part.shows(b)}` : '';
     await say(
-      `${line.padEnd(28)}${formatNs(x / count).padStart(12)}${formatNs(y / count).padStart(12)}   ${(y / x).toFixed(2).padStart(7)}${more}`,
+      `${line.padEnd(20)}${each.padEnd(width)}${formatNs(x / count).padStart(10)}${formatNs(y / count).padStart(10)}   ${ratio(y / x).padStart(7)}${more}`,
     );
   }
+  if (part.with.accelerators?.[0] !== 'kvm') return;
+  const { objection } = probeKvm();
+  if (objection !== undefined) await say(`KVM is not taken here unless it is asked for: ${objection}.`);
 }
+
+const ratio = (value: number) =>
+  value >= 10 ? value.toFixed(1) : value >= 0.1 ? value.toFixed(2) : value.toPrecision(1);
 
 /** The run of several in which the vCPU's thread was disturbed least; the first ones also warm up. */
 async function quickest(session: TourSession, line: string): Promise<Measured> {

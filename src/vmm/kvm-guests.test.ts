@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { exitIndex } from '../accel/index.js';
 import { VringError } from '../base/index.js';
+import { field as home } from '../guest/x86/state.js';
 import { call, exit, runPage } from '../host/node/kvm/abi.js';
 import type { KvmAccelerator } from '../host/node/kvm/accelerator.js';
 import { loadNative, type Native } from '../host/node/kvm/native.js';
@@ -175,6 +176,85 @@ for (const on of onKvm.slice(1))
       [0x1111222233334444n, 0x5555666677778888n],
     );
     assert.equal(cpus[1].register('st0'), 0x4000c90fdaa22168c235n, 'pi');
+  });
+
+/** KVM that keeps each vCPU's offset of the time-stamp counter, as seen from outside the guest, on hosts whose KVM does not. */
+function keepingTscOffsets(): Native {
+  const native = loadNative();
+  const known = new Map<bigint, Uint8Array>();
+  const offsets = new Map<number, bigint>();
+  const eachTsc = (bytes: Uint8Array, visit: (view: DataView, at: number) => void) => {
+    const view = new DataView(bytes.buffer);
+    for (let i = 0; i < view.getUint32(0, true); i++)
+      if (view.getUint32(8 + 16 * i, true) === 0x10) visit(view, 8 + 16 * i + 8);
+  };
+  return {
+    ...native,
+    addressOf: (bytes) => {
+      const address = native.addressOf(bytes);
+      known.set(address, bytes);
+      return address;
+    },
+    ioctlBytes: (fd, request, bytes) => {
+      const offset = offsets.get(fd) ?? 0n;
+      switch (request) {
+        case call.hasDeviceAttribute:
+          return 0;
+        case call.getDeviceAttribute:
+        case call.setDeviceAttribute: {
+          const value = known.get(new DataView(bytes.buffer).getBigUint64(16, true));
+          assert.ok(value);
+          const view = new DataView(value.buffer);
+          if (request === call.setDeviceAttribute) offsets.set(fd, view.getBigUint64(0, true));
+          else view.setBigUint64(0, offset, true);
+          return 0;
+        }
+        case call.getMsrs: {
+          const result = native.ioctlBytes(fd, request, bytes);
+          eachTsc(bytes, (view, at) => void view.setBigUint64(at, view.getBigUint64(at, true) + offset, true));
+          return result;
+        }
+        case call.setMsrs:
+          eachTsc(bytes, () => assert.fail('the counter itself is not written'));
+      }
+      return native.ioctlBytes(fd, request, bytes);
+    },
+  };
+}
+
+for (const cpus of [1, 2])
+  test(`the time-stamp counter stands while the machine does, however short, vCPUs: ${cpus}, on kvm`, {
+    skip: noKvm,
+    timeout: 60_000,
+  }, () => {
+    let leaveAt = 0;
+    const machine = machineOn('tcg', () => performance.now() > leaveAt, cpus);
+    const { pc } = machine.boot(cpus === 1 ? busyGuest.image : busyPair.image);
+    const look = pc.clock.createTimer('look', (now) => look.arm(now + 1e6));
+    look.arm(1e6);
+    const kvm = kvmFor(machine, 'kvm, irqchip in the kernel', keepingTscOffsets());
+    /** By the machine's clock, in seconds. */
+    const runFor = (ms: number) => {
+      leaveAt = performance.now() + ms;
+      assert.deepEqual(machine.run(), { why: 'stopped' });
+      pc.accelerator.synchronize();
+      return pc.cpus.map((cpu) => Number(BigInt.asIntN(64, cpu.vcpu.get64(home.tscOffset))) / pc.tscHz);
+    };
+    if (cpus === 2) while (machine.u32(RESULT + 8) === 0) runFor(20);
+    pc.setAccelerator(kvm);
+    let last = runFor(20);
+    const moved: number[] = [];
+    for (let pause = 0; pause < 3; pause++) {
+      pc.clock.pause();
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 400);
+      const now = runFor(5);
+      moved.push(Math.abs(now[0] - last[0]));
+      if (cpus === 2) assert.ok(Math.abs(now[1] - now[0] - (last[1] - last[0])) < 1e-6, 'vCPUs keep their distance');
+      last = now;
+    }
+    // A host that has stopped this thread at the wrong moment does not do so each time.
+    assert.ok(Math.min(...moved) < 0.1, `${moved} s`);
+    kvm.close();
   });
 
 test('an endless loop with interrupts off is left when the host asks, on kvm', { skip: noKvm, timeout: 60_000 }, () => {

@@ -68,6 +68,9 @@ export const call = {
   setXsave: iow(0xa5, 4096),
   getXcrs: ior(0xa6, 392),
   setXcrs: iow(0xa7, 392),
+  setDeviceAttribute: iow(0xe1, 24),
+  getDeviceAttribute: iow(0xe2, 24),
+  hasDeviceAttribute: iow(0xe3, 24),
 } as const;
 
 /** Capabilities by name, as `vring doctor` lists them. */

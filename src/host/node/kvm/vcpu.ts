@@ -11,7 +11,7 @@ const EAGAIN = 11;
 /** Calls of a vCPU that do not enter the guest: by its own thread, or by another while that one stands. */
 export class KvmVcpuCalls {
   readonly fd: number;
-  protected readonly native: Native;
+  readonly native: Native;
 
   constructor(native: Native, fd: number) {
     this.native = native;

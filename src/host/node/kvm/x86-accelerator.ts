@@ -245,7 +245,13 @@ function kernelApicState(lapic: LocalApic, nowNs: () => number): X86StateOptions
 }
 
 /** The state of a vCPU by its number. */
-function stateOf(vcpu: KvmVcpuCalls, id: number, options: X86KvmOptions, inKernel: boolean): X86KvmState {
+function stateOf(
+  vcpu: KvmVcpuCalls,
+  id: number,
+  options: X86KvmOptions,
+  inKernel: boolean,
+  first: X86KvmState | undefined,
+): X86KvmState {
   const lapic = options.lapics[id];
   const { controllers, host } = options;
   return new X86KvmState({
@@ -266,6 +272,7 @@ function stateOf(vcpu: KvmVcpuCalls, id: number, options: X86KvmOptions, inKerne
       },
     },
     readTsc: () => host.readTsc(),
+    first,
     kernelApic: controllers && kernelApicState(lapic, () => controllers.nowNs()),
   });
 }
@@ -308,8 +315,9 @@ class X86Architecture implements KvmArchitecture {
     this.#exits = exits;
     this.#handlers = new X86Handlers(vcpu, this.#cpu);
     this.#calls = [vcpu, ...(secondaries?.calls() ?? [])];
-    const states = this.#calls.map((each, id) => stateOf(each, id, options, kernelInterrupts !== undefined));
-    [this.#state, ...this.#furtherStates] = states as [X86KvmState];
+    const isInKernel = kernelInterrupts !== undefined;
+    this.#state = stateOf(vcpu, 0, options, isInKernel, undefined);
+    this.#furtherStates = this.#calls.slice(1).map((each, i) => stateOf(each, i + 1, options, isInKernel, this.#state));
   }
 
   load(): void {

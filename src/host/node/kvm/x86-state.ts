@@ -8,6 +8,7 @@ import { leaveReason, WAIT_FOR_SIPI } from '../../../guest/x86/system/leave.js';
 import type { Vcpu } from '../../../guest/x86/system/vcpu.js';
 import { call } from './abi.js';
 import type { KvmVcpuCalls } from './vcpu.js';
+import { TscOffset } from './x86-tsc.js';
 
 /** `struct kvm_regs` in its order: numbers of the general registers as instructions encode them. */
 const regsOrder = [0, 3, 1, 2, 6, 7, 4, 5, 8, 9, 10, 11, 12, 13, 14, 15];
@@ -100,6 +101,8 @@ export interface X86StateOptions {
     set?(cr8: number, base: bigint): void;
   };
   readTsc(): bigint;
+  /** The first vCPU's state, whose counter this one's keeps its distance from. Absent: it is that. */
+  readonly first?: X86KvmState | undefined;
   /** The local APIC lies in the kernel, where HLT waits too: its state, home → register page, and back. */
   readonly kernelApic?:
     | {
@@ -129,6 +132,8 @@ export class X86KvmState {
   readonly #msrs: { readonly bytes: Uint8Array; readonly view: DataView };
   /** Rows of `msrFields` that KVM knows. */
   readonly #known: readonly (readonly [index: number, offset: number])[];
+  /** Undefined: this KVM does not tell. */
+  readonly tsc: TscOffset | undefined;
   /** The vCPU sleeps in HLT. */
   halted = false;
 
@@ -136,6 +141,7 @@ export class X86KvmState {
     this.#options = options;
     this.#vcpu = options.vcpu;
     this.#home = options.cpu.vcpu;
+    this.tsc = TscOffset.of(options.vcpu);
     this.#known = msrFields.filter(([index]) => this.#hasMsr(index));
     this.#msrs = block(8 + 16 * (this.#known.length + 2));
   }
@@ -285,7 +291,8 @@ export class X86KvmState {
       count++;
     };
     for (const [index, offset] of this.#known) put(index, cpu.get64(offset));
-    put(MSR_TSC, this.#options.cpu.tscNow());
+    if (this.tsc) this.#loadTsc(this.tsc);
+    else put(MSR_TSC, this.#options.cpu.tscNow());
     put(MSR_TSC_ADJUST, cpu.get64(home.tscAdjust));
     view.setUint32(0, count, true);
     const done = this.#vcpu.call('take model-specific registers', call.setMsrs, bytes);
@@ -294,6 +301,17 @@ export class X86KvmState {
       const index = view.getUint32(8 + 16 * done, true).toString(16);
       throw new Error(`vring invariant broken: KVM does not take the MSR 0x${index} that it gave`);
     }
+  }
+
+  /** The counter goes on from where it was at home. */
+  #loadTsc(tsc: TscOffset): void {
+    const { cpu, first } = this.#options;
+    if (first?.tsc) {
+      tsc.ticks = first.tsc.ticks + this.#home.get64(home.tscOffset) - first.#home.get64(home.tscOffset);
+      return;
+    }
+    const before = this.#msr(call.getMsrs, MSR_TSC, 0n);
+    tsc.ticks += cpu.tscNow() - before;
   }
 
   #loadApic(): void {
@@ -502,7 +520,12 @@ export class X86KvmState {
       if (i < done) cpu.set64(offset, view.getBigUint64(8 + 16 * i + 8, true));
     });
     const at = 8 + 16 * this.#known.length + 8;
-    cpu.set64(home.tscOffset, view.getBigUint64(at, true) - this.#options.readTsc());
+    const { first, readTsc } = this.#options;
+    const ticks =
+      first?.tsc && this.tsc
+        ? first.#home.get64(home.tscOffset) + this.tsc.ticks - first.tsc.ticks
+        : view.getBigUint64(at, true) - readTsc();
+    cpu.set64(home.tscOffset, BigInt.asUintN(64, ticks));
     if (done > this.#known.length + 1) cpu.set64(home.tscAdjust, view.getBigUint64(at + 16, true));
   }
 

@@ -53,7 +53,7 @@ const all: readonly On[] = ['tcg', ...onKvm];
 const whyNot = (on: On) => on !== 'tcg' && noKvm;
 
 function machineOn(on: On, service?: () => boolean, cpus = 1): TestPc {
-  const end = performance.now() + 20_000;
+  const end = performance.now() + 50_000;
   const machine = new TestPc({
     cpu: CPU,
     cpus,
@@ -62,7 +62,7 @@ function machineOn(on: On, service?: () => boolean, cpus = 1): TestPc {
     service: () => performance.now() > end || (service?.() ?? false),
   });
   // A guest that is in no device's hands is asked for nothing: the look at the clock has to have its own deadline.
-  machine.pc.clock.createTimer('end', () => {}).arm(21e9);
+  machine.pc.clock.createTimer('end', () => {}).arm(51e9);
   if (on !== 'tcg') machine.pc.setAccelerator(kvmFor(machine, on));
   return machine;
 }
@@ -516,8 +516,8 @@ for (const on of ['tcg', ...onKvm.slice(1)] as const)
       for (const each of [...others, at]) target.clearBreakpoint(each);
     }
     const before = machine.u32(RESULT + 8);
-    runFor(100);
-    assert.ok(machine.u32(RESULT + 8) > before, 'they run on');
+    // They run on: otherwise the machine gives up.
+    while (machine.u32(RESULT + 8) === before) runFor(20);
     pc.accelerator.close();
   });
 

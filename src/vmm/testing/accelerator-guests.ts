@@ -535,8 +535,10 @@ own:    inc dword ptr [RESULT + 4]
         mov dword ptr [rbp], 0x14
         mov dword ptr [rbp + 0x10], 0x10000
         mov dword ptr [rsi + 0x140], 0x2806     ; comparator 2: level, pin 20
-.arm:   mov eax, [rsi + 0xf0]
-        add eax, 20000
+        mov r10d, 10000
+.arm:   add r10d, r10d
+        mov eax, [rsi + 0xf0]
+        add eax, r10d
         mov dword ptr [rsi + 0x148], eax
         mov dword ptr [rsi + 0x14c], 0
         xor r8d, r8d

@@ -381,7 +381,7 @@ written: dec ecx
     const access = { kind: 'access', address: 0x200009n, length: 3 } as const;
     assert.ok(target.setWatchpoint(write.kind, write.address, write.length));
     if (!stopsAt('written', write)) {
-      t.skip("this host's KVM has no watchpoints on kvm");
+      t.skip("this host's KVM has no breakpoints for data on kvm");
       machine.pc.accelerator.close();
       return;
     }

@@ -65,6 +65,8 @@ export interface KvmArchitecture {
   isAtHandler(vcpu: number, pc: bigint): boolean;
   /** Registers as text, for a person; the state is at home. */
   dump(): string;
+  /** The machine ends. */
+  close(): void;
 }
 
 /** What a debugger wants of a guest; addresses are linear. */
@@ -465,6 +467,7 @@ export class KvmAccelerator implements Accelerator {
   close(): void {
     this.#secondaries?.close();
     this.#notifications?.close();
+    this.#arch.close();
     this.#vcpu.close();
     this.vm.close();
     this.vm.system.close();

@@ -63,4 +63,8 @@ export class KernelApic implements KernelInterrupts {
   endOfInterrupt(vector: number): void {
     for (const ioapic of this.#ioApics) ioapic.endOfInterrupt(vector);
   }
+
+  close(): void {
+    this.#routes.flush();
+  }
 }

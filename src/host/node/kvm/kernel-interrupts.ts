@@ -58,6 +58,8 @@ export interface KernelInterrupts {
   give(): void;
   /** A local APIC tells that a level-triggered interrupt has ended. */
   endOfInterrupt(vector: number): void;
+  /** Gives back what it has of the system. */
+  close(): void;
 }
 
 /** Address and data of a message-signalled interrupt (Intel SDM vol. 3, 11.11). */

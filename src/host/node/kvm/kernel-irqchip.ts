@@ -135,6 +135,10 @@ export class KernelIrqchip implements KernelInterrupts {
 
   endOfInterrupt(): void {}
 
+  close(): void {
+    this.#routes.flush();
+  }
+
   #maskAll(): void {
     for (const chip of this.#pics) {
       this.#vm.call('give an 8259', call.getIrqchip, chip.bytes);

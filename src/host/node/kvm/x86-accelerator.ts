@@ -529,4 +529,8 @@ class X86Architecture implements KvmArchitecture {
   dump(): string {
     return this.#cpu.dump({ float: false });
   }
+
+  close(): void {
+    this.#kernelInterrupts?.close();
+  }
 }

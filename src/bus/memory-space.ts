@@ -376,10 +376,12 @@ export function writeWindow(window: IoWindow, offset: number, size: 1 | 2 | 4, v
 /** DMA straight into RAM. Windows take no DMA: reads give ones, writes are dropped. */
 class RamDma implements DmaSpace {
   readonly #space: MemorySpace;
+  readonly #buffer: ArrayBufferLike;
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
   constructor(space: MemorySpace, bytes: Uint8Array, view: DataView) {
     this.#space = space;
+    this.#buffer = bytes.buffer;
     this.#bytes = bytes;
     this.#view = view;
   }
@@ -452,7 +454,7 @@ class RamDma implements DmaSpace {
   view(gpa: number, length: number, forWrite: boolean): Uint8Array | undefined {
     if (!(length >= 0)) return undefined;
     const hva = this.#space.hvaOf(gpa, length, forWrite);
-    return hva < 0 ? undefined : this.#bytes.subarray(hva, hva + length);
+    return hva < 0 ? undefined : new Uint8Array(this.#buffer, hva, length);
   }
   publish(gpa: number, length: number): void {
     this.#space.onPublish?.(gpa, length);

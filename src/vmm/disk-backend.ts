@@ -62,10 +62,12 @@ export class MachineDisks {
     }
     const request = (op: number, done: BlockDone, offset = 0, length = 0, flags = 0) =>
       this.#begin({ disk, op, flags, offset, length, pieces: [], done, changes: 0, isChange: false });
+    /** Every piece is guest memory: the drive has no buffer of its own. */
+    let inRam = true;
     const transfer = (op: number, offset: number, pieces: readonly Uint8Array[], done: BlockDone) => {
       let length = 0;
       for (const piece of pieces) length += piece.length;
-      if (this.#inPlace.transfer(op === diskOp.write, disk, offset, pieces, length)) done();
+      if (this.#inPlace.transfer(op === diskOp.write, disk, offset, pieces, inRam, length)) done();
       else this.#begin({ disk, op, flags: 0, offset, length, pieces, done, changes: 0, isChange: false });
     };
     const ring = this.#ring;
@@ -79,7 +81,10 @@ export class MachineDisks {
       get inserted() {
         return ring.opened(disk).inserted;
       },
-      allocate: (sizeBytes) => ring.driveBuffer(disk, sizeBytes),
+      allocate: (sizeBytes) => {
+        inRam = false;
+        return ring.driveBuffer(disk, sizeBytes);
+      },
       drain: () => this.drain(),
       trayMoved: (open) => this.#host.trayMoved(disk, open),
       read: (offset, pieces, done) => transfer(diskOp.read, offset, pieces, done),

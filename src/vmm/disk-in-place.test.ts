@@ -21,7 +21,7 @@ const probe = join(folder, 'probe');
 writeFileSync(probe, new Uint8Array(4096));
 const probed = openSync(probe, 'r');
 const target = new Uint8Array(new SharedArrayBuffer(65536));
-const knows = io !== undefined && io.transfer(false, probed, 0, [target.subarray(0, 512)], 0, 512, false) !== -2;
+const knows = io !== undefined && io.transfer(false, probed, 0, [target.subarray(0, 512)], true, 0, 512, false) !== -2;
 closeSync(probed);
 const skip = !knows && statfsSync(folder).type !== TMPFS && 'reads without waiting are unknown here';
 

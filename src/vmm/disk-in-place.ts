@@ -87,8 +87,15 @@ export class InPlaceRequests {
     return known;
   }
 
-  /** Reads or writes at once. False: nothing was done, or not all. */
-  transfer(write: boolean, disk: number, offset: number, pieces: readonly Uint8Array[], length: number): boolean {
+  /** Reads or writes at once. `together`: all pieces are views of one buffer. False: nothing was done, or not all. */
+  transfer(
+    write: boolean,
+    disk: number,
+    offset: number,
+    pieces: readonly Uint8Array[],
+    together: boolean,
+    length: number,
+  ): boolean {
     const known = this.#disks[disk];
     if (!known || known.places.size === 0 || length > MOST_BYTES || pieces.length > vectorPieces) return false;
     const before = performance.now();
@@ -102,7 +109,7 @@ export class InPlaceRequests {
       this.#forgetAll(this.#ring.placesEpoch);
       return false;
     }
-    const isDone = this.#move(write, known.places, offset, pieces, length);
+    const isDone = this.#move(write, known.places, offset, pieces, together, length);
     if (write) {
       this.#ring.setWritten(disk);
       known.patience.took(performance.now() - before);
@@ -111,7 +118,14 @@ export class InPlaceRequests {
     return isDone;
   }
 
-  #move(write: boolean, places: DiskPlaces, offset: number, pieces: readonly Uint8Array[], length: number): boolean {
+  #move(
+    write: boolean,
+    places: DiskPlaces,
+    offset: number,
+    pieces: readonly Uint8Array[],
+    together: boolean,
+    length: number,
+  ): boolean {
     const io = this.#io as VectoredIo;
     for (let done = 0; done < length; ) {
       const at = offset + done;
@@ -119,7 +133,8 @@ export class InPlaceRequests {
       if (!run || (write ? !isWritable(run.file) : this.#refusing.has(run.file))) return false;
       const count = Math.min(length - done, run.end - at);
       const mayWait = write || isInMemory(run.file);
-      const moved = io.transfer(write, descriptorOf(run.file), run.at + at - run.start, pieces, done, count, mayWait);
+      const from = run.at + at - run.start;
+      const moved = io.transfer(write, descriptorOf(run.file), from, pieces, together, done, count, mayWait);
       if (moved === -2) this.#refusing.add(run.file);
       if (moved !== count) return false;
       done += count;

@@ -14,14 +14,16 @@ const PIECE_BYTES = 16;
 
 export interface VectoredIo {
   /**
-   * Bytes of a file from `offset` on into or out of so many pieces' bytes from `skip` on. Gives how many bytes were moved; -1: none, for
-   * a reason of the file's or the disk's; -2: this file's system knows no transfers without waiting.
+   * Bytes of a file from `offset` on into or out of so many pieces' bytes from `skip` on. `together`: all pieces are views of one buffer; to
+   * ask each for its own takes longer than all the rest. Gives how many bytes were moved; -1: none, for a reason of the file's or the
+   * disk's; -2: this file's system knows no transfers without waiting.
    */
   transfer(
     write: boolean,
     fd: number,
     offset: number,
     pieces: readonly Uint8Array[],
+    together: boolean,
     skip: number,
     length: number,
     mayWait: boolean,
@@ -48,7 +50,8 @@ export function loadVectoredIo(): VectoredIo | undefined {
       return lastBase;
     };
     /** Gives how many pieces it is. */
-    const fill = (pieces: readonly Uint8Array[], skip: number, length: number): number => {
+    const fill = (pieces: readonly Uint8Array[], together: boolean, skip: number, length: number): number => {
+      const base = pieces.length > 0 ? baseOf(pieces[0].buffer) : 0;
       let count = 0;
       let left = length;
       for (let i = 0; i < pieces.length && left > 0; i++) {
@@ -58,7 +61,7 @@ export function loadVectoredIo(): VectoredIo | undefined {
           skip -= piece.length;
           continue;
         }
-        const address = baseOf(piece.buffer) + piece.byteOffset + skip;
+        const address = (together ? base : baseOf(piece.buffer)) + piece.byteOffset + skip;
         const bytes = Math.min(size, left);
         const at = count * (PIECE_BYTES / 4);
         words[at] = address;
@@ -73,8 +76,8 @@ export function loadVectoredIo(): VectoredIo | undefined {
     };
     const refusals = [constants.errno.EOPNOTSUPP, constants.errno.EINVAL, constants.errno.ENOSYS];
     return {
-      transfer(isWrite, fd, offset, pieces, skip, length, mayWait) {
-        const count = fill(pieces, skip, length);
+      transfer(isWrite, fd, offset, pieces, together, skip, length, mayWait) {
+        const count = fill(pieces, together, skip, length);
         const moved = (isWrite ? write : read)(fd, vector, count, offset, mayWait ? 0 : RWF_NOWAIT) as number;
         if (moved >= 0) return moved;
         return !mayWait && refusals.includes(koffi.errno()) ? -2 : -1;

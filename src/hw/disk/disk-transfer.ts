@@ -50,7 +50,9 @@ export function transfer(
     let bytes = 0;
     while (chosen.length < maxPieces && position + bytes < length) {
       const piece = pieces[index]!;
-      const part = piece.subarray(inPiece, inPiece + (length - position - bytes));
+      const left = length - position - bytes;
+      const isWhole = inPiece === 0 && piece.length <= left;
+      const part = isWhole ? piece : piece.subarray(inPiece, inPiece + left);
       chosen.push(part);
       bytes += part.length;
       if (inPiece + part.length === piece.length) {

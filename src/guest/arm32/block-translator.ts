@@ -8,7 +8,16 @@
  * IT block the mode key says that the first instruction's condition holds; and a block that begins in one ends with it, because what
  * follows has another key.
  */
-import { type BlockBuilder, exitCode, header, type I32, type I64, jumpKind, type V128 } from '../../ir/index.js';
+import {
+  type BlockBuilder,
+  exitCode,
+  header,
+  type I32,
+  type I64,
+  jumpKind,
+  LOOK_AGAIN,
+  type V128,
+} from '../../ir/index.js';
 import type { GuestTranslator, TranslationRequest, TranslationResult } from '../guest-cpu.js';
 import { disassemble } from './disassemble.js';
 import { DecoderTables, type Encoding, isShort, newFields } from './encoding.js';
@@ -56,6 +65,8 @@ class BlockTranslator implements Translator {
   #word = 0;
   #delta = 0;
   #ended = false;
+  /** Not 0: the block has to be left before the next instruction. */
+  #leavesIf: I32 | undefined;
   /** ITSTATE of the instruction. */
   #it = 0;
   /** The block's key holds an IT state. */
@@ -83,6 +94,7 @@ class BlockTranslator implements Translator {
     this.#setMode(request.modeKey);
     this.flags.begin(b);
     this.#constants.fill(undefined);
+    this.#leavesIf = undefined;
     this.#ended = false;
     this.#page = page;
     this.#nextPage = request.nextPage;
@@ -118,6 +130,8 @@ class BlockTranslator implements Translator {
       this.#fetch(this.#at);
       this.#delta = count === 0 ? 0 : this.#distance(this.#at);
       b.insn(this.#delta);
+      if (this.#leavesIf) b.trap_if(this.#leavesIf, LOOK_AGAIN);
+      this.#leavesIf = undefined;
       this.#most = most - count;
       count++;
       this.#translateOne(passed);
@@ -309,10 +323,11 @@ class BlockTranslator implements Translator {
     else this.exchange(b.i64_low32(value), jumpKind.indirect);
   }
   literal(displacement: number): I64 {
-    const { b } = this;
+    return this.b.i64_low32(this.literalPlace(displacement));
+  }
+  literalPlace(displacement: number): I64 {
     const pc = this.thumb ? (this.#at + 4) & ~3 : this.#at + 8;
-    const at = this.#base + pc + displacement;
-    return b.i64_low32(b.pc_rel(at));
+    return this.b.pc_rel(this.#base + pc + displacement);
   }
   linkAddress(): I64 {
     return this.b.i64_low32(this.b.pc_rel(this.#distance(this.#at + this.#length)));
@@ -349,7 +364,9 @@ class BlockTranslator implements Translator {
   /** The block ends before the instruction at `#at`. */
   #goOn(): void {
     const distance = this.#distance(this.#at);
-    if (this.#leaveIt(this.#it)) this.b.leave(exitCode.next, distance);
+    const leaves = this.#leaveIt(this.#it);
+    if (this.#leavesIf) this.b.leave(exitCode.checkInterrupts, distance);
+    else if (leaves) this.b.leave(exitCode.next, distance);
     else this.b.goto(distance);
     this.#ended = true;
   }
@@ -419,6 +436,11 @@ class BlockTranslator implements Translator {
     b.i32_store(state, b.i32(exception.svc), field.syndrome);
     b.call(takeCall, next, saved, b.i32(vector.svc));
     this.resume();
+  }
+  leaveIf(condition: I32): void {
+    // The mode key names the place in an IT block only where a block ends.
+    if (this.#startsInIt || this.#it !== 0) this.endBlock(true);
+    else this.#leavesIf = condition;
   }
   endBlock(check = false): void {
     this.#leaveIt(this.#nextIt);

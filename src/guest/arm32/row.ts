@@ -54,6 +54,8 @@ export interface Translator {
   setField(offset: number, value: I32): void;
   /** The address that pc-relative operands are made of, plus a displacement: the pc as read, rounded down to a word. */
   literal(displacement: number): I64;
+  /** The same as where an access is (place in table/shared.ts). */
+  literalPlace(displacement: number): I64;
   /** The address of the instruction behind this one, with the instruction set in bit 0. */
   linkAddress(): I64;
   /** An exception at this instruction; `after`: it returns to the next one. Ends the block. */
@@ -80,6 +82,8 @@ export interface Translator {
   returnTo(status: I32, target: I64): void;
   /** Ends the block: a call of the supervisor. */
   call(): void;
+  /** If the condition holds, the block is left behind this instruction: the mode, or what may interrupt, has changed. */
+  leaveIf(condition: I32): void;
   /** Ends the block after this instruction; `check`: interrupts are looked at. */
   endBlock(check?: boolean): void;
   /** Ends the block and waits for an interrupt. */

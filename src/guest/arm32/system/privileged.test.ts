@@ -221,6 +221,12 @@ test('interrupts: R14 is the next instruction plus 4, FIQ masks both, each is ma
   bench.run(system, [0xf1080080, nop]);
   assert.deepEqual([bench.vector, bench.mode, bench.r(14)], [0x44, irq, CODE + 8]);
   assert.equal(bench.mask(), MASKS);
+  // The same behind MSR CPSR_c, where the mode stays, and where it changes.
+  for (const word of [0xe321f05f, 0xe321f053]) {
+    cpu.setLine(1, true);
+    bench.run(system, [word, nop]);
+    assert.deepEqual([bench.vector, bench.mode, bench.r(14)], [0x44, irq, CODE + 8]);
+  }
   cpu.setLine(1, true);
   cpu.setLine(2, true);
   bench.run(system, [0xf10800c0, nop]);

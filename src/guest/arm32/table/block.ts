@@ -23,25 +23,39 @@ function setUserRegister(t: Translator, n: number, value: I64): void {
   else t.b.i64_store32(t.b.state(), value, home);
 }
 
-/** All words, two by two: of `first` bytes from the base. */
+/** All words, four by four, two by two: of `first` bytes from the base. */
 function loadAll(t: Translator, base: I64, first: number, count: number): I64[] {
   const { b } = t;
   const values: I64[] = [];
-  for (let n = 0; n + 1 < count; n += 2) {
-    const both = b.guest_load64(place(t, base, first + 4 * n));
+  const split = (both: I64): void => {
     values.push(low(t, both), b.i64_shr_u(both, b.i64(32)));
+  };
+  let n = 0;
+  for (; n + 3 < count; n += 4) {
+    const four = b.guest_load128(place(t, base, first + 4 * n));
+    split(b.i64x2_extract_lane(four, 0));
+    split(b.i64x2_extract_lane(four, 1));
   }
-  if (count & 1) values.push(b.i64_extend_i32_u(b.guest_load32(place(t, base, first + 4 * (count - 1)))));
+  if (n + 1 < count) {
+    split(b.guest_load64(place(t, base, first + 4 * n)));
+    n += 2;
+  }
+  if (n < count) values.push(b.i64_extend_i32_u(b.guest_load32(place(t, base, first + 4 * n))));
   return values;
 }
 function storeAll(t: Translator, base: I64, first: number, values: readonly I64[]): void {
   const { b } = t;
-  const count = values.length;
-  for (let n = 0; n + 1 < count; n += 2) {
-    const both = b.i64_or(values[n], b.i64_shl(values[n + 1], b.i64(32)));
-    b.guest_store64(place(t, base, first + 4 * n), both);
+  const both = (n: number): I64 => b.i64_or(values[n], b.i64_shl(values[n + 1], b.i64(32)));
+  let n = 0;
+  for (; n + 3 < values.length; n += 4) {
+    const four = b.i64x2_replace_lane(b.i64x2_splat(both(n)), both(n + 2), 1);
+    b.guest_store128(place(t, base, first + 4 * n), four);
   }
-  if (count & 1) b.guest_store32(place(t, base, first + 4 * (count - 1)), b.i32_wrap_i64(values[count - 1]));
+  if (n + 1 < values.length) {
+    b.guest_store64(place(t, base, first + 4 * n), both(n));
+    n += 2;
+  }
+  if (n < values.length) b.guest_store32(place(t, base, first + 4 * n), b.i32_wrap_i64(values[n]));
 }
 
 interface Form {

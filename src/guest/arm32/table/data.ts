@@ -149,10 +149,10 @@ const cmn: Operation = { ...add, name: 'cmn', tests: true };
 const armOperations = [and, eor, sub, rsb, add, adc, sbc, rsc, tst, teq, cmp, cmn, orr, mov, bic, mvn];
 
 /** x + y + C with its flags: an ADC, and an SBC with y inverted. */
-function addWithCarry(t: Translator, x: I64, y: I64, setFlags: boolean): I64 {
+function addWithCarry(t: Translator, x: I64, y: I64, setFlags: boolean, constant?: number): I64 {
   const { b } = t;
   const carry = t.flags.carry();
-  const sum = b.i64_add(b.i64_add(x, y), carry);
+  const sum = b.i64_add(constant === 0 ? x : b.i64_add(x, y), carry);
   if (setFlags) {
     const exact = b.i64_add(b.i64_add(signed(t, x), signed(t, y)), carry);
     const nz = signed(t, sum);
@@ -182,7 +182,7 @@ function perform(t: Translator, operation: Operation, x: I64, operand: Operand, 
       return low(t, difference);
     }
     case 'adc':
-      return addWithCarry(t, x, y, setFlags);
+      return addWithCarry(t, x, y, setFlags, constant);
     case 'sbc':
       return addWithCarry(t, x, inverted(t, operand), setFlags);
     case 'rsc':

@@ -53,6 +53,11 @@ function access(t: Translator, i: Fields, what: Shape, base: I64, next: I64, how
 /** With the immediate as offset. */
 const direct = (t: Translator, i: Fields, what: Shape, base: I64, how = 0): void =>
   access(t, i, what, base, moved(t, i, base), how);
+/** The same with the pc, rounded down to a word, as base. */
+function fromLiteral(t: Translator, i: Fields, what: Shape): void {
+  const place = t.literalPlace(i.u ? i.imm : -i.imm);
+  access(t, { ...i, p: 1, w: 0 }, what, place, place);
+}
 /** With Rm as offset, shifted. */
 function indexed(t: Translator, i: Fields, what: Shape, how = 0): void {
   const base = t.r(i.rn);
@@ -72,7 +77,10 @@ const armWords = [str, ldr, strb, ldrb].flatMap((what): InsnRow[] => {
       what.name,
       { a: `010 ${bits} uimm[11:0]` },
       ['rd', '[rn, imm]'],
-      (t, i) => direct(t, i, what, t.r(i.rn), armHow(t, i)),
+      (t, i) => {
+        if (i.rn === 15 && i.p === 1 && i.w === 0) fromLiteral(t, i, what);
+        else direct(t, i, what, t.r(i.rn), armHow(t, i));
+      },
       { bytes, where: writesGood },
     ),
     ...rows(
@@ -211,7 +219,7 @@ const thumbLong = [strb, ldrb, ldrsb, strh, ldrh, ldrsh, str, ldr].flatMap((what
       what.name,
       { t: `1111100 ${s} u ${op} 1111 rd uimm[11:0]` },
       ['rd', '[pc, imm]'],
-      (t, i) => direct(t, { ...i, p: 1, w: 0, rn: 15 }, what, t.literal(0)),
+      (t, i) => fromLiteral(t, { ...i, rn: 15 }, what),
       { where: isRegister(what) },
     ),
   ];
@@ -264,7 +272,7 @@ export const memoryRows: readonly InsnRow[] = [
   ...shortOffset,
   ...shortStack,
   ...rows('ldr', { t: '01001 rd[2:0] uimm[9:2]' }, ['rd', '[pc, imm]'], (t, i) =>
-    direct(t, { ...offsetForm(i), rn: 15 }, ldr, t.literal(0)),
+    fromLiteral(t, { ...offsetForm(i), rn: 15 }, ldr),
   ),
   ...preload('pld', {
     a: ['1111 0101 u q 01 rn 1111 uimm[11:0]', '1111 0111 u q 01 rn 1111 imm2[4:0] shift 0 rm'],

@@ -1,5 +1,5 @@
 /** Process state, system registers, and calls of a hypervisor and of a monitor (A5.7, A6.3.4, B9.3). */
-import type { I64 } from '../../../ir/index.js';
+import type { Emitter, I32, I64 } from '../../../ir/index.js';
 import { routines } from '../../arm/routines/set.js';
 import { firmwareCall, systemRead, systemWrite } from '../../arm/table/system.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
@@ -11,18 +11,22 @@ import { low, place, plus, rows } from './shared.js';
 
 // --- CPSR and SPSR
 
-/** (value, bits): writes CPSR's mode and masks. */
-const writeControl = routines.define('write_cpsr', ['i32', 'i32'], [], { vars: 'write' }, (r, value, bits) => {
+/** Not 0: an interrupt waits that these masks let pass. */
+const pendingIn = (b: Emitter, masks: I32): I32 =>
+  b.i32_and(b.i32_load(b.state(), field.pendingMasks), b.i32_xor(masks, b.i32(-1)));
+
+/** (value, bits) → what follows is to be looked for again: writes CPSR's mode and masks. */
+const writeControl = routines.define('write_cpsr', ['i32', 'i32'], ['i32'], { vars: 'write' }, (r, value, bits) => {
   const s = r.state();
   const old = r.i32_load(s, field.pstate);
   const next = r.i32_or(r.i32_and(old, r.i32_xor(bits, r.i32(-1))), r.i32_and(value, bits));
   const changes = r.i32_and(r.i32_xor(old, next), r.i32(cpsr.M | cpsr.E));
   r.if(r.i32_eqz(changes), () => {
     r.i32_store(s, next, field.pstate);
-    r.ret();
+    r.ret(pendingIn(r, next));
   });
   r.call(setPstate, next);
-  r.ret();
+  r.ret(r.i32(1));
 });
 
 /** The bits of a program status register that MSR's mask names. */
@@ -57,8 +61,7 @@ function writeStatus(t: Translator, i: Fields, value: I64): void {
   if (i.imm2 & 4) b.i32_store(b.state(), b.i32_and(bits, b.i32(cpsr.GE)), field.ge);
   const control = maskOf(i.imm2) & CONTROL;
   if (control === 0 || t.mode.user) return;
-  b.call(writeControl, bits, b.i32(control));
-  t.endBlock(true);
+  t.leaveIf(b.call(writeControl, bits, b.i32(control))[0]);
 }
 
 function readStatus(t: Translator, i: Fields): void {
@@ -94,14 +97,14 @@ function changeState(t: Translator, i: Fields): void {
   const disables = (i.size & 1) === 1;
   if (i.w) {
     const value = b.i32((disables ? masks : 0) | i.imm);
-    b.call(writeControl, value, b.i32(masks | cpsr.M));
-    t.endBlock(true);
+    t.leaveIf(b.call(writeControl, value, b.i32(masks | cpsr.M))[0]);
     return;
   }
   const state = b.state();
   const old = b.i32_load(state, field.pstate);
-  b.i32_store(state, disables ? b.i32_or(old, b.i32(masks)) : b.i32_and(old, b.i32(~masks)), field.pstate);
-  if (!disables) t.endBlock(true);
+  const next = disables ? b.i32_or(old, b.i32(masks)) : b.i32_and(old, b.i32(~masks));
+  b.i32_store(state, next, field.pstate);
+  if (!disables) t.leaveIf(pendingIn(b, next));
 }
 
 // --- SRS and RFE

@@ -4,7 +4,11 @@ import type { Fields, InsnRow, Translator } from '../row.js';
 import { field } from '../state.js';
 import { low, place, plus, rows } from './shared.js';
 
-const listOf = (bits: number): number[] => Array.from({ length: 16 }, (_, n) => n).filter((n) => (bits >> n) & 1);
+function listOf(bits: number): number[] {
+  const list: number[] = [];
+  for (let n = 0; n < 16; n++) if ((bits >> n) & 1) list.push(n);
+  return list;
+}
 
 /** User mode's registers, in another mode. */
 const userHome = (t: Translator, n: number): number | undefined => {

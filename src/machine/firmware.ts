@@ -19,7 +19,9 @@ import {
   wireFlash,
 } from '../hw/index.js';
 import { type BootImages, e820Type } from './boot/index.js';
+import { isLinux } from './boot/linux.js';
 import { addLinux, linuxRomPath } from './boot/linux-rom.js';
+import { addProgram, programRomPath } from './boot/program-rom.js';
 import { FlashStore, readStores } from './flash-store.js';
 
 const FOUR_GIB = 0x1_0000_0000;
@@ -253,8 +255,15 @@ export function fillFwCfg(
   let description: string | undefined;
   if (options?.kernel) {
     const hasRom = options.kernelRom ?? true;
-    description = addLinux(fwCfg, options.kernel, board.lowRamEnd, hasRom);
-    if (hasRom) order.push(linuxRomPath);
+    // UEFI runs no such ROM.
+    const byBios = hasRom && !options.flash;
+    if (byBios && !isLinux(options.kernel.kernel)) {
+      description = addProgram(fwCfg, options.kernel, board);
+      order.push(programRomPath);
+    } else {
+      description = addLinux(fwCfg, options.kernel, board.lowRamEnd, hasRom);
+      if (hasRom) order.push(linuxRomPath);
+    }
   }
   order.push(...(options?.bootOrder?.() ?? []));
   if (order.length > 0) fwCfg.setFile('bootorder', new TextEncoder().encode(`${order.join('\n')}\0`));

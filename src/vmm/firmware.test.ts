@@ -255,3 +255,44 @@ test("firmware of Arm's 32 bits starts in flash at address 0, and ends the machi
   await text;
   assert.deepEqual(await machine.ended, { why: 'poweroff' });
 });
+
+/** Multiboot with address fields: header and code at 1 MiB, a byte of bss behind. */
+function multibootProgram(code: readonly number[]): Uint8Array {
+  const gpa = 0x100000;
+  const flags = 0x10000;
+  const words = [0x1badb002, flags, -(0x1badb002 + flags) >>> 0, gpa, gpa, 0, gpa + 0x401, gpa + 32];
+  const image = new Uint8Array(0x200);
+  image.set(new Uint8Array(Uint32Array.from(words).buffer));
+  image.set(code, 32);
+  return image;
+}
+
+test('a Multiboot program is booted by SeaBIOS, with its module and its bss, after a reset too', {
+  skip: !seabios && 'no seabios here',
+  timeout: limitMs,
+}, async () => {
+  const kernel = multibootProgram([
+    ...[0x8b, 0x73, 0x10, 0xac, 0x84, 0xc0, 0x74, 0x04, 0xe6, 0xe9, 0xeb, 0xf7], // the command line to port 0xe9
+    ...[0x8b, 0x7b, 0x18, 0x8b, 0x37, 0xac, 0xe6, 0xe9], // the first byte of the first module
+    ...[0xa0, 0x00, 0x04, 0x10, 0x00, 0x04, 0x30, 0xe6, 0xe9], // the byte of bss, as a digit
+    ...[0xc6, 0x05, 0x00, 0x04, 0x10, 0x00, 0x01], // which is 1 from now on
+    ...[0xa0, 0x14, 0x04, 0x00, 0x00, 0x04, 0x30, 0xe6, 0xe9], // the size of low memory as the BIOS keeps it, high byte
+    ...[0xfa, 0xf4, 0xeb, 0xfd], // cli; hlt
+  ]);
+  await using machine = await createMachine({
+    ramBytes: 32 << 20,
+    firmware: { image: seabios as string },
+    kernel,
+    initrd: new TextEncoder().encode('M'),
+    commandLine: 'a b ',
+    devices: [{ type: 'isa-debugcon', port: 0xe9 }],
+  });
+  const wait = { timeoutMs: limitMs };
+  const debug = machine.debugConsole();
+  const first = debug.waitForText('a b M02', wait);
+  await machine.start();
+  await first;
+  const second = debug.waitForText('a b M02', wait);
+  await machine.reset();
+  await second;
+});

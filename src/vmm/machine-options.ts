@@ -267,7 +267,7 @@ export interface MachineOptions {
   readonly kernelIrqchip?: 'on' | 'split' | 'off' | undefined;
   /**
    * Path, or the bytes. A Linux bzImage, an ELF kernel with a PVH entry, or a Multiboot program. It is put into memory and entered
-   * directly; with `firmware` that boots it (Linux only). One of the two is needed, or `builtInGuest`.
+   * directly; with `firmware` that boots it (UEFI: Linux only). One of the two is needed, or `builtInGuest`.
    */
   readonly kernel?: string | Uint8Array | undefined;
   readonly firmware?: MachineFirmware | undefined;

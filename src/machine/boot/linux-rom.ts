@@ -1,11 +1,11 @@
 /**
  * `-kernel` under firmware: the kernel and its parts as fw_cfg items, and a small option ROM that firmware finds there too. Its
  * boot entry has fw_cfg write each part to its place by DMA and goes to the kernel's real-mode code (Linux boot protocol, 16-bit
- * entry), which asks the firmware for memory map and video mode as after any boot loader; `vga=` says which mode. Plug and Play BIOS
- * Specification 1.0A, 3.2 (option ROM header, bootstrap entry vector).
+ * entry), which asks the firmware for memory map and video mode as after any boot loader; `vga=` says which mode.
  */
 import { VringError } from '../../base/index.js';
 import { addKernel, type FwCfg, fwCfgKey } from '../../hw/index.js';
+import { loadParts, optionRom, type Part, u16 } from './boot-rom.js';
 import type { BootImages } from './boot-state.js';
 import { header, isLinux, parseHeader } from './linux.js';
 
@@ -15,70 +15,22 @@ const HEAP_END = 0xe000;
 const COMMAND_LINE_GPA = 0x20000;
 const KERNEL_GPA = 0x100000;
 /** Room that firmware keeps for itself at the end of RAM below 4 GiB, ACPI tables and buffers. */
-const FIRMWARE_BYTES = 0x40000;
-/** Where a transfer's descriptor is put: free memory below the boot sector. */
-const DESCRIPTOR_GPA = 0x7000;
+export const FIRMWARE_BYTES = 0x40000;
 const CAN_USE_HEAP = 0x80;
 const LOADER_QEMU = 0xb0;
-const DMA_READ = 2;
-const DMA_SELECT = 8;
 
 /** The name under which firmware finds the ROM, and its line in `bootorder`. */
 export const linuxRomFile = 'genroms/vring-linux.bin';
 export const linuxRomPath = '/rom@genroms/vring-linux.bin';
 
-interface Part {
-  readonly key: number;
-  readonly gpa: number;
-  readonly bytes: number;
-}
-
-const u16 = (value: number) => [value & 255, (value >> 8) & 255];
-const u32 = (value: number) => [...u16(value & 0xffff), ...u16(value >>> 16)];
-const swap = (value: number) => [...u32(value)].reverse();
-
 /** Real-mode code that has fw_cfg write the parts, then enters the setup code. */
 function bootCode(parts: readonly Part[]): number[] {
-  const code = [0xfa, 0xfc, 0x31, 0xc0, 0x8e, 0xd8]; // cli; cld; xor ax, ax; mov ds, ax
-  const store = (offset: number, bytes: readonly number[]) =>
-    code.push(0x66, 0xc7, 0x06, ...u16(DESCRIPTOR_GPA + offset), ...bytes); // mov dword [..], imm32
-  const out = (port: number, bytes: readonly number[]) =>
-    code.push(0xba, ...u16(port), 0x66, 0xb8, ...bytes, 0x66, 0xef); // mov dx, ..; mov eax, ..; out dx, eax
-  for (const { key, gpa, bytes } of parts) {
-    // The descriptor and the address of it are big endian.
-    store(0, swap(((key << 16) | DMA_SELECT | DMA_READ) >>> 0));
-    store(4, swap(bytes));
-    store(8, swap(0));
-    store(12, swap(gpa));
-    out(0x514, swap(0));
-    out(0x518, swap(DESCRIPTOR_GPA));
-  }
+  const code = loadParts(parts);
   const segment = SETUP_GPA >> 4;
   code.push(0xb8, ...u16(segment)); // mov ax, ..
   for (const move of [0xd8, 0xc0, 0xe0, 0xe8, 0xd0]) code.push(0x8e, move); // ds, es, fs, gs, ss
   code.push(0xbc, ...u16(HEAP_END)); // mov sp, ..
   return [...code, 0xea, ...u16(0), ...u16(segment + 0x20)]; // jmp far
-}
-
-/** An option ROM whose boot entry is `code`. */
-function optionRom(code: readonly number[], product: string): Uint8Array {
-  const pnpAt = 0x20;
-  const codeAt = 0x60;
-  const initAt = 0x50;
-  const size = Math.ceil((codeAt + code.length + 1) / 512) * 512;
-  const rom = new Uint8Array(size);
-  rom.set([0x55, 0xaa, size / 512, 0xe9, ...u16(initAt - 6)], 0);
-  rom.set(u16(pnpAt), 0x1a);
-  const nameAt = 0x40;
-  // $PnP, revision 1.0, two paragraphs; a bootable device (class: mass storage), whose entry is the bootstrap vector.
-  rom.set([0x24, 0x50, 0x6e, 0x50, 1, 2, ...u16(0), 0, 0, ...u32(0), ...u16(0), ...u16(nameAt)], pnpAt);
-  rom.set([1, 0, 0, 0x14, ...u16(0), ...u16(0), ...u16(codeAt)], pnpAt + 0x12);
-  rom.set(new TextEncoder().encode(`${product}\0`).subarray(0, initAt - nameAt), nameAt);
-  rom.set([0xb8, 0x20, 0x00, 0xcb], initAt); // mov ax, 20h: a boot device is attached; retf
-  rom.set(code, codeAt);
-  rom[pnpAt + 9] = -rom.subarray(pnpAt, pnpAt + 32).reduce((sum, byte) => sum + byte, 0);
-  rom[size - 1] = -rom.reduce((sum, byte) => sum + byte, 0);
-  return rom;
 }
 
 const VIDEO_MODES: Readonly<Record<string, number>> = { normal: 0xffff, ext: 0xfffe, ask: 0xfffd };
@@ -113,7 +65,7 @@ export function addLinux(
   if (!isLinux(image)) {
     throw new VringError(
       'boot-kernel-unsupported',
-      'Under firmware a kernel is a Linux bzImage; others are booted without it.',
+      'This firmware boots a Linux bzImage; other kernels are booted by a BIOS or without firmware.',
     );
   }
   const { setupBytes, protocol, initrdAddrMax, cmdlineSize, version } = parseHeader(image);

@@ -676,7 +676,7 @@ export class GraphNode implements BlockNode {
   // ---- the rest
 
   async resize(length: number, options: ResizeOptions = {}): Promise<void> {
-    if (!Number.isSafeInteger(length) || length < 0) throw new BlockError('EINVAL', 'Image size too large');
+    if (!(length >= 0)) throw new BlockError('EINVAL', 'Image size too large');
     if (this.#readOnly) throw new BlockError('EACCES', 'Image is read-only');
     const instance = this.instance;
     if (!instance.resize) throw new BlockError('ENOTSUP', 'Image format driver does not support resize');

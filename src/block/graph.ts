@@ -5,7 +5,7 @@
 import { BlockError, errorText, toBlockError } from './errors.js';
 import { GraphNode, probeBytes } from './graph-node.js';
 import type { BlockHost } from './host.js';
-import { parseJson } from './json.js';
+import { hashedJson, parseJson } from './json.js';
 import {
   type BlockDriver,
   type BlockNode,
@@ -187,7 +187,6 @@ export class BlockGraph {
       throw new BlockError('EINVAL', `Unknown driver '${driverName}'`);
     const kind = driverName === undefined ? undefined : findRow(driverName)!.kind;
     if (how.isProtocol || kind === 'protocol') {
-      filename ??= typeof options['filename'] === 'string' ? options['filename'] : undefined;
       return this.#openProtocol(filename, options, driverName, inherited);
     }
     if (driverName === undefined && filename === undefined && Object.keys(options).length === 0) {
@@ -337,17 +336,21 @@ export class BlockGraph {
     inherited: OpenFlags,
   ): Promise<GraphNode> {
     const named = options['filename'];
+    // As an option it is a path whatever it looks like; only by itself may it name a protocol.
+    const isPath = filename === undefined;
     if (filename === undefined && typeof named === 'string') filename = named;
     else if (named !== undefined && named !== filename)
       throw new BlockError('EINVAL', "Can't specify 'file' and 'filename' options at the same time");
     delete options['filename'];
     if (driverName === undefined) {
       if (filename === undefined) throw new BlockError('EINVAL', 'Must specify either driver or file');
-      const kind = hasProtocol(filename) ? undefined : (await this.host.files.stat(filename))?.kind;
-      driverName = findProtocol(filename, kind === 'block-device' || kind === 'character-device');
+      const kind = !isPath && hasProtocol(filename) ? undefined : (await this.host.files.stat(filename))?.kind;
+      const isDevice = kind === 'block-device' || kind === 'character-device';
+      if (isPath) driverName = isDevice ? 'host_device' : 'file';
+      else driverName = findProtocol(filename, isDevice);
     }
     const driver = await loadDriver(driverName);
-    if (filename !== undefined && driver.parseFilename)
+    if (filename !== undefined && !isPath && driver.parseFilename)
       Object.assign(options, { ...driver.parseFilename(filename), ...options });
     else if (filename !== undefined) options['filename'] = filename;
     const common = takeOptions([...commonRows, ...cacheRows], options);
@@ -703,18 +706,7 @@ function jsonFilename(node: GraphNode): string {
     }
     return all;
   };
-  return `json:${spacedJson(nestOptions(describe(node)))}`;
-}
-
-/** JSON on one line with a space after colons and commas, as QEMU writes it. */
-export function spacedJson(value: unknown): string {
-  if (Array.isArray(value)) return `[${value.map(spacedJson).join(', ')}]`;
-  if (value !== null && typeof value === 'object') {
-    return `{${Object.entries(value)
-      .map(([key, member]) => `${JSON.stringify(key)}: ${spacedJson(member)}`)
-      .join(', ')}}`;
-  }
-  return JSON.stringify(value);
+  return `json:${hashedJson(nestOptions(describe(node)))}`;
 }
 
 /** What `-blockdev` takes, JSON or `key=value,…`, as a request to open. */

@@ -102,12 +102,31 @@ class Reader {
         continue;
       }
       const letter = this.#text[this.#at++] ?? '';
-      const hex = letter === 'u' ? /^[0-9a-fA-F]{4}/.exec(this.#text.slice(this.#at, this.#at + 4))?.[0] : undefined;
-      if (hex !== undefined) {
-        value += String.fromCharCode(Number.parseInt(hex, 16));
-        this.#at += 4;
-      } else value += escapes[letter] ?? refuse('invalid escape sequence in string');
+      if (letter === 'u') value += this.#character();
+      else value += escapes[letter] ?? refuse('invalid escape sequence in string');
     }
+  }
+
+  /** What follows `\\u`: four hexadecimal digits, and another such group where they are the first half of a pair. */
+  #character(): string {
+    const start = this.#at - 2;
+    const unit = (at: number): number => {
+      const digits = this.#text.slice(at, at + 4);
+      return /^[0-9a-fA-F]{4}$/.test(digits) ? Number.parseInt(digits, 16) : -1;
+    };
+    let point = unit(this.#at);
+    this.#at += 4;
+    if ((point & ~0x3ff) === 0xd800 && this.#text.startsWith('\\u', this.#at)) {
+      const second = unit(this.#at + 2);
+      if ((second & ~0x3ff) === 0xdc00) {
+        point = 0x10000 + ((point & 0x3ff) << 10) + (second & 0x3ff);
+        this.#at += 6;
+      }
+    }
+    const isCharacter = point >= 0 && !(point >= 0xd800 && point < 0xe000);
+    const isReserved = (point >= 0xfdd0 && point <= 0xfdef) || (point & 0xfffe) === 0xfffe;
+    if (!isCharacter || isReserved) refuse(`${this.#text.slice(start, this.#at)} is not a valid Unicode character`);
+    return String.fromCodePoint(point);
   }
 
   #number(): number {
@@ -125,6 +144,29 @@ class Reader {
     if (word === 'false') return false;
     return word === 'null' ? null : refuse(`invalid keyword '${word}'`);
   }
+}
+
+/** QEMU keeps an object's members in so many lists. */
+const memberLists = 512;
+
+function memberList(key: string): number {
+  const bytes = new TextEncoder().encode(key);
+  let value = Math.imul(0x238f13af, bytes.length);
+  for (let index = 0; index < bytes.length; index++) value = (value + (bytes[index]! << ((index * 5) % 24))) | 0;
+  return ((Math.imul(1103515243, value) + 12345) >>> 0) % memberLists;
+}
+
+/**
+ * JSON on one line as QEMU writes it: a space after colons and commas, and members in the order of its hash table (tdb_hash), which names
+ * of images have that scripts compare.
+ */
+export function hashedJson(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(hashedJson).join(', ')}]`;
+  if (value === null || typeof value !== 'object') return JSON.stringify(value);
+  const members = Object.entries(value).map(([key, member]) => ({ list: memberList(key), key, member }));
+  // Of two in one list the later comes first.
+  members.reverse().sort((a, b) => a.list - b.list);
+  return `{${members.map(({ key, member }) => `${JSON.stringify(key)}: ${hashedJson(member)}`).join(', ')}}`;
 }
 
 /** One JSON value. */

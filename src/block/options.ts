@@ -197,9 +197,13 @@ export function nestOptions(dict: OptionDict): unknown {
 
 /**
  * `key=value,key2=value2` with QEMU's doubled commas in values; a key without `=` is `on` (`nokey` is off), except that the
- * first may be the value of `implied`.
+ * first may be the value of `implied`. `onSwitch` hears of keys without a value, as they are spelled and as `key`, `value`.
  */
-export function parseOptionString(text: string, implied?: string): OptionDict {
+export function parseOptionString(
+  text: string,
+  implied?: string,
+  onSwitch?: (spelling: string, key: string, value: string) => void,
+): OptionDict {
   const dict: OptionDict = {};
   let position = 0;
   let first = true;
@@ -237,8 +241,12 @@ export function parseOptionString(text: string, implied?: string): OptionDict {
     else {
       const key = takeValue(position);
       if (key === 'help' || key === '?') dict[key] = true;
-      else if (key.startsWith('no') && key.length > 2) dict[key.slice(2)] = 'off';
-      else if (key !== '') dict[key] = 'on';
+      else if (key !== '') {
+        const isOff = key.startsWith('no') && key.length > 2;
+        const name = isOff ? key.slice(2) : key;
+        dict[name] = isOff ? 'off' : 'on';
+        onSwitch?.(key, name, isOff ? 'off' : 'on');
+      }
     }
     first = false;
   }

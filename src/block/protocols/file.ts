@@ -221,7 +221,14 @@ class FileNode implements DriverNode {
       if (length > size) throw new BlockError('EINVAL', 'Cannot grow device files');
       return;
     }
-    await preallocateFile(this.#file, this.length, length, options.preallocation ?? 'off');
+    try {
+      await preallocateFile(this.#file, this.length, length, options.preallocation ?? 'off');
+    } catch (error) {
+      const code = errorCode(error);
+      throw code === 'EFBIG'
+        ? new BlockError(code, `Could not resize file: ${errorText(code)}`, { cause: error })
+        : error;
+    }
     this.length = length;
   }
 

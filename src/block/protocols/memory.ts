@@ -90,6 +90,7 @@ export class MemoryNode implements DriverNode {
   }
 
   async resize(length: number): Promise<void> {
+    if (!Number.isSafeInteger(length)) throw new BlockError('EFBIG');
     if (length < this.length) this.#zero(length, this.length - length);
     this.length = length;
   }

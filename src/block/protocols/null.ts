@@ -34,7 +34,7 @@ const nullDriver = (name: 'null-co' | 'null-aio'): BlockDriver => ({
     const wait = async (): Promise<void> => {
       if (latencyNs > 0) await context.host.sleepMs(latencyNs / 1e6);
     };
-    const instance: DriverNode & { length: number } = {
+    const instance: DriverNode = {
       length: size,
       zeroInit: readsZero,
       writeFlags: RequestFlag.fua,
@@ -49,9 +49,6 @@ const nullDriver = (name: 'null-co' | 'null-aio'): BlockDriver => ({
       flush: wait,
       async blockStatus(offset, length) {
         return { length, data: false, zero: readsZero, allocated: readsZero, offset, file: context.node };
-      },
-      async resize(length) {
-        instance.length = length;
       },
       async allocatedBytes() {
         return 0;

@@ -1,5 +1,8 @@
 /** The whole tool, on raw and qcow2 images, against qemu-img 7.2. */
+import assert from 'node:assert';
+import { spawnSync } from 'node:child_process';
 import test from 'node:test';
+import { runImg } from './index.js';
 import { compareWithQemuImg, skipReason } from './testing/side-by-side.js';
 
 const script = `
@@ -466,6 +469,48 @@ io -c 'write -q 0 64k' --image-opts driver=qcow2,file.filename=top,lazy-refcount
 info top
 check top
 `;
+
+const spellings = `
+create -q -f qcow2 a.qcow2 10M
+create -q -f raw a.raw 10M
+info 'json:{"driver":"raw","offset":"1k","size":"64k","file":{"driver":"file","filename":"a.raw"}}'
+info 'json:{"a":"\\u00zz"}'
+info 'json:{"a":"\\ud800x"}'
+info 'json:{"a":"\\uffff"}'
+info 'json:{"\\ud83d\\ude00":1,"driver":"raw","file":{"driver":"file","filename":"a.raw"}}'
+info 'json:{"driver":"raw","file":{"filename":"file:a.raw"}}'
+info --image-opts 'file.filename=json:{"driver":"file",,"filename":"a.raw"},driver=raw'
+info --image-opts file.filename=nbd:unix:/x,driver=raw
+info --image-opts driver=raw,file.filename=/dev/null
+info --image-opts id=1x,driver=qcow2,file.filename=a.qcow2
+info --image-opts driver=qcow2,lazy-refcounts,nox,file.filename=a.qcow2
+io --image-opts -c length driver=qcow2,lazy-refcounts,file.filename=a.qcow2
+create --object secret,id=a,data -f raw z 1M
+resize 'json:{"driver":"null-co","size":"1M"}' 2M
+resize a.qcow2 8E
+resize a.qcow2 +8E
+resize a.qcow2 7E
+resize -f raw a.raw 7E
+convert -n --target-image-opts -O raw a.raw driver=qcow2,file.filename=a.qcow2
+convert -n --target-image-opts a.raw driver=qcow2,file.filename=a.qcow2
+info --output=json null-co://
+bitmap --add a.qcow2 b
+snapshot -a nope a.qcow2
+`;
+
+/** What it has given up to its help, which is its own. */
+const measureMistakes = ['-n', '-O', '--size', '--bogus', '-Zx'];
+
+test('JSON, options and sizes in unusual spellings', { skip: skipReason }, () => compareWithQemuImg(spellings));
+
+test('img measure has its mistakes told by getopt', { skip: skipReason }, async () => {
+  for (const mistake of measureMistakes) {
+    const theirs = spawnSync('qemu-img', ['measure', mistake], { encoding: 'utf8' });
+    let err = '';
+    const code = await runImg(['measure', mistake], { out: () => undefined, err: (text) => (err += text) }, 'qemu-img');
+    assert.deepEqual([code, err], [theirs.status, theirs.stderr]);
+  }
+});
 
 test('names relative to images, and options of images', { skip: skipReason }, () =>
   compareWithQemuImg(namesAndOptions),

@@ -641,7 +641,7 @@ export async function convert(tool: Tool, argv: readonly string[]): Promise<numb
     targetNode = await tool.open({
       filename: outName,
       format: targetOptions
-        ? undefined
+        ? target
         : noCreate && target === 'raw' && !options.some(([key]) => key === 'target')
           ? 'raw'
           : target,

@@ -22,7 +22,14 @@ interface ImageInfo {
 }
 
 /** Space used on the host by a node and the children that store its data. */
-export async function allocatedBytes(node: BlockNode): Promise<number | undefined> {
+export /** Raw and filters know what their protocol does, which is nothing but for files. */
+function isOverSilentProtocol(node: BlockNode): boolean {
+  const { driver, file } = node;
+  if (driver.kind === 'protocol') return !['file', 'host_device'].includes(driver.name);
+  return (driver.kind === 'filter' || driver.name === 'raw') && file !== undefined && isOverSilentProtocol(file);
+}
+
+async function allocatedBytes(node: BlockNode): Promise<number | undefined> {
   if (node.instance.allocatedBytes) return node.instance.allocatedBytes();
   let total = 0;
   let isKnown = false;
@@ -55,7 +62,7 @@ async function collect(node: GraphNode): Promise<ImageInfo> {
     clusterSize: details.clusterSizeBytes || undefined,
     encrypted: instance.encrypted ?? false,
     // Drivers that know nothing of themselves don't say that they are clean either.
-    isDirty: instance.getInfo ? (details.isDirty ?? false) : undefined,
+    isDirty: instance.getInfo && !isOverSilentProtocol(node) ? (details.isDirty ?? false) : undefined,
     backingFile,
     fullBackingFile,
     backingFormat: backingFile === undefined ? undefined : instance.backingFormat || undefined,

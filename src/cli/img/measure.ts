@@ -4,10 +4,18 @@ import type { GraphNode } from '../../block/graph-node.js';
 import { parseOptionString, takeOptions } from '../../block/options.js';
 import { findRow, loadDriver } from '../../block/registry.js';
 import { printCreateHelp } from './create.js';
-import { ExitError, hasHelpOption, joinOptions, prettyJson, type Tool } from './tool.js';
+import {
+  ExitError,
+  getoptSentence,
+  hasHelpOption,
+  joinOptions,
+  type OptionSpec,
+  prettyJson,
+  type Tool,
+} from './tool.js';
 
 export async function measure(tool: Tool, argv: readonly string[]): Promise<number> {
-  const { options, operands } = tool.parse(argv, [
+  const specs: readonly OptionSpec[] = [
     { key: 'format', short: 'f', value: true },
     { key: 'target', short: 'O', value: true },
     { key: 'options', short: 'o', value: true },
@@ -17,7 +25,14 @@ export async function measure(tool: Tool, argv: readonly string[]): Promise<numb
     { key: 'imageOptions', long: 'image-opts' },
     { key: 'size', long: 'size', value: true },
     { key: 'share', short: 'U', long: 'force-share' },
-  ]);
+  ];
+  const { helpText } = await import('./help.js');
+  // qemu-img leaves mistakes to getopt here, and answers with its help.
+  const { options, operands } = tool.parse(argv, specs, (message) => {
+    tool.io.err(`measure: ${getoptSentence(message, specs)}\n`);
+    tool.out(helpText(tool.name));
+    throw new ExitError(0);
+  });
   let [format, snapshotName, optionText]: (string | undefined)[] = [];
   let target = 'raw';
   let output = 'human';

@@ -116,6 +116,9 @@ async function copyDifferences(
   const [left, right] = [tool.host.allocate(stepBytes), tool.host.allocate(stepBytes)];
   const total = node.length;
   let at = 0;
+  // As qemu-img counts: a step for what is compared, none for what the overlay has.
+  let percent = 0;
+  const step = 100 / Math.ceil(total / Math.min(total, stepBytes));
   const fail = (what: string, error: unknown): never => tool.fail(`${what}: ${errorText(errorCode(error))}`);
   while (at < total) {
     const status = await top
@@ -124,7 +127,6 @@ async function copyDifferences(
     const size = Math.min(status.length, total - at, stepBytes);
     if (status.allocated) {
       at += size;
-      tool.progress((at * 100) / total);
       continue;
     }
     const [one, two] = [left.subarray(0, size), right.subarray(0, size)];
@@ -152,6 +154,7 @@ async function copyDifferences(
       }
     }
     at += size;
-    tool.progress((at * 100) / total);
+    percent = Math.min(100, percent + step);
+    tool.progress(percent);
   }
 }

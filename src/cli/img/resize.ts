@@ -50,7 +50,8 @@ export async function resize(tool: Tool, argv: readonly string[]): Promise<numbe
   try {
     const current = node.length;
     const total = relative === 0 ? parsed : current + relative * parsed;
-    if (total <= 0) tool.fail('New image size must be positive');
+    // Sizes are counted in 64 bits with a sign.
+    if (total <= 0 || total >= 2 ** 63) tool.fail('New image size must be positive');
     if (total <= current && preallocation !== 'off') tool.fail('Preallocation can only be used for growing images');
     if (total < current && !isShrink) {
       tool.error('Use the --shrink option to perform a shrink operation.');

@@ -69,6 +69,11 @@ export async function snapshot(tool: Tool, argv: readonly string[]): Promise<num
       case 'apply':
         try {
           if (!snapshots) throw new BlockError('ENOTSUP', 'Block driver does not support snapshots');
+          if (node.bitmaps.length > 0)
+            return report(
+              `Could not apply snapshot '${name}'`,
+              new BlockError('EBUSY', 'Device has active dirty bitmaps'),
+            );
           await snapshots.apply(name);
         } catch (error) {
           if (!snapshots) return report(`Could not apply snapshot '${name}'`, error);

@@ -92,7 +92,11 @@ export class Tool {
 
   // ---- options
 
-  parse(argv: readonly string[], specs: readonly OptionSpec[]): ParsedOptions {
+  parse(
+    argv: readonly string[],
+    specs: readonly OptionSpec[],
+    misuse: (message: string) => never = (message) => this.misuse(message),
+  ): ParsedOptions {
     const options: [string, string][] = [];
     const operands: string[] = [];
     for (let index = 0; index < argv.length; index++) {
@@ -106,12 +110,12 @@ export class Tool {
         const name = argument.slice(2, equals < 0 ? undefined : equals);
         const exact = specs.find((spec) => spec.long === name);
         const matches = exact ? [exact] : specs.filter((spec) => spec.long?.startsWith(name));
-        const spec = matches.length === 1 ? matches[0]! : this.misuse(`unrecognized option '${argument}'`);
-        if (!spec.value && equals >= 0) this.misuse(`unrecognized option '${argument}'`);
+        const spec = matches.length === 1 ? matches[0]! : misuse(`unrecognized option '${argument}'`);
+        if (!spec.value && equals >= 0) misuse(`unrecognized option '${argument}'`);
         if (!spec.value) options.push([spec.key, '']);
         else if (equals >= 0) options.push([spec.key, argument.slice(equals + 1)]);
         else if (++index < argv.length) options.push([spec.key, argv[index]!]);
-        else this.misuse(`missing argument for option '${argument}'`);
+        else misuse(`missing argument for option '${argument}'`);
         continue;
       }
       if (!argument.startsWith('-') || argument === '-') {
@@ -121,7 +125,7 @@ export class Tool {
       for (let at = 1; at < argument.length; at++) {
         const letter = argument[at]!;
         const spec = specs.find((candidate) => candidate.short === letter);
-        if (!spec) this.misuse(`unrecognized option '${argument}'`);
+        if (!spec) return misuse(`unrecognized option '${argument}'`);
         if (!spec.value) {
           options.push([spec.key, '']);
           continue;
@@ -129,7 +133,7 @@ export class Tool {
         const inline = argument.slice(at + 1);
         if (inline !== '') options.push([spec.key, inline]);
         else if (++index < argv.length) options.push([spec.key, argv[index]!]);
-        else this.misuse(`missing argument for option '${argument}'`);
+        else misuse(`missing argument for option '${argument}'`);
         break;
       }
     }
@@ -168,7 +172,11 @@ export class Tool {
     const { defineObject, objectHelp } = await import('./objects.js');
     try {
       const isJson = text.trimStart().startsWith('{');
-      const options = isJson ? flattenOptions(parseJson(text)) : parseOptionString(text, 'qom-type');
+      const options = isJson
+        ? flattenOptions(parseJson(text))
+        : parseOptionString(text, 'qom-type', (spelling) => {
+            throw new BlockError('EINVAL', `Expected '=' after parameter '${spelling}'`);
+          });
       const type = options['qom-type'];
       const help =
         type === 'help' || type === '?' ? objectHelp(undefined) : options['help'] && objectHelp(String(type));
@@ -191,7 +199,14 @@ export class Tool {
     try {
       if (how.imageOptions) {
         if (how.format !== undefined) this.fail('--image-opts and --format are mutually exclusive', how.exitCode);
-        const options = parseOptionString(how.filename, 'file');
+        const id = /(?:^|,)id=([^,]*)/.exec(how.filename)?.[1];
+        if (id !== undefined && !/^[a-zA-Z][\w.-]*$/.test(id)) {
+          this.fail(
+            "Parameter 'id' expects an identifier\nIdentifiers consist of letters, digits, '-', '.', '_', starting with a letter.",
+            how.exitCode,
+          );
+        }
+        const options = parseImageOptions(this, how.filename, 'file');
         return await this.graph.open({ options, flags: optionFlags(flags), ...use(how) });
       }
       return await this.graph.open({
@@ -242,6 +257,18 @@ export class Tool {
     if (this.#progress.isOn) this.io.out('\n');
     this.#progress.isOn = false;
   }
+}
+
+/** What `--image-opts` makes of an image's name. */
+export function parseImageOptions(
+  tool: { warn(message: string): void; readonly io: Pick<ToolIo, 'err'> },
+  text: string,
+  implied?: string,
+): OptionDict {
+  return parseOptionString(text, implied, (spelling, key, value) => {
+    tool.warn(`short-form boolean option '${spelling}' deprecated`);
+    tool.io.err(`Please use ${key}=${value} instead\n`);
+  });
 }
 
 function optionFlags(flags: Partial<OpenFlags>): Partial<OpenFlags> {

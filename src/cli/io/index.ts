@@ -1,9 +1,8 @@
 /** `vring io`, also as `qemu-io`: exercises an image by commands from `-c` or from standard input. */
 import { BlockError } from '../../block/errors.js';
 import type { OpenFlags } from '../../block/node.js';
-import { parseOptionString } from '../../block/options.js';
 import { referenceVersion } from '../img/index.js';
-import { ExitError, getoptSentence, type OptionSpec, Tool, type ToolIo } from '../img/tool.js';
+import { ExitError, getoptSentence, type OptionSpec, parseImageOptions, Tool, type ToolIo } from '../img/tool.js';
 import { IoSession } from './session.js';
 
 export interface IoToolIo extends ToolIo {
@@ -125,7 +124,7 @@ async function run(tool: Tool, session: IoSession, argv: readonly string[], io: 
     }
     const opened = await session.open(
       imageOptions ? undefined : filename,
-      imageOptions ? parseOptionString(filename) : {},
+      imageOptions ? parseImageOptions(tool, filename) : {},
       { ...flags, readOnly: isReadOnly && !isSnapshot },
       isSnapshot,
     );

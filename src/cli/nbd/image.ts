@@ -3,8 +3,8 @@ import { BlockError, toBlockError } from '../../block/errors.js';
 import { cacheFlags } from '../../block/graph.js';
 import type { GraphNode } from '../../block/graph-node.js';
 import type { OpenFlags } from '../../block/node.js';
-import { parseOptionString } from '../../block/options.js';
 import { addTemporaryOverlay } from '../../block/overlay.js';
+import { parseImageOptions } from '../img/tool.js';
 import type { NbdTool, NbdToolOptions } from './options.js';
 
 export async function openImage(tool: NbdTool, options: NbdToolOptions): Promise<GraphNode> {
@@ -19,7 +19,7 @@ export async function openImage(tool: NbdTool, options: NbdToolOptions): Promise
   try {
     node = await tool.graph.open(
       options.imageOptions
-        ? { options: parseOptionString(options.operand, 'file'), flags }
+        ? { options: parseImageOptions(tool, options.operand, 'file'), flags }
         : { filename: options.operand, ...(options.format === undefined ? {} : { format: options.format }), flags },
     );
   } catch (error) {

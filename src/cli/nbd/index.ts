@@ -106,8 +106,10 @@ async function checkTls(tool: NbdTool, options: NbdToolOptions): Promise<NodeSer
   if (options.device !== undefined) tool.fail('TLS is not supported with a host device');
   if (tlsAuthz !== undefined && options.list) tool.fail('TLS authorization is incompatible with export list');
   if (tlsHostname !== undefined && !options.list) tool.fail('TLS hostname is only supported with export list');
-  const object = tool.host.object(tlsCreds);
+  const object = tool.host.secrets.has(tlsCreds) ? { type: 'secret', options: {} } : tool.host.object(tlsCreds);
   if (!object) tool.fail(`Failed to get TLS creds: No TLS credentials with id '${tlsCreds}'`);
+  if (!object.type.startsWith('tls-creds-'))
+    tool.fail(`Failed to get TLS creds: Object with id '${tlsCreds}' is not TLS credentials`);
   const endpoint = options.list ? 'client' : 'server';
   const stated = object.options['endpoint'] === 'server' ? 'server' : 'client';
   let credentials: TlsCredentials;

@@ -525,6 +525,8 @@ test('mistakes on the command line are told as qemu-nbd tells them', { skip: mis
     ['--cache=foo', raw],
     ['--cache=none', '-n', raw],
     ['--aio=foo', raw],
+    ['--aio=native', '-k', place('s'), '-f', 'raw', raw],
+    ['--object', 'secret,id=s,data=x', '--tls-creds', 's', '-k', place('s'), raw],
     ['--discard=foo', raw],
     ['--detect-zeroes=foo', raw],
     ['--detect-zeroes=unmap', raw],

@@ -101,6 +101,7 @@ export async function parseNbdOptions(tool: NbdTool, argv: readonly string[]): P
   const bitmaps: string[] = [];
   let offset = 0;
   let shared = 1;
+  let isNative = false;
   let cacheMode: string | undefined;
   let detectZeroes: NbdToolOptions['detectZeroes'] = 'off';
   let discard: boolean | undefined;
@@ -131,6 +132,7 @@ export async function parseNbdOptions(tool: NbdTool, argv: readonly string[]): P
       case 'aio':
         if (flags.has('aio')) tool.fail('--aio can only be specified once');
         if (value !== 'threads' && value !== 'native' && value !== 'io_uring') tool.fail(`Invalid aio mode '${value}'`);
+        isNative = value === 'native';
         flags.add(key);
         break;
       case 'discard':
@@ -191,6 +193,11 @@ export async function parseNbdOptions(tool: NbdTool, argv: readonly string[]): P
     if (isPerDevice) tool.fail('List mode is incompatible with per-device settings');
     if (flags.has('fork')) tool.fail('List mode is incompatible with forking');
   } else if (operands.length !== 1) tool.wrongCount();
+  if (isNative && operands[0] !== undefined && !(cacheFlags(cacheMode ?? 'writeback')?.direct ?? false)) {
+    tool.fail(
+      `Failed to blk_new_open '${operands[0]}': aio=native was specified, but it requires cache.direct=on, which was not specified.`,
+    );
+  }
   return finish();
 
   function finish(): NbdToolOptions {

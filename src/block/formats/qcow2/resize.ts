@@ -62,6 +62,7 @@ export async function resizeImage(
     const entries = l1EntriesFor(image, length);
     await image.mutex.run(async () => {
       try {
+        if (!Number.isSafeInteger(length)) throw new BlockError('EFBIG');
         await growL1(image, entries);
       } catch (error) {
         throw (error as BlockError).code === 'EFBIG'

@@ -335,8 +335,7 @@ export const nbdDriver: BlockDriver = {
       if (target.context !== 'base:allocation' && connection.contextId(target.context) === undefined)
         throw new BlockError('EINVAL', `requested x-dirty-bitmap ${target.context} not found`);
       if (connection.readOnly && !readOnly) {
-        if (!context.flags.autoReadOnly)
-          throw new BlockError('EACCES', 'request on write denied without write permission');
+        if (!context.flags.autoReadOnly) throw new BlockError('EACCES', 'Could not open image: Permission denied');
         readOnly = true;
       }
     } catch (error) {

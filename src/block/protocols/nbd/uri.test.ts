@@ -54,5 +54,7 @@ test('options become the names that QEMU prints', () => {
   assert.equal(formatNbdName(inet('localhost', '1')), 'nbd://localhost:1');
   assert.equal(formatNbdName(inet('::1', '1', 'x')), 'nbd://[::1]:1/x');
   assert.equal(formatNbdName(unix('/s', 'a name')), 'nbd+unix:///a name?socket=/s');
+  assert.equal(formatNbdName(unix('/s')), 'nbd+unix://?socket=/s');
+  assert.deepEqual(parseNbdName('nbd+unix://?socket=/s'), parseNbdName('nbd+unix:///?socket=/s'));
   assert.equal(formatNbdName({ ...unix('/s'), 'tls-creds': 't' }), undefined);
 });

@@ -109,7 +109,7 @@ export function formatNbdName(options: OptionDict): string | undefined {
   const name = options['export'];
   const exportName = name === undefined || name === null ? '' : String(name);
   const path = options['server.path'] ?? options['path'];
-  if (path !== undefined) return `nbd+unix:///${exportName}?socket=${path}`;
+  if (path !== undefined) return `nbd+unix://${exportName === '' ? '' : `/${exportName}`}?socket=${path}`;
   const host = String(options['server.host'] ?? options['host'] ?? '');
   const port = options['server.port'] ?? options['port'] ?? defaultPort;
   if (host === '') return undefined;

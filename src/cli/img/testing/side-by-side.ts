@@ -24,15 +24,6 @@ function splitWords(line: string): string[] {
   return [...line.matchAll(/"([^"]*)"|'([^']*)'|(\S+)/g)].map((match) => match[1] ?? match[2] ?? match[3]!);
 }
 
-/** Members of a JSON object have no order. */
-function sorted(value: unknown): string {
-  if (value === null || typeof value !== 'object') return JSON.stringify(value);
-  return `{${Object.entries(value)
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([key, member]) => `${key}:${sorted(member)}`)
-    .join()}}`;
-}
-
 /** A JSON object laid out anew with its members by name; other text as it is. */
 function sortJson(text: string): string {
   if (!text.startsWith('{')) return text;
@@ -62,7 +53,6 @@ function normalize(out: string, err: string): string {
       (line) =>
         !/^(disk size|Image end offset): |"(actual-size|image-end-offset|date-sec|date-nsec)":/.test(line.trim()),
     )
-    .map((line) => line.replace(/json:(\{.*\})$/, (_whole, json: string) => `json:${sorted(JSON.parse(json))}`))
     .map((line) => line.replace(/ ops; \S+ sec \(.*\)$/, ' ops').replace(/^(\d+,\d+),\d+:.*$/, '$1'))
     .map((line) => line.replace(/\d{4}-\d\d-\d\d \d\d:\d\d:\d\d/, 'DATE').replace(/, [\d.]+% fragmented/, ''))
     .join('\n');

@@ -7,6 +7,7 @@ import { BlockGraph, type OptionDict } from '../block/index.js';
 import { NodeBlockHost } from '../host/node/block-host.js';
 import { loadVectoredIo } from '../host/node/vectored.js';
 import type { BlockDone, BlockFailure } from '../hw/index.js';
+import { Patience } from './disk-in-place.js';
 import { openDisksAt } from './testing/open-disks.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'vring-in-place-'));
@@ -47,6 +48,31 @@ const reads = ({ disk, ram }: OpenDisks, offset: number, length = 4096) =>
   isAtOnce((done) => disk.read(offset, [ram(4 * MiB, length)], done));
 const writes = ({ disk, ram }: OpenDisks, offset: number, length = 4096) =>
   isAtOnce((done) => disk.write(offset, [ram(5 * MiB, length)], done));
+
+/** How many writes the other thread gets before the next is tried here. */
+function away(patience: Patience): number {
+  let count = 0;
+  while (!patience.allows) count++;
+  return count;
+}
+
+test('a write that waited once is let pass; after the second, others go to the other thread, each time more', () => {
+  const patience = new Patience();
+  const slow = 20;
+  patience.took(slow);
+  assert.equal(away(patience), 0);
+  for (let i = 0; i < 64; i++) patience.took(0.1);
+  patience.took(slow);
+  assert.equal(away(patience), 0, 'the first is forgotten');
+  patience.took(slow);
+  assert.equal(away(patience), 64);
+  patience.took(slow);
+  assert.equal(away(patience), 128);
+  for (let i = 0; i < 64; i++) patience.took(0.1);
+  patience.took(slow);
+  patience.took(slow);
+  assert.equal(away(patience), 64);
+});
 
 /** The first request of a disk tells where its bytes lie. */
 function learn(at: OpenDisks, offset = 0): void {

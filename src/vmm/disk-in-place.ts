@@ -3,7 +3,7 @@
  * its page cache costs a microsecond there, and some hundred by way of another thread.
  *
  * A read never waits for a disk (preadv2 with RWF_NOWAIT; in a file system that does not know it, only files in memory are read).
- * A write goes to the page cache, where it seldom waits; after one that did, the next go to the thread of the disks. So does what is too
+ * A write goes to the page cache, where it seldom waits; after two that did, the next go to the thread of the disks. So does what is too
  * much for a short time: the two threads then work side by side. Whatever is not done here wholly is done there once more.
  */
 import { loadVectoredIo, type VectoredIo, vectorPieces } from '../host/node/vectored.js';
@@ -15,17 +15,20 @@ const MOST_BYTES = 1 << 20;
 /** So much is moved here in so much time at most: copying takes about half of it. */
 const WINDOW_MS = 10;
 const WINDOW_BYTES = 32 << 20;
-/** A write that takes longer has waited for a disk. */
+/** A write that takes longer has waited for a disk, or its thread for a processor: one such among WATCHED is let pass. */
 const WAITED_MS = 8;
-/** So many writes go to the other thread after one that waited; twice as many if the next that is tried waits too. */
+const WATCHED = 64;
+/** So many writes go to the other thread after two that waited; twice as many if the next that is tried waits too. */
 const LEAST_AWAY = 64;
 const MOST_AWAY = 8192;
 
 /** What is known of the time that writes to one disk take. */
-class Patience {
+export class Patience {
   #left = 0;
   #away = LEAST_AWAY;
   #good = 0;
+  /** Writes that are still watched after one that waited. */
+  #watched = 0;
 
   get allows(): boolean {
     if (this.#left === 0) return true;
@@ -35,10 +38,16 @@ class Patience {
 
   took(milliseconds: number): void {
     if (milliseconds > WAITED_MS) {
-      this.#left = this.#away;
-      this.#away = Math.min(2 * this.#away, MOST_AWAY);
+      if (this.#watched > 0) {
+        this.#left = this.#away;
+        this.#away = Math.min(2 * this.#away, MOST_AWAY);
+      }
+      this.#watched = WATCHED;
       this.#good = 0;
-    } else if (++this.#good === LEAST_AWAY) {
+      return;
+    }
+    if (this.#watched > 0) this.#watched--;
+    if (++this.#good === LEAST_AWAY) {
       this.#good = 0;
       this.#away = LEAST_AWAY;
     }

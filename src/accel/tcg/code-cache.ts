@@ -68,7 +68,11 @@ function partOn(page: number, { hva, bytes, second }: Block): [number, number] {
 
 /** Sets the bits of the bytes [hva, end), which lie on one page, in the page's map. */
 function setBits(map: Uint32Array, hva: number, end: number): void {
-  for (let at = hva & 4095, left = end - hva; left > 0; at++, left--) map[at >> 5] |= 1 << (at & 31);
+  const last = (end - 1) & 4095;
+  for (let at = hva & 4095; at <= last; at = (at | 31) + 1) {
+    const to = Math.min(last, at | 31);
+    map[at >> 5] |= (-1 >>> (31 - (to & 31))) & (-1 << (at & 31));
+  }
 }
 
 /** What all vCPUs that run the code must know. */
@@ -295,15 +299,23 @@ export class CodeCache {
     return any;
   }
 
-  /** Is there code on the bytes [from, to) of a page? */
+  /** Is there code on the bytes [from, to) of a page? If not, the next write will be beside it too: from then on a map says so. */
   #covers(page: number, from: number, to: number): boolean {
-    let covered = this.#covered.get(page);
-    if (!covered) {
-      covered = new Uint32Array(128);
-      this.#covered.set(page, covered);
-      for (const block of this.#blocksByPage.get(page) ?? []) if (block.valid) setBits(covered, ...partOn(page, block));
+    const known = this.#covered.get(page);
+    if (known) {
+      for (let at = from; at < to; at++) if ((known[at >> 5] >>> (at & 31)) & 1) return true;
+      return false;
     }
-    for (let at = from; at < to; at++) if ((covered[at >> 5] >>> (at & 31)) & 1) return true;
+    const blocks = this.#blocksByPage.get(page) ?? [];
+    const start = page * 4096;
+    const covered = new Uint32Array(128);
+    for (const block of blocks) {
+      if (!block.valid) continue;
+      const [hva, end] = partOn(page, block);
+      if (hva < start + to && end > start + from) return true;
+      setBits(covered, hva, end);
+    }
+    this.#covered.set(page, covered);
     return false;
   }
 

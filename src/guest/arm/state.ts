@@ -163,6 +163,15 @@ export const field = {
   /** Keys of pointer authentication: IA, IB, DA, DB, GA, each with its low half first. */
   keys: take(16 * 5),
   pacs: take(PAC_ENTRIES * PAC_ENTRY_BYTES),
+  /**
+   * Where codes lie in pointers (routines/pac.ts): i32, of which translation regime plus one this is; i32, where in the state its TCR
+   * is, and what that was; for data and for instructions, i32: TBI of the two ranges; i64 each: bits that are no address in the lower and upper one.
+   */
+  pacRegime: take(4),
+  pacControlAt: take(4),
+  pacControl: take(8),
+  pacTags: take(4 * 2),
+  pacMasks: take(8 * 2 * 2),
   /** i32: those that SCTLR enables now, bit 0 IA, then IB, DA, DB; 1 if it says that BR to PACIASP or PACIBSP is no landing (BT0, BT1). */
   enabledKeys: take(4),
   strictLanding: take(4),

@@ -7,7 +7,7 @@
  */
 import type { I32, I64, RoutineBuilder, V128 } from '../../../ir/index.js';
 import { field, PAC_ENTRIES, PAC_ENTRY_BYTES } from '../state.js';
-import { regimeControl } from '../system/regime.js';
+import { bankOfRegime, regimeControl } from '../system/regime.js';
 import { routines } from './set.js';
 
 /** Flags of the routines below. */
@@ -149,6 +149,32 @@ const TBI = 37;
 const TBID = 51;
 const SIZES = 16;
 
+/** Notes where codes lie in the pointers of the current translation regime. */
+const placeCodes = routines.define('place_codes', [], [], {}, (r) => {
+  const s = r.state();
+  const which = r.i32_load(s, field.regime);
+  const [control] = r.call(regimeControl, which);
+  const controlAt = r.i32_add(bankOfRegime(r, which), r.i32(field.tcr));
+  r.i32_store(s, r.i32_add(which, r.i32(1)), field.pacRegime);
+  r.i32_store(s, controlAt, field.pacControlAt);
+  r.i64_store(s, r.i64_load(r.i32_add(s, controlAt)), field.pacControl);
+  const two = (place: number) => r.i32_wrap_i64(r.i64_and(r.i64_shr_u(control, r.i64(place)), r.i64(3)));
+  for (const kind of [0, pacFlag.instruction]) {
+    const tags = kind === 0 ? two(TBI) : r.i32_and(two(TBI), r.i32_xor(two(TBID), r.i32(3)));
+    r.i32_store(s, tags, field.pacTags + 4 * kind);
+    for (const range of [0, 1]) {
+      const given = r.i64_and(r.i64_shr_u(control, r.i64(range * SIZES)), r.i64(63));
+      const small = r.select(r.i64_lt_u(given, r.i64(16)), r.i64(16), given);
+      const unused = r.select(r.i64_gt_u(small, r.i64(39)), r.i64(39), small);
+      const above = r.i64_xor(r.i64_shr_u(r.i64(-1), unused), r.i64(-1));
+      const isTagged = r.i32_and(r.i32_shr_u(tags, r.i32(range)), r.i32(1));
+      const below = r.select(isTagged, r.i64((1n << 56n) - 1n), r.i64(-1));
+      r.i64_store(s, r.i64_and(above, below), field.pacMasks + 16 * kind + 8 * range);
+    }
+  }
+  r.ret();
+});
+
 interface Layout {
   /** The pointer without its code; the bits of the code; whether the top byte is a tag; what extends the address. */
   readonly original: I64;
@@ -159,27 +185,27 @@ interface Layout {
 
 /** Where the code lies in a pointer whose address is extended by bit 55, or the topmost one where nothing is tagged (AddPAC). */
 function layoutOf(r: RoutineBuilder, pointer: I64, flags: I32, signs: boolean): Layout {
-  const [control] = r.call(regimeControl, r.i32_load(r.state(), field.regime));
-  const two = (place: number) => r.i64_and(r.i64_shr_u(control, r.i64(place)), r.i64(3));
-  const exempt = r.select(r.i32_and(flags, r.i32(pacFlag.instruction)), two(TBID), r.i64(0));
-  const tags = r.i64_and(two(TBI), r.i64_xor(exempt, r.i64(3)));
-  const bit55 = r.i64_and(r.i64_shr_u(pointer, r.i64(55)), r.i64(1));
-  const tagged = r.i32_wrap_i64(r.i64_and(r.i64_shr_u(tags, bit55), r.i64(1)));
-  const upper = signs ? r.select(r.i64_eqz(tags), r.i64_shr_u(pointer, r.i64(63)), bit55) : bit55;
-  const given = r.i64_and(r.i64_shr_u(control, r.i64_mul(upper, r.i64(SIZES))), r.i64(63));
-  const small = r.select(r.i64_lt_u(given, r.i64(16)), r.i64(16), given);
-  const unused = r.select(r.i64_gt_u(small, r.i64(39)), r.i64(39), small);
-  const address = r.i64_shr_u(r.i64(-1), unused);
-  const below = r.select(tagged, r.i64((1n << 56n) - 1n), r.i64(-1));
-  const extension = r.i64_and(below, r.i64_xor(address, r.i64(-1)));
+  const s = r.state();
+  const isOther = r.i32_ne(r.i32_load(s, field.pacRegime), r.i32_add(r.i32_load(s, field.regime), r.i32(1)));
+  const control = r.i64_load(r.i32_add(s, r.i32_load(s, field.pacControlAt)));
+  r.if(r.i32_or(isOther, r.i64_ne(control, r.i64_load(s, field.pacControl))), () => r.call(placeCodes));
+  const kind = r.i32_and(flags, r.i32(pacFlag.instruction));
+  const tags = r.i32_load(r.i32_add(s, r.i32_shl(kind, r.i32(2))), field.pacTags);
+  const bit = (place: number) => r.i32_wrap_i64(r.i64_and(r.i64_shr_u(pointer, r.i64(place)), r.i64(1)));
+  const bit55 = bit(55);
+  const upper = signs ? r.select(r.i32_eqz(tags), bit(63), bit55) : bit55;
+  const masks = r.i32_add(s, r.i32_add(r.i32_shl(kind, r.i32(4)), r.i32_shl(upper, r.i32(3))));
+  const extension = r.i64_load(masks, field.pacMasks);
   const original = r.i64_or(
     r.i64_and(pointer, r.i64_xor(extension, r.i64(-1))),
-    r.i64_and(r.i64_sub(r.i64(0), upper), extension),
+    r.i64_and(r.i64_sub(r.i64(0), r.i64_extend_i32_u(upper)), extension),
   );
+  const tagged = r.i32_and(r.i32_shr_u(tags, bit55), r.i32(1));
   return { original, code: r.i64_and(extension, r.i64(~(1n << 55n))), extension, tagged };
 }
 
 const signature = ['i64', 'i64', 'i32', 'i32'] as const;
+
 /** A pointer stays as it is while the key, whose offset in the state is given, is disabled. */
 function unlessEnabled(r: RoutineBuilder, pointer: I64, keyAt: I32): void {
   const key = r.i32_shr_u(r.i32_sub(keyAt, r.i32(field.keys)), r.i32(4));

@@ -17,7 +17,7 @@ test('vring on the KVM of a processor with SVM', { skip: lacks ?? false, timeout
     files: { '/bios.bin': readFileSync(bios) },
     commands: [
       'node dist/cli/main.js doctor',
-      'node --test-reporter=tap dist/vmm/kvm-guests.test.js | grep -E "^(not )?ok|error:|^# (pass|fail)"',
+      `node --test-reporter=tap dist/vmm/kvm-guests.test.js | awk '/^(not )?ok|error:|^# (pass|fail)/ { print; fflush() }'`,
       ...places.map(
         (place) =>
           `timeout 60 node dist/cli/main.js run -accel kvm,kernel-irqchip=${place} -bios /bios.bin -nographic -m 32 </dev/null | grep -a bootable`,

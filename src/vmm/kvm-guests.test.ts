@@ -438,6 +438,44 @@ test('a stop that the processor tells to be a watchpoint, and one that it tells 
   kvm.close();
 });
 
+test('what KVM cannot emulate ends the machine with the code and the registers, on kvm', { skip: noKvm }, () => {
+  const guest = longModeGuest('writes', 'mov r15, 0x1122334455667788\n.next: out 0x99, al\njmp .next\n', []);
+  const machine = machineOn('tcg').boot(guest.image);
+  const native = loadNative();
+  let page = new DataView(new ArrayBuffer(0));
+  const kvm = kvmFor(machine, 'kvm', {
+    ...native,
+    map: (fd, length) => {
+      const mapped = native.map(fd, length);
+      if (mapped) page = new DataView(mapped.buffer);
+      return mapped;
+    },
+    ioctl: (fd, request, value) => {
+      const result = native.ioctl(fd, request, value);
+      if (request !== call.run || result !== 0) return result;
+      if (page.getUint32(runPage.exitReason, true) === exit.io && page.getUint16(runPage.ioPort, true) === 0x99) {
+        page.setUint32(runPage.exitReason, exit.internalError, true);
+        page.setUint32(runPage.internalSuberror, 1, true);
+        page.setUint32(runPage.internalDataCount, 4, true);
+        page.setBigUint64(runPage.internalData, 1n, true);
+        // Three bytes: RDRAND EDX.
+        page.setUint32(runPage.internalData + 8, 0xf2c70f03, true);
+      }
+      return result;
+    },
+  });
+  machine.pc.setAccelerator(kvm);
+  assert.throws(
+    () => machine.run(),
+    (error: unknown) =>
+      error instanceof VringError &&
+      error.code === 'kvm-internal' &&
+      error.message.endsWith('it cannot emulate an instruction (code at RIP: 0f c7 f2).') &&
+      /R15=1122334455667788/.test(String(error.cause)),
+  );
+  kvm.close();
+});
+
 test('watchpoints follow a guest that moves, and keep it where they cannot be, on kvm', { skip: noKvm }, () => {
   const machine = machineOn('tcg').boot(busyGuest.image);
   const { pc } = machine;

@@ -46,6 +46,8 @@ export async function run(argv: readonly string[], io: ProcessIo): Promise<numbe
   } catch (error) {
     if (!(error instanceof VringError)) throw error;
     await complain(io, error.message);
+    // Registers of a guest that the host's KVM gave up.
+    if (error.code === 'kvm-internal' && typeof error.cause === 'string') await print(io.stderr, `${error.cause}\n`);
     return failure;
   }
 }

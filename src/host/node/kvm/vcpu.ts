@@ -7,6 +7,10 @@ import { type KvmVm, unavailable } from './system.js';
 
 const EINTR = 4;
 const EAGAIN = 11;
+/** Of an exit `internalError`: KVM_INTERNAL_ERROR_EMULATION, and that the instruction's bytes are told. */
+const CANNOT_EMULATE = 1;
+const HAS_INSTRUCTION = 1;
+const MOST_INSTRUCTION_BYTES = 15;
 
 /** Calls of a vCPU that do not enter the guest: by its own thread, or by another while that one stands. */
 export class KvmVcpuCalls {
@@ -114,8 +118,15 @@ export class KvmVcpu extends KvmVcpuCalls {
       'an event during delivery',
       'an exit it does not know',
     ];
-    const values = Array.from({ length: count }, (_, i) => this.hex64(runPage.internalData + 8 * i));
-    return `${names[suberror] || `internal error ${suberror}`}${values.length ? ` (${values.join(' ')})` : ''}`;
+    const what = names[suberror] || `internal error ${suberror}`;
+    const { internalData } = runPage;
+    if (suberror === CANNOT_EMULATE && count >= 3 && this.bytes[internalData] & HAS_INSTRUCTION) {
+      const length = Math.min(this.bytes[internalData + 8], MOST_INSTRUCTION_BYTES);
+      const code = this.bytes.subarray(internalData + 9, internalData + 9 + length);
+      return `${what} (code at RIP: ${Array.from(code, (byte) => byte.toString(16).padStart(2, '0')).join(' ')})`;
+    }
+    const values = Array.from({ length: count }, (_, i) => this.hex64(internalData + 8 * i));
+    return `${what}${values.length ? ` (${values.join(' ')})` : ''}`;
   }
 
   close(): void {

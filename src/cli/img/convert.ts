@@ -21,7 +21,7 @@ const sectorBytes = 512;
 /** After so many chunks that nothing was waited for signals are heard. */
 const turnChunks = 32;
 /** After so many it is tried again whether something has to be waited for. */
-const triedChunks = 128;
+const triedChunks = 16;
 /** Zero runs are looked for in steps of this. */
 const grainBytes = 4096;
 const noBytes = new Uint8Array(0);

@@ -23,7 +23,7 @@ const cachedReadMs = 0.2;
 const cachedBytesPerMs = 500_000;
 /** The system makes writers wait for the disk in steps of this and longer, when too much of the page cache is dirty. */
 const throttledWriteMs = 10;
-/** So many transfers go to the thread pool after one that was slow. */
+/** So many transfers go to the thread pool after two reads or a write that were slow. */
 const coldTransfers = 64;
 /** O_DIRECT: the alignment tried last, which any host's file takes. */
 const directAlignment = 4096;
@@ -104,6 +104,7 @@ class NodeFile implements HostFile {
   #isInMemory: boolean | undefined;
   #bounce: Uint8Array<ArrayBuffer> | undefined;
   #coldLeft = 0;
+  #wasSlow = false;
   #coldWritesLeft = 0;
   /** Of the last hole that was found. */
   #holeEnd = -1;
@@ -178,7 +179,10 @@ class NodeFile implements HostFile {
   #readTimed(offset: number, buffer: Uint8Array): number {
     const start = nowMs();
     const count = this.readSync(offset, buffer);
-    if (nowMs() - start > cachedReadMs + buffer.length / cachedBytesPerMs) this.#coldLeft = coldTransfers;
+    const isSlow = nowMs() - start > cachedReadMs + buffer.length / cachedBytesPerMs;
+    // One alone says little: other programs want the processor too.
+    if (isSlow && this.#wasSlow) this.#coldLeft = coldTransfers;
+    this.#wasSlow = isSlow;
     return count;
   }
 

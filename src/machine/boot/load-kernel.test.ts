@@ -320,6 +320,7 @@ test('Multiboot: ELF kernel with modules', () => {
   const modules = [
     { bytes: new Uint8Array(5000).fill(1), commandLine: 'first arg' },
     { bytes: new Uint8Array(10).fill(2), commandLine: 'second' },
+    { bytes: new Uint8Array(0), commandLine: 'empty' },
   ];
   const images = { kernel, modules, name: 'dir/kernel', commandLine: 'x', longMode: true };
   const { format, state } = loadKernel(images, m.target);
@@ -332,7 +333,7 @@ test('Multiboot: ELF kernel with modules', () => {
   assert.strictEqual(m.u32(info + 4), 639);
   assert.strictEqual(m.u32(info + 8), 31 * 1024);
   assert.strictEqual(m.text(m.u32(info + 16)), 'dir/kernel x');
-  assert.strictEqual(m.u32(info + 20), 2);
+  assert.strictEqual(m.u32(info + 20), 3);
   const list = m.u32(info + 24);
   modules.forEach((module, i) => {
     const start = m.u32(list + i * 16);

@@ -119,7 +119,8 @@ class LowArea {
 }
 
 function placeModule(module: BootModule, from: number, plan: RamPlan): number {
-  if (module.bytes.length === 0) return from;
+  // An empty one lies on a page too: programs look.
+  if (module.bytes.length === 0) return Math.ceil(from / 0x1000) * 0x1000;
   const gpa = plan.findLow(module.bytes.length, 0x1000, Math.max(from, 0x100000), 0x1_0000_0000);
   if (gpa === undefined) {
     throw new VringError(

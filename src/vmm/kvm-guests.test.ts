@@ -1,6 +1,6 @@
 /** The same guests on every accelerator. What this host's KVM cannot do is skipped by name. */
 import assert from 'node:assert/strict';
-import test from 'node:test';
+import test, { afterEach } from 'node:test';
 import { exitIndex } from '../accel/index.js';
 import { VringError } from '../base/index.js';
 import { field as home } from '../guest/x86/state.js';
@@ -23,6 +23,9 @@ import {
   RESULT,
 } from './testing/accelerator-guests.js';
 import { Mover, testKvm } from './testing/moves.js';
+
+// The tests hardly wait for anything: without this their results would all be told at the end.
+afterEach(() => new Promise<void>((resolve) => setImmediate(resolve)));
 
 function whyNoKvm(): string | false {
   try {

@@ -278,7 +278,7 @@ function dropInnerSegments(cpu: Vcpu): void {
   for (const n of [seg.ES, seg.DS, seg.FS, seg.GS]) {
     const attributes = cpu.getAttributes(n);
     if (!isPresent(attributes) || isConformingCode(attributes)) continue;
-    if (dplOf(attributes) < cpu.cpl) cpu.setSegment(n, 0, 0n, 0, 0);
+    if (dplOf(attributes) < cpu.cpl) cpu.setSegment(n, 0, cpu.getBase(n), 0, 0);
   }
 }
 

@@ -387,7 +387,26 @@ u12: syscall
   U3 u13, 0x40002
 u13: movl 0x7000,%eax
   movl 0x7001,%eax
-1: jmp quit
+1: T 0x31
+  # a segment that the outer level may not use becomes null, and its base stays
+  movl $0x10,%eax
+  movl %eax,%gs
+  movl $0x7000,%eax
+  wrgsbase %rax
+  movl $0xabcd,0x7010
+  TRY 1f
+  U3 u14
+u14: movl %gs,%ebx
+  movl %ebx,0x7020
+  movl %gs:0x10,%ebx
+  movl %ebx,0x7028
+  ud2
+1: movl 0x7020,%eax
+  call hex
+  movl 0x7028,%eax
+  call hex
+  call nl
+  jmp quit
 sc: movq %rcx,%rax
   subq $B,%rax
   call hex

@@ -18,6 +18,8 @@ const READER_WAITS = 2;
 const WRITER_WAITS = 3;
 /** What the reader takes in: bits of `takes`. */
 const TAKES = 4;
+/** Queues that the reader looks at. */
+const QUEUES = 5;
 const HEADER_WORDS = 16;
 
 export class FrameRing {
@@ -32,6 +34,7 @@ export class FrameRing {
   static create(): FrameRing {
     const ring = new FrameRing(new SharedArrayBuffer(HEADER_WORDS * 4 + RING_BYTES));
     Atomics.store(ring.#words, READER_WAITS, 1);
+    ring.setQueues(1);
     return ring;
   }
 
@@ -44,6 +47,10 @@ export class FrameRing {
 
   get takes(): number {
     return Atomics.load(this.#words, TAKES);
+  }
+
+  get queues(): number {
+    return Atomics.load(this.#words, QUEUES);
   }
 
   get isEmpty(): boolean {
@@ -85,7 +92,7 @@ export class FrameRing {
   }
 
   /** Hands over what was reserved last. True: the reader waits, and is to be woken. */
-  commit(offload: FrameOffload | undefined): boolean {
+  commit(offload: FrameOffload | undefined, queue = 0): boolean {
     const view = this.#view;
     const at = this.#at;
     view.setUint8(at + 4, offload?.flags ?? 0);
@@ -94,6 +101,7 @@ export class FrameRing {
     view.setUint16(at + 8, offload?.gsoSize ?? 0, true);
     view.setUint16(at + 10, offload?.checksumStart ?? 0, true);
     view.setUint16(at + 12, offload?.checksumOffset ?? 0, true);
+    view.setUint16(at + 14, queue, true);
     Atomics.store(this.#words, WRITTEN, this.#next);
     return Atomics.load(this.#words, READER_WAITS) !== 0 && Atomics.exchange(this.#words, READER_WAITS, 0) !== 0;
   }
@@ -101,14 +109,14 @@ export class FrameRing {
   // --- the reader
 
   /** The next frame; undefined: there is none, and the writer will say when there is. */
-  peek(): { bytes: Uint8Array; offload: FrameOffload } | undefined {
+  peek(): { bytes: Uint8Array; offload: FrameOffload; queue: number } | undefined {
     const found = this.#peek();
     if (found) return found;
     Atomics.store(this.#words, READER_WAITS, 1);
     return this.#peek();
   }
 
-  #peek(): { bytes: Uint8Array; offload: FrameOffload } | undefined {
+  #peek(): { bytes: Uint8Array; offload: FrameOffload; queue: number } | undefined {
     const words = this.#words;
     const read = words[READ];
     if (read === Atomics.load(words, WRITTEN)) return undefined;
@@ -128,7 +136,8 @@ export class FrameRing {
     offload.gsoSize = view.getUint16(at + 8, true);
     offload.checksumStart = view.getUint16(at + 10, true);
     offload.checksumOffset = view.getUint16(at + 12, true);
-    return { bytes: this.#bytes.subarray(at + RECORD_BYTES, at + RECORD_BYTES + length), offload };
+    const queue = view.getUint16(at + 14, true);
+    return { bytes: this.#bytes.subarray(at + RECORD_BYTES, at + RECORD_BYTES + length), offload, queue };
   }
 
   /** Gives the room of what `peek` gave back. True: the writer waits, there is room again, and it is to be told. */
@@ -141,5 +150,9 @@ export class FrameRing {
 
   setTakes(bits: number): void {
     Atomics.store(this.#words, TAKES, bits);
+  }
+
+  setQueues(count: number): void {
+    Atomics.store(this.#words, QUEUES, count);
   }
 }

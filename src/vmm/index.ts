@@ -44,5 +44,6 @@ export {
   type Statistics,
   type StopReason,
   type TraceConfig,
+  type VirtioNetSettings,
   type VirtioPlace,
 } from './worker-protocol.js';

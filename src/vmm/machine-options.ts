@@ -23,6 +23,7 @@ import type {
   RootPortConfig,
   ScsiUnitConfig,
   TraceConfig,
+  VirtioNetSettings,
   VirtioPlace,
   WorkerConfig,
 } from './worker-protocol.js';
@@ -139,17 +140,17 @@ export type DeviceOptions =
       readonly ports: readonly ConsolePortOptions[];
       readonly maxPorts?: number | undefined;
     })
-  | (VirtioPlace & {
-      readonly type: 'virtio-net';
-      /** Id of one of the machine's networks, which has no other card. */
-      readonly network: string;
-      /** `52:54:00:12:34:56` and those that follow unless given. */
-      readonly mac?: string | undefined;
-      readonly mtu?: number | undefined;
-      readonly bootIndex?: number | undefined;
-      /** Path of its option ROM (iPXE's, say), by which firmware boots from the network. */
-      readonly rom?: string | undefined;
-    })
+  | (VirtioPlace &
+      VirtioNetSettings & {
+        readonly type: 'virtio-net';
+        /** Id of one of the machine's networks, which has no other card. */
+        readonly network: string;
+        /** `52:54:00:12:34:56` and those that follow unless given. */
+        readonly mac?: string | undefined;
+        readonly bootIndex?: number | undefined;
+        /** Path of its option ROM (iPXE's, say), by which firmware boots from the network. */
+        readonly rom?: string | undefined;
+      })
   | {
       /** Intel's 82540EM, Realtek's RTL8139C+, a NE2000 (Realtek's RTL8029). */
       readonly type: 'e1000' | 'rtl8139' | 'ne2k_pci';
@@ -358,6 +359,15 @@ export function blockFeatures({
   return { queues, queueSize, discard, writeZeroes };
 }
 
+/** Throws VringError `options-invalid`. */
+export function checkVirtioNet({ rxQueueSize, txQueueSize, speed }: VirtioNetSettings): void {
+  for (const size of [rxQueueSize, txQueueSize])
+    if (size !== undefined && ![256, 512, 1024].includes(size))
+      throw invalid('The queues of a virtio network card have 256, 512 or 1024 entries.');
+  if (speed !== undefined && !(Number.isInteger(speed) && speed >= 0 && speed < 2 ** 31))
+    throw invalid('The speed of a network card is a whole number of megabits a second.');
+}
+
 function invalid(message: string): VringError {
   return new VringError('options-invalid', message);
 }
@@ -492,6 +502,8 @@ export function planMachine(options: MachineOptions): {
           interfaces: device.interfaces,
           vectors: device.vectors,
           packed: device.packed,
+          indirectDescriptors: device.indirectDescriptors,
+          eventIndex: device.eventIndex,
           ioeventfd: device.ioeventfd,
           device: device.device,
         };
@@ -562,6 +574,7 @@ export function planMachine(options: MachineOptions): {
       case 'ne2k_pci':
       case 'ne2k_isa':
       case 'virtio-net': {
+        if (device.type === 'virtio-net') checkVirtioNet(device);
         const network = networks.findIndex(({ id }) => id === device.network);
         if (network < 0) throw invalid(`There is no network '${device.network}'.`);
         if (carded.has(network)) throw invalid(`The network '${device.network}' has a card already.`);

@@ -21,7 +21,7 @@ class RingPeer implements NetworkPeer {
     this.#card = card;
   }
 
-  send(pieces: readonly Uint8Array[], length: number, offload: FrameOffload): boolean {
+  send(pieces: readonly Uint8Array[], length: number, offload: FrameOffload, queue = 0): boolean {
     const room = this.#toHost.reserve(length);
     if (!room) {
       this.#refused = true;
@@ -32,7 +32,7 @@ class RingPeer implements NetworkPeer {
       room.set(piece, at);
       at += piece.length;
     }
-    if (this.#toHost.commit(offload)) this.#look();
+    if (this.#toHost.commit(offload, queue)) this.#look();
     return true;
   }
 
@@ -45,7 +45,15 @@ class RingPeer implements NetworkPeer {
   }
 
   setTakes(bits: number): void {
+    if (this.#toGuest.takes === bits) return;
     this.#toGuest.setTakes(bits);
+    this.#look();
+  }
+
+  setQueues(count: number): void {
+    if (this.#toGuest.queues === count) return;
+    this.#toGuest.setQueues(count);
+    this.#look();
   }
 
   setLink(up: boolean): void {
@@ -75,6 +83,10 @@ export class MachineNetworks {
   /** A network by its place. */
   peer(network: number): NetworkPeer {
     return this.#peers[network];
+  }
+
+  queues(network: number): number {
+    return this.#config.rings[network].queues;
   }
 
   /** Tells the other thread how the vCPUs are woken. Before the first frame. */

@@ -34,6 +34,8 @@ export interface NetworkCapture {
 }
 
 export interface NetworkRings {
+  /** Queues of the network: a card can have so many pairs of its own. */
+  readonly queues: number;
   readonly toHost: SharedArrayBuffer;
   readonly toGuest: SharedArrayBuffer;
 }

@@ -65,7 +65,11 @@ const CLOSE_MS = 5000;
 
 /** Starts the thread, which opens all networks. */
 export function openNetworks(networks: readonly NetworkOptions[], doorbell: SharedArrayBuffer): MachineNetworkThread {
-  const rings = networks.map(() => ({ toHost: FrameRing.create().buffer, toGuest: FrameRing.create().buffer }));
+  const rings = networks.map(() => ({
+    queues: 1,
+    toHost: FrameRing.create().buffer,
+    toGuest: FrameRing.create().buffer,
+  }));
   const { port1: machinePort, port2: port } = new MessageChannel();
   const worker = new Worker(bundle('network-worker') ?? new URL('./network-worker.js', import.meta.url), {
     workerData: { networks, rings, port, doorbell } satisfies NetworkWorkerConfig,

@@ -2,7 +2,7 @@
 import { VringError } from '../base/index.js';
 import { parseMac } from '../net/index.js';
 import type { DiskConfig, DiskImage } from './disk-protocol.js';
-import type { DeviceOptions } from './machine-options.js';
+import { checkVirtioNet, type DeviceOptions } from './machine-options.js';
 import type { DeviceConfig, NvmeNamespaceConfig } from './worker-protocol.js';
 
 export interface PlugHost {
@@ -41,6 +41,7 @@ export async function plugConfig(
     case 'ne2k_pci': {
       if (options.rom !== undefined && options.rom !== '')
         throw new VringError('device-bus', 'romfile= is for cards that are there from the start');
+      if (options.type === 'virtio-net') checkVirtioNet(options);
       const given = options.mac === undefined ? undefined : parseMac(options.mac);
       if (options.mac !== undefined && (!given || (given[0]! & 1) !== 0))
         throw new VringError('device-bus', `'${options.mac}' is no Ethernet address of a card`);

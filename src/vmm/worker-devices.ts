@@ -276,8 +276,13 @@ export class MachineDevices {
       }
       case 'virtio-net': {
         assert(this.#host.networks, 'a network is opened for every card');
-        const { mac, mtu } = config;
-        const model = new VirtioNet({ peer: this.#host.networks.peer(config.network), mac, mtu, clock: board.clock });
+        const { mac, mtu, features, rxQueueSize, txQueueSize, speed, duplex } = config;
+        const model = new VirtioNet({
+          peer: this.#host.networks.peer(config.network),
+          queuePairs: this.#host.networks.queues(config.network),
+          clock: board.clock,
+          ...{ mac, mtu, features, rxQueueSize, txQueueSize, speed, duplex },
+        });
         const rom = readOptionRom(board, config.rom);
         this.#bootByNetwork(config.bootIndex, this.#addVirtio(board, config, model, taken, rom));
         return;
@@ -516,12 +521,14 @@ export class MachineDevices {
     taken: Set<string>,
     rom?: OptionRom | undefined,
   ): Pick<Spot, 'path'> {
-    const { type, bus, slot: wanted, interfaces, packed, ioeventfd } = config;
+    const { type, bus, slot: wanted, interfaces, packed, indirectDescriptors, eventIndex, ioeventfd } = config;
     const name = freeName(type, taken);
     const device = new VirtioDevice(model, {
       name,
       dma: board.memory.dma,
       packed,
+      indirectDescriptors,
+      eventIndex,
       log: (line) => this.#host.log(`${name}: ${line}`),
     });
     if (bus === 'mmio') {

@@ -1,7 +1,7 @@
 /** What the thread that owns a machine and the thread that runs it say to each other. */
 
 import type { AcceleratorName, CompiledModule } from '../accel/index.js';
-import type { FloppyKind, SmbiosOptions } from '../hw/index.js';
+import type { FloppyKind, NetFeatureName, SmbiosOptions } from '../hw/index.js';
 import type { ArchitectureName } from '../machine/architecture-names.js';
 import type { BoardOptions } from '../machine/board.js';
 import type { FirmwareOptions } from '../machine/firmware.js';
@@ -51,8 +51,24 @@ export interface VirtioPlace {
    * Under KVM its driver's notifications end no vCPU's turn (ioeventfd). Unless given they do not where there are several vCPUs.
    */
   readonly ioeventfd?: boolean | undefined;
+  /** Drivers may use indirect descriptors, and event indexes; they may unless given. */
+  readonly indirectDescriptors?: boolean | undefined;
+  readonly eventIndex?: boolean | undefined;
   /** MSI-X vectors, 0 for none; as many as the device can use unless given. */
   readonly vectors?: number | undefined;
+}
+
+/** What a virtio network card offers its driver. */
+export interface VirtioNetSettings {
+  readonly mtu?: number | undefined;
+  /** What differs from the usual: all but several queue pairs, of which there are as many as its network has queues. */
+  readonly features?: Readonly<Partial<Record<NetFeatureName, boolean>>> | undefined;
+  /** Entries of its queues, a power of two from 256 to 1024, 256 unless given. */
+  readonly rxQueueSize?: number | undefined;
+  readonly txQueueSize?: number | undefined;
+  /** What the driver is told of the wire, in megabits a second. */
+  readonly speed?: number | undefined;
+  readonly duplex?: 'half' | 'full' | undefined;
 }
 
 /** An ATA disk or an ATAPI CD drive, whatever it hangs on. */
@@ -185,15 +201,15 @@ export type DeviceConfig =
       readonly ports: readonly ConsolePortConfig[];
       readonly maxPorts?: number | undefined;
     })
-  | (VirtioPlace & {
-      readonly type: 'virtio-net';
-      /** Place among the machine's networks. */
-      readonly network: number;
-      readonly mac: Uint8Array;
-      readonly mtu?: number | undefined;
-      readonly bootIndex?: number | undefined;
-      readonly rom?: string | undefined;
-    })
+  | (VirtioPlace &
+      VirtioNetSettings & {
+        readonly type: 'virtio-net';
+        /** Place among the machine's networks. */
+        readonly network: number;
+        readonly mac: Uint8Array;
+        readonly bootIndex?: number | undefined;
+        readonly rom?: string | undefined;
+      })
   | {
       readonly type: 'e1000' | 'rtl8139' | 'ne2k_pci';
       /** By which it is taken out. */

@@ -679,6 +679,42 @@ test('virtio devices in virtio-mmio slots', () => {
   );
 });
 
+test('virtio network cards: what they offer', () => {
+  const settings = (properties: string) => {
+    const { machine } = plan('-netdev', 'user,id=n', '-device', `virtio-net-pci,netdev=n,${properties}`);
+    const device = machine.devices?.find((each) => each.type === 'virtio-net');
+    assert.ok(device?.type === 'virtio-net');
+    return device;
+  };
+  const many = settings(
+    'mq=on,vectors=10,ctrl_vq=on,ctrl_mac_addr=off,host_tso4=off,guest_ufo=on,mrg_rxbuf=off,rx_queue_size=1024,' +
+      'tx_queue_size=512,speed=10000,duplex=full,status=off,event_idx=off,indirect_desc=on,romfile=,tx=bh,rss=off',
+  );
+  assert.deepEqual(many.features, {
+    multiQueue: true,
+    controlQueue: true,
+    controlMac: false,
+    hostTso4: false,
+    mergeableBuffers: false,
+    status: false,
+  });
+  assert.deepEqual(
+    [many.vectors, many.rxQueueSize, many.speed, many.duplex, many.eventIndex, many.indirectDescriptors],
+    [10, 1024, 10000, 'full', false, true],
+  );
+  assert.equal(settings('speed=-1').speed, undefined);
+  const refused = (property: string) =>
+    refusal('-netdev', 'user,id=n', '-device', `virtio-net-pci,netdev=n,${property}`);
+  assert.match(
+    refused('rx_queue_size=300'),
+    /Invalid rx_queue_size \(= 300\), must be a power of 2 between 256 and 1024/,
+  );
+  assert.match(refused('duplex=both'), /half, full/);
+  assert.match(refused('rss=on'), /rss=on is not supported yet/);
+  assert.match(refused('mq=maybe'), /mq is on or off/);
+  assert.match(refusal('-netdev', 'user,id=n,queues=2'), /there is no queues=/);
+});
+
 test('networks', () => {
   const { machine } = plan(
     '-netdev',

@@ -27,11 +27,12 @@ import { accelerators, unsupportedAccelerators } from './options.js';
 import { DrivePlan } from './plan-drives.js';
 import { NvmePlan } from './plan-nvme.js';
 import { BoardObjects, isBoardObject } from './plan-objects.js';
-import { type Backends, planPciCard, planVirtioBlock, planVirtioNet } from './plan-pci.js';
+import { type Backends, planPciCard, planVirtioBlock } from './plan-pci.js';
 import { planMmio, planRootPort, planSlot, planVirtio } from './plan-place.js';
 import { ScsiPlan } from './plan-scsi.js';
 import { planSmbios } from './plan-smbios.js';
 import { planTrace } from './plan-trace.js';
+import { planVirtioNet } from './plan-virtio-net.js';
 import { planGpu, planScreen, planVga, plugVga, type ScreenPlan } from './screen-options.js';
 
 /** A port of the machine, or the monitor, and the character device that it leads to. */

@@ -1,11 +1,12 @@
 /** The devices of `-device`, one row each, and their properties. */
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
+import { virtioNetRows } from './plan-virtio-net.js';
 
 export interface PropertyRow {
   readonly name: string;
   /** As QEMU's `-device NAME,help` names types. */
-  readonly type: 'str' | 'bool' | 'OnOffAuto' | 'size' | 'uint16' | 'uint32';
+  readonly type: 'str' | 'bool' | 'OnOffAuto' | 'size' | 'uint16' | 'uint32' | 'int32';
   readonly default?: string;
   readonly sentence: string;
 }
@@ -25,8 +26,15 @@ const pci: readonly PropertyRow[] = [
   { name: 'bus', type: 'str', default: 'pci.0', sentence: 'the bus: pci.0' },
   { name: 'addr', type: 'str', sentence: 'slot on the PCI bus, hexadecimal; the lowest free one unless given' },
 ];
+/** Of a virtio device's rings, whatever it sits on. */
+const rings: readonly PropertyRow[] = [
+  { name: 'packed', type: 'bool', default: 'off', sentence: 'on: drivers may choose the packed layout of rings' },
+  { name: 'indirect_desc', type: 'bool', default: 'on', sentence: 'drivers may use indirect descriptors' },
+  { name: 'event_idx', type: 'bool', default: 'on', sentence: 'drivers may use event indexes' },
+];
 const virtio: readonly PropertyRow[] = [
   ...pci,
+  ...rings,
   {
     name: 'disable-legacy',
     type: 'OnOffAuto',
@@ -34,7 +42,6 @@ const virtio: readonly PropertyRow[] = [
     sentence: 'on: without the interface before virtio 1.0',
   },
   { name: 'disable-modern', type: 'bool', default: 'off', sentence: 'on: without the interface of virtio 1.0' },
-  { name: 'packed', type: 'bool', default: 'off', sentence: 'on: drivers may choose the packed layout of rings' },
   {
     name: 'ioeventfd',
     type: 'bool',
@@ -46,6 +53,7 @@ const virtio: readonly PropertyRow[] = [
 const slot: readonly PropertyRow[] = [
   id,
   { name: 'bus', type: 'str', sentence: 'the slot: virtio-mmio-bus.0 and so on; the highest free one unless given' },
+  ...rings,
 ];
 const port: readonly PropertyRow[] = [
   { name: 'chardev', type: 'str', sentence: 'the character device behind it' },
@@ -308,13 +316,7 @@ export const deviceRows: readonly DeviceRow[] = [
     bus: 'PCI',
     category: 'Network',
     sentence: 'Virtio network card',
-    properties: [
-      ...nic,
-      { name: 'host_mtu', type: 'uint16', sentence: 'largest packet that the guest is told of' },
-      bootIndex,
-      romFile,
-      ...virtio,
-    ],
+    properties: [...nic, ...virtioNetRows, bootIndex, romFile, ...virtio],
   },
   {
     name: 'virtio-rng-pci',
@@ -379,7 +381,7 @@ export const deviceRows: readonly DeviceRow[] = [
         'virtio-net-device',
         'Network',
         'Virtio network card in a virtio-mmio slot',
-        [...nic, { name: 'host_mtu', type: 'uint16', sentence: 'MTU that the guest is told' }, ...slot],
+        [...nic, ...virtioNetRows, ...slot],
       ],
       ['virtio-rng-device', 'Misc', 'Virtio entropy source in a virtio-mmio slot', slot],
       ['virtio-balloon-device', 'Misc', 'Virtio memory balloon in a virtio-mmio slot', slot],
@@ -486,7 +488,6 @@ export const unsupportedProperties = [
   'discard',
   'write-zeroes',
   'queue-size',
-  'mq',
   'removable',
   'dpofua',
   'ver',
@@ -501,8 +502,13 @@ export const unsupportedProperties = [
   'hotplug',
   'param_change',
   'seg_max_adjust',
-  'rx_queue_size',
-  'tx_queue_size',
+  'rss',
+  'hash',
+  'failover',
+  'failover_pair_id',
+  'page-per-vq',
+  'ats',
+  'acpi-index',
 ];
 
 /** A row, and which interfaces QEMU's names for one kind alone mean. */

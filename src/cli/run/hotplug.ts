@@ -6,9 +6,10 @@ import { type FoundDevice, findDevice, noDevice, unsupportedProperties } from '.
 import { errorPolicies, parseDrive } from './drives.js';
 import type { DrivePlan } from './plan-drives.js';
 import { NvmePlan } from './plan-nvme.js';
-import { type Backends, planPciCard, planVirtioBlock, planVirtioNet } from './plan-pci.js';
+import { type Backends, planPciCard, planVirtioBlock } from './plan-pci.js';
 import { planSlot, planVirtio } from './plan-place.js';
 import { ScsiPlan, scsiUnit } from './plan-scsi.js';
+import { planVirtioNet } from './plan-virtio-net.js';
 
 /** What a run keeps for devices that may come. */
 export interface HotPlugContext {

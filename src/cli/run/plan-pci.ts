@@ -42,22 +42,12 @@ function romOf(values: KeyValues): string | undefined {
   return values.number('rombar', 0, 1) === 0 ? '' : file;
 }
 
-const card = (values: KeyValues, backends: Backends) => ({
+/** What all cards have on the command line. */
+export const planCard = (values: KeyValues, backends: Backends) => ({
   network: backends.network(values.option, values.need('netdev')),
   mac: checkMac(values.option, values.text('mac')),
   bootIndex: values.number('bootindex', 0, 2 ** 31 - 1),
   rom: romOf(values),
-});
-
-export const planVirtioNet = (
-  values: KeyValues,
-  backends: Backends,
-  place: VirtioPlace | undefined,
-): DeviceOptions => ({
-  type: 'virtio-net',
-  ...card(values, backends),
-  mtu: values.number('host_mtu', 68, 65535),
-  ...place,
 });
 
 export const planPciCard = (
@@ -66,4 +56,4 @@ export const planPciCard = (
   backends: Backends,
   slot: PciSlot | undefined,
   device: string | undefined,
-): DeviceOptions => ({ type, ...card(values, backends), slot, ...(device === undefined ? {} : { device }) });
+): DeviceOptions => ({ type, ...planCard(values, backends), slot, ...(device === undefined ? {} : { device }) });

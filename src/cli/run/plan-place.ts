@@ -18,17 +18,26 @@ export function planVirtio(values: KeyValues, { only }: FoundDevice, rootPorts: 
     interfaces: only ?? asked,
     vectors: values.number('vectors', 0, 2048),
     ...(values.has('ioeventfd') ? { ioeventfd: values.flag('ioeventfd') } : {}),
+    ...ringsOf(values),
+  };
+}
+
+/** How a virtio device's rings may be, whatever it sits on. */
+function ringsOf(values: KeyValues): Pick<VirtioPlace, 'packed' | 'indirectDescriptors' | 'eventIndex'> {
+  return {
     ...(values.has('packed') ? { packed: values.flag('packed') } : {}),
+    ...(values.has('indirect_desc') ? { indirectDescriptors: values.flag('indirect_desc') } : {}),
+    ...(values.has('event_idx') ? { eventIndex: values.flag('event_idx') } : {}),
   };
 }
 
 /** The virtio-mmio slot that a device sits in. */
 export function planMmio(values: KeyValues): VirtioPlace {
   const bus = values.text('bus');
-  if (bus === undefined) return { bus: 'mmio' };
+  if (bus === undefined) return { bus: 'mmio', ...ringsOf(values) };
   const match = /^virtio-mmio-bus\.(\d{1,2})$/.exec(bus);
   if (!match) throw new UsageError(`${values.option}: there is no bus '${bus}'; there are virtio-mmio-bus.0 and so on`);
-  return { bus: 'mmio', slot: Number(match[1]) };
+  return { bus: 'mmio', slot: Number(match[1]), ...ringsOf(values) };
 }
 
 /** Slot of bus 0, and function. */
@@ -43,6 +52,7 @@ function parseAddress(values: KeyValues): { slot: number; fn: number } | undefin
 
 /** `rootPorts`: ids of those that are there. */
 export function planSlot(values: KeyValues, rootPorts: ReadonlySet<string> = new Set()): PciSlot | undefined {
+  values.settled('multifunction', 'off', 'false');
   const bus = values.text('bus');
   const address = parseAddress(values);
   if (address && address.fn !== 0)

@@ -4,7 +4,7 @@ import type { FrameOffload } from '../../net/index.js';
 import { assignResources } from '../pci/assign-resources.js';
 import type { PciFunction } from '../pci/pci-function.js';
 import { PciRoot } from '../pci/pci-root.js';
-import type { NetworkCard, NetworkPeer } from './network-peer.js';
+import type { NetworkCard, NetworkPeer, WaitingFrame } from './network-peer.js';
 
 export const testMac = Uint8Array.of(0x52, 0x54, 0, 0x12, 0x34, 0x56);
 export const plainOffload: FrameOffload = {
@@ -22,7 +22,7 @@ export class TestPeer implements NetworkPeer {
   /** It takes so many frames. */
   room = Infinity;
   readonly sent: { bytes: number[]; offload: FrameOffload }[] = [];
-  readonly waiting: { bytes: Uint8Array; offload: FrameOffload }[] = [];
+  readonly waiting: WaitingFrame[] = [];
   attach(card: NetworkCard): void {
     this.card = card;
   }
@@ -40,8 +40,9 @@ export class TestPeer implements NetworkPeer {
   setTakes(bits: number): void {
     this.takes = bits;
   }
+  setQueues(): void {}
   give(bytes: Uint8Array, offload: FrameOffload = plainOffload): void {
-    this.waiting.push({ bytes, offload });
+    this.waiting.push({ bytes, offload, queue: 0 });
     this.card.receiveReady();
   }
 }

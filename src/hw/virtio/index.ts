@@ -9,6 +9,7 @@ export * from './virtio-gpu.js';
 export * from './virtio-input.js';
 export * from './virtio-mmio.js';
 export * from './virtio-net.js';
+export type { NetFeatureName } from './virtio-net-features.js';
 export * from './virtio-pci.js';
 export * from './virtio-scsi.js';
 export * from './virtio-vga.js';

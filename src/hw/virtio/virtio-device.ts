@@ -81,6 +81,9 @@ export interface VirtioDeviceOptions {
   readonly dma: DmaSpace;
   /** Drivers may choose the packed layout of rings. */
   readonly packed?: boolean | undefined;
+  /** They may use indirect descriptors, and event indexes; they may unless given. */
+  readonly indirectDescriptors?: boolean | undefined;
+  readonly eventIndex?: boolean | undefined;
   readonly arena?: StateArena | undefined;
   /** Told once per reset why a device gave up on its driver. */
   readonly log?: ((message: string) => void) | undefined;
@@ -108,7 +111,11 @@ export class VirtioDevice implements QueueOwner {
     this.#state = schema.allocate(options.arena);
     this.part = statePart(schema, this.#state);
     const { anyLayout, indirectDescriptors, eventIndex, version1 } = ringFeature;
-    const common = [...model.features, indirectDescriptors, eventIndex];
+    const common = [
+      ...model.features,
+      ...(options.indirectDescriptors === false ? [] : [indirectDescriptors]),
+      ...(options.eventIndex === false ? [] : [eventIndex]),
+    ];
     this.offered = featureSet([...common, version1, ...(options.packed ? [ringFeature.packedRing] : [])]);
     this.offeredLegacy = featureSet([...common, anyLayout]).low;
     this.queues = model.queueSizes.map((size, i) => new Virtqueue(i, size, this.#state.queues[i]!, options.dma, this));

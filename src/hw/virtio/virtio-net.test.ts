@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { ManualTime } from '../../bus/index.js';
 import type { FrameOffload } from '../../net/index.js';
-import type { NetworkCard, NetworkPeer } from '../network/network-peer.js';
+import type { NetworkCard, NetworkPeer, WaitingFrame } from '../network/network-peer.js';
 import { seededRandom } from '../testing.js';
 import { ModernDriver, testMachine } from './testing.js';
-import { VirtioNet } from './virtio-net.js';
+import { VirtioNet, type VirtioNetOptions } from './virtio-net.js';
 
 const mac = Uint8Array.of(0x52, 0x54, 0, 0x12, 0x34, 0x56);
 const plain: FrameOffload = { flags: 0, gsoType: 0, headerLength: 0, gsoSize: 0, checksumStart: 0, checksumOffset: 0 };
@@ -13,17 +13,18 @@ const plain: FrameOffload = { flags: 0, gsoType: 0, headerLength: 0, gsoSize: 0,
 class TestPeer implements NetworkPeer {
   card!: NetworkCard;
   takes = 0;
+  queues = 0;
   room = Infinity;
-  readonly sent: { bytes: number[]; offload: FrameOffload }[] = [];
-  readonly waiting: { bytes: Uint8Array; offload: FrameOffload }[] = [];
+  readonly sent: { bytes: number[]; offload: FrameOffload; queue: number | undefined }[] = [];
+  readonly waiting: WaitingFrame[] = [];
   attach(card: NetworkCard): void {
     this.card = card;
   }
-  send(pieces: readonly Uint8Array[], length: number, offload: FrameOffload): boolean {
+  send(pieces: readonly Uint8Array[], length: number, offload: FrameOffload, queue?: number): boolean {
     if (this.sent.length >= this.room) return false;
     const bytes = pieces.flatMap((piece) => [...piece]);
     assert.equal(bytes.length, length);
-    this.sent.push({ bytes, offload: { ...offload } });
+    this.sent.push({ bytes, offload: { ...offload }, queue });
     return true;
   }
   receive() {
@@ -35,16 +36,16 @@ class TestPeer implements NetworkPeer {
   setTakes(bits: number): void {
     this.takes = bits;
   }
-  give(bytes: Uint8Array, offload: FrameOffload = plain): void {
-    this.waiting.push({ bytes, offload });
+  setQueues(count: number): void {
+    this.queues = count;
+  }
+  give(bytes: Uint8Array, offload: FrameOffload = plain, queue = 0): void {
+    this.waiting.push({ bytes, offload, queue });
     this.card.receiveReady();
   }
 }
 
-function setUp(
-  start: Parameters<ModernDriver['start']>[0] = {},
-  options: { queuePairs?: number; clock?: ManualTime } = {},
-) {
+function setUp(start: Parameters<ModernDriver['start']>[0] = {}, options: Partial<VirtioNetOptions> = {}) {
   const peer = new TestPeer();
   const model = new VirtioNet({ peer, mac, ...options });
   const machine = testMachine(model);
@@ -208,27 +209,77 @@ test('the control queue: modes, tables, addresses, VLANs decide what is received
   assert.ok(!arrives(frameOf(60, [2, 2, 2, 2, 2, 2])));
 });
 
-test('several queue pairs: frames of one flow come in one queue', () => {
-  const context = setUp({}, { queuePairs: 4 });
-  const { peer, driver } = context;
+const several = { queuePairs: 4, features: { multiQueue: true } } as const;
+
+test('several queue pairs: frames go and come in the queue of the network that is theirs', () => {
+  const context = setUp({}, several);
+  const { peer, driver, machine } = context;
   assert.equal(driver.queues.length, 9);
-  assert.equal(command(context, 8, [4, 0, 4, 0]), 0);
-  assert.equal(command(context, 8, [4, 0, 5, 0]), 1);
+  assert.equal(machine.memory.read(driver.config + 8, 2), 4, 'pairs that the driver may use');
+  assert.equal(peer.queues, 1, 'one pair until the driver asks for more');
   for (const queue of [0, 2, 4, 6])
     for (let i = 0; i < 8; i++)
       driver.queues[queue].add([{ gpa: bufferGpa + (queue * 8 + i) * 2048, length: 2048, write: true }]);
-  const seen = new Set<number>();
-  for (let flow = 0; flow < 4; flow++) {
-    const frame = frameOf(100);
-    frame[37] = flow;
-    const queues = [1, 2].map(() => {
-      peer.give(frame);
-      return [0, 2, 4, 6].filter((queue) => driver.queues[queue].completions().length === 1).join();
-    });
-    assert.equal(queues[0], queues[1]);
-    seen.add(Number(queues[0]));
+  const comesIn = (queue: number) => {
+    peer.give(frameOf(100), plain, queue);
+    return [0, 2, 4, 6].filter((each) => driver.queues[each].completions().length === 1);
+  };
+  assert.deepEqual(comesIn(3), [0], 'a queue that is not in use');
+  assert.equal(command(context, 8, [4, 0, 4, 0]), 0);
+  assert.equal(peer.queues, 4);
+  for (const queue of [0, 1, 2, 3]) assert.deepEqual(comesIn(queue), [2 * queue]);
+  assert.equal(command(context, 8, [4, 0, 5, 0]), 1, 'more than there are');
+  assert.equal(command(context, 8, [4, 0, 0, 0]), 1);
+  assert.equal(peer.queues, 4);
+  for (const queue of [1, 5]) {
+    driver.queues[queue].add([{ gpa: bufferGpa, length: 72 }]);
+    driver.kick(queue);
   }
-  assert.equal(seen.size, 4);
+  assert.deepEqual(
+    peer.sent.map(({ queue }) => queue),
+    [0, 2],
+  );
+  assert.equal(command(context, 8, [4, 0, 2, 0]), 0);
+  assert.equal(peer.queues, 2);
+  machine.device.reset();
+  assert.equal(peer.queues, 1);
+});
+
+test('how many queues are in use is part of what is saved', () => {
+  const context = setUp({}, several);
+  assert.equal(command(context, 8, [4, 0, 3, 0]), 0);
+  const other = new TestPeer();
+  const copy = testMachine(new VirtioNet({ peer: other, mac, ...several }), {}, context.machine.ram.buffer);
+  copy.pci.load(context.machine.pci.save());
+  assert.equal(other.queues, 3);
+});
+
+test('a device offers what it is told to, and nothing that needs what it does not offer', () => {
+  const offers = (features: VirtioNetOptions['features']) => {
+    const { features: bits } = new VirtioNet({ peer: new TestPeer(), mac, features });
+    return (bit: number) => bits.includes(bit);
+  };
+  assert.ok(!offers({})(22) && offers({ multiQueue: true })(22));
+  const noChecksum = offers({ checksum: false });
+  assert.deepEqual([0, 11, 12, 13, 1, 7].map(noChecksum), [false, false, false, false, true, true]);
+  const noTso = offers({ guestTso4: false, guestTso6: false });
+  assert.deepEqual([1, 7, 8, 9].map(noTso), [true, false, false, false]);
+  assert.ok(offers({ guestTso4: false })(9), 'TSO of IPv6 is left');
+  const noControl = offers({ controlQueue: false, multiQueue: true });
+  assert.deepEqual([2, 17, 18, 19, 20, 21, 22, 23].map(noControl), new Array(8).fill(false));
+  assert.deepEqual([15, 16].map(offers({ mergeableBuffers: false, status: false })), [false, false]);
+});
+
+test('speed and duplex of the wire, and sizes of queues', () => {
+  const told = setUp({}, { speed: 10000, duplex: 'full', rxQueueSize: 1024, txQueueSize: 512 });
+  const read = ({ machine, driver }: typeof told, offset: number, size: 1 | 4) =>
+    machine.memory.read(driver.config + offset, size);
+  assert.deepEqual([read(told, 12, 4), read(told, 16, 1)], [10000, 1]);
+  assert.deepEqual(told.model.queueSizes, [1024, 512, 64]);
+  assert.ok(told.model.features.includes(63));
+  const half = setUp({}, { duplex: 'half' });
+  assert.deepEqual([read(half, 12, 4), read(half, 16, 1)], [0xffffffff, 0]);
+  assert.ok(!setUp().model.features.includes(63));
 });
 
 test('saved and loaded in the middle of work, it goes on', () => {
@@ -256,7 +307,7 @@ test('saved and loaded in the middle of work, it goes on', () => {
 test('hostile rings, headers and commands: no throw, nothing outside RAM', () => {
   const random = seededRandom(11);
   for (let round = 0; round < 300; round++) {
-    const { peer, driver, machine, dma } = setUp({}, { queuePairs: 1 + random(2) });
+    const { peer, driver, machine, dma } = setUp({}, { queuePairs: 1 + random(2), features: { multiQueue: true } });
     for (let step = 0; step < 30; step++) {
       const queue = driver.queues[random(driver.queues.length)];
       const pieces = Array.from({ length: 1 + random(3) }, () => ({

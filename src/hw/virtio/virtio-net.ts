@@ -11,34 +11,17 @@ import { ConfigBytes } from './config-bytes.js';
 import { DescriptorChain } from './descriptor-chain.js';
 import { ringFeature } from './feature-bits.js';
 import { type VirtioDevice, type VirtioModel, virtioType } from './virtio-device.js';
+import { type NetFeatureName, netFeature, offeredNetFeatures } from './virtio-net-features.js';
 import type { Virtqueue } from './virtqueue.js';
 
-const feature = {
-  checksum: 0,
-  guestChecksum: 1,
-  guestOffloads: 2,
-  mtu: 3,
-  mac: 5,
-  guestTso4: 7,
-  guestTso6: 8,
-  guestEcn: 9,
-  hostTso4: 11,
-  hostTso6: 12,
-  hostEcn: 13,
-  mergeableBuffers: 15,
-  status: 16,
-  controlQueue: 17,
-  controlRx: 18,
-  controlVlan: 19,
-  controlRxExtra: 20,
-  announce: 21,
-  multiQueue: 22,
-  controlMac: 23,
-} as const;
+const feature = netFeature;
 
 /** struct virtio_net_config (5.1.4). */
-const configField = { mac: 0, status: 6, maxPairs: 8, mtu: 10 } as const;
-const configBytes = 12;
+const configField = { mac: 0, status: 6, maxPairs: 8, mtu: 10, speed: 12, duplex: 16 } as const;
+const plainConfigBytes = 12;
+const configBytesWithSpeed = 17;
+const unknownSpeed = 0xffffffff;
+const duplexCode = { half: 0, full: 1, unknown: 0xff } as const;
 const statusBit = { linkUp: 1, announce: 2 } as const;
 
 /** struct virtio_net_hdr (5.1.6); the last field is there in version 1, or with mergeable buffers. */
@@ -53,7 +36,7 @@ const maxTable = 64;
 /** A control command is hardly longer than two full tables. */
 const maxCommandBytes = 2 * (4 + maxTable * 6 * 16) + 2;
 
-export const maxQueuePairs = 8;
+export const maxQueuePairs = 128;
 
 /** Frames to send are waited for so long after the first: a driver that has several kicks once, and is interrupted once. */
 const transmitDelayNs = 150_000;
@@ -61,9 +44,17 @@ const transmitDelayNs = 150_000;
 export interface VirtioNetOptions {
   readonly peer: NetworkPeer;
   readonly mac: Uint8Array;
+  /** Queues of the network: so many pairs it can use. */
   readonly queuePairs?: number;
-  readonly queueSize?: number;
+  /** Entries of the queues for frames that come, and for those that go, 256 unless given. */
+  readonly rxQueueSize?: number | undefined;
+  readonly txQueueSize?: number | undefined;
   readonly mtu?: number | undefined;
+  /** What it offers, where that is not as usual. */
+  readonly features?: Readonly<Partial<Record<NetFeatureName, boolean>>> | undefined;
+  /** What the driver is told of the wire: megabits a second. */
+  readonly speed?: number | undefined;
+  readonly duplex?: 'half' | 'full' | undefined;
   /** Without one, frames are sent at every kick. */
   readonly clock?: TimerService | undefined;
   readonly arena?: StateArena | undefined;
@@ -97,7 +88,7 @@ export class VirtioNet implements VirtioModel, NetworkCard {
   readonly queueSizes: readonly number[];
   readonly features: readonly number[];
   readonly config: ConfigBytes;
-  readonly configBytes = configBytes;
+  readonly configBytes: number;
   readonly parts: readonly StatePart[];
   readonly #state: StateOf<typeof VirtioNetState>;
   readonly #peer: NetworkPeer;
@@ -113,7 +104,7 @@ export class VirtioNet implements VirtioModel, NetworkCard {
   #device!: VirtioDevice;
 
   constructor(options: VirtioNetOptions) {
-    const { peer, mac, queuePairs = 1, queueSize = 256, mtu, clock } = options;
+    const { peer, mac, queuePairs = 1, rxQueueSize = 256, txQueueSize = 256, mtu, clock, speed, duplex } = options;
     this.#clock = clock;
     this.#transmitTimer = clock?.createTimer('virtio-net transmit', () => this.sendReady(), { beforeSleep: true });
     this.#peer = peer;
@@ -121,17 +112,24 @@ export class VirtioNet implements VirtioModel, NetworkCard {
     this.#maxPairs = queuePairs;
     this.#state = VirtioNetState.allocate(options.arena);
     this.parts = [statePart(VirtioNetState, this.#state)];
-    this.queueSizes = [...new Array<number>(2 * queuePairs).fill(queueSize), 64];
-    const { mtu: mtuBit, multiQueue, ...always } = feature;
+    const sizes = Array.from({ length: queuePairs }, () => [rxQueueSize, txQueueSize]);
+    this.queueSizes = [...sizes.flat(), 64];
+    const tellsSpeed = speed !== undefined || duplex !== undefined;
     this.features = [
-      ...Object.values(always),
-      ...(mtu === undefined ? [] : [mtuBit]),
-      ...(queuePairs > 1 ? [multiQueue] : []),
+      ...offeredNetFeatures(options.features ?? {}),
+      ...(mtu === undefined ? [] : [feature.mtu]),
+      ...(tellsSpeed ? [feature.speedDuplex] : []),
     ];
+    this.configBytes = tellsSpeed ? configBytesWithSpeed : plainConfigBytes;
     const written = (offset: number, size: number, value: number) => this.#configWritten(offset, size, value);
-    this.config = new ConfigBytes(configBytes, written, () => this.#show());
-    this.config.view.setUint16(configField.maxPairs, queuePairs, true);
-    this.config.view.setUint16(configField.mtu, mtu ?? 0, true);
+    this.config = new ConfigBytes(this.configBytes, written, () => this.#show());
+    const { view } = this.config;
+    view.setUint16(configField.maxPairs, queuePairs, true);
+    view.setUint16(configField.mtu, mtu ?? 0, true);
+    if (tellsSpeed) {
+      view.setUint32(configField.speed, speed ?? unknownSpeed, true);
+      view.setUint8(configField.duplex, duplexCode[duplex ?? 'unknown']);
+    }
     if (!options.arena?.attached) this.#state.mac.set(this.#mac);
     peer.attach(this);
   }
@@ -168,6 +166,7 @@ export class VirtioNet implements VirtioModel, NetworkCard {
     VirtioNetState.reset(this.#state);
     this.#state.mac.set(this.#mac);
     this.#peer.setTakes(0);
+    this.#peer.setQueues(1);
   }
 
   started(): void {
@@ -186,6 +185,7 @@ export class VirtioNet implements VirtioModel, NetworkCard {
   restored(): void {
     this.#state.pairs = Math.min(this.#state.pairs, this.#maxPairs);
     this.#peer.setTakes(this.#state.taking);
+    this.#peer.setQueues(this.#state.pairs);
     if (!this.#device.running) return;
     this.receiveReady();
     for (const queue of this.#device.queues) if (queue.state.ready) this.#device.kick(queue.index);
@@ -241,7 +241,7 @@ export class VirtioNet implements VirtioModel, NetworkCard {
       // Without a cable, and when they are too large or too small, frames are lost.
       if (!this.#state.linkDown && length >= 14 && length <= MAX_FRAME_BYTES) {
         const pieces = DescriptorChain.slice(chain.readable, headerBytes, chain.readableBytes);
-        if (!this.#peer.send(pieces, length, offload)) {
+        if (!this.#peer.send(pieces, length, offload, queue.index >> 1)) {
           queue.release(chain);
           break;
         }
@@ -267,7 +267,8 @@ export class VirtioNet implements VirtioModel, NetworkCard {
         this.#wants(frame.bytes) &&
         this.#canTake(frame.offload.gsoType, frame.offload.flags)
       ) {
-        const queue = this.#queueFor(frame.bytes);
+        // The network chose its queue; where it has not heard yet of fewer, any will do.
+        const queue = this.#device.queues[2 * (frame.queue % this.#state.pairs)];
         const { offload } = frame;
         this.#header.fill(0);
         this.#header[headerField.flags] = offload.flags;
@@ -295,15 +296,6 @@ export class VirtioNet implements VirtioModel, NetworkCard {
     const kind = gso & ~gsoType.ecn;
     if (kind === gsoType.none) return true;
     return (taking & (kind === gsoType.tcp4 ? takes.tcp4 : takes.tcp6)) !== 0;
-  }
-
-  /** Frames of one flow come in one queue: which one is chosen by addresses and ports. */
-  #queueFor(frame: Uint8Array): Virtqueue {
-    const { pairs } = this.#state;
-    if (pairs === 1 || frame.length < 38) return this.#device.queues[0];
-    let sum = 0;
-    for (let at = 26; at < 38; at++) sum += frame[at];
-    return this.#device.queues[2 * (sum % pairs)];
   }
 
   /** False: the driver has no buffers for it now, and will kick. */
@@ -416,6 +408,7 @@ export class VirtioNet implements VirtioModel, NetworkCard {
         if (command !== 0 || data.length !== 2 || !this.#device.hasFeature(feature.multiQueue)) return false;
         if (word() < 1 || word() > this.#maxPairs) return false;
         state.pairs = word();
+        this.#peer.setQueues(state.pairs);
         return true;
       }
       case control.offloads:

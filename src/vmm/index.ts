@@ -31,7 +31,14 @@ export type {
   NvmeNamespaceOptions,
   ScsiUnitOptions,
 } from './machine-options.js';
-export type { HostPort, NetworkBackend, NetworkCapture, NetworkOptions, SocketPlace } from './network-protocol.js';
+export type {
+  HostPort,
+  NetworkBackend,
+  NetworkCapture,
+  NetworkOptions,
+  SocketPlace,
+  TapOptions,
+} from './network-protocol.js';
 export type { MachineNetwork } from './networks.js';
 export type { InputEvent } from './screen-input.js';
 export type { PictureFormat, VncOptions, VncPlace, VncState } from './screen-protocol.js';

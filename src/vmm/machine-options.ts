@@ -11,7 +11,7 @@ import { parseMac } from '../net/index.js';
 import { type Architecture, DEFAULT_ARCHITECTURE, findArchitecture, findMachine, onBoard } from './architectures.js';
 import { ByteRing } from './byte-ring.js';
 import type { BlockObject, DiskConfig, DiskImage } from './disk-protocol.js';
-import { type NetworkOptions, NIC_ROM_BYTES } from './network-protocol.js';
+import { MOST_NETWORK_QUEUES, type NetworkOptions, NIC_ROM_BYTES } from './network-protocol.js';
 import { FRAME_PIXELS, SCREEN_STATE_BYTES, VGA_ROM_BYTES } from './screen-protocol.js';
 import type {
   ConsolePortConfig,
@@ -359,6 +359,16 @@ export function blockFeatures({
   return { queues, queueSize, discard, writeZeroes };
 }
 
+function checkTap(network: NetworkOptions): void {
+  if (network.kind !== 'tap') return;
+  const { descriptors, ifname, queues = 1 } = network;
+  const count = descriptors?.length ?? queues;
+  if (!Number.isInteger(count) || count < 1 || count > MOST_NETWORK_QUEUES)
+    throw invalid(`A tap network has 1 to ${MOST_NETWORK_QUEUES} queues.`);
+  if (ifname !== undefined && (ifname === '' || Buffer.byteLength(ifname) > 15))
+    throw invalid('The name of an interface has 1 to 15 bytes.');
+}
+
 /** Throws VringError `options-invalid`. */
 export function checkVirtioNet({ rxQueueSize, txQueueSize, speed }: VirtioNetSettings): void {
   for (const size of [rxQueueSize, txQueueSize])
@@ -477,6 +487,7 @@ export function planMachine(options: MachineOptions): {
   };
   const networks = options.networks ?? [];
   if (new Set(networks.map(({ id }) => id)).size < networks.length) throw invalid('Two networks have the same id.');
+  for (const network of networks) checkTap(network);
   const carded = new Set<number>();
   let cards = 0;
   let controllers = 0;

@@ -5,6 +5,9 @@ import type { HostForward, UserNetworkOptions } from '../net/index.js';
 /** What is laid out for the option ROM of a card. */
 export const NIC_ROM_BYTES = 1 << 19;
 
+/** Of one network; a virtio card has at most so many pairs. */
+export const MOST_NETWORK_QUEUES = 128;
+
 /** Address of a socket: a host's name or address, and a port. */
 export interface SocketPlace {
   readonly host: string;
@@ -18,7 +21,26 @@ export type NetworkBackend =
   /** Another machine, over a stream: each frame behind its length in four bytes, as QEMU's. */
   | { readonly kind: 'listen' | 'connect'; readonly place: SocketPlace }
   /** Another machine, or several (a multicast group), a datagram for each frame. */
-  | { readonly kind: 'datagram'; readonly local?: SocketPlace | undefined; readonly remote: SocketPlace };
+  | { readonly kind: 'datagram'; readonly local?: SocketPlace | undefined; readonly remote: SocketPlace }
+  | TapOptions;
+
+/** A tap device of the host's, Linux's: an Ethernet card of its own, which it may bridge or route. */
+export interface TapOptions {
+  readonly kind: 'tap';
+  /** Name of the interface, which is made where it is not there; `tap%d`, the lowest free number, unless given. */
+  readonly ifname?: string | undefined;
+  /** Descriptors that are open already, one for each queue, instead. */
+  readonly descriptors?: readonly number[] | undefined;
+  /** Queues, 1 to 128; one unless given. A virtio card with `multiQueue` has a pair for each. */
+  readonly queues?: number | undefined;
+  /** Work is left to the other side by a header before each frame: it is where the system can, unless given. */
+  readonly vnetHeader?: boolean | undefined;
+  /** Bytes that may wait in the system; without a limit unless given. */
+  readonly sendBufferBytes?: number | undefined;
+  /** Programs that are called with the interface's name when it is there, and before it goes. */
+  readonly script?: string | undefined;
+  readonly downScript?: string | undefined;
+}
 
 export type NetworkOptions = NetworkBackend & {
   /** Its name for a person, and for cards. */

@@ -8,6 +8,7 @@ import { nameThread } from '../host/node/activity.js';
 import { openCapture } from '../host/node/capture-file.js';
 import { NodeNetHost } from '../host/node/net-host.js';
 import { openSocketSink } from '../host/node/net-sockets.js';
+import { openTapSink } from '../host/node/tap-sink.js';
 import { type FrameOffload, type FrameSink, type GuestLink, UserNetwork } from '../net/index.js';
 import { ringDoorbell } from './doorbell.js';
 import { FrameRing } from './frame-ring.js';
@@ -52,6 +53,9 @@ class Attachment implements GuestLink {
   #user: UserNetwork | undefined;
   #reserved: Uint8Array | undefined;
   #blocked = false;
+  /** What the sink knows of the card. */
+  #takes = 0;
+  #queues = 1;
 
   constructor(rings: NetworkRings) {
     this.#toHost = new FrameRing(rings.toHost);
@@ -65,7 +69,11 @@ class Attachment implements GuestLink {
       const network = new UserNetwork(host, this, options.user);
       this.#sink = this.#user = network;
       await network.open();
-    } else this.#sink = await openSocketSink(options, this, (line) => say({ type: 'report', line }));
+      return;
+    }
+    const report = (line: string) => say({ type: 'report', line });
+    this.#sink =
+      options.kind === 'tap' ? openTapSink(options, this, report) : await openSocketSink(options, this, report);
   }
 
   /** False: there was nothing to take away. Rejects with a VringError. */
@@ -90,15 +98,21 @@ class Attachment implements GuestLink {
     return this.#reserved;
   }
 
-  commit(offload?: FrameOffload): void {
+  commit(offload?: FrameOffload, queue?: number): void {
     for (const capture of this.#captures) capture.write(this.#reserved as Uint8Array);
-    if (this.#toGuest.commit(offload)) wakeMachine();
+    if (this.#toGuest.commit(offload, queue)) wakeMachine();
   }
 
   /** True: there were frames. */
   look(): boolean {
     const sink = this.#sink;
     if (!sink) return false;
+    const { takes, queues } = this.#toGuest;
+    if (takes !== this.#takes || queues !== this.#queues) {
+      this.#takes = takes;
+      this.#queues = queues;
+      sink.adapt?.(takes, queues);
+    }
     if (this.#blocked && this.#toGuest.hasHalfFree) {
       this.#blocked = false;
       sink.linkReady();
@@ -108,7 +122,7 @@ class Attachment implements GuestLink {
       const frame = this.#toHost.peek();
       if (!frame) break;
       for (const capture of this.#captures) capture.write(frame.bytes);
-      sink.receive(frame.bytes, frame.offload);
+      sink.receive(frame.bytes, frame.offload, frame.queue);
       if (this.#toHost.consume()) wakeMachine();
     }
     if (count > 0) sink.flush();
@@ -116,7 +130,7 @@ class Attachment implements GuestLink {
   }
 
   async close(): Promise<void> {
-    this.#sink?.close();
+    await this.#sink?.close();
     for (const capture of this.#captures) await capture.close();
   }
 }

@@ -56,6 +56,8 @@ function describe(network: NetworkOptions): string {
     const { network: net, restrict } = completeOptions(network.user ?? {});
     return `net=${formatIp(net)},restrict=${restrict ? 'on' : 'off'}`;
   }
+  if (network.kind === 'tap')
+    return network.descriptors ? `fd=${network.descriptors.join(':')}` : `ifname=${network.ifname ?? 'tap%d'}`;
   if (network.kind !== 'datagram') return `${network.kind} ${network.place.host}:${network.place.port}`;
   const { local, remote } = network;
   return `${local ? `local ${local.host}:${local.port}, ` : ''}remote ${remote.host}:${remote.port}`;
@@ -65,8 +67,8 @@ const CLOSE_MS = 5000;
 
 /** Starts the thread, which opens all networks. */
 export function openNetworks(networks: readonly NetworkOptions[], doorbell: SharedArrayBuffer): MachineNetworkThread {
-  const rings = networks.map(() => ({
-    queues: 1,
+  const rings = networks.map((network) => ({
+    queues: network.kind === 'tap' ? (network.descriptors?.length ?? network.queues ?? 1) : 1,
     toHost: FrameRing.create().buffer,
     toGuest: FrameRing.create().buffer,
   }));

@@ -463,7 +463,14 @@ test('each mistake gets one sentence that names it', () => {
     [['-device', 'virtio-gpu-pci,xres=5000'], /xres/],
     [['-vga', 'stt'], /did you mean 'std'/],
     [['-device', 'VGA,vgamem_mb=0'], /vgamem_mb/],
-    [['-nic', 'tap'], /the network 'tap' is not supported yet/],
+    [['-nic', 'tap,script=/nowhere/up'], /the network script \/nowhere\/up is not there; script=no/],
+    [['-nic', 'tap,script=no,helper=/usr/lib/h'], /helper= is not supported yet/],
+    [['-nic', 'tap,script=no,vhost=on'], /vhost=on is not supported yet/],
+    [['-nic', 'tap,fd=3,ifname=t,queues=2'], /ifname=, queues= is invalid with fd=/],
+    [['-nic', 'tap,fds=3:x'], /fds=3:x is no descriptor/],
+    [['-nic', 'tap,script=no,queues=0'], /queues is a whole number from 1/],
+    [['-nic', 'tap,script=no,ifname=much-too-long-a-name'], /1 to 15 bytes/],
+    [['-nic', 'bridge,br=br0'], /the network 'bridge' is not supported yet/],
     [['-nic', 'usr'], /did you mean 'user'/],
     [['-nic', 'user,model=rtl8193'], /there is no model 'rtl8193'; did you mean 'rtl8139'/],
     [['-device', 'ne2k_isa'], /netdev= is missing/],
@@ -713,6 +720,21 @@ test('virtio network cards: what they offer', () => {
   assert.match(refused('rss=on'), /rss=on is not supported yet/);
   assert.match(refused('mq=maybe'), /mq is on or off/);
   assert.match(refusal('-netdev', 'user,id=n,queues=2'), /there is no queues=/);
+});
+
+test('tap networks', () => {
+  const { machine } = plan(
+    ...['-netdev', 'tap,id=a,ifname=tap7,script=no,downscript=no,queues=4,vhost=off,sndbuf=1M,vnet_hdr=off'],
+    ...['-netdev', 'tap,id=b,fds=5:6', '-netdev', 'tap,id=c,fd=9'],
+  );
+  assert.deepEqual(
+    machine.networks?.map(({ captures: _captures, ...each }) => JSON.parse(JSON.stringify(each))),
+    [
+      { kind: 'tap', ifname: 'tap7', queues: 4, vnetHeader: false, sendBufferBytes: 1 << 20, id: 'a' },
+      { kind: 'tap', descriptors: [5, 6], id: 'b' },
+      { kind: 'tap', descriptors: [9], id: 'c' },
+    ],
+  );
 });
 
 test('networks', () => {

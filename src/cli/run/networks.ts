@@ -15,19 +15,10 @@ import { KeyValues } from '../options/key-values.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
 import { flattenJson } from './drives.js';
+import { tapOf } from './plan-tap.js';
 
-const backendTypes = ['user', 'socket', 'dgram'];
-const unsupportedBackends = [
-  'tap',
-  'bridge',
-  'vde',
-  'l2tpv3',
-  'netmap',
-  'vhost-user',
-  'vhost-vdpa',
-  'hubport',
-  'stream',
-];
+const backendTypes = ['user', 'socket', 'dgram', 'tap'];
+const unsupportedBackends = ['bridge', 'vde', 'l2tpv3', 'netmap', 'vhost-user', 'vhost-vdpa', 'hubport', 'stream'];
 type CardType = 'virtio-net' | 'e1000' | 'rtl8139' | 'ne2k_pci' | 'ne2k_isa';
 /** Cards by QEMU's names for `model=`. */
 const models: ReadonlyMap<string, CardType> = new Map([
@@ -183,6 +174,7 @@ function backendOf(values: KeyValues): NetworkBackend {
   if (type === 'user') return { kind: 'user', user: userOf(values) };
   if (type === 'socket') return socketOf(values);
   if (type === 'dgram') return datagramsOf(values);
+  if (type === 'tap') return tapOf(values);
   const why = unsupportedBackends.includes(type)
     ? `the network '${type}' is not supported yet`
     : `there is no network '${type}'${didYouMean(type, backendTypes)}`;

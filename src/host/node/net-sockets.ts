@@ -182,6 +182,8 @@ async function openDatagrams(
     },
     flush: () => {},
     linkReady: () => {},
-    close: () => socket.close(),
+    close: () => {
+      socket.close();
+    },
   };
 }

@@ -16,6 +16,11 @@ export function createEvent(): number {
   return fd;
 }
 
+/** Closes a descriptor that Node has not opened, and so keeps no account of. */
+export function closeDescriptor(fd: number): void {
+  libc().func('int close(int fd)')(fd);
+}
+
 export interface Readable {
   readonly readable: readonly number[];
   /** Some can never be read. */

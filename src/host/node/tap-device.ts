@@ -7,6 +7,7 @@ import { closeSync, constants, openSync } from 'node:fs';
 import { getSystemErrorName } from 'node:util';
 import { VringError } from '../../base/index.js';
 import { takes } from '../../net/index.js';
+import { closeDescriptor } from './descriptor-wait.js';
 import { loadKoffi } from './koffi.js';
 import { openFailure } from './open-failure.js';
 import { loadPosix, type Posix } from './posix.js';
@@ -50,10 +51,18 @@ export class TapDevice {
   readonly descriptors: readonly number[];
   readonly hasHeader: boolean;
   readonly #posix: Posix;
+  readonly #close: (fd: number) => void;
   readonly #tell = numberCall('int ioctl(int fd, unsigned long request, long value)');
 
-  private constructor(posix: Posix, name: string, descriptors: readonly number[], hasHeader: boolean) {
+  private constructor(
+    posix: Posix,
+    name: string,
+    descriptors: readonly number[],
+    hasHeader: boolean,
+    close: (fd: number) => void,
+  ) {
     this.#posix = posix;
+    this.#close = close;
     this.name = name;
     this.descriptors = descriptors;
     this.hasHeader = hasHeader;
@@ -64,7 +73,13 @@ export class TapDevice {
     const posix = loadPosix();
     if (!posix) throw failure('the module koffi, which calls the system, is not installed');
     const tap = place.descriptors ? adopt(posix, place.descriptors) : create(posix, place);
-    const device = new TapDevice(posix, tap.name, tap.descriptors, tap.hasHeader);
+    const device = new TapDevice(
+      posix,
+      tap.name,
+      tap.descriptors,
+      tap.hasHeader,
+      place.descriptors ? closeDescriptor : closeSync,
+    );
     try {
       device.#prepare(place);
     } catch (error) {
@@ -112,7 +127,7 @@ export class TapDevice {
   }
 
   close(): void {
-    for (const fd of this.descriptors) closeSync(fd);
+    for (const fd of this.descriptors) this.#close(fd);
   }
 }
 

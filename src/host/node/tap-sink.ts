@@ -1,6 +1,6 @@
 /** A network behind a tap device of the host's: what a card sends, the host receives, and the other way round. */
 import { spawnSync } from 'node:child_process';
-import { closeSync, readSync, writeSync, writevSync } from 'node:fs';
+import { readSync, writeSync, writevSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { VringError } from '../../base/index.js';
 import {
@@ -11,7 +11,7 @@ import {
   MAX_FRAME_BYTES,
   noOffload,
 } from '../../net/index.js';
-import { createEvent } from './descriptor-wait.js';
+import { closeDescriptor, createEvent } from './descriptor-wait.js';
 import { TapDevice, type TapPlace, VNET_HEADER_BYTES } from './tap-device.js';
 import type { TapWaitConfig, ToTapWait } from './tap-wait-worker.js';
 
@@ -195,7 +195,7 @@ class TapSink implements FrameSink {
       const failed = runScript(this.#downScript, this.#device.name);
       if (failed !== undefined) this.#report(`network script ${this.#downScript} failed: ${failed}`);
     }
-    closeSync(this.#event);
+    closeDescriptor(this.#event);
     this.#device.close();
   }
 }

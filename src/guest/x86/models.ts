@@ -288,6 +288,12 @@ const optionError = (message: string): CpuOptionError => new CpuOptionError(mess
 
 const physBitsDefault = 40;
 
+/**
+ * Properties that choose between a host's processor and a model, where vring's CPUID is that of the model on every accelerator: caches
+ * and address width come from it, nobody is told of KVM, and all features can move.
+ */
+const ofHost = /^(migratable|host-phys-bits|host-cache-info|l3-cache|kvm)$/;
+
 /** Reads the value of `-cpu`, e.g. "qemu64,+smap,-x2apic,aes=off". Throws CpuOptionError with one clear sentence. */
 export function parseCpuOption(text: string): CpuModel {
   const [name, ...flags] = text.split(',');
@@ -340,11 +346,15 @@ export function parseCpuOption(text: string): CpuModel {
       }
     }
     const feature = findFeature(key);
-    if (!feature) throw refuseFeature(key);
+    // There are no performance counters to switch off.
+    const changesNothing =
+      ofHost.test(key) || (key === 'pmu' && (sign === '-' || /^(off|no|false|0)$/i.test(value ?? '')));
+    if (!feature && !changesNothing) throw refuseFeature(key);
     const on = sign === '-' ? false : value === undefined || /^(on|yes|true|1)$/i.test(value);
     if (value !== undefined && !/^(on|off|yes|no|true|false|1|0)$/i.test(value)) {
       throw optionError(`CPU feature '${key}' is on or off, not '${value}'`);
     }
+    if (!feature) continue;
     if (on) features.add(feature.name);
     else features.delete(feature.name);
   }

@@ -11,7 +11,8 @@ import { createX86Kvm } from '../host/node/kvm/x86-accelerator.js';
 import { TestPc } from '../machine/testing/test-pc.js';
 import { chooseAccelerator } from './choose-accelerator.js';
 import { createMachine } from './index.js';
-import { longModeGuest, twoProcessors } from './testing/accelerator-guests.js';
+import { longModeGuest } from './testing/guest-parts.js';
+import { twoProcessors } from './testing/processor-guests.js';
 
 const question = { cpu: undefined, defaultCpu: 'qemu64', needsTranslator: undefined };
 

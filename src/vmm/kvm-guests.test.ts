@@ -13,16 +13,10 @@ import { hostTime } from '../host/node/time.js';
 import { BoardDebugTarget } from '../machine/debug-target.js';
 import { TestPc } from '../machine/testing/test-pc.js';
 import { createMachine } from './index.js';
-import {
-  acceleratorGuests,
-  busyGuest,
-  busyPair,
-  EXIT_PORT,
-  longModeGuest,
-  oneShotGuest,
-  RESULT,
-} from './testing/accelerator-guests.js';
+import { acceleratorGuests, busyGuest, oneShotGuest } from './testing/accelerator-guests.js';
+import { EXIT_PORT, longModeGuest, RESULT } from './testing/guest-parts.js';
 import { Mover, testKvm } from './testing/moves.js';
+import { busyPair } from './testing/processor-guests.js';
 
 // The tests hardly wait for anything: without this their results would all be told at the end.
 afterEach(() => new Promise<void>((resolve) => setImmediate(resolve)));

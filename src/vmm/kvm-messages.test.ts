@@ -7,8 +7,9 @@ import { loadNative, type Native } from '../host/node/kvm/native.js';
 import { probeKvm } from '../host/node/kvm/probe.js';
 import { hostTime } from '../host/node/time.js';
 import { TestPc } from '../machine/testing/test-pc.js';
-import { MESSAGE_GPA, messageGuest, RESULT } from './testing/accelerator-guests.js';
+import { RESULT } from './testing/guest-parts.js';
 import { testKvm } from './testing/moves.js';
+import { MESSAGE_GPA, messageGuest } from './testing/processor-guests.js';
 
 function whyNoKvm(): string | false {
   try {

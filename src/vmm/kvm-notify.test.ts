@@ -9,8 +9,9 @@ import { probeKvm } from '../host/node/kvm/probe.js';
 import { KvmSystem } from '../host/node/kvm/system.js';
 import { hostTime } from '../host/node/time.js';
 import { TestPc } from '../machine/testing/test-pc.js';
-import { NOTIFY_GPA, notifyingProcessor, RESULT } from './testing/accelerator-guests.js';
+import { RESULT } from './testing/guest-parts.js';
 import { testKvm } from './testing/moves.js';
+import { NOTIFY_GPA, notifyingProcessor } from './testing/processor-guests.js';
 
 function whyNoKvm(): string | false {
   try {

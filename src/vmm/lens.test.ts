@@ -6,8 +6,8 @@ import { probeKvm } from '../host/node/kvm/probe.js';
 import { hostTime } from '../host/node/time.js';
 import { TestPc } from '../machine/testing/test-pc.js';
 import { createMachine, type LensReport, type Machine, VringError } from './index.js';
-import { faultingPair } from './testing/accelerator-guests.js';
 import { testKvm } from './testing/moves.js';
+import { faultingPair } from './testing/processor-guests.js';
 
 const sum = (record: Readonly<Record<string, number>>) => Object.values(record).reduce((a, b) => a + b, 0);
 

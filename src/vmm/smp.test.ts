@@ -8,13 +8,8 @@ import { probeKvm } from '../host/node/kvm/probe.js';
 import { BoardDebugTarget } from '../machine/debug-target.js';
 import { TestPc, type TestPcOptions } from '../machine/testing/test-pc.js';
 import { createMachine, type Machine } from './index.js';
-import {
-  faultingProcessor,
-  longModeGuest,
-  RESULT,
-  restartedProcessor,
-  twoProcessors,
-} from './testing/accelerator-guests.js';
+import { longModeGuest, RESULT } from './testing/guest-parts.js';
+import { faultingProcessor, restartedProcessor, twoProcessors } from './testing/processor-guests.js';
 
 function noKvm(): string | false {
   try {

@@ -396,32 +396,42 @@ written: dec ecx
     machine.pc.accelerator.close();
   });
 
-test('a stop that the processor tells to be a watchpoint, and one that it tells of nobody, on kvm', {
-  skip: noKvm,
-}, () => {
-  const guest = longModeGuest('writes', '.next: out 0x99, al\njmp .next\n', []);
-  const machine = machineOn('tcg').boot(guest.image);
+/** KVM's calls, but for exits by port 0x99: what they tell is replaced in the vCPU's page. */
+function tellingOfPort99(replace: (page: DataView) => void): Native {
   const native = loadNative();
   let page = new DataView(new ArrayBuffer(0));
-  const dr6s = [0xffff0ff2n, 0xffff0ff1n];
-  const kvm = kvmFor(machine, 'kvm', {
+  return {
     ...native,
     map: (fd, length) => {
       const mapped = native.map(fd, length);
       if (mapped) page = new DataView(mapped.buffer);
       return mapped;
     },
-    // Of KVM without data breakpoints a test can only say what one with them would.
     ioctl: (fd, request, value) => {
       const result = native.ioctl(fd, request, value);
       if (request !== call.run || result !== 0) return result;
-      if (page.getUint32(runPage.exitReason, true) === exit.io && page.getUint16(runPage.ioPort, true) === 0x99) {
-        page.setUint32(runPage.exitReason, exit.debug, true);
-        page.setBigUint64(runPage.debugDr6, dr6s.shift() ?? 0xffff0ff0n, true);
-      }
+      if (page.getUint32(runPage.exitReason, true) === exit.io && page.getUint16(runPage.ioPort, true) === 0x99)
+        replace(page);
       return result;
     },
-  });
+  };
+}
+
+test('a stop that the processor tells to be a watchpoint, and one that it tells of nobody, on kvm', {
+  skip: noKvm,
+}, () => {
+  const guest = longModeGuest('writes', '.next: out 0x99, al\njmp .next\n', []);
+  const machine = machineOn('tcg').boot(guest.image);
+  const dr6s = [0xffff0ff2n, 0xffff0ff1n];
+  // Of KVM without data breakpoints a test can only say what one with them would.
+  const kvm = kvmFor(
+    machine,
+    'kvm',
+    tellingOfPort99((page) => {
+      page.setUint32(runPage.exitReason, exit.debug, true);
+      page.setBigUint64(runPage.debugDr6, dr6s.shift() ?? 0xffff0ff0n, true);
+    }),
+  );
   machine.pc.setAccelerator(kvm);
   const target = new BoardDebugTarget(machine.pc, { resume: () => {}, interrupt: () => {}, kill: () => {} });
   assert.ok(target.setWatchpoint('write', 0x200000n, 4));
@@ -438,29 +448,18 @@ test('a stop that the processor tells to be a watchpoint, and one that it tells 
 test('what KVM cannot emulate ends the machine with the code and the registers, on kvm', { skip: noKvm }, () => {
   const guest = longModeGuest('writes', 'mov r15, 0x1122334455667788\n.next: out 0x99, al\njmp .next\n', []);
   const machine = machineOn('tcg').boot(guest.image);
-  const native = loadNative();
-  let page = new DataView(new ArrayBuffer(0));
-  const kvm = kvmFor(machine, 'kvm', {
-    ...native,
-    map: (fd, length) => {
-      const mapped = native.map(fd, length);
-      if (mapped) page = new DataView(mapped.buffer);
-      return mapped;
-    },
-    ioctl: (fd, request, value) => {
-      const result = native.ioctl(fd, request, value);
-      if (request !== call.run || result !== 0) return result;
-      if (page.getUint32(runPage.exitReason, true) === exit.io && page.getUint16(runPage.ioPort, true) === 0x99) {
-        page.setUint32(runPage.exitReason, exit.internalError, true);
-        page.setUint32(runPage.internalSuberror, 1, true);
-        page.setUint32(runPage.internalDataCount, 4, true);
-        page.setBigUint64(runPage.internalData, 1n, true);
-        // Three bytes: RDRAND EDX.
-        page.setUint32(runPage.internalData + 8, 0xf2c70f03, true);
-      }
-      return result;
-    },
-  });
+  const kvm = kvmFor(
+    machine,
+    'kvm',
+    tellingOfPort99((page) => {
+      page.setUint32(runPage.exitReason, exit.internalError, true);
+      page.setUint32(runPage.internalSuberror, 1, true);
+      page.setUint32(runPage.internalDataCount, 4, true);
+      page.setBigUint64(runPage.internalData, 1n, true);
+      // Three bytes: RDRAND EDX.
+      page.setUint32(runPage.internalData + 8, 0xf2c70f03, true);
+    }),
+  );
   machine.pc.setAccelerator(kvm);
   assert.throws(
     () => machine.run(),

@@ -21,14 +21,14 @@ interface ImageInfo {
   readonly specific: SpecificInfo | undefined;
 }
 
-/** Space used on the host by a node and the children that store its data. */
-export /** Raw and filters know what their protocol does, which is nothing but for files. */
+/** Raw and filters know what their protocol does, which is nothing but for files. */
 function isOverSilentProtocol(node: BlockNode): boolean {
   const { driver, file } = node;
   if (driver.kind === 'protocol') return !['file', 'host_device'].includes(driver.name);
   return (driver.kind === 'filter' || driver.name === 'raw') && file !== undefined && isOverSilentProtocol(file);
 }
 
+/** Space used on the host by a node and the children that store its data. */
 async function allocatedBytes(node: BlockNode): Promise<number | undefined> {
   if (node.instance.allocatedBytes) return node.instance.allocatedBytes();
   let total = 0;

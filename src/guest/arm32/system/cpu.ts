@@ -53,6 +53,7 @@ export class Arm32Cpu extends ArmCpu {
     for (const timer of timerNames) core.board.setTimer(timer, undefined);
     core.nzcv = 0;
     core.setPstate(cpuMode.supervisor | cpsr.A | cpsr.I | cpsr.F);
+    core.updateMode();
     core.flushTlb();
     core.pc = pc;
   }

@@ -47,6 +47,7 @@ const writers: Readonly<Record<string, (i: Fields, pc: bigint) => string>> = {
   'xm|sp': (i) => orStack(i.rm, 1),
   imm: (i) => `#${i.imm}`,
   imm2: (i) => `#${i.imm2}`,
+  turn: (i) => `#${i.s ? 270 : 90}`,
   mask: (i) => `${hex(i.s)}:${hex(i.imm)}:${hex(i.imm2)}`,
   cond: (i) => conditions[i.cond],
   shift: (i) => `${shifts[i.shift]} #${i.imm}`,

@@ -13,7 +13,7 @@ const complexAdd = (f: Format): InsnRow =>
     f,
     'fcadd',
     `0 q 1 01110 ${sizes(f)} 0 rm 111 s 01 rn rd`,
-    ['vd', 'vn', 'vm', 's'],
+    ['vd', 'vn', 'vm', 'turn'],
     (t, i) => {
       t.setV(i.rd, complexSum(t, f, count(f, i), t.v(i.rn), t.v(i.rm), i.s));
     },

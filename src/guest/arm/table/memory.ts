@@ -191,7 +191,7 @@ function pairs(shape: Shape): InsnRow[] {
   return forms.map((form) => ({
     name: form === 'nontemporal' ? shape.name.replace('p', 'np') : shape.name,
     enc: `${shape.opc} 101 ${shape.vector ? 1 : 0} 0${pairForms[form]} ${shape.isStore ? 0 : 1} simm[${6 + shape.log}:${shape.log}] ra rn rd`,
-    args: [shape.operand, shape.operand.replace('d', 'a'), pairArgs[form]],
+    args: [shape.operand, shape.operand.replace(/d$/, 'a'), pairArgs[form]],
     bytes: 2 * bytes,
     ...(shape.vector && { float: true as const }),
     translate: (t, i) => {

@@ -34,7 +34,10 @@ export const modeBit = {
   ownStack: 13,
   /** There are more CPUs, which take turns with this one in one thread. */
   shared: 14,
-  /** Some key of pointer authentication is enabled: which ones is in `field.enabledKeys`, for they may differ from process to process. */
+  /**
+   * Some key of pointer authentication is enabled: which ones is in `field.enabledKeys`, for they may differ from process to process.
+   * Always at EL1, for the same reason as floatTrapped never.
+   */
   pointerKeys: 15,
   /** A higher exception level may trap what is done here, or the keys' use. */
   trapped: 19,

@@ -125,9 +125,10 @@ export const updateMode = routines.define('update_mode', [], [], {}, (r) => {
     and(r, r.read(more), 1 << modeBit.floatTrapped),
   );
   r.i32_store(s, floatTrapped, field.floatTrapped);
+  const isKernel = r.i32_eq(el, r.i32(1));
   const key = [
     el,
-    r.select(r.i32_eq(el, r.i32(1)), r.i32(0), floatTrapped),
+    r.select(isKernel, r.i32(0), floatTrapped),
     moved(r, float, 3 << fpcr.RMODE_SHIFT, modeBit.roundingMode),
     moved(r, float, fpcr.FZ, modeBit.flushToZero),
     moved(r, float, fpcr.DN, modeBit.defaultNaN),
@@ -141,7 +142,7 @@ export const updateMode = routines.define('update_mode', [], [], {}, (r) => {
     denied(sctlr.nTWI, modeBit.wfiTrapped),
     moved(r, state, pstate.IL, modeBit.illegalState),
     moved(r, state, pstate.SPSEL, modeBit.ownStack),
-    flagAt(r, r.i32_ne(keys, r.i32(0)), modeBit.pointerKeys),
+    flagAt(r, r.i32_or(isKernel, r.i32_ne(keys, r.i32(0))), modeBit.pointerKeys),
     and(r, r.read(more), ~(1 << modeBit.floatTrapped)),
   ].reduce((a, b) => r.i32_or(a, b));
   r.i32_store(s, key, header.modeKey);

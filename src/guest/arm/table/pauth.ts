@@ -1,6 +1,6 @@
 /**
- * Pointer authentication (C3.1.8, D8.10). It costs nothing while no key is enabled, which the mode key says; with one it is a
- * routine (../routines/pac.ts), which looks whether its own key is.
+ * Pointer authentication (C3.1.8, D8.10). But at EL1 it costs nothing while no key is enabled, which the mode key says; with one, and at
+ * EL1, it is a routine (../routines/pac.ts), which looks whether its own key is.
  */
 import { type I32, type I64, jumpKind } from '../../../ir/index.js';
 import { checkPointer, computePac, pacFlag, signPointer, stripPointer } from '../routines/pac.js';

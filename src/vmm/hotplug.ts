@@ -1,9 +1,11 @@
-/** What comes and goes while a machine runs: block nodes, units on SCSI controllers, PCI devices. */
+/** What comes and goes while a machine runs: block nodes, networks, units on SCSI controllers, PCI devices. */
 import { VringError } from '../base/index.js';
 import type { OptionDict } from '../block/index.js';
 import type { DiskConfig } from './disk-protocol.js';
 import type { MachineDiskThread } from './disks.js';
-import type { DeviceOptions, ScsiUnitOptions } from './machine-options.js';
+import { checkTap, type DeviceOptions, type ScsiUnitOptions } from './machine-options.js';
+import type { NetworkOptions } from './network-protocol.js';
+import type { KnownNetworks } from './networks.js';
 import { plugConfig } from './plug-device.js';
 import type { DeviceConfig, Request, ScsiPlace } from './worker-protocol.js';
 
@@ -12,6 +14,10 @@ export interface HotPluggable {
   addBlockNode(options: OptionDict): Promise<void>;
   /** Closes a node that no device has. Rejects with VringError `disk-open`. */
   removeBlockNode(name: string): Promise<void>;
+  /** Opens a network for a card that comes later. Rejects with VringError `network-id`, `network-port` and others. */
+  addNetwork(options: NetworkOptions): Promise<void>;
+  /** Closes a network; a card that is on it stays, without a link. Rejects with VringError `no-such-network`. */
+  removeNetwork(id: string): Promise<void>;
   /**
    * Plugs a unit into a SCSI controller by its id, the first one where that is undefined; its `device` is the name for `unplug`. Rejects
    * with VringError `disk-open`, `device-bus`, `no-disks`.
@@ -35,8 +41,16 @@ interface Plugged extends Required<ScsiPlace> {
   readonly disk: number;
 }
 
+/** What the thread of the networks does, and the machine's. */
+export interface NetworkOpener {
+  /** Rejects with VringError `network-port` and others. */
+  open(place: number, options: NetworkOptions): Promise<void>;
+  close(place: number): Promise<void>;
+}
+
 /** A PCI device: what is given back when it is gone. */
 interface PluggedDevice {
+  readonly type: DeviceOptions['type'];
   readonly disks: readonly number[];
   readonly network: number | undefined;
   /** It has a name that its owner gave it. */
@@ -46,26 +60,27 @@ interface PluggedDevice {
 export class HotPlug implements HotPluggable {
   readonly rootPorts: ReadonlySet<string>;
   /** Told of each device with a name that is gone. */
-  onGone: ((device: string) => void) | undefined;
+  onGone: ((device: string, type: DeviceOptions['type'] | 'scsi') => void) | undefined;
   readonly #devices = new Map<string, PluggedDevice>();
-  readonly #networks: readonly string[];
-  readonly #carded = new Set<number>();
-  #cards = 0;
+  readonly #networks: KnownNetworks;
+  readonly #opener: NetworkOpener;
   #unnamed = 0;
   readonly #disks: MachineDiskThread | undefined;
   readonly #request: (request: Request) => Promise<unknown>;
   readonly #units = new Map<string, Plugged>();
 
-  /** `devices`: those that are there already. `networks`: the ids of all networks. */
+  /** `devices`: those that are there already. */
   constructor(
     disks: MachineDiskThread | undefined,
     devices: readonly DeviceConfig[],
-    networks: readonly string[],
+    networks: KnownNetworks,
+    opener: NetworkOpener,
     request: (request: Request) => Promise<unknown>,
   ) {
     this.#disks = disks;
     this.#request = request;
     this.#networks = networks;
+    this.#opener = opener;
     this.rootPorts = new Set(devices.flatMap((config) => (config.type === 'pcie-root-port' ? [config.id] : [])));
     for (const config of devices) this.#remember(config);
     for (const config of devices) {
@@ -77,14 +92,10 @@ export class HotPlug implements HotPluggable {
 
   #remember(config: DeviceConfig): void {
     const network = 'network' in config ? config.network : undefined;
-    if (network !== undefined) {
-      this.#carded.add(network);
-      this.#cards++;
-    }
     if (!('device' in config) || config.device === undefined) return;
     const disks =
       'disk' in config ? [config.disk] : config.type === 'nvme' ? config.namespaces.map(({ disk }) => disk) : [];
-    this.#devices.set(config.device, { disks, network, isNamed: true });
+    this.#devices.set(config.device, { type: config.type, disks, network, isNamed: true });
   }
 
   async plug(device: string | undefined, options: DeviceOptions): Promise<void> {
@@ -103,19 +114,16 @@ export class HotPlug implements HotPluggable {
           return place;
         },
         takeNetwork: (id) => {
-          const place = this.#networks.indexOf(id);
-          if (place < 0) throw new VringError('no-such-network', `There is no network '${id}'.`);
-          if (this.#carded.has(place)) throw new VringError('device-bus', `The network '${id}' has a card already`);
-          this.#carded.add(place);
-          network = place;
-          return place;
+          network = this.#networks.take(id);
+          return network;
         },
-        freshMac: () => Uint8Array.of(0x52, 0x54, 0, 0x12, 0x34, (0x56 + this.#cards++) & 0xff),
+        freshMac: () => Uint8Array.of(0x52, 0x54, 0, 0x12, 0x34, (0x56 + this.#networks.cards) & 0xff),
       });
+      this.#networks.remember(config);
       await this.#request({ type: 'plug', device: config, policies });
-      this.#devices.set(name, { disks, network, isNamed: device !== undefined });
+      this.#devices.set(name, { type: config.type, disks, network, isNamed: device !== undefined });
     } catch (error) {
-      if (network !== undefined) this.#carded.delete(network);
+      if (network !== undefined) this.#networks.cardGone(network);
       for (const disk of disks) await this.#thread.remove(disk);
       throw error;
     }
@@ -126,15 +134,15 @@ export class HotPlug implements HotPluggable {
     const device = this.#devices.get(name);
     if (!device) return;
     this.#devices.delete(name);
-    if (device.network !== undefined) this.#carded.delete(device.network);
+    if (device.network !== undefined) this.#networks.cardGone(device.network);
     for (const [unit, { controller, disk }] of [...this.#units]) {
       if (controller !== name) continue;
       this.#units.delete(unit);
       await this.#thread.remove(disk);
-      this.onGone?.(unit);
+      this.onGone?.(unit, 'scsi');
     }
     for (const disk of device.disks) await this.#thread.remove(disk);
-    if (device.isNamed) this.onGone?.(name);
+    if (device.isNamed) this.onGone?.(name, device.type);
   }
 
   get #thread(): MachineDiskThread {
@@ -151,6 +159,23 @@ export class HotPlug implements HotPluggable {
 
   removeBlockNode(name: string): Promise<void> {
     return this.#thread.removeNode(name);
+  }
+
+  async addNetwork(options: NetworkOptions): Promise<void> {
+    checkTap(options);
+    const place = this.#networks.reserve(options);
+    try {
+      await this.#opener.open(place, options);
+    } catch (error) {
+      this.#networks.closed(place);
+      throw error;
+    }
+  }
+
+  async removeNetwork(id: string): Promise<void> {
+    const place = this.#networks.find(id);
+    await this.#opener.close(place);
+    this.#networks.closed(place);
   }
 
   async plugScsi(controller: string | undefined, unit: ScsiUnitOptions): Promise<void> {
@@ -188,6 +213,6 @@ export class HotPlug implements HotPluggable {
     await this.#request({ type: 'unplugScsi', controller, target, lun });
     this.#units.delete(device);
     await this.#thread.remove(disk);
-    this.onGone?.(device);
+    this.onGone?.(device, 'scsi');
   }
 }

@@ -359,7 +359,8 @@ export function blockFeatures({
   return { queues, queueSize, discard, writeZeroes };
 }
 
-function checkTap(network: NetworkOptions): void {
+/** Throws VringError `options-invalid`. */
+export function checkTap(network: NetworkOptions): void {
   if (network.kind !== 'tap') return;
   const { descriptors, ifname, queues = 1 } = network;
   const count = descriptors?.length ?? queues;

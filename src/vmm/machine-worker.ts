@@ -116,7 +116,7 @@ const disks = config.disks
 const sharedState = config.screen && new StateArena(config.screen.state);
 const frame = config.screen && new ScreenFrame(config.screen.frame);
 const input = new InputRoutes(frame);
-const networks = config.networks ? new MachineNetworks(config.networks) : undefined;
+let networks = config.networks ? new MachineNetworks(config.networks) : undefined;
 
 const devices = new MachineDevices({
   sharedState,
@@ -124,7 +124,9 @@ const devices = new MachineDevices({
   input,
   streams,
   disks,
-  networks,
+  get networks() {
+    return networks;
+  },
   randomBits: () => machine?.randomBits() ?? hostRandomBits(),
   discard: (gpa, sizeBytes) => machine && discardRam(machine, gpa, sizeBytes),
   log,
@@ -311,6 +313,16 @@ function answer(board: Board, request: Exclude<Request, { type: 'accelerator' }>
       return devices.trays;
     case 'setLink':
       networks?.setLink(request.network, request.up);
+      return undefined;
+    case 'networks':
+      networks = new MachineNetworks(request.config);
+      networks.attach(board.engine.memory.buffer, board.kickIndices);
+      return undefined;
+    case 'addNetwork':
+      networks?.add(request.network, request.rings);
+      return undefined;
+    case 'removeNetwork':
+      networks?.remove(request.network);
       return undefined;
     case 'selectCpu':
       selectCpu(board, request.cpu);
@@ -638,6 +650,6 @@ void main()
     kvm?.close();
     regionService?.close();
     config.disks?.port.close();
-    config.networks?.port.close();
+    networks?.close();
     port.close();
   });

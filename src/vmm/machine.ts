@@ -2,7 +2,7 @@
  * One virtual machine as its owner sees it. The machine runs in a worker thread of its own; here are its requests, streams
  * and events. The owner's event loop is never held: big images go through shared memory, output comes in chunks.
  */
-import { Worker } from 'node:worker_threads';
+import { type MessagePort, Worker } from 'node:worker_threads';
 import type { AcceleratorName } from '../accel/index.js';
 import { VringError } from '../base/index.js';
 import type { TextScreen } from '../display/index.js';
@@ -18,9 +18,16 @@ import { type MachineDiskThread, openDisks } from './disks.js';
 import { ringDoorbell } from './doorbell.js';
 import { HotPlug, type HotPluggable } from './hotplug.js';
 import type { HostPage, LensReport } from './lens-report.js';
-import { architectureOf, type MachineOptions, type PortPlace, planMachine, shareImage } from './machine-options.js';
-import type { ForwardChange, HostPort } from './network-protocol.js';
-import { describeNetworks, type MachineNetwork, type MachineNetworkThread, openNetworks } from './networks.js';
+import {
+  architectureOf,
+  type DeviceOptions,
+  type MachineOptions,
+  type PortPlace,
+  planMachine,
+  shareImage,
+} from './machine-options.js';
+import type { ForwardChange, HostPort, NetworkOptions } from './network-protocol.js';
+import { KnownNetworks, type MachineNetwork, type MachineNetworkThread, openNetworks } from './networks.js';
 import { comingModule, compiledModules } from './routine-modules.js';
 import { ScreenThread } from './screen.js';
 import type { InputEvent } from './screen-input.js';
@@ -57,8 +64,8 @@ export interface MachineEvents {
   stopped: (why: StopReason) => void;
   /** The guest, or the owner, has reset it. */
   reset: () => void;
-  /** A device is gone, at its owner's wish or the guest's. */
-  unplugged: (device: string) => void;
+  /** A device is gone, at its owner's wish or the guest's; its `type` is that of its options, or `scsi` for a unit. */
+  unplugged: (device: string, type: DeviceOptions['type'] | 'scsi') => void;
   /** The tray of the drive with this id was moved, by the guest or the owner. */
   trayMoved: (id: string, open: boolean) => void;
   /** A disk's image could not be read or written; `stop`: the machine stands still. Many at once are told once. */
@@ -192,7 +199,7 @@ export interface Machine extends AsyncDisposable {
 
 /** The worker as far as a machine uses it; tests put something else in its place. */
 export interface WorkerThread {
-  postMessage(message: unknown): void;
+  postMessage(message: unknown, transfer?: readonly MessagePort[]): void;
   on(event: 'message', listener: (message: FromWorker) => void): unknown;
   on(event: 'error', listener: (error: Error) => void): unknown;
   on(event: 'exit', listener: (code: number) => void): unknown;
@@ -251,8 +258,8 @@ class RunningMachine implements Machine {
   #screen: ScreenThread | undefined;
   /** By VNC: who asks otherwise would start the screen's thread. */
   #isServed = false;
-  readonly networks: readonly MachineNetwork[];
-  readonly #networks: MachineNetworkThread | undefined;
+  readonly #known: KnownNetworks;
+  #networks: MachineNetworkThread | undefined;
   readonly hotplug: HotPlug;
   #nextId = 1;
   #end: MachineEnd | undefined;
@@ -271,24 +278,23 @@ class RunningMachine implements Machine {
     doorbell: SharedArrayBuffer,
     disks: MachineDiskThread | undefined,
     networks: MachineNetworkThread | undefined,
-    described: readonly MachineNetwork[],
+    known: KnownNetworks,
   ) {
-    this.networks = described;
+    this.#known = known;
     this.#disks = disks;
     this.hotplug = new HotPlug(
       disks,
       config.devices,
-      this.networks.map(({ id }) => id),
+      known,
+      {
+        open: (place, options) => this.#openNetwork(place, options),
+        close: (place) => this.#closeNetwork(place),
+      },
       (request) => this.#request(request, {}),
     );
-    this.hotplug.onGone = (device) => this.#emit('unplugged', device);
+    this.hotplug.onGone = (device, type) => this.#emit('unplugged', device, type);
     this.#shares = config.screen;
-    this.#networks = networks;
-    networks?.onReport((line) => this.#warn(line));
-    networks?.onFailure((error) => {
-      this.#failure ??= error;
-      this.#quit();
-    });
+    if (networks) this.#watchNetworks(networks);
     disks?.onReport((line) => this.#warn(line));
     disks?.onFailure((error) => {
       this.#failure ??= error;
@@ -478,14 +484,38 @@ class RunningMachine implements Machine {
     }
   }
 
-  #network(id: string): number {
-    const index = this.networks.findIndex((network) => network.id === id);
-    if (index < 0) throw new VringError('no-such-network', `There is no network '${id}'.`);
-    return index;
+  get networks(): readonly MachineNetwork[] {
+    return this.#known.described;
+  }
+
+  #watchNetworks(networks: MachineNetworkThread): void {
+    this.#networks = networks;
+    networks.onReport((line) => this.#warn(line));
+    networks.onFailure((error) => {
+      this.#failure ??= error;
+      this.#quit();
+    });
+  }
+
+  async #openNetwork(network: number, options: NetworkOptions): Promise<void> {
+    if (this.state === 'ended') throw this.#endError();
+    if (!this.#networks) {
+      const thread = openNetworks([], this.#doorbell.buffer as SharedArrayBuffer);
+      this.#watchNetworks(thread);
+      const { config } = thread;
+      await this.#request({ type: 'networks', config }, {}, [config.port]);
+    }
+    const rings = await (this.#networks as MachineNetworkThread).add(network, options);
+    await this.#request({ type: 'addNetwork', network, rings });
+  }
+
+  async #closeNetwork(network: number): Promise<void> {
+    await this.#request({ type: 'removeNetwork', network });
+    await this.#networks?.remove(network);
   }
 
   async setLink(network: string, up: boolean, options?: WaitOptions): Promise<void> {
-    await this.#request({ type: 'setLink', network: this.#network(network), up }, options);
+    await this.#request({ type: 'setLink', network: this.#known.find(network), up }, options);
   }
 
   async addHostForward(network: string, forward: HostForward): Promise<void> {
@@ -497,7 +527,7 @@ class RunningMachine implements Machine {
   }
 
   async #changeForward(network: string, change: ForwardChange): Promise<boolean> {
-    const index = this.#network(network);
+    const index = this.#known.find(network);
     if (!this.#networks || this.state === 'ended') throw this.#endError();
     return await this.#networks.changeForward(index, change);
   }
@@ -643,14 +673,14 @@ class RunningMachine implements Machine {
     return this.#failure ?? new VringError('machine-ended', 'The machine has ended.');
   }
 
-  #request(request: Request, options: WaitOptions = {}): Promise<unknown> {
+  #request(request: Request, options: WaitOptions = {}, transfer: readonly MessagePort[] = []): Promise<unknown> {
     if (options.signal?.aborted) return Promise.reject(abortedError(options.signal));
     if (this.state === 'ended') return Promise.reject(this.#endError());
     const id = this.#nextId++;
     const reply = new Promise<unknown>((resolve, reject) => {
       this.#requests.set(id, { resolve, reject });
     });
-    this.#worker.postMessage({ id, request });
+    this.#worker.postMessage({ id, request }, transfer);
     this.#ring();
     const late = () => new VringError('timeout', 'The machine does not answer.');
     return bounded(reply, options, late, () => this.#requests.delete(id));
@@ -805,7 +835,7 @@ export async function createMachineWith(
     doorbell,
     disks,
     networks,
-    describeNetworks(options.networks ?? [], config.devices),
+    new KnownNetworks(options.networks ?? [], config.devices),
   );
   try {
     // While the machine is built it is found out what can run it.

@@ -1,4 +1,5 @@
 /** The networks as the machine's thread sees them: frames go to the thread of the networks, and come from it. */
+import type { MessagePort } from 'node:worker_threads';
 import type { NetworkCard, NetworkPeer, WaitingFrame } from '../hw/index.js';
 import type { FrameOffload } from '../net/index.js';
 import { FrameRing } from './frame-ring.js';
@@ -10,6 +11,7 @@ class RingPeer implements NetworkPeer {
   readonly #look: () => void;
   #card: NetworkCard | undefined;
   #refused = false;
+  #isGone = false;
 
   constructor(rings: NetworkRings, look: () => void) {
     this.#toHost = new FrameRing(rings.toHost);
@@ -22,6 +24,7 @@ class RingPeer implements NetworkPeer {
   }
 
   send(pieces: readonly Uint8Array[], length: number, offload: FrameOffload, queue = 0): boolean {
+    if (this.#isGone) return true;
     const room = this.#toHost.reserve(length);
     if (!room) {
       this.#refused = true;
@@ -57,7 +60,13 @@ class RingPeer implements NetworkPeer {
   }
 
   setLink(up: boolean): void {
-    this.#card?.setLink(up);
+    this.#card?.setLink(up && !this.#isGone);
+  }
+
+  /** The network is no more: its card's cable leads nowhere. */
+  disconnect(): void {
+    this.#isGone = true;
+    this.setLink(false);
   }
 
   /** Looks whether there is something for the card. */
@@ -71,22 +80,32 @@ class RingPeer implements NetworkPeer {
 }
 
 export class MachineNetworks {
-  readonly #config: MachineNetworksConfig;
-  readonly #peers: readonly RingPeer[];
+  readonly #port: MessagePort;
+  readonly #networks: { readonly peer: RingPeer; readonly queues: number }[] = [];
 
   constructor(config: MachineNetworksConfig) {
-    this.#config = config;
+    this.#port = config.port;
+    for (const [network, rings] of config.rings.entries()) this.add(network, rings);
+  }
+
+  /** Another network, at a place that is free. */
+  add(network: number, rings: NetworkRings): void {
     const look = () => this.#say({ type: 'look' });
-    this.#peers = config.rings.map((rings) => new RingPeer(rings, look));
+    this.#networks[network] = { peer: new RingPeer(rings, look), queues: rings.queues };
+  }
+
+  /** Its card stays where it is. */
+  remove(network: number): void {
+    this.#networks[network].peer.disconnect();
   }
 
   /** A network by its place. */
   peer(network: number): NetworkPeer {
-    return this.#peers[network];
+    return this.#networks[network].peer;
   }
 
   queues(network: number): number {
-    return this.#config.rings[network].queues;
+    return this.#networks[network].queues;
   }
 
   /** Tells the other thread how the vCPUs are woken. Before the first frame. */
@@ -95,15 +114,19 @@ export class MachineNetworks {
   }
 
   #say(message: ToNetworksFromMachine): void {
-    this.#config.port.postMessage(message);
+    this.#port.postMessage(message);
+  }
+
+  close(): void {
+    this.#port.close();
   }
 
   /** The cable of a network's card is plugged in or pulled. */
   setLink(network: number, up: boolean): void {
-    this.#peers[network].setLink(up);
+    this.#networks[network].peer.setLink(up);
   }
 
   collect(): void {
-    for (const peer of this.#peers) peer.collect();
+    for (const { peer } of this.#networks) peer.collect();
   }
 }

@@ -86,8 +86,16 @@ export type ToNetworksFromMachine =
 /** From the machine's owner. */
 export type ToNetworks =
   | { readonly type: 'close' }
-  /** Answered by `reply` with the same id. */
-  | { readonly type: 'forward'; readonly id: number; readonly network: number; readonly change: ForwardChange };
+  /** These are answered by `reply` with the same id. A network has its place, and rings of its own. */
+  | { readonly type: 'forward'; readonly id: number; readonly network: number; readonly change: ForwardChange }
+  | {
+      readonly type: 'add';
+      readonly id: number;
+      readonly network: number;
+      readonly options: NetworkOptions;
+      readonly rings: NetworkRings;
+    }
+  | { readonly type: 'remove'; readonly id: number; readonly network: number };
 
 /** By what a forwarded port is known. */
 export type HostPort = Omit<HostForward, 'guestAddress' | 'guestPort'>;

@@ -135,7 +135,7 @@ class Attachment implements GuestLink {
   }
 }
 
-const attachments = config.rings.map((rings) => new Attachment(rings));
+const attachments: (Attachment | undefined)[] = config.rings.map((rings) => new Attachment(rings));
 let scheduled = false;
 let closing = false;
 
@@ -143,7 +143,7 @@ function look(): void {
   scheduled = false;
   if (closing) return;
   let some = false;
-  for (const attachment of attachments) if (attachment.look()) some = true;
+  for (const attachment of attachments) if (attachment?.look()) some = true;
   if (some) schedule();
 }
 
@@ -158,21 +158,53 @@ function failureOf(error: unknown): { code: string; message: string } {
 }
 
 async function openAll(): Promise<void> {
-  for (const [i, options] of config.networks.entries()) await attachments[i].open(options);
+  for (const [i, options] of config.networks.entries()) await attachments[i]?.open(options);
+}
+
+/** Rejects with what kept it from being opened. */
+async function add(network: number, options: NetworkOptions, rings: NetworkRings): Promise<void> {
+  const attachment = new Attachment(rings);
+  try {
+    await attachment.open(options);
+  } catch (error) {
+    await attachment.close();
+    throw error;
+  }
+  attachments[network] = attachment;
+}
+
+async function remove(network: number): Promise<void> {
+  const attachment = attachments[network];
+  attachments[network] = undefined;
+  await attachment?.close();
+}
+
+/** False: there was nothing to do. Rejects with a VringError. */
+async function answer(message: Exclude<ToNetworks, { type: 'close' }>): Promise<boolean> {
+  switch (message.type) {
+    case 'forward':
+      return (await attachments[message.network]?.changeForward(message.change)) ?? false;
+    case 'add':
+      await add(message.network, message.options, message.rings);
+      return true;
+    case 'remove':
+      await remove(message.network);
+      return true;
+  }
 }
 
 owner.on('message', (message: ToNetworks) => {
   if (closing) return;
-  if (message.type === 'forward') {
-    const { id, network, change } = message;
-    attachments[network].changeForward(change).then(
+  if (message.type !== 'close') {
+    const { id } = message;
+    answer(message).then(
       (done) => say({ type: 'reply', id, done }),
       (error: unknown) => say({ type: 'reply', id, error: failureOf(error) }),
     );
     return;
   }
   closing = true;
-  void Promise.all(attachments.map((attachment) => attachment.close())).finally(() => {
+  void Promise.all(attachments.map((attachment) => attachment?.close())).finally(() => {
     config.port.close();
     owner.close();
   });

@@ -9,6 +9,7 @@ import type {
   FromNetworks,
   MachineNetworksConfig,
   NetworkOptions,
+  NetworkRings,
   NetworkWorkerConfig,
   ToNetworks,
 } from './network-protocol.js';
@@ -21,6 +22,10 @@ export interface MachineNetworkThread {
   readonly opened: Promise<void>;
   onReport(listener: (line: string) => void): void;
   onFailure(listener: (error: VringError) => void): void;
+  /** Opens another network at a place, and gives its rings. Rejects with VringError `network-port` and others. */
+  add(network: number, options: NetworkOptions): Promise<NetworkRings>;
+  /** Closes one. */
+  remove(network: number): Promise<void>;
   /** False: there was nothing to take away. Rejects with VringError `network-port`, `network-kind`. */
   changeForward(network: number, change: ForwardChange): Promise<boolean>;
   close(): Promise<void>;
@@ -35,20 +40,99 @@ export interface MachineNetwork {
   readonly card: { readonly type: string; readonly mac: string } | undefined;
 }
 
-export function describeNetworks(
-  networks: readonly NetworkOptions[],
-  devices: readonly DeviceConfig[],
-): readonly MachineNetwork[] {
-  return networks.map((network, i) => {
-    const card = devices.find((device) => 'network' in device && device.network === i);
-    const mac = card && 'mac' in card ? [...card.mac].map((byte) => byte.toString(16).padStart(2, '0')).join(':') : '';
-    return {
-      id: network.id,
-      kind: network.kind,
-      description: describe(network),
-      card: card && { type: card.type, mac },
-    };
-  });
+interface KnownNetwork {
+  readonly options: NetworkOptions;
+  /** It has a card, or gets one. */
+  isTaken: boolean;
+  card: MachineNetwork['card'];
+  /** It is closed; its place is taken until its card has gone too. */
+  isClosed: boolean;
+}
+
+/** What the machine's owner knows of its networks, by their places. */
+export class KnownNetworks {
+  readonly #places: (KnownNetwork | undefined)[];
+  #cards = 0;
+
+  /** `devices`: those that are there already. */
+  constructor(networks: readonly NetworkOptions[], devices: readonly DeviceConfig[]) {
+    this.#places = networks.map((options) => ({ options, isTaken: false, card: undefined, isClosed: false }));
+    for (const device of devices) this.remember(device);
+  }
+
+  /** A card has come, to the network that its configuration names. */
+  remember(device: DeviceConfig): void {
+    if (!('network' in device)) return;
+    const known = this.#places[device.network];
+    if (!known) return;
+    const mac = [...device.mac].map((byte) => byte.toString(16).padStart(2, '0')).join(':');
+    known.card = { type: device.type, mac };
+    known.isTaken = true;
+    this.#cards++;
+  }
+
+  /** How many cards have ever been there. */
+  get cards(): number {
+    return this.#cards;
+  }
+
+  get described(): readonly MachineNetwork[] {
+    return this.#places.flatMap((known) => {
+      if (!known || known.isClosed) return [];
+      const { options, card } = known;
+      return [{ id: options.id, kind: options.kind, description: describe(options), card }];
+    });
+  }
+
+  /** Place of a network. Throws VringError `no-such-network`. */
+  find(id: string): number {
+    const place = this.#places.findIndex((known) => known && !known.isClosed && known.options.id === id);
+    if (place < 0) throw new VringError('no-such-network', `There is no network '${id}'.`);
+    return place;
+  }
+
+  /** As `find`, for a card that comes. Throws VringError `device-bus` too. */
+  take(id: string): number {
+    const place = this.find(id);
+    const known = this.#places[place] as KnownNetwork;
+    if (known.isTaken) throw new VringError('device-bus', `The network '${id}' has a card already`);
+    known.isTaken = true;
+    return place;
+  }
+
+  /** A place for another network. Throws VringError `network-id`. */
+  reserve(options: NetworkOptions): number {
+    if (this.#places.some((known) => known && !known.isClosed && known.options.id === options.id))
+      throw new VringError('network-id', `Duplicate ID '${options.id}'`);
+    const free = this.#places.indexOf(undefined);
+    const place = free < 0 ? this.#places.length : free;
+    this.#places[place] = { options, isTaken: false, card: undefined, isClosed: false };
+    return place;
+  }
+
+  /** The network at a place is closed. */
+  closed(place: number): void {
+    const known = this.#places[place];
+    if (known?.isTaken) known.isClosed = true;
+    else this.#places[place] = undefined;
+  }
+
+  /** The card at a place has gone, or could not come. */
+  cardGone(place: number): void {
+    const known = this.#places[place];
+    if (!known) return;
+    known.card = undefined;
+    known.isTaken = false;
+    if (known.isClosed) this.#places[place] = undefined;
+  }
+}
+
+function ringsFor(network: NetworkOptions): NetworkRings {
+  return {
+    queues: network.kind === 'tap' ? (network.descriptors?.length ?? network.queues ?? 1) : 1,
+    toHost: FrameRing.create().buffer,
+    toGuest: FrameRing.create().buffer,
+  };
 }
 
 function describe(network: NetworkOptions): string {
@@ -67,11 +151,7 @@ const CLOSE_MS = 5000;
 
 /** Starts the thread, which opens all networks. */
 export function openNetworks(networks: readonly NetworkOptions[], doorbell: SharedArrayBuffer): MachineNetworkThread {
-  const rings = networks.map((network) => ({
-    queues: network.kind === 'tap' ? (network.descriptors?.length ?? network.queues ?? 1) : 1,
-    toHost: FrameRing.create().buffer,
-    toGuest: FrameRing.create().buffer,
-  }));
+  const rings = networks.map(ringsFor);
   const { port1: machinePort, port2: port } = new MessageChannel();
   const worker = new Worker(bundle('network-worker') ?? new URL('./network-worker.js', import.meta.url), {
     workerData: { networks, rings, port, doorbell } satisfies NetworkWorkerConfig,
@@ -116,6 +196,12 @@ export function openNetworks(networks: readonly NetworkOptions[], doorbell: Shar
   });
   // Whoever waits for it sees the failure; nobody has to.
   opened.catch(() => {});
+  const ask = (message: (id: number) => ToNetworks): Promise<boolean> =>
+    new Promise((resolve, reject) => {
+      const id = nextRequest++;
+      requests.set(id, { resolve, reject });
+      worker.postMessage(message(id));
+    });
   return {
     config: { rings, port: machinePort },
     opened,
@@ -126,12 +212,15 @@ export function openNetworks(networks: readonly NetworkOptions[], doorbell: Shar
     onFailure: (listener) => {
       failed = listener;
     },
-    changeForward: (network, change) =>
-      new Promise((resolve, reject) => {
-        const id = nextRequest++;
-        requests.set(id, { resolve, reject });
-        worker.postMessage({ type: 'forward', id, network, change } satisfies ToNetworks);
-      }),
+    add: async (network, options) => {
+      const theirs = ringsFor(options);
+      await ask((id) => ({ type: 'add', id, network, options, rings: theirs }));
+      return theirs;
+    },
+    remove: async (network) => {
+      await ask((id) => ({ type: 'remove', id, network }));
+    },
+    changeForward: (network, change) => ask((id) => ({ type: 'forward', id, network, change })),
     close: async () => {
       worker.postMessage({ type: 'close' } satisfies ToNetworks);
       const timer = setTimeout(() => void worker.terminate(), CLOSE_MS);

@@ -10,7 +10,7 @@ import type { TraceItem } from '../machine/trace.js';
 import type { DiskConfig, DiskError, MachineDisksConfig } from './disk-protocol.js';
 import type { LensReport } from './lens-report.js';
 import type { MachineOptions } from './machine-options.js';
-import type { MachineNetworksConfig } from './network-protocol.js';
+import type { MachineNetworksConfig, NetworkRings } from './network-protocol.js';
 import type { InputEvent } from './screen-input.js';
 import type { ScreenMemory, ScreenShares } from './screen-protocol.js';
 
@@ -390,6 +390,11 @@ export type Request =
   | { readonly type: 'registers' }
   | { readonly type: 'selectCpu'; readonly cpu: number }
   | { readonly type: 'setLink'; readonly network: number; readonly up: boolean }
+  /** The thread of the networks is there now; at most once, and not where the configuration names one. */
+  | { readonly type: 'networks'; readonly config: MachineNetworksConfig }
+  /** It has opened another network, at a place that no card is on; or closed one. */
+  | { readonly type: 'addNetwork'; readonly network: number; readonly rings: NetworkRings }
+  | { readonly type: 'removeNetwork'; readonly network: number }
   | { readonly type: 'input'; readonly events: readonly InputEvent[] }
   /** The button of a drive with removable media. Answered with `TrayState`. */
   | { readonly type: 'eject'; readonly disk: number; readonly force: boolean }

@@ -1,9 +1,10 @@
-/** Devices that come and go while the machine runs: device_add, device_del, blockdev-add, drive_add, as monitors and QMP say them. */
+/** Devices that come and go while the machine runs: device_add, device_del, blockdev-add, drive_add, netdev_add, as monitors and QMP say them. */
 import { BlockError, blockdevRequest, toBlockError } from '../../block/index.js';
 import { type DeviceOptions, type DiskImage, type Machine, VringError } from '../../vmm/index.js';
 import { KeyValues } from '../options/key-values.js';
 import { type FoundDevice, findDevice, noDevice, unsupportedProperties } from './devices.js';
 import { errorPolicies, parseDrive } from './drives.js';
+import { parseNetdev } from './networks.js';
 import type { DrivePlan } from './plan-drives.js';
 import { NvmePlan } from './plan-nvme.js';
 import { type Backends, planPciCard, planVirtioBlock } from './plan-pci.js';
@@ -104,6 +105,12 @@ export async function addBlockdev(machine: Machine, members: object): Promise<vo
     if (error instanceof BlockError) throw new VringError('disk-open', toBlockError(error).message);
     throw error;
   }
+}
+
+/** `netdev_add`: a network, in `-netdev`'s words or as JSON. Rejects with VringError. */
+export async function addNetwork({ hotplug }: Machine, text: string): Promise<void> {
+  const { id, backend } = parseNetdev('netdev_add', text);
+  await hotplug.addNetwork({ ...backend, id });
 }
 
 /** `drive_add`: a drive for a device that comes later. Throws UsageError. */

@@ -2,6 +2,7 @@
 import { type Machine, VringError } from '../../vmm/index.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
+import { addNetwork } from './hotplug.js';
 import { hostForward, hostPort } from './networks.js';
 
 interface NetworkHost {
@@ -53,7 +54,30 @@ export async function describeNetworks({ machine }: NetworkHost): Promise<string
     .join('\n');
 }
 
+async function removeNetwork({ machine }: NetworkHost, argument: string): Promise<string> {
+  const id = argument.trim();
+  if (!machine.networks.some((network) => network.id === id))
+    throw new VringError('no-such-network', `Device '${id}' not found`);
+  await machine.hotplug.removeNetwork(id);
+  return '';
+}
+
 export const networkCommands = [
+  {
+    name: 'netdev_add',
+    argument: 'TYPE,id=ID[,PROPERTY=VALUE…]',
+    sentence: "a network for a card that is plugged in later, in -netdev's words",
+    run: async ({ machine }: NetworkHost, argument: string) => {
+      await addNetwork(machine, argument.trim());
+      return '';
+    },
+  },
+  {
+    name: 'netdev_del',
+    argument: 'NETDEV',
+    sentence: 'closes a network',
+    run: removeNetwork,
+  },
   {
     name: 'set_link',
     argument: 'NAME on|off',

@@ -55,6 +55,11 @@ function fakeMachine() {
       },
       { id: 's', kind: 'connect', description: 'connect 127.0.0.1:1', card: undefined },
     ],
+    hotplug: {
+      addNetwork: async (network: { id: string; kind: string }) =>
+        void calls.push(`network ${network.id} ${network.kind}`),
+      removeNetwork: async (id: string) => void calls.push(`no network ${id}`),
+    },
     setLink: async (id: string, up: boolean) => void calls.push(`link ${id} ${up}`),
     addHostForward: async (id: string, forward: { hostPort: number; guestPort: number; protocol: string }) =>
       void calls.push(`forward ${id} ${forward.protocol} ${forward.hostPort} ${forward.guestPort}`),
@@ -140,6 +145,17 @@ test('networks: what there is, cables, forwarded ports', async () => {
   assert.match(shown, /host forwarding rule for tcp::2222 removed/);
   assert.match(shown, /host forwarding rule for tcp::2223 not found/);
   assert.match(shown, /Invalid host forwarding rule 'tcp:22' \(/);
+});
+
+test('networks come and go', async () => {
+  const { shown, calls } = await ask(
+    ...['netdev_add user,id=m,net=10.1.0.0/16', 'netdev_add user', 'netdev_add usr,id=k', 'netdev_add user,id=k,x=1'],
+    ...['netdev_del n', 'netdev_del k'],
+  );
+  assert.deepEqual(calls, ['network m user', 'no network n']);
+  assert.match(shown, /id= is missing/);
+  assert.match(shown, /there is no network 'usr'; did you mean 'user'/);
+  assert.match(shown, /Device 'k' not found/);
 });
 
 test('several vCPUs', async () => {

@@ -72,9 +72,8 @@ export function planNetworks(given: GivenNetworks): PlannedNetworks {
     return id;
   };
   for (const text of given.netdev) {
-    const values = valuesOf('-netdev', text);
-    add(values.option, values.need('id'), backendOf(values));
-    values.finish();
+    const { id, option, backend } = parseNetdev('-netdev', text);
+    add(option, id, backend);
   }
   for (const [i, text] of given.nic.entries()) {
     if (text === 'none') {
@@ -134,6 +133,15 @@ function planOldNet(
   const { option: _option, ...rest } = card;
   used.add(backend);
   cards.push({ ...rest, network: backend });
+}
+
+/** `type,id=…` as `-netdev` and the monitor's `netdev_add` have it, or JSON. Throws UsageError. */
+export function parseNetdev(name: string, text: string): { id: string; option: string; backend: NetworkBackend } {
+  const values = valuesOf(name, text);
+  const id = values.need('id');
+  const backend = backendOf(values);
+  values.finish();
+  return { id, option: values.option, backend };
 }
 
 /** JSON, or words with commas. A list of JSON is a key several times. */

@@ -36,7 +36,12 @@ export function watchMachine(machine: Machine, asked: Asked, emit: (event: strin
       const byHost = asked.take('reset');
       emit('RESET', { guest: !byHost, reason: byHost ? 'host-qmp-system-reset' : 'guest-reset' });
     }),
-    machine.on('unplugged', (device) => emit('DEVICE_DELETED', { device, path: `/machine/peripheral/${device}` })),
+    machine.on('unplugged', (device, type) => {
+      const path = `/machine/peripheral/${device}`;
+      // QEMU's virtio devices are two: what is on the bus, and the device itself, which has no name.
+      if (type.startsWith('virtio-')) emit('DEVICE_DELETED', { path: `${path}/virtio-backend` });
+      emit('DEVICE_DELETED', { device, path });
+    }),
     machine.on('trayMoved', (id, open) => emit('DEVICE_TRAY_MOVED', { device: id, id, 'tray-open': open })),
     machine.on('diskError', (device, { write, action, noSpace }) =>
       emit('BLOCK_IO_ERROR', {

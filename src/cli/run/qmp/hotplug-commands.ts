@@ -1,14 +1,16 @@
 /** QMP's commands for what comes and goes while the machine runs (QEMU's qapi/qdev.json, qapi/block-core.json). */
-import { addBlockdev, addDevice, deviceValues } from '../hotplug.js';
-import { type QmpCommand, QmpError, type QmpHost } from './qmp-command.js';
+import { addBlockdev, addDevice, addNetwork, deviceValues } from '../hotplug.js';
+import { type QmpCommand, QmpError } from './qmp-command.js';
 
 const nothing = {};
 
-async function deleteDevice(host: QmpHost, id: string): Promise<object> {
+/** `work` about a device or network by its name. */
+async function deleteNamed(work: Promise<void>, id: string): Promise<object> {
   try {
-    await host.machine.hotplug.unplug(id);
+    await work;
   } catch (error) {
-    if ((error as { code?: string }).code === 'no-such-device')
+    const { code } = error as { code?: string };
+    if (code === 'no-such-device' || code === 'no-such-network')
       throw new QmpError('DeviceNotFound', `Device '${id}' not found`);
     throw error;
   }
@@ -32,7 +34,7 @@ export const hotPlugCommands: readonly QmpCommand[] = [
   {
     name: 'device_del',
     arguments: [{ name: 'id', type: 'str' }],
-    run: (host, given) => deleteDevice(host, String(given['id'])),
+    run: ({ machine }, { id }) => deleteNamed(machine.hotplug.unplug(String(id)), String(id)),
   },
   {
     name: 'blockdev-add',
@@ -53,5 +55,22 @@ export const hotPlugCommands: readonly QmpCommand[] = [
       await machine.hotplug.removeBlockNode(String(given['node-name']));
       return nothing;
     },
+  },
+  {
+    name: 'netdev_add',
+    arguments: [
+      { name: 'type', type: 'str' },
+      { name: 'id', type: 'str' },
+    ],
+    takesMore: true,
+    run: async ({ machine }, given) => {
+      await addNetwork(machine, JSON.stringify(given));
+      return nothing;
+    },
+  },
+  {
+    name: 'netdev_del',
+    arguments: [{ name: 'id', type: 'str' }],
+    run: ({ machine }, { id }) => deleteNamed(machine.hotplug.removeNetwork(String(id)), String(id)),
   },
 ];

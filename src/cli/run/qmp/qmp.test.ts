@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -13,59 +12,11 @@ import { planSocket } from '../chardev-socket.js';
 import { qmpCommands } from './commands.js';
 import { QmpFramer } from './framer.js';
 import { QmpMonitor } from './serve.js';
+import { type Answer, Client, socketClient } from './testing/qmp-client.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'vring-qmp-'));
 after(() => rmSync(folder, { recursive: true }));
 const noQemu = spawnSync('qemu-system-x86_64', ['--version']).status !== 0 && 'no qemu-system-x86_64';
-
-// biome-ignore lint/suspicious/noExplicitAny: answers have any shape
-type Answer = any;
-
-/** A client's end: lines as they come. */
-class Client {
-  readonly #lines: string[] = [];
-  readonly #waiting: ((line: string) => void)[] = [];
-  #rest = '';
-  readonly #write: (text: string | Uint8Array) => void;
-  closed = false;
-  constructor(input: NodeJS.ReadableStream, write: (text: string | Uint8Array) => void) {
-    this.#write = write;
-    input.on('data', (chunk) => {
-      const lines = (this.#rest + chunk).split('\n');
-      this.#rest = lines.pop() as string;
-      for (const line of lines) {
-        const next = this.#waiting.shift();
-        if (next) next(line);
-        else this.#lines.push(line);
-      }
-    });
-    input.on('close', () => {
-      this.closed = true;
-      for (const next of this.#waiting.splice(0)) next('{"closed":true}');
-    });
-  }
-  async next(): Promise<Answer> {
-    if (this.closed && this.#lines.length === 0) return { closed: true };
-    const line = this.#lines.shift() ?? (await new Promise<string>((resolve) => this.#waiting.push(resolve)));
-    return JSON.parse(line);
-  }
-  /** The answer, events apart. */
-  async ask(text: string | Uint8Array): Promise<Answer> {
-    this.#write(text);
-    for (;;) {
-      const answer = await this.next();
-      if (!('event' in answer)) return answer;
-      this.events.push(answer);
-    }
-  }
-  readonly events: Answer[] = [];
-}
-
-function socketClient(path: string): { client: Client; socket: Socket } {
-  const socket = connect(path);
-  socket.on('error', () => {});
-  return { socket, client: new Client(socket, (text) => void socket.write(text)) };
-}
 
 /** A machine as far as QMP asks of one. */
 function fakeMachine() {
@@ -351,6 +302,32 @@ test('a machine of the command line is stopped, shown and ended by QMP', { timeo
   const spare = { driver: 'scsi-hd', id: 's', drive: 'spare', 'scsi-id': 5 };
   assert.deepEqual((await say('device_add', spare)).return, {});
   assert.deepEqual(ids((await client.ask('{"execute":"query-block"}')).return).slice(-1), ['spare']);
+  const shown = async () => (await say('human-monitor-command', { 'command-line': 'info network' })).return;
+  const missing = { class: 'GenericError', desc: "Parameter 'id' is missing" };
+  assert.deepEqual((await say('netdev_add', { type: 'user' })).error, missing);
+  assert.match((await say('netdev_add', { type: 'usr', id: 'n1' })).error.desc, /no network 'usr'/);
+  const network = { type: 'user', id: 'n1', hostfwd: [{ str: 'tcp:127.0.0.1:0-:22' }] };
+  assert.match((await say('netdev_add', network)).error.desc, /Invalid host forwarding rule/);
+  assert.deepEqual((await say('netdev_add', { ...network, hostfwd: [], net: '10.1.0.0/16' })).return, {});
+  assert.deepEqual((await say('netdev_add', { type: 'user', id: 'n1' })).error, {
+    class: 'GenericError',
+    desc: "Duplicate ID 'n1'",
+  });
+  assert.match(await shown(), /^n1: type=user,net=10\.1\.0\.0/m);
+  assert.deepEqual((await say('device_add', { driver: 'e1000', netdev: 'n1', id: 'c1', addr: '0x1d' })).return, {});
+  assert.match(
+    (await say('device_add', { driver: 'e1000', netdev: 'n1', id: 'c2' })).error.desc,
+    /'n1' has a card already/,
+  );
+  assert.match(await shown(), /e1000: type=nic,model=e1000,macaddr=52:54:00:12:34:[0-9a-f]{2}\r\n \\ n1: type=user/);
+  assert.deepEqual((await say('netdev_del', { id: 'n1' })).return, {});
+  assert.deepEqual((await say('netdev_del', { id: 'n1' })).error, {
+    class: 'DeviceNotFound',
+    desc: "Device 'n1' not found",
+  });
+  // Its card is there still; a network of the same name is another one.
+  assert.deepEqual((await say('netdev_add', { type: 'user', id: 'n1' })).return, {});
+  assert.deepEqual((await say('device_add', { driver: 'e1000', netdev: 'n1', id: 'c2', addr: '0x1c' })).return, {});
   assert.deepEqual(await client.ask('{"execute":"quit"}'), { return: {} });
   assert.equal(await ended, 0);
   for (let line = await client.next(); !line.closed; line = await client.next()) client.events.push(line);

@@ -6,7 +6,7 @@ import { header, type I32, type I64, type RoutineBuilder } from '../../../ir/ind
 import { implicitAccess, updateMode, updateMode64 } from '../mode.js';
 import { routines } from '../routines/set.js';
 import { field, gpr, segBase, trapCode } from '../state.js';
-import { cr0, cr4, descriptor, efer, eflag, IOPL_SHIFT, STATUS_FLAGS, seg, vector } from './bits.js';
+import { cr0, cr4, descriptor, dr6, efer, eflag, IOPL_SHIFT, STATUS_FLAGS, seg, vector } from './bits.js';
 import { loadEflags, storeEflags } from './eflags.js';
 import { iretSlow } from './transfers.js';
 import { ATTRIBUTE_MASK } from './vcpu.js';
@@ -260,6 +260,14 @@ function putFlat(r: RoutineBuilder, n: number, selector: I32, attributes: I32): 
   r.i32_store(s, attributes, field.attributes + 4 * n);
 }
 
+/** A trap by TF that SYSCALL and SYSRET have when they are done, whatever TF was before. */
+function trapByNewFlags(r: RoutineBuilder, flags: I32): void {
+  const s = r.state();
+  const trap = has(r, flags, eflag.TF);
+  r.i32_store(s, r.select(trap, r.i32(dr6.BS), r.i32(0)), field.debugPending);
+  r.if(trap, () => r.i32_store(s, r.i32(1), header.kick));
+}
+
 const userDpl = 3 << descriptor.dplShift;
 
 /** SYSCALL: address of the next instruction → fault. */
@@ -284,22 +292,24 @@ export const systemCall = routines.define(
         r.set(gpr[RCX], next);
         r.set(gpr[R11], r.i64_extend_i32_u(r.i32_and(flags, r.i32(~eflag.RF))));
         const cleared = r.i32_or(r.i32_load(s, field.fmask), r.i32(eflag.RF));
-        storeEflags(r, r.i32_and(flags, r.i32_xor(cleared, r.i32(-1))));
+        const left = r.i32_and(flags, r.i32_xor(cleared, r.i32(-1)));
+        storeEflags(r, left);
+        trapByNewFlags(r, left);
         putFlat(r, seg.CS, selector, r.i32(flatCode64));
         r.i64_store(s, r.select(from64, r.i64_load(s, field.lstar), r.i64_load(s, field.cstar)), header.pc);
-        r.i32_store(s, r.i32(0), field.debugPending);
         r.call(updateMode64, r.i32(0));
         r.ret(r.i32(0));
       },
       () => {
         r.set(gpr[RCX], next);
         const cleared = eflag.VM | eflag.IF | eflag.RF;
-        r.i32_store(s, r.i32_and(r.i32_load(s, field.eflags), r.i32(~cleared)), field.eflags);
+        const left = r.i32_and(r.i32_load(s, field.eflags), r.i32(~cleared));
+        r.i32_store(s, left, field.eflags);
+        trapByNewFlags(r, left);
         putFlat(r, seg.CS, selector, r.i32(flatCode));
         r.i64_store(s, r.i64_and(star, r.i64(0xffffffff)), header.pc);
       },
     );
-    r.i32_store(s, r.i32(0), field.debugPending);
     r.call(updateMode);
     r.ret(r.i32(0));
   },
@@ -324,6 +334,7 @@ export const systemReturn = routines.define(
       () => {
         const image = r.i32_wrap_i64(r.get(gpr[R11]));
         storeEflags(r, r.i32_and(image, r.i32(0x3c7fd7)));
+        trapByNewFlags(r, image);
       },
       () => r.i32_store(s, r.i32_or(r.i32_load(s, field.eflags), r.i32(eflag.IF)), field.eflags),
     );

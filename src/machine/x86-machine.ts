@@ -118,6 +118,7 @@ export abstract class X86Machine extends Board<X86Cpu> {
           id,
           bus: apicBus,
           clock: this.clock,
+          x2apic: options.model.features.has('x2apic'),
           acknowledgeExtInt: () => this.pic.acknowledge(),
           signals: {
             interruptChanged: () => this.accelerator.setInterruptPending(this.lapics[id].pending(), id),

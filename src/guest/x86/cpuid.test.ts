@@ -4,7 +4,7 @@ import { cpuid, featureRows, findFeature, qemuSpelling, signature } from './cpui
 import { allModels, cpuHelp, parseCpuOption } from './models.js';
 import { cr4 } from './system/bits.js';
 
-const state = { cr4: 0, xcr0: 1n, xss: 0n, apicId: 0, cpus: 1, tscHz: 1e9 };
+const state = { cr4: 0, xcr0: 1n, xss: 0n, apicId: 0, apicEnabled: true, cpus: 1, tscHz: 1e9 };
 const text = (...words: number[]): string =>
   words.map((word) => String.fromCharCode(word & 255, (word >> 8) & 255, (word >> 16) & 255, word >>> 24)).join('');
 
@@ -100,4 +100,14 @@ test('no two features share a bit; help names each', () => {
   assert.equal(new Set(places).size, places.length);
   const words = new Set(cpuHelp().split(/\s+/));
   for (const row of featureRows) assert.ok(words.has(qemuSpelling(row.name)), row.name);
+});
+
+test('a local APIC that IA32_APIC_BASE has switched off is not told of (SDM vol. 3, 12.4.3)', () => {
+  const apic = (model: string, apicEnabled: boolean): readonly boolean[] =>
+    [1, 0x80000001].map(
+      (leaf) => ((cpuid(parseCpuOption(model), leaf, 0, { ...state, apicEnabled }).edx >>> 9) & 1) === 1,
+    );
+  assert.deepEqual(apic('qemu64', true), [true, true]);
+  assert.deepEqual(apic('qemu64', false), [false, false]);
+  assert.deepEqual(apic('Nehalem', false), [false, false]);
 });

@@ -210,6 +210,8 @@ export interface CpuidState {
   readonly xcr0: bigint;
   readonly xss: bigint;
   readonly apicId: number;
+  /** IA32_APIC_BASE.EN: without it a processor tells of no local APIC (Intel SDM vol. 3, 12.4.3). */
+  readonly apicEnabled: boolean;
   /** Logical CPUs in all, as threads of one package. */
   readonly cpus: number;
   readonly tscHz: number;
@@ -236,6 +238,7 @@ export interface CpuidResult {
 }
 
 const OSXSAVE_BIT = 27;
+const APIC_BIT = 1 << 9;
 const HYPERVISOR_SIGNATURE = 'TCGTCGTCGTCG';
 const APIC_TIMER_HZ = 1e9;
 
@@ -292,6 +295,7 @@ export function cpuid(model: CpuidModel, leafNumber: number, subleaf: number, st
       if (has('xsave') && state.cr4 & 0x40000) result.ecx = (result.ecx | (1 << OSXSAVE_BIT)) >>> 0;
       result.edx = featureBits(features, '1.edx');
       if (threads > 1) result.edx = (result.edx | (1 << 28)) >>> 0;
+      if (!state.apicEnabled) result.edx = (result.edx & ~APIC_BIT) >>> 0;
       return result;
     }
     case 2:
@@ -351,6 +355,7 @@ export function cpuid(model: CpuidModel, leafNumber: number, subleaf: number, st
       result.edx = featureBits(features, '80000001.edx');
       // AMD's repeat the features that both makers have.
       if (!isIntel) result.edx = (result.edx | (featureBits(features, '1.edx') & 0x0183f3ff)) >>> 0;
+      if (!isIntel && !state.apicEnabled) result.edx = (result.edx & ~APIC_BIT) >>> 0;
       return result;
     }
     case 0x80000002:

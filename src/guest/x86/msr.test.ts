@@ -27,3 +27,19 @@ test('IA32_PERF_STATUS cannot be written; what no processor has is told by name'
   assert.equal(writeMsr(at, 0x4b564dff, 0n), false);
   assert.deepEqual(unknown, ['RDMSR 0x4b564dff', 'WRMSR 0x4b564dff']);
 });
+
+test("what the local APIC has beyond a model's features cannot be read or written", () => {
+  const board = { interrupts: { readMsr: () => 5n, writeMsr: () => true } };
+  const answers = (model: string, index: number) => {
+    const at = { model: parseCpuOption(model), board } as unknown as MsrContext;
+    return [readMsr(at, index), writeMsr(at, index, 0n)];
+  };
+  for (const [index, feature] of [
+    [0x1b, 'apic'],
+    [0x6e0, 'tsc-deadline'],
+    [0x802, 'x2apic'],
+  ] as const) {
+    assert.deepEqual(answers('max', index), [5n, true], feature);
+    assert.deepEqual(answers(`max,-${feature}`, index), [undefined, false], feature);
+  }
+});

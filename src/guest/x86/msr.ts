@@ -171,9 +171,12 @@ constant(0xc0011022, 'DC_CFG', 0n, 'dropped');
 constant(0xc0011023, 'BU_CFG', 0n, 'dropped');
 constant(0xc0011029, 'DE_CFG', 2n, 'dropped');
 
-/** Registers of the interrupt controller: APIC base, TSC deadline, x2APIC. */
-const belongsToApic = (index: number): boolean =>
-  index === msr.APIC_BASE || index === 0x6e0 || (index >= 0x800 && index <= 0x8ff);
+/** The feature that a register of the interrupt controller comes with: APIC base, TSC deadline, x2APIC; undefined: it is none. */
+function apicFeature(index: number): string | undefined {
+  if (index === msr.APIC_BASE) return 'apic';
+  if (index === 0x6e0) return 'tsc_deadline';
+  return index >= 0x800 && index <= 0x8ff ? 'x2apic' : undefined;
+}
 
 function rowFor(at: MsrContext, index: number): MsrRow | undefined {
   const row = rows.get(index);
@@ -183,7 +186,9 @@ function rowFor(at: MsrContext, index: number): MsrRow | undefined {
 
 /** RDMSR; undefined: #GP(0). */
 export function readMsr(at: MsrContext, index: number): bigint | undefined {
-  if (belongsToApic(index)) {
+  const feature = apicFeature(index);
+  if (feature !== undefined) {
+    if (!at.model.features.has(feature)) return undefined;
     const value = at.board.interrupts.readMsr(index);
     return value === undefined ? undefined : BigInt.asUintN(64, value);
   }
@@ -194,7 +199,8 @@ export function readMsr(at: MsrContext, index: number): bigint | undefined {
 
 /** WRMSR; false: #GP(0). */
 export function writeMsr(at: MsrContext, index: number, value: bigint): boolean {
-  if (belongsToApic(index)) return at.board.interrupts.writeMsr(index, value);
+  const feature = apicFeature(index);
+  if (feature !== undefined) return at.model.features.has(feature) && at.board.interrupts.writeMsr(index, value);
   const row = rowFor(at, index);
   if (!row) at.board.unimplemented?.(`WRMSR 0x${index.toString(16)}`);
   return row?.write?.(at, value, index) ?? false;

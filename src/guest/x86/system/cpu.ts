@@ -7,7 +7,7 @@ import type { CpuContext, GuestCpu, GuestTranslator, VmExit } from '../../guest-
 import { cpuid } from '../cpuid.js';
 import { keyBit } from '../mode.js';
 import type { CpuModel } from '../models.js';
-import { type MsrContext, readMsr, writeMsr } from '../msr.js';
+import { type MsrContext, msr, readMsr, writeMsr } from '../msr.js';
 import { routines } from '../routines/set.js';
 import { x87Function } from '../routines/x87-functions.js';
 import { x87HostRoutines } from '../routines/x87-stack.js';
@@ -32,6 +32,9 @@ import { loadDataSegment } from './segments.js';
 import { isStackAccess } from './stack-fault.js';
 import { callFar, iret, jumpFar, returnFar } from './transfers.js';
 import { Vcpu, type X86Board } from './vcpu.js';
+
+/** IA32_APIC_BASE.EN. */
+const APIC_ENABLED = 1n << 11n;
 
 export interface X86CpuOptions {
   readonly model: CpuModel;
@@ -521,6 +524,7 @@ export class X86Cpu implements GuestCpu {
       xcr0: cpu.get64(field.xcr0),
       xss: cpu.get64(field.xss),
       apicId: this.#apicId,
+      apicEnabled: ((this.#board.interrupts.readMsr(msr.APIC_BASE) ?? 0n) & APIC_ENABLED) !== 0n,
       cpus: this.#cpus,
       tscHz: this.#board.tscHz,
     });

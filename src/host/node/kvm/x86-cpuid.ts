@@ -19,7 +19,8 @@ export interface CpuidPlace {
 export function cpuidTable(model: CpuModel, place: CpuidPlace): Uint8Array {
   const table = new DataView(new ArrayBuffer(8 + MOST_ENTRIES * ENTRY_BYTES));
   let count = 0;
-  const answer = (leaf: number, index: number) => cpuid(model, leaf, index, { cr4: 0, xcr0: 1n, xss: 0n, ...place });
+  const answer = (leaf: number, index: number) =>
+    cpuid(model, leaf, index, { cr4: 0, xcr0: 1n, xss: 0n, apicEnabled: true, ...place });
   const add = (leaf: number, index?: number) => {
     const at = 8 + ENTRY_BYTES * count++;
     const { eax, ebx, ecx, edx } = answer(leaf, index ?? 0);

@@ -191,7 +191,7 @@ export const armVars: GuestVars = { vars, deferred: flagOp, pcOffset: header.pc 
 export const trapCode = { here: 1, after: 2, branchTarget: 3, step: 4 } as const;
 
 /** What a TLBI that all CPUs hear is about. */
-export const flushed = { all: 0, space: 1, address: 2, guest: 3 } as const;
+export const flushed = { all: 0, space: 1, address: 2, guest: 3, range: 4 } as const;
 
 /** header.leaveReason: what the CPU wants JavaScript to do. `call`: firmware may have stopped it. */
 export const leaveReason = { wait: 0, pause: 1, call: 2 } as const;

@@ -30,6 +30,7 @@ import {
 import {
   finish,
   flag,
+  floatMode,
   holdsNaN,
   isInfinite,
   isSignaling,
@@ -200,7 +201,7 @@ export const toScriptInteger = routines.define(
 );
 
 /** A number's sign, and its bits in another format as payload of a NaN. */
-function convertNaN(r: RoutineBuilder, from: Format, to: Format, bits: I64, signBits: I64, mode: I32): void {
+export function convertNaN(r: RoutineBuilder, from: Format, to: Format, bits: I64, signBits: I64, mode: I32): void {
   r.if(isSignaling(r, from, bits), () => raiseAlways(r, flag.IOC));
   const fraction = fractionOfBits(r, from, bits);
   const places = to.fraction - from.fraction;
@@ -208,7 +209,7 @@ function convertNaN(r: RoutineBuilder, from: Format, to: Format, bits: I64, sign
   const payload = r.i64_or(r.i64_or(signBits, r.i64(infinityBits(to))), moved);
   r.ret(quieted(r, to, payload, mode));
 }
-function wideOf(r: RoutineBuilder, f: Format, bits: I64, sign: I32): Wide {
+export function wideOf(r: RoutineBuilder, f: Format, bits: I64, sign: I32): Wide {
   const { exp, sig } = unpackFinite(r, f, bits);
   const w = wideLocals(r);
   r.assign(w.sign, sign);
@@ -275,6 +276,30 @@ function defineToAlternative(from: Format) {
     r.ret(r.i64_or(signBits, magnitude));
   });
 }
+
+/**
+ * A half-precision number as a single that is the same number or the same NaN, signaling or not: what FMLAL multiplies. FZ16 makes 0 of a
+ * subnormal one.
+ */
+export const widenHalf = routines.define('widen_half', ['i64', 'i32'], ['i64'], { pure: true }, (r, bits, mode) => {
+  const signBits = signToBits(r, single, signOfBits(r, half, bits));
+  const fraction = fractionOfBits(r, half, bits);
+  const exponent = exponentOfBits(r, half, bits);
+  r.if(r.i32_eqz(exponent), () => {
+    const flushed = r.i32_ne(and(r, mode, floatMode.flushToZero), r.i32(0));
+    // Its unit is 2^-24: a single that holds so many is exact.
+    const count = r.f32_convert_i32_u(r.i32_wrap_i64(fraction));
+    const small = r.i64_extend_i32_u(r.i32_reinterpret_f32(r.f32_mul(count, r.f32(2 ** -24))));
+    r.ret(r.i64_or(signBits, r.select(flushed, r.i64(0), small)));
+  });
+  const isSpecial = r.i32_eq(exponent, r.i32(31));
+  const wide = r.select(isSpecial, r.i32(255), r.i32_add(exponent, r.i32(single.bias - half.bias)));
+  const magnitude = r.i64_or(
+    r.i64_shl(r.i64_extend_i32_u(wide), r.i64(single.fraction)),
+    r.i64_shl(fraction, r.i64(single.fraction - half.fraction)),
+  );
+  r.ret(r.i64_or(signBits, magnitude));
+});
 
 /** A double as a single, rounded to odd (FCVTXN): the last bit of what is not exact is one. */
 export const f64ToF32Odd = routines.define('f64_to_f32_odd', ['i64', 'i32'], ['i64'], {}, (r, x0, mode) => {

@@ -295,6 +295,7 @@ export class ArmCpu implements GuestCpu {
         for (const other of this.#board.others?.() ?? []) {
           if (other === this.#core) continue;
           if (what === flushed.address) other.call('flush_address', operand);
+          else if (what === flushed.range) other.call('flush_range', operand);
           else if (what === flushed.guest) other.flushGuest();
           else other.flushTlb(what === flushed.space);
         }

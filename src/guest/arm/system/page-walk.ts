@@ -12,7 +12,7 @@ import { engine, routines } from '../routines/set.js';
 import { abort, exceptionClass, fault, field, hcr, pstate, sctlr, syndromeOf, trapCode } from '../state.js';
 import { bankOfRegime, hasHcr, regime, regimeControl } from './regime.js';
 import { physicalBits, walkStage2 } from './stage2.js';
-import { flushPageAt, noteWidePage } from './wide-pages.js';
+import { flushPageAt, flushTlb, noteWidePage } from './wide-pages.js';
 
 export { flushTlb, forgetGuest } from './wide-pages.js';
 
@@ -321,6 +321,31 @@ routines.define('bus_fault', ['i64', 'i32', 'i32'], [], {}, (r, va, kind) => {
     r.ret();
   });
   recordAbort(r, va, kind, r.i32(fault.bus));
+  r.ret();
+});
+
+/** So many pages of 4 KiB are flushed one by one; of more all are. */
+const MOST_FLUSHED = 64;
+/** TLBI by a range of addresses (FEAT_TLBIRANGE, D8.13): (NUM + 1) * 2^(5 * SCALE + 1) pages of the operand's granule. */
+export const flushRange = routines.define('flush_range', ['i64'], [], {}, (r, operand) => {
+  const bits = (from: number, count: number): I64 =>
+    r.i64_and(r.i64_shr_u(operand, r.i64(from)), r.i64((1 << count) - 1));
+  // Granules of 4, 16 and 64 KiB are 1, 2 and 3.
+  const shift = r.i64_add(r.i64(10), r.i64_shl(bits(46, 2), r.i64(1)));
+  const scale = r.i64_add(r.i64_mul(bits(44, 2), r.i64(5)), r.i64(1));
+  const pages = r.i64_shl(r.i64_shl(r.i64_add(bits(39, 5), r.i64(1)), scale), r.i64_sub(shift, r.i64(12)));
+  r.if(r.i64_gt_u(pages, r.i64(MOST_FLUSHED)), () => {
+    r.call(flushTlb, r.i32(0));
+    r.ret();
+  });
+  const base = r.i64_shr_s(r.i64_shl(operand, r.i64(27)), r.i64(27));
+  const at = r.local('i64', r.i64_shl(base, shift));
+  const end = r.i64_add(r.read(at), r.i64_shl(pages, r.i64(12)));
+  r.loop((again) => {
+    r.call(flushPageAt, r.read(at));
+    r.assign(at, r.i64_add(r.read(at), r.i64(4096)));
+    r.brIf(again, r.i64_ne(r.read(at), end));
+  });
   r.ret();
 });
 

@@ -449,6 +449,47 @@ test('tags are ignored where TCR_EL1.TBI says so; FAR_EL1 keeps them (D8.8)', ()
   assert.equal(without.syndrome.iss, fault.translation);
 });
 
+test('TLBI of a range drops its pages alone, and of a large one all (FEAT_TLBIRANGE, D8.13)', () => {
+  const bench = new Bench();
+  bench.enable();
+  const pages = [0, 1, 2, 3].map((n) => DATA + 0x1000 * n);
+  for (const [n, at] of pages.entries()) {
+    bench.put(at, n + 1);
+    bench.userPage(n, at, attribute.AF | attribute.PXN);
+    bench.setX(10 + n, USER + 0x1000 * n);
+  }
+  const look = pages.flatMap((_, n) => [load(20 + n, 10 + n)]);
+  const found = () => pages.map((_, n) => Number(bench.x(20 + n) & 0xffn));
+  // Each page becomes another one, which nobody sees as long as it is in the TLB.
+  const renew = (by: number) => {
+    for (const [n] of pages.entries()) bench.userPage(n, pages[(n + by) % 4], attribute.AF | attribute.PXN);
+  };
+  bench.run(EL1H, look);
+  assert.deepEqual(found(), [1, 2, 3, 4]);
+  renew(1);
+  const granule = 1n << 46n;
+  const range = (first: number, scale: number, num: number): bigint =>
+    granule | (BigInt(scale) << 44n) | (BigInt(num) << 39n) | BigInt((USER >> 12) + first);
+  // (NUM + 1) * 2^(5 * SCALE + 1) pages: two from the second one on.
+  bench.setX(6, range(1, 0, 0));
+  bench.run(EL1H, [sys(0, 8, 6, 1, 6), ...look]);
+  assert.deepEqual(found(), [1, 3, 4, 4]);
+  // RVAAE1IS, then RVALE1OS: 64 pages, and 128.
+  renew(2);
+  bench.setX(6, range(0, 1, 0));
+  bench.run(EL1H, [sys(0, 8, 2, 3, 6), ...look]);
+  assert.deepEqual(found(), [3, 4, 1, 2]);
+  renew(3);
+  bench.setX(6, range(0, 1, 1));
+  bench.run(EL1H, [sys(0, 8, 5, 5, 6), ...look]);
+  assert.deepEqual(found(), [4, 1, 2, 3]);
+  // VAE1OS: of one page.
+  renew(0);
+  bench.setX(6, (USER >> 12) + 2);
+  bench.run(EL1H, [sys(0, 8, 1, 1, 6), ...look]);
+  assert.deepEqual(found(), [4, 1, 3, 3]);
+});
+
 test('a change of ASID drops what is not global; TLBI drops one page or all (D8.13)', () => {
   for (const hotThreshold of [0, 2]) {
     const bench = new Bench(hotThreshold);

@@ -91,7 +91,9 @@ add({ hcr: hcr.TSW }, [1, 0, 7, 6, 2], [1, 0, 7, 10, 2], [1, 0, 7, 14, 2]);
 add({ hcr: hcr.TPC }, [1, 0, 7, 6, 1], [1, 3, 7, 10, 1], [1, 3, 7, 12, 1], [1, 3, 7, 14, 1]);
 add({ hcr: hcr.TPU }, [1, 0, 7, 1, 0], [1, 0, 7, 5, 0], [1, 3, 7, 5, 1], [1, 3, 7, 11, 1]);
 add({ hcr: hcr.TDZ }, [1, 3, 7, 4, 1]);
-add({ hcr: hcr.TTLB }, ...[3, 7].flatMap((crm) => [0, 1, 2, 3, 5, 7].map((op2) => [1, 0, 8, crm, op2] as const)));
+add({ hcr: hcr.TTLB }, ...[1, 3, 7].flatMap((crm) => [0, 1, 2, 3, 5, 7].map((op2) => [1, 0, 8, crm, op2] as const)));
+// Of ranges.
+add({ hcr: hcr.TTLB }, ...[2, 5, 6].flatMap((crm) => [1, 3, 5, 7].map((op2) => [1, 0, 8, crm, op2] as const)));
 add({ hcr: hcr.AT }, ...[0, 1, 2, 3].map((op2) => [1, 0, 7, 8, op2] as const), [1, 0, 7, 9, 0], [1, 0, 7, 9, 1]);
 
 // A GICv3's registers: by ICH_HCR_EL2 those that virtual machines find; what sends interrupts, by HCR_EL2.

@@ -1,6 +1,7 @@
 /** All instructions. */
 import type { InsnRow } from '../row.js';
 import { atomicRows } from './atomic.js';
+import { brainFloatRows } from './brain-float.js';
 import { branchRows } from './branch.js';
 import { cryptoRows } from './crypto.js';
 import { dataRows } from './data.js';
@@ -8,6 +9,7 @@ import { flagRows } from './flag.js';
 import { floatRows } from './float.js';
 import { floatBoundedRows } from './float-bounded.js';
 import { floatComplexRows } from './float-complex.js';
+import { floatLongRows } from './float-long.js';
 import { floatMoveRows } from './float-move.js';
 import { floatVectorRows } from './float-vector.js';
 import { memoryRows } from './memory.js';
@@ -38,6 +40,8 @@ export const allRows: readonly InsnRow[] = [
   ...floatVectorRows,
   ...floatBoundedRows,
   ...floatComplexRows,
+  ...floatLongRows,
+  ...brainFloatRows,
   ...simdDotRows,
   ...cryptoRows,
   ...systemRows,

@@ -1,10 +1,13 @@
-/** Advanced SIMD of Armv8.1 and Armv8.2: SQRDMLAH and SQRDMLSH (FEAT_RDM), sums of four products of bytes (FEAT_DotProd). */
+/**
+ * Advanced SIMD of Armv8.1 to Armv8.6: SQRDMLAH and SQRDMLSH (FEAT_RDM), sums of four products of bytes (FEAT_DotProd), the same of bytes
+ * of two kinds, and products of matrices of bytes (FEAT_I8MM).
+ */
 import type { V128 } from '../../../ir/index.js';
 import { lanes } from '../routines/lanes.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
 import { element, elementEnc } from './simd-element.js';
-import { apply, ONE_LANE, row, type Size, setVector, sizeOf, used } from './vector.js';
-import { dotProduct } from './vector-operations.js';
+import { apply, lanesOf, ONE_LANE, row, type Size, setVector, sizeOf, used } from './vector.js';
+import { dotProduct, type Sign } from './vector-operations.js';
 
 const isDoubling = (i: Fields): boolean => i.size === 1 || i.size === 2;
 
@@ -38,9 +41,36 @@ const dot = (name: string, u: 0 | 1): InsnRow[] => {
   ].map((made) => ({ ...made, features: ['dotprod'] }));
 };
 
+/** `signs`: of the elements of Rn and of Rm. */
+const mixedDot = (t: Translator, i: Fields, y: V128, ...signs: readonly [Sign, Sign]): void =>
+  setVector(t, i, apply(t, 'add', 2, t.v(i.rd), dotProduct(t, t.v(i.rn), y, ...signs)));
+
+/** Two rows of eight bytes times two columns of eight: a square of sums of 32 bits. */
+const matrixProduct = (name: string, u: 0 | 1, opcode: string, ...signs: readonly [Sign, Sign]): InsnRow =>
+  row(name, `0 1 ${u} 01110 10 0 rm ${opcode} rn rd`, ['vd', 'vn', 'vm'], (t, i) => {
+    const [x, y] = [t.v(i.rn), t.v(i.rm)];
+    const [first, second] = [0, 1].map((half) => dotProduct(t, lanesOf(t, x, x, 3, [half, half]), y, ...signs));
+    const [even, odd] = [0, 1].map((part) => lanesOf(t, first, second, 2, [part, part + 2, part + 4, part + 6]));
+    t.setV(i.rd, apply(t, 'add', 2, t.v(i.rd), apply(t, 'add', 2, even, odd)));
+  });
+
+const mixedRows: readonly InsnRow[] = [
+  row('usdot', '0 q 0 01110 10 0 rm 1001 11 rn rd', ['vd', 'vn', 'vm'], (t, i) => mixedDot(t, i, t.v(i.rm), 'u', 's')),
+  row('usdot', elementEnc('0 q 0 01111', '10', '1111'), ['vd', 'vn', 'imm', 'imm2'], (t, i) =>
+    mixedDot(t, i, element(t, i, 2), 'u', 's'),
+  ),
+  row('sudot', elementEnc('0 q 0 01111', '00', '1111'), ['vd', 'vn', 'imm', 'imm2'], (t, i) =>
+    mixedDot(t, i, element(t, i, 2), 's', 'u'),
+  ),
+  matrixProduct('smmla', 0, '101001', 's', 's'),
+  matrixProduct('ummla', 1, '101001', 'u', 'u'),
+  matrixProduct('usmmla', 0, '101011', 'u', 's'),
+].map((made) => ({ ...made, features: ['i8mm'] }));
+
 export const simdDotRows: readonly InsnRow[] = [
   ...multiplyAdd('sqrdmlah', '10000', '1101'),
   ...multiplyAdd('sqrdmlsh', '10001', '1111'),
   ...dot('sdot', 0),
   ...dot('udot', 1),
+  ...mixedRows,
 ];

@@ -4,7 +4,7 @@ import type { Feature } from '../features.js';
 import { routines } from '../routines/set.js';
 import { type Fields, type InsnRow, needing, type Translator } from '../row.js';
 import { exceptionClass, field, flushed, leaveReason, ofLevel, pstate, sctlr, syndromeOf } from '../state.js';
-import { flushAddress, flushTlb, forgetGuest } from '../system/page-walk.js';
+import { flushAddress, flushRange, flushTlb, forgetGuest } from '../system/page-walk.js';
 import { isAlias, redirected } from '../system/redirect.js';
 import { codeOf, hasRegister, levelOf, registerByCode, type SystemRegister } from '../system/registers.js';
 import { exceptionReturn, setDebugMask, setPstate, updateMode } from '../system/state-change.js';
@@ -161,8 +161,8 @@ type Maintenance = (t: Translator, i: Fields, operand: I64) => void;
 interface SystemInstruction {
   readonly name: string;
   readonly level: 0 | 1 | 2 | 3;
-  /** The extension that it is part of. */
-  readonly feature?: Feature;
+  /** The extensions that it takes. */
+  readonly features: readonly Feature[];
   readonly translate: Maintenance;
 }
 const codeText = (text: string): number => {
@@ -172,6 +172,7 @@ const codeText = (text: string): number => {
 
 const flushAll: Maintenance = ({ b }) => b.call(flushTlb, b.i32(0));
 const flushOne: Maintenance = ({ b }, _, operand) => b.call(flushAddress, operand);
+const flushSome: Maintenance = ({ b }, _, operand) => b.call(flushRange, operand);
 /** By ASID: entries of the current one only are there, and pages that are not global. */
 const flushSpace: Maintenance = ({ b }) => b.call(flushTlb, b.i32(1));
 /** The same on all CPUs. */
@@ -180,19 +181,17 @@ const everywhere =
   (t, i, operand) => {
     flush(t, i, operand);
     if (!t.mode.shared) return;
-    const what =
-      flush === flushOne
-        ? flushed.address
-        : flush === flushSpace
-          ? flushed.space
-          : flush === flushGuest
-            ? flushed.guest
-            : flushed.all;
-    t.b.call(flushOthers, t.b.i32(what), operand);
+    t.b.call(flushOthers, t.b.i32(whatIsFlushed.get(flush) ?? flushed.all), operand);
   };
 const nothing: Maintenance = () => {};
 /** Of EL1's and EL0's pages, by a hypervisor. */
 const flushGuest: Maintenance = ({ b }) => b.call(forgetGuest);
+const whatIsFlushed: ReadonlyMap<Maintenance, number> = new Map([
+  [flushOne, flushed.address],
+  [flushSome, flushed.range],
+  [flushSpace, flushed.space],
+  [flushGuest, flushed.guest],
+]);
 
 /** Maintenance of caches to the point of coherency or unification needs no work; EL0's needs SCTLR_EL1.UCI. */
 const userCache: Maintenance = (t, i, operand) => {
@@ -229,8 +228,8 @@ const named = (
   name: string,
   level: 0 | 1 | 2 | 3,
   translate: Maintenance,
-  feature?: Feature,
-): [number, SystemInstruction] => [codeText(text), { name, level, translate, ...(feature && { feature }) }];
+  ...features: readonly Feature[]
+): [number, SystemInstruction] => [codeText(text), { name, level, translate, features }];
 /** By op1, CRn, CRm, op2. */
 const instructions: ReadonlyMap<number, SystemInstruction> = new Map([
   named('0 7 1 0', 'ic ialluis', 1, nothing),
@@ -255,29 +254,56 @@ const instructions: ReadonlyMap<number, SystemInstruction> = new Map([
   named('0 7 8 3', 'at s1e0w', 1, translation(true, true, false)),
   named('0 7 9 0', 'at s1e1rp', 1, translation(false, false, true), 'pan'),
   named('0 7 9 1', 'at s1e1wp', 1, translation(true, false, true), 'pan'),
-  // CRm 7 is for this CPU, 3 for all.
+  // For this CPU, for all, and for all of an outer domain, which there is none of beyond them. CRm of one address (and what has none), of
+  // a range, of addresses of a virtual machine.
   ...[
-    { crm: 3, suffix: 'is', on: everywhere },
-    { crm: 7, suffix: '', on: (flush: Maintenance) => flush },
-  ].flatMap(({ crm, suffix, on }) => [
-    named(`0 8 ${crm} 0`, `tlbi vmalle1${suffix}`, 1, on(flushAll)),
-    named(`0 8 ${crm} 1`, `tlbi vae1${suffix}`, 1, on(flushOne)),
-    named(`0 8 ${crm} 2`, `tlbi aside1${suffix}`, 1, on(flushSpace)),
-    named(`0 8 ${crm} 3`, `tlbi vaae1${suffix}`, 1, on(flushOne)),
-    named(`0 8 ${crm} 5`, `tlbi vale1${suffix}`, 1, on(flushOne)),
-    named(`0 8 ${crm} 7`, `tlbi vaale1${suffix}`, 1, on(flushOne)),
-    named(`4 8 ${crm} 0`, `tlbi alle2${suffix}`, 2, on(flushAll), 'el2'),
-    named(`4 8 ${crm} 1`, `tlbi vae2${suffix}`, 2, on(flushOne), 'el2'),
-    named(`4 8 ${crm} 4`, `tlbi alle1${suffix}`, 2, on(flushGuest), 'el2'),
-    named(`4 8 ${crm} 5`, `tlbi vale2${suffix}`, 2, on(flushOne), 'el2'),
-    named(`4 8 ${crm} 6`, `tlbi vmalls12e1${suffix}`, 2, on(flushGuest), 'el2'),
-    // By address of the virtual machine: 0 for all CPUs, 4 for this one.
-    named(`4 8 ${crm === 3 ? 0 : 4} 1`, `tlbi ipas2e1${suffix}`, 2, on(flushGuest), 'el2'),
-    named(`4 8 ${crm === 3 ? 0 : 4} 5`, `tlbi ipas2le1${suffix}`, 2, on(flushGuest), 'el2'),
-    named(`6 8 ${crm} 0`, `tlbi alle3${suffix}`, 3, on(flushAll), 'el3'),
-    named(`6 8 ${crm} 1`, `tlbi vae3${suffix}`, 3, on(flushOne), 'el3'),
-    named(`6 8 ${crm} 5`, `tlbi vale3${suffix}`, 3, on(flushOne), 'el3'),
-  ]),
+    { crm: 7, range: 6, guest: 4, suffix: '', on: (flush: Maintenance) => flush },
+    { crm: 3, range: 2, guest: 0, suffix: 'is', on: everywhere },
+    { crm: 1, range: 5, guest: 4, suffix: 'os', on: everywhere },
+  ].flatMap(({ crm, range, guest, suffix, on }): [number, SystemInstruction][] => {
+    const isOuter = suffix === 'os';
+    const rows: readonly (readonly [string, string, 1 | 2 | 3, Maintenance, Feature?])[] = [
+      [`0 8 ${crm} 0`, 'vmalle1', 1, flushAll],
+      [`0 8 ${crm} 1`, 'vae1', 1, flushOne],
+      [`0 8 ${crm} 2`, 'aside1', 1, flushSpace],
+      [`0 8 ${crm} 3`, 'vaae1', 1, flushOne],
+      [`0 8 ${crm} 5`, 'vale1', 1, flushOne],
+      [`0 8 ${crm} 7`, 'vaale1', 1, flushOne],
+      [`4 8 ${crm} 0`, 'alle2', 2, flushAll, 'el2'],
+      [`4 8 ${crm} 1`, 'vae2', 2, flushOne, 'el2'],
+      [`4 8 ${crm} 4`, 'alle1', 2, flushGuest, 'el2'],
+      [`4 8 ${crm} 5`, 'vale2', 2, flushOne, 'el2'],
+      [`4 8 ${crm} 6`, 'vmalls12e1', 2, flushGuest, 'el2'],
+      [`4 8 ${guest} ${isOuter ? 0 : 1}`, 'ipas2e1', 2, flushGuest, 'el2'],
+      [`4 8 ${guest} ${isOuter ? 4 : 5}`, 'ipas2le1', 2, flushGuest, 'el2'],
+      [`6 8 ${crm} 0`, 'alle3', 3, flushAll, 'el3'],
+      [`6 8 ${crm} 1`, 'vae3', 3, flushOne, 'el3'],
+      [`6 8 ${crm} 5`, 'vale3', 3, flushOne, 'el3'],
+    ];
+    const ranges: typeof rows = [
+      [`0 8 ${range} 1`, 'rvae1', 1, flushSome],
+      [`0 8 ${range} 3`, 'rvaae1', 1, flushSome],
+      [`0 8 ${range} 5`, 'rvale1', 1, flushSome],
+      [`0 8 ${range} 7`, 'rvaale1', 1, flushSome],
+      [`4 8 ${range} 1`, 'rvae2', 2, flushSome, 'el2'],
+      [`4 8 ${range} 5`, 'rvale2', 2, flushSome, 'el2'],
+      [`4 8 ${guest} ${isOuter ? 3 : 2}`, 'ripas2e1', 2, flushGuest, 'el2'],
+      [`4 8 ${guest} ${isOuter ? 7 : 6}`, 'ripas2le1', 2, flushGuest, 'el2'],
+      [`6 8 ${range} 1`, 'rvae3', 3, flushSome, 'el3'],
+      [`6 8 ${range} 5`, 'rvale3', 3, flushSome, 'el3'],
+    ];
+    const made = (list: typeof rows, extension?: Feature) =>
+      list.map(([code, name, level, flush, feature]) =>
+        named(
+          code,
+          `tlbi ${name}${suffix}`,
+          level,
+          on(flush),
+          ...[feature, extension].filter((each) => each !== undefined),
+        ),
+      );
+    return [...made(rows, isOuter ? 'tlbios' : undefined), ...made(ranges, 'tlbirange')];
+  }),
   named('4 7 8 0', 'at s1e2r', 2, translation(false, false, false, translationOf.EL2), 'el2'),
   named('4 7 8 1', 'at s1e2w', 2, translation(true, false, false, translationOf.EL2), 'el2'),
   named('4 7 8 4', 'at s12e1r', 2, translation(false, false, false, translationOf.BOTH), 'el2'),
@@ -290,8 +316,8 @@ const instructions: ReadonlyMap<number, SystemInstruction> = new Map([
 
 function systemInstruction(t: Translator, i: Fields): void {
   const instruction = instructions.get(i.imm | 0x4000);
-  const lacks = instruction?.feature !== undefined && !t.model.features.has(instruction.feature);
-  if (!instruction || lacks || t.mode.el < instruction.level) {
+  const isThere = instruction?.features.every((feature) => t.model.features.has(feature));
+  if (!instruction || !isThere || t.mode.el < instruction.level) {
     t.undefined();
     return;
   }

@@ -218,11 +218,16 @@ export const doubled = (t: VectorTranslator, x: V128, y: V128, size: Size, q: nu
   const once = product(t, x, y, size, q === 1 ? 1 : 0, 's');
   return saturating('add', 's')(t, once, once, wider(size));
 };
-/** Four neighbours' products, summed to one lane of 32 bits. */
-export function dotProduct(t: VectorTranslator, x: V128, y: V128, sign: 's' | 'u'): V128 {
+/** Four neighbours' products, summed to one lane of 32 bits. `other`: the sign of y, if it is not that of x. */
+export function dotProduct(t: VectorTranslator, x: V128, y: V128, sign: Sign, other: Sign = sign): V128 {
   const pairs = (half: string): V128 => {
-    const products = apply(t, `extmul_${half}_i8x16_${sign}`, 1, x, y);
-    return apply(t, `extadd_pairwise_i16x8_${sign}`, 2, products);
+    const extended = (value: V128, s: Sign) => apply(t, `extend_${half}_i8x16_${s}`, 1, value);
+    // A product of bytes of two kinds fits in 16 bits with a sign.
+    const products =
+      sign === other
+        ? apply(t, `extmul_${half}_i8x16_${sign}`, 1, x, y)
+        : apply(t, 'mul', 1, extended(x, sign), extended(y, other));
+    return apply(t, `extadd_pairwise_i16x8_${sign === other ? sign : 's'}`, 2, products);
   };
   const [low, high] = [pairs('low'), pairs('high')];
   return apply(t, 'add', 2, lanesOf(t, low, high, 2, [0, 2, 4, 6]), lanesOf(t, low, high, 2, [1, 3, 5, 7]));

@@ -6,7 +6,13 @@ import { createMachine, type LensReport, type Machine, type MachineOptions, Vrin
 
 const PROMPT = 'vring> ';
 const DISK_BYTES = 1 << 20;
-const ANSWER_TIMEOUT_MS = 120_000;
+const LOOK_MS = 1000;
+/**
+ * The guest is given up after so many looks in which it did nothing that shows and the process had less processor time than this: a
+ * slow or busy host makes it late, but does not leave it idle.
+ */
+const MOST_IDLE_LOOKS = 120;
+const IDLE_MS = 5000;
 
 /** What happened between two looks: every number is a difference. */
 export interface Measured {
@@ -42,6 +48,15 @@ function flat(crossings: LensReport['crossings']): Record<string, number> {
     for (const [kind, count] of Object.entries(kinds)) result[`${border} ${kind}`] = count;
   return result;
 }
+
+function spentByProcessMs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) / 1000;
+}
+
+/** All that a guest has done so far that shows, but for what looks at it bring about. */
+const eventsOf = ({ exits: { kick: _, ...exits }, exceptions, systemCalls, crossings }: LensReport): string =>
+  JSON.stringify([exits, exceptions, systemCalls, crossings]);
 
 /** What may differ between two machines of the tour. */
 export type TourMachine = Pick<MachineOptions, 'accelerators' | 'translator' | 'hotThreshold' | 'kernelIrqchip'>;
@@ -95,17 +110,21 @@ export class TourSession {
 
   /** The next prompt. Throws VringError `tour-guest` where it does not come. */
   async #prompt(): Promise<string> {
-    const until = performance.now() + ANSWER_TIMEOUT_MS;
+    let [idleLooks, done, spentMs] = [0, '', spentByProcessMs()];
     while (!this.#text.endsWith(PROMPT)) {
-      if (performance.now() > until || this.machine.state === 'ended')
+      if (idleLooks === MOST_IDLE_LOOKS || this.machine.state === 'ended')
         throw new VringError('tour-guest', 'The built-in guest does not answer.');
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, 500);
+      const isSilent = await new Promise<boolean>((resolve) => {
+        const timer = setTimeout(() => resolve(true), LOOK_MS);
         this.#heard = () => {
           clearTimeout(timer);
-          resolve();
+          resolve(false);
         };
       });
+      const now = isSilent ? eventsOf(await this.#report()) : '';
+      if (!isSilent || now !== done || spentByProcessMs() - spentMs > IDLE_MS)
+        [idleLooks, done, spentMs] = [0, now, spentByProcessMs()];
+      else idleLooks++;
     }
     const text = this.#text.slice(0, -PROMPT.length);
     this.#text = '';

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { field } from '../../guest/x86/state.js';
 import { VirtioBalloon, VirtioDevice, VirtioEntropy, type VirtioModel, VirtioPci } from '../../hw/index.js';
 import type { DeviceBoard } from '../board.js';
 import { TestPc } from '../testing/test-pc.js';
@@ -99,6 +100,29 @@ test('what is typed wrong is told, and a line can be mended', () => {
   assert.equal([...text.matchAll(/a number from 1 to 9999999/g)].length, 3);
   assert.match(text, /it takes no argument/);
   assert.match(text, /\n4 system calls/);
+});
+
+test('an interrupt that a flawed processor takes between STI and HLT wakes the guest all the same', () => {
+  const input = Buffer.from('syscall 7\rpoweroff\r');
+  let next = 0;
+  const machine: TestPc = new TestPc({
+    maxPolls: 200_000,
+    firmware: { image },
+    service: () => {
+      const { vcpu } = machine.pc.cpu;
+      const uart = machine.pc.serial[0];
+      if (next === input.length || vcpu.get32(field.halted) === 0 || !uart?.canReceive()) return false;
+      // As if HLT had not been carried out yet: the interrupt comes before it.
+      vcpu.set64(field.rip, vcpu.get64(field.rip) - 1n);
+      vcpu.set32(field.halted, 0);
+      uart.receive(input.subarray(next, ++next));
+      return false;
+    },
+  });
+  machine.pc.start();
+  assert.deepEqual(machine.run(), { why: 'poweroff' });
+  assert.equal(next, input.length);
+  assert.match(machine.serial, /\n7 system calls/);
 });
 
 test('the image is the same each time, and ends at the reset vector', () => {

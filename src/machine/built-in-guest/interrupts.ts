@@ -20,6 +20,15 @@ const stubs = Array.from(
         jmp exception`,
 ).join('');
 
+/**
+ * First in a handler that `sleep` may wait for. No interrupt is taken right behind STI; where a processor is emulated that rule may be
+ * lost when it leaves the guest just there (QEMU's SVM), and HLT would sleep on what has come already: it is passed by.
+ */
+export const wake = `cmp qword ptr [rsp], sleep_halt
+        jne .awake
+        inc qword ptr [rsp]
+.awake:`;
+
 export const interruptSource = `
         ; A gate of the IDT: vector in EAX, handler in RDX.
 set_gate:
@@ -227,7 +236,14 @@ timer_start:
         out 0x40, al
         ret
 
+        ; Halts until an interrupt has come. Called with interrupts off, so that none comes unseen between the caller's look and HLT.
+sleep:  sti
+sleep_halt:
+        hlt
+        ret
+
 virtio_interrupt:
+        ${wake}
         push rax
         inc qword ptr [virtio_interrupts]
         mov eax, 0xfee000b0             ; EOI

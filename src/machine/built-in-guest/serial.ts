@@ -1,5 +1,7 @@
 /** The console: COM1, a 16550A without its FIFOs: turning them on would lose what has come already. Input by interrupt. And numbers as text. */
 
+import { wake } from './interrupts.js';
+
 export const serialSource = `
 serial_init:
         mov dx, 0x3fb                   ; LCR: 8 bits, no parity
@@ -80,6 +82,7 @@ print_hex:
 
         ; Takes what has come into the ring. What finds no room stays in the port, where getc looks.
 serial_interrupt:
+        ${wake}
         push rax
         push rcx
         push rdx
@@ -115,8 +118,7 @@ getc:
         in al, dx
         test al, 1
         jnz .port
-        sti
-        hlt
+        call sleep
         jmp getc
 .ring:  movzx ecx, cl
         mov al, [input_ring + rcx]

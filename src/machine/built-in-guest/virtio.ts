@@ -201,8 +201,7 @@ virtio_request:
 .sleep: cli
         cmp [virtio_interrupts], rsi
         jne .come
-        sti
-        hlt
+        call sleep
         jmp .sleep
 .come:  cmp [rdi + ${ring.used + 2}], ax
         jne .sleep_again

@@ -17,6 +17,7 @@ import type { DiskDescription, DiskError, DiskImage } from './disk-protocol.js';
 import { type MachineDiskThread, openDisks } from './disks.js';
 import { ringDoorbell } from './doorbell.js';
 import { HotPlug, type HotPluggable } from './hotplug.js';
+import { askToQuit, leaveGuestAtExit, outOfGuest } from './leave-guest.js';
 import type { HostPage, LensReport } from './lens-report.js';
 import {
   architectureOf,
@@ -335,8 +336,10 @@ class RunningMachine implements Machine {
         ? new VringError('host-memory', "The machine's thread ran out of memory.", { cause: error })
         : new VringError('internal', `The machine's thread has failed: ${error.message}`, { cause: error });
     });
+    const ended = leaveGuestAtExit(this.#doorbell);
     this.#exited = new Promise((resolve) => {
       this.#worker.on('exit', () => {
+        ended();
         // The end is told when what was written is in the images.
         void Promise.all([this.#disks?.close(), this.#screen?.close(), this.#networks?.close()]).then(() => {
           this.#finish();
@@ -623,6 +626,7 @@ class RunningMachine implements Machine {
     const outcome = await Promise.race([this.#exited, late]);
     clearTimeout(timer);
     if (outcome === 'late') {
+      await outOfGuest(this.#doorbell);
       await this.#worker.terminate();
       await this.#exited;
     }
@@ -665,8 +669,7 @@ class RunningMachine implements Machine {
   }
 
   #quit(): void {
-    Atomics.store(this.#doorbell, doorbellWord.quit, 1);
-    this.#ring();
+    askToQuit(this.#doorbell);
   }
 
   #endError(): VringError {

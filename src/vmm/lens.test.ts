@@ -111,8 +111,11 @@ for (const accelerator of ['tcg', 'kvm'] as const) {
   });
 }
 
-for (const on of ['tcg', 'on', 'split'] as const) {
-  const where = on === 'tcg' ? 'on tcg' : `on kvm, kernel-irqchip=${on}`;
+const everywhere = (['tcg', 'on', 'split'] as const).flatMap((on) =>
+  (['shared', 'own'] as const).map((handlers) => ({ on, handlers })),
+);
+for (const { on, handlers } of everywhere) {
+  const where = `${handlers} handlers, ${on === 'tcg' ? 'on tcg' : `on kvm, kernel-irqchip=${on}`}`;
   test(`page faults and system calls of all vCPUs are counted, ${where}`, { skip: on !== 'tcg' && whyNoKvm() }, () => {
     const end = performance.now() + 30_000;
     const machine = new TestPc({
@@ -127,7 +130,7 @@ for (const on of ['tcg', 'on', 'split'] as const) {
     const look = pc.clock.createTimer('look', (now) => look.arm(now + 1e9));
     look.arm(1e9);
     if (on !== 'tcg') pc.setAccelerator(testKvm(machine, { irqchip: on }));
-    machine.boot(faultingPair({ faults: 70, calls: 300 }, { faults: 90, calls: 11 }).image);
+    machine.boot(faultingPair({ faults: 70, calls: 300 }, { faults: 90, calls: 11 }, handlers).image);
     assert.deepEqual(machine.run(), { why: 'exit', status: 1 });
     const totals = pc.lens();
     assert.ok(totals);

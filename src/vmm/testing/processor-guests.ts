@@ -223,14 +223,15 @@ told:   inc dword ptr [RESULT + 8]
 
 /**
  * Two processors, each with so many page faults and system calls, both from ring 0: the faulting load is skipped, and SYSCALL comes back
- * by a jump. Ends with status 1.
+ * by a jump. `handlers`: whether the second has tables and handlers of its own. Ends with status 1.
  */
 export const faultingPair = (
   first: { readonly faults: number; readonly calls: number },
   second: { readonly faults: number; readonly calls: number },
+  handlers: 'shared' | 'own' = 'shared',
 ): AcceleratorGuest => {
-  const setCalls = `
-        mov eax, service
+  const setCalls = (service: string) => `
+        mov eax, ${service}
         xor edx, edx
         mov ecx, 0xc0000082             ; LSTAR
         wrmsr
@@ -238,6 +239,14 @@ export const faultingPair = (
         mov edx, 0x180018
         mov ecx, 0xc0000081             ; STAR
         wrmsr
+`;
+  const ownHandlers = `
+        mov qword ptr [0x7ff2], 0x40000
+        mov eax, 0x40000 - IDT + 16 * 14
+        shr eax, 4
+        mov rdx, own_page_fault
+        mov cl, 0x8e
+        call set_gate
 `;
   const work = ({ faults, calls }: { faults: number; calls: number }) => `
         mov r12, 0x7000000000
@@ -257,7 +266,7 @@ export const faultingPair = (
         mov rdx, page_fault
         mov cl, 0x8e
         call set_gate
-${setCalls}
+${setCalls('service')}
         in al, 0x64                     ; whoever counts looks for the handlers at an exit
 ${startSecond(secondToLongMode)}
 ${work(first)}
@@ -270,11 +279,18 @@ page_fault:
         add qword ptr [rsp + 8], 4
         add rsp, 8
         iretq
+own_service: nop
+        jmp rcx
+own_page_fault:
+        add rsp, 8
+        add qword ptr [rsp], 4
+        iretq
 second: mov esp, 0x8f000
         mov word ptr [0x7ff0], 0xfff
         mov qword ptr [0x7ff2], IDT
+${handlers === 'own' ? `${ownHandlers}${setCalls('own_service')}` : setCalls('service')}
         lidt [0x7ff0]
-${setCalls}
+        in al, 0x64
 ${work(second)}
         mov dword ptr [RESULT], 1
 .here:  pause

@@ -51,6 +51,8 @@ export interface KvmArchitecture {
   /** With an observer: the guest has, or may have, other handlers than before; then, with the state at home, to watch those. */
   handlersChanged(): boolean;
   watchHandlers(): void;
+  /** Whether those of a further vCPU have changed, which stands. */
+  handlersChangedOf(vcpu: number): boolean;
   /** Breakpoints and watchpoints of all vCPUs, and the one that is to go a single step, from the next entry on. All stand. */
   setDebug(wanted: KvmDebug, step: number | undefined): void;
   /** Whether the processor can watch these. */
@@ -107,6 +109,8 @@ export class KvmAccelerator implements Accelerator {
   #atHome = true;
   /** `poll` is to be called before the next entry. */
   #wanted = false;
+  /** A kick may have been taken for one of `synchronize`'s own: `poll` is to be called before the guest sleeps on it. */
+  #mayHaveMissed = false;
   /** The timer that is armed stands for something that has changed, or has gone off. */
   #timerStale = true;
   /** A device was spoken to since the last poll. */
@@ -129,7 +133,9 @@ export class KvmAccelerator implements Accelerator {
     this.#secondaries = options.secondaries;
     this.#deferred = options.deferred;
     this.#notifications = options.notifications;
-    if (this.#secondaries) this.#secondaries.onDebug = (vcpu, pc, status) => this.#debugged(vcpu, pc, status);
+    if (!this.#secondaries) return;
+    this.#secondaries.onDebug = (vcpu, pc, status) => this.#debugged(vcpu, pc, status);
+    if (this.#host.guest?.handler) this.#secondaries.onAsked = (vcpu) => this.#arch.handlersChangedOf(vcpu);
   }
 
   /** Where there are more breakpoints than the processor has, the guest goes step by step: not every one is a stop. */
@@ -180,22 +186,24 @@ export class KvmAccelerator implements Accelerator {
     const reasonAt = runPage.exitReason >> 2;
     const { guest } = this.#host;
     for (;;) {
-      if (this.#wanted) {
+      if (guest?.handler && !this.#atHome && arch.handlersChanged()) {
+        this.synchronize();
+        arch.watchHandlers();
+      }
+      if (this.#wanted || this.#mayHaveMissed) {
         this.#wanted = false;
+        this.#mayHaveMissed = false;
         this.#busy = false;
         this.#timerStale = true;
         this.exits.counts[exitIndex.kick]++;
         this.#secondaries?.serve(() => this.#drain());
         this.#serveNotifications();
         if (this.#host.poll()) return 'kick';
+        if (this.#mayHaveMissed) continue;
       }
       this.#notifications?.settle();
       if (this.#stops.length > 0 && this.#takeStop()) return 'debug';
       if (this.#timerStale) this.#armTimer();
-      if (guest?.handler && !this.#atHome && arch.handlersChanged()) {
-        this.synchronize();
-        arch.watchHandlers();
-      }
       if (this.#atHome) {
         this.#atHome = false;
         arch.load();
@@ -449,8 +457,7 @@ export class KvmAccelerator implements Accelerator {
     while (this.#vcpu.finishExit() && this.#access());
     this.#arch.save();
     this.#atHome = true;
-    // A kick that came meanwhile may have been taken for another.
-    this.#wanted = true;
+    this.#mayHaveMissed = true;
   }
 
   takeOver(): void {

@@ -209,6 +209,8 @@ interface Block {
 export class Secondaries {
   /** A vCPU has met a debug exception at an address, of which its status register tells; true: it is to stand. */
   onDebug: ((vcpu: number, pc: bigint, status: bigint) => boolean) | undefined;
+  /** A vCPU has asked for something of devices, which is done; true: it is to stand. */
+  onAsked: ((vcpu: number) => boolean) | undefined;
   readonly #vm: KvmVm;
   readonly #host: SecondaryHost;
   readonly #blocks: readonly Block[];
@@ -291,6 +293,8 @@ export class Secondaries {
       if (Atomics.load(block.words, at.state) !== state.asked) continue;
       before();
       this.#answer(block);
+      if (block.words[at.kind] !== kind.debug && this.onAsked?.(block.id))
+        Atomics.compareExchange(block.words, at.command, command.run, command.pause);
       Atomics.store(block.words, at.state, state.answered);
       Atomics.notify(block.words, at.state);
     }
@@ -339,7 +343,7 @@ export class Secondaries {
       case kind.debug:
         // Before it is answered: it must not go on.
         if (this.onDebug?.(id, view.getBigUint64(0, true), view.getBigUint64(8, true)))
-          Atomics.store(words, at.command, command.pause);
+          Atomics.compareExchange(words, at.command, command.run, command.pause);
         return;
       default: {
         const text = new TextDecoder().decode(bytes.slice(0, words[at.size]));

@@ -294,9 +294,11 @@ class X86Architecture implements KvmArchitecture {
   #debug = new X86DebugSlots();
   #stepping = false;
   #debugging = false;
-  readonly #handlers: X86Handlers;
-  /** Handlers that are watched, by address, while no debugger is there. */
-  #watched: ReadonlyMap<bigint, Handled> = new Map();
+  /** By vCPU; so are handlers that are watched, by address, while no debugger is there. */
+  readonly #handlers: readonly X86Handlers[];
+  #watched: readonly ReadonlyMap<bigint, Handled>[] = [];
+  /** A further vCPU has other handlers than those that are watched. */
+  #furtherChanged = false;
   /** vCPUs that carry out the first instruction of one of them. */
   readonly #past = new Set<number>();
 
@@ -313,8 +315,8 @@ class X86Architecture implements KvmArchitecture {
     this.#kernelInterrupts = kernelInterrupts;
     this.#vcpu = vcpu;
     this.#exits = exits;
-    this.#handlers = new X86Handlers(vcpu, this.#cpu);
     this.#calls = [vcpu, ...(secondaries?.calls() ?? [])];
+    this.#handlers = this.#calls.map((each, id) => new X86Handlers(each, options.cpus[id]));
     const isInKernel = kernelInterrupts !== undefined;
     this.#state = stateOf(vcpu, 0, options, isInKernel, undefined);
     this.#furtherStates = this.#calls.slice(1).map((each, i) => stateOf(each, i + 1, options, isInKernel, this.#state));
@@ -493,24 +495,35 @@ class X86Architecture implements KvmArchitecture {
   /** A vCPU stops at handlers, for whoever counts them; or, at one of them, after its first instruction. */
   #watch(vcpu: number): void {
     const isPast = this.#past.has(vcpu);
-    const slots = new X86DebugSlots(isPast ? new Set() : new Set(this.#watched.keys()));
+    const slots = new X86DebugSlots(isPast ? new Set() : new Set(this.#watched[vcpu]?.keys()));
     this.#calls[vcpu].call('debug the guest', call.setGuestDebug, slots.request(isPast));
   }
 
   handlersChanged(): boolean {
-    return this.#handlers.changed();
+    return this.#handlers[0].changed() || this.#furtherChanged;
   }
 
-  /** What the first vCPU has is taken for what all have: kernels differ in tables by processor, but not in handlers. */
+  handlersChangedOf(vcpu: number): boolean {
+    if (this.#handlers[vcpu].changed()) this.#furtherChanged = true;
+    return this.#furtherChanged;
+  }
+
+  /**
+   * A further vCPU is looked at while it stands. One that has not told of handlers of its own yet is taken to have the first one's:
+   * kernels differ in tables by processor, but seldom in handlers.
+   */
   watchHandlers(): void {
-    this.#watched = this.#handlers.addresses();
+    for (const each of this.#handlers) each.changed();
+    this.#furtherChanged = false;
+    const own = this.#handlers.map((each) => each.addresses());
+    this.#watched = own.map((each) => (each.size > 0 ? each : own[0]));
     if (!this.#debugging) this.#calls.forEach((_, vcpu) => void this.#watch(vcpu));
   }
 
   isAtHandler(vcpu: number, pc: bigint): boolean {
     if (this.#debugging) return false;
     if (!this.#past.delete(vcpu)) {
-      const what = this.#watched.get(pc);
+      const what = this.#watched[vcpu]?.get(pc);
       if (what === undefined) return false;
       this.#options.host.guest?.handler?.(what);
       this.#past.add(vcpu);

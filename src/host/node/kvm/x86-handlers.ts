@@ -1,10 +1,10 @@
 /**
- * Where the guest's handlers of page faults and system calls begin, for the lens: KVM does not tell when ring 3 enters ring 0, but a
+ * Where a vCPU's handlers of page faults and system calls begin, for the lens: KVM does not tell when ring 3 enters ring 0, but a
  * breakpoint at a handler's first instruction does. Four is what a processor has.
  */
 import type { X86Cpu } from '../../../guest/x86/system/cpu.js';
 import { call } from './abi.js';
-import type { KvmVcpu } from './vcpu.js';
+import type { KvmVcpuCalls } from './vcpu.js';
 
 /** What a handler is for: a vector of the IDT, or SYSCALL. */
 export type Handled = number | 'syscall';
@@ -18,18 +18,18 @@ const CALL_VECTORS = [3, 0x80];
 const GATE_PRESENT = 0x8000;
 
 export class X86Handlers {
-  readonly #vcpu: KvmVcpu;
+  readonly #vcpu: KvmVcpuCalls;
   readonly #cpu: X86Cpu;
   readonly #sregs = new DataView(new ArrayBuffer(SREGS_BYTES));
   readonly #msr = new DataView(new ArrayBuffer(24));
   #seen = '';
 
-  constructor(vcpu: KvmVcpu, cpu: X86Cpu) {
+  constructor(vcpu: KvmVcpuCalls, cpu: X86Cpu) {
     this.#vcpu = vcpu;
     this.#cpu = cpu;
   }
 
-  /** The guest, which is in KVM's hands, has other handlers than at the last look, or may have. */
+  /** The vCPU, which is in KVM's hands and stands, has other handlers than at the last look, or may have. */
   changed(): boolean {
     this.#vcpu.call('give its control registers', call.getSregs, new Uint8Array(this.#sregs.buffer));
     this.#msr.setUint32(0, 1, true);

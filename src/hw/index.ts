@@ -60,5 +60,6 @@ export * from './test-devices/pc-testdev.js';
 export * from './test-devices/post-code.js';
 export * from './uart16550/uart16550.js';
 export * from './uart16550/wiring.js';
+export * from './usb/index.js';
 export * from './vga/index.js';
 export * from './virtio/index.js';

@@ -42,6 +42,7 @@ export type {
 export type { MachineNetwork } from './networks.js';
 export type { InputEvent } from './screen-input.js';
 export type { PictureFormat, VncOptions, VncPlace, VncState } from './screen-protocol.js';
+export type { UsbControllerModel, UsbControllerOptions, UsbDeviceOptions } from './usb-options.js';
 export {
   type InfoTopic,
   infoTopics,

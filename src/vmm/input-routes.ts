@@ -3,7 +3,7 @@
  * shows the screen is told by the frame whether places or steps are wanted, and which lights are on.
  */
 import type { ScreenFrame } from '../display/index.js';
-import { VirtioInput, type VirtioInputKind } from '../hw/index.js';
+import { UsbHid, type UsbHidOptions, VirtioInput, type VirtioInputKind } from '../hw/index.js';
 import type { BoardInput } from '../machine/board.js';
 
 /** What a person does, and what they ask of the screen. */
@@ -14,6 +14,9 @@ export interface PersonInput extends BoardInput {
   resize(width: number, height: number): void;
 }
 
+/** A device that hears of keys and mouse. */
+type InputDevice = VirtioInput | UsbHid;
+
 export class InputRoutes implements PersonInput {
   /** Of the board; set when it is there. */
   board: BoardInput | undefined;
@@ -21,7 +24,7 @@ export class InputRoutes implements PersonInput {
   resizable: ((width: number, height: number) => void) | undefined;
   readonly #frame: ScreenFrame | undefined;
   /** Those in use, the latest first. */
-  readonly #used: VirtioInput[] = [];
+  readonly #used: InputDevice[] = [];
   /** Where the pointer was last. */
   #place = { x: 0, y: 0 };
 
@@ -30,19 +33,32 @@ export class InputRoutes implements PersonInput {
   }
 
   add(kind: VirtioInputKind): VirtioInput {
-    const device: VirtioInput = new VirtioInput(kind, {
-      used: (isUsed) => {
+    const device: VirtioInput = new VirtioInput(
+      kind,
+      this.#events(() => device),
+    );
+    return device;
+  }
+
+  addUsb(options: Omit<UsbHidOptions, 'events'>): UsbHid {
+    const device: UsbHid = new UsbHid({ ...options, events: this.#events(() => device) });
+    return device;
+  }
+
+  #events(find: () => InputDevice) {
+    return {
+      used: (isUsed: boolean) => {
+        const device = find();
         const at = this.#used.indexOf(device);
         if (at >= 0) this.#used.splice(at, 1);
         if (isUsed) this.#used.unshift(device);
         this.#tell();
       },
       lit: () => this.#tell(),
-    });
-    return device;
+    };
   }
 
-  #first(...kinds: readonly VirtioInputKind[]): VirtioInput | undefined {
+  #first(...kinds: readonly VirtioInputKind[]): InputDevice | undefined {
     return this.#used.find(({ kind }) => kinds.includes(kind));
   }
 

@@ -6,7 +6,10 @@ import type { InfoTopic } from './worker-protocol.js';
 const MAX_LINES = 4096;
 const hex = (value: bigint | number, digits: number) => value.toString(16).padStart(digits, '0');
 
-const describers: Readonly<Record<InfoTopic, (board: Board) => string>> = {
+/** What the board itself knows. */
+export type BoardTopic = Exclude<InfoTopic, 'usb'>;
+
+const describers: Readonly<Record<BoardTopic, (board: Board) => string>> = {
   registers: (board) => describeRegisters(board, board.shown),
   'registers-all': (board) => board.cpus.map((_, i) => describeRegisters(board, i)).join('\n\n'),
   cpus: describeCpus,
@@ -19,7 +22,7 @@ const describers: Readonly<Record<InfoTopic, (board: Board) => string>> = {
   qtree: describeDevices,
 };
 
-export function describeMachine(board: Board, topic: InfoTopic): string {
+export function describeMachine(board: Board, topic: BoardTopic): string {
   return describers[topic](board);
 }
 

@@ -13,6 +13,7 @@ import { ByteRing } from './byte-ring.js';
 import type { BlockObject, DiskConfig, DiskImage } from './disk-protocol.js';
 import { MOST_NETWORK_QUEUES, type NetworkOptions, NIC_ROM_BYTES } from './network-protocol.js';
 import { FRAME_PIXELS, SCREEN_STATE_BYTES, VGA_ROM_BYTES } from './screen-protocol.js';
+import { placeUsb, type UsbControllerOptions, type UsbDeviceConfig } from './usb-options.js';
 import type {
   ConsolePortConfig,
   DeviceConfig,
@@ -114,6 +115,7 @@ export type DeviceOptions =
       /** `port`: the first free one unless given. */
       readonly drives: readonly (DriveOptions & { readonly port?: number | undefined })[];
     }
+  | UsbControllerOptions
   | {
       /** NVM Express 1.4. */
       readonly type: 'nvme';
@@ -494,6 +496,7 @@ export function planMachine(options: MachineOptions): {
   let controllers = 0;
   let scsiBuses = 0;
   let nvmes = 0;
+  let usbs = 0;
   const hasPci = architecture.buses.includes('PCI');
   const devices = (options.devices ?? []).map((given): DeviceConfig => {
     // Without PCI a virtio device has but one place to be.
@@ -549,6 +552,23 @@ export function planMachine(options: MachineOptions): {
           ports[port] = drive(rest, `ahci${controller}-${rest.media === 'cdrom' ? 'cd' : 'hd'}${port}`);
         }
         return { type: device.type, slot: device.slot, drives: ports };
+      }
+      case 'usb': {
+        const controller = usbs++;
+        const placed = placeUsb(device).map((each): UsbDeviceConfig => {
+          const { kind, port, id, serial } = each;
+          if (kind !== 'storage') return { kind, port, id, serial };
+          const { driveId, removable, kind: _kind, port: _port, ...rest } = each;
+          return {
+            kind,
+            port,
+            id,
+            serial,
+            removable,
+            drive: drive({ ...rest, id: driveId }, `usb${controller}-${port}`),
+          };
+        });
+        return { ...device, devices: placed };
       }
       case 'nvme': {
         const controller = nvmes++;

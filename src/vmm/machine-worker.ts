@@ -32,6 +32,7 @@ import { describeMachine, disassemble } from './machine-info.js';
 import { MachineNetworks } from './network-backend.js';
 import { ThreadRegionService } from './region-thread.js';
 import { giveInput, takeInput } from './screen-input.js';
+import { describeUsb } from './usb-devices.js';
 import { MachineDevices } from './worker-devices.js';
 import {
   doorbellWord,
@@ -332,7 +333,7 @@ function answer(board: Board, request: Exclude<Request, { type: 'accelerator' }>
       return undefined;
     case 'info':
       board.accelerator.synchronize();
-      return describeMachine(board, request.topic);
+      return request.topic === 'usb' ? describeUsb(devices.usb) : describeMachine(board, request.topic);
   }
 }
 

@@ -50,6 +50,8 @@ import type { MachineNetworks } from './network-backend.js';
 import { claimOptionRom, readOptionRom } from './option-rom.js';
 import { makeVga, makeVirtioVga } from './screen-device.js';
 import type { ScreenMemory } from './screen-protocol.js';
+import { makeUsbController, type UsbController, usbBootPath } from './usb-devices.js';
+import type { UsbControllerConfig } from './usb-options.js';
 import type {
   ConsolePortConfig,
   DeviceConfig,
@@ -148,6 +150,8 @@ export class MachineDevices {
   screen: Omit<ScreenMemory, 'memory' | 'hasKeyboard'> | undefined;
   /** In the order of the configuration, whatever order they are plugged in. */
   readonly ports: PluggedPort[] = [];
+  /** USB controllers, in the order in which they came. */
+  readonly usb: UsbController[] = [];
   /** Place of a device's first port among all. */
   readonly #firstPorts = new Map<DeviceConfig, number>();
   /** Firmware's paths of devices that have a boot index. */
@@ -261,6 +265,9 @@ export class MachineDevices {
       }
       case 'nvme':
         this.#addNvme(board, config, taken);
+        return;
+      case 'usb':
+        this.#addUsb(board, config, taken);
         return;
       case 'virtio-scsi': {
         const model = new VirtioScsi(config);
@@ -492,7 +499,38 @@ export class MachineDevices {
     }
   }
 
-  #scsiUnit(config: ScsiUnitConfig): ScsiUnit {
+  #addUsb(board: DeviceBoard, config: UsbControllerConfig, taken: Set<string>): void {
+    const { model, slot, function: fn } = config;
+    const controller = makeUsbController(board, freeName(model, taken), config, {
+      input: this.#host.input,
+      unit: ({ drive, id, serial, removable }) => {
+        assert(drive, 'a USB disk has a drive');
+        const deviceId = serial ?? id ?? 'usb-storage';
+        return this.#scsiUnit({ ...drive, serial, deviceId, target: 0, lun: 0, removable });
+      },
+    });
+    let path: string;
+    if (typeof slot === 'number' && fn !== undefined) {
+      if (!board.hasPci) throw new VringError('device-bus', 'This board has no PCI bus.');
+      const at = `${slot.toString(16)}${fn === 0 ? '' : `,${fn}`}`;
+      if (board.pci.bus.at(slot * 8 + fn)) throw new VringError('pci-slot', `PCI slot ${at} is taken already.`);
+      taken.add(slotKey(slot));
+      board.pci.bus.add(controller.function, slot, fn);
+      board.add(controller);
+      path = `${board.pciPath}/usb@${at}`;
+    } else {
+      const spot = this.#spot(board, slot, taken);
+      if (spot.port) addExpressCapability(controller.function, { kind: 'endpoint' });
+      this.#insert(board, spot, config, controller);
+      path = spot.path('usb');
+    }
+    this.usb.push(controller);
+    for (const each of config.devices)
+      if (each.drive?.bootIndex !== undefined)
+        this.#bootable.push({ index: each.drive.bootIndex, path: `${path}${usbBootPath(each)}` });
+  }
+
+  #scsiUnit(config: ScsiUnitConfig & { readonly removable?: boolean | undefined }): ScsiUnit {
     assert(this.#host.disks, 'a disk is opened for every device');
     const { disk, media, serial, vendor, product, deviceId, wwn } = config;
     const names = {
@@ -505,7 +543,7 @@ export class MachineDevices {
     };
     if (media === 'disk') {
       const { rotationRate, logicalBlockSize, physicalBlockSize } = config;
-      const sizes = { rotationRate, logicalBlockSize, physicalBlockSize };
+      const sizes = { rotationRate, logicalBlockSize, physicalBlockSize, removable: config.removable };
       return new ScsiDisk({ ...names, ...sizes, product: product ?? 'VRING HARDDISK' });
     }
     const drive = new ScsiCd({ ...names, product: product ?? 'VRING CD-ROM' });

@@ -13,6 +13,7 @@ import type { MachineOptions } from './machine-options.js';
 import type { MachineNetworksConfig, NetworkRings } from './network-protocol.js';
 import type { InputEvent } from './screen-input.js';
 import type { ScreenMemory, ScreenShares } from './screen-protocol.js';
+import type { UsbControllerConfig } from './usb-options.js';
 
 /** A byte stream with the machine: two rings, seen from the machine. */
 export interface StreamRings {
@@ -176,6 +177,7 @@ export type DeviceConfig =
       /** By port, six at most. */
       readonly drives: readonly (DriveConfig | undefined)[];
     }
+  | UsbControllerConfig
   | {
       readonly type: 'nvme';
       readonly slot?: PciSlot | undefined;
@@ -357,6 +359,7 @@ export const infoTopics = [
   'pic',
   'pci',
   'qtree',
+  'usb',
 ] as const;
 export type InfoTopic = (typeof infoTopics)[number];
 

@@ -167,7 +167,7 @@ test('interfaces of virtio devices, in the spelling of properties and of names',
 });
 
 test('devices that QEMU has are refused by name, others with the nearest word', () => {
-  for (const name of ['e1000e', 'cirrus-vga', 'usb-kbd', 'nvme-subsys', 'scsi-block', 'vhost-vsock-pci'])
+  for (const name of ['e1000e', 'cirrus-vga', 'usb-audio', 'usb-ehci', 'nvme-subsys', 'scsi-block', 'vhost-vsock-pci'])
     assert.match(refusal('-device', name), /is not supported yet$/, name);
   assert.match(refusal('-device', 'isa-debugexit'), /did you mean 'isa-debug-exit'/);
 });
@@ -436,7 +436,13 @@ test('each mistake gets one sentence that names it', () => {
     [['-M', 'microvm', '-device', 'virtio-rng-pci'], /has no PCI/],
     [['-M', 'microvm', '-serial', 'null', '-serial', 'null'], /at most 1 serial port/],
     [['-M', 'pd'], /no such board; did you mean 'pc'/],
-    [['-M', 'pc,usb=on'], /usb=on is not supported yet/],
+    [['-usbdevice', 'tabelt'], /there are keyboard, mouse and tablet; did you mean 'tablet'/],
+    [['-device', 'usb-tablet'], /there is no USB bus; -usb or -device qemu-xhci before it makes one/],
+    [['-usb', '-device', 'usb-tablet,bus=usb.0'], /there is no bus 'usb.0'; there are usb-bus.0/],
+    [['-device', 'qemu-xhci,p2=16'], /p2 is a whole number from 1 to 15/],
+    [['-usb', '-device', 'usb-storage'], /drive= is missing/],
+    [['-device', 'ich9-usb-uhci1,masterbus=usb.0,firstport=0'], /masterbus= is for EHCI/],
+    [['-M', 'microvm', '-usb'], /this board has no PCI bus for a USB controller/],
     [['-M', 'pc,hpte=on'], /did you mean 'hpet'/],
     [['-m', '1'], /at least 2 MiB/],
     [['-m', 'lots'], /no size/],
@@ -733,6 +739,52 @@ test('tap networks', () => {
       { kind: 'tap', ifname: 'tap7', queues: 4, vnetHeader: false, sendBufferBytes: 1 << 20, id: 'a' },
       { kind: 'tap', descriptors: [5, 6], id: 'b' },
       { kind: 'tap', descriptors: [9], id: 'c' },
+    ],
+  );
+});
+
+test("USB: the board's own controller, others, and what goes into their ports", () => {
+  const usb = (...argv: string[]) =>
+    (plan(...argv).machine.devices ?? [])
+      .filter((device) => device.type === 'usb')
+      .map((device) => JSON.parse(JSON.stringify(device)));
+  const tablet = { kind: 'tablet' };
+  const own = { type: 'usb', model: 'piix3-usb-uhci', slot: 1, function: 2 };
+  assert.deepEqual(usb('-usb', '-device', 'usb-tablet'), [{ ...own, devices: [tablet] }]);
+  assert.deepEqual(usb('-usbdevice', 'tablet'), [{ ...own, devices: [tablet] }]);
+  assert.deepEqual(usb('-M', 'pc,usb=on'), [{ ...own, devices: [] }]);
+  assert.deepEqual(
+    usb('-M', 'q35', '-usb').map(({ model, slot, function: fn }) => [model, slot, fn]),
+    [1, 2, 3].map((n) => [`ich9-usb-uhci${n}`, 0x1d, n - 1]),
+  );
+  assert.deepEqual(
+    usb(
+      ...['-device', 'qemu-xhci,id=x,p2=15,p3=15,addr=0x5', '-drive', 'if=none,id=d,file=d.img,format=raw'],
+      ...['-device', 'usb-storage,drive=d,bus=x.0,port=3,removable=on,bootindex=1,serial=S1,id=stick'],
+      ...['-device', 'usb-kbd,bus=x.0', '-device', 'nec-usb-xhci', '-device', 'usb-mouse,bus=usb-bus.1'],
+    ),
+    [
+      {
+        ...{ type: 'usb', model: 'qemu-xhci', slot: 5, ports2: 15, ports3: 15 },
+        devices: [
+          {
+            ...{ port: '3', id: 'stick', serial: 'S1', kind: 'storage', media: 'disk', driveId: 'd', removable: true },
+            ...{
+              image: {
+                path: 'd.img',
+                format: 'raw',
+                readonly: false,
+                cache: 'writeback',
+                snapshot: false,
+                options: {},
+              },
+              bootIndex: 1,
+            },
+          },
+          { kind: 'keyboard' },
+        ],
+      },
+      { type: 'usb', model: 'nec-usb-xhci', devices: [{ kind: 'mouse' }] },
     ],
   );
 });

@@ -32,6 +32,7 @@ import { planMmio, planRootPort, planSlot, planVirtio } from './plan-place.js';
 import { ScsiPlan } from './plan-scsi.js';
 import { planSmbios } from './plan-smbios.js';
 import { planTrace } from './plan-trace.js';
+import { isUsbController, isUsbDevice, UsbPlan } from './plan-usb.js';
 import { planVirtioNet } from './plan-virtio-net.js';
 import { planGpu, planScreen, planVga, plugVga, type ScreenPlan } from './screen-options.js';
 
@@ -93,7 +94,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
   const notices: string[] = [];
   const named = architectureOf(options, context);
   const objects = new BoardObjects(options.all('object').filter(isBoardObject));
-  const { isEmpty, ...board } = planBoard(options, notices, named, objects);
+  const { isEmpty, hasUsb, ...board } = planBoard(options, notices, named, objects);
   const architecture = onBoard(named, board);
   planSettled(options);
   const chardevs = new Chardevs();
@@ -120,6 +121,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     architecture,
     board.machine,
     networks,
+    hasUsb,
   );
   globals.finish();
   devices.push(...networks.cards);
@@ -275,7 +277,7 @@ type Board = Pick<
   | 'icount'
   | 'hotThreshold'
   | 'name'
-> & { readonly isEmpty: boolean };
+> & { readonly isEmpty: boolean; readonly hasUsb: boolean };
 
 function planBoard(options: Options, notices: string[], architecture: Architecture, objects: BoardObjects): Board {
   const isPc = architecture.machines[0].name === 'pc';
@@ -286,6 +288,7 @@ function planBoard(options: Options, notices: string[], architecture: Architectu
   let microvm: MachineOptions['microvm'];
   let board: string | undefined;
   let isEmpty = false;
+  let hasUsb = false;
   let memory: { option: string; bytes: number } | undefined;
   const accels = options.all('accel').map((text) => KeyValues.parse(`-accel ${text}`, text, 'accel'));
   if (options.has('enable-kvm')) accels.push(new KeyValues('-enable-kvm', [['accel', 'kvm']]));
@@ -322,7 +325,7 @@ function planBoard(options: Options, notices: string[], architecture: Architectu
       arm = planArm(values, architecture.name === 'arm');
     const backend = values.text('memory-backend');
     if (backend !== undefined) memory = { option: values.option, bytes: objects.memory(values.option, backend) };
-    values.settled('usb', 'off');
+    hasUsb = values.flag('usb') ?? false;
     values.settled('mem-merge', 'on', 'off');
     values.settled('dump-guest-core', 'on', 'off');
     values.settled('hmat', 'off');
@@ -354,6 +357,7 @@ function planBoard(options: Options, notices: string[], architecture: Architectu
   }
   return {
     isEmpty,
+    hasUsb,
     machine: board,
     cpus: planCpus(options.last('smp')),
     hpet,
@@ -675,6 +679,7 @@ function planDevices(
   boards: Architecture,
   machine: string | undefined,
   networks: PlannedNetworks,
+  hasUsb: boolean,
 ): PlannedDevices {
   const { name: architecture, buses: boardBuses } = boards;
   const drives = new DrivePlan(options, findMachine(boards, machine)?.drives);
@@ -682,6 +687,8 @@ function planDevices(
   const buses: { id: string; ports: BusPort[]; maxPorts: number; place: VirtioPlace | undefined }[] = [];
   const scsi = new ScsiPlan(drives);
   const nvme = new NvmePlan(drives);
+  const usbBoard = boardBuses.includes('PCI') ? (findMachine(boards, machine)?.name ?? '') : undefined;
+  const usb = new UsbPlan(options, hasUsb, usbBoard, drives);
   const ids = new Set<string>();
   const rootPorts = new Set<string>();
   const backends: Backends = {
@@ -872,9 +879,13 @@ function planDevices(
       case 'pc-testdev':
         devices.push({ type: 'pc-testdev' });
         break;
+      default:
+        if (isUsbController(row.name)) usb.controller(row.name, values, id, rootPorts);
+        else if (isUsbDevice(row.name)) usb.device(row.name, values, id);
     }
     values.finish(unsupportedProperties);
   }
+  devices.push(...usb.controllers);
   // Console ports are counted in the order of their devices.
   let index = 0;
   const plugged = devices.map((device): DeviceOptions => {

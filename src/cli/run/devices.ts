@@ -14,8 +14,17 @@ export interface PropertyRow {
 export interface DeviceRow {
   readonly name: string;
   readonly aliases?: readonly string[];
-  readonly bus: 'PCI' | 'ISA' | 'floppy-bus' | 'IDE' | 'SCSI' | 'nvme-bus' | 'virtio-serial-bus' | 'virtio-bus';
-  readonly category: 'Storage' | 'Network' | 'Input' | 'Display' | 'Misc';
+  readonly bus:
+    | 'PCI'
+    | 'ISA'
+    | 'floppy-bus'
+    | 'IDE'
+    | 'SCSI'
+    | 'nvme-bus'
+    | 'usb-bus'
+    | 'virtio-serial-bus'
+    | 'virtio-bus';
+  readonly category: 'Storage' | 'USB' | 'Network' | 'Input' | 'Display' | 'Misc';
   readonly sentence: string;
   readonly properties: readonly PropertyRow[];
 }
@@ -119,6 +128,11 @@ const ide: readonly PropertyRow[] = [
   id,
 ];
 
+const xhciPorts: readonly PropertyRow[] = [
+  { name: 'p2', type: 'uint32', default: '4', sentence: 'ports of USB 2, 1 to 15' },
+  { name: 'p3', type: 'uint32', default: '4', sentence: 'ports of USB 3, 1 to 15; nothing goes into them yet' },
+];
+
 const nvmeDisk = disk.filter(({ name }) => name !== 'physical_block_size');
 
 /** Of units on a SCSI bus. */
@@ -142,6 +156,62 @@ const scsiController: readonly PropertyRow[] = [
   { name: 'virtqueue_size', type: 'uint32', default: '256', sentence: 'entries of a queue, a power of two' },
   { name: 'max_sectors', type: 'uint32', default: '65535', sentence: 'largest transfer, in sectors' },
   { name: 'cmd_per_lun', type: 'uint32', default: '128', sentence: 'commands that a unit is given at once' },
+];
+
+/** USB controllers, and what goes into their ports. */
+const usbRows: readonly DeviceRow[] = [
+  ...(
+    [
+      ['qemu-xhci', 'USB 3 controller (xHCI)', xhciPorts],
+      ['nec-usb-xhci', 'USB 3 controller (xHCI, NEC µPD720200)', xhciPorts],
+      ['piix3-usb-uhci', 'USB 1 controller (UHCI, PIIX3)', []],
+      ['piix4-usb-uhci', 'USB 1 controller (UHCI, PIIX4)', []],
+      ...[1, 2, 3, 4, 5, 6].map((n) => [`ich9-usb-uhci${n}`, 'USB 1 controller (UHCI, ICH9)', []] as const),
+    ] as const
+  ).map(
+    ([name, sentence, more]): DeviceRow => ({
+      name,
+      bus: 'PCI',
+      category: 'USB',
+      sentence,
+      properties: [
+        ...more,
+        { name: 'multifunction', type: 'bool', default: 'off', sentence: 'other functions are in its slot' },
+        ...pci,
+      ],
+    }),
+  ),
+  ...(
+    [
+      ['usb-tablet', 'Input', 'Pointer that is where it points', []],
+      ['usb-mouse', 'Input', 'Mouse with a wheel', []],
+      ['usb-kbd', 'Input', 'Keyboard', []],
+      ['usb-hub', 'USB', 'Hub with eight ports', []],
+      [
+        'usb-storage',
+        'Storage',
+        'Disk, or CD drive where its drive says media=cdrom',
+        [
+          ...disk.filter(({ name }) => name !== 'serial'),
+          { name: 'removable', type: 'bool', default: 'off', sentence: 'the disk says that it can be taken out' },
+        ],
+      ],
+    ] as const
+  ).map(
+    ([name, category, sentence, more]): DeviceRow => ({
+      name,
+      bus: 'usb-bus',
+      category,
+      sentence,
+      properties: [
+        ...more,
+        { name: 'bus', type: 'str', sentence: 'the controller: usb-bus.0, or ID.0; the first one unless given' },
+        { name: 'port', type: 'str', sentence: 'its port, 2 or 2.1 behind a hub; the first free one unless given' },
+        { name: 'serial', type: 'str', sentence: 'serial number that the guest sees' },
+        id,
+      ],
+    }),
+  ),
 ];
 
 export const deviceRows: readonly DeviceRow[] = [
@@ -440,6 +510,7 @@ export const deviceRows: readonly DeviceRow[] = [
       id,
     ],
   },
+  ...usbRows,
   { name: 'pc-testdev', bus: 'ISA', category: 'Misc', sentence: 'Test device of kvm-unit-tests', properties: [id] },
 ];
 
@@ -509,6 +580,17 @@ export const unsupportedProperties = [
   'page-per-vq',
   'ats',
   'acpi-index',
+  'msos-desc',
+  'pcap',
+  'streams',
+  'commandlog',
+  'ports',
+  'display',
+  'head',
+  'msi',
+  'msix',
+  'bandwidth',
+  'maxframes',
 ];
 
 /** A row, and which interfaces QEMU's names for one kind alone mean. */
@@ -534,7 +616,7 @@ export function noDevice(option: string, name: string): UsageError {
 /** Text of `-device help`. */
 export function deviceHelp(): string {
   const lines: string[] = [];
-  for (const category of ['Storage', 'Network', 'Input', 'Display', 'Misc'] as const) {
+  for (const category of ['Storage', 'USB', 'Network', 'Input', 'Display', 'Misc'] as const) {
     if (lines.length > 0) lines.push('');
     lines.push(`${category} devices:`);
     for (const row of deviceRows.filter((each) => each.category === category)) {

@@ -37,7 +37,7 @@ export async function addDevice({ machine, spareDrives }: HotPlugContext, values
       onReadError: policies.onReadError ?? spare?.onReadError,
       shareWrites: values.flag('share-rw'),
     };
-    return { id: spare ? name : '', image, isEmpty: false, serial: undefined };
+    return { id: spare ? name : '', image, isEmpty: false, media: 'disk' as const, serial: undefined };
   };
   if (row.name === 'scsi-hd' || row.name === 'scsi-cd') {
     const bus = values.text('bus')?.replace(/\.0$/, '');

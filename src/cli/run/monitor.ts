@@ -94,6 +94,7 @@ const infoRows: readonly InfoRow[] = [
       `VM status: ${machine.stopReason ? stopWords[machine.stopReason] : stateWords[machine.state]}`,
   },
   machineRow('tlb', 'virtual to physical mappings'),
+  machineRow('usb', 'USB devices by their ports'),
   { name: 'version', sentence: 'version of vring', show: async ({ version }) => version },
 ];
 

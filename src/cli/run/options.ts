@@ -219,6 +219,19 @@ export const runOptions: readonly OptionRow[] = [
     repeats: true,
   },
   {
+    name: 'usb',
+    sentence: "The board's own USB controller: PIIX3's, ICH9's, or an xHCI.",
+    group: storage,
+  },
+  {
+    name: 'usbdevice',
+    argument: 'NAME',
+    values: ['tablet', 'mouse', 'keyboard'],
+    sentence: "A device on the board's own USB controller, short for -usb -device usb-NAME.",
+    group: storage,
+    repeats: true,
+  },
+  {
     name: 'global',
     argument: 'DRIVER.PROPERTY=VALUE',
     sentence: 'What a property of -device DRIVER is where the device says nothing.',
@@ -510,8 +523,6 @@ export const unsupportedRunOptions: ReadonlyMap<string, string> = new Map([
     'spice',
     'tpmdev',
     'trace',
-    'usb',
-    'usbdevice',
     'virtfs',
     'virtfs_synth',
     'watchdog',

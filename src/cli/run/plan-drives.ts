@@ -187,6 +187,7 @@ export class DrivePlan {
         shareWrites: values.flag('share-rw'),
       },
       isEmpty: drive.isEmpty,
+      media: drive.media,
       serial: drive.serial,
     };
   }

@@ -51,8 +51,12 @@ function parseAddress(values: KeyValues): { slot: number; fn: number } | undefin
 }
 
 /** `rootPorts`: ids of those that are there. */
-export function planSlot(values: KeyValues, rootPorts: ReadonlySet<string> = new Set()): PciSlot | undefined {
-  values.settled('multifunction', 'off', 'false');
+export function planSlot(
+  values: KeyValues,
+  rootPorts: ReadonlySet<string> = new Set(),
+  mayBeMany = false,
+): PciSlot | undefined {
+  if (!mayBeMany) values.settled('multifunction', 'off', 'false');
   const bus = values.text('bus');
   const address = parseAddress(values);
   if (address && address.fn !== 0)
@@ -67,6 +71,20 @@ export function planSlot(values: KeyValues, rootPorts: ReadonlySet<string> = new
     throw new UsageError(`${values.option}: there is no bus '${bus}'; there is pci.0${others}`);
   }
   return address?.slot;
+}
+
+/** Where a device sits that may be one function of several. Throws UsageError. */
+export function planPlace(
+  values: KeyValues,
+  rootPorts: ReadonlySet<string>,
+): { readonly slot?: PciSlot | undefined; readonly function?: number } {
+  // Functions that share a slot make it one by themselves.
+  const isMany = values.flag('multifunction') ?? false;
+  const address = parseAddress(values);
+  const bus = values.text('bus');
+  if (address === undefined || (address.fn === 0 && !isMany) || (bus !== undefined && rootPorts.has(bus)))
+    return { slot: planSlot(values, rootPorts, isMany) };
+  return { slot: address.slot, function: address.fn };
 }
 
 /** `-device pcie-root-port`; chassis and port numbers are of no effect. */

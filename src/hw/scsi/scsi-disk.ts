@@ -34,6 +34,8 @@ export interface ScsiDiskOptions extends UnitNames {
   readonly logicalBlockSize?: number | undefined;
   readonly physicalBlockSize?: number | undefined;
   readonly rotationRate?: number | undefined;
+  /** It says that it can be taken out. */
+  readonly removable?: boolean | undefined;
   readonly arena?: StateArena | undefined;
 }
 
@@ -81,7 +83,7 @@ export class ScsiDisk extends ScsiUnit {
   readonly state: StateOf<typeof ScsiDiskState>;
   readonly parts: readonly StatePart[];
   readonly deviceType = 0;
-  readonly removable = false;
+  readonly removable: boolean;
   readonly blockBytes: number;
   readonly vitalPages = [0xb0, 0xb1, 0xb2];
   readonly #physicalBytes: number;
@@ -92,6 +94,7 @@ export class ScsiDisk extends ScsiUnit {
     super(options, options.backend);
     this.state = ScsiDiskState.allocate(options.arena);
     this.parts = [statePart(ScsiDiskState, this.state)];
+    this.removable = options.removable ?? false;
     this.blockBytes = options.logicalBlockSize ?? 512;
     this.#physicalBytes = Math.max(options.physicalBlockSize ?? this.blockBytes, this.blockBytes);
     this.#rotationRate = options.rotationRate ?? 0;

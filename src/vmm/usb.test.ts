@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { findFirmware } from '../host/node/firmware-file.js';
+import { createMachine } from './machine.js';
+import { bootableCd, bootableDisk } from './testing/boot-images.js';
+import { placeUsb, type UsbDeviceOptions } from './usb-options.js';
+
+const limitMs = 60_000;
+const seabios = findFirmware('bios-256k.bin', []);
+const folder = mkdtempSync(join(tmpdir(), 'vring-usb-'));
+after(() => rmSync(folder, { recursive: true }));
+
+test('ports are given as QEMU gives them: a hub goes into the last one that is free', () => {
+  const place = (...devices: UsbDeviceOptions[]) =>
+    placeUsb({ type: 'usb', model: 'piix3-usb-uhci', devices }).map(({ kind, port }) => `${kind} ${port}`);
+  const mouse = { kind: 'mouse' } as const;
+  assert.deepEqual(place(mouse, mouse, mouse), ['mouse 1', 'hub 2', 'mouse 2.1', 'mouse 2.2']);
+  assert.deepEqual(place({ ...mouse, port: '2' }, { kind: 'hub' }, { ...mouse, port: '1.8' }), [
+    ...['mouse 2', 'hub 1', 'mouse 1.8'],
+  ]);
+  const bad = (...devices: UsbDeviceOptions[]) => assert.throws(() => place(...devices), { code: 'options-invalid' });
+  bad({ ...mouse, port: '3' });
+  bad({ ...mouse, port: '1' }, { ...mouse, port: '1' });
+  bad({ ...mouse, port: '1.1' });
+  bad(...['1', '1.1', '1.1.1', '1.1.1.1', '1.1.1.1.1', '1.1.1.1.1.1'].map((port) => ({ kind: 'hub', port }) as const));
+  assert.throws(() => placeUsb({ type: 'usb', model: 'qemu-xhci', ports2: 16, devices: [] }), {
+    code: 'options-invalid',
+  });
+});
+
+for (const [model, media, port] of [
+  ['piix3-usb-uhci', 'disk', '2.3'],
+  ['qemu-xhci', 'disk', '1'],
+  ['nec-usb-xhci', 'cdrom', '4'],
+] as const)
+  test(`SeaBIOS boots from a USB ${media} at port ${port} of a ${model}`, {
+    skip: !seabios && 'no seabios here',
+    timeout: limitMs,
+  }, async () => {
+    const text = `booted from ${model}`;
+    const path = join(folder, model);
+    writeFileSync(path, media === 'disk' ? bootableDisk(text) : bootableCd(text));
+    const other = join(folder, `${model} other`);
+    writeFileSync(other, bootableDisk('booted from another disk'));
+    const hub = { kind: 'hub', port: '2', id: 'hub' } as const;
+    await using machine = await createMachine({
+      ramBytes: 64 << 20,
+      firmware: { image: seabios as string, serialConsole: true },
+      devices: [
+        { type: 'virtio-blk', image: { path: other, format: 'raw' }, bootIndex: 2 },
+        {
+          ...{ type: 'usb', model },
+          devices: [
+            ...(port.includes('.') ? [hub] : []),
+            { kind: 'storage', media, image: { path, format: 'raw' }, port, id: 'stick', driveId: 'd', bootIndex: 1 },
+            { kind: 'keyboard' },
+          ],
+        },
+      ],
+    });
+    await machine.start();
+    await machine.serial().waitForText(text, { timeoutMs: limitMs });
+    const shown = await machine.info('usb');
+    assert.match(shown, new RegExp(`Port ${port}, Speed (12|480) Mb/s, Product VRING USB HARDDRIVE, ID: stick`));
+    assert.deepEqual(
+      (await machine.disks()).map(({ id }) => id),
+      ['virtio0', 'd'],
+    );
+  });

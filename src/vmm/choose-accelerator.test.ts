@@ -83,6 +83,26 @@ test('CPU features that the host lacks, on kvm', { skip: noKvm() }, () => {
   assert.match(follows.candidates[0]?.cpu ?? '', new RegExp(`-${lacking}`), 'the default model follows the host');
 });
 
+test('the model `host` is what KVM has of `max`, and KVM alone has it', () => {
+  const onTcg = chooseAccelerator({ ...question, wishes: ['kvm', 'tcg'], cpu: 'host', device: '/nowhere/kvm' });
+  assert.deepEqual(onTcg.candidates, []);
+  assert.equal(onTcg.refusals[1], "the CPU model 'host' needs KVM; tcg has max");
+});
+
+test('whoever takes the host as it is misses nothing but what he names, on kvm', { skip: noKvm() }, () => {
+  const { features } = probeKvm();
+  const lacking = ['rdseed', 'rdpid', 'la57', 'erms'].find((name) => !features.has(name));
+  for (const model of ['host', 'max']) {
+    const choice = chooseAccelerator({ ...question, wishes: ['kvm'], cpu: `${model},-fpu` });
+    assert.equal(choice.candidates.length, 1);
+    if (lacking === undefined) continue;
+    const { cpu } = choice.candidates[0];
+    assert.ok(cpu?.startsWith(`${model},-fpu,`) && cpu.split(',').includes(`-${lacking}`), cpu);
+    const { refusals } = chooseAccelerator({ ...question, wishes: ['kvm'], cpu: `${model},+${lacking}` });
+    assert.match(refusals[0], new RegExp(`lacks CPU features that the machine has: ${lacking}$`));
+  }
+});
+
 test('a call that fails half-way leaves nothing open, on kvm', { skip: noKvm() }, () => {
   const native = loadNative();
   for (const failing of [call.createVm, call.createVcpu, call.setTssAddress, call.setCpuid2, call.enableCapability]) {

@@ -43,7 +43,8 @@ export function chooseAccelerator(question: ChoiceQuestion): Choice {
   const refusals: string[] = [];
   for (const name of question.wishes) {
     if (name === 'tcg') {
-      candidates.push({ name });
+      if (isHostModel(question.cpu)) refusals.push("the CPU model 'host' needs KVM; tcg has max");
+      else candidates.push({ name });
       continue;
     }
     const found = kvmCandidate(question);
@@ -52,6 +53,8 @@ export function chooseAccelerator(question: ChoiceQuestion): Choice {
   }
   return { candidates, refusals };
 }
+
+const isHostModel = (cpu: string | undefined) => cpu !== undefined && /^host(,|$)/i.test(cpu);
 
 /** KVM as it can be had, or why it cannot. Where nothing else is wished for, slowness is no reason. */
 function kvmCandidate(question: ChoiceQuestion): Candidate | string {
@@ -65,13 +68,16 @@ function kvmCandidate(question: ChoiceQuestion): Candidate | string {
   }
   const isAlone = question.wishes.every((name) => name === 'kvm');
   if (probe.objection !== undefined && !isAlone) return probe.objection;
-  const missing = missingFeatures(parseCpuOption(question.cpu ?? question.defaultCpu), probe.features);
-  const names = missing.map((name) => qemuSpelling(findFeature(name)?.name ?? name));
-  // The default and `max` follow the host; whoever names a model means it.
   const cpu = question.cpu ?? question.defaultCpu;
-  const follows = question.cpu === undefined || cpu === 'max';
-  if (!follows && missing.length > 0)
-    return `this host's KVM lacks CPU features that the machine has: ${names.join(', ')}`;
+  const missing = missingFeatures(parseCpuOption(cpu), probe.features);
+  const spelled = (names: readonly string[]) => names.map((name) => qemuSpelling(findFeature(name)?.name ?? name));
+  const names = spelled(missing);
+  // The default, `max` and `host` follow the host; whoever names another model, or a feature, means it.
+  const [model, ...flags] = cpu.split(',');
+  const follows = question.cpu === undefined || /^(max|host)$/i.test(model);
+  const asked = parseCpuOption(follows ? ['base', ...flags].join(',') : cpu);
+  const refused = spelled(missingFeatures(asked, probe.features));
+  if (refused.length > 0) return `this host's KVM lacks CPU features that the machine has: ${refused.join(', ')}`;
   return {
     name: 'kvm',
     ...(missing.length > 0 ? { cpu: [cpu, ...names.map((name) => `-${name}`)].join(',') } : {}),

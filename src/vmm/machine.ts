@@ -860,7 +860,9 @@ async function choose(options: MachineOptions): Promise<Choice> {
     const refusals = wishes.includes('kvm') ? [`KVM not used: it runs no ${architecture.name} guests here`] : [];
     return { candidates: wishes.filter((name) => name !== 'kvm').map((name) => ({ name })), refusals };
   }
-  if (wishes[0] === 'tcg') return { candidates: [{ name: 'tcg' }] satisfies Candidate[], refusals: [] };
+  // Nothing to ask of KVM, whose code is not loaded then; the model `host` is its alone.
+  if (wishes[0] === 'tcg' && !options.cpu?.toLowerCase().startsWith('host'))
+    return { candidates: [{ name: 'tcg' }] satisfies Candidate[], refusals: [] };
   const { chooseAccelerator } = await import('./choose-accelerator.js');
   return chooseAccelerator({
     wishes,

@@ -31,6 +31,14 @@ export class KeyValues {
     return new KeyValues(option, values);
   }
 
+  /** With `-` for `_` in all keys: machines' properties are spelled either way. */
+  get withDashes(): KeyValues {
+    return new KeyValues(
+      this.option,
+      this.#all.map(([key, value]) => [key.replaceAll('_', '-'), value] as const),
+    );
+  }
+
   /** With these where nothing else is said. */
   withDefaults(values: Iterable<readonly [string, string]>): KeyValues {
     return new KeyValues(this.option, [...values, ...this.#all]);

@@ -195,6 +195,7 @@ test('the board', () => {
   assert.deepEqual(machine.accelerators, ['tcg']);
   assert.deepEqual(plan('-accel', 'kvm', '-accel', 'tcg,hot-threshold=8').machine.accelerators, ['kvm', 'tcg']);
   assert.deepEqual(plan('-M', 'accel=tcg:kvm').machine.accelerators, ['tcg', 'kvm']);
+  assert.equal(plan('-M', 'pc,accel=kvm,kernel_irqchip=split').machine.kernelIrqchip, 'split');
   assert.deepEqual(plan('-enable-kvm').machine.accelerators, ['kvm']);
   assert.equal(plan().machine.accelerators, undefined, 'the default');
   assert.deepEqual([plan('-smp', '4').machine.cpus, plan('-smp', 'cores=2,threads=2').machine.cpus], [4, 4]);

@@ -294,7 +294,7 @@ function planBoard(options: Options, notices: string[], architecture: Architectu
   if (options.has('enable-kvm')) accels.push(new KeyValues('-enable-kvm', [['accel', 'kvm']]));
   const machine = options.last('M');
   if (machine !== undefined) {
-    const values = KeyValues.parse(`-M ${machine}`, machine, 'type');
+    const values = KeyValues.parse(`-M ${machine}`, machine, 'type').withDashes;
     const { machines, unsupportedMachines } = architecture;
     const names = machines.map(({ name }) => name);
     const type = values.text('type') ?? names[0];

@@ -225,6 +225,7 @@ const maxModel: CpuModelRow = {
 export const allModels: readonly CpuModelRow[] = [
   ...cpuModels,
   maxModel,
+  { ...maxModel, name: 'host', doc: "what the host's own processor has of it; with KVM alone" },
   { ...maxModel, name: 'base', doc: 'no features', features: '' },
 ];
 
@@ -261,8 +262,7 @@ function findModel(name: string): CpuModelRow {
   // QEMU numbers the versions of its models; the first is the one that the bare name has.
   const wanted = name.toLowerCase().replace(/-v1$/, '');
   const row = allModels.find((each) => each.name.toLowerCase() === wanted);
-  if (row && !(wanted !== name.toLowerCase() && /^(max|base)$/.test(wanted))) return row;
-  if (/^host$/i.test(name)) throw optionError("the CPU model 'host' needs the host's own processor; tcg has max");
+  if (row && !(wanted !== name.toLowerCase() && /^(max|host|base)$/.test(wanted))) return row;
   if (unsupportedModels.test(name)) throw optionError(`the CPU model '${name}' is not supported yet`);
   const known = allModels.map((each) => each.name);
   throw optionError(`there is no CPU model '${name}'${suggestion(name, known)}`);

@@ -28,6 +28,7 @@ import type { FirmwareFile } from './firmware-file.js';
 import { InstructionTime, seededBits } from './instruction-time.js';
 import { Lens, type LensTotals } from './lens.js';
 import { MachineClock, type TimeSource } from './machine-clock.js';
+import type { SemihostingOptions } from './semihosting.js';
 import type { TraceOptions } from './trace.js';
 
 /** What the board needs of the thread it runs in. */
@@ -68,6 +69,8 @@ export interface BoardOptions {
   /** Files for fw_cfg beside the board's own. */
   readonly fwCfgFiles?: readonly FirmwareFile[] | undefined;
   readonly uuid?: Uint8Array | undefined;
+  /** Semihosting, for boards whose CPUs have it. */
+  readonly semihosting?: SemihostingOptions | undefined;
   /** What its SMBIOS tables say, where it has them. */
   readonly smbios?: SmbiosOptions | undefined;
   /** Memory of devices that the guest sees as RAM: what `DeviceBoard.takeMemory` gives out. */

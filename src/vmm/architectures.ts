@@ -38,6 +38,7 @@ export interface ArchitectureOptions {
   readonly builtInGuest?: boolean | undefined;
   readonly lens?: boolean | 'time' | undefined;
   readonly firmware?: { readonly flash?: unknown } | undefined;
+  readonly semihosting?: object | undefined;
 }
 
 export interface Architecture {
@@ -107,7 +108,7 @@ const x86 = {
   serialPorts: 4,
   buses: ['PCI', 'ISA', 'IDE', 'floppy-bus', 'SCSI', 'nvme-bus', 'usb-bus', 'virtio-serial-bus'],
   unsupportedMachines: ['isapc', 'x-remote'],
-  unfit: () => undefined,
+  unfit: ({ semihosting }) => (semihosting ? 'semihosting' : undefined),
   defaultFirmware: 'bios-256k.bin',
   loadUnpack: async () => (kernel) => kernel,
   cpuHelp,

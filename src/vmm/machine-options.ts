@@ -286,6 +286,13 @@ export interface MachineOptions {
   readonly initrd?: string | Uint8Array | undefined;
   /** The kernel's command line. */
   readonly commandLine?: string | undefined;
+  /**
+   * Programs on the bare machine may call their host (Arm, RISC-V): text to `Machine.semihosting()`, clocks, their end with a
+   * status. No file of the host is opened. `commandLine`: what they are told of their arguments; `userspace`: without privilege too.
+   */
+  readonly semihosting?:
+    | { readonly commandLine?: string | undefined; readonly userspace?: boolean | undefined }
+    | undefined;
   /** Which of COM1 to COM4 are there; COM1 alone unless given. */
   readonly serialPorts?: readonly boolean[] | undefined;
   readonly devices?: readonly DeviceOptions[] | undefined;
@@ -333,6 +340,7 @@ export type PortPlace =
   | { readonly kind: 'serial'; readonly index: number }
   | { readonly kind: 'console'; readonly name: string | undefined; readonly isConsole: boolean; readonly index: number }
   | { readonly kind: 'debugcon' }
+  | { readonly kind: 'semihosting'; readonly of: 'output' | 'console' }
   | { readonly kind: 'gdb' };
 
 export const DEFAULT_RAM_BYTES = 128 << 20;
@@ -686,6 +694,14 @@ export function planMachine(options: MachineOptions): {
       hotThreshold: threshold,
       rtcOffsetNs: (options.rtcOffsetMs ?? 0) * 1e6,
       icount: options.icount,
+      semihosting: options.semihosting && {
+        streams: {
+          output: stream({ kind: 'semihosting', of: 'output' }),
+          console: stream({ kind: 'semihosting', of: 'console' }),
+        },
+        commandLine: options.semihosting.commandLine ?? '',
+        userspace: options.semihosting.userspace ?? false,
+      },
       gdb: options.gdb ? stream({ kind: 'gdb' }) : undefined,
       trace: options.trace,
     },

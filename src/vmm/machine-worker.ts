@@ -85,6 +85,13 @@ const streams = config.streams.map(
     }),
 );
 
+function semihostingOptions() {
+  const { semihosting } = config;
+  if (!semihosting) return undefined;
+  const { streams: own, ...rest } = semihosting;
+  return { ...rest, write: (to: 'output' | 'console', bytes: Uint8Array) => void streams[own[to]].send(bytes) };
+}
+
 let regionService: ThreadRegionService | undefined;
 
 const logged = new Set<string>();
@@ -465,6 +472,7 @@ function build(
         fwCfgFiles: config.fwCfg,
         uuid: config.uuid,
         smbios: config.smbios,
+        semihosting: semihostingOptions(),
         firmware,
       },
     );

@@ -123,6 +123,8 @@ export interface Machine extends AsyncDisposable {
   console(which: string | number): CharacterPort;
   /** What the guest writes to its isa-debugcon device. Throws VringError `no-such-port`. */
   debugConsole(): CharacterPort;
+  /** What the guest writes by semihosting: to its standard output, or to the debugger's console. Throws VringError `no-such-port`. */
+  semihosting(of: 'output' | 'console'): CharacterPort;
   /**
    * gdb's remote protocol. The machine is to be paused before a debugger's first byte; `$D#44` says that it has gone.
    * Throws VringError `no-such-port`.
@@ -397,6 +399,10 @@ class RunningMachine implements Machine {
 
   debugConsole(): CharacterPort {
     return this.#find('isa-debugcon device', (place) => place.kind === 'debugcon');
+  }
+
+  semihosting(of: 'output' | 'console'): CharacterPort {
+    return this.#find('semihosting', (place) => place.kind === 'semihosting' && place.of === of);
   }
 
   gdb(): CharacterPort {
@@ -794,6 +800,8 @@ function portName(place: PortPlace): string {
       return place.name ?? `${place.isConsole ? 'console' : 'port'}${place.index}`;
     case 'debugcon':
       return 'debugcon';
+    case 'semihosting':
+      return `semihosting-${place.of}`;
     case 'gdb':
       return 'gdb';
   }

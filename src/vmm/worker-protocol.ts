@@ -304,6 +304,13 @@ export interface WorkerConfig {
   readonly fwCfg: readonly FirmwareFile[];
   readonly uuid?: Uint8Array | undefined;
   readonly smbios?: SmbiosOptions | undefined;
+  readonly semihosting?:
+    | {
+        readonly streams: Readonly<Record<'output' | 'console', number>>;
+        readonly commandLine: string;
+        readonly userspace: boolean;
+      }
+    | undefined;
   readonly initrd?: ImageSource | undefined;
   readonly commandLine: string;
   readonly streams: readonly StreamRings[];

@@ -7,7 +7,8 @@ import { planSocket, type SocketPlan } from './chardev-socket.js';
 
 export interface Chardev {
   readonly id: string;
-  readonly kind: 'stdio' | 'file' | 'null' | 'socket' | 'pipe' | 'pty';
+  /** `stdout` and `stderr` are of no option: where semihosting writes unless told otherwise. */
+  readonly kind: 'stdio' | 'stdout' | 'stderr' | 'file' | 'null' | 'socket' | 'pipe' | 'pty';
   /** As it was asked for, to begin messages. */
   readonly option?: string | undefined;
   readonly socket?: SocketPlan | undefined;

@@ -30,6 +30,7 @@ import { BoardObjects, isBoardObject } from './plan-objects.js';
 import { type Backends, planPciCard, planVirtioBlock } from './plan-pci.js';
 import { planMmio, planRootPort, planSlot, planVirtio } from './plan-place.js';
 import { ScsiPlan } from './plan-scsi.js';
+import { planSemihosting } from './plan-semihosting.js';
 import { planSmbios } from './plan-smbios.js';
 import { planTrace } from './plan-trace.js';
 import { isUsbController, isUsbDevice, UsbPlan } from './plan-usb.js';
@@ -42,6 +43,7 @@ export interface Attachment {
     | { readonly kind: 'serial'; readonly index: number }
     | { readonly kind: 'console'; readonly index: number }
     | { readonly kind: 'debugcon' }
+    | { readonly kind: 'semihosting'; readonly of: 'output' | 'console' }
     | { readonly kind: 'monitor' }
     /** The monitor for programs. */
     | { readonly kind: 'qmp'; readonly pretty: boolean };
@@ -175,6 +177,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     throw new UsageError(`-echr ${echr}: the key is a number from 0 to 255`);
   }
   const gdb = planGdb(options);
+  const semihosting = planSemihosting(options, chardevs, characters.attachments);
   const smbios = planSmbios(options.all('smbios'));
   if (smbios.smbios && architecture.name !== 'x86_64')
     throw new UsageError(`-smbios is not supported yet for ${architecture.name}`);
@@ -192,6 +195,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
           : planFirmware(options, context, architecture, hasVga),
       builtInGuest: builtIn,
       lens: options.has('lens'),
+      semihosting,
       fwCfg: options.all('fw_cfg').map(planFwCfg),
       uuid: options.last('uuid') ?? smbios.uuid,
       smbios: smbios.smbios,

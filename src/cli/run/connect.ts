@@ -24,6 +24,7 @@ export interface ConnectOptions {
   readonly terminal: Terminal;
   readonly stdin: NodeJS.ReadStream;
   readonly output: OutputSink;
+  readonly errorOutput: OutputSink;
   readonly escapeByte: number;
   /** How the monitor greets, and asks for a command. */
   readonly version: string;
@@ -105,6 +106,8 @@ function portOf(machine: Machine, from: Attachment['from']): CharacterPort {
       return machine.console(from.index);
     case 'debugcon':
       return machine.debugConsole();
+    case 'semihosting':
+      return machine.semihosting(from.of);
     case 'monitor':
     case 'qmp':
       throw new Error('vring invariant broken: a monitor has no port');
@@ -168,6 +171,8 @@ export function connect(
       fileSinks.push(fileSink);
       sink = fileSink;
     } else if (chardev.kind === 'stdio') sink = output;
+    else if (chardev.kind === 'stdout') sink = output;
+    else if (chardev.kind === 'stderr') sink = options.errorOutput;
     const backend = backends.get(chardev);
     sink ??= backend;
     let flow: Flow | undefined;

@@ -189,6 +189,7 @@ async function runShell(
       terminal,
       stdin: io.stdin,
       output: new StreamSink(io.stdout, quit),
+      errorOutput: new StreamSink(io.stderr, () => {}),
       escapeByte: plan.escapeByte,
       ...monitorWords(io.toolName),
       name: plan.name,

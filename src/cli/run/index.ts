@@ -264,6 +264,7 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
         terminal,
         stdin: io.stdin,
         output,
+        errorOutput: new StreamSink(io.stderr, () => {}),
         escapeByte: plan.escapeByte,
         qmp: { ...host, machine, version: versionLine(), cpus: plan.isEmpty ? 0 : cpus, uuid, architecture },
         // Its prompt takes Ctrl-D for the end.

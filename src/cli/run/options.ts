@@ -359,6 +359,19 @@ export const runOptions: readonly OptionRow[] = [
     group: character,
   },
   {
+    name: 'semihosting',
+    sentence:
+      'Programs on the bare machine may call the host (Arm, RISC-V): text, clocks, their end with a status. No file of the host is opened.',
+    group: debug,
+  },
+  {
+    name: 'semihosting-config',
+    argument: '[enable=on|off][,target=native][,chardev=ID][,arg=TEXT…][,userspace=on]',
+    sentence:
+      'The same, with where its text goes (standard error unless given), what the program is told of its arguments, and whether code without privilege may call.',
+    group: debug,
+  },
+  {
     name: 'parallel',
     argument: 'none',
     values: ['none', 'null'],
@@ -517,7 +530,6 @@ export const unsupportedRunOptions: ReadonlyMap<string, string> = new Map([
     'runas',
     'sandbox',
     'sd',
-    'semihosting',
     'set',
     'singlestep',
     'spice',

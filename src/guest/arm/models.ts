@@ -9,6 +9,8 @@ export interface ArmModel {
   readonly features: ReadonlySet<Feature>;
   /** Pointers are authenticated by an algorithm of our own, not the architected one. */
   readonly ownPac?: boolean;
+  /** The host answers semihosting. */
+  readonly semihosting?: boolean;
 }
 
 interface ModelRow {

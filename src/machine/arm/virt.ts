@@ -5,7 +5,15 @@
 import type { Accelerator } from '../../accel/index.js';
 import { VringError } from '../../base/index.js';
 import type { IrqLine, MsiTarget } from '../../bus/index.js';
-import { type ArmBoard, ArmCpu, type ArmModel, line, STATE_BYTES, type TimerName } from '../../guest/arm/index.js';
+import {
+  type ArmBoard,
+  ArmCpu,
+  type ArmModel,
+  line,
+  type Semihosting,
+  STATE_BYTES,
+  type TimerName,
+} from '../../guest/arm/index.js';
 import {
   addBoardItems,
   FwCfg,
@@ -32,6 +40,7 @@ import type { ImageTarget } from '../boot/image-boot.js';
 import { flattenTree } from '../fdt.js';
 import type { FirmwareOptions } from '../firmware.js';
 import { addFiles } from '../firmware-file.js';
+import { boardSemihosting } from '../semihosting.js';
 import { VirtioSlots } from '../virtio-slots.js';
 import { virtTableFiles } from './acpi.js';
 import { armDebugRegisters } from './debug-registers.js';
@@ -79,6 +88,7 @@ export class ArmVirt extends Board<ArmCpu> {
   readonly #gpio: Pl061;
   readonly #keyUp = this.clock.createTimer('power key', () => this.#gpio.inputs[map.gpio.powerPin].set(false));
   readonly #gpex: Gpex;
+  readonly #semihosting: Semihosting | undefined;
   readonly #options: ArmVirtOptions;
   readonly #firmware: ArmFirmware | undefined;
   /** Where the first CPU starts; a Linux with the device tree's address. */
@@ -106,6 +116,8 @@ export class ArmVirt extends Board<ArmCpu> {
     );
     trace?.attach(this);
     const { memory, clock } = this;
+    const ram = { gpa: map.ram.gpa, bytes: options.ramBytes };
+    this.#semihosting = options.semihosting && boardSemihosting(options.semihosting, this, ram);
     this.#interrupts = makeInterrupts({
       ...gic,
       memory,
@@ -240,6 +252,9 @@ export class ArmVirt extends Board<ArmCpu> {
         return board.#interrupts.cpuInterface(id);
       },
       dataAccess: (address, bytes, write) => this.onDataAccess?.(address, bytes, write),
+      get semihosting() {
+        return board.#semihosting;
+      },
       others: count > 1 ? () => this.cpus.map((cpu) => cpu.core) : undefined,
       exceptionTaken: taken && ((core, vector, fromEl) => taken(id, core, vector, fromEl)),
     };

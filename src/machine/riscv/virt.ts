@@ -6,7 +6,7 @@
 import type { Accelerator } from '../../accel/index.js';
 import { VringError } from '../../base/index.js';
 import type { IrqLine, MsiTarget } from '../../bus/index.js';
-import { RiscvCpu, type RiscvModel, STATE_BYTES } from '../../guest/riscv/index.js';
+import { RiscvCpu, type RiscvModel, type Semihosting, STATE_BYTES } from '../../guest/riscv/index.js';
 import { irq } from '../../guest/riscv/state.js';
 import {
   ACLINT_BYTES,
@@ -36,6 +36,7 @@ import {
 import { e820Type } from '../boot/boot-state.js';
 import { flattenTree } from '../fdt.js';
 import { addFiles } from '../firmware-file.js';
+import { boardSemihosting } from '../semihosting.js';
 import { VirtioSlots } from '../virtio-slots.js';
 import { riscvDebugRegisters } from './debug-registers.js';
 import { virtTree } from './device-tree.js';
@@ -43,6 +44,7 @@ import { virtInfo } from './info.js';
 import { loadRiscv } from './load-kernel.js';
 import { map } from './memory-map.js';
 import { serveSbi } from './sbi.js';
+import { callSemihosting } from './semihosting.js';
 import { RiscvTrace } from './trace.js';
 
 const ROM_BYTES = map.rom.gpa + map.rom.bytes;
@@ -79,6 +81,7 @@ export class RiscvVirt extends Board<RiscvCpu> {
   readonly fwCfg: FwCfg;
   readonly virtioMmio: VirtioSlots;
   readonly #gpex: Gpex;
+  readonly #semihosting: Semihosting | undefined;
   readonly #options: RiscvVirtOptions;
   readonly #romHva: number;
   /** Where the hart starts, and with what, where no firmware does. */
@@ -98,6 +101,8 @@ export class RiscvVirt extends Board<RiscvCpu> {
     });
     trace?.attach(this);
     const { memory, clock } = this;
+    const ram = { gpa: map.ram.gpa, bytes: options.ramBytes };
+    this.#semihosting = options.semihosting && boardSemihosting(options.semihosting, this, ram);
     const ramHva = this.engine.ramStart;
     this.#romHva = ramHva + options.ramBytes;
     const line = (cpu: RiscvCpu, number: number): IrqLine => ({
@@ -190,6 +195,7 @@ export class RiscvVirt extends Board<RiscvCpu> {
           if (deadline === Infinity) supervisorTimer.cancel();
           else supervisorTimer.arm(deadline);
         },
+        breakpointCall: this.#options.semihosting && (() => this.#callHost(cpu)),
         environmentCall: this.#options.firmware ? undefined : () => this.#serveSbi(cpu),
         dataAccess: (address, bytes, write) => this.onDataAccess?.(address, bytes, write),
         event: event && ((code, value, interrupt) => event(cpu, code, value, interrupt)),
@@ -266,6 +272,14 @@ export class RiscvVirt extends Board<RiscvCpu> {
 
   #noteInterrupts(cpu: RiscvCpu, accelerator: Accelerator = this.accelerator): void {
     accelerator.setInterruptPending(cpu.hart.noteInterrupts() !== 0n, cpu.id);
+  }
+
+  #callHost(cpu: RiscvCpu): boolean {
+    const word = (gpa: bigint) => {
+      const bytes = this.memory.dma.view(Number(gpa), 4, false);
+      return bytes && new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0, true);
+    };
+    return this.#semihosting !== undefined && callSemihosting(cpu, this.#semihosting, word);
   }
 
   #serveSbi(cpu: RiscvCpu): boolean {

@@ -7,7 +7,7 @@ import { ArmVirt } from '../../machine/arm/virt.js';
 import type { BoardMaker } from './board-maker.js';
 
 export const arm32VirtMaker: BoardMaker = (host, { cpu, hpet: _, arm, ...plan }) => {
-  const model = parseArm32Cpu(cpu);
+  const model = { ...parseArm32Cpu(cpu), semihosting: plan.semihosting !== undefined };
   const narrow = {
     makeCpu: (board: ConstructorParameters<typeof Arm32Cpu>[0]) => new Arm32Cpu(board, model),
     stateBytes: STATE_BYTES,

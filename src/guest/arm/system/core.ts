@@ -1,6 +1,7 @@
 /** The CPU's state as JavaScript sees it: system registers, exceptions, timers. */
 import { header } from '../../../ir/index.js';
 import type { CpuContext } from '../../guest-cpu.js';
+import type { Semihosting } from '../../semihosting.js';
 import { elOf } from '../mode.js';
 import type { ArmModel } from '../models.js';
 import {
@@ -38,6 +39,8 @@ export interface ArmBoard {
   readonly gic?: GicPort | undefined;
   /** HVC or SMC with this number. True: firmware has answered, in X0 to X3. False: there is none, the instruction is undefined. */
   firmwareCall(core: Core, by: 'hvc' | 'smc', number: number): boolean;
+  /** What HLT 0xf000 asks of the host, where that answers. */
+  readonly semihosting?: Semihosting | undefined;
   /** The other CPUs of the machine, where there are any. */
   readonly others?: (() => Iterable<Core>) | undefined;
   /** A data access by an instruction, before it, while `setWatching` is on. */

@@ -300,9 +300,26 @@ export class ArmCpu implements GuestCpu {
           else other.flushTlb(what === flushed.space);
         }
       },
+      semihosting_call: () => (this.semihost(8) ? 0 : this.#core.raise(syndromeOf(exceptionClass.unknown))),
       firmware_call: (_state: number, isSmc: number, number: number) =>
         isSmc ? callMonitor(this.#core, number) : callHypervisor(this.#core, number),
     };
+  }
+
+  /** The host answers what is asked of it (operation and parameter in X0 and X1). Gives whether it does. */
+  protected semihost(wordBytes: 4 | 8): boolean {
+    const { core } = this;
+    const { semihosting } = this.#board;
+    if (!semihosting || (core.el === 0 && !semihosting.userspace)) return false;
+    const [operation, parameter] = [0, 1].map((n) => BigInt.asUintN(8 * wordBytes, core.get64(xreg[n].offset)));
+    const result = semihosting.call({
+      operation: Number(operation & 0xffffffffn),
+      parameter,
+      wordBytes,
+      translate: (gva) => this.translate(gva),
+    });
+    core.set64(xreg[0].offset, BigInt.asUintN(8 * wordBytes, result));
+    return true;
   }
 
   /** The register's row, if this CPU and its board have it. */

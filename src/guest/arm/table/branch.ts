@@ -50,6 +50,11 @@ const raises = (name: string, enc: string, make: (t: Translator, i: Fields) => v
 
 /** (is WFE, syndrome) → fault: a higher exception level traps it. */
 const waitTrap = routines.host('wait_trap', ['i32', 'i32'], ['i32'], { mayFault: true });
+/** → fault: the host answers in X0, or the instruction is undefined. */
+export const semihostingCall = routines.host('semihosting_call', [], ['i32'], { vars: 'write', mayFault: true });
+/** HLT of this number; any other one is undefined while no debugger halts the CPU from outside. */
+const SEMIHOSTING = 0xf000;
+
 /** With a condition in the syndrome that is always. */
 const waitSyndrome = (isEvent: boolean): number =>
   syndromeOf(exceptionClass.wfx, (1 << 24) | (0xe << 20) | Number(isEvent));
@@ -95,6 +100,14 @@ export const branchRows: readonly InsnRow[] = [
   toRegister('ret', '0010', jumpKind.return),
   raises('svc', '11010100000 uimm[15:0] 00001', (t, i) => t.call(syndromeOf(exceptionClass.svc, i.imm))),
   raises('brk', '11010100001 uimm[15:0] 00000', (t, i) => t.exception(syndromeOf(exceptionClass.brk, i.imm))),
+  raises('hlt', '11010100010 uimm[15:0] 00000', (t, i) => {
+    if (i.imm !== SEMIHOSTING) {
+      t.undefined();
+      return;
+    }
+    t.b.call(semihostingCall);
+    t.endBlock(true);
+  }),
   // Hints but for those below do nothing: NOP, and what belongs to extensions that are absent. YIELD and WFE let other CPUs go on.
   {
     name: 'hint',

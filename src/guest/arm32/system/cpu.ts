@@ -134,6 +134,7 @@ export class Arm32Cpu extends ArmCpu {
         else return core.raiseUndefined();
         return 0;
       },
+      semihosting_call: () => (this.semihost(4) ? 0 : this.core.raiseUndefined()),
       firmware_call: (_state: number, isSmc: number, number: number) => core32Call(this.core, isSmc !== 0, number),
     };
   }

@@ -1,5 +1,6 @@
 /** Branches, IT, hints, barriers, and instructions that raise exceptions (A5.5, A5.2.12, A6.2.5, A6.3.4). */
 import { jumpKind } from '../../../ir/index.js';
+import { semihostingCall } from '../../arm/table/branch.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
 import { exception, leaveReason, STATUS_SHIFT } from '../state.js';
 import { low, rows } from './shared.js';
@@ -39,6 +40,14 @@ const hint = (t: Translator, i: Fields): void => {
   if (i.imm === hints.WFI) t.leave();
   else if (t.mode.shared && (i.imm === hints.YIELD || i.imm === hints.WFE)) t.leave(leaveReason.pause);
 };
+
+/** Numbers of SVC by which programs call their host, as long as it answers (semihosting). */
+const ARM_SEMIHOSTING = 0x123456;
+const THUMB_SEMIHOSTING = 0xab;
+function semihosted(t: Translator): void {
+  t.b.call(semihostingCall);
+  t.endBlock(true);
+}
 
 export const branchRows: readonly InsnRow[] = [
   ...rows('b', { a: '1010 simm[25:2]' }, ['target'], (t, i) => conditional(t, t.cond, i.imm), { conditional: true }),
@@ -113,7 +122,21 @@ export const branchRows: readonly InsnRow[] = [
     ['imm'],
     (t) => t.endBlock(),
   ),
-  ...rows('svc', { a: 'cond 1111 uimm[23:0]', t: '11011111 uimm[7:0]' }, ['imm'], (t) => t.call()),
+  ...rows('svc', { a: 'cond 1111 uimm[23:0]', t: '11011111 uimm[7:0]' }, ['imm'], (t, i) => {
+    if (t.model.semihosting && !t.mode.user && i.imm === (t.thumb ? THUMB_SEMIHOSTING : ARM_SEMIHOSTING)) semihosted(t);
+    else t.call();
+  }),
+  // Undefined while no debugger halts the CPU from outside, but for one number.
+  ...rows(
+    'hlt',
+    { a: '00010000 uimm[15:4] 0111 uimm[3:0]', t: '1011101010 uimm[5:0]' },
+    ['imm'],
+    (t, i) => {
+      if (i.imm === (t.thumb ? 0x3c : 0xf000)) semihosted(t);
+      else t.undefined();
+    },
+    { conditional: true },
+  ),
   ...rows(
     'bkpt',
     { a: '00010010 uimm[15:4] 0111 uimm[3:0]', t: '10111110 uimm[7:0]' },

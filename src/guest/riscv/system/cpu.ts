@@ -201,6 +201,10 @@ export class RiscvCpu implements GuestCpu {
       hart.pc = BigInt.asUintN(64, hart.pc + ECALL_BYTES);
       return this.isStopped ? 'halt' : undefined;
     }
+    if (code === cause.breakpoint && hart.board.breakpointCall?.()) {
+      hart.pc = BigInt.asUintN(64, hart.pc + ECALL_BYTES);
+      return undefined;
+    }
     // Behind the first element of vleNff a fault only shortens the vector.
     if (hart.get32(field.firstOnly) !== 0) {
       hart.set32(field.firstOnly, 0);

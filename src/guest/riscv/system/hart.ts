@@ -15,6 +15,8 @@ export interface RiscvBoard {
   setTimer(at: bigint | undefined): void;
   /** ECALL from S-mode, where no firmware in M-mode serves it. True: it was served, and the hart goes on behind it. */
   readonly environmentCall?: (() => boolean) | undefined;
+  /** EBREAK. True: it was a call of the host, which has answered, and the hart goes on behind it. */
+  readonly breakpointCall?: (() => boolean) | undefined;
   /** A data access by an instruction, before it, while `setWatching` is on. */
   readonly dataAccess?: ((address: bigint, bytes: number, write: boolean) => void) | undefined;
   /** A trap is about to be taken. */

@@ -1,6 +1,7 @@
 /** What is booted by name: kernel, initrd or modules, read in the thread that builds the machine. */
-import { readImage } from '../host/node/image-file.js';
+import { readHead, readImage } from '../host/node/image-file.js';
 import type { KernelImages } from '../machine/board.js';
+import { startsInRealModeAlone } from '../machine/boot/linux.js';
 import { isMultiboot, parseModules } from '../machine/boot/multiboot.js';
 import type { Architecture } from './architectures.js';
 import type { ImageSource, WorkerConfig } from './worker-protocol.js';
@@ -30,4 +31,10 @@ export async function readKernel(
     return { kernel: image, name, modules, commandLine };
   }
   return { kernel: image, name, initrd: initrd === undefined ? undefined : imageOf('The initrd', initrd), commandLine };
+}
+
+/** Whether a file's kernel can be started by a PC's BIOS alone. What cannot be read is told of when it is loaded. */
+export function needsBios(path: string): boolean {
+  const head = readHead(path, 0x400);
+  return head !== undefined && startsInRealModeAlone(head);
 }

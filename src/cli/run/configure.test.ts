@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -1034,4 +1036,27 @@ test('options that scripts carry along and that change nothing here', () => {
   const disk = ['-drive', 'file=fs.img,if=none,format=raw,id=x0', '-device', 'virtio-blk-device,drive=x0'];
   const { machine } = plan('-arch', 'riscv64', ...xv6, ...disk);
   assert.equal(machine.devices?.[0].type, 'virtio-blk');
+});
+
+test('a Linux image without a 32-bit entry is booted by a BIOS, as on QEMU', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'vring-real-mode-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const [kernel, bios] = ['ipxe.lkrn', 'bios-256k.bin'].map((name) => join(folder, name));
+  writeFileSync(bios, 'a BIOS');
+  const image = (code32Start: number): Uint8Array => {
+    const bytes = new Uint8Array(0x400);
+    const view = new DataView(bytes.buffer);
+    view.setUint16(0x1fe, 0xaa55, true);
+    view.setUint32(0x202, 0x53726448, true); // HdrS
+    view.setUint16(0x206, 0x207, true);
+    view.setUint8(0x211, 1); // loaded to 1 MiB
+    view.setUint32(0x214, code32Start, true);
+    return bytes;
+  };
+  const firmware = (...argv: string[]) => plan('-kernel', kernel, '-L', folder, ...argv).machine.firmware?.image;
+  writeFileSync(kernel, image(0));
+  assert.equal(firmware(), bios);
+  assert.equal(firmware('-bios', kernel), kernel);
+  writeFileSync(kernel, image(0x100000));
+  assert.equal(firmware(), undefined);
 });

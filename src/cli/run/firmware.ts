@@ -3,6 +3,7 @@ import { VringError } from '../../base/index.js';
 import { findFirmware, firmwareFolders } from '../../host/node/firmware-file.js';
 import { readImage } from '../../host/node/image-file.js';
 import type { Architecture } from '../../vmm/architectures.js';
+import { needsBios } from '../../vmm/kernel-images.js';
 import type { DiskImage, MachineFirmware, MachineOptions } from '../../vmm/index.js';
 import { KeyValues } from '../options/key-values.js';
 import { UsageError } from '../usage-error.js';
@@ -86,7 +87,9 @@ export function planFirmware(
   }
   const flash = planFlash(options);
   // A VGA shows nothing until firmware has set it up.
-  if (given === undefined && !flash && (system || (options.has('kernel') && !hasVga))) {
+  const kernel = options.last('kernel');
+  const startsItself = kernel !== undefined && !hasVga && !(name === 'x86_64' && needsBios(kernel));
+  if (given === undefined && !flash && (system || startsItself)) {
     // Beside -kernel it says nothing, as on QEMU: scripts have -boot c there.
     if (system && options.has('boot')) throw new UsageError('-boot: the system that is named starts by itself');
     return undefined;

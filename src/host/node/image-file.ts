@@ -1,5 +1,5 @@
-/** Reads a whole image (kernel, initrd) for a machine, in the thread that builds it. */
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+/** Reads an image (kernel, initrd) for a machine: the whole in the thread that builds it, its head before. */
+import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { VringError } from '../../base/index.js';
 import { openFailure } from './open-failure.js';
 
@@ -27,6 +27,21 @@ export function readImage(what: string, path: string, maxBytes: number): Uint8Ar
   } catch (error) {
     if (error instanceof VringError) throw error;
     throw new VringError('image-open', `${what} '${path}' cannot be read: ${openFailure(error)}`, { cause: error });
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+}
+
+/** The first `most` bytes of a regular file, or what there are; undefined of anything else, for a pipe's would be gone. */
+export function readHead(path: string, most: number): Uint8Array | undefined {
+  let fd: number | undefined;
+  try {
+    if (!statSync(path).isFile()) return undefined;
+    fd = openSync(path, 'r');
+    const bytes = new Uint8Array(most);
+    return bytes.subarray(0, readSync(fd, bytes, 0, most, 0));
+  } catch {
+    return undefined;
   } finally {
     if (fd !== undefined) closeSync(fd);
   }

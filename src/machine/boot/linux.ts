@@ -2,7 +2,7 @@
  * Linux bzImage by the x86 boot protocol (Linux Documentation/arch/x86/boot.rst, zero-page.rst): the 64-bit entry for
  * kernels that have one and vCPUs with long mode, else the 32-bit entry. The real-mode part is not run.
  *
- * Not supported, and refused by name: images below protocol 2.02 and zImage (loaded below 1 MiB).
+ * Not supported, and refused by name: images below protocol 2.02, zImage (loaded below 1 MiB), and what starts in real mode alone.
  */
 import { VringError } from '../../base/index.js';
 import type { BootImages, BootTarget, LoadedKernel } from './boot-state.js';
@@ -76,6 +76,15 @@ export function isLinux(image: Uint8Array): boolean {
   if (image.length < header.magic + 4) return false;
   const view = new DataView(image.buffer, image.byteOffset, image.length);
   return view.getUint32(header.magic, true) === magicHdrS && view.getUint16(header.bootFlag, true) === 0xaa55;
+}
+
+/**
+ * Whether an image says that it has no 32-bit entry: it is loaded to 1 MiB, and code32_start is not there. Only its setup code can
+ * start it, in real mode and by a BIOS (iPXE's images). `head`: its first 1,024 bytes are enough.
+ */
+export function startsInRealModeAlone(head: Uint8Array): boolean {
+  if (!isLinux(head) || head.length < 0x400 || (head[header.loadflags] & loadedHigh) === 0) return false;
+  return new DataView(head.buffer, head.byteOffset).getUint32(header.code32Start, true) < 0x100000;
 }
 
 function damaged(why: string): VringError {
@@ -209,6 +218,11 @@ function placeRngSeed(seed: Uint8Array, plan: RamPlan): number {
 export function loadLinux(images: BootImages, target: BootTarget): LoadedKernel {
   const image = images.kernel;
   const setup = parseHeader(image);
+  if (startsInRealModeAlone(image))
+    throw new VringError(
+      'boot-kernel-needs-bios',
+      'The kernel has no 32-bit entry: it starts in real mode, by a BIOS (-bios bios-256k.bin).',
+    );
   const plan = new RamPlan(target);
   const payload = image.subarray(setup.setupBytes);
   const long = setup.has64BitEntry && images.longMode;

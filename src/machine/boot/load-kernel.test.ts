@@ -47,6 +47,7 @@ interface BzImageOptions {
   payloadBytes?: number;
   syssize?: number;
   initrdAddrMax?: number;
+  code32Start?: number;
 }
 
 /** A bzImage of 4 setup sectors; the payload's bytes are their own index. */
@@ -63,7 +64,7 @@ function bzImage(options: BzImageOptions = {}): Uint8Array {
   view.setUint16(0x20e, 0x400, true);
   image.set(Buffer.from('6.1.0-test (someone) #1'), 0x600);
   image[0x211] = options.loadflags ?? 1;
-  view.setUint32(0x214, 0x100000, true);
+  view.setUint32(0x214, options.code32Start ?? 0x100000, true);
   view.setUint32(0x22c, options.initrdAddrMax ?? 0x7fffffff, true);
   view.setUint32(0x230, 0x200000, true);
   image[0x234] = options.relocatable === false ? 0 : 1;
@@ -184,6 +185,7 @@ test('bzImage: bad input is refused by a sentence', () => {
   refusal('boot-kernel-damaged', /setup code/, () => boot(bzImage().subarray(0, 0x800)));
   refusal('boot-kernel-unsupported', /2\.00 is older/, () => boot(bzImage({ protocol: 0x200 })));
   refusal('boot-kernel-unsupported', /zImage/, () => boot(bzImage({ loadflags: 0 })));
+  refusal('boot-kernel-needs-bios', /real mode/, () => boot(bzImage({ code32Start: 0 })));
   refusal('boot-initrd-too-large', /41943041 bytes, the machine has 63 MiB/, () =>
     boot(bzImage(), 64, new Uint8Array(40 * mib + 1)),
   );

@@ -336,6 +336,11 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
 
   /** Power-on or reset: the vCPUs are where they start, with a kernel in memory where no firmware loads it. Gives a line about it. */
   abstract powerOn(images: KernelImages | undefined): string;
+
+  /** A CPU that has been reset begins somewhere else. Throws VringError `load`. */
+  enterAt(cpu: number, _pc: number): void {
+    throw new VringError('load', `This board's CPU ${cpu} begins where it always does.`);
+  }
   /** The power button. Throws VringError `no-button` where there is none. */
   abstract pressPowerButton(): void;
   /** Every vCPU to its power-on state. */

@@ -276,6 +276,11 @@ export interface MachineOptions {
   readonly firmware?: MachineFirmware | undefined;
   /** vring's own small kernel runs, with a prompt on COM1; there is neither kernel nor firmware then. */
   readonly builtInGuest?: boolean | undefined;
+  /**
+   * Put into RAM whenever the machine starts, behind the kernel: bytes, or a file by its path, at an address or where an ELF file says.
+   * `cpu` (Arm, RISC-V): that CPU begins at the file's entry, or at `gpa`; the first one does without any kernel.
+   */
+  readonly loads?: readonly LoadOptions[] | undefined;
   /** Files that firmware and guests find in fw_cfg. */
   readonly fwCfg?: readonly FirmwareFile[] | undefined;
   /** Of the machine, as its SMBIOS tables tell: `01234567-89ab-cdef-0123-456789abcdef`. */
@@ -333,6 +338,14 @@ export interface MachineOptions {
     | undefined;
   /** Of its thread, as the host's tools show it. */
   readonly name?: string | undefined;
+}
+
+export interface LoadOptions {
+  readonly image?: string | Uint8Array | undefined;
+  readonly gpa?: number | undefined;
+  /** An ELF file too is taken as it stands. */
+  readonly raw?: boolean | undefined;
+  readonly cpu?: number | undefined;
 }
 
 /** A stream of the machine, in the order in which the worker counts them. */
@@ -413,7 +426,8 @@ export function planMachine(options: MachineOptions): {
     throw new VringError('ram-size', `A machine needs at least ${mib(MIN_RAM_BYTES)} of RAM.`);
   }
   const named = options.kernel !== undefined || options.firmware !== undefined;
-  if (!named && !options.builtInGuest) throw invalid('There is neither a kernel nor firmware.');
+  const entered = options.loads?.some(({ cpu }) => cpu === 0) === true;
+  if (!named && !options.builtInGuest && !entered) throw invalid('There is neither a kernel nor firmware.');
   if (named && options.builtInGuest) throw invalid('The built-in guest needs neither kernel nor firmware.');
   const architecture = onBoard(architectureOf(options), options);
   const machine = findMachine(architecture, options.machine);
@@ -671,6 +685,7 @@ export function planMachine(options: MachineOptions): {
       builtInGuest: options.builtInGuest ?? false,
       lens: options.lens ?? false,
       translator: options.translator,
+      loads: options.loads ?? [],
       fwCfg: options.fwCfg ?? [],
       smbios: options.smbios,
       uuid: uuid === '' ? undefined : Uint8Array.from(uuid.match(/../g) ?? [], (byte) => Number.parseInt(byte, 16)),

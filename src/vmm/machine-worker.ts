@@ -17,6 +17,7 @@ import { readStoredGuest, readStoredRoutines } from '../host/node/routine-file.j
 import { hostRandomBits, hostTime } from '../host/node/time.js';
 import type { SerialBackend } from '../hw/index.js';
 import type { Board, BoardStop, KernelImages } from '../machine/board.js';
+import { applyLoads } from '../machine/boot/loads.js';
 import { BoardDebugTarget } from '../machine/debug-target.js';
 import type { FirmwareOptions } from '../machine/firmware.js';
 import { StateArena } from '../schema/index.js';
@@ -606,6 +607,11 @@ async function main(): Promise<void> {
   const trace = config.trace ? openTrace(config.trace) : undefined;
   try {
     const images = await readKernel(architecture, config);
+    const loads = config.loads.map(({ image, ...load }) => ({
+      ...load,
+      name: typeof image === 'string' ? image : 'What is to be loaded',
+      bytes: image === undefined ? undefined : imageOf('The file to load', image),
+    }));
     if (config.hotThreshold > 0) regionService = new ThreadRegionService();
     const made = build(await architecture.loadBoard(), trace, await firmwareOptions(images));
     const { board } = made;
@@ -617,6 +623,7 @@ async function main(): Promise<void> {
     if (config.gdb !== undefined) attachStub(board, streams[config.gdb]);
     const boot = () => {
       const started = board.powerOn(images);
+      applyLoads(board, loads);
       const description = config.builtInGuest ? 'built-in guest' : started;
       for (const plugged of devices.ports) plugged.open();
       return description;

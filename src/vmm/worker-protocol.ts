@@ -301,6 +301,7 @@ export interface WorkerConfig {
   readonly builtInGuest: boolean;
   readonly lens: BoardOptions['lens'];
   readonly translator: BoardOptions['translator'];
+  readonly loads: NonNullable<MachineOptions['loads']>;
   readonly fwCfg: readonly FirmwareFile[];
   readonly uuid?: Uint8Array | undefined;
   readonly smbios?: SmbiosOptions | undefined;

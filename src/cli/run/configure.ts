@@ -25,6 +25,7 @@ import { bootsByNetwork, chooseRoms } from './network-roms.js';
 import { checkMac, type PlannedNetworks, planNetworks } from './networks.js';
 import { accelerators, unsupportedAccelerators } from './options.js';
 import { DrivePlan } from './plan-drives.js';
+import { isLoader, planLoaders } from './plan-loader.js';
 import { NvmePlan } from './plan-nvme.js';
 import { BoardObjects, isBoardObject } from './plan-objects.js';
 import { type Backends, planPciCard, planVirtioBlock } from './plan-pci.js';
@@ -137,12 +138,18 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
   // Without any firmware the kernel itself is what starts in M-mode.
   const isBare = architecture.name === 'riscv64' && options.last('bios') === 'none';
   const kernel = isBare ? undefined : options.last('kernel');
+  const loads = planLoaders(options, architecture);
+  const isEntered = loads.some(({ cpu }) => cpu === 0);
   const bootable = ['kernel', 'bios', 'drive', 'blockdev', 'fda', 'fdb', 'hda', 'hdb', 'hdc', 'hdd', 'cdrom', 'pflash'];
   const runsBuiltInGuest =
     !architecture.buses.includes('ISA') || findMachine(architecture, board.machine)?.runsBuiltInGuest === true;
   const builtIn =
     context.builtIn ??
-    (!context.system && runsBuiltInGuest && !bootable.some((name) => options.has(name)) && !bootsByNetwork(options));
+    (!context.system &&
+      runsBuiltInGuest &&
+      !isEntered &&
+      !bootable.some((name) => options.has(name)) &&
+      !bootsByNetwork(options));
   if (context.system) {
     for (const name of ['kernel', 'initrd']) {
       if (options.has(name)) throw new UsageError(`-${name}: the system that is named brings its own`);
@@ -191,11 +198,14 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
       firmware: builtIn
         ? undefined
         : architecture.name === 'riscv64'
-          ? planRiscvFirmware(options)
-          : planFirmware(options, context, architecture, hasVga),
+          ? planRiscvFirmware(options, isEntered)
+          : isEntered && kernel === undefined && !options.has('bios')
+            ? undefined
+            : planFirmware(options, context, architecture, hasVga),
       builtInGuest: builtIn,
       lens: options.has('lens'),
       semihosting,
+      loads,
       fwCfg: options.all('fw_cfg').map(planFwCfg),
       uuid: options.last('uuid') ?? smbios.uuid,
       smbios: smbios.smbios,
@@ -715,7 +725,7 @@ function planDevices(
     devices.push({ type: 'isa-debugcon', port });
     debugcons++;
   }
-  for (const text of options.all('device')) {
+  for (const text of options.all('device').filter((each) => !isLoader(each))) {
     const option = `-device ${text}`;
     const given = text.startsWith('{')
       ? new KeyValues(option, flattenJson(option, text))

@@ -10,13 +10,20 @@ import { UsageError } from '../usage-error.js';
 import { isFlashDrive, parseFlashDrive } from './drives.js';
 import type { Options } from './given-options.js';
 
-/** What runs in M-mode: nothing unless asked for, for the board serves SBI calls itself. */
-export function planRiscvFirmware(options: Options): MachineOptions['firmware'] {
+/** JAL x0, 0: a hart that is sent elsewhere never gets to it. */
+const HERE = Uint8Array.of(0x6f, 0, 0, 0);
+
+/**
+ * What runs in M-mode: nothing unless asked for, for the board serves SBI calls itself. `isEntered`: something loaded says where the
+ * first hart begins.
+ */
+export function planRiscvFirmware(options: Options, isEntered: boolean): MachineOptions['firmware'] {
   if (options.has('boot')) throw new UsageError("-boot is of use with a PC's firmware only");
   const given = options.last('bios');
+  const kernel = options.last('kernel');
+  if (kernel === undefined && isEntered && (given ?? 'none') === 'none') return { image: HERE };
   if (given === undefined) return undefined;
   if (given === 'none') {
-    const kernel = options.last('kernel');
     if (kernel === undefined) throw new UsageError('-bios none: the bare machine starts what -kernel names');
     return { image: kernel };
   }

@@ -214,7 +214,8 @@ export const runOptions: readonly OptionRow[] = [
     name: 'device',
     argument: 'DRIVER[,prop=value…]',
     values: ['help'],
-    sentence: 'Plugs a device in. `help` lists devices, `DRIVER,help` the properties of one.',
+    sentence:
+      'Plugs a device in. `help` lists devices, `DRIVER,help` the properties of one. loader puts file= (at addr=, or where an ELF file says) or data=, data-len= into memory; cpu-num=N: a CPU begins there (Arm, RISC-V).',
     group: storage,
     repeats: true,
   },

@@ -309,6 +309,12 @@ export class ArmVirt extends Board<ArmCpu> {
       this.reset();
       return 'firmware, built-in PSCI';
     }
+    if (!kernel) {
+      // Somebody else says where it begins.
+      this.#start = { pc: map.ram.gpa };
+      this.reset();
+      return 'the bare machine';
+    }
     const boot = loadArm(
       { firmware: undefined, kernel, tree: (initrd) => this.#tree(seeds, kernel, initrd) },
       target,
@@ -336,6 +342,11 @@ export class ArmVirt extends Board<ArmCpu> {
         narrow: this.#options.narrow !== undefined,
       }),
     );
+  }
+
+  override enterAt(cpu: number, pc: number): void {
+    if (!this.cpus[cpu]) throw new VringError('load', `There is no CPU ${cpu}.`);
+    this.cpus[cpu].core.pc = BigInt(pc);
   }
 
   protected resetCpus(): void {

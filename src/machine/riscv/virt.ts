@@ -210,6 +210,11 @@ export class RiscvVirt extends Board<RiscvCpu> {
     return this.#gpex.root;
   }
 
+  override enterAt(cpu: number, pc: number): void {
+    if (!this.cpus[cpu]) throw new VringError('load', `There is no CPU ${cpu}.`);
+    this.cpus[cpu].hart.pc = BigInt(pc);
+  }
+
   powerOn(kernel: KernelImages | undefined): string {
     const { model, ramBytes, firmware } = this.#options;
     const seed = new BigUint64Array(

@@ -71,31 +71,49 @@ function acceleratorNamed(name: string): AcceleratorName {
   throw new UsageError(`--accel ${name}: there are kvm and tcg${didYouMean(name, ['kvm', 'tcg'])}`);
 }
 
-async function goesOn(lines: Interface): Promise<boolean> {
-  try {
-    return !/^q/i.test(await lines.question('Enter goes on, q ends. '));
-  } catch (error) {
-    // Ctrl+D or Ctrl+C
-    if (!(error instanceof Error) || error.name !== 'AbortError') throw error;
-    return false;
+/** Whoever walks at a terminal: asked between the steps, and may leave at any time by Ctrl+C or Ctrl+D. */
+class Walker {
+  readonly #lines: Interface;
+  readonly #left: Promise<undefined>;
+
+  constructor({ stdin, stdout }: ProcessIo) {
+    this.#lines = createInterface({ input: stdin, output: stdout });
+    this.#left = new Promise((resolve) => void this.#lines.once('close', () => resolve(undefined)));
+  }
+
+  /** What a step gives, or undefined: the walker has left meanwhile. */
+  follow<T>(step: Promise<T>): Promise<T | undefined> {
+    // The machine ends under a step that nobody waits for any more.
+    step.catch(() => {});
+    return Promise.race([step, this.#left]);
+  }
+
+  async goesOn(): Promise<boolean> {
+    const answer = await this.follow(this.#lines.question('Enter goes on, q ends. '));
+    return answer !== undefined && !/^q/i.test(answer);
+  }
+
+  close(): void {
+    this.#lines.close();
   }
 }
 
-/** On a terminal it waits between the steps. */
 async function walk(options: TourMachine, io: ProcessIo, say: (line: string) => Promise<void>): Promise<void> {
-  const interactive = io.stdin.isTTY === true && io.stdout.isTTY === true;
-  const lines = interactive ? createInterface({ input: io.stdin, output: io.stdout }) : undefined;
+  const walker = io.stdin.isTTY === true && io.stdout.isTTY === true ? new Walker(io) : undefined;
   const session = await TourSession.open(options);
   try {
     for (const [i, step] of steps.entries()) {
       await say(`${i > 0 ? '\n' : ''}${i + 1}. ${step.title}`);
-      for (const line of await step.run(session)) await say(line);
-      if (lines && i + 1 < steps.length && !(await goesOn(lines))) return;
+      const running = step.run(session);
+      const shown = await (walker ? walker.follow(running) : running);
+      if (shown === undefined) return;
+      for (const line of shown) await say(line);
+      if (walker && i + 1 < steps.length && !(await walker.goesOn())) return;
     }
     const names = parts.map(({ name }) => name).join(', ');
     await say(`\nWhat if a part were not there? vring tour --without NAME shows it; a NAME is one of ${names}.`);
   } finally {
-    lines?.close();
+    walker?.close();
     await session.close();
   }
 }

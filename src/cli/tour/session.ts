@@ -49,6 +49,14 @@ function flat(crossings: LensReport['crossings']): Record<string, number> {
   return result;
 }
 
+function removeFolder(folder: string): void {
+  try {
+    rmSync(folder, { recursive: true, force: true });
+  } catch {
+    // Windows keeps the name of a file that is open.
+  }
+}
+
 function spentByProcessMs(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1000;
@@ -70,6 +78,8 @@ export class TourSession {
   private constructor(machine: Machine, folder: string) {
     this.machine = machine;
     this.#folder = folder;
+    // The disk is open: where the system lets go of its name now, nothing is left however the process ends.
+    removeFolder(folder);
     void this.#listen();
   }
 
@@ -95,7 +105,7 @@ export class TourSession {
       });
       return new TourSession(machine, folder);
     } catch (error) {
-      rmSync(folder, { recursive: true, force: true });
+      removeFolder(folder);
       throw error;
     }
   }
@@ -189,7 +199,7 @@ export class TourSession {
 
   async close(): Promise<void> {
     await this.machine.close();
-    rmSync(this.#folder, { recursive: true, force: true });
+    removeFolder(this.#folder);
   }
 }
 

@@ -78,35 +78,52 @@ test('vring tour --without tlb, translation-cache, virtio: counters tell the dif
   assert.ok(Number(many) > 256_000 && Number(few) < 5_000, virtio.stdout);
 });
 
-test('vring tour on a terminal: as wide as that is, a step at a time, and Ctrl+D ends it', {
-  skip: process.platform === 'win32' && 'there are no terminals of this kind',
-}, async () => {
-  const columns = 60;
+/** On a terminal of 60 columns; `keys`: each is typed when so much of the text has come so often. Gives what was written. */
+async function onTerminal(keys: readonly { readonly at: string; readonly times: number; readonly key: string }[]) {
   // What was written last can be lost with the end of a terminal: the shell stays a little.
   const script = `'${process.execPath}' '${main}' tour --accel tcg; echo "status=$?"; sleep 0.3`;
-  const terminal = spawnOnTerminal('/bin/sh', ['-c', script], { cols: columns, rows: 30 });
+  const terminal = spawnOnTerminal('/bin/sh', ['-c', script], { cols: COLUMNS, rows: 30 });
   let text = '';
   const ended = new Promise<void>((resolve) => terminal.onExit(() => resolve()));
   const timer = setTimeout(() => terminal.kill('SIGKILL'), 60_000);
   try {
-    const asked = [false, false];
+    let typed = 0;
     terminal.onData((data) => {
       text += data;
-      const questions = text.split('Enter goes on, q ends. ').length - 1;
-      for (const [i, key] of ['\r', '\x04'].entries()) {
-        if (questions <= i || asked[i]) continue;
-        asked[i] = true;
-        terminal.write(key);
-      }
+      for (; typed < keys.length && text.split(keys[typed].at).length > keys[typed].times; typed++)
+        terminal.write(keys[typed].key);
     });
     await ended;
   } finally {
     clearTimeout(timer);
   }
+  return text;
+}
+
+const COLUMNS = 60;
+const noTerminals = process.platform === 'win32' && 'there are no terminals of this kind';
+const question = 'Enter goes on, q ends. ';
+
+test('vring tour on a terminal: as wide as that is, a step at a time, and Ctrl+D ends it', {
+  skip: noTerminals,
+}, async () => {
+  const text = await onTerminal([
+    { at: question, times: 1, key: '\r' },
+    { at: question, times: 2, key: '\x04' },
+  ]);
   assert.match(text, /status=0/);
   assert.ok(text.includes(steps[1].title) && !text.includes(steps[2].title), text);
   const plain = text.replaceAll(/\x1b\[[0-9;]*[A-Za-z]/g, '').split(/\r?\n/);
-  for (const line of plain) if (!/ {3}|guest \|/.test(line)) assert.ok(line.length <= columns, line);
+  for (const line of plain) if (!/ {3}|guest \|/.test(line)) assert.ok(line.length <= COLUMNS, line);
+});
+
+test('vring tour on a terminal: Ctrl+C ends it in the middle of a step', { skip: noTerminals }, async () => {
+  const text = await onTerminal([
+    { at: question, times: 1, key: '\r' },
+    { at: steps[1].title, times: 1, key: '\x03' },
+  ]);
+  assert.match(text, /status=0/);
+  assert.doesNotMatch(text, /vring:/);
 });
 
 test('a part that there is not', async () => {

@@ -1,24 +1,20 @@
 /** Waiting for descriptors that Node's event loop does not take, by poll(2), in a thread that does nothing else. */
+import { descriptorCalls } from './descriptors.js';
 import { loadKoffi } from './koffi.js';
 
 const POLLIN = 1;
-/** EFD_CLOEXEC | EFD_NONBLOCK. */
-const EVENT_FLAGS = 0x80800;
 const RECORD_BYTES = 8;
-
-const libc = () => loadKoffi().load(null);
 
 /** A descriptor that a waiter hears when eight bytes, a number, are written to it. Throws where there is no koffi. */
 export function createEvent(): number {
-  const eventfd = libc().func('int eventfd(unsigned int value, int flags)');
-  const fd = eventfd(0, EVENT_FLAGS) as number;
+  const fd = descriptorCalls().event();
   if (fd < 0) throw new Error('eventfd has failed');
   return fd;
 }
 
 /** Closes a descriptor that Node has not opened, and so keeps no account of. */
 export function closeDescriptor(fd: number): void {
-  libc().func('int close(int fd)')(fd);
+  descriptorCalls().close(fd);
 }
 
 export interface Readable {
@@ -29,7 +25,7 @@ export interface Readable {
 
 /** Gives a function that sleeps until something is to be told of one of the descriptors, or a time has passed. */
 export function readableWaiter(descriptors: readonly number[]): (mostMs: number) => Readable {
-  const poll = libc().func('int poll(_Inout_ uint8_t *descriptors, unsigned long count, int mostMs)');
+  const poll = loadKoffi().load(null).func('int poll(_Inout_ uint8_t *descriptors, unsigned long count, int mostMs)');
   const bytes = new Uint8Array(descriptors.length * RECORD_BYTES);
   const view = new DataView(bytes.buffer);
   const told = (i: number) => view.getUint16(i * RECORD_BYTES + 6, true);

@@ -21,6 +21,31 @@ far_gdt: .word 0x3f
         .long gdt
 `;
 
+/** Starts the second processor at 0x7000 with real-mode code; EBX is the local APIC. */
+const startSecond = (realMode: string) => `
+        mov esi, trampoline
+        mov edi, 0x7000
+        mov ecx, trampoline_end - trampoline
+        rep movsb
+        mov qword ptr [RESULT], 0
+        mov qword ptr [RESULT + 8], 0
+        mov ebx, 0xfee00000
+        mov dword ptr [rbx + 0xf0], 0x1ff
+        mov dword ptr [rbx + 0x310], 0x01000000
+        mov dword ptr [rbx + 0x300], 0x4500     ; INIT
+        mov dword ptr [rbx + 0x300], 0x4607     ; start at 0x7000
+        jmp started
+.bits 16
+trampoline:
+        cli
+        xor ax, ax
+        mov ds, ax
+${realMode}
+trampoline_end:
+.bits 64
+started:
+`;
+
 /**
  * Two processors: the first starts the second, which adds to a shared number with LOCK while the first does, writes a port, and is
  * told by an inter-processor interrupt to end. Ends with status 1 if all came out as it must, otherwise 3.
@@ -28,22 +53,11 @@ far_gdt: .word 0x3f
 export const twoProcessors: AcceleratorGuest = guest(
   'two processors',
   `${toLongMode}
-        mov esi, trampoline             ; to 0x7000: where the start-up interrupt points
-        mov edi, 0x7000
-        mov ecx, trampoline_end - trampoline
-        rep movsb
         mov eax, 0x40
         mov rdx, told
         mov cl, 0x8e
         call set_gate
-        mov qword ptr [RESULT], 0
-        mov qword ptr [RESULT + 8], 0
-        mov ebx, 0xfee00000
-        mov dword ptr [rbx + 0xf0], 0x1ff
-        mov dword ptr [rbx + 0x310], 0x01000000
-        mov dword ptr [rbx + 0x300], 0x4500     ; INIT
-        mov dword ptr [rbx + 0x310], 0x01000000
-        mov dword ptr [rbx + 0x300], 0x4607     ; start at 0x7000
+${startSecond(secondToLongMode)}
 .up:    cmp dword ptr [RESULT + 4], 1
         jb .up
         mov ecx, 1000
@@ -63,13 +77,6 @@ export const twoProcessors: AcceleratorGuest = guest(
 .bad:   mov al, 1
         out ${EXIT_PORT}, al
         jmp .bad
-.bits 16
-trampoline:
-        cli
-        xor ax, ax
-        mov ds, ax
-${secondToLongMode}trampoline_end:
-.bits 64
 second: mov esp, 0x8f000
         mov word ptr [0x7ff0], 0xfff
         mov qword ptr [0x7ff2], IDT
@@ -98,31 +105,6 @@ told:   mov dword ptr [RESULT + 4], 3
   [2000, 3, 1],
   'S',
 );
-
-/** Starts the second processor at 0x7000 with real-mode code; EBX is the local APIC. */
-const startSecond = (realMode: string) => `
-        mov esi, trampoline
-        mov edi, 0x7000
-        mov ecx, trampoline_end - trampoline
-        rep movsb
-        mov qword ptr [RESULT], 0
-        mov qword ptr [RESULT + 8], 0
-        mov ebx, 0xfee00000
-        mov dword ptr [rbx + 0xf0], 0x1ff
-        mov dword ptr [rbx + 0x310], 0x01000000
-        mov dword ptr [rbx + 0x300], 0x4500     ; INIT
-        mov dword ptr [rbx + 0x300], 0x4607     ; start at 0x7000
-        jmp started
-.bits 16
-trampoline:
-        cli
-        xor ax, ax
-        mov ds, ax
-${realMode}
-trampoline_end:
-.bits 64
-started:
-`;
 
 /** INIT stops the second processor in the middle of its work, and a start-up IPI begins it anew. */
 export const restartedProcessor: AcceleratorGuest = longModeGuest(

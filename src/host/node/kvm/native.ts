@@ -4,6 +4,7 @@
  * thread but while the thread is in the guest: one that comes earlier ends the next entry at once, so that none is lost.
  */
 import { VringError } from '../../../base/index.js';
+import { descriptorCalls } from '../descriptors.js';
 import { loadKoffi } from '../koffi.js';
 
 const SIGURG = 23;
@@ -91,13 +92,12 @@ function load(): Native {
   }
   const libc = koffi.load(null);
   const open = libc.func('int open(const char *path, int flags)');
-  const close = libc.func('int close(int fd)');
   const ioctl = libc.func('int ioctl(int fd, unsigned long request, long value)');
   const ioctlBytes = libc.func('int ioctl(int fd, unsigned long request, void *bytes)');
   const mmap = libc.func('void *mmap(void *at, size_t length, int protection, int flags, int fd, int64_t offset)');
   const munmap = libc.func('int munmap(void *at, size_t length)');
   const syscall = libc.func('long syscall(long number, long a, long b, long c)');
-  const eventfd = libc.func('int eventfd(unsigned int value, int flags)');
+  const { close, event } = descriptorCalls();
   const read = libc.func('intptr_t read(int fd, void *bytes, size_t count)');
   const write = libc.func('intptr_t write(int fd, void *bytes, size_t count)');
   const epollCreate = libc.func('int epoll_create1(int flags)');
@@ -123,7 +123,7 @@ function load(): Native {
 
   return {
     open: (path) => open(path, O_RDWR_CLOEXEC),
-    close: (fd) => close(fd),
+    close,
     ioctl: (fd, request, value) => ioctl(fd, request, value),
     ioctlBytes: (fd, request, bytes) => ioctlBytes(fd, request, bytes),
     map(fd, length) {
@@ -132,7 +132,7 @@ function load(): Native {
       return { buffer: koffi.view(at, length), release: () => void munmap(at, length) };
     },
     addressOf: (bytes) => koffi.address(bytes),
-    eventfd: () => eventfd(0, 0x80800),
+    eventfd: event,
     sendEvent: (fd) => void write(fd, oneEvent, 8),
     takeEvents: (fd) => read(fd, events, 8) === 8,
     createEventList: () => epollCreate(EPOLL_CLOEXEC),

@@ -1,8 +1,8 @@
 /**
- * Boots Linux, moves it from the translator to KVM and back a hundred times on its way, compares its state at each move, and moves it
- * once more, so that KVM brings it to its end:
+ * Boots Linux, moves it from the translator to KVM and back on its way, compares its state at each move, and after an odd number of moves
+ * has KVM bring it to its end:
  *
- *     node dist/dev/move-linux.js KERNEL INITRAMFS VCPUS on|split
+ *     node dist/dev/move-linux.js KERNEL INITRAMFS VCPUS on|split MOVES
  */
 import { readFileSync } from 'node:fs';
 import type { IrqchipPlace } from '../host/node/kvm/kernel-interrupts.js';
@@ -11,7 +11,16 @@ import { TestPc } from '../machine/testing/test-pc.js';
 import { chooseAccelerator } from '../vmm/choose-accelerator.js';
 import { Mover, testKvm } from '../vmm/testing/moves.js';
 
-const [, , kernel, initrd, cpus, irqchip] = process.argv as [string, string, string, string, string, IrqchipPlace];
+const [, , kernel, initrd, cpus, irqchip, count] = process.argv as [
+  string,
+  string,
+  string,
+  string,
+  string,
+  IrqchipPlace,
+  string,
+];
+const moves = Number(count);
 const question = { wishes: ['kvm'], cpu: undefined, defaultCpu: 'qemu64', needsTranslator: undefined } as const;
 const [candidate] = chooseAccelerator(question).candidates;
 let written = 0;
@@ -36,8 +45,10 @@ pc.boot({
   initrd: readFileSync(initrd),
   commandLine: 'console=ttyS0 panic=-1 mitigations=off',
 });
-const { tcg, kvm: onKvm } = mover.move(machine, kvm, { moves: 101, stayMs: 100 });
-process.stdout.write(`\nmoves: 101, ${Math.round(tcg)} ms on tcg, ${Math.round(onKvm)} ms on kvm, all as before\n`);
+const { tcg, kvm: onKvm } = mover.move(machine, kvm, { moves, stayMs: 100 });
+process.stdout.write(
+  `\nmoves: ${moves}, ${Math.round(tcg)} ms on tcg, ${Math.round(onKvm)} ms on kvm, all as before\n`,
+);
 const stop = machine.run();
 kvm.close();
 process.stdout.write(`${machine.serial.slice(written)}\nmoves: ${stop.why}\n`);

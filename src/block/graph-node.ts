@@ -163,6 +163,10 @@ export class GraphNode implements BlockNode {
     await this.attach(name, role, node);
   }
 
+  get hasWriters(): boolean {
+    return this.#uses.writers > 0;
+  }
+
   acquire(user: string, permissions: number, shared: number): Promise<NodeUse> {
     return this.#uses.acquire(user, permissions, shared);
   }

@@ -18,6 +18,7 @@ import {
   Permission,
   type Preallocation,
 } from './node.js';
+import { applyCommon, cacheFlags, cacheRows, commonRows } from './node-flags.js';
 import {
   flattenOptions,
   nestOptions,
@@ -29,6 +30,7 @@ import {
   takePrefix,
 } from './options.js';
 import { findProtocol, findRow, hasProtocol, loadDriver, probeFormat } from './registry.js';
+import { reopenNode } from './reopen.js';
 
 export interface OpenRequest {
   /** A path, `protocol:…`, or `json:{…}`. */
@@ -41,71 +43,6 @@ export interface OpenRequest {
   /** What the caller does with the node: default consistentRead, and write when not read-only. */
   readonly permissions?: number;
   readonly shared?: number;
-}
-
-/** Options every node has. */
-const discardModes: readonly string[] = ['ignore', 'off', 'unmap', 'on'];
-const commonRows: readonly OptionRow[] = [
-  { name: 'node-name', type: 'string', help: 'Name of the node in the graph' },
-  { name: 'read-only', type: 'boolean', help: 'Refuse writes' },
-  { name: 'auto-read-only', type: 'boolean', help: 'Fall back to read-only when the medium cannot be written' },
-  { name: 'force-share', type: 'boolean', help: 'Let others write meanwhile' },
-  {
-    name: 'discard',
-    type: 'string',
-    help: 'Whether discard requests are passed on: ignore, off, unmap, on',
-  },
-  {
-    name: 'detect-zeroes',
-    type: 'enum',
-    values: ['off', 'on', 'unmap'],
-    help: 'Turn writes of zero bytes into write-zeroes',
-  },
-  { name: 'copy-on-read', type: 'boolean', help: 'Store what is read from the backing file' },
-];
-
-const cacheRows: readonly OptionRow[] = [
-  { name: 'cache.direct', type: 'boolean', help: 'Bypass the host page cache' },
-  { name: 'cache.no-flush', type: 'boolean', help: 'Ignore flushes' },
-  { name: 'cache.writeback', type: 'boolean', help: 'Writes may stay in a cache until flushed' },
-];
-
-/** What an open node may be told anew. */
-const changeableRows: readonly OptionRow[] = [
-  ...commonRows.filter(({ name }) => name === 'discard' || name === 'detect-zeroes'),
-  ...cacheRows,
-];
-
-export type CacheMode = 'none' | 'writeback' | 'writethrough' | 'directsync' | 'unsafe' | 'off';
-
-/** Flags of QEMU's cache modes; undefined for an unknown name. */
-export function cacheFlags(mode: string): Partial<OpenFlags> | undefined {
-  switch (mode) {
-    case 'none':
-    case 'off':
-      return { direct: true, noFlush: false, writeThrough: false };
-    case 'directsync':
-      return { direct: true, noFlush: false, writeThrough: true };
-    case 'writeback':
-      return { direct: false, noFlush: false, writeThrough: false };
-    case 'unsafe':
-      return { direct: false, noFlush: true, writeThrough: false };
-    case 'writethrough':
-      return { direct: false, noFlush: false, writeThrough: true };
-    default:
-      return undefined;
-  }
-}
-
-/** The name of a cache mode. */
-export function cacheModeOf({
-  direct,
-  noFlush,
-  writeThrough,
-}: Pick<OpenFlags, 'direct' | 'noFlush' | 'writeThrough'>): CacheMode {
-  if (noFlush) return 'unsafe';
-  if (direct) return writeThrough ? 'directsync' : 'none';
-  return writeThrough ? 'writethrough' : 'writeback';
 }
 
 /** Parses `json:{…}` into flat options. */
@@ -194,7 +131,7 @@ export class BlockGraph {
     }
     if (kind === 'filter' && filename === undefined) filename = undefined;
     const common = takeOptions([...commonRows, ...cacheRows], options);
-    const flags = this.#applyCommon(inherited, common);
+    const flags = applyCommon(inherited, common);
 
     let file: GraphNode | undefined;
     let isProbed = false;
@@ -232,48 +169,9 @@ export class BlockGraph {
     return `#block${this.#generated++}`;
   }
 
-  /** The flags that `options` give an open node. What can only be set when a node is opened is refused unless it says what is so already. */
-  changeableFlags(node: GraphNode, options: OptionDict): OpenFlags {
-    const left = { ...options };
-    const common = takeOptions(changeableRows, left);
-    for (const [name, value] of Object.entries(left)) {
-      if (String(node.options[name]) !== String(value))
-        throw new BlockError('EINVAL', `Cannot change the option '${name}'`);
-    }
-    return this.#applyCommon(node.flags, common);
-  }
-
-  #applyCommon(inherited: OpenFlags, common: ReturnType<typeof takeOptions>): OpenFlags {
-    const discard = common.string('discard');
-    if (discard !== undefined && !discardModes.includes(discard))
-      throw new BlockError('EINVAL', 'Invalid discard option');
-    const detect = common.string('detect-zeroes') as OpenFlags['detectZeroes'] | undefined;
-    const unmap = discard === undefined ? inherited.unmap : discard === 'unmap' || discard === 'on';
-    if (detect === 'unmap' && !unmap) {
-      throw new BlockError(
-        'EINVAL',
-        'setting detect-zeroes to unmap is not allowed without setting discard operation to unmap',
-      );
-    }
-    const readOnly = common.boolean('read-only') ?? inherited.readOnly;
-    const forceShare = common.boolean('force-share') ?? inherited.forceShare;
-    const copyOnRead = common.boolean('copy-on-read') ?? inherited.copyOnRead;
-    if (copyOnRead && readOnly) throw new BlockError('EINVAL', "Can't use copy-on-read on read-only device");
-    if (forceShare && !readOnly)
-      throw new BlockError('EINVAL', 'force-share=on can only be used with read-only images');
-    return {
-      ...inherited,
-      readOnly,
-      autoReadOnly: common.boolean('auto-read-only') ?? inherited.autoReadOnly,
-      forceShare,
-      unmap,
-      detectZeroes: detect ?? inherited.detectZeroes,
-      copyOnRead,
-      direct: common.boolean('cache.direct') ?? inherited.direct,
-      noFlush: common.boolean('cache.no-flush') ?? inherited.noFlush,
-      writeThrough:
-        common.boolean('cache.writeback') === undefined ? inherited.writeThrough : !common.boolean('cache.writeback'),
-    };
+  /** Gives an open node new options (`reopen`), all of them or, with an error, none. */
+  reopen(node: GraphNode, options: OptionDict, flags: Partial<OpenFlags> = {}): void {
+    reopenNode(node, options, flags, (name) => this.find(name));
   }
 
   /** Flags a storage child gets from its parent. */
@@ -354,7 +252,7 @@ export class BlockGraph {
       Object.assign(options, { ...driver.parseFilename(filename), ...options });
     else if (filename !== undefined) options['filename'] = filename;
     const common = takeOptions([...commonRows, ...cacheRows], options);
-    const flags = this.#applyCommon(inherited, common);
+    const flags = applyCommon(inherited, common);
     const node = new GraphNode(this.host, driver, this.#name(common.string('node-name')), filename ?? '', {}, flags);
     return this.#openDriver(node, options, false, undefined, []);
   }

@@ -5,9 +5,6 @@ export * from './errors.js';
 export {
   BlockGraph,
   blockdevRequest,
-  type CacheMode,
-  cacheFlags,
-  cacheModeOf,
   type DriveRequest,
   driveRequest,
   type OpenRequest,
@@ -20,6 +17,7 @@ export type { JobOptions } from './jobs/job.js';
 export { MirrorJob, type MirrorOptions } from './jobs/mirror.js';
 export { type StreamOptions, streamChain } from './jobs/stream.js';
 export * from './node.js';
+export { type CacheMode, cacheFlags, cacheModeOf } from './node-flags.js';
 export * from './options.js';
 export { addTemporaryOverlay } from './overlay.js';
 export type { TlsCredentials, TlsEndpoint } from './protocols/nbd/credentials.js';

@@ -335,11 +335,19 @@ export interface DriverNode {
   writeVmState?(offset: number, buffer: Uint8Array): Promise<void>;
   /** Debug events (`blkdebug` as the child listens), e.g. `l2_alloc_write`. */
   onEvent?(event: string): Promise<void> | void;
+  /** Options that may change while the node is open; absent: none. */
+  readonly changeable?: ChangeableOptions;
   /** Changes between read-only and read-write in place (commit writes to a backing file). Absent: can't. */
   reopen?(readOnly: boolean): Promise<void>;
   /** Protocol drivers: lock state for the union of users' permissions; throws EAGAIN with QEMU's sentence. */
   lock?(permissions: number, shared: number): Promise<void>;
   close(): Promise<void>;
+}
+
+export interface ChangeableOptions {
+  readonly rows: readonly OptionRow[];
+  /** Checks their new values for a node that will have `flags`; what it gives makes them take effect. */
+  prepare(values: OptionValues, flags: OpenFlags): () => void;
 }
 
 export interface SpecificInfo {

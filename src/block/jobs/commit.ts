@@ -1,4 +1,5 @@
 /** Commit: the contents of an overlay (and of all layers between) go down into a node below it. */
+import { BlockError, errorCode, errorText } from '../errors.js';
 import type { GraphNode } from '../graph-node.js';
 import { type JobOptions, RateLimit } from './job.js';
 
@@ -11,33 +12,16 @@ export interface CommitOptions extends JobOptions {
 
 /** Copies what lies above `base` into it; the base is opened for writing meanwhile. `top` must not be written concurrently. */
 export async function commitChain(top: GraphNode, base: GraphNode, options: CommitOptions): Promise<void> {
-  const { host } = top;
   const wasReadOnly = base.readOnly;
   await base.setReadOnly(false);
   try {
     if (base.length < top.length) await base.resize(top.length);
-    const buffer = host.allocate(stepBytes);
-    const limit = new RateLimit(host, options.bytesPerSecond ?? 0);
-    const total = top.length;
-    for (let at = 0; at < total; ) {
+    try {
+      await copyDown(top, base, options);
+    } catch (error) {
       options.signal?.throwIfAborted();
-      const status = await top.chainStatus(at, Math.min(total - at, 2 ** 30), base);
-      let size = status.length;
-      if (status.allocated || (status.zero && status.node !== top && at >= base.length)) {
-        if (status.zero) await base.writeZeroes(at, size, 2);
-        else {
-          size = Math.min(size, stepBytes);
-          const part = buffer.subarray(0, size);
-          await top.read(at, part);
-          if (host.isZero(part)) await base.writeZeroes(at, size, 0);
-          else await base.write(at, part);
-          await limit.spend(size);
-        }
-      }
-      at += size;
-      options.progress?.(at, total);
+      throw new BlockError(errorCode(error), `Block job failed: ${errorText(errorCode(error))}`);
     }
-    await base.flush();
     // A format that can't be emptied keeps what it has: the same that is in its backing file now.
     if (options.emptyTop && top.instance.makeEmpty) {
       await top.instance.makeEmpty();
@@ -46,4 +30,29 @@ export async function commitChain(top: GraphNode, base: GraphNode, options: Comm
   } finally {
     if (wasReadOnly) await base.setReadOnly(true);
   }
+}
+
+async function copyDown(top: GraphNode, base: GraphNode, options: CommitOptions): Promise<void> {
+  const buffer = top.host.allocate(stepBytes);
+  const limit = new RateLimit(top.host, options.bytesPerSecond ?? 0);
+  const total = top.length;
+  for (let at = 0; at < total; ) {
+    options.signal?.throwIfAborted();
+    const status = await top.chainStatus(at, Math.min(total - at, 2 ** 30), base);
+    let size = status.length;
+    if (status.allocated || (status.zero && status.node !== top && at >= base.length)) {
+      if (status.zero) await base.writeZeroes(at, size, 2);
+      else {
+        size = Math.min(size, stepBytes);
+        const part = buffer.subarray(0, size);
+        await top.read(at, part);
+        if (top.host.isZero(part)) await base.writeZeroes(at, size, 0);
+        else await base.write(at, part);
+        await limit.spend(size);
+      }
+    }
+    at += size;
+    options.progress?.(at, total);
+  }
+  await base.flush();
 }

@@ -10,6 +10,7 @@ import type {
   BlockDriver,
   BlockNode,
   BlockStatus,
+  ChangeableOptions,
   CreateContext,
   DriverNode,
   HostPlace,
@@ -24,6 +25,11 @@ const usedBase = 100;
 const refusedBase = 200;
 const permissionBits = 4;
 const permissionNames = ['consistent read', 'write', 'write unchanged', 'resize'];
+
+const migrationRows: readonly OptionRow[] = [
+  { name: 'drop-cache', type: 'boolean', help: 'Accepted for compatibility: for live migration' },
+  { name: 'x-check-cache-dropped', type: 'boolean', help: 'Accepted for compatibility' },
+];
 
 const openOptions: readonly OptionRow[] = [
   { name: 'filename', type: 'string', help: 'Path of the file', strong: true },
@@ -40,8 +46,7 @@ const openOptions: readonly OptionRow[] = [
     default: 'auto',
     help: 'Lock the file against other writers',
   },
-  { name: 'drop-cache', type: 'boolean', help: 'Accepted for compatibility: for live migration' },
-  { name: 'x-check-cache-dropped', type: 'boolean', help: 'Accepted for compatibility' },
+  ...migrationRows,
 ];
 
 /** fallocate and truncate step that zero bytes are written in when preallocating fully. */
@@ -54,6 +59,7 @@ class FileNode implements DriverNode {
   readonly writeFlags = 0;
   readonly zeroFlags = RequestFlag.mayUnmap | RequestFlag.noFallback;
   readonly limits: { requestAlignment: number };
+  readonly changeable: ChangeableOptions = { rows: migrationRows, prepare: () => () => undefined };
   readonly #node: BlockNode;
   #file: HostFile;
   #isLocking: boolean;

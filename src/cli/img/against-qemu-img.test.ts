@@ -271,6 +271,21 @@ check leak.q
 check --output=json leak.q
 check -r leaks leak.q
 check leak.q
+create -q -f qcow2 lost.q 4M
+qemu-io -c 'write -q 0 64k' lost.q
+patch lost.q 131082 0,0
+check lost.q
+check -r leaks lost.q
+check -r all --output=json lost.q
+check lost.q
+create -q -f qcow2 features.q 1M
+patch features.q 88 128
+check -r all features.q
+patch features.q 72 128
+patch features.q 116 0,0,0,5,0,63,84,84,84
+info features.q
+qemu-img create -q -f qcow2 -b base.q -F qcow2 commit.q
+commit -b json:{} commit.q
 `;
 
 /** Files whose size is no multiple of a sector. */

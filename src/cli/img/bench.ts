@@ -1,6 +1,6 @@
 /** `img bench`: a fixed number of equal requests, several at a time. */
 import { errorCode, errorText } from '../../block/errors.js';
-import { cacheFlags } from '../../block/graph.js';
+import { cacheFlags } from '../../block/node-flags.js';
 import { checkRange } from '../../block/range.js';
 import type { Tool } from './tool.js';
 

@@ -3,6 +3,7 @@ import { toBlockError } from '../../block/errors.js';
 import { combinePath } from '../../block/graph.js';
 import type { GraphNode } from '../../block/graph-node.js';
 import { commitChain } from '../../block/jobs/commit.js';
+import { hasProtocol } from '../../block/registry.js';
 import type { Tool } from './tool.js';
 
 export async function commit(tool: Tool, argv: readonly string[]): Promise<number> {
@@ -48,10 +49,15 @@ export async function commit(tool: Tool, argv: readonly string[]): Promise<numbe
     const top = node.skipFilters() as GraphNode;
     let base = top.backing;
     if (baseName !== undefined) {
-      // The name may be one that is found in an image: relative to that image, at each level of the chain.
+      // A path is meant as an image would name it: relative to the one above, at each level of the chain.
       const { resolve } = tool.host.files;
+      const isPath = !hasProtocol(baseName);
       for (let above: GraphNode = top; base; above = base, base = base.backing) {
-        if (base.filename === baseName || resolve(base.filename) === resolve(combinePath(above.filename, baseName)))
+        if (
+          isPath
+            ? resolve(base.filename) === resolve(combinePath(above.filename, baseName))
+            : base.filename === baseName
+        )
           break;
       }
       if (!base) tool.fail(`Did not find '${baseName}' in the backing chain of '${operands[0]}'`);

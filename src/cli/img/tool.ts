@@ -1,9 +1,10 @@
 /** What the disk tools share: output, getopt-like options, numbers, opening images as qemu-img does. */
 import { BlockError, toBlockError } from '../../block/errors.js';
-import { BlockGraph, cacheFlags } from '../../block/graph.js';
+import { BlockGraph } from '../../block/graph.js';
 import type { GraphNode } from '../../block/graph-node.js';
 import { parseJson } from '../../block/json.js';
 import type { OpenFlags } from '../../block/node.js';
+import { cacheFlags } from '../../block/node-flags.js';
 import { flattenOptions, integerText, type OptionDict, parseOptionString, parseSize } from '../../block/options.js';
 import { NodeBlockHost } from '../../host/node/block-host.js';
 

@@ -58,6 +58,18 @@ reopen -r -w
 reopen -c foo
 reopen -c unsafe
 reopen -o foo=bar
+reopen -o lazy-refcounts=on
+reopen -o lazy-refcounts=x
+reopen -o overlap-check=foo
+reopen -o l2-cache-entry-size=100
+reopen -o file.discard=unmap
+reopen -o file.filename=b
+reopen -o file=abc
+reopen -o backing=
+reopen -o driver=raw
+reopen -o read-only=x
+reopen -o cache.writeback=on
+readv 5M 4k
 reopen -o discard=ignore
 reopen x
 break a b

@@ -1,9 +1,9 @@
 /** The commands of `vring io` (qemu-io's language): requests on one open image, each reported with its size and speed. */
 import { errorText, toBlockError } from '../../block/errors.js';
 import { BlkdebugNode } from '../../block/filters/blkdebug.js';
-import { cacheFlags } from '../../block/graph.js';
 import type { GraphNode } from '../../block/graph-node.js';
 import type { BlockNode, Preallocation } from '../../block/node.js';
+import { cacheFlags } from '../../block/node-flags.js';
 import { parseInteger, parseOptionString } from '../../block/options.js';
 import { type IoCall, type IoCommand, parseNumber, usage } from './call.js';
 import { sizeText } from './numbers.js';
@@ -128,7 +128,7 @@ async function reopenCommand(session: IoSession, { flags, operands, command }: I
   if (flags.has('c') && names.some((name) => name.startsWith('cache.')))
     return refuse('Cannot set both -c and the cache options');
   try {
-    node.changeFlags({ ...cache, ...session.tool.graph.changeableFlags(node, options) });
+    session.tool.graph.reopen(node, options, cache);
     if (flags.has('r')) {
       await node.rootUse?.change(1, 15);
       await node.setReadOnly(true);

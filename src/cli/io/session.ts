@@ -1,8 +1,8 @@
 /** State of one `vring io` run: the open image, requests under way, and how a command line becomes a call. */
 import { toBlockError } from '../../block/errors.js';
-import { cacheFlags } from '../../block/graph.js';
 import type { GraphNode } from '../../block/graph-node.js';
 import type { OpenFlags } from '../../block/node.js';
+import { cacheFlags } from '../../block/node-flags.js';
 import { type OptionDict, parseOptionString } from '../../block/options.js';
 import { addTemporaryOverlay } from '../../block/overlay.js';
 import { ExitError, type Tool } from '../img/tool.js';

@@ -218,7 +218,7 @@ export async function readvCommand(session: IoSession, call: IoCall): Promise<nu
   const { offset, length, buffers, pattern } = request;
   return timed(
     session,
-    { verb: 'read', failure: 'read', offset, length, isQuiet: flags.has('q'), isTerse: flags.has('C') },
+    { verb: 'read', failure: 'readv', offset, length, isQuiet: flags.has('q'), isTerse: flags.has('C') },
     async () => {
       checkRange(session.node!, offset, length);
       await session.node!.readVector(offset, buffers);

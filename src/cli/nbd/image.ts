@@ -1,8 +1,8 @@
 /** The image that `nbd` serves: opened as the options say, with a temporary overlay or at an internal snapshot. */
 import { BlockError, toBlockError } from '../../block/errors.js';
-import { cacheFlags } from '../../block/graph.js';
 import type { GraphNode } from '../../block/graph-node.js';
 import type { OpenFlags } from '../../block/node.js';
+import { cacheFlags } from '../../block/node-flags.js';
 import { addTemporaryOverlay } from '../../block/overlay.js';
 import { parseImageOptions } from '../img/tool.js';
 import type { NbdTool, NbdToolOptions } from './options.js';

@@ -1,5 +1,5 @@
 /** The options of `vring nbd`: qemu-nbd 7.2's, and what they may not be combined with, in its sentences. */
-import { cacheFlags } from '../../block/graph.js';
+import { cacheFlags } from '../../block/node-flags.js';
 import { parseOptionString } from '../../block/options.js';
 import { maxStringBytes } from '../../block/protocols/nbd/wire.js';
 import { ExitError, getoptSentence, type OptionSpec, Tool } from '../img/tool.js';

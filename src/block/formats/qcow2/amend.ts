@@ -113,8 +113,8 @@ async function downgrade(node: Qcow2Node, request: AmendRequest): Promise<void> 
     await image.flushMetadata(true);
     await image.clearDirty();
   });
-  header.compatible = 0;
-  header.autoclear = 0;
+  header.compatible = header.compatibleHigh = 0;
+  header.autoclear = header.autoclearHigh = 0;
   await expandZeroes(node, request);
   await image.mutex.run(async () => {
     await image.flushMetadata(true);

@@ -5,6 +5,7 @@
  * L2 tables that several L1 tables share are read once and counted with their multiplicity, so that neither many snapshots nor
  * a hostile L1 table make the check long.
  */
+import { BlockError } from '../../errors.js';
 import type { CheckFix, CheckResult } from '../../node.js';
 import type { Qcow2Node } from './driver.js';
 import { parseL1, type Qcow2Image } from './image.js';
@@ -401,21 +402,21 @@ class Check {
     }
   }
 
-  async compare(): Promise<void> {
-    const { image } = this;
+  /**
+   * Tells every count that is wrong, and mends those that `fix` says. A cluster in use that has none may be given to somebody else by
+   * the very act of mending: then all counts have to be made anew.
+   */
+  async compare(fix: CheckFix): Promise<void> {
+    const { refcounts } = this.image;
     const changes: [number, number][] = [];
-    // All that is found is told first, then what becomes of it.
-    const results: string[] = [];
     await this.eachCount((cluster, count) => {
       const wanted = this.references.get(cluster);
       const isLeak = count > wanted;
-      const canFix = isLeak ? this.fix.leaks : this.fix.errors && !this.mustRebuild;
-      const blockIsThere = image.refcounts.table[Math.floor(cluster / image.refcounts.perBlock)];
-      if (!isLeak && !blockIsThere) this.mustRebuild = true;
-      const isFixed = canFix && blockIsThere !== undefined && blockIsThere !== 0 && wanted <= image.refcounts.maxCount;
-      const what = `cluster ${cluster} refcount=${count} reference=${wanted}`;
-      this.lines.push(`${isLeak ? 'Leaked' : 'ERROR'} ${what}`);
-      results.push(`${isFixed ? 'Repairing' : isLeak ? 'Leaked' : 'ERROR'} ${what}`);
+      if (count === 0) this.mustRebuild = true;
+      const isFixed = count !== 0 && (isLeak ? fix.leaks : fix.errors) && wanted <= refcounts.maxCount;
+      this.lines.push(
+        `${isFixed ? 'Repairing' : isLeak ? 'Leaked' : 'ERROR'} cluster ${cluster} refcount=${count} reference=${wanted}`,
+      );
       if (isFixed) {
         changes.push([cluster, wanted - count]);
         if (isLeak) this.leaksFixed++;
@@ -423,12 +424,49 @@ class Check {
       } else if (isLeak) this.leaks++;
       else this.corruptions++;
     });
-    const { leaks, errors } = this.fix;
-    if ((leaks || errors) && !(errors && this.mustRebuild)) this.lines.push(...results);
-    for (const [cluster, delta] of changes) await image.refcounts.add(cluster, 1, delta);
+    for (const [cluster, delta] of changes) await refcounts.add(cluster, 1, delta);
     if (changes.length > 0) {
-      await image.refcounts.write();
-      await image.barrier();
+      await refcounts.write();
+      await this.image.barrier();
+    }
+  }
+
+  /** `compare`, and what its findings ask for. */
+  async compareAndFix(): Promise<void> {
+    const { fix } = this;
+    const before = { leaks: this.leaks, corruptions: this.corruptions };
+    await this.compare({ leaks: false, errors: false });
+    if (this.mustRebuild && fix.errors) {
+      await this.rebuild();
+      const found = { leaks: this.leaks, corruptions: this.corruptions };
+      this.leaks = 0;
+      this.corruptions = 0;
+      this.mustRebuild = false;
+      // The old table and its blocks are leaked now, by this repair: they are freed and not counted.
+      this.references = new References(Math.ceil(this.image.file.length / this.image.clusterBytes));
+      this.allocated = this.compressed = this.fragmented = 0;
+      await this.countAll();
+      const fixed = { leaks: this.leaksFixed, corruptions: this.corruptionsFixed };
+      const left = { leaks: this.leaks, corruptions: this.corruptions };
+      await this.compare({ leaks: true, errors: false });
+      if (this.mustRebuild) {
+        this.lines.push('ERROR rebuilt refcount structure is still broken');
+        throw new CheckFailure('EIO');
+      }
+      this.leaks = left.leaks;
+      this.corruptions = left.corruptions;
+      this.leaksFixed = fixed.leaks + Math.max(0, found.leaks - this.leaks);
+      this.corruptionsFixed = fixed.corruptions + Math.max(0, found.corruptions - this.corruptions);
+    } else if (fix.leaks || fix.errors) {
+      if (this.mustRebuild) {
+        this.lines.push('ERROR need to rebuild refcount structures');
+        throw new CheckFailure('EIO');
+      }
+      if (this.leaks > 0 || this.corruptions > 0) {
+        this.leaks = before.leaks;
+        this.corruptions = before.corruptions;
+        await this.compare(fix);
+      }
     }
   }
 
@@ -494,44 +532,55 @@ class Check {
     if (repair) await image.flushMetadata(true);
   }
 
-  /** Writes a whole new refcount table and blocks after the end of the image, made from the references found. */
+  /** The first run of clusters that nothing refers to, at the end of the file at the latest; it is taken. */
+  #take(clusters: number): number {
+    const { references } = this;
+    let first = 0;
+    for (let at = 0; at - first < clusters; at++) if (references.get(at) > 0) first = at + 1;
+    references.addRun(first, clusters, 1);
+    return first;
+  }
+
+  /**
+   * Writes a new refcount table and blocks, made of the references found. The old ones count as in use until the new ones are: a power
+   * cut in between leaves the image as it was.
+   */
   async rebuild(): Promise<void> {
-    const { image } = this;
+    const { image, references } = this;
     const { clusterBytes, header } = image;
+    const { perBlock } = image.refcounts;
     this.lines.push('Rebuilding refcount structure');
-    // The old structure no longer counts.
-    const references = this.references;
-    for (const offset of image.refcounts.table)
-      if (offset !== 0 && offset % clusterBytes === 0 && references.get(offset / clusterBytes) > 0)
-        references.add(offset / clusterBytes, -1);
-    for (let index = 0; index < header.refcountTableClusters; index++) {
-      const cluster = header.refcountTableOffset / clusterBytes + index;
-      if (references.get(cluster) > 0) references.add(cluster, -1);
+    const blocks = new Map<number, number>();
+    let tableClusters = 0;
+    let tableCluster = 0;
+    // Blocks and table may need further blocks to be counted in.
+    for (let isComplete = false; !isComplete; ) {
+      isComplete = true;
+      for (let block = 0; block * perBlock <= references.highest; block++) {
+        if (blocks.has(block) || !this.#isUsed(block * perBlock, perBlock)) continue;
+        blocks.set(block, this.#take(1));
+        isComplete = false;
+      }
+      const needed = Math.ceil((Math.floor(references.highest / perBlock + 1) * 8) / clusterBytes);
+      if (needed > tableClusters) {
+        if (tableClusters > 0) references.addRun(tableCluster, tableClusters, -1);
+        tableClusters = needed;
+        tableCluster = this.#take(needed);
+        isComplete = false;
+      }
     }
-    const perBlock = image.refcounts.perBlock;
-    const start = Math.max(references.clusters, references.highest + 1);
-    let blocks = 1;
-    let tableClusters = 1;
-    for (;;) {
-      const needed = Math.ceil((start + blocks + tableClusters) / perBlock);
-      const table = Math.max(1, Math.ceil((needed * 8) / clusterBytes));
-      if (needed === blocks && table === tableClusters) break;
-      blocks = needed;
-      tableClusters = table;
-    }
-    for (let index = 0; index < blocks + tableClusters; index++) references.add(start + index, 1);
     const table = new Float64Array((tableClusters * clusterBytes) / 8);
-    for (let block = 0; block < blocks; block++) {
+    for (const [block, cluster] of blocks) {
       const bytes = new Uint8Array(clusterBytes);
       const view = new DataView(bytes.buffer);
       for (let index = 0; index < perBlock; index++) {
         const count = references.get(block * perBlock + index);
         if (count > 0) setRefcount(bytes, view, image.refcounts.bits, index, Math.min(count, image.refcounts.maxCount));
       }
-      table[block] = (start + block) * clusterBytes;
+      table[block] = cluster * clusterBytes;
       await image.file.write(table[block]!, bytes);
     }
-    const place = (start + blocks) * clusterBytes;
+    const place = tableCluster * clusterBytes;
     await image.file.write(place, serializeTable(table));
     await image.barrier();
     header.refcountTableOffset = place;
@@ -540,7 +589,21 @@ class Check {
     await image.barrier();
     image.refcounts = new Refcounts(image, header.refcountOrder, table, place, tableClusters);
   }
+
+  #isUsed(first: number, clusters: number): boolean {
+    for (let cluster = first; cluster < first + clusters; ) {
+      const page = this.references.pageOf(cluster);
+      const stop = Math.min(first + clusters, cluster - (cluster % pageClusters) + pageClusters);
+      if (page?.subarray(cluster % pageClusters, (cluster % pageClusters) + stop - cluster).some((count) => count > 0))
+        return true;
+      cluster = stop;
+    }
+    return false;
+  }
 }
+
+/** The image can't be mended in the way asked for. */
+class CheckFailure extends BlockError {}
 
 function hex64(high: number, low: number): string {
   return `${high === 0 ? '' : (high >>> 0).toString(16)}${high === 0 ? (low >>> 0).toString(16) : (low >>> 0).toString(16).padStart(8, '0')}`;
@@ -555,17 +618,13 @@ export async function checkImage(node: Qcow2Node, fix: CheckFix): Promise<CheckR
       const check = new Check(node, fix);
       try {
         await check.countAll();
-        await check.compare();
-        if (check.mustRebuild && fix.errors) {
-          const found = check.corruptions;
-          await check.rebuild();
-          check.corruptions = 0;
-          check.corruptionsFixed += found;
-          check.leaksFixed += check.leaks;
-          check.leaks = 0;
-        }
+        await check.compareAndFix();
         await check.compareCopied();
       } catch (error) {
+        if (error instanceof CheckFailure) {
+          for (const line of check.lines) image.host.report('plain', line);
+          throw error;
+        }
         check.lines.push(`ERROR: ${(error as Error).message}`);
         check.checkErrors++;
       }

@@ -128,6 +128,8 @@ export function emptyImage(settings: CreateSettings): { readonly header: Qcow2He
       (settings.compressionType === 0 ? 0 : IncompatibleFeature.compression) |
       (settings.isExtended ? IncompatibleFeature.extendedL2 : 0),
     compatible: settings.isLazy ? CompatibleFeature.lazyRefcounts : 0,
+    compatibleHigh: 0,
+    autoclearHigh: 0,
     autoclear: settings.isRawDataFile ? AutoclearFeature.rawDataFile : 0,
     refcountOrder: Math.log2(settings.refcountBits),
     compressionType: settings.compressionType,

@@ -4,6 +4,7 @@ import type {
   AmendRequest,
   BlockDriver,
   BlockNode,
+  ChangeableOptions,
   CheckFix,
   CheckResult,
   CreateContext,
@@ -118,6 +119,22 @@ export class Qcow2Node implements DriverNode {
   /** Set by `load` of a snapshot: its disk size. */
   loadedSize: number | undefined;
   #isPreallocated: boolean | undefined;
+
+  readonly changeable: ChangeableOptions = {
+    rows: openOptions,
+    prepare: (options, flags) => {
+      const { header, clusterBytes } = this.image;
+      checkOpenOptions(options, header.version, clusterBytes);
+      return () => {
+        const passed = new Set<FreeKind>();
+        if (options.boolean('pass-discard-request') ?? flags.unmap) passed.add('request');
+        if (options.boolean('pass-discard-snapshot')) passed.add('snapshot');
+        if (options.boolean('pass-discard-other')) passed.add('other');
+        this.image.passDiscards = passed;
+        this.image.lazyOption = options.boolean('lazy-refcounts');
+      };
+    },
+  };
 
   constructor(image: Qcow2Image) {
     this.image = image;
@@ -409,14 +426,8 @@ async function open(context: OpenContext): Promise<Qcow2Node> {
   }
   const l1 = parseL1(await readTable(file, header.l1Offset, header.l1Entries * 8, 'L1 table'));
   const image = new Qcow2Image(context.host, context.node, file, header, l1, table);
-  const passed = new Set<FreeKind>();
-  if (context.options.boolean('pass-discard-request') ?? flags.unmap) passed.add('request');
-  if (context.options.boolean('pass-discard-snapshot')) passed.add('snapshot');
-  if (context.options.boolean('pass-discard-other')) passed.add('other');
-  image.passDiscards = passed;
   const instance = new Qcow2Node(image);
-  checkOpenOptions(context.options, header.version, clusterBytes);
-  image.lazyOption = context.options.boolean('lazy-refcounts');
+  instance.changeable.prepare(context.options, flags)();
 
   if (!flags.noIo || header.incompatible & IncompatibleFeature.dataFile) await openDataFile(context, image);
   if (header.cryptMethod !== CryptMethod.none && !flags.noIo) {
@@ -427,7 +438,11 @@ async function open(context: OpenContext): Promise<Qcow2Node> {
     const { readSnapshots } = await import('./snapshots.js');
     await readSnapshots(instance, flags.check);
   }
-  if (!flags.readOnly && !flags.check && !flags.noIo) await prepareWriting(instance, context);
+  if (!flags.readOnly && !flags.noIo) {
+    // A check mends a dirty image itself, and tells what it finds.
+    if (header.incompatible & IncompatibleFeature.dirty && !flags.check) await repairDirty(instance, context);
+    await clearUnknown(image, flags.check);
+  }
   if (header.bitmaps) {
     const { loadBitmaps } = await import('./bitmaps.js');
     await loadBitmaps(image, flags.readOnly || flags.noIo || flags.check);
@@ -462,24 +477,24 @@ async function openDataFile(context: OpenContext, image: Qcow2Image): Promise<vo
   image.hasDataFile = true;
 }
 
-/** What a read-write open changes in the image: a dirty image is repaired, autoclear bits that we can't keep true are cleared. */
-async function prepareWriting(instance: Qcow2Node, context: OpenContext): Promise<void> {
-  const { image } = instance;
+async function repairDirty(instance: Qcow2Node, context: OpenContext): Promise<void> {
+  const { checkImage } = await import('./check.js');
+  const result = await checkImage(instance, { leaks: true, errors: true });
+  if (result.checkErrors > 0 || result.corruptions > 0) fail('Could not repair dirty image', 'EIO');
+  for (const line of result.lines) context.host.report('plain', line);
+}
+
+/** Autoclear bits say what only those who know them keep true; stale bitmaps' clusters are leaked until a check frees them. */
+async function clearUnknown(image: Qcow2Image, isCheck: boolean): Promise<void> {
   const { header } = image;
-  if (header.incompatible & IncompatibleFeature.dirty) {
-    const { checkImage } = await import('./check.js');
-    const result = await checkImage(instance, { leaks: true, errors: true });
-    if (result.checkErrors > 0 || result.corruptions > 0) fail('Could not repair dirty image', 'EIO');
-    for (const line of result.lines) context.host.report('plain', line);
-  }
   const known = header.autoclear & AutoclearFeature.known;
-  if ((header.version >= 3 && known !== header.autoclear) || header.hasStaleBitmaps) {
-    // What is written leaves stale bitmaps out; their clusters are leaked until a check frees them.
-    header.autoclear = known;
-    header.hasStaleBitmaps = false;
-    await image.writeHeader();
-    await image.barrier();
-  }
+  const isStale = header.hasStaleBitmaps && !isCheck;
+  if (known === header.autoclear && header.autoclearHigh === 0 && !isStale) return;
+  header.autoclear = known;
+  header.autoclearHigh = 0;
+  if (isStale) header.hasStaleBitmaps = false;
+  await image.writeHeader();
+  await image.barrier();
 }
 
 async function create(context: CreateContext): Promise<void> {

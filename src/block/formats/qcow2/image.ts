@@ -390,6 +390,8 @@ export class Qcow2Image implements RefcountsOwner {
     const old = this.#tableOffset(index);
     await this.event('l2_alloc_write');
     const offset = await this.refcounts.allocate(1);
+    // Refcounts that lag behind are those of data: what is found in a table that is in use without a count would not be trusted.
+    if (this.isLazy) await this.refcounts.write();
     const step = this.l2.tableBytes;
     try {
       for (let at = 0; at < this.clusterBytes; at += step) {

@@ -84,6 +84,9 @@ export interface Qcow2Header {
   incompatible: number;
   compatible: number;
   autoclear: number;
+  /** Bits 32 to 63 of both, all of them unknown. */
+  compatibleHigh: number;
+  autoclearHigh: number;
   refcountOrder: number;
   /** 0 zlib, 1 zstd. */
   compressionType: number;
@@ -127,13 +130,14 @@ function unknownFeatureText(bits: number, high: number, table: Uint8Array | unde
   let left = bits;
   let leftHigh = high;
   if (table) {
-    for (let at = 0; at + 48 <= table.length; at += 48) {
+    // The last entry may be cut short; one without a name is behind the last.
+    for (let at = 0; at + 2 < table.length && table[at + 2] !== 0; at += 48) {
       const bit = table[at + 1]!;
       const isSet = bit < 32 ? (left >>> bit) & 1 : bit < 64 ? (leftHigh >>> (bit - 32)) & 1 : 0;
       if (table[at] !== 0 || !isSet) continue;
       const name = table.subarray(at + 2, at + 48);
       const end = name.indexOf(0);
-      names.push(decoder.decode(name.slice(0, end < 0 ? 46 : end)));
+      names.push(decoder.decode(name.slice(0, end < 0 ? name.length : end)));
       if (bit < 32) left = (left & ~(1 << bit)) >>> 0;
       else leftHigh = (leftHigh & ~(1 << (bit - 32))) >>> 0;
     }
@@ -157,12 +161,14 @@ export function parseHeader(bytes: Uint8Array, fileBytes: number): Qcow2Header {
   const clusterBytes = 2 ** clusterBits;
   let headerBytes = 72;
   let [incompatible, compatible, autoclear, refcountOrder] = [0, 0, 0, 4];
-  let incompatibleHigh = 0;
+  let [incompatibleHigh, compatibleHigh, autoclearHigh] = [0, 0, 0];
   if (version === 3) {
     if (bytes.length < 104) fail('qcow2 header too short');
     incompatibleHigh = view.getUint32(72);
     incompatible = view.getUint32(76);
+    compatibleHigh = view.getUint32(80);
     compatible = view.getUint32(84);
+    autoclearHigh = view.getUint32(88);
     autoclear = view.getUint32(92);
     refcountOrder = view.getUint32(96);
     headerBytes = view.getUint32(100);
@@ -191,6 +197,8 @@ export function parseHeader(bytes: Uint8Array, fileBytes: number): Qcow2Header {
     incompatible,
     compatible,
     autoclear,
+    compatibleHigh,
+    autoclearHigh,
     refcountOrder,
     compressionType,
     headerBytes,
@@ -317,7 +325,9 @@ export function serializeHeader(header: Qcow2Header): Uint8Array {
   let at = 72;
   if (header.version >= 3) {
     view.setUint32(76, header.incompatible);
+    view.setUint32(80, header.compatibleHigh);
     view.setUint32(84, header.compatible);
+    view.setUint32(88, header.autoclearHigh);
     view.setUint32(92, header.autoclear);
     view.setUint32(96, header.refcountOrder);
     at = knownHeaderBytes + header.unknownFields.length;

@@ -20,6 +20,7 @@ const overlapAreas = [
   'bitmap-directory',
 ];
 
+/** All of them may change while the image is open. */
 export const openOptions: readonly OptionRow[] = [
   { name: 'lazy-refcounts', type: 'boolean', help: 'Postpone refcount updates' },
   { name: 'pass-discard-request', type: 'boolean', help: 'Pass guest discard requests to the layer below' },

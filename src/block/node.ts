@@ -346,6 +346,8 @@ export interface DriverNode {
 
 export interface ChangeableOptions {
   readonly rows: readonly OptionRow[];
+  /** Names of options that lose what they were set to earlier when `given` are set. */
+  replaced?(given: OptionDict, old: OptionDict): readonly string[];
   /** Checks their new values for a node that will have `flags`; what it gives makes them take effect. */
   prepare(values: OptionValues, flags: OpenFlags): () => void;
 }

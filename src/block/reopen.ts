@@ -47,16 +47,16 @@ function prepare(
   const changeable = node.instance.changeable;
   if (changeable) {
     const given: OptionDict = {};
-    const whole: OptionDict = {};
     for (const { name } of changeable.rows) {
       if (left[name] !== undefined) given[name] = left[name];
-      const value = left[name] ?? node.options[name];
-      if (value !== undefined) whole[name] = value;
       delete left[name];
     }
-    const take = changeable.prepare(takeOptions(changeable.rows, whole), common);
+    const old = { ...node.options };
+    for (const name of changeable.replaced?.(given, old) ?? []) delete old[name];
+    const options = { ...old, ...given };
+    const take = changeable.prepare(takeOptions(changeable.rows, { ...options }), common);
     effects.push(() => {
-      node.options = { ...node.options, ...given };
+      node.options = options;
       take();
     });
   }
@@ -65,7 +65,7 @@ function prepare(
       const named = find(String(value));
       if (!named) throw new BlockError('EINVAL', `Cannot find device='' nor node-name='${value}'`);
       if (node.children.some((child) => child.name === name && child.node === named)) continue;
-    } else if (String(node.options[name]) === String(value)) continue;
+    } else if (String(name === 'node-name' ? node.nodeName : node.options[name]) === String(value)) continue;
     throw new BlockError('EINVAL', `Cannot change the option '${name}'`);
   }
   if (common.readOnly && !node.flags.readOnly && node.hasWriters)

@@ -284,6 +284,24 @@ check -r all features.q
 patch features.q 72 128
 patch features.q 116 0,0,0,5,0,63,84,84,84
 info features.q
+create -q -f qcow2 -o cluster_size=2M wide.q 8M
+qemu-io -c 'write -q -c -P 17 0 2M' -c 'write -q -c -P 18 2M 2M' wide.q
+patch wide.q 8388608 127,254
+patch wide.q 8388616 127,254
+io -c 'read -P 17 0 2M' -c 'read -P 18 2M 2M' -c 'read -v 1M 16' wide.q
+info --image-opts driver=null-co,size=65536
+io -c 'open -o driver=null-co,size=65536' -c reopen -c info
+create -q -f qcow2 layer.q 1M
+qemu-io -c 'write -q 12k 4k' layer.q
+create -q -f qcow2 -b layer.q -F qcow2 hole.q
+io -c 'write -z 20k 4k' -c 'write -z 12k 4k' -c 'write -z 130k 2k' hole.q
+map --output=json hole.q
+measure -f qcow2
+measure -l snapshot.foo=bar
+measure -l snapshot.foo=bar --output=foo
+measure --output=foo -l snapshot.foo=bar
+convert -l snapshot.foo=bar -O foo base.q
+measure -O qcow2 -o compat=0.10 base.q
 qemu-img create -q -f qcow2 -b base.q -F qcow2 commit.q
 commit -b json:{} commit.q
 `;

@@ -434,18 +434,22 @@ async function pace(tool: Tool, startNs: number, done: number, bytesPerSecond: n
   if (dueNs > spent) await tool.host.sleepMs((dueNs - spent) / 1e6);
 }
 
-/** `-l`: `snapshot.id=…,snapshot.name=…`, or an id or a name. */
+/** A mistake in what `-l` names is told before anything is opened. */
+export function checkSnapshotParameter(tool: Tool, text: string): void {
+  if (!text.startsWith('snapshot.')) return;
+  const unknown = Object.keys(parseOptionString(text)).find((key) => key !== 'snapshot.id' && key !== 'snapshot.name');
+  if (unknown === undefined) return;
+  tool.error(`Invalid parameter '${unknown}'`);
+  tool.fail(`Failed in parsing snapshot param '${text}'`);
+}
+
+/** `-l`, checked: `snapshot.id=…,snapshot.name=…`, or an id or a name. */
 export async function loadSnapshotParameter(tool: Tool, node: GraphNode, text: string): Promise<void> {
   const { snapshots } = node.instance;
   try {
     if (!snapshots) throw new BlockError('ENOTSUP', `Device '${node.filename}' does not support internal snapshots`);
     if (text.startsWith('snapshot.')) {
       const options = parseOptionString(text);
-      const unknown = Object.keys(options).find((key) => key !== 'snapshot.id' && key !== 'snapshot.name');
-      if (unknown !== undefined) {
-        tool.error(`Invalid parameter '${unknown}'`);
-        tool.fail(`Failed in parsing snapshot param '${text}'`);
-      }
       await snapshots.load(
         options['snapshot.id'] as string | undefined,
         options['snapshot.name'] as string | undefined,
@@ -514,8 +518,10 @@ export async function convert(tool: Tool, argv: readonly string[]): Promise<numb
     else if (key === 'copyRange') isCopyRange = true;
     else if (key === 'compress') isCompressed = true;
     else if (key === 'options') optionText = joinOptions(optionText, value, tool);
-    else if (key === 'snapshot') snapshotName = value;
-    else if (key === 'sparse') {
+    else if (key === 'snapshot') {
+      checkSnapshotParameter(tool, value);
+      snapshotName = value;
+    } else if (key === 'sparse') {
       const size = tool.size(value, 'buffer size for sparse output');
       if (size % sectorBytes !== 0 || size > 16777216) {
         tool.fail(

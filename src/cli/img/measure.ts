@@ -35,28 +35,29 @@ export async function measure(tool: Tool, argv: readonly string[]): Promise<numb
   });
   let [format, snapshotName, optionText]: (string | undefined)[] = [];
   let target = 'raw';
-  let output = 'human';
-  let [imageOptions, forceShare] = [false, false];
+  let [imageOptions, forceShare, isJson] = [false, false, false];
   let size: number | undefined;
   for (const [key, value] of options) {
     if (key === 'format') format = value;
     else if (key === 'target') target = value;
     else if (key === 'options') optionText = joinOptions(optionText, value, tool);
-    else if (key === 'snapshot') snapshotName = value;
-    else if (key === 'output') output = value;
+    else if (key === 'snapshot') {
+      const { checkSnapshotParameter } = await import('./convert.js');
+      checkSnapshotParameter(tool, value);
+      snapshotName = value;
+    } else if (key === 'output') isJson = tool.output(value);
     else if (key === 'object') await tool.addObject(value);
     else if (key === 'imageOptions') imageOptions = true;
     else if (key === 'size') size = tool.size(value, 'image size');
     else if (key === 'share') forceShare = true;
   }
-  const isJson = tool.output(output);
   if (operands.length > 1) tool.fail('At most one filename argument is allowed.');
   const filename = operands[0];
-  if (filename !== undefined && size !== undefined) tool.fail('--size N cannot be used together with a filename.');
-  if (filename === undefined && size === undefined) tool.fail('Either --size N or one filename must be specified.');
   if (filename === undefined && (imageOptions || format !== undefined || snapshotName !== undefined)) {
     tool.fail('--image-opts, -f, and -l require a filename argument.');
   }
+  if (filename === undefined && size === undefined) tool.fail('Either --size N or one filename must be specified.');
+  if (filename !== undefined && size !== undefined) tool.fail('--size N cannot be used together with a filename.');
   let node: GraphNode | undefined;
   if (filename !== undefined) {
     node = await tool.open({ filename, format, imageOptions, forceShare });

@@ -69,6 +69,8 @@ reopen -o backing=
 reopen -o driver=raw
 reopen -o read-only=x
 reopen -o cache.writeback=on
+reopen -o node-name=foo
+open -o driver=qcow2 a
 readv 5M 4k
 reopen -o discard=ignore
 reopen x

@@ -58,6 +58,8 @@ async function mapCommand(session: IoSession): Promise<number> {
 async function infoCommand(session: IoSession): Promise<number> {
   const node = session.node!;
   session.out(`format name: ${node.driver.name}\n`);
+  // Said once more, as that of the protocol.
+  if (node.driver.kind === 'protocol') session.out(`format name: ${node.driver.name}\n`);
   const info = await node.getInfo();
   if (info.clusterSizeBytes === undefined && !node.instance.getInfo) return -1;
   session.out(

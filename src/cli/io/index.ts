@@ -80,7 +80,7 @@ async function run(tool: Tool, session: IoSession, argv: readonly string[], io: 
   const commands: string[] = [];
   let format: string | undefined;
   let [isReadOnly, isSnapshot, imageOptions] = [false, false, false];
-  let flags: Partial<OpenFlags> = { unmap: true };
+  let flags: Partial<OpenFlags> = { unmap: true, ...tool.cache('writethrough') };
   let aio = 'threads';
   for (const [key, value] of options) {
     if (key === 'cmd') commands.push(value);
@@ -113,7 +113,6 @@ async function run(tool: Tool, session: IoSession, argv: readonly string[], io: 
     return 1;
   }
   if (format !== undefined && imageOptions) tool.fail('--image-opts and -f are mutually exclusive');
-  session.defaults = { readOnly: isReadOnly, flags, format };
   let result = 0;
   const filename = operands[0];
   if (filename !== undefined) {
@@ -124,7 +123,7 @@ async function run(tool: Tool, session: IoSession, argv: readonly string[], io: 
     }
     const opened = await session.open(
       imageOptions ? undefined : filename,
-      imageOptions ? parseImageOptions(tool, filename) : {},
+      imageOptions ? parseImageOptions(tool, filename) : format === undefined ? {} : { driver: format },
       { ...flags, readOnly: isReadOnly && !isSnapshot },
       isSnapshot,
     );

@@ -14,11 +14,6 @@ export class IoSession {
   readonly tool: Tool;
   node: GraphNode | undefined;
   isDone = false;
-  /** From the tool's own options; `open` adds its own. */
-  defaults: { readOnly: boolean; flags: Partial<OpenFlags>; format?: string | undefined } = {
-    readOnly: false,
-    flags: {},
-  };
   readonly #running = new Set<Promise<void>>();
 
   constructor(tool: Tool) {
@@ -48,8 +43,11 @@ export class IoSession {
   async openImage(filename: string | undefined, flags: ReadonlyMap<string, string>): Promise<number> {
     let options: OptionDict = {};
     if (flags.has('o')) options = parseOptionString(flags.get('o')!);
-    const isReadOnly = flags.has('r') || this.defaults.readOnly;
-    const cache = flags.has('t') ? cacheFlags(flags.get('t')!) : flags.has('n') ? cacheFlags('none') : {};
+    const cache = flags.has('t')
+      ? cacheFlags(flags.get('t')!)
+      : flags.has('n')
+        ? cacheFlags('none')
+        : cacheFlags('writethrough');
     if (!cache) {
       this.tool.error(`Invalid cache option: ${flags.get('t')}`);
       return -1;
@@ -61,9 +59,8 @@ export class IoSession {
     }
     const merged: Partial<OpenFlags> = {
       unmap: true,
-      ...this.defaults.flags,
       ...cache,
-      readOnly: isReadOnly,
+      readOnly: flags.has('r'),
       ...(discard === undefined ? {} : { unmap: discard === 'unmap' || discard === 'on' }),
       ...(flags.has('C') ? { copyOnRead: true } : {}),
       ...(flags.has('U') ? { forceShare: true } : {}),
@@ -80,7 +77,6 @@ export class IoSession {
     try {
       const request = {
         ...(filename === undefined ? {} : { filename }),
-        ...(this.defaults.format === undefined ? {} : { format: this.defaults.format }),
         options,
       };
       if (isSnapshot) this.node = await this.#openTemporary(request, flags);

@@ -32,7 +32,7 @@ import {
   parseHeader,
   type Qcow2Header,
 } from './layout.js';
-import { checkOpenOptions, openOptions } from './open-options.js';
+import { checkOpenOptions, openOptions, replacedOptions } from './open-options.js';
 import type { FreeKind } from './refcounts.js';
 import { Qcow2Requests } from './requests.js';
 import type { Snapshot } from './snapshots.js';
@@ -114,7 +114,13 @@ export class Qcow2Node implements DriverNode {
   readonly requests: Qcow2Requests;
   readonly writeFlags = 0;
   readonly zeroFlags = RequestFlag.mayUnmap;
-  readonly zeroInit = true;
+  /** Preallocated clusters read as whatever lies in the file; what is made of them by deciphering zeroes is none. */
+  get zeroInit(): boolean {
+    const { image } = this;
+    if (!image.l1[0]) return true;
+    return !image.isEncrypted && (image.dataFile.instance.zeroInit ?? false);
+  }
+
   snapshotList: Snapshot[] = [];
   /** Set by `load` of a snapshot: its disk size. */
   loadedSize: number | undefined;
@@ -122,6 +128,7 @@ export class Qcow2Node implements DriverNode {
 
   readonly changeable: ChangeableOptions = {
     rows: openOptions,
+    replaced: replacedOptions,
     prepare: (options, flags) => {
       const { header, clusterBytes } = this.image;
       checkOpenOptions(options, header.version, clusterBytes);

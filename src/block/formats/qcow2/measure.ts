@@ -36,7 +36,7 @@ export async function measureImage(
     throw new BlockError('EINVAL', 'The image size is too large (try using a larger cluster size)');
   }
   let bitmapBytes: number | undefined;
-  if (source?.skipFilters().instance.persistentBitmaps?.isSupported) {
+  if (settings.version >= 3 && source?.skipFilters().instance.persistentBitmaps?.isSupported) {
     bitmapBytes = measureBitmaps(source, clusterBytes);
   }
   let encryptionBytes = 0;

@@ -1,6 +1,6 @@
 /** What an image may be opened with. Caches are bounded by themselves here: their sizes are checked as QEMU does and change nothing. */
 import { BlockError } from '../../errors.js';
-import type { OptionRow, OptionValues } from '../../options.js';
+import type { OptionDict, OptionRow, OptionValues } from '../../options.js';
 
 const encryptRows: readonly OptionRow[] = [
   { name: 'encrypt.format', type: 'string', help: 'Encryption format' },
@@ -52,6 +52,18 @@ export const openOptions: readonly OptionRow[] = [
   { name: 'cache-clean-interval', type: 'number', help: 'Accepted for compatibility' },
   ...encryptRows,
 ];
+
+const overlapNames = ['overlap-check', 'overlap-check.template'];
+const cacheNames = ['cache-size', 'l2-cache-size', 'refcount-cache-size'];
+
+/** Options with one meaning between them: set anew, the earlier ones give way. */
+export function replacedOptions(given: OptionDict, old: OptionDict): readonly string[] {
+  const isGiven = (name: string): boolean => given[name] !== undefined;
+  const replaced = overlapNames.some(isGiven) ? [...overlapNames] : [];
+  if (isGiven('cache-size')) replaced.push('l2-cache-size', 'refcount-cache-size');
+  else if (cacheNames.every((name) => isGiven(name) || old[name] !== undefined)) replaced.push('cache-size');
+  return replaced;
+}
 
 const minCacheEntryBytes = 512;
 const defaultCacheEntryBytes = 4096;

@@ -6,7 +6,7 @@
  * clusters wait.
  */
 import { BlockError, errorCode } from '../../errors.js';
-import type { BlockStatus, HostPlace, StatusRuns } from '../../node.js';
+import type { BlockNode, BlockStatus, HostPlace, StatusRuns } from '../../node.js';
 import { RequestFlag, RunKind } from '../../node.js';
 import type { CachedTable } from '../table-cache.js';
 import { CompressedClusters, type PackedCluster, packedBytes } from './compressed.js';
@@ -51,7 +51,7 @@ export class Qcow2Requests {
         if (run.type === ClusterType.compressed && run.length === image.clusterBytes) {
           const { offset: place, bytes } = image.compressedPlace(run.high, run.low);
           const first = packed[0]?.place ?? place;
-          if (place < first || place + bytes - first > packedBytes) {
+          if (packed.length > 0 && (place < first || place + bytes - first > packedBytes)) {
             (pending ??= []).push(this.compressed.readPacked(packed, buffer));
             packed = [];
           }
@@ -503,6 +503,26 @@ export class Qcow2Requests {
     return true;
   }
 
+  /** Does a subcluster hold no data of its own, and read as zero but for what is `asked`? */
+  async #canWiden(start: number, asked: { readonly offset: number; readonly end: number }): Promise<boolean> {
+    const image = this.#image;
+    const { backing } = image.node;
+    const end = start + image.subclusterBytes;
+    for (let at = start; at < end; ) {
+      const run = await image.map(at, end - at);
+      if (run.type === ClusterType.normal || run.type === ClusterType.compressed) return false;
+      const isUnallocated = run.type === ClusterType.unallocated || run.type === ClusterType.unallocatedPlaced;
+      if (backing && isUnallocated) {
+        const isZero =
+          (await readsZero(backing, at, Math.min(at + run.length, asked.offset))) &&
+          (await readsZero(backing, Math.max(at, asked.end), at + run.length));
+        if (!isZero) return false;
+      }
+      at += run.length;
+    }
+    return true;
+  }
+
   // ---- zeroes and discards
 
   /** Runs `change` over each slice that maps the range, with nothing else under way there. Offsets are cluster aligned. */
@@ -553,8 +573,7 @@ export class Qcow2Requests {
       // A part of a subcluster becomes the whole when the rest reads as zero anyway.
       const start = offset - head;
       const isOne = length + head + tail <= subclusterBytes;
-      if (image.header.version < 3 || !isOne || !(await this.#isZeroPiece({ start, length: subclusterBytes })))
-        throw new BlockError('ENOTSUP');
+      if (image.header.version < 3 || !isOne || !(await this.#canWiden(start, asked))) throw new BlockError('ENOTSUP');
       offset = start;
       end = start + subclusterBytes;
     } else if (end === image.node.length) end = Math.ceil(end / subclusterBytes) * subclusterBytes;
@@ -577,8 +596,7 @@ export class Qcow2Requests {
       end - offset,
       async (slice, first, count) => {
         // Now that nothing else is under way there: a write to the rest may have come first.
-        if (isWidened && !(await this.#isZeroPiece({ start: offset, length: subclusterBytes })))
-          throw new BlockError('ENOTSUP');
+        if (isWidened && !(await this.#canWiden(offset, asked))) throw new BlockError('ENOTSUP');
         for (let cluster = first; cluster < first + count; cluster++) {
           const from = Math.max(offset, cluster * clusterBytes) - cluster * clusterBytes;
           const to = Math.min(end, (cluster + 1) * clusterBytes) - cluster * clusterBytes;
@@ -817,4 +835,15 @@ interface AllocationPlan {
   /** Never written before: reads as zero until it is. */
   readonly isFresh: boolean;
   readonly plans: readonly ClusterPlan[];
+}
+
+/** Is it known that a node reads as zero from `start` to `end`? What lies past its own end does. */
+async function readsZero(node: BlockNode, start: number, end: number): Promise<boolean> {
+  const last = Math.min(end, node.length);
+  for (let at = start; at < last; ) {
+    const status = await node.chainStatus(at, last - at);
+    if (!status.zero) return false;
+    at += status.length;
+  }
+  return true;
 }

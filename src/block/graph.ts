@@ -66,6 +66,13 @@ export function combinePath(base: string, name: string): string {
   return base.slice(0, Math.max(protocolEnd, slash + 1)) + name;
 }
 
+/** What names found in an image are relative to: the name of the file below it and its filters. */
+export function baseName(node: BlockNode): string {
+  let at = node;
+  while (at.file) at = at.file;
+  return at.filename;
+}
+
 /** All nodes of one process or machine that may name each other. */
 export class BlockGraph {
   readonly host: BlockHost;
@@ -342,7 +349,7 @@ export class BlockGraph {
       },
       takePrefix: (prefix) => takePrefix(options, prefix),
       resolveRelative(name) {
-        const base = node.children.find((child) => child.role === 'storage')?.node.filename ?? node.filename;
+        const base = baseName(node);
         if (name !== '' && !name.startsWith('/') && !hasProtocol(name) && base.startsWith('json:')) {
           throw new BlockError('EINVAL', `Cannot use relative paths with '${base}'`);
         }
@@ -408,7 +415,8 @@ export class BlockGraph {
     const file = node.children.find((child) => child.name === 'file')?.node;
     if (
       driver.kind === 'format' &&
-      file?.driver.kind === 'protocol' &&
+      // Filters that a name can stand for (blkdebug:, blkverify:) are as good as protocols.
+      (file?.driver.kind === 'protocol' || file?.driver.protocols) &&
       !file.filename.startsWith('json:') &&
       !hasStrong &&
       !('backing' in given && !(node.flags.noBacking && given['backing'] === null))
@@ -447,7 +455,7 @@ export class BlockGraph {
     try {
       let filename: string | undefined;
       if (!('file.filename' in options) && !('filename' in options) && !('file' in options) && hasName) {
-        const base = node.file?.filename ?? '';
+        const base = baseName(node);
         if (!file.startsWith('json:') && !file.startsWith('/') && !hasProtocol(file) && base.startsWith('json:')) {
           throw new BlockError('EINVAL', `Cannot use relative paths with '${base}'`);
         }

@@ -271,8 +271,8 @@ export const blkdebugDriver: BlockDriver = {
   },
   formatFilename(options, children) {
     const image = children[0]?.node.filename ?? '';
-    const hasRules = Object.keys(options).some((key) => /^(inject-error|set-state)\./.test(key));
-    return hasRules || !isPlainName(image) ? undefined : `blkdebug:${String(options['config'] ?? '')}:${image}`;
+    const hasMore = Object.keys(options).some((key) => key !== 'config' && key !== 'x-image');
+    return hasMore || !isPlainName(image) ? undefined : `blkdebug:${String(options['config'] ?? '')}:${image}`;
   },
   async open(context) {
     const rules: Rule[] = [];

@@ -20,6 +20,7 @@ import type {
 } from '../node.js';
 import { Permission, RequestFlag } from '../node.js';
 import type { OptionRow } from '../options.js';
+import { hasProtocol } from '../registry.js';
 
 const usedBase = 100;
 const refusedBase = 200;
@@ -345,8 +346,11 @@ async function preallocateFile(file: HostFile, from: number, to: number, mode: s
   } else throw new BlockError('ENOTSUP', `Unsupported preallocation mode: ${mode}`);
 }
 
+/** Without its prefix; a path that looks as if it had another one becomes one that doesn't. */
 function stripPrefix(filename: string, prefix: string): string {
-  return filename.startsWith(prefix + ':') ? filename.slice(prefix.length + 1) : filename;
+  if (!filename.startsWith(`${prefix}:`)) return filename;
+  const path = filename.slice(prefix.length + 1);
+  return hasProtocol(path) ? `./${path}` : path;
 }
 
 async function openFile(context: OpenContext, driver: 'file' | 'host_device'): Promise<DriverNode> {

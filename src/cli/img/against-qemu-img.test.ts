@@ -296,6 +296,45 @@ qemu-io -c 'write -q 12k 4k' layer.q
 create -q -f qcow2 -b layer.q -F qcow2 hole.q
 io -c 'write -z 20k 4k' -c 'write -z 12k 4k' -c 'write -z 130k 2k' hole.q
 map --output=json hole.q
+info blkdebug::hole.q
+info 'json:{"driver":"qcow2","file":{"driver":"blkdebug","image":{"driver":"file","filename":"layer.q"},"align":512}}'
+create -q -f qcow2 -o compat=0.10 -b layer.q -F qcow2 old.q
+io -c 'write -P 9 0 64k' -c 'discard 0 64k' -c 'read -P 9 0 64k' old.q
+amend -f qcow2 -o lazy_refcounts=on old.q
+amend -f qcow2 -o refcount_bits=8 old.q
+create -q -f qcow2 -o cluster_size=512,encrypt.format=luks --object secret,id=s,data=x -o encrypt.key-secret=s,encrypt.iter-time=10 small.q 64k
+create -q -f qcow2 kept.q 64M
+io -c 'write -P 5 40M 64k' kept.q
+snapshot -c all kept.q
+resize --shrink kept.q 32M
+check kept.q
+snapshot -a all kept.q
+io -c 'read -P 5 40M 64k' kept.q
+qemu-img create -q -f qcow2 table.q 1M
+qemu-io -c 'write -q -P 3 0 64k' table.q
+qemu-img snapshot -c one table.q
+qemu-io -c 'write -q -P 4 0 64k' table.q
+cp table.q table2.q
+patch table.q 458788 0,0,0,8
+check table.q
+check -r all table.q
+check table.q
+cp table2.q table.q
+patch table.q 458788 0,0,5,0
+info table.q
+check table.q
+check -r leaks table.q
+check -r all table.q
+snapshot -l table.q
+cp table2.q table.q
+patch table.q 458760 16,0,0,0
+check table.q
+amend -f qcow2 -o compat=0.10 table.q
+snapshot -d one table.q
+patch table.q 60 255,255,255,255
+info table.q
+create -q -f qcow2 -b base.q -F qcow2 file:a:b.q
+info file:a:b.q
 measure -f qcow2
 measure -l snapshot.foo=bar
 measure -l snapshot.foo=bar --output=foo

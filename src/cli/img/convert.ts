@@ -630,10 +630,10 @@ export async function convert(tool: Tool, argv: readonly string[]): Promise<numb
     if (withBitmaps) {
       if (parts.length > 1) tool.fail('Copying bitmaps only possible with single source');
       if (!source.skipFilters().instance.persistentBitmaps?.isSupported) tool.fail('Source lacks bitmap support');
-      const broken = source.bitmaps.find((bitmap) => bitmap.persistent && bitmap.inconsistent);
+      const broken = brokenBitmaps(source)[0];
       if (broken && !skipBroken) {
         tool.error(`Cannot copy inconsistent bitmap '${broken.name}'`);
-        tool.io.err("Try --skip-broken-bitmaps, or use 'qemu-img bitmap --remove'\n");
+        tool.io.err("Try --skip-broken-bitmaps, or use 'qemu-img bitmap --remove' to delete it\n");
         return 1;
       }
     }
@@ -727,16 +727,18 @@ async function supportsCompression(format: string): Promise<boolean> {
   return format === 'qcow2' || format === 'qcow' || format === 'vmdk';
 }
 
+/** Those that can't be copied; QEMU comes upon the last one first. */
+function brokenBitmaps(source: GraphNode): readonly { readonly name: string }[] {
+  return source.bitmaps.filter(({ persistent, inconsistent }) => persistent && inconsistent).reverse();
+}
+
 /** `--bitmaps`: same granularity and recording state, same bits. */
 async function copyBitmaps(tool: Tool, source: GraphNode, target: GraphNode, skipBroken: boolean): Promise<void> {
   const { SparseBitmap } = await import('../../block/dirty-bitmap.js');
   const { persistentBitmaps } = target.instance;
+  if (skipBroken) for (const { name } of brokenBitmaps(source)) tool.warn(`Skipping inconsistent bitmap '${name}'`);
   for (const bitmap of source.bitmaps) {
-    if (!bitmap.persistent) continue;
-    if (bitmap.inconsistent && skipBroken) {
-      tool.warn(`Skipping inconsistent bitmap '${bitmap.name}'`);
-      continue;
-    }
+    if (!bitmap.persistent || (bitmap.inconsistent && skipBroken)) continue;
     try {
       if (!persistentBitmaps) throw new BlockError('ENOTSUP', 'Driver does not support persistent bitmaps');
       await persistentBitmaps.canStore(bitmap.name, bitmap.granularity);

@@ -1,5 +1,5 @@
 /** `img info`. */
-import { combinePath } from '../../block/graph.js';
+import { baseName, combinePath } from '../../block/graph.js';
 import type { GraphNode } from '../../block/graph-node.js';
 import type { BlockNode, SnapshotInfo, SpecificInfo } from '../../block/node.js';
 import { integerText } from '../../block/options.js';
@@ -49,7 +49,7 @@ async function collect(node: GraphNode): Promise<ImageInfo> {
   const backingFile = instance.backingFile || undefined;
   let fullBackingFile: string | undefined;
   if (backingFile !== undefined) {
-    const base = node.file?.filename ?? node.filename;
+    const base = baseName(node);
     if (!base.startsWith('json:') || backingFile.startsWith('/'))
       fullBackingFile = backingFile.startsWith('json:') ? backingFile : combinePath(base, backingFile);
   }

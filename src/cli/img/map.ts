@@ -34,7 +34,8 @@ async function lookDown(
   let depth = 0;
   while (!status.data && !status.zero) {
     const below = layer.skipFilters().backing;
-    if (!below) break;
+    // Nobody has it.
+    if (!below) return { status: { length: status.length, data: false, zero: false, allocated: false }, depth };
     layer = below;
     depth++;
     status = await layer.blockStatus(offset, status.length);

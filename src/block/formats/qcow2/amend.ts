@@ -1,5 +1,5 @@
 /** Changing options of an existing qcow2 image: `qemu-img amend`. */
-import { BlockError } from '../../errors.js';
+import { BlockError, errorText, toBlockError } from '../../errors.js';
 import type { AmendRequest } from '../../node.js';
 import type { OptionValues } from '../../options.js';
 import type { Qcow2Node } from './driver.js';
@@ -65,7 +65,7 @@ export async function amendImage(node: Qcow2Node, options: OptionValues, request
   }
   if (refcountBits !== undefined && refcountBits !== image.refcounts.bits) {
     if (header.version < 3)
-      fail('Refcount width other than 16 bits requires compatibility level 1.1 or above (use version=v3 or greater)');
+      fail('Refcount widths other than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)');
     await image.mutex.run(() => changeRefcountBits(image, refcountBits, request));
   }
   if (options.given('data_file_raw')) {
@@ -79,7 +79,7 @@ export async function amendImage(node: Qcow2Node, options: OptionValues, request
   if (isLazy !== ((header.compatible & 1) !== 0)) {
     if (isLazy) {
       if (version < 3)
-        fail('Lazy refcounts only supported with compatibility level 1.1 and above (use version=v3 or greater)');
+        fail('Lazy refcounts only supported with compatibility level 1.1 and above (use compat=1.1 or greater)');
       header.compatible |= 1;
     } else {
       await image.mutex.run(async () => {
@@ -170,11 +170,14 @@ async function expandZeroes(node: Qcow2Node, request: AmendRequest): Promise<voi
 
 async function refuseZeroesInSnapshots(node: Qcow2Node): Promise<void> {
   const { image } = node;
-  const { parseL1 } = await import('./image.js');
+  const { readL1 } = await import('./snapshots.js');
   for (const snapshot of node.snapshotList) {
-    const bytes = new Uint8Array(snapshot.l1Entries * 8);
-    if (bytes.length > 0) await image.file.read(snapshot.l1Offset, bytes);
-    for (const entry of parseL1(bytes)) {
+    const l1 = await readL1(image, snapshot).catch((error) => {
+      const { code, message } = toBlockError(error);
+      image.host.report('error', message);
+      return fail(`Failed to turn zero into data clusters: ${errorText(code)}`, code);
+    });
+    for (const entry of l1) {
       if (entry === 0) continue;
       const table = new Uint8Array(image.clusterBytes);
       await image.file.read(entry - (entry % 2), table);

@@ -5,7 +5,7 @@
  * L2 tables that several L1 tables share are read once and counted with their multiplicity, so that neither many snapshots nor
  * a hostile L1 table make the check long.
  */
-import { BlockError } from '../../errors.js';
+import { BlockError, toBlockError } from '../../errors.js';
 import type { CheckFix, CheckResult } from '../../node.js';
 import type { Qcow2Node } from './driver.js';
 import { parseL1, type Qcow2Image } from './image.js';
@@ -160,6 +160,35 @@ class Check {
     this.corruptions++;
   }
 
+  // ---- the snapshot table
+
+  /** How many of its entries are to be mended. */
+  async checkSnapshots(): Promise<number> {
+    const { node, image } = this;
+    if (image.header.snapshotCount === 0) return 0;
+    try {
+      const { checkSnapshots } = await import('./snapshots.js');
+      const lines = checkSnapshots(node, this.fix.errors);
+      this.lines.push(...lines);
+      return lines.length;
+    } catch (error) {
+      const { code, message } = toBlockError(error);
+      image.host.report('error', `ERROR failed to read the snapshot table: ${message}`);
+      throw new BlockError(code);
+    }
+  }
+
+  /** Once the counts are right. */
+  async settleSnapshots(entries: number): Promise<void> {
+    if (!this.fix.errors) {
+      this.corruptions += entries;
+      return;
+    }
+    const { repairSnapshots } = await import('./snapshots.js');
+    await repairSnapshots(this.node);
+    this.corruptionsFixed += entries;
+  }
+
   // ---- what refers to clusters
 
   async countAll(): Promise<void> {
@@ -175,7 +204,9 @@ class Check {
       for (const snapshot of this.node.snapshotList) {
         if (snapshot.l1Offset % clusterBytes !== 0 || snapshot.l1Entries * 8 > maxL1Bytes) {
           this.lines.push(
-            `ERROR snapshot ${snapshot.id} (${snapshot.name}) l1_offset=0x${snapshot.l1Offset.toString(16)}: L1 table is not cluster aligned; snapshot table entry corrupted`,
+            snapshot.l1Offset % clusterBytes !== 0
+              ? `ERROR snapshot ${snapshot.id} (${snapshot.name}) l1_offset=0x${snapshot.l1Offset.toString(16)}: L1 table is not cluster aligned; snapshot table entry corrupted`
+              : `ERROR snapshot ${snapshot.id} (${snapshot.name}) l1_size=0x${snapshot.l1Entries.toString(16)}: L1 table is too large; snapshot table entry corrupted`,
           );
           this.corruptions++;
           continue;
@@ -192,8 +223,7 @@ class Check {
       }
     }
     if (header.snapshotCount > 0) {
-      const bytes = await this.#snapshotTableBytes();
-      this.count(header.snapshotsOffset, bytes);
+      this.count(header.snapshotsOffset, this.node.snapshotTableBytes);
     }
     if (header.encryption) this.count(header.encryption.offset, header.encryption.length);
     if (header.bitmaps) {
@@ -202,18 +232,6 @@ class Check {
     }
     this.count(header.refcountTableOffset, header.refcountTableClusters * clusterBytes);
     await this.#countBlocks();
-  }
-
-  async #snapshotTableBytes(): Promise<number> {
-    const { image, node } = this;
-    let at = 0;
-    for (const snapshot of node.snapshotList) {
-      const head = new DataView(new ArrayBuffer(40));
-      await image.file.read(image.header.snapshotsOffset + at, new Uint8Array(head.buffer));
-      void snapshot;
-      at = Math.ceil((at + 40 + head.getUint32(36) + head.getUint16(12) + head.getUint16(14)) / 8) * 8;
-    }
-    return at;
   }
 
   async #countL1(l1: Float64Array, offset: number, entries: number, tables: Map<number, number>): Promise<void> {
@@ -616,10 +634,12 @@ export async function checkImage(node: Qcow2Node, fix: CheckFix): Promise<CheckR
     try {
       if (fix.leaks || fix.errors) await image.flushMetadata(true);
       const check = new Check(node, fix);
+      const entries = await check.checkSnapshots();
       try {
         await check.countAll();
         await check.compareAndFix();
         await check.compareCopied();
+        if (entries > 0) await check.settleSnapshots(entries);
       } catch (error) {
         if (error instanceof CheckFailure) {
           for (const line of check.lines) image.host.report('plain', line);

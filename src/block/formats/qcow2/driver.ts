@@ -29,6 +29,7 @@ import {
   IncompatibleFeature,
   maxL1Bytes,
   maxRefcountTableBytes,
+  maxSnapshots,
   parseHeader,
   type Qcow2Header,
 } from './layout.js';
@@ -95,6 +96,8 @@ const amendOptions: readonly OptionRow[] = [
   { name: 'encrypt.iter-time', type: 'number', help: 'Time to spend in PBKDF in milliseconds' },
 ];
 
+/** An entry of the snapshot table without names. */
+const minSnapshotBytes = 40;
 /** The format's limit. */
 const maxBackingNameBytes = 1023;
 
@@ -122,6 +125,10 @@ export class Qcow2Node implements DriverNode {
   }
 
   snapshotList: Snapshot[] = [];
+  /** Of the table in the file. */
+  snapshotTableBytes = 0;
+  /** Why the table could not be read, in an image that is opened to be checked. */
+  snapshotFailure: BlockError | undefined;
   /** Set by `load` of a snapshot: its disk size. */
   loadedSize: number | undefined;
   #isPreallocated: boolean | undefined;
@@ -417,6 +424,8 @@ async function open(context: OpenContext): Promise<Qcow2Node> {
   if (header.refcountTableClusters === 0 && !flags.check) fail('Image does not contain a reference count table');
   checkTable(header, header.refcountTableOffset, refcountBytes, maxRefcountTableBytes, 'Reference count table');
   checkTable(header, header.l1Offset, header.l1Entries * 8, maxL1Bytes, 'Active L1 table');
+  const snapshotBytes = header.snapshotCount * minSnapshotBytes;
+  checkTable(header, header.snapshotsOffset, snapshotBytes, maxSnapshots * minSnapshotBytes, 'Snapshot table');
   const isExtended = (header.incompatible & IncompatibleFeature.extendedL2) !== 0;
   if (isExtended && clusterBytes < 16384) fail('Extended L2 entries need clusters of at least 16384 bytes');
   const span = (clusterBytes / (isExtended ? 16 : 8)) * clusterBytes;

@@ -102,6 +102,8 @@ export interface Qcow2Header {
 }
 
 const knownHeaderBytes = 112;
+/** Smaller clusters have no table of names. */
+const minFeatureNamesBytes = 4096;
 
 const decoder = new TextDecoder();
 const encoder = new TextEncoder();
@@ -353,8 +355,8 @@ export function serializeHeader(header: Qcow2Header): Uint8Array {
     set64(viewOf(content), 8, header.encryption.length);
     add(Extension.encryption, content);
   }
-  // As in QEMU's own images; a program that meets a bit it does not know can name it.
-  if (header.version >= 3) {
+  // As in QEMU's own images, where there is room; a program that meets a bit it does not know can name it.
+  if (header.version >= 3 && clusterBytes > minFeatureNamesBytes) {
     const table = new Uint8Array(48 * featureNames.length);
     featureNames.forEach(([kind, bit, name], index) => {
       table[index * 48] = kind;

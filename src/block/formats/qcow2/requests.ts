@@ -664,6 +664,8 @@ export class Qcow2Requests {
   ): Promise<void> {
     const image = this.#image;
     const { clusterBytes } = image;
+    // Without a flag for zeroes the backing file would show.
+    if (!isFull && image.hasBacking && image.header.version < 3) throw new BlockError('ENOTSUP');
     // What a raw data file shows must stay what the tables say.
     if (!isFull && image.hasDataFile && image.header.autoclear & 2) throw new BlockError('ENOTSUP');
     let end = offset + length;

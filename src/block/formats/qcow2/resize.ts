@@ -109,7 +109,6 @@ export async function resizeImage(
 async function shrink(image: Qcow2Image, requests: Qcow2Requests, length: number, mode: Preallocation): Promise<void> {
   const { header, clusterBytes } = image;
   if (mode !== 'off') throw new BlockError('EINVAL', "Preallocation can't be used for shrinking an image");
-  if (header.snapshotCount > 0) throw new BlockError('ENOTSUP', "Can't shrink an image which has snapshots");
   const first = Math.ceil(length / clusterBytes) * clusterBytes;
   const last = Math.ceil(header.sizeBytes / clusterBytes) * clusterBytes;
   if (last > first) await requests.discard(first, last - first, 'other', true);

@@ -5,7 +5,7 @@
  * While counts and COPIED bits of many clusters change, no order of single writes keeps both true at every point: a version 3
  * image carries the dirty bit meanwhile, and is repaired by whoever opens it after a cut.
  */
-import { BlockError } from '../../errors.js';
+import { BlockError, toBlockError } from '../../errors.js';
 import type { SnapshotInfo } from '../../node.js';
 import type { Qcow2Node } from './driver.js';
 import { parseL1, type Qcow2Image, serializeL1 } from './image.js';
@@ -26,24 +26,26 @@ import { growL1, l1EntriesFor } from './resize.js';
 export interface Snapshot extends SnapshotInfo {
   readonly l1Offset: number;
   readonly l1Entries: number;
+  /** Length of its extra data as stored, the fields known here included. */
+  readonly extraBytes: number;
   /** Extra data past the fields known here. */
   readonly unknownExtra: Uint8Array;
 }
 
 const headBytes = 40;
+/** Sizes of state and disk, which version 3 demands; and the instruction count. */
+const neededExtraBytes = 16;
+const knownExtraBytes = 24;
 const noIcount = 0xffffffff;
 
 const decoder = new TextDecoder();
 const encoder = new TextEncoder();
 
-/** Loads the snapshot table. `isTolerant` (check): a table that can't be read leaves an empty list. */
-export async function readSnapshots(node: Qcow2Node, isTolerant: boolean): Promise<void> {
+/** Loads the snapshot table. `isCheck`: what is wrong with it is left to the check. */
+export async function readSnapshots(node: Qcow2Node, isCheck: boolean): Promise<void> {
   const { image } = node;
   const { header } = image;
   try {
-    if (header.snapshotCount > maxSnapshots) throw new BlockError('EFBIG', 'Snapshot table too large');
-    if (header.snapshotsOffset % image.clusterBytes !== 0)
-      throw new BlockError('EINVAL', 'Snapshot table offset invalid');
     const snapshots: Snapshot[] = [];
     let at = header.snapshotsOffset;
     for (let index = 0; index < header.snapshotCount; index++) {
@@ -56,8 +58,9 @@ export async function readSnapshots(node: Qcow2Node, isTolerant: boolean): Promi
       const idBytes = view.getUint16(12);
       const nameBytes = view.getUint16(14);
       const extraBytes = view.getUint32(36);
-      if (extraBytes > maxSnapshotExtraBytes)
-        throw new BlockError('EINVAL', `Too much extra metadata in snapshot table entry ${index}`);
+      const isSurplus = extraBytes > maxSnapshotExtraBytes;
+      if (isSurplus && !isCheck) throw surplusError(index);
+      if (extraBytes > maxSnapshotTableBytes) throw new BlockError('EFBIG', 'Snapshot table is too big');
       const rest = new Uint8Array(extraBytes + idBytes + nameBytes);
       await image.file.read(at + headBytes, rest);
       const extra = new DataView(rest.buffer, 0, extraBytes);
@@ -67,30 +70,70 @@ export async function readSnapshots(node: Qcow2Node, isTolerant: boolean): Promi
       snapshots.push({
         l1Offset,
         l1Entries,
-        id: decoder.decode(rest.slice(extraBytes, extraBytes + idBytes)),
-        name: decoder.decode(rest.slice(extraBytes + idBytes)),
+        id: text(rest.slice(extraBytes, extraBytes + idBytes)),
+        name: text(rest.slice(extraBytes + idBytes)),
         dateSeconds: view.getUint32(16),
         dateNanoseconds: view.getUint32(20),
         vmClockNs: get64(view, 24),
         vmStateBytes: extraBytes >= 8 ? get64(extra, 0) : view.getUint32(32),
         diskBytes: extraBytes >= 16 ? get64(extra, 8) : header.sizeBytes,
         ...(icountHigh === noIcount ? {} : { icount: get64(extra, 16) }),
-        unknownExtra: rest.slice(Math.min(24, extraBytes), extraBytes),
+        extraBytes,
+        unknownExtra: isSurplus ? new Uint8Array(0) : rest.slice(Math.min(24, extraBytes), extraBytes),
       });
       at += headBytes + rest.length;
-      if (l1Entries > 0) image.metadataAllocated(l1Offset, Math.min(l1Entries * 8, maxL1Bytes));
+      if (l1Entries > 0 && l1Entries * 8 <= maxL1Bytes) image.metadataAllocated(l1Offset, l1Entries * 8);
     }
-    image.metadataAllocated(header.snapshotsOffset, Math.max(1, at - header.snapshotsOffset));
+    node.snapshotTableBytes = at - header.snapshotsOffset;
+    image.metadataAllocated(header.snapshotsOffset, Math.max(1, node.snapshotTableBytes));
     node.snapshotList = snapshots;
   } catch (error) {
-    if (!isTolerant)
-      throw new BlockError(
-        (error as BlockError).code ?? 'EIO',
-        `Could not read snapshots: ${(error as Error).message}`,
-        { cause: error },
-      );
-    node.snapshotList = [];
+    const { code, bare, message } = toBlockError(error);
+    const failure = new BlockError(code, bare ? `Failed to read snapshot table: ${message}` : message);
+    if (!isCheck) throw failure;
+    node.snapshotFailure = failure;
   }
+}
+
+/** Up to the first zero byte: a C string. */
+function text(bytes: Uint8Array): string {
+  const end = bytes.indexOf(0);
+  return decoder.decode(end < 0 ? bytes : bytes.subarray(0, end));
+}
+
+function surplusError(index: number): BlockError {
+  return new BlockError(
+    'EFBIG',
+    `Too much extra metadata in snapshot table entry ${index}\nYou can force-remove this extra metadata with qemu-img check -r all`,
+  );
+}
+
+/**
+ * First half of a check: the entries that a new table would mend, with a line for each. Throws when the table can't be known: without it
+ * all that only snapshots use would look unused.
+ */
+export function checkSnapshots(node: Qcow2Node, isRepairing: boolean): readonly string[] {
+  if (node.snapshotFailure) throw node.snapshotFailure;
+  const lines: string[] = [];
+  for (const [index, { extraBytes }] of node.snapshotList.entries()) {
+    if (extraBytes > maxSnapshotExtraBytes) {
+      if (!isRepairing) throw surplusError(index);
+      lines.push(
+        `Discarding too much extra metadata in snapshot table entry ${index} (${extraBytes} > ${maxSnapshotExtraBytes})`,
+      );
+    } else if (node.image.header.version >= 3 && extraBytes < neededExtraBytes)
+      lines.push(`${isRepairing ? 'Repairing' : 'ERROR'} snapshot table entry ${index} is incomplete`);
+  }
+  return lines;
+}
+
+/** Second half: writes the table anew. With the mutex held. */
+export async function repairSnapshots(node: Qcow2Node): Promise<void> {
+  await writeSnapshots(node, node.snapshotList);
+  // Frees the old table, and then writes its count.
+  await node.image.flushMetadata(true);
+  await node.image.flushMetadata(true);
+  await node.image.barrier();
 }
 
 function serializeSnapshots(snapshots: readonly Snapshot[]): Uint8Array {
@@ -142,7 +185,6 @@ async function writeSnapshots(node: Qcow2Node, snapshots: readonly Snapshot[]): 
   }
   await image.flushMetadata(true);
   await image.barrier();
-  let oldBytes = node.snapshotList.length > 0 ? serializeSnapshots(node.snapshotList).length : 0;
   const oldOffset = header.snapshotsOffset;
   header.snapshotsOffset = place;
   header.snapshotCount = snapshots.length;
@@ -150,11 +192,15 @@ async function writeSnapshots(node: Qcow2Node, snapshots: readonly Snapshot[]): 
   await image.barrier();
   if (place !== 0) image.metadataAllocated(place, bytes.length);
   if (oldOffset !== 0) {
-    oldBytes = Math.max(oldBytes, 1);
+    const oldBytes = Math.max(node.snapshotTableBytes, 1);
     image.metadataFreed(oldOffset, oldBytes);
     image.refcounts.queueFree(oldOffset, oldBytes, 'snapshot');
   }
-  node.snapshotList = [...snapshots];
+  node.snapshotTableBytes = bytes.length;
+  node.snapshotList = snapshots.map((snapshot) => ({
+    ...snapshot,
+    extraBytes: knownExtraBytes + snapshot.unknownExtra.length,
+  }));
 }
 
 /** Host clusters of consecutive entries gathered to runs, so that counts change in few calls. */
@@ -246,7 +292,7 @@ export async function refreshCopied(image: Qcow2Image): Promise<void> {
   }
 }
 
-async function readL1(image: Qcow2Image, snapshot: Snapshot): Promise<Float64Array> {
+export async function readL1(image: Qcow2Image, snapshot: Snapshot): Promise<Float64Array> {
   if (snapshot.l1Entries * 8 > maxL1Bytes) throw new BlockError('EFBIG', 'Snapshot L1 table too large');
   if (snapshot.l1Offset % image.clusterBytes !== 0) throw new BlockError('EINVAL', 'Snapshot L1 table offset invalid');
   const bytes = new Uint8Array(snapshot.l1Entries * 8);
@@ -297,6 +343,7 @@ export async function createSnapshot(
       diskBytes: image.header.sizeBytes,
       l1Offset: place,
       l1Entries: l1.length,
+      extraBytes: knownExtraBytes,
       unknownExtra: new Uint8Array(0),
     };
     await writeSnapshots(node, [...node.snapshotList, snapshot]);

@@ -387,7 +387,14 @@ test('what the board does not have is refused: an NMI, more CPUs, a second seria
   assert.throws(() => new TestVirt({ cpus: 9 }), /up to 8 CPUs/);
   const port = { write: () => {} };
   assert.throws(() => new TestVirt({ serial: [port, port] }), /one serial port/);
-  assert.throws(() => board.powerOn(undefined), /neither a kernel nor firmware/);
+  assert.throws(() => board.enterAt(1, RAM), /no CPU 1/);
+});
+
+test('without a kernel a CPU begins where it is told to', () => {
+  const { board } = new TestVirt();
+  assert.equal(board.powerOn(undefined), 'the bare machine');
+  board.enterAt(0, RAM + 0x1000);
+  assert.equal(board.cpu.linearPc, BigInt(RAM + 0x1000));
 });
 
 test('after a reset the machine is as it was at power-on', () => {

@@ -28,6 +28,7 @@ export const featureNames = [
   'lse',
   'pan',
   'pauth',
+  'pmu',
   'pmull',
   'rdm',
   'rng',

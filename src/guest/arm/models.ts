@@ -20,7 +20,7 @@ interface ModelRow {
   readonly features: readonly Feature[];
 }
 /** Armv8.0-A with its cryptographic extension. */
-const v80: readonly Feature[] = ['aes', 'pmull', 'sha1', 'sha256', 'crc32'];
+const v80: readonly Feature[] = ['pmu', 'aes', 'pmull', 'sha1', 'sha256', 'crc32'];
 const v82: readonly Feature[] = [
   ...v80,
   ...([
@@ -73,7 +73,7 @@ const unsupportedModels = [
   ...['arm1026', 'pxa250', 'sa1100', 'sa1110', 'ti925t'],
 ];
 const unsupportedProperties =
-  /^(sve.*|sme.*|lpa2|pmu|kvm-.*|cfgend|backcompat-.*|rvbar|mp-affinity|reset-hivecs|vfp-d32)$/i;
+  /^(sve.*|sme.*|lpa2|kvm-.*|cfgend|backcompat-.*|rvbar|mp-affinity|reset-hivecs|vfp-d32)$/i;
 /** What every model has. */
 const fixedProperties = /^(aarch64|vfp|neon)$/i;
 
@@ -106,6 +106,9 @@ export function parseArmCpu(text: string): ArmModel {
       if (/-impdef$/i.test(key)) ownPac = on;
       else if (on) features.add('pauth');
       else features.delete('pauth');
+    } else if (/^pmu$/i.test(key)) {
+      if (on) features.add('pmu');
+      else features.delete('pmu');
     } else if (/^has_el[23]$/i.test(key)) {
       if (on) features.add(`el${key.at(-1) as '2' | '3'}`);
     } else if (unsupportedProperties.test(key)) {

@@ -177,6 +177,8 @@ export const field = {
   strictLanding: take(4),
   /** i32: floating point and SIMD are trapped at the exception level, if not 0. In AArch32 bits in the places of the mode key. */
   floatTrapped: take(4),
+  /** i64s of the performance monitors, by `place` in system/performance.ts. */
+  performance: take(168),
 } as const;
 
 /** Bytes of the state, a multiple of 64. */

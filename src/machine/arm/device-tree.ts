@@ -147,6 +147,9 @@ export function virtTree(options: TreeOptions): FdtNode {
         ...ppi(timerInterrupts.hypervisor),
       ],
     },
+    ...(model.features.has('pmu')
+      ? { pmu: { compatible: 'arm,armv8-pmuv3', interrupts: ppi(timerInterrupts.performance) } }
+      : {}),
     'apb-pclk': {
       phandle: [phandle.clock],
       compatible: 'fixed-clock',

@@ -32,6 +32,7 @@ export const timerInterrupts = {
   virtual: 27,
   hypervisor: 26,
   hypervisorVirtual: 28,
+  performance: 23,
 } as const;
 /** Private too: a hypervisor's list registers want to be looked at. */
 export const MAINTENANCE_INTERRUPT = 25;

@@ -225,6 +225,7 @@ export class ArmVirt extends Board<ArmCpu> {
       hypervisor: timer('cnthp', 'hypervisor'),
       hypervisorVirtual: timer('cnthv', 'hypervisorVirtual'),
       secure: timer('cntps', 'secure'),
+      performance: timer('pmu', 'performance'),
     };
     const taken = trace?.exceptionTaken;
     const board = this;

@@ -22,8 +22,16 @@ import {
 import { updateDebug } from './debug-exceptions.js';
 import type { GicPort } from './gic-registers.js';
 
-export type TimerName = 'physical' | 'virtual' | 'hypervisor' | 'hypervisorVirtual' | 'secure';
-export const timerNames: readonly TimerName[] = ['physical', 'virtual', 'hypervisor', 'hypervisorVirtual', 'secure'];
+export type TimerName = 'physical' | 'virtual' | 'hypervisor' | 'hypervisorVirtual' | 'secure' | 'performance';
+/** The timers in the order of the state; behind them the performance monitors' interrupt. */
+export const timerNames: readonly TimerName[] = [
+  'physical',
+  'virtual',
+  'hypervisor',
+  'hypervisorVirtual',
+  'secure',
+  'performance',
+];
 const VIRTUAL = 1;
 /** Bits of a timer's control register. */
 const timerControl = { ENABLE: 1n, IMASK: 2n, ISTATUS: 4n } as const;

@@ -255,7 +255,7 @@ export class ArmCpu implements GuestCpu {
         const core = this.#core;
         const row = this.#register(code);
         if (!row) return [core.raise(syndromeOf(exceptionClass.unknown)), 0n];
-        if (core.el === 0 && row.trapped?.(core)) return [core.trapTo(core.synchronousTarget, syndrome), 0n];
+        if (core.el === 0 && row.trapped?.(core, 'read')) return [core.trapTo(core.synchronousTarget, syndrome), 0n];
         const target = trapTarget(core, code, 'read');
         if (target !== 0) return [core.trapTo(target, syndrome), 0n];
         const isVirtual = row.virtual !== undefined && core.el === 1 && core.el2Enabled;
@@ -267,7 +267,7 @@ export class ArmCpu implements GuestCpu {
         const core = this.#core;
         const row = this.#register(code);
         if (!row) return core.raise(syndromeOf(exceptionClass.unknown));
-        if (core.el === 0 && row.trapped?.(core)) return core.trapTo(core.synchronousTarget, syndrome);
+        if (core.el === 0 && row.trapped?.(core, 'write')) return core.trapTo(core.synchronousTarget, syndrome);
         const target = trapTarget(core, code, 'write');
         if (target !== 0) return core.trapTo(target, syndrome);
         if (setValue(core, row, BigInt.asUintN(64, value))) return 0;

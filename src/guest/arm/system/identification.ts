@@ -1,5 +1,5 @@
 /**
- * The identification registers (D19.2): what a CPU's model has, and no more. AArch32, memory tags, SVE, performance counters and the RAS extension. CSV2 and CSV3 say that speculation leaks
+ * The identification registers (D19.2): what a CPU's model has, and no more. There are no AArch32, memory tags, SVE and RAS extension. CSV2 and CSV3 say that speculation leaks
  * nothing, which is so: there is none.
  */
 
@@ -56,7 +56,13 @@ export const identification: readonly (readonly [name: string, code: string, val
   [
     'ID_AA64DFR0_EL1',
     '3 0 0 5 0',
-    all(at(0, 6), at(12, BREAKPOINTS - 1), at(20, WATCHPOINTS - 1), at(28, CONTEXT_BREAKPOINTS - 1)),
+    all(
+      at(0, 6),
+      features([8, 1, 'pmu']),
+      at(12, BREAKPOINTS - 1),
+      at(20, WATCHPOINTS - 1),
+      at(28, CONTEXT_BREAKPOINTS - 1),
+    ),
   ],
   absent('ID_AA64DFR1_EL1', '3 0 0 5 1'),
   absent('ID_AA64AFR0_EL1', '3 0 0 5 4'),

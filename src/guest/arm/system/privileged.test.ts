@@ -449,6 +449,45 @@ test('tags are ignored where TCR_EL1.TBI says so; FAR_EL1 keeps them (D8.8)', ()
   assert.equal(without.syndrome.iss, fault.translation);
 });
 
+test('the cycle counter goes by time, and interrupts when it overflows (D11)', () => {
+  const bench = new Bench();
+  const CYCLES = 1n << 31n;
+  bench.setX(1, CYCLES);
+  bench.setX(2, -1600);
+  bench.setX(3, 1);
+  const start = [msr('PMCCNTR_EL0', 2), msr('PMCNTENSET_EL0', 1), msr('PMINTENSET_EL1', 1), msr('PMCR_EL0', 3)];
+  const look = [mrs(4, 'PMCCNTR_EL0'), mrs(5, 'PMOVSCLR_EL0')];
+  bench.time = 50n;
+  bench.run(EL1H, [...start, ...look]);
+  assert.deepEqual([bench.x(4), bench.x(5)], [BigInt.asUintN(64, -1600n), 0n]);
+  // 16 ns a tick of the system counter; not before the overflow.
+  assert.equal(bench.timers.get('performance'), 151n);
+  bench.time = 110n;
+  bench.run(EL1H, look);
+  assert.deepEqual([bench.x(4), bench.x(5)], [BigInt.asUintN(64, -640n), 0n]);
+  bench.time = 151n;
+  bench.run(EL1H, look);
+  assert.deepEqual([bench.x(4), bench.x(5)], [16n, CYCLES]);
+  bench.run(EL1H, [msr('PMINTENSET_EL1', 1)]);
+  assert.equal(bench.timers.get('performance'), 151n, 'it is high');
+  bench.run(EL1H, [msr('PMOVSCLR_EL0', 1), ...look]);
+  assert.deepEqual([bench.x(5), bench.timers.get('performance')], [0n, undefined]);
+  // Stopped, and at EL0 not to be had unless PMUSERENR says so.
+  bench.setX(3, 0);
+  bench.run(EL1H, [msr('PMCR_EL0', 3)]);
+  bench.time = 200n;
+  bench.run(EL1H, look);
+  assert.equal(bench.x(4), 16n);
+  bench.run(EL0, [mrs(4, 'PMCCNTR_EL0')]);
+  assert.deepEqual([bench.vector, bench.syndrome.ec], [0x400, exceptionClass.system]);
+  bench.setX(3, 4);
+  bench.run(EL1H, [msr('PMUSERENR_EL0', 3)]);
+  bench.setX(4, 0);
+  bench.run(EL0, [mrs(4, 'PMCCNTR_EL0'), msr('PMCCNTR_EL0', 4)]);
+  assert.equal(bench.x(4), 16n);
+  assert.deepEqual([bench.vector, bench.syndrome.ec], [0x400, exceptionClass.system]);
+});
+
 test('TLBI of a range drops its pages alone, and of a large one all (FEAT_TLBIRANGE, D8.13)', () => {
   const bench = new Bench();
   bench.enable();

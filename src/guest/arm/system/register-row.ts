@@ -26,7 +26,7 @@ export interface SystemRegister {
   readonly read?: (core: Core) => bigint;
   readonly write?: (core: Core, value: bigint) => void;
   /** EL0 may use it but for this. */
-  readonly trapped?: (core: Core) => boolean;
+  readonly trapped?: (core: Core, access: 'read' | 'write') => boolean;
   /** EL0 may read what only EL1 writes. */
   readonly userReadOnly?: true;
   /** A field of the state that EL1 reads in its place where there is EL2. */

@@ -15,6 +15,7 @@ import type { Core } from './core.js';
 import { updateDebug } from './debug-exceptions.js';
 import { acknowledging, type GicRegister, gicRegisters, groupsOf, hypervisorRegisters } from './gic-registers.js';
 import { identification } from './identification.js';
+import { performanceRows } from './performance.js';
 import {
   ALL,
   active,
@@ -329,6 +330,7 @@ export const registers: readonly SystemRegister[] = [
   constant('MDRAR_EL1', '2 0 1 0 0', 0n),
   constant('MDCCSR_EL0', '2 3 0 1 0', 0n),
   ...debugRows,
+  ...performanceRows,
   ...keyRows,
   ...gicRows,
   ...hypervisorGicRows,

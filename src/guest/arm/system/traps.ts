@@ -2,6 +2,7 @@
 import { field, hcr, ofLevel, scr } from '../state.js';
 import type { Core } from './core.js';
 import { gicRegisters, groupsOf } from './gic-registers.js';
+import { performanceRows } from './performance.js';
 import { codeOf, parse } from './register-row.js';
 
 type Access = 'read' | 'write';
@@ -95,6 +96,12 @@ add({ hcr: hcr.TTLB }, ...[1, 3, 7].flatMap((crm) => [0, 1, 2, 3, 5, 7].map((op2
 // Of ranges.
 add({ hcr: hcr.TTLB }, ...[2, 5, 6].flatMap((crm) => [1, 3, 5, 7].map((op2) => [1, 0, 8, crm, op2] as const)));
 add({ hcr: hcr.AT }, ...[0, 1, 2, 3].map((op2) => [1, 0, 7, 8, op2] as const), [1, 0, 7, 9, 0], [1, 0, 7, 9, 1]);
+
+// Performance monitors: TPM, and TPMCR of PMCR alone.
+const TPM = 1 << 6;
+const TPMCR = 1 << 5;
+for (const { name, code } of performanceRows)
+  traps.set(code, [{ by: byDebugControl(name === 'PMCR_EL0' ? TPM | TPMCR : TPM, TPM) }]);
 
 // A GICv3's registers: by ICH_HCR_EL2 those that virtual machines find; what sends interrupts, by HCR_EL2.
 const TDIR = 1 << 14;

@@ -458,6 +458,7 @@ export const monitorCommands: readonly MonitorCommand[] = [
     argument: 'NAME',
     sentence: 'lets another accelerator run the guest: kvm or tcg',
     run: async ({ machine }, argument) => {
+      if (argument === '') throw new UsageError('accel: a name is needed, kvm or tcg');
       if (argument !== 'kvm' && argument !== 'tcg')
         throw new UsageError(`accel: there is no accelerator '${argument}'${didYouMean(argument, ['kvm', 'tcg'])}`);
       await machine.setAccelerator(argument);

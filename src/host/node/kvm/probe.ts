@@ -12,7 +12,7 @@ import { hostFeatures, supportedCpuid } from './x86-cpuid.js';
 /** Below this many instructions a second in ring 0 the translator is quicker: it runs a kernel at some hundred million. */
 const WORTHWHILE_PER_SECOND = 50e6;
 const MEMORY_BYTES = 2 << 20;
-/** Whoever enters a guest for the first time may have much to prepare. */
+/** Whoever enters a guest, or some code of it, for the first time may have much to prepare: then it is tried once more. */
 const FIRST_TRIAL_NS = 100e6;
 const TRIAL_NS = 20e6;
 const DONE_PORT = 0x80;
@@ -103,6 +103,11 @@ const DATA = 0x10;
 const CODE64 = 0x18;
 const OSXSAVE = 0x40000;
 
+interface TrialOptions {
+  readonly cr4?: number;
+  readonly isCode32?: boolean;
+}
+
 class ProbeGuest {
   readonly #vcpu: KvmVcpu;
   readonly #memory = new WebAssembly.Memory({ initial: MEMORY_BYTES >> 16, maximum: MEMORY_BYTES >> 16, shared: true });
@@ -148,7 +153,16 @@ class ProbeGuest {
   }
 
   /** Enters at a place: by way of long mode, unless it is 32-bit code. Gives the milliseconds until its OUT, or undefined. */
-  try(place: number, options: { readonly cr4?: number; readonly isCode32?: boolean } = {}): number | undefined {
+  try(place: number, options: TrialOptions = {}): number | undefined {
+    const limitNs = this.#isFirst ? FIRST_TRIAL_NS : TRIAL_NS;
+    this.#isFirst = false;
+    const ms = this.#enter(place, options, limitNs);
+    if (ms !== 'late') return ms;
+    const again = this.#enter(place, options, FIRST_TRIAL_NS);
+    return again === 'late' ? undefined : again;
+  }
+
+  #enter(place: number, options: TrialOptions, limitNs: number): number | 'late' | undefined {
     const vcpu = this.#vcpu;
     this.#view.setUint32(at.farPointer, place, true);
     this.#view.setUint16(at.farPointer + 4, CODE64, true);
@@ -171,11 +185,10 @@ class ProbeGuest {
     regs.setBigUint64(128, BigInt(options.isCode32 ? place : at.entry), true);
     regs.setBigUint64(136, 2n, true);
     vcpu.call('take registers', call.setRegs, new Uint8Array(regs.buffer));
-    vcpu.setTimer(this.#isFirst ? FIRST_TRIAL_NS : TRIAL_NS);
-    this.#isFirst = false;
+    vcpu.setTimer(limitNs);
     const start = this.#nowMs();
     try {
-      if (!vcpu.run()) return undefined;
+      if (!vcpu.run()) return 'late';
     } catch (error) {
       if (error instanceof VringError) return undefined;
       throw error;

@@ -3,7 +3,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { ScreenFrame } from '../display/index.js';
 import { findFirmware } from '../host/node/firmware-file.js';
+import { InputRoutes } from './input-routes.js';
 import { createMachine } from './machine.js';
 import { bootableCd, bootableDisk } from './testing/boot-images.js';
 import { placeUsb, type UsbDeviceOptions } from './usb-options.js';
@@ -29,6 +31,41 @@ test('ports are given as QEMU gives them: a hub goes into the last one that is f
   assert.throws(() => placeUsb({ type: 'usb', model: 'qemu-xhci', ports2: 16, devices: [] }), {
     code: 'options-invalid',
   });
+});
+
+test('keys and places go to USB devices as soon as their driver asks, and whoever shows the screen hears of it', () => {
+  const frame = ScreenFrame.create(0);
+  const routes = new InputRoutes(frame);
+  const keys: string[] = [];
+  routes.board = { key: (code, down) => keys.push(`${code} ${down}`), moveMouse: () => keys.push('moved') };
+  const tablet = routes.addUsb({ kind: 'tablet', speed: 'high' });
+  const keyboard = routes.addUsb({ kind: 'keyboard', speed: 'high' });
+  const report = (device: typeof tablet): number[] | number => {
+    const bytes = new Uint8Array(8);
+    const count = device.packet('in', 1, bytes);
+    return count < 0 ? count : [...bytes.subarray(0, count)];
+  };
+  routes.key(0x1e, true);
+  routes.moveMouse(1, 1, 0, 0);
+  assert.deepEqual(keys, ['30 true', 'moved']);
+  assert.equal(frame.isAbsolute, false);
+  for (const device of [tablet, keyboard]) {
+    device.packet('setup', 0, Uint8Array.of(0, 9, 1, 0, 0, 0, 0, 0));
+    device.packet('in', 0, new Uint8Array(0));
+    assert.equal(report(device), -1);
+  }
+  assert.equal(frame.isAbsolute, true);
+  routes.key(0x1e, true);
+  routes.point(0x4000, 0x2000, 0, 1);
+  routes.moveMouse(0, 0, -1, 0);
+  assert.deepEqual(report(keyboard), [0, 0, 4, 0, 0, 0, 0, 0]);
+  assert.deepEqual(report(tablet), [1, 0, 0x40, 0, 0x20, 0]);
+  assert.deepEqual(report(tablet), [0, 0, 0x40, 0, 0x20, 0xff]);
+  tablet.reset();
+  keyboard.reset();
+  assert.equal(frame.isAbsolute, false);
+  routes.key(0x1e, false);
+  assert.deepEqual(keys, ['30 true', 'moved', '30 false']);
 });
 
 for (const [model, media, port] of [

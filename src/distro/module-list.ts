@@ -50,6 +50,7 @@ export const moduleGroups = {
       'i6300esb',
       'iTCO_wdt',
       'pvpanic',
+      'pvpanic_mmio',
       'pvpanic_pci',
       'qemu_fw_cfg',
     ],

@@ -135,6 +135,10 @@ export interface DeviceBoard {
   published(hva: number, sizeBytes: number): void;
   /** Ends the machine's run with a status (isa-debug-exit). */
   exit(status: number): void;
+  /** `run` returns with this. */
+  stopFor(why: 'panic' | 'watchdog' | 'reset' | 'poweroff'): void;
+  /** Port of pvpanic, for the tables that tell where devices are. */
+  panicPort: number | undefined;
 }
 
 /** Why `run` has returned. */
@@ -143,7 +147,11 @@ export type BoardStop =
   | { readonly why: 'poweroff' }
   | { readonly why: 'reset' }
   | { readonly why: 'exit'; readonly status: number }
-  | { readonly why: 'debug' };
+  | { readonly why: 'debug' }
+  /** The guest's kernel has crashed, and says so. */
+  | { readonly why: 'panic' }
+  /** The machine is to stand still, for its watchdog has heard nothing. */
+  | { readonly why: 'watchdog' };
 
 /** A vCPU as monitors and debuggers see it. */
 export interface BoardCpu extends GuestCpu {
@@ -428,6 +436,12 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
 
   exit(status: number): void {
     this.finish({ why: 'exit', status });
+  }
+
+  panicPort: number | undefined;
+
+  stopFor(why: 'panic' | 'watchdog' | 'reset' | 'poweroff'): void {
+    this.finish({ why });
   }
 
   /** A vCPU of many has shut down. */

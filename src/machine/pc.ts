@@ -265,6 +265,7 @@ export class PcMachine extends X86Machine {
         pit: true,
         ps2: true,
         fwCfgPort: 0x510,
+        ...(this.panicPort === undefined ? {} : { panicPort: this.panicPort }),
         ...(this.#hasFloppy ? { floppies: this.floppyPlaces.drives.map((drive) => drive?.kind) } : {}),
       },
       vga: this.#hasVga,

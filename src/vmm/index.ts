@@ -47,6 +47,7 @@ export {
   type InfoTopic,
   infoTopics,
   type MachineEnd,
+  type PanicAction,
   type PciSlot,
   type RootPortConfig,
   type Statistics,
@@ -54,4 +55,6 @@ export {
   type TraceConfig,
   type VirtioNetSettings,
   type VirtioPlace,
+  type WatchdogAction,
+  watchdogActions,
 } from './worker-protocol.js';

@@ -20,12 +20,14 @@ import type {
   DriveConfig,
   ImageSource,
   NvmeNamespaceConfig,
+  PanicAction,
   PciSlot,
   RootPortConfig,
   ScsiUnitConfig,
   TraceConfig,
   VirtioNetSettings,
   VirtioPlace,
+  WatchdogAction,
   WorkerConfig,
 } from './worker-protocol.js';
 
@@ -192,6 +194,11 @@ export type DeviceOptions =
       readonly vga?: { readonly memoryBytes?: number | undefined; readonly rom?: string | undefined } | undefined;
     })
   | (VirtioPlace & { readonly type: 'virtio-keyboard' | 'virtio-mouse' | 'virtio-tablet' })
+  /** By which the guest tells of its crash: at a port (0x505 unless given), or as a PCI device. */
+  | { readonly type: 'pvpanic'; readonly port?: number | undefined }
+  | { readonly type: 'pvpanic-pci'; readonly slot?: PciSlot | undefined }
+  /** Intel's watchdog. */
+  | { readonly type: 'i6300esb'; readonly slot?: PciSlot | undefined }
   | { readonly type: 'isa-debug-exit'; readonly port?: number | undefined; readonly sizeBytes?: number | undefined }
   | { readonly type: 'isa-debugcon'; readonly port?: number | undefined }
   | { readonly type: 'pc-testdev' };
@@ -318,6 +325,10 @@ export interface MachineOptions {
   readonly onReset?: 'reset' | 'end' | 'pause' | undefined;
   /** What happens when the guest switches off: the machine ends (default) or stands still. */
   readonly onPowerOff?: 'end' | 'pause' | undefined;
+  /** What happens when the guest tells that its kernel has crashed: the machine ends unless given, or stands still where a power-off makes it. */
+  readonly onPanic?: PanicAction | undefined;
+  /** What a watchdog does that has heard nothing: it resets the machine unless given. */
+  readonly onWatchdog?: WatchdogAction | undefined;
   /** Added to the host's clock for the guest's. */
   readonly rtcOffsetMs?: number | undefined;
   /** Virtual time from executed instructions, 2^shift ns each: two runs are alike to the last bit. */
@@ -706,6 +717,8 @@ export function planMachine(options: MachineOptions): {
       kernelIrqchip: options.kernelIrqchip,
       onReset: options.onReset ?? 'reset',
       onPowerOff: options.onPowerOff ?? 'end',
+      onPanic: options.onPanic ?? 'poweroff',
+      onWatchdog: options.onWatchdog ?? 'reset',
       hotThreshold: threshold,
       rtcOffsetNs: (options.rtcOffsetMs ?? 0) * 1e6,
       icount: options.icount,

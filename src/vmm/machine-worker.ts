@@ -141,7 +141,35 @@ const devices = new MachineDevices({
   log,
   guestOpened: (index, open) => openings.set(index, open),
   unplugged: (device) => say({ type: 'unplugged', device }),
+  panicEvent: (event) => {
+    if (event === 'crash-loaded') say({ type: 'crashLoaded' });
+    else if (config.onPanic === 'run') say({ type: 'panicked', action: 'run' });
+    else machine?.stopFor('panic');
+  },
+  watchdogExpired: () => machine && watchdogExpired(machine),
 });
+
+function watchdogExpired(board: Board): void {
+  const action = config.onWatchdog;
+  say({ type: 'watchdog', action });
+  switch (action) {
+    case 'reset':
+    case 'poweroff':
+      board.stopFor(action);
+      return;
+    case 'pause':
+      board.stopFor('watchdog');
+      return;
+    case 'shutdown':
+      board.pressPowerButton();
+      return;
+    case 'inject-nmi':
+      board.raiseNmi();
+      return;
+    case 'debug':
+      log('watchdog: timer fired');
+  }
+}
 
 const uartPumps: (() => void)[] = [];
 function serialBackend(i: number): SerialBackend | undefined {
@@ -589,6 +617,16 @@ async function runMachine(board: Board, boot: () => void): Promise<MachineEnd> {
         break;
       case 'exit':
         return stop;
+      case 'panic': {
+        const pauses = config.onPanic === 'pause' || config.onPowerOff === 'pause';
+        say({ type: 'panicked', action: pauses ? 'pause' : 'poweroff' });
+        if (!pauses) return stop;
+        stopped('panic');
+        break;
+      }
+      case 'watchdog':
+        stopped('watchdog');
+        break;
       case 'debug':
         if (stub) paused = true;
         else stopped('debug');

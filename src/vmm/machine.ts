@@ -40,11 +40,13 @@ import {
   type InfoTopic,
   type MachineEnd,
   type ModuleMessage,
+  type PanicAction,
   type Request,
   rungBy,
   type Statistics,
   type StopReason,
   type TrayState,
+  type WatchdogAction,
   type WorkerConfig,
 } from './worker-protocol.js';
 
@@ -67,6 +69,12 @@ export interface MachineEvents {
   reset: () => void;
   /** A device is gone, at its owner's wish or the guest's; its `type` is that of its options, or `scsi` for a unit. */
   unplugged: (device: string, type: DeviceOptions['type'] | 'scsi') => void;
+  /** The guest's kernel has crashed, and said so; what follows. */
+  panicked: (action: PanicAction) => void;
+  /** The guest has loaded a kernel that takes over after a crash, and is in a crash. */
+  crashLoaded: () => void;
+  /** A watchdog has heard nothing for too long, and does this. */
+  watchdog: (action: WatchdogAction) => void;
   /** The tray of the drive with this id was moved, by the guest or the owner. */
   trayMoved: (id: string, open: boolean) => void;
   /** A disk's image could not be read or written; `stop`: the machine stands still. Many at once are told once. */
@@ -734,6 +742,15 @@ class RunningMachine implements Machine {
         return;
       case 'reset':
         this.#emit('reset');
+        return;
+      case 'panicked':
+        this.#emit('panicked', message.action);
+        return;
+      case 'crashLoaded':
+        this.#emit('crashLoaded');
+        return;
+      case 'watchdog':
+        this.#emit('watchdog', message.action);
         return;
       case 'unplugged':
         void this.hotplug.unplugged(message.device);

@@ -12,16 +12,20 @@ import {
   type DriveBackend,
   E1000,
   FloppyDrive,
+  I6300Esb,
   Ich9Ahci,
   Ne2000Isa,
   Ne2000Pci,
   NvmeController,
   NvmeNamespace,
   type OptionRom,
+  type PanicEvent,
   type PciBus,
   PcieRootPort,
   type PciFunction,
   PcTestdev,
+  PVPANIC_PORT,
+  PvpanicPci,
   Rtl8139,
   ScsiCd,
   ScsiDisk,
@@ -41,6 +45,7 @@ import {
   wireIsaDebugcon,
   wireIsaDebugExit,
   wirePcTestdev,
+  wirePvpanic,
 } from '../hw/index.js';
 import type { DeviceBoard } from '../machine/board.js';
 import type { StateArena } from '../schema/index.js';
@@ -103,6 +108,9 @@ export interface DeviceHost {
   discard(gpa: number, sizeBytes: number): void;
   /** The guest has let a device go, by its name. */
   unplugged(device: string): void;
+  /** The guest tells of a crash of its kernel. */
+  panicEvent(event: PanicEvent): void;
+  watchdogExpired(): void;
   /** A console port of the machine, counted over all its devices, has been opened or closed by the guest. */
   guestOpened(port: number, open: boolean): void;
 }
@@ -350,6 +358,25 @@ export class MachineDevices {
       case 'virtio-tablet': {
         const kind = config.type.slice('virtio-'.length) as VirtioInputKind;
         this.#addVirtio(board, config, this.#host.input.add(kind), taken);
+        return;
+      }
+      case 'pvpanic': {
+        isaOf(board, config.type);
+        const { port = PVPANIC_PORT } = config;
+        wirePvpanic(board.ports, (event) => this.#host.panicEvent(event), port);
+        board.panicPort = port;
+        return;
+      }
+      case 'pvpanic-pci': {
+        const name = freeName(config.type, taken);
+        const device = new PvpanicPci({ name, tell: (event) => this.#host.panicEvent(event) });
+        this.#insert(board, this.#spot(board, config.slot, taken), config, device);
+        return;
+      }
+      case 'i6300esb': {
+        const name = freeName(config.type, taken);
+        const device = new I6300Esb({ name, clock: board.clock, expired: () => this.#host.watchdogExpired() });
+        this.#insert(board, this.#spot(board, config.slot, taken), config, device);
         return;
       }
       case 'isa-debug-exit':

@@ -239,6 +239,11 @@ export type DeviceConfig =
       readonly vga?: VgaConfig | undefined;
     })
   | (VirtioPlace & { readonly type: 'virtio-keyboard' | 'virtio-mouse' | 'virtio-tablet' })
+  /** By which the guest tells of its crash: at a port, or as a PCI device. */
+  | { readonly type: 'pvpanic'; readonly port?: number | undefined }
+  | { readonly type: 'pvpanic-pci'; readonly slot?: PciSlot | undefined }
+  /** Intel's watchdog. */
+  | { readonly type: 'i6300esb'; readonly slot?: PciSlot | undefined }
   | { readonly type: 'isa-debug-exit'; readonly port: number; readonly sizeBytes: number }
   | { readonly type: 'isa-debugcon'; readonly port: number; readonly stream: number }
   | { readonly type: 'pc-testdev' };
@@ -330,6 +335,8 @@ export interface WorkerConfig {
   readonly onReset: 'reset' | 'end' | 'pause';
   /** What the guest's power-off does. */
   readonly onPowerOff: 'end' | 'pause';
+  readonly onPanic: PanicAction;
+  readonly onWatchdog: WatchdogAction;
   readonly hotThreshold: number;
   /** Added to the host's wall clock for the guest's RTC. */
   readonly rtcOffsetNs: number;
@@ -445,11 +452,19 @@ export type MachineEnd =
   | { readonly why: 'reset' }
   /** The guest gave a status through isa-debug-exit. */
   | { readonly why: 'exit'; readonly status: number }
+  /** Its kernel has crashed, and said so. */
+  | { readonly why: 'panic' }
   /** Its owner ended it. */
   | { readonly why: 'quit' };
 
 /** Why a machine stands still though its owner did not ask. */
-export type StopReason = 'poweroff' | 'reset' | 'debug' | 'io-error';
+export type StopReason = 'poweroff' | 'reset' | 'debug' | 'io-error' | 'panic' | 'watchdog';
+
+/** What happens when the guest's kernel crashes and says so: the machine ends as by a power-off, it stands still, or goes on. */
+export type PanicAction = 'poweroff' | 'pause' | 'run';
+/** What a watchdog does that has heard nothing: presses the reset or the power button, ends the machine, … */
+export const watchdogActions = ['reset', 'shutdown', 'poweroff', 'inject-nmi', 'pause', 'debug', 'none'] as const;
+export type WatchdogAction = (typeof watchdogActions)[number];
 
 export type Statistics = Readonly<Record<string, Readonly<Record<string, number>>>>;
 
@@ -470,6 +485,10 @@ export type FromWorker =
   | { readonly type: 'stopped'; readonly why: StopReason }
   | { readonly type: 'reset' }
   | { readonly type: 'diskError'; readonly error: DiskError }
+  /** The guest's kernel has crashed: what follows; or one that takes over after a crash has been loaded. */
+  | { readonly type: 'panicked'; readonly action: PanicAction }
+  | { readonly type: 'crashLoaded' }
+  | { readonly type: 'watchdog'; readonly action: WatchdogAction }
   /** The guest has let a device go. */
   | { readonly type: 'unplugged'; readonly device: string }
   | { readonly type: 'tray'; readonly disk: number; readonly open: boolean }

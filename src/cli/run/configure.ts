@@ -8,7 +8,15 @@ import {
   findMachine,
   onBoard,
 } from '../../vmm/architectures.js';
-import type { AcceleratorName, DeviceOptions, DiskImage, MachineOptions, VirtioPlace } from '../../vmm/index.js';
+import {
+  type AcceleratorName,
+  type DeviceOptions,
+  type DiskImage,
+  type MachineOptions,
+  type VirtioPlace,
+  type WatchdogAction,
+  watchdogActions,
+} from '../../vmm/index.js';
 import { KeyValues, parseSize } from '../options/key-values.js';
 import type { GivenOption } from '../options/parse.js';
 import { didYouMean } from '../suggest.js';
@@ -73,6 +81,8 @@ export interface RunPlan {
   /** The machine goes on in a process of its own. */
   readonly daemonize: boolean;
   readonly escapeByte: number;
+  /** Exit status after the guest has told of a crash. */
+  readonly panicStatus: number;
   readonly name: string | undefined;
   readonly offline: boolean;
   readonly mirror: string | undefined;
@@ -178,7 +188,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
 
   const trace = planTrace(options, notices);
   const stats = options.has('stats') ? ((options.last('stats') || 'text') as 'text' | 'json') : undefined;
-  const actions = planActions(options);
+  const { panicStatus, ...actions } = planActions(options);
   const echr = options.last('echr') ?? '1';
   if (!/^(0x[0-9a-f]+|\d+)$/i.test(echr) || Number(echr) > 255) {
     throw new UsageError(`-echr ${echr}: the key is a number from 0 to 255`);
@@ -233,6 +243,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     pidfile: options.last('pidfile'),
     daemonize: planDaemonize(options, context, characters, screen),
     escapeByte: Number(echr),
+    panicStatus,
     name: board.name,
     offline: options.has('offline'),
     mirror: options.last('mirror'),
@@ -522,23 +533,41 @@ function planName(text: string | undefined): string | undefined {
   return name;
 }
 
-function planActions(options: Options): Pick<MachineOptions, 'onReset' | 'onPowerOff'> {
+type Actions = Pick<MachineOptions, 'onReset' | 'onPowerOff' | 'onPanic' | 'onWatchdog'> & {
+  readonly panicStatus: number;
+};
+
+function planActions(options: Options): Actions {
+  let panicStatus = 0;
+  let onPanic: MachineOptions['onPanic'];
+  let onWatchdog = watchdogAction(options.last('watchdog-action'));
   let onReset: 'reset' | 'end' | 'pause' = options.has('no-reboot') ? 'end' : 'reset';
   let onPowerOff: 'end' | 'pause' = options.has('no-shutdown') ? 'pause' : 'end';
   for (const text of options.all('action')) {
     const values = KeyValues.parse(`-action ${text}`, text);
     const reboot = values.choice('reboot', ['reset', 'shutdown']);
     const shutdown = values.choice('shutdown', ['poweroff', 'pause']);
-    // Nothing here tells of a panic, and there is no watchdog.
-    values.choice('panic', ['pause', 'shutdown', 'exit-failure', 'none']);
-    values.choice('watchdog', ['reset', 'shutdown', 'poweroff', 'inject-nmi', 'pause', 'debug', 'none']);
+    const panic = values.choice('panic', ['pause', 'shutdown', 'exit-failure', 'none']);
+    onWatchdog = values.choice('watchdog', watchdogActions) ?? onWatchdog;
     values.finish();
     if (reboot !== undefined) onReset = reboot === 'reset' ? 'reset' : 'end';
+    if (panic !== undefined) {
+      onPanic = panic === 'none' ? 'run' : panic === 'pause' ? 'pause' : 'poweroff';
+      panicStatus = panic === 'exit-failure' ? 1 : 0;
+    }
     if (shutdown !== undefined) onPowerOff = shutdown === 'pause' ? 'pause' : 'end';
   }
   // A reset that is a shutdown does what a shutdown does.
   if (onReset === 'end' && onPowerOff === 'pause') onReset = 'pause';
-  return { onReset, onPowerOff };
+  return { onReset, onPowerOff, onPanic, onWatchdog, panicStatus };
+}
+
+/** `-watchdog-action`. Throws UsageError. */
+function watchdogAction(text: string | undefined): WatchdogAction | undefined {
+  const found = watchdogActions.find((each) => each === text);
+  if (text !== undefined && !found)
+    throw new UsageError(`-watchdog-action ${text}: there are ${watchdogActions.join(', ')}`);
+  return found;
 }
 
 interface Characters {
@@ -890,6 +919,13 @@ function planDevices(
         devices.push({ type: 'isa-debugcon', port: values.number('iobase', 0, 0xffff) });
         break;
       }
+      case 'pvpanic':
+        devices.push({ type: 'pvpanic', port: values.number('ioport', 0, 0xffff) });
+        break;
+      case 'pvpanic-pci':
+      case 'i6300esb':
+        devices.push({ type: row.name, slot: planSlot(values, rootPorts) });
+        break;
       case 'pc-testdev':
         devices.push({ type: 'pc-testdev' });
         break;

@@ -511,12 +511,27 @@ export const deviceRows: readonly DeviceRow[] = [
     ],
   },
   ...usbRows,
+  {
+    name: 'pvpanic',
+    bus: 'ISA',
+    category: 'Misc',
+    sentence: 'Port by which the guest tells of a crash of its kernel',
+    properties: [{ name: 'ioport', type: 'uint16', default: '0x505', sentence: 'the port' }, id],
+  },
+  {
+    name: 'pvpanic-pci',
+    bus: 'PCI',
+    category: 'Misc',
+    sentence: 'PCI device by which the guest tells of a crash of its kernel',
+    properties: pci,
+  },
+  { name: 'i6300esb', bus: 'PCI', category: 'Misc', sentence: 'Watchdog of the Intel 6300ESB', properties: pci },
   { name: 'pc-testdev', bus: 'ISA', category: 'Misc', sentence: 'Test device of kvm-unit-tests', properties: [id] },
 ];
 
 /** Devices that QEMU has and vring does not yet. */
 const unsupportedDevices =
-  /^(AC97|AMDVI-PCI|ES1370|acpi-erst|adlib|am53c974|amd-iommu|ati-vga|bochs-display|cirrus-vga|cs4231a|ctucan_pci|dc390|edu|gus|ib700|intel-(hda|iommu)|i6300esb|ioh3420|ipoctal232|kvaser_pci|guest-loader|lsi|lsi53c8\w+|megasas(-gen2)?|mioe3680_pci|mptsas1068|nvdimm|pc-dimm|pcm3680_pci|pcnet|pvpanic(-pci)?|pvrdma|pvscsi|qxl(-vga)?|ramfb|rocker|sb16|secondary-vga|sga|smbus-ipmi|tpci200|tulip|vmbus-bridge|vmcoreinfo|vmgenid|vmmouse|vmware-svga|vmxnet3|vt82c686b-usb-uhci|x-pci-proxy-dev|x3130-upstream|xio3130-downstream|i82\w+|isa-(applesmc|cirrus-vga|ide|ipmi-\w+|parallel|vga)|virtio-(9p|crypto|gpu-gl|iommu|mem|pmem|vga-gl|input-host)(-(device|pci|pci-(non-)?transitional))?)$|^(ccid|cxl|e1000e?|hda|hyperv?|hv|i2c|ich9|ide|ipmi-bmc|ivshmem|nec-usb|nvme-subsys|pci|pcie|piix[34]|pxb|qemu-xhci|scsi|sd|sdhci|tpm|u2f|usb|vfio|vhost)(-|$)/;
+  /^(AC97|AMDVI-PCI|ES1370|acpi-erst|adlib|am53c974|amd-iommu|ati-vga|bochs-display|cirrus-vga|cs4231a|ctucan_pci|dc390|edu|gus|ib700|intel-(hda|iommu)|ioh3420|ipoctal232|kvaser_pci|guest-loader|lsi|lsi53c8\w+|megasas(-gen2)?|mioe3680_pci|mptsas1068|nvdimm|pc-dimm|pcm3680_pci|pcnet|pvrdma|pvscsi|qxl(-vga)?|ramfb|rocker|sb16|secondary-vga|sga|smbus-ipmi|tpci200|tulip|vmbus-bridge|vmcoreinfo|vmgenid|vmmouse|vmware-svga|vmxnet3|vt82c686b-usb-uhci|x-pci-proxy-dev|x3130-upstream|xio3130-downstream|i82\w+|isa-(applesmc|cirrus-vga|ide|ipmi-\w+|parallel|vga)|virtio-(9p|crypto|gpu-gl|iommu|mem|pmem|vga-gl|input-host)(-(device|pci|pci-(non-)?transitional))?)$|^(ccid|cxl|e1000e?|hda|hyperv?|hv|i2c|ich9|ide|ipmi-bmc|ivshmem|nec-usb|nvme-subsys|pci|pcie|piix[34]|pxb|qemu-xhci|scsi|sd|sdhci|tpm|u2f|usb|vfio|vhost)(-|$)/;
 
 /** Properties that QEMU's devices have and vring's do not yet. */
 export const unsupportedProperties = [
@@ -581,6 +596,7 @@ export const unsupportedProperties = [
   'ats',
   'acpi-index',
   'msos-desc',
+  'events',
   'pcap',
   'streams',
   'commandlog',

@@ -144,8 +144,8 @@ async function withPidfile(path: string | undefined, work: () => Promise<number>
 }
 
 /** Exit status of a machine's end, as QEMU has it. */
-export function statusOf(end: MachineEnd): number {
-  return end.why === 'exit' ? end.status : 0;
+export function statusOf(end: MachineEnd, panicStatus: number): number {
+  return end.why === 'exit' ? end.status : end.why === 'panic' ? panicStatus : 0;
 }
 
 /** Secrets and credentials, made from what -object says. */
@@ -296,7 +296,7 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
       text?.start();
       if (plan.daemonize) tellForker();
       const end = await running.ended;
-      return forced ?? statusOf(end);
+      return forced ?? statusOf(end, plan.panicStatus);
     } finally {
       stopGdb();
       await text?.stop();

@@ -53,6 +53,8 @@ const stopWords: Readonly<Record<StopReason, string>> = {
   reset: 'paused (shutdown)',
   debug: 'paused (debug)',
   'io-error': 'paused (io-error)',
+  panic: 'paused (guest-panicked)',
+  watchdog: 'paused (watchdog)',
 };
 
 /** What the machine's own thread shows. */

@@ -402,10 +402,26 @@ export const runOptions: readonly OptionRow[] = [
   {
     name: 'action',
     argument: 'EVENT=ACTION',
-    values: ['reboot=reset', 'reboot=shutdown', 'shutdown=poweroff', 'shutdown=pause'],
-    sentence: 'What a reboot or shutdown does: reboot=reset|shutdown, shutdown=poweroff|pause.',
+    values: [
+      'reboot=reset',
+      'reboot=shutdown',
+      'shutdown=poweroff',
+      'shutdown=pause',
+      'panic=pause',
+      'panic=exit-failure',
+    ],
+    sentence:
+      'What a reboot, shutdown, crash or watchdog does: reboot=reset|shutdown, shutdown=poweroff|pause, panic=shutdown|pause|exit-failure|none, watchdog= as -watchdog-action.',
     group: running,
     repeats: true,
+  },
+  {
+    name: 'watchdog-action',
+    argument: 'ACTION',
+    values: ['reset', 'shutdown', 'poweroff', 'inject-nmi', 'pause', 'debug', 'none'],
+    default: 'reset',
+    sentence: 'What a watchdog (-device i6300esb) does that has heard nothing from the guest.',
+    group: running,
   },
   {
     name: 'daemonize',
@@ -539,7 +555,6 @@ export const unsupportedRunOptions: ReadonlyMap<string, string> = new Map([
     'virtfs',
     'virtfs_synth',
     'watchdog',
-    'watchdog-action',
     'win2k-hack',
     'writeconfig',
     'xen-attach',

@@ -49,6 +49,8 @@ export interface AcpiBoard {
     readonly pit: boolean;
     readonly ps2: boolean;
     readonly fwCfgPort?: number;
+    /** Of pvpanic. */
+    readonly panicPort?: number;
     /** Kinds of the drives of the floppy controller, where there is one. */
     readonly floppies?: readonly (FloppyKind | undefined)[];
   };

@@ -155,6 +155,14 @@ function isaBridge(board: AcpiBoard): aml.Term {
     add('MOU', 'PNP0F13', res.isaIrq(12));
   }
   if (isa.floppies) children.push(floppyController(isa.floppies));
+  if (isa.panicPort !== undefined)
+    children.push(
+      aml.device(
+        'PEVT',
+        aml.name('_HID', aml.string('QEMU0001')),
+        aml.name('_CRS', res.resourceTemplate(res.ioPorts(isa.panicPort, 1))),
+      ),
+    );
   children.push(...isa.serial.map(serialDevice));
   return aml.device(
     'ISA',

@@ -1,5 +1,5 @@
 /** The commands of QMP, a row each: what their arguments are, and what they do. QEMU's names and shapes (its qapi/*.json). */
-import type { MachineDisk } from '../../../vmm/index.js';
+import type { MachineDisk, StopReason } from '../../../vmm/index.js';
 import { emptyMachine, Monitor } from '../monitor.js';
 import { capabilityCommands } from './capability-commands.js';
 import { hotPlugCommands } from './hotplug-commands.js';
@@ -14,10 +14,18 @@ const drive = [
 ] as const;
 const force = { name: 'force', type: 'bool', optional: true } as const;
 
+const stopWords: Readonly<Record<StopReason, string>> = {
+  poweroff: 'shutdown',
+  reset: 'shutdown',
+  debug: 'debug',
+  'io-error': 'io-error',
+  panic: 'guest-panicked',
+  watchdog: 'watchdog',
+};
+
 function statusOf({ machine }: QmpHost): { status: string; running: boolean; singlestep: boolean } {
   const { state, stopReason } = machine;
-  const stopped =
-    stopReason === 'io-error' ? 'io-error' : stopReason === 'debug' ? 'debug' : stopReason ? 'shutdown' : 'paused';
+  const stopped = stopReason ? stopWords[stopReason] : 'paused';
   const status =
     state === 'ready' ? 'prelaunch' : state === 'running' ? 'running' : state === 'ended' ? 'shutdown' : stopped;
   return { status, running: state === 'running', singlestep: false };

@@ -10,6 +10,9 @@ export const qmpEvents = [
   'DEVICE_TRAY_MOVED',
   'DEVICE_DELETED',
   'BLOCK_IO_ERROR',
+  'GUEST_PANICKED',
+  'GUEST_CRASHLOADED',
+  'WATCHDOG',
 ] as const;
 
 export interface Asked {
@@ -42,6 +45,9 @@ export function watchMachine(machine: Machine, asked: Asked, emit: (event: strin
       if (type.startsWith('virtio-')) emit('DEVICE_DELETED', { path: `${path}/virtio-backend` });
       emit('DEVICE_DELETED', { device, path });
     }),
+    machine.on('panicked', (action) => emit('GUEST_PANICKED', { action })),
+    machine.on('crashLoaded', () => emit('GUEST_CRASHLOADED', { action: 'run' })),
+    machine.on('watchdog', (action) => emit('WATCHDOG', { action })),
     machine.on('trayMoved', (id, open) => emit('DEVICE_TRAY_MOVED', { device: id, id, 'tray-open': open })),
     machine.on('diskError', (device, { write, action, noSpace }) =>
       emit('BLOCK_IO_ERROR', {
@@ -56,7 +62,10 @@ export function watchMachine(machine: Machine, asked: Asked, emit: (event: strin
       if (why === 'poweroff') {
         if (!told) shutdown(true, 'guest-shutdown');
       } else if (why === 'reset') shutdown(true, 'guest-reset');
-      else if (why === 'quit') shutdown(false, asked.take('quit') ? 'host-qmp-quit' : 'host-signal');
+      else if (why === 'panic') {
+        emit('STOP');
+        shutdown(true, 'guest-panic');
+      } else if (why === 'quit') shutdown(false, asked.take('quit') ? 'host-qmp-quit' : 'host-signal');
       else shutdown(true, 'guest-shutdown');
     }),
   ];

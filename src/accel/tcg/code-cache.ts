@@ -13,38 +13,15 @@ import {
   packWords,
 } from '../../ir/index.js';
 import { COLD_HEADER_BYTES, type ColdCode, coldHeader } from '../../wasm/index.js';
+import { BlockTable } from './block-table.js';
 import { codeHash } from './dispatcher.js';
 import { CODE_HASH_BYTES, CODE_HASH_ENTRIES, GUARDED_KEY, hashEntry, layout } from './layout.js';
-
-/** A translation block in the cold tier. */
-export interface Block {
-  /** By which its cold code's header names it. */
-  readonly number: number;
-  /** Host address of its guest code; bytes of it; mode key. */
-  readonly hva: number;
-  readonly bytes: number;
-  readonly key: number;
-  readonly instructions: number;
-  /** Host address of the page it ends on, if that is another one, else 0. */
-  readonly second: number;
-  /** Address of the cold code. */
-  readonly code: number;
-  /** Index in the code hash. */
-  readonly slot: number;
-  /** The first two words of the cold code behind its header. */
-  readonly firstWord: number;
-  readonly secondWord: number;
-  /** The region that starts here, if it has been compiled. */
-  region: Region | undefined;
-  valid: boolean;
-  /** It has been asked for a region of it. */
-  waiting: boolean;
-}
 
 /** A compiled region: a function in the code table. */
 export interface Region {
   readonly index: number;
-  readonly head: Block;
+  /** Number of the block it begins with. */
+  readonly head: number;
   /** Host ranges of the guest code in it: start and end of each. */
   readonly ranges: readonly number[];
   /** HotBlock.large. */
@@ -58,13 +35,6 @@ const NO_KEY = -1;
 const awaitedAt = (hva: number, key: number): number => 2 * hva + (key >>> 31);
 /** So many writes to a page's code drop what they hit; the next one, with no new code since, drops all of the page. */
 const PATCHES = 4;
-
-/** Host addresses of a block's bytes on one of its pages: start and end. */
-function partOn(page: number, { hva, bytes, second }: Block): [number, number] {
-  const start = page * 4096;
-  if (hva >>> 12 === page) return [hva, second === 0 ? hva + bytes : start + 4096];
-  return [start, start + bytes - (4096 - (hva & 4095))];
-}
 
 /** Sets the bits of the bytes [hva, end), which lie on one page, in the page's map. */
 function setBits(map: Uint32Array, hva: number, end: number): void {
@@ -91,10 +61,11 @@ export class CodeCache {
   readonly #vcpus: CodeCacheVcpus;
   #arena = layout.coldCode as number;
   #entries = 0;
-  readonly #blocksByPage = new Map<number, Block[]>();
-  readonly #regionsByPage = new Map<number, Region[]>();
   /** By the number in their cold code's header. */
-  #blocks: Block[] = [];
+  readonly blocks: BlockTable;
+  /** The regions that stand, by the number of the block they begin with. */
+  readonly #regions = new Map<number, Region>();
+  readonly #regionsByPage = new Map<number, Region[]>();
   /**
    * Links that wait for a block to be translated, by `awaitedAt`: index of the link's word, which holds the negative index of the
    * next, or 0.
@@ -114,30 +85,30 @@ export class CodeCache {
     this.#words = new Int32Array(buffer);
     this.#bytes = new Uint8Array(buffer);
     this.#masks = new Int32Array(buffer, layout.codeMasks, (layout.coldCode - layout.codeMasks) / 4);
+    this.blocks = new BlockTable(buffer.byteLength >>> 12);
     this.#vcpus = vcpus;
   }
 
   /**
    * Adds a block with its cold code, and the IR that this was made of if it may become part of a region. `mayLink`: it may go on to
-   * other blocks by itself.
+   * other blocks by itself. Gives the block's number.
    */
   add(
     hva: number,
     bytes: number,
     key: number,
-    instructions: number,
     second: number,
     { words: code, length, links, linkWords }: ColdCode,
     ir: BlockBuilder | undefined,
     mayLink: boolean,
-  ): Block {
+  ): number {
     const irWords = ir?.length ?? 0;
     const most = length * 4 + irWords * MOST_PACKED_BYTES;
     if (this.#arena + most > layout.coldCodeEnd || this.#entries > CODE_HASH_ENTRIES / 2) this.flush();
     const at = this.#arena;
     const words = this.#words;
     for (let i = 0, to = at >> 2; i < length; i++) words[to + i] = code[i];
-    const number = this.#blocks.length;
+    const number = this.blocks.count;
     words[(at + coldHeader.number) >> 2] = number;
     words[(at + coldHeader.key) >> 2] = key & ~GUARDED_KEY;
     words[(at + coldHeader.ir) >> 2] = length * 4;
@@ -145,36 +116,22 @@ export class CodeCache {
     const end = ir ? packWords(ir.words, irWords, this.#bytes, at + length * 4) : at + length * 4;
     this.#arena = (end + 7) & ~7;
     const slot = this.#insert(hva, key, second, at | 0x80000000);
-    const block: Block = {
-      number,
-      hva,
-      bytes,
-      key,
-      instructions,
-      second,
-      code: at,
-      slot,
-      firstWord: code[COLD_HEADER_BYTES >> 2],
-      secondWord: code[(COLD_HEADER_BYTES >> 2) + 1],
-      region: undefined,
-      valid: true,
-      waiting: false,
-    };
-    this.#blocks.push(block);
-    this.#coverBlock(block, hva, second === 0 ? bytes : 4096 - (hva & 4095));
-    if (second !== 0) this.#coverBlock(block, second, bytes - (4096 - (hva & 4095)));
+    const first = COLD_HEADER_BYTES >> 2;
+    this.blocks.add(hva, bytes, key, second, at, slot, code[first], code[first + 1]);
+    this.#coverBlock(hva, second === 0 ? bytes : 4096 - (hva & 4095));
+    if (second !== 0) this.#coverBlock(second, bytes - (4096 - (hva & 4095)));
     this.counters.blocks++;
-    this.#linkTo(block);
+    // What ends on another page may be followed by another one the next time.
+    if (second === 0) this.#linkTo(hva, key, at);
     if (mayLink) for (let i = 0; i < linkWords; i += 2) this.#link((at >> 2) + links[i], hva, hva + links[i + 1], key);
-    return block;
+    return number;
   }
 
-  /** The links that have waited for a block. */
-  #linkTo({ hva, key, code, second }: Block): void {
+  /** The links that have waited for the block at a host address. */
+  #linkTo(hva: number, key: number, code: number): void {
     const place = awaitedAt(hva, key);
     const first = this.#awaited.get(place);
-    // What ends on another page may be followed by another one the next time.
-    if (first === undefined || second !== 0) return;
+    if (first === undefined) return;
     this.#awaited.delete(place);
     for (let link = first; link !== 0; ) {
       const next: number = -this.#words[link];
@@ -207,19 +164,18 @@ export class CodeCache {
     }
   }
 
-  /** The block whose cold code starts at an address. */
-  blockAt(code: number): Block | undefined {
-    const block = this.#blocks[this.#words[(code + coldHeader.number) >> 2]];
-    return block?.valid && block.code === code ? block : undefined;
+  /** Number of the block whose cold code starts at an address, or -1. */
+  blockAt(code: number): number {
+    const block = this.#words[(code + coldHeader.number) >> 2];
+    return this.blocks.isValid(block) && this.blocks.code(block) === code ? block : -1;
   }
 
   /** Host ranges of the guest code of blocks, start and end of each; undefined: one of them has been dropped. */
   rangesOf(numbers: readonly number[]): number[] | undefined {
     const ranges: number[] = [];
     for (const number of numbers) {
-      const block = this.#blocks[number];
-      if (!block?.valid) return undefined;
-      const { hva, bytes, second } = block;
+      if (!this.blocks.isValid(number)) return undefined;
+      const { hva, bytes, second } = this.blocks.place(number);
       const end = hva + bytes;
       if (second === 0) ranges.push(hva, end);
       else {
@@ -231,19 +187,24 @@ export class CodeCache {
   }
 
   /** How often a block has been entered in the cold tier. */
-  heat(block: Block): number {
-    return this.#words[block.code >> 2];
+  heat(block: number): number {
+    return this.#words[this.blocks.code(block) >> 2];
   }
 
-  setHeat(block: Block, count: number): void {
-    this.#words[block.code >> 2] = count;
+  setHeat(block: number, count: number): void {
+    this.#words[this.blocks.code(block) >> 2] = count;
+  }
+
+  /** The region that starts with a block, if it has been compiled. */
+  regionOf(block: number): Region | undefined {
+    return this.#regions.get(block);
   }
 
   /** Puts a region in its head's place, or in that of the head's smaller one. */
   addRegion(region: Region): void {
     const { head, ranges } = region;
-    if (head.region) this.#dropRegion(head.region);
-    head.region = region;
+    this.#dropRegionOf(head);
+    this.#regions.set(head, region);
     for (let i = 0; i < ranges.length; i += 2) {
       this.#cover(ranges[i], ranges[i + 1] - ranges[i], (page) => {
         const list = this.#regionsByPage.get(page);
@@ -251,7 +212,7 @@ export class CodeCache {
         else if (!list.includes(region)) list.push(region);
       });
     }
-    this.#words[(head.code + coldHeader.region) >> 2] = region.index;
+    this.#words[(this.blocks.code(head) + coldHeader.region) >> 2] = region.index;
     this.#retire(head);
   }
 
@@ -261,19 +222,21 @@ export class CodeCache {
   }
 
   /** Whoever still jumps to a block's cold code is told to look again, and no link is followed to it. */
-  #retire(block: Block): void {
-    const at = (block.code + COLD_HEADER_BYTES) >> 2;
-    this.#words[(block.code + coldHeader.key) >> 2] = NO_KEY;
+  #retire(block: number): void {
+    const code = this.blocks.code(block);
+    const at = (code + COLD_HEADER_BYTES) >> 2;
+    this.#words[(code + coldHeader.key) >> 2] = NO_KEY;
     this.#words[at] = Op.leave;
     this.#words[at + 1] = exitWord(exitCode.stale, 0, DEFERRED_UNCHANGED);
   }
 
   /** The block's cold code serves again. */
-  #restore(block: Block): void {
-    const at = (block.code + COLD_HEADER_BYTES) >> 2;
-    this.#words[(block.code + coldHeader.key) >> 2] = block.key & ~GUARDED_KEY;
-    this.#words[at] = block.firstWord;
-    this.#words[at + 1] = block.secondWord;
+  #restore(block: number): void {
+    const code = this.blocks.code(block);
+    const at = (code + COLD_HEADER_BYTES) >> 2;
+    this.#words[(code + coldHeader.key) >> 2] = this.blocks.key(block) & ~GUARDED_KEY;
+    this.#words[at] = this.blocks.firstWord(block);
+    this.#words[at + 1] = this.blocks.secondWord(block);
   }
 
   /** Guest bytes [hva, hva + size) have been, or are about to be, written: drops the code on them. Gives true if there was any. */
@@ -306,17 +269,16 @@ export class CodeCache {
       for (let at = from; at < to; at++) if ((known[at >> 5] >>> (at & 31)) & 1) return true;
       return false;
     }
-    const blocks = this.#blocksByPage.get(page) ?? [];
     const start = page * 4096;
     const covered = new Uint32Array(128);
-    for (const block of blocks) {
-      if (!block.valid) continue;
-      const [hva, end] = partOn(page, block);
-      if (hva < start + to && end > start + from) return true;
+    let hit = false;
+    this.blocks.onPage(page, (_, hva, end) => {
+      hit ||= hva < start + to && end > start + from;
       setBits(covered, hva, end);
-    }
-    this.#covered.set(page, covered);
-    return false;
+      return true;
+    });
+    if (!hit) this.#covered.set(page, covered);
+    return hit;
   }
 
   /** Any code on the pages of a range? */
@@ -328,14 +290,11 @@ export class CodeCache {
   /** Drops everything. */
   flush(): void {
     this.counters.flushes++;
-    for (const regions of this.#regionsByPage.values()) for (const region of regions) this.#dropRegion(region);
+    for (const region of [...this.#regions.values()]) this.#dropRegion(region);
     this.#regionsByPage.clear();
-    for (const blocks of this.#blocksByPage.values()) for (const block of blocks) block.valid = false;
-    for (const page of this.#blocksByPage.keys()) this.#masks.fill(0, page * 2, page * 2 + 2);
-    this.#blocksByPage.clear();
+    this.blocks.clear((page) => this.#masks.fill(0, page * 2, page * 2 + 2));
     this.#hits.clear();
     this.#covered.clear();
-    this.#blocks = [];
     this.#awaited.clear();
     this.#words.fill(0, layout.codeHash >> 2, (layout.codeHash + CODE_HASH_ENTRIES * CODE_HASH_BYTES) >> 2);
     this.#entries = 0;
@@ -366,8 +325,8 @@ export class CodeCache {
   }
 
   /** The block is not found any more. */
-  #forget(block: Block): void {
-    this.#words[(layout.codeHash + block.slot * CODE_HASH_BYTES + hashEntry.target) >> 2] = 0;
+  #forget(block: number): void {
+    this.#words[(layout.codeHash + this.blocks.slot(block) * CODE_HASH_BYTES + hashEntry.target) >> 2] = 0;
   }
 
   #marked(page: number): boolean {
@@ -398,7 +357,7 @@ export class CodeCache {
   }
 
   /** A block's bytes on one page. */
-  #coverBlock(block: Block, hva: number, bytes: number): void {
+  #coverBlock(hva: number, bytes: number): void {
     const page = hva >>> 12;
     const isFirst = !this.#marked(page);
     this.#mark(page, hva, hva + bytes);
@@ -406,9 +365,6 @@ export class CodeCache {
     this.#hits.delete(page);
     const covered = this.#covered.get(page);
     if (covered) setBits(covered, hva, hva + bytes);
-    const list = this.#blocksByPage.get(page);
-    if (list) list.push(block);
-    else this.#blocksByPage.set(page, [block]);
   }
 
   #dropOnPage(page: number, from: number, to: number): boolean {
@@ -430,23 +386,19 @@ export class CodeCache {
           this.#markWithin(page, region.ranges[i], region.ranges[i + 1]);
       }
     }
-    const kept: Block[] = [];
-    for (const block of this.#blocksByPage.get(page) ?? []) {
-      if (!block.valid) continue;
-      const [hva, end] = partOn(page, block);
-      if (touches(hva, end)) {
-        block.valid = false;
-        this.#forget(block);
-        this.#retire(block);
-        if (block.region) this.#dropRegion(block.region);
-        this.counters.invalidated++;
-        dropped = true;
-      } else {
-        kept.push(block);
+    this.blocks.onPage(page, (block, hva, end) => {
+      if (!touches(hva, end)) {
         this.#markWithin(page, hva, end);
+        return true;
       }
-    }
-    this.#blocksByPage.set(page, kept);
+      this.blocks.drop(block);
+      this.#forget(block);
+      this.#retire(block);
+      this.#dropRegionOf(block);
+      this.counters.invalidated++;
+      dropped = true;
+      return false;
+    });
     this.#regionsByPage.set(
       page,
       keptRegions.filter((region) => region.valid),
@@ -454,14 +406,20 @@ export class CodeCache {
     return dropped;
   }
 
+  #dropRegionOf(head: number): void {
+    const region = this.#regions.get(head);
+    if (region) this.#dropRegion(region);
+  }
+
   #dropRegion(region: Region): void {
     if (!region.valid) return;
     region.valid = false;
-    region.head.region = undefined;
-    if (region.head.valid) {
-      this.#words[(region.head.code + coldHeader.region) >> 2] = 0;
-      this.setHeat(region.head, 0);
-      this.#restore(region.head);
+    const { head } = region;
+    this.#regions.delete(head);
+    if (this.blocks.isValid(head)) {
+      this.#words[(this.blocks.code(head) + coldHeader.region) >> 2] = 0;
+      this.setHeat(head, 0);
+      this.#restore(head);
     }
     this.onDrop(region);
   }

@@ -200,7 +200,7 @@ test('a write beside code, in the same 64 bytes, drops nothing', () => {
   const { cache } = engine;
   const code = { words: new Int32Array(16), length: 16, links: new Int32Array(4), linkWords: 0 };
   const page = engine.ramStart + 0x5000;
-  const add = (hva: number, bytes: number, second = 0) => cache.add(hva, bytes, 0, 1, second, code, undefined, false);
+  const add = (hva: number, bytes: number, second = 0) => cache.add(hva, bytes, 0, second, code, undefined, false);
   add(page + 8, 8);
   assert.equal(cache.invalidate(page, 8), false);
   assert.equal(cache.invalidate(page + 16, 48), false);
@@ -222,13 +222,13 @@ test('a page of code that is being filled with something else is dropped as a wh
   const { cache } = engine;
   const code = { words: new Int32Array(16), length: 16, links: new Int32Array(4), linkWords: 0 };
   const page = engine.ramStart + 0x5000;
-  for (let i = 0; i < 32; i++) cache.add(page + 128 * i, 8, 0, 1, 0, code, undefined, false);
+  for (let i = 0; i < 32; i++) cache.add(page + 128 * i, 8, 0, 0, code, undefined, false);
   const invalidated = () => cache.counters.invalidated;
   // A few writes drop what they hit.
   for (let i = 0; i < 4; i++) assert.ok(cache.invalidate(page + 128 * i, 8));
   assert.equal(invalidated(), 4);
   // New code on the page: it is patched, not filled.
-  cache.add(page, 8, 0, 1, 0, code, undefined, false);
+  cache.add(page, 8, 0, 0, code, undefined, false);
   for (let i = 0; i < 4; i++) assert.ok(cache.invalidate(page + 128 * (4 + i), 8));
   assert.equal(invalidated(), 8);
   assert.ok(cache.invalidate(page + 128 * 8, 8));

@@ -638,7 +638,7 @@ export class TcgEngine implements Accelerator {
     this.counters.hot++;
     if (this.#breakpoints.size > 0) return;
     const block = this.cache.blockAt(this.#words[(this.state + header.currentCode) >> 2]);
-    if (!block) return;
+    if (block < 0) return;
     // Where the pc wraps at 64 KiB no other block may join.
     this.compiler.request(block, this.#linearPc(), this.#tlbs, this.#follows);
     this.compiler.collect(this.cache.heat(block) > this.#hotThreshold);
@@ -651,7 +651,7 @@ export class TcgEngine implements Accelerator {
   #busy(): void {
     this.counters.busy++;
     const head = this.compiler.busyRegion(this.#words[(this.state + header.currentCode) >> 2])?.head;
-    if (head && this.#breakpoints.size === 0)
+    if (head !== undefined && this.#breakpoints.size === 0)
       this.compiler.request(head, this.#linearPc(), this.#tlbs, this.#follows, true);
   }
 
@@ -688,7 +688,7 @@ export class TcgEngine implements Accelerator {
     const { bytes, instructions } = this.#result;
     this.#serializer.run(this.#builder, instructions);
     const ir = this.#hotThreshold > 0 ? this.#builder : undefined;
-    this.cache.add(hva, bytes, key, instructions, second, this.#serializer, ir, this.#mayLink);
+    this.cache.add(hva, bytes, key, second, this.#serializer, ir, this.#mayLink);
     this.counters.translated += instructions;
     return undefined;
   }

@@ -103,7 +103,7 @@ function nameOf({ delta, returns }: Place): string {
 
 /** A block chosen for a region, before it is laid out. */
 interface Candidate extends Place {
-  /** Block.number. */
+  /** The block's number in the code cache. */
   readonly number: number;
   /** The block ends with a call: the distance it returns to. */
   readonly calls: number | undefined;

@@ -2,7 +2,7 @@
  * Regions as the vCPU's thread sees them: it asks for one when a block has become hot, goes on in the cold tier, and puts what
  * comes back in the code table, if all blocks that the region was made of still stand.
  */
-import type { Block, CodeCache, Region } from './code-cache.js';
+import type { CodeCache, Region } from './code-cache.js';
 import { layout, REGION_COUNTERS } from './layout.js';
 import { type BuiltModule, RegionBuilder, type RegionSetup } from './region-builder.js';
 import { RegionQueue } from './region-queue.js';
@@ -69,8 +69,8 @@ export class RegionCompiler {
   #retired: number[] = [];
   /** By index in the code table. */
   readonly #regions: (Region | undefined)[] = [];
-  /** Blocks that wait for a region, by the number they went by. */
-  readonly #waiting = new Map<number, Block>();
+  /** Numbers of the blocks that wait for a region, by the number they went by. */
+  readonly #waiting = new Map<number, number>();
   #nextId = 0;
   /** Called with each module if its bytes are kept, for `-d wasm`. */
   onModule: (bytes: Uint8Array, regions: readonly Region[]) => void = () => {};
@@ -101,15 +101,16 @@ export class RegionCompiler {
   }
 
   /** A block has become hot at a linear address of the vCPU whose TLBs lie there, or (`large`) its region is busy. */
-  request(block: Block, address: bigint, tlbs: number, follow: boolean, large = false): void {
+  request(block: number, address: bigint, tlbs: number, follow: boolean, large = false): void {
     this.#forgetOld();
-    if (block.waiting || !block.valid || !mayReplace(block.region, large)) return;
-    const { hva, key, second } = block;
+    const { cache } = this.#options;
+    const { blocks, epoch } = cache;
+    if (!blocks.isValid(block) || blocks.isWaiting(block) || !mayReplace(cache.regionOf(block), large)) return;
+    const { hva, key, second } = blocks.place(block);
     const id = this.#nextId;
-    if (!this.#queue.push({ id, hva, key, second, address, tlbs, follow, large, epoch: this.#options.cache.epoch }))
-      return;
+    if (!this.#queue.push({ id, hva, key, second, address, tlbs, follow, large, epoch })) return;
     this.#nextId = (id + 1) & 0x3fffffff;
-    block.waiting = true;
+    blocks.setWaiting(block, true);
     this.#waiting.set(id, block);
   }
 
@@ -135,10 +136,10 @@ export class RegionCompiler {
   #epoch = 0;
 
   /** The block that went by a number, and is answered now. */
-  #answered(id: number): Block | undefined {
+  #answered(id: number): number | undefined {
     const head = this.#waiting.get(id);
     this.#waiting.delete(id);
-    if (head) head.waiting = false;
+    if (head !== undefined) this.#options.cache.blocks.setWaiting(head, false);
     return head;
   }
 
@@ -160,7 +161,7 @@ export class RegionCompiler {
     regions.forEach((built, i) => {
       const head = heads[i];
       const ranges = cache.rangesOf(built.blocks);
-      if (!head || head.number !== built.blocks[0] || !mayReplace(head.region, built.large) || !ranges) {
+      if (head !== built.blocks[0] || !mayReplace(cache.regionOf(head), built.large) || !ranges) {
         this.counters.outdated++;
         return;
       }

@@ -17,7 +17,7 @@ export class BlockBuilder extends Emitter {
     this.words[at + 1] = value;
   }
 
-  /** Takes over the words of a block that another builder has made; they lie packed at `at`. */
+  /** Takes over the words of a block that another builder has made, in one piece; they lie packed at `at`. */
   unpack(bytes: Uint8Array, at: number, count: number): void {
     this.clear();
     this.reserve(count);

@@ -48,6 +48,9 @@ export class Emitter {
   /** The ops, one after another: opcode, result, operands, immediates (ops.ts, `opWords`). */
   words = new Int32Array(4096);
   length = 0;
+  /** Where each op begins in `words`; -1: the optimizer has dropped it. */
+  starts = new Int32Array(1024);
+  ops = 0;
   /** Type code of each temp. */
   tempTypes = new Uint8Array(1024);
   temps = 0;
@@ -55,10 +58,11 @@ export class Emitter {
   /** Forgets everything, keeps the buffers. */
   clear(): void {
     this.length = 0;
+    this.ops = 0;
     this.temps = 0;
   }
 
-  /** Makes room for `count` words and returns where they start. */
+  /** Makes room for an op of `count` words and returns where they start. */
   protected reserve(count: number): number {
     const at = this.length;
     if (at + count > this.words.length) {
@@ -67,6 +71,12 @@ export class Emitter {
       this.words = grown;
     }
     this.length = at + count;
+    if (this.ops === this.starts.length) {
+      const grown = new Int32Array(this.ops * 2);
+      grown.set(this.starts);
+      this.starts = grown;
+    }
+    this.starts[this.ops++] = at;
     return at;
   }
 

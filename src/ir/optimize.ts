@@ -1,6 +1,6 @@
 /**
  * What both tiers do to a block before it is lowered: guest-variable writes that nobody can see are dropped (above all
- * flags that the next instruction overwrites), then ops whose results are unused. One backward pass and a compaction.
+ * flags that the next instruction overwrites), and so are ops whose results are unused. One backward pass and a compaction.
  */
 import { assert } from '../base/index.js';
 import type { BlockBuilder } from './builder.js';
@@ -15,94 +15,125 @@ const removable = Uint8Array.from(opList, (row) =>
   row.result !== undefined && !row.effects.writes && !row.effects.mayExit && !row.effects.control ? 1 : 0,
 );
 
-export class BlockOptimizer {
+/** An op that never comes. */
+const NEVER = 0x7fffffff;
+
+/** What is known of an optimized block. Ops go by their number in the builder, those that were dropped counted too. */
+export interface BlockUses {
+  /** Of each temp: the last op that uses it, or -1. */
+  readonly lastUse: Int32Array;
+  /** Of each get and set of a guest variable: the next op behind it that writes the variable; greater than all where there is none. */
+  readonly nextSet: Int32Array;
+}
+
+export class BlockOptimizer implements BlockUses {
   readonly #routines: readonly Routine[];
-  #positions = new Int32Array(1024);
-  #uses = new Int32Array(1024);
+  lastUse = new Int32Array(1024);
+  nextSet = new Int32Array(1024);
   readonly #dead: Float64Array;
   #mark = 0;
+  /** Of each variable: the first op seen so far that writes it, plus #base; less than #base: none in this block. */
+  readonly #lastSet: Int32Array;
+  /** Grows with every block, so that what earlier ones left in #lastSet need not be cleared. */
+  #base = 1;
 
   constructor(vars: GuestVars, routines: readonly Routine[]) {
     this.#routines = routines;
     this.#dead = new Float64Array(vars.vars.length);
+    this.#lastSet = new Int32Array(vars.vars.length);
   }
 
   run(b: BlockBuilder): void {
-    const { words, length } = b;
-    if (this.#uses.length < b.temps) this.#uses = new Int32Array(b.temps * 2);
-    const uses = this.#uses;
-    let count = 0;
-    for (let at = 0; at < length; ) {
-      if (count === this.#positions.length) {
-        const grown = new Int32Array(count * 2);
-        grown.set(this.#positions);
-        this.#positions = grown;
-      }
-      this.#positions[count++] = at;
-      const op = words[at];
-      if (op === Op.call) {
-        const routine = this.#routines[words[at + 1]];
-        const first = at + 3 + routine.results.length;
-        for (let i = at + 3; i < first; i++) uses[words[i]] = 0;
-        for (let i = 0; i < routine.params.length; i++) uses[words[first + i]]++;
-        at += words[at + 2];
-      } else {
-        let first = at + 1;
-        if (hasResult[op]) uses[words[first++]] = 0;
-        for (let i = 0; i < paramCount[op]; i++) uses[words[first + i]]++;
-        at += opWords[op];
-      }
-    }
+    const { words, starts, ops, temps } = b;
+    if (this.lastUse.length < temps) this.lastUse = new Int32Array(temps * 2);
+    if (this.nextSet.length < ops) this.nextSet = new Int32Array(ops * 2);
+    const { lastUse, nextSet } = this;
+    lastUse.fill(-1, 0, temps);
+    const lastSet = this.#lastSet;
+    const base = this.#base;
+    // The first op seen so far that writes all variables.
+    let allSet = NEVER;
     // A variable is dead where its mark is the current number: making all live again is a new number.
     const dead = this.#dead;
     let mark = ++this.#mark;
     let dropped = 0;
-    for (let i = count - 1; i >= 0; i--) {
-      const at = this.#positions[i];
+    for (let i = ops - 1; i >= 0; i--) {
+      const at = starts[i];
       const op = words[at];
+      // Operands that the op uses.
+      let first = at + 1;
+      let count = 0;
       if (op >= Op.get_i32 && op <= Op.get_v128) {
-        if (uses[words[at + 1]] === 0) {
-          this.#positions[i] = -1;
+        if (lastUse[words[at + 1]] < 0) {
+          starts[i] = -1;
           dropped++;
-        } else dead[words[at + 2]] = 0;
+          continue;
+        }
+        const id = words[at + 2];
+        dead[id] = 0;
+        const seen = lastSet[id] - base;
+        nextSet[i] = seen >= 0 && seen < allSet ? seen : allSet;
       } else if (op >= Op.set_i32 && op <= Op.set_v128) {
         const id = words[at + 2];
-        if (dead[id] !== mark) dead[id] = mark;
-        else {
-          uses[words[at + 1]]--;
-          this.#positions[i] = -1;
+        if (dead[id] === mark) {
+          starts[i] = -1;
           dropped++;
+          continue;
         }
+        dead[id] = mark;
+        const seen = lastSet[id] - base;
+        nextSet[i] = seen >= 0 && seen < allSet ? seen : allSet;
+        lastSet[id] = i + base;
+        count = 1;
       } else if (op === Op.call) {
         const { effects, params, results } = this.#routines[words[at + 1]];
         if (effects.pure && this.#unused(words, at + 3, results.length)) {
-          for (let k = 0; k < params.length; k++) uses[words[at + 3 + results.length + k]]--;
-          this.#positions[i] = -1;
+          starts[i] = -1;
           dropped++;
-        } else if (effects.vars !== 'none' || effects.mayFault) mark = ++this.#mark;
-      } else if (removable[op] && uses[words[at + 1]] === 0) {
-        for (let k = 0; k < paramCount[op]; k++) uses[words[at + 2 + k]]--;
-        this.#positions[i] = -1;
-        dropped++;
-      } else if (mayExit[op]) mark = ++this.#mark;
+          continue;
+        }
+        if (effects.vars !== 'none' || effects.mayFault) mark = ++this.#mark;
+        if (effects.vars === 'write') allSet = i;
+        first = at + 3 + results.length;
+        count = params.length;
+      } else {
+        if (removable[op] && lastUse[words[at + 1]] < 0) {
+          starts[i] = -1;
+          dropped++;
+          continue;
+        }
+        if (mayExit[op]) mark = ++this.#mark;
+        first += hasResult[op];
+        count = paramCount[op];
+      }
+      for (let k = 0; k < count; k++) {
+        const temp = words[first + k];
+        if (lastUse[temp] < 0) lastUse[temp] = i;
+      }
     }
-    if (dropped > 0) this.#compact(b, count);
+    this.#base += ops;
+    if (this.#base > 0x3fffffff) {
+      this.#base = 1;
+      lastSet.fill(0);
+    }
+    if (dropped > 0) this.#compact(b);
   }
 
   #unused(words: Int32Array, first: number, count: number): boolean {
-    for (let i = 0; i < count; i++) if (this.#uses[words[first + i]] !== 0) return false;
+    for (let i = 0; i < count; i++) if (this.lastUse[words[first + i]] >= 0) return false;
     return true;
   }
 
-  #compact(b: BlockBuilder, count: number): void {
-    const { words } = b;
+  #compact(b: BlockBuilder): void {
+    const { words, starts, ops } = b;
     let to = 0;
-    for (let i = 0; i < count; i++) {
-      const at = this.#positions[i];
+    for (let i = 0; i < ops; i++) {
+      const at = starts[i];
       if (at < 0) continue;
       const op = words[at];
       const size = op === Op.call ? words[at + 2] : opWords[op];
       assert(size > 0, 'op of no size in a block');
+      starts[i] = to;
       // By hand: for so few words a call of copyWithin costs more.
       if (to === at) to += size;
       else for (let end = at + size, from = at; from < end; from++) words[to++] = words[from];

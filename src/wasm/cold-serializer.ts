@@ -8,6 +8,7 @@ import { assert } from '../base/index.js';
 import {
   access,
   type BlockBuilder,
+  type BlockUses,
   DEFERRED_UNCHANGED,
   exitCode,
   exitWord,
@@ -65,17 +66,19 @@ export class ColdSerializer implements ColdCode {
   /** Offset of the first temp slot in the state. */
   readonly #tempBase: number;
   readonly #countInstructions: boolean;
-  #lastUse = new Int32Array(1024);
+  /** Of the block under way (BlockUses). Ops go by their number in its builder. */
+  #lastUse: Int32Array = new Int32Array(0);
+  #nextSet: Int32Array = new Int32Array(0);
+  #starts: Int32Array = new Int32Array(0);
+  /** Of each temp: where its code begins in the output, and the op that defines it. */
   #defined = new Int32Array(1024);
-  #definedAt = new Int32Array(1024);
+  #definedBy = new Int32Array(1024);
   /** Slot offset of each temp; 0: none yet. Constants: see #constants. */
   #slot = new Int32Array(1024);
   /** Slots from the free list carry their index + 1 here, to be given back after the temp's last use. */
   #owned = new Int32Array(1024);
-  #nextSet = new Int32Array(4096);
-  #lastSet = new Int32Array(64);
-  #lastAccess = new Int32Array(64);
-  #aliasUntil = new Int32Array(64);
+  readonly #lastAccess: Int32Array;
+  readonly #aliasUntil: Int32Array;
   /** Slots that serve again: a stack. */
   readonly #free = new Int32Array(TEMP_SLOTS);
   #freeSlots = 0;
@@ -97,29 +100,27 @@ export class ColdSerializer implements ColdCode {
     for (let handler = 0; handler < FUSED; handler++) this.#sizes[handler] = handlerWords(handler);
     for (const routine of routines) this.#sizes[CALL_BASE + routine.id] = callWords(routine);
     const count = vars.vars.length;
-    this.#lastSet = new Int32Array(count);
     this.#lastAccess = new Int32Array(count);
     this.#aliasUntil = new Int32Array(count);
   }
 
-  /** Fills `words`/`length` with the block's code, header included. */
-  run(b: BlockBuilder, instructions: number): void {
-    const { words } = b;
+  /** Fills `words`/`length` with the code of an optimized block, header included. */
+  run(b: BlockBuilder, uses: BlockUses, instructions: number): void {
     const end = b.length;
-    this.#source = words;
-    if (this.#lastUse.length < b.temps) {
+    this.#source = b.words;
+    this.#starts = b.starts;
+    this.#lastUse = uses.lastUse;
+    this.#nextSet = uses.nextSet;
+    if (this.#defined.length < b.temps) {
       const size = b.temps * 2;
-      this.#lastUse = new Int32Array(size);
       this.#defined = new Int32Array(size);
-      this.#definedAt = new Int32Array(size);
+      this.#definedBy = new Int32Array(size);
       this.#slot = new Int32Array(size);
       this.#owned = new Int32Array(size);
     }
-    if (this.#nextSet.length < end) this.#nextSet = new Int32Array(end * 2);
     this.#base += this.#span;
-    this.#span = end + 1;
+    this.#span = b.ops + 1;
     if (this.#base > 0x3fffffff) this.#startOver();
-    this.#analyse(words, end);
     this.#freeSlots = 0;
     this.#slots = 0;
     if (this.words.length < end * 3 + 64) this.words = new Int32Array(end * 6 + 64);
@@ -128,12 +129,12 @@ export class ColdSerializer implements ColdCode {
     out[coldHeader.instructions >> 2] = instructions;
     this.length = COLD_HEADER_BYTES / 4;
     this.linkWords = 0;
-    this.#lower(words, end);
+    this.#lower(b.ops);
     this.#fuse();
   }
 
   /**
-   * Positions noted per variable are offset by #base, which grows with every block: what earlier blocks left there reads as
+   * Ops noted per variable are offset by #base, which grows with every block: what earlier blocks left there reads as
    * "before this block" without being cleared.
    */
   #base = 0;
@@ -143,63 +144,30 @@ export class ColdSerializer implements ColdCode {
     this.#base = 1;
     this.#lastAccess.fill(0);
     this.#aliasUntil.fill(0);
-    this.#lastSet.fill(0);
   }
 
-  /** Last uses, definitions, and for each get and set the next write of its variable. Positions are word indices. */
-  #analyse(words: Int32Array, end: number): void {
-    if (this.#starts.length < end) this.#starts = new Int32Array(end * 2);
-    const starts = this.#starts;
-    let count = 0;
-    for (let at = 0; at < end; ) {
-      starts[count++] = at;
-      const op = words[at];
-      if (op === Op.call) {
-        const { results, params } = this.#routines[words[at + 1]];
-        for (let i = 0; i < results.length; i++) this.#define(words[at + 3 + i], at);
-        for (let i = 0; i < params.length; i++) this.#lastUse[words[at + 3 + results.length + i]] = at;
-        at += words[at + 2];
-        continue;
-      }
-      let next = at + 1;
-      if (opHasResult[op]) this.#define(words[next++], at);
-      for (let i = 0; i < opParamCount[op]; i++) this.#lastUse[words[next + i]] = at;
-      at += opWords[op];
-    }
-    // Variables whose last write seen (from the end) is not after `allSetAt` are next written there, by a call.
-    let allSetAt = 0x7fffffff;
-    const lastSet = this.#lastSet;
-    const base = this.#base;
-    const nextSet = this.#nextSet;
-    for (let i = count - 1; i >= 0; i--) {
-      const at = starts[i];
-      const op = words[at];
-      if (op >= Op.get_i32 && op <= Op.set_v128 && op !== Op.set_deferred) {
-        const id = words[at + 2];
-        const seen = lastSet[id] - base;
-        nextSet[at] = seen >= 0 && seen < allSetAt ? seen : allSetAt;
-        if (op >= Op.set_i32) lastSet[id] = at + base;
-      } else if (op === Op.call && this.#routines[words[at + 1]].effects.vars === 'write') allSetAt = at;
-    }
-  }
-  #starts = new Int32Array(1024);
-
-  #define(temp: number, at: number): void {
-    this.#definedAt[temp] = at;
+  #define(temp: number): void {
+    this.#definedBy[temp] = this.#now;
     this.#slot[temp] = 0;
     this.#owned[temp] = 0;
-    this.#lastUse[temp] = -1;
   }
 
-  #lower(words: Int32Array, end: number): void {
+  /** The op that is lowered now. */
+  #now = 0;
+
+  #lower(ops: number): void {
+    const words = this.#source;
     let delta = 0;
     let deferred = DEFERRED_UNCHANGED;
     let lastExit = -1;
     const out = this.words;
-    for (let at = 0; at < end; ) {
+    for (let i = 0; i < ops; i++) {
+      const at = this.#starts[i];
+      if (at < 0) continue;
+      this.#now = i;
       const op = words[at];
-      const size = op === Op.call ? words[at + 2] : opWords[op];
-      if (mayLeave[op]) lastExit = at;
+      if (opHasResult[op]) this.#define(words[at + 1]);
+      if (mayLeave[op]) lastExit = i;
       switch (opKind[op]) {
         case kind.constant:
           break; // written when an op wants it in a slot
@@ -251,7 +219,7 @@ export class ColdSerializer implements ColdCode {
             const i = isGuestLoad[op] - 1;
             const bits = words[at + 3];
             const usual = (bits & (access.mmuMask | access.forWrite)) === 0;
-            const displaced = usual && this.#takeDisplacement(words[at + 2], at);
+            const displaced = usual && this.#takeDisplacement(words[at + 2]);
             const address = displaced ? this.#addressBase : this.#operand(words[at + 2]);
             const slot = this.#result(words[at + 1]);
             out[this.length++] = displaced
@@ -274,7 +242,7 @@ export class ColdSerializer implements ColdCode {
               (bits & access.mmuMask) === 0 &&
               this.#slot[words[at + 2]] !== 0 &&
               words[at + 1] !== words[at + 2] &&
-              this.#takeDisplacement(words[at + 1], at);
+              this.#takeDisplacement(words[at + 1]);
             const address = displaced ? this.#addressBase : this.#operand(words[at + 1]);
             const value = this.#operand(words[at + 2]);
             out[this.length++] = displaced ? DISPLACED + 5 + i : bits & access.mmuMask ? SLOW_ACCESS + 5 + i : op;
@@ -312,7 +280,6 @@ export class ColdSerializer implements ColdCode {
           else if (op !== Op.call_note) assert(false, `op ${op} in a block`);
       }
       this.#releaseOperands(words, at, op);
-      at += size;
     }
   }
 
@@ -320,14 +287,14 @@ export class ColdSerializer implements ColdCode {
   #addressBase = 0;
 
   /** If the op before has added a constant to make this address and nothing else uses it, the access does that itself. */
-  #takeDisplacement(temp: number, at: number): boolean {
+  #takeDisplacement(temp: number): boolean {
     const out = this.words;
     const start = this.#defined[temp];
     if (
-      this.#lastUse[temp] !== at ||
+      this.#lastUse[temp] !== this.#now ||
       this.#owned[temp] === 0 ||
       start !== this.length - 4 ||
-      this.#source[this.#definedAt[temp]] !== Op.i64_add ||
+      this.#source[this.#definition(temp)] !== Op.i64_add ||
       out[start] !== immediateHandler(Op.i64_add)
     )
       return false;
@@ -344,13 +311,13 @@ export class ColdSerializer implements ColdCode {
     const until = this.#lastUse[result];
     const slot = this.#slot[from];
     if (until < 0 || slot === 0) return false;
-    const def = this.#definedAt[from];
     if (this.#owned[from] !== 0) {
-      if (this.#lastUse[from] !== at) return false;
+      if (this.#lastUse[from] !== this.#now) return false;
       this.#owned[result] = this.#owned[from];
       this.#owned[from] = 0;
     } else {
-      if (words[def] !== Op.get_i64 || until > this.#nextSet[def]) return false;
+      const def = this.#definition(from);
+      if (words[def] !== Op.get_i64 || until > this.#nextSet[this.#definedBy[from]]) return false;
       const id = words[def + 2];
       if (until + this.#base > this.#aliasUntil[id]) this.#aliasUntil[id] = until + this.#base;
       this.#owned[result] = 0;
@@ -366,8 +333,8 @@ export class ColdSerializer implements ColdCode {
     const result = words[at + 1];
     const from = words[at + 2];
     const start = this.#defined[from];
-    const load = isGuestLoad[words[this.#definedAt[from]]] - 1;
-    if (load < 0 || load > 2 || this.#lastUse[from] !== at || this.#owned[from] === 0 || start < 0) return false;
+    const load = isGuestLoad[words[this.#definition(from)]] - 1;
+    if (load < 0 || load > 2 || this.#lastUse[from] !== this.#now || this.#owned[from] === 0 || start < 0) return false;
     if (this.#lastUse[result] < 0) return false;
     const out = this.words;
     if (out[start] === guestLoads[load] && start + 5 === this.length) out[start] = EXTENDED + load;
@@ -425,7 +392,7 @@ export class ColdSerializer implements ColdCode {
     }
     for (let i = 0; i < count; i++) {
       const temp = words[first + i];
-      if (this.#lastUse[temp] === at && this.#owned[temp] !== 0) {
+      if (this.#lastUse[temp] === this.#now && this.#owned[temp] !== 0) {
         this.#free[this.#freeSlots++] = this.#owned[temp] - 1;
         this.#owned[temp] = 0;
       }
@@ -451,12 +418,17 @@ export class ColdSerializer implements ColdCode {
     return slot;
   }
 
+  /** Where in the IR the op lies that defines a temp. */
+  #definition(temp: number): number {
+    return this.#starts[this.#definedBy[temp]];
+  }
+
   /** The operand's slot; a constant is written to one first. */
   #operand(temp: number): number {
     let slot = this.#slot[temp];
     if (slot !== 0) return slot;
     const out = this.words;
-    const def = this.#definedAt[temp];
+    const def = this.#definition(temp);
     const words = this.#source;
     slot = this.#own(temp);
     const op = words[def];
@@ -470,7 +442,7 @@ export class ColdSerializer implements ColdCode {
 
   /** The last operand as a sign-extended word, if it is a constant that fits. */
   #smallConstant(words: Int32Array, temp: number): boolean {
-    const def = this.#definedAt[temp];
+    const def = this.#definition(temp);
     return words[def] === Op.const_i32 || (words[def] === Op.const_i64 && words[def + 3] === words[def + 2] >> 31);
   }
 
@@ -484,7 +456,7 @@ export class ColdSerializer implements ColdCode {
     const a = count > 0 && !(immediate && count === 1) ? this.#operand(words[first]) : 0;
     const b = count > 1 && !(immediate && count === 2) ? this.#operand(words[first + 1]) : 0;
     const c = count > 2 && !(immediate && count === 3) ? this.#operand(words[first + 2]) : 0;
-    const constant = immediate ? words[this.#definedAt[words[last]] + 2] : 0;
+    const constant = immediate ? words[this.#definition(words[last]) + 2] : 0;
     const result = hasResult ? this.#result(words[at + 1]) : 0;
     out[this.length++] = immediate ? immediateHandler(op) : op;
     if (hasResult) out[this.length++] = result;
@@ -504,11 +476,14 @@ export class ColdSerializer implements ColdCode {
     const start = this.length;
     this.length += 1 + results.length + params.length;
     out[start] = CALL_BASE + routine.id;
-    for (let i = 0; i < results.length; i++) out[start + 1 + i] = this.#result(words[at + 3 + i]);
+    for (let i = 0; i < results.length; i++) {
+      this.#define(words[at + 3 + i]);
+      out[start + 1 + i] = this.#result(words[at + 3 + i]);
+    }
     for (let i = 0; i < params.length; i++) out[start + 1 + results.length + i] = slots[i];
     if (effects.mayFault) out[this.length++] = exit;
     // What it may read or write is seen as touched.
-    if (effects.vars !== 'none') this.#lastAccess.fill(at + this.#base);
+    if (effects.vars !== 'none') this.#lastAccess.fill(this.#now + this.#base);
   }
 
   #get(op: number, words: Int32Array, at: number): void {
@@ -517,8 +492,8 @@ export class ColdSerializer implements ColdCode {
     const until = this.#lastUse[temp];
     if (until < 0) return;
     const home = this.#vars.vars[id].offset;
-    this.#lastAccess[id] = at + this.#base;
-    if (until <= this.#nextSet[at]) {
+    this.#lastAccess[id] = this.#now + this.#base;
+    if (until <= this.#nextSet[this.#now]) {
       this.#slot[temp] = home;
       this.#owned[temp] = 0;
       if (until + this.#base > this.#aliasUntil[id]) this.#aliasUntil[id] = until + this.#base;
@@ -536,8 +511,9 @@ export class ColdSerializer implements ColdCode {
     const id = words[at + 2];
     const home = this.#vars.vars[id].offset;
     const out = this.words;
-    const def = this.#definedAt[temp];
+    const def = this.#definition(temp);
     const defOp = words[def];
+    const definedBy = this.#definedBy[temp];
     const owned = this.#owned[temp];
     // Retarget: the op that computes the temp writes the variable itself.
     if (
@@ -545,10 +521,10 @@ export class ColdSerializer implements ColdCode {
       this.#defined[temp] >= 0 &&
       opKind[defOp] !== kind.constant &&
       defOp !== Op.call &&
-      lastExit <= def &&
-      this.#lastAccess[id] <= def + this.#base &&
-      this.#aliasUntil[id] <= def + this.#base &&
-      this.#lastUse[temp] <= this.#nextSet[at]
+      lastExit <= definedBy &&
+      this.#lastAccess[id] <= definedBy + this.#base &&
+      this.#aliasUntil[id] <= definedBy + this.#base &&
+      this.#lastUse[temp] <= this.#nextSet[this.#now]
     ) {
       const slotWord = this.#defined[temp] + 1;
       // The temp's slot may have been read since: those ops must read the variable instead. Only when none has is it safe.
@@ -557,14 +533,14 @@ export class ColdSerializer implements ColdCode {
         this.#free[this.#freeSlots++] = owned - 1;
         this.#owned[temp] = 0;
         this.#slot[temp] = home;
-        this.#lastAccess[id] = at + this.#base;
+        this.#lastAccess[id] = this.#now + this.#base;
         if (this.#lastUse[temp] + this.#base > this.#aliasUntil[id]) {
           this.#aliasUntil[id] = this.#lastUse[temp] + this.#base;
         }
         return;
       }
     }
-    this.#lastAccess[id] = at + this.#base;
+    this.#lastAccess[id] = this.#now + this.#base;
     if (op <= Op.set_i64 && this.#slot[temp] === 0 && this.#smallConstant(words, temp)) {
       out[this.length++] = immediateHandler(op);
       out[this.length++] = home;

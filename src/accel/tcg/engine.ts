@@ -686,7 +686,7 @@ export class TcgEngine implements Accelerator {
     const second = this.#generate(hva, key);
     if (second < 0) return this.#cpu.deliverFault();
     const { bytes, instructions } = this.#result;
-    this.#serializer.run(this.#builder, instructions);
+    this.#serializer.run(this.#builder, this.#optimizer, instructions);
     const ir = this.#hotThreshold > 0 ? this.#builder : undefined;
     this.cache.add(hva, bytes, key, second, this.#serializer, ir, this.#mayLink);
     this.counters.translated += instructions;
@@ -742,7 +742,7 @@ export class TcgEngine implements Accelerator {
     const key = this.#words[(this.state + header.modeKey) >> 2] | pageKey;
     this.#request.maxInstructions = 1;
     if (this.#generate(hva >>> 0, key) < 0) return this.#cpu.deliverFault();
-    this.#serializer.run(this.#builder, 1);
+    this.#serializer.run(this.#builder, this.#optimizer, 1);
     this.#words.set(this.#serializer.words.subarray(0, this.#serializer.length), layout.singleStep >> 2);
     this.#trace.block?.(layout.singleStep);
     return this.#act(this.routines['run_cold'](this.state, layout.singleStep) as number);

@@ -52,7 +52,7 @@ test(`random bytes in random modes (seed ${seed})`, () => {
         at += last === Op.call ? b.words[at + 2] : opWords[last];
       }
       assert.ok(terminators.has(last), 'the block ends');
-      serializer.run(b, result.instructions);
+      serializer.run(b, optimizer, result.instructions);
       assert.ok(serializer.length > 0);
       const line = translator.disassemble(page, offset, nextPage, modeKey, 0x1000n);
       assert.ok(line.bytes >= 1 && line.bytes <= 15 && line.text.length > 0);

@@ -251,6 +251,9 @@ export class ColdSerializer implements ColdCode {
             out[this.length++] = bits;
             out[this.length++] = exitWord(exitCode.fault, delta, deferred);
             if (displaced) out[this.length++] = this.#displacement;
+          } else if (op === Op.goto && fitsExitWord(words[at + 1])) {
+            out[this.length++] = op;
+            this.#linked(words[at + 1], deferred);
           } else if (op === Op.goto) this.#leaveTo(exitCode.next, words[at + 1], deferred);
           else if (op === Op.leave) this.#leaveTo(words[at + 1], words[at + 2], deferred);
           else if (op === Op.branch) {

@@ -1,13 +1,21 @@
 /**
  * The cold tier: an interpreter of cold code (cold-code.ts), generated from the op table as two WebAssembly functions. The inner
- * one runs everything that needs no call, from block to block along the links, with its few variables in registers; the outer one
- * (exported as `cold`) does what the inner one hands out: calls, vectors, floating point, and accesses that miss the TLB.
+ * one runs everything that needs no call, from block to block along the links and by the jump cache, with its few variables in
+ * registers; the outer one (exported as `cold`) does what the inner one hands out: calls, vectors, floating point, and accesses that
+ * miss the TLB.
  */
 import {
+  DEFERRED_UNCHANGED,
   exitCode,
   exitWord,
   type GuestVars,
   header,
+  JUMP_CACHE_PAGE_BYTES,
+  JUMP_CACHE_PAGES,
+  JUMP_CACHE_PER_PAGE_SHIFT,
+  JUMP_ENTRY_SHIFT,
+  jumpEntry,
+  jumpHash,
   Op,
   opList,
   opNames,
@@ -80,6 +88,8 @@ const SPECIAL: readonly number[] = [
 ];
 
 export interface ColdTierOptions {
+  /** Address of the jump cache. */
+  readonly jumpCache: number;
   /** Entries of a block at which it asks to be compiled, and at each multiple: a power of two, or 0: never. */
   readonly hotThreshold: number;
   /** Keeps header.instructions (-icount). */
@@ -109,9 +119,12 @@ export class ColdTierWriter implements ModuleExtension {
   #inner = false;
   /** Words of the op that is written now lie this many words behind CODE. */
   #base = 0;
-  /** Depth of the loop over ops, and of the block that ends before `#follow`, as seen from a handler's body. */
+  /** Depth of the loop over ops, and of the blocks that end before `#follow` and `#hop`, as seen from a handler's body. */
   #loopDepth = 0;
   #followDepth = 0;
+  #hopDepth = 0;
+  /** How many blocks lie around the bodies, in the loop. */
+  #around = 0;
 
   constructor(routines: readonly Routine[], vars: GuestVars, options: ColdTierOptions) {
     this.#routines = routines;
@@ -210,15 +223,18 @@ export class ColdTierWriter implements ModuleExtension {
       bodies.push({ handler: FUSED + i, write: () => this.#sequence(ops) });
     });
     w.raw([wasmOp.loop, 0x40]);
-    // What goes on to another block by a link leaves this block with the address of its exit word in SCRATCH.
-    w.raw([wasmOp.block, 0x40]);
-    const target = this.#dispatch(CALL_BASE, bodies, 1);
+    // A handler that goes on to another block leaves `follow` with the address of its exit word and link in SCRATCH; or `hop` with the
+    // next pc in ADDRESS, its exit word in HOST and 0 in CODE.
+    w.raw([wasmOp.block, 0x40, wasmOp.block, 0x40]);
+    const target = this.#dispatch(CALL_BASE, bodies, 2);
     this.#bodies(target, bodies);
     this.#i32(0);
     this.#get(CODE);
     w.u8(wasmOp.return);
     w.u8(wasmOp.end);
     this.#follow();
+    w.u8(wasmOp.end);
+    this.#hop();
     w.u8(wasmOp.br);
     w.u32(0);
     w.u8(wasmOp.end);
@@ -231,8 +247,7 @@ export class ColdTierWriter implements ModuleExtension {
     bodies.forEach(({ handler }, i) => {
       target[handler] = i;
     });
-    this.#followDepth = around - 1;
-    this.#loopDepth = around;
+    this.#around = around;
     return target;
   }
 
@@ -240,7 +255,7 @@ export class ColdTierWriter implements ModuleExtension {
   #bodies(target: Int32Array, bodies: readonly { write: () => void }[]): void {
     const w = this.#w;
     const { length } = bodies;
-    const around = this.#loopDepth;
+    const around = this.#around;
     for (let i = 0; i <= length; i++) w.raw([wasmOp.block, 0x40]);
     this.#get(CODE);
     this.#memory(0x28, 0);
@@ -251,7 +266,8 @@ export class ColdTierWriter implements ModuleExtension {
     for (let i = 0; i < length; i++) {
       w.u8(wasmOp.end);
       this.#loopDepth = around + length - i;
-      this.#followDepth = around - 1 + length - i;
+      this.#hopDepth = this.#loopDepth - 1;
+      this.#followDepth = this.#loopDepth - 2;
       bodies[i].write();
     }
     w.u8(wasmOp.end);
@@ -297,26 +313,74 @@ export class ColdTierWriter implements ModuleExtension {
     this.#advance(COLD_HEADER_BYTES);
   }
 
-  /** SCRATCH is the address of an exit word and a link: goes on to the linked block, or returns the exit word. */
+  /** SCRATCH is the address of an exit word and a link. */
   #follow(): void {
-    const w = this.#w;
+    this.#get(STATE);
+    this.#memory(0x29, header.pc);
     this.#get(SCRATCH);
     this.#memory(0x28, 0);
-    this.#set(HOST);
-    w.raw([wasmOp.block, 0x40, wasmOp.block, 0x40]);
+    this.#tee(HOST);
+    this.#w.raw([0xac, 0xc3, 0x7c]); // i64.extend_i32_s, i64.extend16_s, i64.add
+    this.#set(ADDRESS);
     this.#get(SCRATCH);
     this.#memory(0x28, 4);
-    this.#tee(CODE);
+    this.#set(CODE);
+  }
+
+  /**
+   * Goes on at the pc in ADDRESS, with the exit word in HOST: to the block that CODE is the link to, or that the jump cache knows; else
+   * returns, with the exit word applied.
+   */
+  #hop(): void {
+    const w = this.#w;
+    const stop = () => {
+      this.#i32(exitWord(exitCode.next, 0, DEFERRED_UNCHANGED));
+      this.#return();
+    };
+    // pc
+    this.#get(STATE);
+    this.#get(ADDRESS);
+    this.#get(STATE);
+    this.#memory(0x29, header.pcMask);
+    w.u8(0x83);
+    this.#tee(ADDRESS);
+    this.#memory(0x37, header.pc);
+    // the deferred variable
+    this.#get(HOST);
+    this.#i32(16);
+    w.u8(0x76);
+    this.#tee(HOST);
+    this.#i32(DEFERRED_UNCHANGED);
+    w.raw([0x47, wasmOp.if, 0x40]);
+    this.#get(STATE);
+    this.#get(HOST);
+    this.#memory(0x36, this.#deferredOffset);
+    w.u8(wasmOp.end);
+    // the link
+    w.raw([wasmOp.block, 0x40, wasmOp.block, 0x40]);
+    this.#get(CODE);
     this.#i32(0);
     w.raw([0x4c, wasmOp.brIf, 0]); // i32.le_s
     this.#get(CODE);
     this.#memory(0x28, coldHeader.key);
     this.#get(STATE);
     this.#memory(0x28, header.modeKey);
-    w.raw([0x47, wasmOp.brIf, 0]);
+    w.raw([0x46, wasmOp.brIf, 1, wasmOp.end]); // i32.eq
+    this.#lookUp();
+    this.#get(CODE);
+    this.#i32(0);
+    w.raw([0x4e, wasmOp.if, 0x40]); // i32.ge_s
+    stop();
+    w.u8(wasmOp.end);
+    this.#get(CODE);
+    this.#i32(0x7fffffff);
+    w.u8(0x71);
+    this.#set(CODE);
+    w.u8(wasmOp.end);
+    // Somebody wants to be heard, or it is time to look at the clock.
     this.#get(STATE);
     this.#memory(0x28, header.kick);
-    w.raw([wasmOp.brIf, 0]);
+    this.#rarely(stop);
     this.#get(STATE);
     this.#get(STATE);
     this.#memory(0x28, header.hops);
@@ -326,32 +390,54 @@ export class ColdTierWriter implements ModuleExtension {
     this.#memory(0x36, header.hops);
     this.#get(SCRATCH);
     this.#i32(0);
-    w.raw([0x4e, wasmOp.brIf, 1, wasmOp.end]); // i32.ge_s
-    this.#get(HOST);
-    this.#return();
-    w.u8(wasmOp.end);
-    // pc
-    this.#get(STATE);
-    this.#get(STATE);
-    this.#memory(0x29, header.pc);
-    this.#get(HOST);
-    w.raw([0xac, 0xc3, 0x7c]); // i64.extend_i32_s, i64.extend16_s, i64.add
-    this.#get(STATE);
-    this.#memory(0x29, header.pcMask);
-    w.u8(0x83);
-    this.#memory(0x37, header.pc);
-    // the deferred variable
-    this.#get(HOST);
-    this.#i32(16);
-    w.u8(0x76);
-    this.#tee(HOST);
-    this.#i32(255);
-    w.raw([0x47, wasmOp.if, 0x40]);
-    this.#get(STATE);
-    this.#get(HOST);
-    this.#memory(0x36, this.#deferredOffset);
-    w.u8(wasmOp.end);
+    w.u8(0x48); // i32.lt_s
+    this.#rarely(stop);
     this.#enterBlock();
+  }
+
+  /** CODE: the target of the jump cache's entry for the pc in ADDRESS, or 0 if there is none (jumpCacheEntry). */
+  #lookUp(): void {
+    const w = this.#w;
+    const { jumpCache } = this.#options;
+    // linear address
+    this.#get(ADDRESS);
+    this.#get(STATE);
+    this.#memory(0x29, header.pcBase);
+    w.u8(0x7c);
+    this.#tee(ADDRESS);
+    w.raw([wasmOp.i64Const, 12, 0x88, 0xa7]); // i64.shr_u, i32.wrap_i64
+    this.#tee(ENTRY);
+    // Only bits that both shifts leave in the low word count.
+    this.#get(ENTRY);
+    this.#i32(jumpHash.page);
+    w.raw([0x76, 0x73]); // i32.shr_u, i32.xor
+    this.#i32(JUMP_CACHE_PAGES - 1);
+    w.u8(0x71);
+    this.#i32(Math.log2(JUMP_CACHE_PAGE_BYTES));
+    w.u8(0x74);
+    this.#get(ADDRESS);
+    w.u8(0xa7);
+    this.#tee(HOST);
+    this.#get(HOST);
+    this.#i32(jumpHash.within);
+    w.raw([0x76, 0x73]);
+    this.#i32((1 << JUMP_CACHE_PER_PAGE_SHIFT) - 1);
+    w.u8(0x71);
+    this.#i32(JUMP_ENTRY_SHIFT);
+    w.raw([0x74, 0x6a]);
+    this.#tee(ENTRY);
+    this.#memory(0x28, jumpCache + jumpEntry.target);
+    this.#i32(0);
+    this.#get(ENTRY);
+    this.#memory(0x29, jumpCache + jumpEntry.pc);
+    this.#get(ADDRESS);
+    w.u8(0x51); // i64.eq
+    this.#get(ENTRY);
+    this.#memory(0x29, jumpCache + jumpEntry.key);
+    this.#get(STATE);
+    this.#memory(0x29, header.modeKey);
+    w.raw([0x51, 0x71, wasmOp.select]);
+    this.#set(CODE);
   }
 
   #sequence(ops: readonly number[]): void {
@@ -537,10 +623,8 @@ export class ColdTierWriter implements ModuleExtension {
         this.#memory(0x29, header.pc);
         w.raw([0x7d, 0xa7]); // i64.sub, i32.wrap_i64
         this.#memory(0x36, 4 * (this.#base + 3));
-        this.#get(STATE);
-        this.#get(ADDRESS);
-        this.#memory(0x37, header.pc);
-        this.#leaveWith(2);
+        this.#word(2);
+        this.#hopOn();
         break;
       case Op.insn:
         // Only with -icount is the op in the code.
@@ -568,6 +652,15 @@ export class ColdTierWriter implements ModuleExtension {
     this.#set(SCRATCH);
     this.#w.u8(wasmOp.br);
     this.#w.u32(this.#followDepth);
+  }
+
+  /** On to the pc in ADDRESS, by the exit word on the stack. */
+  #hopOn(): void {
+    this.#set(HOST);
+    this.#i32(0);
+    this.#set(CODE);
+    this.#w.u8(wasmOp.br);
+    this.#w.u32(this.#hopDepth);
   }
 
   /** A WebAssembly instruction; with `immediate` its last operand is in the code. */
@@ -767,15 +860,24 @@ export class ColdTierWriter implements ModuleExtension {
     this.#next(handlerWords(handler));
   }
 
-  /** Adds a distance to the pc and leaves with the word in the code. */
+  /** Goes on at a distance from the pc, or leaves with it added if the exit word in the code says why. */
   #far(distance: () => void, word: number): void {
-    this.#get(STATE);
     this.#get(STATE);
     this.#memory(0x29, header.pc);
     distance();
     this.#w.raw([0xac, 0x7c]); // i64.extend_i32_s, i64.add
-    this.#memory(0x37, header.pc);
-    this.#leaveWith(word);
+    this.#set(ADDRESS);
+    this.#word(word);
+    this.#i32(24);
+    this.#w.u8(0x76);
+    this.#rarely(() => {
+      this.#get(STATE);
+      this.#get(ADDRESS);
+      this.#memory(0x37, header.pc);
+      this.#leaveWith(word);
+    });
+    this.#word(word);
+    this.#hopOn();
   }
 
   /** Words: handler, results, arguments, exit word if it may fault. */

@@ -12,6 +12,8 @@ import {
   header,
   type I32,
   type I64,
+  jumpCacheEntry,
+  jumpEntry,
   LOOK_AGAIN,
   type Routine,
   type RoutineBuilder,
@@ -19,21 +21,18 @@ import {
   tlbEntry,
 } from '../../ir/index.js';
 import { coldHeader, slowPath } from '../../wasm/index.js';
-import {
-  CODE_HASH_BYTES,
-  CODE_HASH_ENTRIES,
-  GUARDED_KEY,
-  hashEntry,
-  jumpEntry,
-  layout,
-  REGION_COUNTERS,
-} from './layout.js';
-import { accessKind, type defineSoftmmu, ENTRY_FLAGS, entryFlag, jumpCacheEntry } from './softmmu.js';
+import { CODE_HASH_BYTES, CODE_HASH_ENTRIES, GUARDED_KEY, hashEntry, layout, REGION_COUNTERS } from './layout.js';
+import { accessKind, type defineSoftmmu, ENTRY_FLAGS, entryFlag } from './softmmu.js';
 
 /** Entries into a region that make it busy: they have cost about half a millisecond. */
 const BUSY = 1 << 15;
 /** What a budget exit costs in hops. */
 const BUDGET_HOPS = 256;
+
+/** Address of the jump cache's entry for a pc. */
+function cachedJump(r: RoutineBuilder, pc: I64): I32 {
+  return r.i32_add(r.i32(layout.jumpCache), jumpCacheEntry(r, pc));
+}
 
 /** Where a code hash probe starts. */
 export function codeHash(hva: number, key: number): number {
@@ -88,7 +87,7 @@ export function defineDispatcher(set: RoutineSet, vars: GuestVars, softmmu: Retu
         r.if(r.i32_eqz(cold), () => r.ret(r.i32(0), r.i32(0)));
         const region = r.i32_load(r.i32_and(cold, r.i32(0x7fffffff)), coldHeader.region);
         const target = r.select(region, region, cold);
-        const cached = jumpCacheEntry(r, address);
+        const cached = cachedJump(r, address);
         r.i64_store(cached, address, jumpEntry.pc);
         r.i64_store(cached, r.i64_load(r.state(), header.modeKey), jumpEntry.key);
         r.i32_store(cached, target, jumpEntry.target);
@@ -123,7 +122,7 @@ export function defineDispatcher(set: RoutineSet, vars: GuestVars, softmmu: Retu
     r.loop((again) => {
       r.if(r.i32_load(r.state(), header.kick), () => r.ret(r.i32(exitCode.kick)));
       const address = r.i64_add(r.read(pc), r.i64_load(r.state(), header.pcBase));
-      const cached = jumpCacheEntry(r, address);
+      const cached = cachedJump(r, address);
       const hit = r.i32_and(
         r.i64_eq(r.i64_load(cached, jumpEntry.pc), address),
         r.i64_eq(r.i64_load(cached, jumpEntry.key), r.i64_load(r.state(), header.modeKey)),
@@ -200,9 +199,12 @@ export function defineDispatcher(set: RoutineSet, vars: GuestVars, softmmu: Retu
   /** What a code table entry leads to when its region has gone. */
   set.define('stale_code', [], ['i32'], {}, (r) => r.ret(r.i32(exitWord(exitCode.stale, 0, DEFERRED_UNCHANGED))));
 
-  /** Runs one piece of cold code and applies its exit word; gives the exit code. For instructions executed singly. */
+  /** Runs one piece of cold code, and none after it, and applies its exit word; gives the exit code. For instructions executed singly. */
   set.define('run_cold', ['i32'], ['i32'], {}, (r, code) => {
+    const hops = r.i32_load(r.state(), header.hops);
+    r.i32_store(r.state(), r.i32(0), header.hops);
     const [word] = r.call(cold, code);
+    r.i32_store(r.state(), hops, header.hops);
     apply(r, word);
     r.ret(r.i32_shr_u(word, r.i32(24)));
   });

@@ -183,6 +183,7 @@ export class TcgEngine implements Accelerator {
     });
     const table = new WebAssembly.Table({ element: 'anyfunc', initial: 1 });
     const extension = new ColdTierWriter(set.list, cpu.vars, {
+      jumpCache: layout.jumpCache,
       hotThreshold: threshold,
       countInstructions: options.countInstructions ?? false,
     });

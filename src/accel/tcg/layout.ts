@@ -13,13 +13,6 @@ const MIB = 1024 * KIB;
 export const TLB_ENTRIES = 4096;
 export const TLB_BYTES = TLB_ENTRIES << TLB_ENTRY_SHIFT;
 
-/** Jump cache: direct-mapped, by pc; a page's entries lie together, so that they can be dropped quickly. */
-export const JUMP_CACHE_PAGES = 128;
-export const JUMP_CACHE_PER_PAGE = 256;
-export const JUMP_ENTRY_BYTES = 32;
-export const JUMP_CACHE_BYTES = JUMP_CACHE_PAGES * JUMP_CACHE_PER_PAGE * JUMP_ENTRY_BYTES;
-export const jumpEntry = { pc: 0, key: 8, target: 16 } as const;
-
 /**
  * Code hash: open addressing, by (host address of the code, mode key). `target`: address of the cold code with the sign bit set,
  * or 0. `second`: host address of the page on which the code

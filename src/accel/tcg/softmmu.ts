@@ -7,6 +7,9 @@ import {
   header,
   type I32,
   type I64,
+  JUMP_CACHE_BYTES,
+  JUMP_CACHE_PAGE_BYTES,
+  jumpCachePage,
   MMU_CONTEXTS,
   type Routine,
   type RoutineBuilder,
@@ -19,10 +22,6 @@ import {
   EDGE_LOG_ENTRIES,
   FLUSH_LOG_ENTRIES,
   GENERATION_STEP,
-  JUMP_CACHE_BYTES,
-  JUMP_CACHE_PAGES,
-  JUMP_CACHE_PER_PAGE,
-  JUMP_ENTRY_BYTES,
   layout,
   ramBlock,
   ramFlag,
@@ -566,11 +565,7 @@ export function defineSoftmmu(set: RoutineSet) {
     }
     // Code that starts on the page, and code on the page before that ends here.
     for (const at of [page, r.i64_sub(page, r.i64(4096))]) {
-      r.memory_fill(
-        r.i32_add(r.i32(layout.jumpCache), jumpCachePage(r, at)),
-        r.i32(0),
-        r.i32(JUMP_CACHE_PER_PAGE * JUMP_ENTRY_BYTES),
-      );
+      r.memory_fill(r.i32_add(r.i32(layout.jumpCache), jumpCachePage(r, at)), r.i32(0), r.i32(JUMP_CACHE_PAGE_BYTES));
     }
   }) as never);
 
@@ -598,23 +593,4 @@ export function defineSoftmmu(set: RoutineSet) {
   set.provide('mul_high_s', high(true));
 
   return { fill, entryOf, ramAddress, logEdge };
-}
-
-/** Offset in the jump cache of the entries of an address's page. */
-export function jumpCachePage(r: RoutineBuilder, pc: I64): I32 {
-  const page = r.i64_xor(r.i64_shr_u(pc, r.i64(12)), r.i64_shr_u(pc, r.i64(18)));
-  return r.i32_mul(
-    r.i32_and(r.i32_wrap_i64(page), r.i32(JUMP_CACHE_PAGES - 1)),
-    r.i32(JUMP_CACHE_PER_PAGE * JUMP_ENTRY_BYTES),
-  );
-}
-
-/** Address of the jump cache's entry for a pc. */
-export function jumpCacheEntry(r: RoutineBuilder, pc: I64): I32 {
-  const low = r.i32_wrap_i64(pc);
-  const within = r.i32_and(r.i32_xor(low, r.i32_shr_u(low, r.i32(8))), r.i32(JUMP_CACHE_PER_PAGE - 1));
-  return r.i32_add(
-    r.i32_add(r.i32(layout.jumpCache), jumpCachePage(r, pc)),
-    r.i32_mul(within, r.i32(JUMP_ENTRY_BYTES)),
-  );
 }

@@ -15,18 +15,25 @@ import { parts, runWithout } from './without.js';
 const WIDTH = 100;
 const LEAST_WIDTH = 40;
 
-/** Breaks a line at spaces; what begins with spaces goes on below its text. Rows of tables stay as they are. */
+/** A word and what it stands for, or a line of the guest's. */
+const labelled = /^( {2}(?:guest \||\S+(?: -?\d+)?) +)(.*)$/;
+
+/** Breaks a line at spaces; what begins with spaces, or a label, goes on below its text. Rows of figures stay as they are. */
 function wrap(line: string, width: number): string[] {
-  if (/^ {2}(guest \||\S+ {2})/.test(line) || /\S {3}/.test(line)) return [line];
-  const indent = /^ */.exec(line)?.[0] ?? '';
+  if (line.length <= width) return [line];
+  const [, label, text] = labelled.exec(line) ?? [];
+  const isRow = label !== undefined && (label.includes('|') || label.endsWith('  '));
+  if (!isRow && /\S {3}/.test(line)) return [line];
+  const first = isRow ? label : (/^ */.exec(line)?.[0] ?? '');
+  const further = first.replaceAll(/[^ |]/g, ' ');
   const lines: string[] = [];
-  let current = indent;
-  for (const word of line.trim().split(' ')) {
-    if (current.length > indent.length && current.length + word.length + 1 > width) {
+  let current = first;
+  for (const word of (isRow ? text : line).trim().split(' ')) {
+    const isFirst = current.length === first.length;
+    if (!isFirst && current.length + word.length + 1 > width) {
       lines.push(current);
-      current = indent;
-    }
-    current += current.length > indent.length ? ` ${word}` : word;
+      current = further + word;
+    } else current += isFirst ? word : ` ${word}`;
   }
   lines.push(current);
   return lines;

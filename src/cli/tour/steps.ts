@@ -127,7 +127,7 @@ export const steps: readonly Step[] = [
       return [
         'The program asks: one instruction (here INT3; SYSCALL and INT n do alike) goes through a gate that ring 0 has set up, IRET comes back.',
         ...quote(once.text),
-        crossed(once),
+        `${crossed(once)}${once.crossings ? ' One of each is the end of the program.' : ''}`,
         `${count} of them: ${formatNs(busyNs(many) / count)} each. Nothing left the guest for it: what exits there were are the line's typing and printing (${counts(withoutKicks(many))}). Of that time:`,
         ...split(many, count),
       ];

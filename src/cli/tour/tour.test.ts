@@ -114,7 +114,8 @@ test('vring tour on a terminal: as wide as that is, a step at a time, and Ctrl+D
   assert.match(text, /status=0/);
   assert.ok(text.includes(steps[1].title) && !text.includes(steps[2].title), text);
   const plain = text.replaceAll(/\x1b\[[0-9;]*[A-Za-z]/g, '').split(/\r?\n/);
-  for (const line of plain) if (!/ {3}|guest \|/.test(line)) assert.ok(line.length <= COLUMNS, line);
+  for (const line of plain) if (!/ {3}\d[\d.]* [nµm]?s$/.test(line)) assert.ok(line.length <= COLUMNS, line);
+  assert.match(text, / {2}ring -1 {3}what runs the guest: .*\r?\n {12}\S/);
 });
 
 test('vring tour on a terminal: Ctrl+C ends it in the middle of a step', { skip: noTerminals }, async () => {

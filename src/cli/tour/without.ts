@@ -94,7 +94,7 @@ export async function runWithout(part: Part, say: (line: string) => Promise<void
     await compareRuns(part, say);
   } catch (error) {
     if (!(error instanceof VringError)) throw error;
-    await say(`KVM does not run here: ${error.message}`);
+    await say(`${error.message}.`);
     await showChips(say);
   }
 }

@@ -94,6 +94,8 @@ export class Core {
   set pc(value: bigint) {
     this.set64(header.pc, value);
   }
+  /** It is one of AArch32. */
+  readonly isNarrow: boolean = false;
   /** Process state as an SPSR has it, without the flags. */
   get pstate(): number {
     return this.get32(field.pstate);

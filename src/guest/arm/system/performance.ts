@@ -13,8 +13,10 @@ const CYCLES = 31;
 const COUNTERS = [...Array(EVENT_COUNTERS).keys(), CYCLES];
 const SET = COUNTERS.reduce((all, n) => all | (1n << BigInt(n)), 0n);
 
-/** PMCR_EL0. LC is one: the cycle counter has 64 bits. */
-const control = { E: 1n, P: 2n, C: 4n, LC: 0x40n } as const;
+/** PMCR_EL0. LC is one: the cycle counter has 64 bits; in AArch32 it has 32. */
+const control = { E: 1n, P: 2n, C: 4n, D: 8n, LC: 0x40n } as const;
+/** Of Cortex-A15: who made it. */
+const MAKER = 0x410f0000n;
 const CONTROL_WRITABLE = 0x39n;
 /** PMUSERENR_EL0. */
 const user = { EN: 1n, SW: 2n, CR: 4n, ER: 8n } as const;
@@ -45,7 +47,7 @@ const set = (core: Core, at: number, value: bigint): void => core.set64(field.pe
 const bit = (n: number): bigint => 1n << BigInt(n);
 const countAt = (n: number): number => (n === CYCLES ? place.cycles : place.counts + 8 * n);
 const typeAt = (n: number): number => (n === CYCLES ? place.cycleFilter : place.types + 8 * n);
-const widthOf = (n: number): number => (n === CYCLES ? 64 : 32);
+const widthOf = (core: Core, n: number): number => (n === CYCLES && !core.isNarrow ? 64 : 32);
 
 const now = (core: Core): bigint => (core.board.time() * CYCLES_HZ) / BigInt(core.board.counterFrequency);
 const isEnabled = (core: Core, n: number): boolean =>
@@ -58,17 +60,23 @@ function counts(core: Core, n: number): boolean {
 }
 function add(core: Core, n: number, more: bigint): void {
   const sum = get(core, countAt(n)) + more;
-  const value = BigInt.asUintN(widthOf(n), sum);
+  const value = BigInt.asUintN(widthOf(core, n), sum);
   set(core, countAt(n), value);
   if (value !== sum) set(core, place.overflow, get(core, place.overflow) | bit(n));
 }
 
+/** Places by which the cycle counter of 32 bits counts less (D). */
+const dividedBy = (core: Core): bigint => (core.isNarrow && (get(core, place.control) & control.D) !== 0n ? 6n : 0n);
+
 /** Brings all counters up to now. */
 function catchUp(core: Core): void {
   const at = now(core);
-  const passed = at - get(core, place.since);
+  const since = get(core, place.since);
   set(core, place.since, at);
-  for (const n of COUNTERS) if (counts(core, n)) add(core, n, passed);
+  for (const n of COUNTERS) {
+    const places = n === CYCLES ? dividedBy(core) : 0n;
+    if (counts(core, n)) add(core, n, (at >> places) - (since >> places));
+  }
 }
 /** Says when the interrupt is to come, if any. */
 function announce(core: Core): void {
@@ -83,7 +91,7 @@ function announce(core: Core): void {
     return;
   }
   const waits = COUNTERS.filter((n) => (wanted & bit(n)) !== 0n && counts(core, n)).map(
-    (n) => bit(widthOf(n)) - get(core, countAt(n)),
+    (n) => (bit(widthOf(core, n)) - get(core, countAt(n))) << (n === CYCLES ? dividedBy(core) : 0n),
   );
   const [first] = waits.sort((a, b) => (a < b ? -1 : 1));
   if (first === undefined) board.setTimer('performance', undefined);
@@ -135,7 +143,7 @@ const readCount = (core: Core, n: number): bigint => {
   return get(core, countAt(n));
 };
 const writeCount = (core: Core, n: number, value: bigint): void =>
-  change(core, () => set(core, countAt(n), BigInt.asUintN(widthOf(n), value)));
+  change(core, () => set(core, countAt(n), BigInt.asUintN(widthOf(core, n), value)));
 const writeType = (core: Core, n: number, value: bigint): void =>
   change(core, () => set(core, typeAt(n), value & (n === CYCLES ? FILTERS : FILTERS | EVENT)));
 /** What PMSELR chooses; undefined: no counter. */
@@ -148,7 +156,7 @@ export const performanceRows: readonly SystemRegister[] = [
   pmu(
     'PMCR_EL0',
     '3 3 9 12 0',
-    (core) => get(core, place.control) | control.LC | BigInt(EVENT_COUNTERS << 11),
+    (core) => get(core, place.control) | (core.isNarrow ? MAKER : control.LC) | BigInt(EVENT_COUNTERS << 11),
     (core, value) =>
       change(core, () => {
         set(core, place.control, value & CONTROL_WRITABLE);

@@ -49,6 +49,7 @@ const LPAE = 1 << 9;
 const PAR_LONG = 1n << 11n;
 
 export class Core32 extends Core {
+  override readonly isNarrow = true;
   /** ITSTATE, of the instruction at the pc. */
   get it(): number {
     return this.get32(header.modeKey) & IT_BITS;

@@ -52,7 +52,8 @@ const named: readonly (readonly [string, string, Value])[] = [
   ['id_pfr0', '0 0 1 0', all(0x00000131)],
   // The generic timer; no security extensions, no virtualization.
   ['id_pfr1', '0 0 1 1', all(0x00010001)],
-  ['id_dfr0', '0 0 1 2', all(0)],
+  // Performance monitors version 2.
+  ['id_dfr0', '0 0 1 2', all(0x02000000)],
   ['id_afr0', '0 0 1 3', all(0)],
   // Short descriptors with PXN, long ones.
   ['id_mmfr0', '0 0 1 4', cortexA7(0x10101105, 0x10201105)],

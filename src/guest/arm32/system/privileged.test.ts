@@ -697,3 +697,37 @@ test('HVC and SMC reach the board with their numbers from privileged code, and g
   bench.run(user, [0xe1400070]);
   assert.deepEqual([bench.mode, bench.calls.length], [undef, 2]);
 });
+
+test('performance monitors: increments, sets of counters, what User mode may do (B4.1, C12)', () => {
+  const bench = new Bench();
+  const PMUSERENR = [9, 0, 14, 0] as const;
+  for (const [n, value] of [0x80000003, 1, 0xfffffff0, 7, 0].entries()) bench.setR(n, value);
+  bench.run(cpuMode.supervisor, [
+    mcr(0, 9, 0, 12, 1),
+    mcr(4, 9, 0, 12, 5),
+    mcr(4, 9, 0, 13, 1),
+    mcr(2, 9, 0, 13, 2),
+    mcr(2, 9, 0, 13, 0),
+    mcr(1, 9, 0, 12, 0),
+    ...Array.from({ length: 17 }, () => mcr(3, 9, 0, 12, 4)),
+    mrc(5, 9, 0, 13, 2),
+    mrc(6, 9, 0, 12, 3),
+    mrc(7, 9, 0, 12, 2),
+    mrc(8, 9, 0, 12, 0),
+    mrc(9, 9, 0, 13, 0),
+    mrc(10, 9, 0, 12, 6),
+  ]);
+  // Time stands still.
+  assert.deepEqual(
+    [5, 6, 7, 8, 9, 10].map((n) => bench.r(n)),
+    [1, 1, 0x80000003, 0x410f3001, 0xfffffff0, 0x20001],
+  );
+  const asUser = () => {
+    bench.setR(9, 0);
+    bench.run(cpuMode.user, [mrc(9, 9, 0, 13, 0)]);
+    return bench.r(9);
+  };
+  assert.equal(asUser(), 0, 'undefined');
+  bench.run(cpuMode.supervisor, [mcr(1, ...PMUSERENR)]);
+  assert.equal(asUser(), 0xfffffff0);
+});

@@ -1,9 +1,10 @@
 /**
- * System registers of coprocessors 14 and 15 as one table (B3.17, B4): Cortex-A15's, but for what it has of debugging, performance
- * monitors, the security extensions and virtualization, which are absent and named by no identification register.
+ * System registers of coprocessors 14 and 15 as one table (B3.17, B4): Cortex-A15's, but for what it has of debugging,
+ * the security extensions and virtualization, which are absent and named by no identification register.
  */
 
 import type { Routine } from '../../../ir/index.js';
+import { performanceRows } from '../../arm/system/performance.js';
 import type { Arm32Model } from '../models.js';
 import { codeOf, field, sctlr, wideCode } from '../state.js';
 import type { Core32 } from './core.js';
@@ -185,6 +186,28 @@ const timers: readonly RegisterRow[] = [
   ]),
 ];
 
+/** Of the performance monitors version 2 has those in CRn 9; AArch64 calls them the same. */
+const performance: readonly RegisterRow[] = performanceRows.flatMap(
+  ({ name, code, home: at, read, write, trapped }): RegisterRow[] => {
+    const [crn, crm, op2] = [(code >> 7) & 15, (code >> 3) & 15, code & 7];
+    if (crn !== 9 || (!read && !write && at === undefined)) return [];
+    const short = name.toLowerCase().replace(/_el\d$/, '');
+    const place = `9 0 ${crm} ${op2}`;
+    if (at !== undefined)
+      return [
+        row(short, place, { home: at, user: 'read', write: (core, value) => core.set32(at, Number(value & 1n)) }),
+      ];
+    const isUsers = trapped !== undefined && !short.startsWith('pminten');
+    return [
+      row(short, place, {
+        ...(read && { read: (core) => BigInt.asUintN(32, read(core)) }),
+        ...(write && { write: (core, value) => write(core, BigInt.asUintN(32, value)) }),
+        ...(isUsers && { userAllowed: (core) => !trapped(core, 'write') }),
+      }),
+    ];
+  },
+);
+
 /** A debug architecture of 0: there is none. */
 const debug: readonly RegisterRow[] = [
   { name: 'dbgdidr', code: codeOf(14, 0, 0, 0, 0), user: 'read', constant: () => 0 },
@@ -207,6 +230,7 @@ export const registers: readonly RegisterRow[] = [
   ...ats,
   ...tlb,
   ...timers,
+  ...performance,
   ...debug,
 ];
 export const registerByCode: ReadonlyMap<number, RegisterRow> = new Map(registers.map((one) => [one.code, one]));

@@ -1,7 +1,7 @@
 /**
  * Whether this host's KVM is worth using. That /dev/kvm opens says little: some hosts interpret a guest's kernel, or cannot run what
  * a stock kernel needs. A small guest, entered in 32-bit protected mode, turns on paging and long mode by itself and tries what
- * matters; each trial ends with OUT to a port, and is given up after some milliseconds.
+ * matters; each trial ends with OUT to a port, and is given up after some time of the thread's own.
  */
 import { VringError } from '../../../base/index.js';
 import { type CapabilityName, call, capability, exit, runPage } from './abi.js';
@@ -12,9 +12,8 @@ import { hostFeatures, supportedCpuid } from './x86-cpuid.js';
 /** Below this many instructions a second in ring 0 the translator is quicker: it runs a kernel at some hundred million. */
 const WORTHWHILE_PER_SECOND = 50e6;
 const MEMORY_BYTES = 2 << 20;
-/** Whoever enters a guest, or some code of it, for the first time may have much to prepare: then it is tried once more. */
-const FIRST_TRIAL_NS = 100e6;
-const TRIAL_NS = 20e6;
+/** So long each, one after the other: whoever enters a guest, or some code of it, for the first time may have much to prepare. */
+const TRIALS_NS = [20e6, 100e6, 400e6];
 const DONE_PORT = 0x80;
 /** A first loop of so many rounds tells how long the second may be. */
 const FIRST_ROUNDS = 500;
@@ -113,7 +112,6 @@ class ProbeGuest {
   readonly #memory = new WebAssembly.Memory({ initial: MEMORY_BYTES >> 16, maximum: MEMORY_BYTES >> 16, shared: true });
   readonly #view = new DataView(this.#memory.buffer);
   readonly #nowMs: () => number;
-  #isFirst = true;
   readonly #fresh = new Uint8Array(new ArrayBuffer(312));
 
   constructor(vm: KvmVm, vcpu: KvmVcpu, nowMs: () => number) {
@@ -154,12 +152,11 @@ class ProbeGuest {
 
   /** Enters at a place: by way of long mode, unless it is 32-bit code. Gives the milliseconds until its OUT, or undefined. */
   try(place: number, options: TrialOptions = {}): number | undefined {
-    const limitNs = this.#isFirst ? FIRST_TRIAL_NS : TRIAL_NS;
-    this.#isFirst = false;
-    const ms = this.#enter(place, options, limitNs);
-    if (ms !== 'late') return ms;
-    const again = this.#enter(place, options, FIRST_TRIAL_NS);
-    return again === 'late' ? undefined : again;
+    for (const limitNs of TRIALS_NS) {
+      const ms = this.#enter(place, options, limitNs);
+      if (ms !== 'late') return ms;
+    }
+    return undefined;
   }
 
   #enter(place: number, options: TrialOptions, limitNs: number): number | 'late' | undefined {

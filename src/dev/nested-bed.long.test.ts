@@ -12,7 +12,7 @@ const BIOS = '/usr/share/seabios/bios-256k.bin';
 const asked = process.env['VRING_NESTED_BED'];
 const isBrief = !asked;
 /** A guest in a guest gets little of a busy host. */
-const LIMIT_MS = isBrief ? 1_800_000 : 7_200_000;
+const LIMIT_MS = isBrief ? 1_800_000 : 3_400_000;
 
 /** Where interrupt controllers lie. */
 const places = isBrief ? ['on'] : ['on', 'split', 'off'];

@@ -335,6 +335,13 @@ patch table.q 60 255,255,255,255
 info table.q
 create -q -f qcow2 -b base.q -F qcow2 file:a:b.q
 info file:a:b.q
+io --image-opts -c 'open driver=qcow2,file.filename=base.q' -c length
+io --image-opts -c 'open driver=qcow2,file.filename=nofile' -c length
+qemu-img create -q -f vmdk low.vmdk 1M
+qemu-img create -q -f vmdk -b "json:{'driver':'vmdk','file':{'driver':'blkdebug','inject-error':[{'event':'write_aio','errno':28,'once':true}],'image':{'driver':'file','filename':'low.vmdk'}}}" -F vmdk high.vmdk
+qemu-io -c 'write -q 0 64k' high.vmdk
+commit high.vmdk
+create -q -f luks --object secret,id=s,data=OjxqqP8=,format=base64 -o key-secret=s text.luks 1M
 measure -f qcow2
 measure -l snapshot.foo=bar
 measure -l snapshot.foo=bar --output=foo

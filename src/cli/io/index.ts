@@ -113,6 +113,7 @@ async function run(tool: Tool, session: IoSession, argv: readonly string[], io: 
     return 1;
   }
   if (format !== undefined && imageOptions) tool.fail('--image-opts and -f are mutually exclusive');
+  session.imageOptions = imageOptions;
   let result = 0;
   const filename = operands[0];
   if (filename !== undefined) {

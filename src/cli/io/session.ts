@@ -5,7 +5,7 @@ import type { OpenFlags } from '../../block/node.js';
 import { cacheFlags } from '../../block/node-flags.js';
 import { type OptionDict, parseOptionString } from '../../block/options.js';
 import { addTemporaryOverlay } from '../../block/overlay.js';
-import { ExitError, type Tool } from '../img/tool.js';
+import { ExitError, parseImageOptions, type Tool } from '../img/tool.js';
 import type { IoCommand } from './call.js';
 import { findCommand, needsWriting } from './commands.js';
 import { splitWords } from './numbers.js';
@@ -14,6 +14,8 @@ export class IoSession {
   readonly tool: Tool;
   node: GraphNode | undefined;
   isDone = false;
+  /** What is opened is named by option strings. */
+  imageOptions = false;
   readonly #running = new Set<Promise<void>>();
 
   constructor(tool: Tool) {
@@ -41,8 +43,11 @@ export class IoSession {
   }
 
   async openImage(filename: string | undefined, flags: ReadonlyMap<string, string>): Promise<number> {
-    let options: OptionDict = {};
-    if (flags.has('o')) options = parseOptionString(flags.get('o')!);
+    const options: OptionDict = flags.has('o') ? parseOptionString(flags.get('o')!) : {};
+    if (this.imageOptions && filename !== undefined) {
+      Object.assign(options, parseImageOptions(this.tool, filename));
+      filename = undefined;
+    }
     const cache = flags.has('t')
       ? cacheFlags(flags.get('t')!)
       : flags.has('n')

@@ -1,4 +1,5 @@
 /** The block layer's host on Node.js. Everything but files is loaded on first use. */
+import { isUtf8 } from 'node:buffer';
 import { BlockError } from '../../block/errors.js';
 import type { BlockHost, CompressionHost, CryptoHost, HttpHost, NetworkHost } from '../../block/host.js';
 import { NodeFileHost } from './block-file.js';
@@ -78,6 +79,8 @@ export class NodeBlockHost implements BlockHost {
   async secret(id: string): Promise<Uint8Array> {
     const value = this.secrets.get(id);
     if (value === undefined) throw new BlockError('EINVAL', `No secret with id '${id}'`);
+    // Passphrases are text: other tools could not be given such a one.
+    if (!isUtf8(value)) throw new BlockError('EINVAL', `Data from secret ${id} is not valid UTF-8`);
     return value;
   }
 

@@ -52,8 +52,12 @@ export class QedImage implements ClusterMap {
   }
 
   #slice(cache: TableCache, table: number, index: number): CachedTable | Promise<CachedTable> {
-    const offset = table + Math.floor((index * 8) / sliceBytes) * sliceBytes;
-    return cache.peek(offset) ?? cache.load(offset);
+    return this.#peek(cache, table, index) ?? cache.load(sliceOffset(table, index));
+  }
+
+  /** If it is in memory. */
+  #peek(cache: TableCache, table: number, index: number): CachedTable | undefined {
+    return cache.peek(sliceOffset(table, index));
   }
 
   #tableOf(slice: CachedTable, cluster: number): number {
@@ -71,12 +75,12 @@ export class QedImage implements ClusterMap {
   }
 
   find(cluster: number): number | Promise<number> {
-    const upper = this.#slice(this.#l1, this.header.l1Offset, Math.floor(cluster / this.entries));
-    if (upper instanceof Promise) return this.#findSlowly(cluster);
+    const upper = this.#peek(this.#l1, this.header.l1Offset, Math.floor(cluster / this.entries));
+    if (!upper) return this.#findSlowly(cluster);
     const table = this.#tableOf(upper, cluster);
     if (table === 0) return Place.none;
-    const lower = this.#slice(this.#l2, table, cluster % this.entries);
-    return lower instanceof Promise ? this.#findSlowly(cluster) : this.#placeIn(lower, cluster);
+    const lower = this.#peek(this.#l2, table, cluster % this.entries);
+    return lower ? this.#placeIn(lower, cluster) : this.#findSlowly(cluster);
   }
 
   async #findSlowly(cluster: number): Promise<number> {
@@ -88,8 +92,8 @@ export class QedImage implements ClusterMap {
   }
 
   emptyRun(cluster: number): number {
-    const upper = this.#slice(this.#l1, this.header.l1Offset, Math.floor(cluster / this.entries));
-    if (upper instanceof Promise || this.#tableOf(upper, cluster) !== 0) return 1;
+    const upper = this.#peek(this.#l1, this.header.l1Offset, Math.floor(cluster / this.entries));
+    if (!upper || this.#tableOf(upper, cluster) !== 0) return 1;
     return this.entries - (cluster % this.entries);
   }
 
@@ -145,4 +149,9 @@ export class QedImage implements ClusterMap {
     this.#l1.clear();
     this.#l2.clear();
   }
+}
+
+/** Where the slice of a table lies that holds an entry. */
+function sliceOffset(table: number, index: number): number {
+  return table + Math.floor((index * 8) / sliceBytes) * sliceBytes;
 }

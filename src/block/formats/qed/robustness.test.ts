@@ -41,6 +41,29 @@ for (const code of ['ENOSPC', 'EIO'] as const) {
   });
 }
 
+test('QED: a table that cannot be read fails the request and nothing else', async () => {
+  const graph = new BlockGraph(memoryHost(real));
+  await graph.create('qed', 'disk', { size: 2 ** 20, ...small });
+  const l1Sector = 4096 / 512;
+  const node = await graph.open({
+    options: {
+      driver: 'qed',
+      'file.driver': 'blkdebug',
+      'file.image.driver': 'file',
+      'file.image.filename': 'disk',
+      'file.inject-error.0.event': 'none',
+      'file.inject-error.0.sector': l1Sector,
+      'file.inject-error.0.once': 'on',
+    },
+  });
+  const buffer = new Uint8Array(512).fill(1);
+  // A promise that nobody waits for would fail the test by itself.
+  await assert.rejects(node.read(0, buffer), { code: 'EIO' });
+  await node.read(0, buffer);
+  assert.deepEqual(buffer, new Uint8Array(512));
+  await node.close();
+});
+
 test('QED: damaged images end in clear errors', async () => {
   const host = memoryHost(real);
   const graph = new BlockGraph(host);

@@ -284,6 +284,7 @@ export class SparseExtent implements Extent {
       if (run.state === 'data') {
         this.#mutex.unlock();
         isLocked = false;
+        await this.file.instance.onEvent?.('write_aio');
         await this.file.write(run.host, part);
         return run.length;
       }
@@ -300,6 +301,7 @@ export class SparseExtent implements Extent {
     const first = Math.floor(offset / grainBytes);
     const end = Math.ceil((offset + buffer.length) / grainBytes);
     const tables = await this.#tablesToChange(first);
+    await this.file.instance.onEvent?.('write_aio');
     const sector = this.#reserve((end - first) * this.#header.grainSectors);
     const place = sector * sectorBytes - first * grainBytes;
     const fill = async (from: number, piece: Uint8Array): Promise<void> => {

@@ -69,7 +69,7 @@ for (const code of ['ENOSPC', 'EIO'] as const) {
           format: 'vmdk',
           options,
           diskBytes,
-          events: ['none'],
+          events: ['none', 'write_aio'],
           places: 20,
           writesOnce,
           ...(prepare && backing ? { prepare, backing } : {}),

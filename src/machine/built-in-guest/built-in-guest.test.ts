@@ -125,6 +125,22 @@ test('an interrupt that a flawed processor takes between STI and HLT wakes the g
   assert.match(machine.serial, /\n7 system calls/);
 });
 
+test('without a serial port the guest sleeps', () => {
+  let sleeps = 0;
+  const machine: TestPc = new TestPc({
+    maxPolls: 5000,
+    firmware: { image },
+    hasSerial: false,
+    service: () => {
+      if (machine.pc.cpu.vcpu.get32(field.halted) !== 0) sleeps++;
+      return sleeps > 10;
+    },
+  });
+  machine.pc.start();
+  assert.deepEqual(machine.run(), { why: 'stopped' });
+  assert.ok(sleeps > 10, `${sleeps}`);
+});
+
 test('the image is the same each time, and ends at the reset vector', () => {
   assert.deepEqual(builtInGuest(), image);
   assert.equal(image.length, 0x10000);

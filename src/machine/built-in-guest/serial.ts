@@ -116,9 +116,11 @@ getc:
         jne .ring
         mov dx, 0x3fd
         in al, dx
+        cmp al, 0xff                    ; nobody answers: there is no such port
+        je .none
         test al, 1
         jnz .port
-        call sleep
+.none:  call sleep
         jmp getc
 .ring:  movzx ecx, cl
         mov al, [input_ring + rcx]

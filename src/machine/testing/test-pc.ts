@@ -14,6 +14,8 @@ export interface TestPcOptions extends Partial<Omit<PcOptions, 'serial' | 'model
   readonly service?: () => boolean;
   /** Looks at the clock before the run is given up. */
   readonly maxPolls?: number;
+  /** It has a serial port unless told otherwise. */
+  readonly hasSerial?: boolean;
   /** The host's, for guests that something else than the translator runs; each look takes a microsecond unless given. */
   readonly time?: TimeSource;
 }
@@ -28,7 +30,7 @@ export class TestPc {
 
   constructor(options: TestPcOptions = {}) {
     const maxPolls = options.maxPolls ?? 20_000;
-    const { cpu, service, maxPolls: _, time, ...rest } = options;
+    const { cpu, service, maxPolls: _, time, hasSerial = true, ...rest } = options;
     this.pc = new PcMachine(
       {
         // Each look at the clock takes a microsecond: time does not depend on the host.
@@ -46,13 +48,15 @@ export class TestPc {
         hotThreshold: 16,
         ...rest,
         model: parseCpuOption(cpu ?? 'max'),
-        serial: [
-          {
-            write: (byte) => {
-              this.serial += String.fromCharCode(byte);
-            },
-          },
-        ],
+        serial: hasSerial
+          ? [
+              {
+                write: (byte) => {
+                  this.serial += String.fromCharCode(byte);
+                },
+              },
+            ]
+          : [],
         addDevices: (board) => {
           wireIsaDebugExit(board.ports, (status) => board.exit(status), { port: 0xf4, sizeBytes: 1 });
           rest.addDevices?.(board);

@@ -15,5 +15,8 @@ test('an image that is too large is refused by its size; the head of a file is w
   assert.equal(readHead(folder, 8), undefined);
   assert.equal(readHead(join(folder, 'none'), 8), undefined);
   truncateSync(file, 2 ** 31 + 1);
-  assert.throws(() => readImage('The kernel', file, 2 ** 31), /^VringError: The kernel '.*' is larger than 2048 MiB\.$/);
+  assert.throws(
+    () => readImage('The kernel', file, 2 ** 31),
+    /^VringError: The kernel '.*' is larger than 2048 MiB\.$/,
+  );
 });

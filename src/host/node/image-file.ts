@@ -10,7 +10,8 @@ export function readImage(what: string, path: string, maxBytes: number): Uint8Ar
     fd = openSync(path, 'r');
     const status = fstatSync(fd);
     if (status.isDirectory()) throw Object.assign(new Error(), { code: 'EISDIR' });
-    const tooLarge = () => new VringError('image-too-large', `${what} '${path}' is larger than ${maxBytes / 2 ** 20} MiB.`);
+    const tooLarge = () =>
+      new VringError('image-too-large', `${what} '${path}' is larger than ${maxBytes / 2 ** 20} MiB.`);
     if (status.size > maxBytes) throw tooLarge();
     // A pipe (a shell's <(…)) has no size, and a file may grow.
     const chunks: Uint8Array[] = [];

@@ -265,9 +265,15 @@ test('IDE drives: places, names, media, and the short forms', () => {
     nowMs: 0,
   });
   assert.deepEqual(
-    booted.machine.devices?.map((device) => device.type === 'ide' && device.id),
-    ['ide0-hd0', 'ide1-cd0'],
-    'firmware finds a CD drive, as on QEMU',
+    booted.machine.devices?.map((device) => (device.type === 'ide' ? device.id : device.type)),
+    ['vga', 'ide0-hd0', 'ide1-cd0'],
+    'firmware finds a VGA and a CD drive, as on QEMU',
+  );
+  assert.equal(booted.machine.firmware?.serialConsole, true, "the VGA is nobody's screen");
+  const bare = parseLine(runCommand, ['-bios', fileURLToPath(import.meta.url), '-hda', 'a', '-vga', 'none']).given;
+  assert.deepEqual(
+    planRun(bare, { system: false, nowMs: 0 }).machine.devices?.map((device) => device.type),
+    ['ide', 'ide'],
   );
 });
 

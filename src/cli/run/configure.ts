@@ -44,7 +44,7 @@ import { planSmbios } from './plan-smbios.js';
 import { planTrace } from './plan-trace.js';
 import { isUsbController, isUsbDevice, UsbPlan } from './plan-usb.js';
 import { planVirtioNet } from './plan-virtio-net.js';
-import { planGpu, planScreen, planVga, plugVga, type ScreenPlan } from './screen-options.js';
+import { planGpu, planScreen, planVga, plugDefaultVga, plugVga, type ScreenPlan } from './screen-options.js';
 
 /** A port of the machine, or the monitor, and the character device that it leads to. */
 export interface Attachment {
@@ -171,11 +171,13 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
   }
   if (context.system && characters.attachments.some(({ from }) => from.kind === 'qmp'))
     throw new UsageError('A monitor for programs is not supported yet for a system that is named');
-  // As QEMU's: what firmware boots has a CD drive, if an empty one.
+  // As QEMU's: what firmware boots has a CD drive, if an empty one, and a VGA, which boot loaders and small systems ask for their
+  // cursor unseen. It is no screen: nobody has asked for one, so the firmware's console stays the serial port.
   const boots = !builtIn && !context.system && kernel === undefined;
   if (boots && !options.has('nodefaults') && findMachine(architecture, board.machine)?.drives) {
     const cd = drives.defaultCd(devices);
     if (cd) devices.push(cd);
+    if (architecture.defaultFirmware !== undefined) plugDefaultVga(devices, options);
   }
   if (builtIn) {
     for (const type of ['virtio-rng', 'virtio-balloon'] as const)

@@ -292,7 +292,8 @@ export const runOptions: readonly OptionRow[] = [
     argument: 'std|virtio|none',
     values: ['std', 'virtio', 'none'],
     default: 'none',
-    sentence: 'Graphics card: the standard VGA, a VGA with a virtio GPU, or none; std where -display or -vnc shows it.',
+    sentence:
+      "Graphics card: the standard VGA, a VGA with a virtio GPU, or none; std where -display or -vnc shows it, and where a PC's firmware boots.",
     group: character,
   },
   {

@@ -106,6 +106,14 @@ export function planGpu(values: KeyValues, place: VirtioPlace | undefined, isVga
   };
 }
 
+const isDisplay = (device: DeviceOptions): boolean => device.type === 'vga' || device.type === 'virtio-gpu';
+
+/** A VGA with its part of the firmware, without which a guest's own driver alone sets modes. */
+function withRom(device: VgaOptions | GpuOptions, options: Options): VgaOptions | GpuOptions {
+  const rom = findFirmware(VGA_ROM[device.type === 'vga' ? 'std' : 'virtio'], options.all('L'));
+  return device.type === 'vga' ? { rom, ...device } : { ...device, vga: { rom, ...device.vga } };
+}
+
 /** Plugs a VGA in, if a screen wants one, and finds its part of the firmware. True: there is a VGA. Throws UsageError. */
 export function plugVga(
   devices: DeviceOptions[],
@@ -113,7 +121,7 @@ export function plugVga(
   options: Options,
   architecture: Architecture,
 ): boolean {
-  if (screen.vga && !devices.some(({ type }) => type === 'vga' || type === 'virtio-gpu'))
+  if (screen.vga && !devices.some(isDisplay))
     devices.unshift(screen.vga === 'std' ? { type: 'vga' } : { type: 'virtio-gpu', vga: {} });
   const at = devices.findIndex((device) => device.type === 'vga' || (device.type === 'virtio-gpu' && device.vga));
   if (at < 0) return false;
@@ -121,11 +129,13 @@ export function plugVga(
     throw new UsageError(
       `A VGA is for PCs; a machine of ${architecture.name} has a screen with -device virtio-gpu-pci`,
     );
-  // Without it a guest's own driver alone sets modes.
-  const device = devices[at] as VgaOptions | GpuOptions;
-  const rom = findFirmware(VGA_ROM[device.type === 'vga' ? 'std' : 'virtio'], options.all('L'));
-  devices[at] = device.type === 'vga' ? { rom, ...device } : { ...device, vga: { rom, ...device.vga } };
+  devices[at] = withRom(devices[at] as VgaOptions | GpuOptions, options);
   return true;
+}
+
+/** The VGA of a PC that boots by firmware, for what takes one for granted (-vga none: there is none). */
+export function plugDefaultVga(devices: DeviceOptions[], options: Options): void {
+  if (!options.has('vga') && !devices.some(isDisplay)) devices.unshift(withRom({ type: 'vga' }, options));
 }
 
 function planVnc(option: string, text: string): VncPlan {

@@ -342,6 +342,8 @@ qemu-img create -q -f vmdk -b "json:{'driver':'vmdk','file':{'driver':'blkdebug'
 qemu-io -c 'write -q 0 64k' high.vmdk
 commit high.vmdk
 create -q -f luks --object secret,id=s,data=OjxqqP8=,format=base64 -o key-secret=s text.luks 1M
+convert -O qcow2 -B base.q base.q base.q out.q
+convert -O qcow2 -o backing_file=base.q base.q base.q out.q
 measure -f qcow2
 measure -l snapshot.foo=bar
 measure -l snapshot.foo=bar --output=foo

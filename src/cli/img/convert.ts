@@ -595,6 +595,10 @@ export async function convert(tool: Tool, argv: readonly string[]): Promise<numb
     const source = parts[0]!.node;
     const dict: OptionDict = optionText === undefined ? {} : parseOptionString(optionText);
     let backingName: string | undefined = backing;
+    const refuseBackingOfMany = (name: string | undefined): void => {
+      if (parts.length > 1 && name !== undefined)
+        tool.fail('Having a backing file for the target makes no sense when concatenating multiple input images');
+    };
     if (!noCreate) {
       if (!findRow(target!)) tool.fail(`Unknown file format '${target}'`);
       const driver = await loadDriver(target!);
@@ -609,6 +613,7 @@ export async function convert(tool: Tool, argv: readonly string[]): Promise<numb
         dict['backing_file'] = backing;
       }
       if (backingFormat !== undefined) dict['backing_fmt'] = backingFormat;
+      refuseBackingOfMany(backingName);
       if (backingName !== undefined && dict['backing_fmt'] === undefined)
         tool.fail('Use of backing file requires explicit backing format');
       if (isCompressed && !(await supportsCompression(target!)))
@@ -625,8 +630,7 @@ export async function convert(tool: Tool, argv: readonly string[]): Promise<numb
       const size = Math.ceil(total / sectorBytes) * sectorBytes;
       dict['size'] = size;
     }
-    if (parts.length > 1 && backingName !== undefined)
-      tool.fail('Having a backing file for the target makes no sense when concatenating multiple input images');
+    refuseBackingOfMany(backingName);
     if (withBitmaps) {
       if (parts.length > 1) tool.fail('Copying bitmaps only possible with single source');
       if (!source.skipFilters().instance.persistentBitmaps?.isSupported) tool.fail('Source lacks bitmap support');

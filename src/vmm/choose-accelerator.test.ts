@@ -79,6 +79,12 @@ test('CPU features that the host lacks, on kvm', { skip: noKvm() }, () => {
   const choice = chooseAccelerator({ ...question, wishes: ['kvm'], cpu: `base,+${lacking}` });
   assert.deepEqual(choice.candidates, []);
   assert.match(choice.refusals[0], new RegExp(`lacks CPU features that the machine has: ${lacking}`));
+  const slow = chooseAccelerator({ ...question, wishes: ['kvm', 'tcg'], takesSlow: true });
+  assert.deepEqual(
+    slow.candidates.map(({ name }) => name),
+    ['kvm', 'tcg'],
+    'however slow it is here',
+  );
   const follows = chooseAccelerator({ ...question, wishes: ['kvm'] });
   assert.match(follows.candidates[0]?.cpu ?? '', new RegExp(`-${lacking}`), 'the default model follows the host');
 });

@@ -28,6 +28,8 @@ export interface ChoiceQuestion {
   /** CPU model and flags; undefined: the default, which follows the host. */
   readonly cpu: string | undefined;
   readonly defaultCpu: string;
+  /** Slowness is no reason against KVM, even where others are wished for too. */
+  readonly takesSlow?: boolean | undefined;
   /** What is asked for that only the translator has, for a person. */
   readonly needsTranslator: string | undefined;
   /** Path of KVM's device, for tests. */
@@ -67,7 +69,7 @@ function kvmCandidate(question: ChoiceQuestion): Candidate | string {
     return error.message;
   }
   const isAlone = question.wishes.every((name) => name === 'kvm');
-  if (probe.objection !== undefined && !isAlone) return probe.objection;
+  if (probe.objection !== undefined && !isAlone && !question.takesSlow) return probe.objection;
   const cpu = question.cpu ?? question.defaultCpu;
   const missing = missingFeatures(parseCpuOption(cpu), probe.features);
   const spelled = (names: readonly string[]) => names.map((name) => qemuSpelling(findFeature(name)?.name ?? name));

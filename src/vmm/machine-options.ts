@@ -270,6 +270,8 @@ export interface MachineOptions {
    * however slow it is. Unless given: `kvm`, then `tcg`.
    */
   readonly accelerators?: readonly AcceleratorName[] | undefined;
+  /** KVM that works is taken however slow it is, though others come after it. */
+  readonly takesSlowKvm?: boolean | undefined;
   /**
    * With KVM: all interrupt controllers lie in the kernel (`on`), or the local APICs alone (`split`), or none (`off`). Unless given: as
    * many as the host's KVM has.

@@ -893,6 +893,7 @@ async function choose(options: MachineOptions): Promise<Choice> {
     wishes,
     cpu: options.cpu === undefined ? undefined : architecture.cpuOption(options.cpu),
     defaultCpu: architecture.cpuOption(architecture.defaultCpu),
+    takesSlow: options.takesSlowKvm,
     needsTranslator: options.icount
       ? 'counted time (icount)'
       : options.trace

@@ -757,6 +757,11 @@ test('tap networks', () => {
   );
 });
 
+test('a machine without a processor tells whether there is KVM, be it slow', () => {
+  assert.equal(plan('-M', 'none', '-accel', 'kvm', '-accel', 'tcg').machine.takesSlowKvm, true);
+  assert.equal(plan('-M', 'pc').machine.takesSlowKvm, undefined);
+});
+
 test("USB: the board's own controller, others, and what goes into their ports", () => {
   const usb = (...argv: string[]) =>
     (plan(...argv).machine.devices ?? [])

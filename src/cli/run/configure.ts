@@ -203,6 +203,8 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
   return {
     machine: {
       ...board,
+      // It never runs, but tells who asks (libvirt) whether there is KVM.
+      takesSlowKvm: isEmpty || undefined,
       architecture: architecture.name,
       kernel,
       initrd: options.last('initrd'),

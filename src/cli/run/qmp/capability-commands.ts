@@ -18,6 +18,11 @@ function versionedName({ name, versioned }: MachineType): string {
   return versioned?.source.replace(/^\^|\$$/g, '').replace('\\d+\\.\\d+', version) ?? name;
 }
 
+interface MigrationCapability {
+  readonly capability?: unknown;
+  readonly state?: unknown;
+}
+
 const cpuType = (model: string, { name }: Architecture): string => `${model}-${name}-cpu`;
 
 /** Models in the order of `-cpu help`. */
@@ -81,6 +86,17 @@ export const capabilityCommands: readonly QmpCommand[] = [
   { name: 'query-machines', run: (host) => machinesOf(architectureOf(host)) },
   // A machine cannot move to another process: there is nothing that could be switched on.
   { name: 'query-migrate-capabilities', run: () => [] },
+  {
+    // libvirt asks for events of a move, whatever there is, when it starts a machine.
+    name: 'migrate-set-capabilities',
+    arguments: [{ name: 'capabilities', type: 'any' }],
+    run: (_host, { capabilities }) => {
+      const wanted = Array.isArray(capabilities) ? (capabilities as readonly MigrationCapability[]) : [];
+      const missing = wanted.find(({ capability, state }) => state === true && capability !== 'events');
+      if (missing) throw new QmpError('GenericError', `Migration with '${missing.capability}' is not supported yet`);
+      return {};
+    },
+  },
   {
     name: 'query-cpu-definitions',
     run: (host) =>

@@ -302,6 +302,12 @@ test('a machine of the command line is stopped, shown and ended by QMP', { timeo
   const spare = { driver: 'scsi-hd', id: 's', drive: 'spare', 'scsi-id': 5 };
   assert.deepEqual((await say('device_add', spare)).return, {});
   assert.deepEqual(ids((await client.ask('{"execute":"query-block"}')).return).slice(-1), ['spare']);
+  const capability = (name: string) => ({ capabilities: [{ capability: name, state: true }] });
+  assert.deepEqual((await say('migrate-set-capabilities', capability('events'))).return, {});
+  assert.match(
+    (await say('migrate-set-capabilities', capability('xbzrle'))).error.desc,
+    /'xbzrle' is not supported yet/,
+  );
   const shown = async () => (await say('human-monitor-command', { 'command-line': 'info network' })).return;
   const missing = { class: 'GenericError', desc: "Parameter 'id' is missing" };
   assert.deepEqual((await say('netdev_add', { type: 'user' })).error, missing);

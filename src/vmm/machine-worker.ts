@@ -351,6 +351,8 @@ function answer(board: Board, request: Exclude<Request, { type: 'accelerator' }>
     case 'setLink':
       networks?.setLink(request.network, request.up);
       return undefined;
+    case 'balloon':
+      return devices.inflate(config.ramBytes, request.ramBytes);
     case 'networks':
       networks = new MachineNetworks(request.config);
       networks.attach(board.engine.memory.buffer, board.kickIndices);

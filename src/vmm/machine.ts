@@ -180,6 +180,8 @@ export interface Machine extends AsyncDisposable {
   changeMedium(id: string, image: DiskImage, options?: WaitOptions & { readonly force?: boolean }): Promise<void>;
   /** Its networks and the cards on them, in the order in which they were given. */
   readonly networks: readonly MachineNetwork[];
+  /** RAM that a guest with a virtio-balloon has; it is asked to live with `ramBytes` where that is given. Throws VringError `no-balloon`. */
+  balloon(ramBytes?: number, options?: WaitOptions): Promise<number>;
   /** Pulls the cable of a network's card, or plugs it in again. Throws VringError `no-such-network`. */
   setLink(network: string, up: boolean, options?: WaitOptions): Promise<void>;
   /**
@@ -503,6 +505,10 @@ class RunningMachine implements Machine {
 
   get networks(): readonly MachineNetwork[] {
     return this.#known.described;
+  }
+
+  async balloon(ramBytes?: number, options?: WaitOptions): Promise<number> {
+    return (await this.#request({ type: 'balloon', ramBytes }, options)) as number;
   }
 
   #watchNetworks(networks: MachineNetworkThread): void {

@@ -158,6 +158,7 @@ export class MachineDevices {
   screen: Omit<ScreenMemory, 'memory' | 'hasKeyboard'> | undefined;
   /** In the order of the configuration, whatever order they are plugged in. */
   readonly ports: PluggedPort[] = [];
+  #balloon: VirtioBalloon | undefined;
   /** USB controllers, in the order in which they came. */
   readonly usb: UsbController[] = [];
   /** Place of a device's first port among all. */
@@ -340,6 +341,7 @@ export class MachineDevices {
         const model = new VirtioBalloon({
           host: { inflated: (gpa, sizeBytes) => this.#host.discard(gpa, sizeBytes), deflated: () => {} },
         });
+        this.#balloon ??= model;
         this.#addVirtio(board, config, model, taken);
         return;
       }
@@ -417,6 +419,14 @@ export class MachineDevices {
     const drive = new AtapiDrive({ ...options, model: model ?? 'VRING DVD-ROM' });
     this.#removable.set(disk, drive.cd);
     return drive;
+  }
+
+  /** Leaves the guest with so many bytes of its RAM, when it is willing, and gives what it has now. Throws VringError `no-balloon`. */
+  inflate(allBytes: number, wantedBytes: number | undefined): number {
+    const balloon = this.#balloon;
+    if (!balloon) throw new VringError('no-balloon', 'No balloon device has been activated');
+    if (wantedBytes !== undefined) balloon.setTarget(Math.max(0, allBytes - wantedBytes));
+    return allBytes - Math.min(balloon.actualBytes, allBytes);
   }
 
   /** Another unit on a controller, the first one unless named. Gives where it is. Throws VringError `device-bus`. */

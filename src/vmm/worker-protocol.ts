@@ -408,6 +408,8 @@ export type Request =
   | { readonly type: 'registers' }
   | { readonly type: 'selectCpu'; readonly cpu: number }
   | { readonly type: 'setLink'; readonly network: number; readonly up: boolean }
+  /** The guest is to be left with so many bytes of RAM; undefined: it is only asked. Answered with what it has. */
+  | { readonly type: 'balloon'; readonly ramBytes: number | undefined }
   /** The thread of the networks is there now; at most once, and not where the configuration names one. */
   | { readonly type: 'networks'; readonly config: MachineNetworksConfig }
   /** It has opened another network, at a place that no card is on; or closed one. */

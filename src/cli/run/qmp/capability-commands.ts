@@ -85,6 +85,8 @@ const architectureOf = ({ architecture }: QmpHost) => findArchitecture(architect
 export const capabilityCommands: readonly QmpCommand[] = [
   { name: 'query-machines', run: (host) => machinesOf(architectureOf(host)) },
   // A machine cannot move to another process: there is nothing that could be switched on.
+  // Objects of that type are taken, and nothing runs in a thread of theirs.
+  { name: 'query-iothreads', run: () => [] },
   { name: 'query-migrate-capabilities', run: () => [] },
   {
     // libvirt asks for events of a move, whatever there is, when it starts a machine.

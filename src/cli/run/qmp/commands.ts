@@ -1,5 +1,5 @@
 /** The commands of QMP, a row each: what their arguments are, and what they do. QEMU's names and shapes (its qapi/*.json). */
-import type { MachineDisk, StopReason } from '../../../vmm/index.js';
+import { type MachineDisk, type StopReason, VringError } from '../../../vmm/index.js';
 import { emptyMachine, Monitor } from '../monitor.js';
 import { capabilityCommands } from './capability-commands.js';
 import { hotPlugCommands } from './hotplug-commands.js';
@@ -84,6 +84,17 @@ async function driveId({ machine }: QmpHost, given: QmpArguments): Promise<strin
   return wanted;
 }
 
+/** Without a balloon the error has a class of its own. */
+async function withBalloon(work: Promise<number>): Promise<number> {
+  try {
+    return await work;
+  } catch (error) {
+    if (error instanceof VringError && error.code === 'no-balloon')
+      throw new QmpError('DeviceNotActive', error.message);
+    throw error;
+  }
+}
+
 const ok = async (work: Promise<unknown>): Promise<object> => {
   await work;
   return nothing;
@@ -149,6 +160,16 @@ export const qmpCommands: readonly QmpCommand[] = [
       return nothing;
     },
   },
+  {
+    name: 'balloon',
+    arguments: [{ name: 'value', type: 'int' }],
+    run: async ({ machine }, { value }) => {
+      if (!(Number(value) > 0)) throw new QmpError('GenericError', "Parameter 'target' expects a size");
+      await withBalloon(machine.balloon(Number(value)));
+      return nothing;
+    },
+  },
+  { name: 'query-balloon', run: async ({ machine }) => ({ actual: await withBalloon(machine.balloon()) }) },
   { name: 'inject-nmi', run: ({ machine }) => ok(machine.injectNmi()) },
   {
     name: 'quit',

@@ -256,7 +256,14 @@ test('a machine of the command line is stopped, shown and ended by QMP', { timeo
   writeFileSync(image, new Uint8Array(1 << 20));
   const options = [
     ...['-accel', 'tcg', '-display', 'none', '-name', 'box', '-qmp', `unix:${path},server=on,wait=on`],
-    ...['-device', 'virtio-scsi-pci,id=scsi0', '-drive', `if=none,id=spare,format=raw,file=${image}`],
+    ...[
+      '-device',
+      'virtio-balloon-pci',
+      '-device',
+      'virtio-scsi-pci,id=scsi0',
+      '-drive',
+      `if=none,id=spare,format=raw,file=${image}`,
+    ],
   ];
   const vring = spawn(process.execPath, [program, 'run', ...options], { stdio: ['ignore', 'ignore', 'inherit'] });
   const ended = new Promise((resolve) => vring.on('exit', resolve));
@@ -302,6 +309,10 @@ test('a machine of the command line is stopped, shown and ended by QMP', { timeo
   const spare = { driver: 'scsi-hd', id: 's', drive: 'spare', 'scsi-id': 5 };
   assert.deepEqual((await say('device_add', spare)).return, {});
   assert.deepEqual(ids((await client.ask('{"execute":"query-block"}')).return).slice(-1), ['spare']);
+  assert.deepEqual((await say('balloon', { value: 64 << 20 })).return, {});
+  assert.equal((await say('balloon', { value: 0 })).error.class, 'GenericError');
+  assert.deepEqual((await client.ask('{"execute":"query-balloon"}')).return, { actual: 128 << 20 });
+  assert.deepEqual((await client.ask('{"execute":"query-iothreads"}')).return, []);
   const capability = (name: string) => ({ capabilities: [{ capability: name, state: true }] });
   assert.deepEqual((await say('migrate-set-capabilities', capability('events'))).return, {});
   assert.match(

@@ -52,7 +52,7 @@ const parts: Readonly<Record<string, Part>> = {
   firmware: {
     commands: places.map(
       (place) =>
-        `timeout 300 ${vring} run -accel kvm,kernel-irqchip=${place} -bios /bios.bin -nographic -m 32 </dev/null | awk '/bootable/ { print; exit }'`,
+        `timeout 300 ${vring} run -accel kvm,kernel-irqchip=${place} -bios /bios.bin -nographic -m 32 -boot reboot-timeout=1000 -no-reboot </dev/null | grep -a bootable`,
     ),
     check: (text) => assert.equal(text.match(/No bootable device/g)?.length, places.length),
   },

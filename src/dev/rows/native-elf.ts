@@ -27,8 +27,11 @@ const IN_FX = STATE + 0x400;
 const OUT = STATE + 0x800;
 const OUT_FX = STATE + 0xc00;
 const SCRATCH_STACK = STATE + 0x4000;
-/** Above 4 GiB: a case of 32-bit code that leaves ESP in it would have Linux go on there, as in a handler within a handler. */
-const SIGNAL_STACK = 0x1000000000;
+/**
+ * No number that cases make: where one leaves its stack pointer in here, Linux goes on there, as in a handler within a handler, and finds
+ * no room. Above 4 GiB for those of 32-bit code, and no power of two, which the others are often a bit away from.
+ */
+const SIGNAL_STACK = 0x3579bdf10000;
 const SIGNAL_STACK_BYTES = 0x30000;
 
 const syscall = {

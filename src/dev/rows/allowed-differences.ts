@@ -56,6 +56,19 @@ function lanesClose(ours: string, theirs: string): boolean {
   return true;
 }
 
+/** Lanes of so many bytes that are the same, or both no number. */
+function lanesEqualOrNan(width: 4 | 8, ours: string, theirs: string): boolean {
+  const [a, b] = [bytesOf(ours), bytesOf(theirs)];
+  const isNan = (view: DataView, at: number) =>
+    Number.isNaN(width === 4 ? view.getFloat32(at, true) : view.getFloat64(at, true));
+  for (let at = 0; at < 16; at += width) {
+    let same = true;
+    for (let i = at; i < at + width; i++) same &&= a.getUint8(i) === b.getUint8(i);
+    if (!same && !(isNan(a, at) && isNan(b, at))) return false;
+  }
+  return true;
+}
+
 /** Extended-precision values within 2 units in the last place. */
 function extendedClose(ours: string, theirs: string): boolean {
   const [a, b] = [bytesOf(ours), bytesOf(theirs)];
@@ -83,11 +96,39 @@ const table: readonly Allowed[] = [
     source: 'POPA restarts after a fault; which registers it has loaded by then is not architectural',
   },
   {
-    rows: /^FSTP$/,
+    rows: /^F(STP|BSTP)$/,
     what: /^memory:/,
-    when: (c, row) => c.faulted && c.codeSize === 16 && row.enc === 'DB /7',
+    when: (c, row) => c.faulted && /^(DB \/7|DF \/6)$/.test(row.enc),
     source:
-      'FSTP m80 over the limit of a segment: some processors have stored the significand when they fault, which is not architectural',
+      'FSTP m80 or FBSTP over the limit of a segment or the end of a page: some processors have stored a part when they fault, which is not architectural',
+  },
+  {
+    rows: /^F(ISTT?P?|STP?|BSTP)$/,
+    what: /^end: done, #PF/,
+    source: 'an unmasked exception of the value, and a page that is not there: which comes first is not architectural',
+  },
+  {
+    rows: /^(CMPS|SCAS)$/,
+    what: /^flags:/,
+    when: (c) => c.faulted,
+    source:
+      'SDM vol. 2 REP: a repetition that faults has the flags from before it; other vendors leave those of the last comparison (APM vol. 3 does not say)',
+  },
+  {
+    rows: /^PREFETCHW?$/,
+    what: /^end: done, vector 6$/,
+    source: 'APM vol. 3 PREFETCHW: a register operand is #UD; with SDM vol. 2 it does nothing',
+  },
+  {
+    rows: /^SHA(1|256)/,
+    what: /^end: vector 13, (done|#PF)/,
+    source: 'SDM vol. 2 table 2-21: a misaligned operand is #GP; some processors of AMD take it',
+  },
+  {
+    rows: /^DPP[SD]$/,
+    what: /^xmm\d+:/,
+    when: (_c, row, ours, theirs) => lanesEqualOrNan(row.name === 'DPPS' ? 4 : 8, ours, theirs),
+    source: 'SDM vol. 2 DPPS, DPPD: which of several NaNs comes out goes with the order of the additions',
   },
   {
     rows: /./,

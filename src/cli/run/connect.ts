@@ -10,10 +10,10 @@ import { PipeBackend } from './backends/pipe.js';
 import { PtyBackend } from './backends/pty.js';
 import { SocketBackend } from './backends/socket.js';
 import type { Chardev } from './chardevs.js';
-import type { Attachment } from './configure.js';
 import { type ChardevState, Monitor } from './monitor.js';
 import { type FrontEnd, Mux } from './mux.js';
 import { QmpMonitor, type ServedHost } from './qmp/serve.js';
+import type { Attachment } from './run-plan.js';
 
 /** Typed or piped bytes that the guest has not taken yet; beyond that a terminal's keys are lost, and others wait. */
 const inputLimit = 1 << 16;

@@ -7,12 +7,12 @@ import { Progress } from '../progress.js';
 import { UsageError } from '../usage-error.js';
 import { monitorWords } from '../version.js';
 import type { Chardev } from './chardevs.js';
-import type { RunPlan } from './configure.js';
 import { connect, openChardevs, StreamSink } from './connect.js';
 import { serveGdb } from './gdb-server.js';
 import { monitorHost, planObjects, printStatistics, showWarnings } from './index.js';
 import { LensView } from './lens.js';
 import { keyName } from './mux.js';
+import type { RunPlan } from './run-plan.js';
 
 const guestSignals = { SIGHUP: 'HUP', SIGINT: 'INT', SIGQUIT: 'QUIT', SIGTERM: 'TERM' } as const;
 

@@ -2,9 +2,9 @@
 import { createServer, type Socket } from 'node:net';
 import { openFailure } from '../../host/node/open-failure.js';
 import { type Machine, VringError } from '../../vmm/index.js';
-import type { GdbAddress } from './configure.js';
 import { MonitorPackets } from './gdb-monitor.js';
 import { Monitor, type MonitorHost } from './monitor.js';
+import type { GdbAddress } from './run-plan.js';
 
 /** What gdb says when it leaves (protocol: `D`). */
 const DETACH = '$D#44';

@@ -26,12 +26,13 @@ import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
 import { monitorWords, programVersion, versionLine } from '../version.js';
 import { PtyBackend } from './backends/pty.js';
-import { planRun, type RunPlan } from './configure.js';
+import { planRun } from './configure.js';
 import { chardevStates, connect, type OpenChardevs, openChardevs, StreamSink } from './connect.js';
 import { serveGdb } from './gdb-server.js';
 import { helpTopic } from './help-topics.js';
 import { LensView } from './lens.js';
 import { runCommand, unsupportedRunOptions } from './options.js';
+import type { RunPlan } from './run-plan.js';
 import { serveVnc } from './screen-options.js';
 import { TextDisplay } from './text-display.js';
 

@@ -3,8 +3,8 @@ import type { MachineOptions } from '../../vmm/index.js';
 import { KeyValues } from '../options/key-values.js';
 import { UsageError } from '../usage-error.js';
 import type { Chardev, Chardevs } from './chardevs.js';
-import type { Attachment } from './configure.js';
 import type { Options } from './given-options.js';
+import type { Attachment } from './run-plan.js';
 
 /** What `-semihosting` asks for; says where its text goes. Throws UsageError. */
 export function planSemihosting(

@@ -8,8 +8,8 @@ import type { DeviceOptions, Machine, PciSlot, VirtioPlace, VncOptions } from '.
 import { KeyValues } from '../options/key-values.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
-import type { RunPlan } from './configure.js';
 import type { Options } from './given-options.js';
+import type { RunPlan } from './run-plan.js';
 
 export interface VncPlan {
   readonly option: string;

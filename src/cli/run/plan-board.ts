@@ -1,0 +1,172 @@
+/** -M, -smp, -m, -cpu and what else is of the board itself. */
+import { VringError } from '../../base/index.js';
+import { type Architecture, findMachine } from '../../vmm/architectures.js';
+import type { MachineOptions } from '../../vmm/index.js';
+import { KeyValues, parseSize } from '../options/key-values.js';
+import { didYouMean } from '../suggest.js';
+import { UsageError } from '../usage-error.js';
+import { planArm, planBoardProperties, planMicrovm } from './board-properties.js';
+import type { Options } from './given-options.js';
+import { planAccelerators, planIrqchip } from './plan-accelerators.js';
+import type { BoardObjects } from './plan-objects.js';
+import { planClock, planIcount } from './plan-time.js';
+
+type Board = Pick<
+  MachineOptions,
+  | 'cpus'
+  | 'machine'
+  | 'accelerators'
+  | 'kernelIrqchip'
+  | 'ramBytes'
+  | 'cpu'
+  | 'hpet'
+  | 'arm'
+  | 'microvm'
+  | 'rtcOffsetMs'
+  | 'icount'
+  | 'hotThreshold'
+  | 'name'
+> & { readonly isEmpty: boolean; readonly hasUsb: boolean };
+
+export function planBoard(
+  options: Options,
+  notices: string[],
+  architecture: Architecture,
+  objects: BoardObjects,
+): Board {
+  const isPc = architecture.machines[0].name === 'pc';
+  if (options.has('no-hpet') && !isPc) throw new UsageError('-no-hpet: only a PC has an HPET');
+  let hpet = !options.has('no-hpet');
+  let irqchip: MachineOptions['kernelIrqchip'];
+  let arm: MachineOptions['arm'];
+  let microvm: MachineOptions['microvm'];
+  let board: string | undefined;
+  let isEmpty = false;
+  let hasUsb = false;
+  let memory: { option: string; bytes: number } | undefined;
+  const accels = options.all('accel').map((text) => KeyValues.parse(`-accel ${text}`, text, 'accel'));
+  if (options.has('enable-kvm')) accels.push(new KeyValues('-enable-kvm', [['accel', 'kvm']]));
+  const machine = options.last('M');
+  if (machine !== undefined) {
+    const values = KeyValues.parse(`-M ${machine}`, machine, 'type').withDashes;
+    const { machines, unsupportedMachines } = architecture;
+    const names = machines.map(({ name }) => name);
+    const type = values.text('type') ?? names[0];
+    isEmpty = type === 'none' && isPc;
+    board = isEmpty ? names[0] : findMachine(architecture, type)?.name;
+    if (board === undefined) {
+      if (unsupportedMachines.includes(type))
+        throw new UsageError(`-M ${type}: this board is not supported yet; there is ${names.join(', ')}`);
+      const hint = didYouMean(type, [...names, ...unsupportedMachines]);
+      throw new UsageError(
+        `-M ${type}: there is no such board${hint || `; ${architecture.name} has ${names.join(', ')}`}`,
+      );
+    }
+    if (board === 'microvm') {
+      microvm = planMicrovm(values);
+      values.flag('graphics');
+    } else if (isPc) {
+      hpet = values.flag('hpet') ?? hpet;
+      values.flag('graphics');
+    }
+    irqchip = planIrqchip(values) ?? irqchip;
+    const accel = values.text('accel');
+    if (accel !== undefined) {
+      if (accels.length > 0) throw new UsageError('-accel and accel= of -M cannot be given both');
+      for (const name of accel.split(':')) accels.push(new KeyValues(`-M accel=${accel}`, [['accel', name]]));
+    }
+    if (architecture.name === 'aarch64' || architecture.name === 'arm')
+      arm = planArm(values, architecture.name === 'arm');
+    const backend = values.text('memory-backend');
+    if (backend !== undefined) memory = { option: values.option, bytes: objects.memory(values.option, backend) };
+    hasUsb = values.flag('usb') ?? false;
+    values.settled('mem-merge', 'on', 'off');
+    values.settled('dump-guest-core', 'on', 'off');
+    values.settled('hmat', 'off');
+    values.settled('nvdimm', 'off');
+    if (board === 'microvm') values.settled('smm', 'off', 'auto');
+    else if (isPc) {
+      values.settled('vmport', 'off', 'auto');
+      values.settled('smm', 'off', 'auto');
+      values.settled('acpi', 'on', 'auto');
+      for (const part of ['smbus', 'sata', 'pit', 'i8042']) values.settled(part, 'on');
+    }
+    const boardOnly = planBoardProperties(values, architecture);
+    values.finish([
+      'vmport',
+      'smm',
+      'smbus',
+      'sata',
+      'pit',
+      'i8042',
+      'acpi',
+      'igd-passthru',
+      'pcspk-audiodev',
+      'fd-bootchk',
+      'max-ram-below-4g',
+      'kvm-shadow-mem',
+      'phandle-start',
+      ...boardOnly,
+    ]);
+  }
+  return {
+    isEmpty,
+    hasUsb,
+    machine: board,
+    cpus: planCpus(options.last('smp')),
+    hpet,
+    arm,
+    microvm,
+    kernelIrqchip: irqchip,
+    ...planAccelerators(accels, notices),
+    ramBytes: planRam(options.last('m'), memory),
+    cpu: options.last('cpu'),
+    rtcOffsetMs: planClock(options.last('rtc'), notices),
+    icount: planIcount(options),
+    name: planName(options.last('name')),
+  };
+}
+
+/** Number of vCPUs. Each is a socket of its own: topologies are told to no guest. */
+function planCpus(smp: string | undefined): number | undefined {
+  if (smp === undefined) return undefined;
+  const values = KeyValues.parse(`-smp ${smp}`, smp, 'cpus');
+  const cpus = values.number('cpus', 1, 255);
+  const product = ['sockets', 'dies', 'clusters', 'cores', 'threads']
+    .map((key) => values.number(key, 1, 255) ?? 1)
+    .reduce((a, b) => a * b, 1);
+  const most = values.number('maxcpus', 1, 255);
+  values.finish();
+  const count = cpus ?? product;
+  if (product > 1 && product !== count)
+    throw new UsageError(`-smp ${smp}: the topology has ${product} vCPUs, not ${count}`);
+  if (most !== undefined && most !== count)
+    throw new UsageError(`-smp ${smp}: vCPUs cannot be plugged in later: maxcpus is ${count}`);
+  return count;
+}
+
+/** `memory`: what -M has named as the RAM. */
+function planRam(
+  text: string | undefined,
+  memory: { readonly option: string; readonly bytes: number } | undefined,
+): number | undefined {
+  if (text === undefined) return memory?.bytes;
+  const values = KeyValues.parse(`-m ${text}`, text, 'size');
+  const size = values.need('size');
+  const bytes = parseSize('-m', size, 'M');
+  values.finish(['slots', 'maxmem']);
+  if (memory && memory.bytes !== bytes)
+    throw new UsageError(`${memory.option}: the memory is of another size than -m ${text} says`);
+  if (bytes < 2 ** 21) throw new VringError('ram-size', `-m ${text}: a machine needs at least 2 MiB of RAM`);
+  return bytes;
+}
+
+function planName(text: string | undefined): string | undefined {
+  if (text === undefined) return undefined;
+  const values = KeyValues.parse(`-name ${text}`, text, 'guest');
+  const name = values.text('guest');
+  values.text('process');
+  values.flag('debug-threads');
+  values.finish();
+  return name;
+}

@@ -17,7 +17,8 @@ import {
 import { abortedError, bounded, type WaitOptions } from './abort.js';
 import { findArchitecture } from './architectures.js';
 import type { CharacterPort } from './character-port.js';
-import { createMachine, type Machine } from './machine.js';
+import { createMachine } from './machine.js';
+import type { Machine } from './machine-interface.js';
 import type { MachineOptions } from './machine-options.js';
 
 export const DEBIAN_RAM_BYTES = 512 << 20;

@@ -19,7 +19,8 @@ export {
 export type { BlockObject, DiskDescription, DiskImage, ErrorPolicy } from './disk-protocol.js';
 export type { HotPluggable } from './hotplug.js';
 export type { HostPage, LensReport, MemoryUse } from './lens-report.js';
-export { createMachine, type Machine, type MachineDisk, type MachineEvents, type MachineState } from './machine.js';
+export { createMachine } from './machine.js';
+export type { Machine, MachineDisk, MachineEvents, MachineState } from './machine-interface.js';
 export type {
   ArmOptions,
   ConsolePortOptions,

@@ -3,9 +3,10 @@ import assert from 'node:assert/strict';
 import { EventEmitter } from 'node:events';
 import { test } from 'node:test';
 import { ByteRing } from './byte-ring.js';
-import { createMachineWith, type WorkerThread } from './machine.js';
+import { createMachineWith } from './machine.js';
 import type { MachineOptions } from './machine-options.js';
 import { doorbellWord, type FromWorker, type Request, type WorkerConfig } from './worker-protocol.js';
+import type { WorkerThread } from './worker-thread.js';
 
 class FakeWorker extends EventEmitter implements WorkerThread {
   readonly config: WorkerConfig;

@@ -2,34 +2,25 @@
  * One virtual machine as its owner sees it. The machine runs in a worker thread of its own; here are its requests, streams
  * and events. The owner's event loop is never held: big images go through shared memory, output comes in chunks.
  */
-import { type MessagePort, Worker } from 'node:worker_threads';
+import type { MessagePort } from 'node:worker_threads';
 import type { AcceleratorName } from '../accel/index.js';
 import { VringError } from '../base/index.js';
 import type { TextScreen } from '../display/index.js';
-import { bundle } from '../host/node/bundles.js';
-import { machineThreadOptions, useEarlyThread } from '../host/node/machine-thread.js';
 import type { HostForward } from '../net/index.js';
 import { abortedError, bounded, type WaitOptions } from './abort.js';
-import { findArchitecture } from './architectures.js';
 import { type CharacterPort, MachinePort } from './character-port.js';
 import type { Candidate, Choice } from './choose-accelerator.js';
-import type { DiskDescription, DiskError, DiskImage } from './disk-protocol.js';
+import type { DiskImage } from './disk-protocol.js';
 import { type MachineDiskThread, openDisks } from './disks.js';
 import { ringDoorbell } from './doorbell.js';
-import { HotPlug, type HotPluggable } from './hotplug.js';
+import { HotPlug } from './hotplug.js';
 import { askToQuit, leaveGuestAtExit, outOfGuest } from './leave-guest.js';
 import type { HostPage, LensReport } from './lens-report.js';
-import {
-  architectureOf,
-  type DeviceOptions,
-  type MachineOptions,
-  type PortPlace,
-  planMachine,
-  shareImage,
-} from './machine-options.js';
+import type { Machine, MachineDisk, MachineEvents, MachineState } from './machine-interface.js';
+import { architectureOf, type MachineOptions, type PortPlace, planMachine, shareImage } from './machine-options.js';
 import type { ForwardChange, HostPort, NetworkOptions } from './network-protocol.js';
 import { KnownNetworks, type MachineNetwork, type MachineNetworkThread, openNetworks } from './networks.js';
-import { comingModule, compiledModules } from './routine-modules.js';
+import { compiledModules } from './routine-modules.js';
 import { ScreenThread } from './screen.js';
 import type { InputEvent } from './screen-input.js';
 import type { PictureFormat, ScreenShares, VncOptions, VncPlace, VncState } from './screen-protocol.js';
@@ -39,211 +30,19 @@ import {
   type FromWorker,
   type InfoTopic,
   type MachineEnd,
-  type ModuleMessage,
-  type PanicAction,
   type Request,
   rungBy,
   type Statistics,
   type StopReason,
   type TrayState,
-  type WatchdogAction,
   type WorkerConfig,
 } from './worker-protocol.js';
+import { type StartWorker, startWorker, type WorkerThread } from './worker-thread.js';
 
 /** A request for memory is cut into pieces of this size, so that the machine is not held. */
 const MEMORY_STEP_BYTES = 1 << 20;
 /** How long `close` waits for the machine's thread before it is stopped the hard way. */
 const QUIT_MS = 1000;
-
-export type MachineState = 'ready' | 'running' | 'paused' | 'ended';
-
-export interface MachineEvents {
-  /** The machine's state has changed. */
-  state: (state: MachineState) => void;
-  /**
-   * It stands still though its owner did not ask: the guest switched it off or reset it, and its options say so; a breakpoint;
-   * or a disk's image cannot be written, which `resume` tries again.
-   */
-  stopped: (why: StopReason) => void;
-  /** The guest, or the owner, has reset it. */
-  reset: () => void;
-  /** A device is gone, at its owner's wish or the guest's; its `type` is that of its options, or `scsi` for a unit. */
-  unplugged: (device: string, type: DeviceOptions['type'] | 'scsi') => void;
-  /** The guest's kernel has crashed, and said so; what follows. */
-  panicked: (action: PanicAction) => void;
-  /** The guest has loaded a kernel that takes over after a crash, and is in a crash. */
-  crashLoaded: () => void;
-  /** A watchdog has heard nothing for too long, and does this. */
-  watchdog: (action: WatchdogAction) => void;
-  /** The tray of the drive with this id was moved, by the guest or the owner. */
-  trayMoved: (id: string, open: boolean) => void;
-  /** A disk's image could not be read or written; `stop`: the machine stands still. Many at once are told once. */
-  diskError: (id: string, error: Omit<DiskError, 'disk'>) => void;
-  /** A line about something that the guest asked for and vring does not have. */
-  log: (line: string) => void;
-  /** A line that whoever runs the machine should see: an image's format was guessed, an image could not be closed. */
-  warning: (line: string) => void;
-  /** The guest has opened or closed its side of a console port. */
-  portOpened: (port: CharacterPort, open: boolean) => void;
-  ended: (end: MachineEnd) => void;
-  /** The machine broke: an error in vring, or its thread ran out of memory. */
-  failed: (error: VringError) => void;
-}
-
-/** A disk for a person, with its tray where its media come and go. */
-export interface MachineDisk extends DiskDescription {
-  readonly tray?: { readonly open: boolean; readonly locked: boolean } | undefined;
-}
-
-export interface Machine extends AsyncDisposable {
-  /** Disks that come and go. */
-  readonly hotplug: HotPluggable;
-  /** What was loaded: for a person. */
-  readonly description: string;
-  readonly state: MachineState;
-  /** Why it stands still though its owner did not ask. */
-  readonly stopReason: StopReason | undefined;
-  /** What there was to warn of when it was built; later ones are events. */
-  readonly warnings: readonly string[];
-  /** What runs the guest. */
-  readonly accelerator: AcceleratorName;
-  /** Why not another that was wished for before it, or not all of it, a sentence each; empty where there is nothing to say. */
-  readonly acceleratorRefusals: readonly string[];
-  /** How the machine ended; rejects when it broke. */
-  readonly ended: Promise<MachineEnd>;
-  start(): Promise<void>;
-  /** Resolves when the machine stands still; its time stands too. */
-  pause(options?: WaitOptions): Promise<void>;
-  resume(options?: WaitOptions): Promise<void>;
-  /** The reset button. */
-  reset(options?: WaitOptions): Promise<void>;
-  /** The power button: the guest is asked to shut down, and may take its time or refuse. Throws VringError `no-button`. */
-  pressPowerButton(options?: WaitOptions): Promise<void>;
-  /** Pulls the plug. */
-  powerOff(options?: WaitOptions): Promise<MachineEnd>;
-  /** A non-maskable interrupt. Throws VringError `no-nmi`. */
-  injectNmi(options?: WaitOptions): Promise<void>;
-  /** A break condition on a serial line. */
-  sendBreak(serial?: number, options?: WaitOptions): Promise<void>;
-  /** Serial port COM1 + index. Throws VringError `no-such-port`. */
-  serial(index?: number): CharacterPort;
-  /** Console or port of virtio-serial devices by name, or by its place among them all. Throws VringError `no-such-port`. */
-  console(which: string | number): CharacterPort;
-  /** What the guest writes to its isa-debugcon device. Throws VringError `no-such-port`. */
-  debugConsole(): CharacterPort;
-  /** What the guest writes by semihosting: to its standard output, or to the debugger's console. Throws VringError `no-such-port`. */
-  semihosting(of: 'output' | 'console'): CharacterPort;
-  /**
-   * gdb's remote protocol. The machine is to be paused before a debugger's first byte; `$D#44` says that it has gone.
-   * Throws VringError `no-such-port`.
-   */
-  gdb(): CharacterPort;
-  /** Guest-physical memory, as a vCPU reads it: where a device answers, reading may change it. Throws VringError `memory-absent` where there is none. */
-  readMemory(gpa: number, length: number, options?: WaitOptions): Promise<Uint8Array>;
-  writeMemory(gpa: number, bytes: Uint8Array, options?: WaitOptions): Promise<void>;
-  /** Guest-physical address of a guest-virtual one in the vCPU's present mode, or undefined where nothing is mapped. */
-  translateAddress(gva: bigint, options?: WaitOptions): Promise<number | undefined>;
-  /** Lines of assembly from a guest-virtual address on, in the vCPU's present mode. Fewer where mapped RAM ends. */
-  disassemble(gva: bigint, count: number, options?: WaitOptions): Promise<readonly string[]>;
-  /** An access to an I/O port, as the guest's own would be. */
-  readPort(port: number, size: 1 | 2 | 4, options?: WaitOptions): Promise<number>;
-  writePort(port: number, size: 1 | 2 | 4, value: number, options?: WaitOptions): Promise<void>;
-  /**
-   * Which vCPU addresses, registers and `info` are about from here on; at first it is number 0. Throws VringError `no-such-cpu`, also
-   * for those whose registers the accelerator keeps to itself.
-   */
-  selectCpu(index: number, options?: WaitOptions): Promise<void>;
-  /** The vCPU's registers by the manual's names. */
-  registers(options?: WaitOptions): Promise<Readonly<Record<string, bigint>>>;
-  /**
-   * Lets another accelerator run the guest from here on; the machine may be running. Throws VringError `accelerator`,
-   * `kvm-unavailable`, `kvm-cpu-features`, `kvm-tsc`, `kvm-call` with what is in the way: then nothing has changed.
-   */
-  setAccelerator(name: AcceleratorName, options?: WaitOptions): Promise<void>;
-  /** Counters by part and name; those of its end when the machine has ended. */
-  statistics(options?: WaitOptions): Promise<Statistics>;
-  /** Where the page of guest RAM at this address lies in this process. */
-  hostPage(gpa: number, options?: WaitOptions): Promise<HostPage>;
-  /** What the lens has seen so far, also after the end; undefined for a machine made without `lens`. */
-  lens(options?: WaitOptions): Promise<LensReport | undefined>;
-  /** Its disks, in the order of its devices. */
-  disks(options?: WaitOptions): Promise<readonly MachineDisk[]>;
-  /**
-   * Opens the tray of the drive with this id and takes out what is in it. Throws VringError `no-such-disk`, `disk-fixed`, and
-   * `disk-locked` where the guest holds the tray, which is then asked to let it go; `force` opens it all the same.
-   */
-  ejectMedium(id: string, options?: WaitOptions & { readonly force?: boolean }): Promise<void>;
-  /**
-   * Puts another medium into a drive: as `ejectMedium`, and `disk-open` where it cannot be opened. An image's
-   * format is guessed unless given.
-   */
-  changeMedium(id: string, image: DiskImage, options?: WaitOptions & { readonly force?: boolean }): Promise<void>;
-  /** Its networks and the cards on them, in the order in which they were given. */
-  readonly networks: readonly MachineNetwork[];
-  /** RAM that a guest with a virtio-balloon has; it is asked to live with `ramBytes` where that is given. Throws VringError `no-balloon`. */
-  balloon(ramBytes?: number, options?: WaitOptions): Promise<number>;
-  /** Pulls the cable of a network's card, or plugs it in again. Throws VringError `no-such-network`. */
-  setLink(network: string, up: boolean, options?: WaitOptions): Promise<void>;
-  /**
-   * A port of the host's leads to the guest of a user network from here on. Throws VringError `no-such-network`, `network-kind`,
-   * and `network-port` where it cannot be had.
-   */
-  addHostForward(network: string, forward: HostForward): Promise<void>;
-  /** The port is closed; connections made by it stay. False: there is no such forwarding. Throws as `addHostForward`. */
-  removeHostForward(network: string, forward: HostPort): Promise<boolean>;
-  /** The picture on the screen, as a file of that format. Throws VringError `no-screen`. */
-  screendump(format: PictureFormat): Promise<Uint8Array>;
-  /** The characters on the screen; undefined while it shows graphics. Throws VringError `no-screen`. */
-  screenText(): Promise<TextScreen | undefined>;
-  /** Clients may see the screen and type from here on. Throws VringError `no-screen`, `vnc-listen`, `vnc-served`. */
-  serveVnc(options: VncOptions): Promise<VncPlace>;
-  /** How the screen is served by VNC; undefined: it is not. */
-  vncState(): Promise<VncState | undefined>;
-  /** For those who come from here on; undefined: nobody gets in. Throws VringError `no-screen`, `vnc-absent`. */
-  setVncPassword(password: Uint8Array | undefined): Promise<void>;
-  /** Keys and movements of the mouse, at once and in order. */
-  sendInput(events: readonly InputEvent[], options?: WaitOptions): Promise<void>;
-  /** A text for a person. */
-  info(topic: InfoTopic, options?: WaitOptions): Promise<string>;
-  on<K extends keyof MachineEvents>(event: K, listener: MachineEvents[K]): () => void;
-  /** Ends the machine, if it has not ended, and releases all that it holds. */
-  close(): Promise<void>;
-}
-
-/** The worker as far as a machine uses it; tests put something else in its place. */
-export interface WorkerThread {
-  postMessage(message: unknown, transfer?: readonly MessagePort[]): void;
-  on(event: 'message', listener: (message: FromWorker) => void): unknown;
-  on(event: 'error', listener: (error: Error) => void): unknown;
-  on(event: 'exit', listener: (code: number) => void): unknown;
-  terminate(): Promise<number>;
-}
-
-export type StartWorker = (config: WorkerConfig, name: string) => WorkerThread;
-
-const startWorker: StartWorker = (config, name) => {
-  const coming = config.trace
-    ? undefined
-    : comingModule(findArchitecture(config.architecture), config.hotThreshold, config.icount !== undefined);
-  const workerData: WorkerConfig = { ...config, comingModule: coming?.key };
-  // Ports alone cannot be copied.
-  const transferList = [config.disks?.port, config.networks?.port].filter((each) => each !== undefined);
-  const worker =
-    useEarlyThread(workerData, transferList) ??
-    new Worker(bundle('machine-worker') ?? new URL('./machine-worker.js', import.meta.url), {
-      ...machineThreadOptions,
-      workerData,
-      transferList,
-      name,
-    });
-  void coming?.module.then((module) => {
-    worker.postMessage({ module } satisfies ModuleMessage);
-    const doorbell = new Int32Array(config.doorbell);
-    Atomics.store(doorbell, doorbellWord.module, 1);
-    Atomics.notify(doorbell, doorbellWord.module);
-  });
-  return worker;
-};
 
 interface Waiting {
   readonly resolve: (value: unknown) => void;

@@ -1,7 +1,7 @@
 /**
- * vring on a KVM of the hardware's kind: its test guests, firmware, Linux to /init, moves between accelerators, the tour. Some of each
- * unless VRING_NESTED_BED says more: `1` all of it (twenty minutes on a host with nothing else to do), or parts by name, as
- * `boots,tour`.
+ * vring on a KVM of the hardware's kind: its test guests, firmware, Linux to /init, moves between accelerators, the tour. Run when
+ * VRING_NESTED_BED says what: `1` all of it (twenty minutes on a host with nothing else to do), `brief` some of each, or parts by name,
+ * as `boots,tour`. Not unasked: QEMU's translator with two processors may leave the bed's own kernel locked up for good.
  */
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
@@ -10,7 +10,7 @@ import { bedLacks, bootInner, kernelPackage, runInBed } from './nested-bed.js';
 
 const BIOS = '/usr/share/seabios/bios-256k.bin';
 const asked = process.env['VRING_NESTED_BED'];
-const isBrief = !asked;
+const isBrief = asked === 'brief';
 /** A guest in a guest gets little of a busy host. */
 const LIMIT_MS = isBrief ? 1_800_000 : 3_400_000;
 
@@ -89,11 +89,13 @@ const parts: Readonly<Record<string, Part>> = {
 };
 
 const names = Object.keys(parts);
-const chosen = isBrief || asked === '1' ? names : asked.split(',');
+const chosen = isBrief || asked === '1' ? names : (asked?.split(',') ?? []);
 const unknown = chosen.find((name) => !parts[name]);
-if (unknown !== undefined) throw new Error(`VRING_NESTED_BED=${asked}: there are 1, ${names.join(', ')}`);
+if (unknown !== undefined) throw new Error(`VRING_NESTED_BED=${asked}: there are 1, brief, ${names.join(', ')}`);
 
-const lacks = bedLacks() ?? (existsSync(BIOS) ? undefined : "Debian's seabios is not installed");
+const lacks = !asked
+  ? 'VRING_NESTED_BED=1 runs it'
+  : (bedLacks() ?? (existsSync(BIOS) ? undefined : "Debian's seabios is not installed"));
 
 test('vring on the KVM of a processor with SVM', { skip: lacks ?? false, timeout: LIMIT_MS + 60_000 }, async (t) => {
   try {

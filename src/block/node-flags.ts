@@ -3,8 +3,8 @@ import { BlockError } from './errors.js';
 import type { OpenFlags } from './node.js';
 import type { OptionRow, OptionValues } from './options.js';
 
-/** Options every node has. */
 const discardModes: readonly string[] = ['ignore', 'off', 'unmap', 'on'];
+/** Options every node has. */
 export const commonRows: readonly OptionRow[] = [
   { name: 'node-name', type: 'string', help: 'Name of the node in the graph' },
   { name: 'read-only', type: 'boolean', help: 'Refuse writes' },

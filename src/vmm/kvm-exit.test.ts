@@ -2,18 +2,8 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import test from 'node:test';
-import { VringError } from '../base/index.js';
-import { probeKvm } from '../host/node/kvm/probe.js';
+import { whyNoKvm } from './testing/why-no-kvm.js';
 
-function whyNoKvm(): string | false {
-  try {
-    probeKvm();
-    return false;
-  } catch (error) {
-    if (!(error instanceof VringError)) throw error;
-    return `no KVM: ${error.message}`;
-  }
-}
 const skip = whyNoKvm();
 
 /** The guest sleeps in HLT, with local APICs in the kernel: it hears of nothing but a signal. */

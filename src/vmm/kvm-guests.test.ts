@@ -17,19 +17,11 @@ import { acceleratorGuests, busyGuest, oneShotGuest } from './testing/accelerato
 import { EXIT_PORT, longModeGuest, RESULT } from './testing/guest-parts.js';
 import { Mover, testKvm } from './testing/moves.js';
 import { busyPair } from './testing/processor-guests.js';
+import { whyNoKvm } from './testing/why-no-kvm.js';
 
 // The tests hardly wait for anything: without this their results would all be told at the end.
 afterEach(() => new Promise<void>((resolve) => setImmediate(resolve)));
 
-function whyNoKvm(): string | false {
-  try {
-    probeKvm();
-    return false;
-  } catch (error) {
-    if (!(error instanceof VringError)) throw error;
-    return `no KVM: ${error.message}`;
-  }
-}
 const noKvm = whyNoKvm();
 
 function missing(needs: readonly string[]): string | false {

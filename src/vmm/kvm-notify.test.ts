@@ -1,27 +1,17 @@
 /** Notifications that end no vCPU's turn, by the test device of `notifyingProcessor`. */
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { VringError } from '../base/index.js';
 import type { NotifyRegister } from '../bus/index.js';
 import { call, capability } from '../host/node/kvm/abi.js';
 import { loadNative, type Native } from '../host/node/kvm/native.js';
-import { probeKvm } from '../host/node/kvm/probe.js';
 import { KvmSystem } from '../host/node/kvm/system.js';
 import { hostTime } from '../host/node/time.js';
 import { TestPc } from '../machine/testing/test-pc.js';
 import { RESULT } from './testing/guest-parts.js';
 import { testKvm } from './testing/moves.js';
 import { NOTIFY_GPA, notifyingProcessor } from './testing/processor-guests.js';
+import { whyNoKvm } from './testing/why-no-kvm.js';
 
-function whyNoKvm(): string | false {
-  try {
-    probeKvm();
-    return false;
-  } catch (error) {
-    if (!(error instanceof VringError)) throw error;
-    return `no KVM: ${error.message}`;
-  }
-}
 const noKvm = whyNoKvm();
 const skip = noKvm || (new KvmSystem().check('IOEVENTFD') === 0 && "this host's KVM lacks KVM_CAP_IOEVENTFD");
 

@@ -1,7 +1,7 @@
 /** Messages of devices to local APICs in the kernel: by descriptors of the system where they come again and again. */
+
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { VringError } from '../base/index.js';
 import { call, capability } from '../host/node/kvm/abi.js';
 import { loadNative, type Native } from '../host/node/kvm/native.js';
 import { probeKvm } from '../host/node/kvm/probe.js';
@@ -10,16 +10,9 @@ import { TestPc } from '../machine/testing/test-pc.js';
 import { RESULT } from './testing/guest-parts.js';
 import { testKvm } from './testing/moves.js';
 import { MESSAGE_GPA, messageGuest } from './testing/processor-guests.js';
+import { whyNoKvm } from './testing/why-no-kvm.js';
 
-function whyNoKvm(): string | false {
-  try {
-    return probeKvm().capabilities.IRQFD === 0 && "this host's KVM lacks KVM_CAP_IRQFD";
-  } catch (error) {
-    if (!(error instanceof VringError)) throw error;
-    return `no KVM: ${error.message}`;
-  }
-}
-const skip = whyNoKvm();
+const skip = whyNoKvm() || (probeKvm().capabilities.IRQFD === 0 && "this host's KVM lacks KVM_CAP_IRQFD");
 
 const CPU =
   'base,+fpu,+tsc,+msr,+pae,+cx8,+apic,+pge,+pat,+mtrr,+cmov,+pse,+fxsr,+sse,+sse2,+lm,+syscall,+nx,+hypervisor';

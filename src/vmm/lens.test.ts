@@ -1,13 +1,14 @@
 /** The lens on the built-in guest, which does things as often as it is told. */
+
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { test } from 'node:test';
-import { probeKvm } from '../host/node/kvm/probe.js';
 import { hostTime } from '../host/node/time.js';
 import { TestPc } from '../machine/testing/test-pc.js';
-import { createMachine, type LensReport, type Machine, VringError } from './index.js';
+import { createMachine, type LensReport, type Machine } from './index.js';
 import { testKvm } from './testing/moves.js';
 import { faultingPair } from './testing/processor-guests.js';
+import { whyNoKvm } from './testing/why-no-kvm.js';
 
 const sum = (record: Readonly<Record<string, number>>) => Object.values(record).reduce((a, b) => a + b, 0);
 
@@ -59,15 +60,6 @@ async function open(accelerator: 'tcg' | 'kvm' = 'tcg'): Promise<Session> {
   await machine.start();
   await session.say('');
   return session;
-}
-
-function whyNoKvm(): string | false {
-  try {
-    probeKvm();
-    return false;
-  } catch (error) {
-    return error instanceof VringError ? `no KVM: ${error.message}` : String(error);
-  }
 }
 
 for (const accelerator of ['tcg', 'kvm'] as const) {

@@ -1,27 +1,29 @@
 /**
  * Boots a kernel in this thread, without the library around it: for work on the translator.
- * node dist/dev/boot.js -kernel FILE [-initrd FILE] [-append TEXT] [-m MIB] [-cold] [-inline: regions are written in the vCPU's thread] [-stats] [-d FILE] [-cpu MODEL]
+ * node dist/dev/boot.js [-arch NAME] -kernel FILE [-initrd FILE] [-append TEXT] [-m MIB] [-cold] [-inline: regions are written in the vCPU's thread] [-stats] [-d FILE] [-cpu MODEL]
  */
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { header, parseCpuOption } from '../guest/index.js';
+import { header } from '../guest/index.js';
 import { field, gpr } from '../guest/x86/state.js';
 import { tuneForMachines } from '../host/node/engine-flags.js';
 import { readStoredRoutines } from '../host/node/routine-file.js';
 import { letBackgroundGiveWay } from '../host/node/thread-priority.js';
 import { hostRandomBits, hostTime } from '../host/node/time.js';
 import { PcMachine } from '../machine/pc.js';
+import { findArchitecture } from '../vmm/architectures.js';
 import { ThreadRegionService } from '../vmm/region-thread.js';
 
 const argv = process.argv.slice(2).map((word) => (/^-[a-z]{2,}$/.test(word) ? `-${word}` : word));
 const { values } = parseArgs({
   args: argv,
   options: {
+    arch: { type: 'string', default: 'x86_64' },
     kernel: { type: 'string' },
     initrd: { type: 'string' },
     append: { type: 'string', default: 'console=ttyS0' },
     m: { type: 'string', default: '256' },
-    cpu: { type: 'string', default: 'qemu64' },
+    cpu: { type: 'string' },
     inline: { type: 'boolean', default: false },
     cold: { type: 'boolean', default: false },
     stats: { type: 'boolean', default: false },
@@ -39,7 +41,10 @@ const flush = () => {
 };
 tuneForMachines();
 letBackgroundGiveWay();
-const machine = new PcMachine(
+const architecture = findArchitecture(values.arch);
+const makeBoard = await architecture.loadBoard();
+const unpack = await architecture.loadUnpack();
+const { board: machine } = makeBoard(
   {
     time: hostTime,
     randomBits: hostRandomBits,
@@ -52,8 +57,13 @@ const machine = new PcMachine(
     log: (line) => process.stderr.write(`${line}\n`),
   },
   {
+    cpu: architecture.cpuOption(values.cpu ?? architecture.defaultCpu),
+    machine: architecture.machines[0].name,
+    hpet: true,
+    arm: undefined,
+    microvm: undefined,
+    firmware: undefined,
     ramBytes: Number(values.m) * 1024 * 1024,
-    model: parseCpuOption(values.cpu),
     serial: [
       {
         write: (byte) => {
@@ -67,7 +77,7 @@ const machine = new PcMachine(
       : {}),
   },
 );
-if (values.int) {
+if (values.int && machine instanceof PcMachine) {
   const view = new DataView(machine.engine.memory.buffer);
   const deliver = machine.cpu.deliverFault.bind(machine.cpu);
   machine.cpu.deliverFault = () => {
@@ -80,12 +90,12 @@ if (values.int) {
   };
 }
 const made = performance.now();
-const loaded = machine.boot({
-  kernel: readFileSync(values.kernel as string),
+const description = machine.powerOn({
+  kernel: unpack(readFileSync(values.kernel as string)),
   ...(values.initrd ? { initrd: readFileSync(values.initrd) } : {}),
   commandLine: values.append,
 });
-process.stderr.write(`${loaded.description}\n`);
+process.stderr.write(`${description}\n`);
 const booted = performance.now();
 const stop = machine.run();
 flush();

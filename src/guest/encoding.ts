@@ -16,10 +16,11 @@ export interface EncodedRow<F> {
 /** What an instruction set calls its fields. */
 export interface FieldForm<F> {
   readonly widths: Readonly<Partial<Record<string, number>>>;
-  create(): F;
   /** Makes all fields what they are where an encoding has them not. */
   clear(fields: F): void;
-  copy(to: F, from: F): void;
+  /** The fields, numbered; and what gives one its value, by its number: a switch, which costs less than a property by its name. */
+  readonly order: readonly string[];
+  put(fields: F, number: number, value: number): void;
   /** The bits that a table is indexed by, so many of them. */
   key(word: number): number;
   readonly keyBits: number;
@@ -41,13 +42,16 @@ export interface EncodingOf<R> {
   /** Bits that should be one. */
   readonly ignored: number;
   readonly parts: readonly Part[];
-  /** Unused upper bits of a signed immediate in 32; undefined: unsigned. */
-  readonly signShift: number | undefined;
+  /** The same for who takes instructions apart: of each field its number and how many parts it has; of each part shift, mask and `to`. */
+  readonly steps: Int32Array;
+  /** The number of a signed field, or -1; unused upper bits of it in 32. */
+  readonly signed: number;
+  readonly signShift: number;
   /** Bytes of the instruction. */
   readonly bytes: 2 | 4;
 }
 
-export function parseEncoding<F, R extends EncodedRow<F>>(row: R, { widths }: FieldForm<F>): EncodingOf<R> {
+export function parseEncoding<F, R extends EncodedRow<F>>(row: R, { widths, order }: FieldForm<F>): EncodingOf<R> {
   let at = 32;
   let mask = 0;
   let match = 0;
@@ -83,11 +87,22 @@ export function parseEncoding<F, R extends EncodedRow<F>>(row: R, { widths }: Fi
   if (at !== 0 && at !== 16) throw new Error(`vring invariant broken: the encoding of ${row.name} leaves ${at} bits`);
   return {
     row,
-    mask: mask >>> 0,
-    match: match >>> 0,
-    ignored: ignored >>> 0,
+    mask,
+    match,
+    ignored,
     parts,
-    signShift: signedBits > 0 ? 32 - signedBits : undefined,
+    steps: Int32Array.from(
+      [...new Set(parts.map(({ field }) => field))].flatMap((field) => {
+        const own = parts.filter((part) => part.field === field);
+        return [
+          order.indexOf(field),
+          own.length,
+          ...own.flatMap(({ shift, width, to }) => [shift, (1 << width) - 1, to]),
+        ];
+      }),
+    ),
+    signed: signedBits > 0 ? order.indexOf('imm') : -1,
+    signShift: (32 - signedBits) & 31,
     bytes: at === 0 ? 4 : 2,
   };
 }
@@ -100,13 +115,16 @@ export function decodeFields<F extends object>(
   form: FieldForm<F>,
 ): boolean {
   form.clear(given);
-  const fields = given as unknown as Record<string, number>;
-  for (const { field, shift, width, to } of encoding.parts) {
-    const mask = (1 << width) - 1;
-    fields[field] = (fields[field] & ~(mask << to)) | (((word >>> shift) & mask) << to);
+  const { steps, signed, signShift, row } = encoding;
+  for (let at = 0; at < steps.length; ) {
+    const number = steps[at++];
+    let value = 0;
+    for (let left = steps[at++]; left > 0; left--, at += 3)
+      value |= ((word >>> steps[at]) & steps[at + 1]) << steps[at + 2];
+    if (number === signed) value = (value << signShift) >> signShift;
+    form.put(given, number, value);
   }
-  if (encoding.signShift !== undefined) fields['imm'] = (fields['imm'] << encoding.signShift) >> encoding.signShift;
-  return encoding.row.where?.(given) ?? true;
+  return row.where?.(given) ?? true;
 }
 
 /** The instruction with these fields, which must fit. */
@@ -120,19 +138,12 @@ export function encodeFields<F extends object>(encoding: EncodingOf<EncodedRow<F
   return word >>> 0;
 }
 
-/** Instructions that are remembered as they were taken apart: three of four are seen again soon. */
-const REMEMBERED = 4096;
-
 /** Finds an instruction's row. */
 export class EncodingTables<F extends object, R extends EncodedRow<F>> {
   /** By the form's key. Encodings with more bits given come first. */
   readonly #lists: EncodingOf<R>[][];
   readonly #form: FieldForm<F>;
   readonly encodings: readonly EncodingOf<R>[];
-  readonly #words = new Int32Array(REMEMBERED);
-  /** By the same index: what the word is, if anything is remembered there. */
-  readonly #found: (EncodingOf<R> | undefined)[] = new Array(REMEMBERED).fill(undefined);
-  readonly #fields: (F | undefined)[] = new Array(REMEMBERED).fill(undefined);
 
   constructor(rows: readonly R[], form: FieldForm<F>) {
     this.#form = form;
@@ -160,25 +171,9 @@ export class EncodingTables<F extends object, R extends EncodedRow<F>> {
 
   /** Undefined: no such instruction. */
   decode(word: number, fields: F): EncodingOf<R> | undefined {
-    const index = Math.imul(word, 0x9e3779b1) >>> 20;
-    const known = this.#found[index];
-    if (known !== undefined && this.#words[index] === (word | 0)) {
-      this.#form.copy(fields, this.#fields[index] as F);
-      return known;
-    }
-    const found = this.#find(word, fields);
-    if (found) {
-      this.#words[index] = word;
-      this.#found[index] = found;
-      this.#form.copy((this.#fields[index] ??= this.#form.create()), fields);
-    }
-    return found;
-  }
-
-  #find(word: number, fields: F): EncodingOf<R> | undefined {
     for (const encoding of this.#lists[this.#form.key(word)]) {
-      const matches = (word & encoding.mask) >>> 0 === encoding.match;
-      if (matches && decodeFields(encoding, word, fields, this.#form)) return encoding;
+      if ((word & encoding.mask) === encoding.match && decodeFields(encoding, word, fields, this.#form))
+        return encoding;
     }
     return undefined;
   }

@@ -23,26 +23,54 @@ export const newFields = (): Fields => ({
   q: 0,
 });
 
-function copy(to: Fields, from: Fields): void {
-  to.rd = from.rd;
-  to.rn = from.rn;
-  to.rm = from.rm;
-  to.ra = from.ra;
-  to.sf = from.sf;
-  to.imm = from.imm;
-  to.imm2 = from.imm2;
-  to.cond = from.cond;
-  to.shift = from.shift;
-  to.option = from.option;
-  to.size = from.size;
-  to.s = from.s;
-  to.q = from.q;
+const order = ['rd', 'rn', 'rm', 'ra', 'sf', 'imm', 'imm2', 'cond', 'shift', 'option', 'size', 's', 'q'];
+function put(fields: Fields, number: number, value: number): void {
+  switch (number) {
+    case 0:
+      fields.rd = value;
+      break;
+    case 1:
+      fields.rn = value;
+      break;
+    case 2:
+      fields.rm = value;
+      break;
+    case 3:
+      fields.ra = value;
+      break;
+    case 4:
+      fields.sf = value;
+      break;
+    case 5:
+      fields.imm = value;
+      break;
+    case 6:
+      fields.imm2 = value;
+      break;
+    case 7:
+      fields.cond = value;
+      break;
+    case 8:
+      fields.shift = value;
+      break;
+    case 9:
+      fields.option = value;
+      break;
+    case 10:
+      fields.size = value;
+      break;
+    case 11:
+      fields.s = value;
+      break;
+    default:
+      fields.q = value;
+  }
 }
 
 const form: encoding.FieldForm<Fields> = {
   widths: { rd: 5, rn: 5, rm: 5, ra: 5, sf: 1, s: 1, q: 1, cond: 4, shift: 2, size: 2, option: 3 },
-  create: newFields,
-  copy,
+  order,
+  put,
   /** A row without `sf` has it 1. */
   clear: (fields) => {
     fields.rd = fields.rn = fields.rm = fields.ra = fields.imm = fields.imm2 = 0;

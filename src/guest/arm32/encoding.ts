@@ -31,24 +31,56 @@ function clear(fields: Fields): void {
   fields.shift = fields.size = fields.s = fields.p = fields.u = fields.w = fields.q = fields.op = 0;
   fields.cond = 14;
 }
-function copy(to: Fields, from: Fields): void {
-  to.rd = from.rd;
-  to.rn = from.rn;
-  to.rm = from.rm;
-  to.ra = from.ra;
-  to.imm = from.imm;
-  to.imm2 = from.imm2;
-  to.cond = from.cond;
-  to.shift = from.shift;
-  to.size = from.size;
-  to.s = from.s;
-  to.p = from.p;
-  to.u = from.u;
-  to.w = from.w;
-  to.q = from.q;
-  to.op = from.op;
+const order = ['rd', 'rn', 'rm', 'ra', 'imm', 'imm2', 'cond', 'shift', 'size', 's', 'p', 'u', 'w', 'q', 'op'];
+function put(fields: Fields, number: number, value: number): void {
+  switch (number) {
+    case 0:
+      fields.rd = value;
+      break;
+    case 1:
+      fields.rn = value;
+      break;
+    case 2:
+      fields.rm = value;
+      break;
+    case 3:
+      fields.ra = value;
+      break;
+    case 4:
+      fields.imm = value;
+      break;
+    case 5:
+      fields.imm2 = value;
+      break;
+    case 6:
+      fields.cond = value;
+      break;
+    case 7:
+      fields.shift = value;
+      break;
+    case 8:
+      fields.size = value;
+      break;
+    case 9:
+      fields.s = value;
+      break;
+    case 10:
+      fields.p = value;
+      break;
+    case 11:
+      fields.u = value;
+      break;
+    case 12:
+      fields.w = value;
+      break;
+    case 13:
+      fields.q = value;
+      break;
+    default:
+      fields.op = value;
+  }
 }
-const common = { widths, create: newFields, clear, copy };
+const common = { widths, order, put, clear };
 /** A32 by bits 20-27 and 4-7, T32 by the upper 11 or, with 32 bits, by bits 20-28 and 4-7. */
 const armForm: encoding.FieldForm<Fields> = {
   ...common,

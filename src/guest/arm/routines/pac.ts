@@ -113,21 +113,23 @@ const MIX = [0x9e3779b97f4a7c15n, 0xbf58476d1ce4e5b9n, 0x94d049bb133111ebn] as c
 const product = (r: RoutineBuilder, x: I64, n: 0 | 1 | 2): I64 => r.i64_mul(x, r.i64(BigInt.asIntN(64, MIX[n])));
 const folded = (r: RoutineBuilder, x: I64, places: number): I64 => r.i64_xor(x, r.i64_shr_u(x, r.i64(places)));
 
-/** (data, modifier, offset of the key in the state, flags): 64 bits. */
-export const computePac = routines.define(
-  'compute_pac',
-  ['i64', 'i64', 'i32', 'i32'],
+/** Of the key whose offset in the state is given: how data, modifier and its low half are mixed; and its two halves. */
+function keyed(r: RoutineBuilder, data: I64, modifier: I64, keyAt: I32) {
+  const key = r.i32_add(r.state(), keyAt);
+  const [low, high] = [r.i64_load(key), r.i64_load(key, 8)];
+  const hash = r.i64_add(product(r, data, 0), product(r, r.i64_xor(modifier, low), 1));
+  return { low, high, hash };
+}
+
+/** (data, modifier, offset of the key in the state): 64 bits by the architected algorithm. */
+const architectedPac = routines.define(
+  'architected_pac',
+  ['i64', 'i64', 'i32'],
   ['i64'],
   {},
-  (r, data, modifier, keyAt, flags) => {
+  (r, data, modifier, keyAt) => {
     const s = r.state();
-    const key = r.i32_add(s, keyAt);
-    const [low, high] = [r.i64_load(key), r.i64_load(key, 8)];
-    const hash = r.i64_add(product(r, data, 0), product(r, r.i64_xor(modifier, low), 1));
-    r.if(r.i32_and(flags, r.i32(pacFlag.own)), () => {
-      const once = product(r, folded(r, r.i64_xor(hash, high), 29), 2);
-      r.ret(folded(r, product(r, folded(r, once, 32), 0), 31));
-    });
+    const { low, high, hash } = keyed(r, data, modifier, keyAt);
     const index = r.i32_wrap_i64(r.i64_shr_u(hash, r.i64(64 - Math.log2(PAC_ENTRIES))));
     const entry = r.i32_add(s, r.i32_mul(index, r.i32(PAC_ENTRY_BYTES)));
     const differs = [data, modifier, low, high]
@@ -142,6 +144,26 @@ export const computePac = routines.define(
     r.i64_store(entry, r.i64_xor(pac, r.i64(-1)), field.pacs + 32);
     r.ret(pac);
   },
+);
+
+/** 64 bits of code. Our own algorithm stands here in place: a kernel signs in each function, and a call would cost more than it does. */
+function codeOf(r: RoutineBuilder, data: I64, modifier: I64, keyAt: I32, flags: I32): I64 {
+  const { high, hash } = keyed(r, data, modifier, keyAt);
+  const once = product(r, folded(r, r.i64_xor(hash, high), 29), 2);
+  const code = r.local('i64', folded(r, product(r, folded(r, once, 32), 0), 31));
+  r.if(r.i32_eqz(r.i32_and(flags, r.i32(pacFlag.own))), () =>
+    r.assign(code, r.call(architectedPac, data, modifier, keyAt)[0]),
+  );
+  return r.read(code);
+}
+
+/** (data, modifier, offset of the key in the state, flags): 64 bits. */
+export const computePac = routines.define(
+  'compute_pac',
+  ['i64', 'i64', 'i32', 'i32'],
+  ['i64'],
+  {},
+  (r, data, modifier, keyAt, flags) => r.ret(codeOf(r, data, modifier, keyAt, flags)),
 );
 
 /** TCR: where TBI and TBID lie, of two ranges each; and how far from one another the sizes of the ranges. */
@@ -222,7 +244,7 @@ export const signPointer = routines.define(
   (r, pointer, modifier, key, flags) => {
     unlessEnabled(r, pointer, key);
     const { original, code, extension, tagged } = layoutOf(r, pointer, flags, true);
-    const [pac] = r.call(computePac, original, modifier, key, flags);
+    const pac = codeOf(r, original, modifier, key, flags);
     const given = r.i64_and(pointer, extension);
     const isAddress = r.i32_or(r.i64_eqz(given), r.i64_eq(given, extension));
     // Of what is no address already the code is wrong.
@@ -240,7 +262,7 @@ export const checkPointer = routines.define(
   (r, pointer, modifier, key, flags) => {
     unlessEnabled(r, pointer, key);
     const { original, code, tagged } = layoutOf(r, pointer, flags, false);
-    const [pac] = r.call(computePac, original, modifier, key, flags);
+    const pac = codeOf(r, original, modifier, key, flags);
     r.if(r.i64_eqz(r.i64_and(r.i64_xor(pac, pointer), code)), () => r.ret(original));
     const place = r.select(tagged, r.i64(53), r.i64(61));
     const error = r.select(r.i32_and(flags, r.i32(pacFlag.keyB)), r.i64(2), r.i64(1));

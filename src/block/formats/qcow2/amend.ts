@@ -57,6 +57,9 @@ export async function amendImage(node: Qcow2Node, options: OptionValues, request
     const { amendEncryption } = await import('./encryption.js');
     await amendEncryption(image, options, request.force);
   }
+  // Before anything is changed: a refused amendment leaves the image as it was.
+  if (refcountBits !== undefined && refcountBits !== 16 && version < 3)
+    fail('Refcount widths other than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)');
   request.progress?.(0, 1);
   if (version > header.version) {
     header.version = version;
@@ -64,8 +67,6 @@ export async function amendImage(node: Qcow2Node, options: OptionValues, request
     await image.writeHeader();
   }
   if (refcountBits !== undefined && refcountBits !== image.refcounts.bits) {
-    if (header.version < 3)
-      fail('Refcount widths other than 16 bits require compatibility level 1.1 or above (use compat=1.1 or greater)');
     await image.mutex.run(() => changeRefcountBits(image, refcountBits, request));
   }
   if (options.given('data_file_raw')) {
@@ -99,9 +100,10 @@ export async function amendImage(node: Qcow2Node, options: OptionValues, request
 async function downgrade(node: Qcow2Node, request: AmendRequest): Promise<void> {
   const { image } = node;
   const { header } = image;
-  if (header.incompatible & ~(IncompatibleFeature.dirty | IncompatibleFeature.corrupt)) {
-    fail(`Cannot downgrade an image with incompatible features set`, 'ENOTSUP');
-  }
+  if (image.hasDataFile) fail('Cannot downgrade an image with a data file', 'ENOTSUP');
+  const features = header.incompatible & ~(IncompatibleFeature.dirty | IncompatibleFeature.corrupt);
+  if (features !== 0)
+    fail(`Cannot downgrade an image with incompatible features 0x${features.toString(16)} set`, 'ENOTSUP');
   if (header.refcountOrder !== 4) fail('compat=0.10 requires refcount_bits=16');
   for (const snapshot of node.snapshotList) {
     if (snapshot.vmStateBytes !== 0 || snapshot.diskBytes !== header.sizeBytes) {
@@ -139,7 +141,6 @@ async function removeBitmaps(image: Qcow2Image): Promise<void> {
 async function expandZeroes(node: Qcow2Node, request: AmendRequest): Promise<void> {
   const { image } = node;
   const { clusterBytes } = image;
-  if (node.snapshotList.length > 0) await refuseZeroesInSnapshots(node);
   const total = image.header.sizeBytes;
   const zeroes = new Uint8Array(clusterBytes);
   for (let at = 0; at < total; ) {
@@ -166,11 +167,18 @@ async function expandZeroes(node: Qcow2Node, request: AmendRequest): Promise<voi
     at += clusterBytes;
     request.progress?.(at, total);
   }
+  if (node.snapshotList.length > 0) await expandZeroesInSnapshots(node);
 }
 
-async function refuseZeroesInSnapshots(node: Qcow2Node): Promise<void> {
+/**
+ * The zero clusters of tables that only snapshots lead to. Such a table is changed in place, once for all that share it: what its
+ * clusters show stays the same. Ends with the mutex free and the tables on disk.
+ */
+async function expandZeroesInSnapshots(node: Qcow2Node): Promise<void> {
   const { image } = node;
   const { readL1 } = await import('./snapshots.js');
+  /** Offset of a table; how many entries of L1 tables lead there. */
+  const tables = new Map<number, number>();
   for (const snapshot of node.snapshotList) {
     const l1 = await readL1(image, snapshot).catch((error) => {
       const { code, message } = toBlockError(error);
@@ -178,20 +186,51 @@ async function refuseZeroesInSnapshots(node: Qcow2Node): Promise<void> {
       return fail(`Failed to turn zero into data clusters: ${errorText(code)}`, code);
     });
     for (const entry of l1) {
-      if (entry === 0) continue;
-      const table = new Uint8Array(image.clusterBytes);
-      await image.file.read(entry - (entry % 2), table);
-      const view = new DataView(table.buffer);
-      for (let at = 0; at < table.length; at += 8) {
-        if (!(view.getUint32(at) & compressedBit) && view.getUint32(at + 4) & zeroBit) {
-          fail(
-            `Failed to turn zero into data clusters: snapshot '${snapshot.name}' shares zero clusters; delete it first`,
-            'ENOTSUP',
-          );
-        }
-      }
+      const table = entry - (entry % 2);
+      if (table === 0) continue;
+      if (table % image.clusterBytes !== 0) throw image.corrupt(`L2 table offset 0x${table.toString(16)} unaligned`);
+      tables.set(table, (tables.get(table) ?? 0) + 1);
     }
   }
+  await image.mutex.run(async () => {
+    // The active tables have none left, and what they share with snapshots neither.
+    for (const entry of image.l1) tables.delete(entry - (entry % 2));
+    for (const [table, times] of tables) {
+      for (let at = 0; at < image.clusterBytes; at += image.l2.tableBytes)
+        await expandZeroesInSlice(image, table + at, times);
+    }
+    await image.flushMetadata(true);
+    await image.flushMetadata(true);
+  });
+}
+
+async function expandZeroesInSlice(image: Qcow2Image, offset: number, times: number): Promise<void> {
+  const { clusterBytes } = image;
+  const zeroes = new Uint8Array(clusterBytes);
+  const slice = await image.l2.load(offset);
+  for (let at = 0; at < image.l2.tableBytes; at += image.entryBytes) {
+    const high = slice.view.getUint32(at);
+    const low = slice.view.getUint32(at + 4);
+    if (high & compressedBit || !(low & zeroBit)) continue;
+    const old = (high & offsetHighMask) * 2 ** 32 + ((low & offsetLowMask) >>> 0);
+    if (old % clusterBytes !== 0) throw image.corrupt(`Cluster allocation offset 0x${old.toString(16)} unaligned`);
+    let place = 0;
+    if (image.hasBacking) {
+      const isOwn = old !== 0 && (await image.refcounts.get(old / clusterBytes)) === times;
+      if (isOwn) place = old;
+      else {
+        place = await image.refcounts.allocate(1);
+        if (times > 1) await image.refcounts.add(place / clusterBytes, 1, times - 1);
+      }
+      await image.file.write(place, zeroes);
+    }
+    slice.view.setUint32(at, Math.floor(place / 2 ** 32));
+    slice.view.setUint32(at + 4, place % 2 ** 32);
+    image.l2.markDirty(slice);
+    if (old !== 0 && old !== place)
+      for (let time = 0; time < times; time++) image.refcounts.queueFree(old, clusterBytes, 'other');
+  }
+  await image.relieve();
 }
 
 /** Writes a second refcount structure of the new width, switches the header to it, frees the old one. With the mutex held. */

@@ -37,8 +37,14 @@ class References {
   most = 0;
   /** Clusters of the file; references past it are errors. */
   readonly clusters: number;
-  constructor(clusters: number) {
+  /** The largest count that the image can hold. */
+  readonly #limit: number;
+  /** Told of each cluster whose count would pass the limit, and stays there. */
+  readonly #onOverflow: (cluster: number) => void;
+  constructor(clusters: number, limit: number, onOverflow: (cluster: number) => void) {
     this.clusters = clusters;
+    this.#limit = limit;
+    this.#onOverflow = onOverflow;
   }
   get(cluster: number): number {
     const page = this.#pageOf(Math.floor(cluster / pageClusters));
@@ -69,10 +75,19 @@ class References {
       if (!page) page = this.#setPage(index, new Uint8Array(pageClusters));
       if (this.most + count > 255 && page instanceof Uint8Array && !fitsBytes(page, start, stop - cluster, count))
         page = this.#setPage(index, Uint32Array.from(page));
-      this.most = Math.max(this.most, addToEach(page, start, stop - cluster, count));
+      const most = addToEach(page, start, stop - cluster, count);
+      this.most = Math.max(this.most, Math.min(most, this.#limit));
+      if (most > this.#limit) this.#limitEach(page, cluster, stop);
       cluster = stop;
     }
     if (end - 1 > this.highest) this.highest = end - 1;
+  }
+  #limitEach(page: Counters, first: number, end: number): void {
+    for (let cluster = first; cluster < end; cluster++) {
+      if (page[cluster % pageClusters]! <= this.#limit) continue;
+      page[cluster % pageClusters] = this.#limit;
+      this.#onOverflow(cluster);
+    }
   }
   #setPage(index: number, page: Counters): Counters {
     this.#pages.set(index, page);
@@ -130,7 +145,18 @@ class Check {
     this.image = node.image;
     this.fix = fix;
     this.#tableBytes = new Uint8Array(node.image.clusterBytes);
-    this.references = new References(Math.ceil(this.image.file.length / this.image.clusterBytes));
+    this.references = this.#newReferences();
+  }
+
+  #newReferences(): References {
+    const { clusterBytes, file, refcounts } = this.image;
+    return new References(Math.ceil(file.length / clusterBytes), refcounts.maxCount, (cluster) => {
+      this.corruptions++;
+      this.lines.push(
+        `ERROR: overflow cluster offset=0x${(cluster * clusterBytes).toString(16)}`,
+        'Use qemu-img amend to increase the refcount entry width or qemu-img convert to create a clean copy if the image cannot be opened for writing',
+      );
+    });
   }
 
   count(offset: number, bytes: number, times = 1): void {
@@ -376,9 +402,10 @@ class Check {
         this.mustRebuild = true;
         continue;
       }
+      const others = this.references.get(cluster);
       this.references.add(cluster, 1);
-      if (this.references.get(cluster) !== 1) {
-        this.lines.push(`ERROR refcount block ${index} refcount=${this.references.get(cluster)}`);
+      if (others !== 0) {
+        this.lines.push(`ERROR refcount block ${index} refcount=${others + 1}`);
         this.corruptions++;
         this.mustRebuild = true;
       }
@@ -461,7 +488,7 @@ class Check {
       this.corruptions = 0;
       this.mustRebuild = false;
       // The old table and its blocks are leaked now, by this repair: they are freed and not counted.
-      this.references = new References(Math.ceil(this.image.file.length / this.image.clusterBytes));
+      this.references = this.#newReferences();
       this.allocated = this.compressed = this.fragmented = 0;
       await this.countAll();
       const fixed = { leaks: this.leaksFixed, corruptions: this.corruptionsFixed };

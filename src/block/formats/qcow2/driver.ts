@@ -445,7 +445,9 @@ async function open(context: OpenContext): Promise<Qcow2Node> {
   const instance = new Qcow2Node(image);
   instance.changeable.prepare(context.options, flags)();
 
-  if (!flags.noIo || header.incompatible & IncompatibleFeature.dataFile) await openDataFile(context, image);
+  // Who asks for metadata alone gets it from the image itself: a file that it names is not touched, and may be missing.
+  if (flags.noIo) context.takePrefix('data-file');
+  else await openDataFile(context, image);
   if (header.cryptMethod !== CryptMethod.none && !flags.noIo) {
     const { openCipher } = await import('./encryption.js');
     await openCipher(image, context.options);
@@ -479,13 +481,12 @@ function reportStaleBitmaps(context: OpenContext, version: number): void {
 async function openDataFile(context: OpenContext, image: Qcow2Image): Promise<void> {
   const { header } = image;
   const hasBit = (header.incompatible & IncompatibleFeature.dataFile) !== 0;
-  const child = await context.openOptionalChild(
-    'data-file',
-    'data',
-    hasBit && header.dataFile !== undefined ? { filename: header.dataFile } : {},
-  );
+  let child = await context.openOptionalChild('data-file', 'data', {});
+  // The name in the header counts where the options have none.
+  if (!child && hasBit && header.dataFile !== undefined)
+    child = await context.openOptionalChild('data-file', 'data', { filename: header.dataFile });
   if (!child) {
-    if (hasBit && !context.flags.noIo) fail("'data-file' is required for this image");
+    if (hasBit) fail("'data-file' is required for this image");
     return;
   }
   if (!hasBit) fail("'data-file' can only be set for images with an external data file");

@@ -1,4 +1,5 @@
 /** Changing a qcow2 image's size: L1 table, truncation, preallocation. */
+import { alignUp } from '../../alignment.js';
 import { BlockError } from '../../errors.js';
 import type { Preallocation, ResizeOptions } from '../../node.js';
 import { type Qcow2Image, serializeL1 } from './image.js';
@@ -75,16 +76,20 @@ export async function resizeImage(
         preallocation: mode === 'metadata' ? 'off' : mode,
       });
     }
-    if (mode !== 'off') await preallocate(image, before, length, mode);
+    if (mode !== 'off') await preallocate(image, alignUp(before, image.clusterBytes), length, mode);
   }
   // Before the size is in the header: the area gained reads as zero even over a longer backing file.
   header.sizeBytes = length;
-  if (options.zero && length > before && mode === 'off') {
-    const start = before - (before % image.subclusterBytes);
-    const firstWhole = Math.min(length, Math.ceil(before / image.subclusterBytes) * image.subclusterBytes);
+  const isPreallocated = mode !== 'off';
+  if (length > before && (options.zero || isPreallocated)) {
+    // A cluster that the old end lies in keeps what it shows before that; a place of its own it gets by being written.
+    const unit = isPreallocated ? image.clusterBytes : image.subclusterBytes;
+    const start = before - (before % unit);
+    const firstWhole = Math.min(length, alignUp(before, unit));
     try {
       if (firstWhole > before) await requests.write(before, new Uint8Array(firstWhole - before));
-      if (length > firstWhole)
+      // Preallocated subclusters would show the backing file.
+      if (length > firstWhole && options.zero && (!isPreallocated || image.isExtended))
         await requests.writeZeroes(firstWhole, length - firstWhole, 0).catch(async (error) => {
           if (error.code !== 'ENOTSUP') throw error;
           const zeroes = new Uint8Array(Math.min(2 ** 20, length - firstWhole));
@@ -145,11 +150,11 @@ export async function truncateTail(image: Qcow2Image): Promise<void> {
   if (last < total && last > 0) await image.file.resize(last * image.clusterBytes).catch(() => undefined);
 }
 
-/** Gives every cluster of the range a place (contents zero, as the file is new there). */
+/** Gives every cluster from `from`, the start of one, a place with zero bytes. */
 async function preallocate(image: Qcow2Image, from: number, to: number, mode: Preallocation): Promise<void> {
   const { clusterBytes, file } = image;
   let highest = 0;
-  for (let start = from - (from % clusterBytes); start < to; start += preallocationStep) {
+  for (let start = from; start < to; start += preallocationStep) {
     const stop = Math.min(to, start + preallocationStep);
     await image.mutex.run(async () => {
       let cluster = start / clusterBytes;
@@ -165,6 +170,9 @@ async function preallocate(image: Qcow2Image, from: number, to: number, mode: Pr
         const taken = image.hasDataFile
           ? { offset: cluster * clusterBytes, count: inSlice }
           : await image.refcounts.allocateSome(inSlice);
+        // What was free inside the file may hold what it held before.
+        const stale = Math.min(file.length - taken.offset, taken.count * clusterBytes);
+        if (!image.hasDataFile && stale > 0) await file.writeZeroes(taken.offset, stale);
         for (let index = 0; index < taken.count; index++) {
           const entry = image.entryAt(cluster + index);
           const place = taken.offset + index * clusterBytes;

@@ -11,6 +11,7 @@ export {
 } from './graph.js';
 export { GraphNode } from './graph-node.js';
 export * from './host.js';
+export { describeImage, type ImageInfo, imageInfoJson } from './image-info.js';
 export { BackupJob, type BackupOptions } from './jobs/backup.js';
 export { type CommitOptions, commitChain } from './jobs/commit.js';
 export type { JobOptions } from './jobs/job.js';

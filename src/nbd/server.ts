@@ -59,6 +59,12 @@ export class NbdServer {
     return made;
   }
 
+  /** A client has chosen this export. */
+  hasClients(name: string): boolean {
+    const entry = this.#exports.get(name);
+    return [...this.#connections.values()].some((connection) => entry !== undefined && connection.export === entry);
+  }
+
   /** Ends the connections to an export and releases its node. */
   async removeExport(name: string): Promise<void> {
     const entry = this.#exports.get(name);

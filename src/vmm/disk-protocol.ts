@@ -1,6 +1,6 @@
 /** What a machine's disks are, and what the threads that have to do with them say to each other. */
 import type { MessagePort } from 'node:worker_threads';
-import type { CacheMode, OptionDict } from '../block/index.js';
+import type { CacheMode, ImageInfo, OptionDict } from '../block/index.js';
 
 /** What happens to the guest's request when the image cannot be read or written. */
 export type ErrorPolicy =
@@ -67,6 +67,49 @@ export interface DiskDescription extends OpenDisk {
   readonly cache: CacheMode;
 }
 
+/** A block node with a name. */
+export interface BlockNodeDescription {
+  readonly nodeName: string;
+  readonly driver: string;
+  readonly filename: string;
+  readonly readonly: boolean;
+  readonly cache: CacheMode;
+  readonly detectZeroes: 'off' | 'on' | 'unmap';
+  readonly encrypted: boolean;
+  /** The node's image, then those that it is backed by. */
+  readonly images: readonly ImageInfo[];
+}
+
+/** Where a machine's NBD server listens. */
+export type NbdAddress =
+  | { readonly type: 'inet'; readonly host: string; readonly port: number }
+  | { readonly type: 'unix'; readonly path: string };
+
+/** A disk of the machine, or a block node, as the NBD server offers it. */
+export interface NbdExportRequest {
+  /** Its name among the exports. */
+  readonly id: string;
+  /** The name for clients. */
+  readonly name: string;
+  /** A disk by its id, or a node by its name. */
+  readonly disk: string;
+  readonly description?: string | undefined;
+  readonly writable?: boolean | undefined;
+}
+
+export interface NbdExportDescription {
+  readonly id: string;
+  readonly nodeName: string;
+}
+
+/** What the NBD server is asked for. */
+export type NbdRequest =
+  | { readonly op: 'start'; readonly address: NbdAddress; readonly maxConnections: number }
+  | { readonly op: 'add'; readonly exported: NbdExportRequest }
+  /** Without `force` only if no client uses it. */
+  | { readonly op: 'remove'; readonly id: string; readonly force: boolean }
+  | { readonly op: 'stop' };
+
 export interface DiskWorkerConfig {
   readonly disks: readonly DiskConfig[];
   /** Nodes that are opened first, in this order. */
@@ -125,6 +168,8 @@ export type ToDisks =
   /** Another block node, by name. */
   | { readonly type: 'addNode'; readonly id: number; readonly options: OptionDict }
   | { readonly type: 'removeNode'; readonly id: number; readonly name: string }
+  | { readonly type: 'describeNodes'; readonly id: number }
+  | { readonly type: 'nbd'; readonly id: number; readonly request: NbdRequest }
   | { readonly type: 'close' };
 
 export type FromDisks =
@@ -132,6 +177,12 @@ export type FromDisks =
   | { readonly type: 'failed'; readonly code: string; readonly message: string }
   | { readonly type: 'description'; readonly id: number; readonly disks: readonly (DiskDescription | undefined)[] }
   | { readonly type: 'changed'; readonly id: number; readonly failure?: string; readonly disk?: number }
+  | {
+      readonly type: 'nodes';
+      readonly id: number;
+      readonly nodes: readonly BlockNodeDescription[];
+      readonly exports: readonly NbdExportDescription[];
+    }
   /** What the block layer has to say to a person. */
   | { readonly type: 'report'; readonly line: string }
   | { readonly type: 'closed' };

@@ -9,6 +9,7 @@ import {
   BlockGraph,
   cacheFlags,
   cacheModeOf,
+  describeImage,
   errorCode,
   type GraphNode,
   type NodeUse,
@@ -19,8 +20,10 @@ import {
 } from '../block/index.js';
 import { nameThread } from '../host/node/activity.js';
 import { NodeBlockHost } from '../host/node/block-host.js';
+import { DiskExports } from './disk-exports.js';
 import { placedFile } from './disk-places.js';
 import type {
+  BlockNodeDescription,
   DiskConfig,
   DiskDescription,
   DiskImage,
@@ -68,6 +71,13 @@ interface Disk {
 const nodes: GraphNode[] = [];
 /** Undefined: it has been taken out. */
 const disks: (Disk | undefined)[] = [];
+const exports = new DiskExports({
+  find: (name) => disks.find((disk) => disk?.config.id === name)?.medium?.node ?? graph.find(name),
+  writersCome: () => {
+    ring.revokePlaces();
+    for (const disk of disks) if (disk) hearOfWrites(disk);
+  },
+});
 let memory: SharedArrayBuffer | undefined;
 let kickWords: Int32Array = new Int32Array(new SharedArrayBuffer(4));
 let kickIndices: readonly number[] = [];
@@ -150,6 +160,30 @@ function describe(disk: Disk): DiskDescription {
     backing: node?.backing?.filename,
     cache: node ? cacheModeOf(node.flags) : 'writeback',
   };
+}
+
+async function describeNode(node: GraphNode): Promise<BlockNodeDescription> {
+  const images = [];
+  for (let each: GraphNode | undefined = node; each; each = each.backing) images.push(await describeImage(each));
+  return {
+    nodeName: node.nodeName,
+    driver: node.driver.name,
+    filename: node.filename,
+    readonly: node.readOnly,
+    cache: cacheModeOf(node.flags),
+    detectZeroes: node.flags.detectZeroes,
+    encrypted: node.instance.encrypted ?? false,
+    images,
+  };
+}
+
+/** All of them, those below disks and nodes included; one that is being opened or closed is left out. */
+async function describeNodes(): Promise<BlockNodeDescription[]> {
+  const described: BlockNodeDescription[] = [];
+  for (const node of graph.nodes) {
+    if (node.isStarted) described.push(await describeNode(node.retain()).finally(() => node.close()));
+  }
+  return described;
 }
 
 function tellDisk(disk: Disk): void {
@@ -238,7 +272,8 @@ async function perform(slot: number): Promise<void> {
   const { node } = medium;
   if (ring.op(slot) === diskOp.flush) hearOfWrites(disk);
   await carryOut(slot, node);
-  if ((ring.flags(slot) & diskFlag.wantsPlaces) !== 0 && disk.medium === medium) tellPlaces(slot, medium);
+  const wantsPlaces = (ring.flags(slot) & diskFlag.wantsPlaces) !== 0 && !exports.hasWriters;
+  if (wantsPlaces && disk.medium === medium) tellPlaces(slot, medium);
 }
 
 async function carryOut(slot: number, node: GraphNode): Promise<void> {
@@ -305,7 +340,7 @@ function look(): void {
   }
   // What needs no waiting is done when the loop comes round.
   if (took) schedule();
-  else if (inFlight === 0 && memory) {
+  else if (inFlight === 0 && memory && !exports.isServing) {
     ring.waitOnWord(BLOCK_MS);
     if (!ring.waitInLoop()) schedule();
   } else if (!ring.waitInLoop()) schedule();
@@ -316,6 +351,9 @@ async function close(): Promise<void> {
   closing = true;
   // What is being opened is to be closed too.
   await opening.catch(() => {});
+  await exports.close().catch((error: unknown) => {
+    say({ type: 'report', line: `error: the NBD server: ${toBlockError(error).message}` });
+  });
   // The vCPU's thread has ended: what it did not hand over is lost, as in a power cut.
   for (const disk of disks) {
     if (!disk?.medium) continue;
@@ -369,6 +407,15 @@ owner.on('message', (message: ToDisks) => {
     }
     case 'removeNode':
       answer(message.id, removeNode(message.name));
+      return;
+    case 'describeNodes':
+      describeNodes().then(
+        (nodes) => say({ type: 'nodes', id: message.id, nodes, exports: exports.descriptions }),
+        (error: unknown) => say({ type: 'changed', id: message.id, failure: toBlockError(error).message }),
+      );
+      return;
+    case 'nbd':
+      answer(message.id, exports.carryOut(message.request));
       return;
     case 'close':
       void close();

@@ -4,15 +4,23 @@ import { VringError } from '../base/index.js';
 import type { OptionDict } from '../block/index.js';
 import { bundle } from '../host/node/bundles.js';
 import type {
+  BlockNodeDescription,
   DiskConfig,
   DiskDescription,
   DiskImage,
   DiskWorkerConfig,
   FromDisks,
   MachineDisksConfig,
+  NbdExportDescription,
+  NbdRequest,
   ToDisks,
 } from './disk-protocol.js';
 import { DiskRing } from './disk-ring.js';
+
+export interface DescribedNodes {
+  readonly nodes: readonly BlockNodeDescription[];
+  readonly exports: readonly NbdExportDescription[];
+}
 
 export interface MachineDiskThread {
   /** What the vCPU's thread needs. */
@@ -30,6 +38,10 @@ export interface MachineDiskThread {
   /** Block nodes by their options, and by name. Reject with VringError `disk-open`. */
   addNode(options: OptionDict): Promise<void>;
   removeNode(name: string): Promise<void>;
+  /** All block nodes, and what the NBD server offers of them. Rejects with VringError `disk-open`. */
+  describeNodes(): Promise<DescribedNodes>;
+  /** Rejects with VringError `nbd`. */
+  nbd(request: NbdRequest): Promise<void>;
   /** Lines for a person, those of before included. */
   onReport(listener: (line: string) => void): void;
   onFailure(listener: (error: VringError) => void): void;
@@ -39,6 +51,11 @@ export interface MachineDiskThread {
 
 /** How long the end of what is under way is waited for: a server that does not answer holds nobody for ever. */
 const CLOSE_MS = 30_000;
+
+interface Waiting<T> {
+  resolve(value: T): void;
+  reject(error: VringError): void;
+}
 
 /** Starts the thread, which opens all images. */
 export function openDisks(config: Omit<DiskWorkerConfig, 'ring' | 'port'>): MachineDiskThread {
@@ -63,11 +80,13 @@ export function openDisks(config: Omit<DiskWorkerConfig, 'ring' | 'port'>): Mach
   let failure: VringError | undefined;
   let nextId = 1;
   const waiting = new Map<number, (disks: readonly (DiskDescription | undefined)[]) => void>();
-  const changing = new Map<number, { resolve: (disk: number) => void; reject: (error: VringError) => void }>();
+  const changing = new Map<number, Waiting<number>>();
+  const listing = new Map<number, Waiting<DescribedNodes>>();
   const exited = new Promise<void>((resolve) => {
     worker.on('exit', () => {
       for (const answer of waiting.values()) answer([]);
-      for (const { reject } of changing.values()) reject(new VringError('machine-ended', 'The machine has ended.'));
+      for (const { reject } of [...changing.values(), ...listing.values()])
+        reject(new VringError('machine-ended', 'The machine has ended.'));
       resolve();
     });
   });
@@ -85,12 +104,18 @@ export function openDisks(config: Omit<DiskWorkerConfig, 'ring' | 'port'>): Mach
           waiting.delete(message.id);
           return;
         case 'changed': {
-          const change = changing.get(message.id);
-          changing.delete(message.id);
-          if (message.failure === undefined) change?.resolve(message.disk ?? -1);
-          else change?.reject(new VringError('disk-open', message.failure));
+          const { id, failure: reason } = message;
+          const change = changing.get(id);
+          changing.delete(id);
+          if (reason === undefined) change?.resolve(message.disk ?? -1);
+          else (change ?? listing.get(id))?.reject(new VringError('disk-open', reason));
+          listing.delete(id);
           return;
         }
+        case 'nodes':
+          listing.get(message.id)?.resolve(message);
+          listing.delete(message.id);
+          return;
         case 'report':
           report(message.line);
       }
@@ -140,6 +165,20 @@ export function openDisks(config: Omit<DiskWorkerConfig, 'ring' | 'port'>): Mach
     },
     addNode: async (options) => void (await ask((id) => ({ type: 'addNode', id, options }))),
     removeNode: async (name) => void (await ask((id) => ({ type: 'removeNode', id, name }))),
+    describeNodes: () =>
+      new Promise((resolve, reject) => {
+        const id = nextId++;
+        listing.set(id, { resolve, reject });
+        say({ type: 'describeNodes', id });
+      }),
+    nbd: async (request) => {
+      try {
+        await ask((id) => ({ type: 'nbd', id, request }));
+      } catch (error) {
+        const { message } = error as VringError;
+        throw new VringError('nbd', message, { cause: error });
+      }
+    },
     onReport: (listener) => {
       report = listener;
       for (const line of lines.splice(0)) listener(line);

@@ -16,7 +16,17 @@ export {
   runCommand,
   type SystemMachineOptions,
 } from './debian.js';
-export type { BlockObject, DiskDescription, DiskImage, ErrorPolicy } from './disk-protocol.js';
+export type {
+  BlockNodeDescription,
+  BlockObject,
+  DiskDescription,
+  DiskImage,
+  ErrorPolicy,
+  NbdAddress,
+  NbdExportDescription,
+  NbdExportRequest,
+  NbdRequest,
+} from './disk-protocol.js';
 export type { HotPluggable } from './hotplug.js';
 export type { HostPage, LensReport, MemoryUse } from './lens-report.js';
 export { createMachine } from './machine.js';

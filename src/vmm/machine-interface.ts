@@ -5,7 +5,14 @@ import type { TextScreen } from '../display/index.js';
 import type { HostForward } from '../net/index.js';
 import type { WaitOptions } from './abort.js';
 import type { CharacterPort } from './character-port.js';
-import type { DiskDescription, DiskError, DiskImage } from './disk-protocol.js';
+import type {
+  BlockNodeDescription,
+  DiskDescription,
+  DiskError,
+  DiskImage,
+  NbdExportDescription,
+  NbdRequest,
+} from './disk-protocol.js';
 import type { HotPluggable } from './hotplug.js';
 import type { HostPage, LensReport } from './lens-report.js';
 import type { DeviceOptions } from './machine-options.js';
@@ -128,6 +135,14 @@ export interface Machine extends AsyncDisposable {
   lens(options?: WaitOptions): Promise<LensReport | undefined>;
   /** Its disks, in the order of its devices. */
   disks(options?: WaitOptions): Promise<readonly MachineDisk[]>;
+  /** All nodes of its block graph. */
+  blockNodes(options?: WaitOptions): Promise<readonly BlockNodeDescription[]>;
+  /**
+   * Its NBD server, which lets other programs read and write its disks while it runs. Throws VringError `nbd` where that cannot be done,
+   * `no-disks`.
+   */
+  nbd(request: NbdRequest): Promise<void>;
+  nbdExports(options?: WaitOptions): Promise<readonly NbdExportDescription[]>;
   /**
    * Opens the tray of the drive with this id and takes out what is in it. Throws VringError `no-such-disk`, `disk-fixed`, and
    * `disk-locked` where the guest holds the tray, which is then asked to let it go; `force` opens it all the same.

@@ -10,8 +10,8 @@ import type { HostForward } from '../net/index.js';
 import { abortedError, bounded, type WaitOptions } from './abort.js';
 import { type CharacterPort, MachinePort } from './character-port.js';
 import type { Candidate, Choice } from './choose-accelerator.js';
-import type { DiskImage } from './disk-protocol.js';
-import { type MachineDiskThread, openDisks } from './disks.js';
+import type { BlockNodeDescription, DiskImage, NbdExportDescription, NbdRequest } from './disk-protocol.js';
+import { type DescribedNodes, type MachineDiskThread, openDisks } from './disks.js';
 import { ringDoorbell } from './doorbell.js';
 import { HotPlug } from './hotplug.js';
 import { askToQuit, leaveGuestAtExit, outOfGuest } from './leave-guest.js';
@@ -262,15 +262,35 @@ class RunningMachine implements Machine {
   async disks(options: WaitOptions = {}): Promise<readonly MachineDisk[]> {
     if (this.state === 'ended') throw this.#endError();
     if (!this.#disks) return [];
-    const disks = await bounded(
-      this.#disks.describe(),
-      options,
-      () => new VringError('timeout', "The machine's disks do not answer."),
-    );
+    const disks = await this.#diskAnswer(this.#disks.describe(), options);
     const present = disks.flatMap((disk, i) => (disk ? [{ ...disk, place: i }] : []));
     if (!present.some(({ removable }) => removable)) return present.map(({ place: _place, ...disk }) => disk);
     const trays = (await this.#request({ type: 'trays' }, options)) as readonly TrayState[];
     return present.map(({ place, ...disk }) => ({ ...disk, tray: trays.find((tray) => tray.disk === place) }));
+  }
+
+  #diskAnswer<T>(answer: Promise<T>, options: WaitOptions): Promise<T> {
+    return bounded(answer, options, () => new VringError('timeout', "The machine's disks do not answer."));
+  }
+
+  async #describeNodes(options: WaitOptions = {}): Promise<DescribedNodes> {
+    if (this.state === 'ended') throw this.#endError();
+    if (!this.#disks) return { nodes: [], exports: [] };
+    return await this.#diskAnswer(this.#disks.describeNodes(), options);
+  }
+
+  async blockNodes(options?: WaitOptions): Promise<readonly BlockNodeDescription[]> {
+    return (await this.#describeNodes(options)).nodes;
+  }
+
+  async nbdExports(options?: WaitOptions): Promise<readonly NbdExportDescription[]> {
+    return (await this.#describeNodes(options)).exports;
+  }
+
+  async nbd(request: NbdRequest): Promise<void> {
+    if (this.state === 'ended') throw this.#endError();
+    if (!this.#disks) throw new VringError('no-disks', 'The machine was made without disks.');
+    await this.#disks.nbd(request);
   }
 
   async #openTray(id: string, options: WaitOptions & { readonly force?: boolean }): Promise<number> {

@@ -55,6 +55,11 @@ export class KeyValues {
     return this.#values.keys();
   }
 
+  /** All that was given; looking at it here uses nothing up. */
+  get entries(): ReadonlyMap<string, string> {
+    return this.#values;
+  }
+
   has(key: string): boolean {
     return this.#values.has(key);
   }

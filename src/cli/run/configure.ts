@@ -54,16 +54,12 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
         : 'virtio-net',
   });
   const globals = new Globals(options.all('global'));
-  const { devices, blockNodes, drives } = planDevices(
-    options,
-    { globals, objects },
-    chardevs,
-    characters,
-    architecture,
-    board.machine,
-    networks,
-    hasUsb,
-  );
+  const {
+    devices,
+    blockNodes,
+    drives,
+    named: namedDevices,
+  } = planDevices(options, { globals, objects }, chardevs, characters, architecture, board.machine, networks, hasUsb);
   globals.finish();
   devices.push(...networks.cards);
   chooseRoms(devices, options);
@@ -165,6 +161,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     startPaused: options.has('S') || isEmpty,
     isEmpty,
     spareDrives: new Map(drives.spare),
+    namedDevices,
     objects: options
       .all('object')
       .filter((text) => !isFilter(text) && !isBoardObject(text))

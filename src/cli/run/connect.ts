@@ -12,6 +12,7 @@ import { SocketBackend } from './backends/socket.js';
 import type { Chardev } from './chardevs.js';
 import { type ChardevState, Monitor } from './monitor.js';
 import { type FrontEnd, Mux } from './mux.js';
+import type { NamedDevices } from './named-devices.js';
 import { QmpMonitor, type ServedHost } from './qmp/serve.js';
 import type { Attachment } from './run-plan.js';
 
@@ -32,6 +33,7 @@ export interface ConnectOptions {
   readonly name: string | undefined;
   readonly isEmpty: boolean;
   readonly spareDrives: Map<string, DiskImage>;
+  readonly namedDevices: NamedDevices;
   /** For a monitor for programs. */
   readonly qmp?: ServedHost | undefined;
   /** What is typed for a person when standard input ends. */
@@ -212,6 +214,7 @@ export function connect(
           name: options.name,
           isEmpty: options.isEmpty,
           spareDrives: options.spareDrives,
+          namedDevices: options.namedDevices,
           chardevs: states,
           write: (text) => void writes.write(text),
           quit: options.quit,

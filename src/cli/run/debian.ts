@@ -196,6 +196,7 @@ async function runShell(
       isEmpty: false,
       quit,
       spareDrives: new Map(),
+      namedDevices: new Map(),
       interrupt: quit,
     },
     chardevs,

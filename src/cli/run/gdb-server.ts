@@ -13,7 +13,10 @@ const DETACH = '$D#44';
 export async function serveGdb(
   machine: Machine,
   address: GdbAddress,
-  host: Pick<MonitorHost, 'version' | 'prompt' | 'name' | 'isEmpty' | 'chardevs' | 'quit' | 'spareDrives'>,
+  host: Pick<
+    MonitorHost,
+    'version' | 'prompt' | 'name' | 'isEmpty' | 'chardevs' | 'quit' | 'spareDrives' | 'namedDevices'
+  >,
 ): Promise<() => void> {
   const stub = machine.gdb();
   const monitor = new Monitor({ machine, write: () => {}, ...host });

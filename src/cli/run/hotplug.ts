@@ -4,6 +4,7 @@ import { type DeviceOptions, type DiskImage, type Machine, VringError } from '..
 import { KeyValues } from '../options/key-values.js';
 import { type FoundDevice, findDevice, noDevice, unsupportedProperties } from './devices.js';
 import { errorPolicies, parseDrive } from './drives.js';
+import { type NamedDevices, namedDevice } from './named-devices.js';
 import { parseNetdev } from './networks.js';
 import type { DrivePlan } from './plan-drives.js';
 import { NvmePlan } from './plan-nvme.js';
@@ -17,10 +18,12 @@ export interface HotPlugContext {
   readonly machine: Machine;
   /** Drives that no device has, by id. */
   readonly spareDrives: Map<string, DiskImage>;
+  readonly namedDevices: NamedDevices;
 }
 
 /** Throws VringError. */
-export async function addDevice({ machine, spareDrives }: HotPlugContext, values: KeyValues): Promise<void> {
+export async function addDevice(context: HotPlugContext, values: KeyValues): Promise<void> {
+  const { machine, spareDrives, namedDevices } = context;
   const driver = values.need('driver');
   const found = findDevice(driver);
   if (!found) throw noDevice(values.option, driver);
@@ -53,6 +56,7 @@ export async function addDevice({ machine, spareDrives }: HotPlugContext, values
     await machine.hotplug.plug(id, device);
   }
   if (taken !== undefined) spareDrives.delete(taken);
+  if (id !== undefined) namedDevices.set(id, namedDevice(row, values));
 }
 
 /** A PCI device. Throws UsageError, and VringError `device-bus` for one that cannot come later. */

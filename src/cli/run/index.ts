@@ -181,13 +181,13 @@ export function acceleratorLine({ accelerator, acceleratorRefusals }: Machine): 
 
 /** What a monitor knows of the run. */
 export function monitorHost(
-  { name, isEmpty, attachments, spareDrives }: RunPlan,
+  { name, isEmpty, attachments, spareDrives, namedDevices }: RunPlan,
   { backends }: OpenChardevs,
   { toolName }: ProcessIo,
   quit: () => void,
 ) {
   const chardevs = chardevStates([...new Set(attachments.map(({ chardev }) => chardev))], backends);
-  return { ...monitorWords(toolName), name, isEmpty, spareDrives, chardevs, quit };
+  return { ...monitorWords(toolName), name, isEmpty, spareDrives, namedDevices, chardevs, quit };
 }
 
 /** Shows which accelerator was chosen, and what the machine warns of, now and later. */
@@ -255,6 +255,7 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
     machine = await createMachine({ ...plan.machine, ...objects.options }, { signal: controller.signal });
     const running = machine;
     showWarnings(machine, io);
+    machine.on('unplugged', (device) => void plan.namedDevices.delete(device));
     const { cpus = 1, uuid, architecture = 'x86_64' } = plan.machine;
     const host = monitorHost(plan, chardevs, io, () => quit(0));
     const connection = connect(

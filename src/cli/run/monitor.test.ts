@@ -78,6 +78,7 @@ async function ask(...lines: string[]) {
   let quit = false;
   const monitor = new Monitor({
     spareDrives: new Map(),
+    namedDevices: new Map(),
     machine,
     version: 'vring 9',
     prompt: '(vring) ',

@@ -9,6 +9,7 @@ import { findDevice, noDevice, unsupportedProperties } from './devices.js';
 import { flattenJson } from './drives.js';
 import type { Options } from './given-options.js';
 import type { Globals } from './globals.js';
+import { type NamedDevices, namedDevice } from './named-devices.js';
 import { checkMac, type PlannedNetworks } from './networks.js';
 import type { Characters } from './plan-characters.js';
 import { DrivePlan } from './plan-drives.js';
@@ -32,6 +33,7 @@ interface PlannedDevices {
   readonly devices: DeviceOptions[];
   readonly blockNodes: readonly OptionDict[];
   readonly drives: DrivePlan;
+  readonly named: NamedDevices;
 }
 
 export function planDevices(
@@ -52,7 +54,7 @@ export function planDevices(
   const nvme = new NvmePlan(drives);
   const usbBoard = boardBuses.includes('PCI') ? (findMachine(boards, machine)?.name ?? '') : undefined;
   const usb = new UsbPlan(options, hasUsb, usbBoard, drives);
-  const ids = new Set<string>();
+  const named: NamedDevices = new Map();
   const rootPorts = new Set<string>();
   const backends: Backends = {
     drive: (values, name) => drives.take(values, name),
@@ -90,8 +92,8 @@ export function planDevices(
       throw new UsageError(`${option}: a machine of ${architecture} has no ${row.bus}`);
     const id = values.text('id');
     if (id !== undefined) {
-      if (ids.has(id)) throw new UsageError(`${option}: there is a device with the id '${id}' already`);
-      ids.add(id);
+      if (named.has(id)) throw new UsageError(`${option}: there is a device with the id '${id}' already`);
+      named.set(id, namedDevice(row, given));
     }
     const place =
       row.bus === 'PCI' && row.name.startsWith('virtio-')
@@ -267,5 +269,5 @@ export function planDevices(
     }
     return { type: 'virtio-serial', ports: bus.ports.map(({ port }) => port), maxPorts: bus.maxPorts, ...bus.place };
   });
-  return { devices: plugged, blockNodes: drives.blockNodes, drives };
+  return { devices: plugged, blockNodes: drives.blockNodes, drives, named };
 }

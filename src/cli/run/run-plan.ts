@@ -4,6 +4,7 @@ import type { DiskImage, MachineOptions } from '../../vmm/index.js';
 import type { Chardev } from './chardevs.js';
 import type { ObjectPlan } from './drives.js';
 import type { LensPlan } from './lens.js';
+import type { NamedDevices } from './named-devices.js';
 import type { ScreenPlan } from './screen-options.js';
 
 /** A port of the machine, or the monitor, and the character device that it leads to. */
@@ -36,6 +37,7 @@ export interface RunPlan {
   readonly isEmpty: boolean;
   /** Drives that no device has, for those that are plugged in later. */
   readonly spareDrives: Map<string, DiskImage>;
+  readonly namedDevices: NamedDevices;
   /** Secrets and others, to be made before the machine. */
   readonly objects: readonly ObjectPlan[];
   /** Where to wait for gdb. */

@@ -8,6 +8,7 @@ import { reference } from '../../version.js';
 import { type DeviceRow, deviceRows, findDevice } from '../devices.js';
 import { objectTypes, unsupportedObjects } from '../drives.js';
 import { boardPartProperties } from '../globals.js';
+import { type NamedDevice, type NamedDevices, propertyOf } from '../named-devices.js';
 import { machineProperties, runOptions } from '../options.js';
 import { boardObjectTypes } from '../plan-objects.js';
 import { type QmpCommand, QmpError, type QmpHost } from './qmp-command.js';
@@ -78,6 +79,14 @@ const propertiesOf = ({ properties }: DeviceRow) =>
 /** The keys that the summary of an option's argument shows: `[size=]MEGS,slots=N`. */
 function keysOf({ argument = '' }: OptionRow): { name: string; type: 'string' }[] {
   return [...argument.matchAll(/([a-z][\w-]*)=/g)].map(([, name]) => ({ name, type: 'string' }));
+}
+
+/** A device by its path. Throws QmpError. */
+function deviceAt(devices: NamedDevices, path: unknown): NamedDevice {
+  const id = /^\/machine\/peripheral\/([^/]+)$/.exec(String(path))?.[1];
+  const found = id === undefined ? undefined : devices.get(id);
+  if (found) return found;
+  throw new QmpError('DeviceNotFound', `Device '${String(path)}' not found`);
 }
 
 const architectureOf = ({ architecture }: QmpHost) => findArchitecture(architecture);
@@ -162,12 +171,28 @@ export const capabilityCommands: readonly QmpCommand[] = [
   {
     name: 'qom-list',
     arguments: [{ name: 'path', type: 'str' }],
-    // Of the tree only the vCPUs are shown, which query-cpus-fast names.
-    run: ({ cpus }, { path }) => {
+    // Of the tree only devices with a name and the vCPUs are shown, which query-cpus-fast names.
+    run: ({ cpus, namedDevices }, { path }) => {
+      if (path === '/machine/peripheral')
+        return [...namedDevices].map(([name, { row }]) => ({ name, type: `child<${row.name}>` }));
+      const type = { name: 'type', type: 'string' };
       const index = /^\/machine\/unattached\/device\[(\d+)\]$/.exec(String(path))?.[1];
-      if (index === undefined || Number(index) >= cpus)
-        throw new QmpError('DeviceNotFound', `Device '${String(path)}' not found`);
-      return [{ name: 'type', type: 'string' }];
+      if (index !== undefined && Number(index) < cpus) return [type];
+      return [type, ...propertiesOf(deviceAt(namedDevices, path).row)];
+    },
+  },
+  {
+    name: 'qom-get',
+    arguments: [
+      { name: 'path', type: 'str' },
+      { name: 'property', type: 'str' },
+    ],
+    run: ({ namedDevices }, { path, property }) => {
+      const device = deviceAt(namedDevices, path);
+      const value = propertyOf(device, String(property));
+      if (value === undefined)
+        throw new QmpError('GenericError', `Property '${device.row.name}.${property}' not found`);
+      return value;
     },
   },
 ];

@@ -1,6 +1,7 @@
 /** The commands of QMP, a row each: what their arguments are, and what they do. QEMU's names and shapes (its qapi/*.json). */
-import { type MachineDisk, type StopReason, VringError } from '../../../vmm/index.js';
+import { type StopReason, VringError } from '../../../vmm/index.js';
 import { emptyMachine, Monitor } from '../monitor.js';
+import { blockCommands } from './block-commands.js';
 import { capabilityCommands } from './capability-commands.js';
 import { hotPlugCommands } from './hotplug-commands.js';
 import { type QmpArguments, type QmpCommand, QmpError, type QmpHost } from './qmp-command.js';
@@ -29,48 +30,6 @@ function statusOf({ machine }: QmpHost): { status: string; running: boolean; sin
   const status =
     state === 'ready' ? 'prelaunch' : state === 'running' ? 'running' : state === 'ended' ? 'shutdown' : stopped;
   return { status, running: state === 'running', singlestep: false };
-}
-
-function blockInfo(disk: MachineDisk) {
-  const { id, removable, tray, inserted, filename, nodeName, readonly, format, backing, cache, sizeBytes } = disk;
-  const limits = Object.fromEntries(
-    ['bps', 'bps_rd', 'bps_wr', 'iops', 'iops_rd', 'iops_wr'].map((name) => [name, 0] as const),
-  );
-  const image = {
-    filename,
-    format,
-    'virtual-size': sizeBytes,
-    ...(backing === undefined ? {} : { 'backing-filename': backing }),
-  };
-  return {
-    device: id,
-    type: 'unknown',
-    removable,
-    locked: tray?.locked ?? false,
-    ...(tray ? { tray_open: tray.open } : {}),
-    ...(inserted
-      ? {
-          inserted: {
-            ...limits,
-            file: filename,
-            'node-name': nodeName,
-            ro: readonly,
-            drv: format,
-            ...(backing === undefined ? {} : { backing_file: backing }),
-            backing_file_depth: backing === undefined ? 0 : 1,
-            encrypted: false,
-            detect_zeroes: 'off',
-            write_threshold: 0,
-            cache: {
-              writeback: cache !== 'writethrough' && cache !== 'directsync',
-              direct: cache === 'none' || cache === 'directsync',
-              'no-flush': cache === 'unsafe',
-            },
-            image,
-          },
-        }
-      : {}),
-  };
 }
 
 /** The drive that `device` or `id` name. Throws QmpError. */
@@ -120,7 +79,6 @@ export const qmpCommands: readonly QmpCommand[] = [
         target: architecture,
       })),
   },
-  { name: 'query-block', run: async ({ machine }) => (await machine.disks()).map(blockInfo) },
   {
     name: 'query-chardev',
     run: ({ chardevs }) => chardevs.map(({ id, filename }) => ({ label: id, filename, 'frontend-open': true })),
@@ -214,7 +172,7 @@ export const qmpCommands: readonly QmpCommand[] = [
       { name: 'cpu-index', type: 'int', optional: true },
     ],
     run: async (host, given) => {
-      const { machine, version, prompt, name, isEmpty, chardevs, quit, spareDrives } = host;
+      const { machine, version, prompt, name, isEmpty, chardevs, quit, spareDrives, namedDevices } = host;
       const monitor = new Monitor({
         machine,
         version,
@@ -224,6 +182,7 @@ export const qmpCommands: readonly QmpCommand[] = [
         chardevs,
         quit,
         spareDrives,
+        namedDevices,
         write: () => {},
       });
       if (given['cpu-index'] !== undefined) await machine.selectCpu(Number(given['cpu-index']));
@@ -231,6 +190,7 @@ export const qmpCommands: readonly QmpCommand[] = [
       return text === '' ? '' : `${text.replaceAll('\n', '\r\n')}\r\n`;
     },
   },
+  ...blockCommands,
   ...capabilityCommands,
   ...hotPlugCommands,
   ...screenCommands,

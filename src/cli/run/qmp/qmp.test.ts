@@ -51,6 +51,12 @@ function fakeMachine() {
       },
       { id: 'ide1-cd0', removable: true, inserted: false, tray: { open: true, locked: false } },
     ],
+    blockNodes: async () => [
+      {
+        ...{ nodeName: '#b1', driver: 'raw', filename: 'a', readonly: false, cache: 'none', detectZeroes: 'off' },
+        ...{ encrypted: false, images: [{ filename: 'a', format: 'raw', virtualSize: 1024, snapshots: [] }] },
+      },
+    ],
     on: (event: string, listener: (...args: unknown[]) => void) => {
       listeners.set(event, listener);
       return () => listeners.delete(event);
@@ -74,6 +80,7 @@ async function served() {
     {
       machine: fake.machine,
       spareDrives: new Map(),
+      namedDevices: new Map(),
       version: 'vring 0',
       prompt: '(vring) ',
       isEmpty: false,

@@ -1,0 +1,24 @@
+/** Devices with an id, as they were asked for: what a monitor for programs tells of them. */
+import type { KeyValues } from '../options/key-values.js';
+import type { DeviceRow } from './devices.js';
+
+export interface NamedDevice {
+  readonly row: DeviceRow;
+  /** Properties that were given, in the words of the command line. */
+  readonly given: ReadonlyMap<string, string>;
+}
+
+/** By id. Devices that come and go with the machine's running are added and taken out. */
+export type NamedDevices = Map<string, NamedDevice>;
+
+export const namedDevice = (row: DeviceRow, values: KeyValues): NamedDevice => ({ row, given: values.entries });
+
+/** A property's value as JSON has it; undefined: it is not known, or there is none. */
+export function propertyOf({ row, given }: NamedDevice, name: string): string | number | boolean | undefined {
+  if (name === 'type') return row.name;
+  const property = row.properties.find((each) => each.name === name);
+  const value = given.get(name) ?? property?.default;
+  if (!property || value === undefined) return undefined;
+  if (property.type === 'bool') return /^(on|yes|true|y)$/i.test(value);
+  return /^u?int/.test(property.type) && Number.isInteger(Number(value)) ? Number(value) : value;
+}

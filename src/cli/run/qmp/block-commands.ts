@@ -1,0 +1,177 @@
+/** QMP's commands about disks: what they are, and who may have them by NBD (QEMU's qapi/block-core.json, qapi/block-export.json). */
+import { imageInfoJson } from '../../../block/index.js';
+import type { BlockNodeDescription, MachineDisk, NbdAddress } from '../../../vmm/index.js';
+import { type QmpArguments, type QmpCommand, QmpError, type QmpHost } from './qmp-command.js';
+
+const nothing = {};
+/** Clients of the NBD server at once, where nothing else is said; 0: any number. QEMU before 9.1 lets in any number. */
+const MOST_CLIENTS = 100;
+
+const generic = (message: string) => new QmpError('GenericError', message);
+
+/** QEMU's `BlockDeviceInfo`. `isFlat`: without the images that it is backed by. */
+function nodeInfo(node: BlockNodeDescription, isFlat: boolean): object {
+  const { nodeName, driver, filename, readonly, cache, detectZeroes, encrypted, images } = node;
+  const [image, ...backing] = images.map(imageInfoJson) as [object, ...object[]];
+  const limits = ['bps', 'bps_rd', 'bps_wr', 'iops', 'iops_rd', 'iops_wr'].map((name) => [name, 0] as const);
+  const chain = (above: object, below: readonly object[]): object =>
+    below.length === 0 ? above : { ...above, 'backing-image': chain(below[0], below.slice(1)) };
+  return {
+    ...Object.fromEntries(limits),
+    file: filename,
+    'node-name': nodeName,
+    ro: readonly,
+    drv: driver,
+    ...(backing.length === 0 ? {} : { backing_file: images[1].filename }),
+    // QEMU counts the images that it tells.
+    backing_file_depth: isFlat ? 0 : backing.length,
+    encrypted,
+    detect_zeroes: detectZeroes,
+    write_threshold: 0,
+    cache: {
+      writeback: cache !== 'writethrough' && cache !== 'directsync',
+      direct: cache === 'none' || cache === 'directsync',
+      'no-flush': cache === 'unsafe',
+    },
+    image: isFlat ? image : chain(image, backing),
+  };
+}
+
+function diskInfo({ id, removable, tray, inserted, nodeName }: MachineDisk, nodes: readonly BlockNodeDescription[]) {
+  const node = inserted ? nodes.find((each) => each.nodeName === nodeName) : undefined;
+  return {
+    device: id,
+    type: 'unknown',
+    removable,
+    locked: tray?.locked ?? false,
+    ...(tray ? { tray_open: tray.open } : {}),
+    ...(node ? { inserted: nodeInfo(node, false) } : {}),
+  };
+}
+
+/** QEMU's `SocketAddress`, and the older spelling with `data`. */
+function nbdAddress(given: unknown): NbdAddress {
+  const address = given as { readonly type?: unknown; readonly data?: unknown } | null;
+  const { type, data = address } = address ?? {};
+  const { host, port, path } = (data ?? {}) as Readonly<Record<string, unknown>>;
+  const needs = (name: string, value: unknown): string => {
+    if (value === undefined) throw generic(`Parameter 'addr.data.${name}' is missing`);
+    if (typeof value === 'string') return value;
+    throw generic(`Invalid parameter type for 'addr.data.${name}', expected: string`);
+  };
+  if (type === 'unix') return { type, path: needs('path', path) };
+  if (type !== 'inet') throw generic(`Parameter 'addr.type' does not accept value '${String(type)}'`);
+  const number = Number(needs('port', port));
+  if (!Number.isInteger(number) || number < 0 || number > 65535)
+    throw generic(`port number '${String(port)}' is not one`);
+  return { type, host: needs('host', host), port: number };
+}
+
+async function removeExport({ machine, emit }: QmpHost, id: string, mode: unknown): Promise<object> {
+  if (mode !== undefined && mode !== 'safe' && mode !== 'hard')
+    throw generic(`Parameter 'mode' does not accept value '${String(mode)}'`);
+  await machine.nbd({ op: 'remove', id, force: mode === 'hard' });
+  emit('BLOCK_EXPORT_DELETED', { id });
+  return nothing;
+}
+
+const text = (value: unknown): string | undefined => (value === undefined ? undefined : String(value));
+
+/** The node that the argument `device` of older commands names, or `node-name`. */
+async function addExport({ machine }: QmpHost, disk: string, given: QmpArguments, id?: string): Promise<object> {
+  const name = text(given['name']) ?? disk;
+  const { description, writable } = given;
+  const exported = { id: id ?? name, name, disk, description: text(description), writable: writable === true };
+  await machine.nbd({ op: 'add', exported });
+  return nothing;
+}
+
+const exportArguments = [
+  { name: 'name', type: 'str', optional: true },
+  { name: 'description', type: 'str', optional: true },
+  { name: 'writable', type: 'bool', optional: true },
+] as const;
+
+export const blockCommands: readonly QmpCommand[] = [
+  {
+    name: 'query-block',
+    run: async ({ machine }) => {
+      const [disks, nodes] = await Promise.all([machine.disks(), machine.blockNodes()]);
+      return disks.map((disk) => diskInfo(disk, nodes));
+    },
+  },
+  {
+    name: 'query-named-block-nodes',
+    arguments: [{ name: 'flat', type: 'bool', optional: true }],
+    run: async ({ machine }, { flat }) => (await machine.blockNodes()).map((node) => nodeInfo(node, flat === true)),
+  },
+  // A running machine's disks are not copied, merged or moved: there is no job.
+  { name: 'query-block-jobs', run: () => [] },
+  { name: 'query-jobs', run: () => [] },
+  {
+    name: 'nbd-server-start',
+    arguments: [
+      { name: 'addr', type: 'any' },
+      { name: 'max-connections', type: 'int', optional: true },
+    ],
+    run: async ({ machine }, { addr, 'max-connections': most }) => {
+      const maxConnections = Math.max(0, Number(most ?? MOST_CLIENTS));
+      await machine.nbd({ op: 'start', address: nbdAddress(addr), maxConnections });
+      return nothing;
+    },
+  },
+  {
+    name: 'nbd-server-add',
+    arguments: [{ name: 'device', type: 'str' }, ...exportArguments],
+    run: (host, given) => addExport(host, String(given['device']), given),
+  },
+  {
+    name: 'nbd-server-remove',
+    arguments: [
+      { name: 'name', type: 'str' },
+      { name: 'mode', type: 'str', optional: true },
+    ],
+    run: (host, { name, mode }) => removeExport(host, String(name), mode),
+  },
+  {
+    name: 'nbd-server-stop',
+    run: async ({ machine, emit }) => {
+      const exports = await machine.nbdExports();
+      await machine.nbd({ op: 'stop' });
+      for (const { id } of exports) emit('BLOCK_EXPORT_DELETED', { id });
+      return nothing;
+    },
+  },
+  {
+    name: 'block-export-add',
+    arguments: [
+      { name: 'type', type: 'str' },
+      { name: 'id', type: 'str' },
+      { name: 'node-name', type: 'str' },
+      ...exportArguments,
+    ],
+    run: (host, given) => {
+      const { type, id, 'node-name': node } = given;
+      if (type !== 'nbd') throw generic(`Parameter 'type' does not accept value '${String(type)}'`);
+      return addExport(host, String(node), given, String(id));
+    },
+  },
+  {
+    name: 'block-export-del',
+    arguments: [
+      { name: 'id', type: 'str' },
+      { name: 'mode', type: 'str', optional: true },
+    ],
+    run: (host, { id, mode }) => removeExport(host, String(id), mode),
+  },
+  {
+    name: 'query-block-exports',
+    run: async ({ machine }) =>
+      (await machine.nbdExports()).map(({ id, nodeName }) => ({
+        'node-name': nodeName,
+        'shutting-down': false,
+        type: 'nbd',
+        id,
+      })),
+  },
+];

@@ -38,6 +38,12 @@ export const exitCode = {
  */
 export const LOOK_AGAIN = -1;
 
+/**
+ * As a trap code: no fault. The access that the code begins the current instruction with could not speak for those behind it
+ * (wasm/access-spans.ts): the instruction is to run by itself.
+ */
+export const APART = -2;
+
 export const DEFERRED_UNCHANGED = 255;
 
 /** Does a distance fit an exit word? Others are added to the pc's home by the code itself, and the word says 0. */

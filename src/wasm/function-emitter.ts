@@ -8,6 +8,7 @@
 import { assert } from '../base/index.js';
 import { access, Op, opNames, opWords, type Routine, typeCode } from '../ir/index.js';
 import { header, tlbEntry } from '../ir/vcpu-header.js';
+import { type SpanUse, spanShape } from './access-spans.js';
 import { ByteWriter } from './bytes.js';
 import { encodings, kind, opBytes, opEncoding, opHasResult, opKind, opParamCount } from './op-tables.js';
 
@@ -20,6 +21,8 @@ export interface CodeEnvironment {
   readonly slowLoad: number;
   readonly slowStore: number;
   readonly slowStore128: number;
+  /** (address of a span's first byte, access and size, spanShape) → its host address, or 0 to leave. */
+  readonly slowSpan: number;
   /** (distance, host address, cell) → 1 if the code at that distance lies there still. */
   readonly verifyEdge: number;
 }
@@ -46,20 +49,20 @@ const STORE_SIZE = new Map<number, number>([
   [Op.guest_store128, 16],
 ]);
 
-/** WebAssembly load and store instructions by size, for the fast path. */
+/** WebAssembly load and store instructions by size, for the fast path, without their offset. */
 const LOAD_CODE: Record<number, readonly number[]> = {
-  1: [0x2d, 0, 0],
-  2: [0x2f, 0, 0],
-  4: [0x28, 0, 0],
-  8: [0x29, 0, 0],
-  16: [0xfd, 0, 0, 0],
+  1: [0x2d, 0],
+  2: [0x2f, 0],
+  4: [0x28, 0],
+  8: [0x29, 0],
+  16: [0xfd, 0, 0],
 };
 const STORE_CODE: Record<number, readonly number[]> = {
-  1: [0x3a, 0, 0],
-  2: [0x3b, 0, 0],
-  4: [0x36, 0, 0],
-  8: [0x37, 0, 0],
-  16: [0xfd, 0x0b, 0, 0],
+  1: [0x3a, 0],
+  2: [0x3b, 0],
+  4: [0x36, 0],
+  8: [0x37, 0],
+  16: [0xfd, 0x0b, 0],
 };
 
 export const wasmOp = {
@@ -142,6 +145,10 @@ export abstract class FunctionEmitter {
   protected abstract mutableLocal(index: number): number;
   /** Local that holds an MMU context's TLB address or mask, or -1 to load it from the state. */
   protected abstract tlbLocal(what: 'tlb' | 'mask', mmu: number): number;
+  /** The span that the access at a place in the IR belongs to. */
+  protected spanUse(_at: number): SpanUse | undefined {
+    return undefined;
+  }
   /** Ops that only one of them has. */
   protected abstract special(op: number, at: number): void;
   protected abstract beforeCall(routine: Routine): void;
@@ -496,10 +503,10 @@ export abstract class FunctionEmitter {
       this.#call(at);
     } else if (LOAD_SIZE.has(op)) {
       this.#flushReads();
-      this.#guestLoad(LOAD_SIZE.get(op) as number, words[at + 1], words[at + 2], words[at + 3]);
+      this.#guestLoad(at, LOAD_SIZE.get(op) as number);
     } else if (STORE_SIZE.has(op)) {
       this.#flushReads();
-      this.#guestStore(STORE_SIZE.get(op) as number, words[at + 1], words[at + 2], words[at + 3]);
+      this.#guestStore(at, STORE_SIZE.get(op) as number);
     } else this.special(op, at);
   }
 
@@ -544,11 +551,18 @@ export abstract class FunctionEmitter {
 
   /** Host address of the access in a local: the inline TLB lookup, then the slow path if it misses. */
   #translate(size: number, accessBits: number, forWrite: boolean, slow: () => void): void {
+    if (this.#hostLocal < 0) this.#hostLocal = this.newLocal(typeCode.i32);
+    const write = forWrite || (accessBits & access.forWrite) !== 0;
+    this.#find(size, accessBits & access.mmuMask, write, this.#hostLocal, slow);
+  }
+
+  /**
+   * Host address of `size` bytes from the guest address on the stack in a local: the inline TLB lookup, and if it misses `slow`, which
+   * leaves it on the stack, or 0 to leave.
+   */
+  #find(size: number, mmu: number, write: boolean, host: number, slow: () => void): void {
     const a = this.#addressLocal < 0 ? (this.#addressLocal = this.newLocal(typeCode.i64)) : this.#addressLocal;
     const e = this.#entryLocal < 0 ? (this.#entryLocal = this.newLocal(typeCode.i32)) : this.#entryLocal;
-    const h = this.#hostLocal < 0 ? (this.#hostLocal = this.newLocal(typeCode.i32)) : this.#hostLocal;
-    const mmu = accessBits & access.mmuMask;
-    // The address is on the stack.
     this.localTee(a);
     this.i64Const(7, 0);
     this.op(0x88); // i64.shr_u
@@ -558,7 +572,7 @@ export abstract class FunctionEmitter {
     this.#tlb('tlb', mmu);
     this.op(0x6a); // i32.add
     this.localTee(e);
-    this.memory(0x29, forWrite || (accessBits & access.forWrite) !== 0 ? tlbEntry.writeTag : tlbEntry.readTag);
+    this.memory(0x29, write ? tlbEntry.writeTag : tlbEntry.readTag);
     this.localGet(a);
     if (size > 1) {
       this.i64Const(size - 1, 0);
@@ -571,16 +585,39 @@ export abstract class FunctionEmitter {
     this.localGet(e);
     this.memory(0x28, tlbEntry.addend);
     this.op(0x6a);
-    this.localSet(h);
+    this.localSet(host);
     this.op(0x52); // i64.ne
     this.openUnlikely();
     slow();
-    this.localTee(h);
+    this.localTee(host);
     this.op(0x45); // i32.eqz
     this.openUnlikely();
     this.faultExit();
     this.close();
     this.close();
+  }
+
+  /** The host address of the span of an access, whose own address is on the stack, in the span's local. */
+  #findSpan({ span, offset }: SpanUse, size: number, accessBits: number, isStore: boolean): void {
+    const before = offset - span.lo;
+    span.local = this.newLocal(typeCode.i32);
+    if (before > 0) {
+      this.i64Const(-before, -1);
+      this.op(0x7c); // i64.add
+    }
+    this.#find(span.hi - span.lo, 0, span.write, span.local, () => {
+      this.localGet(0);
+      this.localGet(this.#addressLocal);
+      this.i32Const(accessBits | (size << 8));
+      this.i32Const(spanShape(before, span, isStore));
+      this.op(wasmOp.call);
+      this.out.u32(this.env.functionIndex(this.env.slowSpan));
+    });
+  }
+
+  /** The access at hand uses its span. */
+  #spanUsed({ span }: SpanUse): void {
+    if (--span.left === 0 && span.inOneBlock && this.reuseLocals) this.#free[typeCode.i32].push(span.local);
   }
 
   #tlb(what: 'tlb' | 'mask', mmu: number): void {
@@ -601,21 +638,54 @@ export abstract class FunctionEmitter {
     this.memory(0x28, base);
   }
 
-  #guestLoad(size: number, temp: number, address: number, accessBits: number): void {
-    this.value(address);
-    this.#translate(size, accessBits, false, () => {
-      this.localGet(0);
-      this.localGet(this.#addressLocal);
-      this.i32Const(accessBits | (size << 8));
-      this.op(wasmOp.call);
-      this.out.u32(this.env.functionIndex(this.env.slowLoad));
-    });
-    this.localGet(this.#hostLocal);
-    this.out.raw(LOAD_CODE[size]);
-    this.result(temp);
+  #guestLoad(at: number, size: number): void {
+    const { words } = this;
+    const address = words[at + 2];
+    const accessBits = words[at + 3];
+    const use = this.spanUse(at);
+    if (use) {
+      if (use.isFirst) {
+        this.value(address);
+        this.#findSpan(use, size, accessBits, false);
+      }
+      this.localGet(use.span.local);
+      this.out.raw(LOAD_CODE[size]);
+      this.out.u32(use.offset - use.span.lo);
+      this.#spanUsed(use);
+    } else {
+      this.value(address);
+      this.#translate(size, accessBits, false, () => {
+        this.localGet(0);
+        this.localGet(this.#addressLocal);
+        this.i32Const(accessBits | (size << 8));
+        this.op(wasmOp.call);
+        this.out.u32(this.env.functionIndex(this.env.slowLoad));
+      });
+      this.localGet(this.#hostLocal);
+      this.out.raw(LOAD_CODE[size]);
+      this.out.u32(0);
+    }
+    this.result(words[at + 1]);
   }
 
-  #guestStore(size: number, address: number, value: number, accessBits: number): void {
+  #guestStore(at: number, size: number): void {
+    const { words } = this;
+    const address = words[at + 1];
+    const value = words[at + 2];
+    const accessBits = words[at + 3];
+    const use = this.spanUse(at);
+    if (use) {
+      if (use.isFirst) {
+        this.value(address);
+        this.#findSpan(use, size, accessBits, true);
+      }
+      this.localGet(use.span.local);
+      this.value(value);
+      this.out.raw(STORE_CODE[size]);
+      this.out.u32(use.offset - use.span.lo);
+      this.#spanUsed(use);
+      return;
+    }
     // The value is wanted on both paths: constants and locals are cheap to write twice, others get a local.
     let valueLocal = -1;
     const constant = this.#place[value] === CONSTANT;
@@ -644,6 +714,7 @@ export abstract class FunctionEmitter {
     this.localGet(this.#hostLocal);
     write();
     this.out.raw(STORE_CODE[size]);
+    this.out.u32(0);
     if (valueLocal >= 0) {
       if (this.reuseLocals) this.#free[this.tempTypes[value]].push(valueLocal);
     } else this.#used(value);

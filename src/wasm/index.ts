@@ -1,3 +1,4 @@
+export { spanShapeBits } from './access-spans.js';
 export * from './cold-code.js';
 export * from './cold-serializer.js';
 export * from './cold-tier.js';

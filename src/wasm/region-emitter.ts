@@ -16,6 +16,7 @@ import {
   type Routine,
   typeCode,
 } from '../ir/index.js';
+import { SpanPlanner, type SpanUse } from './access-spans.js';
 import { type CodeEnvironment, FunctionEmitter, wasmOp } from './function-emitter.js';
 import type { FunctionCode } from './module.js';
 import { analyseRegion, type EdgeTargets, type RegionGraph } from './region-graph.js';
@@ -47,8 +48,12 @@ export class RegionEmitter extends FunctionEmitter {
   readonly #local: Int32Array;
   readonly #written: Uint8Array;
   readonly #countInstructions: boolean;
+  readonly #spans: SpanPlanner;
   #blocks: readonly RegionBlock[] = [];
   #graph: RegionGraph | undefined;
+  /** Of each block, the spans of its accesses; of the block at hand. */
+  #plans: readonly ReadonlyMap<number, SpanUse>[] = [];
+  #plan: ReadonlyMap<number, SpanUse> | undefined;
   #pc = -1;
   #budget = -1;
   #tlb = -1;
@@ -66,6 +71,7 @@ export class RegionEmitter extends FunctionEmitter {
     super(env);
     this.#countInstructions = countInstructions;
     this.#vars = vars;
+    this.#spans = new SpanPlanner(env.routines, vars.vars.length);
     this.#local = new Int32Array(vars.vars.length);
     this.#written = new Uint8Array(vars.vars.length);
   }
@@ -76,6 +82,8 @@ export class RegionEmitter extends FunctionEmitter {
     const graph = (this.#graph = analyseRegion(blocks.map((block) => block.edges)));
     this.#loopDepth = new Int32Array(blocks.length);
     this.#mergeDepth = new Int32Array(blocks.length);
+    // What leaves before an access has begun its instruction, and would be counted twice.
+    this.#plans = this.#countInstructions ? [] : this.#spans.plan(blocks, graph, this.isApart);
     const { usesMemory, usesPc } = this.#survey(graph);
     const hasLoops = graph.isLoopHeader.some((is) => is === 1);
     this.#planDeferred(graph);
@@ -237,6 +245,11 @@ export class RegionEmitter extends FunctionEmitter {
     this.#deferred = this.#deferredIn[index];
     if (this.#countInstructions) this.#leaveAtLimit(block);
     this.begin(ir.words, 0, ir.length, ir.tempTypes, ir.temps);
+    this.#plan = this.#plans[index];
+    // Only the first access of a span asks for its address.
+    if (this.#plan)
+      for (const [at, { isFirst }] of this.#plan)
+        if (!isFirst) this.uses[ir.words[at + (ir.words[at] <= Op.guest_load128 ? 2 : 1)]]--;
     this.emitOps(0, terminator);
     this.#terminate(index, ir.words, terminator);
   }
@@ -355,6 +368,13 @@ export class RegionEmitter extends FunctionEmitter {
     this.close();
     this.close();
   }
+
+  protected override spanUse(at: number): SpanUse | undefined {
+    return this.#plan?.get(at);
+  }
+
+  /** The instruction at a host address makes its accesses one by one. */
+  isApart: (hva: number) => boolean = () => false;
 
   /** What the pages of the region's code have in its key. */
   pageKey = 0;

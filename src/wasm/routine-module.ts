@@ -21,6 +21,7 @@ export const slowPath = {
   load: 'slow_load',
   store: 'slow_store',
   store128: 'slow_store128',
+  span: 'slow_span',
   verifyEdge: 'verify_edge',
 } as const;
 
@@ -29,6 +30,7 @@ export function slowPathIds(routines: readonly Routine[]): {
   slowLoad: number;
   slowStore: number;
   slowStore128: number;
+  slowSpan: number;
   verifyEdge: number;
 } {
   const id = (name: string) => routines.findIndex((routine) => routine.name === name);
@@ -36,6 +38,7 @@ export function slowPathIds(routines: readonly Routine[]): {
     slowLoad: id(slowPath.load),
     slowStore: id(slowPath.store),
     slowStore128: id(slowPath.store128),
+    slowSpan: id(slowPath.span),
     verifyEdge: id(slowPath.verifyEdge),
   };
 }

@@ -281,6 +281,16 @@ export class CodeCache {
     return hit;
   }
 
+  /** Drops the regions that an instruction is part of; their heads have been entered `heat` times. */
+  dropRegionsAt(hva: number, heat: number): void {
+    for (const region of this.#regionsByPage.get(hva >>> 12) ?? []) {
+      const { head, ranges, valid } = region;
+      if (!valid || !ranges.some((start, i) => i % 2 === 0 && hva >= start && hva < ranges[i + 1])) continue;
+      this.#dropRegion(region);
+      if (this.blocks.isValid(head)) this.setHeat(head, heat);
+    }
+  }
+
   /** Any code on the pages of a range? */
   hasCode(hva: number, size: number): boolean {
     for (let page = hva >>> 12; page <= (hva + size - 1) >>> 12; page++) if (this.#marked(page)) return true;

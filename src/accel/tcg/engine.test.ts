@@ -1,39 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { TcgEngine } from './engine.js';
-import { TOY_STATE_BYTES, ToyCpu, toy, toyInsn } from './toy-guest.js';
-
-const RAM = 1 << 20;
-
-function machine(program: number[][], hotThreshold: number) {
-  const cpu = new ToyCpu();
-  const mmio: string[] = [];
-  const engine = new TcgEngine({
-    cpus: [cpu],
-    ramBytes: RAM,
-    stateBytes: TOY_STATE_BYTES,
-    hotThreshold,
-    host: {
-      mmioRead: (gpa, size) => {
-        mmio.push(`r${size} ${gpa.toString(16)}`);
-        return 0x11223344;
-      },
-      mmioWrite: (gpa, size, value) => {
-        mmio.push(`w${size} ${gpa.toString(16)} ${value.toString(16)}`);
-      },
-      pioRead: () => 0,
-      pioWrite: () => {},
-      readTsc: () => 0n,
-      randomBits: () => 0n,
-      poll: () => false,
-    },
-  });
-  engine.setRamBlocks([{ gpa: 0, size: RAM, hva: engine.ramStart, readonly: false }]);
-  const ram = new Uint8Array(engine.memory.buffer, engine.ramStart, RAM);
-  ram.set(program.flat(), 0x2000);
-  cpu.pc = 0x2000;
-  return { cpu, engine, ram, mmio };
-}
+import { toy, toyInsn } from './toy-guest.js';
+import { toyMachine as machine, TOY_RAM as RAM } from './toy-machine.js';
 
 /** r1 counts down from r1; r2 sums what lies at r3, which holds and is stored back increased by one. */
 const sum = [

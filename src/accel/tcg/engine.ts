@@ -5,6 +5,7 @@
 
 import type { GuestCode, GuestCpu, TranslationRequest, TranslationResult, VmExit } from '../../guest/guest-cpu.js';
 import {
+  APART,
   BlockBuilder,
   BlockOptimizer,
   exitCode,
@@ -18,6 +19,7 @@ import {
 import { ColdSerializer, ColdTierWriter, compileRoutines, type HostFunction, printModule } from '../../wasm/index.js';
 import type { Accelerator, AcceleratorHost, AcceleratorRamBlock } from '../accelerator.js';
 import { ExitCounters, exitIndex } from '../exits.js';
+import { ApartSites } from './apart-sites.js';
 import { CodeCache } from './code-cache.js';
 import { codeLines } from './code-lines.js';
 import { DirtyLog } from './dirty-log.js';
@@ -128,6 +130,7 @@ export class TcgEngine implements Accelerator {
   readonly routines: Readonly<Record<string, (...args: unknown[]) => unknown>>;
   readonly compiler: RegionCompiler;
   readonly #hotThreshold: number;
+  readonly #apart: ApartSites;
   readonly #counting: boolean;
   readonly #uncached: boolean;
   readonly #vcpus: readonly EngineVcpu[];
@@ -153,7 +156,17 @@ export class TcgEngine implements Accelerator {
   #breakOffsets: readonly number[] = [];
   /** The host is being polled; what is pending is looked at right after. */
   #attending = false;
-  readonly counters = { faults: 0, leaves: 0, kicks: 0, polls: 0, singleSteps: 0, hot: 0, busy: 0, translated: 0 };
+  readonly counters = {
+    faults: 0,
+    leaves: 0,
+    kicks: 0,
+    polls: 0,
+    singleSteps: 0,
+    hot: 0,
+    busy: 0,
+    translated: 0,
+    apart: 0,
+  };
 
   constructor(options: EngineOptions) {
     const { cpus, host } = options;
@@ -232,6 +245,7 @@ export class TcgEngine implements Accelerator {
     };
     this.#uncached = options.codeCache === false;
     this.#initState(options.tlbEntries ?? TLB_ENTRIES);
+    this.#apart = new ApartSites(this.memory.buffer as SharedArrayBuffer);
     this.cache = new CodeCache(this.memory.buffer, {
       protectPage: (hva) => this.#protectPage(hva),
       forgetJumps: () => this.#onEach('forget_jumps'),
@@ -597,6 +611,7 @@ export class TcgEngine implements Accelerator {
         return this.#translate();
       case exitCode.fault:
         if (words[(this.state + header.trapCode) >> 2] === 0) return this.#single();
+        if (words[(this.state + header.trapCode) >> 2] === APART) return this.#standApart();
         this.counters.faults++;
         return this.#cpu.deliverFault();
       case exitCode.leave:
@@ -632,6 +647,24 @@ export class TcgEngine implements Accelerator {
     if (stop) return 'kick';
     if (this.#cpu.isShutDown) return 'shutdown';
     return this.#turns.isUrgent ? 'yield' : undefined;
+  }
+
+  /**
+   * The accesses of the instruction at pc could not share a look into the TLB with those behind it. It runs by itself, and if that is so too often,
+   * in regions too.
+   */
+  #standApart(): TurnEnd | undefined {
+    this.#words[(this.state + header.trapCode) >> 2] = 0;
+    this.counters.apart++;
+    const [fault, code] = this.routines['code_address'](this.state, BigInt.asIntN(64, this.#linearPc())) as [
+      number,
+      number,
+    ];
+    const hva = code >>> 0;
+    // They are to be written again soon.
+    if (fault === 0 && this.#apart.failed(hva, this.counters.polls))
+      this.cache.dropRegionsAt(hva, this.#hotThreshold - 1);
+    return this.#single();
   }
 
   /** The cold block at pc has reached the threshold, or a multiple of it. */

@@ -47,6 +47,9 @@ export const layout = {
   noCodePage: 1028 * KIB,
   /** Blocks on their way to be compiled (region-queue.ts). */
   regionQueue: 1032 * KIB,
+  /** Instructions that make their accesses one by one (apart-sites.ts): host addresses, or 0. */
+  apartSites: 1056 * KIB,
+  apartSitesEnd: 1072 * KIB,
   /** Of regions' edges between pages: the generation in which an edge was last seen to hold, and at which page (two i32). */
   edgeCells: 1536 * KIB,
   edgeCellsEnd: 2048 * KIB,

@@ -20,6 +20,7 @@ import {
   tlbEntry,
 } from '../../ir/index.js';
 import { coldHeader, ModuleWriter, type RegionBlock, RegionEmitter, slowPathIds } from '../../wasm/index.js';
+import { ApartSites } from './apart-sites.js';
 import { codeHash } from './dispatcher.js';
 import {
   CODE_HASH_BYTES,
@@ -120,6 +121,7 @@ export class RegionBuilder {
   readonly #words: Int32Array;
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
+  readonly #apart: ApartSites;
   readonly #builders: BlockBuilder[] = [];
   /** Builders in use by the batch under way. */
   #used = 0;
@@ -140,6 +142,7 @@ export class RegionBuilder {
     this.#words = new Int32Array(setup.memory.buffer);
     this.#bytes = new Uint8Array(setup.memory.buffer);
     this.#view = new DataView(setup.memory.buffer);
+    this.#apart = new ApartSites(setup.memory.buffer as SharedArrayBuffer);
   }
 
   /** Where the next word for an edge will lie. */
@@ -232,6 +235,7 @@ export class RegionBuilder {
     use(ids.slowLoad);
     use(ids.slowStore);
     use(ids.slowStore128);
+    use(ids.slowSpan);
     use(ids.verifyEdge);
     for (const { blocks } of made) for (const { ir } of blocks) eachCall(ir, use);
     const emitter = new RegionEmitter(
@@ -240,6 +244,7 @@ export class RegionBuilder {
       countInstructions,
     );
     emitter.newCell = () => this.#newCell();
+    emitter.isApart = (hva) => this.#apart.has(hva);
     const type = module.type(['i32'], ['i32']);
     made.forEach(({ head, blocks }, i) => {
       emitter.pageKey = head.key & GUARDED_KEY;

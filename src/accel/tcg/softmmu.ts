@@ -3,6 +3,7 @@
  * MMIO and stores to translated code call JavaScript.
  */
 import {
+  APART,
   access,
   header,
   type I32,
@@ -17,7 +18,7 @@ import {
   TLB_ENTRY_SHIFT,
   tlbEntry,
 } from '../../ir/index.js';
-import { slowPath } from '../../wasm/index.js';
+import { slowPath, spanShapeBits } from '../../wasm/index.js';
 import {
   EDGE_LOG_ENTRIES,
   FLUSH_LOG_ENTRIES,
@@ -437,6 +438,51 @@ export function defineSoftmmu(set: RoutineSet) {
     half(0, r.i64x2_extract_lane(value, 0));
     half(8, r.i64x2_extract_lane(value, 1));
     r.ret(bounce);
+  });
+
+  /** Looks at the access that asks as the slow path does, then whether the span around it may be accessed in the same way. */
+  set.define(slowPath.span, ['i64', 'i32', 'i32'], ['i32'], {}, (r, start, info, shape) => {
+    const part = ({ shift, mask }: { shift: number; mask: number }): I32 =>
+      r.i32_and(r.i32_shr_u(shape, r.i32(shift)), r.i32(mask));
+    const before = part(spanShapeBits.before);
+    const va = narrowed(r, r.i64_add(start, r.i64_extend_i32_u(before)));
+    const size = r.i32_shr_u(info, r.i32(8));
+    const mmu = contextOf(r, info);
+    const apart = () => {
+      r.i32_store(r.state(), r.i32(APART), header.trapCode);
+      r.ret(r.i32(0));
+    };
+    r.if(crosses(r, va, size), apart);
+    const target = r.local('i32', r.i32(0));
+    r.if(
+      r.i32_and(shape, r.i32(spanShapeBits.isStore)),
+      () => {
+        r.assign(target, r.call(storeTarget, va, size, mmu)[0]);
+        r.if(r.i32_eqz(r.read(target)), () => r.ret(r.i32(0)));
+        r.if(r.i32_eq(r.read(target), r.i32(1)), apart);
+      },
+      () => {
+        const forWrite = r.i32_ne(r.i32_and(info, r.i32(access.forWrite)), r.i32(0));
+        const [fault, hva] = r.call(loadTarget, va, forWrite, mmu);
+        r.if(fault, () => r.ret(r.i32(0)));
+        r.if(r.i32_eqz(hva), apart);
+        r.assign(target, hva);
+      },
+    );
+    const first = r.i32_sub(r.i32_and(r.i32_wrap_i64(va), r.i32(4095)), before);
+    const isOnPage = r.i32_and(
+      r.i32_ge_s(first, r.i32(0)),
+      r.i32_le_s(r.i32_add(first, part(spanShapeBits.bytes)), r.i32(4096)),
+    );
+    r.if(r.i32_eqz(isOnPage), apart);
+    const tag = r.select(
+      r.i32_and(shape, r.i32(spanShapeBits.write)),
+      r.i32(tlbEntry.writeTag),
+      r.i32(tlbEntry.readTag),
+    );
+    const entry = entryOf(r, va, mmu);
+    r.if(r.i64_ne(r.i64_load(r.i32_add(entry, tag)), r.i64_and(va, r.i64(-4096))), apart);
+    r.ret(r.i32_sub(r.read(target), before));
   });
 
   set.provide('phys_load32', ((r: RoutineBuilder, gpa: I64) => {

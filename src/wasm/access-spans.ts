@@ -1,0 +1,307 @@
+/**
+ * Guest accesses of a region that lie near each other: at constant distances from one value, as the fields of a structure and the
+ * slots of a stack frame do. The first of them looks into the TLB for the whole *span*; those that follow it on every way there
+ * use the host address that it found. Kernel code has more than half of its accesses in common with an earlier one.
+ *
+ * A span holds only within one page, and if one of its accesses stores, only where that is possible in place. Where that is not so
+ * the first access leaves the region before its instruction (`APART`); where that happens often the code is written again without.
+ */
+import { access, type BlockBuilder, Op, opWords, type Routine } from '../ir/index.js';
+
+/** Bytes of a span at most: a long one runs over the end of its page more often. */
+const MOST_BYTES = 128;
+/** Spans that are kept in mind at a time. */
+const MOST_OPEN = 16;
+
+export interface Span {
+  /** First byte, and the byte behind the last one, from the value that all addresses are made of. */
+  lo: number;
+  hi: number;
+  /** It must be possible to store to it. */
+  write: boolean;
+  /** Accesses that belong to it. */
+  uses: number;
+  /** All of them are in one block. */
+  inOneBlock: boolean;
+  /** For whoever writes the code: the local that has the host address of `lo`, and accesses that are still to come. */
+  local: number;
+  left: number;
+}
+
+/** An access that belongs to a span: its place, from the same value. */
+export interface SpanUse {
+  readonly span: Span;
+  readonly offset: number;
+  readonly isFirst: boolean;
+}
+
+export interface SpanBlock {
+  readonly ir: BlockBuilder;
+  /** As RegionBlock's. */
+  readonly delta: number;
+  readonly hva: number;
+}
+
+export interface SpanOrder {
+  /** Blocks, each behind those that lead to it, but for loops. */
+  readonly order: readonly number[];
+  readonly isLoopHeader: Uint8Array;
+  readonly singlePredecessor: Int32Array;
+}
+
+/** What `slow_span` must know of a span beside the access that asks. */
+export const spanShapeBits = {
+  /** Bytes of the span before the access; all its bytes. */
+  before: { shift: 0, mask: 255 },
+  bytes: { shift: 8, mask: 255 },
+  /** It must be possible to store to all of it; the access itself stores. */
+  write: 1 << 16,
+  isStore: 1 << 17,
+} as const;
+
+export function spanShape(before: number, span: Span, isStore: boolean): number {
+  const { write, isStore: store, bytes } = spanShapeBits;
+  return before | ((span.hi - span.lo) << bytes.shift) | (span.write ? write : 0) | (isStore ? store : 0);
+}
+
+/** Bytes of an access by op; 0: it is none. */
+const accessBytes = new Uint8Array(opWords.length);
+for (const [op, bytes] of [
+  [Op.guest_load8, 1],
+  [Op.guest_load16, 2],
+  [Op.guest_load32, 4],
+  [Op.guest_load64, 8],
+  [Op.guest_load128, 16],
+  [Op.guest_store8, 1],
+  [Op.guest_store16, 2],
+  [Op.guest_store32, 4],
+  [Op.guest_store64, 8],
+  [Op.guest_store128, 16],
+])
+  accessBytes[op] = bytes;
+
+interface OpenSpan extends Span {
+  readonly root: number;
+  readonly block: number;
+}
+
+/** What is known at a block's end. Roots of variables by id, 0: unknown. */
+interface Known {
+  readonly root: Int32Array;
+  readonly offset: Int32Array;
+  readonly open: readonly OpenSpan[];
+}
+
+/**
+ * Roots are numbers: the values that addresses are made of by adding constants. An odd one stands for the low 32 bits of the even one
+ * below it; to that, constants are added modulo 2^32. Within a page both ways of counting agree.
+ */
+const NARROW = 1;
+
+export class SpanPlanner {
+  readonly #routines: readonly Routine[];
+  readonly #vars: number;
+  #root = new Int32Array(256);
+  #offset = new Int32Array(256);
+  #isConstant = new Uint8Array(256);
+  #constant = new Int32Array(256);
+  #nextRoot = 2;
+
+  constructor(routines: readonly Routine[], vars: number) {
+    this.#routines = routines;
+    this.#vars = vars;
+  }
+
+  /** Of each block: by the place of an access's op in the IR, the span it belongs to. `isApart`: the instruction at a host address has none. */
+  plan(
+    blocks: readonly SpanBlock[],
+    { order, isLoopHeader, singlePredecessor }: SpanOrder,
+    isApart: (hva: number) => boolean,
+  ): readonly ReadonlyMap<number, SpanUse>[] {
+    this.#nextRoot = 2;
+    const plans: Map<number, SpanUse>[] = blocks.map(() => new Map());
+    const known: (Known | undefined)[] = blocks.map(() => undefined);
+    for (const index of order) {
+      const from = isLoopHeader[index] ? -1 : singlePredecessor[index];
+      known[index] = this.#block(blocks[index], index, from < 0 ? undefined : known[from], plans[index], isApart);
+    }
+    for (const plan of plans) for (const [at, { span }] of plan) if (span.uses < 2) plan.delete(at);
+    return plans;
+  }
+
+  #block(
+    { ir, delta, hva }: SpanBlock,
+    index: number,
+    before: Known | undefined,
+    plan: Map<number, SpanUse>,
+    isApart: (hva: number) => boolean,
+  ): Known {
+    const { words, length } = ir;
+    this.#begin(ir.temps);
+    const varRoot = before ? before.root.slice() : new Int32Array(this.#vars);
+    const varOffset = before ? before.offset.slice() : new Int32Array(this.#vars);
+    let open = before?.open.slice() ?? [];
+    let instruction = hva;
+    let isFirst = true;
+    for (let at = 0; at < length; ) {
+      const op = words[at];
+      if (op === Op.call) {
+        const { effects } = this.#routines[words[at + 1]];
+        if (!effects.pure) open = [];
+        if (effects.vars === 'write') varRoot.fill(0);
+        at += words[at + 2];
+        continue;
+      }
+      if (op === Op.insn) {
+        instruction = hva + words[at + 1] - delta;
+        isFirst = true;
+      } else if (op === Op.get_i64 || op === Op.get_i32) {
+        const id = words[at + 2];
+        if (varRoot[id] === 0) {
+          varRoot[id] = this.#fresh(op === Op.get_i32 ? NARROW : 0);
+          varOffset[id] = 0;
+        }
+        this.#root[words[at + 1]] = varRoot[id];
+        this.#offset[words[at + 1]] = varOffset[id];
+      } else if (op >= Op.set_i32 && op <= Op.set_v128) {
+        const id = words[at + 2];
+        const isAddress = op === Op.set_i64 || op === Op.set_i32;
+        varRoot[id] = isAddress ? this.#rootOf(words[at + 1], op === Op.set_i32 ? NARROW : 0) : 0;
+        varOffset[id] = isAddress ? this.#offset[words[at + 1]] : 0;
+      } else if (accessBytes[op] > 0) {
+        const isLoad = op <= Op.guest_load128;
+        const bits = words[at + 3];
+        // Where code runs on to another page its host address there is not known.
+        const isOnPage = (instruction ^ hva) >>> 12 === 0;
+        if ((bits & access.mmuMask) === 0 && isOnPage && !isApart(instruction)) {
+          const write = !isLoad || (bits & access.forWrite) !== 0;
+          // What has been read from a device must not be read again: only an instruction's first access may leave.
+          const use = this.#join(open, index, words[at + (isLoad ? 2 : 1)], accessBytes[op], write, isFirst);
+          if (open.length > MOST_OPEN) open.shift();
+          if (use) plan.set(at, use);
+        }
+        isFirst = false;
+      } else this.#derive(op, words, at);
+      at += opWords[op];
+    }
+    return { root: varRoot, offset: varOffset, open };
+  }
+
+  #begin(temps: number): void {
+    if (this.#root.length < temps) {
+      this.#root = new Int32Array(temps * 2);
+      this.#offset = new Int32Array(temps * 2);
+      this.#isConstant = new Uint8Array(temps * 2);
+      this.#constant = new Int32Array(temps * 2);
+      return;
+    }
+    this.#root.fill(0, 0, temps);
+    this.#isConstant.fill(0, 0, temps);
+  }
+
+  #fresh(kind: number): number {
+    const root = this.#nextRoot + kind;
+    this.#nextRoot += 2;
+    return root;
+  }
+
+  #rootOf(temp: number, kind: number): number {
+    if (this.#root[temp] === 0) {
+      this.#root[temp] = this.#fresh(kind);
+      this.#offset[temp] = 0;
+    }
+    return this.#root[temp];
+  }
+
+  /** What an op's result is made of, if that is a value and a constant. */
+  #derive(op: number, words: Int32Array, at: number): void {
+    const result = words[at + 1];
+    switch (op) {
+      case Op.const_i64:
+        if (words[at + 3] !== words[at + 2] >> 31) return;
+        this.#isConstant[result] = 1;
+        this.#constant[result] = words[at + 2];
+        return;
+      case Op.const_i32:
+        this.#isConstant[result] = 1;
+        this.#constant[result] = words[at + 2];
+        return;
+      case Op.i64_add:
+        this.#add(result, words[at + 2], words[at + 3], 1, 0);
+        return;
+      case Op.i64_sub:
+        this.#add(result, words[at + 2], words[at + 3], -1, 0);
+        return;
+      case Op.i32_add:
+        this.#add(result, words[at + 2], words[at + 3], 1, NARROW);
+        return;
+      case Op.i32_sub:
+        this.#add(result, words[at + 2], words[at + 3], -1, NARROW);
+        return;
+      case Op.i32_wrap_i64:
+      case Op.i64_low32:
+        this.#root[result] = this.#rootOf(words[at + 2], 0) | NARROW;
+        this.#offset[result] = this.#offset[words[at + 2]];
+        return;
+      case Op.i64_extend_i32_u:
+        this.#root[result] = this.#rootOf(words[at + 2], NARROW);
+        this.#offset[result] = this.#offset[words[at + 2]];
+        return;
+      default:
+    }
+  }
+
+  #add(result: number, a: number, b: number, sign: number, kind: number): void {
+    const swap = sign > 0 && this.#isConstant[a] === 1;
+    const value = swap ? b : a;
+    const constant = swap ? a : b;
+    if (this.#isConstant[constant] === 0 || this.#isConstant[value] === 1) return;
+    const root = this.#rootOf(value, kind);
+    // What has been made of 32 bits is added to in 32 bits only.
+    if ((root & NARROW) !== kind) return;
+    const sum = this.#offset[value] + sign * this.#constant[constant];
+    if (kind === 0 && sum !== (sum | 0)) return;
+    this.#root[result] = root;
+    this.#offset[result] = sum | 0;
+  }
+
+  /** Puts an access into an open span, or opens one if it may. */
+  #join(
+    open: OpenSpan[],
+    block: number,
+    address: number,
+    bytes: number,
+    write: boolean,
+    mayOpen: boolean,
+  ): SpanUse | undefined {
+    const root = this.#rootOf(address, 0);
+    const offset = this.#offset[address];
+    for (const span of open) {
+      if (span.root !== root || (write && !span.write && span.block !== block)) continue;
+      const lo = Math.min(span.lo, offset);
+      const hi = Math.max(span.hi, offset + bytes);
+      if (hi - lo > MOST_BYTES) continue;
+      span.lo = lo;
+      span.hi = hi;
+      span.write ||= write;
+      span.uses++;
+      span.left++;
+      span.inOneBlock &&= span.block === block;
+      return { span, offset, isFirst: false };
+    }
+    if (!mayOpen) return undefined;
+    const span: OpenSpan = {
+      root,
+      block,
+      lo: offset,
+      hi: offset + bytes,
+      write,
+      uses: 1,
+      inOneBlock: true,
+      local: -1,
+      left: 1,
+    };
+    open.push(span);
+    return { span, offset, isFirst: true };
+  }
+}

@@ -43,10 +43,11 @@ export interface SpanBlock {
 }
 
 export interface SpanOrder {
-  /** Blocks, each behind those that lead to it, but for loops. */
+  /** Blocks, each behind those that lead to it, but for loops; the place of each there. */
   readonly order: readonly number[];
+  readonly position: Int32Array;
   readonly isLoopHeader: Uint8Array;
-  readonly singlePredecessor: Int32Array;
+  readonly edges: readonly (readonly [number, number])[];
 }
 
 /** What `slow_span` must know of a span beside the access that asks. */
@@ -98,6 +99,14 @@ interface Known {
  */
 const NARROW = 1;
 
+/** What holds on both ways to a block. */
+function meet(a: Known, b: Known): Known {
+  if (a === b) return a;
+  const root = a.root.slice();
+  for (let id = 0; id < root.length; id++) if (root[id] !== b.root[id] || a.offset[id] !== b.offset[id]) root[id] = 0;
+  return { root, offset: a.offset, open: a.open.filter((span) => b.open.includes(span)) };
+}
+
 export class SpanPlanner {
   readonly #routines: readonly Routine[];
   readonly #vars: number;
@@ -115,15 +124,18 @@ export class SpanPlanner {
   /** Of each block: by the place of an access's op in the IR, the span it belongs to. `isApart`: the instruction at a host address has none. */
   plan(
     blocks: readonly SpanBlock[],
-    { order, isLoopHeader, singlePredecessor }: SpanOrder,
+    { order, position, isLoopHeader, edges }: SpanOrder,
     isApart: (hva: number) => boolean,
   ): readonly ReadonlyMap<number, SpanUse>[] {
     this.#nextRoot = 2;
     const plans: Map<number, SpanUse>[] = blocks.map(() => new Map());
-    const known: (Known | undefined)[] = blocks.map(() => undefined);
+    /** What is known where a block begins, as far as the ways to it have been seen. */
+    const before: (Known | undefined)[] = blocks.map(() => undefined);
     for (const index of order) {
-      const from = isLoopHeader[index] ? -1 : singlePredecessor[index];
-      known[index] = this.#block(blocks[index], index, from < 0 ? undefined : known[from], plans[index], isApart);
+      const after = this.#block(blocks[index], index, before[index], plans[index], isApart);
+      for (const to of edges[index])
+        if (to >= 0 && position[to] > position[index] && !isLoopHeader[to])
+          before[to] = before[to] === undefined ? after : meet(before[to], after);
     }
     for (const plan of plans) for (const [at, { span }] of plan) if (span.uses < 2) plan.delete(at);
     return plans;

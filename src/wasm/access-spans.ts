@@ -5,6 +5,7 @@
  *
  * A span holds only within one page, and if one of its accesses stores, only where that is possible in place. Where that is not so
  * the first access leaves the region before its instruction (`APART`); where that happens often the code is written again without.
+ * A device that turns RAM or ROM into registers, because of a store in the middle of a span, is seen behind the span only.
  */
 import { access, type BlockBuilder, Op, opWords, type Routine } from '../ir/index.js';
 

@@ -3,7 +3,7 @@
  * slots of a stack frame do. The first of them looks into the TLB for the whole *span*; those that follow it on every way there
  * use the host address that it found. Kernel code has more than half of its accesses in common with an earlier one.
  *
- * A span holds only within one page, and if one of its accesses stores, only where that is possible in place. Where that is not so
+ * A span holds within one page, or two that follow each other in the host too, and if one of its accesses stores, where that is possible in place. Where that is not so
  * the first access leaves the region before its instruction (`APART`); where that happens often the code is written again without.
  * A device that turns RAM or ROM into registers, because of a store in the middle of a span, is seen behind the span only.
  */

@@ -87,8 +87,8 @@ test(`random accesses, in regions as in the cold tier (seed ${seed})`, () => {
   assert.ok(regions > 100 && apart > 100, `${regions} regions, ${apart} times apart`);
 });
 
-test('an instruction whose accesses can never share is left alone after a while', () => {
-  // Two words on either side of a page's end.
+/** Sums the words on either side of an address, again and again. */
+function sumAcross(address: number, count: number) {
   const loop = [
     toyInsn(toy.load, 4, 3, -8),
     toyInsn(toy.add, 2, 4),
@@ -99,11 +99,23 @@ test('an instruction whose accesses can never share is left alone after a while'
     toyInsn(toy.halt),
   ];
   const { cpu, engine, ram } = toyMachine(loop, 16);
-  ram[0x8ff8] = 3;
-  ram[0x9000] = 4;
-  cpu.setRegister(1, 200_000n);
-  cpu.setRegister(3, 0x9000n);
+  const view = new DataView(ram.buffer, ram.byteOffset, TOY_RAM);
+  view.setBigUint64(address - 8, 3n, true);
+  if (address < TOY_RAM) view.setBigUint64(address, 4n, true);
+  cpu.setRegister(1, BigInt(count));
+  cpu.setRegister(3, BigInt(address));
   assert.equal(engine.run(), 'halt');
-  assert.equal(cpu.register(2), 1_400_000n);
-  assert.ok(engine.counters.apart > 0 && engine.counters.apart < 200, `${engine.counters.apart} times apart`);
+  return { sum: cpu.register(2), apart: engine.counters.apart };
+}
+
+test('pages that follow each other in the host too are shared', () => {
+  const { sum, apart } = sumAcross(0x9000, 100_000);
+  assert.equal(sum, 700_000n);
+  assert.ok(apart < 3, `${apart} times apart`);
+});
+
+test('an instruction whose accesses can never share is left alone after a while', () => {
+  const { sum, apart } = sumAcross(TOY_RAM, 20_000);
+  assert.equal(sum, BigInt.asIntN(64, 20_000n * (3n + 0x1122334411223344n)));
+  assert.ok(apart > 0 && apart < 200, `${apart} times apart`);
 });

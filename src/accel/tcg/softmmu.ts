@@ -469,19 +469,25 @@ export function defineSoftmmu(set: RoutineSet) {
         r.assign(target, hva);
       },
     );
-    const first = r.i32_sub(r.i32_and(r.i32_wrap_i64(va), r.i32(4095)), before);
-    const isOnPage = r.i32_and(
-      r.i32_ge_s(first, r.i32(0)),
-      r.i32_le_s(r.i32_add(first, part(spanShapeBits.bytes)), r.i32(4096)),
-    );
-    r.if(r.i32_eqz(isOnPage), apart);
     const tag = r.select(
       r.i32_and(shape, r.i32(spanShapeBits.write)),
       r.i32(tlbEntry.writeTag),
       r.i32(tlbEntry.readTag),
     );
     const entry = entryOf(r, va, mmu);
-    r.if(r.i64_ne(r.i64_load(r.i32_add(entry, tag)), r.i64_and(va, r.i64(-4096))), apart);
+    const page = r.i64_and(va, r.i64(-4096));
+    r.if(r.i64_ne(r.i64_load(r.i32_add(entry, tag)), page), apart);
+    const first = r.i32_sub(r.i32_and(r.i32_wrap_i64(va), r.i32(4095)), before);
+    const isBelow = r.i32_lt_s(first, r.i32(0));
+    const isAbove = r.i32_gt_s(r.i32_add(first, part(spanShapeBits.bytes)), r.i32(4096));
+    r.if(r.i32_or(isBelow, isAbove), () => {
+      // Another page serves if it is known, and lies in the host's memory as it does in the guest's.
+      const other = r.i64_add(page, r.select(isBelow, r.i64(-4096), r.i64(4096)));
+      const otherEntry = entryOf(r, other, mmu);
+      const isKnownToo = r.i64_eq(r.i64_load(r.i32_add(otherEntry, tag)), other);
+      const isNext = r.i32_eq(r.i32_load(otherEntry, tlbEntry.addend), r.i32_load(entry, tlbEntry.addend));
+      r.if(r.i32_eqz(r.i32_and(isKnownToo, isNext)), apart);
+    });
     r.ret(r.i32_sub(r.read(target), before));
   });
 

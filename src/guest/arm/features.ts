@@ -30,6 +30,7 @@ export const featureNames = [
   'pauth',
   'pmu',
   'pmull',
+  'ras',
   'rdm',
   'rng',
   'sb',

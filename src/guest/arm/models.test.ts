@@ -46,10 +46,11 @@ test('identification registers tell of a model what it has (D19.2)', () => {
       assert.equal(fieldOf(model, isar0, place), values[n], `${model}, bit ${place}`);
   }
   assert.deepEqual(
-    ['cortex-a72', 'neoverse-n1'].map((model) => [16, 20].map((place) => fieldOf(model, 'ID_AA64PFR0_EL1', place))),
+    // FP, AdvSIMD, RAS.
+    ['cortex-a72', 'neoverse-n1'].map((model) => [16, 20, 28].map((place) => fieldOf(model, 'ID_AA64PFR0_EL1', place))),
     [
-      [0, 0],
-      [1, 1],
+      [0, 0, 0],
+      [1, 1, 1],
     ],
   );
   // DPB and DPB2, JSCVT, FCMA, LRCPC, FRINTTS, SB, SPECRES.

@@ -28,6 +28,7 @@ const v82: readonly Feature[] = [
     'rdm',
     'pan',
     'hafdbs',
+    'ras',
     'hpds',
     'cnp',
     'uao',

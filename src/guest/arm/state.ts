@@ -110,6 +110,10 @@ export const field = {
   cnthctl: take(8),
   cntvoff: take(8),
   mdcr2: take(8),
+  /** FEAT_RAS: DISR_EL1; EL2's VDISR_EL2, and VSESR_EL2, the syndrome of a virtual SError. */
+  disr: take(8),
+  vdisr: take(8),
+  vsesr: take(8),
   hstr: take(8),
   /** EL3. */
   scr: take(8),
@@ -277,6 +281,8 @@ export const hcr = {
   PTW: 1n << 2n,
   E2H: 1n << 34n,
   TLOR: 1n << 35n,
+  TERR: 1n << 36n,
+  TEA: 1n << 37n,
   APK: 1n << 40n,
   API: 1n << 41n,
   AT: 1n << 44n,
@@ -295,12 +301,15 @@ export const scr = {
   TWI: 1n << 12n,
   TWE: 1n << 13n,
   TLOR: 1n << 14n,
+  TERR: 1n << 15n,
   APK: 1n << 16n,
   API: 1n << 17n,
 } as const;
 
 /** Interrupt inputs of the CPU: physical ones, and those of a virtual machine. */
 export const line = { irq: 1, fiq: 2, virtualIrq: 4, virtualFiq: 8 } as const;
+/** A virtual SError, which no line but HCR_EL2.VSE brings: beside `line`. */
+export const VIRTUAL_ERROR = 16;
 
 /** Exception classes (ESR_ELx.EC, D19.2.37). */
 export const exceptionClass = {
@@ -318,6 +327,7 @@ export const exceptionClass = {
   instructionAbort: 0x20,
   pcAlignment: 0x22,
   dataAbort: 0x24,
+  serror: 0x2f,
   /** Debug exceptions: from a lower exception level; from the same one is one more. */
   breakpoint: 0x30,
   softwareStep: 0x32,

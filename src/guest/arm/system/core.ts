@@ -5,6 +5,7 @@ import type { Semihosting } from '../../semihosting.js';
 import { elOf } from '../mode.js';
 import type { ArmModel } from '../models.js';
 import {
+  exceptionClass,
   field,
   flagA,
   flagB,
@@ -17,7 +18,9 @@ import {
   pstate,
   scr,
   stackPointer,
+  syndromeOf,
   trapCode,
+  VIRTUAL_ERROR,
 } from '../state.js';
 import { updateDebug } from './debug-exceptions.js';
 import type { GicPort } from './gic-registers.js';
@@ -35,6 +38,9 @@ export const timerNames: readonly TimerName[] = [
 const VIRTUAL = 1;
 /** Bits of a timer's control register. */
 const timerControl = { ENABLE: 1n, IMASK: 2n, ISTATUS: 4n } as const;
+
+/** Bits of DISR_EL1: an error has been deferred. */
+const deferredError = { A: 1n << 31n } as const;
 
 /** What a CPU asks of its board. */
 export interface ArmBoard {
@@ -248,6 +254,7 @@ export class Core {
     if (!this.hasEl2) return lines;
     if (this.hcr(hcr.VI)) lines |= line.virtualIrq;
     if (this.hcr(hcr.VF)) lines |= line.virtualFiq;
+    if (this.hcr(hcr.VSE) && this.hcr(hcr.AMO) && !this.hcr(hcr.TGE)) lines |= VIRTUAL_ERROR;
     const isHost = this.hcr(hcr.TGE);
     if (isHost || !this.hcr(hcr.IMO)) lines &= ~line.virtualIrq;
     if (isHost || !this.hcr(hcr.FMO)) lines &= ~line.virtualFiq;
@@ -259,7 +266,8 @@ export class Core {
     this.set32(header.interruptPending, now === 0 ? 0 : 1);
     const irq = line.irq | line.virtualIrq;
     const fiq = line.fiq | line.virtualFiq;
-    this.set32(field.pendingMasks, (now & irq ? pstate.I : 0) | (now & fiq ? pstate.F : 0));
+    const error = now & VIRTUAL_ERROR ? pstate.A : 0;
+    this.set32(field.pendingMasks, (now & irq ? pstate.I : 0) | (now & fiq ? pstate.F : 0) | error);
   }
 
   /** Where a physical interrupt goes (D1.3.6). */
@@ -285,8 +293,24 @@ export class Core {
     else if (may(line.irq, irqTarget, pstate.I)) this.enter(0x80, this.pc, irqTarget);
     else if (may(line.virtualFiq, 1, pstate.F)) this.enter(0x100, this.pc, 1);
     else if (may(line.virtualIrq, 1, pstate.I)) this.enter(0x80, this.pc, 1);
-    else return wasHalted;
+    else if (may(VIRTUAL_ERROR, 1, pstate.A)) {
+      const syndrome = syndromeOf(exceptionClass.serror, Number(this.#takeVirtualError()));
+      this.set64(field.esr, BigInt(syndrome >>> 0));
+      this.enter(0x180, this.pc, 1);
+    } else return wasHalted;
     return true;
+  }
+
+  /** A virtual SError is no longer pending. Gives what its syndrome says. */
+  #takeVirtualError(): bigint {
+    this.set64(field.hcr, this.get64(field.hcr) & ~hcr.VSE);
+    this.updateLevels();
+    return this.model.features.has('ras') ? this.get64(field.vsesr) : 0n;
+  }
+  /** ESB (FEAT_RAS): a virtual SError that is masked is noted in VDISR_EL2 rather than taken later. There are no physical ones. */
+  synchronizeErrors(): void {
+    if (this.el > 1 || (this.pendingLines & VIRTUAL_ERROR) === 0 || (this.pstate & pstate.A) === 0) return;
+    this.set64(field.vdisr, deferredError.A | this.#takeVirtualError());
   }
 
   /** The count that a timer goes by: the virtual one is behind by CNTVOFF_EL2. */

@@ -286,6 +286,7 @@ export class ArmCpu implements GuestCpu {
         const target = waitTarget(this.#core, isEvent !== 0);
         return target === 0 ? 0 : this.#core.trapTo(target, syndrome);
       },
+      synchronize_errors: () => this.#core.synchronizeErrors(),
       breakpoint_hit: (_state: number, n: number) => breakpointHit(this.#core, n),
       watchpoint_hit: (_state: number, n: number, address: bigint, isStore: number) =>
         watchpointHit(this.#core, n, address, isStore !== 0),

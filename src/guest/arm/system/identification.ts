@@ -1,6 +1,6 @@
 /**
- * The identification registers (D19.2): what a CPU's model has, and no more. There are no AArch32, memory tags, SVE and RAS extension. CSV2 and CSV3 say that speculation leaks
- * nothing, which is so: there is none.
+ * The identification registers (D19.2): what a CPU's model has, and no more. There are no AArch32, memory tags and SVE. CSV2 and CSV3 say that
+ * speculation leaks nothing, which is so: there is none. RAS is there without error records, for nothing here errs.
  */
 
 import type { Feature } from '../features.js';
@@ -43,6 +43,7 @@ export const identification: readonly (readonly [name: string, code: string, val
         [12, 1, 'el3'],
         [16, 1, 'fp16'],
         [20, 1, 'fp16'],
+        [28, 1, 'ras'],
         [48, 1, 'dit'],
         [56, 1, 'csv'],
         [60, 1, 'csv'],

@@ -9,7 +9,7 @@ import type { I64 } from '../../../ir/index.js';
 import type { ArmModel } from '../models.js';
 import { engine } from '../routines/set.js';
 import type { Translator } from '../row.js';
-import { BREAKPOINTS, field, fpcr, hcr, line, pstate, sctlr, WATCHPOINTS } from '../state.js';
+import { BREAKPOINTS, field, fpcr, hcr, line, pstate, sctlr, VIRTUAL_ERROR, WATCHPOINTS } from '../state.js';
 import { sctlrWritable, tcrWritable } from './control-bits.js';
 import type { Core } from './core.js';
 import { updateDebug } from './debug-exceptions.js';
@@ -29,7 +29,7 @@ import {
   watched,
 } from './register-row.js';
 import { setDebugMask, updateMode } from './state-change.js';
-import { timerRegisters, translationBase, upperRegisters } from './upper-registers.js';
+import { errorRegisters, timerRegisters, translationBase, upperRegisters } from './upper-registers.js';
 
 /** The register that EL0's rights to counters and timers are in. */
 const userCounters = (core: Core): bigint => core.get64(core.inHost ? field.cnthctl : field.cntkctl);
@@ -216,7 +216,8 @@ export const registers: readonly SystemRegister[] = [
     const seen = (physical: number, virtual: number, toEl2: bigint) =>
       (lines & (core.el === 1 && core.hcr(toEl2) ? virtual : physical)) !== 0;
     const irq = seen(line.irq, line.virtualIrq, hcr.IMO) ? pstate.I : 0;
-    return BigInt(irq | (seen(line.fiq, line.virtualFiq, hcr.FMO) ? pstate.F : 0));
+    const error = seen(0, VIRTUAL_ERROR, hcr.AMO) ? pstate.A : 0;
+    return BigInt(irq | error | (seen(line.fiq, line.virtualFiq, hcr.FMO) ? pstate.F : 0));
   }),
   plain('CONTEXTIDR_EL1', '3 0 13 0 1', field.contextidr, WORD),
   plain('TPIDR_EL1', '3 0 13 0 4', field.tpidr1),
@@ -334,6 +335,7 @@ export const registers: readonly SystemRegister[] = [
   ...keyRows,
   ...gicRows,
   ...hypervisorGicRows,
+  ...errorRegisters,
   ...upperRegisters,
 ];
 

@@ -70,6 +70,7 @@ add({ by: byCptr }, ...el1(1, 0, 2));
 add({ hcr: hcr.TID1 }, [3, 1, 0, 0, 7], ...el1(0, 0, 6));
 add({ hcr: hcr.TID2 }, [3, 1, 0, 0, 0], [3, 1, 0, 0, 1], [3, 2, 0, 0, 0], [3, 3, 0, 0, 1]);
 add({ hcr: hcr.TID3 }, ...[1, 2, 3, 4, 5, 6, 7].flatMap((crm) => el1(0, crm, 0, 1, 2, 3, 4, 5, 6, 7)));
+add({ hcr: hcr.TERR, scr: scr.TERR }, ...el1(5, 3, 0));
 add({ hcr: hcr.TLOR, scr: scr.TLOR }, ...el1(10, 4, 0, 1, 2, 3, 7));
 add(
   { hcr: hcr.APK, scr: scr.APK, ifClear: true },

@@ -62,12 +62,14 @@ const hcrWritable = ({ features }: ArmModel): bigint => {
   let bits = (1n << 34n) - 1n;
   if (features.has('vhe')) bits |= hcr.E2H;
   if (features.has('lor')) bits |= hcr.TLOR;
+  if (features.has('ras')) bits |= hcr.TERR | hcr.TEA;
   if (features.has('pauth')) bits |= hcr.APK | hcr.API;
   return bits;
 };
 const scrWritable = ({ features }: ArmModel): bigint => {
   let bits = 0x398fn | scr.RW;
   if (features.has('lor')) bits |= scr.TLOR;
+  if (features.has('ras')) bits |= scr.TERR;
   if (features.has('pauth')) bits |= scr.APK | scr.API;
   return bits;
 };
@@ -154,6 +156,24 @@ const el2: SystemRegister[] = [
   plain('CNTHCTL_EL2', '3 4 14 1 0', field.cnthctl, 0xfffn),
   ...timerRegisters('CNTHP', 'EL2', '3 4 14 2', () => 2),
 ];
+/** What an SError's syndrome may say, and DISR: A, IDS, ISS. */
+const ERROR_SYNDROME = 0x01ffffffn;
+const DEFERRED = (1n << 31n) | ERROR_SYNDROME;
+const ras: SystemRegister[] = [
+  plain('VSESR_EL2', '3 4 5 2 3', field.vsesr, ERROR_SYNDROME),
+  plain('VDISR_EL2', '3 4 12 1 1', field.vdisr, DEFERRED),
+];
+const deferredOf = (core: Core): number => (core.el === 1 && core.hcr(hcr.AMO) ? field.vdisr : field.disr);
+/** FEAT_RAS of EL1: there are no error records, so their registers are undefined. A virtual machine has its DISR where it has its SErrors. */
+export const errorRegisters: readonly SystemRegister[] = [
+  constant('ERRIDR_EL1', '3 0 5 3 0', 0n),
+  active(
+    'DISR_EL1',
+    '3 0 12 1 1',
+    (core) => core.get64(deferredOf(core)),
+    (core, value) => core.set64(deferredOf(core), value & DEFERRED),
+  ),
+].map((row) => ({ ...row, feature: 'ras' }));
 const vhe: SystemRegister[] = [
   translationBase('TTBR1_EL2', '3 4 2 0 1', field.ttbr1, 2),
   plain('CONTEXTIDR_EL2', '3 4 13 0 1', ofLevel(field.contextidr, 2), WORD),
@@ -173,6 +193,7 @@ export const upperRegisters: readonly SystemRegister[] = [
   ...bank(2, '3 4'),
   ...bank(3, '3 6'),
   ...el2.map((row) => ({ ...row, feature: 'el2' as const })),
+  ...ras.map((row) => ({ ...row, feature: 'el2' as const, alsoNeeds: 'ras' as const })),
   ...vhe.map((row) => ({ ...row, feature: 'el2' as const, alsoNeeds: 'vhe' as const })),
   ...el3.map((row) => ({ ...row, feature: 'el3' as const })),
 ];

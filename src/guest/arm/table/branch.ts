@@ -72,7 +72,8 @@ function waitForInterrupt(t: Translator): void {
   t.leave();
 }
 
-const hint = { YIELD: 1, WFE: 2 } as const;
+const hint = { YIELD: 1, WFE: 2, ESB: 16 } as const;
+const synchronizeErrors = routines.host('synchronize_errors', [], [], {});
 
 export const branchRows: readonly InsnRow[] = [
   { name: 'b', enc: '000101 simm[27:2]', args: ['target'], translate: (t, i) => t.goto(i.imm) },
@@ -108,12 +109,15 @@ export const branchRows: readonly InsnRow[] = [
     t.b.call(semihostingCall);
     t.endBlock(true);
   }),
-  // Hints but for those below do nothing: NOP, and what belongs to extensions that are absent. YIELD and WFE let other CPUs go on.
+  // Hints but for those below do nothing: NOP, and what belongs to extensions that are absent. YIELD and WFE let other CPUs go on; ESB
+  // is of interest to virtual machines alone.
   {
     name: 'hint',
     enc: '11010101000000110010 uimm[6:0] 11111',
     args: ['imm'],
     translate: (t, i) => {
+      if (i.imm === hint.ESB && t.mode.el < 2 && t.model.features.has('ras') && t.model.features.has('el2'))
+        t.b.call(synchronizeErrors);
       if (i.imm === hint.WFE) mayTrapWait(t, true);
       if (t.mode.shared && (i.imm === hint.YIELD || i.imm === hint.WFE)) t.leave(leaveReason.pause);
     },

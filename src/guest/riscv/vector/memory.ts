@@ -85,10 +85,23 @@ function define(name: string, width: Width, place: Place, isStore: boolean, firs
           r.if(e.isActive(at), () => {
             r.i32_store(s, at, field.vstart);
             const first = r.i64_add(base, place(e, at, step, vs2));
+            const addressOf = (own: I32): I64 => r.i64_add(first, r.i64_shl(r.i64_extend_i32_u(own), r.i64(width)));
+            const nextField = (more: Label): void => {
+              r.assign(f, r.i32_add(r.read(f), r.i32(1)));
+              r.brIf(more, r.i32_lt_u(r.read(f), fields));
+            };
+            // A segment that is not there as a whole leaves the registers as they are, as QEMU's does: what is cut off may be anything.
+            if (firstOnly) {
+              r.assign(f, r.i32(0));
+              r.loop((more) => {
+                loadGuest(r, width, addressOf(r.read(f)));
+                nextField(more);
+              });
+            }
             r.assign(f, r.i32(0));
             r.loop((more) => {
               const own = r.read(f);
-              const address = r.i64_add(first, r.i64_shl(r.i64_extend_i32_u(own), r.i64(width)));
+              const address = addressOf(own);
               r.if(isWatched(r), () => {
                 r.call(dataAccess, address, r.i32(1 << width), r.i32(isStore ? 1 : 0));
               });
@@ -96,8 +109,7 @@ function define(name: string, width: Width, place: Place, isStore: boolean, firs
               const element = r.i32_add(register, r.i32_shl(at, r.i32(width)));
               if (isStore) storeGuest(r, width, address, elementAt(r, width, element));
               else putElementAt(r, width, element, loadGuest(r, width, address));
-              r.assign(f, r.i32_add(own, r.i32(1)));
-              r.brIf(more, r.i32_lt_u(r.read(f), fields));
+              nextField(more);
             });
           });
           if (firstOnly) r.i32_store(s, r.i32(1), field.firstOnly);

@@ -4,7 +4,7 @@
  *
  *     node dist/dev/nested-bed.js COMMAND…     each argument a line for the guest's shell, or `boot OPTIONS`; vring lies in /vring
  */
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,
@@ -16,15 +16,30 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { homedir, tmpdir } from 'node:os';
+import { constants, homedir, tmpdir } from 'node:os';
 import { basename, dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { VringError } from '../base/index.js';
 import { type CpioEntry, characterDevice, directory, file, symlink, writeCpio } from '../distro/cpio.js';
+import { probeKvm } from '../host/node/kvm/probe.js';
+import { answering, runBedMachine } from './bed-machine.js';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 /** In this order. */
 const modules = ['virt/lib/irqbypass', 'arch/x86/kvm/kvm', 'drivers/crypto/ccp/ccp', 'arch/x86/kvm/kvm-amd'];
-const kernelLine = 'console=ttyS0 quiet nokaslr mitigations=off panic=-1 tsc=reliable no_timer_check';
+
+/** A kernel that measures the time-stamp counter on a busy host is told a wrong rate, and then runs too fast or too slow by far. */
+function kernelLine(): string {
+  let rate = '';
+  try {
+    rate = `tsc_early_khz=${Math.round(probeKvm().tscHz / 1000)}`;
+  } catch (error) {
+    // Without a KVM of the host's nobody says: the kernel measures.
+    if (!(error instanceof VringError)) throw error;
+  }
+  return `console=ttyS0 quiet nokaslr mitigations=off panic=-1 tsc=reliable no_timer_check ${rate}`;
+}
+
 const DONE = 'nested-bed: done';
 
 const programs = ['qemu-system-x86_64', 'apt-get', 'apt-cache', 'dpkg-deb', 'ldd'];
@@ -131,6 +146,7 @@ function initScript(commands: readonly string[]): string {
     'mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev; mount -t tmpfs tmp /tmp',
     ...modules.map((path) => `insmod /modules/${basename(path)}.ko ${path.endsWith('kvm-amd') ? 'nested=0' : ''}`),
     'ip link set lo up',
+    answering,
     'cd /vring',
     ...commands,
     `echo; echo '${DONE}'`,
@@ -139,9 +155,16 @@ function initScript(commands: readonly string[]): string {
   ].join('\n');
 }
 
+/** Leaves nothing behind: what has to be ended or removed hears `exit`. */
+const leave = (signal: NodeJS.Signals) => process.exit(128 + constants.signals[signal]);
+const signals = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
+
 /** Runs commands in the bed and gives all that was written to its console. Throws when it does not end in time. */
 export async function runInBed(options: BedOptions): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), 'vring-bed-'));
+  const remove = () => rmSync(folder, { recursive: true, force: true });
+  process.on('exit', remove);
+  for (const signal of signals) process.on(signal, leave);
   try {
     execFileSync('dpkg-deb', ['-x', kernelPackage(), folder]);
     const boot = join(folder, 'boot');
@@ -188,30 +211,12 @@ export async function runInBed(options: BedOptions): Promise<string> {
     tree.add(file('init', initScript(options.commands), 0o755));
     const initrd = join(folder, 'initramfs');
     writeFileSync(initrd, tree.bytes());
-    return await runQemu(kernel, initrd, options);
+    return await runBedMachine({ ...options, kernel, initrd, kernelLine: kernelLine(), folder, done: DONE });
   } finally {
-    rmSync(folder, { recursive: true, force: true });
+    process.off('exit', remove);
+    for (const signal of signals) process.off(signal, leave);
+    remove();
   }
-}
-
-function runQemu(kernel: string, initrd: string, options: BedOptions): Promise<string> {
-  const argv = ['-accel', 'tcg,thread=multi', '-machine', 'q35', '-cpu', 'max', '-smp', '2', '-m', '1536'];
-  argv.push('-kernel', kernel, '-initrd', initrd, '-append', kernelLine, '-nographic', '-no-reboot', '-nic', 'none');
-  const child = spawn('qemu-system-x86_64', argv, { stdio: ['ignore', 'pipe', 'inherit'] });
-  let text = '';
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => child.kill('SIGKILL'), options.timeoutMs);
-    child.stdout.setEncoding('utf8').on('data', (part: string) => {
-      text += part;
-      options.onOutput?.(part);
-    });
-    child.on('error', reject);
-    child.on('exit', () => {
-      clearTimeout(timer);
-      if (text.includes(DONE)) resolve(text);
-      else reject(new Error(`The test bed did not come to its end:\n${text.slice(-4000)}`));
-    });
-  });
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

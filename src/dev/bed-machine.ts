@@ -1,7 +1,7 @@
 /**
  * The computer of the nested test bed: a QEMU process with one processor, a console, and a line by which it is asked whether it lives.
  *
- * QEMU (7.2, 10) changes a processor's word of pending interrupts without a lock at VMRUN and #VMEXIT, while its other threads set bits
+ * QEMU 7.2 changes a processor's word of pending interrupts without a lock at VMRUN and #VMEXIT, while its other threads set bits
  * there: a bit can be lost, and a kernel whose timer's interrupt is lost that way waits for the next one for ever. An interrupt of another
  * device has QEMU look at the local APIC again. So bytes are written to the bed's second serial port all the time, whose handler answers
  * each: what was lost comes a moment later. As long as answers come, the bed's kernel schedules and takes interrupts, and what does not end

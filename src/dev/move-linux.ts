@@ -2,7 +2,7 @@
  * Boots Linux, moves it from the translator to KVM and back on its way, compares its state at each move, and after an odd number of moves
  * has KVM bring it to its end:
  *
- *     node dist/dev/move-linux.js KERNEL INITRAMFS VCPUS on|split MOVES
+ *     node dist/dev/move-linux.js KERNEL INITRAMFS VCPUS on|split MOVES [WORDS FOR THE KERNEL…]
  */
 import { readFileSync } from 'node:fs';
 import type { IrqchipPlace } from '../host/node/kvm/kernel-interrupts.js';
@@ -11,7 +11,7 @@ import { TestPc } from '../machine/testing/test-pc.js';
 import { chooseAccelerator } from '../vmm/choose-accelerator.js';
 import { Mover, testKvm } from '../vmm/testing/moves.js';
 
-const [, , kernel, initrd, cpus, irqchip, count] = process.argv as [
+const [, , kernel, initrd, cpus, irqchip, count, ...words] = process.argv as [
   string,
   string,
   string,
@@ -19,6 +19,7 @@ const [, , kernel, initrd, cpus, irqchip, count] = process.argv as [
   string,
   IrqchipPlace,
   string,
+  ...string[],
 ];
 const moves = Number(count);
 const question = { wishes: ['kvm'], cpu: undefined, defaultCpu: 'qemu64', needsTranslator: undefined } as const;
@@ -43,7 +44,7 @@ const kvm = testKvm(machine, { irqchip });
 pc.boot({
   kernel: readFileSync(kernel),
   initrd: readFileSync(initrd),
-  commandLine: 'console=ttyS0 panic=-1 mitigations=off',
+  commandLine: ['console=ttyS0 panic=-1 mitigations=off', ...words].join(' '),
 });
 const { tcg, kvm: onKvm } = mover.move(machine, kvm, { moves, stayMs: 100 });
 process.stdout.write(

@@ -21,6 +21,7 @@ import { basename, dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { VringError } from '../base/index.js';
 import { type CpioEntry, characterDevice, directory, file, symlink, writeCpio } from '../distro/cpio.js';
+import { prepareDebian } from '../distro/index.js';
 import { probeKvm } from '../host/node/kvm/probe.js';
 import { answering, runBedMachine } from './bed-machine.js';
 
@@ -58,11 +59,11 @@ export function bedLacks(): string | undefined {
   return process.arch === 'x64' ? undefined : 'the bed is for x86-64';
 }
 
-const cacheFolder = () => join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'vring', 'test-bed');
+const vringCache = () => join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'vring');
 
 /** The kernel package, fetched by apt once. Throws where there is none to be had. */
 export function kernelPackage(): string {
-  const folder = cacheFolder();
+  const folder = join(vringCache(), 'test-bed');
   mkdirSync(folder, { recursive: true });
   const depends = execFileSync('apt-cache', ['depends', 'linux-image-amd64'], { encoding: 'utf8' });
   const name = /Depends: (linux-image-\S+)/.exec(depends)?.[1];
@@ -122,6 +123,18 @@ function innerInitramfs(busybox: string): Uint8Array {
   ];
   tree.add(file('init', init.join('\n'), 0o755));
   return tree.bytes();
+}
+
+/** What `vring run debian --offline` needs in the bed: the host's, fetched where it has it not. */
+export async function debianFiles(): Promise<Record<string, Uint8Array>> {
+  const { suite, architecture, flavour } = await prepareDebian();
+  const pick = `debian/picks/${suite}-${architecture}-${flavour}.json`;
+  const { system } = JSON.parse(readFileSync(join(vringCache(), pick), 'utf8')) as { system: string };
+  const folder = `debian/systems/${system}`;
+  const names = readdirSync(join(vringCache(), folder)).map((name) => `${folder}/${name}`);
+  return Object.fromEntries(
+    [pick, ...names].map((name) => [`/root/.cache/vring/${name}`, readFileSync(join(vringCache(), name))]),
+  );
 }
 
 /** The line that boots Linux in the bed by vring, with more options before the others. */

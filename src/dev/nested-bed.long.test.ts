@@ -202,7 +202,7 @@ test('vring on the KVM of a processor with SVM', { skip, timeout: LIMIT_MS + 60_
   for (const name of chosen) parts[name].check(written.get(name) ?? '');
 });
 
-test('a bed that is told to end leaves neither its QEMU nor its folder', { skip, timeout: 300_000 }, async () => {
+test('a bed that is told to end leaves neither its QEMU nor its folder', { skip, timeout: 900_000 }, async () => {
   const folder = mkdtempSync(join(tmpdir(), 'vring-bed-test-'));
   try {
     const bed = spawn(process.execPath, [fileURLToPath(new URL('nested-bed.js', import.meta.url)), 'sleep 600'], {

@@ -17,7 +17,7 @@ const MOST_IN_A_MODULE = 24;
 /** Steps of niceness by which the thread gives way to the vCPU's. */
 const STEPS = 4;
 /** About as many regions as a kernel's start makes: most of its code never runs again. */
-const REGIONS_OF_A_START = 3000;
+const REGIONS_OF_A_START = 2200;
 
 const { setup, port } = workerData as RegionWorkerConfig;
 const say = (message: FromRegionWorker) => port.postMessage(message);

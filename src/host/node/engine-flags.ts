@@ -16,7 +16,7 @@ const TIERING_BUDGET = 40_000_000;
  * request, some hundred regions of like heat. Optimized that much sooner, writes to a disk take a quarter less time in their first second;
  * a boot would take 3 % more.
  */
-const STARTED_TIERING_BUDGET = 8_000_000;
+const STARTED_TIERING_BUDGET = 6_000_000;
 
 /** The version of V8 from which on it has no hints for single functions, and would complain of the flag. */
 const V8_WITHOUT_HINTS = 14;

@@ -15,6 +15,8 @@ interface DiskRequest extends PlacedRequest {
   readonly flags: number;
   readonly pieces: readonly Uint8Array[];
   readonly done: BlockDone;
+  /** By the clock of `performance`. */
+  readonly begunMs: number;
 }
 
 type DiskPolicies = MachineDisksConfig['disks'][number];
@@ -61,14 +63,28 @@ export class MachineDisks {
         throw new VringError('disk-open', 'A disk could not be opened.');
     }
     const request = (op: number, done: BlockDone, offset = 0, length = 0, flags = 0) =>
-      this.#begin({ disk, op, flags, offset, length, pieces: [], done, changes: 0, isChange: false });
+      this.#begin({
+        disk,
+        op,
+        flags,
+        offset,
+        length,
+        pieces: [],
+        done,
+        begunMs: performance.now(),
+        changes: 0,
+        isChange: false,
+      });
     /** Every piece is guest memory: the drive has no buffer of its own. */
     let inRam = true;
     const transfer = (op: number, offset: number, pieces: readonly Uint8Array[], done: BlockDone) => {
       let length = 0;
       for (const piece of pieces) length += piece.length;
-      if (this.#inPlace.transfer(op === diskOp.write, disk, offset, pieces, inRam, length)) done();
-      else this.#begin({ disk, op, flags: 0, offset, length, pieces, done, changes: 0, isChange: false });
+      const begunMs = performance.now();
+      if (this.#inPlace.transfer(op === diskOp.write, disk, offset, pieces, inRam, length)) {
+        this.#ring.count(disk, op, length, performance.now() - begunMs);
+        done();
+      } else this.#begin({ disk, op, flags: 0, offset, length, pieces, done, begunMs, changes: 0, isChange: false });
     };
     const ring = this.#ring;
     return {
@@ -180,6 +196,8 @@ export class MachineDisks {
   #end(request: DiskRequest, status: number): void {
     const failure = failures[status];
     if (failure === undefined || failure === 'unsupported') {
+      if (failure === undefined)
+        this.#ring.count(request.disk, request.op, request.length, performance.now() - request.begunMs);
       request.done(failure);
       return;
     }

@@ -55,6 +55,18 @@ export interface OpenDisk {
   readonly inserted: boolean;
 }
 
+/** What a disk's device has been answered without a failure, and how long that took. */
+export interface DiskStatistics {
+  readonly readBytes: number;
+  readonly reads: number;
+  readonly readNs: number;
+  readonly writtenBytes: number;
+  readonly writes: number;
+  readonly writeNs: number;
+  readonly flushes: number;
+  readonly flushNs: number;
+}
+
 /** An open disk, for a person. */
 export interface DiskDescription extends OpenDisk {
   readonly id: string;
@@ -65,6 +77,7 @@ export interface DiskDescription extends OpenDisk {
   readonly format: string;
   readonly backing: string | undefined;
   readonly cache: CacheMode;
+  readonly statistics: DiskStatistics;
 }
 
 /** A block node with a name. */

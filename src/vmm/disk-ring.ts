@@ -4,7 +4,7 @@
  */
 import { assert } from '../base/index.js';
 import type { PlacedRun } from './disk-places.js';
-import type { OpenDisk } from './disk-protocol.js';
+import type { DiskStatistics, OpenDisk } from './disk-protocol.js';
 
 /** Requests under way at most; more wait in the vCPU's thread. */
 export const diskSlots = 128;
@@ -62,8 +62,12 @@ const FIRST_PIECE = 2;
 const SLOT_DOUBLES = FIRST_PIECE + 2 * maxPieces;
 /** A place takes the room of two pieces. */
 const PLACE_DOUBLES = 4;
-const DISK_DOUBLES = 4;
 const CLUSTER_BYTES = 3;
+/** Bytes, number and nanoseconds of reads, then of writes; number and nanoseconds of flushes. */
+const READS = 4;
+const WRITES = 7;
+const FLUSHES = 10;
+const DISK_DOUBLES = 13;
 /** A drive's own buffer (`DriveBackend.allocate`). */
 const BUFFER_BYTES = 0x20000;
 /** A piece of a drive's buffer has its place in the ring's memory beyond this; no guest memory lies so high. */
@@ -76,7 +80,7 @@ export class DiskRing {
   readonly #completions: Int32Array;
   readonly #slots: Int32Array;
   readonly #numbers: Float64Array;
-  /** Of each disk its size, 1 if it is read-only, 1 if there is a medium, its clusters' size. */
+  /** Of each disk its size, 1 if it is read-only, 1 if there is a medium, its clusters' size, and what has been done (`READS` and so on). */
   readonly #disks: Float64Array;
   /** Of each disk 1 if something was written at its places since the thread of the disks last asked. */
   readonly #written: Int32Array;
@@ -139,6 +143,29 @@ export class DiskRing {
   /** A request that changes where bytes lie does so for whole clusters of this size; 0: none does. */
   clusterBytes(disk: number): number {
     return this.#disks[disk * DISK_DOUBLES + CLUSTER_BYTES];
+  }
+
+  /** The vCPU's thread: a read, write or flush is done. */
+  count(disk: number, op: number, bytes: number, milliseconds: number): void {
+    const kind = op === diskOp.read ? READS : op === diskOp.write ? WRITES : op === diskOp.flush ? FLUSHES : undefined;
+    if (kind === undefined) return;
+    const at = disk * DISK_DOUBLES + kind;
+    this.#disks[at] += bytes;
+    this.#disks[at + 1]++;
+    this.#disks[at + 2] += milliseconds * 1e6;
+  }
+
+  statistics(disk: number): DiskStatistics {
+    const at = disk * DISK_DOUBLES;
+    const [readBytes, reads, readNs, writtenBytes, writes, writeNs, , flushes, flushNs] = this.#disks
+      .slice(at + READS, at + DISK_DOUBLES)
+      .map(Math.round);
+    return { readBytes, reads, readNs, writtenBytes, writes, writeNs, flushes, flushNs };
+  }
+
+  /** Another disk is at this place. */
+  forgetStatistics(disk: number): void {
+    this.#disks.fill(0, disk * DISK_DOUBLES + READS, (disk + 1) * DISK_DOUBLES);
   }
 
   /** A drive's buffer, which requests may name beside guest memory. */

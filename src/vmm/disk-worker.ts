@@ -159,6 +159,7 @@ function describe(disk: Disk): DiskDescription {
     format: node?.driver.name ?? '',
     backing: node?.backing?.filename,
     cache: node ? cacheModeOf(node.flags) : 'writeback',
+    statistics: ring.statistics(disks.indexOf(disk)),
   };
 }
 
@@ -229,6 +230,7 @@ async function addDisk(disk: DiskConfig): Promise<number> {
     throw error;
   }
   ring.revokePlaces();
+  ring.forgetStatistics(place);
   tellDisk(added);
   return place;
 }

@@ -141,6 +141,25 @@ test('a full host stops the machine, and the request is tried again; other error
   assert.deepEqual(at.settle(), ['io'], 'a reset leaves nothing under way');
 });
 
+test('what a disk has done is counted, in place and not; another disk at its place begins anew', async () => {
+  await using at = await openDisksAt([{ id: 'd', path: await image('raw', MiB), format: 'raw' }]);
+  // The first of a kind goes to the thread of the disks, which tells the places for the next.
+  for (let i = 0; i < 3; i++) at.disk.write(4096, [at.ram(4096, 1024)], at.done);
+  at.settle();
+  for (let i = 0; i < 2; i++) {
+    at.disk.read(0, [at.ram(4096, 512), at.ram(8192, 512)], at.done);
+    at.settle();
+  }
+  at.disk.flush(at.done);
+  at.settle();
+  const [{ readNs, writeNs, flushNs, ...counts }] = (await at.thread.describe()).map((disk) => disk!.statistics);
+  assert.deepEqual(counts, { readBytes: 2048, reads: 2, writtenBytes: 3072, writes: 3, flushes: 1 });
+  for (const ns of [readNs, writeNs, flushNs]) assert.ok(ns > 0 && ns < 60e9, String(ns));
+  await at.thread.remove(0);
+  assert.equal(await at.thread.add({ id: 'e', path: await image('raw', MiB), format: 'raw' }), 0);
+  assert.deepEqual((await at.thread.describe())[0]?.statistics.reads, 0);
+});
+
 test('a disk on a block node by its name', async () => {
   const path = await image('qcow2', MiB);
   const blockNodes: OptionDict[] = [

@@ -21,6 +21,7 @@ export type {
   BlockObject,
   DiskDescription,
   DiskImage,
+  DiskStatistics,
   ErrorPolicy,
   NbdAddress,
   NbdExportDescription,

@@ -79,6 +79,20 @@ test('nodes, exports and named devices are told as QEMU tells them', {
     }
     assert.deepEqual(our, their);
   }
+  const names = (answer: Answer) => answer.return.map(({ device, qdev }: Answer) => [device, qdev]);
+  const [ourBlocks, theirBlocks] = await both('query-block');
+  assert.deepEqual(names(ourBlocks), names(theirBlocks));
+  const [ourCounts, theirCounts] = await both('query-blockstats');
+  assert.deepEqual(names(ourCounts), names(theirCounts));
+  for (const [i, { stats }] of ourCounts.return.entries())
+    assert.deepEqual({ ...theirCounts.return[i].stats, ...stats }, theirCounts.return[i].stats);
+  const [ourNodes, theirNodes] = (await both('query-blockstats', { 'query-nodes': true })).map((answer) =>
+    answer.return.sort(byName),
+  );
+  for (const node of ourNodes) {
+    const their = theirNodes.find((each: Answer) => each['node-name'] === node['node-name']);
+    assert.deepEqual({ ...their.stats, ...node.stats }, their.stats);
+  }
   const address = { addr: { type: 'unix', data: { path: join(folder, 'NAME.socket') } } };
   for (const [execute, given] of [
     ['query-block-jobs'],

@@ -37,10 +37,22 @@ function nodeInfo(node: BlockNodeDescription, isFlat: boolean): object {
   };
 }
 
-function diskInfo({ id, removable, tray, inserted, nodeName }: MachineDisk, nodes: readonly BlockNodeDescription[]) {
+/** QEMU names a drive by its id; one that is a node by nothing but the device that has it. */
+function diskName({ namedDevices }: QmpHost, { id, nodeName }: MachineDisk): { device: string; qdev?: string } {
+  const has = (drive: string | undefined) => drive !== undefined && (drive === id || drive === nodeName);
+  const found = namedDevices.has(id) ? id : [...namedDevices].find(([, { given }]) => has(given.get('drive')))?.[0];
+  if (found === undefined) return { device: id };
+  // QEMU's virtio devices are two: what is on the bus, and the device itself.
+  const isVirtio = namedDevices.get(found)?.row.name.startsWith('virtio-blk') ?? false;
+  const qdev = `/machine/peripheral/${found}${isVirtio ? '/virtio-backend' : ''}`;
+  return { device: id === found || id === nodeName ? '' : id, qdev };
+}
+
+function diskInfo(host: QmpHost, disk: MachineDisk, nodes: readonly BlockNodeDescription[]): object {
+  const { removable, tray, inserted, nodeName } = disk;
   const node = inserted ? nodes.find((each) => each.nodeName === nodeName) : undefined;
   return {
-    device: id,
+    ...diskName(host, disk),
     type: 'unknown',
     removable,
     locked: tray?.locked ?? false,
@@ -48,6 +60,28 @@ function diskInfo({ id, removable, tray, inserted, nodeName }: MachineDisk, node
     ...(node ? { inserted: nodeInfo(node, false) } : {}),
   };
 }
+
+/** Of QEMU's `BlockDeviceStats` what is counted. */
+function diskStatistics({ statistics }: Pick<MachineDisk, 'statistics'>): object {
+  const { readBytes, reads, readNs, writtenBytes, writes, writeNs, flushes, flushNs } = statistics;
+  return {
+    rd_bytes: readBytes,
+    wr_bytes: writtenBytes,
+    rd_operations: reads,
+    wr_operations: writes,
+    flush_operations: flushes,
+    rd_total_time_ns: readNs,
+    wr_total_time_ns: writeNs,
+    flush_total_time_ns: flushNs,
+  };
+}
+
+const uncounted = diskStatistics({
+  statistics: {
+    ...{ readBytes: 0, reads: 0, readNs: 0, writtenBytes: 0, writes: 0, writeNs: 0 },
+    ...{ flushes: 0, flushNs: 0 },
+  },
+});
 
 /** QEMU's `SocketAddress`, and the older spelling with `data`. */
 function nbdAddress(given: unknown): NbdAddress {
@@ -95,9 +129,24 @@ const exportArguments = [
 export const blockCommands: readonly QmpCommand[] = [
   {
     name: 'query-block',
-    run: async ({ machine }) => {
+    run: async (host) => {
+      const { machine } = host;
       const [disks, nodes] = await Promise.all([machine.disks(), machine.blockNodes()]);
-      return disks.map((disk) => diskInfo(disk, nodes));
+      return disks.map((disk) => diskInfo(host, disk, nodes));
+    },
+  },
+  {
+    name: 'query-blockstats',
+    arguments: [{ name: 'query-nodes', type: 'bool', optional: true }],
+    run: async (host, given) => {
+      // As in QEMU, devices are counted, nodes are not.
+      if (given['query-nodes'] === true)
+        return (await host.machine.blockNodes()).map(({ nodeName }) => ({ 'node-name': nodeName, stats: uncounted }));
+      return (await host.machine.disks()).map((disk) => ({
+        ...diskName(host, disk),
+        ...(disk.inserted ? { 'node-name': disk.nodeName } : {}),
+        stats: diskStatistics(disk),
+      }));
     },
   },
   {

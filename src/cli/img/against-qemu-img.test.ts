@@ -414,6 +414,9 @@ convert -o help base
 convert -f raw -O raw own.raw own.raw
 convert -n -f raw -O raw own.raw own.raw
 qemu-io -f raw -c 'read -P 9 0 1M' own.raw
+convert -q --salvage -f raw -O raw 'json:{"driver":"raw","file":{"driver":"blkdebug","image":{"driver":"file","filename":"own.raw"},"inject-error":[{"event":"none","iotype":"block-status","sector":5,"errno":5},{"event":"none","iotype":"read","sector":9,"errno":5}]}}' saved
+qemu-io -f raw -c 'read -P 9 0 4608' -c 'read -P 0 4608 512' -c 'read -P 9 5k 1019k' saved
+convert -f raw -O raw 'json:{"driver":"raw","file":{"driver":"blkdebug","image":{"driver":"file","filename":"own.raw"},"inject-error":[{"event":"none","iotype":"block-status","sector":5,"errno":5}]}}' saved
 convert -O qcow2 -o size=3M base grown
 info grown
 convert --bitmaps base plain

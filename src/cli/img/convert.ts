@@ -5,6 +5,7 @@
  * written in the order of the disk (any order with -W), so that source, compression and target work at once. Where a format finds places for data in the order of requests, one write and the next are under
  * way together. What the source says is zero is not read; what turns out to be zero is not written.
  */
+import { alignUp } from '../../block/alignment.js';
 import { BlockError, errorCode, errorText, toBlockError } from '../../block/errors.js';
 import type { GraphNode } from '../../block/graph-node.js';
 import { type BlockNode, Permission, RequestFlag } from '../../block/node.js';
@@ -71,7 +72,7 @@ function partAt(parts: readonly Part[], offset: number): Part {
   return parts.find((part) => offset < part.start + part.length)!;
 }
 
-/** What lies at `offset` and how far. */
+/** What lies at `offset` and how far. For salvage, what can't be told of is data. */
 async function classify(job: Job, offset: number): Promise<Chunk> {
   const part = partAt(job.parts, offset);
   const within = offset - part.start;
@@ -81,15 +82,20 @@ async function classify(job: Job, offset: number): Promise<Chunk> {
     job.targetHasBacking && job.parts.length === 1
       ? (part.node.skipFilters().backing as BlockNode | undefined)
       : undefined;
-  let status: Awaited<ReturnType<typeof part.node.chainStatus>>;
-  try {
-    status = await part.node.chainStatus(within, Math.min(left, part.node.length - within), base);
-  } catch (error) {
-    if (job.isSalvage) return { kind: 'data', offset, length: Math.min(left, chunkBytes) };
-    throw new BlockError(
-      errorCode(error),
-      `error while reading block status at offset ${offset}: ${errorText(errorCode(error))}`,
-    );
+  let status: Awaited<ReturnType<typeof part.node.chainStatus>> | undefined;
+  for (let asked = Math.min(left, part.node.length - within); !status; ) {
+    try {
+      status = await part.node.chainStatus(within, asked, base);
+    } catch (error) {
+      const sentence = `error while reading block status at offset ${offset}: ${errorText(errorCode(error))}`;
+      if (!job.isSalvage) throw new BlockError(errorCode(error), sentence);
+      if (asked <= sectorBytes) {
+        if (!job.tool.quiet) job.tool.warn(sentence);
+        return { kind: 'data', offset, length: Math.min(left, sectorBytes) };
+      }
+      // Shorter, up to the sector that can't be told of.
+      asked = alignUp(asked / 4, sectorBytes);
+    }
   }
   const kind: ChunkKind = status.zero ? 'zero' : status.data ? 'data' : job.targetHasBacking ? 'backing' : 'zero';
   let length = Math.min(status.length, left);

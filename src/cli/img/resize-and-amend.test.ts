@@ -1,4 +1,4 @@
-/** What resize and amend leave of a disk's contents, read by the real qemu-io, and what both tools say. */
+/** What resize, amend and writes to damaged images leave of a disk's contents, read by the real qemu-io, and what both tools say. */
 import test from 'node:test';
 import { compareWithQemuImg, skipReason } from './testing/side-by-side.js';
 
@@ -112,4 +112,30 @@ test('a count that the image can not hold is told by check', { skip: skipReason 
 
 test('data files named by options; amendments that are refused change nothing', { skip: skipReason }, () =>
   compareWithQemuImg(refused),
+);
+
+/** The refcount block says that the header, the tables and itself are free. */
+const uncounted = `
+qemu-img create -q -f qcow2 disk 64M
+patch disk 0x20000 0,0,0,0,0,0,0,0
+io -c 'write 64k 64k' disk
+info disk
+io -c 'write 64k 64k' disk
+fresh
+qemu-img create -q -f qcow2 disk 64M
+qemu-io -c 'write -q -P 3 0 64k' disk
+patch disk 0x20000 0,1,0,1,0,1,0,1,0,0,0,0
+io -c 'write 32M 64k' disk
+info disk
+qemu-io -r -c 'read -q -P 3 0 64k' disk
+fresh
+qemu-img create -q -f qcow2 disk 64M
+qemu-io -c 'write -q -P 3 0 64k' disk
+patch disk 0x20000 0,1,0,1,0,1,0,0,0,1,0,1
+io -c 'write 1M 64k' disk
+info disk
+`;
+
+test('what is counted as free but holds a table is not given away', { skip: skipReason }, () =>
+  compareWithQemuImg(uncounted),
 );

@@ -192,7 +192,28 @@ export class Qcow2Image implements RefcountsOwner {
   checkOverlap(offset: number, bytes: number): void {
     const cluster = this.metadataIn(offset, bytes);
     if (cluster >= 0)
-      throw this.corrupt(`Preventing invalid write on metadata (overlaps with ${this.#metadataName(cluster)})`, true);
+      throw this.corrupt(
+        `Preventing invalid write on metadata (overlaps with ${this.#tableName(cluster) ?? 'snapshot table'})`,
+        true,
+      );
+  }
+
+  /**
+   * Refuses, and marks the image corrupt, when what is counted as free is the header or a table in use: `what`, to be put there, would
+   * destroy it.
+   */
+  checkAllocation(first: number, count: number, what: string): void {
+    for (let cluster = first; cluster < first + count; cluster++) {
+      if (!this.metadata.has(cluster)) continue;
+      const name = this.#tableName(cluster);
+      if (name === undefined) continue;
+      throw this.corrupt(
+        cluster === 0 && first === 0 && what !== 'data'
+          ? `Preventing invalid allocation of ${what} at offset 0`
+          : `Preventing invalid write on metadata (overlaps with ${name})`,
+        true,
+      );
+    }
   }
 
   /** The first cluster in a range of the data's file that holds metadata, or -1. */
@@ -204,7 +225,8 @@ export class Qcow2Image implements RefcountsOwner {
     return -1;
   }
 
-  #metadataName(cluster: number): string {
+  /** What lies in a cluster: the header or a table that is in use for the disk itself. */
+  #tableName(cluster: number): string | undefined {
     if (cluster === 0) return 'qcow2_header';
     const offset = cluster * this.clusterBytes;
     const within = (start: number, bytes: number) =>
@@ -213,7 +235,7 @@ export class Qcow2Image implements RefcountsOwner {
     if (within(this.refcounts.tableOffset, this.refcounts.tableClusters * this.clusterBytes)) return 'refcount table';
     if (this.refcounts.table.includes(offset)) return 'refcount block';
     if (this.l1.includes(offset) || this.l1.includes(offset + 1)) return 'active L2 table';
-    return 'snapshot table';
+    return undefined;
   }
 
   /** Notes that metadata is impossible; `isFatal`: marks the image so that it won't be written again. Gives the error to throw. */
@@ -389,7 +411,7 @@ export class Qcow2Image implements RefcountsOwner {
   async #newTable(index: number): Promise<void> {
     const old = this.#tableOffset(index);
     await this.event('l2_alloc_write');
-    const offset = await this.refcounts.allocate(1);
+    const offset = await this.refcounts.allocate(1, 'L2 table');
     // Refcounts that lag behind are those of data: what is found in a table that is in use without a count would not be trusted.
     if (this.isLazy) await this.refcounts.write();
     const step = this.l2.tableBytes;

@@ -32,6 +32,8 @@ export interface RefcountsOwner {
   /** Flush of the file below: orders writes. */
   barrier(): Promise<void>;
   event(name: string): void | Promise<void>;
+  /** Throws when clusters that are counted as free are in use for metadata. */
+  checkAllocation(first: number, count: number, what: string): void;
   /** Clusters that now hold a refcount block or table, for overlap checks. */
   metadataAllocated(offset: number, bytes: number): void;
   metadataFreed(offset: number, bytes: number): void;
@@ -188,12 +190,13 @@ export class Refcounts {
     return used;
   }
 
-  /** Allocates `count` neighbouring clusters, each with count 1; gives their offset. */
-  async allocate(count: number): Promise<number> {
+  /** Allocates `count` neighbouring clusters, each with count 1, for `what`; gives their offset. */
+  async allocate(count: number, what = 'table'): Promise<number> {
     await this.#owner.event('cluster_alloc');
     for (;;) {
       const first = await this.#findFree(count);
       if (await this.#ensureBlocks(first, count)) continue;
+      this.#owner.checkAllocation(first, count, what);
       await this.add(first, count, 1);
       if (first === this.freeIndex) this.freeIndex = first + count;
       return first * this.#clusterBytes;
@@ -207,6 +210,7 @@ export class Refcounts {
       const first = await this.#findFree(1);
       const count = 1 + (await this.#countFree(first + 1, most - 1));
       if (await this.#ensureBlocks(first, count)) continue;
+      this.#owner.checkAllocation(first, count, 'data');
       await this.add(first, count, 1);
       this.freeIndex = Math.max(this.freeIndex, first + count);
       return { offset: first * this.#clusterBytes, count };
@@ -244,6 +248,7 @@ export class Refcounts {
   async #createBlock(block: number): Promise<void> {
     await this.#owner.event('refblock_alloc');
     const place = await this.#findFree(1);
+    this.#owner.checkAllocation(place, 1, 'refcount block');
     const home = Math.floor(place / this.perBlock);
     if (home >= this.table.length) {
       await this.#growTable(home);

@@ -237,61 +237,6 @@ const openGic = (irq: number) => [
   store32(5, 1, 0x100 + 4 * (irq >> 5)),
 ];
 
-test('PSCI: the system is suspended until an interrupt, then starts where it was told to', () => {
-  const machine = new TestVirt();
-  const entry = 0x400;
-  const code = [
-    ...prologue,
-    ...openGic(27),
-    move(6, 0x4000),
-    msr('CNTV_TVAL_EL0', 6),
-    move(6, 1),
-    msr('CNTV_CTL_EL0', 6),
-    ...[0, 1, 2].map((n) => load(n, 20, 8 * n)),
-    hvc,
-    here,
-  ];
-  const resumed = [
-    move(21, RAM >>> 16, 1),
-    instruction('movk rd, imm, hw', { sf: 1, rd: 21, imm: RESULTS, shift: 0 }),
-    store(0, 21),
-    mrs(6, 'CNTVCT_EL0'),
-    store(6, 21, 8),
-    mrs(6, 'CNTV_CTL_EL0'),
-    store(6, 21, 16),
-    mrs(6, 'MPIDR_EL1'),
-    store(6, 21, 24),
-    move(0, 0x8400, 1),
-    add(0, 0, 8),
-    hvc,
-    here,
-  ];
-  const words = [...code];
-  while (words.length < (entry - 64) / 4) words.push(here);
-  machine.board.powerOn(kernel([...words, ...resumed], [0xc400000en, BigInt(RAM + entry), 0x77n]));
-  assert.deepEqual(machine.board.run(), { why: 'poweroff' });
-  const [argument, count, control, affinity] = [0, 1, 2, 3].map((n) => machine.u64(RAM + RESULTS + 8 * n));
-  assert.deepEqual([argument, control, affinity], [0x77n, 0n, 0x80000000n]);
-  assert.ok(count >= 0x4000n);
-});
-
-test('PSCI: no suspend while another CPU is on', () => {
-  const machine = new TestVirt({ cpus: 2 });
-  const code = [
-    ...prologue,
-    ...[0, 1, 2].map((n) => load(n, 20, 8 * n)),
-    hvc,
-    store(0, 21),
-    load(0, 20, 24),
-    hvc,
-    here,
-  ];
-  machine.board.powerOn(kernel(code, [0xc400000en, BigInt(RAM), 0n, 0x84000008n]));
-  machine.board.cpus[1].start(BigInt(RAM + 64 + 4 * (code.length - 1)), 1, 0n);
-  assert.deepEqual(machine.board.run(), { why: 'poweroff' });
-  assert.equal(BigInt.asIntN(64, machine.u64(RAM + RESULTS)), -3n);
-});
-
 for (const [name, irq] of [
   ['CNTV', 27],
   ['CNTP', 30],

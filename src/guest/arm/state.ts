@@ -157,10 +157,6 @@ export const field = {
   watched: take(4),
   /** i32: 1 while it waits for another CPU to start it. */
   stopped: take(4),
-  /** i32: 1 while it is suspended, stopped until an interrupt; where it begins then, and with what in X0. */
-  suspended: take(4),
-  resumeAt: take(8),
-  resumeArgument: take(8),
   /** i32: bits of the mode key that the board sets. */
   modeBits: take(4),
   /** i32: interrupts that are pending, in the places of PSTATE's masks. */

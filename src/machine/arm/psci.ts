@@ -13,8 +13,6 @@ export interface PsciPlatform {
   start(cpu: number, entry: bigint, argument: bigint): void;
   /** The CPU that calls goes off. */
   stop(): void;
-  /** The same until an interrupt wakes it: then it starts at an address, with an argument in X0. */
-  suspend(entry: bigint, argument: bigint): void;
 }
 
 /** Return codes. */
@@ -100,18 +98,6 @@ const functions: ReadonlyMap<number, { readonly wide?: true; readonly call: Call
     {
       call: (platform) => {
         platform.reset();
-        return result.success;
-      },
-    },
-  ],
-  // SYSTEM_SUSPEND: RAM and devices keep what they have.
-  [
-    0x8400_000e,
-    {
-      wide: true,
-      call: (platform, [entry, argument]) => {
-        if (platform.cpus.filter(({ isOn }) => isOn).length !== 1) return result.denied;
-        platform.suspend(entry, argument);
         return result.success;
       },
     },

@@ -246,7 +246,6 @@ export class ArmVirt extends Board<ArmCpu> {
           cpus: this.cpus.map((cpu, n) => ({ affinity: this.#affinities[n], isOn: !cpu.isStopped })),
           start: (other, entry, argument) => this.cpus[other].start(entry, this.#affinities[other], argument),
           stop: () => this.cpus[id].stop(),
-          suspend: (entry, argument) => this.cpus[id].suspend(entry, argument),
         });
         return true;
       },

@@ -32,8 +32,6 @@ import { trapTarget } from './traps.js';
 import { RESET_CPTR_EL2, RESET_HCR, RESET_SCR } from './upper-registers.js';
 
 const NONE = (1n << 64n) - 1n;
-/** Of MPIDR_EL1: Aff3, Aff2, Aff1, Aff0. */
-const AFFINITIES = 0xff_00ff_ffffn;
 
 export class ArmCpu implements GuestCpu {
   readonly architecture: string = 'aarch64';
@@ -104,14 +102,6 @@ export class ArmCpu implements GuestCpu {
   stop(): void {
     this.#core.set32(field.halted, 1);
     this.#core.set32(field.stopped, 1);
-  }
-
-  /** Stops until a physical interrupt is pending, masked or not; then starts as after power-on, with an argument in X0. */
-  suspend(pc: bigint, argument: bigint): void {
-    this.stop();
-    this.#core.set32(field.suspended, 1);
-    this.#core.set64(field.resumeAt, pc);
-    this.#core.set64(field.resumeArgument, argument);
   }
 
   /** As after power-on, with an argument in X0; its interrupt inputs stay as they are. */
@@ -243,16 +233,7 @@ export class ArmCpu implements GuestCpu {
   }
 
   deliverPending(): boolean {
-    return this.#resume() || this.#core.takeInterrupt();
-  }
-
-  /** A suspended CPU starts if an interrupt is pending: does it? */
-  #resume(): boolean {
-    const core = this.#core;
-    if (core.get32(field.suspended) === 0 || (core.pendingLines & (line.irq | line.fiq)) === 0) return false;
-    const affinity = Number(core.get64(field.mpidr) & AFFINITIES);
-    this.start(core.get64(field.resumeAt), affinity, core.get64(field.resumeArgument));
-    return true;
+    return this.#core.takeInterrupt();
   }
 
   handleLeave(): VmExit | 'yield' | undefined {

@@ -109,7 +109,7 @@ export class RoutineBuilder extends Emitter {
   }
 }
 
-const noEffects: RoutineEffects = { vars: 'none', mayFault: false, pure: false };
+const noEffects: RoutineEffects = { vars: 'none', mayFault: false, pure: false, keepsAddresses: false };
 
 /**
  * The routines of one translator: the engine's own and those of the guest CPUs. The back end compiles them once, at start,

@@ -59,6 +59,8 @@ export interface RoutineEffects {
   readonly mayFault: boolean;
   /** No effect at all but its results: unused calls may be removed. */
   readonly pure: boolean;
+  /** What addresses mean stays as it is: no TLB entry is dropped, and no device is asked, which could move memory. */
+  readonly keepsAddresses: boolean;
 }
 
 /**

@@ -160,7 +160,7 @@ export class SpanPlanner {
       const op = words[at];
       if (op === Op.call) {
         const { effects } = this.#routines[words[at + 1]];
-        if (!effects.pure) open = [];
+        if (!effects.pure && !effects.keepsAddresses) open = [];
         if (effects.vars === 'write') varRoot.fill(0);
         at += words[at + 2];
         continue;

@@ -162,7 +162,7 @@ export const computePac = routines.define(
   'compute_pac',
   ['i64', 'i64', 'i32', 'i32'],
   ['i64'],
-  {},
+  { keepsAddresses: true },
   (r, data, modifier, keyAt, flags) => r.ret(codeOf(r, data, modifier, keyAt, flags)),
 );
 
@@ -240,7 +240,7 @@ export const signPointer = routines.define(
   'sign_pointer',
   signature,
   ['i64'],
-  {},
+  { keepsAddresses: true },
   (r, pointer, modifier, key, flags) => {
     unlessEnabled(r, pointer, key);
     const { original, code, extension, tagged } = layoutOf(r, pointer, flags, true);
@@ -258,7 +258,7 @@ export const checkPointer = routines.define(
   'check_pointer',
   signature,
   ['i64'],
-  {},
+  { keepsAddresses: true },
   (r, pointer, modifier, key, flags) => {
     unlessEnabled(r, pointer, key);
     const { original, code, tagged } = layoutOf(r, pointer, flags, false);
@@ -271,6 +271,10 @@ export const checkPointer = routines.define(
   },
 );
 /** (pointer, flags): the pointer without its code. */
-export const stripPointer = routines.define('strip_pointer', ['i64', 'i32'], ['i64'], {}, (r, pointer, flags) =>
-  r.ret(layoutOf(r, pointer, flags, false).original),
+export const stripPointer = routines.define(
+  'strip_pointer',
+  ['i64', 'i32'],
+  ['i64'],
+  { keepsAddresses: true },
+  (r, pointer, flags) => r.ret(layoutOf(r, pointer, flags, false).original),
 );

@@ -13,18 +13,9 @@ import { chooseAccelerator } from './choose-accelerator.js';
 import { createMachine } from './index.js';
 import { longModeGuest } from './testing/guest-parts.js';
 import { twoProcessors } from './testing/processor-guests.js';
+import { whyNoKvm } from './testing/why-no-kvm.js';
 
 const question = { cpu: undefined, defaultCpu: 'qemu64', needsTranslator: undefined };
-
-function noKvm(): string | false {
-  try {
-    probeKvm();
-    return false;
-  } catch (error) {
-    if (!(error instanceof VringError)) throw error;
-    return `no KVM: ${error.message}`;
-  }
-}
 
 /** A host whose calls give errors. */
 function hostWith(calls: Partial<Native>): Native {
@@ -71,7 +62,7 @@ test('permission, another interface, an old kernel', () => {
   );
 });
 
-test('CPU features that the host lacks, on kvm', { skip: noKvm() }, () => {
+test('CPU features that the host lacks, on kvm', { skip: whyNoKvm() }, () => {
   const lacking = ['movbe', 'rdseed', 'adx', 'bmi2', 'erms'].find(
     (name) => !probeKvm().features.has(name.replace(/[-.]/g, '_')),
   );
@@ -95,7 +86,7 @@ test('the model `host` is what KVM has of `max`, and KVM alone has it', () => {
   assert.equal(onTcg.refusals[1], "the CPU model 'host' needs KVM; tcg has max");
 });
 
-test('whoever takes the host as it is misses nothing but what he names, on kvm', { skip: noKvm() }, () => {
+test('whoever takes the host as it is misses nothing but what he names, on kvm', { skip: whyNoKvm() }, () => {
   const { features } = probeKvm();
   const lacking = ['rdseed', 'rdpid', 'la57', 'erms'].find((name) => !features.has(name));
   for (const model of ['host', 'max']) {
@@ -109,7 +100,7 @@ test('whoever takes the host as it is misses nothing but what he names, on kvm',
   }
 });
 
-test('a call that fails half-way leaves nothing open, on kvm', { skip: noKvm() }, () => {
+test('a call that fails half-way leaves nothing open, on kvm', { skip: whyNoKvm() }, () => {
   const native = loadNative();
   for (const failing of [call.createVm, call.createVcpu, call.setTssAddress, call.setCpuid2, call.enableCapability]) {
     const open = new Set<number>();
@@ -152,7 +143,9 @@ test('a call that fails half-way leaves nothing open, on kvm', { skip: noKvm() }
   }
 });
 
-test('more vCPUs than the host allows: one sentence, and the translator runs them, on kvm', { skip: noKvm() }, () => {
+test('more vCPUs than the host allows: one sentence, and the translator runs them, on kvm', {
+  skip: whyNoKvm(),
+}, () => {
   const native = loadNative();
   const limits: readonly number[] = [capability.MAX_VCPUS, capability.NR_VCPUS];
   const host: Native = {
@@ -189,7 +182,7 @@ test('more vCPUs than the host allows: one sentence, and the translator runs the
 });
 
 test('interrupt controllers that the kernel lacks: the board has them, and it is said; or it is refused, on kvm', {
-  skip: noKvm(),
+  skip: whyNoKvm(),
 }, () => {
   const native = loadNative();
   const without = (...names: (keyof typeof capability)[]): Native => {
@@ -237,7 +230,10 @@ test('interrupt controllers that the kernel lacks: the board has them, and it is
     });
 });
 
-test('a vCPU stuck in the guest stops when its owner says so, on kvm', { skip: noKvm(), timeout: 60_000 }, async () => {
+test('a vCPU stuck in the guest stops when its owner says so, on kvm', {
+  skip: whyNoKvm(),
+  timeout: 60_000,
+}, async () => {
   const { image } = longModeGuest('stuck', 'cli\n.here: jmp .here\n', []);
   const machine = await createMachine({ accelerators: ['kvm'], kernel: image, ramBytes: 8 << 20 });
   assert.equal(machine.accelerator, 'kvm');
@@ -252,7 +248,10 @@ test('a vCPU stuck in the guest stops when its owner says so, on kvm', { skip: n
   await machine.close();
 });
 
-test('the built-in guest says the same on both accelerators, on kvm', { skip: noKvm(), timeout: 120_000 }, async () => {
+test('the built-in guest says the same on both accelerators, on kvm', {
+  skip: whyNoKvm(),
+  timeout: 120_000,
+}, async () => {
   const commands = [
     'help',
     'rings',

@@ -3,23 +3,12 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { VringError } from '../base/index.js';
-import { probeKvm } from '../host/node/kvm/probe.js';
 import { BoardDebugTarget } from '../machine/debug-target.js';
 import { TestPc, type TestPcOptions } from '../machine/testing/test-pc.js';
 import { createMachine, type Machine } from './index.js';
 import { longModeGuest, RESULT } from './testing/guest-parts.js';
 import { faultingProcessor, restartedProcessor, twoProcessors } from './testing/processor-guests.js';
-
-function noKvm(): string | false {
-  try {
-    probeKvm();
-    return false;
-  } catch (error) {
-    if (!(error instanceof VringError)) throw error;
-    return `no KVM: ${error.message}`;
-  }
-}
+import { whyNoKvm } from './testing/why-no-kvm.js';
 
 /** Names of this process's threads. */
 const threadNames = () =>
@@ -36,7 +25,7 @@ const machineWith = (accelerator: 'kvm' | 'tcg', kernel: Uint8Array, cpus: numbe
   });
 
 for (const accelerator of ['tcg', 'kvm'] as const) {
-  const skip = accelerator === 'kvm' && noKvm();
+  const skip = accelerator === 'kvm' && whyNoKvm();
 
   test(`two processors share memory, reach devices and interrupt each other, on ${accelerator}`, {
     skip,
@@ -151,7 +140,7 @@ test("the lens's times add up, and a turn's end crosses no border", () => {
 });
 
 for (const accelerator of ['tcg', 'kvm'] as const)
-  test(`monitors see all vCPUs, on ${accelerator}`, { skip: accelerator === 'kvm' && noKvm() }, async () => {
+  test(`monitors see all vCPUs, on ${accelerator}`, { skip: accelerator === 'kvm' && whyNoKvm() }, async () => {
     const { image } = longModeGuest('asleep', '.here: hlt\njmp .here\n', []);
     await using machine = await machineWith(accelerator, image, 3);
     await machine.start();

@@ -3,11 +3,13 @@
  * slots of a stack frame do. The first of them looks into the TLB for the whole *span*; those that follow it on every way there
  * use the host address that it found. Kernel code has more than half of its accesses in common with an earlier one.
  *
- * A span holds within one page, or two that follow each other in the host too, and if one of its accesses stores, where that is possible in place. Where that is not so
- * the first access leaves the region before its instruction (`APART`); where that happens often the code is written again without.
+ * A span holds within one page, or two that follow each other in the host too, and if one of its accesses stores, where that is
+ * possible in place. Where that is not so the first access leaves the region before its instruction (`APART`); where that happens
+ * often the code is written again without.
  * A device that turns RAM or ROM into registers, because of a store in the middle of a span, is seen behind the span only.
  */
 import { access, type BlockBuilder, Op, opWords, type Routine } from '../ir/index.js';
+import { accessBytes } from './op-tables.js';
 
 /** Bytes of a span at most: a long one runs over the end of its page more often. */
 const MOST_BYTES = 128;
@@ -65,22 +67,6 @@ export function spanShape(before: number, span: Span, isStore: boolean): number 
   const { write, isStore: store, bytes } = spanShapeBits;
   return before | ((span.hi - span.lo) << bytes.shift) | (span.write ? write : 0) | (isStore ? store : 0);
 }
-
-/** Bytes of an access by op; 0: it is none. */
-const accessBytes = new Uint8Array(opWords.length);
-for (const [op, bytes] of [
-  [Op.guest_load8, 1],
-  [Op.guest_load16, 2],
-  [Op.guest_load32, 4],
-  [Op.guest_load64, 8],
-  [Op.guest_load128, 16],
-  [Op.guest_store8, 1],
-  [Op.guest_store16, 2],
-  [Op.guest_store32, 4],
-  [Op.guest_store64, 8],
-  [Op.guest_store128, 16],
-])
-  accessBytes[op] = bytes;
 
 interface OpenSpan extends Span {
   readonly root: number;

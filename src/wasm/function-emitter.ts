@@ -10,7 +10,7 @@ import { access, Op, opNames, opWords, type Routine, typeCode } from '../ir/inde
 import { header, tlbEntry } from '../ir/vcpu-header.js';
 import { type SpanUse, spanShape } from './access-spans.js';
 import { ByteWriter } from './bytes.js';
-import { encodings, kind, opBytes, opEncoding, opHasResult, opKind, opParamCount } from './op-tables.js';
+import { accessBytes, encodings, kind, opBytes, opEncoding, opHasResult, opKind, opParamCount } from './op-tables.js';
 
 /** What a function's code refers to outside itself. */
 export interface CodeEnvironment {
@@ -33,21 +33,6 @@ const PENDING = -2;
 const CONSTANT = -3;
 /** `local_*` or `get_*` read in place: the local is in #source. */
 const ALIAS = -4;
-
-const LOAD_SIZE = new Map<number, number>([
-  [Op.guest_load8, 1],
-  [Op.guest_load16, 2],
-  [Op.guest_load32, 4],
-  [Op.guest_load64, 8],
-  [Op.guest_load128, 16],
-]);
-const STORE_SIZE = new Map<number, number>([
-  [Op.guest_store8, 1],
-  [Op.guest_store16, 2],
-  [Op.guest_store32, 4],
-  [Op.guest_store64, 8],
-  [Op.guest_store128, 16],
-]);
 
 /** WebAssembly load and store instructions by size, for the fast path, without their offset. */
 const LOAD_CODE: Record<number, readonly number[]> = {
@@ -501,12 +486,10 @@ export abstract class FunctionEmitter {
       this.close();
     } else if (op === Op.call) {
       this.#call(at);
-    } else if (LOAD_SIZE.has(op)) {
+    } else if (accessBytes[op] > 0) {
       this.#flushReads();
-      this.#guestLoad(at, LOAD_SIZE.get(op) as number);
-    } else if (STORE_SIZE.has(op)) {
-      this.#flushReads();
-      this.#guestStore(at, STORE_SIZE.get(op) as number);
+      if (op <= Op.guest_load128) this.#guestLoad(at, accessBytes[op]);
+      else this.#guestStore(at, accessBytes[op]);
     } else this.special(op, at);
   }
 

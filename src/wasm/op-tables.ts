@@ -29,3 +29,19 @@ export const opKind = Uint8Array.from(opList, (row, op) => {
 export const encodings = { plain: 0, lane: 1, shuffle: 2, memarg: 3 } as const;
 export const opEncoding = Uint8Array.from(opList, (row) => encodings[row.encoding]);
 export const opBytes: readonly (readonly number[])[] = opList.map((row) => row.wasm ?? []);
+
+/** Bytes of a guest memory access by op; 0: it is none. */
+export const accessBytes = new Uint8Array(opList.length);
+for (const [op, bytes] of [
+  [Op.guest_load8, 1],
+  [Op.guest_load16, 2],
+  [Op.guest_load32, 4],
+  [Op.guest_load64, 8],
+  [Op.guest_load128, 16],
+  [Op.guest_store8, 1],
+  [Op.guest_store16, 2],
+  [Op.guest_store32, 4],
+  [Op.guest_store64, 8],
+  [Op.guest_store128, 16],
+])
+  accessBytes[op] = bytes;

@@ -650,8 +650,8 @@ export class TcgEngine implements Accelerator {
   }
 
   /**
-   * The accesses of the instruction at pc could not share a look into the TLB with those behind it. It runs by itself, and if that is so too often,
-   * in regions too.
+   * The accesses of the instruction at pc could not share a look into the TLB with those behind it. It runs by itself, and if that is
+   * so too often, in regions too.
    */
   #standApart(): TurnEnd | undefined {
     this.#words[(this.state + header.trapCode) >> 2] = 0;

@@ -4,6 +4,7 @@
  * registers; the outer one (exported as `cold`) does what the inner one hands out: calls, vectors, floating point, and accesses that
  * miss the TLB.
  */
+import { assert } from '../base/index.js';
 import {
   DEFERRED_UNCHANGED,
   exitCode,
@@ -87,6 +88,13 @@ const SPECIAL: readonly number[] = [
   Op.fence,
 ];
 
+/**
+ * Bytes that the inner function's body may have. V8 allocates registers with care only in functions of up to 8,192 virtual registers
+ * (Node 20: some 33,000 bytes of this one); in a larger one each variable lies in memory from handler to handler, and a jump from one
+ * handler to the next costs about twice as much.
+ */
+const MOST_INNER_BYTES = 30_000;
+
 export interface ColdTierOptions {
   /** Address of the jump cache. */
   readonly jumpCache: number;
@@ -149,6 +157,7 @@ export class ColdTierWriter implements ModuleExtension {
     );
     this.#begin(true);
     this.#writeInner();
+    assert(this.#w.length <= MOST_INNER_BYTES, `the cold tier's inner function has ${this.#w.length} bytes`);
     // The third parameter takes the scratch local's place.
     module.define(
       results,

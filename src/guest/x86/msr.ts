@@ -52,7 +52,7 @@ function stored(
     read: ({ cpu }) => cpu.get64(offset),
     write({ cpu }, value) {
       if (more.mask !== undefined && value & ~more.mask) return false;
-      if (more.canonical && !cpu.isCanonical(value)) return false;
+      if (more.canonical && !cpu.isLoadable(value)) return false;
       cpu.set64(offset, value);
       return true;
     },
@@ -235,7 +235,7 @@ export const writeMsrRoutine = routines.define(
   (r, index, value) => {
     const s = r.state();
     const is = (at: number) => r.i32_eq(index, r.i32(at | 0));
-    // Addresses that all paging modes hold canonical are taken here.
+    // Addresses that all models hold canonical are taken here.
     const isPlain = r.i64_eq(r.i64_shr_s(r.i64_shl(value, r.i64(16)), r.i64(16)), value);
     r.if(isPlain, () => {
       r.if(is(msr.FS_BASE), () => {

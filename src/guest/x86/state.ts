@@ -180,6 +180,8 @@ export const field = {
   ownerBits: take(4),
   /** i32: CR0.EM, TS, MP, CR4.OSFXSR and OSXSAVE in the places that they have in the mode key. */
   units: take(4),
+  /** i64: how many high bits of an address the model's linear addresses leave over: 16, or 7 with the feature la57, whatever CR4.LA57 says. */
+  addressUnused: take(8),
   scratch: take(512),
   /** Room for XSAVE/FXSAVE and table-driven additions: add fields above, never reuse. */
 } as const;

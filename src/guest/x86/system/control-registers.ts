@@ -168,7 +168,6 @@ export function writeDebugRegister(cpu: Vcpu, n: number, value: bigint): void {
   let stored = value;
   if (real === 6) stored = (value & 0xe00fn) | 0xffff0ff0n;
   else if (real === 7) stored = (value & 0xffff2bffn) | 0x400n;
-  else if (cpu.isLong && !cpu.isCanonical(value)) cpu.raiseGp(0);
   cpu.set64(field.dr + 8 * real, stored);
   if (real === 7) cpu.updateMode();
 }

@@ -62,6 +62,7 @@ export function resetState(cpu: Vcpu, model: CpuModel): void {
   const physical = ((1n << BigInt(model.physBits)) - 1n) & 0x000fffffffffffffn;
   cpu.set64(field.physReserved, 0x000fffffffffffffn & ~physical);
   cpu.set64(field.hugeReserved, model.features.has('pdpe1gb') ? 0n : 0x80n);
+  cpu.set64(field.addressUnused, model.features.has('la57') ? 7n : 16n);
   cpu.call('flush_tlb_pages', 0);
   cpu.updateMode();
 }

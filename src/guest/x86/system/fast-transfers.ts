@@ -260,11 +260,12 @@ function putFlat(r: RoutineBuilder, n: number, selector: I32, attributes: I32): 
   r.i32_store(s, attributes, field.attributes + 4 * n);
 }
 
-/** A trap by TF that SYSCALL and SYSRET have when they are done, whatever TF was before. */
+/** A trap by TF that SYSCALL and SYSRET have when they are done, whatever TF was before; one that MOV SS held stays. */
 function trapByNewFlags(r: RoutineBuilder, flags: I32): void {
   const s = r.state();
   const trap = has(r, flags, eflag.TF);
-  r.i32_store(s, r.select(trap, r.i32(dr6.BS), r.i32(0)), field.debugPending);
+  const held = r.i32_and(r.i32_load(s, field.debugPending), r.i32(15));
+  r.i32_store(s, r.i32_or(held, r.select(trap, r.i32(dr6.BS), r.i32(0))), field.debugPending);
   r.if(trap, () => r.i32_store(s, r.i32(1), header.kick));
 }
 
@@ -367,7 +368,6 @@ export const systemEnter = routines.define('system_enter', [], ['i32'], { vars: 
   const cut = r.select(long, r.i64(-1), r.i64(0xffffffff));
   r.set(gpr[RSP], r.i64_and(r.i64_load(s, field.sysenterEsp), cut));
   r.i64_store(s, r.i64_and(r.i64_load(s, field.sysenterEip), cut), header.pc);
-  r.i32_store(s, r.i32(0), field.debugPending);
   r.call(updateMode);
   r.ret(r.i32(0));
 });

@@ -60,8 +60,15 @@ export const softwareInterrupt = routines.define(
     });
     r.if(r.i32_load(r.state(), field.traceEvents), () => r.call(softwareInterruptEvent, number));
     const flags = r.select(r.i32_eq(kind, r.i32(softwareKind.icebp)), r.i32(0), r.i32(eventFlag.software));
-    // A handler entered by an instruction is not stepped into.
-    r.i32_store(r.state(), r.i32(0), field.debugPending);
+    // A handler entered by an instruction is not stepped into. A data breakpoint that MOV SS hit right before it is still due: INT1's own
+    // #DB tells of it, any other handler is interrupted at its first instruction.
+    const held = r.i32_and(r.i32_load(r.state(), field.debugPending), r.i32(15));
+    const isTold = r.i32_eq(kind, r.i32(softwareKind.icebp));
+    r.i32_store(r.state(), r.select(isTold, r.i32(0), held), field.debugPending);
+    r.if(isTold, () => {
+      const status = r.i32_load(r.state(), field.dr + 8 * 6);
+      r.i32_store(r.state(), r.i32_or(status, held), field.dr + 8 * 6);
+    });
     const [, slow] = r.call(deliverFast, number, flags, r.i32(0), returnPc);
     r.if(slow, () => r.call(softwareInterruptSlow, number, kind, returnPc));
     r.ret(r.i32(0));

@@ -37,7 +37,7 @@ export function lldt(cpu: Vcpu, selector: number): void {
   if (((d.high >>> descriptor.typeShift) & 31) !== systemType.ldt) cpu.raiseGp(code);
   if (!isPresent(d.high)) cpu.raise(vector.NP, code);
   const base = cpu.systemBase(d, selector);
-  if (cpu.isLong && !cpu.isCanonical(base)) cpu.raiseGp(code);
+  if (cpu.isLong && !cpu.isLoadable(base)) cpu.raiseGp(code);
   cpu.set32(field.ldtSelector, selector);
   cpu.set64(field.ldtBase, base);
   cpu.set32(field.ldtLimit, limitOf(d));
@@ -53,7 +53,7 @@ export function ltr(cpu: Vcpu, selector: number): void {
   if (type !== systemType.tss32 && (type !== systemType.tss16 || cpu.isLong)) cpu.raiseGp(code);
   if (!isPresent(d.high)) cpu.raise(vector.NP, code);
   const base = cpu.systemBase(d, selector);
-  if (cpu.isLong && !cpu.isCanonical(base)) cpu.raiseGp(code);
+  if (cpu.isLong && !cpu.isLoadable(base)) cpu.raiseGp(code);
   const busy = d.high | (2 << descriptor.typeShift);
   cpu.store32(cpu.linear(d.address + 4n), busy);
   cpu.set32(field.trSelector, selector);

@@ -301,8 +301,15 @@ export class Vcpu {
     this.setSegment(n, selector, BigInt(baseOf(d)), limitOf(d), d.high);
   }
 
+  /** Whether an address that is used now is canonical: by CR4.LA57. */
   isCanonical(address: bigint): boolean {
     const bits = this.get32(field.cr4) & (1 << 12) ? 57 : 48;
+    return BigInt.asUintN(64, BigInt.asIntN(bits, address)) === BigInt.asUintN(64, address);
+  }
+
+  /** Whether a base or an MSR may be loaded with an address: by the model's width (Intel SDM vol. 3, 4.5.2; AMD does the same). */
+  isLoadable(address: bigint): boolean {
+    const bits = 64 - Number(this.get64(field.addressUnused));
     return BigInt.asUintN(64, BigInt.asIntN(bits, address)) === BigInt.asUintN(64, address);
   }
 }

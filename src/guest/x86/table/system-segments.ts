@@ -11,7 +11,7 @@ import { loadSegment } from '../system/segments.js';
 import { farCall, farJump, farReturn } from '../system/transfers.js';
 import type { DecodedInsn, InsnRow, Translator } from '../translator.js';
 import { vector } from './integer-helpers.js';
-import { checkUmip, endAtRoutinesPc } from './system.js';
+import { checkUmip, endAtRoutinesPc, isLoadable } from './system.js';
 
 /** The segment register of a ModRM byte: REX.R does not count. */
 const segmentOf = (insn: DecodedInsn): number => (insn.modrm >> 3) & 7;
@@ -136,11 +136,7 @@ function loadTable(t: Translator, insn: DecodedInsn, base: number, limit: number
   const newLimit = t.wide.narrow(t.loadWide(16, t.address()));
   let newBase = t.loadWide(size, t.addressPlus(2));
   if (t.codeSize !== 64 && insn.opSize === 16) newBase = b.i64_and(newBase, b.i64(0xffffff));
-  if (t.codeSize === 64) {
-    const la57 = b.i32_and(b.i32_load(b.state(), field.cr4), b.i32(1 << 12));
-    const unused = b.select(la57, b.i64(7), b.i64(16));
-    t.faultIf(b.i64_ne(b.i64_shr_s(b.i64_shl(newBase, unused), unused), newBase), vector.GP, 0);
-  }
+  if (t.codeSize === 64) t.faultIf(b.i32_eqz(isLoadable(t, newBase)), vector.GP, 0);
   b.i32_store(b.state(), newLimit, limit);
   b.i64_store(b.state(), newBase, base);
 }

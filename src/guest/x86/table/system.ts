@@ -35,6 +35,12 @@ export function checkUmip(t: Translator): void {
   t.faultIf(b.i32_and(b.i32_load(b.state(), field.cr4), b.i32(cr4.UMIP)), vector.GP, 0);
 }
 
+/** 1 if the model's linear addresses hold it: `Vcpu.isLoadable`. */
+export function isLoadable({ b }: Translator, address: I64): I32 {
+  const unused = b.i64_load(b.state(), field.addressUnused);
+  return b.i64_eq(b.i64_shr_s(b.i64_shl(address, unused), unused), address);
+}
+
 const registerSize = (t: Translator): 32 | 64 => (t.codeSize === 64 ? 64 : 32);
 /** The operand as 64 bits, zero-extended outside 64-bit code. */
 const wholeRegister = (t: Translator, n: number): I64 => {
@@ -296,8 +302,7 @@ const fsGsRows: InsnRow[] = [
         const size = insn.opSize === 64 ? 64 : 32;
         const value = wide.clean(size, t.readWide(size, insn.rm));
         if (size === 64) {
-          const unused = b.select(b.i32_and(b.i32_load(b.state(), field.cr4), b.i32(cr4.LA57)), b.i64(7), b.i64(16));
-          t.faultIf(b.i64_ne(b.i64_shr_s(b.i64_shl(value, unused), unused), value), vector.GP, 0);
+          t.faultIf(b.i32_eqz(isLoadable(t, value)), vector.GP, 0);
         }
         b.set(segBase[n], value);
       },
@@ -361,10 +366,7 @@ const tlbRows: InsnRow[] = [
       const pcide = b.i32_and(b.i32_load(b.state(), field.cr4), b.i32(cr4.PCIDE));
       const most = b.select(pcide, b.i64(0xfff), b.i64(0));
       const badPcid = b.i32_and(named, b.i64_gt_u(pcid, most));
-      const la57 = b.i32_and(b.i32_load(b.state(), field.cr4), b.i32(cr4.LA57));
-      const unused = b.select(la57, b.i64(7), b.i64(16));
-      const canonical = b.i64_eq(b.i64_shr_s(b.i64_shl(address, unused), unused), address);
-      const badAddress = b.i32_and(single, b.i32_eqz(canonical));
+      const badAddress = b.i32_and(single, b.i32_eqz(isLoadable(t, address)));
       t.faultIf(b.i32_or(b.i32_or(tooBig, badPcid), badAddress), vector.GP, 0);
       // Entries carry no PCID: all go. Only type 2 names global ones, but a single address may be in a large page.
       b.call(flushTlb, b.i32(0));

@@ -282,6 +282,55 @@ bp0e: nop
   nop
   int $0x35
   OFF
+  T 0x16
+  # held by MOV SS before a software interrupt: at the first instruction of its handler; INT1 tells of it itself
+  DR 0, 0x8200
+  DR 7, 0x00030402
+  movl $0x10,0x8200
+  movw 0x8200,%ss
+  int3
+  movw 0x8200,%ss
+  int $0x34
+  movw 0x8200,%ss
+  .byte 0xf1
+  movw 0x8200,%ss
+  int $1
+  pushl 0x8200
+  popl %ss
+  int3
+  OFF
+  T 0x17
+  # a single step held by MOV SS is not told of then
+  movl %ss,%ebx
+  pushl $0x102
+  popfl
+  movl %ebx,%ss
+  .byte 0xf1
+  movl %ebx,%ss
+  int3
+  nop
+  pushl $2
+  popfl
+  call nl
+  T 0x18
+  # SYSENTER leaves TF: the trap comes before the first instruction behind it
+  movl $0x174,%ecx
+  xorl %edx,%edx
+  movl $8,%eax
+  wrmsr
+  incl %ecx
+  movl $0x6000,%eax
+  wrmsr
+  incl %ecx
+  movl $(B+1f),%eax
+  wrmsr
+  pushl $0x102
+  popfl
+  sysenter
+1: nop
+  pushl $2
+  popfl
+  call nl
   jmp quit
 over: addl $2,(%esp)
   movl 8(%esp),%eax

@@ -255,7 +255,7 @@ u7: movl $0x2b,%eax
 1: T 0x20
   TRY 1f
   movl $0xc0000100,%ecx
-  movl $0x8000,%edx
+  movl $0x80000000,%edx
   wrmsr                    # not canonical
 1: T 0x21
   TRY 1f
@@ -290,7 +290,7 @@ u7: movl $0x2b,%eax
   rdmsr
   call hex
   TRY 1f
-  movabsq $0x800000000000,%rax
+  movabsq $0x8000000000000000,%rax
   wrgsbase %rax
 1: T 0x24
   # UMIP
@@ -406,7 +406,42 @@ u14: movl %gs,%ebx
   movl 0x7028,%eax
   call hex
   call nl
-  jmp quit
+  T 0x32
+  # bases and MSRs take what the processor's 57 bits hold, though addresses have 48 here; debug registers take anything
+  movabsq $0xff7fffff12345678,%rbx
+  movq %rbx,%rdx
+  shrq $32,%rdx
+  movl %ebx,%eax
+  movl $0xc0000102,%ecx
+  TRY 1f
+  wrmsr
+  rdmsr
+  movl %edx,%eax
+  call hex
+  wrfsbase %rbx
+  rdfsbase %rax
+  shrq $32,%rax
+  call hex
+  movw $0xfff,0x8100
+  movq %rbx,0x8102
+  sidt 0x8110
+  lidt 0x8100
+  sidt 0x8120
+  lidt 0x8110
+  movl 0x8126,%eax
+  call hex
+  movabsq $0x7fffff1234567812,%rax
+  movq %rax,%dr1
+  movq %dr1,%rax
+  shrq $32,%rax
+  call hex
+  call nl
+  xorl %eax,%eax
+  movq %rax,%dr1
+1: TRY 1f
+  btcq $62,%rbx
+  wrfsbase %rbx
+1: jmp quit
 sc: movq %rcx,%rax
   subq $B,%rax
   call hex

@@ -30,7 +30,7 @@ import {
   wireRtc,
 } from '../hw/index.js';
 import type { BoardHost, BoardInput } from './board.js';
-import type { BootImages, LoadedKernel } from './boot/index.js';
+import { type BootImages, biosRemains, controllerRemains, type LoadedKernel } from './boot/index.js';
 import { I440fxChipset } from './chipset/i440fx-chipset.js';
 import {
   type ChipsetName,
@@ -240,6 +240,10 @@ export class PcMachine extends X86Machine {
     const { levelIrqs } = assignResources(this.pci, windows, isaBridge);
     for (const irq of [...levelIrqs, 9])
       this.ports.write(0x4d0 + (irq >> 3), 1, this.ports.read(0x4d0 + (irq >> 3), 1) | (1 << (irq & 7)));
+    for (const [port, value] of controllerRemains) this.ports.write(port, 1, value);
+    const { e820 } = this;
+    const serialPorts = this.serialPorts.map(({ port }) => port);
+    for (const [gpa, bytes] of biosRemains({ e820, serialPorts })) this.memory.dma.write(gpa, bytes);
     return this.placeKernel(images, this.#acpi);
   }
 

@@ -34,7 +34,7 @@ import {
   type DebugDescription,
   type KernelImages,
 } from './board.js';
-import { type BootImages, type LoadedKernel, loadKernel, pcE820 } from './boot/index.js';
+import { type BootImages, type E820Entry, type LoadedKernel, loadKernel, pcE820 } from './boot/index.js';
 import { type FirmwareOptions, firmwareBytes } from './firmware.js';
 import type { Lens } from './lens.js';
 import { pcInfo } from './pc-info.js';
@@ -233,6 +233,11 @@ export abstract class X86Machine extends Board<X86Cpu> {
   /** Power-on or reset without firmware. */
   abstract boot(images: Omit<BootImages, 'longMode'>): LoadedKernel;
 
+  /** The map of memory that a kernel is told of without firmware. */
+  protected get e820(): readonly E820Entry[] {
+    return pcE820(this.lowRamEnd, this.#options.ramBytes - this.lowRamEnd);
+  }
+
   /** Puts a kernel into memory, and the tables that it finds without firmware; the vCPUs have been reset. */
   protected placeKernel(images: Omit<BootImages, 'longMode'>, acpi: AcpiTables | undefined): LoadedKernel {
     let rsdp = {};
@@ -244,7 +249,7 @@ export abstract class X86Machine extends Board<X86Cpu> {
     const loaded = loadKernel(
       { ...images, longMode: this.cpu.hasLongMode },
       {
-        e820: pcE820(this.lowRamEnd, this.#options.ramBytes - this.lowRamEnd),
+        e820: this.e820,
         ...rsdp,
         write: (gpa, source) => this.memory.dma.write(gpa, source),
         clear: (gpa, size) => this.clearRam(gpa, size),

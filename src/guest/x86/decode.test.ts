@@ -55,6 +55,9 @@ for (const [text, expected, codeSize] of [
   ['c4 e2 78 f2 c2', 'andn eax, eax, edx'],
   ['f0 48 0f b1 0f', 'lock cmpxchg qword ptr [rdi], rcx'],
   ['0f 01 d0', 'xgetbv'],
+  // Only register operands: mod is not looked at.
+  ['0f 21 00', 'mov rax, dr0'],
+  ['0f 22 84', 'mov cr0, rsp'],
   // What is no instruction.
   ['f0 01 c8', '#UD'],
   ['f0 8b 00', '#UD'],

@@ -47,6 +47,8 @@ export interface Encoding {
   readonly digit: number;
   /** Memory, register or either in ModRM. */
   readonly form: 'm' | 'r' | 'any';
+  /** ModRM names a register whatever its mod says. */
+  readonly ignoresMod: boolean;
   /** Range of whole ModRM bytes, or -1. */
   readonly modrmFirst: number;
   readonly modrmLast: number;
@@ -69,6 +71,7 @@ export function parseEncoding(row: InsnRow): Encoding {
   let hasModrm = false;
   let digit = -1;
   let form: Encoding['form'] = 'any';
+  let ignoresMod = false;
   let modrmFirst = -1;
   let modrmLast = -1;
   let imm = 0;
@@ -106,7 +109,8 @@ export function parseEncoding(row: InsnRow): Encoding {
     } else if (word === 'm' || word === 'r') {
       hasModrm = true;
       form = word;
-    } else if (word === '+r' || word === '+i') {
+    } else if (word === 'r*') ignoresMod = true;
+    else if (word === '+r' || word === '+i') {
       if (modrmFirst >= 0) modrmLast = modrmFirst + 7;
       else opcodeCount = 8;
     } else if (word === 'I64') in64 = false;
@@ -130,7 +134,7 @@ export function parseEncoding(row: InsnRow): Encoding {
     } else fail(word);
   }
   if (opcode < 0) fail('(no opcode)');
-  if (hasModrm && form === 'any' && modrmFirst < 0) {
+  if (hasModrm && form === 'any' && !ignoresMod && modrmFirst < 0) {
     const letters = row.args.split(',').map((arg) => arg.trim());
     if (letters.some((arg) => /^M/.test(arg))) form = 'm';
     else if (letters.some((arg) => /^[NU]|^R[a-z]/.test(arg))) form = 'r';
@@ -145,6 +149,7 @@ export function parseEncoding(row: InsnRow): Encoding {
     hasModrm,
     digit,
     form,
+    ignoresMod,
     modrmFirst,
     modrmLast,
     imm,
@@ -175,6 +180,7 @@ const rowBit = {
   mandatoryRep: 32,
   /** VEX.vvvv names no operand and must be 1111. */
   noVvvv: 64,
+  ignoresMod: 128,
 } as const;
 
 /** Sizes of a memory operand: 1..16 bytes, or by operand size. */
@@ -269,6 +275,7 @@ export class DecoderTables {
         (row.default64 ? rowBit.default64 : 0) |
         (row.force64 ? rowBit.force64 : 0) |
         (e.map >= MAP_VEX && !/(^|[\s,])[BH][a-z]/.test(row.args) ? rowBit.noVvvv : 0) |
+        (e.ignoresMod ? rowBit.ignoresMod : 0) |
         (e.prefix === 1 ? rowBit.mandatory66 : 0) |
         (e.prefix >= 2 ? rowBit.mandatoryRep : 0);
       this.imm[i] = e.imm;
@@ -536,7 +543,7 @@ export class Decoder implements DecodedInsn {
         if (next >= end) return ranOut;
         modrm = code[next++];
       }
-      const mod = modrm >> 6;
+      const mod = (bits & rowBit.ignoresMod) !== 0 ? 3 : modrm >> 6;
       this.modrm = modrm;
       this.mod = mod;
       this.reg = ((modrm >> 3) & 7) | rexR;

@@ -174,7 +174,7 @@ export interface InsnRow {
   /**
    * The manual's opcode column: 'NP 0F 58 /r', '66 0F 3A 0F /r ib', 'F3 0F 10 /r', 'REX.W + 0F C7 /1', '81 /0 iz', '50+r',
    * '0F 01 D0' … Words: NP (no 66/F2/F3), 66/F2/F3 as mandatory prefix, REX.W, REX.W0, /r, /0../7, ib iw id io iz (16 or 32 by
-   * operand size), iv (16, 32 or 64), cb cz (relative), ap (far pointer: offset by operand size, selector in imm2), moffs, m (ModRM memory only), r (ModRM register only), +r (register in the opcode), i64/o64
+   * operand size), iv (16, 32 or 64), cb cz (relative), ap (far pointer: offset by operand size, selector in imm2), moffs, m (ModRM memory only), r (ModRM register only), r* (a register whatever mod says), +r (register in the opcode), i64/o64
    * suffix words 'I64' (invalid in 64-bit mode) and 'O64' (only there). Opcode bytes in hex.
    */
   readonly enc: string;

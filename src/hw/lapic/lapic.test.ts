@@ -333,7 +333,7 @@ test('x2APIC mode: MSRs instead of memory, 32-bit ID, fixed logical ID, self IPI
   const x = cpus[2]!.apic;
   assert.equal(x.readMsr(0x802), undefined, 'not in xAPIC mode');
   assert.equal(x.writeMsr(0x1b, 0xfee00c00n), true);
-  assert.equal(cpus[2]!.read(VERSION), 0, 'only the MSI window is left at that address');
+  assert.equal(cpus[2]!.read(VERSION), 0xffffffff, 'only the MSI window is left at that address');
   assert.equal(x.readMsr(0x802), 2n);
   assert.equal(x.readMsr(0x803), 0x50014n);
   assert.equal(x.readMsr(0x80d), 4n);
@@ -448,4 +448,13 @@ test('random accesses in both modes', () => {
     apic.load(state);
     assert.deepEqual(apic.save(), state);
   }
+});
+
+test('where no register page answers, and beside it, nothing drives the bus', () => {
+  const { apic, read, space } = make();
+  apic.writeMsr(0x1b, 0xfee00100n);
+  assert.equal(read(VERSION), 0xffffffff);
+  assert.equal(space.read(BASE + 0x3001, 1), 0xff);
+  apic.writeMsr(0x1b, 0xfee00900n);
+  assert.equal(read(VERSION), 0x50014);
 });

@@ -5,6 +5,9 @@ import type { LocalApic } from './lapic.js';
 /** Above everything else: the processor sees its own APIC before any bus. */
 const PRIORITY = 1000;
 
+/** What is read where nothing answers. */
+const floating = (size: number) => 0xffffffff >>> (32 - 8 * size);
+
 /**
  * The register pages of the vCPUs' local APICs. They follow IA32_APIC_BASE, usually all to one address, where each vCPU sees its
  * own: `current` tells which one makes the access. Where that one has its page elsewhere nothing answers.
@@ -22,7 +25,11 @@ export function wireLocalApics(space: MemorySpace, lapics: readonly LocalApic[],
         start: lapic.state.baseGpa,
         size: 0x1000,
         handler: {
-          read: (offset) => ((offset & 15) < 4 ? (own()?.readMmio(offset & ~3) ?? 0) >>> (8 * (offset & 3)) : 0),
+          read: (offset, size) => {
+            const here = own();
+            if (!here) return floating(size);
+            return (offset & 15) < 4 ? here.readMmio(offset & ~3) >>> (8 * (offset & 3)) : 0;
+          },
           write: (offset, size, value) => {
             if (size === 4 && (offset & 15) === 0) own()?.writeMmio(offset, value);
           },
@@ -48,7 +55,7 @@ export function wireMsiWindow(space: MemorySpace, bus: ApicBus): Mapping {
       start: 0xfee00000,
       size: 0x100000,
       handler: {
-        read: () => 0,
+        read: (_offset, size) => floating(size),
         write: (offset, size, value) => {
           if (size === 4) bus.send(0xfee00000 + offset, value);
         },

@@ -59,7 +59,7 @@ const controlHomes: Readonly<Record<number, number>> = {
 const controlRows: InsnRow[] = [
   {
     name: 'MOV',
-    enc: '0F 20 /r',
+    enc: '0F 20 /r r*',
     args: 'Ry:w, Cy:r',
     force64: true,
     cpl0: true,
@@ -72,7 +72,7 @@ const controlRows: InsnRow[] = [
   },
   {
     name: 'MOV',
-    enc: '0F 22 /r',
+    enc: '0F 22 /r r*',
     args: 'Cy:w, Ry:r',
     force64: true,
     cpl0: true,
@@ -92,7 +92,7 @@ const controlRows: InsnRow[] = [
   },
   {
     name: 'MOV',
-    enc: '0F 21 /r',
+    enc: '0F 21 /r r*',
     args: 'Ry:w, Dy:r',
     force64: true,
     cpl0: true,
@@ -104,7 +104,7 @@ const controlRows: InsnRow[] = [
   },
   {
     name: 'MOV',
-    enc: '0F 23 /r',
+    enc: '0F 23 /r r*',
     args: 'Dy:w, Ry:r',
     force64: true,
     cpl0: true,

@@ -551,6 +551,36 @@ export class BlockGraph {
     }
   }
 
+  /** Formats an open node, whose contents go: QEMU's `blockdev-create`. `options` as for `create`. */
+  async createOn(format: string, file: GraphNode, options: OptionDict): Promise<void> {
+    const driver = await loadDriver(format);
+    if (!driver.create || !driver.createOptions)
+      throw new BlockError('ENOTSUP', `Driver '${format}' does not support blockdev-create`);
+    const dict = { ...options };
+    const own = takeOptions(driver.createOptions, dict);
+    const [left] = Object.keys(dict);
+    if (left !== undefined) throw new BlockError('EINVAL', `Parameter '${left}' is unexpected`);
+    const needs = Permission.consistentRead | Permission.write | Permission.resize;
+    const use = await file.acquire('creation', needs, Permission.all);
+    try {
+      await driver.create({
+        host: this.host,
+        filename: file.filename,
+        options: own,
+        createFile: async (name, sizeBytes, preallocation) => {
+          if (name !== file.filename) return await this.createProtocol(name, sizeBytes, preallocation);
+          await file.resize(0);
+          await file.resize(sizeBytes, preallocation === undefined ? {} : { preallocation });
+        },
+        openProtocol: async (name) => (name === file.filename ? file.retain() : await this.openProtocol(name)),
+        openImage: (name, imageFormat, flags) =>
+          this.open({ filename: name, ...(imageFormat === undefined ? {} : { format: imageFormat }), flags }),
+      });
+    } finally {
+      await use.release();
+    }
+  }
+
   /** Takes away what `createFile` made, if it is a file. */
   async #removeFile(name: string): Promise<void> {
     const path = name.startsWith('file:') ? name.slice('file:'.length) : name;

@@ -1,7 +1,16 @@
 /** `vring/block`: open a disk image or a graph of block nodes, read, write, map, and run jobs on it. */
 
+export {
+  addBitmap,
+  findBitmap,
+  mergeBitmap,
+  type NewBitmap,
+  removeBitmap,
+  usableBitmap,
+} from './bitmap-operations.js';
 export { SparseBitmap } from './dirty-bitmap.js';
 export * from './errors.js';
+export { ThrottleGroup, type ThrottleLimit } from './filters/throttle.js';
 export {
   BlockGraph,
   blockdevRequest,
@@ -14,9 +23,9 @@ export * from './host.js';
 export { describeImage, type ImageInfo, imageInfoJson } from './image-info.js';
 export { BackupJob, type BackupOptions } from './jobs/backup.js';
 export { type CommitOptions, commitChain } from './jobs/commit.js';
-export type { JobOptions } from './jobs/job.js';
+export { JobIoError, type JobOptions } from './jobs/job.js';
 export { MirrorJob, type MirrorOptions } from './jobs/mirror.js';
-export { type StreamOptions, streamChain } from './jobs/stream.js';
+export { copyUp, leaveChain, type StreamOptions, streamChain } from './jobs/stream.js';
 export * from './node.js';
 export { type CacheMode, cacheFlags, cacheModeOf } from './node-flags.js';
 export * from './options.js';

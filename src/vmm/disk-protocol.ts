@@ -1,6 +1,7 @@
 /** What a machine's disks are, and what the threads that have to do with them say to each other. */
 import type { MessagePort } from 'node:worker_threads';
-import type { CacheMode, ImageInfo, OptionDict } from '../block/index.js';
+import type { CacheMode, ImageInfo, OptionDict, ThrottleLimit } from '../block/index.js';
+import type { BlockRequest, JobEvent } from './block-protocol.js';
 
 /** What happens to the guest's request when the image cannot be read or written. */
 export type ErrorPolicy =
@@ -70,6 +71,8 @@ export interface DiskStatistics {
 /** An open disk, for a person. */
 export interface DiskDescription extends OpenDisk {
   readonly id: string;
+  /** It was given a node by name: its id is not a drive's. */
+  readonly isNode: boolean;
   readonly removable: boolean;
   /** Empty texts where there is no medium. */
   readonly nodeName: string;
@@ -78,6 +81,19 @@ export interface DiskDescription extends OpenDisk {
   readonly backing: string | undefined;
   readonly cache: CacheMode;
   readonly statistics: DiskStatistics;
+  /** Of its requests; empty: there are none. */
+  readonly limits: Readonly<Partial<Record<ThrottleLimit, number>>>;
+}
+
+/** A dirty bitmap of a node. */
+export interface BitmapDescription {
+  readonly name: string;
+  readonly granularity: number;
+  readonly countBytes: number;
+  readonly isRecording: boolean;
+  readonly isBusy: boolean;
+  readonly isPersistent: boolean;
+  readonly isInconsistent: boolean;
 }
 
 /** A block node with a name. */
@@ -91,6 +107,7 @@ export interface BlockNodeDescription {
   readonly encrypted: boolean;
   /** The node's image, then those that it is backed by. */
   readonly images: readonly ImageInfo[];
+  readonly bitmaps: readonly BitmapDescription[];
 }
 
 /** Where a machine's NBD server listens. */
@@ -183,19 +200,20 @@ export type ToDisks =
   | { readonly type: 'removeNode'; readonly id: number; readonly name: string }
   | { readonly type: 'describeNodes'; readonly id: number }
   | { readonly type: 'nbd'; readonly id: number; readonly request: NbdRequest }
+  | { readonly type: 'block'; readonly id: number; readonly request: BlockRequest }
   | { readonly type: 'close' };
 
 export type FromDisks =
   | { readonly type: 'opened' }
   | { readonly type: 'failed'; readonly code: string; readonly message: string }
-  | { readonly type: 'description'; readonly id: number; readonly disks: readonly (DiskDescription | undefined)[] }
-  | { readonly type: 'changed'; readonly id: number; readonly failure?: string; readonly disk?: number }
+  /** To one of the owner's messages by its id. */
   | {
-      readonly type: 'nodes';
+      readonly type: 'answer';
       readonly id: number;
-      readonly nodes: readonly BlockNodeDescription[];
-      readonly exports: readonly NbdExportDescription[];
+      readonly value?: unknown;
+      readonly failure?: { readonly code: string; readonly message: string };
     }
+  | { readonly type: 'jobEvent'; readonly event: JobEvent }
   /** What the block layer has to say to a person. */
   | { readonly type: 'report'; readonly line: string }
   | { readonly type: 'closed' };

@@ -4,37 +4,30 @@
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import {
-  addTemporaryOverlay,
   BlockError,
-  BlockGraph,
-  cacheFlags,
   cacheModeOf,
   describeImage,
   errorCode,
   type GraphNode,
-  type NodeUse,
-  type OpenFlags,
-  Permission,
   RequestFlag,
   toBlockError,
 } from '../block/index.js';
 import { nameThread } from '../host/node/activity.js';
 import { NodeBlockHost } from '../host/node/block-host.js';
+import { BlockActions } from './block-actions.js';
 import { DiskExports } from './disk-exports.js';
+import { DiskJobs } from './disk-jobs.js';
 import { placedFile } from './disk-places.js';
 import type {
   BlockNodeDescription,
-  DiskConfig,
-  DiskDescription,
-  DiskImage,
   DiskWorkerConfig,
   FromDisks,
-  OpenDisk,
   ToDisks,
   ToDisksFromMachine,
 } from './disk-protocol.js';
-import { DiskRing, diskFlag, diskOp, diskStatus, spareDisks } from './disk-ring.js';
+import { DiskRing, diskFlag, diskOp, diskStatus } from './disk-ring.js';
 import { ringDoorbell } from './doorbell.js';
+import { type Disk, LiveGraph, type Medium } from './live-graph.js';
 import { rungBy } from './worker-protocol.js';
 
 /** How long a submission is waited for on the ring before the event loop has its turn. */
@@ -53,30 +46,13 @@ const host = new NodeBlockHost((severity, message) =>
 );
 for (const [id, secret] of Object.entries(config.secrets)) host.secrets.set(id, secret);
 for (const [id, object] of Object.entries(config.objects)) host.objects.set(id, object);
-const graph = new BlockGraph(host);
-
-interface Medium {
-  readonly node: GraphNode;
-  readonly use: NodeUse;
-  /** What `DiskRing.clusterBytes` says. */
-  readonly clusterBytes: number;
-}
-
-interface Disk {
-  readonly config: DiskConfig;
-  medium: Medium | undefined;
-}
-
-/** Of `blockNodes`. */
-const nodes: GraphNode[] = [];
-/** Undefined: it has been taken out. */
-const disks: (Disk | undefined)[] = [];
+const live = new LiveGraph(host, ring, config.disks.length, (line) => say({ type: 'report', line }));
+const { disks, gate } = live;
+const jobs = new DiskJobs(live, (event) => say({ type: 'jobEvent', event }));
+const actions = new BlockActions(live, jobs);
 const exports = new DiskExports({
-  find: (name) => disks.find((disk) => disk?.config.id === name)?.medium?.node ?? graph.find(name),
-  writersCome: () => {
-    ring.revokePlaces();
-    for (const disk of disks) if (disk) hearOfWrites(disk);
-  },
+  find: (name) => live.find(name),
+  writersCome: () => live.revokePlaces(),
 });
 let memory: SharedArrayBuffer | undefined;
 let kickWords: Int32Array = new Int32Array(new SharedArrayBuffer(4));
@@ -85,83 +61,6 @@ nameThread('disks');
 let inFlight = 0;
 let closing = false;
 let scheduled = false;
-
-async function openAll(): Promise<void> {
-  for (const options of config.blockNodes) {
-    nodes.push(await graph.open({ options: { ...options }, flags: { readOnly: false }, permissions: 0 }));
-  }
-  for (const disk of config.disks) {
-    disks.push({ config: disk, medium: disk.empty ? undefined : await openMedium(disk.id, disk) });
-  }
-}
-
-async function openMedium(id: string, image: DiskImage): Promise<Medium> {
-  const node = await openNode(image);
-  let shared: number = Permission.consistentRead | Permission.writeUnchanged;
-  if (image.shareWrites) shared |= Permission.write;
-  const needs = Permission.consistentRead | (node.readOnly || image.readonly ? 0 : Permission.write);
-  try {
-    const use = await node.acquire(id, needs, shared);
-    const clusterBytes = node.instance.movesPlaces ? ((await node.getInfo()).clusterSizeBytes ?? 0) : 0;
-    return { node, use, clusterBytes };
-  } catch (error) {
-    await node.close().catch(() => undefined);
-    throw error;
-  }
-}
-
-async function openNode(disk: DiskImage): Promise<GraphNode> {
-  if (disk.node !== undefined) {
-    const node = graph.find(disk.node);
-    if (!node) throw new BlockError('ENODEV', `There is no block node '${disk.node}'`);
-    return node.retain();
-  }
-  const readOnly = disk.readonly ?? false;
-  const flags: Partial<OpenFlags> = {
-    ...cacheFlags(disk.cache ?? 'writeback'),
-    unmap: disk.discard === 'unmap',
-    readOnly: readOnly || (disk.snapshot ?? false),
-  };
-  const node = await graph.open({
-    ...(disk.path === undefined ? {} : { filename: disk.path }),
-    ...(disk.format === undefined ? {} : { format: disk.format }),
-    options: { ...disk.options },
-    flags,
-    // What the device needs it acquires itself.
-    permissions: 0,
-  });
-  if (!disk.snapshot) return node;
-  try {
-    const overlay = await addTemporaryOverlay(graph, node, { readOnly, unmap: flags.unmap ?? true });
-    await overlay.rootUse?.release();
-    overlay.rootUse = undefined;
-    return overlay;
-  } catch (error) {
-    await node.close().catch(() => undefined);
-    throw error;
-  }
-}
-
-const openDisk = ({ medium }: Disk): OpenDisk => ({
-  sizeBytes: medium ? Math.ceil(medium.node.length / 512) * 512 : 0,
-  readonly: medium?.node.readOnly ?? true,
-  inserted: medium !== undefined,
-});
-
-function describe(disk: Disk): DiskDescription {
-  const node = disk.medium?.node;
-  return {
-    ...openDisk(disk),
-    id: disk.config.id,
-    removable: disk.config.removable ?? false,
-    nodeName: node?.nodeName ?? '',
-    filename: node?.filename ?? '',
-    format: node?.driver.name ?? '',
-    backing: node?.backing?.filename,
-    cache: node ? cacheModeOf(node.flags) : 'writeback',
-    statistics: ring.statistics(disks.indexOf(disk)),
-  };
-}
 
 async function describeNode(node: GraphNode): Promise<BlockNodeDescription> {
   const images = [];
@@ -175,83 +74,27 @@ async function describeNode(node: GraphNode): Promise<BlockNodeDescription> {
     detectZeroes: node.flags.detectZeroes,
     encrypted: node.instance.encrypted ?? false,
     images,
+    bitmaps: node.bitmaps
+      .filter(({ name }) => name !== '')
+      .map((bitmap) => ({
+        name: bitmap.name,
+        granularity: bitmap.granularity,
+        countBytes: bitmap.countBytes(),
+        isRecording: bitmap.enabled,
+        isBusy: bitmap.busy,
+        isPersistent: bitmap.persistent,
+        isInconsistent: bitmap.inconsistent,
+      })),
   };
 }
 
 /** All of them, those below disks and nodes included; one that is being opened or closed is left out. */
 async function describeNodes(): Promise<BlockNodeDescription[]> {
   const described: BlockNodeDescription[] = [];
-  for (const node of graph.nodes) {
+  for (const node of live.graph.nodes) {
     if (node.isStarted) described.push(await describeNode(node.retain()).finally(() => node.close()));
   }
   return described;
-}
-
-function tellDisk(disk: Disk): void {
-  ring.setDisk(disks.indexOf(disk), openDisk(disk), disk.medium?.clusterBytes ?? 0);
-}
-
-/** The vCPU's thread may have written at places of this disk. */
-function hearOfWrites(disk: Disk): void {
-  if (ring.takeWritten(disks.indexOf(disk))) disk.medium?.node.noteWritten();
-}
-
-async function closeMedium({ node, use }: Medium): Promise<void> {
-  await use.release().catch(() => undefined);
-  await node.drain();
-  await node.close().catch((error: unknown) => {
-    say({ type: 'report', line: `error: '${node.filename}': ${toBlockError(error).message}` });
-  });
-}
-
-/** The new medium, as writable as the first one unless it is said, is opened first: a drive keeps its own where that fails. */
-async function change(disk: Disk, image: DiskImage | undefined): Promise<void> {
-  const readonly = image?.readonly ?? disk.config.readonly;
-  const medium = image && (await openMedium(disk.config.id, { ...image, readonly }));
-  const before = disk.medium;
-  ring.revokePlaces();
-  hearOfWrites(disk);
-  disk.medium = medium;
-  tellDisk(disk);
-  if (before) await closeMedium(before);
-}
-
-/** Gives its place. */
-async function addDisk(disk: DiskConfig): Promise<number> {
-  const free = disks.indexOf(undefined);
-  const place = free >= 0 ? free : disks.length;
-  if (place >= config.disks.length + spareDisks) throw new BlockError('ENOSPC', 'There is no room for another disk');
-  const added: Disk = { config: disk, medium: undefined };
-  disks[place] = added;
-  try {
-    if (!disk.empty) added.medium = await openMedium(disk.id, disk);
-  } catch (error) {
-    disks[place] = undefined;
-    throw error;
-  }
-  ring.revokePlaces();
-  ring.forgetStatistics(place);
-  tellDisk(added);
-  return place;
-}
-
-async function removeDisk(place: number): Promise<void> {
-  const disk = disks[place];
-  ring.revokePlaces();
-  if (disk) hearOfWrites(disk);
-  disks[place] = undefined;
-  if (disk?.medium) await closeMedium(disk.medium);
-}
-
-async function removeNode(name: string): Promise<void> {
-  const at = nodes.findIndex(({ nodeName }) => nodeName === name);
-  const node = nodes[at];
-  if (!node) throw new BlockError('ENODEV', `Failed to find node with node-name='${name}'`);
-  if (node.isShared) throw new BlockError('EBUSY', `Node '${name}' is busy: node is used as backing hd or by a device`);
-  nodes.splice(at, 1);
-  ring.revokePlaces();
-  await node.drain();
-  await node.close();
 }
 
 /** Says where a request's bytes lie, and what follows them. */
@@ -269,13 +112,20 @@ function tellPlaces(slot: number, { node, clusterBytes }: Medium): void {
 
 async function perform(slot: number): Promise<void> {
   const disk = disks[ring.disk(slot)];
-  const medium = disk?.medium;
-  if (!medium) throw new BlockError('ENOMEDIUM');
-  const { node } = medium;
-  if (ring.op(slot) === diskOp.flush) hearOfWrites(disk);
-  await carryOut(slot, node);
-  const wantsPlaces = (ring.flags(slot) & diskFlag.wantsPlaces) !== 0 && !exports.hasWriters;
-  if (wantsPlaces && disk.medium === medium) tellPlaces(slot, medium);
+  const op = ring.op(slot);
+  if (disk?.throttle && op !== diskOp.flush)
+    await disk.throttle.group.pass(op === diskOp.read ? 'read' : 'write', ring.length(slot));
+  await gate.enter();
+  try {
+    const medium = disk?.medium;
+    if (!medium) throw new BlockError('ENOMEDIUM');
+    if (op === diskOp.flush) live.hearOfWrites(disk);
+    await carryOut(slot, medium.node);
+    const wantsPlaces = (ring.flags(slot) & diskFlag.wantsPlaces) !== 0 && !exports.hasWriters && !disk.throttle;
+    if (wantsPlaces && gate.isOpen && disk.medium === medium) tellPlaces(slot, medium);
+  } finally {
+    gate.leave();
+  }
 }
 
 async function carryOut(slot: number, node: GraphNode): Promise<void> {
@@ -342,7 +192,7 @@ function look(): void {
   }
   // What needs no waiting is done when the loop comes round.
   if (took) schedule();
-  else if (inFlight === 0 && memory && !exports.isServing) {
+  else if (inFlight === 0 && memory && !exports.isServing && !jobs.areThere) {
     ring.waitOnWord(BLOCK_MS);
     if (!ring.waitInLoop()) schedule();
   } else if (!ring.waitInLoop()) schedule();
@@ -356,72 +206,53 @@ async function close(): Promise<void> {
   await exports.close().catch((error: unknown) => {
     say({ type: 'report', line: `error: the NBD server: ${toBlockError(error).message}` });
   });
+  await jobs.close();
   // The vCPU's thread has ended: what it did not hand over is lost, as in a power cut.
-  for (const disk of disks) {
-    if (!disk?.medium) continue;
-    hearOfWrites(disk);
-    await closeMedium(disk.medium);
-  }
-  for (const node of nodes.reverse()) {
-    await node.drain();
-    await node.close().catch((error: unknown) => {
-      say({ type: 'report', line: `error: '${node.filename}': ${toBlockError(error).message}` });
-    });
-  }
+  await live.closeAll();
   say({ type: 'closed' });
   config.port.close();
   owner.close();
 }
 
+/** Says what became of a request. */
 function answer(id: number, work: Promise<unknown>): void {
   work.then(
-    (disk) => say({ type: 'changed', id, ...(typeof disk === 'number' ? { disk } : {}) }),
-    (error: unknown) => say({ type: 'changed', id, failure: toBlockError(error).message }),
+    (value) => say({ type: 'answer', id, value }),
+    (error: unknown) => {
+      const { code, message } = toBlockError(error);
+      say({ type: 'answer', id, failure: { code, message } });
+    },
   );
 }
 
-owner.on('message', (message: ToDisks) => {
+async function carryOutMessage(message: Exclude<ToDisks, { type: 'close' }>): Promise<unknown> {
   switch (message.type) {
     case 'describe':
-      say({ type: 'description', id: message.id, disks: disks.map((disk) => disk && describe(disk)) });
-      return;
+      return disks.map((disk) => disk && live.describe(disk));
     case 'change': {
       const disk = disks[message.disk];
-      if (disk) answer(message.id, change(disk, message.image));
-      return;
+      return disk && (await live.change(disk, message.image));
     }
     case 'add':
-      answer(message.id, addDisk(message.disk));
-      return;
+      return await live.add(message.disk);
     case 'remove':
-      answer(message.id, removeDisk(message.disk));
-      return;
-    case 'addNode': {
-      const open = graph.open({ options: { ...message.options }, flags: { readOnly: false }, permissions: 0 });
-      answer(
-        message.id,
-        open.then((node) => {
-          nodes.push(node);
-          ring.revokePlaces();
-        }),
-      );
-      return;
-    }
+      return await live.remove(message.disk);
+    case 'addNode':
+      return await live.addNode(message.options);
     case 'removeNode':
-      answer(message.id, removeNode(message.name));
-      return;
+      return await live.removeNode(message.name);
     case 'describeNodes':
-      describeNodes().then(
-        (nodes) => say({ type: 'nodes', id: message.id, nodes, exports: exports.descriptions }),
-        (error: unknown) => say({ type: 'changed', id: message.id, failure: toBlockError(error).message }),
-      );
-      return;
+      return { nodes: await describeNodes(), exports: exports.descriptions };
     case 'nbd':
-      answer(message.id, exports.carryOut(message.request));
-      return;
-    case 'close':
-      void close();
+      return await exports.carryOut(message.request);
+    case 'block':
+      return await actions.carryOut(message.request);
   }
+}
+
+owner.on('message', (message: ToDisks) => {
+  if (message.type === 'close') void close();
+  else answer(message.id, carryOutMessage(message));
 });
 config.port.on('message', (message: ToDisksFromMachine) => {
   if (message.type === 'memory') {
@@ -432,11 +263,11 @@ config.port.on('message', (message: ToDisksFromMachine) => {
   schedule();
 });
 
-const opening = openAll();
+const opening = live.openAll(config.blockNodes, config.disks);
 opening.then(
   () => {
     say({ type: 'opened' });
-    for (const disk of disks) tellDisk(disk as Disk);
+    for (const disk of disks) live.tellDisk(disk as Disk);
     ring.setOpened(true);
   },
   (error: unknown) => {

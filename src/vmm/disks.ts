@@ -3,6 +3,7 @@ import { MessageChannel, Worker } from 'node:worker_threads';
 import { VringError } from '../base/index.js';
 import type { OptionDict } from '../block/index.js';
 import { bundle } from '../host/node/bundles.js';
+import type { BlockAnswer, BlockRequest, JobEvent } from './block-protocol.js';
 import type {
   BlockNodeDescription,
   DiskConfig,
@@ -42,6 +43,9 @@ export interface MachineDiskThread {
   describeNodes(): Promise<DescribedNodes>;
   /** Rejects with VringError `nbd`. */
   nbd(request: NbdRequest): Promise<void>;
+  /** Rejects with VringError `block`, `no-such-job`, `no-such-disk`. */
+  block<R extends BlockRequest>(request: R): Promise<BlockAnswer<R>>;
+  onJobEvent(listener: (event: JobEvent) => void): void;
   /** Lines for a person, those of before included. */
   onReport(listener: (line: string) => void): void;
   onFailure(listener: (error: VringError) => void): void;
@@ -52,9 +56,18 @@ export interface MachineDiskThread {
 /** How long the end of what is under way is waited for: a server that does not answer holds nobody for ever. */
 const CLOSE_MS = 30_000;
 
-interface Waiting<T> {
-  resolve(value: T): void;
+interface Waiting {
+  resolve(value: unknown): void;
   reject(error: VringError): void;
+}
+
+/** What the thread says of a request that it could not carry out. */
+class DiskFailure extends VringError {
+  readonly errno: string;
+  constructor(errno: string, message: string) {
+    super('disk-open', message);
+    this.errno = errno;
+  }
 }
 
 /** Starts the thread, which opens all images. */
@@ -79,14 +92,11 @@ export function openDisks(config: Omit<DiskWorkerConfig, 'ring' | 'port'>): Mach
   let failed: (error: VringError) => void = () => {};
   let failure: VringError | undefined;
   let nextId = 1;
-  const waiting = new Map<number, (disks: readonly (DiskDescription | undefined)[]) => void>();
-  const changing = new Map<number, Waiting<number>>();
-  const listing = new Map<number, Waiting<DescribedNodes>>();
+  const waiting = new Map<number, Waiting>();
+  let jobEvent: (event: JobEvent) => void = () => {};
   const exited = new Promise<void>((resolve) => {
     worker.on('exit', () => {
-      for (const answer of waiting.values()) answer([]);
-      for (const { reject } of [...changing.values(), ...listing.values()])
-        reject(new VringError('machine-ended', 'The machine has ended.'));
+      for (const { reject } of waiting.values()) reject(new VringError('machine-ended', 'The machine has ended.'));
       resolve();
     });
   });
@@ -99,22 +109,16 @@ export function openDisks(config: Omit<DiskWorkerConfig, 'ring' | 'port'>): Mach
         case 'failed':
           reject(new VringError(message.code, message.message));
           return;
-        case 'description':
-          waiting.get(message.id)?.(message.disks);
-          waiting.delete(message.id);
-          return;
-        case 'changed': {
-          const { id, failure: reason } = message;
-          const change = changing.get(id);
-          changing.delete(id);
-          if (reason === undefined) change?.resolve(message.disk ?? -1);
-          else (change ?? listing.get(id))?.reject(new VringError('disk-open', reason));
-          listing.delete(id);
+        case 'answer': {
+          const { id, value, failure: reason } = message;
+          const asked = waiting.get(id);
+          waiting.delete(id);
+          if (reason === undefined) asked?.resolve(value);
+          else asked?.reject(new DiskFailure(reason.code, reason.message));
           return;
         }
-        case 'nodes':
-          listing.get(message.id)?.resolve(message);
-          listing.delete(message.id);
+        case 'jobEvent':
+          jobEvent(message.event);
           return;
         case 'report':
           report(message.line);
@@ -130,12 +134,23 @@ export function openDisks(config: Omit<DiskWorkerConfig, 'ring' | 'port'>): Mach
   });
   // Whoever waits for it sees the failure; nobody has to.
   opened.catch(() => {});
-  const ask = (message: (id: number) => ToDisks) =>
-    new Promise<number>((resolve, reject) => {
-      const id = nextId++;
-      changing.set(id, { resolve, reject });
-      say(message(id));
-    });
+  /** `codes`: of the error where its thread's is among them; else it is `otherwise`. */
+  const ask = async <T>(
+    message: (id: number) => ToDisks,
+    otherwise = 'disk-open',
+    codes: Readonly<Record<string, string>> = {},
+  ): Promise<T> => {
+    try {
+      return await new Promise<T>((resolve, reject) => {
+        const id = nextId++;
+        waiting.set(id, { resolve: resolve as (value: unknown) => void, reject });
+        say(message(id));
+      });
+    } catch (error) {
+      if (!(error instanceof DiskFailure)) throw error;
+      throw new VringError(codes[error.errno] ?? otherwise, error.message);
+    }
+  };
   const known: MachineDisksConfig['disks'][number][] = config.disks.map(({ id, onReadError, onWriteError }) => ({
     ...{ id, onReadError, onWriteError },
   }));
@@ -146,15 +161,10 @@ export function openDisks(config: Omit<DiskWorkerConfig, 'ring' | 'port'>): Mach
       disks: known,
     },
     opened,
-    describe: () =>
-      new Promise((resolve) => {
-        const id = nextId++;
-        waiting.set(id, resolve);
-        say({ type: 'describe', id });
-      }),
-    change: async (disk, image) => void (await ask((id) => ({ type: 'change', id, disk, image }))),
+    describe: () => ask((id) => ({ type: 'describe', id })),
+    change: (disk, image) => ask((id) => ({ type: 'change', id, disk, image })),
     add: async (disk) => {
-      const place = await ask((id) => ({ type: 'add', id, disk }));
+      const place = await ask<number>((id) => ({ type: 'add', id, disk }));
       const { id, onReadError, onWriteError } = disk;
       known[place] = { id, onReadError, onWriteError };
       return place;
@@ -163,21 +173,14 @@ export function openDisks(config: Omit<DiskWorkerConfig, 'ring' | 'port'>): Mach
       known[disk] = { id: '' };
       await ask((id) => ({ type: 'remove', id, disk }));
     },
-    addNode: async (options) => void (await ask((id) => ({ type: 'addNode', id, options }))),
-    removeNode: async (name) => void (await ask((id) => ({ type: 'removeNode', id, name }))),
-    describeNodes: () =>
-      new Promise((resolve, reject) => {
-        const id = nextId++;
-        listing.set(id, { resolve, reject });
-        say({ type: 'describeNodes', id });
-      }),
-    nbd: async (request) => {
-      try {
-        await ask((id) => ({ type: 'nbd', id, request }));
-      } catch (error) {
-        const { message } = error as VringError;
-        throw new VringError('nbd', message, { cause: error });
-      }
+    addNode: (options) => ask((id) => ({ type: 'addNode', id, options })),
+    removeNode: (name) => ask((id) => ({ type: 'removeNode', id, name })),
+    describeNodes: () => ask((id) => ({ type: 'describeNodes', id })),
+    nbd: (request) => ask((id) => ({ type: 'nbd', id, request }), 'nbd'),
+    block: (request) =>
+      ask((id) => ({ type: 'block', id, request }), 'block', { ESRCH: 'no-such-job', ENODEV: 'no-such-disk' }),
+    onJobEvent: (listener) => {
+      jobEvent = listener;
     },
     onReport: (listener) => {
       report = listener;

@@ -6,6 +6,21 @@ export type { SmbiosOptions, SmbiosWords } from '../hw/smbios/tables.js';
 export type { FirmwareFile } from '../machine/firmware-file.js';
 export { type TraceItem, traceItems } from '../machine/trace.js';
 export type { WaitOptions } from './abort.js';
+export type {
+  BackupRequest,
+  BlockAction,
+  BlockAnswer,
+  BlockRequest,
+  BlockTarget,
+  ChainPlace,
+  JobDescription,
+  JobErrorPolicy,
+  JobEvent,
+  JobRequest,
+  JobSettings,
+  JobStatus,
+  JobType,
+} from './block-protocol.js';
 export type { CharacterPort } from './character-port.js';
 export {
   type CommandResult,
@@ -17,6 +32,7 @@ export {
   type SystemMachineOptions,
 } from './debian.js';
 export type {
+  BitmapDescription,
   BlockNodeDescription,
   BlockObject,
   DiskDescription,

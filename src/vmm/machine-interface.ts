@@ -4,6 +4,7 @@ import type { VringError } from '../base/index.js';
 import type { TextScreen } from '../display/index.js';
 import type { HostForward } from '../net/index.js';
 import type { WaitOptions } from './abort.js';
+import type { BlockAnswer, BlockRequest, JobEvent } from './block-protocol.js';
 import type { CharacterPort } from './character-port.js';
 import type {
   BlockNodeDescription,
@@ -46,6 +47,8 @@ export interface MachineEvents {
   trayMoved: (id: string, open: boolean) => void;
   /** A disk's image could not be read or written; `stop`: the machine stands still. Many at once are told once. */
   diskError: (id: string, error: Omit<DiskError, 'disk'>) => void;
+  /** What becomes of a job on its disks' images. */
+  job: (event: JobEvent) => void;
   /** A line about something that the guest asked for and vring does not have. */
   log: (line: string) => void;
   /** A line that whoever runs the machine should see: an image's format was guessed, an image could not be closed. */
@@ -143,6 +146,19 @@ export interface Machine extends AsyncDisposable {
    */
   nbd(request: NbdRequest): Promise<void>;
   nbdExports(options?: WaitOptions): Promise<readonly NbdExportDescription[]>;
+  /**
+   * Jobs, snapshots, bitmaps and limits of its disks' images, while it runs. Throws VringError `block` where it cannot be done,
+   * `no-such-job`, `no-such-disk`, `no-disks`.
+   */
+  block<R extends BlockRequest>(request: R): Promise<BlockAnswer<R>>;
+  /** Opens the tray of the drive with this id; what is in it stays there. Throws as `ejectMedium`. */
+  openTray(id: string, options?: WaitOptions & { readonly force?: boolean }): Promise<void>;
+  /** Closes it, with what is in it. Throws VringError `no-such-disk`, `disk-fixed`. */
+  closeTray(id: string, options?: WaitOptions): Promise<void>;
+  /** Puts a block node into a drive whose tray is open and empty. Throws VringError `no-such-disk`, `disk-fixed`, `disk-tray`, `disk-open`. */
+  insertMedium(id: string, node: string, options?: WaitOptions): Promise<void>;
+  /** Takes out what is in a drive whose tray is open. Throws VringError `no-such-disk`, `disk-fixed`, `disk-tray`. */
+  removeMedium(id: string, options?: WaitOptions): Promise<void>;
   /**
    * Opens the tray of the drive with this id and takes out what is in it. Throws VringError `no-such-disk`, `disk-fixed`, and
    * `disk-locked` where the guest holds the tray, which is then asked to let it go; `force` opens it all the same.

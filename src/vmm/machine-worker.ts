@@ -346,6 +346,9 @@ function answer(board: Board, request: Exclude<Request, { type: 'accelerator' }>
     case 'mediumChanged':
       devices.removableDrive(request.disk).mediumChanged();
       return undefined;
+    case 'diskResized':
+      devices.diskResized(request.disk);
+      return undefined;
     case 'trays':
       return devices.trays;
     case 'setLink':

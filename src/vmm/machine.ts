@@ -8,6 +8,7 @@ import { VringError } from '../base/index.js';
 import type { TextScreen } from '../display/index.js';
 import type { HostForward } from '../net/index.js';
 import { abortedError, bounded, type WaitOptions } from './abort.js';
+import type { BlockAnswer, BlockRequest } from './block-protocol.js';
 import { type CharacterPort, MachinePort } from './character-port.js';
 import type { Candidate, Choice } from './choose-accelerator.js';
 import type { BlockNodeDescription, DiskImage, NbdExportDescription, NbdRequest } from './disk-protocol.js';
@@ -108,6 +109,7 @@ class RunningMachine implements Machine {
     this.#shares = config.screen;
     if (networks) this.#watchNetworks(networks);
     disks?.onReport((line) => this.#warn(line));
+    disks?.onJobEvent((event) => this.#emit('job', event));
     disks?.onFailure((error) => {
       this.#failure ??= error;
       this.#quit();
@@ -293,14 +295,64 @@ class RunningMachine implements Machine {
     await this.#disks.nbd(request);
   }
 
-  async #openTray(id: string, options: WaitOptions & { readonly force?: boolean }): Promise<number> {
-    const ids = this.#disks?.config.disks.map((disk) => disk.id) ?? [];
-    const disk = ids.indexOf(id);
+  async block<R extends BlockRequest>(request: R): Promise<BlockAnswer<R>> {
+    if (this.state === 'ended') throw this.#endError();
+    if (!this.#disks) throw new VringError('no-disks', 'The machine was made without disks.');
+    const answer = await this.#disks.block(request);
+    if (request.op === 'resize') await this.#resized(request.disk);
+    return answer;
+  }
+
+  /** The guest is told, where its device can tell. */
+  async #resized(name: string): Promise<void> {
+    const disks = (await this.#disks?.describe()) ?? [];
+    for (const [disk, each] of disks.entries())
+      if (each && (each.id === name || each.nodeName === name)) await this.#request({ type: 'diskResized', disk }, {});
+  }
+
+  #diskPlace(id: string): number {
+    const disk = this.#disks?.config.disks.findIndex((each) => each.id === id) ?? -1;
     if (disk < 0) throw new VringError('no-such-disk', `There is no disk '${id}'.`);
+    return disk;
+  }
+
+  async #openTray(id: string, options: WaitOptions & { readonly force?: boolean }): Promise<number> {
+    const disk = this.#diskPlace(id);
     const force = options.force ?? false;
     const tray = (await this.#request({ type: 'eject', disk, force }, options)) as TrayState;
     if (tray.open) return disk;
     throw new VringError('disk-locked', `The guest holds the tray of '${id}'; it has been asked to let it go.`);
+  }
+
+  async openTray(id: string, options: WaitOptions & { readonly force?: boolean } = {}): Promise<void> {
+    await this.#openTray(id, options);
+  }
+
+  async closeTray(id: string, options?: WaitOptions): Promise<void> {
+    const disk = this.#diskPlace(id);
+    const known = (await this.disks(options)).find((each) => each.id === id);
+    if (!known?.removable) throw new VringError('disk-fixed', `Device '${id}' is not removable`);
+    if (known.tray?.open) await this.#request({ type: 'mediumChanged', disk }, options);
+  }
+
+  /** What is in a drive, whose tray is open as far as it has one, is changed by hand. */
+  async #exchange(id: string, image: DiskImage | undefined, options?: WaitOptions): Promise<void> {
+    const disk = this.#diskPlace(id);
+    const known = (await this.disks(options)).find((each) => each.id === id);
+    if (!known?.removable) throw new VringError('disk-fixed', `Device '${id}' is not removable`);
+    if (known.tray?.open === false) throw new VringError('disk-tray', `Tray of device '${id}' is not open`);
+    if (image && known.inserted) throw new VringError('disk-tray', `There already is a medium in device '${id}'`);
+    await this.#disks?.change(disk, image);
+    // A drive without a tray sees it at once.
+    if (!known.tray) await this.#request({ type: 'mediumChanged', disk }, options);
+  }
+
+  insertMedium(id: string, node: string, options?: WaitOptions): Promise<void> {
+    return this.#exchange(id, { node }, options);
+  }
+
+  removeMedium(id: string, options?: WaitOptions): Promise<void> {
+    return this.#exchange(id, undefined, options);
   }
 
   async ejectMedium(id: string, options: WaitOptions & { readonly force?: boolean } = {}): Promise<void> {

@@ -169,6 +169,8 @@ export class MachineDevices {
   readonly #scsi = new Map<string, VirtioScsi>();
   /** Drives with removable media, by their disk. */
   readonly #removable = new Map<number, RemovableDrive>();
+  /** virtio disks, by their place among the disks. */
+  readonly #virtioDisks = new Map<number, VirtioBlock>();
   readonly #rootPorts = new Map<string, { readonly port: PcieRootPort; readonly path: string }>();
   /** PCI devices beside the board's own, in the order in which they came. */
   readonly #plugged: PluggedDevice[] = [];
@@ -185,6 +187,11 @@ export class MachineDevices {
     const drive = this.#removable.get(disk);
     if (!drive) throw new VringError('disk-fixed', 'The medium of this disk cannot be changed.');
     return drive;
+  }
+
+  /** The guest is told of a disk's new size, where its device can tell; others it asks by itself. */
+  diskResized(disk: number): void {
+    this.#virtioDisks.get(disk)?.resized();
   }
 
   get trays(): readonly TrayState[] {
@@ -227,6 +234,7 @@ export class MachineDevices {
           ...(logicalBlockSize === undefined ? {} : { logicalBlockSize }),
           ...(physicalBlockSize === undefined ? {} : { physicalBlockSize }),
         });
+        this.#virtioDisks.set(config.disk, model);
         const spot = this.#addVirtio(board, config, model, taken);
         if (config.bootIndex !== undefined)
           this.#bootable.push({ index: config.bootIndex, path: `${spot.path('scsi')}/disk@0,0` });

@@ -439,6 +439,8 @@ export type Request =
   | ({ readonly type: 'unplugScsi'; readonly controller: string } & ScsiPlace)
   /** The disk thread has put another medium into a drive, or taken it out. */
   | { readonly type: 'mediumChanged'; readonly disk: number }
+  /** A disk has another size. */
+  | { readonly type: 'diskResized'; readonly disk: number }
   | { readonly type: 'trays' }
   | { readonly type: 'info'; readonly topic: InfoTopic };
 

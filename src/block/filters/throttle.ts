@@ -9,11 +9,18 @@ import type { OptionRow, OptionValues } from '../options.js';
 import { takeOptions } from '../options.js';
 import { FilterNode } from './filter-node.js';
 
-const kinds = ['bps-total', 'bps-read', 'bps-write', 'iops-total', 'iops-read', 'iops-write'] as const;
+export const throttleKinds = ['bps-total', 'bps-read', 'bps-write', 'iops-total', 'iops-read', 'iops-write'] as const;
+
+/** A limit without its prefix: `bps-total`, its `-max`, its `-max-length`, and `iops-size`. */
+export type ThrottleLimit =
+  | (typeof throttleKinds)[number]
+  | `${(typeof throttleKinds)[number]}-max`
+  | `${(typeof throttleKinds)[number]}-max-length`
+  | 'iops-size';
 
 /** Own rows: `limits.bps-total`, its `-max` and `-max-length`, and `limits.iops-size`. */
 const limitRows: readonly OptionRow[] = [
-  ...kinds.flatMap((kind): OptionRow[] => [
+  ...throttleKinds.flatMap((kind): OptionRow[] => [
     { name: `limits.${kind}`, type: 'number', help: `Limit of ${kind}` },
     { name: `limits.${kind}-max`, type: 'number', help: `Burst of ${kind}` },
     { name: `limits.${kind}-max-length`, type: 'number', help: `Seconds a burst of ${kind} may last` },
@@ -51,20 +58,21 @@ export class ThrottleGroup {
   readonly #buckets = new Map<string, Bucket>();
   readonly #requestBytes: number;
 
-  constructor(host: BlockHost, limit: (name: string) => number) {
+  /** Throws BlockError where the limits make no sense. */
+  constructor(host: BlockHost, limit: (name: ThrottleLimit) => number) {
     this.#host = host;
     this.#requestBytes = limit('iops-size');
-    for (const name of kinds.flatMap((kind) => [kind, `${kind}-max`])) {
+    for (const name of throttleKinds.flatMap((kind) => [kind, `${kind}-max`] as const)) {
       if (limit(name) < 0 || limit(name) > mostPerSecond)
         throw new BlockError('EINVAL', `bps/iops/max values must be within [0, ${mostPerSecond}]`);
     }
-    for (const kind of kinds) {
+    for (const kind of throttleKinds) {
       const rate = limit(kind);
       if (rate > 0) this.#buckets.set(kind, new Bucket(rate, limit(`${kind}-max`), limit(`${kind}-max-length`) || 1));
       else if (limit(`${kind}-max`) > 0)
         throw new BlockError('EINVAL', `bps_max/iops_max require corresponding bps/iops values`);
     }
-    for (const unit of ['bps', 'iops']) {
+    for (const unit of ['bps', 'iops'] as const) {
       if (limit(`${unit}-total`) > 0 && (limit(`${unit}-read`) > 0 || limit(`${unit}-write`) > 0)) {
         throw new BlockError(
           'EINVAL',
@@ -138,7 +146,7 @@ export function findThrottleGroup(host: BlockHost, name: string): ThrottleGroup 
   return group;
 }
 
-function limitReader(values: OptionValues): (name: string) => number {
+function limitReader(values: OptionValues): (name: ThrottleLimit) => number {
   return (name) => values.number(`limits.${name}`) ?? 0;
 }
 

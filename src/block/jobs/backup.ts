@@ -8,14 +8,14 @@ import { BlockError } from '../errors.js';
 import type { GraphNode } from '../graph-node.js';
 import type { BlockNode } from '../node.js';
 import { RequestFlag } from '../node.js';
-import { type JobOptions, RateLimit } from './job.js';
+import { type JobOptions, jobRequest, RateLimit } from './job.js';
 
 const minGrainBytes = 65536;
 
 export interface BackupOptions extends JobOptions {
   /** `full`, `top` (what the top layer has), `incremental` (what `bitmap` says), `none` (only what gets overwritten). */
   readonly sync?: 'full' | 'top' | 'incremental' | 'none';
-  /** For `incremental`; cleared of what was copied when the backup succeeds. */
+  /** For `incremental`: emptied when the backup begins, so that it tells what is written from then on; a backup that fails gives back what it had. */
   readonly bitmap?: SparseBitmap;
 }
 
@@ -30,6 +30,9 @@ export class BackupJob {
   readonly #hook: (offset: number, length: number) => Promise<void> | undefined;
   #failure: unknown;
   #done = 0;
+  /** What the bitmap had. */
+  readonly #wanted: SparseBitmap | undefined;
+  readonly #total: number;
 
   constructor(source: GraphNode, target: BlockNode, options: BackupOptions = {}) {
     if (target.length < source.length) throw new BlockError('EINVAL', 'Source and target image have different sizes');
@@ -40,8 +43,14 @@ export class BackupJob {
     this.#options = options;
     this.#grain = minGrainBytes;
     this.#todo = new Bitmap('backup', this.#grain, source.length);
-    if (options.bitmap) this.#todo.merge(options.bitmap);
-    else this.#todo.setAll();
+    if (options.bitmap) {
+      const { granularity } = options.bitmap;
+      this.#wanted = new Bitmap('wanted', granularity, source.length);
+      this.#wanted.merge(options.bitmap);
+      this.#todo.merge(options.bitmap);
+      options.bitmap.clearAll();
+    } else this.#todo.setAll();
+    this.#total = Math.min(this.#todo.countBytes(), source.length);
     this.#hook = (offset, length) => this.#beforeWrite(offset, length);
     source.beforeWrite.push(this.#hook);
   }
@@ -51,7 +60,7 @@ export class BackupJob {
     const { sync = 'full' } = this.#options;
     if (sync === 'none') return;
     try {
-      const limit = new RateLimit(this.#source.host, this.#options.bytesPerSecond ?? 0);
+      const limit = new RateLimit(this.#source.host, this.#options);
       const total = this.#source.length;
       for (let at = 0; at < total; ) {
         this.#options.signal?.throwIfAborted();
@@ -67,6 +76,7 @@ export class BackupJob {
             // Whole grains only: a grain of which any part is allocated is copied.
             const skip = status.length - (status.length % this.#grain);
             if (skip > 0) {
+              this.#todo.clear(at, skip);
               at += skip;
               continue;
             }
@@ -76,12 +86,12 @@ export class BackupJob {
         await this.#copyGrain(at / this.#grain);
         at += size;
         await limit.spend(size);
-        this.#options.progress?.(at, total);
+        this.#options.progress?.(Math.min(this.#done, this.#total), this.#total);
       }
       await this.finish();
-      this.#options.bitmap?.clearAll();
+      this.#options.progress?.(this.#total, this.#total);
     } catch (error) {
-      this.#detach();
+      this.cancel();
       throw error;
     }
   }
@@ -90,11 +100,12 @@ export class BackupJob {
     this.#detach();
     await Promise.all(this.#busy.values());
     if (this.#failure !== undefined) throw this.#failure;
-    await this.#target.flush();
+    await jobRequest('write', this.#target.flush());
   }
 
   cancel(): void {
     this.#detach();
+    if (this.#wanted) this.#options.bitmap?.merge(this.#wanted);
   }
 
   #detach(): void {
@@ -134,13 +145,19 @@ export class BackupJob {
 
   async #copy(offset: number, length: number): Promise<void> {
     const status = await this.#source.chainStatus(offset, length);
-    if (status.zero && status.length >= length) await this.#target.writeZeroes(offset, length, RequestFlag.mayUnmap);
+    if (status.zero && status.length >= length)
+      await jobRequest('write', this.#target.writeZeroes(offset, length, RequestFlag.mayUnmap));
     else {
       const buffer = this.#source.host.allocate(length);
-      await this.#source.read(offset, buffer);
-      await this.#target.write(offset, buffer);
+      await jobRequest('read', this.#source.read(offset, buffer));
+      await jobRequest('write', this.#target.write(offset, buffer));
     }
     this.#done += length;
+  }
+
+  /** Why it cannot be finished. */
+  get failure(): unknown {
+    return this.#failure;
   }
 
   get bytesCopied(): number {

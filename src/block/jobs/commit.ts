@@ -34,7 +34,7 @@ export async function commitChain(top: GraphNode, base: GraphNode, options: Comm
 
 async function copyDown(top: GraphNode, base: GraphNode, options: CommitOptions): Promise<void> {
   const buffer = top.host.allocate(stepBytes);
-  const limit = new RateLimit(top.host, options.bytesPerSecond ?? 0);
+  const limit = new RateLimit(top.host, options);
   const total = top.length;
   for (let at = 0; at < total; ) {
     options.signal?.throwIfAborted();

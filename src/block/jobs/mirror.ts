@@ -7,14 +7,16 @@ import { BlockError } from '../errors.js';
 import type { GraphNode } from '../graph-node.js';
 import type { BlockNode } from '../node.js';
 import { RequestFlag } from '../node.js';
-import { type JobOptions, RateLimit } from './job.js';
+import { type JobOptions, jobRequest, RateLimit } from './job.js';
 
 const stepBytes = 2 ** 20;
 const parallelCopies = 4;
 
 export interface MirrorOptions extends JobOptions {
-  /** `full`: everything; `top`: what the top layer has; `none`: only what is written from now on. */
+  /** `full`: everything; `top`: what the layers above `base` have; `none`: only what is written from now on. */
   readonly sync?: 'full' | 'top' | 'none';
+  /** For `top`: below the source; by default its backing node. */
+  readonly base?: GraphNode;
   readonly granularity?: number;
   /** Bitmap that says what to copy at first, in place of `sync`. */
   readonly bitmap?: SparseBitmap;
@@ -27,6 +29,7 @@ export class MirrorJob {
   readonly #dirty: SparseBitmap;
   readonly #limit: RateLimit;
   #done = 0;
+  #isMarked = false;
   #isReady = false;
 
   constructor(source: GraphNode, target: BlockNode, options: MirrorOptions = {}) {
@@ -35,7 +38,7 @@ export class MirrorJob {
     this.#target = target;
     this.#options = options;
     this.#dirty = new SparseBitmap('mirror', options.granularity ?? 65536, source.length);
-    this.#limit = new RateLimit(source.host, options.bytesPerSecond ?? 0);
+    this.#limit = new RateLimit(source.host, options);
     source.addBitmap(this.#dirty);
   }
 
@@ -44,16 +47,18 @@ export class MirrorJob {
     return this.#isReady;
   }
 
-  /** Copies until both are equal. Writes to the source may go on; call again to catch up with them. */
+  /** Bytes that are known to differ. */
+  get dirtyBytes(): number {
+    return this.#dirty.countBytes();
+  }
+
+  /** Copies until both are equal. Writes to the source may go on; call again to catch up with them, or to try again after an error. */
   async run(): Promise<void> {
-    try {
-      if (this.#done === 0) await this.#markInitial();
-      while (this.#dirty.countBytes() > 0) await this.#pass();
-      this.#isReady = true;
-    } catch (error) {
-      this.#stop();
-      throw error;
-    }
+    if (!this.#isMarked) await this.#markInitial();
+    this.#isMarked = true;
+    this.#options.progress?.(this.#done, this.#done + this.dirtyBytes);
+    while (this.#dirty.countBytes() > 0) await this.#pass(true);
+    this.#isReady = true;
   }
 
   async #markInitial(): Promise<void> {
@@ -63,15 +68,16 @@ export class MirrorJob {
     else if (sync === 'full') this.#dirty.setAll();
     else if (sync === 'top') {
       const top = source.skipFilters();
+      const base = this.#options.base ?? top.backing;
       for (let at = 0; at < source.length; ) {
-        const status = await top.blockStatus(at, Math.min(source.length - at, 2 ** 30), false);
+        const status = await top.chainStatus(at, Math.min(source.length - at, 2 ** 30), base);
         if (status.allocated) this.#dirty.set(at, status.length);
         at += status.length;
       }
     }
   }
 
-  async #pass(): Promise<void> {
+  async #pass(isLimited: boolean): Promise<void> {
     const source = this.#source;
     const running = new Set<Promise<void>>();
     let failure: unknown;
@@ -97,7 +103,7 @@ export class MirrorJob {
         .finally(() => running.delete(copy));
       running.add(copy);
       at += size;
-      await this.#limit.spend(size);
+      if (isLimited) await this.#limit.spend(size);
     }
     await Promise.all(running);
     if (failure !== undefined) throw failure;
@@ -109,11 +115,11 @@ export class MirrorJob {
     for (let at = offset; at < offset + size; ) {
       const status = await source.chainStatus(at, offset + size - at);
       const length = Math.min(status.length, offset + size - at);
-      if (status.zero) await target.writeZeroes(at, length, RequestFlag.mayUnmap);
+      if (status.zero) await jobRequest('write', target.writeZeroes(at, length, RequestFlag.mayUnmap));
       else {
         const buffer = source.host.allocate(length);
-        await source.read(at, buffer);
-        await target.write(at, buffer);
+        await jobRequest('read', source.read(at, buffer));
+        await jobRequest('write', target.write(at, buffer));
       }
       at += length;
     }
@@ -121,12 +127,12 @@ export class MirrorJob {
     this.#options.progress?.(this.#done, this.#done + this.#dirty.countBytes());
   }
 
-  /** Waits for the source's requests, copies the last of them, flushes the target. The source must not be written after. */
+  /** Waits for the source's requests, copies the last of them at full speed, flushes the target. The source must not be written after. */
   async complete(): Promise<void> {
     try {
       await this.#source.drain();
-      while (this.#dirty.countBytes() > 0) await this.#pass();
-      await this.#target.flush();
+      while (this.#dirty.countBytes() > 0) await this.#pass(false);
+      await jobRequest('write', this.#target.flush());
     } finally {
       this.#stop();
     }

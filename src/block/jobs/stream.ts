@@ -17,11 +17,17 @@ export interface StreamOptions extends JobOptions {
 
 /** The node may be used, read and written, meanwhile. */
 export async function streamChain(graph: BlockGraph, top: GraphNode, options: StreamOptions = {}): Promise<void> {
+  await copyUp(top, options);
+  await leaveChain(graph, top, options);
+}
+
+/** The work of a stream; afterwards the layers between are of no use to the image. */
+export async function copyUp(top: GraphNode, options: StreamOptions = {}): Promise<void> {
   const { base } = options;
   for (let at: GraphNode | undefined = top; base && at !== base; at = at.backing) {
     if (!at) throw new BlockError('EINVAL', 'The base is not in the backing chain');
   }
-  const limit = new RateLimit(top.host, options.bytesPerSecond ?? 0);
+  const limit = new RateLimit(top.host, options);
   const buffer = top.host.allocate(stepBytes);
   const total = top.length;
   for (let at = 0; at < total; ) {
@@ -40,6 +46,11 @@ export async function streamChain(graph: BlockGraph, top: GraphNode, options: St
     options.progress?.(at, total);
   }
   await top.flush();
+}
+
+/** The end of a stream: the image stands on `base`, or on nothing. */
+export async function leaveChain(graph: BlockGraph, top: GraphNode, options: StreamOptions = {}): Promise<void> {
+  const { base } = options;
   await top.drain();
   await top.instance.changeBackingFile?.(
     base ? (options.backingFile ?? base.filename) : undefined,

@@ -1,6 +1,6 @@
 /** `img bitmap`: persistent dirty bitmaps. */
-import { SparseBitmap } from '../../block/dirty-bitmap.js';
-import { BlockError, toBlockError } from '../../block/errors.js';
+import { addBitmap, findBitmap, mergeBitmap, removeBitmap, usableBitmap } from '../../block/bitmap-operations.js';
+import { toBlockError } from '../../block/errors.js';
 import type { GraphNode } from '../../block/graph-node.js';
 import { ExitError, type Tool } from './tool.js';
 
@@ -8,9 +8,6 @@ interface Action {
   readonly kind: 'add' | 'remove' | 'clear' | 'enable' | 'disable' | 'merge';
   readonly source?: string;
 }
-
-const defaultGranularity = 65536;
-const maxGranularity = 2 ** 31;
 
 export async function bitmap(tool: Tool, argv: readonly string[]): Promise<number> {
   const { options, operands } = tool.parse(argv, [
@@ -65,7 +62,7 @@ export async function bitmap(tool: Tool, argv: readonly string[]): Promise<numbe
               format: sourceFormat,
               flags: { readOnly: true, noBacking: true },
             });
-          merge(node, source ?? node, name, action.source!);
+          mergeBitmap(usableBitmap(findBitmap(node, name)), findBitmap(source ?? node, action.source!));
         } else await apply(node, action, name, granularity);
       } catch (error) {
         if (error instanceof ExitError) throw error;
@@ -83,72 +80,20 @@ export async function bitmap(tool: Tool, argv: readonly string[]): Promise<numbe
   }
 }
 
-function find(node: GraphNode, name: string): SparseBitmap {
-  const found = node.bitmaps.find((candidate) => candidate.name === name);
-  if (!found) throw new BlockError('ENOENT', `Dirty bitmap '${name}' not found`);
-  return found as SparseBitmap;
-}
-
-function usable(bitmap: SparseBitmap): SparseBitmap {
-  if (bitmap.inconsistent) {
-    throw new BlockError(
-      'EINVAL',
-      `Bitmap '${bitmap.name}' is inconsistent and cannot be used\nTry block-dirty-bitmap-remove to delete this bitmap from disk`,
-    );
-  }
-  if (bitmap.readOnly) throw new BlockError('EPERM', `Bitmap '${bitmap.name}' is readonly and cannot be modified`);
-  return bitmap;
-}
-
 async function apply(node: GraphNode, action: Action, name: string, granularity: number | undefined): Promise<void> {
   switch (action.kind) {
-    case 'add': {
-      if (name === '') throw new BlockError('EINVAL', 'Bitmap name cannot be empty');
-      const size =
-        granularity ||
-        Math.max(4096, Math.min(defaultGranularity, (await node.getInfo()).clusterSizeBytes ?? defaultGranularity));
-      if (size < 512 || size > maxGranularity || !Number.isInteger(Math.log2(size)))
-        throw new BlockError('EINVAL', 'Granularity must be power of 2 and at least 512');
-      const { persistentBitmaps } = node.skipFilters().instance;
-      if (!persistentBitmaps) {
-        throw new BlockError('ENOTSUP', `Can't store persistent bitmaps to ${node.nodeName}: Operation not supported`);
-      }
-      await persistentBitmaps.canStore(name, size);
-      if (node.bitmaps.some((candidate) => candidate.name === name))
-        throw new BlockError('EEXIST', `Bitmap already exists: ${name}`);
-      const made = new SparseBitmap(name, size, node.length);
-      made.persistent = true;
-      node.addBitmap(made);
-      break;
-    }
-    case 'remove': {
-      const found = find(node, name);
-      await node.skipFilters().instance.persistentBitmaps?.remove(name);
-      node.removeBitmap(found);
-      break;
-    }
+    case 'add':
+      return await addBitmap(node, { name, granularity, persistent: true });
+    case 'remove':
+      return await removeBitmap(node, name);
     case 'clear':
-      usable(find(node, name)).clearAll();
+      usableBitmap(findBitmap(node, name)).clearAll();
       break;
     case 'enable':
-      usable(find(node, name)).enabled = true;
+      usableBitmap(findBitmap(node, name)).enabled = true;
       break;
     case 'disable':
-      usable(find(node, name)).enabled = false;
+      usableBitmap(findBitmap(node, name)).enabled = false;
       break;
   }
-}
-
-function merge(node: GraphNode, source: GraphNode, name: string, sourceName: string): void {
-  const target = usable(find(node, name));
-  const from = source.bitmaps.find((candidate) => candidate.name === sourceName) as SparseBitmap | undefined;
-  if (!from) throw new BlockError('ENOENT', `Dirty bitmap '${sourceName}' not found`);
-  if (from.inconsistent) usable(from);
-  if (from.length !== target.length) {
-    throw new BlockError(
-      'EINVAL',
-      `Bitmaps are of different sizes (destination size is ${target.length}, source size is ${from.length}) and can't be merged`,
-    );
-  }
-  target.merge(from);
 }

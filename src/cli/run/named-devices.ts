@@ -22,3 +22,9 @@ export function propertyOf({ row, given }: NamedDevice, name: string): string | 
   if (property.type === 'bool') return /^(on|yes|true|y)$/i.test(value);
   return /^u?int/.test(property.type) && Number.isInteger(Number(value)) ? Number(value) : value;
 }
+
+/** The name of the device that a drive, or a block node, was given to; undefined: none with a name was. */
+export function deviceWith(devices: NamedDevices, drive: string): string | undefined {
+  if (devices.has(drive)) return drive;
+  return [...devices].find(([, { given }]) => given.get('drive') === drive)?.[0];
+}

@@ -1,69 +1,36 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
-import { type Answer, Client } from './testing/qmp-client.js';
+import type { Answer, Client } from './testing/qmp-client.js';
+import { missingOracle, names, SideBySide } from './testing/side-by-side.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'vring-qmp-block-'));
-const children: ChildProcess[] = [];
-after(async () => {
-  for (const child of children) child.kill();
-  await Promise.all(children.map((child) => child.exitCode ?? new Promise((resolve) => child.once('exit', resolve))));
-  rmSync(folder, { recursive: true });
-});
-const has = (program: string) => spawnSync(program, ['--version']).error === undefined;
-const missing = ['qemu-system-x86_64', 'qemu-img'].find((program) => !has(program));
-const main = fileURLToPath(new URL('../../main.js', import.meta.url));
-
-async function started(program: string, leading: readonly string[], words: readonly string[]): Promise<Client> {
-  const rom = join(folder, 'halt.bin');
-  writeFileSync(rom, new Uint8Array(0x10000).fill(0xf4));
-  const board = ['-M', 'pc', '-accel', 'tcg', '-bios', rom, '-display', 'none', '-m', '16', '-nodefaults', '-S'];
-  const child = spawn(program, [...leading, ...board, ...words, '-qmp', 'stdio'], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
-  children.push(child);
-  const client = new Client(child.stdout, (text) => void child.stdin.write(text));
-  await client.next();
-  await client.ask('{"execute":"qmp_capabilities"}');
-  return client;
-}
+after(() => rmSync(folder, { recursive: true }));
 
 test('nodes, exports and named devices are told as QEMU tells them', {
-  skip: missing && `no ${missing}`,
+  skip: missingOracle && `no ${missingOracle}`,
   timeout: 150_000,
 }, async () => {
-  const images = ['ours', 'theirs'].map((name) => {
+  for (const name of names) {
     const [base, top] = [join(folder, `${name}-base`), join(folder, name)];
     writeFileSync(base, new Uint8Array(1 << 20).fill(3));
     const made = spawnSync('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', base, '-F', 'raw', top]);
     assert.equal(made.status, 0, String(made.stderr));
-    return top;
-  });
-  const words = (top: string) => [
+  }
+  const top = join(folder, 'NAME');
+  await using machines = new SideBySide(folder);
+  await machines.start([
     ...['-blockdev', `driver=file,filename=${top}-base,node-name=base-file,read-only=on`],
     ...['-blockdev', 'driver=raw,file=base-file,node-name=base,read-only=on'],
     ...['-blockdev', `driver=file,filename=${top},node-name=top-file,cache.no-flush=on`],
     ...['-blockdev', 'driver=qcow2,file=top-file,node-name=top,backing=base,cache.no-flush=on,detect-zeroes=on'],
     ...['-device', 'virtio-blk-pci,drive=top,id=disk,share-rw=on', '-device', 'VGA,id=screen,vgamem_mb=32'],
-  ];
-  const [ours, theirs] = await Promise.all([
-    started(process.execPath, [main, 'run'], words(images[0])),
-    started('qemu-system-x86_64', [], words(images[1])),
   ]);
-  /** Both answers, with the names of the images made alike. */
-  const both = async (execute: string, given?: object): Promise<[Answer, Answer]> => {
-    const ask = async (client: Client, i: number): Promise<Answer> => {
-      const text = JSON.stringify({ execute, ...(given ? { arguments: given } : {}) });
-      const name = i === 0 ? 'ours' : 'theirs';
-      const answer = await client.ask(text.replaceAll('NAME', name));
-      return JSON.parse(JSON.stringify(answer).replaceAll(join(folder, name), 'image'));
-    };
-    return [await ask(ours, 0), await ask(theirs, 1)];
-  };
+  const { ours, theirs } = machines;
+  const both = (execute: string, given?: object) => machines.ask(execute, given);
   const byName = (a: Answer, b: Answer) => (a['node-name'] < b['node-name'] ? -1 : 1);
   for (const flat of [true, false]) {
     const answers = await both('query-named-block-nodes', { flat });
@@ -79,11 +46,11 @@ test('nodes, exports and named devices are told as QEMU tells them', {
     }
     assert.deepEqual(our, their);
   }
-  const names = (answer: Answer) => answer.return.map(({ device, qdev }: Answer) => [device, qdev]);
+  const devices = (answer: Answer) => answer.return.map(({ device, qdev }: Answer) => [device, qdev]);
   const [ourBlocks, theirBlocks] = await both('query-block');
-  assert.deepEqual(names(ourBlocks), names(theirBlocks));
+  assert.deepEqual(devices(ourBlocks), devices(theirBlocks));
   const [ourCounts, theirCounts] = await both('query-blockstats');
-  assert.deepEqual(names(ourCounts), names(theirCounts));
+  assert.deepEqual(devices(ourCounts), devices(theirCounts));
   for (const [i, { stats }] of ourCounts.return.entries())
     assert.deepEqual({ ...theirCounts.return[i].stats, ...stats }, theirCounts.return[i].stats);
   const [ourNodes, theirNodes] = (await both('query-blockstats', { 'query-nodes': true })).map((answer) =>

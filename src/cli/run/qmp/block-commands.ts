@@ -1,23 +1,47 @@
 /** QMP's commands about disks: what they are, and who may have them by NBD (QEMU's qapi/block-core.json, qapi/block-export.json). */
-import { imageInfoJson } from '../../../block/index.js';
-import type { BlockNodeDescription, MachineDisk, NbdAddress } from '../../../vmm/index.js';
-import { type QmpArguments, type QmpCommand, QmpError, type QmpHost } from './qmp-command.js';
+import { imageInfoJson, type ThrottleLimit } from '../../../block/index.js';
+import type { BitmapDescription, BlockNodeDescription, MachineDisk, NbdAddress } from '../../../vmm/index.js';
+import { deviceWith } from '../named-devices.js';
+import { generic, nothing, text, throttleNames } from './block-arguments.js';
+import type { QmpArguments, QmpCommand, QmpHost } from './qmp-command.js';
 
-const nothing = {};
 /** Clients of the NBD server at once, where nothing else is said; 0: any number. QEMU before 9.1 lets in any number. */
 const MOST_CLIENTS = 100;
 
-const generic = (message: string) => new QmpError('GenericError', message);
+/** The limits of a disk, without those of bursts that are none. */
+function throttleInfo(disk: MachineDisk | undefined): object {
+  const limits = disk?.limits ?? {};
+  const told: Record<string, number | string> = {};
+  for (const [name, limit] of Object.entries(throttleNames)) {
+    told[name] = limits[limit] ?? 0;
+    const most = limits[`${limit}-max` as ThrottleLimit];
+    if (!most) continue;
+    told[`${name}_max`] = most;
+    told[`${name}_max_length`] = limits[`${limit}-max-length` as ThrottleLimit] || 1;
+  }
+  if (limits['iops-size']) told['iops_size'] = limits['iops-size'];
+  if (disk && Object.values(limits).some((limit) => limit > 0)) told['group'] = disk.id;
+  return told;
+}
+
+const bitmapInfo = (bitmap: BitmapDescription): object => ({
+  name: bitmap.name,
+  count: bitmap.countBytes,
+  granularity: bitmap.granularity,
+  recording: bitmap.isRecording,
+  busy: bitmap.isBusy,
+  persistent: bitmap.isPersistent,
+  ...(bitmap.isInconsistent ? { inconsistent: true } : {}),
+});
 
 /** QEMU's `BlockDeviceInfo`. `isFlat`: without the images that it is backed by. */
-function nodeInfo(node: BlockNodeDescription, isFlat: boolean): object {
-  const { nodeName, driver, filename, readonly, cache, detectZeroes, encrypted, images } = node;
+function nodeInfo(node: BlockNodeDescription, isFlat: boolean, disk?: MachineDisk): object {
+  const { nodeName, driver, filename, readonly, cache, detectZeroes, encrypted, images, bitmaps } = node;
   const [image, ...backing] = images.map(imageInfoJson) as [object, ...object[]];
-  const limits = ['bps', 'bps_rd', 'bps_wr', 'iops', 'iops_rd', 'iops_wr'].map((name) => [name, 0] as const);
   const chain = (above: object, below: readonly object[]): object =>
     below.length === 0 ? above : { ...above, 'backing-image': chain(below[0], below.slice(1)) };
   return {
-    ...Object.fromEntries(limits),
+    ...throttleInfo(disk),
     file: filename,
     'node-name': nodeName,
     ro: readonly,
@@ -28,6 +52,7 @@ function nodeInfo(node: BlockNodeDescription, isFlat: boolean): object {
     encrypted,
     detect_zeroes: detectZeroes,
     write_threshold: 0,
+    ...(bitmaps.length === 0 ? {} : { 'dirty-bitmaps': bitmaps.map(bitmapInfo).reverse() }),
     cache: {
       writeback: cache !== 'writethrough' && cache !== 'directsync',
       direct: cache === 'none' || cache === 'directsync',
@@ -38,14 +63,13 @@ function nodeInfo(node: BlockNodeDescription, isFlat: boolean): object {
 }
 
 /** QEMU names a drive by its id; one that is a node by nothing but the device that has it. */
-function diskName({ namedDevices }: QmpHost, { id, nodeName }: MachineDisk): { device: string; qdev?: string } {
-  const has = (drive: string | undefined) => drive !== undefined && (drive === id || drive === nodeName);
-  const found = namedDevices.has(id) ? id : [...namedDevices].find(([, { given }]) => has(given.get('drive')))?.[0];
+function diskName({ namedDevices }: QmpHost, { id, isNode }: MachineDisk): { device: string; qdev?: string } {
+  const found = deviceWith(namedDevices, id);
   if (found === undefined) return { device: id };
   // QEMU's virtio devices are two: what is on the bus, and the device itself.
   const isVirtio = namedDevices.get(found)?.row.name.startsWith('virtio-blk') ?? false;
   const qdev = `/machine/peripheral/${found}${isVirtio ? '/virtio-backend' : ''}`;
-  return { device: id === found || id === nodeName ? '' : id, qdev };
+  return { device: id === found || isNode ? '' : id, qdev };
 }
 
 function diskInfo(host: QmpHost, disk: MachineDisk, nodes: readonly BlockNodeDescription[]): object {
@@ -57,7 +81,7 @@ function diskInfo(host: QmpHost, disk: MachineDisk, nodes: readonly BlockNodeDes
     removable,
     locked: tray?.locked ?? false,
     ...(tray ? { tray_open: tray.open } : {}),
-    ...(node ? { inserted: nodeInfo(node, false) } : {}),
+    ...(node ? { inserted: nodeInfo(node, false, disk) } : {}),
   };
 }
 
@@ -109,8 +133,6 @@ async function removeExport({ machine, emit }: QmpHost, id: string, mode: unknow
   return nothing;
 }
 
-const text = (value: unknown): string | undefined => (value === undefined ? undefined : String(value));
-
 /** The node that the argument `device` of older commands names, or `node-name`. */
 async function addExport({ machine }: QmpHost, disk: string, given: QmpArguments, id?: string): Promise<object> {
   const name = text(given['name']) ?? disk;
@@ -154,9 +176,6 @@ export const blockCommands: readonly QmpCommand[] = [
     arguments: [{ name: 'flat', type: 'bool', optional: true }],
     run: async ({ machine }, { flat }) => (await machine.blockNodes()).map((node) => nodeInfo(node, flat === true)),
   },
-  // A running machine's disks are not copied, merged or moved: there is no job.
-  { name: 'query-block-jobs', run: () => [] },
-  { name: 'query-jobs', run: () => [] },
   {
     name: 'nbd-server-start',
     arguments: [

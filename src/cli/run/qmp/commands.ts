@@ -1,10 +1,13 @@
 /** The commands of QMP, a row each: what their arguments are, and what they do. QEMU's names and shapes (its qapi/*.json). */
 import { type StopReason, VringError } from '../../../vmm/index.js';
 import { emptyMachine, Monitor } from '../monitor.js';
+import { diskId } from './block-arguments.js';
 import { blockCommands } from './block-commands.js';
 import { capabilityCommands } from './capability-commands.js';
+import { graphCommands } from './graph-commands.js';
 import { hotPlugCommands } from './hotplug-commands.js';
-import { type QmpArguments, type QmpCommand, QmpError, type QmpHost } from './qmp-command.js';
+import { jobCommands } from './job-commands.js';
+import { type QmpCommand, QmpError, type QmpHost } from './qmp-command.js';
 import { qmpSchema } from './schema.js';
 import { screenCommands } from './screen-commands.js';
 
@@ -30,17 +33,6 @@ function statusOf({ machine }: QmpHost): { status: string; running: boolean; sin
   const status =
     state === 'ready' ? 'prelaunch' : state === 'running' ? 'running' : state === 'ended' ? 'shutdown' : stopped;
   return { status, running: state === 'running', singlestep: false };
-}
-
-/** The drive that `device` or `id` name. Throws QmpError. */
-async function driveId({ machine }: QmpHost, given: QmpArguments): Promise<string> {
-  const { device, id } = given;
-  if ((device === undefined) === (id === undefined))
-    throw new QmpError('GenericError', "Need exactly one of 'device' and 'id'");
-  const wanted = String(device ?? id);
-  if (!(await machine.disks()).some((disk) => disk.id === wanted))
-    throw new QmpError('DeviceNotFound', `Device '${wanted}' not found`);
-  return wanted;
 }
 
 /** Without a balloon the error has a class of its own. */
@@ -141,7 +133,7 @@ export const qmpCommands: readonly QmpCommand[] = [
     name: 'eject',
     arguments: [...drive, force],
     run: async (host, given) =>
-      ok(host.machine.ejectMedium(await driveId(host, given), { force: given['force'] === true })),
+      ok(host.machine.ejectMedium(await diskId(host, given), { force: given['force'] === true })),
   },
   {
     name: 'blockdev-change-medium',
@@ -153,7 +145,7 @@ export const qmpCommands: readonly QmpCommand[] = [
       { name: 'read-only-mode', type: 'str', optional: true },
     ],
     run: async (host, given) => {
-      const id = await driveId(host, given);
+      const id = await diskId(host, given);
       const mode = given['read-only-mode'] ?? 'retain';
       if (mode !== 'retain' && mode !== 'read-only' && mode !== 'read-write')
         throw new QmpError('GenericError', `Parameter 'read-only-mode' does not accept value '${mode}'`);
@@ -191,6 +183,8 @@ export const qmpCommands: readonly QmpCommand[] = [
     },
   },
   ...blockCommands,
+  ...jobCommands,
+  ...graphCommands,
   ...capabilityCommands,
   ...hotPlugCommands,
   ...screenCommands,

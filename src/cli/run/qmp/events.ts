@@ -1,5 +1,6 @@
 /** Events of a machine as QMP tells them. */
-import type { Machine } from '../../../vmm/index.js';
+import type { JobEvent, Machine } from '../../../vmm/index.js';
+import { deviceWith, type NamedDevices } from '../named-devices.js';
 
 export const qmpEvents = [
   'SHUTDOWN',
@@ -10,6 +11,12 @@ export const qmpEvents = [
   'DEVICE_TRAY_MOVED',
   'DEVICE_DELETED',
   'BLOCK_IO_ERROR',
+  'BLOCK_JOB_CANCELLED',
+  'BLOCK_JOB_COMPLETED',
+  'BLOCK_JOB_ERROR',
+  'BLOCK_JOB_PENDING',
+  'BLOCK_JOB_READY',
+  'JOB_STATUS_CHANGE',
   'BLOCK_EXPORT_DELETED',
   'GUEST_PANICKED',
   'GUEST_CRASHLOADED',
@@ -21,8 +28,32 @@ export interface Asked {
   take(what: 'reset' | 'quit'): boolean;
 }
 
+function tellOfJob(event: JobEvent, emit: (event: string, data?: object) => void): void {
+  switch (event.what) {
+    case 'status':
+      emit('JOB_STATUS_CHANGE', { id: event.id, status: event.status });
+      break;
+    case 'error':
+      emit('BLOCK_JOB_ERROR', { device: event.id, operation: event.operation, action: event.action });
+      break;
+    case 'pending':
+      emit('BLOCK_JOB_PENDING', { type: event.job.type, id: event.job.id });
+      break;
+    default: {
+      const { id, type, length, offset, speed, error } = event.job;
+      const failure = error === undefined ? {} : { error };
+      emit(`BLOCK_JOB_${event.what.toUpperCase()}`, { type, device: id, len: length, offset, speed, ...failure });
+    }
+  }
+}
+
 /** Tells `emit` of all that happens; gives what ends it. */
-export function watchMachine(machine: Machine, asked: Asked, emit: (event: string, data?: object) => void): () => void {
+export function watchMachine(
+  machine: Machine,
+  devices: NamedDevices,
+  asked: Asked,
+  emit: (event: string, data?: object) => void,
+): () => void {
   const shutdown = (guest: boolean, reason: string) => emit('SHUTDOWN', { guest, reason });
   let told = false;
   const ends = [
@@ -46,10 +77,13 @@ export function watchMachine(machine: Machine, asked: Asked, emit: (event: strin
       if (type.startsWith('virtio-')) emit('DEVICE_DELETED', { path: `${path}/virtio-backend` });
       emit('DEVICE_DELETED', { device, path });
     }),
+    machine.on('job', (event) => tellOfJob(event, emit)),
     machine.on('panicked', (action) => emit('GUEST_PANICKED', { action })),
     machine.on('crashLoaded', () => emit('GUEST_CRASHLOADED', { action: 'run' })),
     machine.on('watchdog', (action) => emit('WATCHDOG', { action })),
-    machine.on('trayMoved', (id, open) => emit('DEVICE_TRAY_MOVED', { device: id, id, 'tray-open': open })),
+    machine.on('trayMoved', (id, open) =>
+      emit('DEVICE_TRAY_MOVED', { device: id, id: deviceWith(devices, id) ?? id, 'tray-open': open }),
+    ),
     machine.on('diskError', (device, { write, action, noSpace }) =>
       emit('BLOCK_IO_ERROR', {
         device,

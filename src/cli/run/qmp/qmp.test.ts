@@ -46,15 +46,28 @@ function fakeMachine() {
     changeMedium: async (id: string, image: object) => void calls.push(`change ${id} ${JSON.stringify(image)}`),
     disks: async () => [
       {
-        ...{ id: 'ide0-hd0', removable: false, inserted: true, nodeName: '#b1', filename: 'a', format: 'raw' },
+        ...{
+          id: 'ide0-hd0',
+          isNode: false,
+          limits: {},
+          removable: false,
+          inserted: true,
+          nodeName: '#b1',
+          filename: 'a',
+          format: 'raw',
+        },
         ...{ readonly: false, cache: 'none', sizeBytes: 1024, backing: undefined },
       },
-      { id: 'ide1-cd0', removable: true, inserted: false, tray: { open: true, locked: false } },
+      { id: 'ide1-cd0', isNode: false, removable: true, inserted: false, tray: { open: true, locked: false } },
     ],
     blockNodes: async () => [
       {
         ...{ nodeName: '#b1', driver: 'raw', filename: 'a', readonly: false, cache: 'none', detectZeroes: 'off' },
-        ...{ encrypted: false, images: [{ filename: 'a', format: 'raw', virtualSize: 1024, snapshots: [] }] },
+        ...{
+          encrypted: false,
+          images: [{ filename: 'a', format: 'raw', virtualSize: 1024, snapshots: [] }],
+          bitmaps: [],
+        },
       },
     ],
     on: (event: string, listener: (...args: unknown[]) => void) => {
@@ -299,7 +312,7 @@ test('a machine of the command line is stopped, shown and ended by QMP', { timeo
   const unit = { driver: 'scsi-hd', id: 'u', drive: 'n', bus: 'scsi0.0', 'share-rw': true };
   assert.deepEqual((await say('device_add', unit)).return, {});
   assert.match((await say('device_add', unit)).error.desc, /Duplicate device ID 'u'/);
-  assert.match((await say('blockdev-del', { 'node-name': 'n' })).error.desc, /busy/);
+  assert.match((await say('blockdev-del', { 'node-name': 'n' })).error.desc, /in use/);
   assert.equal((await say('device_del', { id: 'x' })).error.class, 'DeviceNotFound');
   assert.match(
     (await say('device_add', { driver: 'virtio-balloon-pci' })).error.desc,

@@ -19,7 +19,8 @@ export class QmpMonitor {
     this.#host = { ...served, emit, hostAsked: (what) => void asked.add(what) };
     this.#wire = wire;
     this.#pretty = pretty;
-    this.#stopWatching = watchMachine(served.machine, { take: (what) => asked.delete(what) }, emit);
+    const { machine, namedDevices } = served;
+    this.#stopWatching = watchMachine(machine, namedDevices, { take: (what) => asked.delete(what) }, emit);
   }
 
   opened(): void {

@@ -17,6 +17,8 @@ export class Client {
       const lines = (this.#rest + chunk).split('\n');
       this.#rest = lines.pop() as string;
       for (const line of lines) {
+        // QEMU tells people there of images that it makes.
+        if (line.startsWith('Formatting ')) continue;
         const next = this.#waiting.shift();
         if (next) next(line);
         else this.#lines.push(line);

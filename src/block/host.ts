@@ -13,6 +13,8 @@ export interface HostFileOpenFlags {
   readonly write: boolean;
   /** O_DIRECT: offsets, lengths and buffers must be aligned to `HostFile.alignment`. The host's file bounces what isn't. */
   readonly direct?: boolean;
+  /** Large writes go to the host's threads. */
+  readonly writesInThreads?: boolean;
   /** O_CREAT. With `truncate` O_TRUNC, with `exclusive` O_EXCL. */
   readonly create?: boolean;
   readonly truncate?: boolean;
@@ -34,7 +36,7 @@ export interface HostFileStat {
 
 /**
  * One open file. The `…Sync` calls may block the calling thread: right for what is in the page cache or what the caller must wait for
- * anyway. `read`/`write`/`sync` choose themselves: small transfers in place, large ones and fsync in the host's threads.
+ * anyway. `read`/`write`/`sync` choose themselves: small transfers in place, large reads and fsync in the host's threads.
  */
 export interface HostFile {
   readonly path: string;

@@ -149,6 +149,8 @@ export interface OpenFlags {
   /** discard=unmap|on. */
   readonly unmap: boolean;
   readonly detectZeroes: 'off' | 'on' | 'unmap';
+  /** Large writes go through the host's threads: who writes has something else to do meanwhile, and several under way. */
+  readonly writesInThreads: boolean;
   /** -U: don't ask others to keep off. */
   readonly forceShare: boolean;
   /** Metadata only (`info`): encrypted images open without a key, and reads fail. */
@@ -168,6 +170,7 @@ export const defaultOpenFlags: OpenFlags = {
   writeThrough: false,
   unmap: false,
   detectZeroes: 'off',
+  writesInThreads: false,
   forceShare: false,
   noIo: false,
   check: false,

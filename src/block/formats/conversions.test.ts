@@ -95,3 +95,25 @@ function withoutIds(text: string): string {
 test('vmdk, vdi, vpc and parallels: conversions and refusals', { skip: skipReason }, () =>
   compareWithQemuImg(script, withoutIds),
 );
+
+/** Runs of data that end and go on in one cluster, the next of them beginning before the one before has been written. */
+const laidOut = `
+create -q -f raw r.raw 12M
+qemu-io -f raw -c 'write -q -P 1 4k 700k' -c 'write -q -P 2 708k 1200k' -c 'write -q -P 3 1912k 12k' -c 'write -q -P 4 1928k 900k' r.raw
+qemu-io -f raw -c 'write -q -P 5 2832k 500k' -c 'write -q -P 6 3336k 600k' -c 'write -q -P 7 3940k 4000k' -c 'write -q -P 8 9M 3M' r.raw
+convert -O qcow2 r.raw a.qcow2
+map --output=json a.qcow2
+compare a.qcow2 r.raw
+check a.qcow2
+convert -O vmdk r.raw a.vmdk
+map --output=json a.vmdk
+convert -O vdi r.raw a.vdi
+map --output=json a.vdi
+convert -O vhdx r.raw a.vhdx
+map --output=json a.vhdx
+compare a.vhdx a.vdi
+convert -O parallels r.raw a.par
+map --output=json -f parallels a.par
+`;
+
+test('converted disks lie in their order in the image', { skip: skipReason }, () => compareWithQemuImg(laidOut));

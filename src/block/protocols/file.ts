@@ -357,7 +357,8 @@ async function openFile(context: OpenContext, driver: 'file' | 'host_device'): P
   const filename = context.options.string('filename');
   if (!filename) throw new BlockError('EINVAL', "The 'file' block driver requires a file name");
   const { flags, host } = context;
-  const how = (write: boolean) => host.files.open(filename, { write, direct: flags.direct });
+  const { direct, writesInThreads } = flags;
+  const how = (write: boolean) => host.files.open(filename, { write, direct, writesInThreads });
   let file: HostFile;
   try {
     try {

@@ -3,8 +3,8 @@
  *
  * A transfer in place costs about 1 µs, one through the thread pool 36 µs (measured). Small ones are done in place as long as they come at
  * the speed of the page cache; after one that the disk made wait, the next go to the pool, where they overlap. Large reads go to the
- * pool, where several run at once; large writes stay here, for the system lets no two into the page cache of one file, and the
- * pool's threads read meanwhile what is to be written next.
+ * pool, where several run at once; large writes stay here, for the system lets no two into the page cache of one file, unless the file was
+ * opened for one who has other work meanwhile (`writesInThreads`).
  */
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -16,11 +16,16 @@ import * as px from './posix.js';
 
 /** Transfers up to this size are done in the calling thread, reads only for who asks for what is at hand (`readNow`). */
 const inPlaceBytes = 2 ** 21;
-/** Other reads in the calling thread. */
-const inPlaceReadBytes = 256 * 1024;
+/** Other reads in the calling thread, and writes to files that are written by threads. */
+const smallBytes = 256 * 1024;
 /** A read that takes longer than this and than its bytes at half a gigabyte a second was no hit in the page cache. */
 const cachedReadMs = 0.2;
 const cachedBytesPerMs = 500_000;
+/**
+ * One system call writes no more. The page cache takes a write in one piece of memory where it can, and pieces of 2 MiB are what a virtual
+ * machine gives back to its host when they are free: to get them again can take several times as long as the write.
+ */
+const writeCallBytes = 2 ** 20;
 /** The system makes writers wait for the disk in steps of this and longer, when too much of the page cache is dirty. */
 const throttledWriteMs = 10;
 /** So many transfers go to the thread pool after two reads or a write that were slow. */
@@ -101,6 +106,8 @@ class NodeFile implements HostFile {
   readonly alignment: number;
   readonly #fd: number;
   readonly #posix: px.Posix | undefined;
+  /** Writes up to this size are done in the calling thread. */
+  readonly #inPlaceWriteBytes: number;
   #isInMemory: boolean | undefined;
   #bounce: Uint8Array<ArrayBuffer> | undefined;
   #coldLeft = 0;
@@ -117,6 +124,7 @@ class NodeFile implements HostFile {
     this.alignment = this.direct ? probeDirectAlignment(fd, kind, posix) : 1;
     this.#fd = fd;
     this.#posix = posix;
+    this.#inPlaceWriteBytes = flags.writesInThreads ? smallBytes : inPlaceBytes;
   }
 
   get descriptor(): number {
@@ -197,7 +205,7 @@ class NodeFile implements HostFile {
 
   read(offset: number, buffer: Uint8Array): Promise<number> {
     const isCold = this.#coldLeft > 0 && --this.#coldLeft > 0;
-    if (this.direct || (buffer.length <= inPlaceReadBytes && !isCold)) {
+    if (this.direct || (buffer.length <= smallBytes && !isCold)) {
       try {
         return Promise.resolve(this.#readTimed(offset, buffer));
       } catch (error) {
@@ -227,7 +235,8 @@ class NodeFile implements HostFile {
           const chunk = buffer.subarray(done, done + this.#bounce.length);
           this.#bounce.set(chunk);
           done += fs.writeSync(this.#fd, this.#bounce, 0, chunk.length, offset + done);
-        } else done += fs.writeSync(this.#fd, buffer, done, buffer.length - done, offset + done);
+        } else
+          done += fs.writeSync(this.#fd, buffer, done, Math.min(buffer.length - done, writeCallBytes), offset + done);
       }
     } catch (error) {
       throw asBlockError(error);
@@ -242,7 +251,7 @@ class NodeFile implements HostFile {
   }
 
   writeNow(offset: number, buffer: Uint8Array): boolean {
-    if (this.direct || this.#coldWritesLeft > 0 || buffer.length > inPlaceBytes) return false;
+    if (this.direct || this.#coldWritesLeft > 0 || buffer.length > this.#inPlaceWriteBytes) return false;
     try {
       this.#writeTimed(offset, buffer);
       return true;
@@ -254,7 +263,7 @@ class NodeFile implements HostFile {
   write(offset: number, buffer: Uint8Array): Promise<void> {
     if (
       this.direct ||
-      (buffer.length <= inPlaceBytes && (this.#coldWritesLeft === 0 || --this.#coldWritesLeft === 0))
+      (buffer.length <= this.#inPlaceWriteBytes && (this.#coldWritesLeft === 0 || --this.#coldWritesLeft === 0))
     ) {
       try {
         this.#writeTimed(offset, buffer);
@@ -266,7 +275,8 @@ class NodeFile implements HostFile {
     return new Promise((resolve, reject) => {
       let done = 0;
       const step = () => {
-        fs.write(this.#fd, buffer, done, buffer.length - done, offset + done, (error, count) => {
+        const size = Math.min(buffer.length - done, writeCallBytes);
+        fs.write(this.#fd, buffer, done, size, offset + done, (error, count) => {
           if (error) return reject(asBlockError(error));
           done += count;
           if (done === buffer.length) resolve();

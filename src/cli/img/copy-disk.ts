@@ -12,9 +12,9 @@ import type { GraphNode } from '../../block/graph-node.js';
 import { type BlockNode, RequestFlag } from '../../block/node.js';
 import type { Tool } from './tool.js';
 
-/** As small as keeps what a chunk costs beside the copying below a tenth: its bytes are still near the processor when they are written. */
-const chunkBytes = 2 ** 20;
-const compressedChunkBytes = 2 ** 21;
+const chunkBytes = 2 ** 21;
+/** What is stored as it is goes in chunks that are still near the processor when they are written; packed clusters keep more threads at work. */
+const plainChunkBytes = 2 ** 20;
 /** So many chunks are being written when the next one is read: a thread that has done one finds the next. */
 const writesBehind = 4;
 /** What the system copies by itself goes in larger pieces: nothing is held in memory. */
@@ -67,6 +67,8 @@ interface Chunk {
   readonly kind: ChunkKind;
   readonly offset: number;
   readonly length: number;
+  /** Its clusters are compressed in the source. */
+  readonly isPacked?: boolean;
   /** Lengths of the runs that it was joined of. */
   readonly runs?: readonly number[];
   /** Where its bytes are stored as they are. */
@@ -108,7 +110,13 @@ async function classify(job: CopyJob, offset: number): Promise<Chunk> {
   if (within + length === part.node.length && part.length > part.node.length)
     length = Math.min(left, Math.ceil(length / sectorBytes) * sectorBytes);
   const isPlain = kind === 'data' && status.offset !== undefined && status.file !== undefined && !status.compressed;
-  return { kind, offset, length, ...(isPlain ? { place: { file: status.file!, offset: status.offset! } } : {}) };
+  return {
+    kind,
+    offset,
+    length,
+    isPacked: status.compressed === true,
+    ...(isPlain ? { place: { file: status.file!, offset: status.offset! } } : {}),
+  };
 }
 
 /** Runs of zero and other bytes, alternating, in whole grains relative to the disk's start. */
@@ -196,8 +204,8 @@ async function salvage(job: CopyJob, part: Part, within: number, piece: Uint8Arr
 
 /** What follows the first `length` bytes of a chunk. */
 function restOf(chunk: Chunk, length: number): Chunk {
-  const { kind, place } = chunk;
-  const rest = { kind, offset: chunk.offset + length, length: chunk.length - length };
+  const { place } = chunk;
+  const rest = { ...chunk, offset: chunk.offset + length, length: chunk.length - length };
   return place ? { ...rest, place: { file: place.file, offset: place.offset + length } } : rest;
 }
 
@@ -308,11 +316,13 @@ async function writeCompressed(job: CopyJob, offset: number, bytes: Uint8Array):
 export async function copyDisk(job: CopyJob): Promise<void> {
   const { tool, total } = job;
   const unit = job.isCompressed ? job.clusterBytes : sectorBytes;
-  const most = job.isCompressed ? Math.max(compressedChunkBytes, job.clusterBytes) : chunkBytes;
+  const most = job.isCompressed ? Math.max(chunkBytes, job.clusterBytes) : chunkBytes;
   /** Data end where a multiple of the largest chunk does, so that two chunks share no cluster only because they were cut there. */
   const mostOf = (chunk: Chunk): number => {
-    const size = chunk.place && canCopyRange && job.bytesPerSecond === 0 ? copyRangeBytes : most;
-    return job.isCompressed ? size : size - (chunk.offset % size);
+    if (job.isCompressed) return most;
+    const plain = chunk.isPacked ? chunkBytes : plainChunkBytes;
+    const size = chunk.place && canCopyRange && job.bytesPerSecond === 0 ? copyRangeBytes : plain;
+    return size - (chunk.offset % size);
   };
   const buffers: Uint8Array[] = [];
   const running = new Set<Promise<void>>();

@@ -15,6 +15,8 @@ export interface HostFileOpenFlags {
   readonly direct?: boolean;
   /** Large writes go to the host's threads. */
   readonly writesInThreads?: boolean;
+  /** Reads from 128 KiB on do. */
+  readonly readsInThreads?: boolean;
   /** O_CREAT. With `truncate` O_TRUNC, with `exclusive` O_EXCL. */
   readonly create?: boolean;
   readonly truncate?: boolean;

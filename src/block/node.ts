@@ -151,6 +151,8 @@ export interface OpenFlags {
   readonly detectZeroes: 'off' | 'on' | 'unmap';
   /** Large writes go through the host's threads: who writes has something else to do meanwhile, and several under way. */
   readonly writesInThreads: boolean;
+  /** The same for reads, from a smaller size on than other large ones. */
+  readonly readsInThreads: boolean;
   /** -U: don't ask others to keep off. */
   readonly forceShare: boolean;
   /** Metadata only (`info`): encrypted images open without a key, and reads fail. */
@@ -171,6 +173,7 @@ export const defaultOpenFlags: OpenFlags = {
   unmap: false,
   detectZeroes: 'off',
   writesInThreads: false,
+  readsInThreads: false,
   forceShare: false,
   noIo: false,
   check: false,

@@ -357,8 +357,8 @@ async function openFile(context: OpenContext, driver: 'file' | 'host_device'): P
   const filename = context.options.string('filename');
   if (!filename) throw new BlockError('EINVAL', "The 'file' block driver requires a file name");
   const { flags, host } = context;
-  const { direct, writesInThreads } = flags;
-  const how = (write: boolean) => host.files.open(filename, { write, direct, writesInThreads });
+  const { direct, readsInThreads, writesInThreads } = flags;
+  const how = (write: boolean) => host.files.open(filename, { write, direct, readsInThreads, writesInThreads });
   let file: HostFile;
   try {
     try {

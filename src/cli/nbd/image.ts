@@ -9,6 +9,8 @@ import type { NbdTool, NbdToolOptions } from './options.js';
 
 export async function openImage(tool: NbdTool, options: NbdToolOptions): Promise<GraphNode> {
   const flags: Partial<OpenFlags> = {
+    // Threads read for one request while the answer to another is sent.
+    readsInThreads: true,
     ...cacheFlags(options.cacheMode),
     readOnly: options.readOnly || options.snapshot,
     unmap: options.discard,

@@ -16,6 +16,8 @@ import * as px from './posix.js';
 
 /** Transfers up to this size are done in the calling thread, reads only for who asks for what is at hand (`readNow`). */
 const inPlaceBytes = 2 ** 21;
+/** For files that are read by threads: reads below this are done in the calling thread. */
+const threadReadBytes = 128 * 1024;
 /** Other reads in the calling thread, and writes to files that are written by threads. */
 const smallBytes = 256 * 1024;
 /** A read that takes longer than this and than its bytes at half a gigabyte a second was no hit in the page cache. */
@@ -106,7 +108,8 @@ class NodeFile implements HostFile {
   readonly alignment: number;
   readonly #fd: number;
   readonly #posix: px.Posix | undefined;
-  /** Writes up to this size are done in the calling thread. */
+  /** Reads (unless `readNow` is asked) and writes up to this size are done in the calling thread. */
+  readonly #inPlaceReadBytes: number;
   readonly #inPlaceWriteBytes: number;
   #isInMemory: boolean | undefined;
   #bounce: Uint8Array<ArrayBuffer> | undefined;
@@ -124,6 +127,7 @@ class NodeFile implements HostFile {
     this.alignment = this.direct ? probeDirectAlignment(fd, kind, posix) : 1;
     this.#fd = fd;
     this.#posix = posix;
+    this.#inPlaceReadBytes = flags.readsInThreads ? threadReadBytes - 1 : smallBytes;
     this.#inPlaceWriteBytes = flags.writesInThreads ? smallBytes : inPlaceBytes;
   }
 
@@ -205,7 +209,7 @@ class NodeFile implements HostFile {
 
   read(offset: number, buffer: Uint8Array): Promise<number> {
     const isCold = this.#coldLeft > 0 && --this.#coldLeft > 0;
-    if (this.direct || (buffer.length <= smallBytes && !isCold)) {
+    if (this.direct || (buffer.length <= this.#inPlaceReadBytes && !isCold)) {
       try {
         return Promise.resolve(this.#readTimed(offset, buffer));
       } catch (error) {

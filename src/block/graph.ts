@@ -573,8 +573,13 @@ export class BlockGraph {
           await file.resize(sizeBytes, preallocation === undefined ? {} : { preallocation });
         },
         openProtocol: async (name) => (name === file.filename ? file.retain() : await this.openProtocol(name)),
-        openImage: (name, imageFormat, flags) =>
-          this.open({ filename: name, ...(imageFormat === undefined ? {} : { format: imageFormat }), flags }),
+        openImage: async (name, imageFormat, flags) => {
+          const format = imageFormat === undefined ? {} : { format: imageFormat };
+          if (name !== file.filename) return await this.open({ filename: name, ...format, flags });
+          // The format has it from here on.
+          await use.release();
+          return await this.open({ ...format, options: { file: file.nodeName }, flags });
+        },
       });
     } finally {
       await use.release();

@@ -41,6 +41,7 @@ export * from './lapic/wiring.js';
 export * from './mc146818/mc146818.js';
 export * from './mc146818/wiring.js';
 export * from './network/index.js';
+export * from './ninep/host-folder.js';
 export * from './nvme/index.js';
 export * from './pci/index.js';
 export * from './pflash/index.js';

@@ -167,6 +167,8 @@ export class BlockActions {
             where.exists ? undefined : node,
           );
     try {
+      if (live.disks.some((each) => each?.medium?.node === overlay))
+        throw new BlockError('EBUSY', 'The overlay is already in use');
       if ('node' in where || where.exists) {
         if (overlay.backing && 'node' in where)
           throw new BlockError('EINVAL', 'The overlay already has a backing image');

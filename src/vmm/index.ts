@@ -78,6 +78,7 @@ export {
   type PanicAction,
   type PciSlot,
   type RootPortConfig,
+  type SharedFolderConfig,
   type Statistics,
   type StopReason,
   type TraceConfig,

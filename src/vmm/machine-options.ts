@@ -24,6 +24,7 @@ import type {
   PciSlot,
   RootPortConfig,
   ScsiUnitConfig,
+  SharedFolderConfig,
   TraceConfig,
   VirtioNetSettings,
   VirtioPlace,
@@ -175,6 +176,7 @@ export type DeviceOptions =
       readonly port?: number | undefined;
       readonly irq?: number | undefined;
     }
+  | (SharedFolderConfig & { readonly type: 'virtio-9p' })
   | (VirtioPlace & { readonly type: 'virtio-rng' })
   | (VirtioPlace & { readonly type: 'virtio-balloon' })
   | {

@@ -689,6 +689,7 @@ async function main(): Promise<void> {
     say({ type: 'end', end, statistics: board.statistics(), lens: lensReport(board) });
   } finally {
     trace?.close();
+    devices.close();
   }
 }
 

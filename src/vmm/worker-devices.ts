@@ -2,6 +2,7 @@
 import { assert, VringError } from '../base/index.js';
 import type { Device } from '../bus/index.js';
 import type { ScreenFrame } from '../display/index.js';
+import { openSharedFolder } from '../host/node/shared-folder.js';
 import {
   AtaDisk,
   type AtaDrive,
@@ -12,8 +13,10 @@ import {
   type DriveBackend,
   E1000,
   FloppyDrive,
+  type HostFolder,
   I6300Esb,
   Ich9Ahci,
+  mostTagBytes,
   Ne2000Isa,
   Ne2000Pci,
   NvmeController,
@@ -30,6 +33,7 @@ import {
   ScsiCd,
   ScsiDisk,
   type ScsiUnit,
+  Virtio9p,
   VirtioBalloon,
   VirtioBlock,
   VirtioConsole,
@@ -169,6 +173,8 @@ export class MachineDevices {
   readonly #scsi = new Map<string, VirtioScsi>();
   /** Drives with removable media, by their disk. */
   readonly #removable = new Map<number, RemovableDrive>();
+  /** Folders of the host that the guest sees. */
+  readonly #folders: HostFolder[] = [];
   /** virtio disks, by their place among the disks. */
   readonly #virtioDisks = new Map<number, VirtioBlock>();
   readonly #rootPorts = new Map<string, { readonly port: PcieRootPort; readonly path: string }>();
@@ -187,6 +193,11 @@ export class MachineDevices {
     const drive = this.#removable.get(disk);
     if (!drive) throw new VringError('disk-fixed', 'The medium of this disk cannot be changed.');
     return drive;
+  }
+
+  /** The machine has ended. */
+  close(): void {
+    for (const folder of this.#folders) folder.close();
   }
 
   /** The guest is told of a disk's new size, where its device can tell; others it asks by itself. */
@@ -342,6 +353,14 @@ export class MachineDevices {
       case 'virtio-serial':
         this.#addConsole(board, config, taken);
         return;
+      case 'virtio-9p': {
+        const folder = openSharedFolder(config.path, config.security, config.readonly ?? false);
+        this.#folders.push(folder);
+        if (config.tag === '' || Buffer.byteLength(config.tag) > mostTagBytes)
+          throw new VringError('shared-folder', `The mount tag '${config.tag}' has 1 to ${mostTagBytes} bytes.`);
+        this.#addVirtio(board, config, new Virtio9p(folder, config.tag), taken);
+        return;
+      }
       case 'virtio-rng':
         this.#addVirtio(board, config, new VirtioEntropy((target) => this.#fillRandom(target)), taken);
         return;

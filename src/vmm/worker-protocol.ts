@@ -137,6 +137,16 @@ export interface RootPortConfig {
   readonly physicalSlot?: number | undefined;
 }
 
+/** A folder of the host that the guest mounts by its tag (9P). */
+export interface SharedFolderConfig extends VirtioPlace {
+  readonly path: string;
+  /** 1 to 31 bytes. */
+  readonly tag: string;
+  /** Whose files are that the guest makes: `passthrough`: whose it says; `none`: as that, where it is allowed. */
+  readonly security: 'passthrough' | 'none';
+  readonly readonly?: boolean | undefined;
+}
+
 /** A device beside those that every board has, in the order in which they are plugged in. */
 export type DeviceConfig =
   | (VirtioPlace & {
@@ -229,6 +239,7 @@ export type DeviceConfig =
       readonly port?: number | undefined;
       readonly irq?: number | undefined;
     }
+  | (SharedFolderConfig & { readonly type: 'virtio-9p' })
   | (VirtioPlace & { readonly type: 'virtio-rng' })
   | (VirtioPlace & { readonly type: 'virtio-balloon' })
   | (VgaConfig & { readonly type: 'vga'; readonly slot?: PciSlot | undefined })

@@ -214,6 +214,11 @@ const usbRows: readonly DeviceRow[] = [
   ),
 ];
 
+const sharedFolder: readonly PropertyRow[] = [
+  { name: 'fsdev', type: 'str', sentence: 'the -fsdev with this id' },
+  { name: 'mount_tag', type: 'str', sentence: 'what the guest mounts it by, at most 31 bytes' },
+];
+
 export const deviceRows: readonly DeviceRow[] = [
   {
     name: 'pcie-root-port',
@@ -389,6 +394,14 @@ export const deviceRows: readonly DeviceRow[] = [
     properties: [...nic, ...virtioNetRows, bootIndex, romFile, ...virtio],
   },
   {
+    name: 'virtio-9p-pci',
+    aliases: ['virtio-9p'],
+    bus: 'PCI',
+    category: 'Storage',
+    sentence: 'Folder of the host, which the guest mounts by its tag',
+    properties: [...sharedFolder, ...virtio],
+  },
+  {
     name: 'virtio-rng-pci',
     aliases: ['virtio-rng'],
     bus: 'PCI',
@@ -453,6 +466,7 @@ export const deviceRows: readonly DeviceRow[] = [
         'Virtio network card in a virtio-mmio slot',
         [...nic, ...virtioNetRows, ...slot],
       ],
+      ['virtio-9p-device', 'Storage', 'Folder of the host in a virtio-mmio slot', [...sharedFolder, ...slot]],
       ['virtio-rng-device', 'Misc', 'Virtio entropy source in a virtio-mmio slot', slot],
       ['virtio-balloon-device', 'Misc', 'Virtio memory balloon in a virtio-mmio slot', slot],
     ] as const

@@ -250,6 +250,22 @@ export const runOptions: readonly OptionRow[] = [
     repeats: true,
   },
   {
+    name: 'fsdev',
+    argument: 'local,id=ID,path=FOLDER,security_model=passthrough|none[,readonly=on]',
+    sentence:
+      'Folder of this host for -device virtio-9p-pci,fsdev=ID,mount_tag=TAG. passthrough: what the guest makes belongs to whom it says, none: where this is allowed. No link leads out of it.',
+    group: storage,
+    repeats: true,
+  },
+  {
+    name: 'virtfs',
+    argument: 'local,path=FOLDER,mount_tag=TAG,security_model=passthrough|none[,readonly=on]',
+    sentence:
+      'A folder as -fsdev has it and its device in one. The guest mounts it by: mount -t 9p -o trans=virtio,version=9p2000.L TAG /mnt.',
+    group: storage,
+    repeats: true,
+  },
+  {
     name: 'netdev',
     argument: 'TYPE,id=ID[,prop=value…]',
     values: ['user', 'socket', 'dgram'],
@@ -527,7 +543,6 @@ export const unsupportedRunOptions: ReadonlyMap<string, string> = new Map([
     'dump-vmstate',
     'enable-sync-profile',
     'full-screen',
-    'fsdev',
     'incoming',
     'iscsi',
     'loadvm',
@@ -553,7 +568,6 @@ export const unsupportedRunOptions: ReadonlyMap<string, string> = new Map([
     'spice',
     'tpmdev',
     'trace',
-    'virtfs',
     'virtfs_synth',
     'watchdog',
     'win2k-hack',

@@ -11,6 +11,7 @@ import type { Options } from './given-options.js';
 import type { Globals } from './globals.js';
 import { type NamedDevices, namedDevice } from './named-devices.js';
 import { checkMac, type PlannedNetworks } from './networks.js';
+import { FolderPlan } from './plan-9p.js';
 import type { Characters } from './plan-characters.js';
 import { DrivePlan } from './plan-drives.js';
 import { isLoader } from './plan-loader.js';
@@ -51,6 +52,8 @@ export function planDevices(
   const devices: (DeviceOptions | { type: 'bus'; index: number })[] = drives.devices.slice();
   const buses: { id: string; ports: BusPort[]; maxPorts: number; place: VirtioPlace | undefined }[] = [];
   const scsi = new ScsiPlan(drives);
+  const folders = new FolderPlan(options);
+  devices.push(...folders.devices);
   const nvme = new NvmePlan(drives);
   const usbBoard = boardBuses.includes('PCI') ? (findMachine(boards, machine)?.name ?? '') : undefined;
   const usb = new UsbPlan(options, hasUsb, usbBoard, drives);
@@ -188,6 +191,10 @@ export function planDevices(
       case 'virtio-net-pci':
       case 'virtio-net-device':
         devices.push(planVirtioNet(values, backends, place));
+        break;
+      case 'virtio-9p-pci':
+      case 'virtio-9p-device':
+        devices.push(folders.device(values, place));
         break;
       case 'virtio-rng-pci':
       case 'virtio-rng-device':

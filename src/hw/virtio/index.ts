@@ -1,5 +1,6 @@
 export * from './descriptor-chain.js';
 export * from './feature-bits.js';
+export * from './virtio-9p.js';
 export * from './virtio-balloon.js';
 export * from './virtio-block.js';
 export * from './virtio-console.js';

@@ -26,6 +26,7 @@ export const virtioType = {
   entropy: 4,
   balloon: 5,
   scsi: 8,
+  ninep: 9,
   gpu: 16,
   input: 18,
 } as const;

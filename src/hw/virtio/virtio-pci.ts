@@ -23,6 +23,7 @@ const identities: Readonly<Record<number, { transitionalId: number; classCode: n
   [virtioType.scsi]: { transitionalId: 0x1004, classCode: 0x010000 },
   [virtioType.console]: { transitionalId: 0x1003, classCode: 0x078000 },
   [virtioType.entropy]: { transitionalId: 0x1005, classCode: 0x00ff00 },
+  [virtioType.ninep]: { transitionalId: 0x1009, classCode: 0x000200 },
   // Newer than transitional ids: modern only.
   [virtioType.gpu]: { transitionalId: 0, classCode: 0x038000 },
   [virtioType.input]: { transitionalId: 0, classCode: 0x098000 },

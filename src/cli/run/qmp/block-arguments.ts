@@ -32,7 +32,8 @@ export async function unless<T>(work: Promise<T>, code: string, otherwise: () =>
 export async function diskId({ machine, namedDevices }: QmpHost, given: QmpArguments): Promise<string> {
   const { device, id } = given;
   if ((device === undefined) === (id === undefined)) throw generic("Need exactly one of 'device' and 'id'");
-  const wanted = String(device ?? id);
+  // A device may be named by its path.
+  const wanted = String(device ?? id).replace(/^\/machine\/peripheral\/([^/]+)(\/virtio-backend)?$/, '$1');
   const disks = await machine.disks();
   const drive = id === undefined ? undefined : namedDevices.get(wanted)?.given.get('drive');
   const disk =

@@ -154,6 +154,15 @@ test('jobs, snapshots and bitmaps are answered and told of as QEMU does', { skip
   await same('blockdev-create', { 'job-id': 'new', options: created }, 'concluded');
   await same('query-jobs');
   await same('job-dismiss', { id: 'new' }, 'null');
+  // As libvirt makes overlays: a file, a node, a format on it, and then the snapshot.
+  await same('blockdev-add', { driver: 'file', filename: path('new'), 'node-name': 'nf' });
+  const format = { driver: 'qcow2', file: 'nf', size: 8 << 20, 'backing-file': path('s4'), 'backing-fmt': 'qcow2' };
+  await same('blockdev-create', { 'job-id': 'format', options: format }, 'concluded');
+  await same('query-jobs');
+  await same('job-dismiss', { id: 'format' }, 'null');
+  await same('blockdev-add', { driver: 'qcow2', file: 'nf', 'node-name': 'nn', backing: null });
+  await same('transaction', { actions: [step('blockdev-snapshot', { node: 'd0', overlay: 'nn' })] });
+  await same('blockdev-snapshot', { node: 'nn', overlay: 'nn' });
 });
 
 test('what the jobs have made is what it should be', { skip, timeout: 60_000 }, () => {

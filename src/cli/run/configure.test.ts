@@ -1076,3 +1076,7 @@ test('a Linux image without a 32-bit entry is booted by a BIOS, as on QEMU', (t)
   writeFileSync(kernel, image(0x100000));
   assert.equal(firmware(), undefined);
 });
+
+test('-semihosting alone is taken', () => {
+  assert.deepEqual(plan('-semihosting', '-append', 'a b').machine.semihosting, { commandLine: 'k a b', userspace: false });
+});

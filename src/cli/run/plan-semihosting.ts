@@ -12,9 +12,10 @@ export function planSemihosting(
   chardevs: Chardevs,
   attachments: Attachment[],
 ): MachineOptions['semihosting'] {
-  const text = options.last('semihosting-config');
-  if (text === undefined && !options.has('semihosting')) return undefined;
-  const values = KeyValues.parse(`-semihosting-config ${text}`, text ?? '', 'enable');
+  const config = options.last('semihosting-config');
+  if (config === undefined && !options.has('semihosting')) return undefined;
+  const text = config ?? 'on';
+  const values = KeyValues.parse(config === undefined ? '-semihosting' : `-semihosting-config ${text}`, text, 'enable');
   const enabled = values.flag('enable') ?? true;
   const target = values.text('target') ?? 'native';
   if (target === 'gdb') throw new UsageError(`${values.option}: calls that gdb answers are not supported yet`);

@@ -1078,5 +1078,8 @@ test('a Linux image without a 32-bit entry is booted by a BIOS, as on QEMU', (t)
 });
 
 test('-semihosting alone is taken', () => {
-  assert.deepEqual(plan('-semihosting', '-append', 'a b').machine.semihosting, { commandLine: 'k a b', userspace: false });
+  assert.deepEqual(plan('-semihosting', '-append', 'a b').machine.semihosting, {
+    commandLine: 'k a b',
+    userspace: false,
+  });
 });

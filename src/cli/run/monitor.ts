@@ -6,6 +6,7 @@ import { KeyValues } from '../options/key-values.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
 import { addDevice, addDrive, type HotPlugContext } from './hotplug.js';
+import { blockMonitorCommands, describeJobs } from './monitor-block.js';
 import { evaluate } from './monitor-expression.js';
 import { describeNetworks, networkCommands } from './monitor-network.js';
 import { screenCommands } from './monitor-screen.js';
@@ -30,7 +31,7 @@ export interface MonitorHost extends HotPlugContext {
 
 export const emptyMachine = 'The machine none has no processor that could run';
 
-interface MonitorCommand {
+export interface MonitorCommand {
   readonly name: string;
   readonly aliases?: readonly string[];
   readonly argument?: string;
@@ -66,6 +67,7 @@ const machineRow = (name: InfoTopic, sentence: string): InfoRow => ({
 
 const infoRows: readonly InfoRow[] = [
   { name: 'block', sentence: 'disks and their images', show: describeDisks },
+  { name: 'block-jobs', sentence: 'what is done with their images', show: describeJobs },
   {
     name: 'chardev',
     sentence: 'character devices',
@@ -381,6 +383,7 @@ export const monitorCommands: readonly MonitorCommand[] = [
   },
   ...screenCommands,
   ...networkCommands,
+  ...blockMonitorCommands,
   {
     name: 'eject',
     argument: '[-f] DRIVE',

@@ -1,0 +1,156 @@
+/** The human monitor's commands for jobs, snapshots and sizes of a running machine's disks. */
+import { parseSize } from '../../block/index.js';
+import type { BlockRequest, JobDescription } from '../../vmm/index.js';
+import { UsageError } from '../usage-error.js';
+import type { MonitorCommand, MonitorHost } from './monitor.js';
+
+interface Words {
+  /** Letters of the flags that are given. */
+  readonly flags: ReadonlySet<string>;
+  readonly words: readonly string[];
+}
+
+/** Flags before the words; a file's name may have spaces between quotes. */
+function split(argument: string): Words {
+  const words = [...argument.matchAll(/"([^"]*)"|(\S+)/g)].map((match) => match[1] ?? match[2]);
+  const first = words.findIndex((word) => !/^-[a-z]$/.test(word));
+  const count = first < 0 ? words.length : first;
+  return { flags: new Set(words.slice(0, count).map((word) => word[1])), words: words.slice(count) };
+}
+
+/** Megabytes where no unit is named. Throws UsageError. */
+function sizeOf(text: string): number {
+  const size = parseSize(text, 'M');
+  if (typeof size === 'number') return size;
+  throw new UsageError(`'${text}' is no size`);
+}
+
+/** A command that makes one request of its words. */
+const command = (
+  name: string,
+  argument: string,
+  sentence: string,
+  counts: readonly [least: number, most: number],
+  request: (given: Words) => BlockRequest,
+): MonitorCommand => ({
+  name,
+  argument,
+  sentence,
+  run: async ({ machine }, text) => {
+    const given = split(text);
+    const [least, most] = counts;
+    if (given.words.length < least || given.words.length > most) throw new UsageError(`${name} ${argument}`);
+    await machine.block(request(given));
+    return '';
+  },
+});
+
+const target = (flags: ReadonlySet<string>, file: string, format: string | undefined) => ({
+  file,
+  format,
+  exists: flags.has('n'),
+});
+
+const jobCommand = (verb: 'pause' | 'resume' | 'complete', sentence: string): MonitorCommand =>
+  command(`block_job_${verb}`, 'JOB', sentence, [1, 1], ({ words: [job] }) => ({ op: verb, job }));
+
+export const blockMonitorCommands: readonly MonitorCommand[] = [
+  command(
+    'drive_mirror',
+    '[-n] [-f] DRIVE FILE [FORMAT]',
+    'copies a disk to a file, and keeps both alike until block_job_complete moves it there; -f: what is below it too; -n: the file is there',
+    [2, 3],
+    ({ flags, words: [disk, file, format] }) => ({
+      op: 'mirror',
+      disk,
+      sync: flags.has('f') ? 'full' : 'top',
+      target: target(flags, file, format),
+    }),
+  ),
+  command(
+    'drive_backup',
+    '[-n] [-f] DRIVE FILE [FORMAT]',
+    'copies a disk as it is now to a file; -f: what is below it too; -n: the file is there',
+    [2, 3],
+    ({ flags, words: [disk, file, format] }) => ({
+      op: 'backup',
+      disk,
+      sync: flags.has('f') ? 'full' : 'top',
+      target: target(flags, file, format),
+    }),
+  ),
+  command(
+    'block_stream',
+    'DRIVE [SPEED [BASE]]',
+    'copies what a disk has below it into the disk itself',
+    [1, 3],
+    ({ words: [disk, speed, base] }) => ({
+      op: 'stream',
+      disk,
+      ...(speed === undefined ? {} : { speed: sizeOf(speed) }),
+      ...(base === undefined ? {} : { base: { file: base } }),
+    }),
+  ),
+  command(
+    'block_job_set_speed',
+    'JOB SPEED',
+    'bounds the bytes a second of a job; 0: it goes as fast as it can',
+    [2, 2],
+    ({ words: [job, speed] }) => ({ op: 'set-speed', job, speed: sizeOf(speed) }),
+  ),
+  command('block_job_cancel', '[-f] JOB', 'ends a job; -f: at once', [1, 1], ({ flags, words: [job] }) => ({
+    op: 'cancel',
+    job,
+    force: flags.has('f'),
+  })),
+  jobCommand('complete', 'lets a job that is ready end: its disk moves to the copy'),
+  jobCommand('pause', 'stops a job for a while'),
+  jobCommand('resume', 'lets it go on'),
+  command(
+    'block_resize',
+    'DRIVE SIZE',
+    'gives a disk another size, in megabytes',
+    [2, 2],
+    ({ words: [disk, size] }) => ({
+      op: 'resize',
+      disk,
+      sizeBytes: sizeOf(size),
+    }),
+  ),
+  command(
+    'snapshot_blkdev',
+    '[-n] DRIVE FILE [FORMAT]',
+    'a disk goes on in a new file over what it has; -n: the file is there',
+    [2, 3],
+    ({ flags, words: [disk, file, format] }) => ({
+      op: 'transaction',
+      actions: [{ op: 'snapshot', disk, overlay: target(flags, file, format) }],
+    }),
+  ),
+  command(
+    'snapshot_blkdev_internal',
+    'DRIVE NAME',
+    'keeps what a disk has now, in its own image',
+    [2, 2],
+    ({ words: [disk, name] }) => ({ op: 'transaction', actions: [{ op: 'internal-snapshot', disk, name }] }),
+  ),
+  command(
+    'snapshot_delete_blkdev_internal',
+    'DRIVE NAME [ID]',
+    'forgets what snapshot_blkdev_internal keeps',
+    [2, 3],
+    ({ words: [disk, name, id] }) => ({ op: 'delete-internal-snapshot', disk, name, id }),
+  ),
+];
+
+const jobLine = ({ type, id, offset, length, speed }: JobDescription): string => {
+  const progress = `Completed ${offset} of ${length} bytes, speed limit ${speed} bytes/s`;
+  return type === 'stream' ? `Streaming device ${id}: ${progress}` : `Type ${type}, device ${id}: ${progress}`;
+};
+
+/** `info block-jobs`. */
+export async function describeJobs({ machine }: MonitorHost): Promise<string> {
+  const jobs = await machine.block({ op: 'jobs' });
+  const lines = jobs.filter(({ type }) => type !== 'create').map(jobLine);
+  return lines.length === 0 ? 'No active jobs' : lines.join('\n');
+}

@@ -94,6 +94,16 @@ const parts: Readonly<Record<string, Part>> = {
     ),
     check: (text) => assert.equal(text.match(/^printed: the same$/gm)?.length, places.length),
   },
+  lens: {
+    // Page faults and system calls are counted by breakpoints, which a guest's guest does not have here.
+    commands: [
+      `node --test-reporter=tap --test-name-pattern='/(port writes|times).*on kvm/' dist/vmm/lens.test.js | grep -E '^(not )?ok|error:|^# pass'`,
+    ],
+    check(text) {
+      assert.doesNotMatch(text, /^not ok/m);
+      assert.equal(text.match(/^ok(?!.*SKIP)/gm)?.length, 2);
+    },
+  },
   idle: {
     commands: [
       `node --test-reporter=tap --test-name-pattern='${isBrief ? '2, on kvm, irqchip' : 'on kvm'}' dist/vmm/idle.test.js | grep -E '^(not )?ok|error:|^# pass'`,
@@ -116,7 +126,8 @@ const parts: Readonly<Record<string, Part>> = {
     check: (text) => assert.equal(text.match(/^inner: \/init, 6\./gm)?.length, places.length),
   },
   debian: {
-    commands: [`${vring} run -accel kvm debian --offline -- uname -sr`],
+    // Once in a few boots the flags that QEMU's SVM saves for this kernel are no flags (seen: EFLAGS 01c6c687 and a double fault).
+    commands: [`for i in 1 2 3; do ${vring} run -accel kvm debian --offline -- uname -sr && break; done`],
     check: (text) => assert.match(text, /^Linux \d+\.\S*-cloud-amd64$/m),
   },
   moves: {

@@ -64,18 +64,12 @@ async function open(accelerator: 'tcg' | 'kvm' = 'tcg'): Promise<Session> {
 
 for (const accelerator of ['tcg', 'kvm'] as const) {
   const skip = accelerator === 'kvm' && whyNoKvm();
-  test(`port writes, page faults and system calls are counted exactly, on ${accelerator}`, { skip }, async () => {
+  test(`port writes are counted exactly, on ${accelerator}`, { skip }, async () => {
     const session = await open(accelerator);
     try {
-      for (const [port, faults, calls] of [
-        [1, 1, 1],
-        [700, 900, 3000],
-        [20, 2000, 40],
-      ]) {
+      for (const port of [1, 700, 20]) {
         const before = await session.report();
-        let text = await session.say(`port ${port}`);
-        text += await session.say(`fault ${faults}`);
-        text += await session.say(`syscall ${calls}`);
+        const text = await session.say(`port ${port}`);
         const after = await session.report();
         const serial = (report: LensReport) => report.devices['serial0'].pioWrite;
         // Every byte that came out is a write too.
@@ -84,6 +78,24 @@ for (const accelerator of ['tcg', 'kvm'] as const) {
         const writes = (after.exits.pioWrite ?? 0) - (before.exits.pioWrite ?? 0);
         // The handler of the serial port's interrupt writes to the 8259, which is no exit where that lies in the kernel.
         assert.equal(writes, port + text.length + pic(after) - pic(before));
+      }
+    } finally {
+      await session.machine.close();
+    }
+  });
+
+  test(`page faults and system calls are counted exactly, on ${accelerator}`, { skip }, async () => {
+    const session = await open(accelerator);
+    try {
+      for (const [faults, calls] of [
+        [1, 1],
+        [900, 3000],
+        [2000, 40],
+      ]) {
+        const before = await session.report();
+        await session.say(`fault ${faults}`);
+        await session.say(`syscall ${calls}`);
+        const after = await session.report();
         assert.equal((after.exceptions['14'] ?? 0) - (before.exceptions['14'] ?? 0), faults);
         // Each of the two programs ends with a system call of its own.
         assert.equal(after.systemCalls - before.systemCalls, calls + 2);

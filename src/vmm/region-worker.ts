@@ -39,7 +39,7 @@ function main(): void {
     say({ built });
     queue.finish();
     const isStarting = regions < REGIONS_OF_A_START;
-    regions += built.regions.length;
+    regions += built.regions;
     if (isStarting && regions >= REGIONS_OF_A_START) tierUpSooner();
   }
 }

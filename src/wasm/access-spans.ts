@@ -102,29 +102,33 @@ export class SpanPlanner {
   #isConstant = new Uint8Array(256);
   #constant = new Int32Array(256);
   #nextRoot = 2;
+  /** Of the block at hand. */
+  #plan: Map<number, SpanUse> | undefined;
 
   constructor(routines: readonly Routine[], vars: number) {
     this.#routines = routines;
     this.#vars = vars;
   }
 
-  /** Of each block: by the place of an access's op in the IR, the span it belongs to. `isApart`: the instruction at a host address has none. */
+  /** Of each block: by the place of an access's op in the IR, the span it belongs to; undefined: no access does. `isApart`: the instruction at a host address has none. */
   plan(
     blocks: readonly SpanBlock[],
     { order, position, isLoopHeader, edges }: SpanOrder,
     isApart: (hva: number) => boolean,
-  ): readonly ReadonlyMap<number, SpanUse>[] {
+  ): readonly (ReadonlyMap<number, SpanUse> | undefined)[] {
     this.#nextRoot = 2;
-    const plans: Map<number, SpanUse>[] = blocks.map(() => new Map());
+    const plans: (Map<number, SpanUse> | undefined)[] = blocks.map(() => undefined);
     /** What is known where a block begins, as far as the ways to it have been seen. */
     const before: (Known | undefined)[] = blocks.map(() => undefined);
     for (const index of order) {
-      const after = this.#block(blocks[index], index, before[index], plans[index], isApart);
+      this.#plan = undefined;
+      const after = this.#block(blocks[index], index, before[index], isApart);
+      plans[index] = this.#plan;
       for (const to of edges[index])
         if (to >= 0 && position[to] > position[index] && !isLoopHeader[to])
           before[to] = before[to] === undefined ? after : meet(before[to], after);
     }
-    for (const plan of plans) for (const [at, { span }] of plan) if (span.uses < 2) plan.delete(at);
+    for (const plan of plans) if (plan) for (const [at, { span }] of plan) if (span.uses < 2) plan.delete(at);
     return plans;
   }
 
@@ -132,7 +136,6 @@ export class SpanPlanner {
     { ir, delta, hva }: SpanBlock,
     index: number,
     before: Known | undefined,
-    plan: Map<number, SpanUse>,
     isApart: (hva: number) => boolean,
   ): Known {
     const { words, length } = ir;
@@ -177,7 +180,7 @@ export class SpanPlanner {
           // What has been read from a device must not be read again: only an instruction's first access may leave.
           const use = this.#join(open, index, words[at + (isLoad ? 2 : 1)], accessBytes[op], write, isFirst);
           if (open.length > MOST_OPEN) open.shift();
-          if (use) plan.set(at, use);
+          if (use) (this.#plan ??= new Map()).set(at, use);
         }
         isFirst = false;
       } else this.#derive(op, words, at);

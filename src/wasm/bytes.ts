@@ -70,10 +70,10 @@ export class ByteWriter {
     this.raw(inner.view());
   }
 
+  /** A name, of ASCII characters. */
   name(text: string): void {
-    const encoded = new TextEncoder().encode(text);
-    this.u32(encoded.length);
-    this.raw(encoded);
+    this.u32(text.length);
+    for (let i = 0; i < text.length; i++) this.u8(text.charCodeAt(i) & 0x7f);
   }
 
   view(): Uint8Array {

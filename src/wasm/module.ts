@@ -22,9 +22,8 @@ const compileHints: Readonly<Record<CompileHint, number>> = { default: 0, optimi
 
 interface Defined {
   readonly type: number;
-  readonly locals: readonly number[];
-  readonly body: Uint8Array;
   readonly exportName: string | undefined;
+  /** Offsets of unlikely branches from where the function's locals are declared. */
   readonly unlikely: readonly number[];
   readonly compiled: CompileHint;
 }
@@ -36,6 +35,10 @@ export class ModuleWriter {
   #importCount = 0;
   #importedFunctions = 0;
   readonly #functions: Defined[] = [];
+  /** Of each function: bytes, locals, body. */
+  readonly #code = new ByteWriter(16384);
+  /** Locals of a function, contents of a section: while it is written. */
+  readonly #scratch = new ByteWriter(1024);
 
   type(params: readonly TypeName[], results: readonly TypeName[]): number {
     const key = `${params.join()}:${results.join()}`;
@@ -88,14 +91,15 @@ export class ModuleWriter {
   /** Defines a function (its body without the closing `end`) and gives its index. */
   define(type: number, code: FunctionCode, exportName?: string, compiled: CompileHint = 'default'): number {
     const index = this.nextFunction;
-    this.#functions.push({
-      type,
-      locals: code.locals.slice(),
-      body: code.body.view().slice(),
-      exportName,
-      unlikely: code.unlikely.slice(),
-      compiled,
-    });
+    const locals = this.#scratch;
+    locals.clear();
+    writeLocals(locals, code.locals);
+    const { length } = locals;
+    this.#functions.push({ type, exportName, unlikely: code.unlikely.map((offset) => length + offset), compiled });
+    this.#code.u32(length + code.body.length + 1);
+    this.#code.raw(locals.view());
+    this.#code.raw(code.body.view());
+    this.#code.u8(0x0b);
     return index;
   }
 
@@ -103,22 +107,19 @@ export class ModuleWriter {
   #writeHints(out: ByteWriter): void {
     const hinted = this.#functions.flatMap((fn, i) => (fn.unlikely.length > 0 ? [{ fn, i }] : []));
     if (hinted.length === 0) return;
-    const inner = new ByteWriter(4096);
-    const locals = new ByteWriter(64);
-    inner.name('metadata.code.branch_hint');
-    inner.u32(hinted.length);
-    for (const { fn, i } of hinted) {
-      locals.clear();
-      writeLocals(locals, fn.locals);
-      inner.u32(this.#importedFunctions + i);
-      inner.u32(fn.unlikely.length);
-      for (const offset of fn.unlikely) {
-        inner.u32(locals.length + offset);
-        inner.raw([1, 0]);
+    this.#section(out, 0, (w) => {
+      w.name('metadata.code.branch_hint');
+      w.u32(hinted.length);
+      for (const { fn, i } of hinted) {
+        w.u32(this.#importedFunctions + i);
+        w.u32(fn.unlikely.length);
+        for (const offset of fn.unlikely) {
+          w.u32(offset);
+          w.u8(1);
+          w.u8(0);
+        }
       }
-    }
-    out.u8(0);
-    out.sized(inner);
+    });
   }
 
   /**
@@ -127,58 +128,50 @@ export class ModuleWriter {
    */
   #writeCompileHints(out: ByteWriter): void {
     if (this.#functions.every(({ compiled }) => compiled === 'default')) return;
-    const inner = new ByteWriter(1024);
-    inner.name('compilationHints');
-    inner.u32(this.#functions.length);
-    for (const { compiled } of this.#functions) inner.u8(compileHints[compiled]);
-    out.u8(0);
+    this.#section(out, 0, (w) => {
+      w.name('compilationHints');
+      w.u32(this.#functions.length);
+      for (const { compiled } of this.#functions) w.u8(compileHints[compiled]);
+    });
+  }
+
+  #section(out: ByteWriter, id: number, fill: (w: ByteWriter) => void): void {
+    const inner = this.#scratch;
+    inner.clear();
+    fill(inner);
+    out.u8(id);
     out.sized(inner);
   }
 
   finish(): Uint8Array<ArrayBuffer> {
-    const out = new ByteWriter(4096);
+    const out = new ByteWriter(this.#code.length + 4096);
     out.raw([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
-    const section = (id: number, fill: (w: ByteWriter) => void) => {
-      const inner = new ByteWriter(1024);
-      fill(inner);
-      out.u8(id);
-      out.sized(inner);
-    };
-    section(1, (w) => {
+    this.#section(out, 1, (w) => {
       w.u32(this.#types.size);
       w.raw(this.#typeBytes.view());
     });
-    section(2, (w) => {
+    this.#section(out, 2, (w) => {
       w.u32(this.#importCount);
       w.raw(this.#imports.view());
     });
-    section(3, (w) => {
+    this.#section(out, 3, (w) => {
       w.u32(this.#functions.length);
       for (const { type } of this.#functions) w.u32(type);
     });
-    section(7, (w) => {
-      const exported = this.#functions.flatMap(({ exportName }, i) =>
-        exportName === undefined ? [] : [{ exportName, i }],
-      );
-      w.u32(exported.length);
-      for (const { exportName, i } of exported) {
+    this.#section(out, 7, (w) => {
+      w.u32(this.#functions.reduce((count, { exportName }) => count + (exportName === undefined ? 0 : 1), 0));
+      this.#functions.forEach(({ exportName }, i) => {
+        if (exportName === undefined) return;
         w.name(exportName);
         w.u8(0);
         w.u32(this.#importedFunctions + i);
-      }
+      });
     });
     this.#writeHints(out);
     this.#writeCompileHints(out);
-    section(10, (w) => {
+    this.#section(out, 10, (w) => {
       w.u32(this.#functions.length);
-      const inner = new ByteWriter(4096);
-      for (const { locals, body } of this.#functions) {
-        inner.clear();
-        writeLocals(inner, locals);
-        inner.raw(body);
-        inner.u8(0x0b);
-        w.sized(inner);
-      }
+      w.raw(this.#code.view());
     });
     return new Uint8Array(out.view());
   }

@@ -52,7 +52,7 @@ export class RegionEmitter extends FunctionEmitter {
   #blocks: readonly RegionBlock[] = [];
   #graph: RegionGraph | undefined;
   /** Of each block, the spans of its accesses; of the block at hand. */
-  #plans: readonly ReadonlyMap<number, SpanUse>[] = [];
+  #plans: readonly (ReadonlyMap<number, SpanUse> | undefined)[] = [];
   #plan: ReadonlyMap<number, SpanUse> | undefined;
   #pc = -1;
   #budget = -1;

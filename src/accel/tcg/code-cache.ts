@@ -171,7 +171,7 @@ export class CodeCache {
   }
 
   /** Host ranges of the guest code of blocks, start and end of each; undefined: one of them has been dropped. */
-  rangesOf(numbers: readonly number[]): number[] | undefined {
+  rangesOf(numbers: Int32Array): number[] | undefined {
     const ranges: number[] = [];
     for (const number of numbers) {
       if (!this.blocks.isValid(number)) return undefined;

@@ -17,6 +17,7 @@ import {
   opWords,
   type Routine,
   TLB_ENTRY_SHIFT,
+  type TypeName,
   tlbEntry,
 } from '../../ir/index.js';
 import { coldHeader, ModuleWriter, type RegionBlock, RegionEmitter, slowPathIds } from '../../wasm/index.js';
@@ -65,30 +66,24 @@ export interface RegionSetup {
   readonly keepBytes: boolean;
 }
 
-/** A region as it leaves the builder: its function is exported by its place in the list. */
-export interface BuiltRegion {
-  /** HotBlock.id. */
-  readonly id: number;
-  readonly large: boolean;
-  /** Numbers of the blocks it was made of, its head first. */
-  readonly blocks: readonly number[];
-  readonly instructions: number;
-}
-
 export interface BuiltModule {
   readonly epoch: number;
   /** The words for edges between pages are used up: only a flush of all code gives them back. */
   readonly full: boolean;
   /** Undefined: all heads were dismissed. */
   readonly module: WebAssembly.Module | undefined;
-  /** Names of the routines it imports. */
-  readonly imports: readonly string[];
   readonly size: number;
   /** What the module was made of, if the setup asks for it. */
   readonly bytes: Uint8Array | undefined;
-  readonly regions: readonly BuiltRegion[];
-  /** HotBlock.id of heads that get no region now: they have been dropped, or are part of another region already. */
-  readonly dismissed: readonly number[];
+  /** How many; the function of each is exported by its place among them. */
+  readonly regions: number;
+  /**
+   * What was made, in one piece, as it goes from thread to thread for each module. Two lists, each behind its length: ids of the
+   * routines that the module imports; HotBlock.id of heads that get no region now (they have been dropped, or are part of another
+   * region already). Then each region: HotBlock.id, 1 if it is large, guest instructions, and the list of the numbers of the blocks
+   * it was made of, its head first.
+   */
+  readonly contents: Int32Array;
 }
 
 /** A piece of code of a region: distance from its head, host address, and the returns of the calls it is in, outermost first. */
@@ -98,8 +93,9 @@ interface Place {
   readonly returns: readonly number[];
 }
 
-function nameOf({ delta, returns }: Place): string {
-  return returns.length === 0 ? `${delta}` : `${delta}/${returns.join('/')}`;
+/** Names a place within its region. */
+function nameOf({ delta, returns }: Place): number | string {
+  return returns.length === 0 ? delta : `${delta}/${returns.join('/')}`;
 }
 
 /** A block chosen for a region, before it is laid out. */
@@ -113,6 +109,8 @@ interface Candidate extends Place {
   readonly ir: BlockBuilder;
   readonly terminator: number;
   readonly instructions: number;
+  /** Where it leads (RegionBuilder.#targets). */
+  targets: readonly Place[];
   edges: [number, number];
 }
 
@@ -134,6 +132,12 @@ export class RegionBuilder {
   readonly #covered = new Map<number, number>();
   /** Of the newest head so far; -1: there was none. */
   #epoch = -1;
+  readonly #ids: ReturnType<typeof slowPathIds>;
+  readonly #emitter: RegionEmitter;
+  /** Types of the routines' parameters, by id, the state's address first. */
+  readonly #params: readonly (readonly TypeName[])[];
+  /** Of the module that is written: index of each routine, or -1. */
+  readonly #imported: Int32Array;
 
   /** `firstCell`: where the words for edges that another builder has used end. */
   constructor(setup: RegionSetup, firstCell: number = layout.edgeCells) {
@@ -143,6 +147,14 @@ export class RegionBuilder {
     this.#bytes = new Uint8Array(setup.memory.buffer);
     this.#view = new DataView(setup.memory.buffer);
     this.#apart = new ApartSites(setup.memory.buffer as SharedArrayBuffer);
+    const { routines, vars } = setup.code;
+    this.#params = routines.map(({ params }) => ['i32', ...params]);
+    this.#imported = new Int32Array(routines.length);
+    this.#ids = slowPathIds(routines);
+    const functionIndex = (id: number) => this.#imported[id];
+    this.#emitter = new RegionEmitter({ routines, functionIndex, ...this.#ids }, vars, setup.countInstructions);
+    this.#emitter.newCell = () => this.#newCell();
+    this.#emitter.isApart = (hva) => this.#apart.has(hva);
   }
 
   /** Where the next word for an edge will lie. */
@@ -176,20 +188,21 @@ export class RegionBuilder {
     }
     made.sort((a, b) => a.head.hva - b.head.hva);
     const written = made.length > 0 ? this.#write(made) : undefined;
+    const imports = written?.imports ?? [];
+    const contents = [imports.length, ...imports, dismissed.length, ...dismissed];
+    for (const { head, blocks } of made) {
+      const instructions = blocks.reduce((sum, block) => sum + block.instructions, 0);
+      contents.push(head.id, head.large ? 1 : 0, instructions, blocks.length);
+      for (const { number } of blocks) contents.push(number);
+    }
     return {
       epoch,
       full: this.#isFull,
       module: written && new WebAssembly.Module(written.bytes),
-      imports: written?.imports ?? [],
       size: written?.bytes.length ?? 0,
       bytes: this.#setup.keepBytes ? written?.bytes : undefined,
-      regions: made.map(({ head, blocks }) => ({
-        id: head.id,
-        large: head.large,
-        blocks: blocks.map(({ number }) => number),
-        instructions: blocks.reduce((sum, block) => sum + block.instructions, 0),
-      })),
-      dismissed,
+      regions: made.length,
+      contents: Int32Array.from(contents),
     };
   }
 
@@ -216,35 +229,30 @@ export class RegionBuilder {
 
   #write(made: readonly { head: HotBlock; blocks: readonly RegionBlock[] }[]): {
     bytes: Uint8Array<ArrayBuffer>;
-    imports: string[];
+    /** Ids of routines. */
+    imports: number[];
   } {
-    const { code, memoryPages, countInstructions } = this.#setup;
-    const { routines, vars } = code;
+    const { code, memoryPages } = this.#setup;
+    const { routines } = code;
     const module = new ModuleWriter();
     module.importSharedMemory('e', 'm', memoryPages, memoryPages);
-    const imported = new Map<number, number>();
-    const imports: string[] = [];
+    const imported = this.#imported.fill(-1);
+    const imports: number[] = [];
     // Imports come first in a module: the blocks have been translated before anything is written.
-    const ids = slowPathIds(routines);
     const use = (id: number) => {
-      if (imported.has(id)) return;
-      const { name, params, results } = routines[id];
-      imported.set(id, module.importFunction('r', name, module.type(['i32', ...params], results)));
-      imports.push(name);
+      if (imported[id] >= 0) return;
+      const { name, results } = routines[id];
+      imported[id] = module.importFunction('r', name, module.type(this.#params[id], results));
+      imports.push(id);
     };
+    const ids = this.#ids;
     use(ids.slowLoad);
     use(ids.slowStore);
     use(ids.slowStore128);
     use(ids.slowSpan);
     use(ids.verifyEdge);
     for (const { blocks } of made) for (const { ir } of blocks) eachCall(ir, use);
-    const emitter = new RegionEmitter(
-      { routines, functionIndex: (id) => imported.get(id) as number, ...ids },
-      vars,
-      countInstructions,
-    );
-    emitter.newCell = () => this.#newCell();
-    emitter.isApart = (hva) => this.#apart.has(hva);
+    const emitter = this.#emitter;
     const type = module.type(['i32'], ['i32']);
     made.forEach(({ head, blocks }, i) => {
       emitter.pageKey = head.key & GUARDED_KEY;
@@ -268,7 +276,7 @@ export class RegionBuilder {
    */
   #choose(head: HotBlock): Candidate[] {
     const chosen: Candidate[] = [];
-    const byPlace = new Map<string, number>();
+    const byPlace = new Map<number | string, number>();
     const waiting: Place[] = [{ delta: 0, hva: head.hva, returns: [] }];
     const forCalls = head.large ? MAX_INSTRUCTIONS_FOR_CALLS.large : MAX_INSTRUCTIONS_FOR_CALLS.first;
     let instructions = 0;
@@ -284,8 +292,9 @@ export class RegionBuilder {
       byPlace.set(name, chosen.length);
       chosen.push(candidate);
       instructions += candidate.instructions;
+      candidate.targets = this.#targets(candidate);
       if (!head.follow) break;
-      for (const target of this.#targets(candidate)) {
+      for (const target of candidate.targets) {
         if (byPlace.has(nameOf(target))) continue;
         const found = this.#locate(head, candidate, target);
         if (!found) continue;
@@ -297,7 +306,7 @@ export class RegionBuilder {
     for (const candidate of chosen) {
       const { words } = candidate.ir;
       const at = candidate.terminator;
-      const targets = this.#targets(candidate).map((target) => byPlace.get(nameOf(target)) ?? -1);
+      const targets = candidate.targets.map((target) => byPlace.get(nameOf(target)) ?? -1);
       if (words[at] === Op.branch) candidate.edges = [targets[1], targets[0]];
       else candidate.edges = [targets[0] ?? -1, -1];
     }
@@ -418,6 +427,7 @@ export class RegionBuilder {
       ir,
       terminator,
       instructions,
+      targets: [],
       edges: [-1, -1],
     };
   }

@@ -143,8 +143,17 @@ export class RegionCompiler {
     return head;
   }
 
-  #install({ module, imports, size, bytes, regions, dismissed }: BuiltModule): void {
-    const { cache, setup, table, routineExports } = this.#options;
+  #install({ module, size, bytes, regions, contents }: BuiltModule): void {
+    const { cache, table } = this.#options;
+    let at = 0;
+    const next = () => contents[at++];
+    const list = () => {
+      const length = next();
+      at += length;
+      return contents.subarray(at - length, at);
+    };
+    const imports = list();
+    const dismissed = list();
     this.counters.dismissed += dismissed.length;
     for (const id of dismissed) this.#answered(id);
     if (!module) return;
@@ -153,32 +162,43 @@ export class RegionCompiler {
       this.#freeIndices.push(...this.#retired);
       this.#retired = [];
     }
-    const heads = regions.map(({ id }) => this.#answered(id));
-    const routines: Record<string, unknown> = {};
-    for (const name of imports) routines[name] = routineExports[name];
     let functions: Readonly<Record<string, unknown>> | undefined;
     const made: Region[] = [];
-    regions.forEach((built, i) => {
-      const head = heads[i];
-      const ranges = cache.rangesOf(built.blocks);
-      if (head !== built.blocks[0] || !mayReplace(cache.regionOf(head), built.large) || !ranges) {
+    for (let i = 0; i < regions; i++) {
+      const head = this.#answered(next());
+      const large = next() === 1;
+      const instructions = next();
+      const blocks = list();
+      const ranges = cache.rangesOf(blocks);
+      if (head !== blocks[0] || !mayReplace(cache.regionOf(head), large) || !ranges) {
         this.counters.outdated++;
-        return;
+        continue;
       }
-      functions ??= new WebAssembly.Instance(module, { e: { m: setup.memory }, r: routines }).exports;
+      functions ??= this.#instantiate(module, imports);
       const index = this.#freeIndices.pop() ?? table.grow(1);
-      this.#setEntries(index, built.large ? NEVER_BUSY : 0);
+      this.#setEntries(index, large ? NEVER_BUSY : 0);
       table.set(index, functions[`${i}`]);
-      const region: Region = { index, head, ranges, large: built.large, valid: true };
+      const region: Region = { index, head, ranges, large, valid: true };
       cache.addRegion(region);
       this.#regions[index] = region;
       made.push(region);
       this.counters.regions++;
-      this.counters.blocks += built.blocks.length;
-      this.counters.instructions += built.instructions;
-    });
+      this.counters.blocks += blocks.length;
+      this.counters.instructions += instructions;
+    }
     this.counters.modules++;
     this.counters.bytes += size;
     if (bytes) this.onModule(bytes, made);
+  }
+
+  /** `imports`: ids of the routines that the module calls. */
+  #instantiate(module: WebAssembly.Module, imports: Int32Array): Readonly<Record<string, unknown>> {
+    const { setup, routineExports } = this.#options;
+    const routines: Record<string, unknown> = {};
+    for (const id of imports) {
+      const { name } = setup.code.routines[id];
+      routines[name] = routineExports[name];
+    }
+    return new WebAssembly.Instance(module, { e: { m: setup.memory }, r: routines }).exports;
   }
 }

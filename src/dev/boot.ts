@@ -60,6 +60,7 @@ const { board: machine } = makeBoard(
     cpu: architecture.cpuOption(values.cpu ?? architecture.defaultCpu),
     machine: architecture.machines[0].name,
     hpet: true,
+    acpi: true,
     arm: undefined,
     microvm: undefined,
     firmware: undefined,

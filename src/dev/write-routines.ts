@@ -38,6 +38,7 @@ async function storeArm32(): Promise<void> {
     cpu: defaultCpu,
     machine: machines[0].name,
     hpet: false,
+    acpi: false,
     arm: undefined,
     microvm: undefined,
     firmware: undefined,

@@ -88,6 +88,18 @@ test('firmware finds tables, memory map and console in fw_cfg', () => {
   assert.deepEqual([...(fwCfg.file('etc/sercon-port') as Uint8Array)], [0xf8, 3, 0, 0, 0, 0, 0, 0]);
 });
 
+test('a PC without ACPI tells firmware of no tables, also when its devices move', () => {
+  const firmware = { image: rom(exit(0)), serialConsole: true };
+  const { pc } = new TestPc({ firmware, ramBytes: 16 << 20, acpi: false });
+  pc.start();
+  const isAcpi = ({ name }: { name: string }) => /acpi|table-loader/.test(name);
+  assert.deepEqual(pc.fwCfg.files().filter(isAcpi), []);
+  // The power management's base, by PIIX4's function 3.
+  pc.ports.write(0xcf8, 4, 0x80000b40);
+  pc.ports.write(0xcfc, 4, 0xb001);
+  assert.deepEqual(pc.fwCfg.files().filter(isAcpi), []);
+});
+
 test('SMBIOS structures follow one another to their end', () => {
   const { fwCfg } = machine(rom(exit(0))).pc;
   const tables = fwCfg.file('etc/smbios/smbios-tables') as Uint8Array;

@@ -54,6 +54,8 @@ export interface PcOptions extends X86Options {
   /** `i440fx` unless given. */
   readonly chipset?: ChipsetName | undefined;
   readonly hpet?: boolean;
+  /** False: nothing is told of ACPI; its registers stay where they are. */
+  readonly acpi?: boolean;
 }
 
 export class PcMachine extends X86Machine {
@@ -188,7 +190,8 @@ export class PcMachine extends X86Machine {
     // Firmware places what the tables tell of before it reads them.
     chipset.onChange = () => {
       this.#describeBoard(hpet !== undefined);
-      for (const { name, bytes } of acpiLoaderFiles(this.#acpi)) this.fwCfg.setFile(name, bytes);
+      const files = this.#acpi ? acpiLoaderFiles(this.#acpi) : [];
+      for (const { name, bytes } of files) this.fwCfg.setFile(name, bytes);
     };
   }
 
@@ -252,9 +255,10 @@ export class PcMachine extends X86Machine {
   }
 
   /** What the loader and the interrupt tables say of the board. */
-  #acpi!: ReturnType<typeof buildAcpiTables>;
+  #acpi: ReturnType<typeof buildAcpiTables> | undefined;
 
   #describeBoard(hasHpet: boolean): void {
+    if (this.#options.acpi === false) return;
     this.#acpi = buildAcpiTables({
       cpus: Array.from({ length: this.#options.cpus ?? 1 }, (_, apicId) => ({ apicId })),
       localApicGpa: LAPIC_BASE,

@@ -321,6 +321,8 @@ export interface MachineOptions {
   /** Throttle groups and TLS credentials that block nodes refer to by id. */
   readonly blockObjects?: Readonly<Record<string, BlockObject>> | undefined;
   readonly hpet?: boolean | undefined;
+  /** A PC without ACPI tables where it is false. */
+  readonly acpi?: boolean | undefined;
   /** Of Arm's board `virt`. */
   readonly arm?: ArmOptions | undefined;
   /** Of the board `microvm`. */
@@ -715,6 +717,7 @@ export function planMachine(options: MachineOptions): {
         : undefined,
       deviceBytes,
       hpet: options.hpet ?? true,
+      acpi: options.acpi ?? true,
       arm: options.arm,
       microvm: options.microvm,
       cpus,

@@ -487,6 +487,7 @@ function build(
         hotThreshold: config.hotThreshold,
         machine: config.machine,
         hpet: config.hpet,
+        acpi: config.acpi,
         arm: config.arm,
         microvm: config.microvm,
         lens: config.lens,

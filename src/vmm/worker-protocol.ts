@@ -339,6 +339,7 @@ export interface WorkerConfig {
   /** Memory of devices that the guest sees as RAM. */
   readonly deviceBytes: number;
   readonly hpet: boolean;
+  readonly acpi: boolean;
   readonly arm: MachineOptions['arm'];
   readonly microvm: MachineOptions['microvm'];
   readonly kernelIrqchip: 'on' | 'split' | 'off' | undefined;

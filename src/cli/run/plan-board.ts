@@ -20,6 +20,7 @@ type Board = Pick<
   | 'ramBytes'
   | 'cpu'
   | 'hpet'
+  | 'acpi'
   | 'arm'
   | 'microvm'
   | 'rtcOffsetMs'
@@ -36,7 +37,9 @@ export function planBoard(
 ): Board {
   const isPc = architecture.machines[0].name === 'pc';
   if (options.has('no-hpet') && !isPc) throw new UsageError('-no-hpet: only a PC has an HPET');
+  if (options.has('no-acpi') && !isPc) throw new UsageError('-no-acpi: only a PC can be without ACPI');
   let hpet = !options.has('no-hpet');
+  let acpi = !options.has('no-acpi');
   let irqchip: MachineOptions['kernelIrqchip'];
   let arm: MachineOptions['arm'];
   let microvm: MachineOptions['microvm'];
@@ -67,6 +70,8 @@ export function planBoard(
       values.flag('graphics');
     } else if (isPc) {
       hpet = values.flag('hpet') ?? hpet;
+      const wanted = values.choice('acpi', ['on', 'off', 'auto']);
+      if (wanted !== undefined) acpi = wanted !== 'off';
       values.flag('graphics');
     }
     irqchip = planIrqchip(values) ?? irqchip;
@@ -88,7 +93,6 @@ export function planBoard(
     else if (isPc) {
       values.settled('vmport', 'off', 'auto');
       values.settled('smm', 'off', 'auto');
-      values.settled('acpi', 'on', 'auto');
       for (const part of ['smbus', 'sata', 'pit', 'i8042']) values.settled(part, 'on');
     }
     const boardOnly = planBoardProperties(values, architecture);
@@ -115,6 +119,7 @@ export function planBoard(
     machine: board,
     cpus: planCpus(options.last('smp')),
     hpet,
+    acpi,
     arm,
     microvm,
     kernelIrqchip: irqchip,

@@ -3,7 +3,7 @@ import { parseArmCpu } from '../../guest/arm/index.js';
 import { ArmVirt } from '../../machine/arm/virt.js';
 import type { BoardMaker } from './board-maker.js';
 
-export const armVirtMaker: BoardMaker = (host, { cpu, hpet: _, arm, ...plan }) => ({
+export const armVirtMaker: BoardMaker = (host, { cpu, hpet: _hpet, acpi: _acpi, arm, ...plan }) => ({
   board: new ArmVirt(host, {
     ...plan,
     model: parseArmCpu(cpu),

@@ -6,7 +6,7 @@ import { Arm32Trace } from '../../machine/arm/trace32.js';
 import { ArmVirt } from '../../machine/arm/virt.js';
 import type { BoardMaker } from './board-maker.js';
 
-export const arm32VirtMaker: BoardMaker = (host, { cpu, hpet: _, arm, ...plan }) => {
+export const arm32VirtMaker: BoardMaker = (host, { cpu, hpet: _hpet, acpi: _acpi, arm, ...plan }) => {
   const model = { ...parseArm32Cpu(cpu), semihosting: plan.semihosting !== undefined };
   const narrow = {
     makeCpu: (board: ConstructorParameters<typeof Arm32Cpu>[0]) => new Arm32Cpu(board, model),

@@ -10,6 +10,7 @@ export interface BoardPlan extends BoardOptions {
   /** The board, by its row's name. */
   readonly machine: string;
   readonly hpet: boolean;
+  readonly acpi: boolean;
   readonly arm: WorkerConfig['arm'];
   readonly microvm: WorkerConfig['microvm'];
   readonly firmware: FirmwareOptions | undefined;

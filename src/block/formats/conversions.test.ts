@@ -117,3 +117,32 @@ map --output=json -f parallels a.par
 `;
 
 test('converted disks lie in their order in the image', { skip: skipReason }, () => compareWithQemuImg(laidOut));
+
+const zeroesOfTargets = `
+create -q -f qcow2 b.qcow2 2M
+create -q -f qcow2 -b b.qcow2 -F qcow2 t.qcow2 6M
+qemu-io -c 'write -q -P 1 1M 64k' b.qcow2
+qemu-io -c 'write -q -P 2 3M 64k' -c 'write -q -z 4M 64k' t.qcow2
+convert -O qcow2 -o compat=0.10 -B b.qcow2 -F qcow2 t.qcow2 o.qcow2
+map --output=json o.qcow2
+compare o.qcow2 t.qcow2
+convert -O qcow2 -c -B b.qcow2 -F qcow2 t.qcow2 o.qcow2
+map --output=json o.qcow2
+convert -O qcow2 -n t.qcow2 o.qcow2
+map --output=json o.qcow2
+create -q -f qcow2 other.qcow2 6M
+qemu-io -c 'write -q -P 9 0 6M' other.qcow2
+create -q -f qcow2 -b other.qcow2 -F qcow2 o.qcow2
+convert -O qcow2 -n t.qcow2 o.qcow2
+map --output=json o.qcow2
+compare o.qcow2 t.qcow2
+convert -c -S 0 -O qcow2 t.qcow2 o.qcow2
+map --output=json o.qcow2
+compare o.qcow2 t.qcow2
+`;
+
+test(
+  'zeroes beyond the backing file of a new image are left out; with -c -S 0 they are compressed',
+  { skip: skipReason },
+  () => compareWithQemuImg(zeroesOfTargets),
+);

@@ -247,7 +247,8 @@ export async function convert(tool: Tool, argv: readonly string[]): Promise<numb
       tool.fail('Compression not supported for this file format');
     if (backingName !== undefined && !targetNode.skipFilters().backing && !noCreate) tool.fail('Backing file missing');
     if (noCreate && targetNode.length < total) tool.fail('output file is smaller than input file');
-    const targetHasBacking = targetNode.skipFilters().backing !== undefined;
+    // A target that was there (-n) shows what its own backing file holds, which -B alone says is the source's.
+    const targetHasBacking = backingName !== undefined;
     const info = await targetNode.getInfo();
     const clusterBytes = info.clusterSizeBytes ?? 0;
     if (isCompressed && (clusterBytes <= 0 || clusterBytes > 2 ** 25)) tool.fail('invalid cluster size');
@@ -277,6 +278,7 @@ export async function convert(tool: Tool, argv: readonly string[]): Promise<numb
       clusterBytes: clusterBytes || 65536,
       isZeroInit,
       targetHasBacking,
+      backingEnd: (noCreate ? undefined : targetNode.skipFilters().backing?.length) ?? Number.POSITIVE_INFINITY,
       workers,
       isUnordered,
       isSalvage,

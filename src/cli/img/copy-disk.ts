@@ -46,6 +46,8 @@ export interface CopyJob {
   readonly clusterBytes: number;
   readonly isZeroInit: boolean;
   readonly targetHasBacking: boolean;
+  /** Where the backing file of a new target ends: what is zero from there on need not be written. */
+  readonly backingEnd: number;
   readonly workers: number;
   readonly isUnordered: boolean;
   /** A write may begin when the one before it has begun. */
@@ -83,8 +85,9 @@ function partAt(parts: readonly Part[], offset: number): Part {
 async function classify(job: CopyJob, offset: number): Promise<Chunk> {
   const part = partAt(job.parts, offset);
   const within = offset - part.start;
-  const left = part.length - within;
-  if (within >= part.node.length) return { kind: 'zero', offset, length: left };
+  const left = Math.min(part.length - within, offset < job.backingEnd ? job.backingEnd - offset : part.length);
+  const zeroKind = offset < job.backingEnd ? 'zero' : 'backing';
+  if (within >= part.node.length) return { kind: zeroKind, offset, length: left };
   const base =
     job.targetHasBacking && job.parts.length === 1
       ? (part.node.skipFilters().backing as BlockNode | undefined)
@@ -104,7 +107,7 @@ async function classify(job: CopyJob, offset: number): Promise<Chunk> {
       asked = alignUp(asked / 4, sectorBytes);
     }
   }
-  const kind: ChunkKind = status.zero ? 'zero' : status.data ? 'data' : job.targetHasBacking ? 'backing' : 'zero';
+  const kind: ChunkKind = status.zero ? zeroKind : status.data ? 'data' : job.targetHasBacking ? 'backing' : 'zero';
   let length = Math.min(status.length, left);
   // A sector at the end of a part that is no whole sector counts as one.
   if (within + length === part.node.length && part.length > part.node.length)
@@ -295,8 +298,9 @@ function couldBeSparse(tool: Tool, bytes: Uint8Array): boolean {
 }
 
 async function writePlain(job: CopyJob, offset: number, zeroes: Uint8Array, length: number): Promise<void> {
+  const flags = job.isCompressed ? RequestFlag.compressed : 0;
   for (let at = 0; at < length; at += zeroes.length)
-    await job.target.write(offset + at, zeroes.subarray(0, Math.min(zeroes.length, length - at)));
+    await job.target.write(offset + at, zeroes.subarray(0, Math.min(zeroes.length, length - at)), flags);
 }
 
 /** Whole clusters; runs of zero ones are skipped. */

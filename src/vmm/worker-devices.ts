@@ -532,6 +532,7 @@ export class MachineDevices {
     this.#taken.delete(spot.key);
     this.#taken.delete(device.name);
     if (config.type === 'virtio-scsi') this.#scsi.delete(config.id ?? '');
+    if (config.type === 'virtio-blk') this.#virtioDisks.delete(config.disk);
     if ('device' in config && config.device !== undefined) this.#host.unplugged(config.device);
   }
 

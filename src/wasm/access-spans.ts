@@ -48,8 +48,8 @@ export interface SpanBlock {
 export interface SpanOrder {
   /** Blocks, each behind those that lead to it, but for loops; the place of each there. */
   readonly order: readonly number[];
-  readonly position: Int32Array;
-  readonly isLoopHeader: Uint8Array;
+  readonly position: readonly number[];
+  readonly isLoopHeader: readonly number[];
   readonly edges: readonly (readonly [number, number])[];
 }
 
@@ -73,26 +73,11 @@ interface OpenSpan extends Span {
   readonly block: number;
 }
 
-/** What is known at a block's end. Roots of variables by id, 0: unknown. */
-interface Known {
-  readonly root: Int32Array;
-  readonly offset: Int32Array;
-  readonly open: readonly OpenSpan[];
-}
-
 /**
  * Roots are numbers: the values that addresses are made of by adding constants. An odd one stands for the low 32 bits of the even one
  * below it; to that, constants are added modulo 2^32. Within a page both ways of counting agree.
  */
 const NARROW = 1;
-
-/** What holds on both ways to a block. */
-function meet(a: Known, b: Known): Known {
-  if (a === b) return a;
-  const root = a.root.slice();
-  for (let id = 0; id < root.length; id++) if (root[id] !== b.root[id] || a.offset[id] !== b.offset[id]) root[id] = 0;
-  return { root, offset: a.offset, open: a.open.filter((span) => b.open.includes(span)) };
-}
 
 export class SpanPlanner {
   readonly #routines: readonly Routine[];
@@ -102,7 +87,11 @@ export class SpanPlanner {
   #isConstant = new Uint8Array(256);
   #constant = new Int32Array(256);
   #nextRoot = 2;
+  /** Roots of variables by id, 0: unknown; and their offsets. First in the block at hand, then a row for what holds where each begins. */
+  #varRoot = new Int32Array(0);
+  #varOffset = new Int32Array(0);
   /** Of the block at hand. */
+  #open: OpenSpan[] = [];
   #plan: Map<number, SpanUse> | undefined;
 
   constructor(routines: readonly Routine[], vars: number) {
@@ -118,39 +107,67 @@ export class SpanPlanner {
   ): readonly (ReadonlyMap<number, SpanUse> | undefined)[] {
     this.#nextRoot = 2;
     const plans: (Map<number, SpanUse> | undefined)[] = blocks.map(() => undefined);
-    /** What is known where a block begins, as far as the ways to it have been seen. */
-    const before: (Known | undefined)[] = blocks.map(() => undefined);
+    const rows = (blocks.length + 1) * this.#vars;
+    if (this.#varRoot.length < rows) {
+      this.#varRoot = new Int32Array(2 * rows);
+      this.#varOffset = new Int32Array(2 * rows);
+    }
+    /** Spans that are open where a block begins, as far as the ways to it have been seen; undefined: none has been. */
+    const before: (readonly OpenSpan[] | undefined)[] = blocks.map(() => undefined);
     for (const index of order) {
       this.#plan = undefined;
-      const after = this.#block(blocks[index], index, before[index], isApart);
+      this.#recall(index, before[index]);
+      this.#block(blocks[index], index, isApart);
       plans[index] = this.#plan;
       for (const to of edges[index])
-        if (to >= 0 && position[to] > position[index] && !isLoopHeader[to])
-          before[to] = before[to] === undefined ? after : meet(before[to], after);
+        if (to >= 0 && position[to] > position[index] && !isLoopHeader[to]) before[to] = this.#meet(to, before[to]);
     }
     for (const plan of plans) if (plan) for (const [at, { span }] of plan) if (span.uses < 2) plan.delete(at);
     return plans;
   }
 
-  #block(
-    { ir, delta, hva }: SpanBlock,
-    index: number,
-    before: Known | undefined,
-    isApart: (hva: number) => boolean,
-  ): Known {
+  /** A block begins, with what holds there; `open` undefined: nothing. */
+  #recall(index: number, open: readonly OpenSpan[] | undefined): void {
+    const vars = this.#vars;
+    this.#open = open?.slice() ?? [];
+    if (open === undefined) {
+      this.#varRoot.fill(0, 0, vars);
+      return;
+    }
+    const row = (index + 1) * vars;
+    this.#varRoot.copyWithin(0, row, row + vars);
+    this.#varOffset.copyWithin(0, row, row + vars);
+  }
+
+  /** Notes what holds on the ways to a block that have been seen, and on the one from here; gives the spans. */
+  #meet(index: number, open: readonly OpenSpan[] | undefined): readonly OpenSpan[] {
+    const vars = this.#vars;
+    const roots = this.#varRoot;
+    const offsets = this.#varOffset;
+    const row = (index + 1) * vars;
+    if (open === undefined) {
+      roots.copyWithin(row, 0, vars);
+      offsets.copyWithin(row, 0, vars);
+      return this.#open;
+    }
+    for (let id = 0; id < vars; id++)
+      if (roots[row + id] !== roots[id] || offsets[row + id] !== offsets[id]) roots[row + id] = 0;
+    return open.filter((span) => this.#open.includes(span));
+  }
+
+  #block({ ir, delta, hva }: SpanBlock, index: number, isApart: (hva: number) => boolean): void {
     const { words, length } = ir;
     this.#begin(ir.temps);
-    const varRoot = before ? before.root.slice() : new Int32Array(this.#vars);
-    const varOffset = before ? before.offset.slice() : new Int32Array(this.#vars);
-    let open = before?.open.slice() ?? [];
+    const varRoot = this.#varRoot;
+    const varOffset = this.#varOffset;
     let instruction = hva;
     let isFirst = true;
     for (let at = 0; at < length; ) {
       const op = words[at];
       if (op === Op.call) {
         const { effects } = this.#routines[words[at + 1]];
-        if (!effects.pure && !effects.keepsAddresses) open = [];
-        if (effects.vars === 'write') varRoot.fill(0);
+        if (!effects.pure && !effects.keepsAddresses) this.#open = [];
+        if (effects.vars === 'write') varRoot.fill(0, 0, this.#vars);
         at += words[at + 2];
         continue;
       }
@@ -178,15 +195,14 @@ export class SpanPlanner {
         if ((bits & access.mmuMask) === 0 && isOnPage && !isApart(instruction)) {
           const write = !isLoad || (bits & access.forWrite) !== 0;
           // What has been read from a device must not be read again: only an instruction's first access may leave.
-          const use = this.#join(open, index, words[at + (isLoad ? 2 : 1)], accessBytes[op], write, isFirst);
-          if (open.length > MOST_OPEN) open.shift();
+          const use = this.#join(index, words[at + (isLoad ? 2 : 1)], accessBytes[op], write, isFirst);
+          if (this.#open.length > MOST_OPEN) this.#open.shift();
           if (use) (this.#plan ??= new Map()).set(at, use);
         }
         isFirst = false;
       } else this.#derive(op, words, at);
       at += opWords[op];
     }
-    return { root: varRoot, offset: varOffset, open };
   }
 
   #begin(temps: number): void {
@@ -268,17 +284,10 @@ export class SpanPlanner {
   }
 
   /** Puts an access into an open span, or opens one if it may. */
-  #join(
-    open: OpenSpan[],
-    block: number,
-    address: number,
-    bytes: number,
-    write: boolean,
-    mayOpen: boolean,
-  ): SpanUse | undefined {
+  #join(block: number, address: number, bytes: number, write: boolean, mayOpen: boolean): SpanUse | undefined {
     const root = this.#rootOf(address, 0);
     const offset = this.#offset[address];
-    for (const span of open) {
+    for (const span of this.#open) {
       if (span.root !== root || (write && !span.write && span.block !== block)) continue;
       const lo = Math.min(span.lo, offset);
       const hi = Math.max(span.hi, offset + bytes);
@@ -303,7 +312,7 @@ export class SpanPlanner {
       local: -1,
       left: 1,
     };
-    open.push(span);
+    this.#open.push(span);
     return { span, offset, isFirst: true };
   }
 }

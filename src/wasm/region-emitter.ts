@@ -62,10 +62,10 @@ export class RegionEmitter extends FunctionEmitter {
   #delta = 0;
   #deferred = DEFERRED_UNCHANGED;
   /** Deferred variable at each block's start: its value, or DEFERRED_UNCHANGED when its home is right. */
-  #deferredIn = new Int32Array(0);
+  #deferredIn: number[] = [];
   /** WebAssembly depth of the loop or block that stands for a region block. */
-  #loopDepth = new Int32Array(0);
-  #mergeDepth = new Int32Array(0);
+  #loopDepth: number[] = [];
+  #mergeDepth: number[] = [];
 
   constructor(env: CodeEnvironment, vars: GuestVars, countInstructions: boolean) {
     super(env);
@@ -80,8 +80,8 @@ export class RegionEmitter extends FunctionEmitter {
     this.reset(1);
     this.#blocks = blocks;
     const graph = (this.#graph = analyseRegion(blocks.map((block) => block.edges)));
-    this.#loopDepth = new Int32Array(blocks.length);
-    this.#mergeDepth = new Int32Array(blocks.length);
+    this.#loopDepth = blocks.map(() => 0);
+    this.#mergeDepth = blocks.map(() => 0);
     // What leaves before an access has begun its instruction, and would be counted twice.
     this.#plans = this.#countInstructions ? [] : this.#spans.plan(blocks, graph, this.isApart);
     const { usesMemory, usesPc } = this.#survey(graph);
@@ -187,8 +187,8 @@ export class RegionEmitter extends FunctionEmitter {
   }
 
   #planDeferred(graph: RegionGraph): void {
-    const out = new Int32Array(this.#blocks.length).fill(DEFERRED_UNCHANGED);
-    this.#deferredIn = new Int32Array(this.#blocks.length).fill(DEFERRED_UNCHANGED);
+    const out = this.#blocks.map(() => DEFERRED_UNCHANGED);
+    this.#deferredIn = out.slice();
     for (const index of graph.order) {
       const from = graph.singlePredecessor[index];
       if (from >= 0 && !graph.isLoopHeader[index]) this.#deferredIn[index] = out[from];

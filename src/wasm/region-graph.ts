@@ -1,7 +1,7 @@
 /**
  * The control flow of a region: blocks joined by direct edges, as structured WebAssembly needs it (dominators, loops).
  * Ramsey, "Beyond Relooper" (ICFP 2022): reverse postorder, merge nodes, loop headers. An edge that would make the graph
- * irreducible leaves the region instead.
+ * irreducible leaves the region instead. Arrays are plain ones: made for each region, typed ones would cost more than what is done with them.
  */
 
 /** Where an edge goes: index of a block of the region, or -1 to leave. */
@@ -11,31 +11,31 @@ export interface RegionGraph {
   /** Block indices in reverse postorder; only reachable ones. */
   readonly order: readonly number[];
   /** Position of each block in `order`, or -1. */
-  readonly position: Int32Array;
+  readonly position: readonly number[];
   /** Children in the dominator tree that several forward edges reach, by block, latest first. */
   readonly mergeChildren: readonly (readonly number[])[];
-  readonly isMerge: Uint8Array;
-  readonly isLoopHeader: Uint8Array;
+  /** 0 or 1 for each block. */
+  readonly isMerge: readonly number[];
+  readonly isLoopHeader: readonly number[];
   /** Edges of each block after irreducible ones have been cut. */
   readonly edges: readonly EdgeTargets[];
   /** For each block its only forward predecessor, or -1 when there are several (or none). */
-  readonly singlePredecessor: Int32Array;
+  readonly singlePredecessor: readonly number[];
 }
 
 /** `edges[i]`: the two targets of block i (equal, or the second -1, if it has one). Block 0 is the head. */
 export function analyseRegion(given: readonly EdgeTargets[]): RegionGraph {
   const count = given.length;
-  const targets = new Int32Array(2 * count);
+  const targets: number[] = [];
   for (let block = 0; block < count; block++) {
-    targets[2 * block] = given[block][0];
-    targets[2 * block + 1] = given[block][1];
+    targets.push(given[block][0], given[block][1]);
   }
   const order = reversePostorder(targets);
-  const position = new Int32Array(count).fill(-1);
+  const position = filled(count, -1);
   for (let i = 0; i < order.length; i++) position[order[i]] = i;
   const dominator = immediateDominators(targets, order, position);
-  const isLoopHeader = new Uint8Array(count);
-  const singlePredecessor = new Int32Array(count).fill(-1);
+  const isLoopHeader = filled(count, 0);
+  const singlePredecessor = filled(count, -1);
   const isMerge = classifyEdges(targets, order, position, dominator, isLoopHeader, singlePredecessor);
   const mergeChildren: number[][] = [];
   const edges: EdgeTargets[] = [];
@@ -49,12 +49,14 @@ export function analyseRegion(given: readonly EdgeTargets[]): RegionGraph {
   return { order, position, mergeChildren, isMerge, isLoopHeader, edges, singlePredecessor };
 }
 
+const filled = (count: number, value: number): number[] => new Array<number>(count).fill(value);
+
 /** By an explicit stack; the second target is visited first so that the first one follows its source. */
-function reversePostorder(targets: Int32Array): number[] {
+function reversePostorder(targets: number[]): number[] {
   const count = targets.length >> 1;
   const order: number[] = [];
-  const visited = new Uint8Array(count);
-  const stack = new Int32Array(count);
+  const visited = filled(count, 0);
+  const stack = filled(count, 0);
   let depth = 0;
   visited[0] = 1;
   while (depth >= 0) {
@@ -76,8 +78,8 @@ function reversePostorder(targets: Int32Array): number[] {
 }
 
 /** Cooper, Harvey, Kennedy, "A Simple, Fast Dominance Algorithm": by block; -1 where nothing leads to it. */
-function immediateDominators(targets: Int32Array, order: readonly number[], position: Int32Array): Int32Array {
-  const dominator = new Int32Array(targets.length >> 1).fill(-1);
+function immediateDominators(targets: number[], order: readonly number[], position: readonly number[]): number[] {
+  const dominator = filled(targets.length >> 1, -1);
   dominator[0] = 0;
   // Each round hands on along all edges; a block's dominator begins as the first predecessor that has one.
   for (let changed = true; changed; ) {
@@ -97,7 +99,7 @@ function immediateDominators(targets: Int32Array, order: readonly number[], posi
   return dominator;
 }
 
-function commonDominator(x: number, y: number, dominator: Int32Array, position: Int32Array): number {
+function commonDominator(x: number, y: number, dominator: readonly number[], position: readonly number[]): number {
   let a = x;
   let b = y;
   while (a !== b) {
@@ -107,22 +109,22 @@ function commonDominator(x: number, y: number, dominator: Int32Array, position: 
   return a;
 }
 
-function dominates(a: number, b: number, dominator: Int32Array): boolean {
+function dominates(a: number, b: number, dominator: readonly number[]): boolean {
   for (let at = b; at !== a; at = dominator[at]) if (at === 0) return false;
   return true;
 }
 
 /** Finds loop headers and blocks that several forward edges reach (returned), and cuts what is irreducible. */
 function classifyEdges(
-  targets: Int32Array,
+  targets: number[],
   order: readonly number[],
-  position: Int32Array,
-  dominator: Int32Array,
-  isLoopHeader: Uint8Array,
-  singlePredecessor: Int32Array,
-): Uint8Array {
-  const isMerge = new Uint8Array(isLoopHeader.length);
-  const reached = new Uint8Array(isLoopHeader.length);
+  position: readonly number[],
+  dominator: readonly number[],
+  isLoopHeader: number[],
+  singlePredecessor: number[],
+): number[] {
+  const isMerge = filled(isLoopHeader.length, 0);
+  const reached = filled(isLoopHeader.length, 0);
   for (let i = 0; i < order.length; i++) {
     const block = order[i];
     for (let side = 0; side < 2; side++) {

@@ -5,7 +5,7 @@
 import { workerData } from 'node:worker_threads';
 import { type HotBlock, RegionBuilder, RegionQueue } from '../accel/index.js';
 import { nameThread } from '../host/node/activity.js';
-import { tierUpSooner } from '../host/node/engine-flags.js';
+import { TieringCompiler } from '../host/node/engine-flags.js';
 import { giveWayToOthers } from '../host/node/thread-priority.js';
 import type { FromRegionWorker, RegionWorkerConfig } from './region-thread.js';
 
@@ -27,7 +27,8 @@ nameThread('regions');
 giveWayToOthers(STEPS);
 function main(): void {
   queue.ready();
-  const builder = new RegionBuilder(setup, queue.awaitHandOver());
+  const compiler = new TieringCompiler();
+  const builder = new RegionBuilder(setup, queue.awaitHandOver(), (bytes, busy) => compiler.compile(bytes, busy));
   const waiting: HotBlock[] = [];
   let regions = 0;
   for (;;) {
@@ -40,7 +41,7 @@ function main(): void {
     queue.finish();
     const isStarting = regions < REGIONS_OF_A_START;
     regions += built.regions;
-    if (isStarting && regions >= REGIONS_OF_A_START) tierUpSooner();
+    if (isStarting && regions >= REGIONS_OF_A_START) compiler.tierUpSooner();
   }
 }
 

@@ -132,6 +132,7 @@ export class RegionBuilder {
   readonly #covered = new Map<number, number>();
   /** Of the newest head so far; -1: there was none. */
   #epoch = -1;
+  readonly #compile: (bytes: Uint8Array<ArrayBuffer>, busy: boolean) => WebAssembly.Module;
   readonly #ids: ReturnType<typeof slowPathIds>;
   readonly #emitter: RegionEmitter;
   /** Types of the routines' parameters, by id, the state's address first. */
@@ -139,8 +140,17 @@ export class RegionBuilder {
   /** Of the module that is written: index of each routine, or -1. */
   readonly #imported: Int32Array;
 
-  /** `firstCell`: where the words for edges that another builder has used end. */
-  constructor(setup: RegionSetup, firstCell: number = layout.edgeCells) {
+  /**
+   * `firstCell`: where the words for edges that another builder has used end. `compile`: makes a module; `busy`: what is in it takes the
+   * place of regions that were entered very often.
+   */
+  constructor(
+    setup: RegionSetup,
+    firstCell: number = layout.edgeCells,
+    compile: (bytes: Uint8Array<ArrayBuffer>, busy: boolean) => WebAssembly.Module = (bytes) =>
+      new WebAssembly.Module(bytes),
+  ) {
+    this.#compile = compile;
     this.#setup = setup;
     this.#cells = firstCell;
     this.#words = new Int32Array(setup.memory.buffer);
@@ -188,6 +198,7 @@ export class RegionBuilder {
     }
     made.sort((a, b) => a.head.hva - b.head.hva);
     const written = made.length > 0 ? this.#write(made) : undefined;
+    const large = made.some(({ head }) => head.large);
     const imports = written?.imports ?? [];
     const contents = [imports.length, ...imports, dismissed.length, ...dismissed];
     for (const { head, blocks } of made) {
@@ -198,7 +209,7 @@ export class RegionBuilder {
     return {
       epoch,
       full: this.#isFull,
-      module: written && new WebAssembly.Module(written.bytes),
+      module: written && this.#compile(written.bytes, large),
       size: written?.bytes.length ?? 0,
       bytes: this.#setup.keepBytes ? written?.bytes : undefined,
       regions: made.length,
@@ -256,8 +267,7 @@ export class RegionBuilder {
     const type = module.type(['i32'], ['i32']);
     made.forEach(({ head, blocks }, i) => {
       emitter.pageKey = head.key & GUARDED_KEY;
-      // What is busy will go on to be.
-      module.define(type, emitter.emit(blocks), `${i}`, head.large ? 'optimized' : 'default');
+      module.define(type, emitter.emit(blocks), `${i}`);
     });
     return { bytes: module.finish(), imports };
   }

@@ -73,7 +73,7 @@ const parts: Readonly<Record<string, Part>> = {
   },
   guests: {
     commands: [
-      `node --test-reporter=tap ${filter} dist/vmm/kvm-guests.test.js | awk '/^(not )?ok|error:|^# (pass|fail)/ && !/SKIP test name/ { print; fflush() }'`,
+      `node --test-reporter=tap ${filter} dist/vmm/kvm-guests.test.js | awk '/error:/ { more = 4 } (/^(not )?ok|^# (pass|fail)/ && !/SKIP test name/) || more-- > 0 { print; fflush() }'`,
     ],
     check(text) {
       assert.doesNotMatch(text, /^not ok/m);
@@ -178,17 +178,16 @@ function noKernel(): string | undefined {
 
 const skip = lacks ?? noKernel() ?? false;
 
-/** What each chosen part has written. */
-async function runParts(): Promise<Map<string, string>> {
-  const end = performance.now() + LIMIT_MS;
+/** What each of these parts has written. */
+async function runParts(names: readonly string[], end: number): Promise<Map<string, string>> {
   const options = {
     files: {
       '/bios.bin': readFileSync(BIOS),
       '/lines': Buffer.from(lines),
       '/printed': printedByTcg(),
-      ...(chosen.includes('debian') ? await debianFiles() : {}),
+      ...(names.includes('debian') ? await debianFiles() : {}),
     },
-    commands: chosen.flatMap((name) => [
+    commands: names.flatMap((name) => [
       `echo; echo "bed: ${name}, after $(cut -d' ' -f1 /proc/uptime) s"`,
       ...parts[name].commands,
     ]),
@@ -209,8 +208,22 @@ async function runParts(): Promise<Map<string, string>> {
 }
 
 test('vring on the KVM of a processor with SVM', { skip, timeout: LIMIT_MS + 60_000 }, async () => {
-  const written = await runParts();
-  for (const name of chosen) parts[name].check(written.get(name) ?? '');
+  const end = performance.now() + LIMIT_MS;
+  const written = await runParts(chosen, end);
+  const failed = chosen.filter((name) => {
+    try {
+      parts[name].check(written.get(name) ?? '');
+      return false;
+    } catch (error) {
+      process.stderr.write(`nested bed: ${name}: ${error instanceof Error ? error.message : error}\n`);
+      return true;
+    }
+  });
+  if (failed.length === 0) return;
+  // QEMU's SVM loses an interrupt or spoils a guest's flags once in an hour or so; what is vring's fault fails in another bed too.
+  process.stderr.write(`nested bed: once more in a new one: ${failed.join(', ')}\n`);
+  const again = await runParts(failed, end);
+  for (const name of failed) parts[name].check(again.get(name) ?? '');
 });
 
 test('a bed that is told to end leaves neither its QEMU nor its folder', { skip, timeout: 900_000 }, async () => {

@@ -4,8 +4,9 @@ import test from 'node:test';
 import { createMachine } from './index.js';
 import { whyNoKvm } from './testing/why-no-kvm.js';
 
-/** Of a core. */
-const LIMIT = 0.02;
+/** Percent of a core. The nested bed, whose processor is many times slower, allows more; who polls takes most of it. */
+const PERCENT = Number(process.env['VRING_IDLE_PERCENT'] ?? 2);
+const LIMIT = PERCENT / 100;
 const WINDOW_MS = 2000;
 /** What was begun before the guest came to rest (compiling, collection of garbage) may take some of them; who polls does so in all. */
 const WINDOWS = 8;
@@ -26,7 +27,7 @@ for (const on of ['tcg', 'kvm', 'kvm, split irqchip', 'kvm, irqchip in the kerne
     // Several vCPUs under KVM need their local APICs in the kernel.
     if (on === 'kvm' && cpus > 1) continue;
     const skip = on !== 'tcg' && whyNoKvm();
-    test(`an idle guest uses under 2 % of a core, vCPUs: ${cpus}, on ${on}`, { skip }, async () => {
+    test(`an idle guest uses under ${PERCENT} % of a core, vCPUs: ${cpus}, on ${on}`, { skip }, async () => {
       const machine = await createMachine({
         accelerators: [on === 'tcg' ? 'tcg' : 'kvm'],
         kernelIrqchip: on.includes('split') ? 'split' : on.includes('kernel') ? 'on' : 'off',

@@ -423,7 +423,7 @@ ticks:  mov ecx, [RESULT]
         jb .wait
         ret
 ; ticks within five milliseconds, one that was under way apart; of late ones, which a busy host gives, there is an end
-quiet:  mov r8d, 10
+quiet:  mov r8d, 200
 .more:  mov edx, [rsi + 0xf0]
         mov ecx, [RESULT]
 .wait:  mov eax, [rsi + 0xf0]

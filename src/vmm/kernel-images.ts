@@ -1,4 +1,5 @@
 /** What is booted by name: kernel, initrd or modules, read in the thread that builds the machine. */
+import { awaitFile, beginReading } from '../host/node/coming-file.js';
 import { readHead, readImage } from '../host/node/image-file.js';
 import type { KernelImages } from '../machine/board.js';
 import { startsInRealModeAlone } from '../machine/boot/linux.js';
@@ -10,8 +11,21 @@ import type { ImageSource, WorkerConfig } from './worker-protocol.js';
 const MAX_IMAGE_BYTES = 2 ** 31;
 
 /** Throws VringError `image-open`, `image-too-large`. */
-export const imageOf = (what: string, source: ImageSource): Uint8Array =>
-  typeof source === 'string' ? readImage(what, source, MAX_IMAGE_BYTES) : source;
+export function imageOf(what: string, source: ImageSource): Uint8Array {
+  if (source instanceof Uint8Array) return source;
+  const bytes = typeof source === 'string' ? undefined : awaitFile(source);
+  return bytes ?? readImage(what, pathOf(source) as string, MAX_IMAGE_BYTES);
+}
+
+function pathOf(source: ImageSource | undefined): string | undefined {
+  return typeof source === 'object' && 'path' in source ? source.path : typeof source === 'string' ? source : undefined;
+}
+
+/** Begins to read those that are files while the thread comes up that is to boot them. */
+export function beginImages<T extends ImageSource | undefined>(images: readonly T[]): readonly (T | ImageSource)[] {
+  const coming = beginReading(images.map(pathOf), MAX_IMAGE_BYTES);
+  return images.map((image, i) => coming[i] ?? image);
+}
 
 /** Undefined without a kernel. Throws VringError as `imageOf`, and what unpacking throws. */
 export async function readKernel(
@@ -21,10 +35,11 @@ export async function readKernel(
   if (kernel === undefined) return undefined;
   const unpack = await loadUnpack();
   const image = unpack(imageOf('The kernel', kernel));
-  const name = typeof kernel === 'string' ? kernel : undefined;
+  const name = pathOf(kernel);
+  const initrdPath = pathOf(initrd);
   // As QEMU's: for a Multiboot kernel it is a list of modules.
-  if (code === 'x86' && typeof initrd === 'string' && isMultiboot(image)) {
-    const modules = parseModules(initrd).map(({ path, commandLine }) => ({
+  if (code === 'x86' && initrdPath !== undefined && isMultiboot(image)) {
+    const modules = parseModules(initrdPath).map(({ path, commandLine }) => ({
       bytes: imageOf('The module', path),
       commandLine,
     }));

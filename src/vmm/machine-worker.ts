@@ -650,6 +650,8 @@ async function runMachine(board: Board, boot: () => void): Promise<MachineEnd> {
 async function main(): Promise<void> {
   const trace = config.trace ? openTrace(config.trace) : undefined;
   try {
+    // Kernel and initrd are being read meanwhile.
+    const make = await architecture.loadBoard();
     const images = await readKernel(architecture, config);
     const loads = config.loads.map(({ image, ...load }) => ({
       ...load,
@@ -657,7 +659,7 @@ async function main(): Promise<void> {
       bytes: image === undefined ? undefined : imageOf('The file to load', image),
     }));
     if (config.hotThreshold > 0) regionService = new ThreadRegionService();
-    const made = build(await architecture.loadBoard(), trace, await firmwareOptions(images));
+    const made = build(make, trace, await firmwareOptions(images));
     const { board } = made;
     machine = board;
     openKvm = made.openKvm;

@@ -15,6 +15,7 @@ import type { BlockNodeDescription, DiskImage, NbdExportDescription, NbdRequest 
 import { type DescribedNodes, type MachineDiskThread, openDisks } from './disks.js';
 import { ringDoorbell } from './doorbell.js';
 import { HotPlug } from './hotplug.js';
+import { beginImages } from './kernel-images.js';
 import { askToQuit, leaveGuestAtExit, outOfGuest } from './leave-guest.js';
 import type { HostPage, LensReport } from './lens-report.js';
 import type { Machine, MachineDisk, MachineEvents, MachineState } from './machine-interface.js';
@@ -711,14 +712,15 @@ export async function createMachineWith(
   const { places, disks: diskConfigs, flash, config } = planMachine(options);
   const shared = async (image: string | Uint8Array | undefined) =>
     image === undefined ? undefined : await shareImage(image, wait.signal);
-  const kernel = await shared(options.kernel);
+  const givenKernel = await shared(options.kernel);
   const firmware = options.firmware && {
     ...options.firmware,
     image: await shared(options.firmware.image),
     flash,
   };
-  const initrd = await shared(options.initrd);
+  const givenInitrd = await shared(options.initrd);
   if (wait.signal?.aborted) throw abortedError(wait.signal);
+  const [kernel, initrd] = beginImages([givenKernel, givenInitrd]);
   const doorbell = new SharedArrayBuffer(doorbellBytes);
   // Both threads start at once: the images are opened while the machine is built.
   const disks =

@@ -1,6 +1,7 @@
 /** What the thread that owns a machine and the thread that runs it say to each other. */
 
 import type { AcceleratorName, CompiledModule } from '../accel/index.js';
+import type { ComingFile } from '../host/node/coming-file.js';
 import type { FloppyKind, NetFeatureName, SmbiosOptions } from '../hw/index.js';
 import type { ArchitectureName } from '../machine/architecture-names.js';
 import type { BoardOptions } from '../machine/board.js';
@@ -259,8 +260,8 @@ export type DeviceConfig =
   | { readonly type: 'isa-debugcon'; readonly port: number; readonly stream: number }
   | { readonly type: 'pc-testdev' };
 
-/** Bytes in shared memory, or the path of a file that the worker reads. */
-export type ImageSource = Uint8Array | string;
+/** Bytes in shared memory, a file that is on its way there, or the path of one that the worker reads. */
+export type ImageSource = Uint8Array | ComingFile | string;
 
 /** Words of the doorbell, 32 bits each. */
 export const doorbellWord = {

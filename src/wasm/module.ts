@@ -16,9 +16,12 @@ export interface FunctionCode {
   readonly unlikely: readonly number[];
 }
 
-/** When a function is compiled, and how: `optimized` with the module, `lazy` when it is first called. */
+/**
+ * When a function is compiled, and how: `lazy` when it is first called; `optimized` with the module in the baseline tier, so that it can be
+ * used soon, and at once behind that by the optimizing compiler.
+ */
 export type CompileHint = 'default' | 'optimized' | 'lazy';
-const compileHints: Readonly<Record<CompileHint, number>> = { default: 0, optimized: 2 | (2 << 2) | (2 << 4), lazy: 1 };
+const compileHints: Readonly<Record<CompileHint, number>> = { default: 0, optimized: 2 | (1 << 2) | (2 << 4), lazy: 1 };
 
 interface Defined {
   readonly type: number;

@@ -5,6 +5,7 @@
  * of its usual width; or part of a field with the bits it holds, as `rd[2:0]`. Immediates are `simm[…]`, which is sign-extended from
  * its highest bit, `uimm[…]`, which is not, and `imm2[…]`. A pattern of 16 bits is of an instruction that lies in the upper half.
  */
+import { sameShape } from '../base/index.js';
 
 export interface EncodedRow<F> {
   readonly name: string;
@@ -147,7 +148,7 @@ export class EncodingTables<F extends object, R extends EncodedRow<F>> {
 
   constructor(rows: readonly R[], form: FieldForm<F>) {
     this.#form = form;
-    this.encodings = rows.map((row) => parseEncoding(row, form));
+    this.encodings = sameShape(rows).map((row) => parseEncoding(row, form));
     this.#lists = Array.from({ length: 1 << form.keyBits }, () => []);
     const given = (value: number): number => {
       let count = 0;

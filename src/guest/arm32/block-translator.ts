@@ -35,7 +35,7 @@ const ALWAYS = 14;
 const AHEAD = 4;
 /** Instructions without a condition in a run: they are translated once more for the other way. */
 const BETWEEN = 3;
-const SETS_FLAGS = /^(cmp|cmn|tst|teq|vmrs)$/;
+const flagSetters: ReadonlySet<string> = new Set(['cmp', 'cmn', 'tst', 'teq', 'vmrs']);
 
 /** Bits of `field.floatTrapped`, and in User mode of the mode key, with which instructions are undefined. */
 const floatOff = {
@@ -227,7 +227,7 @@ class BlockTranslator implements Translator {
       if (isOurs) this.#runEnd = at + 4;
       // Of the rest nothing is known: it may change flags.
       const { rd, s } = this.#ahead;
-      const goesOn = row.plain ? s === 0 && !SETS_FLAGS.test(row.name) : row.bytes !== undefined;
+      const goesOn = row.plain ? s === 0 && !flagSetters.has(row.name) : row.bytes !== undefined;
       if (!goesOn || rd === 15) return;
     }
   }
@@ -486,7 +486,7 @@ class BlockTranslator implements Translator {
       // BKPT is executed whatever the condition says.
       if (!row || row.flagsOutsideIt || (row.conditional && row.name !== 'b')) return undefined;
       const isLast = advanceIt(it) === 0;
-      const setsFlags = row.plain && (this.#ahead.s !== 0 || SETS_FLAGS.test(row.name));
+      const setsFlags = row.plain && (this.#ahead.s !== 0 || flagSetters.has(row.name));
       if (!isLast && setsFlags) return undefined;
       if (!row.plain || this.#ahead.rd === 15) needsBranch = true;
       at += short ? 2 : 4;

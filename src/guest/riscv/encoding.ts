@@ -6,6 +6,7 @@
  * `imm[20|10:1|11|19:12]`. `imm` and `nzimm` are sign-extended from their highest bit, `uimm`, `nzuimm` and `shamt` are not;
  * those with `nz` are not 0.
  */
+import { sameShape } from '../../base/index.js';
 import type { Fields, InsnRow } from './row.js';
 
 type Register = 'rd' | 'rs1' | 'rs2' | 'rs3' | 'rm' | 'csr' | 'aq' | 'rl' | 'vm' | 'nf';
@@ -138,7 +139,7 @@ export class DecoderTables {
   readonly encodings: readonly Encoding[];
 
   constructor(rows: readonly InsnRow[]) {
-    this.encodings = rows.map(parseEncoding);
+    this.encodings = sameShape(rows).map(parseEncoding);
     const given = (value: number): number => value.toString(2).replaceAll('0', '').length;
     const ordered = [...this.encodings].sort((a, b) => given(b.mask) - given(a.mask));
     for (const encoding of ordered) {

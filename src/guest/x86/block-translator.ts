@@ -3,6 +3,8 @@
  * needs (translator.ts). A block ends at a jump, after an instruction that may change the mode, before an instruction that goes on
  * to the next page (unless it is the first), and after the greatest number of instructions.
  */
+
+import { sameShape } from '../../base/index.js';
 import {
   access,
   type BlockBuilder,
@@ -73,7 +75,7 @@ export class BlockTranslator implements Translator {
   constructor(tables: DecoderTables) {
     this.#decoder = new Decoder(tables);
     this.insn = this.#decoder;
-    this.#rows = tables.rows;
+    this.#rows = sameShape(tables.rows);
     this.flags = new LazyFlags(this.wide);
   }
 

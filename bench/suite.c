@@ -177,7 +177,7 @@ static u64 sorting(void) {
   u32 *a = (u32 *)area;
   long n = 500000;
   u64 sum = 0;
-  for (int round = 0; round < 4; round++) {
+  for (int round = 0; round < 6; round++) {
     for (long i = 0; i < n; i++) a[i] = next();
     compare less = chosen;
     for (long i = n / 2; i-- > 0;) sift(a, i, n, less);
@@ -221,7 +221,7 @@ static u64 copying(void) {
 /* The sieve of Eratosthenes: branches and byte stores. */
 static u64 branches(void) {
   u64 count = 0;
-  for (int round = 0; round < 4; round++) {
+  for (int round = 0; round < 6; round++) {
     u32 n = 8 << 20;
     memset(area, 1, n);
     for (u32 i = 2; i < n; i++) {
@@ -231,7 +231,7 @@ static u64 branches(void) {
     }
   }
   u64 x = 1;
-  for (u32 i = 0; i < 120000000; i++) {
+  for (u32 i = 0; i < 180000000; i++) {
     if (x & 1) x = x * 3 + 1; else x >>= 1;
     if (x < 2) x = i | 1;
   }
@@ -259,8 +259,8 @@ static u64 indirect(void) {
 static __attribute__((noinline)) u64 fib(u64 n) { return n < 2 ? n : fib(n - 1) + fib(n - 2); }
 static __attribute__((noinline)) u64 deep(u64 n) { return n == 0 ? 1 : deep(n - 1) * 3 + n; }
 static u64 calls(void) {
-  u64 sum = fib(39);
-  for (int i = 0; i < 10000; i++) sum += deep(10000);
+  u64 sum = fib(40);
+  for (int i = 0; i < 15000; i++) sum += deep(10000);
   return sum;
 }
 
@@ -394,6 +394,8 @@ __attribute__((used)) static void start(long *stack) {
       print(programs[i].name);
       print("\n");
     }
+  } else if (same(argv[1], "clock")) {
+    stamp("@start ", argv[1]);
   } else if (!same(argv[1], "exit")) {
     int found = 0;
     for (int i = 0; i < count; i++) {

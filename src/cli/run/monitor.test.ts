@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -204,8 +204,10 @@ test('memory, virtual and physical', async () => {
   assert.ok(shown.includes(`0000000000000fff: ${word(0xfff, 2)}\r\n`), 'across two pages');
 });
 
-test('values, ports, disks and files', async () => {
-  const path = join(mkdtempSync(join(tmpdir(), 'vring-monitor-')), 'saved');
+test('values, ports, disks and files', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'vring-monitor-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const path = join(folder, 'saved');
   const { shown, calls, memory } = await ask(
     ...['p 2 + 3*(4-1)', 'print/d 0-1', 'p ~0xff & 0xffff', 'p $rip*2', 'p 1/0', 'p 1 +', 'p (1', 'p 1 2'],
     ...['sum 4 3', 'gva2gpa 0x20', 'gva2gpa 0x20000', 'i/b 0x64', 'i/w 0xcf8', 'o/h 0x80 0x12', 'o/b 0x80'],

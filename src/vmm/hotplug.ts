@@ -7,7 +7,14 @@ import { checkTap, type DeviceOptions, type ScsiUnitOptions } from './machine-op
 import type { NetworkOptions } from './network-protocol.js';
 import type { KnownNetworks } from './networks.js';
 import { plugConfig } from './plug-device.js';
-import type { DeviceConfig, Request, ScsiPlace } from './worker-protocol.js';
+import {
+  defaultUsbBus,
+  type UsbControllerConfig,
+  type UsbDeviceConfig,
+  type UsbDeviceOptions,
+  type UsbPort,
+} from './usb-options.js';
+import type { DeviceConfig, PluggedDisk, Request, ScsiPlace } from './worker-protocol.js';
 
 export interface HotPluggable {
   /** Opens a block node, in QEMU's `-blockdev` spelling, flat. Rejects with VringError `disk-open`, `no-disks`. */
@@ -28,13 +35,30 @@ export interface HotPluggable {
    * `disk-open`, `device-bus`, `no-disks`, `no-such-network`, `pci-slot`, `pci-full`.
    */
   plug(device: string | undefined, options: DeviceOptions): Promise<void>;
+  /** The USB bus of that name, or the one that a device goes on by itself; undefined: there is none. */
+  findUsbBus(name: string | undefined): string | undefined;
+  /**
+   * Plugs a device into a USB bus, its `port` or the next free one; its `id` is the name for `unplug`. Rejects with VringError `disk-open`,
+   * `device-bus`, `no-disks`, `options-invalid`.
+   */
+  plugUsb(bus: string | undefined, device: UsbDeviceOptions): Promise<void>;
   /** Ids of the root ports behind which devices may come. */
   readonly rootPorts: ReadonlySet<string>;
   /**
-   * Takes a SCSI unit out, and closes its image; asks the guest to let a PCI device go. `Machine.on('unplugged')` tells when it is gone.
+   * Takes a SCSI unit or a USB device out, and closes its image; asks the guest to let a PCI device go. `Machine.on('unplugged')` tells when it is gone.
    * Rejects with VringError `no-such-device`, `device-busy`, `device-bus`.
    */
   unplug(device: string): Promise<void>;
+}
+
+/** What kind of device is gone. */
+export type UnpluggedType = DeviceOptions['type'] | 'scsi' | `usb-${UsbDeviceOptions['kind']}`;
+
+/** A USB device; its name was given by its owner, or by nobody. */
+interface PluggedUsb extends UsbPort {
+  readonly kind: UsbDeviceOptions['kind'];
+  readonly name: string | undefined;
+  readonly disk: number | undefined;
 }
 
 interface Plugged extends Required<ScsiPlace> {
@@ -57,10 +81,16 @@ interface PluggedDevice {
   readonly isNamed: boolean;
 }
 
+const policiesOf = ({ id, onReadError, onWriteError }: DiskConfig): PluggedDisk[1] => ({
+  id,
+  onReadError,
+  onWriteError,
+});
+
 export class HotPlug implements HotPluggable {
   readonly rootPorts: ReadonlySet<string>;
   /** Told of each device with a name that is gone. */
-  onGone: ((device: string, type: DeviceOptions['type'] | 'scsi') => void) | undefined;
+  onGone: ((device: string, type: UnpluggedType) => void) | undefined;
   readonly #devices = new Map<string, PluggedDevice>();
   readonly #networks: KnownNetworks;
   readonly #opener: NetworkOpener;
@@ -68,6 +98,8 @@ export class HotPlug implements HotPluggable {
   readonly #disks: MachineDiskThread | undefined;
   readonly #request: (request: Request) => Promise<unknown>;
   readonly #units = new Map<string, Plugged>();
+  readonly #usbControllers: UsbControllerConfig[] = [];
+  #usbDevices: PluggedUsb[] = [];
 
   /** `devices`: those that are there already. */
   constructor(
@@ -84,6 +116,13 @@ export class HotPlug implements HotPluggable {
     this.rootPorts = new Set(devices.flatMap((config) => (config.type === 'pcie-root-port' ? [config.id] : [])));
     for (const config of devices) this.#remember(config);
     for (const config of devices) {
+      if (config.type !== 'usb') continue;
+      const { bus } = config;
+      this.#usbControllers.push(config);
+      for (const { kind, id, port, drive } of config.devices)
+        this.#usbDevices.push({ bus, port, kind, name: id, disk: drive?.disk });
+    }
+    for (const config of devices) {
       if (config.type !== 'virtio-scsi') continue;
       for (const { device, disk, target, lun } of config.units)
         if (device !== undefined) this.#units.set(device, { controller: config.id ?? '', disk, target, lun });
@@ -99,18 +138,17 @@ export class HotPlug implements HotPluggable {
   }
 
   async plug(device: string | undefined, options: DeviceOptions): Promise<void> {
-    if (device !== undefined && (this.#units.has(device) || this.#devices.has(device)))
-      throw new VringError('device-bus', `Duplicate device ID '${device}'`);
+    this.#checkName(device);
     const name = device ?? `device ${this.#unnamed++}`;
     const disks: number[] = [];
-    const policies: [number, Pick<DiskConfig, 'id' | 'onReadError' | 'onWriteError'>][] = [];
+    const policies: PluggedDisk[] = [];
     let network: number | undefined;
     try {
       const config = await plugConfig(options, name, {
         openDisk: async (disk) => {
           const place = await this.#thread.add(disk);
           disks.push(place);
-          policies.push([place, { id: disk.id, onReadError: disk.onReadError, onWriteError: disk.onWriteError }]);
+          policies.push([place, policiesOf(disk)]);
           return place;
         },
         takeNetwork: (id) => {
@@ -181,12 +219,11 @@ export class HotPlug implements HotPluggable {
   async plugScsi(controller: string | undefined, unit: ScsiUnitOptions): Promise<void> {
     const { image, id, device, ...rest } = unit;
     const name = id ?? device ?? 'hot-plugged disk';
-    if (device !== undefined && this.#units.has(device))
-      throw new VringError('device-bus', `Duplicate device ID '${device}'`);
+    this.#checkName(device);
     const removable = rest.media === 'cdrom';
     const readonly = removable ? { readonly: true } : {};
     const disk = await this.#thread.add({ ...image, ...readonly, id: name, removable, empty: !image });
-    const policies = { id: name, onReadError: image?.onReadError, onWriteError: image?.onWriteError };
+    const policies = policiesOf({ id: name, ...image });
     const config = { ...rest, device, disk, deviceId: rest.deviceId ?? rest.serial ?? name };
     try {
       const place = (await this.#request({
@@ -202,7 +239,66 @@ export class HotPlug implements HotPluggable {
     }
   }
 
+  findUsbBus(name: string | undefined): string | undefined {
+    const controllers = this.#usbControllers;
+    return (name === undefined ? defaultUsbBus(controllers) : controllers.find(({ bus }) => bus === name))?.bus;
+  }
+
+  async plugUsb(wanted: string | undefined, device: UsbDeviceOptions): Promise<void> {
+    const { kind, port, id, serial } = device;
+    this.#checkName(id);
+    const bus = this.findUsbBus(wanted);
+    if (bus === undefined)
+      throw new VringError('device-bus', wanted === undefined ? "No 'usb-bus' bus found" : `Bus '${wanted}' not found`);
+    const plug = async (policies: readonly PluggedDisk[], more: Partial<UsbDeviceConfig>) => {
+      const config = { kind, port, id, serial, ...more };
+      const place = (await this.#request({ type: 'plugUsb', bus, device: config, policies })) as UsbPort;
+      this.#usbDevices.push({ ...place, kind, name: id, disk: more.drive?.disk });
+    };
+    if (device.kind !== 'storage') {
+      await plug([], {});
+      return;
+    }
+    const { image, driveId, removable, kind: _kind, port: _port, id: _id, ...drive } = device;
+    const isCd = device.media === 'cdrom';
+    const name = driveId ?? id ?? 'hot-plugged disk';
+    const opened = { ...image, ...(isCd ? { readonly: true } : {}), id: name, removable: isCd, empty: !image };
+    const disk = await this.#thread.add(opened);
+    try {
+      await plug([[disk, policiesOf(opened)]], { removable, drive: { ...drive, disk } });
+    } catch (error) {
+      await this.#thread.remove(disk);
+      throw error;
+    }
+  }
+
+  /** A USB device, and all behind it. */
+  async #unplugUsb({ bus, port }: PluggedUsb): Promise<void> {
+    const isGone = (each: PluggedUsb) => each.bus === bus && (each.port === port || each.port.startsWith(`${port}.`));
+    const disks = this.#usbDevices.flatMap((each) => (isGone(each) && each.disk !== undefined ? [each.disk] : []));
+    const ports = (await this.#request({ type: 'unplugUsb', place: { bus, port }, disks })) as readonly string[];
+    const gone = this.#usbDevices.filter(isGone).toSorted((a, b) => ports.indexOf(a.port) - ports.indexOf(b.port));
+    this.#usbDevices = this.#usbDevices.filter((each) => !isGone(each));
+    for (const { disk } of gone) if (disk !== undefined) await this.#thread.remove(disk);
+    // As QEMU's, behind the answer to whoever asked.
+    setImmediate(() => {
+      for (const { name, kind } of gone) if (name !== undefined) this.onGone?.(name, `usb-${kind}`);
+    });
+  }
+
+  /** Throws VringError `device-bus` where a device has the name already. */
+  #checkName(device: string | undefined): void {
+    if (device === undefined) return;
+    if (this.#units.has(device) || this.#devices.has(device) || this.#usbDevices.some(({ name }) => name === device))
+      throw new VringError('device-bus', `Duplicate device ID '${device}'`);
+  }
+
   async unplug(device: string): Promise<void> {
+    const usb = this.#usbDevices.find(({ name }) => name === device);
+    if (usb) {
+      await this.#unplugUsb(usb);
+      return;
+    }
     const unit = this.#units.get(device);
     if (!unit) {
       if (!this.#devices.has(device)) throw new VringError('no-such-device', `Device '${device}' not found`);

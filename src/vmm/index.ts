@@ -44,7 +44,7 @@ export type {
   NbdExportRequest,
   NbdRequest,
 } from './disk-protocol.js';
-export type { HotPluggable } from './hotplug.js';
+export type { HotPluggable, UnpluggedType } from './hotplug.js';
 export type { HostPage, LensReport, MemoryUse } from './lens-report.js';
 export { createMachine } from './machine.js';
 export type { Machine, MachineDisk, MachineEvents, MachineState } from './machine-interface.js';

@@ -14,9 +14,8 @@ import type {
   NbdExportDescription,
   NbdRequest,
 } from './disk-protocol.js';
-import type { HotPluggable } from './hotplug.js';
+import type { HotPluggable, UnpluggedType } from './hotplug.js';
 import type { HostPage, LensReport } from './lens-report.js';
-import type { DeviceOptions } from './machine-options.js';
 import type { HostPort } from './network-protocol.js';
 import type { MachineNetwork } from './networks.js';
 import type { InputEvent } from './screen-input.js';
@@ -35,8 +34,8 @@ export interface MachineEvents {
   stopped: (why: StopReason) => void;
   /** The guest, or the owner, has reset it. */
   reset: () => void;
-  /** A device is gone, at its owner's wish or the guest's; its `type` is that of its options, or `scsi` for a unit. */
-  unplugged: (device: string, type: DeviceOptions['type'] | 'scsi') => void;
+  /** A device is gone, at its owner's wish or the guest's; its `type` is that of its options, `scsi` for a unit, or `usb-` and its kind. */
+  unplugged: (device: string, type: UnpluggedType) => void;
   /** The guest's kernel has crashed, and said so; what follows. */
   panicked: (action: PanicAction) => void;
   /** The guest has loaded a kernel that takes over after a crash, and is in a crash. */

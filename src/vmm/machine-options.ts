@@ -536,6 +536,7 @@ export function planMachine(options: MachineOptions): {
   let scsiBuses = 0;
   let nvmes = 0;
   let usbs = 0;
+  let unnamedUsbs = 0;
   const hasPci = architecture.buses.includes('PCI');
   const devices = (options.devices ?? []).map((given): DeviceConfig => {
     // Without PCI a virtio device has but one place to be.
@@ -594,7 +595,8 @@ export function planMachine(options: MachineOptions): {
       }
       case 'usb': {
         const controller = usbs++;
-        const placed = placeUsb(device).map((each): UsbDeviceConfig => {
+        const bus = device.bus ?? `usb-bus.${unnamedUsbs++}`;
+        const placed = placeUsb({ ...device, bus }).map((each): UsbDeviceConfig => {
           const { kind, port, id, serial } = each;
           if (kind !== 'storage') return { kind, port, id, serial };
           const { driveId, removable, kind: _kind, port: _port, ...rest } = each;
@@ -607,7 +609,7 @@ export function planMachine(options: MachineOptions): {
             drive: drive({ ...rest, id: driveId }, `usb${controller}-${port}`),
           };
         });
-        return { ...device, devices: placed };
+        return { ...device, bus, devices: placed };
       }
       case 'nvme': {
         const controller = nvmes++;

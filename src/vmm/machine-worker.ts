@@ -33,7 +33,6 @@ import { describeMachine, disassemble } from './machine-info.js';
 import { MachineNetworks } from './network-backend.js';
 import { ThreadRegionService } from './region-thread.js';
 import { giveInput, takeInput } from './screen-input.js';
-import { describeUsb } from './usb-devices.js';
 import { MachineDevices } from './worker-devices.js';
 import {
   doorbellWord,
@@ -343,6 +342,12 @@ function answer(board: Board, request: Exclude<Request, { type: 'accelerator' }>
       disks?.drain();
       devices.unplugScsi(request.controller, request);
       return undefined;
+    case 'plugUsb':
+      for (const [disk, policies] of request.policies) disks?.added(disk, policies);
+      return devices.plugUsb(request.bus, request.device);
+    case 'unplugUsb':
+      disks?.drain();
+      return devices.unplugUsb(request.place, request.disks);
     case 'mediumChanged':
       devices.removableDrive(request.disk).mediumChanged();
       return undefined;
@@ -374,7 +379,7 @@ function answer(board: Board, request: Exclude<Request, { type: 'accelerator' }>
       return undefined;
     case 'info':
       board.accelerator.synchronize();
-      return request.topic === 'usb' ? describeUsb(devices.usb) : describeMachine(board, request.topic);
+      return request.topic === 'usb' ? devices.usb.describe() : describeMachine(board, request.topic);
   }
 }
 

@@ -51,12 +51,13 @@ function devicesAt(
   const devices: (UsbDevice | undefined)[] = [];
   for (const config of configs) {
     const match = /^(.*?)(\d+)$/.exec(config.port);
-    if (match?.[1] === prefix) devices[Number(match[2]) - 1] = makeDevice(configs, config, speed, host);
+    if (match?.[1] === prefix) devices[Number(match[2]) - 1] = makeUsbDevice(configs, config, speed, host);
   }
   return devices;
 }
 
-function makeDevice(
+/** A device with what is behind it in `configs`. */
+export function makeUsbDevice(
   configs: readonly UsbDeviceConfig[],
   config: UsbDeviceConfig,
   speed: UsbSpeed,
@@ -74,21 +75,4 @@ export function usbBootPath({ port }: UsbDeviceConfig): string {
   const hex = (text: string) => Number(text).toString(16);
   const hubs = ports.slice(0, -1).map((each) => `/hub@${hex(each)}`);
   return `${hubs.join('')}/storage@${hex(ports.at(-1) as string)}/channel@0/disk@0,0`;
-}
-
-/** Lines of `info usb`. */
-export function describeUsb(controllers: readonly UsbController[]): string {
-  const lines: string[] = [];
-  const speeds: Readonly<Record<UsbSpeed, string>> = { full: '12', high: '480' };
-  const show = (bus: number, device: UsbDevice, port: string) => {
-    const { base, speed, description, id } = device;
-    const name = id === undefined ? '' : `, ID: ${id}`;
-    lines.push(
-      `  Device ${bus}.${base.address}, Port ${port}, Speed ${speeds[speed]} Mb/s, Product ${description.product}${name}`,
-    );
-    for (const [i, child] of device.children.entries()) if (child) show(bus, child, `${port}.${i + 1}`);
-  };
-  for (const [bus, { table }] of controllers.entries())
-    for (const [i, device] of table.devices.entries()) if (device) show(bus, device, String(i + 1));
-  return controllers.length === 0 ? 'USB support not enabled' : lines.join('\n');
 }

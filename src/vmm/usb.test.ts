@@ -8,7 +8,7 @@ import { findFirmware } from '../host/node/firmware-file.js';
 import { InputRoutes } from './input-routes.js';
 import { createMachine } from './machine.js';
 import { bootableCd, bootableDisk } from './testing/boot-images.js';
-import { placeUsb, type UsbDeviceOptions } from './usb-options.js';
+import { placeUsb, type UsbDeviceOptions, UsbPlaces } from './usb-options.js';
 
 const limitMs = 60_000;
 const seabios = findFirmware('bios-256k.bin', []);
@@ -30,6 +30,26 @@ test('ports are given as QEMU gives them: a hub goes into the last one that is f
   bad(...['1', '1.1', '1.1.1', '1.1.1.1', '1.1.1.1.1', '1.1.1.1.1.1'].map((port) => ({ kind: 'hub', port }) as const));
   assert.throws(() => placeUsb({ type: 'usb', model: 'qemu-xhci', ports2: 16, devices: [] }), {
     code: 'options-invalid',
+  });
+});
+
+test('ports that are given back are taken last, those behind a hub go with it', () => {
+  const places = new UsbPlaces({ type: 'usb', model: 'qemu-xhci', bus: 'x.0' });
+  const take = (kind: UsbDeviceOptions['kind'] = 'mouse', port?: string) => places.take(kind, port);
+  assert.deepEqual(
+    [take(), take('hub'), take('mouse', '2.3'), take()].map(({ port }) => port),
+    ['1', '2', '2.3', '3'],
+  );
+  for (const port of ['1', '2.3', '2']) places.giveBack(port);
+  assert.deepEqual([take(), take(), take()], [{ port: '4' }, { port: '1' }, { hub: '2', port: '2.1' }]);
+  for (let i = 2; i < 8; i++) take();
+  assert.throws(() => take('mouse', '1'), { message: 'usb port 1 (bus x.0) not found (in use?)' });
+  // The last port of the hub takes another hub.
+  assert.deepEqual(take(), { hub: '2.8', port: '2.8.1' });
+  const full = new UsbPlaces({ type: 'usb', model: 'piix3-usb-uhci' });
+  for (const port of ['1', '2']) full.take('mouse', port);
+  assert.throws(() => full.take('keyboard', undefined), {
+    message: 'tried to attach usb device VRING USB Keyboard to a bus with no free ports',
   });
 });
 

@@ -59,8 +59,9 @@ import type { MachineNetworks } from './network-backend.js';
 import { claimOptionRom, readOptionRom } from './option-rom.js';
 import { makeVga, makeVirtioVga } from './screen-device.js';
 import type { ScreenMemory } from './screen-protocol.js';
-import { makeUsbController, type UsbController, usbBootPath } from './usb-devices.js';
-import type { UsbControllerConfig } from './usb-options.js';
+import { UsbBuses } from './usb-buses.js';
+import { makeUsbController, type UsbHost, usbBootPath } from './usb-devices.js';
+import type { UsbControllerConfig, UsbDeviceConfig, UsbPort } from './usb-options.js';
 import type {
   ConsolePortConfig,
   DeviceConfig,
@@ -163,8 +164,8 @@ export class MachineDevices {
   /** In the order of the configuration, whatever order they are plugged in. */
   readonly ports: PluggedPort[] = [];
   #balloon: VirtioBalloon | undefined;
-  /** USB controllers, in the order in which they came. */
-  readonly usb: UsbController[] = [];
+  readonly usb: UsbBuses;
+  readonly #usbHost: UsbHost;
   /** Place of a device's first port among all. */
   readonly #firstPorts = new Map<DeviceConfig, number>();
   /** Firmware's paths of devices that have a boot index. */
@@ -186,6 +187,15 @@ export class MachineDevices {
 
   constructor(host: DeviceHost) {
     this.#host = host;
+    this.#usbHost = {
+      input: host.input,
+      unit: ({ drive, id, serial, removable }) => {
+        assert(drive, 'a USB disk has a drive');
+        const deviceId = serial ?? id ?? 'usb-storage';
+        return this.#scsiUnit({ ...drive, serial, deviceId, target: 0, lun: 0, removable });
+      },
+    };
+    this.usb = new UsbBuses(this.#usbHost);
   }
 
   /** The drive of a disk. Throws VringError `disk-fixed`. */
@@ -484,6 +494,18 @@ export class MachineDevices {
     for (const [disk, drive] of this.#removable) if (drive.backend === unit.backend) this.#removable.delete(disk);
   }
 
+  /** A USB device later. Throws VringError `device-bus`, `options-invalid`. */
+  plugUsb(bus: string, device: Omit<UsbDeviceConfig, 'port'> & { readonly port?: string | undefined }): UsbPort {
+    return this.usb.plug(bus, device);
+  }
+
+  /** What its disks had under way has ended. Gives the ports that are free now. Throws VringError `device-busy`. */
+  unplugUsb(place: UsbPort, disks: readonly number[]): readonly string[] {
+    const ports = this.usb.unplug(place);
+    for (const disk of disks) this.#removable.delete(disk);
+    return ports;
+  }
+
   #insert(
     board: DeviceBoard,
     spot: Spot,
@@ -566,14 +588,7 @@ export class MachineDevices {
 
   #addUsb(board: DeviceBoard, config: UsbControllerConfig, taken: Set<string>): void {
     const { model, slot, function: fn } = config;
-    const controller = makeUsbController(board, freeName(model, taken), config, {
-      input: this.#host.input,
-      unit: ({ drive, id, serial, removable }) => {
-        assert(drive, 'a USB disk has a drive');
-        const deviceId = serial ?? id ?? 'usb-storage';
-        return this.#scsiUnit({ ...drive, serial, deviceId, target: 0, lun: 0, removable });
-      },
-    });
+    const controller = makeUsbController(board, freeName(model, taken), config, this.#usbHost);
     let path: string;
     if (typeof slot === 'number' && fn !== undefined) {
       if (!board.hasPci) throw new VringError('device-bus', 'This board has no PCI bus.');
@@ -589,7 +604,7 @@ export class MachineDevices {
       this.#insert(board, spot, config, controller);
       path = spot.path('usb');
     }
-    this.usb.push(controller);
+    this.usb.add(controller, config);
     for (const each of config.devices)
       if (each.drive?.bootIndex !== undefined)
         this.#bootable.push({ index: each.drive.bootIndex, path: `${path}${usbBootPath(each)}` });

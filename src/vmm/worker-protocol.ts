@@ -14,7 +14,7 @@ import type { MachineOptions } from './machine-options.js';
 import type { MachineNetworksConfig, NetworkRings } from './network-protocol.js';
 import type { InputEvent } from './screen-input.js';
 import type { ScreenMemory, ScreenShares } from './screen-protocol.js';
-import type { UsbControllerConfig } from './usb-options.js';
+import type { UsbControllerConfig, UsbDeviceConfig, UsbPort } from './usb-options.js';
 
 /** A byte stream with the machine: two rings, seen from the machine. */
 export interface StreamRings {
@@ -391,6 +391,9 @@ export const infoTopics = [
 ] as const;
 export type InfoTopic = (typeof infoTopics)[number];
 
+/** A disk that was opened for a device that comes, and what is done about its errors. */
+export type PluggedDisk = readonly [disk: number, policies: Pick<DiskConfig, 'id' | 'onReadError' | 'onWriteError'>];
+
 /** Requests carry an id, and each gets one reply with it. */
 export type Request =
   | { readonly type: 'resume' }
@@ -442,14 +445,20 @@ export type Request =
   | {
       readonly type: 'plug';
       readonly device: DeviceConfig;
-      readonly policies: readonly (readonly [
-        disk: number,
-        policies: Pick<DiskConfig, 'id' | 'onReadError' | 'onWriteError'>,
-      ])[];
+      readonly policies: readonly PluggedDisk[];
     }
   /** The guest is asked to let a device go. */
   | { readonly type: 'unplug'; readonly device: string }
   | ({ readonly type: 'unplugScsi'; readonly controller: string } & ScsiPlace)
+  /** Another device on a USB bus; its disk is open. Answered with `UsbPort`. */
+  | {
+      readonly type: 'plugUsb';
+      readonly bus: string;
+      readonly device: Omit<UsbDeviceConfig, 'port'> & { readonly port?: string | undefined };
+      readonly policies: readonly PluggedDisk[];
+    }
+  /** A USB device is pulled out, with all behind it; `disks`: theirs. Answered with the ports of all, those behind first. */
+  | { readonly type: 'unplugUsb'; readonly place: UsbPort; readonly disks: readonly number[] }
   /** The disk thread has put another medium into a drive, or taken it out. */
   | { readonly type: 'mediumChanged'; readonly disk: number }
   /** A disk has another size. */

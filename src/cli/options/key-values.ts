@@ -111,10 +111,14 @@ export class KeyValues {
     throw new UsageError(`${this.option}: ${key} is ${words.join(', ')}, not '${value}'`);
   }
 
+  /** What nobody has asked for. */
+  get unused(): string[] {
+    return [...this.keys].filter((key) => !this.#used.has(key));
+  }
+
   /** Refuses what nobody has asked for: keys of `unsupported` by that name, others as mistakes. */
   finish(unsupported: readonly string[] = []): void {
-    for (const key of this.#values.keys()) {
-      if (this.#used.has(key)) continue;
+    for (const key of this.unused) {
       if (unsupported.includes(key)) throw new UsageError(`${this.option}: ${key}= is not supported yet`);
       throw new UsageError(`${this.option}: there is no ${key}=${didYouMean(key, this.#used)}`);
     }

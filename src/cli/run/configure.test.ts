@@ -768,7 +768,7 @@ test("USB: the board's own controller, others, and what goes into their ports", 
       .filter((device) => device.type === 'usb')
       .map((device) => JSON.parse(JSON.stringify(device)));
   const tablet = { kind: 'tablet' };
-  const own = { type: 'usb', model: 'piix3-usb-uhci', slot: 1, function: 2 };
+  const own = { type: 'usb', model: 'piix3-usb-uhci', bus: 'usb-bus.0', slot: 1, function: 2 };
   assert.deepEqual(usb('-usb', '-device', 'usb-tablet'), [{ ...own, devices: [tablet] }]);
   assert.deepEqual(usb('-usbdevice', 'tablet'), [{ ...own, devices: [tablet] }]);
   assert.deepEqual(usb('-M', 'pc,usb=on'), [{ ...own, devices: [] }]);
@@ -780,11 +780,11 @@ test("USB: the board's own controller, others, and what goes into their ports", 
     usb(
       ...['-device', 'qemu-xhci,id=x,p2=15,p3=15,addr=0x5', '-drive', 'if=none,id=d,file=d.img,format=raw'],
       ...['-device', 'usb-storage,drive=d,bus=x.0,port=3,removable=on,bootindex=1,serial=S1,id=stick'],
-      ...['-device', 'usb-kbd,bus=x.0', '-device', 'nec-usb-xhci', '-device', 'usb-mouse,bus=usb-bus.1'],
+      ...['-device', 'usb-kbd,bus=x.0', '-device', 'nec-usb-xhci', '-device', 'usb-mouse,bus=usb-bus.0'],
     ),
     [
       {
-        ...{ type: 'usb', model: 'qemu-xhci', slot: 5, ports2: 15, ports3: 15 },
+        ...{ type: 'usb', model: 'qemu-xhci', bus: 'x.0', slot: 5, ports2: 15, ports3: 15 },
         devices: [
           {
             ...{ port: '3', id: 'stick', serial: 'S1', kind: 'storage', media: 'disk', driveId: 'd', removable: true },
@@ -803,9 +803,12 @@ test("USB: the board's own controller, others, and what goes into their ports", 
           { kind: 'keyboard' },
         ],
       },
-      { type: 'usb', model: 'nec-usb-xhci', devices: [{ kind: 'mouse' }] },
+      { type: 'usb', model: 'nec-usb-xhci', bus: 'usb-bus.0', devices: [{ kind: 'mouse' }] },
     ],
   );
+  const mice = (...words: string[]) => usb(...words, '-device', 'usb-mouse').map(({ devices }) => devices.length);
+  assert.deepEqual(mice('-usb', '-device', 'qemu-xhci'), [0, 1], 'the latest, as on QEMU');
+  assert.deepEqual(mice('-M', 'q35', '-usb'), [1, 0, 0], 'those of ICH9 are one bus there');
 });
 
 test('networks', () => {

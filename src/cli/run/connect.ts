@@ -3,13 +3,14 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { assert } from '../../base/index.js';
 import { openFailure } from '../../host/node/open-failure.js';
 import type { Terminal } from '../../host/node/terminal.js';
-import type { CharacterPort, DiskImage, Machine } from '../../vmm/index.js';
+import type { CharacterPort, Machine } from '../../vmm/index.js';
 import { VringError } from '../../vmm/index.js';
 import { type Backend, type OutputSink, PATIENCE_MS } from './backends/backend.js';
 import { PipeBackend } from './backends/pipe.js';
 import { PtyBackend } from './backends/pty.js';
 import { SocketBackend } from './backends/socket.js';
 import type { Chardev } from './chardevs.js';
+import type { SpareDrive } from './drives.js';
 import { type ChardevState, Monitor } from './monitor.js';
 import { type FrontEnd, Mux } from './mux.js';
 import type { NamedDevices } from './named-devices.js';
@@ -32,7 +33,7 @@ export interface ConnectOptions {
   readonly prompt: string;
   readonly name: string | undefined;
   readonly isEmpty: boolean;
-  readonly spareDrives: Map<string, DiskImage>;
+  readonly spareDrives: Map<string, SpareDrive>;
   readonly namedDevices: NamedDevices;
   /** For a monitor for programs. */
   readonly qmp?: ServedHost | undefined;

@@ -27,6 +27,9 @@ export interface Drive {
   readonly isEmpty: boolean;
 }
 
+/** A drive that no device has yet. */
+export type SpareDrive = Pick<Drive, 'image' | 'media' | 'serial'>;
+
 const interfaces = ['scsi', 'pflash', 'sd', 'mtd', 'xen'];
 const writePolicies: readonly ErrorPolicy[] = ['report', 'ignore', 'stop', 'enospc'];
 const readPolicies = writePolicies.filter((policy) => policy !== 'enospc');

@@ -1,9 +1,9 @@
 /** Devices that come and go while the machine runs: device_add, device_del, blockdev-add, drive_add, netdev_add, as monitors and QMP say them. */
 import { BlockError, blockdevRequest, toBlockError } from '../../block/index.js';
-import { type DeviceOptions, type DiskImage, type Machine, VringError } from '../../vmm/index.js';
+import { type DeviceOptions, type Machine, VringError } from '../../vmm/index.js';
 import { KeyValues } from '../options/key-values.js';
-import { type FoundDevice, findDevice, noDevice, unsupportedProperties } from './devices.js';
-import { errorPolicies, parseDrive } from './drives.js';
+import { type DeviceRow, type FoundDevice, findDevice, unsupportedProperties } from './devices.js';
+import { errorPolicies, parseDrive, type SpareDrive } from './drives.js';
 import { type NamedDevices, namedDevice } from './named-devices.js';
 import { parseNetdev } from './networks.js';
 import type { DrivePlan } from './plan-drives.js';
@@ -11,13 +11,14 @@ import { NvmePlan } from './plan-nvme.js';
 import { type Backends, planPciCard, planVirtioBlock } from './plan-pci.js';
 import { planSlot, planVirtio } from './plan-place.js';
 import { ScsiPlan, scsiUnit } from './plan-scsi.js';
+import { isUsbDevice, planUsbDevice } from './plan-usb.js';
 import { planVirtioNet } from './plan-virtio-net.js';
 
 /** What a run keeps for devices that may come. */
 export interface HotPlugContext {
   readonly machine: Machine;
   /** Drives that no device has, by id. */
-  readonly spareDrives: Map<string, DiskImage>;
+  readonly spareDrives: Map<string, SpareDrive>;
   readonly namedDevices: NamedDevices;
 }
 
@@ -26,37 +27,85 @@ export async function addDevice(context: HotPlugContext, values: KeyValues): Pro
   const { machine, spareDrives, namedDevices } = context;
   const driver = values.need('driver');
   const found = findDevice(driver);
-  if (!found) throw noDevice(values.option, driver);
+  if (!found) throw new VringError('device-bus', `'${driver}' is not a valid device model name`);
   const { row } = found;
   const id = values.text('id');
+  if (id !== undefined && !/^[a-z][\w.-]*$/i.test(id))
+    throw new VringError('device-bus', "Parameter 'id' expects an identifier");
   let taken: string | undefined;
+  const named = values.entries.get('drive');
+  if (named !== undefined && !spareDrives.has(named)) await checkNode(machine, row.name, named);
   const drive = (name: string) => {
     const spare = spareDrives.get(name);
     if (spare) taken = name;
     const policies = errorPolicies(values.option, { werror: values.text('werror'), rerror: values.text('rerror') });
     const image = {
-      ...(spare ?? { node: name }),
-      onWriteError: policies.onWriteError ?? spare?.onWriteError,
-      onReadError: policies.onReadError ?? spare?.onReadError,
+      ...(spare?.image ?? { node: name }),
+      onWriteError: policies.onWriteError ?? spare?.image.onWriteError,
+      onReadError: policies.onReadError ?? spare?.image.onReadError,
       shareWrites: values.flag('share-rw'),
     };
-    return { id: spare ? name : '', image, isEmpty: false, media: 'disk' as const, serial: undefined };
+    return { id: spare ? name : '', image, isEmpty: false, media: spare?.media ?? 'disk', serial: spare?.serial };
   };
   if (row.name === 'scsi-hd' || row.name === 'scsi-cd') {
     const bus = values.text('bus')?.replace(/\.0$/, '');
     const unit = scsiUnit(values, row.name === 'scsi-hd' ? 'disk' : 'cdrom', id, drive);
-    values.finish(unsupportedProperties);
+    checkProperties(values, row);
     await machine.hotplug.plugScsi(bus, unit);
+  } else if (isUsbDevice(row.name)) {
+    const bus = usbBus(machine, values, row.name);
+    const device = planUsbDevice(row.name, values, id, () => {
+      const name = values.text('drive');
+      if (name === undefined) throw new VringError('device-bus', 'drive property not set');
+      const { id: known, ...rest } = drive(name);
+      return { id: known || name, ...rest };
+    });
+    checkProperties(values, row);
+    await machine.hotplug.plugUsb(bus, device);
   } else {
     const device = planDevice(values, found, id, machine.hotplug.rootPorts, (_values, name) => {
       const { id: known, ...rest } = drive(name);
       return { id: known || name, ...rest };
     });
-    values.finish(unsupportedProperties);
+    checkProperties(values, row);
     await machine.hotplug.plug(id, device);
   }
   if (taken !== undefined) spareDrives.delete(taken);
   if (id !== undefined) namedDevices.set(id, namedDevice(row, values));
+}
+
+/** Throws VringError `disk-open` where there is no block node of that name. */
+async function checkNode(machine: Machine, driver: string, name: string): Promise<void> {
+  if ((await machine.blockNodes()).some(({ nodeName }) => nodeName === name)) return;
+  throw new VringError('disk-open', `Property '${driver}.drive' can't find value '${name}'`);
+}
+
+/** Unplugs a device by its name, or by its path among QEMU's objects. Rejects with VringError. */
+export async function removeDevice({ hotplug }: Machine, name: string): Promise<void> {
+  try {
+    await hotplug.unplug(name.replace(/^\/machine\/peripheral\//, ''));
+  } catch (error) {
+    if ((error as VringError).code !== 'no-such-device') throw error;
+    throw new VringError('no-such-device', `Device '${name}' not found`);
+  }
+}
+
+/** The USB bus of a device, with QEMU's sentences where there is none. Throws VringError `device-bus`. */
+function usbBus(machine: Machine, values: KeyValues, driver: string): string {
+  const wanted = values.text('bus');
+  const bus = machine.hotplug.findUsbBus(wanted);
+  if (bus !== undefined) return bus;
+  if (wanted === undefined) throw new VringError('device-bus', `No 'usb-bus' bus found for device '${driver}'`);
+  const pci = /^pci(e?)\.0$/.exec(wanted);
+  if (pci) throw new VringError('device-bus', `Device '${driver}' can't go on PCI${pci[1]!.toUpperCase()} bus`);
+  throw new VringError('device-bus', `Bus '${wanted}' not found`);
+}
+
+/** Throws VringError for a property that the device has not, or not yet. */
+function checkProperties(values: KeyValues, { name }: DeviceRow): void {
+  const unknown = values.unused.find((key) => !unsupportedProperties.includes(key));
+  if (unknown !== undefined) throw new VringError('device-bus', `Property '${name}.${unknown}' not found`);
+  values.finish(unsupportedProperties);
 }
 
 /** A PCI device. Throws UsageError, and VringError `device-bus` for one that cannot come later. */
@@ -123,6 +172,7 @@ export function addDrive({ spareDrives }: HotPlugContext, text: string): string 
   if (drive.automatic) throw new VringError('device-bus', 'drive_add: only if=none is supported');
   if (spareDrives.has(drive.id))
     throw new VringError('device-bus', `drive_add: there is a drive '${drive.id}' already`);
-  spareDrives.set(drive.id, drive.image);
+  const { image, media, serial } = drive;
+  spareDrives.set(drive.id, { image, media, serial });
   return drive.id;
 }

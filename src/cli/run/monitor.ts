@@ -5,7 +5,7 @@ import { type InfoTopic, type Machine, type StopReason, VringError } from '../..
 import { KeyValues } from '../options/key-values.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
-import { addDevice, addDrive, type HotPlugContext } from './hotplug.js';
+import { addDevice, addDrive, type HotPlugContext, removeDevice } from './hotplug.js';
 import { blockMonitorCommands, describeJobs } from './monitor-block.js';
 import { evaluate } from './monitor-expression.js';
 import { describeNetworks, networkCommands } from './monitor-network.js';
@@ -404,7 +404,7 @@ export const monitorCommands: readonly MonitorCommand[] = [
     argument: 'NAME',
     sentence: 'unplugs a device',
     run: async ({ machine }, text) => {
-      await machine.hotplug.unplug(text.trim());
+      await removeDevice(machine, text.trim());
       return '';
     },
   },

@@ -2,11 +2,11 @@
 import type { OptionDict } from '../../block/index.js';
 import { type FloppyKind, floppyKinds } from '../../hw/floppy/floppy-format.js';
 import type { DriveLayout } from '../../vmm/architectures.js';
-import type { DeviceOptions, DiskImage, PciSlot } from '../../vmm/index.js';
+import type { DeviceOptions, PciSlot } from '../../vmm/index.js';
 import type { KeyValues } from '../options/key-values.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
-import { type Drive, errorPolicies, isFlashDrive, parseBlockdev, parseDrive } from './drives.js';
+import { type Drive, errorPolicies, isFlashDrive, parseBlockdev, parseDrive, type SpareDrive } from './drives.js';
 import type { Options } from './given-options.js';
 
 /** Options that are short for a `-drive` at a fixed place. */
@@ -72,11 +72,11 @@ export class DrivePlan {
   }
 
   /** Drives that no device has: what is plugged in later may name them. */
-  get spare(): ReadonlyMap<string, DiskImage> {
+  get spare(): ReadonlyMap<string, SpareDrive> {
     const spare = [...this.#drives.values()].filter(
       ({ id, automatic, isEmpty }) => !automatic && !isEmpty && !this.#used.has(id),
     );
-    return new Map(spare.map(({ id, image }) => [id, image]));
+    return new Map(spare.map(({ id, image, media, serial }) => [id, { image, media, serial }]));
   }
 
   #add(drive: Drive): void {

@@ -1,5 +1,6 @@
 /** USB on the command line: `-usb`, `-usbdevice`, controllers and devices of `-device`. */
 import type { DeviceOptions, UsbControllerModel, UsbDeviceOptions } from '../../vmm/index.js';
+import { defaultUsbBus } from '../../vmm/usb-options.js';
 import type { KeyValues } from '../options/key-values.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
@@ -40,7 +41,8 @@ const PIIX3_FUNCTION = 2;
 const ICH9_SLOT = 0x1d;
 
 export class UsbPlan {
-  readonly #buses: { readonly name: string; readonly controller: PlannedController }[] = [];
+  readonly #controllers: PlannedController[] = [];
+  #unnamed = 0;
   readonly #drives: DrivePlan;
 
   /** `board`: its name, for what `-usb` puts there; undefined: the board has no PCI. */
@@ -57,16 +59,17 @@ export class UsbPlan {
         throw new UsageError(
           `-usbdevice ${text}: there are keyboard, mouse and tablet${didYouMean(text, [...shortNames.keys()])}`,
         );
-      this.#buses[0]!.controller.devices.push({ kind });
+      this.#controllers[0]!.devices.push({ kind });
     }
   }
 
   get controllers(): readonly DeviceOptions[] {
-    return this.#buses.map(({ controller }) => controller);
+    return this.#controllers;
   }
 
-  #add(id: string | undefined, controller: PlannedController): void {
-    this.#buses.push({ name: id === undefined ? `usb-bus.${this.#buses.length}` : `${id}.0`, controller });
+  #add(id: string | undefined, controller: Omit<PlannedController, 'bus'>): void {
+    const bus = id === undefined ? `usb-bus.${this.#unnamed++}` : `${id}.0`;
+    this.#controllers.push({ ...controller, bus });
   }
 
   /** A controller of `-device`. Throws UsageError. */
@@ -91,42 +94,52 @@ export class UsbPlan {
   device(name: string, values: KeyValues, id: string | undefined): void {
     const { option } = values;
     const wanted = values.text('bus');
-    const bus = wanted === undefined ? this.#buses[0] : this.#buses.find((each) => each.name === wanted);
-    if (!bus) {
-      const others = this.#buses.map((each) => each.name).join(', ');
+    const controllers = this.#controllers;
+    const controller =
+      wanted === undefined ? defaultUsbBus(controllers) : controllers.find((each) => each.bus === wanted);
+    if (!controller) {
+      const others = controllers.map((each) => each.bus).join(', ');
       throw new UsageError(
         wanted === undefined
           ? `${option}: there is no USB bus; -usb or -device qemu-xhci before it makes one`
           : `${option}: there is no bus '${wanted}'${others === '' ? '' : `; there are ${others}`}`,
       );
     }
-    const kind = kinds.get(name)!;
-    values.number('usb_version', 1, 2);
-    const place = { port: values.text('port'), id, serial: checkSerial(option, values.text('serial')) };
-    if (kind !== 'storage') {
-      bus.controller.devices.push({ ...place, kind });
-      return;
-    }
-    const drive = this.#drives.take(values, values.need('drive'));
-    const { media } = drive;
-    if (drive.isEmpty && media === 'disk') throw new UsageError(`${option}: the drive '${drive.id}' has no file`);
-    bus.controller.devices.push({
-      ...place,
-      kind,
-      media,
-      image: drive.isEmpty ? undefined : drive.image,
-      driveId: drive.id,
-      serial: place.serial ?? checkSerial(option, drive.serial),
-      removable: values.flag('removable'),
-      logicalBlockSize: blockSize(values, 'logical_block_size'),
-      physicalBlockSize: blockSize(values, 'physical_block_size'),
-      bootIndex: values.number('bootindex', 0, 2 ** 31 - 1),
-    });
+    controller.devices.push(planUsbDevice(name, values, id, () => this.#drives.take(values, values.need('drive'))));
   }
 }
 
+/** A device for a port of some bus; `take`: the drive of a disk. Throws UsageError. */
+export function planUsbDevice(
+  name: string,
+  values: KeyValues,
+  id: string | undefined,
+  take: () => ReturnType<DrivePlan['take']>,
+): UsbDeviceOptions {
+  const { option } = values;
+  const kind = kinds.get(name)!;
+  values.number('usb_version', 1, 2);
+  const place = { port: values.text('port'), id, serial: checkSerial(option, values.text('serial')) };
+  if (kind !== 'storage') return { ...place, kind };
+  const drive = take();
+  const { media } = drive;
+  if (drive.isEmpty && media === 'disk') throw new UsageError(`${option}: the drive '${drive.id}' has no file`);
+  return {
+    ...place,
+    kind,
+    media,
+    image: drive.isEmpty ? undefined : drive.image,
+    driveId: drive.id,
+    serial: place.serial ?? checkSerial(option, drive.serial),
+    removable: values.flag('removable'),
+    logicalBlockSize: blockSize(values, 'logical_block_size'),
+    physicalBlockSize: blockSize(values, 'physical_block_size'),
+    bootIndex: values.number('bootindex', 0, 2 ** 31 - 1),
+  };
+}
+
 /** As QEMU's boards have them; a q35 without the EHCI that its UHCIs are companions of. */
-function builtIn(board: string): PlannedController[] {
+function builtIn(board: string): Omit<PlannedController, 'bus'>[] {
   if (board === 'pc')
     return [{ type: 'usb', model: 'piix3-usb-uhci', slot: PIIX3_SLOT, function: PIIX3_FUNCTION, devices: [] }];
   if (board !== 'q35') return [{ type: 'usb', model: 'qemu-xhci', devices: [] }];

@@ -1,8 +1,8 @@
 /** What the options of `vring run` come to. */
 import type { Architecture } from '../../vmm/architectures.js';
-import type { DiskImage, MachineOptions } from '../../vmm/index.js';
+import type { MachineOptions } from '../../vmm/index.js';
 import type { Chardev } from './chardevs.js';
-import type { ObjectPlan } from './drives.js';
+import type { ObjectPlan, SpareDrive } from './drives.js';
 import type { LensPlan } from './lens.js';
 import type { NamedDevices } from './named-devices.js';
 import type { ScreenPlan } from './screen-options.js';
@@ -36,7 +36,7 @@ export interface RunPlan {
   /** -M none: the machine is there to be asked, and never runs. */
   readonly isEmpty: boolean;
   /** Drives that no device has, for those that are plugged in later. */
-  readonly spareDrives: Map<string, DiskImage>;
+  readonly spareDrives: Map<string, SpareDrive>;
   readonly namedDevices: NamedDevices;
   /** Secrets and others, to be made before the machine. */
   readonly objects: readonly ObjectPlan[];

@@ -113,6 +113,43 @@ test('a disk behind a hub: its ports tell, commands with their data, sense of wh
   assert.equal(run([0, 0, 0, 0, 0, 0], 0).status, 0);
 });
 
+test('a device comes and goes, on a port and on a hub behind it', () => {
+  const hub = new UsbHub({ devices: [] });
+  const context = uhciWith([hub]);
+  const { control, packet, read, write, host, time } = context;
+  addressed(context);
+  write(0x10, 6);
+  const left: string[] = [];
+  const device = new UsbHid({ kind: 'mouse', speed: 'full', events: { used: (isUsed) => left.push(String(isUsed)) } });
+  assert.ok(packet('in', 5, 1, new Uint8Array(2)).isActive, 'nothing has changed');
+  hub.table.plug(2, device);
+  assert.deepEqual([...packet('in', 5, 1, new Uint8Array(2)).bytes], [8, 0]);
+  const status = () => [...(control(5, setupBytes(0xa3, 0, 0, 3, 4)) as Uint8Array)];
+  assert.deepEqual(status(), [1, 1, 1, 0]);
+  control(5, setupBytes(0x23, 1, 16, 3, 0));
+  control(5, setupBytes(0x23, 3, 4, 3, 0));
+  control(0, setupBytes(0, 5, 6, 0, 0));
+  control(6, setupBytes(0, 9, 1, 0, 0));
+  device.move(1, 2, 0, 0);
+  assert.deepEqual([...packet('in', 6, 1, new Uint8Array(4)).bytes], [0, 1, 0xfe, 0]);
+  hub.table.unplug(2);
+  assert.deepEqual(status(), [0, 1, 0x11, 0], 'gone, and no longer enabled');
+  assert.equal(packet('in', 6, 1, new Uint8Array(4)).word & 0x00400000, 0x00400000, 'nobody answers');
+  device.move(1, 1, 0, 0);
+  assert.deepEqual(left, ['true', 'false'], 'whoever shows the screen hears that it is gone');
+
+  // On the port itself: a sleeping bus is woken.
+  write(0, 0x18 & ~1);
+  time.advance(5_000_000);
+  write(2, 0x3f);
+  host.table.unplug(0);
+  assert.equal(read(0x10), 0x8a, 'gone, and so not enabled any more');
+  assert.equal(read(2) & 4, 4, 'resume');
+  write(0x10, 10);
+  host.table.plug(0, tablet());
+  assert.equal(read(0x10), 0x83);
+});
+
 test('save and load in the middle of a read, while the disk is slow', () => {
   const drive = numberedDrive(1 << 20, { later: true });
   const context = uhciWith([testStorage('full', drive).device]);

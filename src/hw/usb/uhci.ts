@@ -107,7 +107,6 @@ export class UhciController implements Device, UhciHost, UsbPorts {
   readonly #dma: DmaSpace;
   readonly #clock: TimerService;
   readonly #timer: Timer;
-  readonly #parts: readonly StatePart[];
   readonly #packet = new Uint8Array(0x500);
 
   constructor({ name = 'uhci', model = 'piix3-usb-uhci', dma, clock, devices, arena }: UhciOptions) {
@@ -131,7 +130,10 @@ export class UhciController implements Device, UhciHost, UsbPorts {
       ready: () => this.#stir(),
       changed: (index) => this.#portChanged(index),
     });
-    this.#parts = [this.function.part, statePart(UhciState, this.#state), ...this.table.parts];
+  }
+
+  get #parts(): readonly StatePart[] {
+    return [this.function.part, statePart(UhciState, this.#state), ...this.table.parts];
   }
 
   get pendingRequests(): number {
@@ -237,7 +239,10 @@ export class UhciController implements Device, UhciHost, UsbPorts {
     const state = this.#state.ports[index]!;
     const isThere = this.table.device(index) !== undefined;
     const was = (state.PORTSC & port.connected) !== 0;
-    if (isThere !== was) state.PORTSC = (state.PORTSC & ~(port.connected | port.enabled)) | port.connectChange;
+    if (isThere !== was) {
+      if ((state.PORTSC & port.enabled) !== 0) state.PORTSC |= port.enableChange;
+      state.PORTSC = (state.PORTSC & ~(port.connected | port.enabled)) | port.connectChange;
+    }
     if (isThere) state.PORTSC |= port.connected;
     this.#resume();
   }

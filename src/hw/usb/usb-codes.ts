@@ -70,3 +70,12 @@ export function readSetup(bytes: Uint8Array): Setup {
     length: word(6),
   };
 }
+
+/** What devices call themselves. */
+export const usbProducts = {
+  keyboard: 'VRING USB Keyboard',
+  mouse: 'VRING USB Mouse',
+  tablet: 'VRING USB Tablet',
+  hub: 'VRING USB Hub',
+  storage: 'VRING USB HARDDRIVE',
+} as const;

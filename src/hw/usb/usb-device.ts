@@ -77,6 +77,8 @@ export abstract class UsbDevice {
   readonly base: StateOf<typeof UsbDeviceState>;
   /** Told by the controller or hub that it is plugged into: an endpoint (bit 7: to the host) that had nothing has something now. */
   onReady: ((device: UsbDevice, endpoint: number) => void) | undefined;
+  /** Told likewise: a device behind this hub is about to go. */
+  onLeaving: ((device: UsbDevice) => void) | undefined;
 
   constructor(speed: UsbSpeed, description: UsbDescription, id?: string | undefined, arena?: StateArena | undefined) {
     this.speed = speed;

@@ -7,7 +7,7 @@
 import { bytes, defineState, i32, list, type StateArena, type StateOf, u8, u16 } from '../../schema/index.js';
 import { type StatePart, statePart } from '../pci/saved-parts.js';
 import { firstModifier, usageOf } from './hid-keys.js';
-import { answer, descriptor, kind, type Setup, transferType, type UsbSpeed } from './usb-codes.js';
+import { answer, descriptor, kind, type Setup, transferType, type UsbSpeed, usbProducts } from './usb-codes.js';
 import { configAttribute, UsbDevice } from './usb-device.js';
 
 export type UsbHidKind = 'keyboard' | 'mouse' | 'tablet';
@@ -42,11 +42,6 @@ const reportItems: Readonly<Record<UsbHidKind, Uint8Array>> = {
   tablet: Uint8Array.of(
     ...pointerItems([0x15, 0x00, 0x26, 0xff, 0x7f, 0x35, 0x00, 0x46, 0xff, 0x7f, 0x75, 0x10, 0x95, 0x02, 0x81, 0x02]),
   ),
-};
-const names: Readonly<Record<UsbHidKind, string>> = {
-  keyboard: 'VRING USB Keyboard',
-  mouse: 'VRING USB Mouse',
-  tablet: 'VRING USB Tablet',
 };
 /** Subclass and protocol: what firmware can use without reading the report's items. */
 const bootClass: Readonly<Record<UsbHidKind, readonly [number, number, number]>> = {
@@ -107,7 +102,7 @@ export class UsbHid extends UsbDevice {
       {
         vendorId: 0x0627,
         productId: 1,
-        product: names[which],
+        product: usbProducts[which],
         serial,
         interfaceClass: bootClass[which],
         interfaceExtra: Uint8Array.of(9, descriptor.hid, 0x11, 0x01, 0, 1, descriptor.report, items & 0xff, items >> 8),

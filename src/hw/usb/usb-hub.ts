@@ -1,7 +1,7 @@
 /** A hub with eight ports (USB 2.0, chapter 11), of full speed: whatever is plugged in is of full speed too. */
 import { defineState, list, type StateArena, type StateOf, u16 } from '../../schema/index.js';
 import { type StatePart, statePart } from '../pci/saved-parts.js';
-import { answer, descriptor, kind, request, type Setup, transferType } from './usb-codes.js';
+import { answer, descriptor, kind, request, type Setup, transferType, usbProducts } from './usb-codes.js';
 import { configAttribute, UsbDevice } from './usb-device.js';
 import { UsbPortTable } from './usb-ports.js';
 
@@ -40,7 +40,7 @@ export class UsbHub extends UsbDevice {
       {
         vendorId: 0x0409,
         productId: 0x55aa,
-        product: 'VRING USB Hub',
+        product: usbProducts.hub,
         serial,
         deviceClass: [9, 0, 0],
         interfaceClass: [9, 0, 0],
@@ -55,6 +55,7 @@ export class UsbHub extends UsbDevice {
     this.table = new UsbPortTable(devices, hubPorts, {
       ready: (device, endpoint) => this.onReady?.(device, endpoint),
       changed: (index) => this.#changed(index),
+      leaving: (device) => this.onLeaving?.(device),
     });
   }
 

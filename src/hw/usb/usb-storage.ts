@@ -21,7 +21,7 @@ import { bytes32 } from '../scsi/big-endian.js';
 import { blockRange, type DataExpected } from '../scsi/scsi-commands.js';
 import { type ScsiResult, type ScsiUnit, scsiStatus } from '../scsi/scsi-unit.js';
 import { fixedSense, type Sense, sense } from '../scsi/sense.js';
-import { answer, kind, type Setup, transferType, type UsbSpeed } from './usb-codes.js';
+import { answer, kind, type Setup, transferType, type UsbSpeed, usbProducts } from './usb-codes.js';
 import { configAttribute, UsbDevice } from './usb-device.js';
 
 const bulkReset = 0xff;
@@ -86,7 +86,7 @@ export class UsbStorage extends UsbDevice {
       {
         vendorId: 0x46f4,
         productId: 1,
-        product: 'VRING USB HARDDRIVE',
+        product: usbProducts.storage,
         serial: serial ?? '1-0000:00:00.0',
         interfaceClass: [8, 6, 0x50],
         endpoints: [

@@ -86,6 +86,34 @@ test('an interrupt endpoint waits, and is answered as soon as there is something
   assert.deepEqual([code(short), short![2]! & 0xffffff], [13, 2], 'six bytes of eight');
 });
 
+test("a device goes and another comes: the port tells, and the old slot is nobody's", () => {
+  const first = tablet();
+  const { begin, address, configure, control, command, post, take, read, write, host } = xhciWith([first]);
+  begin();
+  const slot = address(1);
+  control(slot, setupBytes(0, 9, 1, 0, 0));
+  configure(slot, [[3, 7, 8]]);
+  post(slot, 3, [[data, 0, 8, (1 << 10) | 0x24]]);
+  take();
+  write(0x440, 0xfe0200);
+  const told = () => take().map((words) => [(words[3]! >>> 10) & 63, words[0]! >>> 24]);
+  host.table.unplug(0);
+  assert.equal(read(0x440), 0x2_0000 | 0x200 | (5 << 5), 'gone; power; nothing on the link');
+  assert.deepEqual(told(), [[34, 1]]);
+  assert.equal(read(0x44) & 0x10, 0x10);
+  write(0x440, 0x2_0200);
+  const second = tablet();
+  host.table.plug(0, second);
+  assert.equal(read(0x440) & 0x2_0001, 0x2_0001);
+  assert.deepEqual(told(), [[34, 1]]);
+  second.point(1, 2, 0, 1);
+  write(0x2000 + slot * 4, 3);
+  assert.deepEqual(take(), [], 'what waits on the old slot is not for the new device');
+  assert.equal(command(15, 0, (slot << 24) | (3 << 16)).code, 1, 'its endpoint can be stopped');
+  assert.equal(command(10, 0, slot << 24).code, 1, 'and the slot given up');
+  assert.equal(address(1), slot);
+});
+
 test('a disk: data in many TRBs across packets, a slow disk, a short end', () => {
   const drive = numberedDrive(1 << 20, { later: true });
   const { begin, address, configure, control, post, take, dma, host } = xhciWith([testStorage('high', drive).device]);

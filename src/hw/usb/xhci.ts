@@ -72,7 +72,6 @@ export class XhciController implements Device, UsbPorts, CommandHost, TransferHo
   readonly #ports2: number;
   readonly #portCount: number;
   readonly #isNec: boolean;
-  readonly #parts: readonly StatePart[];
   /** Endpoints whose events had no room, and those that are to be looked at once more. */
   readonly #blocked = new Set<number>();
   readonly #again = new Set<number>();
@@ -108,9 +107,13 @@ export class XhciController implements Device, UsbPorts, CommandHost, TransferHo
     this.table = new UsbPortTable(devices, ports2, {
       ready: (device, endpoint) => this.#ready(device, endpoint),
       changed: (index) => this.#portChanged(index),
+      leaving: (device) => this.#forget(device),
     });
-    this.#parts = [this.function.part, statePart(XhciState, this.state), this.#msix.part, ...this.table.parts];
     this.#resetHost();
+  }
+
+  get #parts(): readonly StatePart[] {
+    return [this.function.part, statePart(XhciState, this.state), this.#msix.part, ...this.table.parts];
   }
 
   get pendingRequests(): number {
@@ -391,14 +394,15 @@ export class XhciController implements Device, UsbPorts, CommandHost, TransferHo
     const port = this.state.ports[index]!;
     const device = this.table.device(index);
     const link = (value: number) => value << portsc.linkShift;
+    const change = (port.PORTSC & portsc.connected) !== 0 ? portsc.connectChange : 0;
     port.PORTSC = device
       ? portsc.power |
         portsc.connected |
         portsc.connectChange |
         link(linkState.polling) |
         (speedId[device.speed] << portsc.speedShift)
-      : portsc.power | link(linkState.rxDetect);
-    if (device) this.#tellPort(index);
+      : portsc.power | change | link(linkState.rxDetect);
+    if (device || change !== 0) this.#tellPort(index);
   }
 
   #tellPort(index: number): void {
@@ -455,6 +459,13 @@ export class XhciController implements Device, UsbPorts, CommandHost, TransferHo
   slotOf(device: UsbDevice): number | undefined {
     for (let slot = 1; slot <= slotCount; slot++) if (this.#deviceOf(slot) === device) return slot;
     return undefined;
+  }
+
+  /** The slots of a device that goes, and of those behind it, are nobody's until their driver gives them up. */
+  #forget(device: UsbDevice): void {
+    for (const child of device.children) if (child) this.#forget(child);
+    const slot = this.slotOf(device);
+    if (slot !== undefined) Object.assign(this.state.slots[slot - 1]!, { port: 0, route: 0 });
   }
 
   contextsOf(slot: number): number | undefined {

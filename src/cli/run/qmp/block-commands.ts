@@ -66,9 +66,14 @@ function nodeInfo(node: BlockNodeDescription, isFlat: boolean, disk?: MachineDis
 function diskName({ namedDevices }: QmpHost, { id, isNode }: MachineDisk): { device: string; qdev?: string } {
   const found = deviceWith(namedDevices, id);
   if (found === undefined) return { device: id };
-  // QEMU's virtio devices are two: what is on the bus, and the device itself.
-  const isVirtio = namedDevices.get(found)?.row.name.startsWith('virtio-blk') ?? false;
-  const qdev = `/machine/peripheral/${found}${isVirtio ? '/virtio-backend' : ''}`;
+  // QEMU's virtio devices are two: what is on the bus, and the device itself. So are disks behind USB.
+  const driver = namedDevices.get(found)?.row.name ?? '';
+  const inner = driver.startsWith('virtio-blk')
+    ? '/virtio-backend'
+    : driver === 'usb-storage'
+      ? `/${found}.0/legacy[0]`
+      : '';
+  const qdev = `/machine/peripheral/${found}${inner}`;
   return { device: id === found || isNode ? '' : id, qdev };
 }
 

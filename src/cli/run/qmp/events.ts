@@ -75,6 +75,8 @@ export function watchMachine(
       const path = `/machine/peripheral/${device}`;
       // QEMU's virtio devices are two: what is on the bus, and the device itself, which has no name.
       if (type.startsWith('virtio-')) emit('DEVICE_DELETED', { path: `${path}/virtio-backend` });
+      // Behind USB a disk is a unit of its own as well.
+      if (type === 'usb-storage') emit('DEVICE_DELETED', { path: `${path}/${device}.0/legacy[0]` });
       emit('DEVICE_DELETED', { device, path });
     }),
     machine.on('job', (event) => tellOfJob(event, emit)),

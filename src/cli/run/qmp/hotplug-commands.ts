@@ -1,5 +1,5 @@
 /** QMP's commands for what comes and goes while the machine runs (QEMU's qapi/qdev.json, qapi/block-core.json). */
-import { addBlockdev, addDevice, addNetwork, deviceValues } from '../hotplug.js';
+import { addBlockdev, addDevice, addNetwork, deviceValues, removeDevice } from '../hotplug.js';
 import { type QmpCommand, QmpError } from './qmp-command.js';
 
 const nothing = {};
@@ -34,7 +34,7 @@ export const hotPlugCommands: readonly QmpCommand[] = [
   {
     name: 'device_del',
     arguments: [{ name: 'id', type: 'str' }],
-    run: ({ machine }, { id }) => deleteNamed(machine.hotplug.unplug(String(id)), String(id)),
+    run: ({ machine }, { id }) => deleteNamed(removeDevice(machine, String(id)), String(id)),
   },
   {
     name: 'blockdev-add',

@@ -1,4 +1,4 @@
-/** Disks and network cards that come and go by QMP under Debian's kernel, with what its driver reads and writes, and QEMU's events. */
+/** Disks, network cards and USB devices that come and go by QMP under Debian's kernel, with what its driver reads and writes, and QEMU's events. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -30,7 +30,7 @@ const content = Buffer.alloc(1 << 20);
 for (let i = 0; i < content.length; i += 4) content.writeUInt32LE(Math.imul(i + 3, 2246822519) >>> 0, i);
 const hashOf = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
 /** What the guest writes behind the content: 64 KiB of a letter. */
-const letters = { blk: 'b', scsi: 's' } as const;
+const letters = { blk: 'b', scsi: 's', uhci: 'u', xhci: 'x' } as const;
 
 /** The guest waits for a line before each step, and says when it has seen it. */
 const guest = (url: string) => `#!/bin/busybox sh
@@ -49,9 +49,29 @@ disk() {
   echo "unplug $1"; until_gone $2 $1
   read line
 }
-modprobe -ab virtio_pci virtio_blk virtio_scsi sd_mod virtio_net
+# Of a stick: SCSI disks are counted on while an earlier one is not all gone.
+stick() {
+  echo "plug $1"
+  for try in $(seq 1 120); do ls /sys/block | grep -q '^sd' && break; sleep 0.5; done
+  disk=/dev/$(ls /sys/block | grep '^sd'); until_block $disk
+  echo "$1 $(head -c 1048576 $disk | sha256sum)"
+  head -c 65536 /dev/zero | tr '\\0' $2 | dd of=$disk bs=65536 seek=16 conv=fsync 2>/dev/null
+  echo "unplug $1"; until_gone $disk $1
+  read line
+}
+modprobe -ab virtio_pci virtio_blk virtio_scsi sd_mod virtio_net uhci_hcd xhci_pci usb_storage usbhid hid_generic
 disk blk /dev/vda b
 disk scsi /dev/sda s
+stick uhci u
+stick xhci x
+echo "plug hub"
+for try in $(seq 1 120); do grep -q 'USB Tablet' /sys/bus/usb/devices/*/product && break; sleep 0.5; done
+echo "hub $(cat /sys/bus/usb/devices/*/product | grep VRING | sort | tr '\\n' ' ')"
+for try in $(seq 1 120); do grep -q 'USB Tablet' /proc/bus/input/devices && break; sleep 0.5; done
+echo "unplug hub"
+for try in $(seq 1 120); do grep -q VRING /sys/bus/usb/devices/*/product || break; sleep 0.5; done
+grep -q 'USB Tablet' /proc/bus/input/devices || echo "gone hub"
+read line
 echo "plug card"
 for try in $(seq 1 120); do ls /sys/class/net | grep -q '^e' && break; sleep 0.5; done
 card=$(ls /sys/class/net | grep '^e')
@@ -80,6 +100,7 @@ for (const board of ['pc', 'q35'] as const) {
       process.execPath,
       [
         ...[main, 'run', '-accel', 'tcg', '-M', board, '-m', '256', ...ports, '-device', 'virtio-scsi-pci,id=scsi0'],
+        ...['-usb', '-device', 'qemu-xhci,id=x'],
         ...['-display', 'none', '-no-reboot', '-nic', 'none', '-serial', 'stdio'],
         ...['-kernel', join(folder, 'kernel'), '-initrd', join(folder, 'initrd')],
         ...['-append', 'console=ttyS0 quiet loglevel=1 panic=-1 rdinit=/plug-init'],
@@ -115,6 +136,21 @@ for (const board of ['pc', 'q35'] as const) {
           const card = { driver: 'virtio-net-pci', id: 'card', netdev: 'net1', mac: '52:54:00:aa:bb:cc' };
           await say('device_add', { ...card, ...behind });
         },
+        'plug uhci': async () => {
+          await say('blockdev-add', node('n3'));
+          await say('device_add', { driver: 'usb-storage', id: 'uhci', drive: 'n3', bus: 'usb-bus.0' });
+        },
+        'plug xhci': async () => {
+          await say('blockdev-add', node('n4'));
+          await say('device_add', { driver: 'usb-storage', id: 'xhci', drive: 'n4', bus: 'x.0' });
+        },
+        'plug hub': async () => {
+          await say('device_add', { driver: 'usb-hub', id: 'hub', bus: 'x.0', port: '2' });
+          await say('device_add', { driver: 'usb-tablet', id: 'tablet', bus: 'x.0', port: '2.4' });
+        },
+        'unplug uhci': () => say('device_del', { id: 'uhci' }),
+        'unplug xhci': () => say('device_del', { id: 'xhci' }),
+        'unplug hub': () => say('device_del', { id: 'hub' }),
         'unplug blk': () => say('device_del', { id: 'blk' }),
         'unplug scsi': () => say('device_del', { id: 'scsi' }),
         'unplug card': () => say('device_del', { id: 'card' }),
@@ -142,10 +178,10 @@ for (const board of ['pc', 'q35'] as const) {
           const device = line.slice(5);
           await deleted(device);
           if (device === 'card') await say('netdev_del', { id: 'net1' });
-          else await say('blockdev-del', { 'node-name': device === 'blk' ? 'n1' : 'n2' });
-          if (device !== 'card') {
+          if (device in letters) {
+            await say('blockdev-del', { 'node-name': `n${Object.keys(letters).indexOf(device) + 1}` });
             const written = readFileSync(image).subarray(1 << 20, (1 << 20) + 65536);
-            assert.ok(written.equals(Buffer.alloc(65536, letters[device as 'blk' | 'scsi'])), `${device} wrote`);
+            assert.ok(written.equals(Buffer.alloc(65536, letters[device as keyof typeof letters])), `${device} wrote`);
           }
           vring.stdin.write('\n');
         }
@@ -156,6 +192,9 @@ for (const board of ['pc', 'q35'] as const) {
       assert.deepEqual(lines, [
         ...['plug blk', `blk ${hash}  -`, 'unplug blk', 'gone blk'],
         ...['plug scsi', `scsi ${hash}  -`, 'unplug scsi', 'gone scsi'],
+        ...['plug uhci', `uhci ${hash}  -`, 'unplug uhci', 'gone uhci'],
+        ...['plug xhci', `xhci ${hash}  -`, 'unplug xhci', 'gone xhci'],
+        ...['plug hub', 'hub VRING USB Hub VRING USB Tablet ', 'unplug hub', 'gone hub'],
         ...['plug card', 'card 52:54:00:aa:bb:cc', `fetched ${hash}  -`, 'unplug card', 'gone card'],
       ]);
       const peripheral = '/machine/peripheral';
@@ -163,6 +202,12 @@ for (const board of ['pc', 'q35'] as const) {
         { path: `${peripheral}/blk/virtio-backend` },
         { device: 'blk', path: `${peripheral}/blk` },
         { device: 'scsi', path: `${peripheral}/scsi` },
+        { path: `${peripheral}/uhci/uhci.0/legacy[0]` },
+        { device: 'uhci', path: `${peripheral}/uhci` },
+        { path: `${peripheral}/xhci/xhci.0/legacy[0]` },
+        { device: 'xhci', path: `${peripheral}/xhci` },
+        { device: 'tablet', path: `${peripheral}/tablet` },
+        { device: 'hub', path: `${peripheral}/hub` },
         { path: `${peripheral}/card/virtio-backend` },
         { device: 'card', path: `${peripheral}/card` },
       ]);

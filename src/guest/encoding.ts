@@ -43,11 +43,11 @@ export interface EncodingOf<R> {
   /** Bits that should be one. */
   readonly ignored: number;
   readonly parts: readonly Part[];
-  /** The same for who takes instructions apart: of each field its number and how many parts it has; of each part shift, mask and `to`. */
+  /**
+   * The same for who takes instructions apart: the number of a signed field, or -1, and its unused upper bits in 32; then of each field its
+   * number and how many parts it has, of each part shift, mask and `to`.
+   */
   readonly steps: Int32Array;
-  /** The number of a signed field, or -1; unused upper bits of it in 32. */
-  readonly signed: number;
-  readonly signShift: number;
   /** Bytes of the instruction. */
   readonly bytes: 2 | 4;
 }
@@ -92,8 +92,10 @@ export function parseEncoding<F, R extends EncodedRow<F>>(row: R, { widths, orde
     match,
     ignored,
     parts,
-    steps: Int32Array.from(
-      [...new Set(parts.map(({ field }) => field))].flatMap((field) => {
+    steps: Int32Array.of(
+      signedBits > 0 ? order.indexOf('imm') : -1,
+      (32 - signedBits) & 31,
+      ...[...new Set(parts.map(({ field }) => field))].flatMap((field) => {
         const own = parts.filter((part) => part.field === field);
         return [
           order.indexOf(field),
@@ -102,29 +104,33 @@ export function parseEncoding<F, R extends EncodedRow<F>>(row: R, { widths, orde
         ];
       }),
     ),
-    signed: signedBits > 0 ? order.indexOf('imm') : -1,
-    signShift: (32 - signedBits) & 31,
     bytes: at === 0 ? 4 : 2,
   };
 }
 
-/** Takes an instruction apart; false: the row's own conditions do not hold. */
-export function decodeFields<F extends object>(
-  encoding: EncodingOf<EncodedRow<F>>,
-  word: number,
-  given: F,
-  form: FieldForm<F>,
-): boolean {
-  form.clear(given);
-  const { steps, signed, signShift, row } = encoding;
-  for (let at = 0; at < steps.length; ) {
+/** Gives the fields what an instruction says, by the steps (`EncodingOf.steps`) from `at` up to `end`. */
+function takeApart<F>(steps: Int32Array, at: number, end: number, word: number, fields: F, form: FieldForm<F>): void {
+  form.clear(fields);
+  const signed = steps[at++];
+  const signShift = steps[at++];
+  while (at < end) {
     const number = steps[at++];
     let value = 0;
     for (let left = steps[at++]; left > 0; left--, at += 3)
       value |= ((word >>> steps[at]) & steps[at + 1]) << steps[at + 2];
     if (number === signed) value = (value << signShift) >> signShift;
-    form.put(given, number, value);
+    form.put(fields, number, value);
   }
+}
+
+/** Takes an instruction apart; false: the row's own conditions do not hold. */
+export function decodeFields<F extends object>(
+  { steps, row }: EncodingOf<EncodedRow<F>>,
+  word: number,
+  given: F,
+  form: FieldForm<F>,
+): boolean {
+  takeApart(steps, 0, steps.length, word, given, form);
   return row.where?.(given) ?? true;
 }
 
@@ -139,42 +145,66 @@ export function encodeFields<F extends object>(encoding: EncodingOf<EncodedRow<F
   return word >>> 0;
 }
 
-/** Finds an instruction's row. */
+/** Words of a candidate: mask, match, where its steps are (index of the encoding, end, then the steps themselves). */
+const CANDIDATE_WORDS = 3;
+
+/** Finds an instruction's row. What is looked at for each instruction lies together: most of it is not in the cache when code is new. */
 export class EncodingTables<F extends object, R extends EncodedRow<F>> {
-  /** By the form's key. Encodings with more bits given come first. */
-  readonly #lists: EncodingOf<R>[][];
+  /** By the form's key: where the candidates begin. Encodings with more bits given come first. */
+  readonly #first: Int32Array;
+  readonly #candidates: Int32Array;
+  readonly #steps: Int32Array;
   readonly #form: FieldForm<F>;
   readonly encodings: readonly EncodingOf<R>[];
 
   constructor(rows: readonly R[], form: FieldForm<F>) {
     this.#form = form;
     this.encodings = sameShape(rows).map((row) => parseEncoding(row, form));
-    this.#lists = Array.from({ length: 1 << form.keyBits }, () => []);
     const given = (value: number): number => {
       let count = 0;
       for (let rest = value; rest !== 0; rest &= rest - 1) count++;
       return count;
     };
+    const steps: number[] = [];
     const ordered = this.encodings
-      .map((encoding) => ({ encoding, bits: given(encoding.mask) }))
+      .map((encoding, index) => {
+        const at = steps.length;
+        steps.push(index, at + 2 + encoding.steps.length, ...encoding.steps);
+        return { encoding, at, bits: given(encoding.mask) };
+      })
       .sort((a, b) => b.bits - a.bits);
+    this.#steps = Int32Array.from(steps);
     const all = (1 << form.keyBits) - 1;
-    for (const { encoding } of ordered) {
+    const lists = Array.from({ length: all + 1 }, (): number[] => []);
+    for (const { encoding, at } of ordered) {
       const match = form.key(encoding.match);
       // Every key that has the bits that are given: those that are not take every value.
       const free = all & ~form.key(encoding.mask);
       for (let open = free; ; open = (open - 1) & free) {
-        this.#lists[match | open].push(encoding);
+        lists[match | open].push(encoding.mask, encoding.match, at);
         if (open === 0) break;
       }
     }
+    let end = 0;
+    this.#first = Int32Array.from([0, ...lists.map(({ length }) => (end += length))]);
+    this.#candidates = new Int32Array(end);
+    lists.forEach((list, key) => {
+      this.#candidates.set(list, this.#first[key]);
+    });
   }
 
   /** Undefined: no such instruction. */
   decode(word: number, fields: F): EncodingOf<R> | undefined {
-    for (const encoding of this.#lists[this.#form.key(word)]) {
-      if ((word & encoding.mask) === encoding.match && decodeFields(encoding, word, fields, this.#form))
-        return encoding;
+    const candidates = this.#candidates;
+    const steps = this.#steps;
+    const key = this.#form.key(word);
+    const end = this.#first[key + 1];
+    for (let at = this.#first[key]; at < end; at += CANDIDATE_WORDS) {
+      if ((word & candidates[at]) !== candidates[at + 1]) continue;
+      const place = candidates[at + 2];
+      takeApart(steps, place + 2, steps[place + 1], word, fields, this.#form);
+      const encoding = this.encodings[steps[place]];
+      if (encoding.row.where?.(fields) ?? true) return encoding;
     }
     return undefined;
   }

@@ -78,9 +78,8 @@ export interface BuiltModule {
   /** How many; the function of each is exported by its place among them. */
   readonly regions: number;
   /**
-   * What was made, in one piece, as it goes from thread to thread for each module. Two lists, each behind its length: ids of the
-   * routines that the module imports; HotBlock.id of heads that get no region now (they have been dropped, or are part of another
-   * region already). Then each region: HotBlock.id, 1 if it is large, guest instructions, and the list of the numbers of the blocks
+   * What was made, in one piece, as it goes from thread to thread for each module. How many heads get no region now, and
+   * HotBlock.id of each (they have been dropped, or are part of another region already). Then each region: HotBlock.id, 1 if it is large, guest instructions, and the list of the numbers of the blocks
    * it was made of, its head first.
    */
   readonly contents: Int32Array;
@@ -197,10 +196,9 @@ export class RegionBuilder {
       for (let i = 1; i < blocks.length; i++) this.#covered.set(blocks[i].hva, head.key);
     }
     made.sort((a, b) => a.head.hva - b.head.hva);
-    const written = made.length > 0 ? this.#write(made) : undefined;
+    const bytes = made.length > 0 ? this.#write(made) : undefined;
     const large = made.some(({ head }) => head.large);
-    const imports = written?.imports ?? [];
-    const contents = [imports.length, ...imports, dismissed.length, ...dismissed];
+    const contents = [dismissed.length, ...dismissed];
     for (const { head, blocks } of made) {
       const instructions = blocks.reduce((sum, block) => sum + block.instructions, 0);
       contents.push(head.id, head.large ? 1 : 0, instructions, blocks.length);
@@ -209,9 +207,9 @@ export class RegionBuilder {
     return {
       epoch,
       full: this.#isFull,
-      module: written && this.#compile(written.bytes, large),
-      size: written?.bytes.length ?? 0,
-      bytes: this.#setup.keepBytes ? written?.bytes : undefined,
+      module: bytes && this.#compile(bytes, large),
+      size: bytes?.length ?? 0,
+      bytes: this.#setup.keepBytes ? bytes : undefined,
       regions: made.length,
       contents: Int32Array.from(contents),
     };
@@ -238,23 +236,17 @@ export class RegionBuilder {
     return true;
   }
 
-  #write(made: readonly { head: HotBlock; blocks: readonly RegionBlock[] }[]): {
-    bytes: Uint8Array<ArrayBuffer>;
-    /** Ids of routines. */
-    imports: number[];
-  } {
+  #write(made: readonly { head: HotBlock; blocks: readonly RegionBlock[] }[]): Uint8Array<ArrayBuffer> {
     const { code, memoryPages } = this.#setup;
     const { routines } = code;
     const module = new ModuleWriter();
     module.importSharedMemory('e', 'm', memoryPages, memoryPages);
     const imported = this.#imported.fill(-1);
-    const imports: number[] = [];
     // Imports come first in a module: the blocks have been translated before anything is written.
     const use = (id: number) => {
       if (imported[id] >= 0) return;
       const { name, results } = routines[id];
       imported[id] = module.importFunction('r', name, module.type(this.#params[id], results));
-      imports.push(id);
     };
     const ids = this.#ids;
     use(ids.slowLoad);
@@ -269,7 +261,7 @@ export class RegionBuilder {
       emitter.pageKey = head.key & GUARDED_KEY;
       module.define(type, emitter.emit(blocks), `${i}`);
     });
-    return { bytes: module.finish(), imports };
+    return module.finish();
   }
 
   /** Two words for an edge between pages, 0 at first. */

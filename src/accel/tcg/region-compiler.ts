@@ -64,6 +64,8 @@ export class RegionCompiler {
   readonly #options: RegionCompilerOptions;
   readonly #queue: RegionQueue;
   readonly #words: Int32Array;
+  /** Of all modules: each takes of it what it names. */
+  readonly #imports: Record<string, Record<string, unknown>>;
   readonly #freeIndices: number[] = [];
   /** Indices of dropped regions that jump caches may still name. */
   #retired: number[] = [];
@@ -77,10 +79,11 @@ export class RegionCompiler {
   readonly counters = { regions: 0, modules: 0, bytes: 0, blocks: 0, instructions: 0, outdated: 0, dismissed: 0 };
 
   constructor(options: RegionCompilerOptions) {
-    const { cache, table, staleCode, setup } = options;
+    const { cache, table, staleCode, setup, routineExports } = options;
     this.#options = options;
     this.#queue = new RegionQueue(setup.memory.buffer);
     this.#words = new Int32Array(setup.memory.buffer);
+    this.#imports = { e: { m: setup.memory }, r: routineExports };
     cache.onDrop = (region) => {
       // Jump cache entries may still name the index: it leads to a function that sends them on, and serves again later.
       table.set(region.index, staleCode);
@@ -152,7 +155,6 @@ export class RegionCompiler {
       at += length;
       return contents.subarray(at - length, at);
     };
-    const imports = list();
     const dismissed = list();
     this.counters.dismissed += dismissed.length;
     for (const id of dismissed) this.#answered(id);
@@ -174,7 +176,7 @@ export class RegionCompiler {
         this.counters.outdated++;
         continue;
       }
-      functions ??= this.#instantiate(module, imports);
+      functions ??= new WebAssembly.Instance(module, this.#imports).exports;
       const index = this.#freeIndices.pop() ?? table.grow(1);
       this.#setEntries(index, large ? NEVER_BUSY : 0);
       table.set(index, functions[`${i}`]);
@@ -189,16 +191,5 @@ export class RegionCompiler {
     this.counters.modules++;
     this.counters.bytes += size;
     if (bytes) this.onModule(bytes, made);
-  }
-
-  /** `imports`: ids of the routines that the module calls. */
-  #instantiate(module: WebAssembly.Module, imports: Int32Array): Readonly<Record<string, unknown>> {
-    const { setup, routineExports } = this.#options;
-    const routines: Record<string, unknown> = {};
-    for (const id of imports) {
-      const { name } = setup.code.routines[id];
-      routines[name] = routineExports[name];
-    }
-    return new WebAssembly.Instance(module, { e: { m: setup.memory }, r: routines }).exports;
   }
 }

@@ -1,7 +1,7 @@
 /** The AArch64 CPU's routines: the engine's, the flags and CRC32; the other files here and the system's page walk define more. */
 import { declareEngineRoutines, type I32, type I64, RoutineSet } from '../../../ir/index.js';
 import { carrylessHalves } from '../../crypto/carryless.js';
-import { flagKind } from '../state.js';
+import { flagA, flagB, flagC, flagKind, flagOp } from '../state.js';
 
 export const routines = new RoutineSet();
 export const engine = declareEngineRoutines(routines);
@@ -40,6 +40,14 @@ export const computeFlags = routines.define(
     r.ret(flags(difference, r.i64_ge_u(x, y), r.i64_and(r.i64_xor(x, y), r.i64_xor(x, difference))));
   },
 );
+
+/** NZCV in bits 31 to 28, of what set the flags last. */
+routines.define('current_nzcv', [], ['i32'], {}, (r) => {
+  const state = r.state();
+  const operand = ({ offset }: { readonly offset: number }) => r.i64_load(state, offset);
+  const [nzcv] = r.call(computeFlags, r.i32_load(state, flagOp.offset), operand(flagA), operand(flagB), operand(flagC));
+  r.ret(nzcv);
+});
 
 /**
  * CRCs in the reflected order by carry-less multiplication. Data with the CRC added is D; a multiple q of the polynomial P makes its low

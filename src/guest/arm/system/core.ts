@@ -8,8 +8,6 @@ import {
   exceptionClass,
   field,
   flagA,
-  flagB,
-  flagC,
   flagKind,
   flagOp,
   hcr,
@@ -122,9 +120,7 @@ export class Core {
 
   /** NZCV in bits 31 to 28. */
   get nzcv(): number {
-    const operands = [flagA, flagB, flagC].map(({ offset }) => BigInt.asIntN(64, this.get64(offset)));
-    const bits = this.call('compute_nzcv', this.get32(flagOp.offset), ...operands);
-    return (bits as number) & 0xf0000000;
+    return (this.call('current_nzcv') as number) & 0xf0000000;
   }
   set nzcv(bits: number) {
     this.set32(flagOp.offset, flagKind.bits);

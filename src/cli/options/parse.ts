@@ -7,6 +7,8 @@ import { type CommandRow, type OptionRow, spelled } from './option-row.js';
 export interface GivenOption {
   readonly row: OptionRow;
   readonly value: string | undefined;
+  /** `FILE:LINE` where it was read from a file. */
+  readonly place?: string | undefined;
 }
 
 export interface ParsedLine {

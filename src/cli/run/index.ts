@@ -26,6 +26,7 @@ import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
 import { monitorWords, programVersion, versionLine } from '../version.js';
 import { PtyBackend } from './backends/pty.js';
+import { tellingPlaces, withConfigFiles } from './config-file.js';
 import { planRun } from './configure.js';
 import { chardevStates, connect, type OpenChardevs, openChardevs, StreamSink } from './connect.js';
 import { serveGdb } from './gdb-server.js';
@@ -74,6 +75,7 @@ async function runParsed(argv: readonly string[], io: ProcessIo): Promise<number
     await print(io.stdout, `${programVersion(io.toolName)}\n`);
     return 0;
   }
+  const given = withConfigFiles(line.given);
   const [name, extra] = line.operands;
   if (extra !== undefined) throw new UsageError(`'${extra}': only one system can be run; a command comes after --`);
   if (name !== undefined && !/^debian(:|$)/.test(name)) {
@@ -83,9 +85,11 @@ async function runParsed(argv: readonly string[], io: ProcessIo): Promise<number
   }
   if (line.rest && name === undefined)
     throw new UsageError('A command after -- needs a system to run it in, such as debian');
-  if (line.given.some(({ row }) => row.name === 'daemonize') && process.env[forkedVariable] === undefined) {
+  if (given.some(({ row }) => row.name === 'daemonize') && process.env[forkedVariable] === undefined) {
     // Mistakes are told by this process.
-    planRun(line.given, { system: name !== undefined, nowMs: Date.now(), architecture: fallback });
+    tellingPlaces(given, () =>
+      planRun(given, { system: name !== undefined, nowMs: Date.now(), architecture: fallback }),
+    );
     return await runForked(
       {
         out: (text) => void io.stdout.write(text),
@@ -95,10 +99,12 @@ async function runParsed(argv: readonly string[], io: ProcessIo): Promise<number
       forkedVariable,
     );
   }
-  if (stampsMessages(line.given)) io = Object.create(io, { stamps: { value: true } }) as ProcessIo;
+  if (stampsMessages(given)) io = Object.create(io, { stamps: { value: true } }) as ProcessIo;
   machineThreadLoaded();
   tuneForMachines();
-  const plan = planRun(line.given, { system: name !== undefined, nowMs: Date.now(), architecture: fallback });
+  const plan = tellingPlaces(given, () =>
+    planRun(given, { system: name !== undefined, nowMs: Date.now(), architecture: fallback }),
+  );
   prepareMachines(findArchitecture(plan.machine.architecture ?? fallback.name));
   for (const notice of plan.notices) await complain(io, notice);
   return await withPidfile(plan.pidfile, async () => {
@@ -107,10 +113,10 @@ async function runParsed(argv: readonly string[], io: ProcessIo): Promise<number
     try {
       return await runDebian(name, line.rest, plan, io);
     } catch (error) {
-      const mayFallBack = line.rest === undefined && line.given.some(({ row }) => row.name === 'or-built-in');
+      const mayFallBack = line.rest === undefined && given.some(({ row }) => row.name === 'or-built-in');
       if (!mayFallBack || !isUnreachable(error)) throw error;
       await complain(io, `${error.message} The built-in guest runs instead: \`help\` there lists what it can do.`);
-      return await runKernel(planRun(line.given, { system: false, builtIn: true, nowMs: Date.now() }), io);
+      return await runKernel(planRun(given, { system: false, builtIn: true, nowMs: Date.now() }), io);
     }
   });
 }

@@ -446,6 +446,15 @@ export const runOptions: readonly OptionRow[] = [
     sentence: 'The machine goes on in the background; the command ends when the machine has started.',
     group: running,
   },
+  {
+    name: 'readconfig',
+    argument: 'FILE',
+    isFile: true,
+    sentence:
+      'Options from a file of groups: a line [device "ID"], [drive "ID"], [machine], [memory]…, below it lines key = "value".',
+    group: running,
+    repeats: true,
+  },
   { name: 'pidfile', argument: 'FILE', isFile: true, sentence: 'Writes the process id to a file.', group: running },
 
   {
@@ -558,7 +567,6 @@ export const unsupportedRunOptions: ReadonlyMap<string, string> = new Map([
     'portrait',
     'preconfig',
     'prom-env',
-    'readconfig',
     'rotate',
     'runas',
     'sandbox',

@@ -751,8 +751,14 @@ export class GraphNode implements BlockNode {
     };
     await this.drain();
     if (this.#instance) {
-      if (!this.#readOnly) await attempt(() => this.flush());
+      // What was not written needs no flush; QEMU leaves it out too.
+      const isWritten = this.#writeGeneration !== this.#flushedGeneration;
+      if (!this.#readOnly && isWritten) await attempt(() => this.flush());
+      const flushFailure = failure;
+      failure = undefined;
       await attempt(() => this.instance.close());
+      // The driver knows better what is lost.
+      failure ??= flushFailure;
     }
     for (const child of this.children.splice(0).reverse()) {
       await attempt(() => child.use.release());

@@ -59,13 +59,13 @@ class MemoryFile implements HostFile {
   readonly direct = false;
   readonly alignment = 1;
   readonly #image: MemoryImage;
-  readonly #log: LogEntry[];
+  readonly #host: MemoryFileHost;
 
-  constructor(path: string, image: MemoryImage, writable: boolean, log: LogEntry[]) {
+  constructor(path: string, image: MemoryImage, writable: boolean, host: MemoryFileHost) {
     this.path = path;
     this.#image = image;
     this.writable = writable;
-    this.#log = log;
+    this.#host = host;
   }
 
   stat(): HostFileStat {
@@ -74,11 +74,13 @@ class MemoryFile implements HostFile {
 
   #change(entry: LogEntry): void {
     if (!this.writable) throw new BlockError('EBADF');
+    this.#host.onRequest?.(entry.kind);
     this.#image.apply(entry);
-    this.#log.push(entry);
+    this.#host.log.push(entry);
   }
 
   readSync(offset: number, buffer: Uint8Array): number {
+    this.#host.onRequest?.('read');
     const part = this.#image.bytes.subarray(offset, offset + buffer.length);
     buffer.set(part);
     return part.length;
@@ -106,7 +108,8 @@ class MemoryFile implements HostFile {
   }
 
   async sync(): Promise<void> {
-    this.#log.push({ kind: 'sync', path: this.path });
+    this.#host.onRequest?.('sync');
+    this.#host.log.push({ kind: 'sync', path: this.path });
   }
 
   async truncate(size: number): Promise<void> {
@@ -142,6 +145,8 @@ export class MemoryFileHost implements FileHost {
   readonly missing: ReadonlySet<string> = new Set(['seek-hole', 'ofd-locks']);
   readonly images = new Map<string, MemoryImage>();
   readonly log: LogEntry[] = [];
+  /** Called before each request on a file's contents; what it throws is the request's failure. */
+  onRequest: ((kind: LogEntry['kind'] | 'read') => void) | undefined;
 
   async open(path: string, flags: HostFileOpenFlags): Promise<HostFile> {
     let image = this.images.get(path);
@@ -150,7 +155,7 @@ export class MemoryFileHost implements FileHost {
       image = new MemoryImage();
       this.images.set(path, image);
     }
-    return new MemoryFile(path, image, flags.write, this.log);
+    return new MemoryFile(path, image, flags.write, this);
   }
 
   async stat(path: string): Promise<HostFileStat | undefined> {

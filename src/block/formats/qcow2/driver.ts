@@ -319,6 +319,7 @@ export class Qcow2Node implements DriverNode {
 
   async makeEmpty(): Promise<void> {
     const { image } = this;
+    await image.event('empty_image_prepare');
     const step = 2 ** 30;
     for (let at = 0; at < this.length; at += step)
       await this.requests.discard(at, Math.min(step, this.length - at), 'snapshot', true);
@@ -380,9 +381,13 @@ export class Qcow2Node implements DriverNode {
       }
     }
     await image.mutex.run(async () => {
-      // The second round writes the refcounts that the first one's frees lowered.
-      await image.flushMetadata(true);
-      await image.flushMetadata(true);
+      try {
+        // The second round writes the refcounts that the first one's frees lowered.
+        await image.flushMetadata(true);
+        await image.flushMetadata(true);
+      } catch (error) {
+        throw image.unwrittenTables(error);
+      }
       await image.clearDirty();
     });
     if (failure !== undefined) throw failure;

@@ -7,7 +7,7 @@
  */
 
 import type { VolumeCipher } from '../../crypto/volume-cipher.js';
-import { BlockError } from '../../errors.js';
+import { BlockError, errorText, toBlockError } from '../../errors.js';
 import type { BlockHost } from '../../host.js';
 import type { BlockNode } from '../../node.js';
 import { Mutex, RangeLocks } from '../locks.js';
@@ -282,8 +282,14 @@ export class Qcow2Image implements RefcountsOwner {
   async markDirty(): Promise<void> {
     if (this.header.incompatible & IncompatibleFeature.dirty || this.header.version < 3) return;
     this.header.incompatible |= IncompatibleFeature.dirty;
-    await this.writeHeader();
-    await this.barrier();
+    try {
+      await this.writeHeader();
+      await this.barrier();
+    } catch (error) {
+      // Whoever is next must not take the mark for written.
+      this.header.incompatible &= ~IncompatibleFeature.dirty;
+      throw error;
+    }
   }
 
   async clearDirty(): Promise<void> {
@@ -322,6 +328,7 @@ export class Qcow2Image implements RefcountsOwner {
       throw error;
     }
     if (queue.length > 0) {
+      await this.event('cluster_free');
       await this.refcounts.applyQueue(queue, async (offset, bytes, kind) => {
         this.metadataFreed(offset, bytes);
         this.onFreed?.();
@@ -332,6 +339,19 @@ export class Qcow2Image implements RefcountsOwner {
             .catch(() => undefined);
       });
     }
+  }
+
+  /** What a failed last flush leaves unwritten, in QEMU's sentences: all but the last are reported here. */
+  unwrittenTables(error: unknown): BlockError {
+    const { code } = toBlockError(error);
+    const names = [
+      ...(this.l2.hasDirty || this.#dirtyL1.size > 0 ? ['L2 table'] : []),
+      ...(this.refcounts.hasDirty ? ['refcount block'] : []),
+    ];
+    const sentences = names.map((name) => `Failed to flush the ${name} cache: ${errorText(code)}`);
+    const last = sentences.pop();
+    for (const sentence of sentences) this.host.report('error', sentence);
+    return new BlockError(code, last);
   }
 
   async #writeL1(): Promise<void> {

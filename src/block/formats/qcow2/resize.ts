@@ -153,7 +153,6 @@ export async function truncateTail(image: Qcow2Image): Promise<void> {
 /** Gives every cluster from `from`, the start of one, a place with zero bytes. */
 async function preallocate(image: Qcow2Image, from: number, to: number, mode: Preallocation): Promise<void> {
   const { clusterBytes, file } = image;
-  let highest = 0;
   for (let start = from; start < to; start += preallocationStep) {
     const stop = Math.min(to, start + preallocationStep);
     await image.mutex.run(async () => {
@@ -171,8 +170,19 @@ async function preallocate(image: Qcow2Image, from: number, to: number, mode: Pr
           ? { offset: cluster * clusterBytes, count: inSlice }
           : await image.refcounts.allocateSome(inSlice);
         // What was free inside the file may hold what it held before.
-        const stale = Math.min(file.length - taken.offset, taken.count * clusterBytes);
-        if (!image.hasDataFile && stale > 0) await file.writeZeroes(taken.offset, stale);
+        const bytes = taken.count * clusterBytes;
+        const stale = Math.min(file.length - taken.offset, bytes);
+        if (!image.hasDataFile) {
+          try {
+            if (stale > 0) await file.writeZeroes(taken.offset, stale);
+            // No table may name what the file has no room for.
+            if (stale < bytes)
+              await file.resize(taken.offset + bytes, { preallocation: mode === 'metadata' ? 'off' : mode });
+          } catch (error) {
+            await image.refcounts.release(taken.offset, bytes);
+            throw error;
+          }
+        }
         for (let index = 0; index < taken.count; index++) {
           const entry = image.entryAt(cluster + index);
           const place = taken.offset + index * clusterBytes;
@@ -180,12 +190,9 @@ async function preallocate(image: Qcow2Image, from: number, to: number, mode: Pr
           slice.view.setUint32(entry + 4, place % 2 ** 32);
         }
         image.l2.markDirty(slice);
-        highest = Math.max(highest, taken.offset + taken.count * clusterBytes);
         cluster += taken.count;
       }
     });
-    if (!image.hasDataFile && highest > file.length)
-      await file.resize(highest, { preallocation: mode === 'metadata' ? 'off' : mode });
     await image.mutex.run(() => image.flushMetadata());
   }
 }

@@ -24,8 +24,12 @@ export async function commitChain(top: GraphNode, base: GraphNode, options: Comm
     }
     // A format that can't be emptied keeps what it has: the same that is in its backing file now.
     if (options.emptyTop && top.instance.makeEmpty) {
-      await top.instance.makeEmpty();
-      await top.flush();
+      try {
+        await top.instance.makeEmpty();
+        await top.flush();
+      } catch (error) {
+        throw new BlockError(errorCode(error), `Failed to empty ${top.filename}: ${errorText(errorCode(error))}`);
+      }
     }
   } finally {
     if (wasReadOnly) await base.setReadOnly(true);

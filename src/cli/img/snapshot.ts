@@ -77,9 +77,9 @@ export async function snapshot(tool: Tool, argv: readonly string[]): Promise<num
           await snapshots.apply(name);
         } catch (error) {
           if (!snapshots) return report(`Could not apply snapshot '${name}'`, error);
-          tool.error(
-            `Could not apply snapshot '${name}': Failed to load snapshot: ${errorText(toBlockError(error).code)}`,
-          );
+          const { bare, code, message } = toBlockError(error);
+          if (!bare) tool.error(message);
+          tool.error(`Could not apply snapshot '${name}': Failed to load snapshot: ${errorText(code)}`);
           return 1;
         }
         return 0;

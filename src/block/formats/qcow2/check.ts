@@ -519,7 +519,9 @@ class Check {
   async compareCopied(): Promise<void> {
     const { image } = this;
     const { clusterBytes, entryBytes } = image;
-    const repair = this.fix.errors;
+    // Where nothing is wrong but them, the counts are right and the bits follow from them.
+    const isElseSound = this.corruptions === 0 && this.checkErrors === 0 && this.leaks === 0;
+    const repair = this.fix.errors || (this.fix.leaks && isElseSound);
     // Where all counts were right (or were made so), the references are the counts, and no table need be looked at again.
     const isExact = this.corruptions === 0 && this.leaks === 0 && this.corruptionsFixed === 0;
     const countOf = (cluster: number): number | Promise<number> =>

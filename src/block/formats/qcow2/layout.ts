@@ -249,12 +249,12 @@ function parseExtensions(
   const view = viewOf(bytes);
   let features: Uint8Array | undefined;
   let at = header.headerBytes;
-  while (at + 8 <= end) {
+  while (at < end && at + 8 <= bytes.length) {
     const type = view.getUint32(at);
     const length = view.getUint32(at + 4);
     at += 8;
-    if (type === Extension.end) return features;
     if (length > end - at) fail('Header extension too large');
+    if (type === Extension.end) return features;
     const content = bytes.slice(at, at + length);
     const own = viewOf(content);
     switch (type) {

@@ -114,11 +114,14 @@ export class Refcounts {
     const end = first + count;
     while (cluster < end) {
       const found = this.#slice(cluster);
-      if (!found) throw new BlockError('EIO', 'Cluster has no refcount block');
+      // What only a damaged table names: QEMU would make a block for it and has its caller try again.
+      if (!found) throw new BlockError(cluster >= this.perBlock * (maxRefcountTableBytes / 8) ? 'EFBIG' : 'EAGAIN');
       const slice = found instanceof Promise ? await found : found;
       const stop = Math.min(end, cluster - (cluster % this.#perSlice) + this.#perSlice);
       for (; cluster < stop; cluster++) {
         const value = this.#getIn(slice, cluster) + delta;
+        // Larger than numbers here are exact, and than any image has references: damage, which stays as it is.
+        if (delta < 0 && value >= Number.MAX_SAFE_INTEGER) continue;
         if (value < 0 || value > this.maxCount) {
           // Undo what this call did, so that a refused addition has no effect.
           if (cluster > first) await this.add(first, cluster - first, -delta);

@@ -5,7 +5,7 @@
  * While counts and COPIED bits of many clusters change, no order of single writes keeps both true at every point: a version 3
  * image carries the dirty bit meanwhile, and is repaired by whoever opens it after a cut.
  */
-import { BlockError, toBlockError } from '../../errors.js';
+import { BlockError, errorText, toBlockError } from '../../errors.js';
 import type { SnapshotInfo } from '../../node.js';
 import type { Qcow2Node } from './driver.js';
 import { parseL1, type Qcow2Image, serializeL1 } from './image.js';
@@ -50,10 +50,10 @@ export async function readSnapshots(node: Qcow2Node, isCheck: boolean): Promise<
     let at = header.snapshotsOffset;
     for (let index = 0; index < header.snapshotCount; index++) {
       at = Math.ceil(at / 8) * 8;
-      if (at + headBytes > image.file.length || at - header.snapshotsOffset > maxSnapshotTableBytes)
+      if (at - header.snapshotsOffset > maxSnapshotTableBytes)
         throw new BlockError('EFBIG', 'Snapshot table is too big');
-      const head = new Uint8Array(headBytes);
-      await image.file.read(at, head);
+      // Past the end of the file all is zero, and 65,536 entries of 40 bytes are the most there can be.
+      const head = await readPadded(image, at, headBytes);
       const view = new DataView(head.buffer);
       const idBytes = view.getUint16(12);
       const nameBytes = view.getUint16(14);
@@ -61,8 +61,7 @@ export async function readSnapshots(node: Qcow2Node, isCheck: boolean): Promise<
       const isSurplus = extraBytes > maxSnapshotExtraBytes;
       if (isSurplus && !isCheck) throw surplusError(index);
       if (extraBytes > maxSnapshotTableBytes) throw new BlockError('EFBIG', 'Snapshot table is too big');
-      const rest = new Uint8Array(extraBytes + idBytes + nameBytes);
-      await image.file.read(at + headBytes, rest);
+      const rest = await readPadded(image, at + headBytes, extraBytes + idBytes + nameBytes);
       const extra = new DataView(rest.buffer, 0, extraBytes);
       const l1Offset = get64(view, 0);
       const l1Entries = view.getUint32(8);
@@ -93,6 +92,14 @@ export async function readSnapshots(node: Qcow2Node, isCheck: boolean): Promise<
     if (!isCheck) throw failure;
     node.snapshotFailure = failure;
   }
+}
+
+/** Bytes of the file, zero past its end. */
+async function readPadded(image: Qcow2Image, offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
+  const bytes = new Uint8Array(length);
+  const present = Math.max(0, Math.min(length, image.file.length - offset));
+  if (present > 0) await image.file.read(offset, bytes.subarray(0, present));
+  return bytes;
 }
 
 /** Up to the first zero byte: a C string. */
@@ -362,21 +369,28 @@ export async function removeSnapshot(node: Qcow2Node, id: string | undefined, na
   if (!snapshot) throw new BlockError('ENOENT', "Can't find the snapshot");
   await underDirtyMark(image, async () => {
     const l1 = await readL1(image, snapshot);
-    await writeSnapshots(
-      node,
-      node.snapshotList.filter((other) => other !== snapshot),
-    );
-    await walkL1(image, l1, async (first, count) => {
-      image.refcounts.queueFree(first * image.clusterBytes, count * image.clusterBytes, 'snapshot');
-    });
-    if (snapshot.l1Entries > 0) {
-      image.metadataFreed(snapshot.l1Offset, snapshot.l1Entries * 8);
-      image.refcounts.queueFree(snapshot.l1Offset, snapshot.l1Entries * 8, 'snapshot');
+    const others = node.snapshotList.filter((other) => other !== snapshot);
+    await writeSnapshots(node, others).catch((error) => stageFailed('remove snapshot from snapshot list', error));
+    try {
+      await walkL1(image, l1, async (first, count) => {
+        image.refcounts.queueFree(first * image.clusterBytes, count * image.clusterBytes, 'snapshot');
+      });
+      if (snapshot.l1Entries > 0) {
+        image.metadataFreed(snapshot.l1Offset, snapshot.l1Entries * 8);
+        image.refcounts.queueFree(snapshot.l1Offset, snapshot.l1Entries * 8, 'snapshot');
+      }
+      await image.flushMetadata(true);
+    } catch (error) {
+      stageFailed('free the cluster and L1 table', error);
     }
-    await image.flushMetadata(true);
     node.requests.compressed.forget();
-    await refreshCopied(image);
+    await refreshCopied(image).catch((error) => stageFailed('update snapshot status in disk', error));
   });
+}
+
+function stageFailed(stage: string, error: unknown): never {
+  const { code } = toBlockError(error);
+  throw new BlockError(code, `Failed to ${stage}: ${errorText(code)}`);
 }
 
 export async function applySnapshot(node: Qcow2Node, idOrName: string): Promise<void> {

@@ -98,7 +98,8 @@ export class HotPlug implements HotPluggable {
   readonly #disks: MachineDiskThread | undefined;
   readonly #request: (request: Request) => Promise<unknown>;
   readonly #units = new Map<string, Plugged>();
-  readonly #usbControllers: UsbControllerConfig[] = [];
+  #usbControllers: UsbControllerConfig[] = [];
+  #unnamedUsb = 0;
   #usbDevices: PluggedUsb[] = [];
 
   /** `devices`: those that are there already. */
@@ -119,6 +120,7 @@ export class HotPlug implements HotPluggable {
       if (config.type !== 'usb') continue;
       const { bus } = config;
       this.#usbControllers.push(config);
+      if (bus.startsWith('usb-bus.')) this.#unnamedUsb++;
       for (const { kind, id, port, drive } of config.devices)
         this.#usbDevices.push({ bus, port, kind, name: id, disk: drive?.disk });
     }
@@ -155,10 +157,12 @@ export class HotPlug implements HotPluggable {
           network = this.#networks.take(id);
           return network;
         },
+        freshUsbBus: () => `usb-bus.${this.#unnamedUsb++}`,
         freshMac: () => Uint8Array.of(0x52, 0x54, 0, 0x12, 0x34, (0x56 + this.#networks.cards) & 0xff),
       });
       this.#networks.remember(config);
       await this.#request({ type: 'plug', device: config, policies });
+      if (config.type === 'usb') this.#usbControllers.push(config);
       this.#devices.set(name, { type: config.type, disks, network, isNamed: device !== undefined });
     } catch (error) {
       if (network !== undefined) this.#networks.cardGone(network);
@@ -179,8 +183,21 @@ export class HotPlug implements HotPluggable {
       await this.#thread.remove(disk);
       this.onGone?.(unit, 'scsi');
     }
+    if (device.type === 'usb') await this.#usbControllerGone(name);
     for (const disk of device.disks) await this.#thread.remove(disk);
     if (device.isNamed) this.onGone?.(name, device.type);
+  }
+
+  /** Its devices are gone with it. */
+  async #usbControllerGone(device: string): Promise<void> {
+    const controller = this.#usbControllers.find((each) => each.device === device);
+    const gone = this.#usbDevices.filter(({ bus }) => bus === controller?.bus);
+    this.#usbControllers = this.#usbControllers.filter((each) => each !== controller);
+    this.#usbDevices = this.#usbDevices.filter((each) => !gone.includes(each));
+    for (const { disk, name, kind } of gone) {
+      if (disk !== undefined) await this.#thread.remove(disk);
+      if (name !== undefined) this.onGone?.(name, `usb-${kind}`);
+    }
   }
 
   get #thread(): MachineDiskThread {

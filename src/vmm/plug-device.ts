@@ -12,13 +12,15 @@ export interface PlugHost {
   takeNetwork(id: string): number;
   /** An Ethernet address that no card has yet. */
   freshMac(): Uint8Array;
+  /** A name that no USB bus has. */
+  freshUsbBus(): string;
 }
 
 /** Throws VringError `device-bus` for what cannot come later, and what the host's functions throw. */
 export async function plugConfig(
   options: DeviceOptions,
   device: string,
-  { openDisk, takeNetwork, freshMac }: PlugHost,
+  { openDisk, takeNetwork, freshMac, freshUsbBus }: PlugHost,
 ): Promise<DeviceConfig> {
   const open = (image: DiskImage, id: string) => openDisk({ ...image, id });
   switch (options.type) {
@@ -49,6 +51,11 @@ export async function plugConfig(
     }
     case 'virtio-rng':
       return { ...options, device };
+    case 'usb':
+      if (options.devices.length > 0) break;
+      if (options.function !== undefined)
+        throw new VringError('device-bus', 'One function of several cannot be plugged into a running machine');
+      return { ...options, device, bus: options.bus ?? freshUsbBus(), devices: [] };
   }
   throw new VringError('device-bus', `'${options.type}' cannot be plugged into a running machine`);
 }

@@ -10,11 +10,14 @@ const speeds: Readonly<Record<UsbSpeed, string>> = { full: '12', high: '480' };
 class UsbBus {
   readonly name: string;
   readonly places: UsbPlaces;
+  readonly #number: number;
   readonly #controller: UsbController;
   /** In the order in which they came. */
   readonly #plugged: { readonly port: string; readonly device: UsbDevice }[] = [];
 
-  constructor(controller: UsbController, config: UsbControllerConfig) {
+  /** `number`: of the bus, for a person. */
+  constructor(number: number, controller: UsbController, config: UsbControllerConfig) {
+    this.#number = number;
     this.name = config.bus;
     this.#controller = controller;
     this.places = new UsbPlaces(config);
@@ -69,19 +72,20 @@ class UsbBus {
   }
 
   /** Lines of `info usb`. */
-  describe(number: number): string[] {
+  describe(): string[] {
     return this.#plugged.map(({ port, device: { base, speed, description, id } }) => {
       const name = id === undefined ? '' : `, ID: ${id}`;
       const { product } = description;
-      return `  Device ${number}.${base.address}, Port ${port}, Speed ${speeds[speed]} Mb/s, Product ${product}${name}`;
+      return `  Device ${this.#number}.${base.address}, Port ${port}, Speed ${speeds[speed]} Mb/s, Product ${product}${name}`;
     });
   }
 }
 
 export class UsbBuses {
   /** In the order in which they came. */
-  readonly #buses: UsbBus[] = [];
+  #buses: UsbBus[] = [];
   readonly #host: UsbHost;
+  #added = 0;
 
   constructor(host: UsbHost) {
     this.#host = host;
@@ -89,7 +93,12 @@ export class UsbBuses {
 
   /** A controller with what it was built with. */
   add(controller: UsbController, config: UsbControllerConfig): void {
-    this.#buses.push(new UsbBus(controller, config));
+    this.#buses.push(new UsbBus(this.#added++, controller, config));
+  }
+
+  /** The controller is gone, with all that is plugged into it. */
+  remove(name: string): void {
+    this.#buses = this.#buses.filter((each) => each.name !== name);
   }
 
   #find(name: string): UsbBus {
@@ -124,6 +133,6 @@ export class UsbBuses {
   /** Text of `info usb`. Throws VringError `no-usb`. */
   describe(): string {
     if (this.#buses.length === 0) throw new VringError('no-usb', 'USB support not enabled');
-    return this.#buses.flatMap((bus, number) => bus.describe(number)).join('\n');
+    return this.#buses.flatMap((bus) => bus.describe()).join('\n');
   }
 }

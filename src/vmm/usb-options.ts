@@ -31,6 +31,8 @@ export type UsbDeviceOptions =
 export interface UsbControllerOptions {
   readonly type: 'usb';
   readonly model: UsbControllerModel;
+  /** Its name for `HotPluggable.unplug`. */
+  readonly device?: string | undefined;
   /** Name of its bus; `usb-bus.0` and so on unless given. */
   readonly bus?: string | undefined;
   readonly slot?: PciSlot | undefined;

@@ -555,6 +555,7 @@ export class MachineDevices {
     this.#taken.delete(device.name);
     if (config.type === 'virtio-scsi') this.#scsi.delete(config.id ?? '');
     if (config.type === 'virtio-blk') this.#virtioDisks.delete(config.disk);
+    if (config.type === 'usb') this.usb.remove(config.bus);
     if ('device' in config && config.device !== undefined) this.#host.unplugged(config.device);
   }
 
@@ -795,6 +796,7 @@ const pluggable: ReadonlySet<DeviceConfig['type']> = new Set([
   'e1000',
   'rtl8139',
   'ne2k_pci',
+  'usb',
 ]);
 const isPluggable = ({ type }: DeviceConfig): boolean => pluggable.has(type);
 

@@ -784,7 +784,7 @@ test("USB: the board's own controller, others, and what goes into their ports", 
     ),
     [
       {
-        ...{ type: 'usb', model: 'qemu-xhci', bus: 'x.0', slot: 5, ports2: 15, ports3: 15 },
+        ...{ type: 'usb', model: 'qemu-xhci', device: 'x', bus: 'x.0', slot: 5, ports2: 15, ports3: 15 },
         devices: [
           {
             ...{ port: '3', id: 'stick', serial: 'S1', kind: 'storage', media: 'disk', driveId: 'd', removable: true },

@@ -11,7 +11,7 @@ import { NvmePlan } from './plan-nvme.js';
 import { type Backends, planPciCard, planVirtioBlock } from './plan-pci.js';
 import { planSlot, planVirtio } from './plan-place.js';
 import { ScsiPlan, scsiUnit } from './plan-scsi.js';
-import { isUsbDevice, planUsbDevice } from './plan-usb.js';
+import { isUsbController, isUsbDevice, planUsbController, planUsbDevice } from './plan-usb.js';
 import { planVirtioNet } from './plan-virtio-net.js';
 
 /** What a run keeps for devices that may come. */
@@ -134,6 +134,10 @@ function planDevice(
       return planPciCard(name, values, backends, planSlot(values, rootPorts), id);
     case 'nvme':
       return new NvmePlan({ take }).controller(values, id, planSlot(values, rootPorts));
+  }
+  if (isUsbController(name)) {
+    const bus = id === undefined ? undefined : `${id}.0`;
+    return { ...planUsbController(name, values, rootPorts), bus };
   }
   throw new VringError('device-bus', `'${name}' cannot be plugged into a running machine`);
 }

@@ -79,15 +79,7 @@ export class UsbPlan {
     id: string | undefined,
     rootPorts: ReadonlySet<string>,
   ): void {
-    for (const key of ['masterbus', 'firstport'])
-      if (values.has(key)) throw new UsageError(`${values.option}: ${key}= is for EHCI, which is not supported yet`);
-    values.number('intrs', 1, 16);
-    values.number('slots', 1, 64);
-    const isXhci = model.endsWith('xhci');
-    this.#add(id, {
-      ...{ type: 'usb', model, devices: [], ...planPlace(values, rootPorts) },
-      ...(isXhci ? { ports2: values.number('p2', 1, 15), ports3: values.number('p3', 1, 15) } : {}),
-    });
+    this.#add(id, { ...planUsbController(model, values, rootPorts), device: id, devices: [] });
   }
 
   /** A device of `-device`. Throws UsageError. */
@@ -107,6 +99,23 @@ export class UsbPlan {
     }
     controller.devices.push(planUsbDevice(name, values, id, () => this.#drives.take(values, values.need('drive'))));
   }
+}
+
+/** A controller without anything in its ports. Throws UsageError. */
+export function planUsbController(
+  model: UsbControllerModel,
+  values: KeyValues,
+  rootPorts: ReadonlySet<string>,
+): Omit<Controller, 'bus'> {
+  for (const key of ['masterbus', 'firstport'])
+    if (values.has(key)) throw new UsageError(`${values.option}: ${key}= is for EHCI, which is not supported yet`);
+  values.number('intrs', 1, 16);
+  values.number('slots', 1, 64);
+  const isXhci = model.endsWith('xhci');
+  return {
+    ...{ type: 'usb', model, devices: [], ...planPlace(values, rootPorts) },
+    ...(isXhci ? { ports2: values.number('p2', 1, 15), ports3: values.number('p3', 1, 15) } : {}),
+  };
 }
 
 /** A device for a port of some bus; `take`: the drive of a disk. Throws UsageError. */

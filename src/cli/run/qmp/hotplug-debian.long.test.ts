@@ -30,7 +30,7 @@ const content = Buffer.alloc(1 << 20);
 for (let i = 0; i < content.length; i += 4) content.writeUInt32LE(Math.imul(i + 3, 2246822519) >>> 0, i);
 const hashOf = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
 /** What the guest writes behind the content: 64 KiB of a letter. */
-const letters = { blk: 'b', scsi: 's', uhci: 'u', xhci: 'x' } as const;
+const letters = { blk: 'b', scsi: 's', uhci: 'u', xhci: 'x', late: 'l' } as const;
 
 /** The guest waits for a line before each step, and says when it has seen it. */
 const guest = (url: string) => `#!/bin/busybox sh
@@ -64,6 +64,7 @@ disk blk /dev/vda b
 disk scsi /dev/sda s
 stick uhci u
 stick xhci x
+stick late l
 echo "plug hub"
 for try in $(seq 1 120); do grep -q 'USB Tablet' /sys/bus/usb/devices/*/product && break; sleep 0.5; done
 echo "hub $(cat /sys/bus/usb/devices/*/product | grep VRING | sort | tr '\\n' ' ')"
@@ -144,12 +145,19 @@ for (const board of ['pc', 'q35'] as const) {
           await say('blockdev-add', node('n4'));
           await say('device_add', { driver: 'usb-storage', id: 'xhci', drive: 'n4', bus: 'x.0' });
         },
+        // A controller of its own, which goes with all that is plugged into it.
+        'plug late': async () => {
+          await say('device_add', { driver: 'qemu-xhci', id: 'y', ...behind });
+          await say('blockdev-add', node('n5'));
+          await say('device_add', { driver: 'usb-storage', id: 'late', drive: 'n5' });
+        },
         'plug hub': async () => {
           await say('device_add', { driver: 'usb-hub', id: 'hub', bus: 'x.0', port: '2' });
           await say('device_add', { driver: 'usb-tablet', id: 'tablet', bus: 'x.0', port: '2.4' });
         },
         'unplug uhci': () => say('device_del', { id: 'uhci' }),
         'unplug xhci': () => say('device_del', { id: 'xhci' }),
+        'unplug late': () => say('device_del', { id: 'y' }),
         'unplug hub': () => say('device_del', { id: 'hub' }),
         'unplug blk': () => say('device_del', { id: 'blk' }),
         'unplug scsi': () => say('device_del', { id: 'scsi' }),
@@ -194,6 +202,7 @@ for (const board of ['pc', 'q35'] as const) {
         ...['plug scsi', `scsi ${hash}  -`, 'unplug scsi', 'gone scsi'],
         ...['plug uhci', `uhci ${hash}  -`, 'unplug uhci', 'gone uhci'],
         ...['plug xhci', `xhci ${hash}  -`, 'unplug xhci', 'gone xhci'],
+        ...['plug late', `late ${hash}  -`, 'unplug late', 'gone late'],
         ...['plug hub', 'hub VRING USB Hub VRING USB Tablet ', 'unplug hub', 'gone hub'],
         ...['plug card', 'card 52:54:00:aa:bb:cc', `fetched ${hash}  -`, 'unplug card', 'gone card'],
       ]);
@@ -206,6 +215,9 @@ for (const board of ['pc', 'q35'] as const) {
         { device: 'uhci', path: `${peripheral}/uhci` },
         { path: `${peripheral}/xhci/xhci.0/legacy[0]` },
         { device: 'xhci', path: `${peripheral}/xhci` },
+        { path: `${peripheral}/late/late.0/legacy[0]` },
+        { device: 'late', path: `${peripheral}/late` },
+        { device: 'y', path: `${peripheral}/y` },
         { device: 'tablet', path: `${peripheral}/tablet` },
         { device: 'hub', path: `${peripheral}/hub` },
         { path: `${peripheral}/card/virtio-backend` },

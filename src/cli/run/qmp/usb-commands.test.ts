@@ -83,6 +83,13 @@ test('USB devices come and go, and are refused, as with QEMU', { skip, timeout: 
   await human('device_add usb-mouse,id=m0');
   await human('device_add usb-mouse,bus=y.0');
   await human('info usb');
+  await add('qemu-xhci', { id: 'y' });
+  await add('piix3-usb-uhci');
+  await add('qemu-xhci', { id: 'y' });
+  await add('usb-mouse', { id: 'late' });
+  await add('usb-mouse', { id: 'y1', bus: 'y.0' });
+  await add('usb-mouse', { id: 'u1', bus: 'usb-bus.1' });
+  await human('info usb');
   assert.ok(asked.length > 40);
 });
 

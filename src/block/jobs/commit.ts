@@ -31,9 +31,12 @@ export async function commitChain(top: GraphNode, base: GraphNode, options: Comm
         throw new BlockError(errorCode(error), `Failed to empty ${top.filename}: ${errorText(errorCode(error))}`);
       }
     }
-  } finally {
-    if (wasReadOnly) await base.setReadOnly(true);
+  } catch (error) {
+    // What fails in the same way once more is not what is to be told.
+    if (wasReadOnly) await base.setReadOnly(true).catch(() => undefined);
+    throw error;
   }
+  if (wasReadOnly) await base.setReadOnly(true);
 }
 
 async function copyDown(top: GraphNode, base: GraphNode, options: CommitOptions): Promise<void> {

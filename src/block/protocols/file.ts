@@ -322,10 +322,7 @@ async function preallocateFile(file: HostFile, from: number, to: number, mode: s
       try {
         await file.fallocate('allocate', from, to - from);
       } catch (error) {
-        throw new BlockError(
-          errorCode(error),
-          `Could not preallocate data for the new file: ${errorText(errorCode(error))}`,
-        );
+        throw new BlockError(errorCode(error), `Could not preallocate new data: ${errorText(errorCode(error))}`);
       }
     } else await file.truncate(to);
   } else if (mode === 'full') {

@@ -5,7 +5,7 @@
  * *in use*: found so at the next open, the bitmap was not stored after the last writes and is inconsistent.
  */
 import { SparseBitmap } from '../../dirty-bitmap.js';
-import { BlockError } from '../../errors.js';
+import { BlockError, errorText, toBlockError } from '../../errors.js';
 import type { DirtyBitmap } from '../../node.js';
 import type { Qcow2Image } from './image.js';
 import { AutoclearFeature, get64, set64 } from './layout.js';
@@ -203,7 +203,13 @@ export async function storeBitmaps(image: Qcow2Image): Promise<void> {
       const before = old.find((entry) => entry.name === bitmap.name);
       // What is inconsistent stays exactly as it is until it is removed.
       if (bitmap.inconsistent && before) entries.push(before);
-      else entries.push(await storeBitmap(image, bitmap));
+      else
+        entries.push(
+          await storeBitmap(image, bitmap).catch((error) => {
+            const { code } = toBlockError(error);
+            throw new BlockError(code, `Failed to write bitmap '${bitmap.name}' to file: ${errorText(code)}`);
+          }),
+        );
     }
     await writeDirectory(image, old, entries);
     for (const entry of old) if (!entries.includes(entry)) await freeBitmap(image, entry);

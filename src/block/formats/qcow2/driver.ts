@@ -1,5 +1,5 @@
 /** Driver `qcow2`: its options, and what happens at open, close and creation. The format: layout.ts; its workings: image.ts. */
-import { BlockError, errorText } from '../../errors.js';
+import { BlockError, errorText, toBlockError } from '../../errors.js';
 import type {
   AmendRequest,
   BlockDriver,
@@ -371,13 +371,15 @@ export class Qcow2Node implements DriverNode {
     if (image.node.readOnly) return;
     await image.markedCorrupt;
     if (image.mustNotWrite) return;
-    let failure: unknown;
+    let failure: BlockError | undefined;
     if (image.node.bitmaps.some((bitmap) => bitmap.persistent)) {
       const { storeBitmaps } = await import('./bitmaps.js');
       try {
         await storeBitmaps(image);
       } catch (error) {
-        failure = error;
+        const { code, message } = toBlockError(error);
+        const lost = `Lost persistent bitmaps during inactivation of node '${image.node.nodeName}'`;
+        failure = new BlockError(code, `${lost}: ${message}`, { cause: error });
       }
     }
     await image.mutex.run(async () => {
@@ -386,6 +388,7 @@ export class Qcow2Node implements DriverNode {
         await image.flushMetadata(true);
         await image.flushMetadata(true);
       } catch (error) {
+        if (failure !== undefined) image.host.report('error', failure.message);
         throw image.unwrittenTables(error);
       }
       await image.clearDirty();
@@ -555,7 +558,14 @@ async function create(context: CreateContext): Promise<void> {
         );
       });
     }
-    if (settings.sizeBytes > 0) await node.resize(settings.sizeBytes, { preallocation: settings.preallocation });
+    if (settings.sizeBytes > 0) {
+      try {
+        await node.resize(settings.sizeBytes, { preallocation: settings.preallocation });
+      } catch (error) {
+        const { code, message } = toBlockError(error);
+        throw new BlockError(code, `Could not resize image: ${message}`, { cause: error });
+      }
+    }
   } finally {
     await node.close();
   }

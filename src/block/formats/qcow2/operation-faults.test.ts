@@ -178,3 +178,76 @@ test('closing tells what could not be written', async () => {
   await assert.rejects(node.close(), { message: `Failed to flush the refcount block cache: ${text}` });
   assert.deepStrictEqual(host.reports, [`Failed to flush the L2 table cache: ${text}`]);
 });
+
+/** What fails, and the sentence, as qemu-img gives it on a full file system. */
+const sentences: readonly {
+  readonly run: (node: GraphNode) => Promise<void>;
+  readonly failing: string;
+  readonly told: string;
+}[] = [
+  {
+    run: (node) => node.resize(2 * diskBytes, { preallocation: 'falloc' }),
+    failing: 'truncate',
+    told: 'Failed to resize underlying file: Could not preallocate new data',
+  },
+  {
+    run: (node) => node.resize(2 * diskBytes, { preallocation: 'full' }),
+    failing: 'write',
+    told: 'Failed to resize underlying file: Could not write zeros for preallocation',
+  },
+  { run: (node) => node.resize(2 ** 40), failing: 'write', told: 'Failed to grow the L1 table' },
+  {
+    run: async (node) => {
+      await addBitmap(node, { name: 'b', persistent: true });
+      await node.close();
+    },
+    failing: 'write',
+    told: "Lost persistent bitmaps during inactivation of node 'top': Failed to write bitmap 'b' to file",
+  },
+];
+
+for (const { run, failing, told } of sentences) {
+  test(`a full disk is told of: ${told}`, async () => {
+    const host = memoryHost(real);
+    const graph = new BlockGraph(host);
+    await graph.create('qcow2', 'disk', { size: diskBytes });
+    const options = { driver: 'qcow2', 'node-name': 'top', 'file.driver': 'file', 'file.filename': 'disk' };
+    const node = await graph.open({ options, flags: { readOnly: false } });
+    await node.write(0, new Uint8Array(512).fill(1));
+    await node.flush();
+    host.files.onRequest = (kind) => {
+      if (kind !== failing) return;
+      host.files.onRequest = undefined;
+      throw new BlockError('ENOSPC');
+    };
+    await assert.rejects(run(node), { message: `${told}: No space left on device` });
+  });
+}
+
+test('an image that could not be made as large as asked is told of', async () => {
+  const host = memoryHost(real);
+  const graph = new BlockGraph(host);
+  host.files.onRequest = (kind) => {
+    // The header is there before the file grows.
+    if (kind === 'truncate' && host.files.images.get('disk')!.size > 0) throw new BlockError('ENOSPC');
+  };
+  const create = graph.create('qcow2', 'disk', { size: diskBytes, preallocation: 'full' });
+  const told = 'Could not resize image: Failed to resize underlying file: No space left on device';
+  await assert.rejects(create, { message: told });
+});
+
+test('a commit that fails to write and to close is told of by its first failure', async () => {
+  const host = memoryHost(real);
+  const graph = new BlockGraph(host);
+  await graph.create('qcow2', 'base', { size: diskBytes });
+  await graph.create('qcow2', 'disk', { size: diskBytes, backing_file: 'base', backing_fmt: 'qcow2' });
+  const node = await graph.open({ filename: 'disk', format: 'qcow2', flags: { readOnly: false } });
+  await node.write(filled.offset, filled.bytes);
+  await node.flush();
+  host.files.onRequest = (kind) => {
+    if (kind === 'sync') throw new BlockError('ENOSPC');
+  };
+  await assert.rejects(commitChain(node, node.backing!, { emptyTop: true }), {
+    message: 'Block job failed: No space left on device',
+  });
+});

@@ -1,7 +1,7 @@
 /** Changing a qcow2 image's size: L1 table, truncation, preallocation. */
 import { alignUp } from '../../alignment.js';
-import { BlockError } from '../../errors.js';
-import type { Preallocation, ResizeOptions } from '../../node.js';
+import { BlockError, errorText, toBlockError } from '../../errors.js';
+import type { BlockNode, Preallocation, ResizeOptions } from '../../node.js';
 import { type Qcow2Image, serializeL1 } from './image.js';
 import { AutoclearFeature, copiedBit, maxL1Bytes } from './layout.js';
 import type { Qcow2Requests } from './requests.js';
@@ -66,9 +66,8 @@ export async function resizeImage(
         if (!Number.isSafeInteger(length)) throw new BlockError('EFBIG');
         await growL1(image, entries);
       } catch (error) {
-        throw (error as BlockError).code === 'EFBIG'
-          ? new BlockError('EFBIG', 'Failed to grow the L1 table: File too large')
-          : error;
+        const { code } = toBlockError(error);
+        throw new BlockError(code, `Failed to grow the L1 table: ${errorText(code)}`, { cause: error });
       }
     });
     if (image.hasDataFile && (header.autoclear & 2 || image.dataFile.length < length)) {
@@ -150,6 +149,15 @@ export async function truncateTail(image: Qcow2Image): Promise<void> {
   if (last < total && last > 0) await image.file.resize(last * image.clusterBytes).catch(() => undefined);
 }
 
+async function growFile(file: BlockNode, length: number, mode: Preallocation): Promise<void> {
+  try {
+    await file.resize(length, { preallocation: mode === 'metadata' ? 'off' : mode });
+  } catch (error) {
+    const { code, message } = toBlockError(error);
+    throw new BlockError(code, `Failed to resize underlying file: ${message}`, { cause: error });
+  }
+}
+
 /** Gives every cluster from `from`, the start of one, a place with zero bytes. */
 async function preallocate(image: Qcow2Image, from: number, to: number, mode: Preallocation): Promise<void> {
   const { clusterBytes, file } = image;
@@ -176,8 +184,7 @@ async function preallocate(image: Qcow2Image, from: number, to: number, mode: Pr
           try {
             if (stale > 0) await file.writeZeroes(taken.offset, stale);
             // No table may name what the file has no room for.
-            if (stale < bytes)
-              await file.resize(taken.offset + bytes, { preallocation: mode === 'metadata' ? 'off' : mode });
+            if (stale < bytes) await growFile(file, taken.offset + bytes, mode);
           } catch (error) {
             await image.refcounts.release(taken.offset, bytes);
             throw error;

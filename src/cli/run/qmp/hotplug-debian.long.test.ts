@@ -49,14 +49,15 @@ disk() {
   echo "unplug $1"; until_gone $2 $1
   read line
 }
-# Of a stick: SCSI disks are counted on while an earlier one is not all gone.
+# Of a stick, which is read until it is gone: SCSI disks are counted on while an earlier one is not all gone.
 stick() {
   echo "plug $1"
   for try in $(seq 1 120); do ls /sys/block | grep -q '^sd' && break; sleep 0.5; done
   disk=/dev/$(ls /sys/block | grep '^sd'); until_block $disk
   echo "$1 $(head -c 1048576 $disk | sha256sum)"
   head -c 65536 /dev/zero | tr '\\0' $2 | dd of=$disk bs=65536 seek=16 conv=fsync 2>/dev/null
-  echo "unplug $1"; until_gone $disk $1
+  ( while dd if=$disk of=/dev/null bs=65536 iflag=direct 2>/dev/null; do :; done; echo read > /read-$1 ) &
+  echo "unplug $1"; until_gone $disk $1; wait; [ -e /read-$1 ] || echo "$1 is read on"
   read line
 }
 modprobe -ab virtio_pci virtio_blk virtio_scsi sd_mod virtio_net uhci_hcd xhci_pci usb_storage usbhid hid_generic

@@ -10,6 +10,7 @@ import { blockMonitorCommands, describeJobs } from './monitor-block.js';
 import { evaluate } from './monitor-expression.js';
 import { describeNetworks, networkCommands } from './monitor-network.js';
 import { screenCommands } from './monitor-screen.js';
+import { deviceWith, diskPath } from './named-devices.js';
 
 /** A character device, as it is now. */
 export interface ChardevState {
@@ -118,16 +119,21 @@ async function info(host: MonitorHost, argument: string): Promise<string> {
   );
 }
 
-async function describeDisks({ machine }: MonitorHost): Promise<string> {
+async function describeDisks({ machine, namedDevices }: MonitorHost): Promise<string> {
   const disks = await machine.disks();
   return disks
     .map(({ id, nodeName, filename, format, readonly, cache, backing, sizeBytes, inserted, tray }) => {
       const trayLine =
         tray && `    Removable device: ${tray.locked ? '' : 'not '}locked, tray ${tray.open ? 'open' : 'closed'}`;
-      if (!inserted) return [`${id}: [not inserted]`, ...(trayLine === undefined ? [] : [trayLine])].join('\n');
+      const device = deviceWith(namedDevices, id);
+      const deviceLines = [
+        ...(device === undefined ? [] : [`    Attached to:      ${diskPath(namedDevices, device)}`]),
+        ...(trayLine === undefined ? [] : [trayLine]),
+      ];
+      if (!inserted) return [`${id}: [not inserted]`, ...deviceLines].join('\n');
       return [
         `${id} (${nodeName}): ${filename} (${format}${readonly ? ', read-only' : ''})`,
-        ...(trayLine === undefined ? [] : [trayLine]),
+        ...deviceLines,
         `    Size:             ${sizeBytes} bytes`,
         `    Cache mode:       ${cache}`,
         ...(backing === undefined ? [] : [`    Backing file:     ${backing}`]),

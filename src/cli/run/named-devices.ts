@@ -28,3 +28,20 @@ export function deviceWith(devices: NamedDevices, drive: string): string | undef
   if (devices.has(drive)) return drive;
   return [...devices].find(([, { given }]) => given.get('drive') === drive)?.[0];
 }
+
+/** The path among QEMU's objects of what has a disk: of a device with a name. */
+export function diskPath(devices: NamedDevices, name: string): string {
+  const driver = devices.get(name)?.row.name ?? '';
+  // QEMU's virtio devices are two: what is on the bus, and the device itself. So are disks behind USB.
+  const inner = driver.startsWith('virtio-blk') ? '/virtio-backend' : isUsbDisk(driver) ? `/${name}.0/legacy[0]` : '';
+  return `/machine/peripheral/${name}${inner}`;
+}
+
+const isUsbDisk = (driver: string): boolean => driver === 'usb-storage';
+
+/** What QEMU calls the device of a drive in its events: by its name, or its path where it has none of its own. */
+export function diskDevice(devices: NamedDevices, drive: string): string {
+  const found = deviceWith(devices, drive);
+  if (found === undefined) return drive;
+  return isUsbDisk(devices.get(found)?.row.name ?? '') ? diskPath(devices, found) : found;
+}

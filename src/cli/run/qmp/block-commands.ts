@@ -1,7 +1,7 @@
 /** QMP's commands about disks: what they are, and who may have them by NBD (QEMU's qapi/block-core.json, qapi/block-export.json). */
 import { imageInfoJson, type ThrottleLimit } from '../../../block/index.js';
 import type { BitmapDescription, BlockNodeDescription, MachineDisk, NbdAddress } from '../../../vmm/index.js';
-import { deviceWith } from '../named-devices.js';
+import { deviceWith, diskPath } from '../named-devices.js';
 import { generic, nothing, text, throttleNames } from './block-arguments.js';
 import type { QmpArguments, QmpCommand, QmpHost } from './qmp-command.js';
 
@@ -66,15 +66,7 @@ function nodeInfo(node: BlockNodeDescription, isFlat: boolean, disk?: MachineDis
 function diskName({ namedDevices }: QmpHost, { id, isNode }: MachineDisk): { device: string; qdev?: string } {
   const found = deviceWith(namedDevices, id);
   if (found === undefined) return { device: id };
-  // QEMU's virtio devices are two: what is on the bus, and the device itself. So are disks behind USB.
-  const driver = namedDevices.get(found)?.row.name ?? '';
-  const inner = driver.startsWith('virtio-blk')
-    ? '/virtio-backend'
-    : driver === 'usb-storage'
-      ? `/${found}.0/legacy[0]`
-      : '';
-  const qdev = `/machine/peripheral/${found}${inner}`;
-  return { device: id === found || isNode ? '' : id, qdev };
+  return { device: id === found || isNode ? '' : id, qdev: diskPath(namedDevices, found) };
 }
 
 function diskInfo(host: QmpHost, disk: MachineDisk, nodes: readonly BlockNodeDescription[]): object {

@@ -1,6 +1,6 @@
 /** Events of a machine as QMP tells them. */
 import type { JobEvent, Machine } from '../../../vmm/index.js';
-import { deviceWith, type NamedDevices } from '../named-devices.js';
+import { diskDevice, type NamedDevices } from '../named-devices.js';
 
 export const qmpEvents = [
   'SHUTDOWN',
@@ -84,7 +84,7 @@ export function watchMachine(
     machine.on('crashLoaded', () => emit('GUEST_CRASHLOADED', { action: 'run' })),
     machine.on('watchdog', (action) => emit('WATCHDOG', { action })),
     machine.on('trayMoved', (id, open) =>
-      emit('DEVICE_TRAY_MOVED', { device: id, id: deviceWith(devices, id) ?? id, 'tray-open': open }),
+      emit('DEVICE_TRAY_MOVED', { device: id, id: diskDevice(devices, id), 'tray-open': open }),
     ),
     machine.on('diskError', (device, { write, action, noSpace }) =>
       emit('BLOCK_IO_ERROR', {

@@ -10,7 +10,8 @@ import { missingOracle, names, SideBySide } from './testing/side-by-side.js';
 const folder = mkdtempSync(join(tmpdir(), 'vring-qmp-usb-'));
 after(() => rmSync(folder, { recursive: true }));
 const skip = missingOracle && `no ${missingOracle}`;
-for (const name of names) writeFileSync(join(folder, `${name}-disk`), new Uint8Array(1 << 20).fill(name.length));
+for (const name of names)
+  for (const image of ['disk', 'cd']) writeFileSync(join(folder, `${name}-${image}`), new Uint8Array(1 << 20));
 
 /** What a device is called, and how fast a disk is: the one thing that is told otherwise. */
 const alike = (answer: Answer): Answer =>
@@ -75,8 +76,16 @@ test('USB devices come and go, and are refused, as with QEMU', { skip, timeout: 
   await same('device_del', { id: 't' });
   await same('device_del', { id: '/machine/peripheral/t' });
   for (let i = 0; i < 6; i++) await add('usb-mouse', { id: `m${i}` });
-  await human('device_add usb-storage,id=hs,drive=d0,port=4.8');
-  await human('device_add usb-storage,id=hs');
+  await human('device_add usb-storage,id=hs,drive=d0,port=1.8');
+  await human(`drive_add 0 if=none,id=cd,file=${join(folder, 'NAME-cd')},format=raw,media=cdrom`);
+  await add('usb-storage', { id: 'c', drive: 'cd' });
+  const lists = await machines.ask('human-monitor-command', { 'command-line': 'info block' });
+  const [our, their] = lists.map((list) => list.return.match(/^ {4}(Attached to|Removable device): .*$/gm));
+  assert.equal(our.length, 3);
+  assert.deepEqual(our, their);
+  await same('eject', { device: 'cd', force: true });
+  const [ourTray, theirTray] = await machines.events(({ event }) => event === 'DEVICE_TRAY_MOVED');
+  assert.deepEqual(ourTray, theirTray);
   await human('info usb');
   await human('device_del hs');
   await human('device_del hs');
@@ -90,6 +99,8 @@ test('USB devices come and go, and are refused, as with QEMU', { skip, timeout: 
   await add('usb-mouse', { id: 'y1', bus: 'y.0' });
   await add('usb-mouse', { id: 'u1', bus: 'usb-bus.1' });
   await human('info usb');
+  // QEMU has taken a port by then, and gives it back as the last.
+  await human('device_add usb-storage,id=none');
   assert.ok(asked.length > 40);
 });
 

@@ -673,8 +673,8 @@ export class TcgEngine implements Accelerator {
     if (this.#breakpoints.size > 0) return;
     const block = this.cache.blockAt(this.#words[(this.state + header.currentCode) >> 2]);
     if (block < 0) return;
-    // Where the pc wraps at 64 KiB no other block may join.
-    this.compiler.request(block, this.#linearPc(), this.#tlbs, this.#follows);
+    // Where the pc wraps at 64 KiB no other block may join. Most blocks that come here wait already.
+    if (!this.cache.blocks.isWaiting(block)) this.compiler.request(block, this.#linearPc(), this.#tlbs, this.#follows);
     this.compiler.collect(this.cache.heat(block) > this.#hotThreshold);
   }
 

@@ -207,12 +207,29 @@ class BlockTranslator implements Translator {
     let at = this.#at + 4;
     const end = Math.min(PAGE, this.#at + 4 * this.#most);
     while (at < end && this.#armWord(at) >>> 28 === condition) at += 4;
-    return at < end && this.#armWord(at) >>> 28 === (condition ^ 1) ? at + 2 : at;
+    return at < end && this.#nextCondition(at) === (condition ^ 1) ? at + 2 : at;
   }
 
-  /** The condition at `#at` holds: how far that says what is executed. */
+  /** The condition of the instruction at a place, or of the first one behind it that has one, where no flags are changed before. */
+  #nextCondition(at: number): number {
+    for (let between = 0; at < PAGE; at += 4) {
+      const word = this.#armWord(at);
+      if (word >>> 28 !== ALWAYS) return word >>> 28;
+      const row = this.#decode(word, this.#ahead)?.row;
+      if (++between > BETWEEN || !row || !this.#keepsFlags(row)) break;
+    }
+    return ALWAYS;
+  }
+
+  /** The instruction in `#ahead` goes on to the next one, and changes no flags for sure. */
+  #keepsFlags(row: InsnRow): boolean {
+    const { rd, s } = this.#ahead;
+    return rd !== 15 && (row.plain ? s === 0 && !flagSetters.has(row.name) : row.bytes !== undefined);
+  }
+
+  /** The next condition (`#nextCondition`) at `#at` holds: how far that says what is executed. */
   #beginRun(most: number): void {
-    const holds = this.#armWord(this.#at) >>> 28;
+    const holds = this.#nextCondition(this.#at);
     if (holds >= ALWAYS) return;
     this.#holds = holds;
     this.#runEnd = this.#at + 4;
@@ -225,10 +242,7 @@ class BlockTranslator implements Translator {
       const row = this.#decode(word, this.#ahead)?.row;
       if (!row) return;
       if (isOurs) this.#runEnd = at + 4;
-      // Of the rest nothing is known: it may change flags.
-      const { rd, s } = this.#ahead;
-      const goesOn = row.plain ? s === 0 && !flagSetters.has(row.name) : row.bytes !== undefined;
-      if (!goesOn || rd === 15) return;
+      if (!this.#keepsFlags(row)) return;
     }
   }
 

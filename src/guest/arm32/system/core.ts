@@ -67,7 +67,7 @@ export class Core32 extends Core {
     this.pc = BigInt(place >>> 0);
     this.set32(header.modeKey, this.get32(header.modeKey) & ~PASSED);
   }
-  /** The condition of the instruction at the pc has been asked and holds. */
+  /** The condition of the instruction at the pc has been asked and holds; where it has none, that of the next one that has. */
   get isPassed(): boolean {
     return this.thumb ? (this.get32(header.modeKey) & PASSED) !== 0 : (this.pc & 2n) !== 0n;
   }

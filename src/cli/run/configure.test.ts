@@ -502,7 +502,11 @@ test('each mistake gets one sentence that names it', () => {
     [['-netdev', 'user'], /id= is missing/],
     [['-netdev', 'user,id=a', '-netdev', 'user,id=a'], /Duplicate ID 'a'/],
     [['-device', 'virtio-net-pci,netdev=n'], /can't find value 'n'/],
-    [['-netdev', 'user,id=n', '-device', 'virtio-net-pci,netdev=n', '-device', 'virtio-net-pci,netdev=n'], /in use/],
+    [
+      ['-netdev', 'user,id=n', '-device', 'virtio-net-pci,netdev=n', '-device', 'virtio-net-pci,netdev=n'],
+      /: Property 'virtio-net-device.netdev' can't take value 'n', it's in use$/,
+    ],
+    [['-device', 'rtl8139,netdev=m'], /: Property 'rtl8139.netdev' can't find value 'm'$/],
     [['-object', 'filter-dump,id=f,netdev=n,file=x'], /expects a network backend id/],
     [['-serial', 'udp::5'], /'udp' is not supported yet/],
     [['-serial', 'stdoi'], /did you mean 'stdio'/],

@@ -116,7 +116,7 @@ function planDevice(
   rootPorts: ReadonlySet<string>,
   take: DrivePlan['take'],
 ): DeviceOptions {
-  const backends: Backends = { drive: take, network: (_option, network) => network };
+  const backends: Backends = { drive: take, network: (_values, network) => network };
   const virtio = () => ({ ...planVirtio(values, found, rootPorts), device: id });
   const { name } = found.row;
   switch (name) {

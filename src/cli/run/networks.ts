@@ -38,7 +38,7 @@ export interface PlannedNetworks {
   /** Cards of `-nic` and `-net nic`. */
   readonly cards: DeviceOptions[];
   /** Uses up a network by its id, for a card of `-device`. */
-  take(option: string, id: string): string;
+  take(values: KeyValues, id: string): string;
 }
 
 export interface GivenNetworks {
@@ -63,11 +63,15 @@ export function planNetworks(given: GivenNetworks): PlannedNetworks {
     if (networks.some((each) => each.id === id)) throw new UsageError(`${option}: Duplicate ID '${id}' for netdev`);
     networks.push({ ...backend, id, captures: [] });
   };
-  const take = (option: string, id: string): string => {
+  const take = (values: KeyValues, id: string): string => {
+    const { option } = values;
+    const driver = values.entries.get('driver') ?? 'nic';
+    // QEMU's virtio devices are two: the property is the inner one's.
+    const property = `Property '${driver.startsWith('virtio-net') ? 'virtio-net-device' : driver}.netdev'`;
     const ids = networks.map((each) => each.id);
     if (!ids.includes(id))
-      throw new UsageError(`${option}: Property '.netdev' can't find value '${id}'${didYouMean(id, ids)}`);
-    if (used.has(id)) throw new UsageError(`${option}: Property '.netdev' can't take value '${id}', it's in use`);
+      throw new UsageError(`${option}: ${property} can't find value '${id}'${didYouMean(id, ids)}`);
+    if (used.has(id)) throw new UsageError(`${option}: ${property} can't take value '${id}', it's in use`);
     used.add(id);
     return id;
   };
@@ -85,7 +89,7 @@ export function planNetworks(given: GivenNetworks): PlannedNetworks {
     const card = cardOf(values, 'mac', given.defaultModel);
     add(values.option, id, backendOf(values));
     values.finish();
-    cards.push({ ...card, network: take(values.option, id) });
+    cards.push({ ...card, network: take(values, id) });
   }
   planOldNet(given, (option, id, backend) => add(option, id, backend), cards, used);
   for (const text of given.filters) {

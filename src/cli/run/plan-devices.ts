@@ -61,7 +61,7 @@ export function planDevices(
   const rootPorts = new Set<string>();
   const backends: Backends = {
     drive: (values, name) => drives.take(values, name),
-    network: (option, name) => networks.take(option, name),
+    network: (values, name) => networks.take(values, name),
   };
   let debugcons = 0;
   const attachTo = (values: KeyValues, user: string): Chardev | undefined => {
@@ -177,7 +177,7 @@ export function planDevices(
       case 'ne2k_isa':
         devices.push({
           type: row.name,
-          network: networks.take(option, values.need('netdev')),
+          network: networks.take(values, values.need('netdev')),
           mac: checkMac(option, values.text('mac')),
           port: values.number('iobase', 0x100, 0xffe0),
           irq: values.number('irq', 0, 15),

@@ -10,7 +10,7 @@ import { blockSize, checkSerial, oneOfPowers } from './plan-drives.js';
 export interface Backends {
   drive(values: KeyValues, name: string): Pick<Drive, 'id' | 'image' | 'isEmpty' | 'serial'>;
   /** The id of a network without a card. */
-  network(option: string, id: string): string;
+  network(values: KeyValues, id: string): string;
 }
 
 export function planVirtioBlock(values: KeyValues, backends: Backends, place: VirtioPlace | undefined): DeviceOptions {
@@ -44,7 +44,7 @@ function romOf(values: KeyValues): string | undefined {
 
 /** What all cards have on the command line. */
 export const planCard = (values: KeyValues, backends: Backends) => ({
-  network: backends.network(values.option, values.need('netdev')),
+  network: backends.network(values, values.need('netdev')),
   mac: checkMac(values.option, values.text('mac')),
   bootIndex: values.number('bootindex', 0, 2 ** 31 - 1),
   rom: romOf(values),

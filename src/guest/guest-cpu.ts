@@ -31,6 +31,8 @@ export interface TranslationResult {
 
 export interface GuestTranslator {
   translate(request: TranslationRequest, result: TranslationResult): void;
+  /** How far the address that code is entered by lies behind the code: AArch32's says the instruction set, and more. 0 unless given. */
+  readonly entryDistance?: (offset: number) => number;
   /** One line of assembly for `-d in_asm`, with its length. */
   disassemble(
     page: Uint8Array,

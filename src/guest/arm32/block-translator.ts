@@ -509,14 +509,18 @@ class BlockTranslator implements Translator {
   }
 }
 
+/** Bit 0 says T32; bit 1 in A32 that a condition holds (`#beginRun`). */
+const entryDistance = (offset: number): number => ((offset & 1) !== 0 ? 1 : offset & 2);
+
 export function createTranslator(model: Arm32Model = defaultModel): GuestTranslator {
   const tables = new DecoderTables(rowsOf(model));
   const translator = new BlockTranslator(tables, model);
   return {
     translate: (request, result) => translator.translate(request, result),
+    entryDistance,
     disassemble: (page, offset, nextPage, _modeKey, pc) => {
       const thumb = (offset & 1) !== 0;
-      const at = offset & (thumb ? ~1 : ~3);
+      const at = offset - entryDistance(offset);
       const byte = (n: number) => (n < PAGE ? page[n] : (nextPage?.[n - PAGE] ?? 0));
       const half = (n: number) => byte(n) | (byte(n + 1) << 8);
       const word = thumb ? (half(at) << 16) | half(at + 2) : half(at) | (half(at + 2) << 16);

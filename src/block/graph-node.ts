@@ -449,9 +449,12 @@ export class GraphNode implements BlockNode {
         return;
       }
       const bounce = new Uint8Array(stop - start);
-      if (start < offset) await this.#readEdge(start, bounce.subarray(0, alignment));
-      if (end < stop && (start === offset || stop - start > alignment))
-        await this.#readEdge(stop - alignment, bounce.subarray(bounce.length - alignment));
+      const [head, tail] = [start < offset ? ['head'] : [], end < stop ? ['tail'] : []];
+      const isOneBlock = stop - start === alignment;
+      const first = isOneBlock ? [...head, ...tail] : head;
+      if (first.length > 0) await this.#readEdge(start, bounce.subarray(0, alignment), first);
+      if (!isOneBlock && tail.length > 0)
+        await this.#readEdge(stop - alignment, bounce.subarray(bounce.length - alignment), tail);
       bounce.set(buffer, offset - start);
       this.#checkProbed(start, bounce);
       await this.#writeSplit(start, bounce, flags);
@@ -460,8 +463,11 @@ export class GraphNode implements BlockNode {
     }
   }
 
-  async #readEdge(offset: number, buffer: Uint8Array): Promise<void> {
+  /** A block that a write changes in part; blkdebug is told of its `sides` that stay. */
+  async #readEdge(offset: number, buffer: Uint8Array, sides: readonly string[]): Promise<void> {
+    for (const side of sides) await this.instance.onEvent?.(`pwritev_rmw_${side}`);
     await this.instance.read(offset, buffer, 0);
+    for (const side of sides) await this.instance.onEvent?.(`pwritev_rmw_after_${side}`);
   }
 
   async #writeSplit(offset: number, buffer: Uint8Array, flags: number): Promise<void> {
@@ -470,10 +476,12 @@ export class GraphNode implements BlockNode {
     const supported = instance.writeFlags ?? 0;
     const passed = flags & (supported | RequestFlag.unchanged);
     const most = this.#limits.maxTransfer;
+    if (instance.onEvent) await instance.onEvent('pwritev');
     if (most === 0 || buffer.length <= most) await instance.write(offset, buffer, passed);
     else
       for (let at = 0; at < buffer.length; at += most)
         await instance.write(offset + at, buffer.subarray(at, at + most), passed);
+    if (instance.onEvent) await instance.onEvent('pwritev_done');
     if (flags & RequestFlag.fua & ~supported) {
       this.#writeGeneration++;
       await this.#flushNow();

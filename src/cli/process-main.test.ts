@@ -61,3 +61,25 @@ test('a long map arrives whole where standard output does not wait', { skip: kof
     fs.rmSync(directory, { recursive: true, force: true });
   }
 });
+
+test('a command that waits for what can not come ends with an error', async () => {
+  const directory = fs.mkdtempSync(path.join(tmpdir(), 'vring-output-'));
+  try {
+    const image = path.join(directory, 'disk.raw');
+    fs.writeFileSync(image, new Uint8Array(65_536));
+    const options = `driver=raw,file.driver=blkdebug,file.image.filename=${image}`;
+    const words = ['io', '--image-opts', '-c', 'break l2_load A', '-c', 'wait_break A', '-c', 'read 0 4k', options];
+    const child = spawn(process.execPath, [main, ...words], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const read = async (stream: NodeJS.ReadableStream): Promise<string> => {
+      let text = '';
+      for await (const chunk of stream) text += chunk;
+      return text;
+    };
+    const ended = new Promise((resolve) => child.once('exit', (code) => resolve(code)));
+    const [out, complaints, status] = await Promise.all([read(child.stdout), read(child.stderr), ended]);
+    assert.deepEqual([status, out], [1, '']);
+    assert.match(complaints, /waits for what can no longer happen/);
+  } finally {
+    fs.rmSync(directory, { recursive: true, force: true });
+  }
+});

@@ -85,6 +85,11 @@ export function runProcess(dispatch: Dispatch): void {
   process.on('unhandledRejection', onUnexpected);
   // Node's own answer to this signal is to open a debugger's port.
   process.on('SIGUSR1', () => {});
+  // Nothing is under way any more and the command has not ended: it waits for what can't come. That is no success.
+  process.on('beforeExit', () => {
+    output('stderr').write(`${basename(process.argv[1] ?? 'vring')}: waits for what can no longer happen\n`);
+    process.exit(1);
+  });
   main(dispatch).then(async (status) => {
     // What waits in the streams goes out first.
     await Promise.all([...outputs.values()].map((stream) => print(stream, '')));

@@ -160,3 +160,23 @@ check a
 test('clusters written in part map as data in whole, as after qemu-io', { skip: skipReason }, () =>
   compareWithQemuImg(grown),
 );
+
+/** A block of 4 KiB that a write changes in part is read first; a second write to it waits until the first is done. */
+const partialWrites = ['head', 'after_head', 'tail', 'after_tail']
+  .map((event) => ({ event: `pwritev_rmw_${event}`, offset: event.endsWith('head') ? 0x1800 : 0x2000 }))
+  .concat([
+    { event: 'pwritev', offset: 0x1000 },
+    { event: 'pwritev_done', offset: 0x1000 },
+  ])
+  .map(
+    ({ event, offset }) => `
+io -c 'break ${event} A' -c 'aio_write -P 10 ${offset} 2k' -c 'wait_break A' -c 'aio_write -P 11 ${offset + 512} 512' -c 'resume A' -c aio_flush --image-opts driver=raw,file.driver=blkdebug,file.align=4k,file.image.filename=plain
+io -f raw -c 'read -v 0 16k' plain`,
+  )
+  .join('');
+
+test('partial writes can be stopped at each step', { skip: skipReason }, () =>
+  compareWithQemuImg(`qemu-img create -q -f raw plain 1M${partialWrites}`, (text) =>
+    text.replace(/^blkdebug: .*\n/gm, ''),
+  ),
+);

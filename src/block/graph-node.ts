@@ -212,6 +212,12 @@ export class GraphNode implements BlockNode {
     }
   }
 
+  /** A part may have been done: a flush has something to do. */
+  #failedWrite(error: unknown): never {
+    this.#writeGeneration++;
+    throw error;
+  }
+
   async drain(): Promise<void> {
     while (this.#inFlight > 0) await new Promise<void>((resolve) => this.#idleWaiters.push(resolve));
   }
@@ -400,6 +406,8 @@ export class GraphNode implements BlockNode {
       this.#writeGeneration++;
       if (this.bitmaps.length > 0) this.#markDirty(offset, length);
       if (this.flags.writeThrough && !(flags & RequestFlag.fua)) await this.#flushNow();
+    } catch (error) {
+      this.#failedWrite(error);
     } finally {
       if (isUntracked) this.#tracker.endUntracked();
       this.#end();
@@ -420,6 +428,8 @@ export class GraphNode implements BlockNode {
       if (this.bitmaps.length > 0) this.#markDirty(offset, length);
       if (isDone && this.flags.writeThrough) await this.#flushNow();
       return isDone;
+    } catch (error) {
+      return this.#failedWrite(error);
     } finally {
       this.#end();
     }
@@ -534,6 +544,8 @@ export class GraphNode implements BlockNode {
       this.#writeGeneration++;
       if (this.bitmaps.length > 0) this.#markDirty(offset, length);
       if (this.flags.writeThrough && !(flags & RequestFlag.fua)) await this.#flushNow();
+    } catch (error) {
+      this.#failedWrite(error);
     } finally {
       if (isUntracked) this.#tracker.endUntracked();
       this.#end();
@@ -624,6 +636,8 @@ export class GraphNode implements BlockNode {
         at += size;
       }
       this.#writeGeneration++;
+    } catch (error) {
+      this.#failedWrite(error);
     } finally {
       this.#end();
     }
@@ -702,6 +716,8 @@ export class GraphNode implements BlockNode {
       await instance.resize(length, { ...options, zero: mustZero });
       this.#writeGeneration++;
       for (const bitmap of this.bitmaps) bitmap.length = this.length;
+    } catch (error) {
+      this.#failedWrite(error);
     } finally {
       this.#end();
     }

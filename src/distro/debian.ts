@@ -74,7 +74,7 @@ export interface PreparedDebian {
   readonly kernelVersion: string;
   readonly packageVersion: string;
   readonly kernel: Uint8Array;
-  readonly initrd: Uint8Array<ArrayBuffer>;
+  readonly initrd: Uint8Array;
   /** The kernel's command line. */
   readonly append: string;
   readonly console: string;

@@ -1,4 +1,4 @@
-/** What is booted by name: kernel, initrd or modules, read in the thread that builds the machine. */
+/** What is booted by name: kernel and initrd, read while the machine's thread comes up, or by that thread, as modules are. */
 import { awaitFile, beginReading } from '../host/node/coming-file.js';
 import { readHead, readImage } from '../host/node/image-file.js';
 import type { KernelImages } from '../machine/board.js';
@@ -13,12 +13,14 @@ const MAX_IMAGE_BYTES = 2 ** 31;
 /** Throws VringError `image-open`, `image-too-large`. */
 export function imageOf(what: string, source: ImageSource): Uint8Array {
   if (source instanceof Uint8Array) return source;
-  const bytes = typeof source === 'string' ? undefined : awaitFile(source);
-  return bytes ?? readImage(what, pathOf(source) as string, MAX_IMAGE_BYTES);
+  if (typeof source === 'string') return readImage(what, source, MAX_IMAGE_BYTES);
+  return awaitFile(source) ?? readImage(what, source.path, MAX_IMAGE_BYTES);
 }
 
+/** Of a file. */
 function pathOf(source: ImageSource | undefined): string | undefined {
-  return typeof source === 'object' && 'path' in source ? source.path : typeof source === 'string' ? source : undefined;
+  if (source === undefined || source instanceof Uint8Array) return undefined;
+  return typeof source === 'string' ? source : source.path;
 }
 
 /** Begins to read those that are files while the thread comes up that is to boot them. */

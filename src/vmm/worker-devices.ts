@@ -61,7 +61,7 @@ import { makeVga, makeVirtioVga } from './screen-device.js';
 import type { ScreenMemory } from './screen-protocol.js';
 import { UsbBuses } from './usb-buses.js';
 import { makeUsbController, type UsbHost, usbBootPath } from './usb-devices.js';
-import type { UsbControllerConfig, UsbDeviceConfig, UsbPort } from './usb-options.js';
+import type { UsbControllerConfig, UsbPort } from './usb-options.js';
 import type {
   ConsolePortConfig,
   DeviceConfig,
@@ -492,11 +492,6 @@ export class MachineDevices {
     model.bus.remove(place);
     model.unplugged(place);
     for (const [disk, drive] of this.#removable) if (drive.backend === unit.backend) this.#removable.delete(disk);
-  }
-
-  /** A USB device later. Throws VringError `device-bus`, `options-invalid`. */
-  plugUsb(bus: string, device: Omit<UsbDeviceConfig, 'port'> & { readonly port?: string | undefined }): UsbPort {
-    return this.usb.plug(bus, device);
   }
 
   /** What its disks had under way has ended. Gives the ports that are free now. Throws VringError `device-busy`. */

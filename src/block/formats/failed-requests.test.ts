@@ -5,11 +5,10 @@
 import assert from 'node:assert';
 import test from 'node:test';
 import { NodeBlockHost } from '../../host/node/block-host.js';
-import { BlockError } from '../errors.js';
 import { BlockGraph } from '../graph.js';
 import type { GraphNode } from '../graph-node.js';
 import type { OptionDict } from '../options.js';
-import { memoryHost } from '../testing/memory-host.js';
+import { failRequests, memoryHost } from '../testing/memory-host.js';
 
 const real = new NodeBlockHost(() => undefined);
 const diskBytes = 2 ** 18;
@@ -69,20 +68,13 @@ for (const { name, format, options = {} } of layouts) {
     const sweep = async (what: string, reset: () => void, run: () => Promise<void>) => {
       const attempt = async (failing: number, isLasting: boolean) => {
         reset();
-        let count = 0;
-        let kind = '';
-        host.files.onRequest = (request) => {
-          count++;
-          if (count !== failing && !(isLasting && count > failing)) return;
-          if (count === failing) kind = request;
-          throw new BlockError('EIO');
-        };
+        const seen = failRequests(host.files, failing, isLasting);
         const failure = await run().then(
           () => undefined,
           (error: Error) => error.message,
         );
         host.files.onRequest = undefined;
-        return { count, kind, failure };
+        return { ...seen, failure };
       };
       const { count, failure } = await attempt(0, false);
       assert.strictEqual(failure, undefined);

@@ -213,3 +213,19 @@ export function randomFrom(seed: number): (below: number) => number {
     return Math.floor((((t ^ (t >>> 14)) >>> 0) / 2 ** 32) * below);
   };
 }
+
+/** Fails a request with EIO, counted from 1 on, and all behind it if `isLasting`, until `onRequest` is taken back. Gives what has come so far. */
+export function failRequests(
+  files: MemoryFileHost,
+  failing: number,
+  isLasting: boolean,
+): { count: number; kind: string } {
+  const seen = { count: 0, kind: '' };
+  files.onRequest = (request) => {
+    seen.count++;
+    if (seen.count !== failing && !(isLasting && seen.count > failing)) return;
+    if (seen.count === failing) seen.kind = request;
+    throw new BlockError('EIO');
+  };
+  return seen;
+}

@@ -11,7 +11,7 @@ import { BlockGraph } from '../../graph.js';
 import type { GraphNode } from '../../graph-node.js';
 import { commitChain } from '../../jobs/commit.js';
 import type { OptionDict } from '../../options.js';
-import { memoryHost } from '../../testing/memory-host.js';
+import { failRequests, memoryHost } from '../../testing/memory-host.js';
 
 const real = new NodeBlockHost(() => undefined);
 const diskBytes = 256 * 1024;
@@ -107,14 +107,7 @@ for (const operation of operations) {
     const attempt = async (failing: number, isLasting: boolean) => {
       images.clear();
       for (const [name, image] of start) images.set(name, image.clone());
-      let count = 0;
-      let kind = '';
-      host.files.onRequest = (request) => {
-        count++;
-        if (count !== failing && !(isLasting && count > failing)) return;
-        if (count === failing) kind = request;
-        throw new BlockError('EIO');
-      };
+      const seen = failRequests(host.files, failing, isLasting);
       const failures: string[] = [];
       const note = (error: Error): undefined => void failures.push(error.message);
       const node = await open({ readOnly: false, unmap: true }).catch(note);
@@ -123,7 +116,7 @@ for (const operation of operations) {
         await node.close().catch(note);
       }
       host.files.onRequest = undefined;
-      return { count, kind, failures };
+      return { ...seen, failures };
     };
     const { count } = await attempt(0, false);
     const after = await contents();

@@ -67,11 +67,11 @@ stick uhci u
 stick xhci x
 stick late l
 echo "plug hub"
-for try in $(seq 1 120); do grep -q 'USB Tablet' /sys/bus/usb/devices/*/product && break; sleep 0.5; done
+for try in $(seq 1 120); do grep -qs 'USB Tablet' /sys/bus/usb/devices/*/product && break; sleep 0.5; done
 echo "hub $(cat /sys/bus/usb/devices/*/product | grep VRING | sort | tr '\\n' ' ')"
 for try in $(seq 1 120); do grep -q 'USB Tablet' /proc/bus/input/devices && break; sleep 0.5; done
 echo "unplug hub"
-for try in $(seq 1 120); do grep -q VRING /sys/bus/usb/devices/*/product || break; sleep 0.5; done
+for try in $(seq 1 120); do grep -qs VRING /sys/bus/usb/devices/*/product || break; sleep 0.5; done
 grep -q 'USB Tablet' /proc/bus/input/devices || echo "gone hub"
 read line
 echo "plug card"

@@ -124,6 +124,8 @@ export abstract class FunctionEmitter {
   protected abstract faultExit(): void;
   /** Reads or writes a guest variable. Regions: a local; routines: its home. `value` has been written to the stack for a set. */
   protected abstract varLocal(id: number): number;
+  /** A variable has got a new value in its local. */
+  protected varWritten(_id: number): void {}
   protected abstract writeVarHome(id: number, emitValue: () => void): void;
   protected abstract readVarHome(id: number): void;
   /** Local of a mutable local of a routine. */
@@ -464,6 +466,7 @@ export abstract class FunctionEmitter {
         this.value(words[at + 1]);
         this.saveAliases(local);
         this.localSet(local);
+        this.varWritten(words[at + 2]);
       } else {
         this.#flushReads();
         this.writeVarHome(words[at + 2], () => this.value(words[at + 1]));

@@ -12,6 +12,8 @@ export interface RegionGraph {
   readonly order: readonly number[];
   /** Position of each block in `order`, or -1. */
   readonly position: readonly number[];
+  /** Immediate dominator of each block; the head's is itself. */
+  readonly dominator: readonly number[];
   /** Children in the dominator tree that several forward edges reach, by block, latest first. */
   readonly mergeChildren: readonly (readonly number[])[];
   /** 0 or 1 for each block. */
@@ -46,7 +48,7 @@ export function analyseRegion(given: readonly EdgeTargets[]): RegionGraph {
   // Against the order: the latest child comes first.
   for (let i = order.length - 1; i > 0; i--)
     if (isMerge[order[i]] === 1) mergeChildren[dominator[order[i]]].push(order[i]);
-  return { order, position, mergeChildren, isMerge, isLoopHeader, edges, singlePredecessor };
+  return { order, position, dominator, mergeChildren, isMerge, isLoopHeader, edges, singlePredecessor };
 }
 
 const filled = (count: number, value: number): number[] => new Array<number>(count).fill(value);
@@ -99,7 +101,13 @@ function immediateDominators(targets: number[], order: readonly number[], positi
   return dominator;
 }
 
-function commonDominator(x: number, y: number, dominator: readonly number[], position: readonly number[]): number {
+/** The nearest block that lies on all ways to both. */
+export function commonDominator(
+  x: number,
+  y: number,
+  dominator: readonly number[],
+  position: readonly number[],
+): number {
   let a = x;
   let b = y;
   while (a !== b) {

@@ -48,6 +48,7 @@ export const toy = {
   jumpRegister: 7,
   set: 8,
   mark: 9,
+  andImmediate: 10,
 } as const;
 
 /** Bytes of one instruction; the immediate of jumps counts instructions from the jump itself. */
@@ -88,6 +89,9 @@ export class ToyCpu implements GuestCpu {
           case toy.addImmediate:
             b.set(vars[rd], b.i64_add(b.get(vars[rd]), b.i64(immediate)));
             b.setDeferred(2);
+            break;
+          case toy.andImmediate:
+            b.set(vars[rd], b.i64_and(b.get(vars[rs]), b.i64(immediate)));
             break;
           case toy.load:
             b.set(vars[rd], b.guest_load64(b.i64_add(b.get(vars[rs]), b.i64(immediate))));

@@ -1,7 +1,6 @@
 /**
- * Writes a region as one WebAssembly function (state) → exit word: guest variables in locals, loops as loops. Many ways through a
- * region are short, so a variable is loaded no earlier than on the ways that need it, and an exit spills only what may have been
- * written before it.
+ * Writes a region as one WebAssembly function (state) → exit word: guest variables in locals, loops as loops, exits that
+ * spill.
  */
 import { assert } from '../base/index.js';
 import {
@@ -20,8 +19,9 @@ import {
 import { SpanPlanner, type SpanUse } from './access-spans.js';
 import { type CodeEnvironment, FunctionEmitter, wasmOp } from './function-emitter.js';
 import type { FunctionCode } from './module.js';
-import { analyseRegion, commonDominator, type EdgeTargets, type RegionGraph } from './region-graph.js';
+import { analyseRegion, type EdgeTargets, type RegionGraph } from './region-graph.js';
 import { homeLoad, homeStore } from './routine-emitter.js';
+import { SpillPlan } from './spill-plan.js';
 
 /** A block of a region: its IR and where its edges go. */
 export interface RegionBlock {
@@ -42,25 +42,13 @@ export interface RegionBlock {
 /** Guest instructions that a region may run in loops before it lets the dispatcher look around. */
 const BUDGET = 4096;
 
-/** Exits differ in how many of these groups of variables they spill. */
-const MOST_SPILL_GROUPS = 8;
-
 export class RegionEmitter extends FunctionEmitter {
   protected override readonly reuseLocals = true;
   readonly #vars: GuestVars;
   /** Local of each variable the region uses, or -1. */
   readonly #local: Int32Array;
-  /** Block at whose start each variable is loaded. */
-  readonly #loadedIn: Int32Array;
-  /**
-   * Each variable that is written belongs to a spill group, by the block that writes it first; -1: it is not written. An exit at
-   * level n spills the groups up to n: no later one has been written on a way to it.
-   */
-  readonly #spillGroup: Int32Array;
-  #spillGroups = 0;
-  /** Level at each block's start and end, and of what has been emitted. */
-  #levelIn: number[] = [];
-  #levelOut: number[] = [];
+  readonly #spills: SpillPlan;
+  /** Level of an exit from here (SpillPlan.group). */
   #level = -1;
   readonly #countInstructions: boolean;
   readonly #spans: SpanPlanner;
@@ -88,8 +76,7 @@ export class RegionEmitter extends FunctionEmitter {
     this.#vars = vars;
     this.#spans = new SpanPlanner(env.routines, vars.vars.length);
     this.#local = new Int32Array(vars.vars.length);
-    this.#loadedIn = new Int32Array(vars.vars.length);
-    this.#spillGroup = new Int32Array(vars.vars.length);
+    this.#spills = new SpillPlan(vars.vars.length);
   }
 
   emit(blocks: readonly RegionBlock[]): FunctionCode {
@@ -103,7 +90,7 @@ export class RegionEmitter extends FunctionEmitter {
     const { usesMemory, usesPc } = this.#survey(graph);
     const hasLoops = graph.isLoopHeader.some((is) => is === 1);
     this.#planDeferred(graph);
-    this.#planSpills(graph);
+    this.#spills.finish();
 
     this.#loadVars(0);
     this.#pc = this.#budget = this.#tlb = this.#tlbMask = -1;
@@ -130,12 +117,12 @@ export class RegionEmitter extends FunctionEmitter {
     }
     const word = this.newLocal(0);
     // An exit leaves the block behind which the groups up to its level are spilled, the last one first.
-    for (let group = -1; group < this.#spillGroups; group++) this.open(wasmOp.block, 0x7f);
+    for (let group = -1; group < this.#spills.groups; group++) this.open(wasmOp.block, 0x7f);
     this.#exitDepth = this.depth;
     this.#tree(0);
     this.op(0x00); // unreachable: every path has left
     this.close();
-    for (let group = this.#spillGroups - 1; group >= 0; group--) {
+    for (let group = this.#spills.groups - 1; group >= 0; group--) {
       this.localSet(word);
       this.#spill(group, group);
       this.localGet(word);
@@ -147,7 +134,7 @@ export class RegionEmitter extends FunctionEmitter {
   /** Loads the variables that are first needed in a block. */
   #loadVars(block: number): void {
     for (const { id, type, offset } of this.#vars.vars) {
-      if (this.#local[id] < 0 || this.#loadedIn[id] !== block) continue;
+      if (this.#local[id] < 0 || this.#spills.loadedIn[id] !== block) continue;
       this.localGet(0);
       this.#home(homeLoad[typeCode[type]], offset);
       this.localSet(this.#local[id]);
@@ -157,7 +144,7 @@ export class RegionEmitter extends FunctionEmitter {
   /** Stores the variables of some spill groups. */
   #spill(first: number, last: number): void {
     for (const { id, type, offset } of this.#vars.vars) {
-      const group = this.#spillGroup[id];
+      const group = this.#spills.group[id];
       if (this.#local[id] < 0 || group < first || group > last) continue;
       this.localGet(0);
       this.localGet(this.#local[id]);
@@ -174,22 +161,18 @@ export class RegionEmitter extends FunctionEmitter {
   /** Which variables the blocks use and write, and whether they access memory or their pc. */
   #survey(graph: RegionGraph): { usesMemory: boolean; usesPc: boolean } {
     this.#local.fill(-1);
-    this.#spillGroup.fill(-1);
-    this.#spillGroups = 0;
-    this.#levelIn = this.#blocks.map(() => -1);
-    this.#levelOut = this.#blocks.map(() => -1);
+    this.#spills.begin(graph);
     let usesMemory = false;
     let usesPc = false;
     for (const index of graph.order) {
       const { ir } = this.#blocks[index];
       const { words } = ir;
-      const before = this.#spillGroups;
       for (let at = 0; at < ir.length; ) {
         const op = words[at];
         if (op >= Op.get_i32 && op <= Op.get_v128) this.#use(words[at + 2], index);
         else if (op >= Op.set_i32 && op <= Op.set_v128) {
           this.#use(words[at + 2], index);
-          this.#write(words[at + 2], index, Math.min(before, MOST_SPILL_GROUPS - 1));
+          if (words[at + 2] !== this.#vars.deferred.id) this.#spills.write(words[at + 2], index);
         } else if (op === Op.pc_rel || (op === Op.jump && this.#blocks[index].edges[0] >= 0)) usesPc = true;
         else if (op >= Op.guest_load8 && op <= Op.guest_store128) usesMemory = true;
         at += op === Op.call ? words[at + 2] : opWords[op];
@@ -201,72 +184,8 @@ export class RegionEmitter extends FunctionEmitter {
 
   #use(id: number, block: number): void {
     if (id === this.#vars.deferred.id) return;
-    if (this.#local[id] < 0) {
-      this.#local[id] = this.newLocal(typeCode[this.#vars.vars[id].type]);
-      this.#loadedIn[id] = block;
-    } else if (this.#loadedIn[id] !== block) this.#loadedIn[id] = this.#common(this.#loadedIn[id], block);
-  }
-
-  #write(id: number, block: number, newGroup: number): void {
-    if (id === this.#vars.deferred.id) return;
-    if (this.#spillGroup[id] < 0) {
-      this.#spillGroup[id] = newGroup;
-      this.#spillGroups = newGroup + 1;
-    }
-    this.#levelOut[block] = Math.max(this.#levelOut[block], this.#spillGroup[id]);
-  }
-
-  #common(a: number, b: number): number {
-    const { dominator, position } = this.#graph as RegionGraph;
-    return commonDominator(a, b, dominator, position);
-  }
-
-  /**
-   * The levels at which blocks begin, and where variables are loaded: where a variable may be spilled it has been loaded, and none is
-   * loaded in a loop.
-   */
-  #planSpills(graph: RegionGraph): void {
-    const levelIn = this.#levelIn;
-    const levelOut = this.#levelOut;
-    for (let changed = true; changed; ) {
-      changed = false;
-      for (const index of graph.order) {
-        if (levelIn[index] > levelOut[index]) levelOut[index] = levelIn[index];
-        for (const to of graph.edges[index]) {
-          if (to < 0 || levelIn[to] >= levelOut[index]) continue;
-          levelIn[to] = levelOut[index];
-          changed ||= graph.position[to] <= graph.position[index];
-        }
-      }
-    }
-    // The nearest block on all ways to those that may spill a group.
-    const spills: number[] = new Array<number>(this.#spillGroups).fill(-1);
-    for (const index of graph.order) {
-      const level = levelOut[index];
-      if (level >= 0) spills[level] = spills[level] < 0 ? index : this.#common(spills[level], index);
-    }
-    for (let group = this.#spillGroups - 2; group >= 0; group--)
-      spills[group] = spills[group] < 0 ? spills[group + 1] : this.#common(spills[group], spills[group + 1]);
-    const isInLoop = this.#loops(graph);
-    for (const { id } of this.#vars.vars) {
-      if (this.#local[id] < 0) continue;
-      const group = this.#spillGroup[id];
-      let block = group < 0 ? this.#loadedIn[id] : this.#common(this.#loadedIn[id], spills[group]);
-      while (block !== 0 && isInLoop[graph.position[block]]) block = graph.dominator[block];
-      this.#loadedIn[id] = block;
-    }
-  }
-
-  /** By position in the order: whether it lies between the start of a loop and where the loop branches back. */
-  #loops(graph: RegionGraph): readonly boolean[] {
-    const isInLoop = graph.order.map(() => false);
-    graph.order.forEach((index, last) => {
-      for (const to of graph.edges[index]) {
-        if (to < 0 || graph.position[to] > last) continue;
-        for (let i = graph.position[to]; i <= last; i++) isInLoop[i] = true;
-      }
-    });
-    return isInLoop;
+    if (this.#local[id] < 0) this.#local[id] = this.newLocal(typeCode[this.#vars.vars[id].type]);
+    this.#spills.use(id, block);
   }
 
   /** The deferred variable's last value in a block, or DEFERRED_UNCHANGED. */
@@ -344,7 +263,7 @@ export class RegionEmitter extends FunctionEmitter {
     const { ir, terminator } = block;
     this.#delta = block.delta;
     this.#deferred = this.#deferredIn[index];
-    this.#level = this.#levelIn[index];
+    this.#level = this.#spills.levelIn[index];
     if (index !== 0) this.#loadVars(index);
     if (this.#countInstructions) this.#leaveAtLimit(block);
     this.begin(ir.words, 0, ir.length, ir.tempTypes, ir.temps);
@@ -564,7 +483,7 @@ export class RegionEmitter extends FunctionEmitter {
 
   #brExit(): void {
     this.op(wasmOp.br);
-    this.out.u32(this.depth - this.#exitDepth + this.#spillGroups - 1 - this.#level);
+    this.out.u32(this.depth - this.#exitDepth + this.#spills.groups - 1 - this.#level);
   }
 
   // --- hooks
@@ -577,7 +496,7 @@ export class RegionEmitter extends FunctionEmitter {
   }
 
   protected override varWritten(id: number): void {
-    this.#level = Math.max(this.#level, this.#spillGroup[id]);
+    this.#level = Math.max(this.#level, this.#spills.group[id]);
   }
 
   /** Only the deferred variable has no local. */

@@ -19,6 +19,7 @@ import { planNetworks } from './networks.js';
 import { planActions } from './plan-actions.js';
 import { planBoard } from './plan-board.js';
 import { type Characters, planCharacters } from './plan-characters.js';
+import { planDescriptors } from './plan-descriptors.js';
 import { planDevices } from './plan-devices.js';
 import { planLoaders } from './plan-loader.js';
 import { BoardObjects, isBoardObject } from './plan-objects.js';
@@ -166,6 +167,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
       .all('object')
       .filter((text) => !isFilter(text) && !isBoardObject(text))
       .map(parseObject),
+    descriptors: planDescriptors(options),
     gdb,
     stats,
     lens: options.has('lens') ? planLens(options.last('lens') ?? '') : undefined,

@@ -33,6 +33,7 @@ import { serveGdb } from './gdb-server.js';
 import { helpTopic } from './help-topics.js';
 import { LensView } from './lens.js';
 import { runCommand, unsupportedRunOptions } from './options.js';
+import { takeDescriptors } from './plan-descriptors.js';
 import type { RunPlan } from './run-plan.js';
 import { serveVnc } from './screen-options.js';
 import { TextDisplay } from './text-display.js';
@@ -235,6 +236,7 @@ async function awaitClients({ backends }: OpenChardevs, machine: Machine, io: Pr
 
 async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
   const terminal = new Terminal(io.stdin, io.stdout);
+  takeDescriptors(plan.descriptors);
   const chardevs = await openChardevs(plan.attachments);
   const controller = new AbortController();
   let machine: Machine | undefined;

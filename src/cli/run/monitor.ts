@@ -7,6 +7,7 @@ import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
 import { addDevice, addDrive, type HotPlugContext, removeDevice } from './hotplug.js';
 import { blockMonitorCommands, describeJobs } from './monitor-block.js';
+import { descriptorMonitorCommands, MonitorDescriptors } from './monitor-descriptors.js';
 import { evaluate } from './monitor-expression.js';
 import { describeNetworks, networkCommands } from './monitor-network.js';
 import { screenCommands } from './monitor-screen.js';
@@ -30,6 +31,11 @@ export interface MonitorHost extends HotPlugContext {
   quit(): void;
 }
 
+/** What its commands are given. */
+export interface CommandHost extends MonitorHost {
+  readonly descriptors: MonitorDescriptors;
+}
+
 export const emptyMachine = 'The machine none has no processor that could run';
 
 export interface MonitorCommand {
@@ -37,7 +43,7 @@ export interface MonitorCommand {
   readonly aliases?: readonly string[];
   readonly argument?: string;
   readonly sentence: string;
-  run(host: MonitorHost, argument: string): Promise<string>;
+  run(host: CommandHost, argument: string): Promise<string>;
 }
 
 /** A topic of `info`. */
@@ -389,6 +395,7 @@ export const monitorCommands: readonly MonitorCommand[] = [
   },
   ...screenCommands,
   ...networkCommands,
+  ...descriptorMonitorCommands,
   ...blockMonitorCommands,
   {
     name: 'eject',
@@ -513,7 +520,9 @@ const historyLimit = 100;
 
 /** Line editing and the commands behind it. Bytes come from a terminal in raw mode, or from a pipe. */
 export class Monitor {
-  readonly #host: MonitorHost;
+  /** Of its client. */
+  readonly descriptors = new MonitorDescriptors();
+  readonly #host: CommandHost;
   readonly #history: string[] = [];
   #line = '';
   #at = -1;
@@ -523,7 +532,7 @@ export class Monitor {
   #busy: Promise<void> = Promise.resolve();
 
   constructor(host: MonitorHost) {
-    this.#host = host;
+    this.#host = { ...host, descriptors: this.descriptors };
   }
 
   /** The monitor gets the keyboard. */

@@ -267,11 +267,19 @@ export const runOptions: readonly OptionRow[] = [
     repeats: true,
   },
   {
+    name: 'add-fd',
+    argument: 'fd=FD,set=SET[,opaque=TEXT]',
+    sentence:
+      'Puts a descriptor that was left open into a set: /dev/fdset/SET as the name of an image or of a file that is written.',
+    group: storage,
+    repeats: true,
+  },
+  {
     name: 'netdev',
     argument: 'TYPE,id=ID[,prop=value…]',
     values: ['user', 'socket', 'dgram'],
     sentence:
-      'Network for -device virtio-net-pci,netdev=ID, e1000, rtl8139, ne2k_pci or ne2k_isa. user: by the sockets of this host, with hostfwd=[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport, guestfwd=, restrict=, net=, host=, dhcpstart=, dns=, hostname=, tftp=, bootfile=, ipv6=off; socket: listen=, connect=, mcast=, udp=; dgram: remote.host=, local.host=.',
+      'Network for -device virtio-net-pci,netdev=ID, e1000, rtl8139, ne2k_pci or ne2k_isa. user: by the sockets of this host, with hostfwd=[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport, guestfwd=, restrict=, net=, host=, dhcpstart=, dns=, hostname=, tftp=, bootfile=, ipv6=off; socket: listen=, connect=, mcast=, udp=, fd=; dgram: remote.host=, local.host=.',
     group: network,
     repeats: true,
   },
@@ -543,7 +551,6 @@ const notYet = 'is not supported yet';
 export const unsupportedRunOptions: ReadonlyMap<string, string> = new Map([
   ...[
     'acpitable',
-    'add-fd',
     'async-teardown',
     'audio-help',
     'chroot',

@@ -4,6 +4,7 @@ import { emptyMachine, Monitor } from '../monitor.js';
 import { diskId } from './block-arguments.js';
 import { blockCommands } from './block-commands.js';
 import { capabilityCommands } from './capability-commands.js';
+import { descriptorCommands } from './descriptor-commands.js';
 import { graphCommands } from './graph-commands.js';
 import { hotPlugCommands } from './hotplug-commands.js';
 import { jobCommands } from './job-commands.js';
@@ -186,6 +187,7 @@ export const qmpCommands: readonly QmpCommand[] = [
   ...jobCommands,
   ...graphCommands,
   ...capabilityCommands,
+  ...descriptorCommands,
   ...hotPlugCommands,
   ...screenCommands,
 ];

@@ -354,6 +354,11 @@ function answer(board: Board, request: Exclude<Request, { type: 'accelerator' }>
     case 'diskResized':
       devices.diskResized(request.disk);
       return undefined;
+    case 'mice':
+      return input.mice;
+    case 'chooseMouse':
+      input.chooseMouse(request.index);
+      return undefined;
     case 'trays':
       return devices.trays;
     case 'setLink':

@@ -15,6 +15,7 @@ import type { BlockNodeDescription, DiskImage, NbdExportDescription, NbdRequest 
 import { type DescribedNodes, type MachineDiskThread, openDisks } from './disks.js';
 import { ringDoorbell } from './doorbell.js';
 import { HotPlug } from './hotplug.js';
+import type { MouseDescription } from './input-routes.js';
 import { beginImages } from './kernel-images.js';
 import { askToQuit, leaveGuestAtExit, outOfGuest } from './leave-guest.js';
 import type { HostPage, LensReport } from './lens-report.js';
@@ -494,6 +495,14 @@ class RunningMachine implements Machine {
       }
     }
     throw new VringError('no-accelerator', this.acceleratorRefusals.join('; '));
+  }
+
+  async mice(options?: WaitOptions): Promise<readonly MouseDescription[]> {
+    return (await this.#request({ type: 'mice' }, options)) as readonly MouseDescription[];
+  }
+
+  async chooseMouse(index: number, options?: WaitOptions): Promise<void> {
+    await this.#request({ type: 'chooseMouse', index }, options);
   }
 
   async info(topic: InfoTopic, options?: WaitOptions): Promise<string> {

@@ -464,6 +464,9 @@ export type Request =
   /** A disk has another size. */
   | { readonly type: 'diskResized'; readonly disk: number }
   | { readonly type: 'trays' }
+  /** Answered with `MouseDescription[]`. */
+  | { readonly type: 'mice' }
+  | { readonly type: 'chooseMouse'; readonly index: number }
   | { readonly type: 'info'; readonly topic: InfoTopic };
 
 export type ToWorker = { readonly id: number; readonly request: Request };

@@ -10,7 +10,7 @@ import { blockMonitorCommands, describeJobs } from './monitor-block.js';
 import { descriptorMonitorCommands, MonitorDescriptors } from './monitor-descriptors.js';
 import { evaluate } from './monitor-expression.js';
 import { describeNetworks, networkCommands } from './monitor-network.js';
-import { screenCommands } from './monitor-screen.js';
+import { describeMice, screenCommands } from './monitor-screen.js';
 import { deviceWith, diskPath } from './named-devices.js';
 
 /** A character device, as it is now. */
@@ -88,6 +88,7 @@ const infoRows: readonly InfoRow[] = [
     show: async ({ machine }) => `kvm support: ${machine.accelerator === 'kvm' ? 'enabled' : 'disabled'}`,
   },
   machineRow('mem', 'virtual address ranges and their rights'),
+  { name: 'mice', sentence: 'mice and tablets, and which hears of the mouse', show: describeMice },
   machineRow('mtree', 'what answers at which physical address and port'),
   { name: 'name', sentence: 'name of the machine', show: async ({ name }) => name ?? '' },
   { name: 'network', sentence: 'networks and their cards', show: describeNetworks },

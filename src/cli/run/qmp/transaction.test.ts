@@ -46,7 +46,10 @@ test('jobs of a group end well together, or not at all; backups are compressed',
   await machines.start([
     ...['d0', 'd1'].flatMap((id) => ['-drive', `file=${path(id)},format=raw,if=none,id=${id}`]),
     ...['d0', 'd1'].flatMap((id) => ['-device', `virtio-blk-pci,drive=${id}`]),
-    ...['-blockdev', 'driver=blkdebug,node-name=bad,inject-error.0.event=pwritev,image.driver=null-co,image.size=1048576'],
+    ...[
+      '-blockdev',
+      'driver=blkdebug,node-name=bad,inject-error.0.event=pwritev,image.driver=null-co,image.size=1048576',
+    ],
     ...['-blockdev', 'driver=null-co,node-name=plain,size=2097152'],
     ...['-blockdev', `driver=qcow2,node-name=large,file.driver=file,file.filename=${path('large')}`],
   ]);

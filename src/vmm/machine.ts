@@ -733,7 +733,10 @@ export async function createMachineWith(
   const doorbell = new SharedArrayBuffer(doorbellBytes);
   // Both threads start at once: the images are opened while the machine is built.
   const disks =
-    diskConfigs.length === 0 && !config.devices.some(({ type }) => type === 'virtio-scsi' || type === 'usb')
+    diskConfigs.length === 0 &&
+    !options.disksMayCome &&
+    (options.blockNodes ?? []).length === 0 &&
+    !config.devices.some(({ type }) => type === 'virtio-scsi' || type === 'usb')
       ? undefined
       : openDisks({
           disks: diskConfigs,

@@ -151,6 +151,8 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
       serialPorts: characters.serialPorts,
       devices,
       networks: networks.networks,
+      // Whoever asks by program may plug in disks.
+      disksMayCome: (!isEmpty && characters.attachments.some(({ from }) => from.kind === 'qmp')) || undefined,
       blockNodes,
       ...actions,
       gdb: gdb !== undefined,

@@ -32,6 +32,8 @@ export interface ConnectOptions {
   readonly version: string;
   readonly prompt: string;
   readonly name: string | undefined;
+  readonly uuid?: string | undefined;
+  readonly ramBytes?: number | undefined;
   readonly isEmpty: boolean;
   readonly spareDrives: Map<string, SpareDrive>;
   readonly namedDevices: NamedDevices;
@@ -213,6 +215,8 @@ export function connect(
           version: options.version,
           prompt: options.prompt,
           name: options.name,
+          uuid: options.uuid,
+          ramBytes: options.ramBytes,
           isEmpty: options.isEmpty,
           spareDrives: options.spareDrives,
           namedDevices: options.namedDevices,

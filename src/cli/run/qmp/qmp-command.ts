@@ -15,6 +15,8 @@ export interface QmpHost extends HotPlugContext {
   readonly cpus: number;
   readonly architecture: string;
   readonly uuid: string | undefined;
+  /** Of the machine. */
+  readonly ramBytes: number;
   /** Of this monitor. */
   readonly descriptors: MonitorDescriptors;
   quit(): void;

@@ -265,8 +265,12 @@ export function fillFwCfg(
       if (hasRom) order.push(linuxRomPath);
     }
   }
-  order.push(...(options?.bootOrder?.() ?? []));
-  if (order.length > 0) fwCfg.setFile('bootorder', new TextEncoder().encode(`${order.join('\n')}\0`));
+  // What has been plugged in or out since is there from the next reset on.
+  const bootOrder = () => {
+    const paths = [...order, ...(options?.bootOrder?.() ?? [])];
+    return new TextEncoder().encode(paths.length > 0 ? `${paths.join('\n')}\0` : '');
+  };
+  if (options) fwCfg.setFile('bootorder', bootOrder(), { atReset: bootOrder });
   const number = (bytes: 2 | 4 | 8, value: number) => {
     const content = new Uint8Array(bytes);
     if (bytes === 2) new DataView(content.buffer).setUint16(0, value, true);

@@ -13,6 +13,7 @@ import {
 } from '../block/index.js';
 import type { BlockAction, BlockRequest } from './block-protocol.js';
 import type { DiskJobs } from './disk-jobs.js';
+import { JobGroup } from './job-group.js';
 import type { Disk, LiveGraph } from './live-graph.js';
 
 type ActionOf<Op extends BlockAction['op']> = Extract<BlockAction, { readonly op: Op }>;
@@ -45,7 +46,9 @@ export class BlockActions {
       case 'create':
         return this.#live.quietly(async () => void (await jobs.start(request)));
       case 'transaction':
-        return this.#live.quietly(() => this.#transaction(request.actions));
+        return this.#live.quietly(() =>
+          this.#transaction(request.actions, request.isGrouped ? new JobGroup() : undefined),
+        );
       case 'jobs':
         return jobs.descriptions;
       case 'pause':
@@ -73,25 +76,26 @@ export class BlockActions {
     }
   }
 
-  async #transaction(actions: readonly BlockAction[]): Promise<void> {
+  async #transaction(actions: readonly BlockAction[], group: JobGroup | undefined): Promise<void> {
     const steps: Step[] = [];
     try {
-      for (const action of actions) steps.push(await this.#take(action));
+      for (const action of actions) steps.push(await this.#take(action, group));
     } catch (error) {
       for (const { undo } of steps.reverse()) await undo?.();
       throw error;
     }
     for (const { commit } of steps) await commit?.();
+    group?.complete();
   }
 
-  async #take(action: BlockAction): Promise<Step> {
+  async #take(action: BlockAction, group: JobGroup | undefined): Promise<Step> {
     switch (action.op) {
       case 'snapshot':
         return await this.#snapshot(action);
       case 'internal-snapshot':
         return await this.#internalSnapshot(action);
       case 'backup': {
-        const job = await this.#jobs.start(action);
+        const job = await this.#jobs.start(action, group);
         return {
           undo: async () => {
             job.end();

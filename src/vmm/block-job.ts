@@ -1,6 +1,7 @@
 /** A job on a machine's block graph: its states and what may be asked in which (QEMU's `job.c` as its QMP shows it), apart from its work. */
 import { BlockError, JobIoError, type JobOptions, toBlockError } from '../block/index.js';
 import type { JobDescription, JobErrorPolicy, JobEvent, JobSettings, JobStatus, JobType } from './block-protocol.js';
+import type { JobGroup } from './job-group.js';
 
 /** What a job does. */
 export interface JobWork {
@@ -70,12 +71,13 @@ export class BlockJob {
   #isWaiting = false;
   #ioStatus: JobDescription['ioStatus'] = 'ok';
   #error: string | undefined;
+  readonly #group: JobGroup | undefined;
   #resume: (() => void) | undefined;
   #finalize: (() => void) | undefined;
   #dismiss: (() => void) | undefined;
   #isClosing = false;
 
-  /** Begins at once. */
+  /** Begins at once. `group`: with whom it ends. */
   constructor(
     id: string,
     type: JobType,
@@ -83,6 +85,7 @@ export class BlockJob {
     control: JobControl,
     work: JobWork,
     tell: (event: JobEvent) => void,
+    group?: JobGroup,
   ) {
     this.id = id;
     this.type = type;
@@ -90,6 +93,8 @@ export class BlockJob {
     this.#control = control;
     this.#work = work;
     this.#tell = tell;
+    this.#group = group;
+    group?.add(this);
     tell({ what: 'status', id, status: 'created' });
     this.#become('running');
     this.ended = this.#live();
@@ -198,6 +203,11 @@ export class BlockJob {
 
   finalize(): void {
     this.#check('finalize');
+    if (this.#group) this.#group.finalize();
+    else this.#finalize?.();
+  }
+
+  finalizeWithGroup(): void {
     this.#finalize?.();
   }
 
@@ -208,6 +218,16 @@ export class BlockJob {
 
   cancel(force: boolean): void {
     this.#check('cancel');
+    this.#cancel(force);
+    this.#group?.cancel();
+  }
+
+  /** Another of its group has ended without effect. */
+  cancelWithGroup(): void {
+    if (allowed.cancel.includes(this.#status)) this.#cancel(true);
+  }
+
+  #cancel(force: boolean): void {
     this.#isCancelled = true;
     if (force || !this.#isReady) this.#control.abort.abort();
     this.#finalize?.();
@@ -239,6 +259,14 @@ export class BlockJob {
     this.#tell({ what: 'status', id: this.id, status });
   }
 
+  /** Until all of its group have come as far. Rejects with BlockError `ECANCELED`. */
+  async #others(): Promise<void> {
+    if (!this.#group) return;
+    const cancelled = new Promise((resolve) => this.#signal.addEventListener('abort', resolve, { once: true }));
+    await Promise.race([this.#group.others(), cancelled]);
+    if (this.#signal.aborted) throw new BlockError('ECANCELED');
+  }
+
   async #live(): Promise<void> {
     const isAborted = () => this.#signal.aborted;
     // Whoever began it is told so first.
@@ -247,12 +275,14 @@ export class BlockJob {
       await this.#work.run(this);
       if (isAborted()) throw new BlockError('ECANCELED');
       this.#become('waiting');
+      await this.#others();
       this.#become('pending');
-      if (this.#settings.autoFinalize === false) {
+      if (this.#group?.needsFinalize ?? this.#settings.autoFinalize === false) {
         const finalized = new Promise<void>((resolve) => {
           this.#finalize = resolve;
         });
-        if (this.type !== 'create') this.#tell({ what: 'pending', job: this.description });
+        if (this.type !== 'create' && this.#settings.autoFinalize === false)
+          this.#tell({ what: 'pending', job: this.description });
         await finalized;
         this.#finalize = undefined;
         if (isAborted()) throw new BlockError('ECANCELED');
@@ -262,6 +292,7 @@ export class BlockJob {
     } catch (error) {
       this.#become('aborting');
       if (!isAborted()) this.#error = toBlockError(error).message;
+      this.#group?.cancel();
       await this.#work.clean?.(false).catch(() => {});
     }
     if (this.type !== 'create') this.#tell({ what: isAborted() ? 'cancelled' : 'completed', job: this.description });

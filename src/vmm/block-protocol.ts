@@ -65,6 +65,8 @@ export interface BackupRequest extends JobSettings {
   readonly bitmap?: string | undefined;
   /** What the bitmap has afterwards. `on-success`: what was written since the backup began, if it succeeds. `incremental` is that. */
   readonly bitmapMode?: 'on-success' | 'never' | 'always' | undefined;
+  /** What is copied is stored compressed. */
+  readonly compress?: boolean | undefined;
 }
 
 export type JobRequest =
@@ -128,7 +130,12 @@ export type BlockAction =
 export type BlockRequest =
   | JobRequest
   /** All of them, at one moment for the guest, or with an error none. */
-  | { readonly op: 'transaction'; readonly actions: readonly BlockAction[] }
+  | {
+      readonly op: 'transaction';
+      readonly actions: readonly BlockAction[];
+      /** Its jobs end together: all well, or none. */
+      readonly isGrouped?: boolean | undefined;
+    }
   | { readonly op: 'jobs' }
   | { readonly op: 'pause' | 'resume' | 'complete' | 'finalize' | 'dismiss'; readonly job: string }
   /** Without `force` a job that is ready ends well, and its disk stays where it is. */

@@ -26,6 +26,7 @@ import type {
   JobRequest,
   NodeName,
 } from './block-protocol.js';
+import type { JobGroup } from './job-group.js';
 import type { LiveGraph } from './live-graph.js';
 
 type Of<Op extends JobRequest['op']> = Extract<JobRequest, { readonly op: Op }>;
@@ -98,13 +99,13 @@ export class DiskJobs {
   }
 
   /** Within `LiveGraph.quietly`: from this moment on the job holds. Rejects with BlockError. */
-  async start(request: JobRequest): Promise<BlockJob> {
+  async start(request: JobRequest, group?: JobGroup): Promise<BlockJob> {
     const id = this.#idOf(request);
     const control = new JobControl(request.speed ?? 0);
     const { nodes, work } = await this.#plan(request, id, control);
     // What became of an image that is made is always asked for.
     const settings = request.op === 'create' ? { ...request, autoDismiss: false } : request;
-    const job = new BlockJob(id, request.op, settings, control, work, this.#tell);
+    const job = new BlockJob(id, request.op, settings, control, work, this.#tell, group);
     this.#jobs.set(id, { job, nodes });
     void job.ended.then(() => this.#jobs.delete(id));
     return job;
@@ -400,10 +401,14 @@ export class DiskJobs {
     const { node: target, use } = await this.#target(id, source, where, backing);
     let backup: BackupJob;
     try {
+      const info = await target.getInfo();
+      if (request.compress && !target.instance.writeCompressed)
+        throw new BlockError('ENOTSUP', 'Compression is not supported for this drive ');
       const told = bitmap && request.bitmapMode === 'never' ? copyOf(bitmap) : bitmap;
       backup = new BackupJob(source, target, {
         sync: sync === 'bitmap' ? 'incremental' : sync,
         ...(told ? { bitmap: told } : {}),
+        ...(request.compress ? { compresses: true, grainBytes: info.clusterSizeBytes ?? 0 } : {}),
         ...options,
       });
     } catch (error) {

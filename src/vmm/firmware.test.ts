@@ -83,6 +83,48 @@ test('a disk is booted, the one with the lowest boot index', {
   await machine.serial().waitForText('booted from the second disk', { timeoutMs: limitMs });
 });
 
+test('a disk that is plugged in later is booted from the next reset on, one that is pulled out no more', {
+  skip: !seabios && 'no seabios here',
+  timeout: limitMs,
+}, async () => {
+  const disk = (name: string) => {
+    const path = join(folder, `later-${name}`);
+    const bytes = new Uint8Array(1 << 20);
+    bytes.set(bootSector);
+    bytes.set([0x55, 0xaa], 510);
+    bytes.set(new TextEncoder().encode(`booted from ${name}`), 512);
+    writeFileSync(path, bytes);
+    return { path, format: 'raw' };
+  };
+  await using machine = await createMachine({
+    ramBytes: 64 << 20,
+    firmware: { image: seabios as string, serialConsole: true },
+    devices: [
+      { type: 'virtio-blk', image: disk('what was there'), bootIndex: 4 },
+      { type: 'virtio-scsi', id: 'scsi', units: [] },
+      { type: 'usb', model: 'qemu-xhci', bus: 'usb.0', devices: [] },
+    ],
+  });
+  const boots = (name: string) => machine.serial().waitForText(`booted from ${name}`, { timeoutMs: limitMs });
+  await machine.start();
+  await boots('what was there');
+  const { hotplug } = machine;
+  const storage = { kind: 'storage', id: 'stick', media: 'disk' } as const;
+  await hotplug.plugUsb('usb.0', { ...storage, image: disk('USB'), bootIndex: 3 });
+  await hotplug.plugScsi('scsi', { media: 'disk', device: 'unit', image: disk('SCSI'), bootIndex: 2 });
+  await machine.reset();
+  await boots('SCSI');
+  await hotplug.unplug('unit');
+  await machine.reset();
+  await boots('USB');
+  await hotplug.unplug('stick');
+  await machine.reset();
+  await boots('what was there');
+  await hotplug.plug('card', { type: 'virtio-blk', image: disk('virtio'), bootIndex: 1 });
+  await machine.reset();
+  await boots('virtio');
+});
+
 test('counted time: firmware, its disk and its console are alike in two runs, and on the cold tier', {
   skip: !seabios && 'no seabios here',
   timeout: limitMs,

@@ -45,6 +45,7 @@ export type {
   NbdRequest,
 } from './disk-protocol.js';
 export type { HotPluggable, UnpluggedType } from './hotplug.js';
+export type { MouseDescription } from './input-routes.js';
 export type { HostPage, LensReport, MemoryUse } from './lens-report.js';
 export { createMachine } from './machine.js';
 export type { Machine, MachineDisk, MachineEvents, MachineState } from './machine-interface.js';

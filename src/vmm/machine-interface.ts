@@ -15,6 +15,7 @@ import type {
   NbdRequest,
 } from './disk-protocol.js';
 import type { HotPluggable, UnpluggedType } from './hotplug.js';
+import type { MouseDescription } from './input-routes.js';
 import type { HostPage, LensReport } from './lens-report.js';
 import type { HostPort } from './network-protocol.js';
 import type { MachineNetwork } from './networks.js';
@@ -194,6 +195,10 @@ export interface Machine extends AsyncDisposable {
   /** Keys and movements of the mouse, at once and in order. */
   sendInput(events: readonly InputEvent[], options?: WaitOptions): Promise<void>;
   /** A text for a person. */
+  /** Mice and tablets; the one that hears of the mouse is the last. */
+  mice(options?: WaitOptions): Promise<readonly MouseDescription[]>;
+  /** Another one hears of the mouse. Rejects with VringError `no-such-mouse`. */
+  chooseMouse(index: number, options?: WaitOptions): Promise<void>;
   info(topic: InfoTopic, options?: WaitOptions): Promise<string>;
   on<K extends keyof MachineEvents>(event: K, listener: MachineEvents[K]): () => void;
   /** Ends the machine, if it has not ended, and releases all that it holds. */

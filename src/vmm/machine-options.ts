@@ -314,6 +314,8 @@ export interface MachineOptions {
   readonly devices?: readonly DeviceOptions[] | undefined;
   /** What network cards are connected to. */
   readonly networks?: readonly NetworkOptions[] | undefined;
+  /** Disks and block nodes may come later, though there is none yet. */
+  readonly disksMayCome?: boolean | undefined;
   /** Block nodes that images refer to by name, in QEMU's `-blockdev` spelling, flat; each may name those before it. */
   readonly blockNodes?: readonly OptionDict[] | undefined;
   /** Passwords that images and connections refer to by id. */

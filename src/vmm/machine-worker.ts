@@ -344,7 +344,7 @@ function answer(board: Board, request: Exclude<Request, { type: 'accelerator' }>
       return undefined;
     case 'plugUsb':
       for (const [disk, policies] of request.policies) disks?.added(disk, policies);
-      return devices.usb.plug(request.bus, request.device);
+      return devices.plugUsb(request.bus, request.device);
     case 'unplugUsb':
       disks?.drain();
       return devices.unplugUsb(request.place, request.disks);
@@ -353,6 +353,11 @@ function answer(board: Board, request: Exclude<Request, { type: 'accelerator' }>
       return undefined;
     case 'diskResized':
       devices.diskResized(request.disk);
+      return undefined;
+    case 'mice':
+      return input.mice;
+    case 'chooseMouse':
+      input.chooseMouse(request.index);
       return undefined;
     case 'trays':
       return devices.trays;

@@ -15,6 +15,7 @@ import type { BlockNodeDescription, DiskImage, NbdExportDescription, NbdRequest 
 import { type DescribedNodes, type MachineDiskThread, openDisks } from './disks.js';
 import { ringDoorbell } from './doorbell.js';
 import { HotPlug } from './hotplug.js';
+import type { MouseDescription } from './input-routes.js';
 import { beginImages } from './kernel-images.js';
 import { askToQuit, leaveGuestAtExit, outOfGuest } from './leave-guest.js';
 import type { HostPage, LensReport } from './lens-report.js';
@@ -496,6 +497,14 @@ class RunningMachine implements Machine {
     throw new VringError('no-accelerator', this.acceleratorRefusals.join('; '));
   }
 
+  async mice(options?: WaitOptions): Promise<readonly MouseDescription[]> {
+    return (await this.#request({ type: 'mice' }, options)) as readonly MouseDescription[];
+  }
+
+  async chooseMouse(index: number, options?: WaitOptions): Promise<void> {
+    await this.#request({ type: 'chooseMouse', index }, options);
+  }
+
   async info(topic: InfoTopic, options?: WaitOptions): Promise<string> {
     return (await this.#request({ type: 'info', topic }, options)) as string;
   }
@@ -724,7 +733,10 @@ export async function createMachineWith(
   const doorbell = new SharedArrayBuffer(doorbellBytes);
   // Both threads start at once: the images are opened while the machine is built.
   const disks =
-    diskConfigs.length === 0 && !config.devices.some(({ type }) => type === 'virtio-scsi' || type === 'usb')
+    diskConfigs.length === 0 &&
+    !options.disksMayCome &&
+    (options.blockNodes ?? []).length === 0 &&
+    !config.devices.some(({ type }) => type === 'virtio-scsi' || type === 'usb')
       ? undefined
       : openDisks({
           disks: diskConfigs,

@@ -24,6 +24,21 @@ const machineWith = (accelerator: 'kvm' | 'tcg', kernel: Uint8Array, cpus: numbe
     onReset: 'end',
   });
 
+// The further vCPUs' own memory lies behind the RAM: above 2 GiB of addresses of 32 bits.
+for (const ramBytes of [2 ** 31, 3 * 2 ** 30])
+  test(`two processors and ${ramBytes / 2 ** 20} MiB, on tcg`, { timeout: 60_000 }, async () => {
+    await using machine = await createMachine({
+      accelerators: ['tcg'],
+      cpus: 2,
+      kernel: twoProcessors.image,
+      ramBytes,
+      devices: [{ type: 'isa-debug-exit', port: 0xf4, sizeBytes: 1 }],
+      onReset: 'end',
+    });
+    await machine.start();
+    assert.deepEqual(await machine.ended, { why: 'exit', status: 1 });
+  });
+
 for (const accelerator of ['tcg', 'kvm'] as const) {
   const skip = accelerator === 'kvm' && whyNoKvm();
 

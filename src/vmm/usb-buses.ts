@@ -63,12 +63,17 @@ class UsbBus {
     return gone.map((each) => each.port).toSorted((a, b) => b.split('.').length - a.split('.').length);
   }
 
-  unplug(port: string): void {
+  unplug(port: string, host: UsbHost): void {
     const { table, index } = this.#find(port);
     table.unplug(index);
     this.places.giveBack(port);
     const at = this.#plugged.findIndex((each) => each.port === port);
-    this.#plugged.splice(at, 1);
+    for (const { device } of this.#plugged.splice(at, 1)) host.input.remove(device);
+  }
+
+  /** It is gone, with all that is plugged into it. */
+  end(host: UsbHost): void {
+    for (const { device } of this.#plugged) host.input.remove(device);
   }
 
   /** Lines of `info usb`. */
@@ -98,6 +103,7 @@ export class UsbBuses {
 
   /** The controller is gone, with all that is plugged into it. */
   remove(name: string): void {
+    this.#find(name).end(this.#host);
     this.#buses = this.#buses.filter((each) => each.name !== name);
   }
 
@@ -126,7 +132,7 @@ export class UsbBuses {
   unplug({ bus: name, port }: UsbPort): readonly string[] {
     const bus = this.#find(name);
     const ports = bus.leaving(port);
-    for (const each of ports) bus.unplug(each);
+    for (const each of ports) bus.unplug(each, this.#host);
     return ports;
   }
 

@@ -81,6 +81,21 @@ test('keys and places go to USB devices as soon as their driver asks, and whoeve
   assert.deepEqual(report(keyboard), [0, 0, 4, 0, 0, 0, 0, 0]);
   assert.deepEqual(report(tablet), [1, 0, 0x40, 0, 0x20, 0]);
   assert.deepEqual(report(tablet), [0, 0, 0x40, 0, 0x20, 0xff]);
+  // Another may be chosen, and is told of.
+  assert.deepEqual(
+    routes.mice.map(({ index, current }) => [index, current]),
+    [
+      [2, false],
+      [3, true],
+    ],
+  );
+  routes.chooseMouse(2);
+  assert.equal(frame.isAbsolute, false);
+  routes.moveMouse(0, 0, 1, 0);
+  assert.equal(keys.pop(), 'moved');
+  routes.chooseMouse(3);
+  assert.equal(frame.isAbsolute, true);
+  assert.throws(() => routes.chooseMouse(4), { message: "Input device 'QEMU HID Keyboard' is not a mouse" });
   tablet.reset();
   keyboard.reset();
   assert.equal(frame.isAbsolute, false);

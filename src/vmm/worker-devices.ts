@@ -53,6 +53,7 @@ import {
 } from '../hw/index.js';
 import type { DeviceBoard } from '../machine/board.js';
 import type { StateArena } from '../schema/index.js';
+import { BootOrder } from './boot-order.js';
 import type { MachineDisks } from './disk-backend.js';
 import type { InputRoutes } from './input-routes.js';
 import type { MachineNetworks } from './network-backend.js';
@@ -158,6 +159,18 @@ export class PluggedPort {
   }
 }
 
+interface PluggedScsi {
+  readonly model: VirtioScsi;
+  readonly config: DeviceConfig;
+  /** Firmware's. */
+  readonly path: string;
+}
+
+type PluggedUsbBus = Omit<PluggedScsi, 'model'>;
+
+const scsiBootPath = (path: string, { target, lun }: ScsiPlace): string =>
+  `${path}/channel@0/disk@${target.toString(16)},${lun.toString(16)}`;
+
 export class MachineDevices {
   /** Where the screen's memory lies. */
   screen: Omit<ScreenMemory, 'memory' | 'hasKeyboard'> | undefined;
@@ -169,9 +182,11 @@ export class MachineDevices {
   /** Place of a device's first port among all. */
   readonly #firstPorts = new Map<DeviceConfig, number>();
   /** Firmware's paths of devices that have a boot index. */
-  readonly #bootable: { readonly index: number; readonly path: string }[] = [];
+  readonly #boot = new BootOrder();
   /** SCSI controllers by their ids. */
-  readonly #scsi = new Map<string, VirtioScsi>();
+  readonly #scsi = new Map<string, PluggedScsi>();
+  /** USB buses, by where their controllers are to firmware. */
+  readonly #usbPaths = new Map<string, PluggedUsbBus>();
   /** Drives with removable media, by their disk. */
   readonly #removable = new Map<number, RemovableDrive>();
   /** Folders of the host that the guest sees. */
@@ -223,7 +238,7 @@ export class MachineDevices {
 
   /** Open Firmware paths of what can be booted from, first choice first. */
   get bootOrder(): readonly string[] {
-    return this.#bootable.toSorted((a, b) => a.index - b.index).map(({ path }) => path);
+    return this.#boot.paths;
   }
 
   /** Throws VringError `pci-full`, `pci-slot`, `disk-open`, `console-ports`. */
@@ -257,8 +272,7 @@ export class MachineDevices {
         });
         this.#virtioDisks.set(config.disk, model);
         const spot = this.#addVirtio(board, config, model, taken);
-        if (config.bootIndex !== undefined)
-          this.#bootable.push({ index: config.bootIndex, path: `${spot.path('scsi')}/disk@0,0` });
+        this.#boot.add(config.bootIndex, `${spot.path('scsi')}/disk@0,0`, config);
         return;
       }
       case 'ide': {
@@ -267,7 +281,7 @@ export class MachineDevices {
         if (!drivePlaces) throw new VringError('no-ide', 'This board has no disk controller of its own.');
         drivePlaces.drives[place] = this.#drive(config, place + 1, drivePlaces.queueDepth);
         const path = `${board.pciPath}${drivePlaces.bootPath(place)}`;
-        if (bootIndex !== undefined) this.#bootable.push({ index: bootIndex, path });
+        this.#boot.add(bootIndex, path, config);
         return;
       }
       case 'floppy': {
@@ -279,7 +293,7 @@ export class MachineDevices {
         floppyPlaces.drives[unit] = drive;
         this.#removable.set(disk, drive);
         const path = `${board.pciPath}${floppyPlaces.bootPath(unit)}`;
-        if (bootIndex !== undefined) this.#bootable.push({ index: bootIndex, path });
+        this.#boot.add(bootIndex, path, config);
         return;
       }
       case 'isa-fdc':
@@ -291,10 +305,7 @@ export class MachineDevices {
       case 'ahci': {
         const spot = this.#spot(board, config.slot, taken);
         const drives = config.drives.map((drive, port) => {
-          if (drive?.bootIndex !== undefined) {
-            const path = `${spot.path('pci8086,2922')}/drive@${port}/disk@0`;
-            this.#bootable.push({ index: drive.bootIndex, path });
-          }
+          this.#boot.add(drive?.bootIndex, `${spot.path('pci8086,2922')}/drive@${port}/disk@0`, config);
           return drive && this.#drive(drive, port + 1, AHCI_QUEUE_DEPTH);
         });
         const controller = new Ich9Ahci({ name: freeName('ich9-ahci', taken), dma: board.memory.dma, drives });
@@ -310,12 +321,11 @@ export class MachineDevices {
       case 'virtio-scsi': {
         const model = new VirtioScsi(config);
         const spot = this.#addVirtio(board, config, model, taken);
-        this.#scsi.set(config.id ?? '', model);
+        const path = spot.path('scsi');
+        this.#scsi.set(config.id ?? '', { model, config, path });
         for (const unit of config.units) {
-          const { target, lun, bootIndex } = unit;
           model.bus.add(unit, this.#scsiUnit(unit));
-          const path = `${spot.path('scsi')}/channel@0/disk@${target.toString(16)},${lun.toString(16)}`;
-          if (bootIndex !== undefined) this.#bootable.push({ index: bootIndex, path });
+          this.#boot.add(unit.bootIndex, scsiBootPath(path, unit), config);
         }
         return;
       }
@@ -329,7 +339,7 @@ export class MachineDevices {
           ...{ mac, mtu, features, rxQueueSize, txQueueSize, speed, duplex },
         });
         const rom = readOptionRom(board, config.rom);
-        this.#bootByNetwork(config.bootIndex, this.#addVirtio(board, config, model, taken, rom));
+        this.#bootByNetwork(config, this.#addVirtio(board, config, model, taken, rom));
         return;
       }
       case 'ne2k_isa': {
@@ -357,7 +367,7 @@ export class MachineDevices {
         claimOptionRom(board, rom, card.function);
         const spot = this.#spot(board, config.slot, taken);
         this.#insert(board, spot, config, card);
-        this.#bootByNetwork(config.bootIndex, spot);
+        this.#bootByNetwork(config, spot);
         return;
       }
       case 'virtio-serial':
@@ -472,31 +482,46 @@ export class MachineDevices {
     unit: Omit<ScsiUnitConfig, 'target' | 'lun'> & Partial<ScsiPlace>,
   ): Required<ScsiPlace> {
     const id = name ?? [...this.#scsi.keys()][0];
-    const model = id === undefined ? undefined : this.#scsi.get(id);
-    if (id === undefined || !model)
+    const found = id === undefined ? undefined : this.#scsi.get(id);
+    if (id === undefined || !found)
       throw new VringError('device-bus', name === undefined ? "No 'SCSI' bus found" : `Bus '${name}.0' not found`);
+    const { model, config, path } = found;
     const place = model.bus.freePlace(unit.target, unit.lun);
     if (!place) throw new VringError('device-bus', `There is no free place for the unit on '${id}'`);
     model.bus.add(place, this.#scsiUnit({ ...unit, ...place }));
     model.plugged(place);
+    this.#boot.add(unit.bootIndex, scsiBootPath(path, place), config);
     return { ...place, controller: id };
   }
 
   /** What it had under way has ended. Throws VringError `device-busy`. */
   unplugScsi(id: string, place: ScsiPlace): void {
-    const model = this.#scsi.get(id);
-    const unit = model?.bus.unit(place);
-    if (!model || !unit) return;
+    const found = this.#scsi.get(id);
+    const unit = found?.model.bus.unit(place);
+    if (!found || !unit) return;
+    const { model, path } = found;
     if (unit.pending > 0)
       throw new VringError('device-busy', 'The device waits for a disk that failed; the machine has to go on first.');
     model.bus.remove(place);
     model.unplugged(place);
+    this.#boot.remove(scsiBootPath(path, place));
     for (const [disk, drive] of this.#removable) if (drive.backend === unit.backend) this.#removable.delete(disk);
+  }
+
+  /** Throws VringError `device-bus`. */
+  plugUsb(name: string, device: Parameters<UsbBuses['plug']>[1]): UsbPort {
+    const place = this.usb.plug(name, device);
+    const bus = this.#usbPaths.get(name);
+    if (bus)
+      this.#boot.add(device.drive?.bootIndex, `${bus.path}${usbBootPath({ ...device, port: place.port })}`, bus.config);
+    return place;
   }
 
   /** What its disks had under way has ended. Gives the ports that are free now. Throws VringError `device-busy`. */
   unplugUsb(place: UsbPort, disks: readonly number[]): readonly string[] {
     const ports = this.usb.unplug(place);
+    const bus = this.#usbPaths.get(place.bus);
+    for (const port of bus ? ports : []) this.#boot.remove(`${bus?.path}${usbBootPath({ kind: 'storage', port })}`);
     for (const disk of disks) this.#removable.delete(disk);
     return ports;
   }
@@ -548,9 +573,13 @@ export class MachineDevices {
     this.#plugged.splice(at, 1);
     this.#taken.delete(spot.key);
     this.#taken.delete(device.name);
+    this.#boot.removeOf(config);
     if (config.type === 'virtio-scsi') this.#scsi.delete(config.id ?? '');
     if (config.type === 'virtio-blk') this.#virtioDisks.delete(config.disk);
-    if (config.type === 'usb') this.usb.remove(config.bus);
+    if (config.type === 'usb') {
+      this.usb.remove(config.bus);
+      this.#usbPaths.delete(config.bus);
+    }
     if ('device' in config && config.device !== undefined) this.#host.unplugged(config.device);
   }
 
@@ -578,7 +607,7 @@ export class MachineDevices {
     this.#insert(board, spot, config, controller);
     for (const { bootIndex, namespace } of config.namespaces) {
       const path = `${spot.path('pci1b36,10')}/namespace@${namespace.toString(16)},0`;
-      if (bootIndex !== undefined) this.#bootable.push({ index: bootIndex, path });
+      this.#boot.add(bootIndex, path, config);
     }
   }
 
@@ -601,9 +630,8 @@ export class MachineDevices {
       path = spot.path('usb');
     }
     this.usb.add(controller, config);
-    for (const each of config.devices)
-      if (each.drive?.bootIndex !== undefined)
-        this.#bootable.push({ index: each.drive.bootIndex, path: `${path}${usbBootPath(each)}` });
+    this.#usbPaths.set(config.bus, { path, config });
+    for (const each of config.devices) this.#boot.add(each.drive?.bootIndex, `${path}${usbBootPath(each)}`, config);
   }
 
   #scsiUnit(config: ScsiUnitConfig & { readonly removable?: boolean | undefined }): ScsiUnit {
@@ -736,8 +764,8 @@ export class MachineDevices {
     }
   }
 
-  #bootByNetwork(index: number | undefined, spot: Pick<Spot, 'path'>): void {
-    if (index !== undefined) this.#bootable.push({ index, path: `${spot.path('ethernet')}/ethernet-phy@0` });
+  #bootByNetwork(config: DeviceConfig & { readonly bootIndex?: number | undefined }, spot: Pick<Spot, 'path'>): void {
+    this.#boot.add(config.bootIndex, `${spot.path('ethernet')}/ethernet-phy@0`, config);
   }
 
   #addConsole(board: DeviceBoard, config: DeviceConfig & { type: 'virtio-serial' }, taken: Set<string>): void {

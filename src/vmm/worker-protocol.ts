@@ -143,8 +143,11 @@ export interface SharedFolderConfig extends VirtioPlace {
   readonly path: string;
   /** 1 to 31 bytes. */
   readonly tag: string;
-  /** Whose files are that the guest makes: `passthrough`: whose it says; `none`: as that, where it is allowed. */
-  readonly security: 'passthrough' | 'none';
+  /**
+   * Whose files are that the guest makes: `passthrough`: whose it says; `none`: as that, where it is allowed; `mapped-xattr`: the process's
+   * own, with what the guest says in extended attributes.
+   */
+  readonly security: 'passthrough' | 'none' | 'mapped-xattr';
   readonly readonly?: boolean | undefined;
 }
 
@@ -464,6 +467,9 @@ export type Request =
   /** A disk has another size. */
   | { readonly type: 'diskResized'; readonly disk: number }
   | { readonly type: 'trays' }
+  /** Answered with `MouseDescription[]`. */
+  | { readonly type: 'mice' }
+  | { readonly type: 'chooseMouse'; readonly index: number }
   | { readonly type: 'info'; readonly topic: InfoTopic };
 
 export type ToWorker = { readonly id: number; readonly request: Request };

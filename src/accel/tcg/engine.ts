@@ -191,7 +191,7 @@ export class TcgEngine implements Accelerator {
       vcpus: this.#vcpus,
       instructions: this.#counting ? () => this.instructions : undefined,
       isCalled: ({ state }) =>
-        (this.#words[(state + header.interruptPending) >> 2] | this.#words[(state + header.kick) >> 2]) !== 0,
+        (this.#words[(state + header.interruptPending) >>> 2] | this.#words[(state + header.kick) >>> 2]) !== 0,
       begin: (vcpu, before) => this.#beginTurn(vcpu, before),
     });
     const table = new WebAssembly.Table({ element: 'anyfunc', initial: 1 });
@@ -306,7 +306,7 @@ export class TcgEngine implements Accelerator {
 
   /** Indices of the kick words of all vCPUs, as 32-bit words of the memory. */
   get kickIndices(): readonly number[] {
-    return this.#vcpus.map(({ state }) => (state + header.kick) >> 2);
+    return this.#vcpus.map(({ state }) => (state + header.kick) >>> 2);
   }
 
   /** Bytes that RAM and ROM may be put at: from here to the end of the memory. */
@@ -362,13 +362,13 @@ export class TcgEngine implements Accelerator {
   kick(): void {
     // Counted: at the next block, so that it is the same instruction in every run.
     if (this.#counting) this.#view.setBigUint64(this.state + header.instructionLimit, 0n, true);
-    Atomics.store(this.#words, (this.state + header.kick) >> 2, 1);
+    Atomics.store(this.#words, (this.state + header.kick) >>> 2, 1);
   }
 
   /** An interrupt controller has, or no longer has, something for a vCPU. */
   setInterruptPending(pending: boolean, index = 0): void {
     const vcpu = this.#vcpus[index];
-    this.#words[(vcpu.state + header.interruptPending) >> 2] = pending ? 1 : 0;
+    this.#words[(vcpu.state + header.interruptPending) >>> 2] = pending ? 1 : 0;
     if (pending) this.#call(vcpu);
   }
 
@@ -376,7 +376,7 @@ export class TcgEngine implements Accelerator {
   #call(vcpu: EngineVcpu): void {
     if (vcpu !== this.#turns.current) {
       if (!vcpu.cpu.isHalted) {
-        Atomics.store(this.#words, (vcpu.state + header.kick) >> 2, 1);
+        Atomics.store(this.#words, (vcpu.state + header.kick) >>> 2, 1);
         return;
       }
       this.#turns.wake(vcpu);
@@ -387,7 +387,7 @@ export class TcgEngine implements Accelerator {
   /** Every counter, by name (also `-stats` and the monitor's `info jit`). */
   statistics(): Readonly<Record<string, Readonly<Record<string, number>>>> {
     const sum = (offset: number) =>
-      this.#vcpus.reduce((total, { state }) => total + (this.#words[(state + offset) >> 2] >>> 0), 0);
+      this.#vcpus.reduce((total, { state }) => total + (this.#words[(state + offset) >>> 2] >>> 0), 0);
     const misses = { lookups: sum(header.lookups), refills: sum(header.refills), flushes: sum(header.flushes) };
     return { engine: { ...this.counters, ...misses }, cache: this.cache.counters, compiler: this.compiler.counters };
   }
@@ -406,7 +406,7 @@ export class TcgEngine implements Accelerator {
 
   /** How often the TLB of the vCPU whose turn it is was flushed, and entries filled, modulo 2^32. */
   get tlbCounters(): { readonly flushes: number; readonly refills: number } {
-    const word = (offset: number) => this.#words[(this.state + offset) >> 2] >>> 0;
+    const word = (offset: number) => this.#words[(this.state + offset) >>> 2] >>> 0;
     return { flushes: word(header.flushes), refills: word(header.refills) };
   }
 
@@ -430,7 +430,7 @@ export class TcgEngine implements Accelerator {
     if (!this.#counting) return;
     const own = Math.min(this.#limit, this.#turns.end) - this.instructions + this.#begun(this.#turns.current);
     // Someone wants to be heard at the next block: that stays so until `poll` is called.
-    const next = Atomics.load(this.#words, (this.state + header.kick) >> 2) === 0 ? Math.max(0, own) : 0;
+    const next = Atomics.load(this.#words, (this.state + header.kick) >>> 2) === 0 ? Math.max(0, own) : 0;
     this.#view.setBigUint64(
       this.state + header.instructionLimit,
       BigInt(Math.min(next, Number.MAX_SAFE_INTEGER)),
@@ -448,7 +448,7 @@ export class TcgEngine implements Accelerator {
       const exit = this.#single();
       if (exit !== undefined) return exit;
     }
-    this.#words[(state + header.hops) >> 2] = -1;
+    this.#words[(state + header.hops) >>> 2] = -1;
     return undefined;
   }
 
@@ -476,7 +476,7 @@ export class TcgEngine implements Accelerator {
     const words = this.#words;
     const { state } = this;
     const dispatch = this.#dispatch();
-    const hops = (state + header.hops) >> 2;
+    const hops = (state + header.hops) >>> 2;
     for (;;) {
       if (this.#trace.block) this.#announceBlock();
       const exit = this.#uncached
@@ -519,7 +519,7 @@ export class TcgEngine implements Accelerator {
 
   /** One instruction without the code cache; interrupts first. */
   #uncachedStep(): TurnEnd | undefined {
-    if (this.#words[(this.state + header.kick) >> 2] !== 0) return this.#act(exitCode.kick);
+    if (this.#words[(this.state + header.kick) >>> 2] !== 0) return this.#act(exitCode.kick);
     const { guest } = this.#host;
     guest?.enter();
     const exit = this.#single();
@@ -540,7 +540,7 @@ export class TcgEngine implements Accelerator {
   raiseNmi(index = 0): void {
     const vcpu = this.#vcpus[index];
     vcpu.cpu.raiseNmi?.();
-    if (vcpu !== this.#turns.current) Atomics.store(this.#words, (vcpu.state + header.kick) >> 2, 1);
+    if (vcpu !== this.#turns.current) Atomics.store(this.#words, (vcpu.state + header.kick) >>> 2, 1);
     this.#call(vcpu);
   }
 
@@ -559,8 +559,8 @@ export class TcgEngine implements Accelerator {
   /** Tells of the block that `dispatch` runs next, and sees to it that it runs that one alone. */
   #announceBlock(): void {
     const { state } = this;
-    this.#words[(state + header.hops) >> 2] = 0;
-    if (this.#words[(state + header.kick) >> 2] !== 0) return;
+    this.#words[(state + header.hops) >>> 2] = 0;
+    if (this.#words[(state + header.kick) >>> 2] !== 0) return;
     const [fault, target] = this.routines['lookup'](state, BigInt.asIntN(64, this.#linearPc())) as [number, number];
     if (fault === 0 && target !== 0) this.#trace.block?.(target & 0x7fffffff);
   }
@@ -610,8 +610,8 @@ export class TcgEngine implements Accelerator {
       case exitCode.missing:
         return this.#translate();
       case exitCode.fault:
-        if (words[(this.state + header.trapCode) >> 2] === 0) return this.#single();
-        if (words[(this.state + header.trapCode) >> 2] === APART) return this.#standApart();
+        if (words[(this.state + header.trapCode) >>> 2] === 0) return this.#single();
+        if (words[(this.state + header.trapCode) >>> 2] === APART) return this.#standApart();
         this.counters.faults++;
         return this.#cpu.deliverFault();
       case exitCode.leave:
@@ -620,7 +620,7 @@ export class TcgEngine implements Accelerator {
       case exitCode.kick:
         this.counters.kicks++;
         this.exits.counts[exitIndex.kick]++;
-        Atomics.store(words, (this.state + header.kick) >> 2, 0);
+        Atomics.store(words, (this.state + header.kick) >>> 2, 0);
         return this.#attend();
       case exitCode.checkInterrupts:
         this.#cpu.deliverPending();
@@ -643,7 +643,7 @@ export class TcgEngine implements Accelerator {
     this.#attending = false;
     // An NMI or a debug trap goes first; a masked interrupt is asked for by the instruction that unmasks it.
     const again = stop || this.#cpu.deliverPending();
-    if (again && this.#words[(this.state + header.interruptPending) >> 2] !== 0) this.kick();
+    if (again && this.#words[(this.state + header.interruptPending) >>> 2] !== 0) this.kick();
     if (stop) return 'kick';
     if (this.#cpu.isShutDown) return 'shutdown';
     return this.#turns.isUrgent ? 'yield' : undefined;
@@ -654,7 +654,7 @@ export class TcgEngine implements Accelerator {
    * so too often, in regions too.
    */
   #standApart(): TurnEnd | undefined {
-    this.#words[(this.state + header.trapCode) >> 2] = 0;
+    this.#words[(this.state + header.trapCode) >>> 2] = 0;
     this.counters.apart++;
     const [fault, code] = this.routines['code_address'](this.state, BigInt.asIntN(64, this.#linearPc())) as [
       number,
@@ -671,7 +671,7 @@ export class TcgEngine implements Accelerator {
   #hot(): void {
     this.counters.hot++;
     if (this.#breakpoints.size > 0) return;
-    const block = this.cache.blockAt(this.#words[(this.state + header.currentCode) >> 2]);
+    const block = this.cache.blockAt(this.#words[(this.state + header.currentCode) >>> 2]);
     if (block < 0) return;
     // Where the pc wraps at 64 KiB no other block may join. Most blocks that come here wait already.
     if (!this.cache.blocks.isWaiting(block)) this.compiler.request(block, this.#linearPc(), this.#tlbs, this.#follows);
@@ -684,7 +684,7 @@ export class TcgEngine implements Accelerator {
    */
   #busy(): void {
     this.counters.busy++;
-    const head = this.compiler.busyRegion(this.#words[(this.state + header.currentCode) >> 2])?.head;
+    const head = this.compiler.busyRegion(this.#words[(this.state + header.currentCode) >>> 2])?.head;
     if (head !== undefined && this.#breakpoints.size === 0)
       this.compiler.request(head, this.#linearPc(), this.#tlbs, this.#follows, true);
   }
@@ -709,8 +709,8 @@ export class TcgEngine implements Accelerator {
 
   /** Translates the block at pc; its host address and key are in the scratch. */
   #translate(): TurnEnd | undefined {
-    const hva = this.#words[(this.state + header.scratch) >> 2] >>> 0;
-    const key = this.#words[(this.state + header.scratch + 4) >> 2];
+    const hva = this.#words[(this.state + header.scratch) >>> 2] >>> 0;
+    const key = this.#words[(this.state + header.scratch + 4) >>> 2];
     const request = this.#request;
     request.maxInstructions = MAX_BLOCK_INSTRUCTIONS;
     if (this.#breakpoints.size > 0) {
@@ -773,7 +773,7 @@ export class TcgEngine implements Accelerator {
     );
     const [fault, hva, pageKey] = this.routines['code_address'](this.state, address) as [number, number, number];
     if (fault !== 0) return this.#cpu.deliverFault();
-    const key = this.#words[(this.state + header.modeKey) >> 2] | pageKey;
+    const key = this.#words[(this.state + header.modeKey) >>> 2] | pageKey;
     this.#request.maxInstructions = 1;
     if (this.#generate(hva >>> 0, key) < 0) return this.#cpu.deliverFault();
     this.#serializer.run(this.#builder, this.#optimizer, 1);
@@ -785,7 +785,7 @@ export class TcgEngine implements Accelerator {
   #initState(tlbEntries: number): void {
     const words = this.#words;
     for (const { index, state } of this.#vcpus) {
-      const at = (offset: number) => (state + offset) >> 2;
+      const at = (offset: number) => (state + offset) >>> 2;
       const tlbs = state + vcpuLayout.tlbs;
       for (let mmu = 0; mmu < MMU_CONTEXTS; mmu++) {
         words[at(header.tlbs) + mmu] = tlbs + mmu * TLB_BYTES;

@@ -17,6 +17,9 @@ export interface BackupOptions extends JobOptions {
   readonly sync?: 'full' | 'top' | 'incremental' | 'none';
   /** For `incremental`: emptied when the backup begins, so that it tells what is written from then on; a backup that fails gives back what it had. */
   readonly bitmap?: SparseBitmap;
+  /** What is copied is stored compressed, in pieces of whole clusters: `grainBytes`, a power of two, is one of the target's at least. */
+  readonly compresses?: boolean;
+  readonly grainBytes?: number;
 }
 
 export class BackupJob {
@@ -41,7 +44,7 @@ export class BackupJob {
     this.#source = source;
     this.#target = target;
     this.#options = options;
-    this.#grain = minGrainBytes;
+    this.#grain = Math.max(minGrainBytes, options.grainBytes ?? 0);
     this.#todo = new Bitmap('backup', this.#grain, source.length);
     if (options.bitmap) {
       const { granularity } = options.bitmap;
@@ -150,7 +153,10 @@ export class BackupJob {
     else {
       const buffer = this.#source.host.allocate(length);
       await jobRequest('read', this.#source.read(offset, buffer));
-      await jobRequest('write', this.#target.write(offset, buffer));
+      await jobRequest(
+        'write',
+        this.#target.write(offset, buffer, this.#options.compresses ? RequestFlag.compressed : 0),
+      );
     }
     this.#done += length;
   }

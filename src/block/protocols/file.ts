@@ -252,8 +252,7 @@ class FileNode implements DriverNode {
     const file = await this.#node.host.files
       .open(path, { write: !readOnly, direct: this.#file.direct })
       .catch((error) => {
-        const code = errorCode(error);
-        throw new BlockError(code, `Could not open '${path}': ${errorText(code)}`, { cause: error });
+        throw couldNotOpen(error, path);
       });
     const old = this.#file;
     const [used, refused] = [this.#used, this.#refused];
@@ -350,6 +349,15 @@ function stripPrefix(filename: string, prefix: string): string {
   return hasProtocol(path) ? `./${path}` : path;
 }
 
+/** The host may have said more than why. */
+function couldNotOpen(error: unknown, path: string): BlockError {
+  const code = errorCode(error);
+  const isTold = error instanceof BlockError && !error.bare;
+  return new BlockError(code, isTold ? error.message : `Could not open '${path}': ${errorText(code)}`, {
+    cause: error,
+  });
+}
+
 async function openFile(context: OpenContext, driver: 'file' | 'host_device'): Promise<DriverNode> {
   const filename = context.options.string('filename');
   if (!filename) throw new BlockError('EINVAL', "The 'file' block driver requires a file name");
@@ -366,9 +374,7 @@ async function openFile(context: OpenContext, driver: 'file' | 'host_device'): P
       file = await how(false);
     }
   } catch (error) {
-    throw new BlockError(errorCode(error), `Could not open '${filename}': ${errorText(errorCode(error))}`, {
-      cause: error,
-    });
+    throw couldNotOpen(error, filename);
   }
   const isDevice = file.kind === 'block-device' || file.kind === 'character-device';
   if (driver === 'file' ? file.kind !== 'regular' : !isDevice) {

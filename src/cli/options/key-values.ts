@@ -60,6 +60,11 @@ export class KeyValues {
     return this.#values;
   }
 
+  /** In their order, and as often as they were given. */
+  get given(): readonly (readonly [string, string])[] {
+    return this.#all;
+  }
+
   has(key: string): boolean {
     return this.#values.has(key);
   }

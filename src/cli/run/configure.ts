@@ -19,6 +19,7 @@ import { planNetworks } from './networks.js';
 import { planActions } from './plan-actions.js';
 import { planBoard } from './plan-board.js';
 import { type Characters, planCharacters } from './plan-characters.js';
+import { planDescriptors } from './plan-descriptors.js';
 import { planDevices } from './plan-devices.js';
 import { planLoaders } from './plan-loader.js';
 import { BoardObjects, isBoardObject } from './plan-objects.js';
@@ -150,6 +151,8 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
       serialPorts: characters.serialPorts,
       devices,
       networks: networks.networks,
+      // Whoever asks by program may plug in disks.
+      disksMayCome: (!isEmpty && characters.attachments.some(({ from }) => from.kind === 'qmp')) || undefined,
       blockNodes,
       ...actions,
       gdb: gdb !== undefined,
@@ -166,6 +169,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
       .all('object')
       .filter((text) => !isFilter(text) && !isBoardObject(text))
       .map(parseObject),
+    descriptors: planDescriptors(options),
     gdb,
     stats,
     lens: options.has('lens') ? planLens(options.last('lens') ?? '') : undefined,

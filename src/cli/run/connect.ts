@@ -1,8 +1,8 @@
 /** Connects a machine's ports and its monitor with the terminal and with files. */
-import { type FileHandle, open } from 'node:fs/promises';
 import { assert } from '../../base/index.js';
 import { openFailure } from '../../host/node/open-failure.js';
 import type { Terminal } from '../../host/node/terminal.js';
+import { openWrittenFile, type WrittenFile } from '../../host/node/written-file.js';
 import type { CharacterPort, Machine } from '../../vmm/index.js';
 import { VringError } from '../../vmm/index.js';
 import { type Backend, type OutputSink, PATIENCE_MS } from './backends/backend.js';
@@ -32,6 +32,8 @@ export interface ConnectOptions {
   readonly version: string;
   readonly prompt: string;
   readonly name: string | undefined;
+  readonly uuid?: string | undefined;
+  readonly ramBytes?: number | undefined;
   readonly isEmpty: boolean;
   readonly spareDrives: Map<string, SpareDrive>;
   readonly namedDevices: NamedDevices;
@@ -74,12 +76,12 @@ export class StreamSink implements OutputSink {
 }
 
 class FileSink implements OutputSink {
-  readonly #file: FileHandle;
+  readonly #file: WrittenFile;
   readonly #path: string;
   #failed = false;
   readonly #onFailure: (sentence: string) => void;
 
-  constructor(file: FileHandle, path: string, onFailure: (sentence: string) => void) {
+  constructor(file: WrittenFile, path: string, onFailure: (sentence: string) => void) {
     this.#file = file;
     this.#path = path;
     this.#onFailure = onFailure;
@@ -88,8 +90,7 @@ class FileSink implements OutputSink {
   async write(bytes: Uint8Array | string): Promise<void> {
     if (this.#failed) return;
     try {
-      const content = typeof bytes === 'string' ? Buffer.from(bytes) : bytes;
-      for (let at = 0; at < content.length; ) at += (await this.#file.write(content, at)).bytesWritten;
+      await this.#file.write(typeof bytes === 'string' ? Buffer.from(bytes) : bytes);
     } catch (error) {
       this.#failed = true;
       this.#onFailure(`'${this.#path}' cannot be written: ${openFailure(error)}`);
@@ -119,7 +120,7 @@ function portOf(machine: Machine, from: Attachment['from']): CharacterPort {
 
 /** What character devices lead to: files that are written, and backends that clients come to. */
 export interface OpenChardevs {
-  readonly files: ReadonlyMap<Chardev, FileHandle>;
+  readonly files: ReadonlyMap<Chardev, WrittenFile>;
   readonly backends: ReadonlyMap<Chardev, Backend>;
 }
 
@@ -127,7 +128,7 @@ export interface OpenChardevs {
 export async function openChardevs(
   attachments: readonly Attachment[],
 ): Promise<OpenChardevs & { close(): Promise<void> }> {
-  const files = new Map<Chardev, FileHandle>();
+  const files = new Map<Chardev, WrittenFile>();
   const backends = new Map<Chardev, Backend>();
   const close = async () => {
     for (const file of files.values()) await file.close();
@@ -142,7 +143,7 @@ export async function openChardevs(
       else if (kind === 'pipe') backends.set(chardev, new PipeBackend(option, path));
       if (kind !== 'file') continue;
       try {
-        files.set(chardev, await open(path, chardev.append ? 'a' : 'w'));
+        files.set(chardev, await openWrittenFile(path, chardev.append ?? false));
       } catch (error) {
         throw new VringError('chardev-open', `'${path}' cannot be opened: ${openFailure(error)}`, { cause: error });
       }
@@ -200,6 +201,7 @@ export function connect(
         frontEnds.push({
           name: 'the monitor for programs',
           input: (bytes) => program.input(bytes),
+          descriptors: (descriptors) => program.descriptors(descriptors),
           opened: () => program.opened(),
           closed: () => program.closed(),
           settled: () => program.settled(),
@@ -213,6 +215,8 @@ export function connect(
           version: options.version,
           prompt: options.prompt,
           name: options.name,
+          uuid: options.uuid,
+          ramBytes: options.ramBytes,
           isEmpty: options.isEmpty,
           spareDrives: options.spareDrives,
           namedDevices: options.namedDevices,
@@ -223,8 +227,13 @@ export function connect(
         frontEnds.push({
           name: 'the monitor',
           input: (bytes) => monitor.input(bytes),
+          descriptors: (arrived) => monitor.descriptors.arrive(arrived),
           focus: () => monitor.focus(),
-          opened: () => monitor.restart(),
+          opened: () => {
+            monitor.descriptors.opened();
+            monitor.restart();
+          },
+          closed: () => monitor.descriptors.closed(machine.state === 'running'),
           settled: () => monitor.settled(),
         });
         continue;
@@ -293,10 +302,13 @@ function attachBackend(
   const router = mux
     ? new Mux({ write: (text) => void backend.write(text), quit }, frontEnds, escapeByte)
     : (frontEnds[0] as FrontEnd | undefined);
+  const front = mux ? undefined : frontEnds[0];
+  const takesDescriptors = front?.descriptors !== undefined;
   backend.attach({
     opened: () => router?.opened?.(),
     closed: () => router?.closed?.(),
     input: (bytes) => router?.input(bytes),
+    ...(takesDescriptors ? { descriptors: (arrived) => front?.descriptors?.(arrived) } : {}),
     sendBreak: () => router?.sendBreak?.(),
     settled: async () => await router?.settled?.(),
   });

@@ -4,6 +4,7 @@ import { type DeviceOptions, type Machine, VringError } from '../../vmm/index.js
 import { KeyValues } from '../options/key-values.js';
 import { type DeviceRow, type FoundDevice, findDevice, unsupportedProperties } from './devices.js';
 import { errorPolicies, parseDrive, type SpareDrive } from './drives.js';
+import type { MonitorDescriptors } from './monitor-descriptors.js';
 import { type NamedDevices, namedDevice } from './named-devices.js';
 import { parseNetdev } from './networks.js';
 import type { DrivePlan } from './plan-drives.js';
@@ -165,8 +166,8 @@ export async function addBlockdev(machine: Machine, members: object): Promise<vo
 }
 
 /** `netdev_add`: a network, in `-netdev`'s words or as JSON. Rejects with VringError. */
-export async function addNetwork({ hotplug }: Machine, text: string): Promise<void> {
-  const { id, backend } = parseNetdev('netdev_add', text);
+export async function addNetwork({ hotplug }: Machine, text: string, descriptors: MonitorDescriptors): Promise<void> {
+  const { id, backend } = parseNetdev('netdev_add', text, (name) => String(descriptors.take(name)));
   await hotplug.addNetwork({ ...backend, id });
 }
 

@@ -15,6 +15,7 @@ import {
   type Statistics,
   VringError,
 } from '../../vmm/index.js';
+import { DEFAULT_RAM_BYTES } from '../../vmm/machine-options.js';
 import { prepareMachines } from '../../vmm/routine-modules.js';
 import { runForked, tellForker } from '../fork.js';
 import { commandHelp } from '../help.js';
@@ -33,6 +34,7 @@ import { serveGdb } from './gdb-server.js';
 import { helpTopic } from './help-topics.js';
 import { LensView } from './lens.js';
 import { runCommand, unsupportedRunOptions } from './options.js';
+import { takeDescriptors } from './plan-descriptors.js';
 import type { RunPlan } from './run-plan.js';
 import { serveVnc } from './screen-options.js';
 import { TextDisplay } from './text-display.js';
@@ -187,13 +189,14 @@ export function acceleratorLine({ accelerator, acceleratorRefusals }: Machine): 
 
 /** What a monitor knows of the run. */
 export function monitorHost(
-  { name, isEmpty, attachments, spareDrives, namedDevices }: RunPlan,
+  { name, isEmpty, attachments, spareDrives, namedDevices, machine }: RunPlan,
   { backends }: OpenChardevs,
   { toolName }: ProcessIo,
   quit: () => void,
 ) {
   const chardevs = chardevStates([...new Set(attachments.map(({ chardev }) => chardev))], backends);
-  return { ...monitorWords(toolName), name, isEmpty, spareDrives, namedDevices, chardevs, quit };
+  const { uuid, ramBytes = DEFAULT_RAM_BYTES } = machine;
+  return { ...monitorWords(toolName), name, isEmpty, spareDrives, namedDevices, chardevs, uuid, ramBytes, quit };
 }
 
 /** Shows which accelerator was chosen, and what the machine warns of, now and later. */
@@ -235,6 +238,7 @@ async function awaitClients({ backends }: OpenChardevs, machine: Machine, io: Pr
 
 async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
   const terminal = new Terminal(io.stdin, io.stdout);
+  takeDescriptors(plan.descriptors);
   const chardevs = await openChardevs(plan.attachments);
   const controller = new AbortController();
   let machine: Machine | undefined;

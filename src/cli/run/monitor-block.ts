@@ -54,7 +54,78 @@ const target = (flags: ReadonlySet<string>, file: string, format: string | undef
 const jobCommand = (verb: 'pause' | 'resume' | 'complete', sentence: string): MonitorCommand =>
   command(`block_job_${verb}`, 'JOB', sentence, [1, 1], ({ words: [job] }) => ({ op: verb, job }));
 
+/** `info blockstats` */
+export async function describeStatistics({ machine }: MonitorHost): Promise<string> {
+  const disks = await machine.disks();
+  return disks
+    .map(({ id, statistics: s }) =>
+      [
+        `${id}: rd_bytes=${s.readBytes} wr_bytes=${s.writtenBytes} rd_operations=${s.reads} wr_operations=${s.writes}`,
+        `flush_operations=${s.flushes} wr_total_time_ns=${s.writeNs} rd_total_time_ns=${s.readNs} flush_total_time_ns=${s.flushNs}`,
+      ].join(' '),
+    )
+    .join('\n');
+}
+
+async function startNbd({ machine }: MonitorHost, argument: string): Promise<string> {
+  const { flags, words } = split(argument);
+  const unix = /^unix:(.+)$/.exec(words[0] ?? '')?.[1];
+  const inet = /^(?:\[([^\]]*)\]|([^:]*)):(\d{1,5})$/.exec(words[0] ?? '');
+  if (words.length !== 1 || (unix === undefined && !inet))
+    throw new UsageError('nbd_server_start: [-a] [-w] HOST:PORT or unix:PATH is needed');
+  const address =
+    unix === undefined
+      ? ({ type: 'inet', host: inet?.[1] ?? inet?.[2] ?? '', port: Number(inet?.[3]) } as const)
+      : ({ type: 'unix', path: unix } as const);
+  await machine.nbd({ op: 'start', address, maxConnections: 0 });
+  if (!flags.has('a')) return '';
+  for (const { id, inserted } of await machine.disks())
+    if (inserted) await machine.nbd({ op: 'add', exported: { id, name: id, disk: id, writable: flags.has('w') } });
+  return '';
+}
+
+const nbdCommands: readonly MonitorCommand[] = [
+  {
+    name: 'nbd_server_start',
+    argument: '[-a] [-w] HOST:PORT|unix:PATH',
+    sentence: 'lets others have disks by NBD; -a: all there are, -w: to write them too',
+    run: startNbd,
+  },
+  {
+    name: 'nbd_server_add',
+    argument: '[-w] DISK [NAME]',
+    sentence: 'lets them have a disk; -w: to write it too',
+    run: async ({ machine }, argument) => {
+      const { flags, words } = split(argument);
+      const [disk, name = disk] = words;
+      if (disk === undefined || words.length > 2) throw new UsageError('nbd_server_add: [-w] DISK [NAME] is needed');
+      await machine.nbd({ op: 'add', exported: { id: name, name, disk, writable: flags.has('w') } });
+      return '';
+    },
+  },
+  {
+    name: 'nbd_server_remove',
+    argument: '[-f] NAME',
+    sentence: 'lets them have it no longer; -f: even while they do',
+    run: async ({ machine }, argument) => {
+      const { flags, words } = split(argument);
+      if (words.length !== 1) throw new UsageError('nbd_server_remove: [-f] NAME is needed');
+      await machine.nbd({ op: 'remove', id: words[0], force: flags.has('f') });
+      return '';
+    },
+  },
+  {
+    name: 'nbd_server_stop',
+    sentence: 'lets nobody have any',
+    run: async ({ machine }) => {
+      await machine.nbd({ op: 'stop' });
+      return '';
+    },
+  },
+];
+
 export const blockMonitorCommands: readonly MonitorCommand[] = [
+  ...nbdCommands,
   command(
     'drive_mirror',
     '[-n] [-f] DRIVE FILE [FORMAT]',

@@ -3,6 +3,7 @@ import { type Machine, VringError } from '../../vmm/index.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
 import { addNetwork } from './hotplug.js';
+import type { CommandHost } from './monitor.js';
 import { hostForward, hostPort } from './networks.js';
 
 interface NetworkHost {
@@ -48,7 +49,7 @@ export async function describeNetworks({ machine }: NetworkHost): Promise<string
     .map(({ id, kind, description, card }) =>
       [
         ...(card ? [`${card.type}: type=nic,model=${card.type},macaddr=${card.mac}`] : []),
-        `${card ? ' \\ ' : ''}${id}: type=${kind},${description}`,
+        `${card ? ' \\ ' : ''}${id}: type=${kind === 'descriptor' ? 'socket' : kind},${description}`,
       ].join('\n'),
     )
     .join('\n');
@@ -67,8 +68,8 @@ export const networkCommands = [
     name: 'netdev_add',
     argument: 'TYPE,id=ID[,PROPERTY=VALUE…]',
     sentence: "a network for a card that is plugged in later, in -netdev's words",
-    run: async ({ machine }: NetworkHost, argument: string) => {
-      await addNetwork(machine, argument.trim());
+    run: async ({ machine, descriptors }: CommandHost, argument: string) => {
+      await addNetwork(machine, argument.trim(), descriptors);
       return '';
     },
   },

@@ -77,6 +77,18 @@ async function setPassword({ machine }: ScreenHost, password: string | undefined
   return '';
 }
 
+/** `info mice` */
+export async function describeMice({ machine }: ScreenHost): Promise<string> {
+  const mice = await machine.mice();
+  if (mice.length === 0) return 'No mouse devices connected';
+  return mice
+    .map(
+      ({ index, name, current, absolute }) =>
+        `${current ? '*' : ' '} Mouse #${index}: ${name}${absolute ? ' (absolute)' : ''}`,
+    )
+    .join('\n');
+}
+
 export const screenCommands = [
   {
     name: 'set_password',
@@ -105,6 +117,21 @@ export const screenCommands = [
       const match = /^(-?\d{1,5})\s+(-?\d{1,5})(?:\s+(-?\d{1,5}))?$/.exec(argument);
       if (!match) throw new UsageError('mouse_move: DX DY [DZ] is needed');
       return moveMouse(machine, Number(match[1]), -Number(match[2]), Number(match[3] ?? 0));
+    },
+  },
+  {
+    name: 'mouse_set',
+    argument: 'INDEX',
+    sentence: 'which mouse hears of the mouse; info mice shows them',
+    run: async ({ machine }: ScreenHost, argument: string): Promise<string> => {
+      if (!/^\d{1,9}$/.test(argument)) throw new UsageError('mouse_set: the index of a mouse is needed');
+      try {
+        await machine.chooseMouse(Number(argument));
+        return '';
+      } catch (error) {
+        if (!(error instanceof VringError) || error.code !== 'no-such-mouse') throw error;
+        return error.message;
+      }
     },
   },
   {

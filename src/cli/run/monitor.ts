@@ -6,10 +6,12 @@ import { KeyValues } from '../options/key-values.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
 import { addDevice, addDrive, type HotPlugContext, removeDevice } from './hotplug.js';
-import { blockMonitorCommands, describeJobs } from './monitor-block.js';
+import { blockMonitorCommands, describeJobs, describeStatistics } from './monitor-block.js';
+import { descriptorMonitorCommands, MonitorDescriptors } from './monitor-descriptors.js';
 import { evaluate } from './monitor-expression.js';
+import { readMemoryBytes } from './monitor-memory.js';
 import { describeNetworks, networkCommands } from './monitor-network.js';
-import { screenCommands } from './monitor-screen.js';
+import { describeMice, screenCommands } from './monitor-screen.js';
 import { deviceWith, diskPath } from './named-devices.js';
 
 /** A character device, as it is now. */
@@ -25,9 +27,16 @@ export interface MonitorHost extends HotPlugContext {
   readonly isEmpty: boolean;
   /** What asks for a command. */
   readonly prompt: string;
+  readonly uuid?: string | undefined;
+  readonly ramBytes?: number | undefined;
   readonly chardevs: readonly ChardevState[];
   write(text: string): void;
   quit(): void;
+}
+
+/** What its commands are given. */
+export interface CommandHost extends MonitorHost {
+  readonly descriptors: MonitorDescriptors;
 }
 
 export const emptyMachine = 'The machine none has no processor that could run';
@@ -37,7 +46,7 @@ export interface MonitorCommand {
   readonly aliases?: readonly string[];
   readonly argument?: string;
   readonly sentence: string;
-  run(host: MonitorHost, argument: string): Promise<string>;
+  run(host: CommandHost, argument: string): Promise<string>;
 }
 
 /** A topic of `info`. */
@@ -74,6 +83,12 @@ const infoRows: readonly InfoRow[] = [
     sentence: 'character devices',
     show: async ({ chardevs }) => chardevs.map(({ id, filename }) => `${id}: filename=${filename}`).join('\n'),
   },
+  {
+    name: 'balloon',
+    sentence: 'RAM that the guest has, where it has a balloon',
+    show: async ({ machine }) => `balloon: actual=${Math.floor((await machine.balloon()) / 2 ** 20)}`,
+  },
+  { name: 'blockstats', sentence: 'what disks have been asked for', show: describeStatistics },
   machineRow('cpus', 'where each vCPU is'),
   machineRow('jit', 'counters of the translator'),
   {
@@ -82,6 +97,7 @@ const infoRows: readonly InfoRow[] = [
     show: async ({ machine }) => `kvm support: ${machine.accelerator === 'kvm' ? 'enabled' : 'disabled'}`,
   },
   machineRow('mem', 'virtual address ranges and their rights'),
+  { name: 'mice', sentence: 'mice and tablets, and which hears of the mouse', show: describeMice },
   machineRow('mtree', 'what answers at which physical address and port'),
   { name: 'name', sentence: 'name of the machine', show: async ({ name }) => name ?? '' },
   { name: 'network', sentence: 'networks and their cards', show: describeNetworks },
@@ -99,6 +115,16 @@ const infoRows: readonly InfoRow[] = [
       `VM status: ${machine.stopReason ? stopWords[machine.stopReason] : stateWords[machine.state]}`,
   },
   machineRow('tlb', 'virtual to physical mappings'),
+  {
+    name: 'uuid',
+    sentence: 'UUID of the machine',
+    show: async ({ uuid = '00000000-0000-0000-0000-000000000000' }) => uuid,
+  },
+  {
+    name: 'memory_size_summary',
+    sentence: 'RAM of the machine',
+    show: async ({ ramBytes = 0 }) => `base memory: ${ramBytes}\nplugged memory: 0`,
+  },
   machineRow('usb', 'USB devices by their ports'),
   { name: 'version', sentence: 'version of vring', show: async ({ version }) => version },
 ];
@@ -215,7 +241,7 @@ async function examine({ machine }: MonitorHost, argument: string, physical: boo
     for (; units.length < perLine && done < count; done++) {
       let value = 0n;
       // Byte by byte: a unit may lie across two pages.
-      const bytes = await readBytes(machine, at, size, physical);
+      const bytes = await readMemoryBytes(machine, at, size, physical);
       for (let i = size - 1; i >= 0; i--) value = (value << 8n) | BigInt(bytes[i]);
       units.push(formatUnit(value, size, format));
       at = BigInt.asUintN(64, at + BigInt(size));
@@ -223,19 +249,6 @@ async function examine({ machine }: MonitorHost, argument: string, physical: boo
     lines.push(`${start.toString(16).padStart(16, '0')}: ${units.join(' ')}`);
   }
   return lines.join('\n');
-}
-
-async function readBytes(machine: Machine, address: bigint, size: number, physical: boolean): Promise<Uint8Array> {
-  const bytes = new Uint8Array(size);
-  for (let i = 0; i < size; ) {
-    const va = BigInt.asUintN(64, address + BigInt(i));
-    const step = Math.min(size - i, 4096 - Number(va & 4095n));
-    const gpa = physical ? Number(va) : await machine.translateAddress(va);
-    if (gpa === undefined) throw new UsageError(`Cannot access memory at 0x${va.toString(16)}`);
-    bytes.set(await machine.readMemory(gpa, step), i);
-    i += step;
-  }
-  return bytes;
 }
 
 /** `/COUNT FORMAT SIZE` before an argument, and the rest. */
@@ -254,7 +267,7 @@ async function printValue({ machine }: MonitorHost, argument: string): Promise<s
 }
 
 const mostSummed = 2 ** 32;
-const saveStepBytes = 1 << 20;
+const summedAtOnce = 1 << 20;
 
 /** The first two words of an argument, as values, and what comes behind them. */
 async function rangeOf(machine: Machine, argument: string): Promise<{ at: bigint; size: number; rest: string }> {
@@ -268,8 +281,8 @@ async function rangeOf(machine: Machine, argument: string): Promise<{ at: bigint
 async function sum({ machine }: MonitorHost, argument: string): Promise<string> {
   const { at, size } = await rangeOf(machine, argument);
   let value = 0;
-  for (let done = 0; done < size; done += saveStepBytes) {
-    const bytes = await machine.readMemory(Number(at) + done, Math.min(saveStepBytes, size - done));
+  for (let done = 0; done < size; done += summedAtOnce) {
+    const bytes = await machine.readMemory(Number(at) + done, Math.min(summedAtOnce, size - done));
     for (const byte of bytes) value = (((value >> 1) | ((value & 1) << 15)) + byte) & 0xffff;
   }
   return String(value).padStart(5, '0');
@@ -279,13 +292,7 @@ async function saveMemory({ machine }: MonitorHost, argument: string, physical: 
   const { at, size, rest } = await rangeOf(machine, argument);
   const path = rest.trim().replace(/^"(.*)"$/, '$1');
   if (path === '') throw new UsageError('The file is missing');
-  const bytes = new Uint8Array(size);
-  for (let done = 0; done < size; ) {
-    const va = BigInt.asUintN(64, at + BigInt(done));
-    const step = Math.min(size - done, physical ? saveStepBytes : 4096 - Number(va & 4095n));
-    bytes.set(await readBytes(machine, va, step, physical), done);
-    done += step;
-  }
+  const bytes = await readMemoryBytes(machine, at, size, physical);
   try {
     await writeFile(path, bytes);
   } catch (error) {
@@ -389,6 +396,17 @@ export const monitorCommands: readonly MonitorCommand[] = [
   },
   ...screenCommands,
   ...networkCommands,
+  ...descriptorMonitorCommands,
+  {
+    name: 'balloon',
+    argument: 'MEGS',
+    sentence: 'asks the guest to live with so much RAM, where it has a balloon',
+    run: async ({ machine }, argument) => {
+      if (!/^\d{1,8}$/.test(argument) || Number(argument) === 0) throw new UsageError('balloon: MEGS is needed');
+      await machine.balloon(Number(argument) * 2 ** 20);
+      return '';
+    },
+  },
   ...blockMonitorCommands,
   {
     name: 'eject',
@@ -513,7 +531,9 @@ const historyLimit = 100;
 
 /** Line editing and the commands behind it. Bytes come from a terminal in raw mode, or from a pipe. */
 export class Monitor {
-  readonly #host: MonitorHost;
+  /** Of its client. */
+  readonly descriptors = new MonitorDescriptors();
+  readonly #host: CommandHost;
   readonly #history: string[] = [];
   #line = '';
   #at = -1;
@@ -523,7 +543,7 @@ export class Monitor {
   #busy: Promise<void> = Promise.resolve();
 
   constructor(host: MonitorHost) {
-    this.#host = host;
+    this.#host = { ...host, descriptors: this.descriptors };
   }
 
   /** The monitor gets the keyboard. */

@@ -6,6 +6,8 @@
 export interface FrontEnd {
   readonly name: string;
   input(bytes: Uint8Array): void;
+  /** Came with the bytes that are next. Whoever lacks it takes none. */
+  descriptors?(descriptors: readonly number[]): void;
   /** It gets the keyboard. */
   focus?(): void;
   sendBreak?(): void;

@@ -139,9 +139,16 @@ function planOldNet(
   cards.push({ ...rest, network: backend });
 }
 
-/** `type,id=…` as `-netdev` and the monitor's `netdev_add` have it, or JSON. Throws UsageError. */
-export function parseNetdev(name: string, text: string): { id: string; option: string; backend: NetworkBackend } {
-  const values = valuesOf(name, text);
+/**
+ * `type,id=…` as `-netdev` and the monitor's `netdev_add` have it, or JSON. `descriptorOf`: the number of a descriptor that may have a
+ * name. Throws UsageError, and what that throws.
+ */
+export function parseNetdev(
+  name: string,
+  text: string,
+  descriptorOf?: (text: string) => string,
+): { id: string; option: string; backend: NetworkBackend } {
+  const values = valuesOf(name, text, descriptorOf);
   const id = values.need('id');
   const backend = backendOf(values);
   values.finish();
@@ -149,12 +156,16 @@ export function parseNetdev(name: string, text: string): { id: string; option: s
 }
 
 /** JSON, or words with commas. A list of JSON is a key several times. */
-function valuesOf(name: string, text: string): KeyValues {
+function valuesOf(name: string, text: string, descriptorOf = (text: string) => text): KeyValues {
   const option = `${name} ${text}`;
-  if (!text.trimStart().startsWith('{')) return KeyValues.parse(option, text, 'type');
+  const values = text.trimStart().startsWith('{')
+    ? flattenJson(option, text).map(([key, value]) => [key.replace(/\.\d+(\.str)?$/, ''), value] as const)
+    : [...KeyValues.parse(option, text, 'type').given];
+  const isDescriptor = (key: string) => key === 'fd' || key === 'fds';
+  const named = (value: string) => value.split(':').map(descriptorOf).join(':');
   return new KeyValues(
     option,
-    flattenJson(option, text).map(([key, value]) => [key.replace(/\.\d+(\.str)?$/, ''), value]),
+    values.map(([key, value]) => [key, isDescriptor(key) ? named(value) : value]),
   );
 }
 
@@ -298,12 +309,14 @@ function socketOf(values: KeyValues): NetworkBackend {
   const { option } = values;
   const given = ['listen', 'connect', 'mcast', 'udp', 'fd'].filter((key) => values.has(key));
   if (given.length !== 1)
-    throw new UsageError(`${option}: exactly one of listen=, connect=, mcast= and udp= is needed`);
+    throw new UsageError(`${option}: exactly one of listen=, connect=, mcast=, udp= and fd= is needed`);
   const [key] = given;
-  if (key === 'fd') throw new UsageError(`${option}: fd= is not supported yet`);
   const text = values.need(key);
   const localText = values.text('localaddr');
   switch (key) {
+    case 'fd':
+      if (!/^\d{1,9}$/.test(text)) throw new UsageError(`${option}: Invalid file descriptor number '${text}'`);
+      return { kind: 'descriptor', fd: Number(text) };
     case 'listen':
       return { kind: 'listen', place: placeOf(option, key, text, '0.0.0.0') };
     case 'connect':

@@ -252,17 +252,25 @@ export const runOptions: readonly OptionRow[] = [
   },
   {
     name: 'fsdev',
-    argument: 'local,id=ID,path=FOLDER,security_model=passthrough|none[,readonly=on]',
+    argument: 'local,id=ID,path=FOLDER,security_model=passthrough|mapped-xattr|none[,readonly=on]',
     sentence:
-      'Folder of this host for -device virtio-9p-pci,fsdev=ID,mount_tag=TAG. passthrough: what the guest makes belongs to whom it says, none: where this is allowed. No link leads out of it.',
+      'Folder of this host for -device virtio-9p-pci,fsdev=ID,mount_tag=TAG. passthrough: what the guest makes belongs to whom it says, none: where this is allowed, mapped-xattr: what the guest says lies in extended attributes. No link leads out of it.',
     group: storage,
     repeats: true,
   },
   {
     name: 'virtfs',
-    argument: 'local,path=FOLDER,mount_tag=TAG,security_model=passthrough|none[,readonly=on]',
+    argument: 'local,path=FOLDER,mount_tag=TAG,security_model=passthrough|mapped-xattr|none[,readonly=on]',
     sentence:
       'A folder as -fsdev has it and its device in one. The guest mounts it by: mount -t 9p -o trans=virtio,version=9p2000.L TAG /mnt.',
+    group: storage,
+    repeats: true,
+  },
+  {
+    name: 'add-fd',
+    argument: 'fd=FD,set=SET[,opaque=TEXT]',
+    sentence:
+      'Puts a descriptor that was left open into a set: /dev/fdset/SET as the name of an image or of a file that is written.',
     group: storage,
     repeats: true,
   },
@@ -271,7 +279,7 @@ export const runOptions: readonly OptionRow[] = [
     argument: 'TYPE,id=ID[,prop=value…]',
     values: ['user', 'socket', 'dgram'],
     sentence:
-      'Network for -device virtio-net-pci,netdev=ID, e1000, rtl8139, ne2k_pci or ne2k_isa. user: by the sockets of this host, with hostfwd=[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport, guestfwd=, restrict=, net=, host=, dhcpstart=, dns=, hostname=, tftp=, bootfile=, ipv6=off; socket: listen=, connect=, mcast=, udp=; dgram: remote.host=, local.host=.',
+      'Network for -device virtio-net-pci,netdev=ID, e1000, rtl8139, ne2k_pci or ne2k_isa. user: by the sockets of this host, with hostfwd=[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport, guestfwd=, restrict=, net=, host=, dhcpstart=, dns=, hostname=, tftp=, bootfile=, ipv6=off; socket: listen=, connect=, mcast=, udp=, fd=; dgram: remote.host=, local.host=.',
     group: network,
     repeats: true,
   },
@@ -543,7 +551,6 @@ const notYet = 'is not supported yet';
 export const unsupportedRunOptions: ReadonlyMap<string, string> = new Map([
   ...[
     'acpitable',
-    'add-fd',
     'async-teardown',
     'audio-help',
     'chroot',

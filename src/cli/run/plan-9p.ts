@@ -50,8 +50,12 @@ function readFolder(values: KeyValues): Folder {
   const driver = values.need('fsdriver');
   if (driver !== 'local') throw new UsageError(`${option}: '${driver}' is not supported: local shares a folder`);
   const security = values.choice('security_model', models);
-  if (security === undefined) throw new UsageError(`${option}: security_model= is missing: passthrough or none`);
-  if (security !== 'passthrough' && security !== 'none')
-    throw new UsageError(`${option}: security_model=${security} is not supported yet: passthrough and none are`);
-  return { path: values.need('path'), security, readonly: values.flag('readonly') };
+  if (security === undefined)
+    throw new UsageError(`${option}: security_model= is missing: passthrough, mapped-xattr or none`);
+  if (security === 'mapped-file')
+    throw new UsageError(
+      `${option}: security_model=mapped-file is not supported yet: passthrough, mapped-xattr and none are`,
+    );
+  const model = security === 'mapped' ? 'mapped-xattr' : security;
+  return { path: values.need('path'), security: model, readonly: values.flag('readonly') };
 }

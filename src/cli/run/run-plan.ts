@@ -5,6 +5,7 @@ import type { Chardev } from './chardevs.js';
 import type { ObjectPlan, SpareDrive } from './drives.js';
 import type { LensPlan } from './lens.js';
 import type { NamedDevices } from './named-devices.js';
+import type { DescriptorPlan } from './plan-descriptors.js';
 import type { ScreenPlan } from './screen-options.js';
 
 /** A port of the machine, or the monitor, and the character device that it leads to. */
@@ -40,6 +41,8 @@ export interface RunPlan {
   readonly namedDevices: NamedDevices;
   /** Secrets and others, to be made before the machine. */
   readonly objects: readonly ObjectPlan[];
+  /** Of -add-fd. */
+  readonly descriptors: readonly DescriptorPlan[];
   /** Where to wait for gdb. */
   readonly gdb: GdbAddress | undefined;
   readonly stats: 'text' | 'json' | undefined;

@@ -65,6 +65,13 @@ test('flags of -cpu in all spellings', () => {
   assert.equal(findFeature('pni')?.name, 'sse3');
 });
 
+test('a feature that is not there may be switched off', () => {
+  assert.deepEqual(parseCpuOption('qemu64,-svm,vmx=off,avx2=no'), parseCpuOption('qemu64'));
+  assert.throws(() => parseCpuOption('qemu64,svm=on'), /'svm' is not supported yet/);
+  assert.throws(() => parseCpuOption('qemu64,-svn'), /no CPU feature 'svn'/);
+  assert.throws(() => parseCpuOption('qemu64,tcg-cpuid=off'), /'tcg-cpuid' is not supported yet/);
+});
+
 test('what is unknown is refused with the nearest word', () => {
   assert.throws(() => parseCpuOption('qemu46'), /no CPU model 'qemu46'; did you mean 'qemu64'/);
   assert.throws(() => parseCpuOption('max,+smpe'), /'smpe'; did you mean 'smep'/);

@@ -233,7 +233,7 @@ export const allModels: readonly CpuModelRow[] = [
 const unsupportedModels =
   /^(athlon|phenom|Opteron_G[2-5]|(Nehalem|Westmere)-IBRS|(SandyBridge|IvyBridge)(-IBRS)?|(Haswell|Broadwell)(-noTSX)?(-IBRS)?|Skylake-(Client|Server)(-noTSX)?(-IBRS)?|(Cascadelake|Icelake)-Server(-noTSX)?|Cooperlake|Denverton|Dhyana|EPYC(-IBPB|-Rome|-Milan)?|KnightsMill|Snowridge)(-v\d)?$|^(Nehalem|Westmere)-v2$/i;
 
-/** Properties and flags of processors that QEMU has and vring does not. */
+/** Flags of processors that QEMU has and vring does not. */
 const unsupportedFeatures = new Set(
   (
     '3dnow 3dnowext ace2 ace2_en amd_no_ssb amd_ssbd amd_stibp arch_capabilities arch_lbr avic avx avx_vnni avx2 bus_lock_detect cid ' +
@@ -242,7 +242,12 @@ const unsupportedFeatures = new Set(
     'movdiri mpx nodeid_msr npt nrip_save pause_filter pbe pcommit pdcm perfctr_core perfctr_nb pfthreshold phe phe_en pks pku pmm ' +
     'pmm_en pn pschange_mc_no rdctl_no rsba rtm serialize skinit skip_l1dfl_vmentry smx spec_ctrl split_lock_detect ssb_no ssbd sse4a ' +
     'stibp svm svm_lock svme_addr_chk taa_no tbm tce tm tm2 topoext tsc_scale tsx_ctrl tsx_ldtrk v_vmsave_vmload vaes vgif virt_ssbd ' +
-    'vmcb_clean vmx vpclmulqdq waitpkg wbnoinvd wdt xcrypt xcrypt_en xfd xop xstore xstore_en xtpr ' +
+    'vmcb_clean vmx vpclmulqdq waitpkg wbnoinvd wdt xcrypt xcrypt_en xfd xop xstore xstore_en xtpr'
+  ).split(' '),
+);
+/** Other properties of theirs. */
+const unsupportedProperties = new Set(
+  (
     'cpuid_0xb full_cpuid_auto_level fill_mtrr_mask guest_phys_bits host_cache_info host_phys_bits host_phys_bits_limit kvm ' +
     'kvm_no_smi_migration l3_cache legacy_cache legacy_instance_id lbr_fmt lmce memory migratable min_level min_xlevel min_xlevel2 ' +
     'pmu start_powered_off tcg_cpuid tsc_frequency ucode_rev vmware_cpuid_freq xlevel xlevel2'
@@ -252,7 +257,7 @@ const unsupportedFamilies = /^(amx|avx512|hv|kvm|sgx|vmx|x)_|^(avx512|kvmclock|s
 
 function refuseFeature(key: string): CpuOptionError {
   const name = canonicalFeature(key);
-  if (unsupportedFeatures.has(name) || unsupportedFamilies.test(name))
+  if (unsupportedFeatures.has(name) || unsupportedProperties.has(name) || unsupportedFamilies.test(name))
     return optionError(`the CPU feature '${key}' is not supported yet`);
   const known = featureRows.map((each) => qemuSpelling(each.name));
   return optionError(`there is no CPU feature '${key}'${suggestion(key, known)}`);
@@ -346,9 +351,10 @@ export function parseCpuOption(text: string): CpuModel {
       }
     }
     const feature = findFeature(key);
-    // There are no performance counters to switch off.
-    const changesNothing =
-      ofHost.test(key) || (key === 'pmu' && (sign === '-' || /^(off|no|false|0)$/i.test(value ?? '')));
+    const isOff = sign === '-' || /^(off|no|false|0)$/i.test(value ?? '');
+    // What is not there need not be switched off; performance counters are not.
+    const isAbsent = key === 'pmu' || unsupportedFeatures.has(canonicalFeature(key));
+    const changesNothing = ofHost.test(key) || (isOff && isAbsent);
     if (!feature && !changesNothing) throw refuseFeature(key);
     const on = sign === '-' ? false : value === undefined || /^(on|yes|true|1)$/i.test(value);
     if (value !== undefined && !/^(on|off|yes|no|true|false|1|0)$/i.test(value)) {

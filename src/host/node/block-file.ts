@@ -9,9 +9,11 @@
 import * as fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import * as path from 'node:path';
+import { VringError } from '../../base/index.js';
 import { alignUp } from '../../block/alignment.js';
-import { BlockError, errorCode } from '../../block/errors.js';
+import { BlockError, errorCode, errorText } from '../../block/errors.js';
 import type { FileHost, HostFile, HostFileKind, HostFileOpenFlags, HostFileStat } from '../../block/host.js';
+import { type OpenedMember, openSetMember, statSetMember } from './descriptor-sets.js';
 import * as px from './posix.js';
 
 /** Transfers up to this size are done in the calling thread, reads only for who asks for what is at hand (`readNow`). */
@@ -118,8 +120,18 @@ class NodeFile implements HostFile {
   #coldWritesLeft = 0;
   /** Of the last hole that was found. */
   #holeEnd = -1;
+  /** In place of closing the descriptor. */
+  readonly #closeMember: (() => void) | undefined;
 
-  constructor(filePath: string, fd: number, kind: HostFileKind, flags: HostFileOpenFlags, posix: px.Posix | undefined) {
+  constructor(
+    filePath: string,
+    fd: number,
+    kind: HostFileKind,
+    flags: HostFileOpenFlags,
+    posix: px.Posix | undefined,
+    closeMember?: () => void,
+  ) {
+    this.#closeMember = closeMember;
     this.path = filePath;
     this.kind = kind;
     this.writable = flags.write;
@@ -399,8 +411,12 @@ class NodeFile implements HostFile {
     return new DataView(bytes.buffer).getInt16(0, true) === px.F_UNLCK;
   }
 
-  close(): Promise<void> {
-    return new Promise((resolve, reject) =>
+  async close(): Promise<void> {
+    if (this.#closeMember) {
+      this.#closeMember();
+      return;
+    }
+    await new Promise<void>((resolve, reject) =>
       fs.close(this.#fd, (error) => (error ? reject(asBlockError(error)) : resolve())),
     );
   }
@@ -438,6 +454,18 @@ function sizeBySearch(fd: number): number {
   return low;
 }
 
+/** What `/dev/fdset/N` stands for. Throws BlockError, in QEMU's words. */
+function openMember(filePath: string, flags: HostFileOpenFlags, bits: number): OpenedMember | undefined {
+  try {
+    return openSetMember(filePath, { ...flags, access: flags.write ? 'both' : 'read' });
+  } catch (error) {
+    if (error instanceof VringError) throw new BlockError('EINVAL', error.message, { cause: error });
+    const { code } = asBlockError(error);
+    const sentence = `Could not dup FD for ${filePath} flags ${bits.toString(16)}: ${errorText(code)}`;
+    throw new BlockError(code, sentence, { cause: error });
+  }
+}
+
 function statFrom(stats: fs.Stats, deviceSize: () => number): HostFileStat {
   const kind = kindOf(stats);
   return {
@@ -461,6 +489,11 @@ export class NodeFileHost implements FileHost {
     if (flags.create) bits |= fs.constants.O_CREAT;
     if (flags.truncate) bits |= fs.constants.O_TRUNC;
     if (flags.exclusive) bits |= fs.constants.O_EXCL;
+    const member = openMember(filePath, flags, bits);
+    if (member) {
+      const kind = kindOf(fs.fstatSync(member.fd));
+      return new NodeFile(filePath, member.fd, kind, flags, px.loadPosix(), () => member.close());
+    }
     try {
       const fd = fs.openSync(filePath, bits, flags.mode ?? 0o644);
       return new NodeFile(filePath, fd, kindOf(fs.fstatSync(fd)), flags, px.loadPosix());
@@ -472,7 +505,7 @@ export class NodeFileHost implements FileHost {
   async stat(filePath: string): Promise<HostFileStat | undefined> {
     try {
       // Without an error object, whose stack costs more than the call.
-      const stats = fs.statSync(filePath, { throwIfNoEntry: false });
+      const stats = statSetMember(filePath) ?? fs.statSync(filePath, { throwIfNoEntry: false });
       return stats && statFrom(stats, () => 0);
     } catch {
       return undefined;

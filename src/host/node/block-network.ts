@@ -4,6 +4,7 @@ import * as net from 'node:net';
 import * as tls from 'node:tls';
 import { BlockError, toBlockError } from '../../block/errors.js';
 import type { ByteStream, NetworkHost, StreamAddress, TlsOptions } from '../../block/host.js';
+import { socketDescriptor } from './socket-descriptor.js';
 
 /** A write that may not have been taken by the system yet. */
 interface WaitingWrite {
@@ -60,9 +61,9 @@ export class NodeByteStream implements ByteStream {
 
   readNow(buffer: Uint8Array): number {
     if (this.socket.readableLength > 0 || this.#isEnded || this.socket instanceof tls.TLSSocket) return 0;
-    // Node tells the descriptor of a socket only here. It is non-blocking; where there is none, `read` does all.
-    const { fd } = (this.socket as unknown as { readonly _handle?: { readonly fd?: number } | null })._handle ?? {};
-    if (fd === undefined || fd < 0) return 0;
+    // It is non-blocking; where there is none, `read` does all.
+    const fd = socketDescriptor(this.socket);
+    if (fd === undefined) return 0;
     try {
       return fs.readSync(fd, buffer);
     } catch {

@@ -1,14 +1,26 @@
-/** Descriptors of the system that Node has not opened, and so keeps no account of: events, and closing. */
+/** Descriptors of the system that Node has not opened, and so keeps no account of: events, duplicates, and closing. */
+import { constants } from 'node:fs';
 import { loadKoffi } from './koffi.js';
 
 /** EFD_CLOEXEC | EFD_NONBLOCK. */
 const EVENT_FLAGS = 0x80800;
+const F_GETFL = 3;
+const F_SETFL = 4;
+const F_DUPFD_CLOEXEC = 1030;
+/** O_ACCMODE. */
+const ACCESS_MODE = 3;
 
 export interface DescriptorCalls {
   /** A descriptor that whoever waits for it hears when eight bytes, a number, are written to it; -1: the system gives none. */
   event(): number;
   /** 0, or -1. */
   close(fd: number): number;
+  /** Another descriptor of the same open file, which no program that is started gets; -1: there is none. */
+  duplicate(fd: number): number;
+  /** O_RDONLY, O_WRONLY or O_RDWR; undefined: it is not open. */
+  accessMode(fd: number): number | undefined;
+  /** Whether the page cache is left out. */
+  setDirect(fd: number, isDirect: boolean): void;
 }
 
 /** Throws where there is no koffi. */
@@ -16,5 +28,19 @@ export function descriptorCalls(): DescriptorCalls {
   const libc = loadKoffi().load(null);
   const eventfd = libc.func('int eventfd(unsigned int value, int flags)');
   const close = libc.func('int close(int fd)');
-  return { event: () => eventfd(0, EVENT_FLAGS) as number, close: (fd) => close(fd) as number };
+  const fcntl = libc.func('int fcntl64(int fd, int command, long value)');
+  return {
+    event: () => eventfd(0, EVENT_FLAGS) as number,
+    close: (fd) => close(fd) as number,
+    duplicate: (fd) => fcntl(fd, F_DUPFD_CLOEXEC, 0) as number,
+    accessMode(fd) {
+      const flags = fcntl(fd, F_GETFL, 0) as number;
+      return flags < 0 ? undefined : flags & ACCESS_MODE;
+    },
+    setDirect(fd, isDirect) {
+      const flags = fcntl(fd, F_GETFL, 0) as number;
+      const wanted = isDirect ? flags | constants.O_DIRECT : flags & ~constants.O_DIRECT;
+      if (wanted !== flags) fcntl(fd, F_SETFL, wanted);
+    },
+  };
 }

@@ -1,10 +1,14 @@
 /** Networks over sockets, between two of our own and against bare sockets that lie. */
 import assert from 'node:assert/strict';
 import * as dgram from 'node:dgram';
+import * as fs from 'node:fs';
 import * as net from 'node:net';
 import test from 'node:test';
 import { type FrameOffload, type FrameSink, type GuestLink, gsoType, noOffload } from '../../net/index.js';
+import { descriptorCalls } from './descriptors.js';
 import { openSocketSink, type SocketBackend } from './net-sockets.js';
+import { loadPosix } from './posix.js';
+import { socketDescriptor } from './socket-descriptor.js';
 
 class TestLink implements GuestLink {
   readonly takes = 0;
@@ -142,6 +146,29 @@ test('connect says in one sentence that nobody is there, and later that the peer
   assert.deepEqual(reports, [`The network's peer at 127.0.0.1:${port} is gone.`]);
   b.sink.receive(frameOf(60), plain);
   b.sink.close();
+});
+
+test('a socket that others have opened; what is none is told apart', { skip: !loadPosix() && 'no koffi' }, async () => {
+  const port = await freePort();
+  const a = await open({ kind: 'listen', place: local(port) });
+  const peer = net.connect({ ...local(port) });
+  await new Promise((resolve) => peer.once('connect', resolve));
+  const fd = descriptorCalls().duplicate(socketDescriptor(peer) as number);
+  peer.destroy();
+  const b = await open({ kind: 'descriptor', fd });
+  b.sink.receive(frameOf(60, 3), plain);
+  await a.link.count(1);
+  a.sink.receive(frameOf(80, 4), plain);
+  await b.link.count(1);
+  assert.deepEqual([a.link.frames, b.link.frames], [[frameOf(60, 3)], [frameOf(80, 4)]]);
+  a.sink.close();
+  b.sink.close();
+  await assert.rejects(open({ kind: 'descriptor', fd: 8191 }), {
+    message: /file descriptor 8191: Bad file descriptor/,
+  });
+  const file = fs.openSync('/dev/null', 'r');
+  await assert.rejects(open({ kind: 'descriptor', fd: file }), { message: "can't get socket option SO_TYPE" });
+  fs.closeSync(file);
 });
 
 test('datagrams: two machines, whatever else comes to the port, and a port in use', async () => {

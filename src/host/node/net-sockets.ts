@@ -1,5 +1,6 @@
 /** Networks between machines over sockets, as QEMU's `socket` and `dgram`: a stream with lengths, datagrams, a multicast group. */
 import * as dgram from 'node:dgram';
+import { readlinkSync } from 'node:fs';
 import * as net from 'node:net';
 import { VringError } from '../../base/index.js';
 import { type FrameSink, finishFrame, type GuestLink, MAX_FRAME_BYTES } from '../../net/index.js';
@@ -10,6 +11,7 @@ interface Place {
 }
 export type SocketBackend =
   | { readonly kind: 'listen' | 'connect'; readonly place: Place }
+  | { readonly kind: 'descriptor'; readonly fd: number }
   | { readonly kind: 'datagram'; readonly local?: Place | undefined; readonly remote: Place };
 
 /** What may wait for a peer that takes nothing: frames beyond are lost, as on a wire. */
@@ -30,6 +32,10 @@ export async function openSocketSink(
 ): Promise<FrameSink> {
   if (backend.kind === 'datagram') return await openDatagrams(backend, link);
   const sink = new StreamSink(link);
+  if (backend.kind === 'descriptor') {
+    sink.take(adopt(backend.fd), () => report(`The network's peer at descriptor ${backend.fd} is gone.`));
+    return sink;
+  }
   const { place } = backend;
   if (backend.kind === 'connect') {
     const socket = net.connect({ ...place, noDelay: true });
@@ -60,6 +66,22 @@ export async function openSocketSink(
   server.on('error', () => {});
   sink.server = server;
   return sink;
+}
+
+/** A stream socket that others have opened. Throws VringError `network-connect`, in QEMU's words. */
+function adopt(fd: number): net.Socket {
+  let target: string;
+  try {
+    target = readlinkSync(`/proc/self/fd/${fd}`);
+  } catch {
+    throw new VringError('network-connect', `Can't use file descriptor ${fd}: Bad file descriptor`);
+  }
+  if (!target.startsWith('socket:')) throw new VringError('network-connect', "can't get socket option SO_TYPE");
+  try {
+    return new net.Socket({ fd });
+  } catch {
+    throw new VringError('network-connect', `A datagram socket is not supported yet for fd=${fd}, only a stream`);
+  }
 }
 
 /** Hands a whole frame to the guest. A frame that finds no room is lost. */

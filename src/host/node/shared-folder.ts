@@ -16,6 +16,7 @@ import {
   type OpenedFile,
   type Place,
 } from '../../hw/ninep/host-folder.js';
+import { MappedOwners } from './mapped-owners.js';
 import { openFailure } from './open-failure.js';
 
 const O_PATH = 0o10000000;
@@ -26,9 +27,16 @@ const mostBytes = 1 << 30;
 
 /**
  * Who the files belong to. `passthrough`: to whom the guest says, which needs the right to do so. `none`: as that, but where it is not
- * allowed they are the process's own.
+ * allowed they are the process's own. `mapped-xattr`: they are the process's own, and what the guest says of them lies in extended
+ * attributes; links and devices that it makes are plain files to the host.
  */
-export type SecurityModel = 'passthrough' | 'none';
+export type SecurityModel = 'passthrough' | 'none' | 'mapped-xattr';
+
+const kind = { mask: 0o170000, file: 0o100000, folder: 0o40000, link: 0o120000 } as const;
+/** Of a file and of a folder that hold what is mapped. */
+const ownMode = { file: 0o600, folder: 0o700 } as const;
+/** As long as Linux lets a link be. */
+const mostLinkBytes = 4096;
 
 /** What a failed call of the system's is for a guest. */
 function call<T>(work: () => T): T {
@@ -67,6 +75,7 @@ class File implements OpenedFile {
 export function openSharedFolder(path: string, model: SecurityModel, isReadOnly: boolean): HostFolder {
   if (process.platform !== 'linux')
     throw new VringError('shared-folder', `'${path}' cannot be shared: on Linux alone folders are shared with guests.`);
+  const mapped = model === 'mapped-xattr' ? new MappedOwners() : undefined;
   let root: number;
   try {
     // Its own name may be a link: that is its owner's will.
@@ -74,16 +83,18 @@ export function openSharedFolder(path: string, model: SecurityModel, isReadOnly:
   } catch (error) {
     throw new VringError('shared-folder', `'${path}' cannot be shared: ${openFailure(error)}`);
   }
-  return new SharedFolder(root, model, isReadOnly);
+  return new SharedFolder(root, model, isReadOnly, mapped);
 }
 
 class SharedFolder implements HostFolder {
   readonly isReadOnly: boolean;
   readonly #root: number;
   readonly #model: SecurityModel;
+  readonly #mapped: MappedOwners | undefined;
 
-  constructor(root: number, model: SecurityModel, isReadOnly: boolean) {
+  constructor(root: number, model: SecurityModel, isReadOnly: boolean, mapped: MappedOwners | undefined) {
     this.#root = root;
+    this.#mapped = mapped;
     this.#model = model;
     this.isReadOnly = isReadOnly;
   }
@@ -116,11 +127,15 @@ class SharedFolder implements HostFolder {
   }
 
   stat(place: Place): FileStat {
-    const s = this.#at(place, (fd) => fs.fstatSync(fd, { bigint: true }));
+    const [s, mapped] = this.#at(place, (fd) => [
+      fs.fstatSync(fd, { bigint: true }),
+      this.#mapped?.read(itself(fd)) ?? {},
+    ]);
     return {
       ...{ dev: s.dev, ino: s.ino, mode: Number(s.mode), links: s.nlink, uid: Number(s.uid), gid: Number(s.gid) },
       ...{ rdev: s.rdev, size: s.size, blockSize: s.blksize, blocks: s.blocks },
       ...{ atimeNs: s.atimeNs, mtimeNs: s.mtimeNs, ctimeNs: s.ctimeNs },
+      ...mapped,
     };
   }
 
@@ -135,12 +150,19 @@ class SharedFolder implements HostFolder {
   open(place: Place, flags: number): OpenedFile {
     return this.#at(place, (fd) => {
       // A pipe or a device would be the host's.
-      if (!fs.fstatSync(fd).isFile()) throw new FolderError(linuxErrno.access);
+      if (!fs.fstatSync(fd).isFile() || !this.#isMappedFile(fd)) throw new FolderError(linuxErrno.access);
       return new File(fs.openSync(itself(fd), (flags & openMask) | O_NONBLOCK));
     });
   }
 
-  create(place: Place, { name, mode, gid }: NewFile, flags: number): OpenedFile {
+  /** It is no link or device to the guest. */
+  #isMappedFile(fd: number): boolean {
+    const mode = this.#mapped?.read(itself(fd)).mode;
+    return mode === undefined || (mode & kind.mask) === kind.file || (mode & kind.mask) === 0;
+  }
+
+  create(place: Place, file: NewFile, flags: number): OpenedFile {
+    const { name, mode } = file;
     const made = [...place, name];
     const isNew = O_CREAT | O_EXCL;
     const exists = () => {
@@ -153,16 +175,44 @@ class SharedFolder implements HostFolder {
     };
     if ((flags & O_EXCL) === 0 && exists()) return this.open(made, flags);
     const fd = this.#at(place, (folder) =>
-      fs.openSync(below(folder, name), (flags & openMask) | isNew | O_NOFOLLOW | O_NONBLOCK, mode & 0o7777),
+      fs.openSync(
+        below(folder, name),
+        (flags & openMask) | isNew | O_NOFOLLOW | O_NONBLOCK,
+        this.#mapped ? ownMode.file : mode & 0o7777,
+      ),
     );
-    this.#settle(made, mode, gid);
+    this.#settle(made, file, (mode & 0o7777) | kind.file);
     return new File(fd);
   }
 
-  /** What was made has the mode that was asked for, whatever the process's mask, and its group. */
-  #settle(place: Place, mode: number | undefined, gid: number): void {
-    if (mode !== undefined) this.#at(place, (fd) => fs.chmodSync(itself(fd), mode & 0o7777));
-    this.#own(place, undefined, gid);
+  /** What was made has the mode that was asked for, whatever the process's mask, and its owner and group. */
+  #settle(place: Place, { uid, gid }: NewFile, mode: number, rdev?: bigint): void {
+    const mapped = this.#mapped;
+    if (mapped) {
+      const owner = { ...(uid === undefined ? {} : { uid }), gid, mode, ...(rdev === undefined ? {} : { rdev }) };
+      try {
+        this.#at(place, (fd) => mapped.write(itself(fd), owner));
+      } catch (error) {
+        // Where no attributes are kept nothing is made.
+        this.remove(place, (mode & kind.mask) === kind.folder);
+        throw error;
+      }
+      return;
+    }
+    if ((mode & kind.mask) !== kind.link) this.#at(place, (fd) => fs.chmodSync(itself(fd), mode & 0o7777));
+    this.#own(place, uid, gid);
+  }
+
+  /** A plain file of the host's that is something else to the guest. */
+  #makePlain(place: Place, name: string, content: Uint8Array): void {
+    this.#at(place, (folder) => {
+      const fd = fs.openSync(below(folder, name), fs.constants.O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, ownMode.file);
+      try {
+        fs.writeSync(fd, content);
+      } finally {
+        fs.closeSync(fd);
+      }
+    });
   }
 
   #own(place: Place, uid: number | undefined, gid: number | undefined): void {
@@ -178,15 +228,28 @@ class SharedFolder implements HostFolder {
     return this.#at(place, (fd) => fs.readdirSync(itself(fd), { encoding: 'latin1' }));
   }
 
-  makeFolder(place: Place, { name, mode, gid }: NewFile): void {
-    this.#at(place, (fd) => fs.mkdirSync(below(fd, name), mode & 0o7777));
-    this.#settle([...place, name], mode, gid);
+  makeFolder(place: Place, file: NewFile): void {
+    const { name, mode } = file;
+    this.#at(place, (fd) => fs.mkdirSync(below(fd, name), this.#mapped ? ownMode.folder : mode & 0o7777));
+    this.#settle([...place, name], file, (mode & 0o7777) | kind.folder);
   }
 
-  makeLink(place: Place, { name, gid }: NewFile, target: string): void {
+  makeLink(place: Place, file: NewFile, target: string): void {
     if (target.includes('\0')) throw new FolderError(linuxErrno.invalid);
-    this.#at(place, (fd) => fs.symlinkSync(Buffer.from(target, 'latin1'), below(fd, name)));
-    this.#settle([...place, name], undefined, gid);
+    const bytes = Buffer.from(target, 'latin1');
+    if (bytes.length > mostLinkBytes) throw new FolderError(linuxErrno.nameTooLong);
+    if (this.#mapped) this.#makePlain(place, file.name, bytes);
+    else this.#at(place, (fd) => fs.symlinkSync(bytes, below(fd, file.name)));
+    this.#settle([...place, file.name], file, 0o777 | kind.link);
+  }
+
+  makeNode(place: Place, file: NewFile, rdev: bigint): void {
+    // The host's own would be the host's devices.
+    if (!this.#mapped) throw new FolderError(linuxErrno.notSupported);
+    const which = file.mode & kind.mask;
+    if (which === kind.folder || which === kind.link) throw new FolderError(linuxErrno.invalid);
+    this.#makePlain(place, file.name, new Uint8Array(0));
+    this.#settle([...place, file.name], file, file.mode, rdev);
   }
 
   link(place: Place, name: string, of: Place): void {
@@ -194,12 +257,36 @@ class SharedFolder implements HostFolder {
   }
 
   readLink(place: Place): string {
+    const mapped = this.#mapped;
+    if (mapped) {
+      const target = this.#at(place, (fd) => {
+        if (((mapped.read(itself(fd)).mode ?? 0) & kind.mask) !== kind.link || !fs.fstatSync(fd).isFile())
+          return undefined;
+        const bytes = new Uint8Array(mostLinkBytes);
+        const file = fs.openSync(itself(fd), fs.constants.O_RDONLY | O_NONBLOCK);
+        try {
+          return Buffer.from(bytes.subarray(0, fs.readSync(file, bytes, 0, bytes.length, 0))).toString('latin1');
+        } finally {
+          fs.closeSync(file);
+        }
+      });
+      if (target !== undefined) return target;
+    }
     return this.#in(place, (path) => fs.readlinkSync(path, { encoding: 'latin1' }));
   }
 
   change(place: Place, { mode, uid, gid, size, atimeNs, mtimeNs }: FileChanges): void {
-    if (uid !== undefined || gid !== undefined) this.#own(place, uid, gid);
-    if (mode !== undefined)
+    const mapped = this.#mapped;
+    if (mapped) {
+      const isKind = mode === undefined ? 0 : this.stat(place).mode & kind.mask;
+      const owner = {
+        ...(uid === undefined ? {} : { uid }),
+        ...(gid === undefined ? {} : { gid }),
+        ...(mode === undefined ? {} : { mode: (mode & 0o7777) | isKind }),
+      };
+      this.#at(place, (fd) => mapped.write(itself(fd), owner));
+    } else if (uid !== undefined || gid !== undefined) this.#own(place, uid, gid);
+    if (mode !== undefined && !mapped)
       this.#at(place, (fd) => {
         if (fs.fstatSync(fd).isSymbolicLink()) throw new FolderError(linuxErrno.notSupported);
         fs.chmodSync(itself(fd), mode);

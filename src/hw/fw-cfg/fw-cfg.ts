@@ -78,10 +78,13 @@ interface Item {
 export interface FwCfgFileOptions {
   /** The guest may write the file in place; `written` is told the changed range. */
   readonly written?: (offset: number, length: number) => void;
+  /** What is in it from each reset of the machine on. */
+  readonly atReset?: () => Uint8Array;
 }
 
 interface FwCfgFile extends Item {
   readonly name: string;
+  readonly atReset: (() => Uint8Array) | undefined;
 }
 
 export class FwCfg implements Device {
@@ -126,7 +129,7 @@ export class FwCfg implements Device {
       known.bytes = content;
     } else {
       assert(this.#files.length < maxFiles, 'fewer files than keys');
-      this.#files.push({ name, bytes: content, written: options.written });
+      this.#files.push({ name, bytes: content, written: options.written, atReset: options.atReset });
       this.#files.sort((a, b) => (a.name < b.name ? -1 : 1));
     }
     this.#updateDirectory();
@@ -283,6 +286,8 @@ export class FwCfg implements Device {
 
   reset(): void {
     FwCfgState.reset(this.state);
+    for (const file of this.#files) if (file.atReset) file.bytes = file.atReset();
+    this.#updateDirectory();
   }
 
   /** What guests wrote into files is part of the state; the rest is the board's to set up again. */

@@ -73,10 +73,11 @@ export interface OpenedFile {
   close(): void;
 }
 
-/** A file that is made belongs to this group, as far as the process may say so. */
+/** A file that is made belongs to these, as far as the process may say so; without `uid` to whom it is otherwise. */
 export interface NewFile {
   readonly name: string;
   readonly mode: number;
+  readonly uid?: number | undefined;
   readonly gid: number;
 }
 
@@ -92,6 +93,8 @@ export interface HostFolder {
   list(place: Place): readonly string[];
   makeFolder(place: Place, file: NewFile): void;
   makeLink(place: Place, file: NewFile, target: string): void;
+  /** A device, pipe or socket of the guest's, `mode` says which; `rdev` as Linux has it. Where the host's would be made it is refused. */
+  makeNode(place: Place, file: NewFile, rdev: bigint): void;
   /** Another name for what lies at `of`. */
   link(place: Place, name: string, of: Place): void;
   readLink(place: Place): string;

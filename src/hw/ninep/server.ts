@@ -19,6 +19,8 @@ const MOST_OPEN = 1024;
 const MOST_LISTS = 16;
 const MOST_NAMES_WALKED = 16;
 const MOST_DEPTH = 1024;
+/** Of an attach that does not say who. */
+const NO_USER = 0xffffffff;
 const NO_FID = 0xffffffff;
 
 const request = {
@@ -64,9 +66,15 @@ const unlinkFolder = 0x200;
 const lockReleased = 2;
 
 /** Bits of what `setattr` sets. */
+/** As makedev(3) has it. */
+const deviceNumber = (major: number, minor: number): bigint =>
+  BigInt((minor & 0xff) | ((major & 0xfff) << 8)) | (BigInt(minor >>> 8) << 20n) | (BigInt(major >>> 12) << 44n);
+
 const sets = { mode: 1, uid: 2, gid: 4, size: 8, atime: 16, mtime: 32, atimeGiven: 128, mtimeGiven: 256 } as const;
 
 interface Fid {
+  /** Who has it, where the client has said so. */
+  readonly uid: number | undefined;
   place: Place;
   file: OpenedFile | undefined;
   /** It has been opened, as what: the flags of a file, or that it is a folder. */
@@ -77,6 +85,7 @@ export interface SavedFid {
   readonly fid: number;
   readonly place: Place;
   readonly opened: number | 'folder' | undefined;
+  readonly uid?: number | undefined;
 }
 
 export class NinePServer {
@@ -102,16 +111,16 @@ export class NinePServer {
   }
 
   get saved(): readonly SavedFid[] {
-    return [...this.#fids].map(([fid, { place, opened }]) => ({ fid, place, opened }));
+    return [...this.#fids].map(([fid, { place, opened, uid }]) => ({ fid, place, opened, uid }));
   }
 
   /** A client goes on with what it had; a file that is no longer there gives errors. */
   restore(messageBytes: number, fids: readonly SavedFid[]): void {
     this.reset();
     this.#messageBytes = Math.max(LEAST_MESSAGE, Math.min(MOST_MESSAGE, messageBytes));
-    for (const { fid, place, opened } of fids) {
+    for (const { fid, place, opened, uid } of fids) {
       if (this.#fids.size >= MOST_FIDS || place.length > MOST_DEPTH || !place.every(isName)) continue;
-      const made: Fid = { place, file: undefined, opened };
+      const made: Fid = { place, file: undefined, opened, uid };
       this.#fids.set(fid, made);
       // Not truncated once more.
       if (typeof opened === 'number') this.#tryOpen(made, opened & ~0o1000);
@@ -157,10 +166,10 @@ export class NinePServer {
     return fid;
   }
 
-  #add(number: number, place: Place): void {
+  #add(number: number, place: Place, uid: number | undefined): void {
     if (number === NO_FID || this.#fids.has(number)) throw new FolderError(linuxErrno.invalid);
     if (this.#fids.size >= MOST_FIDS) throw new FolderError(linuxErrno.tooManyFiles);
-    this.#fids.set(number, { place, file: undefined, opened: undefined });
+    this.#fids.set(number, { place, file: undefined, opened: undefined, uid });
   }
 
   #drop(number: number): void {
@@ -204,7 +213,13 @@ export class NinePServer {
         return;
       }
       case request.attach: {
-        this.#add(reader.u32(), []);
+        const number = reader.u32();
+        // Who is asked to prove it, by what name, and in which folder: all the same here.
+        reader.u32();
+        reader.text();
+        reader.text();
+        const uid = reader.u32();
+        this.#add(number, [], uid === NO_USER ? undefined : uid);
         this.#writeQid(out, []);
         return;
       }
@@ -256,7 +271,7 @@ export class NinePServer {
         this.#writable();
         if (fid.opened !== undefined) throw new FolderError(linuxErrno.invalid);
         if (this.#open >= MOST_OPEN) throw new FolderError(linuxErrno.tooManyFiles);
-        fid.file = folder.create(fid.place, { name, mode, gid }, flags);
+        fid.file = folder.create(fid.place, { name, mode, uid: fid.uid, gid }, flags);
         this.#open++;
         fid.place = place;
         fid.opened = flags;
@@ -289,7 +304,8 @@ export class NinePServer {
         const name = reader.text();
         const place = this.#child(number, name);
         this.#writable();
-        folder.makeFolder(this.#fid(number).place, { name, mode: reader.u32(), gid: reader.u32() });
+        const { place: at, uid } = this.#fid(number);
+        folder.makeFolder(at, { name, mode: reader.u32(), uid, gid: reader.u32() });
         this.#writeQid(out, place);
         return;
       }
@@ -298,7 +314,19 @@ export class NinePServer {
         const [name, target] = [reader.text(), reader.text()];
         const place = this.#child(number, name);
         this.#writable();
-        folder.makeLink(this.#fid(number).place, { name, mode: 0o777, gid: reader.u32() }, target);
+        const { place: at, uid } = this.#fid(number);
+        folder.makeLink(at, { name, mode: 0o777, uid, gid: reader.u32() }, target);
+        this.#writeQid(out, place);
+        return;
+      }
+      case request.mknod: {
+        const number = reader.u32();
+        const name = reader.text();
+        const [mode, major, minor, gid] = [reader.u32(), reader.u32(), reader.u32(), reader.u32()];
+        const place = this.#child(number, name);
+        this.#writable();
+        const { place: at, uid } = this.#fid(number);
+        folder.makeNode(at, { name, mode, uid, gid }, deviceNumber(major, minor));
         this.#writeQid(out, place);
         return;
       }
@@ -348,7 +376,7 @@ export class NinePServer {
   }
 
   #walk(reader: MessageReader, out: MessageWriter): void {
-    const { place: start, opened } = this.#fid(reader.u32());
+    const { place: start, opened, uid } = this.#fid(reader.u32());
     const number = reader.u32();
     const count = reader.u16();
     if (count > MOST_NAMES_WALKED) throw new FolderError(linuxErrno.invalid);
@@ -381,7 +409,7 @@ export class NinePServer {
     const fid = this.#fids.get(number);
     // A fid may walk itself.
     if (fid && fid.place === start && fid.opened === undefined) fid.place = place;
-    else this.#add(number, place);
+    else this.#add(number, place, uid);
   }
 
   #openFid(fid: Fid, flags: number): void {

@@ -16,7 +16,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test, { after } from 'node:test';
-import { openSharedFolder } from '../../host/node/shared-folder.js';
+import { MappedOwners } from '../../host/node/mapped-owners.js';
+import { openSharedFolder, type SecurityModel } from '../../host/node/shared-folder.js';
 import { StateError } from '../../schema/index.js';
 import { linuxErrno } from '../ninep/host-folder.js';
 import { MessageReader, MessageWriter } from '../ninep/message.js';
@@ -30,7 +31,7 @@ after(() => rmSync(top, { recursive: true }));
 let folders = 0;
 
 const T = {
-  ...{ statfs: 8, lopen: 12, lcreate: 14, symlink: 16, rename: 20, readlink: 22, getattr: 24, setattr: 26 },
+  ...{ statfs: 8, lopen: 12, lcreate: 14, symlink: 16, mknod: 18, rename: 20, readlink: 22, getattr: 24, setattr: 26 },
   ...{ xattrwalk: 30, readdir: 40, fsync: 50, link: 70, mkdir: 72, renameat: 74, unlinkat: 76, version: 100 },
   ...{ attach: 104, walk: 110, read: 116, write: 118, clunk: 120, remove: 122 },
 } as const;
@@ -39,12 +40,14 @@ const answerGpa = 0x40000;
 const answerBytes = 0x10000;
 
 /** A machine with a folder `inside`, beside which lies `secret`. */
-function shared(options: { readonly isReadOnly?: boolean } = {}) {
+function shared(
+  options: { readonly isReadOnly?: boolean; readonly model?: SecurityModel; readonly uid?: number } = {},
+) {
   const around = join(top, `f${folders++}`);
   const inside = join(around, 'inside');
   mkdirSync(inside, { recursive: true });
   writeFileSync(join(around, 'secret'), 'secret');
-  const folder = openSharedFolder(inside, 'none', options.isReadOnly ?? false);
+  const folder = openSharedFolder(inside, options.model ?? 'none', options.isReadOnly ?? false);
   const machine = testMachine(new Virtio9p(folder, 'share'));
   const driver = new ModernDriver(machine);
   driver.start();
@@ -87,7 +90,14 @@ function shared(options: { readonly isReadOnly?: boolean } = {}) {
     });
   const begin = () => {
     assert.equal(ok(T.version, (out) => out.u32(0x8000).text('9P2000.L')).u32(), 0x8000);
-    ok(T.attach, (out) => out.u32(0).u32(0xffffffff).text('root').text('').u32(0));
+    ok(T.attach, (out) =>
+      out
+        .u32(0)
+        .u32(0xffffffff)
+        .text('root')
+        .text('')
+        .u32(options.uid ?? 0),
+    );
   };
   return { around, inside, folder, machine, driver, raw, ask, ok, walk, begin };
 }
@@ -107,6 +117,73 @@ function namesIn(reader: MessageReader): string[] {
   }
   return names;
 }
+
+/** Why attributes cannot be kept here. */
+function noAttributes(): string | false {
+  const probe = join(top, 'probe');
+  writeFileSync(probe, '');
+  try {
+    new MappedOwners().write(probe, { uid: 1 });
+    return false;
+  } catch {
+    return 'no koffi, or no extended attributes in the temporary folder';
+  }
+}
+
+test('mapped-xattr: what the guest says of its files lies beside them', { skip: skip || noAttributes() }, () => {
+  const { inside, begin, ok, ask, walk, folder } = shared({ model: 'mapped-xattr', uid: 1234 });
+  begin();
+  const at = (...names: string[]) => {
+    const { mode, uid, gid, rdev } = folder.stat(names);
+    return [mode, uid, gid, rdev];
+  };
+  const own = process.getuid?.();
+  ok(T.mkdir, (out) => out.u32(0).text('sub').u32(0o40750).u32(55));
+  assert.deepEqual(at('sub'), [0o40750, 1234, 55, 0n]);
+  walk(1, ['sub']);
+  ok(T.lcreate, (out) => out.u32(1).text('a').u32(0o2).u32(0o104755).u32(66));
+  assert.deepEqual(at('sub', 'a'), [0o104755, 1234, 66, 0n]);
+  ok(T.symlink, (out) => out.u32(0).text('link').text('../secret').u32(7));
+  assert.deepEqual(at('link').slice(0, 3), [0o120777, 1234, 7]);
+  assert.ok(typeof walk(2, ['link']) !== 'number');
+  assert.equal(ok(T.readlink, (out) => out.u32(2)).text(), '../secret');
+  // A link is no file to be opened, nor is a device.
+  assert.equal(
+    ask(T.lopen, (out) => out.u32(2).u32(0)),
+    13,
+  );
+  ok(T.mknod, (out) => out.u32(0).text('null').u32(0o20666).u32(1).u32(3).u32(0));
+  assert.deepEqual(at('null'), [0o20666, 1234, 0, 0x103n]);
+  assert.ok(typeof walk(3, ['null']) !== 'number');
+  assert.equal(
+    ask(T.lopen, (out) => out.u32(3).u32(0)),
+    13,
+  );
+  assert.equal(
+    ask(T.mknod, (out) => out.u32(0).text('no').u32(0o120666).u32(1).u32(3).u32(0)),
+    22,
+  );
+  // To the host all are plain, and its own.
+  for (const [name, mode] of [
+    ['sub', 0o40700],
+    ['sub/a', 0o100600],
+    ['link', 0o100600],
+    ['null', 0o100600],
+  ] as const) {
+    const stats = lstatSync(join(inside, name));
+    assert.deepEqual([stats.mode, stats.uid], [mode, own], name);
+  }
+  // Mode, owner and group.
+  ok(T.setattr, (out) => out.u32(3).u32(7).u32(0o640).u32(9).u32(8).u64(0n).u64(0n).u64(0n).u64(0n).u64(0n));
+  assert.deepEqual(at('null'), [0o20640, 9, 8, 0x103n]);
+  // What others have made is as it is; a link of theirs stays one.
+  writeFileSync(join(inside, 'theirs'), '', { mode: 0o644 });
+  symlinkSync('/etc/passwd', join(inside, 'out'));
+  assert.deepEqual(at('theirs').slice(0, 2), [lstatSync(join(inside, 'theirs')).mode, own]);
+  assert.equal(folder.readLink(['out']), '/etc/passwd');
+  assert.equal(folder.stat(['out']).mode & 0o170000, 0o120000);
+  assert.throws(() => folder.change(['out'], { uid: 1 }), { errno: 1 });
+});
 
 test('files and folders are made, read, written, renamed, listed and removed', { skip }, () => {
   const { inside, begin, ok, ask, walk, folder } = shared();

@@ -85,13 +85,14 @@ export class Virtio9p implements VirtioModel {
 }
 
 function isFid(value: unknown): value is SavedFid {
-  const { fid, place, opened } = (value ?? {}) as Partial<Record<keyof SavedFid, unknown>>;
+  const { fid, place, opened, uid } = (value ?? {}) as Partial<Record<keyof SavedFid, unknown>>;
   return (
     Number.isInteger(fid) &&
     (fid as number) >= 0 &&
     (fid as number) < 0xffffffff &&
     Array.isArray(place) &&
     place.every((name) => typeof name === 'string') &&
+    (uid === undefined || (Number.isInteger(uid) && (uid as number) >= 0 && (uid as number) < 0xffffffff)) &&
     (opened === undefined || opened === 'folder' || Number.isInteger(opened))
   );
 }

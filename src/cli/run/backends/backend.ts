@@ -10,6 +10,8 @@ export interface BackendEvents {
   opened(): void;
   closed(): void;
   input(bytes: Uint8Array): void;
+  /** Came with the bytes that are next, by SCM_RIGHTS. Whoever lacks it takes none. */
+  descriptors?(descriptors: readonly number[]): void;
   sendBreak(): void;
   /** Resolves when all that has come in has been answered. */
   settled(): Promise<void>;

@@ -1,6 +1,7 @@
 /** A character device that is a socket: it waits for one client after the other, or is a client itself. */
 import { lstatSync, rmSync } from 'node:fs';
 import { connect, createServer, type Server, Socket } from 'node:net';
+import { MessageReader } from '../../../host/node/descriptor-messages.js';
 import { openFailure } from '../../../host/node/open-failure.js';
 import { VringError } from '../../../vmm/index.js';
 import { type SocketPlan, socketName } from '../chardev-socket.js';
@@ -19,6 +20,8 @@ export class SocketBackend implements Backend {
   #address: SocketPlan['address'];
   #events: BackendEvents | undefined;
   #client: Socket | undefined;
+  /** In place of Node's own reading, where descriptors may come. */
+  #reader: MessageReader | undefined;
   #paused = false;
   #closing = false;
   #retry: NodeJS.Timeout | undefined;
@@ -65,12 +68,14 @@ export class SocketBackend implements Backend {
 
   pause(): void {
     this.#paused = true;
-    this.#client?.pause();
+    if (this.#reader) this.#reader.pause();
+    else this.#client?.pause();
   }
 
   resume(): void {
     this.#paused = false;
-    this.#client?.resume();
+    if (this.#reader) this.#reader.resume();
+    else this.#client?.resume();
   }
 
   write(bytes: Uint8Array | string): Promise<void> {
@@ -191,21 +196,36 @@ export class SocketBackend implements Backend {
     const events = this.#events as BackendEvents;
     const telnet = this.#plan.telnet ? new TelnetInput(() => events.sendBreak()) : undefined;
     if (telnet && this.#plan.server) socket.write(telnetGreeting);
+    // Who asked and has nothing more to say still hears the answer.
+    const end = () => void events.settled().then(() => socket.destroySoon());
+    events.opened();
+    const { server, address } = this.#plan;
+    this.#reader =
+      events.descriptors && server && address.type !== 'inet' && !telnet
+        ? MessageReader.open(socket, {
+            data: (bytes, descriptors) => {
+              if (descriptors.length > 0) events.descriptors?.(descriptors);
+              events.input(bytes);
+            },
+            end,
+          })
+        : undefined;
+    if (this.#reader) {
+      if (this.#paused) this.#reader.pause();
+      return;
+    }
     socket.on('data', (bytes: Uint8Array) => {
       const data = telnet ? telnet.decode(bytes) : bytes;
       if (data.length > 0) events.input(data);
     });
-    socket.on('end', () => {
-      // Who asked and has nothing more to say still hears the answer.
-      void events.settled().then(() => socket.destroySoon());
-    });
-    events.opened();
+    socket.on('end', end);
     if (!this.#paused) socket.resume();
   }
 
   #gone(socket: Socket): void {
     if (this.#client !== socket) return;
     this.#client = undefined;
+    this.#reader = undefined;
     this.#events?.closed();
     if (this.#closing) return;
     const next = this.#waiting.shift();

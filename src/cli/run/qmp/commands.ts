@@ -3,7 +3,9 @@ import { type StopReason, VringError } from '../../../vmm/index.js';
 import { emptyMachine, Monitor } from '../monitor.js';
 import { diskId } from './block-arguments.js';
 import { blockCommands } from './block-commands.js';
+import { boardCommands } from './board-commands.js';
 import { capabilityCommands } from './capability-commands.js';
+import { descriptorCommands } from './descriptor-commands.js';
 import { graphCommands } from './graph-commands.js';
 import { hotPlugCommands } from './hotplug-commands.js';
 import { jobCommands } from './job-commands.js';
@@ -164,7 +166,8 @@ export const qmpCommands: readonly QmpCommand[] = [
       { name: 'cpu-index', type: 'int', optional: true },
     ],
     run: async (host, given) => {
-      const { machine, version, prompt, name, isEmpty, chardevs, quit, spareDrives, namedDevices } = host;
+      const { machine, version, prompt, name, isEmpty, chardevs, quit, spareDrives, namedDevices, uuid, ramBytes } =
+        host;
       const monitor = new Monitor({
         machine,
         version,
@@ -175,6 +178,8 @@ export const qmpCommands: readonly QmpCommand[] = [
         quit,
         spareDrives,
         namedDevices,
+        uuid,
+        ramBytes,
         write: () => {},
       });
       if (given['cpu-index'] !== undefined) await machine.selectCpu(Number(given['cpu-index']));
@@ -182,10 +187,12 @@ export const qmpCommands: readonly QmpCommand[] = [
       return text === '' ? '' : `${text.replaceAll('\n', '\r\n')}\r\n`;
     },
   },
+  ...boardCommands,
   ...blockCommands,
   ...jobCommands,
   ...graphCommands,
   ...capabilityCommands,
+  ...descriptorCommands,
   ...hotPlugCommands,
   ...screenCommands,
 ];

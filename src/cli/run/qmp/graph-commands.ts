@@ -106,6 +106,9 @@ const otherActions: Readonly<Record<string, (given: QmpArguments) => BlockAction
   'blockdev-backup': (given) => backupRequest(given, { node: String(given['target']) }),
 };
 
+/** What QEMU does not do beside jobs that end together. */
+const neverGrouped = ['block-dirty-bitmap-add', 'block-dirty-bitmap-clear'];
+
 function actionOf(step: unknown, i: number): BlockAction {
   const { type, data } = (step ?? {}) as { readonly type?: unknown; readonly data?: unknown };
   const make = actionRows.find(({ name }) => name === type)?.action ?? otherActions[String(type)];
@@ -173,10 +176,17 @@ export const graphCommands: readonly QmpCommand[] = [
     ],
     run: async ({ machine }, { actions, properties }) => {
       if (!Array.isArray(actions)) throw generic("Invalid parameter type for 'actions', expected: array");
-      const mode = (properties as { readonly 'completion-mode'?: unknown } | undefined)?.['completion-mode'];
-      if (mode !== undefined && mode !== 'individual')
-        throw generic(`Jobs of a transaction end by themselves: there is no completion-mode '${String(mode)}' yet`);
-      await machine.block({ op: 'transaction', actions: actions.map(actionOf) });
+      const { 'completion-mode': mode, ...more } = (properties ?? {}) as Readonly<Record<string, unknown>>;
+      for (const name of Object.keys(more)) throw generic(`Parameter 'properties.${name}' is unexpected`);
+      if (mode !== undefined && mode !== 'individual' && mode !== 'grouped')
+        throw generic(`Parameter 'completion-mode' does not accept value '${String(mode)}'`);
+      const isGrouped = mode === 'grouped';
+      const request = { op: 'transaction', actions: actions.map(actionOf), isGrouped } as const;
+      const types = (actions as readonly { readonly type?: unknown }[]).map(({ type }) => String(type));
+      const single = isGrouped ? types.find((type) => neverGrouped.includes(type)) : undefined;
+      if (single !== undefined)
+        throw generic(`Action '${single}' does not support Transaction property completion-mode = grouped`);
+      await machine.block(request);
       return nothing;
     },
   },

@@ -63,8 +63,8 @@ export const hotPlugCommands: readonly QmpCommand[] = [
       { name: 'id', type: 'str' },
     ],
     takesMore: true,
-    run: async ({ machine }, given) => {
-      await addNetwork(machine, JSON.stringify(given));
+    run: async ({ machine, descriptors }, given) => {
+      await addNetwork(machine, JSON.stringify(given), descriptors);
       return nothing;
     },
   },

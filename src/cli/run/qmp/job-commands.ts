@@ -79,7 +79,6 @@ function mirrorRequest(given: QmpArguments, target: BlockTarget): BlockRequest {
 }
 
 export function backupRequest(given: QmpArguments, target: BlockTarget): BackupRequest {
-  if (given['compress'] === true) throw generic('Backups are not compressed yet');
   return {
     op: 'backup',
     disk: String(given['device']),
@@ -87,6 +86,7 @@ export function backupRequest(given: QmpArguments, target: BlockTarget): BackupR
     bitmap: text(given['bitmap']),
     bitmapMode: oneOf(given, 'bitmap-mode', ['on-success', 'never', 'always']),
     target,
+    compress: flag(given['compress']),
     ...settings(given),
   };
 }

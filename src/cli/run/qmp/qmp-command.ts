@@ -2,6 +2,7 @@
 import { VringError } from '../../../vmm/index.js';
 import type { HotPlugContext } from '../hotplug.js';
 import type { ChardevState } from '../monitor.js';
+import type { MonitorDescriptors } from '../monitor-descriptors.js';
 
 export interface QmpHost extends HotPlugContext {
   readonly version: string;
@@ -14,6 +15,10 @@ export interface QmpHost extends HotPlugContext {
   readonly cpus: number;
   readonly architecture: string;
   readonly uuid: string | undefined;
+  /** Of the machine. */
+  readonly ramBytes: number;
+  /** Of this monitor. */
+  readonly descriptors: MonitorDescriptors;
   quit(): void;
   /** The owner asks for a reset, a shutdown: events say so. */
   hostAsked(what: 'reset' | 'quit'): void;

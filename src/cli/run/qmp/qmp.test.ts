@@ -102,6 +102,7 @@ async function served() {
       cpus: 2,
       architecture: 'x86_64',
       uuid: undefined,
+      ramBytes: 128 << 20,
       quit: () => void quits++,
     },
     { write: (text) => void backend.write(text), cut: () => backend.hangUp() },

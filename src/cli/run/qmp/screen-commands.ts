@@ -209,6 +209,7 @@ async function queryVncServers({ machine }: QmpHost): Promise<object> {
 }
 
 export const screenCommands: readonly QmpCommand[] = [
+  { name: 'query-mice', run: ({ machine }) => machine.mice() },
   {
     name: 'send-key',
     arguments: [

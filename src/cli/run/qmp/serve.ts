@@ -1,22 +1,25 @@
 /** A monitor for programs on a character device: one session for each client that comes. */
+import { closeDescriptors } from '../../../host/node/descriptor-messages.js';
+import { MonitorDescriptors } from '../monitor-descriptors.js';
 import { watchMachine } from './events.js';
 import type { QmpHost } from './qmp-command.js';
 import { QmpSession, type QmpWire } from './session.js';
 
-export type ServedHost = Omit<QmpHost, 'hostAsked' | 'emit'>;
+export type ServedHost = Omit<QmpHost, 'hostAsked' | 'emit' | 'descriptors'>;
 
 export class QmpMonitor {
   readonly #host: QmpHost;
   readonly #wire: QmpWire;
   readonly #pretty: boolean;
   readonly #stopWatching: () => void;
+  readonly #descriptors = new MonitorDescriptors();
   #session: QmpSession | undefined;
 
   /** `wire` leads to the client that is there. */
   constructor(served: ServedHost, wire: QmpWire, pretty = false) {
     const asked = new Set<string>();
     const emit = (event: string, data?: object) => this.#session?.event(event, data, Date.now());
-    this.#host = { ...served, emit, hostAsked: (what) => void asked.add(what) };
+    this.#host = { ...served, descriptors: this.#descriptors, emit, hostAsked: (what) => void asked.add(what) };
     this.#wire = wire;
     this.#pretty = pretty;
     const { machine, namedDevices } = served;
@@ -24,6 +27,7 @@ export class QmpMonitor {
   }
 
   opened(): void {
+    this.#descriptors.opened();
     let gone = false;
     const session: QmpSession = new QmpSession(
       this.#host,
@@ -43,7 +47,15 @@ export class QmpMonitor {
   }
 
   closed(): void {
+    this.#session?.left();
     this.#session = undefined;
+    this.#descriptors.closed(this.#host.machine.state === 'running');
+  }
+
+  /** Came with the bytes that are next. */
+  descriptors(descriptors: readonly number[]): void {
+    if (this.#session) this.#session.arrived(descriptors);
+    else closeDescriptors(descriptors);
   }
 
   input(bytes: Uint8Array): void {
@@ -58,5 +70,6 @@ export class QmpMonitor {
   async close(): Promise<void> {
     await this.settled();
     this.#stopWatching();
+    this.#descriptors.end();
   }
 }

@@ -2,6 +2,7 @@
 
 import { BlockError } from '../../../block/index.js';
 import { parseJson } from '../../../block/json.js';
+import { closeDescriptors } from '../../../host/node/descriptor-messages.js';
 import { VringError } from '../../../vmm/index.js';
 import { qmpCommands } from './commands.js';
 import { QmpFramer } from './framer.js';
@@ -47,6 +48,8 @@ export class QmpSession {
   readonly #framer = new QmpFramer();
   #negotiated = false;
   #waiting = 0;
+  /** Descriptors that came with the command whose end is not there yet. */
+  #arrived: readonly number[] | undefined;
   #busy: Promise<void> = Promise.resolve();
 
   /** `pretty`: answers are written for people, over several lines. */
@@ -69,13 +72,29 @@ export class QmpSession {
     this.#say({ timestamp, event, ...(data ? { data } : {}) });
   }
 
+  /** Descriptors of the first command that ends in the bytes that are next. */
+  arrived(descriptors: readonly number[]): void {
+    this.left();
+    this.#arrived = descriptors;
+  }
+
+  /** The client has gone, and says no more. */
+  left(): void {
+    closeDescriptors(this.#arrived ?? []);
+    this.#arrived = undefined;
+  }
+
   input(bytes: Uint8Array): void {
     for (const text of this.#framer.push(bytes)) {
       if (++this.#waiting > MOST_WAITING) {
+        this.left();
         this.#wire.cut();
         return;
       }
+      const arrived = this.#arrived;
+      this.#arrived = undefined;
       this.#busy = this.#busy.then(async () => {
+        if (arrived) this.#host.descriptors.arrive(arrived);
         const answer = await this.#answer(text);
         this.#waiting--;
         this.#say(answer);

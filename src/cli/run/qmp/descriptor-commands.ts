@@ -1,0 +1,54 @@
+/** QMP's commands about descriptors that a client sends along (QEMU's qapi/misc.json). */
+import { descriptorSets } from '../../../host/node/descriptor-sets.js';
+import { generic, nothing, number, text } from './block-arguments.js';
+import type { QmpCommand } from './qmp-command.js';
+
+export const descriptorCommands: readonly QmpCommand[] = [
+  {
+    name: 'getfd',
+    arguments: [{ name: 'fdname', type: 'str' }],
+    run: ({ descriptors }, { fdname }) => {
+      descriptors.name(String(fdname));
+      return nothing;
+    },
+  },
+  {
+    name: 'closefd',
+    arguments: [{ name: 'fdname', type: 'str' }],
+    run: ({ descriptors }, { fdname }) => {
+      descriptors.close(String(fdname));
+      return nothing;
+    },
+  },
+  {
+    name: 'add-fd',
+    arguments: [
+      { name: 'fdset-id', type: 'int', optional: true },
+      { name: 'opaque', type: 'str', optional: true },
+    ],
+    run: ({ descriptors }, { 'fdset-id': id, opaque }) => {
+      const { set, fd } = descriptors.addToSet(number(id), text(opaque));
+      return { 'fdset-id': set, fd };
+    },
+  },
+  {
+    name: 'remove-fd',
+    arguments: [
+      { name: 'fdset-id', type: 'int' },
+      { name: 'fd', type: 'int', optional: true },
+    ],
+    run: (_host, { 'fdset-id': id, fd }) => {
+      if (descriptorSets.remove(Number(id), number(fd))) return nothing;
+      const which = fd === undefined ? '' : `, fd:${Number(fd)}`;
+      throw generic(`File descriptor named 'fdset-id:${Number(id)}${which}' not found`);
+    },
+  },
+  {
+    name: 'query-fdsets',
+    run: () =>
+      descriptorSets.list().map(({ set, members }) => ({
+        fds: members.map(({ fd, opaque }) => ({ fd, ...(opaque === undefined ? {} : { opaque }) })),
+        'fdset-id': set,
+      })),
+  },
+];

@@ -114,3 +114,32 @@ test('a commit that could not empty the overlay says so', { skip: skipReason }, 
     rules: new TextEncoder().encode('[inject-error]\nevent = "empty_image_prepare"\nonce = "on"\n'),
   }),
 );
+
+const failingRead =
+  'json:{"driver":"raw","file":{"driver":"blkdebug","image.filename":"other","inject-error":[{"event":"none","iotype":"read","sector":8192}]}}';
+
+/** What lies at 4 MiB of `other` can't be read; `change` makes a difference. */
+const faultAmidst = (change: string) => `
+fresh
+qemu-img create -q -f raw disk 8M
+qemu-img create -q -f raw other 8M
+qemu-io -f raw -c 'write -q -P 1 0 8M' disk
+qemu-io -f raw -c 'write -q -P 1 0 8M' other
+qemu-io -f raw -c '${change}' disk
+compare -f raw disk '${failingRead}'
+compare -F raw '${failingRead}' disk`;
+
+test('compare tells of what comes first, a difference or a fault', { skip: skipReason }, () =>
+  compareWithQemuImg(`${faultAmidst('write -q -P 2 3M 64k')}${faultAmidst('write -q -P 2 7M 64k')}`),
+);
+
+const failingTable =
+  'json:{"driver":"qcow2","file":{"driver":"blkdebug","image.filename":"other","inject-error":[{"event":"l2_load"}]}}';
+
+test('compare says whose clusters it can not find', { skip: skipReason }, () =>
+  compareWithQemuImg(`${withData}
+qemu-img create -q -f qcow2 other 64M
+qemu-io -c 'write -q 0 64k' other
+compare disk '${failingTable}'
+compare '${failingTable}' disk`),
+);

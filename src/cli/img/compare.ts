@@ -6,7 +6,7 @@ import type { Tool } from './tool.js';
 
 const stepBytes = 2 ** 21;
 /** So much of the first image is read at once where it is at hand, and compared while it is near the processor. */
-const pieceBytes = 2 ** 18;
+const pieceBytes = 2 ** 19;
 
 export async function compare(tool: Tool, argv: readonly string[]): Promise<number> {
   const { options, operands } = tool.parse(argv, [
@@ -97,15 +97,28 @@ async function compareNodes(
   };
   const read = (node: GraphNode, offset: number, buffer: Uint8Array): Promise<void> =>
     wait(node, offset, node.read(offset, buffer));
+  /** What an image says of the bytes from an offset on, which does not go back; it is asked once for each run. */
+  const lookerAt = (node: GraphNode): ((at: number) => Promise<ChainStatus>) => {
+    let known: ChainStatus | undefined;
+    let end = 0;
+    return async (at) => {
+      if (!known || at >= end) {
+        known = await node.chainStatus(at, common - at);
+        end = at + known.length;
+      }
+      return { ...known, length: end - at };
+    };
+  };
+  const [lookAtFirst, lookAtSecond] = [lookerAt(a), lookerAt(b)];
   /** What lies at an offset. Where both have data the second's are being read, though nobody waits for them yet. */
   const begin = async (at: number, index: number): Promise<Step | Unknown> => {
     let asked = a;
     let first: ChainStatus;
     let second: ChainStatus;
     try {
-      first = await a.chainStatus(at, common - at);
+      first = await lookAtFirst(at);
       asked = b;
-      second = await b.chainStatus(at, common - at);
+      second = await lookAtSecond(at);
     } catch {
       return { failed: asked };
     }

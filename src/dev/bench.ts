@@ -49,6 +49,13 @@ if (process.argv[2] === 'disks') {
   process.exit();
 }
 
+const unknown = process.argv.slice(2).find((word) => word.startsWith('--') && !/^--(runs|suite|arch)=/.test(word));
+if (unknown !== undefined) {
+  console.error(`bench: there is no ${unknown}; names of programs (none: the boot alone), --runs=N, --suite=NAME, --arch=NAME,
+or one of interrupts, exits, disks, network, guest-disks, installed first`);
+  process.exit(1);
+}
+
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const argument = (name: string, value: string) =>
   process.argv.find((word) => word.startsWith(`--${name}=`))?.slice(name.length + 3) ?? value;

@@ -15,7 +15,7 @@ import { BedLockedUp } from './bed-machine.js';
 import { bedLacks, bootInner, debianFiles, kernelPackage, runInBed } from './nested-bed.js';
 
 const BIOS = '/usr/share/seabios/bios-256k.bin';
-const asked = process.env['VRING_NESTED_BED'] ?? 'brief';
+const asked = process.env['VRING_NESTED_BED'] || 'brief';
 const isBrief = asked === 'brief';
 /** A guest in a guest gets little of a busy host. Less than the test runner's limit, so that it is told how far it came. */
 const LIMIT_MS = isBrief ? 1_800_000 : 3_400_000;

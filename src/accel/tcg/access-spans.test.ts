@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { generator } from '../testing/random.js';
 import { toy, toyInsn } from './toy-guest.js';
 import { TOY_RAM, toyMachine } from './toy-machine.js';
 
@@ -27,16 +28,6 @@ const places = [
   TOY_RAM - 0x40,
   TOY_RAM + 0x100,
 ];
-
-function generator(start: number): (below: number) => number {
-  let state = Math.imul(start + 1, 2654435761) >>> 0 || 1;
-  return (below) => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return (state >>> 0) % below;
-  };
-}
 
 /** A loop of random accesses, steps of the bases and jumps over a few of them. */
 function program(random: (below: number) => number): number[][] {

@@ -4,17 +4,12 @@
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { generator } from '../testing/random.js';
 import { toy, toyInsn, toyVars } from './toy-guest.js';
 import { toyMachine } from './toy-machine.js';
 
 const seed = Number(process.env['VRING_SEED'] ?? Math.floor(Date.now() / 86_400_000));
-let state = (seed * 2654435761) >>> 0 || 1;
-function random(limit: number): number {
-  state ^= state << 13;
-  state ^= state >>> 17;
-  state ^= state << 5;
-  return (state >>> 0) % limit;
-}
+const random = generator(seed);
 
 const ENTRY = 0x2000;
 /** Below the code, so that no pointer, which only ever falls, comes to it. */

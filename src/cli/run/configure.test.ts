@@ -5,35 +5,15 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { DeviceOptions } from '../../vmm/index.js';
-import { VringError } from '../../vmm/index.js';
 import { parseLine } from '../options/parse.js';
 import { planRun } from './configure.js';
-import { runCommand, unsupportedRunOptions } from './options.js';
-
-const plan = (...argv: string[]) =>
-  planRun(parseLine(runCommand, ['-kernel', 'k', ...argv], { unsupported: unsupportedRunOptions }).given, {
-    system: false,
-    nowMs: 0,
-  });
-const systemPlan = (...argv: string[]) => planRun(parseLine(runCommand, argv).given, { system: true, nowMs: 0 });
-
-/** The sentence that refuses a command line. */
-function refusal(...argv: string[]): string {
-  try {
-    plan(...argv);
-  } catch (error) {
-    assert.ok(error instanceof VringError, String(error));
-    assert.doesNotMatch(error.message, /\n/);
-    return error.message;
-  }
-  return assert.fail(`${argv.join(' ')} was taken`);
-}
+import { runCommand } from './options.js';
+import { plan, refusal, systemPlan } from './testing/plans.js';
 
 const places = (...argv: string[]) =>
   plan(...argv).attachments.map(
     ({ from, chardev }) => `${from.kind}${'index' in from ? from.index : ''}:${chardev.kind}${chardev.mux ? '+' : ''}`,
   );
-
 test('the serial port and the monitor, as QEMU has them by default', () => {
   assert.deepEqual(places(), ['serial0:stdio+', 'monitor:stdio+']);
   assert.deepEqual(places('-nographic'), ['serial0:stdio+', 'monitor:stdio+']);
@@ -225,86 +205,6 @@ test('a named system brings kernel and console', () => {
   assert.throws(() => systemPlan('-kernel', 'x'), /brings its own/);
 });
 
-test('IDE drives: places, names, media, and the short forms', () => {
-  const drives = (...argv: string[]) =>
-    (plan(...argv).machine.devices ?? []).map((device) => {
-      assert.equal(device.type, 'ide');
-      const { id, place, media, image, bootIndex } = device;
-      return [id, place, media, image?.path, image?.readonly, bootIndex].filter((value) => value !== undefined);
-    });
-  assert.deepEqual(drives('-hda', 'a,b', '-hdd', 'd', '-cdrom', 'c'), [
-    ['ide0-hd0', 0, 'disk', 'a,b', false],
-    ['ide1-hd1', 3, 'disk', 'd', false],
-    ['ide1-cd0', 2, 'cdrom', 'c', true],
-  ]);
-  assert.deepEqual(drives('-drive', 'file=x', '-drive', 'file=y,bus=1,unit=1,id=why', '-drive', 'file=z,media=cdrom'), [
-    ['ide0-hd0', 0, 'disk', 'x', false],
-    ['why', 3, 'disk', 'y', false],
-    ['ide0-cd1', 1, 'cdrom', 'z', true],
-  ]);
-  const none = ['-drive', 'file=x,if=none,id=d', '-blockdev', 'driver=file,filename=y,node-name=n'];
-  assert.deepEqual(
-    drives(
-      ...none,
-      '-device',
-      'ide-hd,drive=d,bus=ide.1,bootindex=4',
-      '-device',
-      'ide-cd',
-      '-device',
-      'ide-hd,drive=n',
-    ),
-    [
-      ['d', 2, 'disk', 'x', false, 4],
-      ['ide0-cd0', 0, 'cdrom'],
-      ['n', 1, 'disk'],
-    ],
-  );
-  assert.deepEqual(drives('-drive', 'media=cdrom'), [['ide0-cd0', 0, 'cdrom']]);
-  const booted = planRun(parseLine(runCommand, ['-bios', fileURLToPath(import.meta.url), '-hda', 'a']).given, {
-    system: false,
-    nowMs: 0,
-  });
-  assert.deepEqual(
-    booted.machine.devices?.map((device) => (device.type === 'ide' ? device.id : device.type)),
-    ['vga', 'ide0-hd0', 'ide1-cd0'],
-    'firmware finds a VGA and a CD drive, as on QEMU',
-  );
-  assert.equal(booted.machine.firmware?.serialConsole, true, "the VGA is nobody's screen");
-  const bare = parseLine(runCommand, ['-bios', fileURLToPath(import.meta.url), '-hda', 'a', '-vga', 'none']).given;
-  assert.deepEqual(
-    planRun(bare, { system: false, nowMs: 0 }).machine.devices?.map((device) => device.type),
-    ['ide', 'ide'],
-  );
-});
-
-test('drives of q35 and of a plugged AHCI controller: a port each', () => {
-  const devices = (...argv: string[]) => plan(...argv).machine.devices ?? [];
-  const places = devices('-M', 'pc-q35-7.2', '-hda', 'a', '-cdrom', 'c', '-drive', 'file=d,index=5').map(
-    (device) => device.type === 'ide' && [device.id, device.place],
-  );
-  assert.deepEqual(places, [
-    ['ide5-hd0', 5],
-    ['ide0-hd0', 0],
-    ['ide2-cd0', 2],
-  ]);
-  const given = ['-drive', 'file=x,if=none,id=d', '-device', 'ahci,id=sata,addr=7'];
-  const [controller] = devices(
-    ...given,
-    '-device',
-    'ide-hd,drive=d,bus=sata.3,serial=S',
-    '-device',
-    'ide-cd,bus=sata.0',
-  );
-  assert.ok(controller.type === 'ahci' && controller.slot === 7);
-  assert.deepEqual(
-    controller.drives.map(({ id, port, media, image, serial }) => [id, port, media, image?.path, serial]),
-    [
-      ['d', 3, 'disk', 'x', 'S'],
-      ['sata-cd0', 0, 'cdrom', undefined, undefined],
-    ],
-  );
-});
-
 test('root ports, and what goes behind them', () => {
   const [first, second, rng] =
     plan(
@@ -320,33 +220,6 @@ test('root ports, and what goes behind them', () => {
   assert.deepEqual(first, { ...port, id: 'pci.1', function: 0, physicalSlot: undefined });
   assert.deepEqual(second, { ...port, id: 'pci.2', function: 1, physicalSlot: 3 });
   assert.ok(rng.type === 'virtio-rng' && rng.slot === 'pci.2');
-});
-
-test('drives', () => {
-  const image = (...argv: string[]) => {
-    const [device] = plan(...argv).machine.devices ?? [];
-    assert.equal(device.type, 'virtio-blk');
-    return device.image;
-  };
-  const { path, format, options, cache, onWriteError, onReadError } = image(
-    '-drive',
-    'file=a,,b.qcow2,format=qcow2,if=virtio,cache=directsync,discard=unmap,werror=stop,rerror=ignore,backing.driver=raw',
-  );
-  assert.deepEqual(
-    [path, format, cache, onWriteError, onReadError],
-    ['a,b.qcow2', 'qcow2', 'directsync', 'stop', 'ignore'],
-  );
-  assert.deepEqual(options, { discard: 'unmap', 'backing.driver': 'raw' });
-  assert.equal(image('-drive', 'file=a,if=virtio,snapshot=on').snapshot, true);
-  assert.equal(image('-snapshot', '-drive', 'file=a,if=none,id=x', '-device', 'virtio-blk,drive=x').snapshot, true);
-  const { objects } = plan('-object', 'secret,id=s,data=pw', '-object', '{"qom-type":"throttle-group","id":"t"}');
-  assert.deepEqual(
-    objects.map(({ type, id }) => [type, id]),
-    [
-      ['secret', 's'],
-      ['throttle-group', 't'],
-    ],
-  );
 });
 
 test('virtio GPUs and input devices', () => {
@@ -644,16 +517,6 @@ test('-arch: names of QEMU and Debian; what an architecture does not have is ref
   assert.deepEqual([bare.firmware, bare.kernel], [{ image: 'k' }, undefined]);
 });
 
-test('a board without IDE takes drives as virtio disks, as QEMU does', () => {
-  const { devices } = plan('-arch', 'riscv64', '-drive', 'file=a.img,format=raw', '-hda', 'b.img').machine;
-  assert.deepEqual(
-    devices?.map(({ type }) => type),
-    ['virtio-blk', 'virtio-blk'],
-  );
-  assert.match(refusal('-arch', 'riscv64', '-cdrom', 'c.iso'), /no CD, and there is no other drive here yet/);
-  assert.match(refusal('-arch', 'riscv64', '-drive', 'file=a.img,if=ide'), /no IDE controller; there is if=virtio/);
-});
-
 test('microvm has no PCI unless it is asked for, and what QEMU lets one choose', () => {
   const { machine, builtIn } = plan('-M', 'microvm,acpi=off,pit=off,rtc=auto,isa-serial=off,auto-kernel-cmdline=off');
   assert.deepEqual(machine.microvm, {
@@ -683,18 +546,6 @@ test('microvm has no PCI unless it is asked for, and what QEMU lets one choose',
   );
 });
 
-test('queues and features of a virtio disk', () => {
-  const drive = ['-drive', 'file=a.img,format=raw,if=none,id=d'];
-  const [disk] =
-    plan(...drive, '-device', 'virtio-blk-pci,drive=d,num-queues=4,queue-size=64,discard=off,write-zeroes=on').machine
-      .devices ?? [];
-  assert.ok(disk?.type === 'virtio-blk');
-  const { queues, queueSize, discard, writeZeroes } = disk;
-  assert.deepEqual([queues, queueSize, discard, writeZeroes], [4, 64, false, true]);
-  assert.match(refusal(...drive, '-device', 'virtio-blk-pci,drive=d,queue-size=100'), /queue-size is a power of two/);
-  assert.match(refusal(...drive, '-device', 'virtio-blk-pci,drive=d,num-queues=0'), /num-queues is a whole number/);
-});
-
 test('virtio devices in virtio-mmio slots', () => {
   const { devices } = plan(
     '-arch',
@@ -713,57 +564,6 @@ test('virtio devices in virtio-mmio slots', () => {
   assert.match(
     refusal('-arch', 'riscv64', '-device', 'virtio-rng-device,bus=pci.0'),
     /no bus 'pci\.0'; there are virtio-mmio-bus\.0 and so on/,
-  );
-});
-
-test('virtio network cards: what they offer', () => {
-  const settings = (properties: string) => {
-    const { machine } = plan('-netdev', 'user,id=n', '-device', `virtio-net-pci,netdev=n,${properties}`);
-    const device = machine.devices?.find((each) => each.type === 'virtio-net');
-    assert.ok(device?.type === 'virtio-net');
-    return device;
-  };
-  const many = settings(
-    'mq=on,vectors=10,ctrl_vq=on,ctrl_mac_addr=off,host_tso4=off,guest_ufo=on,mrg_rxbuf=off,rx_queue_size=1024,' +
-      'tx_queue_size=512,speed=10000,duplex=full,status=off,event_idx=off,indirect_desc=on,romfile=,tx=bh,rss=off',
-  );
-  assert.deepEqual(many.features, {
-    multiQueue: true,
-    controlQueue: true,
-    controlMac: false,
-    hostTso4: false,
-    mergeableBuffers: false,
-    status: false,
-  });
-  assert.deepEqual(
-    [many.vectors, many.rxQueueSize, many.speed, many.duplex, many.eventIndex, many.indirectDescriptors],
-    [10, 1024, 10000, 'full', false, true],
-  );
-  assert.equal(settings('speed=-1').speed, undefined);
-  const refused = (property: string) =>
-    refusal('-netdev', 'user,id=n', '-device', `virtio-net-pci,netdev=n,${property}`);
-  assert.match(
-    refused('rx_queue_size=300'),
-    /Invalid rx_queue_size \(= 300\), must be a power of 2 between 256 and 1024/,
-  );
-  assert.match(refused('duplex=both'), /half, full/);
-  assert.match(refused('rss=on'), /rss=on is not supported yet/);
-  assert.match(refused('mq=maybe'), /mq is on or off/);
-  assert.match(refusal('-netdev', 'user,id=n,queues=2'), /there is no queues=/);
-});
-
-test('tap networks', () => {
-  const { machine } = plan(
-    ...['-netdev', 'tap,id=a,ifname=tap7,script=no,downscript=no,queues=4,vhost=off,sndbuf=1M,vnet_hdr=off'],
-    ...['-netdev', 'tap,id=b,fds=5:6', '-netdev', 'tap,id=c,fd=9'],
-  );
-  assert.deepEqual(
-    machine.networks?.map(({ captures: _captures, ...each }) => JSON.parse(JSON.stringify(each))),
-    [
-      { kind: 'tap', ifname: 'tap7', queues: 4, vnetHeader: false, sendBufferBytes: 1 << 20, id: 'a' },
-      { kind: 'tap', descriptors: [5, 6], id: 'b' },
-      { kind: 'tap', descriptors: [9], id: 'c' },
-    ],
   );
 });
 
@@ -819,141 +619,6 @@ test("USB: the board's own controller, others, and what goes into their ports", 
   const mice = (...words: string[]) => usb(...words, '-device', 'usb-mouse').map(({ devices }) => devices.length);
   assert.deepEqual(mice('-usb', '-device', 'qemu-xhci'), [0, 1], 'the latest, as on QEMU');
   assert.deepEqual(mice('-M', 'q35', '-usb'), [1, 0, 0], 'those of ICH9 are one bus there');
-});
-
-test('networks', () => {
-  const { machine } = plan(
-    '-netdev',
-    'user,id=n,hostfwd=tcp::2222-:22,hostfwd=udp:127.0.0.1:53-10.0.2.16:5353,restrict=on,guestfwd=:10.0.2.100:80-cmd:cat',
-    '-device',
-    'virtio-net-pci,netdev=n,mac=52:54:00:00:00:01',
-    '-nic',
-    'socket,connect=:1234,model=virtio',
-    '-object',
-    'filter-dump,id=f,netdev=n,file=out.pcap,maxlen=128',
-  );
-  const [user, socket] = machine.networks ?? [];
-  assert.equal(user.kind === 'user' && user.user?.restrict, true);
-  assert.deepEqual(user.kind === 'user' && user.user?.hostForwards, [
-    { protocol: 'tcp', hostAddress: undefined, hostPort: 2222, guestAddress: undefined, guestPort: 22 },
-    {
-      protocol: 'udp',
-      hostAddress: Uint8Array.of(127, 0, 0, 1),
-      hostPort: 53,
-      guestAddress: Uint8Array.of(10, 0, 2, 16),
-      guestPort: 5353,
-    },
-  ]);
-  assert.deepEqual(user.captures, [{ path: 'out.pcap', snapLength: 128 }]);
-  assert.deepEqual(socket, { kind: 'connect', place: { host: '127.0.0.1', port: 1234 }, id: '#nic0', captures: [] });
-  const cards = (machine.devices ?? []).filter(({ type }) => type === 'virtio-net');
-  assert.deepEqual(
-    cards.map((card) => card.type === 'virtio-net' && [card.network, card.mac]),
-    [
-      ['n', '52:54:00:00:00:01'],
-      ['#nic0', undefined],
-    ],
-  );
-  assert.deepEqual(plan('-nic', 'none').machine.networks, []);
-  assert.deepEqual(plan('-net', 'nic', '-net', 'user').machine.networks?.length, 1);
-  const typesOf = (...words: string[]) => (plan(...words).machine.devices ?? []).map(({ type }) => type);
-  assert.ok(typesOf('-nic', 'user').includes('e1000'), 'as QEMU on a PC');
-  assert.ok(typesOf('-arch', 'riscv64', '-nic', 'user').includes('virtio-net'));
-  assert.ok(typesOf('-nic', 'user,model=rtl8139').includes('rtl8139'));
-  assert.ok(typesOf('-net', 'nic,model=ne2k_pci', '-net', 'user').includes('ne2k_pci'));
-  const roms = (...words: string[]) =>
-    (plan(...words).machine.devices ?? []).flatMap((device) => ('rom' in device ? [device.rom] : []));
-  assert.deepEqual(roms('-netdev', 'user,id=n', '-device', 'e1000,netdev=n,romfile='), [undefined]);
-  assert.match(
-    refusal('-netdev', 'user,id=n', '-device', 'e1000,netdev=n,romfile=/nowhere.rom'),
-    /no option ROM '\/nowhere\.rom'/,
-  );
-  const isa = plan('-netdev', 'user,id=n', '-device', 'ne2k_isa,netdev=n,iobase=0x320,irq=5').machine.devices ?? [];
-  assert.deepEqual(
-    isa.filter(({ type }) => type === 'ne2k_isa'),
-    [{ type: 'ne2k_isa', network: 'n', mac: undefined, port: 0x320, irq: 5 }],
-  );
-});
-
-test('SCSI disks and CD drives hang on the controller that they name, or the first', () => {
-  const { devices = [] } = plan(
-    ...['-device', 'virtio-scsi-pci,id=a,num_queues=4', '-device', 'virtio-scsi-pci,id=b'],
-    ...['-drive', 'if=none,id=d,file=d.img,format=raw', '-drive', 'if=none,id=c,file=c.iso,media=cdrom'],
-    ...[
-      '-device',
-      'scsi-hd,drive=d,bus=b.0,scsi-id=3,lun=1,serial=S',
-      '-device',
-      'scsi-cd,drive=c',
-      '-device',
-      'scsi-cd,id=e',
-    ],
-  ).machine;
-  const found = devices.flatMap((device) =>
-    device.type === 'virtio-scsi'
-      ? [[device.queues, device.units.map(({ id, media, target, lun }) => [id, media, target, lun])]]
-      : [],
-  );
-  assert.deepEqual(found, [
-    [
-      4,
-      [
-        ['c', 'cdrom', undefined, undefined],
-        ['e', 'cdrom', undefined, undefined],
-      ],
-    ],
-    [undefined, [['d', 'disk', 3, 1]]],
-  ]);
-  const none = ['-drive', 'if=none,id=d,file=d.img'];
-  const controller = ['-device', 'virtio-scsi-pci'];
-  assert.match(refusal(...none, '-device', 'scsi-hd,drive=d'), /there is no SCSI bus; -device virtio-scsi-pci/);
-  assert.match(refusal(...none, ...controller, '-device', 'scsi-hd,drive=d,bus=x.0'), /there is no SCSI bus 'x.0'/);
-  assert.match(
-    refusal(...none, ...controller, '-device', 'scsi-hd,drive=d,scsi-id=256'),
-    /scsi-id is a whole number from 0 to 255/,
-  );
-  assert.match(refusal(...controller, '-device', 'scsi-hd'), /drive= is missing/);
-  assert.match(refusal('-drive', 'if=scsi,file=d.img'), /no SCSI controller of its own/);
-  assert.match(
-    refusal(...none, ...controller, '-device', 'scsi-generic,drive=d'),
-    /'scsi-generic' is not supported yet/,
-  );
-});
-
-test('NVMe controllers and their namespaces', () => {
-  const { devices = [] } = plan(
-    ...['-drive', 'if=none,id=a,file=a.img,format=raw', '-drive', 'if=none,id=b,file=b.img,format=raw'],
-    ...[
-      '-device',
-      'nvme,id=n,serial=S,drive=a,addr=6',
-      '-device',
-      'nvme-ns,bus=n,drive=b,nsid=7,logical_block_size=4096',
-    ],
-  ).machine;
-  const found = devices.flatMap((device) =>
-    device.type === 'nvme'
-      ? [
-          [
-            device.serial,
-            device.slot,
-            device.namespaces.map(({ id, namespace, logicalBlockSize }) => [id, namespace, logicalBlockSize]),
-          ],
-        ]
-      : [],
-  );
-  assert.deepEqual(found, [
-    [
-      'S',
-      6,
-      [
-        ['a', undefined, undefined],
-        ['b', 7, 4096],
-      ],
-    ],
-  ]);
-  const drive = ['-drive', 'if=none,id=a,file=a.img'];
-  assert.match(refusal(...drive, '-device', 'nvme,drive=a'), /serial= is missing/);
-  assert.match(refusal(...drive, '-device', 'nvme-ns,drive=a'), /there is no NVMe controller; -device nvme/);
-  assert.match(refusal('-device', 'nvme,serial=S,cmb_size_mb=4'), /cmb_size_mb= is not supported yet/);
 });
 
 test('programs that drive QEMU: options that ask for what holds here in any case, and JSON', () => {

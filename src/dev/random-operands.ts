@@ -74,3 +74,28 @@ export function float(random: Random, { fraction, exponents }: FloatShape): bigi
   const width = fraction + BigInt(exponents.toString(2).length);
   return (BigInt(random.below(2)) << width) | (exponent << fraction) | bits;
 }
+
+/** A number near 1, whose sums and products with others of them round in their last places. */
+function ordinary(random: Random, { fraction, exponents }: FloatShape): bigint {
+  const width = fraction + BigInt(exponents.toString(2).length);
+  const exponent = BigInt((exponents >> 1) + random.below(8) - 4);
+  return (BigInt(random.below(2)) << width) | (exponent << fraction) | (random.bits64() & ((1n << fraction) - 1n));
+}
+
+/**
+ * What all registers of a case hold, now and then: ordinary numbers of one format, as a program's. Undefined: each holds what it likes.
+ * `single`: a register of 64 bits with numbers of 32 in it.
+ */
+export function alike(random: Random, single: (number: () => bigint) => bigint): (() => bigint) | undefined {
+  switch (random.below(8)) {
+    case 0:
+    case 1:
+      return () => ordinary(random, doubles);
+    case 2:
+      return () => single(() => ordinary(random, singles));
+    default:
+      return undefined;
+  }
+}
+/** Both halves hold a number. */
+export const pair = (number: () => bigint): bigint => number() | (number() << 32n);

@@ -3,11 +3,13 @@
  * machine has to make them. `arm`: AArch32's alone. Its routines are AArch64's and more, and a process numbers them in the order of loading.
  */
 
+import { setEngineFlags } from '../host/node/engine-flags.js';
 import { readStoredRoutines, storeGuest, storeRoutines } from '../host/node/routine-file.js';
 import { hostRandomBits, hostTime } from '../host/node/time.js';
 import { findArchitecture } from '../vmm/architectures.js';
 import { DEFAULT_HOT_THRESHOLD } from '../vmm/machine-options.js';
 
+setEngineFlags();
 const host = {
   time: hostTime,
   randomBits: hostRandomBits,

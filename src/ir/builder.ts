@@ -109,7 +109,13 @@ export class RoutineBuilder extends Emitter {
   }
 }
 
-const noEffects: RoutineEffects = { vars: 'none', mayFault: false, pure: false, keepsAddresses: false };
+const noEffects: RoutineEffects = {
+  vars: 'none',
+  mayFault: false,
+  pure: false,
+  keepsAddresses: false,
+  settles: false,
+};
 
 /**
  * The routines of one translator: the engine's own and those of the guest CPUs. The back end compiles them once, at start,
@@ -171,6 +177,9 @@ export class RoutineSet {
     build: Routine['build'],
   ): Routine {
     assert(!this.#names.has(name), `routine ${name} defined twice`);
+    const { vars, mayFault, settles }: RoutineEffects = { ...noEffects, ...effects };
+    const maySettle = params[0] === 'i32' && params[1] === results[0] && results.length === 1;
+    assert(!settles || (maySettle && vars === 'none' && !mayFault), `${name} cannot be settled`);
     this.#names.add(name);
     const routine: Routine = {
       id: this.list.length,

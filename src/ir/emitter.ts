@@ -42,6 +42,8 @@ export type OpMethods = {
 };
 
 const bits = new DataView(new ArrayBuffer(8));
+/** How far back `definition` looks. */
+const RECENT_OPS = 32;
 
 // biome-ignore lint/suspicious/noUnsafeDeclarationMerging: the methods are made from the table below
 export class Emitter {
@@ -90,6 +92,15 @@ export class Emitter {
     }
     this.tempTypes[temp] = type;
     return temp;
+  }
+
+  /** Where the op that defines a temp begins in `words`, if it is one of the last few; else -1. A call's results are not found. */
+  definition(temp: number): number {
+    for (let i = this.ops - 1; i >= 0 && i > this.ops - RECENT_OPS; i--) {
+      const at = this.starts[i];
+      if (opList[this.words[at]].result && this.words[at + 1] === temp) return at;
+    }
+    return -1;
   }
 
   /** An op by its opcode, for code that derives ops from tables: operands and immediates in order. */

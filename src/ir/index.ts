@@ -3,6 +3,7 @@ export * from './builder.js';
 export * from './emitter.js';
 export * from './engine-routines.js';
 export * from './exit-word.js';
+export * from './fused-multiply.js';
 export * from './jump-cache.js';
 export * from './move-block.js';
 export * from './ops.js';

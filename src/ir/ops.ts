@@ -549,6 +549,10 @@ export const opRows = {
   ...group(['v128', 'f64'], 'v128', lane, {
     f64x2_replace_lane: [simd(0x22), 'One lane replaced, its index an immediate.'],
   }),
+  ...group(['v128', 'v128', 'v128'], 'v128', plain, {
+    f32x4_relaxed_madd: [simd(0x105), 'a * b + c in each lane. Only where it rounds once (fused-multiply.ts).'],
+    f64x2_relaxed_madd: [simd(0x107), 'a * b + c in each lane. Only where it rounds once (fused-multiply.ts).'],
+  }),
   ...group(['v128', 'v128'], 'v128', shuffle, {
     i8x16_shuffle: [
       simd(0xd),

@@ -26,12 +26,12 @@ export function comingModule(
   hotThreshold: number,
   countInstructions: boolean,
 ): ComingModule | undefined {
+  setEngineFlags();
   const key = routinesKey(code, hotThreshold, countInstructions);
   const known = coming.get(key);
   if (known || compiledModules.has(key)) return known;
   const bytes = readStoredRoutines(key);
   if (!bytes) return undefined;
-  setEngineFlags();
   const module = compileRoutinesModule(bytes).then(
     (compiled) => {
       compiledModules.set(key, compiled);

@@ -9,6 +9,7 @@ import {
   DEFERRED_UNCHANGED,
   exitCode,
   exitWord,
+  fusesMultiply,
   type GuestVars,
   header,
   JUMP_CACHE_PAGE_BYTES,
@@ -48,6 +49,9 @@ import { homeLoad, homeStore } from './routine-emitter.js';
 import { slowPathIds } from './routine-module.js';
 
 const OPS = opList.length;
+/** Ops that this host lacks and no translator uses then: their handlers trap. */
+const isAbsent = (op: number): boolean =>
+  (op === Op.f64x2_relaxed_madd || op === Op.f32x4_relaxed_madd) && !fusesMultiply();
 const LOADS: readonly (readonly number[])[] = [
   [0x2d, 0, 0],
   [0x2f, 0, 0],
@@ -718,7 +722,7 @@ export class ColdTierWriter implements ModuleExtension {
         w.u8(0x6a);
       }
     }
-    w.raw(opBytes[op]);
+    w.raw(isAbsent(op) ? [0x00] : opBytes[op]);
     if (encoding === encodings.memarg) w.raw([0, 0]);
     if (type >= 0) this.#storeSlot(type);
   }

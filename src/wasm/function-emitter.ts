@@ -506,6 +506,10 @@ export abstract class FunctionEmitter {
       return;
     }
     this.#flushReads();
+    if (effects.settles) {
+      this.#callUnsettled(routine, at);
+      return;
+    }
     this.beforeCall(routine);
     this.localGet(0);
     this.#operands(firstArg, params.length);
@@ -533,6 +537,28 @@ export abstract class FunctionEmitter {
       this.i32Const(0);
       this.result(words[at + 3]);
     }
+  }
+
+  /** The call of a routine that may be settled: only if it is not. */
+  #callUnsettled({ id, params }: Routine, at: number): void {
+    const { words } = this;
+    const [temp, isSettled, settled] = [words[at + 3], words[at + 4], words[at + 5]];
+    const local = this.newLocal(typeCode[params[1]]);
+    this.value(settled);
+    this.localSet(local);
+    this.value(isSettled);
+    this.op(0x45); // i32.eqz
+    this.openUnlikely();
+    this.localGet(0);
+    this.i32Const(0);
+    this.localGet(local);
+    this.#operands(at + 6, params.length - 2);
+    this.op(wasmOp.call);
+    this.out.u32(this.env.functionIndex(id));
+    this.localSet(local);
+    this.close();
+    if (this.uses[temp] > 0) this.#place[temp] = local;
+    else if (this.reuseLocals) this.#free[typeCode[params[1]]].push(local);
   }
 
   /** Host address of the access in a local: the inline TLB lookup, then the slow path if it misses. */

@@ -2,7 +2,7 @@
 import { type DecoderTables, decodeFields, type Encoding, encodeFields, newFields } from '../../guest/arm/encoding.js';
 import type { Fields } from '../../guest/arm/row.js';
 import { codeOf } from '../../guest/arm/system/registers.js';
-import { doubles, float, halves, integer, type Random, singles } from '../random-operands.js';
+import { alike, doubles, float, halves, integer, pair, type Random, singles } from '../random-operands.js';
 import { CASE_BYTES, CODE_AT, CODE_PAGE, caseField, TEXT, TEXT_BYTES, WINDOW, WINDOW_BYTES } from './layout.js';
 import { BREAK, instruction } from './runner-elf.js';
 
@@ -131,7 +131,7 @@ function tryCase(encoding: Encoding, tables: DecoderTables, random: Random): Row
   const bytes = new Uint8Array(CASE_BYTES);
   const view = new DataView(bytes.buffer);
   const x = Array.from({ length: 32 }, () => integer(random));
-  const v = Array.from({ length: 64 }, () => lanes(random));
+  const v = Array.from({ length: 64 }, alike(random, pair) ?? (() => lanes(random)));
   if (random.below(4) === 0) x[fields.rm] = x[fields.rn];
   // Sums that cancel: neighbours of each other.
   if (random.below(4) === 0) {

@@ -3,8 +3,11 @@ import { TcgEngine } from '../../accel/tcg/engine.js';
 import { quietHost } from '../../accel/testing/quiet-host.js';
 import { field, pstate, STATE_BYTES, sctlr, vreg, xreg } from '../../guest/arm/state.js';
 import { ArmCpu } from '../../guest/arm/system/cpu.js';
+import { setEngineFlags } from '../../host/node/engine-flags.js';
 import { CODE_AT, CODE_BYTES, CODE_PAGE, caseField, DATA, DATA_BYTES, WINDOW, WINDOW_BYTES } from './layout.js';
 import { BREAK, instruction } from './runner-elf.js';
+
+setEngineFlags();
 
 /** The vectors' page, and the page tables: one of the first level, one of the second, three of the third. */
 const HANDLER = 0x20000000;

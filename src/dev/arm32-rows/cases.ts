@@ -7,7 +7,7 @@ import {
   newFields,
 } from '../../guest/arm32/encoding.js';
 import type { Fields } from '../../guest/arm32/row.js';
-import { doubles, float, halves, integer, type Random, singles } from '../random-operands.js';
+import { alike, doubles, float, halves, integer, pair, type Random, singles } from '../random-operands.js';
 import {
   ARM_BREAK,
   ARM_PAGE,
@@ -299,7 +299,7 @@ function tryCase(encoding: Encoding, tables: DecoderTables, random: Random): Row
   const modes = random.below(3) > 0 ? 0 : random.next() & 0x07c80000;
   const cumulative = random.pick([0, 0, 0x10, 0x10, random.next() & 0x0800009f]);
   view.setUint32(caseField.fpscr, ((random.below(16) << 28) | modes | cumulative) >>> 0, true);
-  const v = Array.from({ length: 32 }, () => lanes(random));
+  const v = Array.from({ length: 32 }, alike(random, pair) ?? (() => lanes(random)));
   if (random.below(4) === 0)
     v[fields.rm & 31] = v[fields.rn & 31] ^ random.pick([0n, 1n << 63n, (1n << 63n) | (1n << 31n), 1n]);
   // VJCVT of a positive denormal that is flushed: Z is 0 (FPToFixedJS of the Arm ARM); QEMU 7.2 sets it.

@@ -4,6 +4,7 @@ import { quietHost } from '../../accel/testing/quiet-host.js';
 import type { Arm32Model } from '../../guest/arm32/models.js';
 import { cpsr, cpuMode, FPEXC_EN, field, reg, STATE_BYTES, sctlr, vreg } from '../../guest/arm32/state.js';
 import { Arm32Cpu } from '../../guest/arm32/system/cpu.js';
+import { setEngineFlags } from '../../host/node/engine-flags.js';
 import {
   ARM_BREAK,
   ARM_PAGE,
@@ -17,6 +18,8 @@ import {
   WINDOW,
   WINDOW_BYTES,
 } from './layout.js';
+
+setEngineFlags();
 
 /** The vectors' page, and the page tables: one of the first level, four of the second. */
 const HANDLER = 0x20000000;

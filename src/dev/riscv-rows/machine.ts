@@ -5,6 +5,7 @@ import { parseRiscvCpu } from '../../guest/riscv/models.js';
 import { field, freg, mstatus, privilege, STATE_BYTES, xreg } from '../../guest/riscv/state.js';
 import { RiscvCpu } from '../../guest/riscv/system/cpu.js';
 import { csrByNumber } from '../../guest/riscv/system/csr.js';
+import { setEngineFlags } from '../../host/node/engine-flags.js';
 import {
   CODE_AT,
   CODE_BYTES,
@@ -17,6 +18,8 @@ import {
   WINDOW_BYTES,
 } from './layout.js';
 import { instruction } from './runner-elf.js';
+
+setEngineFlags();
 
 const HANDLER = 0x20000000;
 const RAM_BYTES = 1 << 20;

@@ -21,7 +21,14 @@ const STARTED_TIERING_BUDGET = 6_000_000;
 /** The version of V8 from which on it has no hints for single functions, and would complain of the flag. */
 const V8_WITHOUT_HINTS = 14;
 
+/** The version of V8 from which on relaxed SIMD needs no flag: 11.4. */
+const hasRelaxedSimd = (([major, minor]) => major > 11 || (major === 11 && minor >= 4))(
+  process.versions.v8.split('.').map(Number) as [number, number],
+);
+
 const engineFlags = [
+  // Multiplication and addition rounded once are one instruction there.
+  ...(hasRelaxedSimd ? [] : ['--experimental-wasm-relaxed-simd']),
   // V8 also reads which branches a module says are unlikely; newer versions do so anyway.
   '--experimental-wasm-branch-hinting',
   // A module says which of its functions are to be optimized at once, and which compiled only when they are called.

@@ -2,7 +2,7 @@
  * Vectors of singles and of doubles, 128 bits at a time: WebAssembly's operations where their results are right in every lane, and the
  * numbers' own routines, lane by lane, where one is not.
  */
-import type { I32, RoutineBuilder, V128 } from '../../../ir/index.js';
+import { fusesMultiply, type I32, type RoutineBuilder, type V128 } from '../../../ir/index.js';
 import { and, rounding } from '../../float/core.js';
 import { double, type Format, infinityBits, signBit, single } from '../../float/pack.js';
 import { field } from '../state.js';
@@ -124,7 +124,15 @@ function defineRelation(f: Format, name: Relation) {
 function defineFused(f: Format) {
   const shape = shapeOf(f);
   return routines.define(`${shape}_fma`, ['v128', 'v128', 'v128', 'i32'], ['v128'], {}, (r, x, y, d, mode) => {
-    if (f === single) {
+    if (fusesMultiply()) {
+      r.if(mayBeNative(r, f, mode, [x, y, d]), () => {
+        const result = r[`${shape}_relaxed_madd`](x, y, d);
+        // A zero product and a zero are exact.
+        const zeros = r.v128_and(r.v128_or(isZero(r, f, x), isZero(r, f, y)), isZero(r, f, d));
+        const exactZero = r.v128_and(zeros, isZero(r, f, result));
+        r.if(allTrue(r, f, r.v128_or(normal(r, f, result), exactZero)), () => r.ret(result));
+      });
+    } else if (f === single) {
       r.if(mayBeNative(r, f, mode, [x, y, d]), () => {
         const upper = (value: V128) => r.i8x16_shuffle(value, value, 0x0b0a0908, 0x0f0e0d0c, 0x0b0a0908, 0x0f0e0d0c);
         const half = (move: (value: V128) => V128): V128 => {

@@ -6,7 +6,7 @@
  * Native arithmetic is taken where it gives the same: rounding to nearest, nothing that FZ flushes, a result that is normal, and
  * *inexact* accrued already, so that nothing has to be found out.
  */
-import type { F64, I32, I64, RoutineBuilder } from '../../../ir/index.js';
+import { type F64, fusesMultiply, type I32, type I64, type RoutineBuilder } from '../../../ir/index.js';
 import { addToProduct, and, emitAdd, emitDivide, emitMultiply, emitSquareRoot } from '../../float/core.js';
 import {
   double,
@@ -20,6 +20,7 @@ import {
   single,
   unpackFinite,
 } from '../../float/pack.js';
+import { defineQuick, fusedNatively } from '../../float/quick.js';
 import { field } from '../state.js';
 import {
   finish,
@@ -203,10 +204,17 @@ function returnFusedSingle(r: RoutineBuilder, a: I64, b: I64, c: I64, mode: I32)
  * nothing overflows or underflows.
  */
 function returnFusedDouble(r: RoutineBuilder, a: I64, b: I64, c: I64, mode: I32): void {
+  const hasSubnormal = () => anySubnormal(r, double, [a, b, c]);
+  if (fusesMultiply()) {
+    r.if(mayBeNative(r, mode, hasSubnormal), () => {
+      const result = r.i64_reinterpret_f64(fusedNatively(r, double, [a, b, c]) as F64);
+      r.if(isNormal(r, double, result), () => r.ret(result));
+    });
+    return;
+  }
   const near = (bits: I64, places: number): I32 =>
     r.i32_lt_u(r.i32_sub(exponentOfBits(r, double, bits), r.i32(double.bias - places)), r.i32(2 * places + 1));
   const fitting = r.i32_and(r.i32_and(near(a, 300), near(b, 300)), r.i32_or(near(c, 600), isZero(r, double, c)));
-  const hasSubnormal = () => anySubnormal(r, double, [a, b, c]);
   r.if(r.i32_and(mayBeNative(r, mode, hasSubnormal), fitting), () => {
     const [x, y, z] = [a, b, c].map((bits) => r.f64_reinterpret_i64(bits));
     const exactSum = (one: F64, two: F64): [F64, F64] => {
@@ -318,14 +326,18 @@ function defineCompare(f: Format) {
 }
 
 function defineAll(f: Format) {
-  return {
+  const exact = {
     add: defineSum(f, 'add'),
     sub: defineSum(f, 'sub'),
     mul: defineProduct(f, false),
-    mulx: defineProduct(f, true),
     div: defineQuotient(f),
     sqrt: defineRoot(f),
     fma: defineFused(f),
+  };
+  return {
+    ...exact,
+    quick: defineQuick(routines, f, exact),
+    mulx: defineProduct(f, true),
     min: defineChoice(f, 'min', false),
     max: defineChoice(f, 'max', false),
     minnm: defineChoice(f, 'min', true),

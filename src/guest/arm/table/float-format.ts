@@ -1,10 +1,13 @@
 /** What rows of floating point share: the formats, FPCR's part of a routine's mode, lanes of vectors. */
-import type { BlockBuilder, I32, I64, V128 } from '../../../ir/index.js';
+import type { BlockBuilder, F32, F64, I32, I64, V128 } from '../../../ir/index.js';
 import { rounding } from '../../float/core.js';
+import * as binary from '../../float/pack.js';
+import { hasQuickWay, numberBehind, type QuickName, type QuickRoutines, quickly } from '../../float/quick.js';
 import type { Mode } from '../mode.js';
 import { type FloatRoutines, f16, f32, f64 } from '../routines/float.js';
-import { floatMode } from '../routines/float-common.js';
+import { flag, floatMode } from '../routines/float-common.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
+import { field } from '../state.js';
 import { row, zero } from './vector.js';
 
 export interface Format {
@@ -14,12 +17,28 @@ export interface Format {
   /** Of a lane, as a power of 2 in bytes. */
   readonly size: 1 | 2 | 3;
   readonly bits: 16 | 32 | 64;
+  readonly binary: binary.Format;
   readonly routines: FloatRoutines;
   readonly sign: bigint;
 }
-export const half: Format = { letter: 'h', type: '11', size: 1, bits: 16, routines: f16, sign: 1n << 15n };
-export const single: Format = { letter: 's', type: '00', size: 2, bits: 32, routines: f32, sign: 1n << 31n };
-export const double: Format = { letter: 'd', type: '01', size: 3, bits: 64, routines: f64, sign: 1n << 63n };
+const format = (
+  letter: Format['letter'],
+  type: Format['type'],
+  size: Format['size'],
+  own: binary.Format,
+  routines: FloatRoutines,
+): Format => ({
+  letter,
+  type,
+  size,
+  bits: (8 << size) as Format['bits'],
+  binary: own,
+  routines,
+  sign: binary.signBit(own),
+});
+export const half = format('h', '11', 1, binary.half, f16);
+export const single = format('s', '00', 2, binary.single, f32);
+export const double = format('d', '01', 3, binary.double, f64);
 export const formats: readonly Format[] = [half, single, double];
 
 /** What a translator has at hand for arithmetic, of AArch64 or AArch32. */
@@ -42,7 +61,10 @@ export function lane({ b }: FloatTranslator, f: Format, x: V128, n: number): I64
   return b.i64_extend_i32_u(f === single ? b.i32x4_extract_lane(x, n) : b.i16x8_extract_lane_u(x, n));
 }
 export function withLane({ b }: FloatTranslator, f: Format, x: V128, n: number, value: I64): V128 {
-  if (f === double) return b.i64x2_replace_lane(x, value, n);
+  const number = f === half ? undefined : numberBehind(b, f.binary, value);
+  if (f === double)
+    return number !== undefined ? b.f64x2_replace_lane(x, number as F64, n) : b.i64x2_replace_lane(x, value, n);
+  if (number !== undefined) return b.f32x4_replace_lane(x, number as F32, n);
   return (f === single ? b.i32x4_replace_lane : b.i16x8_replace_lane).call(b, x, b.i32_wrap_i64(value), n);
 }
 export const read = (t: Translator, f: Format, n: number): I64 => lane(t, f, t.v(n), 0);
@@ -58,13 +80,25 @@ type Two = 'add' | 'sub' | 'mul' | 'mulx' | 'div' | 'min' | 'max' | 'minnm' | 'm
 export const call =
   (name: Two): Operation =>
   (t, f, x, y) =>
-    t.b.call(f.routines[name], x, y, modeOf(t, f))[0];
+    isQuick(name) && mayBeQuick(t, f, name)
+      ? quick(t, f, name, [x, y])
+      : t.b.call(f.routines[name], x, y, modeOf(t, f))[0];
 export const callOne =
   (name: 'sqrt' | 'recpe' | 'rsqrte' | 'recpx'): Operation =>
   (t, f, x) =>
-    t.b.call(f.routines[name], x, modeOf(t, f))[0];
+    isQuick(name) && mayBeQuick(t, f, name) ? quick(t, f, name, [x]) : t.b.call(f.routines[name], x, modeOf(t, f))[0];
+
+const isQuick = (name: string): name is QuickName => Object.hasOwn(single.routines.quick ?? {}, name);
+/** Rounding to nearest, and nothing is flushed. */
+const mayBeQuick = ({ mode }: FloatTranslator, f: Format, name: QuickName): boolean =>
+  f !== half && mode.roundingMode === 0 && !mode.flushToZero && hasQuickWay(name);
+function quick(t: FloatTranslator, f: Format, name: QuickName, operands: readonly I64[]): I64 {
+  const { b } = t;
+  const inexact = b.i32_shr_u(b.i32_load(b.state(), field.fpsr), b.i32(Math.log2(flag.IXC)));
+  return quickly(b, f.binary, name, f.routines.quick as QuickRoutines, operands, inexact, modeOf(t, f));
+}
 export const fused = (t: FloatTranslator, f: Format, x: I64, y: I64, z: I64): I64 =>
-  t.b.call(f.routines.fma, x, y, z, modeOf(t, f))[0];
+  mayBeQuick(t, f, 'fma') ? quick(t, f, 'fma', [x, y, z]) : t.b.call(f.routines.fma, x, y, z, modeOf(t, f))[0];
 /** NZCV in bits 31 to 28. */
 export const compared = (t: FloatTranslator, f: Format, x: I64, y: I64, signals: boolean): I32 =>
   t.b.call(f.routines.compare, x, y, t.b.i32(signals ? 1 : 0), modeOf(t, f))[0];

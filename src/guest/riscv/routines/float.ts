@@ -41,6 +41,7 @@ import {
   single,
   unpackFinite,
 } from '../../float/pack.js';
+import { defineQuick } from '../../float/quick.js';
 import { field } from '../state.js';
 import { routines } from './set.js';
 
@@ -369,13 +370,17 @@ function defineClassify(f: Format) {
 }
 
 function defineAll(f: Format) {
-  return {
+  const exact = {
     add: defineSum(f, 'add'),
     sub: defineSum(f, 'sub'),
     mul: defineProduct(f),
     div: defineQuotient(f),
     sqrt: defineRoot(f),
     fma: defineFused(f),
+  };
+  return {
+    ...exact,
+    quick: defineQuick(routines, f, exact),
     min: defineChoice(f, 'min'),
     max: defineChoice(f, 'max'),
     eq: defineCompare(f, 'eq'),

@@ -1,9 +1,11 @@
 /** F, D, Zfh and Zfhmin: floating point (unprivileged specification ch. 21, 22, 25). The rows of all precisions are made from one list. */
 import type { I64 } from '../../../ir/index.js';
 import { double, type Format, half, single } from '../../float/pack.js';
+import { hasQuickWay, type QuickName, quickly } from '../../float/quick.js';
 import type { Extension } from '../models.js';
 import { convert, type FloatRoutines, f16, f32, f64 } from '../routines/float.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
+import { field } from '../state.js';
 import { loadValue, low, storeValue } from './shared.js';
 
 interface Precision {
@@ -78,12 +80,20 @@ const integers = [
   { name: 'lu', code: '00011', lowest: 0n, highest: (1n << 64n) - 1n },
 ] as const;
 
+/** The quick way, where it is allowed. NX is fflags' lowest bit. */
+function quick(t: Translator, i: Fields, f: Precision, name: QuickName, operands: readonly I64[]): I64 | undefined {
+  const { b } = t;
+  if (!f.routines.quick || !t.roundsToNearest(i.rm) || !hasQuickWay(name)) return undefined;
+  const seen = b.i32_load(b.state(), field.fflags);
+  return quickly(b, f.format, name, f.routines.quick, operands, seen, t.rounding(i.rm));
+}
+
 function rowsOf(f: Precision): InsnRow[] {
   const { letter, code, bytes, routines } = f;
   const arithmetic = (name: 'add' | 'sub' | 'mul' | 'div', funct5: string) =>
     row(`f${name}.${letter}`, `${funct5}${code} rs2 rs1 rm rd ${OP_FP}`, 'fd, fs1, fs2, rm', (t, i) => {
-      const operands = [read(t, f, i.rs1), read(t, f, i.rs2)] as const;
-      write(t, f, i.rd, t.b.call(routines[name], ...operands, t.rounding(i.rm))[0]);
+      const [x, y] = [read(t, f, i.rs1), read(t, f, i.rs2)];
+      write(t, f, i.rd, quick(t, i, f, name, [x, y]) ?? t.b.call(routines[name], x, y, t.rounding(i.rm))[0]);
     });
   /** fs1 * fs2 + fs3 with the product or the sum negated. */
   const fused = (name: string, opcode: string, negateProduct: boolean, negateAddend: boolean) =>
@@ -91,8 +101,10 @@ function rowsOf(f: Precision): InsnRow[] {
       const { b } = t;
       const flip = (value: I64, negate: boolean) => (negate ? b.i64_xor(value, b.i64(f.signBit)) : value);
       const factor = flip(read(t, f, i.rs1), negateProduct);
+      const other = read(t, f, i.rs2);
       const addend = flip(read(t, f, i.rs3), negateAddend);
-      write(t, f, i.rd, b.call(routines.fma, factor, read(t, f, i.rs2), addend, t.rounding(i.rm))[0]);
+      const value = quick(t, i, f, 'fma', [factor, other, addend]);
+      write(t, f, i.rd, value ?? b.call(routines.fma, factor, other, addend, t.rounding(i.rm))[0]);
     });
   const signs = (name: string, funct3: string, sign: (t: Translator, a: I64, b: I64) => I64) =>
     row(`fsgnj${name}.${letter}`, `00100${code} rs2 rs1 ${funct3} rd ${OP_FP}`, 'fd, fs1, fs2', (t, i) => {
@@ -143,9 +155,10 @@ function rowsOf(f: Precision): InsnRow[] {
     arithmetic('sub', '00001'),
     arithmetic('mul', '00010'),
     arithmetic('div', '00011'),
-    row(`fsqrt.${letter}`, `01011${code} 00000 rs1 rm rd ${OP_FP}`, 'fd, fs1, rm', (t, i) =>
-      write(t, f, i.rd, t.b.call(routines.sqrt, read(t, f, i.rs1), t.rounding(i.rm))[0]),
-    ),
+    row(`fsqrt.${letter}`, `01011${code} 00000 rs1 rm rd ${OP_FP}`, 'fd, fs1, rm', (t, i) => {
+      const x = read(t, f, i.rs1);
+      write(t, f, i.rd, quick(t, i, f, 'sqrt', [x]) ?? t.b.call(routines.sqrt, x, t.rounding(i.rm))[0]);
+    }),
     fused('fmadd', '1000011', false, false),
     fused('fmsub', '1000111', false, true),
     fused('fnmsub', '1001011', true, false),

@@ -1,0 +1,173 @@
+/**
+ * The commonest case of arithmetic on singles and doubles, told apart in the translated code itself: the native result is a normal
+ * number, and *inexact* has been accrued already, so that the result is right and nothing else changes. The caller has seen to it that
+ * rounding is to nearest and that no subnormal number is flushed. All else is left to the routine that works on bits.
+ *
+ * A number's bits plus one in the exponent's lowest place, the sign shifted out, exceed 2 in the exponent's place just if the number is
+ * normal and not the smallest one, to which one that underflows may have been rounded: zero and subnormal numbers stay below, infinities
+ * and NaNs have gone round.
+ */
+import {
+  type BlockBuilder,
+  type Emitter,
+  type F32,
+  type F64,
+  fusesMultiply,
+  type I32,
+  type I64,
+  Op,
+  type Routine,
+  type RoutineSet,
+  type V128,
+} from '../../ir/index.js';
+import { double, type Format, half, signBit } from './pack.js';
+
+/** Operands as bits, and how to round → bits. */
+type TwoOperands = Routine<readonly ['i64', 'i64', 'i32'], readonly ['i64']>;
+type OneOperand = Routine<readonly ['i64', 'i32'], readonly ['i64']>;
+type ThreeOperands = Routine<readonly ['i64', 'i64', 'i64', 'i32'], readonly ['i64']>;
+
+/** Routines that are settled by the native result. */
+export interface QuickRoutines {
+  readonly add: Routine;
+  readonly sub: Routine;
+  readonly mul: Routine;
+  readonly div: Routine;
+  readonly sqrt: Routine;
+  /** a * b + c, rounded once. Quick only where the host has that. */
+  readonly fma: Routine;
+}
+export type QuickName = keyof QuickRoutines;
+/** Whether the operation has a quick way on this host. */
+export const hasQuickWay = (name: QuickName): boolean => name !== 'fma' || fusesMultiply();
+
+/** What does the same on bits, whatever they are. */
+export interface ExactRoutines {
+  readonly add: TwoOperands;
+  readonly sub: TwoOperands;
+  readonly mul: TwoOperands;
+  readonly div: TwoOperands;
+  readonly sqrt: OneOperand;
+  readonly fma: ThreeOperands;
+}
+
+/** Half precision has no quick way. */
+export function defineQuick(routines: RoutineSet, f: Format, exact: ExactRoutines): QuickRoutines | undefined {
+  if (f === half) return undefined;
+  const type = f === double ? 'f64' : 'f32';
+  const quick = (routine: Routine<readonly ('i64' | 'i32')[], readonly ['i64']>): Routine =>
+    routines.define(
+      `${routine.name}_unless`,
+      ['i32', type, ...routine.params],
+      [type],
+      { settles: true },
+      (r, isSettled, value, ...operands) => {
+        r.if(isSettled as I32, () => r.ret(value as number));
+        r.ret(numberOf(r, f, r.call(routine, ...(operands as (I32 | I64)[]))[0]));
+      },
+    ) as Routine;
+  const { add, sub, mul, div, sqrt, fma } = exact;
+  return { add: quick(add), sub: quick(sub), mul: quick(mul), div: quick(div), sqrt: quick(sqrt), fma: quick(fma) };
+}
+
+const numberOf = (b: Emitter, f: Format, bits: I64): F32 | F64 =>
+  f === double ? b.f64_reinterpret_i64(bits) : b.f32_reinterpret_i32(b.i32_wrap_i64(bits));
+
+/** The op that defines a temp, and its first two words behind that: operands or immediates. Undefined: it lies too far back. */
+function definedBy(b: Emitter, temp: number): { op: number; first: number; second: number } | undefined {
+  const at = b.definition(temp);
+  return at < 0 ? undefined : { op: b.words[at], first: b.words[at + 2], second: b.words[at + 3] };
+}
+
+/** A number's bits with the other sign: where its negation is made of them, the temp of the bits. */
+function negated(b: Emitter, f: Format, bits: I64): I64 | undefined {
+  const made = definedBy(b, bits);
+  const mask = made?.op === Op.i64_xor ? definedBy(b, made.second) : undefined;
+  if (!made || mask?.op !== Op.const_i64) return undefined;
+  const isSign = BigInt.asUintN(64, (BigInt(mask.second) << 32n) | BigInt(mask.first >>> 0)) === signBit(f);
+  return isSign ? (made.first as I64) : undefined;
+}
+
+/** The number of these bits: where they have just been taken from a vector or a number, straight from there. */
+function nativeNumber(b: Emitter, f: Format, bits: I64): F32 | F64 {
+  const positive = negated(b, f, bits);
+  if (positive !== undefined) {
+    const number = nativeNumber(b, f, positive);
+    return f === double ? b.f64_neg(number as F64) : b.f32_neg(number as F32);
+  }
+  const number = numberBehind(b, f, bits);
+  if (number !== undefined) return number;
+  const made = definedBy(b, bits);
+  if (f === double) {
+    if (made?.op === Op.i64x2_extract_lane) return b.f64x2_extract_lane(made.first as V128, made.second);
+    return b.f64_reinterpret_i64(bits);
+  }
+  const low = made?.op === Op.i64_extend_i32_u ? (made.first as I32) : b.i32_wrap_i64(bits);
+  const source = definedBy(b, low);
+  if (source?.op === Op.i32x4_extract_lane) return b.f32x4_extract_lane(source.first as V128, source.second);
+  return b.f32_reinterpret_i32(low);
+}
+
+/** A vector with the number in lane 0; the others do not count. */
+function nativeVector(b: Emitter, f: Format, bits: I64): V128 {
+  const made = definedBy(b, bits);
+  if (f === double) {
+    if (made?.op === Op.i64x2_extract_lane && made.second === 0) return made.first as V128;
+    return b.f64x2_splat(nativeNumber(b, f, bits) as F64);
+  }
+  const source = made?.op === Op.i64_extend_i32_u ? definedBy(b, made.first) : undefined;
+  if (source?.op === Op.i32x4_extract_lane && source.second === 0) return source.first as V128;
+  return b.f32x4_splat(nativeNumber(b, f, bits) as F32);
+}
+
+/** a * b + c, rounded once by the host, which can (`fusesMultiply`). */
+export function fusedNatively(b: Emitter, f: Format, operands: readonly I64[]): F32 | F64 {
+  const [x, y, z] = operands.map((bits) => nativeVector(b, f, bits));
+  return f === double
+    ? b.f64x2_extract_lane(b.f64x2_relaxed_madd(x, y, z), 0)
+    : b.f32x4_extract_lane(b.f32x4_relaxed_madd(x, y, z), 0);
+}
+
+/** The number whose bits these are, if they have just been made of one. */
+export function numberBehind(b: Emitter, f: Format, bits: I64): F32 | F64 | undefined {
+  const made = definedBy(b, bits);
+  if (f === double) return made?.op === Op.i64_reinterpret_f64 ? (made.first as F64) : undefined;
+  const low = made?.op === Op.i64_extend_i32_u ? definedBy(b, made.first) : undefined;
+  return low?.op === Op.i32_reinterpret_f32 ? (low.first as F32) : undefined;
+}
+
+/** A normal number, and not the smallest one. */
+function isNormal(b: Emitter, f: Format, value: F32 | F64): I32 {
+  if (f === double) {
+    const raised = b.i64_add(b.i64_reinterpret_f64(value as F64), b.i64(1n << 52n));
+    return b.i64_gt_u(b.i64_shl(raised, b.i64(1)), b.i64(1n << 54n));
+  }
+  const raised = b.i32_add(b.i32_reinterpret_f32(value as F32), b.i32(1 << 23));
+  return b.i32_gt_u(b.i32_shl(raised, b.i32(1)), b.i32(1 << 25));
+}
+
+function calculated(b: Emitter, f: Format, name: Exclude<QuickName, 'fma'>, operands: readonly I64[]): F32 | F64 {
+  const numbers = operands.map((bits) => nativeNumber(b, f, bits));
+  const native = b[`${f === double ? 'f64' : 'f32'}_${name}`] as (...numbers: (F32 | F64)[]) => F32 | F64;
+  return native.apply(b, numbers);
+}
+
+/**
+ * The result's bits. `operands`: bits, as many as the operation has; `inexact`: whether *inexact* is accrued, in its lowest bit, which alone counts;
+ * `mode`: what the routine that works on bits is told.
+ */
+export function quickly(
+  b: BlockBuilder,
+  f: Format,
+  name: QuickName,
+  quick: QuickRoutines,
+  operands: readonly I64[],
+  inexact: I32,
+  mode: I32,
+): I64 {
+  const value = name === 'fma' ? fusedNatively(b, f, operands) : calculated(b, f, name, operands);
+  const isSettled = b.i32_and(isNormal(b, f, value), inexact);
+  const call = b.call as (routine: Routine, ...args: number[]) => number[];
+  const [result] = call.call(b, quick[name], isSettled, value, ...operands, mode);
+  return f === double ? b.i64_reinterpret_f64(result as F64) : b.i64_extend_i32_u(b.i32_reinterpret_f32(result as F32));
+}

@@ -158,6 +158,8 @@ function isThere(): boolean {
 
 if (!isThere()) {
   rmSync(bundlesDirectory, { recursive: true, force: true });
+  // What an earlier build has stored is of other routines.
+  rmSync(join(dist, 'routines'), { recursive: true, force: true });
   // In a process of its own: routines are numbered as their modules are loaded, and this one has loaded others first.
   execFileSync(process.execPath, [join(dist, 'dev', 'write-routines.js')]);
   execFileSync(process.execPath, [join(dist, 'dev', 'write-routines.js'), 'arm']);

@@ -178,8 +178,9 @@ export class RoutineSet {
   ): Routine {
     assert(!this.#names.has(name), `routine ${name} defined twice`);
     const { vars, mayFault, settles }: RoutineEffects = { ...noEffects, ...effects };
-    const maySettle = params[0] === 'i32' && params[1] === results[0] && results.length === 1;
-    assert(!settles || (maySettle && vars === 'none' && !mayFault), `${name} cannot be settled`);
+    const given = [...(mayFault ? ['i32'] : []), params[1]];
+    const maySettle = params[0] === 'i32' && results.join() === given.join() && vars === 'none';
+    assert(!settles || maySettle, `${name} cannot be settled`);
     this.#names.add(name);
     const routine: Routine = {
       id: this.list.length,

@@ -62,8 +62,8 @@ export interface RoutineEffects {
   /** What addresses mean stays as it is: no TLB entry is dropped, and no device is asked, which could move memory. */
   readonly keepsAddresses: boolean;
   /**
-   * The first argument says, if it is not 0, that the second one is the result already: it has just that one, touches no variables and
-   * cannot fault. Regions then go past the call.
+   * The first argument says, if it is not 0, that the second one is the result already: it has just that one beside the word of a fault,
+   * and touches no variables. Regions then go past the call.
    */
   readonly settles: boolean;
 }

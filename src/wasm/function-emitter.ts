@@ -532,17 +532,15 @@ export abstract class FunctionEmitter {
     this.openUnlikely();
     this.faultExit();
     this.close();
-    if (this.uses[words[at + 3]] > 0) {
-      // Whoever asks is told what is true here: there was no fault.
-      this.i32Const(0);
-      this.result(words[at + 3]);
-    }
+    this.#noFault(words[at + 3]);
   }
 
   /** The call of a routine that may be settled: only if it is not. */
-  #callUnsettled({ id, params }: Routine, at: number): void {
+  #callUnsettled({ id, params, results, effects }: Routine, at: number): void {
     const { words } = this;
-    const [temp, isSettled, settled] = [words[at + 3], words[at + 4], words[at + 5]];
+    const temp = words[at + 2 + results.length];
+    const first = at + 3 + results.length;
+    const [isSettled, settled] = [words[first], words[first + 1]];
     const local = this.newLocal(typeCode[params[1]]);
     this.value(settled);
     this.localSet(local);
@@ -552,13 +550,26 @@ export abstract class FunctionEmitter {
     this.localGet(0);
     this.i32Const(0);
     this.localGet(local);
-    this.#operands(at + 6, params.length - 2);
+    this.#operands(first + 2, params.length - 2);
     this.op(wasmOp.call);
     this.out.u32(this.env.functionIndex(id));
     this.localSet(local);
+    if (effects.mayFault) {
+      this.openUnlikely();
+      this.faultExit();
+      this.close();
+    }
     this.close();
     if (this.uses[temp] > 0) this.#place[temp] = local;
     else if (this.reuseLocals) this.#free[typeCode[params[1]]].push(local);
+    if (effects.mayFault) this.#noFault(words[at + 3]);
+  }
+
+  /** Whoever asks for the word of a fault is told what is true behind the call: there was none. */
+  #noFault(temp: number): void {
+    if (this.uses[temp] === 0) return;
+    this.i32Const(0);
+    this.result(temp);
   }
 
   /** Host address of the access in a local: the inline TLB lookup, then the slow path if it misses. */

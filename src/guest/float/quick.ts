@@ -17,7 +17,9 @@ import {
   type I64,
   Op,
   type Routine,
+  type RoutineBuilder,
   type RoutineSet,
+  type TypeName,
   type V128,
 } from '../../ir/index.js';
 import { double, type Format, half, signBit } from './pack.js';
@@ -55,19 +57,40 @@ export interface ExactRoutines {
 export function defineQuick(routines: RoutineSet, f: Format, exact: ExactRoutines): QuickRoutines | undefined {
   if (f === half) return undefined;
   const type = f === double ? 'f64' : 'f32';
-  const quick = (routine: Routine<readonly ('i64' | 'i32')[], readonly ['i64']>): Routine =>
-    routines.define(
-      `${routine.name}_unless`,
-      ['i32', type, ...routine.params],
-      [type],
-      { settles: true },
-      (r, isSettled, value, ...operands) => {
-        r.if(isSettled as I32, () => r.ret(value as number));
-        r.ret(numberOf(r, f, r.call(routine, ...(operands as (I32 | I64)[]))[0]));
-      },
-    ) as Routine;
   const { add, sub, mul, div, sqrt, fma } = exact;
-  return { add: quick(add), sub: quick(sub), mul: quick(mul), div: quick(div), sqrt: quick(sqrt), fma: quick(fma) };
+  const [quickAdd, quickSub, quickMul, quickDiv, quickSqrt, quickFma] = [add, sub, mul, div, sqrt, fma].map((routine) =>
+    defineUnlessSettled(routines, routine as Routine, type, (r, bits) => numberOf(r, f, bits as I64)),
+  );
+  return { add: quickAdd, sub: quickSub, mul: quickMul, div: quickDiv, sqrt: quickSqrt, fma: quickFma };
+}
+
+/**
+ * A routine for callers who may have the result already (`RoutineEffects.settles`): whether they have, the result, and the operands of
+ * `routine`, whose last result it is. `convert` makes a result of type `type` of that.
+ */
+export function defineUnlessSettled(
+  routines: RoutineSet,
+  routine: Routine,
+  type: TypeName,
+  convert: (r: RoutineBuilder, result: number) => number = (_, result) => result,
+): Routine {
+  const { name, params, effects } = routine;
+  const results = effects.mayFault ? (['i32', type] as const) : ([type] as const);
+  const settles = { ...effects, settles: true };
+  const define = routines.define as (...all: unknown[]) => Routine;
+  return define.call(
+    routines,
+    `${name}_unless`,
+    ['i32', type, ...params],
+    results,
+    settles,
+    (r: RoutineBuilder, isSettled: I32, value: number, ...operands: number[]) => {
+      r.if(isSettled, () => r.ret(...(effects.mayFault ? [r.i32(0)] : []), value));
+      const called = (r.call as (...all: unknown[]) => number[]).call(r, routine, ...operands);
+      const last = called.pop() as number;
+      r.ret(...called, convert(r, last));
+    },
+  );
 }
 
 const numberOf = (b: Emitter, f: Format, bits: I64): F32 | F64 =>
@@ -137,7 +160,7 @@ export function numberBehind(b: Emitter, f: Format, bits: I64): F32 | F64 | unde
 }
 
 /** A normal number, and not the smallest one. */
-function isNormal(b: Emitter, f: Format, value: F32 | F64): I32 {
+export function isNormal(b: Emitter, f: Format, value: F32 | F64): I32 {
   if (f === double) {
     const raised = b.i64_add(b.i64_reinterpret_f64(value as F64), b.i64(1n << 52n));
     return b.i64_gt_u(b.i64_shl(raised, b.i64(1)), b.i64(1n << 54n));

@@ -18,10 +18,10 @@ import {
   type V128,
 } from '../../../ir/index.js';
 import { and, flag } from '../../float/core.js';
+import { defineUnlessSettled } from '../../float/quick.js';
 import { field, trapCode } from '../state.js';
 import { exactF32, exactF32ToF64, exactF64, exactF64ToF32, loadMxcsr, mxcsr } from './float-sse-exact.js';
 import { routines } from './set.js';
-import { returnIfNormal, returnIfNormalVector, returnIfOrdered, returnIfTruncated } from './sse-quick.js';
 
 type Unary<A extends TypeName, B extends TypeName = A> = Routine<readonly [A], readonly ['i32', B]>;
 type Binary<T extends TypeName> = Routine<readonly [T, T], readonly ['i32', T]>;
@@ -180,7 +180,6 @@ function defineArithmetic<T extends Scalar>(type: T, name: 'add' | 'sub' | 'mul'
     const [a, b] = [x, y] as [Lane<T>, Lane<T>];
     const o = scalarOps(r, type);
     const result = o[name](a, b);
-    returnIfNormal(r, type, result, [a, b]);
     const control = loadMxcsr(r);
     const operands = r.i32_and(isPlain(r, type, a), isPlain(r, type, b));
     const zero = o.constant(0);
@@ -221,7 +220,6 @@ function defineSquareRoot<T extends Scalar>(type: T): Unary<T> {
   return routines.define(`sse_${type}_sqrt`, [type], ['i32', type], effects, (r, x) => {
     const a = x as Lane<T>;
     const o = scalarOps(r, type);
-    returnIfNormal(r, type, o.sqrt(a), [a]);
     const control = loadMxcsr(r);
     const inRange = r.i32_and(o.ge(a, o.constant(o.smallest)), o.lt(a, o.constant(Number.POSITIVE_INFINITY)));
     r.if(r.i32_and(usual(r, control), inRange), () => {
@@ -278,7 +276,6 @@ function defineComi<T extends Scalar>(type: T, name: 'comi' | 'ucomi'): Comi<T> 
   return routines.define(`sse_${type}_${name}`, [type, type], ['i32', 'i32'], effects, (r, x, y) => {
     const [a, b] = [x, y] as [Lane<T>, Lane<T>];
     const o = scalarOps(r, type);
-    returnIfOrdered(r, type, a, b);
     const [bits, flags] = r.call(exactOf(type).compare, o.bits(a), o.bits(b), r.i32(name === 'comi' ? 1 : 0));
     r.ret(r.call(raise, flags)[0], bits);
   }) as unknown as Comi<T>;
@@ -306,6 +303,25 @@ function defineRound<T extends Scalar>(type: T): WithImmediate<T, T> {
 function usualMasks(r: RoutineBuilder): I32 {
   const masked = r.i32_eq(and(r, loadMxcsr(r), mxcsr.masks), r.i32(mxcsr.masks));
   return r.i32_shl(masked, r.i32(5));
+}
+
+/** PM and PE of MXCSR: an inexact result changes nothing. */
+const PM_AND_PE = 0x1020;
+/** Returns the truncated integer (with no fault) if it fits well and nothing is lost, or its loss changes nothing. */
+function returnIfTruncated(r: RoutineBuilder, type: 'f32' | 'f64', to: 'i32' | 'i64', value: F32 | F64): void {
+  r.block((slow) => {
+    const limit = to === 'i32' ? 2 ** 30 : 2 ** 62;
+    const inRange =
+      type === 'f64'
+        ? r.f64_lt(r.f64_abs(value as F64), r.f64(limit))
+        : r.f32_lt(r.f32_abs(value as F32), r.f32(limit));
+    r.brIf(slow, r.i32_eqz(inRange));
+    const pmAndPe = r.i32_and(r.i32_load(r.state(), field.mxcsr), r.i32(PM_AND_PE));
+    r.brIf(slow, r.i32_ne(pmAndPe, r.i32(PM_AND_PE)));
+    if (to === 'i32')
+      r.ret(r.i32(0), type === 'f64' ? r.i32_trunc_sat_f64_s(value as F64) : r.i32_trunc_sat_f32_s(value as F32));
+    else r.ret(r.i32(0), type === 'f64' ? r.i64_trunc_sat_f64_s(value as F64) : r.i64_trunc_sat_f32_s(value as F32));
+  });
 }
 
 function defineToInteger<T extends Scalar, const R extends 'i32' | 'i64'>(type: T, to: R): WithImmediate<T, R> {
@@ -440,7 +456,6 @@ function definePacked(type: Vector, name: VectorName | 'addsub'): Binary<'v128'>
       addend = r.v128_xor(b, signs);
     }
     const native = nativeVector(r, type, name === 'addsub' ? 'add' : name, a, addend);
-    returnIfNormalVector(r, type, native, [a, b]);
     const zeros = o.eq(native, o.splat(0));
     const ofZero = (v: V128) => o.eq(v, o.splat(0));
     const zeroResult =
@@ -599,6 +614,38 @@ export const f32x4 = packed('f32x4');
 export const f64x2 = packed('f64x2');
 export const f32 = scalar('f32');
 export const f64 = scalar('f64');
+
+const unlessNumber = (type: Scalar, of: ScalarFloat<'f32'> | ScalarFloat<'f64'>) => {
+  const made = (routine: unknown, result: 'i32' | Scalar = type) =>
+    defineUnlessSettled(routines, routine as Routine, result);
+  return {
+    add: made(of.add),
+    sub: made(of.sub),
+    mul: made(of.mul),
+    div: made(of.div),
+    sqrt: made(of.sqrt),
+    comi: made(of.comi, 'i32'),
+    ucomi: made(of.ucomi, 'i32'),
+  };
+};
+const unlessVector = (of: PackedFloat) => {
+  const made = (routine: unknown) => defineUnlessSettled(routines, routine as Routine, 'v128');
+  return {
+    add: made(of.add),
+    sub: made(of.sub),
+    addsub: made(of.addsub),
+    mul: made(of.mul),
+    div: made(of.div),
+    sqrt: made(of.sqrt),
+  };
+};
+/** For translated code that tells the commonest case apart itself (table/sse-quick.ts). */
+export const unlessSettled = {
+  f32: unlessNumber('f32', f32),
+  f64: unlessNumber('f64', f64),
+  f32x4: unlessVector(f32x4),
+  f64x2: unlessVector(f64x2),
+} as const;
 
 const f32x4ToF64x2 = routines.define('sse_f32x4_to_f64x2', ['v128'], ['i32', 'v128'], effects, (r, a) => {
   const low = laneOps(r, 'f32x4');

@@ -3,10 +3,11 @@
  * (rounding, exceptions, NaNs) is in routines/float-sse.ts; here stands which routine and which operands.
  * Intel SDM vol. 1 sections 10.4.1, 11.4.1.
  */
-import type { F32, F64, I32, Routine, TypeName, V128 } from '../../../ir/index.js';
+import type { BlockBuilder, F32, F64, I32, Routine, TypeName, V128 } from '../../../ir/index.js';
 import { f32, f32x4, f64, f64x2, type PackedFloat } from '../routines/float-sse.js';
 import { rcp, rsqrt } from '../routines/sse-approximate.js';
 import type { DecodedInsn, InsnRow, Translator } from '../translator.js';
+import { arithmetic32, arithmetic64, compared, packed, packedRoot, root32, root64 } from './sse-quick.js';
 import { shuffle } from './vector.js';
 
 type Translate = InsnRow['translate'];
@@ -20,9 +21,11 @@ interface Precision {
   readonly scalarPrefix: 'F3' | 'F2';
   readonly packedSuffix: 'PS' | 'PD';
   readonly scalarSuffix: 'SS' | 'SD';
+  readonly vector: 'f32x4' | 'f64x2';
   readonly packed: PackedFloat;
   /** The scalar operation on the low lanes of two vectors; the result's upper lanes are those of x. */
-  readonly low2: (t: Translator, name: 'add' | 'sub' | 'mul' | 'div' | 'min' | 'max', x: V128, y: V128) => V128;
+  readonly low2: (t: Translator, name: 'add' | 'sub' | 'mul' | 'div', x: V128, y: V128) => V128;
+  readonly lowChoice: (t: Translator, name: 'min' | 'max', x: V128, y: V128) => V128;
   readonly lowSqrt: (t: Translator, x: V128, y: V128) => V128;
   readonly lowCompare: (t: Translator, x: V128, y: V128, predicate: I32) => V128;
   /** Status flags of the two low lanes compared. */
@@ -33,13 +36,8 @@ interface Precision {
   readonly scalarTarget: string;
 }
 
-function single(t: Translator, x: V128): F32 {
-  return t.b.f32x4_extract_lane(x, 0);
-}
-
-function double(t: Translator, x: V128): F64 {
-  return t.b.f64x2_extract_lane(x, 0);
-}
+const first32 = (b: BlockBuilder, x: V128): F32 => b.f32x4_extract_lane(x, 0);
+const first64 = (b: BlockBuilder, x: V128): F64 => b.f64x2_extract_lane(x, 0);
 
 const precisions: Record<'single' | 'double', Precision> = {
   single: {
@@ -48,12 +46,14 @@ const precisions: Record<'single' | 'double', Precision> = {
     scalarPrefix: 'F3',
     packedSuffix: 'PS',
     scalarSuffix: 'SS',
+    vector: 'f32x4',
     packed: f32x4,
-    low2: (t, name, x, y) => t.b.f32x4_replace_lane(x, t.b.call(f32[name], single(t, x), single(t, y))[1], 0),
-    lowSqrt: (t, x, y) => t.b.f32x4_replace_lane(x, t.b.call(f32.sqrt, single(t, y))[1], 0),
+    low2: ({ b }, name, x, y) => b.f32x4_replace_lane(x, arithmetic32(b, name, first32(b, x), first32(b, y)), 0),
+    lowChoice: ({ b }, name, x, y) => b.f32x4_replace_lane(x, b.call(f32[name], first32(b, x), first32(b, y))[1], 0),
+    lowSqrt: ({ b }, x, y) => b.f32x4_replace_lane(x, root32(b, first32(b, y)), 0),
     lowCompare: (t, x, y, predicate) =>
-      t.b.i32x4_replace_lane(x, t.b.call(f32.cmp, single(t, x), single(t, y), predicate)[1], 0),
-    flags: (t, name, x, y) => t.b.call(f32[name], single(t, x), single(t, y))[1],
+      t.b.i32x4_replace_lane(x, t.b.call(f32.cmp, first32(t.b, x), first32(t.b, y), predicate)[1], 0),
+    flags: ({ b }, name, x, y) => compared(b, 'f32', name, first32(b, x), first32(b, y)),
     bits: 32,
     scalarSource: 'Wss:r',
     scalarTarget: 'Vss:rw',
@@ -64,15 +64,17 @@ const precisions: Record<'single' | 'double', Precision> = {
     scalarPrefix: 'F2',
     packedSuffix: 'PD',
     scalarSuffix: 'SD',
+    vector: 'f64x2',
     packed: f64x2,
-    low2: (t, name, x, y) => t.b.f64x2_replace_lane(x, t.b.call(f64[name], double(t, x), double(t, y))[1], 0),
-    lowSqrt: (t, x, y) => t.b.f64x2_replace_lane(x, t.b.call(f64.sqrt, double(t, y))[1], 0),
+    low2: ({ b }, name, x, y) => b.f64x2_replace_lane(x, arithmetic64(b, name, first64(b, x), first64(b, y)), 0),
+    lowChoice: ({ b }, name, x, y) => b.f64x2_replace_lane(x, b.call(f64[name], first64(b, x), first64(b, y))[1], 0),
+    lowSqrt: ({ b }, x, y) => b.f64x2_replace_lane(x, root64(b, first64(b, y)), 0),
     lowCompare: (t, x, y, predicate) => {
       const b = t.b;
-      const mask = b.call(f64.cmp, double(t, x), double(t, y), predicate)[1];
+      const mask = b.call(f64.cmp, first64(b, x), first64(b, y), predicate)[1];
       return b.i64x2_replace_lane(x, b.i64_extend_i32_s(mask), 0);
     },
-    flags: (t, name, x, y) => t.b.call(f64[name], double(t, x), double(t, y))[1],
+    flags: ({ b }, name, x, y) => compared(b, 'f64', name, first64(b, x), first64(b, y)),
     bits: 64,
     scalarSource: 'Wsd:r',
     scalarTarget: 'Vsd:rw',
@@ -80,10 +82,18 @@ const precisions: Record<'single' | 'double', Precision> = {
 };
 
 /** xmm := routine(xmm, xmm/m128) */
-export function packed2(routine: Result2<'v128'>): Translate {
+function packed2(routine: Result2<'v128'>): Translate {
   return (t, insn) => {
     const y = t.readXmmRm();
     t.writeXmm(insn.reg, t.b.call(routine, t.readXmm(insn.reg), y)[1]);
+  };
+}
+
+/** xmm := xmm op xmm/m128 */
+export function packedArithmetic(type: 'f32x4' | 'f64x2', name: 'add' | 'sub' | 'addsub' | 'mul' | 'div'): Translate {
+  return (t, insn) => {
+    const y = t.readXmmRm();
+    t.writeXmm(insn.reg, packed(t.b, type, name, t.readXmm(insn.reg), y));
   };
 }
 
@@ -130,10 +140,20 @@ const operations = [
   ['ADD', '58', 'add'],
   ['MUL', '59', 'mul'],
   ['SUB', '5C', 'sub'],
-  ['MIN', '5D', 'min'],
   ['DIV', '5E', 'div'],
+] as const;
+const choices = [
+  ['MIN', '5D', 'min'],
   ['MAX', '5F', 'max'],
 ] as const;
+
+/** xmm := root of xmm/m128 */
+const packedSqrt =
+  (p: Precision): Translate =>
+  (t, insn) => {
+    const y = t.readXmmRm();
+    t.writeXmm(insn.reg, packedRoot(t.b, p.vector, y));
+  };
 
 function arithmeticRows(p: Precision): InsnRow[] {
   const unit = 'sse';
@@ -166,11 +186,20 @@ function arithmeticRows(p: Precision): InsnRow[] {
         p,
         stem,
         opcode,
-        packed2(p.packed[name]),
+        packedArithmetic(p.vector, name),
         scalar(p, (t, x, y) => p.low2(t, name, x, y)),
       ),
     ),
-    ...pair(p, 'SQRT', '51', packed1(p.packed.sqrt), scalar(p, p.lowSqrt)).map(sourceOnly),
+    ...choices.flatMap(([stem, opcode, name]) =>
+      pair(
+        p,
+        stem,
+        opcode,
+        packed2(p.packed[name]),
+        scalar(p, (t, x, y) => p.lowChoice(t, name, x, y)),
+      ),
+    ),
+    ...pair(p, 'SQRT', '51', packedSqrt(p), scalar(p, p.lowSqrt)).map(sourceOnly),
     ...compare.map((row) => ({ ...row, enc: `${row.enc} ib`, args: `${row.args}, Ib` })),
     flagRow('UCOMI', '2E', 'ucomi'),
     flagRow('COMI', '2F', 'comi'),

@@ -1,14 +1,14 @@
 /** SSE3: horizontal and alternating arithmetic, duplicating moves, LDDQU. Intel SDM vol. 1 section 12.3. */
-import { f32x4, f64x2, type PackedFloat } from '../routines/float-sse.js';
 import type { InsnRow } from '../translator.js';
-import { packed2 } from './sse-arithmetic.js';
+import { packedArithmetic } from './sse-arithmetic.js';
+import { packed } from './sse-quick.js';
 import { shuffle } from './vector.js';
 
 const sse3 = { cpuid: 'sse3', unit: 'sse' } as const;
 
 /** HADD and HSUB: neighbours in the destination, then in the source. */
-function horizontalRow(name: string, enc: string, packed: PackedFloat, op: 'add' | 'sub'): InsnRow {
-  const [bytes, even, odd] = packed === f32x4 ? [4, [0, 2, 4, 6], [1, 3, 5, 7]] : [8, [0, 2], [1, 3]];
+function horizontalRow(name: string, enc: string, type: 'f32x4' | 'f64x2', op: 'add' | 'sub'): InsnRow {
+  const [bytes, even, odd] = type === 'f32x4' ? [4, [0, 2, 4, 6], [1, 3, 5, 7]] : [8, [0, 2], [1, 3]];
   return {
     ...sse3,
     name,
@@ -18,7 +18,7 @@ function horizontalRow(name: string, enc: string, packed: PackedFloat, op: 'add'
       const b = t.b;
       const y = t.readXmmRm();
       const x = t.readXmm(insn.reg);
-      t.writeXmm(insn.reg, b.call(packed[op], shuffle(b, x, y, bytes, even), shuffle(b, x, y, bytes, odd))[1]);
+      t.writeXmm(insn.reg, packed(b, type, op, shuffle(b, x, y, bytes, even), shuffle(b, x, y, bytes, odd)));
     },
   };
 }
@@ -38,12 +38,24 @@ function duplicateRow(name: string, enc: string, lanes: readonly number[]): Insn
 }
 
 export const sse3Rows: readonly InsnRow[] = [
-  { ...sse3, name: 'ADDSUBPD', enc: '66 0F D0 /r', args: 'Vdq:rw, Wdq:r', translate: packed2(f64x2.addsub) },
-  { ...sse3, name: 'ADDSUBPS', enc: 'F2 0F D0 /r', args: 'Vdq:rw, Wdq:r', translate: packed2(f32x4.addsub) },
-  horizontalRow('HADDPD', '66 0F 7C /r', f64x2, 'add'),
-  horizontalRow('HADDPS', 'F2 0F 7C /r', f32x4, 'add'),
-  horizontalRow('HSUBPD', '66 0F 7D /r', f64x2, 'sub'),
-  horizontalRow('HSUBPS', 'F2 0F 7D /r', f32x4, 'sub'),
+  {
+    ...sse3,
+    name: 'ADDSUBPD',
+    enc: '66 0F D0 /r',
+    args: 'Vdq:rw, Wdq:r',
+    translate: packedArithmetic('f64x2', 'addsub'),
+  },
+  {
+    ...sse3,
+    name: 'ADDSUBPS',
+    enc: 'F2 0F D0 /r',
+    args: 'Vdq:rw, Wdq:r',
+    translate: packedArithmetic('f32x4', 'addsub'),
+  },
+  horizontalRow('HADDPD', '66 0F 7C /r', 'f64x2', 'add'),
+  horizontalRow('HADDPS', 'F2 0F 7C /r', 'f32x4', 'add'),
+  horizontalRow('HSUBPD', '66 0F 7D /r', 'f64x2', 'sub'),
+  horizontalRow('HSUBPS', 'F2 0F 7D /r', 'f32x4', 'sub'),
   duplicateRow('MOVSLDUP', 'F3 0F 12 /r', [0, 0, 2, 2]),
   duplicateRow('MOVSHDUP', 'F3 0F 16 /r', [1, 1, 3, 3]),
   {

@@ -6,6 +6,7 @@ import type { BlockBuilder, I32, I64, V128 } from '../../../ir/index.js';
 import { f32, f32x4, f64, f64x2, type PackedFloat } from '../routines/float-sse.js';
 import { xmm } from '../state.js';
 import type { InsnRow, Translator } from '../translator.js';
+import { packed } from './sse-quick.js';
 import {
   type Binary,
   byWidth,
@@ -247,16 +248,16 @@ function roundPacked(packed: PackedFloat): InsnRow['translate'] {
  * of which the first operand is kept.
  */
 function dotProduct(b: BlockBuilder, x: V128, y: V128, imm: number): V128 {
-  const [, products] = b.call(f32x4.mul, keepLanes(b, x, imm >> 4), keepLanes(b, y, imm >> 4));
-  const [, pairs] = b.call(f32x4.add, shuffle(b, products, products, 4, [1, 0, 3, 2]), products);
-  const [, sums] = b.call(f32x4.add, pairs, shuffle(b, pairs, pairs, 4, [2, 3, 0, 1]));
+  const products = packed(b, 'f32x4', 'mul', keepLanes(b, x, imm >> 4), keepLanes(b, y, imm >> 4));
+  const pairs = packed(b, 'f32x4', 'add', shuffle(b, products, products, 4, [1, 0, 3, 2]), products);
+  const sums = packed(b, 'f32x4', 'add', pairs, shuffle(b, pairs, pairs, 4, [2, 3, 0, 1]));
   return keepLanes(b, sums, imm);
 }
 
 function dotProduct64(b: BlockBuilder, x: V128, y: V128, imm: number): V128 {
   const wide = (bits: number) => ((bits & 1) * 3) | (((bits >> 1) & 1) * 12);
-  const [, products] = b.call(f64x2.mul, keepLanes(b, x, wide(imm >> 4)), keepLanes(b, y, wide(imm >> 4)));
-  const [, sums] = b.call(f64x2.add, products, shuffle(b, products, products, 8, [1, 0]));
+  const products = packed(b, 'f64x2', 'mul', keepLanes(b, x, wide(imm >> 4)), keepLanes(b, y, wide(imm >> 4)));
+  const sums = packed(b, 'f64x2', 'add', products, shuffle(b, products, products, 8, [1, 0]));
   return keepLanes(b, sums, wide(imm));
 }
 

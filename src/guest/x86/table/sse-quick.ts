@@ -1,0 +1,119 @@
+/**
+ * The commonest case of SSE arithmetic, told apart in the translated code itself: the operands and the native result are normal numbers,
+ * rounding is to nearest, and PE is set already (which holds soon in any program that computes with fractions). Then the native result is
+ * the exact one and nothing else changes. Everything else is left to the routines (routines/float-sse.ts).
+ */
+import type { BlockBuilder, F32, F64, I32, Routine, V128 } from '../../../ir/index.js';
+import { double, single } from '../../float/pack.js';
+import { isNormal } from '../../float/quick.js';
+import { unlessSettled } from '../routines/float-sse.js';
+import { field } from '../state.js';
+
+type Binary = 'add' | 'sub' | 'mul' | 'div';
+
+/** MXCSR's RC, PM and PE, and how they must be. */
+const CONTROL = 0x7020;
+const CONTROL_QUICK = 0x1020;
+
+/** Rounding is to nearest, and an inexact result changes nothing. */
+function controlIsQuick(b: BlockBuilder): I32 {
+  const control = b.i32_and(b.i32_load(b.state(), field.mxcsr), b.i32(CONTROL));
+  return b.i32_eq(control, b.i32(CONTROL_QUICK));
+}
+
+const all = (b: BlockBuilder, conditions: readonly I32[]): I32 => conditions.reduce((x, y) => b.i32_and(x, y));
+
+/** The routine's result, unless `value` is it. */
+function unless<T extends F32 | F64 | V128 | I32>(
+  b: BlockBuilder,
+  routine: Routine,
+  isSettled: I32,
+  value: T,
+  operands: readonly number[],
+): T {
+  const call = b.call as (...all: unknown[]) => number[];
+  return call.call(b, routine, isSettled, value, ...operands)[1] as T;
+}
+
+function settledNumber<T extends F32 | F64>(
+  b: BlockBuilder,
+  type: 'f32' | 'f64',
+  name: Binary | 'sqrt',
+  value: T,
+  operands: readonly T[],
+): T {
+  const f = type === 'f64' ? double : single;
+  const normal = [...operands, value].map((number) => isNormal(b, f, number));
+  return unless(b, unlessSettled[type][name], all(b, [...normal, controlIsQuick(b)]), value, operands);
+}
+
+export const arithmetic64 = (b: BlockBuilder, name: Binary, x: F64, y: F64): F64 =>
+  settledNumber(b, 'f64', name, b[`f64_${name}`](x, y), [x, y]);
+export const arithmetic32 = (b: BlockBuilder, name: Binary, x: F32, y: F32): F32 =>
+  settledNumber(b, 'f32', name, b[`f32_${name}`](x, y), [x, y]);
+export const root64 = (b: BlockBuilder, x: F64): F64 => settledNumber(b, 'f64', 'sqrt', b.f64_sqrt(x), [x]);
+export const root32 = (b: BlockBuilder, x: F32): F32 => settledNumber(b, 'f32', 'sqrt', b.f32_sqrt(x), [x]);
+
+/** All lanes of all are normal numbers, and not the smallest ones; as `isNormal`. */
+function areNormal(b: BlockBuilder, type: 'f32x4' | 'f64x2', vectors: readonly V128[]): I32 {
+  if (type === 'f32x4') {
+    const [one, limit] = [b.i32x4_splat(b.i32(1 << 23)), b.i32x4_splat(b.i32(1 << 25))];
+    const raised = vectors.map((vector) => b.i32x4_shl(b.i32x4_add(vector, one), b.i32(1)));
+    return b.i32x4_all_true(
+      b.i32x4_gt_u(
+        raised.reduce((x, y) => b.i32x4_min_u(x, y)),
+        limit,
+      ),
+    );
+  }
+  // There is no unsigned comparison: the sign is masked off instead.
+  const [one, limit] = [b.i64x2_splat(b.i64(1n << 52n)), b.i64x2_splat(b.i64(1n << 53n))];
+  const magnitude = b.i64x2_splat(b.i64((1n << 63n) - 1n));
+  const normal = vectors.map((vector) => b.i64x2_gt_s(b.v128_and(b.i64x2_add(vector, one), magnitude), limit));
+  return b.i64x2_all_true(normal.reduce((x, y) => b.v128_and(x, y)));
+}
+
+function settledVector(
+  b: BlockBuilder,
+  type: 'f32x4' | 'f64x2',
+  name: Binary | 'addsub' | 'sqrt',
+  value: V128,
+  operands: readonly V128[],
+): V128 {
+  const isSettled = all(b, [areNormal(b, type, [...operands, value]), controlIsQuick(b)]);
+  return unless(b, unlessSettled[type][name], isSettled, value, operands);
+}
+
+/** `addsub`: even lanes subtract. */
+export function packed(b: BlockBuilder, type: 'f32x4' | 'f64x2', name: Binary | 'addsub', x: V128, y: V128): V128 {
+  if (name !== 'addsub') return settledVector(b, type, name, b[`${type}_${name}`](x, y), [x, y]);
+  const signs = type === 'f64x2' ? b.v128(0, -0x80000000, 0, 0) : b.v128(-0x80000000, 0, -0x80000000, 0);
+  return settledVector(b, type, name, b[`${type}_add`](x, b.v128_xor(y, signs)), [x, y]);
+}
+export const packedRoot = (b: BlockBuilder, type: 'f32x4' | 'f64x2', x: V128): V128 =>
+  settledVector(b, type, 'sqrt', b[`${type}_sqrt`](x), [x]);
+
+/** The status flags of a comparison: at once where neither is denormal or a NaN, for no exception is possible then. */
+export function compared(
+  b: BlockBuilder,
+  type: 'f32' | 'f64',
+  name: 'comi' | 'ucomi',
+  x: F32 | F64,
+  y: F32 | F64,
+): I32 {
+  // Magnitudes less one: zero goes to the top, denormals stay below the smallest normal number's.
+  const isDenormal = (value: F32 | F64): I32 => {
+    if (type === 'f64') {
+      const magnitude = b.i64_shl(b.i64_reinterpret_f64(value as F64), b.i64(1));
+      return b.i64_lt_u(b.i64_sub(magnitude, b.i64(1)), b.i64((1n << 53n) - 1n));
+    }
+    const magnitude = b.i32_shl(b.i32_reinterpret_f32(value as F32), b.i32(1));
+    return b.i32_lt_u(b.i32_sub(magnitude, b.i32(1)), b.i32((1 << 24) - 1));
+  };
+  const relation = (f64: 'f64_lt' | 'f64_eq' | 'f64_gt', f32: 'f32_lt' | 'f32_eq' | 'f32_gt'): I32 =>
+    type === 'f64' ? b[f64](x as F64, y as F64) : b[f32](x as F32, y as F32);
+  const flags = b.i32_or(relation('f64_lt', 'f32_lt'), b.i32_shl(relation('f64_eq', 'f32_eq'), b.i32(6)));
+  const isOrdered = b.i32_or(flags, relation('f64_gt', 'f32_gt'));
+  const isSettled = b.select(b.i32_or(isDenormal(x), isDenormal(y)), b.i32(0), isOrdered);
+  return unless(b, unlessSettled[type][name], isSettled, flags, [x, y]);
+}

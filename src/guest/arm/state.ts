@@ -153,6 +153,8 @@ export const field = {
   branched: take(8),
   /** First and last address that TLBI of a page answers by flushing all: where pages are large or addresses tagged. */
   widePages: take(16),
+  /** i32: 1 where a global page of the lower half of the address space may be in the TLB. */
+  lowGlobal: take(4),
   /** i32: somebody is told of every exception. */
   watched: take(4),
   /** i32: 1 while it waits for another CPU to start it. */

@@ -246,6 +246,9 @@ const walkTables = routines.define(
         const stillClean = r.i32_and(cleanPage, r.i32_eqz(isWrite));
         const rights = r.i32_and(may, r.select(stillClean, r.i32(~prot.write), r.i32(-1)));
         const global = r.select(has(r, leaf, entryBit.NG), r.i32(0), r.i32(prot.global));
+        r.if(r.i32_and(r.i32_ne(global, r.i32(0)), r.i32_eqz(isUpper)), () =>
+          r.i32_store(s, r.i32(1), field.lowGlobal),
+        );
         const guarded = r.select(has(r, leaf, entryBit.GP), r.read(guards), r.i32(0));
         r.ret(r.i32(0), r.i64_or(page, r.i64_and(va, within)), r.i32_or(r.i32_or(rights, global), guarded));
       });
@@ -334,11 +337,14 @@ export const flushRange = routines.define('flush_range', ['i64'], [], {}, (r, op
   const shift = r.i64_add(r.i64(10), r.i64_shl(bits(46, 2), r.i64(1)));
   const scale = r.i64_add(r.i64_mul(bits(44, 2), r.i64(5)), r.i64(1));
   const pages = r.i64_shl(r.i64_shl(r.i64_add(bits(39, 5), r.i64(1)), scale), r.i64_sub(shift, r.i64(12)));
+  const base = r.i64_shr_s(r.i64_shl(operand, r.i64(27)), r.i64(27));
   r.if(r.i64_gt_u(pages, r.i64(MOST_FLUSHED)), () => {
-    r.call(flushTlb, r.i32(0));
+    // A process's pages: those of the kernel, which are global, are not among them.
+    const isLow = r.i64_ge_s(base, r.i64(0));
+    const mayKeep = r.i32_and(isLow, r.i32_eqz(r.i32_load(r.state(), field.lowGlobal)));
+    r.call(flushTlb, mayKeep);
     r.ret();
   });
-  const base = r.i64_shr_s(r.i64_shl(operand, r.i64(27)), r.i64(27));
   const at = r.local('i64', r.i64_shl(base, shift));
   const end = r.i64_add(r.read(at), r.i64_shl(pages, r.i64(12)));
   r.loop((again) => {

@@ -24,6 +24,7 @@ export const flushTlb = routines.define('flush_tlb_pages', ['i32'], [], {}, (r, 
   r.if(r.i32_eqz(keepGlobal), () => {
     r.i64_store(s, r.i64(0), field.widePages);
     r.i64_store(s, r.i64(0), field.widePages + 8);
+    r.i32_store(s, r.i32(0), field.lowGlobal);
   });
   r.ret();
 });

@@ -119,7 +119,7 @@ static u8 area[32 << 20] __attribute__((aligned(4096)));
 /* Integer loop: nothing but registers. */
 static u64 integer(void) {
   u64 sum = 0;
-  for (u64 i = 0; i < 1000000000; i++) sum = sum * 6364136223846793005ull + (i ^ (sum >> 33));
+  for (u64 i = 0; i < 1100000000; i++) sum = sum * 6364136223846793005ull + (i ^ (sum >> 33));
   return sum;
 }
 
@@ -151,7 +151,7 @@ static void sha_block(u32 *h, const u8 *p) {
 static u64 hashing(void) {
   u32 h[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
   for (int i = 0; i < 1 << 20; i++) area[i] = i * 7;
-  for (int round = 0; round < 80; round++)
+  for (int round = 0; round < 100; round++)
     for (int i = 0; i < 1 << 20; i += 64) sha_block(h, area + i);
   return (u64)h[0] << 32 | h[7];
 }
@@ -208,7 +208,7 @@ static u64 chasing(void) {
 /* Copies of many sizes, by words and by rep movsb. */
 static u64 copying(void) {
   u64 sum = 0;
-  for (int round = 0; round < 700; round++) {
+  for (int round = 0; round < 1150; round++) {
     u64 *from = (u64 *)area, *to = (u64 *)(area + (8 << 20));
     for (u64 i = 0; i < 1 << 20; i++) to[i] = from[i] + 1;
     memcpy(area + (16 << 20), area + (8 << 20), 256 << 10);
@@ -221,7 +221,7 @@ static u64 copying(void) {
 /* The sieve of Eratosthenes: branches and byte stores. */
 static u64 branches(void) {
   u64 count = 0;
-  for (int round = 0; round < 6; round++) {
+  for (int round = 0; round < 9; round++) {
     u32 n = 8 << 20;
     memset(area, 1, n);
     for (u32 i = 2; i < n; i++) {
@@ -231,7 +231,7 @@ static u64 branches(void) {
     }
   }
   u64 x = 1;
-  for (u32 i = 0; i < 180000000; i++) {
+  for (u32 i = 0; i < 280000000; i++) {
     if (x & 1) x = x * 3 + 1; else x >>= 1;
     if (x < 2) x = i | 1;
   }
@@ -280,7 +280,7 @@ static u64 x87(void) {
 static u64 floating(void) {
   double x[6] = {0, 4.8, 8.3, 12.8, 15.3, 1}, v[6] = {0, 0.6, -1.0, 1.0, 0.9, 0.2}, m[6] = {39, 0.03, 0.01, 0.001, 0.002, 0.5};
   double energy = 0;
-  for (int step = 0; step < 2400000; step++) {
+  for (int step = 0; step < 3600000; step++) {
     for (int i = 0; i < 6; i++)
       for (int j = i + 1; j < 6; j++) {
         double d = x[i] - x[j], q = d * d + 0.01, f = 0.001 / (q * __builtin_sqrt(q));
@@ -300,7 +300,7 @@ static u64 packed(void) {
   bytes16 *a = (bytes16 *)area;
   words4 sum = {1, 2, 3, 4};
   for (u64 i = 0; i < 1 << 16; i++) a[i] = (bytes16)(words4){(u32)i, (u32)(i * 3), (u32)(i * 5), (u32)(i * 7)};
-  for (int round = 0; round < 7500; round++)
+  for (int round = 0; round < 10500; round++)
     for (u64 i = 0; i + 1 < 1 << 16; i++) {
       bytes16 x = a[i] + a[i + 1];
       x = (bytes16)(x > a[i + 1]) ^ x;
@@ -311,7 +311,7 @@ static u64 packed(void) {
 
 static u64 syscalls(void) {
   u64 sum = 0;
-  for (int i = 0; i < 3000000; i++) sum += call6(SYS_getppid, 0, 0, 0, 0, 0, 0);
+  for (int i = 0; i < 3600000; i++) sum += call6(SYS_getppid, 0, 0, 0, 0, 0, 0);
   return sum > 0;
 }
 

@@ -24,45 +24,40 @@ import {
 } from '../../ir/index.js';
 import { double, type Format, half, signBit } from './pack.js';
 
-/** Operands as bits, and how to round → bits. */
-type TwoOperands = Routine<readonly ['i64', 'i64', 'i32'], readonly ['i64']>;
-type OneOperand = Routine<readonly ['i64', 'i32'], readonly ['i64']>;
-type ThreeOperands = Routine<readonly ['i64', 'i64', 'i64', 'i32'], readonly ['i64']>;
-
-/** Routines that are settled by the native result. */
-export interface QuickRoutines {
-  readonly add: Routine;
-  readonly sub: Routine;
-  readonly mul: Routine;
-  readonly div: Routine;
-  readonly sqrt: Routine;
-  /** a * b + c, rounded once. Quick only where the host has that. */
-  readonly fma: Routine;
-}
-export type QuickName = keyof QuickRoutines;
-/** Whether the operation has a quick way on this host. */
+/** Operations with a quick way. */
+export type QuickName = 'add' | 'sub' | 'mul' | 'div' | 'sqrt' | 'fma';
+/** Whether this host has it: a * b + c, rounded once, not each one does. */
 export const hasQuickWay = (name: QuickName): boolean => name !== 'fma' || fusesMultiply();
 
-/** What does the same on bits, whatever they are. */
-export interface ExactRoutines {
-  readonly add: TwoOperands;
-  readonly sub: TwoOperands;
-  readonly mul: TwoOperands;
-  readonly div: TwoOperands;
-  readonly sqrt: OneOperand;
-  readonly fma: ThreeOperands;
-}
-
-/** Half precision has no quick way. */
-export function defineQuick(routines: RoutineSet, f: Format, exact: ExactRoutines): QuickRoutines | undefined {
+/**
+ * Of routines on a format's bits, those that are called only where the result has not been found by a quick way (`defineUnlessSettled`).
+ * `numbers` give a number's bits, `others` something else. Half precision has no quick way.
+ */
+export function defineQuick<N extends string, O extends string>(
+  routines: RoutineSet,
+  f: Format,
+  numbers: Readonly<Record<N, unknown>>,
+  others: Readonly<Record<O, unknown>>,
+): Readonly<Record<N | O, Routine>> | undefined {
   if (f === half) return undefined;
   const type = f === double ? 'f64' : 'f32';
-  const { add, sub, mul, div, sqrt, fma } = exact;
-  const [quickAdd, quickSub, quickMul, quickDiv, quickSqrt, quickFma] = [add, sub, mul, div, sqrt, fma].map((routine) =>
-    defineUnlessSettled(routines, routine as Routine, type, (r, bits) => numberOf(r, f, bits as I64)),
-  );
-  return { add: quickAdd, sub: quickSub, mul: quickMul, div: quickDiv, sqrt: quickSqrt, fma: quickFma };
+  const made: Record<string, Routine> = {};
+  for (const name in numbers) {
+    const routine = numbers[name] as Routine;
+    made[name] = defineUnlessSettled(routines, routine, type, (r, bits) => numberOf(r, f, bits as I64));
+  }
+  for (const name in others) {
+    const routine = others[name] as Routine;
+    made[name] = defineUnlessSettled(routines, routine, routine.results[0]);
+  }
+  return made as Record<N | O, Routine>;
 }
+
+/** A conversion to a format, in the same way. */
+export const defineQuickConversion = (routines: RoutineSet, to: Format, routine: unknown): Routine =>
+  defineUnlessSettled(routines, routine as Routine, to === double ? 'f64' : 'f32', (r, bits) =>
+    numberOf(r, to, bits as I64),
+  );
 
 /**
  * A routine for callers who may have the result already (`RoutineEffects.settles`): whether they have, the result, and the operands of
@@ -112,7 +107,7 @@ function negated(b: Emitter, f: Format, bits: I64): I64 | undefined {
 }
 
 /** The number of these bits: where they have just been taken from a vector or a number, straight from there. */
-function nativeNumber(b: Emitter, f: Format, bits: I64): F32 | F64 {
+export function nativeNumber(b: Emitter, f: Format, bits: I64): F32 | F64 {
   const positive = negated(b, f, bits);
   if (positive !== undefined) {
     const number = nativeNumber(b, f, positive);
@@ -175,22 +170,41 @@ function calculated(b: Emitter, f: Format, name: Exclude<QuickName, 'fma'>, oper
   return native.apply(b, numbers);
 }
 
+/** What a quick way has found, and whether it holds; undefined: it always does. */
+export interface Found<T> {
+  readonly isSettled: I32 | undefined;
+  readonly value: T;
+}
+
+/** The result of a routine of `defineQuick`, called only where nothing has been found. */
+export function unlessFound<T extends I32 | I64 | F32 | F64>(
+  b: BlockBuilder,
+  routine: Routine,
+  { isSettled, value }: Found<T>,
+  operands: readonly (I32 | I64)[],
+): T {
+  if (isSettled === undefined) return value;
+  const call = b.call as (routine: Routine, ...args: number[]) => number[];
+  return call.call(b, routine, isSettled, value, ...operands)[0] as T;
+}
+
+export const bitsOf = (b: BlockBuilder, f: Format, number: F32 | F64): I64 =>
+  f === double ? b.i64_reinterpret_f64(number as F64) : b.i64_extend_i32_u(b.i32_reinterpret_f32(number as F32));
+
 /**
- * The result's bits. `operands`: bits, as many as the operation has; `inexact`: whether *inexact* is accrued, in its lowest bit, which alone counts;
- * `mode`: what the routine that works on bits is told.
+ * The result's bits. `operands`: bits, as many as the operation has; `inexact`: whether *inexact* is accrued, in its lowest bit, which alone
+ * counts; `mode`: what the routine that works on bits is told.
  */
 export function quickly(
   b: BlockBuilder,
   f: Format,
   name: QuickName,
-  quick: QuickRoutines,
+  routine: Routine,
   operands: readonly I64[],
   inexact: I32,
   mode: I32,
 ): I64 {
   const value = name === 'fma' ? fusedNatively(b, f, operands) : calculated(b, f, name, operands);
   const isSettled = b.i32_and(isNormal(b, f, value), inexact);
-  const call = b.call as (routine: Routine, ...args: number[]) => number[];
-  const [result] = call.call(b, quick[name], isSettled, value, ...operands, mode);
-  return f === double ? b.i64_reinterpret_f64(result as F64) : b.i64_extend_i32_u(b.i32_reinterpret_f32(result as F32));
+  return bitsOf(b, f, unlessFound(b, routine, { isSettled, value }, [...operands, mode]));
 }

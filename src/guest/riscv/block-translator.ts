@@ -196,12 +196,9 @@ class BlockTranslator implements Translator {
     return b.i64_add(b.pc_rel(this.#delta), b.i64(displacement));
   }
   rounding(rm: number): I32 {
-    return this.b.i32(this.#roundingMode(rm));
+    return this.b.i32(this.roundingMode(rm));
   }
-  roundsToNearest(rm: number): boolean {
-    return this.#roundingMode(rm) === rounding.nearest;
-  }
-  #roundingMode(rm: number): number {
+  roundingMode(rm: number): number {
     return roundingModes[rm === DYNAMIC ? this.mode.frm : rm];
   }
 

@@ -50,7 +50,7 @@ export interface Translator {
   near(n: number, displacement: number): number | undefined;
   /** The rounding mode for a row's `rm`, as the float routines take it. */
   rounding(rm: number): I32;
-  roundsToNearest(rm: number): boolean;
+  roundingMode(rm: number): number;
   /** An exception at this instruction. */
   trap(cause: number): void;
   trapIf(condition: I32, cause: number, value: I64): void;

@@ -27,6 +27,7 @@ import {
   single,
   unpackFinite,
 } from '../../float/pack.js';
+import { defineQuickConversion } from '../../float/quick.js';
 import {
   finish,
   flag,
@@ -333,6 +334,11 @@ export const convert = {
   f16: { f32: defineConvert(half, single), f64: defineConvert(half, double) },
   f32: { f16: defineConvert(single, half), f64: defineConvert(single, double) },
   f64: { f16: defineConvert(double, half), f32: defineConvert(double, single) },
+} as const;
+/** Those that a quick way may settle. */
+export const quickConvert = {
+  promote: defineQuickConversion(routines, double, convert.f32.f64),
+  demote: defineQuickConversion(routines, single, convert.f64.f32),
 } as const;
 export const fromAlternative = { f32: defineFromAlternative(single), f64: defineFromAlternative(double) } as const;
 export const toAlternative = { f32: defineToAlternative(single), f64: defineToAlternative(double) } as const;

@@ -326,26 +326,26 @@ function defineCompare(f: Format) {
 }
 
 function defineAll(f: Format) {
-  const exact = {
+  const numbers = {
     add: defineSum(f, 'add'),
     sub: defineSum(f, 'sub'),
     mul: defineProduct(f, false),
     div: defineQuotient(f),
     sqrt: defineRoot(f),
     fma: defineFused(f),
-  };
-  return {
-    ...exact,
-    quick: defineQuick(routines, f, exact),
-    mulx: defineProduct(f, true),
     min: defineChoice(f, 'min', false),
     max: defineChoice(f, 'max', false),
     minnm: defineChoice(f, 'min', true),
     maxnm: defineChoice(f, 'max', true),
-    compare: defineCompare(f),
-    toInteger: defineToInteger(f),
     fromInteger: defineFromInteger(f),
     round: defineRound(f),
+  };
+  const others = { compare: defineCompare(f), toInteger: defineToInteger(f) };
+  return {
+    ...numbers,
+    ...others,
+    quick: defineQuick(routines, f, numbers, others),
+    mulx: defineProduct(f, true),
     ...defineEstimates(f),
   } as const;
 }

@@ -2,7 +2,8 @@
 import type { I64, V128 } from '../../../ir/index.js';
 import { brainDotAdd, singleToBrain } from '../routines/brain-float.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
-import { fused, half, lane, modeOf, read, setLanes, single, withLane, write } from './float-format.js';
+import { fused } from './float-calls.js';
+import { half, lane, modeOf, read, setLanes, single, withLane, write } from './float-format.js';
 import { element, elementEnc } from './simd-element.js';
 import { row, zero } from './vector.js';
 

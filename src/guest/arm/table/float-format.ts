@@ -2,12 +2,11 @@
 import type { BlockBuilder, F32, F64, I32, I64, V128 } from '../../../ir/index.js';
 import { rounding } from '../../float/core.js';
 import * as binary from '../../float/pack.js';
-import { hasQuickWay, numberBehind, type QuickName, type QuickRoutines, quickly } from '../../float/quick.js';
+import { numberBehind } from '../../float/quick.js';
 import type { Mode } from '../mode.js';
 import { type FloatRoutines, f16, f32, f64 } from '../routines/float.js';
-import { flag, floatMode } from '../routines/float-common.js';
+import { floatMode } from '../routines/float-common.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
-import { field } from '../state.js';
 import { row, zero } from './vector.js';
 
 export interface Format {
@@ -49,10 +48,14 @@ export interface FloatTranslator {
 
 /** FPCR.RMode in the order of the float routines. */
 const roundingModes: readonly number[] = [rounding.nearest, rounding.up, rounding.down, rounding.zero];
+/** Another rounding, or FPCR's. */
+export const roundingOf = (t: FloatTranslator, mode: number | undefined): number =>
+  mode ?? roundingModes[t.mode.roundingMode];
 /** What a routine is told, with FPCR's rounding or another one. */
-export function modeOf(t: FloatTranslator, f: Format, mode = roundingModes[t.mode.roundingMode]): I32 {
+export function modeOf(t: FloatTranslator, f: Format, given?: number): I32 {
   const { defaultNaN, flushToZero, flushHalf } = t.mode;
   const flushes = f === half ? flushHalf : flushToZero;
+  const mode = roundingOf(t, given);
   return t.b.i32(mode | (defaultNaN ? floatMode.defaultNaN : 0) | (flushes ? floatMode.flushToZero : 0));
 }
 
@@ -73,62 +76,6 @@ export const write = (t: Translator, f: Format, n: number, value: I64): void =>
 
 export const negate = ({ b }: FloatTranslator, f: Format, x: I64): I64 => b.i64_xor(x, b.i64(f.sign));
 export const magnitude = ({ b }: FloatTranslator, f: Format, x: I64): I64 => b.i64_and(x, b.i64(f.sign - 1n));
-
-/** On a format's numbers; d: what the destination has. */
-export type Operation = (t: FloatTranslator, f: Format, x: I64, y: I64, d: I64) => I64;
-type Two = 'add' | 'sub' | 'mul' | 'mulx' | 'div' | 'min' | 'max' | 'minnm' | 'maxnm' | 'recps' | 'rsqrts';
-export const call =
-  (name: Two): Operation =>
-  (t, f, x, y) =>
-    isQuick(name) && mayBeQuick(t, f, name)
-      ? quick(t, f, name, [x, y])
-      : t.b.call(f.routines[name], x, y, modeOf(t, f))[0];
-export const callOne =
-  (name: 'sqrt' | 'recpe' | 'rsqrte' | 'recpx'): Operation =>
-  (t, f, x) =>
-    isQuick(name) && mayBeQuick(t, f, name) ? quick(t, f, name, [x]) : t.b.call(f.routines[name], x, modeOf(t, f))[0];
-
-const isQuick = (name: string): name is QuickName => Object.hasOwn(single.routines.quick ?? {}, name);
-/** Rounding to nearest, and nothing is flushed. */
-const mayBeQuick = ({ mode }: FloatTranslator, f: Format, name: QuickName): boolean =>
-  f !== half && mode.roundingMode === 0 && !mode.flushToZero && hasQuickWay(name);
-function quick(t: FloatTranslator, f: Format, name: QuickName, operands: readonly I64[]): I64 {
-  const { b } = t;
-  const inexact = b.i32_shr_u(b.i32_load(b.state(), field.fpsr), b.i32(Math.log2(flag.IXC)));
-  return quickly(b, f.binary, name, f.routines.quick as QuickRoutines, operands, inexact, modeOf(t, f));
-}
-export const fused = (t: FloatTranslator, f: Format, x: I64, y: I64, z: I64): I64 =>
-  mayBeQuick(t, f, 'fma') ? quick(t, f, 'fma', [x, y, z]) : t.b.call(f.routines.fma, x, y, z, modeOf(t, f))[0];
-/** NZCV in bits 31 to 28. */
-export const compared = (t: FloatTranslator, f: Format, x: I64, y: I64, signals: boolean): I32 =>
-  t.b.call(f.routines.compare, x, y, t.b.i32(signals ? 1 : 0), modeOf(t, f))[0];
-export const rounded = (t: FloatTranslator, f: Format, x: I64, mode: number | undefined, exact: boolean): I64 =>
-  t.b.call(f.routines.round, x, t.b.i32(exact ? 1 : 0), modeOf(t, f, mode))[0];
-
-/** To an integer of so many bits, zero-extended. `places`: of the fraction that it has. */
-export function toInteger(
-  t: FloatTranslator,
-  f: Format,
-  x: I64,
-  mode: number,
-  isSigned: boolean,
-  bits: number,
-  places = 0,
-): I64 {
-  const { b } = t;
-  const all = 1n << BigInt(bits);
-  const [lowest, highest] = isSigned ? [all >> 1n, (all >> 1n) - 1n] : [0n, all - 1n];
-  const [value] = b.call(f.routines.toInteger, x, modeOf(t, f, mode), b.i64(lowest), b.i64(highest), b.i32(places));
-  return bits === 64 ? value : bits === 32 ? b.i64_low32(value) : b.i64_and(value, b.i64(all - 1n));
-}
-/** From the low bits of an integer. */
-export function fromInteger(t: FloatTranslator, f: Format, x: I64, isSigned: boolean, bits: number, places = 0): I64 {
-  const { b } = t;
-  const all = (1n << BigInt(bits)) - 1n;
-  const extend = bits === 16 ? b.i64_extend16_s : b.i64_extend32_s;
-  const value = bits === 64 ? x : isSigned ? extend.call(b, x) : b.i64_and(x, b.i64(all));
-  return b.call(f.routines.fromInteger, value, b.i32(isSigned ? 1 : 0), b.i32(places), modeOf(t, f))[0];
-}
 
 /** Lanes of a vector by their numbers: `count` of them. */
 export function setLanes(t: Translator, i: Fields, f: Format, count: number, operation: (n: number) => I64): void {

@@ -2,7 +2,8 @@
 import type { I64, V128 } from '../../../ir/index.js';
 import { widenHalf } from '../routines/float-convert.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
-import { fused, half, lane, modeOf, negate, setLanes, single } from './float-format.js';
+import { fused } from './float-calls.js';
+import { half, lane, modeOf, negate, setLanes, single } from './float-format.js';
 import { element, elementEnc } from './simd-element.js';
 import { row } from './vector.js';
 

@@ -1,18 +1,15 @@
 /** What Advanced SIMD does with floating point, on whole vectors and on numbers: shared by AArch64's and AArch32's rows. */
 import type { I32, I64, V128 } from '../../../ir/index.js';
 import { conversions, f32x4, f64x2, type VectorRoutines } from '../routines/float-vector.js';
+import { call, compared, fused, type Operation } from './float-calls.js';
 import {
-  call,
-  compared,
   double,
   type FloatTranslator,
   type Format,
-  fused,
   lane,
   magnitude,
   modeOf,
   negate,
-  type Operation,
   single,
   withLane,
 } from './float-format.js';

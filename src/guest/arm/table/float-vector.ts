@@ -4,27 +4,21 @@ import { rounding } from '../../float/core.js';
 import { f64ToF32Odd } from '../routines/float-convert.js';
 import { unsignedReciprocal, unsignedReciprocalRoot } from '../routines/float-estimate.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
-import { converted } from './float.js';
+import { call, callOne, converted, fromInteger, type Operation, rounded, toInteger } from './float-calls.js';
 import {
-  call,
-  callOne,
   double,
   eachLane,
   type Format,
   fits,
   floatRow,
   formats,
-  fromInteger,
   half,
   lane,
   magnitude,
   modeOf,
-  type Operation,
   read,
-  rounded,
   setLanes,
   single,
-  toInteger,
   withLane,
   write,
 } from './float-format.js';

@@ -1,29 +1,18 @@
 /** Floating point: scalar arithmetic, comparison and conversion (C4.1.96). */
-import type { I64 } from '../../../ir/index.js';
 import { rounding } from '../../float/core.js';
-import { convert, fromAlternative, toAlternative } from '../routines/float-convert.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
 import {
   call,
   callOne,
   compared,
-  double,
-  type FloatTranslator,
-  type Format,
-  floatRow,
-  formats,
+  converted,
   fromInteger,
   fused,
-  half,
-  modeOf,
-  negate,
   type Operation,
-  read,
   rounded,
-  single,
   toInteger,
-  write,
-} from './float-format.js';
+} from './float-calls.js';
+import { type Format, floatRow, formats, negate, read, write } from './float-format.js';
 import { row } from './vector.js';
 
 const integerModes: readonly (readonly [string, string, number])[] = [
@@ -143,19 +132,6 @@ function conditionalCompare(t: Translator, i: Fields, f: Format, signals: boolea
   const [x, y] = [i.rn, i.rm].map((n) => b.select(holds, read(t, f, n), b.i64(0)));
   const bits = compared(t, f, x, y, signals);
   t.flags.setBits(b.select(holds, bits, b.i32(i.imm2 << 28)));
-}
-
-/** A number in another format. FPCR.FZ is about singles and doubles, FZ16 is not about conversions. */
-export function converted(t: FloatTranslator, from: Format, to: Format, x: I64): I64 {
-  const { b } = t;
-  const mode = modeOf(t, single);
-  const wider = to === double ? 'f64' : 'f32';
-  if (from === half) {
-    return b.call(t.mode.alternativeHalf ? fromAlternative[wider] : convert.f16[wider], x, mode)[0];
-  }
-  const source = from === double ? 'f64' : 'f32';
-  if (to === half) return b.call(t.mode.alternativeHalf ? toAlternative[source] : convert[source].f16, x, mode)[0];
-  return b.call(from === single ? convert.f32.f64 : convert.f64.f32, x, mode)[0];
 }
 
 export const floatRows: readonly InsnRow[] = [

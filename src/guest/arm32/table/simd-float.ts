@@ -4,21 +4,23 @@
  */
 import type { I64, V128 } from '../../../ir/index.js';
 import { unsignedReciprocal, unsignedReciprocalRoot } from '../../arm/routines/float-estimate.js';
-import { converted } from '../../arm/table/float.js';
 import {
   call,
   callOne,
+  converted,
+  fromInteger,
+  type Operation,
+  rounded,
+  toInteger,
+} from '../../arm/table/float-calls.js';
+import {
   type FloatTranslator,
   type Format,
-  fromInteger,
   half,
   lane,
   magnitude,
   modeOf,
-  type Operation,
-  rounded,
   single,
-  toInteger,
   withLane,
 } from '../../arm/table/float-format.js';
 import {

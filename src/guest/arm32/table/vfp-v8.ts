@@ -1,7 +1,7 @@
 /** What Armv8's AArch32 adds to VFP (F6.1): selection, numbers' minimum and maximum, directed rounding, halves of doubles, FEAT_JSCVT. */
 import { toScriptInteger } from '../../arm/routines/float-convert.js';
-import { converted } from '../../arm/table/float.js';
-import { call, double, half, modeOf, rounded, single, toInteger } from '../../arm/table/float-format.js';
+import { call, converted, rounded, toInteger } from '../../arm/table/float-calls.js';
+import { double, half, modeOf, single } from '../../arm/table/float-format.js';
 import { rounding } from '../../float/core.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
 import { field } from '../state.js';

@@ -3,21 +3,8 @@
  * The arithmetic is AArch64's (../../arm/routines/float.ts).
  */
 import type { I64 } from '../../../ir/index.js';
-import { converted } from '../../arm/table/float.js';
-import {
-  call,
-  callOne,
-  compared,
-  double,
-  type Format,
-  fromInteger,
-  fused,
-  half,
-  magnitude,
-  negate,
-  single,
-  toInteger,
-} from '../../arm/table/float-format.js';
+import { call, callOne, compared, converted, fromInteger, fused, toInteger } from '../../arm/table/float-calls.js';
+import { double, type Format, half, magnitude, negate, single } from '../../arm/table/float-format.js';
 import { rounding } from '../../float/core.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
 import { field, fpscr } from '../state.js';

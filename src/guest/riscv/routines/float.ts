@@ -41,7 +41,7 @@ import {
   single,
   unpackFinite,
 } from '../../float/pack.js';
-import { defineQuick } from '../../float/quick.js';
+import { defineQuick, defineQuickConversion } from '../../float/quick.js';
 import { field } from '../state.js';
 import { routines } from './set.js';
 
@@ -370,24 +370,27 @@ function defineClassify(f: Format) {
 }
 
 function defineAll(f: Format) {
-  const exact = {
+  const numbers = {
     add: defineSum(f, 'add'),
     sub: defineSum(f, 'sub'),
     mul: defineProduct(f),
     div: defineQuotient(f),
     sqrt: defineRoot(f),
     fma: defineFused(f),
-  };
-  return {
-    ...exact,
-    quick: defineQuick(routines, f, exact),
     min: defineChoice(f, 'min'),
     max: defineChoice(f, 'max'),
+    fromInteger: defineFromInteger(f),
+  };
+  const others = {
     eq: defineCompare(f, 'eq'),
     lt: defineCompare(f, 'lt'),
     le: defineCompare(f, 'le'),
     toInteger: defineToInteger(f),
-    fromInteger: defineFromInteger(f),
+  };
+  return {
+    ...numbers,
+    ...others,
+    quick: defineQuick(routines, f, numbers, others),
     classify: defineClassify(f),
   } as const;
 }
@@ -401,4 +404,9 @@ export const convert = {
   d: { s: defineConvert(single, double), h: defineConvert(half, double) },
   s: { d: defineConvert(double, single), h: defineConvert(half, single) },
   h: { d: defineConvert(double, half), s: defineConvert(single, half) },
+} as const;
+/** Those that a quick way may settle. */
+export const quickConvert = {
+  promote: defineQuickConversion(routines, double, convert.d.s),
+  demote: defineQuickConversion(routines, single, convert.s.d),
 } as const;

@@ -1,9 +1,11 @@
 /** F, D, Zfh and Zfhmin: floating point (unprivileged specification ch. 21, 22, 25). The rows of all precisions are made from one list. */
-import type { I64 } from '../../../ir/index.js';
+import type { I32, I64 } from '../../../ir/index.js';
+import { rounding } from '../../float/core.js';
 import { double, type Format, half, single } from '../../float/pack.js';
-import { hasQuickWay, type QuickName, quickly } from '../../float/quick.js';
+import { bitsOf, hasQuickWay, type QuickName, quickly, unlessFound } from '../../float/quick.js';
+import { chosen, compared, demoted, fromInteger, promoted, toInteger } from '../../float/quick-conversions.js';
 import type { Extension } from '../models.js';
-import { convert, type FloatRoutines, f16, f32, f64 } from '../routines/float.js';
+import { convert, type FloatRoutines, f16, f32, f64, quickConvert } from '../routines/float.js';
 import type { Fields, InsnRow, Translator } from '../row.js';
 import { field } from '../state.js';
 import { loadValue, low, storeValue } from './shared.js';
@@ -80,12 +82,15 @@ const integers = [
   { name: 'lu', code: '00011', lowest: 0n, highest: (1n << 64n) - 1n },
 ] as const;
 
-/** The quick way, where it is allowed. NX is fflags' lowest bit. */
+/** NX is fflags' lowest bit. */
+const inexact = ({ b }: Translator): I32 => b.i32_load(b.state(), field.fflags);
+const isNearest = (t: Translator, i: Fields): boolean => t.roundingMode(i.rm) === rounding.nearest;
+
+/** The quick way of arithmetic, where it is allowed. */
 function quick(t: Translator, i: Fields, f: Precision, name: QuickName, operands: readonly I64[]): I64 | undefined {
-  const { b } = t;
-  if (!f.routines.quick || !t.roundsToNearest(i.rm) || !hasQuickWay(name)) return undefined;
-  const seen = b.i32_load(b.state(), field.fflags);
-  return quickly(b, f.format, name, f.routines.quick, operands, seen, t.rounding(i.rm));
+  const routine = f.routines.quick?.[name];
+  if (!routine || !isNearest(t, i) || !hasQuickWay(name)) return undefined;
+  return quickly(t.b, f.format, name, routine, operands, inexact(t), t.rounding(i.rm));
 }
 
 function rowsOf(f: Precision): InsnRow[] {
@@ -115,13 +120,23 @@ function rowsOf(f: Precision): InsnRow[] {
       write(t, f, i.rd, b.i64_or(b.i64_and(a, b.i64(~f.signBit)), bit));
     });
   const choice = (name: 'min' | 'max', funct3: string) =>
-    row(`f${name}.${letter}`, `00101${code} rs2 rs1 ${funct3} rd ${OP_FP}`, 'fd, fs1, fs2', (t, i) =>
-      write(t, f, i.rd, t.b.call(routines[name], read(t, f, i.rs1), read(t, f, i.rs2))[0]),
-    );
+    row(`f${name}.${letter}`, `00101${code} rs2 rs1 ${funct3} rd ${OP_FP}`, 'fd, fs1, fs2', (t, i) => {
+      const [x, y] = [read(t, f, i.rs1), read(t, f, i.rs2)];
+      const { b } = t;
+      const value = routines.quick
+        ? bitsOf(b, f.format, unlessFound(b, routines.quick[name], chosen(b, f.format, name, x, y), [x, y]))
+        : b.call(routines[name], x, y)[0];
+      write(t, f, i.rd, value);
+    });
   const compare = (name: 'eq' | 'lt' | 'le', funct3: string) =>
-    row(`f${name}.${letter}`, `10100${code} rs2 rs1 ${funct3} rd ${OP_FP}`, 'rd, fs1, fs2', (t, i) =>
-      t.setX(i.rd, t.b.call(routines[name], read(t, f, i.rs1), read(t, f, i.rs2))[0]),
-    );
+    row(`f${name}.${letter}`, `10100${code} rs2 rs1 ${funct3} rd ${OP_FP}`, 'rd, fs1, fs2', (t, i) => {
+      const [x, y] = [read(t, f, i.rs1), read(t, f, i.rs2)];
+      const { b } = t;
+      const value = routines.quick
+        ? unlessFound(b, routines.quick[name], compared(b, f.format, name, x, y), [x, y])
+        : b.call(routines[name], x, y)[0];
+      t.setX(i.rd, value);
+    });
   const width = { 2: 'h', 4: 'w', 8: 'd' }[bytes];
   const basic: InsnRow[] = [
     {
@@ -181,14 +196,26 @@ function rowsOf(f: Precision): InsnRow[] {
         row(`fcvt.${name}.${letter}`, `11000${code} ${integer} rs1 rm rd ${OP_FP}`, 'rd, fs1, rm', (t, i) => {
           const { b } = t;
           const bounds = [b.i64(lowest), b.i64(highest)] as const;
-          const [value] = b.call(routines.toInteger, read(t, f, i.rs1), t.rounding(i.rm), ...bounds);
+          const x = read(t, f, i.rs1);
+          const operands = [x, t.rounding(i.rm), ...bounds] as const;
+          const mode = t.roundingMode(i.rm);
+          const found = routines.quick && toInteger(b, f.format, x, mode, signed, isWord ? 32 : 64, inexact(t));
+          const value = found
+            ? unlessFound(b, routines.quick.toInteger, found, operands)
+            : b.call(routines.toInteger, ...operands)[0];
           t.setX(i.rd, isWord ? b.i64_extend32_s(value) : value);
         }),
         row(`fcvt.${letter}.${name}`, `11010${code} ${integer} rs1 rm rd ${OP_FP}`, 'fd, rs1, rm', (t, i) => {
           const { b } = t;
           const whole = t.x(i.rs1);
           const value = !isWord ? whole : signed ? b.i64_extend32_s(whole) : low(t, whole);
-          write(t, f, i.rd, b.call(routines.fromInteger, value, b.i32(signed ? 1 : 0), t.rounding(i.rm))[0]);
+          const operands = [value, b.i32(signed ? 1 : 0), t.rounding(i.rm)] as const;
+          if (!routines.quick || !isNearest(t, i)) {
+            write(t, f, i.rd, b.call(routines.fromInteger, ...operands)[0]);
+            return;
+          }
+          const found = fromInteger(b, f.format, value, signed, isWord ? 32 : 64, inexact(t));
+          write(t, f, i.rd, bitsOf(b, f.format, unlessFound(b, routines.quick.fromInteger, found, operands)));
         }),
       ];
     }),
@@ -200,9 +227,17 @@ function rowsOf(f: Precision): InsnRow[] {
 const conversion = (to: Precision, from: Precision): InsnRow => {
   const routine = (convert[to.letter] as Readonly<Record<string, typeof convert.d.s>>)[from.letter];
   const enc = `01000${to.code} 000${from.code} rs1 rm rd ${OP_FP}`;
-  return row(`fcvt.${to.letter}.${from.letter}`, enc, 'fd, fs1, rm', (t, i) =>
-    write(t, to, i.rd, t.b.call(routine, read(t, from, i.rs1), t.rounding(i.rm))[0]),
-  );
+  return row(`fcvt.${to.letter}.${from.letter}`, enc, 'fd, fs1, rm', (t, i) => {
+    const { b } = t;
+    const x = read(t, from, i.rs1);
+    const operands = [x, t.rounding(i.rm)] as const;
+    if (from === singlePrecision && to === doublePrecision) {
+      write(t, to, i.rd, bitsOf(b, double, unlessFound(b, quickConvert.promote, promoted(b, single, x), operands)));
+    } else if (from === doublePrecision && to === singlePrecision && isNearest(t, i)) {
+      const found = demoted(b, single, x, inexact(t));
+      write(t, to, i.rd, bitsOf(b, single, unlessFound(b, quickConvert.demote, found, operands)));
+    } else write(t, to, i.rd, b.call(routine, ...operands)[0]);
+  });
 };
 
 export const floatRows: readonly InsnRow[] = [

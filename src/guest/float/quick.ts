@@ -170,6 +170,29 @@ function calculated(b: Emitter, f: Format, name: Exclude<QuickName, 'fma'>, oper
   return native.apply(b, numbers);
 }
 
+/** All lanes of all are normal numbers, and not the smallest ones; as `isNormal`. */
+export function areNormal(b: Emitter, type: 'f32x4' | 'f64x2', vectors: readonly V128[]): I32 {
+  if (type === 'f32x4') {
+    const [one, limit] = [b.i32x4_splat(b.i32(1 << 23)), b.i32x4_splat(b.i32(1 << 25))];
+    const raised = vectors.map((vector) => b.i32x4_shl(b.i32x4_add(vector, one), b.i32(1)));
+    return b.i32x4_all_true(
+      b.i32x4_gt_u(
+        raised.reduce((x, y) => b.i32x4_min_u(x, y)),
+        limit,
+      ),
+    );
+  }
+  // There is no unsigned comparison: the sign is masked off instead.
+  const [one, limit] = [b.i64x2_splat(b.i64(1n << 52n)), b.i64x2_splat(b.i64(1n << 53n))];
+  const magnitude = b.i64x2_splat(b.i64((1n << 63n) - 1n));
+  const normal = vectors.map((vector) => b.i64x2_gt_s(b.v128_and(b.i64x2_add(vector, one), magnitude), limit));
+  return b.i64x2_all_true(normal.reduce((x, y) => b.v128_and(x, y)));
+}
+
+/** A sum that is zero is exact. */
+const isZero = (b: Emitter, f: Format, value: F32 | F64): I32 =>
+  f === double ? b.f64_eq(value as F64, b.f64(0)) : b.f32_eq(value as F32, b.f32(0));
+
 /** What a quick way has found, and whether it holds; undefined: it always does. */
 export interface Found<T> {
   readonly isSettled: I32 | undefined;
@@ -177,11 +200,11 @@ export interface Found<T> {
 }
 
 /** The result of a routine of `defineQuick`, called only where nothing has been found. */
-export function unlessFound<T extends I32 | I64 | F32 | F64>(
+export function unlessFound<T extends I32 | I64 | F32 | F64 | V128>(
   b: BlockBuilder,
   routine: Routine,
   { isSettled, value }: Found<T>,
-  operands: readonly (I32 | I64)[],
+  operands: readonly (I32 | I64 | V128)[],
 ): T {
   if (isSettled === undefined) return value;
   const call = b.call as (routine: Routine, ...args: number[]) => number[];
@@ -205,6 +228,8 @@ export function quickly(
   mode: I32,
 ): I64 {
   const value = name === 'fma' ? fusedNatively(b, f, operands) : calculated(b, f, name, operands);
-  const isSettled = b.i32_and(isNormal(b, f, value), inexact);
+  const isNear = isNormal(b, f, value);
+  const isRight = name === 'add' || name === 'sub' ? b.i32_or(isNear, isZero(b, f, value)) : isNear;
+  const isSettled = b.i32_and(isRight, inexact);
   return bitsOf(b, f, unlessFound(b, routine, { isSettled, value }, [...operands, mode]));
 }

@@ -2,9 +2,10 @@
  * Vectors of singles and of doubles, 128 bits at a time: WebAssembly's operations where their results are right in every lane, and the
  * numbers' own routines, lane by lane, where one is not.
  */
-import { fusesMultiply, type I32, type RoutineBuilder, type V128 } from '../../../ir/index.js';
+import { fusesMultiply, type I32, type Routine, type RoutineBuilder, type V128 } from '../../../ir/index.js';
 import { and, rounding } from '../../float/core.js';
 import { double, type Format, infinityBits, signBit, single } from '../../float/pack.js';
+import { defineUnlessSettled } from '../../float/quick.js';
 import { field } from '../state.js';
 import { type FloatRoutines, f32, f64, mayBeNative as numberMayBeNative } from './float.js';
 import { flag, floatMode } from './float-common.js';
@@ -203,11 +204,19 @@ function defineConversions(isSigned: boolean) {
 export const conversions = { s: defineConversions(true), u: defineConversions(false) } as const;
 
 function defineAll(f: Format) {
-  return {
+  const arithmetic = {
     add: defineArithmetic(f, 'add'),
     sub: defineArithmetic(f, 'sub'),
     mul: defineArithmetic(f, 'mul'),
     div: defineArithmetic(f, 'div'),
+    fma: defineFused(f),
+  };
+  const { add, sub, mul, div, fma } = arithmetic;
+  const quick = (routine: unknown) => defineUnlessSettled(routines, routine as Routine, 'v128');
+  return {
+    ...arithmetic,
+    /** Called only where a quick way has found nothing (../../float/quick.ts). */
+    quick: { add: quick(add), sub: quick(sub), mul: quick(mul), div: quick(div), fma: quick(fma) },
     sqrt: defineRoot(f),
     min: defineChoice(f, 'min'),
     max: defineChoice(f, 'max'),
@@ -216,7 +225,6 @@ function defineAll(f: Format) {
     eq: defineRelation(f, 'eq'),
     ge: defineRelation(f, 'ge'),
     gt: defineRelation(f, 'gt'),
-    fma: defineFused(f),
   } as const;
 }
 export type VectorRoutines = ReturnType<typeof defineAll>;

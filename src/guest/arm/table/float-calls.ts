@@ -31,11 +31,14 @@ const isChoice = (name: Two): name is Choice => /^(min|max)/.test(name);
 /** The routines that a quick way may settle, where it is allowed: nothing is flushed. */
 const quickOf = ({ mode }: FloatTranslator, f: Format): FloatRoutines['quick'] =>
   f === half || mode.flushToZero ? undefined : f.routines.quick;
-/** The same where the result is rounded, to nearest. */
+/** Arithmetic on singles or doubles, whose results are rounded, may have a quick way: to nearest. */
+export const mayBeQuick = ({ mode }: FloatTranslator, f: Format): boolean =>
+  f !== half && mode.roundingMode === 0 && !mode.flushToZero;
 const quickRounded = (t: FloatTranslator, f: Format): FloatRoutines['quick'] =>
-  t.mode.roundingMode === 0 ? quickOf(t, f) : undefined;
+  mayBeQuick(t, f) ? f.routines.quick : undefined;
 /** IXC in the lowest bit. */
-const inexact = (b: BlockBuilder): I32 => b.i32_shr_u(b.i32_load(b.state(), field.fpsr), b.i32(Math.log2(flag.IXC)));
+export const inexact = (b: BlockBuilder): I32 =>
+  b.i32_shr_u(b.i32_load(b.state(), field.fpsr), b.i32(Math.log2(flag.IXC)));
 
 function calculated(t: FloatTranslator, f: Format, name: QuickName, operands: readonly I64[]): I64 | undefined {
   const quick = quickRounded(t, f);

@@ -1,7 +1,8 @@
 /** What Advanced SIMD does with floating point, on whole vectors and on numbers: shared by AArch64's and AArch32's rows. */
 import type { I32, I64, V128 } from '../../../ir/index.js';
+import { areNormal, type Found, hasQuickWay, unlessFound } from '../../float/quick.js';
 import { conversions, f32x4, f64x2, type VectorRoutines } from '../routines/float-vector.js';
-import { call, compared, fused, type Operation } from './float-calls.js';
+import { call, compared, fused, inexact, mayBeQuick, type Operation } from './float-calls.js';
 import {
   double,
   type FloatTranslator,
@@ -23,18 +24,35 @@ export type One = (t: FloatTranslator, f: Format, x: I64) => I64;
 /** On whole vectors of singles or doubles; d: what the destination has. */
 export type Whole = (t: FloatTranslator, f: Format, x: V128, y: V128, d: () => V128) => V128;
 export const wholes = (f: Format): VectorRoutines => (f === double ? f64x2 : f32x4);
+const shapeOf = (f: Format) => (f === double ? 'f64x2' : 'f32x4');
+type Arithmetic = 'add' | 'sub' | 'mul' | 'div';
+const isArithmetic = (name: string): name is Arithmetic => ['add', 'sub', 'mul', 'div'].includes(name);
 export const byRoutine =
-  (name: 'add' | 'sub' | 'mul' | 'div' | 'min' | 'max' | 'minnm' | 'maxnm' | 'eq' | 'ge' | 'gt'): Whole =>
-  (t, f, x, y) =>
-    t.b.call(wholes(f)[name], x, y, modeOf(t, f))[0];
+  (name: Arithmetic | 'min' | 'max' | 'minnm' | 'maxnm' | 'eq' | 'ge' | 'gt'): Whole =>
+  (t, f, x, y) => {
+    const mode = modeOf(t, f);
+    if (!isArithmetic(name) || !mayBeQuick(t, f)) return t.b.call(wholes(f)[name], x, y, mode)[0];
+    const value = t.b[`${shapeOf(f)}_${name}`](x, y);
+    return unlessFound(t.b, wholes(f).quick[name], found(t, f, value), [x, y, mode]);
+  };
+/** The host's result, right where all lanes are normal. */
+const found = (t: FloatTranslator, f: Format, value: V128): Found<V128> => ({
+  isSettled: t.b.i32_and(areNormal(t.b, shapeOf(f), [value]), inexact(t.b)),
+  value,
+});
 export const withSign = ({ b }: FloatTranslator, f: Format, x: V128): V128 =>
   (f === double ? b.f64x2_neg : b.f32x4_neg).call(b, x);
 export const magnitudes = ({ b }: FloatTranslator, f: Format, x: V128): V128 =>
   (f === double ? b.f64x2_abs : b.f32x4_abs).call(b, x);
 export const fusedWhole =
   (subtract: boolean): Whole =>
-  (t, f, x, y, d) =>
-    t.b.call(wholes(f).fma, subtract ? withSign(t, f, x) : x, y, d(), modeOf(t, f))[0];
+  (t, f, x, y, d) => {
+    const operands = [subtract ? withSign(t, f, x) : x, y, d()] as const;
+    const mode = modeOf(t, f);
+    if (!mayBeQuick(t, f) || !hasQuickWay('fma')) return t.b.call(wholes(f).fma, ...operands, mode)[0];
+    const value = t.b[`${shapeOf(f)}_relaxed_madd`](...operands);
+    return unlessFound(t.b, wholes(f).quick.fma, found(t, f, value), [...operands, mode]);
+  };
 
 /** Between singles and integers of 32 bits, rounded towards zero. */
 export const toIntegers = (t: FloatTranslator, sign: 's' | 'u', x: V128): V128 =>

@@ -5,7 +5,7 @@
  */
 import type { BlockBuilder, F32, F64, I32, Routine, V128 } from '../../../ir/index.js';
 import { double, single } from '../../float/pack.js';
-import { isNormal } from '../../float/quick.js';
+import { areNormal, isNormal } from '../../float/quick.js';
 import { unlessSettled } from '../routines/float-sse.js';
 import { field } from '../state.js';
 
@@ -53,25 +53,6 @@ export const arithmetic32 = (b: BlockBuilder, name: Binary, x: F32, y: F32): F32
   settledNumber(b, 'f32', name, b[`f32_${name}`](x, y), [x, y]);
 export const root64 = (b: BlockBuilder, x: F64): F64 => settledNumber(b, 'f64', 'sqrt', b.f64_sqrt(x), [x]);
 export const root32 = (b: BlockBuilder, x: F32): F32 => settledNumber(b, 'f32', 'sqrt', b.f32_sqrt(x), [x]);
-
-/** All lanes of all are normal numbers, and not the smallest ones; as `isNormal`. */
-function areNormal(b: BlockBuilder, type: 'f32x4' | 'f64x2', vectors: readonly V128[]): I32 {
-  if (type === 'f32x4') {
-    const [one, limit] = [b.i32x4_splat(b.i32(1 << 23)), b.i32x4_splat(b.i32(1 << 25))];
-    const raised = vectors.map((vector) => b.i32x4_shl(b.i32x4_add(vector, one), b.i32(1)));
-    return b.i32x4_all_true(
-      b.i32x4_gt_u(
-        raised.reduce((x, y) => b.i32x4_min_u(x, y)),
-        limit,
-      ),
-    );
-  }
-  // There is no unsigned comparison: the sign is masked off instead.
-  const [one, limit] = [b.i64x2_splat(b.i64(1n << 52n)), b.i64x2_splat(b.i64(1n << 53n))];
-  const magnitude = b.i64x2_splat(b.i64((1n << 63n) - 1n));
-  const normal = vectors.map((vector) => b.i64x2_gt_s(b.v128_and(b.i64x2_add(vector, one), magnitude), limit));
-  return b.i64x2_all_true(normal.reduce((x, y) => b.v128_and(x, y)));
-}
 
 function settledVector(
   b: BlockBuilder,

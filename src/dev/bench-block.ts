@@ -1,7 +1,7 @@
 /**
  * Disk tools and the NBD server side by side with QEMU's, in one run: `node dist/dev/bench-block.js [words…] [--rounds=N] [--mebibytes=N]`,
- * where words select the rows whose names contain one of them. Each round runs every command with both tools, in turn; medians
- * count. CPU is user and system time of the tool (for NBD rows: of the server). `work` is the ratio of what is left of both times when
+ * where words select the rows whose names contain one of them. Each round runs every command with both tools, now the one first, now the
+ * other; medians count. CPU is user and system time of the tool (for NBD rows: of the server). `work` is the ratio of what is left of both times when
  * that of `img info` of a small image, the start-up, is taken off. What can't be measured is said by name.
  *
  * Both NBD servers are driven by the same client, `qemu-img bench`, whose "scattered" requests are a stride apart that is coprime
@@ -322,9 +322,16 @@ export async function benchBlock(options: BlockBenchOptions): Promise<void> {
       if (!matches(options, name)) continue;
       const ours: Sample[] = [];
       const theirs: Sample[] = [];
+      const both = [
+        () => theirs.push(run(['qemu-img', ...args], directory)),
+        () => ours.push(run([process.execPath, main, 'img', ...args], directory)),
+      ];
       for (let round = 0; round < options.rounds; round++) {
-        theirs.push(run(['qemu-img', ...args], directory));
-        ours.push(run([process.execPath, main, 'img', ...args], directory));
+        for (const one of round % 2 === 0 ? both : [...both].reverse()) {
+          // What the one before has written would be written to the disk under the next one.
+          fs.rmSync(path.join(directory, 'out'), { force: true });
+          one();
+        }
       }
       const [one, other] = [middle(ours), middle(theirs)];
       const left = other.wall - starts.theirs!.wall;

@@ -9,6 +9,7 @@ import { Worker } from 'node:worker_threads';
 import { header, parseCpuOption } from '../guest/index.js';
 import { setEngineFlags } from '../host/node/engine-flags.js';
 import { hostRandomBits, hostTime } from '../host/node/time.js';
+import { stateWord } from '../ir/index.js';
 import { PcMachine } from '../machine/pc.js';
 import { Program } from '../machine/testing/program.js';
 
@@ -153,7 +154,7 @@ function measure(halts: boolean, samples: number): Promise<number[]> {
   const { memory, state, ramStart } = machine.engine;
   const asking = new Asking({
     memory: memory.buffer,
-    kick: (state + header.kick) >> 2,
+    kick: stateWord(state, header.kick),
     seen: (ramStart + SEEN_GPA) >> 2,
     sleeps: halts,
     samples,

@@ -57,3 +57,9 @@ export const MMU_CONTEXTS = 4;
 /** A TLB entry: three tags (page address, or -1), then what is added to the low 32 bits of an address. */
 export const tlbEntry = { readTag: 0, writeTag: 8, execTag: 16, addend: 24 } as const;
 export const TLB_ENTRY_SHIFT = 5;
+
+/**
+ * Index of a 32-bit word of a vCPU's state in a view of the machine's memory, by its offset: a field of `header` or of the guest. Addresses
+ * from 2^31 on are there too, so the shift has no sign.
+ */
+export const stateWord = (state: number, offset: number): number => (state + offset) >>> 2;

@@ -3,27 +3,18 @@
  * missing, and hands hot blocks to the region compiler. Translated code is the machine's; each vCPU has its own state and TLBs.
  */
 
-import type { GuestCode, GuestCpu, TranslationRequest, TranslationResult, VmExit } from '../../guest/guest-cpu.js';
-import {
-  APART,
-  BlockBuilder,
-  BlockOptimizer,
-  exitCode,
-  header,
-  MMU_CONTEXTS,
-  type PrintNames,
-  printIr,
-  type RoutineSet,
-  TLB_ENTRY_SHIFT,
-} from '../../ir/index.js';
-import { ColdSerializer, ColdTierWriter, compileRoutines, type HostFunction, printModule } from '../../wasm/index.js';
-import type { Accelerator, AcceleratorHost, AcceleratorRamBlock } from '../accelerator.js';
+import type { GuestCode, GuestCpu, VmExit } from '../../guest/guest-cpu.js';
+import { APART, exitCode, header, MMU_CONTEXTS, type RoutineSet, stateWord, TLB_ENTRY_SHIFT } from '../../ir/index.js';
+import { ColdTierWriter, compileRoutines, type HostFunction, printModule } from '../../wasm/index.js';
+import type { Accelerator, AcceleratorRamBlock } from '../accelerator.js';
 import { ExitCounters, exitIndex } from '../exits.js';
 import { ApartSites } from './apart-sites.js';
+import { BlockWriter } from './block-writer.js';
 import { CodeCache } from './code-cache.js';
-import { codeLines } from './code-lines.js';
+import { deviceRoutines } from './device-routines.js';
 import { DirtyLog } from './dirty-log.js';
 import { defineDispatcher } from './dispatcher.js';
+import type { EngineHost, EngineOptions, EngineTrace } from './engine-options.js';
 import { GuestPages } from './guest-pages.js';
 import {
   layout,
@@ -35,68 +26,12 @@ import {
   ramFlag,
   TLB_BYTES,
   TLB_ENTRIES,
-  tempBase,
   vcpuLayout,
 } from './layout.js';
-import { InlineRegionService, RegionCompiler, type RegionService } from './region-compiler.js';
+import { InlineRegionService, RegionCompiler } from './region-compiler.js';
 import { defineSoftmmu } from './softmmu.js';
 import { routinesKey } from './stored-routines.js';
 import { type EngineVcpu, Turns } from './turns.js';
-
-export type CompiledModule = WebAssembly.Module;
-export interface ModuleCache {
-  get(key: string): WebAssembly.Module | undefined;
-  set(key: string, module: WebAssembly.Module): void;
-}
-
-/** Bytes of the routines' module, written when the program was built, by what they depend on. */
-export interface RoutineStore {
-  get(key: string): Uint8Array | undefined;
-  /** Called with what `get` did not have. */
-  set?(key: string, bytes: Uint8Array): void;
-}
-
-/** What the machine gives to the engine beside what every accelerator gets. */
-export interface EngineHost extends Omit<AcceleratorHost, 'untilDeadlineNs' | 'deferrable' | 'notifyRegister'> {
-  /** Modules compiled before, by what they depend on: the same for all machines of a process. */
-  readonly modules?: ModuleCache | undefined;
-  readonly routineStore?: RoutineStore | undefined;
-}
-
-/** Who wants to see the translator at work (`-d`). What is not given costs nothing. */
-export interface EngineTrace {
-  /** Guest code that is translated: an instruction a line. */
-  code?(lines: readonly string[]): void;
-  /** The intermediate code made of it, optimized. */
-  ir?(lines: readonly string[]): void;
-  /** A module of regions. */
-  wasm?(lines: readonly string[]): void;
-  /**
-   * A block is about to run, whose code for the cold tier lies at `target`. While this is given nothing is compiled, and blocks
-   * run one at a time.
-   */
-  block?(target: number): void;
-}
-
-export interface EngineOptions {
-  /** All of one model. */
-  readonly cpus: readonly GuestCpu[];
-  readonly host: EngineHost;
-  /** Bytes of guest RAM and ROM to make room for. */
-  readonly ramBytes: number;
-  /** Bytes of the guest CPU's state. */
-  readonly stateBytes: number;
-  /** Entries of a block before it is compiled: a power of two from 2 on, or 0: never (cold tier only). */
-  readonly hotThreshold?: number;
-  readonly countInstructions?: boolean;
-  /** Another thread that writes regions; without one the vCPU's own does. */
-  readonly regionService?: RegionService | undefined;
-  readonly trace?: EngineTrace | undefined;
-  /** False: nothing translated is kept; each instruction is translated when it runs. To show what the cache is for. */
-  readonly codeCache?: boolean | undefined;
-  /** Entries of each TLB: a power of two. All there is room for unless given; fewer show what it is for. */
-  readonly tlbEntries?: number | undefined;
-}
 
 /** Sets that have the engine's routines already: a guest's routines exist once a process, its machines share them. */
 const extended = new WeakSet<RoutineSet>();
@@ -144,14 +79,9 @@ export class TcgEngine implements Accelerator {
   readonly #view: DataView;
   readonly #bytes: Uint8Array;
   readonly #pages: GuestPages;
-  readonly #builder = new BlockBuilder();
-  readonly #optimizer: BlockOptimizer;
-  readonly #serializer: ColdSerializer;
-  readonly #request: { -readonly [K in keyof TranslationRequest]: TranslationRequest[K] };
-  readonly #result: TranslationResult = { bytes: 0, instructions: 0, crossesPage: false, needsNextPage: false };
+  readonly #writer: BlockWriter;
   readonly #dirtyLog: DirtyLog;
   readonly #trace: EngineTrace;
-  readonly #names: PrintNames;
   #breakpoints: ReadonlySet<bigint> = new Set();
   #breakOffsets: readonly number[] = [];
   /** The host is being polled; what is pending is looked at right after. */
@@ -191,7 +121,7 @@ export class TcgEngine implements Accelerator {
       vcpus: this.#vcpus,
       instructions: this.#counting ? () => this.instructions : undefined,
       isCalled: ({ state }) =>
-        (this.#words[(state + header.interruptPending) >>> 2] | this.#words[(state + header.kick) >>> 2]) !== 0,
+        (this.#words[stateWord(state, header.interruptPending)] | this.#words[stateWord(state, header.kick)]) !== 0,
       begin: (vcpu, before) => this.#beginTurn(vcpu, before),
     });
     const table = new WebAssembly.Table({ element: 'anyfunc', initial: 1 });
@@ -206,7 +136,7 @@ export class TcgEngine implements Accelerator {
       memory: this.memory,
       // No machine's own size: the module is good for all.
       memoryPages: { initial: 1, maximum: 65536 },
-      host: { ...this.#guestRoutines(), ...this.#hostRoutines() },
+      host: { ...this.#guestRoutines(), ...deviceRoutines(host, this.exits, () => this.cache) },
       table,
       extension,
       compile: (write) => {
@@ -227,22 +157,17 @@ export class TcgEngine implements Accelerator {
     this.#view = new DataView(this.memory.buffer);
     this.#bytes = new Uint8Array(this.memory.buffer);
     this.#pages = new GuestPages(this.memory.buffer);
-    this.#optimizer = new BlockOptimizer(cpu.vars, set.list);
-    this.#names = { vars: cpu.vars, routines: set.list };
-    this.#serializer = new ColdSerializer(
-      cpu.vars,
-      set.list,
-      tempBase(options.stateBytes),
+    this.#writer = new BlockWriter(
+      cpu,
+      {
+        pages: this.#pages,
+        trace: this.#trace,
+        pc: () => this.#view.getBigUint64(this.state + header.pc, true),
+        nextPage: () => this.#codeAddress((this.#linearPc() | 4095n) + 1n)?.hva ?? -1,
+      },
+      options.stateBytes,
       options.countInstructions ?? false,
     );
-    this.#request = {
-      b: this.#builder,
-      page: new Uint8Array(0),
-      offset: 0,
-      nextPage: undefined,
-      modeKey: 0,
-      maxInstructions: MAX_BLOCK_INSTRUCTIONS,
-    };
     this.#uncached = options.codeCache === false;
     this.#initState(options.tlbEntries ?? TLB_ENTRIES);
     this.#apart = new ApartSites(this.memory.buffer as SharedArrayBuffer);
@@ -306,7 +231,7 @@ export class TcgEngine implements Accelerator {
 
   /** Indices of the kick words of all vCPUs, as 32-bit words of the memory. */
   get kickIndices(): readonly number[] {
-    return this.#vcpus.map(({ state }) => (state + header.kick) >>> 2);
+    return this.#vcpus.map(({ state }) => stateWord(state, header.kick));
   }
 
   /** Bytes that RAM and ROM may be put at: from here to the end of the memory. */
@@ -362,13 +287,13 @@ export class TcgEngine implements Accelerator {
   kick(): void {
     // Counted: at the next block, so that it is the same instruction in every run.
     if (this.#counting) this.#view.setBigUint64(this.state + header.instructionLimit, 0n, true);
-    Atomics.store(this.#words, (this.state + header.kick) >>> 2, 1);
+    Atomics.store(this.#words, stateWord(this.state, header.kick), 1);
   }
 
   /** An interrupt controller has, or no longer has, something for a vCPU. */
   setInterruptPending(pending: boolean, index = 0): void {
     const vcpu = this.#vcpus[index];
-    this.#words[(vcpu.state + header.interruptPending) >>> 2] = pending ? 1 : 0;
+    this.#words[stateWord(vcpu.state, header.interruptPending)] = pending ? 1 : 0;
     if (pending) this.#call(vcpu);
   }
 
@@ -376,7 +301,7 @@ export class TcgEngine implements Accelerator {
   #call(vcpu: EngineVcpu): void {
     if (vcpu !== this.#turns.current) {
       if (!vcpu.cpu.isHalted) {
-        Atomics.store(this.#words, (vcpu.state + header.kick) >>> 2, 1);
+        Atomics.store(this.#words, stateWord(vcpu.state, header.kick), 1);
         return;
       }
       this.#turns.wake(vcpu);
@@ -387,7 +312,7 @@ export class TcgEngine implements Accelerator {
   /** Every counter, by name (also `-stats` and the monitor's `info jit`). */
   statistics(): Readonly<Record<string, Readonly<Record<string, number>>>> {
     const sum = (offset: number) =>
-      this.#vcpus.reduce((total, { state }) => total + (this.#words[(state + offset) >>> 2] >>> 0), 0);
+      this.#vcpus.reduce((total, { state }) => total + (this.#words[stateWord(state, offset)] >>> 0), 0);
     const misses = { lookups: sum(header.lookups), refills: sum(header.refills), flushes: sum(header.flushes) };
     return { engine: { ...this.counters, ...misses }, cache: this.cache.counters, compiler: this.compiler.counters };
   }
@@ -406,7 +331,7 @@ export class TcgEngine implements Accelerator {
 
   /** How often the TLB of the vCPU whose turn it is was flushed, and entries filled, modulo 2^32. */
   get tlbCounters(): { readonly flushes: number; readonly refills: number } {
-    const word = (offset: number) => this.#words[(this.state + offset) >>> 2] >>> 0;
+    const word = (offset: number) => this.#words[stateWord(this.state, offset)] >>> 0;
     return { flushes: word(header.flushes), refills: word(header.refills) };
   }
 
@@ -430,7 +355,7 @@ export class TcgEngine implements Accelerator {
     if (!this.#counting) return;
     const own = Math.min(this.#limit, this.#turns.end) - this.instructions + this.#begun(this.#turns.current);
     // Someone wants to be heard at the next block: that stays so until `poll` is called.
-    const next = Atomics.load(this.#words, (this.state + header.kick) >>> 2) === 0 ? Math.max(0, own) : 0;
+    const next = Atomics.load(this.#words, stateWord(this.state, header.kick)) === 0 ? Math.max(0, own) : 0;
     this.#view.setBigUint64(
       this.state + header.instructionLimit,
       BigInt(Math.min(next, Number.MAX_SAFE_INTEGER)),
@@ -448,7 +373,7 @@ export class TcgEngine implements Accelerator {
       const exit = this.#single();
       if (exit !== undefined) return exit;
     }
-    this.#words[(state + header.hops) >>> 2] = -1;
+    this.#words[stateWord(state, header.hops)] = -1;
     return undefined;
   }
 
@@ -476,7 +401,7 @@ export class TcgEngine implements Accelerator {
     const words = this.#words;
     const { state } = this;
     const dispatch = this.#dispatch();
-    const hops = (state + header.hops) >>> 2;
+    const hops = stateWord(state, header.hops);
     for (;;) {
       if (this.#trace.block) this.#announceBlock();
       const exit = this.#uncached
@@ -519,7 +444,7 @@ export class TcgEngine implements Accelerator {
 
   /** One instruction without the code cache; interrupts first. */
   #uncachedStep(): TurnEnd | undefined {
-    if (this.#words[(this.state + header.kick) >>> 2] !== 0) return this.#act(exitCode.kick);
+    if (this.#words[stateWord(this.state, header.kick)] !== 0) return this.#act(exitCode.kick);
     const { guest } = this.#host;
     guest?.enter();
     const exit = this.#single();
@@ -540,7 +465,7 @@ export class TcgEngine implements Accelerator {
   raiseNmi(index = 0): void {
     const vcpu = this.#vcpus[index];
     vcpu.cpu.raiseNmi?.();
-    if (vcpu !== this.#turns.current) Atomics.store(this.#words, (vcpu.state + header.kick) >>> 2, 1);
+    if (vcpu !== this.#turns.current) Atomics.store(this.#words, stateWord(vcpu.state, header.kick), 1);
     this.#call(vcpu);
   }
 
@@ -559,8 +484,8 @@ export class TcgEngine implements Accelerator {
   /** Tells of the block that `dispatch` runs next, and sees to it that it runs that one alone. */
   #announceBlock(): void {
     const { state } = this;
-    this.#words[(state + header.hops) >>> 2] = 0;
-    if (this.#words[(state + header.kick) >>> 2] !== 0) return;
+    this.#words[stateWord(state, header.hops)] = 0;
+    if (this.#words[stateWord(state, header.kick)] !== 0) return;
     const [fault, target] = this.routines['lookup'](state, BigInt.asIntN(64, this.#linearPc())) as [number, number];
     if (fault === 0 && target !== 0) this.#trace.block?.(target & 0x7fffffff);
   }
@@ -610,8 +535,8 @@ export class TcgEngine implements Accelerator {
       case exitCode.missing:
         return this.#translate();
       case exitCode.fault:
-        if (words[(this.state + header.trapCode) >>> 2] === 0) return this.#single();
-        if (words[(this.state + header.trapCode) >>> 2] === APART) return this.#standApart();
+        if (words[stateWord(this.state, header.trapCode)] === 0) return this.#single();
+        if (words[stateWord(this.state, header.trapCode)] === APART) return this.#standApart();
         this.counters.faults++;
         return this.#cpu.deliverFault();
       case exitCode.leave:
@@ -620,7 +545,7 @@ export class TcgEngine implements Accelerator {
       case exitCode.kick:
         this.counters.kicks++;
         this.exits.counts[exitIndex.kick]++;
-        Atomics.store(words, (this.state + header.kick) >>> 2, 0);
+        Atomics.store(words, stateWord(this.state, header.kick), 0);
         return this.#attend();
       case exitCode.checkInterrupts:
         this.#cpu.deliverPending();
@@ -643,7 +568,7 @@ export class TcgEngine implements Accelerator {
     this.#attending = false;
     // An NMI or a debug trap goes first; a masked interrupt is asked for by the instruction that unmasks it.
     const again = stop || this.#cpu.deliverPending();
-    if (again && this.#words[(this.state + header.interruptPending) >>> 2] !== 0) this.kick();
+    if (again && this.#words[stateWord(this.state, header.interruptPending)] !== 0) this.kick();
     if (stop) return 'kick';
     if (this.#cpu.isShutDown) return 'shutdown';
     return this.#turns.isUrgent ? 'yield' : undefined;
@@ -654,15 +579,11 @@ export class TcgEngine implements Accelerator {
    * so too often, in regions too.
    */
   #standApart(): TurnEnd | undefined {
-    this.#words[(this.state + header.trapCode) >>> 2] = 0;
+    this.#words[stateWord(this.state, header.trapCode)] = 0;
     this.counters.apart++;
-    const [fault, code] = this.routines['code_address'](this.state, BigInt.asIntN(64, this.#linearPc())) as [
-      number,
-      number,
-    ];
-    const hva = code >>> 0;
+    const hva = this.#codeAddress(this.#linearPc())?.hva;
     // They are to be written again soon.
-    if (fault === 0 && this.#apart.failed(hva, this.counters.polls))
+    if (hva !== undefined && this.#apart.failed(hva, this.counters.polls))
       this.cache.dropRegionsAt(hva, this.#hotThreshold - 1);
     return this.#single();
   }
@@ -671,7 +592,7 @@ export class TcgEngine implements Accelerator {
   #hot(): void {
     this.counters.hot++;
     if (this.#breakpoints.size > 0) return;
-    const block = this.cache.blockAt(this.#words[(this.state + header.currentCode) >>> 2]);
+    const block = this.cache.blockAt(this.#words[stateWord(this.state, header.currentCode)]);
     if (block < 0) return;
     // Where the pc wraps at 64 KiB no other block may join. Most blocks that come here wait already.
     if (!this.cache.blocks.isWaiting(block)) this.compiler.request(block, this.#linearPc(), this.#tlbs, this.#follows);
@@ -684,7 +605,7 @@ export class TcgEngine implements Accelerator {
    */
   #busy(): void {
     this.counters.busy++;
-    const head = this.compiler.busyRegion(this.#words[(this.state + header.currentCode) >>> 2])?.head;
+    const head = this.compiler.busyRegion(this.#words[stateWord(this.state, header.currentCode)])?.head;
     if (head !== undefined && this.#breakpoints.size === 0)
       this.compiler.request(head, this.#linearPc(), this.#tlbs, this.#follows, true);
   }
@@ -707,77 +628,39 @@ export class TcgEngine implements Accelerator {
     return this.#view.getBigUint64(state + header.pc, true) + this.#view.getBigUint64(state + header.pcBase, true);
   }
 
-  /** Translates the block at pc; its host address and key are in the scratch. */
-  #translate(): TurnEnd | undefined {
-    const hva = this.#words[(this.state + header.scratch) >>> 2] >>> 0;
-    const key = this.#words[(this.state + header.scratch + 4) >>> 2];
-    const request = this.#request;
-    request.maxInstructions = MAX_BLOCK_INSTRUCTIONS;
-    if (this.#breakpoints.size > 0) {
-      request.maxInstructions = this.#instructionsToBreak(hva, key);
-      if (request.maxInstructions === 0) return this.#isAtBreakpoint ? 'debug' : this.#single();
-    }
-    const second = this.#generate(hva, key);
-    if (second < 0) return this.#cpu.deliverFault();
-    const { bytes, instructions } = this.#result;
-    this.#serializer.run(this.#builder, this.#optimizer, instructions);
-    const ir = this.#hotThreshold > 0 ? this.#builder : undefined;
-    this.cache.add(hva, bytes, key, second, this.#serializer, ir, this.#mayLink);
-    this.counters.translated += instructions;
-    return undefined;
+  /** Where the code at a linear address lies in the host, and what its page adds to the key; undefined: its fetch faults. */
+  #codeAddress(address: bigint): { hva: number; pageKey: number } | undefined {
+    const [fault, hva, pageKey] = this.routines['code_address'](this.state, BigInt.asIntN(64, address)) as number[];
+    return fault === 0 ? { hva: hva >>> 0, pageKey } : undefined;
   }
 
-  /** IR for the code at a host address into the builder. Gives the host address of the second page, 0, or -1 on a fetch fault. */
-  #generate(hva: number, key: number): number {
-    const request = this.#request;
-    request.page = this.#pages.at(hva);
-    request.offset = hva & 4095;
-    request.nextPage = undefined;
-    request.modeKey = key;
-    this.#builder.clear();
-    this.#vcpus[0].cpu.translator.translate(request, this.#result);
-    let second = 0;
-    if (this.#result.needsNextPage) {
-      const address =
-        this.#view.getBigUint64(this.state + header.pc, true) +
-        this.#view.getBigUint64(this.state + header.pcBase, true);
-      const [fault, next] = this.routines['code_address'](this.state, BigInt.asIntN(64, (address | 4095n) + 1n)) as [
-        number,
-        number,
-      ];
-      if (fault !== 0) return -1;
-      request.nextPage = this.#pages.at(next >>> 0);
-      this.#builder.clear();
-      this.#vcpus[0].cpu.translator.translate(request, this.#result);
-      if (this.#result.crossesPage) second = next >>> 0;
+  /** Translates the block at pc; its host address and key are in the scratch. */
+  #translate(): TurnEnd | undefined {
+    const hva = this.#words[stateWord(this.state, header.scratch)] >>> 0;
+    const key = this.#words[stateWord(this.state, header.scratch + 4)];
+    let most = MAX_BLOCK_INSTRUCTIONS;
+    if (this.#breakpoints.size > 0) {
+      most = this.#instructionsToBreak(hva, key);
+      if (most === 0) return this.#isAtBreakpoint ? 'debug' : this.#single();
     }
-    this.#trace.code?.(
-      codeLines(
-        this.#vcpus[0].cpu.translator,
-        request,
-        this.#result.bytes,
-        this.#view.getBigUint64(this.state + header.pc, true),
-      ),
-    );
-    this.#optimizer.run(this.#builder);
-    this.#trace.ir?.(printIr(this.#builder.words, this.#builder.length, this.#names));
-    return second;
+    const second = this.#writer.write(hva, key, most);
+    if (second < 0) return this.#cpu.deliverFault();
+    const { builder, serializer, result } = this.#writer;
+    const ir = this.#hotThreshold > 0 ? builder : undefined;
+    this.cache.add(hva, result.bytes, key, second, serializer, ir, this.#mayLink);
+    this.counters.translated += result.instructions;
+    return undefined;
   }
 
   /** Executes the instruction at pc by itself, from code that nothing else sees. */
   #single(): TurnEnd | undefined {
     this.counters.singleSteps++;
-    const address = BigInt.asIntN(
-      64,
-      this.#view.getBigUint64(this.state + header.pc, true) + this.#view.getBigUint64(this.state + header.pcBase, true),
-    );
-    const [fault, hva, pageKey] = this.routines['code_address'](this.state, address) as [number, number, number];
-    if (fault !== 0) return this.#cpu.deliverFault();
-    const key = this.#words[(this.state + header.modeKey) >>> 2] | pageKey;
-    this.#request.maxInstructions = 1;
-    if (this.#generate(hva >>> 0, key) < 0) return this.#cpu.deliverFault();
-    this.#serializer.run(this.#builder, this.#optimizer, 1);
-    this.#words.set(this.#serializer.words.subarray(0, this.#serializer.length), layout.singleStep >> 2);
+    const code = this.#codeAddress(this.#linearPc());
+    if (!code) return this.#cpu.deliverFault();
+    const key = this.#words[stateWord(this.state, header.modeKey)] | code.pageKey;
+    if (this.#writer.write(code.hva, key, 1) < 0) return this.#cpu.deliverFault();
+    const { words, length } = this.#writer.serializer;
+    this.#words.set(words.subarray(0, length), layout.singleStep >> 2);
     this.#trace.block?.(layout.singleStep);
     return this.#act(this.routines['run_cold'](this.state, layout.singleStep) as number);
   }
@@ -785,7 +668,7 @@ export class TcgEngine implements Accelerator {
   #initState(tlbEntries: number): void {
     const words = this.#words;
     for (const { index, state } of this.#vcpus) {
-      const at = (offset: number) => (state + offset) >>> 2;
+      const at = (offset: number) => stateWord(state, offset);
       const tlbs = state + vcpuLayout.tlbs;
       for (let mmu = 0; mmu < MMU_CONTEXTS; mmu++) {
         words[at(header.tlbs) + mmu] = tlbs + mmu * TLB_BYTES;
@@ -798,35 +681,5 @@ export class TcgEngine implements Accelerator {
     }
     new Uint8Array(this.memory.buffer, layout.noCodePage, 4096).fill(0xff);
     this.#onEach('flush_tlb', 0);
-  }
-
-  #hostRoutines(): Record<string, HostFunction> {
-    const host = this.#host;
-    const { counts } = this.exits;
-    const { pioRead, pioWrite, mmioRead, mmioWrite } = exitIndex;
-    const gpa = (low: number, high: number) => (high >>> 0) * 4294967296 + (low >>> 0);
-    const routines: Record<string, (...args: never[]) => unknown> = {
-      device_answers: (_state: number, low: number, high: number) => Number(host.answers?.(gpa(low, high)) ?? true),
-      mmio_read: (_state: number, low: number, high: number, size: number) => {
-        counts[mmioRead]++;
-        return host.mmioRead(gpa(low, high), size as 1 | 2 | 4);
-      },
-      mmio_write: (_state: number, low: number, high: number, size: number, value: number) => {
-        counts[mmioWrite]++;
-        host.mmioWrite(gpa(low, high), size as 1 | 2 | 4, value >>> 0);
-      },
-      pio_read: (_state: number, port: number, size: number) => {
-        counts[pioRead]++;
-        return host.pioRead(port & 0xffff, size as 1 | 2 | 4);
-      },
-      pio_write: (_state: number, port: number, size: number, value: number) => {
-        counts[pioWrite]++;
-        host.pioWrite(port & 0xffff, size as 1 | 2 | 4, value >>> 0);
-      },
-      read_tsc: () => BigInt.asIntN(64, host.readTsc()),
-      random_bits: () => BigInt.asIntN(64, host.randomBits()),
-      code_written: (_state: number, hva: number, size: number) => Number(this.cache.invalidate(hva >>> 0, size)),
-    };
-    return routines;
   }
 }

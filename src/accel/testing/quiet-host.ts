@@ -1,5 +1,5 @@
 /** A host without devices, time or requests, for tests of a vCPU alone. */
-import type { EngineHost } from '../tcg/engine.js';
+import type { EngineHost } from '../tcg/engine-options.js';
 
 export const quietHost: EngineHost = {
   mmioRead: () => 0,

@@ -2,7 +2,8 @@
  * Runs single x86 instructions on the translator as a user program would: long mode, CPL 3, paging with a few mapped pages and
  * nothing else. Whatever faults ends the run, and is the result.
  */
-import { type EngineTrace, TcgEngine } from '../../accel/tcg/engine.js';
+import { TcgEngine } from '../../accel/tcg/engine.js';
+import type { EngineTrace } from '../../accel/tcg/engine-options.js';
 import { quietHost } from '../../accel/testing/quiet-host.js';
 import type { CpuContext, GuestCpu, VmExit } from '../../guest/guest-cpu.js';
 import { encodeMode } from '../../guest/x86/mode.js';

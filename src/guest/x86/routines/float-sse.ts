@@ -305,31 +305,11 @@ function usualMasks(r: RoutineBuilder): I32 {
   return r.i32_shl(masked, r.i32(5));
 }
 
-/** PM and PE of MXCSR: an inexact result changes nothing. */
-const PM_AND_PE = 0x1020;
-/** Returns the truncated integer (with no fault) if it fits well and nothing is lost, or its loss changes nothing. */
-function returnIfTruncated(r: RoutineBuilder, type: 'f32' | 'f64', to: 'i32' | 'i64', value: F32 | F64): void {
-  r.block((slow) => {
-    const limit = to === 'i32' ? 2 ** 30 : 2 ** 62;
-    const inRange =
-      type === 'f64'
-        ? r.f64_lt(r.f64_abs(value as F64), r.f64(limit))
-        : r.f32_lt(r.f32_abs(value as F32), r.f32(limit));
-    r.brIf(slow, r.i32_eqz(inRange));
-    const pmAndPe = r.i32_and(r.i32_load(r.state(), field.mxcsr), r.i32(PM_AND_PE));
-    r.brIf(slow, r.i32_ne(pmAndPe, r.i32(PM_AND_PE)));
-    if (to === 'i32')
-      r.ret(r.i32(0), type === 'f64' ? r.i32_trunc_sat_f64_s(value as F64) : r.i32_trunc_sat_f32_s(value as F32));
-    else r.ret(r.i32(0), type === 'f64' ? r.i64_trunc_sat_f64_s(value as F64) : r.i64_trunc_sat_f32_s(value as F32));
-  });
-}
-
 function defineToInteger<T extends Scalar, const R extends 'i32' | 'i64'>(type: T, to: R): WithImmediate<T, R> {
   const limit = to === 'i32' ? 1n << 31n : 1n << 63n;
   return routines.define(`sse_${type}_to_${to}`, [type, 'i32'], ['i32', to], effects, (r, x, truncate) => {
     const a = x as Lane<T>;
     const o = scalarOps(r, type);
-    r.if(truncate, () => returnIfTruncated(r, type, to, a));
     const control = loadMxcsr(r);
     const whole = o.nearest(a);
     const value = r.select(truncate, o.trunc(a), whole);
@@ -616,7 +596,7 @@ export const f32 = scalar('f32');
 export const f64 = scalar('f64');
 
 const unlessNumber = (type: Scalar, of: ScalarFloat<'f32'> | ScalarFloat<'f64'>) => {
-  const made = (routine: unknown, result: 'i32' | Scalar = type) =>
+  const made = (routine: unknown, result: 'i32' | 'i64' | Scalar = type) =>
     defineUnlessSettled(routines, routine as Routine, result);
   return {
     add: made(of.add),
@@ -626,6 +606,9 @@ const unlessNumber = (type: Scalar, of: ScalarFloat<'f32'> | ScalarFloat<'f64'>)
     sqrt: made(of.sqrt),
     comi: made(of.comi, 'i32'),
     ucomi: made(of.ucomi, 'i32'),
+    toI32: made(of.toI32, 'i32'),
+    toI64: made(of.toI64, 'i64'),
+    fromI64: made(of.fromI64),
   };
 };
 const unlessVector = (of: PackedFloat) => {
@@ -698,13 +681,20 @@ const f32x4FromI32 = routines.define('sse_f32x4_from_i32', ['v128'], ['i32', 'v1
 });
 
 /** Conversions between the two formats, and those from integers that may be inexact (32-bit integers to f64 are exact: native). */
+const f32FromI32 = defineFromInteger('f32', 'i32');
 export const convert = {
   f32ToF64,
   f64ToF32,
-  f32FromI32: defineFromInteger('f32', 'i32'),
+  f32FromI32,
   /** The two low lanes. */
   f32x4ToF64x2,
   /** Into the two low lanes, zeros above. */
   f64x2ToF32x4,
   f32x4FromI32,
+} as const;
+/** Conversions for translated code that tells the commonest case apart itself. */
+export const unlessConverted = {
+  f32ToF64: defineUnlessSettled(routines, f32ToF64 as unknown as Routine, 'f64'),
+  f64ToF32: defineUnlessSettled(routines, f64ToF32 as unknown as Routine, 'f32'),
+  f32FromI32: defineUnlessSettled(routines, f32FromI32 as unknown as Routine, 'f32'),
 } as const;

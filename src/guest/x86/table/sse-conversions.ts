@@ -3,10 +3,11 @@
  * SSE2's. Intel SDM vol. 1 sections 10.4.4, 11.4.1.6. Those that may be inexact or invalid are routines
  * (routines/float-sse.ts); an operand in an MMX register makes the instruction enter MMX.
  */
-import type { I32, I64, V128 } from '../../../ir/index.js';
+import type { BlockBuilder, F32, F64, I32, I64, V128 } from '../../../ir/index.js';
 import { convert, f32, f32x4, f64, f64x2, type PackedFloat } from '../routines/float-sse.js';
 import type { DecodedInsn, InsnRow, Translator } from '../translator.js';
 import { packed1 } from './sse-arithmetic.js';
+import { f32FromI32, f32ToF64, f64ToF32, fromI64, truncated } from './sse-quick.js';
 import { toMm, zeros } from './vector.js';
 
 const unit = 'sse';
@@ -80,6 +81,13 @@ const withMmx: InsnRow[] = [
 
 // --- with general registers
 
+/** To an integer as MXCSR says. */
+function rounded(b: BlockBuilder, type: 'f32' | 'f64', x: F32 | F64, to: 32 | 64): I32 | I64 {
+  const mode = b.i32(0);
+  if (type === 'f32') return to === 64 ? b.call(f32.toI64, x as F32, mode)[1] : b.call(f32.toI32, x as F32, mode)[1];
+  return to === 64 ? b.call(f64.toI64, x as F64, mode)[1] : b.call(f64.toI32, x as F64, mode)[1];
+}
+
 /** CVT(T)SS2SI, CVT(T)SD2SI. */
 function toGpr(name: string, enc: string, cpuid: string, bits: 32 | 64, truncate: 0 | 1): InsnRow {
   return {
@@ -91,16 +99,9 @@ function toGpr(name: string, enc: string, cpuid: string, bits: 32 | 64, truncate
     translate(t, insn) {
       const b = t.b;
       const x = t.readXmmRmLow(bits);
-      const mode = b.i32(truncate);
-      if (bits === 32) {
-        const value = b.f32x4_extract_lane(x, 0);
-        if (insn.rexW) t.writeGpr(64, insn.reg, b.call(f32.toI64, value, mode)[1]);
-        else t.writeGpr(32, insn.reg, b.call(f32.toI32, value, mode)[1]);
-      } else {
-        const value = b.f64x2_extract_lane(x, 0);
-        if (insn.rexW) t.writeGpr(64, insn.reg, b.call(f64.toI64, value, mode)[1]);
-        else t.writeGpr(32, insn.reg, b.call(f64.toI32, value, mode)[1]);
-      }
+      const to = insn.rexW ? 64 : 32;
+      const value = bits === 32 ? b.f32x4_extract_lane(x, 0) : b.f64x2_extract_lane(x, 0);
+      t.writeGpr(to, insn.reg, (truncate ? truncated : rounded)(b, bits === 32 ? 'f32' : 'f64', value, to));
     },
   };
 }
@@ -114,10 +115,8 @@ const withGpr: InsnRow[] = [
     unit,
     translate(t, insn) {
       const b = t.b;
-      const [, value] = insn.rexW
-        ? b.call(f32.fromI64, t.readRm(64) as I64)
-        : b.call(convert.f32FromI32, t.readRm(32) as I32);
-      t.writeXmm(insn.reg, b.f32x4_replace_lane(t.readXmm(insn.reg), value, 0));
+      const value = insn.rexW ? fromI64(b, 'f32', t.readRm(64) as I64) : f32FromI32(b, t.readRm(32) as I32);
+      t.writeXmm(insn.reg, b.f32x4_replace_lane(t.readXmm(insn.reg), value as F32, 0));
     },
   },
   {
@@ -129,8 +128,8 @@ const withGpr: InsnRow[] = [
     translate(t, insn) {
       const b = t.b;
       // 32-bit integers are exact
-      const value = insn.rexW ? b.call(f64.fromI64, t.readRm(64) as I64)[1] : b.f64_convert_i32_s(t.readRm(32) as I32);
-      t.writeXmm(insn.reg, b.f64x2_replace_lane(t.readXmm(insn.reg), value, 0));
+      const value = insn.rexW ? fromI64(b, 'f64', t.readRm(64) as I64) : b.f64_convert_i32_s(t.readRm(32) as I32);
+      t.writeXmm(insn.reg, b.f64x2_replace_lane(t.readXmm(insn.reg), value as F64, 0));
     },
   },
   toGpr('CVTTSS2SI', 'F3 0F 2C /r', 'sse', 32, 1),
@@ -185,8 +184,7 @@ const withVectors: InsnRow[] = [
     translate(t, insn) {
       const b = t.b;
       const x = b.f32x4_extract_lane(t.readXmmRmLow(32), 0);
-      const [, value] = b.call(convert.f32ToF64, x);
-      t.writeXmm(insn.reg, b.f64x2_replace_lane(t.readXmm(insn.reg), value, 0));
+      t.writeXmm(insn.reg, b.f64x2_replace_lane(t.readXmm(insn.reg), f32ToF64(b, x), 0));
     },
   },
   {
@@ -198,8 +196,7 @@ const withVectors: InsnRow[] = [
     translate(t, insn) {
       const b = t.b;
       const x = b.f64x2_extract_lane(t.readXmmRmLow(64), 0);
-      const [, value] = b.call(convert.f64ToF32, x);
-      t.writeXmm(insn.reg, b.f32x4_replace_lane(t.readXmm(insn.reg), value, 0));
+      t.writeXmm(insn.reg, b.f32x4_replace_lane(t.readXmm(insn.reg), f64ToF32(b, x), 0));
     },
   },
   {

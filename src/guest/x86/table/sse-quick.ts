@@ -3,10 +3,12 @@
  * rounding is to nearest, and PE is set already (which holds soon in any program that computes with fractions). Then the native result is
  * the exact one and nothing else changes. Everything else is left to the routines (routines/float-sse.ts).
  */
-import type { BlockBuilder, F32, F64, I32, Routine, V128 } from '../../../ir/index.js';
+import type { BlockBuilder, F32, F64, I32, I64, Routine, V128 } from '../../../ir/index.js';
+import { rounding } from '../../float/core.js';
 import { double, single } from '../../float/pack.js';
-import { areNormal, isNormal } from '../../float/quick.js';
-import { unlessSettled } from '../routines/float-sse.js';
+import { areNormal, bitsOf, type Found, isNormal } from '../../float/quick.js';
+import { fromInteger, toInteger } from '../../float/quick-conversions.js';
+import { unlessConverted, unlessSettled } from '../routines/float-sse.js';
 import { field } from '../state.js';
 
 type Binary = 'add' | 'sub' | 'mul' | 'div';
@@ -24,7 +26,7 @@ function controlIsQuick(b: BlockBuilder): I32 {
 const all = (b: BlockBuilder, conditions: readonly I32[]): I32 => conditions.reduce((x, y) => b.i32_and(x, y));
 
 /** The routine's result, unless `value` is it. */
-function unless<T extends F32 | F64 | V128 | I32>(
+function unless<T extends F32 | F64 | V128 | I32 | I64>(
   b: BlockBuilder,
   routine: Routine,
   isSettled: I32,
@@ -97,4 +99,40 @@ export function compared(
   const isOrdered = b.i32_or(flags, relation('f64_gt', 'f32_gt'));
   const isSettled = b.select(b.i32_or(isDenormal(x), isDenormal(y)), b.i32(0), isOrdered);
   return unless(b, unlessSettled[type][name], isSettled, flags, [x, y]);
+}
+
+/** PE and PM in the lowest bit: an inexact result changes nothing. */
+function inexact(b: BlockBuilder): I32 {
+  const control = b.i32_load(b.state(), field.mxcsr);
+  return b.i32_and(b.i32_shr_u(control, b.i32(5)), b.i32_shr_u(control, b.i32(12)));
+}
+
+/** CVTTSS2SI, CVTTSD2SI. */
+export function truncated(b: BlockBuilder, type: 'f32' | 'f64', x: F32 | F64, bits: 32 | 64): I32 | I64 {
+  const f = type === 'f64' ? double : single;
+  const found = toInteger(b, f, bitsOf(b, f, x), rounding.zero, true, bits, inexact(b)) as Found<I64>;
+  const rest = [x, b.i32(1)];
+  const isSettled = found.isSettled as I32;
+  if (bits === 64) return unless(b, unlessSettled[type].toI64, isSettled, found.value, rest);
+  return unless(b, unlessSettled[type].toI32, isSettled, b.i32_wrap_i64(found.value), rest);
+}
+
+/** From 64 bits. */
+export function fromI64(b: BlockBuilder, type: 'f32' | 'f64', x: I64): F32 | F64 {
+  const found = fromInteger(b, type === 'f64' ? double : single, x, true, 64, controlIsQuick(b));
+  return unless(b, unlessSettled[type].fromI64, found.isSettled as I32, found.value, [x]);
+}
+export function f32FromI32(b: BlockBuilder, x: I32): F32 {
+  const found = fromInteger(b, single, b.i64_extend_i32_s(x), true, 32, controlIsQuick(b));
+  return unless(b, unlessConverted.f32FromI32, found.isSettled as I32, found.value as F32, [x]);
+}
+
+export function f32ToF64(b: BlockBuilder, x: F32): F64 {
+  const isSettled = b.i32_or(isNormal(b, single, x), b.f32_eq(x, b.f32(0)));
+  return unless(b, unlessConverted.f32ToF64, isSettled, b.f64_promote_f32(x), [x]);
+}
+export function f64ToF32(b: BlockBuilder, x: F64): F32 {
+  const value = b.f32_demote_f64(x);
+  const isSettled = all(b, [isNormal(b, double, x), isNormal(b, single, value), controlIsQuick(b)]);
+  return unless(b, unlessConverted.f64ToF32, isSettled, value, [x]);
 }

@@ -4,10 +4,20 @@
  * Intel SDM vol. 1 sections 10.4.1, 11.4.1.
  */
 import type { BlockBuilder, F32, F64, I32, Routine, TypeName, V128 } from '../../../ir/index.js';
-import { f32, f32x4, f64, f64x2, type PackedFloat } from '../routines/float-sse.js';
+import { f32x4, f64x2, type PackedFloat } from '../routines/float-sse.js';
 import { rcp, rsqrt } from '../routines/sse-approximate.js';
 import type { DecodedInsn, InsnRow, Translator } from '../translator.js';
-import { arithmetic32, arithmetic64, compared, packed, packedRoot, root32, root64 } from './sse-quick.js';
+import {
+  arithmetic32,
+  arithmetic64,
+  chosen,
+  compared,
+  compareMask,
+  packed,
+  packedRoot,
+  root32,
+  root64,
+} from './sse-quick.js';
 import { shuffle } from './vector.js';
 
 type Translate = InsnRow['translate'];
@@ -27,7 +37,7 @@ interface Precision {
   readonly low2: (t: Translator, name: 'add' | 'sub' | 'mul' | 'div', x: V128, y: V128) => V128;
   readonly lowChoice: (t: Translator, name: 'min' | 'max', x: V128, y: V128) => V128;
   readonly lowSqrt: (t: Translator, x: V128, y: V128) => V128;
-  readonly lowCompare: (t: Translator, x: V128, y: V128, predicate: I32) => V128;
+  readonly lowCompare: (t: Translator, x: V128, y: V128, predicate: number) => V128;
   /** Status flags of the two low lanes compared. */
   readonly flags: (t: Translator, name: 'comi' | 'ucomi', x: V128, y: V128) => I32;
   readonly bits: 32 | 64;
@@ -49,10 +59,10 @@ const precisions: Record<'single' | 'double', Precision> = {
     vector: 'f32x4',
     packed: f32x4,
     low2: ({ b }, name, x, y) => b.f32x4_replace_lane(x, arithmetic32(b, name, first32(b, x), first32(b, y)), 0),
-    lowChoice: ({ b }, name, x, y) => b.f32x4_replace_lane(x, b.call(f32[name], first32(b, x), first32(b, y))[1], 0),
+    lowChoice: ({ b }, name, x, y) => b.f32x4_replace_lane(x, chosen(b, 'f32', name, first32(b, x), first32(b, y)), 0),
     lowSqrt: ({ b }, x, y) => b.f32x4_replace_lane(x, root32(b, first32(b, y)), 0),
-    lowCompare: (t, x, y, predicate) =>
-      t.b.i32x4_replace_lane(x, t.b.call(f32.cmp, first32(t.b, x), first32(t.b, y), predicate)[1], 0),
+    lowCompare: ({ b }, x, y, predicate) =>
+      b.i32x4_replace_lane(x, compareMask(b, 'f32', first32(b, x), first32(b, y), predicate), 0),
     flags: ({ b }, name, x, y) => compared(b, 'f32', name, first32(b, x), first32(b, y)),
     bits: 32,
     scalarSource: 'Wss:r',
@@ -67,11 +77,10 @@ const precisions: Record<'single' | 'double', Precision> = {
     vector: 'f64x2',
     packed: f64x2,
     low2: ({ b }, name, x, y) => b.f64x2_replace_lane(x, arithmetic64(b, name, first64(b, x), first64(b, y)), 0),
-    lowChoice: ({ b }, name, x, y) => b.f64x2_replace_lane(x, b.call(f64[name], first64(b, x), first64(b, y))[1], 0),
+    lowChoice: ({ b }, name, x, y) => b.f64x2_replace_lane(x, chosen(b, 'f64', name, first64(b, x), first64(b, y)), 0),
     lowSqrt: ({ b }, x, y) => b.f64x2_replace_lane(x, root64(b, first64(b, y)), 0),
-    lowCompare: (t, x, y, predicate) => {
-      const b = t.b;
-      const mask = b.call(f64.cmp, first64(b, x), first64(b, y), predicate)[1];
+    lowCompare: ({ b }, x, y, predicate) => {
+      const mask = compareMask(b, 'f64', first64(b, x), first64(b, y), predicate);
       return b.i64x2_replace_lane(x, b.i64_extend_i32_s(mask), 0);
     },
     flags: ({ b }, name, x, y) => compared(b, 'f64', name, first64(b, x), first64(b, y)),
@@ -178,7 +187,7 @@ function arithmeticRows(p: Precision): InsnRow[] {
     'CMP',
     'C2',
     comparePacked,
-    scalar(p, (t, x, y, insn) => p.lowCompare(t, x, y, t.b.i32(insn.immLow & 7))),
+    scalar(p, (t, x, y, insn) => p.lowCompare(t, x, y, insn.immLow & 7)),
   );
   return [
     ...operations.flatMap(([stem, opcode, name]) =>

@@ -76,14 +76,8 @@ export function packed(b: BlockBuilder, type: 'f32x4' | 'f64x2', name: Binary | 
 export const packedRoot = (b: BlockBuilder, type: 'f32x4' | 'f64x2', x: V128): V128 =>
   settledVector(b, type, 'sqrt', b[`${type}_sqrt`](x), [x]);
 
-/** The status flags of a comparison: at once where neither is denormal or a NaN, for no exception is possible then. */
-export function compared(
-  b: BlockBuilder,
-  type: 'f32' | 'f64',
-  name: 'comi' | 'ucomi',
-  x: F32 | F64,
-  y: F32 | F64,
-): I32 {
+/** Neither is denormal or a NaN: comparing them raises nothing. */
+function isOrdered(b: BlockBuilder, type: 'f32' | 'f64', x: F32 | F64, y: F32 | F64): I32 {
   // Magnitudes less one: zero goes to the top, denormals stay below the smallest normal number's.
   const isDenormal = (value: F32 | F64): I32 => {
     if (type === 'f64') {
@@ -93,12 +87,39 @@ export function compared(
     const magnitude = b.i32_shl(b.i32_reinterpret_f32(value as F32), b.i32(1));
     return b.i32_lt_u(b.i32_sub(magnitude, b.i32(1)), b.i32((1 << 24) - 1));
   };
-  const relation = (f64: 'f64_lt' | 'f64_eq' | 'f64_gt', f32: 'f32_lt' | 'f32_eq' | 'f32_gt'): I32 =>
-    type === 'f64' ? b[f64](x as F64, y as F64) : b[f32](x as F32, y as F32);
-  const flags = b.i32_or(relation('f64_lt', 'f32_lt'), b.i32_shl(relation('f64_eq', 'f32_eq'), b.i32(6)));
-  const isOrdered = b.i32_or(flags, relation('f64_gt', 'f32_gt'));
-  const isSettled = b.select(b.i32_or(isDenormal(x), isDenormal(y)), b.i32(0), isOrdered);
-  return unless(b, unlessSettled[type][name], isSettled, flags, [x, y]);
+  const isNumber = (value: F32 | F64): I32 => relation(b, type, 'eq', value, value);
+  const numbers = b.i32_and(isNumber(x), isNumber(y));
+  return b.select(b.i32_or(isDenormal(x), isDenormal(y)), b.i32(0), numbers);
+}
+const relation = (b: BlockBuilder, type: 'f32' | 'f64', name: 'eq' | 'lt' | 'le', x: F32 | F64, y: F32 | F64): I32 =>
+  type === 'f64' ? b[`f64_${name}`](x as F64, y as F64) : b[`f32_${name}`](x as F32, y as F32);
+
+/** The status flags of a comparison. */
+export function compared(
+  b: BlockBuilder,
+  type: 'f32' | 'f64',
+  name: 'comi' | 'ucomi',
+  x: F32 | F64,
+  y: F32 | F64,
+): I32 {
+  const flags = b.i32_or(relation(b, type, 'lt', x, y), b.i32_shl(relation(b, type, 'eq', x, y), b.i32(6)));
+  return unless(b, unlessSettled[type][name], isOrdered(b, type, x, y), flags, [x, y]);
+}
+
+/** All ones where CMPSS's or CMPSD's predicate, 0 to 7, holds. */
+export function compareMask(b: BlockBuilder, type: 'f32' | 'f64', x: F32 | F64, y: F32 | F64, predicate: number): I32 {
+  const name = (['eq', 'lt', 'le', undefined] as const)[predicate & 3];
+  // Of two numbers none is unordered.
+  const isTrue = name ? relation(b, type, name, x, y) : b.i32(0);
+  const holds = predicate & 4 ? b.i32_eqz(isTrue) : isTrue;
+  const value = b.i32_sub(b.i32(0), holds);
+  return unless(b, unlessSettled[type].cmp, isOrdered(b, type, x, y), value, [x, y, b.i32(predicate)]);
+}
+
+/** The second one where both are zero. */
+export function chosen<T extends F32 | F64>(b: BlockBuilder, type: 'f32' | 'f64', name: 'min' | 'max', x: T, y: T): T {
+  const first = name === 'min' ? relation(b, type, 'lt', x, y) : relation(b, type, 'lt', y, x);
+  return unless(b, unlessSettled[type][name], isOrdered(b, type, x, y), b.select(first, x, y), [x, y]);
 }
 
 /** PE and PM in the lowest bit: an inexact result changes nothing. */

@@ -513,6 +513,8 @@ function randomFx(random: Random, row: InsnRow, codeSize: number): Uint8Array {
       view.setUint16(at + 8, 0xffff, true);
     }
   }
+  // Now and then all registers hold one number, or its negative: comparisons of equals.
+  const common = random.chance(0.1) ? random.pick([floatPair, doubleBits, () => 0n])(random) : undefined;
   for (let i = 0; i < 16; i++) {
     const at = fx.xmm + 16 * i;
     const kind = random.below(4);
@@ -520,6 +522,7 @@ function randomFx(random: Random, row: InsnRow, codeSize: number): Uint8Array {
       let value = random.value();
       if (kind === 0) value = floatPair(random);
       else if (kind === 1) value = doubleBits(random);
+      if (common !== undefined) value = common ^ random.pick([0n, 1n << 63n, (1n << 63n) | (1n << 31n)]);
       view.setBigUint64(at + 8 * part, value, true);
     }
   }

@@ -89,13 +89,13 @@ export class MachineDisks {
     const ring = this.#ring;
     return {
       get sizeBytes() {
-        return ring.opened(disk).sizeBytes;
+        return ring.sizeBytes(disk);
       },
       get readonly() {
-        return ring.opened(disk).readonly;
+        return ring.isReadonly(disk);
       },
       get inserted() {
-        return ring.opened(disk).inserted;
+        return ring.isInserted(disk);
       },
       allocate: (sizeBytes) => {
         inRam = false;

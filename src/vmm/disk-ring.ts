@@ -62,6 +62,8 @@ const FIRST_PIECE = 2;
 const SLOT_DOUBLES = FIRST_PIECE + 2 * maxPieces;
 /** A place takes the room of two pieces. */
 const PLACE_DOUBLES = 4;
+const READONLY = 1;
+const INSERTED = 2;
 const CLUSTER_BYTES = 3;
 /** Bytes, number and nanoseconds of reads, then of writes; number and nanoseconds of flushes. */
 const READS = 4;
@@ -134,10 +136,14 @@ export class DiskRing {
     this.#disks.set([sizeBytes, readonly ? 1 : 0, inserted ? 1 : 0, clusterBytes], disk * DISK_DOUBLES);
   }
 
-  opened(disk: number): OpenDisk {
-    const at = disk * DISK_DOUBLES;
-    const [sizeBytes, readonly, inserted] = this.#disks.subarray(at, at + DISK_DOUBLES);
-    return { sizeBytes, readonly: readonly === 1, inserted: inserted === 1 };
+  sizeBytes(disk: number): number {
+    return this.#disks[disk * DISK_DOUBLES];
+  }
+  isReadonly(disk: number): boolean {
+    return this.#disks[disk * DISK_DOUBLES + READONLY] === 1;
+  }
+  isInserted(disk: number): boolean {
+    return this.#disks[disk * DISK_DOUBLES + INSERTED] === 1;
   }
 
   /** A request that changes where bytes lie does so for whole clusters of this size; 0: none does. */

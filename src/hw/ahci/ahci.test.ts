@@ -80,6 +80,45 @@ test('a drive tells its signature when FISes are received, and after COMRESET an
   assert.deepEqual([await empty.get(px.link), ...(await outcome(empty))], [0, 0, 0x7f, 1, 0]);
 });
 
+test('a table of 300 descriptors: neighbours, gaps, and the last one with more room than is needed', async () => {
+  const content = pattern(MiB, 5);
+  const { driver, machine } = await disk(content);
+  // Two of three touch each other; the third is a page away.
+  const pieces = Array.from({ length: 300 }, (_, i): [number, number] => [
+    data + Math.floor(i / 3) * 0x1000 + [0, 1024, 2560][i % 3]!,
+    i === 299 ? 4096 : [1024, 512, 512][i % 3]!,
+  ]);
+  await driver.issue(0, { code: code.readDma, lba: 7, count: 400, pieces });
+  assert.deepEqual([await driver.byteCount(), ...(await outcome(driver))], [400 * 512, 1, 0x50, 0, 0]);
+  let from = 7 * 512;
+  for (const [gpa, room] of pieces) {
+    const length = Math.min(room, 407 * 512 - from);
+    assert.deepEqual(Buffer.from(at(machine, gpa, length)), Buffer.from(content.subarray(from, from + length)));
+    from += length;
+  }
+  assert.equal(from, 407 * 512);
+  const [lastGpa] = pieces[299]!;
+  assert.deepEqual(at(machine, lastGpa + 512, 512), new Uint8Array(512));
+  // What was read is published, to the byte.
+  const told = new Uint8Array(ramBytes);
+  for (const [gpa, length] of machine.published) told.fill(1, gpa, gpa + length);
+  assert.ok(
+    pieces.slice(0, 299).every(([gpa, length]) => told.subarray(gpa, gpa + length).every((byte) => byte === 1)),
+  );
+  assert.deepEqual([told[data + 1536], told[lastGpa + 511], told[lastGpa + 512]], [0, 1, 0]);
+});
+
+test('a descriptor that is not in memory, after those that are, halts the port', async () => {
+  const { driver } = await disk();
+  const pieces = Array.from({ length: 258 }, (_, i): [number, number] => [data + i * 1024, 512]);
+  pieces[257] = [0x8000_0000, 512];
+  await driver.issue(0, { code: code.readDma, lba: 0, count: 258, pieces });
+  assert.deepEqual(await outcome(driver), [0x2000_0000, 0x80 | 0x50, 1, 0]);
+  await driver.restart();
+  await driver.issue(0, { code: code.readDma, lba: 0, count: 257, pieces });
+  assert.deepEqual(await outcome(driver), [1, 0x50, 0, 0]);
+});
+
 test('DMA goes to the pieces of the table, and its end is told', async () => {
   const content = pattern(MiB, 3);
   const { driver, machine, backend } = await disk(content);

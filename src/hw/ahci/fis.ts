@@ -15,28 +15,35 @@ export function loadRegisters(r: AtaRegisters, fis: Uint8Array): void {
   [r.count, r.previousCount] = [at(12), at(13)];
 }
 
-function registerBytes(type: number, interrupt: boolean, r: AtaRegisters): number[] {
-  return [
-    ...[type, interrupt ? fisFlag.interrupt : 0, r.status, r.error],
-    ...[r.lbaLow, r.lbaMid, r.lbaHigh, r.device],
-    ...[r.previousLbaLow, r.previousLbaMid, r.previousLbaHigh, 0],
-    ...[r.count, r.previousCount, 0, 0],
-    ...[0, 0, 0, 0],
-  ];
+function registersFis(type: number, interrupt: boolean, r: AtaRegisters): Uint8Array {
+  const fis = new Uint8Array(20);
+  fis[0] = type;
+  fis[1] = interrupt ? fisFlag.interrupt : 0;
+  fis[2] = r.status;
+  fis[3] = r.error;
+  fis[4] = r.lbaLow;
+  fis[5] = r.lbaMid;
+  fis[6] = r.lbaHigh;
+  fis[7] = r.device;
+  fis[8] = r.previousLbaLow;
+  fis[9] = r.previousLbaMid;
+  fis[10] = r.previousLbaHigh;
+  fis[12] = r.count;
+  fis[13] = r.previousCount;
+  return fis;
 }
 
-export function registerFis(r: AtaRegisters, interrupt: boolean): Uint8Array {
-  return Uint8Array.from(registerBytes(fisType.deviceToHost, interrupt, r));
-}
+export const registerFis = (r: AtaRegisters, interrupt: boolean): Uint8Array =>
+  registersFis(fisType.deviceToHost, interrupt, r);
 
 /** A block of so many bytes goes by PIO; at its end the drive is neither busy nor wants more. */
 export function pioSetupFis(r: AtaRegisters, interrupt: boolean, bytes: number): Uint8Array {
-  const fis = registerBytes(fisType.pioSetup, interrupt, r);
+  const fis = registersFis(fisType.pioSetup, interrupt, r);
   fis[2] = ataStatus.ready | ataStatus.seek | ataStatus.dataRequest;
   fis[15] = ataStatus.ready | ataStatus.seek;
   fis[16] = bytes & 0xff;
   fis[17] = (bytes >> 8) & 0xff;
-  return Uint8Array.from(fis);
+  return fis;
 }
 
 /** Queued commands have ended: their tags, none where one has failed. */

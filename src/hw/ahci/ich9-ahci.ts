@@ -64,12 +64,17 @@ export class Ich9Ahci implements Device {
     // The pair lies in BAR 4, at its 16th byte.
     this.function.define(sata + 4, 4, 0x48);
     this.function.define(mapRegister, 1, mapAhci);
-    const host = {
-      dma,
-      busMasterEnabled: () => this.function.busMaster,
-      interruptChanged: (event: boolean) => this.interruptChanged(event),
-    };
-    this.ports = Array.from({ length: portCount }, (_, i) => new AhciPort(host, drives[i], arena));
+    this.ports = Array.from({ length: portCount }, (_, i) => {
+      const host = {
+        dma,
+        busMasterEnabled: () => this.function.busMaster,
+        interruptChanged: (event: boolean) => {
+          this.#collect(i);
+          this.#tell(event);
+        },
+      };
+      return new AhciPort(host, drives[i], arena);
+    });
     if (!arena?.attached) this.reset();
   }
 
@@ -108,15 +113,24 @@ export class Ich9Ahci implements Device {
       Ich9AhciState.reset(state);
       for (const port of this.ports) port.reset();
     }
-    this.interruptChanged(false);
+    this.interruptChanged();
+  }
+
+  /** Global registers have changed. */
+  interruptChanged(): void {
+    for (let i = 0; i < portCount; i++) this.#collect(i);
+    this.#tell(false);
+  }
+
+  /** Whether a port has an interrupt. */
+  #collect(index: number): void {
+    const { PxIS, PxIE } = this.ports[index]!.state;
+    if ((PxIS & PxIE) !== 0) this.state.IS = (this.state.IS | (1 << index)) >>> 0;
   }
 
   /** `event`: something new has happened, of which a message tells. */
-  interruptChanged(event: boolean): void {
+  #tell(event: boolean): void {
     const { state } = this;
-    this.ports.forEach(({ state: port }, i) => {
-      if ((port.PxIS & port.PxIE) !== 0) state.IS = (state.IS | (1 << i)) >>> 0;
-    });
     const level = state.IS !== 0 && (state.GHC & ghcBit.interruptEnable) !== 0;
     this.function.setIntx(level && !this.#msi.enabled);
     if (level && event) this.#msi.notify(0);
@@ -126,7 +140,7 @@ export class Ich9Ahci implements Device {
     this.function.reset();
     Ich9AhciState.reset(this.state);
     for (const port of this.ports) port.powerOn();
-    this.interruptChanged(false);
+    this.interruptChanged();
   }
 
   get #parts() {
@@ -139,6 +153,6 @@ export class Ich9Ahci implements Device {
     loadParts(this.#parts, saved, this.name, () => checkIdentity(this.function));
     this.function.restore();
     for (const port of this.ports) port.restored();
-    this.interruptChanged(false);
+    this.interruptChanged();
   }
 }

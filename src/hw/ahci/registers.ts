@@ -66,7 +66,7 @@ export const globalRegisters = defineRegisters<Ich9Ahci>()({
     width: 4,
     access: 'w1c',
     meaning: 'ports with an interrupt',
-    changed: (hba) => hba.interruptChanged(false),
+    changed: (hba) => hba.interruptChanged(),
   },
   PI: { offset: 0x0c, width: 4, access: 'ro', meaning: 'ports that are there', read: () => (1 << portCount) - 1 },
   VS: { offset: 0x10, width: 4, access: 'ro', meaning: 'version 1.0', read: () => 0x10000 },

@@ -8,6 +8,12 @@ import type { BlockBackend, BlockDone } from './block-backend.js';
 const maxPieces = 256;
 const sectorBytes = 512;
 
+function totalBytes(pieces: readonly Uint8Array[]): number {
+  let bytes = 0;
+  for (let i = 0; i < pieces.length; i++) bytes += pieces[i]!.length;
+  return bytes;
+}
+
 /**
  * `doneBytes` of `done`: what was transferred before a failure, whole requests only. `pieces` hold at least `length` bytes, a
  * multiple of 512.
@@ -20,6 +26,11 @@ export function transfer(
   length: number,
   done: (failure: Parameters<BlockDone>[0], doneBytes: number) => void,
 ): void {
+  const request = write ? backend.write : backend.read;
+  if (pieces.length <= maxPieces && length > 0 && totalBytes(pieces) === length) {
+    request.call(backend, offset, pieces, (failure) => done(failure, failure === undefined ? length : 0));
+    return;
+  }
   let index = 0;
   let inPiece = 0;
   let position = 0;
@@ -76,7 +87,6 @@ export function transfer(
       done('io', position);
       return;
     }
-    const request = write ? backend.write : backend.read;
     request.call(backend, offset + position, chosen, (failure) => step(failure, bytes));
   };
   step(undefined, 0);

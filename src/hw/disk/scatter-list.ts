@@ -91,11 +91,14 @@ export class ScatterList {
 
   /** Guest memory in [from, to) of the list was written. */
   publish(from = 0, to = this.length): void {
-    let at = 0;
-    for (const [i, view] of this.#views.entries()) {
-      const [low, high] = [Math.max(from, at), Math.min(to, at + view.length)];
-      if (low < high) this.#dma.publish(this.#gpas[i]! + low - at, high - low);
-      at += view.length;
+    const views = this.#views;
+    const gpas = this.#gpas;
+    for (let i = 0, at = 0; i < views.length && at < to; i++) {
+      const end = at + views[i]!.length;
+      const low = Math.max(from, at);
+      const high = Math.min(to, end);
+      if (low < high) this.#dma.publish(gpas[i]! + low - at, high - low);
+      at = end;
     }
   }
 }

@@ -65,6 +65,8 @@ export class BlockActions {
         return this.#live.quietly(() => this.#resize(request.disk, request.sizeBytes));
       case 'throttle':
         return this.#throttle(request);
+      case 'detach':
+        return this.#detach(request.disk);
       case 'change-backing-file':
         return this.#live.quietly(() => this.#changeBackingFile(request));
       case 'reopen':
@@ -250,15 +252,23 @@ export class BlockActions {
     await node.resize(sizeBytes);
   }
 
+  #detach(name: string): Promise<void> {
+    const disk = this.#diskOf(name);
+    if (disk.config.node !== undefined)
+      throw new BlockError('EPERM', 'Deleting device added with blockdev-add is not supported');
+    if (disk.medium) this.#jobs.checkFree(disk.medium.node);
+    return this.#live.quietly(() => this.#live.detach(disk));
+  }
+
   #diskOf(name: string): Disk {
-    const disk = this.#live.disks.find((each) => each?.config.id === name);
+    const disk = this.#live.disks.find((each) => each?.config.id === name && name !== '');
     if (disk) return disk;
     throw new BlockError('ENODEV', `Device '${name}' not found`);
   }
 
   #throttle({ disk: name, limits }: Extract<BlockRequest, { readonly op: 'throttle' }>): Promise<void> {
     const disk = this.#diskOf(name);
-    if (!disk.medium) throw new BlockError('ENOMEDIUM', `Device '${name}' has no medium`);
+    if (!disk.medium) throw new BlockError('ENOMEDIUM', 'Device has no medium');
     const isLimited = Object.values(limits).some((limit) => limit > 0);
     const group = new ThrottleGroup(this.#live.host, (kind) => limits[kind] ?? 0);
     // The vCPU's thread is not to pass by: within `quietly` it forgets where bytes lie.

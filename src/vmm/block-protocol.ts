@@ -148,6 +148,8 @@ export type BlockRequest =
       readonly disk: NodeName;
       readonly limits: Readonly<Partial<Record<ThrottleLimit, number>>>;
     }
+  /** Takes a disk's image away from its device, which is there without one from then on; the disk's id is free again. */
+  | { readonly op: 'detach'; readonly disk: NodeName }
   | {
       readonly op: 'change-backing-file';
       readonly disk: NodeName;

@@ -112,7 +112,7 @@ export class MachineDisks {
     };
   }
 
-  /** A disk has been added at a place. */
+  /** A disk has been added at a place, or is another one. */
   added(disk: number, policies: DiskPolicies): void {
     this.#known[disk] = policies;
   }

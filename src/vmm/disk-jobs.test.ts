@@ -386,3 +386,33 @@ test('a disk may be slowed down, and let go again', async () => {
   assert.ok(time() < slow);
   await assert.rejects(guest.block({ op: 'throttle', disk: 'x', limits: {} }), { code: 'no-such-disk' });
 });
+
+test("a drive that is taken away: its device's requests fail, its image is let go, and its name is free", async () => {
+  const path = await image('qcow2');
+  await using made = await running(path, 'qcow2', 19);
+  const { guest, at } = made;
+  guest.writeSome();
+  const copy = { file: join(folder, 'gone'), format: 'raw', exists: false };
+  await guest.block({ op: 'mirror', disk: 'd', sync: 'full', target: copy });
+  await assert.rejects(at.thread.detach(0), { code: 'block', message: /is busy: .* in use by block job: mirror/ });
+  await guest.block({ op: 'cancel', job: 'd', force: true });
+  await guest.until('null');
+  guest.writeSome();
+  await at.thread.detach(0);
+  const refused = () => {
+    at.disk.read(0, [at.ram(4096, pieceBytes)], at.done);
+    at.disk.write(0, [at.ram(4096, pieceBytes)], at.done);
+    assert.deepEqual(at.settle(), ['io', 'io']);
+    assert.deepEqual([at.disk.inserted, at.disk.sizeBytes], [false, 0]);
+  };
+  refused();
+  assert.ok((await contents(path, 'qcow2')).equals(guest.shadow));
+  const [gone] = await at.thread.describe();
+  assert.deepEqual([gone!.id, gone!.inserted, gone!.nodeName], ['', false, '']);
+  await assert.rejects(guest.block({ op: 'throttle', disk: '', limits: {} }), { code: 'no-such-disk' });
+  await assert.rejects(guest.block({ op: 'resize', disk: '', sizeBytes: 1 }), { code: 'no-such-disk' });
+  // Another of that name is not the device's.
+  assert.equal(await at.thread.add({ id: 'd', path, format: 'qcow2' }), 1);
+  refused();
+  await at.thread.remove(1);
+});

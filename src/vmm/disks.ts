@@ -45,6 +45,8 @@ export interface MachineDiskThread {
   nbd(request: NbdRequest): Promise<void>;
   /** Rejects with VringError `block`, `no-such-job`, `no-such-disk`. */
   block<R extends BlockRequest>(request: R): Promise<BlockAnswer<R>>;
+  /** Takes a disk's image away from its device. Rejects with VringError `block`. */
+  detach(disk: number): Promise<void>;
   onJobEvent(listener: (event: JobEvent) => void): void;
   /** Lines for a person, those of before included. */
   onReport(listener: (line: string) => void): void;
@@ -179,6 +181,11 @@ export function openDisks(config: Omit<DiskWorkerConfig, 'ring' | 'port'>): Mach
     nbd: (request) => ask((id) => ({ type: 'nbd', id, request }), 'nbd'),
     block: (request) =>
       ask((id) => ({ type: 'block', id, request }), 'block', { ESRCH: 'no-such-job', ENODEV: 'no-such-disk' }),
+    detach: async (disk) => {
+      const { id: drive } = known[disk];
+      await ask((id) => ({ type: 'block', id, request: { op: 'detach', disk: drive } }), 'block');
+      known[disk] = { id: '' };
+    },
     onJobEvent: (listener) => {
       jobEvent = listener;
     },

@@ -29,7 +29,8 @@ export interface Medium {
 export type ThrottleLimits = Readonly<Partial<Record<ThrottleLimit, number>>>;
 
 export interface Disk {
-  readonly config: DiskConfig;
+  /** Without an id where its drive has been taken away. */
+  config: DiskConfig;
   medium: Medium | undefined;
   throttle: { readonly group: ThrottleGroup; readonly limits: ThrottleLimits } | undefined;
 }
@@ -108,7 +109,7 @@ export class LiveGraph {
 
   /** The node of a disk by its id, or the node of that name. */
   find(name: string): GraphNode | undefined {
-    return this.disks.find((disk) => disk?.config.id === name)?.medium?.node ?? this.graph.find(name);
+    return this.disks.find((disk) => disk?.config.id === name && name !== '')?.medium?.node ?? this.graph.find(name);
   }
 
   async #openMedium(id: string, image: DiskImage): Promise<Medium> {
@@ -270,6 +271,15 @@ export class LiveGraph {
     this.hearOfWrites(disk);
     disk.medium = medium;
     this.tellDisk(disk);
+    if (before) await this.#closeMedium(before);
+  }
+
+  /** Within `quietly`: the device of a disk is left without an image, and without a name for it. */
+  async detach(disk: Disk): Promise<void> {
+    const before = disk.medium;
+    disk.medium = undefined;
+    disk.throttle = undefined;
+    disk.config = { id: '', removable: disk.config.removable };
     if (before) await this.#closeMedium(before);
   }
 

@@ -169,6 +169,11 @@ export interface Machine extends AsyncDisposable {
    * format is guessed unless given.
    */
   changeMedium(id: string, image: DiskImage, options?: WaitOptions & { readonly force?: boolean }): Promise<void>;
+  /**
+   * Takes the image of the drive with this id away from its device, whose requests fail from then on; the id is free again. Throws
+   * VringError `no-such-disk`, and `block` where a job has the image, or the device was given a block node.
+   */
+  detachDrive(id: string, options?: WaitOptions): Promise<void>;
   /** Its networks and the cards on them, in the order in which they were given. */
   readonly networks: readonly MachineNetwork[];
   /** RAM that a guest with a virtio-balloon has; it is asked to live with `ramBytes` where that is given. Throws VringError `no-balloon`. */

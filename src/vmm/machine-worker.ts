@@ -351,6 +351,10 @@ function answer(board: Board, request: Exclude<Request, { type: 'accelerator' }>
     case 'mediumChanged':
       devices.removableDrive(request.disk).mediumChanged();
       return undefined;
+    case 'driveGone':
+      // Failures are told to the guest from here on, whatever was asked for.
+      disks?.added(request.disk, { id: '', onReadError: 'report', onWriteError: 'report' });
+      return undefined;
     case 'diskResized':
       devices.diskResized(request.disk);
       return undefined;

@@ -313,7 +313,7 @@ class RunningMachine implements Machine {
   }
 
   #diskPlace(id: string): number {
-    const disk = this.#disks?.config.disks.findIndex((each) => each.id === id) ?? -1;
+    const disk = this.#disks?.config.disks.findIndex((each) => each.id === id && id !== '') ?? -1;
     if (disk < 0) throw new VringError('no-such-disk', `There is no disk '${id}'.`);
     return disk;
   }
@@ -360,6 +360,12 @@ class RunningMachine implements Machine {
   async ejectMedium(id: string, options: WaitOptions & { readonly force?: boolean } = {}): Promise<void> {
     const disk = await this.#openTray(id, options);
     await this.#disks?.change(disk, undefined);
+  }
+
+  async detachDrive(id: string, options?: WaitOptions): Promise<void> {
+    const disk = this.#diskPlace(id);
+    await this.#disks?.detach(disk);
+    await this.#request({ type: 'driveGone', disk }, options);
   }
 
   async changeMedium(

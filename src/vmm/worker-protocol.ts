@@ -464,6 +464,8 @@ export type Request =
   | { readonly type: 'unplugUsb'; readonly place: UsbPort; readonly disks: readonly number[] }
   /** The disk thread has put another medium into a drive, or taken it out. */
   | { readonly type: 'mediumChanged'; readonly disk: number }
+  /** A disk's image was taken away from its device. */
+  | { readonly type: 'driveGone'; readonly disk: number }
   /** A disk has another size. */
   | { readonly type: 'diskResized'; readonly disk: number }
   | { readonly type: 'trays' }

@@ -1,8 +1,9 @@
 /** The human monitor's commands for jobs, snapshots and sizes of a running machine's disks. */
-import { parseSize } from '../../block/index.js';
-import type { BlockRequest, JobDescription } from '../../vmm/index.js';
+import { parseSize, type ThrottleLimit } from '../../block/index.js';
+import { type BlockRequest, type JobDescription, VringError } from '../../vmm/index.js';
 import { UsageError } from '../usage-error.js';
 import type { MonitorCommand, MonitorHost } from './monitor.js';
+import { throttleNames } from './qmp/block-arguments.js';
 
 interface Words {
   /** Letters of the flags that are given. */
@@ -81,6 +82,55 @@ async function startNbd({ machine }: MonitorHost, argument: string): Promise<str
   if (!flags.has('a')) return '';
   for (const { id, inserted } of await machine.disks())
     if (inserted) await machine.nbd({ op: 'add', exported: { id, name: id, disk: id, writable: flags.has('w') } });
+  return '';
+}
+
+/** In the order of block_set_io_throttle. */
+const limitNames = Object.entries(throttleNames);
+
+export function describeLimits(limits: Readonly<Partial<Record<ThrottleLimit, number>>>): string {
+  const row = (unit: string, suffix: string) =>
+    limitNames
+      .filter(([name]) => name.startsWith(unit))
+      .map(
+        ([name, limit]) => `${name}${suffix}=${limits[suffix === '' ? limit : (`${limit}-max` as ThrottleLimit)] ?? 0}`,
+      );
+  const all = [...row('bps', ''), ...row('bps', '_max'), ...row('iops', ''), ...row('iops', '_max')];
+  return [...all, `iops_size=${limits['iops-size'] ?? 0}`].join(' ');
+}
+
+async function setLimits({ machine }: MonitorHost, argument: string): Promise<string> {
+  const { words } = split(argument);
+  const [disk, ...numbers] = words;
+  if (numbers.length !== limitNames.length)
+    throw new UsageError(`block_set_io_throttle: DRIVE ${limitNames.map(([name]) => name.toUpperCase()).join(' ')}`);
+  const wrong = numbers.find((each) => !/^-?(?:\d+|0x[\da-f]+)$/i.test(each));
+  if (wrong !== undefined) throw new UsageError(`block_set_io_throttle: '${wrong}' is no number`);
+  const limits = Object.fromEntries(limitNames.map(([, limit], i) => [limit, Number(numbers[i])]));
+  try {
+    await machine.block({ op: 'throttle', disk, limits });
+  } catch (error) {
+    if (error instanceof VringError && error.code === 'no-disks') throw new UsageError(`Device '${disk}' not found`);
+    throw error;
+  }
+  return '';
+}
+
+/** QEMU tells what is wrong without the word Error before it. */
+async function deleteDrive({ machine, spareDrives }: MonitorHost, argument: string): Promise<string> {
+  const { words } = split(argument);
+  if (words.length !== 1) throw new UsageError('drive_del: the id of a drive is needed; info block shows them');
+  const [name] = words;
+  if (spareDrives.delete(name)) return '';
+  try {
+    if ((await machine.disks()).some(({ id, isNode }) => id === name && !isNode)) await machine.detachDrive(name);
+    else if ((await machine.blockNodes()).some(({ nodeName }) => nodeName === name))
+      await machine.hotplug.removeBlockNode(name);
+    else return `Device '${name}' not found`;
+  } catch (error) {
+    if (error instanceof VringError) return error.message;
+    throw error;
+  }
   return '';
 }
 
@@ -177,6 +227,18 @@ export const blockMonitorCommands: readonly MonitorCommand[] = [
   jobCommand('complete', 'lets a job that is ready end: its disk moves to the copy'),
   jobCommand('pause', 'stops a job for a while'),
   jobCommand('resume', 'lets it go on'),
+  {
+    name: 'block_set_io_throttle',
+    argument: 'DRIVE BPS BPS_RD BPS_WR IOPS IOPS_RD IOPS_WR',
+    sentence: 'bounds what a disk is asked for in a second; 0: no bound',
+    run: setLimits,
+  },
+  {
+    name: 'drive_del',
+    argument: 'DRIVE',
+    sentence: 'takes a drive away from its device, whose requests fail from then on; or forgets one that no device has',
+    run: deleteDrive,
+  },
   command(
     'block_resize',
     'DRIVE SIZE',

@@ -31,9 +31,9 @@ function fakeMachine() {
     disks: async () => [
       {
         ...{ id: 'virtio0', nodeName: '#block1', filename: 'a.qcow2', format: 'qcow2', backing: 'base.raw' },
-        ...{ readonly: false, sizeBytes: 1024, cache: 'writeback', inserted: true, removable: false },
+        ...{ readonly: false, sizeBytes: 1024, cache: 'writeback', inserted: true, removable: false, limits: {} },
       },
-      { id: 'ide1-cd0', inserted: false, removable: true, tray: { open: true, locked: false } },
+      { id: 'ide1-cd0', inserted: false, limits: {}, removable: true, tray: { open: true, locked: false } },
     ],
     ejectMedium: async (id: string, { force }: { force: boolean }) => void calls.push(`eject ${id} ${force}`),
     changeMedium: async (id: string, image: object, { force }: { force: boolean }) =>

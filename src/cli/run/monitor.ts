@@ -6,7 +6,7 @@ import { KeyValues } from '../options/key-values.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
 import { addDevice, addDrive, type HotPlugContext, removeDevice } from './hotplug.js';
-import { blockMonitorCommands, describeJobs, describeStatistics } from './monitor-block.js';
+import { blockMonitorCommands, describeJobs, describeLimits, describeStatistics } from './monitor-block.js';
 import { descriptorMonitorCommands, MonitorDescriptors } from './monitor-descriptors.js';
 import { evaluate } from './monitor-expression.js';
 import { readMemoryBytes } from './monitor-memory.js';
@@ -53,7 +53,9 @@ export interface MonitorCommand {
 interface InfoRow {
   readonly name: string;
   readonly sentence: string;
-  show(host: MonitorHost): Promise<string>;
+  show(host: MonitorHost, name?: string): Promise<string>;
+  /** `show` takes a name, of what alone is wanted. */
+  readonly takesName?: boolean;
   /** What `-a` shows. */
   readonly showAll?: (host: MonitorHost) => Promise<string>;
 }
@@ -76,7 +78,7 @@ const machineRow = (name: InfoTopic, sentence: string): InfoRow => ({
 });
 
 const infoRows: readonly InfoRow[] = [
-  { name: 'block', sentence: 'disks and their images', show: describeDisks },
+  { name: 'block', sentence: 'disks and their images, or one of them', show: describeDisks, takesName: true },
   { name: 'block-jobs', sentence: 'what is done with their images', show: describeJobs },
   {
     name: 'chardev',
@@ -134,6 +136,7 @@ async function info(host: MonitorHost, argument: string): Promise<string> {
   if (topic === '') return infoRows.map(({ name, sentence }) => `info ${name.padEnd(10)} -- ${sentence}`).join('\n');
   const row = infoRows.find(({ name }) => name === topic);
   if (row && flags.length === 0) return await row.show(host);
+  if (row?.takesName && flags.length === 1 && !flags[0].startsWith('-')) return await row.show(host, flags[0]);
   if (row?.showAll && flags.join() === '-a') return await row.showAll(host);
   if (row) throw new UsageError(`info ${topic}: '${flags.join(' ')}' means nothing here`);
   throw new UsageError(
@@ -145,10 +148,14 @@ async function info(host: MonitorHost, argument: string): Promise<string> {
   );
 }
 
-async function describeDisks({ machine, namedDevices }: MonitorHost): Promise<string> {
+/** What has had its drive taken away, and has no name of its own. */
+const nameless = '(no drive)';
+
+async function describeDisks({ machine, namedDevices }: MonitorHost, wanted?: string): Promise<string> {
   const disks = await machine.disks();
   return disks
-    .map(({ id, nodeName, filename, format, readonly, cache, backing, sizeBytes, inserted, tray }) => {
+    .filter(({ id }) => wanted === undefined || id === wanted)
+    .map(({ id, nodeName, filename, format, readonly, cache, backing, sizeBytes, inserted, tray, limits }) => {
       const trayLine =
         tray && `    Removable device: ${tray.locked ? '' : 'not '}locked, tray ${tray.open ? 'open' : 'closed'}`;
       const device = deviceWith(namedDevices, id);
@@ -156,13 +163,14 @@ async function describeDisks({ machine, namedDevices }: MonitorHost): Promise<st
         ...(device === undefined ? [] : [`    Attached to:      ${diskPath(namedDevices, device)}`]),
         ...(trayLine === undefined ? [] : [trayLine]),
       ];
-      if (!inserted) return [`${id}: [not inserted]`, ...deviceLines].join('\n');
+      if (!inserted) return [`${id || nameless}: [not inserted]`, ...deviceLines].join('\n');
       return [
         `${id} (${nodeName}): ${filename} (${format}${readonly ? ', read-only' : ''})`,
         ...deviceLines,
         `    Size:             ${sizeBytes} bytes`,
         `    Cache mode:       ${cache}`,
         ...(backing === undefined ? [] : [`    Backing file:     ${backing}`]),
+        ...(Object.keys(limits).length === 0 ? [] : [`    I/O throttling:   ${describeLimits(limits)} group=${id}`]),
       ].join('\n');
     })
     .join('\n\n');

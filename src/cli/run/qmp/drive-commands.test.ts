@@ -1,0 +1,70 @@
+/** Drives that are limited and taken away by the human monitor: what is answered, and what QMP tells afterwards, is QEMU's. */
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import type { Answer } from './testing/qmp-client.js';
+import { missingOracle, names, SideBySide } from './testing/side-by-side.js';
+
+const folder = mkdtempSync(join(tmpdir(), 'vring-qmp-drives-'));
+after(() => rmSync(folder, { recursive: true }));
+const skip = missingOracle && `no ${missingOracle}`;
+for (const name of names)
+  for (const image of ['a', 'b', 'c']) writeFileSync(join(folder, `${name}-${image}`), new Uint8Array(1 << 20));
+const file = (name: string) => join(folder, `NAME-${name}`);
+
+test('drive_del and block_set_io_throttle are answered as by QEMU', { skip, timeout: 100_000 }, async () => {
+  await using machines = new SideBySide(folder);
+  await machines.start([
+    ...['-drive', `file=${file('a')},format=raw,if=none,id=used`, '-device', 'virtio-blk-pci,drive=used,id=card'],
+    ...['-drive', `file=${file('b')},format=raw,if=none,id=spare`],
+    ...['-blockdev', `driver=file,filename=${file('c')},node-name=node`],
+    ...['-blockdev', `driver=raw,file=node,node-name=top`, '-device', 'virtio-blk-pci,drive=top,id=second'],
+    ...['-drive', 'if=none,id=tray,media=cdrom', '-device', 'ide-cd,drive=tray,id=cd'],
+  ]);
+  const human = async (line: string): Promise<string> => {
+    const [our, their] = await machines.ask('human-monitor-command', { 'command-line': line });
+    assert.deepEqual(our, their, line);
+    return our.return;
+  };
+  const throttling = async () => {
+    const lines = await Promise.all(
+      [machines.ours, machines.theirs].map(async (client) => {
+        const asked = { execute: 'human-monitor-command', arguments: { 'command-line': 'info block used' } };
+        const told: string = (await client.ask(JSON.stringify(asked))).return;
+        return told.split(/\r?\n/).filter((line) => line.includes('throttling'));
+      }),
+    );
+    assert.deepEqual(lines[0], lines[1]);
+    return lines[0];
+  };
+  assert.equal((await throttling()).length, 0);
+  await human('block_set_io_throttle used 0 1000 2000 0 30 0x40');
+  assert.match((await throttling())[0]!, /bps_rd=1000 bps_wr=2000 .* iops_wr=64 /);
+  for (const line of ['used 1 2 3 4 5 6', 'used -1 0 0 0 0 0', 'used 0 1000000000000001 0 0 0 0', 'tray 1 0 0 0 0 0'])
+    assert.notEqual(await human(`block_set_io_throttle ${line}`), '');
+  await human('block_set_io_throttle nobody 0 0 0 0 0 0');
+  assert.equal((await throttling()).length, 1);
+  await human('block_set_io_throttle used 0 0 0 0 0 0');
+  assert.equal((await throttling()).length, 0);
+
+  await human('drive_del nobody');
+  await human('drive_del spare');
+  await human('drive_del spare');
+  await human('drive_del node');
+  await human('drive_del top');
+  await human('drive_del used');
+  await human('drive_del used');
+  await human('drive_del tray');
+  // QEMU names those that were made by the command line first.
+  const files = (answer: Answer) =>
+    answer.return.map(({ device, inserted }: Answer) => device + (inserted?.file ?? ''));
+  const [our, their] = await machines.ask('query-block');
+  assert.deepEqual(files(our).sort(), files(their).sort());
+  assert.deepEqual(files(our).sort(), ['', '', 'image-c']);
+  for (const device of ['used', 'tray']) {
+    const [eject, theirs] = await machines.ask('eject', { device });
+    assert.deepEqual(eject, theirs);
+  }
+});

@@ -180,7 +180,8 @@ test('the board', () => {
   assert.equal(plan('-M', 'pc,accel=kvm,kernel_irqchip=split').machine.kernelIrqchip, 'split');
   assert.deepEqual(plan('-enable-kvm').machine.accelerators, ['kvm']);
   assert.equal(plan().machine.accelerators, undefined, 'the default');
-  assert.deepEqual([plan('-smp', '4').machine.cpus, plan('-smp', 'cores=2,threads=2').machine.cpus], [4, 4]);
+  for (const smp of ['4', 'cores=2,threads=2', 'maxcpus=4', '4,maxcpus=4', '4,sockets=4,maxcpus=4'])
+    assert.equal(plan('-smp', smp).machine.cpus, 4, smp);
   assert.match(plan('-accel', 'hvf', '-accel', 'tcg').notices.join(), /hvf is not supported; tcg is tried/);
   assert.equal(plan('-rtc', 'base=utc').machine.rtcOffsetMs, 0);
   const offset = plan('-rtc', 'base=2001-02-03T04:05:06').machine.rtcOffsetMs as number;
@@ -330,7 +331,9 @@ test('each mistake gets one sentence that names it', () => {
     [['-m', 'lots'], /no size/],
     [['-m', '256,maxmem=1G'], /maxmem= is not supported yet/],
     [['-smp', '3,cores=2'], /the topology has 2 vCPUs, not 3/],
-    [['-smp', '1,maxcpus=2'], /plugged in later/],
+    [['-smp', '1,maxcpus=2'], /no CPU hotplug, or not yet: maxcpus can be 1 alone/],
+    [['-smp', '2,sockets=2,cores=2,maxcpus=4'], /no CPU hotplug/],
+    [['-smp', '4,maxcpus=2'], /maxcpus must be equal to or greater than/],
     [['-smp', 'zero'], /whole number/],
     [['-accel', 'hvf'], /hvf: this accelerator is not supported; there are kvm and tcg/],
     [['-accel', 'kvn'], /did you mean 'kvm'/],

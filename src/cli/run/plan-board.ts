@@ -142,11 +142,14 @@ function planCpus(smp: string | undefined): number | undefined {
     .reduce((a, b) => a * b, 1);
   const most = values.number('maxcpus', 1, 255);
   values.finish();
-  const count = cpus ?? product;
+  const count = cpus ?? (product > 1 ? product : (most ?? 1));
+  if (most !== undefined && most < count)
+    throw new UsageError(`-smp ${smp}: maxcpus must be equal to or greater than the ${count} vCPUs at the start`);
+  // More than at the start: a guest would be told of a controller by which they come.
+  if (most !== undefined && most > count)
+    throw new UsageError(`-smp ${smp}: there is no CPU hotplug, or not yet: maxcpus can be ${count} alone`);
   if (product > 1 && product !== count)
     throw new UsageError(`-smp ${smp}: the topology has ${product} vCPUs, not ${count}`);
-  if (most !== undefined && most !== count)
-    throw new UsageError(`-smp ${smp}: vCPUs cannot be plugged in later: maxcpus is ${count}`);
   return count;
 }
 

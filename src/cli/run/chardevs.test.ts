@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
+import { createSocket as createDatagramSocket } from 'node:dgram';
 import {
   existsSync,
   mkdtempSync,
@@ -20,8 +21,10 @@ import { KeyValues } from '../options/key-values.js';
 import type { Backend, BackendEvents } from './backends/backend.js';
 import { PipeBackend } from './backends/pipe.js';
 import { PtyBackend } from './backends/pty.js';
+import { RingBackend } from './backends/ring.js';
 import { SocketBackend } from './backends/socket.js';
 import { TelnetInput, telnetEscape } from './backends/telnet.js';
+import { UdpBackend } from './backends/udp.js';
 import { planSocket } from './chardev-socket.js';
 import { Chardevs } from './chardevs.js';
 
@@ -201,6 +204,61 @@ test('pty: programs open it, leave it and come back', { skip: noPty, timeout: 30
   await backend.close();
 });
 
+test('datagrams go to one place, and come from there alone', async () => {
+  const peer = createDatagramSocket('udp4');
+  const heard: string[] = [];
+  const waiting: (() => void)[] = [];
+  peer.on('message', (bytes) => {
+    heard.push(bytes.toString());
+    for (const look of waiting.splice(0)) look();
+  });
+  await new Promise<void>((resolve) => peer.bind(0, '127.0.0.1', resolve));
+  const { port } = peer.address();
+  const plan = { host: '127.0.0.1', port, localHost: '127.0.0.1', localPort: 0 };
+  const backend = await UdpBackend.open('', plan);
+  const { until, told } = listen(backend);
+  assert.equal(backend.filename, 'udp');
+  await backend.write('hello');
+  while (heard.length < 1) await new Promise<void>((resolve) => waiting.push(resolve));
+  const { port: from } = await new Promise<{ port: number }>((resolve) => {
+    peer.once('message', (_, sender) => resolve(sender));
+    void backend.write(new Uint8Array([65]));
+  });
+  const stranger = createDatagramSocket('udp4');
+  await new Promise<void>((resolve) => stranger.send('lies', from, '127.0.0.1', () => resolve()));
+  backend.pause();
+  peer.send('lost', from, '127.0.0.1');
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  backend.resume();
+  peer.send('answer', from, '127.0.0.1');
+  await until('answer');
+  assert.deepEqual(told, ['opened', 'answer']);
+  peer.close();
+  stranger.close();
+  // Nobody listens there now.
+  for (let i = 0; i < 3; i++) await backend.write('x');
+  await backend.close();
+  await backend.write('y');
+  await assert.rejects(UdpBackend.open('-serial u', { ...plan, localHost: '192.0.2.1' }), {
+    code: 'chardev-open',
+    message: /^-serial u: datagrams cannot be sent: /,
+  });
+});
+
+test('a ring keeps the last bytes until they are taken', async () => {
+  const ring = new RingBackend(8, 'ringbuf');
+  const text = (most: number) => Buffer.from(ring.take(most)).toString();
+  assert.equal(text(5), '');
+  await ring.write('abcdef');
+  assert.deepEqual([text(2), text(1)], ['ab', 'c']);
+  await ring.write('ghijk');
+  assert.equal(text(100), 'defghijk');
+  await ring.write('0123456789abcdefghi');
+  assert.deepEqual([text(3), text(3)], ['bcd', 'efg']);
+  await ring.write('JKLMNOP');
+  assert.deepEqual([text(7), text(7), text(7)], ['iJKLMNO', 'P', '']);
+});
+
 test('-serial, -qmp and -chardev: what they take', () => {
   const plan = (text: string) => new Chardevs().fromShorthand('-serial', text, 'serial0');
   assert.deepEqual(plan('tcp::4444,server,nowait')?.socket, {
@@ -220,7 +278,11 @@ test('-serial, -qmp and -chardev: what they take', () => {
   refused('unix:/x,wait=off')(/server=on only/);
   refused('unix:/x,server=on,reconnect=1')(/without server=on/);
   refused('tcp:h:1,tls-creds=t')(/tls-creds= is not supported yet/);
-  refused('udp:h:1')(/'udp' is not supported yet/);
+  assert.deepEqual(plan('udp:h:1')?.udp, { host: 'h', port: 1, localHost: '', localPort: 0 });
+  assert.deepEqual(plan('udp::5@[::1]:6')?.udp, { host: 'localhost', port: 5, localHost: '::1', localPort: 6 });
+  refused('udp:h')(/HOST:PORT/);
+  refused('udp:h:1@')(/HOST:PORT/);
+  refused('udp:h:0')(/port= is missing/);
   refused('unx:/x')(/no such device/);
   const chardevs = new Chardevs();
   chardevs.addOption('socket,id=a,host=localhost,port=5,server=on,wait=off,telnet=on,mux=on');
@@ -228,6 +290,19 @@ test('-serial, -qmp and -chardev: what they take', () => {
   chardevs.addOption('pty,id=c');
   assert.deepEqual(chardevs.find('', 'b').socket?.address, { type: 'fd', fd: 7 });
   assert.throws(() => chardevs.addOption('socket,id=d,server=on'), /port= is missing/);
+  chardevs.addOption('udp,id=e,port=5,localaddr=127.0.0.1,localport=6');
+  assert.deepEqual(chardevs.find('', 'e').udp, { host: 'localhost', port: 5, localHost: '127.0.0.1', localPort: 6 });
+  assert.throws(() => chardevs.addOption('udp,id=f,host=h'), /port= is missing/);
+  for (const [size, bytes] of [
+    ['', 65536],
+    [',size=0', 65536],
+    [',size=1k', 1024],
+  ] as const) {
+    chardevs.addOption(`ringbuf,id=ring${size.length}${size}`);
+    assert.equal(chardevs.find('', `ring${size.length}`).ringBytes, bytes);
+  }
+  assert.throws(() => chardevs.addOption('ringbuf,id=g,size=7'), /power of two/);
+  assert.throws(() => chardevs.addOption('ringbuf,id=g,size=4T'), /256 MiB at most/);
 });
 
 const noLinks = process.platform === 'win32' && 'the program is started by a link';

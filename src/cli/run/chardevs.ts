@@ -1,17 +1,35 @@
 /** Character devices: what `-serial`, `-monitor`, `-chardev` and devices with `chardev=` name. */
 
-import { KeyValues } from '../options/key-values.js';
+import { KeyValues, parseSize } from '../options/key-values.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
 import { planSocket, type SocketPlan } from './chardev-socket.js';
+import { planUdp, type UdpPlan } from './chardev-udp.js';
+
+const defaultRingBytes = 0x10000;
+const mostRingBytes = 2 ** 28;
 
 export interface Chardev {
   readonly id: string;
   /** `stdout` and `stderr` are of no option: where semihosting writes unless told otherwise. */
-  readonly kind: 'stdio' | 'stdout' | 'stderr' | 'file' | 'null' | 'socket' | 'pipe' | 'pty';
+  readonly kind:
+    | 'stdio'
+    | 'stdout'
+    | 'stderr'
+    | 'file'
+    | 'null'
+    | 'socket'
+    | 'udp'
+    | 'pipe'
+    | 'pty'
+    | 'ringbuf'
+    | 'memory';
   /** As it was asked for, to begin messages. */
   readonly option?: string | undefined;
   readonly socket?: SocketPlan | undefined;
+  readonly udp?: UdpPlan | undefined;
+  /** Bytes that a ring keeps. */
+  readonly ringBytes?: number | undefined;
   /** For a file, and for a pair of named pipes. */
   readonly path?: string | undefined;
   readonly append?: boolean | undefined;
@@ -22,9 +40,7 @@ export interface Chardev {
 }
 
 const unsupportedKinds = [
-  'udp',
   'msmouse',
-  'ringbuf',
   'console',
   'serial',
   'braille',
@@ -39,7 +55,8 @@ const unsupportedKinds = [
   'qemu-vdagent',
   'dbus',
 ];
-export const chardevKinds = ['stdio', 'file', 'null', 'socket', 'pipe', 'pty'];
+/** `memory` is an older name of `ringbuf`. */
+export const chardevKinds = ['stdio', 'file', 'null', 'socket', 'udp', 'pipe', 'pty', 'ringbuf', 'memory'];
 const shorthands = [
   'stdio',
   'mon:stdio',
@@ -49,11 +66,22 @@ const shorthands = [
   'unix:',
   'tcp:',
   'telnet:',
+  'udp:',
   'pty',
   'pipe:',
   'chardev:',
   'vc',
 ];
+
+/** Throws UsageError. */
+function ringSize(values: KeyValues): number {
+  const text = values.text('size');
+  const bytes = (text === undefined ? 0 : parseSize(values.option, text, 'B')) || defaultRingBytes;
+  if (bytes > mostRingBytes) throw new UsageError(`${values.option}: a ring keeps 256 MiB at most`);
+  if ((bytes & (bytes - 1)) !== 0)
+    throw new UsageError(`${values.option}: size of ringbuf chardev must be power of two`);
+  return bytes;
+}
 
 /** All character devices of a machine, and who uses each. */
 export class Chardevs {
@@ -93,6 +121,8 @@ export class Chardevs {
       option,
       mux: values.flag('mux') ?? false,
       ...(kind === 'socket' ? { socket: planSocket(values) } : {}),
+      ...(kind === 'udp' ? { udp: planUdp(values) } : {}),
+      ...(kind === 'ringbuf' || kind === 'memory' ? { ringBytes: ringSize(values) } : {}),
       ...(kind === 'pipe' ? { path: values.need('path') } : {}),
       ...(kind === 'file' ? { path: values.need('path'), append: values.flag('append') ?? false } : {}),
       signal: kind === 'stdio' ? (values.flag('signal') ?? true) : false,
@@ -124,6 +154,10 @@ export class Chardevs {
       const plan = planSocket(values, type === 'unix' ? { path: place } : { inet: place, telnet: type === 'telnet' });
       values.finish(['logfile', 'logappend']);
       return this.add({ id, kind: 'socket', option: where, socket: plan, mux, signal: false });
+    }
+    if (word.startsWith('udp:')) {
+      const udp = planUdp(new KeyValues(where, []), word.slice('udp:'.length));
+      return this.add({ id, kind: 'udp', option: where, udp, mux: shared, signal: false });
     }
     if (word === 'pty') return this.add({ id, kind: 'pty', option: where, mux: shared, signal: false });
     if (word.startsWith('pipe:')) {

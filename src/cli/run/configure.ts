@@ -159,6 +159,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
       trace: trace.items.length > 0 ? { items: trace.items, path: trace.path } : undefined,
     },
     attachments: characters.attachments,
+    chardevs: chardevs.all,
     screen,
     builtIn,
     startPaused: options.has('S') || isEmpty,

@@ -8,7 +8,9 @@ import { VringError } from '../../vmm/index.js';
 import { type Backend, type OutputSink, PATIENCE_MS } from './backends/backend.js';
 import { PipeBackend } from './backends/pipe.js';
 import { PtyBackend } from './backends/pty.js';
+import { RingBackend } from './backends/ring.js';
 import { SocketBackend } from './backends/socket.js';
+import { UdpBackend } from './backends/udp.js';
 import type { Chardev } from './chardevs.js';
 import type { SpareDrive } from './drives.js';
 import { type ChardevState, Monitor } from './monitor.js';
@@ -120,14 +122,14 @@ function portOf(machine: Machine, from: Attachment['from']): CharacterPort {
 
 /** What character devices lead to: files that are written, and backends that clients come to. */
 export interface OpenChardevs {
+  /** All of them; not each has a user. */
+  readonly chardevs: readonly Chardev[];
   readonly files: ReadonlyMap<Chardev, WrittenFile>;
   readonly backends: ReadonlyMap<Chardev, Backend>;
 }
 
 /** Opens all character devices, so that a mistake is told before anything runs. Throws VringError `chardev-open`. */
-export async function openChardevs(
-  attachments: readonly Attachment[],
-): Promise<OpenChardevs & { close(): Promise<void> }> {
+export async function openChardevs(chardevs: readonly Chardev[]): Promise<OpenChardevs & { close(): Promise<void> }> {
   const files = new Map<Chardev, WrittenFile>();
   const backends = new Map<Chardev, Backend>();
   const close = async () => {
@@ -135,11 +137,12 @@ export async function openChardevs(
     for (const backend of backends.values()) await backend.close();
   };
   try {
-    for (const { chardev } of attachments) {
-      if (files.has(chardev) || backends.has(chardev)) continue;
-      const { kind, path = '', socket, option = chardev.id } = chardev;
+    for (const chardev of chardevs) {
+      const { kind, path = '', socket, udp, ringBytes, option = chardev.id } = chardev;
       if (kind === 'socket' && socket) backends.set(chardev, await SocketBackend.open(option, socket));
       else if (kind === 'pty') backends.set(chardev, new PtyBackend(option));
+      else if (kind === 'udp' && udp) backends.set(chardev, await UdpBackend.open(option, udp));
+      else if (ringBytes !== undefined) backends.set(chardev, new RingBackend(ringBytes, kind));
       else if (kind === 'pipe') backends.set(chardev, new PipeBackend(option, path));
       if (kind !== 'file') continue;
       try {
@@ -152,21 +155,20 @@ export async function openChardevs(
     await close();
     throw error;
   }
-  return { files, backends, close };
+  return { chardevs, files, backends, close };
 }
 
 export function connect(
   options: ConnectOptions,
-  { files, backends }: OpenChardevs,
+  { chardevs, files, backends }: OpenChardevs,
   onFailure: (sentence: string) => void,
 ): Connection {
   const { machine, attachments, output } = options;
   const copies: Promise<void>[] = [];
   const fileSinks: FileSink[] = [];
-  const chardevs = [...new Set(attachments.map(({ chardev }) => chardev))];
   const programs: QmpMonitor[] = [];
   let stdio: StdioInput | undefined;
-  const states = chardevStates(chardevs, backends);
+  const states = chardevStates(chardevs, backends, attachments);
   for (const chardev of chardevs) {
     let sink: OutputSink | undefined;
     const file = files.get(chardev);
@@ -244,6 +246,7 @@ export function connect(
       const sendBreak = from.kind === 'serial' ? () => void machine.sendBreak(from.index).catch(() => {}) : undefined;
       frontEnds.push({ name: port.name, input: portInput(port, () => flow), ...(sendBreak ? { sendBreak } : {}) });
     }
+    if (own.length === 0) continue;
     if (chardev.kind === 'stdio') {
       stdio = new StdioInput(options, chardev, frontEnds, ports);
       flow = stdio;
@@ -283,9 +286,13 @@ interface Flow {
 export function chardevStates(
   chardevs: readonly Chardev[],
   backends: ReadonlyMap<Chardev, Backend>,
+  attachments: readonly Attachment[],
 ): readonly ChardevState[] {
+  const ringOf = (backend: Backend | undefined) => (backend instanceof RingBackend ? backend : undefined);
   return chardevs.map((chardev) => ({
     id: chardev.id,
+    isUsed: attachments.some((each) => each.chardev === chardev),
+    ring: ringOf(backends.get(chardev)),
     get filename() {
       return backends.get(chardev)?.filename ?? chardev.path ?? chardev.kind;
     },

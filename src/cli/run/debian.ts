@@ -17,7 +17,7 @@ import type { RunPlan } from './run-plan.js';
 const guestSignals = { SIGHUP: 'HUP', SIGINT: 'INT', SIGQUIT: 'QUIT', SIGTERM: 'TERM' } as const;
 
 /** A debugger's monitor knows of none. */
-const noChardevs = { files: new Map(), backends: new Map() };
+const noChardevs = { chardevs: [], files: new Map(), backends: new Map() };
 
 /** Variables of the caller's that the guest's shell or command gets. */
 const passedVariables = ['TERM', 'LANG', 'COLORTERM'];
@@ -181,7 +181,7 @@ async function runShell(
       each.from.kind === 'console' ? { ...each, from: { kind: 'console' as const, index: each.from.index + 2 } } : each,
     ),
   ] as const;
-  const chardevs = await openChardevs(attachments);
+  const chardevs = await openChardevs([chardev, ...plan.chardevs]);
   const connection = connect(
     {
       machine: session.machine,

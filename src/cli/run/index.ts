@@ -190,11 +190,11 @@ export function acceleratorLine({ accelerator, acceleratorRefusals }: Machine): 
 /** What a monitor knows of the run. */
 export function monitorHost(
   { name, isEmpty, attachments, spareDrives, namedDevices, machine }: RunPlan,
-  { backends }: OpenChardevs,
+  open: OpenChardevs,
   { toolName }: ProcessIo,
   quit: () => void,
 ) {
-  const chardevs = chardevStates([...new Set(attachments.map(({ chardev }) => chardev))], backends);
+  const chardevs = chardevStates(open.chardevs, open.backends, attachments);
   const { uuid, ramBytes = DEFAULT_RAM_BYTES } = machine;
   return { ...monitorWords(toolName), name, isEmpty, spareDrives, namedDevices, chardevs, uuid, ramBytes, quit };
 }
@@ -239,7 +239,7 @@ async function awaitClients({ backends }: OpenChardevs, machine: Machine, io: Pr
 async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
   const terminal = new Terminal(io.stdin, io.stdout);
   takeDescriptors(plan.descriptors);
-  const chardevs = await openChardevs(plan.attachments);
+  const chardevs = await openChardevs(plan.chardevs);
   const controller = new AbortController();
   let machine: Machine | undefined;
   let forced: number | undefined;

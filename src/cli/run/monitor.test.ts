@@ -85,8 +85,8 @@ async function ask(...lines: string[]) {
     isEmpty: false,
     name: 'me',
     chardevs: [
-      { id: 'serial0', filename: 'stdio' },
-      { id: 'c1', filename: '/tmp/x' },
+      { id: 'serial0', filename: 'stdio', isUsed: true, ring: undefined },
+      { id: 'c1', filename: '/tmp/x', isUsed: false, ring: undefined },
     ],
     write: (text) => {
       shown += text;

@@ -5,12 +5,14 @@ import { type InfoTopic, type Machine, type StopReason, VringError } from '../..
 import { KeyValues } from '../options/key-values.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
+import type { RingBackend } from './backends/ring.js';
 import { addDevice, addDrive, type HotPlugContext, removeDevice } from './hotplug.js';
 import { blockMonitorCommands, describeJobs, describeLimits, describeStatistics } from './monitor-block.js';
 import { descriptorMonitorCommands, MonitorDescriptors } from './monitor-descriptors.js';
 import { evaluate } from './monitor-expression.js';
 import { readMemoryBytes } from './monitor-memory.js';
 import { describeNetworks, networkCommands } from './monitor-network.js';
+import { ringMonitorCommands } from './monitor-ring.js';
 import { describeMice, screenCommands } from './monitor-screen.js';
 import { deviceWith, diskPath } from './named-devices.js';
 
@@ -18,6 +20,10 @@ import { deviceWith, diskPath } from './named-devices.js';
 export interface ChardevState {
   readonly id: string;
   readonly filename: string;
+  /** A device or a monitor has it. */
+  readonly isUsed: boolean;
+  /** What it keeps, where it is a ring. */
+  readonly ring: RingBackend | undefined;
 }
 
 export interface MonitorHost extends HotPlugContext {
@@ -405,6 +411,7 @@ export const monitorCommands: readonly MonitorCommand[] = [
   ...screenCommands,
   ...networkCommands,
   ...descriptorMonitorCommands,
+  ...ringMonitorCommands,
   {
     name: 'balloon',
     argument: 'MEGS',

@@ -30,6 +30,8 @@ export interface RunPlan {
   /** Without kernel, initrd and command line when a system is named. */
   readonly machine: MachineOptions;
   readonly attachments: readonly Attachment[];
+  /** All of them, also those that nothing has. */
+  readonly chardevs: readonly Chardev[];
   readonly screen: ScreenPlan;
   /** The built-in guest runs. */
   readonly builtIn: boolean;

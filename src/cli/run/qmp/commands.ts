@@ -10,6 +10,7 @@ import { graphCommands } from './graph-commands.js';
 import { hotPlugCommands } from './hotplug-commands.js';
 import { jobCommands } from './job-commands.js';
 import { type QmpCommand, QmpError, type QmpHost } from './qmp-command.js';
+import { ringCommands } from './ring-commands.js';
 import { qmpSchema } from './schema.js';
 import { screenCommands } from './screen-commands.js';
 
@@ -75,7 +76,8 @@ export const qmpCommands: readonly QmpCommand[] = [
   },
   {
     name: 'query-chardev',
-    run: ({ chardevs }) => chardevs.map(({ id, filename }) => ({ label: id, filename, 'frontend-open': true })),
+    run: ({ chardevs }) =>
+      chardevs.map(({ id, filename, isUsed }) => ({ label: id, filename, 'frontend-open': isUsed })),
   },
   { name: 'stop', run: ({ machine }) => ok(machine.pause()) },
   {
@@ -193,6 +195,7 @@ export const qmpCommands: readonly QmpCommand[] = [
   ...graphCommands,
   ...capabilityCommands,
   ...descriptorCommands,
+  ...ringCommands,
   ...hotPlugCommands,
   ...screenCommands,
 ];

@@ -20,8 +20,8 @@ export type NetworkBackend =
   | { readonly kind: 'user'; readonly user?: UserNetworkOptions | undefined }
   /** Another machine, over a stream: each frame behind its length in four bytes, as QEMU's. */
   | { readonly kind: 'listen' | 'connect'; readonly place: SocketPlace }
-  /** A connected stream socket that others have opened. */
-  | { readonly kind: 'descriptor'; readonly fd: number }
+  /** A connected socket that others have opened: a stream, or one that takes datagrams; `isDatagram`: no stream. */
+  | { readonly kind: 'descriptor'; readonly fd: number; readonly isDatagram?: boolean | undefined }
   /** Another machine, or several (a multicast group), a datagram for each frame. */
   | { readonly kind: 'datagram'; readonly local?: SocketPlace | undefined; readonly remote: SocketPlace }
   | TapOptions;

@@ -142,7 +142,7 @@ function describe(network: NetworkOptions): string {
   }
   if (network.kind === 'tap')
     return network.descriptors ? `fd=${network.descriptors.join(':')}` : `ifname=${network.ifname ?? 'tap%d'}`;
-  if (network.kind === 'descriptor') return `socket: fd=${network.fd}`;
+  if (network.kind === 'descriptor') return `${network.isDatagram ? '' : 'socket: '}fd=${network.fd}`;
   if (network.kind !== 'datagram') return `${network.kind} ${network.place.host}:${network.place.port}`;
   const { local, remote } = network;
   return `${local ? `local ${local.host}:${local.port}, ` : ''}remote ${remote.host}:${remote.port}`;

@@ -1,9 +1,9 @@
 /** The monitor's commands about networks: cables, forwarded ports, what there is. */
-import { type Machine, VringError } from '../../vmm/index.js';
+import { type Machine, type MachineNetwork, VringError } from '../../vmm/index.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
 import { addNetwork } from './hotplug.js';
-import type { CommandHost } from './monitor.js';
+import type { CommandHost, MonitorHost } from './monitor.js';
 import { hostForward, hostPort } from './networks.js';
 
 interface NetworkHost {
@@ -44,14 +44,29 @@ async function setLink({ machine }: NetworkHost, argument: string): Promise<stri
   return '';
 }
 
-export async function describeNetworks({ machine }: NetworkHost): Promise<string> {
+/** QEMU's name of a kind. */
+function typeName({ kind, description }: MachineNetwork): string {
+  if (kind === 'listen' || kind === 'connect') return 'socket';
+  if (kind === 'descriptor') return description.startsWith('socket:') ? 'socket' : 'dgram';
+  return kind === 'datagram' ? 'dgram' : kind;
+}
+
+export async function describeNetworks({ machine, namedDevices }: MonitorHost): Promise<string> {
+  /** Cards of each model so far: QEMU numbers those without a name among all of theirs. */
+  const counts = new Map<string, number>();
+  const cardLine = (id: string, { type, mac }: NonNullable<MachineNetwork['card']>) => {
+    const model = type === 'virtio-net' ? 'virtio-net-pci' : type;
+    const number = counts.get(model) ?? 0;
+    counts.set(model, number + 1);
+    const name = [...namedDevices].find(([, { given }]) => given.get('netdev') === id)?.[0];
+    return `${name ?? `${model}.${number}`}: index=0,type=nic,model=${model},macaddr=${mac}`;
+  };
   return machine.networks
-    .map(({ id, kind, description, card }) =>
-      [
-        ...(card ? [`${card.type}: type=nic,model=${card.type},macaddr=${card.mac}`] : []),
-        `${card ? ' \\ ' : ''}${id}: type=${kind === 'descriptor' ? 'socket' : kind},${description}`,
-      ].join('\n'),
-    )
+    .map((network) => {
+      const { id, description, card } = network;
+      const line = `${id}: index=0,type=${typeName(network)},${description}`;
+      return card ? `${cardLine(id, card)}\n \\ ${line}` : line;
+    })
     .join('\n');
 }
 

@@ -129,8 +129,11 @@ test('networks: what there is, cables, forwarded ports', async () => {
     ...['hostfwd_add tcp::2222-:22', 'hostfwd_add n udp:127.0.0.1:53-10.0.2.16:5353', 'hostfwd_add m tcp::1-:2'],
     ...['hostfwd_add tcp::22-:x', 'hostfwd_remove tcp::2222', 'hostfwd_remove n tcp::2223', 'hostfwd_remove tcp:22'],
   );
-  assert.match(shown, /e1000: type=nic,model=e1000,macaddr=52:54:00:12:34:56\r\n \\ n: type=user,net=10\.0\.2\.0/);
-  assert.match(shown, /\ns: type=connect,connect 127\.0\.0\.1:1\r\n/);
+  assert.match(
+    shown,
+    /e1000\.0: index=0,type=nic,model=e1000,macaddr=52:54:00:12:34:56\r\n \\ n: index=0,type=user,net=10\.0\.2\.0/,
+  );
+  assert.match(shown, /\ns: index=0,type=socket,connect 127\.0\.0\.1:1\r\n/);
   assert.deepEqual(calls, [
     'link n false',
     'link n true',

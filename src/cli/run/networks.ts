@@ -161,7 +161,7 @@ function valuesOf(name: string, text: string, descriptorOf = (text: string) => t
   const values = text.trimStart().startsWith('{')
     ? flattenJson(option, text).map(([key, value]) => [key.replace(/\.\d+(\.str)?$/, ''), value] as const)
     : [...KeyValues.parse(option, text, 'type').given];
-  const isDescriptor = (key: string) => key === 'fd' || key === 'fds';
+  const isDescriptor = (key: string) => key === 'fd' || key === 'fds' || key === 'local.str';
   const named = (value: string) => value.split(':').map(descriptorOf).join(':');
   return new KeyValues(
     option,
@@ -338,6 +338,14 @@ function socketOf(values: KeyValues): NetworkBackend {
 
 /** `local.type=inet,local.host=…,local.port=…,remote.…`. */
 function datagramsOf(values: KeyValues): NetworkBackend {
+  if (values.entries.get('local.type') === 'fd') {
+    values.text('local.type');
+    const fd = values.need('local.str');
+    if (!/^\d{1,9}$/.test(fd)) throw new UsageError(`${values.option}: Invalid file descriptor number '${fd}'`);
+    if ([...values.entries.keys()].some((key) => key.startsWith('remote.')))
+      throw new UsageError(`${values.option}: don't set remote with local.fd`);
+    return { kind: 'descriptor', fd: Number(fd), isDatagram: true };
+  }
   const end = (side: 'local' | 'remote') => {
     if (!values.has(`${side}.host`) && !values.has(`${side}.port`)) return undefined;
     const type = values.text(`${side}.type`) ?? 'inet';

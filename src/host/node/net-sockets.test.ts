@@ -6,6 +6,7 @@ import * as net from 'node:net';
 import test from 'node:test';
 import { type FrameOffload, type FrameSink, type GuestLink, gsoType, noOffload } from '../../net/index.js';
 import { descriptorCalls } from './descriptors.js';
+import { loadKoffi } from './koffi.js';
 import { openSocketSink, type SocketBackend } from './net-sockets.js';
 import { loadPosix } from './posix.js';
 import { socketDescriptor } from './socket-descriptor.js';
@@ -169,6 +170,52 @@ test('a socket that others have opened; what is none is told apart', { skip: !lo
   const file = fs.openSync('/dev/null', 'r');
   await assert.rejects(open({ kind: 'descriptor', fd: file }), { message: "can't get socket option SO_TYPE" });
   fs.closeSync(file);
+});
+
+/** socket(7): a pair of unix sockets, of datagrams or streams. */
+function socketPair(type: 1 | 2): [number, number] {
+  const pair = loadKoffi().load(null).func('int socketpair(int domain, int type, int protocol, _Out_ int *pair)');
+  const fds = [0, 0] as [number, number];
+  assert.equal(pair(1, type, 0, fds), 0);
+  return fds;
+}
+
+test('datagram sockets that others have opened', { skip: !loadPosix() && 'no koffi' }, async () => {
+  const [one, two] = socketPair(2);
+  const a = await open({ kind: 'descriptor', fd: one });
+  const b = await open({ kind: 'descriptor', fd: two, isDatagram: true });
+  b.sink.receive(frameOf(1514, 3), plain);
+  b.sink.receive(frameOf(60, 4), plain);
+  await a.link.count(2);
+  // A card without room: the frame waits for it.
+  b.link.hasRoom = false;
+  a.sink.receive(frameOf(9000, 5), plain);
+  a.sink.receive(frameOf(14, 6), plain);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  b.link.hasRoom = true;
+  b.sink.linkReady();
+  await b.link.count(2);
+  assert.deepEqual(
+    [a.link.frames, b.link.frames],
+    [
+      [frameOf(1514, 3), frameOf(60, 4)],
+      [frameOf(9000, 5), frameOf(14, 6)],
+    ],
+  );
+  // Too short for a frame, or nothing at all.
+  fs.writeSync(two, frameOf(13));
+  fs.writeSync(two, frameOf(0));
+  b.sink.receive(frameOf(61, 7), plain);
+  await a.link.count(3);
+  assert.deepEqual(a.link.frames[2], frameOf(61, 7));
+  await b.sink.close();
+  for (let i = 0; i < 3; i++) a.sink.receive(frameOf(60), plain);
+  await a.sink.close();
+  const [three, four] = socketPair(1);
+  await assert.rejects(open({ kind: 'descriptor', fd: three, isDatagram: true }), {
+    message: `socket type=1 for fd=${three} must be SOCK_DGRAM`,
+  });
+  for (const fd of [three, four]) fs.closeSync(fd);
 });
 
 test('datagrams: two machines, whatever else comes to the port, and a port in use', async () => {

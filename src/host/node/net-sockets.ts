@@ -4,6 +4,13 @@ import { readlinkSync } from 'node:fs';
 import * as net from 'node:net';
 import { VringError } from '../../base/index.js';
 import { type FrameSink, finishFrame, type GuestLink, MAX_FRAME_BYTES } from '../../net/index.js';
+import { DescriptorSink } from './descriptor-sink.js';
+import { closeDescriptor } from './descriptor-wait.js';
+import { descriptorCalls } from './descriptors.js';
+
+/** Linux's and the BSDs'. */
+const SOCK_STREAM = 1;
+const SOCK_DGRAM = 2;
 
 interface Place {
   readonly host: string;
@@ -11,7 +18,7 @@ interface Place {
 }
 export type SocketBackend =
   | { readonly kind: 'listen' | 'connect'; readonly place: Place }
-  | { readonly kind: 'descriptor'; readonly fd: number }
+  | { readonly kind: 'descriptor'; readonly fd: number; readonly isDatagram?: boolean | undefined }
   | { readonly kind: 'datagram'; readonly local?: Place | undefined; readonly remote: Place };
 
 /** What may wait for a peer that takes nothing: frames beyond are lost, as on a wire. */
@@ -31,11 +38,8 @@ export async function openSocketSink(
   report: (line: string) => void,
 ): Promise<FrameSink> {
   if (backend.kind === 'datagram') return await openDatagrams(backend, link);
+  if (backend.kind === 'descriptor') return adopt(backend, link, report);
   const sink = new StreamSink(link);
-  if (backend.kind === 'descriptor') {
-    sink.take(adopt(backend.fd), () => report(`The network's peer at descriptor ${backend.fd} is gone.`));
-    return sink;
-  }
   const { place } = backend;
   if (backend.kind === 'connect') {
     const socket = net.connect({ ...place, noDelay: true });
@@ -68,8 +72,12 @@ export async function openSocketSink(
   return sink;
 }
 
-/** A stream socket that others have opened. Throws VringError `network-connect`, in QEMU's words. */
-function adopt(fd: number): net.Socket {
+/** A socket that others have opened, a stream or datagrams. Throws VringError `network-connect`, in QEMU's words. */
+function adopt(
+  { fd, isDatagram }: SocketBackend & { kind: 'descriptor' },
+  link: GuestLink,
+  report: (line: string) => void,
+): FrameSink {
   let target: string;
   try {
     target = readlinkSync(`/proc/self/fd/${fd}`);
@@ -77,10 +85,39 @@ function adopt(fd: number): net.Socket {
     throw new VringError('network-connect', `Can't use file descriptor ${fd}: Bad file descriptor`);
   }
   if (!target.startsWith('socket:')) throw new VringError('network-connect', "can't get socket option SO_TYPE");
+  const type = socketType(fd);
+  const isStream = type === undefined || type === SOCK_STREAM;
+  if (type === SOCK_DGRAM) {
+    const name = `fd=${fd}`;
+    const close = () => closeDescriptor(fd);
+    descriptorCalls().setNonBlocking(fd);
+    return new DescriptorSink({ name, descriptors: [fd], hasHeader: false, errorsPass: true, close }, link, report);
+  }
+  if (!isStream || isDatagram)
+    throw new VringError(
+      'network-connect',
+      `socket type=${type ?? 'unknown'} for fd=${fd} must be ${isDatagram ? '' : 'either SOCK_STREAM or '}SOCK_DGRAM`,
+    );
+  let socket: net.Socket;
   try {
-    return new net.Socket({ fd });
+    socket = new net.Socket({ fd });
   } catch {
-    throw new VringError('network-connect', `A datagram socket is not supported yet for fd=${fd}, only a stream`);
+    throw new VringError(
+      'network-connect',
+      `fd=${fd}: datagrams need the module koffi, which calls the system and is not installed`,
+    );
+  }
+  const sink = new StreamSink(link);
+  sink.take(socket, () => report(`The network's peer at descriptor ${fd} is gone.`));
+  return sink;
+}
+
+/** Undefined: the system cannot be asked. */
+function socketType(fd: number): number | undefined {
+  try {
+    return descriptorCalls().socketType(fd);
+  } catch {
+    return undefined;
   }
 }
 

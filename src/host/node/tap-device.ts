@@ -7,6 +7,7 @@ import { closeSync, constants, openSync } from 'node:fs';
 import { getSystemErrorName } from 'node:util';
 import { VringError } from '../../base/index.js';
 import { takes } from '../../net/index.js';
+import { type FrameDevice, VNET_HEADER_BYTES } from './descriptor-sink.js';
 import { closeDescriptor } from './descriptor-wait.js';
 import { loadKoffi } from './koffi.js';
 import { openFailure } from './open-failure.js';
@@ -31,7 +32,6 @@ const offload = { checksum: 1, tcp4: 2, tcp6: 4 } as const;
 const IFREQ_BYTES = 40;
 const NAME_BYTES = 16;
 const MOST_INT = 0x7fffffff;
-export const VNET_HEADER_BYTES = 10;
 
 export interface TapPlace {
   /** Name of the interface, `%d` in it for the lowest free number; or descriptors that are open already, one for each queue. */
@@ -45,7 +45,8 @@ export interface TapPlace {
   readonly sendBufferBytes?: number | undefined;
 }
 
-export class TapDevice {
+export class TapDevice implements FrameDevice {
+  readonly errorsPass = false;
   readonly name: string;
   /** Of each queue; reads and writes do not wait. */
   readonly descriptors: readonly number[];

@@ -352,13 +352,16 @@ test('a machine of the command line is stopped, shown and ended by QMP', { timeo
     class: 'GenericError',
     desc: "Duplicate ID 'n1'",
   });
-  assert.match(await shown(), /^n1: type=user,net=10\.1\.0\.0/m);
+  assert.match(await shown(), /^n1: index=0,type=user,net=10\.1\.0\.0/m);
   assert.deepEqual((await say('device_add', { driver: 'e1000', netdev: 'n1', id: 'c1', addr: '0x1d' })).return, {});
   assert.match(
     (await say('device_add', { driver: 'e1000', netdev: 'n1', id: 'c2' })).error.desc,
     /'n1' has a card already/,
   );
-  assert.match(await shown(), /e1000: type=nic,model=e1000,macaddr=52:54:00:12:34:[0-9a-f]{2}\r\n \\ n1: type=user/);
+  assert.match(
+    await shown(),
+    /c1: index=0,type=nic,model=e1000,macaddr=52:54:00:12:34:[0-9a-f]{2}\r\n \\ n1: index=0,type=user/,
+  );
   assert.deepEqual((await say('netdev_del', { id: 'n1' })).return, {});
   assert.deepEqual((await say('netdev_del', { id: 'n1' })).error, {
     class: 'DeviceNotFound',

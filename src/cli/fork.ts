@@ -3,6 +3,7 @@
  * fork, so the same command line is started anew; what it prints until it is ready is passed on.
  */
 import { spawn } from 'node:child_process';
+import { fstatSync } from 'node:fs';
 
 export interface ForkReport {
   out(text: string): void;
@@ -11,13 +12,22 @@ export interface ForkReport {
   failed(reason: string): void;
 }
 
-/** Gives the exit status. `variable` is set for the new process, which tells that it is ready by `tellForker`. */
-export function runForked(report: ForkReport, variable: string): Promise<number> {
+/**
+ * Gives the exit status. `variable` is set for the new process, which tells that it is ready by `tellForker`. `descriptors`: of this
+ * process's, which the new one has under the same numbers; Node.js hands no others on.
+ */
+export function runForked(report: ForkReport, variable: string, descriptors: readonly number[] = []): Promise<number> {
+  const stdio: (number | 'ignore' | 'pipe' | 'ipc' | undefined)[] = ['ignore', 'pipe', 'pipe'];
+  for (const fd of descriptors.filter(isOpen)) stdio[fd] = fd;
+  let channel = 3;
+  while (stdio[channel] !== undefined) channel++;
+  stdio[channel] = 'ipc';
   return new Promise((resolve) => {
     const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
       detached: true,
       env: { ...process.env, [variable]: '1' },
-      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+      // Numbers between are nobody's.
+      stdio: Array.from(stdio, (each) => each ?? 'ignore'),
     });
     child.stdout!.on('data', (text: Buffer) => report.out(text.toString()));
     child.stderr!.on('data', (text: Buffer) => report.err(text.toString()));
@@ -37,6 +47,16 @@ export function runForked(report: ForkReport, variable: string): Promise<number>
     });
     child.on('close', (code) => resolve(code ?? 1));
   });
+}
+
+/** What is not open the new process tells of. */
+function isOpen(fd: number): boolean {
+  try {
+    fstatSync(fd);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** In the new process: it is ready. */

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { createSocket as createDatagramSocket } from 'node:dgram';
 import {
+  closeSync,
   existsSync,
   mkdtempSync,
   openSync,
@@ -316,15 +317,22 @@ test('-daemonize: the machine goes on, and is asked and ended at its monitor', {
   const line = ['-accel', 'tcg', '-display', 'none', '-m', '64', '-S', '-daemonize', '-pidfile', pidfile];
   const status = (words: string[]) => spawnSync(process.execPath, [program, ...words], { encoding: 'utf8' });
   assert.match(status([...line, '-nographic']).stderr, /-nographic cannot be used with -daemonize/);
-  const started = status([...line, '-monitor', `unix:${path},server,nowait`, '-serial', 'pty']);
+  // Descriptors that are left open for it are the machine's too, under their numbers.
+  const left = openSync('/dev/null', 'r');
+  const stdio = ['ignore', 'pipe', 'pipe', left, left] as const;
+  const words = [...line, '-monitor', `unix:${path},server,nowait`, '-serial', 'pty', '-add-fd', 'fd=3,set=7'];
+  const more = ['-drive', 'if=none,id=d,file=/dev/fdset/7,format=raw,readonly=on', '-device', 'virtio-blk-pci,drive=d'];
+  const started = spawnSync(process.execPath, [program, ...words, ...more], { encoding: 'utf8', stdio: [...stdio] });
+  closeSync(left);
   assert.equal(started.status, 0, started.stderr);
   if (!noPty) assert.match(started.stdout, /^char device redirected to \/dev\/pts\/\d+ \(label serial0\)$/m);
   assert.equal(process.kill(Number(readFileSync(pidfile, 'utf8')), 0), true);
   const { socket, until, closed } = client(path);
   // Whoever hangs up after asking still hears the answer.
-  socket.end('info status\n');
+  socket.end('info status\ninfo block d\n');
   await until('QEMU 7.2.0 (vring');
   await until('VM status: paused (prelaunch)');
+  await until('/dev/fdset/7 (raw, read-only)');
   await closed;
   const second = client(path);
   await second.until('(qemu) ');

@@ -363,7 +363,6 @@ test('each mistake gets one sentence that names it', () => {
     [['-add-fd', 'fd=1,set=2'], /fd cannot be a standard I\/O stream/],
     [['-add-fd', 'fd=9'], /set option is required and must be non-negative/],
     [['-add-fd', 'fd=9,set=-1'], /set is a whole number from 0/],
-    [['-add-fd', 'fd=9,set=1', '-daemonize'], /not supported with -daemonize/],
     [['-nic', 'tap,fds=3:x'], /fds=3:x is no descriptor/],
     [['-nic', 'tap,script=no,queues=0'], /queues is a whole number from 1/],
     [['-nic', 'tap,script=no,ifname=much-too-long-a-name'], /1 to 15 bytes/],

@@ -34,7 +34,7 @@ import { serveGdb } from './gdb-server.js';
 import { helpTopic } from './help-topics.js';
 import { LensView } from './lens.js';
 import { runCommand, unsupportedRunOptions } from './options.js';
-import { takeDescriptors } from './plan-descriptors.js';
+import { descriptorsToHandOn, takeDescriptors } from './plan-descriptors.js';
 import type { RunPlan } from './run-plan.js';
 import { serveVnc } from './screen-options.js';
 import { TextDisplay } from './text-display.js';
@@ -89,7 +89,7 @@ async function runParsed(argv: readonly string[], io: ProcessIo): Promise<number
     throw new UsageError('A command after -- needs a system to run it in, such as debian');
   if (given.some(({ row }) => row.name === 'daemonize') && process.env[forkedVariable] === undefined) {
     // Mistakes are told by this process.
-    tellingPlaces(given, () =>
+    const checked = tellingPlaces(given, () =>
       planRun(given, { system: name !== undefined, nowMs: Date.now(), architecture: fallback }),
     );
     return await runForked(
@@ -99,6 +99,7 @@ async function runParsed(argv: readonly string[], io: ProcessIo): Promise<number
         failed: (reason) => void complain(io, `-daemonize: a process cannot be started: ${reason}`),
       },
       forkedVariable,
+      descriptorsToHandOn(checked),
     );
   }
   if (stampsMessages(given)) io = Object.create(io, { stamps: { value: true } }) as ProcessIo;

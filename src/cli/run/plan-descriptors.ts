@@ -5,6 +5,7 @@ import { VringError } from '../../vmm/index.js';
 import { KeyValues } from '../options/key-values.js';
 import { UsageError } from '../usage-error.js';
 import type { Options } from './given-options.js';
+import type { RunPlan } from './run-plan.js';
 
 export interface DescriptorPlan {
   readonly option: string;
@@ -14,6 +15,8 @@ export interface DescriptorPlan {
 }
 
 const MOST_INT = 2 ** 31 - 1;
+/** A process is started with a table of descriptors: larger numbers are refused there. */
+const MOST_HANDED_ON = 1023;
 
 /** Throws UsageError. */
 export function planDescriptors(options: Options): DescriptorPlan[] {
@@ -29,11 +32,25 @@ export function planDescriptors(options: Options): DescriptorPlan[] {
     values.finish();
     return { option, fd, set, opaque };
   });
-  if (plans.length > 0 && options.has('daemonize'))
-    throw new UsageError(
-      '-add-fd is not supported with -daemonize: Node.js hands no descriptor on to a process it starts',
-    );
   return plans;
+}
+
+/** Descriptors that the plan names by number, for the process that is to carry it out. Throws UsageError. */
+export function descriptorsToHandOn({ descriptors, chardevs, machine }: RunPlan): number[] {
+  const numbers = [
+    ...descriptors.map(({ fd }) => fd),
+    ...chardevs.flatMap(({ socket }) => (socket?.address.type === 'fd' ? [socket.address.fd] : [])),
+    ...(machine.networks ?? []).flatMap((network) => {
+      if (network.kind === 'descriptor') return [network.fd];
+      return network.kind === 'tap' ? (network.descriptors ?? []) : [];
+    }),
+  ];
+  const large = numbers.find((fd) => fd > MOST_HANDED_ON);
+  if (large !== undefined)
+    throw new UsageError(
+      `-daemonize: the descriptor ${large} cannot be handed on: numbers to ${MOST_HANDED_ON} can be`,
+    );
+  return numbers.filter((fd) => fd > 2);
 }
 
 /** Puts them into their sets. Throws VringError `descriptors`. */

@@ -190,8 +190,15 @@ export type ToDisksFromMachine =
 /** From the machine's owner. */
 export type ToDisks =
   | { readonly type: 'describe'; readonly id: number }
-  /** Another medium for a drive; undefined: none. */
-  | { readonly type: 'change'; readonly id: number; readonly disk: number; readonly image: DiskImage | undefined }
+  /** Another medium for a drive, or the one that is prepared for it; undefined: none. */
+  | {
+      readonly type: 'change';
+      readonly id: number;
+      readonly disk: number;
+      readonly image: DiskImage | 'prepared' | undefined;
+    }
+  /** Opens a medium for a drive, which gets it later; undefined: it does not. */
+  | { readonly type: 'prepare'; readonly id: number; readonly disk: number; readonly image: DiskImage | undefined }
   /** Another disk; the answer has its place. */
   | { readonly type: 'add'; readonly id: number; readonly disk: DiskConfig }
   | { readonly type: 'remove'; readonly id: number; readonly disk: number }

@@ -233,6 +233,10 @@ async function carryOutMessage(message: Exclude<ToDisks, { type: 'close' }>): Pr
       const disk = disks[message.disk];
       return disk && (await live.change(disk, message.image));
     }
+    case 'prepare': {
+      const disk = disks[message.disk];
+      return disk && (await live.prepare(disk, message.image));
+    }
     case 'add':
       return await live.add(message.disk);
     case 'remove':

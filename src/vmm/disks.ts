@@ -31,7 +31,9 @@ export interface MachineDiskThread {
   /** By their places; undefined: it has been taken out. */
   describe(): Promise<readonly (DiskDescription | undefined)[]>;
   /** Puts another medium into a drive, or takes it out. Rejects with VringError `disk-open`; the drive then has what it had. */
-  change(disk: number, image: DiskImage | undefined): Promise<void>;
+  change(disk: number, image: DiskImage | 'prepared' | undefined): Promise<void>;
+  /** Opens a medium that is put into the drive later, as `prepared`; undefined: closes it. Rejects with VringError `disk-open`. */
+  prepare(disk: number, image: DiskImage | undefined): Promise<void>;
   /** Another disk; gives its place. Rejects with VringError `disk-open`. */
   add(disk: DiskConfig): Promise<number>;
   /** What was written to it is in its image. Its device is gone before. */
@@ -165,6 +167,7 @@ export function openDisks(config: Omit<DiskWorkerConfig, 'ring' | 'port'>): Mach
     opened,
     describe: () => ask((id) => ({ type: 'describe', id })),
     change: (disk, image) => ask((id) => ({ type: 'change', id, disk, image })),
+    prepare: (disk, image) => ask((id) => ({ type: 'prepare', id, disk, image })),
     add: async (disk) => {
       const place = await ask<number>((id) => ({ type: 'add', id, disk }));
       const { id, onReadError, onWriteError } = disk;

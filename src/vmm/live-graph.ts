@@ -32,6 +32,8 @@ export interface Disk {
   /** Without an id where its drive has been taken away. */
   config: DiskConfig;
   medium: Medium | undefined;
+  /** Open, to be put in next. */
+  prepared?: Medium | undefined;
   throttle: { readonly group: ThrottleGroup; readonly limits: ThrottleLimits } | undefined;
 }
 
@@ -262,10 +264,20 @@ export class LiveGraph {
     });
   }
 
-  /** The new medium, as writable as the first one unless it is said, is opened first: a drive keeps its own where that fails. */
-  async change(disk: Disk, image: DiskImage | undefined): Promise<void> {
+  /** Opens a medium that `change` puts in, in place of one that was prepared before. */
+  async prepare(disk: Disk, image: DiskImage | undefined): Promise<void> {
+    const before = disk.prepared;
+    disk.prepared = undefined;
+    if (before) await this.#closeMedium(before);
     const readonly = image?.readonly ?? disk.config.readonly;
-    const medium = image && (await this.#openMedium(disk.config.id, { ...image, readonly }));
+    if (image) disk.prepared = await this.#openMedium(disk.config.id, { ...image, readonly });
+  }
+
+  /** The new medium, as writable as the first one unless it is said, is opened first: a drive keeps its own where that fails. */
+  async change(disk: Disk, image: DiskImage | 'prepared' | undefined): Promise<void> {
+    if (image !== 'prepared') await this.prepare(disk, image);
+    const medium = disk.prepared;
+    disk.prepared = undefined;
     const before = disk.medium;
     this.#ring.revokePlaces();
     this.hearOfWrites(disk);
@@ -307,6 +319,7 @@ export class LiveGraph {
     this.#ring.revokePlaces();
     if (disk) this.hearOfWrites(disk);
     this.disks[place] = undefined;
+    if (disk?.prepared) await this.#closeMedium(disk.prepared);
     if (disk?.medium) await this.#closeMedium(disk.medium);
   }
 
@@ -331,6 +344,7 @@ export class LiveGraph {
 
   async closeAll(): Promise<void> {
     for (const disk of this.disks) {
+      if (disk?.prepared) await this.#closeMedium(disk.prepared);
       if (!disk?.medium) continue;
       this.hearOfWrites(disk);
       await this.#closeMedium(disk.medium);

@@ -34,7 +34,9 @@ export interface MachineEvents {
    */
   stopped: (why: StopReason) => void;
   /** The guest, or the owner, has reset it. */
-  reset: () => void;
+  reset: (byOwner: boolean) => void;
+  /** The owner has pressed the power button. */
+  powerButton: () => void;
   /** A device is gone, at its owner's wish or the guest's; its `type` is that of its options, `scsi` for a unit, or `usb-` and its kind. */
   unplugged: (device: string, type: UnpluggedType) => void;
   /** The guest's kernel has crashed, and said so; what follows. */

@@ -82,6 +82,8 @@ class RunningMachine implements Machine {
   #statistics: Statistics | undefined;
   #lens: LensReport | undefined;
   #built = false;
+  /** A reset that the owner asked for is on its way. */
+  #ownerResets = false;
   #onBuilt!: { resolve: () => void; reject: (error: VringError) => void };
   #onEnded!: { resolve: (end: MachineEnd) => void; reject: (error: VringError) => void };
 
@@ -179,11 +181,13 @@ class RunningMachine implements Machine {
   }
 
   async reset(options?: WaitOptions): Promise<void> {
+    this.#ownerResets = true;
     await this.#request({ type: 'reset' }, options);
   }
 
   async pressPowerButton(options?: WaitOptions): Promise<void> {
     await this.#request({ type: 'powerButton' }, options);
+    this.#emit('powerButton');
   }
 
   async injectNmi(options?: WaitOptions): Promise<void> {
@@ -314,13 +318,20 @@ class RunningMachine implements Machine {
 
   #diskPlace(id: string): number {
     const disk = this.#disks?.config.disks.findIndex((each) => each.id === id && id !== '') ?? -1;
-    if (disk < 0) throw new VringError('no-such-disk', `There is no disk '${id}'.`);
+    if (disk < 0) throw new VringError('no-such-disk', `Device '${id}' not found`);
     return disk;
+  }
+
+  async #removable(id: string, options?: WaitOptions): Promise<MachineDisk> {
+    const known = (await this.disks(options)).find((each) => each.id === id);
+    if (!known?.removable) throw new VringError('disk-fixed', `Device '${id}' is not removable`);
+    return known;
   }
 
   async #openTray(id: string, options: WaitOptions & { readonly force?: boolean }): Promise<number> {
     const disk = this.#diskPlace(id);
     const force = options.force ?? false;
+    await this.#removable(id, options);
     const tray = (await this.#request({ type: 'eject', disk, force }, options)) as TrayState;
     if (tray.open) return disk;
     throw new VringError('disk-locked', `The guest holds the tray of '${id}'; it has been asked to let it go.`);
@@ -332,16 +343,14 @@ class RunningMachine implements Machine {
 
   async closeTray(id: string, options?: WaitOptions): Promise<void> {
     const disk = this.#diskPlace(id);
-    const known = (await this.disks(options)).find((each) => each.id === id);
-    if (!known?.removable) throw new VringError('disk-fixed', `Device '${id}' is not removable`);
+    const known = await this.#removable(id, options);
     if (known.tray?.open) await this.#request({ type: 'mediumChanged', disk }, options);
   }
 
   /** What is in a drive, whose tray is open as far as it has one, is changed by hand. */
   async #exchange(id: string, image: DiskImage | undefined, options?: WaitOptions): Promise<void> {
     const disk = this.#diskPlace(id);
-    const known = (await this.disks(options)).find((each) => each.id === id);
-    if (!known?.removable) throw new VringError('disk-fixed', `Device '${id}' is not removable`);
+    const known = await this.#removable(id, options);
     if (known.tray?.open === false) throw new VringError('disk-tray', `Tray of device '${id}' is not open`);
     if (image && known.inserted) throw new VringError('disk-tray', `There already is a medium in device '${id}'`);
     await this.#disks?.change(disk, image);
@@ -373,13 +382,18 @@ class RunningMachine implements Machine {
     image: DiskImage,
     options: WaitOptions & { readonly force?: boolean } = {},
   ): Promise<void> {
-    const disk = await this.#openTray(id, options);
+    const disk = this.#diskPlace(id);
+    await this.#removable(id, options);
+    // First: a drive keeps what it has, and its tray stays as it is, where the new medium cannot be opened.
+    await this.#disks?.prepare(disk, image);
     try {
-      await this.#disks?.change(disk, image);
-    } finally {
-      // The tray is closed again, with what is in it.
-      await this.#request({ type: 'mediumChanged', disk }, options);
+      await this.#openTray(id, options);
+    } catch (error) {
+      await this.#disks?.prepare(disk, undefined);
+      throw error;
     }
+    await this.#disks?.change(disk, 'prepared');
+    await this.#request({ type: 'mediumChanged', disk }, options);
   }
 
   get networks(): readonly MachineNetwork[] {
@@ -634,7 +648,8 @@ class RunningMachine implements Machine {
         this.#emit('stopped', message.why);
         return;
       case 'reset':
-        this.#emit('reset');
+        this.#emit('reset', this.#ownerResets);
+        this.#ownerResets = false;
         return;
       case 'panicked':
         this.#emit('panicked', message.action);

@@ -71,7 +71,7 @@ wait:
 
 test('a watchdog that hears nothing does what its owner has chosen', { timeout: limitMs }, async () => {
   const options = { firmware: { image: watchdog }, devices: [{ type: 'i6300esb', slot: 2 }] } as const;
-  const reset = (machine: Machine) => new Promise<void>((resolve) => machine.on('reset', resolve));
+  const reset = (machine: Machine) => new Promise<void>((resolve) => machine.on('reset', () => resolve()));
   assert.deepEqual((await run(options, reset)).slice(0, 2), ['watchdog reset', 'reset']);
   assert.deepEqual(await run({ ...options, onWatchdog: 'pause' }, stands), ['watchdog pause', 'stopped watchdog']);
   const ends = async (machine: Machine) => assert.deepEqual(await machine.ended, { why: 'poweroff' });

@@ -4,6 +4,7 @@ import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
 import { addNetwork } from './hotplug.js';
 import type { CommandHost, MonitorHost } from './monitor.js';
+import { networkOf } from './named-devices.js';
 import { hostForward, hostPort } from './networks.js';
 
 interface NetworkHost {
@@ -35,12 +36,12 @@ async function removeForward(host: NetworkHost, argument: string): Promise<strin
   return `host forwarding rule for ${rule} ${isRemoved ? 'removed' : 'not found'}`;
 }
 
-async function setLink({ machine }: NetworkHost, argument: string): Promise<string> {
+async function setLink({ machine, namedDevices }: MonitorHost, argument: string): Promise<string> {
   const match = /^(\S+)\s+(on|off)$/.exec(argument.trim());
   if (!match) throw new UsageError('set_link: NAME on|off is needed');
-  const ids = machine.networks.map(({ id }) => id);
-  if (!ids.includes(match[1])) throw new VringError('no-such-network', `Device '${match[1]}' not found`);
-  await machine.setLink(match[1], match[2] === 'on');
+  const network = networkOf(namedDevices, machine.networks, match[1]);
+  if (network === undefined) throw new VringError('no-such-network', `Device '${match[1]}' not found`);
+  await machine.setLink(network, match[2] === 'on');
   return '';
 }
 

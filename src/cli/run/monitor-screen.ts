@@ -71,7 +71,7 @@ async function moveMouse(machine: Machine, dx: number, dy: number, dz: number): 
 }
 
 /** `set_password vnc PASSWORD`, `change vnc password PASSWORD` */
-async function setPassword({ machine }: ScreenHost, password: string | undefined): Promise<string> {
+export async function setPassword(machine: Machine, password: string | undefined): Promise<string> {
   if (password === undefined) throw new UsageError('the password of VNC is needed: set_password vnc PASSWORD');
   await machine.setVncPassword(new TextEncoder().encode(password));
   return '';
@@ -95,7 +95,7 @@ export const screenCommands = [
     argument: 'vnc PASSWORD',
     sentence: 'the password of those who come by VNC from here on',
     run: (host: ScreenHost, argument: string): Promise<string> =>
-      setPassword(host, /^vnc\s+(\S+)$/.exec(argument)?.[1]),
+      setPassword(host.machine, /^vnc\s+(\S+)$/.exec(argument)?.[1]),
   },
   {
     name: 'screendump',

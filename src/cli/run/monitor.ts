@@ -13,7 +13,7 @@ import { evaluate } from './monitor-expression.js';
 import { readMemoryBytes } from './monitor-memory.js';
 import { describeNetworks, networkCommands } from './monitor-network.js';
 import { ringMonitorCommands } from './monitor-ring.js';
-import { describeMice, screenCommands } from './monitor-screen.js';
+import { describeMice, screenCommands, setPassword } from './monitor-screen.js';
 import { deviceWith, diskPath } from './named-devices.js';
 
 /** A character device, as it is now. */
@@ -199,6 +199,7 @@ async function eject({ machine }: MonitorHost, argument: string): Promise<string
 async function change({ machine }: MonitorHost, argument: string): Promise<string> {
   const { force, words } = splitForce(argument);
   const [id, path, format, mode] = words;
+  if (id === 'vnc' && (path === 'password' || path === 'passwd')) return await setPassword(machine, format);
   const modes = ['retain', 'read-only', 'read-write'];
   if (path === undefined || words.length > 4 || (mode !== undefined && !modes.includes(mode)))
     throw new UsageError(

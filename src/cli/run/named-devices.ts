@@ -29,15 +29,25 @@ export function deviceWith(devices: NamedDevices, drive: string): string | undef
   return [...devices].find(([, { given }]) => given.get('drive') === drive)?.[0];
 }
 
-/** The path among QEMU's objects of what has a disk: of a device with a name. */
+/** What QEMU calls what has a disk, of a device with a name: by that name, or by the path of the object inside it. */
 export function diskPath(devices: NamedDevices, name: string): string {
   const driver = devices.get(name)?.row.name ?? '';
   // QEMU's virtio devices are two: what is on the bus, and the device itself. So are disks behind USB.
   const inner = driver.startsWith('virtio-blk') ? '/virtio-backend' : isUsbDisk(driver) ? `/${name}.0/legacy[0]` : '';
-  return `/machine/peripheral/${name}${inner}`;
+  return inner === '' ? name : `/machine/peripheral/${name}${inner}`;
 }
 
 const isUsbDisk = (driver: string): boolean => driver === 'usb-storage';
+
+/** The network of that name, or of the card of that name; undefined: there is none. */
+export function networkOf(
+  devices: NamedDevices,
+  networks: readonly { readonly id: string }[],
+  name: string,
+): string | undefined {
+  const wanted = [name, devices.get(name)?.given.get('netdev')];
+  return networks.find(({ id }) => wanted.includes(id))?.id;
+}
 
 /** What QEMU calls the device of a drive in its events: by its name, or its path where it has none of its own. */
 export function diskDevice(devices: NamedDevices, drive: string): string {

@@ -42,6 +42,19 @@ export async function diskId({ machine, namedDevices }: QmpHost, given: QmpArgum
   return disk.id;
 }
 
+/** What is done with a drive's medium: failures name the drive as whoever asks has named it. */
+export async function named(work: Promise<void>, id: string, given: QmpArguments): Promise<void> {
+  const wanted = String(given['id'] ?? given['device']);
+  try {
+    await work;
+  } catch (error) {
+    if (!(error instanceof VringError)) throw error;
+    if (error.code === 'disk-locked')
+      throw generic(`Device '${wanted}' is locked and force was not specified, wait for tray to open and try again`);
+    throw error.code === 'disk-open' ? error : generic(error.message.replace(`'${id}'`, `'${wanted}'`));
+  }
+}
+
 /** A disk's limits by QMP's names. */
 export const throttleNames: Readonly<Record<string, ThrottleLimit>> = {
   bps: 'bps-total',

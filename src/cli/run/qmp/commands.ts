@@ -1,7 +1,9 @@
 /** The commands of QMP, a row each: what their arguments are, and what they do. QEMU's names and shapes (its qapi/*.json). */
+
 import { type StopReason, VringError } from '../../../vmm/index.js';
 import { emptyMachine, Monitor } from '../monitor.js';
-import { diskId } from './block-arguments.js';
+import { networkOf } from '../named-devices.js';
+import { diskId, named } from './block-arguments.js';
 import { blockCommands } from './block-commands.js';
 import { boardCommands } from './board-commands.js';
 import { capabilityCommands } from './capability-commands.js';
@@ -55,8 +57,13 @@ const ok = async (work: Promise<unknown>): Promise<object> => {
 };
 
 export const qmpCommands: readonly QmpCommand[] = [
+  // The session carries it out itself: it comes before all others.
+  { name: 'qmp_capabilities', arguments: [{ name: 'enable', type: 'any', optional: true }], run: () => nothing },
   { name: 'query-version', run: ({ version }) => ({ qemu: { major: 7, minor: 2, micro: 0 }, package: version }) },
-  { name: 'query-commands', run: () => qmpCommands.map(({ name }) => ({ name })) },
+  {
+    name: 'query-commands',
+    run: () => qmpCommands.map(({ name }) => ({ name })),
+  },
   { name: 'query-qmp-schema', run: () => qmpSchema(qmpCommands) },
   { name: 'query-name', run: ({ name }) => (name === undefined ? {} : { name }) },
   { name: 'query-uuid', run: ({ uuid }) => ({ UUID: uuid ?? '00000000-0000-0000-0000-000000000000' }) },
@@ -89,10 +96,7 @@ export const qmpCommands: readonly QmpCommand[] = [
   },
   {
     name: 'system_reset',
-    run: (host) => {
-      host.hostAsked('reset');
-      return ok(host.machine.reset());
-    },
+    run: ({ machine }) => ok(machine.reset()),
   },
   {
     name: 'set_link',
@@ -100,18 +104,16 @@ export const qmpCommands: readonly QmpCommand[] = [
       { name: 'name', type: 'str' },
       { name: 'up', type: 'bool' },
     ],
-    run: ({ machine }, { name, up }) => {
-      if (!machine.networks.some(({ id }) => id === name))
-        throw new QmpError('DeviceNotFound', `Device '${name}' not found`);
-      return ok(machine.setLink(String(name), up === true));
+    run: ({ machine, namedDevices }, { name, up }) => {
+      const network = networkOf(namedDevices, machine.networks, String(name));
+      if (network === undefined) throw new QmpError('DeviceNotFound', `Device '${name}' not found`);
+      return ok(machine.setLink(network, up === true));
     },
   },
   {
     name: 'system_powerdown',
     run: async (host) => {
-      await host.machine.pressPowerButton();
-      host.emit('POWERDOWN');
-      return nothing;
+      return await ok(host.machine.pressPowerButton());
     },
   },
   {
@@ -128,7 +130,7 @@ export const qmpCommands: readonly QmpCommand[] = [
   {
     name: 'quit',
     run: (host) => {
-      host.hostAsked('quit');
+      host.hostQuits();
       setImmediate(host.quit);
       return nothing;
     },
@@ -136,8 +138,10 @@ export const qmpCommands: readonly QmpCommand[] = [
   {
     name: 'eject',
     arguments: [...drive, force],
-    run: async (host, given) =>
-      ok(host.machine.ejectMedium(await diskId(host, given), { force: given['force'] === true })),
+    run: async (host, given) => {
+      const id = await diskId(host, given);
+      return ok(named(host.machine.ejectMedium(id, { force: given['force'] === true }), id, given));
+    },
   },
   {
     name: 'blockdev-change-medium',
@@ -158,7 +162,7 @@ export const qmpCommands: readonly QmpCommand[] = [
         ...(given['format'] === undefined ? {} : { format: String(given['format']) }),
         ...(mode === 'retain' ? {} : { readonly: mode === 'read-only' }),
       };
-      return ok(host.machine.changeMedium(id, image, { force: given['force'] === true }));
+      return ok(named(host.machine.changeMedium(id, image, { force: given['force'] === true }), id, given));
     },
   },
   {
@@ -177,7 +181,10 @@ export const qmpCommands: readonly QmpCommand[] = [
         name,
         isEmpty,
         chardevs,
-        quit,
+        quit: () => {
+          host.hostQuits();
+          quit();
+        },
         spareDrives,
         namedDevices,
         uuid,

@@ -68,3 +68,71 @@ test('drive_del and block_set_io_throttle are answered as by QEMU', { skip, time
     assert.deepEqual(eject, theirs);
   }
 });
+
+test('media, resets and cables by both monitors: answers and events are those of QEMU', {
+  skip,
+  timeout: 100_000,
+}, async () => {
+  await using machines = new SideBySide(folder);
+  await machines.start([
+    ...['-drive', 'if=none,id=tray,media=cdrom', '-device', 'ide-cd,drive=tray,id=cd'],
+    ...['-drive', `file=${file('a')},format=raw,if=none,id=disk`, '-device', 'ide-hd,drive=disk,id=hd'],
+    ...['-netdev', 'user,id=net', '-device', 'e1000,netdev=net,id=nic'],
+  ]);
+  const same = async (execute: string, given?: object) => {
+    const [our, their] = await machines.ask(execute, given);
+    assert.deepEqual(our, their, `${execute} ${JSON.stringify(given)}`);
+    return our;
+  };
+  const human = (line: string) => same('human-monitor-command', { 'command-line': line });
+  const moves = async (open: boolean) => {
+    const [our, their] = await machines.events(
+      ({ event, data }) => event === 'DEVICE_TRAY_MOVED' && data['tray-open'] === open,
+    );
+    assert.deepEqual(our, their);
+    return our.length;
+  };
+  for (const line of [
+    'eject disk',
+    'eject nobody',
+    `change disk ${file('b')} raw`,
+    'change nobody x',
+    `change tray ${file('none')}`,
+  ])
+    assert.notEqual((await human(line)).return, '', line);
+  // A tray that nothing could be put into has not moved.
+  await human('eject tray');
+  assert.equal(await moves(true), 1);
+  await human(`change tray ${file('none')}`);
+  await human(`change tray ${file('b')} raw`);
+  assert.equal(await moves(false), 1);
+  await human(`change tray ${file('none')}`);
+  await human(`change tray ${file('b')} raw`);
+  assert.equal(await moves(false), 2);
+  await same('blockdev-change-medium', { id: 'cd', filename: file('none') });
+  await same('eject', { id: 'hd' });
+  const places = (answer: Answer) => answer.return.map(({ device, qdev }: Answer) => [device, qdev]);
+  const [our, their] = await machines.ask('query-block');
+  assert.deepEqual(places(our), places(their));
+  for (const name of ['nic', 'net', 'nobody']) {
+    await human(`set_link ${name} off`);
+    await same('set_link', { name, up: true });
+  }
+  // Before it runs there is nothing that stops; who asks for a reset in words is its owner all the same.
+  await same('stop');
+  await human('stop');
+  const told = async (name: string) => {
+    const [ours, theirs] = await machines.events(({ event }) => event === name);
+    assert.deepEqual(ours, theirs);
+  };
+  await human('system_reset');
+  await told('RESET');
+  await same('cont');
+  await told('RESUME');
+  await human('system_powerdown');
+  await told('POWERDOWN');
+  await same('system_reset');
+  await told('RESET');
+  await human('stop');
+  await told('STOP');
+});

@@ -24,8 +24,8 @@ export const qmpEvents = [
 ] as const;
 
 export interface Asked {
-  /** What the owner asked for, and the machine has not told yet. */
-  take(what: 'reset' | 'quit'): boolean;
+  /** Whether the owner asked for the end. */
+  readonly quit: boolean;
 }
 
 function tellOfJob(event: JobEvent, emit: (event: string, data?: object) => void): void {
@@ -56,19 +56,22 @@ export function watchMachine(
 ): () => void {
   const shutdown = (guest: boolean, reason: string) => emit('SHUTDOWN', { guest, reason });
   let told = false;
+  let runs = machine.state === 'running';
   const ends = [
     machine.on('state', (state) => {
-      if (state === 'running') emit('RESUME');
+      const ran = runs;
+      runs = state === 'running';
+      if (runs) emit('RESUME');
       else if (state === 'paused') {
         if (machine.stopReason === 'poweroff') {
           told = true;
           shutdown(true, 'guest-shutdown');
         }
-        emit('STOP');
+        if (ran) emit('STOP');
       }
     }),
-    machine.on('reset', () => {
-      const byHost = asked.take('reset');
+    machine.on('powerButton', () => emit('POWERDOWN')),
+    machine.on('reset', (byHost) => {
       emit('RESET', { guest: !byHost, reason: byHost ? 'host-qmp-system-reset' : 'guest-reset' });
     }),
     machine.on('unplugged', (device, type) => {
@@ -102,7 +105,7 @@ export function watchMachine(
       else if (why === 'panic') {
         emit('STOP');
         shutdown(true, 'guest-panic');
-      } else if (why === 'quit') shutdown(false, asked.take('quit') ? 'host-qmp-quit' : 'host-signal');
+      } else if (why === 'quit') shutdown(false, asked.quit ? 'host-qmp-quit' : 'host-signal');
       else shutdown(true, 'guest-shutdown');
     }),
   ];

@@ -1,7 +1,7 @@
 /** QMP's commands that change a running machine's block graph (QEMU's qapi/block-core.json, qapi/block.json, qapi/transaction.json). */
 import { flattenOptions, type ThrottleLimit } from '../../../block/index.js';
-import { type BlockAction, type BlockTarget, VringError } from '../../../vmm/index.js';
-import { diskId, flag, generic, nothing, number, text, throttleNames, unless } from './block-arguments.js';
+import type { BlockAction, BlockTarget } from '../../../vmm/index.js';
+import { diskId, flag, generic, named, nothing, number, text, throttleNames, unless } from './block-arguments.js';
 import { backupRequest, fileTarget } from './job-commands.js';
 import type { QmpArgument, QmpArguments, QmpCommand, QmpHost } from './qmp-command.js';
 
@@ -142,14 +142,7 @@ const trayCommand = (
   arguments: [...drive, ...more],
   run: async (host, given) => {
     const id = await diskId(host, given);
-    const wanted = String(given['id'] ?? given['device']);
-    const locked = `Device '${wanted}' is locked and force was not specified, wait for tray to open and try again`;
-    await run(host.machine, id, given).catch((error: unknown) => {
-      if (!(error instanceof VringError)) throw error;
-      // It is named as whoever asks named it.
-      if (error.code === 'disk-locked') throw generic(locked);
-      throw error.code === 'disk-open' ? error : generic(error.message.replace(`'${id}'`, `'${wanted}'`));
-    });
+    await named(run(host.machine, id, given), id, given);
     return nothing;
   },
 });

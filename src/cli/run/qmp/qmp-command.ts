@@ -20,8 +20,8 @@ export interface QmpHost extends HotPlugContext {
   /** Of this monitor. */
   readonly descriptors: MonitorDescriptors;
   quit(): void;
-  /** The owner asks for a reset, a shutdown: events say so. */
-  hostAsked(what: 'reset' | 'quit'): void;
+  /** The owner is about to end the machine: events say so. */
+  hostQuits(): void;
   emit(event: string, data?: object): void;
 }
 

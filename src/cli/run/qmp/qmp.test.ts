@@ -30,9 +30,12 @@ function fakeMachine() {
     resume: async () => void calls.push('resume'),
     reset: async () => {
       calls.push('reset');
-      listeners.get('reset')?.();
+      listeners.get('reset')?.(true);
     },
-    pressPowerButton: async () => void calls.push('powerButton'),
+    pressPowerButton: async () => {
+      calls.push('powerButton');
+      listeners.get('powerButton')?.();
+    },
     injectNmi: async () => void calls.push('nmi'),
     vncState: async (): Promise<unknown> => undefined,
     setVncPassword: async (password?: Uint8Array) =>
@@ -325,7 +328,7 @@ test('a machine of the command line is stopped, shown and ended by QMP', { timeo
   assert.match((await say('device_add', { ...unit, id: 'v', bus: 'no' })).error.desc, /Bus 'no.0' not found/);
   const ids = (blocks: readonly { device: string }[]) => blocks.map(({ device }) => device);
   const [last] = (await client.ask('{"execute":"query-block"}')).return.slice(-1);
-  assert.deepEqual([last.device, last.qdev], ['', '/machine/peripheral/u']);
+  assert.deepEqual([last.device, last.qdev], ['', 'u']);
   assert.deepEqual((await say('device_del', { id: 'u' })).return, {});
   assert.deepEqual((await say('blockdev-del', { 'node-name': 'n' })).return, {});
   const spare = { driver: 'scsi-hd', id: 's', drive: 'spare', 'scsi-id': 5 };

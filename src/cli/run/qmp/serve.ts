@@ -5,7 +5,7 @@ import { watchMachine } from './events.js';
 import type { QmpHost } from './qmp-command.js';
 import { QmpSession, type QmpWire } from './session.js';
 
-export type ServedHost = Omit<QmpHost, 'hostAsked' | 'emit' | 'descriptors'>;
+export type ServedHost = Omit<QmpHost, 'hostQuits' | 'emit' | 'descriptors'>;
 
 export class QmpMonitor {
   readonly #host: QmpHost;
@@ -17,13 +17,20 @@ export class QmpMonitor {
 
   /** `wire` leads to the client that is there. */
   constructor(served: ServedHost, wire: QmpWire, pretty = false) {
-    const asked = new Set<string>();
+    const asked = { quit: false };
     const emit = (event: string, data?: object) => this.#session?.event(event, data, Date.now());
-    this.#host = { ...served, descriptors: this.#descriptors, emit, hostAsked: (what) => void asked.add(what) };
+    this.#host = {
+      ...served,
+      descriptors: this.#descriptors,
+      emit,
+      hostQuits: () => {
+        asked.quit = true;
+      },
+    };
     this.#wire = wire;
     this.#pretty = pretty;
     const { machine, namedDevices } = served;
-    this.#stopWatching = watchMachine(machine, namedDevices, { take: (what) => asked.delete(what) }, emit);
+    this.#stopWatching = watchMachine(machine, namedDevices, asked, emit);
   }
 
   opened(): void {

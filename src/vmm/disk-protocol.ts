@@ -199,6 +199,8 @@ export type ToDisks =
     }
   /** Opens a medium for a drive, which gets it later; undefined: it does not. */
   | { readonly type: 'prepare'; readonly id: number; readonly disk: number; readonly image: DiskImage | undefined }
+  /** Whether an image can be opened: it is closed again. */
+  | { readonly type: 'check'; readonly id: number; readonly image: DiskImage }
   /** Another disk; the answer has its place. */
   | { readonly type: 'add'; readonly id: number; readonly disk: DiskConfig }
   | { readonly type: 'remove'; readonly id: number; readonly disk: number }

@@ -237,6 +237,8 @@ async function carryOutMessage(message: Exclude<ToDisks, { type: 'close' }>): Pr
       const disk = disks[message.disk];
       return disk && (await live.prepare(disk, message.image));
     }
+    case 'check':
+      return await live.check(message.image);
     case 'add':
       return await live.add(message.disk);
     case 'remove':

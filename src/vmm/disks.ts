@@ -34,6 +34,8 @@ export interface MachineDiskThread {
   change(disk: number, image: DiskImage | 'prepared' | undefined): Promise<void>;
   /** Opens a medium that is put into the drive later, as `prepared`; undefined: closes it. Rejects with VringError `disk-open`. */
   prepare(disk: number, image: DiskImage | undefined): Promise<void>;
+  /** Rejects with VringError `disk-open` where an image cannot be opened. */
+  check(image: DiskImage): Promise<void>;
   /** Another disk; gives its place. Rejects with VringError `disk-open`. */
   add(disk: DiskConfig): Promise<number>;
   /** What was written to it is in its image. Its device is gone before. */
@@ -168,6 +170,7 @@ export function openDisks(config: Omit<DiskWorkerConfig, 'ring' | 'port'>): Mach
     describe: () => ask((id) => ({ type: 'describe', id })),
     change: (disk, image) => ask((id) => ({ type: 'change', id, disk, image })),
     prepare: (disk, image) => ask((id) => ({ type: 'prepare', id, disk, image })),
+    check: (image) => ask((id) => ({ type: 'check', id, image })),
     add: async (disk) => {
       const place = await ask<number>((id) => ({ type: 'add', id, disk }));
       const { id, onReadError, onWriteError } = disk;

@@ -1,7 +1,7 @@
 /** What comes and goes while a machine runs: block nodes, networks, units on SCSI controllers, PCI devices. */
 import { VringError } from '../base/index.js';
 import type { OptionDict } from '../block/index.js';
-import type { DiskConfig } from './disk-protocol.js';
+import type { DiskConfig, DiskImage } from './disk-protocol.js';
 import type { MachineDiskThread } from './disks.js';
 import { checkTap, type DeviceOptions, type ScsiUnitOptions } from './machine-options.js';
 import type { NetworkOptions } from './network-protocol.js';
@@ -19,6 +19,8 @@ import type { DeviceConfig, PluggedDisk, Request, ScsiPlace } from './worker-pro
 export interface HotPluggable {
   /** Opens a block node, in QEMU's `-blockdev` spelling, flat. Rejects with VringError `disk-open`, `no-disks`. */
   addBlockNode(options: OptionDict): Promise<void>;
+  /** Opens an image that a device may have later, and closes it again. Rejects with VringError `disk-open`; a machine without disks opens none. */
+  checkImage(image: DiskImage): Promise<void>;
   /** Closes a node that no device has. Rejects with VringError `disk-open`. */
   removeBlockNode(name: string): Promise<void>;
   /** Opens a network for a card that comes later. Rejects with VringError `network-id`, `network-port` and others. */
@@ -210,6 +212,10 @@ export class HotPlug implements HotPluggable {
 
   addBlockNode(options: OptionDict): Promise<void> {
     return this.#thread.addNode(options);
+  }
+
+  async checkImage(image: DiskImage): Promise<void> {
+    await this.#disks?.check(image);
   }
 
   removeBlockNode(name: string): Promise<void> {

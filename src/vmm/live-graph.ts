@@ -295,6 +295,11 @@ export class LiveGraph {
     if (before) await this.#closeMedium(before);
   }
 
+  /** Rejects with BlockError where an image cannot be opened. */
+  async check(image: DiskImage): Promise<void> {
+    await this.#closeNode(await this.#openNode(image));
+  }
+
   /** Gives its place. */
   async add(disk: DiskConfig): Promise<number> {
     const free = this.disks.indexOf(undefined);

@@ -10,7 +10,7 @@ import type { GivenOption } from '../options/parse.js';
 import { UsageError } from '../usage-error.js';
 import { Chardevs } from './chardevs.js';
 import { parseObject } from './drives.js';
-import { planFirmware, planFwCfg, planRiscvFirmware } from './firmware.js';
+import { planBoot, planFirmware, planFwCfg, planRiscvFirmware } from './firmware.js';
 import { Options } from './given-options.js';
 import { Globals } from './globals.js';
 import { planLens } from './lens.js';
@@ -113,6 +113,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
       throw new UsageError(`-${name} is of use with a system only, such as debian`);
   }
 
+  if (builtIn) planBoot(options, architecture.name);
   const trace = planTrace(options, notices);
   const stats = options.has('stats') ? ((options.last('stats') || 'text') as 'text' | 'json') : undefined;
   const { panicStatus, ...actions } = planActions(options);

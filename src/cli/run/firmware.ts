@@ -64,15 +64,11 @@ function planFlash(options: Options): readonly DiskImage[] | undefined {
 /** Debian's packages with firmware, where it is not SeaBIOS. */
 const firmwarePackages: Readonly<Partial<Record<Architecture['name'], string>>> = { aarch64: 'qemu-efi-aarch64' };
 
-/** Firmware boots what is not a kernel that is put into memory. */
-export function planFirmware(
-  options: Options,
-  { system }: { readonly system: boolean },
-  { name, defaultFirmware }: Architecture,
-  hasVga: boolean,
-): MachineOptions['firmware'] {
-  const given = options.last('bios');
-  let boot: Pick<MachineFirmware, 'bootMenuMs' | 'bootDevices' | 'bootDevicesOnce' | 'rebootTimeoutMs'> = {};
+type BootPlan = Pick<MachineFirmware, 'bootMenuMs' | 'bootDevices' | 'bootDevicesOnce' | 'rebootTimeoutMs'>;
+
+/** What `-boot` says. Throws UsageError. */
+export function planBoot(options: Options, architecture: string): BootPlan {
+  let boot: BootPlan = {};
   for (const text of options.all('boot')) {
     const values = KeyValues.parse(`-boot ${text}`, text, 'order');
     const waitMs = values.number('splash-time', 0, 65535) ?? DEFAULT_MENU_MS;
@@ -81,17 +77,38 @@ export function planFirmware(
       throw new UsageError(`-boot ${text}: reboot-timeout is a number of milliseconds up to 65535, or -1`);
     boot = {
       bootMenuMs: values.flag('menu') ? waitMs : undefined,
-      bootDevices: values.text('order'),
-      bootDevicesOnce: values.text('once'),
+      bootDevices: bootLetters(values.option, values.text('order')),
+      bootDevicesOnce: bootLetters(values.option, values.text('once')),
       rebootTimeoutMs: timeout === undefined ? undefined : Number(timeout),
     };
     // EDK II keeps its order in its variables.
     for (const key of ['order', 'once', 'reboot-timeout'])
-      if (name === 'aarch64' && values.has(key))
+      if (architecture === 'aarch64' && values.has(key))
         throw new UsageError(`-boot ${text}: ${key}= is of use with a PC's firmware only`);
     values.flag('strict');
     values.finish(['splash']);
   }
+  return boot;
+}
+
+/** A to P, as drives were once named; each once. Throws UsageError. */
+function bootLetters(option: string, letters: string | undefined): string | undefined {
+  for (const [i, letter] of [...(letters ?? '')].entries()) {
+    if (letter < 'a' || letter > 'p') throw new UsageError(`${option}: Invalid boot device '${letter}'`);
+    if (letters?.indexOf(letter) !== i) throw new UsageError(`${option}: Boot device '${letter}' was given twice`);
+  }
+  return letters;
+}
+
+/** Firmware boots what is not a kernel that is put into memory. */
+export function planFirmware(
+  options: Options,
+  { system }: { readonly system: boolean },
+  { name, defaultFirmware }: Architecture,
+  hasVga: boolean,
+): MachineOptions['firmware'] {
+  const given = options.last('bios');
+  const boot = planBoot(options, name);
   const flash = planFlash(options);
   // A VGA shows nothing until firmware has set it up.
   const kernel = options.last('kernel');

@@ -171,13 +171,13 @@ export async function addNetwork({ hotplug }: Machine, text: string, descriptors
   await hotplug.addNetwork({ ...backend, id });
 }
 
-/** `drive_add`: a drive for a device that comes later. Throws UsageError. */
-export function addDrive({ spareDrives }: HotPlugContext, text: string): string {
+/** `drive_add`: a drive for a device that comes later. Rejects with UsageError, and VringError where its image cannot be opened. */
+export async function addDrive({ machine, spareDrives }: HotPlugContext, text: string): Promise<string> {
   const drive = parseDrive(`drive_add ${text}`, text, spareDrives.size, false);
   if (drive.automatic) throw new VringError('device-bus', 'drive_add: only if=none is supported');
-  if (spareDrives.has(drive.id))
-    throw new VringError('device-bus', `drive_add: there is a drive '${drive.id}' already`);
+  if (spareDrives.has(drive.id)) throw new VringError('device-bus', `Duplicate ID '${drive.id}' for drive`);
   const { image, media, serial } = drive;
+  await machine.hotplug.checkImage(image);
   spareDrives.set(drive.id, { image, media, serial });
   return drive.id;
 }

@@ -265,6 +265,7 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
     const objects = await planObjects(plan);
     machine = await createMachine({ ...plan.machine, ...objects.options }, { signal: controller.signal });
     const running = machine;
+    for (const { image } of plan.spareDrives.values()) await machine.hotplug.checkImage(image);
     showWarnings(machine, io);
     machine.on('unplugged', (device) => void plan.namedDevices.delete(device));
     const { cpus = 1, uuid, architecture = 'x86_64' } = plan.machine;

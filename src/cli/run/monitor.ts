@@ -453,7 +453,13 @@ export const monitorCommands: readonly MonitorCommand[] = [
     argument: '0 if=none,id=ID,file=FILE,…',
     sentence: 'a drive for a device that is plugged in later',
     run: async (monitor, text) => {
-      addDrive(monitor, text.replace(/^\s*(?:-n\s+)?\S+\s+/, ''));
+      try {
+        await addDrive(monitor, text.replace(/^\s*(?:-n\s+)?\S+\s+/, ''));
+      } catch (error) {
+        // QEMU tells it without the word Error before it.
+        if (error instanceof VringError) return error.message;
+        throw error;
+      }
       return 'OK';
     },
   },

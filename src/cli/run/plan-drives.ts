@@ -43,11 +43,11 @@ export class DrivePlan {
     const drives = options.all('drive').filter((text) => !isFlashDrive(text));
     const given = drives.map((text) => ({ option: `-drive ${text}`, text }));
     for (const { name, place, media } of shortForms) {
-      const file = options.last(name);
-      if (file === undefined) continue;
       const kind = media === 'floppy' ? 'if=floppy' : `media=${media}`;
-      const text = `file=${file.replaceAll(',', ',,')},index=${place},${kind}`;
-      given.push({ option: `-${name} ${file}`, text });
+      for (const file of options.all(name)) {
+        const text = `file=${file.replaceAll(',', ',,')},index=${place},${kind}`;
+        given.push({ option: `-${name} ${file}`, text });
+      }
     }
     for (const [i, { option, text }] of given.entries()) {
       const drive = parseDrive(option, text, i, temporary, layout);

@@ -49,6 +49,11 @@ test('drive_del and block_set_io_throttle are answered as by QEMU', { skip, time
   await human('block_set_io_throttle used 0 0 0 0 0 0');
   assert.equal((await throttling()).length, 0);
 
+  const added = `if=none,id=more,format=raw,file=${file('b')}`;
+  for (const line of [added, added, `if=none,id=none,format=raw,file=${file('none')}`])
+    await human(`drive_add 0 ${line}`);
+  await human('drive_del none');
+  await human('drive_del more');
   await human('drive_del nobody');
   await human('drive_del spare');
   await human('drive_del spare');

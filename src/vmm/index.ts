@@ -66,6 +66,7 @@ export type {
   NetworkCapture,
   NetworkOptions,
   SocketPlace,
+  StreamPlace,
   TapOptions,
 } from './network-protocol.js';
 export type { MachineNetwork } from './networks.js';

@@ -14,12 +14,15 @@ export interface SocketPlace {
   readonly port: number;
 }
 
+/** Of a stream: it may be a unix socket too. */
+export type StreamPlace = SocketPlace | { readonly path: string };
+
 /** What is behind a network card. */
 export type NetworkBackend =
   /** A network of the guest's own, from which it reaches what this program reaches. */
   | { readonly kind: 'user'; readonly user?: UserNetworkOptions | undefined }
   /** Another machine, over a stream: each frame behind its length in four bytes, as QEMU's. */
-  | { readonly kind: 'listen' | 'connect'; readonly place: SocketPlace }
+  | { readonly kind: 'listen' | 'connect'; readonly place: StreamPlace }
   /** A connected socket that others have opened: a stream, or one that takes datagrams; `isDatagram`: no stream. */
   | { readonly kind: 'descriptor'; readonly fd: number; readonly isDatagram?: boolean | undefined }
   /** Another machine, or several (a multicast group), a datagram for each frame. */

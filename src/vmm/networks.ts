@@ -143,7 +143,10 @@ function describe(network: NetworkOptions): string {
   if (network.kind === 'tap')
     return network.descriptors ? `fd=${network.descriptors.join(':')}` : `ifname=${network.ifname ?? 'tap%d'}`;
   if (network.kind === 'descriptor') return `${network.isDatagram ? '' : 'socket: '}fd=${network.fd}`;
-  if (network.kind !== 'datagram') return `${network.kind} ${network.place.host}:${network.place.port}`;
+  if (network.kind !== 'datagram') {
+    const { kind, place } = network;
+    return `${kind} ${'path' in place ? `unix:${place.path}` : `${place.host}:${place.port}`}`;
+  }
   const { local, remote } = network;
   return `${local ? `local ${local.host}:${local.port}, ` : ''}remote ${remote.host}:${remote.port}`;
 }

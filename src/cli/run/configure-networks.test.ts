@@ -86,6 +86,23 @@ test('networks', () => {
       ['#nic0', undefined],
     ],
   );
+  for (const [text, backend] of [
+    ['addr.type=unix,addr.path=/s', { kind: 'connect', place: { path: '/s' } }],
+    ['server=on,addr.type=unix,addr.path=/s', { kind: 'listen', place: { path: '/s' } }],
+    ['server=on,addr.type=inet,addr.host=::1,addr.port=0', { kind: 'listen', place: { host: '::1', port: 0 } }],
+    ['server=off,addr.type=fd,addr.str=7', { kind: 'descriptor', fd: 7 }],
+  ] as const)
+    assert.deepEqual(plan('-netdev', `stream,id=s,${text}`).machine.networks, [{ ...backend, id: 's', captures: [] }]);
+  assert.deepEqual(plan('-netdev', 'dgram,id=d,local.type=fd,local.str=8').machine.networks, [
+    { kind: 'descriptor', fd: 8, isDatagram: true, id: 'd', captures: [] },
+  ]);
+  for (const [text, why] of [
+    ['stream,id=s', /addr\.type= is missing/],
+    ['stream,id=s,addr.type=inet,addr.host=h,addr.port=99999', /addr\.port is a whole number from 0 to 65535/],
+    ['stream,id=s,addr.type=fd,addr.str=x', /Invalid file descriptor number 'x'/],
+    ['dgram,id=d,local.type=fd,local.str=8,remote.type=inet,remote.host=h', /don't set remote with local\.fd/],
+  ] as const)
+    assert.throws(() => plan('-netdev', text), why);
   assert.deepEqual(plan('-nic', 'none').machine.networks, []);
   assert.deepEqual(plan('-net', 'nic', '-net', 'user').machine.networks?.length, 1);
   const typesOf = (...words: string[]) => (plan(...words).machine.devices ?? []).map(({ type }) => type);

@@ -17,8 +17,8 @@ import { UsageError } from '../usage-error.js';
 import { flattenJson } from './drives.js';
 import { tapOf } from './plan-tap.js';
 
-const backendTypes = ['user', 'socket', 'dgram', 'tap'];
-const unsupportedBackends = ['bridge', 'vde', 'l2tpv3', 'netmap', 'vhost-user', 'vhost-vdpa', 'hubport', 'stream'];
+const backendTypes = ['user', 'socket', 'stream', 'dgram', 'tap'];
+const unsupportedBackends = ['bridge', 'vde', 'l2tpv3', 'netmap', 'vhost-user', 'vhost-vdpa', 'hubport'];
 type CardType = 'virtio-net' | 'e1000' | 'rtl8139' | 'ne2k_pci' | 'ne2k_isa';
 /** Cards by QEMU's names for `model=`. */
 const models: ReadonlyMap<string, CardType> = new Map([
@@ -161,7 +161,7 @@ function valuesOf(name: string, text: string, descriptorOf = (text: string) => t
   const values = text.trimStart().startsWith('{')
     ? flattenJson(option, text).map(([key, value]) => [key.replace(/\.\d+(\.str)?$/, ''), value] as const)
     : [...KeyValues.parse(option, text, 'type').given];
-  const isDescriptor = (key: string) => key === 'fd' || key === 'fds' || key === 'local.str';
+  const isDescriptor = (key: string) => key === 'fd' || key === 'fds' || key === 'local.str' || key === 'addr.str';
   const named = (value: string) => value.split(':').map(descriptorOf).join(':');
   return new KeyValues(
     option,
@@ -196,6 +196,7 @@ function backendOf(values: KeyValues): NetworkBackend {
   const type = values.need('type');
   if (type === 'user') return { kind: 'user', user: userOf(values) };
   if (type === 'socket') return socketOf(values);
+  if (type === 'stream') return streamOf(values);
   if (type === 'dgram') return datagramsOf(values);
   if (type === 'tap') return tapOf(values);
   const why = unsupportedBackends.includes(type)
@@ -333,6 +334,31 @@ function socketOf(values: KeyValues): NetworkBackend {
       const remote = placeOf(option, key, text, '127.0.0.1');
       return { kind: 'datagram', remote, local: placeOf(option, 'localaddr', localText, '0.0.0.0') };
     }
+  }
+}
+
+/** `server=on,addr.type=inet|unix|fd,addr.…`: the same stream as `socket`'s. */
+function streamOf(values: KeyValues): NetworkBackend {
+  const { option } = values;
+  const kind = (values.flag('server') ?? false) ? 'listen' : 'connect';
+  const type = values.choice('addr.type', ['inet', 'unix', 'fd']);
+  switch (type) {
+    case 'unix':
+      return { kind, place: { path: values.need('addr.path') } };
+    case 'inet': {
+      const host = values.need('addr.host') || (kind === 'listen' ? '0.0.0.0' : '127.0.0.1');
+      const port = values.number('addr.port', 0, 65535);
+      if (port === undefined) throw new UsageError(`${option}: addr.port= is missing`);
+      return { kind, place: { host, port } };
+    }
+    case 'fd': {
+      const fd = values.need('addr.str');
+      if (!/^\d{1,9}$/.test(fd)) throw new UsageError(`${option}: Invalid file descriptor number '${fd}'`);
+      if (kind === 'listen') throw new UsageError(`${option}: addr.type=fd is not supported yet with server=on`);
+      return { kind: 'descriptor', fd: Number(fd) };
+    }
+    case undefined:
+      throw new UsageError(`${option}: addr.type= is missing: inet, unix or fd`);
   }
 }
 

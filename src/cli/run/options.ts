@@ -277,9 +277,9 @@ export const runOptions: readonly OptionRow[] = [
   {
     name: 'netdev',
     argument: 'TYPE,id=ID[,prop=value…]',
-    values: ['user', 'socket', 'dgram'],
+    values: ['user', 'socket', 'stream', 'dgram', 'tap'],
     sentence:
-      'Network for -device virtio-net-pci,netdev=ID, e1000, rtl8139, ne2k_pci or ne2k_isa. user: by the sockets of this host, with hostfwd=[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport, guestfwd=, restrict=, net=, host=, dhcpstart=, dns=, hostname=, tftp=, bootfile=, ipv6=off; socket: listen=, connect=, mcast=, udp=, fd=; dgram: remote.host=, local.host=.',
+      'Network for -device virtio-net-pci,netdev=ID, e1000, rtl8139, ne2k_pci or ne2k_isa. user: by the sockets of this host, with hostfwd=[tcp|udp]:[hostaddr]:hostport-[guestaddr]:guestport, guestfwd=, restrict=, net=, host=, dhcpstart=, dns=, hostname=, tftp=, bootfile=, ipv6=off; socket: listen=, connect=, mcast=, udp=, fd=; stream: server=on, addr.type=inet|unix|fd with addr.host=, addr.port=, addr.path=, addr.str=; dgram: remote.host=, local.host=, or local.type=fd,local.str=.',
     group: network,
     repeats: true,
   },
@@ -334,9 +334,22 @@ export const runOptions: readonly OptionRow[] = [
   {
     name: 'serial',
     argument: 'DEVICE',
-    values: ['stdio', 'mon:stdio', 'file:', 'unix:', 'tcp:', 'telnet:', 'pty', 'pipe:', 'null', 'none', 'chardev:'],
+    values: [
+      'stdio',
+      'mon:stdio',
+      'file:',
+      'unix:',
+      'tcp:',
+      'telnet:',
+      'udp:',
+      'pty',
+      'pipe:',
+      'null',
+      'none',
+      'chardev:',
+    ],
     sentence:
-      'Where a serial port leads: stdio, mon:stdio, file:PATH, unix:PATH, tcp:HOST:PORT, telnet:HOST:PORT, pty, pipe:PATH, null, none, chardev:ID; sockets with server=on,wait=off for one that waits for clients, else reconnect=SECONDS.',
+      'Where a serial port leads: stdio, mon:stdio, file:PATH, unix:PATH, tcp:HOST:PORT, telnet:HOST:PORT, udp:HOST:PORT@LOCAL:PORT, pty, pipe:PATH, null, none, chardev:ID; sockets with server=on,wait=off for one that waits for clients, else reconnect=SECONDS.',
     group: character,
     repeats: true,
   },
@@ -373,9 +386,9 @@ export const runOptions: readonly OptionRow[] = [
   {
     name: 'chardev',
     argument: 'KIND,id=ID[,prop=value…]',
-    values: ['stdio', 'file', 'socket', 'pty', 'pipe', 'null'],
+    values: ['stdio', 'file', 'socket', 'udp', 'pty', 'pipe', 'ringbuf', 'null'],
     sentence:
-      'Character device: stdio (mux=on, signal=off), file (path=, append=on), socket (path= or host=, port=, to=, or fd=; server=, wait=, telnet=, reconnect=), pty, pipe (path=), null.',
+      'Character device: stdio (mux=on, signal=off), file (path=, append=on), socket (path= or host=, port=, to=, or fd=; server=, wait=, telnet=, reconnect=), udp (host=, port=, localaddr=, localport=), pty, pipe (path=), ringbuf (size=), null.',
     group: character,
     repeats: true,
   },

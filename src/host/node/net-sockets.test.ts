@@ -1,8 +1,11 @@
 /** Networks over sockets, between two of our own and against bare sockets that lie. */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import * as dgram from 'node:dgram';
 import * as fs from 'node:fs';
 import * as net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import test from 'node:test';
 import { type FrameOffload, type FrameSink, type GuestLink, gsoType, noOffload } from '../../net/index.js';
 import { descriptorCalls } from './descriptors.js';
@@ -170,6 +173,30 @@ test('a socket that others have opened; what is none is told apart', { skip: !lo
   const file = fs.openSync('/dev/null', 'r');
   await assert.rejects(open({ kind: 'descriptor', fd: file }), { message: "can't get socket option SO_TYPE" });
   fs.closeSync(file);
+});
+
+test('a unix socket: one that was left behind is no hindrance, one that is missing is told', async () => {
+  const folder = fs.mkdtempSync(join(tmpdir(), 'vring-net-'));
+  const place = { path: join(folder, 's') };
+  await assert.rejects(open({ kind: 'connect', place }), {
+    code: 'network-connect',
+    message: /can't connect to .*\/s: /,
+  });
+  const child = `require('net').createServer().listen(${JSON.stringify(place.path)}, () => process.kill(process.pid, 'SIGKILL'))`;
+  spawnSync(process.execPath, ['-e', child]);
+  assert.ok(fs.lstatSync(place.path).isSocket());
+  const a = await open({ kind: 'listen', place });
+  const b = await open({ kind: 'connect', place });
+  b.sink.receive(frameOf(1514, 1), plain);
+  await a.link.count(1);
+  a.sink.receive(frameOf(60, 2), plain);
+  await b.link.count(1);
+  assert.deepEqual([a.link.frames, b.link.frames], [[frameOf(1514, 1)], [frameOf(60, 2)]]);
+  b.sink.close();
+  a.sink.close();
+  fs.writeFileSync(join(folder, 'file'), '');
+  await assert.rejects(open({ kind: 'listen', place: { path: join(folder, 'file') } }), { code: 'network-port' });
+  fs.rmSync(folder, { recursive: true });
 });
 
 /** socket(7): a pair of unix sockets, of datagrams or streams. */

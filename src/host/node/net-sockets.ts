@@ -1,6 +1,6 @@
 /** Networks between machines over sockets, as QEMU's `socket` and `dgram`: a stream with lengths, datagrams, a multicast group. */
 import * as dgram from 'node:dgram';
-import { readlinkSync } from 'node:fs';
+import { lstatSync, readlinkSync, rmSync } from 'node:fs';
 import * as net from 'node:net';
 import { VringError } from '../../base/index.js';
 import { type FrameSink, finishFrame, type GuestLink, MAX_FRAME_BYTES } from '../../net/index.js';
@@ -17,14 +17,15 @@ interface Place {
   readonly port: number;
 }
 export type SocketBackend =
-  | { readonly kind: 'listen' | 'connect'; readonly place: Place }
+  | { readonly kind: 'listen' | 'connect'; readonly place: Place | { readonly path: string } }
   | { readonly kind: 'descriptor'; readonly fd: number; readonly isDatagram?: boolean | undefined }
   | { readonly kind: 'datagram'; readonly local?: Place | undefined; readonly remote: Place };
 
 /** What may wait for a peer that takes nothing: frames beyond are lost, as on a wire. */
 const MAX_BACKLOG = 4 << 20;
 
-const placeText = ({ host, port }: Place) => `${host}:${port}`;
+const placeText = (place: Place | { readonly path: string }) =>
+  'path' in place ? place.path : `${place.host}:${place.port}`;
 const why = (error: unknown) => {
   const code = (error as NodeJS.ErrnoException).code;
   if (code === 'EADDRINUSE') return 'Address already in use';
@@ -59,17 +60,28 @@ export async function openSocketSink(
     if (sink.isTaken) socket.destroy();
     else sink.take(socket, () => {});
   });
+  if ('path' in place) removeStaleSocket(place.path);
   try {
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
       server.listen({ ...place, exclusive: true }, resolve);
     });
   } catch (error) {
-    throw new VringError('network-port', `can't bind ip=${place.host} to socket: ${why(error)}`);
+    const what = 'path' in place ? place.path : `ip=${place.host}`;
+    throw new VringError('network-port', `can't bind ${what} to socket: ${why(error)}`);
   }
   server.on('error', () => {});
   sink.server = server;
   return sink;
+}
+
+/** One that a process before has left behind. */
+function removeStaleSocket(path: string): void {
+  try {
+    if (lstatSync(path).isSocket()) rmSync(path);
+  } catch {
+    // There is none, or listening will tell what is wrong.
+  }
 }
 
 /** A socket that others have opened, a stream or datagrams. Throws VringError `network-connect`, in QEMU's words. */

@@ -145,9 +145,9 @@ export interface SharedFolderConfig extends VirtioPlace {
   readonly tag: string;
   /**
    * Whose files are that the guest makes: `passthrough`: whose it says; `none`: as that, where it is allowed; `mapped-xattr`: the process's
-   * own, with what the guest says in extended attributes.
+   * own, with what the guest says in extended attributes; `mapped-file`: in files beside them.
    */
-  readonly security: 'passthrough' | 'none' | 'mapped-xattr';
+  readonly security: 'passthrough' | 'none' | 'mapped-xattr' | 'mapped-file';
   readonly readonly?: boolean | undefined;
 }
 

@@ -252,15 +252,15 @@ export const runOptions: readonly OptionRow[] = [
   },
   {
     name: 'fsdev',
-    argument: 'local,id=ID,path=FOLDER,security_model=passthrough|mapped-xattr|none[,readonly=on]',
+    argument: 'local,id=ID,path=FOLDER,security_model=MODEL[,readonly=on]',
     sentence:
-      'Folder of this host for -device virtio-9p-pci,fsdev=ID,mount_tag=TAG. passthrough: what the guest makes belongs to whom it says, none: where this is allowed, mapped-xattr: what the guest says lies in extended attributes. No link leads out of it.',
+      'Folder of this host for -device virtio-9p-pci,fsdev=ID,mount_tag=TAG. Models: passthrough: what the guest makes belongs to whom it says, none: where this is allowed, mapped-xattr: what the guest says lies in extended attributes, mapped-file: in files beside them. No link leads out of it.',
     group: storage,
     repeats: true,
   },
   {
     name: 'virtfs',
-    argument: 'local,path=FOLDER,mount_tag=TAG,security_model=passthrough|mapped-xattr|none[,readonly=on]',
+    argument: 'local,path=FOLDER,mount_tag=TAG,security_model=MODEL[,readonly=on]',
     sentence:
       'A folder as -fsdev has it and its device in one. The guest mounts it by: mount -t 9p -o trans=virtio,version=9p2000.L TAG /mnt.',
     group: storage,

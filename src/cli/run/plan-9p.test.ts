@@ -23,7 +23,6 @@ test('folders are shared by -virtfs, and by -fsdev with a device', () => {
   assert.deepEqual([device.path, device.readonly, device.security, device.tag], ['/a b', true, 'none', 't']);
   for (const [argv, sentence] of [
     [['-virtfs', 'local,path=/a,mount_tag=t'], /security_model= is missing/],
-    [['-virtfs', 'local,path=/a,mount_tag=t,security_model=mapped-file'], /mapped-file is not supported yet/],
     [['-virtfs', 'proxy,path=/a,mount_tag=t,security_model=none'], /'proxy' is not supported/],
     [['-virtfs', 'local,path=/a,security_model=none'], /mount_tag/],
     [['-fsdev', `${words},id=f`, '-fsdev', `${words},id=f`], /'f' already/],

@@ -51,11 +51,7 @@ function readFolder(values: KeyValues): Folder {
   if (driver !== 'local') throw new UsageError(`${option}: '${driver}' is not supported: local shares a folder`);
   const security = values.choice('security_model', models);
   if (security === undefined)
-    throw new UsageError(`${option}: security_model= is missing: passthrough, mapped-xattr or none`);
-  if (security === 'mapped-file')
-    throw new UsageError(
-      `${option}: security_model=mapped-file is not supported yet: passthrough, mapped-xattr and none are`,
-    );
+    throw new UsageError(`${option}: security_model= is missing: passthrough, mapped-xattr, mapped-file or none`);
   const model = security === 'mapped' ? 'mapped-xattr' : security;
   return { path: values.need('path'), security: model, readonly: values.flag('readonly') };
 }

@@ -6,6 +6,7 @@ import { constants } from 'node:os';
 import { VringError } from '../../base/index.js';
 import { FolderError, linuxErrno } from '../../hw/ninep/host-folder.js';
 import { loadKoffi } from './koffi.js';
+import type { HeldFile, OwnerStore } from './shared-folder.js';
 
 const sizes = { uid: 4, gid: 4, mode: 4, rdev: 8 } as const;
 type Attribute = keyof typeof sizes;
@@ -16,7 +17,7 @@ export type MappedOwner = Partial<Record<'uid' | 'gid' | 'mode', number> & { rea
 /** What a file system says that keeps none, and what a link says, or a pipe: there they cannot be. */
 const without: readonly number[] = [constants.errno.ENODATA, constants.errno.ENOTSUP, constants.errno.EPERM];
 
-export class MappedOwners {
+export class MappedOwners implements OwnerStore {
   readonly #get: (path: string, name: string, value: Uint8Array, size: number) => number;
   readonly #set: (path: string, name: string, value: Uint8Array, size: number, flags: number) => number;
   readonly #errno: () => number;
@@ -37,8 +38,13 @@ export class MappedOwners {
     }
   }
 
-  /** `path` leads to a file by its descriptor. Throws FolderError. */
-  read(path: string): MappedOwner {
+  hides(): boolean {
+    return false;
+  }
+
+  /** Throws FolderError. */
+  read({ fd }: Pick<HeldFile, 'fd'>): MappedOwner {
+    const path = `/proc/self/fd/${fd}`;
     const found: { -readonly [K in keyof MappedOwner]: MappedOwner[K] } = {};
     for (const name of attributes) {
       const bytes = new Uint8Array(sizes[name]);
@@ -58,7 +64,8 @@ export class MappedOwners {
   }
 
   /** Throws FolderError. */
-  write(path: string, owner: MappedOwner): void {
+  write({ fd }: Pick<HeldFile, 'fd'>, owner: MappedOwner): void {
+    const path = `/proc/self/fd/${fd}`;
     for (const name of attributes) {
       const value = owner[name];
       if (value === undefined) continue;
@@ -70,4 +77,10 @@ export class MappedOwners {
         throw new FolderError(this.#errno() || linuxErrno.io);
     }
   }
+
+  // Attributes go with their file.
+  moved(): void {}
+  linked(): void {}
+  removed(): void {}
+  emptied(): void {}
 }

@@ -16,8 +16,9 @@ import {
   type OpenedFile,
   type Place,
 } from '../../hw/ninep/host-folder.js';
-import { MappedOwners } from './mapped-owners.js';
+import { type MappedOwner, MappedOwners } from './mapped-owners.js';
 import { openFailure } from './open-failure.js';
+import { OwnerFiles } from './owner-files.js';
 
 const O_PATH = 0o10000000;
 const { O_NOFOLLOW, O_DIRECTORY, O_NONBLOCK, O_CREAT, O_EXCL } = fs.constants;
@@ -28,9 +29,30 @@ const mostBytes = 1 << 30;
 /**
  * Who the files belong to. `passthrough`: to whom the guest says, which needs the right to do so. `none`: as that, but where it is not
  * allowed they are the process's own. `mapped-xattr`: they are the process's own, and what the guest says of them lies in extended
- * attributes; links and devices that it makes are plain files to the host.
+ * attributes; `mapped-file`: it lies in files beside them. Links and devices that it makes are plain files to the host.
  */
-export type SecurityModel = 'passthrough' | 'none' | 'mapped-xattr';
+export type SecurityModel = 'passthrough' | 'none' | 'mapped-xattr' | 'mapped-file';
+
+/** A file by its descriptor (O_PATH), with its folder's and its name there; of the shared folder itself they are no matter. */
+export interface HeldFile {
+  readonly fd: number;
+  readonly folder: number | undefined;
+  readonly name: string;
+}
+
+/** Where what guests say of their files is kept. Its calls throw FolderError. */
+export interface OwnerStore {
+  /** A name that guests do not see. */
+  hides(name: string): boolean;
+  read(file: HeldFile): MappedOwner;
+  write(file: HeldFile, owner: MappedOwner): void;
+  /** A file has another name, another name too, or is gone. Of `to` and of what is gone there is no descriptor. */
+  moved(from: HeldFile, to: HeldFile): void;
+  linked(from: HeldFile, to: HeldFile): void;
+  removed(file: HeldFile): void;
+  /** A folder without files is about to go. */
+  emptied(folder: number): void;
+}
 
 const kind = { mask: 0o170000, file: 0o100000, folder: 0o40000, link: 0o120000 } as const;
 /** Of a file and of a folder that hold what is mapped. */
@@ -75,7 +97,8 @@ class File implements OpenedFile {
 export function openSharedFolder(path: string, model: SecurityModel, isReadOnly: boolean): HostFolder {
   if (process.platform !== 'linux')
     throw new VringError('shared-folder', `'${path}' cannot be shared: on Linux alone folders are shared with guests.`);
-  const mapped = model === 'mapped-xattr' ? new MappedOwners() : undefined;
+  const stores = { 'mapped-xattr': () => new MappedOwners(), 'mapped-file': () => new OwnerFiles() };
+  const mapped = model === 'passthrough' || model === 'none' ? undefined : stores[model]();
   let root: number;
   try {
     // Its own name may be a link: that is its owner's will.
@@ -90,9 +113,9 @@ class SharedFolder implements HostFolder {
   readonly isReadOnly: boolean;
   readonly #root: number;
   readonly #model: SecurityModel;
-  readonly #mapped: MappedOwners | undefined;
+  readonly #mapped: OwnerStore | undefined;
 
-  constructor(root: number, model: SecurityModel, isReadOnly: boolean, mapped: MappedOwners | undefined) {
+  constructor(root: number, model: SecurityModel, isReadOnly: boolean, mapped: OwnerStore | undefined) {
     this.#root = root;
     this.#mapped = mapped;
     this.#model = model;
@@ -104,32 +127,44 @@ class SharedFolder implements HostFolder {
   }
 
   /** Does something with a place held by its descriptor, whatever is there. */
-  #at<T>(place: Place, work: (fd: number) => T): T {
+  #at<T>(place: Place, work: (fd: number, held: HeldFile) => T): T {
     let at = this.#root;
+    let folder: number | undefined;
+    const close = (fd: number | undefined) => {
+      if (fd !== undefined && fd !== this.#root) fs.closeSync(fd);
+    };
     try {
       for (const [i, name] of place.entries()) {
         const isLast = i === place.length - 1;
-        const next = call(() => fs.openSync(below(at, name), O_PATH | O_NOFOLLOW | (isLast ? 0 : O_DIRECTORY)));
-        if (at !== this.#root) fs.closeSync(at);
+        const next = call(() => fs.openSync(this.#below(at, name), O_PATH | O_NOFOLLOW | (isLast ? 0 : O_DIRECTORY)));
+        close(folder);
+        folder = at;
         at = next;
       }
-      return call(() => work(at));
+      return call(() => work(at, { fd: at, folder, name: place.at(-1) ?? '' }));
     } finally {
-      if (at !== this.#root) fs.closeSync(at);
+      if (folder !== at) close(folder);
+      close(at);
     }
   }
 
+  /** A name in a folder. Throws FolderError for one that guests do not see. */
+  #below(fd: number, name: string): Buffer {
+    if (this.#mapped?.hides(name)) throw new FolderError(linuxErrno.invalid);
+    return below(fd, name);
+  }
+
   /** Does something with a name in a folder. */
-  #in<T>(place: Place, work: (path: Buffer) => T): T {
+  #in<T>(place: Place, work: (path: Buffer, held: HeldFile) => T): T {
     const name = place.at(-1);
     if (name === undefined) throw new FolderError(linuxErrno.invalid);
-    return this.#at(place.slice(0, -1), (fd) => work(below(fd, name)));
+    return this.#at(place.slice(0, -1), (fd) => work(this.#below(fd, name), { fd: -1, folder: fd, name }));
   }
 
   stat(place: Place): FileStat {
-    const [s, mapped] = this.#at(place, (fd) => [
+    const [s, mapped] = this.#at(place, (fd, held) => [
       fs.fstatSync(fd, { bigint: true }),
-      this.#mapped?.read(itself(fd)) ?? {},
+      this.#mapped?.read(held) ?? {},
     ]);
     return {
       ...{ dev: s.dev, ino: s.ino, mode: Number(s.mode), links: s.nlink, uid: Number(s.uid), gid: Number(s.gid) },
@@ -148,16 +183,16 @@ class SharedFolder implements HostFolder {
   }
 
   open(place: Place, flags: number): OpenedFile {
-    return this.#at(place, (fd) => {
+    return this.#at(place, (fd, held) => {
       // A pipe or a device would be the host's.
-      if (!fs.fstatSync(fd).isFile() || !this.#isMappedFile(fd)) throw new FolderError(linuxErrno.access);
+      if (!fs.fstatSync(fd).isFile() || !this.#isMappedFile(held)) throw new FolderError(linuxErrno.access);
       return new File(fs.openSync(itself(fd), (flags & openMask) | O_NONBLOCK));
     });
   }
 
   /** It is no link or device to the guest. */
-  #isMappedFile(fd: number): boolean {
-    const mode = this.#mapped?.read(itself(fd)).mode;
+  #isMappedFile(held: HeldFile): boolean {
+    const mode = this.#mapped?.read(held).mode;
     return mode === undefined || (mode & kind.mask) === kind.file || (mode & kind.mask) === 0;
   }
 
@@ -176,7 +211,7 @@ class SharedFolder implements HostFolder {
     if ((flags & O_EXCL) === 0 && exists()) return this.open(made, flags);
     const fd = this.#at(place, (folder) =>
       fs.openSync(
-        below(folder, name),
+        this.#below(folder, name),
         (flags & openMask) | isNew | O_NOFOLLOW | O_NONBLOCK,
         this.#mapped ? ownMode.file : mode & 0o7777,
       ),
@@ -191,7 +226,7 @@ class SharedFolder implements HostFolder {
     if (mapped) {
       const owner = { ...(uid === undefined ? {} : { uid }), gid, mode, ...(rdev === undefined ? {} : { rdev }) };
       try {
-        this.#at(place, (fd) => mapped.write(itself(fd), owner));
+        this.#at(place, (_fd, held) => mapped.write(held, owner));
       } catch (error) {
         // Where no attributes are kept nothing is made.
         this.remove(place, (mode & kind.mask) === kind.folder);
@@ -206,7 +241,11 @@ class SharedFolder implements HostFolder {
   /** A plain file of the host's that is something else to the guest. */
   #makePlain(place: Place, name: string, content: Uint8Array): void {
     this.#at(place, (folder) => {
-      const fd = fs.openSync(below(folder, name), fs.constants.O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, ownMode.file);
+      const fd = fs.openSync(
+        this.#below(folder, name),
+        fs.constants.O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW,
+        ownMode.file,
+      );
       try {
         fs.writeSync(fd, content);
       } finally {
@@ -225,12 +264,13 @@ class SharedFolder implements HostFolder {
   }
 
   list(place: Place): readonly string[] {
-    return this.#at(place, (fd) => fs.readdirSync(itself(fd), { encoding: 'latin1' }));
+    const names = this.#at(place, (fd) => fs.readdirSync(itself(fd), { encoding: 'latin1' }));
+    return names.filter((name) => !this.#mapped?.hides(name));
   }
 
   makeFolder(place: Place, file: NewFile): void {
     const { name, mode } = file;
-    this.#at(place, (fd) => fs.mkdirSync(below(fd, name), this.#mapped ? ownMode.folder : mode & 0o7777));
+    this.#at(place, (fd) => fs.mkdirSync(this.#below(fd, name), this.#mapped ? ownMode.folder : mode & 0o7777));
     this.#settle([...place, name], file, (mode & 0o7777) | kind.folder);
   }
 
@@ -239,7 +279,7 @@ class SharedFolder implements HostFolder {
     const bytes = Buffer.from(target, 'latin1');
     if (bytes.length > mostLinkBytes) throw new FolderError(linuxErrno.nameTooLong);
     if (this.#mapped) this.#makePlain(place, file.name, bytes);
-    else this.#at(place, (fd) => fs.symlinkSync(bytes, below(fd, file.name)));
+    else this.#at(place, (fd) => fs.symlinkSync(bytes, this.#below(fd, file.name)));
     this.#settle([...place, file.name], file, 0o777 | kind.link);
   }
 
@@ -253,15 +293,19 @@ class SharedFolder implements HostFolder {
   }
 
   link(place: Place, name: string, of: Place): void {
-    this.#in(of, (from) => this.#at(place, (fd) => fs.linkSync(from, below(fd, name))));
+    this.#in(of, (from, held) =>
+      this.#in([...place, name], (path, made) => {
+        fs.linkSync(from, path);
+        this.#mapped?.linked(held, made);
+      }),
+    );
   }
 
   readLink(place: Place): string {
     const mapped = this.#mapped;
     if (mapped) {
-      const target = this.#at(place, (fd) => {
-        if (((mapped.read(itself(fd)).mode ?? 0) & kind.mask) !== kind.link || !fs.fstatSync(fd).isFile())
-          return undefined;
+      const target = this.#at(place, (fd, held) => {
+        if (((mapped.read(held).mode ?? 0) & kind.mask) !== kind.link || !fs.fstatSync(fd).isFile()) return undefined;
         const bytes = new Uint8Array(mostLinkBytes);
         const file = fs.openSync(itself(fd), fs.constants.O_RDONLY | O_NONBLOCK);
         try {
@@ -284,7 +328,7 @@ class SharedFolder implements HostFolder {
         ...(gid === undefined ? {} : { gid }),
         ...(mode === undefined ? {} : { mode: (mode & 0o7777) | isKind }),
       };
-      this.#at(place, (fd) => mapped.write(itself(fd), owner));
+      this.#at(place, (_fd, held) => mapped.write(held, owner));
     } else if (uid !== undefined || gid !== undefined) this.#own(place, uid, gid);
     if (mode !== undefined && !mapped)
       this.#at(place, (fd) => {
@@ -306,11 +350,21 @@ class SharedFolder implements HostFolder {
   }
 
   rename(from: Place, to: Place): void {
-    this.#in(from, (old) => this.#in(to, (path) => fs.renameSync(old, path)));
+    this.#in(from, (old, held) =>
+      this.#in(to, (path, moved) => {
+        fs.renameSync(old, path);
+        this.#mapped?.moved(held, moved);
+      }),
+    );
   }
 
   remove(place: Place, isFolder: boolean): void {
-    this.#in(place, (path) => (isFolder ? fs.rmdirSync(path) : fs.unlinkSync(path)));
+    if (isFolder && this.#mapped) this.#at(place, (fd) => this.#mapped?.emptied(fd));
+    this.#in(place, (path, held) => {
+      if (isFolder) fs.rmdirSync(path);
+      else fs.unlinkSync(path);
+      this.#mapped?.removed(held);
+    });
   }
 }
 

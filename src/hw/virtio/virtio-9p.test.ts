@@ -2,9 +2,11 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import {
+  existsSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   readlinkSync,
@@ -121,68 +123,113 @@ function namesIn(reader: MessageReader): string[] {
 /** Why attributes cannot be kept here. */
 function noAttributes(): string | false {
   const probe = join(top, 'probe');
-  writeFileSync(probe, '');
+  const fd = openSync(probe, 'w');
   try {
-    new MappedOwners().write(probe, { uid: 1 });
+    new MappedOwners().write({ fd }, { uid: 1 });
     return false;
   } catch {
     return 'no koffi, or no extended attributes in the temporary folder';
   }
 }
 
-test('mapped-xattr: what the guest says of its files lies beside them', { skip: skip || noAttributes() }, () => {
-  const { inside, begin, ok, ask, walk, folder } = shared({ model: 'mapped-xattr', uid: 1234 });
-  begin();
-  const at = (...names: string[]) => {
-    const { mode, uid, gid, rdev } = folder.stat(names);
-    return [mode, uid, gid, rdev];
-  };
-  const own = process.getuid?.();
-  ok(T.mkdir, (out) => out.u32(0).text('sub').u32(0o40750).u32(55));
-  assert.deepEqual(at('sub'), [0o40750, 1234, 55, 0n]);
-  walk(1, ['sub']);
-  ok(T.lcreate, (out) => out.u32(1).text('a').u32(0o2).u32(0o104755).u32(66));
-  assert.deepEqual(at('sub', 'a'), [0o104755, 1234, 66, 0n]);
-  ok(T.symlink, (out) => out.u32(0).text('link').text('../secret').u32(7));
-  assert.deepEqual(at('link').slice(0, 3), [0o120777, 1234, 7]);
-  assert.ok(typeof walk(2, ['link']) !== 'number');
-  assert.equal(ok(T.readlink, (out) => out.u32(2)).text(), '../secret');
-  // A link is no file to be opened, nor is a device.
-  assert.equal(
-    ask(T.lopen, (out) => out.u32(2).u32(0)),
-    13,
-  );
-  ok(T.mknod, (out) => out.u32(0).text('null').u32(0o20666).u32(1).u32(3).u32(0));
-  assert.deepEqual(at('null'), [0o20666, 1234, 0, 0x103n]);
-  assert.ok(typeof walk(3, ['null']) !== 'number');
-  assert.equal(
-    ask(T.lopen, (out) => out.u32(3).u32(0)),
-    13,
-  );
-  assert.equal(
-    ask(T.mknod, (out) => out.u32(0).text('no').u32(0o120666).u32(1).u32(3).u32(0)),
-    22,
-  );
-  // To the host all are plain, and its own.
-  for (const [name, mode] of [
-    ['sub', 0o40700],
-    ['sub/a', 0o100600],
-    ['link', 0o100600],
-    ['null', 0o100600],
-  ] as const) {
-    const stats = lstatSync(join(inside, name));
-    assert.deepEqual([stats.mode, stats.uid], [mode, own], name);
+for (const model of ['mapped-xattr', 'mapped-file'] as const)
+  test(`${model}: what the guest says of its files lies beside them`, {
+    skip: skip || (model === 'mapped-xattr' && noAttributes()),
+  }, () => {
+    const { inside, begin, ok, ask, walk, folder } = shared({ model, uid: 1234 });
+    begin();
+    const at = (...names: string[]) => {
+      const { mode, uid, gid, rdev } = folder.stat(names);
+      return [mode, uid, gid, rdev];
+    };
+    const own = process.getuid?.();
+    ok(T.mkdir, (out) => out.u32(0).text('sub').u32(0o40750).u32(55));
+    assert.deepEqual(at('sub'), [0o40750, 1234, 55, 0n]);
+    walk(1, ['sub']);
+    ok(T.lcreate, (out) => out.u32(1).text('a').u32(0o2).u32(0o104755).u32(66));
+    assert.deepEqual(at('sub', 'a'), [0o104755, 1234, 66, 0n]);
+    ok(T.symlink, (out) => out.u32(0).text('link').text('../secret').u32(7));
+    assert.deepEqual(at('link').slice(0, 3), [0o120777, 1234, 7]);
+    assert.ok(typeof walk(2, ['link']) !== 'number');
+    assert.equal(ok(T.readlink, (out) => out.u32(2)).text(), '../secret');
+    // A link is no file to be opened, nor is a device.
+    assert.equal(
+      ask(T.lopen, (out) => out.u32(2).u32(0)),
+      13,
+    );
+    ok(T.mknod, (out) => out.u32(0).text('null').u32(0o20666).u32(1).u32(3).u32(0));
+    assert.deepEqual(at('null'), [0o20666, 1234, 0, 0x103n]);
+    assert.ok(typeof walk(3, ['null']) !== 'number');
+    assert.equal(
+      ask(T.lopen, (out) => out.u32(3).u32(0)),
+      13,
+    );
+    assert.equal(
+      ask(T.mknod, (out) => out.u32(0).text('no').u32(0o120666).u32(1).u32(3).u32(0)),
+      22,
+    );
+    // To the host all are plain, and its own.
+    for (const [name, mode] of [
+      ['sub', 0o40700],
+      ['sub/a', 0o100600],
+      ['link', 0o100600],
+      ['null', 0o100600],
+    ] as const) {
+      const stats = lstatSync(join(inside, name));
+      assert.deepEqual([stats.mode, stats.uid], [mode, own], name);
+    }
+    // Mode, owner and group.
+    ok(T.setattr, (out) => out.u32(3).u32(7).u32(0o640).u32(9).u32(8).u64(0n).u64(0n).u64(0n).u64(0n).u64(0n));
+    assert.deepEqual(at('null'), [0o20640, 9, 8, 0x103n]);
+    // What others have made is as it is; a link of theirs stays one.
+    writeFileSync(join(inside, 'theirs'), '', { mode: 0o644 });
+    symlinkSync('/etc/passwd', join(inside, 'out'));
+    assert.deepEqual(at('theirs').slice(0, 2), [lstatSync(join(inside, 'theirs')).mode, own]);
+    assert.equal(folder.readLink(['out']), '/etc/passwd');
+    assert.equal(folder.stat(['out']).mode & 0o170000, 0o120000);
+    const change = () => folder.change(['out'], { uid: 1 });
+    if (model === 'mapped-file') change();
+    else assert.throws(change, { errno: 1 });
+  });
+
+test('mapped-file: names that guests do not see, and what becomes of the files beside files', { skip }, () => {
+  const { inside, folder } = shared({ model: 'mapped-file', uid: 1234 });
+  const file = (name: string, uid: number) => ({ name, mode: 0o640, uid, gid: 2 });
+  const beside = (...names: string[]) => join(inside, ...names.slice(0, -1), '.virtfs_metadata', names.at(-1)!);
+  folder.makeFolder([], file('sub', 1));
+  folder.create(['sub'], file('a', 7), 2).close();
+  folder.makeNode(['sub'], { ...file('tty', 8), mode: 0o20600 }, 0x405n);
+  assert.equal(readFileSync(beside('sub', 'a'), 'latin1'), `virtfs.uid=7\nvirtfs.gid=2\nvirtfs.mode=${0o100640}\n`);
+  assert.match(readFileSync(beside('sub', 'tty'), 'latin1'), /^virtfs\.rdev=1029$/m);
+  folder.change([], { uid: 99 });
+  assert.equal(readFileSync(join(inside, '.virtfs_metadata_root'), 'latin1'), 'virtfs.uid=99\n');
+  assert.equal(folder.stat([]).uid, 99);
+  assert.deepEqual([folder.list([]), folder.list(['sub']).toSorted()], [['sub'], ['a', 'tty']]);
+  for (const name of ['.virtfs_metadata', '.virtfs_metadata_root']) {
+    assert.throws(() => folder.stat([name]), { errno: 22 });
+    assert.throws(() => folder.create([], file(name, 1), 2), { errno: 22 });
+    assert.throws(() => folder.makeFolder(['sub'], file(name, 1)), { errno: 22 });
+    assert.throws(() => folder.rename(['sub', 'a'], ['sub', name]), { errno: 22 });
+    assert.throws(() => folder.remove([name], true), { errno: 22 });
   }
-  // Mode, owner and group.
-  ok(T.setattr, (out) => out.u32(3).u32(7).u32(0o640).u32(9).u32(8).u64(0n).u64(0n).u64(0n).u64(0n).u64(0n));
-  assert.deepEqual(at('null'), [0o20640, 9, 8, 0x103n]);
-  // What others have made is as it is; a link of theirs stays one.
-  writeFileSync(join(inside, 'theirs'), '', { mode: 0o644 });
-  symlinkSync('/etc/passwd', join(inside, 'out'));
-  assert.deepEqual(at('theirs').slice(0, 2), [lstatSync(join(inside, 'theirs')).mode, own]);
-  assert.equal(folder.readLink(['out']), '/etc/passwd');
-  assert.equal(folder.stat(['out']).mode & 0o170000, 0o120000);
-  assert.throws(() => folder.change(['out'], { uid: 1 }), { errno: 1 });
+  folder.link([], 'hard', ['sub', 'a']);
+  folder.rename(['sub', 'a'], ['b']);
+  assert.deepEqual([folder.stat(['b']).uid, folder.stat(['hard']).uid], [7, 7]);
+  assert.equal(existsSync(beside('sub', 'a')), false);
+  // A name that is taken over by a file of the host's is that file's.
+  writeFileSync(join(inside, 'plain'), '');
+  folder.rename(['plain'], ['b']);
+  assert.equal(folder.stat(['b']).uid, process.getuid?.());
+  assert.throws(() => folder.remove(['sub'], true), { errno: 39 });
+  folder.remove(['sub', 'tty'], false);
+  folder.remove(['sub'], true);
+  assert.deepEqual([existsSync(join(inside, 'sub')), existsSync(beside('sub'))], [false, false]);
+  // What lies there may be anything: a link leads nowhere, and lines that are none say nothing.
+  symlinkSync('/etc/passwd', beside('x'));
+  writeFileSync(join(inside, 'x'), '');
+  assert.throws(() => folder.stat(['x']), { errno: 40 });
+  writeFileSync(beside('b'), 'virtfs.uid=-1\nvirtfs.gid=5\nvirtfs.mode=zz\nvirtfs.uid=99999999999999999999999999\n');
+  assert.equal(folder.stat(['b']).gid, 5);
 });
 
 test('files and folders are made, read, written, renamed, listed and removed', { skip }, () => {

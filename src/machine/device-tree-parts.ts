@@ -1,5 +1,6 @@
-/** Parts of device trees that several boards have: virtio-mmio slots and the PCI Express host, as Linux's bindings describe them. */
+/** Parts of device trees that several boards have: flash banks, virtio-mmio slots and the PCI Express host, as Linux's bindings describe them. */
 import { type FdtNode, twoCells } from './fdt.js';
+import type { FlashMap } from './flash-banks.js';
 
 /** `reg` of a range, two cells each. */
 export const reg = (gpa: number, bytes: number): number[] => [...twoCells(gpa), ...twoCells(bytes)];
@@ -50,6 +51,12 @@ export function pciHostNode(
     'interrupt-map': interruptMap,
   };
 }
+
+export const flashNode = ({ gpa, banks, bytes }: FlashMap): FdtNode => ({
+  compatible: 'cfi-flash',
+  'bank-width': [4],
+  reg: Array.from({ length: banks }, (_, n) => reg(gpa + n * bytes, bytes)).flat(),
+});
 
 export interface SlotPlaces {
   readonly gpa: number;

@@ -111,7 +111,6 @@ const armText = (affinities: readonly number[], gic: Parameters<typeof armTree>[
         rngSeed: new Uint8Array(32),
         kaslrSeed: new Uint8Array(8),
         serial: true,
-        flash: true,
         narrow: false,
       }),
     ),

@@ -40,9 +40,10 @@ export interface FirmwareOptions {
   readonly image?: Uint8Array | undefined;
   /**
    * In its place flash chips that keep what firmware writes, each a multiple of 4 KiB, together at most 8 MiB: the first ends at 4 GiB
-   * and is entered, each other one ends where the one before begins.
+   * and is entered, each other one ends where the one before begins. On boards `virt` banks by their numbers, absent where a bank has
+   * no image; RISC-V's has them beside the image above.
    */
-  readonly flash?: readonly BlockBackend[] | undefined;
+  readonly flash?: readonly (BlockBackend | undefined)[] | undefined;
   /** What firmware shows goes to COM1 too. */
   readonly serialConsole?: boolean | undefined;
   /** It stops at a menu of what it could boot from, for so long. */
@@ -64,13 +65,14 @@ export interface FirmwareOptions {
 /** Bytes of what lies below 4 GiB. Throws VringError `firmware-size`. */
 export function firmwareBytes({ image, flash }: FirmwareOptions): number {
   if (flash) {
-    const bytes = flash.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-    const unfit = flash.find(({ sizeBytes }) => sizeBytes === 0 || sizeBytes % FLASH_BLOCK_BYTES !== 0);
-    if (flash.length > 0 && bytes <= MOST_ROM_BYTES && unfit === undefined) return bytes;
+    const sizes = flash.map((backend) => backend?.sizeBytes ?? 0);
+    const bytes = sizes.reduce((sum, size) => sum + size, 0);
+    const unfit = sizes.find((size) => size === 0 || size % FLASH_BLOCK_BYTES !== 0);
+    if (sizes.length > 0 && bytes <= MOST_ROM_BYTES && unfit === undefined) return bytes;
     throw new VringError(
       'firmware-size',
-      unfit
-        ? `A flash image has ${unfit.sizeBytes} bytes: it is a multiple of 4 KiB.`
+      unfit !== undefined
+        ? `A flash image has ${unfit} bytes: it is a multiple of 4 KiB.`
         : `The flash images have ${bytes} bytes together: they have up to 8 MiB.`,
     );
   }
@@ -114,7 +116,8 @@ export class PcFirmware {
       memory.addRam({ name: 'pc.bios', gpa, size: this.#sizeBytes, hva: romHva, readonly: true });
     }
     let end = FOUR_GIB;
-    this.chips = (firmware.flash ?? []).map((backend, i) => {
+    const flash = (firmware.flash ?? []).filter((backend) => backend !== undefined);
+    this.chips = flash.map((backend, i) => {
       end -= backend.sizeBytes;
       return this.#addFlash(backend, `system.flash${i}`, end);
     });

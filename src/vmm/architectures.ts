@@ -37,7 +37,7 @@ export interface DriveLayout {
 export interface ArchitectureOptions {
   readonly builtInGuest?: boolean | undefined;
   readonly lens?: boolean | 'time' | undefined;
-  readonly firmware?: { readonly flash?: unknown } | undefined;
+  readonly firmware?: object | undefined;
   readonly semihosting?: object | undefined;
 }
 
@@ -60,6 +60,8 @@ export interface Architecture {
   readonly unsupportedMachines: readonly string[];
   /** What of its options only other architectures have, for a person; undefined: nothing. */
   unfit(options: ArchitectureOptions): string | undefined;
+  /** Room for firmware and flash behind guest RAM, at most. */
+  romBytes(options: ArchitectureOptions): number;
   /** The firmware that starts without being asked for, where a kernel or disks alone cannot start. */
   readonly defaultFirmware: string | undefined;
   /** Unpacks a kernel where its loader does not do so itself. */
@@ -69,6 +71,8 @@ export interface Architecture {
   cpuHelp(): string;
   loadBoard(): Promise<BoardMaker>;
 }
+
+const MIB = 1 << 20;
 
 const checkedX86 = (text: string): string => {
   parseCpuOption(text);
@@ -109,6 +113,7 @@ const x86 = {
   buses: ['PCI', 'ISA', 'IDE', 'floppy-bus', 'SCSI', 'nvme-bus', 'usb-bus', 'virtio-serial-bus'],
   unsupportedMachines: ['isapc', 'x-remote'],
   unfit: ({ semihosting }) => (semihosting ? 'semihosting' : undefined),
+  romBytes: ({ firmware, builtInGuest }) => (firmware || builtInGuest ? 8 * MIB : 0),
   defaultFirmware: 'bios-256k.bin',
   loadUnpack: async () => (kernel) => kernel,
   cpuHelp,
@@ -142,8 +147,8 @@ export const architectures: readonly Architecture[] = [
     serialPorts: 1,
     buses: ['PCI', 'virtio-bus', 'SCSI', 'nvme-bus', 'usb-bus', 'virtio-serial-bus'],
     unsupportedMachines: ['sifive_u', 'sifive_e', 'spike', 'shakti_c', 'microchip-icicle-kit', 'none', 'x-remote'],
-    unfit: ({ builtInGuest, lens, firmware }) =>
-      builtInGuest ? 'the built-in guest' : lens ? 'the lens' : firmware?.flash ? 'flash chips' : undefined,
+    unfit: ({ builtInGuest, lens }) => (builtInGuest ? 'the built-in guest' : lens ? 'the lens' : undefined),
+    romBytes: () => 65 * MIB,
     defaultFirmware: undefined,
     cpuOption: (text) => {
       parseRiscvCpu(text);
@@ -166,6 +171,7 @@ export const architectures: readonly Architecture[] = [
     buses: ['PCI', 'virtio-bus', 'usb-bus', 'virtio-serial-bus'],
     unsupportedMachines: ['sbsa-ref', 'raspi3b', 'raspi4b', 'xlnx-zcu102', 'xlnx-versal-virt', 'none', 'x-remote'],
     unfit: ({ builtInGuest, lens }) => (builtInGuest ? 'the built-in guest' : lens ? 'the lens' : undefined),
+    romBytes: () => 128 * MIB,
     defaultFirmware: 'QEMU_EFI.fd',
     cpuOption: (text, board) => {
       const levels = [board?.virtualization && ',has_el2=on', board?.secure && ',has_el3=on'];
@@ -189,6 +195,7 @@ export const architectures: readonly Architecture[] = [
     buses: ['PCI', 'virtio-bus', 'usb-bus', 'virtio-serial-bus'],
     unsupportedMachines: ['vexpress-a9', 'vexpress-a15', 'raspi2b', 'versatilepb', 'none', 'x-remote'],
     unfit: ({ builtInGuest, lens }) => (builtInGuest ? 'the built-in guest' : lens ? 'the lens' : undefined),
+    romBytes: () => 128 * MIB,
     defaultFirmware: undefined,
     cpuOption: (text) => {
       parseArm32Cpu(text);

@@ -205,12 +205,15 @@ export type DeviceOptions =
   | { readonly type: 'isa-debugcon'; readonly port?: number | undefined }
   | { readonly type: 'pc-testdev' };
 
-/** Firmware that starts the machine: SeaBIOS, OVMF. Either `image` or `flash` says where it is. */
+/** Firmware that starts the machine: SeaBIOS, OVMF. Either `image` or the first of `flash` says where it is; RISC-V takes both. */
 export interface MachineFirmware {
   /** Path, or the bytes. */
   readonly image?: string | Uint8Array | undefined;
-  /** Flash chips of a PC, which keep what firmware writes: the first is entered, the second has its variables. */
-  readonly flash?: readonly DiskImage[] | undefined;
+  /**
+   * Flash chips, which keep what firmware writes: the first is entered, the second has its variables. On RISC-V what the second one has
+   * starts in S-mode. Boards `virt` have a chip where none is given too, which keeps nothing.
+   */
+  readonly flash?: readonly (DiskImage | undefined)[] | undefined;
   /** What it shows on a screen appears on COM1. */
   readonly serialConsole?: boolean | undefined;
   /** It offers a menu of what to boot from for so long. */
@@ -376,8 +379,6 @@ export type PortPlace =
   | { readonly kind: 'gdb' };
 
 export const DEFAULT_RAM_BYTES = 128 << 20;
-/** What firmware images have at most. */
-const FIRMWARE_ROOM_BYTES = 8 << 20;
 const MIN_RAM_BYTES = 2 << 20;
 export const DEFAULT_HOT_THRESHOLD = 512;
 const COPY_STEP_BYTES = 1 << 20;
@@ -433,11 +434,20 @@ export function architectureOf({ architecture }: MachineOptions): Architecture {
 }
 
 /** Checks the options and lays out streams and devices. Throws VringError `options-invalid`, `ram-size` and what the CPU's parser throws. */
+/** Throws VringError `options-invalid`. */
+function checkFirmware({ code }: Architecture, { image, flash }: MachineFirmware): void {
+  if (image === undefined && !flash?.some((chip) => chip !== undefined))
+    throw invalid('There is neither a firmware image nor one of a flash chip.');
+  if (code === 'x86' && flash?.includes(undefined)) throw invalid('Flash chips of a PC lie one below another.');
+  if (code !== 'riscv' && image !== undefined && flash?.[0] !== undefined)
+    throw invalid('Firmware is an image, or flash chips.');
+}
+
 export function planMachine(options: MachineOptions): {
   readonly places: readonly PortPlace[];
   readonly disks: readonly DiskConfig[];
   /** Places among them of what the board's flash chips hold. */
-  readonly flash: readonly number[] | undefined;
+  readonly flash: readonly (number | undefined)[] | undefined;
   readonly config: Omit<WorkerConfig, 'kernel' | 'initrd' | 'firmware' | 'streams' | 'doorbell' | 'modules' | 'disks'>;
 } {
   const ramBytes = Math.ceil((options.ramBytes ?? DEFAULT_RAM_BYTES) / 4096) * 4096;
@@ -468,7 +478,7 @@ export function planMachine(options: MachineOptions): {
   const uuid = options.uuid?.replaceAll('-', '') ?? '';
   if (!/^([0-9a-f]{32})?$/i.test(uuid)) throw invalid(`'${options.uuid}' is no UUID.`);
   const most = maxGuestBytes(cpus);
-  if (ramBytes > most - (options.firmware || options.builtInGuest ? FIRMWARE_ROOM_BYTES : 0)) {
+  if (ramBytes > most - architecture.romBytes(options)) {
     throw new VringError(
       'ram-size',
       `A machine can have at most ${mib(most)} of RAM here: ${mib(ramBytes)} would need WebAssembly memory with 64-bit addresses.`,
@@ -687,11 +697,9 @@ export function planMachine(options: MachineOptions): {
         return device;
     }
   });
-  const image = options.firmware?.image;
   const chips = options.firmware?.flash;
-  if (options.firmware && (image === undefined) === (chips === undefined))
-    throw invalid('Firmware is an image, or flash chips.');
-  const flash = chips?.map((chip, i) => disks.push({ ...chip, id: `pflash${i}` }) - 1);
+  if (options.firmware) checkFirmware(architecture, options.firmware);
+  const flash = chips?.map((chip, i) => chip && disks.push({ ...chip, id: `pflash${i}` }) - 1);
   return {
     places,
     disks,

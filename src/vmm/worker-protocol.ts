@@ -313,7 +313,7 @@ export interface WorkerConfig {
     | (Pick<FirmwareOptions, 'serialConsole' | 'bootMenuMs' | 'rebootTimeoutMs' | 'bootDevices' | 'bootDevicesOnce'> & {
         readonly image?: ImageSource | undefined;
         /** Places of the flash chips' images among the disks. */
-        readonly flash?: readonly number[] | undefined;
+        readonly flash?: readonly (number | undefined)[] | undefined;
       })
     | undefined;
   /** Of the thread. */

@@ -10,7 +10,7 @@ import type { GivenOption } from '../options/parse.js';
 import { UsageError } from '../usage-error.js';
 import { Chardevs } from './chardevs.js';
 import { parseObject } from './drives.js';
-import { planBoot, planFirmware, planFwCfg, planRiscvFirmware } from './firmware.js';
+import { planBoot, planFirmware, planFwCfg, planRiscvFirmware, startsKernelBare } from './firmware.js';
 import { Options } from './given-options.js';
 import { Globals } from './globals.js';
 import { planLens } from './lens.js';
@@ -71,7 +71,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
   if (hasVga && context.system) throw new UsageError('A system that is named has no screen yet, only its console');
 
   // Without any firmware the kernel itself is what starts in M-mode.
-  const isBare = architecture.name === 'riscv64' && options.last('bios') === 'none';
+  const isBare = architecture.name === 'riscv64' && startsKernelBare(options);
   const kernel = isBare ? undefined : options.last('kernel');
   const loads = planLoaders(options, architecture);
   const isEntered = loads.some(({ cpu }) => cpu === 0);

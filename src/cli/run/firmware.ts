@@ -14,21 +14,29 @@ import type { Options } from './given-options.js';
 const HERE = Uint8Array.of(0x6f, 0, 0, 0);
 
 /**
- * What runs in M-mode: nothing unless asked for, for the board serves SBI calls itself. `isEntered`: something loaded says where the
- * first hart begins.
+ * What runs in M-mode: nothing unless asked for, for the board serves SBI calls itself. What flash banks have stands beside it.
+ * `isEntered`: something loaded says where the first hart begins.
  */
 export function planRiscvFirmware(options: Options, isEntered: boolean): MachineOptions['firmware'] {
   if (options.has('boot')) throw new UsageError("-boot is of use with a PC's firmware only");
   const given = options.last('bios');
   const kernel = options.last('kernel');
-  if (kernel === undefined && isEntered && (given ?? 'none') === 'none') return { image: HERE };
-  if (given === undefined) return undefined;
-  if (given === 'none') {
-    if (kernel === undefined) throw new UsageError('-bios none: the bare machine starts what -kernel names');
-    return { image: kernel };
-  }
-  return { image: needFirmware(given === 'default' ? 'fw_dynamic.bin' : given, options, 'opensbi') };
+  const flash = planFlash(options);
+  if (kernel === undefined && isEntered && (given ?? 'none') === 'none') return { image: HERE, flash };
+  if (given === undefined) return flash && { flash };
+  if (given !== 'none')
+    return { image: needFirmware(given === 'default' ? 'fw_dynamic.bin' : given, options, 'opensbi'), flash };
+  // What the second bank has starts in S-mode, and the kernel is its.
+  if (flash?.[1] && !flash[0])
+    throw new UsageError('-bios none: nothing in M-mode would start what the second flash chip has');
+  if (flash?.[0]) return { flash };
+  if (kernel === undefined) throw new UsageError('-bios none: the bare machine starts what -kernel names');
+  return { image: kernel };
 }
+
+/** `-bios none`: nothing is in M-mode but the kernel itself, unless a flash chip has what starts. */
+export const startsKernelBare = (options: Options): boolean =>
+  options.last('bios') === 'none' && planFlash(options)?.[0] === undefined;
 
 /** The path of a firmware image. Throws VringError `firmware-missing`. */
 function needFirmware(name: string, options: Options, debianPackage: string): string {
@@ -41,7 +49,7 @@ function needFirmware(name: string, options: Options, debianPackage: string): st
 }
 
 /** `-drive if=pflash` and `-pflash`: what the board's flash chips hold, in their order. */
-function planFlash(options: Options): readonly DiskImage[] | undefined {
+function planFlash(options: Options): readonly (DiskImage | undefined)[] | undefined {
   const temporary = options.has('snapshot');
   const chips: (DiskImage | undefined)[] = [];
   const texts = [
@@ -55,10 +63,7 @@ function planFlash(options: Options): readonly DiskImage[] | undefined {
     if (chips[at]) throw new UsageError(`-drive ${text}: there are two drives for flash chip ${at}`);
     chips[at] = image;
   }
-  if (texts.length === 0) return undefined;
-  if (!chips[0]) throw new UsageError('if=pflash: the first flash chip, unit=0, has the firmware');
-  if (options.has('bios')) throw new UsageError('-bios and if=pflash both say where the firmware is');
-  return chips as DiskImage[];
+  return texts.length === 0 ? undefined : [...chips];
 }
 
 /** Debian's packages with firmware, where it is not SeaBIOS. */
@@ -110,6 +115,10 @@ export function planFirmware(
   const given = options.last('bios');
   const boot = planBoot(options, name);
   const flash = planFlash(options);
+  const isPc = name === 'x86_64' || name === 'i386';
+  if (isPc && flash && !flash[0]) throw new UsageError('if=pflash: the first flash chip, unit=0, has the firmware');
+  if (flash && (flash[0] ?? isPc) && options.has('bios'))
+    throw new UsageError('-bios and if=pflash both say where the firmware is');
   // A VGA shows nothing until firmware has set it up.
   const kernel = options.last('kernel');
   const startsItself = kernel !== undefined && !hasVga && !(name === 'x86_64' && needsBios(kernel));
@@ -120,9 +129,10 @@ export function planFirmware(
   }
   const graphics = KeyValues.parse('-M', options.last('M') ?? 'pc', 'type').flag('graphics');
   const hasScreen = hasVga || options.has('display');
-  const place = flash
+  const startsWithout = flash?.[0] !== undefined || (flash && startsItself);
+  const place = given === undefined && startsWithout
     ? { flash }
-    : { image: needFirmware(given ?? defaultFirmware ?? '', options, firmwarePackages[name] ?? 'seabios') };
+    : { flash, image: needFirmware(given ?? defaultFirmware ?? '', options, firmwarePackages[name] ?? 'seabios') };
   return { ...place, ...boot, serialConsole: !(graphics ?? (hasScreen && !options.has('nographic'))) };
 }
 

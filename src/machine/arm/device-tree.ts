@@ -1,7 +1,7 @@
 /** The device tree of the board `virt`: nodes and properties as Linux's bindings and QEMU's board have them. */
 import type { ArmModel } from '../../guest/arm/models.js';
 import { FIRST_PPI, GICV2M_BYTES, PRIMECELL_BYTES } from '../../hw/index.js';
-import { pciHostNode, reg, unit, virtioSlotNodes } from '../device-tree-parts.js';
+import { flashNode, pciHostNode, reg, unit, virtioSlotNodes } from '../device-tree-parts.js';
 import { type FdtNode, twoCells } from '../fdt.js';
 import type { GicOptions } from './interrupts.js';
 import { MAINTENANCE_INTERRUPT, map, timerInterrupts } from './memory-map.js';
@@ -19,9 +19,8 @@ export interface TreeOptions {
   /** 32 bytes and 8: for the kernel's random numbers, and for where it puts itself. */
   readonly rngSeed: Uint8Array;
   readonly kaslrSeed: Uint8Array;
-  /** The serial port, the flash banks are there. */
+  /** The serial port is there. */
   readonly serial: boolean;
-  readonly flash: boolean;
   /** Addresses have 32 bits. */
   readonly narrow: boolean;
 }
@@ -92,7 +91,7 @@ function gicNode({ version, its, virtual }: GicOptions, ppi: (irq: number) => nu
 }
 
 export function virtTree(options: TreeOptions): FdtNode {
-  const { conduit, model, affinities, gic, ramBytes, commandLine, initrd, rngSeed, kaslrSeed, serial, flash, narrow } =
+  const { conduit, model, affinities, gic, ramBytes, commandLine, initrd, rngSeed, kaslrSeed, serial, narrow } =
     options;
   const uart = `pl011@${unit(map.uart.gpa)}`;
   // A GICv2's binding names the CPUs too.
@@ -166,17 +165,7 @@ export function virtTree(options: TreeOptions): FdtNode {
       '#gpio-cells': [2],
       'gpio-controller': true,
     },
-    ...(flash
-      ? {
-          [`flash@${unit(map.flash.gpa)}`]: {
-            compatible: 'cfi-flash',
-            'bank-width': [4],
-            reg: Array.from({ length: map.flash.banks }, (_, n) =>
-              reg(map.flash.gpa + n * map.flash.bytes, map.flash.bytes),
-            ).flat(),
-          },
-        }
-      : {}),
+    [`flash@${unit(map.flash.gpa)}`]: flashNode(map.flash),
     'gpio-keys': {
       compatible: 'gpio-keys',
       poweroff: {

@@ -40,12 +40,12 @@ import type { ImageTarget } from '../boot/image-boot.js';
 import { flattenTree } from '../fdt.js';
 import type { FirmwareOptions } from '../firmware.js';
 import { addFiles } from '../firmware-file.js';
+import { FlashBanks, fillFirmwareItems } from '../flash-banks.js';
 import { boardSemihosting } from '../semihosting.js';
 import { VirtioSlots } from '../virtio-slots.js';
 import { virtTableFiles } from './acpi.js';
 import { armDebugRegisters } from './debug-registers.js';
 import { type TreeOptions, virtTree } from './device-tree.js';
-import { ArmFirmware, FLASH_BYTES, fillFirmwareItems } from './firmware.js';
 import { virtInfo } from './info.js';
 import { affinityOf, checkGic, type GicOptions, type Interrupts, makeInterrupts } from './interrupts.js';
 import { loadArm } from './load-kernel.js';
@@ -70,7 +70,7 @@ export interface ArmVirtOptions extends BoardOptions {
   readonly gic?: GicOptions | undefined;
   /** Firmware finds ACPI tables: it does unless given. */
   readonly acpi?: boolean | undefined;
-  /** What starts at address 0. */
+  /** What starts at address 0: an image, or what lies in the first flash bank. */
   readonly firmware?: FirmwareOptions | undefined;
 }
 
@@ -90,7 +90,7 @@ export class ArmVirt extends Board<ArmCpu> {
   readonly #gpex: Gpex;
   readonly #semihosting: Semihosting | undefined;
   readonly #options: ArmVirtOptions;
-  readonly #firmware: ArmFirmware | undefined;
+  readonly #flash: FlashBanks;
   /** Where the first CPU starts; a Linux with the device tree's address. */
   #start: { readonly pc: number; readonly linuxTree?: number } = { pc: map.ram.gpa };
 
@@ -109,7 +109,7 @@ export class ArmVirt extends Board<ArmCpu> {
       ids.map((id) => this.#makeCpu(id, count, trace)),
       {
         stateBytes: options.narrow?.stateBytes ?? STATE_BYTES,
-        romBytes: options.firmware ? FLASH_BYTES : 0,
+        romBytes: map.flash.banks * map.flash.bytes,
         readTsc: () => 0n,
         trace,
       },
@@ -155,17 +155,16 @@ export class ArmVirt extends Board<ArmCpu> {
         memory.addWindow({ name: uart.name, start: map.uart.gpa, size: PRIMECELL_BYTES, handler: uart.registers });
       wireFwCfgMemory(memory, this.fwCfg, map.fwCfg.gpa);
     });
-    if (options.firmware) {
-      this.#firmware = new ArmFirmware({
-        firmware: options.firmware,
-        memory,
-        buffer: this.buffer,
-        hva: this.engine.ramStart + options.ramBytes,
-        published: (hva, size) => this.accelerator.published(hva, size),
-        log: (text) => host.log?.(text),
-      });
-      this.add(...this.#firmware.chips);
-    }
+    this.#flash = new FlashBanks({
+      map: map.flash,
+      ...options.firmware,
+      memory,
+      buffer: this.buffer,
+      hva: this.engine.ramStart + options.ramBytes,
+      published: (hva, size) => this.accelerator.published(hva, size),
+      log: (text) => host.log?.(text),
+    });
+    this.add(...this.#flash.chips);
     const pciLine = (n: number) => spis[map.pci.spi + n];
     const ecam = options.narrow ? map.pciLowEcam : map.pciEcam;
     this.#gpex = new Gpex({
@@ -196,8 +195,8 @@ export class ArmVirt extends Board<ArmCpu> {
       graphic: false,
       uuid: options.uuid,
     });
-    if (options.firmware) {
-      fillFirmwareItems(this.fwCfg, options.firmware);
+    if (this.#firmware) {
+      fillFirmwareItems(this.fwCfg, this.#firmware);
       for (const { name, bytes } of virtTableFiles(
         {
           affinities: this.#affinities,
@@ -262,10 +261,16 @@ export class ArmVirt extends Board<ArmCpu> {
     return this.#options.narrow?.makeCpu(armBoard) ?? new ArmCpu(armBoard, this.#options.model);
   }
 
+  /** Absent where the flash that there is has nothing that is started. */
+  get #firmware(): FirmwareOptions | undefined {
+    const { firmware } = this.#options;
+    return firmware && (firmware.image ?? firmware.flash?.[0]) ? firmware : undefined;
+  }
+
   /** How PSCI is called: by HVC unless that is a hypervisor's; where firmware is secure, it has EL3 and PSCI is its own. */
   get #conduit(): 'hvc' | 'smc' | undefined {
-    const { model, firmware } = this.#options;
-    if (model.features.has('el3') && firmware) return undefined;
+    const { model } = this.#options;
+    if (model.features.has('el3') && this.#firmware) return undefined;
     return model.features.has('el2') ? 'smc' : 'hvc';
   }
 
@@ -292,7 +297,7 @@ export class ArmVirt extends Board<ArmCpu> {
   }
 
   override readImages(complete: () => void): void {
-    this.#firmware?.read(complete);
+    this.#flash.read(complete);
   }
 
   powerOn(kernel: KernelImages | undefined): string {
@@ -339,7 +344,6 @@ export class ArmVirt extends Board<ArmCpu> {
         rngSeed: new Uint8Array(seeds.buffer, 0, 32),
         kaslrSeed: new Uint8Array(seeds.buffer, 32),
         serial: this.serial[0] !== undefined,
-        flash: this.#firmware !== undefined,
         narrow: this.#options.narrow !== undefined,
       }),
     );

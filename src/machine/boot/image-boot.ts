@@ -164,6 +164,8 @@ export interface ImageBoot {
 
 export interface TreeBootImages {
   readonly firmware: Uint8Array | undefined;
+  /** Code in flash: what starts in firmware's place, and where firmware goes on in a kernel's. */
+  readonly flash?: { readonly first?: number | undefined; readonly second?: number | undefined };
   readonly kernel: KernelImages | undefined;
   /** The device tree, for an initial RAM disk at an address or none. */
   tree(initrd: { readonly start: number; readonly end: number } | undefined): Uint8Array;
@@ -171,7 +173,7 @@ export interface TreeBootImages {
 
 /** Puts all of it into RAM. Throws VringError `boot-…`, `firmware-size`. */
 export function loadImages(
-  { firmware, kernel, tree }: TreeBootImages,
+  { firmware, flash, kernel, tree }: TreeBootImages,
   image: ImageTarget,
   target: BootTarget,
 ): ImageBoot {
@@ -200,8 +202,14 @@ export function loadImages(
     placed = { start, end: start + initrd.length };
   }
   if (treeGpa > 0) plan.write(treeGpa, tree(placed));
-  const entry = first?.entry ?? second?.entry;
+  const kernelEntry = flash?.second ?? second?.entry;
+  const entry = flash?.first ?? first?.entry ?? kernelEntry;
   if (entry === undefined) throw new VringError('options-invalid', 'There is neither a kernel nor firmware.');
-  const description = [second?.description, first?.description].filter((part) => part !== undefined).join(', under ');
-  return { entry, kernelEntry: second?.entry ?? 0, treeGpa, isBare, description };
+  const description = [
+    second?.description ?? (flash?.second && 'code in flash'),
+    first?.description ?? (flash?.first && 'firmware in flash'),
+  ]
+    .filter((part) => part !== undefined)
+    .join(', under ');
+  return { entry, kernelEntry: kernelEntry ?? 0, treeGpa, isBare, description };
 }

@@ -2,7 +2,7 @@
 import { isaOf, type RiscvModel } from '../../guest/riscv/models.js';
 import { CACHE_BLOCK_BYTES } from '../../guest/riscv/state.js';
 import { ACLINT_BYTES, GOLDFISH_RTC_BYTES, MTIME_HZ, PLIC_BYTES, PLIC_SOURCES } from '../../hw/index.js';
-import { pciHostNode, reg, unit, virtioSlotNodes } from '../device-tree-parts.js';
+import { flashNode, pciHostNode, reg, unit, virtioSlotNodes } from '../device-tree-parts.js';
 import { type FdtNode, twoCells } from '../fdt.js';
 import { map } from './memory-map.js';
 
@@ -81,6 +81,7 @@ export function virtTree({ model, harts, ramBytes, commandLine, initrd, rngSeed,
       ...Object.fromEntries(numbers.map((hart) => [`cpu@${unit(hart)}`, cpuNode(model, hart)])),
       'cpu-map': { cluster0: Object.fromEntries(numbers.map((hart) => [`core${hart}`, { cpu: [cpuHandle(hart)] }])) },
     },
+    [`flash@${unit(map.flash.gpa)}`]: flashNode(map.flash),
     'fw-cfg@10100000': { compatible: 'qemu,fw-cfg-mmio', reg: reg(map.fwCfg.gpa, 0x18), 'dma-coherent': true },
     poweroff: syscon('syscon-poweroff', 0x5555),
     reboot: syscon('syscon-reboot', 0x7777),

@@ -9,6 +9,7 @@ export const map = {
   uart: { gpa: 0x1000_0000, irq: 10 },
   virtio: { gpa: 0x1000_1000, stride: 0x1000, irq: 1, slots: 8 },
   fwCfg: { gpa: 0x1010_0000 },
+  flash: { gpa: 0x2000_0000, banks: 2, bytes: 0x200_0000 },
   pciEcam: { gpa: 0x3000_0000, bytes: 0x1000_0000, buses: 256 },
   pciMemory: { gpa: 0x4000_0000, bytes: 0x4000_0000, irq: 32 },
   /** Memory of 64 bits: above all RAM that a machine can have. */

@@ -1,7 +1,7 @@
 /**
- * The board `virt` with RISC-V harts, as QEMU's: ACLINT, PLIC, 16550, goldfish RTC, SiFive's test device, virtio-mmio slots, fw_cfg
- * and a PCI Express host. Without firmware the kernel starts in S-mode on hart 0 and the board itself serves its SBI calls, by which it
- * starts the others.
+ * The board `virt` with RISC-V harts, as QEMU's: ACLINT, PLIC, 16550, goldfish RTC, SiFive's test device, two flash banks, virtio-mmio
+ * slots, fw_cfg and a PCI Express host. Without firmware in M-mode the kernel, or what lies in the second flash bank, starts in S-mode on
+ * hart 0 and the board itself serves its SBI calls, by which it starts the others.
  */
 import type { Accelerator } from '../../accel/index.js';
 import { VringError } from '../../base/index.js';
@@ -35,7 +35,9 @@ import {
 } from '../board.js';
 import { e820Type } from '../boot/boot-state.js';
 import { flattenTree } from '../fdt.js';
+import type { FirmwareOptions } from '../firmware.js';
 import { addFiles } from '../firmware-file.js';
+import { FlashBanks, fillFirmwareItems } from '../flash-banks.js';
 import { boardSemihosting } from '../semihosting.js';
 import { VirtioSlots } from '../virtio-slots.js';
 import { riscvDebugRegisters } from './debug-registers.js';
@@ -47,7 +49,9 @@ import { serveSbi } from './sbi.js';
 import { callSemihosting } from './semihosting.js';
 import { RiscvTrace } from './trace.js';
 
+/** The ROM lies behind RAM as far as its own address, and the flash banks behind it. */
 const ROM_BYTES = map.rom.gpa + map.rom.bytes;
+const FLASH_BYTES = map.flash.banks * map.flash.bytes;
 const RNG_SEED_WORDS = 4;
 /** Registers of the 16550: received byte, line status. */
 const RBR = 0;
@@ -65,8 +69,11 @@ const dynamic = { magic: 0x4942534fn, version: 2n, modeS: 1n } as const;
 
 export interface RiscvVirtOptions extends BoardOptions {
   readonly model: RiscvModel;
-  /** What starts in M-mode at the start of RAM: OpenSBI, or a program for the bare machine. */
-  readonly firmware?: Uint8Array | undefined;
+  /**
+   * The image starts in M-mode at the start of RAM: OpenSBI, or a program for the bare machine. What the first flash bank has starts so in
+   * its place; what the second one has starts in S-mode, by firmware or by the board itself, and finds a kernel in fw_cfg.
+   */
+  readonly firmware?: FirmwareOptions | undefined;
 }
 
 export class RiscvVirt extends Board<RiscvCpu> {
@@ -81,6 +88,7 @@ export class RiscvVirt extends Board<RiscvCpu> {
   readonly fwCfg: FwCfg;
   readonly virtioMmio: VirtioSlots;
   readonly #gpex: Gpex;
+  readonly #flash: FlashBanks;
   readonly #semihosting: Semihosting | undefined;
   readonly #options: RiscvVirtOptions;
   readonly #romHva: number;
@@ -95,7 +103,7 @@ export class RiscvVirt extends Board<RiscvCpu> {
     const cpus = Array.from({ length: count }, (_, id) => this.#makeCpu(id, count, trace));
     this.startEngine(cpus, {
       stateBytes: STATE_BYTES,
-      romBytes: ROM_BYTES,
+      romBytes: ROM_BYTES + FLASH_BYTES,
       readTsc: () => 0n,
       trace,
     });
@@ -152,6 +160,15 @@ export class RiscvVirt extends Board<RiscvCpu> {
       if (this.serial[0]) wireUartMemory(memory, map.uart.gpa, this.serial[0]);
       wireFwCfgMemory(memory, this.fwCfg, map.fwCfg.gpa);
     });
+    this.#flash = new FlashBanks({
+      map: map.flash,
+      flash: options.firmware?.flash,
+      memory,
+      buffer: this.buffer,
+      hva: this.#romHva + ROM_BYTES,
+      published: (hva, size) => this.accelerator.published(hva, size),
+      log: (text) => host.log?.(text),
+    });
     this.#gpex = new Gpex({
       memory,
       ports: this.ports,
@@ -162,7 +179,7 @@ export class RiscvVirt extends Board<RiscvCpu> {
       memoryRanges: [map.pciMemory, map.pciHighMemory],
       lines: [pciLine(0), pciLine(1), pciLine(2), pciLine(3)],
     });
-    this.add(this.aclint, this.plic, rtc, this.#gpex, this.fwCfg);
+    this.add(this.aclint, this.plic, rtc, ...this.#flash.chips, this.#gpex, this.fwCfg);
     if (this.serial[0]) this.add(this.serial[0]);
     this.virtioMmio = new VirtioSlots({
       memory,
@@ -180,6 +197,7 @@ export class RiscvVirt extends Board<RiscvCpu> {
       graphic: false,
       uuid: options.uuid,
     });
+    if (this.#secondBank !== undefined) fillFirmwareItems(this.fwCfg, options.firmware ?? {});
     addFiles(this.fwCfg, options.fwCfgFiles ?? []);
   }
 
@@ -196,7 +214,7 @@ export class RiscvVirt extends Board<RiscvCpu> {
           else supervisorTimer.arm(deadline);
         },
         breakpointCall: this.#options.semihosting && (() => this.#callHost(cpu)),
-        environmentCall: this.#options.firmware ? undefined : () => this.#serveSbi(cpu),
+        environmentCall: this.#startsInM ? undefined : () => this.#serveSbi(cpu),
         dataAccess: (address, bytes, write) => this.onDataAccess?.(address, bytes, write),
         event: event && ((code, value, interrupt) => event(cpu, code, value, interrupt)),
       },
@@ -204,6 +222,21 @@ export class RiscvVirt extends Board<RiscvCpu> {
       { id, shared: count > 1 },
     );
     return cpu;
+  }
+
+  /** Something is there for M-mode. */
+  get #startsInM(): boolean {
+    const { firmware } = this.#options;
+    return (firmware?.image ?? firmware?.flash?.[0]) !== undefined;
+  }
+
+  /** Where what the second flash bank has begins, if anything does. */
+  get #secondBank(): number | undefined {
+    return this.#options.firmware?.flash?.[1] && map.flash.gpa + map.flash.bytes;
+  }
+
+  override readImages(complete: () => void): void {
+    this.#flash.read(complete);
   }
 
   get pci(): PciRoot {
@@ -217,20 +250,22 @@ export class RiscvVirt extends Board<RiscvCpu> {
 
   powerOn(kernel: KernelImages | undefined): string {
     const { model, ramBytes, firmware } = this.#options;
+    const bank = this.#secondBank;
     const seed = new BigUint64Array(
       Array.from({ length: RNG_SEED_WORDS }, () => BigInt.asUintN(64, this.randomBits())),
     );
     const boot = loadRiscv(
       {
-        firmware,
-        kernel,
+        firmware: firmware?.image,
+        flash: { first: firmware?.flash?.[0] && map.flash.gpa, second: bank },
+        kernel: bank === undefined ? kernel : undefined,
         tree: (initrd) =>
           flattenTree(
             virtTree({
               model,
               harts: this.cpus.length,
               ramBytes,
-              commandLine: kernel?.commandLine,
+              commandLine: bank === undefined ? kernel?.commandLine : undefined,
               initrd,
               rngSeed: new Uint8Array(seed.buffer),
               serial: this.serial[0] !== undefined,
@@ -243,10 +278,11 @@ export class RiscvVirt extends Board<RiscvCpu> {
         clear: (gpa, size) => this.clearRam(gpa, size),
       },
     );
-    if (firmware) this.#writeResetVector(boot.entry, boot.treeGpa, boot.kernelEntry);
-    this.#start = firmware ? { pc: map.rom.gpa, treeGpa: 0 } : { pc: boot.entry, treeGpa: boot.treeGpa };
+    const startsInM = this.#startsInM;
+    if (startsInM) this.#writeResetVector(boot.entry, boot.treeGpa, boot.kernelEntry);
+    this.#start = startsInM ? { pc: map.rom.gpa, treeGpa: 0 } : { pc: boot.entry, treeGpa: boot.treeGpa };
     this.reset();
-    return firmware ? boot.description : `${boot.description}, built-in SBI`;
+    return startsInM ? boot.description : `${boot.description}, built-in SBI`;
   }
 
   #writeResetVector(entry: number, treeGpa: number, kernelEntry: number): void {
@@ -270,7 +306,7 @@ export class RiscvVirt extends Board<RiscvCpu> {
   protected resetCpus(): void {
     const { pc, treeGpa } = this.#start;
     for (const cpu of this.cpus) cpu.reset(BigInt(pc));
-    if (this.#options.firmware) return;
+    if (this.#startsInM) return;
     this.cpu.enterSupervisor(BigInt(pc), 0n, BigInt(treeGpa));
     for (const cpu of this.cpus.slice(1)) cpu.stop();
   }

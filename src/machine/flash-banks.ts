@@ -1,20 +1,29 @@
 /**
- * Firmware of the board `virt`: two flash banks of 64 MiB each below the devices. The first one is entered at address 0; the second
- * one has firmware's variables. A kernel under firmware is in fw_cfg.
+ * Flash of boards `virt`: two CFI chips side by side, which firmware runs from and keeps its variables in; and what firmware is told
+ * by fw_cfg. A chip without an image of its own keeps what is written for as long as the machine lives.
  */
-import { VringError } from '../../base/index.js';
-import type { MemorySpace } from '../../bus/index.js';
-import { type BlockBackend, type CfiFlash, type FwCfg, fwCfgKey, wireFlash } from '../../hw/index.js';
-import type { FirmwareOptions } from '../firmware.js';
-import { FlashStore, readStores } from '../flash-store.js';
-import { map } from './memory-map.js';
+import { VringError } from '../base/index.js';
+import type { MemorySpace } from '../bus/index.js';
+import { type BlockBackend, type CfiFlash, type FwCfg, fwCfgKey, wireFlash } from '../hw/index.js';
+import type { FirmwareOptions } from './firmware.js';
+import { FlashStore, readStores } from './flash-store.js';
 
-const { banks, bytes: BANK_BYTES } = map.flash;
-export const FLASH_BYTES = banks * BANK_BYTES;
 const ERASE_BYTES = 0x4_0000;
+const MIB = 1 << 20;
 
-export interface ArmFirmwareOptions {
-  readonly firmware: Pick<FirmwareOptions, 'image' | 'flash'>;
+/** Where a board has its banks, one behind the other, and the size of each. */
+export interface FlashMap {
+  readonly gpa: number;
+  readonly banks: number;
+  readonly bytes: number;
+}
+
+export interface FlashBanksOptions {
+  readonly map: FlashMap;
+  /** By bank. */
+  readonly flash?: readonly (BlockBackend | undefined)[] | undefined;
+  /** What lies in the first bank where that has no image of its own. */
+  readonly image?: Uint8Array | undefined;
   readonly memory: MemorySpace;
   /** The machine's memory, and where the banks lie in it. */
   readonly buffer: ArrayBufferLike;
@@ -23,37 +32,42 @@ export interface ArmFirmwareOptions {
   log(line: string): void;
 }
 
-export class ArmFirmware {
+export class FlashBanks {
   readonly chips: readonly CfiFlash[];
   readonly #stores: FlashStore[] = [];
-  readonly #options: ArmFirmwareOptions;
+  readonly #options: FlashBanksOptions;
 
   /** Throws VringError `firmware-size`. */
-  constructor(options: ArmFirmwareOptions) {
+  constructor(options: FlashBanksOptions) {
     this.#options = options;
-    const { image, flash = [] } = options.firmware;
-    if (image && (image.length === 0 || image.length > BANK_BYTES))
-      throw new VringError('firmware-size', `The firmware image has ${image.length} bytes: it has up to 64 MiB.`);
-    for (const { sizeBytes } of flash)
-      if (sizeBytes !== BANK_BYTES)
-        throw new VringError('firmware-size', `A flash image has ${sizeBytes} bytes: a bank of this board has 64 MiB.`);
+    const { image, flash = [], map } = options;
+    if (image && (image.length === 0 || image.length > map.bytes))
+      throw new VringError(
+        'firmware-size',
+        `The firmware image has ${image.length} bytes: it has up to ${map.bytes / MIB} MiB.`,
+      );
+    for (const backend of flash)
+      if (backend && backend.sizeBytes !== map.bytes)
+        throw new VringError(
+          'firmware-size',
+          `A flash image has ${backend.sizeBytes} bytes: a bank of this board has ${map.bytes / MIB} MiB.`,
+        );
     if (image) new Uint8Array(options.buffer).set(image, options.hva);
-    this.chips = Array.from({ length: banks }, (_, i) => this.#addBank(i, flash[i]));
+    this.chips = Array.from({ length: map.banks }, (_, i) => this.#addBank(i, flash[i]));
   }
 
-  /** Without a backend what is written lasts as long as the machine. */
   #addBank(index: number, backend: BlockBackend | undefined): CfiFlash {
-    const { memory, buffer, published, log } = this.#options;
+    const { memory, buffer, published, log, map } = this.#options;
     const name = `virt.flash${index}`;
-    const hva = this.#options.hva + index * BANK_BYTES;
+    const hva = this.#options.hva + index * map.bytes;
     const store =
       backend &&
-      new FlashStore(backend, new Uint8Array(buffer, hva, BANK_BYTES), () =>
+      new FlashStore(backend, new Uint8Array(buffer, hva, map.bytes), () =>
         log(`${name}: what the guest has changed could not be written to the image`),
       );
     if (store) this.#stores.push(store);
     return wireFlash(
-      { memory, buffer, hva, gpa: map.flash.gpa + index * BANK_BYTES, size: BANK_BYTES, published },
+      { memory, buffer, hva, gpa: map.gpa + index * map.bytes, size: map.bytes, published },
       {
         name,
         eraseBytes: ERASE_BYTES,

@@ -546,7 +546,9 @@ async function firmwareOptions(images: KernelImages | undefined): Promise<Firmwa
     config.firmware && {
       ...config.firmware,
       image: config.firmware.image === undefined ? undefined : imageOf('The firmware', config.firmware.image),
-      flash: config.firmware.flash?.map((disk) => (disk === undefined ? undefined : (disks as MachineDisks).backend(disk))),
+      flash: config.firmware.flash?.map((disk) =>
+        disk === undefined ? undefined : (disks as MachineDisks).backend(disk),
+      ),
       bootOrder: () => devices.bootOrder,
       kernel: images,
     }

@@ -130,9 +130,10 @@ export function planFirmware(
   const graphics = KeyValues.parse('-M', options.last('M') ?? 'pc', 'type').flag('graphics');
   const hasScreen = hasVga || options.has('display');
   const startsWithout = flash?.[0] !== undefined || (flash && startsItself);
-  const place = given === undefined && startsWithout
-    ? { flash }
-    : { flash, image: needFirmware(given ?? defaultFirmware ?? '', options, firmwarePackages[name] ?? 'seabios') };
+  const place =
+    given === undefined && startsWithout
+      ? { flash }
+      : { flash, image: needFirmware(given ?? defaultFirmware ?? '', options, firmwarePackages[name] ?? 'seabios') };
   return { ...place, ...boot, serialConsole: !(graphics ?? (hasScreen && !options.has('nographic'))) };
 }
 

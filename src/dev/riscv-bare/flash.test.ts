@@ -80,7 +80,9 @@ test('what the second bank has starts in S-mode, by the built-in SBI, and the ke
     instruction('lbu', { rd: x.s1, rs1: x.t0, imm: 0 }),
   ];
   const second = new FlashImage(words([...readSize, ...say('S'), ...switchOff]));
-  const machine = start({ firmware: { flash: [undefined, second], kernel: { kernel: new Uint8Array(77), commandLine: '' } } });
+  const machine = start({
+    firmware: { flash: [undefined, second], kernel: { kernel: new Uint8Array(77), commandLine: '' } },
+  });
   assert.equal(machine.board.cpu.linearPc, BigInt(SECOND));
   assert.deepEqual(machine.board.run(), { why: 'poweroff' });
   assert.equal(machine.console, 'S');
@@ -117,5 +119,8 @@ test('a bank without an image takes what is written, one with an image keeps it 
 });
 
 test('an image of another size is refused', () => {
-  assert.throws(() => start({ firmware: { flash: [new FlashImage(words([0]), 4 << 20)] } }), /4194304 bytes.* has 32 MiB/);
+  assert.throws(
+    () => start({ firmware: { flash: [new FlashImage(words([0]), 4 << 20)] } }),
+    /4194304 bytes.* has 32 MiB/,
+  );
 });

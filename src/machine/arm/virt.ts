@@ -215,6 +215,7 @@ export class ArmVirt extends Board<ArmCpu> {
 
   #makeCpu(id: number, count: number, trace: ArmTrace | undefined): ArmCpu {
     const { clock } = this;
+    const options = this.#options;
     const time = () => BigInt(Math.floor(clock.nowNs() / COUNTER_PERIOD_NS));
     const output = (name: TimerName) => this.#interrupts.ppi(id, timerInterrupts[name]);
     const timer = (short: string, name: TimerName) => clock.createTimer(`${short}${id}`, () => output(name).set(true));
@@ -239,12 +240,13 @@ export class ArmVirt extends Board<ArmCpu> {
       },
       firmwareCall: (core, by) => {
         if (by !== this.#conduit) return false;
-        servePsci(core, {
+        servePsci(core, options.narrow === undefined, {
           powerOff: () => this.finish({ why: 'poweroff' }),
           reset: () => this.finish({ why: 'reset' }),
           cpus: this.cpus.map((cpu, n) => ({ affinity: this.#affinities[n], isOn: !cpu.isStopped })),
           start: (other, entry, argument) => this.cpus[other].start(entry, this.#affinities[other], argument),
           stop: () => this.cpus[id].stop(),
+          wait: () => this.cpus[id].wait(),
         });
         return true;
       },

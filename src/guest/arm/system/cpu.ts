@@ -104,6 +104,11 @@ export class ArmCpu implements GuestCpu {
     this.#core.set32(field.stopped, 1);
   }
 
+  /** What it is doing ends with a wait for an interrupt. */
+  wait(): void {
+    this.#core.set32(field.halted, 1);
+  }
+
   /** As after power-on, with an argument in X0; its interrupt inputs stay as they are. */
   start(pc: bigint, affinity: number, argument: bigint): void {
     const core = this.#core;
@@ -241,7 +246,7 @@ export class ArmCpu implements GuestCpu {
     const reason = core.get32(header.leaveReason);
     core.set32(header.leaveReason, 0);
     if (reason === leaveReason.pause) return 'yield';
-    if (reason === leaveReason.call && !this.isStopped) {
+    if (reason === leaveReason.call && !this.isHalted) {
       this.deliverPending();
       return undefined;
     }

@@ -342,8 +342,7 @@ const call = (name: string, enc: string, isSmc: boolean): InsnRow => ({
       return;
     }
     b.call(firmwareCall, b.i32(isSmc ? 1 : 0), b.i32(i.imm));
-    if (t.mode.shared) t.leave(leaveReason.call);
-    else t.endBlock(true);
+    t.leave(leaveReason.call);
   },
 });
 

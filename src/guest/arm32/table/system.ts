@@ -196,8 +196,7 @@ function firmware(t: Translator, isSmc: number, i: Fields): void {
     return;
   }
   b.call(firmwareCall, b.i32(isSmc), b.i32(i.imm));
-  if (t.mode.shared) t.leave(leaveReason.call);
-  else t.endBlock(true);
+  t.leave(leaveReason.call);
 }
 
 export const systemRows: readonly InsnRow[] = [

@@ -330,7 +330,7 @@ test('a debugger reads and writes registers and memory, steps, and stops at brea
 });
 
 for (const hotThreshold of [0, 2])
-  test(`a debugger stops behind the access that it watches for, threshold ${hotThreshold}`, () => {
+  test(`a debugger stops before the instruction whose access it watches for, threshold ${hotThreshold}`, () => {
     const machine = new TestVirt({ hotThreshold });
     const pair = (isLoad: boolean) =>
       instruction(`${isLoad ? 'ld' : 'st'}p xd, xa, [rn, imm]`, { rd: 1, ra: 2, rn: 21, imm: 16 });
@@ -347,7 +347,7 @@ for (const hotThreshold of [0, 2])
     machine.board.powerOn(kernel(code));
     const target = new BoardDebugTarget(machine.board, { resume: () => {}, interrupt: () => {}, kill: () => {} });
     const pc = () => target.readRegister(target.registers.findIndex((each) => each.name === 'pc'));
-    const behind = (n: number) => BigInt(RAM + 64 + 4 * (prologue.length + n));
+    const placeOf = (n: number) => BigInt(RAM + 64 + 4 * (prologue.length + n));
     const at = BigInt(RAM + RESULTS);
     /** Where the next access that is watched is made. */
     const stop = () => {
@@ -356,14 +356,17 @@ for (const hotThreshold of [0, 2])
       return [target.takeWatchpointHit()?.kind, pc()];
     };
     assert.equal(target.setWatchpoint('write', at + 24n, 4), true);
-    assert.deepEqual(stop(), ['write', behind(3)], 'the second of a pair');
+    assert.deepEqual(stop(), ['write', placeOf(2)], 'the second of a pair');
     target.clearWatchpoint('write', at + 24n, 4);
     assert.equal(target.setWatchpoint('read', at + 24n, 8), true);
-    assert.deepEqual(stop(), ['read', behind(4)]);
-    assert.deepEqual(stop(), ['read', behind(5)]);
+    assert.deepEqual(stop(), ['read', placeOf(3)]);
+    target.clearWatchpoint('read', at + 24n, 8);
+    target.step();
+    assert.equal(target.setWatchpoint('read', at + 24n, 8), true);
+    assert.deepEqual(stop(), ['read', placeOf(4)]);
     target.clearWatchpoint('read', at + 24n, 8);
     assert.equal(target.setWatchpoint('access', at + 15n, 1), true);
-    assert.deepEqual(stop(), ['access', behind(6)]);
+    assert.deepEqual(stop(), ['access', placeOf(5)]);
   });
 
 test("registers are shown as QEMU's monitor lays them out", () => {

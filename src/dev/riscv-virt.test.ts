@@ -439,7 +439,7 @@ test('a debugger reads and writes registers and memory, steps, and stops at brea
   assert.equal(read('pc'), last);
 });
 
-test('a debugger stops behind the access that it watches for', () => {
+test('a debugger stops before the instruction whose access it watches for', () => {
   const machine = new TestVirt({ model: parseRiscvCpu('max') });
   const vle = instruction('vle64.v', { rd: 8, rs1: x.s2, vm: 1 });
   const code = [
@@ -456,12 +456,13 @@ test('a debugger stops behind the access that it watches for', () => {
   hart.setStatus(hart.status | mstatus.VS);
   const target = new BoardDebugTarget(machine.board, { resume: () => {}, interrupt: () => {}, kill: () => {} });
   const pc = () => target.readRegister(target.registers.findIndex((each) => each.name === 'pc'));
-  const behind = (n: number) => BigInt(ENTRY + 64 + 4 * (prologue.length + n));
+  const placeOf = (n: number) => BigInt(ENTRY + 64 + 4 * (prologue.length + n));
   const at = BigInt(ENTRY + RESULTS);
   assert.equal(target.setWatchpoint('write', at + 16n, 4), true);
   target.resume();
   assert.deepEqual(machine.board.run(), { why: 'debug' });
-  assert.equal(pc(), behind(3));
+  assert.equal(pc(), placeOf(2));
+  assert.equal(machine.u64(ENTRY + RESULTS + 16), 0n, 'the store has not been made');
   const v8 = target.registers.findIndex((each) => each.name === 'v8');
   assert.equal(target.writeRegister(v8, (7n << 64n) | 5n), true);
   assert.equal(hart.get64(field.vectors + 8 * 16 + 8), 7n);
@@ -470,7 +471,7 @@ test('a debugger stops behind the access that it watches for', () => {
   assert.equal(target.setWatchpoint('read', at + 8n, 8), true);
   target.resume();
   assert.deepEqual(machine.board.run(), { why: 'debug' });
-  assert.equal(pc(), behind(5), 'an element of a vector');
+  assert.equal(pc(), placeOf(4), 'an element of a vector');
 });
 
 test("registers are shown as QEMU's monitor lays them out", () => {

@@ -237,8 +237,8 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
   readonly randomBits: () => bigint;
   /** Number of the vCPU that a monitor shows. */
   shown = 0;
-  /** Hears of data accesses while `setWatching` is on. */
-  onDataAccess: ((linear: bigint, bytes: number, write: boolean) => void) | undefined;
+  /** Hears of data accesses while `setWatching` is on. Gives whether the machine is to stop for it. */
+  onDataAccess: ((linear: bigint, bytes: number, write: boolean) => boolean) | undefined;
   /** Whose every moment is counted (`lens`). */
   protected readonly observer: Lens | undefined;
   readonly #host: BoardHost;
@@ -525,7 +525,7 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
   }
 
   /**
-   * `run` returns 'debug' after an instruction that touched one of them, where the accelerator finds that out; otherwise `onDataAccess`
+   * `run` returns 'debug' after an instruction that touched one of them (on Arm and RISC-V before it, as their debuggers want it), where the accelerator finds that out; otherwise `onDataAccess`
    * hears of all accesses. False: it cannot be watched.
    */
   setWatchpoints(watchpoints: readonly Watchpoint[]): boolean {
@@ -537,7 +537,7 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
     return isDone;
   }
 
-  /** `run` returns 'debug' after the instruction under way. */
+  /** `run` returns 'debug' after the instruction under way, or before it if that begins anew. */
   stopForDebugger(): void {
     this.finish({ why: 'debug' });
   }

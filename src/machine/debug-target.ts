@@ -120,15 +120,16 @@ export class BoardDebugTarget {
     return true;
   }
 
-  #accessed(linear: bigint, bytes: number, write: boolean): void {
+  #accessed(linear: bigint, bytes: number, write: boolean): boolean {
     for (const watchpoint of this.#watchpoints) {
       const { kind, address, length } = watchpoint;
       if (kind !== 'access' && (kind === 'write') !== write) continue;
       if (linear >= address + BigInt(length) || address >= linear + BigInt(bytes)) continue;
       this.#hit ??= watchpoint;
       this.#board.stopForDebugger();
-      return;
+      return true;
     }
+    return false;
   }
 
   step(): void {

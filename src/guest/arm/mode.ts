@@ -60,6 +60,9 @@ export const modeBit = {
   guarded: 31,
 } as const;
 
+/** In field.modeBits. */
+export const WATCHED = 1 << modeBit.watched;
+
 export interface Mode {
   readonly el: number;
   readonly floatTrapped: boolean;

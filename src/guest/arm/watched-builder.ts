@@ -1,10 +1,13 @@
-/** A block builder whose accesses to guest memory somebody hears of, each before it is made: a debugger, or the CPU's watchpoints. */
+/**
+ * A block builder whose accesses to guest memory somebody hears of, each before it is made: a debugger, or the CPU's watchpoints. A
+ * debugger on Arm takes for granted that the instruction has not been executed when it is told; it steps over it itself.
+ */
 import { access, type BlockBuilder, type I64 } from '../../ir/index.js';
 import { routines } from './routines/set.js';
 import { checkWatchpoints } from './system/debug-exceptions.js';
 
-/** (address, bytes, 1: it is a store). */
-const dataAccess = routines.host('data_access', ['i64', 'i32', 'i32'], [], {});
+/** (address, bytes, 1: it is a store) → fault: the machine stops before it. */
+const dataAccess = routines.host('data_access', ['i64', 'i32', 'i32'], ['i32'], { mayFault: true });
 
 interface Access {
   readonly bytes: number;

@@ -18,6 +18,7 @@ import {
   LOOK_AGAIN,
   type V128,
 } from '../../ir/index.js';
+import { watchedBuilder } from '../arm/watched-builder.js';
 import type { GuestTranslator, TranslationRequest, TranslationResult } from '../guest-cpu.js';
 import { disassemble } from './disassemble.js';
 import { DecoderTables, type Encoding, isShort, newFields } from './encoding.js';
@@ -89,9 +90,11 @@ class BlockTranslator implements Translator {
   }
 
   translate(request: TranslationRequest, result: TranslationResult): void {
-    const { page, offset, b } = request;
-    this.b = b;
+    const { page, offset } = request;
     this.#setMode(request.modeKey);
+    const { watched } = this.mode;
+    const b = watched ? watchedBuilder(request.b, { watchpoints: false, debugger: true }) : request.b;
+    this.b = b;
     this.flags.begin(b);
     this.#constants.fill(undefined);
     this.#leavesIf = undefined;
@@ -106,7 +109,7 @@ class BlockTranslator implements Translator {
     this.#guard = undefined;
     result.crossesPage = false;
     result.needsNextPage = false;
-    const most = Math.max(1, request.maxInstructions);
+    const most = watched ? 1 : Math.max(1, request.maxInstructions);
     let passed = this.thumb ? this.mode.passed : (offset & 2) !== 0;
     this.#holds = undefined;
     if (passed && !this.thumb) this.#beginRun(most);

@@ -16,6 +16,7 @@
  *   bits 23-24 which of the values of DACR in use is the current one: unprivileged accesses name their context
  *   bit 25     FPSCR.FZ16
  *   bit 26     there are more CPUs, which take turns with this one in one thread
+ *   bit 27     a debugger hears of data accesses: each instruction is a block
  */
 import { fpcr } from '../arm/state.js';
 import { cpsr, cpuMode, FPEXC_EN, sctlr } from './state.js';
@@ -58,6 +59,7 @@ export interface Mode {
   readonly fiq: boolean;
   readonly dacrSlot: number;
   readonly shared: boolean;
+  readonly watched: boolean;
 }
 
 export interface ModeState {
@@ -69,6 +71,7 @@ export interface ModeState {
   readonly fpcr: number;
   readonly dacrSlot: number;
   readonly shared: boolean;
+  readonly watched: boolean;
 }
 
 const bit = (condition: boolean, place: number): number => Number(condition) << place;
@@ -103,7 +106,8 @@ export function encodeMode(s: ModeState): number {
     bit(mode === cpuMode.fiq, modeBit.fiq) |
     (s.dacrSlot << modeBit.dacrSlot) |
     bit((s.fpcr & fpcr.FZ16) !== 0, 25) |
-    bit(s.shared, 26)
+    bit(s.shared, 26) |
+    bit(s.watched, 27)
   );
 }
 
@@ -128,6 +132,7 @@ export function decodeMode(key: number): Mode {
     fiq: bit(modeBit.fiq),
     dacrSlot: (key >> modeBit.dacrSlot) & 3,
     shared: bit(26),
+    watched: bit(27),
   };
 }
 

@@ -382,9 +382,7 @@ export class ArmVirt extends Board<ArmCpu> {
     for (const id of this.cpus.keys()) this.#tellInterrupts(accelerator, id);
   }
 
-  /** AArch32 CPUs do not tell of their accesses. */
   setWatching(on: boolean): boolean {
-    if (this.#options.narrow) return !on;
     for (const cpu of this.cpus) cpu.setWatching(on);
     return true;
   }

@@ -1,5 +1,5 @@
 /** The CPU's state as JavaScript sees it: system registers, exceptions, timers. */
-import { header } from '../../../ir/index.js';
+import { header, LOOK_AGAIN } from '../../../ir/index.js';
 import type { CpuContext } from '../../guest-cpu.js';
 import type { Semihosting } from '../../semihosting.js';
 import { elOf } from '../mode.js';
@@ -55,8 +55,8 @@ export interface ArmBoard {
   readonly semihosting?: Semihosting | undefined;
   /** The other CPUs of the machine, where there are any. */
   readonly others?: (() => Iterable<Core>) | undefined;
-  /** A data access by an instruction, before it, while `setWatching` is on. */
-  readonly dataAccess?: ((address: bigint, bytes: number, write: boolean) => void) | undefined;
+  /** A data access by an instruction, before it, while `setWatching` is on. Gives whether the machine is to stop there. */
+  readonly dataAccess?: ((address: bigint, bytes: number, write: boolean) => boolean | undefined) | undefined;
   /** An exception has been taken, where somebody wants to know. `vector`: 0 for a synchronous one, 0x80 IRQ, 0x100 FIQ. */
   readonly exceptionTaken?: ((core: Core, vector: number, fromEl: number) => void) | undefined;
 }
@@ -212,6 +212,13 @@ export class Core {
   raise(syndrome: number): number {
     this.set32(field.syndrome, syndrome);
     this.set32(header.trapCode, trapCode.here);
+    return 1;
+  }
+
+  /** A debugger hears of an access. Gives 1 where the instruction is not to be executed now. */
+  accessed(address: bigint, bytes: number, write: boolean): number {
+    if (!this.board.dataAccess?.(address, bytes, write)) return 0;
+    this.set32(header.trapCode, LOOK_AGAIN);
     return 1;
   }
 

@@ -2,7 +2,7 @@
 import { header } from '../../../ir/index.js';
 import type { CpuContext, GuestCpu, GuestTranslator, VmExit } from '../../guest-cpu.js';
 import { createTranslator } from '../block-translator.js';
-import { modeBit } from '../mode.js';
+import { modeBit, WATCHED } from '../mode.js';
 import { type ArmModel, defaultModel } from '../models.js';
 import { routines } from '../routines/set.js';
 import {
@@ -139,7 +139,7 @@ export class ArmCpu implements GuestCpu {
     core.set64(header.pcBase, 0n);
     core.set32(header.interruptPending, 0);
     if (core.board.exceptionTaken) core.set32(field.watched, 1);
-    core.set32(field.modeBits, this.#modeBits);
+    core.set32(field.modeBits, this.modeBits);
     for (const el of [1, 2, 3]) core.set64(ofLevel(field.sctlr, el), BigInt(RESET_SCTLR));
     core.set64(field.monitor, NONE);
     core.set32(field.osLock, 1);
@@ -165,14 +165,14 @@ export class ArmCpu implements GuestCpu {
   }
 
   /** Bits of the mode key that are not the guest's. */
-  get #modeBits(): number {
-    return (this.#board.others ? 1 << modeBit.shared : 0) | (this.#watching ? 1 << modeBit.watched : 0);
+  protected get modeBits(): number {
+    return (this.#board.others ? 1 << modeBit.shared : 0) | (this.#watching ? WATCHED : 0);
   }
 
   /** The board's `dataAccess` hears of every data access. */
   setWatching(on: boolean): void {
     this.#watching = on;
-    this.#core.set32(field.modeBits, this.#modeBits);
+    this.#core.set32(field.modeBits, this.modeBits);
     this.#core.updateMode();
   }
 
@@ -296,7 +296,7 @@ export class ArmCpu implements GuestCpu {
       watchpoint_hit: (_state: number, n: number, address: bigint, isStore: number) =>
         watchpointHit(this.#core, n, address, isStore !== 0),
       data_access: (_state: number, address: bigint, bytes: number, write: number) =>
-        this.#board.dataAccess?.(BigInt.asUintN(64, address), bytes, write !== 0),
+        this.#core.accessed(BigInt.asUintN(64, address), bytes, write !== 0),
       flush_others: (_state: number, what: number, operand: bigint) => {
         for (const other of this.#board.others?.() ?? []) {
           if (other === this.#core) continue;

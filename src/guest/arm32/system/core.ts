@@ -1,5 +1,6 @@
 /** The CPU's state in AArch32 as JavaScript sees it: modes and their registers, exceptions, rights of domains. */
 import { header } from '../../../ir/index.js';
+import { WATCHED } from '../../arm/mode.js';
 import { fpcr } from '../../arm/state.js';
 import { Core } from '../../arm/system/core.js';
 import { encodeMode, floatBits, IT_BITS, IT_KEY, mmuIndex, PASSED } from '../mode.js';
@@ -173,6 +174,7 @@ export class Core32 extends Core {
       fpcr: this.get32(field.fpcr),
       dacrSlot: slot,
       shared: this.board.others !== undefined,
+      watched: (this.get32(field.modeBits) & WATCHED) !== 0,
     };
     this.set32(header.modeKey, encodeMode(state));
     this.set32(field.floatTrapped, floatBits(state));

@@ -49,6 +49,7 @@ export class Arm32Cpu extends ArmCpu {
     core.set32(field.mpidr, (1 << 31) | affinity);
     core.set32(field.sctlr, RESET_SCTLR);
     core.set64(field.monitor, NONE);
+    core.set32(field.modeBits, this.modeBits);
     if (core.board.exceptionTaken) core.set32(field.watched, 1);
     for (const timer of timerNames) core.board.setTimer(timer, undefined);
     core.nzcv = 0;
@@ -134,6 +135,8 @@ export class Arm32Cpu extends ArmCpu {
         else return core.raiseUndefined();
         return 0;
       },
+      data_access: (_state: number, address: bigint, bytes: number, write: number) =>
+        this.core.accessed(BigInt.asUintN(32, address), bytes, write !== 0),
       semihosting_call: () => (this.semihost(4) ? 0 : this.core.raiseUndefined()),
       firmware_call: (_state: number, isSmc: number, number: number) => core32Call(this.core, isSmc !== 0, number),
     };

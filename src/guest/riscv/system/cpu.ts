@@ -1,5 +1,5 @@
 /** One RISC-V hart: what the engine calls on traps, interrupts and exits, and what the board does to it. */
-import { header } from '../../../ir/index.js';
+import { header, LOOK_AGAIN } from '../../../ir/index.js';
 import type { CpuContext, GuestCpu, GuestTranslator, VmExit } from '../../guest-cpu.js';
 import { createTranslator } from '../block-translator.js';
 import { SHARED, WATCHED } from '../mode.js';
@@ -263,8 +263,11 @@ export class RiscvCpu implements GuestCpu {
         hart.noteInterrupts();
         return 0;
       },
-      data_access: (_state: number, address: bigint, bytes: number, write: number) =>
-        this.#board.dataAccess?.(BigInt.asUintN(64, address), bytes, write !== 0),
+      data_access: (_state: number, address: bigint, bytes: number, write: number) => {
+        if (!this.#board.dataAccess?.(BigInt.asUintN(64, address), bytes, write !== 0)) return 0;
+        this.#hart.set32(header.trapCode, LOOK_AGAIN);
+        return 1;
+      },
       write_sstatus: (_state: number, value: bigint, bits: bigint) => {
         const hart = this.#hart;
         const mask = BigInt.asUintN(64, bits);

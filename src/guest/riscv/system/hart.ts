@@ -17,8 +17,8 @@ export interface RiscvBoard {
   readonly environmentCall?: (() => boolean) | undefined;
   /** EBREAK. True: it was a call of the host, which has answered, and the hart goes on behind it. */
   readonly breakpointCall?: (() => boolean) | undefined;
-  /** A data access by an instruction, before it, while `setWatching` is on. */
-  readonly dataAccess?: ((address: bigint, bytes: number, write: boolean) => void) | undefined;
+  /** A data access by an instruction, before it, while `setWatching` is on. Gives whether the machine is to stop there. */
+  readonly dataAccess?: ((address: bigint, bytes: number, write: boolean) => boolean | undefined) | undefined;
   /** A trap is about to be taken. */
   readonly event?: ((code: number, value: bigint, interrupt: boolean) => void) | undefined;
 }

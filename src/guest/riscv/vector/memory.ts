@@ -103,7 +103,8 @@ function define(name: string, width: Width, place: Place, isStore: boolean, firs
               const own = r.read(f);
               const address = addressOf(own);
               r.if(isWatched(r), () => {
-                r.call(dataAccess, address, r.i32(1 << width), r.i32(isStore ? 1 : 0));
+                const [stops] = r.call(dataAccess, address, r.i32(1 << width), r.i32(isStore ? 1 : 0));
+                r.if(stops, () => r.ret(r.i32(1)));
               });
               const register = r.i32_add(e.host(vd), r.i32_mul(own, group));
               const element = r.i32_add(register, r.i32_shl(at, r.i32(width)));

@@ -68,6 +68,8 @@ export interface BoardOptions {
   readonly icount?: { readonly shift: number; readonly seed?: bigint } | undefined;
   /** Files for fw_cfg beside the board's own. */
   readonly fwCfgFiles?: readonly FirmwareFile[] | undefined;
+  /** Devices in virtio-mmio slots speak the legacy version of the interface alone, as QEMU's: they do unless given. */
+  readonly legacyVirtioMmio?: boolean | undefined;
   readonly uuid?: Uint8Array | undefined;
   /** Semihosting, for boards whose CPUs have it. */
   readonly semihosting?: SemihostingOptions | undefined;

@@ -141,6 +141,7 @@ export class Microvm extends X86Machine {
     this.add(this.fwCfg);
     this.virtioMmio = new VirtioSlots({
       memory,
+      legacy: options.legacyVirtioMmio ?? true,
       gpa: map.virtioGpa,
       stride: VIRTIO_MMIO_BYTES,
       irqs: irqs.slice(this.#interrupts.virtio, this.#interrupts.virtio + this.#interrupts.slots),

@@ -7,6 +7,8 @@ export interface VirtioSlotsOptions {
   readonly memory: MemorySpace;
   readonly gpa: number;
   readonly stride: number;
+  /** Version 1 of the interface, not 2. */
+  readonly legacy: boolean;
   /** One of each slot. */
   readonly irqs: readonly IrqLine[];
   /** Takes what was plugged in. */
@@ -37,16 +39,17 @@ export class VirtioSlots implements VirtioMmioSlots {
   }
 
   plug(slot: number, device: VirtioDevice): void {
-    const { memory, irqs, add } = this.#options;
+    const { memory, irqs, legacy, add } = this.#options;
     this.#devices[slot] = device;
-    const transport = new VirtioMmio({ device, irq: irqs[slot] });
+    const transport = new VirtioMmio({ device, irq: irqs[slot], legacy });
     memory.addWindow({ name: device.name, start: this.#start(slot), size: VIRTIO_MMIO_BYTES, handler: transport });
     add(transport);
   }
 
   /** Slots in which nothing is answer so. Once, when all devices are plugged in. */
   wireEmpty(): void {
-    const { memory } = this.#options;
+    const { memory, legacy } = this.#options;
+    const handler = emptyVirtioMmio(legacy);
     memory.transaction(() => {
       for (const [slot, device] of this.#devices.entries())
         if (!device)
@@ -54,7 +57,7 @@ export class VirtioSlots implements VirtioMmioSlots {
             name: 'virtio-mmio',
             start: this.#start(slot),
             size: VIRTIO_MMIO_BYTES,
-            handler: emptyVirtioMmio,
+            handler,
           });
     });
   }

@@ -332,6 +332,8 @@ export interface MachineOptions {
   readonly arm?: ArmOptions | undefined;
   /** Of the board `microvm`. */
   readonly microvm?: MicrovmOptions | undefined;
+  /** Devices in virtio-mmio slots speak the legacy version of the interface alone, as QEMU's: they do unless given. */
+  readonly legacyVirtioMmio?: boolean | undefined;
   /** What happens when the guest resets: it starts anew (default), the machine ends, or it stands still. */
   readonly onReset?: 'reset' | 'end' | 'pause' | undefined;
   /** What happens when the guest switches off: the machine ends (default) or stands still. */
@@ -732,6 +734,7 @@ export function planMachine(options: MachineOptions): {
       acpi: options.acpi ?? true,
       arm: options.arm,
       microvm: options.microvm,
+      legacyVirtioMmio: options.legacyVirtioMmio ?? true,
       cpus,
       kernelIrqchip: options.kernelIrqchip,
       onReset: options.onReset ?? 'reset',

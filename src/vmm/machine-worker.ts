@@ -504,6 +504,7 @@ function build(
         acpi: config.acpi,
         arm: config.arm,
         microvm: config.microvm,
+        legacyVirtioMmio: config.legacyVirtioMmio,
         lens: config.lens,
         translator: config.translator,
         trace: trace ? { items, line: trace.line } : undefined,

@@ -346,6 +346,7 @@ export interface WorkerConfig {
   readonly acpi: boolean;
   readonly arm: MachineOptions['arm'];
   readonly microvm: MachineOptions['microvm'];
+  readonly legacyVirtioMmio: boolean;
   readonly kernelIrqchip: 'on' | 'split' | 'off' | undefined;
   /** What the guest's reset does. */
   readonly onReset: 'reset' | 'end' | 'pause';

@@ -706,7 +706,7 @@ test('programs that drive QEMU: options that ask for what holds here in any case
     [['-overcommit', 'mem-lock=on'], /mem-lock=on is not supported yet/],
     [['-audiodev', 'pa,id=a'], /sound is not supported yet/],
     [['-k', 'de'], /layout is not supported yet/],
-    [['-global', 'virtio-mmio.force-legacy=true'], /for devices of -device only/],
+    [['-global', 'virtio-mmio.force-legacy=2'], /force-legacy is on or off, not '2'/],
     [['-smbios', 'type=4,asset=x'], /type=4 is not supported yet/],
     [['-smbios', 'type=1,colour=x'], /there is no colour=/],
     [
@@ -733,11 +733,13 @@ test('options that scripts carry along and that change nothing here', () => {
     ['serial:null', 'monitor:null'],
   );
   assert.match(refusal('-serial', 'vcc'), /did you mean 'vc'/);
-  // xv6 asks for the interface that the slots have.
+  // xv6 asks for the newer interface; unless asked the slots have the legacy one, as on QEMU.
   const xv6 = ['-machine', 'virt', '-bios', 'none', '-m', '128M', '-global', 'virtio-mmio.force-legacy=false'];
   const disk = ['-drive', 'file=fs.img,if=none,format=raw,id=x0', '-device', 'virtio-blk-device,drive=x0'];
   const { machine } = plan('-arch', 'riscv64', ...xv6, ...disk);
   assert.equal(machine.devices?.[0].type, 'virtio-blk');
+  assert.equal(machine.legacyVirtioMmio, false);
+  assert.equal(plan('-arch', 'riscv64', '-kernel', 'x').machine.legacyVirtioMmio, undefined);
 });
 
 test('a Linux image without a 32-bit entry is booted by a BIOS, as on QEMU', (t) => {

@@ -61,6 +61,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     drives,
     named: namedDevices,
   } = planDevices(options, { globals, objects }, chardevs, characters, architecture, board.machine, networks, hasUsb);
+  const legacyVirtioMmio = globals.takeFlag('virtio-mmio', 'force-legacy');
   globals.finish();
   devices.push(...networks.cards);
   chooseRoms(devices, options);
@@ -129,6 +130,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
   return {
     machine: {
       ...board,
+      legacyVirtioMmio,
       // It never runs, but tells who asks (libvirt) whether there is KVM.
       takesSlowKvm: isEmpty || undefined,
       architecture: architecture.name,

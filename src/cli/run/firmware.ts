@@ -130,10 +130,11 @@ export function planFirmware(
   const graphics = KeyValues.parse('-M', options.last('M') ?? 'pc', 'type').flag('graphics');
   const hasScreen = hasVga || options.has('display');
   const startsWithout = flash?.[0] !== undefined || (flash && startsItself);
-  const place =
+  const image =
     given === undefined && startsWithout
-      ? { flash }
-      : { flash, image: needFirmware(given ?? defaultFirmware ?? '', options, firmwarePackages[name] ?? 'seabios') };
+      ? undefined
+      : needFirmware(given ?? defaultFirmware ?? '', options, firmwarePackages[name] ?? 'seabios');
+  const place = { ...(image === undefined ? {} : { image }), ...(flash && { flash }) };
   return { ...place, ...boot, serialConsole: !(graphics ?? (hasScreen && !options.has('nographic'))) };
 }
 

@@ -15,13 +15,16 @@ const settled: Readonly<Record<string, RegExp>> = {
   // There is no SMM.
   'cfi.pflash01.secure': /^off$/,
   'virtio-blk-pci.scsi': /^off$/,
-  // The slots speak version 2 alone.
-  'virtio-mmio.force-legacy': /^(0|off|false)$/,
 };
+
+/** Properties that can be chosen. */
+const chosen = ['virtio-mmio.force-legacy'];
 
 /** Names of the properties of such a part. */
 export function boardPartProperties(driver: string): string[] {
-  return Object.keys(settled).flatMap((name) => (name.startsWith(`${driver}.`) ? [name.slice(driver.length + 1)] : []));
+  return [...Object.keys(settled), ...chosen].flatMap((name) =>
+    name.startsWith(`${driver}.`) ? [name.slice(driver.length + 1)] : [],
+  );
 }
 
 export class Globals {
@@ -52,6 +55,14 @@ export class Globals {
     const own = this.#all.filter((row) => row.driver === driver && row.property === property);
     for (const row of own) row.used = true;
     return own.at(-1)?.value;
+  }
+
+  /** The same of what is on or off. Throws UsageError. */
+  takeFlag(driver: string, property: string): boolean | undefined {
+    const text = this.take(driver, property);
+    return text === undefined
+      ? undefined
+      : new KeyValues(`-global ${driver}.${property}=${text}`, [[property, text]]).flag(property);
   }
 
   /** Refuses what nobody has used. */

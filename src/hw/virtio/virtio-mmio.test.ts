@@ -8,7 +8,7 @@ import { VirtioDevice } from './virtio-device.js';
 import { VirtioEntropy } from './virtio-entropy.js';
 import { emptyVirtioMmio, VIRTIO_MMIO_BYTES, VirtioMmio } from './virtio-mmio.js';
 
-function make() {
+function make(legacy = false) {
   const ram = new SharedArrayBuffer(ramBytes);
   const memory = new MemorySpace(ram);
   memory.addRam({ name: 'ram', gpa: 0, size: ramBytes, hva: 0, readonly: false });
@@ -19,7 +19,7 @@ function make() {
     dma: memory.dma,
     log: (line) => void log.push(line),
   });
-  const transport = new VirtioMmio({ device, irq });
+  const transport = new VirtioMmio({ device, irq, legacy });
   const read = (at: number) => transport.read(at, 4);
   const write = (at: number, value: number) => transport.write(at, 4, value);
   // What the driver's queue uses of a machine.
@@ -56,10 +56,11 @@ function start({ read, write, machine }: ReturnType<typeof make>): DriverQueue {
 test('what it is: magic, version 2, kind and vendor; an empty slot is kind 0', () => {
   const { read } = make();
   assert.deepEqual([read(0), read(4), read(8), read(12)], [0x74726976, 2, 4, 0x554d4551]);
-  assert.deepEqual(
-    [0, 4, 8, 12, 0x70].map((at) => emptyVirtioMmio.read(at, 4)),
-    [0x74726976, 2, 0, 0x554d4551, 0],
-  );
+  for (const legacy of [false, true])
+    assert.deepEqual(
+      [0, 4, 8, 12, 0x70].map((at) => emptyVirtioMmio(legacy).read(at, 4)),
+      [0x74726976, legacy ? 1 : 2, 0, 0x554d4551, 0],
+    );
 });
 
 test('a buffer goes to the device and comes back with an interrupt, which is acknowledged', () => {
@@ -121,6 +122,81 @@ test('writing 0 to the status resets: status, interrupt, queues', () => {
   assert.equal(machine.irq.level, false);
 });
 
+/** As a legacy driver does it (4.2.4): no FEATURES_OK, and the queue by its page. */
+function startLegacy({ read, write, machine }: ReturnType<typeof make>, pageBytes: number): DriverQueue {
+  // As Linux, which says this before anything else.
+  write(0x28, pageBytes);
+  write(0x70, 0);
+  write(0x70, 3);
+  write(0x14, 1);
+  assert.equal(read(0x10), 0, 'there are 32 features');
+  write(0x14, 0);
+  const offered = read(0x10);
+  // Layout, indirect descriptors, event index.
+  assert.equal(offered, 0x3800_0000);
+  write(0x24, 0);
+  write(0x20, offered);
+  write(0x30, 0);
+  assert.equal(read(0x40), 0);
+  const queue = new DriverQueue(machine, 0, 8);
+  assert.ok(read(0x34) >= 8);
+  write(0x38, queue.size);
+  write(0x3c, 4096);
+  write(0x40, queue.desc / pageBytes);
+  write(0x70, 7);
+  return queue;
+}
+
+for (const pageBytes of [4096, 1024])
+  test(`a legacy driver with pages of ${pageBytes} bytes: version 1, a queue by its page and size`, () => {
+    const machine = make(true);
+    const { read, write, irq } = machine;
+    assert.deepEqual([read(0), read(4), read(8), read(12)], [0x74726976, 1, 4, 0x554d4551]);
+    const queue = startLegacy(machine, pageBytes);
+    assert.equal(read(0x40), queue.desc / pageBytes);
+    queue.add([{ gpa: 0x10000, length: 64, write: true }]);
+    write(0x50, 0);
+    assert.deepEqual(
+      queue.completions().map(({ length }) => length),
+      [64],
+    );
+    assert.equal(irq.level, true);
+    assert.equal(read(0x60), 1);
+    write(0x64, 1);
+    assert.equal(irq.level, false);
+    write(0x40, 0);
+    assert.equal(read(0x40), 0);
+    queue.add([{ gpa: 0x10000, length: 16, write: true }]);
+    write(0x50, 0);
+    assert.equal(queue.completions().length, 0, 'the queue is stopped');
+    // What belongs to version 2 is not there, and features beyond the 32nd cannot be taken.
+    write(0x44, 1);
+    assert.deepEqual([0x44, 0xfc, 0xb0].map(read), [0, 0, 0]);
+    write(0x24, 1);
+    write(0x20, 1);
+    assert.equal(machine.device.driverFeaturesHigh, 0);
+  });
+
+test('a legacy queue far beyond RAM, with any page size and alignment, is an error alone', () => {
+  for (const [pageBytes, align] of [
+    [0x8000_0000, 0],
+    [0, 3],
+    [0xffff_ffff, 0x8000_0000],
+    [4096, 0xffff_ffff],
+  ]) {
+    const machine = make(true);
+    const { read, write } = machine;
+    startLegacy(machine, 4096);
+    write(0x28, pageBytes);
+    write(0x3c, align);
+    write(0x40, 0xffff_ffff);
+    write(0x50, 0);
+    read(0x40);
+    assert.equal(machine.log.length, 1);
+    assert.match(machine.log[0], /rings are not in RAM/);
+  }
+});
+
 test('saved with an interrupt waiting, and a queue in use: both are there in the device that loads', () => {
   const before = make();
   const queue = start(before);
@@ -137,9 +213,9 @@ test('saved with an interrupt waiting, and a queue in use: both are there in the
 });
 
 test('random accesses, with and without a driver that had begun', () => {
-  for (const seed of [1, 2, 3, 4]) {
-    const machine = make();
-    if (seed % 2 === 0) start(machine);
+  for (const seed of [1, 2, 3, 4, 5, 6, 7, 8]) {
+    const machine = make(seed > 4);
+    if (seed % 2 === 0) seed > 4 ? startLegacy(machine, 4096) : start(machine);
     fuzzAccesses(seededRandom(seed), 5000, VIRTIO_MMIO_BYTES, machine.transport);
   }
 });

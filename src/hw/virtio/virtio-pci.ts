@@ -404,21 +404,13 @@ export class VirtioPci implements Device {
     return state?.ready ? Math.floor((state.descHigh * 2 ** 32 + state.descLow) / legacyPage) : 0;
   }
 
-  /** The legacy layout (2.7.2): descriptors, available ring, and on the next page the used ring. Frame 0 stops the queue. */
+  /** Frame 0 stops the queue. */
   setLegacyQueueFrame(frame: number): void {
     const queue = this.selectedQueue;
     if (queue === undefined) return;
     queue.reset();
     this.#state.legacy = true;
-    if (frame === 0) return;
-    const { state } = queue;
-    const desc = frame * legacyPage;
-    const avail = desc + state.size * 16;
-    const used = Math.ceil((avail + 6 + state.size * 2) / legacyPage) * legacyPage;
-    [state.descLow, state.descHigh] = split(desc);
-    [state.availLow, state.availHigh] = split(avail);
-    [state.usedLow, state.usedHigh] = split(used);
-    state.ready = true;
+    if (frame > 0) queue.placeLegacy(frame * legacyPage, legacyPage);
   }
 
   legacyKick(queue: number): void {
@@ -467,10 +459,6 @@ export function createVirtioPci(model: VirtioModel, options: CreateVirtioPciOpti
     ...(isModern === undefined ? {} : { modern: isModern }),
     ...(vectors === undefined ? {} : { vectors }),
   });
-}
-
-function split(address: number): [number, number] {
-  return [address % 2 ** 32, Math.floor(address / 2 ** 32)];
 }
 
 /** struct virtio_pci_common_cfg (4.1.4.3). */

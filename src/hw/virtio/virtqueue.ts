@@ -60,6 +60,8 @@ export function mergeBits(before: number, value: number, mask: number): number {
   return ((before & ~mask) | value) >>> 0;
 }
 
+const split = (address: number): [number, number] => [address % 2 ** 32, Math.floor(address / 2 ** 32) >>> 0];
+
 const descNext = 1;
 const descWrite = 2;
 const descIndirect = 4;
@@ -154,6 +156,17 @@ export class Virtqueue {
   setAddress(field: QueueAddress, value: number, mask: number): void {
     const { state } = this;
     if (!state.ready) state[field] = mergeBits(state[field], value, mask);
+  }
+
+  /** The legacy layout (2.7.2): descriptors, available ring, and at the next multiple of `align` the used ring. It is ready then. */
+  placeLegacy(desc: number, align: number): void {
+    const { state } = this;
+    const avail = desc + state.size * 16;
+    const used = Math.ceil((avail + 6 + state.size * 2) / align) * align;
+    [state.descLow, state.descHigh] = split(desc);
+    [state.availLow, state.availHigh] = split(avail);
+    [state.usedLow, state.usedHigh] = split(used);
+    state.ready = true;
   }
 
   /** Anything but a power of two within the maximum is no size; the old one stays. */

@@ -181,6 +181,7 @@ export class ArmVirt extends Board<ArmCpu> {
     if (uart) this.add(uart);
     this.virtioMmio = new VirtioSlots({
       memory,
+      legacy: options.legacyVirtioMmio ?? true,
       gpa: map.virtio.gpa,
       stride: map.virtio.stride,
       irqs: spis.slice(map.virtio.spi, map.virtio.spi + map.virtio.slots),

@@ -183,6 +183,7 @@ export class RiscvVirt extends Board<RiscvCpu> {
     if (this.serial[0]) this.add(this.serial[0]);
     this.virtioMmio = new VirtioSlots({
       memory,
+      legacy: options.legacyVirtioMmio ?? true,
       gpa: map.virtio.gpa,
       stride: map.virtio.stride,
       irqs: this.plic.inputs.slice(map.virtio.irq, map.virtio.irq + map.virtio.slots),

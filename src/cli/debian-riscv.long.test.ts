@@ -96,6 +96,35 @@ for (const [harts, firmware] of [
     assert.ok(Number(lines[11]) > 0);
   });
 
+for (const [aia, firmware] of [
+  ['aplic', []],
+  ['aplic-imsic', []],
+  ['aplic-imsic', ['-bios', 'default']],
+] as const)
+  test(`-M virt,aia=${aia}${firmware.length > 0 ? ' under OpenSBI' : ''}: Linux takes its interrupts from there`, {
+    skip: skip || (firmware.length === 0 || hasOpenSbi ? false : 'no OpenSBI here'),
+    timeout,
+  }, () => {
+    const { status, stdout, stderr } = debian(
+      [...firmware, '-M', `virt,aia=${aia}`, '-smp', '2', '-device', 'virtio-rng-pci'],
+      'modprobe virtio_rng; dd if=/dev/hwrng bs=64 count=1 2>/dev/null | wc -c; cat /proc/interrupts; dmesg | grep -E "imsic|aplic"',
+    );
+    assert.equal(status, 0, stderr);
+    assert.match(stdout, /^64\n/);
+    if (aia === 'aplic') {
+      assert.match(stdout, /96 interrupts directly connected to 2 CPUs/);
+      assert.match(stdout, /[1-9]\d* +\d+ +APLIC-DIRECT +\d+ Level +virtio\d/);
+    } else {
+      assert.match(stdout, /imsics@28000000: providing IPIs using interrupt 1/);
+      assert.match(stdout, /imsics@28000000: per-CPU IDs 255 at base address 0x0*28000000/);
+      assert.match(
+        stdout,
+        /[1-9]\d* +PCI-MSIX-0000:00:0\d.0 +1 Edge +virtio\d|[1-9]\d* +\d+ +PCI-MSIX-0000:00:0\d.0 +1 Edge/,
+      );
+      assert.match(stdout, /APLIC-MSI-d000000.aplic +10 Level/);
+    }
+  });
+
 test("what is slept is slept, and the date is the host's", { skip, timeout }, () => {
   const { stdout, stderr } = debian([], 'date +%s; a=$(date +%s); sleep 2; echo $(($(date +%s) - a))');
   const [date, slept] = stdout.trim().split('\n').map(Number);

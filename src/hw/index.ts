@@ -5,6 +5,8 @@ export * from './acpi-ged/wiring.js';
 export * from './acpi-pm/acpi-pm.js';
 export * from './acpi-pm/wiring.js';
 export * from './ahci/index.js';
+export * from './aia/aplic.js';
+export * from './aia/imsic.js';
 export * from './ata/index.js';
 export * from './disk/index.js';
 export { Fdc } from './floppy/fdc.js';

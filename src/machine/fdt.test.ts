@@ -71,6 +71,8 @@ test("the board's tree: dtc finds no fault, and devices are where they are", { s
       virtTree({
         model: parseRiscvCpu('rv64,zba=off'),
         harts: 2,
+        aia: 'none',
+        machineLevel: true,
         ramBytes: 0x1000_0000,
         commandLine: 'console=ttyS0 "quoted"',
         initrd: { start: 0x8800_0000, end: 0x8810_0000 },
@@ -95,6 +97,42 @@ test("the board's tree: dtc finds no fault, and devices are where they are", { s
   assert.match(dts, /core1 \{\s+cpu = <0x05>;/);
   assert.match(dts, /virtio_mmio@10008000 \{[^}]*interrupts = <0x08>;/);
   assert.match(dts, /pci@30000000 \{[^}]*interrupt-map-mask = <0x1800 0x00 0x00 0x07>;/);
+});
+
+test('with an advanced interrupt architecture: domains, files, and who interrupts by which', { skip }, () => {
+  const tree = (aia: 'aplic' | 'aplic-imsic', machineLevel: boolean) =>
+    decompile(
+      flattenTree(
+        virtTree({
+          model: parseRiscvCpu('rv64'),
+          harts: 2,
+          aia,
+          machineLevel,
+          ramBytes: 0x1000_0000,
+          rngSeed: new Uint8Array(32),
+          serial: true,
+        }),
+      ),
+    );
+  const direct = tree('aplic', true);
+  assert.match(direct, /aplic@d000000 \{[^}]*phandle = <0x01>;[^}]*interrupts-extended = <0x04 0x09 0x06 0x09>;/);
+  assert.match(
+    direct,
+    /aplic@c000000 \{[^}]*interrupts-extended = <0x04 0x0b 0x06 0x0b>;[^}]*riscv,num-sources = <0x60>;/,
+  );
+  assert.match(direct, /riscv,delegate = <0x01 0x01 0x60>;/);
+  assert.match(direct, /serial@10000000 \{[^}]*interrupt-parent = <0x01>;\s+interrupts = <0x0a 0x04>;/);
+  assert.match(direct, /interrupt-map = <0x00 0x00 0x00 0x01 0x01 0x20 0x04 0x00/);
+  assert.doesNotMatch(direct, /imsics|plic@c000000 \{[^}]*sifive/);
+  const messages = tree('aplic-imsic', true);
+  assert.match(
+    messages,
+    /imsics@28000000 \{[^}]*interrupts-extended = <0x04 0x09 0x06 0x09>;[^}]*reg = <0x00 0x28000000 0x00 0x2000>;/,
+  );
+  assert.match(messages, /imsics@24000000 \{[^}]*riscv,num-ids = <0xff>;/);
+  assert.match(messages, /aplic@d000000 \{[^}]*msi-parent = <0x102>;/);
+  assert.match(messages, /pci@30000000 \{[^}]*msi-parent = <0x102>;/);
+  assert.doesNotMatch(tree('aplic-imsic', false), /aplic@c000000|imsics@24000000/);
 });
 
 /** The tree of AArch64's board, as dtc reads it. */

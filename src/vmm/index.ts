@@ -58,6 +58,7 @@ export type {
   MachineOptions,
   MicrovmOptions,
   NvmeNamespaceOptions,
+  RiscvOptions,
   ScsiUnitOptions,
 } from './machine-options.js';
 export type {

@@ -239,6 +239,14 @@ export interface ArmOptions {
   readonly secure?: boolean | undefined;
 }
 
+export interface RiscvOptions {
+  /**
+   * The advanced interrupt architecture in place of a PLIC: an APLIC, or one that sends messages to the harts' files of an incoming MSI
+   * controller, as PCI devices do. `none` unless given.
+   */
+  readonly aia?: 'none' | 'aplic' | 'aplic-imsic' | undefined;
+}
+
 export interface MicrovmOptions {
   /** Hardware-reduced ACPI; it has unless given, as all that follows but PCI Express. */
   readonly acpi?: boolean | undefined;
@@ -330,6 +338,8 @@ export interface MachineOptions {
   readonly acpi?: boolean | undefined;
   /** Of Arm's board `virt`. */
   readonly arm?: ArmOptions | undefined;
+  /** Of RISC-V's board `virt`. */
+  readonly riscv?: RiscvOptions | undefined;
   /** Of the board `microvm`. */
   readonly microvm?: MicrovmOptions | undefined;
   /** Devices in virtio-mmio slots speak the legacy version of the interface alone, as QEMU's: they do unless given. */
@@ -733,6 +743,7 @@ export function planMachine(options: MachineOptions): {
       hpet: options.hpet ?? true,
       acpi: options.acpi ?? true,
       arm: options.arm,
+      riscv: options.riscv,
       microvm: options.microvm,
       legacyVirtioMmio: options.legacyVirtioMmio ?? true,
       cpus,

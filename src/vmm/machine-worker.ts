@@ -503,6 +503,7 @@ function build(
         hpet: config.hpet,
         acpi: config.acpi,
         arm: config.arm,
+        riscv: config.riscv,
         microvm: config.microvm,
         legacyVirtioMmio: config.legacyVirtioMmio,
         lens: config.lens,

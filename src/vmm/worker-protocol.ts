@@ -345,6 +345,7 @@ export interface WorkerConfig {
   readonly hpet: boolean;
   readonly acpi: boolean;
   readonly arm: MachineOptions['arm'];
+  readonly riscv: MachineOptions['riscv'];
   readonly microvm: MachineOptions['microvm'];
   readonly legacyVirtioMmio: boolean;
   readonly kernelIrqchip: 'on' | 'split' | 'off' | undefined;

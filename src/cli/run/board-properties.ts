@@ -1,6 +1,6 @@
 /** What `-M` says of the boards `virt` beside their names, by QEMU's names. */
 import type { Architecture } from '../../vmm/architectures.js';
-import type { ArmOptions, MicrovmOptions } from '../../vmm/index.js';
+import type { ArmOptions, MicrovmOptions, RiscvOptions } from '../../vmm/index.js';
 import type { KeyValues } from '../options/key-values.js';
 import { UsageError } from '../usage-error.js';
 
@@ -13,7 +13,7 @@ const armUnsupported = [
 ];
 /** Properties of QEMU's boards that are refused by name. */
 const unsupported: Readonly<Partial<Record<Architecture['name'], readonly string[]>>> = {
-  riscv64: ['aclint', 'aia', 'aia-guests', 'dumpdtb', 'dtb', 'pflash0', 'pflash1', 'iommu-sys'],
+  riscv64: ['aclint', 'dumpdtb', 'dtb', 'pflash0', 'pflash1', 'iommu-sys'],
   aarch64: armUnsupported,
   arm: armUnsupported,
 };
@@ -27,6 +27,14 @@ export function planBoardProperties(values: KeyValues, { name }: Architecture): 
       if (values.flag(part) === false) throw new UsageError(`${values.option}: ${part}=off is not supported`);
   }
   return unsupported[name] ?? [];
+}
+
+/** What `-M` says of RISC-V's board `virt`. Throws UsageError. */
+export function planRiscv(values: KeyValues): RiscvOptions {
+  const aia = values.choice('aia', ['none', 'aplic', 'aplic-imsic']);
+  if ((values.number('aia-guests', 0, 7) ?? 0) > 0)
+    throw new UsageError(`${values.option}: aia-guests= is for hypervisors, and harts have no such extension (H) yet`);
+  return { aia };
 }
 
 /** What `-M microvm` says of its parts. Throws UsageError. */

@@ -740,6 +740,19 @@ test('options that scripts carry along and that change nothing here', () => {
   assert.equal(machine.devices?.[0].type, 'virtio-blk');
   assert.equal(machine.legacyVirtioMmio, false);
   assert.equal(plan('-arch', 'riscv64', '-kernel', 'x').machine.legacyVirtioMmio, undefined);
+  const board = (text: string) => ['-arch', 'riscv64', '-kernel', 'x', '-M', `virt,${text}`];
+  assert.equal(plan(...board('aia=aplic-imsic,aia-guests=0')).machine.riscv?.aia, 'aplic-imsic');
+  assert.match(refusal(...board('aia=gic')), /aia is none, aplic, aplic-imsic, not 'gic'/);
+  assert.match(refusal(...board('aia=aplic-imsic,aia-guests=3')), /no such extension \(H\)/);
+  // Flash chips stand beside firmware there, and each may be empty.
+  const chip = (unit: number) => ['-drive', `if=pflash,unit=${unit},format=raw,file=x`];
+  const flash = (...argv: string[]) => {
+    const { kernel, firmware } = plan('-arch', 'riscv64', ...argv).machine;
+    return [kernel, firmware?.image, firmware?.flash?.map((each) => each !== undefined)];
+  };
+  assert.deepEqual(flash(...chip(0), '-bios', 'none', '-kernel', 'k'), ['k', undefined, [true]]);
+  assert.deepEqual(flash(...chip(1), '-kernel', 'k'), ['k', undefined, [false, true]]);
+  assert.match(refusal('-arch', 'riscv64', ...chip(1), '-bios', 'none'), /nothing in M-mode would start/);
 });
 
 test('a Linux image without a 32-bit entry is booted by a BIOS, as on QEMU', (t) => {

@@ -5,7 +5,7 @@ import type { MachineOptions } from '../../vmm/index.js';
 import { KeyValues, parseSize } from '../options/key-values.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
-import { planArm, planBoardProperties, planMicrovm } from './board-properties.js';
+import { planArm, planBoardProperties, planMicrovm, planRiscv } from './board-properties.js';
 import type { Options } from './given-options.js';
 import { planAccelerators, planIrqchip } from './plan-accelerators.js';
 import type { BoardObjects } from './plan-objects.js';
@@ -22,6 +22,7 @@ type Board = Pick<
   | 'hpet'
   | 'acpi'
   | 'arm'
+  | 'riscv'
   | 'microvm'
   | 'rtcOffsetMs'
   | 'icount'
@@ -42,6 +43,7 @@ export function planBoard(
   let acpi = !options.has('no-acpi');
   let irqchip: MachineOptions['kernelIrqchip'];
   let arm: MachineOptions['arm'];
+  let riscv: MachineOptions['riscv'];
   let microvm: MachineOptions['microvm'];
   let board: string | undefined;
   let isEmpty = false;
@@ -82,6 +84,7 @@ export function planBoard(
     }
     if (architecture.name === 'aarch64' || architecture.name === 'arm')
       arm = planArm(values, architecture.name === 'arm');
+    if (architecture.name === 'riscv64') riscv = planRiscv(values);
     const backend = values.text('memory-backend');
     if (backend !== undefined) memory = { option: values.option, bytes: objects.memory(values.option, backend) };
     hasUsb = values.flag('usb') ?? false;
@@ -121,6 +124,7 @@ export function planBoard(
     hpet,
     acpi,
     arm,
+    riscv,
     microvm,
     kernelIrqchip: irqchip,
     ...planAccelerators(accels, notices),

@@ -17,6 +17,8 @@ export const extensionRows = [
   { name: 'sstc', sentence: 'timer of S-mode: stimecmp' },
   { name: 'svadu', sentence: 'the hart marks page tables accessed and dirty' },
 ] as const;
+/** What a board with an advanced interrupt architecture gives its harts. */
+export const aiaExtensions = ['smaia', 'ssaia'] as const;
 export type Extension = (typeof extensionRows)[number]['name'];
 
 export interface RiscvModel {
@@ -121,10 +123,11 @@ export function isaOf({ extensions }: RiscvModel): { readonly text: string; read
     'zbc',
     'zbs',
     'zvfh',
+    ...aiaExtensions,
     'sstc',
     'svadu',
   ];
-  const optional: readonly string[] = extensionRows.map(({ name }) => name);
+  const optional: readonly string[] = [...extensionRows.map(({ name }) => name), ...aiaExtensions];
   const parts = long.filter((name) => !optional.includes(name) || extensions.has(name));
   return { text: `rv64${letters.join('')}_${parts.join('_')}`, parts: [...letters, ...parts] };
 }

@@ -112,6 +112,12 @@ export const field = {
   watchedTraps: take(4),
   /** i32: the effective mode of M-mode's loads and stores, as what the TLB holds for them was made (mode.ts, `dataContext`). */
   dataContext: take(4),
+  /** What mireg and sireg stand for. */
+  miselect: take(8),
+  siselect: take(8),
+  /** A byte for each of 64 interrupts: iprio of M-mode, and of S-mode. */
+  machinePriorities: take(64),
+  supervisorPriorities: take(64),
 } as const;
 
 /** Bytes of the state, a multiple of 64. */

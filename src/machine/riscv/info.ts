@@ -1,6 +1,6 @@
 /** What a monitor shows of the board `virt` alone: interrupt controllers, page tables. */
 import { field } from '../../guest/riscv/state.js';
-import { PLIC_SOURCES, PLIC_WORDS } from '../../hw/index.js';
+import { APLIC_SOURCES, type Aplic, type ImsicFile, PLIC_SOURCES, PLIC_WORDS, type Plic } from '../../hw/index.js';
 import type { BoardInfo } from '../board.js';
 import type { RiscvVirt } from './virt.js';
 
@@ -19,9 +19,10 @@ export function virtInfo(board: RiscvVirt): BoardInfo {
   };
 }
 
-function describeInterrupts({ plic, aclint, cpus }: RiscvVirt): string {
+const has = (words: Uint32Array, n: number, from = 0): boolean => ((words[from + (n >> 5)] >>> (n & 31)) & 1) !== 0;
+
+function describePlic(plic: Plic, cpus: RiscvVirt['cpus']): string[] {
   const { priority, pending, claimed, enable, threshold, levels } = plic.state;
-  const has = (words: Uint32Array, n: number, from = 0) => ((words[from + (n >> 5)] >>> (n & 31)) & 1) !== 0;
   const contexts = cpus.flatMap(({ id }) => [`hart ${id} in M`, `hart ${id} in S`]);
   const lines = ['plic:', ...contexts.map((name, context) => `  ${name}: threshold ${threshold[context]}`)];
   for (let n = 1; n <= PLIC_SOURCES; n++) {
@@ -34,6 +35,41 @@ function describeInterrupts({ plic, aclint, cpus }: RiscvVirt): string {
     if (words.length > 0 || priority[n] > 0)
       lines.push(`  source ${n}: priority ${priority[n]} ${words.join(', ')}`.trimEnd());
   }
+  return lines;
+}
+
+function describeAplic({ name, state }: Aplic): string[] {
+  const { enabled, source, target, levels, pending, enable } = state;
+  const lines = [`${name}: ${enabled ? 'on' : 'off'}`];
+  for (let n = 1; n <= APLIC_SOURCES; n++) {
+    if (source[n] === 0) continue;
+    const words = [
+      ...(has(levels, n) ? ['up'] : []),
+      ...(has(pending, n) ? ['pending'] : []),
+      ...(has(enable, n) ? ['enabled'] : []),
+    ];
+    lines.push(
+      `  source ${n}: sourcecfg 0x${hex(source[n], 1)} target 0x${hex(target[n], 1)} ${words.join(', ')}`.trimEnd(),
+    );
+  }
+  return lines;
+}
+
+function describeFile({ name, state, top }: ImsicFile): string {
+  const words = (bits: BigUint64Array) =>
+    [...bits]
+      .reverse()
+      .map((word) => hex(word, 16))
+      .join('');
+  return `${name}: delivery ${state.delivery} threshold ${state.threshold} top ${top} pending 0x${words(state.pending)} enabled 0x${words(state.enabled)}`;
+}
+
+function describeInterrupts({ interrupts: { plic, aplic, files }, aclint, cpus }: RiscvVirt): string {
+  const lines = [
+    ...(plic ? describePlic(plic, cpus) : []),
+    ...(aplic ? [...describeAplic(aplic.machine), ...describeAplic(aplic.supervisor)] : []),
+    ...(files?.flatMap(({ machine, supervisor }) => [describeFile(machine), describeFile(supervisor)]) ?? []),
+  ];
   const { msip, mtimecmp } = aclint.state;
   lines.push(`aclint: mtime 0x${hex(aclint.time(), 16)}`);
   for (const { id } of cpus) lines.push(`  hart ${id}: msip ${msip[id]} mtimecmp 0x${hex(mtimecmp[id], 16)}`);

@@ -1,5 +1,5 @@
 /**
- * The board `virt` with RISC-V harts, as QEMU's: ACLINT, PLIC, 16550, goldfish RTC, SiFive's test device, two flash banks, virtio-mmio
+ * The board `virt` with RISC-V harts, as QEMU's: ACLINT, PLIC or APLIC and IMSIC, 16550, goldfish RTC, SiFive's test device, two flash banks, virtio-mmio
  * slots, fw_cfg and a PCI Express host. Without firmware in M-mode the kernel, or what lies in the second flash bank, starts in S-mode on
  * hart 0 and the board itself serves its SBI calls, by which it starts the others.
  */
@@ -7,6 +7,7 @@ import type { Accelerator } from '../../accel/index.js';
 import { VringError } from '../../base/index.js';
 import type { IrqLine, MsiTarget } from '../../bus/index.js';
 import { RiscvCpu, type RiscvModel, type Semihosting, STATE_BYTES } from '../../guest/riscv/index.js';
+import { aiaExtensions } from '../../guest/riscv/models.js';
 import { irq } from '../../guest/riscv/state.js';
 import {
   ACLINT_BYTES,
@@ -17,8 +18,6 @@ import {
   GoldfishRtc,
   Gpex,
   type PciRoot,
-  PLIC_BYTES,
-  Plic,
   SIFIVE_TEST_BYTES,
   sifiveTest,
   Uart16550,
@@ -43,6 +42,7 @@ import { VirtioSlots } from '../virtio-slots.js';
 import { riscvDebugRegisters } from './debug-registers.js';
 import { virtTree } from './device-tree.js';
 import { virtInfo } from './info.js';
+import { type AiaKind, makeRiscvInterrupts, type RiscvInterrupts } from './interrupts.js';
 import { loadRiscv } from './load-kernel.js';
 import { map } from './memory-map.js';
 import { serveSbi } from './sbi.js';
@@ -69,6 +69,8 @@ const dynamic = { magic: 0x4942534fn, version: 2n, modeS: 1n } as const;
 
 export interface RiscvVirtOptions extends BoardOptions {
   readonly model: RiscvModel;
+  /** The interrupt controller: a PLIC unless given. */
+  readonly aia?: AiaKind | undefined;
   /**
    * The image starts in M-mode at the start of RAM: OpenSBI, or a program for the bare machine. What the first flash bank has starts so in
    * its place; what the second one has starts in S-mode, by firmware or by the board itself, and finds a kernel in fw_cfg.
@@ -78,13 +80,13 @@ export interface RiscvVirtOptions extends BoardOptions {
 
 export class RiscvVirt extends Board<RiscvCpu> {
   readonly serial: readonly (Uart16550 | undefined)[];
-  readonly msi: MsiTarget = { send: () => {} };
+  readonly msi: MsiTarget;
   readonly firstSlot = 1;
   readonly pciPath = '/soc/pci@30000000';
   readonly isaIrqs = undefined;
   readonly info: BoardInfo = virtInfo(this);
   readonly aclint: Aclint;
-  readonly plic: Plic;
+  readonly interrupts: RiscvInterrupts;
   readonly fwCfg: FwCfg;
   readonly virtioMmio: VirtioSlots;
   readonly #gpex: Gpex;
@@ -127,14 +129,20 @@ export class RiscvVirt extends Board<RiscvCpu> {
         for (const { hart } of cpus) hart.announceTimer();
       },
     });
-    this.plic = new Plic({ outputs: cpus.flatMap((cpu) => [line(cpu, irq.MEI), line(cpu, irq.SEI)]) });
-    const rtc = new GoldfishRtc({ clock, irq: this.plic.inputs[map.rtc.irq] });
+    this.interrupts = makeRiscvInterrupts({
+      kind: options.aia ?? 'none',
+      memory,
+      outputs: cpus.map((cpu) => ({ machine: line(cpu, irq.MEI), supervisor: line(cpu, irq.SEI) })),
+    });
+    const { inputs } = this.interrupts;
+    this.msi = this.interrupts.msi;
+    const rtc = new GoldfishRtc({ clock, irq: inputs[map.rtc.irq] });
     const [backend] = options.serial;
     if (options.serial.slice(1).some((each) => each !== undefined))
       throw new VringError('options-invalid', 'The board virt has one serial port.');
-    this.serial = [backend && new Uart16550({ name: 'serial0', clock, irq: this.plic.inputs[map.uart.irq], backend })];
+    this.serial = [backend && new Uart16550({ name: 'serial0', clock, irq: inputs[map.uart.irq], backend })];
     this.fwCfg = new FwCfg({ dma: memory.dma });
-    const pciLine = (n: number) => this.plic.inputs[map.pciMemory.irq + n];
+    const pciLine = (n: number) => inputs[map.pciMemory.irq + n];
     memory.transaction(() => {
       memory.addRam({
         name: 'virt.rom',
@@ -145,7 +153,6 @@ export class RiscvVirt extends Board<RiscvCpu> {
       });
       memory.addRam({ name: 'virt.ram', gpa: map.ram.gpa, size: options.ramBytes, hva: ramHva, readonly: false });
       memory.addWindow({ name: 'aclint', start: map.clint.gpa, size: ACLINT_BYTES, handler: this.aclint.registers });
-      memory.addWindow({ name: 'plic', start: map.plic.gpa, size: PLIC_BYTES, handler: this.plic });
       memory.addWindow({ name: 'rtc', start: map.rtc.gpa, size: GOLDFISH_RTC_BYTES, handler: rtc.registers });
       memory.addWindow({
         name: 'sifive-test',
@@ -179,14 +186,14 @@ export class RiscvVirt extends Board<RiscvCpu> {
       memoryRanges: [map.pciMemory, map.pciHighMemory],
       lines: [pciLine(0), pciLine(1), pciLine(2), pciLine(3)],
     });
-    this.add(this.aclint, this.plic, rtc, ...this.#flash.chips, this.#gpex, this.fwCfg);
+    this.add(this.aclint, ...this.interrupts.devices, rtc, ...this.#flash.chips, this.#gpex, this.fwCfg);
     if (this.serial[0]) this.add(this.serial[0]);
     this.virtioMmio = new VirtioSlots({
       memory,
       legacy: options.legacyVirtioMmio ?? true,
       gpa: map.virtio.gpa,
       stride: map.virtio.stride,
-      irqs: this.plic.inputs.slice(map.virtio.irq, map.virtio.irq + map.virtio.slots),
+      irqs: inputs.slice(map.virtio.irq, map.virtio.irq + map.virtio.slots),
       add: (device) => this.add(device),
     });
     options.addDevices?.(this);
@@ -205,6 +212,7 @@ export class RiscvVirt extends Board<RiscvCpu> {
   #makeCpu(id: number, count: number, trace: RiscvTrace | undefined): RiscvCpu {
     const supervisorTimer = this.clock.createTimer(`stimecmp${id}`, () => this.#noteInterrupts(cpu));
     const event = trace?.event;
+    const board = this;
     const cpu: RiscvCpu = new RiscvCpu(
       {
         time: () => this.aclint.time(),
@@ -216,13 +224,22 @@ export class RiscvVirt extends Board<RiscvCpu> {
         },
         breakpointCall: this.#options.semihosting && (() => this.#callHost(cpu)),
         environmentCall: this.#startsInM ? undefined : () => this.#serveSbi(cpu),
+        get files() {
+          return board.interrupts.files?.[id];
+        },
         dataAccess: (address, bytes, write) => this.onDataAccess?.(address, bytes, write),
         event: event && ((code, value, interrupt) => event(cpu, code, value, interrupt)),
       },
-      this.#options.model,
+      this.#model,
       { id, shared: count > 1 },
     );
     return cpu;
+  }
+
+  /** With an incoming MSI controller harts have the registers that go with it. */
+  get #model(): RiscvModel {
+    const { model, aia } = this.#options;
+    return aia === 'aplic-imsic' ? { ...model, extensions: new Set([...model.extensions, ...aiaExtensions]) } : model;
   }
 
   /** Something is there for M-mode. */
@@ -250,7 +267,8 @@ export class RiscvVirt extends Board<RiscvCpu> {
   }
 
   powerOn(kernel: KernelImages | undefined): string {
-    const { model, ramBytes, firmware } = this.#options;
+    const { ramBytes, firmware, aia = 'none' } = this.#options;
+    const model = this.#model;
     const bank = this.#secondBank;
     const seed = new BigUint64Array(
       Array.from({ length: RNG_SEED_WORDS }, () => BigInt.asUintN(64, this.randomBits())),
@@ -265,6 +283,9 @@ export class RiscvVirt extends Board<RiscvCpu> {
             virtTree({
               model,
               harts: this.cpus.length,
+              aia,
+              // What is M-mode's is not for who starts in S-mode.
+              machineLevel: this.#startsInM,
               ramBytes,
               commandLine: bank === undefined ? kernel?.commandLine : undefined,
               initrd,
@@ -308,6 +329,7 @@ export class RiscvVirt extends Board<RiscvCpu> {
     const { pc, treeGpa } = this.#start;
     for (const cpu of this.cpus) cpu.reset(BigInt(pc));
     if (this.#startsInM) return;
+    this.interrupts.delegate();
     this.cpu.enterSupervisor(BigInt(pc), 0n, BigInt(treeGpa));
     for (const cpu of this.cpus.slice(1)) cpu.stop();
   }

@@ -12,6 +12,7 @@ export interface BoardPlan extends BoardOptions {
   readonly hpet: boolean;
   readonly acpi: boolean;
   readonly arm: WorkerConfig['arm'];
+  readonly riscv?: WorkerConfig['riscv'];
   readonly microvm: WorkerConfig['microvm'];
   readonly firmware: FirmwareOptions | undefined;
 }

@@ -18,13 +18,11 @@ import {
   riscvVars,
   xreg,
 } from '../state.js';
+import { chooseInterrupt } from './aia.js';
 import { csrByNumber, csrRows, readCsr, sstatusWritable, updatePmp, writeSstatus } from './csr.js';
 import { debugTranslate } from './debug-translate.js';
 import { dumpRegisters } from './dump.js';
 import { Hart, type RiscvBoard } from './hart.js';
-
-/** Interrupts, the most urgent first (privileged specification 3.1.9). */
-const byPriority = [irq.MEI, irq.MSI, irq.MTI, irq.SEI, irq.SSI, irq.STI];
 
 const ECALL_BYTES = 4n;
 const VECTOR_LOAD_BYTES = 4n;
@@ -234,7 +232,7 @@ export class RiscvCpu implements GuestCpu {
     const taken = machine !== 0n ? machine : takesS ? pending & toS : 0n;
     // WFI ends for what is enabled in mie, whether it is taken or not.
     if (taken === 0n) return wasHalted;
-    const line = byPriority.find((n) => ((taken >> BigInt(n)) & 1n) !== 0n);
+    const line = chooseInterrupt(hart, machine !== 0n, taken);
     if (line === undefined) return wasHalted;
     hart.trap(line, 0n, true);
     return true;

@@ -7,6 +7,7 @@
 
 import type { RiscvModel } from '../models.js';
 import { envcfg, field, irq, mstatus, PMP_ENTRIES, privilege, xreg } from '../state.js';
+import { aiaCsrs } from './aia.js';
 import type { Hart } from './hart.js';
 
 export interface CsrRow {
@@ -432,6 +433,7 @@ export const csrRows: readonly CsrRow[] = [
     read: (hart) => counter(hart, field.instretOffset),
     write: (hart, value) => setCounter(hart, field.instretOffset, value),
   },
+  ...aiaCsrs,
   ...numbered(29, 3, (n) => zero(0xb00 + n, `mhpmcounter${n}`)),
   ...numbered(29, 3, (n) => zero(0x320 + n, `mhpmevent${n}`)),
 ];

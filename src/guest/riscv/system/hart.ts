@@ -4,6 +4,7 @@ import type { CpuContext } from '../../guest-cpu.js';
 import { dataContext, encodeMode, mmuOf, VECTOR_BITS, VECTOR_FULL, VILL, VTYPE_SHIFT } from '../mode.js';
 import type { RiscvModel } from '../models.js';
 import { cause, envcfg, field, irq, mstatus, privilege, trapCode } from '../state.js';
+import type { InterruptFile } from './aia.js';
 
 /** What a hart asks of its board. */
 export interface RiscvBoard {
@@ -19,6 +20,8 @@ export interface RiscvBoard {
   readonly breakpointCall?: (() => boolean) | undefined;
   /** A data access by an instruction, before it, while `setWatching` is on. Gives whether the machine is to stop there. */
   readonly dataAccess?: ((address: bigint, bytes: number, write: boolean) => boolean | undefined) | undefined;
+  /** Its files of the incoming MSI controller. */
+  readonly files?: { readonly machine: InterruptFile; readonly supervisor: InterruptFile } | undefined;
   /** A trap is about to be taken. */
   readonly event?: ((code: number, value: bigint, interrupt: boolean) => void) | undefined;
 }

@@ -24,6 +24,8 @@ import type { VirtioDevice } from '../hw/virtio/virtio-device.js';
 import type { StateArena } from '../schema/index.js';
 import type { BootModule } from './boot/boot-state.js';
 import type { DrivePlaces, FloppyPlaces } from './chipset/pc-chipset.js';
+import { type FdtNode, flattenTree } from './fdt.js';
+import { completeTree, parseTree } from './fdt-parse.js';
 import type { FirmwareFile } from './firmware-file.js';
 import { InstructionTime, seededBits } from './instruction-time.js';
 import { Lens, type LensTotals } from './lens.js';
@@ -70,6 +72,8 @@ export interface BoardOptions {
   readonly fwCfgFiles?: readonly FirmwareFile[] | undefined;
   /** Devices in virtio-mmio slots speak the legacy version of the interface alone, as QEMU's: they do unless given. */
   readonly legacyVirtioMmio?: boolean | undefined;
+  /** In place of the device tree that the board makes; it says of the kernel what that would. */
+  readonly deviceTree?: Uint8Array | undefined;
   readonly uuid?: Uint8Array | undefined;
   /** Semihosting, for boards whose CPUs have it. */
   readonly semihosting?: SemihostingOptions | undefined;
@@ -239,6 +243,15 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
   readonly randomBits: () => bigint;
   /** Number of the vCPU that a monitor shows. */
   shown = 0;
+  /** The device tree of the last power-on, on boards that have one. */
+  deviceTree: Uint8Array | undefined;
+  /** Keeps the tree that the guest finds: the board's own, or the one that was given. Throws VringError `boot-tree`. */
+  protected flatten(own: FdtNode): Uint8Array {
+    const { deviceTree } = this.#options;
+    const given = deviceTree && parseTree(deviceTree);
+    this.deviceTree = given ? flattenTree(completeTree(given.root, own), given.reservations) : flattenTree(own);
+    return this.deviceTree;
+  }
   /** Hears of data accesses while `setWatching` is on. Gives whether the machine is to stop for it. */
   onDataAccess: ((linear: bigint, bytes: number, write: boolean) => boolean) | undefined;
   /** Whose every moment is counted (`lens`). */

@@ -6,13 +6,13 @@ export interface FdtNode {
   readonly [name: string]: FdtNode | FdtValue | undefined;
 }
 
-const MAGIC = 0xd00dfeed;
+export const fdtMagic = 0xd00dfeed;
 const VERSION = 17;
 const LAST_COMPATIBLE = 16;
 const HEADER_BYTES = 40;
-/** One entry of zeros: nothing is reserved. */
+/** Behind the last there is one of zeros. */
 const RESERVATION_BYTES = 16;
-const token = { beginNode: 1, endNode: 2, property: 3, end: 9 } as const;
+export const token = { beginNode: 1, endNode: 2, property: 3, end: 9 } as const;
 
 const isValue = (value: FdtNode | FdtValue): value is FdtValue =>
   value === true || typeof value === 'string' || Array.isArray(value) || value instanceof Uint8Array;
@@ -61,8 +61,11 @@ class Writer {
   }
 }
 
-/** The tree as guests are given it. Properties come before the nodes below, whatever their order. */
-export function flattenTree(root: FdtNode): Uint8Array {
+/**
+ * The tree as guests are given it. Properties come before the nodes below, whatever their order. `reservations`: address and size of
+ * memory that is not to be used.
+ */
+export function flattenTree(root: FdtNode, reservations: readonly (readonly [bigint, bigint])[] = []): Uint8Array {
   const structure = new Writer();
   const strings = new Writer();
   const places = new Map<string, number>();
@@ -94,13 +97,13 @@ export function flattenTree(root: FdtNode): Uint8Array {
   };
   visit('', root);
   structure.word(token.end);
-  const structureAt = HEADER_BYTES + RESERVATION_BYTES;
+  const structureAt = HEADER_BYTES + RESERVATION_BYTES * (reservations.length + 1);
   const stringsAt = structureAt + structure.length;
   const total = stringsAt + strings.length;
   const tree = new Uint8Array(total);
   tree.set(
     bytesOf([
-      MAGIC,
+      fdtMagic,
       total,
       structureAt,
       stringsAt,
@@ -112,6 +115,8 @@ export function flattenTree(root: FdtNode): Uint8Array {
       structure.length,
     ]),
   );
+  const view = new DataView(tree.buffer, HEADER_BYTES);
+  for (const [i, number] of reservations.flat().entries()) view.setBigUint64(8 * i, number);
   tree.set(structure.bytes, structureAt);
   tree.set(strings.bytes, stringsAt);
   return tree;

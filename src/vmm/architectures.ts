@@ -39,6 +39,7 @@ export interface ArchitectureOptions {
   readonly lens?: boolean | 'time' | undefined;
   readonly firmware?: object | undefined;
   readonly semihosting?: object | undefined;
+  readonly deviceTree?: string | Uint8Array | undefined;
 }
 
 export interface Architecture {
@@ -112,7 +113,8 @@ const x86 = {
   serialPorts: 4,
   buses: ['PCI', 'ISA', 'IDE', 'floppy-bus', 'SCSI', 'nvme-bus', 'usb-bus', 'virtio-serial-bus'],
   unsupportedMachines: ['isapc', 'x-remote'],
-  unfit: ({ semihosting }) => (semihosting ? 'semihosting' : undefined),
+  unfit: ({ semihosting, deviceTree }) =>
+    semihosting ? 'semihosting' : deviceTree === undefined ? undefined : 'a device tree',
   romBytes: ({ firmware, builtInGuest }) => (firmware || builtInGuest ? 8 * MIB : 0),
   defaultFirmware: 'bios-256k.bin',
   loadUnpack: async () => (kernel) => kernel,

@@ -125,6 +125,8 @@ export interface Machine extends AsyncDisposable {
    * for those whose registers the accelerator keeps to itself.
    */
   selectCpu(index: number, options?: WaitOptions): Promise<void>;
+  /** The device tree that the guest has found, flattened; undefined on boards without. */
+  deviceTree(options?: WaitOptions): Promise<Uint8Array | undefined>;
   /** The vCPU's registers by the manual's names. */
   registers(options?: WaitOptions): Promise<Readonly<Record<string, bigint>>>;
   /**

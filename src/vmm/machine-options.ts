@@ -340,6 +340,11 @@ export interface MachineOptions {
   readonly arm?: ArmOptions | undefined;
   /** Of RISC-V's board `virt`. */
   readonly riscv?: RiscvOptions | undefined;
+  /**
+   * In place of the device tree that the board makes (Arm, RISC-V): a .dtb file's path, or its bytes. Command line, initrd and seed are
+   * added to it, and RAM where it tells of none.
+   */
+  readonly deviceTree?: string | Uint8Array | undefined;
   /** Of the board `microvm`. */
   readonly microvm?: MicrovmOptions | undefined;
   /** Devices in virtio-mmio slots speak the legacy version of the interface alone, as QEMU's: they do unless given. */
@@ -460,7 +465,10 @@ export function planMachine(options: MachineOptions): {
   readonly disks: readonly DiskConfig[];
   /** Places among them of what the board's flash chips hold. */
   readonly flash: readonly (number | undefined)[] | undefined;
-  readonly config: Omit<WorkerConfig, 'kernel' | 'initrd' | 'firmware' | 'streams' | 'doorbell' | 'modules' | 'disks'>;
+  readonly config: Omit<
+    WorkerConfig,
+    'kernel' | 'initrd' | 'firmware' | 'deviceTree' | 'streams' | 'doorbell' | 'modules' | 'disks'
+  >;
 } {
   const ramBytes = Math.ceil((options.ramBytes ?? DEFAULT_RAM_BYTES) / 4096) * 4096;
   if (!Number.isSafeInteger(ramBytes) || ramBytes < MIN_RAM_BYTES) {

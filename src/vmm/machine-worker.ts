@@ -320,6 +320,8 @@ function answer(board: Board, request: Exclude<Request, { type: 'accelerator' }>
       return hostPage(board, request.gpa);
     case 'lens':
       return lensReport(board);
+    case 'deviceTree':
+      return board.deviceTree;
     case 'registers':
       board.accelerator.synchronize();
       return board.shownCpu.registers();
@@ -521,6 +523,7 @@ function build(
         deviceBytes: config.deviceBytes,
         sharedState,
         fwCfgFiles: config.fwCfg,
+        deviceTree: config.deviceTree === undefined ? undefined : imageOf('The device tree', config.deviceTree),
         uuid: config.uuid,
         smbios: config.smbios,
         semihosting: semihostingOptions(),

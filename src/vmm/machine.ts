@@ -259,6 +259,10 @@ class RunningMachine implements Machine {
     await this.#request({ type: 'writePort', port: port & 0xffff, size, value: value >>> 0 }, options);
   }
 
+  async deviceTree(options?: WaitOptions): Promise<Uint8Array | undefined> {
+    return (await this.#request({ type: 'deviceTree' }, options)) as Uint8Array | undefined;
+  }
+
   async registers(options?: WaitOptions): Promise<Readonly<Record<string, bigint>>> {
     return (await this.#request({ type: 'registers' }, options)) as Record<string, bigint>;
   }
@@ -748,6 +752,7 @@ export async function createMachineWith(
     image: await shared(options.firmware.image),
     flash,
   };
+  const deviceTree = await shared(options.deviceTree);
   const givenInitrd = await shared(options.initrd);
   if (wait.signal?.aborted) throw abortedError(wait.signal);
   const [kernel, initrd] = beginImages([givenKernel, givenInitrd]);
@@ -771,7 +776,7 @@ export async function createMachineWith(
     start,
     options.name ?? 'vcpu0',
     places,
-    { ...config, kernel, initrd, firmware },
+    { ...config, kernel, initrd, firmware, deviceTree },
     doorbell,
     disks,
     networks,

@@ -322,6 +322,7 @@ export interface WorkerConfig {
   readonly lens: BoardOptions['lens'];
   readonly translator: BoardOptions['translator'];
   readonly loads: NonNullable<MachineOptions['loads']>;
+  readonly deviceTree?: ImageSource | undefined;
   readonly fwCfg: readonly FirmwareFile[];
   readonly uuid?: Uint8Array | undefined;
   readonly smbios?: SmbiosOptions | undefined;
@@ -426,6 +427,7 @@ export type Request =
   | { readonly type: 'statistics' }
   | { readonly type: 'lens' }
   | { readonly type: 'hostPage'; readonly gpa: number }
+  | { readonly type: 'deviceTree' }
   | { readonly type: 'registers' }
   | { readonly type: 'selectCpu'; readonly cpu: number }
   | { readonly type: 'setLink'; readonly network: number; readonly up: boolean }

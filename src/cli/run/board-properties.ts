@@ -8,12 +8,12 @@ import { UsageError } from '../usage-error.js';
 const absentOnArm = ['mte', 'ras'];
 
 const armUnsupported = [
-  ...['dumpdtb', 'dtb', 'pflash0', 'pflash1', 'iommu', 'compact-highmem', 'dtb-randomness'],
+  ...['pflash0', 'pflash1', 'iommu', 'compact-highmem', 'dtb-randomness'],
   ...['default-bus-bypass-iommu', 'oem-id', 'oem-table-id', 'x-oem-id', 'x-oem-table-id'],
 ];
 /** Properties of QEMU's boards that are refused by name. */
 const unsupported: Readonly<Partial<Record<Architecture['name'], readonly string[]>>> = {
-  riscv64: ['aclint', 'dumpdtb', 'dtb', 'pflash0', 'pflash1', 'iommu-sys'],
+  riscv64: ['aclint', 'pflash0', 'pflash1', 'iommu-sys'],
   aarch64: armUnsupported,
   arm: armUnsupported,
 };

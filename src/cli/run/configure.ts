@@ -36,7 +36,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
   const notices: string[] = [];
   const named = architectureOf(options, context);
   const objects = new BoardObjects(options.all('object').filter(isBoardObject));
-  const { isEmpty, hasUsb, ...board } = planBoard(options, notices, named, objects);
+  const { isEmpty, hasUsb, dumpTree, ...board } = planBoard(options, notices, named, objects);
   const architecture = onBoard(named, board);
   planSettled(options);
   const chardevs = new Chardevs();
@@ -74,7 +74,10 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
   // Without any firmware the kernel itself is what starts in M-mode.
   const isBare = architecture.name === 'riscv64' && startsKernelBare(options);
   const kernel = isBare ? undefined : options.last('kernel');
-  const loads = planLoaders(options, architecture);
+  // What shows its tree needs nothing that would start.
+  const isTreeAlone =
+    dumpTree !== undefined && !['kernel', 'bios', 'pflash', 'drive'].some((name) => options.has(name));
+  const loads = [...planLoaders(options, architecture), ...(isTreeAlone ? [{ gpa: 0, cpu: 0 }] : [])];
   const isEntered = loads.some(({ cpu }) => cpu === 0);
   const bootable = ['kernel', 'bios', 'drive', 'blockdev', 'fda', 'fdb', 'hda', 'hdb', 'hdc', 'hdd', 'cdrom', 'pflash'];
   const runsBuiltInGuest =
@@ -165,6 +168,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     chardevs: chardevs.all,
     screen,
     builtIn,
+    dumpTree,
     startPaused: options.has('S') || isEmpty,
     isEmpty,
     spareDrives: new Map(drives.spare),

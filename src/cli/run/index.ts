@@ -237,6 +237,17 @@ async function awaitClients({ backends }: OpenChardevs, machine: Machine, io: Pr
   await Promise.race([Promise.all([...backends.values()].map(({ ready }) => ready)), machine.ended]);
 }
 
+/** `-M dumpdtb=`, as QEMU tells of it. Throws VringError `dumpdtb`. */
+async function dumpTree(machine: Machine, path: string, io: ProcessIo): Promise<void> {
+  const tree = await machine.deviceTree();
+  try {
+    writeFileSync(path, tree ?? new Uint8Array(0));
+  } catch (error) {
+    throw new VringError('dumpdtb', `-M dumpdtb=${path}: ${openFailure(error)}`, { cause: error });
+  }
+  await complain(io, `info: dtb dumped to ${path}. Exiting.`);
+}
+
 async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
   const terminal = new Terminal(io.stdin, io.stdout);
   takeDescriptors(plan.descriptors);
@@ -267,6 +278,11 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
     const running = machine;
     for (const { image } of plan.spareDrives.values()) await machine.hotplug.checkImage(image);
     showWarnings(machine, io);
+    if (plan.dumpTree !== undefined) {
+      await dumpTree(machine, plan.dumpTree, io);
+      await machine.close();
+      return 0;
+    }
     machine.on('unplugged', (device) => void plan.namedDevices.delete(device));
     const { cpus = 1, uuid, architecture = 'x86_64' } = plan.machine;
     const host = monitorHost(plan, chardevs, io, () => quit(0));

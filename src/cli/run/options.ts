@@ -113,6 +113,14 @@ export const runOptions: readonly OptionRow[] = [
   },
   { name: 'append', argument: 'TEXT', sentence: 'Command line of the kernel.', group: boot },
   {
+    name: 'dtb',
+    argument: 'FILE',
+    isFile: true,
+    sentence:
+      "Device tree in place of the board's own (Arm, RISC-V); command line, initrd and RAM are added to it. -M virt,dumpdtb=FILE writes the board's.",
+    group: boot,
+  },
+  {
     name: 'bios',
     argument: 'FILE',
     isFile: true,
@@ -569,7 +577,6 @@ export const unsupportedRunOptions: ReadonlyMap<string, string> = new Map([
     'chroot',
     'compat',
     'dfilter',
-    'dtb',
     'dump-vmstate',
     'enable-sync-profile',
     'full-screen',
@@ -618,6 +625,11 @@ export const machineProperties = [
   { name: 'hpet', sentence: 'on|off: the HPET (default: on)' },
   { name: 'graphics', sentence: 'on|off: off shows what firmware writes on the serial port' },
   { name: 'acpi', sentence: 'PC: on|off: ACPI tables; microvm: on|off|auto: hardware-reduced ACPI (default: on)' },
+  {
+    name: 'aia',
+    sentence: 'riscv64: none|aplic|aplic-imsic: an advanced interrupt architecture (default: none, a PLIC)',
+  },
+  { name: 'dumpdtb', sentence: 'Arm, RISC-V: the device tree is written to this file, and nothing runs' },
   { name: 'pic', sentence: 'microvm: on|off|auto: the 8259s (default: on)' },
   { name: 'pit', sentence: 'microvm: on|off|auto: the 8254 (default: on)' },
   { name: 'rtc', sentence: 'microvm: on|off|auto: the clock (default: on)' },

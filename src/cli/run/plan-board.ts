@@ -28,7 +28,13 @@ type Board = Pick<
   | 'icount'
   | 'hotThreshold'
   | 'name'
-> & { readonly isEmpty: boolean; readonly hasUsb: boolean };
+  | 'deviceTree'
+> & {
+  readonly isEmpty: boolean;
+  readonly hasUsb: boolean;
+  /** Where the device tree is written instead of running the machine. */
+  readonly dumpTree: string | undefined;
+};
 
 export function planBoard(
   options: Options,
@@ -45,6 +51,9 @@ export function planBoard(
   let arm: MachineOptions['arm'];
   let riscv: MachineOptions['riscv'];
   let microvm: MachineOptions['microvm'];
+  let dumpTree: string | undefined;
+  let deviceTree = options.last('dtb');
+  if (deviceTree !== undefined && isPc) throw new UsageError('-dtb: a PC has no device tree');
   let board: string | undefined;
   let isEmpty = false;
   let hasUsb = false;
@@ -98,6 +107,10 @@ export function planBoard(
       values.settled('smm', 'off', 'auto');
       for (const part of ['smbus', 'sata', 'pit', 'i8042']) values.settled(part, 'on');
     }
+    if (!isPc) {
+      dumpTree = values.text('dumpdtb');
+      deviceTree = values.text('dtb') ?? deviceTree;
+    }
     const boardOnly = planBoardProperties(values, architecture);
     values.finish([
       'vmport',
@@ -119,6 +132,8 @@ export function planBoard(
   return {
     isEmpty,
     hasUsb,
+    dumpTree,
+    deviceTree,
     machine: board,
     cpus: planCpus(options.last('smp')),
     hpet,

@@ -35,6 +35,8 @@ export interface RunPlan {
   readonly screen: ScreenPlan;
   /** The built-in guest runs. */
   readonly builtIn: boolean;
+  /** Where the device tree is written; the machine does not run then. */
+  readonly dumpTree: string | undefined;
   readonly startPaused: boolean;
   /** -M none: the machine is there to be asked, and never runs. */
   readonly isEmpty: boolean;

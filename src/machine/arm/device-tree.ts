@@ -44,6 +44,19 @@ const primeCell = (name: string, gpa: number, clocks: readonly string[], n: numb
   'clock-names': clocks,
 });
 
+/** Version 0.1 has no fixed numbers: those of its functions, some of which AArch64 calls in their 64-bit form. */
+function psciNode(conduit: 'hvc' | 'smc', narrow: boolean): FdtNode {
+  const form = narrow ? 0x8400_0000 : 0xc400_0000;
+  return {
+    compatible: ['arm,psci-1.0', 'arm,psci-0.2', 'arm,psci'],
+    method: conduit,
+    cpu_suspend: [form + 1],
+    cpu_off: [0x8400_0002],
+    cpu_on: [form + 3],
+    migrate: [form + 5],
+  };
+}
+
 /** The interrupt controller, with what takes message-signalled interrupts inside it. */
 function gicNode({ version, its, virtual }: GicOptions, ppi: (irq: number) => number[]): FdtNode {
   const common = {
@@ -114,7 +127,7 @@ export function virtTree(options: TreeOptions): FdtNode {
       'linux,initrd-end': initrd ? twoCells(initrd.end) : undefined,
     },
     [`memory@${unit(map.ram.gpa)}`]: { device_type: 'memory', reg: reg(map.ram.gpa, ramBytes) },
-    ...(conduit ? { psci: { compatible: ['arm,psci-1.0', 'arm,psci-0.2'], method: conduit } } : {}),
+    ...(conduit ? { psci: psciNode(conduit, narrow) } : {}),
     cpus: {
       '#address-cells': [1],
       '#size-cells': [0],

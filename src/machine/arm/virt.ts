@@ -37,7 +37,6 @@ import {
 } from '../board.js';
 import { e820Type } from '../boot/boot-state.js';
 import type { ImageTarget } from '../boot/image-boot.js';
-import { flattenTree } from '../fdt.js';
 import type { FirmwareOptions } from '../firmware.js';
 import { addFiles } from '../firmware-file.js';
 import { FlashBanks, fillFirmwareItems } from '../flash-banks.js';
@@ -319,7 +318,8 @@ export class ArmVirt extends Board<ArmCpu> {
       return 'firmware, built-in PSCI';
     }
     if (!kernel) {
-      // Somebody else says where it begins.
+      // Somebody else says where it begins; the tree is where firmware would find it.
+      target.write(map.ram.gpa, this.#tree(seeds, undefined, undefined));
       this.#start = { pc: map.ram.gpa };
       this.reset();
       return 'the bare machine';
@@ -335,7 +335,7 @@ export class ArmVirt extends Board<ArmCpu> {
   }
 
   #tree(seeds: BigUint64Array, kernel: KernelImages | undefined, initrd: TreeOptions['initrd']): Uint8Array {
-    return flattenTree(
+    return this.flatten(
       virtTree({
         model: this.#options.model,
         affinities: this.#affinities,

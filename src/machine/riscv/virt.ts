@@ -33,7 +33,6 @@ import {
   type KernelImages,
 } from '../board.js';
 import { e820Type } from '../boot/boot-state.js';
-import { flattenTree } from '../fdt.js';
 import type { FirmwareOptions } from '../firmware.js';
 import { addFiles } from '../firmware-file.js';
 import { FlashBanks, fillFirmwareItems } from '../flash-banks.js';
@@ -279,7 +278,7 @@ export class RiscvVirt extends Board<RiscvCpu> {
         flash: { first: firmware?.flash?.[0] && map.flash.gpa, second: bank },
         kernel: bank === undefined ? kernel : undefined,
         tree: (initrd) =>
-          flattenTree(
+          this.flatten(
             virtTree({
               model,
               harts: this.cpus.length,

@@ -19,7 +19,8 @@ export interface PciHostPlaces {
   readonly ecam: Place & { readonly buses: number };
   readonly ports: Place;
   readonly memory: Place;
-  readonly highMemory: Place;
+  /** Beyond 4 GiB, where there is such. */
+  readonly highMemory?: Place | undefined;
 }
 
 /** A generic host; `interrupt`: parent and specifier of the n-th of its four interrupts. */
@@ -45,7 +46,7 @@ export function pciHostNode(
     ranges: [
       ...[pciSpace.ports, 0, 0, ...reg(ports.gpa, ports.bytes)],
       ...[pciSpace.memory, ...twoCells(memory.gpa), ...reg(memory.gpa, memory.bytes)],
-      ...[pciSpace.memory64, ...twoCells(highMemory.gpa), ...reg(highMemory.gpa, highMemory.bytes)],
+      ...(highMemory ? [pciSpace.memory64, ...twoCells(highMemory.gpa), ...reg(highMemory.gpa, highMemory.bytes)] : []),
     ],
     'interrupt-map-mask': [0x1800, 0, 0, 7],
     'interrupt-map': interruptMap,

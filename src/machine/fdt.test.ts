@@ -4,6 +4,7 @@ import test from 'node:test';
 import { defaultModel } from '../guest/arm/models.js';
 import { parseRiscvCpu } from '../guest/riscv/models.js';
 import { virtTree as armTree } from './arm/device-tree.js';
+import { pciPlaces } from './arm/memory-map.js';
 import { flattenTree, twoCells } from './fdt.js';
 import { virtTree } from './riscv/device-tree.js';
 
@@ -143,6 +144,7 @@ const armText = (affinities: readonly number[], gic: Parameters<typeof armTree>[
         model: defaultModel,
         affinities,
         gic,
+        pci: pciPlaces({ narrow: false, highmem: true }),
         ramBytes: 0x1000_0000,
         commandLine: 'console=ttyAMA0',
         initrd: { start: 0x4800_0000, end: 0x4810_0000 },

@@ -166,7 +166,7 @@ export const architectures: readonly Architecture[] = [
     code: 'aarch64',
     // Pointers are signed in each function of Debian's kernel and programs; the architected cipher is slow, and they cannot tell.
     defaultCpu: 'max,pauth-impdef=on',
-    machines: [{ name: 'virt', sentence: 'Arm VirtIO board' }],
+    machines: [{ name: 'virt', versioned: /^virt-\d+\.\d+$/, sentence: 'Arm VirtIO board' }],
     accelerators: ['tcg'],
     maxCpus: 123,
     serialPorts: 1,
@@ -190,7 +190,7 @@ export const architectures: readonly Architecture[] = [
     sentence: 'Arm with 32 bits',
     code: 'arm',
     defaultCpu: 'cortex-a15',
-    machines: [{ name: 'virt', sentence: 'Arm VirtIO board' }],
+    machines: [{ name: 'virt', versioned: /^virt-\d+\.\d+$/, sentence: 'Arm VirtIO board' }],
     accelerators: ['tcg'],
     maxCpus: 8,
     serialPorts: 1,

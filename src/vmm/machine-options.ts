@@ -231,6 +231,10 @@ export interface ArmOptions {
   readonly gicVersion?: 2 | 3 | undefined;
   /** A GICv3 has an ITS, by which PCI devices send interrupts as messages: it has unless given. */
   readonly its?: boolean | undefined;
+  /** PCI Express has its configuration space, and a window, beyond 4 GiB: it has unless given. */
+  readonly highmem?: boolean | undefined;
+  /** The device tree has random numbers for a kernel: it has unless given. */
+  readonly treeRandomness?: boolean | undefined;
   /** Firmware finds ACPI tables: it does unless given. */
   readonly acpi?: boolean | undefined;
   /** CPUs have EL2, so that the guest can have virtual machines of its own. */

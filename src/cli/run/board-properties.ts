@@ -8,7 +8,7 @@ import { UsageError } from '../usage-error.js';
 const absentOnArm = ['mte', 'ras'];
 
 const armUnsupported = [
-  ...['pflash0', 'pflash1', 'iommu', 'compact-highmem', 'dtb-randomness'],
+  ...['pflash0', 'pflash1', 'iommu', 'compact-highmem'],
   ...['default-bus-bypass-iommu', 'oem-id', 'oem-table-id', 'x-oem-id', 'x-oem-table-id'],
 ];
 /** Properties of QEMU's boards that are refused by name. */
@@ -23,7 +23,9 @@ export function planBoardProperties(values: KeyValues, { name }: Architecture): 
   if (name === 'aarch64' || name === 'arm') {
     for (const part of absentOnArm)
       if (values.flag(part)) throw new UsageError(`${values.option}: ${part}=on is not supported yet`);
-    for (const part of ['highmem', 'highmem-ecam', 'highmem-mmio', 'highmem-redists'])
+    values.settled('iommu', 'none');
+    // Of newer versions: one by one.
+    for (const part of ['highmem-ecam', 'highmem-mmio', 'highmem-redists'])
       if (values.flag(part) === false) throw new UsageError(`${values.option}: ${part}=off is not supported`);
   }
   return unsupported[name] ?? [];
@@ -68,7 +70,9 @@ export function planArm(values: KeyValues, narrow: boolean): ArmOptions {
   return {
     gicVersion,
     its: values.flag('its') ?? true,
-    acpi: values.flag('acpi') ?? true,
+    acpi: values.onOffAuto('acpi') ?? true,
+    highmem: values.flag('highmem') ?? true,
+    treeRandomness: values.flag('dtb-randomness') ?? values.flag('dtb-kaslr-seed') ?? true,
     virtualization,
     secure,
   };

@@ -486,24 +486,33 @@ test('-arch: names of QEMU and Debian; what an architecture does not have is ref
     [['-no-hpet'], /only a PC has an HPET/],
     [['-serial', 'null', '-serial', 'stdio'], /at most 1 serial port$/],
     [['-boot', 'c'], /a PC's firmware only/],
+    [['-bios', 'none', '-kernel', 'k', '-append', 'x'], /M-mode.*neither -initrd nor -append/],
+    [['-M', 'virt-7.2'], /no such board/],
   ] as const)
     assert.match(refusal('-arch', 'riscv64', ...argv), sentence, argv.join(' '));
   assert.match(refusal('-device', 'virtio-rng-device'), /a machine of x86_64 has no virtio-bus/);
   assert.deepEqual(plan('-arch', 'arm64', '-M', 'virt,gic-version=2,secure=off').machine.architecture, 'aarch64');
   assert.deepEqual(plan('-arch', 'arm64', '-M', 'virt,gic-version=max').machine.arm, {
     gicVersion: 3,
+    highmem: true,
+    treeRandomness: true,
     its: true,
     acpi: true,
     virtualization: false,
     secure: false,
   });
-  assert.deepEqual(plan('-arch', 'arm64', '-M', 'virt,its=off').machine.arm, {
-    gicVersion: 2,
-    its: false,
-    acpi: true,
-    virtualization: false,
-    secure: false,
-  });
+  assert.deepEqual(
+    plan('-arch', 'arm64', '-M', 'virt-7.2,its=off,highmem=off,dtb-randomness=off,acpi=auto,iommu=none').machine.arm,
+    {
+      gicVersion: 2,
+      highmem: false,
+      treeRandomness: false,
+      its: false,
+      acpi: true,
+      virtualization: false,
+      secure: false,
+    },
+  );
   assert.equal(plan('-arch', 'arm64', '-M', 'virt,virtualization=on').machine.arm?.virtualization, true);
   assert.equal(plan('-arch', 'armhf', '-M', 'virt,gic-version=2,highmem=on').machine.arm?.gicVersion, 2);
   assert.throws(() => plan('-arch', 'armhf', '-M', 'virt,gic-version=3'), /not supported yet for Arm with 32 bits/);

@@ -95,7 +95,12 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     }
   } else if (kernel === undefined && !context.builtIn) {
     for (const name of ['initrd', 'append']) {
-      if (options.has(name)) throw new UsageError(`-${name} is of use with -kernel only`);
+      if (options.has(name))
+        throw new UsageError(
+          isBare
+            ? '-bios none: what -kernel names starts in M-mode, and is told of neither -initrd nor -append yet'
+            : `-${name} is of use with -kernel only`,
+        );
     }
   }
   if (context.system && characters.attachments.some(({ from }) => from.kind === 'qmp'))

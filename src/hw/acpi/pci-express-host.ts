@@ -13,7 +13,8 @@ export interface AcpiPciExpress {
   /** Where I/O ports are found in memory; undefined: they are the processor's. */
   readonly ports?: Range | undefined;
   readonly memory: Range;
-  readonly highMemory: Range;
+  /** Beyond 4 GiB, where there is such. */
+  readonly highMemory?: Range | undefined;
   /** Interrupts of INTA to INTD of slot 0; those of other slots are rotated. */
   readonly gsi: number;
 }
@@ -54,7 +55,7 @@ export function pciExpressHost(pci: AcpiPciExpress): aml.Term {
       res.busNumbers(0, pci.ecam.buses - 1),
       window(pci.memory),
       ...(pci.ports ? [portWindow(pci.ports)] : []),
-      window(pci.highMemory),
+      ...(pci.highMemory ? [window(pci.highMemory)] : []),
     ),
     operatingSystemCapabilities(),
     aml.device('RES0', aml.name('_HID', aml.eisaId('PNP0C02')), crs(window(pci.ecam))),

@@ -1,11 +1,12 @@
 /** What firmware hands on of the board `virt`: its ACPI and SMBIOS tables. */
 import { acpiLoaderFiles, buildArmAcpiTables, FIRST_SPI, PRIMECELL_BYTES, smbiosFiles } from '../../hw/index.js';
 import type { GicOptions } from './interrupts.js';
-import { map, timerInterrupts } from './memory-map.js';
+import { map, type PciPlaces, timerInterrupts } from './memory-map.js';
 
 export interface VirtTables {
   readonly affinities: readonly number[];
   readonly gic: GicOptions;
+  readonly pci: PciPlaces;
   /** There is a serial port. */
   readonly serial: boolean;
   readonly cpu: string;
@@ -30,7 +31,7 @@ function gicOf({ version, its }: GicOptions) {
 
 /** Files of fw_cfg. `acpi`: with ACPI tables, which take the device tree's place for an operating system. */
 export function virtTableFiles(
-  { affinities, gic, serial, cpu, ramBytes, uuid }: VirtTables,
+  { affinities, gic, pci, serial, cpu, ramBytes, uuid }: VirtTables,
   acpi: boolean,
 ): { readonly name: string; readonly bytes: Uint8Array }[] {
   const smbios = smbiosFiles({
@@ -43,7 +44,7 @@ export function virtTableFiles(
     uuid,
   });
   if (!acpi) return smbios;
-  const { flash, uart, gpio, virtio, pci } = map;
+  const { flash, uart, gpio, virtio } = map;
   const tables = buildArmAcpiTables({
     affinities,
     gic: gicOf(gic),
@@ -53,13 +54,7 @@ export function virtTableFiles(
     fwCfgGpa: map.fwCfg.gpa,
     virtio: { ...virtio, gsi: gsi(virtio.spi) },
     gpio: { gpa: gpio.gpa, bytes: PRIMECELL_BYTES, gsi: gsi(gpio.spi), powerPin: gpio.powerPin },
-    pci: {
-      ecam: map.pciEcam,
-      ports: map.pciPorts,
-      memory: map.pciMemory,
-      highMemory: map.pciHighMemory,
-      gsi: gsi(pci.spi),
-    },
+    pci: { ...pci, gsi: gsi(map.pci.spi) },
   });
   return [...smbios, ...acpiLoaderFiles(tables)];
 }

@@ -4,7 +4,7 @@ import { FIRST_PPI, GICV2M_BYTES, PRIMECELL_BYTES } from '../../hw/index.js';
 import { flashNode, pciHostNode, reg, unit, virtioSlotNodes } from '../device-tree-parts.js';
 import { type FdtNode, twoCells } from '../fdt.js';
 import type { GicOptions } from './interrupts.js';
-import { MAINTENANCE_INTERRUPT, map, timerInterrupts } from './memory-map.js';
+import { MAINTENANCE_INTERRUPT, map, type PciPlaces, timerInterrupts } from './memory-map.js';
 
 export interface TreeOptions {
   /** How PSCI is called; undefined: firmware says so itself. */
@@ -13,12 +13,13 @@ export interface TreeOptions {
   /** Of each CPU. */
   readonly affinities: readonly number[];
   readonly gic: GicOptions;
+  readonly pci: PciPlaces;
   readonly ramBytes: number;
   readonly commandLine?: string | undefined;
   readonly initrd?: { readonly start: number; readonly end: number } | undefined;
-  /** 32 bytes and 8: for the kernel's random numbers, and for where it puts itself. */
-  readonly rngSeed: Uint8Array;
-  readonly kaslrSeed: Uint8Array;
+  /** 32 bytes and 8: for the kernel's random numbers, and for where it puts itself; undefined: nothing is random. */
+  readonly rngSeed: Uint8Array | undefined;
+  readonly kaslrSeed: Uint8Array | undefined;
   /** The serial port is there. */
   readonly serial: boolean;
   /** Addresses have 32 bits. */
@@ -104,7 +105,7 @@ function gicNode({ version, its, virtual }: GicOptions, ppi: (irq: number) => nu
 }
 
 export function virtTree(options: TreeOptions): FdtNode {
-  const { conduit, model, affinities, gic, ramBytes, commandLine, initrd, rngSeed, kaslrSeed, serial, narrow } =
+  const { conduit, model, affinities, gic, pci, ramBytes, commandLine, initrd, rngSeed, kaslrSeed, serial, narrow } =
     options;
   const uart = `pl011@${unit(map.uart.gpa)}`;
   // A GICv2's binding names the CPUs too.
@@ -197,12 +198,7 @@ export function virtTree(options: TreeOptions): FdtNode {
     ),
     [`pcie@${unit(map.pciMemory.gpa)}`]: {
       ...pciHostNode(
-        {
-          ecam: narrow ? map.pciLowEcam : map.pciEcam,
-          ports: map.pciPorts,
-          memory: map.pciMemory,
-          highMemory: map.pciHighMemory,
-        },
+        pci,
         // The GIC has two address cells, as its frame below needs.
         (n) => [phandle.gic, 0, 0, ...spi(map.pci.spi + n)],
       ),

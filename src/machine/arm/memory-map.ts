@@ -17,13 +17,24 @@ export const map = {
   pciMemory: { gpa: 0x1000_0000, bytes: 0x2eff_0000 },
   pciPorts: { gpa: 0x3eff_0000, bytes: 0x1_0000 },
   pciEcam: { gpa: 0x40_1000_0000, bytes: 0x1000_0000, buses: 256 },
-  /** The same where a CPU's addresses have 32 bits. */
+  /** The same where nothing lies beyond 4 GiB, or a CPU's addresses have 32 bits. */
   pciLowEcam: { gpa: 0x3f00_0000, bytes: 0x100_0000, buses: 16 },
   /** Memory of 64 bits: above all RAM that a machine can have. */
   pciHighMemory: { gpa: 0x80_0000_0000, bytes: 0x80_0000_0000 },
   pci: { spi: 3 },
   ram: { gpa: 0x4000_0000 },
 } as const;
+
+/** Where the PCI Express host's parts lie. */
+export function pciPlaces({ narrow, highmem }: { readonly narrow: boolean; readonly highmem: boolean }) {
+  return {
+    ecam: narrow || !highmem ? map.pciLowEcam : map.pciEcam,
+    ports: map.pciPorts,
+    memory: map.pciMemory,
+    highMemory: highmem ? map.pciHighMemory : undefined,
+  };
+}
+export type PciPlaces = ReturnType<typeof pciPlaces>;
 
 /** Private interrupts of each CPU: outputs of its timers. */
 export const timerInterrupts = {

@@ -48,7 +48,7 @@ import { type TreeOptions, virtTree } from './device-tree.js';
 import { virtInfo } from './info.js';
 import { affinityOf, checkGic, type GicOptions, type Interrupts, makeInterrupts } from './interrupts.js';
 import { loadArm } from './load-kernel.js';
-import { COUNTER_HZ, COUNTER_PERIOD_NS, map, timerInterrupts } from './memory-map.js';
+import { COUNTER_HZ, COUNTER_PERIOD_NS, map, pciPlaces, timerInterrupts } from './memory-map.js';
 import { servePsci } from './psci.js';
 import { ArmTrace } from './trace.js';
 
@@ -67,6 +67,10 @@ export interface ArmVirtOptions extends BoardOptions {
   };
   /** A GICv2 unless given. */
   readonly gic?: GicOptions | undefined;
+  /** PCI Express has its configuration space, and a window, beyond 4 GiB: it has unless given. */
+  readonly highmem?: boolean | undefined;
+  /** The device tree has random numbers for a kernel: it has unless given. */
+  readonly treeRandomness?: boolean | undefined;
   /** Firmware finds ACPI tables: it does unless given. */
   readonly acpi?: boolean | undefined;
   /** What starts at address 0: an image, or what lies in the first flash bank. */
@@ -165,15 +169,15 @@ export class ArmVirt extends Board<ArmCpu> {
     });
     this.add(...this.#flash.chips);
     const pciLine = (n: number) => spis[map.pci.spi + n];
-    const ecam = options.narrow ? map.pciLowEcam : map.pciEcam;
+    const { ecam, ports, memory: low, highMemory: high } = this.#pciPlaces;
     this.#gpex = new Gpex({
       memory,
       ports: this.ports,
       msi: this.msi,
       ecamGpa: ecam.gpa,
       lastBus: ecam.buses - 1,
-      portsGpa: map.pciPorts.gpa,
-      memoryRanges: [map.pciMemory, map.pciHighMemory],
+      portsGpa: ports.gpa,
+      memoryRanges: high ? [low, high] : [low],
       lines: [pciLine(0), pciLine(1), pciLine(2), pciLine(3)],
     });
     this.add(...this.#interrupts.devices, rtc, this.#gpio, this.#gpex, this.fwCfg);
@@ -201,6 +205,7 @@ export class ArmVirt extends Board<ArmCpu> {
         {
           affinities: this.#affinities,
           gic,
+          pci: this.#pciPlaces,
           serial: uart !== undefined,
           cpu: options.model.name,
           ramBytes: options.ramBytes,
@@ -261,6 +266,11 @@ export class ArmVirt extends Board<ArmCpu> {
       exceptionTaken: taken && ((core, vector, fromEl) => taken(id, core, vector, fromEl)),
     };
     return this.#options.narrow?.makeCpu(armBoard) ?? new ArmCpu(armBoard, this.#options.model);
+  }
+
+  get #pciPlaces() {
+    const { narrow, highmem = true } = this.#options;
+    return pciPlaces({ narrow: narrow !== undefined, highmem });
   }
 
   /** Absent where the flash that there is has nothing that is started. */
@@ -335,17 +345,19 @@ export class ArmVirt extends Board<ArmCpu> {
   }
 
   #tree(seeds: BigUint64Array, kernel: KernelImages | undefined, initrd: TreeOptions['initrd']): Uint8Array {
+    const isRandom = this.#options.treeRandomness ?? true;
     return this.flatten(
       virtTree({
         model: this.#options.model,
         affinities: this.#affinities,
         gic: { version: 2, its: false, ...this.#options.gic, virtual: this.#options.model.features.has('el2') },
         conduit: this.#conduit,
+        pci: this.#pciPlaces,
         ramBytes: this.#options.ramBytes,
         commandLine: kernel?.commandLine,
         initrd,
-        rngSeed: new Uint8Array(seeds.buffer, 0, 32),
-        kaslrSeed: new Uint8Array(seeds.buffer, 32),
+        rngSeed: isRandom ? new Uint8Array(seeds.buffer, 0, 32) : undefined,
+        kaslrSeed: isRandom ? new Uint8Array(seeds.buffer, 32) : undefined,
         serial: this.serial[0] !== undefined,
         narrow: this.#options.narrow !== undefined,
       }),

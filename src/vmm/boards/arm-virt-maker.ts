@@ -9,5 +9,7 @@ export const armVirtMaker: BoardMaker = (host, { cpu, hpet: _hpet, acpi: _acpi, 
     model: parseArmCpu(cpu),
     gic: { version: arm?.gicVersion ?? 2, its: arm?.its ?? true },
     acpi: arm?.acpi,
+    highmem: arm?.highmem,
+    treeRandomness: arm?.treeRandomness,
   }),
 });

@@ -15,5 +15,14 @@ export const arm32VirtMaker: BoardMaker = (host, { cpu, hpet: _hpet, acpi: _acpi
     debugRegisters: arm32DebugRegisters,
     Trace: Arm32Trace,
   };
-  return { board: new ArmVirt(host, { ...plan, model, narrow, acpi: arm?.acpi }) };
+  return {
+    board: new ArmVirt(host, {
+      ...plan,
+      model,
+      narrow,
+      acpi: arm?.acpi,
+      highmem: arm?.highmem,
+      treeRandomness: arm?.treeRandomness,
+    }),
+  };
 };

@@ -51,7 +51,14 @@ for (const [name, differences, cases] of [
   [
     'aarch64',
     [],
-    ['', ',highmem=off', ',dtb-randomness=off', ',gic-version=3', ',gic-version=3,its=off,virtualization=on'],
+    [
+      '',
+      ',highmem=off',
+      ',dtb-randomness=off',
+      ',gic-version=3',
+      ',gic-version=3,its=off,virtualization=on',
+      ',secure=on',
+    ],
   ],
   ['arm', leftOfArm, ['']],
 ] as const) {

@@ -173,7 +173,7 @@ export const architectures: readonly Architecture[] = [
     buses: ['PCI', 'virtio-bus', 'usb-bus', 'virtio-serial-bus'],
     unsupportedMachines: ['sbsa-ref', 'raspi3b', 'raspi4b', 'xlnx-zcu102', 'xlnx-versal-virt', 'none', 'x-remote'],
     unfit: ({ builtInGuest, lens }) => (builtInGuest ? 'the built-in guest' : lens ? 'the lens' : undefined),
-    romBytes: () => 128 * MIB,
+    romBytes: () => 144 * MIB,
     defaultFirmware: 'QEMU_EFI.fd',
     cpuOption: (text, board) => {
       const levels = [board?.virtualization && ',has_el2=on', board?.secure && ',has_el3=on'];

@@ -1,4 +1,4 @@
-/** Arm's PL061 general-purpose inputs and outputs (DDI 0190): eight pins with interrupts. Nothing hangs on its outputs. */
+/** Arm's PL061 general-purpose inputs and outputs (DDI 0190): eight pins with interrupts. */
 import { type Device, defineRegisters, type IoHandler, type IrqLine, RegisterBank } from '../../bus/index.js';
 import { defineState, type StateArena, type StateOf, u8 } from '../../schema/index.js';
 import { PRIMECELL_BYTES, primeCellIds } from './identification.js';
@@ -26,10 +26,13 @@ export class Pl061 implements Device, IoHandler {
   readonly inputs: readonly IrqLine[];
   readonly #registers: RegisterBank<Pl061>;
   readonly #irq: IrqLine;
+  readonly #outputs: readonly IrqLine[];
 
-  constructor(options: { irq: IrqLine; arena?: StateArena }) {
+  /** `outputs`: what hangs on pins that are outputs, by pin. */
+  constructor(options: { irq: IrqLine; outputs?: readonly IrqLine[]; arena?: StateArena }) {
     this.state = Pl061State.allocate(options.arena);
     this.#irq = options.irq;
+    this.#outputs = options.outputs ?? [];
     this.inputs = Array.from({ length: PINS }, (_, pin) => ({ set: (level: boolean) => this.#setInput(pin, level) }));
     this.#registers = new RegisterBank(PRIMECELL_BYTES, registers, this, this.state);
   }
@@ -61,6 +64,8 @@ export class Pl061 implements Device, IoHandler {
   }
 
   update(): void {
+    const { outputs, DIR } = this.state;
+    for (const [pin, line] of this.#outputs.entries()) line.set(((outputs & DIR) >> pin) % 2 !== 0);
     this.#irq.set((this.raw & this.state.IE) !== 0);
   }
 

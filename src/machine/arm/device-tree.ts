@@ -7,7 +7,7 @@ import type { GicOptions } from './interrupts.js';
 import { MAINTENANCE_INTERRUPT, map, type PciPlaces, timerInterrupts } from './memory-map.js';
 
 export interface TreeOptions {
-  /** How PSCI is called; undefined: firmware says so itself. */
+  /** How PSCI is called; undefined: what starts says so itself. */
   readonly conduit?: 'hvc' | 'smc' | undefined;
   readonly model: ArmModel;
   /** Of each CPU. */
@@ -26,7 +26,7 @@ export interface TreeOptions {
   readonly narrow: boolean;
 }
 
-const phandle = { clock: 1, gic: 2, msi: 3, gpio: 4, cpu: 16 } as const;
+const phandle = { clock: 1, gic: 2, msi: 3, gpio: 4, secureGpio: 5, cpu: 16 } as const;
 /** Cells of the GIC's binding: kinds of interrupts, and how they are triggered. */
 const kind = { spi: 0, ppi: 1 } as const;
 const trigger = { rising: 1, high: 4 } as const;
@@ -101,6 +101,34 @@ function gicNode({ version, its, virtual }: GicOptions, ppi: (irq: number) => nu
           reg: reg(map.its.gpa, map.its.bytes),
         }
       : undefined,
+  };
+}
+
+/** What is for secure state, and the flash bank that is not. */
+function secureNodes(seeds: FdtNode): FdtNode {
+  const { flash, secureUart, secureGpio, secureRam } = map;
+  const secure = { status: 'disabled', 'secure-status': 'okay' } as const;
+  const second = { gpa: flash.gpa + flash.bytes, banks: 1, bytes: flash.bytes };
+  const uart = `pl011@${unit(secureUart.gpa)}`;
+  return {
+    [`secflash@${unit(flash.gpa)}`]: { ...flashNode({ ...flash, banks: 1 }), ...secure },
+    [`flash@${unit(second.gpa)}`]: flashNode(second),
+    [`secram@${unit(secureRam.gpa)}`]: { device_type: 'memory', reg: reg(secureRam.gpa, secureRam.bytes), ...secure },
+    'secure-chosen': { 'stdout-path': `/${uart}`, ...seeds },
+    [uart]: { ...primeCell('pl011', secureUart.gpa, ['uartclk', 'apb_pclk'], secureUart.spi), ...secure },
+    [`pl061@${unit(secureGpio.gpa)}`]: {
+      ...primeCell('pl061', secureGpio.gpa, ['apb_pclk'], secureGpio.spi),
+      phandle: [phandle.secureGpio],
+      '#gpio-cells': [2],
+      'gpio-controller': true,
+      ...secure,
+    },
+    'gpio-poweroff': {
+      compatible: 'gpio-poweroff',
+      gpios: [phandle.secureGpio, secureGpio.powerOffPin, 0],
+      ...secure,
+    },
+    'gpio-restart': { compatible: 'gpio-restart', gpios: [phandle.secureGpio, secureGpio.resetPin, 0], ...secure },
   };
 }
 
@@ -179,7 +207,9 @@ export function virtTree(options: TreeOptions): FdtNode {
       '#gpio-cells': [2],
       'gpio-controller': true,
     },
-    [`flash@${unit(map.flash.gpa)}`]: flashNode(map.flash),
+    ...(model.features.has('el3')
+      ? secureNodes({ 'rng-seed': rngSeed, 'kaslr-seed': kaslrSeed })
+      : { [`flash@${unit(map.flash.gpa)}`]: flashNode(map.flash) }),
     'gpio-keys': {
       compatible: 'gpio-keys',
       poweroff: {

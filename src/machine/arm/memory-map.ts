@@ -13,6 +13,10 @@ export const map = {
   rtc: { gpa: 0x901_0000, spi: 2 },
   fwCfg: { gpa: 0x902_0000 },
   gpio: { gpa: 0x903_0000, spi: 7, powerPin: 3 },
+  /** What there is for secure state. */
+  secureUart: { gpa: 0x904_0000, spi: 8 },
+  secureGpio: { gpa: 0x90b_0000, spi: 0, powerOffPin: 0, resetPin: 1 },
+  secureRam: { gpa: 0xe00_0000, bytes: 0x100_0000 },
   virtio: { gpa: 0xa00_0000, stride: 0x200, slots: 32, spi: 16 },
   pciMemory: { gpa: 0x1000_0000, bytes: 0x2eff_0000 },
   pciPorts: { gpa: 0x3eff_0000, bytes: 0x1_0000 },

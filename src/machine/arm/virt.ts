@@ -52,6 +52,7 @@ import { COUNTER_HZ, COUNTER_PERIOD_NS, map, pciPlaces, timerInterrupts } from '
 import { servePsci } from './psci.js';
 import { ArmTrace } from './trace.js';
 
+const FLASH_BYTES = map.flash.banks * map.flash.bytes;
 /** How long the power key is held. */
 const KEY_NS = 100e6;
 
@@ -112,7 +113,7 @@ export class ArmVirt extends Board<ArmCpu> {
       ids.map((id) => this.#makeCpu(id, count, trace)),
       {
         stateBytes: options.narrow?.stateBytes ?? STATE_BYTES,
-        romBytes: map.flash.banks * map.flash.bytes,
+        romBytes: FLASH_BYTES + (this.#isSecure ? map.secureRam.bytes : 0),
         readTsc: () => 0n,
         trace,
       },
@@ -168,6 +169,7 @@ export class ArmVirt extends Board<ArmCpu> {
       log: (text) => host.log?.(text),
     });
     this.add(...this.#flash.chips);
+    if (this.#isSecure) this.#addSecureDevices(spis);
     const pciLine = (n: number) => spis[map.pci.spi + n];
     const { ecam, ports, memory: low, highMemory: high } = this.#pciPlaces;
     this.#gpex = new Gpex({
@@ -216,6 +218,42 @@ export class ArmVirt extends Board<ArmCpu> {
         this.fwCfg.setFile(name, bytes);
     }
     addFiles(this.fwCfg, options.fwCfgFiles ?? []);
+  }
+
+  get #isSecure(): boolean {
+    return this.#options.model.features.has('el3');
+  }
+
+  /**
+   * RAM, a UART that leads nowhere, and GPIO pins that switch off and reset. Non-secure state finds them as well, for there is one address
+   * space.
+   */
+  #addSecureDevices(spis: readonly IrqLine[]): void {
+    const { memory, clock } = this;
+    const { secureRam, secureUart, secureGpio } = map;
+    const uart = new Pl011({
+      name: 'secure-serial',
+      clock,
+      irq: spis[secureUart.spi],
+      backend: { write: () => {} },
+    });
+    const up = (then: () => void): IrqLine => ({ set: (level) => level && then() });
+    const outputs: IrqLine[] = [];
+    outputs[secureGpio.powerOffPin] = up(() => this.finish({ why: 'poweroff' }));
+    outputs[secureGpio.resetPin] = up(() => this.finish({ why: 'reset' }));
+    const gpio = new Pl061({ irq: spis[secureGpio.spi], outputs });
+    memory.transaction(() => {
+      memory.addRam({
+        name: 'virt.secure-ram',
+        gpa: secureRam.gpa,
+        size: secureRam.bytes,
+        hva: this.engine.ramStart + this.#options.ramBytes + FLASH_BYTES,
+        readonly: false,
+      });
+      memory.addWindow({ name: uart.name, start: secureUart.gpa, size: PRIMECELL_BYTES, handler: uart.registers });
+      memory.addWindow({ name: 'secure-pl061', start: secureGpio.gpa, size: PRIMECELL_BYTES, handler: gpio });
+    });
+    this.add(uart, gpio);
   }
 
   #makeCpu(id: number, count: number, trace: ArmTrace | undefined): ArmCpu {
@@ -279,11 +317,17 @@ export class ArmVirt extends Board<ArmCpu> {
     return firmware && (firmware.image ?? firmware.flash?.[0]) ? firmware : undefined;
   }
 
-  /** How PSCI is called: by HVC unless that is a hypervisor's; where firmware is secure, it has EL3 and PSCI is its own. */
+  /**
+   * How PSCI is called: by HVC unless that is a hypervisor's. What starts where the call would go serves it itself, as QEMU has it:
+   * firmware and programs, which start at the highest exception level. Then all CPUs start.
+   */
+  #conduitFor(isLinux: boolean): 'hvc' | 'smc' | undefined {
+    const { features } = this.#options.model;
+    const hasEl2 = features.has('el2');
+    return !isLinux && features.has('el3') ? undefined : hasEl2 ? 'smc' : 'hvc';
+  }
   get #conduit(): 'hvc' | 'smc' | undefined {
-    const { model } = this.#options;
-    if (model.features.has('el3') && this.#firmware) return undefined;
-    return model.features.has('el2') ? 'smc' : 'hvc';
+    return this.#conduitFor(this.#start.linuxTree !== undefined);
   }
 
   /** An interrupt input of a CPU. */
@@ -322,20 +366,20 @@ export class ArmVirt extends Board<ArmCpu> {
     const seeds = new BigUint64Array(Array.from({ length: 5 }, () => BigInt.asUintN(64, this.randomBits())));
     if (this.#firmware) {
       // Firmware finds the tree where RAM begins.
-      target.write(map.ram.gpa, this.#tree(seeds, undefined, undefined));
+      target.write(map.ram.gpa, this.#tree(seeds, undefined, undefined, true));
       this.#start = { pc: map.flash.gpa };
       this.reset();
       return 'firmware, built-in PSCI';
     }
     if (!kernel) {
       // Somebody else says where it begins; the tree is where firmware would find it.
-      target.write(map.ram.gpa, this.#tree(seeds, undefined, undefined));
+      target.write(map.ram.gpa, this.#tree(seeds, undefined, undefined, true));
       this.#start = { pc: map.ram.gpa };
       this.reset();
       return 'the bare machine';
     }
     const boot = loadArm(
-      { firmware: undefined, kernel, tree: (initrd) => this.#tree(seeds, kernel, initrd) },
+      { firmware: undefined, kernel, tree: (initrd, isBare) => this.#tree(seeds, kernel, initrd, isBare) },
       target,
       this.#options.narrow?.images,
     );
@@ -344,14 +388,19 @@ export class ArmVirt extends Board<ArmCpu> {
     return `${boot.description}, built-in PSCI`;
   }
 
-  #tree(seeds: BigUint64Array, kernel: KernelImages | undefined, initrd: TreeOptions['initrd']): Uint8Array {
+  #tree(
+    seeds: BigUint64Array,
+    kernel: KernelImages | undefined,
+    initrd: TreeOptions['initrd'],
+    isBare: boolean,
+  ): Uint8Array {
     const isRandom = this.#options.treeRandomness ?? true;
     return this.flatten(
       virtTree({
         model: this.#options.model,
         affinities: this.#affinities,
         gic: { version: 2, its: false, ...this.#options.gic, virtual: this.#options.model.features.has('el2') },
-        conduit: this.#conduit,
+        conduit: this.#conduitFor(!isBare),
         pci: this.#pciPlaces,
         ramBytes: this.#options.ramBytes,
         commandLine: kernel?.commandLine,
@@ -377,7 +426,7 @@ export class ArmVirt extends Board<ArmCpu> {
       cpu.reset(BigInt(pc), this.#affinities[id]);
       if (linuxTree !== undefined) cpu.leaveSecure();
     }
-    for (const cpu of this.cpus.slice(1)) cpu.stop();
+    if (this.#conduit) for (const cpu of this.cpus.slice(1)) cpu.stop();
     if (linuxTree !== undefined) this.cpu.setTree(linuxTree);
   }
 

@@ -167,8 +167,8 @@ export interface TreeBootImages {
   /** Code in flash: what starts in firmware's place, and where firmware goes on in a kernel's. */
   readonly flash?: { readonly first?: number | undefined; readonly second?: number | undefined };
   readonly kernel: KernelImages | undefined;
-  /** The device tree, for an initial RAM disk at an address or none. */
-  tree(initrd: { readonly start: number; readonly end: number } | undefined): Uint8Array;
+  /** The device tree, for an initial RAM disk at an address or none, and for a Linux or a program that starts as the machine does. */
+  tree(initrd: { readonly start: number; readonly end: number } | undefined, isBare: boolean): Uint8Array;
 }
 
 /** Puts all of it into RAM. Throws VringError `boot-…`, `firmware-size`. */
@@ -183,8 +183,8 @@ export function loadImages(
   const ramEnd = image.ramStart + plan.ramBytes;
   // Its size does not depend on the addresses in it.
   const initrd = kernel?.initrd && withoutUBootHeader(kernel.initrd);
-  const treeBytes = tree(initrd ? { start: 0, end: 0 } : undefined).length;
   const isBare = second?.isBare ?? false;
+  const treeBytes = tree(initrd ? { start: 0, end: 0 } : undefined, isBare).length;
   const treeGpa = isBare
     ? plan.isFree(image.ramStart, treeBytes)
       ? image.ramStart
@@ -201,7 +201,7 @@ export function loadImages(
     plan.place(start, initrd, 'The initrd');
     placed = { start, end: start + initrd.length };
   }
-  if (treeGpa > 0) plan.write(treeGpa, tree(placed));
+  if (treeGpa > 0) plan.write(treeGpa, tree(placed, isBare));
   const kernelEntry = flash?.second ?? second?.entry;
   const entry = flash?.first ?? first?.entry ?? kernelEntry;
   if (entry === undefined) throw new VringError('options-invalid', 'There is neither a kernel nor firmware.');

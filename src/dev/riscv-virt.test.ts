@@ -6,6 +6,8 @@ import { parseRiscvCpu } from '../guest/riscv/index.js';
 import { field, irq, mstatus } from '../guest/riscv/state.js';
 import { seededRandom } from '../hw/testing.js';
 import { BoardDebugTarget } from '../machine/debug-target.js';
+import type { FdtNode } from '../machine/fdt.js';
+import { parseTree } from '../machine/fdt-parse.js';
 import { ENTRY, kernel, prologue, RAM, RESULTS, TABLE, TestVirt, words, x } from './riscv-bare/board.js';
 import { instruction } from './riscv-rows/runner-elf.js';
 
@@ -385,6 +387,22 @@ test('the bare machine: a program at the start of RAM, in M-mode, from the reset
   const registers = machine.board.cpu.registers();
   assert.equal(registers['a0'], 0n);
   assert.equal(machine.board.memory.dma.readU32(Number(registers['a1'])) >>> 0, 0xedfe0dd0);
+});
+
+test('a kernel for the bare machine starts in M-mode, and its command line and initrd are in the device tree', () => {
+  const machine = new TestVirt({ bare: true });
+  const initrd = Uint8Array.of(1, 2, 3, 4);
+  machine.board.powerOn({
+    kernel: words([instruction('jal', { rd: 0, imm: 0 })]),
+    initrd,
+    commandLine: 'root=/dev/vda',
+  });
+  assert.equal(machine.u64(0x1018), BigInt(RAM), 'where the reset vector goes');
+  assert.ok(machine.board.deviceTree);
+  const chosen = parseTree(machine.board.deviceTree).root['chosen'] as FdtNode;
+  assert.deepEqual(Buffer.from(chosen['bootargs'] as Uint8Array).toString(), 'root=/dev/vda\0');
+  const start = Buffer.from(chosen['linux,initrd-start'] as Uint8Array).readBigUInt64BE();
+  assert.equal(machine.board.memory.dma.readU32(Number(start)), 0x0403_0201);
 });
 
 const FIRMWARE = '/usr/lib/riscv64-linux-gnu/opensbi/generic/fw_dynamic.bin';

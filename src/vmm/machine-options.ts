@@ -244,6 +244,8 @@ export interface ArmOptions {
 }
 
 export interface RiscvOptions {
+  /** The kernel is a program for the bare machine, and starts in M-mode where RAM begins. */
+  readonly bare?: boolean | undefined;
   /**
    * The advanced interrupt architecture in place of a PLIC: an APLIC, or one that sends messages to the harts' files of an incoming MSI
    * controller, as PCI devices do. `none` unless given.

@@ -71,9 +71,9 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
   const hasVga = plugVga(devices, screen, options, architecture);
   if (hasVga && context.system) throw new UsageError('A system that is named has no screen yet, only its console');
 
+  const kernel = options.last('kernel');
   // Without any firmware the kernel itself is what starts in M-mode.
-  const isBare = architecture.name === 'riscv64' && startsKernelBare(options);
-  const kernel = isBare ? undefined : options.last('kernel');
+  const bare = architecture.name === 'riscv64' && kernel !== undefined && startsKernelBare(options);
   // What shows its tree needs nothing that would start.
   const isTreeAlone =
     dumpTree !== undefined && !['kernel', 'bios', 'pflash', 'drive'].some((name) => options.has(name));
@@ -95,12 +95,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     }
   } else if (kernel === undefined && !context.builtIn) {
     for (const name of ['initrd', 'append']) {
-      if (options.has(name))
-        throw new UsageError(
-          isBare
-            ? '-bios none: what -kernel names starts in M-mode, and is told of neither -initrd nor -append yet'
-            : `-${name} is of use with -kernel only`,
-        );
+      if (options.has(name)) throw new UsageError(`-${name} is of use with -kernel only`);
     }
   }
   if (context.system && characters.attachments.some(({ from }) => from.kind === 'qmp'))
@@ -139,6 +134,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     machine: {
       ...board,
       legacyVirtioMmio,
+      riscv: bare ? { ...board.riscv, bare } : board.riscv,
       // It never runs, but tells who asks (libvirt) whether there is KVM.
       takesSlowKvm: isEmpty || undefined,
       architecture: architecture.name,

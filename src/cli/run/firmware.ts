@@ -31,10 +31,10 @@ export function planRiscvFirmware(options: Options, isEntered: boolean): Machine
     throw new UsageError('-bios none: nothing in M-mode would start what the second flash chip has');
   if (flash?.[0]) return { flash };
   if (kernel === undefined) throw new UsageError('-bios none: the bare machine starts what -kernel names');
-  return { image: kernel };
+  return undefined;
 }
 
-/** `-bios none`: nothing is in M-mode but the kernel itself, unless a flash chip has what starts. */
+/** `-bios none`: the kernel itself is what is in M-mode, unless a flash chip has what starts. */
 export const startsKernelBare = (options: Options): boolean =>
   options.last('bios') === 'none' && planFlash(options)?.[0] === undefined;
 

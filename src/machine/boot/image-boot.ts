@@ -167,13 +167,15 @@ export interface TreeBootImages {
   /** Code in flash: what starts in firmware's place, and where firmware goes on in a kernel's. */
   readonly flash?: { readonly first?: number | undefined; readonly second?: number | undefined };
   readonly kernel: KernelImages | undefined;
+  /** An initial RAM disk where firmware stands alone. */
+  readonly initrd?: Uint8Array | undefined;
   /** The device tree, for an initial RAM disk at an address or none, and for a Linux or a program that starts as the machine does. */
   tree(initrd: { readonly start: number; readonly end: number } | undefined, isBare: boolean): Uint8Array;
 }
 
 /** Puts all of it into RAM. Throws VringError `boot-…`, `firmware-size`. */
 export function loadImages(
-  { firmware, flash, kernel, tree }: TreeBootImages,
+  { firmware, flash, kernel, initrd: alone, tree }: TreeBootImages,
   image: ImageTarget,
   target: BootTarget,
 ): ImageBoot {
@@ -182,7 +184,9 @@ export function loadImages(
   const second = kernel ? placeKernel(kernel.kernel, first?.end ?? image.ramStart, image, plan) : undefined;
   const ramEnd = image.ramStart + plan.ramBytes;
   // Its size does not depend on the addresses in it.
-  const initrd = kernel?.initrd && withoutUBootHeader(kernel.initrd);
+  const given = kernel?.initrd ?? alone;
+  const initrd = given && withoutUBootHeader(given);
+  const behind = second ?? first;
   const isBare = second?.isBare ?? false;
   const treeBytes = tree(initrd ? { start: 0, end: 0 } : undefined, isBare).length;
   const treeGpa = isBare
@@ -194,8 +198,8 @@ export function loadImages(
     throw new VringError('boot-no-ram', 'The device tree does not fit: the machine has too little RAM.');
   if (treeGpa > 0) plan.reserve(treeGpa, treeBytes, 'The device tree');
   let placed: { start: number; end: number } | undefined;
-  if (initrd && second) {
-    const start = plan.findHigh(initrd.length, PAGE, second.end, isBare ? ramEnd : treeGpa);
+  if (initrd && behind) {
+    const start = plan.findHigh(initrd.length, PAGE, behind.end, isBare ? ramEnd : treeGpa);
     if (start === undefined)
       throw new VringError('boot-no-ram', `The initrd does not fit: ${initrd.length} bytes behind the kernel.`);
     plan.place(start, initrd, 'The initrd');

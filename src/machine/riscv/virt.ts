@@ -68,6 +68,8 @@ const dynamic = { magic: 0x4942534fn, version: 2n, modeS: 1n } as const;
 
 export interface RiscvVirtOptions extends BoardOptions {
   readonly model: RiscvModel;
+  /** The kernel is a program for the bare machine: it starts in M-mode, where RAM begins, with initrd and command line in the device tree. */
+  readonly bare?: boolean | undefined;
   /** The interrupt controller: a PLIC unless given. */
   readonly aia?: AiaKind | undefined;
   /**
@@ -243,8 +245,8 @@ export class RiscvVirt extends Board<RiscvCpu> {
 
   /** Something is there for M-mode. */
   get #startsInM(): boolean {
-    const { firmware } = this.#options;
-    return (firmware?.image ?? firmware?.flash?.[0]) !== undefined;
+    const { bare, firmware } = this.#options;
+    return bare || (firmware?.image ?? firmware?.flash?.[0]) !== undefined;
   }
 
   /** Where what the second flash bank has begins, if anything does. */
@@ -266,7 +268,7 @@ export class RiscvVirt extends Board<RiscvCpu> {
   }
 
   powerOn(kernel: KernelImages | undefined): string {
-    const { ramBytes, firmware, aia = 'none' } = this.#options;
+    const { ramBytes, firmware, bare, aia = 'none' } = this.#options;
     const model = this.#model;
     const bank = this.#secondBank;
     const seed = new BigUint64Array(
@@ -274,9 +276,10 @@ export class RiscvVirt extends Board<RiscvCpu> {
     );
     const boot = loadRiscv(
       {
-        firmware: firmware?.image,
+        firmware: bare ? kernel?.kernel : firmware?.image,
         flash: { first: firmware?.flash?.[0] && map.flash.gpa, second: bank },
-        kernel: bank === undefined ? kernel : undefined,
+        kernel: bank === undefined && !bare ? kernel : undefined,
+        initrd: bare ? kernel?.initrd : undefined,
         tree: (initrd) =>
           this.flatten(
             virtTree({

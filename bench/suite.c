@@ -177,7 +177,7 @@ static u64 sorting(void) {
   u32 *a = (u32 *)area;
   long n = 500000;
   u64 sum = 0;
-  for (int round = 0; round < 6; round++) {
+  for (int round = 0; round < 8; round++) {
     for (long i = 0; i < n; i++) a[i] = next();
     compare less = chosen;
     for (long i = n / 2; i-- > 0;) sift(a, i, n, less);
@@ -201,7 +201,7 @@ static u64 chasing(void) {
     a[j] = t;
   }
   u32 at = 0;
-  for (u64 i = 0; i < 12000000; i++) at = a[at];
+  for (u64 i = 0; i < 24000000; i++) at = a[at];
   return at;
 }
 
@@ -260,7 +260,7 @@ static __attribute__((noinline)) u64 fib(u64 n) { return n < 2 ? n : fib(n - 1) 
 static __attribute__((noinline)) u64 deep(u64 n) { return n == 0 ? 1 : deep(n - 1) * 3 + n; }
 static u64 calls(void) {
   u64 sum = fib(40);
-  for (int i = 0; i < 15000; i++) sum += deep(10000);
+  for (int i = 0; i < 18000; i++) sum += deep(10000);
   return sum;
 }
 

@@ -7,13 +7,13 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, execFile, spawn, spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import * as net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { findFirmware } from '../host/node/firmware-file.js';
+import { freePort } from '../host/node/testing/free-port.js';
 import {
   checkFileSystem,
   hashOfFile,
@@ -28,14 +28,6 @@ const COPY_BYTES = Number(process.env['VRING_COPY_MIB'] ?? '32') << 20;
 const folder = mkdtempSync(join(tmpdir(), 'vring-installed-'));
 after(() => rmSync(folder, { recursive: true, force: true }));
 const call = promisify(execFile);
-
-async function freePort(): Promise<number> {
-  const server = net.createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as net.AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 class Running {
   readonly child: ChildProcess;

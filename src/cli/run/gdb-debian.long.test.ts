@@ -2,11 +2,11 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { freePort } from '../../host/node/testing/free-port.js';
 
 const main = fileURLToPath(new URL('../main.js', import.meta.url));
 const hasGdb = spawnSync('gdb', ['--version']).status === 0;
@@ -23,14 +23,6 @@ function vring(...argv: string[]): Promise<{ status: number | null; stdout: stri
     }
     child.on('close', (status) => resolve({ status, ...said }));
   });
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 /** An ELF file with nothing but symbols, from lines of /proc/kallsyms. */

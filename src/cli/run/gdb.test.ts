@@ -2,23 +2,15 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { freePort } from '../../host/node/testing/free-port.js';
 import { Program } from '../../machine/testing/program.js';
 
 const main = fileURLToPath(new URL('../main.js', import.meta.url));
 const hasGdb = spawnSync('gdb', ['--version']).status === 0;
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 test('gdb stops a machine, looks at it and lets it go on', {
   skip: hasGdb ? false : 'gdb is not installed',

@@ -2,13 +2,13 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Arm32Cpu, STATE_BYTES } from '../../guest/arm32/index.js';
 import { defaultModel } from '../../guest/arm32/models.js';
+import { freePort } from '../../host/node/testing/free-port.js';
 import { arm32DebugRegisters } from '../../machine/arm/debug-registers32.js';
 import { zImages } from '../../machine/arm/load-kernel.js';
 import { Arm32Trace } from '../../machine/arm/trace32.js';
@@ -131,14 +131,6 @@ function elf(): Uint8Array {
   ])
     header.setUint32(at, word, true);
   return Buffer.concat([new Uint8Array(header.buffer), code]);
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
 }
 
 /** Where gdb says that the program has stopped. */

@@ -199,16 +199,16 @@ export interface Found<T> {
   readonly value: T;
 }
 
-/** The result of a routine of `defineQuick`, called only where nothing has been found. */
+/** The result of a routine of `defineUnlessSettled`, called only where nothing has been found. */
 export function unlessFound<T extends I32 | I64 | F32 | F64 | V128>(
   b: BlockBuilder,
   routine: Routine,
   { isSettled, value }: Found<T>,
-  operands: readonly (I32 | I64 | V128)[],
+  operands: readonly (I32 | I64 | F32 | F64 | V128)[],
 ): T {
   if (isSettled === undefined) return value;
   const call = b.call as (routine: Routine, ...args: number[]) => number[];
-  return call.call(b, routine, isSettled, value, ...operands)[0] as T;
+  return call.call(b, routine, isSettled, value, ...operands).pop() as T;
 }
 
 export const bitsOf = (b: BlockBuilder, f: Format, number: F32 | F64): I64 =>

@@ -13,6 +13,7 @@ import { loadKoffi } from './koffi.js';
 import { openSocketSink, type SocketBackend } from './net-sockets.js';
 import { loadPosix } from './posix.js';
 import { socketDescriptor } from './socket-descriptor.js';
+import { freePort } from './testing/free-port.js';
 
 class TestLink implements GuestLink {
   readonly takes = 0;
@@ -40,14 +41,6 @@ class TestLink implements GuestLink {
 const frameOf = (length: number, seed = 0) => Uint8Array.from({ length }, (_, i) => (i * 13 + seed) & 0xff);
 const plain: FrameOffload = noOffload();
 const local = (port: number) => ({ host: '127.0.0.1', port });
-
-async function freePort(): Promise<number> {
-  const server = net.createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as net.AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
 
 const reports: string[] = [];
 async function open(backend: SocketBackend): Promise<{ link: TestLink; sink: FrameSink }> {

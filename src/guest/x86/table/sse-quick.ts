@@ -3,10 +3,10 @@
  * rounding is to nearest, and PE is set already (which holds soon in any program that computes with fractions). Then the native result is
  * the exact one and nothing else changes. Everything else is left to the routines (routines/float-sse.ts).
  */
-import type { BlockBuilder, F32, F64, I32, I64, Routine, V128 } from '../../../ir/index.js';
+import type { BlockBuilder, F32, F64, I32, I64, V128 } from '../../../ir/index.js';
 import { rounding } from '../../float/core.js';
 import { double, single } from '../../float/pack.js';
-import { areNormal, bitsOf, type Found, isNormal } from '../../float/quick.js';
+import { areNormal, bitsOf, type Found, isNormal, unlessFound } from '../../float/quick.js';
 import { fromInteger, toInteger } from '../../float/quick-conversions.js';
 import { unlessConverted, unlessSettled } from '../routines/float-sse.js';
 import { field } from '../state.js';
@@ -25,18 +25,6 @@ function controlIsQuick(b: BlockBuilder): I32 {
 
 const all = (b: BlockBuilder, conditions: readonly I32[]): I32 => conditions.reduce((x, y) => b.i32_and(x, y));
 
-/** The routine's result, unless `value` is it. */
-function unless<T extends F32 | F64 | V128 | I32 | I64>(
-  b: BlockBuilder,
-  routine: Routine,
-  isSettled: I32,
-  value: T,
-  operands: readonly number[],
-): T {
-  const call = b.call as (...all: unknown[]) => number[];
-  return call.call(b, routine, isSettled, value, ...operands)[1] as T;
-}
-
 function settledNumber<T extends F32 | F64>(
   b: BlockBuilder,
   type: 'f32' | 'f64',
@@ -46,7 +34,12 @@ function settledNumber<T extends F32 | F64>(
 ): T {
   const f = type === 'f64' ? double : single;
   const normal = [...operands, value].map((number) => isNormal(b, f, number));
-  return unless(b, unlessSettled[type][name], all(b, [...normal, controlIsQuick(b)]), value, operands);
+  return unlessFound(
+    b,
+    unlessSettled[type][name],
+    { isSettled: all(b, [...normal, controlIsQuick(b)]), value },
+    operands,
+  );
 }
 
 export const arithmetic64 = (b: BlockBuilder, name: Binary, x: F64, y: F64): F64 =>
@@ -64,7 +57,7 @@ function settledVector(
   operands: readonly V128[],
 ): V128 {
   const isSettled = all(b, [areNormal(b, type, [...operands, value]), controlIsQuick(b)]);
-  return unless(b, unlessSettled[type][name], isSettled, value, operands);
+  return unlessFound(b, unlessSettled[type][name], { isSettled, value }, operands);
 }
 
 /** `addsub`: even lanes subtract. */
@@ -103,7 +96,7 @@ export function compared(
   y: F32 | F64,
 ): I32 {
   const flags = b.i32_or(relation(b, type, 'lt', x, y), b.i32_shl(relation(b, type, 'eq', x, y), b.i32(6)));
-  return unless(b, unlessSettled[type][name], isOrdered(b, type, x, y), flags, [x, y]);
+  return unlessFound(b, unlessSettled[type][name], { isSettled: isOrdered(b, type, x, y), value: flags }, [x, y]);
 }
 
 /** All ones where CMPSS's or CMPSD's predicate, 0 to 7, holds. */
@@ -113,13 +106,22 @@ export function compareMask(b: BlockBuilder, type: 'f32' | 'f64', x: F32 | F64, 
   const isTrue = name ? relation(b, type, name, x, y) : b.i32(0);
   const holds = predicate & 4 ? b.i32_eqz(isTrue) : isTrue;
   const value = b.i32_sub(b.i32(0), holds);
-  return unless(b, unlessSettled[type].cmp, isOrdered(b, type, x, y), value, [x, y, b.i32(predicate)]);
+  return unlessFound(b, unlessSettled[type].cmp, { isSettled: isOrdered(b, type, x, y), value }, [
+    x,
+    y,
+    b.i32(predicate),
+  ]);
 }
 
 /** The second one where both are zero. */
 export function chosen<T extends F32 | F64>(b: BlockBuilder, type: 'f32' | 'f64', name: 'min' | 'max', x: T, y: T): T {
   const first = name === 'min' ? relation(b, type, 'lt', x, y) : relation(b, type, 'lt', y, x);
-  return unless(b, unlessSettled[type][name], isOrdered(b, type, x, y), b.select(first, x, y), [x, y]);
+  return unlessFound(
+    b,
+    unlessSettled[type][name],
+    { isSettled: isOrdered(b, type, x, y), value: b.select(first, x, y) },
+    [x, y],
+  );
 }
 
 /** PE and PM in the lowest bit: an inexact result changes nothing. */
@@ -133,27 +135,27 @@ export function truncated(b: BlockBuilder, type: 'f32' | 'f64', x: F32 | F64, bi
   const f = type === 'f64' ? double : single;
   const found = toInteger(b, f, bitsOf(b, f, x), rounding.zero, true, bits, inexact(b)) as Found<I64>;
   const rest = [x, b.i32(1)];
-  const isSettled = found.isSettled as I32;
-  if (bits === 64) return unless(b, unlessSettled[type].toI64, isSettled, found.value, rest);
-  return unless(b, unlessSettled[type].toI32, isSettled, b.i32_wrap_i64(found.value), rest);
+  const { isSettled } = found;
+  if (bits === 64) return unlessFound(b, unlessSettled[type].toI64, found, rest);
+  return unlessFound(b, unlessSettled[type].toI32, { isSettled, value: b.i32_wrap_i64(found.value) }, rest);
 }
 
 /** From 64 bits. */
 export function fromI64(b: BlockBuilder, type: 'f32' | 'f64', x: I64): F32 | F64 {
   const found = fromInteger(b, type === 'f64' ? double : single, x, true, 64, controlIsQuick(b));
-  return unless(b, unlessSettled[type].fromI64, found.isSettled as I32, found.value, [x]);
+  return unlessFound(b, unlessSettled[type].fromI64, found, [x]);
 }
 export function f32FromI32(b: BlockBuilder, x: I32): F32 {
   const found = fromInteger(b, single, b.i64_extend_i32_s(x), true, 32, controlIsQuick(b));
-  return unless(b, unlessConverted.f32FromI32, found.isSettled as I32, found.value as F32, [x]);
+  return unlessFound(b, unlessConverted.f32FromI32, found as Found<F32>, [x]);
 }
 
 export function f32ToF64(b: BlockBuilder, x: F32): F64 {
   const isSettled = b.i32_or(isNormal(b, single, x), b.f32_eq(x, b.f32(0)));
-  return unless(b, unlessConverted.f32ToF64, isSettled, b.f64_promote_f32(x), [x]);
+  return unlessFound(b, unlessConverted.f32ToF64, { isSettled, value: b.f64_promote_f32(x) }, [x]);
 }
 export function f64ToF32(b: BlockBuilder, x: F64): F32 {
   const value = b.f32_demote_f64(x);
   const isSettled = all(b, [isNormal(b, double, x), isNormal(b, single, value), controlIsQuick(b)]);
-  return unless(b, unlessConverted.f64ToF32, isSettled, value, [x]);
+  return unlessFound(b, unlessConverted.f64ToF32, { isSettled, value }, [x]);
 }

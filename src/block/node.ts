@@ -126,6 +126,8 @@ export interface StatusRuns {
   readonly offsets: Float64Array;
   /** RunKind. */
   readonly kinds: Uint8Array;
+  /** How many there are now. */
+  count: number;
   file: BlockNode | undefined;
 }
 
@@ -320,8 +322,8 @@ export interface DriverNode {
   blockStatus?(offset: number, length: number, wantZero: boolean): Promise<BlockStatus>;
   /** The same answer where it is at hand, undefined where not. Never throws. For who asks thousands of times. */
   statusNow?(offset: number, length: number, wantZero: boolean): BlockStatus | undefined;
-  /** The runs from `offset` on, as many as are at hand and `runs` holds; gives how many. 0: ask for one. Never throws. */
-  runsNow?(offset: number, length: number, runs: StatusRuns): number;
+  /** The runs from `offset` on, as many as are at hand and `runs` holds. None: ask for one. Never throws. */
+  runsNow?(offset: number, length: number, runs: StatusRuns): void;
   resize?(length: number, options: ResizeOptions): Promise<void>;
   getInfo?(): Promise<NodeInfo>;
   /** `format-specific` of `info --output=json`: `{type, data}` in QEMU's names, members in QEMU's order. */

@@ -121,22 +121,23 @@ export function newStatusRuns(capacity: number): StatusRuns {
     lengths: new Float64Array(capacity),
     offsets: new Float64Array(capacity),
     kinds: new Uint8Array(capacity),
+    count: 0,
     file: undefined,
   };
 }
 
-/** `layerStatusNow` for many runs at once: how many from `offset` on are in `runs` now. 0: ask for one. */
-export function layerRunsNow(node: BlockNode, offset: number, length: number, runs: StatusRuns): number {
+/** `layerStatusNow` for many runs at once: those from `offset` on are in `runs` then. None: ask for one. */
+export function layerRunsNow(node: BlockNode, offset: number, length: number, runs: StatusRuns): void {
   const { instance } = node;
-  if (!instance.runsNow || node.limits.requestAlignment !== 1 || offset + length > node.length) return 0;
-  const count = instance.runsNow(offset, length, runs);
+  runs.count = 0;
+  if (!instance.runsNow || node.limits.requestAlignment !== 1 || offset + length > node.length) return;
+  instance.runsNow(offset, length, runs);
   const backingLength = node.backing?.length ?? 0;
-  for (let index = 0, at = offset; index < count; index++) {
+  for (let index = 0, at = offset; index < runs.count; index++) {
     // As in `conclude`: nothing here, and nothing below that could show through.
     if (runs.kinds[index] === 0 && at >= backingLength) runs.kinds[index] = RunKind.zero;
     at += runs.lengths[index]!;
   }
-  return count;
 }
 
 /** Plain literals: spreading costs several times as much, and a map asks a hundred thousand times. */

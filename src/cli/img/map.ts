@@ -2,6 +2,7 @@
 import type { GraphNode } from '../../block/graph-node.js';
 import { type BlockNode, type BlockStatus, RunKind } from '../../block/node.js';
 import { layerRunsNow, newStatusRuns } from '../../block/status.js';
+import { asBytes, TextBytes } from './text-bytes.js';
 import type { Tool } from './tool.js';
 
 /** A run as it is printed. Others are joined to it while they can be. */
@@ -16,12 +17,39 @@ interface Extent {
   file: BlockNode | undefined;
 }
 
+/** What stands between the numbers of a line. */
+const json = {
+  first: asBytes('[{ "start": '),
+  next: asBytes(',\n{ "start": '),
+  length: asBytes(', "length": '),
+  offset: asBytes(', "offset": '),
+  end: asBytes('}'),
+};
+
+/** Lines differ little in it. */
+const stateTexts = new Map<number, Uint8Array>();
+
+function stateText(kind: number, depth: number): Uint8Array {
+  const key = (depth << 3) | kind;
+  let known = stateTexts.get(key);
+  if (!known) {
+    const is = (bit: number): boolean => (kind & bit) !== 0;
+    known = asBytes(
+      `, "depth": ${depth}, "present": ${is(RunKind.allocated)}, "zero": ${is(RunKind.zero)}, "data": ${is(RunKind.data)}`,
+    );
+    stateTexts.set(key, known);
+  }
+  return known;
+}
+
 /** Largest run asked for at once. */
 const stepBytes = 2 ** 30;
 /** Runs asked for at once. */
 const runsAtOnce = 1024;
-/** Text is printed in pieces of this: the shorter, the less there is to keep when new objects are collected. */
-const textBytes = 16384;
+/** Text is printed in pieces of this. */
+const textBytes = 65536;
+/** No line is longer: some numbers, words and a name. */
+const lineBytes = 32768;
 
 /** The first layer that says what is there: data or zeroes; one that ends before the layer above it has no say. */
 async function lookDown(
@@ -79,32 +107,33 @@ export async function map(tool: Tool, argv: readonly string[]): Promise<number> 
     let length = node.length;
     if (most !== undefined) length = Math.min(length, start + most);
     let isFirst = true;
-    let text = '';
     let hasPrinted = false;
-    /** The part of a line that few extents differ in. */
-    const tails = new Map<number, string>();
+    const text = new TextBytes(textBytes + lineBytes);
+    const writeText = (): void => {
+      tool.out(text.take());
+      hasPrinted = true;
+    };
     const current: Extent = { start, length: 0, kind: 0, depth: 0, offset: -1, file: undefined };
-    const print = (isLast: boolean): void => {
+    const print = (): void => {
       const { start, length, kind, depth, offset, file } = current;
       if (isJson) {
-        let tail = tails.get((depth << 3) | kind);
-        if (tail === undefined) {
-          const is = (bit: number): boolean => (kind & bit) !== 0;
-          tail = `, "depth": ${depth}, "present": ${is(RunKind.allocated)}, "zero": ${is(RunKind.zero)}, "data": ${is(RunKind.data)}`;
-          tails.set((depth << 3) | kind, tail);
+        text.addBytes(isFirst ? json.first : json.next);
+        text.addNumber(start);
+        text.addBytes(json.length);
+        text.addNumber(length);
+        text.addBytes(stateText(kind, depth));
+        if (offset >= 0) {
+          text.addBytes(json.offset);
+          text.addNumber(offset);
         }
-        const place = offset < 0 ? '' : `, "offset": ${offset}`;
-        text += `${isFirst ? '[' : ',\n'}{ "start": ${start}, "length": ${length}${tail}${place}${isLast ? '}]\n' : '}'}`;
+        text.addBytes(json.end);
         isFirst = false;
       } else if ((kind & (RunKind.data | RunKind.zero)) === RunKind.data) {
         if (offset < 0) tool.fail('File contains external, encrypted or compressed clusters.');
-        text += `${hex(start).padEnd(16)}${hex(length).padEnd(16)}${hex(offset).padEnd(16)}${file?.filename ?? ''}\n`;
+        const numbers = [start, length, offset].map((each) => hex(each).padEnd(16)).join('');
+        text.addText(`${numbers}${file?.filename ?? ''}\n`);
       }
-      if (text.length > textBytes || isLast) {
-        tool.out(text);
-        text = '';
-        hasPrinted = true;
-      }
+      if (text.length > textBytes) writeText();
     };
     /** What lies at the end of `current`: more of it, or the next to be printed. */
     const add = (length: number, kind: number, depth: number, offset: number, file: BlockNode | undefined): void => {
@@ -120,7 +149,7 @@ export async function map(tool: Tool, argv: readonly string[]): Promise<number> 
         current.length += length;
         return;
       }
-      if (current.length > 0) print(false);
+      if (current.length > 0) print();
       current.start += current.length;
       current.length = length;
       current.kind = kind;
@@ -137,8 +166,8 @@ export async function map(tool: Tool, argv: readonly string[]): Promise<number> 
         try {
           const wanted = Math.min(stepBytes, length - at);
           const before = at;
-          const count = layerRunsNow(node, at, wanted, runs);
-          for (let index = 0; index < count; index++) {
+          layerRunsNow(node, at, wanted, runs);
+          for (let index = 0; index < runs.count; index++) {
             const kind = runs.kinds[index]!;
             // What is neither is for the layers below.
             if ((kind & (RunKind.data | RunKind.zero)) === 0) break;
@@ -150,13 +179,14 @@ export async function map(tool: Tool, argv: readonly string[]): Promise<number> 
           add(status.length, kindOf(status), depth, status.offset ?? -1, status.file);
           at += status.length;
         } catch (error) {
-          if (isJson && isFirst) text += '[';
+          if (isJson && isFirst) text.addText('[');
           tool.failWith('Could not read file metadata: ', error);
         }
       }
-      print(true);
+      print();
+      if (isJson) text.addText(']\n');
     } finally {
-      if (text !== '') tool.out(text);
+      writeText();
     }
   } finally {
     await node.close();

@@ -234,8 +234,8 @@ export class Qcow2Node implements DriverNode {
     return this.requests.statusNow(offset, length, this.#isPreallocated);
   }
 
-  runsNow(offset: number, length: number, runs: StatusRuns): number {
-    return this.requests.runsNow(offset, length, runs, this.#isPreallocated);
+  runsNow(offset: number, length: number, runs: StatusRuns): void {
+    this.requests.runsNow(offset, length, runs, this.#isPreallocated);
   }
 
   /** More clusters counted than the file has blocks: metadata is preallocated, and what is data must be asked of the file. */

@@ -9,7 +9,7 @@
 import type { VolumeCipher } from '../../crypto/volume-cipher.js';
 import { BlockError, errorText, toBlockError } from '../../errors.js';
 import type { BlockHost } from '../../host.js';
-import type { BlockNode } from '../../node.js';
+import type { BlockNode, StatusRuns } from '../../node.js';
 import { Mutex, RangeLocks } from '../locks.js';
 import { type CachedTable, TableCache } from '../table-cache.js';
 import {
@@ -507,15 +507,44 @@ export class Qcow2Image implements RefcountsOwner {
   glance(offset: number, most: number): Run | undefined {
     const place = this.#sliceOffset(Math.floor(offset / this.clusterBytes));
     if (place === 0) return this.#unmapped(offset, most);
-    if (this.file.instance.onEvent) {
-      const slice = this.l2.peek(place);
-      return slice && this.mapIn(slice, offset, most);
-    }
+    const table = this.#glanceTable(place);
+    return table && this.mapIn(table, offset, most);
+  }
+
+  /** The L2 slice at `place`, or all of the table that it is of. */
+  #glanceTable(place: number): CachedTable | undefined {
+    if (this.file.instance.onEvent) return this.l2.peek(place);
     const bytes = this.entriesPerTable * this.entryBytes;
-    const table = this.l2.glanceNow(place - (place % bytes), bytes);
-    if (table) return this.mapIn(table, offset, most, this.entriesPerTable);
-    const slice = this.l2.glanceNow(place);
-    return slice && this.mapIn(slice, offset, most);
+    return this.l2.glanceNow(place - (place % bytes), bytes) ?? this.l2.glanceNow(place);
+  }
+
+  /** Adds the runs from `offset` on that one table tells of, none beyond `end`, to `runs`, with their ClusterType for a kind. */
+  glanceRuns(offset: number, end: number, runs: StatusRuns): void {
+    const { clusterBytes } = this;
+    let cluster = Math.floor(offset / clusterBytes);
+    const place = this.#sliceOffset(cluster);
+    if (place === 0 || this.isExtended) {
+      const run = this.glance(offset, end - offset);
+      if (run) addRun(runs, run.type, run.length, run.host);
+      return;
+    }
+    const table = this.#glanceTable(place);
+    if (!table) return;
+    const { view } = table;
+    const entries = view.byteLength / 8;
+    let index = cluster % entries;
+    const last = Math.min(entries, index + Math.ceil(end / clusterBytes) - cluster);
+    for (let at = offset; index < last && runs.count < runs.kinds.length; ) {
+      const high = view.getUint32(index * 8);
+      const low = view.getUint32(index * 8 + 4);
+      const type = this.typeOf(high, low, 0, 0, 0, cluster);
+      const count = this.#likeEntries(view, index, last, cluster, type);
+      const length = Math.min(end, (cluster + count) * clusterBytes) - at;
+      addRun(runs, type, length, placeIn(high, low) + (at % clusterBytes));
+      at += length;
+      index += count;
+      cluster += count;
+    }
   }
 
   #unmapped(offset: number, most: number): Run {
@@ -523,10 +552,29 @@ export class Qcow2Image implements RefcountsOwner {
     return { type: ClusterType.unallocated, length: Math.min(most, span - (offset % span)), host: 0, high: 0, low: 0 };
   }
 
-  /** The run at `offset`, as far as `slice` tells, which has so many entries. */
-  mapIn(slice: CachedTable, offset: number, most: number, entries = this.entriesPerSlice): Run {
+  /** How many entries of 8 bytes from `index` on, none from `last` on, make one run; the first is of this type and of guest cluster `cluster`. */
+  #likeEntries(view: DataView, index: number, last: number, cluster: number, type: number): number {
+    if (type === ClusterType.compressed) return 1;
+    const isPlaced = type === ClusterType.normal || type === ClusterType.zeroPlaced;
+    const step = isPlaced ? this.clusterBytes : 0;
+    let count = entryRun(view, index * 8, last * 8, step);
+    if (index + count === last) return count;
+    // Entries with other flags may be of the same kind.
+    const place = placeIn(view.getUint32(index * 8), view.getUint32(index * 8 + 4));
+    for (let at = index + count; at < last; at++, count++) {
+      const high = view.getUint32(at * 8);
+      const low = view.getUint32(at * 8 + 4);
+      if (isPlaced && placeIn(high, low) !== place + count * step) break;
+      if (this.typeOf(high, low, 0, 0, 0, cluster + count) !== type) break;
+    }
+    return count;
+  }
+
+  /** The run at `offset`, as far as `slice` tells. */
+  mapIn(slice: CachedTable, offset: number, most: number): Run {
     const clusterBytes = this.clusterBytes;
     const view = slice.view;
+    const entries = view.byteLength / this.entryBytes;
     const cluster = Math.floor(offset / clusterBytes);
     const inCluster = offset % clusterBytes;
     let index = cluster % entries;
@@ -542,14 +590,8 @@ export class Qcow2Image implements RefcountsOwner {
     const isPlaced =
       type === ClusterType.normal || type === ClusterType.zeroPlaced || type === ClusterType.unallocatedPlaced;
     if (!this.isExtended) {
-      const end = Math.min(entries, index + Math.ceil((most + inCluster) / clusterBytes)) * 8;
-      let count = entryRun(view, index * 8, end, isPlaced ? clusterBytes : 0);
-      // Entries with other flags may be of the same kind.
-      for (let at = (index + count) * 8; at < end; at += 8, count++) {
-        const [h, l] = [view.getUint32(at), view.getUint32(at + 4)];
-        if (this.typeOf(h, l, 0, 0, 0, cluster + count) !== type) break;
-        if (isPlaced && placeIn(h, l) !== place + count * clusterBytes) break;
-      }
+      const last = Math.min(entries, index + Math.ceil((most + inCluster) / clusterBytes));
+      const count = this.#likeEntries(view, index, last, cluster, type);
       const length = Math.min(most, count * clusterBytes - inCluster);
       return { type, length, host: isPlaced ? place + inCluster : 0, high, low };
     }
@@ -604,6 +646,13 @@ export class Qcow2Image implements RefcountsOwner {
   get isEncrypted(): boolean {
     return this.header.cryptMethod !== CryptMethod.none;
   }
+}
+
+function addRun(runs: StatusRuns, type: number, length: number, host: number): void {
+  const index = runs.count++;
+  runs.kinds[index] = type;
+  runs.lengths[index] = length;
+  runs.offsets[index] = host;
 }
 
 /** The host offset in an L2 entry. */

@@ -756,20 +756,31 @@ export class Qcow2Requests {
   }
 
   /** As far as that is at hand, and the file (of preallocated images) has no say. */
-  runsNow(offset: number, length: number, runs: StatusRuns, isPreallocated: boolean | undefined): number {
+  runsNow(offset: number, length: number, runs: StatusRuns, isPreallocated: boolean | undefined): void {
     const image = this.#image;
     runs.file = image.dataFile;
-    let count = 0;
-    for (let at = offset; at < offset + length && count < runs.kinds.length; count++) {
-      const run = this.#glance(at, offset + length - at);
-      if (!run || (run.type === ClusterType.normal && isPreallocated !== false)) break;
-      const { type } = run;
-      runs.kinds[count] = kindOf(type);
-      runs.lengths[count] = run.length;
-      runs.offsets[count] = hasPlace(type) && !image.isEncrypted ? run.host : -1;
-      at += run.length;
+    runs.count = 0;
+    const tellsPlaces = !image.isEncrypted;
+    const end = offset + length;
+    for (let at = offset; at < end && runs.count < runs.kinds.length; ) {
+      const before = runs.count;
+      try {
+        image.glanceRuns(at, end, runs);
+      } catch {
+        // Damage, of which the asynchronous way tells.
+      }
+      for (let index = before; index < runs.count; index++) {
+        const type = runs.kinds[index]!;
+        if (type === ClusterType.normal && isPreallocated !== false) {
+          runs.count = index;
+          return;
+        }
+        runs.kinds[index] = kindOf(type);
+        if (!hasPlace(type) || !tellsPlaces) runs.offsets[index] = -1;
+        at += runs.lengths[index]!;
+      }
+      if (runs.count === before) return;
     }
-    return count;
   }
 
   /** Undefined where the table must be read first, or is damaged: then the asynchronous way tells. */

@@ -1,0 +1,64 @@
+/** Text that is put together as bytes: a string for each of a hundred thousand lines is more work than what the line tells. */
+const encoder = new TextEncoder();
+const zero = 0x30;
+/** Two parts of a number below 2^53, each an integer of 32 bits. */
+const lowPart = 1e8;
+
+export class TextBytes {
+  readonly #bytes: Buffer;
+  #length = 0;
+
+  /** `capacity`: what is added between two calls of `take` must not be longer. */
+  constructor(capacity: number) {
+    this.#bytes = Buffer.alloc(capacity);
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  addText(text: string): void {
+    this.#length += encoder.encodeInto(text, this.#bytes.subarray(this.#length)).written;
+  }
+
+  /** What `asBytes` gave. */
+  addBytes(bytes: Uint8Array): void {
+    this.#bytes.set(bytes, this.#length);
+    this.#length += bytes.length;
+  }
+
+  /** A whole number from 0 to 2^53 - 1, in decimal. */
+  addNumber(value: number): void {
+    if (value < lowPart) {
+      this.#addDigits(value, 1);
+      return;
+    }
+    const high = Math.floor(value / lowPart);
+    this.#addDigits(high, 1);
+    this.#addDigits(value - high * lowPart, 8);
+  }
+
+  #addDigits(value: number, least: number): void {
+    let rest = value | 0;
+    let digits = 1;
+    for (let power = 10; digits < least || power <= rest; power *= 10) digits++;
+    const end = this.#length + digits;
+    for (let at = end - 1; at >= this.#length; at--) {
+      const next = (rest / 10) | 0;
+      this.#bytes[at] = zero + rest - next * 10;
+      rest = next;
+    }
+    this.#length = end;
+  }
+
+  /** What was added since the last call. */
+  take(): string {
+    const text = this.#bytes.toString('utf8', 0, this.#length);
+    this.#length = 0;
+    return text;
+  }
+}
+
+export function asBytes(text: string): Uint8Array {
+  return encoder.encode(text);
+}

@@ -4,10 +4,14 @@ import type { ProcessIo } from './process-io.js';
 
 /** How the disk tools speak: by QEMU's names when they were called by them. */
 function disksTool(io: ProcessIo, name: string) {
+  const stream = (text: string | Uint8Array) =>
+    void io.stdout.write(typeof text === 'string' ? text : Buffer.from(text));
+  const out = io.out ?? stream;
   return {
     toolName: io.toolName === 'vring' ? `vring ${name}` : io.toolName,
     tool: {
-      out: io.out ?? ((text: string) => void io.stdout.write(text)),
+      out,
+      outBytes: out,
       err: (text: string) => void io.stderr.write(text),
     },
   };

@@ -7,7 +7,7 @@ export interface ProcessIo {
   /** Begins every message: the name by which the program was called. */
   readonly toolName: string;
   /** Writes to standard output at once, without the stream, whose modules take some milliseconds to load. Absent: there is only the stream. */
-  readonly out?: ((text: string) => void) | undefined;
+  readonly out?: ((text: string | Uint8Array) => void) | undefined;
   /** Messages begin with the time. */
   readonly stamps?: boolean | undefined;
 }

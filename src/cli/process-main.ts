@@ -23,19 +23,19 @@ function output(name: 'stdout' | 'stderr'): NodeJS.WriteStream {
 let writesStream = false;
 
 /** What can't be written at once goes to the stream, and all that follows it. A reader that has gone away gets no more. */
-function writeOut(text: string): void {
+function writeOut(text: string | Uint8Array): void {
+  const bytes = typeof text === 'string' ? Buffer.from(text) : text;
   if (writesStream) {
-    output('stdout').write(text);
+    output('stdout').write(Buffer.from(bytes));
     return;
   }
-  const bytes = Buffer.from(text);
   let done = 0;
   try {
     while (done < bytes.length) done += writeSync(1, bytes, done);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return;
     writesStream = true;
-    output('stdout').write(bytes.subarray(done));
+    output('stdout').write(Buffer.from(bytes.subarray(done)));
   }
 }
 

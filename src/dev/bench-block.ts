@@ -328,8 +328,9 @@ export async function benchBlock(options: BlockBenchOptions): Promise<void> {
       ];
       for (let round = 0; round < options.rounds; round++) {
         for (const one of round % 2 === 0 ? both : [...both].reverse()) {
-          // What the one before has written would be written to the disk under the next one.
+          // What the one before has written would be written to the disk under the next one, and its memory not be free.
           fs.rmSync(path.join(directory, 'out'), { force: true });
+          spawnSync('sync');
           one();
         }
       }

@@ -110,7 +110,7 @@ export async function map(tool: Tool, argv: readonly string[]): Promise<number> 
     let hasPrinted = false;
     const text = new TextBytes(textBytes + lineBytes);
     const writeText = (): void => {
-      tool.out(text.take());
+      tool.outBytes(text.take());
       hasPrinted = true;
     };
     const current: Extent = { start, length: 0, kind: 0, depth: 0, offset: -1, file: undefined };

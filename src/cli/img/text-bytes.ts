@@ -5,12 +5,12 @@ const zero = 0x30;
 const lowPart = 1e8;
 
 export class TextBytes {
-  readonly #bytes: Buffer;
+  readonly #bytes: Uint8Array;
   #length = 0;
 
   /** `capacity`: what is added between two calls of `take` must not be longer. */
   constructor(capacity: number) {
-    this.#bytes = Buffer.alloc(capacity);
+    this.#bytes = new Uint8Array(capacity);
   }
 
   get length(): number {
@@ -51,9 +51,9 @@ export class TextBytes {
     this.#length = end;
   }
 
-  /** What was added since the last call. */
-  take(): string {
-    const text = this.#bytes.toString('utf8', 0, this.#length);
+  /** What was added since the last call, until more is added. */
+  take(): Uint8Array {
+    const text = this.#bytes.subarray(0, this.#length);
     this.#length = 0;
     return text;
   }

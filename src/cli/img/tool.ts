@@ -21,6 +21,8 @@ function listenForProgress(): void {
 
 export interface ToolIo {
   out(text: string): void;
+  /** The same for text as UTF-8, which is not held on to; absent: as a string. */
+  outBytes?(text: Uint8Array): void;
   err(text: string): void;
 }
 
@@ -65,6 +67,11 @@ export class Tool {
 
   out(text: string): void {
     this.io.out(text);
+  }
+
+  outBytes(text: Uint8Array): void {
+    if (this.io.outBytes) this.io.outBytes(text);
+    else this.io.out(Buffer.from(text).toString());
   }
 
   /** Output that `-q` silences. */

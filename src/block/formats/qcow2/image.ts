@@ -534,14 +534,15 @@ export class Qcow2Image implements RefcountsOwner {
     const entries = view.byteLength / 8;
     let index = cluster % entries;
     const last = Math.min(entries, index + Math.ceil(end / clusterBytes) - cluster);
-    for (let at = offset; index < last && runs.count < runs.kinds.length; ) {
+    let inCluster = offset % clusterBytes;
+    while (index < last && runs.count < runs.kinds.length) {
       const high = view.getUint32(index * 8);
       const low = view.getUint32(index * 8 + 4);
       const type = this.typeOf(high, low, 0, 0, 0, cluster);
       const count = this.#likeEntries(view, index, last, cluster, type);
-      const length = Math.min(end, (cluster + count) * clusterBytes) - at;
-      addRun(runs, type, length, placeIn(high, low) + (at % clusterBytes));
-      at += length;
+      const length = Math.min(count * clusterBytes, end - cluster * clusterBytes) - inCluster;
+      addRun(runs, type, length, placeIn(high, low) + inCluster);
+      inCluster = 0;
       index += count;
       cluster += count;
     }

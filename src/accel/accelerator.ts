@@ -89,6 +89,8 @@ export interface Accelerator {
    * the kick word in the state's header, or do what the accelerator's maker says.
    */
   kick(): void;
+  /** Whether the observer's `handler` hears of page faults and system calls. Absent: the guest's own code tells of them. */
+  readonly seesHandlers?: boolean;
   /** The board's interrupt controller of a vCPU (the first unless given) has, or no longer has, something for it. */
   setInterruptPending(pending: boolean, vcpu?: number): void;
   raiseNmi(vcpu?: number): void;

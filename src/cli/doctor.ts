@@ -51,6 +51,8 @@ function describeKvm(probe: KvmProbe): string[] {
     ...wrap('irqchip', [irqchips(probe)]),
     ...wrap('has', names(there)),
     ...wrap('lacks', names(absent)),
+    ...wrap('breakpoints', [probe.hasBreakpoints ? 'yes' : 'none: the lens counts no page faults and system calls']),
+    ...wrap('watchpoints', [probe.hasWatchpoints ? 'yes' : 'none']),
     ...wrap('not of qemu64', missing.map(qemuSpelling)),
     `  ${'probe'.padEnd(16)}${probe.ms.toFixed(1)} ms`,
     `  ${'verdict'.padEnd(16)}${probe.objection === undefined ? 'used unless told otherwise' : `not used unless alone asked for: ${probe.objection}`}`,

@@ -91,6 +91,7 @@ function machineLoop(): { measure(): number; close(): void } {
       memory: pc.engine.memory.buffer,
       attention: { begin: () => false, end: () => {} },
       tscHz: pc.tscHz,
+      debug: probeKvm(),
     }),
   );
   pc.start();

@@ -72,13 +72,13 @@ export interface LensTotals {
   readonly devices: Readonly<Record<string, Readonly<DeviceTotals>>>;
   /** From ring to ring, as `3>0`, by kind. Undefined where the accelerator does not tell. */
   readonly crossings: Readonly<Record<string, Readonly<Partial<Record<CrossingKind, number>>>>> | undefined;
-  /** SYSCALL and SYSENTER, and INT n that went to an inner ring; under KVM every entry of the handlers of SYSCALL, INT3 and INT 80h. */
-  readonly systemCalls: number;
+  /** SYSCALL and SYSENTER, and INT n that went to an inner ring; under KVM every entry of the handlers of SYSCALL, INT3 and INT 80h. Undefined, as the next ones, where the accelerator cannot tell. */
+  readonly systemCalls: number | undefined;
   /** By vector; under KVM page faults alone. */
-  readonly exceptions: Readonly<Record<string, number>>;
+  readonly exceptions: Readonly<Record<string, number>> | undefined;
   readonly interrupts: Readonly<Record<string, number>> | undefined;
   /** Under KVM those of vectors 3 and 0x80 alone. */
-  readonly softwareInterrupts: Readonly<Record<string, number>>;
+  readonly softwareInterrupts: Readonly<Record<string, number>> | undefined;
   /** VM exits by reason. */
   readonly exits: Readonly<Partial<Record<ExitReason, number>>>;
   /** Of the guest's own time: run from translated code, and by the processor itself. */
@@ -96,6 +96,8 @@ export interface LensOptions {
 export interface LensBoard {
   readonly accelerator: AcceleratorName;
   readonly exits: Readonly<Record<string, number>>;
+  /** Page faults and system calls are told. */
+  readonly seesHandlers: boolean;
   /** The ring that the vCPU is in, where the accelerator keeps it at home; undefined elsewhere. */
   ring(): number | undefined;
   portName(port: number): string;
@@ -293,6 +295,7 @@ export class Lens {
     timeNs['devices'] = sum;
     const byVector = (counts: ReadonlyMap<number, number>) => Object.fromEntries([...counts].sort(([a], [b]) => a - b));
     const told = this.#board.accelerator === 'tcg';
+    const { seesHandlers } = this.#board;
     const translated = this.#times.slice(0, 4).reduce((a, b) => a + b, 0);
     const own = translated + this.#nativeNs || 1;
     return {
@@ -301,10 +304,10 @@ export class Lens {
       timeNs,
       devices,
       crossings: told ? Object.fromEntries(this.#crossings) : undefined,
-      systemCalls: this.#systemCalls,
-      exceptions: byVector(this.#events.exception),
+      systemCalls: seesHandlers ? this.#systemCalls : undefined,
+      exceptions: seesHandlers ? byVector(this.#events.exception) : undefined,
       interrupts: told ? byVector(this.#events.interrupt) : undefined,
-      softwareInterrupts: byVector(this.#events.software),
+      softwareInterrupts: seesHandlers ? byVector(this.#events.software) : undefined,
       exits: this.#board.exits,
       shares: { translated: translated / own, native: this.#nativeNs / own },
     };

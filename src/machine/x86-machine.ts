@@ -322,6 +322,9 @@ export abstract class X86Machine extends Board<X86Cpu> {
       get exits() {
         return machine.accelerator.exits.toRecord();
       },
+      get seesHandlers() {
+        return machine.accelerator.seesHandlers ?? true;
+      },
       ring: () => (machine.accelerator.name === 'tcg' ? machine.currentCpu.ring : undefined),
       portName: (port) => machine.ports.nameAt(port),
       memoryName: (gpa) => machine.memory.nameAt(gpa),

@@ -134,6 +134,7 @@ test('a call that fails half-way leaves nothing open, on kvm', { skip: whyNoKvm(
           memory: pc.engine.memory.buffer,
           attention: { begin: () => false, end: () => {} },
           tscHz: probeKvm().tscHz,
+          debug: probeKvm(),
           native: host,
         }),
       (error) => error instanceof VringError && /^kvm-/.test(error.code) && /EINVAL/.test(error.message),
@@ -171,6 +172,7 @@ test('more vCPUs than the host allows: one sentence, and the translator runs the
         memory: pc.engine.memory.buffer,
         attention: { begin: () => false, end: () => {} },
         tscHz: probeKvm().tscHz,
+        debug: probeKvm(),
         startVcpu: () => void started++,
         native: host,
       }),
@@ -207,6 +209,7 @@ test('interrupt controllers that the kernel lacks: the board has them, and it is
       memory: pc.engine.memory.buffer,
       attention: { begin: () => false, end: () => {} },
       tscHz: probeKvm().tscHz,
+      debug: probeKvm(),
       native: host,
     });
     kvm.close();

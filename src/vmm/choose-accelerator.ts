@@ -6,7 +6,7 @@ import type { AcceleratorName } from '../accel/accelerator.js';
 import { VringError } from '../base/index.js';
 import { findFeature, qemuSpelling } from '../guest/x86/cpuid.js';
 import { parseCpuOption } from '../guest/x86/models.js';
-import { type KvmProbe, probeKvm } from '../host/node/kvm/probe.js';
+import { type KvmDebugging, type KvmProbe, probeKvm } from '../host/node/kvm/probe.js';
 import { missingFeatures } from '../host/node/kvm/x86-cpuid.js';
 
 export interface Candidate {
@@ -14,6 +14,8 @@ export interface Candidate {
   /** The CPU model as this accelerator can have it, and the rate of its time-stamp counter, where they are not the machine's. */
   readonly cpu?: string;
   readonly tscHz?: number;
+  /** Of KVM: what it can do for a debugger. */
+  readonly debug?: KvmDebugging | undefined;
 }
 
 export interface Choice {
@@ -38,6 +40,18 @@ export interface ChoiceQuestion {
 
 export function refusal(reason: string): string {
   return `KVM not used: ${reason}`;
+}
+
+/** What an accelerator of this host can do for a debugger, where that depends on the host. */
+export function debuggingOn(name: AcceleratorName, device?: string): KvmDebugging | undefined {
+  if (name !== 'kvm') return undefined;
+  try {
+    const { hasBreakpoints, hasWatchpoints } = probeKvm({ device });
+    return { hasBreakpoints, hasWatchpoints };
+  } catch (error) {
+    if (!(error instanceof VringError)) throw error;
+    return undefined;
+  }
 }
 
 export function chooseAccelerator(question: ChoiceQuestion): Choice {
@@ -84,5 +98,6 @@ function kvmCandidate(question: ChoiceQuestion): Candidate | string {
     name: 'kvm',
     ...(missing.length > 0 ? { cpu: [cpu, ...names.map((name) => `-${name}`)].join(',') } : {}),
     ...(probe.scalesTsc ? {} : { tscHz: probe.tscHz }),
+    debug: debuggingOn('kvm', question.device),
   };
 }

@@ -561,7 +561,7 @@ async function firmwareOptions(images: KernelImages | undefined): Promise<Firmwa
 }
 
 /** Lets another accelerator run the vCPU, and gives what there is to say about it. Throws VringError `accelerator`, and what `openKvm` throws. */
-async function switchAccelerator(board: Board, { name, cpu, tscHz }: SwitchRequest): Promise<readonly string[]> {
+async function switchAccelerator(board: Board, { name, cpu, tscHz, debug }: SwitchRequest): Promise<readonly string[]> {
   const notices: string[] = [];
   if (name === 'tcg') {
     board.setAccelerator(board.engine);
@@ -575,6 +575,7 @@ async function switchAccelerator(board: Board, { name, cpu, tscHz }: SwitchReque
     doorbell,
     cpu: cpu ?? config.cpu,
     tscHz,
+    debug: debug ?? { hasBreakpoints: false, hasWatchpoints: false },
     notice: (sentence) => notices.push(sentence),
   });
   board.setAccelerator(kvm);

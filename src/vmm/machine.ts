@@ -498,17 +498,18 @@ class RunningMachine implements Machine {
   }
 
   async setAccelerator(name: AcceleratorName, options?: WaitOptions): Promise<void> {
-    await this.#request({ type: 'accelerator', name }, options);
+    const { debuggingOn } = await import('./choose-accelerator.js');
+    await this.#request({ type: 'accelerator', name, debug: debuggingOn(name) }, options);
     this.accelerator = name;
   }
 
   /** The first of a choice that works takes the vCPU up. Throws VringError `no-accelerator`. */
   async settle(choice: Choice, options?: WaitOptions): Promise<void> {
     this.acceleratorRefusals.push(...choice.refusals);
-    for (const { name, cpu, tscHz } of choice.candidates) {
+    for (const { name, cpu, tscHz, debug } of choice.candidates) {
       try {
         if (name !== 'tcg') {
-          const request = { type: 'accelerator', name, cpu, tscHz } as const;
+          const request = { type: 'accelerator', name, cpu, tscHz, debug } as const;
           this.acceleratorRefusals.push(...((await this.#request(request, options)) as readonly string[]));
         }
         this.accelerator = name;

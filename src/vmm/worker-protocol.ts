@@ -2,6 +2,7 @@
 
 import type { AcceleratorName, CompiledModule } from '../accel/index.js';
 import type { ComingFile } from '../host/node/coming-file.js';
+import type { KvmDebugging } from '../host/node/kvm/probe.js';
 import type { FloppyKind, NetFeatureName, SmbiosOptions } from '../hw/index.js';
 import type { ArchitectureName } from '../machine/architecture-names.js';
 import type { BoardOptions } from '../machine/board.js';
@@ -423,6 +424,8 @@ export type Request =
       readonly name: AcceleratorName;
       readonly cpu?: string | undefined;
       readonly tscHz?: number | undefined;
+      /** Absent: nothing, of what KVM may have. */
+      readonly debug?: KvmDebugging | undefined;
     }
   | { readonly type: 'statistics' }
   | { readonly type: 'lens' }

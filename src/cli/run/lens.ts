@@ -170,6 +170,9 @@ export function panelLines(report: LensReport): string[] {
   ];
 }
 
+const untold = 'not told by this accelerator';
+const countsIfTold = (numbers: Readonly<Record<string, number>> | undefined) => (numbers ? counts(numbers) : untold);
+
 /** The summary. */
 export function lensLines(report: LensReport): string[] {
   const lines = [`lens: ${report.accelerator}, ${milliseconds(report.wallNs)} of the vCPU's thread`];
@@ -179,10 +182,10 @@ export function lensLines(report: LensReport): string[] {
   section('time', timeParts(report));
   section('crossings', crossingParts(report));
   section('events', [
-    `system calls ${report.systemCalls}`,
-    `exceptions by vector: ${counts(report.exceptions)}`,
-    `interrupts by vector: ${report.interrupts ? counts(report.interrupts) : 'not told by this accelerator'}`,
-    `software interrupts by vector: ${counts(report.softwareInterrupts)}`,
+    `system calls ${report.systemCalls ?? untold}`,
+    `exceptions by vector: ${countsIfTold(report.exceptions)}`,
+    `interrupts by vector: ${countsIfTold(report.interrupts)}`,
+    `software interrupts by vector: ${countsIfTold(report.softwareInterrupts)}`,
   ]);
   section('VM exits', [counts(report.exits)]);
   section('exits by device, and the time they took', deviceParts(report));

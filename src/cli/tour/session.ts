@@ -25,7 +25,7 @@ export interface Measured {
   readonly crossings: Readonly<Record<string, number>> | undefined;
   readonly exceptions: Readonly<Record<string, number>>;
   readonly interrupts: Readonly<Record<string, number>>;
-  readonly systemCalls: number;
+  readonly systemCalls: number | undefined;
   /** Of the translator: `refills` of the TLB, blocks `translated`, `singleSteps`. */
   readonly counters: Readonly<Record<string, number>>;
 }
@@ -190,10 +190,10 @@ export class TourSession {
       exits: difference(after.exits, before.exits),
       devices,
       crossings: after.crossings && difference(flat(after.crossings), flat(before.crossings)),
-      exceptions: difference(after.exceptions, before.exceptions),
+      exceptions: difference(after.exceptions ?? {}, before.exceptions ?? {}),
       interrupts: difference(after.interrupts ?? {}, before.interrupts ?? {}),
       counters: difference(countersAfter, countersBefore),
-      systemCalls: after.systemCalls - before.systemCalls,
+      systemCalls: after.systemCalls && after.systemCalls - (before.systemCalls ?? 0),
     };
   }
 

@@ -1,5 +1,6 @@
 /** How a machine's thread gets the board of its architecture. */
 import type { Accelerator } from '../../accel/index.js';
+import type { KvmDebugging } from '../../host/node/kvm/probe.js';
 import type { Board, BoardHost, BoardOptions } from '../../machine/board.js';
 import type { FirmwareOptions } from '../../machine/firmware.js';
 import type { WorkerConfig } from '../worker-protocol.js';
@@ -25,6 +26,7 @@ export interface KvmRequest {
   /** The CPU as KVM can have it. */
   readonly cpu: string;
   readonly tscHz: number | undefined;
+  readonly debug: KvmDebugging;
   /** KVM runs it, but not all that could be in the kernel is. */
   notice(sentence: string): void;
 }

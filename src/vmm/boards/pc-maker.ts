@@ -45,7 +45,7 @@ export function startNotifyThread(config: NotifyWorkerConfig): void {
 
 async function openKvm(
   pc: X86Machine,
-  { config, doorbell, cpu, tscHz = pc.tscHz, notice }: KvmRequest,
+  { config, doorbell, cpu, tscHz = pc.tscHz, debug, notice }: KvmRequest,
 ): Promise<Accelerator> {
   const { createX86Kvm } = await import('../../host/node/kvm/x86-accelerator.js');
   const model = cpu === config.cpu ? pc.cpu.model : parseCpuOption(cpu);
@@ -60,6 +60,7 @@ async function openKvm(
     memory: pc.engine.memory.buffer,
     attention: doorbellAttention(doorbell),
     tscHz,
+    debug,
     startVcpu: (secondary) => startVcpuThread({ ...secondary, doorbell: config.doorbell }),
     startNotify: (notify) => startNotifyThread({ ...notify, doorbell: config.doorbell }),
     asksForNotify: config.devices.some((device) => 'ioeventfd' in device && device.ioeventfd === true),

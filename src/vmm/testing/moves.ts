@@ -11,7 +11,8 @@ import { doorbellBytes } from '../worker-protocol.js';
 /** KVM for a machine of a test. */
 export function testKvm(
   { pc }: TestPc,
-  options: Pick<X86KvmOptions, 'irqchip' | 'native' | 'asksForNotify' | 'notice'>,
+  options: Pick<X86KvmOptions, 'irqchip' | 'native' | 'asksForNotify' | 'notice'> &
+    Partial<Pick<X86KvmOptions, 'debug'>>,
 ) {
   pc.tscHz = probeKvm().tscHz;
   const doorbell = new SharedArrayBuffer(doorbellBytes);
@@ -25,6 +26,7 @@ export function testKvm(
     memory: pc.engine.memory.buffer,
     attention: doorbellAttention(new Int32Array(doorbell)),
     tscHz: pc.tscHz,
+    debug: options.debug ?? probeKvm(),
     startVcpu: (config) => startVcpuThread({ ...config, doorbell }),
     startNotify: (config) => startNotifyThread({ ...config, doorbell }),
   });

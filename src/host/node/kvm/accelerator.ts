@@ -48,6 +48,8 @@ export interface KvmArchitecture {
   wake(): boolean;
   /** An exit that is not one of every architecture. Undefined: the guest goes on. Throws for those unknown. */
   handleExit(reason: number): VmExit | undefined;
+  /** Whether handlers can be watched. */
+  seesHandlers(): boolean;
   /** With an observer: the guest has, or may have, other handlers than before; then, with the state at home, to watch those. */
   handlersChanged(): boolean;
   watchHandlers(): void;
@@ -97,6 +99,7 @@ export class KvmAccelerator implements Accelerator {
   readonly name = 'kvm';
   readonly exits = new ExitCounters();
   readonly vm: KvmVm;
+  readonly seesHandlers: boolean;
   current = 0;
   readonly #vcpu: KvmVcpu;
   readonly #host: AcceleratorHost;
@@ -133,9 +136,10 @@ export class KvmAccelerator implements Accelerator {
     this.#secondaries = options.secondaries;
     this.#deferred = options.deferred;
     this.#notifications = options.notifications;
+    this.seesHandlers = options.host.guest?.handler !== undefined && this.#arch.seesHandlers();
     if (!this.#secondaries) return;
     this.#secondaries.onDebug = (vcpu, pc, status) => this.#debugged(vcpu, pc, status);
-    if (this.#host.guest?.handler) this.#secondaries.onAsked = (vcpu) => this.#arch.handlersChangedOf(vcpu);
+    if (this.seesHandlers) this.#secondaries.onAsked = (vcpu) => this.#arch.handlersChangedOf(vcpu);
   }
 
   /** Where there are more breakpoints than the processor has, the guest goes step by step: not every one is a stop. */
@@ -186,7 +190,7 @@ export class KvmAccelerator implements Accelerator {
     const reasonAt = runPage.exitReason >> 2;
     const { guest } = this.#host;
     for (;;) {
-      if (guest?.handler && !this.#atHome && arch.handlersChanged()) {
+      if (this.seesHandlers && !this.#atHome && arch.handlersChanged()) {
         this.synchronize();
         arch.watchHandlers();
       }

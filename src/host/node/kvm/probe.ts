@@ -8,6 +8,7 @@ import { type CapabilityName, call, capability, exit, runPage } from './abi.js';
 import { KvmSystem, type KvmVm } from './system.js';
 import { KvmVcpu } from './vcpu.js';
 import { hostFeatures, supportedCpuid } from './x86-cpuid.js';
+import { X86DebugSlots } from './x86-debug.js';
 
 /** Below this many instructions a second in ring 0 the translator is quicker: it runs a kernel at some hundred million. */
 const WORTHWHILE_PER_SECOND = 50e6;
@@ -19,9 +20,17 @@ const DONE_PORT = 0x80;
 const FIRST_ROUNDS = 500;
 const MOST_ROUNDS = 400_000;
 const ROUND_INSTRUCTIONS = 5;
+/** The loop's second instruction. */
+const LOOP_BREAKPOINT = 7;
 const TARGET_MS = 1;
 
-export interface KvmProbe {
+export interface KvmDebugging {
+  /** A guest stops at breakpoints of the processor, and when it writes to what is watched; some KVMs take them, and run past. */
+  readonly hasBreakpoints: boolean;
+  readonly hasWatchpoints: boolean;
+}
+
+export interface KvmProbe extends KvmDebugging {
   readonly capabilities: Readonly<Record<CapabilityName, number>>;
   /** CPU features that a guest can have. */
   readonly features: ReadonlySet<string>;
@@ -150,6 +159,15 @@ class ProbeGuest {
     return this.#view.getBigUint64(at.pair, true) === 1n && this.#view.getBigUint64(at.pair + 8, true) === 2n;
   }
 
+  /** Whether it stops for the debugger on its way from a place. */
+  stops(place: number, slots: X86DebugSlots): boolean {
+    this.#vcpu.call('debug the guest', call.setGuestDebug, slots.request(false));
+    this.try(place);
+    const stopped = this.#vcpu.words[runPage.exitReason >> 2] === exit.debug;
+    this.#vcpu.call('debug the guest', call.setGuestDebug, new X86DebugSlots().request(false));
+    return stopped;
+  }
+
   /** Enters at a place: by way of long mode, unless it is 32-bit code. Gives the milliseconds until its OUT, or undefined. */
   try(place: number, options: TrialOptions = {}): number | undefined {
     for (const limitNs of TRIALS_NS) {
@@ -231,6 +249,13 @@ function probe(device: string | undefined, thorough: boolean): KvmProbe {
     }
     if (ms === undefined) fails.push('ring 0 of long mode');
     const ring0PerSecond = ms === undefined ? 0 : (rounds * ROUND_INSTRUCTIONS * 1000) / ms;
+    const stops = (slots: X86DebugSlots): boolean =>
+      capabilities.SET_GUEST_DEBUG !== 0 && ms !== undefined && guest.stops(at.loop, slots);
+    guest.rounds = 1;
+    const hasBreakpoints = stops(new X86DebugSlots(new Set([BigInt(at.loop + LOOP_BREAKPOINT)])));
+    const hasWatchpoints = stops(
+      new X86DebugSlots(new Set(), [{ kind: 'write', address: BigInt(at.word), length: 8 }]),
+    );
     const trials: readonly (readonly [name: string, runs: () => boolean])[] = [
       ['lock cmpxchg16b', () => guest.try(at.exchange) !== undefined && guest.exchanged],
       ['xrstor64', () => guest.try(at.restore, { cr4: OSXSAVE }) !== undefined],
@@ -248,6 +273,8 @@ function probe(device: string | undefined, thorough: boolean): KvmProbe {
       scalesTsc: capabilities.TSC_CONTROL !== 0,
       ring0PerSecond,
       fails,
+      hasBreakpoints,
+      hasWatchpoints,
       ms: performance.now() - start,
       objection: objectionTo(ring0PerSecond, fails),
     };

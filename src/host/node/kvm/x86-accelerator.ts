@@ -22,6 +22,7 @@ import {
 import { KernelIrqchip } from './kernel-irqchip.js';
 import type { Native } from './native.js';
 import { Notifications, type NotificationsConfig } from './notifications.js';
+import type { KvmDebugging } from './probe.js';
 import { Secondaries, type SecondaryConfig } from './secondary.js';
 import { KvmSystem, type KvmVm } from './system.js';
 import { KvmVcpu, type KvmVcpuCalls } from './vcpu.js';
@@ -71,6 +72,8 @@ export interface X86KvmOptions {
   readonly attention: KvmAttention;
   /** Ticks of the time-stamp counter per second. */
   readonly tscHz: number;
+  /** What this KVM can do for a debugger. */
+  readonly debug: KvmDebugging;
   /** Starts the thread of a further vCPU, which makes a `SecondaryVcpu` of the configuration. Needed for more than one. */
   readonly startVcpu?: ((config: SecondaryConfig) => void) | undefined;
   /** Starts the thread that calls `waitForNotifications`. Absent: every notification ends a vCPU's turn. */
@@ -463,6 +466,10 @@ class X86Architecture implements KvmArchitecture {
     view.setBigUint64(runPage.msrData, value ?? 0n, true);
   }
 
+  seesHandlers(): boolean {
+    return this.#options.debug.hasBreakpoints;
+  }
+
   setDebug({ breakpoints, watchpoints }: KvmDebug, step: number | undefined): void {
     const slots = new X86DebugSlots(breakpoints, watchpoints);
     this.#debug = slots;
@@ -478,7 +485,7 @@ class X86Architecture implements KvmArchitecture {
   }
 
   canWatch(watchpoints: readonly Watchpoint[]): boolean {
-    return dataSlots(watchpoints) !== undefined;
+    return dataSlots(watchpoints) !== undefined && (watchpoints.length === 0 || this.#options.debug.hasWatchpoints);
   }
 
   watchpointOf(status: bigint): Watchpoint | undefined {

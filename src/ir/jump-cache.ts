@@ -26,7 +26,7 @@ export function jumpCachePage(r: RoutineBuilder, pc: I64): I32 {
   return r.i32_mul(r.i32_and(r.i32_wrap_i64(hash), r.i32(JUMP_CACHE_PAGES - 1)), r.i32(JUMP_CACHE_PAGE_BYTES));
 }
 
-/** Offset in the jump cache of the entry for a pc. The cold tier computes the same by itself (src/wasm/cold-tier.ts). */
+/** Offset in the jump cache of the entry for a pc. The cold tier computes the same by itself (src/wasm/cold-blocks.ts). */
 export function jumpCacheEntry(r: RoutineBuilder, pc: I64): I32 {
   const low = r.i32_wrap_i64(pc);
   const hash = r.i32_xor(low, r.i32_shr_u(low, r.i32(jumpHash.within)));

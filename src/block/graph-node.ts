@@ -436,7 +436,8 @@ export class GraphNode implements BlockNode {
   }
 
   async #notifyBefore(offset: number, length: number): Promise<void> {
-    for (const notify of this.beforeWrite) await notify(offset, length);
+    // A copy: one may take itself away when it is called.
+    for (const notify of [...this.beforeWrite]) await notify(offset, length);
   }
 
   /** Refuses what would have the image probed as another format the next time; `start` is aligned. */

@@ -120,6 +120,23 @@ test('reads and writes in place do what the others do, and stand back where some
   await node.close();
 });
 
+test('who hears of a write and takes itself away then keeps no other from hearing of it', async () => {
+  const graph = new BlockGraph(memoryHost(real));
+  const node = await graph.open({ options: { driver: 'null-co', size: 65536 }, flags: { readOnly: false } });
+  const heard: string[] = [];
+  const once = () => {
+    heard.push('once');
+    node.beforeWrite.splice(node.beforeWrite.indexOf(once), 1);
+    return undefined;
+  };
+  const always = () => void heard.push('always');
+  node.beforeWrite.push(once, always);
+  await node.write(0, new Uint8Array(512));
+  await node.write(0, new Uint8Array(512));
+  assert.deepEqual(heard, ['once', 'always', 'always']);
+  await node.close();
+});
+
 test('a flush is done again after somebody has written past the node', async () => {
   const host = memoryHost(real);
   const graph = new BlockGraph(host);

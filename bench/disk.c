@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { large = 256 << 10, small = 4 << 10, space = 128 << 20, passes = 3, requests = 6000 };
+enum { large = 256 << 10, small = 4 << 10, space = 128 << 20, passes = 12, requests = 20000 };
 
 static void die(const char *what) {
   perror(what);

@@ -82,7 +82,7 @@ export class MachineDisks {
       for (const piece of pieces) length += piece.length;
       const begunMs = performance.now();
       if (this.#inPlace.transfer(op === diskOp.write, disk, offset, pieces, inRam, length)) {
-        this.#ring.count(disk, op, length, performance.now() - begunMs);
+        this.#ring.count(disk, op, offset, length, begunMs);
         done();
       } else this.#begin({ disk, op, flags: 0, offset, length, pieces, done, begunMs, changes: 0, isChange: false });
     };
@@ -195,9 +195,10 @@ export class MachineDisks {
 
   #end(request: DiskRequest, status: number): void {
     const failure = failures[status];
+    const count = (isFailure: boolean) =>
+      this.#ring.count(request.disk, request.op, request.offset, request.length, request.begunMs, isFailure);
     if (failure === undefined || failure === 'unsupported') {
-      if (failure === undefined)
-        this.#ring.count(request.disk, request.op, request.length, performance.now() - request.begunMs);
+      if (failure === undefined) count(false);
       request.done(failure);
       return;
     }
@@ -211,6 +212,7 @@ export class MachineDisks {
       action,
       noSpace: failure === 'no-space',
     });
+    if (action === 'report') count(true);
     if (stops) this.#held.push(request);
     else request.done(policy === 'ignore' ? undefined : failure);
   }

@@ -56,16 +56,25 @@ export interface OpenDisk {
   readonly inserted: boolean;
 }
 
-/** What a disk's device has been answered without a failure, and how long that took. */
+/** Requests of one kind: what was done, how long all took, and how many failed. */
+export interface CountedRequests {
+  readonly bytes: number;
+  readonly count: number;
+  readonly ns: number;
+  readonly failures: number;
+}
+
+/** What a disk's device has been answered. */
 export interface DiskStatistics {
-  readonly readBytes: number;
-  readonly reads: number;
-  readonly readNs: number;
-  readonly writtenBytes: number;
-  readonly writes: number;
-  readonly writeNs: number;
-  readonly flushes: number;
-  readonly flushNs: number;
+  readonly reads: CountedRequests;
+  /** With zeroes that were written. */
+  readonly writes: CountedRequests;
+  readonly flushes: CountedRequests;
+  readonly discards: CountedRequests;
+  /** The end of the furthest write. */
+  readonly highestWrittenByte: number;
+  /** Since the last request; undefined: there was none. */
+  readonly idleNs: number | undefined;
 }
 
 /** An open disk, for a person. */

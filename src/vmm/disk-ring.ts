@@ -4,7 +4,7 @@
  */
 import { assert } from '../base/index.js';
 import type { PlacedRun } from './disk-places.js';
-import type { DiskStatistics, OpenDisk } from './disk-protocol.js';
+import type { CountedRequests, DiskStatistics, OpenDisk } from './disk-protocol.js';
 
 /** Requests under way at most; more wait in the vCPU's thread. */
 export const diskSlots = 128;
@@ -65,11 +65,23 @@ const PLACE_DOUBLES = 4;
 const READONLY = 1;
 const INSERTED = 2;
 const CLUSTER_BYTES = 3;
-/** Bytes, number and nanoseconds of reads, then of writes; number and nanoseconds of flushes. */
+/** Of reads, writes, flushes and discards each: bytes, number, nanoseconds (of failures too), number of failures. */
 const READS = 4;
-const WRITES = 7;
-const FLUSHES = 10;
-const DISK_DOUBLES = 13;
+const WRITES = 8;
+const FLUSHES = 12;
+const DISCARDS = 16;
+/** The end of the furthest write, and when the last request was done (milliseconds since 1970; 0: there was none). */
+const HIGHEST = 20;
+const LAST_DONE = 21;
+const DISK_DOUBLES = 22;
+/** QEMU counts zeroes that are written as writes. */
+const countedAs: Readonly<Record<number, number>> = {
+  [diskOp.read]: READS,
+  [diskOp.write]: WRITES,
+  [diskOp.writeZeroes]: WRITES,
+  [diskOp.flush]: FLUSHES,
+  [diskOp.discard]: DISCARDS,
+};
 /** A drive's own buffer (`DriveBackend.allocate`). */
 const BUFFER_BYTES = 0x20000;
 /** A piece of a drive's buffer has its place in the ring's memory beyond this; no guest memory lies so high. */
@@ -151,22 +163,40 @@ export class DiskRing {
     return this.#disks[disk * DISK_DOUBLES + CLUSTER_BYTES];
   }
 
-  /** The vCPU's thread: a read, write or flush is done. */
-  count(disk: number, op: number, bytes: number, milliseconds: number): void {
-    const kind = op === diskOp.read ? READS : op === diskOp.write ? WRITES : op === diskOp.flush ? FLUSHES : undefined;
+  /** The vCPU's thread: a request that began at `begunMs` (`performance.now`) is done. */
+  count(disk: number, op: number, offset: number, bytes: number, begunMs: number, isFailure = false): void {
+    const kind = countedAs[op];
     if (kind === undefined) return;
-    const at = disk * DISK_DOUBLES + kind;
+    const nowMs = performance.now();
+    const first = disk * DISK_DOUBLES;
+    const at = first + kind;
+    this.#disks[at + 2] += (nowMs - begunMs) * 1e6;
+    this.#disks[first + LAST_DONE] = performance.timeOrigin + nowMs;
+    if (isFailure) {
+      this.#disks[at + 3]++;
+      return;
+    }
     this.#disks[at] += bytes;
     this.#disks[at + 1]++;
-    this.#disks[at + 2] += milliseconds * 1e6;
+    if (kind === WRITES) this.#disks[first + HIGHEST] = Math.max(this.#disks[first + HIGHEST], offset + bytes);
   }
 
   statistics(disk: number): DiskStatistics {
     const at = disk * DISK_DOUBLES;
-    const [readBytes, reads, readNs, writtenBytes, writes, writeNs, , flushes, flushNs] = this.#disks
-      .slice(at + READS, at + DISK_DOUBLES)
-      .map(Math.round);
-    return { readBytes, reads, readNs, writtenBytes, writes, writeNs, flushes, flushNs };
+    const counted = (kind: number): CountedRequests => {
+      const [bytes, count, ns, failures] = this.#disks.slice(at + kind, at + kind + 4).map(Math.round);
+      return { bytes, count, ns, failures };
+    };
+    const lastMs = this.#disks[at + LAST_DONE];
+    return {
+      reads: counted(READS),
+      writes: counted(WRITES),
+      flushes: counted(FLUSHES),
+      discards: counted(DISCARDS),
+      highestWrittenByte: this.#disks[at + HIGHEST],
+      idleNs:
+        lastMs === 0 ? undefined : Math.max(0, Math.round((performance.timeOrigin + performance.now() - lastMs) * 1e6)),
+    };
   }
 
   /** Another disk is at this place. */

@@ -133,6 +133,8 @@ test('a full host stops the machine, and the request is tried again; other error
     await using at = await openDisksAt([{ id: 'd', options: failing(EIO), onWriteError }]);
     at.disk.write(0, [at.ram(4096, 512)], at.done);
     assert.deepEqual([at.settle(), at.failed], [[outcome], []], onWriteError);
+    const [disk] = await at.thread.describe();
+    assert.equal(disk?.statistics.writes.failures, outcome === 'io' ? 1 : 0);
   }
   await using at = await openDisksAt([{ id: 'd', options: failing(EIO), onWriteError: 'stop' }]);
   at.disk.write(0, [at.ram(4096, 512)], at.done);
@@ -152,12 +154,26 @@ test('what a disk has done is counted, in place and not; another disk at its pla
   }
   at.disk.flush(at.done);
   at.settle();
-  const [{ readNs, writeNs, flushNs, ...counts }] = (await at.thread.describe()).map((disk) => disk!.statistics);
-  assert.deepEqual(counts, { readBytes: 2048, reads: 2, writtenBytes: 3072, writes: 3, flushes: 1 });
-  for (const ns of [readNs, writeNs, flushNs]) assert.ok(ns > 0 && ns < 60e9, String(ns));
+  at.disk.discard?.(8192, 4096, at.done);
+  at.disk.writeZeroes?.(65536, 512, true, at.done);
+  at.settle();
+  const [statistics] = (await at.thread.describe()).map((disk) => disk!.statistics);
+  const kinds = [statistics.reads, statistics.writes, statistics.flushes, statistics.discards];
+  assert.deepEqual(
+    kinds.map(({ bytes, count, failures }) => [bytes, count, failures]),
+    [
+      [2048, 2, 0],
+      [3584, 4, 0],
+      [0, 1, 0],
+      [4096, 1, 0],
+    ],
+  );
+  assert.equal(statistics.highestWrittenByte, 66048);
+  for (const { ns } of kinds) assert.ok(ns > 0 && ns < 60e9, String(ns));
+  assert.ok(statistics.idleNs !== undefined && statistics.idleNs < 60e9, String(statistics.idleNs));
   await at.thread.remove(0);
   assert.equal(await at.thread.add({ id: 'e', path: await image('raw', MiB), format: 'raw' }), 0);
-  assert.deepEqual((await at.thread.describe())[0]?.statistics.reads, 0);
+  assert.deepEqual((await at.thread.describe())[0]?.statistics.reads.count, 0);
 });
 
 test('a disk on a block node by its name', async () => {

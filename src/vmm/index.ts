@@ -35,6 +35,7 @@ export type {
   BitmapDescription,
   BlockNodeDescription,
   BlockObject,
+  CountedRequests,
   DiskDescription,
   DiskImage,
   DiskStatistics,

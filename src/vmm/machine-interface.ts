@@ -64,6 +64,8 @@ export interface MachineEvents {
 
 /** A disk for a person, with its tray where its media come and go. */
 export interface MachineDisk extends DiskDescription {
+  /** Why the machine stands still on its account. */
+  readonly trouble?: 'failed' | 'no-space' | undefined;
   readonly tray?: { readonly open: boolean; readonly locked: boolean } | undefined;
 }
 

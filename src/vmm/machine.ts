@@ -80,6 +80,8 @@ class RunningMachine implements Machine {
   #end: MachineEnd | undefined;
   #failure: VringError | undefined;
   #statistics: Statistics | undefined;
+  /** Of disks that have stopped it. */
+  readonly #troubles = new Map<string, 'failed' | 'no-space'>();
   #lens: LensReport | undefined;
   #built = false;
   /** A reset that the owner asked for is on its way. */
@@ -275,7 +277,9 @@ class RunningMachine implements Machine {
     if (this.state === 'ended') throw this.#endError();
     if (!this.#disks) return [];
     const disks = await this.#diskAnswer(this.#disks.describe(), options);
-    const present = disks.flatMap((disk, i) => (disk ? [{ ...disk, place: i }] : []));
+    const present = disks.flatMap((disk, i) =>
+      disk ? [{ ...disk, trouble: this.#troubles.get(disk.id), place: i }] : [],
+    );
     if (!present.some(({ removable }) => removable)) return present.map(({ place: _place, ...disk }) => disk);
     const trays = (await this.#request({ type: 'trays' }, options)) as readonly TrayState[];
     return present.map(({ place, ...disk }) => ({ ...disk, tray: trays.find((tray) => tray.disk === place) }));
@@ -578,7 +582,10 @@ class RunningMachine implements Machine {
   }
 
   #setState(state: MachineState): void {
-    if (state !== 'paused') this.stopReason = undefined;
+    if (state !== 'paused') {
+      this.stopReason = undefined;
+      this.#troubles.clear();
+    }
     if (this.state === state || this.state === 'ended') return;
     this.state = state;
     this.#emit('state', state);
@@ -673,7 +680,9 @@ class RunningMachine implements Machine {
         return;
       case 'diskError': {
         const { disk, ...error } = message.error;
-        this.#emit('diskError', this.#disks?.config.disks[disk]?.id ?? '', error);
+        const id = this.#disks?.config.disks[disk]?.id ?? '';
+        if (error.action === 'stop') this.#troubles.set(id, error.noSpace ? 'no-space' : 'failed');
+        this.#emit('diskError', id, error);
         return;
       }
       case 'log':

@@ -61,8 +61,10 @@ export async function describeStatistics({ machine }: MonitorHost): Promise<stri
   return disks
     .map(({ id, statistics: s }) =>
       [
-        `${id}: rd_bytes=${s.readBytes} wr_bytes=${s.writtenBytes} rd_operations=${s.reads} wr_operations=${s.writes}`,
-        `flush_operations=${s.flushes} wr_total_time_ns=${s.writeNs} rd_total_time_ns=${s.readNs} flush_total_time_ns=${s.flushNs}`,
+        `${id}: rd_bytes=${s.reads.bytes} wr_bytes=${s.writes.bytes} rd_operations=${s.reads.count}`,
+        `wr_operations=${s.writes.count} flush_operations=${s.flushes.count} wr_total_time_ns=${s.writes.ns}`,
+        `rd_total_time_ns=${s.reads.ns} flush_total_time_ns=${s.flushes.ns} rd_merged=0 wr_merged=0`,
+        `idle_time_ns=${s.idleNs ?? 0}`,
       ].join(' '),
     )
     .join('\n');

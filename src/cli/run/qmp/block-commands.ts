@@ -1,6 +1,12 @@
 /** QMP's commands about disks: what they are, and who may have them by NBD (QEMU's qapi/block-core.json, qapi/block-export.json). */
 import { imageInfoJson, type ThrottleLimit } from '../../../block/index.js';
-import type { BitmapDescription, BlockNodeDescription, MachineDisk, NbdAddress } from '../../../vmm/index.js';
+import type {
+  BitmapDescription,
+  BlockNodeDescription,
+  DiskStatistics,
+  MachineDisk,
+  NbdAddress,
+} from '../../../vmm/index.js';
 import { deviceWith, diskPath } from '../named-devices.js';
 import { generic, nothing, text, throttleNames } from './block-arguments.js';
 import type { QmpArguments, QmpCommand, QmpHost } from './qmp-command.js';
@@ -69,6 +75,13 @@ function diskName({ namedDevices }: QmpHost, { id, isNode }: MachineDisk): { dev
   return { device: id === found || isNode ? '' : id, qdev: diskPath(namedDevices, found) };
 }
 
+/** QEMU's name of what has stopped a disk's machine; floppy disks and NVMe namespaces tell of nothing. */
+function ioStatus({ namedDevices }: QmpHost, { id, removable, tray, trouble }: MachineDisk): object {
+  const device = deviceWith(namedDevices, id);
+  const isSilent = (removable && !tray) || namedDevices.get(device ?? '')?.row.name === 'nvme';
+  return isSilent ? {} : { 'io-status': trouble === 'no-space' ? 'nospace' : (trouble ?? 'ok') };
+}
+
 function diskInfo(host: QmpHost, disk: MachineDisk, nodes: readonly BlockNodeDescription[]): object {
   const { removable, tray, inserted, nodeName } = disk;
   const node = inserted ? nodes.find((each) => each.nodeName === nodeName) : undefined;
@@ -78,31 +91,50 @@ function diskInfo(host: QmpHost, disk: MachineDisk, nodes: readonly BlockNodeDes
     removable,
     locked: tray?.locked ?? false,
     ...(tray ? { tray_open: tray.open } : {}),
+    ...ioStatus(host, disk),
     ...(node ? { inserted: nodeInfo(node, false, disk) } : {}),
   };
 }
 
-/** Of QEMU's `BlockDeviceStats` what is counted. */
-function diskStatistics({ statistics }: Pick<MachineDisk, 'statistics'>): object {
-  const { readBytes, reads, readNs, writtenBytes, writes, writeNs, flushes, flushNs } = statistics;
+/**
+ * QEMU's `BlockDeviceStats`. Requests are not merged, none is counted that was refused before a disk heard of it, and there are no
+ * intervals that are looked at apart. `isDevice`: what a device asks for, rather than a node.
+ */
+function statisticsOf(
+  { reads, writes, flushes, discards, highestWrittenByte, idleNs }: DiskStatistics,
+  isDevice: boolean,
+) {
   return {
-    rd_bytes: readBytes,
-    wr_bytes: writtenBytes,
-    rd_operations: reads,
-    wr_operations: writes,
-    flush_operations: flushes,
-    rd_total_time_ns: readNs,
-    wr_total_time_ns: writeNs,
-    flush_total_time_ns: flushNs,
+    rd_bytes: reads.bytes,
+    wr_bytes: writes.bytes,
+    unmap_bytes: discards.bytes,
+    rd_operations: reads.count,
+    wr_operations: writes.count,
+    flush_operations: flushes.count,
+    unmap_operations: discards.count,
+    rd_total_time_ns: reads.ns,
+    wr_total_time_ns: writes.ns,
+    flush_total_time_ns: flushes.ns,
+    unmap_total_time_ns: discards.ns,
+    wr_highest_offset: highestWrittenByte,
+    ...{ rd_merged: 0, wr_merged: 0, unmap_merged: 0 },
+    ...(idleNs === undefined ? {} : { idle_time_ns: idleNs }),
+    failed_rd_operations: reads.failures,
+    failed_wr_operations: writes.failures,
+    failed_flush_operations: flushes.failures,
+    failed_unmap_operations: discards.failures,
+    ...{ invalid_rd_operations: 0, invalid_wr_operations: 0, invalid_flush_operations: 0, invalid_unmap_operations: 0 },
+    account_invalid: isDevice,
+    account_failed: isDevice,
+    timed_stats: [],
   };
 }
 
-const uncounted = diskStatistics({
-  statistics: {
-    ...{ readBytes: 0, reads: 0, readNs: 0, writtenBytes: 0, writes: 0, writeNs: 0 },
-    ...{ flushes: 0, flushNs: 0 },
-  },
-});
+const none = { bytes: 0, count: 0, ns: 0, failures: 0 };
+const uncounted = statisticsOf(
+  { reads: none, writes: none, flushes: none, discards: none, highestWrittenByte: 0, idleNs: undefined },
+  false,
+);
 
 /** QEMU's `SocketAddress`, and the older spelling with `data`. */
 function nbdAddress(given: unknown): NbdAddress {
@@ -139,12 +171,6 @@ async function addExport({ machine }: QmpHost, disk: string, given: QmpArguments
   return nothing;
 }
 
-const exportArguments = [
-  { name: 'name', type: 'str', optional: true },
-  { name: 'description', type: 'str', optional: true },
-  { name: 'writable', type: 'bool', optional: true },
-] as const;
-
 export const blockCommands: readonly QmpCommand[] = [
   {
     name: 'query-block',
@@ -156,7 +182,6 @@ export const blockCommands: readonly QmpCommand[] = [
   },
   {
     name: 'query-blockstats',
-    arguments: [{ name: 'query-nodes', type: 'bool', optional: true }],
     run: async (host, given) => {
       // As in QEMU, devices are counted, nodes are not.
       if (given['query-nodes'] === true)
@@ -164,21 +189,16 @@ export const blockCommands: readonly QmpCommand[] = [
       return (await host.machine.disks()).map((disk) => ({
         ...diskName(host, disk),
         ...(disk.inserted ? { 'node-name': disk.nodeName } : {}),
-        stats: diskStatistics(disk),
+        stats: statisticsOf(disk.statistics, true),
       }));
     },
   },
   {
     name: 'query-named-block-nodes',
-    arguments: [{ name: 'flat', type: 'bool', optional: true }],
     run: async ({ machine }, { flat }) => (await machine.blockNodes()).map((node) => nodeInfo(node, flat === true)),
   },
   {
     name: 'nbd-server-start',
-    arguments: [
-      { name: 'addr', type: 'any' },
-      { name: 'max-connections', type: 'int', optional: true },
-    ],
     run: async ({ machine }, { addr, 'max-connections': most }) => {
       const maxConnections = Math.max(0, Number(most ?? MOST_CLIENTS));
       await machine.nbd({ op: 'start', address: nbdAddress(addr), maxConnections });
@@ -187,15 +207,10 @@ export const blockCommands: readonly QmpCommand[] = [
   },
   {
     name: 'nbd-server-add',
-    arguments: [{ name: 'device', type: 'str' }, ...exportArguments],
     run: (host, given) => addExport(host, String(given['device']), given),
   },
   {
     name: 'nbd-server-remove',
-    arguments: [
-      { name: 'name', type: 'str' },
-      { name: 'mode', type: 'str', optional: true },
-    ],
     run: (host, { name, mode }) => removeExport(host, String(name), mode),
   },
   {
@@ -209,12 +224,6 @@ export const blockCommands: readonly QmpCommand[] = [
   },
   {
     name: 'block-export-add',
-    arguments: [
-      { name: 'type', type: 'str' },
-      { name: 'id', type: 'str' },
-      { name: 'node-name', type: 'str' },
-      ...exportArguments,
-    ],
     run: (host, given) => {
       const { type, id, 'node-name': node } = given;
       if (type !== 'nbd') throw generic(`Parameter 'type' does not accept value '${String(type)}'`);
@@ -223,10 +232,6 @@ export const blockCommands: readonly QmpCommand[] = [
   },
   {
     name: 'block-export-del',
-    arguments: [
-      { name: 'id', type: 'str' },
-      { name: 'mode', type: 'str', optional: true },
-    ],
     run: (host, { id, mode }) => removeExport(host, String(id), mode),
   },
   {

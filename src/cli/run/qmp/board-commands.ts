@@ -23,19 +23,12 @@ async function save({ machine }: QmpHost, { val, size, filename }: QmpArguments,
   return nothing;
 }
 
-const saved = [
-  { name: 'val', type: 'int' },
-  { name: 'size', type: 'int' },
-  { name: 'filename', type: 'str' },
-] as const;
-
 /** What there is none of. */
 const none = (name: string): QmpCommand => ({ name, run: () => [] });
 
 export const boardCommands: readonly QmpCommand[] = [
   {
     name: 'memsave',
-    arguments: [...saved, { name: 'cpu-index', type: 'int', optional: true }],
     run: async (host, given) => {
       const cpu = given['cpu-index'];
       if (cpu !== undefined) {
@@ -45,7 +38,7 @@ export const boardCommands: readonly QmpCommand[] = [
       return await save(host, given, false);
     },
   },
-  { name: 'pmemsave', arguments: saved, run: (host, given) => save(host, given, true) },
+  { name: 'pmemsave', run: (host, given) => save(host, given, true) },
   {
     name: 'query-memory-size-summary',
     run: ({ ramBytes }) => ({ 'base-memory': ramBytes, 'plugged-memory': 0 }),

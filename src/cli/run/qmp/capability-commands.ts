@@ -19,11 +19,6 @@ function versionedName({ name, versioned }: MachineType): string {
   return versioned?.source.replace(/^\^|\$$/g, '').replace('\\d+\\.\\d+', version) ?? name;
 }
 
-interface MigrationCapability {
-  readonly capability?: unknown;
-  readonly state?: unknown;
-}
-
 const cpuType = (model: string, { name }: Architecture): string => `${model}-${name}-cpu`;
 
 /** Models in the order of `-cpu help`. */
@@ -93,20 +88,14 @@ const architectureOf = ({ architecture }: QmpHost) => findArchitecture(architect
 
 export const capabilityCommands: readonly QmpCommand[] = [
   { name: 'query-machines', run: (host) => machinesOf(architectureOf(host)) },
-  // A machine cannot move to another process: there is nothing that could be switched on.
   // Objects of that type are taken, and nothing runs in a thread of theirs.
   { name: 'query-iothreads', run: () => [] },
+  // A machine cannot move to another process: there is nothing that could be switched on.
   { name: 'query-migrate-capabilities', run: () => [] },
   {
     // libvirt asks for events of a move, whatever there is, when it starts a machine.
     name: 'migrate-set-capabilities',
-    arguments: [{ name: 'capabilities', type: 'any' }],
-    run: (_host, { capabilities }) => {
-      const wanted = Array.isArray(capabilities) ? (capabilities as readonly MigrationCapability[]) : [];
-      const missing = wanted.find(({ capability, state }) => state === true && capability !== 'events');
-      if (missing) throw new QmpError('GenericError', `Migration with '${missing.capability}' is not supported yet`);
-      return {};
-    },
+    run: () => ({}),
   },
   {
     name: 'query-cpu-definitions',
@@ -122,7 +111,6 @@ export const capabilityCommands: readonly QmpCommand[] = [
   },
   {
     name: 'query-command-line-options',
-    arguments: [{ name: 'option', type: 'str', optional: true }],
     run: (_host, { option }) => {
       const rows = runOptions.filter(({ name, argument }) => argument !== undefined && (!option || name === option));
       if (option !== undefined && rows.length === 0)
@@ -132,10 +120,6 @@ export const capabilityCommands: readonly QmpCommand[] = [
   },
   {
     name: 'qom-list-types',
-    arguments: [
-      { name: 'implements', type: 'str', optional: true },
-      { name: 'abstract', type: 'bool', optional: true },
-    ],
     run: (host, given) => {
       const wanted = given['implements'];
       return typesOf(architectureOf(host)).filter(
@@ -145,7 +129,6 @@ export const capabilityCommands: readonly QmpCommand[] = [
   },
   {
     name: 'device-list-properties',
-    arguments: [{ name: 'typename', type: 'str' }],
     run: (_host, { typename }) => {
       const found = findDevice(String(typename));
       const part = found ? [] : boardPartProperties(String(typename));
@@ -156,7 +139,6 @@ export const capabilityCommands: readonly QmpCommand[] = [
   },
   {
     name: 'qom-list-properties',
-    arguments: [{ name: 'typename', type: 'str' }],
     run: (host, { typename }) => {
       const found = findDevice(String(typename));
       if (found) return propertiesOf(found.row);
@@ -170,7 +152,6 @@ export const capabilityCommands: readonly QmpCommand[] = [
   },
   {
     name: 'qom-list',
-    arguments: [{ name: 'path', type: 'str' }],
     // Of the tree only devices with a name and the vCPUs are shown, which query-cpus-fast names.
     run: ({ cpus, namedDevices }, { path }) => {
       if (path === '/machine/peripheral')
@@ -183,10 +164,6 @@ export const capabilityCommands: readonly QmpCommand[] = [
   },
   {
     name: 'qom-get',
-    arguments: [
-      { name: 'path', type: 'str' },
-      { name: 'property', type: 'str' },
-    ],
     run: ({ namedDevices }, { path, property }) => {
       const device = deviceAt(namedDevices, path);
       const value = propertyOf(device, String(property));

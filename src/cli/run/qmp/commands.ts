@@ -17,12 +17,6 @@ import { qmpSchema } from './schema.js';
 import { screenCommands } from './screen-commands.js';
 
 const nothing = {};
-const drive = [
-  { name: 'device', type: 'str', optional: true },
-  { name: 'id', type: 'str', optional: true },
-] as const;
-const force = { name: 'force', type: 'bool', optional: true } as const;
-
 const stopWords: Readonly<Record<StopReason, string>> = {
   poweroff: 'shutdown',
   reset: 'shutdown',
@@ -58,13 +52,13 @@ const ok = async (work: Promise<unknown>): Promise<object> => {
 
 export const qmpCommands: readonly QmpCommand[] = [
   // The session carries it out itself: it comes before all others.
-  { name: 'qmp_capabilities', arguments: [{ name: 'enable', type: 'any', optional: true }], run: () => nothing },
+  { name: 'qmp_capabilities', run: () => nothing },
   { name: 'query-version', run: ({ version }) => ({ qemu: { major: 7, minor: 2, micro: 0 }, package: version }) },
   {
     name: 'query-commands',
     run: () => qmpCommands.map(({ name }) => ({ name })),
   },
-  { name: 'query-qmp-schema', run: () => qmpSchema(qmpCommands) },
+  { name: 'query-qmp-schema', run: () => qmpSchema(qmpCommands.map(({ name }) => name)) },
   { name: 'query-name', run: ({ name }) => (name === undefined ? {} : { name }) },
   { name: 'query-uuid', run: ({ uuid }) => ({ UUID: uuid ?? '00000000-0000-0000-0000-000000000000' }) },
   { name: 'query-target', run: ({ architecture }) => ({ arch: architecture }) },
@@ -100,10 +94,6 @@ export const qmpCommands: readonly QmpCommand[] = [
   },
   {
     name: 'set_link',
-    arguments: [
-      { name: 'name', type: 'str' },
-      { name: 'up', type: 'bool' },
-    ],
     run: ({ machine, namedDevices }, { name, up }) => {
       const network = networkOf(namedDevices, machine.networks, String(name));
       if (network === undefined) throw new QmpError('DeviceNotFound', `Device '${name}' not found`);
@@ -118,7 +108,6 @@ export const qmpCommands: readonly QmpCommand[] = [
   },
   {
     name: 'balloon',
-    arguments: [{ name: 'value', type: 'int' }],
     run: async ({ machine }, { value }) => {
       if (!(Number(value) > 0)) throw new QmpError('GenericError', "Parameter 'target' expects a size");
       await withBalloon(machine.balloon(Number(value)));
@@ -137,7 +126,6 @@ export const qmpCommands: readonly QmpCommand[] = [
   },
   {
     name: 'eject',
-    arguments: [...drive, force],
     run: async (host, given) => {
       const id = await diskId(host, given);
       return ok(named(host.machine.ejectMedium(id, { force: given['force'] === true }), id, given));
@@ -145,13 +133,6 @@ export const qmpCommands: readonly QmpCommand[] = [
   },
   {
     name: 'blockdev-change-medium',
-    arguments: [
-      ...drive,
-      { name: 'filename', type: 'str' },
-      { name: 'format', type: 'str', optional: true },
-      force,
-      { name: 'read-only-mode', type: 'str', optional: true },
-    ],
     run: async (host, given) => {
       const id = await diskId(host, given);
       const mode = given['read-only-mode'] ?? 'retain';
@@ -167,10 +148,6 @@ export const qmpCommands: readonly QmpCommand[] = [
   },
   {
     name: 'human-monitor-command',
-    arguments: [
-      { name: 'command-line', type: 'str' },
-      { name: 'cpu-index', type: 'int', optional: true },
-    ],
     run: async (host, given) => {
       const { machine, version, prompt, name, isEmpty, chardevs, quit, spareDrives, namedDevices, uuid, ramBytes } =
         host;

@@ -6,7 +6,6 @@ import type { QmpCommand } from './qmp-command.js';
 export const descriptorCommands: readonly QmpCommand[] = [
   {
     name: 'getfd',
-    arguments: [{ name: 'fdname', type: 'str' }],
     run: ({ descriptors }, { fdname }) => {
       descriptors.name(String(fdname));
       return nothing;
@@ -14,7 +13,6 @@ export const descriptorCommands: readonly QmpCommand[] = [
   },
   {
     name: 'closefd',
-    arguments: [{ name: 'fdname', type: 'str' }],
     run: ({ descriptors }, { fdname }) => {
       descriptors.close(String(fdname));
       return nothing;
@@ -22,10 +20,6 @@ export const descriptorCommands: readonly QmpCommand[] = [
   },
   {
     name: 'add-fd',
-    arguments: [
-      { name: 'fdset-id', type: 'int', optional: true },
-      { name: 'opaque', type: 'str', optional: true },
-    ],
     run: ({ descriptors }, { 'fdset-id': id, opaque }) => {
       const { set, fd } = descriptors.addToSet(number(id), text(opaque));
       return { 'fdset-id': set, fd };
@@ -33,10 +27,6 @@ export const descriptorCommands: readonly QmpCommand[] = [
   },
   {
     name: 'remove-fd',
-    arguments: [
-      { name: 'fdset-id', type: 'int' },
-      { name: 'fd', type: 'int', optional: true },
-    ],
     run: (_host, { 'fdset-id': id, fd }) => {
       if (descriptorSets.remove(Number(id), number(fd))) return nothing;
       const which = fd === undefined ? '' : `, fd:${Number(fd)}`;

@@ -2,27 +2,6 @@
 import type { JobEvent, Machine } from '../../../vmm/index.js';
 import { diskDevice, type NamedDevices } from '../named-devices.js';
 
-export const qmpEvents = [
-  'SHUTDOWN',
-  'RESET',
-  'STOP',
-  'RESUME',
-  'POWERDOWN',
-  'DEVICE_TRAY_MOVED',
-  'DEVICE_DELETED',
-  'BLOCK_IO_ERROR',
-  'BLOCK_JOB_CANCELLED',
-  'BLOCK_JOB_COMPLETED',
-  'BLOCK_JOB_ERROR',
-  'BLOCK_JOB_PENDING',
-  'BLOCK_JOB_READY',
-  'JOB_STATUS_CHANGE',
-  'BLOCK_EXPORT_DELETED',
-  'GUEST_PANICKED',
-  'GUEST_CRASHLOADED',
-  'WATCHDOG',
-] as const;
-
 export interface Asked {
   /** Whether the owner asked for the end. */
   readonly quit: boolean;

@@ -3,17 +3,11 @@ import { flattenOptions, type ThrottleLimit } from '../../../block/index.js';
 import type { BlockAction, BlockTarget } from '../../../vmm/index.js';
 import { diskId, flag, generic, named, nothing, number, text, throttleNames, unless } from './block-arguments.js';
 import { backupRequest, fileTarget } from './job-commands.js';
-import type { QmpArgument, QmpArguments, QmpCommand, QmpHost } from './qmp-command.js';
-
-const bitmapArguments = [
-  { name: 'node', type: 'str' },
-  { name: 'name', type: 'str' },
-] as const;
+import type { QmpArguments, QmpCommand, QmpHost } from './qmp-command.js';
 
 /** A command that is a step of transactions too. */
 interface ActionRow {
   readonly name: string;
-  readonly arguments: readonly QmpArgument[];
   action(given: QmpArguments): BlockAction;
   /** What is told of a disk that is not there. */
   readonly missing?: (given: QmpArguments) => string;
@@ -21,21 +15,12 @@ interface ActionRow {
 
 const bitmapRow = (verb: 'remove' | 'clear' | 'enable' | 'disable'): ActionRow => ({
   name: `block-dirty-bitmap-${verb}`,
-  arguments: bitmapArguments,
   action: ({ node, name }) => ({ op: `${verb}-bitmap`, disk: String(node), name: String(name) }),
 });
 
 const actionRows: readonly ActionRow[] = [
   {
     name: 'blockdev-snapshot-sync',
-    arguments: [
-      { name: 'device', type: 'str', optional: true },
-      { name: 'node-name', type: 'str', optional: true },
-      { name: 'snapshot-file', type: 'str' },
-      { name: 'snapshot-node-name', type: 'str', optional: true },
-      { name: 'format', type: 'str', optional: true },
-      { name: 'mode', type: 'str', optional: true },
-    ],
     action: (given) => {
       const overlay: BlockTarget = fileTarget(given, given['snapshot-file'], 'snapshot-node-name');
       return { op: 'snapshot', disk: String(given['device'] ?? given['node-name'] ?? ''), overlay };
@@ -44,28 +29,14 @@ const actionRows: readonly ActionRow[] = [
   },
   {
     name: 'blockdev-snapshot',
-    arguments: [
-      { name: 'node', type: 'str' },
-      { name: 'overlay', type: 'str' },
-    ],
     action: ({ node, overlay }) => ({ op: 'snapshot', disk: String(node), overlay: { node: String(overlay) } }),
   },
   {
     name: 'blockdev-snapshot-internal-sync',
-    arguments: [
-      { name: 'device', type: 'str' },
-      { name: 'name', type: 'str' },
-    ],
     action: ({ device, name }) => ({ op: 'internal-snapshot', disk: String(device), name: String(name) }),
   },
   {
     name: 'block-dirty-bitmap-add',
-    arguments: [
-      ...bitmapArguments,
-      { name: 'granularity', type: 'int', optional: true },
-      { name: 'persistent', type: 'bool', optional: true },
-      { name: 'disabled', type: 'bool', optional: true },
-    ],
     action: ({ node, name, granularity, persistent, disabled }) => ({
       op: 'add-bitmap',
       disk: String(node),
@@ -78,11 +49,6 @@ const actionRows: readonly ActionRow[] = [
   ...(['remove', 'clear', 'enable', 'disable'] as const).map(bitmapRow),
   {
     name: 'block-dirty-bitmap-merge',
-    arguments: [
-      { name: 'node', type: 'str' },
-      { name: 'target', type: 'str' },
-      { name: 'bitmaps', type: 'any' },
-    ],
     action: ({ node, target, bitmaps }) => {
       if (!Array.isArray(bitmaps)) throw generic("Invalid parameter type for 'bitmaps', expected: array");
       const from = bitmaps.map((each: unknown) => {
@@ -117,9 +83,8 @@ function actionOf(step: unknown, i: number): BlockAction {
   return make(data as QmpArguments);
 }
 
-const commandOf = ({ name, arguments: rows, action, missing }: ActionRow): QmpCommand => ({
+const commandOf = ({ name, action, missing }: ActionRow): QmpCommand => ({
   name,
-  arguments: rows,
   run: async ({ machine }, given) => {
     const done = machine.block({ op: 'transaction', actions: [action(given)] });
     await (missing ? unless(done, 'no-such-disk', () => generic(missing(given))) : done);
@@ -127,19 +92,12 @@ const commandOf = ({ name, arguments: rows, action, missing }: ActionRow): QmpCo
   },
 });
 
-const drive = [
-  { name: 'device', type: 'str', optional: true },
-  { name: 'id', type: 'str', optional: true },
-] as const;
-
 /** A command that moves a drive's tray, or what is in it. */
 const trayCommand = (
   name: string,
-  more: readonly QmpArgument[],
   run: (machine: QmpHost['machine'], id: string, given: QmpArguments) => Promise<void>,
 ): QmpCommand => ({
   name,
-  arguments: [...drive, ...more],
   run: async (host, given) => {
     const id = await diskId(host, given);
     await named(run(host.machine, id, given), id, given);
@@ -157,16 +115,10 @@ function limitOf(name: string): ThrottleLimit | undefined {
   return suffix === undefined ? plain : (`${plain}-${burst[suffix as keyof typeof burst]}` as ThrottleLimit);
 }
 
-const burstNames = Object.keys(throttleNames).flatMap((name) => [`${name}_max`, `${name}_max_length`]);
-
 export const graphCommands: readonly QmpCommand[] = [
   ...actionRows.map(commandOf),
   {
     name: 'transaction',
-    arguments: [
-      { name: 'actions', type: 'any' },
-      { name: 'properties', type: 'any', optional: true },
-    ],
     run: async ({ machine }, { actions, properties }) => {
       if (!Array.isArray(actions)) throw generic("Invalid parameter type for 'actions', expected: array");
       const { 'completion-mode': mode, ...more } = (properties ?? {}) as Readonly<Record<string, unknown>>;
@@ -185,11 +137,6 @@ export const graphCommands: readonly QmpCommand[] = [
   },
   {
     name: 'blockdev-snapshot-delete-internal-sync',
-    arguments: [
-      { name: 'device', type: 'str' },
-      { name: 'id', type: 'str', optional: true },
-      { name: 'name', type: 'str', optional: true },
-    ],
     run: async ({ machine }, { device, id, name }) => {
       const request = { op: 'delete-internal-snapshot', disk: String(device), id: text(id), name: text(name) } as const;
       const gone = await machine.block(request);
@@ -206,11 +153,6 @@ export const graphCommands: readonly QmpCommand[] = [
   },
   {
     name: 'block_resize',
-    arguments: [
-      { name: 'device', type: 'str', optional: true },
-      { name: 'node-name', type: 'str', optional: true },
-      { name: 'size', type: 'int' },
-    ],
     run: async ({ machine }, given) => {
       const disk = String(given['device'] ?? given['node-name'] ?? '');
       const done = machine.block({ op: 'resize', disk, sizeBytes: Number(given['size']) });
@@ -220,13 +162,6 @@ export const graphCommands: readonly QmpCommand[] = [
   },
   {
     name: 'block_set_io_throttle',
-    arguments: [
-      ...drive,
-      ...Object.keys(throttleNames).map((name) => ({ name, type: 'int' }) as const),
-      ...burstNames.map((name) => ({ name, type: 'int', optional: true }) as const),
-      { name: 'iops_size', type: 'int', optional: true },
-      { name: 'group', type: 'str', optional: true },
-    ],
     run: async (host, given) => {
       const disk = await diskId(host, given);
       const limits: Partial<Record<ThrottleLimit, number>> = {};
@@ -240,11 +175,6 @@ export const graphCommands: readonly QmpCommand[] = [
   },
   {
     name: 'change-backing-file',
-    arguments: [
-      { name: 'device', type: 'str' },
-      { name: 'image-node-name', type: 'str' },
-      { name: 'backing-file', type: 'str' },
-    ],
     run: async ({ machine }, { device, 'image-node-name': image, 'backing-file': backingFile }) => {
       const disk = String(device);
       await machine.block({ op: 'change-backing-file', disk, image: String(image), backingFile: String(backingFile) });
@@ -253,19 +183,16 @@ export const graphCommands: readonly QmpCommand[] = [
   },
   {
     name: 'blockdev-reopen',
-    arguments: [{ name: 'options', type: 'any' }],
     run: async ({ machine }, { options }) => {
       if (!Array.isArray(options)) throw generic("Invalid parameter type for 'options', expected: array");
       await machine.block({ op: 'reopen', options: options.map((each) => flattenOptions(each)) });
       return nothing;
     },
   },
-  trayCommand('blockdev-open-tray', [{ name: 'force', type: 'bool', optional: true }], (machine, id, { force }) =>
-    machine.openTray(id, { force: force === true }),
-  ),
-  trayCommand('blockdev-close-tray', [], (machine, id) => machine.closeTray(id)),
-  trayCommand('blockdev-remove-medium', [], (machine, id) => machine.removeMedium(id)),
-  trayCommand('blockdev-insert-medium', [{ name: 'node-name', type: 'str' }], (machine, id, given) =>
+  trayCommand('blockdev-open-tray', (machine, id, { force }) => machine.openTray(id, { force: force === true })),
+  trayCommand('blockdev-close-tray', (machine, id) => machine.closeTray(id)),
+  trayCommand('blockdev-remove-medium', (machine, id) => machine.removeMedium(id)),
+  trayCommand('blockdev-insert-medium', (machine, id, given) =>
     unless(machine.insertMedium(id, String(given['node-name'])), 'disk-open', () =>
       generic(`Node '${String(given['node-name'])}' not found`),
     ),

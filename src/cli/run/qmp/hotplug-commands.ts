@@ -20,11 +20,6 @@ async function deleteNamed(work: Promise<void>, id: string): Promise<object> {
 export const hotPlugCommands: readonly QmpCommand[] = [
   {
     name: 'device_add',
-    arguments: [
-      { name: 'driver', type: 'str' },
-      { name: 'bus', type: 'str', optional: true },
-      { name: 'id', type: 'str', optional: true },
-    ],
     takesMore: true,
     run: async (host, given) => {
       await addDevice(host, deviceValues('device_add', given));
@@ -33,15 +28,10 @@ export const hotPlugCommands: readonly QmpCommand[] = [
   },
   {
     name: 'device_del',
-    arguments: [{ name: 'id', type: 'str' }],
     run: ({ machine }, { id }) => deleteNamed(removeDevice(machine, String(id)), String(id)),
   },
   {
     name: 'blockdev-add',
-    arguments: [
-      { name: 'driver', type: 'str' },
-      { name: 'node-name', type: 'str', optional: true },
-    ],
     takesMore: true,
     run: async ({ machine }, given) => {
       await addBlockdev(machine, given);
@@ -50,7 +40,6 @@ export const hotPlugCommands: readonly QmpCommand[] = [
   },
   {
     name: 'blockdev-del',
-    arguments: [{ name: 'node-name', type: 'str' }],
     run: async ({ machine }, given) => {
       await machine.hotplug.removeBlockNode(String(given['node-name']));
       return nothing;
@@ -58,11 +47,6 @@ export const hotPlugCommands: readonly QmpCommand[] = [
   },
   {
     name: 'netdev_add',
-    arguments: [
-      { name: 'type', type: 'str' },
-      { name: 'id', type: 'str' },
-    ],
-    takesMore: true,
     run: async ({ machine, descriptors }, given) => {
       await addNetwork(machine, JSON.stringify(given), descriptors);
       return nothing;
@@ -70,7 +54,6 @@ export const hotPlugCommands: readonly QmpCommand[] = [
   },
   {
     name: 'netdev_del',
-    arguments: [{ name: 'id', type: 'str' }],
     run: ({ machine }, { id }) => deleteNamed(machine.hotplug.removeNetwork(String(id)), String(id)),
   },
 ];

@@ -4,41 +4,11 @@ import type { BackupRequest, BlockRequest, BlockTarget, JobDescription, JobSetti
 import { flag, generic, nothing, number, oneOf, text, unless } from './block-arguments.js';
 import { type QmpArguments, type QmpCommand, QmpError, type QmpHost } from './qmp-command.js';
 
-const policies = ['report', 'ignore', 'enospc', 'stop'] as const;
-
-const settingArguments = [
-  { name: 'job-id', type: 'str', optional: true },
-  { name: 'speed', type: 'int', optional: true },
-  { name: 'auto-finalize', type: 'bool', optional: true },
-  { name: 'auto-dismiss', type: 'bool', optional: true },
-] as const;
-/** Of jobs that have a target. */
-const errorArguments = [
-  { name: 'on-source-error', type: 'str', optional: true },
-  { name: 'on-target-error', type: 'str', optional: true },
-] as const;
-const fileTargetArguments = [
-  { name: 'target', type: 'str' },
-  { name: 'format', type: 'str', optional: true },
-  { name: 'mode', type: 'str', optional: true },
-] as const;
-const backupArguments = [
-  { name: 'device', type: 'str' },
-  { name: 'sync', type: 'str' },
-  { name: 'bitmap', type: 'str', optional: true },
-  { name: 'bitmap-mode', type: 'str', optional: true },
-  { name: 'compress', type: 'bool', optional: true },
-  { name: 'filter-node-name', type: 'str', optional: true },
-  { name: 'x-perf', type: 'any', optional: true },
-] as const;
-const mirrorArguments = [
-  { name: 'device', type: 'str' },
-  { name: 'sync', type: 'str' },
-  { name: 'granularity', type: 'int', optional: true },
-  { name: 'buf-size', type: 'int', optional: true },
-  { name: 'copy-mode', type: 'str', optional: true },
-  { name: 'filter-node-name', type: 'str', optional: true },
-] as const;
+/** Where nothing better is known, QEMU stops a job when there is no space left. */
+function policy(given: QmpArguments, name: string): JobSettings['onSourceError'] {
+  const word = oneOf(given, name, ['report', 'ignore', 'enospc', 'stop', 'auto']);
+  return word === 'auto' ? 'enospc' : word;
+}
 
 function settings(given: QmpArguments): JobSettings {
   const speed = number(given['speed']);
@@ -46,8 +16,8 @@ function settings(given: QmpArguments): JobSettings {
   return {
     id: text(given['job-id']),
     speed,
-    onSourceError: oneOf(given, 'on-source-error', policies) ?? oneOf(given, 'on-error', policies),
-    onTargetError: oneOf(given, 'on-target-error', policies) ?? oneOf(given, 'on-error', policies),
+    onSourceError: policy(given, 'on-source-error') ?? policy(given, 'on-error'),
+    onTargetError: policy(given, 'on-target-error') ?? policy(given, 'on-error'),
     autoFinalize: flag(given['auto-finalize']),
     autoDismiss: flag(given['auto-dismiss']),
   };
@@ -124,14 +94,12 @@ const jobInfo = (job: JobDescription): object => ({
 type Control = (job: string, given: QmpArguments) => BlockRequest;
 
 /** A command about a job, as those of block jobs were and as those of all jobs are; their errors differ. */
-function controls(verb: string, control: Control, options: { readonly forced?: boolean } = {}): QmpCommand[] {
-  const more = options.forced ? ([{ name: 'force', type: 'bool', optional: true }] as const) : [];
+function controls(verb: string, control: Control): QmpCommand[] {
   // The two that came last name the job by `id` in both.
   const older = verb === 'finalize' || verb === 'dismiss' ? 'id' : 'device';
   return [
     {
       name: `block-job-${verb}`,
-      arguments: [{ name: older, type: 'str' }, ...more],
       run: (host, given) => {
         const job = String(given[older]);
         return unless(
@@ -143,7 +111,6 @@ function controls(verb: string, control: Control, options: { readonly forced?: b
     },
     {
       name: `job-${verb}`,
-      arguments: [{ name: 'id', type: 'str' }],
       run: (host, given) => block(host, control(String(given['id']), { force: true })),
     },
   ];
@@ -166,42 +133,22 @@ export const jobCommands: readonly QmpCommand[] = [
   { name: 'query-jobs', run: async ({ machine }) => (await machine.block({ op: 'jobs' })).map(jobInfo) },
   {
     name: 'drive-mirror',
-    arguments: [
-      ...mirrorArguments,
-      ...fileTargetArguments,
-      { name: 'node-name', type: 'str', optional: true },
-      { name: 'unmap', type: 'bool', optional: true },
-      ...settingArguments,
-      ...errorArguments,
-    ],
     run: (host, given) => block(host, mirrorRequest(given, fileTarget(given, given['target'], 'node-name'))),
   },
   {
     name: 'blockdev-mirror',
-    arguments: [...mirrorArguments, { name: 'target', type: 'str' }, ...settingArguments, ...errorArguments],
     run: (host, given) => block(host, mirrorRequest(given, { node: String(given['target']) })),
   },
   {
     name: 'drive-backup',
-    arguments: [...backupArguments, ...fileTargetArguments, ...settingArguments, ...errorArguments],
     run: (host, given) => block(host, backupRequest(given, fileTarget(given, given['target'], 'node-name'))),
   },
   {
     name: 'blockdev-backup',
-    arguments: [...backupArguments, { name: 'target', type: 'str' }, ...settingArguments, ...errorArguments],
     run: (host, given) => block(host, backupRequest(given, { node: String(given['target']) })),
   },
   {
     name: 'block-stream',
-    arguments: [
-      { name: 'device', type: 'str' },
-      { name: 'base', type: 'str', optional: true },
-      { name: 'base-node', type: 'str', optional: true },
-      { name: 'backing-file', type: 'str', optional: true },
-      { name: 'on-error', type: 'str', optional: true },
-      { name: 'filter-node-name', type: 'str', optional: true },
-      ...settingArguments,
-    ],
     run: (host, given) =>
       block(host, {
         op: 'stream',
@@ -213,17 +160,6 @@ export const jobCommands: readonly QmpCommand[] = [
   },
   {
     name: 'block-commit',
-    arguments: [
-      { name: 'device', type: 'str' },
-      { name: 'base', type: 'str', optional: true },
-      { name: 'base-node', type: 'str', optional: true },
-      { name: 'top', type: 'str', optional: true },
-      { name: 'top-node', type: 'str', optional: true },
-      { name: 'backing-file', type: 'str', optional: true },
-      { name: 'on-error', type: 'str', optional: true },
-      { name: 'filter-node-name', type: 'str', optional: true },
-      ...settingArguments,
-    ],
     run: (host, given) => {
       const disk = String(given['device']);
       const request = block(host, {
@@ -240,10 +176,6 @@ export const jobCommands: readonly QmpCommand[] = [
   },
   {
     name: 'blockdev-create',
-    arguments: [
-      { name: 'job-id', type: 'str' },
-      { name: 'options', type: 'any' },
-    ],
     run: (host, given) =>
       block(host, { op: 'create', id: String(given['job-id']), options: flattenOptions(given['options']) }),
   },
@@ -252,13 +184,9 @@ export const jobCommands: readonly QmpCommand[] = [
   ...controls('complete', (job) => ({ op: 'complete', job })),
   ...controls('finalize', (job) => ({ op: 'finalize', job })),
   ...controls('dismiss', (job) => ({ op: 'dismiss', job })),
-  ...controls('cancel', (job, { force }) => ({ op: 'cancel', job, force: force === true }), { forced: true }),
+  ...controls('cancel', (job, { force }) => ({ op: 'cancel', job, force: force === true })),
   {
     name: 'block-job-set-speed',
-    arguments: [
-      { name: 'device', type: 'str' },
-      { name: 'speed', type: 'int' },
-    ],
     run: (host, { device, speed }) =>
       unless(
         block(host, { op: 'set-speed', job: String(device), speed: Number(speed) }),

@@ -25,20 +25,12 @@ export interface QmpHost extends HotPlugContext {
   emit(event: string, data?: object): void;
 }
 
-export type QmpType = 'str' | 'int' | 'bool' | 'any';
-
-export interface QmpArgument {
-  readonly name: string;
-  readonly type: QmpType;
-  readonly optional?: boolean;
-}
-
 export type QmpArguments = Readonly<Record<string, unknown>>;
 
+/** What it is given and answers is in interface/commands.ts. */
 export interface QmpCommand {
   readonly name: string;
-  readonly arguments?: readonly QmpArgument[];
-  /** Members beside these are the command's own to look at. */
+  /** Members beside those that all have are the command's own to look at. */
   readonly takesMore?: boolean;
   run(host: QmpHost, given: QmpArguments): Promise<unknown> | unknown;
 }

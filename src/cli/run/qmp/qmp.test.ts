@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { spawn, spawnSync } from 'node:child_process';
+import { type StdioOptions, spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { after, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { VringError } from '../../../vmm/index.js';
@@ -12,7 +13,7 @@ import { planSocket } from '../chardev-socket.js';
 import { qmpCommands } from './commands.js';
 import { QmpFramer } from './framer.js';
 import { QmpMonitor } from './serve.js';
-import { type Answer, Client, socketClient } from './testing/qmp-client.js';
+import { Client, socketClient } from './testing/qmp-client.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'vring-qmp-'));
 after(() => rmSync(folder, { recursive: true }));
@@ -86,7 +87,22 @@ function fakeMachine() {
   };
 }
 
+/** A program that is ended, however the test ends. */
+function started(program: string, args: readonly string[], stdio: StdioOptions) {
+  const child = spawn(program, args, { stdio });
+  const ended = new Promise<number | null>((resolve) => child.on('exit', resolve));
+  return {
+    child,
+    ended,
+    [Symbol.asyncDispose]: async () => {
+      child.kill('SIGKILL');
+      await ended;
+    },
+  };
+}
+
 let sockets = 0;
+/** With whoever talks to it: all of it is gone when the test is, however that ends. */
 async function served() {
   const fake = fakeMachine();
   const path = join(folder, `s${sockets++}`);
@@ -117,18 +133,21 @@ async function served() {
     settled: () => program.settled(),
     sendBreak: () => {},
   });
-  const server = {
-    close: async () => {
+  const { client, socket } = socketClient(path);
+  return {
+    ...fake,
+    ...{ client, socket, path, quits: () => quits },
+    [Symbol.asyncDispose]: async () => {
+      socket.destroy();
       await program.close();
       await backend.close();
     },
   };
-  const { client, socket } = socketClient(path);
-  return { ...fake, server, client, socket, path, quits: () => quits };
 }
 
 test('greeting, negotiation, commands, events', async () => {
-  const { client, server, calls, tell, quits, state } = await served();
+  await using at = await served();
+  const { client, calls, tell, quits, state } = at;
   const greeting = await client.next();
   assert.deepEqual(greeting.QMP.version.qemu, { micro: 0, minor: 2, major: 7 });
   tell('state', 'running');
@@ -188,69 +207,83 @@ test('greeting, negotiation, commands, events', async () => {
       ['SHUTDOWN', { guest: true, reason: 'guest-shutdown' }],
     ],
   );
-  await server.close();
-});
-
-test('the schema describes every command, and names no type that it lacks', async () => {
-  const { client, server } = await served();
-  await client.next();
-  await client.ask('{"execute":"qmp_capabilities"}');
-  const schema = (await client.ask('{"execute":"query-qmp-schema"}')).return as Answer[];
-  const names = new Set(schema.map(({ name }) => name));
-  for (const entry of schema) {
-    for (const key of ['arg-type', 'ret-type']) if (key in entry) assert.ok(names.has(entry[key]), entry.name);
-    for (const member of entry.members ?? []) assert.ok(names.has(member.type), member.name);
-  }
-  for (const { name } of qmpCommands) assert.ok(names.has(name), name);
-  await server.close();
 });
 
 test('mistakes are answered as QEMU answers them', { skip: noQemu }, async () => {
   const rom = join(folder, 'halt.bin');
   writeFileSync(rom, new Uint8Array(0x10000).fill(0xf4));
   const args = ['-M', 'pc', '-accel', 'tcg', '-bios', rom, '-display', 'none', '-m', '16', '-qmp', 'stdio'];
-  const qemu = spawn('qemu-system-x86_64', args, { stdio: ['pipe', 'pipe', 'ignore'] });
-  const theirs = new Client(qemu.stdout, (text) => void qemu.stdin.write(text));
-  const { client: ours, server } = await served();
-  try {
-    const [a, b] = [await ours.next(), await theirs.next()];
-    assert.deepEqual(Object.keys(a.QMP), Object.keys(b.QMP));
-    assert.equal(a.QMP.version.qemu.major, b.QMP.version.qemu.major);
-    for (const text of [
-      '{"execute":"query-status"}',
-      '{"execute":"qmp_capabilities","arguments":{"x":1}}',
-      '{"execute":"qmp_capabilities"}',
-      '{"execute":"qmp_capabilities"}',
-      '{"execute":"nonsense"}',
-      '{"execute":"nonsense","id":"x"}',
-      '{"execute":5}',
-      '{"arguments":{}}',
-      '{"execute":"stop","arguments":[]}',
-      '{"execute":"stop","more":1}',
-      '{"execute":"stop","arguments":{"x":1}}',
-      '[1,2]',
-      '{"execute":"eject","arguments":{}}',
-      '{"execute":"eject","arguments":{"device":5}}',
-      '{"execute":"eject","arguments":{"device":"no-such"}}',
-      '{"execute":"eject","arguments":{"device":"a","id":"b"}}',
-      '{"execute":"human-monitor-command"}',
-      '{"execute":"human-monitor-command","arguments":{"command-line":3}}',
-      "{'execute':'query-kvm','id':null}",
-      '{"execute":"query-target"}',
-      '{"execute":"query-uuid"}',
-    ]) {
-      const [our, their] = [await ours.ask(text), await theirs.ask(text)];
-      if (text.includes('query-kvm')) for (const answer of [our, their]) answer.return.present = true;
-      assert.deepEqual(our, their, text);
-    }
-  } finally {
-    qemu.kill();
-    await server.close();
+  await using qemu = started('qemu-system-x86_64', args, ['pipe', 'pipe', 'ignore']);
+  const { stdin, stdout } = qemu.child;
+  const theirs = new Client(stdout as Readable, (text) => void stdin?.write(text));
+  await using at = await served();
+  const { client: ours } = at;
+  const [a, b] = [await ours.next(), await theirs.next()];
+  assert.deepEqual(Object.keys(a.QMP), Object.keys(b.QMP));
+  assert.equal(a.QMP.version.qemu.major, b.QMP.version.qemu.major);
+  for (const text of [
+    '{"execute":"query-status"}',
+    '{"execute":"qmp_capabilities","arguments":{"x":1}}',
+    '{"execute":"qmp_capabilities"}',
+    '{"execute":"qmp_capabilities"}',
+    '{"execute":"nonsense"}',
+    '{"execute":"nonsense","id":"x"}',
+    '{"execute":5}',
+    '{"arguments":{}}',
+    '{"execute":"stop","arguments":[]}',
+    '{"execute":"stop","more":1}',
+    '{"execute":"stop","arguments":{"x":1}}',
+    '[1,2]',
+    '{"execute":"eject","arguments":{}}',
+    '{"execute":"eject","arguments":{"device":5}}',
+    '{"execute":"eject","arguments":{"device":"no-such"}}',
+    '{"execute":"eject","arguments":{"device":"a","id":"b"}}',
+    '{"execute":"human-monitor-command"}',
+    '{"execute":"human-monitor-command","arguments":{"command-line":3}}',
+    "{'execute':'query-kvm','id':null}",
+    '{"execute":"query-target"}',
+    '{"execute":"query-uuid"}',
+    '{"execute":"send-key","arguments":{"keys":[{"type":"x"}]}}',
+    '{"execute":"send-key","arguments":{"keys":[{"type":"qcode","data":7}]}}',
+    '{"execute":"send-key","arguments":{"keys":[{"type":"qcode","data":"nokey"}]}}',
+    '{"execute":"send-key","arguments":{"keys":[{"type":"number"}]}}',
+    '{"execute":"send-key","arguments":{"keys":[{"data":"a"}]}}',
+    '{"execute":"send-key","arguments":{"keys":[5]}}',
+    '{"execute":"send-key","arguments":{"keys":{}}}',
+    '{"execute":"send-key","arguments":{"keys":[{"type":"qcode","data":"a","more":{}}]}}',
+    '{"execute":"input-send-event","arguments":{"events":[{"type":"abs","data":{"axis":"z","value":1}}]}}',
+    '{"execute":"input-send-event","arguments":{"events":[{"type":"abs","data":{"axis":"x","value":"1"}}]}}',
+    '{"execute":"set_password","arguments":{"protocol":"x","password":"x"}}',
+    '{"execute":"set_password","arguments":{"protocol":"vnc","password":"x","display":5}}',
+    '{"execute":"nbd-server-start","arguments":{"addr":{"type":"inet","data":{"host":"h"}}}}',
+    '{"execute":"nbd-server-start","arguments":{"addr":{"type":"unix","path":"h"}}}',
+    '{"execute":"nbd-server-start","arguments":{"addr":{"data":{"path":"h"}}}}',
+    '{"execute":"block-dirty-bitmap-merge","arguments":{"node":"n","target":"t","bitmaps":[5]}}',
+    '{"execute":"block-dirty-bitmap-merge","arguments":{"node":"n","target":"t","bitmaps":[{"node":"x"}]}}',
+    '{"execute":"blockdev-reopen","arguments":{"options":[{"driver":"qcow2","file":[]}]}}',
+    '{"execute":"blockdev-reopen","arguments":{"options":[{"driver":"qcow2","file":"x","overlap-check":"y"}]}}',
+    '{"execute":"blockdev-create","arguments":{"job-id":"j","options":{"driver":"qcow2","file":"f","size":"x"}}}',
+    '{"execute":"blockdev-create","arguments":{"job-id":"j","options":{"driver":"file","filename":"f"}}}',
+    '{"execute":"netdev_add","arguments":{"id":"n","type":"user","hostfwd":[{"str":5}]}}',
+    '{"execute":"netdev_add","arguments":{"id":"n","type":"user","no":5}}',
+    '{"execute":"netdev_add","arguments":{"id":"n","type":"socket","listen":5}}',
+    '{"execute":"device_add","arguments":{"id":"n"}}',
+    '{"execute":"blockdev-change-medium","arguments":{"id":"n","filename":"f","read-only-mode":"x"}}',
+    '{"execute":"screendump","arguments":{"filename":"f","format":"gif"}}',
+    '{"execute":"transaction","arguments":{"actions":[{"type":"abort"}]}}',
+    '{"execute":"transaction","arguments":{"actions":[{"type":"abort","data":[]}]}}',
+    '{"execute":"transaction","arguments":{"actions":[{"type":"drive-backup","data":{"device":"d","sync":"x"}}]}}',
+    '{"execute":"migrate-set-capabilities","arguments":{"capabilities":[{"capability":"events"}]}}',
+  ]) {
+    const [our, their] = [await ours.ask(text), await theirs.ask(text)];
+    if (text.includes('query-kvm')) for (const answer of [our, their]) answer.return.present = true;
+    assert.deepEqual(our, their, text);
   }
 });
 
 test('hostile input: depth, size, floods, rubbish; the next client is served', async () => {
-  const { client, server, socket, path } = await served();
+  await using at = await served();
+  const { client, socket, path } = at;
   await client.next();
   assert.match((await client.ask(`${'['.repeat(3000)}\n`)).error.desc, /JSON/);
   assert.match((await client.ask(`rubbish {"execute":\n`)).error.desc, /JSON parse error/);
@@ -262,7 +295,6 @@ test('hostile input: depth, size, floods, rubbish; the next client is served', a
   await new Promise((resolve) => socket.on('close', resolve));
   assert.ok((await second.client.next()).QMP, 'who waited is served');
   second.socket.destroy();
-  await server.close();
 });
 
 test('values are cut from bytes however they come', () => {
@@ -289,8 +321,7 @@ test('a machine of the command line is stopped, shown and ended by QMP', { timeo
       `if=none,id=spare,format=raw,file=${image}`,
     ],
   ];
-  const vring = spawn(process.execPath, [program, 'run', ...options], { stdio: ['ignore', 'ignore', 'inherit'] });
-  const ended = new Promise((resolve) => vring.on('exit', resolve));
+  await using vring = started(process.execPath, [program, 'run', ...options], ['ignore', 'ignore', 'inherit']);
   let found = socketClient(path);
   for (let i = 0; i < 1100; i++) {
     await new Promise((resolve) => setTimeout(resolve, 100));
@@ -340,14 +371,17 @@ test('a machine of the command line is stopped, shown and ended by QMP', { timeo
   assert.deepEqual((await client.ask('{"execute":"query-iothreads"}')).return, []);
   const capability = (name: string) => ({ capabilities: [{ capability: name, state: true }] });
   assert.deepEqual((await say('migrate-set-capabilities', capability('events'))).return, {});
-  assert.match(
+  assert.equal(
     (await say('migrate-set-capabilities', capability('xbzrle'))).error.desc,
-    /'xbzrle' is not supported yet/,
+    "Parameter 'capability' does not accept value 'xbzrle'",
   );
   const shown = async () => (await say('human-monitor-command', { 'command-line': 'info network' })).return;
   const missing = { class: 'GenericError', desc: "Parameter 'id' is missing" };
   assert.deepEqual((await say('netdev_add', { type: 'user' })).error, missing);
-  assert.match((await say('netdev_add', { type: 'usr', id: 'n1' })).error.desc, /no network 'usr'/);
+  assert.equal(
+    (await say('netdev_add', { type: 'usr', id: 'n1' })).error.desc,
+    "Parameter 'type' does not accept value 'usr'",
+  );
   const network = { type: 'user', id: 'n1', hostfwd: [{ str: 'tcp:127.0.0.1:0-:22' }] };
   assert.match((await say('netdev_add', network)).error.desc, /Invalid host forwarding rule/);
   assert.deepEqual((await say('netdev_add', { ...network, hostfwd: [], net: '10.1.0.0/16' })).return, {});
@@ -374,7 +408,7 @@ test('a machine of the command line is stopped, shown and ended by QMP', { timeo
   assert.deepEqual((await say('netdev_add', { type: 'user', id: 'n1' })).return, {});
   assert.deepEqual((await say('device_add', { driver: 'e1000', netdev: 'n1', id: 'c2', addr: '0x1c' })).return, {});
   assert.deepEqual(await client.ask('{"execute":"quit"}'), { return: {} });
-  assert.equal(await ended, 0);
+  assert.equal(await vring.ended, 0);
   for (let line = await client.next(); !line.closed; line = await client.next()) client.events.push(line);
   const told = client.events.map(({ event }) => event);
   assert.deepEqual(told.slice(-4), ['STOP', 'RESUME', 'DEVICE_DELETED', 'SHUTDOWN']);
@@ -382,7 +416,8 @@ test('a machine of the command line is stopped, shown and ended by QMP', { timeo
 });
 
 test('input events and passwords of VNC', async () => {
-  const { client, server, calls, state } = await served();
+  await using at = await served();
+  const { client, calls, state } = at;
   await client.next();
   await client.ask('{"execute":"qmp_capabilities"}');
   const run = async (execute: string, given: object) => await client.ask(JSON.stringify({ execute, arguments: given }));
@@ -409,14 +444,14 @@ test('input events and passwords of VNC', async () => {
   assert.deepEqual(await send(button('right', false), axis('abs', 'y', 1)), [
     { type: 'point', x: 0x1000, y: 1, dz: 0, buttons: 0 },
   ]);
-  for (const bad of [
-    {},
-    { type: 'btn', data: { button: 'x', down: true } },
-    axis('rel', 'z', 1),
-    axis('abs', 'x', 1e9),
-  ])
-    assert.match(await send(bad), /expected/);
-  assert.match(await send(key('nokey', true)), /no key/);
+  for (const [bad, why] of [
+    [{}, "Parameter 'events[0].type' is missing"],
+    [button('x', true), "Parameter 'button' does not accept value 'x'"],
+    [axis('rel', 'z', 1), "Parameter 'axis' does not accept value 'z'"],
+    [axis('abs', 'x', 1e9), "Invalid parameter type for 'events', expected: a value on the axis x or y"],
+    [key('nokey', true), "Parameter 'data' does not accept value 'nokey'"],
+  ] as const)
+    assert.equal(await send(bad), why);
   calls.length = 0;
   assert.deepEqual((await run('set_password', { protocol: 'vnc', password: 'geheim' })).return, {});
   assert.deepEqual((await run('expire_password', { protocol: 'vnc', time: 'now' })).return, {});
@@ -437,26 +472,25 @@ test('input events and passwords of VNC', async () => {
     clients: [{ host: '::1', port: 40000, websocket: true }],
   });
   const clients = [{ host: '::1', service: '40000', family: 'ipv6', websocket: true }];
-  const auth = 'vencrypt+x509+vnc';
-  const place = { host: '127.0.0.1', service: '5906', family: 'ipv4', auth };
-  assert.deepEqual(await ask('query-vnc'), { enabled: true, ...place, clients });
-  const web = { ...place, service: '5705', websocket: true };
-  const whole = { id: 'default', server: [{ ...place, websocket: false }, web], clients, auth };
+  const place = { host: '127.0.0.1', service: '5906', family: 'ipv4' };
+  assert.deepEqual(await ask('query-vnc'), { enabled: true, ...place, auth: 'vencrypt+x509+vnc', clients });
+  const how = { auth: 'vencrypt', vencrypt: 'x509-vnc' };
+  const web = { ...place, service: '5705', websocket: true, ...how };
+  const whole = { id: 'default', server: [{ ...place, websocket: false, ...how }, web], clients, ...how };
   assert.deepEqual(await ask('query-vnc-servers'), [whole]);
-  await server.close();
 });
 
 test('QMP on standard input and output, with the machine standing still', { timeout: 150_000 }, async () => {
   const program = fileURLToPath(new URL('../../main.js', import.meta.url));
   const options = ['-accel', 'tcg', '-display', 'none', '-S', '-qmp', 'stdio'];
-  const vring = spawn(process.execPath, [program, 'run', ...options], { stdio: ['pipe', 'pipe', 'inherit'] });
-  const ended = new Promise((resolve) => vring.on('exit', resolve));
+  await using vring = started(process.execPath, [program, 'run', ...options], ['pipe', 'pipe', 'inherit']);
+  const { stdin, stdout } = vring.child;
   let text = '';
-  vring.stdout.on('data', (bytes) => {
+  stdout?.on('data', (bytes) => {
     text += bytes;
   });
-  for (const execute of ['qmp_capabilities', 'query-status', 'quit']) vring.stdin.write(JSON.stringify({ execute }));
-  assert.equal(await ended, 0);
+  for (const execute of ['qmp_capabilities', 'query-status', 'quit']) stdin?.write(JSON.stringify({ execute }));
+  assert.equal(await vring.ended, 0);
   const lines = text
     .trimEnd()
     .split('\r\n')
@@ -467,7 +501,8 @@ test('QMP on standard input and output, with the machine standing still', { time
 });
 
 test('what libvirt asks before it starts a machine', async () => {
-  const { client, server } = await served();
+  await using at = await served();
+  const { client } = at;
   await client.next();
   await client.ask('{"execute":"qmp_capabilities"}');
   const ask = async (execute: string, given: object = {}) =>
@@ -495,5 +530,4 @@ test('what libvirt asks before it starts a machine', async () => {
   const [{ 'qom-path': path }] = (await ask('query-cpus-fast')).return;
   assert.deepEqual((await ask('qom-list', { path })).return, [{ name: 'type', type: 'string' }]);
   assert.equal((await ask('qom-list', { path: '/no' })).error.class, 'DeviceNotFound');
-  await server.close();
 });

@@ -5,9 +5,6 @@ import { generic, nothing, oneOf } from './block-arguments.js';
 import type { QmpArguments, QmpCommand } from './qmp-command.js';
 
 const formats = ['utf8', 'base64'] as const;
-const place = [{ name: 'device', type: 'str' }] as const;
-const format = { name: 'format', type: 'str', optional: true } as const;
-
 /** As QEMU: what is no whole group of four at the end is left out. */
 function fromBase64(text: string): Uint8Array {
   if (!/^[A-Za-z0-9+/=\n]*$/.test(text)) throw generic('Base64 data contains invalid characters');
@@ -18,7 +15,6 @@ function fromBase64(text: string): Uint8Array {
 export const ringCommands: readonly QmpCommand[] = [
   {
     name: 'ringbuf-read',
-    arguments: [...place, { name: 'size', type: 'int' }, format],
     run: ({ chardevs }, given: QmpArguments) => {
       const isBase64 = oneOf(given, 'format', formats) === 'base64';
       const bytes = ringOf(chardevs, String(given['device']), Number(given['size'])).take(Number(given['size']));
@@ -27,7 +23,6 @@ export const ringCommands: readonly QmpCommand[] = [
   },
   {
     name: 'ringbuf-write',
-    arguments: [...place, { name: 'data', type: 'str' }, format],
     run: async ({ chardevs }, given: QmpArguments) => {
       const isBase64 = oneOf(given, 'format', formats) === 'base64';
       const ring = ringOf(chardevs, String(given['device']));

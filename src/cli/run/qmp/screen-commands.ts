@@ -139,16 +139,10 @@ async function setPassword({ machine }: QmpHost, password: unknown): Promise<obj
   return nothing;
 }
 
-function checkProtocol({ protocol }: QmpArguments): void {
-  if (protocol !== 'vnc')
-    throw new QmpError('GenericError', `Parameter 'protocol' does not accept value '${String(protocol)}'`);
-}
-
 const MOST_TIMER_MS = 2 ** 31 - 1;
 
 /** `now`, `never`, `+SECONDS`, or seconds since 1970: from then on nobody gets in. */
 async function expirePassword({ machine }: QmpHost, given: QmpArguments): Promise<object> {
-  checkProtocol(given);
   const time = String(given['time']);
   const match = /^(\+?)(\d{1,12})$/.exec(time);
   if (!match && time !== 'now' && time !== 'never')
@@ -181,8 +175,14 @@ const clientsOf = ({ clients }: VncState) =>
     websocket,
   }));
 
-/** QEMU's VncServerInfo of what is listened at. */
-function serversOf({ address, port, websocketPort, authentication }: VncState) {
+/** `vencrypt+x509+vnc` by its two halves. */
+function authenticationOf({ authentication }: VncState): { auth: string; vencrypt?: string } {
+  const [auth, ...more] = authentication.split('+') as [string, ...string[]];
+  return more.length === 0 ? { auth } : { auth, vencrypt: more.join('-') };
+}
+
+/** Where it is listened. */
+function serversOf({ address, port, websocketPort }: VncState) {
   const host = address.type === 'unix' ? address.path : address.host;
   const family = address.type === 'unix' ? 'unix' : familyOf(host);
   const at = (service: number | undefined, websocket: boolean) => ({
@@ -190,7 +190,6 @@ function serversOf({ address, port, websocketPort, authentication }: VncState) {
     service: service === undefined ? '' : String(service),
     family,
     websocket,
-    auth: authentication,
   });
   return [at(port, false), ...(websocketPort === undefined ? [] : [at(websocketPort, true)])];
 }
@@ -198,70 +197,46 @@ function serversOf({ address, port, websocketPort, authentication }: VncState) {
 async function queryVnc({ machine }: QmpHost): Promise<object> {
   const state = await machine.vncState();
   if (!state) return { enabled: false };
-  const { host, service, family, auth } = serversOf(state)[0] as ReturnType<typeof serversOf>[number];
-  return { enabled: true, host, service, family, auth, clients: clientsOf(state) };
+  const { host, service, family } = serversOf(state)[0] as ReturnType<typeof serversOf>[number];
+  return { enabled: true, host, service, family, auth: state.authentication, clients: clientsOf(state) };
 }
 
 async function queryVncServers({ machine }: QmpHost): Promise<object> {
   const state = await machine.vncState();
   if (!state) return [];
-  return [{ id: 'default', server: serversOf(state), clients: clientsOf(state), auth: state.authentication }];
+  const how = authenticationOf(state);
+  const server = serversOf(state).map((each) => ({ ...each, ...how }));
+  return [{ id: 'default', server, clients: clientsOf(state), ...how }];
 }
 
 export const screenCommands: readonly QmpCommand[] = [
   { name: 'query-mice', run: ({ machine }) => machine.mice() },
   {
     name: 'send-key',
-    arguments: [
-      { name: 'keys', type: 'any' },
-      { name: 'hold-time', type: 'int', optional: true },
-    ],
     run: sendKey,
   },
   {
     name: 'screendump',
-    arguments: [
-      { name: 'filename', type: 'str' },
-      { name: 'format', type: 'str', optional: true },
-    ],
     run: screendump,
   },
   {
     name: 'input-send-event',
-    arguments: [
-      { name: 'device', type: 'str', optional: true },
-      { name: 'head', type: 'int', optional: true },
-      { name: 'events', type: 'any' },
-    ],
     run: sendEvents,
   },
   { name: 'query-vnc', run: queryVnc },
   { name: 'query-vnc-servers', run: queryVncServers },
   {
     name: 'set_password',
-    arguments: [
-      { name: 'protocol', type: 'str' },
-      { name: 'password', type: 'str' },
-      { name: 'connected', type: 'str', optional: true },
-      { name: 'display', type: 'str', optional: true },
-    ],
     run: (host, given) => {
-      checkProtocol(given);
       return setPassword(host, given['password']);
     },
   },
   {
     name: 'expire_password',
-    arguments: [
-      { name: 'protocol', type: 'str' },
-      { name: 'time', type: 'str' },
-      { name: 'display', type: 'str', optional: true },
-    ],
     run: expirePassword,
   },
   {
     name: 'change-vnc-password',
-    arguments: [{ name: 'password', type: 'str' }],
     run: (host, given) => setPassword(host, given['password']),
   },
 ];

@@ -4,36 +4,15 @@ import { BlockError } from '../../../block/index.js';
 import { parseJson } from '../../../block/json.js';
 import { closeDescriptors } from '../../../host/node/descriptor-messages.js';
 import { VringError } from '../../../vmm/index.js';
+import { generic } from './block-arguments.js';
 import { qmpCommands } from './commands.js';
 import { QmpFramer } from './framer.js';
-import { type QmpArgument, type QmpArguments, QmpError, type QmpHost, type QmpType } from './qmp-command.js';
+import { check, checkOwnMembers, isObject } from './interface/check.js';
+import { emptyObject, qmpInterface } from './interface/grammar.js';
+import { QmpError, type QmpHost } from './qmp-command.js';
 
-const typeNames: Readonly<Record<QmpType, string>> = { str: 'string', int: 'integer', bool: 'boolean', any: 'value' };
 /** Commands that wait at most; a client that sends more without hearing is cut off. */
 const MOST_WAITING = 256;
-
-const generic = (message: string) => new QmpError('GenericError', message);
-
-function checkArguments(rows: readonly QmpArgument[], given: QmpArguments, takesMore: boolean): void {
-  for (const { name, type, optional } of rows) {
-    const value = Object.hasOwn(given, name) ? given[name] : undefined;
-    if (value === undefined) {
-      if (!optional) throw generic(`Parameter '${name}' is missing`);
-      continue;
-    }
-    const fits =
-      type === 'any' ||
-      (type === 'str' && typeof value === 'string') ||
-      (type === 'bool' && typeof value === 'boolean') ||
-      (type === 'int' && Number.isSafeInteger(value));
-    if (!fits) throw generic(`Invalid parameter type for '${name}', expected: ${typeNames[type]}`);
-  }
-  for (const name of takesMore ? [] : Object.keys(given))
-    if (!rows.some((row) => row.name === name)) throw generic(`Parameter '${name}' is unexpected`);
-}
-
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 export interface QmpWire {
   write(text: string): void;
@@ -146,7 +125,9 @@ export class QmpSession {
       throw new QmpError('CommandNotFound', "Expecting capabilities negotiation with 'qmp_capabilities'");
     const row = qmpCommands.find(({ name }) => name === execute);
     if (!row) throw new QmpError('CommandNotFound', `The command ${execute} has not been found`);
-    checkArguments(row.arguments ?? [], given, row.takesMore ?? false);
+    const { argument } = qmpInterface().commands.get(execute) ?? { argument: emptyObject };
+    if (row.takesMore) checkOwnMembers(argument, given);
+    else check(argument, given, '');
     return await row.run(this.#host, given);
   }
 }

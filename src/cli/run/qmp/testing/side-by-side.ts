@@ -32,6 +32,11 @@ export class SideBySide {
     ]);
   }
 
+  /** Starts vring's alone. */
+  async startOurs(words: readonly string[]): Promise<void> {
+    this.ours = await this.#started(process.execPath, [main, 'run'], words);
+  }
+
   async #started(program: string, leading: readonly string[], words: readonly string[]): Promise<Client> {
     const rom = join(this.#folder, 'halt.bin');
     writeFileSync(rom, new Uint8Array(0x10000).fill(0xf4));

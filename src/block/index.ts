@@ -10,7 +10,7 @@ export {
 } from './bitmap-operations.js';
 export { SparseBitmap } from './dirty-bitmap.js';
 export * from './errors.js';
-export { ThrottleGroup, type ThrottleLimit } from './filters/throttle.js';
+export { forgetThrottleGroup, ThrottleGroup, type ThrottleLimit } from './filters/throttle.js';
 export {
   BlockGraph,
   blockdevRequest,

@@ -18,6 +18,8 @@ export interface MachineType {
   /** Further names: QEMU's with a version. */
   readonly versioned?: RegExp;
   readonly sentence: string;
+  /** What QEMU calls its RAM; `NAME.ram` unless given. */
+  readonly ramId?: string;
   /** Places of the board's own disk controller, where it has one, and how many of them are on a bus. */
   readonly drives?: DriveLayout;
   /** What it has otherwise than the architecture's first board. */
@@ -27,6 +29,8 @@ export interface MachineType {
   /** Its PCI bus takes PCI Express root ports. */
   readonly express?: boolean;
 }
+
+export const ramIdOf = ({ name, ramId }: MachineType): string => ramId ?? `${name}.ram`;
 
 export interface DriveLayout {
   readonly places: number;
@@ -94,6 +98,7 @@ const x86 = {
       name: 'q35',
       versioned: /^pc-q35-\d+\.\d+$/,
       sentence: 'PC (Q35 + ICH9)',
+      ramId: 'pc.ram',
       runsBuiltInGuest: true,
       drives: { places: 6, perBus: 1 },
       express: true,
@@ -143,7 +148,7 @@ export const architectures: readonly Architecture[] = [
     sentence: 'RISC-V with 64 bits',
     code: 'riscv',
     defaultCpu: 'rv64',
-    machines: [{ name: 'virt', sentence: 'RISC-V VirtIO board' }],
+    machines: [{ name: 'virt', sentence: 'RISC-V VirtIO board', ramId: 'riscv_virt_board.ram' }],
     accelerators: ['tcg'],
     maxCpus: 64,
     serialPorts: 1,
@@ -166,7 +171,7 @@ export const architectures: readonly Architecture[] = [
     code: 'aarch64',
     // Pointers are signed in each function of Debian's kernel and programs; the architected cipher is slow, and they cannot tell.
     defaultCpu: 'max,pauth-impdef=on',
-    machines: [{ name: 'virt', versioned: /^virt-\d+\.\d+$/, sentence: 'Arm VirtIO board' }],
+    machines: [{ name: 'virt', versioned: /^virt-\d+\.\d+$/, sentence: 'Arm VirtIO board', ramId: 'mach-virt.ram' }],
     accelerators: ['tcg'],
     maxCpus: 123,
     serialPorts: 1,
@@ -190,7 +195,7 @@ export const architectures: readonly Architecture[] = [
     sentence: 'Arm with 32 bits',
     code: 'arm',
     defaultCpu: 'cortex-a15',
-    machines: [{ name: 'virt', versioned: /^virt-\d+\.\d+$/, sentence: 'Arm VirtIO board' }],
+    machines: [{ name: 'virt', versioned: /^virt-\d+\.\d+$/, sentence: 'Arm VirtIO board', ramId: 'mach-virt.ram' }],
     accelerators: ['tcg'],
     maxCpus: 8,
     serialPorts: 1,

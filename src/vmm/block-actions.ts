@@ -2,6 +2,7 @@
 import {
   addBitmap,
   BlockError,
+  commitChain,
   findBitmap,
   type GraphNode,
   mergeBitmap,
@@ -67,6 +68,8 @@ export class BlockActions {
         return this.#throttle(request);
       case 'detach':
         return this.#detach(request.disk);
+      case 'commit-now':
+        return this.#live.quietly(() => this.#commitNow(request.disk));
       case 'change-backing-file':
         return this.#live.quietly(() => this.#changeBackingFile(request));
       case 'reopen':
@@ -250,6 +253,14 @@ export class BlockActions {
     if (!(sizeBytes >= 0)) throw new BlockError('EINVAL', "Parameter 'size' expects a >0 size");
     this.#jobs.checkFree(node);
     await node.resize(sizeBytes);
+  }
+
+  async #commitNow(disk: string): Promise<void> {
+    const node = this.#jobs.need(disk);
+    const top = node.skipFilters() as GraphNode;
+    if (!top.backing) throw new BlockError('ENOTSUP', 'Operation not supported');
+    this.#jobs.checkFree(node);
+    await commitChain(top, top.backing, { emptyTop: true });
   }
 
   #detach(name: string): Promise<void> {

@@ -150,6 +150,8 @@ export type BlockRequest =
     }
   /** Takes a disk's image away from its device, which is there without one from then on; the disk's id is free again. */
   | { readonly op: 'detach'; readonly disk: NodeName }
+  /** What an overlay has goes down into the image below it, while requests wait. */
+  | { readonly op: 'commit-now'; readonly disk: NodeName }
   | {
       readonly op: 'change-backing-file';
       readonly disk: NodeName;

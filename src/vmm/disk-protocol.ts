@@ -216,6 +216,14 @@ export type ToDisks =
   /** Another block node, by name. */
   | { readonly type: 'addNode'; readonly id: number; readonly options: OptionDict }
   | { readonly type: 'removeNode'; readonly id: number; readonly name: string }
+  | {
+      readonly type: 'defineObject';
+      readonly id: number;
+      readonly name: string;
+      readonly object: Uint8Array | BlockObject;
+    }
+  /** Answered with whether it could go. */
+  | { readonly type: 'forgetObject'; readonly id: number; readonly name: string }
   | { readonly type: 'describeNodes'; readonly id: number }
   | { readonly type: 'nbd'; readonly id: number; readonly request: NbdRequest }
   | { readonly type: 'block'; readonly id: number; readonly request: BlockRequest }

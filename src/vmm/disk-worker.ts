@@ -8,6 +8,7 @@ import {
   cacheModeOf,
   describeImage,
   errorCode,
+  forgetThrottleGroup,
   type GraphNode,
   RequestFlag,
   toBlockError,
@@ -247,6 +248,21 @@ async function carryOutMessage(message: Exclude<ToDisks, { type: 'close' }>): Pr
       return await live.addNode(message.options);
     case 'removeNode':
       return await live.removeNode(message.name);
+    case 'defineObject':
+      if (message.object instanceof Uint8Array) host.secrets.set(message.name, message.object);
+      else host.objects.set(message.name, message.object);
+      return undefined;
+    case 'forgetObject':
+      if (
+        live.graph.nodes.some(
+          ({ driver, options }) => driver.name === 'throttle' && options['throttle-group'] === message.name,
+        )
+      )
+        return false;
+      forgetThrottleGroup(host, message.name);
+      host.secrets.delete(message.name);
+      host.objects.delete(message.name);
+      return true;
     case 'describeNodes':
       return { nodes: await describeNodes(), exports: exports.descriptions };
     case 'nbd':

@@ -6,6 +6,7 @@ import { bundle } from '../host/node/bundles.js';
 import type { BlockAnswer, BlockRequest, JobEvent } from './block-protocol.js';
 import type {
   BlockNodeDescription,
+  BlockObject,
   DiskConfig,
   DiskDescription,
   DiskImage,
@@ -43,6 +44,10 @@ export interface MachineDiskThread {
   /** Block nodes by their options, and by name. Reject with VringError `disk-open`. */
   addNode(options: OptionDict): Promise<void>;
   removeNode(name: string): Promise<void>;
+  /** What nodes may refer to: a secret, or another object. */
+  defineObject(id: string, object: Uint8Array | BlockObject): Promise<void>;
+  /** False: a node uses it. */
+  forgetObject(id: string): Promise<boolean>;
   /** All block nodes, and what the NBD server offers of them. Rejects with VringError `disk-open`. */
   describeNodes(): Promise<DescribedNodes>;
   /** Rejects with VringError `nbd`. */
@@ -182,6 +187,8 @@ export function openDisks(config: Omit<DiskWorkerConfig, 'ring' | 'port'>): Mach
       await ask((id) => ({ type: 'remove', id, disk }));
     },
     addNode: (options) => ask((id) => ({ type: 'addNode', id, options })),
+    defineObject: (id, object) => ask((ticket) => ({ type: 'defineObject', id: ticket, name: id, object })),
+    forgetObject: (id) => ask((ticket) => ({ type: 'forgetObject', id: ticket, name: id })),
     removeNode: (name) => ask((id) => ({ type: 'removeNode', id, name })),
     describeNodes: () => ask((id) => ({ type: 'describeNodes', id })),
     nbd: (request) => ask((id) => ({ type: 'nbd', id, request }), 'nbd'),

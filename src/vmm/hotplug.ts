@@ -1,7 +1,7 @@
 /** What comes and goes while a machine runs: block nodes, networks, units on SCSI controllers, PCI devices. */
 import { VringError } from '../base/index.js';
 import type { OptionDict } from '../block/index.js';
-import type { DiskConfig, DiskImage } from './disk-protocol.js';
+import type { BlockObject, DiskConfig, DiskImage } from './disk-protocol.js';
 import type { MachineDiskThread } from './disks.js';
 import { checkTap, type DeviceOptions, type ScsiUnitOptions } from './machine-options.js';
 import type { NetworkOptions } from './network-protocol.js';
@@ -23,6 +23,10 @@ export interface HotPluggable {
   checkImage(image: DiskImage): Promise<void>;
   /** Closes a node that no device has. Rejects with VringError `disk-open`. */
   removeBlockNode(name: string): Promise<void>;
+  /** What block nodes may refer to by its id from here on: the bytes of a secret, or another object. */
+  defineObject(id: string, object: Uint8Array | BlockObject): Promise<void>;
+  /** False: a node uses it, and it stays. */
+  forgetObject(id: string): Promise<boolean>;
   /** Opens a network for a card that comes later. Rejects with VringError `network-id`, `network-port` and others. */
   addNetwork(options: NetworkOptions): Promise<void>;
   /** Closes a network; a card that is on it stays, without a link. Rejects with VringError `no-such-network`. */
@@ -220,6 +224,14 @@ export class HotPlug implements HotPluggable {
 
   removeBlockNode(name: string): Promise<void> {
     return this.#thread.removeNode(name);
+  }
+
+  async defineObject(id: string, object: Uint8Array | BlockObject): Promise<void> {
+    await this.#disks?.defineObject(id, object);
+  }
+
+  async forgetObject(id: string): Promise<boolean> {
+    return (await this.#disks?.forgetObject(id)) ?? true;
   }
 
   async addNetwork(options: NetworkOptions): Promise<void> {

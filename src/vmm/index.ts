@@ -78,6 +78,7 @@ export type { UsbControllerModel, UsbControllerOptions, UsbDeviceOptions } from 
 export {
   type InfoTopic,
   infoTopics,
+  type MachineActions,
   type MachineEnd,
   type PanicAction,
   type PciSlot,

@@ -21,7 +21,15 @@ import type { HostPort } from './network-protocol.js';
 import type { MachineNetwork } from './networks.js';
 import type { InputEvent } from './screen-input.js';
 import type { PictureFormat, VncOptions, VncPlace, VncState } from './screen-protocol.js';
-import type { InfoTopic, MachineEnd, PanicAction, Statistics, StopReason, WatchdogAction } from './worker-protocol.js';
+import type {
+  InfoTopic,
+  MachineActions,
+  MachineEnd,
+  PanicAction,
+  Statistics,
+  StopReason,
+  WatchdogAction,
+} from './worker-protocol.js';
 
 export type MachineState = 'ready' | 'running' | 'paused' | 'ended';
 
@@ -205,11 +213,13 @@ export interface Machine extends AsyncDisposable {
   setVncPassword(password: Uint8Array | undefined): Promise<void>;
   /** Keys and movements of the mouse, at once and in order. */
   sendInput(events: readonly InputEvent[], options?: WaitOptions): Promise<void>;
-  /** A text for a person. */
   /** Mice and tablets; the one that hears of the mouse is the last. */
   mice(options?: WaitOptions): Promise<readonly MouseDescription[]>;
   /** Another one hears of the mouse. Rejects with VringError `no-such-mouse`. */
   chooseMouse(index: number, options?: WaitOptions): Promise<void>;
+  /** What is done from here on when the guest resets, switches off, crashes, or a watchdog bites. */
+  setActions(actions: MachineActions, options?: WaitOptions): Promise<void>;
+  /** A text for a person. */
   info(topic: InfoTopic, options?: WaitOptions): Promise<string>;
   on<K extends keyof MachineEvents>(event: K, listener: MachineEvents[K]): () => void;
   /** Ends the machine, if it has not ended, and releases all that it holds. */

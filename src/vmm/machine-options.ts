@@ -19,6 +19,7 @@ import type {
   DeviceConfig,
   DriveConfig,
   ImageSource,
+  MachineActions,
   NvmeNamespaceConfig,
   PanicAction,
   PciSlot,
@@ -355,13 +356,13 @@ export interface MachineOptions {
   readonly microvm?: MicrovmOptions | undefined;
   /** Devices in virtio-mmio slots speak the legacy version of the interface alone, as QEMU's: they do unless given. */
   readonly legacyVirtioMmio?: boolean | undefined;
-  /** What happens when the guest resets: it starts anew (default), the machine ends, or it stands still. */
-  readonly onReset?: 'reset' | 'end' | 'pause' | undefined;
-  /** What happens when the guest switches off: the machine ends (default) or stands still. */
-  readonly onPowerOff?: 'end' | 'pause' | undefined;
-  /** What happens when the guest tells that its kernel has crashed: the machine ends unless given, or stands still where a power-off makes it. */
+  /** `reset` unless given. */
+  readonly onReset?: MachineActions['onReset'] | undefined;
+  /** `end` unless given. */
+  readonly onPowerOff?: MachineActions['onPowerOff'] | undefined;
+  /** `poweroff` unless given. */
   readonly onPanic?: PanicAction | undefined;
-  /** What a watchdog does that has heard nothing: it resets the machine unless given. */
+  /** `reset` unless given. */
   readonly onWatchdog?: WatchdogAction | undefined;
   /** Added to the host's clock for the guest's. */
   readonly rtcOffsetMs?: number | undefined;
@@ -762,10 +763,12 @@ export function planMachine(options: MachineOptions): {
       legacyVirtioMmio: options.legacyVirtioMmio ?? true,
       cpus,
       kernelIrqchip: options.kernelIrqchip,
-      onReset: options.onReset ?? 'reset',
-      onPowerOff: options.onPowerOff ?? 'end',
-      onPanic: options.onPanic ?? 'poweroff',
-      onWatchdog: options.onWatchdog ?? 'reset',
+      actions: {
+        onReset: options.onReset ?? 'reset',
+        onPowerOff: options.onPowerOff ?? 'end',
+        onPanic: options.onPanic ?? 'poweroff',
+        onWatchdog: options.onWatchdog ?? 'reset',
+      },
       hotThreshold: threshold,
       rtcOffsetNs: (options.rtcOffsetMs ?? 0) * 1e6,
       icount: options.icount,

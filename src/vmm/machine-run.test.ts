@@ -115,6 +115,13 @@ test('reset starts anew, and ends the machine where that is asked for', async ()
   assert.deepEqual(await ending.ended, { why: 'reset' });
 });
 
+test('what a reset does may be changed while the machine runs', async () => {
+  await using machine = await createMachine({ ...small, kernel: programs.reset });
+  await machine.start();
+  await machine.setActions({ onReset: 'end', onPowerOff: 'end', onPanic: 'poweroff', onWatchdog: 'reset' });
+  assert.deepEqual(await machine.ended, { why: 'reset' });
+});
+
 test('the owner resets and switches off', async () => {
   await using machine = await createMachine({ ...small, kernel: programs.halt });
   const port = machine.serial();

@@ -104,6 +104,8 @@ function log(line: string): void {
 /** What the guest did to its ports since the last look: told once a look, however often it does it. */
 const openings = new Map<number, boolean>();
 
+let { actions } = config;
+
 /** A disk request failed, and the machine is to stand still until its owner has seen to it. */
 let diskFailed = false;
 /** Failed requests since the last look: each kind is told once a look. */
@@ -142,14 +144,14 @@ const devices = new MachineDevices({
   unplugged: (device) => say({ type: 'unplugged', device }),
   panicEvent: (event) => {
     if (event === 'crash-loaded') say({ type: 'crashLoaded' });
-    else if (config.onPanic === 'run') say({ type: 'panicked', action: 'run' });
+    else if (actions.onPanic === 'run') say({ type: 'panicked', action: 'run' });
     else machine?.stopFor('panic');
   },
   watchdogExpired: () => machine && watchdogExpired(machine),
 });
 
 function watchdogExpired(board: Board): void {
-  const action = config.onWatchdog;
+  const action = actions.onWatchdog;
   say({ type: 'watchdog', action });
   switch (action) {
     case 'reset':
@@ -364,6 +366,9 @@ function answer(board: Board, request: Exclude<Request, { type: 'accelerator' }>
       return input.mice;
     case 'chooseMouse':
       input.chooseMouse(request.index);
+      return undefined;
+    case 'setActions':
+      actions = request.actions;
       return undefined;
     case 'trays':
       return devices.trays;
@@ -635,18 +640,18 @@ async function runMachine(board: Board, boot: () => void): Promise<MachineEnd> {
     const stop: BoardStop = board.run();
     switch (stop.why) {
       case 'poweroff':
-        if (config.onPowerOff === 'end') return stop;
+        if (actions.onPowerOff === 'end') return stop;
         stopped('poweroff');
         break;
       case 'reset':
-        if (config.onReset === 'end') return stop;
-        if (config.onReset === 'pause') stopped('reset');
+        if (actions.onReset === 'end') return stop;
+        if (actions.onReset === 'pause') stopped('reset');
         else restart = true;
         break;
       case 'exit':
         return stop;
       case 'panic': {
-        const pauses = config.onPanic === 'pause' || config.onPowerOff === 'pause';
+        const pauses = actions.onPanic === 'pause' || actions.onPowerOff === 'pause';
         say({ type: 'panicked', action: pauses ? 'pause' : 'poweroff' });
         if (!pauses) return stop;
         stopped('panic');

@@ -77,7 +77,7 @@ test('the plan of a machine: streams, devices, defaults', async () => {
   assert.deepEqual(config.serial, [{ stream: 0 }, undefined, { stream: 1 }, undefined]);
   assert.equal(config.streams.length, 6);
   assert.equal(config.ramBytes, 128 << 20);
-  assert.equal(config.onReset, 'reset');
+  assert.equal(config.actions.onReset, 'reset');
   assert.ok(
     config.kernel instanceof Uint8Array && config.kernel.buffer instanceof SharedArrayBuffer,
     'shared, not copied',

@@ -32,6 +32,7 @@ import {
   doorbellWord,
   type FromWorker,
   type InfoTopic,
+  type MachineActions,
   type MachineEnd,
   type Request,
   rungBy,
@@ -528,6 +529,10 @@ class RunningMachine implements Machine {
 
   async mice(options?: WaitOptions): Promise<readonly MouseDescription[]> {
     return (await this.#request({ type: 'mice' }, options)) as readonly MouseDescription[];
+  }
+
+  async setActions(actions: MachineActions, options?: WaitOptions): Promise<void> {
+    await this.#request({ type: 'setActions', actions }, options);
   }
 
   async chooseMouse(index: number, options?: WaitOptions): Promise<void> {

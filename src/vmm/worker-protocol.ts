@@ -301,6 +301,18 @@ export interface TraceConfig {
   readonly path?: string | undefined;
 }
 
+/** What is done when the guest does what may end it. */
+export interface MachineActions {
+  /** It resets: it starts anew, the machine ends, or it stands still. */
+  readonly onReset: 'reset' | 'end' | 'pause';
+  /** It switches off: the machine ends or stands still. */
+  readonly onPowerOff: 'end' | 'pause';
+  /** It tells that its kernel has crashed: the machine ends, or stands still where a power-off makes it, or the guest goes on. */
+  readonly onPanic: PanicAction;
+  /** A watchdog has heard nothing. */
+  readonly onWatchdog: WatchdogAction;
+}
+
 /** Everything a worker needs to build its machine; structured-cloneable. */
 export interface WorkerConfig {
   readonly architecture: ArchitectureName;
@@ -351,12 +363,7 @@ export interface WorkerConfig {
   readonly microvm: MachineOptions['microvm'];
   readonly legacyVirtioMmio: boolean;
   readonly kernelIrqchip: 'on' | 'split' | 'off' | undefined;
-  /** What the guest's reset does. */
-  readonly onReset: 'reset' | 'end' | 'pause';
-  /** What the guest's power-off does. */
-  readonly onPowerOff: 'end' | 'pause';
-  readonly onPanic: PanicAction;
-  readonly onWatchdog: WatchdogAction;
+  readonly actions: MachineActions;
   readonly hotThreshold: number;
   /** Added to the host's wall clock for the guest's RTC. */
   readonly rtcOffsetNs: number;
@@ -479,6 +486,7 @@ export type Request =
   /** Answered with `MouseDescription[]`. */
   | { readonly type: 'mice' }
   | { readonly type: 'chooseMouse'; readonly index: number }
+  | { readonly type: 'setActions'; readonly actions: MachineActions }
   | { readonly type: 'info'; readonly topic: InfoTopic };
 
 export type ToWorker = { readonly id: number; readonly request: Request };

@@ -146,6 +146,11 @@ export function findThrottleGroup(host: BlockHost, name: string): ThrottleGroup 
   return group;
 }
 
+/** Its object is gone: one of the same name is another. */
+export function forgetThrottleGroup(host: BlockHost, name: string): void {
+  groups.get(host)?.delete(name);
+}
+
 function limitReader(values: OptionValues): (name: ThrottleLimit) => number {
   return (name) => values.number(`limits.${name}`) ?? 0;
 }

@@ -16,7 +16,7 @@ import { Globals } from './globals.js';
 import { planLens } from './lens.js';
 import { bootsByNetwork, chooseRoms } from './network-roms.js';
 import { planNetworks } from './networks.js';
-import { planActions } from './plan-actions.js';
+import { machineActions, planActions } from './plan-actions.js';
 import { planBoard } from './plan-board.js';
 import { type Characters, planCharacters } from './plan-characters.js';
 import { planDescriptors } from './plan-descriptors.js';
@@ -120,7 +120,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
   if (builtIn) planBoot(options, architecture.name);
   const trace = planTrace(options, notices);
   const stats = options.has('stats') ? ((options.last('stats') || 'text') as 'text' | 'json') : undefined;
-  const { panicStatus, ...actions } = planActions(options);
+  const actions = planActions(options);
   const echr = options.last('echr') ?? '1';
   if (!/^(0x[0-9a-f]+|\d+)$/i.test(echr) || Number(echr) > 255) {
     throw new UsageError(`-echr ${echr}: the key is a number from 0 to 255`);
@@ -161,7 +161,7 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
       // Whoever asks by program may plug in disks.
       disksMayCome: (!isEmpty && characters.attachments.some(({ from }) => from.kind === 'qmp')) || undefined,
       blockNodes,
-      ...actions,
+      ...machineActions(actions.words),
       gdb: gdb !== undefined,
       trace: trace.items.length > 0 ? { items: trace.items, path: trace.path } : undefined,
     },
@@ -185,7 +185,8 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     pidfile: options.last('pidfile'),
     daemonize: planDaemonize(options, context, characters, screen),
     escapeByte: Number(echr),
-    panicStatus,
+    actions,
+    boardObjects: objects,
     name: board.name,
     offline: options.has('offline'),
     mirror: options.last('mirror'),

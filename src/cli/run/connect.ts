@@ -12,38 +12,25 @@ import { RingBackend } from './backends/ring.js';
 import { SocketBackend } from './backends/socket.js';
 import { UdpBackend } from './backends/udp.js';
 import type { Chardev } from './chardevs.js';
-import type { SpareDrive } from './drives.js';
-import { type ChardevState, Monitor } from './monitor.js';
+import { type ChardevState, Monitor, type MonitoredRun } from './monitor.js';
 import { type FrontEnd, Mux } from './mux.js';
-import type { NamedDevices } from './named-devices.js';
 import { QmpMonitor, type ServedHost } from './qmp/serve.js';
 import type { Attachment } from './run-plan.js';
 
 /** Typed or piped bytes that the guest has not taken yet; beyond that a terminal's keys are lost, and others wait. */
 const inputLimit = 1 << 16;
 
-export interface ConnectOptions {
-  readonly machine: Machine;
+export interface ConnectOptions extends MonitoredRun {
   readonly attachments: readonly Attachment[];
   readonly terminal: Terminal;
   readonly stdin: NodeJS.ReadStream;
   readonly output: OutputSink;
   readonly errorOutput: OutputSink;
   readonly escapeByte: number;
-  /** How the monitor greets, and asks for a command. */
-  readonly version: string;
-  readonly prompt: string;
-  readonly name: string | undefined;
-  readonly uuid?: string | undefined;
-  readonly ramBytes?: number | undefined;
-  readonly isEmpty: boolean;
-  readonly spareDrives: Map<string, SpareDrive>;
-  readonly namedDevices: NamedDevices;
   /** For a monitor for programs. */
   readonly qmp?: ServedHost | undefined;
   /** What is typed for a person when standard input ends. */
   readonly atEndOfInput?: string | undefined;
-  quit(): void;
   /** Ctrl-C and Ctrl-\ on a terminal that is not shared with a monitor. */
   interrupt(signal: 'SIGINT' | 'SIGQUIT'): void;
 }
@@ -168,7 +155,6 @@ export function connect(
   const fileSinks: FileSink[] = [];
   const programs: QmpMonitor[] = [];
   let stdio: StdioInput | undefined;
-  const states = chardevStates(chardevs, backends, attachments);
   for (const chardev of chardevs) {
     let sink: OutputSink | undefined;
     const file = files.get(chardev);
@@ -212,20 +198,7 @@ export function connect(
       }
       if (from.kind === 'monitor') {
         const writes = sink ?? { write: () => Promise.resolve() };
-        const monitor = new Monitor({
-          machine,
-          version: options.version,
-          prompt: options.prompt,
-          name: options.name,
-          uuid: options.uuid,
-          ramBytes: options.ramBytes,
-          isEmpty: options.isEmpty,
-          spareDrives: options.spareDrives,
-          namedDevices: options.namedDevices,
-          chardevs: states,
-          write: (text) => void writes.write(text),
-          quit: options.quit,
-        });
+        const monitor = new Monitor({ ...options, write: (text) => void writes.write(text) });
         frontEnds.push({
           name: 'the monitor',
           input: (bytes) => monitor.input(bytes),

@@ -1,17 +1,23 @@
 /** `vring run debian`: a shell on the terminal, or a command whose streams are the program's own. */
 import { parseDebianName } from '../../distro/index.js';
 import { type EndingSignal, onEndingSignal, Terminal } from '../../host/node/terminal.js';
-import { type CharacterPort, type DebianSession, openDebian, VringError } from '../../vmm/index.js';
+import {
+  type CharacterPort,
+  type DebianSession,
+  type MachineOptions,
+  openDebian,
+  VringError,
+} from '../../vmm/index.js';
 import { complain, type ProcessIo, print } from '../process-io.js';
 import { Progress } from '../progress.js';
 import { UsageError } from '../usage-error.js';
-import { monitorWords } from '../version.js';
 import type { Chardev } from './chardevs.js';
 import { connect, openChardevs, StreamSink } from './connect.js';
 import { serveGdb } from './gdb-server.js';
 import { monitorHost, planObjects, printStatistics, showWarnings } from './index.js';
 import { LensView } from './lens.js';
 import { keyName } from './mux.js';
+import type { RunObjects } from './run-objects.js';
 import type { RunPlan } from './run-plan.js';
 
 const guestSignals = { SIGHUP: 'HUP', SIGINT: 'INT', SIGQUIT: 'QUIT', SIGTERM: 'TERM' } as const;
@@ -36,7 +42,8 @@ export async function runDebian(
   const run = command ?? (script ? ['sh', '-ls'] : undefined);
   const control = new SignalControl(io, run !== undefined);
   try {
-    const session = await prepare(suite, run, plan, io, control.signal);
+    const objects = await planObjects(plan);
+    const session = await prepare(suite, run, plan, objects.options, io, control.signal);
     control.session = session;
     // Standard error is the command's own, unless a choice was asked for.
     showWarnings(session.machine, io, command === undefined || plan.machine.accelerators !== undefined);
@@ -45,15 +52,14 @@ export async function runDebian(
     try {
       if (plan.gdb)
         stopGdb = await serveGdb(
-          session.machine,
           plan.gdb,
-          monitorHost(plan, noChardevs, io, () => control.end(0)),
+          monitorHost(plan, noChardevs, session.machine, objects.run, io, () => control.end(0)),
         );
       lens?.start();
       if (command === undefined) await print(io.stderr, firstLine(session, script, plan.escapeByte));
       const status = run
         ? await runStreams(session, plan, io)
-        : await runShell(session, plan, io, terminal, () => control.end(0));
+        : await runShell(session, plan, objects.run, io, terminal, () => control.end(0));
       return control.forced ?? status;
     } finally {
       stopGdb();
@@ -117,6 +123,7 @@ async function prepare(
   suite: string | undefined,
   command: readonly string[] | undefined,
   plan: RunPlan,
+  objects: Pick<MachineOptions, 'secrets' | 'blockObjects'>,
   io: ProcessIo,
   signal: AbortSignal,
 ): Promise<DebianSession> {
@@ -144,7 +151,7 @@ async function prepare(
         mirror: plan.mirror,
         env: io.env,
         guestEnvironment,
-        machine: { ...machine, ...(await planObjects(plan)).options },
+        machine: { ...machine, ...objects },
         onProgress: (step) => progress.show(step),
         onNotice: (sentence) => {
           progress.clear();
@@ -168,6 +175,7 @@ function firstLine(session: DebianSession, script: boolean, escapeByte: number):
 async function runShell(
   session: DebianSession,
   plan: RunPlan,
+  objects: RunObjects,
   io: ProcessIo,
   terminal: Terminal,
   quit: () => void,
@@ -184,19 +192,13 @@ async function runShell(
   const chardevs = await openChardevs([chardev, ...plan.chardevs]);
   const connection = connect(
     {
-      machine: session.machine,
+      ...monitorHost({ ...plan, attachments }, chardevs, session.machine, objects, io, quit),
       attachments,
       terminal,
       stdin: io.stdin,
       output: new StreamSink(io.stdout, quit),
       errorOutput: new StreamSink(io.stderr, () => {}),
       escapeByte: plan.escapeByte,
-      ...monitorWords(io.toolName),
-      name: plan.name,
-      isEmpty: false,
-      quit,
-      spareDrives: new Map(),
-      namedDevices: new Map(),
       interrupt: quit,
     },
     chardevs,

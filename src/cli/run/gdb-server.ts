@@ -1,25 +1,19 @@
 /** `-gdb tcp:…`: one debugger at a time, between its socket and the machine's stub. As in QEMU, the machine stops when one comes. */
 import { createServer, type Socket } from 'node:net';
 import { openFailure } from '../../host/node/open-failure.js';
-import { type Machine, VringError } from '../../vmm/index.js';
+import { VringError } from '../../vmm/index.js';
 import { MonitorPackets } from './gdb-monitor.js';
-import { Monitor, type MonitorHost } from './monitor.js';
+import { Monitor, type MonitoredRun } from './monitor.js';
 import type { GdbAddress } from './run-plan.js';
 
 /** What gdb says when it leaves (protocol: `D`). */
 const DETACH = '$D#44';
 
 /** Listens; gives what ends it. gdb's `monitor` has the commands of the machine's monitor. Throws VringError `gdb-listen`. */
-export async function serveGdb(
-  machine: Machine,
-  address: GdbAddress,
-  host: Pick<
-    MonitorHost,
-    'version' | 'prompt' | 'name' | 'isEmpty' | 'chardevs' | 'quit' | 'spareDrives' | 'namedDevices'
-  >,
-): Promise<() => void> {
+export async function serveGdb(address: GdbAddress, host: MonitoredRun): Promise<() => void> {
+  const { machine } = host;
   const stub = machine.gdb();
-  const monitor = new Monitor({ machine, write: () => {}, ...host });
+  const monitor = new Monitor({ ...host, write: () => {} });
   let client: Socket | undefined;
   const server = createServer((socket) => {
     if (client) {

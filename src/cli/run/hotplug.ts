@@ -14,6 +14,7 @@ import { planSlot, planVirtio } from './plan-place.js';
 import { ScsiPlan, scsiUnit } from './plan-scsi.js';
 import { isUsbController, isUsbDevice, planUsbController, planUsbDevice } from './plan-usb.js';
 import { planVirtioNet } from './plan-virtio-net.js';
+import type { RunObjects } from './run-objects.js';
 
 /** What a run keeps for devices that may come. */
 export interface HotPlugContext {
@@ -21,6 +22,7 @@ export interface HotPlugContext {
   /** Drives that no device has, by id. */
   readonly spareDrives: Map<string, SpareDrive>;
   readonly namedDevices: NamedDevices;
+  readonly objects: RunObjects;
 }
 
 /** Throws VringError. */
@@ -34,6 +36,7 @@ export async function addDevice(context: HotPlugContext, values: KeyValues): Pro
   if (id !== undefined && !/^[a-z][\w.-]*$/i.test(id))
     throw new VringError('device-bus', "Parameter 'id' expects an identifier");
   let taken: string | undefined;
+  context.objects.board.take(values, row.name);
   const named = values.entries.get('drive');
   if (named !== undefined && !spareDrives.has(named)) await checkNode(machine, row.name, named);
   const drive = (name: string) => {

@@ -6,7 +6,7 @@ import { tuneForMachines } from '../../host/node/engine-flags.js';
 import { machineThreadLoaded } from '../../host/node/machine-thread.js';
 import { openFailure } from '../../host/node/open-failure.js';
 import { onEndingSignal, Terminal } from '../../host/node/terminal.js';
-import { DEFAULT_ARCHITECTURE, findArchitecture } from '../../vmm/architectures.js';
+import { DEFAULT_ARCHITECTURE, findArchitecture, ramIdOf } from '../../vmm/architectures.js';
 import {
   createMachine,
   type Machine,
@@ -33,8 +33,11 @@ import { chardevStates, connect, type OpenChardevs, openChardevs, StreamSink } f
 import { serveGdb } from './gdb-server.js';
 import { helpTopic } from './help-topics.js';
 import { LensView } from './lens.js';
+import type { MonitoredRun } from './monitor.js';
 import { runCommand, unsupportedRunOptions } from './options.js';
+import { panicStatus, type RunActions } from './plan-actions.js';
 import { descriptorsToHandOn, takeDescriptors } from './plan-descriptors.js';
+import { RunObjects } from './run-objects.js';
 import type { RunPlan } from './run-plan.js';
 import { serveVnc } from './screen-options.js';
 import { TextDisplay } from './text-display.js';
@@ -154,14 +157,14 @@ async function withPidfile(path: string | undefined, work: () => Promise<number>
 }
 
 /** Exit status of a machine's end, as QEMU has it. */
-export function statusOf(end: MachineEnd, panicStatus: number): number {
-  return end.why === 'exit' ? end.status : end.why === 'panic' ? panicStatus : 0;
+export function statusOf(end: MachineEnd, { words }: RunActions): number {
+  return end.why === 'exit' ? end.status : end.why === 'panic' ? panicStatus(words) : 0;
 }
 
 /** Secrets and credentials, made from what -object says. */
 export async function planObjects(
   plan: RunPlan,
-): Promise<{ readonly host: NodeBlockHost; readonly options: Pick<MachineOptions, 'secrets' | 'blockObjects'> }> {
+): Promise<{ readonly run: RunObjects; readonly options: Pick<MachineOptions, 'secrets' | 'blockObjects'> }> {
   const host = new NodeBlockHost();
   for (const { type, id, options } of plan.objects) {
     try {
@@ -174,7 +177,7 @@ export async function planObjects(
     ([id, { type, options }]) => [id, { type, options: options as OptionDict }] as const,
   );
   return {
-    host,
+    run: new RunObjects(host, plan.boardObjects),
     options:
       plan.objects.length === 0
         ? {}
@@ -190,14 +193,20 @@ export function acceleratorLine({ accelerator, acceleratorRefusals }: Machine): 
 
 /** What a monitor knows of the run. */
 export function monitorHost(
-  { name, isEmpty, attachments, spareDrives, namedDevices, machine }: RunPlan,
+  plan: RunPlan,
   open: OpenChardevs,
+  machine: Machine,
+  objects: RunObjects,
   { toolName }: ProcessIo,
   quit: () => void,
-) {
+): MonitoredRun {
+  const { name, isEmpty, attachments, spareDrives, namedDevices, actions } = plan;
   const chardevs = chardevStates(open.chardevs, open.backends, attachments);
-  const { uuid, ramBytes = DEFAULT_RAM_BYTES } = machine;
-  return { ...monitorWords(toolName), name, isEmpty, spareDrives, namedDevices, chardevs, uuid, ramBytes, quit };
+  const { uuid, ramBytes = DEFAULT_RAM_BYTES } = plan.machine;
+  const { machines } = findArchitecture(plan.machine.architecture ?? DEFAULT_ARCHITECTURE.name);
+  const ramId = ramIdOf(machines.find((row) => row.name === plan.machine.machine) ?? machines[0]);
+  const known = { name, isEmpty, spareDrives, namedDevices, chardevs, uuid, ramBytes, ramId, actions };
+  return { ...monitorWords(toolName), ...known, machine, objects, quit };
 }
 
 /** Shows which accelerator was chosen, and what the machine warns of, now and later. */
@@ -284,19 +293,18 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
       return 0;
     }
     machine.on('unplugged', (device) => void plan.namedDevices.delete(device));
-    const { cpus = 1, uuid, architecture = 'x86_64' } = plan.machine;
-    const host = monitorHost(plan, chardevs, io, () => quit(0));
+    const { cpus = 1, architecture = 'x86_64' } = plan.machine;
+    const host = monitorHost(plan, chardevs, machine, objects.run, io, () => quit(0));
     const connection = connect(
       {
         ...host,
-        machine,
         attachments: plan.attachments,
         terminal,
         stdin: io.stdin,
         output,
         errorOutput: new StreamSink(io.stderr, () => {}),
         escapeByte: plan.escapeByte,
-        qmp: { ...host, machine, version: versionLine(), cpus: plan.isEmpty ? 0 : cpus, uuid, architecture },
+        qmp: { ...host, version: versionLine(), cpus: plan.isEmpty ? 0 : cpus, architecture },
         // Its prompt takes Ctrl-D for the end.
         atEndOfInput: plan.builtIn ? '\x04' : undefined,
         interrupt: (signal) => ending(signal, signal === 'SIGINT' ? 2 : 3),
@@ -318,15 +326,15 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
     let stopGdb = () => {};
     try {
       await awaitClients(chardevs, running, io);
-      if (plan.gdb) stopGdb = await serveGdb(running, plan.gdb, host);
-      await serveVnc(running, plan, objects.host);
+      if (plan.gdb) stopGdb = await serveGdb(plan.gdb, host);
+      await serveVnc(running, plan, objects.run.host);
       lens?.start();
       if (!plan.startPaused && running.state === 'ready') await running.start();
       connection.start();
       text?.start();
       if (plan.daemonize) tellForker();
       const end = await running.ended;
-      return forced ?? statusOf(end, plan.panicStatus);
+      return forced ?? statusOf(end, plan.actions);
     } finally {
       stopGdb();
       await text?.stop();

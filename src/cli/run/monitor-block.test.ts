@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { BlockRequest } from '../../vmm/index.js';
 import { Monitor } from './monitor.js';
+import { monitoredRun } from './testing/monitored-run.js';
 
 test('jobs, snapshots and sizes by the monitor', async () => {
   const asked: BlockRequest[] = [];
@@ -13,10 +14,7 @@ test('jobs, snapshots and sizes by the monitor', async () => {
       return undefined;
     },
   };
-  const monitor = new Monitor({
-    ...{ machine: machine as never, version: '', prompt: '', name: undefined, isEmpty: false, chardevs: [] },
-    ...{ spareDrives: new Map(), namedDevices: new Map(), quit: () => {}, write: () => {} },
-  });
+  const monitor = new Monitor({ ...monitoredRun(machine as never), write: () => {} });
   const run = (line: string) => monitor.execute(line);
   assert.equal(await run('info block-jobs'), 'No active jobs');
   const target = (file: string, exists = false, format?: string) => ({ file, format, exists });

@@ -118,6 +118,26 @@ async function setLimits({ machine }: MonitorHost, argument: string): Promise<st
   return '';
 }
 
+/** As in QEMU, `all` leaves out disks that have nothing below them. */
+async function commit({ machine }: MonitorHost, argument: string): Promise<string> {
+  const { words } = split(argument);
+  if (words.length !== 1) throw new UsageError('commit: the id of a drive, or all, is needed');
+  const [wanted] = words;
+  const disks = await machine.disks();
+  const found = wanted === 'all' ? disks.filter(({ backing }) => backing) : disks.filter(({ id }) => id === wanted);
+  if (wanted !== 'all' && found.length === 0) return `Device '${wanted}' not found`;
+  for (const { id, inserted } of found) {
+    if (!inserted) return `Device '${id}' has no medium`;
+    try {
+      await machine.block({ op: 'commit-now', disk: id });
+    } catch (error) {
+      if (error instanceof VringError) return `'commit' error for '${id}': ${error.message}`;
+      throw error;
+    }
+  }
+  return '';
+}
+
 /** QEMU tells what is wrong without the word Error before it. */
 async function deleteDrive({ machine, spareDrives }: MonitorHost, argument: string): Promise<string> {
   const { words } = split(argument);
@@ -234,6 +254,12 @@ export const blockMonitorCommands: readonly MonitorCommand[] = [
     argument: 'DRIVE BPS BPS_RD BPS_WR IOPS IOPS_RD IOPS_WR',
     sentence: 'bounds what a disk is asked for in a second; 0: no bound',
     run: setLimits,
+  },
+  {
+    name: 'commit',
+    argument: 'DRIVE|all',
+    sentence: 'writes what a disk, or all of them, have over their backing images into those',
+    run: commit,
   },
   {
     name: 'drive_del',

@@ -6,6 +6,7 @@ import { openFailure } from '../../host/node/open-failure.js';
 import { type InputEvent, type Machine, VringError } from '../../vmm/index.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
+import { expireVncPassword, setVncPassword } from './vnc-of-machine.js';
 
 interface ScreenHost {
   readonly machine: Machine;
@@ -73,7 +74,7 @@ async function moveMouse(machine: Machine, dx: number, dy: number, dz: number): 
 /** `set_password vnc PASSWORD`, `change vnc password PASSWORD` */
 export async function setPassword(machine: Machine, password: string | undefined): Promise<string> {
   if (password === undefined) throw new UsageError('the password of VNC is needed: set_password vnc PASSWORD');
-  await machine.setVncPassword(new TextEncoder().encode(password));
+  await setVncPassword(machine, password);
   return '';
 }
 
@@ -95,7 +96,19 @@ export const screenCommands = [
     argument: 'vnc PASSWORD',
     sentence: 'the password of those who come by VNC from here on',
     run: (host: ScreenHost, argument: string): Promise<string> =>
-      setPassword(host.machine, /^vnc\s+(\S+)$/.exec(argument)?.[1]),
+      setPassword(host.machine, /^vnc\s+(\S+)(?:\s+keep)?$/.exec(argument)?.[1]),
+  },
+  {
+    name: 'expire_password',
+    argument: 'vnc now|never|+SECONDS|SECONDS',
+    sentence: 'when the password of VNC ends: now, never, so soon, or so many seconds after 1970 began',
+    run: async ({ machine }: ScreenHost, argument: string): Promise<string> => {
+      const [, protocol, time] = /^(\S+)\s+(\S+)$/.exec(argument.trim()) ?? [];
+      if (time === undefined) throw new UsageError('expire_password: vnc and a time are needed');
+      if (protocol !== 'vnc') throw new UsageError(`invalid parameter value: ${protocol}`);
+      await expireVncPassword(machine, time);
+      return '';
+    },
   },
   {
     name: 'screendump',

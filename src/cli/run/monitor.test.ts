@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { type Machine, VringError } from '../../vmm/index.js';
 import { Monitor } from './monitor.js';
 import { type FrontEnd, Mux } from './mux.js';
+import { monitoredRun } from './testing/monitored-run.js';
 
 /** A machine as far as the monitor uses it: 64 KiB of memory at 0, mapped at 0xffff800000000000 too. */
 function fakeMachine() {
@@ -76,23 +77,20 @@ async function ask(...lines: string[]) {
   const { machine, calls, memory } = fakeMachine();
   let shown = '';
   let quit = false;
-  const monitor = new Monitor({
-    spareDrives: new Map(),
-    namedDevices: new Map(),
-    machine,
-    version: 'vring 9',
-    prompt: '(vring) ',
-    isEmpty: false,
+  const run = monitoredRun(machine, {
     name: 'me',
     chardevs: [
       { id: 'serial0', filename: 'stdio', isUsed: true, ring: undefined },
       { id: 'c1', filename: '/tmp/x', isUsed: false, ring: undefined },
     ],
-    write: (text) => {
-      shown += text;
-    },
     quit: () => {
       quit = true;
+    },
+  });
+  const monitor = new Monitor({
+    ...run,
+    write: (text) => {
+      shown += text;
     },
   });
   for (const line of lines) monitor.input(Buffer.from(`${line}\r`));

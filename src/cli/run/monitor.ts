@@ -13,8 +13,12 @@ import { evaluate } from './monitor-expression.js';
 import { readMemoryBytes } from './monitor-memory.js';
 import { describeNetworks, networkCommands } from './monitor-network.js';
 import { ringMonitorCommands } from './monitor-ring.js';
+import { runMonitorCommands } from './monitor-run.js';
 import { describeMice, screenCommands, setPassword } from './monitor-screen.js';
 import { deviceWith, diskPath } from './named-devices.js';
+import type { RunActions } from './plan-actions.js';
+import type { RunObjects } from './run-objects.js';
+import { describeVnc } from './vnc-of-machine.js';
 
 /** A character device, as it is now. */
 export interface ChardevState {
@@ -26,18 +30,25 @@ export interface ChardevState {
   readonly ring: RingBackend | undefined;
 }
 
-export interface MonitorHost extends HotPlugContext {
+/** What every monitor knows of the machine that it is of. */
+export interface MonitoredRun extends HotPlugContext {
   readonly version: string;
   readonly name: string | undefined;
   /** -M none: there is no processor. */
   readonly isEmpty: boolean;
   /** What asks for a command. */
   readonly prompt: string;
-  readonly uuid?: string | undefined;
-  readonly ramBytes?: number | undefined;
+  readonly uuid: string | undefined;
+  readonly ramBytes: number;
+  /** What its RAM is called where no object has made it. */
+  readonly ramId: string;
   readonly chardevs: readonly ChardevState[];
-  write(text: string): void;
+  readonly actions: RunActions;
   quit(): void;
+}
+
+export interface MonitorHost extends MonitoredRun {
+  write(text: string): void;
 }
 
 /** What its commands are given. */
@@ -98,6 +109,11 @@ const infoRows: readonly InfoRow[] = [
   },
   { name: 'blockstats', sentence: 'what disks have been asked for', show: describeStatistics },
   machineRow('cpus', 'where each vCPU is'),
+  {
+    name: 'iothreads',
+    sentence: 'objects of the type iothread',
+    show: async ({ objects }) => ioThreads(objects).map(describeIoThread).join('\n'),
+  },
   machineRow('jit', 'counters of the translator'),
   {
     name: 'kvm',
@@ -129,13 +145,49 @@ const infoRows: readonly InfoRow[] = [
     show: async ({ uuid = '00000000-0000-0000-0000-000000000000' }) => uuid,
   },
   {
+    name: 'memdev',
+    sentence: 'what RAM is made of',
+    show: async (host) => `${memoryBackends(host).map(describeMemoryBackend).join('\n\n')}\n`,
+  },
+  {
     name: 'memory_size_summary',
     sentence: 'RAM of the machine',
-    show: async ({ ramBytes = 0 }) => `base memory: ${ramBytes}\nplugged memory: 0`,
+    show: async ({ ramBytes }) => `base memory: ${ramBytes}\nplugged memory: 0`,
   },
   machineRow('usb', 'USB devices by their ports'),
+  { name: 'vnc', sentence: 'where the screen is served by VNC, and to whom', show: describeVnc },
   { name: 'version', sentence: 'version of vring', show: async ({ version }) => version },
 ];
+
+/** The properties of `memory` objects that this host knows of are QEMU's defaults. */
+export const memoryBackends = ({ objects, ramId, ramBytes }: MonitoredRun) =>
+  [...objects.board.memories({ id: ramId, bytes: ramBytes })].map(([id, size]) => ({
+    ...{ id, size, merge: true, dump: true, prealloc: false, share: false, reserve: true },
+    ...{ policy: 'default', 'host-nodes': [] },
+  }));
+
+const describeMemoryBackend = ({ id, size, policy, ...flags }: ReturnType<typeof memoryBackends>[number]) => {
+  const { merge, dump, prealloc, share, reserve } = flags;
+  const lines = Object.entries({ size, merge, dump, prealloc, share, reserve, policy, 'host nodes': '' });
+  return [
+    `memory backend: ${id}`,
+    ...lines.map(([name, value]) => `  ${`${name}:`.padEnd(name === 'size' ? 6 : 0)} ${value}`),
+  ].join('\n');
+};
+
+/** Nothing runs in a thread of theirs: the process stands for each. */
+export const ioThreads = ({ types }: RunObjects) =>
+  [...types]
+    .filter(([, type]) => type === 'iothread')
+    .map(([id]) => ({
+      ...{ id, 'thread-id': process.pid, 'poll-max-ns': 32768, 'poll-grow': 0, 'poll-shrink': 0 },
+      'aio-max-batch': 0,
+    }));
+
+const describeIoThread = ({ id, 'thread-id': thread, ...numbers }: ReturnType<typeof ioThreads>[number]) =>
+  [`${id}:`, ...Object.entries({ thread_id: thread, ...numbers }).map(([name, value]) => `  ${name}=${value}`)].join(
+    '\n',
+  );
 
 async function info(host: MonitorHost, argument: string): Promise<string> {
   const [topic, ...flags] = argument.split(/\s+/);
@@ -424,6 +476,7 @@ export const monitorCommands: readonly MonitorCommand[] = [
     },
   },
   ...blockMonitorCommands,
+  ...runMonitorCommands,
   {
     name: 'eject',
     argument: '[-f] DRIVE',

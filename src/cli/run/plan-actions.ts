@@ -1,36 +1,54 @@
-/** What the machine does at a reset, a power-off, a crash of its guest, and when the watchdog bites. */
-import { type MachineOptions, type WatchdogAction, watchdogActions } from '../../vmm/index.js';
+/** What the machine does at a reset, a power-off, a crash of its guest, and when the watchdog bites: QEMU's words for it. */
+import { type MachineActions, type WatchdogAction, watchdogActions } from '../../vmm/index.js';
 import { KeyValues } from '../options/key-values.js';
 import { UsageError } from '../usage-error.js';
 import type { Options } from './given-options.js';
 
-type Actions = Pick<MachineOptions, 'onReset' | 'onPowerOff' | 'onPanic' | 'onWatchdog'> & {
-  readonly panicStatus: number;
-};
+export interface ActionWords {
+  readonly reboot: 'reset' | 'shutdown';
+  readonly shutdown: 'poweroff' | 'pause';
+  readonly panic: 'pause' | 'shutdown' | 'exit-failure' | 'none';
+  readonly watchdog: WatchdogAction;
+}
 
-export function planActions(options: Options): Actions {
-  let panicStatus = 0;
-  let onPanic: MachineOptions['onPanic'];
-  let onWatchdog = watchdogAction(options.last('watchdog-action'));
-  let onReset: 'reset' | 'end' | 'pause' = options.has('no-reboot') ? 'end' : 'reset';
-  let onPowerOff: 'end' | 'pause' = options.has('no-shutdown') ? 'pause' : 'end';
+/** The words that are in force; a monitor may change them. */
+export interface RunActions {
+  words: ActionWords;
+}
+
+export function machineActions({ reboot, shutdown, panic, watchdog }: ActionWords): MachineActions {
+  const onPowerOff = shutdown === 'pause' ? 'pause' : 'end';
+  return {
+    // A reset that is a shutdown does what a shutdown does.
+    onReset: reboot === 'reset' ? 'reset' : onPowerOff,
+    onPowerOff,
+    onPanic: panic === 'none' ? 'run' : panic === 'pause' ? 'pause' : 'poweroff',
+    onWatchdog: watchdog,
+  };
+}
+
+/** Exit status after a crash of the guest. */
+export const panicStatus = ({ panic }: ActionWords): number => (panic === 'exit-failure' ? 1 : 0);
+
+/** Throws UsageError. */
+export function planActions(options: Options): RunActions {
+  let words: ActionWords = {
+    reboot: options.has('no-reboot') ? 'shutdown' : 'reset',
+    shutdown: options.has('no-shutdown') ? 'pause' : 'poweroff',
+    panic: 'shutdown',
+    watchdog: watchdogAction(options.last('watchdog-action')) ?? 'reset',
+  };
   for (const text of options.all('action')) {
     const values = KeyValues.parse(`-action ${text}`, text);
-    const reboot = values.choice('reboot', ['reset', 'shutdown']);
-    const shutdown = values.choice('shutdown', ['poweroff', 'pause']);
-    const panic = values.choice('panic', ['pause', 'shutdown', 'exit-failure', 'none']);
-    onWatchdog = values.choice('watchdog', watchdogActions) ?? onWatchdog;
+    words = {
+      reboot: values.choice('reboot', ['reset', 'shutdown']) ?? words.reboot,
+      shutdown: values.choice('shutdown', ['poweroff', 'pause']) ?? words.shutdown,
+      panic: values.choice('panic', ['pause', 'shutdown', 'exit-failure', 'none']) ?? words.panic,
+      watchdog: values.choice('watchdog', watchdogActions) ?? words.watchdog,
+    };
     values.finish();
-    if (reboot !== undefined) onReset = reboot === 'reset' ? 'reset' : 'end';
-    if (panic !== undefined) {
-      onPanic = panic === 'none' ? 'run' : panic === 'pause' ? 'pause' : 'poweroff';
-      panicStatus = panic === 'exit-failure' ? 1 : 0;
-    }
-    if (shutdown !== undefined) onPowerOff = shutdown === 'pause' ? 'pause' : 'end';
   }
-  // A reset that is a shutdown does what a shutdown does.
-  if (onReset === 'end' && onPowerOff === 'pause') onReset = 'pause';
-  return { onReset, onPowerOff, onPanic, onWatchdog, panicStatus };
+  return { words };
 }
 
 /** `-watchdog-action`. Throws UsageError. */

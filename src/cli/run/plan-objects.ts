@@ -14,22 +14,30 @@ export const isBoardObject = (text: string): boolean => {
 
 export class BoardObjects {
   readonly #typeOf = new Map<string, string>();
+  /** Is the machine's own. */
+  #machineMemory: string | undefined;
   readonly #memory = new Map<string, number>();
 
   /** Throws UsageError. */
   constructor(texts: readonly string[]) {
-    for (const text of texts) this.#add(text);
+    for (const text of texts) {
+      const option = `-object ${text}`;
+      const isJson = text.trimStart().startsWith('{');
+      this.add(isJson ? new KeyValues(option, flattenJson(option, text)) : KeyValues.parse(option, text, 'qom-type'));
+    }
   }
 
-  #add(text: string): void {
-    const option = `-object ${text}`;
-    const values = text.trimStart().startsWith('{')
-      ? new KeyValues(option, flattenJson(option, text))
-      : KeyValues.parse(option, text, 'qom-type');
+  /** By id, with the type of each. */
+  get types(): ReadonlyMap<string, string> {
+    return this.#typeOf;
+  }
+
+  /** Throws UsageError. */
+  add(values: KeyValues): void {
+    const { option } = values;
     const type = values.need('qom-type');
     const id = values.need('id');
     if (this.#typeOf.has(id)) throw new UsageError(`${option}: there is an object with the id '${id}' already`);
-    this.#typeOf.set(id, type);
     if (type.startsWith('memory-backend-')) {
       this.#memory.set(id, parseSize(option, values.need('size'), 'B'));
       // Who else could map it, and what the host does with it, is nothing that the guest sees.
@@ -58,12 +66,26 @@ export class BoardObjects {
       ])
         values.text(key);
     values.finish(['host-nodes', 'policy', 'hugetlb', 'hugetlbsize', 'prealloc-threads', 'prealloc-context']);
+    this.#typeOf.set(id, type);
+  }
+
+  /** Memory by its id, with its bytes; the machine's own stands under its object's name where it has one. */
+  memories(own: { readonly id: string; readonly bytes: number }): ReadonlyMap<string, number> {
+    return new Map(this.#machineMemory === undefined ? [...this.#memory, [own.id, own.bytes]] : this.#memory);
+  }
+
+  /** False: it is in use, and stays. */
+  remove(id: string): boolean {
+    if (this.#machineMemory === id) return false;
+    this.#memory.delete(id);
+    return this.#typeOf.delete(id);
   }
 
   /** Bytes of the memory that memory-backend= of -M names. Throws UsageError. */
   memory(option: string, id: string): number {
     const bytes = this.#memory.get(id);
     if (bytes === undefined) throw new UsageError(`${option}: Memory backend '${id}' not found`);
+    this.#machineMemory = id;
     return bytes;
   }
 

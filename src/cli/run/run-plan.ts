@@ -5,7 +5,9 @@ import type { Chardev } from './chardevs.js';
 import type { ObjectPlan, SpareDrive } from './drives.js';
 import type { LensPlan } from './lens.js';
 import type { NamedDevices } from './named-devices.js';
+import type { RunActions } from './plan-actions.js';
 import type { DescriptorPlan } from './plan-descriptors.js';
+import type { BoardObjects } from './plan-objects.js';
 import type { ScreenPlan } from './screen-options.js';
 
 /** A port of the machine, or the monitor, and the character device that it leads to. */
@@ -45,6 +47,7 @@ export interface RunPlan {
   readonly namedDevices: NamedDevices;
   /** Secrets and others, to be made before the machine. */
   readonly objects: readonly ObjectPlan[];
+  readonly boardObjects: BoardObjects;
   /** Of -add-fd. */
   readonly descriptors: readonly DescriptorPlan[];
   /** Where to wait for gdb. */
@@ -55,8 +58,7 @@ export interface RunPlan {
   /** The machine goes on in a process of its own. */
   readonly daemonize: boolean;
   readonly escapeByte: number;
-  /** Exit status after the guest has told of a crash. */
-  readonly panicStatus: number;
+  readonly actions: RunActions;
   readonly name: string | undefined;
   readonly offline: boolean;
   readonly mirror: string | undefined;

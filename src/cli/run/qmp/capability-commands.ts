@@ -2,12 +2,13 @@
  * What programs ask before they start a machine (QEMU's qapi/machine.json, qapi/qom.json, qapi/misc.json): boards, processors,
  * devices with their properties, options. All of it comes from the tables that the command line is read by.
  */
-import { type Architecture, findArchitecture, type MachineType } from '../../../vmm/architectures.js';
+import { type Architecture, findArchitecture, type MachineType, ramIdOf } from '../../../vmm/architectures.js';
 import type { OptionRow } from '../../options/option-row.js';
 import { reference } from '../../version.js';
 import { type DeviceRow, deviceRows, findDevice } from '../devices.js';
 import { objectTypes, unsupportedObjects } from '../drives.js';
 import { boardPartProperties } from '../globals.js';
+import { ioThreads } from '../monitor.js';
 import { type NamedDevice, type NamedDevices, propertyOf } from '../named-devices.js';
 import { machineProperties, runOptions } from '../options.js';
 import { boardObjectTypes } from '../plan-objects.js';
@@ -29,7 +30,9 @@ function cpuModels(architecture: Architecture): string[] {
 
 /** With -M none, which PCs have. */
 function boardsOf({ machines }: Architecture): readonly MachineType[] {
-  return machines[0].name === 'pc' ? [...machines, { name: 'none', sentence: 'empty machine' }] : machines;
+  return machines[0].name === 'pc'
+    ? [...machines, { name: 'none', sentence: 'empty machine', ramId: 'ram' }]
+    : machines;
 }
 
 function machinesOf(architecture: Architecture): object[] {
@@ -43,12 +46,8 @@ function machinesOf(architecture: Architecture): object[] {
       'hotpluggable-cpus': false,
       'numa-mem-supported': false,
       deprecated: false,
-      ...(row.name === 'none'
-        ? {}
-        : {
-            'default-cpu-type': cpuType(architecture.defaultCpu, architecture),
-            'default-ram-id': `${row.name}.ram`,
-          }),
+      ...(row.name === 'none' ? {} : { 'default-cpu-type': cpuType(architecture.defaultCpu, architecture) }),
+      'default-ram-id': ramIdOf(row),
     };
   });
 }
@@ -88,8 +87,7 @@ const architectureOf = ({ architecture }: QmpHost) => findArchitecture(architect
 
 export const capabilityCommands: readonly QmpCommand[] = [
   { name: 'query-machines', run: (host) => machinesOf(architectureOf(host)) },
-  // Objects of that type are taken, and nothing runs in a thread of theirs.
-  { name: 'query-iothreads', run: () => [] },
+  { name: 'query-iothreads', run: ({ objects }) => ioThreads(objects) },
   // A machine cannot move to another process: there is nothing that could be switched on.
   { name: 'query-migrate-capabilities', run: () => [] },
   {
@@ -103,7 +101,7 @@ export const capabilityCommands: readonly QmpCommand[] = [
       cpuModels(architectureOf(host)).map((name) => ({
         name,
         typename: cpuType(name, architectureOf(host)),
-        static: false,
+        static: name === 'base',
         'migration-safe': name !== 'max' && name !== 'host',
         'unavailable-features': [],
         deprecated: false,

@@ -13,6 +13,7 @@ import { hotPlugCommands } from './hotplug-commands.js';
 import { jobCommands } from './job-commands.js';
 import { type QmpCommand, QmpError, type QmpHost } from './qmp-command.js';
 import { ringCommands } from './ring-commands.js';
+import { runCommands } from './run-commands.js';
 import { qmpSchema } from './schema.js';
 import { screenCommands } from './screen-commands.js';
 
@@ -149,31 +150,21 @@ export const qmpCommands: readonly QmpCommand[] = [
   {
     name: 'human-monitor-command',
     run: async (host, given) => {
-      const { machine, version, prompt, name, isEmpty, chardevs, quit, spareDrives, namedDevices, uuid, ramBytes } =
-        host;
       const monitor = new Monitor({
-        machine,
-        version,
-        prompt,
-        name,
-        isEmpty,
-        chardevs,
+        ...host,
         quit: () => {
           host.hostQuits();
-          quit();
+          host.quit();
         },
-        spareDrives,
-        namedDevices,
-        uuid,
-        ramBytes,
         write: () => {},
       });
-      if (given['cpu-index'] !== undefined) await machine.selectCpu(Number(given['cpu-index']));
+      if (given['cpu-index'] !== undefined) await host.machine.selectCpu(Number(given['cpu-index']));
       const text = await monitor.execute(String(given['command-line']).slice(0, 4096));
       return text === '' ? '' : `${text.replaceAll('\n', '\r\n')}\r\n`;
     },
   },
   ...boardCommands,
+  ...runCommands,
   ...blockCommands,
   ...jobCommands,
   ...graphCommands,

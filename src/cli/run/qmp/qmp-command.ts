@@ -1,25 +1,14 @@
 /** What a command of QMP is: its arguments, what it is given, and its errors. */
 import { VringError } from '../../../vmm/index.js';
-import type { HotPlugContext } from '../hotplug.js';
-import type { ChardevState } from '../monitor.js';
+import type { MonitoredRun } from '../monitor.js';
 import type { MonitorDescriptors } from '../monitor-descriptors.js';
 
-export interface QmpHost extends HotPlugContext {
-  readonly version: string;
-  readonly name: string | undefined;
-  /** -M none: there is no processor. */
-  readonly isEmpty: boolean;
-  readonly prompt: string;
-  readonly chardevs: readonly ChardevState[];
+export interface QmpHost extends MonitoredRun {
   /** vCPUs of the machine. */
   readonly cpus: number;
   readonly architecture: string;
-  readonly uuid: string | undefined;
-  /** Of the machine. */
-  readonly ramBytes: number;
   /** Of this monitor. */
   readonly descriptors: MonitorDescriptors;
-  quit(): void;
   /** The owner is about to end the machine: events say so. */
   hostQuits(): void;
   emit(event: string, data?: object): void;

@@ -10,6 +10,7 @@ import { VringError } from '../../../vmm/index.js';
 import { KeyValues } from '../../options/key-values.js';
 import { SocketBackend } from '../backends/socket.js';
 import { planSocket } from '../chardev-socket.js';
+import { monitoredRun } from '../testing/monitored-run.js';
 import { qmpCommands } from './commands.js';
 import { QmpFramer } from './framer.js';
 import { QmpMonitor } from './serve.js';
@@ -110,19 +111,9 @@ async function served() {
   const backend = await SocketBackend.open('-qmp', planSocket(KeyValues.parse('-qmp', `path=${path},server=on`)));
   const program = new QmpMonitor(
     {
-      machine: fake.machine,
-      spareDrives: new Map(),
-      namedDevices: new Map(),
-      version: 'vring 0',
-      prompt: '(vring) ',
-      isEmpty: false,
-      name: 'box',
-      chardevs: [],
+      ...monitoredRun(fake.machine, { name: 'box', quit: () => void quits++ }),
       cpus: 2,
       architecture: 'x86_64',
-      uuid: undefined,
-      ramBytes: 128 << 20,
-      quit: () => void quits++,
     },
     { write: (text) => void backend.write(text), cut: () => backend.hangUp() },
   );

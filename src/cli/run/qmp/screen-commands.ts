@@ -3,8 +3,9 @@ import { writeFile } from 'node:fs/promises';
 import { setTimeout as wait } from 'node:timers/promises';
 import { keyCodes } from '../../../display/index.js';
 import { openFailure } from '../../../host/node/open-failure.js';
-import type { InputEvent, Machine, VncState } from '../../../vmm/index.js';
+import type { InputEvent, Machine } from '../../../vmm/index.js';
 import { buttonsOf, holdButtons } from '../monitor-screen.js';
+import { expireVncPassword, setVncPassword, vncAuthentication, vncClients, vncServers } from '../vnc-of-machine.js';
 import { type QmpArguments, type QmpCommand, QmpError, type QmpHost } from './qmp-command.js';
 
 const nothing = {};
@@ -120,93 +121,24 @@ async function sendEvents({ machine }: QmpHost, given: QmpArguments): Promise<ob
   return nothing;
 }
 
-interface Password {
-  bytes: Uint8Array | undefined;
-  expiry: NodeJS.Timeout | undefined;
-}
-const passwords = new WeakMap<Machine, Password>();
-
-function passwordOf(machine: Machine): Password {
-  const known = passwords.get(machine) ?? { bytes: undefined, expiry: undefined };
-  passwords.set(machine, known);
-  return known;
-}
-
-async function setPassword({ machine }: QmpHost, password: unknown): Promise<object> {
-  const bytes = new TextEncoder().encode(String(password));
-  await machine.setVncPassword(bytes);
-  passwordOf(machine).bytes = bytes;
-  return nothing;
-}
-
-const MOST_TIMER_MS = 2 ** 31 - 1;
-
-/** `now`, `never`, `+SECONDS`, or seconds since 1970: from then on nobody gets in. */
-async function expirePassword({ machine }: QmpHost, given: QmpArguments): Promise<object> {
-  const time = String(given['time']);
-  const match = /^(\+?)(\d{1,12})$/.exec(time);
-  if (!match && time !== 'now' && time !== 'never')
-    throw new QmpError('GenericError', "Parameter 'time' is now, never, +SECONDS or SECONDS");
-  const password = passwordOf(machine);
-  clearTimeout(password.expiry);
-  const expire = () => machine.setVncPassword(undefined);
-  const leftMs = match ? Number(match[2]) * 1000 - (match[1] === '+' ? 0 : Date.now()) : time === 'now' ? 0 : undefined;
-  if (leftMs !== undefined && leftMs <= 0) {
-    await expire();
-    return nothing;
-  }
-  if (password.bytes) await machine.setVncPassword(password.bytes);
-  if (leftMs !== undefined && leftMs <= MOST_TIMER_MS) {
-    password.expiry = setTimeout(() => void expire().catch(() => undefined), leftMs);
-    password.expiry.unref();
-  }
-  return nothing;
-}
-
-const familyOf = (host: string | undefined): string =>
-  host === undefined ? 'unix' : host.includes(':') ? 'ipv6' : 'ipv4';
-
-/** QEMU's VncClientInfo of each. */
-const clientsOf = ({ clients }: VncState) =>
-  clients.map(({ host, port, websocket }) => ({
-    host: host ?? '',
-    service: port === undefined ? '' : String(port),
-    family: familyOf(host),
-    websocket,
-  }));
-
-/** `vencrypt+x509+vnc` by its two halves. */
-function authenticationOf({ authentication }: VncState): { auth: string; vencrypt?: string } {
-  const [auth, ...more] = authentication.split('+') as [string, ...string[]];
-  return more.length === 0 ? { auth } : { auth, vencrypt: more.join('-') };
-}
-
-/** Where it is listened. */
-function serversOf({ address, port, websocketPort }: VncState) {
-  const host = address.type === 'unix' ? address.path : address.host;
-  const family = address.type === 'unix' ? 'unix' : familyOf(host);
-  const at = (service: number | undefined, websocket: boolean) => ({
-    host,
-    service: service === undefined ? '' : String(service),
-    family,
-    websocket,
-  });
-  return [at(port, false), ...(websocketPort === undefined ? [] : [at(websocketPort, true)])];
-}
-
 async function queryVnc({ machine }: QmpHost): Promise<object> {
   const state = await machine.vncState();
   if (!state) return { enabled: false };
-  const { host, service, family } = serversOf(state)[0] as ReturnType<typeof serversOf>[number];
-  return { enabled: true, host, service, family, auth: state.authentication, clients: clientsOf(state) };
+  const { host, service, family } = vncServers(state)[0];
+  return { enabled: true, host, service, family, auth: state.authentication, clients: vncClients(state) };
 }
 
 async function queryVncServers({ machine }: QmpHost): Promise<object> {
   const state = await machine.vncState();
   if (!state) return [];
-  const how = authenticationOf(state);
-  const server = serversOf(state).map((each) => ({ ...each, ...how }));
-  return [{ id: 'default', server, clients: clientsOf(state), ...how }];
+  const how = vncAuthentication(state);
+  const server = vncServers(state).map((each) => ({ ...each, ...how }));
+  return [{ id: 'default', server, clients: vncClients(state), ...how }];
+}
+
+async function setPassword({ machine }: QmpHost, { password }: QmpArguments): Promise<object> {
+  await setVncPassword(machine, String(password));
+  return nothing;
 }
 
 export const screenCommands: readonly QmpCommand[] = [
@@ -227,16 +159,17 @@ export const screenCommands: readonly QmpCommand[] = [
   { name: 'query-vnc-servers', run: queryVncServers },
   {
     name: 'set_password',
-    run: (host, given) => {
-      return setPassword(host, given['password']);
-    },
+    run: setPassword,
   },
   {
     name: 'expire_password',
-    run: expirePassword,
+    run: async ({ machine }, { time }) => {
+      await expireVncPassword(machine, String(time));
+      return nothing;
+    },
   },
   {
     name: 'change-vnc-password',
-    run: (host, given) => setPassword(host, given['password']),
+    run: setPassword,
   },
 ];

@@ -17,9 +17,8 @@ function fitsBuiltin(name: Builtin, value: unknown): boolean {
     case 'str':
       return typeof value === 'string';
     case 'int':
-      return Number.isSafeInteger(value);
     case 'size':
-      return Number.isSafeInteger(value) && Number(value) >= 0;
+      return Number.isSafeInteger(value);
     case 'number':
       return typeof value === 'number';
     case 'bool':

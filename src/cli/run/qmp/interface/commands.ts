@@ -174,6 +174,30 @@ command expire_password { protocol:DisplayProtocol time:str | protocol vnc:{ dis
 command change-vnc-password { password:str }
 
 
+command object-add { qom-type:ObjectType id:str
+  | qom-type
+    iothread:{ aio-max-batch?:int thread-pool-min?:int thread-pool-max?:int poll-max-ns?:int poll-grow?:int poll-shrink?:int }
+    memory-backend-memfd:{ dump?:bool host-nodes?:[int] merge?:bool policy?:HostMemPolicy prealloc?:bool prealloc-threads?:int
+      prealloc-context?:str share?:bool reserve?:bool size:size x-use-canonical-path-for-ramblock-id?:bool hugetlb?:bool hugetlbsize?:size
+      seal?:bool }
+    memory-backend-ram:{ dump?:bool host-nodes?:[int] merge?:bool policy?:HostMemPolicy prealloc?:bool prealloc-threads?:int
+      prealloc-context?:str share?:bool reserve?:bool size:size x-use-canonical-path-for-ramblock-id?:bool }
+    rng-builtin:{ opened?:bool@deprecated }
+    rng-random:{ opened?:bool@deprecated filename?:str }
+    secret:{ loaded?:bool@deprecated format?:SecretFormat keyid?:str iv?:str data?:str file?:str }
+    throttle-group:ThrottleGroupOptions
+    tls-creds-anon:{ verify-peer?:bool dir?:str endpoint?:TlsEndpoint priority?:str loaded?:bool@deprecated }
+    tls-creds-psk:{ verify-peer?:bool dir?:str endpoint?:TlsEndpoint priority?:str loaded?:bool@deprecated username?:str }
+    tls-creds-x509:{ verify-peer?:bool dir?:str endpoint?:TlsEndpoint priority?:str loaded?:bool@deprecated sanity-check?:bool
+      passwordid?:str }
+  }
+command object-del { id:str }
+command set-action { reboot?:(reset shutdown) shutdown?:(poweroff pause) panic?:(pause shutdown exit-failure none)
+  watchdog?:WatchdogAction }
+command watchdog-set-action { action:WatchdogAction }
+command query-memdev -> [{ id?:str size:size merge:bool dump:bool prealloc:bool share:bool reserve?:bool host-nodes:[int]
+  policy:HostMemPolicy }]
+
 event SHUTDOWN { guest:bool reason:ShutdownCause }
 event RESET { guest:bool reason:ShutdownCause }
 event STOP

@@ -4,7 +4,7 @@
  *   command NAME SHAPE? (-> SHAPE)?       event NAME SHAPE?
  *   type NAME {…}        enum NAME VALUE…        alternate NAME SHAPE | SHAPE…
  *
- * A SHAPE is a builtin (`str int number bool any null`, and `size`, an integer that is not negative), a name, a list `[SHAPE]`, one of some words `(a b c)`, or an object
+ * A SHAPE is a builtin (`str int number bool any null`, and `size`, an integer whose errors tell of another type), a name, a list `[SHAPE]`, one of some words `(a b c)`, or an object
  * `{ member:SHAPE optional?:SHAPE }`. Behind the members of an object, `| tag value:SHAPE …` has those that come with a value of the
  * member `tag`, an enumeration. `@feature` stands behind what has it.
  */

@@ -222,7 +222,7 @@ type ChardevDevice { data:{ logfile?:str logappend?:bool device:str } }
 type ChardevCommon { data:{ logfile?:str logappend?:bool } }
 type ChardevRingbuf { data:{ logfile?:str logappend?:bool size?:int } }
 type ChardevReturn { pty?:str }
-enum ObjectType iothread memory-backend-file memory-backend-memfd memory-backend-ram rng-builtin rng-random secret throttle-group
+enum ObjectType iothread memory-backend-memfd memory-backend-ram rng-builtin rng-random secret throttle-group
   tls-creds-anon tls-creds-psk tls-creds-x509
 enum HostMemPolicy default preferred bind interleave
 enum SecretFormat raw base64

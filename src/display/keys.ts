@@ -71,29 +71,3 @@ const rows: readonly (readonly [code: number, ...names: string[]])[] = [
 export const keyCodes: ReadonlyMap<string, number> = new Map(
   rows.flatMap(([code, ...names]) => names.map((name) => [name, code] as const)),
 );
-
-const PLAIN = "`1234567890-=qwertyuiop[]\\asdfghjkl;'zxcvbnm,./ ";
-const SHIFTED = '~!@#$%^&*()_+QWERTYUIOP{}|ASDFGHJKL:"ZXCVBNM<>? ';
-const PUNCTUATION: Readonly<Record<string, string>> = {
-  '`': 'grave_accent',
-  '-': 'minus',
-  '=': 'equal',
-  '[': 'bracket_left',
-  ']': 'bracket_right',
-  '\\': 'backslash',
-  ';': 'semicolon',
-  "'": 'apostrophe',
-  ',': 'comma',
-  '.': 'dot',
-  '/': 'slash',
-  ' ': 'spc',
-};
-
-/** How a character is typed on a US keyboard. Undefined: it has no key there. */
-export function keyOfCharacter(character: string): { readonly code: number; readonly shift: boolean } | undefined {
-  const plain = PLAIN.indexOf(character);
-  const at = plain >= 0 ? plain : SHIFTED.indexOf(character);
-  if (at < 0 || character === '') return undefined;
-  const key = PLAIN[at]!;
-  return { code: keyCodes.get(PUNCTUATION[key] ?? key)!, shift: plain < 0 };
-}

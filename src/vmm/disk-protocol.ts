@@ -208,8 +208,9 @@ export type ToDisks =
     }
   /** Opens a medium for a drive, which gets it later; undefined: it does not. */
   | { readonly type: 'prepare'; readonly id: number; readonly disk: number; readonly image: DiskImage | undefined }
-  /** Whether an image can be opened: it is closed again. */
-  | { readonly type: 'check'; readonly id: number; readonly image: DiskImage }
+  /** Opens an image, which no device has, and keeps it by that name; closes it again. */
+  | { readonly type: 'hold'; readonly id: number; readonly name: string; readonly image: DiskImage }
+  | { readonly type: 'release'; readonly id: number; readonly name: string }
   /** Another disk; the answer has its place. */
   | { readonly type: 'add'; readonly id: number; readonly disk: DiskConfig }
   | { readonly type: 'remove'; readonly id: number; readonly disk: number }

@@ -238,8 +238,10 @@ async function carryOutMessage(message: Exclude<ToDisks, { type: 'close' }>): Pr
       const disk = disks[message.disk];
       return disk && (await live.prepare(disk, message.image));
     }
-    case 'check':
-      return await live.check(message.image);
+    case 'hold':
+      return await live.hold(message.name, message.image);
+    case 'release':
+      return await live.release(message.name);
     case 'add':
       return await live.add(message.disk);
     case 'remove':

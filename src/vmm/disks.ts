@@ -35,8 +35,10 @@ export interface MachineDiskThread {
   change(disk: number, image: DiskImage | 'prepared' | undefined): Promise<void>;
   /** Opens a medium that is put into the drive later, as `prepared`; undefined: closes it. Rejects with VringError `disk-open`. */
   prepare(disk: number, image: DiskImage | undefined): Promise<void>;
-  /** Rejects with VringError `disk-open` where an image cannot be opened. */
-  check(image: DiskImage): Promise<void>;
+  /** Opens an image that no device has, and keeps it. Rejects with VringError `disk-open`. */
+  hold(name: string, image: DiskImage): Promise<void>;
+  /** Closes what `hold` has opened by that name, where there is one. */
+  release(name: string): Promise<void>;
   /** Another disk; gives its place. Rejects with VringError `disk-open`. */
   add(disk: DiskConfig): Promise<number>;
   /** What was written to it is in its image. Its device is gone before. */
@@ -175,7 +177,8 @@ export function openDisks(config: Omit<DiskWorkerConfig, 'ring' | 'port'>): Mach
     describe: () => ask((id) => ({ type: 'describe', id })),
     change: (disk, image) => ask((id) => ({ type: 'change', id, disk, image })),
     prepare: (disk, image) => ask((id) => ({ type: 'prepare', id, disk, image })),
-    check: (image) => ask((id) => ({ type: 'check', id, image })),
+    hold: (name, image) => ask((id) => ({ type: 'hold', id, name, image })),
+    release: (name) => ask((id) => ({ type: 'release', id, name })),
     add: async (disk) => {
       const place = await ask<number>((id) => ({ type: 'add', id, disk }));
       const { id, onReadError, onWriteError } = disk;

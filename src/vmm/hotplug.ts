@@ -19,8 +19,10 @@ import type { DeviceConfig, PluggedDisk, Request, ScsiPlace } from './worker-pro
 export interface HotPluggable {
   /** Opens a block node, in QEMU's `-blockdev` spelling, flat. Rejects with VringError `disk-open`, `no-disks`. */
   addBlockNode(options: OptionDict): Promise<void>;
-  /** Opens an image that a device may have later, and closes it again. Rejects with VringError `disk-open`; a machine without disks opens none. */
-  checkImage(image: DiskImage): Promise<void>;
+  /** Opens an image that a device may have later, and keeps it; as in QEMU others may write it until then. Rejects with VringError `disk-open`, `no-disks`. */
+  holdImage(name: string, image: DiskImage): Promise<void>;
+  /** Closes it again. */
+  releaseImage(name: string): Promise<void>;
   /** Closes a node that no device has. Rejects with VringError `disk-open`. */
   removeBlockNode(name: string): Promise<void>;
   /** What block nodes may refer to by its id from here on: the bytes of a secret, or another object. */
@@ -218,8 +220,12 @@ export class HotPlug implements HotPluggable {
     return this.#thread.addNode(options);
   }
 
-  async checkImage(image: DiskImage): Promise<void> {
-    await this.#disks?.check(image);
+  holdImage(name: string, image: DiskImage): Promise<void> {
+    return this.#thread.hold(name, image);
+  }
+
+  async releaseImage(name: string): Promise<void> {
+    await this.#disks?.release(name);
   }
 
   removeBlockNode(name: string): Promise<void> {

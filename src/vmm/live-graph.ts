@@ -86,6 +86,8 @@ export class LiveGraph {
   readonly gate = new Gate();
   /** By their places. Undefined: it has been taken out. */
   readonly disks: (Disk | undefined)[] = [];
+  /** What no device has, by its name. */
+  readonly #held = new Map<string, GraphNode>();
   /** Those that have a name of their owner's. */
   readonly #named: GraphNode[] = [];
   readonly #ring: DiskRing;
@@ -296,8 +298,15 @@ export class LiveGraph {
   }
 
   /** Rejects with BlockError where an image cannot be opened. */
-  async check(image: DiskImage): Promise<void> {
-    await this.#closeNode(await this.#openNode(image));
+  async hold(name: string, image: DiskImage): Promise<void> {
+    this.#held.set(name, await this.#openNode(image));
+  }
+
+  /** Where nothing is held by that name, nothing is done. */
+  async release(name: string): Promise<void> {
+    const node = this.#held.get(name);
+    this.#held.delete(name);
+    if (node) await this.#closeNode(node);
   }
 
   /** Gives its place. */
@@ -354,6 +363,7 @@ export class LiveGraph {
       this.hearOfWrites(disk);
       await this.#closeMedium(disk.medium);
     }
+    for (const node of this.#held.values()) await this.#closeNode(node);
     for (const node of this.#named.reverse()) {
       await node.drain();
       await this.#closeNode(node);

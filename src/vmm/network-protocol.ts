@@ -27,6 +27,8 @@ export type NetworkBackend =
   | { readonly kind: 'descriptor'; readonly fd: number; readonly isDatagram?: boolean | undefined }
   /** Another machine, or several (a multicast group), a datagram for each frame. */
   | { readonly kind: 'datagram'; readonly local?: SocketPlace | undefined; readonly remote: SocketPlace }
+  /** Nobody: what the card sends is lost. */
+  | { readonly kind: 'none' }
   | TapOptions;
 
 /** A tap device of the host's, Linux's: an Ethernet card of its own, which it may bridge or route. */

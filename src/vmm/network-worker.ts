@@ -44,6 +44,9 @@ function wakeMachine(): void {
 
 type Capture = Awaited<ReturnType<typeof openCapture>>;
 
+/** Where nobody is. */
+const lost: FrameSink = { receive: () => {}, flush: () => {}, linkReady: () => {}, close: () => {} };
+
 /** One network, and the card on it. */
 class Attachment implements GuestLink {
   readonly #toHost: FrameRing;
@@ -69,6 +72,10 @@ class Attachment implements GuestLink {
       const network = new UserNetwork(host, this, options.user);
       this.#sink = this.#user = network;
       await network.open();
+      return;
+    }
+    if (options.kind === 'none') {
+      this.#sink = lost;
       return;
     }
     const report = (line: string) => say({ type: 'report', line });

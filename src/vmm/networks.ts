@@ -140,6 +140,7 @@ function describe(network: NetworkOptions): string {
     const { network: net, restrict } = completeOptions(network.user ?? {});
     return `net=${formatIp(net)},restrict=${restrict ? 'on' : 'off'}`;
   }
+  if (network.kind === 'none') return '';
   if (network.kind === 'tap')
     return network.descriptors ? `fd=${network.descriptors.join(':')}` : `ifname=${network.ifname ?? 'tap%d'}`;
   if (network.kind === 'descriptor') return `${network.isDatagram ? '' : 'socket: '}fd=${network.fd}`;

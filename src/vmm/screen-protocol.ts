@@ -50,6 +50,8 @@ export interface VncOptions {
   readonly tls?: TlsCredentials | undefined;
   /** What happens when a client wants the screen for itself: the others go (unless given), it goes, or nothing. */
   readonly sharing?: 'allow-exclusive' | 'force-shared' | 'ignore' | undefined;
+  /** Of the guest's keyboard, for clients that do not tell of keys themselves (`keyboardLayouts`); `en-us` unless given. */
+  readonly layout?: string | undefined;
   /** Of the desktop. */
   readonly name?: string | undefined;
 }

@@ -113,6 +113,7 @@ async function serveVnc({ address, websocketPort, ...options }: VncOptions): Pro
     host: nodeVncHost,
     screen,
     name: options.name ?? 'vring',
+    layout: options.layout,
     needsPassword: options.needsPassword ?? options.password !== undefined,
     sharing: options.sharing,
     tls: serverTls(options.tls),

@@ -53,6 +53,8 @@ export interface ClientOptions {
   readonly host: VncHost;
   readonly screen: VncScreen;
   readonly stream: ByteStream;
+  /** Of the guest's keyboard. */
+  readonly layout?: string | undefined;
   readonly name: string;
   /** Undefined: whoever comes gets in; null: nobody does. */
   readonly password: Uint8Array | null | undefined;
@@ -101,7 +103,7 @@ export class VncClient {
     this.#options = options;
     this.#stream = options.stream;
     this.#reader = new ClientReader(options.stream);
-    this.#keyboard = new ClientKeyboard(options.screen);
+    this.#keyboard = new ClientKeyboard(options.screen, options.layout);
   }
 
   /** Serves the client to its end. Rejects with what ended it, if that was not the client's own wish. */

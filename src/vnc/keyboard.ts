@@ -9,6 +9,7 @@ const LED_NUM = 2;
 const LED_CAPS = 4;
 const SHIFT = 0x2a;
 const SHIFT_RIGHT = 0x36;
+const ALT_GR = 0xe038;
 const NUM_LOCK = 0x45;
 const EXTENDED = 0xe000;
 
@@ -57,12 +58,26 @@ const keysyms = new Map(
 );
 const isKeypadDigit = (keysym: number) => keysym === 0xffae || (keysym >= 0xffb0 && keysym <= 0xffb9);
 
+/** Keysyms of accents that wait for a letter: the keys bear the accents themselves. */
+const deadKeys: Readonly<Record<number, string>> = { 65104: '`', 65105: '´', 65106: '^', 65107: '~', 65111: '¨' };
+
+/** Latin-1 has the keysyms of its numbers, the euro sign one of its own, and Unicode a range. Empty: it is none. */
+function characterOf(keysym: number): string {
+  if (keysym === 0x20ac) return '€';
+  if ((keysym >= 0x20 && keysym <= 0x7e) || (keysym >= 0xa0 && keysym <= 0xff)) return String.fromCharCode(keysym);
+  if (keysym >= 0x0100_0100 && keysym <= 0x0110_ffff) return String.fromCodePoint(keysym - 0x0100_0000);
+  return deadKeys[keysym] ?? '';
+}
+
 export class ClientKeyboard {
   readonly #screen: VncScreen;
+  /** Of the guest's keyboard. */
+  readonly #layout: string | undefined;
   readonly #down = new Set<number>();
 
-  constructor(screen: VncScreen) {
+  constructor(screen: VncScreen, layout: string | undefined) {
     this.#screen = screen;
+    this.#layout = layout;
   }
 
   #set(key: number, down: boolean): void {
@@ -84,26 +99,31 @@ export class ClientKeyboard {
       this.#set(key, down);
       return;
     }
-    const character = keysym >= 0x20 && keysym <= 0x7e ? String.fromCharCode(keysym) : '';
-    const found = keyOfCharacter(character);
+    const character = characterOf(keysym);
+    const found = keyOfCharacter(character, this.#layout);
     if (!found) return;
     if (!down) {
       this.#set(found.code, false);
       return;
     }
     // The guest's caps lock turns shift around for letters.
-    const turned = /[a-z]/i.test(character) && (this.#screen.leds() & LED_CAPS) !== 0;
-    const wanted = found.shift !== turned;
-    const held = [SHIFT, SHIFT_RIGHT].filter((shift) => this.#down.has(shift));
-    if (wanted && held.length === 0) {
-      this.#screen.key(SHIFT, true);
-      this.#set(found.code, true);
-      this.#screen.key(SHIFT, false);
-    } else if (!wanted && held.length > 0) {
-      for (const shift of held) this.#screen.key(shift, false);
-      this.#set(found.code, true);
-      for (const shift of held) this.#screen.key(shift, true);
-    } else this.#set(found.code, true);
+    const turned = /\p{L}/u.test(character) && (this.#screen.leds() & LED_CAPS) !== 0;
+    const undoShift = this.#hold([SHIFT, SHIFT_RIGHT], found.shift !== turned);
+    const undoAltGr = this.#hold([ALT_GR], found.altGr);
+    this.#set(found.code, true);
+    undoAltGr();
+    undoShift();
+  }
+
+  /** One of these modifiers is down, or none is, until what is given is called: then they are as the client has them. */
+  #hold(modifiers: readonly [number, ...number[]], wanted: boolean): () => void {
+    const held = modifiers.filter((each) => this.#down.has(each));
+    if (wanted === held.length > 0) return () => {};
+    const changed = wanted ? [modifiers[0]] : held;
+    for (const each of changed) this.#screen.key(each, wanted);
+    return () => {
+      for (const each of changed) this.#screen.key(each, !wanted);
+    };
   }
 
   #tap(key: number): void {

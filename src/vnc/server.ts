@@ -16,6 +16,8 @@ export interface VncServerOptions {
   readonly screen: VncScreen;
   /** The desktop's. */
   readonly name: string;
+  /** Of the guest's keyboard, for clients that tell characters; `en-us` unless given. */
+  readonly layout?: string | undefined;
   /** Clients need the password that `setPassword` sets. */
   readonly needsPassword: boolean;
   /** Clients have to encrypt what they say, by VeNCrypt; those that come by a websocket, from the start. */

@@ -123,3 +123,26 @@ test('networks', () => {
     [{ type: 'ne2k_isa', network: 'n', mac: undefined, port: 0x320, irq: 5 }],
   );
 });
+
+test('a card without a network is there, and told of; -global of what is not there changes nothing', () => {
+  const { machine, notices } = plan(
+    ...['-device', 'e1000', '-device', 'e1000,id=c', '-k', 'de', '-global', 'e1000e.x=1', '-global', 'foo.bar=1'],
+    ...['-global', 'rtl8139.x=1'],
+  );
+  assert.deepEqual(
+    machine.networks?.map(({ kind, id }) => [kind, id]),
+    [
+      ['none', '#none:e1000.0'],
+      ['none', '#none:c'],
+    ],
+  );
+  assert.deepEqual(notices, [
+    'warning: nic e1000.0 has no peer',
+    'warning: nic c has no peer',
+    'warning: global foo.bar has invalid class name',
+  ]);
+  assert.match(
+    refusal('-global', 'virtio-net-pci.romfile=', '-nic', 'user,model=virtio'),
+    /for devices of -device only/,
+  );
+});

@@ -62,13 +62,22 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
     named: namedDevices,
   } = planDevices(options, { globals, objects }, chardevs, characters, architecture, board.machine, networks, hasUsb);
   const legacyVirtioMmio = globals.takeFlag('virtio-mmio', 'force-legacy');
-  globals.finish();
   devices.push(...networks.cards);
+  notices.push(...networks.alone.map((card) => `warning: nic ${card} has no peer`));
   chooseRoms(devices, options);
   const screen = planScreen(options);
   if (screen.text && characters.attachments.some(({ chardev }) => chardev.kind === 'stdio'))
     throw new UsageError('-display text has the terminal for itself: nothing else can be on stdio');
   const hasVga = plugVga(devices, screen, options, architecture);
+  const partOf = (driver: string) => (type: string) => driver === type || driver.startsWith(`${type}-`);
+  notices.push(
+    ...globals.finish(
+      (driver) =>
+        devices.some(({ type }) => partOf(driver)(type)) ||
+        (driver === 'VGA' && hasVga) ||
+        (driver === 'isa-serial' && characters.serialPorts.includes(true)),
+    ),
+  );
   if (hasVga && context.system) throw new UsageError('A system that is named has no screen yet, only its console');
 
   const kernel = options.last('kernel');
@@ -158,8 +167,10 @@ export function planRun(given: readonly GivenOption[], context: PlanContext): Ru
       serialPorts: characters.serialPorts,
       devices,
       networks: networks.networks,
-      // Whoever asks by program may plug in disks.
-      disksMayCome: (!isEmpty && characters.attachments.some(({ from }) => from.kind === 'qmp')) || undefined,
+      // Whoever asks by program may plug in disks; a drive that no device has is held open.
+      disksMayCome:
+        (!isEmpty && (drives.spare.size > 0 || characters.attachments.some(({ from }) => from.kind === 'qmp'))) ||
+        undefined,
       blockNodes,
       ...machineActions(actions.words),
       gdb: gdb !== undefined,

@@ -636,6 +636,9 @@ export function findDevice(name: string): FoundDevice | undefined {
   return { row, only: match[2] === '-transitional' ? 'transitional' : 'modern' };
 }
 
+/** QEMU has such a driver, whether vring has it or not. */
+export const isDriver = (name: string): boolean => findDevice(name) !== undefined || unsupportedDevices.test(name);
+
 /** The sentence about a device that is not there. */
 export function noDevice(option: string, name: string): UsageError {
   if (unsupportedDevices.test(name)) return new UsageError(`${option}: the device '${name}' is not supported yet`);

@@ -28,7 +28,7 @@ export interface Drive {
 }
 
 /** A drive that no device has yet. */
-export type SpareDrive = Pick<Drive, 'image' | 'media' | 'serial'>;
+export type SpareDrive = Pick<Drive, 'image' | 'isEmpty' | 'media' | 'serial'>;
 
 const interfaces = ['scsi', 'pflash', 'sd', 'mtd', 'xen'];
 const writePolicies: readonly ErrorPolicy[] = ['report', 'ignore', 'stop', 'enospc'];
@@ -112,7 +112,8 @@ export function parseDrive(
       : type === 'ide' && layout
         ? idePlace(option, device, layout)
         : undefined;
-  const isRemovable = media === 'cdrom' || type === 'floppy';
+  // A drive without a file is one without a medium: what cannot be without one refuses it.
+  const isRemovable = media === 'cdrom' || type === 'floppy' || type === 'none';
   const isEmpty = request.filename === undefined && Object.keys(options).length === 0 && isRemovable;
   if (
     !isEmpty &&

@@ -1,7 +1,7 @@
 /** `-global DRIVER.PROPERTY=VALUE`: what a property of -device is unless the device says otherwise. */
 import { KeyValues } from '../options/key-values.js';
 import { UsageError } from '../usage-error.js';
-import type { DeviceRow } from './devices.js';
+import { type DeviceRow, isDriver } from './devices.js';
 
 /** Properties of what is on the board itself, with the values that hold here in any case. */
 const settled: Readonly<Record<string, RegExp>> = {
@@ -16,6 +16,10 @@ const settled: Readonly<Record<string, RegExp>> = {
   'cfi.pflash01.secure': /^off$/,
   'virtio-blk-pci.scsi': /^off$/,
 };
+
+/** Drivers of what boards have in any case, by QEMU's names. */
+const boardParts =
+  /^(PIIX[34]|PIIX4_PM|piix3-ide|ICH9-\w+|ich9-ahci|i440FX(-pcihost)?|mch|q35-pcihost|mc146818rtc|isa-(fdc|pit|pcspk|i8259)|hpet|i8042|(kvm-)?(pit|apic|ioapic|i8259)|apic|ioapic|port92|vmport|fw_cfg(_io|_mem)?|cfi\.pflash01|gpex-pcihost|pl0\w+|arm-gic\w*|virtio-mmio|[\w.-]+-cpu)$/;
 
 /** Properties that can be chosen. */
 const chosen = ['virtio-mmio.force-legacy'];
@@ -65,10 +69,18 @@ export class Globals {
       : new KeyValues(`-global ${driver}.${property}=${text}`, [[property, text]]).flag(property);
   }
 
-  /** Refuses what nobody has used. */
-  finish(): void {
-    for (const { driver, property, value, option, used } of this.#all)
-      if (!used && !settled[`${driver}.${property}`]?.test(value))
+  /**
+   * What nobody has used and is not of a device that is there changes nothing, as in QEMU; gives warnings. `isThere`: whether a device
+   * of that driver is there without -device. Throws UsageError for what would change one.
+   */
+  finish(isThere: (driver: string) => boolean): string[] {
+    const warnings: string[] = [];
+    for (const { driver, property, value, option, used } of this.#all) {
+      if (used || settled[`${driver}.${property}`]?.test(value)) continue;
+      if (boardParts.test(driver) || isThere(driver))
         throw new UsageError(`${option}: this is supported for devices of -device only`);
+      if (!isDriver(driver)) warnings.push(`warning: global ${driver}.${property} has invalid class name`);
+    }
+    return warnings;
   }
 }

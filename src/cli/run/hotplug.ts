@@ -6,7 +6,7 @@ import { type DeviceRow, type FoundDevice, findDevice, unsupportedProperties } f
 import { errorPolicies, parseDrive, type SpareDrive } from './drives.js';
 import type { MonitorDescriptors } from './monitor-descriptors.js';
 import { type NamedDevices, namedDevice } from './named-devices.js';
-import { parseNetdev } from './networks.js';
+import { noNetwork, parseNetdev } from './networks.js';
 import type { DrivePlan } from './plan-drives.js';
 import { NvmePlan } from './plan-nvme.js';
 import { type Backends, planPciCard, planVirtioBlock } from './plan-pci.js';
@@ -49,13 +49,26 @@ export async function addDevice(context: HotPlugContext, values: KeyValues): Pro
       onReadError: policies.onReadError ?? spare?.image.onReadError,
       shareWrites: values.flag('share-rw'),
     };
-    return { id: spare ? name : '', image, isEmpty: false, media: spare?.media ?? 'disk', serial: spare?.serial };
+    const isEmpty = spare?.isEmpty ?? false;
+    return { id: spare ? name : '', image, isEmpty, media: spare?.media ?? 'disk', serial: spare?.serial };
+  };
+  /** A drive that is held is let go for its device. */
+  const plug = async (work: () => Promise<void>) => {
+    const spare = taken === undefined ? undefined : spareDrives.get(taken);
+    if (taken === undefined || !spare) return await work();
+    await machine.hotplug.releaseImage(taken);
+    try {
+      await work();
+    } catch (error) {
+      await holdDrive(machine, taken, spare).catch(() => undefined);
+      throw error;
+    }
   };
   if (row.name === 'scsi-hd' || row.name === 'scsi-cd') {
     const bus = values.text('bus')?.replace(/\.0$/, '');
     const unit = scsiUnit(values, row.name === 'scsi-hd' ? 'disk' : 'cdrom', id, drive);
     checkProperties(values, row);
-    await machine.hotplug.plugScsi(bus, unit);
+    await plug(() => machine.hotplug.plugScsi(bus, unit));
   } else if (isUsbDevice(row.name)) {
     const bus = usbBus(machine, values, row.name);
     const device = planUsbDevice(row.name, values, id, () => {
@@ -65,17 +78,29 @@ export async function addDevice(context: HotPlugContext, values: KeyValues): Pro
       return { id: known || name, ...rest };
     });
     checkProperties(values, row);
-    await machine.hotplug.plugUsb(bus, device);
+    await plug(() => machine.hotplug.plugUsb(bus, device));
   } else {
     const device = planDevice(values, found, id, machine.hotplug.rootPorts, (_values, name) => {
       const { id: known, ...rest } = drive(name);
       return { id: known || name, ...rest };
     });
     checkProperties(values, row);
-    await machine.hotplug.plug(id, device);
+    const isAlone = 'network' in device && values.entries.get('netdev') === undefined;
+    if (isAlone) await machine.hotplug.addNetwork({ kind: 'none', id: device.network });
+    try {
+      await plug(() => machine.hotplug.plug(id, device));
+    } catch (error) {
+      if (isAlone) await machine.hotplug.removeNetwork(device.network);
+      throw error;
+    }
   }
   if (taken !== undefined) spareDrives.delete(taken);
   if (id !== undefined) namedDevices.set(id, namedDevice(row, values));
+}
+
+/** Opens the image of a drive that no device has, and keeps it open. Rejects with VringError `disk-open`. */
+export async function holdDrive({ hotplug }: Machine, id: string, { image, isEmpty }: SpareDrive): Promise<void> {
+  if (!isEmpty) await hotplug.holdImage(id, image);
 }
 
 /** Throws VringError `disk-open` where there is no block node of that name. */
@@ -112,6 +137,9 @@ function checkProperties(values: KeyValues, { name }: DeviceRow): void {
   values.finish(unsupportedProperties);
 }
 
+/** Cards without a name and without a network so far. */
+let spares = 0;
+
 /** A PCI device. Throws UsageError, and VringError `device-bus` for one that cannot come later. */
 function planDevice(
   values: KeyValues,
@@ -120,7 +148,7 @@ function planDevice(
   rootPorts: ReadonlySet<string>,
   take: DrivePlan['take'],
 ): DeviceOptions {
-  const backends: Backends = { drive: take, network: (_values, network) => network };
+  const backends: Backends = { drive: take, network: (_values, network) => network ?? noNetwork(id ?? `${spares++}`) };
   const virtio = () => ({ ...planVirtio(values, found, rootPorts), device: id });
   const { name } = found.row;
   switch (name) {
@@ -179,8 +207,9 @@ export async function addDrive({ machine, spareDrives }: HotPlugContext, text: s
   const drive = parseDrive(`drive_add ${text}`, text, spareDrives.size, false);
   if (drive.automatic) throw new VringError('device-bus', 'drive_add: only if=none is supported');
   if (spareDrives.has(drive.id)) throw new VringError('device-bus', `Duplicate ID '${drive.id}' for drive`);
-  const { image, media, serial } = drive;
-  await machine.hotplug.checkImage(image);
-  spareDrives.set(drive.id, { image, media, serial });
+  const { image, isEmpty, media, serial } = drive;
+  const spare = { image, isEmpty, media, serial };
+  await holdDrive(machine, drive.id, spare);
+  spareDrives.set(drive.id, spare);
   return drive.id;
 }

@@ -32,8 +32,10 @@ import { planRun } from './configure.js';
 import { chardevStates, connect, type OpenChardevs, openChardevs, StreamSink } from './connect.js';
 import { serveGdb } from './gdb-server.js';
 import { helpTopic } from './help-topics.js';
+import { holdDrive } from './hotplug.js';
 import { LensView } from './lens.js';
 import type { MonitoredRun } from './monitor.js';
+import { noNetwork } from './networks.js';
 import { runCommand, unsupportedRunOptions } from './options.js';
 import { panicStatus, type RunActions } from './plan-actions.js';
 import { descriptorsToHandOn, takeDescriptors } from './plan-descriptors.js';
@@ -285,14 +287,18 @@ async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
     const objects = await planObjects(plan);
     machine = await createMachine({ ...plan.machine, ...objects.options }, { signal: controller.signal });
     const running = machine;
-    for (const { image } of plan.spareDrives.values()) await machine.hotplug.checkImage(image);
+    for (const [id, drive] of plan.spareDrives) await holdDrive(machine, id, drive);
     showWarnings(machine, io);
     if (plan.dumpTree !== undefined) {
       await dumpTree(machine, plan.dumpTree, io);
       await machine.close();
       return 0;
     }
-    machine.on('unplugged', (device) => void plan.namedDevices.delete(device));
+    machine.on('unplugged', (device) => {
+      plan.namedDevices.delete(device);
+      // Where nobody was, nobody is missed.
+      void running.hotplug.removeNetwork(noNetwork(device)).catch(() => undefined);
+    });
     const { cpus = 1, architecture = 'x86_64' } = plan.machine;
     const host = monitorHost(plan, chardevs, machine, objects.run, io, () => quit(0));
     const connection = connect(

@@ -143,7 +143,10 @@ async function deleteDrive({ machine, spareDrives }: MonitorHost, argument: stri
   const { words } = split(argument);
   if (words.length !== 1) throw new UsageError('drive_del: the id of a drive is needed; info block shows them');
   const [name] = words;
-  if (spareDrives.delete(name)) return '';
+  if (spareDrives.delete(name)) {
+    await machine.hotplug.releaseImage(name);
+    return '';
+  }
   try {
     if ((await machine.disks()).some(({ id, isNode }) => id === name && !isNode)) await machine.detachDrive(name);
     else if ((await machine.blockNodes()).some(({ nodeName }) => nodeName === name))

@@ -5,7 +5,7 @@ import { UsageError } from '../usage-error.js';
 import { addNetwork } from './hotplug.js';
 import type { CommandHost, MonitorHost } from './monitor.js';
 import { networkOf } from './named-devices.js';
-import { hostForward, hostPort } from './networks.js';
+import { hostForward, hostPort, noNetwork } from './networks.js';
 
 interface NetworkHost {
   readonly machine: Machine;
@@ -59,12 +59,15 @@ export async function describeNetworks({ machine, namedDevices }: MonitorHost): 
     const model = type === 'virtio-net' ? 'virtio-net-pci' : type;
     const number = counts.get(model) ?? 0;
     counts.set(model, number + 1);
-    const name = [...namedDevices].find(([, { given }]) => given.get('netdev') === id)?.[0];
+    const name = [...namedDevices].find(
+      ([device, { given }]) => (given.get('netdev') ?? noNetwork(device)) === id,
+    )?.[0];
     return `${name ?? `${model}.${number}`}: index=0,type=nic,model=${model},macaddr=${mac}`;
   };
   return machine.networks
     .map((network) => {
       const { id, description, card } = network;
+      if (network.kind === 'none') return card ? cardLine(id, card) : '';
       const line = `${id}: index=0,type=${typeName(network)},${description}`;
       return card ? `${cardLine(id, card)}\n \\ ${line}` : line;
     })

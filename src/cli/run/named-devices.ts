@@ -1,6 +1,7 @@
 /** Devices with an id, as they were asked for: what a monitor for programs tells of them. */
 import type { KeyValues } from '../options/key-values.js';
 import type { DeviceRow } from './devices.js';
+import { noNetwork } from './networks.js';
 
 export interface NamedDevice {
   readonly row: DeviceRow;
@@ -45,7 +46,7 @@ export function networkOf(
   networks: readonly { readonly id: string }[],
   name: string,
 ): string | undefined {
-  const wanted = [name, devices.get(name)?.given.get('netdev')];
+  const wanted = [name, devices.get(name)?.given.get('netdev') ?? noNetwork(name)];
   return networks.find(({ id }) => wanted.includes(id))?.id;
 }
 

@@ -33,12 +33,17 @@ const models: ReadonlyMap<string, CardType> = new Map([
 ]);
 const unsupportedModels = ['e1000e', 'pcnet', 'i82551', 'i82557b', 'i82559er', 'vmxnet3', 'tulip'];
 
+/** What stands for the network of a card that is on none: no person can name it. */
+export const noNetwork = (device: string): string => `#none:${device}`;
+
 export interface PlannedNetworks {
   readonly networks: NetworkOptions[];
   /** Cards of `-nic` and `-net nic`. */
   readonly cards: DeviceOptions[];
-  /** Uses up a network by its id, for a card of `-device`. */
-  take(values: KeyValues, id: string): string;
+  /** Uses up a network by its id, for a card of `-device`; undefined: the card is on none. */
+  take(values: KeyValues, id: string | undefined): string;
+  /** Names of cards that are on none. */
+  readonly alone: readonly string[];
 }
 
 export interface GivenNetworks {
@@ -63,9 +68,20 @@ export function planNetworks(given: GivenNetworks): PlannedNetworks {
     if (networks.some((each) => each.id === id)) throw new UsageError(`${option}: Duplicate ID '${id}' for netdev`);
     networks.push({ ...backend, id, captures: [] });
   };
-  const take = (values: KeyValues, id: string): string => {
+  const alone: string[] = [];
+  /** Cards of each model. */
+  const counts = new Map<string, number>();
+  const take = (values: KeyValues, id: string | undefined): string => {
     const { option } = values;
     const driver = values.entries.get('driver') ?? 'nic';
+    const number = counts.get(driver) ?? 0;
+    counts.set(driver, number + 1);
+    if (id === undefined) {
+      const device = values.entries.get('id') ?? `${driver}.${number}`;
+      alone.push(device);
+      networks.push({ kind: 'none', id: noNetwork(device), captures: [] });
+      return noNetwork(device);
+    }
     // QEMU's virtio devices are two: the property is the inner one's.
     const property = `Property '${driver.startsWith('virtio-net') ? 'virtio-net-device' : driver}.netdev'`;
     const ids = networks.map((each) => each.id);
@@ -102,7 +118,7 @@ export function planNetworks(given: GivenNetworks): PlannedNetworks {
     network.captures.push({ path: values.need('file'), snapLength: values.number('maxlen', 1, 65536) });
     values.finish(['queue', 'status', 'position', 'insert']);
   }
-  return { networks, cards, take };
+  return { networks, cards, take, alone };
 }
 
 /** `-net nic` and `-net user` are on one wire: here one of each. */

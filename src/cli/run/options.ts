@@ -1,4 +1,5 @@
 /** The options of `vring run`, in QEMU's spelling. */
+import { keyboardLayouts } from '../../display/keyboard-layouts.js';
 import { architectureNames } from '../../machine/architecture-names.js';
 import { traceItems } from '../../machine/trace.js';
 import type { CommandRow, OptionRow } from '../options/option-row.js';
@@ -338,7 +339,13 @@ export const runOptions: readonly OptionRow[] = [
     repeats: true,
   },
   { name: 'audio', argument: 'none', values: ['none'], sentence: 'Sound: none.', group: character },
-  { name: 'k', argument: 'en-us', values: ['en-us'], sentence: 'Layout of the keyboard.', group: character },
+  {
+    name: 'k',
+    argument: 'LAYOUT',
+    values: keyboardLayouts,
+    sentence: "Layout of the guest's keyboard, for clients of VNC that do not tell which keys are pressed.",
+    group: character,
+  },
   {
     name: 'serial',
     argument: 'DEVICE',

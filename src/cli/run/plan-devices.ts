@@ -177,7 +177,7 @@ export function planDevices(
       case 'ne2k_isa':
         devices.push({
           type: row.name,
-          network: networks.take(values, values.need('netdev')),
+          network: networks.take(values, values.text('netdev')),
           mac: checkMac(option, values.text('mac')),
           port: values.number('iobase', 0x100, 0xffe0),
           irq: values.number('irq', 0, 15),

@@ -73,10 +73,8 @@ export class DrivePlan {
 
   /** Drives that no device has: what is plugged in later may name them. */
   get spare(): ReadonlyMap<string, SpareDrive> {
-    const spare = [...this.#drives.values()].filter(
-      ({ id, automatic, isEmpty }) => !automatic && !isEmpty && !this.#used.has(id),
-    );
-    return new Map(spare.map(({ id, image, media, serial }) => [id, { image, media, serial }]));
+    const spare = [...this.#drives.values()].filter(({ id, automatic }) => !automatic && !this.#used.has(id));
+    return new Map(spare.map(({ id, image, isEmpty, media, serial }) => [id, { image, isEmpty, media, serial }]));
   }
 
   #add(drive: Drive): void {

@@ -44,7 +44,7 @@ export class NvmePlan {
 
   #disk(values: KeyValues, name: string): NvmeNamespaceOptions {
     const { id, image, isEmpty } = this.#drives.take(values, name);
-    if (isEmpty) throw new UsageError(`${values.option}: the drive '${id}' has no file`);
+    if (isEmpty) throw new UsageError(`${values.option}: Device needs media, but drive is empty`);
     return {
       id,
       image,

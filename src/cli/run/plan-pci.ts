@@ -10,7 +10,7 @@ import { blockSize, checkSerial, oneOfPowers } from './plan-drives.js';
 export interface Backends {
   drive(values: KeyValues, name: string): Pick<Drive, 'id' | 'image' | 'isEmpty' | 'serial'>;
   /** The id of a network without a card. */
-  network(values: KeyValues, id: string): string;
+  network(values: KeyValues, id: string | undefined): string;
 }
 
 export function planVirtioBlock(values: KeyValues, backends: Backends, place: VirtioPlace | undefined): DeviceOptions {
@@ -19,7 +19,7 @@ export function planVirtioBlock(values: KeyValues, backends: Backends, place: Vi
   values.settled('write-cache', 'on', 'auto');
   values.settled('config-wce', 'on', 'off');
   const { id, image, serial, isEmpty } = backends.drive(values, values.need('drive'));
-  if (isEmpty) throw new UsageError(`${option}: the drive '${id}' has no file`);
+  if (isEmpty) throw new UsageError(`${option}: Device needs media, but drive is empty`);
   return {
     type: 'virtio-blk',
     id,
@@ -44,7 +44,7 @@ function romOf(values: KeyValues): string | undefined {
 
 /** What all cards have on the command line. */
 export const planCard = (values: KeyValues, backends: Backends) => ({
-  network: backends.network(values, values.need('netdev')),
+  network: backends.network(values, values.text('netdev')),
   mac: checkMac(values.option, values.text('mac')),
   bootIndex: values.number('bootindex', 0, 2 ** 31 - 1),
   rom: romOf(values),

@@ -72,7 +72,8 @@ export function scsiUnit(
 ): ScsiUnitOptions {
   const name = media === 'disk' ? values.need('drive') : values.text('drive');
   const drive = name === undefined ? undefined : take(name);
-  if (media === 'disk' && drive?.isEmpty) throw new UsageError(`${values.option}: the drive '${drive.id}' has no file`);
+  if (media === 'disk' && drive?.isEmpty)
+    throw new UsageError(`${values.option}: Device needs media, but drive is empty`);
   values.number('channel', 0, 0);
   const [target, lun] = [values.number('scsi-id', 0, 255), values.number('lun', 0, 16383)];
   return {

@@ -16,11 +16,6 @@ export function planSettled(options: Options): void {
   const audio = options.last('audio');
   if (audio !== undefined && audio !== 'none' && audio !== 'driver=none')
     throw new UsageError(`-audio ${audio}: sound is not supported yet; there is none`);
-  const keys = options.last('k');
-  if (keys !== undefined && keys !== 'en-us')
-    throw new UsageError(
-      `-k ${keys}: this keyboard layout is not supported yet; there is en-us, and clients' own key codes`,
-    );
 }
 
 function planSound(text: string): void {

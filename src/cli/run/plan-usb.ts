@@ -132,7 +132,7 @@ export function planUsbDevice(
   if (kind !== 'storage') return { ...place, kind };
   const drive = take();
   const { media } = drive;
-  if (drive.isEmpty && media === 'disk') throw new UsageError(`${option}: the drive '${drive.id}' has no file`);
+  if (drive.isEmpty && media === 'disk') throw new UsageError(`${option}: Device needs media, but drive is empty`);
   return {
     ...place,
     kind,

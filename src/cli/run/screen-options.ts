@@ -1,6 +1,7 @@
 /** `-display`, `-vga`, `-vnc`: whether there is a screen, and who sees it. */
 import { toBlockError } from '../../block/errors.js';
 import { loadTlsCredentials } from '../../block/protocols/nbd/credentials.js';
+import { keyboardLayouts } from '../../display/keyboard-layouts.js';
 import type { NodeBlockHost } from '../../host/node/block-host.js';
 import { findFirmware } from '../../host/node/firmware-file.js';
 import type { Architecture } from '../../vmm/architectures.js';
@@ -32,6 +33,8 @@ export interface ScreenPlan {
   readonly vga: 'std' | 'virtio' | undefined;
   /** The terminal shows the screen. */
   readonly text: boolean;
+  /** Of the guest's keyboard. */
+  readonly layout: string | undefined;
   readonly vnc: VncPlan | undefined;
 }
 
@@ -66,12 +69,17 @@ export function planScreen(options: Options): ScreenPlan {
     const names = ['std', 'virtio', 'none', ...unsupportedVgas];
     throw new UsageError(`-vga ${vga}: there is no '${vga}'${didYouMean(vga, names)}`);
   }
+  const layout = options.last('k');
+  if (layout !== undefined && !keyboardLayouts.includes(layout))
+    throw new UsageError(
+      `-k ${layout}: this keyboard layout is not supported yet; there are ${keyboardLayouts.join(', ')}, and clients' own key codes`,
+    );
   const planned =
     address === undefined || address === 'none'
       ? undefined
       : planVnc(vnc === undefined ? `-display ${display}` : `-vnc ${vnc}`, address);
   const standard = text || planned !== undefined ? 'std' : undefined;
-  return { vga: vga === undefined ? standard : vga === 'none' ? undefined : vga, text, vnc: planned };
+  return { vga: vga === undefined ? standard : vga === 'none' ? undefined : vga, text, layout, vnc: planned };
 }
 
 type VgaOptions = DeviceOptions & { type: 'vga' };
@@ -220,5 +228,14 @@ export async function serveVnc(machine: Machine, plan: RunPlan, host: NodeBlockH
     }
   }
   const name = plan.name === undefined ? 'vring' : `vring (${plan.name})`;
-  await machine.serveVnc({ address, websocketPort, needsPassword, password, tls, sharing, name });
+  await machine.serveVnc({
+    address,
+    websocketPort,
+    needsPassword,
+    password,
+    tls,
+    sharing,
+    name,
+    layout: plan.screen.layout,
+  });
 }

@@ -2,6 +2,12 @@
 export type { AcceleratorName } from '../accel/accelerator.js';
 export { VringError } from '../base/index.js';
 export type { TextScreen } from '../display/index.js';
+export type {
+  PciBridgeDescription,
+  PciFunctionDescription,
+  PciRange,
+  PciRegionDescription,
+} from '../hw/pci/describe-pci.js';
 export type { SmbiosOptions, SmbiosWords } from '../hw/smbios/tables.js';
 export type { FirmwareFile } from '../machine/firmware-file.js';
 export { type TraceItem, traceItems } from '../machine/trace.js';

@@ -18,7 +18,6 @@ const describers: Readonly<Record<BoardTopic, (board: Board) => string>> = {
   mem: ({ info }) => info.mappings(),
   mtree: describeMemory,
   pic: ({ info }) => info.interrupts(),
-  pci: (board) => board.pci.describe().join('\n'),
   qtree: describeDevices,
 };
 

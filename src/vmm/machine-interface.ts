@@ -2,6 +2,7 @@
 import type { AcceleratorName } from '../accel/index.js';
 import type { VringError } from '../base/index.js';
 import type { TextScreen } from '../display/index.js';
+import type { PciFunctionDescription } from '../hw/index.js';
 import type { HostForward } from '../net/index.js';
 import type { WaitOptions } from './abort.js';
 import type { BlockAnswer, BlockRequest, JobEvent } from './block-protocol.js';
@@ -217,6 +218,8 @@ export interface Machine extends AsyncDisposable {
   mice(options?: WaitOptions): Promise<readonly MouseDescription[]>;
   /** Another one hears of the mouse. Rejects with VringError `no-such-mouse`. */
   chooseMouse(index: number, options?: WaitOptions): Promise<void>;
+  /** The functions of its first PCI bus, with those behind bridges. */
+  pci(options?: WaitOptions): Promise<readonly PciFunctionDescription[]>;
   /** What is done from here on when the guest resets, switches off, crashes, or a watchdog bites. */
   setActions(actions: MachineActions, options?: WaitOptions): Promise<void>;
   /** A text for a person. */

@@ -15,7 +15,7 @@ import { machineConfig } from '../host/node/machine-thread.js';
 import { openFailure } from '../host/node/open-failure.js';
 import { readStoredGuest, readStoredRoutines } from '../host/node/routine-file.js';
 import { hostRandomBits, hostTime } from '../host/node/time.js';
-import type { SerialBackend } from '../hw/index.js';
+import { describePci, type SerialBackend } from '../hw/index.js';
 import type { Board, BoardStop, KernelImages } from '../machine/board.js';
 import { applyLoads } from '../machine/boot/loads.js';
 import { BoardDebugTarget } from '../machine/debug-target.js';
@@ -367,6 +367,8 @@ function answer(board: Board, request: Exclude<Request, { type: 'accelerator' }>
     case 'chooseMouse':
       input.chooseMouse(request.index);
       return undefined;
+    case 'pci':
+      return describePci(board.pci);
     case 'setActions':
       actions = request.actions;
       return undefined;

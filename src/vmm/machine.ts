@@ -6,6 +6,7 @@ import type { MessagePort } from 'node:worker_threads';
 import type { AcceleratorName } from '../accel/index.js';
 import { VringError } from '../base/index.js';
 import type { TextScreen } from '../display/index.js';
+import type { PciFunctionDescription } from '../hw/index.js';
 import type { HostForward } from '../net/index.js';
 import { abortedError, bounded, type WaitOptions } from './abort.js';
 import type { BlockAnswer, BlockRequest } from './block-protocol.js';
@@ -529,6 +530,10 @@ class RunningMachine implements Machine {
 
   async mice(options?: WaitOptions): Promise<readonly MouseDescription[]> {
     return (await this.#request({ type: 'mice' }, options)) as readonly MouseDescription[];
+  }
+
+  async pci(options?: WaitOptions): Promise<readonly PciFunctionDescription[]> {
+    return (await this.#request({ type: 'pci' }, options)) as readonly PciFunctionDescription[];
   }
 
   async setActions(actions: MachineActions, options?: WaitOptions): Promise<void> {

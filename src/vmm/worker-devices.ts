@@ -532,6 +532,7 @@ export class MachineDevices {
     config: DeviceConfig,
     device: Device & { readonly function: PciFunction },
   ): void {
+    device.function.ownersName = ('device' in config ? config.device : undefined) ?? '';
     spot.bus.add(device.function, spot.slot);
     board.add(device);
     this.#plugged.push({ spot, config, device });
@@ -758,6 +759,7 @@ export class MachineDevices {
       const name = freeName('pcie-root-port', taken);
       const port = new PcieRootPort({ name, root: board.pci, slot, functionNumber, physicalSlot, occupied });
       const at = functionNumber === 0 ? slot.toString(16) : `${slot.toString(16)},${functionNumber}`;
+      port.function.ownersName = id;
       port.onEject = () => this.#eject(board, (each) => each.spot.port === port);
       this.#rootPorts.set(id, { port, path: `${board.pciPath}/pci-bridge@${at}` });
       board.add(port);

@@ -399,7 +399,6 @@ export const infoTopics = [
   'mem',
   'mtree',
   'pic',
-  'pci',
   'qtree',
   'usb',
 ] as const;
@@ -486,6 +485,8 @@ export type Request =
   /** Answered with `MouseDescription[]`. */
   | { readonly type: 'mice' }
   | { readonly type: 'chooseMouse'; readonly index: number }
+  /** Answered with `PciFunctionDescription[]`. */
+  | { readonly type: 'pci' }
   | { readonly type: 'setActions'; readonly actions: MachineActions }
   | { readonly type: 'info'; readonly topic: InfoTopic };
 

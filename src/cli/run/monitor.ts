@@ -12,6 +12,7 @@ import { descriptorMonitorCommands, MonitorDescriptors } from './monitor-descrip
 import { evaluate } from './monitor-expression.js';
 import { readMemoryBytes } from './monitor-memory.js';
 import { describeNetworks, networkCommands } from './monitor-network.js';
+import { describePciFunctions } from './monitor-pci.js';
 import { ringMonitorCommands } from './monitor-ring.js';
 import { runMonitorCommands } from './monitor-run.js';
 import { describeMice, screenCommands, setPassword } from './monitor-screen.js';
@@ -125,7 +126,7 @@ const infoRows: readonly InfoRow[] = [
   machineRow('mtree', 'what answers at which physical address and port'),
   { name: 'name', sentence: 'name of the machine', show: async ({ name }) => name ?? '' },
   { name: 'network', sentence: 'networks and their cards', show: describeNetworks },
-  machineRow('pci', 'PCI functions'),
+  { name: 'pci', sentence: 'PCI functions', show: describePciFunctions },
   machineRow('pic', 'interrupt controllers'),
   machineRow('qtree', 'devices by their buses'),
   {

@@ -1,5 +1,6 @@
 export * from './acpi-hotplug.js';
 export * from './assign-resources.js';
+export * from './describe-pci.js';
 export * from './express.js';
 export * from './gpex.js';
 export * from './i440fx.js';

@@ -94,6 +94,8 @@ type Bar = BarSpec & { readonly mapping: Mapping };
 
 export class PciFunction {
   readonly name: string;
+  /** What the machine's owner calls it; empty: nothing. */
+  ownersName = '';
   readonly interruptPin: number;
   readonly barSpecs: readonly BarSpec[];
   readonly state: StateOf<typeof PciFunctionState>;

@@ -5,7 +5,7 @@
 import { assert } from '../../base/index.js';
 import type { IoHandler, Mapping, MemorySpace, PortSpace } from '../../bus/index.js';
 import { defineState, type StateArena, type StateOf, u32 } from '../../schema/index.js';
-import { bridgeReg, configSize, reg } from './config-registers.js';
+import { bridgeReg, configSize } from './config-registers.js';
 import type { PciFunction, PciSpaces } from './pci-function.js';
 import { type StatePart, statePart } from './saved-parts.js';
 
@@ -212,21 +212,5 @@ export class PciRoot {
         },
       },
     });
-  }
-
-  /** One line per function, as `info pci` shows it. */
-  describe(): string[] {
-    const hex = (value: number, digits: number) => value.toString(16).padStart(digits, '0');
-    return this.buses.flatMap((bus) =>
-      bus.functions().map(({ slot, functionNumber, fn }) => {
-        const ids = `${hex(fn.read(reg.vendorId, 2), 4)}:${hex(fn.read(reg.deviceId, 2), 4)}`;
-        const bars = fn.barSpecs.map((bar) => {
-          const address = fn.barAddress(bar);
-          return ` bar${bar.index}=${address === undefined ? 'off' : `0x${hex(address, 4)}`}+0x${hex(bar.size, 1)}`;
-        });
-        const irq = fn.interruptPin === 0 ? '' : ` irq=${fn.read(reg.interruptLine, 1)}`;
-        return `${bus.number === undefined ? '??' : hex(bus.number, 2)}:${hex(slot, 2)}.${functionNumber} ${ids} ${fn.name}${bars.join('')}${irq}`;
-      }),
-    );
   }
 }

@@ -3,6 +3,7 @@ import { writeFile } from 'node:fs/promises';
 import { openFailure } from '../../../host/node/open-failure.js';
 import { chardevKinds } from '../chardevs.js';
 import { readMemoryBytes } from '../monitor-memory.js';
+import { pciInfo } from '../monitor-pci.js';
 import { generic, nothing } from './block-arguments.js';
 import type { QmpArguments, QmpCommand, QmpHost } from './qmp-command.js';
 
@@ -43,6 +44,7 @@ export const boardCommands: readonly QmpCommand[] = [
     name: 'query-memory-size-summary',
     run: ({ ramBytes }) => ({ 'base-memory': ramBytes, 'plugged-memory': 0 }),
   },
+  { name: 'query-pci', run: pciInfo },
   // A guest that sleeps is one that has been stopped: nothing wakes it.
   { name: 'query-current-machine', run: () => ({ 'wakeup-suspend-support': false }) },
   {

@@ -197,6 +197,7 @@ command set-action { reboot?:(reset shutdown) shutdown?:(poweroff pause) panic?:
 command watchdog-set-action { action:WatchdogAction }
 command query-memdev -> [{ id?:str size:size merge:bool dump:bool prealloc:bool share:bool reserve?:bool host-nodes:[int]
   policy:HostMemPolicy }]
+command query-pci -> [{ bus:int devices:[PciDevice] }]
 
 event SHUTDOWN { guest:bool reason:ShutdownCause }
 event RESET { guest:bool reason:ShutdownCause }

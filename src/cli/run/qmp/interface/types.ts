@@ -231,12 +231,6 @@ type ThrottleGroupOptions { limits?:{ iops-total?:int iops-total-max?:int iops-t
   bps-total-max-length?:int bps-read?:int bps-read-max?:int bps-read-max-length?:int bps-write?:int bps-write-max?:int
   bps-write-max-length?:int iops-size?:int } }
 enum TlsEndpoint client server
-type CpuModelInfo { name:str props?:any }
-type DisplayOptions { type:DisplayType full-screen?:bool window-close?:bool show-cursor?:bool gl?:(off on core es)
-  | type
-    curses:{ charset?:str }
-  }
-enum DisplayType default none curses
 type PciDevice { bus:int slot:int function:int class_info:{ desc?:str class:int } id:{ device:int vendor:int subsystem?:int
   subsystem-vendor?:int } irq?:int irq_pin:int qdev_id:str pci_bridge?:{ bus:{ number:int secondary:int subordinate:int
   io_range:PciRange memory_range:PciRange prefetchable_range:PciRange } devices?:[PciDevice] } regions:[{ bar:int type:str address:int

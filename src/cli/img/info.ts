@@ -21,7 +21,8 @@ export function humanLines(value: unknown, indent: number): string {
     .join('');
 }
 
-function toText(info: ImageInfo): string {
+/** What a person sees of an image. */
+export function imageText(info: ImageInfo): string {
   const actual = info.actualSize === undefined ? 'unavailable' : humanSize(info.actualSize);
   let text = `image: ${info.filename}\nfile format: ${info.format}\nvirtual size: ${humanSize(info.virtualSize)} (${integerText(info.virtualSize)} bytes)\ndisk size: ${actual}\n`;
   if (info.encrypted) text += 'encrypted: yes\n';
@@ -90,6 +91,6 @@ export async function info(tool: Tool, argv: readonly string[]): Promise<number>
     }
   }
   if (isJson) tool.out(`${prettyJson(isChain ? infos.map(imageInfoJson) : imageInfoJson(infos[0]!))}\n`);
-  else tool.out(infos.map(toText).join('\n'));
+  else tool.out(infos.map(imageText).join('\n'));
   return 0;
 }

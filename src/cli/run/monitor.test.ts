@@ -29,6 +29,12 @@ function fakeMachine() {
       if (gpa + length > memory.length) throw new VringError('memory-absent', 'There is no RAM there.');
       return memory.slice(gpa, gpa + length);
     },
+    blockNodes: async () => [
+      {
+        ...{ nodeName: '#block1', driver: 'qcow2', filename: 'a.qcow2', readonly: false, cache: 'writeback' },
+        ...{ detectZeroes: 'off', encrypted: false, images: [{ filename: 'a.qcow2' }, { filename: 'base.raw' }] },
+      },
+    ],
     disks: async () => [
       {
         ...{ id: 'virtio0', nodeName: '#block1', filename: 'a.qcow2', format: 'qcow2', backing: 'base.raw' },
@@ -220,7 +226,7 @@ test('values, ports, disks and files', async (t) => {
     ...['0xb', '-1', '0xff00', '0x20', 'Error: Division by zero', 'Error: The expression ends too early'],
     ..."Error: A ')' is missing|Error: '2' is not expected here|gpa: 0x20|Unmapped|portb[0x0064] = 0x5a".split('|'),
     ...['portl[0x0cf8] = 0x0000005a', '0x10: nop', '0x11: nop', 'Error: Cannot access memory at 0x20000'],
-    ...['virtio0 (#block1): a.qcow2 (qcow2)', '    Backing file:     base.raw', 'about qtree'],
+    ...['virtio0 (#block1): a.qcow2 (qcow2)', '    Backing file:     base.raw (chain depth: 1)', 'about qtree'],
     ...['serial0: filename=stdio', 'c1: filename=/tmp/x', 'Error: A port and a value are needed, each without spaces'],
     ...['Error: An address and a size are needed, each without spaces', 'Error: The file is missing'],
   ])

@@ -7,8 +7,9 @@ import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
 import type { RingBackend } from './backends/ring.js';
 import { addDevice, addDrive, type HotPlugContext, removeDevice } from './hotplug.js';
-import { blockMonitorCommands, describeJobs, describeLimits, describeStatistics } from './monitor-block.js';
+import { blockMonitorCommands, describeJobs, describeStatistics } from './monitor-block.js';
 import { descriptorMonitorCommands, MonitorDescriptors } from './monitor-descriptors.js';
+import { describeDisks } from './monitor-disks.js';
 import { evaluate } from './monitor-expression.js';
 import { readMemoryBytes } from './monitor-memory.js';
 import { describeNetworks, networkCommands } from './monitor-network.js';
@@ -16,7 +17,6 @@ import { describePciFunctions } from './monitor-pci.js';
 import { ringMonitorCommands } from './monitor-ring.js';
 import { runMonitorCommands } from './monitor-run.js';
 import { describeMice, screenCommands, setPassword } from './monitor-screen.js';
-import { deviceWith, diskPath } from './named-devices.js';
 import type { RunActions } from './plan-actions.js';
 import type { RunObjects } from './run-objects.js';
 import { describeVnc } from './vnc-of-machine.js';
@@ -71,9 +71,9 @@ export interface MonitorCommand {
 interface InfoRow {
   readonly name: string;
   readonly sentence: string;
-  show(host: MonitorHost, name?: string): Promise<string>;
-  /** `show` takes a name, of what alone is wanted. */
-  readonly takesName?: boolean;
+  show(host: MonitorHost, words: string): Promise<string>;
+  /** `show` takes words that say what is wanted. */
+  readonly takesWords?: boolean;
   /** What `-a` shows. */
   readonly showAll?: (host: MonitorHost) => Promise<string>;
 }
@@ -96,7 +96,12 @@ const machineRow = (name: InfoTopic, sentence: string): InfoRow => ({
 });
 
 const infoRows: readonly InfoRow[] = [
-  { name: 'block', sentence: 'disks and their images, or one of them', show: describeDisks, takesName: true },
+  {
+    name: 'block',
+    sentence: 'disks and their images, or one of them; -n: block nodes; -v: more of their images',
+    show: describeDisks,
+    takesWords: true,
+  },
   { name: 'block-jobs', sentence: 'what is done with their images', show: describeJobs },
   {
     name: 'chardev',
@@ -194,8 +199,7 @@ async function info(host: MonitorHost, argument: string): Promise<string> {
   const [topic, ...flags] = argument.split(/\s+/);
   if (topic === '') return infoRows.map(({ name, sentence }) => `info ${name.padEnd(10)} -- ${sentence}`).join('\n');
   const row = infoRows.find(({ name }) => name === topic);
-  if (row && flags.length === 0) return await row.show(host);
-  if (row?.takesName && flags.length === 1 && !flags[0].startsWith('-')) return await row.show(host, flags[0]);
+  if (row && (flags.length === 0 || row.takesWords)) return await row.show(host, flags.join(' '));
   if (row?.showAll && flags.join() === '-a') return await row.showAll(host);
   if (row) throw new UsageError(`info ${topic}: '${flags.join(' ')}' means nothing here`);
   throw new UsageError(
@@ -205,34 +209,6 @@ async function info(host: MonitorHost, argument: string): Promise<string> {
       'info ',
     )}`,
   );
-}
-
-/** What has had its drive taken away, and has no name of its own. */
-const nameless = '(no drive)';
-
-async function describeDisks({ machine, namedDevices }: MonitorHost, wanted?: string): Promise<string> {
-  const disks = await machine.disks();
-  return disks
-    .filter(({ id }) => wanted === undefined || id === wanted)
-    .map(({ id, nodeName, filename, format, readonly, cache, backing, sizeBytes, inserted, tray, limits }) => {
-      const trayLine =
-        tray && `    Removable device: ${tray.locked ? '' : 'not '}locked, tray ${tray.open ? 'open' : 'closed'}`;
-      const device = deviceWith(namedDevices, id);
-      const deviceLines = [
-        ...(device === undefined ? [] : [`    Attached to:      ${diskPath(namedDevices, device)}`]),
-        ...(trayLine === undefined ? [] : [trayLine]),
-      ];
-      if (!inserted) return [`${id || nameless}: [not inserted]`, ...deviceLines].join('\n');
-      return [
-        `${id} (${nodeName}): ${filename} (${format}${readonly ? ', read-only' : ''})`,
-        ...deviceLines,
-        `    Size:             ${sizeBytes} bytes`,
-        `    Cache mode:       ${cache}`,
-        ...(backing === undefined ? [] : [`    Backing file:     ${backing}`]),
-        ...(Object.keys(limits).length === 0 ? [] : [`    I/O throttling:   ${describeLimits(limits)} group=${id}`]),
-      ].join('\n');
-    })
-    .join('\n\n');
 }
 
 /** `-f` before the words of an argument, and the words; a file's name may have spaces between quotes. */

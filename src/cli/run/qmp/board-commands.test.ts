@@ -40,6 +40,7 @@ test('memory, parts and disks that come later are told of as by QEMU', { skip, t
   const node = { driver: 'raw', 'node-name': 'n0', file: { driver: 'file', filename: path('disk') } };
   await same('blockdev-add', node);
   await same('device_add', { driver: 'virtio-blk-pci', drive: 'n0', id: 'd' });
+  for (const line of ['info block', 'info block -v', 'info block -n n0', 'info block -v nothing']) await human(line);
   const socket = path('nbd');
   await human(`nbd_server_start unix:${socket}`);
   await human('nbd_server_add n0');

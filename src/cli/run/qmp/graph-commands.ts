@@ -192,9 +192,10 @@ export const graphCommands: readonly QmpCommand[] = [
   trayCommand('blockdev-open-tray', (machine, id, { force }) => machine.openTray(id, { force: force === true })),
   trayCommand('blockdev-close-tray', (machine, id) => machine.closeTray(id)),
   trayCommand('blockdev-remove-medium', (machine, id) => machine.removeMedium(id)),
-  trayCommand('blockdev-insert-medium', (machine, id, given) =>
-    unless(machine.insertMedium(id, String(given['node-name'])), 'disk-open', () =>
-      generic(`Node '${String(given['node-name'])}' not found`),
-    ),
-  ),
+  trayCommand('blockdev-insert-medium', async (machine, id, given) => {
+    const node = String(given['node-name']);
+    if (!(await machine.blockNodes()).some(({ nodeName }) => nodeName === node))
+      throw generic(`Node '${node}' not found`);
+    await machine.insertMedium(id, node);
+  }),
 ];

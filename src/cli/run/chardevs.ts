@@ -83,6 +83,35 @@ function ringSize(values: KeyValues): number {
   return bytes;
 }
 
+/** What `-chardev` and chardev-add say. Throws UsageError. */
+export function planChardev(values: KeyValues): Chardev {
+  const { option } = values;
+  const given = values.need('backend');
+  if (given === 'vc') for (const key of ['width', 'height', 'cols', 'rows']) values.text(key);
+  const kind = given === 'vc' ? 'null' : given;
+  if (!chardevKinds.includes(kind)) {
+    if (unsupportedKinds.includes(kind)) throw new UsageError(`${option}: the kind '${kind}' is not supported yet`);
+    throw new UsageError(
+      `${option}: there is no kind '${kind}'${didYouMean(kind, [...chardevKinds, ...unsupportedKinds])}`,
+    );
+  }
+  const id = values.need('id');
+  const chardev: Chardev = {
+    id,
+    kind: kind as Chardev['kind'],
+    option,
+    mux: values.flag('mux') ?? false,
+    ...(kind === 'socket' ? { socket: planSocket(values) } : {}),
+    ...(kind === 'udp' ? { udp: planUdp(values) } : {}),
+    ...(kind === 'ringbuf' || kind === 'memory' ? { ringBytes: ringSize(values) } : {}),
+    ...(kind === 'pipe' ? { path: values.need('path') } : {}),
+    ...(kind === 'file' ? { path: values.need('path'), append: values.flag('append') ?? false } : {}),
+    signal: kind === 'stdio' ? (values.flag('signal') ?? true) : false,
+  };
+  values.finish(['logfile', 'logappend']);
+  return chardev;
+}
+
 /** All character devices of a machine, and who uses each. */
 export class Chardevs {
   readonly #byId = new Map<string, Chardev>();
@@ -103,32 +132,7 @@ export class Chardevs {
 
   /** `-chardev KIND,id=ID,…` */
   addOption(text: string): void {
-    const option = `-chardev ${text}`;
-    const values = KeyValues.parse(option, text, 'backend');
-    const given = values.need('backend');
-    if (given === 'vc') for (const key of ['width', 'height', 'cols', 'rows']) values.text(key);
-    const kind = given === 'vc' ? 'null' : given;
-    if (!chardevKinds.includes(kind)) {
-      if (unsupportedKinds.includes(kind)) throw new UsageError(`${option}: the kind '${kind}' is not supported yet`);
-      throw new UsageError(
-        `${option}: there is no kind '${kind}'${didYouMean(kind, [...chardevKinds, ...unsupportedKinds])}`,
-      );
-    }
-    const id = values.need('id');
-    const chardev: Chardev = {
-      id,
-      kind: kind as Chardev['kind'],
-      option,
-      mux: values.flag('mux') ?? false,
-      ...(kind === 'socket' ? { socket: planSocket(values) } : {}),
-      ...(kind === 'udp' ? { udp: planUdp(values) } : {}),
-      ...(kind === 'ringbuf' || kind === 'memory' ? { ringBytes: ringSize(values) } : {}),
-      ...(kind === 'pipe' ? { path: values.need('path') } : {}),
-      ...(kind === 'file' ? { path: values.need('path'), append: values.flag('append') ?? false } : {}),
-      signal: kind === 'stdio' ? (values.flag('signal') ?? true) : false,
-    };
-    values.finish(['logfile', 'logappend']);
-    this.add(chardev);
+    this.add(planChardev(KeyValues.parse(`-chardev ${text}`, text, 'backend')));
   }
 
   /** What `-serial`, `-monitor` and `-debugcon` take. Undefined: nothing at all is there (`none`). */

@@ -2,17 +2,12 @@
 import { assert } from '../../base/index.js';
 import { openFailure } from '../../host/node/open-failure.js';
 import type { Terminal } from '../../host/node/terminal.js';
-import { openWrittenFile, type WrittenFile } from '../../host/node/written-file.js';
+import type { WrittenFile } from '../../host/node/written-file.js';
 import type { CharacterPort, Machine } from '../../vmm/index.js';
-import { VringError } from '../../vmm/index.js';
 import { type Backend, type OutputSink, PATIENCE_MS } from './backends/backend.js';
-import { PipeBackend } from './backends/pipe.js';
-import { PtyBackend } from './backends/pty.js';
-import { RingBackend } from './backends/ring.js';
-import { SocketBackend } from './backends/socket.js';
-import { UdpBackend } from './backends/udp.js';
 import type { Chardev } from './chardevs.js';
-import { type ChardevState, Monitor, type MonitoredRun } from './monitor.js';
+import type { OpenChardevs } from './live-chardevs.js';
+import { Monitor, type MonitoredRun } from './monitor.js';
 import { type FrontEnd, Mux } from './mux.js';
 import { QmpMonitor, type ServedHost } from './qmp/serve.js';
 import type { Attachment } from './run-plan.js';
@@ -105,44 +100,6 @@ function portOf(machine: Machine, from: Attachment['from']): CharacterPort {
     case 'qmp':
       throw new Error('vring invariant broken: a monitor has no port');
   }
-}
-
-/** What character devices lead to: files that are written, and backends that clients come to. */
-export interface OpenChardevs {
-  /** All of them; not each has a user. */
-  readonly chardevs: readonly Chardev[];
-  readonly files: ReadonlyMap<Chardev, WrittenFile>;
-  readonly backends: ReadonlyMap<Chardev, Backend>;
-}
-
-/** Opens all character devices, so that a mistake is told before anything runs. Throws VringError `chardev-open`. */
-export async function openChardevs(chardevs: readonly Chardev[]): Promise<OpenChardevs & { close(): Promise<void> }> {
-  const files = new Map<Chardev, WrittenFile>();
-  const backends = new Map<Chardev, Backend>();
-  const close = async () => {
-    for (const file of files.values()) await file.close();
-    for (const backend of backends.values()) await backend.close();
-  };
-  try {
-    for (const chardev of chardevs) {
-      const { kind, path = '', socket, udp, ringBytes, option = chardev.id } = chardev;
-      if (kind === 'socket' && socket) backends.set(chardev, await SocketBackend.open(option, socket));
-      else if (kind === 'pty') backends.set(chardev, new PtyBackend(option));
-      else if (kind === 'udp' && udp) backends.set(chardev, await UdpBackend.open(option, udp));
-      else if (ringBytes !== undefined) backends.set(chardev, new RingBackend(ringBytes, kind));
-      else if (kind === 'pipe') backends.set(chardev, new PipeBackend(option, path));
-      if (kind !== 'file') continue;
-      try {
-        files.set(chardev, await openWrittenFile(path, chardev.append ?? false));
-      } catch (error) {
-        throw new VringError('chardev-open', `'${path}' cannot be opened: ${openFailure(error)}`, { cause: error });
-      }
-    }
-  } catch (error) {
-    await close();
-    throw error;
-  }
-  return { chardevs, files, backends, close };
 }
 
 export function connect(
@@ -253,23 +210,6 @@ interface Flow {
   room(bytes: number): boolean;
   /** So many bytes more, or less, wait for the guest. */
   pending(bytes: number): void;
-}
-
-/** What `info chardev` and query-chardev show. */
-export function chardevStates(
-  chardevs: readonly Chardev[],
-  backends: ReadonlyMap<Chardev, Backend>,
-  attachments: readonly Attachment[],
-): readonly ChardevState[] {
-  const ringOf = (backend: Backend | undefined) => (backend instanceof RingBackend ? backend : undefined);
-  return chardevs.map((chardev) => ({
-    id: chardev.id,
-    isUsed: attachments.some((each) => each.chardev === chardev),
-    ring: ringOf(backends.get(chardev)),
-    get filename() {
-      return backends.get(chardev)?.filename ?? chardev.path ?? chardev.kind;
-    },
-  }));
 }
 
 /** What clients of a backend send goes to its front ends. */

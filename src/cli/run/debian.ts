@@ -12,10 +12,11 @@ import { complain, type ProcessIo, print } from '../process-io.js';
 import { Progress } from '../progress.js';
 import { UsageError } from '../usage-error.js';
 import type { Chardev } from './chardevs.js';
-import { connect, openChardevs, StreamSink } from './connect.js';
+import { connect, StreamSink } from './connect.js';
 import { serveGdb } from './gdb-server.js';
 import { monitorHost, planObjects, printStatistics, showWarnings } from './index.js';
 import { LensView } from './lens.js';
+import { LiveChardevs } from './live-chardevs.js';
 import { keyName } from './mux.js';
 import type { RunObjects } from './run-objects.js';
 import type { RunPlan } from './run-plan.js';
@@ -23,7 +24,7 @@ import type { RunPlan } from './run-plan.js';
 const guestSignals = { SIGHUP: 'HUP', SIGINT: 'INT', SIGQUIT: 'QUIT', SIGTERM: 'TERM' } as const;
 
 /** A debugger's monitor knows of none. */
-const noChardevs = { chardevs: [], files: new Map(), backends: new Map() };
+const noChardevs = new LiveChardevs();
 
 /** Variables of the caller's that the guest's shell or command gets. */
 const passedVariables = ['TERM', 'LANG', 'COLORTERM'];
@@ -189,7 +190,7 @@ async function runShell(
       each.from.kind === 'console' ? { ...each, from: { kind: 'console' as const, index: each.from.index + 2 } } : each,
     ),
   ] as const;
-  const chardevs = await openChardevs([chardev, ...plan.chardevs]);
+  const chardevs = await LiveChardevs.open([chardev, ...plan.chardevs]);
   const connection = connect(
     {
       ...monitorHost({ ...plan, attachments }, chardevs, session.machine, objects, io, quit),

@@ -29,11 +29,12 @@ import { monitorWords, programVersion, versionLine } from '../version.js';
 import { PtyBackend } from './backends/pty.js';
 import { tellingPlaces, withConfigFiles } from './config-file.js';
 import { planRun } from './configure.js';
-import { chardevStates, connect, type OpenChardevs, openChardevs, StreamSink } from './connect.js';
+import { connect, StreamSink } from './connect.js';
 import { serveGdb } from './gdb-server.js';
 import { helpTopic } from './help-topics.js';
 import { holdDrive } from './hotplug.js';
 import { LensView } from './lens.js';
+import { LiveChardevs, type OpenChardevs } from './live-chardevs.js';
 import type { MonitoredRun } from './monitor.js';
 import { noNetwork } from './networks.js';
 import { runCommand, unsupportedRunOptions } from './options.js';
@@ -196,14 +197,14 @@ export function acceleratorLine({ accelerator, acceleratorRefusals }: Machine): 
 /** What a monitor knows of the run. */
 export function monitorHost(
   plan: RunPlan,
-  open: OpenChardevs,
+  open: LiveChardevs,
   machine: Machine,
   objects: RunObjects,
   { toolName }: ProcessIo,
   quit: () => void,
 ): MonitoredRun {
   const { name, isEmpty, attachments, spareDrives, namedDevices, actions } = plan;
-  const chardevs = chardevStates(open.chardevs, open.backends, attachments);
+  const chardevs = open.monitored(attachments);
   const { uuid, ramBytes = DEFAULT_RAM_BYTES } = plan.machine;
   const { machines } = findArchitecture(plan.machine.architecture ?? DEFAULT_ARCHITECTURE.name);
   const ramId = ramIdOf(machines.find((row) => row.name === plan.machine.machine) ?? machines[0]);
@@ -262,7 +263,7 @@ async function dumpTree(machine: Machine, path: string, io: ProcessIo): Promise<
 async function runKernel(plan: RunPlan, io: ProcessIo): Promise<number> {
   const terminal = new Terminal(io.stdin, io.stdout);
   takeDescriptors(plan.descriptors);
-  const chardevs = await openChardevs(plan.chardevs);
+  const chardevs = await LiveChardevs.open(plan.chardevs);
   const controller = new AbortController();
   let machine: Machine | undefined;
   let forced: number | undefined;

@@ -2,11 +2,12 @@
 import { VringError } from '../../vmm/index.js';
 import { UsageError } from '../usage-error.js';
 import type { RingBackend } from './backends/ring.js';
-import type { ChardevState, MonitorCommand } from './monitor.js';
+import type { MonitoredChardevs } from './live-chardevs.js';
+import type { MonitorCommand } from './monitor.js';
 
 /** A ring by its name, from which `size` bytes are wanted. Throws VringError `ring`. */
-export function ringOf(chardevs: readonly ChardevState[], name: string, size = 1): RingBackend {
-  const found = chardevs.find(({ id }) => id === name);
+export function ringOf(chardevs: MonitoredChardevs, name: string, size = 1): RingBackend {
+  const found = chardevs.all.find(({ id }) => id === name);
   if (!found) throw new VringError('ring', `Device '${name}' not found`);
   if (!found.ring) throw new VringError('ring', `${name} is not a ringbuf device`);
   if (!(size > 0)) throw new VringError('ring', 'size must be greater than zero');

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { type Machine, VringError } from '../../vmm/index.js';
+import { LiveChardevs } from './live-chardevs.js';
 import { Monitor } from './monitor.js';
 import { type FrontEnd, Mux } from './mux.js';
 import { monitoredRun } from './testing/monitored-run.js';
@@ -83,12 +84,14 @@ async function ask(...lines: string[]) {
   const { machine, calls, memory } = fakeMachine();
   let shown = '';
   let quit = false;
+  const chardevs = new LiveChardevs();
+  chardevs.chardevs.push(
+    { id: 'serial0', kind: 'stdio', mux: false, signal: false },
+    { id: 'c1', kind: 'file', path: '/tmp/x', mux: false, signal: false },
+  );
   const run = monitoredRun(machine, {
     name: 'me',
-    chardevs: [
-      { id: 'serial0', filename: 'stdio', isUsed: true, ring: undefined },
-      { id: 'c1', filename: '/tmp/x', isUsed: false, ring: undefined },
-    ],
+    chardevs: chardevs.monitored([]),
     quit: () => {
       quit = true;
     },

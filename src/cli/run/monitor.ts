@@ -5,9 +5,10 @@ import { type InfoTopic, type Machine, type StopReason, VringError } from '../..
 import { KeyValues } from '../options/key-values.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
-import type { RingBackend } from './backends/ring.js';
 import { addDevice, addDrive, type HotPlugContext, removeDevice } from './hotplug.js';
+import type { MonitoredChardevs } from './live-chardevs.js';
 import { blockMonitorCommands, describeJobs, describeStatistics } from './monitor-block.js';
+import { chardevMonitorCommands } from './monitor-chardevs.js';
 import { descriptorMonitorCommands, MonitorDescriptors } from './monitor-descriptors.js';
 import { describeDisks } from './monitor-disks.js';
 import { evaluate } from './monitor-expression.js';
@@ -21,16 +22,6 @@ import type { RunActions } from './plan-actions.js';
 import type { RunObjects } from './run-objects.js';
 import { describeVnc } from './vnc-of-machine.js';
 
-/** A character device, as it is now. */
-export interface ChardevState {
-  readonly id: string;
-  readonly filename: string;
-  /** A device or a monitor has it. */
-  readonly isUsed: boolean;
-  /** What it keeps, where it is a ring. */
-  readonly ring: RingBackend | undefined;
-}
-
 /** What every monitor knows of the machine that it is of. */
 export interface MonitoredRun extends HotPlugContext {
   readonly version: string;
@@ -43,7 +34,7 @@ export interface MonitoredRun extends HotPlugContext {
   readonly ramBytes: number;
   /** What its RAM is called where no object has made it. */
   readonly ramId: string;
-  readonly chardevs: readonly ChardevState[];
+  readonly chardevs: MonitoredChardevs;
   readonly actions: RunActions;
   quit(): void;
 }
@@ -106,7 +97,7 @@ const infoRows: readonly InfoRow[] = [
   {
     name: 'chardev',
     sentence: 'character devices',
-    show: async ({ chardevs }) => chardevs.map(({ id, filename }) => `${id}: filename=${filename}`).join('\n'),
+    show: async ({ chardevs }) => chardevs.all.map(({ id, filename }) => `${id}: filename=${filename}`).join('\n'),
   },
   {
     name: 'balloon',
@@ -442,6 +433,7 @@ export const monitorCommands: readonly MonitorCommand[] = [
   ...networkCommands,
   ...descriptorMonitorCommands,
   ...ringMonitorCommands,
+  ...chardevMonitorCommands,
   {
     name: 'balloon',
     argument: 'MEGS',

@@ -7,6 +7,7 @@ import { diskId, named } from './block-arguments.js';
 import { blockCommands } from './block-commands.js';
 import { boardCommands } from './board-commands.js';
 import { capabilityCommands } from './capability-commands.js';
+import { chardevCommands } from './chardev-commands.js';
 import { descriptorCommands } from './descriptor-commands.js';
 import { graphCommands } from './graph-commands.js';
 import { hotPlugCommands } from './hotplug-commands.js';
@@ -79,7 +80,7 @@ export const qmpCommands: readonly QmpCommand[] = [
   {
     name: 'query-chardev',
     run: ({ chardevs }) =>
-      chardevs.map(({ id, filename, isUsed }) => ({ label: id, filename, 'frontend-open': isUsed })),
+      chardevs.all.map(({ id, filename, isUsed }) => ({ label: id, filename, 'frontend-open': isUsed })),
   },
   { name: 'stop', run: ({ machine }) => ok(machine.pause()) },
   {
@@ -171,6 +172,7 @@ export const qmpCommands: readonly QmpCommand[] = [
   ...capabilityCommands,
   ...descriptorCommands,
   ...ringCommands,
+  ...chardevCommands,
   ...hotPlugCommands,
   ...screenCommands,
 ];

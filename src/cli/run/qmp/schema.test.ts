@@ -156,6 +156,10 @@ const leftOut: readonly string[] = [
     'postcopy-blocktime late-block-activate x-ignore-shared validate-uuid background-snapshot zero-copy-send',
     'postcopy-preempt',
   ].join(' '),
+  [
+    'chardev-add.backend.type is serial parallel mux msmouse wctablet braille testdev console spicevmc spiceport',
+    'qemu-vdagent dbus vc',
+  ].join(' '),
   'netdev_add.type is none nic l2tpv3 vde bridge hubport netmap vhost-user vhost-vdpa',
   [
     'send-key.keys[]:qcode.data is unmapped stop again props undo front copy open paste find cut lf help pause',

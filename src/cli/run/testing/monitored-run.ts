@@ -1,13 +1,15 @@
 /** For tests: what a monitor knows of a run of which nothing was asked. */
 import { NodeBlockHost } from '../../../host/node/block-host.js';
 import type { Machine } from '../../../vmm/index.js';
+import { LiveChardevs } from '../live-chardevs.js';
 import type { MonitoredRun } from '../monitor.js';
 import { BoardObjects } from '../plan-objects.js';
 import { RunObjects } from '../run-objects.js';
 
 export const monitoredRun = (machine: Machine, more: Partial<MonitoredRun> = {}): MonitoredRun => ({
   machine,
-  ...{ version: 'vring 9', prompt: '(vring) ', name: undefined, isEmpty: false, uuid: undefined, chardevs: [] },
+  ...{ version: 'vring 9', prompt: '(vring) ', name: undefined, isEmpty: false, uuid: undefined },
+  chardevs: new LiveChardevs().monitored([]),
   ramBytes: 128 << 20,
   ramId: 'pc.ram',
   spareDrives: new Map(),

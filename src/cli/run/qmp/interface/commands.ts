@@ -198,6 +198,9 @@ command watchdog-set-action { action:WatchdogAction }
 command query-memdev -> [{ id?:str size:size merge:bool dump:bool prealloc:bool share:bool reserve?:bool host-nodes:[int]
   policy:HostMemPolicy }]
 command query-pci -> [{ bus:int devices:[PciDevice] }]
+command chardev-add { id:str backend:ChardevBackend } -> ChardevReturn
+command chardev-remove { id:str }
+command chardev-send-break { id:str }
 
 event SHUTDOWN { guest:bool reason:ShutdownCause }
 event RESET { guest:bool reason:ShutdownCause }

@@ -366,6 +366,10 @@ export abstract class Board<Cpu extends BoardCpu = BoardCpu> implements DeviceBo
   }
   /** The power button. Throws VringError `no-button` where there is none. */
   abstract pressPowerButton(): void;
+  /** What firmware boots from when it next starts. Throws VringError `boot-devices` where it does not ask the board. */
+  setBootDevices(_devices: string): void {
+    throw new VringError('boot-devices', 'no function defined to set boot device list for this architecture');
+  }
   /** Every vCPU to its power-on state. */
   protected abstract resetCpus(): void;
   /** Tells an accelerator that has taken over what interrupts are pending. */

@@ -226,6 +226,10 @@ export class PcMachine extends X86Machine {
     this.pm.pressPowerButton();
   }
 
+  override setBootDevices(devices: string): void {
+    this.#setBootOrder(this.#rtc, devices);
+  }
+
   /** Power-on or reset of a machine with firmware: the vCPU is at its reset vector. */
   start(): void {
     const { firmware } = this.#options;

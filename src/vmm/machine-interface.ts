@@ -220,6 +220,8 @@ export interface Machine extends AsyncDisposable {
   chooseMouse(index: number, options?: WaitOptions): Promise<void>;
   /** The functions of its first PCI bus, with those behind bridges. */
   pci(options?: WaitOptions): Promise<readonly PciFunctionDescription[]>;
+  /** What firmware boots from when it next starts, as `FirmwareOptions.bootDevices`. Throws VringError `boot-devices`, also where firmware does not ask. */
+  setBootDevices(devices: string, options?: WaitOptions): Promise<void>;
   /** What is done from here on when the guest resets, switches off, crashes, or a watchdog bites. */
   setActions(actions: MachineActions, options?: WaitOptions): Promise<void>;
   /** A text for a person. */

@@ -369,6 +369,9 @@ function answer(board: Board, request: Exclude<Request, { type: 'accelerator' }>
       return undefined;
     case 'pci':
       return describePci(board.pci);
+    case 'setBootDevices':
+      board.setBootDevices(request.devices);
+      return undefined;
     case 'setActions':
       actions = request.actions;
       return undefined;

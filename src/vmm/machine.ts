@@ -536,6 +536,10 @@ class RunningMachine implements Machine {
     return (await this.#request({ type: 'pci' }, options)) as readonly PciFunctionDescription[];
   }
 
+  async setBootDevices(devices: string, options?: WaitOptions): Promise<void> {
+    await this.#request({ type: 'setBootDevices', devices }, options);
+  }
+
   async setActions(actions: MachineActions, options?: WaitOptions): Promise<void> {
     await this.#request({ type: 'setActions', actions }, options);
   }

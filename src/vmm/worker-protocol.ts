@@ -487,6 +487,7 @@ export type Request =
   | { readonly type: 'chooseMouse'; readonly index: number }
   /** Answered with `PciFunctionDescription[]`. */
   | { readonly type: 'pci' }
+  | { readonly type: 'setBootDevices'; readonly devices: string }
   | { readonly type: 'setActions'; readonly actions: MachineActions }
   | { readonly type: 'info'; readonly topic: InfoTopic };
 

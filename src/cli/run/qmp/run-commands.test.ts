@@ -89,7 +89,17 @@ test('the same and more for people', { skip, timeout: 100_000 }, async () => {
       'object_add secret,id=x',
     ],
     ...['object_add {"qom-type":"secret","id":"z","data":"a"}', 'watchdog_action pause', 'watchdog_action foo'],
-    ...['info iothreads', 'info memdev'],
+    ...['info iothreads', 'info memdev', 'info numa', 'info tpm', 'info memory-devices', 'system_wakeup'],
+    ...[
+      'boot_set c',
+      'boot_set cc',
+      'boot_set acdn',
+      'boot_set nc',
+      'boot_set e',
+      'boot_set x',
+      'o/b 0x70 0x3d',
+      'i/b 0x71',
+    ],
   ];
   const alike = (answer: Answer) => JSON.parse(JSON.stringify(answer).replace(/thread_id=\d+/, 'thread_id=N'));
   for (const line of lines) {

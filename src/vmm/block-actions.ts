@@ -16,6 +16,7 @@ import type { BlockAction, BlockRequest } from './block-protocol.js';
 import type { DiskJobs } from './disk-jobs.js';
 import { JobGroup } from './job-group.js';
 import type { Disk, LiveGraph } from './live-graph.js';
+import type { WriteThresholds } from './write-thresholds.js';
 
 type ActionOf<Op extends BlockAction['op']> = Extract<BlockAction, { readonly op: Op }>;
 
@@ -30,10 +31,12 @@ interface Step {
 export class BlockActions {
   readonly #live: LiveGraph;
   readonly #jobs: DiskJobs;
+  readonly #thresholds: WriteThresholds;
 
-  constructor(live: LiveGraph, jobs: DiskJobs) {
+  constructor(live: LiveGraph, jobs: DiskJobs, thresholds: WriteThresholds) {
     this.#live = live;
     this.#jobs = jobs;
+    this.#thresholds = thresholds;
   }
 
   /** Rejects with BlockError. */
@@ -68,6 +71,8 @@ export class BlockActions {
         return this.#throttle(request);
       case 'detach':
         return this.#detach(request.disk);
+      case 'write-threshold':
+        return this.#setThreshold(request.node, request.bytes);
       case 'commit-now':
         return this.#live.quietly(() => this.#commitNow(request.disk));
       case 'change-backing-file':
@@ -253,6 +258,13 @@ export class BlockActions {
     if (!(sizeBytes >= 0)) throw new BlockError('EINVAL', "Parameter 'size' expects a >0 size");
     this.#jobs.checkFree(node);
     await node.resize(sizeBytes);
+  }
+
+  #setThreshold(name: string, bytes: number): Promise<void> {
+    const node = this.#live.graph.find(name);
+    if (!node) throw new BlockError('ENODEV', `Device '${name}' not found`);
+    // Within `quietly` the vCPU's thread forgets where bytes lie, and passes the node by no more.
+    return this.#live.quietly(async () => this.#thresholds.set(node, bytes));
   }
 
   async #commitNow(disk: string): Promise<void> {

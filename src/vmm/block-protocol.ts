@@ -150,6 +150,8 @@ export type BlockRequest =
     }
   /** Takes a disk's image away from its device, which is there without one from then on; the disk's id is free again. */
   | { readonly op: 'detach'; readonly disk: NodeName }
+  /** Tells when a node is written beyond so many bytes, once; 0: no more. */
+  | { readonly op: 'write-threshold'; readonly node: string; readonly bytes: number }
   /** What an overlay has goes down into the image below it, while requests wait. */
   | { readonly op: 'commit-now'; readonly disk: NodeName }
   | {

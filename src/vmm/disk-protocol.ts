@@ -2,6 +2,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { CacheMode, ImageInfo, OptionDict, ThrottleLimit } from '../block/index.js';
 import type { BlockRequest, JobEvent } from './block-protocol.js';
+import type { ThresholdExceeded } from './write-thresholds.js';
 
 /** What happens to the guest's request when the image cannot be read or written. */
 export type ErrorPolicy =
@@ -114,6 +115,8 @@ export interface BlockNodeDescription {
   readonly cache: CacheMode;
   readonly detectZeroes: 'off' | 'on' | 'unmap';
   readonly encrypted: boolean;
+  /** Bytes beyond which a write is told of; 0: none is. */
+  readonly writeThreshold: number;
   /** The node's image, then those that it is backed by. */
   readonly images: readonly ImageInfo[];
   readonly bitmaps: readonly BitmapDescription[];
@@ -241,6 +244,7 @@ export type FromDisks =
       readonly failure?: { readonly code: string; readonly message: string };
     }
   | { readonly type: 'jobEvent'; readonly event: JobEvent }
+  | { readonly type: 'thresholdExceeded'; readonly exceeded: ThresholdExceeded }
   /** What the block layer has to say to a person. */
   | { readonly type: 'report'; readonly line: string }
   | { readonly type: 'closed' };

@@ -30,6 +30,7 @@ import { DiskRing, diskFlag, diskOp, diskStatus } from './disk-ring.js';
 import { ringDoorbell } from './doorbell.js';
 import { type Disk, LiveGraph, type Medium } from './live-graph.js';
 import { rungBy } from './worker-protocol.js';
+import { WriteThresholds } from './write-thresholds.js';
 
 /** How long a submission is waited for on the ring before the event loop has its turn. */
 const BLOCK_MS = 20;
@@ -50,7 +51,8 @@ for (const [id, object] of Object.entries(config.objects)) host.objects.set(id, 
 const live = new LiveGraph(host, ring, config.disks.length, (line) => say({ type: 'report', line }));
 const { disks, gate } = live;
 const jobs = new DiskJobs(live, (event) => say({ type: 'jobEvent', event }));
-const actions = new BlockActions(live, jobs);
+const thresholds = new WriteThresholds((exceeded) => say({ type: 'thresholdExceeded', exceeded }));
+const actions = new BlockActions(live, jobs, thresholds);
 const exports = new DiskExports({
   find: (name) => live.find(name),
   writersCome: () => live.revokePlaces(),
@@ -74,6 +76,7 @@ async function describeNode(node: GraphNode): Promise<BlockNodeDescription> {
     cache: cacheModeOf(node.flags),
     detectZeroes: node.flags.detectZeroes,
     encrypted: node.instance.encrypted ?? false,
+    writeThreshold: thresholds.bytesOf(node),
     images,
     bitmaps: node.bitmaps
       .filter(({ name }) => name !== '')

@@ -205,3 +205,37 @@ test('machines with disks', async () => {
   await assert.rejects(build({ path: join(folder, 'missing') }), { code: 'disk-open', message: /No such file/ });
   await assert.rejects(build({ path, format: 'qcow2' }), { code: 'disk-open', message: /not in qcow2 format/i });
 });
+
+test('a write beyond a threshold is told of, once', async () => {
+  await using at = await openDisksAt([{ id: 'd', path: await image('raw', MiB), format: 'raw' }]);
+  const told: object[] = [];
+  at.thread.onThresholdExceeded((exceeded) => told.push(exceeded));
+  const write = (offset: number) => {
+    at.disk.write(offset, [at.ram(4096, 1024)], at.done);
+    at.settle();
+  };
+  // The vCPU's thread knows by then where bytes lie, and forgets it.
+  for (let i = 0; i < 3; i++) write(16384);
+  for (const driver of ['raw', 'file']) {
+    const threshold = async () => {
+      const { nodes } = await at.thread.describeNodes();
+      return nodes.find((node) => node.driver === driver);
+    };
+    const nodeName = (await threshold())?.nodeName as string;
+    await at.thread.block({ op: 'write-threshold', node: nodeName, bytes: 8192 });
+    assert.equal((await threshold())?.writeThreshold, 8192);
+    write(4096);
+    write(7168);
+    assert.equal((await threshold())?.writeThreshold, 8192);
+    write(7680);
+    write(7680);
+    assert.equal((await threshold())?.writeThreshold, 0);
+    assert.deepEqual(told.splice(0), [{ nodeName, thresholdBytes: 8192, exceededBytes: 512 }]);
+    await at.thread.block({ op: 'write-threshold', node: nodeName, bytes: 8192 });
+    await at.thread.block({ op: 'write-threshold', node: nodeName, bytes: 0 });
+    write(7680);
+    await threshold();
+    assert.deepEqual(told, []);
+  }
+  await assert.rejects(at.thread.block({ op: 'write-threshold', node: 'no', bytes: 1 }), { code: 'no-such-disk' });
+});

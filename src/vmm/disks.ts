@@ -18,6 +18,7 @@ import type {
   ToDisks,
 } from './disk-protocol.js';
 import { DiskRing } from './disk-ring.js';
+import type { ThresholdExceeded } from './write-thresholds.js';
 
 export interface DescribedNodes {
   readonly nodes: readonly BlockNodeDescription[];
@@ -59,6 +60,7 @@ export interface MachineDiskThread {
   /** Takes a disk's image away from its device. Rejects with VringError `block`. */
   detach(disk: number): Promise<void>;
   onJobEvent(listener: (event: JobEvent) => void): void;
+  onThresholdExceeded(listener: (exceeded: ThresholdExceeded) => void): void;
   /** Lines for a person, those of before included. */
   onReport(listener: (line: string) => void): void;
   onFailure(listener: (error: VringError) => void): void;
@@ -107,6 +109,7 @@ export function openDisks(config: Omit<DiskWorkerConfig, 'ring' | 'port'>): Mach
   let nextId = 1;
   const waiting = new Map<number, Waiting>();
   let jobEvent: (event: JobEvent) => void = () => {};
+  let thresholdExceeded: (exceeded: ThresholdExceeded) => void = () => {};
   const exited = new Promise<void>((resolve) => {
     worker.on('exit', () => {
       for (const { reject } of waiting.values()) reject(new VringError('machine-ended', 'The machine has ended.'));
@@ -130,6 +133,9 @@ export function openDisks(config: Omit<DiskWorkerConfig, 'ring' | 'port'>): Mach
           else asked?.reject(new DiskFailure(reason.code, reason.message));
           return;
         }
+        case 'thresholdExceeded':
+          thresholdExceeded(message.exceeded);
+          return;
         case 'jobEvent':
           jobEvent(message.event);
           return;
@@ -201,6 +207,9 @@ export function openDisks(config: Omit<DiskWorkerConfig, 'ring' | 'port'>): Mach
       const { id: drive } = known[disk];
       await ask((id) => ({ type: 'block', id, request: { op: 'detach', disk: drive } }), 'block');
       known[disk] = { id: '' };
+    },
+    onThresholdExceeded: (listener) => {
+      thresholdExceeded = listener;
     },
     onJobEvent: (listener) => {
       jobEvent = listener;

@@ -98,3 +98,4 @@ export {
   type WatchdogAction,
   watchdogActions,
 } from './worker-protocol.js';
+export type { ThresholdExceeded } from './write-thresholds.js';

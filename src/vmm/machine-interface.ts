@@ -31,6 +31,7 @@ import type {
   StopReason,
   WatchdogAction,
 } from './worker-protocol.js';
+import type { ThresholdExceeded } from './write-thresholds.js';
 
 export type MachineState = 'ready' | 'running' | 'paused' | 'ended';
 
@@ -60,6 +61,8 @@ export interface MachineEvents {
   diskError: (id: string, error: Omit<DiskError, 'disk'>) => void;
   /** What becomes of a job on its disks' images. */
   job: (event: JobEvent) => void;
+  /** A node was written beyond the threshold that `block` had set, which is gone. */
+  thresholdExceeded: (exceeded: ThresholdExceeded) => void;
   /** A line about something that the guest asked for and vring does not have. */
   log: (line: string) => void;
   /** A line that whoever runs the machine should see: an image's format was guessed, an image could not be closed. */

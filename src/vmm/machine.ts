@@ -118,6 +118,7 @@ class RunningMachine implements Machine {
     if (networks) this.#watchNetworks(networks);
     disks?.onReport((line) => this.#warn(line));
     disks?.onJobEvent((event) => this.#emit('job', event));
+    disks?.onThresholdExceeded((exceeded) => this.#emit('thresholdExceeded', exceeded));
     disks?.onFailure((error) => {
       this.#failure ??= error;
       this.#quit();

@@ -32,6 +32,8 @@ test('nodes, exports and named devices are told as QEMU tells them', {
   const { ours, theirs } = machines;
   const both = (execute: string, given?: object) => machines.ask(execute, given);
   const byName = (a: Answer, b: Answer) => (a['node-name'] < b['node-name'] ? -1 : 1);
+  for (const node of ['top', 'base-file', 'no-such'])
+    assert.deepEqual(...(await both('block-set-write-threshold', { 'node-name': node, 'write-threshold': 4096 })));
   for (const flat of [true, false]) {
     const answers = await both('query-named-block-nodes', { flat });
     const [our, their] = answers.map((answer) => answer.return.sort(byName));

@@ -57,7 +57,7 @@ function nodeInfo(node: BlockNodeDescription, isFlat: boolean, disk?: MachineDis
     backing_file_depth: isFlat ? 0 : backing.length,
     encrypted,
     detect_zeroes: detectZeroes,
-    write_threshold: 0,
+    write_threshold: node.writeThreshold,
     ...(bitmaps.length === 0 ? {} : { 'dirty-bitmaps': bitmaps.map(bitmapInfo).reverse() }),
     cache: {
       writeback: cache !== 'writethrough' && cache !== 'directsync',
@@ -196,6 +196,13 @@ export const blockCommands: readonly QmpCommand[] = [
   {
     name: 'query-named-block-nodes',
     run: async ({ machine }, { flat }) => (await machine.blockNodes()).map((node) => nodeInfo(node, flat === true)),
+  },
+  {
+    name: 'block-set-write-threshold',
+    run: async ({ machine }, { 'node-name': node, 'write-threshold': bytes }) => {
+      await machine.block({ op: 'write-threshold', node: String(node), bytes: Math.max(0, Number(bytes)) });
+      return nothing;
+    },
   },
   {
     name: 'nbd-server-start',

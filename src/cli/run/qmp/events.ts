@@ -62,6 +62,11 @@ export function watchMachine(
       emit('DEVICE_DELETED', { device, path });
     }),
     machine.on('job', (event) => tellOfJob(event, emit)),
+    machine.on('thresholdExceeded', ({ nodeName, thresholdBytes, exceededBytes }) =>
+      emit('BLOCK_WRITE_THRESHOLD', {
+        ...{ 'node-name': nodeName, 'amount-exceeded': exceededBytes, 'write-threshold': thresholdBytes },
+      }),
+    ),
     machine.on('panicked', (action) => emit('GUEST_PANICKED', { action })),
     machine.on('crashLoaded', () => emit('GUEST_CRASHLOADED', { action: 'run' })),
     machine.on('watchdog', (action) => emit('WATCHDOG', { action })),

@@ -53,6 +53,7 @@ command query-block -> [{ device:str qdev?:str type:str removable:bool locked:bo
   io-status?:IoStatus }]
 command query-blockstats { query-nodes?:bool } -> [BlockStats]
 command query-named-block-nodes { flat?:bool } -> [BlockDeviceInfo]
+command block-set-write-threshold { node-name:str write-threshold:size }
 command nbd-server-start { addr:SocketAddressLegacy max-connections?:int }
 command nbd-server-add@deprecated { name?:str description?:str device:str writable?:bool }
 command nbd-server-remove@deprecated { name:str mode?:ExportRemoveMode }
@@ -210,6 +211,7 @@ event POWERDOWN
 event DEVICE_TRAY_MOVED { device:str id:str tray-open:bool }
 event DEVICE_DELETED { device?:str path:str }
 event BLOCK_IO_ERROR { device:str node-name?:str operation:IoOperation action:IoErrorAction nospace?:bool reason:str }
+event BLOCK_WRITE_THRESHOLD { node-name:str amount-exceeded:int write-threshold:int }
 event BLOCK_JOB_CANCELLED { type:JobType device:str len:int offset:int speed:int }
 event BLOCK_JOB_COMPLETED { type:JobType device:str len:int offset:int speed:int error?:str }
 event BLOCK_JOB_ERROR { device:str operation:IoOperation action:IoErrorAction }

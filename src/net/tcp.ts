@@ -1,12 +1,14 @@
 /** TCP of the guest's network: which connection a segment belongs to, new ones from both sides, their timers. */
+
 import { addressKey } from './addresses.js';
 import type { GuestLink } from './guest-link.js';
 import type { AcceptedStream, HostStream, NetHost, StreamEvents } from './host.js';
 import { type IpOutput, type IpPath, ipHeaderBytes, ipProtocol } from './ip-output.js';
 import type { Neighbours } from './neighbours.js';
 import { gsoType, noOffload, offloadFlag, takes } from './offload.js';
-import { type Outgoing, TcpConnection, type TcpOwner, WINDOW_SHIFT } from './tcp-connection.js';
+import { type Outgoing, TcpConnection, type TcpOwner, type TcpState, WINDOW_SHIFT } from './tcp-connection.js';
 import { parseTcp, TCP_HEADER_BYTES, type TcpSegment, tcpFlag } from './tcp-segment.js';
+import { flowEnd, type UserFlow } from './user-flow.js';
 import { checksum, pseudoHeaderSum, putU16, putU32, sumWords } from './wire.js';
 
 export const MAX_TCP_CONNECTIONS = 512;
@@ -31,6 +33,15 @@ export interface TcpOptions {
   readonly armed: () => void;
 }
 
+const stateNames: Readonly<Record<TcpState, string>> = {
+  connecting: 'SYN_RCVD',
+  synReceived: 'SYN_RCVD',
+  synSent: 'SYN_SENT',
+  open: 'ESTABLISHED',
+  timeWait: 'TIME_WAIT',
+  closed: 'CLOSED',
+};
+
 export class Tcp implements TcpOwner {
   readonly #options: TcpOptions;
   readonly #connections = new Map<string, TcpConnection>();
@@ -48,6 +59,15 @@ export class Tcp implements TcpOwner {
 
   get count(): number {
     return this.#connections.size;
+  }
+
+  get flows(): UserFlow[] {
+    return [...this.#connections.values()].map(({ state, path, guestPort, outsidePort }) => ({
+      protocol: 'TCP',
+      state: stateNames[state],
+      source: flowEnd(path.guest, guestPort),
+      destination: flowEnd(path.outside, outsidePort),
+    }));
   }
 
   // What connections ask

@@ -2,9 +2,11 @@
  * UDP of the guest's network: each of its ports that sends to the outside has a socket of the host's, until it is quiet for
  * long. What comes back to the socket goes to that port, whoever sent it.
  */
+
 import { addressKey, isLoopback, sameBytes, versionOf } from './addresses.js';
 import type { Endpoint, HostDatagrams, NetHost } from './host.js';
 import { type IpOutput, type IpPath, ipProtocol } from './ip-output.js';
+import { flowEnd, type UserFlow } from './user-flow.js';
 import { getU16, pseudoHeaderSum, putU16, sumWords } from './wire.js';
 
 export const MAX_UDP_FLOWS = 256;
@@ -39,6 +41,9 @@ interface Flow {
   namesOnly: boolean;
 }
 
+/** Without a datagram. */
+const keptMs = ({ namesOnly }: Flow): number => (namesOnly ? NAME_LIFE_MS : LIFE_MS);
+
 export class Udp {
   readonly #options: UdpOptions;
   readonly #flows = new Map<string, Flow>();
@@ -49,6 +54,18 @@ export class Udp {
 
   get count(): number {
     return this.#flows.size;
+  }
+
+  /** Those of the guest's; ports that are forwarded are not among them. */
+  flows(nowMs: number): UserFlow[] {
+    return [...this.#flows.values()]
+      .filter(({ isForwarded }) => !isForwarded)
+      .map((flow) => ({
+        protocol: 'UDP',
+        state: `${Math.max(0, Math.ceil((keptMs(flow) - (nowMs - flow.usedMs)) / 1000))} sec`,
+        source: flowEnd(flow.guest, flow.port),
+        destination: flowEnd(undefined, 0),
+      }));
   }
 
   /** A datagram of the guest's, header included, that is for none of the network's own services. False: it leads nowhere. */
@@ -154,7 +171,7 @@ export class Udp {
 
   expire(nowMs: number): void {
     for (const [key, flow] of this.#flows) {
-      if (flow.isForwarded || nowMs - flow.usedMs < (flow.namesOnly ? NAME_LIFE_MS : LIFE_MS)) continue;
+      if (flow.isForwarded || nowMs - flow.usedMs < keptMs(flow)) continue;
       this.#flows.delete(key);
       flow.socket.close();
     }

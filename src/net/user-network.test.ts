@@ -167,6 +167,11 @@ test('UDP goes out and comes back; the host is 10.0.2.2, the name server 10.0.2.
       [[5], [127, 0, 0, 1], 77],
     ],
   );
+  host.advance(1000);
+  const any = { address: undefined, port: 0 };
+  assert.deepEqual(network.flows, [
+    { protocol: 'UDP', state: '239 sec', source: { address: '10.0.2.15', port: 4000 }, destination: any },
+  ]);
   socket.received(Uint8Array.of(9), { address: Uint8Array.of(192, 0, 2, 53), port: 53 });
   socket.received(Uint8Array.of(8), { address: Uint8Array.of(127, 0, 0, 1), port: 77 });
   socket.received(Uint8Array.of(7), { address: Uint8Array.from(far), port: 9 });
@@ -320,7 +325,14 @@ test('TCP: refused and unreachable connections, segments of none, resets of both
   guest.take(link.take()[0].payload);
   send(guest.frame(ACK, 101));
   send(guest.frame(RST | ACK, 150));
-  assert.equal(network.counts().tcp, 1);
+  assert.deepEqual(network.flows, [
+    {
+      protocol: 'TCP',
+      state: 'ESTABLISHED',
+      source: { address: '10.0.2.15', port: 5555 },
+      destination: { address: far.join('.'), port: 83 },
+    },
+  ]);
   send(guest.frame(RST | ACK, 101));
   assert.equal(network.counts().tcp, 0);
   assert.ok(stream.isDestroyed);

@@ -4,6 +4,7 @@
  *
  * The guest is hostile: frames that are malformed are dropped, and everything kept for it is bounded.
  */
+
 import {
   addressKey,
   isLoopback,
@@ -28,6 +29,7 @@ import { Reassembly } from './reassembly.js';
 import { Tcp } from './tcp.js';
 import { Tftp } from './tftp.js';
 import { checkUdp, Udp } from './udp.js';
+import { flowEnd, type UserFlow } from './user-flow.js';
 import {
   type CompleteUserOptions,
   completeOptions,
@@ -495,6 +497,20 @@ export class UserNetwork implements FrameSink {
     this.#tcp.close();
     this.#udp.close();
     this.#tftp?.close();
+  }
+
+  /** Ports that are forwarded, and what goes on. */
+  get flows(): readonly UserFlow[] {
+    const waiting = this.#forwards.map(({ forward }): UserFlow => {
+      const { protocol, hostAddress, hostPort, guestAddress, guestPort } = forward;
+      return {
+        protocol: protocol === 'udp' ? 'UDP' : 'TCP',
+        state: 'HOST_FORWARD',
+        source: flowEnd(hostAddress, hostPort),
+        destination: flowEnd(guestAddress ?? this.options.firstLease, guestPort),
+      };
+    });
+    return [...waiting, ...this.#tcp.flows, ...this.#udp.flows(this.#host.nowMs())];
   }
 
   /** What is kept, for tests and for a person. */

@@ -11,6 +11,7 @@ export type {
 export type { SmbiosOptions, SmbiosWords } from '../hw/smbios/tables.js';
 export type { FirmwareFile } from '../machine/firmware-file.js';
 export { type TraceItem, traceItems } from '../machine/trace.js';
+export type { FlowEnd, UserFlow } from '../net/user-flow.js';
 export type { WaitOptions } from './abort.js';
 export type {
   BackupRequest,

@@ -3,7 +3,7 @@ import type { AcceleratorName } from '../accel/index.js';
 import type { VringError } from '../base/index.js';
 import type { TextScreen } from '../display/index.js';
 import type { PciFunctionDescription } from '../hw/index.js';
-import type { HostForward } from '../net/index.js';
+import type { HostForward, UserFlow } from '../net/index.js';
 import type { WaitOptions } from './abort.js';
 import type { BlockAnswer, BlockRequest, JobEvent } from './block-protocol.js';
 import type { CharacterPort } from './character-port.js';
@@ -205,6 +205,8 @@ export interface Machine extends AsyncDisposable {
   addHostForward(network: string, forward: HostForward): Promise<void>;
   /** The port is closed; connections made by it stay. False: there is no such forwarding. Throws as `addHostForward`. */
   removeHostForward(network: string, forward: HostPort): Promise<boolean>;
+  /** What goes on in a user network: nothing in others. Throws VringError `no-such-network`. */
+  networkFlows(network: string): Promise<readonly UserFlow[]>;
   /** The picture on the screen, as a file of that format. Throws VringError `no-screen`. */
   screendump(format: PictureFormat): Promise<Uint8Array>;
   /** The characters on the screen; undefined while it shows graphics. Throws VringError `no-screen`. */

@@ -7,7 +7,7 @@ import type { AcceleratorName } from '../accel/index.js';
 import { VringError } from '../base/index.js';
 import type { TextScreen } from '../display/index.js';
 import type { PciFunctionDescription } from '../hw/index.js';
-import type { HostForward } from '../net/index.js';
+import type { HostForward, UserFlow } from '../net/index.js';
 import { abortedError, bounded, type WaitOptions } from './abort.js';
 import type { BlockAnswer, BlockRequest } from './block-protocol.js';
 import { type CharacterPort, MachinePort } from './character-port.js';
@@ -451,6 +451,12 @@ class RunningMachine implements Machine {
 
   async removeHostForward(network: string, { protocol, hostAddress, hostPort }: HostPort): Promise<boolean> {
     return await this.#changeForward(network, { remove: { protocol, hostAddress, hostPort } });
+  }
+
+  async networkFlows(network: string): Promise<readonly UserFlow[]> {
+    const index = this.#known.find(network);
+    if (!this.#networks || this.state === 'ended') throw this.#endError();
+    return await this.#networks.flows(index);
   }
 
   async #changeForward(network: string, change: ForwardChange): Promise<boolean> {

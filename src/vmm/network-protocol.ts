@@ -1,6 +1,6 @@
 /** What a machine's networks are, and what the threads that have to do with them say to each other. */
 import type { MessagePort } from 'node:worker_threads';
-import type { HostForward, UserNetworkOptions } from '../net/index.js';
+import type { HostForward, UserFlow, UserNetworkOptions } from '../net/index.js';
 
 /** What is laid out for the option ROM of a card. */
 export const NIC_ROM_BYTES = 1 << 19;
@@ -102,7 +102,9 @@ export type ToNetworks =
       readonly options: NetworkOptions;
       readonly rings: NetworkRings;
     }
-  | { readonly type: 'remove'; readonly id: number; readonly network: number };
+  | { readonly type: 'remove'; readonly id: number; readonly network: number }
+  /** Answered with `UserFlow[]`; undefined: it is no user network. */
+  | { readonly type: 'flows'; readonly id: number; readonly network: number };
 
 /** By what a forwarded port is known. */
 export type HostPort = Omit<HostForward, 'guestAddress' | 'guestPort'>;
@@ -110,12 +112,14 @@ export type HostPort = Omit<HostForward, 'guestAddress' | 'guestPort'>;
 /** A port of the host's that leads to the guest is added, or taken away. */
 export type ForwardChange = { readonly add: HostForward } | { readonly remove: HostPort };
 
+export type NetworkAnswer = boolean | readonly UserFlow[] | undefined;
+
 export type FromNetworks =
   | { readonly type: 'opened' }
   | { readonly type: 'failed'; readonly code: string; readonly message: string }
   | { readonly type: 'report'; readonly line: string }
-  /** `done` false: there was nothing to take away. */
-  | { readonly type: 'reply'; readonly id: number; readonly done: boolean }
+  /** `value` false: there was nothing to take away. */
+  | { readonly type: 'reply'; readonly id: number; readonly value: NetworkAnswer }
   | {
       readonly type: 'reply';
       readonly id: number;

@@ -9,12 +9,13 @@ import { openCapture } from '../host/node/capture-file.js';
 import { NodeNetHost } from '../host/node/net-host.js';
 import { openSocketSink } from '../host/node/net-sockets.js';
 import { openTapSink } from '../host/node/tap-sink.js';
-import { type FrameOffload, type FrameSink, type GuestLink, UserNetwork } from '../net/index.js';
+import { type FrameOffload, type FrameSink, type GuestLink, type UserFlow, UserNetwork } from '../net/index.js';
 import { ringDoorbell } from './doorbell.js';
 import { FrameRing } from './frame-ring.js';
 import type {
   ForwardChange,
   FromNetworks,
+  NetworkAnswer,
   NetworkOptions,
   NetworkRings,
   NetworkWorkerConfig,
@@ -89,6 +90,10 @@ class Attachment implements GuestLink {
     if ('remove' in change) return this.#user.removeForward(change.remove);
     await this.#user.addForward(change.add);
     return true;
+  }
+
+  get flows(): readonly UserFlow[] | undefined {
+    return this.#user?.flows;
   }
 
   get takes(): number {
@@ -187,8 +192,10 @@ async function remove(network: number): Promise<void> {
 }
 
 /** False: there was nothing to do. Rejects with a VringError. */
-async function answer(message: Exclude<ToNetworks, { type: 'close' }>): Promise<boolean> {
+async function answer(message: Exclude<ToNetworks, { type: 'close' }>): Promise<NetworkAnswer> {
   switch (message.type) {
+    case 'flows':
+      return attachments[message.network]?.flows;
     case 'forward':
       return (await attachments[message.network]?.changeForward(message.change)) ?? false;
     case 'add':
@@ -205,7 +212,7 @@ owner.on('message', (message: ToNetworks) => {
   if (message.type !== 'close') {
     const { id } = message;
     answer(message).then(
-      (done) => say({ type: 'reply', id, done }),
+      (value) => say({ type: 'reply', id, value }),
       (error: unknown) => say({ type: 'reply', id, error: failureOf(error) }),
     );
     return;

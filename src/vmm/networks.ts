@@ -2,12 +2,13 @@
 import { MessageChannel, Worker } from 'node:worker_threads';
 import { VringError } from '../base/index.js';
 import { bundle } from '../host/node/bundles.js';
-import { completeOptions, formatIp } from '../net/index.js';
+import { completeOptions, formatIp, type UserFlow } from '../net/index.js';
 import { FrameRing } from './frame-ring.js';
 import type {
   ForwardChange,
   FromNetworks,
   MachineNetworksConfig,
+  NetworkAnswer,
   NetworkOptions,
   NetworkRings,
   NetworkWorkerConfig,
@@ -28,6 +29,8 @@ export interface MachineNetworkThread {
   remove(network: number): Promise<void>;
   /** False: there was nothing to take away. Rejects with VringError `network-port`, `network-kind`. */
   changeForward(network: number, change: ForwardChange): Promise<boolean>;
+  /** What goes on in a user network. */
+  flows(network: number): Promise<readonly UserFlow[]>;
   close(): Promise<void>;
 }
 
@@ -170,7 +173,7 @@ export function openNetworks(networks: readonly NetworkOptions[], doorbell: Shar
     lines.push(line);
   };
   let failed: (error: VringError) => void = () => {};
-  const requests = new Map<number, { resolve(done: boolean): void; reject(error: VringError): void }>();
+  const requests = new Map<number, { resolve(value: NetworkAnswer): void; reject(error: VringError): void }>();
   let nextRequest = 1;
   const exited = new Promise<void>((resolve) => {
     worker.on('exit', () => {
@@ -187,7 +190,7 @@ export function openNetworks(networks: readonly NetworkOptions[], doorbell: Shar
       else {
         const waiting = requests.get(message.id);
         requests.delete(message.id);
-        if ('done' in message) waiting?.resolve(message.done);
+        if ('value' in message) waiting?.resolve(message.value);
         else waiting?.reject(new VringError(message.error.code, message.error.message));
       }
     });
@@ -201,7 +204,7 @@ export function openNetworks(networks: readonly NetworkOptions[], doorbell: Shar
   });
   // Whoever waits for it sees the failure; nobody has to.
   opened.catch(() => {});
-  const ask = (message: (id: number) => ToNetworks): Promise<boolean> =>
+  const ask = (message: (id: number) => ToNetworks): Promise<NetworkAnswer> =>
     new Promise((resolve, reject) => {
       const id = nextRequest++;
       requests.set(id, { resolve, reject });
@@ -225,7 +228,11 @@ export function openNetworks(networks: readonly NetworkOptions[], doorbell: Shar
     remove: async (network) => {
       await ask((id) => ({ type: 'remove', id, network }));
     },
-    changeForward: (network, change) => ask((id) => ({ type: 'forward', id, network, change })),
+    changeForward: async (network, change) => (await ask((id) => ({ type: 'forward', id, network, change }))) === true,
+    flows: async (network) => {
+      const flows = await ask((id) => ({ type: 'flows', id, network }));
+      return Array.isArray(flows) ? flows : [];
+    },
     close: async () => {
       worker.postMessage({ type: 'close' } satisfies ToNetworks);
       const timer = setTimeout(() => void worker.terminate(), CLOSE_MS);

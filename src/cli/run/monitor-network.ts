@@ -74,6 +74,22 @@ export async function describeNetworks({ machine, namedDevices }: MonitorHost): 
     .join('\n');
 }
 
+/** `info usernet`: Node.js does not tell the numbers of sockets, nor what waits in them. */
+export async function describeFlows({ machine }: MonitorHost): Promise<string> {
+  const lines: string[] = [];
+  for (const { id } of machine.networks.filter(({ kind }) => kind === 'user')) {
+    lines.push(`Hub -1 (${id}):`);
+    lines.push('  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ');
+    for (const { protocol, state, source, destination } of await machine.networkFlows(id)) {
+      const [from, to] = [source, destination].map(
+        ({ address = '*', port }) => `${address.padStart(15)} ${String(port).padStart(5)}`,
+      );
+      lines.push(`${`  ${protocol}[${state}]`.padEnd(19)}   - ${from} ${to}     0     0`);
+    }
+  }
+  return lines.join('\n');
+}
+
 async function removeNetwork({ machine }: NetworkHost, argument: string): Promise<string> {
   const id = argument.trim();
   if (!machine.networks.some((network) => network.id === id))

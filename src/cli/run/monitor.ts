@@ -13,7 +13,7 @@ import { descriptorMonitorCommands, MonitorDescriptors } from './monitor-descrip
 import { describeDisks } from './monitor-disks.js';
 import { evaluate } from './monitor-expression.js';
 import { readMemoryBytes } from './monitor-memory.js';
-import { describeNetworks, networkCommands } from './monitor-network.js';
+import { describeFlows, describeNetworks, networkCommands } from './monitor-network.js';
 import { describePciFunctions } from './monitor-pci.js';
 import { ringMonitorCommands } from './monitor-ring.js';
 import { runMonitorCommands } from './monitor-run.js';
@@ -138,6 +138,7 @@ const infoRows: readonly InfoRow[] = [
       `VM status: ${machine.stopReason ? stopWords[machine.stopReason] : stateWords[machine.state]}`,
   },
   machineRow('tlb', 'virtual to physical mappings'),
+  { name: 'usernet', sentence: 'what goes through user networks', show: describeFlows },
   {
     name: 'uuid',
     sentence: 'UUID of the machine',

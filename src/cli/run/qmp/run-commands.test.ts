@@ -76,7 +76,16 @@ test('the same and more for people', { skip, timeout: 100_000 }, async () => {
       '-device',
       'ide-cd,drive=empty',
     ],
-    ...['-vga', 'std', '-vnc', `unix:${image('NAME', 'vnc')},password=on`, '-object', 'iothread,id=io'],
+    ...[
+      '-vga',
+      'std',
+      '-vnc',
+      `unix:${image('NAME', 'vnc')},password=on`,
+      '-object',
+      'iothread,id=io',
+      '-netdev',
+      'user,id=n0',
+    ],
   ]);
   const lines = [
     ...['commit d0', 'commit all', 'commit empty', 'commit none', 'info vnc', 'expire_password vnc +5'],
@@ -89,7 +98,15 @@ test('the same and more for people', { skip, timeout: 100_000 }, async () => {
       'object_add secret,id=x',
     ],
     ...['object_add {"qom-type":"secret","id":"z","data":"a"}', 'watchdog_action pause', 'watchdog_action foo'],
-    ...['info iothreads', 'info memdev', 'info numa', 'info tpm', 'info memory-devices', 'system_wakeup'],
+    ...[
+      'info iothreads',
+      'info memdev',
+      'info numa',
+      'info usernet',
+      'info tpm',
+      'info memory-devices',
+      'system_wakeup',
+    ],
     ...[
       'boot_set c',
       'boot_set cc',

@@ -212,7 +212,7 @@ export type ToDisks =
   /** Opens a medium for a drive, which gets it later; undefined: it does not. */
   | { readonly type: 'prepare'; readonly id: number; readonly disk: number; readonly image: DiskImage | undefined }
   /** Opens an image, which no device has, and keeps it by that name; closes it again. */
-  | { readonly type: 'hold'; readonly id: number; readonly name: string; readonly image: DiskImage }
+  | { readonly type: 'hold'; readonly id: number; readonly name: string; readonly image: DiskImage | undefined }
   | { readonly type: 'release'; readonly id: number; readonly name: string }
   /** Another disk; the answer has its place. */
   | { readonly type: 'add'; readonly id: number; readonly disk: DiskConfig }

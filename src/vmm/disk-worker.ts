@@ -232,7 +232,7 @@ function answer(id: number, work: Promise<unknown>): void {
 async function carryOutMessage(message: Exclude<ToDisks, { type: 'close' }>): Promise<unknown> {
   switch (message.type) {
     case 'describe':
-      return disks.map((disk) => disk && live.describe(disk));
+      return [...disks.map((disk) => disk && live.describe(disk)), ...live.held];
     case 'change': {
       const disk = disks[message.disk];
       return disk && (await live.change(disk, message.image));

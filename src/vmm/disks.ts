@@ -30,14 +30,14 @@ export interface MachineDiskThread {
   readonly config: MachineDisksConfig;
   /** All images are open. Rejects with VringError `disk-open`. */
   readonly opened: Promise<void>;
-  /** By their places; undefined: it has been taken out. */
+  /** By their places, undefined: it has been taken out; then what is held. */
   describe(): Promise<readonly (DiskDescription | undefined)[]>;
   /** Puts another medium into a drive, or takes it out. Rejects with VringError `disk-open`; the drive then has what it had. */
   change(disk: number, image: DiskImage | 'prepared' | undefined): Promise<void>;
   /** Opens a medium that is put into the drive later, as `prepared`; undefined: closes it. Rejects with VringError `disk-open`. */
   prepare(disk: number, image: DiskImage | undefined): Promise<void>;
   /** Opens an image that no device has, and keeps it. Rejects with VringError `disk-open`. */
-  hold(name: string, image: DiskImage): Promise<void>;
+  hold(name: string, image: DiskImage | undefined): Promise<void>;
   /** Closes what `hold` has opened by that name, where there is one. */
   release(name: string): Promise<void>;
   /** Another disk; gives its place. Rejects with VringError `disk-open`. */

@@ -19,8 +19,8 @@ import type { DeviceConfig, PluggedDisk, Request, ScsiPlace } from './worker-pro
 export interface HotPluggable {
   /** Opens a block node, in QEMU's `-blockdev` spelling, flat. Rejects with VringError `disk-open`, `no-disks`. */
   addBlockNode(options: OptionDict): Promise<void>;
-  /** Opens an image that a device may have later, and keeps it; as in QEMU others may write it until then. Rejects with VringError `disk-open`, `no-disks`. */
-  holdImage(name: string, image: DiskImage): Promise<void>;
+  /** Opens an image that a device may have later, or nothing, and keeps it among the disks; as in QEMU others may write it until then. Rejects with VringError `disk-open`, `no-disks`. */
+  holdImage(name: string, image: DiskImage | undefined): Promise<void>;
   /** Closes it again. */
   releaseImage(name: string): Promise<void>;
   /** Closes a node that no device has. Rejects with VringError `disk-open`. */
@@ -220,7 +220,7 @@ export class HotPlug implements HotPluggable {
     return this.#thread.addNode(options);
   }
 
-  holdImage(name: string, image: DiskImage): Promise<void> {
+  holdImage(name: string, image: DiskImage | undefined): Promise<void> {
     return this.#thread.hold(name, image);
   }
 

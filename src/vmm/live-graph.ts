@@ -16,7 +16,7 @@ import {
   toBlockError,
 } from '../block/index.js';
 import type { NodeBlockHost } from '../host/node/block-host.js';
-import type { DiskConfig, DiskDescription, DiskImage, OpenDisk } from './disk-protocol.js';
+import type { DiskConfig, DiskDescription, DiskImage, DiskStatistics, OpenDisk } from './disk-protocol.js';
 import { type DiskRing, spareDisks } from './disk-ring.js';
 
 export interface Medium {
@@ -74,6 +74,21 @@ class Gate {
   }
 }
 
+const none = { bytes: 0, count: 0, ns: 0, failures: 0 };
+const noStatistics: DiskStatistics = {
+  ...{ reads: none, writes: none, flushes: none, discards: none, highestWrittenByte: 0, idleNs: undefined },
+};
+
+const describeMedium = (
+  node: GraphNode | undefined,
+): Pick<DiskDescription, 'nodeName' | 'filename' | 'format' | 'backing' | 'cache'> => ({
+  nodeName: node?.nodeName ?? '',
+  filename: node?.filename ?? '',
+  format: node?.driver.name ?? '',
+  backing: node?.backing?.filename,
+  cache: node ? cacheModeOf(node.flags) : 'writeback',
+});
+
 /** A node and all below it. */
 function* treeOf(node: BlockNode): Iterable<BlockNode> {
   yield node;
@@ -87,7 +102,7 @@ export class LiveGraph {
   /** By their places. Undefined: it has been taken out. */
   readonly disks: (Disk | undefined)[] = [];
   /** What no device has, by its name. */
-  readonly #held = new Map<string, GraphNode>();
+  readonly #held = new Map<string, GraphNode | undefined>();
   /** Those that have a name of their owner's. */
   readonly #named: GraphNode[] = [];
   readonly #ring: DiskRing;
@@ -176,18 +191,22 @@ export class LiveGraph {
     };
   }
 
+  /** What no device has; its media may come and go. */
+  get held(): DiskDescription[] {
+    return [...this.#held].map(([id, node]) => ({
+      ...{ id, isNode: false, removable: true, statistics: noStatistics, limits: {} },
+      ...{ sizeBytes: node?.length ?? 0, readonly: node?.readOnly ?? true, inserted: node !== undefined },
+      ...describeMedium(node),
+    }));
+  }
+
   describe(disk: Disk): DiskDescription {
-    const node = disk.medium?.node;
     return {
       ...this.openDisk(disk),
       id: disk.config.id,
       isNode: disk.config.node !== undefined,
       removable: disk.config.removable ?? false,
-      nodeName: node?.nodeName ?? '',
-      filename: node?.filename ?? '',
-      format: node?.driver.name ?? '',
-      backing: node?.backing?.filename,
-      cache: node ? cacheModeOf(node.flags) : 'writeback',
+      ...describeMedium(disk.medium?.node),
       statistics: this.#ring.statistics(this.disks.indexOf(disk)),
       limits: disk.throttle?.limits ?? {},
     };
@@ -298,8 +317,10 @@ export class LiveGraph {
   }
 
   /** Rejects with BlockError where an image cannot be opened. */
-  async hold(name: string, image: DiskImage): Promise<void> {
-    this.#held.set(name, await this.#openNode(image));
+  async hold(name: string, image: DiskImage | undefined): Promise<void> {
+    const before = this.#held.get(name);
+    this.#held.set(name, image && (await this.#openNode(image)));
+    if (before) await this.#closeNode(before);
   }
 
   /** Where nothing is held by that name, nothing is done. */
@@ -363,7 +384,7 @@ export class LiveGraph {
       this.hearOfWrites(disk);
       await this.#closeMedium(disk.medium);
     }
-    for (const node of this.#held.values()) await this.#closeNode(node);
+    for (const node of this.#held.values()) if (node) await this.#closeNode(node);
     for (const node of this.#named.reverse()) {
       await node.drain();
       await this.#closeNode(node);

@@ -1,6 +1,6 @@
 /** Devices that come and go while the machine runs: device_add, device_del, blockdev-add, drive_add, netdev_add, as monitors and QMP say them. */
 import { BlockError, blockdevRequest, toBlockError } from '../../block/index.js';
-import { type DeviceOptions, type Machine, VringError } from '../../vmm/index.js';
+import { type DeviceOptions, type DiskImage, type Machine, VringError } from '../../vmm/index.js';
 import { KeyValues } from '../options/key-values.js';
 import { type DeviceRow, type FoundDevice, findDevice, unsupportedProperties } from './devices.js';
 import { errorPolicies, parseDrive, type SpareDrive } from './drives.js';
@@ -25,8 +25,18 @@ export interface HotPlugContext {
   readonly objects: RunObjects;
 }
 
-/** Throws VringError. */
+/** `device_add`. Rejects with VringError, whose sentences do not begin with the command, as QEMU's do not. */
 export async function addDevice(context: HotPlugContext, values: KeyValues): Promise<void> {
+  try {
+    await plugDevice(context, values);
+  } catch (error) {
+    const lead = `${values.option}: `;
+    if (!(error instanceof VringError) || !error.message.startsWith(lead)) throw error;
+    throw new VringError(error.code, error.message.slice(lead.length), { cause: error });
+  }
+}
+
+async function plugDevice(context: HotPlugContext, values: KeyValues): Promise<void> {
   const { machine, spareDrives, namedDevices } = context;
   const driver = values.need('driver');
   const found = findDevice(driver);
@@ -98,9 +108,27 @@ export async function addDevice(context: HotPlugContext, values: KeyValues): Pro
   if (id !== undefined) namedDevices.set(id, namedDevice(row, values));
 }
 
-/** Opens the image of a drive that no device has, and keeps it open. Rejects with VringError `disk-open`. */
+/** Opens the image of a drive that no device has, in place of what it had, and keeps it open. Rejects with VringError `disk-open`. */
 export async function holdDrive({ hotplug }: Machine, id: string, { image, isEmpty }: SpareDrive): Promise<void> {
-  if (!isEmpty) await hotplug.holdImage(id, image);
+  await hotplug.holdImage(id, isEmpty ? undefined : image);
+}
+
+/** A drive by its id has another medium, or none: one of a device's, or one that no device has. Rejects as Machine.changeMedium. */
+export async function changeMedium(
+  { machine, spareDrives }: HotPlugContext,
+  id: string,
+  image: DiskImage | undefined,
+  options: { readonly force: boolean },
+): Promise<void> {
+  const spare = spareDrives.get(id);
+  if (!spare) {
+    if (image) await machine.changeMedium(id, image, options);
+    else await machine.ejectMedium(id, options);
+    return;
+  }
+  const changed = { ...spare, image: image ?? spare.image, isEmpty: !image };
+  await holdDrive(machine, id, changed);
+  spareDrives.set(id, changed);
 }
 
 /** Throws VringError `disk-open` where there is no block node of that name. */

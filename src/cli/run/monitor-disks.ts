@@ -62,19 +62,15 @@ export async function describeDisks({ machine, namedDevices }: MonitorHost, argu
   const [disks, nodes] = await Promise.all([machine.disks(), machine.blockNodes()]);
   const imagesOf = (node: BlockNodeDescription | undefined) => (isVerbose && node ? imageLines(node) : '');
   const wanted = (name: string) => names.length === 0 || names[0] === name;
-  if (areNodes) {
-    const own = (node: BlockNodeDescription) => [`${node.nodeName}: ${nodeText(node)}`, ...nodeLines(node)].join('\n');
-    // The last that was made comes first, and an empty line before each but that one, shown or not.
-    const texts = nodes
-      .toReversed()
-      .map((node, i) => (wanted(node.nodeName) ? `${i > 0 ? '\n' : ''}${own(node)}${imagesOf(node)}` : ''));
-    return texts.filter((text) => text !== '').join('\n');
-  }
-  return disks
-    .filter(({ id }) => wanted(id))
-    .map((disk) => {
-      const node = disk.inserted ? nodes.find(({ nodeName }) => nodeName === disk.nodeName) : undefined;
-      return diskText(disk, node, namedDevices) + imagesOf(node);
-    })
-    .join('\n\n');
+  const nodeShown = (node: BlockNodeDescription) => ({
+    name: node.nodeName,
+    text: [`${node.nodeName}: ${nodeText(node)}`, ...nodeLines(node)].join('\n') + imagesOf(node),
+  });
+  const diskShown = (disk: MachineDisk) => {
+    const node = disk.inserted ? nodes.find(({ nodeName }) => nodeName === disk.nodeName) : undefined;
+    return { name: disk.id, text: diskText(disk, node, namedDevices) + imagesOf(node) };
+  };
+  // Of nodes the last that was made comes first. An empty line comes before each but the first, shown or not.
+  const all = areNodes ? nodes.toReversed().map(nodeShown) : disks.map(diskShown);
+  return all.flatMap(({ name, text }, i) => (wanted(name) ? [`${i > 0 ? '\n' : ''}${text}`] : [])).join('\n');
 }

@@ -5,7 +5,7 @@ import { type InfoTopic, type Machine, type StopReason, VringError } from '../..
 import { KeyValues } from '../options/key-values.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
-import { addDevice, addDrive, type HotPlugContext, removeDevice } from './hotplug.js';
+import { addDevice, addDrive, changeMedium, type HotPlugContext, removeDevice } from './hotplug.js';
 import type { MonitoredChardevs } from './live-chardevs.js';
 import { blockMonitorCommands, describeJobs, describeStatistics } from './monitor-block.js';
 import { chardevMonitorCommands } from './monitor-chardevs.js';
@@ -213,24 +213,24 @@ function splitForce(argument: string): { force: boolean; words: string[] } {
   return { force, words: force ? words.slice(1) : words };
 }
 
-async function eject({ machine }: MonitorHost, argument: string): Promise<string> {
+async function eject(host: MonitorHost, argument: string): Promise<string> {
   const { force, words } = splitForce(argument);
   if (words.length !== 1) throw new UsageError('eject: the id of a drive is needed; info block shows them');
-  await machine.ejectMedium(words[0], { force });
+  await changeMedium(host, words[0], undefined, { force });
   return '';
 }
 
-async function change({ machine }: MonitorHost, argument: string): Promise<string> {
+async function change(host: MonitorHost, argument: string): Promise<string> {
   const { force, words } = splitForce(argument);
   const [id, path, format, mode] = words;
-  if (id === 'vnc' && (path === 'password' || path === 'passwd')) return await setPassword(machine, format);
+  if (id === 'vnc' && (path === 'password' || path === 'passwd')) return await setPassword(host.machine, format);
   const modes = ['retain', 'read-only', 'read-write'];
   if (path === undefined || words.length > 4 || (mode !== undefined && !modes.includes(mode)))
     throw new UsageError(
       `change: the id of a drive and a file are needed, then perhaps its format and ${modes.join(', ')}`,
     );
   const readonly = mode === undefined || mode === 'retain' ? {} : { readonly: mode === 'read-only' };
-  await machine.changeMedium(id, { path, ...(format === undefined ? {} : { format }), ...readonly }, { force });
+  await changeMedium(host, id, { path, ...(format === undefined ? {} : { format }), ...readonly }, { force });
   return '';
 }
 

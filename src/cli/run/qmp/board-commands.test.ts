@@ -50,3 +50,41 @@ test('memory, parts and disks that come later are told of as by QEMU', { skip, t
   await human('nbd_server_add n0 other');
   await human('nbd_server_stop');
 });
+
+test('drives that no device has are open, shown, and have their media changed', {
+  skip,
+  timeout: 100_000,
+}, async () => {
+  for (const name of names) {
+    for (const which of ['spare', 'other']) {
+      writeFileSync(join(folder, `${name}-${which}`), '');
+      truncateSync(join(folder, `${name}-${which}`), 1 << 20);
+    }
+  }
+  await using machines = new SideBySide(folder);
+  const spare = `if=none,id=sp,format=raw,file=${path('spare')}`;
+  await machines.start(['-drive', spare, '-drive', 'if=none,id=em', '-device', 'virtio-scsi-pci']);
+  const unnamed = (answer: unknown) => JSON.parse(JSON.stringify(answer).replace(/#block\d+/g, '#block'));
+  const same = async (execute: string, given?: object) => {
+    const [our, their] = await machines.ask(execute, given);
+    assert.deepEqual(unnamed(our), unnamed(their), `${execute} ${JSON.stringify(given)}`);
+  };
+  const human = (line: string) => same('human-monitor-command', { 'command-line': line });
+  for (const line of [
+    ...[
+      'info block',
+      'eject sp',
+      'info block',
+      `change em ${path('spare')} raw`,
+      'info block',
+      'change sp /no/file raw',
+    ],
+    ...[`drive_add 0 if=none,id=late,format=raw,file=${path('other')}`, 'info block'],
+  ])
+    await human(line);
+  await same('query-block');
+  await same('device_add', { driver: 'scsi-cd', drive: 'em', id: 'cd' });
+  await same('device_add', { driver: 'scsi-hd', drive: 'sp', id: 'hd' });
+  await human('drive_del late');
+  await human('info block late');
+});

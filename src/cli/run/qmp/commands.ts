@@ -1,6 +1,7 @@
 /** The commands of QMP, a row each: what their arguments are, and what they do. QEMU's names and shapes (its qapi/*.json). */
 
 import { type StopReason, VringError } from '../../../vmm/index.js';
+import { changeMedium } from '../hotplug.js';
 import { emptyMachine, Monitor } from '../monitor.js';
 import { networkOf } from '../named-devices.js';
 import { diskId, named } from './block-arguments.js';
@@ -130,7 +131,7 @@ export const qmpCommands: readonly QmpCommand[] = [
     name: 'eject',
     run: async (host, given) => {
       const id = await diskId(host, given);
-      return ok(named(host.machine.ejectMedium(id, { force: given['force'] === true }), id, given));
+      return ok(named(changeMedium(host, id, undefined, { force: given['force'] === true }), id, given));
     },
   },
   {
@@ -145,7 +146,7 @@ export const qmpCommands: readonly QmpCommand[] = [
         ...(given['format'] === undefined ? {} : { format: String(given['format']) }),
         ...(mode === 'retain' ? {} : { readonly: mode === 'read-only' }),
       };
-      return ok(named(host.machine.changeMedium(id, image, { force: given['force'] === true }), id, given));
+      return ok(named(changeMedium(host, id, image, { force: given['force'] === true }), id, given));
     },
   },
   {

@@ -349,8 +349,8 @@ test('a machine of the command line is stopped, shown and ended by QMP', { timeo
   assert.match((await say('device_add', { driver: 'virtio-rng-pci', addr: '0x1e' })).error.desc, /slot 30 is taken/);
   assert.match((await say('device_add', { ...unit, id: 'v', bus: 'no' })).error.desc, /Bus 'no.0' not found/);
   const ids = (blocks: readonly { device: string }[]) => blocks.map(({ device }) => device);
-  const [last] = (await client.ask('{"execute":"query-block"}')).return.slice(-1);
-  assert.deepEqual([last.device, last.qdev], ['', 'u']);
+  const [last, spareOne] = (await client.ask('{"execute":"query-block"}')).return.slice(-2);
+  assert.deepEqual([last.device, last.qdev, spareOne.device, spareOne.qdev], ['', 'u', 'spare', undefined]);
   assert.deepEqual((await say('device_del', { id: 'u' })).return, {});
   assert.deepEqual((await say('blockdev-del', { 'node-name': 'n' })).return, {});
   const spare = { driver: 'scsi-hd', id: 's', drive: 'spare', 'scsi-id': 5 };

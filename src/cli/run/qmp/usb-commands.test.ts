@@ -65,7 +65,10 @@ test('USB devices come and go, and are refused, as with QEMU', { skip, timeout: 
   const [blocks] = await machines.ask('query-block');
   assert.deepEqual(
     blocks.return.map(({ device, qdev }: Answer) => [device, qdev]),
-    [['', '/machine/peripheral/s/s.0/legacy[0]']],
+    [
+      ['', '/machine/peripheral/s/s.0/legacy[0]'],
+      ['d0', undefined],
+    ],
   );
   await same('blockdev-del', { 'node-name': 'nothing' });
   await remove('s');

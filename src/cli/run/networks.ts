@@ -107,7 +107,7 @@ export function planNetworks(given: GivenNetworks): PlannedNetworks {
     values.finish();
     cards.push({ ...card, network: take(values, id) });
   }
-  planOldNet(given, (option, id, backend) => add(option, id, backend), cards, used);
+  planOldNet(given, (option, id, backend) => add(option, id, backend), cards, used, alone);
   for (const text of given.filters) {
     const values = KeyValues.parse(`-object ${text}`, text, 'qom-type');
     values.need('qom-type');
@@ -127,6 +127,7 @@ function planOldNet(
   add: (option: string, id: string, backend: NetworkBackend) => void,
   cards: DeviceOptions[],
   used: Set<string>,
+  alone: string[],
 ): void {
   let card: (ReturnType<typeof cardOf> & { option: string }) | undefined;
   let backend: string | undefined;
@@ -147,10 +148,13 @@ function planOldNet(
     }
     values.finish(['name', 'addr', 'vectors']);
   }
-  if (card && backend === undefined)
-    throw new UsageError(`${card.option}: no network is on its wire; -net user makes one`);
-  if (!card || backend === undefined) return;
-  const { option: _option, ...rest } = card;
+  if (!card) return;
+  const { option, ...rest } = card;
+  if (backend === undefined) {
+    backend = noNetwork(rest.type);
+    add(option, backend, { kind: 'none' });
+    alone.push(rest.type);
+  }
   used.add(backend);
   cards.push({ ...rest, network: backend });
 }

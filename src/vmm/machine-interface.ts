@@ -205,6 +205,8 @@ export interface Machine extends AsyncDisposable {
   addHostForward(network: string, forward: HostForward): Promise<void>;
   /** The port is closed; connections made by it stay. False: there is no such forwarding. Throws as `addHostForward`. */
   removeHostForward(network: string, forward: HostPort): Promise<boolean>;
+  /** Tells a network where its card is (RARP), as after a move. Throws VringError `no-such-network`. */
+  announce(network: string): Promise<void>;
   /** What goes on in a user network: nothing in others. Throws VringError `no-such-network`. */
   networkFlows(network: string): Promise<readonly UserFlow[]>;
   /** The picture on the screen, as a file of that format. Throws VringError `no-screen`. */

@@ -9,6 +9,7 @@ import type { TextScreen } from '../display/index.js';
 import type { PciFunctionDescription } from '../hw/index.js';
 import type { HostForward, UserFlow } from '../net/index.js';
 import { abortedError, bounded, type WaitOptions } from './abort.js';
+import { announcement } from './announcement.js';
 import type { BlockAnswer, BlockRequest } from './block-protocol.js';
 import { type CharacterPort, MachinePort } from './character-port.js';
 import type { Candidate, Choice } from './choose-accelerator.js';
@@ -451,6 +452,13 @@ class RunningMachine implements Machine {
 
   async removeHostForward(network: string, { protocol, hostAddress, hostPort }: HostPort): Promise<boolean> {
     return await this.#changeForward(network, { remove: { protocol, hostAddress, hostPort } });
+  }
+
+  async announce(network: string): Promise<void> {
+    const index = this.#known.find(network);
+    if (!this.#networks || this.state === 'ended') throw this.#endError();
+    const mac = this.networks.find(({ id }) => id === network)?.card?.mac;
+    if (mac !== undefined) await this.#networks.send(index, announcement(mac));
   }
 
   async networkFlows(network: string): Promise<readonly UserFlow[]> {

@@ -103,6 +103,8 @@ export type ToNetworks =
       readonly rings: NetworkRings;
     }
   | { readonly type: 'remove'; readonly id: number; readonly network: number }
+  /** A frame goes out as if the card had sent it. */
+  | { readonly type: 'send'; readonly id: number; readonly network: number; readonly frame: Uint8Array }
   /** Answered with `UserFlow[]`; undefined: it is no user network. */
   | { readonly type: 'flows'; readonly id: number; readonly network: number };
 

@@ -9,7 +9,14 @@ import { openCapture } from '../host/node/capture-file.js';
 import { NodeNetHost } from '../host/node/net-host.js';
 import { openSocketSink } from '../host/node/net-sockets.js';
 import { openTapSink } from '../host/node/tap-sink.js';
-import { type FrameOffload, type FrameSink, type GuestLink, type UserFlow, UserNetwork } from '../net/index.js';
+import {
+  type FrameOffload,
+  type FrameSink,
+  type GuestLink,
+  noOffload,
+  type UserFlow,
+  UserNetwork,
+} from '../net/index.js';
 import { ringDoorbell } from './doorbell.js';
 import { FrameRing } from './frame-ring.js';
 import type {
@@ -90,6 +97,13 @@ class Attachment implements GuestLink {
     if ('remove' in change) return this.#user.removeForward(change.remove);
     await this.#user.addForward(change.add);
     return true;
+  }
+
+  /** As if the card had sent it. */
+  send(frame: Uint8Array): void {
+    for (const capture of this.#captures) capture.write(frame);
+    this.#sink?.receive(frame, noOffload());
+    this.#sink?.flush();
   }
 
   get flows(): readonly UserFlow[] | undefined {
@@ -194,6 +208,9 @@ async function remove(network: number): Promise<void> {
 /** False: there was nothing to do. Rejects with a VringError. */
 async function answer(message: Exclude<ToNetworks, { type: 'close' }>): Promise<NetworkAnswer> {
   switch (message.type) {
+    case 'send':
+      attachments[message.network]?.send(message.frame);
+      return true;
     case 'flows':
       return attachments[message.network]?.flows;
     case 'forward':

@@ -29,6 +29,8 @@ export interface MachineNetworkThread {
   remove(network: number): Promise<void>;
   /** False: there was nothing to take away. Rejects with VringError `network-port`, `network-kind`. */
   changeForward(network: number, change: ForwardChange): Promise<boolean>;
+  /** A frame goes out as if the network's card had sent it. */
+  send(network: number, frame: Uint8Array): Promise<void>;
   /** What goes on in a user network. */
   flows(network: number): Promise<readonly UserFlow[]>;
   close(): Promise<void>;
@@ -229,6 +231,9 @@ export function openNetworks(networks: readonly NetworkOptions[], doorbell: Shar
       await ask((id) => ({ type: 'remove', id, network }));
     },
     changeForward: async (network, change) => (await ask((id) => ({ type: 'forward', id, network, change }))) === true,
+    send: async (network, frame) => {
+      await ask((id) => ({ type: 'send', id, network, frame }));
+    },
     flows: async (network) => {
       const flows = await ask((id) => ({ type: 'flows', id, network }));
       return Array.isArray(flows) ? flows : [];

@@ -2,6 +2,7 @@
 import { type Machine, type MachineNetwork, VringError } from '../../vmm/index.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
+import { announce, defaultPace } from './announce.js';
 import { addNetwork } from './hotplug.js';
 import type { CommandHost, MonitorHost } from './monitor.js';
 import { networkOf } from './named-devices.js';
@@ -113,6 +114,16 @@ export const networkCommands = [
     argument: 'NETDEV',
     sentence: 'closes a network',
     run: removeNetwork,
+  },
+  {
+    name: 'announce_self',
+    argument: '[CARD[,CARD…]]',
+    sentence: 'cards tell their networks where they are',
+    run: async (host: CommandHost, argument: string) => {
+      const [cards] = argument.split(/\s+/);
+      announce(host, defaultPace, cards === undefined || cards === '' ? undefined : cards.split(','));
+      return '';
+    },
   },
   {
     name: 'set_link',

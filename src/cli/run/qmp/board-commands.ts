@@ -1,6 +1,7 @@
 /** QMP's commands about the board's memory and parts, most of which this machine lacks (QEMU's qapi/machine.json, misc.json, tpm.json). */
 import { writeFile } from 'node:fs/promises';
 import { openFailure } from '../../../host/node/open-failure.js';
+import { announce } from '../announce.js';
 import { chardevKinds } from '../chardevs.js';
 import { readMemoryBytes } from '../monitor-memory.js';
 import { pciInfo } from '../monitor-pci.js';
@@ -43,6 +44,15 @@ export const boardCommands: readonly QmpCommand[] = [
   {
     name: 'query-memory-size-summary',
     run: ({ ramBytes }) => ({ 'base-memory': ramBytes, 'plugged-memory': 0 }),
+  },
+  {
+    name: 'announce-self',
+    run: (host, given) => {
+      const { initial, max, rounds, step, interfaces } = given;
+      const pace = { initial: Number(initial), max: Number(max), rounds: Number(rounds), step: Number(step) };
+      announce(host, pace, interfaces as readonly string[] | undefined);
+      return nothing;
+    },
   },
   { name: 'query-pci', run: pciInfo },
   // A guest that sleeps is one that has been stopped: nothing wakes it.

@@ -1,10 +1,11 @@
 /** Objects, what happens at the end, VNC and commit by both monitors, against QEMU. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
+import { setTimeout as wait } from 'node:timers/promises';
 import type { Answer } from './testing/qmp-client.js';
 import { missingOracle, names, SideBySide } from './testing/side-by-side.js';
 
@@ -130,4 +131,34 @@ test('the same and more for people', { skip, timeout: 100_000 }, async () => {
     const map = execFileSync('qemu-img', ['map', '-U', '--output=json', image(name, 'over')]).toString();
     assert.doesNotMatch(map, /"depth": 0/, 'the overlay has nothing of its own any more');
   }
+});
+
+test('cards tell where they are', { skip, timeout: 100_000 }, async () => {
+  await using machines = new SideBySide(folder);
+  await machines.start([
+    ...['-netdev', 'user,id=n0,ipv6=off', '-device', 'e1000,netdev=n0,id=c', '-netdev', 'user,id=n1,ipv6=off'],
+    ...['-device', 'rtl8139,netdev=n1', '-object', `filter-dump,id=f,netdev=n0,file=${join(folder, 'NAME.pcap')}`],
+    ...['-object', `filter-dump,id=g,netdev=n1,file=${join(folder, 'NAME-other.pcap')}`],
+  ]);
+  const pace = { initial: 10, max: 50, rounds: 3, step: 10 };
+  for (const given of [{ ...pace, interfaces: ['c'] }, { initial: 10 }]) {
+    const [our, their] = await machines.ask('announce-self', given);
+    assert.deepEqual(our, their);
+  }
+  /** Frames of a capture: behind a header of 24 bytes each has one of 16, where its length is at 8 (libpcap). */
+  const frames = (file: string): string[] => {
+    const bytes = readFileSync(file);
+    const all: string[] = [];
+    for (let at = 24; at + 16 <= bytes.length; at += 16 + bytes.readUInt32LE(at + 8))
+      all.push(bytes.subarray(at + 16, at + 16 + bytes.readUInt32LE(at + 8)).toString('hex'));
+    return all;
+  };
+  const captured = (suffix: string) => names.map((name) => frames(join(folder, `${name}${suffix}.pcap`)));
+  for (let i = 0; i < 100 && captured('').some((each) => each.length < 3); i++) await wait(50);
+  const [ours, theirs] = captured('');
+  assert.deepEqual([ours, theirs.length], [theirs, 3]);
+  await machines.ask('human-monitor-command', { 'command-line': 'announce_self' });
+  for (let i = 0; i < 100 && captured('-other').some((each) => each.length < 5); i++) await wait(50);
+  const [ourOther, theirOther] = captured('-other');
+  assert.deepEqual([ourOther, theirOther.length], [theirOther, 5]);
 });

@@ -202,6 +202,7 @@ command query-pci -> [{ bus:int devices:[PciDevice] }]
 command chardev-add { id:str backend:ChardevBackend } -> ChardevReturn
 command chardev-remove { id:str }
 command chardev-send-break { id:str }
+command announce-self { initial:int max:int rounds:int step:int interfaces?:[str] id?:str }
 
 event SHUTDOWN { guest:bool reason:ShutdownCause }
 event RESET { guest:bool reason:ShutdownCause }

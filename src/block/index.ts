@@ -10,7 +10,14 @@ export {
 } from './bitmap-operations.js';
 export { SparseBitmap } from './dirty-bitmap.js';
 export * from './errors.js';
-export { forgetThrottleGroup, ThrottleGroup, type ThrottleLimit } from './filters/throttle.js';
+export {
+  checkThrottleLimits,
+  forgetThrottleGroup,
+  ThrottleGroup,
+  type ThrottleLimit,
+  type ThrottleLimits,
+  throttleKinds,
+} from './filters/throttle.js';
 export {
   BlockGraph,
   blockdevRequest,

@@ -9,13 +9,12 @@ import {
   type OptionDict,
   removeBitmap,
   SparseBitmap,
-  ThrottleGroup,
   usableBitmap,
 } from '../block/index.js';
 import type { BlockAction, BlockRequest } from './block-protocol.js';
 import type { DiskJobs } from './disk-jobs.js';
 import { JobGroup } from './job-group.js';
-import type { Disk, LiveGraph } from './live-graph.js';
+import { type Disk, type LiveGraph, throttleOf } from './live-graph.js';
 import type { WriteThresholds } from './write-thresholds.js';
 
 type ActionOf<Op extends BlockAction['op']> = Extract<BlockAction, { readonly op: Op }>;
@@ -292,11 +291,10 @@ export class BlockActions {
   #throttle({ disk: name, limits }: Extract<BlockRequest, { readonly op: 'throttle' }>): Promise<void> {
     const disk = this.#diskOf(name);
     if (!disk.medium) throw new BlockError('ENOMEDIUM', 'Device has no medium');
-    const isLimited = Object.values(limits).some((limit) => limit > 0);
-    const group = new ThrottleGroup(this.#live.host, (kind) => limits[kind] ?? 0);
+    const throttle = throttleOf(this.#live.host, limits);
     // The vCPU's thread is not to pass by: within `quietly` it forgets where bytes lie.
     return this.#live.quietly(async () => {
-      disk.throttle = isLimited ? { group, limits } : undefined;
+      disk.throttle = throttle;
     });
   }
 

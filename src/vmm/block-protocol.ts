@@ -1,5 +1,5 @@
 /** What a machine's block graph can be asked while the machine runs: jobs, snapshots, bitmaps, limits. Plain values: they pass between threads. */
-import type { OptionDict, SnapshotInfo, ThrottleLimit } from '../block/index.js';
+import type { OptionDict, SnapshotInfo, ThrottleLimits } from '../block/index.js';
 
 /** A disk of the machine by its id, or a block node by its name. */
 export type NodeName = string;
@@ -146,7 +146,7 @@ export type BlockRequest =
   | {
       readonly op: 'throttle';
       readonly disk: NodeName;
-      readonly limits: Readonly<Partial<Record<ThrottleLimit, number>>>;
+      readonly limits: ThrottleLimits;
     }
   /** Takes a disk's image away from its device, which is there without one from then on; the disk's id is free again. */
   | { readonly op: 'detach'; readonly disk: NodeName }

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { BlockGraph } from '../block/index.js';
+import { BlockGraph, type ThrottleLimits } from '../block/index.js';
 import { randomFrom } from '../block/testing/memory-host.js';
 import { NodeBlockHost } from '../host/node/block-host.js';
 import type { BlockRequest, JobEvent } from './block-protocol.js';
@@ -36,8 +36,8 @@ async function contents(path: string, format: string): Promise<Buffer> {
 }
 
 /** A disk `d`, a guest that writes to it, and what it must read. */
-async function running(path: string, format: string, seed = 7) {
-  const at = await openDisksAt([{ id: 'd', path, format, discard: 'unmap' }]);
+async function running(path: string, format: string, seed = 7, limits?: ThrottleLimits) {
+  const at = await openDisksAt([{ id: 'd', path, format, discard: 'unmap', limits }]);
   const random = randomFrom(seed);
   const shadow = Buffer.alloc(diskBytes);
   const events: JobEvent[] = [];
@@ -370,20 +370,21 @@ test('a machine that ends in the middle of jobs leaves sound images', async () =
 
 test('a disk may be slowed down, and let go again', async () => {
   const path = await image('raw');
-  await using made = await running(path, 'raw', 18);
+  await using made = await running(path, 'raw', 18, { 'iops-total': 20 });
   const { guest, at } = made;
-  guest.writeSome();
   const time = () => {
     const start = performance.now();
     for (let i = 0; i < 12; i++) guest.write(i * pieceBytes, i);
     return performance.now() - start;
   };
-  await guest.block({ op: 'throttle', disk: 'd', limits: { 'iops-total': 20 } });
   assert.deepEqual((await at.thread.describe())[0]!.limits, { 'iops-total': 20 });
   const slow = time();
   await guest.block({ op: 'throttle', disk: 'd', limits: {} });
   assert.ok(slow > 300, `12 requests at 20 a second took ${slow} ms`);
   assert.ok(time() < slow);
+  guest.writeSome();
+  await guest.block({ op: 'throttle', disk: 'd', limits: { 'bps-write': 20 * pieceBytes } });
+  assert.ok(time() > 300);
   await assert.rejects(guest.block({ op: 'throttle', disk: 'x', limits: {} }), { code: 'no-such-disk' });
 });
 

@@ -1,6 +1,6 @@
 /** What a machine's disks are, and what the threads that have to do with them say to each other. */
 import type { MessagePort } from 'node:worker_threads';
-import type { CacheMode, ImageInfo, OptionDict, ThrottleLimit } from '../block/index.js';
+import type { CacheMode, ImageInfo, OptionDict, ThrottleLimits } from '../block/index.js';
 import type { BlockRequest, JobEvent } from './block-protocol.js';
 import type { ThresholdExceeded } from './write-thresholds.js';
 
@@ -32,6 +32,8 @@ export interface DiskImage {
   readonly discard?: 'ignore' | 'unmap' | undefined;
   /** Writes go to a temporary file and are lost at the end. */
   readonly snapshot?: boolean | undefined;
+  /** Bytes and requests a second. */
+  readonly limits?: ThrottleLimits | undefined;
   /** Others may write to the image meanwhile. */
   readonly shareWrites?: boolean | undefined;
   /** `report` unless given. */
@@ -92,7 +94,7 @@ export interface DiskDescription extends OpenDisk {
   readonly cache: CacheMode;
   readonly statistics: DiskStatistics;
   /** Of its requests; empty: there are none. */
-  readonly limits: Readonly<Partial<Record<ThrottleLimit, number>>>;
+  readonly limits: ThrottleLimits;
 }
 
 /** A dirty bitmap of a node. */

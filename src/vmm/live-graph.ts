@@ -11,8 +11,8 @@ import {
   type OpenFlags,
   type OptionDict,
   Permission,
-  type ThrottleGroup,
-  type ThrottleLimit,
+  ThrottleGroup,
+  type ThrottleLimits,
   toBlockError,
 } from '../block/index.js';
 import type { NodeBlockHost } from '../host/node/block-host.js';
@@ -25,8 +25,6 @@ export interface Medium {
   /** What `DiskRing.clusterBytes` says. */
   readonly clusterBytes: number;
 }
-
-export type ThrottleLimits = Readonly<Partial<Record<ThrottleLimit, number>>>;
 
 export interface Disk {
   /** Without an id where its drive has been taken away. */
@@ -89,6 +87,12 @@ const describeMedium = (
   cache: node ? cacheModeOf(node.flags) : 'writeback',
 });
 
+/** Undefined where nothing is limited. Throws BlockError. */
+export function throttleOf(host: NodeBlockHost, limits: ThrottleLimits | undefined): Disk['throttle'] {
+  if (!limits || !Object.values(limits).some((limit) => limit !== 0)) return undefined;
+  return { group: new ThrottleGroup(host, (kind) => limits[kind] ?? 0), limits };
+}
+
 /** A node and all below it. */
 function* treeOf(node: BlockNode): Iterable<BlockNode> {
   yield node;
@@ -122,7 +126,7 @@ export class LiveGraph {
     for (const options of blockNodes) await this.addNode(options);
     for (const disk of disks) {
       const medium = disk.empty ? undefined : await this.#openMedium(disk.id, disk);
-      this.disks.push({ config: disk, medium, throttle: undefined });
+      this.disks.push({ config: disk, medium, throttle: throttleOf(this.host, disk.limits) });
     }
   }
 
@@ -335,7 +339,7 @@ export class LiveGraph {
     const free = this.disks.indexOf(undefined);
     const place = free >= 0 ? free : this.disks.length;
     if (place >= this.#firstDisks + spareDisks) throw new BlockError('ENOSPC', 'There is no room for another disk');
-    const added: Disk = { config: disk, medium: undefined, throttle: undefined };
+    const added: Disk = { config: disk, medium: undefined, throttle: throttleOf(this.host, disk.limits) };
     this.disks[place] = added;
     try {
       if (!disk.empty) added.medium = await this.#openMedium(disk.id, disk);

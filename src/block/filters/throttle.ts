@@ -17,6 +17,8 @@ export type ThrottleLimit =
   | `${(typeof throttleKinds)[number]}-max`
   | `${(typeof throttleKinds)[number]}-max-length`
   | 'iops-size';
+/** Those that are given; 0 is none. */
+export type ThrottleLimits = Readonly<Partial<Record<ThrottleLimit, number>>>;
 
 /** Own rows: `limits.bps-total`, its `-max` and `-max-length`, and `limits.iops-size`. */
 const limitRows: readonly OptionRow[] = [
@@ -53,6 +55,25 @@ class Bucket {
   }
 }
 
+/** Throws BlockError where the limits make no sense. */
+export function checkThrottleLimits(limit: (name: ThrottleLimit) => number): void {
+  for (const name of throttleKinds.flatMap((kind) => [kind, `${kind}-max`] as const)) {
+    if (limit(name) < 0 || limit(name) > mostPerSecond)
+      throw new BlockError('EINVAL', `bps/iops/max values must be within [0, ${mostPerSecond}]`);
+  }
+  for (const unit of ['bps', 'iops'] as const) {
+    if (limit(`${unit}-total`) > 0 && (limit(`${unit}-read`) > 0 || limit(`${unit}-write`) > 0)) {
+      throw new BlockError('EINVAL', 'bps/iops/max total values and read/write values cannot be used at the same time');
+    }
+  }
+  if (limit('iops-size') > 0 && !throttleKinds.some((kind) => kind.startsWith('iops') && limit(kind) > 0))
+    throw new BlockError('EINVAL', 'iops size requires an iops value to be set');
+  for (const kind of throttleKinds) {
+    if (limit(`${kind}-max`) > 0 && !(limit(kind) > 0))
+      throw new BlockError('EINVAL', 'bps_max/iops_max require corresponding bps/iops values');
+  }
+}
+
 export class ThrottleGroup {
   readonly #host: BlockHost;
   readonly #buckets = new Map<string, Bucket>();
@@ -61,24 +82,11 @@ export class ThrottleGroup {
   /** Throws BlockError where the limits make no sense. */
   constructor(host: BlockHost, limit: (name: ThrottleLimit) => number) {
     this.#host = host;
+    checkThrottleLimits(limit);
     this.#requestBytes = limit('iops-size');
-    for (const name of throttleKinds.flatMap((kind) => [kind, `${kind}-max`] as const)) {
-      if (limit(name) < 0 || limit(name) > mostPerSecond)
-        throw new BlockError('EINVAL', `bps/iops/max values must be within [0, ${mostPerSecond}]`);
-    }
     for (const kind of throttleKinds) {
       const rate = limit(kind);
       if (rate > 0) this.#buckets.set(kind, new Bucket(rate, limit(`${kind}-max`), limit(`${kind}-max-length`) || 1));
-      else if (limit(`${kind}-max`) > 0)
-        throw new BlockError('EINVAL', `bps_max/iops_max require corresponding bps/iops values`);
-    }
-    for (const unit of ['bps', 'iops'] as const) {
-      if (limit(`${unit}-total`) > 0 && (limit(`${unit}-read`) > 0 || limit(`${unit}-write`) > 0)) {
-        throw new BlockError(
-          'EINVAL',
-          'bps/iops/max total values and read/write values cannot be used at the same time',
-        );
-      }
     }
   }
 

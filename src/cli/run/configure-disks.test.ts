@@ -101,6 +101,9 @@ test('drives', () => {
     ['a,b.qcow2', 'qcow2', 'directsync', 'stop', 'ignore'],
   );
   assert.deepEqual(options, { discard: 'unmap', 'backing.driver': 'raw' });
+  const limited = image('-drive', 'file=a,if=virtio,bps=1000,throttling.iops-read=0x10,iops_rd_max=20,iops_size=4096');
+  const limits = { 'bps-total': 1000, 'iops-read': 16, 'iops-read-max': 20, 'iops-size': 4096 };
+  assert.deepEqual([limited.limits, limited.options], [limits, {}]);
   assert.equal(image('-drive', 'file=a,if=virtio,snapshot=on').snapshot, true);
   assert.equal(image('-snapshot', '-drive', 'file=a,if=none,id=x', '-device', 'virtio-blk,drive=x').snapshot, true);
   const { objects } = plan('-object', 'secret,id=s,data=pw', '-object', '{"qom-type":"throttle-group","id":"t"}');

@@ -12,6 +12,7 @@ import type { DriveLayout } from '../../vmm/architectures.js';
 import type { DiskImage, ErrorPolicy } from '../../vmm/index.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
+import { takeLimits } from './drive-limits.js';
 
 /** A `-drive`, or a `-blockdev` that a device names. */
 export interface Drive {
@@ -93,6 +94,7 @@ export function parseDrive(
     );
   }
   const options = { ...request.options };
+  const limits = takeLimits(option, options);
   for (const key of [...Object.keys(device), ...Object.keys(options)]) {
     if (unsupportedKeys.includes(key) || key.startsWith('throttling.'))
       throw new UsageError(`${option}: ${key}= is not supported yet`);
@@ -138,6 +140,7 @@ export function parseDrive(
       cache: cacheModeOf({ direct, noFlush, writeThrough }),
       snapshot: isTemporary || temporary,
       ...errorPolicies(option, device),
+      ...(limits ? { limits } : {}),
     },
   };
 }

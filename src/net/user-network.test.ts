@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { seededRandom } from '../hw/testing.js';
-import { finishFrame, parseIpv6, UserNetwork, type UserNetworkOptions } from './index.js';
+import {
+  completeOptions,
+  finishFrame,
+  formatIp,
+  parseIpv6,
+  parseNetwork,
+  UserNetwork,
+  type UserNetworkOptions,
+} from './index.js';
 import {
   at16,
   at32,
@@ -633,6 +641,39 @@ test('DHCPv6 tells name servers, domains and the boot file, and nothing else', a
   assert.equal(ask([11, 1, 2, 3, 0, 6, 0, 200, 1]).length, 1, 'an option that is cut off is none');
 });
 
+test('networks and their hosts are where QEMU 7.2 has them, whatever the mask', () => {
+  // What udhcpc was told by qemu-system-x86_64 -netdev user,net=….
+  const cases = [
+    ['10.0.0.0/8', '255.0.0.0', '10.0.2.2', '10.0.2.3', '10.0.2.15'],
+    ['10.0.2.0', '255.0.0.0', '10.0.2.2', '10.0.2.3', '10.0.2.15'],
+    ['50.0.0.0', '255.0.0.0', '50.0.2.2', '50.0.2.3', '50.0.2.15'],
+    ['172.16.0.0', '255.240.0.0', '172.16.2.2', '172.16.2.3', '172.16.2.15'],
+    ['128.5.0.0', '255.255.0.0', '128.5.2.2', '128.5.2.3', '128.5.2.15'],
+    ['192.168.5.0', '255.255.0.0', '192.168.2.2', '192.168.2.3', '192.168.2.15'],
+    ['198.18.0.0', '255.254.0.0', '198.18.2.2', '198.18.2.3', '198.18.2.15'],
+    ['200.1.2.0', '255.255.255.240', '200.1.2.2', '200.1.2.3', '200.1.2.15'],
+    ['192.168.76.0/24', '255.255.255.0', '192.168.76.2', '192.168.76.3', '192.168.76.15'],
+    ['192.168.5.64/26', '255.255.255.192', '192.168.5.66', '192.168.5.67', '192.168.5.79'],
+    ['192.168.5.0/255.255.255.240', '255.255.255.240', '192.168.5.2', '192.168.5.3', '192.168.5.15'],
+  ];
+  for (const [text, ...expected] of cases) {
+    const { netmask, hostAddress, nameServer, firstLease } = completeOptions(parseNetwork(text));
+    assert.deepEqual([netmask, hostAddress, nameServer, firstLease].map(formatIp), expected, text);
+  }
+  const small = { ...parseNetwork('192.168.0.0/30'), firstLease: Uint8Array.of(192, 168, 0, 1) };
+  assert.equal(formatIp(completeOptions(small).hostAddress), '192.168.0.2');
+});
+
+test('a name server that is elsewhere is told of, and the host answers for it', async () => {
+  const elsewhere = [1, 1, 1, 1];
+  const { host, send } = await setUp({ nameServer: Uint8Array.from(elsewhere) });
+  send(udp(4000, elsewhere, 53, [4]));
+  assert.deepEqual(
+    host.sockets[0].sent.map(({ to }) => [[...to.address], to.port]),
+    [[[192, 0, 2, 53], 53]],
+  );
+});
+
 test('malformed options are refused in one sentence', () => {
   const link = new TestLink();
   const host = new TestHost();
@@ -642,6 +683,11 @@ test('malformed options are refused in one sentence', () => {
     { nameServer: Uint8Array.of(10, 0, 2, 2) },
     { firstLease: Uint8Array.of(10, 0, 3, 9) },
     { netmask: Uint8Array.of(255, 0, 255, 0) },
+    { nameServer: Uint8Array.of(1, 1, 1, 1), restrict: true },
+    { ipv4: false, network: Uint8Array.of(10, 0, 0, 0) },
+    { ipv6: false, ipv6Prefix: parseIpv6('fec1::') },
+    { domainName: '' },
+    { hostname: 'a'.repeat(256) },
   ];
   for (const options of bad) assert.throws(() => new UserNetwork(host, link, options), { code: 'network-option' });
 });

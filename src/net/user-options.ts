@@ -75,7 +75,7 @@ export function parseNetwork(text: string): { network: Uint8Array; netmask: Uint
   if (mask === undefined) return { network, netmask: undefined };
   if (/^\d{1,2}$/.test(mask)) {
     const bits = Number(mask);
-    if (bits < 1 || bits > 32) throw invalid(`'${text}' is no IPv4 network`);
+    if (bits < 4 || bits > 32) throw invalid(`'${text}' is no IPv4 network`);
     return { network, netmask: maskOf(bits) };
   }
   const netmask = parseIpv4(mask);
@@ -96,15 +96,28 @@ function bitsOf(mask: Uint8Array): number {
   return bits;
 }
 
-/** Whose network's mask is not given, QEMU takes the class's, but /24 for the usual ones. */
+/** Networks whose mask is not given have QEMU's, by how they begin; the first that fits counts. */
+const defaultMasks: readonly (readonly [prefix: string, bits: number, mask: number])[] = [
+  ['0.0.0.0', 1, 8],
+  ['172.16.0.0', 12, 12],
+  ['128.0.0.0', 2, 16],
+  ['192.168.0.0', 16, 16],
+  ['198.18.0.0', 15, 15],
+  ['224.0.0.0', 3, 24],
+  ['0.0.0.0', 0, 28],
+];
+
 function defaultMask(network: Uint8Array): Uint8Array {
-  if (network[0] < 128) return maskOf(network[0] === 10 && network[1] === 0 && network[2] === 2 ? 24 : 8);
-  return maskOf(network[0] < 192 ? 16 : network[0] < 224 ? 24 : 4);
+  const [, , mask] = defaultMasks.find(([prefix, bits]) =>
+    samePrefix(network, parseIpv4(prefix) as Uint8Array, bits),
+  ) as (typeof defaultMasks)[number];
+  return maskOf(mask);
 }
 
-function addressIn(network: Uint8Array, offset: number): Uint8Array {
+/** As much of `offset` as the network has room for is the host's part of the address. */
+function addressIn(network: Uint8Array, netmask: Uint8Array, offset: number): Uint8Array {
   const address = new Uint8Array(4);
-  putU32(address, 0, getU32(network, 0) + offset);
+  putU32(address, 0, (getU32(network, 0) | (offset & ~getU32(netmask, 0))) >>> 0);
   return address;
 }
 
@@ -114,30 +127,40 @@ function withTail(prefix: Uint8Array, tail: number): Uint8Array {
   return address;
 }
 
+/** A DHCP option has a byte for its length. */
+function checkName(name: string, text: string | undefined): void {
+  if (text === undefined) return;
+  if (text === '') throw invalid(`${name}= is empty`);
+  if (new TextEncoder().encode(text).length > 255) throw invalid(`${name}= is longer than the 255 bytes that DHCP has room for`);
+}
+
 /** Throws VringError `network-option`. */
 export function completeOptions(options: UserNetworkOptions): CompleteUserOptions {
   const ipv4 = options.ipv4 ?? true;
   const ipv6 = options.ipv6 ?? true;
   if (!ipv4 && !ipv6) throw invalid('a network with neither IPv4 nor IPv6 is of no use');
+  if (!ipv4 && (options.network || options.hostAddress || options.nameServer))
+    throw invalid('net=, host= and dns= are of no use with ipv4=off');
+  if (!ipv6 && (options.ipv6Prefix || options.ipv6Host || options.ipv6NameServer))
+    throw invalid('ipv6-net=, ipv6-prefix=, ipv6-host= and ipv6-dns= are of no use with ipv6=off');
+  const restrict = options.restrict ?? false;
   const given = options.network ?? (options.hostAddress && options.netmask ? options.hostAddress : undefined);
   const base = given ?? Uint8Array.of(10, 0, 2, 0);
-  const netmask = options.netmask ?? defaultMask(base);
+  const netmask = options.netmask ?? (given ? defaultMask(base) : maskOf(24));
   const bits = bitsOf(netmask);
-  const network = new Uint8Array(4);
-  putU32(network, 0, (getU32(base, 0) & getU32(netmask, 0)) >>> 0);
-  const hostAddress = options.hostAddress ?? addressIn(network, 2);
-  const nameServer = options.nameServer ?? addressIn(network, 3);
-  const firstLease = options.firstLease ?? addressIn(network, 15);
-  if (bits > 28) throw invalid(`the network ${formatIp(network)}/${bits} has no room for its hosts`);
-  const named: readonly (readonly [string, Uint8Array])[] = [
-    ['host', hostAddress],
-    ['dns', nameServer],
-    ['dhcpstart', firstLease],
-  ];
-  for (const [name, address] of named) {
+  const network = base.map((byte, i) => byte & netmask[i]);
+  // Where the network is wide enough, they end in 2.2, 2.3 and 2.15, which is what 10.0.2.0/24 makes of them too.
+  const hostAddress = options.hostAddress ?? addressIn(network, netmask, 0x202);
+  const nameServer = options.nameServer ?? addressIn(network, netmask, 0x203);
+  const firstLease = options.firstLease ?? addressIn(network, netmask, 0x20f);
+  const inside = (name: string, address: Uint8Array) => {
     if (!samePrefix(address, network, bits))
       throw invalid(`${name}=${formatIp(address)} is not in the network ${formatIp(network)}/${bits}`);
-  }
+  };
+  inside('host', hostAddress);
+  inside('dhcpstart', firstLease);
+  // The host answers for a name server that is elsewhere too, but not where the guest reaches nothing outside.
+  if (restrict) inside('dns', nameServer);
   if (sameBytes(hostAddress, nameServer)) throw invalid('host= and dns= are the same address');
   if (sameBytes(hostAddress, firstLease) || sameBytes(nameServer, firstLease))
     throw invalid('dhcpstart= is an address of the network itself');
@@ -147,7 +170,11 @@ export function completeOptions(options: UserNetworkOptions): CompleteUserOption
   const ipv6Host = options.ipv6Host ?? withTail(ipv6Prefix, 2);
   const ipv6NameServer = options.ipv6NameServer ?? withTail(ipv6Prefix, 3);
   if (!samePrefix(ipv6Host, ipv6Prefix, ipv6PrefixBits)) throw invalid('ipv6-host is not in the IPv6 network');
-  if (!samePrefix(ipv6NameServer, ipv6Prefix, ipv6PrefixBits)) throw invalid('ipv6-dns is not in the IPv6 network');
+  if (restrict && !samePrefix(ipv6NameServer, ipv6Prefix, ipv6PrefixBits))
+    throw invalid('ipv6-dns is not in the IPv6 network');
+  checkName('hostname', options.hostname);
+  checkName('domainname', options.domainName);
+  checkName('tftp-server-name', options.tftpServerName);
   for (const { address } of options.guestForwards ?? []) {
     if (!samePrefix(address, network, bits) || sameBytes(address, hostAddress) || sameBytes(address, nameServer))
       throw invalid(`guestfwd needs a free address of the network, which ${formatIp(address)} is not`);
@@ -156,7 +183,7 @@ export function completeOptions(options: UserNetworkOptions): CompleteUserOption
     ...options,
     ipv4,
     ipv6,
-    restrict: options.restrict ?? false,
+    restrict,
     network,
     netmask,
     hostAddress,

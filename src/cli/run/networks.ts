@@ -294,7 +294,8 @@ export function hostForward(option: string, rule: string, rest = ''): HostForwar
   const hostText = host.replace(/^\[(.*)\]$/, '$1');
   const hostAddress = hostText === '' ? undefined : parseIp(hostText);
   if (hostText !== '' && !hostAddress) throw bad('Bad host address');
-  const hostPort = portOf(hostPortText);
+  // Any that is free.
+  const hostPort = hostPortText === '0' ? 0 : portOf(hostPortText);
   if (hostPort === undefined) throw bad('Bad host port');
   const guestAddress = guest === '' ? undefined : parseIpv4(guest);
   if (guest !== '' && !guestAddress) throw bad('Bad guest address');

@@ -34,6 +34,9 @@ export interface Endpoint {
   readonly port: number;
 }
 
+/** Where a connection leads that the guest does not choose: a host by name or address, or a unix socket. */
+export type HostPlace = { readonly host: string; readonly port: number } | { readonly path: string };
+
 /** Connections of others. */
 export interface AcceptedStream {
   readonly stream: HostStream;
@@ -65,7 +68,7 @@ export interface NetHost {
   nowMs(): number;
   /** Calls once after so long; gives what cancels it. */
   after(milliseconds: number, call: () => void): () => void;
-  connect(to: Endpoint, events: StreamEvents): HostStream;
+  connect(to: Endpoint | HostPlace, events: StreamEvents): HostStream;
   /** Runs a command whose standard input and output are the stream. */
   spawn(command: string, events: StreamEvents): HostStream;
   /** Resolves when connections can come. Rejects with a VringError. `address` undefined: all of IPv4. */

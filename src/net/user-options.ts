@@ -1,6 +1,7 @@
 /** What a user-mode network is made of. Addresses are bytes; `completeOptions` fills in what is not given, as QEMU does. */
 import { VringError } from '../base/index.js';
 import { formatIp, parseIpv4, parseIpv6, sameBytes, samePrefix } from './addresses.js';
+import type { HostPlace } from './host.js';
 import { getU32, putU32 } from './wire.js';
 
 export interface HostForward {
@@ -18,7 +19,7 @@ export interface GuestForward {
   readonly address: Uint8Array;
   readonly port: number;
   readonly target:
-    | { readonly kind: 'tcp'; readonly address: Uint8Array; readonly port: number }
+    | ({ readonly kind: 'stream' } & HostPlace)
     /** Run for each connection, which is its standard input and output. */
     | { readonly kind: 'command'; readonly command: string };
 }
@@ -131,7 +132,8 @@ function withTail(prefix: Uint8Array, tail: number): Uint8Array {
 function checkName(name: string, text: string | undefined): void {
   if (text === undefined) return;
   if (text === '') throw invalid(`${name}= is empty`);
-  if (new TextEncoder().encode(text).length > 255) throw invalid(`${name}= is longer than the 255 bytes that DHCP has room for`);
+  if (new TextEncoder().encode(text).length > 255)
+    throw invalid(`${name}= is longer than the 255 bytes that DHCP has room for`);
 }
 
 /** Throws VringError `network-option`. */

@@ -56,7 +56,7 @@ test('tap networks', () => {
 test('networks', () => {
   const { machine } = plan(
     '-netdev',
-    'user,id=n,hostfwd=tcp::2222-:22,hostfwd=udp:127.0.0.1:53-10.0.2.16:5353,restrict=on,guestfwd=:10.0.2.100:80-cmd:cat',
+    'user,id=n,hostfwd=tcp::2222-:22,hostfwd=udp:127.0.0.1:53-10.0.2.16:5353,restrict=on,guestfwd=:10.0.2.100:80-cmd:cat,guestfwd=tcp:10.0.2.101:81-tcp:localhost:8000,guestfwd=tcp:10.0.2.102:82-unix:/s',
     '-device',
     'virtio-net-pci,netdev=n,mac=52:54:00:00:00:01',
     '-nic',
@@ -76,6 +76,14 @@ test('networks', () => {
       guestPort: 5353,
     },
   ]);
+  assert.deepEqual(
+    user.kind === 'user' && user.user?.guestForwards?.map(({ address, port, target }) => [address[3], port, target]),
+    [
+      [100, 80, { kind: 'command', command: 'cat' }],
+      [101, 81, { kind: 'stream', host: 'localhost', port: 8000 }],
+      [102, 82, { kind: 'stream', path: '/s' }],
+    ],
+  );
   assert.deepEqual(user.captures, [{ path: 'out.pcap', snapLength: 128 }]);
   assert.deepEqual(socket, { kind: 'connect', place: { host: '127.0.0.1', port: 1234 }, id: '#nic0', captures: [] });
   const cards = (machine.devices ?? []).filter(({ type }) => type === 'virtio-net');

@@ -304,19 +304,29 @@ export function hostForward(option: string, rule: string, rest = ''): HostForwar
   return { protocol: protocol === 'udp' ? 'udp' : 'tcp', hostAddress, hostPort, guestAddress, guestPort };
 }
 
-/** `[tcp]:server:port-tcp:host:port` or `-cmd:command`. */
+/** `[tcp]:server:port-cmd:command`, `-tcp:host:port` or `-unix:path`. */
 function guestForward(option: string, rule: string): GuestForward {
   const bad = () => new UsageError(`${option}: Invalid guest forwarding rule '${rule}'`);
-  const match = /^(?:tcp)?:([\d.]+):(\d+)-(cmd|tcp):(.*)$/s.exec(rule);
+  const match = /^(?:tcp)?:([\d.]+):(\d+)-([^:]*):?(.*)$/s.exec(rule);
   const address = match ? parseIpv4(match[1]) : undefined;
   const port = match ? portOf(match[2]) : undefined;
   if (!match || !address || port === undefined) throw bad();
-  if (match[3] === 'cmd') return { address, port, target: { kind: 'command', command: match[4] } };
-  const target = /^(.*):(\d+)$/.exec(match[4]);
-  const to = target ? parseIp(target[1].replace(/^\[(.*)\]$/, '$1')) : undefined;
-  const toPort = target ? portOf(target[2]) : undefined;
-  if (!to || toPort === undefined) throw bad();
-  return { address, port, target: { kind: 'tcp', address: to, port: toPort } };
+  const [, , , kind, rest] = match;
+  switch (kind) {
+    case 'cmd':
+      return { address, port, target: { kind: 'command', command: rest } };
+    case 'unix':
+      if (rest === '') throw bad();
+      return { address, port, target: { kind: 'stream', path: rest } };
+    case 'tcp': {
+      const target = /^(?:\[([^\]]+)\]|([^:,]+)):(\d+)$/.exec(rest);
+      const toPort = target ? portOf(target[3]) : undefined;
+      if (!target || toPort === undefined) throw bad();
+      return { address, port, target: { kind: 'stream', host: target[1] ?? target[2], port: toPort } };
+    }
+    default:
+      throw new UsageError(`${option}: guestfwd= leads to cmd:, tcp: and unix:; '${kind}' is not supported yet`);
+  }
 }
 
 /** `host:port`; without a host, all addresses or this host. */

@@ -1,5 +1,6 @@
 /** The user-mode network over real sockets of this host. */
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import * as net from 'node:net';
 import { tmpdir } from 'node:os';
@@ -44,6 +45,37 @@ test('a connection carries bytes both ways, half closes, and says why it failed'
     host.connect({ address: loopback4, port }, { ...silent, closed: resolve });
   });
   assert.equal(failure, 'refused');
+});
+
+test('a connection to a unix socket, to a host by its name, and to what is not there', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'vring-net-'));
+  const host = new NodeNetHost();
+  const path = join(folder, 's');
+  const server = net.createServer((socket) => void socket.end('hello'));
+  try {
+    const told = (place: { path: string } | { host: string; port: number }) =>
+      new Promise<string>((resolve) => {
+        let text = '';
+        const data = (bytes: Uint8Array) => {
+          text += Buffer.from(bytes).toString();
+        };
+        const stream = host.connect(place, {
+          ...silent,
+          data,
+          ended: () => stream.end(),
+          closed: (failure) => resolve(failure ?? text),
+        });
+      });
+    assert.equal(await told({ path }), 'refused');
+    await new Promise<void>((resolve) => server.listen(path, resolve));
+    assert.equal(await told({ path }), 'hello');
+    await new Promise((resolve) => server.close(resolve));
+    await new Promise<void>((resolve) => server.listen(0, 'localhost', resolve));
+    assert.equal(await told({ host: 'localhost', port: (server.address() as net.AddressInfo).port }), 'hello');
+  } finally {
+    server.close();
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test('a port in use is refused in one sentence, for TCP and UDP', async () => {
@@ -99,7 +131,9 @@ test('files are below the folder, links included', async () => {
     const file = await host.openFile(root, 'in');
     assert.equal(new TextDecoder().decode(await file.read(1, 100)), 'ello');
     file.close();
-    for (const name of ['out', 'none', '.']) await assert.rejects(host.openFile(root, name));
+    spawnSync('mkfifo', [join(root, 'pipe')]);
+    // Neither a link out of the folder nor a pipe, which would wait for somebody to write.
+    for (const name of ['out', 'none', '.', 'pipe']) await assert.rejects(host.openFile(root, name));
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import * as dgram from 'node:dgram';
 import * as dns from 'node:dns';
-import { open, realpath } from 'node:fs/promises';
+import { constants, open, realpath } from 'node:fs/promises';
 import * as net from 'node:net';
 import { join, sep } from 'node:path';
 import type { Duplex } from 'node:stream';
@@ -14,6 +14,7 @@ import {
   formatIp,
   type HostDatagrams,
   type HostFile,
+  type HostPlace,
   type HostStream,
   isLoopback,
   loopback4,
@@ -34,6 +35,8 @@ const failures: Readonly<Record<string, StreamFailure>> = {
   EHOSTUNREACH: 'unreachable',
   ENETUNREACH: 'unreachable',
   EADDRNOTAVAIL: 'unreachable',
+  ENOTFOUND: 'unreachable',
+  ENOENT: 'refused',
 };
 
 const codeOf = (error: unknown) => (error as NodeJS.ErrnoException).code ?? '';
@@ -172,8 +175,9 @@ export class NodeNetHost implements NetHost {
     return () => clearTimeout(timer);
   }
 
-  connect({ address, port }: Endpoint, events: StreamEvents): HostStream {
-    const socket = net.connect({ host: formatIp(address), port, allowHalfOpen: true, noDelay: true });
+  connect(to: Endpoint | HostPlace, events: StreamEvents): HostStream {
+    const place = 'address' in to ? { host: formatIp(to.address), port: to.port } : to;
+    const socket = net.connect({ ...place, allowHalfOpen: true, noDelay: true });
     const stream = new NodeStream(socket, events);
     const timer = setTimeout(() => {
       socket.destroy(Object.assign(new Error('no answer'), { code: 'ETIMEDOUT' }));
@@ -296,7 +300,8 @@ export class NodeNetHost implements NetHost {
     const path = await realpath(join(root, name));
     // A link must not lead out of the folder.
     if (!path.startsWith(root.endsWith(sep) ? root : root + sep)) throw new Error('outside of the folder');
-    const file = await open(path, 'r');
+    // A pipe would wait for its other end.
+    const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
     const stat = await file.stat();
     if (!stat.isFile()) {
       await file.close();

@@ -8,6 +8,7 @@ import type {
   FrameOffload,
   GuestLink,
   HostDatagrams,
+  HostPlace,
   HostStream,
   NetHost,
   StreamEvents,
@@ -239,7 +240,8 @@ export class TestHost implements NetHost {
     }
     this.now = end;
   }
-  connect(to: Endpoint, events: StreamEvents): HostStream {
+  connect(to: Endpoint | HostPlace, events: StreamEvents): HostStream {
+    if (!('address' in to)) throw new Error('connections of these tests have addresses');
     const stream = new TestStream(events);
     this.connections.push({ to, stream });
     return stream;

@@ -695,7 +695,10 @@ export function driveRequest(text: string): DriveRequest {
   const isTemporary = isOn('snapshot', take('snapshot'));
   // Nothing can be stored in a drive that is only read.
   if (readOnly) take('copy-on-read');
-  take('aio');
+  // The host chooses, whichever it is.
+  const aio = take('aio');
+  if (aio !== undefined && !['threads', 'native', 'io_uring'].includes(aio))
+    throw new BlockError('EINVAL', 'invalid aio option');
   return {
     request: {
       ...(filename === undefined ? {} : { filename }),

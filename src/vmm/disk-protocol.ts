@@ -17,6 +17,8 @@ export type ErrorPolicy =
 
 /** An image behind a disk of the machine. Either `path` or `options` say which; options are spelled as QEMU's `-blockdev`. */
 export interface DiskImage {
+  /** How the image was asked for; what is said of one that cannot be opened at the start begins with it. */
+  readonly option?: string | undefined;
   /** File, block device, `nbd://…`, `https://…`, `json:{…}`. */
   readonly path?: string | undefined;
   /** Found by the image's first bytes unless given: `raw`, `qcow2`, … */

@@ -200,9 +200,13 @@ test('machines with disks', async () => {
     const [disk] = await machine.disks();
     assert.deepEqual([disk.id, disk.sizeBytes, disk.format, disk.cache], ['root', 1024, 'raw', 'writeback']);
   }
-  const build = (image: { path: string; format?: string }) =>
+  const build = (image: { path: string; format?: string; option?: string }) =>
     createMachine({ kernel: programs.halt, ramBytes: 16 * MiB, devices: [{ type: 'virtio-blk', image }] });
   await assert.rejects(build({ path: join(folder, 'missing') }), { code: 'disk-open', message: /No such file/ });
+  await assert.rejects(build({ path: join(folder, 'missing'), option: '-hda x' }), {
+    code: 'disk-open',
+    message: /^-hda x: .*: No such file/,
+  });
   await assert.rejects(build({ path, format: 'qcow2' }), { code: 'disk-open', message: /not in qcow2 format/i });
 });
 

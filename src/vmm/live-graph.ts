@@ -125,7 +125,7 @@ export class LiveGraph {
   async openAll(blockNodes: readonly OptionDict[], disks: readonly DiskConfig[]): Promise<void> {
     for (const options of blockNodes) await this.addNode(options);
     for (const disk of disks) {
-      const medium = disk.empty ? undefined : await this.#openMedium(disk.id, disk);
+      const medium = disk.empty ? undefined : await this.#openFirst(disk);
       this.disks.push({ config: disk, medium, throttle: throttleOf(this.host, disk.limits) });
     }
   }
@@ -133,6 +133,16 @@ export class LiveGraph {
   /** The node of a disk by its id, or the node of that name. */
   find(name: string): GraphNode | undefined {
     return this.disks.find((disk) => disk?.config.id === name && name !== '')?.medium?.node ?? this.graph.find(name);
+  }
+
+  async #openFirst(disk: DiskConfig): Promise<Medium> {
+    try {
+      return await this.#openMedium(disk.id, disk);
+    } catch (error) {
+      if (disk.option === undefined) throw error;
+      const { code, message } = toBlockError(error);
+      throw new BlockError(code, `${disk.option}: ${message}`, { cause: error });
+    }
   }
 
   async #openMedium(id: string, image: DiskImage): Promise<Medium> {

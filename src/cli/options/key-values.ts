@@ -9,10 +9,12 @@ export class KeyValues {
   readonly #all: readonly (readonly [string, string])[];
   readonly #used = new Set<string>();
 
+  /** Throws UsageError where `id` is not what QEMU takes for one. */
   constructor(option: string, values: Iterable<readonly [string, string]>) {
     this.option = option;
     this.#all = [...values];
     for (const [key, value] of this.#all) this.#values.set(key, value);
+    checkIdentifier(option, this.#values.get('id'));
   }
 
   /** `implied`: the key of a first value that names none. A later word without `=` is a switch that is on. */
@@ -128,6 +130,14 @@ export class KeyValues {
       throw new UsageError(`${this.option}: there is no ${key}=${didYouMean(key, this.#used)}`);
     }
   }
+}
+
+/** Throws UsageError. */
+export function checkIdentifier(option: string, id: string | undefined): void {
+  if (id === undefined || /^[a-z][\w.-]*$/i.test(id)) return;
+  throw new UsageError(
+    `${option}: Parameter 'id' expects an identifier: letters, digits, '-', '.' and '_', a letter first`,
+  );
 }
 
 function splitCommas(text: string): string[] {

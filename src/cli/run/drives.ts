@@ -10,6 +10,7 @@ import {
 } from '../../block/index.js';
 import type { DriveLayout } from '../../vmm/architectures.js';
 import type { DiskImage, ErrorPolicy } from '../../vmm/index.js';
+import { checkIdentifier } from '../options/key-values.js';
 import { didYouMean } from '../suggest.js';
 import { UsageError } from '../usage-error.js';
 import { takeLimits } from './drive-limits.js';
@@ -123,6 +124,7 @@ export function parseDrive(
     !Object.keys(options).some((key) => key === 'driver' || key.startsWith('file'))
   )
     throw new UsageError(`${option}: file= is missing`);
+  if (device['id'] !== undefined) checkIdentifier(option, String(device['id']));
   checkDriver(option, 'format', request.format);
   const { readOnly = false, direct = false, noFlush = false, writeThrough = false } = request.flags ?? {};
   return {
@@ -133,6 +135,7 @@ export function parseDrive(
     place,
     isEmpty,
     image: {
+      option,
       path: request.filename,
       format: request.format,
       options,

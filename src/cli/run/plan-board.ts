@@ -156,9 +156,9 @@ function planCpus(smp: string | undefined): number | undefined {
   if (smp === undefined) return undefined;
   const values = KeyValues.parse(`-smp ${smp}`, smp, 'cpus');
   const cpus = values.number('cpus', 1, 255);
-  const product = ['sockets', 'dies', 'clusters', 'cores', 'threads']
-    .map((key) => values.number(key, 1, 255) ?? 1)
-    .reduce((a, b) => a * b, 1);
+  const levels = ['sockets', 'dies', 'clusters', 'cores', 'threads'];
+  const isWhole = levels.every((key) => values.has(key) || key === 'dies' || key === 'clusters');
+  const product = levels.map((key) => values.number(key, 1, 255) ?? 1).reduce((a, b) => a * b, 1);
   const most = values.number('maxcpus', 1, 255);
   values.finish();
   const count = cpus ?? (product > 1 ? product : (most ?? 1));
@@ -167,7 +167,7 @@ function planCpus(smp: string | undefined): number | undefined {
   // More than at the start: a guest would be told of a controller by which they come.
   if (most !== undefined && most > count)
     throw new UsageError(`-smp ${smp}: there is no CPU hotplug, or not yet: maxcpus can be ${count} alone`);
-  if (product > 1 && product !== count)
+  if ((product > 1 || isWhole) && product !== count)
     throw new UsageError(`-smp ${smp}: the topology has ${product} vCPUs, not ${count}`);
   return count;
 }

@@ -84,6 +84,7 @@ export class DrivePlan {
 
   #plugIde(option: string, { id, ...drive }: Drive): void {
     const { image, serial, media, place: wanted } = drive;
+    if (media === 'disk') checkWritable(option, image.readonly);
     const place = this.#takePlace(option, wanted);
     const named = id || this.#name(place, media);
     this.#add({ ...drive, id: named });
@@ -216,6 +217,10 @@ export class DrivePlan {
     const { option } = values;
     const name = media === 'disk' ? values.need('drive') : values.text('drive');
     const drive = name === undefined ? undefined : this.take(values, name);
+    if (media === 'disk') {
+      const { readonly = false, node } = drive?.image ?? {};
+      checkWritable(option, readonly || this.blockNodes.some((each) => each['node-name'] === node && isReadOnly(each)));
+    }
     const bus = values.text('bus');
     const ahci = bus === undefined ? undefined : this.#ahciPort(values, bus);
     const properties = {
@@ -260,6 +265,13 @@ const hasCd = (device: DeviceOptions): boolean =>
   device.type === 'ahci'
     ? device.drives.some(({ media }) => media === 'cdrom')
     : device.type === 'ide' && device.media === 'cdrom';
+
+/** IDE disks know no write protection. Throws UsageError. */
+function checkWritable(option: string, isReadOnly: boolean | undefined): void {
+  if (isReadOnly) throw new UsageError(`${option}: Block node is read-only`);
+}
+
+const isReadOnly = (node: OptionDict) => node['read-only'] === 'on' || node['read-only'] === true;
 
 /** A device may sit on a block node by its name. */
 const blockdevDrive = (node: string): Drive => ({

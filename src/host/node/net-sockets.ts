@@ -7,6 +7,7 @@ import { type FrameSink, finishFrame, type GuestLink, MAX_FRAME_BYTES } from '..
 import { DescriptorSink } from './descriptor-sink.js';
 import { closeDescriptor } from './descriptor-wait.js';
 import { descriptorCalls } from './descriptors.js';
+import { openFailure } from './open-failure.js';
 
 /** Linux's and the BSDs'. */
 const SOCK_STREAM = 1;
@@ -26,12 +27,6 @@ const MAX_BACKLOG = 4 << 20;
 
 const placeText = (place: Place | { readonly path: string }) =>
   'path' in place ? place.path : `${place.host}:${place.port}`;
-const why = (error: unknown) => {
-  const code = (error as NodeJS.ErrnoException).code;
-  if (code === 'EADDRINUSE') return 'Address already in use';
-  return code === 'ECONNREFUSED' ? 'Connection refused' : (error as Error).message;
-};
-
 /** Rejects with VringError `network-port` or `network-connect`. */
 export async function openSocketSink(
   backend: SocketBackend,
@@ -50,7 +45,7 @@ export async function openSocketSink(
         socket.once('error', reject);
       });
     } catch (error) {
-      throw new VringError('network-connect', `can't connect to ${placeText(place)}: ${why(error)}`);
+      throw new VringError('network-connect', `can't connect to ${placeText(place)}: ${openFailure(error)}`);
     }
     sink.take(socket, () => report(`The network's peer at ${placeText(place)} is gone.`));
     return sink;
@@ -68,7 +63,7 @@ export async function openSocketSink(
     });
   } catch (error) {
     const what = 'path' in place ? place.path : `ip=${place.host}`;
-    throw new VringError('network-port', `can't bind ${what} to socket: ${why(error)}`);
+    throw new VringError('network-port', `can't bind ${what} to socket: ${openFailure(error)}`);
   }
   server.on('error', () => {});
   sink.server = server;
@@ -226,7 +221,10 @@ async function openDatagrams(
     }
   } catch (error) {
     socket.close();
-    throw new VringError('network-port', `can't bind ip=${placeText(local ?? remote)} to socket: ${why(error)}`);
+    throw new VringError(
+      'network-port',
+      `can't bind ip=${placeText(local ?? remote)} to socket: ${openFailure(error)}`,
+    );
   }
   socket.on('error', () => {});
   let backlog = 0;

@@ -177,7 +177,9 @@ export function completeOptions(options: UserNetworkOptions): CompleteUserOption
   checkName('hostname', options.hostname);
   checkName('domainname', options.domainName);
   checkName('tftp-server-name', options.tftpServerName);
-  for (const { address } of options.guestForwards ?? []) {
+  for (const { address, target } of options.guestForwards ?? []) {
+    if (target.kind === 'stream' && 'path' in target && new TextEncoder().encode(target.path).length > 107)
+      throw invalid(`guestfwd: the path of a unix socket has at most 107 bytes, unlike '${target.path}'`);
     if (!samePrefix(address, network, bits) || sameBytes(address, hostAddress) || sameBytes(address, nameServer))
       throw invalid(`guestfwd needs a free address of the network, which ${formatIp(address)} is not`);
   }

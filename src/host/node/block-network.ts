@@ -5,6 +5,7 @@ import * as tls from 'node:tls';
 import { BlockError, toBlockError } from '../../block/errors.js';
 import type { ByteStream, NetworkHost, StreamAddress, TlsOptions } from '../../block/host.js';
 import { socketDescriptor } from './socket-descriptor.js';
+import { unixPath } from './unix-path.js';
 
 /** A write that may not have been taken by the system yet. */
 interface WaitingWrite {
@@ -176,7 +177,7 @@ export const nodeNetwork: NetworkHost = {
     return new Promise((resolve, reject) => {
       const socket =
         address.type === 'unix'
-          ? net.connect({ path: address.path })
+          ? net.connect({ path: unixPath(address.path) })
           : address.type === 'inet'
             ? net.connect({ host: address.host, port: address.port, noDelay: true })
             : new net.Socket({ fd: address.fd, readable: true, writable: true });

@@ -4,6 +4,7 @@ import * as net from 'node:net';
 import { dirname } from 'node:path';
 import { BlockError, errorText, toBlockError } from '../../block/errors.js';
 import { NodeByteStream } from './block-network.js';
+import { freshUnixPath } from './unix-path.js';
 
 export type ListenAddress =
   | { readonly type: 'inet'; readonly host: string; readonly port: number }
@@ -105,17 +106,11 @@ export function listenForNbd(address: ListenAddress, serve: ServeConnection): Pr
     if (address.type === 'fd') listening.listen({ fd: address.fd }, ready);
     else if (address.type === 'inet') listening.listen({ host: address.host, port: address.port }, ready);
     else {
-      removeStaleSocket(address.path);
-      listening.listen({ path: address.path }, ready);
+      try {
+        listening.listen({ path: freshUnixPath(address.path) }, ready);
+      } catch (error) {
+        listening.emit('error', error);
+      }
     }
   });
-}
-
-/** As QEMU: a socket left behind by another server is in the way, whatever else has the name is left alone. */
-function removeStaleSocket(path: string): void {
-  try {
-    if (fs.lstatSync(path).isSocket()) fs.unlinkSync(path);
-  } catch {
-    // Absent, or not ours to remove: listening will tell.
-  }
 }

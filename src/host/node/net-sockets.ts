@@ -1,6 +1,6 @@
 /** Networks between machines over sockets, as QEMU's `socket` and `dgram`: a stream with lengths, datagrams, a multicast group. */
 import * as dgram from 'node:dgram';
-import { lstatSync, readlinkSync, rmSync } from 'node:fs';
+import { readlinkSync } from 'node:fs';
 import * as net from 'node:net';
 import { VringError } from '../../base/index.js';
 import { type FrameSink, finishFrame, type GuestLink, MAX_FRAME_BYTES } from '../../net/index.js';
@@ -8,6 +8,7 @@ import { DescriptorSink } from './descriptor-sink.js';
 import { closeDescriptor } from './descriptor-wait.js';
 import { descriptorCalls } from './descriptors.js';
 import { openFailure } from './open-failure.js';
+import { freshUnixPath, unixPath } from './unix-path.js';
 
 /** Linux's and the BSDs'. */
 const SOCK_STREAM = 1;
@@ -38,8 +39,10 @@ export async function openSocketSink(
   const sink = new StreamSink(link);
   const { place } = backend;
   if (backend.kind === 'connect') {
-    const socket = net.connect({ ...place, noDelay: true });
+    let socket: net.Socket;
     try {
+      if ('path' in place) unixPath(place.path);
+      socket = net.connect({ ...place, noDelay: true });
       await new Promise<void>((resolve, reject) => {
         socket.once('connect', () => resolve());
         socket.once('error', reject);
@@ -55,8 +58,8 @@ export async function openSocketSink(
     if (sink.isTaken) socket.destroy();
     else sink.take(socket, () => {});
   });
-  if ('path' in place) removeStaleSocket(place.path);
   try {
+    if ('path' in place) freshUnixPath(place.path);
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
       server.listen({ ...place, exclusive: true }, resolve);
@@ -68,15 +71,6 @@ export async function openSocketSink(
   server.on('error', () => {});
   sink.server = server;
   return sink;
-}
-
-/** One that a process before has left behind. */
-function removeStaleSocket(path: string): void {
-  try {
-    if (lstatSync(path).isSocket()) rmSync(path);
-  } catch {
-    // There is none, or listening will tell what is wrong.
-  }
 }
 
 /** A socket that others have opened, a stream or datagrams. Throws VringError `network-connect`, in QEMU's words. */

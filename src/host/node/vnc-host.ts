@@ -1,12 +1,12 @@
 /** What the VNC server needs, by Node's libraries; and listening for its clients. */
 import { createCipheriv, createHash, randomBytes } from 'node:crypto';
-import * as fs from 'node:fs';
 import * as net from 'node:net';
 import * as zlib from 'node:zlib';
 import { VringError } from '../../base/index.js';
 import type { Deflater, VncHost } from '../../vnc/index.js';
 import { NodeByteStream } from './block-network.js';
 import { openFailure } from './open-failure.js';
+import { freshUnixPath } from './unix-path.js';
 
 /** How long a stranger may take until it is in. */
 const HANDSHAKE_MS = 10_000;
@@ -94,17 +94,13 @@ export function listenForVnc(address: VncAddress, serve: ServeVnc): Promise<VncL
     };
     if (address.type === 'inet') listening.listen({ host: address.host, port: address.port }, ready);
     else {
-      removeStaleSocket(address.path);
-      listening.listen({ path: address.path }, ready);
+      try {
+        listening.listen({ path: freshUnixPath(address.path) }, ready);
+      } catch (error) {
+        listening.emit('error', error);
+      }
     }
   });
 }
 
 /** A socket left behind by another server is in the way, whatever else has the name is left alone. */
-function removeStaleSocket(path: string): void {
-  try {
-    if (fs.lstatSync(path).isSocket()) fs.unlinkSync(path);
-  } catch {
-    // Absent, or not ours to remove: listening will tell.
-  }
-}

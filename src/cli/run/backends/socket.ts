@@ -1,8 +1,9 @@
 /** A character device that is a socket: it waits for one client after the other, or is a client itself. */
-import { lstatSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { connect, createServer, type Server, Socket } from 'node:net';
 import { MessageReader } from '../../../host/node/descriptor-messages.js';
 import { openFailure } from '../../../host/node/open-failure.js';
+import { freshUnixPath, unixPath } from '../../../host/node/unix-path.js';
 import { VringError } from '../../../vmm/index.js';
 import { type SocketPlan, socketName } from '../chardev-socket.js';
 import { type Backend, type BackendEvents, MOST_UNREAD_BYTES, PATIENCE_MS } from './backend.js';
@@ -122,7 +123,7 @@ export class SocketBackend implements Backend {
   async #listen(): Promise<void> {
     const server = this.#server as Server;
     const address = this.#address;
-    if (address.type === 'unix') removeStaleSocket(address.path);
+    const path = address.type === 'unix' ? freshUnixPath(address.path) : undefined;
     const last = address.type === 'inet' ? address.lastPort : 0;
     for (let port = address.type === 'inet' ? address.port : 0; ; port++) {
       try {
@@ -132,9 +133,9 @@ export class SocketBackend implements Backend {
             server.off('error', reject);
             resolve();
           };
-          if (address.type === 'unix') server.listen(address.path, listening);
+          if (path !== undefined) server.listen(path, listening);
           else if (address.type === 'fd') server.listen({ fd: address.fd }, listening);
-          else server.listen(port, address.host || undefined, listening);
+          else if (address.type === 'inet') server.listen(port, address.host || undefined, listening);
         });
         break;
       } catch (error) {
@@ -153,7 +154,7 @@ export class SocketBackend implements Backend {
     return new Promise((resolve, reject) => {
       const socket =
         address.type === 'unix'
-          ? connect({ path: address.path, allowHalfOpen: true })
+          ? connect({ path: unixPath(address.path), allowHalfOpen: true })
           : connect({ host: address.host || 'localhost', port: address.port, allowHalfOpen: true, noDelay: true });
       socket.pause();
       socket.once('error', reject);
@@ -232,14 +233,5 @@ export class SocketBackend implements Backend {
     if (next) this.#take(next);
     else if (!this.#plan.server && this.#plan.reconnectMs > 0)
       this.#retry = setTimeout(() => this.#tryAgain(), this.#plan.reconnectMs);
-  }
-}
-
-/** A socket that a process before left behind. */
-function removeStaleSocket(path: string): void {
-  try {
-    if (lstatSync(path).isSocket()) rmSync(path);
-  } catch {
-    // There is none, or listening will tell what is wrong.
   }
 }

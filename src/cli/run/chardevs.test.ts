@@ -340,3 +340,32 @@ test('-daemonize: the machine goes on, and is asked and ended at its monitor', {
   await second.closed;
   while (existsSync(pidfile)) await new Promise((resolve) => setTimeout(resolve, 20));
 });
+
+test('a client that reads late gets all of many small writes, and nobody listens for each of them', async () => {
+  const warnings: string[] = [];
+  const warned = (warning: Error) => void warnings.push(warning.name);
+  process.on('warning', warned);
+  const path = join(folder, 'late');
+  const backend = await open(`path=${path},server=on,wait=off`);
+  const { until } = listen(backend);
+  const socket = connect(path);
+  try {
+    await until('opened');
+    const count = 300_000;
+    const taken: Promise<void>[] = [];
+    for (let i = 0; i < count; i++) taken.push(backend.write('x'));
+    let bytes = 0;
+    const all = new Promise<void>((resolve) => {
+      socket.on('data', (piece) => {
+        bytes += piece.length;
+        if (bytes === count) resolve();
+      });
+    });
+    await Promise.all([all, ...taken]);
+    assert.deepEqual(warnings, []);
+  } finally {
+    process.off('warning', warned);
+    socket.destroy();
+    await backend.close();
+  }
+});

@@ -24,6 +24,8 @@ export class SocketBackend implements Backend {
   /** In place of Node's own reading, where descriptors may come. */
   #reader: MessageReader | undefined;
   #paused = false;
+  /** Until the client's socket takes bytes again. */
+  #drained: Promise<void> | undefined;
   #closing = false;
   #retry: NodeJS.Timeout | undefined;
   #tellReady: () => void = () => {};
@@ -87,15 +89,18 @@ export class SocketBackend implements Backend {
     // Not all who write wait.
     if (socket.writableLength > MOST_UNREAD_BYTES) socket.destroy();
     if (flows || socket.destroyed) return Promise.resolve();
-    return new Promise((resolve) => {
+    // One wait for all: those who do not wait may have written a hundred thousand times.
+    this.#drained ??= new Promise((resolve) => {
       const go = () => {
         socket.off('drain', go);
         socket.off('close', go);
+        this.#drained = undefined;
         resolve();
       };
       socket.on('drain', go);
       socket.on('close', go);
     });
+    return this.#drained;
   }
 
   hangUp(): void {

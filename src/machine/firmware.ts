@@ -48,7 +48,7 @@ export interface FirmwareOptions {
   readonly serialConsole?: boolean | undefined;
   /** It stops at a menu of what it could boot from, for so long. */
   readonly bootMenuMs?: number | undefined;
-  /** When nothing could be booted it waits so long and resets; -1: it does not. */
+  /** When nothing could be booted it waits so long and resets; -1, and unless given: it does not. */
   readonly rebootTimeoutMs?: number | undefined;
   /** Kinds of devices in the order in which they are tried, where `bootOrder` names none: a floppy, c disk, d CD, n network. */
   readonly bootDevices?: string | undefined;
@@ -56,11 +56,16 @@ export interface FirmwareOptions {
   readonly bootDevicesOnce?: string | undefined;
   /** Open Firmware paths of devices in the order in which they are tried. */
   readonly bootOrder?: (() => readonly string[]) | undefined;
+  /** Where `bootOrder` names devices, no others are tried. */
+  readonly bootStrict?: boolean | undefined;
   /** A Linux image that it boots. */
   readonly kernel?: Omit<BootImages, 'longMode'> | undefined;
   /** An option ROM boots it, unless this is false: firmware does so itself then. */
   readonly kernelRom?: boolean | undefined;
 }
+
+/** The line of `bootorder` behind which firmware looks no further. */
+const END_OF_CHOICES = 'HALT';
 
 /** Bytes of what lies below 4 GiB. Throws VringError `firmware-size`. */
 export function firmwareBytes({ image, flash }: FirmwareOptions): number {
@@ -271,6 +276,7 @@ export function fillFwCfg(
   // What has been plugged in or out since is there from the next reset on.
   const bootOrder = () => {
     const paths = [...order, ...(options?.bootOrder?.() ?? [])];
+    if (options?.bootStrict && paths.length > 0) paths.push(END_OF_CHOICES);
     return new TextEncoder().encode(paths.length > 0 ? `${paths.join('\n')}\0` : '');
   };
   if (options) fwCfg.setFile('bootorder', bootOrder(), { atReset: bootOrder });
@@ -282,7 +288,7 @@ export function fillFwCfg(
     return content;
   };
   if (options?.serialConsole) fwCfg.setFile('etc/sercon-port', number(8, SERIAL_PORT));
-  if (options?.rebootTimeoutMs !== undefined) fwCfg.setFile('etc/boot-fail-wait', number(4, options.rebootTimeoutMs));
+  if (options) fwCfg.setFile('etc/boot-fail-wait', number(4, options.rebootTimeoutMs ?? -1));
   if (options?.bootMenuMs !== undefined) {
     fwCfg.setU16(fwCfgKey.bootMenu, 1);
     fwCfg.setFile('etc/boot-menu-wait', number(2, options.bootMenuMs));

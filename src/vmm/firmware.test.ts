@@ -83,6 +83,24 @@ test('a disk is booted, the one with the lowest boot index', {
   await machine.serial().waitForText('booted from the second disk', { timeoutMs: limitMs });
 });
 
+test('strict: nothing is booted from but what has a boot index', {
+  skip: !seabios && 'no seabios here',
+  timeout: limitMs,
+}, async () => {
+  const disk = { options: { driver: 'null-co', size: 1 << 20, 'read-zeroes': true } };
+  for (const bootStrict of [true, false]) {
+    await using machine = await createMachine({
+      ramBytes: 64 << 20,
+      firmware: { image: seabios as string, serialConsole: true, bootStrict },
+      devices: [{ type: 'virtio-blk', image: disk, bootIndex: 1 }],
+    });
+    await machine.start();
+    const text = await machine.serial().waitForText('No bootable device.', { timeoutMs: limitMs });
+    assert.match(text, /Booting from Hard Disk/);
+    assert.equal(/Booting from Floppy/.test(text), !bootStrict);
+  }
+});
+
 test('a disk that is plugged in later is booted from the next reset on, one that is pulled out no more', {
   skip: !seabios && 'no seabios here',
   timeout: limitMs,

@@ -219,12 +219,14 @@ export interface MachineFirmware {
   readonly serialConsole?: boolean | undefined;
   /** It offers a menu of what to boot from for so long. */
   readonly bootMenuMs?: number | undefined;
-  /** When nothing could be booted it waits so long and resets; -1: it stays. A minute unless given. */
+  /** When nothing could be booted it waits so long and resets; -1, and unless given: it stays. */
   readonly rebootTimeoutMs?: number | undefined;
   /** Kinds of devices in the order in which they are tried: up to three of `acdn` (floppy, disk, CD, network). */
   readonly bootDevices?: string | undefined;
   /** In its place until the first reset. */
   readonly bootDevicesOnce?: string | undefined;
+  /** Where devices have a boot index, none without one is tried. */
+  readonly bootStrict?: boolean | undefined;
 }
 
 export interface ArmOptions {

@@ -323,7 +323,10 @@ export interface WorkerConfig {
   readonly cpu: string;
   readonly kernel?: ImageSource | undefined;
   readonly firmware?:
-    | (Pick<FirmwareOptions, 'serialConsole' | 'bootMenuMs' | 'rebootTimeoutMs' | 'bootDevices' | 'bootDevicesOnce'> & {
+    | (Pick<
+        FirmwareOptions,
+        'serialConsole' | 'bootMenuMs' | 'rebootTimeoutMs' | 'bootDevices' | 'bootDevicesOnce' | 'bootStrict'
+      > & {
         readonly image?: ImageSource | undefined;
         /** Places of the flash chips' images among the disks. */
         readonly flash?: readonly (number | undefined)[] | undefined;

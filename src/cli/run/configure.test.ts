@@ -294,7 +294,7 @@ test('firmware', () => {
     '-bios',
     image,
     '-boot',
-    'ca,once=d,menu=on,splash-time=1000,reboot-timeout=-1',
+    'ca,once=d,menu=on,splash-time=1000,reboot-timeout=-1,strict=on',
     '-fw_cfg',
     'opt/a,string=b',
   );
@@ -303,6 +303,7 @@ test('firmware', () => {
     bootMenuMs: 1000,
     bootDevices: 'ca',
     bootDevicesOnce: 'd',
+    bootStrict: true,
     rebootTimeoutMs: -1,
     serialConsole: true,
   });

@@ -69,7 +69,10 @@ function planFlash(options: Options): readonly (DiskImage | undefined)[] | undef
 /** Debian's packages with firmware, where it is not SeaBIOS. */
 const firmwarePackages: Readonly<Partial<Record<Architecture['name'], string>>> = { aarch64: 'qemu-efi-aarch64' };
 
-type BootPlan = Pick<MachineFirmware, 'bootMenuMs' | 'bootDevices' | 'bootDevicesOnce' | 'rebootTimeoutMs'>;
+type BootPlan = Pick<
+  MachineFirmware,
+  'bootMenuMs' | 'bootDevices' | 'bootDevicesOnce' | 'bootStrict' | 'rebootTimeoutMs'
+>;
 
 /** What `-boot` says. Throws UsageError. */
 export function planBoot(options: Options, architecture: string): BootPlan {
@@ -84,13 +87,13 @@ export function planBoot(options: Options, architecture: string): BootPlan {
       bootMenuMs: values.flag('menu') ? waitMs : undefined,
       bootDevices: bootLetters(values.option, values.text('order')),
       bootDevicesOnce: bootLetters(values.option, values.text('once')),
+      bootStrict: values.flag('strict'),
       rebootTimeoutMs: timeout === undefined ? undefined : Number(timeout),
     };
     // EDK II keeps its order in its variables.
     for (const key of ['order', 'once', 'reboot-timeout'])
       if (architecture === 'aarch64' && values.has(key))
         throw new UsageError(`-boot ${text}: ${key}= is of use with a PC's firmware only`);
-    values.flag('strict');
     values.finish(['splash']);
   }
   return boot;

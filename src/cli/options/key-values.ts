@@ -135,9 +135,8 @@ export class KeyValues {
 /** Throws UsageError. */
 export function checkIdentifier(option: string, id: string | undefined): void {
   if (id === undefined || /^[a-z][\w.-]*$/i.test(id)) return;
-  throw new UsageError(
-    `${option}: Parameter 'id' expects an identifier: letters, digits, '-', '.' and '_', a letter first`,
-  );
+  // What is asked by a monitor is not named in its answer.
+  throw new UsageError(`${option.startsWith('-') ? `${option}: ` : ''}Parameter 'id' expects an identifier`);
 }
 
 function splitCommas(text: string): string[] {

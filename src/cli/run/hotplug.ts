@@ -43,8 +43,6 @@ async function plugDevice(context: HotPlugContext, values: KeyValues): Promise<v
   if (!found) throw new VringError('device-bus', `'${driver}' is not a valid device model name`);
   const { row } = found;
   const id = values.text('id');
-  if (id !== undefined && !/^[a-z][\w.-]*$/i.test(id))
-    throw new VringError('device-bus', "Parameter 'id' expects an identifier");
   let taken: string | undefined;
   context.objects.board.take(values, row.name);
   const named = values.entries.get('drive');

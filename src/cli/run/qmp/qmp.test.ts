@@ -373,7 +373,12 @@ test('a machine of the command line is stopped, shown and ended by QMP', { timeo
     (await say('netdev_add', { type: 'usr', id: 'n1' })).error.desc,
     "Parameter 'type' does not accept value 'usr'",
   );
-  const network = { type: 'user', id: 'n1', hostfwd: [{ str: 'tcp:127.0.0.1:0-:22' }] };
+  for (const [command, given] of [
+    ['netdev_add', { type: 'user' }],
+    ['device_add', { driver: 'virtio-rng-pci' }],
+  ] as const)
+    assert.equal((await say(command, { ...given, id: '1a' })).error.desc, "Parameter 'id' expects an identifier");
+  const network = { type: 'user', id: 'n1', hostfwd: [{ str: 'tcp:127.0.0.1:x-:22' }] };
   assert.match((await say('netdev_add', network)).error.desc, /Invalid host forwarding rule/);
   assert.deepEqual((await say('netdev_add', { ...network, hostfwd: [], net: '10.1.0.0/16' })).return, {});
   assert.deepEqual((await say('netdev_add', { type: 'user', id: 'n1' })).error, {

@@ -269,7 +269,9 @@ class StdioInput implements Flow {
   readonly #onData = (bytes: Buffer) => this.#input(bytes);
   readonly #onEnd = () => {
     const { atEndOfInput } = this.#options;
-    if (atEndOfInput !== undefined) this.#frontEnds[0]?.input(new TextEncoder().encode(atEndOfInput));
+    // A monitor is no such person's.
+    if (atEndOfInput !== undefined && this.#ports.length > 0)
+      this.#frontEnds[0]?.input(new TextEncoder().encode(atEndOfInput));
     for (const port of this.#ports) port.endInput();
   };
 

@@ -486,6 +486,8 @@ test('QMP on standard input and output, with the machine standing still', { time
     text += bytes;
   });
   for (const execute of ['qmp_capabilities', 'query-status', 'quit']) stdin?.write(JSON.stringify({ execute }));
+  // Nothing is typed for a program whose input ends.
+  stdin?.end();
   assert.equal(await vring.ended, 0);
   const lines = text
     .trimEnd()
@@ -493,6 +495,7 @@ test('QMP on standard input and output, with the machine standing still', { time
     .map((line) => JSON.parse(line));
   assert.deepEqual(Object.keys(lines[0]), ['QMP']);
   assert.deepEqual(lines[2].return.status, 'prelaunch');
+  assert.ok(!text.includes('error'), text);
   assert.equal(lines.at(-1).event, 'SHUTDOWN');
 });
 

@@ -12,6 +12,7 @@ import { openTapSink } from '../host/node/tap-sink.js';
 import {
   type FrameOffload,
   type FrameSink,
+  finishFrame,
   type GuestLink,
   noOffload,
   type UserFlow,
@@ -99,9 +100,17 @@ class Attachment implements GuestLink {
     return true;
   }
 
+  /** As on a wire: what a card has left to the other side is done, large frames are cut. */
+  #capture(frame: Uint8Array, offload = noOffload()): void {
+    if (this.#captures.length === 0) return;
+    finishFrame(frame.slice(), offload, (each) => {
+      for (const capture of this.#captures) capture.write(each);
+    });
+  }
+
   /** As if the card had sent it. */
   send(frame: Uint8Array): void {
-    for (const capture of this.#captures) capture.write(frame);
+    this.#capture(frame);
     this.#sink?.receive(frame, noOffload());
     this.#sink?.flush();
   }
@@ -125,7 +134,7 @@ class Attachment implements GuestLink {
   }
 
   commit(offload?: FrameOffload, queue?: number): void {
-    for (const capture of this.#captures) capture.write(this.#reserved as Uint8Array);
+    this.#capture(this.#reserved as Uint8Array, offload);
     if (this.#toGuest.commit(offload, queue)) wakeMachine();
   }
 
@@ -147,7 +156,7 @@ class Attachment implements GuestLink {
     for (; count < BATCH; count++) {
       const frame = this.#toHost.peek();
       if (!frame) break;
-      for (const capture of this.#captures) capture.write(frame.bytes);
+      this.#capture(frame.bytes, frame.offload);
       sink.receive(frame.bytes, frame.offload, frame.queue);
       if (this.#toHost.consume()) wakeMachine();
     }

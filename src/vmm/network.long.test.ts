@@ -1,7 +1,10 @@
 /** Debian's own drivers on the user-mode network: an address by DHCP, a file each way with equal hashes. */
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import * as net from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import test from 'node:test';
 import { openDebian, runCommand } from './debian.js';
 
@@ -98,3 +101,51 @@ for (const { type, flavour } of [
     await out.waitForText('1 packets received', wait);
   });
 }
+
+test('virtio-net: what is captured is as on a wire, complete and with its checksums', {
+  timeout: 300_000,
+}, async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'vring-capture-'));
+  const path = join(folder, 'n.pcap');
+  const bytes = randomBytes(300_000);
+  const giver = net.createServer((socket) => void socket.end(bytes));
+  const taker = net.createServer((socket) => void socket.resume());
+  try {
+    const text = script(await listening(giver), await listening(taker));
+    const { status } = await runCommand(
+      {
+        machine: {
+          ramBytes: 512 << 20,
+          networks: [{ id: 'n', kind: 'user', captures: [{ path }] }],
+          devices: [{ type: 'virtio-net', network: 'n' }],
+        },
+      },
+      ['sh', '-c', text],
+      { timeoutMs: 280_000 },
+    );
+    assert.equal(status, 0);
+    const file = readFileSync(path);
+    const payload = [0, 0];
+    for (let at = 24; at < file.length; ) {
+      const length = file.readUInt32LE(at + 8);
+      const frame = file.subarray(at + 16, at + 16 + length);
+      assert.equal(file.readUInt32LE(at + 12), length);
+      assert.ok(length <= 1514, `a frame of ${length} bytes`);
+      at += 16 + length;
+      if (frame.readUInt16BE(12) !== 0x0800 || frame[23] !== 6) continue;
+      const segment = frame.subarray(34, 14 + frame.readUInt16BE(16));
+      // The pseudo header: both addresses, the protocol, the length (RFC 9293, 3.1).
+      let sum = 6 + segment.length;
+      for (let i = 26; i < 34; i += 2) sum += frame.readUInt16BE(i);
+      for (let i = 0; i < segment.length; i += 2) sum += (segment[i] << 8) | (segment[i + 1] ?? 0);
+      while (sum > 0xffff) sum = (sum & 0xffff) + (sum >>> 16);
+      assert.equal(sum, 0xffff, 'a checksum of TCP');
+      payload[frame[29] === 2 ? 0 : 1] += segment.length - (segment[12] >> 4) * 4;
+    }
+    assert.ok(payload.every((count) => count >= bytes.length));
+  } finally {
+    giver.close();
+    taker.close();
+    rmSync(folder, { recursive: true });
+  }
+});

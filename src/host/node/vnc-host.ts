@@ -102,5 +102,3 @@ export function listenForVnc(address: VncAddress, serve: ServeVnc): Promise<VncL
     }
   });
 }
-
-/** A socket left behind by another server is in the way, whatever else has the name is left alone. */

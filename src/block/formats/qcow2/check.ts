@@ -8,11 +8,11 @@
 import { BlockError, toBlockError } from '../../errors.js';
 import type { CheckFix, CheckResult } from '../../node.js';
 import type { Qcow2Node } from './driver.js';
+import { entryRun } from './entry-run.js';
 import { parseL1, type Qcow2Image } from './image.js';
 import {
   compressedBit,
   copiedBit,
-  entryRun,
   IncompatibleFeature,
   maxL1Bytes,
   offsetHighMask,

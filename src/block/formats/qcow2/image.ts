@@ -12,11 +12,11 @@ import type { BlockHost } from '../../host.js';
 import type { BlockNode, StatusRuns } from '../../node.js';
 import { Mutex, RangeLocks } from '../locks.js';
 import { type CachedTable, TableCache } from '../table-cache.js';
+import { entryRun } from './entry-run.js';
 import {
   CryptMethod,
   compressedBit,
   copiedBit,
-  entryRun,
   IncompatibleFeature,
   offsetHighMask,
   offsetLowMask,

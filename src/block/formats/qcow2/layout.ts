@@ -385,16 +385,3 @@ export function serializeHeader(header: Qcow2Header): Uint8Array {
   }
   return result;
 }
-
-/** How many 8-byte L2 entries from `at` on, at most up to `end`, follow each other: each `step` bytes on and with the same flags. */
-export function entryRun(view: DataView, at: number, end: number, step: number): number {
-  let high = view.getInt32(at);
-  let low = view.getInt32(at + 4);
-  let next = at + 8;
-  for (; next < end; next += 8) {
-    low = (low + step) | 0;
-    if (low >>> 0 < step) high = (high + 1) | 0;
-    if (view.getInt32(next + 4) !== low || view.getInt32(next) !== high) break;
-  }
-  return (next - at) / 8;
-}

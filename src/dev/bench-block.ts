@@ -1,9 +1,9 @@
 /**
  * Disk tools and the NBD server side by side with QEMU's, in one run: `node dist/dev/bench-block.js [words…] [--rounds=N] [--mebibytes=N]`,
  * where words select the rows whose names contain one of them. Each round runs every command with both tools, now the one first, now the
- * other; medians count. `best` is the ratio of the quickest runs: a host that takes free memory back lets whoever needs gigabytes wait for it,
- * now the one, now the other. CPU is user and system time of the tool (for NBD rows: of the server). `work` is the ratio of what is left of both times when
- * that of `img info` of a small image, the start-up, is taken off. What can't be measured is said by name.
+ * other; medians count. `best` is the ratio of the quickest runs: a host that takes free memory back lets whoever needs gigabytes wait for
+ * it, now the one, now the other. CPU is user and system time of the tool (for NBD rows: of the server). `work` is the ratio of what is
+ * left of both times when that of `img info` of a small image, the start-up, is taken off. What can't be measured is said by name.
  *
  * Both NBD servers are driven by the same client, `qemu-img bench`, whose "scattered" requests are a stride apart that is coprime
  * to the disk's number of blocks, so that they visit all of it far from each other.

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { keyboardLayouts } from '../../display/keyboard-layouts.js';
 import type { DeviceOptions } from '../../vmm/index.js';
 import { parseLine } from '../options/parse.js';
 import { planRun } from './configure.js';
@@ -815,4 +816,8 @@ test('-semihosting alone is taken', () => {
     commandLine: 'k a b',
     userspace: false,
   });
+});
+
+test('the keyboard layouts that -k offers are those that there are', () => {
+  assert.deepEqual(runCommand.options.find(({ name }) => name === 'k')?.values, keyboardLayouts);
 });

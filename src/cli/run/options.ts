@@ -1,5 +1,4 @@
 /** The options of `vring run`, in QEMU's spelling. */
-import { keyboardLayouts } from '../../display/keyboard-layouts.js';
 import { architectureNames } from '../../machine/architecture-names.js';
 import { traceItems } from '../../machine/trace.js';
 import type { CommandRow, OptionRow } from '../options/option-row.js';
@@ -342,7 +341,7 @@ export const runOptions: readonly OptionRow[] = [
   {
     name: 'k',
     argument: 'LAYOUT',
-    values: keyboardLayouts,
+    values: ['en-us', 'en-gb', 'de', 'fr', 'es', 'it'],
     sentence: "Layout of the guest's keyboard, for clients of VNC that do not tell which keys are pressed.",
     group: character,
   },

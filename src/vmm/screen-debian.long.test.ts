@@ -7,6 +7,7 @@ import { type TestContext, test } from 'node:test';
 import { VringError } from '../base/index.js';
 import { RfbClient } from '../dev/rfb-client.js';
 import { consoleInit, learnFont, refreshed, textLines, type, until } from '../dev/screen-text.js';
+import { TigerVnc, tigerVncLacks } from '../dev/tigervnc.js';
 import { file, writeCpio } from '../distro/cpio.js';
 import { prepareDebian } from '../distro/index.js';
 import { nodeNetwork } from '../host/node/block-network.js';
@@ -48,6 +49,30 @@ test("Debian's consoles by VGA text and by bochs-drm, typed at and read through 
   const { port } = await machine.serveVnc({ address: { type: 'inet', host: '127.0.0.1', port: 0 } });
   await machine.start();
   await until('a prompt in text mode', limitMs, async () => (await textLines(machine))?.includes('#'));
+  const lacks = tigerVncLacks();
+  await t.test(
+    'typed at and read through TigerVNC',
+    { skip: lacks ? `${lacks} is not installed` : false },
+    async () => {
+      const viewer = await TigerVnc.open(port as number, limitMs);
+      try {
+        viewer.typeLine('clear; echo Tiger_$((6*7)) | tr a-z A-Z');
+        await until('the answer', limitMs, async () => (await textLines(machine))?.includes('TIGER_42'));
+        await until('the same picture in the window', limitMs, async () => {
+          const shown = (await machine.screendump('ppm')).subarray('P6\n720 400\n255\n'.length);
+          const { width, height, rgb } = viewer.picture();
+          // But for the cursor, which may be dark just then.
+          let different = 0;
+          for (let i = 0; i < shown.length; i += 3)
+            if (rgb[i] !== shown[i] || rgb[i + 1] !== shown[i + 1] || rgb[i + 2] !== shown[i + 2]) different++;
+          return width === 720 && height === 400 && different <= 9 * 16;
+        });
+      } finally {
+        await viewer.close();
+      }
+    },
+  );
+
   const client = new RfbClient(await nodeNetwork.connect({ type: 'inet', host: '127.0.0.1', port: port as number }));
   await client.handshake();
   await client.setEncodings(16, -223, -308);

@@ -53,7 +53,12 @@ export class TigerVnc {
       stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
     });
     this.#children.push(server);
-    const [number] = (await once(server.stdio[3] as NodeJS.ReadableStream, 'data')) as [Buffer];
+    const ended = once(server, 'close').then(() => {
+      throw new Error('Xvfb has ended');
+    });
+    const told = once(server.stdio[3] as NodeJS.ReadableStream, 'data') as Promise<[Buffer]>;
+    ended.catch(() => {});
+    const [number] = await Promise.race([told, ended]);
     this.#display = `:${number.toString().trim()}`;
     const argv = ['-SecurityTypes', 'None', '-RemoteResize=0', '-MenuKey=', `127.0.0.1::${port}`];
     this.#children.push(

@@ -1,6 +1,6 @@
 /**
  * Debian's kernel shows its text on the VGA, in text mode and, with the driver bochs, drawn by itself; commands are typed through VNC,
- * and what they print is read back from the pixels that a client of our own has been sent.
+ * and what they print is read back from the pixels that a client of our own has been sent, and from TigerVNC's window.
  */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';

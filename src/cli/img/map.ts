@@ -48,8 +48,8 @@ const stepBytes = 2 ** 30;
 const runsAtOnce = 1024;
 /** Text is printed in pieces of this. */
 const textBytes = 65536;
-/** No line is longer: some numbers, words and a name. */
-const lineBytes = 32768;
+/** No line's numbers and words are longer. */
+const lineBytes = 1024;
 
 /** The first layer that says what is there: data or zeroes; one that ends before the layer above it has no say. */
 async function lookDown(

@@ -21,4 +21,8 @@ test('what was added is taken once, in order, whatever its script', () => {
   assert.equal(text.length, '"ä": 7, 漢\n'.length + 3);
   assert.equal(taken(text), '"ä": 7, 漢\n');
   assert.equal(taken(text), '');
+  text.addNumber(1);
+  text.addText('ä'.repeat(100));
+  text.addNumber(2);
+  assert.equal(taken(text), `1${'ä'.repeat(100)}2`);
 });

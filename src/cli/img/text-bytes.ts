@@ -5,10 +5,10 @@ const zero = 0x30;
 const lowPart = 1e8;
 
 export class TextBytes {
-  readonly #bytes: Uint8Array;
+  #bytes: Uint8Array;
   #length = 0;
 
-  /** `capacity`: what is added between two calls of `take` must not be longer. */
+  /** `capacity`: numbers and bytes that are added between two calls of `take` must not be longer. */
   constructor(capacity: number) {
     this.#bytes = new Uint8Array(capacity);
   }
@@ -17,7 +17,14 @@ export class TextBytes {
     return this.#length;
   }
 
+  /** Of any length. */
   addText(text: string): void {
+    const most = this.#length + 3 * text.length;
+    if (most > this.#bytes.length) {
+      const before = this.#bytes;
+      this.#bytes = new Uint8Array(before.length + most);
+      this.#bytes.set(before.subarray(0, this.#length));
+    }
     this.#length += encoder.encodeInto(text, this.#bytes.subarray(this.#length)).written;
   }
 

@@ -4,7 +4,7 @@ import * as net from 'node:net';
 import { dirname } from 'node:path';
 import { BlockError, errorText, toBlockError } from '../../block/errors.js';
 import { NodeByteStream } from './block-network.js';
-import { freshUnixPath } from './unix-path.js';
+import { listenAtUnixPath } from './unix-path.js';
 
 export type ListenAddress =
   | { readonly type: 'inet'; readonly host: string; readonly port: number }
@@ -105,12 +105,6 @@ export function listenForNbd(address: ListenAddress, serve: ServeConnection): Pr
     };
     if (address.type === 'fd') listening.listen({ fd: address.fd }, ready);
     else if (address.type === 'inet') listening.listen({ host: address.host, port: address.port }, ready);
-    else {
-      try {
-        listening.listen({ path: freshUnixPath(address.path) }, ready);
-      } catch (error) {
-        listening.emit('error', error);
-      }
-    }
+    else listenAtUnixPath(listening, address.path, ready);
   });
 }

@@ -6,7 +6,7 @@ import { VringError } from '../../base/index.js';
 import type { Deflater, VncHost } from '../../vnc/index.js';
 import { NodeByteStream } from './block-network.js';
 import { openFailure } from './open-failure.js';
-import { freshUnixPath } from './unix-path.js';
+import { listenAtUnixPath } from './unix-path.js';
 
 /** How long a stranger may take until it is in. */
 const HANDSHAKE_MS = 10_000;
@@ -93,12 +93,6 @@ export function listenForVnc(address: VncAddress, serve: ServeVnc): Promise<VncL
       });
     };
     if (address.type === 'inet') listening.listen({ host: address.host, port: address.port }, ready);
-    else {
-      try {
-        listening.listen({ path: freshUnixPath(address.path) }, ready);
-      } catch (error) {
-        listening.emit('error', error);
-      }
-    }
+    else listenAtUnixPath(listening, address.path, ready);
   });
 }

@@ -3,7 +3,7 @@
  * its JavaScript has been optimized: long runs are compared by a WebAssembly function, two entries at a time.
  */
 
-/** Entries that are looked at before it pays to copy the rest to where the function sees them. */
+/** Entries that are looked at before it pays to copy more to where the function sees them, in pieces that grow: what a run ends before is not copied. */
 const NEAR = 64;
 /** An L2 table has at most 2 MiB. */
 const MEMORY_PAGES = 32;
@@ -61,11 +61,17 @@ export function entryRun(view: DataView, at: number, end: number, step: number):
   const last = at + (count - 1) * ENTRY_BYTES;
   if (near === end || last + ENTRY_BYTES < near) return count;
   const { memory, follow } = comparer();
-  memory.set(new Uint8Array(view.buffer, view.byteOffset + last, end - last));
-  const reached = follow(0, end - last, view.getBigUint64(last), BigInt(step));
-  // The last that was seen to follow; of the two behind it one may.
-  const seen = last + Math.max(0, reached - ENTRY_BYTES);
-  return (seen - at) / ENTRY_BYTES + shortRun(view, seen, end, step);
+  // The last that is known to follow.
+  let seen = last;
+  for (let most = 2 * NEAR * ENTRY_BYTES; ; most *= 2) {
+    const length = Math.min(end - seen, most);
+    memory.set(new Uint8Array(view.buffer, view.byteOffset + seen, length));
+    const reached = follow(0, length, view.getBigUint64(seen), BigInt(step));
+    const isOver = seen + length === end || reached + 2 * ENTRY_BYTES <= length;
+    seen += Math.max(0, reached - ENTRY_BYTES);
+    // Of the next two one may follow too.
+    if (isOver) return (seen - at) / ENTRY_BYTES + shortRun(view, seen, end, step);
+  }
 }
 
 function shortRun(view: DataView, at: number, end: number, step: number): number {
